@@ -1,0 +1,48 @@
+"""napari-sampath: annotate pathology images with SAM prompts and trained heads.
+
+The public names are loaded on first use, so that importing the package costs neither torch nor Qt.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "list_encoders": "encoders",
+    "list_heads": "heads",
+    "load_head": "heads",
+    "load_model": "predict",
+    "segment": "predict",
+    "train": "training",
+    "evaluate": "training",
+}
+
+__all__ = [
+    "__version__",
+    "evaluate",
+    "list_encoders",
+    "list_heads",
+    "load_head",
+    "load_model",
+    "segment",
+    "train",
+]
+
+if TYPE_CHECKING:
+    from .encoders import list_encoders
+    from .heads import list_heads, load_head
+    from .predict import load_model, segment
+    from .training import evaluate, train
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,208 @@
+"""The values that pass between the parts, with their shapes, ranges and coordinate order spelled out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import PromptError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+
+    from .geometry import Frame
+
+UInt8Array: TypeAlias = npt.NDArray[np.uint8]
+FloatArray: TypeAlias = npt.NDArray[np.floating]
+IntArray: TypeAlias = npt.NDArray[np.integer]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+GRID = 64
+"""Side of a feature map of one tile, in cells."""
+INPUT_PX = 1024
+"""Side of the square an encoder with SAM's interface takes, in pixels."""
+LOGITS_PX = 256
+"""Side of the prompt decoder's low-resolution logits."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureMap:
+    """One map that an encoder yields for a tile."""
+
+    name: str
+    """"embedding" (SAM neck output) or "tokens" (before the neck; or of a pathology encoder)."""
+    channels: int
+    """Channels C of the map, shape (C, 64, 64)."""
+    encoder: str
+    """Name of the encoder that yields it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpec:
+    """What a head is built from: the maps it reads, concatenated in this order."""
+
+    maps: tuple[FeatureMap, ...]
+
+    @property
+    def channels(self) -> int:
+        """Channels of all maps together."""
+        return sum(feature.channels for feature in self.maps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """The features of one tile: what an encoder is run for, once."""
+
+    maps: Mapping[str, torch.Tensor]
+    """Name of the map -> (C, 64, 64) float tensor, on the device that computed it."""
+    frame: Frame
+    """Which pixels of the image the tile covers, and how they map to the encoder's input."""
+    encoder: str
+    """Name of the encoder."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prompts:
+    """What a person pointed at, in image pixels as (x, y). Build with `Prompts.make`, which checks."""
+
+    points_xy: FloatArray
+    """(N, 2) float64, (x, y) in image pixels; N may be 0."""
+    labels: IntArray
+    """(N,) int64, 1 for a positive and 0 for a negative point."""
+    box_xyxy: FloatArray | None = None
+    """(4,) float64, (x0, y0, x1, y1) in image pixels with x0 < x1 and y0 < y1."""
+    mask_logits: FloatArray | None = None
+    """(256, 256) float32 low-resolution logits in the tile's padded square: a mask prompt or a previous answer."""
+
+    @classmethod
+    def make(
+        cls,
+        points: Sequence[Sequence[float]] | npt.ArrayLike | None = None,
+        labels: Sequence[int] | npt.ArrayLike | None = None,
+        box: Sequence[float] | npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+    ) -> Prompts:
+        """Check and convert what a caller gave.
+
+        Args:
+            points: (N, 2) points as (x, y) in image pixels.
+            labels: (N,) 1 or 0 for each point; all positive if left out.
+            box: (x0, y0, x1, y1) in image pixels; corners in any order.
+            mask: (256, 256) or (1, 256, 256) logits.
+
+        Raises:
+            PromptError: If there is no prompt, or one is malformed.
+        """
+        xy = np.zeros((0, 2)) if points is None else np.asarray(points, dtype=np.float64)
+        if xy.size == 0:
+            xy = xy.reshape(0, 2)
+        if xy.ndim != 2 or xy.shape[1] != 2:
+            raise PromptError(f"Points have shape {xy.shape}; give a list of (x, y) pairs, shape (N, 2).")
+        marks = np.ones(len(xy), dtype=np.int64) if labels is None else np.asarray(labels).astype(np.int64)
+        if marks.shape != (len(xy),):
+            raise PromptError(f"There are {len(xy)} points and {marks.size} labels; give one label for each point.")
+        if not np.isin(marks, (0, 1)).all():
+            raise PromptError(f"Point labels are {sorted(set(marks.tolist()))}; allowed: 1 (positive), 0 (negative).")
+        corners = None if box is None else _check_box(box)
+        logits = None if mask is None else _check_mask(mask)
+        if not np.isfinite(xy).all():
+            raise PromptError("A point has a coordinate that is not a number; give finite (x, y) pixels.")
+        if len(xy) == 0 and corners is None and logits is None:
+            raise PromptError("There is no prompt; give at least one point, a box or a mask.")
+        return cls(xy, marks, corners, logits)
+
+
+def _check_box(box: Sequence[float] | npt.ArrayLike) -> FloatArray:
+    values = np.asarray(box, dtype=np.float64).reshape(-1)
+    if values.shape != (4,) or not np.isfinite(values).all():
+        raise PromptError(f"The box has {values.size} finite numbers; give four: x0, y0, x1, y1.")
+    x0, x1 = sorted((values[0], values[2]))
+    y0, y1 = sorted((values[1], values[3]))
+    if x1 - x0 < 1 or y1 - y0 < 1:
+        raise PromptError(f"The box is {x1 - x0:g} x {y1 - y0:g} px; it must be at least 1 px wide and high.")
+    return np.array([x0, y0, x1, y1])
+
+
+def _check_mask(mask: npt.ArrayLike) -> FloatArray:
+    logits = np.asarray(mask, dtype=np.float32)
+    if logits.shape == (1, LOGITS_PX, LOGITS_PX):
+        logits = logits[0]
+    if logits.shape != (LOGITS_PX, LOGITS_PX):
+        raise PromptError(f"The mask prompt has shape {logits.shape}; it must be (256, 256) logits.")
+    if not np.isfinite(logits).all():
+        raise PromptError("The mask prompt holds values that are not numbers; give finite logits.")
+    return logits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masks:
+    """The prompt decoder's answer at image resolution, candidates in SAM's order."""
+
+    masks: BoolArray
+    """(M, H, W) bool at the size of the image window the features cover."""
+    scores: FloatArray
+    """(M,) float32, predicted IoU of each candidate."""
+    logits: FloatArray
+    """(M, 256, 256) float32 low-resolution logits; one of them can be fed back as mask prompt."""
+
+    @property
+    def best(self) -> int:
+        """Index of the candidate with the highest predicted IoU."""
+        return int(np.argmax(self.scores))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalMask:
+    """One mask kept as its bounding box and the bits inside, so that its cost is the object's, not the image's."""
+
+    row: int
+    """First image row of the bitmap."""
+    col: int
+    """First image column of the bitmap."""
+    bitmap: BoolArray
+    """(h, w) bool; (0, 0) for an empty mask."""
+
+    @property
+    def area_px(self) -> int:
+        """Number of pixels in the mask."""
+        return int(self.bitmap.sum())
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the bounding box in an image array."""
+        height, width = self.bitmap.shape
+        return slice(self.row, self.row + height), slice(self.col, self.col + width)
+
+    @classmethod
+    def from_dense(cls, mask: BoolArray, row: int = 0, col: int = 0) -> LocalMask:
+        """Crop a bool array (H, W) whose first pixel lies at (row, col) of the image to its bounding box."""
+        rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        if rows.size == 0:
+            return cls(row, col, np.zeros((0, 0), dtype=np.bool_))
+        r0, r1, c0, c1 = int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1
+        return cls(row + r0, col + c0, np.ascontiguousarray(mask[r0:r1, c0:c1]))
+
+    def to_dense(self, hw: tuple[int, int]) -> BoolArray:
+        """Paint the mask into a bool array of an image's size (H, W); parts outside are cut off."""
+        dense = np.zeros(hw, dtype=np.bool_)
+        rows, cols = self.slices
+        target = dense[rows, cols]
+        target |= self.bitmap[: target.shape[0], : target.shape[1]]
+        return dense
+
+
+@dataclass(frozen=True, slots=True)
+class ClassInfo:
+    """One class that pixels and objects can have."""
+
+    id: int
+    """Value in label maps, 1..255; 0 is "no class"."""
+    name: str
+    """Shown to the user, unique within a list."""
+    color: tuple[int, int, int]
+    """(red, green, blue), each 0..255."""

@@ -1,0 +1,131 @@
+"""Where things are kept and on what they run: argument > environment > file > default.
+
+The file is `config.json` in the user's configuration folder, with the field names of `Config`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+from .errors import SampathError
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+_APP = "napari-sampath"
+
+
+class ConfigError(SampathError, ValueError):
+    """A setting with a value that is not allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of one process."""
+
+    cache_dir: Path
+    """Folder for downloaded weights, cached features and journals. Environment: SAMPATH_CACHE."""
+    device: str
+    """"auto", "cpu", "cuda", "cuda:1", "mps". Environment: SAMPATH_DEVICE."""
+    cache_limit_bytes: int
+    """Size limit of the feature cache on disk. Environment: SAMPATH_CACHE_LIMIT_BYTES."""
+
+    @property
+    def weights_dir(self) -> Path:
+        """Folder in which downloaded weights lie and where a user may put files by hand."""
+        return self.cache_dir / "weights"
+
+    @property
+    def features_dir(self) -> Path:
+        """Folder of the disk tier of the feature store."""
+        return self.cache_dir / "features"
+
+    @property
+    def sessions_dir(self) -> Path:
+        """Folder of the annotation journals."""
+        return self.cache_dir / "sessions"
+
+
+def load_config(**flags: object) -> Config:
+    """Resolve the settings.
+
+    Args:
+        **flags: Values given by the caller, by field name of `Config`; None means not given.
+
+    Raises:
+        ConfigError: If a value is not allowed.
+    """
+    defaults: dict[str, object] = {
+        "cache_dir": platformdirs.user_cache_dir(_APP),
+        "device": "auto",
+        "cache_limit_bytes": 20 * 2**30,
+    }
+    environment = {
+        "cache_dir": os.environ.get("SAMPATH_CACHE"),
+        "device": os.environ.get("SAMPATH_DEVICE"),
+        "cache_limit_bytes": os.environ.get("SAMPATH_CACHE_LIMIT_BYTES"),
+    }
+    values: dict[str, object] = {}
+    for source in (defaults, _read_file(), environment, flags):
+        values.update({key: value for key, value in source.items() if value is not None})
+    unknown = set(values) - {field.name for field in fields(Config)}
+    if unknown:
+        raise ConfigError(f"There is no setting '{sorted(unknown)[0]}'; allowed: {', '.join(defaults)}.")
+    try:
+        limit = int(str(values["cache_limit_bytes"]))
+    except ValueError:
+        raise ConfigError(
+            f"cache_limit_bytes is '{values['cache_limit_bytes']}'; give a whole number of bytes."
+        ) from None
+    return Config(Path(str(values["cache_dir"])).expanduser(), str(values["device"]), limit)
+
+
+def _read_file() -> dict[str, object]:
+    path = Path(platformdirs.user_config_dir(_APP)) / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        # A broken settings file must never keep a pathologist from working.
+        logger.warning("The settings file %s is ignored: %s", path, error)
+        return {}
+    known = {field.name for field in fields(Config)}
+    if not isinstance(content, dict):
+        logger.warning("The settings file %s is ignored: it is no JSON object.", path)
+        return {}
+    for key in set(content) - known:
+        logger.warning("The setting '%s' in %s is ignored; known: %s", key, path, ", ".join(sorted(known)))
+    return {key: value for key, value in content.items() if key in known}
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Turn a device name into a device that this machine has.
+
+    Args:
+        name: "auto" (CUDA, then Apple's MPS, then CPU), or a torch device name.
+
+    Raises:
+        ConfigError: If the device does not exist here.
+    """
+    import torch
+
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if name == "auto":
+        name = "cuda" if "cuda" in available else "mps" if "mps" in available else "cpu"
+    if name not in available:
+        raise ConfigError(f"The device '{name}' is not on this machine; choose auto, {', '.join(available)}.")
+    return torch.device(name)

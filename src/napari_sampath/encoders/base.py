@@ -1,0 +1,129 @@
+"""The contract of every encoder, and the catalogue of them by name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..arrays import FeatureSpec, UInt8Array
+from ..geometry import Frame
+from ..registry import Registry
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import MaskDecoder, PromptEncoder
+
+SAM_MEAN = (123.675, 116.28, 103.53)
+SAM_STD = (58.395, 57.12, 57.375)
+"""Normalisation of SAM (ImageNet's, in 0..255), `segment_anything/build_sam.py`."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """What is known of an encoder before its weights are loaded."""
+
+    name: str
+    summary: str
+    """One line for menus and `sampath models`."""
+    licence: str
+    source_url: str
+    """Where weights and licence come from."""
+    promptable: bool
+    """True if it brings SAM's prompt encoder and mask decoder."""
+    size_mb: float
+    """Size of the weights file."""
+
+
+class Encoder(nn.Module, ABC):
+    """A frozen network: one tile -> maps of shape (C, 64, 64).
+
+    Args:
+        info: Name, licence, origin.
+        spec: The maps it yields.
+        weights_digest: Hex digest that changes when any weight does; part of the store's key.
+        mean: Per channel, subtracted from RGB in 0..255.
+        std: Per channel, divides after that.
+    """
+
+    preprocessing_version = 1
+    """Raise when the way from pixels to maps changes: cached features of the old way are then not found."""
+
+    def __init__(
+        self,
+        info: EncoderInfo,
+        spec: FeatureSpec,
+        weights_digest: str,
+        mean: tuple[float, float, float] = SAM_MEAN,
+        std: tuple[float, float, float] = SAM_STD,
+    ) -> None:
+        super().__init__()
+        self.info = info
+        self.spec = spec
+        self.weights_digest = weights_digest
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def preprocess(self, image: UInt8Array, frame: Frame) -> Tensor:
+        """Cut a window, resize, normalise and pad it as SAM does.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, the whole image.
+            frame: The window.
+
+        Returns:
+            (3, 1024, 1024) float32 on this encoder's device.
+        """
+        resized = resize_longest_side(image[frame.slices], frame)
+        device = self.pixel_mean.device
+        pixels = torch.from_numpy(resized).to(device).permute(2, 0, 1).float()
+        pixels = (pixels - self.pixel_mean) / self.pixel_std
+        height, width = frame.input_hw
+        return functional.pad(pixels, (0, frame.input_px - width, 0, frame.input_px - height))
+
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Map a normalised batch (B, 3, 1024, 1024) to {map name: (B, C, 64, 64)}."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderParts:
+    """An encoder with SAM's interface and, if it has them, the parts that answer prompts."""
+
+    encoder: Encoder
+    prompt_encoder: PromptEncoder | None = None
+    mask_decoder: MaskDecoder | None = None
+
+
+Builder = Callable[[Path | None], EncoderParts]
+"""Builds an encoder; the path is a weights file the user named, None for the official or shipped one."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderEntry:
+    """One line of the catalogue."""
+
+    info: EncoderInfo
+    build: Builder
+
+
+registry: Registry[EncoderEntry] = Registry("encoder")
+
+
+def list_encoders(pattern: str = "*") -> list[str]:
+    """List the names of the encoders that match a shell wildcard."""
+    return registry.names(pattern)
+
+
+def resize_longest_side(window: UInt8Array, frame: Frame) -> UInt8Array:
+    """Resize (H, W, 3) uint8 to `frame.input_hw` with PIL's antialiased bilinear filter, as SAM's predictor does."""
+    height, width = frame.input_hw
+    return np.array(Image.fromarray(window).resize((width, height), Image.Resampling.BILINEAR))
+

@@ -1,0 +1,162 @@
+"""The only coordinate code: image pixels, encoder input, tiles, (row, col) and (x, y).
+
+Pixel coordinates follow SAM: pixel (row i, column j) is addressed as (x=j, y=i) and its centre lies at
++0.5; the prompt encoder adds that half pixel itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .arrays import INPUT_PX, FloatArray
+from .errors import PromptError
+
+
+def rc_to_xy(points_rc: npt.ArrayLike) -> FloatArray:
+    """Turn (..., 2) points from numpy's (row, col) into SAM's (x, y)."""
+    return np.asarray(points_rc, dtype=np.float64)[..., ::-1]
+
+
+xy_to_rc = rc_to_xy
+"""The same swap the other way round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A window of an image and its place in the encoder's square input.
+
+    The window is scaled so that its longer side is `input_px` and padded at the bottom and right with
+    zeros (Segment Anything, `ResizeLongestSide`).
+    """
+
+    top: int
+    """First image row of the window."""
+    left: int
+    """First image column of the window."""
+    height: int
+    """Rows of the window, in image pixels."""
+    width: int
+    """Columns of the window, in image pixels."""
+    input_px: int = INPUT_PX
+    """Side of the square input."""
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Size (H, W) of the window in image pixels."""
+        return self.height, self.width
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Size (H, W) of the resized window inside the square input, before padding."""
+        scale = self.input_px / max(self.height, self.width)
+        return int(self.height * scale + 0.5), int(self.width * scale + 0.5)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Index of the window in an image array."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+    def to_input(self, points_xy: npt.ArrayLike) -> FloatArray:
+        """Map (..., 2) points (x, y) from image pixels to the square input; float64."""
+        points = np.asarray(points_xy, dtype=np.float64)
+        height, width = self.input_hw
+        scale = np.array([width / self.width, height / self.height])
+        return (points - np.array([self.left, self.top])) * scale
+
+    def to_image(self, points_xy: npt.ArrayLike) -> FloatArray:
+        """Map (..., 2) points (x, y) from the square input back to image pixels; float64."""
+        points = np.asarray(points_xy, dtype=np.float64)
+        height, width = self.input_hw
+        scale = np.array([self.width / width, self.height / height])
+        return points * scale + np.array([self.left, self.top])
+
+    def contains(self, points_xy: npt.ArrayLike) -> bool:
+        """Say whether all (..., 2) points (x, y) lie in the window."""
+        x, y = np.moveaxis(np.asarray(points_xy, dtype=np.float64), -1, 0)
+        inside_x = (x >= self.left) & (x <= self.left + self.width)
+        inside_y = (y >= self.top) & (y <= self.top + self.height)
+        return bool((inside_x & inside_y).all())
+
+
+def whole(hw: tuple[int, int], input_px: int = INPUT_PX) -> Frame:
+    """Return the frame that covers a whole image of size (H, W)."""
+    return Frame(0, 0, hw[0], hw[1], input_px)
+
+
+SINGLE_TILE_PX = 1536
+"""Images up to this long side are one tile, as SAM does; larger ones are tiled so that detail is kept."""
+
+
+def tile_starts(length_px: int, tile_px: int, overlap_px: int) -> list[int]:
+    """Place evenly spaced windows of `tile_px` over a length, overlapping by at least `overlap_px`."""
+    if length_px <= tile_px:
+        return [0]
+    count = -(-(length_px - overlap_px) // (tile_px - overlap_px))
+    return [round(index * (length_px - tile_px) / (count - 1)) for index in range(count)]
+
+
+def tiles(hw: tuple[int, int], tile_px: int = INPUT_PX, overlap_px: int = 256) -> list[Frame]:
+    """Cover an image of size (H, W) with frames, row by row; one frame if it is at most `SINGLE_TILE_PX`.
+
+    Args:
+        hw: Image size (H, W) in pixels.
+        tile_px: Side of a window in image pixels; more than 1024 means that windows are shrunk.
+        overlap_px: Least overlap of neighbours, so that an object cut by one window is whole in another.
+    """
+    if max(hw) <= max(SINGLE_TILE_PX, tile_px):
+        return [whole(hw)]
+    return [
+        Frame(top, left, min(tile_px, hw[0]), min(tile_px, hw[1]))
+        for top in tile_starts(hw[0], tile_px, overlap_px)
+        for left in tile_starts(hw[1], tile_px, overlap_px)
+    ]
+
+
+def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike) -> Frame:
+    """Choose the tile that answers a prompt: the finest level at which the prompt has room around it.
+
+    Args:
+        hw: Image size (H, W) in pixels.
+        points_xy: (N, 2) all points and box corners of the prompt, (x, y) in image pixels.
+
+    Raises:
+        PromptError: If a point lies outside the image.
+    """
+    check_inside(hw, points_xy)
+    points = np.asarray(points_xy, dtype=np.float64).reshape(-1, 2)
+    low, high = points.min(axis=0), points.max(axis=0)
+    centre, extent = (low + high) / 2, float((high - low).max())
+    tile_px = INPUT_PX
+    while tile_px < max(hw) and extent > tile_px / 2:
+        tile_px *= 2
+    overlap_px = tile_px // 2
+
+    def distance(frame: Frame) -> float:
+        middle = np.array([frame.left + frame.width / 2, frame.top + frame.height / 2])
+        return float(np.abs(middle - centre).max())
+
+    return min(tiles(hw, tile_px, overlap_px), key=distance)
+
+
+def check_inside(hw: tuple[int, int], points_xy: npt.ArrayLike) -> None:
+    """Raise a `PromptError` naming the first of the (N, 2) points (x, y) outside an image of size (H, W)."""
+    for x, y in np.asarray(points_xy, dtype=np.float64).reshape(-1, 2):
+        if not (0 <= x <= hw[1] and 0 <= y <= hw[0]):
+            raise PromptError(
+                f"The prompt at x={x:g}, y={y:g} lies outside the image of {hw[1]} x {hw[0]} px (width x height); "
+                "point inside it."
+            )
+
+
+def outward(frames: list[Frame], centre_rc: tuple[float, float]) -> Iterator[Frame]:
+    """Order tiles by distance of their centre from (row, col): what is in view first."""
+    row, col = centre_rc
+
+    def distance(frame: Frame) -> float:
+        return (frame.top + frame.height / 2 - row) ** 2 + (frame.left + frame.width / 2 - col) ** 2
+
+    return iter(sorted(frames, key=distance))

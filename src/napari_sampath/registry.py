@@ -1,0 +1,66 @@
+"""Names to builders: register, create, list by wildcard, 'did you mean'."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from .errors import DuplicateNameError, UnknownNameError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A catalogue of entries of one kind, in order of registration.
+
+    Args:
+        kind: What an entry is, in words, for error sentences ("encoder", "head").
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that adds its argument under `name`.
+
+        Raises:
+            DuplicateNameError: If the name is taken.
+        """
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise DuplicateNameError(f"The {self.kind} '{name}' is registered already; choose another name.")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownNameError(unknown_name(self.kind, name, self._entries)) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """List the names that match a shell wildcard, in order of registration."""
+        return [name for name in self._entries if fnmatch.fnmatchcase(name, pattern)]
+
+
+def unknown_name(kind: str, name: str, allowed: Iterator[str] | list[str] | dict[str, T]) -> str:
+    """Write the sentence for a name that does not exist: the value, the nearest name, what is allowed."""
+    names = list(allowed)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"There is no {kind} '{name}'.{hint} Available: {', '.join(names) or 'none'}."
