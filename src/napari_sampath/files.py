@@ -1,0 +1,196 @@
+"""Writing files so that a crash, a full disk or a second process never leaves half of one behind."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import stat
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+from .errors import SampathError, StorageError
+
+logger = logging.getLogger(__name__)
+
+Write: TypeAlias = Callable[[BinaryIO], object]
+"""Writes the content of one file to the stream it is given."""
+
+LEFTOVER_S = 3600.0
+"""Age from which a temporary file is taken for the remains of a process that was killed."""
+
+_SUFFIX = ".part"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def write_atomically(path: str | Path, write: Write) -> None:
+    """Write a file so that a reader, now or after a crash, finds the old content or the new, never a part.
+
+    The content goes to a temporary name in the same folder, is forced to the disk and renamed. Missing
+    folders are made; a link is followed; the permissions of a file that is replaced are kept.
+
+    Args:
+        path: The file.
+        write: Called once with a binary stream open for writing.
+
+    Raises:
+        StorageError: If the operating system refuses (full disk, no permission, a folder in the way); what
+            was there before is untouched.
+    """
+    write_together({Path(path): write})
+
+
+def write_together(files: Mapping[Path, Write]) -> None:
+    """Write several files that belong together: all of them become new, or all stay as they were.
+
+    All contents are on the disk before the first is renamed; if a rename fails, those before it are taken
+    back. Only a power cut between two renames can leave a mixture of old and new files, each of them whole.
+
+    Args:
+        files: Path -> function that writes its content.
+
+    Raises:
+        StorageError: As for `write_atomically`.
+    """
+    staged: dict[Path, Path] = {}
+    current = Path()
+    try:
+        for current, write in files.items():
+            target = Path(os.path.realpath(current))
+            _refuse_special(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged[target] = _temporary(target.parent)
+            _write_durably(staged[target], target, write)
+        _rename_all(staged)
+    except SampathError:
+        raise
+    except OSError as error:
+        raise _storage_error(current if len(files) == 1 else current.parent, error) from error
+    finally:
+        for temporary in staged.values():
+            temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> int:
+    """Delete temporary files that killed processes left directly in `folder`.
+
+    Args:
+        folder: The folder; it need not exist.
+        older_than_s: Younger ones are kept: another process may be writing them now.
+
+    Returns:
+        Number of files deleted.
+    """
+    removed = 0
+    oldest = time.time() - older_than_s
+    for leftover in folder.glob(f".*{_SUFFIX}"):
+        # Another process may clean up at the same moment.
+        with contextlib.suppress(OSError):
+            if leftover.stat().st_mtime <= oldest:
+                leftover.unlink()
+                removed += 1
+    return removed
+
+
+def _temporary(folder: Path) -> Path:
+    # Its length does not depend on the target's name, which may be as long as the file system allows.
+    return folder / f".{uuid.uuid4().hex}{_SUFFIX}"
+
+
+def _refuse_special(target: Path) -> None:
+    """Raise if `target` exists and is no plain file: renaming over a device would destroy it."""
+    if target.is_dir():
+        raise StorageError(f"'{target}' is a folder; give the name of a file in it.")
+    if target.exists() and not target.is_file():
+        raise StorageError(f"'{target}' is a device or a pipe, not a file; give the name of a file.")
+
+
+def _write_durably(temporary: Path, target: Path, write: Write) -> None:
+    with open(temporary, "xb") as stream:
+        write(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    with contextlib.suppress(FileNotFoundError):
+        os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+
+
+def _rename_all(staged: Mapping[Path, Path]) -> None:
+    """Rename every temporary file to its target; on an error bring back the targets renamed over so far."""
+    previous: dict[Path, Path | None] = {}
+    done: list[Path] = []
+    try:
+        if len(staged) > 1:
+            for target in staged:
+                previous[target] = _keep(target)
+        for target, temporary in staged.items():
+            os.replace(temporary, target)
+            done.append(target)
+    except OSError:
+        for target in done:
+            kept = previous.get(target)
+            with contextlib.suppress(OSError):
+                if kept is None:
+                    target.unlink()
+                else:
+                    os.replace(kept, target)
+        raise
+    finally:
+        for kept in previous.values():
+            if kept is not None:
+                kept.unlink(missing_ok=True)
+    for folder in {target.parent for target in staged}:
+        _sync_folder(folder)
+
+
+def _keep(target: Path) -> Path | None:
+    """Give the file at `target` a second name, or a copy where the file system has no hard links."""
+    if not target.exists():
+        return None
+    kept = _temporary(target.parent)
+    try:
+        os.link(target, kept)
+    except OSError:
+        try:
+            shutil.copy2(target, kept)
+        except OSError:
+            kept.unlink(missing_ok=True)
+            raise
+    return kept
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renames in `folder` survive a power cut."""
+    if os.name == "nt":  # Windows cannot open a folder, and writes renames through.
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        logger.debug("The folder %s cannot be synced: %s", folder, error)
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems refuse; the files themselves are whole and in place.
+        logger.debug("The folder %s cannot be synced: %s", folder, error)
+    finally:
+        os.close(descriptor)
+
+
+def _storage_error(path: Path, error: OSError) -> StorageError:
+    if error.errno in _NO_SPACE:
+        advice = "free some space or choose another folder"
+    elif error.errno in _NO_PERMISSION:
+        advice = "choose a folder in which you may write"
+    else:
+        advice = "check the folder or choose another one"
+    failure = StorageError(
+        f"Could not write '{path}' ({error.strerror or error}); what was there before is untouched: {advice}."
+    )
+    failure.errno = error.errno
+    return failure

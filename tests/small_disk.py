@@ -1,0 +1,34 @@
+"""A disk that is really full, for tests: a tmpfs of 256 KiB where mounting is allowed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SIZE_BYTES = 256 * 1024
+
+
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder on a file system of 256 KiB of its own; skip the test where that cannot be made."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("needs Linux: a small file system is mounted")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", str(folder)]
+    try:
+        result = subprocess.run(mount, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("needs the mount command")
+    if result.returncode != 0:
+        pytest.skip(f"needs the right to mount a small file system: {result.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
