@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from ..arrays import FeatureSpec, UInt8Array
 from ..geometry import Frame
+from ..jobs import Job
 from ..registry import Registry
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ class EncoderParts:
 Builder = Callable[[Path | None], EncoderParts]
 """Builds an encoder; the path is a weights file the user named, None for the official or shipped one."""
 
+Fetcher = Callable[[Path | None], Job[Path]]
+"""Finds or downloads the file that a builder then reads; the path is a file or folder the user named."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderEntry:
@@ -112,6 +116,8 @@ class EncoderEntry:
 
     info: EncoderInfo
     build: Builder
+    fetch: Fetcher | None = None
+    """None where the weights are shipped with the package."""
 
 
 registry: Registry[EncoderEntry] = Registry("encoder")
@@ -126,4 +132,3 @@ def resize_longest_side(window: UInt8Array, frame: Frame) -> UInt8Array:
     """Resize (H, W, 3) uint8 to `frame.input_hw` with PIL's antialiased bilinear filter, as SAM's predictor does."""
     height, width = frame.input_hw
     return np.array(Image.fromarray(window).resize((width, height), Image.Resampling.BILINEAR))
-

@@ -1,0 +1,333 @@
+"""An encoder with its prompt decoder, on one device: what `load_model` returns."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ..arrays import (
+    INPUT_PX,
+    BoolArray,
+    FeatureMap,
+    Features,
+    FloatArray,
+    LocalMask,
+    Masks,
+    Prompts,
+    UInt8Array,
+)
+from ..config import ConfigError, resolve_device
+from ..encoders import EncoderParts, registry
+from ..errors import PromptError
+from ..geometry import Frame, whole
+from ..jobs import Job, Progress, run
+from .masks import full_masks, local_mask, mask_to_logits
+from .prompt import PromptDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from ..store import Store
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Arithmetic an encoder may run in; prompts are always answered in float32."""
+
+_BATCH = 16
+"""Prompts answered at once: about 30 MB each while the decoder runs."""
+
+
+class Model:
+    """An encoder and the parts that answer prompts; holds no image, so any number of images can share it.
+
+    Args:
+        parts: The encoder, and SAM's prompt encoder and mask decoder if it brings them.
+        device: Where everything runs.
+        store: Where features are looked up before the encoder runs, and kept after.
+        precision: "float32", "bfloat16" or "float16": arithmetic of the encoder.
+
+    Raises:
+        ConfigError: If the precision is not one of these.
+    """
+
+    def __init__(
+        self,
+        parts: EncoderParts,
+        device: torch.device | None = None,
+        store: Store | None = None,
+        precision: str = "float32",
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(f"The precision is '{precision}'; allowed: {', '.join(PRECISIONS)}.")
+        self.device = device or torch.device("cpu")
+        self.encoder = parts.encoder.eval().requires_grad_(False).to(self.device)
+        self.decoder: PromptDecoder | None = None
+        if parts.prompt_encoder is not None and parts.mask_decoder is not None:
+            decoder = PromptDecoder(parts.prompt_encoder, parts.mask_decoder)
+            self.decoder = decoder.eval().requires_grad_(False).to(self.device)
+        self.store = store
+        self.precision = precision
+
+    @property
+    def name(self) -> str:
+        """Name of the encoder."""
+        return self.encoder.info.name
+
+    @property
+    def promptable(self) -> bool:
+        """True if the model answers prompts."""
+        return self.decoder is not None
+
+    @property
+    def input_px(self) -> int:
+        """Side of the square input, in pixels."""
+        return INPUT_PX if self.decoder is None else self.decoder.input_px
+
+    @property
+    def maps(self) -> tuple[FeatureMap, ...]:
+        """The maps `encode` yields."""
+        return self.encoder.spec.maps
+
+    def encode(self, image: Any, frame: Frame | None = None) -> Features:
+        """Compute the features of one tile, or find them in the store.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, the whole image; any other array is converted as a picture is.
+            frame: The tile; the whole image if left out.
+
+        Returns:
+            The features, float32, on the model's device.
+
+        Raises:
+            ImageError: If the array is no image.
+        """
+        pixels = as_pixels(image)
+        frame = frame or whole((pixels.shape[0], pixels.shape[1]), self.input_px)
+        window = np.ascontiguousarray(np.asarray(pixels[frame.slices]))
+        key = None
+        if self.store is not None:
+            from ..store import FeatureKey
+
+            version = self.encoder.preprocessing_version
+            key = FeatureKey.of(
+                window, frame, self.name, self.encoder.weights_digest, self.precision, version
+            )
+            found = self.store.get(key, self.device)
+            if found is not None:
+                return Features(found, frame, self.name)
+        maps = self._run_encoder(window, frame)
+        if self.store is not None and key is not None:
+            self.store.put(key, maps)
+        return Features(maps, frame, self.name)
+
+    def _run_encoder(self, window: UInt8Array, frame: Frame) -> dict[str, Tensor]:
+        local = Frame(0, 0, frame.height, frame.width, frame.input_px)
+        dtype = PRECISIONS[self.precision]
+        reduced = (
+            contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
+        )
+        with torch.inference_mode(), reduced:
+            batch = self.encoder(self.encoder.preprocess(window, local).unsqueeze(0))
+        # A clone made outside of inference mode is an ordinary tensor: heads can be trained on it.
+        return {name: values[0].float().clone() for name, values in batch.items()}
+
+    def encode_job(self, image: Any, frames: Sequence[Frame]) -> Job[list[Features]]:
+        """Compute the features of several tiles in the order given; can be cancelled between tiles."""
+        pixels = as_pixels(image)
+        encoded: list[Features] = []
+        for frame in frames:
+            yield Progress(len(encoded), len(frames), "Encoding the image", "tiles")
+            encoded.append(self.encode(pixels, frame))
+        yield Progress(len(frames), len(frames), "Encoding the image", "tiles")
+        return encoded
+
+    def decode(
+        self, features: Features, prompts: Prompts, multimask: bool = True
+    ) -> tuple[FloatArray, FloatArray]:
+        """Answer prompts on one tile.
+
+        Args:
+            features: The tile.
+            prompts: Points, a box, a mask or all of them, in image pixels (x, y).
+            multimask: Three candidates, or one.
+
+        Returns:
+            (M, 256, 256) float32 logits and (M,) float32 predicted IoU, in SAM's order.
+
+        Raises:
+            PromptError: If a prompt lies outside the tile, or the encoder answers no prompts.
+        """
+        points, boxes, masks = None, None, None
+        if len(prompts.points_xy):
+            xy = self._to_input(prompts.points_xy, features.frame)
+            points = xy[None], torch.as_tensor(prompts.labels, dtype=torch.int64).to(self.device)[None]
+        if prompts.box_xyxy is not None:
+            boxes = self._to_input(prompts.box_xyxy.reshape(2, 2), features.frame).reshape(1, 4)
+        if prompts.mask_logits is not None:
+            masks = torch.as_tensor(prompts.mask_logits, dtype=torch.float32).to(self.device)[None, None]
+        with torch.inference_mode():
+            decoder = self._decoder()
+            active = decoder.activate(features.maps["embedding"])
+            logits, scores = decoder(active, points, boxes, masks, multimask)
+        return logits[0].cpu().numpy(), scores[0].cpu().numpy()
+
+    def predict(
+        self,
+        features: Features,
+        points: Sequence[Sequence[float]] | npt.ArrayLike | None = None,
+        labels: Sequence[int] | npt.ArrayLike | None = None,
+        box: Sequence[float] | npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+        multimask: bool = True,
+    ) -> Masks:
+        """Answer prompts with masks at image resolution, the same as `segment_anything.SamPredictor`.
+
+        Args:
+            features: From `encode`.
+            points: (N, 2) points (x, y) in image pixels.
+            labels: (N,) 1 for positive and 0 for negative points; all positive if left out.
+            box: (x0, y0, x1, y1) in image pixels.
+            mask: (256, 256) logits of a previous answer, or a painted mask (H, W) bool of the whole image.
+            multimask: Three candidates, or one.
+
+        Returns:
+            The candidates; masks have the size of the window that the features cover.
+
+        Raises:
+            PromptError: If there is no prompt, or one is malformed or outside the tile.
+        """
+        if mask is not None and np.asarray(mask).dtype == np.bool_:
+            mask = mask_to_logits(np.asarray(mask), features.frame)
+        logits, scores = self.decode(features, Prompts.make(points, labels, box, mask), multimask)
+        return Masks(full_masks(features.frame, logits), scores, logits)
+
+    def predict_boxes(
+        self, features: Features, boxes: npt.ArrayLike, multimask: bool = False
+    ) -> list[tuple[LocalMask, float]]:
+        """Answer many boxes on one tile.
+
+        Args:
+            features: The tile.
+            boxes: (N, 4) boxes (x0, y0, x1, y1) in image pixels.
+            multimask: Take the best of three candidates instead of SAM's single one.
+
+        Returns:
+            For each box its mask and predicted IoU.
+
+        Raises:
+            PromptError: If a box is malformed or outside the tile.
+        """
+        checked = [
+            Prompts.make(box=box).box_xyxy for box in np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        ]
+        corners = [box for box in checked if box is not None]
+        if not corners:
+            return []
+        xyxy = self._to_input(np.concatenate(corners).reshape(-1, 2), features.frame).reshape(-1, 4)
+        answers: list[tuple[LocalMask, float]] = []
+        with torch.inference_mode():
+            decoder = self._decoder()
+            active = decoder.activate(features.maps["embedding"])
+            for start in range(0, len(xyxy), _BATCH):
+                batch = xyxy[start : start + _BATCH]
+                logits, scores = decoder(active, boxes=batch, multimask=multimask)
+                best = scores.argmax(dim=1)
+                rows = torch.arange(len(batch), device=best.device)
+                chosen, values = logits[rows, best].cpu().numpy(), scores[rows, best].cpu().numpy()
+                answers += [
+                    (local_mask(features.frame, one), float(score))
+                    for one, score in zip(chosen, values, strict=True)
+                ]
+        return answers
+
+    def mask_to_logits(self, mask: BoolArray | LocalMask, frame: Frame) -> FloatArray:
+        """Turn a painted mask into the logits of a mask prompt; see `predict.masks.mask_to_logits`."""
+        return mask_to_logits(mask, frame)
+
+    def _decoder(self) -> PromptDecoder:
+        if self.decoder is None:
+            able = [name for name in registry if registry[name].info.promptable]
+            raise PromptError(
+                f"The encoder '{self.name}' answers no prompts; choose one of: {', '.join(able)}."
+            )
+        return self.decoder
+
+    def _to_input(self, points_xy: FloatArray, frame: Frame) -> Tensor:
+        """Check that points (N, 2) lie in the tile and map them to the square input, float32."""
+        for x, y in points_xy:
+            if not frame.contains((x, y)):
+                raise PromptError(
+                    f"The prompt at x={x:g}, y={y:g} lies outside the {frame.width} x {frame.height} px "
+                    f"that the model sees (x {frame.left} to {frame.left + frame.width}, "
+                    f"y {frame.top} to {frame.top + frame.height}); point inside it."
+                )
+        return torch.as_tensor(frame.to_input(points_xy), dtype=torch.float32).to(self.device)
+
+
+def as_pixels(image: Any) -> Any:
+    """Return an (H, W, 3) uint8 array as it is, whatever holds it, and convert anything else.
+
+    Raises:
+        ImageError: If it is no image.
+    """
+    shape: tuple[int, ...] = getattr(image, "shape", ())
+    if getattr(image, "dtype", None) == np.uint8 and len(shape) == 3 and shape[2] == 3 and min(shape) > 0:
+        return image
+    from ..images import to_picture
+
+    return to_picture(image).pixels
+
+
+def load_model_job(
+    name: str = "sampath-tiny",
+    device: str = "auto",
+    weights: str | Path | None = None,
+    store: Store | None = None,
+    precision: str = "float32",
+) -> Job[Model]:
+    """Load a model, reporting the download of its weights if there is one; see `load_model`."""
+    entry = registry[name]
+    target = resolve_device(device)
+    path = None if weights is None else Path(weights).expanduser()
+    if entry.fetch is not None:
+        path = yield from entry.fetch(path)
+    yield Progress(0, 0, f"Loading {name}", "")
+    return Model(entry.build(path), target, store, precision)
+
+
+def load_model(
+    name: str = "sampath-tiny",
+    device: str = "auto",
+    weights: str | Path | None = None,
+    store: Store | None = None,
+    precision: str = "float32",
+) -> Model:
+    """Load an encoder with the parts that answer prompts.
+
+    Args:
+        name: One of `list_encoders()`.
+        device: "auto", or a torch device name.
+        weights: A weights file of your own, or a folder that holds the official file; the official or
+            shipped weights if left out.
+        store: Where features are kept; nowhere if left out.
+        precision: "float32", "bfloat16" or "float16".
+
+    Returns:
+        The model.
+
+    Raises:
+        UnknownNameError: If there is no such encoder.
+        ConfigError: If the device or precision is not available.
+        WeightsMissingError: If the weights are not here and cannot be downloaded.
+        WeightsError: If the file is unreadable, truncated, or of another model.
+    """
+    return run(load_model_job(name, device, weights, store, precision))
