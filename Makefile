@@ -1,0 +1,22 @@
+# make demo   the main job on a real image: opens napari, or leaves demo-output/ where there is no display
+# make test   lint, types, import contracts and all tests
+# Both do all their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
+
+.PHONY: help setup demo test clean
+.NOTPARALLEL:
+
+help:
+	@sed -n 's/^# \(make\)/\1/p' Makefile
+
+setup:
+	@PYTHON="$(PYTHON)" bash scripts/setup.sh
+
+demo: setup
+	@HEADLESS="$(HEADLESS)" bash scripts/demo.sh
+
+test: setup
+	@bash scripts/test.sh $(ARGS)
+
+clean:
+	rm -rf demo-output build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

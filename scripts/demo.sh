@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Opens napari ready to click; without a display, or with HEADLESS=1, runs the same by itself and leaves demo-output/.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+headless=${HEADLESS:-}
+case "$headless" in 0 | no | false) headless= ;; esac
+if [ -z "$headless" ] && [ "$(uname)" = Linux ] && [ -z "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ]; then
+    headless=1
+fi
+if [ -z "$headless" ]; then
+    exec .venv/bin/sampath demo "$@"
+fi
+exec bash scripts/under_display.sh .venv/bin/sampath demo --headless --output demo-output "$@"

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Lint, types, import contracts, manifest and all tests; the last line says how many tests ran.
+# Runs every step even if one fails, so that one run shows all there is to mend.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+bin=.venv/bin
+report=$(mktemp -d)/junit.xml
+trap 'rm -rf "$(dirname "$report")"' EXIT
+failed=()
+
+step() {
+    local name=$1
+    shift
+    printf '\n== %s\n' "$name"
+    "$@" </dev/null || failed+=("$name")
+}
+
+# With the few threads that matrices of this size use well, several runs on one machine do not stall each other.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
+
+step "lint" $bin/ruff check .
+step "format" $bin/ruff format --check .
+step "types" $bin/mypy
+step "import contracts" $bin/lint-imports
+step "npe2 manifest" $bin/npe2 validate src/napari_sampath/napari.yaml
+step "tests" bash scripts/under_display.sh $bin/python -m pytest --junit-xml "$report" --durations 10 "$@"
+
+printf '\n'
+$bin/python scripts/count_tests.py "$report" || failed+=("number of tests")
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'FAILED: %s\n' "$(IFS=,; echo "${failed[*]}")"
+    exit 1
+fi
+printf 'All checks passed.\n'

@@ -1,0 +1,115 @@
+"""What several test files share: where the tissue images and the golden cases lie, and a cache of their own."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import numpy as np
+    import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The repository, or the folder in which a source distribution was unpacked."""
+
+
+def _folder(variable: str, default: str, proof: str) -> Path:
+    """Return the folder that an environment variable names, or skip the test and say how to have it run."""
+    folder = Path(os.environ.get(variable) or ROOT / default).expanduser().resolve()
+    if not (folder / proof).exists():
+        pytest.skip(f"needs {proof} in {folder}; set {variable} to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder with the tissue images (`ebhi_glands/`, `bbbc038_nuclei/` ...); skips where it is absent."""
+    return _folder("SAMPATH_DATA", "../shared/data", "README.md")
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Outputs of the reference implementations on weights and inputs made from names, shapes and seeds."""
+
+    folder: Path
+    make: ModuleType
+    cases: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    def case(self, name: str) -> dict[str, Any]:
+        """Return the description of a case: configuration, weights, inputs, outputs, tolerance."""
+        found: dict[str, Any] = self.cases["cases"][name]
+        return found
+
+    def weights(
+        self, manifest: str, seed: int, scale: dict[str, float] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Make a state_dict from a file in `manifests/` (with or without `.json`)."""
+        path = self.folder / "manifests" / f"{manifest.removesuffix('.json')}.json"
+        state: dict[str, torch.Tensor] = self.make.state_dict(self.make.load_json(path), seed, scale=scale)
+        return state
+
+    def build(self, recipe: dict[str, Any]) -> torch.Tensor:
+        """Make the input that a recipe describes."""
+        tensor: torch.Tensor = self.make.build(recipe, self.arrays)
+        return tensor
+
+    def expected(self, array: str) -> np.ndarray:
+        """Return a stored output by the name in its case's `outputs[...]["array"]`."""
+        values: np.ndarray = self.arrays[array]
+        return values
+
+    def subsample(self, tensor: torch.Tensor, slicing: str | None) -> torch.Tensor:
+        """Take the part of an output that was stored."""
+        part: torch.Tensor = self.make.subsample(tensor, slicing)
+        return part
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    """The golden cases; skips where the folder is absent."""
+    import numpy as np
+
+    folder = _folder("SAMPATH_GOLDEN", "../shared/golden", "procweights.py")
+    source = importlib.util.spec_from_file_location("procweights", folder / "procweights.py")
+    if source is None or source.loader is None:
+        raise RuntimeError(f"{folder / 'procweights.py'} cannot be imported")
+    make = importlib.util.module_from_spec(source)
+    source.loader.exec_module(make)
+    with np.load(folder / "expected.npz") as arrays:
+        stored = {name: arrays[name] for name in arrays.files}
+    return Golden(folder, make, make.load_json(folder / "cases.json"), stored)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep every test, and the processes it starts, out of the user's cache, settings and journals."""
+    folder = tmp_path_factory.mktemp("sampath-home")
+    monkeypatch.setenv("SAMPATH_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    for name in ("SAMPATH_DEVICE", "SAMPATH_CACHE_LIMIT_BYTES", "SAMPATH_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    return folder / "cache"
+
+
+@pytest.fixture(autouse=True)
+def _marked(request: pytest.FixtureRequest) -> None:
+    """Give the markers their meaning: `gpu` and `gui` tests skip, saying so, where they cannot run."""
+    if request.node.get_closest_marker("data"):
+        request.getfixturevalue("data_dir")
+    if request.node.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+    if request.node.get_closest_marker("gui"):
+        display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        if os.name == "posix" and os.uname().sysname == "Linux" and not display:
+            pytest.skip("needs a display; run under xvfb-run, as 'make test' does")
