@@ -1,4 +1,4 @@
-"""What several test files share: where the tissue images and the golden cases lie, and a cache of their own."""
+"""What test files share: where the tissue images and the golden cases lie, and a cache of their own."""
 
 from __future__ import annotations
 
