@@ -1,0 +1,277 @@
+"""Features on disk, for the next opening of the image: one verified file a tile, shared among processes.
+
+A file is `<first two hex digits>/<digest>.safetensors`. Its maps are float16 (half the bytes; SAM's decoder
+does not see the difference), its metadata holds the key and a SHA-256 of the maps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from ..errors import StorageError
+from ..files import remove_leftovers, write_atomically
+from ..jobs import Job, Progress
+from .base import FeatureKey, Maps, StoreTier, TierInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+_SUFFIX = ".safetensors"
+_AFTER_EVICTION = 0.9
+"""Share of the limit that is kept when something must go, so that not every write has to look for room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Outcome of reading every entry."""
+
+    checked: int
+    """Entries read."""
+    dropped: int
+    """Entries that were damaged and are deleted."""
+
+
+class DamagedEntryError(ValueError):
+    """An entry that is not what was written; never leaves this module."""
+
+
+class DiskTier(StoreTier):
+    """Least-recently-used tiles in a folder.
+
+    Several processes may share the folder: files appear whole under their final name, an entry that another
+    process deletes is a miss, and the modification time of a file is the time of its last use by anyone.
+
+    Args:
+        folder: The folder; made on the first write.
+        limit_bytes: Bytes that all entries together may take; processes that write at the same moment may
+            pass it by a few entries.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+        self._lock = threading.Lock()
+        self._unmeasured_bytes = 0
+        """Bytes that may still be written before the folder is measured again."""
+
+    def path(self, key: FeatureKey) -> Path:
+        """Return the file of an entry, whether it exists or not."""
+        return self._path(key.digest)
+
+    def get(self, key: FeatureKey) -> dict[str, Tensor] | None:
+        """Return float16 maps on the CPU, None if there are none; a damaged entry is deleted and logged."""
+        path = self.path(key)
+        try:
+            maps = _read(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            logger.warning("The cached features %s cannot be read and are computed again: %s", path, error)
+            return None
+        except DamagedEntryError as error:
+            self._drop_damaged(path, error)
+            return None
+        _touch(path)
+        return maps
+
+    def put(self, key: FeatureKey, maps: Maps) -> None:
+        """Write maps as float16, unless they are there already.
+
+        Maps with values that float16 cannot hold (over 65,504, or not numbers) are left out with a log line.
+
+        Raises:
+            StorageError: If the disk is full or the folder may not be written to.
+        """
+        path = self.path(key)
+        if path.exists():
+            _touch(path)
+            return
+        halves = {
+            name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in maps.items()
+        }
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in halves.values()):
+            logger.warning(
+                "Features of '%s' hold values outside float16 and are not kept on disk.", key.encoder
+            )
+            return
+        metadata = {"key": json.dumps(asdict(key), sort_keys=True), "sha256": _maps_digest(halves)}
+        content = safetensors.torch.save(halves, metadata)
+        if len(content) > self.limit_bytes:
+            logger.warning(
+                "Features of %d bytes pass the disk limit of %d bytes.", len(content), self.limit_bytes
+            )
+            return
+        with self._lock:
+            self._make_room(len(content))
+        write_atomically(path, lambda stream: stream.write(content))
+        _touch(path)
+
+    def discard(self, key: FeatureKey) -> None:
+        """Delete the entry.
+
+        Raises:
+            StorageError: If the folder may not be written to.
+        """
+        _delete(self.path(key))
+
+    def clear(self) -> int:
+        """Delete all entries and return how many there were; other files in the folder stay.
+
+        Raises:
+            StorageError: If the folder may not be written to.
+        """
+        count = 0
+        for path in list(self._paths()):
+            _delete(path)
+            count += 1
+        with self._lock:
+            self._unmeasured_bytes = 0
+        for shard in self._shards():
+            remove_leftovers(shard)
+            with contextlib.suppress(OSError):  # Not empty: another process writes there.
+                shard.rmdir()
+        return count
+
+    def info(self) -> TierInfo:
+        """Count what is there."""
+        entries = self._measure()
+        return TierInfo(len(entries), sum(size for _, size, _ in entries), self.limit_bytes, str(self.folder))
+
+    def verify_job(self) -> Job[Verification]:
+        """Read every entry, delete the damaged ones with a log line, and report progress."""
+        paths = list(self._paths())
+        checked = dropped = 0
+        for done, path in enumerate(paths):
+            yield Progress(done, len(paths), "Verifying cached features", "tiles")
+            try:
+                _read(path)
+                checked += 1
+            except DamagedEntryError as error:
+                self._drop_damaged(path, error)
+                checked += 1
+                dropped += 1
+            except FileNotFoundError:
+                continue  # Evicted meanwhile by another process.
+            except OSError as error:
+                logger.warning("The cached features %s cannot be read: %s", path, error)
+        return Verification(checked, dropped)
+
+    def _path(self, digest: str) -> Path:
+        return self.folder / digest[:2] / f"{digest}{_SUFFIX}"
+
+    def _shards(self) -> list[Path]:
+        try:
+            return [path for path in self.folder.iterdir() if len(path.name) == 2 and path.is_dir()]
+        except OSError:
+            return []
+
+    def _paths(self) -> Iterator[Path]:
+        for shard in self._shards():
+            with contextlib.suppress(OSError):
+                yield from shard.glob(f"*{_SUFFIX}")
+
+    def _measure(self) -> list[tuple[int, int, Path]]:
+        """List (time of last use, bytes, path) of all entries, least recently used first."""
+        entries = []
+        for path in self._paths():
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                entries.append((status.st_mtime_ns, status.st_size, path))
+        return sorted(entries)
+
+    def _make_room(self, new_bytes: int) -> None:
+        """Delete the least recently used entries if `new_bytes` more would pass the limit.
+
+        Measuring the folder takes a look at every file, so it is done only after half of the room that was
+        left at the last time has been written: other processes may have used the other half.
+        """
+        self._unmeasured_bytes -= new_bytes
+        if self._unmeasured_bytes > 0:
+            return
+        for shard in self._shards():
+            remove_leftovers(shard)
+        entries = self._measure()
+        total = sum(size for _, size, _ in entries)
+        if total + new_bytes > self.limit_bytes:
+            for _, size, path in entries:
+                if total + new_bytes <= self.limit_bytes * _AFTER_EVICTION:
+                    break
+                with contextlib.suppress(OSError):  # Held open on Windows; the next oldest goes instead.
+                    path.unlink(missing_ok=True)
+                    total -= size
+        self._unmeasured_bytes = (self.limit_bytes - total - new_bytes) // 2
+
+    def _drop_damaged(self, path: Path, error: DamagedEntryError) -> None:
+        logger.warning(
+            "The cached features %s are damaged (%s); they are deleted and computed again.", path, error
+        )
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def _touch(path: Path) -> None:
+    """Note the use of an entry, finer than the file system's own clock (some milliseconds)."""
+    now = time.time_ns()
+    with contextlib.suppress(OSError):  # Deleted meanwhile by another process, or a read-only folder.
+        os.utime(path, ns=(now, now))
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"Could not delete the cached features '{path}' ({error.strerror}); delete the folder by hand."
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read one entry and check all of it.
+
+    The file is read, not mapped into memory: a mapped file that another process cuts short kills the reader.
+
+    Raises:
+        OSError: If it cannot be read.
+        DamagedEntryError: If it is not what was written under this name.
+    """
+    content = path.read_bytes()
+    try:
+        maps = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header["__metadata__"]
+        key = FeatureKey(**json.loads(metadata["key"]))
+        digest = metadata["sha256"]
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DamagedEntryError("it is truncated or no safetensors file") from error
+    if key.digest != path.stem:
+        raise DamagedEntryError("it belongs to another name")
+    if _maps_digest(maps) != digest:
+        raise DamagedEntryError("its checksum is wrong")
+    return maps
+
+
+def _maps_digest(maps: Maps) -> str:
+    """Hash names, types, shapes and values of all maps (CPU, contiguous)."""
+    digest = hashlib.sha256()
+    for name in sorted(maps):
+        tensor = maps[name]
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode("utf-8"))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,80 @@
+"""Features of this process, limited by bytes; on a GPU when they were computed there."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from .base import FeatureKey, Maps, StoreTier, TierInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class MemoryTier(StoreTier):
+    """Least-recently-used tiles in memory, each tensor in the type and on the device it was put with.
+
+    Args:
+        limit_bytes: Bytes that all tensors together may take, over all devices.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self._entries: OrderedDict[FeatureKey, dict[str, Tensor]] = OrderedDict()
+        self._size_bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: FeatureKey) -> dict[str, Tensor] | None:
+        """Return the very tensors that were put, None if there are none."""
+        with self._lock:
+            maps = self._entries.get(key)
+            if maps is None:
+                return None
+            self._entries.move_to_end(key)
+            return dict(maps)
+
+    def put(self, key: FeatureKey, maps: Maps) -> None:
+        """Keep maps; a part of a larger tensor (a batch) is copied, or all of it would stay alive."""
+        kept = {name: _own(tensor) for name, tensor in maps.items()}
+        size = _size_bytes(kept)
+        with self._lock:
+            self._drop(key)
+            if size > self.limit_bytes:
+                return
+            self._entries[key] = kept
+            self._size_bytes += size
+            while self._size_bytes > self.limit_bytes:
+                self._drop(next(iter(self._entries)))
+
+    def discard(self, key: FeatureKey) -> None:
+        """Forget the maps under `key`."""
+        with self._lock:
+            self._drop(key)
+
+    def clear(self) -> int:
+        """Forget everything and return the number of entries that were there."""
+        with self._lock:
+            count = len(self._entries)
+            self._entries.clear()
+            self._size_bytes = 0
+            return count
+
+    def info(self) -> TierInfo:
+        """Count what is there."""
+        with self._lock:
+            return TierInfo(len(self._entries), self._size_bytes, self.limit_bytes, "memory")
+
+    def _drop(self, key: FeatureKey) -> None:
+        maps = self._entries.pop(key, None)
+        if maps is not None:
+            self._size_bytes -= _size_bytes(maps)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach()
+    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+
+
+def _size_bytes(maps: Maps) -> int:
+    return sum(tensor.nbytes for tensor in maps.values())
