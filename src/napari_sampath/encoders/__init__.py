@@ -1,6 +1,6 @@
 """Frozen networks that turn a tile into features."""
 
-from . import tiny  # noqa: F401  (registers itself)
+from . import sam, tiny  # noqa: F401  (register themselves)
 from .base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, list_encoders, registry
 
 __all__ = ["Encoder", "EncoderEntry", "EncoderInfo", "EncoderParts", "list_encoders", "registry"]

@@ -27,6 +27,7 @@ from ..encoders import EncoderParts, registry
 from ..errors import PromptError
 from ..geometry import Frame, whole
 from ..jobs import Job, Progress, run
+from ..store import FeatureKey
 from .masks import full_masks, local_mask, mask_to_logits
 from .prompt import PromptDecoder
 
@@ -115,8 +116,6 @@ class Model:
         window = np.ascontiguousarray(np.asarray(pixels[frame.slices]))
         key = None
         if self.store is not None:
-            from ..store import FeatureKey
-
             version = self.encoder.preprocessing_version
             key = FeatureKey.of(
                 window, frame, self.name, self.encoder.weights_digest, self.precision, version
