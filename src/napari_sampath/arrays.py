@@ -105,9 +105,13 @@ class Prompts:
             raise PromptError(f"Points have shape {xy.shape}; give a list of (x, y) pairs, shape (N, 2).")
         marks = np.ones(len(xy), dtype=np.int64) if labels is None else np.asarray(labels).astype(np.int64)
         if marks.shape != (len(xy),):
-            raise PromptError(f"There are {len(xy)} points and {marks.size} labels; give one label for each point.")
+            raise PromptError(
+                f"There are {len(xy)} points and {marks.size} labels; give one label for each point."
+            )
         if not np.isin(marks, (0, 1)).all():
-            raise PromptError(f"Point labels are {sorted(set(marks.tolist()))}; allowed: 1 (positive), 0 (negative).")
+            raise PromptError(
+                f"Point labels are {sorted(set(marks.tolist()))}; allowed: 1 (positive), 0 (negative)."
+            )
         corners = None if box is None else _check_box(box)
         logits = None if mask is None else _check_mask(mask)
         if not np.isfinite(xy).all():

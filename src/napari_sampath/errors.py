@@ -49,3 +49,11 @@ class StorageError(SampathError, OSError):
 
 class CancelledError(SampathError):
     """The user cancelled a job."""
+
+
+class ClassListError(SampathError, ValueError):
+    """A class that cannot be had: no name, too many classes, or still in use."""
+
+
+class JournalError(SampathError, ValueError):
+    """A journal that cannot be used: open in another session, of another image, or no journal at all."""

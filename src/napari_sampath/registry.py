@@ -32,7 +32,9 @@ class Registry(Generic[T]):
 
         def add(entry: T) -> T:
             if name in self._entries:
-                raise DuplicateNameError(f"The {self.kind} '{name}' is registered already; choose another name.")
+                raise DuplicateNameError(
+                    f"The {self.kind} '{name}' is registered already; choose another name."
+                )
             self._entries[name] = entry
             return entry
 

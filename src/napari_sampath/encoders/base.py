@@ -66,6 +66,8 @@ class Encoder(nn.Module, ABC):
         std: tuple[float, float, float] = SAM_STD,
     ) -> None:
         super().__init__()
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
         self.info = info
         self.spec = spec
         self.weights_digest = weights_digest

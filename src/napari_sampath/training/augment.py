@@ -1,0 +1,148 @@
+"""Training windows: mosaics of several images, scale, flips and stain.
+
+A window is a square of the encoder's 1,024 px frame. It may hold one image or a grid of several, of one set
+or of different ones, so that one window shows many objects and tissue types, as a slide does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from skimage.color import hed_from_rgb
+
+from ..arrays import FloatArray, IntArray, UInt8Array
+from .instances import KINDS, InstanceImage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """One training window of side S pixels of the encoder's frame."""
+
+    pixels: UInt8Array
+    """(S, S, 3) uint8 RGB."""
+    instances: IntArray
+    """(S / 4, S / 4) int32 object ids on the grid of the logits; 0 is background."""
+    kinds: IntArray
+    """(S / 4, S / 4) uint8, index of the kind of tissue set each cell comes from."""
+    prompted: tuple[int, ...]
+    """Ids of the objects that may be prompted for."""
+
+
+MIN_CELLS = 12
+"""Smallest object that is prompted for, in cells of the logits' grid (4 px of the frame)."""
+
+
+class Pools:
+    """Training images by kind, drawn by the kind's share and, within it, by area.
+
+    Args:
+        images: All training images.
+    """
+
+    def __init__(self, images: list[InstanceImage]) -> None:
+        self.kinds = [kind for kind in KINDS if any(image.kind == kind for image in images)]
+        self._images = [[image for image in images if image.kind == kind] for kind in self.kinds]
+        shares = np.array([KINDS[kind].share for kind in self.kinds])
+        self._shares = shares / shares.sum()
+        areas = [np.array([image.instances.size for image in pool], dtype=float) for pool in self._images]
+        self._areas = [area / area.sum() for area in areas]
+
+    def draw_kind(self, rng: np.random.Generator) -> int:
+        """Draw the index of a kind."""
+        return int(rng.choice(len(self.kinds), p=self._shares))
+
+    def draw(self, kind: int, rng: np.random.Generator) -> InstanceImage:
+        """Draw an image of a kind."""
+        return self._images[kind][int(rng.choice(len(self._images[kind]), p=self._areas[kind]))]
+
+
+def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
+    """Draw a window: a grid of 1, 4 or 9 crops, each scaled, flipped and re-stained on its own.
+
+    Args:
+        pools: Training images.
+        side_px: Side S of the window in pixels of the frame, a multiple of 32.
+        rng: Source of randomness.
+    """
+    grid = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
+    edges = np.linspace(0, side_px // 4, grid + 1).astype(int) * 4
+    pixels = np.zeros((side_px, side_px, 3), np.uint8)
+    instances = np.zeros((side_px // 4, side_px // 4), np.int32)
+    kinds = np.zeros((side_px // 4, side_px // 4), np.uint8)
+    mixed = rng.random() < 0.5
+    kind = pools.draw_kind(rng)
+    for row in range(grid):
+        for col in range(grid):
+            if mixed:
+                kind = pools.draw_kind(rng)
+            source = pools.draw(kind, rng)
+            (top, bottom), (left, right) = edges[row : row + 2], edges[col : col + 2]
+            crop, ids = random_crop(source, bottom - top, right - left, rng)
+            pixels[top:bottom, left:right] = crop
+            cells = (slice(top // 4, bottom // 4), slice(left // 4, right // 4))
+            instances[cells] = np.where(ids > 0, ids + instances.max(), 0)
+            kinds[cells] = kind
+    ids, areas = np.unique(instances, return_counts=True)
+    prompted = tuple(int(i) for i, area in zip(ids, areas, strict=True) if i > 0 and area >= MIN_CELLS)
+    return Window(pixels, instances, kinds, prompted)
+
+
+def random_crop(
+    source: InstanceImage, height_px: int, width_px: int, rng: np.random.Generator
+) -> tuple[UInt8Array, IntArray]:
+    """Cut, enlarge, flip and re-stain; returns pixels (height, width, 3) and ids (height / 4, width / 4)."""
+    full_h, full_w = source.instances.shape
+    smallest = max(height_px / full_h, width_px / full_w)
+    largest = max(KINDS[source.kind].max_scale, smallest)
+    scale = float(np.exp(rng.uniform(np.log(max(smallest, 0.5)), np.log(largest))))
+    crop_h, crop_w = min(full_h, round(height_px / scale)), min(full_w, round(width_px / scale))
+    top, left = int(rng.integers(full_h - crop_h + 1)), int(rng.integers(full_w - crop_w + 1))
+    window = (slice(top, top + crop_h), slice(left, left + crop_w))
+    pixels = np.asarray(
+        Image.fromarray(source.pixels[window]).resize((width_px, height_px), Image.Resampling.BILINEAR)
+    )
+    rows = ((np.arange(height_px // 4) + 0.5) * crop_h / (height_px // 4)).astype(int)
+    cols = ((np.arange(width_px // 4) + 0.5) * crop_w / (width_px // 4)).astype(int)
+    ids = source.instances[window][np.ix_(rows, cols)]
+    if height_px == width_px and rng.random() < 0.5:
+        pixels, ids = pixels.transpose(1, 0, 2), ids.T
+    if rng.random() < 0.5:
+        pixels, ids = pixels[::-1], ids[::-1]
+    if rng.random() < 0.5:
+        pixels, ids = pixels[:, ::-1], ids[:, ::-1]
+    return jitter_stain(np.ascontiguousarray(pixels), rng), np.ascontiguousarray(ids)
+
+
+def jitter_stain(pixels: UInt8Array, rng: np.random.Generator, strength: float = 1.0) -> UInt8Array:
+    """Change haematoxylin, eosin and brightness in optical-density space (Tellez et al. 2018).
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        rng: Source of randomness.
+        strength: 0 changes nothing, 1 is the range used for training.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    gain = 1 + strength * rng.uniform(-0.3, 0.3, 3)
+    shift = strength * rng.uniform(-0.03, 0.03, 3)
+    density = -np.log10((pixels.astype(np.float32) + 1) / 256)
+    mixing = _stain_mixing(gain, shift)
+    density = density @ mixing[0] + mixing[1]
+    changed = 256 * np.power(10.0, -density) - 1
+    exposure = 1 + strength * rng.uniform(-0.12, 0.12)
+    white = 1 + strength * rng.uniform(-0.06, 0.06, 3)
+    result = changed * exposure * white
+    if rng.random() < 0.5 * strength:
+        result += rng.normal(0, rng.uniform(0, 4), result.shape[:2])[..., None]
+    return np.clip(result, 0, 255).astype(np.uint8)
+
+
+def _stain_mixing(gain: FloatArray, shift: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the matrix (3, 3) and offset (3,) that scale and shift each stain in optical density."""
+    to_stains = hed_from_rgb.astype(np.float64)
+    to_density = np.linalg.inv(to_stains)
+    matrix = (to_stains * gain) @ to_density
+    return matrix.astype(np.float32), (shift @ to_density).astype(np.float32)

@@ -1,0 +1,159 @@
+"""One window of SAM's interactive training: first prompt, then corrections, each with its own backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder
+from torch import Tensor
+from torch.nn import functional
+from torchvision.ops import sigmoid_focal_loss
+
+from ..arrays import GRID, INPUT_PX, LOGITS_PX, BoolArray
+from .augment import Window
+from .simulate import correcting_point, noisy_box, random_point, to_tensors
+
+FOCAL_WEIGHT = 20.0
+"""Focal : dice is 20 : 1 (Kirillov et al. 2023, 'Losses')."""
+
+
+def mask_losses(logits: Tensor, target: Tensor) -> Tensor:
+    """Focal and dice loss of each candidate.
+
+    Args:
+        logits: (N, M, h, w).
+        target: (N, h, w) 0 or 1.
+
+    Returns:
+        (N, M) 20 * focal + dice.
+    """
+    goal = target[:, None].expand_as(logits)
+    focal = sigmoid_focal_loss(logits, goal, alpha=0.25, gamma=2.0, reduction="none").mean(dim=(2, 3))
+    share = torch.sigmoid(logits)
+    overlap = (share * goal).sum(dim=(2, 3))
+    dice = 1 - (2 * overlap + 1) / (share.sum(dim=(2, 3)) + goal.sum(dim=(2, 3)) + 1)
+    total: Tensor = FOCAL_WEIGHT * focal + dice
+    return total
+
+
+def true_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """IoU of each thresholded candidate (N, M, h, w) with its target (N, h, w); (N, M)."""
+    predicted, goal = logits > 0, target[:, None] > 0.5
+    overlap = (predicted & goal).sum(dim=(2, 3)).float()
+    return overlap / (predicted | goal).sum(dim=(2, 3)).clamp(min=1)
+
+
+def prompt_loss(logits: Tensor, scores: Tensor, target: Tensor, ambiguous: bool) -> Tensor:
+    """Loss of one interactive iteration.
+
+    Args:
+        logits: (N, 4, h, w), token 0 is the single mask, 1..3 the candidates of an ambiguous prompt.
+        scores: (N, 4) predicted IoU.
+        target: (N, h, w).
+        ambiguous: Whether one prompt was given: the best of the three candidates is trained too.
+
+    Returns:
+        Scalar mean over the objects.
+    """
+    per_mask = mask_losses(logits, target)
+    quality = functional.mse_loss(scores, true_iou(logits, target), reduction="none")
+    loss = per_mask[:, 0] + quality[:, 0]
+    if ambiguous:
+        best = per_mask[:, 1:].argmin(dim=1, keepdim=True)
+        loss = loss + per_mask[:, 1:].gather(1, best)[:, 0] + quality[:, 1:].mean(dim=1)
+    return loss.mean()
+
+
+def train_window(
+    prompt_encoder: PromptEncoder,
+    mask_decoder: MaskDecoder,
+    embedding: Tensor,
+    window: Window,
+    offset_tokens: tuple[int, int],
+    plan: tuple[int, int, float],
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    """Prompt some objects of a window and correct the answers; gradients are accumulated in place.
+
+    Args:
+        prompt_encoder: SAM's, or one with its signature.
+        mask_decoder: SAM's.
+        embedding: (1, 256, g, g) leaf with `requires_grad`.
+        window: The window the embedding belongs to.
+        offset_tokens: Place (row, col) of the window in the 64 x 64 token grid.
+        plan: Objects prompted, iterations, weight of the loss.
+        rng: Source of randomness.
+
+    Returns:
+        Mean loss and IoU; empty if the window has no object.
+    """
+    count, iterations, weight = plan
+    if not window.prompted:
+        return {}
+    device = embedding.device
+    chosen = rng.choice(window.prompted, size=min(count, len(window.prompted)), replace=False)
+    targets = np.stack([window.instances == i for i in chosen])
+    goal = torch.as_tensor(targets, dtype=torch.float32, device=device)
+    decode = _decoder_on_window(prompt_encoder, mask_decoder, embedding, offset_tokens)
+    token_px = INPUT_PX // GRID
+    offset_xy = (offset_tokens[1] * token_px, offset_tokens[0] * token_px)
+    boxed = rng.random() < 0.5
+    points = [[] if boxed else [random_point(t, offset_xy, rng)] for t in targets]
+    labels = [[] if boxed else [1] for _ in targets]
+    boxes = np.stack([noisy_box(t, offset_xy, rng) for t in targets]) if boxed else None
+    box = None if boxes is None else torch.as_tensor(boxes, dtype=torch.float32, device=device)
+    # SAM's two iterations without a new point: one at random among the corrections, one at the end.
+    mask_only = {int(rng.integers(1, iterations - 1)), iterations - 1} if iterations >= 4 else set()
+    previous: Tensor | None = None
+    report = {"loss": 0.0}
+    for iteration in range(iterations):
+        logits, scores = decode(to_tensors(points, labels, device), box, previous)
+        loss = prompt_loss(logits, scores, goal, ambiguous=iteration == 0) * (weight / iterations)
+        loss.backward()
+        index = (
+            1 + scores[:, 1:].argmax(dim=1)
+            if iteration == 0 and not boxed
+            else torch.zeros_like(scores[:, 0]).long()
+        )
+        previous = logits.detach()[torch.arange(len(goal)), index]
+        ious = true_iou(previous[:, None], goal)[:, 0]
+        report["loss"] += float(loss.detach()) / weight
+        if iteration == 0:
+            report["box IoU" if boxed else "point IoU"] = float(ious.mean())
+        if iteration + 1 < iterations and iteration + 1 not in mask_only:
+            answers: BoolArray = (previous > 0).cpu().numpy()
+            for k, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+                point, mark = correcting_point(answer, target, offset_xy, rng)
+                points[k].append(point)
+                labels[k].append(mark)
+    return report
+
+
+def _decoder_on_window(
+    prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder, embedding: Tensor, offset: tuple[int, int]
+) -> Callable[[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]:
+    """Bind the decoder to a part of the token grid that keeps its own positions."""
+    side = embedding.shape[-1]
+    rows, cols = (slice(start, start + side) for start in offset)
+    low_rows, low_cols = (slice(4 * start, 4 * (start + side)) for start in offset)
+    positions = prompt_encoder.get_dense_pe()[:, :, rows, cols]
+
+    def decode(
+        points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, previous: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        masks = None
+        if previous is not None:
+            masks = previous.new_zeros(len(previous), 1, LOGITS_PX, LOGITS_PX)
+            masks[:, 0, low_rows, low_cols] = previous
+        sparse, dense = prompt_encoder(points=points, boxes=boxes, masks=masks)
+        logits, scores = mask_decoder.predict_masks(
+            image_embeddings=embedding,
+            image_pe=positions,
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense[:, :, rows, cols],
+        )
+        return logits.float(), scores.float()
+
+    return decode

@@ -1,0 +1,250 @@
+"""SAM's own training algorithm (Kirillov et al. 2023, section 3 and appendix A), for small models and few images.
+
+A step draws windows of tissue, warms the encoder up on dense targets, and then prompts objects: a point or
+a noisy box first, corrected by points from the error region with the previous logits fed back. Two
+departures, both so that a small model learns on two cores: windows may be smaller than the frame (a part
+of the token grid with its own positions), and the single-mask token is trained at every iteration.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from ..arrays import GRID, INPUT_PX
+from ..encoders.base import Encoder, EncoderParts
+from ..errors import SampathError
+from ..files import write_atomically
+from ..jobs import Job, Progress
+from .augment import Pools, Window, compose
+from .dense_targets import DenseHead, dense_loss
+from .instances import KINDS, InstanceImage
+from .interactive import train_window
+
+logger = logging.getLogger(__name__)
+
+TOKEN_PX = INPUT_PX // GRID
+
+
+class TuningConfigError(SampathError, ValueError):
+    """A field of `PromptTuningConfig` with a value that is not allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTuningConfig:
+    """How a promptable model is trained. The defaults train `sampath-tiny` from scratch on two cores."""
+
+    warmup_steps: int = 1800
+    """Steps on dense targets alone, before prompts."""
+    steps: int = 2200
+    """Steps with prompts."""
+    windows: int = 2
+    """Windows a step."""
+    side_px: int = 512
+    """Side of a window in pixels of the 1,024 px frame; a multiple of 32."""
+    full_frame_share: float = 0.25
+    """Share of the prompted steps on one whole frame instead, so that the decoder meets all 4,096 tokens."""
+    prompts: int = 8
+    """Objects prompted a window."""
+    iterations: int = 3
+    """Largest number of interactive iterations an object; SAM used 11. Drawn anew each step."""
+    learning_rate: float = 1e-3
+    """Peak of the schedule: linear warm-up, then cosine to 1 %."""
+    weight_decay: float = 0.05
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient."""
+    average: float = 0.998
+    """Decay of the running average of the weights that is saved; 0 saves the weights themselves."""
+    dense_weight: float = 1.0
+    """Weight of the dense targets beside the prompts."""
+    precision: str = "bfloat16"
+    """"float32" or "bfloat16" (autocast)."""
+    device: str = "cpu"
+    seed: int = 0
+    save_every: int = 250
+    """Steps between saves."""
+
+    def __post_init__(self) -> None:
+        if self.side_px % 32 or not 64 <= self.side_px <= INPUT_PX:
+            raise TuningConfigError(
+                f"side_px is {self.side_px}; give a multiple of 32 from 64 to {INPUT_PX}."
+            )
+        if self.precision not in ("float32", "bfloat16"):
+            raise TuningConfigError(f"precision is '{self.precision}'; choose float32 or bfloat16.")
+        for name in ("windows", "prompts", "iterations", "save_every"):
+            if getattr(self, name) < 1:
+                raise TuningConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+
+class Trainee(nn.Module):
+    """The parts in training, as one module with SAM's prefixes, and the dense head that is thrown away."""
+
+    def __init__(self, parts: EncoderParts, kinds: int) -> None:
+        super().__init__()
+        if parts.prompt_encoder is None or parts.mask_decoder is None:
+            raise TuningConfigError(
+                f"{parts.encoder.info.name} answers no prompts; choose a promptable model."
+            )
+        self.image_encoder: Encoder = parts.encoder
+        self.prompt_encoder = parts.prompt_encoder
+        self.mask_decoder = parts.mask_decoder
+        self.dense_head = DenseHead(kinds)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return what is kept: all weights but the dense head's."""
+        return {key: value for key, value in self.state_dict().items() if not key.startswith("dense_head.")}
+
+
+@dataclass(frozen=True, slots=True)
+class TuningResult:
+    """What a run leaves."""
+
+    weights: dict[str, Tensor]
+    """Averaged weights under SAM's prefixes."""
+    losses: list[dict[str, float]]
+    """Mean losses between saves, in order."""
+
+
+def tune(
+    parts: EncoderParts,
+    images: list[InstanceImage],
+    config: PromptTuningConfig,
+    save: Path | None = None,
+) -> Job[TuningResult]:
+    """Train a promptable model on images with objects.
+
+    Args:
+        parts: Encoder, prompt encoder and mask decoder, trained in place.
+        images: Training images.
+        config: The recipe.
+        save: File that receives the averaged weights every `save_every` steps; None keeps nothing.
+
+    Returns:
+        The averaged weights and the course of the losses.
+    """
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    pools = Pools(images)
+    separate = [KINDS[kind].separate for kind in pools.kinds]
+    trainee = Trainee(parts, len(pools.kinds)).to(config.device).train().requires_grad_(True)
+    optimizer = torch.optim.AdamW(_groups(trainee, config.weight_decay), lr=config.learning_rate)
+    average = {key: value.detach().clone() for key, value in trainee.weights().items()}
+    total = config.warmup_steps + config.steps
+    sums: dict[str, float] = {}
+    course: list[dict[str, float]] = []
+    for step in range(total):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * schedule(step, total)
+        prompted = step >= config.warmup_steps
+        full = prompted and rng.random() < config.full_frame_share
+        side, count = (INPUT_PX, 1) if full else (config.side_px, config.windows)
+        windows = [compose(pools, side, rng) for _ in range(count)]
+        losses = _step(trainee, windows, separate, config, rng, prompted)
+        torch.nn.utils.clip_grad_norm_(trainee.parameters(), config.gradient_clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        _average(average, trainee.weights(), min(config.average, (1 + step) / (10 + step)))
+        for key, value in losses.items():
+            sums[key] = sums.get(key, 0.0) + value
+            sums[f"n {key}"] = sums.get(f"n {key}", 0.0) + 1
+        if (step + 1) % config.save_every == 0 or step + 1 == total:
+            means = {key: value / sums[f"n {key}"] for key, value in sums.items() if not key.startswith("n ")}
+            course.append({"step": float(step + 1), **means})
+            sums = {}
+            logger.info("step %d: %s", step + 1, ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
+            if save is not None:
+                save_weights(save, average)
+        message = "learning to answer prompts" if prompted else "learning tissue"
+        yield Progress(step + 1, total, message, "steps")
+    return TuningResult(average, course)
+
+
+def _step(
+    trainee: Trainee,
+    windows: list[Window],
+    separate: list[bool],
+    config: PromptTuningConfig,
+    rng: np.random.Generator,
+    prompted: bool,
+) -> dict[str, float]:
+    """Run one step forward and back; returns its losses."""
+    encoder = trainee.image_encoder
+    device = torch.device(config.device)
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    pixels = torch.from_numpy(np.stack([window.pixels for window in windows])).to(device)
+    pixels = (pixels.permute(0, 3, 1, 2).float() - encoder.pixel_mean) / encoder.pixel_std
+    with autocast:
+        embedding = encoder(pixels)["embedding"].float()
+        dense = dense_loss(trainee.dense_head(embedding), windows, separate)
+    losses = {"dense": float(dense.detach())}
+    if not prompted:
+        dense.backward()
+        return losses
+    # The encoder's graph is kept once: interactive iterations add their gradients to a leaf.
+    leaf = embedding.detach().requires_grad_()
+    grid = pixels.shape[-1] // TOKEN_PX
+    values: dict[str, list[float]] = {}
+    for index, window in enumerate(windows):
+        offset = rng.integers(0, GRID - grid + 1, 2)
+        iterations = int(rng.integers(1, config.iterations + 1))
+        with autocast:
+            report = train_window(
+                trainee.prompt_encoder,
+                trainee.mask_decoder,
+                leaf[index : index + 1],
+                window,
+                (int(offset[0]), int(offset[1])),
+                (config.prompts, iterations, 1.0 / len(windows)),
+                rng,
+            )
+        for key, value in report.items():
+            values.setdefault(key, []).append(value)
+    gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
+    torch.autograd.backward([embedding, config.dense_weight * dense], [gradient, torch.ones_like(dense)])
+    return losses | {key: float(np.mean(value)) for key, value in values.items()}
+
+
+def schedule(step: int, total: int, warm: int = 250) -> float:
+    """Learning-rate factor: linear over SAM's 250 warm-up iterations (or a tenth), then cosine to 0.01."""
+    warm = min(warm, max(1, total // 10))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Keep norms, biases and embeddings out of weight decay."""
+    decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+
+
+@torch.no_grad()
+def _average(average: dict[str, Tensor], current: dict[str, Tensor], decay: float) -> None:
+    for key, value in current.items():
+        if value.is_floating_point():
+            average[key].lerp_(value.detach(), 1 - decay)
+        else:
+            average[key].copy_(value)
+
+
+def save_weights(path: Path, weights: dict[str, Tensor], facts: dict[str, object] | None = None) -> None:
+    """Write weights as float16 safetensors, with facts as JSON in its metadata.
+
+    The file before stays whole until the new one is.
+    """
+    halves = {
+        key: (v.half() if v.is_floating_point() else v).cpu().contiguous() for key, v in weights.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"sampath": json.dumps(facts or {})}
+    content = safetensors.torch.save(halves, metadata)
+    write_atomically(path, lambda file: file.write(content))

@@ -1,0 +1,77 @@
+"""`sampath tune`: train a promptable model on a folder of tissue and keep it with all that is known of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import time
+from pathlib import Path
+
+import torch
+
+from ..encoders import tiny
+from ..encoders.weights import load_state_dict
+from ..jobs import Job
+from .instances import SETS, InstanceImage, read_instances
+from .prompt_tuning import PromptTuningConfig, save_weights, tune
+
+
+def tune_model(
+    data: Path,
+    output: Path,
+    config: PromptTuningConfig | None = None,
+    start: Path | None = None,
+) -> Job[Path]:
+    """Train `sampath-tiny` and write its weights.
+
+    Args:
+        data: Folder with the tissue sets (see `training.instances`); only their train splits are read.
+        output: The `.safetensors` file to write; it is also saved while training.
+        config: The recipe; the default trains from scratch on two cores.
+        start: Weights to start from instead of random ones.
+
+    Returns:
+        `output`.
+
+    Raises:
+        DatasetError: If the data cannot be read.
+        WeightsError: If `start` is of another model.
+        StorageError: If the file cannot be written.
+    """
+    config = config or PromptTuningConfig()
+    torch.manual_seed(config.seed)
+    parts = tiny.build_untrained()
+    if start is not None:
+        parts = tiny.load_parts(parts, load_state_dict(start), str(start))
+    images = read_instances(data, "train")
+    began = time.monotonic()
+    result = yield from tune(parts, images, config, save=output)
+    facts = {
+        "model": tiny.INFO.name,
+        "backbone": tiny.BACKBONE,
+        "recipe": dataclasses.asdict(config),
+        "start": "random" if start is None else start.name,
+        "data": data_summary(images),
+        "hours": round((time.monotonic() - began) / 3600, 2),
+        "hardware": f"{config.device}, {torch.get_num_threads()} threads, {platform.machine()}",
+        "losses": result.losses,
+    }
+    save_weights(output, result.weights, facts)
+    return output
+
+
+def data_summary(images: list[InstanceImage]) -> dict[str, int]:
+    """Count images by kind, in the order of `SETS`."""
+    kinds = dict.fromkeys(source.kind for source in SETS)
+    return {kind: sum(image.kind == kind for image in images) for kind in kinds}
+
+
+def read_facts(path: Path) -> dict[str, object]:
+    """Read what `tune_model` wrote beside the weights; empty for a file made otherwise."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    facts: dict[str, object] = json.loads(metadata.get("sampath", "{}"))
+    return facts
