@@ -1,0 +1,283 @@
+"""The append-only log that makes every commit survive a crash.
+
+Format, schema 1: ASCII, one JSON object a line, each with "seq" (its number, rising) and, as last member,
+"sum" (32 hex digits of the SHA-256 of the line up to there). The first line, number 0, is the header; the
+others are operations ("op": see `operations.operation_to_json`), and undo and redo of the step with the
+number "of".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from ..arrays import ClassInfo, UInt8Array
+from ..errors import JournalError, StorageError
+from ..files import write_atomically
+from .annotation import now
+from .history import MAX_BYTES, MAX_STEPS
+from .operations import classes_from_json, classes_to_json
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "napari-sampath journal"
+SCHEMA = 1
+_SUM_CHARS = 32
+_SUM_START = b',"sum":"'
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a journal begins with."""
+
+    image: str
+    """Name of the image when the journal was made; it may have been renamed since."""
+    hw: tuple[int, int]
+    """Size (H, W) of the image in pixels."""
+    digest: str
+    """`pixel_digest` of the image: the journal belongs to whatever has these pixels."""
+    classes: tuple[ClassInfo, ...]
+    """Classes at the start."""
+    max_steps: int = MAX_STEPS
+    """Limits of the history, which decide what an undo in the log takes back."""
+    max_bytes: int = MAX_BYTES
+    created: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the header as the fields of the first line."""
+        return {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "image": self.image,
+            "hw": list(self.hw),
+            "digest": self.digest,
+            "classes": classes_to_json(self.classes),
+            "history": {"steps": self.max_steps, "bytes": self.max_bytes},
+            "created": self.created or now(),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Header:
+        """Read what `to_json` wrote."""
+        height, width = fields["hw"]
+        history = fields["history"]
+        return cls(
+            fields["image"],
+            (height, width),
+            fields["digest"],
+            classes_from_json(fields["classes"]),
+            history["steps"],
+            history["bytes"],
+            fields["created"],
+        )
+
+
+def pixel_digest(image: UInt8Array) -> str:
+    """Return the SHA-256 of an image's size, type and pixels (H, W, 3) as hex; about a second a gigabyte."""
+    digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode())
+    for row in range(0, len(image), 256):
+        digest.update(np.ascontiguousarray(image[row : row + 256]).data)
+    return digest.hexdigest()
+
+
+class Journal:
+    """One journal file, open for appending by this process only.
+
+    A line is on the disk when `append` returns. A last line that a crash tore is cut off when the journal is
+    opened; a line damaged in the middle is left out and all others are used.
+
+    Args:
+        path: The file; it is made, with its folder, if it is not there.
+        header: For a new file; an existing one must be of the same image.
+
+    Attributes:
+        header: The header of the file.
+        records: The operations read when it was opened; empty it once they are replayed.
+
+    Raises:
+        JournalError: If another session has it open, it is of another image, or it is no journal.
+        StorageError: If it cannot be read or made.
+    """
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self.path = path
+        self.records: list[dict[str, Any]] = []
+        self._lock = _lock(path)
+        self._torn = False
+        self._last = 0
+        self._end = 0
+        try:
+            if not path.exists() or path.stat().st_size == 0:
+                first = _seal({"seq": 0, **header.to_json()})
+                write_atomically(path, lambda stream: stream.write(first))
+            self._stream: BinaryIO = open(path, "r+b", buffering=0)  # noqa: SIM115  # open as long as the session
+        except OSError as error:
+            self._lock.release()
+            _refuse(f"The journal '{path}' cannot be opened", error)
+        self._close = weakref.finalize(self, _close, self._stream, self._lock)
+        try:
+            self.header = self._read(header)
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, record: Mapping[str, Any]) -> int:
+        """Write one record and force it to the disk.
+
+        Args:
+            record: A JSON object without "seq", "at" and "sum".
+
+        Returns:
+            Its number.
+
+        Raises:
+            StorageError: If that fails; the journal is as before and the same record may be tried again.
+        """
+        number = self._last + 1
+        line = memoryview(_seal({"seq": number, "at": now(), **record}))
+        try:
+            if self._torn:
+                self._cut()
+            self._stream.seek(self._end)
+            written = 0
+            while written < len(line):
+                written += self._stream.write(line[written:])
+            os.fsync(self._stream.fileno())
+        except (OSError, ValueError) as error:
+            self._take_back()
+            _refuse("The last step was not saved and has not been done", error)
+        self._last = number
+        self._end += len(line)
+        return number
+
+    def close(self) -> None:
+        """Let go of the file, so that another session may open it."""
+        self._close()
+
+    def _read(self, expected: Header) -> Header:
+        content = self._stream.read()
+        lines = content.split(b"\n")
+        try:
+            first = _unseal(lines[0])
+        except ValueError:
+            first = {}
+        if first.get("format") != FORMAT:
+            raise JournalError(
+                f"'{self.path}' is no journal of napari-sampath, or its first line is damaged; "
+                "move it away or choose another file."
+            )
+        if first["schema"] != SCHEMA:
+            raise JournalError(
+                f"The journal '{self.path}' has schema {first['schema']} and this version reads {SCHEMA}; "
+                "update napari-sampath."
+            )
+        header = Header.from_json(first)
+        if (header.digest, header.hw) != (expected.digest, expected.hw):
+            raise JournalError(
+                f"The journal '{self.path}' belongs to the image '{header.image}' "
+                f"({header.hw[1]} x {header.hw[0]} px), which is not the one that is open ('{expected.image}', "
+                f"{expected.hw[1]} x {expected.hw[0]} px); open that image or choose another journal."
+            )
+        self._read_lines(lines)
+        if self._end < len(content):
+            logger.warning(
+                "The journal %s ends in %d unreadable bytes, the rest of a step that was never finished; "
+                "they are cut off.",
+                self.path,
+                len(content) - self._end,
+            )
+            self._cut()
+        return header
+
+    def _read_lines(self, lines: list[bytes]) -> None:
+        """Collect the readable records and find where the last of them ends."""
+        position = len(lines[0]) + 1
+        self._end = position
+        # What follows the last line end is no whole line, even if it can be read: its append never returned.
+        for number, line in enumerate(lines[1:-1], start=2):
+            position += len(line) + 1
+            try:
+                record = _unseal(line)
+            except ValueError as error:
+                logger.warning("Line %d of the journal %s cannot be read: %s", number, self.path, error)
+                continue
+            self.records.append(record)
+            self._end, self._last = position, record["seq"]
+
+    def _take_back(self) -> None:
+        try:
+            self._cut()
+        except (OSError, ValueError) as error:
+            logger.warning("The journal %s could not be cut back: %s", self.path, error)
+            self._torn = True
+
+    def _cut(self) -> None:
+        self._stream.truncate(self._end)
+        os.fsync(self._stream.fileno())
+        self._torn = False
+
+
+def _seal(record: Mapping[str, Any]) -> bytes:
+    """Write a record as one line with its checksum."""
+    text = json.dumps(record, allow_nan=False, separators=(",", ":"))
+    body = text[:-1].encode()
+    return body + _SUM_START + _sum(body) + b'"}\n'
+
+
+def _unseal(line: bytes) -> dict[str, Any]:
+    """Read a line that `_seal` wrote.
+
+    Raises:
+        ValueError: If the checksum does not fit, or it is no such line.
+    """
+    body, mark, rest = line.rpartition(_SUM_START)
+    if not mark or rest != _sum(body) + b'"}':
+        raise ValueError("the checksum does not fit")
+    record = json.loads(body + b"}")
+    if not isinstance(record, dict) or not isinstance(record.get("seq"), int):
+        raise ValueError("it is no numbered record")
+    return record
+
+
+def _sum(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest()[:_SUM_CHARS].encode()
+
+
+def _lock(path: Path) -> FileLock:
+    """Take the lock beside a journal; the operating system lets go of it when the process dies."""
+    # Not bound to a thread: a session may be made in a worker and used in the window's thread.
+    lock = FileLock(f"{path}.lock", thread_local=False)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise JournalError(
+            f"The annotations in '{path}' are open in another window or program; close them there first."
+        ) from None
+    except OSError as error:
+        _refuse(f"The journal '{path}' cannot be opened", error)
+    return lock
+
+
+def _close(stream: BinaryIO, lock: FileLock) -> None:
+    with contextlib.suppress(OSError):
+        stream.close()
+    lock.release()
+
+
+def _refuse(what: str, error: Exception) -> NoReturn:
+    reason = getattr(error, "strerror", None) or str(error)
+    raise StorageError(
+        f"{what} ({reason}), everything before is safe; free some space or check the disk, then try again."
+    ) from error
