@@ -9,6 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+
 from napari_sampath import jobs
 from napari_sampath.encoders import tiny
 from napari_sampath.errors import DatasetError, WeightsError
@@ -18,7 +20,6 @@ from napari_sampath.training.instances import InstanceImage, read_instances
 from napari_sampath.training.interactive import mask_losses, prompt_loss, true_iou
 from napari_sampath.training.prompt_tuning import PromptTuningConfig, TuningConfigError, tune
 from napari_sampath.training.simulate import CELL_PX, correcting_point, noisy_box, random_point
-from PIL import Image
 
 DISC = np.hypot(*(np.indices((96, 96)) - 48)) < 30
 

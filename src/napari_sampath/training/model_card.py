@@ -14,7 +14,7 @@ from .tune import read_facts
 _ATTRIBUTION = """\
 | set | used for | licence and attribution |
 |---|---|---|
-| EBHI-Seg glands | glands | CC BY 4.0: Shi et al. 2023, Front. Med. 10:1114673, figshare 21540159; images re-encoded as JPEG q90 |
+| EBHI-Seg | glands | CC BY 4.0: Shi et al. 2023, Front. Med. 10:1114673, figshare 21540159; JPEG q90 |
 | BBBC038v1 | nuclei | CC0: Caicedo et al. 2019, Nat. Methods 16, Broad Bioimage Benchmark Collection |
 | histolytics 0.3.0 example (HGSC) | nuclei | BSD-3-Clause; its masks were made by a model, not by hand |
 | BCSS (two regions) | tumour nests | CC0: Amgad et al. 2019, Bioinformatics 35(18) |
