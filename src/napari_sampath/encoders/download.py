@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import shutil
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,16 +18,18 @@ from ..errors import StorageError, WeightsError, WeightsMissingError
 from ..jobs import Job, Progress, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 2**20
+_CHUNK = 2**18
+"""Bytes between two reports; what is read of a piece when the connection breaks is lost."""
 _TIMEOUT_S = (10.0, 30.0)
 """To connect, and between two pieces."""
-_ATTEMPTS = 4
-"""How often a connection that breaks off is taken up again before the user is told."""
+_ATTEMPTS = 3
+"""How often in a row a lost connection is taken up again in vain before the user is told."""
+_PAUSE_S = 1.0
+"""Before the second attempt; then twice, then three times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class WeightsFile:
     def sentence(self, folder: Path, reason: str) -> str:
         """Say which file to put where."""
         return (
-            f"The weights file '{self.name}' ({_readable(self.size)}) is not on this machine and {reason}; "
+            f"The weights file '{self.name}' ({_readable(self.size)}) {reason}; "
             f"download {self.url} and put it into '{folder}'."
         )
 
@@ -98,7 +100,7 @@ def _explicit(wanted: WeightsFile, explicit: Path) -> Path:
     if explicit.is_dir():
         if (explicit / wanted.name).is_file():
             return explicit / wanted.name
-        raise WeightsMissingError(wanted.sentence(explicit, f"not in the folder '{explicit}'"))
+        raise WeightsMissingError(wanted.sentence(explicit, f"is not in the folder '{explicit}'"))
     if not explicit.exists():
         raise WeightsMissingError(f"There is no file or folder '{explicit}'; check the path of the weights.")
     return explicit
@@ -106,28 +108,33 @@ def _explicit(wanted: WeightsFile, explicit: Path) -> Path:
 
 def _acquire(path: Path, wanted: WeightsFile) -> Job[FileLock]:
     """Wait for other processes that download the same file; can be cancelled."""
-    lock = FileLock(path)
+    lock = FileLock(path, thread_local=False)
     while True:
         try:
             lock.acquire(timeout=0.2)
         except Timeout:
+            # Timeout is an OSError too.
             yield Progress(0, 0, f"Waiting for another program that downloads {wanted.name}", "bytes")
+        except OSError as error:
+            raise StorageError(
+                f"The folder '{path.parent}' cannot be written to: {error.strerror}; choose another cache."
+            ) from error
         else:
             return lock
 
 
 def _download(wanted: WeightsFile, target: Path) -> Job[None]:
     part = target.with_name(target.name + ".part")
-    before = -1
-    attempt = 0
+    known, failures = -1, 0
     while not (yield from _receive(wanted, part)):
-        here = part.stat().st_size if part.exists() else 0
-        attempt = 0 if here > before else attempt + 1
-        before = here
-        if attempt + 1 >= _ATTEMPTS:
-            reason = f"its download broke off after {_readable(here)} (they are kept; try again to go on)"
+        here = _size(part)
+        failures = 0 if here > known else failures + 1
+        known = here
+        if failures == _ATTEMPTS:
+            reason = f"is not complete: the download broke off after {_readable(here)}, kept for the next try"
             raise WeightsMissingError(wanted.sentence(target.parent, reason))
-        logger.info("The download of %s broke off at %d bytes; taking it up again.", wanted.name, here)
+        yield Progress(here, wanted.size, f"Connection lost, trying again for {wanted.name}", "bytes")
+        time.sleep(_PAUSE_S * failures)
     yield Progress(wanted.size, wanted.size, f"Checking {wanted.name}", "bytes")
     if _sha256(part) != wanted.sha256:
         part.unlink()
@@ -141,37 +148,35 @@ def _download(wanted: WeightsFile, target: Path) -> Job[None]:
 
 def _receive(wanted: WeightsFile, part: Path) -> Job[bool]:
     """Fetch what is missing of the file; False if the connection broke off before the end."""
-    here = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={here}-"} if here else {}
+    here = _size(part)
     # Compressed answers have no byte ranges that match the file's.
-    headers["Accept-Encoding"] = "identity"
-    with contextlib.ExitStack() as stack:
-        try:
-            response = stack.enter_context(
-                requests.get(wanted.url, headers=headers, stream=True, timeout=_TIMEOUT_S)
-            )
-        except requests.RequestException as error:
-            if here and isinstance(error, requests.ConnectionError | requests.Timeout):
-                return False
-            logger.info("Downloading %s failed: %s", wanted.url, error)
-            reason = f"could not be downloaded (no connection to {wanted.url.split('/')[2]})"
-            raise WeightsMissingError(wanted.sentence(part.parent, reason)) from error
-        if response.status_code == requests.codes.requested_range_not_satisfiable:
-            # Either all of it is here, or what is here is no beginning of it: the hash tells.
-            return True
-        if not response.ok:
-            reason = f"could not be downloaded (the server answers {response.status_code})"
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
+    try:
+        answer = requests.get(wanted.url, headers=headers, stream=True, timeout=_TIMEOUT_S)
+    except requests.RequestException as error:
+        logger.info("Downloading %s failed: %s", wanted.url, error)
+        if here:
+            return False
+        reason = f"is not on this machine and could not be downloaded (no connection to {wanted.url.split('/')[2]})"
+        raise WeightsMissingError(wanted.sentence(part.parent, reason)) from error
+    with answer:
+        if answer.status_code == requests.codes.requested_range_not_satisfiable:
+            return True  # all of it is here, or what is here is no beginning of it: the hash tells
+        if not answer.ok:
+            reason = f"is not on this machine and could not be downloaded (the server answers {answer.status_code})"
             raise WeightsMissingError(wanted.sentence(part.parent, reason))
-        resumed = response.status_code == requests.codes.partial_content
-        done = here if resumed else 0
-        total = done + int(response.headers.get("Content-Length", wanted.size - done))
+        done = here if answer.status_code == requests.codes.partial_content else 0
+        total = done + int(answer.headers.get("Content-Length", wanted.size - done))
         _check_space(part.parent, total - done, wanted)
         try:
-            with part.open("ab" if resumed else "wb") as file:
-                for piece in _pieces(response):
+            with part.open("ab" if done else "wb") as file:
+                for piece in answer.iter_content(_CHUNK):
                     file.write(piece)
                     done += len(piece)
                     yield Progress(done, total, f"Downloading {wanted.name}", "bytes")
+        except requests.RequestException as error:
+            logger.info("The connection to %s broke off: %s", wanted.url, error)
+            return False
         except OSError as error:
             raise StorageError(
                 f"'{part}' cannot be written: {error.strerror}; free some space or choose another cache."
@@ -179,12 +184,8 @@ def _receive(wanted: WeightsFile, part: Path) -> Job[bool]:
         return done >= total
 
 
-def _pieces(response: requests.Response) -> Iterator[bytes]:
-    """Yield the body piece by piece; ends early where the connection breaks off."""
-    try:
-        yield from response.iter_content(_CHUNK)
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError, requests.Timeout) as error:
-        logger.info("The connection broke off: %s", error)
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _check_space(folder: Path, needed: int, wanted: WeightsFile) -> None:

@@ -46,6 +46,7 @@ _UNREADABLE = (
     TypeError,
     AttributeError,
     ArithmeticError,
+    AssertionError,
     MemoryError,
     NotImplementedError,
     struct.error,
