@@ -1,0 +1,285 @@
+"""Binds one viewer and one image layer to one session: mouse and keys in, layers out."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+
+from ..arrays import LocalMask
+from ..errors import SampathError
+from .display import Display
+from .keys import Action, KeyMap
+from .mouse import Mode, MouseTool
+from .strokes import scribble_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from ..session import Session
+    from .workers import PromptWorker
+
+
+class Annotator(QObject):
+    """Shows a session in a viewer and turns clicks, drags, strokes and keys into calls of the session.
+
+    It holds no annotation of its own: the session does, and has every commit on disk before it is painted.
+    Closing this object, its layers or the viewer loses nothing.
+
+    Args:
+        viewer: The viewer (not napari's public proxy of it).
+        image: The image layer being annotated.
+        session: The session made from its pixels.
+        worker: The thread that answers prompts.
+    """
+
+    said = Signal(str)
+    """A sentence for the user."""
+    changed = Signal()
+    """Prompts, candidates, classes, history or the mode changed."""
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        image: Image,
+        session: Session,
+        worker: PromptWorker,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.image = image
+        self.session = session
+        self.brush_px = 12
+        """Width of a scribble in image pixels."""
+        self._mode = Mode.POINT
+        self._corner: tuple[float, float] | None = None
+        self._worker = worker
+        self.display = Display(viewer, image, session, self.said.emit)
+        self.layers = self.display.layers
+        self.mouse = MouseTool(viewer, image, self)
+        self.keys = KeyMap(viewer, [image, *self.layers.all()], self.actions(), self.mouse)
+        self._signals = (
+            session.prompts_changed,
+            session.candidate_changed,
+            session.document_changed,
+            session.classes_changed,
+        )
+        for signal in self._signals:
+            signal.connect(self._on_session)
+        session.message.connect(self._on_message)
+        worker.answered.connect(self._on_answered)
+        self.mode = Mode.POINT
+
+    def close(self) -> None:
+        """Give mouse and keys back and take the helper layers away; the label layers stay for the user."""
+        for signal in self._signals:
+            signal.disconnect(self._on_session)
+        self.session.message.disconnect(self._on_message)
+        self._worker.answered.disconnect(self._on_answered)
+        self.keys.close()
+        self.mouse.close()
+        self.display.close()
+
+    # What the mouse does (mouse.Target)
+
+    @property
+    def mode(self) -> Mode:
+        """What the mouse does on the image."""
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode: Mode) -> None:
+        self._mode = mode
+        self._corner = None
+        brush = mode in (Mode.BRUSH, Mode.ERASE)
+        labels = self.layers.classes
+        labels.mode = {Mode.BRUSH: "paint", Mode.ERASE: "erase"}.get(mode, "pan_zoom")
+        self.viewer.layers.selection.active = labels if brush else self.image
+        self.mouse.keep_double_click_zoom(mode in (Mode.MOVE, Mode.BRUSH, Mode.ERASE))
+        if brush:
+            labels.selected_label = self.session.active_class
+        self.changed.emit()
+
+    def click(self, x: float, y: float, positive: bool) -> None:
+        """Take a click at (x, y): a point, the corner of a box, or the object to use as mask prompt."""
+        if positive and self._mode is Mode.BOX:
+            self._click_corner(x, y)
+        elif positive and self._mode is Mode.MASK:
+            self._click_object(x, y)
+        else:
+            self.attempt(partial(self.session.add_point, x, y, positive=positive))
+            self.ask()
+
+    def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool) -> None:
+        """Show a box while it is dragged, cut at the image's edge, and make it the prompt when it is done."""
+        height, width = self.session.hw
+        x0, x1 = sorted(float(np.clip(x, 0, width)) for x in (x0, x1))
+        y0, y1 = sorted(float(np.clip(y, 0, height)) for y in (y0, y1))
+        self.display.show_box((x0, y0, x1, y1))
+        if done:
+            if not self.attempt(lambda: self.session.set_box(x0, y0, x1, y1)):
+                self.display.show_box(None)
+            self.ask()
+
+    def scribble(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
+        """Show a scribble while it is painted, and make it the mask prompt when it is done."""
+        mask = scribble_mask(path_xy, self.brush_px, self.session.hw)
+        if mask.bitmap.size == 0:
+            return
+        if done:
+            self.use_mask(mask)
+        else:
+            self.display.show_scribble(mask)
+
+    def use_mask(self, mask: LocalMask) -> None:
+        """Make a mask the prompt."""
+        self.display.wipe_scribble()
+        self.attempt(lambda: self.session.set_mask(mask))
+        self.ask()
+
+    def use_object(self, instance_id: int) -> None:
+        """Make a committed object the mask prompt."""
+        self.use_mask(LocalMask.from_dense(self.session.document.instance_map == instance_id))
+
+    # What the keys do
+
+    def actions(self) -> list[Action]:
+        """List the keys and what they do."""
+        numbers = [
+            Action(
+                str(number),
+                "1 … 9" if number == 1 else "",
+                "choose the class",
+                partial(self.choose_class, number),
+            )
+            for number in range(1, 10)
+        ]
+        return [
+            Action("Enter", "Enter", "commit the candidate to the class", self.commit),
+            Action("Escape", "Esc", "clear the prompt", self.clear),
+            Action("Backspace", "Backspace", "take the last prompt back", self.remove_last_prompt),
+            Action("M", "M", "next candidate mask", self.next_candidate),
+            Action("Control-Z", "Ctrl-Z", "undo", self.undo),
+            Action("Control-Shift-Z", "Ctrl-Shift-Z", "redo", self.redo),
+            *numbers,
+            Action("Delete", "Delete", "remove the object under the mouse", self.delete_under_mouse),
+            Action("R", "R", "give the object under the mouse the chosen class", self.reclassify_under_mouse),
+        ]
+
+    def commit(self) -> None:
+        """Commit the candidate to the active class."""
+        if self.session.candidate is None:
+            self.said.emit("There is nothing to commit yet; click on a structure first.")
+            return
+        self.attempt(self.session.commit)
+
+    def clear(self) -> None:
+        """Drop the prompt and its candidates."""
+        self._corner = None
+        self.session.clear_prompts()
+        self.display.wipe_scribble()
+
+    def remove_last_prompt(self) -> None:
+        """Take the newest point, box or mask of the prompt back."""
+        self.attempt(self.session.remove_last_prompt)
+        self.ask()
+
+    def next_candidate(self) -> None:
+        """Show the next of the candidate masks."""
+        self.session.next_candidate()
+        self.changed.emit()
+
+    def undo(self) -> None:
+        """Undo the last step of the session."""
+        self._time_travel(self.session.undo, "There is nothing to undo.")
+
+    def redo(self) -> None:
+        """Redo the step undone last."""
+        self._time_travel(self.session.redo, "There is nothing to redo.")
+
+    def choose_class(self, number: int) -> None:
+        """Draw with the class in a place of the list, counted from 1."""
+        classes = list(self.session.classes)
+        if number <= len(classes):
+            self.session.active_class = classes[number - 1].id
+            self.session.classes_changed.emit()
+
+    def delete_under_mouse(self) -> None:
+        """Remove the object under the mouse."""
+        found = self._object_at(*self._cursor_xy())
+        if found:
+            self.attempt(lambda: self.session.delete(found))
+
+    def reclassify_under_mouse(self) -> None:
+        """Give the object under the mouse the active class."""
+        found = self._object_at(*self._cursor_xy())
+        if found:
+            self.attempt(lambda: self.session.reclassify(found, self.session.active_class))
+
+    # Prompts and their answers
+
+    def ask(self) -> None:
+        """Hand the prompt as it is now to the worker; the answer is painted when it comes."""
+        session = self.session
+        request = session.request()
+        if request is not None:
+            self._worker.submit(lambda: (session, session.answer(request)))
+
+    def attempt(self, call: Callable[[], object]) -> bool:
+        """Call something that may refuse; its sentence goes to the user. True if it did not refuse."""
+        try:
+            call()
+        except SampathError as error:
+            self.said.emit(str(error))
+            return False
+        return True
+
+    def _on_answered(self, result: object) -> None:
+        session, answer = result  # type: ignore[misc]  # emitted through an untyped Qt signal
+        if session is self.session and session.accept(answer):
+            self.changed.emit()
+
+    def _on_session(self) -> None:
+        self.changed.emit()
+
+    def _on_message(self, text: str) -> None:
+        self.said.emit(text)
+
+    def _time_travel(self, step: Callable[[], bool], nothing: str) -> None:
+        moved: list[bool] = []
+        if self.attempt(lambda: moved.append(step())) and not moved[0]:
+            self.said.emit(nothing)
+        self.ask()
+        self.changed.emit()
+
+    def _click_corner(self, x: float, y: float) -> None:
+        if self._corner is None:
+            self._corner = (x, y)
+            self.said.emit("First corner set; click the opposite corner, or drag a box.")
+            return
+        x0, y0 = self._corner
+        self._corner = None
+        self.drag_box(x0, y0, x, y, done=True)
+
+    def _click_object(self, x: float, y: float) -> None:
+        found = self._object_at(x, y)
+        if found:
+            self.use_object(found)
+        else:
+            self.said.emit("There is no object here; click on one, or drag to paint over a structure.")
+
+    def _object_at(self, x: float, y: float) -> int:
+        row, col = round(y), round(x)
+        height, width = self.session.hw
+        inside = 0 <= row < height and 0 <= col < width
+        return int(self.session.document.instance_map[row, col]) if inside else 0
+
+    def _cursor_xy(self) -> tuple[float, float]:
+        row, col = self.image.world_to_data(self.viewer.cursor.position)[-2:]
+        return float(col), float(row)

@@ -1,0 +1,120 @@
+"""Shows a session on layers: listens to its signals and rewrites only what changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import SampathError
+from . import layers as shown
+from .strokes import stroke_box
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from ..arrays import LocalMask
+    from ..session import Session
+
+
+class Display:
+    """The layers of one session, kept equal to it; brush strokes on the class layer go back into the session.
+
+    Args:
+        viewer: The viewer.
+        image: The image layer the session was made from.
+        session: The session.
+        say: Takes a sentence for the user.
+    """
+
+    def __init__(self, viewer: Viewer, image: Image, session: Session, say: Callable[[str], object]) -> None:
+        self._viewer = viewer
+        self._session = session
+        self._say = say
+        self._scribble: shown.Box | None = None
+        self.layers = shown.add_layers(viewer, image, session.hw)
+        self.layers.candidate.colormap = shown.candidate_colormap()
+        self._links: list[tuple[Any, Callable[..., object]]] = [
+            (session.prompts_changed, self._on_prompts),
+            (session.candidate_changed, self._on_candidate),
+            (session.document_changed, self._on_document),
+            (session.classes_changed, self._on_classes),
+            (self.layers.classes.events.paint, self._on_paint),
+            (self.layers.classes.events.selected_label, self._on_selected_label),
+        ]
+        for signal, slot in self._links:
+            signal.connect(slot)
+        self._on_classes()
+        self._on_document((0, 0, *session.hw))
+        self._on_prompts()
+
+    def close(self) -> None:
+        """Stop listening and take the helper layers away; the label layers stay for the user."""
+        for signal, slot in self._links:
+            signal.disconnect(slot)
+        self._links.clear()
+        shown.remove(self._viewer, self.layers.helpers())
+
+    def show_box(self, box_xyxy: tuple[float, float, float, float] | None) -> None:
+        """Show a box (x0, y0, x1, y1) that is not yet the prompt; None for the prompt's own."""
+        shown.show_box(self.layers.box, self._session.prompts.box if box_xyxy is None else box_xyxy)
+
+    def show_scribble(self, mask: LocalMask) -> None:
+        """Show a piece of a scribble while it is painted."""
+        box = shown.bounds(mask)
+        under = self.layers.candidate.data[mask.slices]
+        shown.write(self.layers.candidate, box, np.where(mask.bitmap, shown.SCRIBBLE, under))
+        self._scribble = shown.union(self._scribble, box)
+
+    def wipe_scribble(self) -> None:
+        """Take the scribble away again."""
+        scribble, self._scribble = self._scribble, None
+        if scribble is not None:
+            self._on_candidate(scribble, None)
+
+    def _on_prompts(self) -> None:
+        prompts = self._session.prompts
+        points = list(prompts.points)
+        xy = np.array([(x, y) for x, y, _ in points], dtype=np.float64).reshape(-1, 2)
+        shown.show_points(self.layers.prompts, xy, [positive for _, _, positive in points])
+        shown.show_box(self.layers.box, prompts.box)
+
+    def _on_candidate(self, old: shown.Box | None, new: shown.Box | None) -> None:
+        candidate = self._session.candidate
+        mask = None if candidate is None else candidate.mask
+        shown.write_mask(self.layers.candidate, mask, shown.union(old, new))
+
+    def _on_document(self, box: shown.Box) -> None:
+        r0, c0, r1, c1 = box
+        document = self._session.document
+        shown.write(self.layers.classes, box, document.class_map[r0:r1, c0:c1])
+        shown.write(self.layers.objects, box, document.instance_map[r0:r1, c0:c1])
+
+    def _on_classes(self) -> None:
+        labels = self.layers.classes
+        labels.colormap = shown.class_colormap(list(self._session.classes))
+        labels.selected_label = self._session.active_class
+
+    def _on_paint(self, event: Any) -> None:
+        labels, document = self.layers.classes, self._session.document
+        r0, c0, r1, c1 = box = stroke_box(event.value, labels.data.shape)
+        painted, before = labels.data[r0:r1, c0:c1], document.class_map[r0:r1, c0:c1]
+        changed = painted != before
+        strokes = [
+            (value, *np.nonzero(changed & (painted == value))) for value in np.unique(painted[changed])
+        ]
+        for value, rows, cols in strokes:
+            try:
+                self._session.paint(rows + r0, cols + c0, int(value))
+            except SampathError as error:
+                self._say(str(error))
+                shown.write(labels, box, document.class_map[r0:r1, c0:c1])
+                return
+
+    def _on_selected_label(self) -> None:
+        chosen = int(self.layers.classes.selected_label)
+        if chosen != self._session.active_class and chosen in {info.id for info in self._session.classes}:
+            self._session.active_class = chosen

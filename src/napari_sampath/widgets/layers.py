@@ -1,0 +1,211 @@
+"""The napari layers that show a session: made from an image layer, rewritten only where something changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps import DirectLabelColormap
+
+from ..geometry import xy_to_rc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.layers import Image, Labels, Layer, Points, Shapes
+    from napari.viewer import Viewer
+
+    from ..arrays import ClassInfo, FloatArray, IntArray, LocalMask
+
+MARK = "napari-sampath"
+"""Key in a layer's metadata that says it was made here, and from which image layer."""
+
+MARK_HEAD = "napari-sampath-head"
+"""The same for layers that show what a head found."""
+
+Box = tuple[int, int, int, int]
+"""(r0, c0, r1, c1) in image pixels, end exclusive."""
+
+MASK, SCRIBBLE = 1, 2
+"""Values of the candidate layer: the mask proposed, and strokes being painted as a mask prompt."""
+
+POSITIVE_COLOR, NEGATIVE_COLOR, BOX_COLOR = "#19d24b", "#ff2d2d", "#ffd400"
+_REFRESH_ALL_SHARE = 0.25
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionLayers:
+    """The layers of one session, all with the image layer's scale and place."""
+
+    classes: Labels
+    """(H, W) uint8 class ids; the brush paints here."""
+    objects: Labels
+    """(H, W) int32 instance ids, drawn as outlines; not editable."""
+    candidate: Labels
+    """(H, W) uint8, `MASK` and `SCRIBBLE`; not editable."""
+    prompts: Points
+    """The points of the prompt: green positive, red negative."""
+    box: Shapes
+    """The box of the prompt, none or one rectangle."""
+
+    def all(self) -> tuple[Layer, ...]:
+        """List the layers, bottom to top."""
+        return self.classes, self.objects, self.candidate, self.box, self.prompts
+
+    def helpers(self) -> tuple[Layer, ...]:
+        """List the layers that mean nothing once prompting has ended."""
+        return self.candidate, self.box, self.prompts
+
+
+def add_layers(viewer: Viewer, image: Image, hw: tuple[int, int]) -> SessionLayers:
+    """Add the layers of a session over an image layer, in place of those an earlier one left.
+
+    Args:
+        viewer: The viewer that holds the image layer; the image layer is the active one afterwards.
+        image: The image layer.
+        hw: Size (H, W) of the image in pixels.
+    """
+    remove(viewer, [layer for layer in viewer.layers if layer.metadata.get(MARK) == image.name])
+    common = {**placement(image), "metadata": {MARK: image.name}}
+    small = np.zeros(hw, dtype=np.uint8)
+    classes = viewer.add_labels(small, name="Classes", opacity=0.45, **common)
+    objects = viewer.add_labels(np.zeros(hw, dtype=np.int32), name="Objects", opacity=0.9, **common)
+    objects.contour = 1
+    candidate = viewer.add_labels(small.copy(), name="Candidate", opacity=0.6, **common)
+    box = viewer.add_shapes(
+        None, ndim=2, name="Box", face_color="transparent", edge_color=BOX_COLOR, edge_width=2, **common
+    )
+    prompts = viewer.add_points(
+        None, ndim=2, name="Prompts", size=6, canvas_size_limits=(11, 15), border_color="white", **common
+    )
+    for layer in (objects, candidate, box, prompts):
+        layer.editable = False
+    layers = SessionLayers(classes, objects, candidate, prompts, box)
+    viewer.layers.selection.active = image
+    return layers
+
+
+def placement(image: Image) -> dict[str, Any]:
+    """Return the arguments that put a layer where an image layer is."""
+    return {
+        "scale": image.scale,
+        "translate": image.translate,
+        "rotate": image.rotate,
+        "shear": image.shear,
+        "affine": image.affine,
+        "units": image.units,
+    }
+
+
+def remove(viewer: Viewer, layers: Sequence[Layer]) -> None:
+    """Take layers out of a viewer; those that are gone already are left alone."""
+    for layer in layers:
+        if layer in viewer.layers:
+            viewer.layers.remove(layer)
+
+
+def write(layer: Labels, box: Box, values: IntArray) -> None:
+    """Write a box of a label layer and repaint what changed in it.
+
+    Args:
+        layer: A two-dimensional label layer backed by a numpy array.
+        box: Where, in pixels; it must lie inside the layer.
+        values: (r1 - r0, c1 - c0) label values.
+    """
+    r0, c0, r1, c1 = box
+    region = layer.data[r0:r1, c0:c1]
+    changed = region != values
+    count = int(np.count_nonzero(changed))
+    if count == 0:
+        return
+    if count > _REFRESH_ALL_SHARE * layer.data.size:
+        region[...] = values
+        layer.refresh(extent=False)
+        return
+    rows, cols = np.nonzero(changed)
+    # data_setitem is napari's public way to repaint a part; it announces a brush stroke, which this is not.
+    with layer.events.paint.blocker():
+        layer.data_setitem((rows + r0, cols + c0), values[changed].astype(layer.data.dtype))
+
+
+def write_mask(layer: Labels, mask: LocalMask | None, old: Box | None, value: int = MASK) -> None:
+    """Show a mask in place of the one painted in a box before.
+
+    Args:
+        layer: The candidate layer.
+        mask: The mask to show, or None for none.
+        old: Box of what to wipe out, or None.
+        value: Label value to show the mask with.
+    """
+    new = None if mask is None or mask.bitmap.size == 0 else bounds(mask)
+    box = union(old, new)
+    if box is None:
+        return
+    height, width = layer.data.shape
+    box = (max(0, box[0]), max(0, box[1]), min(height, box[2]), min(width, box[3]))
+    values = np.zeros((box[2] - box[0], box[3] - box[1]), dtype=layer.data.dtype)
+    if mask is not None and new is not None:
+        top, left = max(new[0], 0), max(new[1], 0)
+        part = mask.bitmap[top - new[0] : height - new[0], left - new[1] : width - new[1]]
+        values[top - box[0] :, left - box[1] :][: part.shape[0], : part.shape[1]][part] = value
+    write(layer, box, values)
+
+
+def bounds(mask: LocalMask) -> Box:
+    """Return the box of a local mask."""
+    rows, cols = mask.slices
+    return rows.start, cols.start, rows.stop, cols.stop
+
+
+def union(first: Box | None, second: Box | None) -> Box | None:
+    """Return the smallest box around both; None is no box."""
+    if first is None or second is None:
+        return second if first is None else first
+    return (
+        min(first[0], second[0]),
+        min(first[1], second[1]),
+        max(first[2], second[2]),
+        max(first[3], second[3]),
+    )
+
+
+def class_colormap(classes: Sequence[ClassInfo]) -> DirectLabelColormap:
+    """Build the colours of the class layer; values without a class are grey."""
+    colors: dict[int | None, tuple[float, ...]] = {None: (0.5, 0.5, 0.5, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
+    colors.update({info.id: (*(part / 255 for part in info.color), 1.0) for info in classes})
+    return DirectLabelColormap(color_dict=colors)
+
+
+def candidate_colormap() -> DirectLabelColormap:
+    """Build the colours of the candidate layer: what stands out on haematoxylin and eosin alike."""
+    return DirectLabelColormap(
+        color_dict={
+            None: (0.0, 0.0, 0.0, 0.0),
+            MASK: (0.0, 0.95, 1.0, 1.0),
+            SCRIBBLE: (1.0, 0.83, 0.0, 1.0),
+        }
+    )
+
+
+def show_points(layer: Points, points_xy: FloatArray, positive: Sequence[bool]) -> None:
+    """Show the points (N, 2) (x, y) of a prompt; green where positive, red where negative."""
+    layer.data = xy_to_rc(points_xy) if len(points_xy) else np.zeros((0, 2))
+    if len(points_xy):
+        layer.face_color = [POSITIVE_COLOR if mark else NEGATIVE_COLOR for mark in positive]
+    layer.selected_data = set()
+
+
+def show_box(layer: Shapes, box_xyxy: Sequence[float] | None) -> None:
+    """Show the box (x0, y0, x1, y1) of a prompt, or none."""
+    layer.selected_data = set()
+    if box_xyxy is None:
+        if layer.nshapes:
+            layer.data = []
+        return
+    x0, y0, x1, y1 = box_xyxy
+    corners = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], dtype=np.float64)
+    if layer.nshapes:
+        layer.data = [corners]
+    else:
+        layer.add_rectangles([corners])

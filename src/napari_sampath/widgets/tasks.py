@@ -1,0 +1,129 @@
+"""The jobs the docks start: what takes long is imported and done here, in a thread."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import SampathError
+from ..jobs import Job, Progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.layers import Image
+
+    from ..arrays import FloatArray, UInt8Array
+    from ..predict import Model
+    from ..predict.automatic import Segmentation
+    from ..session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What there is to choose from on this machine."""
+
+    encoders: tuple[tuple[str, str], ...]
+    """(name, summary) of those that answer prompts."""
+    devices: tuple[str, ...]
+    heads: tuple[str, ...]
+    """Names of the shipped bundles."""
+
+
+def catalogue_job() -> Job[Catalogue]:
+    """List models, devices and heads; the first time this imports torch, which takes seconds."""
+    yield Progress(0, 0, "Looking up the models")
+    from ..config import resolve_device
+    from ..encoders import registry
+    from ..heads import list_bundles
+
+    encoders = tuple(
+        (name, registry[name].info.summary) for name in registry if registry[name].info.promptable
+    )
+    devices = ["auto"]
+    for name in ("cuda", "mps", "cpu"):
+        try:
+            resolve_device(name)
+        except SampathError:
+            continue
+        devices.append(name)
+    return Catalogue(encoders, tuple(devices), tuple(list_bundles()))
+
+
+def open_job(layer: Image) -> Job[tuple[Session, str | None]]:
+    """Make the session of an image layer, with what its journal holds.
+
+    Returns:
+        The session, and a sentence on how the image was converted, if it was.
+    """
+    yield Progress(0, 0, "Reading the image")
+    from ..config import load_config
+    from ..images import to_picture
+    from ..session import Session
+
+    data: Any = layer.data[0] if layer.multiscale else layer.data
+    picture = to_picture(data, layer.name)
+    yield Progress(0, 0, "Looking for earlier annotations of this image")
+    journal = load_config().sessions_dir / f"{_digest(picture.pixels)}.jsonl"
+    return Session(picture.pixels, picture.name, journal=journal), picture.note
+
+
+def model_job(name: str, device: str, weights: Path | None) -> Job[Model]:
+    """Load a model, downloading its weights where that is needed; features are kept in the user's cache."""
+    yield Progress(0, 0, f"Loading {name}")
+    from ..config import load_config
+    from ..predict import load_model_job
+    from ..store import Store
+
+    model: Model = yield from load_model_job(name, device, weights, Store.from_config(load_config()))
+    return model
+
+
+def _digest(pixels: Any) -> str:
+    """Name an image by its content, so that a renamed or moved file finds its annotations."""
+    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
+    digest.update(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmented:
+    """What a head found, ready to be shown."""
+
+    segmentation: Segmentation
+    confidence: FloatArray
+    """(H, W) float32, 0..1: the probability of the class chosen at each pixel."""
+    summary: str
+    """Share of each class, in words."""
+
+
+def segment_job(image: UInt8Array, head: str, model: Model | None) -> Job[Segmented]:
+    """Run a head over an image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        head: Name of a shipped bundle, or the path of one.
+        model: The model in use; another is loaded where the head needs one.
+    """
+    yield Progress(0, 0, f"Loading {head}")
+    from ..heads import load_head
+    from ..predict import segment_job as head_job
+
+    loaded = load_head(head)
+    segmentation = yield from head_job(image, loaded, model)
+    confidence = segmentation.probabilities.max(axis=0).astype(np.float32)
+    shares = [
+        f"{info.name} {100 * float(np.mean(segmentation.labels == info.id)):.0f} %"
+        for info in segmentation.classes
+    ]
+    summary = f"{', '.join(shares)}; mean confidence {float(confidence.mean()):.2f}"
+    return Segmented(segmentation, confidence, summary)
+
+
+def export_job(session: Session, folder: Path, formats: tuple[str, ...]) -> Job[list[Path]]:
+    """Write the label files of a session."""
+    yield Progress(0, 0, f"Writing to {folder}")
+    return session.export(folder, formats)

@@ -1,0 +1,73 @@
+"""A viewer on the screen, a check that nothing is left behind, and models quick enough for tests."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture
+def viewers(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Callable[[], Any]:
+    """Make viewers that are shown, 1280 x 800."""
+
+    def make() -> Any:
+        viewer = make_napari_viewer(show=True)
+        viewer.window._qt_window.resize(1280, 800)
+        qtbot.waitExposed(viewer.window._qt_window)
+        return viewer
+
+    return make
+
+
+@pytest.fixture
+def viewer(viewers: Callable[[], Any]) -> Any:
+    """One viewer on the screen."""
+    return viewers()
+
+
+@pytest.fixture
+def tissue() -> np.ndarray:
+    """(120, 160, 3) uint8 with two dark discs on a pale ground, at (x, y) = (50, 60) and (115, 60), radius
+    20."""
+    rows, cols = np.mgrid[:120, :160]
+    image = np.full((120, 160, 3), (240, 215, 230), np.uint8)
+    image += np.random.default_rng(0).integers(0, 12, image.shape, dtype=np.uint8)
+    for x in (50, 115):
+        image[(rows - 60) ** 2 + (cols - x) ** 2 <= 20**2] = (110, 60, 140)
+    return image
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that leaves a window or one of our threads behind."""
+    if not request.node.get_closest_marker("gui"):
+        yield
+        return
+    from qtpy.QtWidgets import QApplication
+
+    before = set(map(id, QApplication.topLevelWidgets()))
+    yield
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        QApplication.processEvents()
+        gc.collect()
+        threads = [one.name for one in threading.enumerate() if one.name.startswith("sampath-")]
+        left = [
+            widget
+            for widget in QApplication.topLevelWidgets()
+            if id(widget) not in before and widget.isVisible()
+        ]
+        if not threads and not left:
+            return
+        time.sleep(0.02)
+    pytest.fail(
+        f"left behind: threads {threads}, windows {[(type(one).__name__, one.objectName()) for one in left]}"
+    )
