@@ -137,7 +137,8 @@ def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike) -> Frame:
 
     def distance(frame: Frame) -> float:
         middle = np.array([frame.left + frame.width / 2, frame.top + frame.height / 2])
-        return float(np.abs(middle - centre).max())
+        # The sum, so that at a border, where one axis cannot be centred, the other still is.
+        return float(np.abs(middle - centre).sum())
 
     return min(tiles(hw, tile_px, overlap_px), key=distance)
 
