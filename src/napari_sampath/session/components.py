@@ -1,0 +1,151 @@
+"""Label maps to annotations: one for each connected piece of each class. Pure functions for any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from skimage.measure import label as label_components
+from skimage.measure import regionprops
+
+from ..annotations import ClassList
+from ..annotations.classes import next_color
+from ..arrays import ClassInfo, IntArray, LocalMask, UInt8Array
+from ..errors import ImageError
+
+
+class Segmentation(Protocol):
+    """What a head makes of an image, see `predict.segment`."""
+
+    @property
+    def labels(self) -> UInt8Array:
+        """(H, W) class ids of `classes`; 0 is none."""
+
+    @property
+    def probabilities(self) -> Any:
+        """(K, H, W) floats 0..1, channel k for `classes[k]`; or None."""
+
+    @property
+    def classes(self) -> Sequence[ClassInfo]:
+        """The classes of the head; one with id 0 is the rest."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Component:
+    """One connected piece of one class."""
+
+    class_id: int
+    """In the ids of where it came from."""
+    mask: LocalMask
+    score: float | None = None
+    """Mean probability of its class inside it, 0..1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Components:
+    """Pieces and the classes their ids mean."""
+
+    pieces: tuple[Component, ...]
+    classes: tuple[ClassInfo, ...]
+
+
+def from_segmentation(segmentation: Segmentation, min_area_px: int = 1) -> Components:
+    """Split a class map into its connected pieces, corners counting as connected.
+
+    Args:
+        segmentation: Result of a head.
+        min_area_px: Smaller pieces are left out.
+    """
+    labels = np.asarray(segmentation.labels)
+    channels = {info.id: channel for channel, info in enumerate(segmentation.classes)}
+    pieces: list[Component] = []
+    for class_id in np.unique(labels[labels > 0]).tolist():
+        channel = channels.get(class_id)
+        given = segmentation.probabilities
+        probability = None if given is None or channel is None else np.asarray(given[channel])
+        for mask in _connected(labels == class_id, min_area_px):
+            inside = None if probability is None else probability[mask.slices][mask.bitmap]
+            score = None if inside is None else float(inside.mean(dtype=np.float64))
+            pieces.append(Component(class_id, mask, score))
+    return Components(tuple(pieces), _used(segmentation.classes, pieces))
+
+
+def from_label_maps(
+    class_map: UInt8Array, instance_map: IntArray, classes: Iterable[ClassInfo]
+) -> Components:
+    """Take a pair of label maps apart: one piece for each instance id; where there is none, for each connected piece.
+
+    An instance that has several classes becomes one piece for each.
+
+    Args:
+        class_map: (H, W) class ids.
+        instance_map: (H, W) instance ids, 0 for none.
+        classes: What the class ids mean.
+    """
+    pieces: list[Component] = []
+    for class_id in np.unique(class_map[class_map > 0]).tolist():
+        of_class = class_map == class_id
+        for region in regionprops(np.where(of_class, instance_map, 0)):
+            r0, c0, _, _ = region.bbox
+            pieces.append(Component(class_id, LocalMask(r0, c0, region.image)))
+        pieces += [Component(class_id, mask) for mask in _connected(of_class & (instance_map == 0), 1)]
+    return Components(tuple(pieces), _used(classes, pieces))
+
+
+def match_classes(
+    components: Components, classes: ClassList
+) -> tuple[Callable[[int], int], tuple[ClassInfo, ...]]:
+    """Find the classes of components on a list, by name, and add those that are missing.
+
+    Args:
+        components: With the classes of where they came from.
+        classes: The list of the document; it is not changed.
+
+    Returns:
+        A function from their class ids to those of the list, and the list with what was missing.
+
+    Raises:
+        ClassListError: If more than 255 classes come together.
+    """
+    extended = ClassList(classes)
+    ids: dict[int, int] = {}
+    for info in components.classes:
+        known = extended.find(info.name)
+        if known is None:
+            used = [other.color for other in extended]
+            known = extended.add(info.name, next_color(used) if info.color in used else info.color)
+        ids[info.id] = known.id
+    return ids.__getitem__, extended.snapshot
+
+
+def check_size(shape: tuple[int, ...], hw: tuple[int, int], what: str) -> None:
+    """Raise an `ImageError` if a label map is not of the image's size (H, W)."""
+    if shape != hw:
+        size = " x ".join(str(side) for side in reversed(shape))
+        raise ImageError(
+            f"{what} is {size} px and the image {hw[1]} x {hw[0]} px (width x height); "
+            "give one made from this image."
+        )
+
+
+def _connected(mask: Any, min_area_px: int) -> list[LocalMask]:
+    found = regionprops(label_components(mask, connectivity=2))
+    return [
+        LocalMask(region.bbox[0], region.bbox[1], region.image)
+        for region in found
+        if region.area >= min_area_px
+    ]
+
+
+def _used(classes: Iterable[ClassInfo], pieces: Iterable[Component]) -> tuple[ClassInfo, ...]:
+    """Keep the classes that pieces have; an id without a class gets a name from its number."""
+    named = {info.id: info for info in classes}
+    colors = [info.color for info in named.values()]
+    for class_id in sorted({piece.class_id for piece in pieces}):
+        if class_id not in named:
+            named[class_id] = ClassInfo(class_id, f"class {class_id}", next_color(colors))
+            colors.append(named[class_id].color)
+    used = {piece.class_id for piece in pieces}
+    return tuple(info for info in named.values() if info.id in used)

@@ -1,0 +1,62 @@
+"""The tiles of one image that one model has encoded: each once, whichever thread asks first."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..arrays import Features, UInt8Array
+from ..geometry import Frame
+
+if TYPE_CHECKING:
+    from ..predict import Model
+
+MAX_TILES = 32
+"""Tiles kept at hand, about 16 MB each with ViT-B; others come from the model's store or are encoded again."""
+
+
+class TileFeatures:
+    """Features by tile, made on demand. Any thread may call.
+
+    Args:
+        model: The model that encodes.
+        image: (H, W, 3) uint8; not changed while in use.
+        max_tiles: Tiles kept; the least recently used go first.
+    """
+
+    def __init__(self, model: Model, image: UInt8Array, max_tiles: int = MAX_TILES) -> None:
+        self.model = model
+        self._image = image
+        self._max_tiles = max_tiles
+        self._encoded: OrderedDict[Frame, Features] = OrderedDict()
+        self._busy: dict[Frame, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def fit(self, frame: Frame) -> Frame:
+        """Return a frame with the model's own input size."""
+        return replace(frame, input_px=self.model.input_px)
+
+    def get(self, frame: Frame) -> Features:
+        """Return the features of a tile, encoding it if that has not been done; slow then.
+
+        Raises:
+            SampathError: As `Model.encode`.
+        """
+        with self._lock:
+            busy = self._busy.setdefault(frame, threading.Lock())
+        # Two threads that want one tile: the second waits for the first and finds it done.
+        with busy:
+            with self._lock:
+                known = self._encoded.get(frame)
+                if known is not None:
+                    self._encoded.move_to_end(frame)
+                    return known
+            features = self.model.encode(self._image, frame)
+            with self._lock:
+                self._encoded[frame] = features
+                while len(self._encoded) > self._max_tiles:
+                    oldest, _ = self._encoded.popitem(last=False)
+                    self._busy.pop(oldest, None)
+            return features

@@ -1,0 +1,256 @@
+"""The prompt of one object: points, box, mask, their answers, and which of them count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..annotations import Box, Source, bounds
+from ..arrays import FloatArray, LocalMask, Prompts
+from ..errors import PromptError
+from ..geometry import Frame, check_inside, tile_for
+
+if TYPE_CHECKING:
+    from .features import TileFeatures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptState:
+    """What has been pointed at so far for one object."""
+
+    points: tuple[tuple[float, float, bool], ...] = ()
+    """(x, y, positive) in image pixels, in the order they were given."""
+    box: tuple[float, float, float, float] | None = None
+    """(x0, y0, x1, y1) in image pixels."""
+    mask: LocalMask | None = None
+    frame: Frame | None = None
+    """The tile that all of it is answered on."""
+    feed: FloatArray | None = None
+    """(256, 256) logits of the answer being refined, on the same tile."""
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing was given."""
+        return not self.points and self.box is None and self.mask is None
+
+    @property
+    def multimask(self) -> bool:
+        """Whether three candidates are wanted: one point alone may mean the whole, a part or a part of that."""
+        return len(self.points) == 1 and self.box is None and self.mask is None and self.feed is None
+
+    @property
+    def source(self) -> Source:
+        """How an annotation made from this came about."""
+        if self.box is not None:
+            return "box"
+        return "mask" if self.mask is not None else "point"
+
+    def extent(self) -> FloatArray:
+        """Return (N, 2) all points and corners, (x, y)."""
+        places = [(x, y) for x, y, _ in self.points]
+        if self.box is not None:
+            places += [self.box[:2], self.box[2:]]
+        if self.mask is not None:
+            r0, c0, r1, c1 = bounds(self.mask)
+            places += [(c0, r0), (c1, r1)]
+        return np.array(places, dtype=np.float64).reshape(-1, 2)
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the prompt for an annotation's record; of a mask only that there was one."""
+        return {
+            "points": [[x, y] for x, y, _ in self.points],
+            "labels": [int(positive) for _, _, positive in self.points],
+            "box": None if self.box is None else list(self.box),
+            "mask": self.mask is not None,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One mask that answers a prompt."""
+
+    frame: Frame
+    logits: FloatArray
+    """(256, 256) float32."""
+    score: float
+    """Predicted IoU."""
+
+    @cached_property
+    def mask(self) -> LocalMask:
+        """The mask in image pixels, computed when first asked for."""
+        # Imported here: a session can be opened and corrected without torch.
+        from ..predict.masks import local_mask
+
+        return local_mask(self.frame, self.logits)
+
+    @property
+    def box(self) -> Box | None:
+        """Bounding box of the mask; None if it is empty."""
+        return bounds(self.mask) if self.mask.bitmap.size else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptRequest:
+    """A prompt to be answered, with all that is needed to do so in another thread."""
+
+    generation: int
+    state: PromptState
+    tiles: TileFeatures
+
+    @property
+    def frame(self) -> Frame:
+        """The tile that is encoded, if it is not yet, to answer."""
+        frame = self.state.frame
+        if frame is None:
+            raise PromptError("There is no prompt; give at least one point, a box or a mask.")
+        return self.tiles.fit(frame)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """Candidates for a prompt, best first."""
+
+    generation: int
+    state: PromptState
+    candidates: tuple[Candidate, ...]
+
+
+def answer(request: PromptRequest) -> Answer:
+    """Encode the tile if need be and decode the prompt; slow, and touches no session.
+
+    Raises:
+        PromptError: If the model answers no prompts, or the mask does not lie on the tile.
+    """
+    state, model = request.state, request.tiles.model
+    features = request.tiles.get(request.frame)
+    mask = state.feed
+    if mask is None and state.mask is not None:
+        mask = model.mask_to_logits(state.mask, features.frame)
+    prompts = Prompts.make(
+        [(x, y) for x, y, _ in state.points],
+        [int(positive) for _, _, positive in state.points],
+        state.box,
+        mask,
+    )
+    logits, scores = model.decode(features, prompts, state.multimask)
+    order = np.argsort(-scores, kind="stable")
+    candidates = tuple(Candidate(features.frame, logits[k], float(scores[k])) for k in order)
+    # The one shown first is made here, so that accepting it costs the window nothing.
+    _ = candidates[0].mask
+    return Answer(request.generation, state, candidates)
+
+
+@dataclass
+class Prompting:
+    """The prompt being built, what was there before each step, and the newest answer to it.
+
+    Every change makes a new generation; answers to older ones are stale.
+    """
+
+    hw: tuple[int, int]
+    """Size (H, W) of the image."""
+    state: PromptState = field(default_factory=PromptState)
+    generation: int = 0
+    candidates: tuple[Candidate, ...] = ()
+    chosen: int = 0
+    answered: PromptState | None = None
+    """What the candidates answer; the prompt may have moved on since."""
+    _done: list[PromptState] = field(default_factory=list)
+    _undone: list[PromptState] = field(default_factory=list)
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The candidate chosen."""
+        return self.candidates[self.chosen] if self.candidates else None
+
+    def add_point(self, x: float, y: float, positive: bool) -> None:
+        """Add a point, refining the chosen candidate if there is one."""
+        current = self.candidate if self.answered is self.state else None
+        feed = self.state.feed if current is None else current.logits
+        self._push(replace(self.state, points=(*self.state.points, (x, y, positive)), feed=feed))
+
+    def set_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Set the box, cut at the image's edge; what was answered without it is not refined."""
+        corners = Prompts.make(box=(x0, y0, x1, y1)).box_xyxy
+        left, top, right, bottom = np.asarray(corners).tolist()
+        height, width = self.hw
+        cut = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
+        if cut[2] - cut[0] < 1 or cut[3] - cut[1] < 1:
+            check_inside(self.hw, [(left, top), (right, bottom)])
+        self._push(replace(self.state, box=cut, feed=None))
+
+    def set_mask(self, mask: LocalMask) -> None:
+        """Set the mask prompt; what was answered without it is not refined."""
+        if not mask.bitmap.any():
+            raise PromptError("The mask prompt is empty; paint or pick a mask.")
+        r0, c0, r1, c1 = bounds(mask)
+        check_inside(self.hw, [(c0, r0), (c1, r1)])
+        self._push(replace(self.state, mask=mask, feed=None))
+
+    def undo(self) -> bool:
+        """Go back to the prompt before the last step."""
+        if not self._done:
+            return False
+        self._undone.append(self.state)
+        self._become(self._done.pop())
+        return True
+
+    def redo(self) -> bool:
+        """Give the prompt again that was taken back last."""
+        if not self._undone:
+            return False
+        self._done.append(self.state)
+        self._become(self._undone.pop())
+        return True
+
+    def forget_undone(self) -> None:
+        """Make what was taken back final: something else was done since."""
+        self._undone.clear()
+
+    def clear(self) -> None:
+        """Begin a new object."""
+        self._done.clear()
+        self._undone.clear()
+        self._become(PromptState())
+
+    def forget_answers(self) -> None:
+        """Keep the prompt and drop what a model said to it: another model will answer."""
+        self._done = [replace(state, feed=None) for state in self._done]
+        self._undone = [replace(state, feed=None) for state in self._undone]
+        self._become(replace(self.state, feed=None))
+        self._set_candidates((), None)
+
+    def accept(self, given: Answer) -> bool:
+        """Take an answer, unless it is stale."""
+        if given.generation != self.generation or given.state is not self.state:
+            return False
+        self._set_candidates(given.candidates, given.state)
+        return True
+
+    def step(self, by: int) -> None:
+        """Choose another candidate."""
+        if self.candidates:
+            self.chosen = (self.chosen + by) % len(self.candidates)
+
+    def _push(self, state: PromptState) -> None:
+        places = state.extent()
+        check_inside(self.hw, places)
+        frame = self.state.frame
+        if frame is None or not frame.contains(places):
+            # Logits belong to a tile: on another one they would mean another place.
+            state = replace(state, frame=tile_for(self.hw, places), feed=None)
+        self._done.append(self.state)
+        self._undone.clear()
+        self._become(state)
+
+    def _become(self, state: PromptState) -> None:
+        self.state = state
+        self.generation += 1
+        if state.empty:
+            self._set_candidates((), None)
+
+    def _set_candidates(self, candidates: tuple[Candidate, ...], answered: PromptState | None) -> None:
+        self.candidates, self.chosen, self.answered = candidates, 0, answered

@@ -1,0 +1,257 @@
+"""One image being annotated: prompts, candidates, committed annotations, history. No Qt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from psygnal import Signal
+
+from ..annotations import Add, Annotation
+from ..arrays import INPUT_PX, ClassInfo, LocalMask, UInt8Array
+from ..errors import PromptError
+from ..geometry import Frame, outward, tiles
+from ..jobs import Job, Progress
+from . import prompting
+from .editor import Editor
+from .features import TileFeatures
+from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
+
+if TYPE_CHECKING:
+    from ..predict import Model
+
+T = TypeVar("T")
+
+AHEAD_TILES = 4
+"""Tiles of a large image that are encoded before anyone clicks there."""
+
+
+class Session(Editor):
+    """The rules of annotating one image.
+
+    Nothing is lost: each commit, stroke, class edit, undo and redo is in the journal on the disk before any
+    signal tells of it, and a session that finds a journal begins with all of it. What cannot be saved is not
+    done and raises, so that the user may try again. Only pending prompts live in memory alone.
+
+    One thread owns a session and calls everything that changes it, `request` and `accept` included; `answer`
+    and the jobs run in any thread. Constructing one reads all pixels and replays the journal, which takes
+    seconds for a large image: do that in a worker, the session has no owner until it is handed on.
+
+    Args:
+        image: (H, W, 3) uint8; not changed while the session lives.
+        name: Name of the image, also of exported files.
+        model: Answers prompts; may come later.
+        classes: Initial classes; a journal that exists brings its own instead.
+        journal: Journal file, made if it is not there (see `journal_path`); None keeps nothing.
+
+    Raises:
+        ImageError: If the image is not (H, W, 3) uint8.
+        JournalError: If the journal is open in another session or belongs to another image.
+        StorageError: If the journal cannot be made.
+    """
+
+    prompts_changed = Signal()
+    candidate_changed = Signal(object, object)
+    """Boxes (r0, c0, r1, c1) of the candidate before and now, None for none."""
+
+    def __init__(
+        self,
+        image: UInt8Array,
+        name: str,
+        model: Model | None = None,
+        classes: Iterable[ClassInfo] | None = None,
+        journal: Path | None = None,
+    ) -> None:
+        super().__init__(image, name, classes, journal)
+        self._prompting = Prompting(self.hw)
+        self._tiles: TileFeatures | None = None
+        self.model = model
+
+    @property
+    def model(self) -> Model | None:
+        """What answers prompts; another model begins without the answers of the one before."""
+        return None if self._tiles is None else self._tiles.model
+
+    @model.setter
+    def model(self, model: Model | None) -> None:
+        if model is not self.model:
+            self._tiles = None if model is None else TileFeatures(model, self.image)
+            self._change(self._prompting.forget_answers)
+
+    @property
+    def prompts(self) -> PromptState:
+        """The pending prompt: `points` (x, y, positive), `box` and `mask`."""
+        return self._prompting.state
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The masks that answer the prompt, best predicted IoU first."""
+        return self._prompting.candidates
+
+    @property
+    def candidate(self) -> Candidate | None:
+        """The mask that a commit would take."""
+        return self._prompting.candidate
+
+    def encode_job(self, centre_rc: tuple[float, float] | None = None, ahead: int = AHEAD_TILES) -> Job[int]:
+        """Make a job that encodes the tiles a click will probably need; those done already cost nothing.
+
+        Args:
+            centre_rc: (row, col) of what is in view, in image pixels; the middle of the image if left out.
+            ahead: At most so many tiles of an image that is more than one, nearest first.
+
+        Returns:
+            The job; its result is the number of tiles.
+
+        Raises:
+            PromptError: If there is no model.
+        """
+        encoder = self._tiles
+        if encoder is None:
+            raise PromptError("No model is loaded, so the image cannot be encoded; choose a model.")
+        centre = centre_rc or (self.hw[0] / 2, self.hw[1] / 2)
+        # The tiling from which `tile_for` chooses for a small prompt.
+        frames = list(outward(tiles(self.hw, INPUT_PX, INPUT_PX // 2), centre))[:ahead]
+        return _encode(encoder, [encoder.fit(frame) for frame in frames])
+
+    def add_point(self, x: float, y: float, positive: bool = True) -> None:
+        """Add a point at (x, y) in image pixels; the chosen candidate, if any, is refined.
+
+        Raises:
+            PromptError: If it lies outside the image.
+        """
+        self._prompt(lambda: self._prompting.add_point(float(x), float(y), bool(positive)))
+
+    def set_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Set the box in image pixels, corners in any order; what sticks out of the image is cut off.
+
+        Raises:
+            PromptError: If it lies outside the image, or is less than 1 px wide or high.
+        """
+        self._prompt(lambda: self._prompting.set_box(x0, y0, x1, y1))
+
+    def set_mask(self, mask: LocalMask) -> None:
+        """Set a painted mask as prompt.
+
+        Raises:
+            PromptError: If it is empty or does not lie in the image.
+        """
+        self._prompt(lambda: self._prompting.set_mask(mask))
+
+    def remove_last_prompt(self) -> bool:
+        """Take back the last point, box or mask given; False if there is none."""
+        return self._travel(self._prompting.undo, lambda: self._timeline.undo("prompt"))
+
+    def clear_prompts(self) -> None:
+        """Drop the prompt and its candidates."""
+        if not self.prompts.empty:
+            self._timeline.forget_prompts()
+            self._change(self._prompting.clear)
+            self.prompts_changed.emit()
+
+    def request(self) -> PromptRequest | None:
+        """Return the prompt to be answered; None if there is none, or no model yet."""
+        if self.prompts.empty or self._tiles is None:
+            return None
+        return PromptRequest(self._prompting.generation, self.prompts, self._tiles)
+
+    def answer(self, request: PromptRequest) -> Answer:
+        """Answer a request; slow, for any thread. The tile is encoded if it is not yet.
+
+        Raises:
+            PromptError: If the model answers no prompts, or the mask does not lie where it looks.
+        """
+        return prompting.answer(request)
+
+    def accept(self, answer: Answer) -> bool:
+        """Take an answer as the candidates; False, and nothing changes, if the prompt has moved on."""
+        return self._change(lambda: self._prompting.accept(answer))
+
+    def next_candidate(self, step: int = 1) -> Candidate | None:
+        """Choose the next candidate (or the one `step` further), beginning again after the last."""
+        self._change(lambda: self._prompting.step(step))
+        return self.candidate
+
+    def commit(self) -> Annotation:
+        """Make the candidate an annotation of the active class, overwriting what lies under it.
+
+        Raises:
+            PromptError: If there is no candidate or it is empty.
+            UnknownNameError: If there are no classes.
+            StorageError: If it cannot be saved; the candidate is still there.
+        """
+        candidate, state, model = self.candidate, self._prompting.answered, self.model
+        if candidate is None or state is None or model is None:
+            raise PromptError(
+                "There is no mask to commit; click on a structure or draw a box around it first."
+            )
+        if candidate.box is None:
+            raise PromptError("The mask is empty; add a point or choose another candidate.")
+        annotation = Annotation(
+            self.document.next_id,
+            self.active_class,
+            state.source,
+            candidate.score if math.isfinite(candidate.score) else None,
+            model.name,
+            state.to_json(),
+        )
+        patch = self._edits.do(Add(((annotation, candidate.mask),)))
+        self.clear_prompts()
+        self._timeline.push("document")
+        self._announce(patch)
+        return self.document.annotations[annotation.id]
+
+    def undo(self) -> bool:
+        """Take back what was done last, be it a prompt or a change of the document; False if there is nothing.
+
+        Raises:
+            StorageError: If that cannot be saved; nothing has changed.
+        """
+        if self._timeline.last == "prompt":
+            return self.remove_last_prompt()
+        return super().undo()
+
+    def redo(self) -> bool:
+        """Do again what was taken back last; False if there is nothing.
+
+        Raises:
+            StorageError: If that cannot be saved; nothing has changed.
+        """
+        if self._timeline.next == "prompt":
+            return self._travel(self._prompting.redo, self._timeline.redo)
+        return super().redo()
+
+    def _prompt(self, give: Callable[[], None]) -> None:
+        """Give one more prompt and tell."""
+        self._change(give)
+        self._timeline.push("prompt")
+        self.prompts_changed.emit()
+
+    def _travel(self, step: Callable[[], bool], note: Callable[[], None]) -> bool:
+        """Go back or forth in the prompts and tell."""
+        if not self._change(step):
+            return False
+        note()
+        self.prompts_changed.emit()
+        return True
+
+    def _change(self, change: Callable[[], T]) -> T:
+        """Do something that may change the candidate, and tell if it did."""
+        before = self.candidate
+        result = change()
+        now = self.candidate
+        if now is not before:
+            self.candidate_changed.emit(
+                None if before is None else before.box, None if now is None else now.box
+            )
+        return result
+
+
+def _encode(encoder: TileFeatures, frames: list[Frame]) -> Job[int]:
+    for done, frame in enumerate(frames):
+        yield Progress(done, len(frames), "Encoding the image", "tiles")
+        encoder.get(frame)
+    yield Progress(len(frames), len(frames), "Encoding the image", "tiles")
+    return len(frames)
