@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -69,7 +71,7 @@ def test_tiles_cover_the_image_and_overlap(hw: tuple[int, int], overlap: int) ->
         assert spans[0][0] == 0
         assert spans[-1][1] == length
         assert all(stop - start == min(1024, length) for start, stop in spans)
-        for (_, stop), (start, _) in zip(spans, spans[1:], strict=False):
+        for (_, stop), (start, _) in itertools.pairwise(spans):
             assert stop - start >= overlap
     assert len(frames) == len(set(frames))
 
