@@ -88,6 +88,18 @@ def golden() -> Golden:
     return Golden(folder, make, make.load_json(folder / "cases.json"), stored)
 
 
+@pytest.fixture(scope="session")
+def tiny_sam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint in SAM's format, small and with random weights: `--model sam --weights FILE`."""
+    import torch
+
+    from tiny_sam import build_tiny_sam
+
+    path = tmp_path_factory.mktemp("weights") / "tiny-sam.pth"
+    torch.save(build_tiny_sam().state_dict(), path)
+    return path
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep every test, and the processes it starts, out of the user's cache, settings and journals."""

@@ -1,0 +1,81 @@
+"""Flags made from a configuration dataclass: one flag a field, its docstring the help."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def add_fields(
+    parser: argparse.ArgumentParser, config: type[Any], title: str, leave_out: Collection[str] = ()
+) -> None:
+    """Declare a flag `--field-name` for each field of a dataclass that has plain values.
+
+    Booleans become `--name` and `--no-name`. Fields of other types than str, int, float and bool are left out.
+    """
+    group = parser.add_argument_group(title)
+    kinds, help_of = typing.get_type_hints(config), documentation(config)
+    for field in dataclasses.fields(config):
+        kind = _plain(kinds[field.name])
+        if kind is None or field.name in leave_out:
+            continue
+        text = " ".join(f"{help_of.get(field.name, '')} (default: {_default(field)})".split()).replace(
+            "%", "%%"
+        )
+        flag = "--" + field.name.replace("_", "-")
+        if kind is bool:
+            action: Any = argparse.BooleanOptionalAction
+            group.add_argument(flag, dest=field.name, default=None, action=action, help=text)
+        else:
+            group.add_argument(
+                flag, dest=field.name, default=None, type=kind, metavar=kind.__name__.upper(), help=text
+            )
+
+
+def from_args(config: type[T], args: argparse.Namespace) -> T:
+    """Make the dataclass from the flags given; the defaults of the dataclass hold for the others."""
+    names = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
+    given = {name: getattr(args, name, None) for name in names}
+    return config(**{name: value for name, value in given.items() if value is not None})
+
+
+def documentation(config: type[Any]) -> dict[str, str]:
+    """Read the docstrings under the fields of a class, as one line each, from its source."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
+    found: dict[str, str] = {}
+    if not isinstance(body, ast.ClassDef):
+        return found
+    for field, after in zip(body.body, body.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            found[field.target.id] = " ".join(str(after.value.value).split())
+    return found
+
+
+def _plain(kind: Any) -> type[Any] | None:
+    """Return str, int, float or bool, also if it may be None; else None."""
+    if isinstance(kind, types.UnionType):
+        kinds = [one for one in typing.get_args(kind) if one is not types.NoneType]
+        kind = kinds[0] if len(kinds) == 1 else None
+    return kind if kind in (str, int, float, bool) else None
+
+
+def _default(field: dataclasses.Field[Any]) -> object:
+    if field.default is not dataclasses.MISSING:
+        return "none" if field.default is None else field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return "required"

@@ -1,0 +1,83 @@
+"""What a verb of the command line is, and the arguments that several of them share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import load_config
+from ..errors import SampathError
+from .output import Output
+
+if TYPE_CHECKING:
+    from ..images import Picture
+    from ..predict import Model
+
+
+class OutputNameError(SampathError, ValueError):
+    """A file name whose ending says nothing, or something that cannot be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One thing that can be done from a shell."""
+
+    summary: str
+    """One line for `sampath --help`."""
+    example: str
+    """Shown by `sampath VERB --help`."""
+    arguments: Callable[[argparse.ArgumentParser], None]
+    """Declares the verb's own arguments; called only where the verb is."""
+    run: Callable[[argparse.Namespace, Output], int | None]
+    """Does it; returns the exit code, None for 0."""
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Declare `--model`, `--weights`, `--precision`."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model", default="sampath-tiny", metavar="NAME", help="see 'sampath models' (default: %(default)s)"
+    )
+    group.add_argument(
+        "--weights", type=Path, metavar="FILE", help="weights of your own, or a folder with the official file"
+    )
+    group.add_argument(
+        "--precision",
+        default="float32",
+        metavar="TYPE",
+        help="float32, bfloat16 or float16 (default: %(default)s)",
+    )
+
+
+def load(args: argparse.Namespace, output: Output) -> Model:
+    """Load the model that the arguments of `add_model` name, on the device chosen, over the feature store."""
+    from ..predict import load_model_job
+    from ..store import Store
+
+    config = load_config()
+    store = Store.from_config(config)
+    return output.run(load_model_job(args.model, config.device, args.weights, store, args.precision))
+
+
+def open_picture(path: Path, output: Output) -> Picture:
+    """Read an image and tell how it was converted, if it was."""
+    from ..images import read
+
+    picture = read(path)
+    output.note(picture.note)
+    return picture
+
+
+def check_ending(path: Path, *allowed: str) -> str:
+    """Return the lower-case ending of a file to be written; called before the work, not after.
+
+    Raises:
+        OutputNameError: If it is none of `allowed`.
+    """
+    ending = path.suffix.lower()
+    if ending not in allowed:
+        raise OutputNameError(f"'{path}' cannot be written: its name must end in {' or '.join(allowed)}.")
+    return ending

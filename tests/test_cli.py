@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import skimage.data
+import tifffile
+from PIL import Image
+
+import napari_sampath
+from napari_sampath.cli import VERBS, build_parser, main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERB_NAMES = [
+    "demo",
+    "models",
+    "encode",
+    "prompt",
+    "segment",
+    "train",
+    "evaluate",
+    "tune",
+    "export",
+    "import",
+]
+
+
+@pytest.fixture(scope="session")
+def tissue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one piece of tissue as PNG, JPEG and TIFF, 256 rows by 320 columns."""
+    folder = tmp_path_factory.mktemp("tissue")
+    pixels = skimage.data.immunohistochemistry()[100:356, 120:440]
+    Image.fromarray(pixels).save(folder / "tissue.png")
+    Image.fromarray(pixels).save(folder / "tissue.jpg", quality=90)
+    tifffile.imwrite(folder / "tissue.tif", pixels, photometric="rgb")
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_sam_file: Path) -> list[str]:
+    """The flags that choose a small model with random weights."""
+    return ["--model", "sam", "--weights", str(tiny_sam_file), "--device", "cpu"]
+
+
+def shell(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m napari_sampath` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "napari_sampath", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | environment,
+    )
+
+
+def test_verbs_are_those_of_the_design() -> None:
+    assert list(VERBS) == VERB_NAMES
+
+
+@pytest.mark.parametrize("verb", VERB_NAMES)
+def test_help_shows_an_example_that_parses(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    example = VERBS[verb].example
+    assert example in text
+    words = shlex.split(example)
+    assert words[:2] == ["sampath", verb]
+    assert build_parser(words).parse_args(words[1:]).verb == verb
+
+
+def test_version_and_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"napari-sampath {napari_sampath.__version__}\n"
+    assert main([]) == 2
+    assert "VERB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["paint"],
+        ["prompt"],
+        ["prompt", "a.png", "-o", "m.png", "--box", "1,2,3"],
+        ["models", "--colour", "red"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "usage: sampath" in captured.err
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("written", ["mask.png", "mask.tif"])
+def test_prompt_writes_the_mask_of_the_python_interface(
+    ending: str, written: str, tissue: Path, tiny: list[str], tiny_sam_file: Path, tmp_path: Path
+) -> None:
+    image, target = tissue / f"tissue.{ending}", tmp_path / "new" / written
+    words = ["prompt", str(image), "--box", "100,60,200,180", "--negative", "150,120", "-o", str(target)]
+    assert main([*words, *tiny, "--quiet"]) == 0
+    mask = np.asarray(Image.open(target)) if written.endswith("png") else tifffile.imread(target)
+    assert mask.shape == (256, 320)
+    assert mask.dtype == np.uint8
+    assert set(np.unique(mask)) == {0, 255}
+
+    model = napari_sampath.load_model("sam", "cpu", tiny_sam_file)
+    features = model.encode(np.asarray(Image.open(image)))
+    expected = model.predict(features, [(150, 120)], [0], box=(100, 60, 200, 180), multimask=False)
+    np.testing.assert_array_equal(mask == 255, expected.masks[0])
+
+
+def test_prompt_by_one_point_takes_the_best_of_three(
+    tissue: Path, tiny: list[str], tiny_sam_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "mask.png"
+    assert (
+        main(["--json", "prompt", str(tissue / "tissue.png"), "--point", "160,128", "-o", str(target), *tiny])
+        == 0
+    )
+    told = json.loads(capsys.readouterr().out)
+    model = napari_sampath.load_model("sam", "cpu", tiny_sam_file)
+    answer = model.predict(model.encode(np.asarray(Image.open(tissue / "tissue.png"))), [(160, 128)])
+    np.testing.assert_array_equal(np.asarray(Image.open(target)) == 255, answer.masks[answer.best])
+    assert told["score"] == pytest.approx(float(answer.scores.max()), abs=1e-4)
+    assert told["area_px"] == int(answer.masks[answer.best].sum())
+    assert told["mask"] == str(target)
+
+
+def test_prompt_by_mask_and_on_a_large_image(tiny: list[str], tmp_path: Path) -> None:
+    pixels = np.tile(skimage.data.immunohistochemistry(), (4, 5, 1))  # 2048 x 2560: encoded tile by tile
+    painted = np.zeros(pixels.shape[:2], np.uint8)
+    painted[1800:1900, 2300:2420] = 7
+    tifffile.imwrite(tmp_path / "large.tif", pixels, photometric="rgb")
+    tifffile.imwrite(tmp_path / "painted.tif", painted)
+    target = tmp_path / "mask.tif"
+    words = [
+        "prompt",
+        str(tmp_path / "large.tif"),
+        "--mask",
+        str(tmp_path / "painted.tif"),
+        "-o",
+        str(target),
+    ]
+    assert main([*words, *tiny, "--quiet"]) == 0
+    mask = tifffile.imread(target)
+    assert mask.shape == pixels.shape[:2]
+    assert mask.any()
+    assert not mask[:1024, :1024].any()  # only the tile around the prompt is looked at
+
+
+def test_encode_fills_the_store_once(
+    tissue: Path, tiny: list[str], own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["encode", str(tissue), *tiny, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["images"], told["tiles"], told["failed"]) == (3, 3, {})
+    assert told["tiles_per_second"] > 0
+    entries = list((own_cache / "features").rglob("*.safetensors"))
+    assert len(entries) == 2  # PNG and TIFF hold the same pixels
+    assert main(["encode", str(tissue / "tissue.png"), *tiny]) == 0
+    assert "Encoded 1 tile of 1 image with sam" in capsys.readouterr().out
+    assert len(list((own_cache / "features").rglob("*.safetensors"))) == 2
+
+
+def test_encode_goes_on_after_a_broken_image(
+    tissue: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes((tissue / "tissue.png").read_bytes()[:2000])
+    (tmp_path / "b.png").write_bytes((tissue / "tissue.png").read_bytes())
+    (tmp_path / "notes.txt").write_text("no image")
+    assert main(["encode", str(tmp_path), *tiny, "--json"]) == 1
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert (told["images"], told["tiles"]) == (1, 1)
+    assert list(told["failed"]) == [str(tmp_path / "a.png")]
+    assert "truncated" in captured.err
+
+
+def test_progress_is_on_stderr_and_quiet_silences_it(
+    tissue: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = str(tissue / "tissue.jpg")
+    assert main(["encode", image, *tiny, "--cache", str(tissue / "cache")]) == 0
+    captured = capsys.readouterr()
+    assert "tissue.jpg (1 of 1)" in captured.err
+    assert "1/1" in captured.err
+    assert "1/1" not in captured.out
+    assert list((tissue / "cache" / "features").rglob("*.safetensors"))
+    assert main(["encode", image, *tiny, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_models_lists_encoders_heads_and_what_is_here(
+    own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_cache / "weights").mkdir(parents=True)
+    (own_cache / "weights" / "sam_vit_b_01ec64.pth").write_bytes(b"x")
+    assert main(["models", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    encoders = {line["name"]: line for line in told["encoders"]}
+    assert set(encoders) == set(napari_sampath.list_encoders())
+    assert encoders["vit_b"]["weights"] == "here"
+    assert encoders["vit_h"]["weights"] == "to be downloaded"
+    assert encoders["vit_b"]["licence"] == "Apache-2.0"
+    assert {line["name"] for line in told["heads"]} == set(napari_sampath.list_heads())
+    assert main(["models", "vit_?"]) == 0
+    text = capsys.readouterr().out
+    assert [line.split()[0] for line in text.splitlines()] == ["ENCODER", "vit_b", "vit_l", "vit_h"]
+
+
+def test_settings_of_a_run_do_not_outlive_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAMPATH_DEVICE", raising=False)
+    cache = os.environ["SAMPATH_CACHE"]
+    assert main(["models", "--cache", str(tmp_path), "--device", "cpu", "--quiet"]) == 0
+    assert os.environ["SAMPATH_CACHE"] == cache
+    assert "SAMPATH_DEVICE" not in os.environ
+
+
+def test_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    verb = VERBS["models"]
+    monkeypatch.setitem(VERBS, "models", type(verb)(verb.summary, verb.example, verb.arguments, interrupted))
+    assert main(["models"]) == 130
+    assert capsys.readouterr().err == "\nsampath: interrupted.\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell with pipes")
+def test_broken_pipe_is_quiet() -> None:
+    command = f"{shlex.quote(sys.executable)} -m napari_sampath models | true; echo code ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
+    assert result.stderr == ""
+    assert result.stdout.strip() in ("code 141", "code 0")  # 0 where the pipe took all before it closed
+
+
+def test_a_fault_of_the_program_is_one_sentence_unless_debugging() -> None:
+    program = (
+        "import sys, napari_sampath.cli as cli\n"
+        "verb = cli.VERBS['models']\n"
+        "def broken(args, output): raise TypeError('two\\nlines')\n"
+        "cli.VERBS['models'] = type(verb)(verb.summary, verb.example, verb.arguments, broken)\n"
+        "sys.argv = ['sampath', 'models']\n"
+        "sys.exit(cli.main())"
+    )
+    for debug, traceback in (("", False), ("1", True)):
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"SAMPATH_DEBUG": debug},
+        )
+        assert result.returncode == 1
+        assert ("Traceback" in result.stderr) is traceback
+        assert "TypeError: two" in result.stderr
+        if not traceback:
+            assert result.stderr.count("\n") == 1
+            assert "please report it" in result.stderr
+
+
+def test_debug_shows_where_an_error_was_raised(tmp_path: Path) -> None:
+    words = ["prompt", str(tmp_path / "none.png"), "--point", "1,1", "-o", str(tmp_path / "m.png")]
+    result = shell(*words, SAMPATH_DEBUG="1")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "ImageError" in result.stderr
