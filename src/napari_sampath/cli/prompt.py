@@ -110,7 +110,7 @@ def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
         raise PromptError(f"The mask '{path}' cannot be read ({error}); give a PNG or TIFF file.") from None
     if values.ndim == 3:
         # An alpha channel says how opaque a pixel is, not whether it is the object.
-        values = values[..., : 1 if values.shape[2] == 2 else 3].any(axis=2)
+        values = np.any(values[..., : 1 if values.shape[2] == 2 else 3], axis=2, keepdims=False)
     if values.shape != hw:
         raise PromptError(
             f"The mask '{path}' has shape {values.shape}, the image is {hw[1]} x {hw[0]} px (width x height); "
