@@ -15,6 +15,7 @@ from PIL import Image
 
 import napari_sampath
 from napari_sampath.cli import VERBS, build_parser, main
+from napari_sampath.heads import list_bundles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -213,7 +214,8 @@ def test_models_lists_encoders_heads_and_what_is_here(
     assert encoders["vit_b"]["weights"] == "here"
     assert encoders["vit_h"]["weights"] == "to be downloaded"
     assert encoders["vit_b"]["licence"] == "Apache-2.0"
-    assert {line["name"] for line in told["heads"]} == set(napari_sampath.list_heads())
+    assert {line["name"] for line in told["heads"]} == set(list_bundles())
+    assert {line["name"] for line in told["kinds_of_head"]} == set(napari_sampath.list_heads())
     assert main(["models", "vit_?"]) == 0
     text = capsys.readouterr().out
     assert [line.split()[0] for line in text.splitlines()] == ["ENCODER", "vit_b", "vit_l", "vit_h"]

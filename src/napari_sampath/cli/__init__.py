@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import SampathError
-from . import demo, encode, prompt, training
+from . import demo, encode, exchange, models, prompt, training
 from .output import Output
 from .verb import Verb
 
@@ -28,9 +28,12 @@ logger = logging.getLogger(__name__)
 
 VERBS: dict[str, Verb] = {
     "demo": demo.VERB,
+    "models": models.VERB,
     "encode": encode.VERB,
     "prompt": prompt.VERB,
     "tune": training.TUNE,
+    "export": exchange.EXPORT,
+    "import": exchange.IMPORT,
 }
 
 _COORDINATES = re.compile(r"-[\d.]+(,.*)")

@@ -79,11 +79,11 @@ def _encoder_table(lines: list[dict[str, Any]]) -> str:
             str(line["name"]),
             _size(line["size_mb"]),
             str(line["weights"]),
-            f"{line['summary']} {line['licence']}.",
+            f"{line['summary']} Licence: {line['licence']}.",
         ]
         for line in lines
     ]
-    return table(["ENCODER", "SIZE", "WEIGHTS", "WHAT IT IS, LICENCE"], rows) if rows else ""
+    return table(["ENCODER", "SIZE", "WEIGHTS", "WHAT IT IS"], rows) if rows else ""
 
 
 def head_line(name: str) -> dict[str, object]:
@@ -109,11 +109,11 @@ def _head_table(lines: list[dict[str, Any]]) -> str:
             line["name"],
             _size(line["size_mb"]),
             line["encoder"],
-            ", ".join(line["classes"]) + f"; {line['licence']}.",
+            f"{', '.join(line['classes'])}. Licence: {line['licence']}.",
         ]
         for line in lines
     ]
-    return table(["TRAINED HEAD", "SIZE", "ON", "CLASSES, LICENCE"], rows) if rows else ""
+    return table(["TRAINED HEAD", "SIZE", "ON", "CLASSES"], rows) if rows else ""
 
 
 def _kind_table(lines: list[dict[str, str]]) -> str:
