@@ -53,7 +53,8 @@ class Frame:
     def input_hw(self) -> tuple[int, int]:
         """Size (H, W) of the resized window inside the square input, before padding."""
         scale = self.input_px / max(self.height, self.width)
-        return int(self.height * scale + 0.5), int(self.width * scale + 0.5)
+        # A strip thinner than 1/2048 of its length would vanish.
+        return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))
 
     @property
     def slices(self) -> tuple[slice, slice]:

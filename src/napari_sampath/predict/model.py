@@ -26,6 +26,7 @@ from ..config import ConfigError, resolve_device
 from ..encoders import EncoderParts, registry
 from ..errors import PromptError
 from ..geometry import Frame, whole
+from ..images import MIN_SIDE_PX, to_picture
 from ..jobs import Job, Progress, run
 from ..store import FeatureKey
 from .masks import full_masks, local_mask, mask_to_logits
@@ -279,10 +280,9 @@ def as_pixels(image: Any) -> Any:
         ImageError: If it is no image.
     """
     shape: tuple[int, ...] = getattr(image, "shape", ())
-    if getattr(image, "dtype", None) == np.uint8 and len(shape) == 3 and shape[2] == 3 and min(shape) > 0:
+    is_rgb = getattr(image, "dtype", None) == np.uint8 and len(shape) == 3 and shape[2] == 3
+    if is_rgb and min(shape[:2]) >= MIN_SIDE_PX:
         return image
-    from ..images import to_picture
-
     return to_picture(image).pixels
 
 
