@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 import itertools
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
@@ -135,7 +134,7 @@ class ClassList:
         """
         if len(self) >= MAX_CLASSES:
             raise ClassListError(
-                f"There are {len(self)} classes and '{name.strip()}' would be one too many; "
+                f"There are {len(self)} classes and '{clean_name(name)}' would be one too many; "
                 f"remove one of them first."
             )
         ids = {info.id for info in self._classes}
@@ -235,9 +234,9 @@ def clean_name(name: str) -> str:
     Raises:
         ClassListError: If nothing is left.
     """
-    cleaned = re.sub(r"\s+", " ", name).strip()
+    cleaned = " ".join(name.split())
     if not cleaned:
-        raise ClassListError(f"A class needs a name and '{name}' is empty; type at least one character.")
+        raise ClassListError("A class needs a name and this one is empty; type at least one character.")
     return cleaned
 
 
@@ -274,7 +273,7 @@ def checked(classes: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
 
 
 def _key(name: str) -> str:
-    return re.sub(r"\s+", " ", name).strip().casefold()
+    return " ".join(name.split()).casefold()
 
 
 def _color(info: ClassInfo) -> Color:
