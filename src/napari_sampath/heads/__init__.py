@@ -1,1 +1,19 @@
-"""."""
+"""Trained networks that turn features into class logits."""
+
+from . import cnn, linear  # noqa: F401  (register themselves)
+from .base import Head, create, list_heads, registry, stack_maps
+from .bundle import EncoderRef, LoadedHead, Metadata, list_bundles, load_head, save_bundle
+
+__all__ = [
+    "EncoderRef",
+    "Head",
+    "LoadedHead",
+    "Metadata",
+    "create",
+    "list_bundles",
+    "list_heads",
+    "load_head",
+    "registry",
+    "save_bundle",
+    "stack_maps",
+]

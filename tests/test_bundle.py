@@ -1,0 +1,219 @@
+"""Bundles: written whole, read without running anything, refused when they do not fit."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
+from napari_sampath.errors import StorageError, UnknownNameError, WeightsError, WeightsMissingError
+from napari_sampath.heads import EncoderRef, Metadata, create, list_bundles, load_head, save_bundle
+
+SPEC = FeatureSpec((FeatureMap("embedding", 6, "patches"),))
+CLASSES = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "drüse", (200, 30, 1)))
+METADATA = Metadata(
+    name="small",
+    encoders=(EncoderRef("patches", "abc123", 2),),
+    mpp=0.5,
+    training={"epochs": 3, "augmentation": "none"},
+    metrics={"mean_iou": 0.5, "per_class": {"gland": None}},
+    data={"images": 4},
+    licence="CC-BY-4.0",
+    attribution="Somebody et al. 2020",
+)
+
+
+def make_head(kind="cnn", **arguments):
+    torch.manual_seed(3)
+    return create(kind, SPEC, CLASSES, **(arguments or {"top_channel": 3, "norm": True}))
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return save_bundle(tmp_path / "small.safetensors", make_head(), METADATA)
+
+
+def rewrite(path, change):
+    """Read a bundle's metadata as JSON, change it, and write it back over the same tensors."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        content = json.loads(file.metadata()["sampath_bundle"])
+    change(content)
+    metadata = {"sampath_bundle": json.dumps(content)}
+    path.write_bytes(safetensors.torch.save(safetensors.torch.load_file(path), metadata))
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"), [("cnn", {"depth": 3, "top_channel": 2}), ("linear", {"final_relu": True})]
+)
+def test_round_trip(tmp_path, kind, arguments):
+    head = make_head(kind, **arguments).eval()
+    loaded = load_head(save_bundle(tmp_path / "h.safetensors", head, METADATA))
+    assert loaded.metadata == METADATA
+    assert loaded.classes == CLASSES
+    assert loaded.head.spec == SPEC
+    assert loaded.head.arguments == head.arguments
+    assert not loaded.head.training
+    maps = {"embedding": torch.randn(1, 6, 8, 8)}
+    assert torch.equal(loaded.head(maps), head(maps))
+
+
+def test_half_is_half_the_size_and_close(tmp_path):
+    head = make_head().eval()
+    full = save_bundle(tmp_path / "full.safetensors", head, METADATA)
+    half = save_bundle(tmp_path / "half.safetensors", head, METADATA, half=True)
+    assert half.stat().st_size < 0.65 * full.stat().st_size
+    loaded = load_head(half).head
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    maps = {"embedding": torch.randn(1, 6, 8, 8)}
+    difference = (loaded(maps) - head(maps)).abs().max() / head(maps).std()
+    assert 0 < difference < 0.02
+
+
+def test_same_head_same_bytes(tmp_path, bundle):
+    again = save_bundle(tmp_path / "again.safetensors", make_head(), METADATA)
+    assert again.read_bytes() == bundle.read_bytes()
+
+
+def test_encoder_must_be_the_one_it_was_trained_on(bundle):
+    loaded = load_head(str(bundle))
+    loaded.check_encoder("patches", "abc123", 2)
+    with pytest.raises(WeightsError, match="load 'patches', or train a head for 'vit_b'"):
+        loaded.check_encoder("vit_b", "abc123", 2)
+    with pytest.raises(WeightsError, match=r"abc123.*def456.*train it again"):
+        loaded.check_encoder("patches", "def456", 2)
+    with pytest.raises(WeightsError):
+        loaded.check_encoder("patches", "abc123", 3)
+
+
+def test_names():
+    with pytest.raises(UnknownNameError, match="no trained head 'glnd'"):
+        load_head("glnd")
+    with pytest.raises(WeightsMissingError, match=r"nowhere\.safetensors"):
+        load_head("nowhere.safetensors")
+    for name in list_bundles():
+        loaded = load_head(name)
+        assert loaded.name == name
+        assert loaded.metadata.licence
+        assert loaded.metadata.attribution
+
+
+def test_other_files(tmp_path):
+    nothing = tmp_path / "empty.safetensors"
+    nothing.write_bytes(b"")
+    text = tmp_path / "text.safetensors"
+    text.write_text("no tensors here")
+    plain = tmp_path / "plain.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(2)}, plain)
+    pickled = tmp_path / "pickled.pth"
+    torch.save({"a": torch.zeros(2)}, pickled)
+    for path in (nothing, text, plain, pickled, tmp_path):
+        with pytest.raises(WeightsError, match=path.name):
+            load_head(path)
+
+
+@given(share=st.floats(0, 0.999))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_truncated_anywhere(bundle, share):
+    content = bundle.read_bytes()
+    cut = bundle.with_name("cut.safetensors")
+    cut.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(WeightsError, match="cut"):
+        load_head(cut)
+
+
+@given(position=st.floats(0, 0.999), value=st.integers(0, 255))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_altered_header_is_an_error_or_harmless(bundle, position, value):
+    content = bytearray(bundle.read_bytes())
+    length = struct.unpack("<Q", content[:8])[0]
+    content[int(position * (8 + length))] = value
+    altered = bundle.with_name("altered.safetensors")
+    altered.write_bytes(content)
+    try:
+        outcome = load_head(altered).head({"embedding": torch.zeros(1, 6, 4, 4)}).shape
+    except WeightsError as error:
+        outcome = str(error)
+    if isinstance(outcome, str):
+        assert "altered" in outcome
+        assert "\n" not in outcome
+    else:
+        assert outcome == (1, 2, 16, 16)
+
+
+CHANGES = {
+    "newer version": lambda c: c.update(schema=2),
+    "no version": lambda c: c.pop("schema"),
+    "other kind": lambda c: c["head"].update(kind="os.system"),
+    "other kind, known": lambda c: c["head"].update(kind="linear", arguments={}),
+    "unknown argument": lambda c: c["head"]["arguments"].update(run="rm"),
+    "argument of another type": lambda c: c["head"]["arguments"].update(depth="2"),
+    "another width": lambda c: c["head"]["arguments"].update(top_channel=4),
+    "a giant": lambda c: c["features"][0].update(channels=10**12),
+    "a negative": lambda c: c["features"][0].update(channels=-6),
+    "no features": lambda c: c.update(features=[]),
+    "one class more": lambda c: c["classes"].append({"id": 9, "name": "x", "color": [1, 2, 3]}),
+    "class twice": lambda c: c["classes"].__setitem__(1, c["classes"][0]),
+    "colour out of range": lambda c: c["classes"][0].update(color=[0, 0, 256]),
+    "colour of two": lambda c: c["classes"][0].update(color=[0, 0]),
+    "no encoder": lambda c: c.update(encoders=[]),
+    "encoders of another type": lambda c: c.update(encoders=5),
+    "mpp": lambda c: c.update(mpp=-1),
+    "metrics": lambda c: c.update(metrics=3),
+    "a part missing": lambda c: c.pop("head"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_altered_metadata(bundle, change):
+    rewrite(bundle, change)
+    with pytest.raises(WeightsError, match=r"small\.safetensors") as caught:
+        load_head(bundle)
+    assert "\n" not in str(caught.value)
+
+
+def test_metadata_that_is_no_object(bundle):
+    for text in ("", "[]", "5", "{", "null", "[" * 100_000):
+        tensors = safetensors.torch.load_file(bundle)
+        bundle.write_bytes(safetensors.torch.save(tensors, {"sampath_bundle": text}))
+        with pytest.raises(WeightsError, match=r"small\.safetensors"):
+            load_head(bundle)
+
+
+def test_weights_that_are_not_numbers(tmp_path, bundle):
+    head = make_head()
+    with torch.no_grad():
+        head.final[1].bias[0] = float("nan")
+    kept = bundle.read_bytes()
+    with pytest.raises(WeightsError, match="not finite"):
+        save_bundle(bundle, head, METADATA)
+    assert bundle.read_bytes() == kept
+    with torch.no_grad():
+        head.final[1].bias[0] = 1e6
+    with pytest.raises(WeightsError, match="not finite"):
+        save_bundle(bundle, head, METADATA, half=True)
+
+
+def test_the_old_bundle_stays_when_writing_fails(bundle, monkeypatch):
+    import errno
+    import os
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kept = bundle.read_bytes()
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StorageError, match="free some space"):
+        save_bundle(bundle, make_head("linear", final_relu=True), METADATA)
+    assert bundle.read_bytes() == kept
+    assert sorted(p.name for p in bundle.parent.iterdir()) == ["small.safetensors"]
+
+
+def test_ending(tmp_path):
+    with pytest.raises(WeightsError, match=r"\.safetensors"):
+        save_bundle(tmp_path / "head.pth", make_head(), METADATA)
