@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 import napari_sampath
-from conftest import ROOT
 
+ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "napari_sampath"
 MODULES = sorted(module.name for module in pkgutil.walk_packages(napari_sampath.__path__, "napari_sampath."))
 HEAVY = (
