@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+
+from disc_model import loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,3 +74,63 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     pytest.fail(
         f"left behind: threads {threads}, windows {[(type(one).__name__, one.objectName()) for one in left]}"
     )
+
+
+@dataclass
+class Bench:
+    """A viewer with the Annotate dock on it, an image that is ready for clicks, and a hand to click."""
+
+    viewer: Any
+    dock: Any
+    image: Any
+    robot: Any
+    model: Any
+
+    @property
+    def bench(self) -> Any:
+        return self.dock.bench
+
+    @property
+    def annotator(self) -> Any:
+        return self.dock.bench.annotator
+
+    @property
+    def session(self) -> Any:
+        return self.annotator.session
+
+    @property
+    def layers(self) -> Any:
+        return self.annotator.layers
+
+    @property
+    def text(self) -> str:
+        return str(self.dock.status.message.text())
+
+    def answered(self) -> None:
+        """Wait until every prompt is answered and painted."""
+        from napari_sampath.widgets.robot import wait_until
+
+        wait_until(lambda: self.bench.prompts.idle, 20, "the prompt worker")
+        from qtpy.QtWidgets import QApplication
+
+        QApplication.processEvents()
+
+
+@pytest.fixture
+def open_bench(viewers: Callable[[], Any]) -> Callable[..., Bench]:
+    """Open an image in a viewer with the Annotate dock; by default wait until it is encoded."""
+
+    def opened(pixels: np.ndarray, model: Any, ready: bool = True, **image: Any) -> Bench:
+        from napari_sampath.widgets.annotate import AnnotateDock
+        from napari_sampath.widgets.robot import Robot, wait_until
+        from napari_sampath.widgets.workbench import Workbench
+
+        viewer = viewers()
+        dock = AnnotateDock(viewer, Workbench(viewer, load_model=loader(model)))
+        viewer.window.add_dock_widget(dock, name="Annotate", area="right")
+        layer = viewer.add_image(pixels, name=image.pop("name", "tissue"), **image)
+        if ready:
+            wait_until(lambda: dock.bench.ready, 30, "the image to be encoded")
+        return Bench(viewer, dock, layer, Robot(viewer, layer), model)
+
+    return opened

@@ -126,8 +126,7 @@ class AnnotateDock(Dock):
 
     def _on_class(self, class_id: int) -> None:
         if self.bench.annotator is not None:
-            self.bench.annotator.session.active_class = class_id
-            self.bench.annotator.session.classes_changed.emit()
+            self.bench.annotator.activate(class_id)
 
     def _on_add_class(self) -> None:
         annotator = self.bench.annotator

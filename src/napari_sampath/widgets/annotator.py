@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ..session import Session
+    from ..session import Answer, Session
     from .workers import PromptWorker
 
 
@@ -207,8 +207,12 @@ class Annotator(QObject):
         """Draw with the class in a place of the list, counted from 1."""
         classes = list(self.session.classes)
         if number <= len(classes):
-            self.session.active_class = classes[number - 1].id
-            self.session.classes_changed.emit()
+            self.activate(classes[number - 1].id)
+
+    def activate(self, class_id: int) -> None:
+        """Draw with another class."""
+        self.session.active_class = class_id
+        self.session.classes_changed.emit()
 
     def delete_under_mouse(self) -> None:
         """Remove the object under the mouse."""
@@ -240,8 +244,8 @@ class Annotator(QObject):
             return False
         return True
 
-    def _on_answered(self, result: object) -> None:
-        session, answer = result  # type: ignore[misc]  # emitted through an untyped Qt signal
+    def _on_answered(self, result: tuple[Session, Answer]) -> None:
+        session, answer = result
         if session is self.session and session.accept(answer):
             self.changed.emit()
 

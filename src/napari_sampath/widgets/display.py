@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ..arrays import LocalMask
+    from ..arrays import ClassInfo, LocalMask
     from ..session import Session
 
 
@@ -35,6 +35,7 @@ class Display:
         self._session = session
         self._say = say
         self._scribble: shown.Box | None = None
+        self._colored: tuple[ClassInfo, ...] | None = None
         self.layers = shown.add_layers(viewer, image, session.hw)
         self.layers.candidate.colormap = shown.candidate_colormap()
         self._links: list[tuple[Any, Callable[..., object]]] = [
@@ -94,9 +95,12 @@ class Display:
         shown.write(self.layers.objects, box, document.instance_map[r0:r1, c0:c1])
 
     def _on_classes(self) -> None:
-        labels = self.layers.classes
-        labels.colormap = shown.class_colormap(list(self._session.classes))
+        labels, classes = self.layers.classes, self._session.classes.snapshot
+        # First the label: a change of colours announces the selected label once more.
         labels.selected_label = self._session.active_class
+        if classes != self._colored:
+            self._colored = classes
+            labels.colormap = shown.class_colormap(classes)
 
     def _on_paint(self, event: Any) -> None:
         labels, document = self.layers.classes, self._session.document

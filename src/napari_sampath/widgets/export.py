@@ -10,7 +10,6 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QHBoxLayout, QLa
 
 from .dock import Dock
 from .progress import StatusLine
-from .tasks import export_job
 from .workers import JobRunner
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class ExportDock(Dock):
             self.status.say("No format is chosen; tick PNG, TIFF or both.")
             return
         folder = Path(self.folder.text()).expanduser()
-        self.runner.start(export_job(session, folder, chosen), "writing the label files", self._on_exported)
+        self.runner.start(session.export_job(folder, chosen), "writing the label files", self._on_exported)
 
     def _on_exported(self, paths: list[Path]) -> None:
         names = ", ".join(path.name for path in paths)

@@ -134,7 +134,7 @@ class SegmentDock(Dock):
         if annotator is None or result is None:
             return
         before = len(annotator.session.document.annotations)
-        if annotator.attempt(lambda: annotator.session.add_segmentation(result.segmentation)):
+        if annotator.attempt(lambda: annotator.session.add_segmentation(result.components, result.head)):
             added = len(annotator.session.document.annotations) - before
             self.status.say(f"Added {added} annotations; undo takes them back in one step.")
             for layer in self.bench.viewer.layers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,11 @@ if TYPE_CHECKING:
     from ..arrays import FloatArray, UInt8Array
     from ..predict import Model
     from ..predict.automatic import Segmentation
-    from ..session import Session
+    from ..session import Components, Session
+
+
+MIN_AREA_PX = 16
+"""Smaller pieces of a head's result are noise and become no annotations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,19 @@ def open_job(layer: Image) -> Job[tuple[Session, str | None]]:
     yield Progress(0, 0, "Reading the image")
     from ..config import load_config
     from ..images import to_picture
-    from ..session import Session
+    from ..session import Session, journal_path
 
     data: Any = layer.data[0] if layer.multiscale else layer.data
     picture = to_picture(data, layer.name)
     yield Progress(0, 0, "Looking for earlier annotations of this image")
-    journal = load_config().sessions_dir / f"{_digest(picture.pixels)}.jsonl"
-    return Session(picture.pixels, picture.name, journal=journal), picture.note
+    journal = journal_path(picture.pixels, load_config().sessions_dir)
+    session = Session(picture.pixels, picture.name, journal=journal)
+    try:
+        yield Progress(1, 1)
+    except GeneratorExit:
+        session.close()
+        raise
+    return session, picture.note
 
 
 def model_job(name: str, device: str, weights: Path | None) -> Job[Model]:
@@ -82,18 +91,15 @@ def model_job(name: str, device: str, weights: Path | None) -> Job[Model]:
     return model
 
 
-def _digest(pixels: Any) -> str:
-    """Name an image by its content, so that a renamed or moved file finds its annotations."""
-    digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=16)
-    digest.update(memoryview(np.ascontiguousarray(pixels)).cast("B"))
-    return digest.hexdigest()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmented:
     """What a head found, ready to be shown."""
 
+    head: str
+
     segmentation: Segmentation
+    components: Components
+    """Its connected pieces, which become annotations if the user wishes."""
     confidence: FloatArray
     """(H, W) float32, 0..1: the probability of the class chosen at each pixel."""
     summary: str
@@ -111,6 +117,7 @@ def segment_job(image: UInt8Array, head: str, model: Model | None) -> Job[Segmen
     yield Progress(0, 0, f"Loading {head}")
     from ..heads import load_head
     from ..predict import segment_job as head_job
+    from ..session import from_segmentation
 
     loaded = load_head(head)
     segmentation = yield from head_job(image, loaded, model)
@@ -120,10 +127,4 @@ def segment_job(image: UInt8Array, head: str, model: Model | None) -> Job[Segmen
         for info in segmentation.classes
     ]
     summary = f"{', '.join(shares)}; mean confidence {float(confidence.mean()):.2f}"
-    return Segmented(segmentation, confidence, summary)
-
-
-def export_job(session: Session, folder: Path, formats: tuple[str, ...]) -> Job[list[Path]]:
-    """Write the label files of a session."""
-    yield Progress(0, 0, f"Writing to {folder}")
-    return session.export(folder, formats)
+    return Segmented(head, segmentation, from_segmentation(segmentation, MIN_AREA_PX), confidence, summary)

@@ -100,6 +100,8 @@ class Workbench(QObject):
         self.prompts.close()
         self._detach()
         self.image = None
+        for session in self._sessions.values():
+            session.close()
 
     @property
     def session(self) -> Session | None:

@@ -1,0 +1,294 @@
+"""The Annotate dock: real mouse and key events in, pixels of layers out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from disc_model import DiscModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.gui
+
+
+def disc(hw: tuple[int, int], x: float, y: float, radius: float) -> np.ndarray:
+    rows, cols = np.mgrid[: hw[0], : hw[1]]
+    return (rows - y) ** 2 + (cols - x) ** 2 <= radius**2
+
+
+def iou(first: np.ndarray, second: np.ndarray) -> float:
+    return float((first & second).sum() / (first | second).sum())
+
+
+def test_click_paints_a_candidate_enter_commits_it_undo_removes_it(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    assert b.model.threads == {"sampath-job"}, "encoding belongs in a worker"
+    b.robot.click(50, 60)
+    b.answered()
+    (asked,) = b.model.asked
+    np.testing.assert_allclose(asked.points_xy, [[50, 60]], atol=0.5)
+    assert iou(b.layers.candidate.data == 1, disc((120, 160), 50, 60, 20)) > 0.9
+    assert not b.layers.classes.data.any()
+    np.testing.assert_allclose(b.layers.prompts.data, [[60, 50]], atol=0.5)
+    assert "1 of 3, predicted IoU 0.90" in b.dock.candidate.text()
+
+    painted = b.layers.candidate.data == 1
+    b.robot.key(Qt.Key.Key_Return)
+    assert np.array_equal(b.layers.classes.data == 1, painted)
+    assert np.array_equal(b.layers.objects.data == 1, painted)
+    assert not b.layers.candidate.data.any()
+    assert len(b.layers.prompts.data) == 0
+    (annotation,) = b.session.document.annotations.values()
+    assert (annotation.source, annotation.model, annotation.class_id) == ("point", "discs", 1)
+
+    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not b.layers.classes.data.any()
+    assert not b.layers.objects.data.any()
+    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    assert np.array_equal(b.layers.classes.data == 1, painted)
+
+
+@pytest.mark.parametrize("way", ["right", "alt", "ctrl"])
+def test_negative_points(open_bench: Callable[..., Any], tissue: np.ndarray, way: str) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.click(50, 60)
+    b.answered()
+    zoom = b.viewer.scene.camera.zoom
+    button = Qt.MouseButton.RightButton if way == "right" else Qt.MouseButton.LeftButton
+    modifier = {"alt": Qt.KeyboardModifier.AltModifier, "ctrl": Qt.KeyboardModifier.ControlModifier}
+    b.robot.click(62, 60, button, modifier.get(way, Qt.KeyboardModifier.NoModifier))
+    b.answered()
+    assert [positive for *_, positive in b.session.prompts.points] == [True, False]
+    assert b.model.asked[-1].labels.tolist() == [1, 0]
+    assert b.model.asked[-1].mask_logits is not None, "the answer before is refined"
+    candidate = b.layers.candidate.data == 1
+    assert candidate[60, 45]
+    assert not candidate[60, 62]
+    colors = np.round(b.layers.prompts.face_color, 2)
+    assert colors[0][1] > 0.7 > 0.3 > colors[0][0], "positive is green"
+    assert colors[1][0] > 0.7 > 0.3 > colors[1][1], "negative is red"
+    assert b.viewer.scene.camera.zoom == zoom
+
+
+def test_drag_is_a_box_and_the_camera_stays(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    centre = b.viewer.scene.camera.center
+    b.robot.drag([(30, 40), (70, 80)])
+    b.answered()
+    assert b.viewer.scene.camera.center == centre
+    np.testing.assert_allclose(b.model.asked[-1].box_xyxy, [30, 40, 70, 80], atol=1)
+    assert iou(b.layers.candidate.data == 1, disc((120, 160), 50, 60, 20)) > 0.85
+    corners = b.layers.box.data[0]
+    np.testing.assert_allclose(corners.min(axis=0), [40, 30], atol=1)
+    np.testing.assert_allclose(corners.max(axis=0), [80, 70], atol=1)
+    b.robot.key(Qt.Key.Key_Enter)
+    assert b.session.document.annotations[1].source == "box"
+    assert len(b.layers.box.data) == 0
+
+
+def test_a_box_dragged_beyond_the_edge_is_cut(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.drag([(100, 90), (200, 150)])
+    b.answered()
+    np.testing.assert_allclose(b.model.asked[-1].box_xyxy, [100, 90, 160, 120], atol=1)
+
+
+def test_space_moves_the_image_in_every_mode(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    before = b.viewer.scene.camera.center
+    b.robot.hold(Qt.Key.Key_Space, True)
+    b.robot.drag([(30, 40), (70, 80)])
+    b.robot.hold(Qt.Key.Key_Space, False)
+    moved = np.subtract(b.viewer.scene.camera.center, before)[-2:]
+    assert np.abs(moved).min() > 20
+    assert b.session.prompts.empty
+    b.robot.click(50, 60)
+    assert len(b.session.prompts.points) == 1, "after the space bar is let go, clicks are prompts again"
+
+
+def test_move_mode_leaves_the_mouse_to_napari(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("move")])
+    before = b.viewer.scene.camera.center
+    b.robot.drag([(30, 40), (70, 80)])
+    b.robot.click(50, 60)
+    assert b.viewer.scene.camera.center != before
+    assert b.session.prompts.empty
+
+
+def test_box_mode_takes_two_corners(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("box")])
+    b.robot.click(30, 40)
+    assert b.session.prompts.empty
+    b.robot.click(70, 80)
+    b.answered()
+    np.testing.assert_allclose(b.model.asked[-1].box_xyxy, [30, 40, 70, 80], atol=1)
+
+
+def test_mask_mode_scribble_and_object(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
+    b.robot.drag([(40, 60), (60, 60), (60, 70)])
+    b.answered()
+    assert b.session.prompts.mask is not None
+    candidate = b.layers.candidate.data == 1
+    assert candidate[60, 50]
+    assert candidate[68, 60]
+    assert not candidate[75, 45]
+    assert not (b.layers.candidate.data == 2).any(), "the scribble is gone when the answer is there"
+    b.robot.key(Qt.Key.Key_Return)
+    assert b.session.document.annotations[1].source == "mask"
+
+    b.robot.click(50, 60)
+    b.answered()
+    assert b.session.prompts.mask.area_px == b.session.document.annotations[1].area_px
+    b.robot.key(Qt.Key.Key_Escape)
+    assert b.session.prompts.empty
+    b.robot.click(120, 30)
+    assert "no object here" in b.text
+
+
+def test_keys_cycle_candidates_choose_classes_and_take_back(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.classes.add_button)
+    assert [info.name for info in b.session.classes] == ["object", "Class 2"]
+    b.robot.click(50, 60)
+    b.answered()
+    areas = []
+    for _ in range(4):
+        areas.append(int((b.layers.candidate.data == 1).sum()))
+        b.robot.key(Qt.Key.Key_M)
+    assert areas[0] > areas[1] > areas[2] > 0
+    assert areas[3] == areas[0]
+    b.robot.key(Qt.Key.Key_1)
+    assert b.session.active_class == 1
+    b.robot.key(Qt.Key.Key_2)
+    assert b.session.active_class == 2
+    assert b.image.mode == "pan_zoom", (
+        "napari's own meaning of 2 on an image layer, transform, is out of the way"
+    )
+    b.robot.key(Qt.Key.Key_9)
+    assert b.session.active_class == 2, "there is no ninth class"
+    b.robot.key(Qt.Key.Key_Return)
+    assert set(np.unique(b.layers.classes.data)) == {0, 2}
+    b.robot.click(115, 60)
+    b.answered()
+    b.robot.key(Qt.Key.Key_Backspace)
+    assert b.session.prompts.empty
+    assert not b.layers.candidate.data.any()
+    b.robot.key(Qt.Key.Key_Return)
+    assert "nothing to commit" in b.text
+
+
+def test_delete_and_reclassify_under_the_mouse(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.session.classes.add("stroma")
+    for x in (50, 115):
+        b.robot.click(x, 60)
+        b.answered()
+        b.robot.key(Qt.Key.Key_Return)
+    b.robot.key(Qt.Key.Key_2)
+    b.robot.key(Qt.Key.Key_R)
+    assert b.layers.classes.data[60, 115] == 2
+    assert b.layers.classes.data[60, 50] == 1
+    b.robot.key(Qt.Key.Key_Delete)
+    assert b.layers.objects.data[60, 115] == 0
+    assert b.layers.objects.data[60, 50] == 1
+
+
+def test_brush_strokes_are_journalled_and_undone(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    from napari_sampath.config import load_config
+
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    assert b.layers.classes.mode == "paint"
+    b.robot.drag([(20, 20), (60, 20)])
+    painted = b.layers.classes.data == 1
+    assert painted[20, 20:60].all()
+    assert np.array_equal(b.session.document.class_map == 1, painted)
+    assert np.array_equal(b.layers.objects.data == 1, painted)
+    (journal,) = load_config().sessions_dir.glob("*.jsonl")
+    assert '"source":"brush"' in journal.read_text().replace(" ", "")
+
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("erase")])
+    b.robot.drag([(40, 10), (40, 30)])
+    assert b.layers.classes.data[20, 40] == 0
+    assert b.session.document.class_map[20, 40] == 0
+    ctrl = Qt.KeyboardModifier.ControlModifier
+    b.robot.key(Qt.Key.Key_Z, ctrl)
+    assert np.array_equal(b.layers.classes.data == 1, painted)
+    b.robot.key(Qt.Key.Key_Z, ctrl)
+    assert not b.layers.classes.data.any()
+    b.robot.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
+    assert np.array_equal(b.layers.classes.data == 1, painted)
+
+
+def test_a_stroke_of_a_class_that_is_not_there_is_refused(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.layers.classes.selected_label = 7
+    b.robot.drag([(20, 20), (60, 20)])
+    assert not b.layers.classes.data.any()
+    assert not b.session.document.class_map.any()
+    assert "There is no class with id 7" in b.text
+
+
+def test_a_click_outside_is_one_sentence(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.click(-3, 60)
+    assert "outside the image of 160 x 120 px" in b.text
+    assert b.session.prompts.empty
+
+
+def test_world_scale_and_place_do_not_move_the_mask(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel(), scale=(0.25, 0.25), translate=(100, -40))
+    b.robot.click(115, 60)
+    b.answered()
+    assert iou(b.layers.candidate.data == 1, disc((120, 160), 115, 60, 20)) > 0.9
+    assert np.allclose(b.layers.candidate.scale, 0.25)
+    assert np.allclose(b.layers.candidate.translate, (100, -40))
+
+
+def test_two_viewers_at_once(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    first = open_bench(tissue, DiscModel())
+    second = open_bench(tissue[:, ::-1].copy(), DiscModel())
+    first.robot.click(50, 60)
+    second.robot.click(115, 60)
+    first.answered()
+    second.answered()
+    first.robot.key(Qt.Key.Key_Return)
+    assert first.layers.classes.data[60, 50] == 1
+    assert not second.layers.classes.data.any()
+    assert second.layers.candidate.data[60, 115] == 1
+    second.robot.key(Qt.Key.Key_Escape)
+    assert first.layers.classes.data[60, 50] == 1
+
+
+def test_masks_are_those_of_the_model(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    """The real thing from the mouse to the layer: a SAM with random weights."""
+    from tiny_sam import tiny_model
+
+    model = tiny_model()
+    b = open_bench(tissue, model)
+    b.robot.click(50, 60)
+    b.answered()
+    ((x, y, _),) = b.session.prompts.points
+    expected = model.predict(model.encode(tissue), points=[(x, y)], labels=[1])
+    assert np.array_equal(b.layers.candidate.data == 1, expected.masks[expected.best])
+    b.robot.key(Qt.Key.Key_M)
+    second = np.argsort(-expected.scores, kind="stable")[1]
+    assert np.array_equal(b.layers.candidate.data == 1, expected.masks[second])
