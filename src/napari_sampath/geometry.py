@@ -43,6 +43,8 @@ class Frame:
     """Columns of the window, in image pixels."""
     input_px: int = INPUT_PX
     """Side of the square input."""
+    stretched: bool = False
+    """True if the window fills the square without padding, at the cost of its proportions (MedSAM)."""
 
     @property
     def hw(self) -> tuple[int, int]:
@@ -52,6 +54,8 @@ class Frame:
     @property
     def input_hw(self) -> tuple[int, int]:
         """Size (H, W) of the resized window inside the square input, before padding."""
+        if self.stretched:
+            return self.input_px, self.input_px
         scale = self.input_px / max(self.height, self.width)
         # A strip thinner than 1/2048 of its length would vanish.
         return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))

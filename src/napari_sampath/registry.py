@@ -22,6 +22,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._families: dict[str, Callable[[str], T]] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
         """Return a decorator that adds its argument under `name`.
@@ -40,7 +41,25 @@ class Registry(Generic[T]):
 
         return add
 
+    def register_family(self, prefix: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+        """Return a decorator for a function that makes the entry of any name that starts with `prefix`.
+
+        The function gets the whole name and raises `UnknownNameError` if there is no such entry. Names of a
+        family are too many to be listed.
+        """
+
+        def add(make: Callable[[str], T]) -> Callable[[str], T]:
+            if prefix in self._families:
+                raise DuplicateNameError(f"The {self.kind} family '{prefix}' is registered already.")
+            self._families[prefix] = make
+            return make
+
+        return add
+
     def __getitem__(self, name: str) -> T:
+        for prefix, make in self._families.items():
+            if name.startswith(prefix):
+                return make(name)
         try:
             return self._entries[name]
         except KeyError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,9 @@ class EncoderInfo:
     promptable: bool
     """True if it brings SAM's prompt encoder and mask decoder."""
     size_mb: float
-    """Size of the weights file."""
+    """Size of the weights file; 0 if it is not known."""
+    gated: bool = False
+    """True if the weights are given out on request only, to people who accept their terms."""
 
 
 class Encoder(nn.Module, ABC):
@@ -52,6 +54,8 @@ class Encoder(nn.Module, ABC):
         weights_digest: Hex digest that changes when any weight does; part of the store's key.
         mean: Per channel, subtracted from RGB in 0..255.
         std: Per channel, divides after that.
+        input_px: Side of the square that the network takes, if that is not the frame's: a patch of 14 px
+            wants 896 px to yield 64 x 64 tokens. The frame that the features belong to stays as it is.
     """
 
     preprocessing_version = 1
@@ -64,6 +68,7 @@ class Encoder(nn.Module, ABC):
         weights_digest: str,
         mean: tuple[float, float, float] = SAM_MEAN,
         std: tuple[float, float, float] = SAM_STD,
+        input_px: int | None = None,
     ) -> None:
         super().__init__()
         self.pixel_mean: Tensor
@@ -71,8 +76,13 @@ class Encoder(nn.Module, ABC):
         self.info = info
         self.spec = spec
         self.weights_digest = weights_digest
+        self.input_px = input_px
         self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    def fit(self, frame: Frame) -> Frame:
+        """Return the frame that features of this encoder belong to: how it maps a window to its square."""
+        return frame
 
     def preprocess(self, image: UInt8Array, frame: Frame) -> Tensor:
         """Cut a window, resize, normalise and pad it as SAM does.
@@ -82,8 +92,10 @@ class Encoder(nn.Module, ABC):
             frame: The window.
 
         Returns:
-            (3, 1024, 1024) float32 on this encoder's device.
+            (3, S, S) float32 on this encoder's device, S = 1024 unless the encoder or the frame says otherwise.
         """
+        if self.input_px is not None:
+            frame = replace(frame, input_px=self.input_px)
         resized = resize_longest_side(image[frame.slices], frame)
         device = self.pixel_mean.device
         pixels = torch.from_numpy(resized).to(device).permute(2, 0, 1).float()
@@ -93,7 +105,7 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Map a normalised batch (B, 3, 1024, 1024) to {map name: (B, C, 64, 64)}."""
+        """Map a normalised batch (B, 3, S, S) to {map name: (B, C, 64, 64)}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +132,8 @@ class EncoderEntry:
     build: Builder
     fetch: Fetcher | None = None
     """None where the weights are shipped with the package."""
+    file: str = ""
+    """Name of the weights file in the folder of downloaded weights; empty if shipped, or the user's own."""
 
 
 registry: Registry[EncoderEntry] = Registry("encoder")

@@ -113,7 +113,7 @@ class Model:
             ImageError: If the array is no image.
         """
         pixels = as_pixels(image)
-        frame = frame or whole((pixels.shape[0], pixels.shape[1]), self.input_px)
+        frame = self.encoder.fit(frame or whole((pixels.shape[0], pixels.shape[1]), self.input_px))
         window = np.ascontiguousarray(np.asarray(pixels[frame.slices]))
         key = None
         if self.store is not None:
