@@ -1,0 +1,51 @@
+"""An encoder that is quick and sees colours, and small tissue-like pictures with known labels, for tests of heads."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_sampath.arrays import FeatureMap, FeatureSpec
+from napari_sampath.encoders import Encoder, EncoderInfo, EncoderParts
+from napari_sampath.predict import Model
+from napari_sampath.store import MemoryTier, Store
+
+INFO = EncoderInfo("patches", "Mean colour of each patch, mixed.", "none", "", False, 0.0)
+CHANNELS = 8
+
+
+class PatchEncoder(Encoder):
+    """Random mixtures of the mean colour of each 16 px patch and of its contrast: (8, 64, 64)."""
+
+    def __init__(self, seed: int = 0) -> None:
+        spec = FeatureSpec((FeatureMap("embedding", CHANNELS, INFO.name),))
+        super().__init__(INFO, spec, weights_digest=f"patches-{seed}")
+        generator = torch.Generator().manual_seed(seed)
+        self.mixing = torch.nn.Parameter(torch.randn(CHANNELS, 6, generator=generator))
+        self.passes = 0
+        """How often the encoder ran, in tiles."""
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        self.passes += len(pixels)
+        mean = functional.avg_pool2d(pixels, 16)
+        spread = functional.avg_pool2d(pixels**2, 16) - mean**2
+        return {"embedding": torch.einsum("ck,bkhw->bchw", self.mixing, torch.cat([mean, spread], dim=1))}
+
+
+def patch_model(store: bool = True, seed: int = 0) -> Model:
+    kept = Store(MemoryTier(2**28)) if store else None
+    return Model(EncoderParts(PatchEncoder(seed)), torch.device("cpu"), kept)
+
+
+def picture(seed: int, hw: tuple[int, int] = (96, 96)) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels (H, W, 3) and labels (H, W): a purple disc (1) on pink (0), with noise."""
+    rng = np.random.default_rng(seed)
+    rows, cols = np.indices(hw)
+    radius = rng.uniform(0.2, 0.4) * min(hw)
+    row, col = (rng.uniform(radius, side - radius) for side in hw)
+    labels = ((rows - row) ** 2 + (cols - col) ** 2 < radius**2).astype(np.uint8)
+    colours = np.array([[230, 170, 200], [120, 60, 150]])
+    pixels = colours[labels] + rng.normal(0, 25, (*hw, 3))
+    return np.clip(pixels, 0, 255).astype(np.uint8), labels
