@@ -1,0 +1,165 @@
+"""Any array that can pass for an image -> (H, W, 3) uint8 RGB, with a note on what was done to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ImageError
+from ..geometry import SINGLE_TILE_PX
+from .scaling import to_uint8
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..arrays import UInt8Array
+
+MIN_SIDE_PX = 16
+"""Shortest side that is taken: below it one feature cell covers the image."""
+MAX_PIXELS = 2**30
+"""Largest image that is held in memory whole (3 GiB as RGB)."""
+
+_ALLOWED = "allowed are (H, W), (H, W, 3) and (H, W, 4)"
+_BLOCK = 2**24
+"""Values compared in one go, so that checking a large image needs no second one in memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An image ready to be encoded."""
+
+    pixels: UInt8Array
+    """(H, W, 3) uint8 RGB, C-contiguous; may share memory with the array it was made from."""
+    note: str | None
+    """One sentence on how it was converted, and on tiling; None if there is nothing to say."""
+    name: str
+    """File or array name, for messages and for the names of exported files."""
+    mpp: float | None
+    """Micrometres per pixel, None if not known."""
+
+
+def to_picture(
+    array: Any, name: str = "image", *, mpp: float | None = None, remarks: tuple[str, ...] = ()
+) -> Picture:
+    """Bring an array to (H, W, 3) uint8.
+
+    One channel is repeated as grey, a fourth (alpha) is dropped, (3, H, W) is turned to (H, W, 3); values
+    other than uint8 are scaled to 0..255 (see `scaling.to_uint8`). The note says what was done.
+
+    Args:
+        array: (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or channels first; bool, integer or float; numpy, dask
+            or anything numpy can read.
+        name: Used in messages.
+        mpp: Micrometres per pixel if known.
+        remarks: What a reader did to the image before, as clauses for the note.
+
+    Raises:
+        ImageError: If it is empty, has 1, 4 or more dimensions, 2 or more than 4 channels, a side shorter
+            than 16 px, more pixels than fit in memory, values that are not numbers, or one colour only.
+    """
+    # The shape is looked at before a lazy array (dask) is computed.
+    shape = tuple(getattr(array, "shape", ())) or None
+    if shape is not None:
+        _check_size(shape, name)
+    values = _as_numpy(array, name)
+    channels_last, channels, done = _check_size(values.shape, name)
+    if values.ndim == 3 and not channels_last:
+        values = np.moveaxis(values, 0, -1)
+    clauses = [*remarks, *done]
+    if channels == 4:
+        values = values[..., :3]
+    elif channels == 1:
+        values = values.reshape(*values.shape[:2], 1)
+    scaled, how = to_uint8(values, name)
+    if how:
+        clauses.append(how)
+    _check_content(scaled, name, how)
+    pixels = np.repeat(scaled, 3, axis=2) if channels == 1 else scaled
+    height, width = pixels.shape[:2]
+    if max(height, width) > SINGLE_TILE_PX:
+        clauses.append(f"its {width} x {height} px (width x height) are encoded tile by tile")
+    note = f"'{name}': {'; '.join(clauses)}." if clauses else None
+    return Picture(np.ascontiguousarray(pixels), note, name, mpp)
+
+
+def _as_numpy(array: Any, name: str) -> npt.NDArray[Any]:
+    try:
+        values = np.asarray(array)
+    except MemoryError:
+        raise ImageError(
+            f"'{name}' does not fit in memory; cut out a region or use a lower magnification."
+        ) from None
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
+        raise ImageError(
+            f"'{name}' is no array of numbers ({_first_line(error)}); give one (H, W, 3) array."
+        ) from error
+    if values.dtype.kind not in "buif":
+        raise ImageError(
+            f"'{name}' holds values of type {values.dtype}; allowed are integers, floats and bool: convert it first."
+        )
+    return values
+
+
+def _check_size(shape: tuple[int, ...], name: str) -> tuple[bool, int, list[str]]:
+    """Find the channels in a shape.
+
+    Returns:
+        Whether the channels are last, how many there are, and clauses for the note.
+    """
+    text = f"({', '.join(map(str, shape))})"
+    if 0 in shape:
+        raise ImageError(f"'{name}' is empty (shape {text}); choose an image with pixels in it.")
+    if len(shape) not in (2, 3):
+        raise ImageError(
+            f"'{name}' has {len(shape)} dimensions (shape {text}); {_ALLOWED}: choose one plane of it."
+        )
+    channels_last, channels, clauses = True, 1, ["one channel was repeated as grey"]
+    hw = shape[:2]
+    if len(shape) == 3:
+        channels_last = shape[2] <= 4 or shape[0] > 4
+        channels, hw = (shape[2], shape[:2]) if channels_last else (shape[0], shape[1:])
+        clauses = {1: clauses, 4: ["the alpha channel was dropped"]}.get(channels, [])
+        if channels == 2 or channels > 4:
+            raise ImageError(
+                f"'{name}' has {channels} channels (shape {text}); {_ALLOWED}: choose one channel or make it RGB."
+            )
+        if not channels_last:
+            clauses = [f"{text} was taken as channels first", *clauses]
+    height, width = hw
+    if min(height, width) < MIN_SIDE_PX:
+        raise ImageError(
+            f"'{name}' is {width} x {height} px (width x height); at least {MIN_SIDE_PX} x {MIN_SIDE_PX} px are "
+            "needed: choose a larger image."
+        )
+    check_pixels(height, width, name)
+    return channels_last, channels, clauses
+
+
+def check_pixels(height: int, width: int, name: str) -> None:
+    """Raise an `ImageError` if an image of this size cannot be held in memory."""
+    if height * width > MAX_PIXELS:
+        raise ImageError(
+            f"'{name}' is {width} x {height} px (width x height), more than {MAX_PIXELS:,} px in all; cut out a "
+            "region or use a lower magnification."
+        )
+
+
+def _check_content(pixels: UInt8Array, name: str, how: str | None) -> None:
+    """Raise if every pixel of (H, W, C) uint8 has the same colour."""
+    first = pixels[0, 0]
+    rows = max(1, _BLOCK // pixels[0].size)
+    for top in range(0, len(pixels), rows):
+        if (pixels[top : top + rows] != first).any():
+            return
+    after = f" after scaling ({how})" if how else ""
+    raise ImageError(
+        f"Every pixel of '{name}' has the same value, {', '.join(map(str, first.tolist()))}{after}; there is nothing "
+        "to segment: choose another image or channel."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
