@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import skimage.data
 import tifffile
+import torch
 from PIL import Image
 
 import napari_sampath
+from napari_sampath.arrays import ClassInfo, FeatureSpec
 from napari_sampath.cli import VERBS, build_parser, main
-from napari_sampath.heads import list_bundles
+from napari_sampath.heads import EncoderRef, Metadata, create, list_bundles, save_bundle
+from tiny_sam import build_tiny_sam
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,6 +161,66 @@ def test_prompt_by_mask_and_on_a_large_image(tiny: list[str], tmp_path: Path) ->
     assert mask.shape == pixels.shape[:2]
     assert mask.any()
     assert not mask[:1024, :1024].any()  # only the tile around the prompt is looked at
+
+
+@pytest.fixture(scope="session")
+def bundle(tiny_sam_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A head with random weights on the features of the small model."""
+    torch.manual_seed(0)
+    encoder = napari_sampath.load_model("sam", "cpu", tiny_sam_file).encoder
+    spec = FeatureSpec(tuple(one for one in encoder.spec.maps if one.name == "embedding"))
+    classes = ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(3, "gland", (200, 30, 60))
+    head = create("linear", spec, classes)
+    with torch.no_grad():
+        for weights in head.parameters():
+            weights.normal_(std=0.5)
+    refs = (EncoderRef("sam", encoder.weights_digest, encoder.preprocessing_version),)
+    metadata = Metadata("random-glands", refs, licence="none")
+    return save_bundle(tmp_path_factory.mktemp("bundle") / "head.safetensors", head, metadata)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+def test_segment_writes_class_map_and_confidence(
+    ending: str,
+    tissue: Path,
+    tiny: list[str],
+    bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    image, labels, sure = tissue / f"tissue.{ending}", tmp_path / f"labels.{ending}", tmp_path / "sure.tif"
+    if ending == "jpg":
+        labels = labels.with_suffix(".tif")
+    words = ["segment", str(image), "--head", str(bundle), "-o", str(labels), "--confidence", str(sure)]
+    assert main([*words, *tiny, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    model = napari_sampath.load_model("sam", "cpu", tiny[3])
+    expected = napari_sampath.segment(np.asarray(Image.open(image)), napari_sampath.load_head(bundle), model)
+    with Image.open(labels) as written:
+        found = np.asarray(written)
+        if ending == "png":
+            assert written.mode == "P"
+            assert written.getpalette()[9:12] == [200, 30, 60]
+    np.testing.assert_array_equal(found, expected.labels)
+    assert set(np.unique(found)) == {0, 3}
+    np.testing.assert_array_equal(tifffile.imread(sure), expected.confidence)
+    shares = {one["name"]: one["share"] for one in told["classes"]}
+    assert shares == {"rest": pytest.approx((found == 0).mean()), "gland": pytest.approx((found == 3).mean())}
+
+
+def test_segment_with_a_head_of_another_model_or_that_does_not_exist(
+    tissue: Path, tiny: list[str], bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["segment", str(tissue / "tissue.png"), "-o", str(tmp_path / "labels.tif"), *tiny]
+    assert main([*words, "--head", "no-such-head"]) == 1
+    assert "There is no trained head 'no-such-head'" in capsys.readouterr().err
+    assert main([*words, "--head", str(tmp_path / "none.safetensors")]) == 1
+    assert "There is no bundle" in capsys.readouterr().err
+    other = tmp_path / "other.pth"
+    torch.save(build_tiny_sam(seed=1).state_dict(), other)
+    assert main([*words, "--head", str(bundle), "--weights", str(other)]) == 1
+    assert "was trained on 'sam' with the weights" in capsys.readouterr().err
+    assert not (tmp_path / "labels.tif").exists()
 
 
 def test_encode_fills_the_store_once(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import SampathError
-from . import demo, encode, exchange, models, prompt, training
+from . import demo, encode, evaluate, exchange, models, prompt, segment, training
 from .output import Output
 from .verb import Verb
 
@@ -31,6 +31,8 @@ VERBS: dict[str, Verb] = {
     "models": models.VERB,
     "encode": encode.VERB,
     "prompt": prompt.VERB,
+    "segment": segment.VERB,
+    "evaluate": evaluate.VERB,
     "tune": training.TUNE,
     "export": exchange.EXPORT,
     "import": exchange.IMPORT,

@@ -35,11 +35,12 @@ class Verb:
     """Does it; returns the exit code, None for 0."""
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
-    """Declare `--model`, `--weights`, `--precision`."""
+def add_model(parser: argparse.ArgumentParser, default: str | None = "sampath-tiny") -> None:
+    """Declare `--model`, `--weights`, `--precision`; a default of None is the model that the head needs."""
     group = parser.add_argument_group("model")
+    shown = default or "that of the head"
     group.add_argument(
-        "--model", default="sampath-tiny", metavar="NAME", help="see 'sampath models' (default: %(default)s)"
+        "--model", default=default, metavar="NAME", help=f"see 'sampath models' (default: {shown})"
     )
     group.add_argument(
         "--weights", type=Path, metavar="FILE", help="weights of your own, or a folder with the official file"

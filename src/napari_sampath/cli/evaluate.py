@@ -1,0 +1,65 @@
+"""`sampath evaluate`: scores of a trained head, or of a promptable model, beside plain baselines."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from ..errors import WeightsError
+from .output import Output, table
+from .training import add_data
+from .verb import Verb, add_model, load
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sampath evaluate`."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--prompts", action="store_true", help="prompt every object by its box and by a point, with --model"
+    )
+    add_data(parser)
+    parser.add_argument("--split", default="val", metavar="NAME", help="train or val (default: %(default)s)")
+    parser.add_argument(
+        "--card", type=Path, metavar="FILE", help="with --prompts: write the model card there"
+    )
+    add_model(parser)
+
+
+def run(args: argparse.Namespace, output: Output) -> None:
+    """Score what was asked for."""
+    _prompts(args, output)
+
+
+def _prompts(args: argparse.Namespace, output: Output) -> None:
+    from ..encoders import tiny
+    from ..training.instances import read_instances
+    from ..training.model_card import write_model_card
+    from ..training.prompt_evaluation import evaluate_prompts
+
+    shipped = tiny.WEIGHTS if args.model == tiny.INFO.name else None
+    weights: Path | None = args.weights or shipped
+    if args.card is not None and weights is None:
+        raise WeightsError(f"A model card is of a weights file; name that of '{args.model}' with --weights.")
+    images = read_instances(args.data, args.split)
+    scores = output.run(evaluate_prompts(load(args, output), images))
+    if args.card is not None and weights is not None:
+        write_model_card(args.card, weights, scores)
+        output.note(f"Wrote {args.card}.")
+    ordered = sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean_iou))
+    rows = [
+        [one.kind, one.prompt, one.method, f"{one.mean_iou:.3f}", f"{one.objects} in {one.images} images"]
+        for one in ordered
+    ]
+    output.result(
+        {"split": args.split, "scores": [dataclasses.asdict(one) for one in ordered]},
+        table(["OBJECTS", "PROMPT", "METHOD", "MEAN IOU", "COUNT"], rows),
+    )
+
+
+VERB = Verb(
+    "score a promptable model, beside plain baselines",
+    "sampath evaluate --prompts --data tissue/ --model sampath-tiny",
+    arguments,
+    run,
+)
