@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import requests
+import xxhash
 from filelock import FileLock, Timeout
 
 from ..config import load_config
@@ -40,6 +41,8 @@ class WeightsFile:
     """File name, also in the cache."""
     url: str
     sha256: str
+    """Hex digits; "xxh128:" and hex digits where only that is published; empty if no hash is: then the length
+    that the server tells is all there is to check."""
     size: int
     """Bytes, for messages and progress; the hash decides."""
 
@@ -136,7 +139,7 @@ def _download(wanted: WeightsFile, target: Path) -> Job[None]:
         yield Progress(here, wanted.size, f"Connection lost, trying again for {wanted.name}", "bytes")
         time.sleep(_PAUSE_S * failures)
     yield Progress(wanted.size, wanted.size, f"Checking {wanted.name}", "bytes")
-    if _sha256(part) != wanted.sha256:
+    if not _matches(part, wanted.sha256):
         part.unlink()
         raise WeightsError(
             f"What was downloaded from {wanted.url} is not the published '{wanted.name}' "
@@ -202,6 +205,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _matches(path: Path, published: str) -> bool:
+    """Compare a file with its published hash; True if there is none."""
+    if not published:
+        return True
+    if published.startswith("xxh128:"):
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest() == published.removeprefix("xxh128:")
+    return _sha256(path) == published
+
+
 def _verified(target: Path, sha256: str) -> bool:
     """Compare a file's hash, once: the answer is kept beside it with the size and time it holds for."""
     try:
@@ -210,7 +223,7 @@ def _verified(target: Path, sha256: str) -> bool:
         note = None
     if note == _facts(target, sha256):
         return True
-    if _sha256(target) != sha256:
+    if not _matches(target, sha256):
         return False
     _stamp(target, sha256)
     return True

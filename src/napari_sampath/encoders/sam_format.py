@@ -45,12 +45,13 @@ class Architecture:
         return self.input_px // self.patch_px
 
 
-def sam_keys(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+def sam_keys(state: Mapping[str, Tensor], source: str, landmark: str = _PATCHES) -> dict[str, Tensor]:
     """Bring a SAM-format state dict to SAM's own names: no prefix ("module.", "sam."), nothing besides SAM.
 
     Args:
         state: Tensors by name.
         source: What to call the file in sentences.
+        landmark: The tensor by which such a file is known, and its prefix found.
 
     Returns:
         float32 tensors.
@@ -58,13 +59,13 @@ def sam_keys(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: If no SAM image encoder is in it.
     """
-    found = [key for key in state if key.endswith(_PATCHES)]
+    found = [key for key in state if key.endswith(landmark)]
     if not found:
         raise WeightsError(
-            f"'{source}' is no SAM weights file: it has no '{_PATCHES}' but {_some(list(state))}; "
+            f"'{source}' is no SAM weights file: it has no '{landmark}' but {_some(list(state))}; "
             "give a file of SAM's format."
         )
-    prefix = found[0].removesuffix(_PATCHES)
+    prefix = found[0].removesuffix(landmark)
     ours, others = {}, []
     for key, value in state.items():
         name = key.removeprefix(prefix)
@@ -115,8 +116,16 @@ def deduce(state: Mapping[str, Tensor], source: str) -> Architecture:
     )
 
 
-def check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> None:
+def check_fit(
+    expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str, model: str = "SAM"
+) -> None:
     """Compare names and shapes with those of the network.
+
+    Args:
+        expected: The network's tensors by name.
+        state: The file's.
+        source: What to call the file in sentences.
+        model: What to call the network in sentences.
 
     Raises:
         WeightsError: If tensors are missing, too many or of another shape; names the first few.
@@ -134,7 +143,9 @@ def check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], sourc
         if keys
     ]
     if faults:
-        raise WeightsError(f"'{source}' does not fit SAM: {', '.join(faults)}; give a file of SAM's format.")
+        raise WeightsError(
+            f"'{source}' does not fit {model}: {', '.join(faults)}; give a file of {model}'s format."
+        )
 
 
 def _some(keys: list[str]) -> str:

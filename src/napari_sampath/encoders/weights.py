@@ -55,13 +55,15 @@ _UNREADABLE = (
 """What PyTorch, pickletools and zipfile raise on damaged bytes."""
 
 
-def load_state_dict(path: str | Path) -> dict[str, Tensor]:
+def load_state_dict(path: str | Path, allowed: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
     """Read the tensors of a safetensors or PyTorch file on the CPU; nothing in the file is run.
 
     Large files are mapped into memory, so a file in use must be replaced, not written over.
 
     Args:
         path: The file; a dictionary of tensors, or a training checkpoint that holds one.
+        allowed: Classes and functions, by the name under which a PyTorch file refers to them, that may be
+            in it besides tensors; only such as can do no harm. They are rebuilt and dropped.
 
     Returns:
         Tensors by name, as named in the file.
@@ -90,7 +92,7 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
             f"'{path}' is no weights file (it starts with {head[:16]!r}); "
             "give a .safetensors, .pth or .pt file."
         )
-    return _pick(_load_torch(path), path)
+    return _pick(_load_torch(path, allowed or {}), path)
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
@@ -100,19 +102,21 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(_damaged(path)) from error
 
 
-def _load_torch(path: Path) -> Any:
+def _load_torch(path: Path, allowed: Mapping[str, Any]) -> Any:
     zipped = zipfile.is_zipfile(path)
     try:
-        foreign = [name for name in _references(path, zipped) if not _PLAIN.fullmatch(name)]
+        named = [name for name in _references(path, zipped) if not _PLAIN.fullmatch(name)]
     except _UNREADABLE as error:
         raise WeightsError(_damaged(path)) from error
+    foreign = [name for name in named if name not in allowed]
     if foreign:
         raise UnsafeFileError(
             f"'{path}' was not loaded: it holds '{foreign[0]}', which can run code; "
             "ask for the weights as .safetensors or as a plain state_dict."
         )
+    known: list[Any] = [(thing, name) for name, thing in allowed.items()]
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(known):
             warnings.simplefilter("ignore")  # about pickle protocols: of no use to who chose the file
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except _UNREADABLE as error:
