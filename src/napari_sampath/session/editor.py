@@ -271,7 +271,9 @@ class Editor:
             self.message.emit("Nothing was found, so nothing was added.")
             return []
         self._do(Add(tuple(items), classes if classes != self.classes.snapshot else None))
-        return [self.document.annotations[annotation.id] for annotation, _ in items]
+        made = (self.document.annotations.get(annotation.id) for annotation, _ in items)
+        # One that later ones cover altogether is not there any more.
+        return [annotation for annotation in made if annotation is not None]
 
     def _do(self, operation: Operation) -> None:
         patch = self._edits.do(operation)
