@@ -18,7 +18,8 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from napari_sampath.errors import ImageError
-from napari_sampath.images import MAX_PIXELS, Picture, read, to_picture
+from napari_sampath.images import Picture, read, to_picture
+from napari_sampath.rasters import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy.typing as npt

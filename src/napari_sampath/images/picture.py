@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ImageError
 from ..geometry import SINGLE_TILE_PX
+from ..rasters import check_pixels
 from .scaling import to_uint8
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 MIN_SIDE_PX = 16
 """Shortest side that is taken: below it one feature cell covers the image."""
-MAX_PIXELS = 2**30
-"""Largest image that is held in memory whole (3 GiB as RGB)."""
 
 _ALLOWED = "allowed are (H, W), (H, W, 3) and (H, W, 4)"
 _BLOCK = 2**24
@@ -135,15 +134,6 @@ def _check_size(shape: tuple[int, ...], name: str) -> tuple[bool, int, list[str]
         )
     check_pixels(height, width, name)
     return channels_last, channels, clauses
-
-
-def check_pixels(height: int, width: int, name: str) -> None:
-    """Raise an `ImageError` if an image of this size cannot be held in memory."""
-    if height * width > MAX_PIXELS:
-        raise ImageError(
-            f"'{name}' is {width} x {height} px (width x height), more than {MAX_PIXELS:,} px in all; cut out a "
-            "region or use a lower magnification."
-        )
 
 
 def _check_content(pixels: UInt8Array, name: str, how: str | None) -> None:
