@@ -1,0 +1,121 @@
+"""`sampath tune`, `train` and `evaluate` on a handful of synthetic images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_sampath.cli import main
+from napari_sampath.cli.fields import add_fields, documentation, from_args
+from napari_sampath.training.prompt_tuning import PromptTuningConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DISC = np.hypot(*(np.indices((96, 96)) - 48)) < 30
+QUICK = [
+    *["--warmup-steps", "1", "--steps", "1", "--windows", "1", "--side-px", "64", "--full-frame-share", "0"],
+    *["--prompts", "1", "--iterations", "1", "--precision", "float32", "--save-every", "1"],
+]
+
+
+@pytest.fixture
+def glands(tmp_path: Path) -> Path:
+    """A folder with `ebhi_glands` of dark discs: two images to train on, one to validate."""
+    folder = tmp_path / "data" / "ebhi_glands"
+    rows = ["name,split"]
+    for number, split in enumerate(["val", "train", "train"]):
+        rng = np.random.default_rng(number)
+        pixels = np.where(DISC[..., None], (120, 60, 140), (235, 200, 220)) + rng.normal(0, 5, (96, 96, 3))
+        for kind, values in (("images", pixels.clip(0, 255)), ("masks", DISC * 6)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values.astype(np.uint8)).save(folder / kind / f"gland{number}.png")
+        rows.append(f"gland{number},{split}")
+    (folder / "index.csv").write_text("\n".join(rows))
+    return tmp_path / "data"
+
+
+@pytest.mark.slow
+def test_tune_writes_weights_that_answer_prompts(
+    glands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, card = tmp_path / "own.safetensors", tmp_path / "card.md"
+    words = ["tune", "--data", str(glands), "-o", str(weights), *QUICK, "--seed", "3", "--device", "cpu"]
+    assert main([*words, "--json"]) == 0
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert told["weights"] == str(weights)
+    assert (told["recipe"]["seed"], told["recipe"]["steps"], told["recipe"]["device"]) == (3, 1, "cpu")
+    assert told["data"]["gland"] == 2
+    assert "2/2" in captured.err
+
+    image = str(glands / "ebhi_glands" / "images" / "gland0.png")
+    model = ["--weights", str(weights), "--device", "cpu"]
+    assert main(["prompt", image, "--box", "18,18,79,79", "-o", str(tmp_path / "mask.png"), *model]) == 0
+    capsys.readouterr()
+
+    words = ["evaluate", "--prompts", "--data", str(glands), "--card", str(card), *model]
+    assert main([*words, "--json"]) == 0
+    scores = {(one["prompt"], one["method"]): one for one in json.loads(capsys.readouterr().out)["scores"]}
+    assert set(scores) >= {("box", "sampath-tiny"), ("box", "box itself"), ("point", "sampath-tiny")}
+    assert scores["box", "box itself"]["mean_iou"] == pytest.approx(DISC.sum() / 59**2, abs=0.02)
+    assert scores["box", "sampath-tiny"]["objects"] == 1
+    assert "own.safetensors" in card.read_text()
+
+
+def test_tune_says_what_is_wrong(
+    glands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "own.safetensors"
+
+    def sentence(*words: str, code: int = 1) -> str:
+        assert main(["tune", *words]) == code
+        return capsys.readouterr().err
+
+    assert "side_px is 65" in sentence("--data", str(glands), "-o", str(target), "--side-px", "65")
+    assert "There is no image" in sentence("--data", str(tmp_path), "-o", str(target))
+    assert "must end in .safetensors" in sentence("--data", str(glands), "-o", str(tmp_path / "own.pth"))
+    assert "invalid int value" in sentence("--data", "d", "-o", "w.safetensors", "--steps", "many", code=2)
+    monkeypatch.delenv("SAMPATH_DATA", raising=False)
+    assert "required: --data" in sentence("-o", str(target), code=2)
+    assert not target.exists()
+
+
+@dataclass
+class _Recipe:
+    """For the test below."""
+
+    rate: float = 0.5
+    """How fast,
+    at 50 % of the most."""
+    name: str | None = None
+    """Which one."""
+    deep: bool = True
+    sizes: tuple[int, ...] = (1, 2)
+    """Not a plain value, so no flag."""
+
+
+def test_fields_of_a_dataclass_become_flags() -> None:
+    parser = argparse.ArgumentParser()
+    add_fields(parser, _Recipe, "recipe")
+    assert from_args(_Recipe, parser.parse_args([])) == _Recipe()
+    given = parser.parse_args(["--rate", "2", "--name", "x", "--no-deep"])
+    assert from_args(_Recipe, given) == _Recipe(2.0, "x", False)
+    text = " ".join(parser.format_help().split())
+    assert "How fast, at 50 % of the most. (default: 0.5)" in text
+    assert "--sizes" not in text
+
+
+def test_every_field_of_the_recipe_is_documented_and_has_a_flag() -> None:
+    parser = argparse.ArgumentParser()
+    add_fields(parser, PromptTuningConfig, "recipe")
+    flags = {action.dest for action in parser._actions} - {"help"}
+    assert flags == {field.name for field in fields(PromptTuningConfig)}
+    undocumented = flags - set(documentation(PromptTuningConfig))
+    assert undocumented <= {"weight_decay", "device", "seed"}
