@@ -104,7 +104,7 @@ def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
                     )
                     for _ in range(rng.randrange(20))
                 )
-                session.add_segmentation(Components(pieces, CLASSES[:1]), "a head")
+                session.add_segmentation(Components(pieces, CLASSES[:1], "a head"))
         yield
 
 

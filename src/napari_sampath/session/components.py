@@ -12,7 +12,7 @@ from skimage.measure import regionprops
 
 from ..annotations import ClassList
 from ..annotations.classes import next_color
-from ..arrays import ClassInfo, IntArray, LocalMask, UInt8Array
+from ..arrays import ClassInfo, FloatArray, IntArray, LocalMask, UInt8Array
 from ..errors import ImageError
 
 
@@ -24,12 +24,16 @@ class Segmentation(Protocol):
         """(H, W) class ids of `classes`; 0 is none."""
 
     @property
-    def probabilities(self) -> Any:
-        """(K, H, W) floats 0..1, channel k for `classes[k]`; or None."""
+    def confidence(self) -> FloatArray:
+        """(H, W) floats 0..1, probability of that class."""
 
     @property
     def classes(self) -> Sequence[ClassInfo]:
         """The classes of the head; one with id 0 is the rest."""
+
+    @property
+    def head(self) -> str:
+        """Name of the head."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +53,8 @@ class Components:
 
     pieces: tuple[Component, ...]
     classes: tuple[ClassInfo, ...]
+    head: str | None = None
+    """Name of the head that found them."""
 
 
 def from_segmentation(segmentation: Segmentation, min_area_px: int = 1) -> Components:
@@ -58,18 +64,13 @@ def from_segmentation(segmentation: Segmentation, min_area_px: int = 1) -> Compo
         segmentation: Result of a head.
         min_area_px: Smaller pieces are left out.
     """
-    labels = np.asarray(segmentation.labels)
-    channels = {info.id: channel for channel, info in enumerate(segmentation.classes)}
+    labels, confidence = np.asarray(segmentation.labels), np.asarray(segmentation.confidence)
     pieces: list[Component] = []
     for class_id in np.unique(labels[labels > 0]).tolist():
-        channel = channels.get(class_id)
-        given = segmentation.probabilities
-        probability = None if given is None or channel is None else np.asarray(given[channel])
         for mask in _connected(labels == class_id, min_area_px):
-            inside = None if probability is None else probability[mask.slices][mask.bitmap]
-            score = None if inside is None else float(inside.mean(dtype=np.float64))
+            score = float(confidence[mask.slices][mask.bitmap].mean(dtype=np.float64))
             pieces.append(Component(class_id, mask, score))
-    return Components(tuple(pieces), _used(segmentation.classes, pieces))
+    return Components(tuple(pieces), _used(segmentation.classes, pieces), segmentation.head)
 
 
 def from_label_maps(

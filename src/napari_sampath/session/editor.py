@@ -174,7 +174,7 @@ class Editor:
 
         Args:
             segmentation: What a head found, or what `from_segmentation` made of it in a worker.
-            model: Name of the head.
+            model: Name to record in place of the head's own.
             keep_existing: Leave pixels alone that belong to annotations already.
             min_area_px: Smaller pieces are left out.
 
@@ -189,7 +189,7 @@ class Editor:
         if not isinstance(segmentation, Components):
             check_size(np.shape(segmentation.labels), self.hw, "The segmentation")
             segmentation = from_segmentation(segmentation, min_area_px)
-        return self._add_components(segmentation, "head", model, keep_existing)
+        return self._add_components(segmentation, "head", model or segmentation.head, keep_existing)
 
     def import_labels(self, path: str | Path) -> list[Annotation]:
         """Read label maps from a file or folder that `export` wrote, as one step; what lies under is overwritten.

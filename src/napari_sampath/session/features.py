@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..arrays import Features, UInt8Array
@@ -33,10 +32,6 @@ class TileFeatures:
         self._encoded: OrderedDict[Frame, Features] = OrderedDict()
         self._busy: dict[Frame, threading.Lock] = {}
         self._lock = threading.Lock()
-
-    def fit(self, frame: Frame) -> Frame:
-        """Return a frame with the model's own input size."""
-        return replace(frame, input_px=self.model.input_px)
 
     def get(self, frame: Frame) -> Features:
         """Return the features of a tile, encoding it if that has not been done; slow then.

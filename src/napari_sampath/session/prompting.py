@@ -106,7 +106,7 @@ class PromptRequest:
         frame = self.state.frame
         if frame is None:
             raise PromptError("There is no prompt; give at least one point, a box or a mask.")
-        return self.tiles.fit(frame)
+        return frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)

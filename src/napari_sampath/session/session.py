@@ -114,7 +114,7 @@ class Session(Editor):
         centre = centre_rc or (self.hw[0] / 2, self.hw[1] / 2)
         # The tiling from which `tile_for` chooses for a small prompt.
         frames = list(outward(tiles(self.hw, INPUT_PX, INPUT_PX // 2), centre))[:ahead]
-        return _encode(encoder, [encoder.fit(frame) for frame in frames])
+        return _encode(encoder, frames)
 
     def add_point(self, x: float, y: float, positive: bool = True) -> None:
         """Add a point at (x, y) in image pixels; the chosen candidate, if any, is refined.

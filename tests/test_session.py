@@ -1,0 +1,752 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from disc_model import disc_model
+from journal_victim import commit_at, digest, prompt_at
+from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.errors import (
+    ClassListError,
+    DuplicateNameError,
+    ImageError,
+    PromptError,
+    UnknownNameError,
+)
+from napari_sampath.jobs import Progress, run
+from napari_sampath.session import Session, from_segmentation
+from tiny_sam import tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HW = (96, 128)
+CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
+
+
+def picture(hw: tuple[int, int] = HW) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 255, (*hw, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(picture(), "slide", disc_model(), CLASSES)
+
+
+def asked(session: Session) -> list[Any]:
+    model: Any = session.model
+    return list(model.asked)
+
+
+def settle(session: Session) -> None:
+    request = session.request()
+    assert request is not None
+    assert session.accept(session.answer(request))
+
+
+@dataclass
+class Heard:
+    """Everything a session told, in order."""
+
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def listen(self, session: Session) -> Heard:
+        for name in (
+            "prompts_changed",
+            "candidate_changed",
+            "document_changed",
+            "classes_changed",
+            "message",
+        ):
+            getattr(session, name).connect(lambda *args, name=name: self.events.append((name, *args)))
+        return self
+
+    def take(self) -> list[tuple[Any, ...]]:
+        taken, self.events[:] = list(self.events), []
+        return taken
+
+
+def test_importing_a_session_costs_no_torch_and_no_qt() -> None:
+    program = (
+        "import sys, napari_sampath.session as s; s.Session;"
+        "found = {'torch', 'qtpy', 'PyQt6', 'napari'} & set(sys.modules); sys.exit(str(found) if found else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_from_click_to_commit_with_every_signal(session: Session) -> None:
+    heard = Heard().listen(session)
+    session.add_point(40, 30)
+    assert heard.take() == [("prompts_changed",)]
+    request = session.request()
+    assert request is not None
+    answer = session.answer(request)
+    assert heard.take() == [], "answering touches nothing"
+    assert session.accept(answer)
+    candidate = session.candidate
+    assert candidate is not None
+    box = candidate.box
+    assert heard.take() == [("candidate_changed", None, box)]
+    assert candidate.mask.to_dense(HW)[30, 40]
+    assert candidate.mask.area_px == pytest.approx(np.pi * 12**2, rel=0.03)
+    session.active_class = 2
+    annotation = session.commit()
+    assert heard.take() == [
+        ("candidate_changed", box, None),
+        ("prompts_changed",),
+        ("document_changed", box),
+    ]
+    assert (annotation.class_id, annotation.source, annotation.model) == (2, "point", "discs")
+    assert annotation.score == pytest.approx(0.9)
+    assert annotation.prompts == {"points": [[40.0, 30.0]], "labels": [1], "box": None, "mask": False}
+    assert (session.document.class_map == 2 * candidate.mask.to_dense(HW)).all()
+    assert (session.document.instance_map == candidate.mask.to_dense(HW)).all()
+    assert session.prompts.empty
+    assert session.candidates == ()
+
+
+def test_candidates_by_predicted_iou_and_the_keys_go_round(session: Session) -> None:
+    heard = Heard().listen(session)
+    prompt_at(session, 40, 30)
+    assert [round(one.score, 1) for one in session.candidates] == [0.9, 0.7, 0.5]
+    areas = [one.mask.area_px for one in session.candidates]
+    assert areas[0] > areas[1] > areas[2]
+    heard.take()
+    seen = [session.next_candidate() for _ in range(3)]
+    assert seen == [session.candidates[1], session.candidates[2], session.candidates[0]]
+    boxes = [one.box for one in session.candidates]
+    assert heard.take() == [
+        ("candidate_changed", boxes[0], boxes[1]),
+        ("candidate_changed", boxes[1], boxes[2]),
+        ("candidate_changed", boxes[2], boxes[0]),
+    ]
+    assert session.next_candidate(-1) is session.candidates[2]
+    assert session.commit().area_px == areas[2]
+    assert session.next_candidate() is None
+
+
+@pytest.mark.parametrize(
+    "move_on",
+    [
+        lambda s: s.add_point(50, 50),
+        lambda s: s.set_box(10, 10, 40, 40),
+        lambda s: s.remove_last_prompt(),
+        lambda s: s.clear_prompts(),
+        lambda s: s.undo(),
+        lambda s: setattr(s, "model", disc_model(name="other")),
+        lambda s: setattr(s, "model", None),
+        lambda s: (s.undo(), s.redo()),
+        lambda s: (s.accept(s.answer(s.request())), s.commit()),
+    ],
+)
+def test_an_answer_to_an_older_prompt_is_dropped(session: Session, move_on: Any) -> None:
+    session.add_point(40, 30)
+    request = session.request()
+    assert request is not None
+    stale = session.answer(request)
+    move_on(session)
+    before = session.candidates
+    heard = Heard().listen(session)
+    assert not session.accept(stale)
+    assert session.candidates == before
+    assert heard.take() == []
+
+
+def test_an_answer_of_another_session_is_dropped(session: Session) -> None:
+    other = Session(picture(), "other", disc_model(), CLASSES)
+    for one in (session, other):
+        one.add_point(40, 30)
+    request = other.request()
+    assert request is not None
+    assert not session.accept(other.answer(request))
+
+
+def test_refinement_feeds_the_chosen_logits_back_and_asks_for_one_mask(session: Session) -> None:
+    prompt_at(session, 40, 30)
+    chosen = session.next_candidate()
+    assert chosen is not None
+    session.add_point(44, 30, positive=False)
+    assert len(session.candidates) == 3, "the old answer is shown until the new one is there"
+    settle(session)
+    prompts, multimask = asked(session)[-1]
+    assert prompts.points_xy.tolist() == [[40, 30], [44, 30]]
+    assert prompts.labels.tolist() == [1, 0]
+    assert prompts.mask_logits is chosen.logits
+    assert not multimask
+    assert len(session.candidates) == 1
+    # Two more before an answer is there: the last answer given is what both refine.
+    refined = session.candidates[0].logits
+    session.add_point(46, 30)
+    session.add_point(48, 30)
+    settle(session)
+    assert asked(session)[-1][0].mask_logits is refined
+    # Going back asks for exactly what was asked then.
+    session.undo()
+    session.undo()
+    settle(session)
+    assert asked(session)[-1][0].mask_logits is chosen.logits
+    session.undo()
+    settle(session)
+    assert asked(session)[-1] == (asked(session)[-1][0], True)
+    assert asked(session)[-1][0].mask_logits is None
+
+
+def test_when_three_masks_are_asked_for(session: Session) -> None:
+    def multimask() -> bool:
+        settle(session)
+        wanted: bool = asked(session)[-1][1]
+        session.clear_prompts()
+        return wanted
+
+    session.add_point(40, 30)
+    assert multimask(), "one point may mean several things"
+    session.set_box(10, 10, 60, 60)
+    assert not multimask()
+    session.set_box(10, 10, 60, 60)
+    session.add_point(40, 30)
+    assert not multimask()
+    session.set_mask(LocalMask(20, 20, np.ones((20, 20), dtype=bool)))
+    assert not multimask()
+    session.add_point(40, 30)
+    session.add_point(42, 30)
+    assert not multimask()
+
+
+def test_box_with_points(session: Session) -> None:
+    session.set_box(90, 70, 30, 20)
+    session.add_point(50, 40, positive=False)
+    settle(session)
+    prompts = asked(session)[-1][0]
+    assert prompts.box_xyxy.tolist() == [30, 20, 90, 70]
+    assert prompts.labels.tolist() == [0]
+    annotation = session.commit()
+    assert annotation.source == "box"
+    assert annotation.prompts["box"] == [30.0, 20.0, 90.0, 70.0]
+    assert annotation.prompts["labels"] == [0]
+
+
+def test_a_box_is_cut_at_the_edge(session: Session) -> None:
+    session.set_box(-20, 50, 60, 500)
+    assert session.prompts.box == (0, 50, 60, 96)
+    session.set_box(60, 20, 30, 40)
+    assert session.prompts.box == (30, 20, 60, 40)
+    session.remove_last_prompt()
+    assert session.prompts.box == (0, 50, 60, 96)
+
+
+def test_mask_prompt(session: Session) -> None:
+    rows, cols = np.mgrid[:24, :24]
+    mask = LocalMask(30, 60, np.hypot(rows - 11.5, cols - 11.5) < 11)
+    session.set_mask(mask)
+    settle(session)
+    prompts = asked(session)[-1][0]
+    # 256 cells over the longer side of 128 px: two a pixel.
+    assert ((prompts.mask_logits > 0).sum() / 4) == pytest.approx(mask.area_px, rel=0.05)
+    candidate = session.candidate
+    assert candidate is not None
+    overlap = (candidate.mask.to_dense(HW) & mask.to_dense(HW)).sum()
+    assert overlap / mask.area_px > 0.95
+    annotation = session.commit()
+    assert annotation.source == "mask"
+    assert annotation.prompts["mask"] is True
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda s: s.add_point(-1, 5), r"x=-1, y=5 lies outside the image of 128 x 96 px"),
+        (lambda s: s.add_point(5, 96.5), r"x=5, y=96\.5 lies outside"),
+        (lambda s: s.add_point(float("nan"), 5), r"lies outside|not a number"),
+        (lambda s: s.set_box(200, 5, 300, 50), r"lies outside the image"),
+        (lambda s: s.set_box(5, 5, 5.5, 50), r"at least 1 px wide and high"),
+        (lambda s: s.set_box(float("inf"), 5, 9, 50), r"finite numbers"),
+        (lambda s: s.set_mask(LocalMask(5, 5, np.zeros((4, 4), dtype=bool))), r"mask prompt is empty"),
+        (lambda s: s.set_mask(LocalMask(90, 120, np.ones((9, 9), dtype=bool))), r"lies outside the image"),
+        (lambda s: s.commit(), r"no mask to commit; click on a structure"),
+        (lambda s: s.delete(3), r"no annotation 3"),
+        (lambda s: s.reclassify(3, 1), r"no annotation 3"),
+        (lambda s: s.paint([3], [3], 7), r"no class with id 7"),
+        (lambda s: s.paint([3], [3], 1, annotation_id=4), r"no annotation 4"),
+        (lambda s: setattr(s, "active_class", 9), r"no class with id 9"),
+    ],
+)
+def test_refusals_are_one_sentence_and_change_nothing(session: Session, call: Any, sentence: str) -> None:
+    commit_at(session, 100, 20)
+    session.add_point(40, 30)
+    session.clear_prompts()
+    before, heard = digest(session), Heard().listen(session)
+    with pytest.raises((PromptError, UnknownNameError), match=sentence) as caught:
+        call(session)
+    assert "\n" not in str(caught.value)
+    assert digest(session) == before
+    assert session.prompts.empty
+    assert heard.take() == []
+    assert session.undo(), "the commit, not the refusal"
+    assert session.document.annotations == {}
+
+
+def test_a_refused_prompt_leaves_those_before(session: Session) -> None:
+    prompt_at(session, 40, 30)
+    candidates = session.candidates
+    with pytest.raises(PromptError, match="outside"):
+        session.add_point(400, 30)
+    assert len(session.prompts.points) == 1
+    assert session.candidates == candidates
+    session.commit()
+
+
+def test_an_empty_candidate_is_not_committed(session: Session) -> None:
+    session.model = tiny_like_empty()
+    prompt_at(session, 40, 30)
+    assert session.candidate is not None
+    assert session.candidate.box is None
+    with pytest.raises(PromptError, match="mask is empty; add a point or choose another"):
+        session.commit()
+
+
+def tiny_like_empty() -> Any:
+    """A model that finds nothing anywhere."""
+    model = disc_model()
+    plain = model.decode
+
+    def decode(*args: Any) -> Any:
+        logits, scores = plain(*args)
+        return logits - 1000, scores
+
+    model.decode = decode
+    return model
+
+
+def test_without_a_model(session: Session) -> None:
+    session.model = None
+    session.add_point(40, 30)
+    assert session.request() is None
+    with pytest.raises(PromptError, match="No model is loaded"):
+        session.encode_job()
+    with pytest.raises(PromptError, match="no mask to commit"):
+        session.commit()
+    session.model = disc_model()
+    assert len(session.prompts.points) == 1, "the prompt waits for its model"
+    settle(session)
+    assert session.commit().id == 1
+
+
+def test_another_model_answers_afresh(session: Session) -> None:
+    prompt_at(session, 40, 30)
+    session.add_point(50, 30)
+    heard = Heard().listen(session)
+    session.model = disc_model(name="other")
+    assert session.candidates == ()
+    assert heard.take()[0][0] == "candidate_changed"
+    settle(session)
+    assert asked(session)[-1][0].mask_logits is None, "logits of the model before mean nothing to it"
+    assert session.commit().model == "other"
+    same = session.model
+    prompt_at(session, 20, 20)
+    session.model = same
+    assert session.candidate is not None
+
+
+def test_one_frame_for_all_prompts_of_an_object_in_a_large_image() -> None:
+    session = Session(picture((64, 4096)), "wide", disc_model(), CLASSES)
+    prompt_at(session, 1000, 30)
+    first = session.prompts.frame
+    assert first is not None
+    assert (first.width, first.height) == (1024, 64)
+    assert first.left <= 1000 - 256
+    # Inside the tile, though another tile would be nearer to it alone.
+    session.add_point(first.left + 1000, 30)
+    assert session.prompts.frame == first
+    assert session.prompts.feed is not None
+    settle(session)
+    # Outside: all points on one larger tile, and the logits of the old one are dropped.
+    session.add_point(first.left + 1300, 30)
+    wider = session.prompts.frame
+    assert wider is not None
+    assert wider != first
+    assert wider.contains([(x, y) for x, y, _ in session.prompts.points])
+    assert session.prompts.feed is None
+    settle(session)
+    assert asked(session)[-1][0].mask_logits is None
+    session.undo()
+    assert session.prompts.frame == first
+
+
+def test_encode_ahead_takes_the_tiles_in_view_first_and_each_once() -> None:
+    model = disc_model()
+    session = Session(picture((2048, 4096)), "large", model, CLASSES)
+    reports: list[Progress] = []
+    assert run(session.encode_job((100, 3900)), reports.append) == 4
+    assert [report.done for report in reports] == [0, 1, 2, 3, 4]
+    assert {(report.total, report.unit) for report in reports} == {(4, "tiles")}
+    assert (model.encoded[0].top, model.encoded[0].left) == (0, 3072)
+    assert len(set(model.encoded)) == 4
+    assert all(frame.left >= 2048 and frame.top <= 1024 for frame in model.encoded)
+    assert run(session.encode_job((100, 3900))) == 4
+    prompt_at(session, 3800, 200)
+    assert len(model.encoded) == 4, "a click in view needs no more"
+    prompt_at(session, 200, 200)
+    assert session.prompts.frame not in model.encoded[:4]
+    session.clear_prompts()
+    prompt_at(session, 300, 1900)
+    assert len(model.encoded) == 6
+    assert run(Session(picture(), "small", disc_model()).encode_job()) == 1
+
+
+def test_encoding_is_cancelled_between_tiles() -> None:
+    model = disc_model()
+    job = Session(picture((2048, 2048)), "large", model, CLASSES).encode_job()
+    next(job)
+    next(job)
+    job.close()
+    assert len(model.encoded) == 1
+
+
+def test_two_threads_that_want_one_tile_encode_it_once() -> None:
+    model = disc_model(gate=threading.Event())
+    session = Session(picture(), "slide", model, CLASSES)
+    session.add_point(40, 30)
+    request = session.request()
+    assert request is not None
+    answers: list[Any] = []
+    threads = [threading.Thread(target=lambda: answers.append(session.answer(request))) for _ in range(3)]
+    threads.append(threading.Thread(target=lambda: run(session.encode_job())))
+    for thread in threads:
+        thread.start()
+    model.gate.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(answers) == 3
+    assert len(model.encoded) == 1
+    assert session.accept(answers[2])
+
+
+def test_class_edits_are_told_saved_and_undone(tmp_path: Path) -> None:
+    session = Session(picture(), "slide", None, CLASSES, tmp_path / "a.jsonl")
+    heard = Heard().listen(session)
+    fat = session.classes.add("fat")
+    session.classes.rename(1, "tubule")
+    session.classes.recolor(2, (1, 2, 3))
+    assert heard.take() == [("classes_changed",)] * 3
+    session.active_class = fat.id
+    with pytest.raises(DuplicateNameError):
+        session.classes.add(" FAT")
+    assert heard.take() == []
+    assert session.undo()
+    assert session.undo()
+    assert session.undo()
+    assert session.classes.snapshot == CLASSES
+    assert session.active_class == 1, "the active class was undone"
+    assert not session.undo()
+    assert session.redo()
+    assert session.classes.by_name("fat").id == 3
+    session.close()
+    assert Session(picture(), "slide", None, None, tmp_path / "a.jsonl").classes.by_name("fat").id == 3
+
+
+def test_a_class_in_use_stays(session: Session) -> None:
+    commit_at(session, 40, 30)
+    with pytest.raises(ClassListError, match=r"'gland' cannot be removed because 1 annotation"):
+        session.classes.remove(1)
+    session.classes.remove(2)
+    session.delete(1)
+    session.classes.remove(1)
+    assert session.active_class == 0
+    prompt_at(session, 40, 30)
+    with pytest.raises(UnknownNameError, match="no class with id 0; available: none, add a class first"):
+        session.commit()
+    session.classes.add("vessel")
+    assert session.active_class == 1
+    session.commit()
+
+
+def test_a_session_without_classes_has_one_to_begin_with() -> None:
+    session = Session(picture(), "slide")
+    assert [(info.id, info.name) for info in session.classes] == [(1, "object")]
+    assert session.active_class == 1
+
+
+def test_brush_strokes_are_annotations_and_steps(session: Session) -> None:
+    stroke = session.paint([10, 10, 10, 200], [5, 6, 6, 5], 2)
+    assert stroke is not None
+    assert (stroke.source, stroke.class_id, stroke.area_px, stroke.box) == ("brush", 2, 2, (10, 5, 11, 7))
+    longer = session.paint([11, 12], [5, 5], 1, annotation_id=stroke.id)
+    assert longer is not None
+    assert (longer.id, longer.class_id, longer.area_px) == (stroke.id, 2, 4)
+    assert session.paint([10, 50], [5, 50], 0) is None
+    assert session.document.annotations[stroke.id].area_px == 3
+    assert session.paint([500], [3], 1) is None
+    assert session.paint([], [], 1) is None
+    assert session.paint([50], [50], 0) is None
+    for expected in (4, 2):
+        session.undo()
+        assert session.document.annotations[stroke.id].area_px == expected
+    session.undo()
+    assert session.document.annotations == {}
+    assert not session.undo()
+
+
+def test_delete_and_reclassify(session: Session) -> None:
+    heard = Heard().listen(session)
+    first, second = commit_at(session, 30, 30), commit_at(session, 90, 60)
+    heard.take()
+    session.reclassify(first, 2)
+    (told,) = heard.take()
+    assert told == ("document_changed", session.document.annotations[first].box)
+    assert session.document.class_map[30, 30] == 2
+    session.delete(second)
+    assert set(session.document.annotations) == {first}
+    session.undo()
+    session.undo()
+    assert session.document.class_map[30, 30] == 1
+    assert set(session.document.annotations) == {first, second}
+    assert [event[1] for event in heard.take() if event[0] == "message"] == [
+        "Undid the deletion.",
+        "Undid the change of class.",
+    ]
+
+
+@dataclass(frozen=True)
+class Found:
+    labels: np.ndarray
+    confidence: np.ndarray
+    classes: tuple[ClassInfo, ...]
+    head: str = "cnn"
+
+
+def found() -> Found:
+    """Two glands (id 1 of the head), one of them by a corner, and a vessel (id 2) of two px."""
+    labels = np.zeros(HW, dtype=np.uint8)
+    labels[5:15, 5:15] = 1
+    labels[15:18, 15:18] = 1
+    labels[40:60, 50:90] = 1
+    labels[70, 100:102] = 2
+    confidence = np.full(HW, 0.5, dtype=np.float32)
+    confidence[40:60, 50:70] = 0.75
+    classes = (
+        ClassInfo(0, "rest", (0, 0, 0)),
+        ClassInfo(1, "GLAND", (9, 9, 9)),
+        ClassInfo(2, "vessel", (8, 8, 8)),
+    )
+    return Found(labels, confidence, classes)
+
+
+def test_a_segmentation_becomes_annotations_in_one_step(tmp_path: Path) -> None:
+    session = Session(picture(), "slide", None, CLASSES[::-1], tmp_path / "a.jsonl")
+    made = session.add_segmentation(found())
+    assert [(one.class_id, one.area_px, one.source, one.model) for one in made] == [
+        (1, 109, "head", "cnn"),
+        (1, 800, "head", "cnn"),
+        (3, 2, "head", "cnn"),
+    ]
+    assert [one.score for one in made] == pytest.approx([0.5, 0.625, 0.5])
+    assert [info.name for info in session.classes] == ["stroma", "gland", "vessel"]
+    assert (session.document.class_map == np.array([0, 1, 3])[found().labels]).all()
+    saved = digest(session)
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
+    assert session.undo()
+    assert session.document.annotations == {}
+    assert not session.document.class_map.any()
+    assert [info.name for info in session.classes] == ["stroma", "gland"]
+    assert not session.undo()
+    assert session.redo()
+    assert digest(session) == saved
+    session.close()
+    assert digest(Session(picture(), "slide", journal=tmp_path / "a.jsonl")) == saved
+
+
+def test_a_segmentation_prepared_in_a_worker_with_small_pieces_left_out(session: Session) -> None:
+    components = from_segmentation(found(), min_area_px=5)
+    assert [one.area_px for one in session.add_segmentation(components, "mine", min_area_px=5)] == [109, 800]
+    assert {one.model for one in session.document.annotations.values()} == {"mine"}
+    assert len(session.classes) == 2, "a class that nothing has is not added"
+    session.undo()
+    assert len(session.add_segmentation(found(), min_area_px=800)) == 1
+
+
+def test_a_segmentation_overwrites_or_goes_around(session: Session) -> None:
+    rows, cols = np.mgrid[40:60, 40:60]
+    mine = session.paint(rows, cols, 2)
+    assert mine is not None
+    session.add_segmentation(found(), keep_existing=True)
+    assert session.document.annotations[mine.id].area_px == 400
+    assert (session.document.class_map[40:60, 40:60] == 2).all()
+    assert (session.document.class_map[40:60, 60:90] == 1).all()
+    session.undo()
+    session.add_segmentation(found())
+    assert session.document.annotations[mine.id].area_px == 200
+
+
+def test_a_segmentation_of_nothing_or_of_another_size(session: Session) -> None:
+    heard = Heard().listen(session)
+    nothing = Found(np.zeros(HW, dtype=np.uint8), np.ones(HW, dtype=np.float32), CLASSES)
+    assert session.add_segmentation(nothing) == []
+    assert heard.take() == [("message", "Nothing was found, so nothing was added.")]
+    small = Found(np.ones((9, 8), dtype=np.uint8), np.ones((9, 8), dtype=np.float32), CLASSES)
+    with pytest.raises(ImageError, match=r"segmentation is 8 x 9 px and the image 128 x 96 px"):
+        session.add_segmentation(small)
+    assert not session.undo()
+
+
+@pytest.mark.parametrize("formats", [("png",), ("tiff",), ("png", "tiff")])
+def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str, ...]) -> None:
+    commit_at(session, 30, 30)
+    session.active_class = 2
+    commit_at(session, 40, 36)
+    commit_at(session, 100, 70)
+    job = session.export_job(tmp_path, formats)
+    session.paint([0], [0], 1)
+    files = run(job)
+    assert all(file.parent == tmp_path and file.stat().st_size > 0 for file in files)
+    session.undo()
+    other = Session(picture(), "slide", None, (ClassInfo(4, "Stroma", (5, 5, 5)),))
+    made = other.import_labels(tmp_path)
+    assert {one.source for one in made} == {"import"}
+    assert len(made) == 3
+    assert (other.document.instance_map == session.document.instance_map).all()
+    names = {info.id: info.name.casefold() for info in other.classes}
+    mine = {0: 0} | {
+        info.id: next(k for k, name in names.items() if name == info.name) for info in session.classes
+    }
+    assert (other.document.class_map == np.vectorize(mine.get)(session.document.class_map)).all()
+    assert other.undo()
+    assert other.document.annotations == {}
+    assert not other.undo()
+    with pytest.raises(ImageError, match=r"is 128 x 96 px and the image 100 x 90 px"):
+        Session(picture((90, 100)), "slide").import_labels(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((9, 9), np.uint8),
+        np.zeros((9, 9, 4), np.uint8),
+        np.zeros((9, 9, 3)),
+        np.zeros((0, 9, 3), np.uint8),
+    ],
+)
+def test_only_rgb_bytes_are_an_image(image: np.ndarray) -> None:
+    with pytest.raises(ImageError, match=r"give red, green and blue as \(H, W, 3\) uint8"):
+        Session(image, "slide")
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("point"), st.integers(0, 127), st.integers(0, 95)),
+        st.tuples(st.just("box"), st.integers(0, 60), st.integers(0, 40)),
+        st.sampled_from([("commit",), ("undo",), ("undo",), ("redo",), ("clear",), ("back",)]),
+        st.tuples(st.just("paint"), st.integers(0, 95), st.integers(0, 127)),
+        st.tuples(st.just("class"), st.integers(0, 99), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps)
+def test_undo_takes_back_the_newest_of_prompts_and_changes(steps: list[tuple[Any, ...]]) -> None:
+    session = Session(picture(), "slide", disc_model(), CLASSES)
+    done: list[tuple[str, Any]] = []  # kind of step, and what it changed as it was before
+    undone: list[tuple[str, Any]] = []
+
+    def state(kind: str) -> Any:
+        return (session.prompts.points, session.prompts.box) if kind == "prompt" else digest(session)
+
+    def note(kind: str, before: Any) -> None:
+        if state(kind) != before:
+            done.append((kind, before))
+            undone.clear()
+
+    for step in steps:
+        before = {kind: state(kind) for kind in ("prompt", "document")}
+        match step:
+            case ("point", x, y):
+                session.add_point(x, y)
+                done.append(("prompt", before["prompt"]))
+                undone.clear()
+            case ("box", x, y):
+                session.set_box(x, y, x + 50, y + 50)
+                done.append(("prompt", before["prompt"]))
+                undone.clear()
+            case ("commit",) if not session.prompts.empty:
+                settle(session)
+                session.commit()
+                done[:] = [one for one in done if one[0] == "document"]
+                note("document", before["document"])
+            case ("clear",) if not session.prompts.empty:
+                session.clear_prompts()
+                done[:] = [one for one in done if one[0] == "document"]
+                undone[:] = [one for one in undone if one[0] == "document"]
+            case ("paint", row, col):
+                session.paint([row], [col], 1)
+                note("document", before["document"])
+            case ("class", number, _) if session.classes.find(f"class {number}") is None:
+                session.classes.add(f"class {number}")
+                note("document", before["document"])
+            case ("back",):
+                newest = next((k for k in reversed(range(len(done))) if done[k][0] == "prompt"), None)
+                assert session.remove_last_prompt() == (newest is not None)
+                if newest is not None:
+                    kind, past = done.pop(newest)
+                    undone.append((kind, before[kind]))
+                    assert state(kind) == past
+            case ("undo",):
+                assert session.undo() == bool(done)
+                if done:
+                    kind, past = done.pop()
+                    undone.append((kind, before[kind]))
+                    assert state(kind) == past
+            case ("redo",):
+                assert session.redo() == bool(undone)
+                if undone:
+                    kind, past = undone.pop()
+                    done.append((kind, before[kind]))
+                    assert state(kind) == past
+
+
+def test_masks_of_a_real_model_are_those_of_predict() -> None:
+    image = picture((300, 400))
+    model = tiny_model()
+    session = Session(image, "noise", model, CLASSES)
+    assert run(session.encode_job()) == 1
+    features = model.encode(image)
+
+    def check(**prompt: Any) -> Any:
+        expected = model.predict(features, **prompt)
+        order = np.argsort(-expected.scores, kind="stable")
+        assert [one.score for one in session.candidates] == pytest.approx(
+            expected.scores[order].tolist(), abs=1e-5
+        )
+        for one, k in zip(session.candidates, order, strict=True):
+            assert (one.mask.to_dense((300, 400)) == expected.masks[k]).all()
+        return expected.logits[order]
+
+    prompt_at(session, 150, 120)
+    logits = check(points=[(150, 120)])
+    session.next_candidate()
+    session.add_point(60, 200, positive=False)
+    settle(session)
+    check(points=[(150, 120), (60, 200)], labels=[1, 0], mask=logits[1], multimask=False)
+    session.clear_prompts()
+    session.set_box(100, 50, 350, 250)
+    settle(session)
+    check(box=(100, 50, 350, 250), multimask=False)
+    session.clear_prompts()
+    painted = np.zeros((300, 400), dtype=bool)
+    painted[100:180, 90:260] = True
+    session.set_mask(LocalMask.from_dense(painted))
+    settle(session)
+    check(mask=painted, multimask=False)
+    candidate = session.candidate
+    assert candidate is not None
+    assert session.commit().area_px == candidate.mask.area_px
+    assert (session.document.class_map.astype(bool) == candidate.mask.to_dense((300, 400))).all()
