@@ -1,0 +1,74 @@
+"""Label maps as they pass to and from files, and the file names of an export."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..arrays import ClassInfo, UInt8Array
+
+FORMATS = {"png": "png", "tiff": "tif"}
+"""Formats of an export -> suffix of their files."""
+KINDS = ("classes", "instances")
+"""The two label maps of an image; last part of their files' names."""
+
+_BLOCK = 2**22
+"""Values counted in one go: `np.bincount` makes 8 bytes of each."""
+_ALLOWED_IN_NAMES = " -_.~!#$&'()+,;=@[]^`{}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """The label maps of one image."""
+
+    class_map: UInt8Array
+    """(H, W) uint8, class id of each pixel, 0 for none."""
+    instance_map: npt.NDArray[np.int32]
+    """(H, W) int32, number of the object each pixel belongs to, 0 for none."""
+    classes: tuple[ClassInfo, ...]
+    """The classes that `class_map` may hold."""
+
+
+def file_name(name: str, kind: str, suffix: str) -> str:
+    """Name the file of one label map: `<image>_classes.png`.
+
+    What a file system may refuse (slashes, colons ...) is written as in a web address (%2F), so that two images
+    never share a file. `image_name` is the way back.
+    """
+    safe = "".join(
+        letter
+        if letter.isalnum() or letter in _ALLOWED_IN_NAMES
+        else quote(letter, "", errors="surrogatepass")
+        for letter in name
+    )
+    return f"{safe}_{kind}.{suffix}"
+
+
+def image_name(file: str) -> str | None:
+    """Return the name of the image whose label map a file is, None if it has no such name."""
+    stem, _, _ = file.rpartition(".")
+    name, _, kind = stem.rpartition("_")
+    return unquote(name) if kind in KINDS else None
+
+
+def default_color(class_id: int) -> tuple[int, int, int]:
+    """Choose a colour for a class that comes without one; neighbours in number are far apart in hue."""
+    hue = (class_id * 0.618034) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.95)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def used_ids(class_map: UInt8Array) -> list[int]:
+    """List the values other than 0 of (H, W) uint8, ascending."""
+    counts = np.zeros(256, dtype=np.int64)
+    rows = max(1, _BLOCK // max(1, class_map.shape[1]))
+    for top in range(0, len(class_map), rows):
+        counts += np.bincount(class_map[top : top + rows].ravel(), minlength=256)
+    return [int(number) for number in np.flatnonzero(counts) if number]
