@@ -81,7 +81,7 @@ def segment_job(image: Any, head: LoadedHead | str | Path, model: Model | None =
     check_match(loaded, model)
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
-    frames = tiles(hw, model.input_px)
+    frames = tiles(hw)
     network = loaded.head.to(model.device).eval()
     canvas = _Canvas(hw, frames, loaded.classes)
     for number, frame in enumerate(frames):

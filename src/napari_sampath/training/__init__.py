@@ -1,1 +1,21 @@
-"""."""
+"""Training and scoring: heads on features that are computed once, and promptable models by SAM's own algorithm."""
+
+from .config import TrainingConfig
+from .dataset import IGNORED, Dataset, Sample
+from .evaluate import evaluate, evaluate_job, format_report
+from .loop import TrainingProgress, train, train_job
+from .readers import open_dataset
+
+__all__ = [
+    "IGNORED",
+    "Dataset",
+    "Sample",
+    "TrainingConfig",
+    "TrainingProgress",
+    "evaluate",
+    "evaluate_job",
+    "format_report",
+    "open_dataset",
+    "train",
+    "train_job",
+]

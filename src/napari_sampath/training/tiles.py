@@ -1,0 +1,195 @@
+"""Training tiles: features that are computed once, and targets on the grid of the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..arrays import LOGITS_PX, FeatureSpec, UInt8Array
+from ..geometry import Frame, tiles, whole
+from ..jobs import Job, Progress
+from ..store import FeatureKey, Store
+from .dataset import IGNORED, Dataset, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..predict import Model
+
+VIEWS = {"none": (0,), "dihedral": tuple(range(8))}
+"""Augmentation -> views of a tile: quarter turns 0..3, and the same mirrored 4..7."""
+
+CELL = 4
+"""Target cells per feature cell along a side."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tile:
+    """One view of one tile of an image, encoded."""
+
+    sample: Sample
+    window: Frame
+    """Where it was cut from the image."""
+    view: int
+    frame: Frame
+    """How the cut and turned window maps to the encoder's square."""
+    key: FeatureKey
+    """Under which its features are kept."""
+    targets: UInt8Array
+    """(256, 256) uint8, class index or `IGNORED`, over the encoder's square; its padding is ignored."""
+
+    @property
+    def used_cells(self) -> tuple[int, int]:
+        """Rows and columns of the 64 x 64 grid that hold image and not padding alone."""
+        height, width = self.frame.input_hw
+        cell_px = self.frame.input_px * CELL // LOGITS_PX
+        return -(-height // cell_px), -(-width // cell_px)
+
+
+class TileSet:
+    """Tiles of some samples of a dataset, with their features in a store.
+
+    Args:
+        dataset: Where the samples are read from.
+        model: Whose encoder computes the features.
+        store: Where they are kept.
+    """
+
+    def __init__(self, dataset: Dataset, model: Model, store: Store) -> None:
+        self.dataset = dataset
+        self.model = model
+        self.store = store
+        self.tiles: list[Tile] = []
+
+    def add_job(self, samples: Sequence[Sample], augmentation: str, message: str) -> Job[None]:
+        """Read samples and encode what is not in the store, with progress in images."""
+        for number, sample in enumerate(samples):
+            yield Progress(number, len(samples), message, "images")
+            pixels, targets = self.dataset.read(sample)
+            for window in tiles((pixels.shape[0], pixels.shape[1])):
+                if (targets[window.slices] == IGNORED).all():
+                    continue
+                for view in VIEWS[augmentation]:
+                    self._add(sample, window, view, pixels, targets)
+        yield Progress(len(samples), len(samples), message, "images")
+
+    def _add(self, sample: Sample, window: Frame, view: int, pixels: UInt8Array, targets: UInt8Array) -> None:
+        seen = turn(pixels[window.slices], view)
+        encoder = self.model.encoder
+        frame = encoder.fit(whole((seen.shape[0], seen.shape[1])))
+        key = FeatureKey.of(
+            seen,
+            frame,
+            self.model.name,
+            encoder.weights_digest,
+            self.model.precision,
+            encoder.preprocessing_version,
+        )
+        if self.store.get(key, self.model.device) is None:
+            self.store.put(key, self.model.encode(seen, frame).maps)
+        grid = targets_on_grid(turn(targets[window.slices], view), frame)
+        self.tiles.append(Tile(sample, window, view, frame, key, grid))
+
+    def features(self, tile: Tile) -> Mapping[str, Tensor]:
+        """Return the features of a tile, {map name: (C, 64, 64)}; encoded again if the store had to drop them."""
+        maps = self.store.get(tile.key, self.model.device)
+        if maps is None:
+            pixels, _ = self.dataset.read(tile.sample)
+            maps = dict(self.model.encode(turn(pixels[tile.window.slices], tile.view), tile.frame).maps)
+            self.store.put(tile.key, maps)
+        return maps
+
+    def batch(
+        self,
+        chosen: Sequence[Tile],
+        spec: FeatureSpec,
+        rng: np.random.Generator | None = None,
+        window_cells: int = 64,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Put tiles together, whole or a random window of each.
+
+        Args:
+            chosen: B tiles.
+            spec: The maps wanted.
+            rng: Places the windows; whole tiles if left out.
+            window_cells: Side of the windows on the 64 x 64 grid.
+
+        Returns:
+            {map name: (B, C, n, n)} and targets (B, 4n, 4n) uint8, on the model's device; n = window_cells or 64.
+        """
+        maps: list[dict[str, Tensor]] = []
+        targets: list[Tensor] = []
+        for tile in chosen:
+            features, rows, cols = self.features(tile), slice(None), slice(None)
+            if rng is not None:
+                rows, cols = (_place(used, window_cells, rng) for used in tile.used_cells)
+            maps.append({m.name: _rounded(features[m.name][:, rows, cols]) for m in spec.maps})
+            targets.append(torch.from_numpy(tile.targets[_enlarge(rows), _enlarge(cols)]))
+        names = list(maps[0])
+        stacked = {name: torch.stack([one[name] for one in maps]) for name in names}
+        return stacked, torch.stack(targets).to(self.model.device)
+
+    def weights(self, balanced: bool, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """Return the probability with which each tile is drawn, sum 1.
+
+        Balanced: kinds of tissue evenly where samples name them; and else every class evenly, by the tiles
+        in which it occurs.
+        """
+        count = len(self.tiles)
+        if not balanced:
+            return np.full(count, 1 / count)
+        strata = [tile.sample.stratum for tile in self.tiles]
+        if any(strata):
+            sizes = {stratum: strata.count(stratum) for stratum in set(strata)}
+            weights = np.array([1 / sizes[stratum] for stratum in strata])
+        else:
+            occurs = np.array([[bool((t.targets == k).any()) for k in range(classes)] for t in self.tiles])
+            weights = (occurs / np.maximum(occurs.sum(axis=0), 1)).sum(axis=1)
+        normalised: np.ndarray[tuple[int], np.dtype[np.float64]] = weights / weights.sum()
+        return normalised
+
+
+def turn(image: UInt8Array, view: int) -> UInt8Array:
+    """Turn (H, W, ...) by `view % 4` quarters counter-clockwise, then mirror left to right if `view` >= 4."""
+    turned = np.rot90(image, view % 4)
+    return np.ascontiguousarray(turned[:, ::-1] if view >= 4 else turned)
+
+
+def targets_on_grid(targets: UInt8Array, frame: Frame) -> UInt8Array:
+    """Sample targets (H, W) of a window at the centres of the logits' cells.
+
+    Args:
+        targets: Class index or `IGNORED`.
+        frame: How the window maps to the square.
+
+    Returns:
+        (256, 256) uint8; `IGNORED` in the padding.
+    """
+    grid = np.full((LOGITS_PX, LOGITS_PX), IGNORED, dtype=np.uint8)
+    centres = (np.arange(LOGITS_PX) + 0.5) * frame.input_px / LOGITS_PX
+    axes = []
+    for size, input_px in zip(targets.shape, frame.input_hw, strict=True):
+        inside = centres[centres < input_px]
+        axes.append(np.minimum((inside * size / input_px).astype(np.int64), size - 1))
+    grid[: len(axes[0]), : len(axes[1])] = targets[np.ix_(*axes)]
+    return grid
+
+
+def _place(used: int, side: int, rng: np.random.Generator) -> slice:
+    """Place a window of `side` cells at random in the `used` first cells, or at their start if it is larger."""
+    start = int(rng.integers(max(0, used - side) + 1))
+    return slice(start, start + side)
+
+
+def _rounded(values: Tensor) -> Tensor:
+    """Round to float16 as the disk tier does, so that a head does not depend on which tier answered."""
+    halves = values.half()
+    return halves.float() if bool(torch.isfinite(halves).all()) else values
+
+
+def _enlarge(cells: slice) -> slice:
+    return cells if cells.start is None else slice(cells.start * CELL, cells.stop * CELL)
