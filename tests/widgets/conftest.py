@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-
-from disc_model import loader
+from discs import loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,9 +110,6 @@ class Bench:
         from napari_sampath.widgets.robot import wait_until
 
         wait_until(lambda: self.bench.prompts.idle, 20, "the prompt worker")
-        from qtpy.QtWidgets import QApplication
-
-        QApplication.processEvents()
 
 
 @pytest.fixture

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from discs import DiscModel
 from qtpy.QtCore import Qt
-
-from disc_model import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,11 +6,20 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QGridLayout, QGroupBox, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QGridLayout,
+    QGroupBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from .choices import ChoicesForm
 from .class_list import ClassListWidget
 from .dock import Dock
+from .keys import KEYS
 from .modes import ModeButtons
 from .progress import StatusLine
 
@@ -49,8 +58,6 @@ class AnnotateDock(Dock):
         self.undo_button = self.button("Undo", "Ctrl-Z")
         self.redo_button = self.button("Redo", "Ctrl-Shift-Z")
         self.status = StatusLine(self.bench.runner, WELCOME)
-        self.keys_help = QLabel()
-        self.keys_help.setWordWrap(True)
         self._arrange()
         self._connect()
         self.bench.start()
@@ -72,8 +79,6 @@ class AnnotateDock(Dock):
         self.modes.show_mode(annotator.mode)
         self.commit_button.setEnabled(session.candidate is not None)
         self.next_button.setEnabled(len(session.candidates) > 1)
-        shown = [action for action in annotator.actions() if action.shown]
-        self.keys_help.setText("<br>".join(f"<b>{one.shown}</b>&nbsp; {one.text}" for one in shown))
 
     def _buttons(self) -> tuple[QPushButton, ...]:
         return self.next_button, self.commit_button, self.clear_button, self.undo_button, self.redo_button
@@ -86,13 +91,13 @@ class AnnotateDock(Dock):
         candidate.addWidget(self.candidate, 1)
         candidate.addWidget(self.next_button)
         self.column.addLayout(candidate)
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for number, button in enumerate(self._buttons()[1:]):
-            grid.addWidget(button, number // 2, number % 2)
-        self.column.addLayout(grid)
+        row = QHBoxLayout()
+        row.setSpacing(4)
+        for button in self._buttons()[1:]:
+            row.addWidget(button)
+        self.column.addLayout(row)
         self.column.addWidget(self.status)
-        self.column.addWidget(_group("Keys (with the mouse over the image)", self.keys_help))
+        self.column.addWidget(_group("Keys, with the mouse over the image", _keys_help()))
         self.column.addStretch(1)
 
     def _connect(self) -> None:
@@ -169,6 +174,18 @@ def _describe_candidate(annotator: Annotator | None) -> str:
     candidates = list(annotator.session.candidates)
     place = candidates.index(candidate) + 1
     return f"Candidate {place} of {len(candidates)}, predicted IoU {candidate.score:.2f}"
+
+
+def _keys_help() -> QWidget:
+    """List the keys in two columns."""
+    table = QWidget()
+    grid = QGridLayout(table)
+    grid.setContentsMargins(0, 0, 0, 0)
+    grid.setVerticalSpacing(1)
+    shown = [*((key.shown, key.text) for key in KEYS if key.shown), ("Space", "move image")]
+    for number, (key, text) in enumerate(shown):
+        grid.addWidget(QLabel(f"<b>{key}</b>&nbsp; {text}"), number // 2, number % 2)
+    return table
 
 
 def _group(title: str, widget: QWidget) -> QGroupBox:

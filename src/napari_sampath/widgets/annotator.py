@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, Signal
 from ..arrays import LocalMask
 from ..errors import SampathError
 from .display import Display
-from .keys import Action, KeyMap
+from .keys import KeyMap
 from .mouse import Mode, MouseTool
 from .strokes import scribble_mask
 
@@ -63,7 +63,7 @@ class Annotator(QObject):
         self.display = Display(viewer, image, session, self.said.emit)
         self.layers = self.display.layers
         self.mouse = MouseTool(viewer, image, self)
-        self.keys = KeyMap(viewer, [image, *self.layers.all()], self.actions(), self.mouse)
+        self.keys = KeyMap(viewer, [image, *self.layers.all()], self, self.mouse)
         self._signals = (
             session.prompts_changed,
             session.candidate_changed,
@@ -149,33 +149,15 @@ class Annotator(QObject):
 
     # What the keys do
 
-    def actions(self) -> list[Action]:
-        """List the keys and what they do."""
-        numbers = [
-            Action(
-                str(number),
-                "1 … 9" if number == 1 else "",
-                "choose the class",
-                partial(self.choose_class, number),
-            )
-            for number in range(1, 10)
-        ]
-        return [
-            Action("Enter", "Enter", "commit the candidate to the class", self.commit),
-            Action("Escape", "Esc", "clear the prompt", self.clear),
-            Action("Backspace", "Backspace", "take the last prompt back", self.remove_last_prompt),
-            Action("M", "M", "next candidate mask", self.next_candidate),
-            Action("Control-Z", "Ctrl-Z", "undo", self.undo),
-            Action("Control-Shift-Z", "Ctrl-Shift-Z", "redo", self.redo),
-            *numbers,
-            Action("Delete", "Delete", "remove the object under the mouse", self.delete_under_mouse),
-            Action("R", "R", "give the object under the mouse the chosen class", self.reclassify_under_mouse),
-        ]
-
     def commit(self) -> None:
         """Commit the candidate to the active class."""
         if self.session.candidate is None:
-            self.said.emit("There is nothing to commit yet; click on a structure first.")
+            waiting = not self._worker.idle or not self.session.prompts.empty
+            self.said.emit(
+                "The mask is not there yet; press Enter once it is painted."
+                if waiting
+                else "There is nothing to commit yet; click on a structure first."
+            )
             return
         self.attempt(self.session.commit)
 

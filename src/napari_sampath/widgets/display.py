@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import SampathError
 from . import layers as shown
+from .mouse import camera
 from .strokes import stroke_box
 
 if TYPE_CHECKING:
@@ -43,13 +44,19 @@ class Display:
             (session.candidate_changed, self._on_candidate),
             (session.document_changed, self._on_document),
             (session.classes_changed, self._on_classes),
+            (camera(viewer).events.zoom, self._on_zoom),
             (self.layers.classes.events.paint, self._on_paint),
             (self.layers.classes.events.selected_label, self._on_selected_label),
         ]
         for signal, slot in self._links:
             signal.connect(slot)
+        self._on_zoom()
         self._on_classes()
-        self._on_document((0, 0, *session.hw))
+        drawn: shown.Box | None = None
+        for annotation in session.document.annotations.values():
+            drawn = shown.union(drawn, annotation.box)
+        if drawn is not None:
+            self._on_document(drawn)
         self._on_prompts()
 
     def close(self) -> None:
@@ -82,6 +89,9 @@ class Display:
         xy = np.array([(x, y) for x, y, _ in points], dtype=np.float64).reshape(-1, 2)
         shown.show_points(self.layers.prompts, xy, [positive for _, _, positive in points])
         shown.show_box(self.layers.box, prompts.box)
+
+    def _on_zoom(self) -> None:
+        shown.fit_to_zoom(self.layers, float(camera(self._viewer).zoom))
 
     def _on_candidate(self, old: shown.Box | None, new: shown.Box | None) -> None:
         candidate = self._session.candidate

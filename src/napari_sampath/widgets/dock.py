@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from .workbench import Workbench, workbench_of
@@ -27,15 +27,30 @@ class Dock(QScrollArea):
         inside = QWidget()
         self.column = QVBoxLayout(inside)
         self.column.setContentsMargins(8, 8, 8, 8)
-        self.column.setSpacing(8)
+        self.column.setSpacing(6)
+        inside.installEventFilter(self)
         self.setWidget(inside)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(MIN_WIDTH_PX)
         self.bench.join()
         # Nothing of this object may be used once it is destroyed: the link holds the workbench only.
         self.destroyed.connect(partial(_end, self.bench))
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Follow what the controls need: napari's style and longer texts come after they were made."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.setMinimumWidth(self.minimumSizeHint().width())
+        return bool(super().eventFilter(watched, event))
+
+    def minimumSizeHint(self) -> QSize:
+        """Return a size at which nothing is cut off sideways, the vertical scroll bar included."""
+        inside = self.widget().minimumSizeHint().width()
+        return QSize(max(inside, MIN_WIDTH_PX) + self.verticalScrollBar().sizeHint().width(), 200)
+
+    def sizeHint(self) -> QSize:
+        """Return the size of all controls."""
+        return QSize(self.minimumSizeHint().width(), self.widget().sizeHint().height())
 
     def button(self, text: str, hint: str) -> QPushButton:
         """Make a button that leaves the keyboard to the image."""

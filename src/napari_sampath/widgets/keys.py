@@ -10,6 +10,7 @@ what it always did, and also moves the image while prompting. Every other layer 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,16 +23,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Action:
-    """One thing a key does."""
+class Key:
+    """One key and what it does."""
 
     key: str
     """In napari's notation."""
     shown: str
-    """The key as the dock shows it; "" if another line covers it."""
+    """As the dock shows it; "" if another line covers it."""
     text: str
     """What it does, in the user's words."""
-    run: Callable[[], object]
+    method: str
+    """Name of the method that does it."""
+    arguments: tuple[int, ...] = ()
+
+
+KEYS = (
+    Key("Enter", "Enter", "commit", "commit"),
+    Key("Escape", "Esc", "clear", "clear"),
+    Key("M", "M", "next candidate", "next_candidate"),
+    Key("Backspace", "Backspace", "one back", "remove_last_prompt"),
+    Key("Control-Z", "Ctrl-Z", "undo", "undo"),
+    Key("Control-Shift-Z", "Ctrl-Shift-Z", "redo", "redo"),
+    Key("1", "1 … 9", "choose class", "choose_class", (1,)),
+    *(Key(str(number), "", "choose class", "choose_class", (number,)) for number in range(2, 10)),
+    Key("R", "R", "reclassify object", "reclassify_under_mouse"),
+    Key("Delete", "Delete", "remove object", "delete_under_mouse"),
+)
 
 
 class KeyMap:
@@ -40,19 +57,18 @@ class KeyMap:
     Args:
         viewer: The viewer.
         layers: Layers on which the keys come before napari's own.
-        actions: The keys.
+        target: Has the methods that `KEYS` names.
         mouse: Told when the space bar is held.
     """
 
-    def __init__(
-        self, viewer: Viewer, layers: Sequence[Layer], actions: Sequence[Action], mouse: MouseTool
-    ) -> None:
+    def __init__(self, viewer: Viewer, layers: Sequence[Layer], target: object, mouse: MouseTool) -> None:
         self._viewer = viewer
         self._mouse = mouse
         self._undo: list[tuple[Any, Any, Any]] = []
-        for action in actions:
+        for one in KEYS:
+            run = partial(getattr(target, one.method), *one.arguments)
             for place in (viewer, *layers):
-                self._bind(place, action.key, _callback(action.run))
+                self._bind(place, one.key, _callback(run))
         self._bind(viewer, "Space", self._hold_to_move)
 
     def close(self) -> None:

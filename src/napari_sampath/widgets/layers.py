@@ -31,6 +31,11 @@ MASK, SCRIBBLE = 1, 2
 """Values of the candidate layer: the mask proposed, and strokes being painted as a mask prompt."""
 
 POSITIVE_COLOR, NEGATIVE_COLOR, BOX_COLOR = "#19d24b", "#ff2d2d", "#ffd400"
+POINT_CANVAS_PX, BOX_CANVAS_PX = 13, 2
+OUTLINE_COLOR = (0.05, 0.05, 0.2, 1.0)
+OUTLINES_PX = 3000
+"""Longest side up to which objects are outlined and shown: napari finds the outlines of a whole layer anew
+whenever it repaints all of it, which takes seconds for larger ones."""
 _REFRESH_ALL_SHARE = 0.25
 
 
@@ -71,13 +76,22 @@ def add_layers(viewer: Viewer, image: Image, hw: tuple[int, int]) -> SessionLaye
     small = np.zeros(hw, dtype=np.uint8)
     classes = viewer.add_labels(small, name="Classes", opacity=0.45, **common)
     objects = viewer.add_labels(np.zeros(hw, dtype=np.int32), name="Objects", opacity=0.9, **common)
-    objects.contour = 1
+    objects.colormap = DirectLabelColormap(color_dict={None: OUTLINE_COLOR, 0: (0.0, 0.0, 0.0, 0.0)})
+    if max(hw) <= OUTLINES_PX:
+        objects.contour = 1
+    else:
+        objects.visible = False
     candidate = viewer.add_labels(small.copy(), name="Candidate", opacity=0.6, **common)
     box = viewer.add_shapes(
         None, ndim=2, name="Box", face_color="transparent", edge_color=BOX_COLOR, edge_width=2, **common
     )
     prompts = viewer.add_points(
-        None, ndim=2, name="Prompts", size=6, canvas_size_limits=(11, 15), border_color="white", **common
+        None,
+        ndim=2,
+        name="Prompts",
+        border_width=0.15,
+        border_color="white",
+        **common,
     )
     for layer in (objects, candidate, box, prompts):
         layer.editable = False
@@ -186,6 +200,22 @@ def candidate_colormap() -> DirectLabelColormap:
             SCRIBBLE: (1.0, 0.83, 0.0, 1.0),
         }
     )
+
+
+def fit_to_zoom(layers: SessionLayers, zoom: float) -> None:
+    """Draw points and box at the same size on the canvas, however far the camera is.
+
+    Points' own `canvas_size_limits` would do for the points, but leave their borders thick (napari 0.9).
+
+    Args:
+        layers: The layers.
+        zoom: Canvas pixels a world unit.
+    """
+    canvas_px = zoom * float(layers.prompts.scale[-1])
+    layers.prompts.size = POINT_CANVAS_PX / canvas_px
+    layers.box.current_edge_width = BOX_CANVAS_PX / canvas_px
+    if layers.box.nshapes:
+        layers.box.edge_width = BOX_CANVAS_PX / canvas_px
 
 
 def show_points(layer: Points, points_xy: FloatArray, positive: Sequence[bool]) -> None:

@@ -115,7 +115,7 @@ class SegmentDock(Dock):
         labels.colormap = shown.class_colormap([one for one in segmentation.classes if one.id > 0])
         labels.editable = False
         viewer.add_image(
-            result.confidence,
+            segmentation.confidence,
             name=CONFIDENCE,
             colormap="viridis",
             contrast_limits=(0.0, 1.0),
@@ -134,7 +134,7 @@ class SegmentDock(Dock):
         if annotator is None or result is None:
             return
         before = len(annotator.session.document.annotations)
-        if annotator.attempt(lambda: annotator.session.add_segmentation(result.components, result.head)):
+        if annotator.attempt(lambda: annotator.session.add_segmentation(result.components)):
             added = len(annotator.session.document.annotations) - before
             self.status.say(f"Added {added} annotations; undo takes them back in one step.")
             for layer in self.bench.viewer.layers:

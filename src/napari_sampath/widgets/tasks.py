@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from ..arrays import FloatArray, UInt8Array
+    from ..arrays import UInt8Array
     from ..predict import Model
     from ..predict.automatic import Segmentation
     from ..session import Components, Session
@@ -95,13 +95,9 @@ def model_job(name: str, device: str, weights: Path | None) -> Job[Model]:
 class Segmented:
     """What a head found, ready to be shown."""
 
-    head: str
-
     segmentation: Segmentation
     components: Components
     """Its connected pieces, which become annotations if the user wishes."""
-    confidence: FloatArray
-    """(H, W) float32, 0..1: the probability of the class chosen at each pixel."""
     summary: str
     """Share of each class, in words."""
 
@@ -120,11 +116,11 @@ def segment_job(image: UInt8Array, head: str, model: Model | None) -> Job[Segmen
     from ..session import from_segmentation
 
     loaded = load_head(head)
-    segmentation = yield from head_job(image, loaded, model)
-    confidence = segmentation.probabilities.max(axis=0).astype(np.float32)
+    fits = model is not None and model.name == loaded.encoder_name
+    segmentation = yield from head_job(image, loaded, model if fits else None)
     shares = [
         f"{info.name} {100 * float(np.mean(segmentation.labels == info.id)):.0f} %"
         for info in segmentation.classes
     ]
-    summary = f"{', '.join(shares)}; mean confidence {float(confidence.mean()):.2f}"
-    return Segmented(head, segmentation, from_segmentation(segmentation, MIN_AREA_PX), confidence, summary)
+    summary = f"{', '.join(shares)}; mean confidence {float(segmentation.confidence.mean()):.2f}"
+    return Segmented(segmentation, from_segmentation(segmentation, MIN_AREA_PX), summary)

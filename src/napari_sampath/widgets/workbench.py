@@ -177,6 +177,7 @@ class Workbench(QObject):
 
     def _on_encoded(self, _tiles: Any) -> None:
         self.ready = True
+        self.said.emit("Ready: click on a structure.")
         self.changed.emit()
         if self.annotator is not None:
             self.annotator.ask()

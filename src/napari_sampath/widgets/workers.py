@@ -176,26 +176,29 @@ class PromptWorker(QObject):
     """What the answering function returned."""
     failed = Signal(str)
     """One sentence."""
+    _done = Signal(int)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._wake = threading.Condition()
-        self._slot: Callable[[], object] | None = None
+        self._slot: tuple[int, Callable[[], object]] | None = None
         self._closed = False
-        self._working = False
+        self._asked = 0
+        self._delivered = 0
+        self._done.connect(self._on_done)
         self._thread = threading.Thread(target=self._work, name="sampath-prompts", daemon=True)
         self._thread.start()
 
     @property
     def idle(self) -> bool:
-        """True if nothing is being answered or waiting."""
-        with self._wake:
-            return self._slot is None and not self._working
+        """True if whatever was submitted is answered, and whoever listens has the answer."""
+        return self._delivered == self._asked
 
     def submit(self, answer: Callable[[], object]) -> None:
         """Queue a function for the thread, in place of one that still waits."""
         with self._wake:
-            self._slot = answer
+            self._asked += 1
+            self._slot = self._asked, answer
             self._wake.notify()
 
     def close(self, timeout_s: float = 0.0) -> bool:
@@ -210,14 +213,17 @@ class PromptWorker(QObject):
     def _work(self) -> None:
         while True:
             with self._wake:
-                self._working = False
                 self._wake.wait_for(lambda: self._closed or self._slot is not None)
                 if self._closed or self._slot is None:
                     return
-                answer, self._slot = self._slot, None
-                self._working = True
+                (number, answer), self._slot = self._slot, None
+            # Once the window is closed there is nobody to tell.
             with contextlib.suppress(RuntimeError):
                 self._answer(answer)
+                self._done.emit(number)
+
+    def _on_done(self, number: int) -> None:
+        self._delivered = number
 
     def _answer(self, answer: Callable[[], object]) -> None:
         try:
