@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.errors import ImageError, StorageError, UnknownNameError
+from napari_sampath.errors import DuplicateNameError, ImageError, StorageError, UnknownNameError
 from napari_sampath.formats import export_labels, import_labels
 from napari_sampath.formats.labels import file_name, image_name
 from small_disk import mounted
@@ -64,7 +64,8 @@ def label_maps(draw: st.DrawFn) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.i
     shape = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
     ids = draw(st.lists(st.integers(1, 255), max_size=6, unique=True))
     color = st.tuples(*[st.integers(0, 255)] * 3)
-    classes = tuple(ClassInfo(number, draw(st.text(max_size=8)), draw(color)) for number in ids)
+    titles = draw(st.lists(st.text(max_size=8), min_size=len(ids), max_size=len(ids), unique=True))
+    classes = tuple(ClassInfo(number, title, draw(color)) for number, title in zip(ids, titles, strict=True))
     class_map = draw(hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, *ids])))
     top = draw(st.sampled_from([1, 255, 256, 65535]))
     instance_map = draw(hnp.arrays(np.int32, shape, elements=st.integers(0, top)))
@@ -291,14 +292,15 @@ def test_a_foreign_classes_json_is_not_overwritten(tmp_path: Path) -> None:
         ({"instance_map": INSTANCE_MAP * 100}, "PNG holds 65535 at most; export it as tiff"),
         ({"classes": CLASSES[:2]}, "holds the value 200, and no class has this id; known: 1, 2"),
         ({"classes": ()}, "known: none"),
-        ({"classes": (*CLASSES, ClassInfo(2, "again", (1, 2, 3)))}, "2 classes have the id 2"),
+        ({"classes": (*CLASSES, ClassInfo(2, "again", (1, 2, 3)))}, "2 classes with the id '2'; give each"),
+        ({"classes": (*CLASSES, ClassInfo(3, "tumour", (1, 2, 3)))}, "2 classes with the name 'tumour'"),
         ({"classes": (*CLASSES, ClassInfo(256, "much", (1, 2, 3)))}, "id 256"),
         ({"classes": (*CLASSES, ClassInfo(3, "red", (256, 2, 3)))}, r"colour \(256, 2, 3\)"),
         ({"class_map": CLASS_MAP[:0], "instance_map": INSTANCE_MAP[:0]}, "give whole numbers"),
     ],
 )
 def test_what_cannot_be_exported(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
-    with pytest.raises(ImageError, match=match) as caught:
+    with pytest.raises((ImageError, DuplicateNameError), match=match) as caught:
         export(tmp_path / "new", **changes)
     check_sentence(str(caught.value))
     assert not (tmp_path / "new").exists()
@@ -455,6 +457,9 @@ def test_every_kind_of_damage_is_one_sentence(tmp_path: Path) -> None:
     check("is damaged or of another program")
     change(classes=[{"id": 1}])
     check("is damaged or of another program")
+    change(classes=[{"id": number, "name": "tumour", "color": [1, 2, 3]} for number in (1, 2, 200)])
+    with pytest.raises(DuplicateNameError, match=r"classes.json' has 3 classes with the name 'tumour'"):
+        import_labels(tmp_path)
     change(height=51)
     check(r"has shape \(50, 70\), and classes.json says \(51, 70\)")
     manifest.write_text(json.dumps(good))

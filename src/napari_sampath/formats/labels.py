@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import colorsys
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 import numpy as np
 
+from ..errors import DuplicateNameError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from ..arrays import ClassInfo, UInt8Array
@@ -56,6 +61,24 @@ def image_name(file: str) -> str | None:
     stem, _, _ = file.rpartition(".")
     name, _, kind = stem.rpartition("_")
     return unquote(name) if kind in KINDS else None
+
+
+def check_unique(classes: Sequence[ClassInfo], place: str) -> None:
+    """Raise if two classes share an id or a name.
+
+    Args:
+        classes: The classes.
+        place: Where they come from, to begin the sentence with.
+
+    Raises:
+        DuplicateNameError: Naming the first id or name that is there twice.
+    """
+    for what, values in (("id", [info.id for info in classes]), ("name", [info.name for info in classes])):
+        for value, count in Counter(values).items():
+            if count > 1:
+                raise DuplicateNameError(
+                    f"{place} has {count} classes with the {what} '{value}'; give each class its own."
+                )
 
 
 def default_color(class_id: int) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from ..errors import ImageError, UnknownNameError
 from ..rasters import Raster, read_raster
 from ..registry import unknown_name
 from . import manifest
-from .labels import KINDS, Labels, default_color, image_name, used_ids
+from .labels import KINDS, Labels, check_unique, default_color, image_name, used_ids
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -36,6 +36,7 @@ def import_labels(path: str | Path, name: str | None = None) -> Labels:
     Raises:
         ImageError: If a file is missing, unreadable, no label map (RGB, float, JPEG ...), or not of the size that
             `classes.json` gives.
+        DuplicateNameError: If two classes of `classes.json` share an id or a name.
         UnknownNameError: If the folder has no label maps of an image of that name.
     """
     path = Path(path).expanduser()
@@ -73,6 +74,7 @@ def _choose(folder: Path, name: str | None) -> tuple[str, manifest.Entry]:
 
 
 def _read_entry(folder: Path, name: str, entry: manifest.Entry) -> Labels:
+    check_unique(entry.classes, f"'{folder / manifest.MANIFEST}'")
     maps = []
     for kind, most in zip(KINDS, (255, np.iinfo(np.int32).max), strict=True):
         files = [folder / file for file in entry.files[kind]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..errors import ImageError, UnknownNameError
 from ..files import Write, write_together
 from ..registry import unknown_name
 from . import manifest
-from .labels import FORMATS, KINDS, file_name, used_ids
+from .labels import FORMATS, KINDS, check_unique, file_name, used_ids
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,6 +55,7 @@ def export_labels(
 
     Raises:
         ImageError: If the maps do not fit together, or do not fit in a format.
+        DuplicateNameError: If two classes share an id or a name.
         UnknownNameError: If there is no such format.
         StorageError: If a file cannot be written; an earlier export is untouched.
     """
@@ -116,10 +116,8 @@ def _check_classes(class_map: UInt8Array, classes: Sequence[ClassInfo]) -> None:
             raise ImageError(
                 f"The class '{info.name}' has id {info.id} and colour {info.color}; allowed are 0 to 255: change it."
             )
-    known = Counter(info.id for info in classes)
-    for number, count in known.items():
-        if count > 1:
-            raise ImageError(f"{count} classes have the id {number}; give each an id of its own.")
+    check_unique(classes, "The class list")
+    known = [info.id for info in classes]
     nameless = [number for number in used_ids(class_map) if number not in known]
     if nameless:
         raise ImageError(
