@@ -199,8 +199,8 @@ def test_a_prompt_that_cannot_be_read_is_wrong_usage(
             lambda path: Image.fromarray(np.ones((20, 30), np.uint8)).save(path),
             "give a mask of the image's size",
         ),
-        (lambda path: path.write_bytes(b"x"), "cannot be read"),
-        (lambda path: None, "cannot be read"),
+        (lambda path: path.write_bytes(b"x"), "The mask prompt cannot be used"),
+        (lambda path: None, "There is no file"),
     ],
 )
 def test_a_mask_prompt_that_cannot_be_used(

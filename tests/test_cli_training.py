@@ -87,6 +87,79 @@ def test_tune_says_what_is_wrong(
     assert not target.exists()
 
 
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """A dataset of 4 images with the classes rest and disc."""
+    folder = tmp_path / "discs"
+    for number in range(4):
+        rng = np.random.default_rng(number)
+        disc = np.roll(DISC, (5 * number, -7 * number), axis=(0, 1))
+        pixels = np.where(disc[..., None], (120, 60, 140), (235, 200, 220)) + rng.normal(0, 5, (96, 96, 3))
+        for kind, values in (("images", pixels.clip(0, 255)), ("labels", disc)):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values.astype(np.uint8)).save(folder / kind / f"{number}.png")
+    (folder / "classes.json").write_text(json.dumps([{"id": 1, "name": "disc", "color": [200, 30, 60]}]))
+    rows = [f"{number},slide {number},{'val' if number == 3 else 'train'}" for number in range(4)]
+    (folder / "index.csv").write_text("\n".join(["name,group,split", *rows]))
+    return folder
+
+
+def test_train_writes_a_bundle_that_is_evaluated_and_used(
+    labelled: Path, tiny_sam_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, labels = tmp_path / "discs.safetensors", tmp_path / "labels.png"
+    model = ["--model", "sam", "--weights", str(tiny_sam_file), "--device", "cpu"]
+    recipe = ["--epochs", "30", "--patience", "30", "--batch-size", "3", "--learning-rate", "0.01"]
+    words = ["train", "--data", str(labelled), "--head", "linear", "-o", str(bundle), *recipe, *model]
+    assert main([*words, "--json"]) == 0
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert told["bundle"] == str(bundle)
+    iou = told["metrics"]["head"]["per_image"]["mean"]["iou"]
+    assert iou > 0.6
+    assert "Epoch 30 of 30" in captured.err
+
+    words = ["evaluate", "--data", str(labelled), "--head", str(bundle), *model]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert "discs, split val, 1 images" in text
+    assert "above the best constant answer: +" in text
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == ["rest", "disc"]
+
+    image = labelled / "images" / "3.png"
+    assert main(["segment", str(image), "--head", str(bundle), "-o", str(labels), *model]) == 0
+    assert "disc" in capsys.readouterr().out
+    with Image.open(labels) as found, Image.open(labelled / "labels" / "3.png") as expected:
+        one, two = np.asarray(found) > 0, np.asarray(expected) > 0
+    assert (one & two).sum() / (one | two).sum() > 0.5
+
+
+def test_train_says_what_is_wrong(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = str(tmp_path / "head.safetensors")
+
+    def sentence(*words: str, code: int = 1) -> str:
+        assert main(["train", "-o", target, *words]) == code
+        return capsys.readouterr().err
+
+    assert "epochs is 0" in sentence("--data", str(labelled), "--epochs", "0")
+    assert "is no dataset" in sentence("--data", str(tmp_path))
+    assert "There is no folder" in sentence("--data", str(tmp_path / "none"))
+    assert "invalid" in sentence("--data", str(labelled), "--head-argument", "depth", code=2)
+    assert not (tmp_path / "head.safetensors").exists()
+
+
+def test_unknown_head_and_head_argument(
+    labelled: Path, tiny_sam_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model", "sam", "--weights", str(tiny_sam_file), "--device", "cpu"]
+    words = ["train", "--data", str(labelled), "-o", str(tmp_path / "head.safetensors"), *model]
+    assert main([*words, "--head", "cn"]) == 1
+    assert "Did you mean 'cnn'?" in capsys.readouterr().err
+    assert main([*words, "--head", "cnn", "--head-argument", "dept=3"]) == 1
+    assert "Did you mean 'depth'?" in capsys.readouterr().err
+
+
 @dataclass
 class _Recipe:
     """For the test below."""

@@ -32,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "encode": encode.VERB,
     "prompt": prompt.VERB,
     "segment": segment.VERB,
+    "train": training.TRAIN,
     "evaluate": evaluate.VERB,
     "tune": training.TUNE,
     "export": exchange.EXPORT,

@@ -15,6 +15,7 @@ from .verb import Verb, add_model, load
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath evaluate`."""
     what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--head", metavar="NAME", help="see 'sampath models', or a bundle file")
     what.add_argument(
         "--prompts", action="store_true", help="prompt every object by its box and by a point, with --model"
     )
@@ -23,12 +24,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--card", type=Path, metavar="FILE", help="with --prompts: write the model card there"
     )
-    add_model(parser)
+    parser.add_argument(
+        "--max-images",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="with --head: score an even choice of images only",
+    )
+    add_model(parser, default=None)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Score what was asked for."""
-    _prompts(args, output)
+    if args.prompts:
+        _prompts(args, output)
+    else:
+        _head(args, output)
+
+
+def _head(args: argparse.Namespace, output: Output) -> None:
+    from ..heads import load_head
+    from ..training import evaluate_job, format_report, open_dataset
+
+    dataset = open_dataset(args.data)
+    head = load_head(args.head)
+    args.model = args.model or head.encoder_name
+    model = load(args, output)
+    report = output.run(evaluate_job(dataset, head, args.split, model, args.max_images))
+    output.result(report, format_report(report))
 
 
 def _prompts(args: argparse.Namespace, output: Output) -> None:
@@ -37,6 +60,7 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     from ..training.model_card import write_model_card
     from ..training.prompt_evaluation import evaluate_prompts
 
+    args.model = args.model or tiny.INFO.name
     shipped = tiny.WEIGHTS if args.model == tiny.INFO.name else None
     weights: Path | None = args.weights or shipped
     if args.card is not None and weights is None:
@@ -58,8 +82,8 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
 
 
 VERB = Verb(
-    "score a promptable model, beside plain baselines",
-    "sampath evaluate --prompts --data tissue/ --model sampath-tiny",
+    "score a trained head or a promptable model, beside plain baselines",
+    "sampath evaluate --head my-head.safetensors --data tissue/ebhi_glands",
     arguments,
     run,
 )

@@ -51,7 +51,7 @@ def run_export(args: argparse.Namespace, output: Output) -> None:
         document = Edits(Document(header.hw, header.classes), journal).document
         files = export_labels(
             args.output,
-            Path(header.image).stem,
+            header.image,
             document.class_map,
             document.instance_map,
             document.classes.snapshot,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..arrays import BoolArray, Prompts
-from ..errors import PromptError
+from ..errors import ImageError, PromptError
 from ..files import write_atomically
 from ..geometry import check_inside, tile_for
 from .output import Output
@@ -97,17 +97,12 @@ def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
     Raises:
         PromptError: If it cannot be read, is empty or has another size.
     """
-    import tifffile
-    from PIL import Image
+    from ..rasters import read_raster
 
     try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            values = np.asarray(tifffile.imread(path))
-        else:
-            with Image.open(path) as image:
-                values = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, tifffile.TiffFileError) as error:
-        raise PromptError(f"The mask '{path}' cannot be read ({error}); give a PNG or TIFF file.") from None
+        values = read_raster(path, indexed=True).values
+    except ImageError as error:
+        raise PromptError(f"The mask prompt cannot be used: {error}") from None
     if values.ndim == 3:
         # An alpha channel says how opaque a pixel is, not whether it is the object.
         values = np.any(values[..., : 1 if values.shape[2] == 2 else 3], axis=2, keepdims=False)

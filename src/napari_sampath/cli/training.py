@@ -1,15 +1,16 @@
-"""`sampath tune`: train what `segment` and `prompt` use."""
+"""`sampath train` and `sampath tune`: make what `segment` and `prompt` use."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
 from ..config import load_config, resolve_device
 from .fields import add_fields, from_args
 from .output import Output
-from .verb import Verb, check_ending
+from .verb import Verb, add_model, check_ending, load
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +24,61 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         required=folder is None,
         help="folder with the tissue images (environment: SAMPATH_DATA)",
     )
+
+
+def train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sampath train`: the fields of `TrainingConfig`."""
+    from ..training import TrainingConfig
+
+    add_data(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="bundle, .safetensors"
+    )
+    parser.add_argument(
+        "--head", default="cnn", metavar="KIND", help="see 'sampath models' (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--head-argument",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="argument of that kind of head, such as depth=3",
+    )
+    add_model(parser)
+    add_fields(parser, TrainingConfig, "recipe")
+
+
+def run_train(args: argparse.Namespace, output: Output) -> None:
+    """Train a head on features that are computed once."""
+    from ..heads import load_head
+    from ..training import TrainingConfig, open_dataset, train_job
+
+    check_ending(args.output, ".safetensors")
+    args.head_arguments = dict(args.head_argument)
+    config = from_args(TrainingConfig, args)
+    dataset = open_dataset(args.data)
+    model = load(args, output)
+    path = output.run(train_job(dataset, args.head, config, model, args.output))
+    metrics = load_head(path).metadata.metrics
+    lines = [f"Wrote {path}. Mean of the classes per image, on {metrics['chosen_on']}:"]
+    for name, scores in metrics.items():
+        if isinstance(scores, dict):
+            mean = scores["per_image"]["mean"]
+            lines.append(f"  {name}: IoU {mean['iou']:.3f}, Dice {mean['dice']:.3f}")
+    output.result({"bundle": str(path), "metrics": metrics}, "\n".join(lines))
+
+
+def _assignment(text: str) -> tuple[str, int | float | bool | str]:
+    """Read NAME=VALUE; a value that is no number, true or false is text."""
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise ValueError(text)
+    try:
+        read = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, read if isinstance(read, int | float | bool) else value
 
 
 def tune_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +107,12 @@ def run_tune(args: argparse.Namespace, output: Output) -> None:
     output.result({"weights": str(written), **read_facts(written)}, f"Wrote {written}.")
 
 
+TRAIN = Verb(
+    "train a head on images with label maps",
+    "sampath train --data tissue/ebhi_glands --head cnn --epochs 20 -o my-head.safetensors",
+    train_arguments,
+    run_train,
+)
 TUNE = Verb(
     "train a promptable model on tissue by SAM's own algorithm",
     "sampath tune --data tissue/ --steps 2500 -o my-model.safetensors",

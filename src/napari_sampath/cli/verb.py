@@ -36,7 +36,7 @@ class Verb:
 
 
 def add_model(parser: argparse.ArgumentParser, default: str | None = "sampath-tiny") -> None:
-    """Declare `--model`, `--weights`, `--precision`; a default of None is the model that the head needs."""
+    """Declare `--model`, `--weights`, `--precision`; without a default the head says which."""
     group = parser.add_argument_group("model")
     shown = default or "that of the head"
     group.add_argument(
