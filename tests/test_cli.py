@@ -276,10 +276,11 @@ def test_models_lists_encoders_heads_and_what_is_here(
     assert set(encoders) == set(napari_sampath.list_encoders())
     assert encoders["vit_b"]["weights"] == "here"
     assert encoders["vit_h"]["weights"] == "to be downloaded"
+    assert encoders["sam"]["weights"] == "your own"
     assert encoders["vit_b"]["licence"] == "Apache-2.0"
     assert {line["name"] for line in told["heads"]} == set(list_bundles())
     assert {line["name"] for line in told["kinds_of_head"]} == set(napari_sampath.list_heads())
-    assert main(["models", "vit_?"]) == 0
+    assert main(["models", "vit_[blh]"]) == 0
     text = capsys.readouterr().out
     assert [line.split()[0] for line in text.splitlines()] == ["ENCODER", "vit_b", "vit_l", "vit_h"]
 

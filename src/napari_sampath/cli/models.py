@@ -13,7 +13,7 @@ from .output import Output, table
 from .verb import Verb
 
 if TYPE_CHECKING:
-    from ..encoders import EncoderInfo
+    from ..encoders import EncoderEntry
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from ..heads import list_bundles, list_heads
     from ..heads import registry as head_registry
 
-    encoders = [encoder_line(encoder_registry[name].info) for name in list_encoders(args.pattern)]
+    encoders = [encoder_line(encoder_registry[name]) for name in list_encoders(args.pattern)]
+    encoders.sort(key=lambda line: (line["weights"] != "shipped", not line["answers_prompts"]))
     heads = [head_line(name) for name in list_bundles(args.pattern)]
     kinds = [{"name": name, "summary": head_registry[name].summary} for name in list_heads(args.pattern)]
     if not (encoders or heads or kinds):
@@ -47,21 +48,23 @@ def run(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-def encoder_line(info: EncoderInfo) -> dict[str, object]:
+def encoder_line(entry: EncoderEntry) -> dict[str, Any]:
     """Collect what is told of an encoder.
 
     Returns:
-        "weights" is "shipped", "here", "to be downloaded", "missing", or "your own".
+        "weights" is "shipped", "here", "to be downloaded", "on request", "missing", or "your own".
     """
-    from ..encoders import sam, tiny
+    from ..encoders import tiny
 
-    if info.name in sam.FILES:
-        here = (load_config().weights_dir / sam.FILES[info.name].name).is_file()
-        weights = "here" if here else "to be downloaded"
-    elif info.name == tiny.INFO.name:
+    info = entry.info
+    if info.name == tiny.INFO.name:
         weights = "shipped" if tiny.WEIGHTS.is_file() else "missing"
-    else:
+    elif not entry.file:
         weights = "your own"
+    elif (load_config().weights_dir / entry.file).is_file():
+        weights = "here"
+    else:
+        weights = "on request" if info.gated else "to be downloaded"
     return {
         "name": info.name,
         "summary": info.summary,
@@ -76,14 +79,15 @@ def encoder_line(info: EncoderInfo) -> dict[str, object]:
 def _encoder_table(lines: list[dict[str, Any]]) -> str:
     rows = [
         [
-            str(line["name"]),
+            line["name"],
             _size(line["size_mb"]),
-            str(line["weights"]),
+            line["weights"],
+            "yes" if line["answers_prompts"] else "no",
             f"{line['summary']} Licence: {line['licence']}.",
         ]
         for line in lines
     ]
-    return table(["ENCODER", "SIZE", "WEIGHTS", "WHAT IT IS"], rows) if rows else ""
+    return table(["ENCODER", "SIZE", "WEIGHTS", "PROMPTS", "WHAT IT IS"], rows) if rows else ""
 
 
 def head_line(name: str) -> dict[str, object]:
