@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import SampathError
 from .output import Output
-from .verb import Verb
+from .verb import Verb, add_model
 
 _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
@@ -21,6 +21,10 @@ class NoWindowError(SampathError, ImportError):
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath demo`."""
+    parser.add_argument("image", nargs="?", type=Path, metavar="IMAGE", help="in place of the sample")
+    parser.add_argument(
+        "--mask", type=Path, metavar="FILE", help="with --headless: true mask of IMAGE, to score against"
+    )
     parser.add_argument(
         "--headless", action="store_true", help="do the main job by itself, leave its results and quit"
     )
@@ -28,24 +32,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FOLDER",
-        help="with --headless: where screenshots, labels and the report go (default: demo-output)",
+        default=Path("demo-output"),
+        help="with --headless: where screenshots, labels and the report go (default: %(default)s)",
     )
+    add_model(parser, precision=False)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Start the demo and pass its exit code on."""
-    if args.output is not None and not args.headless:
-        output.note("--output is of use with --headless only.")
     if _missing("napari") or all(_missing(name) for name in _BINDINGS):
         raise NoWindowError(
             "napari with a Qt binding is not installed, so there is no window; run: "
             "pip install 'napari-sampath[gui]'."
         )
-    command = [sys.executable, "-m", "napari_sampath.widgets.demo"]
+    # The demo's own arguments have the names of ours.
+    given = {name: getattr(args, name) for name in ("image", "mask", "output", "model", "weights")}
+    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    command = [sys.executable, "-m", "napari_sampath.widgets.demo", *words]
     if args.headless:
-        command += ["--headless", "--output", str(args.output or Path("demo-output"))]
+        command.append("--headless")
     # The docks are imported there and not here: nothing of the command line depends on Qt.
-    return subprocess.run(command, check=False).returncode
+    code = subprocess.run(command, check=False).returncode
+    return code if code >= 0 else 128 - code  # as a shell tells of a process that a signal ended
 
 
 def _missing(package: str) -> bool:

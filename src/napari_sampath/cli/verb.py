@@ -35,7 +35,9 @@ class Verb:
     """Does it; returns the exit code, None for 0."""
 
 
-def add_model(parser: argparse.ArgumentParser, default: str | None = "sampath-tiny") -> None:
+def add_model(
+    parser: argparse.ArgumentParser, default: str | None = "sampath-tiny", precision: bool = True
+) -> None:
     """Declare `--model`, `--weights`, `--precision`; without a default the head says which."""
     group = parser.add_argument_group("model")
     shown = default or "that of the head"
@@ -45,12 +47,13 @@ def add_model(parser: argparse.ArgumentParser, default: str | None = "sampath-ti
     group.add_argument(
         "--weights", type=Path, metavar="FILE", help="weights of your own, or a folder with the official file"
     )
-    group.add_argument(
-        "--precision",
-        default="float32",
-        metavar="TYPE",
-        help="float32, bfloat16 or float16 (default: %(default)s)",
-    )
+    if precision:
+        group.add_argument(
+            "--precision",
+            default="float32",
+            metavar="TYPE",
+            help="float32, bfloat16 or float16 (default: %(default)s)",
+        )
 
 
 def load(args: argparse.Namespace, output: Output) -> Model:

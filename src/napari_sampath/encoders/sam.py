@@ -188,7 +188,8 @@ def _register() -> None:
             promptable=True,
             size_mb=file.size / 1e6,
         )
-        registry.register(name)(EncoderEntry(info, partial(_build_official, info), partial(locate_job, file)))
+        build, fetch = partial(_build_official, info), partial(locate_job, file)
+        registry.register(name)(EncoderEntry(info, build, fetch, file.name))
     own = EncoderInfo(
         name="sam",
         summary="A weights file of your own in SAM's format (MedSAM, a fine-tuned SAM ...).",
