@@ -17,6 +17,7 @@ _SCALAR = np.float64(0).__reduce__()[0]
 HARMLESS: dict[str, Any] = {
     "argparse.Namespace": argparse.Namespace,
     "pathlib.PosixPath": pathlib.PurePosixPath,
+    "pathlib._local.PosixPath": pathlib.PurePosixPath,
     "numpy.core.multiarray.scalar": _SCALAR,
     "numpy._core.multiarray.scalar": _SCALAR,
     "numpy.dtype": np.dtype,

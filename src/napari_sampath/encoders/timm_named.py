@@ -108,7 +108,8 @@ def build(info: EncoderInfo, path: Path | None = None) -> EncoderParts:
     state = load_state_dict(path, HARMLESS)
     network = _load(info, config, state, input_px, path)
     weights_digest = digest(network.state_dict())
-    return EncoderParts(TimmEncoder(info, network, weights_digest, config.mean, config.std, input_px, stage))
+    encoder = TimmEncoder(info, network, weights_digest, config.mean, config.std, input_px, stage)
+    return EncoderParts(encoder.requires_grad_(False).eval())
 
 
 def _load(info: EncoderInfo, config: Any, state: dict[str, Tensor], input_px: int, path: Path) -> Any:
@@ -131,4 +132,4 @@ def _load(info: EncoderInfo, config: Any, state: dict[str, Tensor], input_px: in
             f"'{path}' does not fit timm's '{config.architecture}' ({first.rstrip('. ')}); "
             f"give the file of {info.source_url}."
         ) from error
-    return network.requires_grad_(False).eval()
+    return network.eval()

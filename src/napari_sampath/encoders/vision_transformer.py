@@ -135,7 +135,7 @@ def build_network(
             given["pos_embed"] = resample_abs_pos_embed(position, list(grid), num_prefix_tokens=prefix)
     check_fit(expected, given, source, f"'{model.name}'")
     network.load_state_dict(given, assign=True)
-    return network.requires_grad_(False).eval()
+    return network.eval()
 
 
 def vit_keys(model: PathologyModel, state: Mapping[str, Tensor], source: str) -> State:
@@ -176,4 +176,4 @@ def build(model: PathologyModel, path: Path | None = None) -> EncoderParts:
     network = build_network(model, state, (model.input_px, model.input_px), str(path))
     last = len(network.feature_info) - 1
     encoder = TimmEncoder(model.info, network, digest(state), model.mean, model.std, model.input_px, last)
-    return EncoderParts(encoder)
+    return EncoderParts(encoder.requires_grad_(False).eval())

@@ -1,0 +1,139 @@
+"""HIPT's vision transformer as this package loads and runs it, against outputs of the reference implementation."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from conformance.golden import check
+from napari_sampath.encoders.hipt import HARMLESS, resize_position
+from napari_sampath.encoders.pathology import MODELS
+from napari_sampath.encoders.timm_encoder import TimmEncoder
+from napari_sampath.encoders.vision_transformer import PathologyModel, build_network, vit_keys
+from napari_sampath.encoders.weights import load_state_dict
+from napari_sampath.geometry import whole
+
+if TYPE_CHECKING:
+    from conftest import Golden
+
+HIPT = next(model for model in MODELS if model.name == "hipt-s16")
+
+
+def reduced(described: dict[str, Any]) -> PathologyModel:
+    """The row of the table with the sizes of a case."""
+    sizes = {key: described[key] for key in ("embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias")}
+    return dataclasses.replace(HIPT, channels=described["embed_dim"], options=sizes)
+
+
+def network_of(golden: Golden, case: str, hw: tuple[int, int]) -> Any:
+    described = golden.case(case)
+    recipe = described["weights"]
+    weights = golden.weights(recipe["manifest"], recipe["seed"], recipe.get("scale"))
+    model = reduced(described["model"])
+    return build_network(model, vit_keys(model, weights, case), hw, case)
+
+
+def run(golden: Golden, case: str) -> dict[str, torch.Tensor]:
+    """Everything that a case may ask for, computed on its input."""
+    pixels = golden.build(golden.case(case)["inputs"]["x"])
+    network = network_of(golden, case, (pixels.shape[2], pixels.shape[3]))
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [
+        network.blocks[0].register_forward_pre_hook(
+            lambda module, args: seen.setdefault("tokens_in", args[0])
+        )
+    ]
+    for index, block in enumerate(network.blocks):
+        hooks.append(
+            block.register_forward_hook(
+                lambda module, args, output, index=index: seen.setdefault(f"raw{index}", output)
+            )
+        )
+    with torch.inference_mode():
+        encoder = TimmEncoder(
+            HIPT.info, network, "", HIPT.mean, HIPT.std, pixels.shape[2], len(network.blocks) - 1
+        )
+        tokens = encoder(pixels)["tokens"]
+        for index in range(len(network.blocks)):
+            seen[f"block{index}"] = network.norm(seen[f"raw{index}"])
+    rows, columns = pixels.shape[2] // 16, pixels.shape[3] // 16
+    assert tokens.shape[2:] == (rows, columns)
+    return seen | {
+        "dense": tokens.flatten(2).transpose(1, 2),
+        "cls": seen[f"block{len(network.blocks) - 1}"][:, 0],
+        "position": network.pos_embed,
+        "tokens_in": seen["tokens_in"],
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        f"hipt.small.{size}"
+        for size in ("224x224", "256x256", "512x512", "1024x1024", "256x512", "intermediate")
+    ]
+    + ["eps_stress.hipt", "hipt.full.224", "hipt.full.256"],
+)
+def test_vision_transformer(golden: Golden, case: str) -> None:
+    found = run(golden, case)
+    for output in golden.case(case)["outputs"]:
+        check(golden, case, output, found[output])
+
+
+@pytest.mark.slow
+def test_full_size(golden: Golden) -> None:
+    found = run(golden, "hipt.full.1024")
+    check(golden, "hipt.full.1024", "cls", found["cls"])
+    check(golden, "hipt.full.1024", "dense", found["dense"])
+
+
+def test_image_is_normalised_with_halves(golden: Golden) -> None:
+    """SAM-Path undoes ImageNet's normalisation for HIPT; here each encoder starts from the image itself."""
+    case = "hipt.small.renormalised"
+    image = golden.build(golden.case(case)["inputs"]["image_u8"]).numpy()
+    network = network_of(golden, case, (256, 256))
+    encoder = TimmEncoder(HIPT.info, network, "", HIPT.mean, HIPT.std, 256, len(network.blocks) - 1)
+    with torch.inference_mode():
+        tokens = encoder(encoder.preprocess(image, whole((256, 256)))[None])["tokens"]
+    check(golden, case, "dense", tokens.flatten(2).transpose(1, 2))
+
+
+def test_checkpoint_of_dino(golden: Golden) -> None:
+    """Teacher, not student; prefix and head gone; the settings in the file do not stop it from being read."""
+    case = "hipt.checkpoint_tiny"
+    described = golden.case(case)
+    path = golden.folder / described["inputs"]["checkpoint"]
+    model = reduced(described["model"])
+    state = vit_keys(model, load_state_dict(path, HARMLESS), str(path))
+    recipe = described["weights"]
+    expected = golden.weights(recipe["manifest"], recipe["seed"])
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
+    pixels = golden.build(described["inputs"]["x"])
+    network = build_network(model, state, (pixels.shape[2], pixels.shape[3]), str(path))
+    with torch.inference_mode():
+        tokens = network.forward_features(pixels)
+    check(golden, case, "cls", tokens[:, 0])
+    check(golden, case, "dense", tokens[:, 1:])
+
+
+def test_manifest_is_that_of_the_network(golden: Golden) -> None:
+    """The 150 tensors of HIPT's file, no more and no less, and SAM-Path's count of parameters."""
+    weights = golden.weights("hipt_vit256", 0)
+    network = build_network(HIPT, vit_keys(HIPT, weights, "x"), (224, 224), "x")
+    assert len(weights) == 150
+    assert network.state_dict().keys() == weights.keys()
+    assert sum(parameter.numel() for parameter in network.parameters()) == 21_665_664
+
+
+def test_positions_are_not_those_asked_for_by_size(golden: Golden) -> None:
+    position = golden.weights("hipt_small", 11)["pos_embed"]
+    square = position[:, 1:].reshape(1, 14, 14, -1).permute(0, 3, 1, 2)
+    by_size = (
+        torch.nn.functional.interpolate(square, size=(64, 64), mode="bicubic").flatten(2).transpose(1, 2)
+    )
+    ours = resize_position(position, (64, 64))[:, 1:]
+    assert 0.01 < (ours - by_size).abs().max() < 0.1
