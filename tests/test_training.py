@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from PIL import Image
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.config import ConfigError
 from napari_sampath.encoders import EncoderInfo
-from napari_sampath.errors import DatasetError, UnknownNameError, WeightsError
+from napari_sampath.errors import DatasetError, ImageError, UnknownNameError, WeightsError
+from napari_sampath.formats import export_labels
 from napari_sampath.geometry import whole
 from napari_sampath.heads import list_heads, load_head
 from napari_sampath.jobs import run
@@ -106,6 +108,17 @@ class TestFolders:
             writer.writerows(rows)
         assert [s.name for s in open_dataset(folder).split("val")] == ["p0", "p1", "p2"]
 
+    def test_labels_may_be_an_export(self, folder):
+        shutil.rmtree(folder / "labels")
+        (folder / "classes.json").unlink()
+        for number in range(10):
+            class_map = picture(number)[1] * 5
+            named = [ClassInfo(5, "disc", (1, 2, 3)), ClassInfo(2, "other", (4, 5, 6))][: 1 + number // 9]
+            export_labels(folder / "labels", f"p{number}", class_map, class_map.astype(np.int32), named)
+        dataset = open_dataset(folder)
+        assert [(c.id, c.name) for c in dataset.classes] == [(0, "rest"), (2, "other"), (5, "disc")]
+        np.testing.assert_array_equal(dataset.read(dataset.samples[0])[1], picture(0)[1] * 2)
+
     def test_missing_parts(self, folder, tmp_path):
         with pytest.raises(DatasetError, match="no folder"):
             open_dataset(tmp_path / "nowhere")
@@ -131,7 +144,7 @@ class TestFolders:
         with pytest.raises(DatasetError, match="not as RGB"):
             discs.read(sample)
         sample.labels.write_bytes(sample.labels.read_bytes()[:60])
-        with pytest.raises(DatasetError, match="cannot be read"):
+        with pytest.raises(ImageError, match=r"p0\.png' is truncated"):
             discs.read(sample)
         sample.labels.unlink()
         with pytest.raises(DatasetError, match="no label map"):

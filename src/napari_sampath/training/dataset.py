@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,14 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
-from PIL import Image, UnidentifiedImageError
 
 from ..arrays import ClassInfo, UInt8Array
 from ..errors import DatasetError
 from ..images import read
-
-logger = logging.getLogger(__name__)
+from ..rasters import read_raster
 
 IGNORED = 255
 """In targets: a pixel that nobody vouched for, left out of losses and metrics."""
@@ -74,8 +70,8 @@ class Dataset:
             (H, W, 3) uint8 RGB, and (H, W) uint8 with the index into `classes`, or `IGNORED`.
 
         Raises:
-            ImageError: If the image cannot be read.
-            DatasetError: If the label map cannot be read, has another size, or values of no class.
+            ImageError: If a file is truncated, damaged or no image.
+            DatasetError: If the label map is missing, has another size, or values of no class.
         """
         pixels = read(sample.image).pixels
         labels = read_label_map(sample.labels)
@@ -115,32 +111,25 @@ class Dataset:
 
 
 def read_label_map(path: Path) -> npt.NDArray[np.integer]:
-    """Read a label map: one channel of whole numbers; palette PNGs give their indices.
+    """Read a label map: one channel of whole numbers; palette images give their indices.
 
     Returns:
         (H, W) of an integer type.
 
     Raises:
-        DatasetError: If it cannot be read, or has several channels or fractions.
+        ImageError: If it is truncated, damaged or no image.
+        DatasetError: If there is none, or it is lossy, or has several channels or fractions.
     """
-    try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            labels: npt.NDArray[np.integer] = np.asarray(tifffile.imread(path))
-        else:
-            with Image.open(path) as image:
-                labels = np.asarray(image)
-    except FileNotFoundError:
-        raise DatasetError(f"There is no label map '{path}'; add it, or remove its image.") from None
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DatasetError(
-            f"The label map '{path}' cannot be read ({error}); save it again as PNG."
-        ) from error
+    if not path.is_file():
+        raise DatasetError(f"There is no label map '{path}'; add it, or remove its image.")
+    raster = read_raster(path, indexed=True)
+    labels: npt.NDArray[np.integer] = raster.values
     if labels.dtype == np.bool_:
         labels = labels.astype(np.uint8)
-    if labels.ndim != 2 or labels.dtype.kind not in "ui":
+    if labels.ndim != 2 or labels.dtype.kind not in "ui" or raster.format in ("JPEG", "MPO"):
         raise DatasetError(
-            f"The label map '{path}' has shape {labels.shape} and type {labels.dtype}; it must hold one class number "
-            "per pixel, shape (H, W): save it as indexed or grey PNG, not as RGB."
+            f"The label map '{path}' is {raster.format} of shape {labels.shape} and type {labels.dtype}; it must hold "
+            "one class number per pixel, shape (H, W): save it as indexed or grey PNG, not as RGB or JPEG."
         )
     return labels
 

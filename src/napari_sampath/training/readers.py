@@ -81,9 +81,10 @@ def open_dataset(folder: str | Path) -> Dataset:
     """Open a folder as a dataset.
 
     Known are the published sets of `PUBLISHED` (`index.csv`, `images/`, `masks/`), and any folder with
-    `images/` and `labels/` whose files have the same names. There, `classes.json` names the classes (else
-    they are named by their values), `index.csv` with columns `name`, `group` and `split` names slides or
-    cases and splits (else a fifth of the groups validates), and the value 255 is ignored unless it is a class.
+    `images/` and `labels/` whose files have the same names; `labels/` may be a folder of exported label maps.
+    There, `classes.json` names the classes (else they are named by their values), `index.csv` with the columns
+    `name`, `group` and `split` names slides or cases and splits (else a fifth of the groups validates), and the
+    value 255 is ignored unless it is a class.
 
     Raises:
         DatasetError: If there is no such folder, it is laid out otherwise, or files are missing.
@@ -196,14 +197,20 @@ def _find_classes(
 
 
 def _read_classes(path: Path) -> list[ClassInfo]:
+    """Read a list of classes, {"classes": [...]}, or the `classes.json` of an export, which has one list an image."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        entries = content["classes"] if isinstance(content, dict) else content
-        classes = []
+        if isinstance(content, dict) and "images" in content:
+            entries = [entry for image in content["images"].values() for entry in image["classes"]]
+        else:
+            entries = content["classes"] if isinstance(content, dict) else content
+        classes: list[ClassInfo] = []
         for entry in entries:
             red, green, blue = (int(v) for v in entry["color"])
-            classes.append(ClassInfo(int(entry["id"]), str(entry["name"]), (red, green, blue)))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            info = ClassInfo(int(entry["id"]), str(entry["name"]), (red, green, blue))
+            if all((info.id, info.name) != (other.id, other.name) for other in classes):
+                classes.append(info)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"'{path}' cannot be read ({error}); it must list id, name and color (red, green, blue) of each class."
         ) from error
