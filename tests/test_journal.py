@@ -287,6 +287,32 @@ def test_full_disk_refuses_everything_and_keeps_what_was_there(small_disk: Path)
     assert digest(again) == final
 
 
+def test_everything_is_forced_to_the_disk_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    session = open_session(path)
+    order: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        # Whole lines only, so the number of line ends counts the steps that are on the disk.
+        order.append(f"{path.read_bytes().count(b'seq') - 1} on disk")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    session.document_changed.connect(lambda box: order.append("told"))
+    session.classes_changed.connect(lambda: order.append("told"))
+    commit_at(session, 40, 30)
+    session.paint([1], [1], 2)
+    session.classes.add("fat")
+    session.undo()
+    session.redo()
+    session.reclassify(1, 2)
+    session.delete(1)
+    assert order == [event for number in range(1, 8) for event in (f"{number} on disk", "told")]
+
+
 @LINUX
 def test_a_limit_on_the_file_size_refuses_the_commit(tmp_path: Path) -> None:
     program = textwrap.dedent(

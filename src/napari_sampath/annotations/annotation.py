@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 from ..arrays import LocalMask
@@ -64,9 +64,15 @@ def union(first: Box | None, second: Box | None) -> Box | None:
 
 def to_json(annotation: Annotation) -> dict[str, Any]:
     """Write what a person or model decided; box and area follow from the pixels."""
-    fields = asdict(annotation)
-    del fields["box"], fields["area_px"]
-    return fields
+    return {
+        "id": annotation.id,
+        "class_id": annotation.class_id,
+        "source": annotation.source,
+        "score": annotation.score,
+        "model": annotation.model,
+        "prompts": dict(annotation.prompts),
+        "created": annotation.created,
+    }
 
 
 def from_json(fields: Mapping[str, Any]) -> Annotation:

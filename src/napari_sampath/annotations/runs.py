@@ -26,10 +26,9 @@ def encode(bitmap: BoolArray) -> Runs:
     if flat.size == 0:
         return np.zeros(0, dtype=np.uint32)
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    lengths = np.diff(edges, prepend=0, append=flat.size)
-    if flat[0]:
-        lengths = np.concatenate([[0], lengths])
-    return lengths.astype(np.uint32)
+    # A first edge at 0 makes the first run, of False, empty.
+    edges = np.concatenate(([0, 0] if flat[0] else [0], edges, [flat.size]))
+    return (edges[1:] - edges[:-1]).astype(np.uint32)
 
 
 def decode(lengths: npt.ArrayLike, hw: tuple[int, int]) -> BoolArray:
@@ -49,8 +48,8 @@ def values_to_runs(values: IntArray) -> tuple[IntArray, Runs]:
     """Turn (N,) values into the value of each run and its length; `np.repeat` takes them back."""
     if values.size == 0:
         return values.copy(), np.zeros(0, dtype=np.uint32)
-    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
-    return values[starts], np.diff(starts, append=values.size).astype(np.uint32)
+    edges = np.concatenate(([0], np.flatnonzero(values[1:] != values[:-1]) + 1, [values.size]))
+    return values[edges[:-1]], (edges[1:] - edges[:-1]).astype(np.uint32)
 
 
 def mask_to_json(mask: LocalMask) -> dict[str, Any]:
