@@ -1,0 +1,426 @@
+"""The mask generator against SAM's: stored outputs of its parts, and the installed package side by side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor
+from segment_anything.modeling import ImageEncoderViT, PromptEncoder, Sam
+
+from conformance.golden import check
+from napari_sampath.arrays import LocalMask
+from napari_sampath.encoders import EncoderInfo
+from napari_sampath.encoders.sam import assemble
+from napari_sampath.encoders.sam_format import deduce, sam_keys
+from napari_sampath.encoders.tiny import MapPromptEncoder
+from napari_sampath.formats import rle
+from napari_sampath.geometry import Frame
+from napari_sampath.predict import Model, everything
+from napari_sampath.predict.batch_decoder import Attended, BatchDecoder, OpenTile
+from napari_sampath.predict.crops import crop_frames, near_crop_edge, point_grid
+from napari_sampath.predict.everything import EverythingMask, EverythingSettings, segment_everything
+from napari_sampath.predict.mask_filters import (
+    StabilityScreen,
+    drop_small_islands,
+    fill_small_holes,
+    inclusive_box,
+)
+from napari_sampath.predict.prompt import PromptDecoder
+from tiny_sam import build_tiny_sam
+
+if TYPE_CHECKING:
+    from conftest import Golden
+
+INFO = EncoderInfo("golden-sam", "Procedural weights.", "none", "", True, 0.0)
+
+
+def built(golden: Golden, case: str, name: str) -> np.ndarray:
+    array: np.ndarray = golden.build(golden.case(case)["inputs"][name]).numpy()
+    return array
+
+
+def frame_of(xyxy: list[int]) -> Frame:
+    x0, y0, x1, y1 = xyxy
+    return Frame(y0, x0, y1 - y0, x1 - x0)
+
+
+def test_point_grids(golden: Golden) -> None:
+    given = golden.case("amg.point_grids")["inputs"]
+    settings = EverythingSettings(
+        points_per_side=given["points_per_side"],
+        crop_n_layers=given["crop_layers"],
+        crop_n_points_downscale_factor=given["downscale_per_layer"],
+    )
+    for layer in range(given["crop_layers"] + 1):
+        grid = point_grid(settings.points_in_layer(layer))
+        check(golden, "amg.point_grids", f"layer{layer}", grid)
+
+
+def test_crop_boxes(golden: Golden) -> None:
+    given = golden.case("amg.crop_boxes")["inputs"]
+    layers = crop_frames(tuple(given["image_hw"]), given["crop_layers"], 512 / 1500, 1024)
+    boxes = [(f.left, f.top, f.left + f.width, f.top + f.height) for frames in layers for f in frames]
+    check(golden, "amg.crop_boxes", "boxes_xyxy", np.array(boxes))
+    numbers = [number for number, frames in enumerate(layers) for _ in frames]
+    check(golden, "amg.crop_boxes", "layers", np.array(numbers))
+
+
+def test_stability(golden: Golden) -> None:
+    case = "amg.stability"
+    logits = built(golden, case, "logits")
+    offset = golden.case(case)["inputs"]["offset"]
+    # A window of the logits' own size is read pixel by pixel.
+    frame = Frame(0, 0, 40, 50, 50)
+    padded = np.full((5, 50, 50), -9, dtype=np.float32)
+    padded[:, :40] = logits
+    screen = StabilityScreen(frame, 50, offset)
+    found = [screen.measure(one) for one in padded]
+    check(golden, case, "score", np.array([stability for _, stability in found]))
+    for one, (mask, _) in zip(logits, found, strict=True):
+        np.testing.assert_array_equal(mask.to_dense((40, 50)), one > 0)
+    limits = screen.limit(torch.from_numpy(padded)).numpy()
+    assert (limits >= [stability for _, stability in found]).all()
+
+
+def noisy_masks(golden: Golden, case: str) -> np.ndarray:
+    masks = built(golden, case, "masks").copy()
+    masks[3] = False
+    return masks
+
+
+def test_boxes(golden: Golden) -> None:
+    case = "amg.boxes"
+    given = golden.case(case)["inputs"]
+    masks = noisy_masks(golden, case)
+    boxes = np.array([inclusive_box(LocalMask.from_dense(mask)) for mask in masks])
+    check(golden, case, "boxes_xyxy", boxes)
+    crop, image = frame_of(given["near_edge_crop_xyxy"]), frame_of(given["near_edge_image_xyxy"])
+    check(golden, case, "near_edge", near_crop_edge(boxes, crop, image.hw))
+    x0, y0, _, _ = given["uncrop_crop_xyxy"]
+    moved = [inclusive_box(LocalMask.from_dense(mask, y0, x0)) for mask in masks]
+    check(golden, case, "uncropped_xyxy", np.array(moved))
+
+
+def test_run_lengths(golden: Golden) -> None:
+    masks = noisy_masks(golden, "amg.rle")
+    local = [LocalMask.from_dense(mask) for mask in masks]
+    for number, mask in enumerate(local):
+        check(golden, "amg.rle", f"counts{number}", np.array(rle.encode(mask, (40, 50))))
+    check(golden, "amg.rle", "area", np.array([mask.area_px for mask in local]))
+
+
+def test_small_masks_in_a_crop(golden: Golden) -> None:
+    case = "amg.boxes_small"
+    given = golden.case(case)["inputs"]
+    masks = built(golden, case, "masks")
+    crop, image = frame_of(given["crop_xyxy"]), frame_of(given["image_xyxy"])
+    alone = [LocalMask.from_dense(mask) for mask in masks]
+    check(golden, case, "boxes_xyxy", np.array([inclusive_box(mask) for mask in alone]))
+    placed = [LocalMask.from_dense(mask, crop.top, crop.left) for mask in masks]
+    boxes = np.array([inclusive_box(mask) for mask in placed])
+    check(golden, case, "uncropped_xyxy", boxes)
+    whole_crop = Frame(0, 0, *crop.hw)
+    records = [EverythingMask(mask, 0.0, 0.0, (0.0, 0.0), whole_crop) for mask in alone]
+    check(golden, case, "boxes_xywh", np.array([record.bbox_xywh for record in records]))
+    near = [near_crop_edge(boxes, crop, image.hw, within) for within in given["edge_tolerance"]]
+    check(golden, case, "near_edge", np.stack(near))
+    check(golden, case, "area", np.array([record.area_px for record in records]))
+    dense = np.array([mask.to_dense(image.hw).sum() for mask in placed])
+    check(golden, case, "uncropped_mask_area", dense)
+    for number, mask in enumerate(alone):
+        check(golden, case, f"counts{number}", np.array(rle.encode(mask, crop.hw)))
+
+
+def test_small_regions(golden: Golden) -> None:
+    case = "amg.small_regions"
+    described = golden.case(case)
+    dense = built(golden, case, "mask")
+    area = described["inputs"]["area_threshold"]
+    mask = LocalMask.from_dense(dense)
+    filled, changed = fill_small_holes(mask, dense.shape, area)
+    check(golden, case, "filled_holes", filled.to_dense(dense.shape))
+    assert changed is described["outputs"]["changed_holes"]["value"]
+    # The reference was given the mask with its holes, or the one without; both must give what is stored.
+    kept, changed = drop_small_islands(mask, area)
+    check(golden, case, "without_islands", kept.to_dense(dense.shape))
+    assert changed is described["outputs"]["changed_islands"]["value"]
+
+
+@pytest.mark.parametrize("name", ["nms", "all", "crops"])
+def test_generator(golden: Golden, name: str) -> None:
+    case = f"amg.generator.{name}"
+    described = golden.case(case)
+    recipe = described["weights"]
+    state = sam_keys(golden.weights(recipe["manifest"], recipe["seed"]), case)
+    model = Model(assemble(state, deduce(state, case), INFO), torch.device("cpu"))
+    settings = EverythingSettings(**described["inputs"]["settings"])
+    found = segment_everything(built(golden, case, "image_u8"), model, settings)
+    found = in_stored_order(found, golden, case)
+    check(golden, case, "area", np.array([one.area_px for one in found]))
+    check(golden, case, "bbox_xywh", np.array([one.bbox_xywh for one in found], dtype=np.float64))
+    check(golden, case, "predicted_iou", np.array([one.predicted_iou for one in found], dtype=np.float32))
+    check(golden, case, "stability", np.array([one.stability_score for one in found], dtype=np.float32))
+    check(golden, case, "point_xy", np.array([one.point_xy for one in found], dtype=np.float32))
+    check(golden, case, "crop_xywh", np.array([one.crop_xywh for one in found]))
+
+
+def in_stored_order(found: list[EverythingMask], golden: Golden, case: str) -> list[EverythingMask]:
+    """Swap neighbours whose scores are equal within the tolerance, where the reference has them swapped."""
+    points = golden.expected(f"{case}/point_xy")
+    assert len(found) == len(points)
+    ordered = list(found)
+    for place, point in enumerate(points):
+        ties = [
+            index
+            for index in range(place, len(ordered))
+            if abs(ordered[index].predicted_iou - ordered[place].predicted_iou) < 1e-4
+            and ordered[index].point_xy == pytest.approx(tuple(point), abs=1e-3)
+        ]
+        if ties:
+            ordered.insert(place, ordered.pop(ties[0]))
+    return ordered
+
+
+# Beside the installed package, on the same random weights.
+
+
+def small_sam() -> Sam:
+    """SAM with random weights for a square of 256 px, so that crops are cheap; full-size decoder."""
+    torch.manual_seed(0)
+    tiny = build_tiny_sam()
+    encoder = ImageEncoderViT(
+        img_size=256,
+        patch_size=16,
+        embed_dim=32,
+        depth=1,
+        num_heads=2,
+        out_chans=256,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=14,
+        global_attn_indexes=(),
+    )
+    prompts = PromptEncoder(256, (16, 16), (256, 256), 16)
+    prompts.load_state_dict(tiny.prompt_encoder.state_dict())
+    mean, std = tiny.pixel_mean.flatten().tolist(), tiny.pixel_std.flatten().tolist()
+    return Sam(encoder, prompts, tiny.mask_decoder, mean, std).eval()
+
+
+def model_of(sam: Sam) -> Model:
+    state = sam_keys(sam.state_dict(), "test")
+    return Model(assemble(state, deduce(state, "test"), INFO), torch.device("cpu"))
+
+
+class Spotlight(BatchDecoder):
+    """The decoder with logits that fall off around the point: random masks of the size of objects."""
+
+    points: torch.Tensor
+
+    def attend(self, tile: OpenTile, points: tuple[torch.Tensor, torch.Tensor]) -> Attended:
+        self.points = points[0]
+        return super().attend(tile, points)
+
+    def logits(self, attended: Attended, chosen: torch.Tensor) -> torch.Tensor:
+        cells = (torch.arange(self.logits_px) + 0.5) * 4
+        x, y = (self.points[chosen.nonzero()[:, 0], 0] + 0.5).T
+        squared = (cells - x[:, None])[:, None, :] ** 2 + (cells - y[:, None])[:, :, None] ** 2
+        lit: torch.Tensor = super().logits(attended, chosen) + 3 - 0.2 * squared.sqrt()
+        return lit
+
+
+class SpotlightPredictor(SamPredictor):
+    """SAM's predictor with that decoder in it."""
+
+    def __init__(self, sam: Sam, decoder: PromptDecoder) -> None:
+        super().__init__(sam)
+        self.decoder = Spotlight(decoder)
+
+    def predict_torch(self, point_coords: Any, point_labels: Any, **_: Any) -> Any:
+        tile = self.decoder.open(self.features[0])
+        attended = self.decoder.attend(tile, (point_coords.float(), point_labels))
+        low = self.decoder.logits(attended, torch.ones_like(attended.scores, dtype=torch.bool))
+        low = low.unflatten(0, (-1, 3))
+        masks = self.model.postprocess_masks(low, self.input_size, self.original_size)
+        return masks, attended.scores, low
+
+
+def picture(hw: tuple[int, int]) -> np.ndarray:
+    rows, cols = np.mgrid[: hw[0], : hw[1]]
+    waves = [np.sin(rows / a) * np.cos(cols / b) for a, b in ((9, 14), (23, 7), (40, 31))]
+    return (127.5 * (1 + np.stack(waves, axis=-1))).astype(np.uint8)
+
+
+def between(values: list[float], share: float) -> float:
+    """Return a threshold that a share of the values is below, as far as possible from any of them."""
+    ordered = np.sort(np.array(values, dtype=np.float64))
+    middle = round(share * (len(ordered) - 1))
+    window = slice(max(0, middle - 3), middle + 4)
+    gaps = np.diff(ordered[window])
+    place = window.start + int(np.argmax(gaps))
+    return float(ordered[place : place + 2].mean())
+
+
+def theirs(
+    sam: Sam, image: np.ndarray, settings: EverythingSettings, spotlit: PromptDecoder | None = None
+) -> list[dict[str, Any]]:
+    options = asdict(settings)
+    del options["drop_over_half_image"]
+    generator = SamAutomaticMaskGenerator(sam, **options)
+    if spotlit is not None:
+        generator.predictor = SpotlightPredictor(sam, spotlit)
+    records: list[dict[str, Any]] = generator.generate(image)
+    return records
+
+
+def assert_same(found: list[EverythingMask], records: list[dict[str, Any]], hw: tuple[int, int]) -> None:
+    assert len(found) == len(records)
+    for ours, record in zip(found, records, strict=True):
+        # Logits within rounding of the threshold may fall to either side of it.
+        different = ours.mask.to_dense(hw) != record["segmentation"]
+        assert different.sum() <= 1 + 1e-4 * different.size
+        assert abs(ours.area_px - record["area"]) <= different.sum()
+        np.testing.assert_allclose(ours.bbox_xywh, record["bbox"], atol=int(different.any()))
+        assert ours.predicted_iou == pytest.approx(record["predicted_iou"], abs=1e-4)
+        assert ours.stability_score == pytest.approx(record["stability_score"], abs=1e-3, nan_ok=True)
+        np.testing.assert_allclose(ours.point_xy, record["point_coords"][0], atol=1e-9)
+        assert list(ours.crop_xywh) == record["crop_box"]
+
+
+UNFILTERED = EverythingSettings(
+    points_per_side=5,
+    points_per_batch=8,
+    pred_iou_thresh=-10.0,
+    stability_score_thresh=0.0,
+    box_nms_thresh=1.0,
+    crop_nms_thresh=1.0,
+)
+
+
+@pytest.mark.parametrize("hw", [(256, 256), (180, 300), (333, 141), (700, 512), (100, 90)])
+def test_masks_equal_the_packages(hw: tuple[int, int]) -> None:
+    sam, image = small_sam(), picture(hw)
+    found = segment_everything(image, model_of(sam), UNFILTERED)
+    assert len(found) == 75
+    assert_same(found, theirs(sam, image, UNFILTERED), hw)
+
+
+def test_masks_equal_the_packages_at_full_size() -> None:
+    sam, hw = build_tiny_sam(), (300, 420)
+    settings, image = replace(UNFILTERED, points_per_side=3), picture((300, 420))
+    found = segment_everything(image, model_of(sam), settings)
+    assert len(found) == 27
+    assert_same(found, theirs(sam, image, settings), hw)
+
+
+@pytest.fixture
+def spotlit(monkeypatch: pytest.MonkeyPatch) -> tuple[Sam, Model]:
+    """A SAM, and a model of its weights whose masks are as small as objects."""
+    monkeypatch.setattr(everything, "BatchDecoder", Spotlight)
+    sam = small_sam()
+    return sam, model_of(sam)
+
+
+@pytest.mark.parametrize("hw", [(256, 256), (180, 300), (700, 512)])
+@pytest.mark.parametrize(
+    ("iou_share", "stability_share", "nms", "offset"),
+    [(0.5, 0.4, 0.9, 0.2), (0.2, 0.1, 0.5, 0.2), (0.1, 0.7, 0.95, 1.0)],
+)
+def test_filters_equal_the_packages(
+    spotlit: tuple[Sam, Model],
+    hw: tuple[int, int],
+    iou_share: float,
+    stability_share: float,
+    nms: float,
+    offset: float,
+) -> None:
+    sam, model = spotlit
+    image = picture(hw)
+    unfiltered = replace(UNFILTERED, stability_score_offset=offset)
+    scored = segment_everything(image, model, unfiltered)
+    settings = replace(
+        unfiltered,
+        pred_iou_thresh=between([one.predicted_iou for one in scored], iou_share),
+        stability_score_thresh=between([one.stability_score for one in scored], stability_share),
+        box_nms_thresh=nms,
+    )
+    found = segment_everything(image, model, settings)
+    assert 0 < len(found) < len(scored)
+    assert_same(found, theirs(sam, image, settings, model.decoder), hw)
+
+
+@pytest.mark.parametrize("hw", [(180, 300), (401, 333)])
+def test_crops_equal_the_packages(spotlit: tuple[Sam, Model], hw: tuple[int, int]) -> None:
+    sam, model = spotlit
+    image = picture(hw)
+    settings = replace(
+        UNFILTERED,
+        points_per_side=4,
+        crop_n_layers=2,
+        crop_n_points_downscale_factor=2,
+        box_nms_thresh=0.9,
+        crop_nms_thresh=0.5,
+    )
+    found = segment_everything(image, model, settings)
+    assert len({one.crop_xywh for one in found}) > 3
+    assert_same(found, theirs(sam, image, settings, model.decoder), hw)
+
+
+@pytest.mark.parametrize("area", [4, 60, 2000])
+def test_small_regions_equal_the_packages(spotlit: tuple[Sam, Model], area: int) -> None:
+    pytest.importorskip("cv2", reason="SAM's removal of small regions needs OpenCV, this package's doesn't")
+    sam, model = spotlit
+    hw, image = (180, 300), picture((180, 300))
+    settings = replace(UNFILTERED, box_nms_thresh=0.95, crop_nms_thresh=0.9)
+    before = segment_everything(image, model, settings)
+    settings = replace(settings, min_mask_region_area=area)
+    found = segment_everything(image, model, settings)
+    assert {one.area_px for one in found} != {one.area_px for one in before}
+    assert_same(found, theirs(sam, image, settings, model.decoder), hw)
+
+
+@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("maps", [False, True], ids=["one dense embedding", "one for each prompt"])
+def test_decoder_equals_the_packages(count: int, maps: bool) -> None:
+    torch.manual_seed(1)
+    sam = build_tiny_sam()
+    prompts = sam.prompt_encoder
+    if maps:
+        prompts = MapPromptEncoder().eval()
+        prompts.load_state_dict(sam.prompt_encoder.state_dict(), strict=False)
+    plain = PromptDecoder(prompts, sam.mask_decoder).eval()
+    embedding = 0.3 * torch.randn(256, 64, 64)
+    given = 1024 * torch.rand(count, 2, 2), torch.tensor([[1, 0]]).repeat(count, 1)
+    with torch.inference_mode():
+        logits, scores = plain(plain.activate(embedding), given)
+    decoder = BatchDecoder(plain)
+    tile = decoder.open(embedding)
+    for _ in range(2):  # the second time, what prompts share is there already
+        attended = decoder.attend(tile, given)
+        np.testing.assert_allclose(attended.scores, scores, atol=1e-4)
+        chosen = torch.rand(count, 3) < 0.7
+        found = decoder.logits(attended, chosen)
+        assert found.shape == (int(chosen.sum()), 256, 256)
+        np.testing.assert_allclose(found, logits[chosen], atol=1e-4)
+    assert decoder.logits(attended, torch.zeros_like(chosen)).shape == (0, 256, 256)
+    assert (tile.first is None) == (maps or count == 1)
+
+
+@pytest.mark.parametrize("prompt", ["point1", "points3", "points_pad"])
+def test_decoder_on_stored_prompts(golden: Golden, prompt: str) -> None:
+    case = f"sam.prompt.{prompt}"
+    described = golden.case(case)
+    state = sam_keys(golden.weights("sam_small", described["weights"]["seed"]), case)
+    plain = Model(assemble(state, deduce(state, case), INFO), torch.device("cpu")).decoder
+    assert plain is not None
+    given = {name: golden.build(described["inputs"][name]) for name in ("point_coords_xy", "point_labels")}
+    decoder = BatchDecoder(plain)
+    embedding = golden.build(described["inputs"]["image_embedding"])[0]
+    attended = decoder.attend(decoder.open(embedding), (given["point_coords_xy"], given["point_labels"]))
+    check(golden, case, "iou_multi", attended.scores)
+    logits = decoder.logits(attended, torch.ones_like(attended.scores, dtype=torch.bool))
+    check(golden, case, "low_res_multi", logits.unflatten(0, (-1, 3)))
