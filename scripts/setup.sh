@@ -60,7 +60,7 @@ find_python() {
             return 0
         fi
     done
-    fail "Python 3.11 or newer is needed; install it, or name it: make ${1:-test} PYTHON=/path/to/python3.12"
+    fail "Python 3.11 or newer is needed; install it, or name it: make test PYTHON=/path/to/python3.12"
 }
 
 make_venv() {
@@ -90,16 +90,16 @@ python_packages() {
     if is_ready; then
         return 0
     fi
-    [ -x "$venv/bin/python" ] && "$venv/bin/python" -c '' 2>/dev/null || make_venv "$(find_python)"
+    if ! "$venv/bin/python" -c '' 2>/dev/null; then
+        local python
+        python=$(find_python) || exit 1
+        make_venv "$python"
+    fi
     say "installing Python packages; the first time this fetches about 3 GB and takes some minutes"
     # Dependency groups need pip 25.1.
     "$venv/bin/python" -m pip install --quiet --upgrade 'pip>=25.1' </dev/null &&
         "$venv/bin/python" -m pip install --quiet --progress-bar off -e '.[gui]' --group test --group dev </dev/null ||
         fail "pip could not install the packages; see above (is there a connection?)"
-    is_ready_after_install
-}
-
-is_ready_after_install() {
     cp pyproject.toml "$stamp"
     is_ready || { rm -f "$stamp"; fail "the packages were installed but cannot be found; remove $venv and try again"; }
     say "ready"
