@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import SampathError
 from ..jobs import Job, Progress
+from .native import import_triton_apart
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,7 @@ class Catalogue:
 def catalogue_job() -> Job[Catalogue]:
     """List models, devices and heads; the first time this imports torch, which takes seconds."""
     yield Progress(0, 0, "Looking up the models")
+    import_triton_apart()
     from ..config import resolve_device
     from ..encoders import registry
     from ..heads import list_bundles
@@ -56,13 +58,18 @@ def catalogue_job() -> Job[Catalogue]:
     return Catalogue(encoders, tuple(devices), tuple(list_bundles()))
 
 
-def open_job(layer: Image) -> Job[tuple[Session, str | None]]:
+def open_job(layer: Image, sessions_dir: Path | None = None) -> Job[tuple[Session, str | None]]:
     """Make the session of an image layer, with what its journal holds.
+
+    Args:
+        layer: The layer; of a pyramid the finest level is used.
+        sessions_dir: Folder of the journals; the user's if left out.
 
     Returns:
         The session, and a sentence on how the image was converted, if it was.
     """
     yield Progress(0, 0, "Reading the image")
+    import_triton_apart()
     from ..config import load_config
     from ..images import to_picture
     from ..session import Session, journal_path
@@ -70,7 +77,7 @@ def open_job(layer: Image) -> Job[tuple[Session, str | None]]:
     data: Any = layer.data[0] if layer.multiscale else layer.data
     picture = to_picture(data, layer.name)
     yield Progress(0, 0, "Looking for earlier annotations of this image")
-    journal = journal_path(picture.pixels, load_config().sessions_dir)
+    journal = journal_path(picture.pixels, sessions_dir or load_config().sessions_dir)
     session = Session(picture.pixels, picture.name, journal=journal)
     try:
         yield Progress(1, 1)
@@ -80,15 +87,42 @@ def open_job(layer: Image) -> Job[tuple[Session, str | None]]:
     return session, picture.note
 
 
-def model_job(name: str, device: str, weights: Path | None) -> Job[Model]:
-    """Load a model, downloading its weights where that is needed; features are kept in the user's cache."""
+def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -> Job[Model]:
+    """Load a model, downloading its weights where that is needed.
+
+    Args:
+        name: Name of the encoder.
+        device: "auto", or a device name.
+        weights: A file of the user's own.
+        keep: Keep features in the user's cache, so that they are never computed twice.
+    """
     yield Progress(0, 0, f"Loading {name}")
+    import_triton_apart()
     from ..config import load_config
     from ..predict import load_model_job
     from ..store import Store
 
-    model: Model = yield from load_model_job(name, device, weights, Store.from_config(load_config()))
+    store = Store.from_config(load_config()) if keep else None
+    model: Model = yield from load_model_job(name, device, weights, store)
     return model
+
+
+def prepare_job(session: Session, centre_rc: tuple[float, float]) -> Job[int]:
+    """Encode what is in view, told in the words of who looks on.
+
+    Args:
+        session: The session, with a model.
+        centre_rc: (row, col) of the image pixel in the middle of the view.
+    """
+    job = session.encode_job(centre_rc)
+    while True:
+        try:
+            progress = next(job)
+        except StopIteration as stop:
+            return int(stop.value)
+        # One part of one says nothing: the bar just moves.
+        total = progress.total if progress.total > 1 else 0
+        yield Progress(progress.done, total, "Preparing the image for clicks", "parts")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +145,7 @@ def segment_job(image: UInt8Array, head: str, model: Model | None) -> Job[Segmen
         model: The model in use; another is loaded where the head needs one.
     """
     yield Progress(0, 0, f"Loading {head}")
+    import_triton_apart()
     from ..heads import load_head
     from ..predict import segment_job as head_job
     from ..session import from_segmentation

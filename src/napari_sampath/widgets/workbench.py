@@ -11,7 +11,8 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from .annotator import Annotator
-from .tasks import Catalogue, catalogue_job, model_job, open_job
+from .mouse import centre_of_view
+from .tasks import Catalogue, catalogue_job, model_job, open_job, prepare_job
 from .workers import JobRunner, PromptWorker
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ..session import Session
 
 logger = logging.getLogger(__name__)
+
+WHILE_PREPARING = "You can look around and click already; answers come once the image is prepared."
 
 _benches: WeakValueDictionary[int, Workbench] = WeakValueDictionary()
 
@@ -52,6 +55,7 @@ class Workbench(QObject):
     Args:
         viewer: The viewer (not napari's public proxy of it).
         load_model: Makes the job that loads a model; for tests with a model of their own.
+        sessions_dir: Folder of the journals; the user's if left out.
     """
 
     said = Signal(str)
@@ -59,7 +63,12 @@ class Workbench(QObject):
     changed = Signal()
     """Another image, session or model, or a step finished."""
 
-    def __init__(self, viewer: Viewer, load_model: Callable[[ModelChoice], Job[Model]] | None = None) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        load_model: Callable[[ModelChoice], Job[Model]] | None = None,
+        sessions_dir: Path | None = None,
+    ) -> None:
         super().__init__()
         self.viewer = viewer
         self.image: Image | None = None
@@ -72,6 +81,7 @@ class Workbench(QObject):
         self.ready = False
         """True once the image in use is encoded, the region in view at least."""
         self._load_model = load_model or _load
+        self._sessions_dir = sessions_dir
         self._sessions: WeakKeyDictionary[Layer, Session] = WeakKeyDictionary()
         self._users = 0
         self.prompts.failed.connect(self.said)
@@ -137,7 +147,9 @@ class Workbench(QObject):
         if self.annotator is None:
             session = self._sessions.get(self.image)
             if session is None:
-                self.runner.start(open_job(self.image), "opening the image", self._on_opened)
+                self.runner.start(
+                    open_job(self.image, self._sessions_dir), "opening the image", self._on_opened
+                )
                 return
             self._attach(session)
         if self.catalogue is None:
@@ -148,11 +160,9 @@ class Workbench(QObject):
             self._encode()
 
     def _encode(self) -> None:
-        from .mouse import centre_of_view
-
         if self.session is None or self.image is None:
             return
-        job = self.session.encode_job(centre_of_view(self.viewer, self.image))
+        job = prepare_job(self.session, centre_of_view(self.viewer, self.image))
         self.runner.start(job, "preparing the image for clicks", self._on_encoded)
 
     def _on_opened(self, opened: tuple[Session, str | None]) -> None:
@@ -160,8 +170,9 @@ class Workbench(QObject):
         if self.image is None:
             return
         self._sessions[self.image] = session
-        if note:
-            self.said.emit(note)
+        count = len(session.document.annotations)
+        found = f"Found {count} earlier annotations of this image." if count else WHILE_PREPARING
+        self.said.emit(f"{note} {found}" if note else found)
         self._attach(session)
         self._proceed()
 

@@ -1,0 +1,117 @@
+"""`python -m napari_sampath.widgets.demo`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import SampathError
+from .pictures import Sample, open_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..annotate import AnnotateDock
+    from ..export import ExportDock
+    from ..segment import SegmentDock
+    from ..workbench import Workbench
+
+WINDOW_PX = (1280, 800)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration; returns the exit code: 0, 1 if a step failed, 2 if the arguments are wrong."""
+    parser = argparse.ArgumentParser(prog="python -m napari_sampath.widgets.demo", description=__doc__)
+    parser.add_argument(
+        "--headless", action="store_true", help="click through the main job, report, and quit"
+    )
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder of the report")
+    parser.add_argument("--image", type=Path, help="image to use in place of the sample")
+    parser.add_argument(
+        "--mask", type=Path, help="its true mask, not 0 where the structures are, to score against"
+    )
+    parser.add_argument("--model", default="sampath-tiny", help="model that answers prompts")
+    parser.add_argument("--weights", type=Path, help="weights file of your own for the model")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        sample = open_sample(args.image, args.mask)
+        return _walk(sample, args) if args.headless else _show(sample, args)
+    except SampathError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def add_docks(viewer: Any, bench: Workbench | None = None) -> tuple[AnnotateDock, SegmentDock, ExportDock]:
+    """Add the three docks to a viewer as tabs, Annotate in front."""
+    from ..annotate import AnnotateDock
+    from ..export import ExportDock
+    from ..segment import SegmentDock
+
+    docks = AnnotateDock(viewer, bench), SegmentDock(viewer, bench), ExportDock(viewer, bench)
+    for dock, name in zip(docks, ("Annotate", "Auto-segment", "Export"), strict=True):
+        viewer.window.add_dock_widget(dock, name=name, area="right", tabify=dock is not docks[0])
+    to_front(docks[0])
+    return docks
+
+
+def to_front(dock: Any) -> None:
+    """Show a dock's tab."""
+    from qtpy.QtWidgets import QApplication
+
+    QApplication.processEvents()
+    dock.parent().raise_()
+    QApplication.processEvents()
+
+
+def _show(sample: Sample, args: argparse.Namespace) -> int:
+    import napari
+
+    from ..workbench import ModelChoice
+
+    viewer = napari.Viewer(title="napari-sampath demo")
+    docks = add_docks(viewer)
+    docks[0].bench.choose_model(ModelChoice(args.model, weights=args.weights))
+    viewer.add_image(sample.pixels, name=sample.name)
+    napari.run()
+    return 0
+
+
+def _walk(sample: Sample, args: argparse.Namespace) -> int:
+    import napari
+
+    from ..tasks import model_job
+    from ..workbench import ModelChoice, Workbench
+    from .report import write_report
+    from .walk import Walk
+
+    output: Path = args.output
+    output.mkdir(parents=True, exist_ok=True)
+    viewer = napari.Viewer(title="napari-sampath demo", show=True)
+    try:
+        viewer.window.resize(*WINDOW_PX)
+        with tempfile.TemporaryDirectory() as folder:
+            # A journal of its own, so that each run begins with an unannotated image, and no cache of features, so
+            # that the time for encoding is real.
+            bench = Workbench(
+                viewer,
+                load_model=lambda choice: model_job(choice.name, choice.device, choice.weights, keep=False),
+                sessions_dir=Path(folder),
+            )
+            bench.choose_model(ModelChoice(args.model, weights=args.weights))
+            walk = Walk(viewer, bench, add_docks(viewer, bench), sample, output)
+            walk.run()
+            files = write_report(output, sample, walk.steps, walk.facts)
+    finally:
+        viewer.close()
+    failed = [step.title for step in walk.steps if step.error]
+    sys.stdout.write(f"{len(walk.steps) - len(failed)} of {len(walk.steps)} steps done; see {files[0]}.\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

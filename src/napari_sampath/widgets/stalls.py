@@ -1,0 +1,33 @@
+"""How long the window stands still."""
+
+from __future__ import annotations
+
+import time
+
+from qtpy.QtCore import QObject, Qt, QTimer
+
+TICK_MS = 5
+
+
+class StallMeter(QObject):
+    """Measures the longest time between two turns of the Qt event loop, from now until `stop`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._longest = 0.0
+        self._last = time.perf_counter()
+        self._timer = QTimer(self)
+        self._timer.setTimerType(Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+        self._timer.start(TICK_MS)
+
+    def stop(self) -> float:
+        """End, and return the longest stall in seconds."""
+        self._tick()
+        self._timer.stop()
+        return self._longest
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self._longest = max(self._longest, now - self._last - TICK_MS / 1000)
+        self._last = now
