@@ -18,40 +18,58 @@ from napari_sampath.store import DiskTier
 from store_contract import assert_same, make_key, make_maps
 
 KEYS = 30
+"""Entries that processes fill a folder with."""
+VICTIMS = 6
+"""Entries that a process is killed over."""
 SIDE = 128
 
 
-def write_forever(folder: Path, seed: int) -> None:
+def write_forever(folder: Path, seed: int, before_write: int) -> None:
+    """Write entries anew, and one byte to the pipe before each."""
     tier = DiskTier(folder, 10**9)
     rng = np.random.default_rng(seed)
     while True:
-        number = int(rng.integers(KEYS))
+        number = int(rng.integers(VICTIMS))
         tier.discard(make_key(number))
-        tier.put(make_key(number), make_maps(number, SIDE))
+        maps = make_maps(number, SIDE)
+        os.write(before_write, b".")
+        tier.put(make_key(number), maps)
 
 
 def kill(folder: Path, count: int, seed: int) -> dict[str, int]:
-    """Kill a writing process `count` times at random moments; after each, read every entry that is there."""
+    """Kill a writing process `count` times at random moments of a write; after each, read what is there.
+
+    How long a write takes is measured as it goes, so that the kills hit one on a busy machine, too.
+    """
     rng = np.random.default_rng(seed)
     read = parts = 0
+    write_s = 0.005
     for turn in range(count):
+        pipe, before_write = os.pipe()
         child = os.fork()
         if child == 0:
-            write_forever(folder, turn)
-        time.sleep(rng.uniform(0.001, 0.03))
+            os.close(pipe)  # So that it ends with its parent.
+            write_forever(folder, turn, before_write)
+        os.read(pipe, 1)
+        for _ in range(int(rng.integers(4))):
+            start = time.perf_counter()
+            os.read(pipe, 1)
+            write_s += (time.perf_counter() - start - write_s) / 4
+        time.sleep(rng.uniform(0, 1.2 * write_s))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(pipe)
+        os.close(before_write)
         tier = DiskTier(folder, 10**9)
-        for number in range(KEYS):
+        for number in range(VICTIMS):
             there = tier.path(make_key(number)).exists()
             found = tier.get(make_key(number))
             if there:
                 assert_same(found, make_maps(number, SIDE))
                 read += 1
-        leftovers = list(folder.glob("*/.*.part"))
-        parts += len(leftovers)
-        for leftover in leftovers:
+        for leftover in folder.glob("*/.*.part"):
             leftover.unlink()
+            parts += 1
     return {"kills": count, "read": read, "parts": parts}
 
 

@@ -1,7 +1,7 @@
 """Features on disk, for the next opening of the image: one verified file a tile, shared among processes.
 
-A file is `<first two hex digits>/<digest>.safetensors`. Its maps are float16 (half the bytes; SAM's decoder
-does not see the difference), its metadata holds the key and a SHA-256 of the maps.
+A file is `<first two hex digits>/<digest>.safetensors`. Its maps are float16, half the bytes of
+float32; its metadata holds the key and a SHA-256 of the maps.
 """
 
 from __future__ import annotations
