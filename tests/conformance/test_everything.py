@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
-from segment_anything.modeling import ImageEncoderViT, PromptEncoder, Sam
+from segment_anything.modeling import Sam
 
 from conformance.golden import check
 from napari_sampath.arrays import LocalMask
@@ -21,7 +20,7 @@ from napari_sampath.encoders.tiny import MapPromptEncoder
 from napari_sampath.formats import rle
 from napari_sampath.geometry import Frame
 from napari_sampath.predict import Model, everything
-from napari_sampath.predict.batch_decoder import Attended, BatchDecoder, OpenTile
+from napari_sampath.predict.batch_decoder import BatchDecoder
 from napari_sampath.predict.crops import crop_frames, near_crop_edge, point_grid
 from napari_sampath.predict.everything import EverythingMask, EverythingSettings, segment_everything
 from napari_sampath.predict.mask_filters import (
@@ -31,6 +30,7 @@ from napari_sampath.predict.mask_filters import (
     inclusive_box,
 )
 from napari_sampath.predict.prompt import PromptDecoder
+from small_sam import Spotlight, model_of, picture, small_sam
 from tiny_sam import build_tiny_sam
 
 if TYPE_CHECKING:
@@ -189,50 +189,6 @@ def in_stored_order(found: list[EverythingMask], golden: Golden, case: str) -> l
 # Beside the installed package, on the same random weights.
 
 
-def small_sam() -> Sam:
-    """SAM with random weights for a square of 256 px, so that crops are cheap; full-size decoder."""
-    torch.manual_seed(0)
-    tiny = build_tiny_sam()
-    encoder = ImageEncoderViT(
-        img_size=256,
-        patch_size=16,
-        embed_dim=32,
-        depth=1,
-        num_heads=2,
-        out_chans=256,
-        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=14,
-        global_attn_indexes=(),
-    )
-    prompts = PromptEncoder(256, (16, 16), (256, 256), 16)
-    prompts.load_state_dict(tiny.prompt_encoder.state_dict())
-    mean, std = tiny.pixel_mean.flatten().tolist(), tiny.pixel_std.flatten().tolist()
-    return Sam(encoder, prompts, tiny.mask_decoder, mean, std).eval()
-
-
-def model_of(sam: Sam) -> Model:
-    state = sam_keys(sam.state_dict(), "test")
-    return Model(assemble(state, deduce(state, "test"), INFO), torch.device("cpu"))
-
-
-class Spotlight(BatchDecoder):
-    """The decoder with logits that fall off around the point: random masks of the size of objects."""
-
-    points: torch.Tensor
-
-    def attend(self, tile: OpenTile, points: tuple[torch.Tensor, torch.Tensor]) -> Attended:
-        self.points = points[0]
-        return super().attend(tile, points)
-
-    def logits(self, attended: Attended, chosen: torch.Tensor) -> torch.Tensor:
-        cells = (torch.arange(self.logits_px) + 0.5) * 4
-        x, y = (self.points[chosen.nonzero()[:, 0], 0] + 0.5).T
-        squared = (cells - x[:, None])[:, None, :] ** 2 + (cells - y[:, None])[:, :, None] ** 2
-        lit: torch.Tensor = super().logits(attended, chosen) + 3 - 0.2 * squared.sqrt()
-        return lit
-
-
 class SpotlightPredictor(SamPredictor):
     """SAM's predictor with that decoder in it."""
 
@@ -247,12 +203,6 @@ class SpotlightPredictor(SamPredictor):
         low = low.unflatten(0, (-1, 3))
         masks = self.model.postprocess_masks(low, self.input_size, self.original_size)
         return masks, attended.scores, low
-
-
-def picture(hw: tuple[int, int]) -> np.ndarray:
-    rows, cols = np.mgrid[: hw[0], : hw[1]]
-    waves = [np.sin(rows / a) * np.cos(cols / b) for a, b in ((9, 14), (23, 7), (40, 31))]
-    return (127.5 * (1 + np.stack(waves, axis=-1))).astype(np.uint8)
 
 
 def between(values: list[float], share: float) -> float:

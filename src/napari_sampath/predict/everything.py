@@ -88,11 +88,12 @@ class _Candidate:
     predicted_iou: float
     stability: float
     point_xy: tuple[float, float]
+    crop: Frame
 
-    def unpack(self, crop: Frame) -> EverythingMask:
+    def unpack(self) -> EverythingMask:
         bits = np.unpackbits(self.packed, axis=1, count=self.hw[1]).astype(np.bool_)
         mask = LocalMask(self.row, self.col, bits)
-        return EverythingMask(mask, self.predicted_iou, self.stability, self.point_xy, crop)
+        return EverythingMask(mask, self.predicted_iou, self.stability, self.point_xy, self.crop)
 
 
 def segment_everything(
@@ -138,7 +139,7 @@ def segment_everything_job(
         )
     decoder = BatchDecoder(model.decoder)
     total = sum(len(frames) * settings.points_in_layer(n) ** 2 for n, frames in enumerate(layers))
-    found: list[EverythingMask] = []
+    candidates: list[_Candidate] = []
     done = 0
     for number, frames in enumerate(layers):
         for frame in frames:
@@ -149,9 +150,10 @@ def segment_everything_job(
                 yield Progress(done, total, "Segmenting everything", "points")
                 search.ask(batch)
                 done += len(batch)
-            found += search.results()
+            candidates += search.results()
     if len(layers) > 1:
-        found = _between_crops(found, settings.crop_nms_thresh)
+        candidates = _between_crops(candidates, settings.crop_nms_thresh)
+    found = [one.unpack() for one in candidates]
     if settings.min_mask_region_area:
         found = _without_small_regions(found, hw, settings)
     if settings.drop_over_half_image:
@@ -208,25 +210,24 @@ class _CropSearch:
             if near_crop_edge(box, self._frame, self._hw)[0]:
                 continue
             x, y = points_xy[owner].tolist()
-            packed = np.packbits(mask.bitmap, axis=1)
+            bits = np.packbits(mask.bitmap, axis=1)
+            place = mask.row, mask.col, mask.bitmap.shape
             self._candidates.append(
-                _Candidate(
-                    mask.row, mask.col, mask.bitmap.shape, packed, box, score, float(stability), (x, y)
-                )
+                _Candidate(*place, bits, box, score, float(stability), (x, y), self._frame)
             )
 
-    def results(self) -> list[EverythingMask]:
+    def results(self) -> list[_Candidate]:
         """Return the candidates without duplicates, best predicted IoU first."""
-        boxes = [one.box for one in self._candidates]
         scores = torch.tensor([one.predicted_iou for one in self._candidates], dtype=torch.float32)
+        boxes = [one.box for one in self._candidates]
         kept = without_duplicates(boxes, scores, self._settings.box_nms_thresh)
-        return [self._candidates[index].unpack(self._frame) for index in kept]
+        return [self._candidates[index] for index in kept]
 
 
-def _between_crops(found: Sequence[EverythingMask], iou: float) -> list[EverythingMask]:
+def _between_crops(found: Sequence[_Candidate], iou: float) -> list[_Candidate]:
     """Drop duplicates that different crops found; smaller crops see more detail and win."""
     areas = torch.tensor([one.crop.height * one.crop.width for one in found])
-    kept = without_duplicates([inclusive_box(one.mask) for one in found], 1 / areas, iou)
+    kept = without_duplicates([one.box for one in found], 1 / areas, iou)
     return [found[index] for index in kept]
 
 
