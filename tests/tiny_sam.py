@@ -16,6 +16,18 @@ from napari_sampath.predict import Model
 if TYPE_CHECKING:
     from napari_sampath.store import Store
 
+_LEARNED = (
+    "pos_embed",
+    "rel_pos",
+    "gaussian",
+    "point_embeddings",
+    "_point_embed",
+    "_mask_embed",
+    "tokens",
+    "iou_token",
+)
+"""What SAM learns as such, unlike matrices that must keep activations of order one."""
+
 INFO = EncoderInfo("tiny-sam", "Random weights, for tests.", "none", "", True, 16.0)
 
 
@@ -59,7 +71,7 @@ def build_tiny_sam(seed: int = 0) -> Sam:
             if tensor.ndim == 1:
                 noise = torch.randn(tensor.shape, generator=generator) * 0.1
                 tensor.copy_(noise + (1.0 if name.endswith("weight") else 0.0))
-            elif "embed" in name or "token" in name or "gaussian" in name:
+            elif any(learned in name for learned in _LEARNED):
                 tensor.copy_(torch.randn(tensor.shape, generator=generator))
             else:
                 fan_in = tensor[0].numel()

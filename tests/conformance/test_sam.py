@@ -226,6 +226,7 @@ def test_epsilons(golden: Golden) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # 20 s on two idle cores
 def test_vit_b_at_full_size(golden: Golden) -> None:
     case = "sam.vit_b_full"
     model = Model(parts_of(golden, case), torch.device("cpu"))

@@ -91,7 +91,8 @@ def deduce(state: Mapping[str, Tensor], source: str) -> Architecture:
             raise WeightsError(f"'{source}' lacks 'image_encoder.{key}'; give a file of SAM's format.")
         if tensor.ndim != dims:
             raise WeightsError(
-                f"'{source}' has 'image_encoder.{key}' of shape {tuple(tensor.shape)}, not SAM's."
+                f"'{source}' has 'image_encoder.{key}' of shape {tuple(tensor.shape)}, not of {dims} dimensions; "
+                "give a file of SAM's format."
             )
         return tuple(tensor.shape)
 

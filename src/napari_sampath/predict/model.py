@@ -111,6 +111,7 @@ class Model:
 
         Raises:
             ImageError: If the array is no image.
+            ConfigError: If the device has too little memory.
         """
         pixels = as_pixels(image)
         frame = self.encoder.fit(frame or whole((pixels.shape[0], pixels.shape[1]), self.input_px))
@@ -135,8 +136,14 @@ class Model:
         reduced = (
             contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
         )
-        with torch.inference_mode(), reduced:
-            batch = self.encoder(self.encoder.preprocess(window, local).unsqueeze(0))
+        try:
+            with torch.inference_mode(), reduced:
+                batch = self.encoder(self.encoder.preprocess(window, local).unsqueeze(0))
+        except torch.cuda.OutOfMemoryError as error:
+            raise ConfigError(
+                f"The device '{self.device}' has too little free memory for {self.name}; close what else uses it, "
+                "or choose a smaller encoder or the device 'cpu'."
+            ) from error
         # A clone made outside of inference mode is an ordinary tensor: heads can be trained on it.
         return {name: values[0].float().clone() for name, values in batch.items()}
 
