@@ -31,8 +31,8 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def needs_weights() -> None:
-    if not tiny.WEIGHTS.is_file() or "glands-cnn" not in list_bundles():
-        pytest.skip("needs the shipped weights of sampath-tiny and the head 'glands-cnn'")
+    if not tiny.WEIGHTS.is_file() or "gland-cnn" not in list_bundles():
+        pytest.skip("needs the shipped weights of sampath-tiny and the head 'gland-cnn'")
 
 
 def run(command: list[str], folder: Path, own_cache: Path) -> str:

@@ -90,7 +90,7 @@ def _tiff(values: UInt8Array | FloatArray) -> Write:
 
 VERB = Verb(
     "segment a whole image with a trained head",
-    "sampath segment tissue.png --head glands-cnn -o labels.tif --confidence confidence.tif",
+    "sampath segment tissue.png --head gland-cnn -o labels.tif --confidence confidence.tif",
     arguments,
     run,
 )
