@@ -348,3 +348,10 @@ def test_run_lengths_are_cocos(bits: np.ndarray, full: bool, empty: bool) -> Non
 def test_wrong_run_lengths_are_refused(counts: list[int]) -> None:
     with pytest.raises(DatasetError, match="The runs cover"):
         rle.decode(counts, (3, 4))
+
+
+def test_public_name() -> None:
+    import napari_sampath
+
+    assert napari_sampath.segment_everything is segment_everything
+    assert "segment_everything" in dir(napari_sampath)

@@ -16,6 +16,7 @@ _PUBLIC = {
     "load_head": "heads",
     "load_model": "predict",
     "segment": "predict",
+    "segment_everything": "predict.everything",
     "train": "training",
     "evaluate": "training",
 }
@@ -28,6 +29,7 @@ __all__ = [
     "load_head",
     "load_model",
     "segment",
+    "segment_everything",
     "train",
 ]
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from .encoders import list_encoders
     from .heads import list_heads, load_head
     from .predict import load_model, segment
+    from .predict.everything import segment_everything
     from .training import evaluate, train
 
 
