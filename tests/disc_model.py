@@ -51,8 +51,8 @@ class DiscModel:
             centre = frame.to_image((np.array([cols.mean(), rows.mean()]) + 0.5) * INPUT_PX / LOGITS_PX)
         x, y = frame.to_input(centre) * LOGITS_PX / INPUT_PX
         scale = LOGITS_PX / max(frame.hw)
-        rows, cols = np.mgrid[:LOGITS_PX, :LOGITS_PX] + 0.5
-        distance = np.hypot(rows - y, cols - x)
+        rows, cols = np.ogrid[:LOGITS_PX, :LOGITS_PX]
+        distance = np.sqrt((rows + 0.5 - y) ** 2 + (cols + 0.5 - x) ** 2)
         chosen = range(3) if multimask else [1]
         logits = np.stack([RADII_PX[k] * scale - distance for k in chosen])
         return logits.astype(np.float32), np.array([SCORES[k] for k in chosen], dtype=np.float32)

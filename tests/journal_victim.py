@@ -1,8 +1,8 @@
 """A scripted session that is killed. Run: python journal_victim.py FOLDER COUNT SEED
 
 Forks COUNT children, one after the other; each runs `script` on a journal of its own and writes a byte into a
-pipe after every step that returned, until it is killed with SIGKILL at a random moment. Prints one JSON line a
-child: the journal, and how many steps it had reported.
+pipe after every step that returned, until it is killed with SIGKILL: some time after a random step. Prints one
+JSON line a child: the journal, and how many steps it had reported.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STEPS = 60
+SCRIPTS = 6
+"""Different scripts; deaths take turns."""
 OTHERS = ["paint", "erase", "delete", "reclassify", "class", "undo", "undo", "redo", "head"]
 ACTIONS = ["commit"] * 6 + OTHERS
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
@@ -115,39 +117,43 @@ def run_child(journal: Path, seed: int, pipe: int) -> None:
     os._exit(0)
 
 
-def kill_one(journal: Path, seed: int, delay_s: float) -> int:
-    """Run a child, kill it after a while and return how many steps it reported."""
+def kill_one(journal: Path, seed: int, after_steps: int, delay_s: float) -> int:
+    """Run a child, kill it a while after it has reported some steps, and return how many it had reported."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
         run_child(journal, seed, writer)
     os.close(writer)
+    reported = 0
+    while reported < after_steps and (chunk := os.read(reader, after_steps - reported)):
+        reported += len(chunk)
     time.sleep(delay_s)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    reported = b""
     while chunk := os.read(reader, 4096):
-        reported += chunk
+        reported += len(chunk)
     os.close(reader)
-    return len(reported)
+    return reported
 
 
 def main(folder: Path, count: int, seed: int) -> None:
     rng = random.Random(seed)
-    # Without being killed: first so that everything is imported before the fork, then for how long it takes.
-    longest_s = 0.0
+    # Twice without being killed: first so that everything is imported before the fork, then for how long a step takes.
+    step_s = 0.0
     for attempt in range(2):
         session = open_session(folder / f"unharmed {attempt}.jsonl")
         start = time.perf_counter()
         for _ in script(session, attempt):
             pass
-        longest_s = time.perf_counter() - start
+        step_s = (time.perf_counter() - start) / STEPS
         session.close()
     for number in range(count):
         journal = folder / f"{number}.jsonl"
-        reported = kill_one(journal, number, rng.uniform(0, longest_s))
-        print(json.dumps({"journal": str(journal), "seed": number, "reported": reported}), flush=True)
+        reported = kill_one(journal, number % SCRIPTS, rng.randrange(STEPS), rng.uniform(0, 2 * step_s))
+        print(
+            json.dumps({"journal": str(journal), "seed": number % SCRIPTS, "reported": reported}), flush=True
+        )
 
 
 if __name__ == "__main__":

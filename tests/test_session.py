@@ -234,6 +234,27 @@ def test_box_with_points(session: Session) -> None:
     assert annotation.prompts["labels"] == [0]
 
 
+@pytest.mark.parametrize("other", ["box", "mask"])
+def test_a_box_or_mask_refines_nothing_that_was_answered_without_it(session: Session, other: str) -> None:
+    prompt_at(session, 40, 30)
+    session.add_point(44, 30)
+    settle(session)
+    mask = LocalMask(20, 20, np.ones((30, 30), dtype=bool))
+    if other == "box":
+        session.set_box(20, 20, 60, 60)
+    else:
+        session.set_mask(mask)
+    settle(session)
+    prompts, multimask = asked(session)[-1]
+    assert len(prompts.points_xy) == 2
+    assert not multimask
+    if other == "box":
+        assert prompts.mask_logits is None
+    else:
+        model: Any = session.model
+        assert (prompts.mask_logits == model.mask_to_logits(mask, session.prompts.frame)).all()
+
+
 def test_a_box_is_cut_at_the_edge(session: Session) -> None:
     session.set_box(-20, 50, 60, 500)
     assert session.prompts.box == (0, 50, 60, 96)
@@ -609,7 +630,8 @@ def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str,
     assert all(file.parent == tmp_path and file.stat().st_size > 0 for file in files)
     session.undo()
     other = Session(picture(), "slide", None, (ClassInfo(4, "Stroma", (5, 5, 5)),))
-    made = other.import_labels(tmp_path)
+    Session(picture(), "another", disc_model()).export(tmp_path, formats)
+    made = other.import_labels(tmp_path / "classes.json")
     assert {one.source for one in made} == {"import"}
     assert len(made) == 3
     assert (other.document.instance_map == session.document.instance_map).all()
@@ -639,6 +661,28 @@ def test_only_rgb_bytes_are_an_image(image: np.ndarray) -> None:
         Session(image, "slide")
 
 
+def test_redo_goes_forth_in_the_order_that_undo_went_back(session: Session) -> None:
+    session.paint([5], [5], 1)
+    session.add_point(40, 30)
+    session.paint([6], [6], 1)
+    session.set_box(10, 10, 60, 60)
+
+    def state() -> tuple[int, int, bool]:
+        prompts = session.prompts
+        return len(session.document.annotations), len(prompts.points), prompts.box is not None
+
+    states = [(2, 1, True), (2, 1, False), (1, 1, False), (1, 0, False), (0, 0, False)]
+    assert state() == states[0]
+    for expected in states[1:]:
+        assert session.undo()
+        assert state() == expected
+    assert not session.undo()
+    for expected in states[-2::-1]:
+        assert session.redo()
+        assert state() == expected
+    assert not session.redo()
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("point"), st.integers(0, 127), st.integers(0, 95)),
@@ -647,7 +691,8 @@ steps = st.lists(
         st.tuples(st.just("paint"), st.integers(0, 95), st.integers(0, 127)),
         st.tuples(st.just("class"), st.integers(0, 99), st.just(0)),
     ),
-    max_size=25,
+    min_size=8,
+    max_size=30,
 )
 
 

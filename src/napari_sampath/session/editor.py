@@ -203,7 +203,7 @@ class Editor:
         """
         from ..formats import import_labels
 
-        labels = import_labels(path, self.name if Path(path).is_dir() else None)
+        labels = import_labels(path, self.name)
         check_size(labels.class_map.shape, self.hw, f"The label map in '{path}'")
         components = from_label_maps(labels.class_map, labels.instance_map, labels.classes)
         return self._add_components(components, "import", None, False)
