@@ -461,6 +461,16 @@ class TestTraining:
             train(discs, "cnn", TrainingConfig(head_arguments={"deep": 3}), model)
         assert model.encoder.passes == 0
 
+    def test_nothing_to_learn(self, discs, tmp_path):
+        path = tmp_path / "h.safetensors"
+        blank = dataclasses.replace(discs, ignored=frozenset({0, 1}))
+        with pytest.raises(DatasetError, match="no labelled pixel to train on"):
+            train(blank, "cnn", QUICK, patch_model(), path)
+        more = dataclasses.replace(discs, classes=(*CLASSES, ClassInfo(2, "fat", (1, 1, 1))))
+        with pytest.raises(DatasetError, match="holds the class 'fat'"):
+            train(more, "cnn", QUICK, patch_model(), path)
+        assert not path.exists()
+
     @pytest.mark.parametrize(
         "wrong",
         [
@@ -496,9 +506,10 @@ class TestEvaluation:
             evaluate(discs, path, split="test", model=model)
 
     def test_otsu_separates_the_stain(self):
-        pixels = np.full((40, 40, 3), (235, 190, 215), np.uint8)
-        pixels[10:30, 10:30] = (110, 70, 150)
-        expected = np.zeros((40, 40), np.uint8)
-        expected[10:30, 10:30] = 1
-        np.testing.assert_array_equal(otsu_on_haematoxylin(pixels), expected)
+        pixels = np.full((160, 160, 3), (235, 190, 215), np.uint8)
+        rows, cols = np.indices((160, 160))
+        disc = (rows - 80) ** 2 + (cols - 80) ** 2 < 50**2
+        pixels[disc & (rows % 6 < 4)] = (110, 70, 150)  # nuclei with gaps between them
+        found = otsu_on_haematoxylin(pixels) == 1
+        assert (found & disc).sum() / (found | disc).sum() > 0.9
         assert not otsu_on_haematoxylin(np.full((20, 20, 3), 200, np.uint8)).any()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from skimage.color import rgb2hed
-from skimage.filters import threshold_otsu
+from skimage.filters import gaussian, threshold_otsu
 
 from ..arrays import UInt8Array
 from ..config import load_config
@@ -23,6 +23,8 @@ from .metrics import Confusion, best_constant, confusion, summarise
 from .readers import open_dataset
 
 OTSU = "Otsu on haematoxylin"
+
+_SMOOTHING_PX = 8
 
 
 def evaluate(
@@ -108,13 +110,15 @@ def evaluate_job(
 def otsu_on_haematoxylin(pixels: UInt8Array) -> UInt8Array:
     """Split an H&E image into much (1) and little (0) haematoxylin at Otsu's threshold.
 
+    The stain is smoothed first: a gland is its nuclei and what lies between them.
+
     Args:
         pixels: (H, W, 3) uint8 RGB.
 
     Returns:
         (H, W) uint8.
     """
-    stain = rgb2hed(pixels)[..., 0]
+    stain = gaussian(rgb2hed(pixels)[..., 0], _SMOOTHING_PX)
     if np.ptp(stain) == 0:
         return np.zeros(pixels.shape[:2], dtype=np.uint8)
     above: UInt8Array = (stain > threshold_otsu(stain)).astype(np.uint8)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ..config import load_config
+from ..errors import DatasetError
 from ..heads import EncoderRef, Head, Metadata, create, registry, save_bundle
 from ..jobs import Job, Progress, run
 from ..predict import Model, load_model_job
@@ -111,6 +112,7 @@ def train_job(
     learn, check = TileSet(dataset, model, store), TileSet(dataset, model, store)
     yield from learn.add_job(training, config.augmentation, "Encoding the training images")
     yield from check.add_job(validation, "none", "Encoding the validation images")
+    _check_tiles(learn, check, dataset)
     best = yield from fit_job(network, learn, check, config)
 
     network.load_state_dict(best.state)
@@ -148,6 +150,21 @@ def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sampl
         even_subset(training, config.max_images, config.seed),
         even_subset(validation, config.max_validation_images, config.seed),
     )
+
+
+def _check_tiles(learn: TileSet, check: TileSet, dataset: Dataset) -> None:
+    """Raise a `DatasetError` if there is nothing to learn or to choose by, or a class never occurs."""
+    for tiles, purpose in ((learn.tiles, "train on"), (check.tiles, "validate on")):
+        if not tiles:
+            raise DatasetError(
+                f"The dataset '{dataset.name}' has no labelled pixel to {purpose}: all are ignored; label some."
+            )
+    found = {int(value) for tile in learn.tiles for value in np.unique(tile.targets)}
+    missing = [c.name for index, c in enumerate(dataset.classes) if c.id > 0 and index not in found]
+    if missing:
+        raise DatasetError(
+            f"No training image of '{dataset.name}' holds the class '{missing[0]}'; label some, or remove the class."
+        )
 
 
 def fit_job(network: Head, learn: TileSet, check: TileSet, config: TrainingConfig) -> Job[_Best]:
