@@ -18,22 +18,16 @@ import napari_sampath
 from napari_sampath.arrays import ClassInfo, FeatureSpec
 from napari_sampath.cli import VERBS, build_parser, main
 from napari_sampath.heads import EncoderRef, Metadata, create, list_bundles, save_bundle
+from napari_sampath.predict.everything import segment_everything
+from napari_sampath.predict.everything_settings import EverythingSettings
 from tiny_sam import build_tiny_sam
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 VERB_NAMES = [
-    "demo",
-    "models",
-    "encode",
-    "prompt",
-    "segment",
-    "train",
-    "evaluate",
-    "tune",
-    "export",
-    "import",
+    *["demo", "models", "encode", "prompt", "segment", "everything"],
+    *["train", "evaluate", "tune", "export", "import"],
 ]
 
 
@@ -221,6 +215,37 @@ def test_segment_with_a_head_of_another_model_or_that_does_not_exist(
     assert main([*words, "--head", str(bundle), "--weights", str(other)]) == 1
     assert "was trained on 'sam' with the weights" in capsys.readouterr().err
     assert not (tmp_path / "labels.tif").exists()
+
+
+def test_everything_writes_the_masks_of_the_python_interface(
+    tissue: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ["--points-per-side", "2", "--pred-iou-thresh", "-9", "--stability-score-thresh", "0"]
+    settings += ["--box-nms-thresh", "1"]
+    told = []
+    for target in (tmp_path / "objects.png", tmp_path / "objects.tif"):
+        # Without a cache of its own the second run would find features rounded to float16.
+        own = ["--cache", f"{target}.cache", "--json"]
+        assert (
+            main(["everything", str(tissue / "tissue.png"), "-o", str(target), *settings, *tiny, *own]) == 0
+        )
+        told.append(json.loads(capsys.readouterr().out)["objects"])
+    with Image.open(tmp_path / "objects.png") as written:
+        numbers = np.asarray(written)
+    np.testing.assert_array_equal(numbers, tifffile.imread(tmp_path / "objects.tif"))
+    assert told[0] == told[1]
+
+    model = napari_sampath.load_model("sam", "cpu", tiny[3])
+    wanted = EverythingSettings(2, pred_iou_thresh=-9, stability_score_thresh=0, box_nms_thresh=1)
+    with Image.open(tissue / "tissue.png") as image:
+        masks = segment_everything(np.asarray(image), model, wanted)
+    assert len(masks) >= 2
+    assert sorted(one["area_px"] for one in told[0]) == sorted(one.area_px for one in masks)
+    best, smallest = max(masks, key=lambda one: one.predicted_iou), min(masks, key=lambda one: one.area_px)
+    assert told[0][0]["predicted_iou"] == pytest.approx(best.predicted_iou, abs=1e-4)
+    on_top = numbers[smallest.mask.slices][smallest.mask.bitmap]
+    assert [told[0][number - 1]["area_px"] for number in np.unique(on_top)] == [smallest.area_px]
+    np.testing.assert_array_equal(numbers > 0, sum(one.mask.to_dense((256, 320)) for one in masks) > 0)
 
 
 def test_encode_fills_the_store_once(

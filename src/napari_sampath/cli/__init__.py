@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import SampathError
-from . import demo, encode, evaluate, exchange, models, prompt, segment, training
+from . import demo, encode, evaluate, everything, exchange, models, prompt, segment, training
 from .output import Output
 from .verb import Verb
 
@@ -32,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "encode": encode.VERB,
     "prompt": prompt.VERB,
     "segment": segment.VERB,
+    "everything": everything.VERB,
     "train": training.TRAIN,
     "evaluate": evaluate.VERB,
     "tune": training.TUNE,
