@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -66,13 +67,27 @@ def prompt_loss(logits: Tensor, scores: Tensor, target: Tensor, ambiguous: bool)
     return loss.mean()
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the objects of one window are prompted."""
+
+    objects: int
+    """Largest number of objects."""
+    iterations: int
+    """First prompt included."""
+    point_share: float
+    """Probability that the first prompt is a point and not a box."""
+    weight: float
+    """Factor of the loss."""
+
+
 def train_window(
     prompt_encoder: PromptEncoder,
     mask_decoder: MaskDecoder,
     embedding: Tensor,
     window: Window,
     offset_tokens: tuple[int, int],
-    plan: tuple[int, int, float],
+    plan: Plan,
     rng: np.random.Generator,
 ) -> dict[str, float]:
     """Prompt some objects of a window and correct the answers; gradients are accumulated in place.
@@ -83,23 +98,23 @@ def train_window(
         embedding: (1, 256, g, g) leaf with `requires_grad`.
         window: The window the embedding belongs to.
         offset_tokens: Place (row, col) of the window in the 64 x 64 token grid.
-        plan: Objects prompted, iterations, weight of the loss.
+        plan: What is asked.
         rng: Source of randomness.
 
     Returns:
         Mean loss and IoU; empty if the window has no object.
     """
-    count, iterations, weight = plan
+    iterations, weight = plan.iterations, plan.weight
     if not window.prompted:
         return {}
     device = embedding.device
-    chosen = rng.choice(window.prompted, size=min(count, len(window.prompted)), replace=False)
+    chosen = rng.choice(window.prompted, size=min(plan.objects, len(window.prompted)), replace=False)
     targets = np.stack([window.instances == i for i in chosen])
     goal = torch.as_tensor(targets, dtype=torch.float32, device=device)
     decode = _decoder_on_window(prompt_encoder, mask_decoder, embedding, offset_tokens)
     token_px = INPUT_PX // GRID
     offset_xy = (offset_tokens[1] * token_px, offset_tokens[0] * token_px)
-    boxed = rng.random() < 0.5
+    boxed = rng.random() >= plan.point_share
     points = [[] if boxed else [random_point(t, offset_xy, rng)] for t in targets]
     labels = [[] if boxed else [1] for _ in targets]
     boxes = np.stack([noisy_box(t, offset_xy, rng) for t in targets]) if boxed else None

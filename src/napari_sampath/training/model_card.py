@@ -42,7 +42,6 @@ def write_model_card(path: Path, weights: Path, scores: list[PromptScore]) -> Pa
         `path`.
     """
     facts = read_facts(weights)
-    recipe = facts.get("recipe", {})
     text = f"""# Model card: {tiny.INFO.name}
 
 Written by `sampath evaluate --prompts --card`; do not edit.
@@ -70,17 +69,22 @@ predicted IoU. Nuclei of at least 20 px; glands are connected components of at l
 {_ATTRIBUTION}
 ## Recipe
 
-`sampath tune --data FOLDER -o {weights.name}` with:
-
-```json
-{json.dumps(recipe, indent=1)}
-```
+{_recipe(facts)}
 
 ## Limits
 
 {_LIMITS}"""
     write_atomically(path, lambda file: file.write(text.encode()))
     return path
+
+
+def _recipe(facts: dict[str, object]) -> str:
+    """Write each stage of a training as its command and settings, the first stage first."""
+    start = facts.get("start")
+    before = _recipe(start) + "\n\nthen, from those weights, " if isinstance(start, dict) else ""
+    stopped = f", stopped after {facts['stopped_after']} steps" if "stopped_after" in facts else ""
+    settings = json.dumps(facts.get("recipe", {}), indent=1)
+    return f"{before}`sampath tune --data FOLDER` with{stopped}:\n\n```json\n{settings}\n```"
 
 
 def score_table(scores: list[PromptScore]) -> str:

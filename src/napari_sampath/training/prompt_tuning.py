@@ -27,7 +27,7 @@ from ..jobs import Job, Progress
 from .augment import Pools, Window, compose
 from .dense_targets import DenseHead, dense_loss
 from .instances import KINDS, InstanceImage
-from .interactive import train_window
+from .interactive import Plan, train_window
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ class PromptTuningConfig:
     """Share of the prompted steps on one whole frame instead, so that the decoder meets all 4,096 tokens."""
     prompts: int = 8
     """Objects prompted a window."""
+    point_share: float = 0.5
+    """Share of the windows whose objects are first prompted by a point; the others by a noisy box."""
     iterations: int = 3
     """Largest number of interactive iterations an object; SAM used 11. Drawn anew each step."""
     learning_rate: float = 1e-3
@@ -65,6 +67,9 @@ class PromptTuningConfig:
     """Decay of the running average of the weights that is saved; 0 saves the weights themselves."""
     dense_weight: float = 1.0
     """Weight of the dense targets beside the prompts."""
+    train_only: str = ""
+    """Train only the weights whose name begins so, such as "mask_decoder.iou_prediction_head" to calibrate the
+    predicted IoU of finished masks; empty for all."""
     precision: str = "bfloat16"
     """"float32" or "bfloat16" (autocast)."""
     device: str = "cpu"
@@ -79,6 +84,9 @@ class PromptTuningConfig:
             )
         if self.precision not in ("float32", "bfloat16"):
             raise TuningConfigError(f"precision is '{self.precision}'; choose float32 or bfloat16.")
+        for share in ("point_share", "full_frame_share"):
+            if not 0 <= getattr(self, share) <= 1:
+                raise TuningConfigError(f"{share} is {getattr(self, share)}; give a number from 0 to 1.")
         for name in ("windows", "prompts", "iterations", "save_every"):
             if getattr(self, name) < 1:
                 raise TuningConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
@@ -134,7 +142,9 @@ def tune(
     rng = np.random.default_rng(config.seed)
     pools = Pools(images)
     separate = [KINDS[kind].separate for kind in pools.kinds]
-    trainee = Trainee(parts, len(pools.kinds)).to(config.device).train().requires_grad_(True)
+    trainee = Trainee(parts, len(pools.kinds)).to(config.device).train()
+    for name, parameter in trainee.named_parameters():
+        parameter.requires_grad_(name.startswith(config.train_only))
     optimizer = torch.optim.AdamW(_groups(trainee, config.weight_decay), lr=config.learning_rate)
     average = {key: value.detach().clone() for key, value in trainee.weights().items()}
     total = config.warmup_steps + config.steps
@@ -189,7 +199,7 @@ def _step(
         dense.backward()
         return losses
     # The encoder's graph is kept once: interactive iterations add their gradients to a leaf.
-    leaf = embedding.detach().requires_grad_()
+    leaf = embedding.detach().requires_grad_(embedding.requires_grad)
     grid = pixels.shape[-1] // TOKEN_PX
     values: dict[str, list[float]] = {}
     for index, window in enumerate(windows):
@@ -202,13 +212,14 @@ def _step(
                 leaf[index : index + 1],
                 window,
                 (int(offset[0]), int(offset[1])),
-                (config.prompts, iterations, 1.0 / len(windows)),
+                Plan(config.prompts, iterations, config.point_share, 1.0 / len(windows)),
                 rng,
             )
         for key, value in report.items():
             values.setdefault(key, []).append(value)
-    gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
-    torch.autograd.backward([embedding, config.dense_weight * dense], [gradient, torch.ones_like(dense)])
+    if embedding.requires_grad:
+        gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
+        torch.autograd.backward([embedding, config.dense_weight * dense], [gradient, torch.ones_like(dense)])
     return losses | {key: float(np.mean(value)) for key, value in values.items()}
 
 

@@ -51,7 +51,7 @@ def tune_model(
         "model": tiny.INFO.name,
         "backbone": tiny.BACKBONE,
         "recipe": dataclasses.asdict(config),
-        "start": "random" if start is None else start.name,
+        "start": "random" if start is None else {"file": start.name, **read_facts(start)},
         "data": data_summary(images),
         "hours": round((time.monotonic() - began) / 3600, 2),
         "hardware": f"{config.device}, {torch.get_num_threads()} threads, {platform.machine()}",
