@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from .heads import list_heads, load_head
     from .predict import load_model, segment
     from .predict.everything import segment_everything
-    from .training import evaluate, train
+    from .training import train
+    from .training.evaluate import evaluate
 
 
 def __getattr__(name: str) -> Any:

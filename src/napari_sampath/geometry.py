@@ -70,14 +70,16 @@ class Frame:
         points = np.asarray(points_xy, dtype=np.float64)
         height, width = self.input_hw
         scale = np.array([width / self.width, height / self.height])
-        return (points - np.array([self.left, self.top])) * scale
+        mapped: FloatArray = (points - np.array([self.left, self.top])) * scale
+        return mapped
 
     def to_image(self, points_xy: npt.ArrayLike) -> FloatArray:
         """Map (..., 2) points (x, y) from the square input back to image pixels; float64."""
         points = np.asarray(points_xy, dtype=np.float64)
         height, width = self.input_hw
         scale = np.array([self.width / width, self.height / height])
-        return points * scale + np.array([self.left, self.top])
+        mapped: FloatArray = points * scale + np.array([self.left, self.top])
+        return mapped
 
     def contains(self, points_xy: npt.ArrayLike) -> bool:
         """Say whether all (..., 2) points (x, y) lie in the window."""
