@@ -16,7 +16,7 @@ _PUBLIC = {
     "load_head": "heads",
     "load_model": "predict",
     "segment": "predict",
-    "segment_everything": "predict.everything",
+    "segment_everything": "predict",
     "train": "training",
     "evaluate": "training",
 }
@@ -36,8 +36,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .encoders import list_encoders
     from .heads import list_heads, load_head
-    from .predict import load_model, segment
-    from .predict.everything import segment_everything
+    from .predict import load_model, segment, segment_everything
     from .training import train
     from .training.evaluate import evaluate
 

@@ -1,11 +1,14 @@
 """Features and prompts to masks, heads over tiles."""
 
 from .automatic import Segmentation, segment, segment_job
+from .everything import EverythingMask, EverythingSettings, segment_everything, segment_everything_job
 from .masks import full_masks, image_logits, local_mask, mask_to_logits
 from .model import Model, load_model, load_model_job
 from .prompt import PromptDecoder
 
 __all__ = [
+    "EverythingMask",
+    "EverythingSettings",
     "Model",
     "PromptDecoder",
     "Segmentation",
@@ -16,5 +19,7 @@ __all__ = [
     "local_mask",
     "mask_to_logits",
     "segment",
+    "segment_everything",
+    "segment_everything_job",
     "segment_job",
 ]
