@@ -1,0 +1,45 @@
+"""The trained heads in the package: they fit the shipped encoder and beat what needs no training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_sampath.heads import list_bundles, load_head
+from napari_sampath.predict import load_model, segment
+from napari_sampath.predict.automatic import check_match
+from napari_sampath.training import evaluate, format_report, open_dataset
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("sampath-tiny", device="cpu")
+
+
+def test_gland_cnn_ships_and_fits_the_shipped_encoder(model):
+    assert "gland-cnn" in list_bundles()
+    for name in list_bundles():
+        loaded = load_head(name)
+        check_match(loaded, model)
+        assert sum(p.numel() for p in loaded.head.parameters()) < 2_000_000
+        assert loaded.metadata.licence == "CC-BY-4.0"
+        assert "EBHI-Seg" in loaded.metadata.attribution
+
+
+def test_segments_an_array_in_one_call(model):
+    from skimage.data import immunohistochemistry
+
+    result = segment(immunohistochemistry(), "gland-cnn", model)
+    assert result.labels.shape == (512, 512)
+    assert set(np.unique(result.labels)) <= {0, 1}
+    assert (result.confidence >= 0.5).all()
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_gland_cnn_beats_all_gland(model, data_dir):
+    """On a part of the validation split that is even over kinds of tissue and cases."""
+    report = evaluate(open_dataset(data_dir / "ebhi_glands"), "gland-cnn", model=model, max_images=24)
+    print(format_report(report))
+    assert report["images"] == 24
+    assert report["gain_iou"] >= 0.10
