@@ -40,11 +40,16 @@ class DiscModel:
         self.asked: list[Prompts] = []
         self.threads: set[str] = set()
         self.encoding = threading.Event()
+        self.go_on = threading.Event()
+        """Encoding waits for this; set unless a test clears it."""
+        self.go_on.set()
 
     def encode(self, image: Any, frame: Frame) -> Features:
         self.encoding.set()
         self.threads.add(threading.current_thread().name)
         time.sleep(self.encode_s)
+        if not self.go_on.wait(60):
+            raise TimeoutError("nobody let the encoder go on")
         self.encoded.append(frame)
         return Features({}, frame, self.name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from .workbench import Workbench, workbench_of
@@ -43,6 +43,12 @@ class Dock(QScrollArea):
             self.setMinimumWidth(self.minimumSizeHint().width())
         return bool(super().eventFilter(watched, event))
 
+    def event(self, event: QEvent) -> bool:
+        """Notice that the dock is closed: napari takes this widget out, but does not delete it."""
+        if event.type() == QEvent.Type.ParentChange:
+            QTimer.singleShot(0, self._delete_orphan)
+        return bool(super().event(event))
+
     def minimumSizeHint(self) -> QSize:
         """Return a size at which nothing is cut off sideways, the vertical scroll bar included."""
         inside = self.widget().minimumSizeHint().width()
@@ -51,6 +57,10 @@ class Dock(QScrollArea):
     def sizeHint(self) -> QSize:
         """Return the size of all controls."""
         return QSize(self.minimumSizeHint().width(), self.widget().sizeHint().height())
+
+    def _delete_orphan(self) -> None:
+        if self.parent() is None:
+            self.deleteLater()
 
     def button(self, text: str, hint: str) -> QPushButton:
         """Make a button that leaves the keyboard to the image."""

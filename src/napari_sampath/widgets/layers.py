@@ -158,10 +158,12 @@ def write_mask(layer: Labels, mask: LocalMask | None, old: Box | None, value: in
         return
     height, width = layer.data.shape
     box = (max(0, box[0]), max(0, box[1]), min(height, box[2]), min(width, box[3]))
+    if box[2] <= box[0] or box[3] <= box[1]:
+        return
     values = np.zeros((box[2] - box[0], box[3] - box[1]), dtype=layer.data.dtype)
     if mask is not None and new is not None:
         top, left = max(new[0], 0), max(new[1], 0)
-        part = mask.bitmap[top - new[0] : height - new[0], left - new[1] : width - new[1]]
+        part = mask.bitmap[top - new[0] : max(height - new[0], 0), left - new[1] : max(width - new[1], 0)]
         values[top - box[0] :, left - box[1] :][: part.shape[0], : part.shape[1]][part] = value
     write(layer, box, values)
 

@@ -14,9 +14,10 @@ logger = logging.getLogger(__name__)
 def import_triton_apart() -> None:
     """Import triton, if torch will, so that it uses its own LLVM and not that of the OpenGL driver.
 
-    Mesa loads its drivers for all to see, and with the software and AMD ones LLVM; triton (3.7, exports its own LLVM
-    too), which torch and torchvision import, then calls into Mesa's: a segmentation fault when torch is imported after
-    a window is open. TensorFlow has met the same (tensorflow#124205). Bound deeply, triton finds its own first.
+    Mesa loads its drivers for all to see, and with the software and AMD ones LLVM; triton (3.7, exports its
+    own LLVM too), which torch and torchvision import, then calls into Mesa's: a segmentation fault when
+    torch is imported after a window is open. TensorFlow has met the same (tensorflow#124205). Bound deeply,
+    triton finds its own first.
 
     Call this before the first import of torch in a program with a window; the second time it costs nothing.
     """

@@ -128,7 +128,7 @@ class Workbench(QObject):
             return
         self.runner.cancel()
         self._detach()
-        self.image = image
+        self.image, self.ready = image, False
         self._proceed()
 
     def choose_model(self, choice: ModelChoice) -> None:

@@ -1,0 +1,126 @@
+"""What needs no window: masks written into layers, strokes, scribbles, words for progress."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from napari.layers import Labels
+
+from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.jobs import Progress
+from napari_sampath.widgets import layers as shown
+from napari_sampath.widgets.strokes import scribble_mask, stroke_box
+
+HW = (24, 31)
+masks = st.builds(
+    LocalMask,
+    st.integers(-5, 20),
+    st.integers(-5, 28),
+    arrays(np.bool_, st.tuples(st.integers(0, 12), st.integers(0, 12))),
+)
+
+
+def dense(mask: LocalMask) -> np.ndarray:
+    """Paint a mask into an image pixel by pixel; what sticks out is cut off."""
+    image = np.zeros(HW, dtype=bool)
+    for row, col in zip(*np.nonzero(mask.bitmap), strict=True):
+        if 0 <= row + mask.row < HW[0] and 0 <= col + mask.col < HW[1]:
+            image[row + mask.row, col + mask.col] = True
+    return image
+
+
+@settings(max_examples=60, deadline=None)
+@given(masks, masks)
+def test_a_mask_takes_the_place_of_the_one_before(first: LocalMask, second: LocalMask) -> None:
+    layer = Labels(np.zeros(HW, np.uint8))
+    strokes = []
+    layer.events.paint.connect(strokes.append)
+    shown.write_mask(layer, first, None)
+    assert np.array_equal(layer.data == 1, dense(first))
+    old = shown.bounds(first) if first.bitmap.size else None
+    shown.write_mask(layer, second, old)
+    assert np.array_equal(layer.data == 1, dense(second))
+    shown.write_mask(layer, None, shown.bounds(second) if second.bitmap.size else None)
+    assert not layer.data.any()
+    assert not strokes, "writing must not look like a brush stroke"
+
+
+@pytest.mark.parametrize("contour", [0, 1])
+def test_what_is_painted_on_the_canvas_follows_what_is_written(contour: int) -> None:
+    """A partial repaint has to leave the picture as a full one would."""
+    layer = Labels(np.zeros((60, 80), np.uint8))
+    layer.contour = contour
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        r0, c0 = int(random.integers(0, 50)), int(random.integers(0, 70))
+        shown.write(layer, (r0, c0, r0 + 10, c0 + 10), random.integers(0, 3, (10, 10)).astype(np.uint8))
+    partial = layer._slice.image.view.copy()
+    layer.refresh()
+    assert np.array_equal(partial, layer._slice.image.view)
+    assert layer._slice.image.view.any()
+
+
+def test_the_class_colours_are_those_of_the_classes() -> None:
+    classes = [ClassInfo(1, "gland", (255, 0, 0)), ClassInfo(7, "stroma", (0, 0, 255))]
+    colors = shown.class_colormap(classes).color_dict
+    np.testing.assert_allclose(colors[1], (1, 0, 0, 1))
+    np.testing.assert_allclose(colors[7], (0, 0, 1, 1))
+    assert colors[0][3] == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-10, 40), st.floats(-10, 40)), min_size=1, max_size=5),
+    st.floats(2, 12),
+)
+def test_a_scribble_covers_its_path_and_no_more(path: list[tuple[float, float]], width: float) -> None:
+    """Compared with the distance of every pixel from the path."""
+    mask = scribble_mask(path, width, HW)
+    painted = mask.to_dense(HW) if mask.bitmap.size else np.zeros(HW, bool)
+    cols, rows = np.meshgrid(np.arange(HW[1]), np.arange(HW[0]))
+    distance = np.full(HW, np.inf)
+    for (x0, y0), (x1, y1) in zip([path[0], *path[:-1]], path, strict=True):
+        length = max((x1 - x0) ** 2 + (y1 - y0) ** 2, 1e-9)
+        share = np.clip(((cols - x0) * (x1 - x0) + (rows - y0) * (y1 - y0)) / length, 0, 1)
+        distance = np.minimum(
+            distance, np.hypot(cols - x0 - share * (x1 - x0), rows - y0 - share * (y1 - y0))
+        )
+    assert painted[distance < width / 2 - 1].all()
+    assert not painted[distance > width / 2 + 1].any()
+
+
+def test_strokes_of_either_napari_have_a_box() -> None:
+    new = SimpleNamespace(slice_key=(slice(3, 9), slice(4, 6)))
+    old = ((np.array([1, 2, 20]), np.array([5, 7, 30])), np.zeros(3), 1)
+    assert stroke_box([new], HW) == (3, 4, 9, 6)
+    assert stroke_box([new, old], HW) == (1, 4, 21, 31)
+    assert stroke_box(["something else"], HW) == (0, 0, *HW)
+
+
+@pytest.mark.parametrize(
+    ("progress", "elapsed_s", "text"),
+    [
+        (
+            Progress(3, 12, "Preparing the image", "parts"),
+            6,
+            "Preparing the image: 3 of 12 parts, 0.5 a second, 18 s left",
+        ),
+        (Progress(12, 12, "Preparing the image", "parts"), 6, "Preparing the image: 12 of 12 parts"),
+        (Progress(0, 0, "Loading vit_b"), 3, "Loading vit_b …"),
+        (
+            Progress(1e8, 4e8, "Downloading", "bytes"),
+            10,
+            "Downloading: 100 of 400 MB, 10.0 MB a second, 30 s left",
+        ),
+        (Progress(1, 1000, "Working", "steps"), 10, "Working: 1 of 1000 steps, 0.1 a second, 2.8 h left"),
+    ],
+)
+def test_progress_in_words(progress: Progress, elapsed_s: float, text: str) -> None:
+    from napari_sampath.widgets.progress import describe
+
+    assert describe(progress, elapsed_s) == text

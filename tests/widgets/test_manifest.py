@@ -1,0 +1,72 @@
+"""The npe2 manifest: valid, found by napari, and every command exists."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from npe2 import PluginManifest
+
+import napari_sampath
+
+PATH = Path(napari_sampath.__file__).parent / "napari.yaml"
+
+
+def test_the_manifest_is_valid_and_lists_what_it_should() -> None:
+    manifest = PluginManifest.from_file(PATH)
+    manifest.validate_imports()
+    widgets = [widget.display_name for widget in manifest.contributions.widgets]
+    assert widgets == ["Annotate", "Auto-segment", "Export"]
+    (sample,) = manifest.contributions.sample_data
+    assert sample.display_name == "H&E-like tissue (immunohistochemistry)"
+    for command in manifest.contributions.commands:
+        module, _, name = command.python_name.partition(":")
+        target = getattr(import_module(module), name)
+        if inspect.isclass(target):
+            assert "napari_viewer" in inspect.signature(target.__init__).parameters
+
+
+def test_installed_plugin_is_found() -> None:
+    manifest = PluginManifest.from_distribution("napari-sampath")
+    assert manifest.display_name == "SamPath"
+
+
+def test_the_sample_is_an_image() -> None:
+    from napari_sampath.widgets.samples import tissue
+
+    ((pixels, keywords, kind),) = tissue()
+    assert pixels.shape == (512, 512, 3)
+    assert (kind, keywords["rgb"]) == ("image", True)
+
+
+def test_opening_a_dock_imports_no_torch() -> None:
+    """Torch takes seconds to import: that belongs in a worker, not in front of an empty dock."""
+    code = (
+        "import sys, napari_sampath.widgets.annotate, napari_sampath.widgets.segment, napari_sampath.widgets.export;"
+        "sys.exit(sorted({'torch', 'timm', 'segment_anything'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.gui
+def test_napari_opens_the_docks_and_the_sample(make_napari_viewer: Any, npe2pm: Any, qtbot: Any) -> None:
+    """The way a user comes: plugin menu and sample menu, with the viewer behind napari's public proxy."""
+    from napari_sampath.widgets.robot import wait_until
+    from napari_sampath.widgets.workbench import workbench_of
+
+    npe2pm.register(PluginManifest.from_file(PATH))
+    viewer = make_napari_viewer(show=True)
+    _, annotate = viewer.window.add_plugin_dock_widget("napari-sampath", "Annotate")
+    _, export = viewer.window.add_plugin_dock_widget("napari-sampath", "Export")
+    assert annotate.bench is export.bench is workbench_of(viewer), "the docks of a viewer share one workbench"
+    (image,) = viewer.open_sample("napari-sampath", "immunohistochemistry")
+    wait_until(lambda: annotate.bench.annotator is not None, 60, "the image to be picked up")
+    assert annotate.choices.image.currentText() == image.name
+    annotate.bench.runner.cancel()
+    assert annotate.bench.runner.wait(60)
