@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from segment_anything import SamAutomaticMaskGenerator
 
     from napari_sampath.predict import Model
-    from napari_sampath.predict.everything import EverythingSettings
+    from napari_sampath.predict import EverythingSettings
 
 SHARES = 0.35, 0.5
 """Of candidates: those with a predicted IoU that passes, and of these those that are stable enough."""
@@ -94,7 +94,7 @@ def filters(model: Model, image: np.ndarray, points: int) -> EverythingSettings:
     """Choose thresholds by which `SHARES` of the candidates pass, whatever the weights: a share of SAM's order."""
     import numpy as np
 
-    from napari_sampath.predict.everything import EverythingSettings, segment_everything
+    from napari_sampath.predict import EverythingSettings, segment_everything
 
     every = EverythingSettings(
         points_per_side=6, pred_iou_thresh=-1e9, stability_score_thresh=0.0, box_nms_thresh=1.0
@@ -167,7 +167,7 @@ def child(options: argparse.Namespace, what: str, thresholds: dict[str, float] |
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_sampath.predict.everything import EverythingSettings
+    from napari_sampath.predict import EverythingSettings
 
     model, image = load(options.weights), tissue(options.side)
     if options.measure == "filters":

@@ -24,12 +24,8 @@ from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress
 from napari_sampath.predict import Model, everything
 from napari_sampath.predict.crops import crop_frames
-from napari_sampath.predict.everything import (
-    EverythingMask,
-    EverythingSettings,
-    segment_everything,
-    segment_everything_job,
-)
+from napari_sampath.predict.everything import EverythingMask, segment_everything, segment_everything_job
+from napari_sampath.predict.everything_settings import EverythingSettings
 from napari_sampath.predict.mask_filters import StabilityScreen, drop_small_islands, fill_small_holes
 from napari_sampath.predict.masks import image_logits, local_mask
 from napari_sampath.store import MemoryTier, Store

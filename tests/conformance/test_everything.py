@@ -22,7 +22,8 @@ from napari_sampath.geometry import Frame
 from napari_sampath.predict import Model, everything
 from napari_sampath.predict.batch_decoder import BatchDecoder
 from napari_sampath.predict.crops import crop_frames, near_crop_edge, point_grid
-from napari_sampath.predict.everything import EverythingMask, EverythingSettings, segment_everything
+from napari_sampath.predict.everything import EverythingMask, segment_everything
+from napari_sampath.predict.everything_settings import EverythingSettings
 from napari_sampath.predict.mask_filters import (
     StabilityScreen,
     drop_small_islands,

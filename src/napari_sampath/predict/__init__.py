@@ -1,7 +1,8 @@
 """Features and prompts to masks, heads over tiles."""
 
 from .automatic import Segmentation, segment, segment_job
-from .everything import EverythingMask, EverythingSettings, segment_everything, segment_everything_job
+from .everything import EverythingMask, segment_everything, segment_everything_job
+from .everything_settings import EverythingSettings
 from .masks import full_masks, image_logits, local_mask, mask_to_logits
 from .model import Model, load_model, load_model_job
 from .prompt import PromptDecoder
