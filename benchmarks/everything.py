@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from segment_anything import SamAutomaticMaskGenerator
 
-    from napari_sampath.predict import Model
-    from napari_sampath.predict import EverythingSettings
+    from napari_sampath.predict import EverythingSettings, Model
 
 SHARES = 0.35, 0.5
 """Of candidates: those with a predicted IoU that passes, and of these those that are stable enough."""
