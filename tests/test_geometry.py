@@ -39,8 +39,8 @@ def test_frame_is_resized_as_sam_does(hw: tuple[int, int], input_px: int) -> Non
 def test_points_are_mapped_as_sam_does(hw: tuple[int, int], seed: int) -> None:
     frame = whole(hw)
     points = np.random.default_rng(seed).uniform(0, 1, (5, 2)) * hw[::-1]
-    if min(frame.input_hw) == 0:
-        return
+    if min(ResizeLongestSide.get_preprocess_shape(*hw, 1024)) == 0:
+        return  # SAM has no input for such a strip; here it keeps one row
     np.testing.assert_array_equal(frame.to_input(points), ResizeLongestSide(1024).apply_coords(points, hw))
     np.testing.assert_allclose(frame.to_image(frame.to_input(points)), points, atol=1e-9 * max(hw))
 

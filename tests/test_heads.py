@@ -90,13 +90,17 @@ def test_overfits_four_tiles(kind, arguments, spec):
     patches = torch.randint(0, 3, (4, 1, 4, 4), generator=torch.Generator().manual_seed(5))
     labels = functional.interpolate(patches.float(), (size, size), mode="nearest")[:, 0].long()
     optimiser = torch.optim.Adam(head.parameters(), lr=3e-3)
-    for _ in range(250):
-        loss = functional.cross_entropy(head(maps), labels)
+    best = 0.0
+    for _ in range(500):
+        logits = head(maps)
+        best = max(best, (logits.argmax(dim=1) == labels).float().mean().item())
+        if best > 0.95:
+            break
+        loss = functional.cross_entropy(logits, labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    accuracy = (head(maps).argmax(dim=1) == labels).float().mean()
-    assert accuracy > 0.95
+    assert best > 0.95
 
 
 def test_unknown_kind_and_argument():

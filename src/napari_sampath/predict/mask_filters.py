@@ -94,7 +94,7 @@ class StabilityScreen:
         """
         inner = self._area(logits > self._offset - _LEEWAY, every=False)
         outer = self._area(logits > _LEEWAY - self._offset, every=True)
-        return inner * (1 + _LEEWAY) / outer
+        return torch.where(outer > 0, inner * (1 + _LEEWAY) / outer, torch.inf)
 
     def _area(self, above: Tensor, every: bool) -> Tensor:
         """Count pixels of which some cell (or every cell) they read is marked, of (K, h, w): (K,) float32."""
