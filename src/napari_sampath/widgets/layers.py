@@ -214,7 +214,9 @@ def fit_to_zoom(layers: SessionLayers, zoom: float) -> None:
         zoom: Canvas pixels a world unit.
     """
     canvas_px = zoom * float(layers.prompts.scale[-1])
-    layers.prompts.size = POINT_CANVAS_PX / canvas_px
+    layers.prompts.current_size = POINT_CANVAS_PX / canvas_px
+    if len(layers.prompts.data):
+        layers.prompts.size = POINT_CANVAS_PX / canvas_px
     layers.box.current_edge_width = BOX_CANVAS_PX / canvas_px
     if layers.box.nshapes:
         layers.box.edge_width = BOX_CANVAS_PX / canvas_px

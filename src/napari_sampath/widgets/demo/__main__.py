@@ -7,18 +7,15 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import SampathError
+from .docks import add_docks
 from .pictures import Sample, open_sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..annotate import AnnotateDock
-    from ..export import ExportDock
-    from ..segment import SegmentDock
-    from ..workbench import Workbench
 
 WINDOW_PX = (1280, 800)
 
@@ -46,28 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def add_docks(viewer: Any, bench: Workbench | None = None) -> tuple[AnnotateDock, SegmentDock, ExportDock]:
-    """Add the three docks to a viewer as tabs, Annotate in front."""
-    from ..annotate import AnnotateDock
-    from ..export import ExportDock
-    from ..segment import SegmentDock
-
-    docks = AnnotateDock(viewer, bench), SegmentDock(viewer, bench), ExportDock(viewer, bench)
-    for dock, name in zip(docks, ("Annotate", "Auto-segment", "Export"), strict=True):
-        viewer.window.add_dock_widget(dock, name=name, area="right", tabify=dock is not docks[0])
-    to_front(docks[0])
-    return docks
-
-
-def to_front(dock: Any) -> None:
-    """Show a dock's tab."""
-    from qtpy.QtWidgets import QApplication
-
-    QApplication.processEvents()
-    dock.parent().raise_()
-    QApplication.processEvents()
-
-
 def _show(sample: Sample, args: argparse.Namespace) -> int:
     import napari
 
@@ -87,7 +62,7 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
     from ..tasks import model_job
     from ..workbench import ModelChoice, Workbench
     from .report import write_report
-    from .walk import Walk
+    from .steps import MainJob
 
     output: Path = args.output
     output.mkdir(parents=True, exist_ok=True)
@@ -103,7 +78,7 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
                 sessions_dir=Path(folder),
             )
             bench.choose_model(ModelChoice(args.model, weights=args.weights))
-            walk = Walk(viewer, bench, add_docks(viewer, bench), sample, output)
+            walk = MainJob(viewer, bench, add_docks(viewer, bench), sample, output)
             walk.run()
             files = write_report(output, sample, walk.steps, walk.facts)
     finally:

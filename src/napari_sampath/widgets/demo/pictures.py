@@ -30,7 +30,7 @@ class Target:
     box: tuple[float, float, float, float]
     """(x0, y0, x1, y1)."""
     stroke: tuple[tuple[float, float], ...]
-    """A line through its middle."""
+    """A zigzag that roughly covers it."""
     truth: BoolArray | None = None
     """(H, W), its true mask."""
 
@@ -81,14 +81,6 @@ def open_sample(image: Path | None = None, mask: Path | None = None) -> Sample:
     return Sample(pixels, "colon tissue", "skimage.data.immunohistochemistry()", IHC_TARGETS)
 
 
-IHC_TARGETS = (
-    Target((312, 405), (247, 310, 382, 510), ((300, 360), (315, 460))),
-    Target((130, 130), (2, 2, 265, 265), ((60, 120), (200, 140))),
-    Target((430, 150), (280, 2, 462, 300), ((340, 60), (430, 240))),
-)
-"""Glands of the sample image, found by eye."""
-
-
 def _labels(path: Path) -> UInt8Array:
     from PIL import Image
 
@@ -97,16 +89,42 @@ def _labels(path: Path) -> UInt8Array:
         return np.asarray(picture)
 
 
+def _zigzag(
+    box: tuple[float, float, float, float], mask: BoolArray | None = None
+) -> tuple[tuple[float, float], ...]:
+    """Go to and fro over a structure a little inside its edge, or over the ellipse in its box."""
+    x0, y0, x1, y1 = box
+    path: list[tuple[float, float]] = []
+    for number, share in enumerate(np.linspace(0.15, 0.85, 8).tolist()):
+        y = y0 + share * (y1 - y0)
+        half = (x1 - x0) / 2 * (1 - (2 * share - 1) ** 2) ** 0.5
+        left, right = (x0 + x1) / 2 - half, (x0 + x1) / 2 + half
+        if mask is not None:
+            inside = np.flatnonzero(mask[round(y)])
+            left, right = float(inside[0]), float(inside[-1])
+        ends = [(left + 0.15 * (right - left), y), (right - 0.15 * (right - left), y)]
+        path += ends if number % 2 == 0 else ends[::-1]
+    return tuple(path)
+
+
+def _by_eye(x: float, y: float, box: tuple[float, float, float, float]) -> Target:
+    return Target((x, y), box, _zigzag(box))
+
+
+IHC_TARGETS = (
+    _by_eye(312, 405, (247, 310, 382, 510)),
+    _by_eye(130, 130, (2, 2, 265, 265)),
+    _by_eye(430, 150, (280, 2, 462, 300)),
+)
+"""Glands of the sample image, found by eye."""
+
+
 def _sample(pixels: UInt8Array, name: str, source: str, truth: BoolArray | None) -> Sample:
     height, width = pixels.shape[:2]
     if truth is None:
         middle = width / 2, height / 2
         targets = tuple(
-            Target(
-                (x, y),
-                (x - width / 8, y - height / 8, x + width / 8, y + height / 8),
-                ((x - width / 16, y), (x + width / 16, y)),
-            )
+            _by_eye(x, y, (x - width / 8, y - height / 8, x + width / 8, y + height / 8))
             for x, y in (middle, (width / 4, height / 4), (3 * width / 4, 3 * height / 4))
         )
         return Sample(pixels, name, source, targets)
@@ -131,5 +149,5 @@ def _target(region: object, hw: tuple[int, ...]) -> Target:
     row, col = region.centroid  # type: ignore[attr-defined]
     truth = np.zeros(hw, dtype=np.bool_)
     truth[r0:r1, c0:c1] = region.image  # type: ignore[attr-defined]
-    reach = (c1 - c0) / 4
-    return Target((col, row), (c0, r0, c1 - 1, r1 - 1), ((col - reach, row), (col + reach, row)), truth)
+    box = (c0, r0, c1 - 1, r1 - 1)
+    return Target((col, row), box, _zigzag(box, truth), truth)
