@@ -164,7 +164,7 @@ class _Recorder:
 
     def patch(self) -> Patch:
         now = self.document.annotations
-        records = {key: (old, now.get(key)) for key, old in self.before.items() if old is not now.get(key)}
+        records = {key: (old, now.get(key)) for key, old in self.before.items() if old != now.get(key)}
         old_classes, classes = self.classes_before, self.document.classes.snapshot
         changed = old_classes is not None and old_classes != classes
         return Patch(

@@ -244,7 +244,7 @@ class Editor:
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
         """
-        step = self._edits.redo()
+        step = self._edits.redo() if self._timeline.can_redo_document else None
         if step is None:
             return False
         self._timeline.redo()

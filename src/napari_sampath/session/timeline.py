@@ -13,6 +13,13 @@ class Timeline:
     def __init__(self) -> None:
         self._done: list[Kind] = []
         self._undone: list[Kind] = []
+        # How many undone steps of the document nothing has followed since; None: all that its history holds.
+        self._document_steps: int | None = None
+
+    @property
+    def can_redo_document(self) -> bool:
+        """False if something new was done after the document's steps were undone."""
+        return self._document_steps is None or self._document_steps > 0
 
     @property
     def last(self) -> Kind:
@@ -27,6 +34,7 @@ class Timeline:
     def push(self, kind: Kind) -> None:
         """Note a step; what had been undone is gone."""
         self._undone.clear()
+        self._document_steps = 0
         if kind == "prompt" or self._done:
             self._done.append(kind)
 
@@ -36,12 +44,16 @@ class Timeline:
             if self._done[index] == kind:
                 del self._done[index]
                 break
+        if kind == "document" and self._document_steps is not None:
+            self._document_steps += 1
         if kind == "prompt" or self._undone:
             self._undone.append(kind)
 
     def redo(self) -> None:
         """Note that the step undone last was done again."""
         kind = self._undone.pop() if self._undone else "document"
+        if kind == "document" and self._document_steps is not None:
+            self._document_steps -= 1
         if kind == "prompt" or self._done:
             self._done.append(kind)
 
