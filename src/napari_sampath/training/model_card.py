@@ -44,7 +44,7 @@ def write_model_card(path: Path, weights: Path, scores: list[PromptScore]) -> Pa
     facts = read_facts(weights)
     text = f"""# Model card: {tiny.INFO.name}
 
-Written by `sampath evaluate --prompts --card`; do not edit.
+Written by `sampath evaluate --prompts --data FOLDER --card FILE`; do not edit.
 
 | | |
 |---|---|
@@ -84,7 +84,7 @@ def _recipe(facts: dict[str, object]) -> str:
     before = _recipe(start) + "\n\nthen, from those weights, " if isinstance(start, dict) else ""
     stopped = f", stopped after {facts['stopped_after']} steps" if "stopped_after" in facts else ""
     settings = json.dumps(facts.get("recipe", {}), indent=1)
-    return f"{before}`sampath tune --data FOLDER` with{stopped}:\n\n```json\n{settings}\n```"
+    return f"{before}`sampath tune --data FOLDER -o FILE` with{stopped}:\n\n```json\n{settings}\n```"
 
 
 def score_table(scores: list[PromptScore]) -> str:
