@@ -291,3 +291,48 @@ def test_masks_are_those_of_the_model(open_bench: Callable[..., Any], tissue: np
     b.robot.key(Qt.Key.Key_M)
     second = np.argsort(-expected.scores, kind="stable")[1]
     assert np.array_equal(b.layers.candidate.data == 1, expected.masks[second])
+
+
+def test_naparis_own_brush_key_is_shown_in_the_dock(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.viewer.layers.selection.active = b.layers.classes
+    b.robot.key(Qt.Key.Key_E)
+    assert b.layers.classes.mode == "erase"
+    assert b.dock.modes.buttons[type(b.annotator.mode)("erase")].isChecked()
+    b.robot.key(Qt.Key.Key_P)
+    assert b.dock.modes.buttons[type(b.annotator.mode)("brush")].isChecked()
+    b.robot.drag([(20, 20), (60, 20)])
+    assert b.session.document.class_map[20, 40] == 1
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_nothing_is_cut_off_at_1280_x_800(
+    open_bench: Callable[..., Any], tissue: np.ndarray, theme: str
+) -> None:
+    from qtpy.QtWidgets import QAbstractButton, QLabel, QWidget
+
+    b = open_bench(tissue, DiscModel())
+    b.viewer.theme = theme
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
+    b.bench.said.emit(
+        "The weights of 'vit_b' are not on this machine and could not be downloaded; put sam_vit_b_01ec64.pth "
+        "into /home/somebody/.cache/napari-sampath/weights, or choose a file of your own."
+    )
+    b.robot.settle()
+    width = b.dock.viewport().width()
+    assert b.dock.widget().width() <= width
+    window = b.viewer.window._qt_window
+    assert (window.width(), window.height()) == (1280, 800)
+    for child in b.dock.findChildren(QWidget):
+        if not child.isVisible() or not isinstance(child, (QAbstractButton, QLabel)):
+            continue
+        right = child.mapTo(b.dock.viewport(), child.rect().topRight()).x()
+        assert right < width, f"{child.text()!r} ends at {right} of {width} px"
+        if isinstance(child, QAbstractButton):
+            assert child.width() >= child.minimumSizeHint().width(), child.text()
+        elif child.wordWrap():
+            assert child.height() >= child.heightForWidth(child.width()), child.text()
+        else:
+            assert child.width() >= child.sizeHint().width(), child.text()

@@ -113,7 +113,6 @@ class AnnotateDock(Dock):
         self.classes.removed.connect(lambda one: self._edit(lambda classes: classes.remove(one)))
         self.modes.chosen.connect(self._on_mode)
         self.modes.scribble_width_chosen.connect(self._on_scribble_width)
-        self.modes.selected_object_wanted.connect(self._on_selected_object)
         for button, name in zip(
             self._buttons(), ("next_candidate", "commit", "clear", "undo", "redo"), strict=True
         ):
@@ -154,16 +153,6 @@ class AnnotateDock(Dock):
     def _on_scribble_width(self, width_px: int) -> None:
         if self.bench.annotator is not None:
             self.bench.annotator.brush_px = width_px
-
-    def _on_selected_object(self) -> None:
-        annotator = self.bench.annotator
-        if annotator is None:
-            return
-        chosen = int(annotator.layers.objects.selected_label)
-        if chosen in annotator.session.document.annotations:
-            annotator.use_object(chosen)
-        else:
-            self.status.say(f"There is no object {chosen}; pick one on the Objects layer (L, then click).")
 
 
 def _describe_candidate(annotator: Annotator | None) -> str:

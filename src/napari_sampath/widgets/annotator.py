@@ -74,6 +74,7 @@ class Annotator(QObject):
             signal.connect(self._on_session)
         session.message.connect(self._on_message)
         worker.answered.connect(self._on_answered)
+        self.layers.classes.events.mode.connect(self._on_layer_mode)
         self.mode = Mode.POINT
 
     def close(self) -> None:
@@ -82,6 +83,7 @@ class Annotator(QObject):
             signal.disconnect(self._on_session)
         self.session.message.disconnect(self._on_message)
         self._worker.answered.disconnect(self._on_answered)
+        self.layers.classes.events.mode.disconnect(self._on_layer_mode)
         self.keys.close()
         self.mouse.close()
         self.display.close()
@@ -233,6 +235,13 @@ class Annotator(QObject):
 
     def _on_session(self) -> None:
         self.changed.emit()
+
+    def _on_layer_mode(self) -> None:
+        # napari's own buttons and letters choose brush and eraser, too.
+        mode = {"paint": Mode.BRUSH, "erase": Mode.ERASE}.get(str(self.layers.classes.mode))
+        if mode is not None and mode is not self._mode:
+            self._mode = mode
+            self.changed.emit()
 
     def _on_message(self, text: str) -> None:
         self.said.emit(text)

@@ -40,6 +40,8 @@ class ChoicesForm(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._images: list[Image] = []
+        self._shown: tuple[list[tuple[Image, str]], Image | None] | None = None
+        self._catalogue: Catalogue | None = None
         self._choice = ModelChoice()
         self.image = _combo("The image to annotate")
         self.model = _combo("The model that answers clicks")
@@ -65,7 +67,10 @@ class ChoicesForm(QWidget):
 
     def show_images(self, images: Sequence[Image], current: Image | None) -> None:
         """Show the image layers there are, and which one is annotated."""
-        self._images = list(images)
+        shown = [(layer, layer.name) for layer in images], current
+        if shown == self._shown:
+            return
+        self._shown, self._images = shown, list(images)
         with QSignalBlocker(self.image):
             self.image.clear()
             self.image.addItems([layer.name for layer in self._images] or ["Open an image first"])
@@ -75,7 +80,9 @@ class ChoicesForm(QWidget):
 
     def show_catalogue(self, catalogue: Catalogue | None, choice: ModelChoice) -> None:
         """Show the models and devices there are, and the ones in use; None before they are known."""
-        self._choice = choice
+        if (catalogue, choice) == (self._catalogue, self._choice) and self.model.count():
+            return
+        self._catalogue, self._choice = catalogue, choice
         encoders = ((choice.name, ""),) if catalogue is None else catalogue.encoders
         devices = ("auto",) if catalogue is None else catalogue.devices
         with QSignalBlocker(self.model), QSignalBlocker(self.device):
@@ -101,8 +108,10 @@ class ChoicesForm(QWidget):
         name = self.model.currentData()
         if name == OWN_FILE:
             self._on_file()
-        elif name != self._choice.name:
-            self.model_chosen.emit(replace(self._choice, name=name, weights=None))
+        else:
+            # The one in use, too: it may have failed to load, and shall be tried again.
+            weights = self._choice.weights if name == self._choice.name else None
+            self.model_chosen.emit(replace(self._choice, name=name, weights=weights))
 
     def _on_device(self) -> None:
         self.model_chosen.emit(replace(self._choice, device=self.device.currentData()))

@@ -36,8 +36,6 @@ class ModeButtons(QWidget):
     """Wish: a `Mode`."""
     scribble_width_chosen = Signal(int)
     """Wish: width of scribbles in image pixels."""
-    selected_object_wanted = Signal()
-    """Wish: the object selected on the Objects layer as mask prompt."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -64,15 +62,11 @@ class ModeButtons(QWidget):
         self.width_px.setSuffix(" px")
         self.width_px.setToolTip("Width of the stroke you paint over a structure")
         self.width_px.valueChanged.connect(self.scribble_width_chosen)
-        self.object_button = QPushButton("Use selected object")
-        self.object_button.setToolTip("Refine the object whose number is selected on the Objects layer")
-        self.object_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.object_button.clicked.connect(lambda: self.selected_object_wanted.emit())
         self.mask_row = QWidget()
         row = QHBoxLayout(self.mask_row)
         row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.width_px)
-        row.addWidget(self.object_button, 1)
+        row.addWidget(QLabel("Stroke"))
+        row.addWidget(self.width_px, 1)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)

@@ -116,6 +116,8 @@ class MouseTool:
             return
         if "Shift" in event.modifiers:
             return
+        # Nobody else needs the press: without this, vispy would draw the scene once more to see what was hit.
+        event.handled = True
         with self._camera_still():
             if self.target.mode is Mode.MASK:
                 yield from self._scribble(event)

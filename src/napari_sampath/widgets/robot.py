@@ -26,6 +26,7 @@ ALT = Qt.KeyboardModifier.AltModifier
 CTRL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 
+LEAST_CANVAS_PX, QUIET_S = 100, 0.3
 STEPS = 6
 """Mouse moves between two positions of a drag."""
 
@@ -43,6 +44,24 @@ class Robot:
         self.image = image
         self._canvas: Any = viewer.window._qt_viewer.canvas
         self.native: QWidget = self._canvas.native
+
+    def settle(self) -> None:
+        """Wait until the window is laid out, and fit the image into what the docks left of it.
+
+        Raises:
+            TimeoutError: If the canvas gets no size.
+        """
+        size, since = (0, 0), time.monotonic()
+
+        def quiet() -> bool:
+            nonlocal size, since
+            now = (self.native.width(), self.native.height())
+            if now != size:
+                size, since = now, time.monotonic()
+            return min(size) >= LEAST_CANVAS_PX and time.monotonic() - since > QUIET_S
+
+        wait_until(quiet, 30, f"the canvas to be {LEAST_CANVAS_PX} px wide and high at least")
+        self.viewer.reset_view()
 
     def at(self, x: float, y: float) -> QPoint:
         """Return where an image pixel (x, y) is on the canvas, in canvas pixels."""

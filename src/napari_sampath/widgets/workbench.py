@@ -190,7 +190,7 @@ class Workbench(QObject):
         self.ready = True
         self.said.emit("Ready: click on a structure.")
         self.changed.emit()
-        if self.annotator is not None:
+        if self.annotator is not None and self.annotator.session.candidate is None:
             self.annotator.ask()
 
     def _attach(self, session: Session) -> None:

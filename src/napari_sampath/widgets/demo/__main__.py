@@ -68,6 +68,7 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(title="napari-sampath demo", show=True)
     try:
+        viewer.window._qt_window.showNormal()  # it may have been left maximized
         viewer.window.resize(*WINDOW_PX)
         with tempfile.TemporaryDirectory() as folder:
             # A journal of its own, so that each run begins with an unannotated image, and no cache of features, so

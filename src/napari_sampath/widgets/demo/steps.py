@@ -60,6 +60,7 @@ class MainJob(Walk):
         self._robot = Robot(self.viewer, image)
         wait_until(lambda: self.bench.annotator is not None, PATIENCE_S, "the session of the image")
         self.facts.seconds["open image"] = time.perf_counter() - begin
+        self.robot.settle()
         height, width = self.sample.pixels.shape[:2]
         return f"{self.sample.source}, {width} x {height} px. The Annotate dock picks it up by itself."
 
