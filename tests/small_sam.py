@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from napari_sampath.encoders import EncoderInfo
 from napari_sampath.encoders.sam import assemble
 from napari_sampath.encoders.sam_format import deduce, sam_keys
 from napari_sampath.predict import Model
-from napari_sampath.predict.batch_decoder import Attended, BatchDecoder, OpenTile
+from napari_sampath.predict.prompt import ActiveEmbedding, Attended, PromptDecoder
 from napari_sampath.store import Store
 from tiny_sam import build_tiny_sam
 
@@ -47,21 +48,31 @@ def model_of(sam: Sam, store: Store | None = None) -> Model:
     return Model(assemble(state, deduce(state, "test"), INFO), torch.device("cpu"), store)
 
 
-class Spotlight(BatchDecoder):
+class Spotlight(PromptDecoder):
     """The decoder with logits that fall off around the point: random masks of the size of objects."""
 
     points: torch.Tensor
 
-    def attend(self, tile: OpenTile, points: tuple[torch.Tensor, torch.Tensor]) -> Attended:
-        self.points = points[0]
-        return super().attend(tile, points)
+    def attend(self, active: ActiveEmbedding, *prompts: Any, **options: Any) -> Attended:
+        (self.points, _), *_ = prompts
+        return super().attend(active, *prompts, **options)
 
-    def logits(self, attended: Attended, chosen: torch.Tensor) -> torch.Tensor:
+    def logits(self, attended: Attended, chosen: torch.Tensor | None = None) -> torch.Tensor:
+        assert chosen is not None
         cells = (torch.arange(self.logits_px) + 0.5) * 4
         x, y = (self.points[chosen.nonzero()[:, 0], 0] + 0.5).T
         squared = (cells - x[:, None])[:, None, :] ** 2 + (cells - y[:, None])[:, :, None] ** 2
         lit: torch.Tensor = super().logits(attended, chosen) + 3 - 0.2 * squared.sqrt()
         return lit
+
+
+def spotlit_model(sam: Sam, store: Store | None = None) -> Model:
+    """Build a `Model` of the weights of a Sam whose masks are as small as objects."""
+    model = model_of(sam, store)
+    assert model.decoder is not None
+    spotlight = Spotlight(model.decoder.prompt_encoder, model.decoder.mask_decoder)
+    model.decoder = spotlight.eval().requires_grad_(False)
+    return model
 
 
 def picture(hw: tuple[int, int]) -> np.ndarray:

@@ -22,23 +22,22 @@ from napari_sampath.errors import DatasetError, PromptError
 from napari_sampath.formats import rle
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress
-from napari_sampath.predict import Model, everything
+from napari_sampath.predict import Model
 from napari_sampath.predict.crops import crop_frames
 from napari_sampath.predict.everything import EverythingMask, segment_everything, segment_everything_job
 from napari_sampath.predict.everything_settings import EverythingSettings
 from napari_sampath.predict.mask_filters import StabilityScreen, drop_small_islands, fill_small_holes
 from napari_sampath.predict.masks import image_logits, local_mask
 from napari_sampath.store import MemoryTier, Store
-from small_sam import Spotlight, model_of, picture, small_sam
+from small_sam import Spotlight, model_of, picture, small_sam, spotlit_model
 
 LENIENT = EverythingSettings(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
 
 
 @pytest.fixture
-def model(monkeypatch: pytest.MonkeyPatch) -> Model:
+def model() -> Model:
     """A model whose masks are as small as objects, with a store in memory."""
-    monkeypatch.setattr(everything, "BatchDecoder", Spotlight)
-    return model_of(small_sam(), Store(MemoryTier(2**26)))
+    return spotlit_model(small_sam(), Store(MemoryTier(2**26)))
 
 
 def same(one: list[EverythingMask], other: list[EverythingMask]) -> bool:

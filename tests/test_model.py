@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything import SamPredictor
 
-from napari_sampath.arrays import Features
+from napari_sampath.arrays import Features, Masks
 from napari_sampath.config import ConfigError
 from napari_sampath.encoders import EncoderParts
 from napari_sampath.encoders.sam_format import sam_keys
@@ -72,6 +72,15 @@ def predictors_answer(
     return masks, scores, logits
 
 
+def assert_same(found: Masks, expected: tuple[np.ndarray, ...]) -> None:
+    masks, scores, logits = expected
+    np.testing.assert_allclose(found.logits, logits, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(found.scores, scores, atol=1e-5, rtol=0)
+    assert found.masks.shape == masks.shape
+    # Pixels within a float's rounding of the threshold may fall to either side of it.
+    assert (found.masks != masks).sum() <= 1e-5 * masks.size
+
+
 PREVIOUS = np.random.default_rng(5).normal(0, 4, (256, 256)).astype(np.float32)
 PROMPTS: dict[str, dict[str, Any]] = {
     "point": {"points": [(100.5, 50.25)], "labels": [1]},
@@ -103,10 +112,7 @@ def test_masks_equal_sams(
     model: Model, features: Features, predictor: SamPredictor, kind: str, multimask: bool
 ) -> None:
     found = model.predict(features, **PROMPTS[kind], multimask=multimask)
-    masks, scores, logits = predictors_answer(predictor, PROMPTS[kind], multimask)
-    np.testing.assert_array_equal(found.logits, logits)
-    np.testing.assert_array_equal(found.scores, scores)
-    np.testing.assert_array_equal(found.masks, masks)
+    assert_same(found, predictors_answer(predictor, PROMPTS[kind], multimask))
     assert found.masks.shape == (3 if multimask else 1, *HW)
     assert found.scores[found.best] == found.scores.max()
     assert 0 < found.masks.mean() < 1, "the comparison would hold for any prompt"
@@ -121,10 +127,7 @@ def test_masks_equal_sams_on_images_of_any_size(model: Model, hw: tuple[int, int
     xy = np.random.default_rng(seed).uniform(0, 1, (2, 2)) * [hw[1], hw[0]]
     prompt = {"points": xy, "labels": [1, 0]}
     found = model.predict(model.encode(image), **prompt)
-    masks, scores, logits = predictors_answer(predictor, prompt, multimask=True)
-    np.testing.assert_array_equal(found.logits, logits)
-    np.testing.assert_array_equal(found.scores, scores)
-    assert (found.masks != masks).sum() <= 2  # pixels within a float's rounding of the threshold
+    assert_same(found, predictors_answer(predictor, prompt, multimask=True))
 
 
 def test_window_of_an_image_is_answered_like_the_window_alone(model: Model) -> None:
@@ -142,7 +145,7 @@ def test_refinement_by_the_previous_logits(model: Model, features: Features, pre
     first = model.predict(features, points=[(100, 50)])
     prompt = {"points": [(100, 50), (300, 200)], "labels": [1, 0], "mask": first.logits[first.best]}
     second = model.predict(features, **prompt, multimask=False)
-    np.testing.assert_array_equal(second.masks, predictors_answer(predictor, prompt, multimask=False)[0])
+    assert_same(second, predictors_answer(predictor, prompt, multimask=False))
     without = model.predict(features, points=prompt["points"], labels=prompt["labels"], multimask=False)
     assert not np.array_equal(second.masks, without.masks)
 
@@ -167,6 +170,20 @@ def test_many_boxes_equal_one_at_a_time(model: Model, features: Features) -> Non
             assert score == pytest.approx(one.scores.max(), abs=1e-4)
             assert (local.to_dense(HW) != one.masks[one.best]).mean() < 1e-4
     assert model.predict_boxes(features, []) == []
+
+
+def test_many_points_equal_one_at_a_time(model: Model, features: Features) -> None:
+    points = np.random.default_rng(2).uniform(0, 1, (11, 2)) * [420, 300]
+    for multimask in (False, True):
+        answers = model.predict_points(features, points, multimask)
+        assert len(answers) == 11
+        for point, (local, score) in list(zip(points, answers, strict=True))[::5]:
+            one = model.predict(features, points=[point], multimask=multimask)
+            assert score == pytest.approx(one.scores.max(), abs=1e-4)
+            assert (local.to_dense(HW) != one.masks[one.best]).mean() < 1e-4
+    assert model.predict_points(features, []) == []
+    with pytest.raises(PromptError, match="outside"):
+        model.predict_points(features, [(10, 10), (421, 10)])
 
 
 def test_features_can_train_a_head(features: Features) -> None:

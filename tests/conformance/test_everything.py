@@ -16,11 +16,9 @@ from napari_sampath.arrays import LocalMask
 from napari_sampath.encoders import EncoderInfo
 from napari_sampath.encoders.sam import assemble
 from napari_sampath.encoders.sam_format import deduce, sam_keys
-from napari_sampath.encoders.tiny import MapPromptEncoder
 from napari_sampath.formats import rle
 from napari_sampath.geometry import Frame
-from napari_sampath.predict import Model, everything
-from napari_sampath.predict.batch_decoder import BatchDecoder
+from napari_sampath.predict import Model
 from napari_sampath.predict.crops import crop_frames, near_crop_edge, point_grid
 from napari_sampath.predict.everything import EverythingMask, segment_everything
 from napari_sampath.predict.everything_settings import EverythingSettings
@@ -31,7 +29,7 @@ from napari_sampath.predict.mask_filters import (
     inclusive_box,
 )
 from napari_sampath.predict.prompt import PromptDecoder
-from small_sam import Spotlight, model_of, picture, small_sam
+from small_sam import model_of, picture, small_sam, spotlit_model
 from tiny_sam import build_tiny_sam
 
 if TYPE_CHECKING:
@@ -195,11 +193,11 @@ class SpotlightPredictor(SamPredictor):
 
     def __init__(self, sam: Sam, decoder: PromptDecoder) -> None:
         super().__init__(sam)
-        self.decoder = Spotlight(decoder)
+        self.decoder = decoder
 
     def predict_torch(self, point_coords: Any, point_labels: Any, **_: Any) -> Any:
-        tile = self.decoder.open(self.features[0])
-        attended = self.decoder.attend(tile, (point_coords.float(), point_labels))
+        active = self.decoder.activate(self.features[0])
+        attended = self.decoder.attend(active, (point_coords.float(), point_labels))
         low = self.decoder.logits(attended, torch.ones_like(attended.scores, dtype=torch.bool))
         low = low.unflatten(0, (-1, 3))
         masks = self.model.postprocess_masks(low, self.input_size, self.original_size)
@@ -269,11 +267,10 @@ def test_masks_equal_the_packages_at_full_size() -> None:
 
 
 @pytest.fixture
-def spotlit(monkeypatch: pytest.MonkeyPatch) -> tuple[Sam, Model]:
+def spotlit() -> tuple[Sam, Model]:
     """A SAM, and a model of its weights whose masks are as small as objects."""
-    monkeypatch.setattr(everything, "BatchDecoder", Spotlight)
     sam = small_sam()
-    return sam, model_of(sam)
+    return sam, spotlit_model(sam)
 
 
 @pytest.mark.parametrize("hw", [(256, 256), (180, 300), (700, 512)])
@@ -332,46 +329,3 @@ def test_small_regions_equal_the_packages(spotlit: tuple[Sam, Model], area: int)
     found = segment_everything(image, model, settings)
     assert {one.area_px for one in found} != {one.area_px for one in before}
     assert_same(found, theirs(sam, image, settings, model.decoder), hw)
-
-
-@pytest.mark.parametrize("count", [1, 6])
-@pytest.mark.parametrize("maps", [False, True], ids=["one dense embedding", "one for each prompt"])
-def test_decoder_equals_the_packages(count: int, maps: bool) -> None:
-    torch.manual_seed(1)
-    sam = build_tiny_sam()
-    prompts = sam.prompt_encoder
-    if maps:
-        prompts = MapPromptEncoder().eval()
-        prompts.load_state_dict(sam.prompt_encoder.state_dict(), strict=False)
-    plain = PromptDecoder(prompts, sam.mask_decoder).eval()
-    embedding = 0.3 * torch.randn(256, 64, 64)
-    given = 1024 * torch.rand(count, 2, 2), torch.tensor([[1, 0]]).repeat(count, 1)
-    with torch.inference_mode():
-        logits, scores = plain(plain.activate(embedding), given)
-    decoder = BatchDecoder(plain)
-    tile = decoder.open(embedding)
-    for _ in range(2):  # the second time, what prompts share is there already
-        attended = decoder.attend(tile, given)
-        np.testing.assert_allclose(attended.scores, scores, atol=1e-4)
-        chosen = torch.rand(count, 3) < 0.7
-        found = decoder.logits(attended, chosen)
-        assert found.shape == (int(chosen.sum()), 256, 256)
-        np.testing.assert_allclose(found, logits[chosen], atol=1e-4)
-    assert decoder.logits(attended, torch.zeros_like(chosen)).shape == (0, 256, 256)
-    assert (tile.first is None) == (maps or count == 1)
-
-
-@pytest.mark.parametrize("prompt", ["point1", "points3", "points_pad"])
-def test_decoder_on_stored_prompts(golden: Golden, prompt: str) -> None:
-    case = f"sam.prompt.{prompt}"
-    described = golden.case(case)
-    state = sam_keys(golden.weights("sam_small", described["weights"]["seed"]), case)
-    plain = Model(assemble(state, deduce(state, case), INFO), torch.device("cpu")).decoder
-    assert plain is not None
-    given = {name: golden.build(described["inputs"][name]) for name in ("point_coords_xy", "point_labels")}
-    decoder = BatchDecoder(plain)
-    embedding = golden.build(described["inputs"]["image_embedding"])[0]
-    attended = decoder.attend(decoder.open(embedding), (given["point_coords_xy"], given["point_labels"]))
-    check(golden, case, "iou_multi", attended.scores)
-    logits = decoder.logits(attended, torch.ones_like(attended.scores, dtype=torch.bool))
-    check(golden, case, "low_res_multi", logits.unflatten(0, (-1, 3)))

@@ -18,7 +18,6 @@ from ..arrays import LocalMask, UInt8Array
 from ..config import ConfigError
 from ..errors import PromptError
 from ..jobs import Job, Progress, run
-from .batch_decoder import Attended, BatchDecoder
 from .crops import crop_frames, near_crop_edge, points_in
 from .everything_settings import EverythingSettings
 from .mask_filters import (
@@ -29,6 +28,7 @@ from .mask_filters import (
     without_duplicates,
 )
 from .model import as_pixels
+from .prompt import Attended, PromptDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
     from ..arrays import FloatArray
     from ..geometry import Frame
     from .model import Model
-
-_CPU_BATCH = 8
-"""Points decoded at once on a CPU, where more are no faster: about 15 MB each."""
-
 
 _DEFAULTS = EverythingSettings()
 
@@ -125,7 +121,8 @@ def segment_everything_job(
     image: Any, model: Model, settings: EverythingSettings = _DEFAULTS
 ) -> Job[list[EverythingMask]]:
     """As `segment_everything`, reporting points after each batch; can be cancelled between batches."""
-    if model.decoder is None:
+    decoder = model.decoder
+    if decoder is None:
         raise PromptError(
             f"The encoder '{model.name}' answers no prompts, so it cannot segment everything; "
             "choose one that does, 'sampath-tiny' or 'vit_b'."
@@ -137,7 +134,6 @@ def segment_everything_job(
         raise ConfigError(
             f"crop_n_layers is {settings.crop_n_layers}, too many for an image of {hw[1]} x {hw[0]} px; give fewer."
         )
-    decoder = BatchDecoder(model.decoder)
     total = sum(len(frames) * settings.points_in_layer(n) ** 2 for n, frames in enumerate(layers))
     candidates: list[_Candidate] = []
     done = 0
@@ -171,21 +167,20 @@ class _CropSearch:
         hw: tuple[int, int],
         frame: Frame,
         model: Model,
-        decoder: BatchDecoder,
+        decoder: PromptDecoder,
         settings: EverythingSettings,
     ) -> None:
         self._hw, self._settings, self._decoder = hw, settings, decoder
         features = model.encode(pixels, frame)
         self._frame = features.frame
-        self._tile = decoder.open(features.maps["embedding"])
+        self._tile = decoder.activate(features.maps["embedding"])
         self._screen = StabilityScreen(features.frame, decoder.logits_px, settings.stability_score_offset)
         self._candidates: list[_Candidate] = []
-        on_cpu = decoder.device.type == "cpu"
-        self.batch = min(settings.points_per_batch, _CPU_BATCH) if on_cpu else settings.points_per_batch
+        self.batch = min(settings.points_per_batch, decoder.batch)
 
     def ask(self, points_xy: FloatArray) -> None:
         """Decode points (N, 2), (x, y) in image pixels, and keep the candidates that pass."""
-        device = self._decoder.device
+        device = self._decoder.position.device
         xy = torch.as_tensor(self._frame.to_input(points_xy), dtype=torch.float32).to(device)
         labels = torch.ones(len(xy), 1, dtype=torch.int64, device=device)
         attended = self._decoder.attend(self._tile, (xy[:, None], labels))

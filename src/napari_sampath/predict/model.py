@@ -33,7 +33,7 @@ from .masks import full_masks, local_mask, mask_to_logits
 from .prompt import PromptDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -43,9 +43,6 @@ logger = logging.getLogger(__name__)
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """Arithmetic an encoder may run in; prompts are always answered in float32."""
-
-_BATCH = 16
-"""Prompts answered at once: about 30 MB each while the decoder runs."""
 
 
 class Model:
@@ -233,27 +230,54 @@ class Model:
         Raises:
             PromptError: If a box is malformed or outside the tile.
         """
-        checked = [
+        corners = [
             Prompts.make(box=box).box_xyxy for box in np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         ]
-        corners = [box for box in checked if box is not None]
         if not corners:
             return []
-        xyxy = self._to_input(np.concatenate(corners).reshape(-1, 2), features.frame).reshape(-1, 4)
+        xyxy = self._to_input(np.reshape(corners, (-1, 2)), features.frame).reshape(-1, 4)
+        return self._predict_each(features, xyxy, lambda batch: {"boxes": batch}, multimask)
+
+    def predict_points(
+        self, features: Features, points: npt.ArrayLike, multimask: bool = True
+    ) -> list[tuple[LocalMask, float]]:
+        """Answer many single points on one tile, each an object of its own.
+
+        Args:
+            features: The tile.
+            points: (N, 2) positive points (x, y) in image pixels.
+            multimask: Take the best of three candidates instead of SAM's single one.
+
+        Returns:
+            For each point its mask and predicted IoU.
+
+        Raises:
+            PromptError: If a point is malformed or outside the tile.
+        """
+        if np.size(points) == 0:
+            return []
+        xy = self._to_input(Prompts.make(points).points_xy, features.frame)
+
+        def prompt(batch: Tensor) -> dict[str, Any]:
+            labels = torch.ones(len(batch), 1, dtype=torch.int64, device=batch.device)
+            return {"points": (batch[:, None], labels)}
+
+        return self._predict_each(features, xy, prompt, multimask)
+
+    def _predict_each(
+        self, features: Features, rows: Tensor, prompt: Callable[[Tensor], dict[str, Any]], multimask: bool
+    ) -> list[tuple[LocalMask, float]]:
+        """Answer N prompts, some at a time; only the best candidate of each becomes a mask."""
+        decoder = self._decoder()
+        active = decoder.activate(features.maps["embedding"])
         answers: list[tuple[LocalMask, float]] = []
-        with torch.inference_mode():
-            decoder = self._decoder()
-            active = decoder.activate(features.maps["embedding"])
-            for start in range(0, len(xyxy), _BATCH):
-                batch = xyxy[start : start + _BATCH]
-                logits, scores = decoder(active, boxes=batch, multimask=multimask)
-                best = scores.argmax(dim=1)
-                rows = torch.arange(len(batch), device=best.device)
-                chosen, values = logits[rows, best].cpu().numpy(), scores[rows, best].cpu().numpy()
-                answers += [
-                    (local_mask(features.frame, one), float(score))
-                    for one, score in zip(chosen, values, strict=True)
-                ]
+        for batch in rows.split(decoder.batch):
+            attended = decoder.attend(active, **prompt(batch), multimask=multimask)
+            best, index = attended.scores.max(dim=1, keepdim=True)
+            chosen = torch.zeros_like(attended.scores, dtype=torch.bool).scatter_(1, index, True)
+            logits = decoder.logits(attended, chosen).cpu().numpy()
+            masks = [local_mask(features.frame, one) for one in logits]
+            answers += zip(masks, best.flatten().tolist(), strict=True)
         return answers
 
     def mask_to_logits(self, mask: BoolArray | LocalMask, frame: Frame) -> FloatArray:
