@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERB_NAMES = [
-    *["demo", "models", "encode", "prompt", "segment", "everything"],
+    *["demo", "models", "encode", "cache", "prompt", "segment", "everything"],
     *["train", "evaluate", "tune", "export", "import"],
 ]
 
@@ -260,6 +260,33 @@ def test_encode_fills_the_store_once(
     assert main(["encode", str(tissue / "tissue.png"), *tiny]) == 0
     assert "Encoded 1 tile of 1 image with sam" in capsys.readouterr().out
     assert len(list((own_cache / "features").rglob("*.safetensors"))) == 2
+
+
+def test_cache_is_told_verified_and_cleared(
+    tissue: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = ["--cache", str(tmp_path), "--quiet"]
+
+    def told(*words: str) -> dict[str, object]:
+        capsys.readouterr()
+        assert main(["cache", *words, *cache, "--json"]) == 0
+        told: dict[str, object] = json.loads(capsys.readouterr().out)
+        return told
+
+    assert told("info")["tiles"] == 0
+    assert main(["encode", str(tissue / "tissue.png"), *tiny, *cache]) == 0
+    info = told("info")
+    assert (info["tiles"], info["folder"]) == (1, str(tmp_path / "features"))
+    (entry,) = tmp_path.rglob("*.safetensors")
+    assert info["bytes"] == entry.stat().st_size
+    assert told("verify") == {"folder": info["folder"], "tiles": 1, "dropped": 0}
+    entry.write_bytes(entry.read_bytes()[:-1])
+    assert told("verify")["dropped"] == 1
+    assert main(["encode", str(tissue / "tissue.png"), *tiny, *cache]) == 0
+    assert told("clear")["tiles"] == 1
+    assert told("info")["bytes"] == 0
+    assert main(["cache", "info", *cache]) == 0
+    assert "0 tiles, 0.0 MB of " in capsys.readouterr().out
 
 
 def test_encode_goes_on_after_a_broken_image(

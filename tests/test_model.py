@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from napari_sampath.errors import (
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import Model, load_model, load_model_job, local_mask
-from napari_sampath.store import MemoryTier, Store
+from napari_sampath.store import DiskTier, MemoryTier, Store
 from tiny_sam import build_tiny_sam, tiny_model
 
 HW = (300, 420)
@@ -217,6 +218,33 @@ def test_encoder_runs_once_for_a_tile() -> None:
     other.encoder.register_forward_hook(lambda *_: runs.append(1))
     other.encode(picture())
     assert len(runs) == 3, "other weights, other features"
+
+
+def test_answers_are_the_same_after_reopening(tmp_path: Path) -> None:
+    disk = DiskTier(tmp_path, 10**8)
+    first, later = (tiny_model(Store(MemoryTier(2**28), disk)) for _ in range(2))
+    later.encoder.register_forward_hook(lambda *_: pytest.fail("encoded again"))
+    given = {"points": [(100, 50)]}
+    before, after = (model.predict(model.encode(picture()), **given) for model in (first, later))
+    np.testing.assert_array_equal(before.logits, after.logits)
+    np.testing.assert_array_equal(before.masks, after.masks)
+
+
+def test_a_damaged_entry_is_encoded_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, later = (tiny_model(Store(MemoryTier(2**28), DiskTier(tmp_path, 10**8))) for _ in range(2))
+    expected = first.encode(picture())
+    (entry,) = tmp_path.rglob("*.safetensors")
+    content = bytearray(entry.read_bytes())
+    content[-1000] ^= 4
+    entry.write_bytes(content)
+    runs: list[int] = []
+    later.encoder.register_forward_hook(lambda *_: runs.append(1))
+    with caplog.at_level(logging.WARNING):
+        found = later.encode(picture())
+    assert torch.equal(found.maps["embedding"], expected.maps["embedding"])
+    assert (len(runs), len(caplog.records)) == (1, 1)
+    assert "damaged" in caplog.text
+    assert entry.read_bytes() != bytes(content)
 
 
 def test_encoding_several_tiles_reports_and_can_be_cancelled() -> None:

@@ -79,12 +79,20 @@ def test_store_prefers_memory_and_fills_it_from_disk(disk: DiskTier) -> None:
     assert later.get(make_key(2), "cpu") is None
 
 
-def test_store_returns_from_memory_exactly_what_was_put(disk: DiskTier) -> None:
+def test_features_are_the_same_now_and_after_reopening(disk: DiskTier) -> None:
     store, maps = Store(MemoryTier(10**6), disk), {"embedding": torch.full((4, 2, 2), 1 / 3)}
-    store.put(make_key(1), maps)
-    found = store.get(make_key(1), "cpu")
-    assert found is not None
-    assert torch.equal(found["embedding"], maps["embedding"])
+    given = store.put(make_key(1), maps)
+    assert given["embedding"].dtype == torch.float32
+    torch.testing.assert_close(given["embedding"], maps["embedding"], rtol=5e-4, atol=0)
+    for later in (store, Store(MemoryTier(10**6), disk)):
+        assert_same(later.get(make_key(1), "cpu"), given)
+
+
+def test_a_tile_takes_two_megabytes_either_way(disk: DiskTier) -> None:
+    fresh, later = Store(MemoryTier(10**8), disk), Store(MemoryTier(10**8), disk)
+    fresh.put(make_key(1), {"embedding": torch.randn(256, 64, 64)})
+    later.get(make_key(1), "cpu")
+    assert fresh.info().memory.size_bytes == later.info().memory.size_bytes == 2 * 256 * 64 * 64
 
 
 @pytest.mark.gpu

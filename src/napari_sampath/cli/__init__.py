@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import SampathError
-from . import demo, encode, evaluate, everything, exchange, models, prompt, segment, training
+from . import cache, demo, encode, evaluate, everything, exchange, models, prompt, segment, training
 from .output import Output
 from .verb import Verb
 
@@ -30,6 +30,7 @@ VERBS: dict[str, Verb] = {
     "demo": demo.VERB,
     "models": models.VERB,
     "encode": encode.VERB,
+    "cache": cache.VERB,
     "prompt": prompt.VERB,
     "segment": segment.VERB,
     "everything": everything.VERB,

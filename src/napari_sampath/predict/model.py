@@ -124,7 +124,7 @@ class Model:
                 return Features(found, frame, self.name)
         maps = self._run_encoder(window, frame)
         if self.store is not None and key is not None:
-            self.store.put(key, maps)
+            maps = self.store.put(key, maps)
         return Features(maps, frame, self.name)
 
     def _run_encoder(self, window: UInt8Array, frame: Frame) -> dict[str, Tensor]:
