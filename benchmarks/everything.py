@@ -1,26 +1,22 @@
 """Segment everything against SamAutomaticMaskGenerator: same weights, image and settings, on the CPU.
 
-    python benchmarks/everything.py                       # 32 x 32 points, 1,024 px, 7 alternating runs
-    python benchmarks/everything.py --points 8 --repeats 1
-    python benchmarks/everything.py --weights random      # SAM's own decoder with random weights
-
-Time is the wall clock of whole calls, encoder included, alternating in one process; medians. Memory is the
-peak resident set of a process of its own for each side (`resource.getrusage`, which sees torch, numpy and
-the interpreter alike), and its rise above the peak after loading the model and a warm-up.
+Time is the wall clock of whole calls, encoder included. Memory is the peak resident set of a process of its
+own for each side (`resource.getrusage`, which sees torch, numpy and the interpreter alike), and its rise
+above the peak after loading the model and a warm-up.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import platform
-import statistics
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .models import load, tissue
+from .table import REPEATS, Row, alternate, timed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,41 +26,46 @@ if TYPE_CHECKING:
 
 SHARES = 0.35, 0.5
 """Of candidates: those with a predicted IoU that passes, and of these those that are stable enough."""
+SIDE_PX = 1024
 
 
-def tissue(side: int) -> np.ndarray:
-    """Paint (side, side, 3) uint8: some hundred purple nuclei of 12 to 40 px on pink."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    image = np.full((side, side, 3), (228, 182, 209), dtype=np.float32)
-    image += rng.normal(0, 6, image.shape)
-    rows, cols = np.mgrid[:side, :side]
-    for _ in range(max(4, side * side // 7000)):
-        row, col = rng.uniform(0, side, 2)
-        a, b = rng.uniform(6, 20, 2)
-        angle = rng.uniform(0, np.pi)
-        u = (rows - row) * np.cos(angle) + (cols - col) * np.sin(angle)
-        v = (cols - col) * np.cos(angle) - (rows - row) * np.sin(angle)
-        image[(u / a) ** 2 + (v / b) ** 2 < 1] = np.array([104, 70, 150]) + rng.normal(0, 12, 3)
-    return np.clip(image, 0, 255).astype(np.uint8)
+def rows(quick: bool = False) -> Iterator[Row]:
+    """A grid of 32 x 32 points with SAM's decoder, and with the model that ships."""
+    points = 2 if quick else 32
+    yield from compared("random", points, 1 if quick else REPEATS, None if quick else 3.0)
+    if not quick:
+        yield from compared("sampath-tiny", points, 3, None)
 
 
-def load(weights: str) -> Model:
-    if weights != "random":
-        from napari_sampath import load_model
+def compared(weights: str, points: int, repeats: int, bar: float | None) -> Iterator[Row]:
+    """Time and memory of both sides with one model."""
+    from napari_sampath.predict import segment_everything
 
-        return load_model(weights, device="cpu")
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-    from tiny_sam import tiny_model
+    model, image = load(weights), tissue(SIDE_PX)
+    settings = filters(model, image, points)
+    generator = package(model, settings)
+    found: dict[str, int] = {}
 
-    return tiny_model()
+    def theirs() -> None:
+        found["theirs"] = len(generator.generate(image))
+
+    def ours() -> None:
+        found["ours"] = len(segment_everything(image, model, settings))
+
+    medians = alternate({"theirs": theirs, "ours": ours}, repeats)
+    if abs(found["ours"] - found["theirs"]) > 0.01 * found["theirs"] + 1:
+        raise AssertionError(f"Masks found: {found}.")
+    name = f"segment everything, {points} x {points} grid, {weights} weights"
+    yield timed(name, medians, bar, f"{found['ours']} masks, theirs {found['theirs']}")
+    (peak, rise), (their_peak, their_rise) = (child(side, weights, settings) for side in ("ours", "theirs"))
+    added = Row(f"{name}: memory", f"{rise:.0f} MB", f"{their_rise:.0f} MB", their_rise / max(rise, 1), bar)
+    yield replace(added, note="peak above the loaded model")
+    whole = Row(f"{name}: process", f"{peak:.0f} MB", f"{their_peak:.0f} MB", their_peak / peak, None)
+    yield replace(whole, note="peak of the process, interpreter and PyTorch included")
 
 
 def package(model: Model, settings: EverythingSettings) -> SamAutomaticMaskGenerator:
     """Build the package's generator around the same networks."""
-    from dataclasses import asdict
-
     import torch
     from segment_anything import SamAutomaticMaskGenerator
     from segment_anything.modeling import Sam
@@ -105,35 +106,25 @@ def filters(model: Model, image: np.ndarray, points: int) -> EverythingSettings:
     return EverythingSettings(points_per_side=points, pred_iou_thresh=iou, stability_score_thresh=least)
 
 
-def measure_time(
-    model: Model, image: np.ndarray, settings: EverythingSettings, repeats: int
-) -> dict[str, Any]:
-    import torch
-
-    from napari_sampath.predict.everything import segment_everything
-
-    generator = package(model, settings)
-    seconds: dict[str, list[float]] = {"theirs": [], "ours": []}
-    found: dict[str, int] = {}
-    for _ in range(repeats):
-        for name, call in (
-            ("theirs", lambda: generator.generate(image)),
-            ("ours", lambda: segment_everything(image, model, settings)),
-        ):
-            start = time.perf_counter()
-            found[name] = len(call())
-            seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    return {"seconds": medians, "masks": found, "threads": torch.get_num_threads()}
+def child(side: str, weights: str, settings: EverythingSettings) -> tuple[float, float]:
+    """Measure memory in a process of its own: peak and its rise, in MB."""
+    told = json.dumps({"side": side, "weights": weights, "settings": asdict(settings)})
+    words = [sys.executable, "-m", "benchmarks.everything", told]
+    root = Path(__file__).resolve().parent.parent
+    result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root)
+    if result.returncode:
+        raise RuntimeError(result.stderr)
+    peak, rise = json.loads(result.stdout.splitlines()[-1])
+    return peak, rise
 
 
-def measure_memory(
-    side: str, model: Model, image: np.ndarray, settings: EverythingSettings
-) -> dict[str, float]:
+def memory(side: str, weights: str, settings: dict[str, Any]) -> tuple[float, float]:
+    """Run one side in this process, which must be new: peak and its rise above a loaded model, in MB."""
     import resource
-    from dataclasses import replace
 
-    from napari_sampath.predict.everything import segment_everything
+    from napari_sampath.predict import EverythingSettings, segment_everything
+
+    model, image = load(weights), tissue(SIDE_PX)
 
     def call(chosen: EverythingSettings) -> None:
         if side == "ours":
@@ -143,75 +134,15 @@ def measure_memory(
 
     def peak_mb() -> float:
         # Kilobytes on Linux, bytes on macOS.
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-            2**20 if sys.platform == "darwin" else 2**10
-        )
+        kept = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return kept / (2**20 if sys.platform == "darwin" else 2**10)
 
-    call(replace(settings, points_per_side=1))
+    chosen = EverythingSettings(**settings)
+    call(replace(chosen, points_per_side=1))
     before = peak_mb()
-    call(settings)
-    return {"peak_mb": peak_mb(), "rise_mb": peak_mb() - before}
-
-
-def child(options: argparse.Namespace, what: str, thresholds: dict[str, float] | None) -> dict[str, Any]:
-    """Run one measurement in a process of its own; this one stays small, since a child inherits its peak."""
-    words = [sys.executable, __file__, "--measure", what, "--thresholds", json.dumps(thresholds)]
-    for name in ("side", "points", "repeats", "weights"):
-        words += [f"--{name}", str(getattr(options, name))]
-    result = subprocess.run(words, capture_output=True, text=True, check=False)
-    if result.returncode:
-        sys.exit(result.stderr)
-    values: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
-    return values
-
-
-def measure(options: argparse.Namespace) -> dict[str, Any]:
-    from napari_sampath.predict import EverythingSettings
-
-    model, image = load(options.weights), tissue(options.side)
-    if options.measure == "filters":
-        settings = filters(model, image, options.points)
-        names = ("pred_iou_thresh", "stability_score_thresh")
-        return {name: getattr(settings, name) for name in names}
-    settings = EverythingSettings(points_per_side=options.points, **json.loads(options.thresholds))
-    if options.measure == "time":
-        return measure_time(model, image, settings, options.repeats)
-    return measure_memory(options.measure, model, image, settings)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--side", type=int, default=1024, help="side of the image in pixels")
-    parser.add_argument("--points", type=int, default=32, help="points along a side of the grid")
-    parser.add_argument("--repeats", type=int, default=7, help="runs of each side")
-    parser.add_argument("--weights", default="sampath-tiny", help="an encoder's name, or 'random'")
-    parser.add_argument("--measure", choices=["filters", "time", "ours", "theirs"], help=argparse.SUPPRESS)
-    parser.add_argument("--thresholds", default="{}", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.measure:
-        print(json.dumps(measure(options)))
-        return
-    thresholds = child(options, "filters", {})
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {options.weights} weights")
-    print(
-        f"{options.points} x {options.points} points, {options.side} px, predicted IoU over "
-        f"{thresholds['pred_iou_thresh']:.3f}, stability of {thresholds['stability_score_thresh']:.3f}"
-    )
-    memory = {name: child(options, name, thresholds) for name in ("theirs", "ours")}
-    timed = child(options, "time", thresholds)
-    seconds, masks = timed["seconds"], timed["masks"]
-    print(
-        f"{'':24}{'package':>10}{'ours':>10}{'ratio':>8}   ({timed['threads']} threads, medians of {options.repeats})"
-    )
-    rows = (
-        ("seconds", seconds["theirs"], seconds["ours"]),
-        ("peak memory, MB", memory["theirs"]["peak_mb"], memory["ours"]["peak_mb"]),
-        ("its rise, MB", memory["theirs"]["rise_mb"], memory["ours"]["rise_mb"]),
-    )
-    for name, theirs, ours in rows:
-        print(f"{name:24}{theirs:10.2f}{ours:10.2f}{theirs / max(ours, 1e-9):7.1f}x")
-    print(f"{'masks':24}{masks['theirs']:10d}{masks['ours']:10d}")
+    call(chosen)
+    return peak_mb(), peak_mb() - before
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(memory(**json.loads(sys.argv[1]))))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _CELLS = 512
-"""Cells worked on at a time on a CPU: half a megabyte, which stays in its cache."""
+"""Cells that each thread works on at a time: half a megabyte, which stays in its core's cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,7 +136,7 @@ class _Attention:
 def _parts(cells: Tensor) -> list[slice]:
     """Divide cells (B, N, C) into what is worked on at a time."""
     count = cells.shape[1]
-    step = _CELLS if cells.device.type == "cpu" else count
+    step = _CELLS * torch.get_num_threads() if cells.device.type == "cpu" else count
     return [slice(start, start + step) for start in range(0, count, step)]
 
 

@@ -1,0 +1,90 @@
+"""The benchmarks run, and their table says what is met. The numbers themselves are for `make bench`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module", autouse=True)
+def from_root() -> None:
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def table() -> ModuleType:
+    from benchmarks import table
+
+    return table
+
+
+def test_bars(table: ModuleType) -> None:
+    Row = table.Row
+    assert Row("a", "1", "2", 2.0, 2.0).verdict == "met"
+    assert Row("a", "1", "2", 1.99, 2.0).verdict == "missed"
+    assert Row("a", "1", "2", 0.5, None).verdict == "no bar"
+    assert Row("a", "1", "", None, 1.0).missed
+    assert table.limited("memory", 2.2, 2.1, "MB").verdict == "missed"
+    assert table.limited("memory", 2.1, 2.1, "MB").verdict == "met"
+    assert table.timed("click", {"ours": 0.02, "theirs": 0.05}, 2.0).cells()[1:6] == (
+        *("20.0 ms", "50.0 ms"),
+        *("2.50x", "2.00x", "met"),
+    )
+
+
+def test_calls_take_turns(table: ModuleType) -> None:
+    order: list[str] = []
+    medians = table.alternate({name: lambda name=name: order.append(name) for name in "ab"}, repeats=3)
+    assert order == list("ab" * 4)
+    assert set(medians) == {"a", "b"}
+    assert all(0 <= value < 0.1 for value in medians.values())
+
+
+def test_page_says_what_was_missed(table: ModuleType) -> None:
+    from benchmarks.__main__ import machine, page
+
+    rows = [table.Row("slow", "2 s", "1 s", 0.5, 2.0), table.Row("fast", "1 s", "3 s", 3.0, 2.0, "why")]
+    text = page(rows, machine())
+    assert "| slow | 2 s | 1 s | 0.50x | 2.00x | missed |  |" in text
+    assert "| fast | 1 s | 3 s | 3.00x | 2.00x | met | why |" in text
+    assert "1 of 2 bars missed." in text
+    assert "PyTorch" in text
+    assert "All bars are met." in page(rows[1:], machine())
+
+
+@pytest.mark.parametrize("name", ["click", "boxes", "store"])
+def test_quick_rows(name: str) -> None:
+    from importlib import import_module
+
+    rows = list(import_module(f"benchmarks.{name}").rows(quick=True))
+    assert rows
+    for row in rows:
+        assert row.what
+        assert row.ours
+        assert row.ratio is None or row.ratio > 0
+
+
+@pytest.mark.slow
+def test_everything_in_quick_mode_by_command() -> None:
+    page = ROOT / "docs" / "benchmarks.md"
+    before = page.read_bytes() if page.exists() else None
+    words = [sys.executable, "-m", "benchmarks", "everything", "--quick"]
+    result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=240)
+    assert result.returncode == 0, result.stderr
+    assert "segment everything, 2 x 2 grid" in result.stdout
+    assert "masks, theirs" in result.stdout
+    assert (page.read_bytes() if page.exists() else None) == before
+    words[3] = "everythin"
+    wrong = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=240)
+    assert wrong.returncode == 2
+    assert "there is no benchmark 'everythin'; choose from: boxes, click, everything, store" in wrong.stderr
