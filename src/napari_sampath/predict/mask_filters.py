@@ -14,7 +14,7 @@ from scipy import ndimage
 from torchvision.ops import batched_nms
 
 from ..arrays import FloatArray, IntArray, LocalMask
-from .masks import CHUNK_BYTES, interpolation_matrix
+from .masks import enlarge_rows, interpolation_matrix
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -124,11 +124,8 @@ class StabilityScreen:
         columns = np.ascontiguousarray((self._cols.matrix[c0:c1] @ np.ascontiguousarray(logits.T)).T)
         bits = np.zeros((r1 - r0, c1 - c0), dtype=np.bool_)
         inner = outer = 0
-        step = max(1, CHUNK_BYTES // (4 * max(1, c1 - c0)))
-        for start in range(r0, r1, step):
-            stop = min(start + step, r1)
-            band = self._rows.matrix[start:stop] @ columns
-            np.greater(band, 0, out=bits[start - r0 : stop - r0])
+        for rows, band in enlarge_rows(self._rows.matrix, columns, r0, r1):
+            np.greater(band, 0, out=bits[rows])
             inner += int(np.count_nonzero(band > self._offset))
             outer += int(np.count_nonzero(band > -self._offset))
         if bits.any():

@@ -19,9 +19,11 @@ from ..arrays import LOGITS_PX, BoolArray, FloatArray, LocalMask
 from ..errors import PromptError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..geometry import Frame
 
-CHUNK_BYTES = 2**22
+CHUNK_BYTES = 2**19
 """Logits at image resolution are made in pieces of this size: they stay in the processor's cache."""
 
 _SURE = 1e-3
@@ -111,21 +113,41 @@ def local_mask(frame: Frame, logits: npt.ArrayLike) -> LocalMask:
     # Weights are non-negative, so a pixel is positive only if a cell that it reads is.
     r0, r1 = _reading(along_rows, positive.any(axis=1))
     c0, c1 = _reading(along_cols, positive.any(axis=0))
-    columns = _columns(along_cols[c0:c1], low)
-    step = max(1, CHUNK_BYTES // (4 * max(1, c1 - c0)))
-    parts = [along_rows[row : min(row + step, r1)] @ columns > 0 for row in range(r0, r1, step)]
-    if not any(part.any() for part in parts):
-        return LocalMask(frame.top, frame.left, np.zeros((0, 0), dtype=np.bool_))
-    used_cols = np.flatnonzero(np.logical_or.reduce([part.any(axis=0) for part in parts]))
-    used_rows = np.flatnonzero(np.concatenate([part.any(axis=1) for part in parts]))
-    left, right = int(used_cols[0]), int(used_cols[-1]) + 1
-    top, bottom = int(used_rows[0]), int(used_rows[-1]) + 1
-    cropped = []
-    for index, part in enumerate(parts):
-        start = index * step
-        cropped.append(part[max(0, top - start) : max(0, bottom - start), left:right])
-    bitmap = np.concatenate(cropped)
-    return LocalMask(frame.top + r0 + top, frame.left + c0 + left, bitmap)
+    bits = np.empty((r1 - r0, c1 - c0), dtype=np.bool_)
+    for band, values in enlarge_rows(along_rows, _columns(along_cols[c0:c1], low), r0, r1):
+        np.greater(values, 0, out=bits[band])
+    local = LocalMask.from_dense(bits, frame.top + r0, frame.left + c0)
+    return local if local.bitmap.size else LocalMask(frame.top, frame.left, local.bitmap)
+
+
+def enlarge_rows(
+    along_rows: sparse.csr_array, columns: FloatArray, start: int, stop: int
+) -> Iterator[tuple[slice, FloatArray]]:
+    """Enlarge logits along rows, some rows at a time: neighbours read the same few, so each band is a small product.
+
+    Args:
+        along_rows: From `interpolation_matrix`.
+        columns: (h, w) float32, enlarged along columns already.
+        start: First row wanted.
+        stop: Row after the last one wanted.
+
+    Yields:
+        The band, counted from `start`, and its values (rows, w) float32, good until the next band.
+    """
+    step = max(1, CHUNK_BYTES // (4 * max(1, columns.shape[1])))
+    buffer = np.empty((min(step, stop - start), columns.shape[1]), dtype=np.float32)
+    for row in range(start, stop, step):
+        last = min(row + step, stop)
+        pointers = along_rows.indptr[row : last + 1]
+        entries = slice(pointers[0], pointers[-1])
+        read = along_rows.indices[entries]
+        low, high = int(read.min()), int(read.max()) + 1
+        weights = np.zeros((last - row, high - low), dtype=np.float32)
+        weights[np.repeat(np.arange(last - row), np.diff(pointers)), read - low] = along_rows.data[entries]
+        yield (
+            slice(row - start, last - start),
+            np.matmul(weights, columns[low:high], out=buffer[: last - row]),
+        )
 
 
 def _reading(matrix: sparse.csr_array, marked: npt.ArrayLike) -> tuple[int, int]:
