@@ -1,13 +1,12 @@
 """Features on disk, for the next opening of the image: one verified file a tile, shared among processes.
 
 A file is `<first two hex digits>/<digest>.safetensors`. Its maps are float16, half the bytes of
-float32; its metadata holds the key and a SHA-256 of the maps.
+float32; its metadata holds the key and an XXH3 checksum of the maps.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
+import xxhash
 from safetensors import SafetensorError
 
 from ..errors import StorageError
@@ -111,7 +111,7 @@ class DiskTier(StoreTier):
                 "Features of '%s' hold values outside float16 and are not kept on disk.", key.encoder
             )
             return
-        metadata = {"key": json.dumps(asdict(key), sort_keys=True), "sha256": _maps_digest(halves)}
+        metadata = {"key": json.dumps(asdict(key), sort_keys=True), "xxh3_128": _maps_digest(halves)}
         content = safetensors.torch.save(halves, metadata)
         if len(content) > self.limit_bytes:
             logger.warning(
@@ -257,7 +257,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata = header["__metadata__"]
         key = FeatureKey(**json.loads(metadata["key"]))
-        digest = metadata["sha256"]
+        digest = metadata["xxh3_128"]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedEntryError("it is truncated or no safetensors file") from error
     if key.digest != path.stem:
@@ -269,7 +269,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _maps_digest(maps: Maps) -> str:
     """Hash names, types, shapes and values of all maps (CPU, contiguous)."""
-    digest = hashlib.sha256()
+    digest = xxhash.xxh3_128()
     for name in sorted(maps):
         tensor = maps[name]
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode("utf-8"))
