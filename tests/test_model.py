@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything import SamPredictor
 
-from napari_sampath.arrays import Features
+from napari_sampath.arrays import Features, Masks
 from napari_sampath.config import ConfigError
 from napari_sampath.encoders import EncoderParts
 from napari_sampath.encoders.sam_format import sam_keys
@@ -72,6 +72,15 @@ def predictors_answer(
     return masks, scores, logits
 
 
+def assert_same(found: Masks, expected: tuple[np.ndarray, ...]) -> None:
+    masks, scores, logits = expected
+    np.testing.assert_allclose(found.logits, logits, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(found.scores, scores, atol=1e-5, rtol=0)
+    assert found.masks.shape == masks.shape
+    # Pixels within a float's rounding of the threshold may fall to either side of it.
+    assert (found.masks != masks).sum() <= 1e-5 * masks.size
+
+
 PREVIOUS = np.random.default_rng(5).normal(0, 4, (256, 256)).astype(np.float32)
 PROMPTS: dict[str, dict[str, Any]] = {
     "point": {"points": [(100.5, 50.25)], "labels": [1]},
@@ -86,15 +95,14 @@ PROMPTS: dict[str, dict[str, Any]] = {
 
 
 def test_features_equal_sams(model: Model, features: Features, predictor: SamPredictor) -> None:
-    assert torch.equal(features.maps["embedding"], predictor.features[0])
+    torch.testing.assert_close(features.maps["embedding"], predictor.features[0], atol=1e-4, rtol=0)
     assert features.frame == whole(HW)
     assert features.encoder == model.name == "tiny-sam"
     for described in model.maps:
         assert features.maps[described.name].shape == (described.channels, 64, 64)
         assert features.maps[described.name].dtype == torch.float32
-    assert torch.equal(
-        model.encoder.image_encoder.neck(features.maps["tokens"][None])[0], predictor.features[0]
-    )
+    neck = model.encoder.image_encoder.neck(features.maps["tokens"][None])[0]
+    torch.testing.assert_close(neck, predictor.features[0], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("multimask", [True, False])
@@ -103,10 +111,7 @@ def test_masks_equal_sams(
     model: Model, features: Features, predictor: SamPredictor, kind: str, multimask: bool
 ) -> None:
     found = model.predict(features, **PROMPTS[kind], multimask=multimask)
-    masks, scores, logits = predictors_answer(predictor, PROMPTS[kind], multimask)
-    np.testing.assert_array_equal(found.logits, logits)
-    np.testing.assert_array_equal(found.scores, scores)
-    np.testing.assert_array_equal(found.masks, masks)
+    assert_same(found, predictors_answer(predictor, PROMPTS[kind], multimask))
     assert found.masks.shape == (3 if multimask else 1, *HW)
     assert found.scores[found.best] == found.scores.max()
     assert 0 < found.masks.mean() < 1, "the comparison would hold for any prompt"
@@ -121,10 +126,7 @@ def test_masks_equal_sams_on_images_of_any_size(model: Model, hw: tuple[int, int
     xy = np.random.default_rng(seed).uniform(0, 1, (2, 2)) * [hw[1], hw[0]]
     prompt = {"points": xy, "labels": [1, 0]}
     found = model.predict(model.encode(image), **prompt)
-    masks, scores, logits = predictors_answer(predictor, prompt, multimask=True)
-    np.testing.assert_array_equal(found.logits, logits)
-    np.testing.assert_array_equal(found.scores, scores)
-    assert (found.masks != masks).sum() <= 2  # pixels within a float's rounding of the threshold
+    assert_same(found, predictors_answer(predictor, prompt, multimask=True))
 
 
 def test_window_of_an_image_is_answered_like_the_window_alone(model: Model) -> None:
@@ -142,7 +144,7 @@ def test_refinement_by_the_previous_logits(model: Model, features: Features, pre
     first = model.predict(features, points=[(100, 50)])
     prompt = {"points": [(100, 50), (300, 200)], "labels": [1, 0], "mask": first.logits[first.best]}
     second = model.predict(features, **prompt, multimask=False)
-    np.testing.assert_array_equal(second.masks, predictors_answer(predictor, prompt, multimask=False)[0])
+    assert_same(second, predictors_answer(predictor, prompt, multimask=False))
     without = model.predict(features, points=prompt["points"], labels=prompt["labels"], multimask=False)
     assert not np.array_equal(second.masks, without.masks)
 
@@ -299,7 +301,7 @@ def test_reduced_precision_is_close_and_kept_apart() -> None:
     difference = (reduced.maps["embedding"] - exact.maps["embedding"]).abs()
     assert difference.max() > 0
     assert difference.mean() < 0.05
-    with pytest.raises(ConfigError, match="'int8'; allowed: float32"):
+    with pytest.raises(ConfigError, match="'int8'; allowed: auto, float32"):
         Model(EncoderParts(parts.encoder), precision="int8")
 
 
@@ -360,8 +362,8 @@ def test_variants_of_the_format(save: Any, state: dict[str, torch.Tensor], chang
     torch.testing.assert_close(
         weight.data, state["image_encoder.blocks.1.attn.qkv.weight"], atol=1e-2, rtol=0
     )
-    assert loaded.encoder.image_encoder.blocks[0].window_size == 14
-    assert loaded.encoder.image_encoder.blocks[1].window_size == 0
+    assert loaded.encoder.image_encoder.blocks[0].attn.window == 14
+    assert loaded.encoder.image_encoder.blocks[1].attn.window is None
     assert loaded.promptable
 
 
