@@ -9,10 +9,10 @@ there are the bias, not before it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from segment_anything.modeling.common import LayerNorm2d, MLPBlock
 from torch import Tensor, nn
@@ -100,41 +100,43 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int, grid: int, window: int | None) -> None:
         super().__init__()
+        self.differences: Tensor
+        self.places: Tensor
+        self.outside: Tensor
+        self.back: Tensor
         side = window or grid
-        self.heads, self.window = heads, window
+        self.heads, self.window, self.side = heads, window, side
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, width // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, width // heads))
+        self.register_buffer("differences", differences(side), persistent=False)
+        for name, table in zip(("places", "outside", "back"), window_places(grid, side), strict=True):
+            self.register_buffer(name, table if window else None, persistent=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (B, H, W, D) to (B, H, W, D)."""
-        batch, height, width, channels = hidden.shape
-        qkv = self.qkv(hidden).flatten(0, 2)
-        hw = (self.window, self.window) if self.window else (height, width)
+        batch, channels = hidden.shape[0], hidden.shape[-1]
+        qkv = self.qkv(hidden).flatten(1, 2)
         if self.window:
-            places, outside, back = window_places(batch, height, width, self.window, hidden.device)
             # SAM fills up with zeros before this layer; what it makes of zeros is its bias.
-            filling = self.qkv.bias.to(qkv.dtype).expand(len(outside), -1)
-            qkv = qkv.index_select(0, places).index_copy(0, outside, filling)
-        query, key, value = qkv.view(-1, hw[0] * hw[1], 3, self.heads, channels // self.heads).permute(
-            2, 0, 3, 1, 4
-        )
-        mixed = attend(query, key, value, *self._relative_positions(query, hw))
-        mixed = mixed.transpose(1, 2).reshape(-1, channels)
+            filling = self.qkv.bias.to(qkv.dtype).expand(batch, len(self.outside), -1)
+            qkv = qkv.index_select(1, self.places).index_copy(1, self.outside, filling)
+        # (B * windows, patches, 3, heads, C) -> three times (B * windows, heads, patches, C)
+        split = qkv.reshape(-1, self.side**2, 3, self.heads, channels // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        mixed = attend(query, key, value, *self._relative_positions(query))
+        mixed = mixed.transpose(1, 2).reshape(batch, -1, channels)
         if self.window:
-            mixed = mixed.index_select(0, back)
+            mixed = mixed.index_select(1, self.back)
         projected: Tensor = self.proj(mixed)
         return projected.view(hidden.shape)
 
-    def _relative_positions(self, query: Tensor, hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Weigh the rows and the columns of keys for each query: (B, heads, N, H) and (B, heads, N, W)."""
-        height, width = hw
-        rows = self.rel_pos_h[differences(height, query.device)]
-        cols = self.rel_pos_w[differences(width, query.device)]
-        square = query.unflatten(2, hw)
-        of_rows = torch.einsum("bnhwc,hkc->bnhwk", square, rows)
-        of_cols = torch.einsum("bnhwc,wkc->bnhwk", square, cols)
+    def _relative_positions(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Weigh rows and columns of keys for each query: (B, heads, N, side) twice."""
+        square = query.unflatten(2, (self.side, self.side))
+        of_rows = torch.einsum("bnhwc,hkc->bnhwk", square, self.rel_pos_h[self.differences])
+        of_cols = torch.einsum("bnhwc,wkc->bnhwk", square, self.rel_pos_w[self.differences])
         return of_rows.flatten(2, 3), of_cols.flatten(2, 3)
 
 
@@ -181,36 +183,26 @@ def _pieces(query: Tensor, keys: int) -> Iterator[tuple[slice, slice, slice]]:
     return product(items, heads, queries)
 
 
-@lru_cache(maxsize=16)
-def differences(side: int, device: torch.device) -> Tensor:
+def differences(side: int) -> Tensor:
     """Return (side, side) rows of a table of relative positions: that for query i and key j is `i - j + side - 1`."""
-    with torch.inference_mode(False):
-        places = torch.arange(side, device=device)
-        return places[:, None] - places[None, :] + side - 1
+    places = np.arange(side)
+    return torch.from_numpy(places[:, None] - places[None, :] + side - 1)
 
 
-@lru_cache(maxsize=16)
-def window_places(
-    batch: int, height: int, width: int, window: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Say which patch lies where when images are cut into windows that may stick out at the right and the bottom.
+def window_places(grid: int, window: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Say which patch lies where when an image is cut into windows that may stick out at the right and the bottom.
 
     Args:
-        batch: Number of images.
-        height: Of an image in patches.
-        width: Of an image in patches.
+        grid: Side of the image in patches.
         window: Side of a window in patches.
-        device: Where the answer is needed.
 
     Returns:
-        Patch (b * height + row) * width + column of each place in the windows, 0 outside the image; the places
-        outside the image; and the place of each patch.
+        Patch row * grid + column of each place in the windows, 0 outside the image; the places outside the
+        image; and the place of each patch.
     """
-    with torch.inference_mode(False):
-        patches = torch.arange(batch * height * width, device=device).view(batch, height, width)
-        filled = functional.pad(patches, (0, -width % window, 0, -height % window), value=-1)
-        tiled = filled.unflatten(2, (-1, window)).unflatten(1, (-1, window)).transpose(2, 3).flatten()
-        outside = (tiled < 0).nonzero().flatten()
-        inside = (tiled >= 0).nonzero().flatten()
-        back = torch.empty_like(inside).index_copy_(0, tiled[inside], inside)
-        return tiled.clamp(min=0), outside, back
+    # numpy, because networks are built on PyTorch's "meta" device, where tensors have no values.
+    patches = np.pad(np.arange(grid * grid).reshape(grid, grid), (0, -grid % window), constant_values=-1)
+    count = len(patches) // window
+    tiled = patches.reshape(count, window, count, window).swapaxes(1, 2).ravel()
+    places, outside, back = np.maximum(tiled, 0), np.flatnonzero(tiled < 0), np.argsort(tiled, kind="stable")
+    return torch.from_numpy(places), torch.from_numpy(outside), torch.from_numpy(back[len(outside) :].copy())
