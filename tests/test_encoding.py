@@ -202,7 +202,6 @@ def test_compiled_encoder_gives_the_same(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_cuda_gives_what_the_cpu_gives(precision: str) -> None:
     image = slide()
