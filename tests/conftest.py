@@ -105,6 +105,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """Keep every test, and the processes it starts, out of the user's cache, settings and journals."""
     folder = tmp_path_factory.mktemp("sampath-home")
     monkeypatch.setenv("SAMPATH_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("SAMPATH_PRECISION", "float32")  # the same features on every processor
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     for name in ("SAMPATH_DEVICE", "SAMPATH_CACHE_LIMIT_BYTES", "SAMPATH_DEBUG"):
         monkeypatch.delenv(name, raising=False)

@@ -14,7 +14,6 @@ import torch
 
 from napari_sampath.encoders import registry
 from napari_sampath.encoders import vision_transformer as vits
-from napari_sampath.encoders.hipt import HARMLESS
 from napari_sampath.encoders.weights import load_state_dict
 from napari_sampath.errors import UnsafeFileError, WeightsError
 from small_vits import ROWS, one_sentence, reference, small, to_transformers
@@ -85,10 +84,8 @@ def _dino(path: Path, **more: object) -> dict[str, torch.Tensor]:
 def test_dino_checkpoint_with_what_training_left_in_it(tmp_path: Path) -> None:
     path = tmp_path / "dino.pth"
     state = _dino(path, best=np.float32(3), dtype=np.dtype("float64"))
-    with pytest.raises(UnsafeFileError):
-        load_state_dict(path)
     row = small(ROWS["hipt-s16"])
-    found = vits.vit_keys(row, load_state_dict(path, HARMLESS), str(path))
+    found = vits.vit_keys(row, load_state_dict(path), str(path))
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], state[key]) for key in state)
 
@@ -105,10 +102,7 @@ def test_dino_checkpoint_written_with_numpy_1(tmp_path: Path) -> None:
                 content = content.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n")
             old.writestr(name, content)
     assert replaced
-    assert (
-        len(vits.vit_keys(small(ROWS["hipt-s16"]), load_state_dict(tmp_path / "old.pth", HARMLESS), "x"))
-        == 30
-    )
+    assert len(vits.vit_keys(small(ROWS["hipt-s16"]), load_state_dict(tmp_path / "old.pth"), "x")) == 30
 
 
 class _RunsCode:

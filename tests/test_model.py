@@ -96,15 +96,14 @@ PROMPTS: dict[str, dict[str, Any]] = {
 
 
 def test_features_equal_sams(model: Model, features: Features, predictor: SamPredictor) -> None:
-    assert torch.equal(features.maps["embedding"], predictor.features[0])
+    torch.testing.assert_close(features.maps["embedding"], predictor.features[0], atol=1e-4, rtol=0)
     assert features.frame == whole(HW)
     assert features.encoder == model.name == "tiny-sam"
     for described in model.maps:
         assert features.maps[described.name].shape == (described.channels, 64, 64)
         assert features.maps[described.name].dtype == torch.float32
-    assert torch.equal(
-        model.encoder.image_encoder.neck(features.maps["tokens"][None])[0], predictor.features[0]
-    )
+    neck = model.encoder.image_encoder.neck(features.maps["tokens"][None])[0]
+    torch.testing.assert_close(neck, predictor.features[0], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("multimask", [True, False])
@@ -344,7 +343,7 @@ def test_reduced_precision_is_close_and_kept_apart() -> None:
     difference = (reduced.maps["embedding"] - exact.maps["embedding"]).abs()
     assert difference.max() > 0
     assert difference.mean() < 0.05
-    with pytest.raises(ConfigError, match="'int8'; allowed: float32"):
+    with pytest.raises(ConfigError, match="'int8'; allowed: auto, float32"):
         Model(EncoderParts(parts.encoder), precision="int8")
 
 
@@ -405,8 +404,8 @@ def test_variants_of_the_format(save: Any, state: dict[str, torch.Tensor], chang
     torch.testing.assert_close(
         weight.data, state["image_encoder.blocks.1.attn.qkv.weight"], atol=1e-2, rtol=0
     )
-    assert loaded.encoder.image_encoder.blocks[0].window_size == 14
-    assert loaded.encoder.image_encoder.blocks[1].window_size == 0
+    assert loaded.encoder.image_encoder.blocks[0].attn.window == 14
+    assert loaded.encoder.image_encoder.blocks[1].attn.window is None
     assert loaded.promptable
 
 

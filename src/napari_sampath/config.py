@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 _APP = "napari-sampath"
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+"""Arithmetic an encoder may run in; prompts are always answered in float32."""
+
 
 class ConfigError(SampathError, ValueError):
     """A setting with a value that is not allowed."""
@@ -38,6 +41,8 @@ class Config:
     """"auto", "cpu", "cuda", "cuda:1", "mps". Environment: SAMPATH_DEVICE."""
     cache_limit_bytes: int
     """Size limit of the feature cache on disk. Environment: SAMPATH_CACHE_LIMIT_BYTES."""
+    precision: str = "auto"
+    """Arithmetic of encoders, "auto" or one of `PRECISIONS`. Environment: SAMPATH_PRECISION."""
 
     @property
     def weights_dir(self) -> Path:
@@ -68,11 +73,13 @@ def load_config(**flags: object) -> Config:
         "cache_dir": platformdirs.user_cache_dir(_APP),
         "device": "auto",
         "cache_limit_bytes": 20 * 2**30,
+        "precision": "auto",
     }
     environment = {
         "cache_dir": os.environ.get("SAMPATH_CACHE"),
         "device": os.environ.get("SAMPATH_DEVICE"),
         "cache_limit_bytes": os.environ.get("SAMPATH_CACHE_LIMIT_BYTES"),
+        "precision": os.environ.get("SAMPATH_PRECISION"),
     }
     values: dict[str, object] = {}
     for source in (defaults, _read_file(), environment, flags):
@@ -86,7 +93,8 @@ def load_config(**flags: object) -> Config:
         raise ConfigError(
             f"cache_limit_bytes is '{values['cache_limit_bytes']}'; give a whole number of bytes."
         ) from None
-    return Config(Path(str(values["cache_dir"])).expanduser(), str(values["device"]), limit)
+    cache_dir = Path(str(values["cache_dir"])).expanduser()
+    return Config(cache_dir, str(values["device"]), limit, _precision(str(values["precision"])))
 
 
 def _read_file() -> dict[str, object]:
@@ -129,3 +137,39 @@ def resolve_device(name: str = "auto") -> torch.device:
     if name not in available:
         raise ConfigError(f"The device '{name}' is not on this machine; choose auto, {', '.join(available)}.")
     return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """Turn "auto" into what the device gains from.
+
+    Args:
+        name: "auto" (the user's setting; without one, bfloat16 on a CUDA device or CPU that computes in it,
+            float16 on an older CUDA device, else float32), or one of `PRECISIONS`.
+        device: Where the encoder runs.
+
+    Raises:
+        ConfigError: If the precision is none of these.
+    """
+    import torch
+
+    if _precision(name) == "auto":
+        name = load_config().precision
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
+    return "bfloat16" if device.type == "cpu" and cpu_has_bfloat16() else "float32"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Return True if the processor multiplies matrices of bfloat16 (AMX, AVX-512 BF16): others only emulate it."""
+    import torch
+
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def _precision(name: str) -> str:
+    if name not in ("auto", *PRECISIONS):
+        raise ConfigError(f"The precision is '{name}'; allowed: auto, {', '.join(PRECISIONS)}.")
+    return name

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from conformance.golden import check
-from napari_sampath.encoders.hipt import HARMLESS, resize_position
+from napari_sampath.encoders.hipt import resize_position
 from napari_sampath.encoders.pathology import MODELS
 from napari_sampath.encoders.timm_encoder import TimmEncoder
 from napari_sampath.encoders.vision_transformer import PathologyModel, build_network, vit_keys
@@ -107,7 +107,7 @@ def test_checkpoint_of_dino(golden: Golden) -> None:
     described = golden.case(case)
     path = golden.folder / described["inputs"]["checkpoint"]
     model = reduced(described["model"])
-    state = vit_keys(model, load_state_dict(path, HARMLESS), str(path))
+    state = vit_keys(model, load_state_dict(path), str(path))
     recipe = described["weights"]
     expected = golden.weights(recipe["manifest"], recipe["seed"])
     assert state.keys() == expected.keys()

@@ -85,10 +85,9 @@ def find_images(named: list[Path]) -> list[Path]:
 def _encode(model: Model, picture: Picture, name: str) -> Job[int]:
     """Encode all tiles of an image into the model's store, keeping none in memory."""
     frames: list[Frame] = tiles((picture.pixels.shape[0], picture.pixels.shape[1]))
-    for done, frame in enumerate(frames):
+    yield Progress(0, len(frames), name, "tiles")
+    for done, _ in enumerate(model.encode_tiles(picture.pixels, frames), start=1):
         yield Progress(done, len(frames), name, "tiles")
-        model.encode(picture.pixels, frame)
-    yield Progress(len(frames), len(frames), name, "tiles")
     return len(frames)
 
 

@@ -50,9 +50,12 @@ def add_model(
     if precision:
         group.add_argument(
             "--precision",
-            default="float32",
+            default="auto",
             metavar="TYPE",
-            help="float32, bfloat16 or float16 (default: %(default)s)",
+            help="float32, bfloat16, float16, or auto: what the device gains from (default: %(default)s)",
+        )
+        group.add_argument(
+            "--compile", action="store_true", help="compile the encoder first: minutes once, then quicker"
         )
 
 
@@ -63,7 +66,10 @@ def load(args: argparse.Namespace, output: Output) -> Model:
 
     config = load_config()
     store = Store.from_config(config)
-    return output.run(load_model_job(args.model, config.device, args.weights, store, args.precision))
+    compiled = getattr(args, "compile", False)
+    return output.run(
+        load_model_job(args.model, config.device, args.weights, store, args.precision, compiled)
+    )
 
 
 def open_picture(path: Path, output: Output) -> Picture:

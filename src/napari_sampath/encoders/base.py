@@ -98,7 +98,7 @@ class Encoder(nn.Module, ABC):
             frame = replace(frame, input_px=self.input_px)
         resized = resize_longest_side(image[frame.slices], frame)
         device = self.pixel_mean.device
-        pixels = torch.from_numpy(resized).to(device).permute(2, 0, 1).float()
+        pixels = upload(resized, device).permute(2, 0, 1).float()
         pixels = (pixels - self.pixel_mean) / self.pixel_std
         height, width = frame.input_hw
         return functional.pad(pixels, (0, frame.input_px - width, 0, frame.input_px - height))
@@ -148,3 +148,9 @@ def resize_longest_side(window: UInt8Array, frame: Frame) -> UInt8Array:
     """Resize (H, W, 3) uint8 to `frame.input_hw` with PIL's antialiased bilinear filter, as SAM's predictor does."""
     height, width = frame.input_hw
     return np.array(Image.fromarray(window).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def upload(pixels: UInt8Array, device: torch.device) -> Tensor:
+    """Bring an array to a device; to a CUDA device without waiting for it, through memory locked for that."""
+    tensor = torch.from_numpy(pixels)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -1,31 +1,12 @@
-"""HIPT's ViT-S/16 (Chen et al. 2022), a DINO vision transformer: its checkpoint files and its positions."""
+"""HIPT's ViT-S/16 (Chen et al. 2022), a DINO vision transformer: its positions."""
 
 from __future__ import annotations
 
-import argparse
-import pathlib
 from math import isqrt
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-
-_SCALAR = np.float64(0).__reduce__()[0]
-
-HARMLESS: dict[str, Any] = {
-    "argparse.Namespace": argparse.Namespace,
-    "pathlib.PosixPath": pathlib.PurePosixPath,
-    "pathlib._local.PosixPath": pathlib.PurePosixPath,
-    "numpy.core.multiarray.scalar": _SCALAR,
-    "numpy._core.multiarray.scalar": _SCALAR,
-    "numpy.dtype": np.dtype,
-    "numpy.dtypes.Float64DType": type(np.dtype(np.float64)),
-    "numpy.dtypes.Float32DType": type(np.dtype(np.float32)),
-    "numpy.dtypes.Int64DType": type(np.dtype(np.int64)),
-}
-"""What DINO's training program leaves in a checkpoint besides tensors: its settings, paths and a learning rate."""
 
 
 def resize_position(position: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -6,13 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
 from ..arrays import GRID, INPUT_PX, FeatureMap, FeatureSpec
 from ..errors import WeightsError, WeightsMissingError
 from ..jobs import run
 from .base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
+from .image_encoder import ImageEncoder
 from .sam_format import Architecture, check_fit, deduce, sam_keys
 from .weights import WeightsFile, digest, load_state_dict, locate_job
 
@@ -59,24 +60,20 @@ class SamEncoder(Encoder):
 
     Args:
         info: See `Encoder`.
-        image_encoder: `segment_anything`'s network.
+        image_encoder: The network.
         weights_digest: See `Encoder`.
     """
 
-    def __init__(self, info: EncoderInfo, image_encoder: ImageEncoderViT, weights_digest: str) -> None:
-        tokens = int(image_encoder.patch_embed.proj.out_channels)
+    def __init__(self, info: EncoderInfo, image_encoder: ImageEncoder, weights_digest: str) -> None:
+        tokens = image_encoder.pos_embed.shape[-1]
         maps = FeatureMap("embedding", CHANNELS, info.name), FeatureMap("tokens", tokens, info.name)
         super().__init__(info, FeatureSpec(maps), weights_digest)
         self.image_encoder = image_encoder
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Map (B, 3, S, S) to {"embedding": (B, 256, S / 16, S / 16), "tokens": (B, D, S / 16, S / 16)}."""
-        vit = self.image_encoder
-        hidden = vit.patch_embed(pixels) + vit.pos_embed  # channels last until the neck
-        for block in vit.blocks:
-            hidden = block(hidden)
-        tokens = hidden.permute(0, 3, 1, 2)
-        return {"embedding": vit.neck(tokens), "tokens": tokens}
+        embedding, tokens = self.image_encoder(pixels)
+        return {"embedding": embedding, "tokens": tokens}
 
 
 def assemble(
@@ -94,9 +91,10 @@ def assemble(
         WeightsError: If tensors are missing, too many, or of another shape.
     """
     with torch.device("meta"):
+        image_encoder = ImageEncoder(architecture, CHANNELS)
         parts = nn.ModuleDict(
             {
-                "image_encoder": _image_encoder(architecture),
+                "image_encoder": image_encoder,
                 "prompt_encoder": PromptEncoder(
                     embed_dim=CHANNELS,
                     image_embedding_size=(architecture.grid, architecture.grid),
@@ -115,26 +113,8 @@ def assemble(
     check_fit(parts.state_dict(), state, source)
     parts.load_state_dict(dict(state), assign=True)
     parts.requires_grad_(False).eval()
-    encoder = SamEncoder(info, parts["image_encoder"], digest(state))
+    encoder = SamEncoder(info, image_encoder, digest(state))
     return EncoderParts(encoder, parts["prompt_encoder"], parts["mask_decoder"])
-
-
-def _image_encoder(architecture: Architecture) -> ImageEncoderViT:
-    mlp_dim = architecture.mlp_dim or 4 * architecture.embed_dim
-    return ImageEncoderViT(
-        img_size=architecture.input_px,
-        patch_size=architecture.patch_px,
-        embed_dim=architecture.embed_dim,
-        depth=architecture.depth,
-        num_heads=architecture.heads,
-        mlp_ratio=mlp_dim / architecture.embed_dim,
-        out_chans=CHANNELS,
-        qkv_bias=True,
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),
-        use_rel_pos=True,
-        window_size=architecture.window,
-        global_attn_indexes=architecture.global_blocks,
-    )
 
 
 def build_file(path: Path, info: EncoderInfo) -> EncoderParts:

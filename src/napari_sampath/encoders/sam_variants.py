@@ -7,11 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from skimage.transform import resize
 
 from ..jobs import run
-from .base import EncoderEntry, EncoderInfo, EncoderParts, registry
+from .base import EncoderEntry, EncoderInfo, EncoderParts, registry, upload
 from .prompt_parts import SingleMaskDecoder, build_mask_decoder
 from .sam import SamEncoder, build_file
 from .weights import WeightsFile, locate_job
@@ -56,7 +55,7 @@ class MedSamEncoder(SamEncoder):
             stretched = resize(window, (side, side), order=3, preserve_range=True, anti_aliasing=True)
             window = stretched.astype(np.uint8)
         low, high = int(window.min()), int(window.max())
-        pixels = torch.from_numpy(np.ascontiguousarray(window)).to(self.pixel_mean.device).permute(2, 0, 1)
+        pixels = upload(np.ascontiguousarray(window), self.pixel_mean.device).permute(2, 0, 1)
         return (pixels.float() - low) / max(high - low, 1e-8)
 
 

@@ -12,7 +12,6 @@ import torch
 from ..errors import UnknownNameError, WeightsError, WeightsMissingError
 from ..jobs import Job, Progress, run
 from .base import EncoderEntry, EncoderInfo, EncoderParts, registry
-from .hipt import HARMLESS
 from .hub import HUB, HubFile, locate_hub_job
 from .timm_encoder import TimmEncoder, choose_stage
 from .weights import digest, load_state_dict
@@ -105,7 +104,7 @@ def build(info: EncoderInfo, path: Path | None = None) -> EncoderParts:
     stage, input_px = choose_stage([int(one["reduction"]) for one in stages])
     if path is None or not path.is_file():
         path = run(fetch(info, path))
-    state = load_state_dict(path, HARMLESS)
+    state = load_state_dict(path)
     network = _load(info, config, state, input_px, path)
     weights_digest = digest(network.state_dict())
     encoder = TimmEncoder(info, network, weights_digest, config.mean, config.std, input_px, stage)

@@ -16,7 +16,7 @@ from ..arrays import GRID
 from ..errors import WeightsError
 from ..jobs import Job, run
 from .base import EncoderInfo, EncoderParts
-from .hipt import HARMLESS, resize_position
+from .hipt import resize_position
 from .hub import HubFile, locate_hub_job
 from .sam_format import check_fit
 from .timm_encoder import RGB, TimmEncoder
@@ -172,7 +172,7 @@ def build(model: PathologyModel, path: Path | None = None) -> EncoderParts:
     """
     if path is None or not path.is_file():
         path = run(fetch(model, path))
-    state = vit_keys(model, load_state_dict(path, HARMLESS), str(path))
+    state = vit_keys(model, load_state_dict(path), str(path))
     network = build_network(model, state, (model.input_px, model.input_px), str(path))
     last = len(network.feature_info) - 1
     encoder = TimmEncoder(model.info, network, digest(state), model.mean, model.std, model.input_px, last)

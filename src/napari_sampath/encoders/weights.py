@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import UnsafeFileError, WeightsError, WeightsMissingError
 from .download import WeightsFile, locate, locate_job
+from .unpickling import RefusedError, Stub, module_tensors, read_stream, read_zip
 
 __all__ = ["WeightsFile", "digest", "load_state_dict", "locate", "locate_job"]
 
@@ -55,22 +56,21 @@ _UNREADABLE = (
 """What PyTorch, pickletools and zipfile raise on damaged bytes."""
 
 
-def load_state_dict(path: str | Path, allowed: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors or PyTorch file on the CPU; nothing in the file is run.
 
     Large files are mapped into memory, so a file in use must be replaced, not written over.
 
     Args:
-        path: The file; a dictionary of tensors, or a training checkpoint that holds one.
-        allowed: Classes and functions, by the name under which a PyTorch file refers to them, that may be
-            in it besides tensors; only such as can do no harm. They are rebuilt and dropped.
+        path: The file; a dictionary of tensors, a training checkpoint that holds one, or a whole pickled
+            network. Objects of other classes in it are passed over, see `unpickling`.
 
     Returns:
         Tensors by name, as named in the file.
 
     Raises:
         WeightsMissingError: If there is no such file.
-        UnsafeFileError: If the file refers to anything but tensors.
+        UnsafeFileError: If the file has anything called that could run code.
         WeightsError: If it is empty, truncated, damaged or no weights file.
     """
     path = Path(path)
@@ -92,7 +92,10 @@ def load_state_dict(path: str | Path, allowed: Mapping[str, Any] | None = None) 
             f"'{path}' is no weights file (it starts with {head[:16]!r}); "
             "give a .safetensors, .pth or .pt file."
         )
-    return _pick(_load_torch(path, allowed or {}), path)
+    try:
+        return _pick(_load_torch(path), path)
+    except RecursionError as error:  # it holds itself
+        raise WeightsError(_damaged(path)) from error
 
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
@@ -102,25 +105,26 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
         raise WeightsError(_damaged(path)) from error
 
 
-def _load_torch(path: Path, allowed: Mapping[str, Any]) -> Any:
+def _load_torch(path: Path) -> Any:
     zipped = zipfile.is_zipfile(path)
     try:
-        named = [name for name in _references(path, zipped) if not _PLAIN.fullmatch(name)]
-    except _UNREADABLE as error:
-        raise WeightsError(_damaged(path)) from error
-    foreign = [name for name in named if name not in allowed]
-    if foreign:
+        if all(_PLAIN.fullmatch(name) for name in _references(path, zipped)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about pickle protocols: of no use to who chose the file
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        return read_zip(path) if zipped else read_stream(path, _is_legacy(path))
+    except RefusedError as error:
         raise UnsafeFileError(
-            f"'{path}' was not loaded: it holds '{foreign[0]}', which can run code; "
+            f"'{path}' was not loaded: it calls '{error}', which can run code; "
             "ask for the weights as .safetensors or as a plain state_dict."
-        )
-    known: list[Any] = [(thing, name) for name, thing in allowed.items()]
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(known):
-            warnings.simplefilter("ignore")  # about pickle protocols: of no use to who chose the file
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        ) from None
     except _UNREADABLE as error:
         raise WeightsError(_damaged(path)) from error
+
+
+def _is_legacy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_LEGACY_HEAD)) == _LEGACY_HEAD
 
 
 def _damaged(path: Path) -> str:
@@ -137,11 +141,10 @@ def _references(path: Path, zipped: bool) -> Iterator[str]:
                     with archive.open(name) as file:
                         yield from _globals(file)
         return
+    # A file of before PyTorch 1.6 is a row of pickles (magic number, version, machine, object, keys),
+    # then raw numbers; any other pickle is one.
+    pickles = 5 if _is_legacy(path) else 1
     with path.open("rb") as file:
-        # A file of before PyTorch 1.6 is a row of pickles (magic number, version, machine, object, keys),
-        # then raw numbers; any other pickle is one.
-        pickles = 5 if file.read(len(_LEGACY_HEAD)) == _LEGACY_HEAD else 1
-        file.seek(0)
         for _ in range(pickles):
             yield from _globals(file)
 
@@ -161,10 +164,15 @@ def _globals(file: IO[bytes]) -> Iterator[str]:
 
 def _pick(content: object, path: Path) -> dict[str, Tensor]:
     """Find the dictionary of tensors in what a file holds."""
+    if isinstance(content, Stub):
+        named = dict(module_tensors(content))
+        if named:
+            return named
+        content = content.items
     if isinstance(content, Mapping):
         for name in _NESTED:
             inner = content.get(name)
-            if isinstance(inner, Mapping) and inner:
+            if isinstance(inner, Stub) or (isinstance(inner, Mapping) and inner):
                 return _pick(inner, path)
         tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
         if tensors:

@@ -84,10 +84,11 @@ def segment_job(image: Any, head: LoadedHead | str | Path, model: Model | None =
     frames = tiles(hw)
     network = loaded.head.to(model.device).eval()
     canvas = _Canvas(hw, frames, loaded.classes)
-    for number, frame in enumerate(frames):
-        yield Progress(number, len(frames), f"Segmenting with {loaded.name}", "tiles")
-        canvas.add(frame, tile_probabilities(network, model.encode(pixels, frame)))
-    yield Progress(len(frames), len(frames), f"Segmenting with {loaded.name}", "tiles")
+    yield Progress(0, len(frames), f"Segmenting with {loaded.name}", "tiles")
+    encoded = zip(frames, model.encode_tiles(pixels, frames), strict=True)
+    for done, (frame, features) in enumerate(encoded, start=1):
+        canvas.add(frame, tile_probabilities(network, features))
+        yield Progress(done, len(frames), f"Segmenting with {loaded.name}", "tiles")
     return canvas.finish(loaded.name)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,29 +18,23 @@ from ..arrays import (
     LocalMask,
     Masks,
     Prompts,
-    UInt8Array,
 )
-from ..config import ConfigError, resolve_device
+from ..config import resolve_device, resolve_precision
 from ..encoders import EncoderParts, registry
 from ..errors import PromptError
 from ..geometry import Frame, whole
 from ..images import MIN_SIDE_PX, to_picture
 from ..jobs import Job, Progress, run
-from ..store import FeatureKey
+from .encoding import TileEncoder
 from .masks import full_masks, local_mask, mask_to_logits
 from .prompt import PromptDecoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
     from ..store import Store
-
-logger = logging.getLogger(__name__)
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-"""Arithmetic an encoder may run in; prompts are always answered in float32."""
 
 
 class Model:
@@ -52,10 +44,12 @@ class Model:
         parts: The encoder, and SAM's prompt encoder and mask decoder if it brings them.
         device: Where everything runs.
         store: Where features are looked up before the encoder runs, and kept after.
-        precision: "float32", "bfloat16" or "float16": arithmetic of the encoder.
+        precision: Arithmetic of the encoder: "auto" or one of `config.PRECISIONS`; see `resolve_precision`.
+            Prompts are always answered in float32.
+        compiled: Compile the encoder with `torch.compile` when it first runs.
 
     Raises:
-        ConfigError: If the precision is not one of these.
+        ConfigError: If there is no such precision.
     """
 
     def __init__(
@@ -64,17 +58,17 @@ class Model:
         device: torch.device | None = None,
         store: Store | None = None,
         precision: str = "float32",
+        compiled: bool = False,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ConfigError(f"The precision is '{precision}'; allowed: {', '.join(PRECISIONS)}.")
         self.device = device or torch.device("cpu")
+        self.precision = resolve_precision(precision, self.device)
         self.encoder = parts.encoder.eval().requires_grad_(False).to(self.device)
         self.decoder: PromptDecoder | None = None
         if parts.prompt_encoder is not None and parts.mask_decoder is not None:
             decoder = PromptDecoder(parts.prompt_encoder, parts.mask_decoder)
             self.decoder = decoder.eval().requires_grad_(False).to(self.device)
         self.store = store
-        self.precision = precision
+        self._tiles = TileEncoder(self.encoder, self.device, self.precision, compiled)
 
     @property
     def name(self) -> str:
@@ -111,47 +105,35 @@ class Model:
             ConfigError: If the device has too little memory.
         """
         pixels = as_pixels(image)
-        frame = self.encoder.fit(frame or whole((pixels.shape[0], pixels.shape[1]), self.input_px))
-        window = np.ascontiguousarray(np.asarray(pixels[frame.slices]))
-        key = None
-        if self.store is not None:
-            version = self.encoder.preprocessing_version
-            key = FeatureKey.of(
-                window, frame, self.name, self.encoder.weights_digest, self.precision, version
-            )
-            found = self.store.get(key, self.device)
-            if found is not None:
-                return Features(found, frame, self.name)
-        maps = self._run_encoder(window, frame)
-        if self.store is not None and key is not None:
-            maps = self.store.put(key, maps)
-        return Features(maps, frame, self.name)
+        frame = frame or whole((pixels.shape[0], pixels.shape[1]), self.input_px)
+        (features,) = self._tiles.encode(pixels, [frame], self.store)
+        return features
 
-    def _run_encoder(self, window: UInt8Array, frame: Frame) -> dict[str, Tensor]:
-        local = Frame(0, 0, frame.height, frame.width, frame.input_px)
-        dtype = PRECISIONS[self.precision]
-        reduced = (
-            contextlib.nullcontext() if dtype == torch.float32 else torch.autocast(self.device.type, dtype)
-        )
-        try:
-            with torch.inference_mode(), reduced:
-                batch = self.encoder(self.encoder.preprocess(window, local).unsqueeze(0))
-        except torch.cuda.OutOfMemoryError as error:
-            raise ConfigError(
-                f"The device '{self.device}' has too little free memory for {self.name}; close what else uses it, "
-                "or choose a smaller encoder or the device 'cpu'."
-            ) from error
-        # A clone made outside of inference mode is an ordinary tensor: heads can be trained on it.
-        return {name: values[0].float().clone() for name, values in batch.items()}
+    def encode_tiles(
+        self, image: Any, frames: Iterable[Frame], batch: int | None = None
+    ) -> Iterator[Features]:
+        """Compute the features of several tiles, or find them in the store, and yield them in the order given.
 
-    def encode_job(self, image: Any, frames: Sequence[Frame]) -> Job[list[Features]]:
-        """Compute the features of several tiles in the order given; can be cancelled between tiles."""
-        pixels = as_pixels(image)
+        Args:
+            image: As for `encode`.
+            frames: The tiles.
+            batch: Tiles at once, if they fit into memory; chosen for the device if left out.
+
+        Raises:
+            ImageError: If the array is no image.
+            ConfigError: If the device has too little memory.
+        """
+        return self._tiles.encode(as_pixels(image), frames, self.store, batch)
+
+    def encode_job(
+        self, image: Any, frames: Sequence[Frame], batch: int | None = None
+    ) -> Job[list[Features]]:
+        """Do the same with progress, and return all of them; can be cancelled between batches."""
         encoded: list[Features] = []
-        for frame in frames:
+        yield Progress(0, len(frames), "Encoding the image", "tiles")
+        for features in self.encode_tiles(image, frames, batch):
+            encoded.append(features)
             yield Progress(len(encoded), len(frames), "Encoding the image", "tiles")
-            encoded.append(self.encode(pixels, frame))
-        yield Progress(len(frames), len(frames), "Encoding the image", "tiles")
         return encoded
 
     def decode(
@@ -322,7 +304,8 @@ def load_model_job(
     device: str = "auto",
     weights: str | Path | None = None,
     store: Store | None = None,
-    precision: str = "float32",
+    precision: str = "auto",
+    compiled: bool = False,
 ) -> Job[Model]:
     """Load a model, reporting the download of its weights if there is one; see `load_model`."""
     entry = registry[name]
@@ -331,7 +314,7 @@ def load_model_job(
     if entry.fetch is not None:
         path = yield from entry.fetch(path)
     yield Progress(0, 0, f"Loading {name}", "")
-    return Model(entry.build(path), target, store, precision)
+    return Model(entry.build(path), target, store, precision, compiled)
 
 
 def load_model(
@@ -339,7 +322,8 @@ def load_model(
     device: str = "auto",
     weights: str | Path | None = None,
     store: Store | None = None,
-    precision: str = "float32",
+    precision: str = "auto",
+    compiled: bool = False,
 ) -> Model:
     """Load an encoder with the parts that answer prompts.
 
@@ -349,7 +333,8 @@ def load_model(
         weights: A weights file of your own, or a folder that holds the official file; the official or
             shipped weights if left out.
         store: Where features are kept; nowhere if left out.
-        precision: "float32", "bfloat16" or "float16".
+        precision: Arithmetic of the encoder: "auto", "float32", "bfloat16" or "float16".
+        compiled: Compile the encoder with `torch.compile` when it first runs: minutes once, then quicker.
 
     Returns:
         The model.
@@ -360,4 +345,4 @@ def load_model(
         WeightsMissingError: If the weights are not here and cannot be downloaded.
         WeightsError: If the file is unreadable, truncated, or of another model.
     """
-    return run(load_model_job(name, device, weights, store, precision))
+    return run(load_model_job(name, device, weights, store, precision, compiled))

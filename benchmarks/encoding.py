@@ -1,0 +1,195 @@
+"""Encoding: ViT-B against `segment_anything`'s encoder on the same weights, and masks of reduced precision.
+
+    python -m benchmarks encoding
+
+Weights are random, which costs the same as trained ones; positions are not left at zero, where they start. Masks
+are compared on trained weights, those of sampath-tiny, over the validation images of SAMPATH_DATA.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from torch.overrides import TorchFunctionMode
+
+from napari_sampath import load_model
+from napari_sampath.config import cpu_has_bfloat16
+from napari_sampath.encoders.image_encoder import ImageEncoder
+from napari_sampath.encoders.sam import OFFICIAL
+from napari_sampath.encoders.sam_format import Architecture
+from napari_sampath.predict import Model
+
+from .table import Row, alternate, limited, timed
+
+if TYPE_CHECKING:
+    from napari_sampath.arrays import BoolArray
+    from napari_sampath.training.instances import InstanceImage
+
+GIGAFLOP = 972
+"""Of one image through the package's ViT-B, a multiplication and an addition counted as two."""
+SMALL = Architecture(64, 3, 2, (1,), window=5, input_px=256)
+DATA = Path(os.environ.get("SAMPATH_DATA") or Path(__file__).parent.parent / "../shared/data").resolve()
+IMAGES = 40
+"""Validation images of each kind, spread over the split."""
+
+
+def rows(quick: bool = False) -> Iterator[Row]:
+    """Measure; `quick` takes a small network and few images."""
+    architecture = SMALL if quick else OFFICIAL["vit_b"]
+    ours, theirs = networks(architecture)
+    pixels = torch.randn(1, 3, architecture.input_px, architecture.input_px)
+    with torch.inference_mode():
+        yield from on_cpu(ours, theirs, pixels)
+        if torch.cuda.is_available():
+            yield from on_cuda(ours, theirs, pixels, 2 if quick else 16)
+    yield from masks(2 if quick else IMAGES)
+
+
+def networks(architecture: Architecture) -> tuple[ImageEncoder, ImageEncoderViT]:
+    """Build the encoder and the package's with the same random weights."""
+    torch.manual_seed(0)
+    theirs = ImageEncoderViT(
+        img_size=architecture.input_px,
+        embed_dim=architecture.embed_dim,
+        depth=architecture.depth,
+        num_heads=architecture.heads,
+        norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=architecture.window,
+        global_attn_indexes=architecture.global_blocks,
+    )
+    for name, parameter in theirs.requires_grad_(False).named_parameters():
+        if "pos" in name:
+            parameter.normal_(0, 0.3)
+    ours = ImageEncoder(architecture, 256).requires_grad_(False)
+    ours.load_state_dict(theirs.state_dict())
+    return ours.eval(), theirs.eval()
+
+
+def on_cpu(ours: ImageEncoder, theirs: ImageEncoderViT, pixels: torch.Tensor) -> Iterator[Row]:
+    calls: dict[str, Callable[[], object]] = {"ours": lambda: ours(pixels), "theirs": lambda: theirs(pixels)}
+    threads = torch.get_num_threads()
+    yield timed(
+        f"encode ViT-B, {pixels.shape[-1]:,} px, CPU float32", alternate(calls), 1.25, f"{threads} threads"
+    )
+    difference = (ours(pixels)[0] - theirs(pixels)).abs().max().item()
+    yield limited("largest difference of the embedding", difference, 1e-4, "of a value")
+
+
+def on_cuda(ours: ImageEncoder, theirs: ImageEncoderViT, pixels: torch.Tensor, batch: int) -> Iterator[Row]:
+    device = torch.device("cuda")
+    ours, theirs, pixels = ours.to(device), theirs.to(device), pixels.to(device).expand(batch, -1, -1, -1)
+
+    def reduced() -> None:
+        with torch.autocast("cuda", torch.bfloat16):
+            ours(pixels)
+        torch.cuda.synchronize()
+
+    def package() -> None:
+        theirs(pixels)
+        torch.cuda.synchronize()
+
+    matrix = torch.randn(8192, 8192, device=device, dtype=torch.bfloat16)
+
+    def peak() -> None:
+        torch.mm(matrix, matrix)
+        torch.cuda.synchronize()
+
+    medians = alternate({"ours": reduced, "theirs": package, "peak": peak})
+    rate = batch / medians["ours"]
+    share = rate * GIGAFLOP * 1e9 / (2 * 8192**3 / medians["peak"])
+    note = f"{rate:.1f} images/s, {share:.0%} of what one large product of matrices reaches"
+    yield timed(f"encode ViT-B, batch of {batch}, GPU bfloat16, package float32", medians, 6.0, note)
+
+
+def masks(images: int) -> Iterator[Row]:
+    """Compare masks of the shipped model in bfloat16 with its masks in float32, box by box."""
+    from napari_sampath.training.instances import SETS, read_instances
+
+    what = "masks of sampath-tiny, bfloat16 to float32"
+    if not DATA.is_dir():
+        yield Row(what, "not measured", "IoU at least 0.99", None, None, f"no images in {DATA}; SAMPATH_DATA")
+        return
+    exact = load_model("sampath-tiny", device="cpu", precision="float32")
+    for kind in dict.fromkeys(one.kind for one in SETS):
+        found = read_instances(DATA, "val", (kind,))
+        chosen = found[:: max(1, len(found) // images)][:images]
+        ious = np.concatenate([agreement(exact, image) for image in chosen])
+        note = f"{len(ious)} objects of {len(chosen)} images; 1 in 100 below {np.quantile(ious, 0.01):.3f}"
+        if not cpu_has_bfloat16():
+            note += "; rounded as bfloat16 does, this CPU does not compute in it"
+        mean = float(ious.mean())
+        yield Row(f"{what}, {kind}", f"IoU {mean:.4f}", "at least 0.99", mean / 0.99, 1.0, note)
+
+
+def agreement(exact: Model, image: InstanceImage) -> list[float]:
+    """Answer the box of each object from features of both precisions: IoU of the two masks."""
+    from napari_sampath.training.prompt_evaluation import bounding_box, iou
+
+    boxes = [bounding_box(image.instances == index) for index in image.objects()]
+    if not boxes:
+        return []
+
+    def answers() -> list[BoolArray]:
+        found = exact.predict_boxes(exact.encode(image.pixels), boxes)
+        return [local.to_dense(image.instances.shape) for local, _ in found]
+
+    reference = answers()
+    with Reduced(exact):
+        reduced = answers()
+    return [iou(one, other) for one, other in zip(reduced, reference, strict=True)]
+
+
+class Reduced(TorchFunctionMode):
+    """Has the encoder compute in bfloat16, or on a CPU that cannot, round as if it did.
+
+    Rounded are operands and results of products of matrices and of convolutions, whose sums a device keeps in
+    float32. All else runs in float32, as under `torch.autocast`.
+    """
+
+    names = frozenset(
+        ("linear", "conv2d", "matmul", "bmm", "einsum", "__matmul__", "scaled_dot_product_attention")
+    )
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+        self.inside = False
+        self.hooks: list[Any] = []
+
+    def __enter__(self) -> Reduced:
+        encoder = self.model.encoder
+        self.hooks = [
+            encoder.register_forward_pre_hook(lambda *_: setattr(self, "inside", True)),
+            encoder.register_forward_hook(lambda *_: setattr(self, "inside", False)),
+        ]
+        super().__enter__()
+        return self
+
+    def __exit__(self, *reason: Any) -> None:
+        super().__exit__(*reason)
+        for hook in self.hooks:
+            hook.remove()
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not (self.inside and function.__name__ in self.names):
+            return function(*args, **kwargs)
+        if cpu_has_bfloat16():
+            with torch.autocast("cpu", torch.bfloat16):
+                return function(*args, **kwargs).float()
+        rounded = [_round(value) for value in args]
+        return _round(function(*rounded, **{key: _round(value) for key, value in kwargs.items()}))
+
+
+def _round(value: Any) -> Any:
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        return value.bfloat16().float()
+    return value
