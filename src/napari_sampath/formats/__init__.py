@@ -1,7 +1,17 @@
-"""Label maps out to files that other programs read, and back in."""
+"""Annotations out to files that other programs read, and back in."""
 
-from .labels import FORMATS, Labels
-from .reading import import_labels
+from .labels import FORMATS, Labels, MapLike
+from .objects import LabelledObject, Objects
+from .reading import import_labels, import_objects
 from .writing import export_labels
 
-__all__ = ["FORMATS", "Labels", "export_labels", "import_labels"]
+__all__ = [
+    "FORMATS",
+    "LabelledObject",
+    "Labels",
+    "MapLike",
+    "Objects",
+    "export_labels",
+    "import_labels",
+    "import_objects",
+]
