@@ -1,5 +1,6 @@
-"""Annotations out to files that other programs read, and back in."""
+"""Annotations and datasets out to files that other programs read, and back in."""
 
+from .dataset_folder import DatasetFolder, DatasetItem
 from .labels import FORMATS, Labels, MapLike
 from .objects import LabelledObject, Objects
 from .reading import import_labels, import_objects
@@ -7,6 +8,8 @@ from .writing import export_labels
 
 __all__ = [
     "FORMATS",
+    "DatasetFolder",
+    "DatasetItem",
     "LabelledObject",
     "Labels",
     "MapLike",

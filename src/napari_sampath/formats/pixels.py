@@ -38,8 +38,8 @@ def writers(
         classes: Their colours make the palette of a PNG.
     """
     if word == "png":
-        coloured = partial(_write_palette, values=class_map, classes=classes)
-        return coloured, partial(_write_png, values=instance_map)
+        coloured = partial(write_palette, values=class_map, classes=classes)
+        return coloured, partial(write_png, values=instance_map, dtype=np.uint16)
     wide = np.uint16 if highest <= PNG_IDS else np.uint32
     return (
         partial(_write_tiff, values=class_map, dtype=np.uint8),
@@ -47,7 +47,8 @@ def writers(
     )
 
 
-def _write_palette(stream: BinaryIO, values: MapLike, classes: Sequence[ClassInfo]) -> None:
+def write_palette(stream: BinaryIO, values: MapLike, classes: Sequence[ClassInfo]) -> None:
+    """Write class ids (H, W) as an indexed PNG whose palette holds the colours of the classes; 0 is transparent."""
     # All 256 entries, because Pillow packs images with short palettes into 1, 2 or 4 bits, which few others read.
     palette = np.zeros((256, 3), dtype=np.uint8)
     for info in classes:
@@ -58,8 +59,10 @@ def _write_palette(stream: BinaryIO, values: MapLike, classes: Sequence[ClassInf
     image.save(stream, format="PNG", transparency=0)
 
 
-def _write_png(stream: BinaryIO, values: MapLike) -> None:
-    Image.fromarray(np.asarray(values[:]).astype(np.uint16)).save(stream, format="PNG")
+def write_png(stream: BinaryIO, values: MapLike, dtype: npt.DTypeLike | None = None) -> None:
+    """Write a map (H, W) of 1, 8 or 16 bits as a PNG; as another type if that is given."""
+    pixels = np.asarray(values[:])
+    Image.fromarray(pixels if dtype is None else pixels.astype(dtype)).save(stream, format="PNG")
 
 
 def _write_tiff(stream: BinaryIO, values: MapLike, dtype: npt.DTypeLike) -> None:
