@@ -17,6 +17,8 @@ FlagName: TypeAlias = Literal["reviewed", "unsure"]
 
 FLAGS: tuple[FlagName, ...] = get_args(FlagName)
 
+TRUSTED, UNSURE = 1, 2
+
 Box: TypeAlias = tuple[int, int, int, int]
 """(r0, c0, r1, c1) in image pixels, end exclusive."""
 
@@ -53,9 +55,11 @@ class Annotation:
     """Pixels it holds now; the document keeps it."""
 
     @property
-    def trusted(self) -> bool:
-        """Whether a person vouches for it: what a head found has to be reviewed first."""
-        return not self.unsure and (self.reviewed or self.source != "head")
+    def trust(self) -> int:
+        """`TRUSTED` if a person vouches for it: what a head found has to be reviewed first; `UNSURE`, or 0."""
+        if self.unsure:
+            return UNSURE
+        return TRUSTED if self.reviewed or self.source != "head" else 0
 
 
 def bounds(mask: LocalMask) -> Box:

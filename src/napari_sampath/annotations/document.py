@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arrays import BoolArray, ClassInfo, LocalMask
 from ..errors import UnknownNameError
-from .annotation import Annotation, Box
+from .annotation import TRUSTED, UNSURE, Annotation, Box
 from .classes import ClassList
 from .operations import Add, Delete, Erase, Operation, Reclassify
 from .patch import Patch, Region
@@ -39,8 +39,8 @@ class Document:
         """(H, W) int32, 0 for no annotation; only annotated parts take memory."""
         self.class_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.uint8))
         """(H, W) uint8, class of the annotation of each pixel, 0 for none."""
-        self.trusted_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.bool_))
-        """(H, W) bool, pixels of annotations that a person has made or reviewed, and is not unsure of."""
+        self.trust_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.uint8))
+        """(H, W) uint8, `Annotation.trust` of the annotation of each pixel."""
         self.vouched_map = TiledMap(hw, np.bool_)
         """(H, W) bool, areas that a person has marked as annotated to the end, whether there is anything or not."""
         self.annotations: dict[int, Annotation] = {}
@@ -144,7 +144,8 @@ class Document:
 
     def annotated(self, box: Box) -> BoolArray:
         """Return which pixels of a box (r0, c0, r1, c1) a person has vouched for, by an annotation or an area."""
-        vouched: BoolArray = self.trusted_map.window(box) | self.vouched_map.window(box)
+        trust = self.trust_map.window(box)
+        vouched: BoolArray = (trust == TRUSTED) | (self.vouched_map.window(box) & (trust != UNSURE))
         return vouched
 
     def snapshot(self) -> tuple[LookupMap, TiledMap]:
@@ -154,18 +155,18 @@ class Document:
 
     def put(self, annotation_id: int, record: Annotation | None) -> None:
         """Set or drop a record; for patches only."""
-        for lookup in (self.class_map, self.trusted_map):
+        for lookup in (self.class_map, self.trust_map):
             if annotation_id >= len(lookup.table):
                 lookup.table = np.concatenate(
                     [lookup.table, np.zeros_like(lookup.table, shape=annotation_id + 1)]
                 )
         if record is None:
             self.annotations.pop(annotation_id, None)
-            self.class_map.table[annotation_id] = self.trusted_map.table[annotation_id] = 0
+            self.class_map.table[annotation_id] = self.trust_map.table[annotation_id] = 0
         else:
             self.annotations[annotation_id] = record
             self.class_map.table[annotation_id] = record.class_id
-            self.trusted_map.table[annotation_id] = record.trusted
+            self.trust_map.table[annotation_id] = record.trust
 
     def _map_of(self, region: Region) -> TiledMap:
         return self.vouched_map if region.vouched else self.instance_map

@@ -95,8 +95,8 @@ def pixel_digest(image: UInt8Array) -> str:
 class Journal:
     """One journal file, open for appending by this process only.
 
-    A line is in the file when `append` returns, and stays there however the program ends. A last line that a crash tore is cut off when the journal is
-    opened; a line damaged in the middle is left out and all others are used.
+    A line is in the file when `append` returns, and stays there however the program ends. A last line that a crash
+    tore is cut off when the journal is opened; a line damaged in the middle is left out and all others are used.
 
     Args:
         path: The file; it is made, with its folder, if it is not there.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from psygnal import Signal
 from ..annotations import (
     Add,
     Annotation,
+    Batch,
+    Box,
     ClassList,
     Delete,
     Document,
@@ -20,29 +23,36 @@ from ..annotations import (
     Erase,
     Header,
     Journal,
-    LookupMap,
     Operation,
     Patch,
-    Reclassify,
     SetClasses,
     Source,
-    TiledMap,
+    Vouch,
     mask_of_pixels,
     pixel_digest,
 )
 from ..annotations.classes import PALETTE
-from ..arrays import ClassInfo, LocalMask, UInt8Array
+from ..arrays import BoolArray, ClassInfo, LocalMask, UInt8Array
 from ..errors import ImageError
-from ..jobs import Job, Progress, run
+from ..jobs import Job, run
+from .area import AnnotatedArea
+from .class_tools import ClassTools
 from .components import (
     Components,
     Segmentation,
     check_size,
-    from_label_maps,
+    from_objects,
     from_segmentation,
+    make_items,
     match_classes,
 )
+from .objects import ObjectTools
+from .overlap import MaskMode, OverlapRule, place
+from .saving import export_job, save_job
 from .timeline import Timeline
+
+if TYPE_CHECKING:
+    from ..formats.dataset_manifest import DatasetImage
 
 FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])
 """What a session without classes begins with, so that the first click can be committed."""
@@ -85,9 +95,20 @@ class Editor:
             log = Journal(Path(journal), Header(name, self.hw, pixel_digest(image), start))
         self._edits = Edits(Document(self.hw, start), log)
         self._timeline = Timeline()
+        self.overlap: OverlapRule = "overwrite"
+        """What commits and strokes do to objects under them."""
+        self.mask_mode: MaskMode = "instance"
+        """Whether commits and strokes are objects of their own, or part of the region of their class."""
+        do = _weakly(weakref.ref(self))
+        self.objects = ObjectTools(self.document, do)
+        """Split, merge, reshape, tick off, list objects."""
+        self.class_tools = ClassTools(self.document, do)
+        """Merge and delete classes with their objects."""
+        self.area = AnnotatedArea(self.document, do)
+        """Which pixels a person has vouched for."""
         self._active = 0
         self._keep_active()
-        self.classes.redirect = _class_edits(weakref.ref(self))
+        self.classes.redirect = lambda wished: do(SetClasses(wished))
 
     def close(self) -> None:
         """Let go of the journal, so that another session may open it; nothing needs to be saved."""
@@ -123,7 +144,8 @@ class Editor:
             cols: (N,) columns.
             class_id: Its class; 0 erases.
             annotation_id: An annotation to extend by the stroke, which then keeps its class; a new one is
-                made if left out.
+                made if left out, or in semantic mode the region that it touches is extended. "ask" overwrites here:
+                a question at every stroke would be in the way.
 
         Returns:
             The annotation; None if it erased, or there was nothing to paint.
@@ -136,14 +158,22 @@ class Editor:
         if not mask.bitmap.any():
             return None
         if class_id == 0:
-            self._do(Erase(mask))
+            self._erase(mask)
             return None
         if annotation_id is None:
             annotation = Annotation(self.document.next_id, class_id, "brush")
+            operation, annotation_id = place(self.document, annotation, mask, self.overlap, self.mask_mode)
         else:
-            annotation = self.document.record(annotation_id)
-        self._do(Add(((annotation, mask),)))
-        return self.document.annotations[annotation.id]
+            operation = Add(((self.document.record(annotation_id), mask),))
+        self._do(operation)
+        return self.document.annotations[annotation_id]
+
+    def _erase(self, mask: LocalMask) -> None:
+        """Take pixels away from what they belong to; the person vouches that there is nothing."""
+        held = mask.bitmap & (self.document.instance_map[mask.slices] > 0)
+        if held.any():
+            mask = LocalMask(mask.row, mask.col, held)
+            self._do(Batch((Erase(mask), Vouch(mask)), "the erasing"))
 
     def delete(self, annotation_id: int) -> None:
         """Take an annotation away.
@@ -152,7 +182,7 @@ class Editor:
             UnknownNameError: If there is no such annotation.
             StorageError: If that cannot be saved; nothing has changed.
         """
-        self._do(Delete((annotation_id,)))
+        self.objects.delete((annotation_id,))
 
     def reclassify(self, annotation_id: int, class_id: int) -> None:
         """Give an annotation another class.
@@ -161,7 +191,7 @@ class Editor:
             UnknownNameError: If there is no such annotation or class.
             StorageError: If that cannot be saved; nothing has changed.
         """
-        self._do(Reclassify((annotation_id,), class_id))
+        self.objects.reclassify((annotation_id,), class_id)
 
     def add_segmentation(
         self,
@@ -169,6 +199,7 @@ class Editor:
         model: str | None = None,
         keep_existing: bool = False,
         min_area_px: int = 1,
+        thresholds: Mapping[int, float] | None = None,
     ) -> list[Annotation]:
         """Make annotations of a head's result, one for each connected piece of each class, as one step.
 
@@ -179,6 +210,7 @@ class Editor:
             model: Name to record in place of the head's own.
             keep_existing: Leave pixels alone that belong to annotations already.
             min_area_px: Smaller pieces are left out.
+            thresholds: Class id of the head -> probability below which its pixels are left out.
 
         Returns:
             The new annotations.
@@ -188,13 +220,35 @@ class Editor:
             ClassListError: If more than 255 classes come together.
             StorageError: If it cannot be saved; nothing has changed.
         """
-        if not isinstance(segmentation, Components):
-            check_size(np.shape(segmentation.labels), self.hw, "The segmentation")
-            segmentation = from_segmentation(segmentation, min_area_px)
-        return self._add_components(segmentation, "head", model or segmentation.head, keep_existing)
+        found = self._components(segmentation, min_area_px, thresholds)
+        taken = (lambda box: self.document.instance_map.window(box) > 0) if keep_existing else None
+        return self._add_components(found, "head", model, taken)
+
+    def propose(
+        self,
+        segmentation: Segmentation | Components,
+        model: str | None = None,
+        min_area_px: int = 1,
+        thresholds: Mapping[int, float] | None = None,
+    ) -> list[Annotation]:
+        """Put a head's result in place of what heads proposed before, as one step.
+
+        What a person made, reviewed or is unsure of stays, and so does everything in the annotated area: a newer
+        head never undoes a correction. Otherwise as `add_segmentation`.
+        """
+        found = self._components(segmentation, min_area_px, thresholds)
+        records = self.document.annotations
+        old = tuple(one.id for one in records.values() if one.source == "head" and one.trust == 0)
+
+        def taken(box: Box) -> BoolArray:
+            ids = self.document.instance_map.window(box)
+            kept: BoolArray = ((ids > 0) & ~np.isin(ids, old)) | self.document.annotated(box)
+            return kept
+
+        return self._add_components(found, "head", model, taken, old)
 
     def import_labels(self, path: str | Path) -> list[Annotation]:
-        """Read label maps from a file or folder that `export` wrote, as one step; what lies under is overwritten.
+        """Read annotations of any format of `formats`, as one step; what lies under is overwritten.
 
         Returns:
             The new annotations.
@@ -203,15 +257,14 @@ class Editor:
             SampathError: If the file cannot be read, or is not of the image's size.
             StorageError: If it cannot be saved; nothing has changed.
         """
-        from ..formats import import_labels
+        from ..formats import import_objects
 
-        labels = import_labels(path, self.name)
-        check_size(labels.class_map.shape, self.hw, f"The label map in '{path}'")
-        components = from_label_maps(labels.class_map, labels.instance_map, labels.classes)
-        return self._add_components(components, "import", None, False)
+        found = import_objects(path, self.name, self.hw)
+        check_size(found.hw, self.hw, f"The label map in '{path}'")
+        return self._add_components(from_objects(found), "import", None, None)
 
     def export(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> list[Path]:
-        """Write class and instance label maps; see `formats.export_labels`.
+        """Write annotations in some of `formats.FORMATS`; see `formats.export_labels`.
 
         Returns:
             The files.
@@ -223,8 +276,25 @@ class Editor:
 
     def export_job(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> Job[list[Path]]:
         """Make a job that writes the annotations as they are now; see `export`."""
-        maps = self.document.snapshot()
-        return _export(Path(folder), self.name, maps, self.classes.snapshot, tuple(formats))
+        return export_job(Path(folder), self.name, self.document, tuple(formats))
+
+    def save_to_dataset(self, folder: str | Path, group: str = "", mpp: float | None = None) -> DatasetImage:
+        """Save the image, its labels and its annotated area as a training sample; see `save_job`."""
+        return run(self.save_job(folder, group, mpp))
+
+    def save_job(self, folder: str | Path, group: str = "", mpp: float | None = None) -> Job[DatasetImage]:
+        """Make a job that saves the image as it is now into a `dataset.json` folder, which is made if need be.
+
+        Args:
+            folder: The dataset.
+            group: Slide or case that the image is of; images of one are never split.
+            mpp: Micrometres per pixel, if known.
+
+        Raises:
+            DatasetError: If the folder holds something else, or the image is too large for a sample.
+            StorageError: If it cannot be written; what was there before is untouched.
+        """
+        return save_job(Path(folder), self.image, self.name, self.document, group, mpp)
 
     def undo(self) -> bool:
         """Take the last change of the document back; False if there is none.
@@ -254,25 +324,34 @@ class Editor:
         self.message.emit(f"Redid {step.label}.")
         return True
 
+    def _components(
+        self,
+        segmentation: Segmentation | Components,
+        min_area_px: int,
+        thresholds: Mapping[int, float] | None,
+    ) -> Components:
+        if isinstance(segmentation, Components):
+            return segmentation
+        check_size(np.shape(segmentation.labels), self.hw, "The segmentation")
+        return from_segmentation(segmentation, min_area_px, thresholds)
+
     def _add_components(
-        self, components: Components, source: Source, model: str | None, keep_existing: bool
+        self,
+        components: Components,
+        source: Source,
+        model: str | None,
+        taken: Callable[[Box], BoolArray] | None,
+        delete: tuple[int, ...] = (),
     ) -> list[Annotation]:
+        """Add pieces, less the pixels that are `taken`, and delete others, as one step."""
         to_id, classes = match_classes(components, self.classes)
-        items: list[tuple[Annotation, LocalMask]] = []
-        for piece in components.pieces:
-            mask = piece.mask
-            if keep_existing:
-                mask = LocalMask(
-                    mask.row, mask.col, mask.bitmap & (self.document.instance_map[mask.slices] == 0)
-                )
-                if not mask.bitmap.any():
-                    continue
-            new_id = self.document.next_id + len(items)
-            items.append((Annotation(new_id, to_id(piece.class_id), source, piece.score, model), mask))
-        if not items:
+        items = make_items(components, self.document.next_id, to_id, source, model or components.head, taken)
+        if not items and not delete:
             self.message.emit("Nothing was found, so nothing was added.")
             return []
-        self._do(Add(tuple(items), classes if classes != self.classes.snapshot else None))
+        add = Add(tuple(items), classes if items and classes != self.classes.snapshot else None)
+        # A plain addition is written as one, so that what a journal says stays short.
+        self._do(Batch((Delete(delete), add), "the automatic result") if delete else add)
         made = (self.document.annotations.get(annotation.id) for annotation, _ in items)
         # One that later ones cover altogether is not there any more.
         return [annotation for annotation in made if annotation is not None]
@@ -296,27 +375,12 @@ class Editor:
             self._active = next((info.id for info in self.classes), 0)
 
 
-def _class_edits(owner: weakref.ref[Editor]) -> Callable[[tuple[ClassInfo, ...]], None]:
-    """Send changes of a class list through its session; a weak link, so that a dropped session frees its journal."""
+def _weakly(owner: weakref.ref[Editor]) -> Callable[[Operation], None]:
+    """Send operations through a session; a weak link, so that a dropped session frees its journal."""
 
-    def redirect(wished: tuple[ClassInfo, ...]) -> None:
+    def do(operation: Operation) -> None:
         session = owner()
         if session is not None:
-            session._do(SetClasses(wished))
+            session._do(operation)
 
-    return redirect
-
-
-def _export(
-    folder: Path,
-    name: str,
-    maps: tuple[LookupMap, TiledMap],
-    classes: tuple[ClassInfo, ...],
-    formats: tuple[str, ...],
-) -> Job[list[Path]]:
-    from ..formats import export_labels
-
-    yield Progress(0, 1, "Exporting label maps", "images")
-    files = export_labels(folder, name, *maps, classes, formats)
-    yield Progress(1, 1, "Exporting label maps", "images")
-    return files
+    return do
