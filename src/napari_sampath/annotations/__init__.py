@@ -6,8 +6,9 @@ from .annotation import FLAGS, Annotation, Box, FlagName, Source, bounds, union
 from .classes import ClassList
 from .document import Document
 from .edits import Edits
+from .header import Header, pixel_digest
 from .history import History
-from .journal import Header, Journal, pixel_digest
+from .journal import Journal
 from .masks import clip, mask_of_pixels
 from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Vouch
 from .patch import Patch

@@ -15,81 +15,21 @@ import logging
 import os
 import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-import numpy as np
 from filelock import FileLock, Timeout
 
-from ..arrays import ClassInfo, UInt8Array
 from ..errors import JournalError, StorageError
 from ..files import write_atomically
 from .annotation import now
-from .history import MAX_BYTES, MAX_STEPS
-from .operations import classes_from_json, classes_to_json
+from .header import FORMAT, SCHEMA, Header
 from .syncer import Syncer
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "napari-sampath journal"
-SCHEMA = 1
 _SUM_CHARS = 32
 _SUM_START = b',"sum":"'
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What a journal begins with."""
-
-    image: str
-    """Name of the image when the journal was made; it may have been renamed since."""
-    hw: tuple[int, int]
-    """Size (H, W) of the image in pixels."""
-    digest: str
-    """`pixel_digest` of the image: the journal belongs to whatever has these pixels."""
-    classes: tuple[ClassInfo, ...]
-    """Classes at the start."""
-    max_steps: int = MAX_STEPS
-    """Limits of the history, which decide what an undo in the log takes back."""
-    max_bytes: int = MAX_BYTES
-    created: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Write the header as the fields of the first line."""
-        return {
-            "format": FORMAT,
-            "schema": SCHEMA,
-            "image": self.image,
-            "hw": list(self.hw),
-            "digest": self.digest,
-            "classes": classes_to_json(self.classes),
-            "history": {"steps": self.max_steps, "bytes": self.max_bytes},
-            "created": self.created or now(),
-        }
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Header:
-        """Read what `to_json` wrote."""
-        height, width = fields["hw"]
-        history = fields["history"]
-        return cls(
-            fields["image"],
-            (height, width),
-            fields["digest"],
-            classes_from_json(fields["classes"]),
-            history["steps"],
-            history["bytes"],
-            fields["created"],
-        )
-
-
-def pixel_digest(image: UInt8Array) -> str:
-    """Return the SHA-256 of an image's size, type and pixels (H, W, 3) as hex; about a second a gigabyte."""
-    digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode())
-    for row in range(0, len(image), 256):
-        digest.update(np.ascontiguousarray(image[row : row + 256]).data)
-    return digest.hexdigest()
 
 
 class Journal:

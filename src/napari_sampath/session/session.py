@@ -16,11 +16,11 @@ from ..geometry import Frame, outward, tiles
 from ..jobs import Job, Progress
 from . import prompting
 from .classifying import apply_guesses, classify_job, everything
-from .editor import Editor
 from .features import TileFeatures
 from .neighbours import Guess
 from .overlap import OverlapRule, find_overlap, place
 from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
+from .transfer import Transfer
 
 if TYPE_CHECKING:
     from ..predict import Model
@@ -31,7 +31,7 @@ AHEAD_TILES = 4
 """Tiles of a large image that are encoded before anyone clicks there."""
 
 
-class Session(Editor):
+class Session(Transfer):
     """The rules of annotating one image.
 
     Nothing is lost: each commit, stroke, class edit, undo and redo is in the journal on the disk before any

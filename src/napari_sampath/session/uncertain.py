@@ -103,7 +103,8 @@ def _measure(
                 table[np.asarray(one.labels[r0:r1, c0:c1])]
                 for table, one in zip(tables, segmentations, strict=True)
             ]
-            return np.any([other != seen[0] for other in seen[1:]], axis=0).astype(np.float64)
+            differs: FloatArray = np.any([other != seen[0] for other in seen[1:]], axis=0).astype(np.float64)
+            return differs
 
         return disagreement
     return lambda box: _distance(box, hw, annotated, region_px)
