@@ -26,7 +26,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compaction, "GAIN", 0)
 
 
-def long_journal(path: Path, seed: int, steps: int = 320) -> str:
+def long_journal(path: Path, seed: int, steps: int = 420) -> str:
     """More steps than can be undone, the last few of them undone."""
     session = open_session(path)
     for _ in script(session, seed, steps):

@@ -46,8 +46,11 @@ def compact(document: Document, history: History, journal: Journal) -> bool:
     kept = set(steps)
     by_number = {record["seq"]: record for record in journal.records}
     records = [_base(document, history, first - 1), *(by_number[number] for number in sorted(kept))]
-    for number, step in enumerate(history.undone, start=journal.last + 1):
-        records.append({"seq": number, "at": now(), "op": "undo", "of": step.number})
+    # The steps bring the ids they gave; those given in steps that are forgotten must not be given again either.
+    after: list[dict[str, Any]] = [{"op": "reserve", "next_id": document.next_id}]
+    after += [{"op": "undo", "of": step.number} for step in history.undone]
+    for number, record in enumerate(after, start=journal.last + 1):
+        records.append({"seq": number, "at": now(), **record})
     content = journal.encode(records)
     if len(content) * GAIN > journal.nbytes:
         return False
@@ -85,7 +88,6 @@ def _describe(document: Document) -> dict[str, Any]:
         for box in document.vouched_map.filled_boxes()
     ]
     return {
-        "next_id": document.next_id,
         "classes": classes_to_json(document.classes.snapshot),
         "annotations": annotations,
         "vouched": vouched,
@@ -93,7 +95,7 @@ def _describe(document: Document) -> dict[str, Any]:
 
 
 def restore(document: Document, fields: Mapping[str, Any]) -> None:
-    """Fill an empty document from what `compact` wrote.
+    """Fill an empty document from the snapshot that `compact` wrote.
 
     Raises:
         ValueError: If a part does not fit.
@@ -108,7 +110,7 @@ def restore(document: Document, fields: Mapping[str, Any]) -> None:
         document.put(annotation.id, annotation)
     for mask in _masks(fields["vouched"]):
         _paint(document.vouched_map, mask, True)
-    document.next_id = max(document.next_id, int(fields["next_id"]))
+    document.next_id = max(document.annotations, default=0) + 1
 
 
 def _masks(entries: Iterable[Mapping[str, Any]]) -> Iterable[LocalMask]:

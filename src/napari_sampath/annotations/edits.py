@@ -115,6 +115,9 @@ class Edits:
             if record["op"] == "snapshot":
                 restore(self.document, record)
                 return
+            if record["op"] == "reserve":
+                self.document.next_id = max(self.document.next_id, int(record["next_id"]))
+                return
             operation = operation_from_json(record)
             self.history.push(Step(number, self.document.perform(operation), label(operation)))
         except (SampathError, ValueError, KeyError, TypeError) as error:

@@ -12,7 +12,7 @@ from ..arrays import IntArray
 from ..rasters import check_pixels
 from .annotation import Box
 
-TILE_PX = 512
+TILE_PX = 256
 
 
 class MapView(np.lib.mixins.NDArrayOperatorsMixin):
