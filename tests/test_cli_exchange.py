@@ -81,6 +81,21 @@ def test_export_of_one_format(journal: Path, tmp_path: Path, capsys: pytest.Capt
     assert "There is no format 'gif'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", ["coco", "coco-polygons", "geojson", "ome-zarr"])
+def test_formats_of_others_come_back_with_what_was_known(
+    image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", word, "--json"]) == 0
+    file = json.loads(capsys.readouterr().out)["files"][0]
+    copy = tmp_path / "copy.jsonl"
+    assert main(["import", file, str(image), "--journal", str(copy), "--json"]) == 0
+    before, after = Session(PIXELS, "tissue", journal=journal), Session(PIXELS, "tissue", journal=copy)
+    np.testing.assert_array_equal(after.document.instance_map, before.document.instance_map)
+    np.testing.assert_array_equal(after.document.class_map, before.document.class_map)
+    assert [row.source for row in after.objects.rows()] == ["brush", "brush"]
+    assert [row.class_name for row in after.objects.rows()] == ["object", "gland"]
+
+
 def test_import_adds_to_the_annotations_and_comes_back_equal(
     image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
