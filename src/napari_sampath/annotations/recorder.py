@@ -95,11 +95,13 @@ class Recorder:
             self._set(instance_id, replace(record, area_px=record.area_px + count))
         if count == 0:
             return
-        before = Values.of(part[changed])
+        lost_pixels = part[changed]
+        # Mostly nothing was there, and thousands of pieces of a head are taken over in one go.
+        before = Values.of(lost_pixels) if lost_pixels.any() else Values.constant(0, count)
         self.regions.append(Region.of(False, box, changed, before, Values.constant(instance_id, count)))
         part[changed] = instance_id
         owned.write(box, part)
-        for loser in np.unique(before.values).tolist():
+        for loser in set(before.values.tolist()):
             if loser:
                 lost = self.document.annotations[loser]
                 left = lost.area_px - int(before.lengths[before.values == loser].sum())
