@@ -7,6 +7,7 @@ JSON line a child: the journal, and how many steps it had reported.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,8 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from disc_model import disc_model
+from napari_sampath.annotations import FLAGS
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.errors import SampathError
+from napari_sampath.errors import PromptError, SampathError
 from napari_sampath.session import Components, Session
 from napari_sampath.session.components import Component, LocalMask
 
@@ -32,8 +34,11 @@ if TYPE_CHECKING:
 STEPS = 60
 SCRIPTS = 6
 """Different scripts; deaths take turns."""
-OTHERS = ["paint", "erase", "delete", "reclassify", "class", "undo", "undo", "redo", "head"]
-ACTIONS = ["commit"] * 6 + OTHERS
+ACTIONS = (
+    ["commit"] * 6
+    + ["paint", "erase", "delete", "reclassify", "class", "undo", "undo", "redo", "head", "propose"]
+    + ["split", "merge", "shape", "flag", "vouch", "complete", "merge classes", "delete class", "semantic"]
+)
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
 
 
@@ -48,7 +53,7 @@ def digest(session: Session) -> str:
     text = repr([(key, replace(record, created="")) for key, record in records]) + repr(
         document.classes.snapshot
     )
-    maps = document.class_map.tobytes() + document.instance_map.tobytes()
+    maps = document.class_map.tobytes() + document.instance_map.tobytes() + document.vouched_map.tobytes()
     return hashlib.sha256(text.encode() + maps).hexdigest()
 
 
@@ -73,10 +78,7 @@ def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
     rng = random.Random(seed)
     for number in range(steps):
         ids = sorted(session.document.annotations)
-        match rng.choice(
-            ["commit"] * 6
-            + ["paint", "erase", "delete", "reclassify", "class", "undo", "undo", "redo", "head"]
-        ):
+        match rng.choice(ACTIONS):
             case "commit":
                 session.add_point(rng.uniform(0, 128), rng.uniform(0, 96))
                 request = session.request()
@@ -92,7 +94,7 @@ def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
             case "delete" if ids:
                 session.delete(rng.choice(ids))
             case "reclassify" if ids:
-                session.reclassify(rng.choice(ids), rng.choice([1, 2]))
+                session.reclassify(rng.choice(ids), rng.choice([info.id for info in session.classes]))
             case "class":
                 session.classes.add(f"class {number}")
             case "undo":
@@ -100,14 +102,59 @@ def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
             case "redo":
                 session.redo()
             case "head":
-                pieces = tuple(
-                    Component(
-                        1, LocalMask(rng.randrange(80), rng.randrange(110), np.ones((5, 7), dtype=bool)), 0.5
-                    )
-                    for _ in range(rng.randrange(20))
-                )
-                session.add_segmentation(Components(pieces, CLASSES[:1], "a head"))
+                session.add_segmentation(some_pieces(rng))
+            case "propose":
+                session.propose(some_pieces(rng))
+            case other:
+                with contextlib.suppress(
+                    PromptError
+                ):  # one piece cannot be split, what is small cannot be shrunk
+                    change(session, other, ids, rng)
         yield
+
+
+def some_pieces(rng: random.Random) -> Components:
+    pieces = tuple(
+        Component(1, LocalMask(rng.randrange(80), rng.randrange(110), np.ones((5, 7), dtype=bool)), 0.5)
+        for _ in range(rng.randrange(20))
+    )
+    return Components(pieces, CLASSES[:1], "a head")
+
+
+def change(session: Session, what: str, ids: list[int], rng: random.Random) -> None:
+    """Do what takes more than one operation."""
+    extra = [info.id for info in session.classes if info.id > 2]
+    match what:
+        case "split" if ids:
+            session.objects.split_line(rng.choice(ids), (rng.uniform(0, 128), 0), (rng.uniform(0, 128), 96))
+        case "merge" if len(ids) > 1:
+            session.objects.merge(rng.sample(ids, 2))
+        case "shape" if ids:
+            one = rng.choice(ids)
+            match rng.randrange(4):
+                case 0:
+                    session.objects.grow(one, 2)
+                case 1:
+                    session.objects.shrink(one, 1)
+                case 2:
+                    session.objects.fill_holes(one)
+                case 3:
+                    session.objects.smooth(one)
+        case "flag" if ids:
+            session.objects.flag(rng.sample(ids, 1), rng.choice(FLAGS), rng.random() < 0.7)
+        case "vouch":
+            session.area.mark((rng.randrange(90), rng.randrange(120), 95, 127), rng.random() < 0.7)
+        case "complete":
+            session.area.complete((rng.randrange(50), rng.randrange(60), 90, 120))
+        case "merge classes" if extra:
+            session.class_tools.merge(rng.choice(extra), 1)
+        case "delete class" if extra:
+            session.class_tools.delete(rng.choice(extra))
+        case "semantic":
+            session.mask_mode = "semantic"
+            rows, cols = np.mgrid[rng.randrange(80) : 90, rng.randrange(100) : 110]
+            session.paint(rows, cols, rng.choice([1, 2]))
+            session.mask_mode = "instance"
 
 
 def run_child(journal: Path, seed: int, pipe: int) -> None:

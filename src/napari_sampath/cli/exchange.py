@@ -33,14 +33,14 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         "--formats",
         default="png,tiff",
         metavar="LIST",
-        help="png, tiff or both with a comma (default: %(default)s)",
+        help="with commas: png, tiff, coco, coco-polygons, geojson (QuPath), ome-zarr (default: %(default)s)",
     )
 
 
 def run_export(args: argparse.Namespace, output: Output) -> None:
-    """Write class and instance label maps and `classes.json`."""
+    """Write the annotations in the formats asked for, and `classes.json`."""
     from ..annotations import Document, Edits, Journal
-    from ..formats import export_labels
+    from ..session.saving import export_job
 
     path = args.source
     if path.suffix != JOURNAL_SUFFIX:
@@ -49,14 +49,8 @@ def run_export(args: argparse.Namespace, output: Output) -> None:
     journal = Journal(path, header)
     try:
         document = Edits(Document(header.hw, header.classes), journal).document
-        files = export_labels(
-            args.output,
-            header.image,
-            document.class_map,
-            document.instance_map,
-            document.classes.snapshot,
-            tuple(word.strip() for word in args.formats.split(",")),
-        )
+        formats = tuple(word.strip() for word in args.formats.split(","))
+        files = output.run(export_job(args.output, header.image, document, formats))
     finally:
         journal.close()
     objects = len(document.annotations)
@@ -69,7 +63,10 @@ def run_export(args: argparse.Namespace, output: Output) -> None:
 def import_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath import`."""
     parser.add_argument(
-        "labels", type=Path, metavar="LABELS", help="label file, or folder that 'export' wrote"
+        "labels",
+        type=Path,
+        metavar="LABELS",
+        help="folder that 'export' wrote, label image, COCO or GeoJSON file, or OME-Zarr",
     )
     parser.add_argument("image", type=Path, metavar="IMAGE", help="the image the labels belong to")
     parser.add_argument(
@@ -130,7 +127,7 @@ def _read_header(path: Path) -> Header:
 
 EXPORT = Verb(
     "write the annotations of an image as label files",
-    "sampath export tissue.png -o labels/ --formats png,tiff",
+    "sampath export tissue.png -o labels/ --formats png,geojson",
     export_arguments,
     run_export,
 )

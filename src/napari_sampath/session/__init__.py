@@ -1,20 +1,37 @@
-"""The rules of annotating one image, without a window."""
+"""The rules of annotating one image, and a folder of them, without a window."""
 
 from __future__ import annotations
 
 from .components import Components, Segmentation, from_segmentation
 from .editor import journal_path
+from .folder import Entry, FolderQueue, State
+from .neighbours import Guess
+from .objects import Column, ObjectRow
+from .overlap import MaskMode, Overlap, OverlapRule
 from .prompting import Answer, Candidate, PromptRequest, PromptState
 from .session import Session
+from .uncertain import Reason, UncertainRegion, uncertain_regions
 
 __all__ = [
     "Answer",
     "Candidate",
+    "Column",
     "Components",
+    "Entry",
+    "FolderQueue",
+    "Guess",
+    "MaskMode",
+    "ObjectRow",
+    "Overlap",
+    "OverlapRule",
     "PromptRequest",
     "PromptState",
+    "Reason",
     "Segmentation",
     "Session",
+    "State",
+    "UncertainRegion",
     "from_segmentation",
     "journal_path",
+    "uncertain_regions",
 ]

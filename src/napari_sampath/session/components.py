@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
 from skimage.measure import label as label_components
 from skimage.measure import regionprops
 
-from ..annotations import ClassList
+from ..annotations import Annotation, Box, ClassList, Source, bounds
+from ..annotations.annotation import now
 from ..annotations.classes import next_color
-from ..arrays import ClassInfo, FloatArray, IntArray, LocalMask, UInt8Array
+from ..arrays import BoolArray, ClassInfo, FloatArray, LocalMask, UInt8Array
 from ..errors import ImageError
+
+if TYPE_CHECKING:
+    from ..formats import Objects
 
 
 class Segmentation(Protocol):
@@ -45,6 +50,8 @@ class Component:
     mask: LocalMask
     score: float | None = None
     """Mean probability of its class inside it, 0..1."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What a file says of it: "source", "model", "reviewed", "unsure"."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,42 +64,77 @@ class Components:
     """Name of the head that found them."""
 
 
-def from_segmentation(segmentation: Segmentation, min_area_px: int = 1) -> Components:
+def from_segmentation(
+    segmentation: Segmentation, min_area_px: int = 1, thresholds: Mapping[int, float] | None = None
+) -> Components:
     """Split a class map into its connected pieces, corners counting as connected.
 
     Args:
         segmentation: Result of a head.
         min_area_px: Smaller pieces are left out.
+        thresholds: Class id -> probability 0..1 below which its pixels are left out, before pieces are made.
     """
     labels, confidence = np.asarray(segmentation.labels), np.asarray(segmentation.confidence)
     pieces: list[Component] = []
     for class_id in np.unique(labels[labels > 0]).tolist():
-        for mask in _connected(labels == class_id, min_area_px):
+        of_class = labels == class_id
+        least = (thresholds or {}).get(class_id, 0.0)
+        if least > 0:
+            of_class &= confidence >= least
+        for mask in _connected(of_class, min_area_px):
             score = float(confidence[mask.slices][mask.bitmap].mean(dtype=np.float64))
             pieces.append(Component(class_id, mask, score))
     return Components(tuple(pieces), _used(segmentation.classes, pieces), segmentation.head)
 
 
-def from_label_maps(
-    class_map: UInt8Array, instance_map: IntArray, classes: Iterable[ClassInfo]
-) -> Components:
-    """Take a pair of label maps apart: one piece for each instance id; where there is none, for each connected piece.
+def from_objects(objects: Objects) -> Components:
+    """Take over objects from a file, with what our own export says of them."""
+    pieces = [
+        Component(one.class_id, one.mask, _number(one.details.get("score")), one.details)
+        for one in objects.items
+    ]
+    return Components(tuple(pieces), _used(objects.classes, pieces))
 
-    An instance that has several classes becomes one piece for each.
+
+def make_items(
+    components: Components,
+    first_id: int,
+    to_id: Callable[[int], int],
+    source: Source,
+    model: str | None,
+    taken: Callable[[Box], BoolArray] | None,
+) -> list[tuple[Annotation, LocalMask]]:
+    """Make new annotations of pieces, numbered from `first_id`.
 
     Args:
-        class_map: (H, W) class ids.
-        instance_map: (H, W) instance ids, 0 for none.
-        classes: What the class ids mean.
+        components: The pieces.
+        first_id: Id of the first.
+        to_id: From their class ids to those of the document.
+        source: How they came about, unless a piece says it itself.
+        model: What made them, unless a piece says it itself.
+        taken: Which pixels of a box they may not have; pieces of which nothing is left are left out.
     """
-    pieces: list[Component] = []
-    for class_id in np.unique(class_map[class_map > 0]).tolist():
-        of_class = class_map == class_id
-        for region in regionprops(np.where(of_class, instance_map, 0)):
-            r0, c0, _, _ = region.bbox
-            pieces.append(Component(class_id, LocalMask(r0, c0, region.image)))
-        pieces += [Component(class_id, mask) for mask in _connected(of_class & (instance_map == 0), 1)]
-    return Components(tuple(pieces), _used(classes, pieces))
+    items: list[tuple[Annotation, LocalMask]] = []
+    created = now()
+    for piece in components.pieces:
+        mask = piece.mask
+        if taken is not None:
+            mask = LocalMask(mask.row, mask.col, mask.bitmap & ~taken(bounds(mask)))
+            if not mask.bitmap.any():
+                continue
+        known = piece.details
+        annotation = Annotation(
+            first_id + len(items),
+            to_id(piece.class_id),
+            known["source"] if known.get("source") in get_args(Source) else source,
+            piece.score,
+            str(known["model"]) if known.get("model") else model,
+            created=created,
+            reviewed=known.get("reviewed") is True,
+            unsure=known.get("unsure") is True,
+        )
+        items.append((annotation, mask))
+    return items
 
 
 def match_classes(
@@ -129,6 +171,10 @@ def check_size(shape: tuple[int, ...], hw: tuple[int, int], what: str) -> None:
             f"{what} is {size} px and the image {hw[1]} x {hw[0]} px (width x height); "
             "give one made from this image."
         )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _connected(mask: Any, min_area_px: int) -> list[LocalMask]:

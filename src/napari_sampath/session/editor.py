@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,8 @@ from psygnal import Signal
 from ..annotations import (
     Add,
     Annotation,
+    Batch,
     ClassList,
-    Delete,
     Document,
     Edits,
     Erase,
@@ -22,24 +22,18 @@ from ..annotations import (
     Journal,
     Operation,
     Patch,
-    Reclassify,
     SetClasses,
-    Source,
+    Vouch,
     mask_of_pixels,
     pixel_digest,
 )
 from ..annotations.classes import PALETTE
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import ImageError
-from ..jobs import Job, Progress, run
-from .components import (
-    Components,
-    Segmentation,
-    check_size,
-    from_label_maps,
-    from_segmentation,
-    match_classes,
-)
+from .area import AnnotatedArea
+from .class_tools import ClassTools
+from .objects import ObjectTools
+from .overlap import MaskMode, OverlapRule, place
 from .timeline import Timeline
 
 FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])
@@ -83,9 +77,20 @@ class Editor:
             log = Journal(Path(journal), Header(name, self.hw, pixel_digest(image), start))
         self._edits = Edits(Document(self.hw, start), log)
         self._timeline = Timeline()
+        self.overlap: OverlapRule = "overwrite"
+        """What commits and strokes do to objects under them."""
+        self.mask_mode: MaskMode = "instance"
+        """Whether commits and strokes are objects of their own, or part of the region of their class."""
+        do = _weakly(weakref.ref(self))
+        self.objects = ObjectTools(self.document, do)
+        """Split, merge, reshape, tick off, list objects."""
+        self.class_tools = ClassTools(self.document, do)
+        """Merge and delete classes with their objects."""
+        self.area = AnnotatedArea(self.document, do)
+        """Which pixels a person has vouched for."""
         self._active = 0
         self._keep_active()
-        self.classes.redirect = _class_edits(weakref.ref(self))
+        self.classes.redirect = lambda wished: do(SetClasses(wished))
 
     def close(self) -> None:
         """Let go of the journal, so that another session may open it; nothing needs to be saved."""
@@ -121,7 +126,8 @@ class Editor:
             cols: (N,) columns.
             class_id: Its class; 0 erases.
             annotation_id: An annotation to extend by the stroke, which then keeps its class; a new one is
-                made if left out.
+                made if left out, or in semantic mode the region that it touches is extended. "ask" overwrites here:
+                a question at every stroke would be in the way.
 
         Returns:
             The annotation; None if it erased, or there was nothing to paint.
@@ -134,14 +140,22 @@ class Editor:
         if not mask.bitmap.any():
             return None
         if class_id == 0:
-            self._do(Erase(mask))
+            self._erase(mask)
             return None
         if annotation_id is None:
             annotation = Annotation(self.document.next_id, class_id, "brush")
+            operation, annotation_id = place(self.document, annotation, mask, self.overlap, self.mask_mode)
         else:
-            annotation = self.document.record(annotation_id)
-        self._do(Add(((annotation, mask),)))
-        return self.document.annotations[annotation.id]
+            operation = Add(((self.document.record(annotation_id), mask),))
+        self._do(operation)
+        return self.document.annotations[annotation_id]
+
+    def _erase(self, mask: LocalMask) -> None:
+        """Take pixels away from what they belong to; the person vouches that there is nothing."""
+        held = mask.bitmap & (self.document.instance_map[mask.slices] > 0)
+        if held.any():
+            mask = LocalMask(mask.row, mask.col, held)
+            self._do(Batch((Erase(mask), Vouch(mask)), "the erasing"))
 
     def delete(self, annotation_id: int) -> None:
         """Take an annotation away.
@@ -150,7 +164,7 @@ class Editor:
             UnknownNameError: If there is no such annotation.
             StorageError: If that cannot be saved; nothing has changed.
         """
-        self._do(Delete((annotation_id,)))
+        self.objects.delete((annotation_id,))
 
     def reclassify(self, annotation_id: int, class_id: int) -> None:
         """Give an annotation another class.
@@ -159,70 +173,7 @@ class Editor:
             UnknownNameError: If there is no such annotation or class.
             StorageError: If that cannot be saved; nothing has changed.
         """
-        self._do(Reclassify((annotation_id,), class_id))
-
-    def add_segmentation(
-        self,
-        segmentation: Segmentation | Components,
-        model: str | None = None,
-        keep_existing: bool = False,
-        min_area_px: int = 1,
-    ) -> list[Annotation]:
-        """Make annotations of a head's result, one for each connected piece of each class, as one step.
-
-        Classes are matched by name; those that are missing are added.
-
-        Args:
-            segmentation: What a head found, or what `from_segmentation` made of it in a worker.
-            model: Name to record in place of the head's own.
-            keep_existing: Leave pixels alone that belong to annotations already.
-            min_area_px: Smaller pieces are left out.
-
-        Returns:
-            The new annotations.
-
-        Raises:
-            ImageError: If it is not of the image's size.
-            ClassListError: If more than 255 classes come together.
-            StorageError: If it cannot be saved; nothing has changed.
-        """
-        if not isinstance(segmentation, Components):
-            check_size(np.shape(segmentation.labels), self.hw, "The segmentation")
-            segmentation = from_segmentation(segmentation, min_area_px)
-        return self._add_components(segmentation, "head", model or segmentation.head, keep_existing)
-
-    def import_labels(self, path: str | Path) -> list[Annotation]:
-        """Read label maps from a file or folder that `export` wrote, as one step; what lies under is overwritten.
-
-        Returns:
-            The new annotations.
-
-        Raises:
-            SampathError: If the file cannot be read, or is not of the image's size.
-            StorageError: If it cannot be saved; nothing has changed.
-        """
-        from ..formats import import_labels
-
-        labels = import_labels(path, self.name)
-        check_size(labels.class_map.shape, self.hw, f"The label map in '{path}'")
-        components = from_label_maps(labels.class_map, labels.instance_map, labels.classes)
-        return self._add_components(components, "import", None, False)
-
-    def export(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> list[Path]:
-        """Write class and instance label maps; see `formats.export_labels`.
-
-        Returns:
-            The files.
-
-        Raises:
-            StorageError: If they cannot be written; earlier files are untouched.
-        """
-        return run(self.export_job(folder, formats))
-
-    def export_job(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> Job[list[Path]]:
-        """Make a job that writes the annotations as they are now; see `export`."""
-        maps = self.document.class_map.copy(), self.document.instance_map.copy()
-        return _export(Path(folder), self.name, maps, self.classes.snapshot, tuple(formats))
+        self.objects.reclassify((annotation_id,), class_id)
 
     def undo(self) -> bool:
         """Take the last change of the document back; False if there is none.
@@ -252,29 +203,6 @@ class Editor:
         self.message.emit(f"Redid {step.label}.")
         return True
 
-    def _add_components(
-        self, components: Components, source: Source, model: str | None, keep_existing: bool
-    ) -> list[Annotation]:
-        to_id, classes = match_classes(components, self.classes)
-        items: list[tuple[Annotation, LocalMask]] = []
-        for piece in components.pieces:
-            mask = piece.mask
-            if keep_existing:
-                mask = LocalMask(
-                    mask.row, mask.col, mask.bitmap & (self.document.instance_map[mask.slices] == 0)
-                )
-                if not mask.bitmap.any():
-                    continue
-            new_id = self.document.next_id + len(items)
-            items.append((Annotation(new_id, to_id(piece.class_id), source, piece.score, model), mask))
-        if not items:
-            self.message.emit("Nothing was found, so nothing was added.")
-            return []
-        self._do(Add(tuple(items), classes if classes != self.classes.snapshot else None))
-        made = (self.document.annotations.get(annotation.id) for annotation, _ in items)
-        # One that later ones cover altogether is not there any more.
-        return [annotation for annotation in made if annotation is not None]
-
     def _do(self, operation: Operation) -> None:
         patch = self._edits.do(operation)
         if not patch.empty:
@@ -294,27 +222,12 @@ class Editor:
             self._active = next((info.id for info in self.classes), 0)
 
 
-def _class_edits(owner: weakref.ref[Editor]) -> Callable[[tuple[ClassInfo, ...]], None]:
-    """Send changes of a class list through its session; a weak link, so that a dropped session frees its journal."""
+def _weakly(owner: weakref.ref[Editor]) -> Callable[[Operation], None]:
+    """Send operations through a session; a weak link, so that a dropped session frees its journal."""
 
-    def redirect(wished: tuple[ClassInfo, ...]) -> None:
+    def do(operation: Operation) -> None:
         session = owner()
         if session is not None:
-            session._do(SetClasses(wished))
+            session._do(operation)
 
-    return redirect
-
-
-def _export(
-    folder: Path,
-    name: str,
-    maps: tuple[UInt8Array, npt.NDArray[np.int32]],
-    classes: tuple[ClassInfo, ...],
-    formats: tuple[str, ...],
-) -> Job[list[Path]]:
-    from ..formats import export_labels
-
-    yield Progress(0, 1, "Exporting label maps", "images")
-    files = export_labels(folder, name, *maps, classes, formats)
-    yield Progress(1, 1, "Exporting label maps", "images")
-    return files
+    return do

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
-from ..annotations import Add, Annotation
+from ..annotations import Annotation
 from ..arrays import INPUT_PX, ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
 from ..geometry import Frame, outward, tiles
 from ..jobs import Job, Progress
 from . import prompting
-from .editor import Editor
+from .classifying import apply_guesses, classify_job, everything
 from .features import TileFeatures
+from .neighbours import Guess
+from .overlap import OverlapRule, find_overlap, place
 from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
+from .transfer import Transfer
 
 if TYPE_CHECKING:
     from ..predict import Model
@@ -28,7 +31,7 @@ AHEAD_TILES = 4
 """Tiles of a large image that are encoded before anyone clicks there."""
 
 
-class Session(Editor):
+class Session(Transfer):
     """The rules of annotating one image.
 
     Nothing is lost: each commit, stroke, class edit, undo and redo is in the journal on the disk before any
@@ -55,6 +58,8 @@ class Session(Editor):
     prompts_changed = Signal()
     candidate_changed = Signal(object, object)
     """Boxes (r0, c0, r1, c1) of the candidate before and now, None for none."""
+    overlap_found = Signal(object)
+    """`Overlap`: what lies under the mask that was to be committed; commit again with the answer."""
 
     def __init__(
         self,
@@ -174,11 +179,19 @@ class Session(Editor):
         self._change(lambda: self._prompting.step(step))
         return self.candidate
 
-    def commit(self) -> Annotation:
-        """Make the candidate an annotation of the active class, overwriting what lies under it.
+    def commit(self, overlap: OverlapRule | None = None) -> Annotation | None:
+        """Make the candidate an annotation of the active class, or in semantic mode part of the region it touches.
+
+        Args:
+            overlap: What to do with objects under it; the session's own rule if left out. With "ask" and something
+                under it nothing is done but telling it by `overlap_found`; the answer is another commit with
+                "overwrite" or "keep", and going on with the prompt is one too.
+
+        Returns:
+            The annotation; None if the overlap was reported instead.
 
         Raises:
-            PromptError: If there is no candidate or it is empty.
+            PromptError: If there is no candidate, it is empty, or it covers nothing but what is to be kept.
             UnknownNameError: If there are no classes.
             StorageError: If it cannot be saved; the candidate is still there.
         """
@@ -189,6 +202,12 @@ class Session(Editor):
             )
         if candidate.box is None:
             raise PromptError("The mask is empty; add a point or choose another candidate.")
+        rule = overlap or self.overlap
+        if rule == "ask":
+            found = find_overlap(self.document, candidate.mask, self.active_class, self.mask_mode)
+            if found is not None:
+                self.overlap_found.emit(found)
+                return None
         annotation = Annotation(
             self.document.next_id,
             self.active_class,
@@ -197,11 +216,41 @@ class Session(Editor):
             model.name,
             state.to_json(),
         )
-        patch = self._edits.do(Add(((annotation, candidate.mask),)))
+        operation, annotation_id = place(self.document, annotation, candidate.mask, rule, self.mask_mode)
+        patch = self._edits.do(operation)
         self.clear_prompts()
-        self._timeline.push("document")
-        self._announce(patch)
-        return self.document.annotations[annotation.id]
+        if not patch.empty:
+            self._timeline.push("document")
+            self._announce(patch)
+        return self.document.annotations[annotation_id]
+
+    def add_everything(self, masks: Iterable[tuple[LocalMask, float]], model: str) -> list[Annotation]:
+        """Add the masks of "segment everything" with their scores, as objects that are "unclassified", in one step.
+
+        What a person made or vouched for keeps its pixels.
+
+        Raises:
+            StorageError: If that cannot be saved; nothing has changed.
+        """
+        return self.propose(everything(masks, model))
+
+    def classify_job(self, ids: Iterable[int] | None = None) -> Job[dict[int, Guess]]:
+        """Make a job that guesses classes of objects from those classified; see `classifying.classify_job`.
+
+        Raises:
+            PromptError: If there is no model, or nothing is classified yet.
+        """
+        if self._tiles is None:
+            raise PromptError("No model is loaded, so objects cannot be compared; choose a model.")
+        return classify_job(self.document, self._tiles, ids)
+
+    def apply_guesses(self, guesses: Mapping[int, Guess], min_share: float = 0.0) -> None:
+        """Give objects the classes that `classify_job` guessed, as one step; they don't count as reviewed.
+
+        Raises:
+            StorageError: If that cannot be saved; nothing has changed.
+        """
+        self._do(apply_guesses(self.document, guesses, min_share))
 
     def undo(self) -> bool:
         """Take back what was done last, be it a prompt or a change of the document; False if there is nothing.

@@ -147,7 +147,7 @@ class Annotator(QObject):
 
     def use_object(self, instance_id: int) -> None:
         """Make a committed object the mask prompt."""
-        self.use_mask(LocalMask.from_dense(self.session.document.instance_map == instance_id))
+        self.use_mask(self.session.document.pixels(instance_id))
 
     # What the keys do
 

@@ -1,0 +1,198 @@
+"""What annotating costs: steps in small and large sessions, undo on large images, memory over thousands of steps.
+
+Run: python benchmarks/session.py [--quick]
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from table import Row
+
+from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.session import Components, Session
+from napari_sampath.session.components import Component
+
+CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
+
+
+def disc(radius: int) -> np.ndarray:
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
+    return np.hypot(y, x) <= radius
+
+
+def new_session(side: int, folder: Path, name: str) -> Session:
+    image = np.zeros((side, side, 3), np.uint8)
+    return Session(image, name, None, CLASSES, folder / f"{name}.jsonl")
+
+
+def stroke(session: Session, bitmap: np.ndarray, row: int, col: int, class_id: int = 1) -> int:
+    rows, cols = np.nonzero(bitmap)
+    made = session.paint(rows + row, cols + col, class_id)
+    return 0 if made is None else made.id
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def resident_bytes() -> int:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def pieces(count: int, side: int) -> Components:
+    """A grid of nuclei, as a head finds them."""
+    per_row = int(np.ceil(np.sqrt(count)))
+    step = side // per_row
+    shape = disc(max(2, step // 3))
+    found = [
+        Component(1, LocalMask(step * (k // per_row), step * (k % per_row), shape), 0.9) for k in range(count)
+    ]
+    return Components(tuple(found), CLASSES, "a head")
+
+
+def undo_of_a_large_commit(folder: Path, quick: bool) -> Iterator[Row]:
+    side = 2048 if quick else 8192
+    session = new_session(side, folder, "large")
+    times = []
+    stroke(session, disc(side // 8), side // 4, side // 4)
+    for _ in range(5 if quick else 15):
+        times += [seconds(session.undo), seconds(session.redo)]
+    session.close()
+    worst = max(times) * 1000
+    yield Row(
+        f"undo or redo of a commit of {side // 4} px across, image of {side} px, slowest",
+        f"{worst:.1f} ms",
+        "at most 50 ms",
+        50 / worst,
+        1.0,
+    )
+
+
+def many_objects(folder: Path, quick: bool) -> Iterator[Row]:
+    count, repeats, side = (500 if quick else 5000), (10 if quick else 40), 4096
+    empty, full = new_session(side, folder, "empty"), new_session(side, folder, "full")
+    found = pieces(count, side)
+    took = seconds(lambda: full.add_segmentation(found))
+    shape = disc(12)
+    medians: dict[str, list[list[float]]] = {}
+    for number in range(repeats):
+        # By turns, so that a busy machine slows both alike.
+        for which, session in enumerate((empty, full)):
+            made: list[int] = []
+            steps: dict[str, Callable[[], object]] = {
+                "commit": lambda s=session, m=made, n=number: m.append(stroke(s, shape, 20 + 30 * n, 60)),
+                "reclassify": lambda s=session, m=made: s.reclassify(m[0], 2),
+                "undo": session.undo,
+            }
+            for name, call in steps.items():
+                medians.setdefault(name, [[], []])[which].append(seconds(call))
+    for name, (few, many) in medians.items():
+        ours, theirs = statistics.median(many), statistics.median(few)
+        yield Row(
+            f"{name} with {count} objects in the session, against an empty session",
+            f"{ours * 1000:.2f} ms",
+            f"{theirs * 1000:.2f} ms",
+            theirs / ours,
+            0.5,
+        )
+    yield Row(
+        f"taking over {count} pieces of a head, in the owner's thread",
+        f"{took * 1000:.0f} ms",
+        "",
+        None,
+        None,
+        "the pieces are made in a worker",
+    )
+    for session in (empty, full):
+        session.close()
+
+
+def many_steps(folder: Path, quick: bool) -> Iterator[Row]:
+    total, first = (3000, 1000) if quick else (20_000, 1000)
+    session = new_session(1024, folder, "long")
+    rng, shapes = random.Random(0), [disc(radius) for radius in range(2, 30)]
+    start = 0
+    for number in range(total):
+        ids = list(session.document.annotations)
+        match rng.randrange(10):
+            case 0 | 1 | 2 | 3:
+                stroke(
+                    session, rng.choice(shapes), rng.randrange(960), rng.randrange(960), rng.choice([1, 2])
+                )
+            case 4 if ids:
+                session.reclassify(rng.choice(ids), rng.choice([1, 2]))
+            case 5 if ids:
+                session.delete(rng.choice(ids))
+            case 6:
+                stroke(session, rng.choice(shapes), rng.randrange(960), rng.randrange(960), 0)
+            case 7:
+                session.undo()
+            case 8:
+                session.redo()
+            case 9 if ids:
+                session.objects.flag((rng.choice(ids),), "reviewed")
+        if number == first:
+            start = resident_bytes()
+    grown = resident_bytes() / start - 1
+    session.close()
+    yield Row(
+        f"memory after {total} steps, against that after {first}",
+        f"{grown:+.1%}",
+        "at most +5.0%",
+        0.05 / max(grown, 1e-3),
+        1.0,
+    )
+
+
+def a_slide(folder: Path, quick: bool) -> Iterator[Row]:
+    from napari_sampath.annotations import Add, Annotation, Document
+
+    before = resident_bytes()
+    document = Document((100_000, 100_000), CLASSES)
+    shape = disc(100)
+    items = [
+        (Annotation(k + 1, 1, "point"), LocalMask(900 * (k // 100) * 10, 900 * (k % 100), shape))
+        for k in range(1000)
+    ]
+    document.perform(Add(tuple(items)))
+    used = (resident_bytes() - before) / 2**20
+    yield Row(
+        "memory of 1,000 objects spread over a slide of 100,000 px",
+        f"{used:.0f} MiB",
+        "47,684 MiB dense",
+        None,
+        None,
+    )
+
+
+def rows(quick: bool = False) -> Iterator[Row]:
+    """Measure everything.
+
+    Args:
+        quick: Smaller images and fewer steps, to see that it runs.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        for measure in (undo_of_a_large_commit, many_objects, many_steps, a_slide):
+            yield from measure(Path(name), quick)
+
+
+if __name__ == "__main__":
+    for row in rows("--quick" in sys.argv):
+        print(" | ".join(row.cells()), flush=True)

@@ -1,0 +1,207 @@
+"""A folder of images as a queue: which are done, which comes next, how far one is. Kept on disk as it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from ..errors import ImageError, UnknownNameError
+from ..files import write_atomically
+from ..jobs import Job
+from ..registry import unknown_name
+
+if TYPE_CHECKING:
+    from ..predict import Model
+
+logger = logging.getLogger(__name__)
+
+State: TypeAlias = Literal["untouched", "in progress", "done", "unsure"]
+STATES: tuple[State, ...] = get_args(State)
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".svs", ".ndpi", ".mrxs", ".scn", ".zarr")
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image of the folder."""
+
+    path: Path
+    state: State
+    uncertainty: float | None = None
+    """Mean uncertainty of the last automatic result, 0..1; None before there is one."""
+
+
+class FolderQueue:
+    """The images of a folder, by name, and what has been done to them.
+
+    Images that are added to or taken from the folder between two sessions are; a state file that cannot be read is
+    put aside, not overwritten.
+
+    Args:
+        folder: Folder of images; folders in it are not searched, but an OME-Zarr is an image.
+        state_dir: Where states are kept, `Config.sessions_dir`; the folder of images may be read-only.
+
+    Raises:
+        ImageError: If there is no such folder, or no image in it.
+    """
+
+    def __init__(self, folder: str | Path, state_dir: Path) -> None:
+        self.folder = Path(folder).expanduser().resolve()
+        if not self.folder.is_dir():
+            raise ImageError(f"There is no folder '{folder}'; choose one that holds images.")
+        self._paths = sorted(
+            path
+            for path in self.folder.iterdir()
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        )
+        if not self._paths:
+            raise ImageError(f"'{folder}' holds no images ({', '.join(SUFFIXES)}); choose another folder.")
+        digest = hashlib.sha256(str(self.folder).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        self.file = state_dir / f"folder-{digest}.json"
+        self._states: dict[str, dict[str, Any]] = self._load()
+        last = self._states.pop("", {}).get("current")
+        names = [path.name for path in self._paths]
+        self._index = names.index(last) if last in names else 0
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All images in order."""
+        return tuple(self._entry(path) for path in self._paths)
+
+    @property
+    def current(self) -> Entry:
+        """The image that is open."""
+        return self._entry(self._paths[self._index])
+
+    @property
+    def upcoming(self) -> Entry | None:
+        """The image that `next` would open, to be encoded ahead; None at the end."""
+        return self._entry(self._paths[self._index + 1]) if self._index + 1 < len(self) else None
+
+    @property
+    def progress(self) -> dict[State, int]:
+        """How many images are in each state."""
+        counts = Counter(entry.state for entry in self.entries)
+        return {state: counts[state] for state in STATES}
+
+    def next(self) -> Entry | None:
+        """Open the next image; None, and nothing changes, at the end."""
+        return self._step(1)
+
+    def previous(self) -> Entry | None:
+        """Open the image before; None, and nothing changes, at the beginning."""
+        return self._step(-1)
+
+    def open(self, name: str) -> Entry:
+        """Open an image by its file name.
+
+        Raises:
+            UnknownNameError: If it is not in the folder.
+        """
+        self._index = self._paths.index(self._path(name))
+        self._save()
+        return self.current
+
+    def mark(self, name: str, state: State, uncertainty: float | None = None) -> Entry:
+        """Set the state of an image; an uncertainty that is left out stays as it was.
+
+        Raises:
+            UnknownNameError: If it is not in the folder, or there is no such state.
+            StorageError: If that cannot be saved; nothing has changed.
+        """
+        if state not in STATES:
+            raise UnknownNameError(unknown_name("state", state, list(STATES)))
+        path = self._path(name)
+        before = dict(self._states)
+        kept = self._states.get(path.name, {}).get("uncertainty") if uncertainty is None else uncertainty
+        self._states = {**self._states, path.name: {"state": state, "uncertainty": kept}}
+        try:
+            self._save()
+        except BaseException:
+            self._states = before
+            raise
+        return self._entry(path)
+
+    def touch(self, name: str) -> Entry:
+        """Note that an image was annotated: one that was untouched is in progress; others stay as they are."""
+        entry = self._entry(self._path(name))
+        return self.mark(name, "in progress") if entry.state == "untouched" else entry
+
+    def to_review(self) -> list[Entry]:
+        """List what is neither done nor put aside as unsure, the most uncertain automatic result first."""
+        left = [entry for entry in self.entries if entry.state in ("untouched", "in progress")]
+        return sorted(left, key=lambda entry: -1.0 if entry.uncertainty is None else -1.0 - entry.uncertainty)
+
+    def encode_ahead_job(self, model: Model) -> Job[int] | None:
+        """Make a job that encodes the tiles of the next image that a click will probably need; None at the end.
+
+        Its features go to the model's store, where the session of that image finds them.
+        """
+        upcoming = self.upcoming
+        return None if upcoming is None else _encode_ahead(upcoming.path, model)
+
+    def _step(self, by: int) -> Entry | None:
+        if not 0 <= self._index + by < len(self):
+            return None
+        self._index += by
+        self._save()
+        return self.current
+
+    def _path(self, name: str) -> Path:
+        names = {path.name: path for path in self._paths}
+        if name not in names:
+            raise UnknownNameError(unknown_name(f"image in '{self.folder}'", name, list(names)))
+        return names[name]
+
+    def _entry(self, path: Path) -> Entry:
+        known = self._states.get(path.name, {})
+        return Entry(path, known.get("state", "untouched"), known.get("uncertainty"))
+
+    def _save(self) -> None:
+        content = {
+            "schema": SCHEMA,
+            "folder": str(self.folder),
+            "current": self._paths[self._index].name,
+            "images": self._states,
+        }
+        text = json.dumps(content, indent=1).encode()
+        write_atomically(self.file, lambda stream: stream.write(text))
+
+    def _load(self) -> dict[str, dict[str, Any]]:
+        """Read states by file name; under "" which image was open."""
+        try:
+            content = json.loads(self.file.read_bytes())
+            if content["schema"] != SCHEMA:
+                raise ValueError(f"it has schema {content['schema']}")
+            states = {
+                str(name): {"state": one["state"], "uncertainty": one.get("uncertainty")}
+                for name, one in content["images"].items()
+                if one["state"] in STATES
+            }
+            return {**states, "": {"current": content.get("current")}}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            aside = self.file.with_suffix(".unreadable")
+            logger.warning(
+                "The states in %s cannot be read (%s); they are put aside as %s.", self.file, error, aside
+            )
+            self.file.replace(aside)
+            return {}
+
+
+def _encode_ahead(path: Path, model: Model) -> Job[int]:
+    from ..images import read
+    from .session import Session
+
+    picture = read(path)
+    session = Session(picture.pixels, picture.name, model)
+    return (yield from session.encode_job())

@@ -1,0 +1,262 @@
+"""What can be done to single objects: split, merge, reshape, tick off; and the table of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from ..annotations import (
+    Add,
+    Annotation,
+    Batch,
+    Delete,
+    Document,
+    Erase,
+    Flag,
+    FlagName,
+    Operation,
+    Reclassify,
+    shaping,
+)
+from ..arrays import LocalMask
+from ..errors import PromptError
+
+Column: TypeAlias = Literal["id", "class_name", "area_px", "score", "source", "reviewed", "unsure", "created"]
+Do: TypeAlias = Callable[[Operation], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRow:
+    """One object as the table of objects shows it."""
+
+    id: int
+    class_id: int
+    class_name: str
+    area_px: int
+    score: float | None
+    source: str
+    model: str | None
+    reviewed: bool
+    unsure: bool
+    created: str
+    centre_rc: tuple[float, float]
+    """Middle of its box (row, col) in image pixels: where to move the camera."""
+
+
+class ObjectTools:
+    """The objects of a session; every change is one step of undo and is saved as all others.
+
+    Args:
+        document: The document.
+        do: Does and saves an operation.
+    """
+
+    def __init__(self, document: Document, do: Do) -> None:
+        self._document = document
+        self._do = do
+
+    def rows(
+        self,
+        sort_by: Column = "id",
+        descending: bool = False,
+        only: Callable[[ObjectRow], bool] | None = None,
+    ) -> list[ObjectRow]:
+        """List objects for a table.
+
+        Args:
+            sort_by: Column to sort by; objects without a value come last either way.
+            descending: The other way round.
+            only: Which rows to list; all if left out.
+        """
+        names = {info.id: info.name for info in self._document.classes}
+        rows = [_row(one, names[one.class_id]) for one in self._document.annotations.values()]
+        if only is not None:
+            rows = [row for row in rows if only(row)]
+        known = [row for row in rows if getattr(row, sort_by) is not None]
+        known.sort(key=lambda row: (getattr(row, sort_by), row.id), reverse=descending)
+        return known + [row for row in rows if getattr(row, sort_by) is None]
+
+    def at(self, row: int, col: int) -> int:
+        """Return the id of the object at a pixel; 0 if there is none, or the pixel is outside of the image."""
+        height, width = self._document.hw
+        if not (0 <= row < height and 0 <= col < width):
+            return 0
+        return int(self._document.instance_map[row, col])
+
+    def delete_at(self, row: int, col: int) -> Annotation | None:
+        """Take away the object at a pixel and return what it was; None if there is none."""
+        found = self.at(row, col)
+        if not found:
+            return None
+        record = self._document.record(found)
+        self.delete((found,))
+        return record
+
+    def delete(self, ids: Iterable[int]) -> None:
+        """Take objects away.
+
+        Raises:
+            UnknownNameError: If one is not there.
+        """
+        self._do(Delete(tuple(ids)))
+
+    def reclassify(self, ids: Iterable[int], class_id: int) -> None:
+        """Give objects another class; those that a head found count as reviewed then, since a person has judged them.
+
+        Raises:
+            UnknownNameError: If one, or the class, is not there.
+        """
+        change = Reclassify(tuple(ids), class_id)
+        judged = tuple(one for one in change.ids if self._document.record(one).trust == 0)
+        if judged:
+            self._do(Batch((change, Flag(judged, "reviewed", True)), "the change of class"))
+        else:
+            self._do(change)
+
+    def flag(self, ids: Iterable[int], flag: FlagName, value: bool = True) -> None:
+        """Tick objects as "reviewed" or "unsure", or take the tick away.
+
+        Raises:
+            UnknownNameError: If one is not there.
+        """
+        self._do(Flag(tuple(ids), flag, value))
+
+    def merge(self, ids: Iterable[int]) -> Annotation:
+        """Make one object of several, which need not touch; the first keeps its id and class.
+
+        Raises:
+            PromptError: If there are fewer than two.
+            UnknownNameError: If one is not there.
+        """
+        first, *others = list(dict.fromkeys(ids)) or [0]
+        if not others:
+            raise PromptError("One object cannot be merged with itself; choose at least two.")
+        record = self._document.record(first)
+        mask = shaping.joined([self._document.pixels(one) for one in others])
+        self._do(Batch((Add(((record, mask),)),), "the merging"))
+        return self._document.record(first)
+
+    def split_pieces(self, annotation_id: int) -> list[Annotation]:
+        """Make an object of each connected piece; the largest keeps the id.
+
+        Raises:
+            PromptError: If it is in one piece.
+            UnknownNameError: If there is no such object.
+        """
+        return self._split(
+            annotation_id, shaping.pieces(self._document.pixels(annotation_id)), "is in one piece"
+        )
+
+    def split_line(
+        self, annotation_id: int, start_xy: tuple[float, float], stop_xy: tuple[float, float]
+    ) -> list[Annotation]:
+        """Cut an object along the straight line through two points (x, y); the larger side keeps the id.
+
+        Raises:
+            PromptError: If the line does not go through it.
+            UnknownNameError: If there is no such object.
+        """
+        parts = shaping.cut(self._document.pixels(annotation_id), start_xy, stop_xy)
+        return self._split(annotation_id, parts, "lies on one side of the line")
+
+    def grow(self, annotation_id: int, by_px: int, overwrite: bool = False) -> Annotation:
+        """Add all pixels within a distance; those of other objects only if they may be overwritten.
+
+        Raises:
+            UnknownNameError: If there is no such object.
+        """
+        mask = shaping.grown(self._document.pixels(annotation_id), by_px, self._document.hw)
+        return self._reshape(annotation_id, mask, "the growing", overwrite)
+
+    def shrink(self, annotation_id: int, by_px: int) -> Annotation:
+        """Take away all pixels within a distance of the outside.
+
+        Raises:
+            PromptError: If nothing would be left.
+            UnknownNameError: If there is no such object.
+        """
+        return self._reshape(
+            annotation_id, shaping.shrunk(self._document.pixels(annotation_id), by_px), "the shrinking"
+        )
+
+    def fill_holes(self, annotation_id: int, overwrite: bool = False) -> Annotation:
+        """Fill the holes of an object; other objects in them stay unless they may be overwritten.
+
+        Raises:
+            UnknownNameError: If there is no such object.
+        """
+        mask = shaping.filled(self._document.pixels(annotation_id))
+        return self._reshape(annotation_id, mask, "the filling of holes", overwrite)
+
+    def smooth(self, annotation_id: int, radius_px: int = 3) -> Annotation:
+        """Round an object's outline off; other objects keep their pixels.
+
+        Raises:
+            PromptError: If nothing would be left.
+            UnknownNameError: If there is no such object.
+        """
+        mask = shaping.smoothed(self._document.pixels(annotation_id), radius_px, self._document.hw)
+        return self._reshape(annotation_id, mask, "the smoothing")
+
+    def _split(self, annotation_id: int, parts: list[LocalMask], why_not: str) -> list[Annotation]:
+        record = self._document.record(annotation_id)
+        if len(parts) < 2:
+            raise PromptError(
+                f"The object {annotation_id} {why_not}, so it was not split; draw the line through it."
+            )
+        start = self._document.next_id
+        new = tuple((replace(record, id=start + offset), mask) for offset, mask in enumerate(parts[1:]))
+        self._do(Batch((Add(new),), "the split"))
+        return [self._document.record(one) for one in (annotation_id, *(item.id for item, _ in new))]
+
+    def _reshape(self, annotation_id: int, mask: LocalMask, name: str, overwrite: bool = False) -> Annotation:
+        """Give an object exactly the pixels of a mask, as far as they are free."""
+        record, old = self._document.record(annotation_id), self._document.pixels(annotation_id)
+        if not mask.bitmap.any():
+            raise PromptError(
+                f"Nothing would be left of the object {annotation_id}; use fewer pixels, or delete it."
+            )
+        owners = self._document.instance_map[mask.slices]
+        wanted = mask.bitmap & ((owners == 0) | (owners == annotation_id) | overwrite)
+        lost = old.bitmap & ~_window(mask, wanted, old)
+        steps: list[Operation] = []
+        if lost.any():
+            steps.append(Erase(LocalMask(old.row, old.col, lost)))
+        if (gained := wanted & (owners != annotation_id)).any():
+            steps.append(Add(((record, LocalMask(mask.row, mask.col, gained)),)))
+        if steps:
+            self._do(Batch(tuple(steps), name))
+        return self._document.record(annotation_id)
+
+
+def _window(mask: LocalMask, bits: np.ndarray, like: LocalMask) -> np.ndarray:
+    """Cut the bits of a mask to the box of another one."""
+    height, width = like.bitmap.shape
+    wide = np.zeros((height, width), dtype=np.bool_)
+    top, left = max(mask.row, like.row), max(mask.col, like.col)
+    bottom = min(mask.row + bits.shape[0], like.row + height)
+    right = min(mask.col + bits.shape[1], like.col + width)
+    if bottom > top and right > left:
+        part = bits[top - mask.row : bottom - mask.row, left - mask.col : right - mask.col]
+        wide[top - like.row : bottom - like.row, left - like.col : right - like.col] = part
+    return wide
+
+
+def _row(one: Annotation, name: str) -> ObjectRow:
+    r0, c0, r1, c1 = one.box
+    return ObjectRow(
+        one.id,
+        one.class_id,
+        name,
+        one.area_px,
+        one.score,
+        one.source,
+        one.model,
+        one.reviewed,
+        one.unsure,
+        one.created,
+        ((r0 + r1) / 2, (c0 + c1) / 2),
+    )

@@ -1,0 +1,98 @@
+"""How a person's mask becomes part of a document: what happens to objects under it, and to those it touches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from scipy import ndimage
+
+from ..annotations import Add, Annotation, Document, bounds, clip
+from ..annotations.shaping import joined
+from ..arrays import LocalMask
+from ..errors import PromptError
+
+OverlapRule: TypeAlias = Literal["overwrite", "keep", "ask"]
+"""What a commit does to objects under it: take their pixels, leave them, or report them and wait."""
+MaskMode: TypeAlias = Literal["instance", "semantic"]
+"""A mask becomes an object of its own, or part of the region of its class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What lies under a mask that is to be committed."""
+
+    pixels: dict[int, int]
+    """Id of an annotation -> how many of its pixels the mask covers."""
+    swallowed: tuple[int, ...]
+    """Those of them of which nothing would be left."""
+
+    @property
+    def sentence(self) -> str:
+        """The question to a person."""
+        count, area = len(self.pixels), sum(self.pixels.values())
+        objects = "1 object" if count == 1 else f"{count} objects"
+        gone = f", {len(self.swallowed)} of them altogether" if self.swallowed else ""
+        return f"The mask covers {area} px of {objects}{gone}; overwrite them, or keep them as they are?"
+
+
+def find_overlap(document: Document, mask: LocalMask, class_id: int, mode: MaskMode) -> Overlap | None:
+    """Say which annotations a mask covers; None if there are none, or those alone that it would join."""
+    clipped = clip(mask, document.hw)
+    under = document.instance_map.window(bounds(clipped))[clipped.bitmap]
+    ids, counts = np.unique(under[under > 0], return_counts=True)
+    pixels = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    if mode == "semantic":
+        pixels = {one: n for one, n in pixels.items() if document.annotations[one].class_id != class_id}
+    swallowed = tuple(one for one, n in pixels.items() if n == document.annotations[one].area_px)
+    return Overlap(pixels, swallowed) if pixels else None
+
+
+def place(
+    document: Document, annotation: Annotation, mask: LocalMask, rule: OverlapRule, mode: MaskMode
+) -> tuple[Add, int]:
+    """Work out how to add a mask.
+
+    Args:
+        document: Where it goes; it is not changed.
+        annotation: New; in semantic mode its place is taken by the oldest one of its class that the mask touches
+            (corners count), and all others of that class that it touches join that too.
+        mask: The pixels.
+        rule: "keep" leaves the pixels of others alone; anything else overwrites.
+        mode: See `MaskMode`.
+
+    Returns:
+        The operation, and the id of the annotation that gets the pixels.
+
+    Raises:
+        PromptError: If no pixel of it is in the image, or none is free.
+    """
+    clipped = clip(mask, document.hw)
+    if not clipped.bitmap.any():
+        raise PromptError("The mask has no pixel in the image; give one that has.")
+    joins = _touched(document, clipped, annotation.class_id) if mode == "semantic" else []
+    if rule == "keep":
+        under = document.instance_map.window(bounds(clipped))
+        free = clipped.bitmap & ((under == 0) | np.isin(under, joins))
+        if not free.any():
+            raise PromptError(
+                "The mask lies on other objects altogether, and they are to be kept; choose to overwrite them."
+            )
+        clipped = LocalMask(clipped.row, clipped.col, free)
+    if not joins:
+        return Add(((annotation, clipped),)), annotation.id
+    whole = joined([clipped, *(document.pixels(one) for one in joins[1:])])
+    return Add(((document.record(joins[0]), whole),)), joins[0]
+
+
+def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:
+    """List annotations of a class that a mask overlaps or touches, oldest first."""
+    wide = LocalMask(
+        mask.row - 1,
+        mask.col - 1,
+        ndimage.binary_dilation(np.pad(mask.bitmap, 1), np.ones((3, 3), dtype=np.bool_)),
+    )
+    wide = clip(wide, document.hw)
+    ids = np.unique(document.instance_map.window(bounds(wide))[wide.bitmap]).tolist()
+    return [one for one in ids if one and document.annotations[one].class_id == class_id]

@@ -1,0 +1,103 @@
+"""Jobs that write a session's annotations elsewhere: exports, and training samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..annotations import Annotation, Document
+from ..arrays import ClassInfo, UInt8Array
+from ..errors import DatasetError
+from ..jobs import Job, Progress
+from ..rasters import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from ..formats.dataset_manifest import DatasetImage
+
+
+def details_of(record: Annotation) -> dict[str, Any]:
+    """Return what formats keep of an annotation besides its class and pixels."""
+    known = {"source": record.source, "score": record.score, "model": record.model, "created": record.created}
+    flags = {"reviewed": record.reviewed or None, "unsure": record.unsure or None}
+    return {key: value for key, value in (known | flags).items() if value is not None}
+
+
+def export_job(folder: Path, name: str, document: Document, formats: tuple[str, ...]) -> Job[list[Path]]:
+    """Make a job that exports a document as it is at this moment; it runs in any thread."""
+    details = {one.id: details_of(one) for one in document.annotations.values()}
+    return _export(folder, name, document.snapshot(), document.classes.snapshot, formats, details)
+
+
+def _export(
+    folder: Path,
+    name: str,
+    maps: tuple[Any, Any],
+    classes: tuple[ClassInfo, ...],
+    formats: tuple[str, ...],
+    details: dict[int, dict[str, Any]],
+) -> Job[list[Path]]:
+    from ..formats import export_labels
+
+    yield Progress(0, 1, "Exporting annotations", "images")
+    files = export_labels(folder, name, *maps, classes, formats, details)
+    yield Progress(1, 1, "Exporting annotations", "images")
+    return files
+
+
+def save_job(
+    folder: Path, image: UInt8Array, name: str, document: Document, group: str, mpp: float | None
+) -> Job[DatasetImage]:
+    """Make a job that saves a document as it is at this moment as a training sample; it runs in any thread."""
+    if image.shape[0] * image.shape[1] > MAX_PIXELS:
+        raise DatasetError(f"'{name}' is too large for a training sample; save a region of it.")
+    trust, vouched = document.trust_map, document.vouched_map
+    maps, area = document.snapshot(), (trust.snapshot(trust.source.snapshot()), vouched.snapshot())
+    provenance = {
+        "annotations": {str(one.id): details_of(one) for one in document.annotations.values()},
+    }
+    return _save(folder, image, name, maps, area, document.classes.snapshot, group, mpp, provenance)
+
+
+def _save(
+    folder: Path,
+    image: UInt8Array,
+    name: str,
+    maps: tuple[Any, Any],
+    area: tuple[Any, Any],
+    classes: tuple[ClassInfo, ...],
+    group: str,
+    mpp: float | None,
+    provenance: dict[str, Any],
+) -> Job[DatasetImage]:
+    from ..annotations.annotation import TRUSTED, UNSURE
+    from ..formats import DatasetFolder
+
+    yield Progress(0, 1, "Saving the training sample", "images")
+    if DatasetFolder.exists(folder):
+        dataset = DatasetFolder.open(folder)
+    else:
+        dataset = DatasetFolder.create(folder, classes)
+    trust, vouched = np.asarray(area[0]), np.asarray(area[1])
+    entry = dataset.save_image(
+        name,
+        image,
+        np.asarray(maps[0]),
+        _renumbered(np.asarray(maps[1])),
+        (trust == TRUSTED) | (vouched & (trust != UNSURE)),
+        group=group,
+        mpp=mpp,
+        provenance=provenance,
+        classes=classes,
+    )
+    yield Progress(1, 1, "Saving the training sample", "images")
+    return entry
+
+
+def _renumbered(instances: np.ndarray) -> np.ndarray:
+    """Number objects from 1 without gaps if their ids have grown beyond 16 bits."""
+    if int(instances.max(initial=0)) < 2**16:
+        return instances
+    _, numbers = np.unique(instances, return_inverse=True)
+    return numbers.reshape(instances.shape) + int(instances.min() > 0)

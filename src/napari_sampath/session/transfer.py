@@ -1,0 +1,166 @@
+"""What comes into a session as a whole, and goes out of it: results of heads, label files, training samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..annotations import Add, Annotation, Batch, Box, Delete, Source
+from ..arrays import BoolArray
+from ..jobs import Job, run
+from .components import (
+    Components,
+    Segmentation,
+    check_size,
+    from_objects,
+    from_segmentation,
+    make_items,
+    match_classes,
+)
+from .editor import Editor
+from .saving import export_job, save_job
+
+if TYPE_CHECKING:
+    from ..formats.dataset_manifest import DatasetImage
+
+
+class Transfer(Editor):
+    """An `Editor` that takes in and gives out whole label maps; see `Session`."""
+
+    def add_segmentation(
+        self,
+        segmentation: Segmentation | Components,
+        model: str | None = None,
+        keep_existing: bool = False,
+        min_area_px: int = 1,
+        thresholds: Mapping[int, float] | None = None,
+    ) -> list[Annotation]:
+        """Make annotations of a head's result, one for each connected piece of each class, as one step.
+
+        Classes are matched by name; those that are missing are added.
+
+        Args:
+            segmentation: What a head found, or what `from_segmentation` made of it in a worker.
+            model: Name to record in place of the head's own.
+            keep_existing: Leave pixels alone that belong to annotations already.
+            min_area_px: Smaller pieces are left out.
+            thresholds: Class id of the head -> probability below which its pixels are left out.
+
+        Returns:
+            The new annotations.
+
+        Raises:
+            ImageError: If it is not of the image's size.
+            ClassListError: If more than 255 classes come together.
+            StorageError: If it cannot be saved; nothing has changed.
+        """
+        found = self._components(segmentation, min_area_px, thresholds)
+        taken = (lambda box: self.document.instance_map.window(box) > 0) if keep_existing else None
+        return self._add_components(found, "head", model, taken)
+
+    def propose(
+        self,
+        segmentation: Segmentation | Components,
+        model: str | None = None,
+        min_area_px: int = 1,
+        thresholds: Mapping[int, float] | None = None,
+    ) -> list[Annotation]:
+        """Put a head's result in place of what heads proposed before, as one step.
+
+        What a person made, reviewed or is unsure of stays, and so does everything in the annotated area: a newer
+        head never undoes a correction. Otherwise as `add_segmentation`.
+        """
+        found = self._components(segmentation, min_area_px, thresholds)
+        records = self.document.annotations
+        old = tuple(one.id for one in records.values() if one.source == "head" and one.trust == 0)
+
+        def taken(box: Box) -> BoolArray:
+            ids = self.document.instance_map.window(box)
+            kept: BoolArray = ((ids > 0) & ~np.isin(ids, old)) | self.document.annotated(box)
+            return kept
+
+        return self._add_components(found, "head", model, taken, old)
+
+    def import_labels(self, path: str | Path) -> list[Annotation]:
+        """Read annotations of any format of `formats`, as one step; what lies under is overwritten.
+
+        Returns:
+            The new annotations.
+
+        Raises:
+            SampathError: If the file cannot be read, or is not of the image's size.
+            StorageError: If it cannot be saved; nothing has changed.
+        """
+        from ..formats import import_objects
+
+        found = import_objects(path, self.name, self.hw)
+        check_size(found.hw, self.hw, f"The label map in '{path}'")
+        return self._add_components(from_objects(found), "import", None, None)
+
+    def export(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> list[Path]:
+        """Write annotations in some of `formats.FORMATS`; see `formats.export_labels`.
+
+        Returns:
+            The files.
+
+        Raises:
+            StorageError: If they cannot be written; earlier files are untouched.
+        """
+        return run(self.export_job(folder, formats))
+
+    def export_job(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> Job[list[Path]]:
+        """Make a job that writes the annotations as they are now; see `export`."""
+        return export_job(Path(folder), self.name, self.document, tuple(formats))
+
+    def save_to_dataset(self, folder: str | Path, group: str = "", mpp: float | None = None) -> DatasetImage:
+        """Save the image, its labels and its annotated area as a training sample; see `save_job`."""
+        return run(self.save_job(folder, group, mpp))
+
+    def save_job(self, folder: str | Path, group: str = "", mpp: float | None = None) -> Job[DatasetImage]:
+        """Make a job that saves the image as it is now into a `dataset.json` folder, which is made if need be.
+
+        Args:
+            folder: The dataset.
+            group: Slide or case that the image is of; images of one are never split.
+            mpp: Micrometres per pixel, if known.
+
+        Raises:
+            DatasetError: If the folder holds something else, or the image is too large for a sample.
+            StorageError: If it cannot be written; what was there before is untouched.
+        """
+        return save_job(Path(folder), self.image, self.name, self.document, group, mpp)
+
+    def _components(
+        self,
+        segmentation: Segmentation | Components,
+        min_area_px: int,
+        thresholds: Mapping[int, float] | None,
+    ) -> Components:
+        if isinstance(segmentation, Components):
+            return segmentation
+        check_size(np.shape(segmentation.labels), self.hw, "The segmentation")
+        return from_segmentation(segmentation, min_area_px, thresholds)
+
+    def _add_components(
+        self,
+        components: Components,
+        source: Source,
+        model: str | None,
+        taken: Callable[[Box], BoolArray] | None,
+        delete: tuple[int, ...] = (),
+    ) -> list[Annotation]:
+        """Add pieces, less the pixels that are `taken`, and delete others, as one step."""
+        to_id, classes = match_classes(components, self.classes)
+        items = make_items(components, self.document.next_id, to_id, source, model or components.head, taken)
+        if not items and not delete:
+            self.message.emit("Nothing was found, so nothing was added.")
+            return []
+        add = Add(tuple(items), classes if items and classes != self.classes.snapshot else None)
+        # A plain addition is written as one, so that what a journal says stays short.
+        self._do(Batch((Delete(delete), add), "the automatic result") if delete else add)
+        made = (self.document.annotations.get(annotation.id) for annotation, _ in items)
+        # One that later ones cover altogether is not there any more.
+        return [annotation for annotation in made if annotation is not None]

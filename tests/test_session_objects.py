@@ -1,0 +1,305 @@
+"""Objects, classes, overlaps and the annotated area of a session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from disc_model import disc_model
+from journal_victim import commit_at, digest, prompt_at
+from napari_sampath.annotations import shaping
+from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.errors import ClassListError, PromptError, UnknownNameError
+from napari_sampath.session import Components, Overlap, Session
+from napari_sampath.session.components import Component
+
+HW = (96, 128)
+CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
+
+
+@pytest.fixture
+def session() -> Session:
+    image = np.random.default_rng(3).integers(0, 255, (*HW, 3), dtype=np.uint8)
+    return Session(image, "slide", disc_model(), CLASSES)
+
+
+def block(row: int, col: int, height: int, width: int) -> LocalMask:
+    return LocalMask(row, col, np.ones((height, width), dtype=bool))
+
+
+def paint(session: Session, mask: LocalMask, class_id: int = 1) -> int:
+    rows, cols = np.nonzero(mask.bitmap)
+    made = session.paint(rows + mask.row, cols + mask.col, class_id)
+    assert made is not None
+    return made.id
+
+
+def dense(session: Session) -> np.ndarray:
+    return np.asarray(session.document.instance_map)
+
+
+def goes_back_and_forth(session: Session, before: str) -> None:
+    after = digest(session)
+    assert after != before
+    session.undo()
+    assert digest(session) == before
+    session.redo()
+    assert digest(session) == after
+
+
+# Overlaps
+
+
+def test_what_lies_under_a_commit_is_overwritten_kept_or_asked_about(session: Session) -> None:
+    first = commit_at(session, 40, 40)
+    whole = session.document.annotations[first].area_px
+    heard: list[Overlap] = []
+    session.overlap_found.connect(heard.append)
+    session.overlap = "ask"
+    prompt_at(session, 50, 40)
+    candidate = session.candidate
+    assert candidate is not None
+    before = digest(session)
+    assert session.commit() is None
+    assert digest(session) == before
+    assert session.candidate is candidate, "waits for the answer"
+    (overlap,) = heard
+    under = int((candidate.mask.to_dense(HW) & (dense(session) == first)).sum())
+    assert (overlap.pixels, overlap.swallowed) == ({first: under}, ())
+    assert f"covers {under} px of 1 object; overwrite" in overlap.sentence
+    kept = session.commit("keep")
+    assert kept is not None
+    assert kept.area_px == candidate.mask.area_px - under
+    assert session.document.annotations[first].area_px == whole
+    session.undo()
+    prompt_at(session, 50, 40)
+    session.overlap = "overwrite"
+    assert session.commit() is not None
+    assert session.document.annotations[first].area_px == whole - under
+
+
+def test_an_object_that_would_vanish_is_named_and_keeping_everything_is_refused(session: Session) -> None:
+    small = paint(session, block(38, 38, 3, 3))
+    session.overlap = "ask"
+    heard: list[Overlap] = []
+    session.overlap_found.connect(heard.append)
+    prompt_at(session, 40, 40)
+    session.commit()
+    assert heard[0].swallowed == (small,)
+    paint(session, block(0, 0, 96, 128))
+    with pytest.raises(PromptError, match="lies on other objects altogether"):
+        session.commit("keep")
+    assert session.candidate is not None
+
+
+def test_strokes_keep_too(session: Session) -> None:
+    first = paint(session, block(10, 10, 10, 10))
+    session.overlap = "keep"
+    second = paint(session, block(15, 15, 10, 10), 2)
+    assert session.document.annotations[first].area_px == 100
+    assert session.document.annotations[second].area_px == 75
+
+
+def test_semantic_mode_joins_what_touches(session: Session) -> None:
+    session.mask_mode = "semantic"
+    left, right = paint(session, block(10, 10, 5, 5)), paint(session, block(10, 30, 5, 5))
+    other = paint(session, block(20, 15, 5, 5), 2)
+    assert len({left, right, other}) == 3
+    before = digest(session)
+    bridge = paint(session, block(15, 15, 2, 15))
+    assert bridge == left, "touching at a corner is touching"
+    assert set(session.document.annotations) == {left, other}
+    assert session.document.annotations[left].area_px == 25 + 25 + 30
+    goes_back_and_forth(session, before)
+    session.delete(other)
+    session.overlap = "ask"
+    heard: list[Any] = []
+    session.overlap_found.connect(heard.append)
+    prompt_at(session, 12, 12)
+    assert session.commit() is not None, "its own region is no question"
+    assert not heard
+
+
+# Objects
+
+
+def test_delete_by_click(session: Session) -> None:
+    one = paint(session, block(10, 10, 5, 5))
+    assert session.objects.delete_at(50, 50) is None
+    assert session.objects.delete_at(-1, 500) is None
+    deleted = session.objects.delete_at(12, 12)
+    assert deleted is not None
+    assert deleted.id == one
+    assert not session.document.annotations
+
+
+def test_split_by_pieces_and_by_a_line(session: Session) -> None:
+    bitmap = np.zeros((10, 30), dtype=bool)
+    bitmap[:, :8], bitmap[:, 20:] = True, True
+    one = paint(session, LocalMask(5, 5, bitmap))
+    before = digest(session)
+    large, small = session.objects.split_pieces(one)
+    assert (large.id, large.area_px, small.area_px) == (one, 100, 80)
+    assert (small.class_id, small.source) == (1, "brush")
+    goes_back_and_forth(session, before)
+    with pytest.raises(PromptError, match="is in one piece"):
+        session.objects.split_pieces(one)
+    upper, lower = session.objects.split_line(one, (0, 9), (60, 9))
+    assert {upper.area_px, lower.area_px} == {40, 60}
+    assert upper.id == one
+    assert (dense(session)[9:15, 25:35] == one).all()
+    with pytest.raises(PromptError, match="lies on one side of the line"):
+        session.objects.split_line(one, (0, 0), (60, 0))
+
+
+def test_merge(session: Session) -> None:
+    ids = [paint(session, block(10, col, 5, 5), class_id) for col, class_id in ((10, 2), (30, 1), (50, 1))]
+    before = digest(session)
+    merged = session.objects.merge(ids)
+    assert (merged.id, merged.class_id, merged.area_px) == (ids[0], 2, 75)
+    assert set(session.document.annotations) == {ids[0]}
+    goes_back_and_forth(session, before)
+    with pytest.raises(PromptError, match="at least two"):
+        session.objects.merge(ids[:1])
+
+
+def test_grow_shrink_fill_smooth(session: Session) -> None:
+    ring = np.ones((20, 20), dtype=bool)
+    ring[8:12, 8:12] = False
+    one = paint(session, LocalMask(20, 20, ring))
+    neighbour = paint(session, block(20, 42, 20, 5), 2)
+    before = digest(session)
+    assert session.objects.fill_holes(one).area_px == 400
+    goes_back_and_forth(session, before)
+    grown = session.objects.grow(one, 3)
+    assert session.document.annotations[neighbour].area_px == 100
+    expected = np.pad(np.ones((20, 20), dtype=bool), 3)
+    rows, cols = np.mgrid[-3:23, -3:23]
+    gaps = np.hypot(np.maximum(np.maximum(-rows, rows - 19), 0), np.maximum(np.maximum(-cols, cols - 19), 0))
+    expected = gaps <= 3
+    expected[3:23, 25:] = False  # the neighbour's
+    np.testing.assert_array_equal(dense(session)[17:43, 17:43] == one, expected)
+    assert grown.area_px == expected.sum()
+    session.undo()
+    shrunk = session.objects.shrink(one, 2)
+    assert shrunk.area_px == 16 * 16
+    with pytest.raises(PromptError, match="Nothing would be left"):
+        session.objects.shrink(one, 50)
+    spike = paint(session, block(60, 20, 1, 30))
+    session.paint(*np.nonzero(block(55, 20, 1, 1).to_dense(HW)), 1)
+    with pytest.raises(PromptError, match="Nothing would be left"):
+        session.objects.smooth(spike, 4)
+    square = paint(session, block(60, 60, 20, 20))
+    smooth = session.objects.smooth(square, 4)
+    assert 400 - 40 < smooth.area_px < 400
+    assert dense(session)[60, 60] == 0, "the corner is rounded off"
+    assert dense(session)[60, 70] == square, "the side is not"
+
+
+def test_cuts_cover_the_object_once() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask = LocalMask(3, 4, rng.random((15, 17)) < 0.7)
+        parts = shaping.cut(mask, tuple(rng.uniform(0, 20, 2)), tuple(rng.uniform(0, 20, 2)))
+        total = sum(part.to_dense((30, 30)).astype(int) for part in parts)
+        np.testing.assert_array_equal(total, mask.to_dense((30, 30)))
+
+
+def test_marks_and_the_table(session: Session) -> None:
+    big, small = paint(session, block(10, 10, 20, 20)), paint(session, block(50, 50, 5, 5), 2)
+    clicked = commit_at(session, 100, 70)
+    before = digest(session)
+    session.objects.flag((big, clicked), "reviewed")
+    goes_back_and_forth(session, before)
+    session.objects.flag((small,), "unsure")
+    rows = session.objects.rows("area_px", descending=True)
+    assert [row.id for row in rows] == [clicked, big, small] or [row.id for row in rows] == [
+        big,
+        clicked,
+        small,
+    ]
+    assert [row.area_px for row in rows] == sorted((row.area_px for row in rows), reverse=True)
+    assert [row.id for row in session.objects.rows("score")] == [clicked, big, small], "no score comes last"
+    assert [row.id for row in session.objects.rows("score", descending=True)] == [clicked, big, small]
+    assert [row.class_name for row in session.objects.rows("class_name")] == ["gland", "gland", "stroma"]
+    (row,) = session.objects.rows(only=lambda row: row.unsure)
+    assert (row.id, row.centre_rc, row.source) == (small, (52.5, 52.5), "brush")
+    with pytest.raises(UnknownNameError):
+        session.objects.flag((99,), "unsure")
+
+
+# Classes
+
+
+def test_merging_and_deleting_classes_say_what_they_change(session: Session) -> None:
+    ids = [paint(session, block(10, col, 5, 5), class_id) for col, class_id in ((10, 2), (30, 1), (50, 2))]
+    assert session.class_tools.use(2).ids == (ids[0], ids[2])
+    assert session.class_tools.use(2).area_px == 50
+    with pytest.raises(ClassListError, match="with itself"):
+        session.class_tools.merge(2, 2)
+    before = digest(session)
+    session.class_tools.merge(2, 1)
+    assert [info.id for info in session.classes] == [1]
+    assert (np.asarray(session.document.class_map)[10, [12, 32, 52]] == 1).all()
+    goes_back_and_forth(session, before)
+    session.undo()
+    session.active_class = 2
+    session.class_tools.delete(2)
+    assert set(session.document.annotations) == {ids[1]}
+    assert session.active_class == 1
+    session.undo()
+    assert digest(session) == before
+
+
+# The annotated area and proposals of heads
+
+
+def test_what_a_person_made_reviewed_erased_or_marked_is_annotated(session: Session) -> None:
+    mine = paint(session, block(10, 10, 5, 5))
+    pieces = (Component(1, block(40, 40, 10, 10), 0.6), Component(2, block(60, 60, 4, 4), 0.6))
+    head = Components(pieces, CLASSES, "head")
+    first, second = session.propose(head)
+    expected = np.zeros(HW, dtype=bool)
+    expected[10:15, 10:15] = True
+    np.testing.assert_array_equal(session.area.mask(), expected)
+    session.objects.flag((mine,), "unsure")
+    assert not session.area.mask().any()
+    session.objects.flag((mine,), "unsure", False)
+    session.reclassify(first.id, 2)
+    expected[40:50, 40:50] = True
+    np.testing.assert_array_equal(session.area.mask(), expected)
+    assert session.document.annotations[first.id].reviewed, "who changes the class has looked at it"
+    session.paint(*np.nonzero(block(58, 58, 4, 4).to_dense(HW)), 0)
+    expected[60:62, 60:62] = True
+    np.testing.assert_array_equal(session.area.mask(), expected)
+    before = digest(session)
+    assert session.area.complete((55, 55, 70, 200)) == (second.id,)
+    expected[55:70, 55:] = True
+    np.testing.assert_array_equal(session.area.mask(), expected)
+    session.undo()
+    assert digest(session) == before
+    with pytest.raises(PromptError, match="no pixel in the image"):
+        session.area.mark((200, 200, 210, 210))
+
+
+def test_a_newer_proposal_replaces_the_older_and_no_correction(session: Session) -> None:
+    mine = paint(session, block(10, 10, 5, 5), 2)
+    old = Components(
+        (Component(1, block(40, 40, 10, 10), 0.6), Component(1, block(5, 5, 20, 20), 0.7)), CLASSES, "old"
+    )
+    agreed, around = session.propose(old)
+    assert session.document.annotations[mine].area_px == 25
+    session.objects.flag((agreed.id,), "reviewed")
+    session.area.mark((70, 70, 80, 80))
+    before = digest(session)
+    whole = Components((Component(2, block(0, 0, *HW), 0.9),), CLASSES, "new")
+    (new,) = session.propose(whole)
+    assert around.id not in session.document.annotations
+    assert session.document.annotations[agreed.id].area_px == 100
+    assert new.area_px == HW[0] * HW[1] - 25 - 100 - 100
+    assert new.model == "new"
+    goes_back_and_forth(session, before)
+    assert not session.propose(Components((), (), "none"))
+    assert set(session.document.annotations) == {mine, agreed.id}, "what heads proposed before is gone"
