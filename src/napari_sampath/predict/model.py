@@ -12,10 +12,12 @@ import numpy.typing as npt
 import torch
 
 from ..arrays import (
+    IMAGE,
     INPUT_PX,
     BoolArray,
     FeatureMap,
     Features,
+    FeatureSpec,
     FloatArray,
     LocalMask,
     Masks,
@@ -129,6 +131,24 @@ class Model:
         if self.store is not None and key is not None:
             self.store.put(key, maps)
         return Features(maps, frame, self.name)
+
+    def read(self, image: Any, frame: Frame, spec: FeatureSpec) -> Features:
+        """Provide the maps that a head reads of one tile: the encoder's, and the picture if it is among them.
+
+        The encoder does not run for a head that reads the picture alone.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, the whole image; any other array is converted as a picture is.
+            frame: The tile.
+            spec: Of the head.
+        """
+        pixels = as_pixels(image)
+        fitted = self.encoder.fit(frame)
+        names = [one.name for one in spec.maps]
+        maps = {} if names == [IMAGE] else dict(self.encode(pixels, frame).maps)
+        if IMAGE in names:
+            maps[IMAGE] = self.encoder.preprocess(pixels, fitted)
+        return Features(maps, fitted, self.name)
 
     def _run_encoder(self, window: UInt8Array, frame: Frame) -> dict[str, Tensor]:
         local = Frame(0, 0, frame.height, frame.width, frame.input_px)
