@@ -157,7 +157,8 @@ class SamPathHead(Head):
         sources = encoder.split("+")
         variant, neck = _variant(own, sources)
         picked = {"pe_layer.positional_encoding_gaussian_matrix": position}
-        picked["no_mask_embed"] = own.get("prompt_encoder.no_mask_embed.weight", tokens[:1])
+        if "prompt_encoder.no_mask_embed.weight" in own:
+            picked["no_mask_embed"] = own["prompt_encoder.no_mask_embed.weight"]
         for key, value in own.items():
             if key.startswith("mask_decoder."):
                 picked[f"decoder.{key.removeprefix('mask_decoder.')}"] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +148,8 @@ class Model:
         names = [one.name for one in spec.maps]
         maps = {} if names == [IMAGE] else dict(self.encode(pixels, frame).maps)
         if IMAGE in names:
-            maps[IMAGE] = self.encoder.preprocess(pixels, fitted)
+            window = np.ascontiguousarray(np.asarray(pixels[fitted.slices]))
+            maps[IMAGE] = self.encoder.preprocess(window, replace(fitted, top=0, left=0))
         return Features(maps, fitted, self.name)
 
     def _run_encoder(self, window: UInt8Array, frame: Frame) -> dict[str, Tensor]:
