@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -21,6 +22,7 @@ from napari_sampath.heads import (
     save_bundle,
     stack_maps,
 )
+from napari_sampath.heads.sampath import VARIANTS as VARIANT_NAMES
 from napari_sampath.training.losses import focal_dice, match_targets
 
 EMBEDDING = FeatureMap("embedding", 256, "a")
@@ -56,7 +58,9 @@ VARIANTS = [
     ("surrogate", {}, "embedding"),
     ("unet", {}, "one map"),
 ]
-NAMES = [" ".join((kind, *(f"{k}={v}" for k, v in args.items()), "on", spec)) for kind, args, spec in VARIANTS]
+NAMES = [
+    " ".join((kind, *(f"{k}={v}" for k, v in args.items()), "on", spec)) for kind, args, spec in VARIANTS
+]
 SIDES = {("cnn", 3): 2, ("cnn", 5): 8, ("forest", None): 1}
 """Logits per feature cell along a side, where it is not 4."""
 
@@ -87,7 +91,8 @@ def build(kind, arguments, spec, sam) -> Head:
 def labels_of(head, maps, seed=5):
     """Labels in patches that nothing but learning by heart explains, at the size of the logits."""
     size = head(maps).shape[-1]
-    patches = torch.randint(0, 3, (len(next(iter(maps.values()))), 1, 4, 4), generator=torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    patches = torch.randint(0, 3, (len(maps[IMAGE]), 1, 4, 4), generator=generator)
     return functional.interpolate(patches.float(), (size, size), mode="nearest")[:, 0].long()
 
 
@@ -177,12 +182,15 @@ def learned(head: Head, spec: str) -> Head:
 def test_overfits_four_tiles(kind, arguments, spec, sam):
     """Each tile has its own random features, and labels in patches that a head must learn by heart."""
     head = build(kind, arguments, spec, sam)
-    maps = features(SPECS[spec], batch=4, side=8)
+    small = kind in ("cnn", "linear", "forest")
+    maps = features(SPECS[spec], batch=4, side=8 if small else 4)
     labels = labels_of(head, maps)
     if isinstance(head, DirectHead):
         head.learn([(maps, labels)], 4, seed=0)
-    best, optimiser = 0.0, torch.optim.Adam(trained(head).values() or [torch.zeros(1)], lr=LEARNING_RATE.get(kind, 3e-3))
-    for _ in range(500):
+        assert (head(maps).argmax(dim=1) == labels).float().mean() > 0.95
+        return
+    best, optimiser = 0.0, torch.optim.Adam(trained(head).values(), lr=3e-3 if small else 1e-3)
+    for _ in range(500 if small else 100):
         logits = head(maps)
         best = max(best, (logits.argmax(dim=1) == labels).float().mean().item())
         if best > 0.95:
@@ -192,10 +200,6 @@ def test_overfits_four_tiles(kind, arguments, spec, sam):
         loss.backward()
         optimiser.step()
     assert best > 0.95
-
-
-LEARNING_RATE = {"sampath": 1e-3, "autosam": 1e-3, "prompt_generator": 1e-3}
-"""Of Adam: transformers want a lower one."""
 
 
 def test_unknown_kind_and_argument():
@@ -244,3 +248,88 @@ def test_kinds_say_what_they_are():
     for kind in list_heads():
         assert registry[kind].kind == kind
         assert registry[kind].summary.endswith(".")
+
+
+def test_variants_of_sampath_say_what_they_lack():
+    for variant in ("pathology_only", "plus"):
+        with pytest.raises(DatasetError, match=f"'{variant}' reads.*'embedding of a'"):
+            create("sampath", SPECS["embedding"], CLASSES, variant=variant)
+    with pytest.raises(DatasetError, match="fusion, sam_only"):
+        create("sampath", SPECS["embedding"], CLASSES, variant="both")
+    with pytest.raises(DatasetError, match="allowed: 0, 2"):
+        create("sampath", SPECS["embedding"], CLASSES, unused_tokens=1)
+
+
+def test_sampath_reads_what_its_variant_names():
+    read = {
+        v: [m.name for m in create("sampath", SPECS["pair"], CLASSES, variant=v).spec.maps]
+        for v in VARIANT_NAMES
+    }
+    assert read == {
+        "fusion": ["tokens", "b.tokens"],
+        "sam_only": ["embedding"],
+        "pathology_only": ["b.tokens"],
+        "plus": ["embedding", "b.tokens"],
+    }
+
+
+def test_heads_on_sams_decoder_start_from_it(sam):
+    """Features of the trained decoder are found in the head, which without it is random."""
+    key = "transformer.layers.0.self_attn.q_proj.weight"
+    for kind in ("sampath", "autosam", "prompt_generator"):
+        head = build(kind, {}, "embedding", sam)
+        assert torch.equal(head.state_dict()[f"decoder.{key}"], sam[f"mask_decoder.{key}"])
+    head = build("sampath", {}, "embedding", sam)
+    networks = [n.state_dict() for n in head.decoder.output_hypernetworks_mlps]
+    for name, value in networks[0].items():
+        assert all(torch.equal(one[name], value) for one in networks)
+    with pytest.raises(WeightsError, match="is missing"):
+        head.adopt({"mask_decoder.x": torch.zeros(1)})
+
+
+def test_prompt_generator_wants_a_prompt_decoder():
+    head = create("prompt_generator", SPECS["embedding"], CLASSES)
+    with pytest.raises(DatasetError, match="has none"):
+        head.adopt(None)
+    create("sampath", SPECS["embedding"], CLASSES).adopt(None)
+
+
+@pytest.mark.parametrize("kind", ["prompt_generator", "surrogate", "unet"])
+def test_picture_sizes_and_backbones_are_checked(kind):
+    with pytest.raises(DatasetError, match="multiples of 32"):
+        create(kind, SPECS["embedding"], CLASSES, image_px=100)
+    with pytest.raises(DatasetError, match="resnet18"):
+        create(kind, SPECS["embedding"], CLASSES, backbone="resnet19")
+
+
+def test_forest_is_that_of_scikit_learn(tmp_path):
+    """From a bundle of arrays, the numbers of `predict_proba`, classes that never occurred included."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    spec = SPECS["one map"]
+    head = create("forest", spec, CLASSES, trees=7, depth=6)
+    maps = features(spec, side=16)
+    labels = torch.randint(0, 2, (2, 16, 16), generator=torch.Generator().manual_seed(2)) * 2
+    head.learn([(maps, labels)], 2, seed=3)
+    path = save_bundle(
+        tmp_path / "f.safetensors", head, Metadata("f", (EncoderRef("a", "0" * 32),)), half=True
+    )
+    again = load_head(path).head
+    rows, known = head._draw([(maps, labels)], head.samples // 2, np.random.default_rng(3))
+    forest = RandomForestClassifier(7, max_depth=6, class_weight="balanced_subsample", random_state=3)
+    forest.fit(rows, known)
+    fresh = torch.randn(500, 12, generator=torch.Generator().manual_seed(4))
+    found = again.probabilities(fresh).numpy()
+    np.testing.assert_allclose(found[:, [0, 2]], forest.predict_proba(fresh.numpy()), atol=1e-12)
+    assert not found[:, 1].any()
+
+
+def test_forest_learns_from_labelled_cells_only():
+    spec = SPECS["one map"]
+    head = create("forest", spec, CLASSES, trees=3)
+    nothing = torch.full((2, 16, 16), 255)
+    with pytest.raises(DatasetError, match="labelled"):
+        head.learn([(features(spec, side=16), nothing)], 2, seed=0)
+    for wrong in ({"trees": 0}, {"depth": 100}, {"samples": 0}):
+        with pytest.raises(DatasetError, match="forest head"):
+            create("forest", spec, CLASSES, **wrong)

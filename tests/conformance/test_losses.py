@@ -87,7 +87,11 @@ class TestIgnoredPixels:
     def random(self):
         generator = torch.Generator().manual_seed(3)
         logits = torch.randn(2, 3, 8, 8, generator=generator)
-        return logits, torch.randint(0, 3, (2, 8, 8), generator=generator), torch.rand(2, 3, generator=generator)
+        return (
+            logits,
+            torch.randint(0, 3, (2, 8, 8), generator=generator),
+            torch.rand(2, 3, generator=generator),
+        )
 
     def test_do_not_count(self, loss):
         """Half of each image ignored is the same as that half not being there."""
@@ -119,7 +123,9 @@ class TestIgnoredPixels:
         logits, targets, iou = self.random()
         targets[1] = IGNORED
         both = loss(logits, targets, True, iou).total
-        assert float(both) == pytest.approx(float(loss(logits[:1], targets[:1], True, iou[:1]).total), abs=1e-6)
+        assert float(both) == pytest.approx(
+            float(loss(logits[:1], targets[:1], True, iou[:1]).total), abs=1e-6
+        )
 
     def test_is_low_where_all_is_right(self, loss):
         logits, targets, _ = self.random()

@@ -26,7 +26,9 @@ INFO = EncoderInfo("small", "The case's weights.", "none", "", True, 0.0)
 
 
 def generator(golden, rule):
-    return PromptGeneratorHead.import_reference(golden.weights(rule["manifest"], rule["seed"])).generator.eval()
+    return PromptGeneratorHead.import_reference(
+        golden.weights(rule["manifest"], rule["seed"])
+    ).generator.eval()
 
 
 @pytest.mark.parametrize("name", [f"hardnet39ds.{side}" for side in (256, 352, 512)] + ["hardnet85.256"])
@@ -79,7 +81,9 @@ def test_every_backbone_loads(backbone, golden):
     state = golden.weights(f"prompt_generator_{backbone}", 1)
     head = PromptGeneratorHead.import_reference(state)
     assert head.backbone == backbone
-    assert len(whole_backbone(golden, {"weights": {"manifest": f"prompt_generator_{backbone}", "seed": 1}}).taps) in (4, 5)
+    assert len(
+        whole_backbone(golden, {"weights": {"manifest": f"prompt_generator_{backbone}", "seed": 1}}).taps
+    ) in (4, 5)
 
 
 def test_surrogate(golden):
@@ -107,7 +111,9 @@ def call(golden):
     vit.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
     rule = case["weights_generator"]
     state |= golden.weights(rule["manifest"], rule["seed"])
-    return SamEncoder(INFO, vit, "").eval(), PromptGeneratorHead.import_reference(state, encoder="small").eval()
+    return SamEncoder(INFO, vit, "").eval(), PromptGeneratorHead.import_reference(
+        state, encoder="small"
+    ).eval()
 
 
 def prepared(golden):

@@ -107,7 +107,9 @@ def whole_maps(golden, case, state, head):
         hipt = TimmEncoder(HIPT.info, network, "", HIPT.mean, HIPT.std, 1024, last)
         encoder = hipt if head.variant == "pathology_only" else PairEncoder(sam, hipt)
     model = Model(EncoderParts(encoder))
-    return {name: one[None] for name, one in model.read(image, whole(image.shape[:2]), head.spec).maps.items()}
+    return {
+        name: one[None] for name, one in model.read(image, whole(image.shape[:2]), head.spec).maps.items()
+    }
 
 
 @pytest.mark.slow

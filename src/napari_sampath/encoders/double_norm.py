@@ -48,7 +48,9 @@ class DoubleNormEncoder(Encoder):
 
 def _info(inner: EncoderInfo) -> EncoderInfo:
     name = f"{PREFIX}{inner.name}"
-    return replace(inner, name=name, summary=f"{inner.name} on pixels normalised twice, for imported weights.")
+    return replace(
+        inner, name=name, summary=f"{inner.name} on pixels normalised twice, for imported weights."
+    )
 
 
 @registry.register_family(PREFIX)

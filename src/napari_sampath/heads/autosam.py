@@ -1,4 +1,4 @@
-"""AutoSAM's ViT head (Hu et al. 2023, xhu248/AutoSAM): SAM's mask decoder without prompts, asked once for each class."""
+"""AutoSAM's ViT head (Hu et al. 2023, xhu248/AutoSAM): SAM's decoder without prompts, asked for each class."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ class AutoSamHead(Head):
     """
 
     kind = "autosam"
-    summary = "AutoSAM's ViT head (Hu et al. 2023): SAM's decoder asked by its own tokens, once for each class."
+    summary = (
+        "AutoSAM's ViT head (Hu et al. 2023): SAM's decoder asked by its own tokens, once for each class."
+    )
     reads_windows = False
 
     def __init__(self, spec: FeatureSpec, classes: Sequence[ClassInfo], sam_position: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""AutoSAM by Shaharabany et al. (BMVC 2023): a network g that replaces SAM's prompts, trained through the frozen SAM."""
+"""AutoSAM by Shaharabany et al. (BMVC 2023): a network that prompts the frozen SAM, trained through it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .generator import (
 from .sam_decoder import WIDTH, PositionEncoding, TokenDecoder, copy_decoder, copy_position
 
 DOUBLE_NORM = "double-norm:"
-"""In front of an encoder's name: the same encoder on images that are normalised twice, as the reference's program does."""
+"""In front of an encoder's name: the same encoder on images that are normalised twice, as the reference does."""
 _SAM_TOKENS = 4
 
 

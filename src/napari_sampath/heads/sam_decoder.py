@@ -77,9 +77,7 @@ class TokenDecoder(nn.Module):
         """
         batch, channels, height, width = image.shape
         answers, cells = self.transformer(image, position.expand(batch, -1, -1, -1), tokens)
-        return answers, self.output_upscaling(
-            cells.transpose(1, 2).reshape(batch, channels, height, width)
-        )
+        return answers, self.output_upscaling(cells.transpose(1, 2).reshape(batch, channels, height, width))
 
     def masks(self, answers: Tensor, upscaled: Tensor, networks: slice = slice(None)) -> Tensor:
         """Make logits (B, m, 4h, 4w) of the mask tokens' answers (B, m, 256), network i for answer i."""

@@ -46,7 +46,9 @@ class SamPathHead(Head):
     """
 
     kind = "sampath"
-    summary = "SAM-Path (Zhang et al. 2023): class prompts in SAM's decoder, with a pathology encoder beside SAM's."
+    summary = (
+        "SAM-Path (Zhang et al. 2023): class prompts in SAM's decoder, with a pathology encoder beside SAM's."
+    )
     reads_windows = False
 
     def __init__(
@@ -57,7 +59,9 @@ class SamPathHead(Head):
         unused_tokens: int = 0,
     ) -> None:
         if variant not in VARIANTS:
-            raise DatasetError(f"The variant of a sampath head is '{variant}'; allowed: {', '.join(VARIANTS)}.")
+            raise DatasetError(
+                f"The variant of a sampath head is '{variant}'; allowed: {', '.join(VARIANTS)}."
+            )
         if unused_tokens not in (0, _UNUSED):
             raise DatasetError(f"unused_tokens of a sampath head is {unused_tokens}; allowed: 0, {_UNUSED}.")
         super().__init__(select_maps(spec, variant), classes)
@@ -219,9 +223,11 @@ def _reference_spec(
     channels = int(own[f"{neck}.0.weight"].shape[1])
     name = f"{sources[-1]}.tokens" if len(sources) == 2 else "tokens"
     if variant == "fusion" and len(sources) == 2:
-        pathology = FeatureMap(name, own["extra_encoder.model.norm.weight"].shape[0], sources[1]) if (
-            "extra_encoder.model.norm.weight" in own
-        ) else FeatureMap(name, channels // 3, sources[1])  # 384 of 1,152 where the encoders were left out
+        pathology = (
+            FeatureMap(name, own["extra_encoder.model.norm.weight"].shape[0], sources[1])
+            if ("extra_encoder.model.norm.weight" in own)
+            else FeatureMap(name, channels // 3, sources[1])
+        )  # 384 of 1,152 where the encoders were left out
         return FeatureSpec((FeatureMap("tokens", channels - pathology.channels, sources[0]), pathology))
     last = FeatureMap(name, channels, sources[-1])
     return FeatureSpec((embedding, last) if variant == "plus" else (last,))

@@ -1,4 +1,4 @@
-"""The surrogate of Shaharabany et al. (BMVC 2023): g's dense prompts turned into masks by a light decoder, without SAM."""
+"""The surrogate of Shaharabany et al. (BMVC 2023): g's prompts turned into masks without SAM."""
 
 from __future__ import annotations
 

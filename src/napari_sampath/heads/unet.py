@@ -57,7 +57,9 @@ class UnetHead(Head):
         cls, state: Mapping[str, Tensor], classes: Sequence[ClassInfo] | None = None, encoder: str = "vit_b"
     ) -> Self:
         """Refuse: there is no published checkpoint of this baseline."""
-        raise WeightsError("A U-Net baseline has no published weights to import; train one with the head 'unet'.")
+        raise WeightsError(
+            "A U-Net baseline has no published weights to import; train one with the head 'unet'."
+        )
 
 
 def _build(backbone: str, count: int) -> nn.Module:
@@ -73,6 +75,6 @@ def _build(backbone: str, count: int) -> nn.Module:
         network: nn.Module = build(encoder_name=backbone, encoder_weights=None, classes=count)
     except KeyError as error:
         raise DatasetError(
-            f"segmentation-models-pytorch has no encoder '{backbone}'; try 'resnet18', 'resnet34' or 'timm-efficientnet-b0'."
+            f"segmentation-models-pytorch has no encoder '{backbone}'; try 'resnet18' or 'resnet34'."
         ) from error
     return network

@@ -143,9 +143,7 @@ def true_iou(probabilities: Tensor, truth: Tensor) -> Tensor:
 
 
 @registry.register("bce_dice")
-def bce_dice(
-    logits: Tensor, targets: Tensor, with_rest: bool = True, iou: Tensor | None = None
-) -> LossParts:
+def bce_dice(logits: Tensor, targets: Tensor, with_rest: bool = True, iou: Tensor | None = None) -> LossParts:
     """Binary cross-entropy + Dice of each class, as Shaharabany et al. (2023) train their prompt generator.
 
     The probabilities are the softmax over the classes: with a rest and one other class that is the sigmoid of

@@ -104,7 +104,7 @@ class TileSet:
         return maps
 
     def _image(self, tile: Tile) -> Tensor:
-        """Prepare the picture of a tile as the encoder takes it; read anew, for it is four times the size of its features."""
+        """Prepare the picture of a tile as the encoder takes it; read anew, for it is larger than the features."""
         pixels, _ = self.dataset.read(tile.sample)
         seen = turn(pixels[tile.window.slices], tile.view)
         return self.model.encoder.preprocess(seen, tile.frame)
