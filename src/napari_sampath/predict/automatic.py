@@ -85,7 +85,7 @@ def segment_job(image: Any, head: LoadedHead | str | Path, model: Model | None =
     network = loaded.head.to(model.device).eval()
     canvas = _Canvas(hw, frames, loaded.classes)
     yield Progress(0, len(frames), f"Segmenting with {loaded.name}", "tiles")
-    encoded = zip(frames, model.encode_tiles(pixels, frames), strict=True)
+    encoded = zip(frames, model.read_tiles(pixels, frames, network.spec), strict=True)
     for done, (frame, features) in enumerate(encoded, start=1):
         canvas.add(frame, tile_probabilities(network, features))
         yield Progress(done, len(frames), f"Segmenting with {loaded.name}", "tiles")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,12 @@ import numpy.typing as npt
 import torch
 
 from ..arrays import (
+    IMAGE,
     INPUT_PX,
     BoolArray,
     FeatureMap,
     Features,
+    FeatureSpec,
     FloatArray,
     LocalMask,
     Masks,
@@ -108,6 +111,35 @@ class Model:
         frame = frame or whole((pixels.shape[0], pixels.shape[1]), self.input_px)
         (features,) = self._tiles.encode(pixels, [frame], self.store)
         return features
+
+    def read(self, image: Any, frame: Frame, spec: FeatureSpec) -> Features:
+        """Provide the maps that a head reads of one tile; see `read_tiles`."""
+        (features,) = self.read_tiles(image, [frame], spec)
+        return features
+
+    def read_tiles(self, image: Any, frames: Sequence[Frame], spec: FeatureSpec) -> Iterator[Features]:
+        """Provide the maps that a head reads of tiles: the encoder's, and the picture if it is among them.
+
+        The encoder does not run for a head that reads the picture alone.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, the whole image; any other array is converted as a picture is.
+            frames: The tiles.
+            spec: Of the head.
+        """
+        pixels = as_pixels(image)
+        names = [one.name for one in spec.maps]
+        encoded: Iterable[Features] = (
+            self.encode_tiles(pixels, frames)
+            if names != [IMAGE]
+            else (Features({}, self.encoder.fit(frame), self.name) for frame in frames)
+        )
+        for features in encoded:
+            frame, maps = features.frame, dict(features.maps)
+            if IMAGE in names:
+                window = np.ascontiguousarray(np.asarray(pixels[frame.slices]))
+                maps[IMAGE] = self.encoder.preprocess(window, replace(frame, top=0, left=0))
+            yield Features(maps, frame, self.name)
 
     def encode_tiles(
         self, image: Any, frames: Iterable[Frame], batch: int | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..arrays import LOGITS_PX, FeatureSpec, UInt8Array
+from ..arrays import GRID, IMAGE, LOGITS_PX, FeatureSpec, UInt8Array
 from ..geometry import Frame, tiles, whole
 from ..jobs import Job, Progress
 from ..store import FeatureKey, Store
@@ -103,6 +103,12 @@ class TileSet:
             self.store.put(tile.key, maps)
         return maps
 
+    def _image(self, tile: Tile) -> Tensor:
+        """Prepare the picture of a tile as the encoder takes it; read anew, for it is larger than the features."""
+        pixels, _ = self.dataset.read(tile.sample)
+        seen = turn(pixels[tile.window.slices], tile.view)
+        return self.model.encoder.preprocess(seen, tile.frame)
+
     def batch(
         self,
         chosen: Sequence[Tile],
@@ -119,17 +125,20 @@ class TileSet:
             window_cells: Side of the windows on the 64 x 64 grid.
 
         Returns:
-            {map name: (B, C, n, n)} and targets (B, 4n, 4n) uint8, on the model's device; n = window_cells or 64.
+            {map name: (B, C, n, n)}, the image 16 times as large, and targets (B, 4n, 4n) uint8, on the model's
+            device; n = window_cells or 64.
         """
+        names = [one.name for one in spec.maps]
         maps: list[dict[str, Tensor]] = []
         targets: list[Tensor] = []
         for tile in chosen:
-            features, rows, cols = self.features(tile), slice(None), slice(None)
+            features, rows, cols = dict(self.features(tile)), slice(0, GRID), slice(0, GRID)
+            if IMAGE in names:
+                features[IMAGE] = self._image(tile)
             if rng is not None:
                 rows, cols = (_place(used, window_cells, rng) for used in tile.used_cells)
-            maps.append({m.name: _rounded(features[m.name][:, rows, cols]) for m in spec.maps})
-            targets.append(torch.from_numpy(tile.targets[_enlarge(rows), _enlarge(cols)]))
-        names = list(maps[0])
+            maps.append({name: _rounded(_window(features[name], rows, cols)) for name in names})
+            targets.append(torch.from_numpy(tile.targets[_enlarge(rows, CELL), _enlarge(cols, CELL)]))
         stacked = {name: torch.stack([one[name] for one in maps]) for name in names}
         return stacked, torch.stack(targets).to(self.model.device)
 
@@ -191,5 +200,11 @@ def _rounded(values: Tensor) -> Tensor:
     return halves.float() if bool(torch.isfinite(halves).all()) else values
 
 
-def _enlarge(cells: slice) -> slice:
-    return cells if cells.start is None else slice(cells.start * CELL, cells.stop * CELL)
+def _window(values: Tensor, rows: slice, cols: slice) -> Tensor:
+    """Cut a window of cells out of a map (C, 64 n, 64 n) with n values for each cell along a side."""
+    scale = values.shape[-1] // GRID
+    return values[:, _enlarge(rows, scale), _enlarge(cols, scale)]
+
+
+def _enlarge(cells: slice, factor: int) -> slice:
+    return slice(cells.start * factor, cells.stop * factor)
