@@ -44,16 +44,22 @@ class Labels:
 def file_name(name: str, kind: str, suffix: str) -> str:
     """Name the file of one label map: `<image>_classes.png`.
 
-    What a file system may refuse (slashes, colons ...) is written as in a web address (%2F), so that two images
-    never share a file. `image_name` is the way back.
+    `image_name` is the way back.
     """
-    safe = "".join(
+    return f"{safe_name(name)}_{kind}.{suffix}"
+
+
+def safe_name(name: str) -> str:
+    """Write what a file system may refuse (slashes, colons ...) as in a web address (%2F).
+
+    Two names that differ never become one. `urllib.parse.unquote` is the way back.
+    """
+    return "".join(
         letter
         if letter.isalnum() or letter in _ALLOWED_IN_NAMES
         else quote(letter, "", errors="surrogatepass")
         for letter in name
     )
-    return f"{safe}_{kind}.{suffix}"
 
 
 def image_name(file: str) -> str | None:

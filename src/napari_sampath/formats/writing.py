@@ -131,12 +131,13 @@ def _writers(
 ) -> tuple[Write, Write]:
     """Pair the functions that write the two maps in one format."""
     if word == "png":
-        coloured = partial(_write_palette, values=class_map, classes=classes)
-        return coloured, partial(_write_png, values=instance_map)
+        coloured = partial(write_palette, values=class_map, classes=classes)
+        return coloured, partial(write_png, values=instance_map)
     return partial(_write_tiff, values=class_map), partial(_write_tiff, values=instance_map)
 
 
-def _write_palette(stream: BinaryIO, values: UInt8Array, classes: Sequence[ClassInfo]) -> None:
+def write_palette(stream: BinaryIO, values: UInt8Array, classes: Sequence[ClassInfo]) -> None:
+    """Write class ids (H, W) as an indexed PNG whose palette holds the colours of the classes; 0 is transparent."""
     # All 256 entries, because Pillow packs images with short palettes into 1, 2 or 4 bits, which few others read.
     palette = np.zeros((256, 3), dtype=np.uint8)
     for info in classes:
@@ -147,7 +148,8 @@ def _write_palette(stream: BinaryIO, values: UInt8Array, classes: Sequence[Class
     image.save(stream, format="PNG", transparency=0)
 
 
-def _write_png(stream: BinaryIO, values: npt.NDArray[np.uint16]) -> None:
+def write_png(stream: BinaryIO, values: npt.NDArray[Any]) -> None:
+    """Write (H, W) bool, uint8 or uint16, or (H, W, 3) uint8 RGB, as PNG."""
     Image.fromarray(values).save(stream, format="PNG")
 
 
