@@ -38,7 +38,8 @@ from napari_sampath.training.dataset import even_subset, read_label_map, split_b
 from napari_sampath.training.evaluate import OTSU, otsu_on_haematoxylin
 from napari_sampath.training.losses import ce_dice
 from napari_sampath.training.metrics import best_constant, confusion, constant, dice, iou, summarise
-from napari_sampath.training.tiles import TileSet, targets_on_grid, turn
+from napari_sampath.training.tiles import TileSet, targets_on_grid
+from napari_sampath.training.views import turn
 from patches import patch_model, picture
 
 QUICK = TrainingConfig(epochs=4, batch_size=2, window_cells=16, head_arguments={"top_channel": 4})
@@ -80,9 +81,9 @@ class TestFolders:
     def test_plain_folder(self, discs):
         assert discs.classes == CLASSES
         assert len(discs.samples) == 10
-        pixels, targets = discs.read(discs.samples[3])
-        np.testing.assert_array_equal(pixels, picture(3)[0])
-        np.testing.assert_array_equal(targets, picture(3)[1])
+        example = discs.read(discs.samples[3])
+        np.testing.assert_array_equal(example.pixels, picture(3)[0])
+        np.testing.assert_array_equal(example.targets, picture(3)[1])
         train_groups = {s.group for s in discs.split("train")}
         val_groups = {s.group for s in discs.split("val")}
         assert not train_groups & val_groups
@@ -96,7 +97,7 @@ class TestFolders:
         dataset = open_dataset(folder)
         assert [(c.id, c.name) for c in dataset.classes] == [(0, "rest"), (1, "class 1"), (7, "class 7")]
         assert "slide or case" in caplog.text
-        targets = dataset.read(dataset.samples[0])[1]
+        targets = dataset.read(dataset.samples[0]).targets
         assert (targets[:5] == 2).all()
         assert (targets[5:9] == IGNORED).all()
 
@@ -117,7 +118,7 @@ class TestFolders:
             export_labels(folder / "labels", f"p{number}", class_map, class_map.astype(np.int32), named)
         dataset = open_dataset(folder)
         assert [(c.id, c.name) for c in dataset.classes] == [(0, "rest"), (2, "other"), (5, "disc")]
-        np.testing.assert_array_equal(dataset.read(dataset.samples[0])[1], picture(0)[1] * 2)
+        np.testing.assert_array_equal(dataset.read(dataset.samples[0]).targets, picture(0)[1] * 2)
 
     def test_missing_parts(self, folder, tmp_path):
         with pytest.raises(DatasetError, match="no folder"):
@@ -166,13 +167,13 @@ class TestFolders:
         assert (len(glands.split("train")), len(glands.split("val"))) == (1602, 237)
         assert {s.group for s in glands.split("train")}.isdisjoint({s.group for s in glands.split("val")})
         assert len({s.stratum for s in glands.samples}) == 6
-        pixels, targets = glands.read(glands.samples[0])
-        assert pixels.shape == (224, 224, 3)
-        assert set(np.unique(targets)) == {0, 1}
-        assert targets.mean() == pytest.approx(0.648, abs=5e-4)  # index.csv's own fraction
+        example = glands.read(glands.samples[0])
+        assert example.pixels.shape == (224, 224, 3)
+        assert set(np.unique(example.targets)) == {0, 1}
+        assert example.targets.mean() == pytest.approx(0.648, abs=5e-4)  # index.csv's own fraction
         tumour = open_dataset(data_dir / "bcss_tumor")
         assert len(tumour.samples) == 81
-        assert tumour.read(tumour.samples[0])[1].mean() == pytest.approx(0.827, abs=5e-4)
+        assert tumour.read(tumour.samples[0]).targets.mean() == pytest.approx(0.827, abs=5e-4)
 
 
 def samples_of(strata):
@@ -310,9 +311,9 @@ class TestTiles:
         model = patch_model()
         tiles = TileSet(discs, model, model.store)
         run(tiles.add_job(discs.samples[:3], "none", ""))
-        whole_maps, whole_targets = tiles.batch(tiles.tiles, model.encoder.spec)
+        whole_maps, whole_targets = tiles.batch(tiles.tiles, ["embedding"])
         assert whole_maps["embedding"].shape == (3, 8, 64, 64)
-        maps, targets = tiles.batch(tiles.tiles, model.encoder.spec, np.random.default_rng(0), 16)
+        maps, targets = tiles.batch(tiles.tiles, ["embedding"], np.random.default_rng(0), 16)
         assert (maps["embedding"].shape, targets.shape) == ((3, 8, 16, 16), (3, 64, 64))
         for index in range(3):
             places = [
@@ -334,7 +335,7 @@ class TestTiles:
         run(tiles.add_job(dataset.samples, "none", ""))
         rng = np.random.default_rng(0)
         for _ in range(10):
-            targets = tiles.batch(tiles.tiles, model.encoder.spec, rng, 16)[1]
+            targets = tiles.batch(tiles.tiles, ["embedding"], rng, 16)[1]
             assert (targets != IGNORED).flatten(1).any(dim=1).all()
 
     def test_large_images_become_several_tiles_and_ignored_ones_none(self, tmp_path):

@@ -86,7 +86,8 @@ def evaluate_job(
     with_otsu = count == 2 and dataset.classes[0].id == 0
     for number, sample in enumerate(samples):
         yield Progress(number, len(samples), f"Segmenting {sample.name}", "images")
-        pixels, targets = dataset.read(sample)
+        example = dataset.read(sample)
+        pixels, targets = example.pixels, example.targets
         result = run(segment_job(pixels, loaded, model))
         found[loaded.name].append(confusion(channel[result.labels], targets, count))
         if with_otsu:
