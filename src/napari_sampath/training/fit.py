@@ -26,7 +26,7 @@ from .losses import match_targets, to_targets
 from .metrics import Confusion, confusion, summarise
 from .objective import make_objective
 from .optimise import make_optimiser, rate_at
-from .tiles import IMAGE, TileSet
+from .tiles import Tile, TileSet
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -68,13 +68,12 @@ class Run:
     @property
     def maps(self) -> list[str]:
         """Names of the maps that the head reads."""
-        names = [feature.name for feature in self.network.spec.maps]
-        return [*names, IMAGE] if getattr(self.network, "reads_image", False) else names
+        return [feature.name for feature in self.network.spec.maps]
 
     @property
     def window_cells(self) -> int:
         """Side of the windows that a step sees."""
-        return GRID if getattr(self.network, "needs_whole_tiles", False) else self.config.window_cells
+        return self.config.window_cells if getattr(self.network, "reads_windows", True) else GRID
 
     @property
     def batches(self) -> int:
@@ -126,6 +125,8 @@ class _Trainer:
         wrapped = run.fabric.setup(run.network, self.optimiser)
         self.network: Any = wrapped[0]
         self.stepper: Any = wrapped[1]
+        if hasattr(run.network, "judged"):
+            self.network.mark_forward_method("judged")
         self.began = self.saved = time.monotonic()
         self.done_before = self.done
         self.can_save = True
@@ -169,8 +170,9 @@ class _Trainer:
         cuda = [fabric.device] if fabric.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), fabric.no_backward_sync(self.network, enabled=not ends):
             torch.manual_seed(seed)
-            logits = match_targets(self.network(maps), targets)
-            parts = self.objective(logits.float(), to_targets(targets), head.classes[0].id == 0)
+            logits, quality = self._judged(maps)
+            wide = match_targets(logits, targets).float()
+            parts = self.objective(wide, to_targets(targets), head.classes[0].id == 0, quality)
             fabric.backward(parts.total / size)
         loss = parts.total.detach()
         if fabric.world_size > 1:
@@ -181,6 +183,13 @@ class _Trainer:
                 "a lower learning rate."
             )
         return float(loss)
+
+    def _judged(self, maps: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return the logits, and the IoU (B, K) that the head expects of each class, if it expects any."""
+        if hasattr(self.run.network, "judged"):
+            found: tuple[Tensor, Tensor | None] = self.network.judged(maps)
+            return found
+        return self.network(maps), None
 
     def end_epoch(self) -> None:
         """Score the head, keep it if it is to be kept, and go on to the next epoch."""
@@ -245,7 +254,7 @@ class _Trainer:
 
 
 def evaluate_tiles(
-    network: Head, check: TileSet, tiles: Sequence[Any], maps: Sequence[str], batch_size: int
+    network: Head, check: TileSet, tiles: Sequence[Tile], maps: Sequence[str], batch_size: int
 ) -> list[Confusion]:
     """Count, on the grid of the logits, how a head does on each tile."""
     network.eval()

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -167,6 +167,9 @@ def _build(head: str, dataset: Dataset, model: Model, config: TrainingConfig) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = create(head, model.encoder.spec, dataset.classes, **config.head_arguments)
+        adopt: Any = getattr(network, "adopt", None)
+        if adopt is not None:
+            adopt(None if model.decoder is None else model.decoder.state_dict())
     return network.to(model.device)
 
 
