@@ -59,3 +59,34 @@ def decode(counts: Sequence[int] | IntArray, hw: tuple[int, int]) -> LocalMask:
         )
     inside = np.arange(len(lengths)) % 2 == 1
     return LocalMask.from_dense(np.repeat(inside, lengths).reshape(hw[1], hw[0]).T)
+
+
+def from_text(text: str | bytes) -> list[int]:
+    """Decode the compressed `counts` of pycocotools into run lengths.
+
+    Each number is written in groups of 5 bits, lowest first, as characters from "0" on; the sixth bit of a group
+    says that another follows, the fifth of the last is the sign. From the third on, the number is the difference
+    to the one before the last.
+
+    Raises:
+        DatasetError: If the text ends within a number, or holds other characters.
+    """
+    codes = [code - 48 for code in (text.encode("ascii", "replace") if isinstance(text, str) else text)]
+    counts: list[int] = []
+    value = shift = 0
+    for code in codes:
+        if not 0 <= code < 64:
+            raise DatasetError(
+                f"The run lengths hold the character '{chr(code + 48)}'; export the file again."
+            )
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise DatasetError("The run lengths end within a number; export the file again.")
+    return counts

@@ -2,11 +2,12 @@
 
 from .config import TrainingConfig
 from .dataset import IGNORED, Dataset, Sample
-from .evaluate import evaluate, evaluate_job, format_report
+from .evaluate import evaluate, evaluate_job
 from .fit import TrainingProgress
 from .loop import train, train_job
 from .presets import PRESETS, preset
 from .readers import open_dataset
+from .report import format_report
 
 __all__ = [
     "IGNORED",

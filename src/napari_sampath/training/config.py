@@ -14,7 +14,7 @@ CHOICES = {
     "optimiser": ("adamw", "adam"),
     "schedule": ("cosine", "steps", "plateau", "constant"),
     "keep": ("best", "last"),
-    "precision": ("float32", "bfloat16"),
+    "head_precision": ("float32", "bfloat16"),
 }
 """Field -> what it may be."""
 
@@ -74,7 +74,7 @@ class TrainingConfig:
     split stays unseen; 0 chooses on the validation split."""
     devices: int = 1
     """GPUs, or processes on the CPU, to train on; torchrun decides it itself."""
-    precision: str = "float32"
+    head_precision: str = "float32"
     """"float32" or "bfloat16": arithmetic of the head while it trains."""
     save_every_s: float = 30.0
     """Seconds between two saves from which a killed run goes on; 0 saves at every step."""

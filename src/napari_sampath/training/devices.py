@@ -45,7 +45,7 @@ def launch(config: TrainingConfig, device: torch.device) -> Fabric:
         num_nodes=nodes,
         # Some heads have weights that only their reference's checkpoints need.
         strategy="auto" if world == 1 else DDPStrategy(find_unused_parameters=True),
-        precision="32-true" if config.precision == "float32" else "bf16-mixed",
+        precision="32-true" if config.head_precision == "float32" else "bf16-mixed",
     )
     fabric.launch()
     return fabric
