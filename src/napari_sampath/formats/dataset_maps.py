@@ -16,7 +16,7 @@ from ..errors import DatasetError
 from ..rasters import read_raster
 from .dataset_manifest import MANIFEST
 from .labels import check_unique, used_ids
-from .writing import write_palette, write_png
+from .pixels import write_palette, write_png
 
 if TYPE_CHECKING:
     import numpy.typing as npt

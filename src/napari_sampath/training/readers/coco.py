@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import BoolArray, ClassInfo
+from ...arrays import BoolArray, ClassInfo, FloatArray
 from ...errors import DatasetError, SampathError
+from ...formats import rings
 from ...formats.labels import default_color
-from ...formats.polygons import fill
-from ...formats.rle import decode, from_text
+from ...formats.rle import decode, unpack
 from ...heads.base import check_classes
 from ...images import read
 from ..dataset import Dataset, Item, Sample
@@ -152,10 +152,14 @@ def _load(sample: Sample, objects: Sequence[Mapping[str, Any]]) -> Item:
 
 def _mask(segmentation: Any, hw: tuple[int, int]) -> BoolArray:
     if isinstance(segmentation, list):
-        return fill(segmentation, hw)
+        return rings.fill([[_corners(ring)] for ring in segmentation], hw).to_dense(hw)
     counts = segmentation["counts"]
     if tuple(segmentation["size"]) != hw:
         raise DatasetError(
             f"it is of an image of {segmentation['size']}, this one has {list(hw)} (height, width)."
         )
-    return decode(from_text(counts) if isinstance(counts, str) else counts, hw).to_dense(hw)
+    return decode(unpack(counts) if isinstance(counts, str) else counts, hw).to_dense(hw)
+
+
+def _corners(ring: Sequence[float]) -> FloatArray:
+    return np.asarray(ring, dtype=np.float64).reshape(-1, 2)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays import ClassInfo
 from ...errors import DatasetError
-from ...formats.polygons import fill
+from ...formats import rings
 from ...images import read
 from ..dataset import Dataset, Item, Sample
 from .own import REST
@@ -55,7 +55,8 @@ def _load(sample: Sample) -> Item:
     hw = pixels.shape[0], pixels.shape[1]
     instances = np.zeros(hw, dtype=np.int32)
     for number, corners in enumerate(_outlines(sample.labels), start=1):
-        instances[fill([corners], hw)] = number
+        mask = rings.fill([[np.array(corners)]], hw)
+        instances[mask.slices][mask.bitmap] = number
     return Item(pixels, (instances > 0).astype(np.uint8), instances)
 
 
@@ -66,6 +67,7 @@ def _outlines(path: Path) -> list[list[tuple[float, float]]]:
         return [
             [(float(v.attrib["X"]), float(v.attrib["Y"])) for v in region.iter("Vertex")]
             for region in root.iter("Region")
+            if region.find(".//Vertex") is not None
         ]
     except FileNotFoundError:
         raise DatasetError(f"There is no file '{path}' with the outlines; copy the set again.") from None
