@@ -7,8 +7,8 @@ import dataclasses
 from pathlib import Path
 
 from ..errors import WeightsError
+from .dataset import add_data, add_patterns, open_data
 from .output import Output, table
-from .training import add_data
 from .verb import Verb, add_model, check_ending, load
 
 
@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--prompts", action="store_true", help="prompt every object by its box and by a point, with --model"
     )
     add_data(parser)
+    add_patterns(parser)
     parser.add_argument(
         "--split", default="val", metavar="NAME", help="train, val or test (default: %(default)s)"
     )
@@ -57,14 +58,14 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 def _head(args: argparse.Namespace, output: Output) -> None:
     from ..heads import load_head
-    from ..training import evaluate_job, format_report, open_dataset
+    from ..training import evaluate_job, format_report
     from ..training.html_report import write_html_job
     from ..training.papers import beside, paper
 
     source = paper(args.paper) if args.paper else None
     if args.html is not None:
         check_ending(args.html, ".html")
-    dataset = open_dataset(args.data)
+    dataset = open_data(args, args.data)
     head = load_head(args.head)
     args.model = args.model or head.encoder_name
     model = load(args, output)

@@ -8,22 +8,10 @@ import os
 from pathlib import Path
 
 from ..config import load_config, resolve_device
+from .dataset import add_data, add_patterns, open_data
 from .fields import add_fields, from_args
 from .output import Output
 from .verb import Verb, add_model, check_ending, load
-
-
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Declare `--data`."""
-    folder = os.environ.get("SAMPATH_DATA")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="FOLDER",
-        default=folder and Path(folder),
-        required=folder is None,
-        help="folder with the tissue images (environment: SAMPATH_DATA)",
-    )
 
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +19,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     from ..training import PRESETS, TrainingConfig
 
     add_data(parser)
+    add_patterns(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="bundle, .safetensors"
     )
@@ -66,7 +55,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 def run_train(args: argparse.Namespace, output: Output) -> None:
     """Train a head on features that are computed once."""
     from ..heads import load_head
-    from ..training import TrainingConfig, open_dataset, preset, train_job
+    from ..training import TrainingConfig, preset, train_job
 
     check_ending(args.output, ".safetensors")
     base = preset(args.recipe) if args.recipe else TrainingConfig()
@@ -76,7 +65,7 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
     first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
     if not first:
         output = Output(quiet=True)
-    dataset = open_dataset(args.data)
+    dataset = open_data(args, args.data)
     model = load(args, output)
     path = output.run(train_job(dataset, args.head, config, model, args.output))
     if not first:  # The other processes of one training would say the same.

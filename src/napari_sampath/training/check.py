@@ -77,7 +77,8 @@ def check_job(dataset: Dataset, training: Sequence[Sample], validation: Sequence
         found = yield from inspect_job(dataset, samples, "Checking the images")
         if found.problems:
             more = len(found.problems) - 1
-            raise DatasetError(found.problems[0] + (f" {more} more files cannot be used." if more else ""))
+            also = f" {more} more {'file' if more == 1 else 'files'} cannot be used." if more else ""
+            raise DatasetError(found.problems[0] + also)
         if not any(image.labelled_px for image in found.images):
             files = f"'{samples[0].labels}'" + (f" and {len(samples) - 1} more" if len(samples) > 1 else "")
             raise DatasetError(
