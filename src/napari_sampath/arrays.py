@@ -28,6 +28,8 @@ INPUT_PX = 1024
 """Side of the square an encoder with SAM's interface takes, in pixels."""
 LOGITS_PX = 256
 """Side of the prompt decoder's low-resolution logits."""
+IMAGE = "image"
+"""Name of the map that is the tile itself, (3, S, S) as the encoder takes it: for heads that look at the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,9 @@ class FeatureMap:
     """One map that an encoder yields for a tile."""
 
     name: str
-    """"embedding" (SAM neck output) or "tokens" (before the neck; or of a pathology encoder)."""
+    """"embedding" (SAM neck output), "tokens" (before the neck; or of a pathology encoder), or `IMAGE`."""
     channels: int
-    """Channels C of the map, shape (C, 64, 64)."""
+    """Channels C of the map, shape (C, 64, 64); the image has 16 pixels for each of these cells."""
     encoder: str
     """Name of the encoder that yields it."""
 

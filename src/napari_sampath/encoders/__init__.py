@@ -1,6 +1,15 @@
 """Frozen networks that turn a tile into features."""
 
-from . import mobile_sam, pathology, sam, sam_variants, timm_named, tiny  # noqa: F401  (register themselves)
+from . import (  # noqa: F401  (register themselves)
+    double_norm,
+    mobile_sam,
+    pair,
+    pathology,
+    sam,
+    sam_variants,
+    timm_named,
+    tiny,
+)
 from .base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, list_encoders, registry
 
 __all__ = ["Encoder", "EncoderEntry", "EncoderInfo", "EncoderParts", "list_encoders", "registry"]

@@ -1,10 +1,11 @@
 """Trained networks that turn features into class logits."""
 
-from . import cnn, linear  # noqa: F401  (register themselves)
-from .base import Head, create, list_heads, registry, stack_maps
+from . import autosam, cnn, forest, linear, prompt_generator, sampath, surrogate, unet  # noqa: F401  (register themselves)
+from .base import DirectHead, Head, create, list_heads, registry, stack_maps
 from .bundle import EncoderRef, LoadedHead, Metadata, list_bundles, load_head, save_bundle
 
 __all__ = [
+    "DirectHead",
     "EncoderRef",
     "Head",
     "LoadedHead",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Self, TypeAlias
 
 import torch
@@ -40,6 +40,8 @@ class Head(nn.Module, ABC):
     """Name of the kind of head, as registered."""
     summary: ClassVar[str]
     """One line for menus and `sampath models`."""
+    reads_windows: ClassVar[bool] = True
+    """True if it may be trained on parts of a tile; False where the place in the tile matters."""
 
     def __init__(self, spec: FeatureSpec, classes: Sequence[ClassInfo]) -> None:
         super().__init__()
@@ -60,6 +62,23 @@ class Head(nn.Module, ABC):
         """Map {map name: (B, C, h, w)} to logits (B, K, h', w') over the same square.
 
         h = w = 64 for a whole tile; training may pass windows of the grid.
+        """
+
+    def judged(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Return the logits, and the IoU (B, K) that the head expects of each class; None if it expects none."""
+        return self(maps), None
+
+    def adopt(self, sam: Mapping[str, Tensor] | None) -> None:
+        """Start from the prompt decoder of the encoder whose features the head reads; called once, before training.
+
+        A head that needs parts of it copies them, so that its bundle holds all that it needs.
+
+        Args:
+            sam: Weights under SAM's names, `prompt_encoder.*` and `mask_decoder.*`; None if the encoder
+                answers no prompts.
+
+        Raises:
+            WeightsError: If the head cannot do without, or the decoder is not SAM's.
         """
 
     @classmethod
@@ -84,17 +103,39 @@ class Head(nn.Module, ABC):
         Raises:
             WeightsError: If a map is missing or has another number of channels.
         """
-        parts = []
-        for wanted in self.spec.maps:
-            found = maps.get(wanted.name)
-            if found is None or found.shape[1] != wanted.channels:
-                given = ", ".join(f"{name} ({values.shape[1]} channels)" for name, values in maps.items())
-                raise WeightsError(
-                    f"The head reads the map '{wanted.name}' with {wanted.channels} channels of {wanted.encoder}, "
-                    f"the features hold {given or 'none'}; use the encoder the head was trained with."
-                )
-            parts.append(found)
-        return torch.cat(parts, dim=1)
+        return torch.cat([self.read(maps, wanted) for wanted in self.spec.maps], dim=1)
+
+    def read(self, maps: Mapping[str, Tensor], wanted: FeatureMap) -> Tensor:
+        """Return one of the maps that this head reads.
+
+        Raises:
+            WeightsError: If it is missing or has another number of channels.
+        """
+        found = maps.get(wanted.name)
+        if found is None or found.shape[1] != wanted.channels:
+            given = ", ".join(f"{name} ({values.shape[1]} channels)" for name, values in maps.items())
+            raise WeightsError(
+                f"The head reads the map '{wanted.name}' with {wanted.channels} channels of {wanted.encoder}, "
+                f"the features hold {given or 'none'}; use the encoder the head was trained with."
+            )
+        return found
+
+
+class DirectHead(Head):
+    """A head that is learned in one go, without gradients."""
+
+    @abstractmethod
+    def learn(self, batches: Iterable[tuple[Mapping[str, Tensor], Tensor]], tiles: int, seed: int) -> None:
+        """Learn from tiles.
+
+        Args:
+            batches: Maps (B, C, h, w) and class indices (B, h', w') int64; ignored where they are no channel.
+            tiles: How many tiles come in all.
+            seed: Of everything random.
+
+        Raises:
+            DatasetError: If no pixel is labelled.
+        """
 
 
 registry: Registry[type[Head]] = Registry("kind of head")
@@ -184,7 +225,7 @@ def load_own(head: Head, state: Mapping[str, Tensor], source: str) -> None:
                 f"{tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}."
             )
     # Assigned, not copied: the head may have been built without memory behind its weights.
-    head.load_state_dict({key: value.to(torch.float32) for key, value in state.items()}, assign=True)
+    head.load_state_dict({key: value.to(wanted[key].dtype) for key, value in state.items()}, assign=True)
 
 
 def reference_classes(count: int, classes: Sequence[ClassInfo] | None) -> tuple[ClassInfo, ...]:

@@ -147,7 +147,11 @@ def save_bundle(path: str | Path, head: Head, metadata: Metadata, half: bool = F
             f"A bundle is a {SUFFIX} file, the name given is '{path.name}'; change its ending."
         )
     dtype = torch.float16 if half else torch.float32
-    state = {key: value.detach().to("cpu", dtype).contiguous() for key, value in head.state_dict().items()}
+    state = {
+        # Counters, indices and thresholds of trees are kept as they are.
+        key: value.detach().to("cpu", dtype if value.dtype == torch.float32 else None).contiguous()
+        for key, value in head.state_dict().items()
+    }
     _check_finite(
         state, f"The head '{metadata.name}'", "it was not saved; train it again at a lower learning rate"
     )

@@ -86,7 +86,7 @@ def segment_job(image: Any, head: LoadedHead | str | Path, model: Model | None =
     canvas = _Canvas(hw, frames, loaded.classes)
     for number, frame in enumerate(frames):
         yield Progress(number, len(frames), f"Segmenting with {loaded.name}", "tiles")
-        canvas.add(frame, tile_probabilities(network, model.encode(pixels, frame)))
+        canvas.add(frame, tile_probabilities(network, model.read(pixels, frame, network.spec)))
     yield Progress(len(frames), len(frames), f"Segmenting with {loaded.name}", "tiles")
     return canvas.finish(loaded.name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ import numpy.typing as npt
 import torch
 
 from ..arrays import (
+    IMAGE,
     INPUT_PX,
     BoolArray,
     FeatureMap,
     Features,
+    FeatureSpec,
     FloatArray,
     LocalMask,
     Masks,
@@ -129,6 +132,25 @@ class Model:
         if self.store is not None and key is not None:
             self.store.put(key, maps)
         return Features(maps, frame, self.name)
+
+    def read(self, image: Any, frame: Frame, spec: FeatureSpec) -> Features:
+        """Provide the maps that a head reads of one tile: the encoder's, and the picture if it is among them.
+
+        The encoder does not run for a head that reads the picture alone.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, the whole image; any other array is converted as a picture is.
+            frame: The tile.
+            spec: Of the head.
+        """
+        pixels = as_pixels(image)
+        fitted = self.encoder.fit(frame)
+        names = [one.name for one in spec.maps]
+        maps = {} if names == [IMAGE] else dict(self.encode(pixels, frame).maps)
+        if IMAGE in names:
+            window = np.ascontiguousarray(np.asarray(pixels[fitted.slices]))
+            maps[IMAGE] = self.encoder.preprocess(window, replace(fitted, top=0, left=0))
+        return Features(maps, fitted, self.name)
 
     def _run_encoder(self, window: UInt8Array, frame: Frame) -> dict[str, Tensor]:
         local = Frame(0, 0, frame.height, frame.width, frame.input_px)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..arrays import GRID
 from ..errors import StorageError, WeightsError
-from ..heads import Head
+from ..heads import DirectHead, Head
 from ..jobs import Job, Progress
 from . import checkpoint
 from .checkpoint import Best, Position
@@ -73,7 +73,7 @@ class Run:
     @property
     def window_cells(self) -> int:
         """Side of the windows that a step sees."""
-        return self.config.window_cells if getattr(self.network, "reads_windows", True) else GRID
+        return self.config.window_cells if self.network.reads_windows else GRID
 
     @property
     def batches(self) -> int:
@@ -90,6 +90,8 @@ def fit_job(run: Run) -> Job[Best]:
     Raises:
         WeightsError: If the loss is no number any more.
     """
+    if isinstance(run.network, DirectHead):
+        return (yield from _learn_job(run, run.network))
     trainer = _Trainer(run)
     config, at = run.config, trainer.at
     total = run.batches * config.epochs
@@ -111,6 +113,20 @@ def fit_job(run: Run) -> Job[Best]:
     return at.best
 
 
+def _learn_job(run: Run, network: DirectHead) -> Job[Best]:
+    """Let a head learn that takes no steps, and score it."""
+    size, tiles = run.config.batch_size, run.learn.tiles
+    yield TrainingProgress(0, 1, f"Learning from {len(tiles)} tiles", "steps")
+    whole = (run.learn.batch(tiles[at : at + size], run.maps) for at in range(0, len(tiles), size))
+    network.learn(((maps, to_targets(targets)) for maps, targets in whole), len(tiles), run.config.seed)
+    matrices = evaluate_tiles(network, run.check, run.check.tiles, run.maps, size)
+    scores = summarise(matrices, network.classes)["per_image"]
+    dice = float(scores["mean"]["dice"] or 0.0)
+    class_dice = {c.name: scores[c.name]["dice"] for c in network.classes}
+    yield TrainingProgress(1, 1, f"Validation Dice {dice:.3f}", "steps", 1, None, dice, class_dice, 0.0)
+    return Best(dice, 1, dict(network.state_dict()), matrices)
+
+
 class _Trainer:
     """Takes the steps of a run and remembers where it is."""
 
@@ -125,8 +141,7 @@ class _Trainer:
         wrapped = run.fabric.setup(run.network, self.optimiser)
         self.network: Any = wrapped[0]
         self.stepper: Any = wrapped[1]
-        if hasattr(run.network, "judged"):
-            self.network.mark_forward_method("judged")
+        self.network.mark_forward_method("judged")
         self.began = self.saved = time.monotonic()
         self.done_before = self.done
         self.can_save = True
@@ -170,9 +185,9 @@ class _Trainer:
         cuda = [fabric.device] if fabric.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), fabric.no_backward_sync(self.network, enabled=not ends):
             torch.manual_seed(seed)
-            logits, quality = self._judged(maps)
+            logits, iou = self.network.judged(maps)
             wide = match_targets(logits, targets).float()
-            parts = self.objective(wide, to_targets(targets), head.classes[0].id == 0, quality)
+            parts = self.objective(wide, to_targets(targets), head.classes[0].id == 0, iou)
             fabric.backward(parts.total / size)
         loss = parts.total.detach()
         if fabric.world_size > 1:
@@ -183,13 +198,6 @@ class _Trainer:
                 "a lower learning rate."
             )
         return float(loss)
-
-    def _judged(self, maps: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Return the logits, and the IoU (B, K) that the head expects of each class, if it expects any."""
-        if hasattr(self.run.network, "judged"):
-            found: tuple[Tensor, Tensor | None] = self.network.judged(maps)
-            return found
-        return self.network(maps), None
 
     def end_epoch(self) -> None:
         """Score the head, keep it if it is to be kept, and go on to the next epoch."""

@@ -8,10 +8,11 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from ..arrays import IMAGE
 from ..config import ConfigError, load_config, resolve_device
 from ..heads import EncoderRef, Head, Metadata, create, registry, save_bundle
 from ..jobs import Job, Progress, run
@@ -98,7 +99,8 @@ def train_job(
 
     training, validation, chosen_on = choose_samples(dataset, config)
     yield from check_job(dataset, training, validation)
-    learn, check = TileSet(dataset, model, store), TileSet(dataset, model, store)
+    encodes = any(feature.name != IMAGE for feature in network.spec.maps)
+    learn, check = (TileSet(dataset, model, store, encodes) for _ in range(2))
     yield from _encode_job(fabric, learn, training, config.augmentation, "Encoding the training images")
     yield from _encode_job(fabric, check, validation, "none", "Encoding the validation images")
     fingerprint = _fingerprint(network, learn, check, model, config)
@@ -145,7 +147,7 @@ def _encode_job(
 ) -> Job[None]:
     """Encode what is not in the store; several processes share the work over the store on disk."""
     if fabric.world_size > 1:
-        share = TileSet(tiles.dataset, tiles.model, tiles.store)
+        share = TileSet(tiles.dataset, tiles.model, tiles.store, tiles.encodes)
         yield from share.add_job(samples[fabric.global_rank :: fabric.world_size], augmentation, message)
         fabric.barrier()
     yield from tiles.add_job(samples, augmentation, message)
@@ -167,9 +169,7 @@ def _build(head: str, dataset: Dataset, model: Model, config: TrainingConfig) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = create(head, model.encoder.spec, dataset.classes, **config.head_arguments)
-        adopt: Any = getattr(network, "adopt", None)
-        if adopt is not None:
-            adopt(None if model.decoder is None else model.decoder.state_dict())
+        network.adopt(None if model.decoder is None else model.decoder.state_dict())
     return network.to(model.device)
 
 

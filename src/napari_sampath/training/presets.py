@@ -56,7 +56,7 @@ PRESETS: dict[str, tuple[str, TrainingConfig]] = {
             batch_size=12,
             accumulate=2,
             drops=(25.0, 29.0),
-            loss_arguments={"focal": 0.25, "dice": 0.75, "iou": 0.0625},
+            loss_arguments={"focal_weight": 0.25, "dice_weight": 0.75, "iou_weight": 0.0625},
         ),
     ),
     "crag": (
@@ -68,7 +68,7 @@ PRESETS: dict[str, tuple[str, TrainingConfig]] = {
             batch_size=6,
             warmup_epochs=2.0,
             drops=(50.0, 55.0),
-            loss_arguments={"focal": 0.125, "dice": 0.875, "iou": 0.0},
+            loss_arguments={"focal_weight": 0.125, "dice_weight": 0.875, "iou_weight": 0.0},
         ),
     ),
     "acdc": (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..arrays import GRID, LOGITS_PX, UInt8Array
+from ..arrays import GRID, IMAGE, LOGITS_PX, UInt8Array
 from ..geometry import Frame, tiles, whole
 from ..jobs import Job, Progress
 from ..store import FeatureKey, Store
@@ -24,14 +24,11 @@ if TYPE_CHECKING:
 
     from ..predict import Model
 
-IMAGE = "image"
-"""Name under which a head that asks for it finds the pixels of a tile beside its features."""
+CELL = 4
+"""Target cells per feature cell along a side."""
 
 IMAGE_CELL = 16
 """Pixels of the encoder's square per feature cell along a side."""
-
-CELL = 4
-"""Target cells per feature cell along a side."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,12 +61,14 @@ class TileSet:
         dataset: Where the samples are read from.
         model: Whose encoder computes the features.
         store: Where they are kept.
+        encodes: False if only the pixels will be wanted, so that no encoder needs to run.
     """
 
-    def __init__(self, dataset: Dataset, model: Model, store: Store) -> None:
+    def __init__(self, dataset: Dataset, model: Model, store: Store, encodes: bool = True) -> None:
         self.dataset = dataset
         self.model = model
         self.store = store
+        self.encodes = encodes
         self.tiles: list[Tile] = []
         self.seconds_each: float | None = None
         """Of the encoder, for one tile; None if it did not have to run."""
@@ -99,7 +98,7 @@ class TileSet:
             self.model.precision,
             encoder.preprocessing_version,
         )
-        if self.store.get(key, self.model.device) is None:
+        if self.encodes and self.store.get(key, self.model.device) is None:
             began = time.perf_counter()
             maps = self.model.encode(seen, frame).maps
             self.seconds_each = time.perf_counter() - began
@@ -142,7 +141,7 @@ class TileSet:
             if rng is not None and config is not None and config.augmentation == "pixels":
                 features, grid, frame = self._vary(tile, names, config, rng)
             else:
-                features, grid, frame = dict(self.features(tile)), tile.targets, tile.frame
+                features, grid, frame = self._features(tile), tile.targets, tile.frame
                 if IMAGE in names:
                     features[IMAGE] = self._image(self._pixels(tile), frame)
             rows = cols = slice(0, GRID)
@@ -152,6 +151,9 @@ class TileSet:
             targets.append(torch.from_numpy(grid[_enlarge(rows, CELL), _enlarge(cols, CELL)]))
         stacked = {name: torch.stack([one[name] for one in maps]) for name in names}
         return stacked, torch.stack(targets).to(self.model.device)
+
+    def _features(self, tile: Tile) -> dict[str, Tensor]:
+        return dict(self.features(tile)) if self.encodes else {}
 
     def _pixels(self, tile: Tile) -> UInt8Array:
         return turn(self.dataset.read(tile.sample).pixels[tile.window.slices], tile.view)
@@ -170,7 +172,7 @@ class TileSet:
         model = copy.copy(self.model)
         model.store = None
         frame = model.encoder.fit(whole((seen.shape[0], seen.shape[1])))
-        features = dict(model.encode(seen, frame).maps)
+        features = dict(model.encode(seen, frame).maps) if self.encodes else {}
         if IMAGE in names:
             features[IMAGE] = self._image(seen, frame)
         return features, targets_on_grid(targets, frame), frame

@@ -1,0 +1,142 @@
+"""SAM's mask decoder asked by learned tokens instead of prompts: what the heads built on it share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from segment_anything.modeling import TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
+from segment_anything.modeling.mask_decoder import MLP
+from torch import Tensor, nn
+
+from ..errors import WeightsError
+
+WIDTH = 256
+"""Channels of the decoder, and of the embedding it reads."""
+_MATRIX = "pe_layer.positional_encoding_gaussian_matrix"
+
+
+class PositionEncoding(nn.Module):
+    """Random Fourier features of the cells' centres (Tancik et al. 2020), as in SAM's prompt encoder; frozen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positional_encoding_gaussian_matrix: Tensor
+        self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, WIDTH // 2))
+
+    def forward(self, height: int, width: int) -> Tensor:
+        """Encode a grid that fills the tile's square: (1, 256, height, width)."""
+        matrix = self.positional_encoding_gaussian_matrix
+        rows = (torch.arange(height, device=matrix.device, dtype=matrix.dtype) + 0.5) / height
+        cols = (torch.arange(width, device=matrix.device, dtype=matrix.dtype) + 0.5) / width
+        xy = torch.stack([cols.expand(height, width), rows[:, None].expand(height, width)], dim=-1)
+        angles = 2 * math.pi * ((2 * xy - 1) @ matrix)
+        return torch.cat([angles.sin(), angles.cos()], dim=-1).permute(2, 0, 1).unsqueeze(0)
+
+
+class TokenDecoder(nn.Module):
+    """Two-way transformer, upscaling and one small network for each mask; parts named as in SAM's decoder.
+
+    Args:
+        iou_tokens: Rows of the embedding from which the IoU token of each question is taken.
+        mask_tokens: Rows of the embedding of mask tokens.
+        mask_networks: Networks that turn mask tokens into masks.
+        judged: Masks whose IoU is predicted; 0 leaves that network out.
+    """
+
+    def __init__(self, iou_tokens: int, mask_tokens: int, mask_networks: int, judged: int) -> None:
+        super().__init__()
+        self.transformer = TwoWayTransformer(depth=2, embedding_dim=WIDTH, mlp_dim=2048, num_heads=8)
+        self.iou_token = nn.Embedding(iou_tokens, WIDTH)
+        self.mask_tokens = nn.Embedding(mask_tokens, WIDTH)
+        self.output_upscaling = nn.Sequential(
+            nn.ConvTranspose2d(WIDTH, WIDTH // 4, kernel_size=2, stride=2),
+            LayerNorm2d(WIDTH // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(WIDTH // 4, WIDTH // 8, kernel_size=2, stride=2),
+            nn.GELU(),
+        )
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            MLP(WIDTH, WIDTH, WIDTH // 8, 3) for _ in range(mask_networks)
+        )
+        if judged:
+            self.iou_prediction_head = MLP(WIDTH, WIDTH, judged, 3)
+
+    def ask(self, image: Tensor, position: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Let tokens and map look at each other.
+
+        Args:
+            image: (B, 256, h, w) what the dense prompt was added to.
+            position: (1, 256, h, w).
+            tokens: (B, n, 256).
+
+        Returns:
+            The tokens (B, n, 256), and the map at four times the size, (B, 32, 4h, 4w).
+        """
+        batch, channels, height, width = image.shape
+        answers, cells = self.transformer(image, position.expand(batch, -1, -1, -1), tokens)
+        return answers, self.output_upscaling(cells.transpose(1, 2).reshape(batch, channels, height, width))
+
+    def masks(self, answers: Tensor, upscaled: Tensor, networks: slice = slice(None)) -> Tensor:
+        """Make logits (B, m, 4h, 4w) of the mask tokens' answers (B, m, 256), network i for answer i."""
+        chosen = list(self.output_hypernetworks_mlps)[networks]
+        weights = torch.stack([one(answers[:, i]) for i, one in enumerate(chosen)], dim=1)
+        return torch.einsum("bmc,bchw->bmhw", weights, upscaled)
+
+
+def new_neck(channels: int) -> nn.Sequential:
+    """Reduce maps to the decoder's 256 channels: SAM's neck, SAM-Path's module R, with random weights."""
+    return nn.Sequential(
+        nn.Conv2d(channels, WIDTH, kernel_size=1, bias=False),
+        LayerNorm2d(WIDTH),
+        nn.Conv2d(WIDTH, WIDTH, kernel_size=3, padding=1, bias=False),
+        LayerNorm2d(WIDTH),
+    )
+
+
+def copy_position(layer: PositionEncoding, sam: Mapping[str, Tensor]) -> None:
+    """Take SAM's positional encoding: its dense map is part of what the decoder was trained with."""
+    own = layer.positional_encoding_gaussian_matrix
+    with torch.no_grad():
+        own.copy_(pick(sam, f"prompt_encoder.{_MATRIX}", own))
+
+
+def copy_decoder(decoder: TokenDecoder, sam: Mapping[str, Tensor], skip: tuple[str, ...]) -> list[str]:
+    """Copy SAM's mask decoder into a head, all parts that both have except those named.
+
+    Args:
+        decoder: The head's.
+        sam: SAM's weights under its own names, `prompt_encoder.*` and `mask_decoder.*`.
+        skip: Parts of names that are left as they are, "mask_tokens".
+
+    Returns:
+        Names of the tensors that were copied, without prefix.
+
+    Raises:
+        WeightsError: If a tensor is missing or of another shape.
+    """
+    copied = []
+    with torch.no_grad():
+        for name, own in decoder.state_dict().items():
+            if not any(part in name for part in skip):
+                own.copy_(pick(sam, f"mask_decoder.{name}", own))
+                copied.append(name)
+    return copied
+
+
+def pick(sam: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
+    """Return SAM's tensor `key` if it has the shape of `like`.
+
+    Raises:
+        WeightsError: If there is none, or of another shape.
+    """
+    found = sam.get(key)
+    if found is None or found.shape != like.shape:
+        shape = "missing" if found is None else f"of shape {tuple(found.shape)}"
+        raise WeightsError(
+            f"The encoder's prompt decoder is not SAM's: '{key}' is {shape}, wanted is {tuple(like.shape)}; "
+            "choose an encoder that answers prompts, such as 'vit_b' or 'sampath-tiny'."
+        )
+    return found

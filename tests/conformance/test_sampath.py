@@ -1,0 +1,137 @@
+"""SAM-Path's head against the numbers of the reference, loading its checkpoints' own key names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from conformance.golden import check
+from napari_sampath.arrays import ClassInfo
+from napari_sampath.encoders import EncoderInfo, EncoderParts
+from napari_sampath.encoders.pair import PairEncoder
+from napari_sampath.encoders.pathology import MODELS
+from napari_sampath.encoders.sam import OFFICIAL, SamEncoder, _image_encoder
+from napari_sampath.encoders.timm_encoder import TimmEncoder
+from napari_sampath.encoders.vision_transformer import build_network, vit_keys
+from napari_sampath.errors import WeightsError
+from napari_sampath.geometry import whole
+from napari_sampath.heads.sampath import SamPathHead
+from napari_sampath.predict import Model
+
+HIPT = next(model for model in MODELS if model.name == "hipt-s16")
+INFO = EncoderInfo("vit_b", "The case's weights.", "none", "", True, 0.0)
+
+PAIR = "vit_b+hipt-s16"
+
+
+def weights(golden, case):
+    """The state_dict as it lies in the Lightning checkpoint: every key behind `model.`."""
+    rule = case["weights"]
+    state = golden.weights(rule["manifest"], rule["seed"])
+    return {f"{rule['checkpoint_prefix']}{key}": value for key, value in state.items()}
+
+
+def fixed_maps(golden, case):
+    sam, pathology = (golden.build(case["inputs"][name]) for name in ("sam_features", "pathology_features"))
+    grid = pathology.reshape(1, 64, 64, -1)
+    return {"tokens": sam.permute(0, 3, 1, 2), "hipt-s16.tokens": grid.permute(0, 3, 1, 2)}
+
+
+@pytest.mark.parametrize("name", ["sampath.bcss.head", "sampath.crag.head"])
+def test_fusion_head(name, golden):
+    case = golden.case(name)
+    head = SamPathHead.import_reference(weights(golden, case), encoder=PAIR).eval()
+    assert (head.variant, len(head.classes)) == ("fusion", case["model"]["real_classes"])
+    assert [(one.encoder, one.channels) for one in head.spec.maps] == [("vit_b", 768), ("hipt-s16", 384)]
+    maps = fixed_maps(golden, case)
+    with torch.inference_mode():
+        fused = head.fuse(maps)
+        low, iou = head.decode(fused, first=1)
+        large = torch.nn.functional.interpolate(low, case["model"]["mask_hw"], mode="bilinear")
+        logits, judged = head.judged(maps)
+    check(golden, name, "fusion_out", fused)
+    check(golden, name, "low_res", low)
+    check(golden, name, "iou", iou.unsqueeze(-1))
+    check(golden, name, "masks", large)
+    torch.testing.assert_close(logits, low[:, 1:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(judged, iou[:, 1:], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "encoder"),
+    [
+        ("sampath.ablation.wo_Fp", "sam_only", "vit_b"),
+        ("sampath.ablation.wo_Fs", "pathology_only", "hipt-s16"),
+        ("sampath.ablation.plus", "plus", PAIR),
+    ],
+)
+def test_variants_load(name, variant, encoder, golden):
+    """The whole model's keys, encoders included; the numbers follow in the slow test."""
+    head = SamPathHead.import_reference(weights(golden, golden.case(name)), encoder=encoder)
+    assert (head.variant, len(head.classes), head.unused_tokens) == (variant, 5, 2)
+
+
+def test_classes_are_those_of_the_interface(golden):
+    """The checkpoint's tokens are k + 2; the k classes can be named, and no other number of them."""
+    case = golden.case("sampath.crag.head")
+    names = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(4, "gland", (255, 0, 0)))
+    assert SamPathHead.import_reference(weights(golden, case), names, PAIR).classes == names
+    with pytest.raises(WeightsError, match="of 2 classes, 1 are given"):
+        SamPathHead.import_reference(weights(golden, case), names[:1], PAIR)
+
+
+def test_refuses_other_weights(golden):
+    with pytest.raises(WeightsError, match="not those of SAM-Path"):
+        SamPathHead.import_reference(golden.weights("autosam_linear", 42))
+    broken = weights(golden, golden.case("sampath.crag.head"))
+    del broken["model.model.mask_decoder.transformer.norm_final_attn.bias"]
+    with pytest.raises(WeightsError, match=r"norm_final_attn\.bias' is missing"):
+        SamPathHead.import_reference(broken, encoder=PAIR)
+
+
+def whole_maps(golden, case, state, head):
+    """Run the encoders that the head reads, built from the checkpoint's own tensors, on the case's picture."""
+    state = {key.removeprefix("model."): value for key, value in state.items()}
+    image = golden.build(case["inputs"]["image_u8"]).numpy()
+    sam = SamEncoder(INFO, _image_encoder(OFFICIAL["vit_b"]), "")
+    prefix = "model.image_encoder."
+    sam.image_encoder.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    )
+    encoder = sam
+    if not {one.encoder for one in head.spec.maps} <= {"vit_b"}:
+        tokens = vit_keys(HIPT, {k: v for k, v in state.items() if k.startswith("extra_encoder.model.")}, "x")
+        network = build_network(HIPT, tokens, (1024, 1024), "x")
+        last = len(network.feature_info) - 1
+        hipt = TimmEncoder(HIPT.info, network, "", HIPT.mean, HIPT.std, 1024, last)
+        encoder = hipt if head.variant == "pathology_only" else PairEncoder(sam, hipt)
+    model = Model(EncoderParts(encoder))
+    return {
+        name: one[None] for name, one in model.read(image, whole(image.shape[:2]), head.spec).maps.items()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bcss.full", "ablation.wo_Fp", "ablation.wo_Fs", "ablation.plus"])
+def test_whole_model(name, golden):
+    """From the picture on: ViT-B and HIPT at full size, each with the checkpoint's own weights."""
+    case = golden.case(f"sampath.{name}")
+    state = weights(golden, case)
+    variants = {"ablation.wo_Fp": "vit_b", "ablation.wo_Fs": "hipt-s16"}
+    head = SamPathHead.import_reference(state, encoder=variants.get(name, PAIR)).eval()
+    maps = whole_maps(golden, case, state, head)
+    with torch.inference_mode():
+        low, iou = head.decode(head.fuse(maps), first=1)
+        large = torch.nn.functional.interpolate(low, case["model"]["mask_hw"], mode="bilinear")
+    check(golden, f"sampath.{name}", "low_res", low)
+    check(golden, f"sampath.{name}", "iou", iou.unsqueeze(-1))
+    if "masks_l2" in case["outputs"]:
+        wanted = case["outputs"]["masks_l2"]["value"]
+        assert np.linalg.norm(large.double().numpy()) == pytest.approx(wanted, rel=1e-5)
+        return
+    check(golden, f"sampath.{name}", "masks", large)
+    check(golden, f"sampath.{name}", "prediction", (large[:, 1:].argmax(dim=1) + 1).to(torch.uint8))
+    check(golden, f"sampath.{name}", "sam_features", maps["tokens"].permute(0, 2, 3, 1))
+    tokens = maps["hipt-s16.tokens"].flatten(2).transpose(1, 2)
+    check(golden, f"sampath.{name}", "pathology_features", tokens)
