@@ -224,7 +224,7 @@ class TestRecipes:
         model = patch_model()
         for changes, words in (
             ({"loss": "ce_dica"}, "ce_dice"),
-            ({"loss_arguments": {"dice": 1}}, "dice_weight"),
+            ({"loss_arguments": {"dice_weigth": 1}}, "dice_weight"),
         ):
             with pytest.raises(UnknownNameError, match=f"Did you mean '{words}'"):
                 train(
@@ -236,11 +236,11 @@ class TestRecipes:
 class TestAugmentation:
     def test_pixels_are_encoded_at_every_step_and_that_is_said(self, folder, tmp_path, caplog):
         model = patch_model()
-        before = len(open_dataset(folder).samples)
+        kept = len(open_dataset(folder).split("val")) + 1  # of the training tiles one, to say what it costs
         config = dataclasses.replace(RECIPE, augmentation="pixels", epochs=2, rotation_degrees=10.0)
         train(open_dataset(folder), "cnn", config, model, tmp_path / "h.safetensors")
-        assert model.encoder.passes == before + 2 * 3 * 2
-        assert model.store.info().memory.entries == before
+        assert model.encoder.passes == kept + 2 * 3 * 2
+        assert model.store.info().memory.entries == kept
         assert "the encoder runs at every step" in caplog.text
 
     def test_labels_follow_the_pixels(self):

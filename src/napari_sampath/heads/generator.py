@@ -147,7 +147,9 @@ def reference_state(generator: PromptGenerator, state: Mapping[str, Tensor]) -> 
     picked = {}
     for key, value in state.items():
         first, *rest = key.split(".")
-        if (first == "decoder" and "BN2" not in rest) or (first == "backbone" and rest[1].isdecimal() and int(rest[1]) < layers):
+        if (first == "decoder" and "BN2" not in rest) or (
+            first == "backbone" and rest[1].isdecimal() and int(rest[1]) < layers
+        ):
             picked[key] = value
     return picked
 

@@ -74,7 +74,10 @@ class TileSet:
         """Of the encoder, for one tile; None if it did not have to run."""
 
     def add_job(self, samples: Sequence[Sample], augmentation: str, message: str) -> Job[None]:
-        """Read samples and encode what is not in the store, with progress in images."""
+        """Read samples and encode what is not in the store, with progress in images.
+
+        With augmentation "pixels" these features will not be used; one tile is encoded, for `seconds_each`.
+        """
         for number, sample in enumerate(samples):
             yield Progress(number, len(samples), message, "images")
             example = self.dataset.read(sample)
@@ -83,10 +86,19 @@ class TileSet:
                 if (targets[window.slices] == IGNORED).all():
                     continue
                 for view in VIEWS[augmentation]:
-                    self._add(sample, window, view, pixels, targets)
+                    encode = self.encodes and (augmentation != "pixels" or self.seconds_each is None)
+                    self._add(sample, window, view, pixels, targets, encode)
         yield Progress(len(samples), len(samples), message, "images")
 
-    def _add(self, sample: Sample, window: Frame, view: int, pixels: UInt8Array, targets: UInt8Array) -> None:
+    def _add(
+        self,
+        sample: Sample,
+        window: Frame,
+        view: int,
+        pixels: UInt8Array,
+        targets: UInt8Array,
+        encode: bool,
+    ) -> None:
         seen = turn(pixels[window.slices], view)
         encoder = self.model.encoder
         frame = encoder.fit(whole((seen.shape[0], seen.shape[1])))
@@ -98,7 +110,7 @@ class TileSet:
             self.model.precision,
             encoder.preprocessing_version,
         )
-        if self.encodes and self.store.get(key, self.model.device) is None:
+        if encode and self.store.get(key, self.model.device) is None:
             began = time.perf_counter()
             maps = self.model.encode(seen, frame).maps
             self.seconds_each = time.perf_counter() - began

@@ -1,0 +1,103 @@
+"""Rows of the table of benchmarks, and timing that a busy machine disturbs on both sides alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+REPEATS = 7
+"""Runs of each side, of which the median counts."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    """What is measured."""
+    ours: str
+    """This package, with its unit."""
+    theirs: str
+    """`segment_anything`, or the limit."""
+    ratio: float | None
+    """How many times better than theirs; for a limit, how many times it would fit. None for plain facts."""
+    bar: float | None
+    """The ratio to reach; None where none was set."""
+    note: str = ""
+    """What must be known to read the numbers."""
+
+    @property
+    def missed(self) -> bool:
+        """True if there is a bar and the ratio is below it."""
+        return self.bar is not None and (self.ratio is None or self.ratio < self.bar)
+
+    @property
+    def verdict(self) -> str:
+        """Whether the bar is met, in one word."""
+        if self.bar is None:
+            return "no bar"
+        return "missed" if self.missed else "met"
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the text of each column."""
+        ratio, bar = ("" if value is None else f"{value:.2f}x" for value in (self.ratio, self.bar))
+        return self.what, self.ours, self.theirs, ratio, bar, self.verdict, self.note
+
+
+HEADINGS = "what", "here", "package or limit", "ratio", "bar", "", "note"
+
+
+def limited(what: str, value: float, limit: float, unit: str, note: str = "") -> Row:
+    """Make the row of something that may be at most `limit`."""
+    return Row(
+        what, f"{value:.3g} {unit}", f"at most {limit:.3g} {unit}", limit / max(value, 1e-9), 1.0, note
+    )
+
+
+def timed(what: str, medians: Mapping[str, float], bar: float | None, note: str = "") -> Row:
+    """Make the row of two medians in seconds, "ours" and "theirs"."""
+    ours, theirs = medians["ours"], medians["theirs"]
+    return Row(what, seconds(ours), seconds(theirs), theirs / ours, bar, note)
+
+
+def seconds(value: float) -> str:
+    """Write a time in the unit that suits it."""
+    return f"{value:.1f} s" if value >= 1 else f"{1e3 * value:.1f} ms"
+
+
+def alternate(calls: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
+    """Run several calls in turn, so that what disturbs the machine disturbs all of them.
+
+    Args:
+        calls: Name -> call.
+        repeats: Timed runs of each, after one that is not timed.
+
+    Returns:
+        Name -> median wall-clock seconds.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(repeats + 1):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if turn:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def to_text(rows: Iterable[Row]) -> str:
+    """Set rows in columns, for a terminal."""
+    lines = [HEADINGS, *(row.cells() for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(HEADINGS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def to_markdown(rows: Iterable[Row]) -> str:
+    """Set rows as a Markdown table."""
+    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *(row.cells() for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
