@@ -23,6 +23,7 @@ from napari_sampath.geometry import whole
 from napari_sampath.heads import list_heads, load_head
 from napari_sampath.jobs import run
 from napari_sampath.predict import segment
+from napari_sampath.store import MemoryTier, Store
 from napari_sampath.training import (
     IGNORED,
     Sample,
@@ -41,6 +42,7 @@ from napari_sampath.training.metrics import best_constant, confusion, constant, 
 from napari_sampath.training.tiles import TileSet, targets_on_grid
 from napari_sampath.training.views import turn
 from patches import patch_model, picture
+from tiny_sam import tiny_model
 
 QUICK = TrainingConfig(epochs=4, batch_size=2, window_cells=16, head_arguments={"top_channel": 4})
 CLASSES = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0)))
@@ -364,7 +366,7 @@ class TestTiles:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("head", list_heads())
+    @pytest.mark.parametrize("head", ["cnn", "linear"])
     def test_learns_discs(self, head, discs, tmp_path):
         model = patch_model()
         arguments = {"top_channel": 8} if head == "cnn" else {}
@@ -393,6 +395,26 @@ class TestTraining:
         found = segment(pixels, path, model).labels == 1
         assert (found & (labels == 1)).sum() / (found | (labels == 1)).sum() > 0.6
 
+    def test_a_forest_learns_discs_at_once(self, discs, tmp_path):
+        config = dataclasses.replace(QUICK, head_arguments={"trees": 10, "depth": 6, "samples": 2000})
+        model, reports = patch_model(), []
+        path = train(discs, "forest", config, model, tmp_path / "h.safetensors", reports.append)
+        assert model.encoder.passes == 10
+        assert [r.done for r in reports if isinstance(r, TrainingProgress)] == [0, 1]
+        assert evaluate(discs, path, model=model)["gain_iou"] > 0.3
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("head", list_heads())
+    def test_every_kind_of_head_goes_through_the_loop(self, head, tmp_path):
+        dataset = open_dataset(write_folder(tmp_path / "few", count=3, groups=3))
+        arguments = {"sampath": {"variant": "sam_only"}, "forest": {"trees": 3}}.get(head, {})
+        config = TrainingConfig(epochs=1, batch_size=2, head_arguments=arguments)
+        model = tiny_model(Store(MemoryTier(2**28)))
+        path = train(dataset, head, config, model, tmp_path / "h.safetensors")
+        report = evaluate(dataset, path, model=model)
+        assert report["images"] == 1
+        assert report["scores"]["h"]["per_image"]["mean"]["dice"] is not None
+
     def test_same_seed_same_bytes_whatever_the_cache_held(self, discs, tmp_path):
         warm = patch_model()
         first = train(discs, "cnn", QUICK, warm, tmp_path / "a" / "h.safetensors")
@@ -413,8 +435,6 @@ class TestTraining:
         assert model.encoder.passes == 8 * 8 + 2
 
     def test_features_that_were_dropped_are_encoded_again(self, discs, tmp_path):
-        from napari_sampath.store import MemoryTier, Store
-
         model = patch_model()
         expected = train(discs, "cnn", QUICK, model, tmp_path / "a" / "h.safetensors").read_bytes()
         small = patch_model()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ class TileSet:
         return turn(self.dataset.read(tile.sample).pixels[tile.window.slices], tile.view)
 
     def _image(self, seen: UInt8Array, frame: Frame) -> Tensor:
-        return self.model.encoder.preprocess(seen, Frame(0, 0, frame.height, frame.width, frame.input_px))
+        return self.model.encoder.preprocess(seen, dataclasses.replace(frame, top=0, left=0))
 
     def _vary(
         self, tile: Tile, names: Sequence[str], config: TrainingConfig, rng: np.random.Generator
