@@ -69,9 +69,10 @@ def whole_backbone(golden, case):
 def test_generator_in_training(golden):
     name = "promptgen.hardnet85.train"
     case = golden.case(name)
-    g = generator(golden, case["weights"]).train()
+    # In float32 the batch statistics alone move single values by 4e-4 from float64, the stored ones by 3e-4.
+    g = generator(golden, case["weights"]).double().train()
     with torch.no_grad():
-        check(golden, name, "embedding", g(golden.build(case["inputs"]["x"]))[:, 0])
+        check(golden, name, "embedding", g(golden.build(case["inputs"]["x"]).double())[:, 0])
     check(golden, name, "first_norm_running_mean", g.backbone.base[0].norm.running_mean)
 
 
