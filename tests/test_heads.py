@@ -56,7 +56,9 @@ VARIANTS = [
     ("surrogate", {}, "embedding"),
     ("unet", {}, "one map"),
 ]
-NAMES = [" ".join((kind, *(f"{k}={v}" for k, v in args.items()), "on", spec)) for kind, args, spec in VARIANTS]
+NAMES = [
+    " ".join((kind, *(f"{k}={v}" for k, v in args.items()), "on", spec)) for kind, args, spec in VARIANTS
+]
 SIDES = {("cnn", 3): 2, ("cnn", 5): 8, ("forest", None): 1}
 """Logits per feature cell along a side, where it is not 4."""
 
@@ -87,7 +89,9 @@ def build(kind, arguments, spec, sam) -> Head:
 def labels_of(head, maps, seed=5):
     """Labels in patches that nothing but learning by heart explains, at the size of the logits."""
     size = head(maps).shape[-1]
-    patches = torch.randint(0, 3, (len(next(iter(maps.values()))), 1, 4, 4), generator=torch.Generator().manual_seed(seed))
+    patches = torch.randint(
+        0, 3, (len(next(iter(maps.values()))), 1, 4, 4), generator=torch.Generator().manual_seed(seed)
+    )
     return functional.interpolate(patches.float(), (size, size), mode="nearest")[:, 0].long()
 
 
@@ -181,7 +185,10 @@ def test_overfits_four_tiles(kind, arguments, spec, sam):
     labels = labels_of(head, maps)
     if isinstance(head, DirectHead):
         head.learn([(maps, labels)], 4, seed=0)
-    best, optimiser = 0.0, torch.optim.Adam(trained(head).values() or [torch.zeros(1)], lr=LEARNING_RATE.get(kind, 3e-3))
+    best, optimiser = (
+        0.0,
+        torch.optim.Adam(trained(head).values() or [torch.zeros(1)], lr=LEARNING_RATE.get(kind, 3e-3)),
+    )
     for _ in range(500):
         logits = head(maps)
         best = max(best, (logits.argmax(dim=1) == labels).float().mean().item())

@@ -35,6 +35,7 @@ from napari_sampath.training import (
 )
 from napari_sampath.training.checkpoint import checkpoint_path
 from napari_sampath.training.dataset import IGNORED
+from napari_sampath.training.objective import make_objective
 from napari_sampath.training.optimise import Plateau, rate_at
 from napari_sampath.training.tiles import TileSet
 from napari_sampath.training.views import vary
@@ -208,6 +209,14 @@ class TestRecipes:
         assert (bcss.epochs, bcss.learning_rate, bcss.weight_decay) == (32, 1e-4, 1e-2)
         with pytest.raises(UnknownNameError, match="Did you mean 'monuseg'"):
             preset("monusec")
+
+    @pytest.mark.parametrize("name", list(PRESETS))
+    def test_losses_of_the_presets_take_their_arguments(self, name):
+        objective = make_objective(preset(name))
+        logits = torch.randn(2, 2, 8, 8, requires_grad=True)
+        total = objective(logits, torch.randint(0, 2, (2, 8, 8)), True, torch.rand(2, 2)).total
+        total.backward()
+        assert torch.isfinite(logits.grad).all()
 
     def test_a_preset_trains(self, folder, tmp_path):
         config = dataclasses.replace(preset("acdc"), epochs=2, head_arguments={"top_channel": 4})
