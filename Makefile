@@ -1,9 +1,10 @@
 # make demo   the main job on a real image: opens napari, or leaves demo-output/ where there is no display
 # make test   lint, types, import contracts and all tests
 # make bench  speed and memory beside the segment_anything package, into docs/benchmarks.md; some 40 minutes
+# make results  trains and scores every head on the tissue images of SAMPATH_DATA, and writes docs/results.md
 # All do all their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
 
-.PHONY: help setup demo test bench clean
+.PHONY: help setup demo test bench results clean
 .NOTPARALLEL:
 
 help:
@@ -20,6 +21,9 @@ test: setup
 
 bench: setup
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+results: setup
+	@.venv/bin/python -m benchmarks.results $(ARGS)
 
 clean:
 	rm -rf demo-output build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
