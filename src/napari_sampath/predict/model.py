@@ -244,12 +244,13 @@ class Model:
         Raises:
             PromptError: If a box is malformed or outside the tile.
         """
-        corners = [
+        checked = [
             Prompts.make(box=box).box_xyxy for box in np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         ]
+        corners = [box.reshape(2, 2) for box in checked if box is not None]
         if not corners:
             return []
-        xyxy = self._to_input(np.reshape(corners, (-1, 2)), features.frame).reshape(-1, 4)
+        xyxy = self._to_input(np.concatenate(corners), features.frame).reshape(-1, 4)
         return self._predict_each(features, xyxy, lambda batch: {"boxes": batch}, multimask)
 
     def predict_points(

@@ -85,45 +85,36 @@ class _Attention:
         """Compare (B, heads * T, C) with a part of the cells (B, N, C): (B, heads * T, part)."""
         return torch.bmm(moved, (cells[:, part] + self.position[part]).transpose(1, 2))
 
-    def read(self, tokens: Tensor, cells: Tensor) -> Tensor:
-        """Let tokens (B, T, C) attend to cells (B, N, C): (B, T, C)."""
+    def read(self, tokens: Tensor, tile: SharedCells | Tensor) -> Tensor:
+        """Let tokens (B, T, C) attend to shared cells, or to cells (B, N, C) of each prompt: (B, T, C)."""
         sides = self._sides(tokens)
+        if isinstance(tile, SharedCells):
+            return self._out(_times(_times(sides, tile.read_keys).softmax(-1), tile.read_values))
         # The bias of the keys adds the same to all cells, which the softmax does not see.
         moved = torch.matmul(sides, self.cell_weight).flatten(1, 2)
-        scores = torch.cat([self._compare(moved, cells, part) for part in _parts(cells)], dim=2)
-        seen = torch.bmm(scores.softmax(-1), cells).view(*sides.shape[:3], -1)
+        scores = torch.cat([self._compare(moved, tile, part) for part in _parts(tile)], dim=2)
+        seen = torch.bmm(scores.softmax(-1), tile).view(*sides.shape[:3], -1)
         return self._out(torch.matmul(seen, self.value_weight.transpose(1, 2)), self.attention.v_proj.bias)
 
-    def read_shared(self, tokens: Tensor, shared: SharedCells) -> Tensor:
-        """Let tokens (B, T, C) attend to cells that all prompts share: (B, T, C)."""
-        weights = _times(self._sides(tokens), shared.read_keys).softmax(-1)
-        return self._out(_times(weights, shared.read_values))
-
-    def ask(self, tokens: Tensor, values: Tensor, cells: Tensor, norm: nn.LayerNorm) -> Tensor:
-        """Let cells (B, N, C) attend to tokens (B, T, C) with values (B, T, C); add what they get, normalize."""
-        sides = self._sides(tokens)
+    def ask(self, tokens: Tensor, values: Tensor, tile: SharedCells | Tensor, norm: nn.LayerNorm) -> Tensor:
+        """Let cells attend to tokens (B, T, C) with values (B, T, C), add what they get and normalize: (B, N, C)."""
+        sides, given = self._sides(tokens), self._given(values)
+        cells = tile.cells.expand(len(tokens), -1, -1) if isinstance(tile, SharedCells) else tile
         moved = torch.matmul(sides, self.cell_weight).flatten(1, 2)
         bias = torch.matmul(sides, self.cell_bias)
-        given, asked = self._given(values), torch.empty_like(cells)
-        for part in _parts(cells):
-            scores = self._compare(moved, cells, part).view(*sides.shape[:3], -1).add_(bias)
-            asked[:, part] = norm(_give(scores, given, cells[:, part]))
-        return asked
-
-    def ask_shared(self, tokens: Tensor, values: Tensor, shared: SharedCells, norm: nn.LayerNorm) -> Tensor:
-        """As `ask`, for cells that all prompts share."""
-        sides, given = self._sides(tokens), self._given(values)
-        cells = shared.cells.expand(len(tokens), -1, -1)
         asked = cells.new_empty(cells.shape)
         for part in _parts(cells):
-            scores = _times(sides, shared.ask_queries[:, :, part])
+            if isinstance(tile, SharedCells):
+                scores = _times(sides, tile.ask_queries[:, :, part])
+            else:
+                scores = self._compare(moved, cells, part).view(*sides.shape[:3], -1).add_(bias)
             asked[:, part] = norm(_give(scores, given, cells[:, part]))
         return asked
 
     def _given(self, values: Tensor) -> Tensor:
         """Project tokens (B, T, C) to what a cell that attends to one of them gets: (B, heads * T, C)."""
         batch, count, _ = values.shape
-        given = self.attention.v_proj(values).view(batch, count, self.heads, -1).transpose(1, 2)
+        given: Tensor = self.attention.v_proj(values).view(batch, count, self.heads, -1).transpose(1, 2)
         return (torch.matmul(given, self.out_weight) + self.out_bias).flatten(1, 2)
 
     def _out(self, by_head: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -187,22 +178,26 @@ class TwoWay:
         Returns:
             Tokens (B, T, C) and cells (B, N, C) after all layers.
         """
-        queries, cells = self._first_layer(tokens, tile)
-        for layer, read, ask in self._layers[1:]:
+        (first, read, ask), *others = self._layers
+        queries = first.norm1(first.self_attn(q=tokens, k=tokens, v=tokens))
+        queries, cells = self._cross(first, read, ask, queries, tokens, tile)
+        for layer, read, ask in others:
             asking = queries + tokens
             queries = layer.norm1(queries + layer.self_attn(q=asking, k=asking, v=queries))
-            queries = layer.norm2(queries + read.read(queries + tokens, cells))
-            queries = layer.norm3(queries + layer.mlp(queries))
-            cells = ask.ask(queries + tokens, queries, cells, layer.norm4)
+            queries, cells = self._cross(layer, read, ask, queries, tokens, cells)
         queries = queries + self._last.read(queries + tokens, cells)
         return self._last_norm(queries), cells
 
-    def _first_layer(self, tokens: Tensor, tile: SharedCells | Tensor) -> tuple[Tensor, Tensor]:
-        layer, read, ask = self._layers[0]
-        queries = layer.norm1(layer.self_attn(q=tokens, k=tokens, v=tokens))
-        shared = isinstance(tile, SharedCells)
-        seen = (read.read_shared if shared else read.read)(queries + tokens, tile)
-        queries = layer.norm2(queries + seen)
+    def _cross(
+        self,
+        layer: TwoWayAttentionBlock,
+        read: _Attention,
+        ask: _Attention,
+        queries: Tensor,
+        tokens: Tensor,
+        tile: SharedCells | Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Run a layer after its self-attention."""
+        queries = layer.norm2(queries + read.read(queries + tokens, tile))
         queries = layer.norm3(queries + layer.mlp(queries))
-        asked = (ask.ask_shared if shared else ask.ask)(queries + tokens, queries, tile, layer.norm4)
-        return queries, asked
+        return queries, ask.ask(queries + tokens, queries, tile, layer.norm4)
