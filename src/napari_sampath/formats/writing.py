@@ -142,9 +142,12 @@ def _alone(folder: Path) -> Iterator[None]:
             f"Another program has been exporting into '{folder}' for {LOCK_S:.0f} s; wait for it or choose another "
             "folder."
         ) from None
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+    except StorageError:
+        raise
+    except OSError as error:
         raise StorageError(
-            f"Could not write into '{folder}' ({error.strerror}); choose a folder in which you may write."
+            f"Could not write into '{folder}' ({error.strerror}); free some space or choose a folder in which you "
+            "may write."
         ) from error
 
 

@@ -131,7 +131,7 @@ class ObjectTools:
             PromptError: If there are fewer than two.
             UnknownNameError: If one is not there.
         """
-        first, *others = list(dict.fromkeys(ids))[:None] or [0]
+        first, *others = list(dict.fromkeys(ids)) or [0]
         if not others:
             raise PromptError("One object cannot be merged with itself; choose at least two.")
         record = self._document.record(first)
