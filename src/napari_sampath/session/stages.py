@@ -1,8 +1,8 @@
 """The stages of SAM's data engine as modes of working (Segment Anything, section 4).
 
-Assisted: a person prompts and nothing is proposed. Semi-automatic: a head proposes on the image that is open, the person
-completes it and marks areas as complete. Automatic: a head proposes on all images of a folder, and the person reviews
-them, those it doubts most first.
+Assisted: a person prompts and nothing is proposed. Semi-automatic: a head proposes on the image that is open, the
+person completes it and marks areas as complete. Automatic: a head proposes on all images of a folder, and the person
+reviews them, those it doubts most first.
 """
 
 from __future__ import annotations
