@@ -16,8 +16,15 @@ from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import DatasetError, ImageError, PromptError, UnknownNameError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.geometry import whole
-from napari_sampath.jobs import run
-from napari_sampath.session import FolderQueue, Session, from_segmentation, uncertain_regions
+from napari_sampath.jobs import Progress, run
+from napari_sampath.session import (
+    FolderQueue,
+    Session,
+    automatic_job,
+    from_segmentation,
+    journal_path,
+    uncertain_regions,
+)
 from napari_sampath.session.neighbours import cell_weights, classify
 from patches import patch_model
 
@@ -245,6 +252,49 @@ def test_the_next_image_is_encoded_ahead(folder: Path, tmp_path: Path) -> None:
     session = Session(np.asarray(Image.open(entry.path)), "1", model)
     run(session.encode_job())
     assert model.encoder.passes == passes == 1  # type: ignore[attr-defined]
+
+
+# Stages
+
+
+def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
+    folder: Path, tmp_path: Path
+) -> None:
+    queue = FolderQueue(folder, tmp_path / "state")
+    queue.mark("0.png", "done")
+    (folder / "2.png").write_bytes(b"no image")
+    asked: list[int] = []
+
+    def segment(pixels: np.ndarray) -> Any:
+        asked.append(int(pixels[0, 0, 0]))
+        yield Progress(0, 1, "Segmenting", "tiles")
+        sure = 0.9 if len(asked) == 1 else 0.6
+        found = Result(np.zeros(pixels.shape[:2], np.uint8), np.full(pixels.shape[:2], sure))
+        found.labels[2:8, 2:8] = 1
+        return found
+
+    found = run(automatic_job(queue, segment, tmp_path / "sessions"))
+    assert list(found) == ["1.png", "3.png"]
+    assert found["3.png"] > found["1.png"] > 0
+    assert [entry.path.name for entry in queue.to_review()] == ["3.png", "1.png", "2.png"]
+    pixels = np.asarray(Image.open(folder / "3.png"))
+    session = Session(pixels, "3", journal=journal_path(pixels, tmp_path / "sessions"))
+    (row,) = session.objects.rows()
+    assert (row.source, row.class_name, row.area_px) == ("head", "gland", 36)
+    assert not session.area.mask().any()
+    heard: list[str] = []
+    session.message.connect(heard.append)
+    again = Result(np.zeros((20, 30), np.uint8), np.ones((20, 30)))
+    assert session.offer(again) == []
+    assert "switched off" in heard[0]
+    assert len(session.objects.rows()) == 1
+    session.stage = "semi-automatic"
+    session.offer(again)
+    assert session.objects.rows() == []
+    session.undo()
+    session.area.complete((0, 0, 20, 30))
+    session.offer(again)
+    assert len(session.objects.rows()) == 1, "what is complete stays"
 
 
 # Training samples

@@ -78,7 +78,7 @@ def parse(content: Any, path: Path, hw: tuple[int, int] | None = None) -> Object
     Args:
         content: The parsed JSON.
         path: Used in messages.
-        hw: Size (H, W) of the image; that in the file, or just enough for all objects, if left out.
+        hw: Size (H, W) of the image, for a file that does not say it; just enough for all objects if left out.
 
     Raises:
         ImageError: If a feature is malformed, or none has an area though there are features.
@@ -95,7 +95,7 @@ def parse(content: Any, path: Path, hw: tuple[int, int] | None = None) -> Object
                 skipped.append(str((geometry or {}).get("type")))
                 continue
             class_id = _class(properties, table)
-            mask = rings.fill(polygons, hw or own_hw)
+            mask = rings.fill(polygons, own_hw or hw)
         except (LookupError, TypeError, ValueError, AttributeError):
             refuse(path, f"has a feature, number {index}, that is malformed", "export it again")
         if mask.bitmap.size:
@@ -106,8 +106,8 @@ def parse(content: Any, path: Path, hw: tuple[int, int] | None = None) -> Object
         refuse(path, f"has {len(features)} features and none covers a pixel of the image", "export polygons")
     extent = [(one.mask.slices[0].stop, one.mask.slices[1].stop) for one in items]
     size = (
-        hw
-        or own_hw
+        own_hw
+        or hw
         or (max((row for row, _ in extent), default=1), max((col for _, col in extent), default=1))
     )
     return Objects(size, table.classes, tuple(items))

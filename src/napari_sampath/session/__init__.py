@@ -10,6 +10,7 @@ from .objects import Column, ObjectRow
 from .overlap import MaskMode, Overlap, OverlapRule
 from .prompting import Answer, Candidate, PromptRequest, PromptState
 from .session import Session
+from .stages import Stage, automatic_job
 from .uncertain import Reason, UncertainRegion, uncertain_regions
 
 __all__ = [
@@ -29,8 +30,10 @@ __all__ = [
     "Reason",
     "Segmentation",
     "Session",
+    "Stage",
     "State",
     "UncertainRegion",
+    "automatic_job",
     "from_segmentation",
     "journal_path",
     "uncertain_regions",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ class FolderQueue:
         last = self._states.pop("", {}).get("current")
         names = [path.name for path in self._paths]
         self._index = names.index(last) if last in names else 0
+        self._lock = threading.Lock()  # the automatic stage marks images from its own thread
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -106,8 +108,7 @@ class FolderQueue:
         Raises:
             UnknownNameError: If it is not in the folder.
         """
-        self._index = self._paths.index(self._path(name))
-        self._save()
+        self._go(self._paths.index(self._path(name)))
         return self.current
 
     def mark(self, name: str, state: State, uncertainty: float | None = None) -> Entry:
@@ -120,14 +121,15 @@ class FolderQueue:
         if state not in STATES:
             raise UnknownNameError(unknown_name("state", state, list(STATES)))
         path = self._path(name)
-        before = dict(self._states)
-        kept = self._states.get(path.name, {}).get("uncertainty") if uncertainty is None else uncertainty
-        self._states = {**self._states, path.name: {"state": state, "uncertainty": kept}}
-        try:
-            self._save()
-        except BaseException:
-            self._states = before
-            raise
+        with self._lock:
+            before = self._states
+            kept = before.get(path.name, {}).get("uncertainty") if uncertainty is None else uncertainty
+            self._states = {**before, path.name: {"state": state, "uncertainty": kept}}
+            try:
+                self._save()
+            except BaseException:
+                self._states = before
+                raise
         return self._entry(path)
 
     def touch(self, name: str) -> Entry:
@@ -151,9 +153,13 @@ class FolderQueue:
     def _step(self, by: int) -> Entry | None:
         if not 0 <= self._index + by < len(self):
             return None
-        self._index += by
-        self._save()
+        self._go(self._index + by)
         return self.current
+
+    def _go(self, index: int) -> None:
+        with self._lock:
+            self._index = index
+            self._save()
 
     def _path(self, name: str) -> Path:
         names = {path.name: path for path in self._paths}

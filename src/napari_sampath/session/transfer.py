@@ -22,6 +22,7 @@ from .components import (
 )
 from .editor import Editor
 from .saving import export_job, save_job
+from .stages import Stage
 
 if TYPE_CHECKING:
     from ..formats.dataset_manifest import DatasetImage
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 class Transfer(Editor):
     """An `Editor` that takes in and gives out whole label maps; see `Session`."""
+
+    stage: Stage = "assisted"
+    """Whether heads propose on this image, see `stages`."""
 
     def add_segmentation(
         self,
@@ -60,6 +64,18 @@ class Transfer(Editor):
         found = self._components(segmentation, min_area_px, thresholds)
         taken = (lambda box: self.document.instance_map.window(box) > 0) if keep_existing else None
         return self._add_components(found, "head", model, taken)
+
+    def offer(
+        self,
+        segmentation: Segmentation | Components,
+        min_area_px: int = 1,
+        thresholds: Mapping[int, float] | None = None,
+    ) -> list[Annotation]:
+        """Take a head's result as the stage says: `propose` it, or in the assisted stage leave it alone."""
+        if self.stage == "assisted":
+            self.message.emit("Proposals are switched off; choose the semi-automatic stage to get them.")
+            return []
+        return self.propose(segmentation, None, min_area_px, thresholds)
 
     def propose(
         self,

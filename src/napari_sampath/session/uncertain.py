@@ -83,6 +83,21 @@ def uncertain_regions(
     return sorted(found, key=lambda region: (-region.score, region.box))[:count]
 
 
+def mean_doubt(
+    segmentation: Segmentation,
+    hw: tuple[int, int],
+    annotated: Callable[[Box], BoolArray],
+    block_px: int = 1024,
+) -> float:
+    """Return the mean entropy of a head's result, 0..1, annotated pixels counting as 0: how much there is to review."""
+    total = 0.0
+    for top in range(0, hw[0], block_px):
+        for left in range(0, hw[1], block_px):
+            box = (top, left, min(top + block_px, hw[0]), min(left + block_px, hw[1]))
+            total += float(np.where(annotated(box), 0.0, _entropy(segmentation, box)).sum())
+    return total / (hw[0] * hw[1])
+
+
 def _measure(
     by: Reason,
     segmentations: Sequence[Segmentation],

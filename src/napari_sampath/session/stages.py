@@ -1,0 +1,73 @@
+"""The stages of SAM's data engine as modes of working (Segment Anything, section 4).
+
+Assisted: a person prompts and nothing is proposed. Semi-automatic: a head proposes on the image that is open, the
+person completes it and marks areas as complete. Automatic: a head proposes on all images of a folder, and the person
+reviews them, those it doubts most first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from ..arrays import UInt8Array
+from ..errors import SampathError
+from ..jobs import Job, Progress
+from .components import Segmentation
+from .folder import FolderQueue
+from .uncertain import mean_doubt
+
+logger = logging.getLogger(__name__)
+
+Stage: TypeAlias = Literal["assisted", "semi-automatic", "automatic"]
+
+
+def automatic_job(
+    queue: FolderQueue,
+    segment: Callable[[UInt8Array], Job[Segmentation]],
+    sessions_dir: Path,
+    min_area_px: int = 1,
+    thresholds: Mapping[int, float] | None = None,
+) -> Job[dict[str, float]]:
+    """Make a job that has a head propose on every image of a folder that is neither done nor put aside.
+
+    Each proposal is in the journal of its image, where opening the image finds it, and replaces only what heads
+    proposed before. The queue gets each image's uncertainty, by which `FolderQueue.to_review` orders. An image that
+    cannot be read, or that is open in a session, is left out and told in the log.
+
+    Args:
+        queue: The folder.
+        segment: Makes the job that segments the pixels (H, W, 3) of one image.
+        sessions_dir: Folder of the journals, `Config.sessions_dir`.
+        min_area_px: Smaller pieces are left out.
+        thresholds: Class id of the head -> probability below which its pixels are left out.
+
+    Returns:
+        The job; its result is the file name of each image segmented -> mean uncertainty, 0..1.
+    """
+    from ..images import read
+    from .editor import journal_path
+    from .session import Session
+
+    todo = [entry for entry in queue.entries if entry.state in ("untouched", "in progress")]
+    found: dict[str, float] = {}
+    for number, entry in enumerate(todo):
+        yield Progress(number, len(todo), f"Segmenting {entry.path.name}", "images")
+        try:
+            picture = read(entry.path)
+            result = yield from segment(picture.pixels)
+            path = journal_path(picture.pixels, sessions_dir)
+            session = Session(picture.pixels, picture.name, journal=path)
+            try:
+                session.propose(result, min_area_px=min_area_px, thresholds=thresholds)
+                doubt = mean_doubt(result, session.hw, session.document.annotated)
+            finally:
+                session.close()
+            queue.mark(entry.path.name, entry.state, doubt)
+            found[entry.path.name] = doubt
+        except SampathError as error:
+            logger.warning("%s was left out: %s", entry.path.name, error)
+    yield Progress(len(todo), len(todo), "Segmenting the folder", "images")
+    return found
