@@ -1,8 +1,9 @@
 # make demo   the main job on a real image: opens napari, or leaves demo-output/ where there is no display
 # make test   lint, types, import contracts and all tests
-# Both do all their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
+# make results  trains and scores every head on the tissue images of SAMPATH_DATA, and writes docs/results.md
+# All do their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
 
-.PHONY: help setup demo test clean
+.PHONY: help setup demo test results clean
 .NOTPARALLEL:
 
 help:
@@ -16,6 +17,9 @@ demo: setup
 
 test: setup
 	@bash scripts/test.sh $(ARGS)
+
+results: setup
+	@.venv/bin/python -m benchmarks.results $(ARGS)
 
 clean:
 	rm -rf demo-output build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

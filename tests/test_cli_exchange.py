@@ -76,7 +76,7 @@ def test_annotations_are_exported_by_image_or_by_journal(
 def test_export_of_one_format(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", "png"]) == 0
     assert "Exported 2 annotations:" in capsys.readouterr().out
-    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".json", ".png", ".png"]
+    assert sorted(path.suffix for path in (tmp_path / "out").glob("[!.]*")) == [".json", ".png", ".png"]
     assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", "gif"]) == 1
     assert "There is no format 'gif'" in capsys.readouterr().err
 
@@ -148,12 +148,12 @@ def test_a_full_disk_leaves_the_export_that_was_there(
     journal: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(journal), "-o", str(small_disk)]) == 0
-    before = {path.name: path.read_bytes() for path in small_disk.iterdir()}
+    before = {path.name: path.read_bytes() for path in small_disk.glob("[!.]*")}
     journal_before = journal.read_bytes()
     state = os.statvfs(small_disk)
     (small_disk / "filler").write_bytes(bytes(state.f_bavail * state.f_bsize))
     capsys.readouterr()
     assert "No space left" in fails(capsys, "export", str(journal), "-o", str(small_disk))
-    after = {path.name: path.read_bytes() for path in small_disk.iterdir() if path.name != "filler"}
+    after = {path.name: path.read_bytes() for path in small_disk.glob("[!.]*") if path.name != "filler"}
     assert after == before
     assert journal.read_bytes() == journal_before

@@ -143,6 +143,8 @@ def test_train_says_what_is_wrong(labelled: Path, tmp_path: Path, capsys: pytest
         return capsys.readouterr().err
 
     assert "epochs is 0" in sentence("--data", str(labelled), "--epochs", "0")
+    assert "Did you mean 'monuseg'" in sentence("--data", str(labelled), "--recipe", "monusec")
+    assert "crop_share is 2.0" in sentence("--data", str(labelled), "--recipe", "glas", "--crop-share", "2")
     assert "is no dataset" in sentence("--data", str(tmp_path))
     assert "There is no folder" in sentence("--data", str(tmp_path / "none"))
     assert "invalid" in sentence("--data", str(labelled), "--head-argument", "depth", code=2)

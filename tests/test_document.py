@@ -24,7 +24,7 @@ from napari_sampath.annotations import (
     mask_of_pixels,
     runs,
 )
-from napari_sampath.annotations.document import clip
+from napari_sampath.annotations.masks import clip
 from napari_sampath.annotations.operations import operation_from_json, operation_to_json
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import ClassListError, PromptError, SampathError, UnknownNameError

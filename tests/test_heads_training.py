@@ -102,8 +102,8 @@ def test_windows_of_the_picture_lie_where_those_of_the_maps_do(discs):
     model = patch_model()
     tiles = TileSet(discs, model, model.store)
     run(tiles.add_job(discs.samples[:2], "dihedral", ""))
-    spec = FeatureSpec((*model.encoder.spec.maps, FeatureMap(IMAGE, 3, INFO.name)))
-    maps, targets = tiles.batch(tiles.tiles[3:7], spec, np.random.default_rng(4), 16)
+    names = ["embedding", IMAGE]
+    maps, targets = tiles.batch(tiles.tiles[3:7], names, np.random.default_rng(4), 16)
     assert maps[IMAGE].shape == (4, 3, 256, 256)
     assert targets.shape == (4, 64, 64)
     with torch.no_grad():

@@ -12,8 +12,10 @@ CLASSES = (ClassInfo(1, "gland", (0, 158, 115)),)
 
 def step(number: int, run_count: int = 1) -> Step:
     lengths = np.ones(run_count, dtype=np.uint32)
-    values = Values(np.zeros(run_count, dtype=np.int32), np.zeros(run_count, dtype=np.uint8), lengths)
-    return Step(number, Patch((Region((0, 0, 1, run_count), lengths, values, values),)), "the annotation")
+    values = Values(np.zeros(run_count, dtype=np.int32), lengths)
+    return Step(
+        number, Patch((Region(False, (0, 0, 1, run_count), lengths, values, values),)), "the annotation"
+    )
 
 
 def test_undo_and_redo_in_order() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -287,22 +288,27 @@ def test_full_disk_refuses_everything_and_keeps_what_was_there(small_disk: Path)
     assert digest(again) == final
 
 
-def test_everything_is_forced_to_the_disk_before_it_is_told(
+def test_everything_is_in_the_file_before_it_is_told_and_forced_to_the_disk_by_another_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.jsonl"
     session = open_session(path)
-    order: list[str] = []
+    told: list[int] = []
+    forced: list[tuple[int, bool]] = []
     real = os.fsync
 
+    def steps() -> int:
+        # Whole lines only, so the number of line ends counts the steps that survive the end of the program.
+        return path.read_bytes().count(b"seq") - 1
+
     def fsync(descriptor: int) -> None:
+        before = steps()
         real(descriptor)
-        # Whole lines only, so the number of line ends counts the steps that are on the disk.
-        order.append(f"{path.read_bytes().count(b'seq') - 1} on disk")
+        forced.append((before, threading.current_thread() is threading.main_thread()))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    session.document_changed.connect(lambda box: order.append("told"))
-    session.classes_changed.connect(lambda: order.append("told"))
+    session.document_changed.connect(lambda box: told.append(steps()))
+    session.classes_changed.connect(lambda: told.append(steps()))
     commit_at(session, 40, 30)
     session.paint([1], [1], 2)
     session.classes.add("fat")
@@ -310,7 +316,35 @@ def test_everything_is_forced_to_the_disk_before_it_is_told(
     session.redo()
     session.reclassify(1, 2)
     session.delete(1)
-    assert order == [event for number in range(1, 8) for event in (f"{number} on disk", "told")]
+    assert told == list(range(1, 8))
+    session.close()
+    assert forced[-1][0] == 7, "closing waits for the disk"
+    assert not any(in_window for _, in_window in forced), "the window never does"
+
+
+def test_a_disk_that_refuses_to_keep_what_it_took_is_told_at_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = open_session(tmp_path / "a.jsonl")
+    journal = session._edits.journal
+    assert journal is not None
+
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", refuse)
+        session.paint([1], [1], 1)
+        assert not journal.sync(10)
+        before = digest(session)
+        with pytest.raises(StorageError, match="Input/output error"):
+            session.paint([5], [5], 1)
+        assert digest(session) == before
+    session.paint([5], [5], 1)
+    assert journal.sync(10)
+    final = digest(session)
+    session.close()
+    assert digest(open_session(tmp_path / "a.jsonl")) == final
 
 
 @LINUX

@@ -23,6 +23,7 @@ from napari_sampath.geometry import whole
 from napari_sampath.heads import list_heads, load_head
 from napari_sampath.jobs import run
 from napari_sampath.predict import segment
+from napari_sampath.store import MemoryTier, Store
 from napari_sampath.training import (
     IGNORED,
     Sample,
@@ -38,8 +39,10 @@ from napari_sampath.training.dataset import even_subset, read_label_map, split_b
 from napari_sampath.training.evaluate import OTSU, otsu_on_haematoxylin
 from napari_sampath.training.losses import ce_dice
 from napari_sampath.training.metrics import best_constant, confusion, constant, dice, iou, summarise
-from napari_sampath.training.tiles import TileSet, targets_on_grid, turn
+from napari_sampath.training.tiles import TileSet, targets_on_grid
+from napari_sampath.training.views import turn
 from patches import patch_model, picture
+from tiny_sam import tiny_model
 
 QUICK = TrainingConfig(epochs=4, batch_size=2, window_cells=16, head_arguments={"top_channel": 4})
 CLASSES = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0)))
@@ -80,9 +83,9 @@ class TestFolders:
     def test_plain_folder(self, discs):
         assert discs.classes == CLASSES
         assert len(discs.samples) == 10
-        pixels, targets = discs.read(discs.samples[3])
-        np.testing.assert_array_equal(pixels, picture(3)[0])
-        np.testing.assert_array_equal(targets, picture(3)[1])
+        example = discs.read(discs.samples[3])
+        np.testing.assert_array_equal(example.pixels, picture(3)[0])
+        np.testing.assert_array_equal(example.targets, picture(3)[1])
         train_groups = {s.group for s in discs.split("train")}
         val_groups = {s.group for s in discs.split("val")}
         assert not train_groups & val_groups
@@ -96,7 +99,7 @@ class TestFolders:
         dataset = open_dataset(folder)
         assert [(c.id, c.name) for c in dataset.classes] == [(0, "rest"), (1, "class 1"), (7, "class 7")]
         assert "slide or case" in caplog.text
-        targets = dataset.read(dataset.samples[0])[1]
+        targets = dataset.read(dataset.samples[0]).targets
         assert (targets[:5] == 2).all()
         assert (targets[5:9] == IGNORED).all()
 
@@ -117,7 +120,7 @@ class TestFolders:
             export_labels(folder / "labels", f"p{number}", class_map, class_map.astype(np.int32), named)
         dataset = open_dataset(folder)
         assert [(c.id, c.name) for c in dataset.classes] == [(0, "rest"), (2, "other"), (5, "disc")]
-        np.testing.assert_array_equal(dataset.read(dataset.samples[0])[1], picture(0)[1] * 2)
+        np.testing.assert_array_equal(dataset.read(dataset.samples[0]).targets, picture(0)[1] * 2)
 
     def test_missing_parts(self, folder, tmp_path):
         with pytest.raises(DatasetError, match="no folder"):
@@ -166,13 +169,13 @@ class TestFolders:
         assert (len(glands.split("train")), len(glands.split("val"))) == (1602, 237)
         assert {s.group for s in glands.split("train")}.isdisjoint({s.group for s in glands.split("val")})
         assert len({s.stratum for s in glands.samples}) == 6
-        pixels, targets = glands.read(glands.samples[0])
-        assert pixels.shape == (224, 224, 3)
-        assert set(np.unique(targets)) == {0, 1}
-        assert targets.mean() == pytest.approx(0.648, abs=5e-4)  # index.csv's own fraction
+        example = glands.read(glands.samples[0])
+        assert example.pixels.shape == (224, 224, 3)
+        assert set(np.unique(example.targets)) == {0, 1}
+        assert example.targets.mean() == pytest.approx(0.648, abs=5e-4)  # index.csv's own fraction
         tumour = open_dataset(data_dir / "bcss_tumor")
         assert len(tumour.samples) == 81
-        assert tumour.read(tumour.samples[0])[1].mean() == pytest.approx(0.827, abs=5e-4)
+        assert tumour.read(tumour.samples[0]).targets.mean() == pytest.approx(0.827, abs=5e-4)
 
 
 def samples_of(strata):
@@ -310,9 +313,9 @@ class TestTiles:
         model = patch_model()
         tiles = TileSet(discs, model, model.store)
         run(tiles.add_job(discs.samples[:3], "none", ""))
-        whole_maps, whole_targets = tiles.batch(tiles.tiles, model.encoder.spec)
+        whole_maps, whole_targets = tiles.batch(tiles.tiles, ["embedding"])
         assert whole_maps["embedding"].shape == (3, 8, 64, 64)
-        maps, targets = tiles.batch(tiles.tiles, model.encoder.spec, np.random.default_rng(0), 16)
+        maps, targets = tiles.batch(tiles.tiles, ["embedding"], np.random.default_rng(0), 16)
         assert (maps["embedding"].shape, targets.shape) == ((3, 8, 16, 16), (3, 64, 64))
         for index in range(3):
             places = [
@@ -334,7 +337,7 @@ class TestTiles:
         run(tiles.add_job(dataset.samples, "none", ""))
         rng = np.random.default_rng(0)
         for _ in range(10):
-            targets = tiles.batch(tiles.tiles, model.encoder.spec, rng, 16)[1]
+            targets = tiles.batch(tiles.tiles, ["embedding"], rng, 16)[1]
             assert (targets != IGNORED).flatten(1).any(dim=1).all()
 
     def test_large_images_become_several_tiles_and_ignored_ones_none(self, tmp_path):
@@ -363,7 +366,7 @@ class TestTiles:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("head", list_heads())
+    @pytest.mark.parametrize("head", ["cnn", "linear"])
     def test_learns_discs(self, head, discs, tmp_path):
         model = patch_model()
         arguments = {"top_channel": 8} if head == "cnn" else {}
@@ -392,6 +395,26 @@ class TestTraining:
         found = segment(pixels, path, model).labels == 1
         assert (found & (labels == 1)).sum() / (found | (labels == 1)).sum() > 0.6
 
+    def test_a_forest_learns_discs_at_once(self, discs, tmp_path):
+        config = dataclasses.replace(QUICK, head_arguments={"trees": 10, "depth": 6, "samples": 2000})
+        model, reports = patch_model(), []
+        path = train(discs, "forest", config, model, tmp_path / "h.safetensors", reports.append)
+        assert model.encoder.passes == 10
+        assert [r.done for r in reports if isinstance(r, TrainingProgress)] == [0, 1]
+        assert evaluate(discs, path, model=model)["gain_iou"] > 0.3
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("head", list_heads())
+    def test_every_kind_of_head_goes_through_the_loop(self, head, tmp_path):
+        dataset = open_dataset(write_folder(tmp_path / "few", count=3, groups=3))
+        arguments = {"sampath": {"variant": "sam_only"}, "forest": {"trees": 3}}.get(head, {})
+        config = TrainingConfig(epochs=1, batch_size=2, head_arguments=arguments)
+        model = tiny_model(Store(MemoryTier(2**28)))
+        path = train(dataset, head, config, model, tmp_path / "h.safetensors")
+        report = evaluate(dataset, path, model=model)
+        assert report["images"] == 1
+        assert report["scores"]["h"]["per_image"]["mean"]["dice"] is not None
+
     def test_same_seed_same_bytes_whatever_the_cache_held(self, discs, tmp_path):
         warm = patch_model()
         first = train(discs, "cnn", QUICK, warm, tmp_path / "a" / "h.safetensors")
@@ -412,8 +435,6 @@ class TestTraining:
         assert model.encoder.passes == 8 * 8 + 2
 
     def test_features_that_were_dropped_are_encoded_again(self, discs, tmp_path):
-        from napari_sampath.store import MemoryTier, Store
-
         model = patch_model()
         expected = train(discs, "cnn", QUICK, model, tmp_path / "a" / "h.safetensors").read_bytes()
         small = patch_model()

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from .annotation import Annotation, Box, Source, bounds, union
+from .annotation import FLAGS, Annotation, Box, FlagName, Source, bounds, union
 from .classes import ClassList
-from .document import Document, mask_of_pixels
+from .document import Document
 from .edits import Edits
 from .history import History
 from .journal import Header, Journal, pixel_digest
-from .operations import Add, Delete, Erase, Operation, Reclassify, SetClasses
+from .masks import clip, mask_of_pixels
+from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Vouch
 from .patch import Patch
+from .tiled import LookupMap, TiledMap
 
 __all__ = [
+    "FLAGS",
     "Add",
     "Annotation",
+    "Batch",
     "Box",
     "ClassList",
     "Delete",
     "Document",
     "Edits",
     "Erase",
+    "Flag",
+    "FlagName",
     "Header",
     "History",
     "Journal",
+    "LookupMap",
     "Operation",
     "Patch",
     "Reclassify",
     "SetClasses",
     "Source",
+    "TiledMap",
+    "Vouch",
     "bounds",
+    "clip",
     "mask_of_pixels",
     "pixel_digest",
     "union",

@@ -12,6 +12,11 @@ from ..arrays import LocalMask
 Source: TypeAlias = Literal["point", "box", "mask", "head", "brush", "import"]
 """How an annotation came about."""
 
+FlagName: TypeAlias = Literal["reviewed", "unsure"]
+"""What a person may tick on an annotation."""
+
+FLAGS: tuple[FlagName, ...] = get_args(FlagName)
+
 Box: TypeAlias = tuple[int, int, int, int]
 """(r0, c0, r1, c1) in image pixels, end exclusive."""
 
@@ -38,10 +43,19 @@ class Annotation:
     """{"points": [[x, y], ...], "labels": [1, 0, ...], "box": [x0, y0, x1, y1] or None, "mask": bool}."""
     created: str = field(default_factory=now)
     """Time in UTC, ISO 8601."""
+    reviewed: bool = False
+    """A person has looked at it and agrees."""
+    unsure: bool = False
+    """A person cannot tell; it is not trained on."""
     box: Box = (0, 0, 0, 0)
     """Bounding box of all pixels it was given; what others overwrote later is not cut off."""
     area_px: int = 0
     """Pixels it holds now; the document keeps it."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether a person vouches for it: what a head found has to be reviewed first."""
+        return not self.unsure and (self.reviewed or self.source != "head")
 
 
 def bounds(mask: LocalMask) -> Box:
@@ -72,6 +86,7 @@ def to_json(annotation: Annotation) -> dict[str, Any]:
         "model": annotation.model,
         "prompts": dict(annotation.prompts),
         "created": annotation.created,
+        **{flag: True for flag in FLAGS if getattr(annotation, flag)},
     }
 
 
@@ -91,4 +106,6 @@ def from_json(fields: Mapping[str, Any]) -> Annotation:
         fields["model"],
         fields["prompts"],
         fields["created"],
+        bool(fields.get("reviewed", False)),
+        bool(fields.get("unsure", False)),
     )

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from ..errors import SampathError
+from .compaction import compact, restore
 from .document import Document
 from .history import History, Step
 from .journal import Journal
@@ -37,6 +38,8 @@ class Edits:
             document.classes.restore(journal.header.classes)
             for record in journal.records:
                 self._replay(record)
+            # Here and not while someone works: a session is made in a worker, and nobody waits for the window.
+            compact(document, self.history, journal)
             journal.records.clear()
 
     def do(self, operation: Operation) -> Patch:
@@ -108,6 +111,9 @@ class Edits:
         try:
             if record["op"] in ("undo", "redo"):
                 self._replay_step(record)
+                return
+            if record["op"] == "snapshot":
+                restore(self.document, record)
                 return
             operation = operation_from_json(record)
             self.history.push(Step(number, self.document.perform(operation), label(operation)))

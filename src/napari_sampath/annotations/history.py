@@ -49,6 +49,16 @@ class History:
         return self._bytes
 
     @property
+    def done(self) -> tuple[Step, ...]:
+        """The steps that can be undone, oldest first."""
+        return tuple(self._done)
+
+    @property
+    def undone(self) -> tuple[Step, ...]:
+        """The steps that can be redone, the next one last."""
+        return tuple(self._undone)
+
+    @property
     def last(self) -> Step | None:
         """The step that undo would take back."""
         return self._done[-1] if self._done else None

@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -28,6 +28,7 @@ from ..files import write_atomically
 from .annotation import now
 from .history import MAX_BYTES, MAX_STEPS
 from .operations import classes_from_json, classes_to_json
+from .syncer import Syncer
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ def pixel_digest(image: UInt8Array) -> str:
 class Journal:
     """One journal file, open for appending by this process only.
 
-    A line is on the disk when `append` returns. A last line that a crash tore is cut off when the journal is
+    A line is in the file when `append` returns, and stays there however the program ends. A last line that a crash tore is cut off when the journal is
     opened; a line damaged in the middle is left out and all others are used.
 
     Args:
@@ -125,15 +126,26 @@ class Journal:
         except OSError as error:
             self._lock.release()
             _refuse(f"The journal '{path}' cannot be opened", error)
-        self._close = weakref.finalize(self, _close, self._stream, self._lock)
+        self._syncer = Syncer(self._stream.fileno())
+        self._close = weakref.finalize(self, _close, self._stream, self._syncer, self._lock)
         try:
             self.header = self._read(header)
         except BaseException:
             self.close()
             raise
 
+    @property
+    def nbytes(self) -> int:
+        """Length of the file."""
+        return self._end
+
+    @property
+    def last(self) -> int:
+        """Number of the last record."""
+        return self._last
+
     def append(self, record: Mapping[str, Any]) -> int:
-        """Write one record and force it to the disk.
+        """Write one record; it is forced to the disk a moment later (see `Syncer` for why that is safe).
 
         Args:
             record: A JSON object without "seq", "at" and "sum".
@@ -147,19 +159,49 @@ class Journal:
         number = self._last + 1
         line = memoryview(_seal({"seq": number, "at": now(), **record}))
         try:
+            self._syncer.check()
             if self._torn:
                 self._cut()
             self._stream.seek(self._end)
             written = 0
             while written < len(line):
                 written += self._stream.write(line[written:])
-            os.fsync(self._stream.fileno())
         except (OSError, ValueError) as error:
             self._take_back()
             _refuse("The last step was not saved and has not been done", error)
         self._last = number
         self._end += len(line)
+        self._syncer.ask()
         return number
+
+    def sync(self, timeout_s: float | None = None) -> bool:
+        """Wait until everything is forced to the disk; False if it is not by then, or the disk refuses."""
+        return self._syncer.wait(timeout_s)
+
+    def encode(self, records: Iterable[Mapping[str, Any]]) -> bytes:
+        """Write the header of this journal and records, which have their numbers, as the content of a file."""
+        return b"".join(map(_seal, ({"seq": 0, **self.header.to_json()}, *records)))
+
+    def rewrite(self, content: bytes, last: int) -> None:
+        """Replace the file by another content, whole or not at all.
+
+        Args:
+            content: What `encode` made.
+            last: Number of its last record.
+
+        Raises:
+            StorageError: If the disk refuses; the journal is as before.
+        """
+        write_atomically(self.path, lambda stream: stream.write(content))
+        # The lock is beside the file, so that nobody else can have opened it in between.
+        self._close.detach()
+        old = self._stream, self._syncer
+        self._stream = open(self.path, "r+b", buffering=0)  # noqa: SIM115  # open as long as the session
+        self._syncer = Syncer(self._stream.fileno())
+        self._close = weakref.finalize(self, _close, self._stream, self._syncer, self._lock)
+        old[1].close()
+        old[0].close()
+        self._end, self._last, self._torn = len(content), last, False
 
     def close(self) -> None:
         """Let go of the file, so that another session may open it."""
@@ -270,7 +312,8 @@ def _lock(path: Path) -> FileLock:
     return lock
 
 
-def _close(stream: BinaryIO, lock: FileLock) -> None:
+def _close(stream: BinaryIO, syncer: Syncer, lock: FileLock) -> None:
+    syncer.close()
     with contextlib.suppress(OSError):
         stream.close()
     lock.release()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ..arrays import ClassInfo, LocalMask
-from .annotation import Annotation, from_json, to_json
+from .annotation import FLAGS, Annotation, FlagName, from_json, to_json
 from .runs import mask_from_json, mask_to_json
 
 
@@ -50,7 +50,33 @@ class SetClasses:
     classes: tuple[ClassInfo, ...]
 
 
-Operation: TypeAlias = Add | Erase | Delete | Reclassify | SetClasses
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Tick or untick one of `FLAGS` on annotations."""
+
+    ids: tuple[int, ...]
+    flag: FlagName
+    value: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vouch:
+    """Mark an area as annotated to the end, or take the mark back."""
+
+    mask: LocalMask
+    value: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Several operations as one step, all or none."""
+
+    operations: tuple[Operation, ...]
+    name: str
+    """In the user's words, to follow "Undid"."""
+
+
+Operation: TypeAlias = Add | Erase | Delete | Reclassify | SetClasses | Flag | Vouch | Batch
 
 _ADDED = {
     "head": "the automatic result",
@@ -72,6 +98,12 @@ def label(operation: Operation) -> str:
             return "the change of class"
         case SetClasses():
             return "the change to the class list"
+        case Flag():
+            return "the review mark"
+        case Vouch():
+            return "the mark of the annotated area"
+        case Batch(name=name):
+            return name
 
 
 def operation_to_json(operation: Operation) -> dict[str, Any]:
@@ -89,6 +121,12 @@ def operation_to_json(operation: Operation) -> dict[str, Any]:
             return {"op": "reclassify", "ids": list(ids), "class_id": class_id}
         case SetClasses(classes=classes):
             return {"op": "classes", "classes": classes_to_json(classes)}
+        case Flag(ids=ids, flag=flag, value=value):
+            return {"op": "flag", "ids": list(ids), "flag": flag, "value": value}
+        case Vouch(mask=mask, value=value):
+            return {"op": "vouch", "pixels": mask_to_json(mask), "value": value}
+        case Batch(operations=operations, name=name):
+            return {"op": "batch", "name": name, "steps": [operation_to_json(one) for one in operations]}
 
 
 def operation_from_json(fields: Mapping[str, Any]) -> Operation:
@@ -111,6 +149,14 @@ def operation_from_json(fields: Mapping[str, Any]) -> Operation:
             return Reclassify(tuple(fields["ids"]), fields["class_id"])
         case "classes":
             return SetClasses(classes_from_json(fields["classes"]))
+        case "flag":
+            if fields["flag"] not in FLAGS:
+                raise ValueError(f"there is no mark '{fields['flag']}'")
+            return Flag(tuple(fields["ids"]), fields["flag"], bool(fields["value"]))
+        case "vouch":
+            return Vouch(mask_from_json(fields["pixels"]), bool(fields["value"]))
+        case "batch":
+            return Batch(tuple(operation_from_json(one) for one in fields["steps"]), str(fields["name"]))
         case unknown:
             raise ValueError(f"there is no operation '{unknown}'")
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from ..arrays import BoolArray, ClassInfo, IntArray, UInt8Array
+from ..arrays import BoolArray, ClassInfo, IntArray
 from . import runs
 from .annotation import Annotation, Box, union
+from .tiled import TiledMap
 
 _RECORD_BYTES = 600
 """About what two annotation records take in memory."""
@@ -18,36 +18,37 @@ _RECORD_BYTES = 600
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Values:
-    """Instance and class ids of N pixels as run lengths."""
+    """The values of N pixels as run lengths."""
 
-    instances: IntArray
-    classes: UInt8Array
+    values: IntArray
     lengths: runs.Runs
 
     @classmethod
-    def of(cls, instances: IntArray, classes: UInt8Array) -> Values:
-        """Pack (N,) instance ids and their (N,) class ids."""
-        # One run has one instance and one class, so both are packed into one number to compare.
-        ids, lengths = runs.values_to_runs(instances.astype(np.int64) * 256 + classes)
-        return cls((ids // 256).astype(np.int32), (ids % 256).astype(np.uint8), lengths)
+    def of(cls, values: IntArray) -> Values:
+        """Pack (N,) values."""
+        return cls(*runs.values_to_runs(values))
 
-    def unpack(self) -> tuple[npt.NDArray[np.int32], UInt8Array]:
-        """Return (N,) int32 instance ids and (N,) uint8 class ids."""
-        return (
-            np.repeat(self.instances, self.lengths).astype(np.int32),
-            np.repeat(self.classes, self.lengths),
-        )
+    @classmethod
+    def constant(cls, value: int, count: int) -> Values:
+        """Pack one value for all of `count` pixels."""
+        return cls(np.array([value], dtype=np.int32), np.array([count], dtype=np.uint32))
+
+    def unpack(self) -> IntArray:
+        """Return the (N,) values."""
+        return np.repeat(self.values, self.lengths)
 
     @property
     def nbytes(self) -> int:
         """Size in memory."""
-        return self.instances.nbytes + self.classes.nbytes + self.lengths.nbytes
+        return self.values.nbytes + self.lengths.nbytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """The pixels that changed inside one box, before and after."""
+    """The pixels of one map that changed inside one box, before and after."""
 
+    vouched: bool
+    """Of the map of vouched pixels; else of the instance map."""
     box: Box
     changed: runs.Runs
     """Which pixels of the box changed, as run lengths row by row."""
@@ -55,17 +56,16 @@ class Region:
     after: Values
 
     @classmethod
-    def of(cls, box: Box, changed: BoolArray, before: Values, after: Values) -> Region:
+    def of(cls, vouched: bool, box: Box, changed: BoolArray, before: Values, after: Values) -> Region:
         """Pack a box whose `changed` (h, w) pixels had and have these values, row by row."""
-        return cls(box, runs.encode(changed), before, after)
+        return cls(vouched, box, runs.encode(changed), before, after)
 
-    def write(self, values: Values, class_map: UInt8Array, instance_map: npt.NDArray[np.int32]) -> None:
-        """Set the changed pixels of both maps to `before` or `after`."""
+    def write(self, values: Values, target: TiledMap) -> None:
+        """Set the changed pixels to `before` or `after`."""
         r0, c0, r1, c1 = self.box
-        changed = runs.decode(self.changed, (r1 - r0, c1 - c0))
-        instances, classes = values.unpack()
-        instance_map[r0:r1, c0:c1][changed] = instances
-        class_map[r0:r1, c0:c1][changed] = classes
+        part = target.window(self.box)
+        part[runs.decode(self.changed, (r1 - r0, c1 - c0))] = values.unpack()
+        target.write(self.box, part)
 
     @property
     def nbytes(self) -> int:
@@ -91,10 +91,23 @@ class Patch:
 
     @property
     def box(self) -> Box | None:
-        """Smallest box around all pixels that changed; None if none did."""
+        """Smallest box around all pixels whose instance or class changed; None if none did."""
         box: Box | None = None
         for region in self.regions:
-            box = union(box, region.box)
+            if not region.vouched:
+                box = union(box, region.box)
+        for before, after in (self.records or {}).values():
+            if before is not None and after is not None and before.class_id != after.class_id:
+                box = union(box, after.box)
+        return box
+
+    @property
+    def vouched_box(self) -> Box | None:
+        """Smallest box around all pixels that a person began or ceased to vouch for by marking an area."""
+        box: Box | None = None
+        for region in self.regions:
+            if region.vouched:
+                box = union(box, region.box)
         return box
 
     @property

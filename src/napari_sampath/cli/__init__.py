@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import SampathError
-from . import demo, encode, evaluate, everything, exchange, models, prompt, segment, training
+from . import dataset, demo, encode, evaluate, everything, exchange, models, prompt, segment, training
 from .output import Output
 from .verb import Verb
 
@@ -33,6 +33,7 @@ VERBS: dict[str, Verb] = {
     "prompt": prompt.VERB,
     "segment": segment.VERB,
     "everything": everything.VERB,
+    "dataset": dataset.VERB,
     "train": training.TRAIN,
     "evaluate": evaluate.VERB,
     "tune": training.TUNE,

@@ -7,9 +7,9 @@ import dataclasses
 from pathlib import Path
 
 from ..errors import WeightsError
+from .dataset import add_data, add_patterns, open_data
 from .output import Output, table
-from .training import add_data
-from .verb import Verb, add_model, load
+from .verb import Verb, add_model, check_ending, load
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--prompts", action="store_true", help="prompt every object by its box and by a point, with --model"
     )
     add_data(parser)
-    parser.add_argument("--split", default="val", metavar="NAME", help="train or val (default: %(default)s)")
+    add_patterns(parser)
+    parser.add_argument(
+        "--split", default="val", metavar="NAME", help="train, val or test (default: %(default)s)"
+    )
     parser.add_argument(
         "--card", type=Path, metavar="FILE", help="with --prompts: write the model card there"
     )
@@ -30,6 +33,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="COUNT",
         help="with --head: score an even choice of images only",
+    )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="with --head: write a report with pictures there"
+    )
+    parser.add_argument(
+        "--compat",
+        action="store_true",
+        help="with --head: add the references' own metrics, by what they measure",
+    )
+    parser.add_argument(
+        "--paper", metavar="NAME", help="with --head: add a paper's table (bcss, crag, acdc, glas, monuseg)"
     )
     add_model(parser, default=None)
 
@@ -44,14 +58,24 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 def _head(args: argparse.Namespace, output: Output) -> None:
     from ..heads import load_head
-    from ..training import evaluate_job, format_report, open_dataset
+    from ..training import evaluate_job, format_report
+    from ..training.html_report import write_html_job
+    from ..training.papers import beside, paper
 
-    dataset = open_dataset(args.data)
+    source = paper(args.paper) if args.paper else None
+    if args.html is not None:
+        check_ending(args.html, ".html")
+    dataset = open_data(args, args.data)
     head = load_head(args.head)
     args.model = args.model or head.encoder_name
     model = load(args, output)
     report = output.run(evaluate_job(dataset, head, args.split, model, args.max_images))
-    output.result(report, format_report(report))
+    if source is not None:
+        report["paper"] = {"title": source.title, "columns": source.columns, "rows": beside(source, report)}
+    if args.html is not None:
+        output.run(write_html_job(args.html, report, dataset, head, model, source))
+        output.note(f"Wrote {args.html}.")
+    output.result(report, format_report(report, args.compat, source))
 
 
 def _prompts(args: argparse.Namespace, output: Output) -> None:

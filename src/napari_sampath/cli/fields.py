@@ -41,11 +41,12 @@ def add_fields(
             )
 
 
-def from_args(config: type[T], args: argparse.Namespace) -> T:
-    """Make the dataclass from the flags given; the defaults of the dataclass hold for the others."""
+def from_args(config: type[T], args: argparse.Namespace, base: T | None = None) -> T:
+    """Make the dataclass from the flags given; `base`, or the defaults of the dataclass, hold for the others."""
     names = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
+    values = {} if base is None else {name: getattr(base, name) for name in names}
     given = {name: getattr(args, name, None) for name in names}
-    return config(**{name: value for name, value in given.items() if value is not None})
+    return config(**values | {name: value for name, value in given.items() if value is not None})
 
 
 def documentation(config: type[Any]) -> dict[str, str]:

@@ -8,31 +8,26 @@ import os
 from pathlib import Path
 
 from ..config import load_config, resolve_device
+from .dataset import add_data, add_patterns, open_data
 from .fields import add_fields, from_args
 from .output import Output
 from .verb import Verb, add_model, check_ending, load
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Declare `--data`."""
-    folder = os.environ.get("SAMPATH_DATA")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="FOLDER",
-        default=folder and Path(folder),
-        required=folder is None,
-        help="folder with the tissue images (environment: SAMPATH_DATA)",
-    )
-
-
 def train_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath train`: the fields of `TrainingConfig`."""
-    from ..training import TrainingConfig
+    from ..training import PRESETS, TrainingConfig
 
     add_data(parser)
+    add_patterns(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="bundle, .safetensors"
+    )
+    sources = "; ".join(f"{name}: {source}" for name, (source, _) in PRESETS.items())
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help=f"start from the recipe of a paper; the flags below change it. {sources}".replace("%", "%%"),
     )
     parser.add_argument(
         "--head", default="cnn", metavar="KIND", help="see 'sampath models' (default: %(default)s)"
@@ -45,6 +40,14 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="argument of that kind of head, such as depth=3",
     )
+    parser.add_argument(
+        "--loss-argument",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="argument of the loss, such as dice_weight=0.5",
+    )
     add_model(parser)
     add_fields(parser, TrainingConfig, "recipe")
 
@@ -52,14 +55,21 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 def run_train(args: argparse.Namespace, output: Output) -> None:
     """Train a head on features that are computed once."""
     from ..heads import load_head
-    from ..training import TrainingConfig, open_dataset, train_job
+    from ..training import TrainingConfig, preset, train_job
 
     check_ending(args.output, ".safetensors")
-    args.head_arguments = dict(args.head_argument)
-    config = from_args(TrainingConfig, args)
-    dataset = open_dataset(args.data)
+    base = preset(args.recipe) if args.recipe else TrainingConfig()
+    args.head_arguments = {**base.head_arguments, **dict(args.head_argument)}
+    args.loss_arguments = {**base.loss_arguments, **dict(args.loss_argument)}
+    config = from_args(TrainingConfig, args, base)
+    first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    if not first:
+        output = Output(quiet=True)
+    dataset = open_data(args, args.data)
     model = load(args, output)
     path = output.run(train_job(dataset, args.head, config, model, args.output))
+    if not first:  # The other processes of one training would say the same.
+        return
     metrics = load_head(path).metadata.metrics
     lines = [f"Wrote {path}. Mean of the classes per image, on {metrics['chosen_on']}:"]
     for name, scores in metrics.items():

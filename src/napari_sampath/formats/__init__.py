@@ -1,7 +1,20 @@
-"""Label maps out to files that other programs read, and back in."""
+"""Annotations and datasets out to files that other programs read, and back in."""
 
-from .labels import FORMATS, Labels
-from .reading import import_labels
+from .dataset_folder import DatasetFolder, DatasetItem
+from .labels import FORMATS, Labels, MapLike
+from .objects import LabelledObject, Objects
+from .reading import import_labels, import_objects
 from .writing import export_labels
 
-__all__ = ["FORMATS", "Labels", "export_labels", "import_labels"]
+__all__ = [
+    "FORMATS",
+    "DatasetFolder",
+    "DatasetItem",
+    "LabelledObject",
+    "Labels",
+    "MapLike",
+    "Objects",
+    "export_labels",
+    "import_labels",
+    "import_objects",
+]

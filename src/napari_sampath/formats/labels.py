@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import colorsys
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -15,52 +16,81 @@ from ..errors import DuplicateNameError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
+    from ..arrays import ClassInfo
 
-    from ..arrays import ClassInfo, UInt8Array
-
-FORMATS = {"png": "png", "tiff": "tif"}
+RASTERS = {"png": "png", "tiff": "tif"}
+"""Formats that write one file for each label map -> suffix."""
+OUTLINES = {"coco": "coco.json", "coco-polygons": "polygons.coco.json", "geojson": "geojson"}
+"""Formats that write one file of objects -> suffix."""
+FORMATS = {**RASTERS, **OUTLINES, "ome-zarr": "ome.zarr"}
 """Formats of an export -> suffix of their files."""
 KINDS = ("classes", "instances")
 """The two label maps of an image; last part of their files' names."""
+WHOLE = "objects"
+"""Last part of the name of a file that holds everything of an image."""
 
-_BLOCK = 2**22
-"""Values counted in one go: `np.bincount` makes 8 bytes of each."""
+Box: TypeAlias = tuple[int, int, int, int]
+"""(r0, c0, r1, c1) in image pixels, end exclusive."""
+
+_BLOCK_PX = 2048
+"""Side of what is read of a map in one go."""
 _ALLOWED_IN_NAMES = " -_.~!#$&'()+,;=@[]^`{}"
+
+
+class MapLike(Protocol):
+    """What label maps have in common with arrays: a numpy array, a map kept in tiles, one on the disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size (H, W) in pixels."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of its values."""
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """Read a window."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
     """The label maps of one image."""
 
-    class_map: UInt8Array
-    """(H, W) uint8, class id of each pixel, 0 for none."""
-    instance_map: npt.NDArray[np.int32]
+    class_map: Any
+    """(H, W) uint8, class id of each pixel, 0 for none; an array, or a `MapLike`."""
+    instance_map: Any
     """(H, W) int32, number of the object each pixel belongs to, 0 for none."""
     classes: tuple[ClassInfo, ...]
     """The classes that `class_map` may hold."""
+    details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """Number of an object -> what else is known of it, see `LabelledObject.details`."""
 
 
 def file_name(name: str, kind: str, suffix: str) -> str:
     """Name the file of one label map: `<image>_classes.png`.
 
-    What a file system may refuse (slashes, colons ...) is written as in a web address (%2F), so that two images
-    never share a file. `image_name` is the way back.
+    `image_name` is the way back.
     """
-    safe = "".join(
+    return f"{safe_name(name)}_{kind}.{suffix}"
+
+
+def safe_name(name: str) -> str:
+    """Write what a file system may refuse (slashes, colons ...) as in a web address (%2F).
+
+    Two names that differ never become one. `urllib.parse.unquote` is the way back.
+    """
+    return "".join(
         letter
         if letter.isalnum() or letter in _ALLOWED_IN_NAMES
         else quote(letter, "", errors="surrogatepass")
         for letter in name
     )
-    return f"{safe}_{kind}.{suffix}"
 
 
 def image_name(file: str) -> str | None:
     """Return the name of the image whose label map a file is, None if it has no such name."""
-    stem, _, _ = file.rpartition(".")
-    name, _, kind = stem.rpartition("_")
-    return unquote(name) if kind in KINDS else None
+    name, _, end = file.rpartition("_")
+    return unquote(name) if end.partition(".")[0] in (*KINDS, WHOLE) else None
 
 
 def check_unique(classes: Sequence[ClassInfo], place: str) -> None:
@@ -88,10 +118,21 @@ def default_color(class_id: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def used_ids(class_map: UInt8Array) -> list[int]:
+def used_ids(class_map: MapLike) -> list[int]:
     """List the values other than 0 of (H, W) uint8, ascending."""
     counts = np.zeros(256, dtype=np.int64)
-    rows = max(1, _BLOCK // max(1, class_map.shape[1]))
-    for top in range(0, len(class_map), rows):
-        counts += np.bincount(class_map[top : top + rows].ravel(), minlength=256)
+    for r0, c0, r1, c1 in blocks(class_map):
+        counts += np.bincount(np.asarray(class_map[r0:r1, c0:c1]).ravel(), minlength=256)
     return [int(number) for number in np.flatnonzero(counts) if number]
+
+
+def blocks(values: MapLike, side_px: int = _BLOCK_PX) -> Iterator[Box]:
+    """List windows that hold all pixels of a map other than 0; a map that knows them itself has `filled_boxes`."""
+    known = getattr(values, "filled_boxes", None)
+    if known is not None:
+        yield from known()
+        return
+    height, width = values.shape
+    for top in range(0, height, side_px):
+        for left in range(0, width, side_px):
+            yield top, left, min(top + side_px, height), min(left + side_px, width)

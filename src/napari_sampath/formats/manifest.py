@@ -20,7 +20,7 @@ from typing import Any
 
 from ..arrays import ClassInfo
 from ..errors import ImageError
-from .labels import KINDS
+from .labels import KINDS, WHOLE
 
 MANIFEST = "classes.json"
 SCHEMA_VERSION = 1
@@ -35,7 +35,7 @@ class Entry:
     classes: tuple[ClassInfo, ...]
     """Its classes."""
     files: dict[str, list[str]]
-    """"classes" and "instances" -> names of the files in the same folder, lossless copies of each other."""
+    """"classes", "instances" and "objects" (files that hold both) -> names in the same folder, copies of each other."""
 
     def holds(self, file: str) -> bool:
         """Say whether a file of this name is one of the image's."""
@@ -49,7 +49,7 @@ def dump(entries: dict[str, Entry]) -> bytes:
             "height": entry.hw[0],
             "width": entry.hw[1],
             "classes": [asdict(info) for info in entry.classes],
-            "files": entry.files,
+            "files": {kind: names for kind, names in entry.files.items() if names or kind in KINDS},
         }
         for name, entry in entries.items()
     }
@@ -89,6 +89,7 @@ def load(path: Path) -> dict[str, Entry]:
 
 def _entry(values: dict[str, Any]) -> Entry:
     files = {kind: [str(name) for name in values["files"][kind]] for kind in KINDS}
+    files[WHOLE] = [str(name) for name in values["files"].get(WHOLE, [])]
     for name in chain.from_iterable(files.values()):
         if Path(name).name != name:
             raise ValueError(f"{name} is not in this folder")

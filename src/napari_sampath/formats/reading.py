@@ -1,4 +1,4 @@
-"""Import of label maps: of our own exports, and single files of others."""
+"""Import of annotations: of our own exports, and single files of others."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ import numpy as np
 
 from ..arrays import ClassInfo
 from ..errors import ImageError, UnknownNameError
-from ..rasters import Raster, read_raster
+from ..rasters import Raster, check_pixels, read_raster
 from ..registry import unknown_name
-from . import manifest
-from .labels import KINDS, Labels, check_unique, default_color, image_name, used_ids
+from . import coco, geojson, manifest, omezarr
+from .foreign import load_json
+from .labels import KINDS, WHOLE, Labels, check_unique, default_color, image_name, used_ids
+from .objects import Objects
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..arrays import UInt8Array
 
+_OUTLINES = (".json", ".geojson")
 _LOSSY = ("JPEG", "JPEG2000", "MPO", "WEBP", "AVIF")
 _ALLOWED = "allowed are whole numbers, one a pixel (8 or 16-bit grey or indexed PNG, or TIFF)"
 
 
-def import_labels(path: str | Path, name: str | None = None) -> Labels:
-    """Read label maps.
+def import_labels(path: str | Path, name: str | None = None, hw: tuple[int, int] | None = None) -> Labels:
+    """Read label maps; outlines are painted into them, later objects over earlier ones.
 
     Args:
         path: A folder (or its `classes.json`) that `export_labels` wrote; one label file of such a folder, which
-            brings the other map of its image along; or a label file of another program. There, an image of 8 bits
-            is taken for classes (with the colours of its palette, if it has one), and each connected area of a
-            class becomes an object; wider numbers are taken for objects of one class.
-        name: Name of the image, where the folder holds several.
+            brings the other map of its image along; or a file of another program: a COCO or GeoJSON file, an
+            OME-Zarr folder, or a label image. There, an image of 8 bits is taken for classes (with the colours of
+            its palette, if it has one), and each connected area of a class becomes an object; wider numbers are
+            taken for objects of one class.
+        name: Name of the image, where the folder or file holds several.
+        hw: Size (H, W) of the image, for a GeoJSON file that does not say it.
 
     Raises:
         ImageError: If a file is missing, unreadable, no label map (RGB, float, JPEG ...), or not of the size that
@@ -39,11 +44,35 @@ def import_labels(path: str | Path, name: str | None = None) -> Labels:
         DuplicateNameError: If two classes of `classes.json` share an id or a name.
         UnknownNameError: If the folder has no label maps of an image of that name.
     """
-    path = Path(path).expanduser()
+    found = _read(Path(path).expanduser(), name, hw)
+    if isinstance(found, Objects):
+        return found.to_labels()
+    if isinstance(found.class_map, np.ndarray):
+        return found
+    check_pixels(found.class_map.shape[0], found.class_map.shape[1], "the label map")
+    maps = np.asarray(found.class_map[:]), np.asarray(found.instance_map[:]).astype(np.int32)
+    return Labels(*maps, found.classes, found.details)
+
+
+def import_objects(path: str | Path, name: str | None = None, hw: tuple[int, int] | None = None) -> Objects:
+    """Read annotations as objects, which takes the memory of the objects and not of the image; see `import_labels`.
+
+    Raises:
+        SampathError: As `import_labels`.
+    """
+    found = _read(Path(path).expanduser(), name, hw)
+    return found if isinstance(found, Objects) else Objects.of(found)
+
+
+def _read(path: Path, name: str | None, hw: tuple[int, int] | None) -> Labels | Objects:
+    if path.is_dir() and omezarr.is_omezarr(path):
+        return omezarr.read(path)
     if path.is_file() and path.name == manifest.MANIFEST:
         path = path.parent
     if path.is_dir():
         return _read_entry(path, *_choose(path, name))
+    if path.suffix.lower() in _OUTLINES:
+        return _read_outlines(path, name, hw)
     listed = image_name(path.name)
     entry = manifest.load(path.parent / manifest.MANIFEST).get(listed) if listed is not None else None
     if listed is not None and entry is not None and entry.holds(path.name):
@@ -53,6 +82,13 @@ def import_labels(path: str | Path, name: str | None = None) -> Labels:
         }
         return _read_entry(path.parent, listed, manifest.Entry(entry.hw, entry.classes, files))
     return _read_foreign(path)
+
+
+def _read_outlines(path: Path, name: str | None, hw: tuple[int, int] | None) -> Objects:
+    content = load_json(path)
+    return (
+        geojson.parse(content, path, hw) if geojson.is_geojson(content) else coco.parse(content, path, name)
+    )
 
 
 def _choose(folder: Path, name: str | None) -> tuple[str, manifest.Entry]:
@@ -73,8 +109,11 @@ def _choose(folder: Path, name: str | None) -> tuple[str, manifest.Entry]:
     return name, entries[name]
 
 
-def _read_entry(folder: Path, name: str, entry: manifest.Entry) -> Labels:
+def _read_entry(folder: Path, name: str, entry: manifest.Entry) -> Labels | Objects:
     check_unique(entry.classes, f"'{folder / manifest.MANIFEST}'")
+    whole = [folder / file for file in entry.files.get(WHOLE, ()) if (folder / file).exists()]
+    if whole and not entry.files[KINDS[0]]:
+        return _read(whole[0], name, entry.hw)
     maps = []
     for kind, most in zip(KINDS, (255, np.iinfo(np.int32).max), strict=True):
         files = [folder / file for file in entry.files[kind]]

@@ -1,54 +1,72 @@
-"""Export of label maps: indexed PNG and TIFF, and a `classes.json` that says what the numbers mean."""
+"""Export of annotations: label maps, outlines, OME-Zarr, and a `classes.json` that says what lies in a folder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
-from PIL import Image
+from filelock import FileLock, Timeout
 
-from ..errors import ImageError, UnknownNameError
+from ..errors import ImageError, StorageError, UnknownNameError
 from ..files import Write, write_together
+from ..rasters import check_pixels
 from ..registry import unknown_name
-from . import manifest
-from .labels import FORMATS, KINDS, check_unique, file_name, used_ids
+from . import coco, geojson, manifest, omezarr, pixels
+from .labels import (
+    FORMATS,
+    KINDS,
+    OUTLINES,
+    RASTERS,
+    WHOLE,
+    Labels,
+    blocks,
+    check_unique,
+    file_name,
+    used_ids,
+)
+from .objects import Objects
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from ..arrays import ClassInfo
+    from .labels import MapLike
 
-    from ..arrays import ClassInfo, IntArray, UInt8Array
-
-_PNG_IDS = 2**16 - 1
-"""Largest number a 16-bit PNG holds."""
-_TIFF_IDS = 2**31 - 1
+_MOST_IDS = 2**31 - 1
+LOCK_S = 60.0
+"""How long an export waits for another one into the same folder."""
 
 
 def export_labels(
     folder: str | Path,
     name: str,
-    class_map: UInt8Array,
-    instance_map: IntArray,
+    class_map: MapLike,
+    instance_map: MapLike,
     classes: Sequence[ClassInfo],
     formats: Sequence[str] = ("png", "tiff"),
+    details: Mapping[int, Mapping[str, Any]] | None = None,
 ) -> list[Path]:
-    """Write the label maps of one image.
+    """Write the annotations of one image.
 
     `<name>_classes.png` is indexed, its palette holds the class colours and 0 is transparent;
     `<name>_instances.png` has 16 bits. The TIFF files hold the same numbers (uint8; uint16, or uint32 from 65,536
-    on), compressed without loss. `classes.json` is shared by all images of the folder; their entries stay.
-    All files become new together, or none does.
+    on), compressed without loss. `<name>_objects.coco.json` holds run lengths, `.polygons.coco.json` polygons,
+    `<name>_objects.geojson` QuPath's objects and `<name>_objects.ome.zarr` both maps as NGFF 0.5 labels; outlines
+    have no pixels without a class. `classes.json` is shared by all images of the folder; their entries stay, also
+    if several programs export into it at once. All files become new together, or none does.
 
     Args:
         folder: Made if missing.
         name: Name of the image; an export of the same name is replaced.
-        class_map: (H, W) class ids, 0..255, 0 for none.
+        class_map: (H, W) class ids, 0..255, 0 for none; an array, or a `MapLike` that is read tile by tile.
         instance_map: (H, W) object numbers, 0 for none.
         classes: All ids in `class_map` but 0, and any others.
-        formats: "png", "tiff" or both.
+        formats: Some of `FORMATS`.
+        details: Number of an object -> plain values, such as its score and source, for the formats that hold them.
 
     Returns:
         The files written, `classes.json` last.
@@ -62,25 +80,101 @@ def export_labels(
     folder = Path(folder).expanduser()
     wished = list(dict.fromkeys(formats))
     _check_formats(wished)
-    labels = _check_maps(class_map, instance_map)
-    _check_classes(labels[0], classes)
-    highest = int(labels[1].max())
-    if "png" in wished and highest > _PNG_IDS:
-        raise ImageError(
-            f"The instance map of '{name}' has numbers up to {highest}, and PNG holds {_PNG_IDS} at most; export "
-            "it as tiff."
+    maps, highest = _check_maps(class_map, instance_map)
+    _check_classes(maps[0], classes)
+    labels = Labels(*maps, tuple(classes), details or {})
+    _check_fit(labels, name, highest, wished)
+    files, listed = _files(folder, name, labels, highest, wished)
+    with _alone(folder), _omezarr(folder, name, labels, "ome-zarr" in wished) as (extra, put_in_place):
+        entries = manifest.load(folder / manifest.MANIFEST)
+        listed[WHOLE] += [path.name for path in extra]
+        entries[name] = manifest.Entry(
+            (labels.class_map.shape[0], labels.class_map.shape[1]), labels.classes, listed
         )
-    names = {kind: [file_name(name, kind, FORMATS[word]) for word in wished] for kind in KINDS}
+        content = manifest.dump(entries)
+        files[folder / manifest.MANIFEST] = lambda stream: stream.write(content)
+        write_together(files)
+        put_in_place()
+    *made, last = files
+    return [*made, *extra, last]
+
+
+def _files(
+    folder: Path, name: str, labels: Labels, highest: int, wished: list[str]
+) -> tuple[dict[Path, Write], dict[str, list[str]]]:
+    """Pair each file with what writes it, and list their names by kind."""
     files: dict[Path, Write] = {}
+    listed: dict[str, list[str]] = {kind: [] for kind in (*KINDS, WHOLE)}
     for word in wished:
-        for kind, write in zip(KINDS, _writers(word, *labels, classes), strict=True):
-            files[folder / file_name(name, kind, FORMATS[word])] = write
-    entries = manifest.load(folder / manifest.MANIFEST)
-    entries[name] = manifest.Entry(labels[0].shape, tuple(classes), names)
-    content = manifest.dump(entries)
-    files[folder / manifest.MANIFEST] = lambda stream: stream.write(content)
-    write_together(files)
-    return list(files)
+        if word in RASTERS:
+            both = pixels.writers(word, labels.class_map, labels.instance_map, highest, labels.classes)
+            for kind, write in zip(KINDS, both, strict=True):
+                listed[kind].append(file_name(name, kind, FORMATS[word]))
+                files[folder / listed[kind][-1]] = write
+    outlines = [word for word in wished if word in OUTLINES]
+    objects = Objects.of(labels) if outlines else None
+    for word in outlines:
+        if objects is not None:
+            listed[WHOLE].append(file_name(name, WHOLE, FORMATS[word]))
+            files[folder / listed[WHOLE][-1]] = _outline_writer(word, objects, name)
+    return files, listed
+
+
+def _outline_writer(word: str, objects: Objects, name: str) -> Write:
+    def write(stream: Any) -> None:
+        if word == "geojson":
+            stream.write(geojson.dump(objects, name))
+        else:
+            stream.write(coco.dump(objects, name, polygons=word == "coco-polygons"))
+
+    return write
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other exports into the folder waiting: they would write `classes.json` without this one's entry."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{manifest.MANIFEST}.lock", timeout=LOCK_S):
+            yield
+    except Timeout:
+        raise StorageError(
+            f"Another program has been exporting into '{folder}' for {LOCK_S:.0f} s; wait for it or choose another "
+            "folder."
+        ) from None
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise StorageError(
+            f"Could not write into '{folder}' ({error.strerror}); choose a folder in which you may write."
+        ) from error
+
+
+@contextlib.contextmanager
+def _omezarr(folder: Path, name: str, labels: Labels, wished: bool) -> Iterator[tuple[list[Path], Any]]:
+    """Write the OME-Zarr under a temporary name; the caller puts it in place when all else is done."""
+    if not wished:
+        yield [], lambda: None
+        return
+    target = folder / file_name(name, WHOLE, FORMATS["ome-zarr"])
+    temporary, old = (folder / f".{uuid.uuid4().hex}.part" for _ in range(2))
+
+    def put_in_place() -> None:
+        if target.exists():
+            os.replace(target, old)
+        os.replace(temporary, target)
+
+    try:
+        omezarr.write(temporary, labels)
+        yield [target], put_in_place
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(
+            f"Could not write '{target}' ({error.strerror or error}); what was there before is untouched: free some "
+            "space or choose another folder."
+        ) from error
+    finally:
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _check_formats(formats: list[str]) -> None:
@@ -89,28 +183,54 @@ def _check_formats(formats: list[str]) -> None:
             raise UnknownNameError(unknown_name("format", word, list(FORMATS)))
 
 
-def _check_maps(class_map: Any, instance_map: Any) -> tuple[UInt8Array, npt.NDArray[np.unsignedinteger]]:
-    maps = np.asarray(class_map), np.asarray(instance_map)
-    for kind, values, most in zip(("class", "instance"), maps, (255, _TIFF_IDS), strict=True):
-        if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "bui":
+def _check_maps(class_map: Any, instance_map: Any) -> tuple[tuple[Any, Any], int]:
+    """Check two maps; return them and the highest object number."""
+    given = class_map, instance_map
+    maps = tuple(values if hasattr(values, "filled_boxes") else np.asarray(values) for values in given)
+    highest = 0
+    for kind, values, most in zip(("class", "instance"), maps, (255, _MOST_IDS), strict=True):
+        shape = tuple(values.shape)
+        if len(shape) != 2 or 0 in shape or np.dtype(values.dtype).kind not in "bui":
             raise ImageError(
-                f"The {kind} map has shape {values.shape} and type {values.dtype}; give whole numbers of shape (H, W)."
+                f"The {kind} map has shape {shape} and type {values.dtype}; give whole numbers of shape (H, W)."
             )
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high > most:
+        low = highest = 0
+        for r0, c0, r1, c1 in blocks(values):
+            part = np.asarray(values[r0:r1, c0:c1])
+            low, highest = min(low, int(part.min())), max(highest, int(part.max()))
+        if low < 0 or highest > most:
             raise ImageError(
-                f"The {kind} map has values from {low} to {high}; allowed are 0 to {most}: renumber them."
+                f"The {kind} map has values from {low} to {highest}; allowed are 0 to {most}: renumber them."
             )
     if maps[0].shape != maps[1].shape:
         raise ImageError(
             f"The class map has shape {maps[0].shape} and the instance map {maps[1].shape}; give two of the same "
             "shape."
         )
-    wide = np.uint16 if maps[1].max() <= _PNG_IDS else np.uint32
-    return maps[0].astype(np.uint8, copy=False), maps[1].astype(wide, copy=False)
+    if isinstance(maps[0], np.ndarray):
+        return (maps[0].astype(np.uint8, copy=False), maps[1]), highest
+    return (maps[0], maps[1]), highest
 
 
-def _check_classes(class_map: UInt8Array, classes: Sequence[ClassInfo]) -> None:
+def _check_fit(labels: Labels, name: str, highest: int, wished: list[str]) -> None:
+    if "png" not in wished:
+        return
+    if highest > pixels.PNG_IDS:
+        raise ImageError(
+            f"The instance map of '{name}' has numbers up to {highest}, and PNG holds {pixels.PNG_IDS} at most; "
+            "export it as tiff."
+        )
+    try:
+        check_pixels(labels.class_map.shape[0], labels.class_map.shape[1], name)
+    except ImageError:
+        height, width = labels.class_map.shape
+        raise ImageError(
+            f"'{name}' is {width} x {height} px (width x height), too large for a PNG; export it as tiff, geojson or "
+            "ome-zarr."
+        ) from None
+
+
+def _check_classes(class_map: MapLike, classes: Sequence[ClassInfo]) -> None:
     for info in classes:
         if not 0 <= info.id <= 255 or not all(0 <= part <= 255 for part in info.color):
             raise ImageError(
@@ -124,32 +244,3 @@ def _check_classes(class_map: UInt8Array, classes: Sequence[ClassInfo]) -> None:
             f"The class map holds the value {nameless[0]}, and no class has this id; known: "
             f"{', '.join(map(str, known)) or 'none'}: add a class with it."
         )
-
-
-def _writers(
-    word: str, class_map: UInt8Array, instance_map: npt.NDArray[Any], classes: Sequence[ClassInfo]
-) -> tuple[Write, Write]:
-    """Pair the functions that write the two maps in one format."""
-    if word == "png":
-        coloured = partial(_write_palette, values=class_map, classes=classes)
-        return coloured, partial(_write_png, values=instance_map)
-    return partial(_write_tiff, values=class_map), partial(_write_tiff, values=instance_map)
-
-
-def _write_palette(stream: BinaryIO, values: UInt8Array, classes: Sequence[ClassInfo]) -> None:
-    # All 256 entries, because Pillow packs images with short palettes into 1, 2 or 4 bits, which few others read.
-    palette = np.zeros((256, 3), dtype=np.uint8)
-    for info in classes:
-        if info.id:
-            palette[info.id] = info.color
-    image = Image.fromarray(values)
-    image.putpalette(palette.tobytes())
-    image.save(stream, format="PNG", transparency=0)
-
-
-def _write_png(stream: BinaryIO, values: npt.NDArray[np.uint16]) -> None:
-    Image.fromarray(values).save(stream, format="PNG")
-
-
-def _write_tiff(stream: BinaryIO, values: npt.NDArray[Any]) -> None:
-    tifffile.imwrite(stream, values, photometric="minisblack", compression="zlib", metadata=None)

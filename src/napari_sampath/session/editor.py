@@ -20,11 +20,13 @@ from ..annotations import (
     Erase,
     Header,
     Journal,
+    LookupMap,
     Operation,
     Patch,
     Reclassify,
     SetClasses,
     Source,
+    TiledMap,
     mask_of_pixels,
     pixel_digest,
 )
@@ -221,7 +223,7 @@ class Editor:
 
     def export_job(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> Job[list[Path]]:
         """Make a job that writes the annotations as they are now; see `export`."""
-        maps = self.document.class_map.copy(), self.document.instance_map.copy()
+        maps = self.document.snapshot()
         return _export(Path(folder), self.name, maps, self.classes.snapshot, tuple(formats))
 
     def undo(self) -> bool:
@@ -308,7 +310,7 @@ def _class_edits(owner: weakref.ref[Editor]) -> Callable[[tuple[ClassInfo, ...]]
 def _export(
     folder: Path,
     name: str,
-    maps: tuple[UInt8Array, npt.NDArray[np.int32]],
+    maps: tuple[LookupMap, TiledMap],
     classes: tuple[ClassInfo, ...],
     formats: tuple[str, ...],
 ) -> Job[list[Path]]:

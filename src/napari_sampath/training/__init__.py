@@ -2,12 +2,16 @@
 
 from .config import TrainingConfig
 from .dataset import IGNORED, Dataset, Sample
-from .evaluate import evaluate, evaluate_job, format_report
-from .loop import TrainingProgress, train, train_job
+from .evaluate import evaluate, evaluate_job
+from .fit import TrainingProgress
+from .loop import train, train_job
+from .presets import PRESETS, preset
 from .readers import open_dataset
+from .report import format_report
 
 __all__ = [
     "IGNORED",
+    "PRESETS",
     "Dataset",
     "Sample",
     "TrainingConfig",
@@ -16,6 +20,7 @@ __all__ = [
     "evaluate_job",
     "format_report",
     "open_dataset",
+    "preset",
     "train",
     "train_job",
 ]

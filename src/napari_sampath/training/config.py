@@ -9,7 +9,14 @@ from ..arrays import GRID
 from ..config import ConfigError
 from ..heads.base import Argument
 
-AUGMENTATIONS = ("none", "dihedral")
+CHOICES = {
+    "augmentation": ("none", "dihedral", "pixels"),
+    "optimiser": ("adamw", "adam"),
+    "schedule": ("cosine", "steps", "plateau", "constant"),
+    "keep": ("best", "last"),
+    "head_precision": ("float32", "bfloat16"),
+}
+"""Field -> what it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +26,40 @@ class TrainingConfig:
     epochs: int = 20
     """Largest number of passes over the training tiles."""
     patience: int = 6
-    """Epochs without a better validation Dice after which training stops."""
+    """Epochs without a better validation Dice after which training stops; 0 never stops early."""
+    keep: str = "best"
+    """"best", the epoch with the highest validation Dice, or "last", as the references do."""
     batch_size: int = 8
-    """Tiles a step."""
+    """Tiles a step, over all devices together."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged before each step of the optimiser."""
+    loss: str = "ce_dice"
+    """One of `losses.registry`."""
+    optimiser: str = "adamw"
+    """"adamw" (Loshchilov and Hutter 2019) or "adam"."""
     learning_rate: float = 2e-3
-    """Peak of the schedule: linear warm-up over the first 5 %, then cosine to 1 %."""
+    """Peak of the schedule."""
     weight_decay: float = 1e-3
-    """Of AdamW (Loshchilov and Hutter 2019)."""
+    """Of the optimiser."""
     gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
-    dice_weight: float = 1.0
-    """Weight of soft Dice beside cross-entropy; 1 is AutoSAM's recipe."""
+    """Largest norm of the gradient; 0 for any."""
+    schedule: str = "cosine"
+    """"cosine" to 1 %, "steps" (a tenth at each of `drops`), "plateau" (a tenth after ten epochs in which the last
+    batch's loss has not fallen) or "constant"."""
+    warmup_epochs: float = 1.0
+    """Epochs over which the learning rate rises from nothing."""
+    drops: tuple[float, ...] = ()
+    """Epochs after which the schedule "steps" divides the learning rate by ten."""
     augmentation: str = "none"
-    """"none", or "dihedral": the eight views (turned and mirrored) of a tile, each encoded once, which takes
-    eight times as long before training starts."""
+    """"none"; "dihedral": the eight views (turned and mirrored) of a tile, each encoded once, which takes
+    eight times as long before training starts; or "pixels": a new crop, turn and stain at every step, for which the
+    encoder runs at every step."""
+    crop_share: float = 0.5
+    """Augmentation "pixels": least share of a tile's area that a crop keeps."""
+    rotation_degrees: float = 0.0
+    """Augmentation "pixels": largest turn beside quarter turns."""
+    stain_jitter: float = 0.5
+    """Augmentation "pixels": how much stain and brightness vary, 0 to 1."""
     balanced: bool = True
     """Draw tiles so that rare classes and kinds of tissue come as often as common ones."""
     window_cells: int = 32
@@ -45,26 +72,42 @@ class TrainingConfig:
     held_out_share: float = 0.0
     """Share of the training split, whole cases, set aside to choose the best epoch, so that the validation
     split stays unseen; 0 chooses on the validation split."""
+    devices: int = 1
+    """GPUs, or processes on the CPU, to train on; torchrun decides it itself."""
+    head_precision: str = "float32"
+    """"float32" or "bfloat16": arithmetic of the head while it trains."""
+    save_every_s: float = 30.0
+    """Seconds between two saves from which a killed run goes on; 0 saves at every step."""
     half: bool = True
     """Store the weights as float16: half the file, a rounding far below what matters."""
     seed: int = 0
     """Of everything random; the same seed on the same machine gives the same head."""
     head_arguments: Mapping[str, Argument] = field(default_factory=dict)
     """Arguments of the head, such as depth and top_channel of "cnn"."""
+    loss_arguments: Mapping[str, float | bool] = field(default_factory=dict)
+    """Arguments of the loss, such as dice_weight of "ce_dice"."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "patience", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        for name in ("learning_rate", "gradient_clip"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be above 0.")
-        for name in ("weight_decay", "dice_weight", "max_images", "max_validation_images", "seed"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must not be negative.")
-        if self.augmentation not in AUGMENTATIONS:
-            raise ConfigError(f"augmentation is '{self.augmentation}'; choose {' or '.join(AUGMENTATIONS)}.")
-        if not 4 <= self.window_cells <= GRID:
-            raise ConfigError(f"window_cells is {self.window_cells}; allowed are 4 to {GRID}.")
-        if not 0 <= self.held_out_share <= 0.5:
-            raise ConfigError(f"held_out_share is {self.held_out_share}; allowed are 0 to 0.5.")
+        for name in ("epochs", "batch_size", "accumulate", "devices"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        self._check("learning_rate", self.learning_rate > 0, "above 0")
+        for name in (
+            *("weight_decay", "max_images", "max_validation_images", "seed", "patience", "gradient_clip"),
+            *("warmup_epochs", "save_every_s", "rotation_degrees"),
+        ):
+            self._check(name, getattr(self, name) >= 0, "0 or more")
+        for name, allowed in CHOICES.items():
+            self._check(name, getattr(self, name) in allowed, " or ".join(allowed))
+        self._check("window_cells", 4 <= self.window_cells <= GRID, f"4 to {GRID}")
+        self._check("held_out_share", 0 <= self.held_out_share <= 0.5, "0 to 0.5")
+        self._check("stain_jitter", 0 <= self.stain_jitter <= 1, "0 to 1")
+        self._check("crop_share", 0 < self.crop_share <= 1, "above 0 and at most 1")
+        self._check("drops", list(self.drops) == sorted(self.drops), "ascending epochs")
+        if self.batch_size % self.devices:
+            raise ConfigError(
+                f"batch_size is {self.batch_size} for {self.devices} devices; give a multiple of {self.devices}."
+            )
+
+    def _check(self, name: str, fits: bool, allowed: str) -> None:
+        if not fits:
+            raise ConfigError(f"{name} is {getattr(self, name)!r}; allowed: {allowed}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,32 @@ IGNORED = 255
 """In targets: a pixel that nobody vouched for, left out of losses and metrics."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """One image as its files give it."""
+
+    pixels: UInt8Array
+    """(H, W, 3) uint8 RGB."""
+    labels: npt.NDArray[np.integer]
+    """(H, W) values as `Dataset.values` explains them."""
+    instances: npt.NDArray[np.integer] | None = None
+    """(H, W) number of the object of each pixel, 0 for none; None if objects are not told apart."""
+    annotated: npt.NDArray[np.bool_] | None = None
+    """(H, W), True where a person vouches for the label; None for everywhere."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One image with what a head should make of it."""
+
+    pixels: UInt8Array
+    """(H, W, 3) uint8 RGB."""
+    targets: UInt8Array
+    """(H, W) uint8, index into `Dataset.classes`, or `IGNORED`."""
+    instances: npt.NDArray[np.integer] | None
+    """(H, W) number of the object of each pixel, 0 for none; None if objects are not told apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One image and its label map."""
@@ -26,12 +52,28 @@ class Sample:
     name: str
     image: Path
     labels: Path
+    """The file that the labels come from."""
     group: str
     """Slide or case; images of one group are never in two splits."""
     split: str
-    """"train" or "val"."""
+    """"train", "val" or "test"."""
     stratum: str = ""
     """Kind of tissue, for drawing evenly; empty if not known."""
+    mpp: float | None = None
+    """Micrometres per pixel; None if not known."""
+    load: Callable[[Sample], Item] | None = None
+    """Reads the files; None for an image file and a label map of one number a pixel."""
+
+    def read(self) -> Item:
+        """Read the files.
+
+        Raises:
+            ImageError: If one is truncated, damaged or no image.
+            DatasetError: If the labels are missing or no labels.
+        """
+        if self.load is not None:
+            return self.load(self)
+        return Item(read(self.image).pixels, read_label_map(self.labels))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,10 +88,16 @@ class Dataset:
     """Value in a label map -> class id."""
     ignored: frozenset[int] = frozenset()
     """Values in a label map that are left out of training and evaluation."""
-    mpp: float | None = None
-    """Micrometres per pixel; None if unknown or mixed."""
     licence: str = "not stated"
     attribution: str = ""
+    note: str = ""
+    """What must be known of the grouping or the splits, a sentence; empty if nothing."""
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per pixel; None if unknown or mixed."""
+        scales = {sample.mpp for sample in self.samples}
+        return scales.pop() if len(scales) == 1 else None
 
     def split(self, name: str) -> tuple[Sample, ...]:
         """Return the samples of a split.
@@ -63,24 +111,25 @@ class Dataset:
             raise DatasetError(f"The dataset '{self.name}' has no split '{name}'; it has {', '.join(there)}.")
         return found
 
-    def read(self, sample: Sample) -> tuple[UInt8Array, UInt8Array]:
+    def read(self, sample: Sample) -> Example:
         """Read an image and its targets.
-
-        Returns:
-            (H, W, 3) uint8 RGB, and (H, W) uint8 with the index into `classes`, or `IGNORED`.
 
         Raises:
             ImageError: If a file is truncated, damaged or no image.
             DatasetError: If the label map is missing, has another size, or values of no class.
         """
-        pixels = read(sample.image).pixels
-        labels = read_label_map(sample.labels)
-        if labels.shape != pixels.shape[:2]:
-            raise DatasetError(
-                f"'{sample.labels}' is {labels.shape[1]} x {labels.shape[0]} px, its image "
-                f"{pixels.shape[1]} x {pixels.shape[0]} px (width x height); make them the same size."
-            )
-        return pixels, self.to_targets(labels, sample.labels)
+        item = sample.read()
+        hw = item.pixels.shape[:2]
+        for values in (item.labels, item.instances, item.annotated):
+            if values is not None and values.shape != hw:
+                raise DatasetError(
+                    f"'{sample.labels}' is {values.shape[1]} x {values.shape[0]} px, its image "
+                    f"{hw[1]} x {hw[0]} px (width x height); make them the same size."
+                )
+        targets = self.to_targets(item.labels, sample.labels)
+        if item.annotated is not None:
+            targets[~item.annotated] = IGNORED
+        return Example(item.pixels, targets, item.instances)
 
     def to_targets(self, labels: npt.NDArray[np.integer], source: Path) -> UInt8Array:
         """Turn the values of a label map (H, W) into indices into `classes`, uint8.

@@ -18,9 +18,10 @@ from ..jobs import Job, Progress, run
 from ..predict import Model, load_model_job
 from ..predict.automatic import check_match, segment_job
 from ..store import Store
+from .compat import sampath_gland, sampath_tissue
 from .dataset import Dataset, even_subset
-from .metrics import Confusion, best_constant, confusion, summarise
 from .readers import open_dataset
+from .scoring import Scorer
 
 OTSU = "Otsu on haematoxylin"
 
@@ -46,8 +47,9 @@ def evaluate(
         on_progress: Called before every image.
 
     Returns:
-        {"dataset", "split", "images", "head", "encoder", "classes", "scores": {name of the head or of a
-        baseline: what `metrics.summarise` returns}, "gain_iou": mean IoU per image above the best constant answer}.
+        {"dataset", "split", "images", "head", "encoder", "classes", "mpp", "scores": {name of the head or of a
+        baseline: what `Scorer.scores` returns}, "rows": one for each image, "compat": the references' own metrics
+        by what they measure, "gain_iou": mean IoU per image above the best constant answer}.
 
     Raises:
         DatasetError: If data and head have different classes, or the data cannot be read.
@@ -67,11 +69,7 @@ def evaluate_job(
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset)
     loaded = head if isinstance(head, LoadedHead) else load_head(head)
-    if [c.id for c in loaded.classes] != [c.id for c in dataset.classes]:
-        raise DatasetError(
-            f"The head '{loaded.name}' tells {[c.name for c in loaded.classes]} apart, the dataset "
-            f"'{dataset.name}' holds {[c.name for c in dataset.classes]}; evaluate on data with the head's classes."
-        )
+    check_classes_match(loaded, dataset)
     if model is None:
         settings = load_config()
         model = yield from load_model_job(
@@ -79,22 +77,17 @@ def evaluate_job(
         )
     check_match(loaded, model)
     samples = even_subset(dataset.split(split), max_images, seed=0)
-    count = len(dataset.classes)
-    channel = np.zeros(256, dtype=np.uint8)
-    channel[[c.id for c in dataset.classes]] = range(count)
-    found: dict[str, list[Confusion]] = {loaded.name: []}
-    with_otsu = count == 2 and dataset.classes[0].id == 0
-    for number, sample in enumerate(samples):
-        yield Progress(number, len(samples), f"Segmenting {sample.name}", "images")
-        pixels, targets = dataset.read(sample)
-        result = run(segment_job(pixels, loaded, model))
-        found[loaded.name].append(confusion(channel[result.labels], targets, count))
-        if with_otsu:
-            found.setdefault(OTSU, []).append(confusion(otsu_on_haematoxylin(pixels), targets, count))
-    yield Progress(len(samples), len(samples), "Segmented", "images")
-    scores = {name: summarise(matrices, dataset.classes) for name, matrices in found.items()}
-    baseline, scores_of_it = best_constant(found[loaded.name], dataset.classes)
-    scores[baseline] = scores_of_it
+    scorers = yield from _score_job(dataset, samples, loaded, model)
+    own = scorers.pop(loaded.name)
+    scores = {loaded.name: own.scores()}
+    if OTSU in scorers:
+        scores[OTSU] = scorers.pop(OTSU).scores()
+    baseline, best = max(
+        ((name, one.scores()) for name, one in scorers.items()), key=lambda named: _mean_iou(named[1])
+    )
+    scores[baseline] = best
+    total = np.sum(own.matrices, axis=0)
+    is_gland = len(dataset.classes) == 2 and dataset.classes[0].id == 0
     return {
         "dataset": dataset.name,
         "split": split,
@@ -102,9 +95,53 @@ def evaluate_job(
         "head": loaded.name,
         "encoder": loaded.encoder_name,
         "classes": [c.name for c in dataset.classes],
+        "mpp": dataset.mpp,
         "scores": scores,
-        "gain_iou": _mean_iou(scores[loaded.name]) - _mean_iou(scores_of_it),
+        "rows": own.rows,
+        "compat": sampath_gland(total) if is_gland else sampath_tissue(total),
+        "gain_iou": _mean_iou(scores[loaded.name]) - _mean_iou(best),
     }
+
+
+def check_classes_match(head: LoadedHead, dataset: Dataset) -> None:
+    """Raise a `DatasetError` unless head and dataset tell the same classes apart."""
+    if [c.id for c in head.classes] != [c.id for c in dataset.classes]:
+        raise DatasetError(
+            f"The head '{head.name}' tells {[c.name for c in head.classes]} apart, the dataset "
+            f"'{dataset.name}' holds {[c.name for c in dataset.classes]}; evaluate on data with the head's classes."
+        )
+
+
+def channels(labels: UInt8Array, dataset: Dataset) -> UInt8Array:
+    """Turn class ids (H, W) into indices into `dataset.classes`."""
+    channel = np.zeros(256, dtype=np.uint8)
+    channel[[c.id for c in dataset.classes]] = range(len(dataset.classes))
+    return channel[labels]
+
+
+def _score_job(
+    dataset: Dataset, samples: list[Any], head: LoadedHead, model: Model
+) -> Job[dict[str, Scorer]]:
+    """Score the head, each constant answer and, for one class against the rest, Otsu's threshold."""
+    with_otsu = len(dataset.classes) == 2 and dataset.classes[0].id == 0
+    constants = {f"all {c.name}": index for index, c in enumerate(dataset.classes) if c.id > 0}
+    names = [head.name, *([OTSU] if with_otsu else []), *constants]
+    scorers = {name: Scorer(dataset.classes) for name in names}
+    for number, sample in enumerate(samples):
+        yield Progress(number, len(samples), f"Segmenting {sample.name}", "images")
+        example = dataset.read(sample)
+        result = run(segment_job(example.pixels, head, model))
+        answers = {name: np.full_like(example.targets, index) for name, index in constants.items()}
+        answers[head.name] = channels(result.labels, dataset)
+        if with_otsu:
+            answers[OTSU] = otsu_on_haematoxylin(example.pixels)
+        for name, answer in answers.items():
+            confidence = result.confidence if name == head.name else None
+            scorers[name].add(
+                sample.name, sample.group, answer, example.targets, example.instances, confidence
+            )
+    yield Progress(len(samples), len(samples), "Segmented", "images")
+    return scorers
 
 
 def otsu_on_haematoxylin(pixels: UInt8Array) -> UInt8Array:
@@ -123,25 +160,6 @@ def otsu_on_haematoxylin(pixels: UInt8Array) -> UInt8Array:
         return np.zeros(pixels.shape[:2], dtype=np.uint8)
     above: UInt8Array = (stain > threshold_otsu(stain)).astype(np.uint8)
     return above
-
-
-def format_report(report: dict[str, Any]) -> str:
-    """Write a report as a table: one line for each method and class, then the means over classes."""
-    lines = [
-        f"{report['dataset']}, split {report['split']}, {report['images']} images",
-        f"{'method':<24}{'class':<16}{'Dice':>8}{'IoU':>8}{'Dice, pooled':>14}{'IoU, pooled':>13}",
-    ]
-    for method, scores in report["scores"].items():
-        for name in [*report["classes"], "mean"]:
-            image, pooled = scores["per_image"][name], scores["pooled"][name]
-            cells = [_figure(v) for v in (image["dice"], image["iou"], pooled["dice"], pooled["iou"])]
-            lines.append(f"{method:<24}{name:<16}{cells[0]:>8}{cells[1]:>8}{cells[2]:>14}{cells[3]:>13}")
-    lines.append(f"mean IoU per image above the best constant answer: {report['gain_iou']:+.3f}")
-    return "\n".join(lines)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _mean_iou(scores: dict[str, Any]) -> float:

@@ -1,61 +1,39 @@
-"""Training any head on features that are computed once; and the visible loop that does it."""
+"""Training any head on features that are computed once: from a dataset to a bundle."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
-from ..arrays import GRID
-from ..config import load_config
-from ..errors import DatasetError
-from ..heads import DirectHead, EncoderRef, Head, Metadata, create, registry, save_bundle
+from ..arrays import IMAGE
+from ..config import ConfigError, load_config, resolve_device
+from ..heads import EncoderRef, Head, Metadata, create, registry, save_bundle
 from ..jobs import Job, Progress, run
 from ..predict import Model, load_model_job
 from ..store import Store
+from . import checkpoint
+from .check import check_job
+from .checkpoint import Best
 from .config import TrainingConfig
 from .dataset import Dataset, Sample, even_subset, split_by_group
-from .losses import ce_dice, match_targets, to_targets
-from .metrics import Confusion, best_constant, confusion, summarise
+from .devices import launch
+from .fit import Run, fit_job
+from .metrics import best_constant, summarise
+from .objective import make_objective
 from .readers import open_dataset
 from .tiles import TileSet
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
-
-_WARMUP_SHARE = 0.05
-_LAST_RATE = 0.01
-"""Learning rate at the end, as a share of its peak."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingProgress(Progress):
-    """Progress of the optimisation, for curves."""
-
-    epoch: int = 0
-    loss: float | None = None
-    """Mean loss of the steps since the last report."""
-    dice: float | None = None
-    """Mean Dice on the validation images after the last whole epoch."""
-
-
-@dataclass(slots=True)
-class _Best:
-    """The epoch with the highest validation Dice so far."""
-
-    dice: float = -1.0
-    epoch: int = 0
-    state: dict[str, Tensor] = dataclasses.field(default_factory=dict)
-    matrices: list[Confusion] = dataclasses.field(default_factory=list)
 
 
 def train(
@@ -67,6 +45,9 @@ def train(
     on_progress: Callable[[Progress], object] | None = None,
 ) -> Path:
     """Train a head on a dataset and write it as a bundle.
+
+    A run that was killed goes on where it was when it is called again with the same data and recipe, and gives the
+    same head. Beside the bundle lies a log of the epochs, and while it lasts the run itself.
 
     Args:
         dataset: A dataset, or a folder that `open_dataset` knows.
@@ -82,7 +63,7 @@ def train(
 
     Raises:
         DatasetError: If the data do not fit together.
-        UnknownNameError: If there is no such head, argument or encoder.
+        UnknownNameError: If there is no such head, argument, loss or encoder.
         WeightsError: If training diverged.
         StorageError: If the bundle cannot be written; one that was there before stays.
     """
@@ -96,186 +77,91 @@ def train_job(
     model: Model | str = "sampath-tiny",
     output: str | Path | None = None,
 ) -> Job[Path]:
-    """Train a head, reporting images encoded and then steps; see `train`. Cancelled, it writes nothing."""
+    """Train a head, reporting images encoded and then steps; see `train`. Cancelled, it writes no bundle."""
     config = config or TrainingConfig()
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset)
     if head not in registry:
         registry[head]  # raises with the nearest name, before anything is loaded
+    make_objective(config)
     path = Path(output or f"{dataset.name}-{head}.safetensors")
     settings = load_config()
+    device = resolve_device(settings.device) if isinstance(model, str) else model.device
+    fabric = launch(config, device)
     if isinstance(model, str):
-        model = yield from load_model_job(model, settings.device, store=Store.from_config(settings))
+        model = yield from load_model_job(model, str(fabric.device), store=Store.from_config(settings))
+    elif model.device.type != fabric.device.type or fabric.world_size > 1 < torch.cuda.device_count():
+        raise ConfigError(
+            f"The model is on '{model.device}', training on '{fabric.device}'; give its name instead."
+        )
     store = model.store or Store.from_config(settings)
     network = _build(head, dataset, model, config)
 
-    training, validation = choose_samples(dataset, config)
-    learn, check = TileSet(dataset, model, store), TileSet(dataset, model, store)
-    yield from learn.add_job(training, config.augmentation, "Encoding the training images")
-    yield from check.add_job(validation, "none", "Encoding the validation images")
-    _check_tiles(learn, check, dataset)
-    best = yield from fit_job(network, learn, check, config)
+    training, validation, chosen_on = choose_samples(dataset, config)
+    yield from check_job(dataset, training, validation)
+    encodes = any(feature.name != IMAGE for feature in network.spec.maps)
+    learn, check = (TileSet(dataset, model, store, encodes) for _ in range(2))
+    yield from _encode_job(fabric, learn, training, config.augmentation, "Encoding the training images")
+    yield from _encode_job(fabric, check, validation, "none", "Encoding the validation images")
+    fingerprint = _fingerprint(network, learn, check, model, config)
+    best = yield from fit_job(Run(fabric, network, learn, check, config, path, fingerprint))
 
     network.load_state_dict(best.state)
-    encoder = model.encoder
-    baseline, baseline_scores = best_constant(best.matrices, dataset.classes)
-    metadata = Metadata(
-        name=path.stem,
-        encoders=(EncoderRef(model.name, encoder.weights_digest, encoder.preprocessing_version),),
-        mpp=dataset.mpp,
-        training={
-            **dataclasses.asdict(config),
-            "head_arguments": dict(config.head_arguments),
-            "best_epoch": best.epoch,
-        },
-        metrics={
-            "chosen_on": "held-out cases of the training split" if config.held_out_share else "val",
-            "head": summarise(best.matrices, dataset.classes),
-            baseline: baseline_scores,
-        },
-        data={**dataset.summary(), "trained_on": len(training), "chosen_on": len(validation)},
-        licence=dataset.licence,
-        attribution=dataset.attribution,
-    )
-    return save_bundle(path, network, metadata, half=config.half)
+    data = {**dataset.summary(), "trained_on": len(training), "chosen_on": len(validation)}
+    if fabric.is_global_zero:
+        save_bundle(
+            path, network, _describe(path.stem, dataset, model, config, best, chosen_on, data), config.half
+        )
+        checkpoint.checkpoint_path(path).unlink(missing_ok=True)
+    fabric.barrier()
+    return path
 
 
-def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sample], list[Sample]]:
-    """Choose the samples to train on, and those on which the best epoch is chosen."""
+def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sample], list[Sample], str]:
+    """Choose the samples to train on, those on which the best epoch is chosen, and say what these are.
+
+    Where all images are of one slide there is nothing else to choose by than the training images.
+    """
     training = list(dataset.split("train"))
     if config.held_out_share:
         training, validation = split_by_group(training, config.held_out_share, config.seed)
+        chosen_on = "held-out cases of the training split"
+    elif any(sample.split == "val" for sample in dataset.samples):
+        validation, chosen_on = list(dataset.split("val")), "val"
     else:
-        validation = list(dataset.split("val"))
+        logger.warning(
+            "The dataset '%s' has no slide or case to validate on: its scores say how well the training images were "
+            "learnt, no more. Add images of another slide.",
+            dataset.name,
+        )
+        validation, chosen_on = training, "train, for want of another slide or case"
     return (
         even_subset(training, config.max_images, config.seed),
         even_subset(validation, config.max_validation_images, config.seed),
+        chosen_on,
     )
 
 
-def _check_tiles(learn: TileSet, check: TileSet, dataset: Dataset) -> None:
-    """Raise a `DatasetError` if there is nothing to learn or to choose by, or a class never occurs."""
-    for tiles, purpose in ((learn.tiles, "train on"), (check.tiles, "validate on")):
-        if not tiles:
-            raise DatasetError(
-                f"The dataset '{dataset.name}' has no labelled pixel to {purpose}: all are ignored; label some."
-            )
-    found = {int(value) for tile in learn.tiles for value in np.unique(tile.targets)}
-    missing = [c.name for index, c in enumerate(dataset.classes) if c.id > 0 and index not in found]
-    if missing:
-        raise DatasetError(
-            f"No training image of '{dataset.name}' holds the class '{missing[0]}'; label some, or remove the class."
+def _encode_job(
+    fabric: Fabric, tiles: TileSet, samples: Sequence[Sample], augmentation: str, message: str
+) -> Job[None]:
+    """Encode what is not in the store; several processes share the work over the store on disk."""
+    if fabric.world_size > 1:
+        share = TileSet(tiles.dataset, tiles.model, tiles.store, tiles.encodes)
+        yield from share.add_job(samples[fabric.global_rank :: fabric.world_size], augmentation, message)
+        fabric.barrier()
+    yield from tiles.add_job(samples, augmentation, message)
+    if augmentation == "pixels" and tiles.seconds_each:
+        seconds = tiles.seconds_each * len(tiles.tiles)
+        logger.warning(
+            "With augmentation 'pixels' the encoder runs at every step, about %.0f s an epoch of %d tiles; with "
+            "'dihedral' it runs eight times for each tile in all.",
+            seconds,
+            len(tiles.tiles),
         )
-
-
-def fit_job(network: Head, learn: TileSet, check: TileSet, config: TrainingConfig) -> Job[_Best]:
-    """Train a head on tiles until it no longer improves on other tiles.
-
-    Args:
-        network: The head, on the model's device.
-        learn: Tiles to train on.
-        check: Tiles on which the best epoch is chosen.
-        config: The recipe.
-
-    Returns:
-        The weights of the best epoch, and its confusion on each tile of `check`.
-    """
-    if isinstance(network, DirectHead):
-        return learn_at_once(network, learn, check, config)
-    rng = np.random.default_rng(config.seed)
-    weights = learn.weights(config.balanced, len(network.classes))
-    steps = max(1, math.ceil(len(learn.tiles) / config.batch_size))
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate_at(steps * config.epochs))
-    best, total = _Best(), steps * config.epochs
-    for epoch in range(1, config.epochs + 1):
-        losses: list[float] = []
-        for step in range(steps):
-            drawn = rng.choice(len(learn.tiles), size=config.batch_size, p=weights)
-            loss = _step(network, optimiser, learn, drawn, rng, config)
-            schedule.step()
-            losses.append(loss)
-            done = (epoch - 1) * steps + step + 1
-            text = f"Epoch {epoch} of {config.epochs}, loss {loss:.3f}"
-            yield TrainingProgress(done, total, text, "steps", epoch, loss, best.dice if best.epoch else None)
-        matrices = evaluate_tiles(network, check, config.batch_size)
-        dice = float(summarise(matrices, network.classes)["per_image"]["mean"]["dice"] or 0.0)
-        if dice > best.dice:
-            state = {key: value.detach().clone() for key, value in network.state_dict().items()}
-            best = _Best(dice, epoch, state, matrices)
-        mean = float(np.mean(losses))
-        text = f"Epoch {epoch} of {config.epochs}, loss {mean:.3f}, validation Dice {dice:.3f}"
-        logger.info(text)
-        yield TrainingProgress(epoch * steps, total, text, "steps", epoch, mean, dice)
-        if epoch - best.epoch >= config.patience:
-            break
-    return best
-
-
-def learn_at_once(network: DirectHead, learn: TileSet, check: TileSet, config: TrainingConfig) -> _Best:
-    """Let a head learn that takes no steps, and score it."""
-    starts = range(0, len(learn.tiles), config.batch_size)
-    whole_tiles = (learn.batch(learn.tiles[at : at + config.batch_size], network.spec) for at in starts)
-    batches = ((maps, to_targets(targets)) for maps, targets in whole_tiles)
-    network.learn(batches, len(learn.tiles), config.seed)
-    matrices = evaluate_tiles(network, check, config.batch_size)
-    dice = float(summarise(matrices, network.classes)["per_image"]["mean"]["dice"] or 0.0)
-    return _Best(dice, 1, dict(network.state_dict()), matrices)
-
-
-def _step(
-    network: Head,
-    optimiser: torch.optim.Optimizer,
-    learn: TileSet,
-    drawn: Any,
-    rng: np.random.Generator,
-    config: TrainingConfig,
-) -> float:
-    """Take one step and return its loss."""
-    network.train()
-    chosen = [learn.tiles[int(index)] for index in drawn]
-    window = config.window_cells if network.reads_windows else GRID
-    maps, targets = learn.batch(chosen, network.spec, rng, window)
-    logits, iou = network.judged(maps)
-    with_rest = network.classes[0].id == 0
-    parts = ce_dice(
-        match_targets(logits, targets), to_targets(targets), with_rest, iou, dice_weight=config.dice_weight
-    )
-    optimiser.zero_grad(set_to_none=True)
-    parts.total.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
-    optimiser.step()
-    return float(parts.total.detach())
-
-
-def evaluate_tiles(network: Head, check: TileSet, batch_size: int) -> list[Confusion]:
-    """Count, on the grid of the logits, how a head does on each tile."""
-    network.eval()
-    matrices = []
-    for start in range(0, len(check.tiles), batch_size):
-        maps, targets = check.batch(check.tiles[start : start + batch_size], network.spec)
-        with torch.inference_mode():
-            predicted = match_targets(network(maps), targets).argmax(dim=1).cpu().numpy()
-        matrices += [
-            confusion(one, true, len(network.classes))
-            for one, true in zip(predicted, targets.cpu().numpy(), strict=True)
-        ]
-    return matrices
-
-
-def rate_at(total: int) -> Callable[[int], float]:
-    """Return the schedule: factor of the peak learning rate at each of `total` steps."""
-    warmup = max(1, round(total * _WARMUP_SHARE))
-
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        along = min(1.0, (step - warmup) / max(1, total - warmup))
-        return _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * along)) / 2
-
-    return factor
+        yield Progress(
+            len(samples), len(samples), f"Each epoch will encode for about {seconds:.0f} s", "images"
+        )
 
 
 def _build(head: str, dataset: Dataset, model: Model, config: TrainingConfig) -> Head:
@@ -283,5 +169,56 @@ def _build(head: str, dataset: Dataset, model: Model, config: TrainingConfig) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = create(head, model.encoder.spec, dataset.classes, **config.head_arguments)
-    network.adopt(None if model.decoder is None else model.decoder.state_dict())
+        network.adopt(None if model.decoder is None else model.decoder.state_dict())
     return network.to(model.device)
+
+
+def _fingerprint(network: Head, learn: TileSet, check: TileSet, model: Model, config: TrainingConfig) -> str:
+    """Hash everything that the trained head depends on: pixels, labels, encoder, head and recipe."""
+    recipe = {key: value for key, value in _recipe(config).items() if key != "save_every_s"}
+    digest = hashlib.sha256(json.dumps([network.kind, network.arguments, recipe], sort_keys=True).encode())
+    digest.update(repr([(c.id, c.name) for c in network.classes]).encode())
+    for tiles in (learn.tiles, check.tiles):
+        for tile in tiles:
+            digest.update(tile.key.digest.encode())
+            digest.update(tile.sample.stratum.encode())
+            digest.update(tile.targets.tobytes())
+    digest.update(model.encoder.weights_digest.encode())
+    return digest.hexdigest()
+
+
+def _recipe(config: TrainingConfig) -> dict[str, object]:
+    """Return a configuration as JSON can hold it."""
+    return {
+        **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)},
+        "drops": list(config.drops),
+        "head_arguments": dict(config.head_arguments),
+        "loss_arguments": dict(config.loss_arguments),
+    }
+
+
+def _describe(
+    name: str,
+    dataset: Dataset,
+    model: Model,
+    config: TrainingConfig,
+    best: Best,
+    chosen_on: str,
+    data: dict[str, object],
+) -> Metadata:
+    encoder = model.encoder
+    baseline, baseline_scores = best_constant(best.matrices, dataset.classes)
+    return Metadata(
+        name=name,
+        encoders=(EncoderRef(model.name, encoder.weights_digest, encoder.preprocessing_version),),
+        mpp=dataset.mpp,
+        training={**_recipe(config), "best_epoch": best.epoch},
+        metrics={
+            "chosen_on": chosen_on,
+            "head": summarise(best.matrices, dataset.classes),
+            baseline: baseline_scores,
+        },
+        data=data,
+        licence=dataset.licence,
+        attribution=dataset.attribution,
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,22 +12,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..arrays import GRID, IMAGE, LOGITS_PX, FeatureSpec, UInt8Array
+from ..arrays import GRID, IMAGE, LOGITS_PX, UInt8Array
 from ..geometry import Frame, tiles, whole
 from ..jobs import Job, Progress
 from ..store import FeatureKey, Store
+from .config import TrainingConfig
 from .dataset import IGNORED, Dataset, Sample
+from .views import VIEWS, turn, vary
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..predict import Model
 
-VIEWS = {"none": (0,), "dihedral": tuple(range(8))}
-"""Augmentation -> views of a tile: quarter turns 0..3, and the same mirrored 4..7."""
-
 CELL = 4
 """Target cells per feature cell along a side."""
+
+IMAGE_CELL = 16
+"""Pixels of the encoder's square per feature cell along a side."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,12 +47,12 @@ class Tile:
     targets: UInt8Array
     """(256, 256) uint8, class index or `IGNORED`, over the encoder's square; its padding is ignored."""
 
-    @property
-    def used_cells(self) -> tuple[int, int]:
-        """Rows and columns of the 64 x 64 grid that hold image and not padding alone."""
-        height, width = self.frame.input_hw
-        cell_px = self.frame.input_px * CELL // LOGITS_PX
-        return -(-height // cell_px), -(-width // cell_px)
+
+def used_cells(frame: Frame) -> tuple[int, int]:
+    """Count the rows and columns of the 64 x 64 grid that hold image and not padding alone."""
+    height, width = frame.input_hw
+    cell_px = frame.input_px * CELL // LOGITS_PX
+    return -(-height // cell_px), -(-width // cell_px)
 
 
 class TileSet:
@@ -57,27 +62,44 @@ class TileSet:
         dataset: Where the samples are read from.
         model: Whose encoder computes the features.
         store: Where they are kept.
+        encodes: False if only the pixels will be wanted, so that no encoder needs to run.
     """
 
-    def __init__(self, dataset: Dataset, model: Model, store: Store) -> None:
+    def __init__(self, dataset: Dataset, model: Model, store: Store, encodes: bool = True) -> None:
         self.dataset = dataset
         self.model = model
         self.store = store
+        self.encodes = encodes
         self.tiles: list[Tile] = []
+        self.seconds_each: float | None = None
+        """Of the encoder, for one tile; None if it did not have to run."""
 
     def add_job(self, samples: Sequence[Sample], augmentation: str, message: str) -> Job[None]:
-        """Read samples and encode what is not in the store, with progress in images."""
+        """Read samples and encode what is not in the store, with progress in images.
+
+        With augmentation "pixels" these features will not be used; one tile is encoded, for `seconds_each`.
+        """
         for number, sample in enumerate(samples):
             yield Progress(number, len(samples), message, "images")
-            pixels, targets = self.dataset.read(sample)
+            example = self.dataset.read(sample)
+            pixels, targets = example.pixels, example.targets
             for window in tiles((pixels.shape[0], pixels.shape[1])):
                 if (targets[window.slices] == IGNORED).all():
                     continue
                 for view in VIEWS[augmentation]:
-                    self._add(sample, window, view, pixels, targets)
+                    encode = self.encodes and (augmentation != "pixels" or self.seconds_each is None)
+                    self._add(sample, window, view, pixels, targets, encode)
         yield Progress(len(samples), len(samples), message, "images")
 
-    def _add(self, sample: Sample, window: Frame, view: int, pixels: UInt8Array, targets: UInt8Array) -> None:
+    def _add(
+        self,
+        sample: Sample,
+        window: Frame,
+        view: int,
+        pixels: UInt8Array,
+        targets: UInt8Array,
+        encode: bool,
+    ) -> None:
         seen = turn(pixels[window.slices], view)
         encoder = self.model.encoder
         frame = encoder.fit(whole((seen.shape[0], seen.shape[1])))
@@ -89,8 +111,11 @@ class TileSet:
             self.model.precision,
             encoder.preprocessing_version,
         )
-        if self.store.get(key, self.model.device) is None:
-            self.store.put(key, self.model.encode(seen, frame).maps)
+        if encode and self.store.get(key, self.model.device) is None:
+            began = time.perf_counter()
+            maps = self.model.encode(seen, frame).maps
+            self.seconds_each = time.perf_counter() - began
+            self.store.put(key, maps)
         grid = targets_on_grid(turn(targets[window.slices], view), frame)
         self.tiles.append(Tile(sample, window, view, frame, key, grid))
 
@@ -98,49 +123,72 @@ class TileSet:
         """Return the features of a tile, {map name: (C, 64, 64)}; encoded again if the store had to drop them."""
         maps = self.store.get(tile.key, self.model.device)
         if maps is None:
-            pixels, _ = self.dataset.read(tile.sample)
-            maps = dict(self.model.encode(turn(pixels[tile.window.slices], tile.view), tile.frame).maps)
+            maps = dict(self.model.encode(self._pixels(tile), tile.frame).maps)
             self.store.put(tile.key, maps)
         return maps
-
-    def _image(self, tile: Tile) -> Tensor:
-        """Prepare the picture of a tile as the encoder takes it; read anew, for it is larger than the features."""
-        pixels, _ = self.dataset.read(tile.sample)
-        seen = turn(pixels[tile.window.slices], tile.view)
-        return self.model.encoder.preprocess(seen, tile.frame)
 
     def batch(
         self,
         chosen: Sequence[Tile],
-        spec: FeatureSpec,
+        names: Sequence[str],
         rng: np.random.Generator | None = None,
         window_cells: int = 64,
+        config: TrainingConfig | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Put tiles together, whole or a random window of each.
 
         Args:
             chosen: B tiles.
-            spec: The maps wanted.
+            names: The maps wanted; `IMAGE` is the pixels as the encoder gets them.
             rng: Places the windows; whole tiles if left out.
             window_cells: Side of the windows on the 64 x 64 grid.
+            config: With augmentation "pixels", every tile is varied as it says and encoded anew.
 
         Returns:
             {map name: (B, C, n, n)}, the image 16 times as large, and targets (B, 4n, 4n) uint8, on the model's
             device; n = window_cells or 64.
         """
-        names = [one.name for one in spec.maps]
         maps: list[dict[str, Tensor]] = []
         targets: list[Tensor] = []
         for tile in chosen:
-            features, rows, cols = dict(self.features(tile)), slice(0, GRID), slice(0, GRID)
-            if IMAGE in names:
-                features[IMAGE] = self._image(tile)
+            if rng is not None and config is not None and config.augmentation == "pixels":
+                features, grid, frame = self._vary(tile, names, config, rng)
+            else:
+                features, grid, frame = self._features(tile), tile.targets, tile.frame
+                if IMAGE in names:
+                    features[IMAGE] = self._image(self._pixels(tile), frame)
+            rows = cols = slice(0, GRID)
             if rng is not None:
-                rows, cols = (_place(used, window_cells, rng) for used in tile.used_cells)
-            maps.append({name: _rounded(_window(features[name], rows, cols)) for name in names})
-            targets.append(torch.from_numpy(tile.targets[_enlarge(rows, CELL), _enlarge(cols, CELL)]))
+                rows, cols = (_place(used, window_cells, rng) for used in used_cells(frame))
+            maps.append({name: _window(name, features[name], rows, cols) for name in names})
+            targets.append(torch.from_numpy(grid[_enlarge(rows, CELL), _enlarge(cols, CELL)]))
         stacked = {name: torch.stack([one[name] for one in maps]) for name in names}
         return stacked, torch.stack(targets).to(self.model.device)
+
+    def _features(self, tile: Tile) -> dict[str, Tensor]:
+        return dict(self.features(tile)) if self.encodes else {}
+
+    def _pixels(self, tile: Tile) -> UInt8Array:
+        return turn(self.dataset.read(tile.sample).pixels[tile.window.slices], tile.view)
+
+    def _image(self, seen: UInt8Array, frame: Frame) -> Tensor:
+        return self.model.encoder.preprocess(seen, dataclasses.replace(frame, top=0, left=0))
+
+    def _vary(
+        self, tile: Tile, names: Sequence[str], config: TrainingConfig, rng: np.random.Generator
+    ) -> tuple[dict[str, Tensor], UInt8Array, Frame]:
+        """Change the pixels of a tile and encode them; they will not come again, so nothing is kept."""
+        example = self.dataset.read(tile.sample)
+        seen, targets = vary(
+            example.pixels[tile.window.slices], example.targets[tile.window.slices], config, rng
+        )
+        model = copy.copy(self.model)
+        model.store = None
+        frame = model.encoder.fit(whole((seen.shape[0], seen.shape[1])))
+        features = dict(model.encode(seen, frame).maps) if self.encodes else {}
+        if IMAGE in names:
+            features[IMAGE] = self._image(seen, frame)
+        return features, targets_on_grid(targets, frame), frame
 
     def weights(self, balanced: bool, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """Return the probability with which each tile is drawn, sum 1.
@@ -160,12 +208,6 @@ class TileSet:
             weights = (occurs / np.maximum(occurs.sum(axis=0), 1)).sum(axis=1)
         normalised: np.ndarray[tuple[int], np.dtype[np.float64]] = weights / weights.sum()
         return normalised
-
-
-def turn(image: UInt8Array, view: int) -> UInt8Array:
-    """Turn (H, W, ...) by `view % 4` quarters counter-clockwise, then mirror left to right if `view` >= 4."""
-    turned = np.rot90(image, view % 4)
-    return np.ascontiguousarray(turned[:, ::-1] if view >= 4 else turned)
 
 
 def targets_on_grid(targets: UInt8Array, frame: Frame) -> UInt8Array:
@@ -200,10 +242,10 @@ def _rounded(values: Tensor) -> Tensor:
     return halves.float() if bool(torch.isfinite(halves).all()) else values
 
 
-def _window(values: Tensor, rows: slice, cols: slice) -> Tensor:
-    """Cut a window of cells out of a map (C, 64 n, 64 n) with n values for each cell along a side."""
-    scale = values.shape[-1] // GRID
-    return values[:, _enlarge(rows, scale), _enlarge(cols, scale)]
+def _window(name: str, values: Tensor, rows: slice, cols: slice) -> Tensor:
+    if name == IMAGE:
+        return values[:, _enlarge(rows, IMAGE_CELL), _enlarge(cols, IMAGE_CELL)]
+    return _rounded(values[:, rows, cols])
 
 
 def _enlarge(cells: slice, factor: int) -> slice:

@@ -1,0 +1,83 @@
+"""Forces a file to the disk in a thread of its own, several appends at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+
+
+class Syncer:
+    """Calls fsync on a file whenever it was asked to since it last did.
+
+    Policy: what has been written survives the end of the program, however it ends, since the operating system holds
+    it; fsync makes it survive a power cut too. A window must not wait for that (5 to 50 ms on a disk that turns), so
+    it happens here, a moment later, and for all appends at once that came in between.
+
+    Args:
+        descriptor: An open file; it is duplicated.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)
+        self._changed = threading.Condition()
+        self._asked = 0
+        self._done = 0
+        self._closing = False
+        self._error: OSError | None = None
+        self._thread: threading.Thread | None = None
+
+    def ask(self) -> None:
+        """Ask for what has been written so far to be forced to the disk; returns at once."""
+        with self._changed:
+            self._asked += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until all that was asked for is on the disk; False if it is not by then, or could not be."""
+        with self._changed:
+            asked = self._asked
+            self._changed.wait_for(lambda: self._done >= asked or self._error is not None, timeout_s)
+            return self._done >= asked and self._error is None
+
+    def check(self) -> None:
+        """Try again in this thread if the disk has refused before.
+
+        Raises:
+            OSError: If it still does.
+        """
+        if self._error is not None:
+            os.fsync(self._descriptor)
+            with self._changed:
+                self._error, self._done = None, self._asked
+
+    def close(self) -> None:
+        """Finish what was asked for and let go of the file."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        with contextlib.suppress(OSError):
+            os.close(self._descriptor)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing or self._asked > self._done)
+                asked = self._asked
+                if asked == self._done:
+                    return
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                with self._changed:
+                    self._error, self._done = error, asked
+                    self._changed.notify_all()
+                continue
+            with self._changed:
+                self._done = asked
+                self._changed.notify_all()

@@ -1,0 +1,145 @@
+"""COCO JSON: objects with run lengths or polygons; https://cocodataset.org/#format-data.
+
+One file holds one image when written here, and any number when read. What COCO has no place for stands in members
+that its readers ignore: "color" of a category, "sampath" of an annotation.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..arrays import LocalMask
+from ..errors import DatasetError, UnknownNameError
+from ..registry import unknown_name
+from . import rings, rle
+from .foreign import ClassTable, color_of, corners, dump_json, refuse
+from .objects import LabelledObject, Objects
+
+
+def dump(objects: Objects, name: str, polygons: bool) -> bytes:
+    """Write a COCO file.
+
+    Args:
+        objects: The objects of one image.
+        name: Its name.
+        polygons: Outlines along the edges of pixels in place of uncompressed run lengths. COCO's polygons have no
+            holes, so an object with holes is cut into pieces that have none; reading them gives the same pixels.
+    """
+    height, width = objects.hw
+    annotations = []
+    for number, one in enumerate(objects.items, start=1):
+        r, c = one.mask.slices
+        entry = {
+            "id": number,
+            "image_id": 1,
+            "category_id": one.class_id,
+            "segmentation": _outlines(one.mask) if polygons else _runs(one.mask, objects.hw),
+            "area": one.mask.area_px,
+            "bbox": [c.start, r.start, c.stop - c.start, r.stop - r.start],
+            "iscrowd": 0,
+            "sampath": {"number": one.number, **one.details},
+        }
+        if one.details.get("score") is not None:
+            entry["score"] = one.details["score"]
+        annotations.append(entry)
+    return dump_json(
+        {
+            "info": {"description": name, "version": "1"},
+            "licenses": [],
+            "images": [{"id": 1, "file_name": name, "height": height, "width": width}],
+            "categories": [
+                {"id": info.id, "name": info.name, "supercategory": "", "color": list(info.color)}
+                for info in objects.classes
+            ],
+            "annotations": annotations,
+        }
+    )
+
+
+def parse(content: Any, path: Path, name: str | None = None) -> Objects:
+    """Read one image of a COCO file.
+
+    Args:
+        content: The parsed JSON.
+        path: Used in messages.
+        name: Name of the image (with or without the ending), where there are several.
+
+    Raises:
+        ImageError: If it is no COCO file, or a segmentation is missing or malformed.
+        UnknownNameError: If it has several images and none of that name.
+        ClassListError: If it has more than 255 categories.
+    """
+    try:
+        image = _choose(content["images"], path, name)
+        hw = int(image["height"]), int(image["width"])
+        categories = {int(one["id"]): one for one in content["categories"]}
+        entries = [one for one in content["annotations"] if one["image_id"] == image["id"]]
+    except UnknownNameError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError):
+        refuse(
+            path, "has no images with sizes, categories and annotations as COCO has them", "export it again"
+        )
+    table = ClassTable()
+    ids = {}
+    for number, category in categories.items():
+        ids[number] = table.take(str(category.get("name", number)), color_of(category.get("color")), number)
+    items = []
+    for index, entry in enumerate(entries, start=1):
+        try:
+            mask = _mask(entry["segmentation"], hw)
+            class_id = ids[int(entry["category_id"])]
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = (
+                str(error) if isinstance(error, DatasetError) else "its segmentation or category is malformed"
+            )
+            refuse(
+                path,
+                f"has an annotation {entry.get('id', index)} that cannot be read: {reason}",
+                "export it again",
+            )
+        if mask.bitmap.size:
+            items.append(_item(entry, index, class_id, mask))
+    return Objects(hw, table.classes, tuple(items))
+
+
+def _item(entry: dict[str, Any], index: int, class_id: int, mask: LocalMask) -> LabelledObject:
+    ours = entry.get("sampath")
+    details = dict(ours) if isinstance(ours, dict) else {}
+    number = details.pop("number", index)
+    score = entry.get("score")
+    if "score" not in details and isinstance(score, int | float):
+        details["score"] = float(score)
+    return LabelledObject(number if isinstance(number, int) else index, class_id, mask, details)
+
+
+def _choose(images: list[Any], path: Path, name: str | None) -> Any:
+    if len(images) == 1:
+        return images[0]
+    names = [str(image["file_name"]) for image in images]
+    for image, file in zip(images, names, strict=True):
+        if name is not None and name in (file, Path(file).name, Path(file).stem):
+            return image
+    raise UnknownNameError(unknown_name(f"image in '{path}'", name or "", names))
+
+
+def _runs(mask: LocalMask, hw: tuple[int, int]) -> dict[str, Any]:
+    return {"size": list(hw), "counts": rle.encode(mask, hw)}
+
+
+def _outlines(mask: LocalMask) -> list[list[int]]:
+    # COCO's rings are not closed.
+    pieces = (ring for piece in rings.without_holes(mask) for (ring,) in rings.trace(piece))
+    return [[int(value) for value in ring[:-1].ravel()] for ring in pieces]
+
+
+def _mask(segmentation: Any, hw: tuple[int, int]) -> LocalMask:
+    if isinstance(segmentation, list):
+        return rings.fill([[corners(ring)] for ring in segmentation], hw)
+    counts = segmentation["counts"]
+    if tuple(segmentation.get("size", hw)) != hw:
+        raise DatasetError(f"its size {segmentation['size']} is not the image's {list(hw)}")
+    return rle.decode(rle.unpack(counts) if isinstance(counts, str) else np.asarray(counts), hw)

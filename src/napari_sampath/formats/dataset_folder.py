@@ -1,0 +1,320 @@
+"""A dataset as a folder: images, label maps and what is known of them; what annotating writes and training reads.
+
+dataset.json          schema version, classes with colours, splits by slide, one entry an image
+images/NAME.png       RGB
+labels/NAME.png       indexed, class id of each pixel, 0 for none
+instances/NAME.png    16 bits, number of the object of each pixel, if there are objects
+annotated/NAME.png    1 bit, which pixels a person has vouched for; the rest is ignored in the loss
+provenance/NAME.json  who, with which model, from which file: what the caller says
+history/NAME/1/...    the same files of earlier revisions
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from ..arrays import ClassInfo
+from ..errors import DatasetError, StorageError, UnknownNameError
+from ..files import Write, write_atomically, write_together
+from ..registry import unknown_name
+from .dataset_manifest import MANIFEST, DatasetImage, Manifest, check_mpp, check_split, dump, load
+from .dataset_maps import adopt_classes, check_classes, check_ids, check_maps, encode_maps, read_map
+from .labels import safe_name
+
+if TYPE_CHECKING:
+    from ..arrays import BoolArray, IntArray, UInt8Array
+
+_LOCK = ".lock"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class DatasetItem:
+    """One image of a dataset with all that was saved of it."""
+
+    pixels: UInt8Array
+    """(H, W, 3) uint8 RGB."""
+    labels: UInt8Array
+    """(H, W) uint8, class id of each pixel, 0 for none."""
+    instances: IntArray | None
+    """(H, W) uint16, number of the object of each pixel, 0 for none; None if there are none."""
+    annotated: BoolArray
+    """(H, W) bool, True where a person has vouched for the label."""
+    provenance: Mapping[str, Any]
+    """What the caller of `save_image` said."""
+
+
+class DatasetFolder:
+    """A dataset on disk; `create` makes one and `open` finds one.
+
+    Several processes may save into one folder: each save reads what is there under a lock. Readers need none.
+
+    Args:
+        path: The folder, which holds a `dataset.json`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+        self._manifest = load(self.path / MANIFEST)
+
+    @classmethod
+    def create(cls, path: str | Path, classes: Sequence[ClassInfo], name: str = "") -> DatasetFolder:
+        """Make an empty dataset.
+
+        Args:
+            path: The folder; made if missing.
+            classes: What the label maps tell apart.
+            name: Name of the dataset; that of the folder if left out.
+
+        Raises:
+            DatasetError: If there is a dataset already.
+            DuplicateNameError: If two classes share an id or a name.
+            StorageError: If the folder cannot be written to.
+        """
+        path = Path(path).expanduser()
+        if (path / MANIFEST).exists():
+            raise DatasetError(f"'{path}' is a dataset already; open it, or choose another folder.")
+        manifest = Manifest(name or path.name, check_classes(classes))
+        write_atomically(path / MANIFEST, partial(_write_bytes, content=dump(manifest)))
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> DatasetFolder:
+        """Open a dataset.
+
+        Raises:
+            DatasetError: If there is none, or its `dataset.json` is damaged or of a newer version.
+        """
+        return cls(path)
+
+    @staticmethod
+    def exists(path: str | Path) -> bool:
+        """Say whether a folder is a dataset."""
+        return (Path(path).expanduser() / MANIFEST).is_file()
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        return self._manifest.name
+
+    @property
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """What the label maps tell apart."""
+        return self._manifest.classes
+
+    @property
+    def images(self) -> Mapping[str, DatasetImage]:
+        """Name -> what is known of the image, in the order of the first save."""
+        return self._manifest.images
+
+    def split_of(self, name: str) -> str:
+        """Return the split of an image, "train", "val" or "test": that of its slide."""
+        return self._manifest.split_for(self._entry(name).slide)
+
+    def set_split(self, slide: str, split: str) -> None:
+        """Move all images of a slide or case to a split.
+
+        Raises:
+            DatasetError: If there is no such split.
+            UnknownNameError: If no image is of that slide.
+        """
+        slides = {image.slide for image in self.images.values()}
+        if slide not in slides:
+            raise UnknownNameError(unknown_name("slide or case", slide, sorted(slides)))
+        with self._locked():
+            splits = {**self._manifest.splits, slide: check_split(split)}
+            self._write({}, dataclasses.replace(self._manifest, splits=splits))
+
+    def set_classes(self, classes: Sequence[ClassInfo]) -> None:
+        """Rename and recolour classes by their ids, and add new ones.
+
+        Raises:
+            DatasetError: If an id that is there now is left out.
+        """
+        with self._locked():
+            lost = [c for c in self.classes if c.id not in {new.id for new in classes}]
+            if lost:
+                raise DatasetError(
+                    f"The class '{lost[0].name}' (id {lost[0].id}) is missing from the new list, and label maps may "
+                    "hold it; keep it."
+                )
+            self._write({}, dataclasses.replace(self._manifest, classes=check_classes(classes)))
+
+    def save_image(
+        self,
+        name: str,
+        pixels: UInt8Array,
+        labels: IntArray,
+        instances: IntArray | None = None,
+        annotated: BoolArray | None = None,
+        *,
+        group: str = "",
+        mpp: float | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        classes: Sequence[ClassInfo] | None = None,
+    ) -> DatasetImage:
+        """Save an image and its labels; one of the same name is replaced and kept in `history/`.
+
+        All files become new together, or none does. Saving what is there already changes nothing.
+
+        Args:
+            name: Name of the image.
+            pixels: (H, W, 3) uint8 RGB.
+            labels: (H, W) class ids, 0 for none.
+            instances: (H, W) object numbers, 0 for none.
+            annotated: (H, W) bool, which pixels a person has vouched for; all if left out.
+            group: Slide or case; a new one is put into a split, see `Manifest.split_for`.
+            mpp: Micrometres per pixel.
+            provenance: What JSON can hold.
+            classes: What the ids in `labels` mean, if that may differ from `self.classes`: classes are then found
+                by name, their ids changed to those of the dataset, and new ones added.
+
+        Returns:
+            What `dataset.json` now says of the image.
+
+        Raises:
+            DatasetError: If the arrays do not fit together, or a value stands for no class.
+            StorageError: If a file cannot be written; what was there before is untouched.
+        """
+        maps = check_maps(name, pixels, labels, instances, annotated)
+        mpp = check_mpp(mpp)
+        with self._locked():
+            self._refuse_near_name(name)
+            own, class_map = adopt_classes(self.classes, maps["labels"], classes)
+            manifest = dataclasses.replace(self._manifest, classes=own)
+            check_ids(name, class_map, manifest.classes)
+            content = encode_maps(maps | {"labels": class_map}, manifest.classes, provenance or {})
+            before = manifest.images.get(name)
+            entry = DatasetImage(
+                name,
+                class_map.shape,
+                group,
+                mpp,
+                instances is not None,
+                1 if before is None else before.revision,
+                "",
+            )
+            if before is not None:
+                unchanged = dataclasses.replace(entry, saved=before.saved) == before
+                if unchanged and manifest == self._manifest and self._holds(name, content):
+                    return before
+                self._keep(before)
+                entry = dataclasses.replace(entry, revision=before.revision + 1)
+            entry = dataclasses.replace(entry, saved=datetime.now(UTC).isoformat(timespec="seconds"))
+            splits = {**manifest.splits, entry.slide: manifest.split_for(entry.slide)}
+            images = {**manifest.images, name: entry}
+            self._write(
+                {self.file(kind, name): one for kind, one in content.items()},
+                dataclasses.replace(manifest, images=images, splits=splits),
+            )
+        return entry
+
+    def read(self, name: str) -> DatasetItem:
+        """Read an image and all that was saved of it.
+
+        Raises:
+            UnknownNameError: If there is no such image.
+            DatasetError: If files are missing or have other sizes than `dataset.json` says.
+            ImageError: If a file is damaged.
+        """
+        entry = self._entry(name)
+        found = {
+            kind: read_map(self.file(kind, name), entry.hw)
+            for kind in ("images", "labels", "annotated", *(["instances"] if entry.instances else []))
+        }
+        try:
+            provenance = json.loads(self.file("provenance", name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DatasetError(
+                f"'{self.file('provenance', name)}' cannot be read ({error}); restore it, or save the image again."
+            ) from error
+        return DatasetItem(
+            found["images"],
+            found["labels"],
+            found.get("instances"),
+            found["annotated"].astype(bool),
+            provenance,
+        )
+
+    def file(self, kind: str, name: str) -> Path:
+        """Return the file of an image: kind is "images", "labels", "instances", "annotated" or "provenance"."""
+        return self.path / kind / f"{safe_name(name)}.{'json' if kind == 'provenance' else 'png'}"
+
+    def _entry(self, name: str) -> DatasetImage:
+        if name not in self.images:
+            raise UnknownNameError(unknown_name(f"image in '{self.path}'", name, list(self.images)))
+        return self.images[name]
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the folder's lock, with `dataset.json` as it is now."""
+        with FileLock(self.path / _LOCK):
+            self._manifest = load(self.path / MANIFEST)
+            yield
+
+    def _write(self, files: Mapping[Path, bytes], manifest: Manifest) -> None:
+        """Write files, those that changed alone, and `dataset.json` last."""
+        writes: dict[Path, Write] = {
+            path: partial(_write_bytes, content=content)
+            for path, content in files.items()
+            if not _same(path, content)
+        }
+        writes[self.path / MANIFEST] = partial(_write_bytes, content=dump(manifest))
+        write_together(writes)
+        self._manifest = manifest
+
+    def _refuse_near_name(self, name: str) -> None:
+        if not name.strip():
+            raise DatasetError("The image has no name; give it one.")
+        near = [one for one in self.images if one != name and one.casefold() == name.casefold()]
+        if near:  # One file on the disks of Windows and macOS.
+            raise DatasetError(
+                f"The dataset holds '{near[0]}', which many disks do not tell from '{name}'; rename it."
+            )
+
+    def _holds(self, name: str, content: Mapping[str, bytes]) -> bool:
+        return all(_same(self.file(kind, name), one) for kind, one in content.items())
+
+    def _keep(self, entry: DatasetImage) -> None:
+        """Give the files of the present revision a second name in `history/`."""
+        folder = self.path / "history" / safe_name(entry.name) / str(entry.revision)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for kind in ("images", "labels", "instances", "annotated", "provenance"):
+                path = self.file(kind, entry.name)
+                kept = folder / f"{kind}{path.suffix}"
+                if path.is_file() and not kept.exists() and (kind != "instances" or entry.instances):
+                    _link(path, kept)
+        except OSError as error:
+            raise StorageError(
+                f"The earlier version of '{entry.name}' could not be kept in '{folder}' ({error.strerror}); nothing "
+                "was changed: free some space or check the folder."
+            ) from error
+
+
+def _same(path: Path, content: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def _link(path: Path, kept: Path) -> None:
+    try:
+        os.link(path, kept)
+    except OSError:  # No hard links on this file system.
+        shutil.copy2(path, kept)
+
+
+def _write_bytes(stream: Any, content: bytes) -> None:
+    stream.write(content)

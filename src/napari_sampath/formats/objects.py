@@ -1,0 +1,132 @@
+"""Label maps as lists of objects, and back: what formats of outlines hold, and what annotations are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import ndimage
+
+from ..arrays import IntArray, LocalMask
+from ..rasters import check_pixels
+from .labels import Box, Labels, MapLike, blocks
+
+if TYPE_CHECKING:
+    from ..arrays import ClassInfo
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelledObject:
+    """One object, or a piece of a region in which no objects are told apart."""
+
+    number: int
+    """Number in the instance map; 0 for a piece of a region."""
+    class_id: int
+    """1..255."""
+    mask: LocalMask
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What else is known, as plain JSON values: "score", "source", "model", "reviewed", "unsure" ..."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objects:
+    """The objects of one image. They may overlap: later ones lie on top."""
+
+    hw: tuple[int, int]
+    """Size (H, W) of the image in pixels."""
+    classes: tuple[ClassInfo, ...]
+    items: tuple[LabelledObject, ...]
+
+    @classmethod
+    def of(cls, labels: Labels) -> Objects:
+        """Take label maps apart: one object for each pair of instance and class, then one for each connected piece
+        of a class where there is no instance (corners counting as connected).
+
+        Maps of any size are read block by block; pixels without a class are left out.
+
+        Raises:
+            ImageError: If the pixels without an instance spread over more than fits in memory.
+        """
+        height, width = labels.instance_map.shape
+        items = [*_instances(labels), *_regions(labels)]
+        return cls((height, width), labels.classes, tuple(items))
+
+    def to_labels(self) -> Labels:
+        """Paint the objects into label maps of the whole image; later ones cover earlier ones.
+
+        Raises:
+            ImageError: If the image is larger than fits in memory.
+        """
+        check_pixels(*self.hw, "the label map")
+        class_map = np.zeros(self.hw, dtype=np.uint8)
+        instance_map = np.zeros(self.hw, dtype=np.int32)
+        for one in self.items:
+            class_map[one.mask.slices][one.mask.bitmap] = one.class_id
+            instance_map[one.mask.slices][one.mask.bitmap] = one.number
+        details = {one.number: one.details for one in self.items if one.number and one.details}
+        return Labels(class_map, instance_map, self.classes, details)
+
+
+def boxes_of(instance_map: MapLike) -> dict[int, Box]:
+    """Find the bounding box (r0, c0, r1, c1) of every number other than 0 in a map (H, W) of any size."""
+    boxes: dict[int, Box] = {}
+    for r0, c0, r1, c1 in blocks(instance_map):
+        for number, (rows, cols) in _windows(np.asarray(instance_map[r0:r1, c0:c1])):
+            here = (r0 + rows.start, c0 + cols.start, r0 + rows.stop, c0 + cols.stop)
+            old = boxes.get(number, here)
+            boxes[number] = (*map(min, old[:2], here[:2]), *map(max, old[2:], here[2:]))
+    return boxes
+
+
+def _windows(numbers: IntArray) -> Iterator[tuple[int, tuple[slice, slice]]]:
+    most = int(numbers.max(initial=0))
+    if most == 0:
+        return
+    values = None
+    if most > 4 * numbers.size:
+        # As many places as the highest number would be a waste.
+        values, inverse = np.unique(numbers, return_inverse=True)
+        numbers = inverse.reshape(numbers.shape) + 1
+    for index, window in enumerate(ndimage.find_objects(numbers), start=1):
+        number = index if values is None else int(values[index - 1])
+        if window is not None and number:
+            yield number, window
+
+
+def _instances(labels: Labels) -> Iterator[LabelledObject]:
+    for number, (r0, c0, r1, c1) in sorted(boxes_of(labels.instance_map).items()):
+        inside = np.asarray(labels.instance_map[r0:r1, c0:c1]) == number
+        classes = np.asarray(labels.class_map[r0:r1, c0:c1])
+        for class_id in np.unique(classes[inside]).tolist():
+            if class_id:
+                mask = LocalMask.from_dense(inside & (classes == class_id), r0, c0)
+                yield LabelledObject(number, class_id, mask, labels.details.get(number, {}))
+
+
+def _regions(labels: Labels) -> Iterator[LabelledObject]:
+    found: list[Box] = []
+    for r0, c0, r1, c1 in blocks(labels.class_map):
+        loose = np.asarray(labels.class_map[r0:r1, c0:c1]) * (
+            np.asarray(labels.instance_map[r0:r1, c0:c1]) == 0
+        )
+        found += [
+            (r0 + s[0].start, c0 + s[1].start, r0 + s[0].stop, c0 + s[1].stop) for _, s in _windows(loose)
+        ]
+    if not found:
+        return
+    from skimage.measure import label  # Slow to import.
+
+    r0, c0, r1, c1 = (
+        pick(side) for pick, side in zip((min, min, max, max), zip(*found, strict=True), strict=True)
+    )
+    check_pixels(r1 - r0, c1 - c0, "the area without objects")
+    classes = np.asarray(labels.class_map[r0:r1, c0:c1]) * (
+        np.asarray(labels.instance_map[r0:r1, c0:c1]) == 0
+    )
+    pieces = label(classes, background=0, connectivity=2)
+    for number, window in _windows(pieces):
+        bitmap = pieces[window] == number
+        class_id = int(classes[window][bitmap][0])
+        yield LabelledObject(0, class_id, LocalMask(r0 + window[0].start, c0 + window[1].start, bitmap))

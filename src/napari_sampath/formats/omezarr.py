@@ -1,0 +1,232 @@
+"""Label maps as OME-Zarr (NGFF 0.5): `labels/classes` and `labels/instances`, each a pyramid, written tile by tile.
+
+https://ngff.openmicroscopy.org/specifications/0.5/#labels-metadata. Classes stand in `image-label` as
+colours and properties ("name"), what is known of an object in the properties of its number.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays import ClassInfo
+from ..errors import ImageError, UnknownNameError
+from ..registry import unknown_name
+from .foreign import ClassTable, color_of, refuse
+from .labels import KINDS, Labels, MapLike, blocks, default_color, used_ids
+
+if TYPE_CHECKING:
+    import zarr
+
+VERSION = "0.5"
+CHUNK_PX = 1024
+_SMALLEST_PX = 512
+"""A pyramid ends with the level whose longer side is at most this."""
+_AXES = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
+
+
+def write(folder: Path, labels: Labels, mpp: float | None = None) -> None:
+    """Write label maps into a folder that does not exist yet; memory is that of one tile.
+
+    Args:
+        folder: The root group; its `labels` group gets both maps.
+        labels: The maps.
+        mpp: Micrometres per pixel, if known.
+    """
+    import zarr
+
+    root = zarr.open_group(str(folder), mode="w", zarr_format=3, attributes={"ome": {"version": VERSION}})
+    group = root.create_group("labels", attributes={"ome": {"version": VERSION, "labels": list(KINDS)}})
+    colors = [{"label-value": info.id, "rgba": [*info.color, 255]} for info in labels.classes if info.id]
+    names = [{"label-value": info.id, "name": info.name} for info in labels.classes if info.id]
+    known = [{"label-value": number, **details} for number, details in labels.details.items()]
+    _write_map(group, "classes", labels.class_map, np.dtype(np.uint8), mpp, colors, names)
+    _write_map(group, "instances", labels.instance_map, np.dtype(np.int32), mpp, [], known)
+
+
+def is_omezarr(path: Path) -> bool:
+    """Say whether a folder is a Zarr group."""
+    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs"))
+
+
+def read(path: Path) -> Labels:
+    """Read label maps; their pixels stay on the disk until they are asked for.
+
+    Args:
+        path: A group with `labels`, or a label image itself; of this program, or of another (NGFF 0.4 or 0.5): a
+            single label image of up to 8 bits is then taken for classes, a wider one for objects of one class.
+
+    Raises:
+        ImageError: If it has no label image that can be used.
+        UnknownNameError: If it has several label images of another program.
+    """
+    import zarr
+
+    try:
+        group = zarr.open_group(str(path), mode="r")
+        found = _label_groups(path, group)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ImageError(f"'{path}' is no OME-Zarr that can be read ({error}); export it again.") from error
+    if not found:
+        refuse(path, "has no label images", "give an OME-Zarr with labels")
+    if set(KINDS) <= set(found):
+        return _read_ours(path, found)
+    if len(found) > 1:
+        raise UnknownNameError(
+            unknown_name(f"label image in '{path}' (give its own folder)", "classes", sorted(found))
+        )
+    ((name, label),) = found.items()
+    return _read_foreign(path, name, label)
+
+
+def _write_map(
+    group: zarr.Group,
+    name: str,
+    values: MapLike,
+    dtype: np.dtype[Any],
+    mpp: float | None,
+    colors: list[dict[str, Any]],
+    properties: list[dict[str, Any]],
+) -> None:
+    label = group.create_group(name)
+    height, width = values.shape
+    levels = max(0, math.ceil(math.log2(max(height, width) / _SMALLEST_PX))) + 1
+    datasets = []
+    source: Any = values
+    for level in range(levels):
+        shape = -(-height // 2**level), -(-width // 2**level)
+        chunks = min(CHUNK_PX, shape[0]), min(CHUNK_PX, shape[1])
+        array = label.create_array(
+            str(level), shape=shape, chunks=chunks, dtype=dtype, fill_value=0, dimension_names=["y", "x"]
+        )
+        _copy(source, array, 1 if level == 0 else 2)
+        source = array
+        scale = 2.0**level * (mpp or 1.0)
+        # Every other pixel is taken, so that a level begins where the one below does.
+        datasets.append(
+            {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": [scale, scale]}]}
+        )
+    axes = [{**axis, **({"unit": "micrometer"} if mpp else {})} for axis in _AXES]
+    # Lists without entries are not allowed.
+    image_label: Any = {
+        key: value for key, value in (("colors", colors), ("properties", properties)) if value
+    }
+    multiscales: Any = [{"name": name, "axes": axes, "datasets": datasets}]
+    label.attrs["ome"] = {"version": VERSION, "multiscales": multiscales, "image-label": image_label}
+
+
+def _copy(source: MapLike, array: zarr.Array[Any], step: int) -> None:
+    """Copy a map into an array chunk by chunk, every `step`-th pixel; empty chunks are not written."""
+    rows, cols = array.chunks
+    filled = {
+        (row, col)
+        for r0, c0, r1, c1 in blocks(source, CHUNK_PX)
+        for row in range(r0 // step // rows, (r1 - 1) // step // rows + 1)
+        for col in range(c0 // step // cols, (c1 - 1) // step // cols + 1)
+    }
+    for row, col in sorted(filled):
+        r0, c0 = row * rows, col * cols
+        part = np.asarray(source[r0 * step : (r0 + rows) * step, c0 * step : (c0 + cols) * step])[
+            ::step, ::step
+        ]
+        if part.any():
+            array[r0 : r0 + part.shape[0], c0 : c0 + part.shape[1]] = part
+
+
+def _metadata(group: zarr.Group) -> dict[str, Any]:
+    attributes = dict(group.attrs)
+    ours = attributes.get("ome", attributes)
+    return ours if isinstance(ours, dict) else {}
+
+
+def _label_groups(path: Path, group: zarr.Group) -> dict[str, zarr.Group]:
+    """Find label images in a group, in its `labels`, or the group itself."""
+    import zarr
+
+    if "image-label" in _metadata(group):
+        return {group.basename or group.store_path.path or path.name: group}
+    if "labels" in group and isinstance(group["labels"], zarr.Group):
+        group = group["labels"]
+    listed = _metadata(group).get("labels", [])
+    found = {str(name): group.get(name) for name in listed}
+    return {name: label for name, label in found.items() if isinstance(label, zarr.Group)}
+
+
+def _array(path: Path, group: zarr.Group) -> Any:
+    """Return the full-size array (H, W) of a label image.
+
+    Raises:
+        ImageError: If it is not one plane of whole numbers.
+    """
+    try:
+        array: Any = group[_metadata(group)["multiscales"][0]["datasets"][0]["path"]]
+        shape, kind = array.shape, array.dtype.kind
+    except (LookupError, TypeError, AttributeError):
+        refuse(path, f"has a label image '{group.name}' without pixels", "export it again")
+    if len(shape) != 2 or kind not in "bui" or 0 in shape:
+        refuse(
+            path,
+            f"has labels of shape {shape} and type {array.dtype}",
+            "allowed is one plane (y, x) of numbers",
+        )
+    return array
+
+
+def _colors(group: zarr.Group) -> tuple[dict[int, Any], dict[int, dict[str, Any]]]:
+    """Read colours and properties of a label image by value; what is malformed is passed over."""
+    label = _metadata(group).get("image-label") or {}
+    colors, properties = {}, {}
+    for entry in label.get("colors") or []:
+        if isinstance(entry, dict) and isinstance(entry.get("label-value"), int):
+            colors[entry["label-value"]] = color_of(entry.get("rgba"))
+    for entry in label.get("properties") or []:
+        if isinstance(entry, dict) and isinstance(entry.get("label-value"), int):
+            properties[entry["label-value"]] = {k: v for k, v in entry.items() if k != "label-value"}
+    return colors, properties
+
+
+def _read_ours(path: Path, found: dict[str, zarr.Group]) -> Labels:
+    maps = [_array(path, found[kind]) for kind in KINDS]
+    if maps[0].shape != maps[1].shape:
+        refuse(path, f"has maps of shapes {maps[0].shape} and {maps[1].shape}", "export it again")
+    colors, names = _colors(found["classes"])
+    table = ClassTable()
+    for value in dict.fromkeys([*names, *colors]):
+        if 1 <= value <= 255:
+            table.take(str(names.get(value, {}).get("name", f"class {value}")), colors.get(value), value)
+    _, details = _colors(found["instances"])
+    return Labels(maps[0], maps[1], table.classes, details)
+
+
+def _read_foreign(path: Path, name: str, group: zarr.Group) -> Labels:
+    array = _array(path, group)
+    colors, names = _colors(group)
+    if array.dtype.itemsize > 1:
+        return Labels(_Present(array), array, (ClassInfo(1, name, default_color(1)),))
+    table = ClassTable()
+    for value in used_ids(np.asarray(array[:]).astype(np.uint8)):
+        table.take(str(names.get(value, {}).get("name", f"class {value}")), colors.get(value), value)
+    return Labels(array, _Nothing(array), table.classes)
+
+
+class _Present:
+    """Class 1 wherever a map is not 0."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, values: MapLike) -> None:
+        self.values = values
+        self.shape = values.shape
+
+    def __getitem__(self, key: Any) -> Any:
+        return (np.asarray(self.values[key]) > 0).astype(np.uint8)
+
+
+class _Nothing(_Present):
+    """0 everywhere."""
+
+    def __getitem__(self, key: Any) -> Any:
+        return np.zeros(np.asarray(self.values[key]).shape, dtype=np.uint8)

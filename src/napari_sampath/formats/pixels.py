@@ -1,0 +1,81 @@
+"""Label maps as image files: indexed PNG, and TIFF, tile by tile where a map is not an array in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from .labels import MapLike
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..arrays import ClassInfo
+    from ..files import Write
+
+PNG_IDS = 2**16 - 1
+"""Largest number a 16-bit PNG holds."""
+_TILE_PX = 512
+_BIG_BYTES = 2**31
+"""From this size on a TIFF file gets the 64-bit form."""
+
+
+def writers(
+    word: str, class_map: MapLike, instance_map: MapLike, highest: int, classes: Sequence[ClassInfo]
+) -> tuple[Write, Write]:
+    """Pair the functions that write the two maps in one format.
+
+    Args:
+        word: "png" or "tiff".
+        class_map: (H, W) 0..255.
+        instance_map: (H, W) 0..`highest`.
+        highest: Its highest number.
+        classes: Their colours make the palette of a PNG.
+    """
+    if word == "png":
+        coloured = partial(write_palette, values=class_map, classes=classes)
+        return coloured, partial(write_png, values=instance_map, dtype=np.uint16)
+    wide = np.uint16 if highest <= PNG_IDS else np.uint32
+    return (
+        partial(_write_tiff, values=class_map, dtype=np.uint8),
+        partial(_write_tiff, values=instance_map, dtype=wide),
+    )
+
+
+def write_palette(stream: BinaryIO, values: MapLike, classes: Sequence[ClassInfo]) -> None:
+    """Write class ids (H, W) as an indexed PNG whose palette holds the colours of the classes; 0 is transparent."""
+    # All 256 entries, because Pillow packs images with short palettes into 1, 2 or 4 bits, which few others read.
+    palette = np.zeros((256, 3), dtype=np.uint8)
+    for info in classes:
+        if info.id:
+            palette[info.id] = info.color
+    image = Image.fromarray(np.asarray(values[:]))
+    image.putpalette(palette.tobytes())
+    image.save(stream, format="PNG", transparency=0)
+
+
+def write_png(stream: BinaryIO, values: MapLike, dtype: npt.DTypeLike | None = None) -> None:
+    """Write a map (H, W) of 1, 8 or 16 bits as a PNG; as another type if that is given."""
+    pixels = np.asarray(values[:])
+    Image.fromarray(pixels if dtype is None else pixels.astype(dtype)).save(stream, format="PNG")
+
+
+def _write_tiff(stream: BinaryIO, values: MapLike, dtype: npt.DTypeLike) -> None:
+    options: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
+    if isinstance(values, np.ndarray):
+        tifffile.imwrite(stream, values.astype(dtype, copy=False), **options)
+        return
+    height, width = values.shape
+    tiles = (
+        np.asarray(values[top : top + _TILE_PX, left : left + _TILE_PX]).astype(dtype)
+        for top in range(0, height, _TILE_PX)
+        for left in range(0, width, _TILE_PX)
+    )
+    big = height * width * np.dtype(dtype).itemsize > _BIG_BYTES
+    shape = {"shape": (height, width), "dtype": dtype, "tile": (_TILE_PX, _TILE_PX), "bigtiff": big}
+    tifffile.imwrite(stream, tiles, **shape, **options)

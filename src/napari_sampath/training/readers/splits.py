@@ -1,0 +1,27 @@
+"""Splits for folders that name none, always by slide or case."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from ...errors import DatasetError
+from ...formats.dataset_manifest import VALIDATION_SHARE
+from ..dataset import Sample, split_by_group
+
+
+def with_splits(samples: Sequence[Sample]) -> list[Sample]:
+    """Let a fifth of the samples that train, whole groups, validate, if no sample validates yet.
+
+    Raises:
+        DatasetError: If some samples have a split and some have none.
+    """
+    if any(sample.split for sample in samples) and not all(sample.split for sample in samples):
+        without = next(sample.name for sample in samples if not sample.split)
+        raise DatasetError(f"There is no split for '{without}'; name one for every image, or for none.")
+    undecided = [sample for sample in samples if sample.split in ("", "train")]
+    if any(sample.split == "val" for sample in samples) or not undecided:
+        return list(samples)
+    _, aside = split_by_group(undecided, VALIDATION_SHARE, seed=0)
+    names = {sample.name for sample in aside}
+    return [dataclasses.replace(s, split="val" if s.name in names else s.split or "train") for s in samples]

@@ -1,0 +1,92 @@
+"""A report of `evaluate` as text: tables that fit a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .papers import Paper, beside
+
+
+def format_report(report: dict[str, Any], compat: bool = False, source: Paper | None = None) -> str:
+    """Write a report as tables.
+
+    Args:
+        report: What `evaluate` returned.
+        compat: Add the references' own metrics.
+        source: Add the table of a paper, beside our figures of the same meaning.
+    """
+    parts = [
+        f"{report['dataset']}, split {report['split']}, {report['images']} images",
+        text_table(*region_table(report)),
+        "",
+        text_table(*outline_table(report)),
+        "",
+        f"mean IoU per image above the best constant answer: {report['gain_iou']:+.3f}",
+    ]
+    error = report["scores"][report["head"]]["calibration_error"]
+    if error is not None:
+        parts.append(f"expected calibration error: {error:.3f}")
+    if compat:
+        parts += ["", "The references' own metrics:"]
+        parts += [f"  {name}: {figure(value)}" for name, value in report["compat"].items()]
+    if source is not None:
+        parts += ["", source.title, text_table(*paper_table(source, report)), source.note]
+    return "\n".join(parts)
+
+
+def region_table(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of Dice, IoU and accuracy, a row for each method and class."""
+    headings = ["method", "class", "Dice", "IoU", "Dice, pooled", "IoU, pooled", "accuracy"]
+    rows = []
+    for method, scores in report["scores"].items():
+        for name in [*report["classes"], "mean"]:
+            image, pooled = scores["per_image"][name], scores["pooled"][name]
+            accuracy = figure(scores["pixel_accuracy"]) if name == "mean" else ""
+            cells = (image["dice"], image["iou"], pooled["dice"], pooled["iou"])
+            rows.append([method, name, *map(figure, cells), accuracy])
+    return headings, rows
+
+
+def outline_table(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of distances between outlines and of matched objects."""
+    headings = ["method", "class", "HD95 px", "ASSD px", "object F1", "AJI", "PQ"]
+    rows = []
+    for method, scores in report["scores"].items():
+        for name in [*scores["outlines"]]:
+            outline, objects = scores["outlines"][name], scores["objects"][name]
+            distances = [_distance(outline[key]) for key in ("hd95_px", "assd_px")]
+            rows.append([method, name, *distances, *(figure(objects[key]) for key in ("f1", "aji", "pq"))])
+    return headings, rows
+
+
+def paper_table(source: Paper, report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of a paper's table with our figures below."""
+    rows = [[method, *map(figure, values)] for method, values in beside(source, report).items()]
+    return ["method", *source.columns], rows
+
+
+def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Set a table in columns, figures to the right."""
+    lines = [headings, *rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(headings))]
+    words = [
+        all(not cell or not cell.lstrip("+-").replace(".", "").isdigit() for cell in column)
+        for column in zip(*rows, strict=True)
+    ] or [True] * len(headings)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if word else cell.rjust(width)
+            for cell, width, word in zip(line, widths, words, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def figure(value: float | None) -> str:
+    """Write a share to three places; "-" where there is none."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _distance(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
