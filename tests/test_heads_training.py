@@ -1,4 +1,4 @@
-"""Every head that needs more than the encoder's maps goes all the way: dataset, training, bundle, an image segmented."""
+"""Heads that need more than the encoder's maps go all the way: dataset, training, bundle, an image segmented."""
 
 from __future__ import annotations
 
