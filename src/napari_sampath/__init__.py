@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "import_head": "predict",
     "list_encoders": "encoders",
     "list_heads": "heads",
     "load_head": "heads",
@@ -24,6 +25,7 @@ _PUBLIC = {
 __all__ = [
     "__version__",
     "evaluate",
+    "import_head",
     "list_encoders",
     "list_heads",
     "load_head",
@@ -36,7 +38,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .encoders import list_encoders
     from .heads import list_heads, load_head
-    from .predict import load_model, segment, segment_everything
+    from .predict import import_head, load_model, segment, segment_everything
     from .training import train
     from .training.evaluate import evaluate
 

@@ -49,9 +49,9 @@ class PairEncoder(Encoder):
         """Map (B, 3, S, S) to the maps of both, all on the same grid."""
         maps = dict(self.first(pixels))
         raw = pixels * self.first.pixel_std + self.first.pixel_mean
-        if self.second.input_px not in (None, pixels.shape[-1]):
-            size = (self.second.input_px, self.second.input_px)
-            raw = functional.interpolate(raw, size=size, mode="bilinear", antialias=True)
+        side = self.second.input_px or pixels.shape[-1]
+        if side != pixels.shape[-1]:
+            raw = functional.interpolate(raw, size=(side, side), mode="bilinear", antialias=True)
         theirs = self.second((raw - self.second.pixel_mean) / self.second.pixel_std)
         return maps | {f"{self.second.info.name}.{name}": values for name, values in theirs.items()}
 

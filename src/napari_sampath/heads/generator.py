@@ -7,6 +7,7 @@ mask without SAM. Written from the paper and a description of the published prog
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import timm
 import torch
@@ -143,7 +144,7 @@ def reference_state(generator: PromptGenerator, state: Mapping[str, Tensor]) -> 
 
     These are the backbone's stage behind stride 16 and the second normalisation of the last block.
     """
-    layers = len(generator.backbone.base)
+    layers = len(generator.backbone.base) if isinstance(generator.backbone, HarDNet) else 0
     picked = {}
     for key, value in state.items():
         first, *rest = key.split(".")
@@ -166,9 +167,9 @@ def reference_backbone(state: Mapping[str, Tensor]) -> str | None:
 
 def _timm_backbone(name: str) -> tuple[nn.Module, list[int]]:
     try:
-        info = timm.create_model(name, pretrained=False, features_only=True).feature_info
-        strides = info.reduction()
-        backbone = timm.create_model(
+        whole: Any = timm.create_model(name, pretrained=False, features_only=True)
+        strides = whole.feature_info.reduction()
+        backbone: Any = timm.create_model(
             name, pretrained=False, features_only=True, out_indices=[strides.index(s) for s in _STRIDES]
         )
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:

@@ -29,6 +29,8 @@ class Plan:
     multiplier: float = 1.7
     """Factor of a layer's channels for each link beyond the first."""
     depthwise: bool = False
+    dropout: bool = False
+    """Drop a tenth of the channels before the last convolution."""
 
 
 PLANS = {
@@ -38,6 +40,7 @@ PLANS = {
         (24, 24, 28, 36, 48, 256),
         (8, 16, 16, 16, 16, 4),
         (True, False, True, False, True, False),
+        dropout=True,
     ),
     "hardnet68": Plan(
         (32, 64),
@@ -166,11 +169,12 @@ class HarDNet(nn.Module):
         ):
             block = HarmonicBlock(width, growth, count, plan.multiplier, plan.depthwise)
             base.append(block)
-            if plan is PLANS["hardnet85"] and number == len(plan.channels) - 1:
+            last = number == len(plan.channels) - 1
+            if plan.dropout and last:
                 base.append(nn.Dropout(0.1))
             base.append(ConvLayer(block.out_channels, out, kernel=1))
             width = out
-            if shrinks or number == len(plan.channels) - 1:
+            if shrinks or last:
                 self.taps.append(len(base) - 1)
                 self.channels.append(width)
             if shrinks:

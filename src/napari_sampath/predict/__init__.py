@@ -3,6 +3,7 @@
 from .automatic import Segmentation, segment, segment_job
 from .everything import EverythingMask, segment_everything, segment_everything_job
 from .everything_settings import EverythingSettings
+from .importing import import_head
 from .masks import full_masks, image_logits, local_mask, mask_to_logits
 from .model import Model, load_model, load_model_job
 from .prompt import PromptDecoder
@@ -15,6 +16,7 @@ __all__ = [
     "Segmentation",
     "full_masks",
     "image_logits",
+    "import_head",
     "load_model",
     "load_model_job",
     "local_mask",

@@ -8,7 +8,7 @@ the reference does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -73,7 +73,7 @@ def ce_dice(
     per_class = 1 - (2 * overlap + _SMOOTH) / (both + _SMOOTH)
     imperfect = per_class > 0
     dice = per_class[imperfect].mean() if bool(imperfect.any()) else per_class.sum() * 0
-    return LossParts(cross_entropy + dice_weight * dice, cross_entropy, dice)
+    return LossParts(cross_entropy + dice_weight * dice + _nothing_of(iou), cross_entropy, dice)
 
 
 @registry.register("focal_dice")
@@ -159,7 +159,8 @@ def bce_dice(logits: Tensor, targets: Tensor, with_rest: bool = True, iou: Tenso
     first = 1 if with_rest else 0
     truth = _one_hot(targets, logits.shape[1])[:, first:]
     known = (targets != IGNORED).unsqueeze(1)
-    return bce_dice_of(logits.softmax(dim=1)[:, first:], truth, known)
+    parts = bce_dice_of(logits.softmax(dim=1)[:, first:], truth, known)
+    return replace(parts, total=parts.total + _nothing_of(iou))
 
 
 def bce_dice_of(probabilities: Tensor, truth: Tensor, known: Tensor) -> LossParts:
@@ -205,6 +206,11 @@ def _cross_entropy(logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
     """Average over the known pixels; 0 if there are none."""
     per_pixel = functional.cross_entropy(logits, labels.masked_fill(labels == IGNORED, 0), reduction="none")
     return (per_pixel * known).sum() / known.sum().clamp(min=1)
+
+
+def _nothing_of(iou: Tensor | None) -> Tensor | float:
+    """Return 0 with a gradient of 0: processes that train together wait for one of every parameter."""
+    return 0.0 if iou is None else (iou * 0).sum()
 
 
 def _mean_of(values: Tensor, counted: Tensor) -> Tensor:

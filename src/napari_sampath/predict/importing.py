@@ -1,0 +1,79 @@
+"""Checkpoints of the reference implementations, made into bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import load_config
+from ..encoders.weights import load_state_dict
+from ..errors import WeightsError
+from ..heads import EncoderRef, Metadata, registry, save_bundle
+from .model import Model, load_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..arrays import ClassInfo
+
+_DOUBLE_NORM = "double-norm:"
+
+
+def import_head(
+    checkpoint: str | Path | Sequence[str | Path],
+    kind: str,
+    output: str | Path,
+    encoder: str | Model = "vit_b",
+    classes: Sequence[ClassInfo] | None = None,
+    licence: str = "that of the imported checkpoint",
+    **options: Any,
+) -> Path:
+    """Make a bundle of a head that a reference implementation trained; nothing in its file is run.
+
+    Args:
+        checkpoint: The file, or several whose tensors belong together (g and its surrogate decoder).
+        kind: "sampath", "autosam", "cnn", "linear", "prompt_generator" or "surrogate".
+        output: The bundle to write, ending in `.safetensors`.
+        encoder: What it was trained on, by name or loaded: "vit_b", or a pair as "vit_b+hipt-s16" for SAM-Path. A
+            prompt generator reads "double-norm:vit_h" and the like, unless `compat_double_norm=False` is given.
+        classes: One for each channel; numbered if left out.
+        licence: Under which the weights may be used.
+        **options: Of that kind's `import_reference`.
+
+    Returns:
+        The path of the bundle.
+
+    Raises:
+        UnknownNameError: If there is no such kind of head or encoder.
+        WeightsError: If the file is of another network, or would run code.
+        WeightsMissingError: If the encoder's weights are not here and cannot be downloaded.
+        StorageError: If the bundle cannot be written.
+    """
+    files = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+    state: dict[str, Tensor] = {}
+    for file in files:
+        state |= load_state_dict(file)
+    name = encoder if isinstance(encoder, str) else encoder.name
+    build: Any = registry[kind].import_reference
+    head = build(state, classes, name.removeprefix(_DOUBLE_NORM), **options)
+    sources = {one.encoder for one in head.spec.maps}
+    wanted = name if "+" in name else sources.pop()
+    if isinstance(encoder, str):
+        encoder = load_model(wanted, device=load_config().device)
+    elif encoder.name != wanted:
+        raise WeightsError(
+            f"The weights are of a head that reads features of '{wanted}', the model given is '{encoder.name}'; load "
+            f"'{wanted}', or say by compat_double_norm=False that the pixels were normalised once."
+        )
+    if kind == "prompt_generator" and not _holds_decoder(state) and encoder.decoder is not None:
+        head.adopt(encoder.decoder.state_dict())
+    inner = encoder.encoder
+    reference = EncoderRef(encoder.name, inner.weights_digest, inner.preprocessing_version)
+    names = [Path(file).name for file in files]
+    metadata = Metadata(Path(output).stem, (reference,), data={"imported_from": names}, licence=licence)
+    return save_bundle(output, head, metadata)
+
+
+def _holds_decoder(state: Mapping[str, Tensor]) -> bool:
+    return any(key.startswith("mask_decoder.") for key in state)
