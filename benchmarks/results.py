@@ -81,7 +81,7 @@ def make_run(options: argparse.Namespace, head: str, images: int, seed: int) -> 
     data = ["--data", str(options.data / "ebhi_glands")]
     bundle = str(options.work / f"{head}-{images or 'all'}-{seed}.safetensors")
     if images:
-        epochs = EPOCHS.get(images, 20)
+        epochs = options.curve_epochs or EPOCHS.get(images, 20)
         recipe = ["--max-images", images, "--epochs", epochs, "--patience", 0, "--keep", "last"]
         recipe += ["--max-validation-images", 1]
     else:
@@ -267,6 +267,7 @@ def main() -> int:
     )
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
     parser.add_argument("--epochs", type=int, default=20, help="of the heads that learn from all images")
+    parser.add_argument("--curve-epochs", type=int, default=0, help="of the curve; 0 for the usual number")
     parser.add_argument("--max-images", type=int, default=0, help="training images of the table; 0 for all")
     parser.add_argument("--max-validation-images", type=int, default=0, help="images scored; 0 for all")
     parser.add_argument(
