@@ -7,7 +7,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from napari_sampath.encoders.tiny import MapPromptEncoder
+from napari_sampath.encoders.tiny_prompts import MapPromptEncoder, SpreadingMaskDecoder
 from napari_sampath.predict.prompt import PromptDecoder
 from tiny_sam import build_tiny_sam
 
@@ -171,22 +171,30 @@ def test_stored_float16_features_are_answered_in_float32(decoder: PromptDecoder,
     assert logits.dtype == scores.dtype == torch.float32
 
 
-def test_prompt_encoder_that_draws_gets_all_prompts_together(sam: Sam, embedding: Tensor) -> None:
+@pytest.mark.parametrize("spreads", [False, True])
+def test_prompts_that_are_drawn_are_answered_as_by_the_parts_themselves(
+    sam: Sam, embedding: Tensor, spreads: bool
+) -> None:
     torch.manual_seed(0)
     drawing = MapPromptEncoder().eval()
     drawing.load_state_dict(sam.prompt_encoder.state_dict(), strict=False)
-    decoder = PromptDecoder(drawing, sam.mask_decoder).eval()
+    masks = sam.mask_decoder
+    if spreads:
+        masks = SpreadingMaskDecoder().eval()
+        masks.load_state_dict(sam.mask_decoder.state_dict(), strict=False)
+        torch.nn.init.normal_(masks.join.weight, std=0.1)
+    decoder = PromptDecoder(drawing, masks).eval()
     with torch.inference_mode():
         sparse, dense = drawing((POINTS, LABELS), BOXES, None)
         logits, _ = decoder(decoder.activate(embedding), (POINTS, LABELS), BOXES)
-        expected, _ = sam.mask_decoder(
+        expected, _ = masks(
             image_embeddings=embedding[None],
             image_pe=drawing.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=True,
         )
-        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-5)
         plain = PromptDecoder(sam.prompt_encoder, sam.mask_decoder).eval()
         other, _ = plain(plain.activate(embedding), (POINTS, LABELS), BOXES)
         assert (other - logits).abs().max() > 0.1

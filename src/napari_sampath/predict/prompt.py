@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from ..encoders.tiny_prompts import SpreadingMaskDecoder
 from .two_way import SharedCells, TwoWay
 from .upscaling import Upscaling
 
@@ -138,6 +139,9 @@ class PromptDecoder(nn.Module):
         own = torch.cat([parts.iou_token.weight, parts.mask_tokens.weight])
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
         tile: SharedCells | Tensor = active.shared
+        if isinstance(parts, SpreadingMaskDecoder):
+            side = self.prompt_encoder.image_embedding_size
+            dense = parts.spread_prompt(active.cells.T.unflatten(1, side)[None], dense)
         if not self._says_no_mask(dense):
             tile = (active.cells + dense.flatten(2).transpose(1, 2)).contiguous()
         tokens, cells = active.network.attend(tokens, tile)
