@@ -74,13 +74,13 @@ def test_what_spreads_starts_as_sam(drawing: MapPromptEncoder) -> None:
     plain.load_state_dict(own)
     with torch.inference_mode():
         sparse, dense = drawing(points((500.0, 500.0, 1)), None, None)
-        given = dict(
-            image_embeddings=torch.randn(1, 256, 64, 64),
-            image_pe=drawing.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=True,
-        )
+        given = {
+            "image_embeddings": torch.randn(1, 256, 64, 64),
+            "image_pe": drawing.get_dense_pe(),
+            "sparse_prompt_embeddings": sparse,
+            "dense_prompt_embeddings": dense,
+            "multimask_output": True,
+        }
         before = spreading(**given)
         torch.testing.assert_close(before, plain(**given))
         torch.nn.init.normal_(spreading.join.weight)

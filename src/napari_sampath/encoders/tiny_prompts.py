@@ -191,7 +191,8 @@ class _Level(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Mix a level with what is seen farther around."""
         mixed = features if self.below is None else features + self.below(features)
-        return features + self.here(mixed)
+        here: Tensor = self.here(mixed)
+        return features + here
 
 
 class _Halving(nn.Conv2d):

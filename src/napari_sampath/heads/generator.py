@@ -109,9 +109,9 @@ class PromptGenerator(nn.Module):
 
     def forward(self, image: Tensor, grid: tuple[int, int] = (GRID, GRID)) -> Tensor:
         """Map (B, 3, S, S), S a multiple of 32, to embeddings (B, count, 256, *grid) in -1..1."""
-        values = self.decoder(*self.features(image))
+        values: Tensor = self.decoder(*self.features(image))
         values = functional.interpolate(values, size=grid, mode="bilinear", align_corners=True)
-        return values.unflatten(1, (self.count, WIDTH))
+        return values.reshape(len(values), self.count, WIDTH, *grid)
 
 
 class SurrogateDecoder(nn.Module):

@@ -73,12 +73,13 @@ class _Attention:
 
     def values(self, cells: Tensor) -> Tensor:
         """Project shared cells (N, C) to values: (heads, N, D)."""
-        return self.attention.v_proj(cells).view(len(cells), self.heads, -1).transpose(0, 1).contiguous()
+        values: Tensor = self.attention.v_proj(cells)
+        return values.view(len(cells), self.heads, -1).transpose(0, 1).contiguous()
 
     def _sides(self, tokens: Tensor) -> Tensor:
         """Project tokens (B, T, C) to what cells are compared with: (B, heads, T, D)."""
         batch, count, _ = tokens.shape
-        sides = self.token_side(tokens).view(batch, count, self.heads, -1).transpose(1, 2)
+        sides: Tensor = self.token_side(tokens).view(batch, count, self.heads, -1).transpose(1, 2)
         return sides * self.scale
 
     def _compare(self, moved: Tensor, cells: Tensor, part: slice) -> Tensor:
@@ -115,7 +116,8 @@ class _Attention:
         """Project tokens (B, T, C) to what a cell that attends to one of them gets: (B, heads * T, C)."""
         batch, count, _ = values.shape
         given: Tensor = self.attention.v_proj(values).view(batch, count, self.heads, -1).transpose(1, 2)
-        return (torch.matmul(given, self.out_weight) + self.out_bias).flatten(1, 2)
+        projected: Tensor = torch.matmul(given, self.out_weight) + self.out_bias
+        return projected.flatten(1, 2)
 
     def _out(self, by_head: Tensor, bias: Tensor | None = None) -> Tensor:
         """Join what heads (B, heads, T, D) have read, with the values' bias if it is still missing: (B, T, C)."""
