@@ -59,7 +59,7 @@ class _Attention:
         self.value_weight = self._split(attention.v_proj.weight)
         self.out_weight = self._split(attention.out_proj.weight.T)
         # A cell's weights over the tokens sum to 1 in each head: a share of the bias can ride along.
-        self.out_bias = attention.out_proj.bias / self.heads
+        self.out_bias: Tensor = attention.out_proj.bias / self.heads
 
     def _split(self, weight: Tensor) -> Tensor:
         """(heads * D, C) -> (heads, D, C)."""
@@ -68,17 +68,18 @@ class _Attention:
     def project(self, cells: Tensor) -> Tensor:
         """Project shared cells (N, C) with their positions to keys or queries: (heads, D, N)."""
         side = self.cell_side
-        projected = torch.addmm(side.bias[:, None], side.weight, (cells + self.position).T)
+        projected: Tensor = torch.addmm(side.bias[:, None], side.weight, (cells + self.position).T)
         return projected.view(self.heads, -1, len(cells))
 
     def values(self, cells: Tensor) -> Tensor:
         """Project shared cells (N, C) to values: (heads, N, D)."""
-        return self.attention.v_proj(cells).view(len(cells), self.heads, -1).transpose(0, 1).contiguous()
+        values: Tensor = self.attention.v_proj(cells).view(len(cells), self.heads, -1)
+        return values.transpose(0, 1).contiguous()
 
     def _sides(self, tokens: Tensor) -> Tensor:
         """Project tokens (B, T, C) to what cells are compared with: (B, heads, T, D)."""
         batch, count, _ = tokens.shape
-        sides = self.token_side(tokens).view(batch, count, self.heads, -1).transpose(1, 2)
+        sides: Tensor = self.token_side(tokens).view(batch, count, self.heads, -1).transpose(1, 2)
         return sides * self.scale
 
     def _compare(self, moved: Tensor, cells: Tensor, part: slice) -> Tensor:
