@@ -59,7 +59,7 @@ class _Attention:
         self.value_weight = self._split(attention.v_proj.weight)
         self.out_weight = self._split(attention.out_proj.weight.T)
         # A cell's weights over the tokens sum to 1 in each head: a share of the bias can ride along.
-        self.out_bias = attention.out_proj.bias / self.heads
+        self.out_bias: Tensor = attention.out_proj.bias / self.heads
 
     def _split(self, weight: Tensor) -> Tensor:
         """(heads * D, C) -> (heads, D, C)."""
@@ -68,13 +68,13 @@ class _Attention:
     def project(self, cells: Tensor) -> Tensor:
         """Project shared cells (N, C) with their positions to keys or queries: (heads, D, N)."""
         side = self.cell_side
-        projected = torch.addmm(side.bias[:, None], side.weight, (cells + self.position).T)
+        projected: Tensor = torch.addmm(side.bias[:, None], side.weight, (cells + self.position).T)
         return projected.view(self.heads, -1, len(cells))
 
     def values(self, cells: Tensor) -> Tensor:
         """Project shared cells (N, C) to values: (heads, N, D)."""
-        values: Tensor = self.attention.v_proj(cells)
-        return values.view(len(cells), self.heads, -1).transpose(0, 1).contiguous()
+        values: Tensor = self.attention.v_proj(cells).view(len(cells), self.heads, -1)
+        return values.transpose(0, 1).contiguous()
 
     def _sides(self, tokens: Tensor) -> Tensor:
         """Project tokens (B, T, C) to what cells are compared with: (B, heads, T, D)."""
@@ -116,8 +116,7 @@ class _Attention:
         """Project tokens (B, T, C) to what a cell that attends to one of them gets: (B, heads * T, C)."""
         batch, count, _ = values.shape
         given: Tensor = self.attention.v_proj(values).view(batch, count, self.heads, -1).transpose(1, 2)
-        projected: Tensor = torch.matmul(given, self.out_weight) + self.out_bias
-        return projected.flatten(1, 2)
+        return (torch.matmul(given, self.out_weight) + self.out_bias).flatten(1, 2)
 
     def _out(self, by_head: Tensor, bias: Tensor | None = None) -> Tensor:
         """Join what heads (B, heads, T, D) have read, with the values' bias if it is still missing: (B, T, C)."""
