@@ -146,6 +146,8 @@ _KNOWN: dict[str, Any] = {
     "torch._utils._rebuild_parameter_with_state": _Builder(_parameter),
     "torch._tensor._rebuild_from_type_v2": _Builder(_of_type),
     "collections.OrderedDict": OrderedDict,
+    "builtins.set": _Builder(set),
+    "__builtin__.set": _Builder(set),
 }
 _STORAGES = {
     f"{name}Storage": getattr(torch, dtype)
