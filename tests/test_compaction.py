@@ -84,7 +84,7 @@ def test_it_waits_until_it_pays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert path.read_bytes() == content, "too short to bother"
     monkeypatch.setattr(compaction, "MIN_BYTES", 0)
     session = open_session(path)
-    for _ in range(3000):
+    for _ in range(800):
         session.paint([1, 2], [3, 4], 1)
         session.paint([1, 2], [3, 4], 0)
     session.close()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..config import load_config
 from ..errors import JournalError
+from ..jobs import run
 from .output import Output, count
 from .verb import Verb, open_picture
 
@@ -50,7 +51,7 @@ def run_export(args: argparse.Namespace, output: Output) -> None:
     try:
         document = Edits(Document(header.hw, header.classes), journal).document
         formats = tuple(word.strip() for word in args.formats.split(","))
-        files = output.run(export_job(args.output, header.image, document, formats))
+        files = run(export_job(args.output, header.image, document, formats))
     finally:
         journal.close()
     objects = len(document.annotations)
