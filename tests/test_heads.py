@@ -44,7 +44,7 @@ VARIANTS = [
     *[("cnn", {"depth": 2, "top_channel": 4, "norm": True}, spec) for spec in ANY],
     *[("linear", {}, spec) for spec in ANY],
     *[("linear", {"final_relu": True}, spec) for spec in ANY],
-    *[("forest", {"trees": 5}, spec) for spec in ANY],
+    *[("forest", {"trees": 40}, spec) for spec in ANY],
     ("sampath", {}, "embedding"),
     ("sampath", {}, "pair"),
     ("sampath", {"unused_tokens": 2}, "embedding"),
