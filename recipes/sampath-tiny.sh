@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rebuilds the shipped model and head from tissue: bash recipes/sampath-tiny.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
-# The shipped weights took about an hour and a half on two busy cores; their own record is in the file (see docs/model-card.md).
+# The shipped weights took about three hours on two busy cores; their own record is in the file (see docs/model-card.md).
 set -euo pipefail
 data=${1:?name the folder that holds ebhi_glands, bbbc038_nuclei, bcss_tumor and hgsc_nuclei}
 out=${2:-build/models}
@@ -18,9 +18,19 @@ sampath tune --data "$data" --start "$out/stage1.safetensors" -o "$out/stage2.sa
 sampath tune --data "$data" --start "$out/stage2.safetensors" -o "$out/stage3.safetensors" \
     "${prompts[@]}" --steps 450 --full-frame-share 0.3 --learning-rate 5e-4 --seed 2
 
-# 4. The predicted IoU of the averaged weights, by which a candidate is chosen; the masks stay as they are.
-sampath tune --data "$data" --start "$out/stage3.safetensors" -o "$out/sampath-tiny.safetensors" \
-    --warmup-steps 0 --steps 300 --train-only mask_decoder.iou_prediction_head --iterations 1 --prompts 8 \
-    --point-share 0.7 --full-frame-share 0.7 --learning-rate 1e-3 --average 0.98 --save-every 60 --seed 4
+# 4. How far an object reaches from its prompt: the spreading convolutions alone, on features that stay as they are.
+sampath tune --data "$data" --start "$out/stage3.safetensors" -o "$out/stage4.safetensors" --warmup-steps 0 \
+    --spread-steps 1000 --steps 0 --prompts 10 --point-share 0.65 --full-frame-share 0.25 --learning-rate 2e-3 \
+    --average 0.99 --train-only mask_decoder.spread,prompt_encoder.place_embedding --seed 5
+
+# 5. The whole prompt side with it.
+sampath tune --data "$data" --start "$out/stage4.safetensors" -o "$out/stage5.safetensors" --warmup-steps 0 \
+    --steps 520 --prompts 6 --iterations 2 --point-share 0.65 --full-frame-share 0.3 --learning-rate 8e-4 \
+    --average 0.99 --train-only mask_decoder,prompt_encoder --seed 6
+
+# 6. The predicted IoU of the averaged weights, by which a candidate is chosen; the masks stay as they are.
+sampath tune --data "$data" --start "$out/stage5.safetensors" -o "$out/sampath-tiny.safetensors" --warmup-steps 0 \
+    --steps 160 --train-only mask_decoder.iou_prediction_head --iterations 1 --prompts 8 --point-share 0.7 \
+    --full-frame-share 0.7 --learning-rate 1e-3 --average 0.97 --seed 7
 
 sampath evaluate --prompts --data "$data" --weights "$out/sampath-tiny.safetensors" --card "$out/model-card.md"

@@ -4,8 +4,9 @@ from .automatic import Segmentation, segment, segment_job
 from .everything import EverythingMask, segment_everything, segment_everything_job
 from .everything_settings import EverythingSettings
 from .importing import import_head
+from .loading import load_model, load_model_job
 from .masks import full_masks, image_logits, local_mask, mask_to_logits
-from .model import Model, load_model, load_model_job
+from .model import Model
 from .prompt import PromptDecoder
 
 __all__ = [

@@ -16,8 +16,9 @@ from ..geometry import Frame, tiles
 from ..heads import Head, LoadedHead, load_head
 from ..jobs import Job, Progress, run
 from ..store import Store
+from .loading import load_model_job
 from .masks import image_logits
-from .model import Model, as_pixels, load_model_job
+from .model import Model, as_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,8 @@ from ..config import load_config
 from ..encoders.weights import load_state_dict
 from ..errors import WeightsError
 from ..heads import EncoderRef, Metadata, registry, save_bundle
-from .model import Model, load_model
+from .loading import load_model
+from .model import Model
 
 if TYPE_CHECKING:
     from torch import Tensor

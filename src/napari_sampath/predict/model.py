@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +21,12 @@ from ..arrays import (
     Masks,
     Prompts,
 )
-from ..config import resolve_device, resolve_precision
+from ..config import resolve_precision
 from ..encoders import EncoderParts, registry
 from ..errors import PromptError
 from ..geometry import Frame, whole
 from ..images import MIN_SIDE_PX, to_picture
-from ..jobs import Job, Progress, run
+from ..jobs import Job, Progress
 from .encoding import TileEncoder
 from .masks import full_masks, local_mask, mask_to_logits
 from .prompt import PromptDecoder
@@ -330,52 +329,3 @@ def as_pixels(image: Any) -> Any:
     if is_rgb and min(shape[:2]) >= MIN_SIDE_PX:
         return image
     return to_picture(image).pixels
-
-
-def load_model_job(
-    name: str = "sampath-tiny",
-    device: str = "auto",
-    weights: str | Path | None = None,
-    store: Store | None = None,
-    precision: str = "auto",
-    compiled: bool = False,
-) -> Job[Model]:
-    """Load a model, reporting the download of its weights if there is one; see `load_model`."""
-    entry = registry[name]
-    target = resolve_device(device)
-    path = None if weights is None else Path(weights).expanduser()
-    if entry.fetch is not None:
-        path = yield from entry.fetch(path)
-    yield Progress(0, 0, f"Loading {name}", "")
-    return Model(entry.build(path), target, store, precision, compiled)
-
-
-def load_model(
-    name: str = "sampath-tiny",
-    device: str = "auto",
-    weights: str | Path | None = None,
-    store: Store | None = None,
-    precision: str = "auto",
-    compiled: bool = False,
-) -> Model:
-    """Load an encoder with the parts that answer prompts.
-
-    Args:
-        name: One of `list_encoders()`.
-        device: "auto", or a torch device name.
-        weights: A weights file of your own, or a folder that holds the official file; the official or
-            shipped weights if left out.
-        store: Where features are kept; nowhere if left out.
-        precision: Arithmetic of the encoder: "auto", "float32", "bfloat16" or "float16".
-        compiled: Compile the encoder with `torch.compile` when it first runs: minutes once, then quicker.
-
-    Returns:
-        The model.
-
-    Raises:
-        UnknownNameError: If there is no such encoder.
-        ConfigError: If the device or precision is not available.
-        WeightsMissingError: If the weights are not here and cannot be downloaded.
-        WeightsError: If the file is unreadable, truncated, or of another model.
-    """
-    return run(load_model_job(name, device, weights, store, precision, compiled))

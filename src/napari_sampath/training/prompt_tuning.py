@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arrays import GRID, INPUT_PX
+from ..config import resolve_precision
 from ..encoders.base import Encoder, EncoderParts
 from ..errors import SampathError
 from ..files import write_atomically
@@ -76,8 +77,8 @@ class PromptTuningConfig:
     train_only: str = ""
     """Train only the weights whose name begins so, such as "mask_decoder.iou_prediction_head" to calibrate the
     predicted IoU of finished masks; several beginnings with commas between; empty for all."""
-    precision: str = "bfloat16"
-    """"float32" or "bfloat16" (autocast)."""
+    precision: str = "auto"
+    """"float32", "bfloat16" (autocast), or "auto": bfloat16 where the device computes in it."""
     device: str = "cpu"
     seed: int = 0
     save_every: int = 250
@@ -88,8 +89,8 @@ class PromptTuningConfig:
             raise TuningConfigError(
                 f"side_px is {self.side_px}; give a multiple of 32 from 64 to {INPUT_PX}."
             )
-        if self.precision not in ("float32", "bfloat16"):
-            raise TuningConfigError(f"precision is '{self.precision}'; choose float32 or bfloat16.")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise TuningConfigError(f"precision is '{self.precision}'; choose auto, float32 or bfloat16.")
         for share in ("point_share", "full_frame_share"):
             if not 0 <= getattr(self, share) <= 1:
                 raise TuningConfigError(f"{share} is {getattr(self, share)}; give a number from 0 to 1.")
@@ -209,7 +210,8 @@ def _step(
     """Run one step forward and back; returns its losses."""
     encoder = trainee.image_encoder
     device = torch.device(config.device)
-    autocast = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
+    reduced = resolve_precision(config.precision, device) != "float32"
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=reduced)
     pixels = torch.from_numpy(np.stack([window.pixels for window in windows])).to(device)
     pixels = (pixels.permute(0, 3, 1, 2).float() - encoder.pixel_mean) / encoder.pixel_std
     with autocast:

@@ -1,0 +1,63 @@
+"""Models by name: weights found or downloaded, parts built, put on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import resolve_device
+from ..encoders import registry
+from ..jobs import Job, Progress, run
+from .model import Model
+
+if TYPE_CHECKING:
+    from ..store import Store
+
+
+def load_model_job(
+    name: str = "sampath-tiny",
+    device: str = "auto",
+    weights: str | Path | None = None,
+    store: Store | None = None,
+    precision: str = "auto",
+    compiled: bool = False,
+) -> Job[Model]:
+    """Load a model, reporting the download of its weights if there is one; see `load_model`."""
+    entry = registry[name]
+    target = resolve_device(device)
+    path = None if weights is None else Path(weights).expanduser()
+    if entry.fetch is not None:
+        path = yield from entry.fetch(path)
+    yield Progress(0, 0, f"Loading {name}", "")
+    return Model(entry.build(path), target, store, precision, compiled)
+
+
+def load_model(
+    name: str = "sampath-tiny",
+    device: str = "auto",
+    weights: str | Path | None = None,
+    store: Store | None = None,
+    precision: str = "auto",
+    compiled: bool = False,
+) -> Model:
+    """Load an encoder with the parts that answer prompts.
+
+    Args:
+        name: One of `list_encoders()`.
+        device: "auto", or a torch device name.
+        weights: A weights file of your own, or a folder that holds the official file; the official or
+            shipped weights if left out.
+        store: Where features are kept; nowhere if left out.
+        precision: Arithmetic of the encoder: "auto", "float32", "bfloat16" or "float16".
+        compiled: Compile the encoder with `torch.compile` when it first runs: minutes once, then quicker.
+
+    Returns:
+        The model.
+
+    Raises:
+        UnknownNameError: If there is no such encoder.
+        ConfigError: If the device or precision is not available.
+        WeightsMissingError: If the weights are not here and cannot be downloaded.
+        WeightsError: If the file is unreadable, truncated, or of another model.
+    """
+    return run(load_model_job(name, device, weights, store, precision, compiled))
