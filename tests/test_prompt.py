@@ -7,7 +7,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from napari_sampath.encoders.tiny import MapPromptEncoder
+from napari_sampath.encoders.tiny_prompts import MapPromptEncoder
 from napari_sampath.predict.prompt import PromptDecoder
 from tiny_sam import build_tiny_sam
 

@@ -16,7 +16,7 @@ from napari_sampath.arrays import LocalMask
 from napari_sampath.encoders import EncoderInfo
 from napari_sampath.encoders.sam import assemble
 from napari_sampath.encoders.sam_format import deduce, sam_keys
-from napari_sampath.encoders.tiny import MapPromptEncoder
+from napari_sampath.encoders.tiny_prompts import MapPromptEncoder
 from napari_sampath.formats import rle
 from napari_sampath.geometry import Frame
 from napari_sampath.predict import Model, everything

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from ..arrays import GRID, INPUT_PX, LOGITS_PX, BoolArray
+from ..arrays import GRID, INPUT_PX, LOGITS_PX, BoolArray, FloatArray
 from .augment import Window
 from .simulate import correcting_point, noisy_box, random_point, to_tensors
 
@@ -81,6 +81,44 @@ class Plan:
     """Factor of the loss."""
 
 
+@dataclass(frozen=True, slots=True)
+class FirstPrompts:
+    """Some objects of a window, each with a point or each with a noisy box."""
+
+    targets: BoolArray
+    """(N, h, w) bool on the grid of the logits."""
+    offset_xy: tuple[int, int]
+    """Place of the window in the frame, in pixels."""
+    points: list[list[FloatArray]]
+    """For each object its points (x, y) in pixels of the frame; corrections are added."""
+    labels: list[list[int]]
+    boxes: FloatArray | None
+    """(N, 4) XYXY in pixels of the frame, if boxes were drawn."""
+
+    @classmethod
+    def draw(
+        cls, window: Window, offset_tokens: tuple[int, int], plan: Plan, rng: np.random.Generator
+    ) -> FirstPrompts:
+        """Choose objects of a window that has some, at random."""
+        chosen = rng.choice(window.prompted, size=min(plan.objects, len(window.prompted)), replace=False)
+        targets = np.stack([window.instances == i for i in chosen])
+        token_px = INPUT_PX // GRID
+        offset_xy = (offset_tokens[1] * token_px, offset_tokens[0] * token_px)
+        boxed = rng.random() >= plan.point_share
+        points = [[] if boxed else [random_point(t, offset_xy, rng)] for t in targets]
+        labels = [[] if boxed else [1] for _ in targets]
+        boxes = np.stack([noisy_box(t, offset_xy, rng) for t in targets]) if boxed else None
+        return cls(targets, offset_xy, points, labels, boxes)
+
+    def goal(self, device: torch.device) -> Tensor:
+        """Return the targets as (N, h, w) float32, 0 or 1."""
+        return torch.as_tensor(self.targets, dtype=torch.float32, device=device)
+
+    def box(self, device: torch.device) -> Tensor | None:
+        """Return the boxes as (N, 4) float32."""
+        return None if self.boxes is None else torch.as_tensor(self.boxes, dtype=torch.float32, device=device)
+
+
 def train_window(
     prompt_encoder: PromptEncoder,
     mask_decoder: MaskDecoder,
@@ -108,17 +146,10 @@ def train_window(
     if not window.prompted:
         return {}
     device = embedding.device
-    chosen = rng.choice(window.prompted, size=min(plan.objects, len(window.prompted)), replace=False)
-    targets = np.stack([window.instances == i for i in chosen])
-    goal = torch.as_tensor(targets, dtype=torch.float32, device=device)
+    first = FirstPrompts.draw(window, offset_tokens, plan, rng)
+    targets, points, labels = first.targets, first.points, first.labels
+    goal, box = first.goal(device), first.box(device)
     decode = _decoder_on_window(prompt_encoder, mask_decoder, embedding, offset_tokens)
-    token_px = INPUT_PX // GRID
-    offset_xy = (offset_tokens[1] * token_px, offset_tokens[0] * token_px)
-    boxed = rng.random() >= plan.point_share
-    points = [[] if boxed else [random_point(t, offset_xy, rng)] for t in targets]
-    labels = [[] if boxed else [1] for _ in targets]
-    boxes = np.stack([noisy_box(t, offset_xy, rng) for t in targets]) if boxed else None
-    box = None if boxes is None else torch.as_tensor(boxes, dtype=torch.float32, device=device)
     # SAM's two iterations without a new point: one at random among the corrections, one at the end.
     mask_only = {int(rng.integers(1, iterations - 1)), iterations - 1} if iterations >= 4 else set()
     previous: Tensor | None = None
@@ -129,18 +160,18 @@ def train_window(
         loss.backward()
         index = (
             1 + scores[:, 1:].argmax(dim=1)
-            if iteration == 0 and not boxed
+            if iteration == 0 and box is None
             else torch.zeros_like(scores[:, 0]).long()
         )
         previous = logits.detach()[torch.arange(len(goal)), index]
         ious = true_iou(previous[:, None], goal)[:, 0]
         report["loss"] += float(loss.detach()) / weight
         if iteration == 0:
-            report["box IoU" if boxed else "point IoU"] = float(ious.mean())
+            report["point IoU" if box is None else "box IoU"] = float(ious.mean())
         if iteration + 1 < iterations and iteration + 1 not in mask_only:
             answers: BoolArray = (previous > 0).cpu().numpy()
             for k, (answer, target) in enumerate(zip(answers, targets, strict=True)):
-                point, mark = correcting_point(answer, target, offset_xy, rng)
+                point, mark = correcting_point(answer, target, first.offset_xy, rng)
                 points[k].append(point)
                 labels[k].append(mark)
     return report

@@ -8,6 +8,7 @@ of the token grid with its own positions), and the single-mask token is trained 
 
 from __future__ import annotations
 
+import enum
 import json
 import logging
 import math
@@ -28,10 +29,13 @@ from .augment import Pools, Window, compose
 from .dense_targets import DenseHead, dense_loss
 from .instances import KINDS, InstanceImage
 from .interactive import Plan, train_window
+from .spreading import SpreadReader, spread_window
 
 logger = logging.getLogger(__name__)
 
 TOKEN_PX = INPUT_PX // GRID
+HELPERS = ("dense_head.", "spread_reader.")
+"""Parts of the trainee that teach the others and are thrown away."""
 
 
 class TuningConfigError(SampathError, ValueError):
@@ -46,6 +50,8 @@ class PromptTuningConfig:
     """Steps on dense targets alone, before prompts."""
     steps: int = 2200
     """Steps with prompts."""
+    spread_steps: int = 0
+    """Steps between the two, in which only the convolutions that spread a drawn prompt learn (`sampath-tiny` only)."""
     windows: int = 2
     """Windows a step."""
     side_px: int = 512
@@ -69,7 +75,7 @@ class PromptTuningConfig:
     """Weight of the dense targets beside the prompts."""
     train_only: str = ""
     """Train only the weights whose name begins so, such as "mask_decoder.iou_prediction_head" to calibrate the
-    predicted IoU of finished masks; empty for all."""
+    predicted IoU of finished masks; several beginnings with commas between; empty for all."""
     precision: str = "bfloat16"
     """"float32" or "bfloat16" (autocast)."""
     device: str = "cpu"
@@ -92,8 +98,22 @@ class PromptTuningConfig:
                 raise TuningConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
 
 
+class Stage(enum.Enum):
+    """What a step teaches."""
+
+    DENSE = "learning tissue"
+    SPREAD = "learning how far an object reaches"
+    PROMPTS = "learning to answer prompts"
+
+
+def _stage(step: int, config: PromptTuningConfig) -> Stage:
+    if step < config.warmup_steps:
+        return Stage.DENSE
+    return Stage.SPREAD if step < config.warmup_steps + config.spread_steps else Stage.PROMPTS
+
+
 class Trainee(nn.Module):
-    """The parts in training, as one module with SAM's prefixes, and the dense head that is thrown away."""
+    """The parts in training, as one module with SAM's prefixes, and the helpers of the warm-up that are thrown away."""
 
     def __init__(self, parts: EncoderParts, kinds: int) -> None:
         super().__init__()
@@ -105,10 +125,11 @@ class Trainee(nn.Module):
         self.prompt_encoder = parts.prompt_encoder
         self.mask_decoder = parts.mask_decoder
         self.dense_head = DenseHead(kinds)
+        self.spread_reader = SpreadReader()
 
     def weights(self) -> dict[str, Tensor]:
-        """Return what is kept: all weights but the dense head's."""
-        return {key: value for key, value in self.state_dict().items() if not key.startswith("dense_head.")}
+        """Return what is kept: all weights but those of the helpers of the warm-up."""
+        return {key: value for key, value in self.state_dict().items() if not key.startswith(HELPERS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,21 +164,22 @@ def tune(
     pools = Pools(images)
     separate = [KINDS[kind].separate for kind in pools.kinds]
     trainee = Trainee(parts, len(pools.kinds)).to(config.device).train()
+    beginnings = (*config.train_only.split(","), *HELPERS)
     for name, parameter in trainee.named_parameters():
-        parameter.requires_grad_(name.startswith(config.train_only))
+        parameter.requires_grad_(name.startswith(beginnings))
     optimizer = torch.optim.AdamW(_groups(trainee, config.weight_decay), lr=config.learning_rate)
     average = {key: value.detach().clone() for key, value in trainee.weights().items()}
-    total = config.warmup_steps + config.steps
+    total = config.warmup_steps + config.spread_steps + config.steps
     sums: dict[str, float] = {}
     course: list[dict[str, float]] = []
     for step in range(total):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * schedule(step, total)
-        prompted = step >= config.warmup_steps
-        full = prompted and rng.random() < config.full_frame_share
+        stage = _stage(step, config)
+        full = stage is not Stage.DENSE and rng.random() < config.full_frame_share
         side, count = (INPUT_PX, 1) if full else (config.side_px, config.windows)
         windows = [compose(pools, side, rng) for _ in range(count)]
-        losses = _step(trainee, windows, separate, config, rng, prompted)
+        losses = _step(trainee, windows, separate, config, rng, stage)
         torch.nn.utils.clip_grad_norm_(trainee.parameters(), config.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -172,8 +194,7 @@ def tune(
             logger.info("step %d: %s", step + 1, ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
             if save is not None:
                 save_weights(save, average)
-        message = "learning to answer prompts" if prompted else "learning tissue"
-        yield Progress(step + 1, total, message, "steps")
+        yield Progress(step + 1, total, stage.value, "steps")
     return TuningResult(average, course)
 
 
@@ -183,7 +204,7 @@ def _step(
     separate: list[bool],
     config: PromptTuningConfig,
     rng: np.random.Generator,
-    prompted: bool,
+    stage: Stage,
 ) -> dict[str, float]:
     """Run one step forward and back; returns its losses."""
     encoder = trainee.image_encoder
@@ -193,9 +214,10 @@ def _step(
     pixels = (pixels.permute(0, 3, 1, 2).float() - encoder.pixel_mean) / encoder.pixel_std
     with autocast:
         embedding = encoder(pixels)["embedding"].float()
-        dense = dense_loss(trainee.dense_head(embedding), windows, separate)
-    losses = {"dense": float(dense.detach())}
-    if not prompted:
+        taught = embedding.requires_grad or stage is Stage.DENSE  # a frozen encoder learns nothing from dense targets
+        dense = dense_loss(trainee.dense_head(embedding), windows, separate) if taught else None
+    losses = {} if dense is None else {"dense": float(dense.detach())}
+    if dense is not None and stage is Stage.DENSE:
         dense.backward()
         return losses
     # The encoder's graph is kept once: interactive iterations add their gradients to a leaf.
@@ -205,19 +227,19 @@ def _step(
     for index, window in enumerate(windows):
         offset = rng.integers(0, GRID - grid + 1, 2)
         iterations = int(rng.integers(1, config.iterations + 1))
+        plan = Plan(config.prompts, iterations, config.point_share, 1.0 / len(windows))
+        place = (int(offset[0]), int(offset[1]))
+        parts = trainee.prompt_encoder, trainee.mask_decoder
         with autocast:
-            report = train_window(
-                trainee.prompt_encoder,
-                trainee.mask_decoder,
-                leaf[index : index + 1],
-                window,
-                (int(offset[0]), int(offset[1])),
-                Plan(config.prompts, iterations, config.point_share, 1.0 / len(windows)),
-                rng,
-            )
+            if stage is Stage.SPREAD:
+                report = spread_window(
+                    *parts, trainee.spread_reader, embedding[index : index + 1].detach(), window, place, plan, rng
+                )
+            else:
+                report = train_window(*parts, leaf[index : index + 1], window, place, plan, rng)
         for key, value in report.items():
             values.setdefault(key, []).append(value)
-    if embedding.requires_grad:
+    if dense is not None:
         gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
         torch.autograd.backward([embedding, config.dense_weight * dense], [gradient, torch.ones_like(dense)])
     return losses | {key: float(np.mean(value)) for key, value in values.items()}

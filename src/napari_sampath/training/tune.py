@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import platform
 import time
 from pathlib import Path
 
 import torch
 
-from ..encoders import tiny
+from ..encoders import EncoderParts, tiny
 from ..encoders.weights import load_state_dict
 from ..jobs import Job
 from .instances import SETS, InstanceImage, read_instances
 from .prompt_tuning import PromptTuningConfig, save_weights, tune
+
+logger = logging.getLogger(__name__)
 
 
 def tune_model(
@@ -43,7 +46,7 @@ def tune_model(
     torch.manual_seed(config.seed)
     parts = tiny.build_untrained()
     if start is not None:
-        parts = tiny.load_parts(parts, load_state_dict(start), str(start))
+        parts = _start(parts, start)
     images = read_instances(data, "train")
     began = time.monotonic()
     result = yield from tune(parts, images, config, save=output)
@@ -59,6 +62,15 @@ def tune_model(
     }
     save_weights(output, result.weights, facts)
     return output
+
+
+def _start(parts: EncoderParts, file: Path) -> EncoderParts:
+    """Load weights to start from; parts that were added to the network since keep their fresh values."""
+    fresh, found = tiny.state_dict(parts), load_state_dict(file)
+    added = sorted({".".join(key.split(".")[:2]) for key in set(fresh) - set(found)})
+    if added:
+        logger.warning("%s has no weights for %s: these start fresh", file, ", ".join(added))
+    return tiny.load_parts(parts, fresh | found, str(file))
 
 
 def data_summary(images: list[InstanceImage]) -> dict[str, int]:

@@ -1,0 +1,213 @@
+"""The prompt side of `sampath-tiny`: SAM's prompt encoder and mask decoder, helped by pictures of the prompt.
+
+A small network with few images learns "inside this box" and "the gland that was clicked" far sooner from
+maps than from corner and click tokens: the prompt encoder also draws the prompts, and the mask decoder runs
+a few convolutions over image and drawing together before SAM's transformer. Both additions end in weights
+that start at zero, so that weights trained without them answer as before.
+"""
+
+from __future__ import annotations
+
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
+from torch import Tensor, nn
+
+from ..arrays import GRID, INPUT_PX, LOGITS_PX
+
+CHANNELS = 256
+DISC_PX = (8.0, 32.0)
+"""Standard deviations of the sharp discs around a click, in pixels of the 1,024 px square."""
+REACH_PX = 128.0
+"""Standard deviation of the wide disc around a click, and the distance at which its vector is half its limit."""
+
+
+class MapPromptEncoder(PromptEncoder):
+    """SAM's prompt encoder that also draws points and box.
+
+    Six sharp maps on the grid of the logits (box coverage, a bump that fills the box, near and far discs
+    around positive and around negative points) and six smooth ones on the grid of the embedding (wide discs
+    around both, the vector to the nearest positive point, the place within the box) are embedded by small
+    convolutions and added to SAM's dense embedding.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            embed_dim=CHANNELS,
+            image_embedding_size=(GRID, GRID),
+            input_image_size=(INPUT_PX, INPUT_PX),
+            mask_in_chans=16,
+        )
+        self.map_downscaling = nn.Sequential(
+            _Halving(6, 32),
+            LayerNorm2d(32),
+            nn.GELU(),
+            _Halving(32, 64),
+            LayerNorm2d(64),
+            nn.GELU(),
+            nn.Conv2d(64, CHANNELS, kernel_size=1),
+        )
+        self.place_embedding = _starting_at_zero(nn.Conv2d(6, CHANNELS, kernel_size=1))
+
+    def forward(
+        self,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Embed prompts as SAM does (same arguments, same shapes) and add their maps to the dense embedding."""
+        sparse, dense = super().forward(points, boxes, masks)
+        if points is None and boxes is None:
+            return sparse, dense
+        drawn = self.map_downscaling(self.draw(points, boxes))
+        return sparse, dense + drawn + self.place_embedding(self.place(points, boxes))
+
+    def draw(self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None) -> Tensor:
+        """Draw prompts given in pixels of the 1,024 px square, (x, y), as sharp maps (B, 6, 256, 256)."""
+        cell_px = INPUT_PX / LOGITS_PX
+        count = self._get_batch_size(points, boxes, None)
+        edges = torch.arange(LOGITS_PX, device=self._get_device(), dtype=torch.float32) * cell_px
+        maps = torch.zeros(count, 6, LOGITS_PX, LOGITS_PX, device=edges.device)
+        if boxes is not None:
+            maps[:, :2] = _draw_boxes(boxes.reshape(-1, 4), edges, cell_px)
+        if points is not None:
+            xy, labels = points
+            for index, (label, sigma) in enumerate((label, s) for label in (1, 0) for s in DISC_PX):
+                maps[:, 2 + index] = _discs(xy, labels == label, edges + cell_px / 2, sigma)
+        return maps
+
+    def place(self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None) -> Tensor:
+        """Describe where each token lies with respect to the prompts, as smooth maps (B, 6, 64, 64)."""
+        cell_px = INPUT_PX / GRID
+        count = self._get_batch_size(points, boxes, None)
+        centres = (torch.arange(GRID, device=self._get_device(), dtype=torch.float32) + 0.5) * cell_px
+        maps = torch.zeros(count, 6, GRID, GRID, device=centres.device)
+        if points is not None:
+            xy, labels = points
+            for index, label in enumerate((1, 0)):
+                maps[:, index] = _discs(xy, labels == label, centres, REACH_PX)
+            maps[:, 2:4] = _vector_to_nearest(xy, labels == 1, centres)
+        if boxes is not None:
+            corners = boxes.reshape(-1, 2, 2)
+            middle, half = corners.mean(dim=1), ((corners[:, 1] - corners[:, 0]) / 2).clamp(min=1.0)
+            across = ((centres - middle[..., None]) / half[..., None]).clamp(-2, 2)  # (B, 2, 64)
+            maps[:, 4] = across[:, 0, None, :]
+            maps[:, 5] = across[:, 1, :, None]
+        return maps
+
+
+def _discs(xy: Tensor, shown: Tensor, centres: Tensor, sigma_px: float) -> Tensor:
+    """Draw the points (B, N, 2) that are shown (B, N) as Gaussians on a square grid; (B, g, g), 0 to 1."""
+    falloff = torch.exp(-((centres - xy[..., None] - 0.5) ** 2) / (2 * sigma_px**2))  # (B, N, 2, g)
+    discs = falloff[:, :, 1, :, None] * falloff[:, :, 0, None, :]
+    return (discs * shown[..., None, None]).amax(dim=1)
+
+
+def _vector_to_nearest(xy: Tensor, shown: Tensor, centres: Tensor) -> Tensor:
+    """Map each cell to the vector (x, y) to the nearest shown point, squashed to length below 1; (B, 2, g, g)."""
+    x = (xy[..., 0, None] + 0.5 - centres)[:, :, None, :]
+    y = (xy[..., 1, None] + 0.5 - centres)[:, :, :, None]
+    distance = (x**2 + y**2).sqrt()  # (B, N, g, g)
+    nearest = distance.masked_fill(~shown[..., None, None], torch.inf).argmin(dim=1, keepdim=True)
+    vector = torch.stack([torch.broadcast_to(part, distance.shape) for part in (x, y)], dim=2)
+    squashed = vector / (REACH_PX + distance)[:, :, None]
+    chosen = squashed.gather(1, nearest[:, :, None].expand(-1, -1, 2, -1, -1))[:, 0]
+    return chosen * shown.any(dim=1)[:, None, None, None]
+
+
+def _draw_boxes(boxes: Tensor, edges: Tensor, cell_px: float) -> Tensor:
+    """Draw (B, 4) XYXY boxes: share of each cell covered, and a bump falling off towards the box's edges."""
+    profiles = []
+    for low, high in ((boxes[:, 1:2], boxes[:, 3:4]), (boxes[:, 0:1], boxes[:, 2:3])):
+        covered = (torch.minimum(high, edges + cell_px) - torch.maximum(low, edges)).clamp(min=0) / cell_px
+        half = ((high - low) / 2).clamp(min=1.0)
+        bump = torch.exp(-(((edges + cell_px / 2 - (low + high) / 2) / half) ** 2))
+        profiles.append((covered, bump))
+    (rows, row_bump), (cols, col_bump) = profiles
+    coverage = rows[:, :, None] * cols[:, None, :]
+    return torch.stack([coverage, row_bump[:, :, None] * col_bump[:, None, :]], dim=1)
+
+
+class SpreadingMaskDecoder(MaskDecoder):
+    """SAM's mask decoder that first spreads the drawn prompt over the image features.
+
+    SAM's transformer has no layer that mixes neighbouring tokens; SAM's encoder is large enough to have named
+    each object by then. Here a small U-Net (Ronneberger et al. 2015) over embedding and drawn prompt reaches
+    from a click to the edges of a large object.
+    """
+
+    widths = (96, 128, 160, 192)
+    """Channels at 64, 32, 16 and 8 tokens a side."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            transformer_dim=CHANNELS,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=CHANNELS, mlp_dim=2048, num_heads=8),
+            num_multimask_outputs=3,
+            iou_head_depth=3,
+            iou_head_hidden_dim=256,
+        )
+        self.spread = nn.Sequential(nn.Conv2d(CHANNELS, self.widths[0], kernel_size=1), _Level(self.widths))
+        self.join = _starting_at_zero(nn.Conv2d(self.widths[0], CHANNELS, kernel_size=1))
+
+    def spread_prompt(self, image_embeddings: Tensor, dense_prompt_embeddings: Tensor) -> Tensor:
+        """Return dense prompt embeddings (B, 256, h, w) that saw the image (1 or B, 256, h, w); h, w multiples of 8."""
+        spread: Tensor = self.join(self.spread(image_embeddings + dense_prompt_embeddings))
+        return dense_prompt_embeddings + spread
+
+    def predict_masks(
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict as SAM does (same arguments, same shapes), from dense embeddings that saw the image."""
+        dense = self.spread_prompt(image_embeddings, dense_prompt_embeddings)
+        logits, scores = super().predict_masks(image_embeddings, image_pe, sparse_prompt_embeddings, dense)
+        return logits, scores
+
+
+class _Level(nn.Module):
+    """One level of the U-Net and all below: in and out (B, widths[0], h, w), h and w multiples of 8."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        width, *lower = widths
+        self.below = (
+            nn.Sequential(
+                nn.Conv2d(width, lower[0], kernel_size=3, stride=2, padding=1),
+                _Level(tuple(lower)),
+                nn.Conv2d(lower[0], width, kernel_size=1),
+                nn.Upsample(scale_factor=2, mode="bilinear"),
+            )
+            if lower
+            else None
+        )
+        self.here = nn.Sequential(
+            LayerNorm2d(width), nn.GELU(), nn.Conv2d(width, width, kernel_size=3, padding=1), nn.GELU()
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Mix a level with what is seen farther around."""
+        mixed = features if self.below is None else features + self.below(features)
+        return features + self.here(mixed)
+
+
+class _Halving(nn.Conv2d):
+    """Convolution of 2 x 2 patches, as a product of matrices: several times as fast on a CPU."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(channels, width, kernel_size=2, stride=2)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (B, C, 2h, 2w) to (B, width, h, w)."""
+        patches = nn.functional.pixel_unshuffle(maps, 2)
+        return nn.functional.conv2d(patches, self.weight.reshape(self.out_channels, -1, 1, 1), self.bias)
+
+
+def _starting_at_zero(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
