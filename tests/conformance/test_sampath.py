@@ -9,9 +9,10 @@ import torch
 from conformance.golden import check
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.encoders import EncoderInfo, EncoderParts
+from napari_sampath.encoders.image_encoder import ImageEncoder
 from napari_sampath.encoders.pair import PairEncoder
 from napari_sampath.encoders.pathology import MODELS
-from napari_sampath.encoders.sam import OFFICIAL, SamEncoder, _image_encoder
+from napari_sampath.encoders.sam import CHANNELS, OFFICIAL, SamEncoder
 from napari_sampath.encoders.timm_encoder import TimmEncoder
 from napari_sampath.encoders.vision_transformer import build_network, vit_keys
 from napari_sampath.errors import WeightsError
@@ -94,7 +95,7 @@ def whole_maps(golden, case, state, head):
     """Run the encoders that the head reads, built from the checkpoint's own tensors, on the case's picture."""
     state = {key.removeprefix("model."): value for key, value in state.items()}
     image = golden.build(case["inputs"]["image_u8"]).numpy()
-    sam = SamEncoder(INFO, _image_encoder(OFFICIAL["vit_b"]), "")
+    sam = SamEncoder(INFO, ImageEncoder(OFFICIAL["vit_b"], CHANNELS), "")
     prefix = "model.image_encoder."
     sam.image_encoder.load_state_dict(
         {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
