@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
-from segment_anything.modeling import ImageEncoderViT
 from torch.nn.functional import interpolate
 
 from conformance.golden import check
 from napari_sampath.encoders import EncoderInfo
 from napari_sampath.encoders.double_norm import DoubleNormEncoder
-from napari_sampath.encoders.sam import SamEncoder
+from napari_sampath.encoders.image_encoder import ImageEncoder
+from napari_sampath.encoders.sam import CHANNELS, SamEncoder
+from napari_sampath.encoders.sam_format import deduce
 from napari_sampath.errors import WeightsError
 from napari_sampath.geometry import whole
 from napari_sampath.heads.generator import SurrogateDecoder, reference_backbone, resize_image
@@ -105,8 +104,7 @@ def call(golden):
     """The case's encoder and head: g of one case, SAM of the other, in one state_dict."""
     case = golden.case(CALL)
     state = golden.weights(case["weights"]["manifest"], case["weights"]["seed"])
-    options = {key: value for key, value in case["model"]["image_encoder"].items() if key != "layer_norm_eps"}
-    vit = ImageEncoderViT(**options, norm_layer=partial(torch.nn.LayerNorm, eps=1e-6))
+    vit = ImageEncoder(deduce(state, CALL), CHANNELS)
     prefix = "image_encoder."
     vit.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
     rule = case["weights_generator"]
