@@ -149,7 +149,8 @@ def _train_alone(data: str, head: str) -> None:
     from napari_sampath import load_model, train
     from napari_sampath.training import TrainingConfig
 
-    config = TrainingConfig(epochs=1, batch_size=4, window_cells=64)
+    arguments = {"variant": "sam_only"} if head == "sampath" else {}
+    config = TrainingConfig(epochs=1, batch_size=4, window_cells=64, head_arguments=arguments)
     train(data, head, config, load_model("sampath-tiny", device="cpu"), Path(data) / "h.safetensors")
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
