@@ -17,9 +17,11 @@ from PIL import Image
 import napari_sampath
 from napari_sampath.arrays import ClassInfo, FeatureSpec
 from napari_sampath.cli import VERBS, build_parser, main
+from napari_sampath.config import load_config
 from napari_sampath.heads import EncoderRef, Metadata, create, list_bundles, save_bundle
 from napari_sampath.predict.everything import segment_everything
 from napari_sampath.predict.everything_settings import EverythingSettings
+from napari_sampath.store import Store
 from tiny_sam import build_tiny_sam
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 VERB_NAMES = [
     *["demo", "models", "encode", "cache", "prompt", "segment", "everything"],
-    *["train", "evaluate", "tune", "export", "import"],
+    *["dataset", "train", "evaluate", "tune", "export", "import"],
 ]
 
 
@@ -188,7 +190,7 @@ def test_segment_writes_class_map_and_confidence(
     words = ["segment", str(image), "--head", str(bundle), "-o", str(labels), "--confidence", str(sure)]
     assert main([*words, *tiny, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    model = napari_sampath.load_model("sam", "cpu", tiny[3])
+    model = napari_sampath.load_model("sam", "cpu", tiny[3], store=Store.from_config(load_config()))
     expected = napari_sampath.segment(np.asarray(Image.open(image)), napari_sampath.load_head(bundle), model)
     with Image.open(labels) as written:
         found = np.asarray(written)
@@ -224,18 +226,15 @@ def test_everything_writes_the_masks_of_the_python_interface(
     settings += ["--box-nms-thresh", "1"]
     told = []
     for target in (tmp_path / "objects.png", tmp_path / "objects.tif"):
-        # Without a cache of its own the second run would find features rounded to float16.
-        own = ["--cache", f"{target}.cache", "--json"]
-        assert (
-            main(["everything", str(tissue / "tissue.png"), "-o", str(target), *settings, *tiny, *own]) == 0
-        )
+        words = ["everything", str(tissue / "tissue.png"), "-o", str(target), *settings, *tiny, "--json"]
+        assert main(words) == 0
         told.append(json.loads(capsys.readouterr().out)["objects"])
     with Image.open(tmp_path / "objects.png") as written:
         numbers = np.asarray(written)
     np.testing.assert_array_equal(numbers, tifffile.imread(tmp_path / "objects.tif"))
     assert told[0] == told[1]
 
-    model = napari_sampath.load_model("sam", "cpu", tiny[3])
+    model = napari_sampath.load_model("sam", "cpu", tiny[3], store=Store.from_config(load_config()))
     wanted = EverythingSettings(2, pred_iou_thresh=-9, stability_score_thresh=0, box_nms_thresh=1)
     with Image.open(tissue / "tissue.png") as image:
         masks = segment_everything(np.asarray(image), model, wanted)

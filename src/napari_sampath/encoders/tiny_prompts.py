@@ -12,6 +12,7 @@ import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..arrays import GRID, INPUT_PX, LOGITS_PX
 
@@ -151,7 +152,7 @@ class SpreadingMaskDecoder(MaskDecoder):
         self.join = _starting_at_zero(nn.Conv2d(self.widths[0], CHANNELS, kernel_size=1))
 
     def spread_prompt(self, image_embeddings: Tensor, dense_prompt_embeddings: Tensor) -> Tensor:
-        """Return dense prompt embeddings (B, 256, h, w) that saw the image (1 or B, 256, h, w); h, w multiples of 8."""
+        """Return dense prompt embeddings (B, 256, h, w) that saw the image (1 or B, 256, h, w)."""
         spread: Tensor = self.join(self.spread(image_embeddings + dense_prompt_embeddings))
         return dense_prompt_embeddings + spread
 
@@ -169,7 +170,7 @@ class SpreadingMaskDecoder(MaskDecoder):
 
 
 class _Level(nn.Module):
-    """One level of the U-Net and all below: in and out (B, widths[0], h, w), h and w multiples of 8."""
+    """One level of the U-Net and all below: in and out (B, widths[0], h, w)."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -179,7 +180,6 @@ class _Level(nn.Module):
                 nn.Conv2d(width, lower[0], kernel_size=3, stride=2, padding=1),
                 _Level(tuple(lower)),
                 nn.Conv2d(lower[0], width, kernel_size=1),
-                nn.Upsample(scale_factor=2, mode="bilinear"),
             )
             if lower
             else None
@@ -190,7 +190,11 @@ class _Level(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Mix a level with what is seen farther around."""
-        mixed = features if self.below is None else features + self.below(features)
+        mixed = features
+        if self.below is not None:
+            mixed = features + functional.interpolate(
+                self.below(features), features.shape[-2:], mode="bilinear", align_corners=False
+            )
         here: Tensor = self.here(mixed)
         return features + here
 
@@ -203,8 +207,8 @@ class _Halving(nn.Conv2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map (B, C, 2h, 2w) to (B, width, h, w)."""
-        patches = nn.functional.pixel_unshuffle(maps, 2)
-        return nn.functional.conv2d(patches, self.weight.reshape(self.out_channels, -1, 1, 1), self.bias)
+        patches = functional.pixel_unshuffle(maps, 2)
+        return functional.conv2d(patches, self.weight.reshape(self.out_channels, -1, 1, 1), self.bias)
 
 
 def _starting_at_zero(layer: nn.Conv2d) -> nn.Conv2d:
