@@ -46,7 +46,7 @@ def read(data: Path, folder: str, name: str, components: bool) -> tuple[np.ndarr
     ("folder", "name", "components", "click"),
     [
         ("ebhi_glands", "Polyp_GTXC2110181-1-400-001", True, (82, 18)),
-        ("ebhi_glands", "Lowgrade_IN_GT2014789-1-400-002", True, (100, 210)),
+        ("ebhi_glands", "Lowgrade_IN_GT2013112-7-400-001", True, (179, 197)),
         ("bbbc038_nuclei", "test_17b9bf4356db", False, (472, 486)),
         ("bbbc038_nuclei", "train_5c6eb9a47852", False, (170, 204)),
     ],
