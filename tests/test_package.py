@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -88,14 +89,22 @@ def test_manifest_at_the_root_is_the_one_in_the_package() -> None:
     assert (ROOT / "napari.yaml").read_bytes() == (SOURCE / "napari.yaml").read_bytes()
 
 
-DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "segment_anything": "segment-anything"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "lightning_fabric": "lightning-fabric",
+    "segment_anything": "segment-anything",
+    "segmentation_models_pytorch": "segmentation-models-pytorch",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}
 """Where a package is installed under another name than it is imported by."""
 
 
 def test_every_import_is_a_declared_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {"".join(line.split(">=")[:1]).split("[")[0].strip() for line in project["dependencies"]}
-    extra = {"napari", "vispy"}  # the extra 'gui' and what comes with napari
+    lines = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    declared = {line.split(">=")[0].split("[")[0].strip() for line in lines}
+    extra = {"vispy"}  # comes with napari
     imported: dict[str, str] = {}
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

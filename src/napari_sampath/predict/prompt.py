@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from ..encoders.prompt_parts import SingleMaskDecoder
 from ..encoders.tiny_prompts import SpreadingMaskDecoder
 from .two_way import SharedCells, TwoWay
 from .upscaling import Upscaling
@@ -146,6 +147,7 @@ class PromptDecoder(nn.Module):
             tile = (active.cells + dense.flatten(2).transpose(1, 2)).contiguous()
         tokens, cells = active.network.attend(tokens, tile)
         scores = parts.iou_prediction_head(tokens[:, 0])
+        multimask = multimask and not isinstance(parts, SingleMaskDecoder)
         return Attended(active, tokens, cells, scores[:, 1:] if multimask else scores[:, :1])
 
     @torch.inference_mode()
