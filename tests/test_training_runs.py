@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 import small_disk
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.config import ConfigError
 from napari_sampath.errors import StorageError, UnknownNameError
@@ -185,7 +185,7 @@ class TestRecipes:
         steps = round(case["inputs"]["warmup_steps"] / config.warmup_epochs)
         assert [drop * steps for drop in config.drops] == case["inputs"]["milestones"]
         found = [rate_at(config, steps, step) for step in case["inputs"]["steps"]["values"]]
-        check(golden, name, "factor", np.array(found))
+        assert_matches(golden, name, "factor", np.array(found))
 
     def test_plateau_is_torchs(self):
         rng = np.random.default_rng(0)

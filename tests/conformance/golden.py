@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from conftest import Golden
 
 
-def check(golden: Golden, case: str, output: str, found: torch.Tensor | np.ndarray) -> None:
+def assert_matches(golden: Golden, case: str, output: str, found: torch.Tensor | np.ndarray) -> None:
     """Assert that a full output equals the stored part of it, at the case's tolerance.
 
     Args:

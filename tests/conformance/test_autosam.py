@@ -10,7 +10,7 @@ import torch
 from segment_anything.modeling import ImageEncoderViT
 from torch.nn.functional import interpolate
 
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
 from napari_sampath.errors import WeightsError
 from napari_sampath.heads import create
@@ -57,7 +57,7 @@ def test_whole_model(golden):
         "logits": logits,
         "prediction": logits.argmax(dim=1).to(torch.uint8),
     }.items():
-        check(golden, CASE, output, found)
+        assert_matches(golden, CASE, output, found)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

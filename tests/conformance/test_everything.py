@@ -11,7 +11,7 @@ import torch
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
 
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.arrays import LocalMask
 from napari_sampath.encoders import EncoderInfo
 from napari_sampath.encoders.sam import assemble
@@ -57,16 +57,16 @@ def test_point_grids(golden: Golden) -> None:
     )
     for layer in range(given["crop_layers"] + 1):
         grid = point_grid(settings.points_in_layer(layer))
-        check(golden, "amg.point_grids", f"layer{layer}", grid)
+        assert_matches(golden, "amg.point_grids", f"layer{layer}", grid)
 
 
 def test_crop_boxes(golden: Golden) -> None:
     given = golden.case("amg.crop_boxes")["inputs"]
     layers = crop_frames(tuple(given["image_hw"]), given["crop_layers"], 512 / 1500, 1024)
     boxes = [(f.left, f.top, f.left + f.width, f.top + f.height) for frames in layers for f in frames]
-    check(golden, "amg.crop_boxes", "boxes_xyxy", np.array(boxes))
+    assert_matches(golden, "amg.crop_boxes", "boxes_xyxy", np.array(boxes))
     numbers = [number for number, frames in enumerate(layers) for _ in frames]
-    check(golden, "amg.crop_boxes", "layers", np.array(numbers))
+    assert_matches(golden, "amg.crop_boxes", "layers", np.array(numbers))
 
 
 def test_stability(golden: Golden) -> None:
@@ -79,7 +79,7 @@ def test_stability(golden: Golden) -> None:
     padded[:, :40] = logits
     screen = StabilityScreen(frame, 50, offset)
     found = [screen.measure(one) for one in padded]
-    check(golden, case, "score", np.array([stability for _, stability in found]))
+    assert_matches(golden, case, "score", np.array([stability for _, stability in found]))
     for one, (mask, _) in zip(logits, found, strict=True):
         np.testing.assert_array_equal(mask.to_dense((40, 50)), one > 0)
     limits = screen.limit(torch.from_numpy(padded)).numpy()
@@ -97,20 +97,20 @@ def test_boxes(golden: Golden) -> None:
     given = golden.case(case)["inputs"]
     masks = noisy_masks(golden, case)
     boxes = np.array([inclusive_box(LocalMask.from_dense(mask)) for mask in masks])
-    check(golden, case, "boxes_xyxy", boxes)
+    assert_matches(golden, case, "boxes_xyxy", boxes)
     crop, image = frame_of(given["near_edge_crop_xyxy"]), frame_of(given["near_edge_image_xyxy"])
-    check(golden, case, "near_edge", near_crop_edge(boxes, crop, image.hw))
+    assert_matches(golden, case, "near_edge", near_crop_edge(boxes, crop, image.hw))
     x0, y0, _, _ = given["uncrop_crop_xyxy"]
     moved = [inclusive_box(LocalMask.from_dense(mask, y0, x0)) for mask in masks]
-    check(golden, case, "uncropped_xyxy", np.array(moved))
+    assert_matches(golden, case, "uncropped_xyxy", np.array(moved))
 
 
 def test_run_lengths(golden: Golden) -> None:
     masks = noisy_masks(golden, "amg.rle")
     local = [LocalMask.from_dense(mask) for mask in masks]
     for number, mask in enumerate(local):
-        check(golden, "amg.rle", f"counts{number}", np.array(rle.encode(mask, (40, 50))))
-    check(golden, "amg.rle", "area", np.array([mask.area_px for mask in local]))
+        assert_matches(golden, "amg.rle", f"counts{number}", np.array(rle.encode(mask, (40, 50))))
+    assert_matches(golden, "amg.rle", "area", np.array([mask.area_px for mask in local]))
 
 
 def test_small_masks_in_a_crop(golden: Golden) -> None:
@@ -119,20 +119,20 @@ def test_small_masks_in_a_crop(golden: Golden) -> None:
     masks = built(golden, case, "masks")
     crop, image = frame_of(given["crop_xyxy"]), frame_of(given["image_xyxy"])
     alone = [LocalMask.from_dense(mask) for mask in masks]
-    check(golden, case, "boxes_xyxy", np.array([inclusive_box(mask) for mask in alone]))
+    assert_matches(golden, case, "boxes_xyxy", np.array([inclusive_box(mask) for mask in alone]))
     placed = [LocalMask.from_dense(mask, crop.top, crop.left) for mask in masks]
     boxes = np.array([inclusive_box(mask) for mask in placed])
-    check(golden, case, "uncropped_xyxy", boxes)
+    assert_matches(golden, case, "uncropped_xyxy", boxes)
     whole_crop = Frame(0, 0, *crop.hw)
     records = [EverythingMask(mask, 0.0, 0.0, (0.0, 0.0), whole_crop) for mask in alone]
-    check(golden, case, "boxes_xywh", np.array([record.bbox_xywh for record in records]))
+    assert_matches(golden, case, "boxes_xywh", np.array([record.bbox_xywh for record in records]))
     near = [near_crop_edge(boxes, crop, image.hw, within) for within in given["edge_tolerance"]]
-    check(golden, case, "near_edge", np.stack(near))
-    check(golden, case, "area", np.array([record.area_px for record in records]))
+    assert_matches(golden, case, "near_edge", np.stack(near))
+    assert_matches(golden, case, "area", np.array([record.area_px for record in records]))
     dense = np.array([mask.to_dense(image.hw).sum() for mask in placed])
-    check(golden, case, "uncropped_mask_area", dense)
+    assert_matches(golden, case, "uncropped_mask_area", dense)
     for number, mask in enumerate(alone):
-        check(golden, case, f"counts{number}", np.array(rle.encode(mask, crop.hw)))
+        assert_matches(golden, case, f"counts{number}", np.array(rle.encode(mask, crop.hw)))
 
 
 def test_small_regions(golden: Golden) -> None:
@@ -142,11 +142,11 @@ def test_small_regions(golden: Golden) -> None:
     area = described["inputs"]["area_threshold"]
     mask = LocalMask.from_dense(dense)
     filled, changed = fill_small_holes(mask, dense.shape, area)
-    check(golden, case, "filled_holes", filled.to_dense(dense.shape))
+    assert_matches(golden, case, "filled_holes", filled.to_dense(dense.shape))
     assert changed is described["outputs"]["changed_holes"]["value"]
     # The reference was given the mask with its holes, or the one without; both must give what is stored.
     kept, changed = drop_small_islands(mask, area)
-    check(golden, case, "without_islands", kept.to_dense(dense.shape))
+    assert_matches(golden, case, "without_islands", kept.to_dense(dense.shape))
     assert changed is described["outputs"]["changed_islands"]["value"]
 
 
@@ -160,12 +160,16 @@ def test_generator(golden: Golden, name: str) -> None:
     settings = EverythingSettings(**described["inputs"]["settings"])
     found = segment_everything(built(golden, case, "image_u8"), model, settings)
     found = in_stored_order(found, golden, case)
-    check(golden, case, "area", np.array([one.area_px for one in found]))
-    check(golden, case, "bbox_xywh", np.array([one.bbox_xywh for one in found], dtype=np.float64))
-    check(golden, case, "predicted_iou", np.array([one.predicted_iou for one in found], dtype=np.float32))
-    check(golden, case, "stability", np.array([one.stability_score for one in found], dtype=np.float32))
-    check(golden, case, "point_xy", np.array([one.point_xy for one in found], dtype=np.float32))
-    check(golden, case, "crop_xywh", np.array([one.crop_xywh for one in found]))
+    assert_matches(golden, case, "area", np.array([one.area_px for one in found]))
+    assert_matches(golden, case, "bbox_xywh", np.array([one.bbox_xywh for one in found], dtype=np.float64))
+    assert_matches(
+        golden, case, "predicted_iou", np.array([one.predicted_iou for one in found], dtype=np.float32)
+    )
+    assert_matches(
+        golden, case, "stability", np.array([one.stability_score for one in found], dtype=np.float32)
+    )
+    assert_matches(golden, case, "point_xy", np.array([one.point_xy for one in found], dtype=np.float32))
+    assert_matches(golden, case, "crop_xywh", np.array([one.crop_xywh for one in found]))
 
 
 def in_stored_order(found: list[EverythingMask], golden: Golden, case: str) -> list[EverythingMask]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.errors import WeightsError
 from napari_sampath.heads import Head
 from napari_sampath.heads.cnn import CNNHead
@@ -25,7 +25,7 @@ def test_agrees_with_reference(name, kind: type[Head], golden):
     features = golden.build(case["inputs"]["features"])
     with torch.inference_mode():
         logits = head({"embedding": features})
-    check(golden, name, "logits", logits)
+    assert_matches(golden, name, "logits", logits)
     if "minimum" in case["outputs"]:
         assert float(logits.min()) == case["outputs"]["minimum"]["value"]
 
@@ -50,7 +50,7 @@ def test_cnn_in_a_whole_model(golden):
 
     with torch.inference_mode():
         logits = resize(head({"embedding": encoder(resize(x, 1024))}), x.shape[-1])
-    check(golden, "autosam.cnn.whole", "logits", logits)
+    assert_matches(golden, "autosam.cnn.whole", "logits", logits)
 
 
 def test_refuses_weights_of_the_other_head(golden):

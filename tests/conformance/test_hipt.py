@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.encoders.hipt import resize_position
 from napari_sampath.encoders.pathology import MODELS
 from napari_sampath.encoders.timm_encoder import TimmEncoder
@@ -80,14 +80,14 @@ def run(golden: Golden, case: str) -> dict[str, torch.Tensor]:
 def test_vision_transformer(golden: Golden, case: str) -> None:
     found = run(golden, case)
     for output in golden.case(case)["outputs"]:
-        check(golden, case, output, found[output])
+        assert_matches(golden, case, output, found[output])
 
 
 @pytest.mark.slow
 def test_full_size(golden: Golden) -> None:
     found = run(golden, "hipt.full.1024")
-    check(golden, "hipt.full.1024", "cls", found["cls"])
-    check(golden, "hipt.full.1024", "dense", found["dense"])
+    assert_matches(golden, "hipt.full.1024", "cls", found["cls"])
+    assert_matches(golden, "hipt.full.1024", "dense", found["dense"])
 
 
 def test_image_is_normalised_with_halves(golden: Golden) -> None:
@@ -98,7 +98,7 @@ def test_image_is_normalised_with_halves(golden: Golden) -> None:
     encoder = TimmEncoder(HIPT.info, network, "", HIPT.mean, HIPT.std, 256, len(network.blocks) - 1)
     with torch.inference_mode():
         tokens = encoder(encoder.preprocess(image, whole((256, 256)))[None])["tokens"]
-    check(golden, case, "dense", tokens.flatten(2).transpose(1, 2))
+    assert_matches(golden, case, "dense", tokens.flatten(2).transpose(1, 2))
 
 
 def test_checkpoint_of_dino(golden: Golden) -> None:
@@ -116,8 +116,8 @@ def test_checkpoint_of_dino(golden: Golden) -> None:
     network = build_network(model, state, (pixels.shape[2], pixels.shape[3]), str(path))
     with torch.inference_mode():
         tokens = network.forward_features(pixels)
-    check(golden, case, "cls", tokens[:, 0])
-    check(golden, case, "dense", tokens[:, 1:])
+    assert_matches(golden, case, "cls", tokens[:, 0])
+    assert_matches(golden, case, "dense", tokens[:, 1:])
 
 
 def test_manifest_is_that_of_the_network(golden: Golden) -> None:

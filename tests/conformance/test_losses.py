@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.training.dataset import IGNORED
 from napari_sampath.training.losses import bce_dice, bce_dice_of, ce_dice, focal_dice, true_iou
 from napari_sampath.training.metrics import confusion, dice
@@ -23,7 +23,7 @@ def test_ce_dice(golden, name):
     for key, value in (("dice", parts.dice), ("ce", parts.cross_entropy), ("total", parts.total)):
         assert float(value.detach()) == pytest.approx(case["outputs"][key]["value"], abs=atol)
     parts.total.backward()
-    check(golden, name, "grad_logits", logits.grad)
+    assert_matches(golden, name, "grad_logits", logits.grad)
 
 
 def sampath_inputs(golden, case):
@@ -55,9 +55,9 @@ def test_sampath(golden, name):
         wanted = case["outputs"][key]["value"]
         assert float(value.detach()) == pytest.approx(wanted, abs=case["tolerance"]["atol"])
     parts.total.backward()
-    check(golden, f"sampath.loss.{name}", "grad_logits", logits.grad)
+    assert_matches(golden, f"sampath.loss.{name}", "grad_logits", logits.grad)
     grad = torch.zeros_like(iou) if iou.grad is None else iou.grad
-    check(golden, f"sampath.loss.{name}", "grad_predicted_iou", grad.unsqueeze(-1))
+    assert_matches(golden, f"sampath.loss.{name}", "grad_predicted_iou", grad.unsqueeze(-1))
 
 
 @pytest.mark.parametrize("name", ["bcss", "crag", "allterms"])
@@ -67,7 +67,7 @@ def test_true_iou(golden, name):
     known = (targets != IGNORED).unsqueeze(1)
     truth = torch.nn.functional.one_hot(torch.where(known[:, 0], targets + 1, 0), logits.shape[1])
     found = true_iou((logits * known).softmax(dim=1), truth.movedim(-1, 1).float())
-    check(golden, f"sampath.loss.{name}", "true_iou", found.unsqueeze(-1))
+    assert_matches(golden, f"sampath.loss.{name}", "true_iou", found.unsqueeze(-1))
 
 
 def test_sampath_without_a_labelled_pixel(golden):
@@ -142,7 +142,7 @@ def test_prompt_generator(golden):
     assert float(parts.dice.detach()) == pytest.approx(case["outputs"]["dice"]["value"], abs=atol)
     assert float(parts.total.detach()) == pytest.approx(case["outputs"]["total"]["value"], abs=atol)
     parts.total.backward()
-    check(golden, "promptgen.loss", "grad_probabilities", probabilities.grad)
+    assert_matches(golden, "promptgen.loss", "grad_probabilities", probabilities.grad)
     # The same through logits of two classes, the way a head is trained.
     with torch.no_grad():
         logits = torch.cat([torch.zeros_like(probabilities), torch.logit(probabilities)], dim=1)

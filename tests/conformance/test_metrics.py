@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.training.compat import (
     autosam_dice,
     prompt_generator_dice,
@@ -62,7 +62,7 @@ def test_prompt_generator(golden):
     labels = golden.build(case["inputs"]["labels"]).numpy().astype(np.uint8)
     predicted = golden.expected("promptgen.metric/prediction")
     used = prompt_generator_labels(labels, 512)
-    check(golden, "promptgen.metric", "labels_used", used)
+    assert_matches(golden, "promptgen.metric", "labels_used", used)
     found = prompt_generator_dice(predicted, used)
     for value, key in zip(found, ("dice", "iou"), strict=True):
         assert value == pytest.approx(case["outputs"][key]["value"], abs=1e-5)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.arrays import Prompts
 from napari_sampath.encoders import registry
 from napari_sampath.encoders.mobile_sam import assemble, mobile_sam_name
@@ -82,10 +82,10 @@ def test_embedding_and_answer_to_a_point(
     labels = golden.build(described["point_labels"]).numpy()[0]
     logits, scores = model.decode(features, Prompts.make(points, labels), described["multimask_output"])
     assert features.maps["tokens"].shape == (320, 64, 64)
-    check(golden, CASE, "patch_embed", seen["patch_embed"])
-    check(golden, CASE, "embedding", features.maps["embedding"][None])
-    check(golden, CASE, "low_res", logits[None])
-    check(golden, CASE, "iou", scores[None])
+    assert_matches(golden, CASE, "patch_embed", seen["patch_embed"])
+    assert_matches(golden, CASE, "embedding", features.maps["embedding"][None])
+    assert_matches(golden, CASE, "low_res", logits[None])
+    assert_matches(golden, CASE, "iou", scores[None])
 
 
 def test_biases_are_those_of_the_weights_loaded_last(state: dict[str, torch.Tensor]) -> None:

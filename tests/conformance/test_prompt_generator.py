@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.encoders import EncoderInfo
 from napari_sampath.encoders.double_norm import DoubleNormEncoder
 from napari_sampath.encoders.image_encoder import ImageEncoder
@@ -45,9 +45,9 @@ def run_generator(name, golden):
     g = generator(golden, case["weights"])
     x = golden.build(case["inputs"]["x"])
     with torch.inference_mode():
-        check(golden, name, "embedding", g(x)[:, 0])
+        assert_matches(golden, name, "embedding", g(x)[:, 0])
         if "decoder_out" in case["outputs"]:
-            check(golden, name, "decoder_out", g.decoder(*g.features(x)))
+            assert_matches(golden, name, "decoder_out", g.decoder(*g.features(x)))
         features = whole_backbone(golden, case)(x)
     assert [list(one.shape) for one in features] == case["outputs"]["feature_shapes"]["value"]
     if "feature_l2" in case["outputs"]:
@@ -71,8 +71,8 @@ def test_generator_in_training(golden):
     # In float32 the batch statistics alone move single values by 4e-4 from float64, the stored ones by 3e-4.
     g = generator(golden, case["weights"]).double().train()
     with torch.no_grad():
-        check(golden, name, "embedding", g(golden.build(case["inputs"]["x"]).double())[:, 0])
-    check(golden, name, "first_norm_running_mean", g.backbone.base[0].norm.running_mean)
+        assert_matches(golden, name, "embedding", g(golden.build(case["inputs"]["x"]).double())[:, 0])
+    assert_matches(golden, name, "first_norm_running_mean", g.backbone.base[0].norm.running_mean)
 
 
 @pytest.mark.parametrize("backbone", list(PLANS))
@@ -91,7 +91,7 @@ def test_surrogate(golden):
     decoder = SurrogateDecoder().eval()
     decoder.load_state_dict(state)
     with torch.inference_mode():
-        check(golden, "surrogate.h", "logits", decoder(golden.build(case["inputs"]["z"])))
+        assert_matches(golden, "surrogate.h", "logits", decoder(golden.build(case["inputs"]["z"])))
     g = golden.weights("prompt_generator_hardnet39ds", 51)
     head = SurrogateHead.import_reference(g | state)
     assert all(torch.equal(head.decoder.state_dict()[key], value) for key, value in state.items())
@@ -144,13 +144,13 @@ def test_sam_call(golden, call):
         prompts = head.generator(small)
         whole_head = head({"embedding": twice_maps["embedding"], "image": once})
         expected = stretched(head.answer(twice_maps["embedding"], prompts))
-    check(golden, CALL, "once", once)
-    check(golden, CALL, "twice", seen[0])
-    check(golden, CALL, "generator_input", small)
-    check(golden, CALL, "generator_output", prompts[:, 0])
-    check(golden, CALL, "low_res", low)
-    check(golden, CALL, "low_res_single_norm", single)
-    check(golden, CALL, "minmax", torch.sigmoid(stretched(low)))
+    assert_matches(golden, CALL, "once", once)
+    assert_matches(golden, CALL, "twice", seen[0])
+    assert_matches(golden, CALL, "generator_input", small)
+    assert_matches(golden, CALL, "generator_output", prompts[:, 0])
+    assert_matches(golden, CALL, "low_res", low)
+    assert_matches(golden, CALL, "low_res_single_norm", single)
+    assert_matches(golden, CALL, "minmax", torch.sigmoid(stretched(low)))
     torch.testing.assert_close(whole_head[:, 1:], expected, atol=1e-4, rtol=1e-4)
     assert not whole_head[:, 0].any()
     postprocess(golden, torch.sigmoid(stretched(low))[:1])
@@ -163,9 +163,9 @@ def postprocess(golden, mask):
     original = golden.case(CALL)["inputs"]["original_hw"]
     full = interpolate(large, original, mode="bilinear", align_corners=True)
     final = interpolate(full, (256, 256), mode="bilinear", align_corners=True)
-    check(golden, CALL, "postprocessed", full)
-    check(golden, CALL, "final", final)
-    check(golden, CALL, "final_mask", (final > 0.5).to(torch.uint8))
+    assert_matches(golden, CALL, "postprocessed", full)
+    assert_matches(golden, CALL, "final", final)
+    assert_matches(golden, CALL, "final_mask", (final > 0.5).to(torch.uint8))
 
 
 def test_says_which_encoder_it_needs(golden):

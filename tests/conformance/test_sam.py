@@ -9,7 +9,7 @@ import pytest
 import torch
 from segment_anything.modeling.image_encoder import get_rel_pos, window_partition, window_unpartition
 
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.arrays import Prompts
 from napari_sampath.encoders import EncoderInfo, EncoderParts
 from napari_sampath.encoders.base import resize_longest_side
@@ -69,15 +69,15 @@ def test_official_architectures_are_read_from_their_shapes(golden: Golden, name:
 def test_resize_rules(golden: Golden) -> None:
     given = inputs(golden, "sam.resize_rules")
     sizes = [whole((int(h), int(w))).input_hw for h, w in given["sizes_hw"]]
-    check(golden, "sam.resize_rules", "new_sizes_hw", np.array(sizes))
-    check(golden, "sam.resize_rules", "points_xy", SMALL.to_input(given["points_xy"].numpy()))
+    assert_matches(golden, "sam.resize_rules", "new_sizes_hw", np.array(sizes))
+    assert_matches(golden, "sam.resize_rules", "points_xy", SMALL.to_input(given["points_xy"].numpy()))
 
 
 def test_encoder(golden: Golden, small: Model) -> None:
     case = "sam.encoder"
     image = inputs(golden, case)["image_u8"].numpy()
-    check(golden, case, "resized_u8", resize_longest_side(image, SMALL))
-    check(golden, case, "preprocessed", small.encoder.preprocess(image, SMALL)[None])
+    assert_matches(golden, case, "resized_u8", resize_longest_side(image, SMALL))
+    assert_matches(golden, case, "preprocessed", small.encoder.preprocess(image, SMALL)[None])
     vit = small.encoder.image_encoder
     seen: dict[str, torch.Tensor] = {}
     hooks = [
@@ -90,8 +90,8 @@ def test_encoder(golden: Golden, small: Model) -> None:
         hook.remove()
     assert features.frame == SMALL
     for name in ("after_pos", "block0", "block1", "block2", "block3"):
-        check(golden, case, name, seen[name])
-    check(golden, case, "embedding", features.maps["embedding"][None])
+        assert_matches(golden, case, name, seen[name])
+    assert_matches(golden, case, "embedding", features.maps["embedding"][None])
     np.testing.assert_array_equal(features.maps["tokens"], seen["block3"][0].permute(2, 0, 1))
 
 
@@ -105,18 +105,18 @@ def test_prompts(golden: Golden, small: Model, prompt: str) -> None:
     assert decoder is not None
     with torch.inference_mode():
         sparse, dense = decoder.prompt_encoder(points, boxes, masks)
-        check(golden, case, "sparse", sparse)
-        check(golden, case, "dense", dense)
+        assert_matches(golden, case, "sparse", sparse)
+        assert_matches(golden, case, "dense", dense)
         active = decoder.activate(given["image_embedding"][0])
         for multimask, suffix in ((True, "multi"), (False, "single")):
             logits, scores = decoder(active, points, boxes, masks, multimask)
-            check(golden, case, f"low_res_{suffix}", logits)
-            check(golden, case, f"iou_{suffix}", scores)
+            assert_matches(golden, case, f"low_res_{suffix}", logits)
+            assert_matches(golden, case, f"iou_{suffix}", scores)
 
 
 def test_dense_position(golden: Golden, small: Model) -> None:
     assert small.decoder is not None
-    check(golden, "sam.dense_pe", "dense_pe", small.decoder.position)
+    assert_matches(golden, "sam.dense_pe", "dense_pe", small.decoder.position)
 
 
 def test_transformer(golden: Golden, small: Model) -> None:
@@ -125,8 +125,8 @@ def test_transformer(golden: Golden, small: Model) -> None:
     tokens = torch.cat([mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight])[None]
     embedding = inputs(golden, "sam.transformer")["image_embedding"]
     queries, keys = mask_decoder.transformer(embedding, small.decoder.position, tokens)
-    check(golden, "sam.transformer", "queries", queries)
-    check(golden, "sam.transformer", "keys", keys)
+    assert_matches(golden, "sam.transformer", "queries", queries)
+    assert_matches(golden, "sam.transformer", "keys", keys)
 
 
 def test_postprocess(golden: Golden) -> None:
@@ -136,7 +136,7 @@ def test_postprocess(golden: Golden) -> None:
         frame = whole((height, width), input_px=256)
         assert list(frame.input_hw) == golden.case(case)["inputs"]["input_hw"]
         enlarged = np.stack([image_logits(frame, one) for one in low])
-        check(golden, case, f"masks_{height}x{width}", enlarged[None])
+        assert_matches(golden, case, f"masks_{height}x{width}", enlarged[None])
 
 
 def test_forward(golden: Golden, small: Model) -> None:
@@ -152,9 +152,9 @@ def test_forward(golden: Golden, small: Model) -> None:
         small.predict(features, box=SMALL.to_image(box).reshape(4)),
     )
     for index, answer in enumerate(answers):
-        check(golden, case, f"item{index}_masks", answer.masks[None])
-        check(golden, case, f"item{index}_iou", answer.scores[None])
-        check(golden, case, f"item{index}_low_res", answer.logits[None])
+        assert_matches(golden, case, f"item{index}_masks", answer.masks[None])
+        assert_matches(golden, case, f"item{index}_iou", answer.scores[None])
+        assert_matches(golden, case, f"item{index}_low_res", answer.logits[None])
 
 
 def test_predictor(golden: Golden, small: Model) -> None:
@@ -164,10 +164,10 @@ def test_predictor(golden: Golden, small: Model) -> None:
     masks = small.predict(
         features, given["point_coords_xy"], given["point_labels"], given["box_xyxy"], multimask=False
     )
-    check(golden, case, "low_res", masks.logits)
-    check(golden, case, "iou", masks.scores)
+    assert_matches(golden, case, "low_res", masks.logits)
+    assert_matches(golden, case, "iou", masks.scores)
     enlarged = image_logits(SMALL, masks.logits[0])
-    check(golden, case, "mask_logits", enlarged[None])
+    assert_matches(golden, case, "mask_logits", enlarged[None])
     np.testing.assert_array_equal(masks.masks[0], enlarged > 0)
 
 
@@ -182,24 +182,24 @@ def test_predictor_with_previous_logits(golden: Golden, small: Model) -> None:
         mask_logits=given["mask_input"][0].numpy(),
     )
     logits, scores = small.decode(features, prompts)
-    check(golden, case, "low_res", logits)
-    check(golden, case, "iou", scores)
+    assert_matches(golden, case, "low_res", logits)
+    assert_matches(golden, case, "iou", scores)
     dense = np.stack([local_mask(SMALL, one).to_dense((180, 300)) for one in logits])
-    check(golden, case, "masks", dense)
+    assert_matches(golden, case, "masks", dense)
 
 
 def test_relative_position(golden: Golden) -> None:
     case = "sam.relative_position"
     table = inputs(golden, case)["table"]
     for queries, keys in ((16, 16), (14, 14), (20, 10), (10, 20)):
-        check(golden, case, f"q{queries}_k{keys}", get_rel_pos(queries, keys, table))
+        assert_matches(golden, case, f"q{queries}_k{keys}", get_rel_pos(queries, keys, table))
 
 
 def test_windows(golden: Golden) -> None:
     given = inputs(golden, "sam.windows")["x"]
     windows, padded_hw = window_partition(given, 14)
-    check(golden, "sam.windows", "windows", windows)
-    check(golden, "sam.windows", "padded_hw", torch.tensor(padded_hw))
+    assert_matches(golden, "sam.windows", "windows", windows)
+    assert_matches(golden, "sam.windows", "padded_hw", torch.tensor(padded_hw))
     assert torch.equal(window_unpartition(windows, 14, padded_hw, given.shape[1:3]), given)
 
 
@@ -209,11 +209,11 @@ def test_epsilons(golden: Golden) -> None:
     given = inputs(golden, case)
     resized = given["resized_u8"].numpy()
     features = model.encode(resized, Frame(0, 0, *resized.shape[:2], 256))
-    check(golden, case, "embedding", features.maps["embedding"][None])
+    assert_matches(golden, case, "embedding", features.maps["embedding"][None])
     decoder = model.decoder
     assert decoder is not None
     with torch.inference_mode():
-        check(golden, case, "dense", decoder.prompt_encoder(None, None, given["mask_logits"])[1])
+        assert_matches(golden, case, "dense", decoder.prompt_encoder(None, None, given["mask_logits"])[1])
         logits, scores = decoder.mask_decoder(
             image_embeddings=given["image_embedding"],
             image_pe=decoder.position,
@@ -221,8 +221,8 @@ def test_epsilons(golden: Golden) -> None:
             dense_prompt_embeddings=torch.zeros(1, 256, 16, 16),
             multimask_output=True,
         )
-    check(golden, case, "low_res", logits)
-    check(golden, case, "iou", scores)
+    assert_matches(golden, case, "low_res", logits)
+    assert_matches(golden, case, "iou", scores)
 
 
 @pytest.mark.slow
@@ -240,13 +240,13 @@ def test_vit_b_at_full_size(golden: Golden) -> None:
         )
     features = model.encode(image)
     for name, values in seen.items():
-        check(golden, case, name, values)
-    check(golden, case, "pre_neck", features.maps["tokens"][None])
-    check(golden, case, "embedding", features.maps["embedding"][None])
+        assert_matches(golden, case, name, values)
+    assert_matches(golden, case, "pre_neck", features.maps["tokens"][None])
+    assert_matches(golden, case, "embedding", features.maps["embedding"][None])
     answer = model.predict(features, given["point_coords_xy"][0], given["point_labels"][0])
-    check(golden, case, "low_res", answer.logits[None])
-    check(golden, case, "iou", answer.scores[None])
+    assert_matches(golden, case, "low_res", answer.logits[None])
+    assert_matches(golden, case, "iou", answer.scores[None])
     larger = whole((1536, 2048))
     assert larger.input_hw == (768, 1024)
     enlarged = np.stack([image_logits(larger, one) for one in answer.logits])
-    check(golden, case, "masks_1536x2048", enlarged[None])
+    assert_matches(golden, case, "masks_1536x2048", enlarged[None])

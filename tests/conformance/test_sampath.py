@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from conformance.golden import check
+from conformance.golden import assert_matches
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.encoders import EncoderInfo, EncoderParts
 from napari_sampath.encoders.image_encoder import ImageEncoder
@@ -51,10 +51,10 @@ def test_fusion_head(name, golden):
         low, iou = head.decode(fused, first=1)
         large = torch.nn.functional.interpolate(low, case["model"]["mask_hw"], mode="bilinear")
         logits, judged = head.judged(maps)
-    check(golden, name, "fusion_out", fused)
-    check(golden, name, "low_res", low)
-    check(golden, name, "iou", iou.unsqueeze(-1))
-    check(golden, name, "masks", large)
+    assert_matches(golden, name, "fusion_out", fused)
+    assert_matches(golden, name, "low_res", low)
+    assert_matches(golden, name, "iou", iou.unsqueeze(-1))
+    assert_matches(golden, name, "masks", large)
     torch.testing.assert_close(logits, low[:, 1:], atol=1e-5, rtol=0)
     torch.testing.assert_close(judged, iou[:, 1:], atol=1e-5, rtol=0)
 
@@ -125,14 +125,14 @@ def test_whole_model(name, golden):
     with torch.inference_mode():
         low, iou = head.decode(head.fuse(maps), first=1)
         large = torch.nn.functional.interpolate(low, case["model"]["mask_hw"], mode="bilinear")
-    check(golden, f"sampath.{name}", "low_res", low)
-    check(golden, f"sampath.{name}", "iou", iou.unsqueeze(-1))
+    assert_matches(golden, f"sampath.{name}", "low_res", low)
+    assert_matches(golden, f"sampath.{name}", "iou", iou.unsqueeze(-1))
     if "masks_l2" in case["outputs"]:
         wanted = case["outputs"]["masks_l2"]["value"]
         assert np.linalg.norm(large.double().numpy()) == pytest.approx(wanted, rel=1e-5)
         return
-    check(golden, f"sampath.{name}", "masks", large)
-    check(golden, f"sampath.{name}", "prediction", (large[:, 1:].argmax(dim=1) + 1).to(torch.uint8))
-    check(golden, f"sampath.{name}", "sam_features", maps["tokens"].permute(0, 2, 3, 1))
+    assert_matches(golden, f"sampath.{name}", "masks", large)
+    assert_matches(golden, f"sampath.{name}", "prediction", (large[:, 1:].argmax(dim=1) + 1).to(torch.uint8))
+    assert_matches(golden, f"sampath.{name}", "sam_features", maps["tokens"].permute(0, 2, 3, 1))
     tokens = maps["hipt-s16.tokens"].flatten(2).transpose(1, 2)
-    check(golden, f"sampath.{name}", "pathology_features", tokens)
+    assert_matches(golden, f"sampath.{name}", "pathology_features", tokens)
