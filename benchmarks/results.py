@@ -140,7 +140,9 @@ def page(runs: list[tuple[Run, dict[str, Any]]], options: argparse.Namespace) ->
         verdict(whole),
         "## Label efficiency",
         "Mean Dice per image (mean and range over the seeds), trained on few images; the last epoch is kept, "
-        "nothing is chosen on the validation images.",
+        "nothing is chosen on the validation images. Read it with care: the encoder of `sampath-tiny` learned on "
+        "the glands of the whole training split, which every head on its features (`forest` too) profits from and "
+        "`unet`, which begins from random weights, does not.",
         curve(few, options.sizes),
         curve_verdict(few, options.sizes),
         "## Command lines",
