@@ -55,6 +55,37 @@ def test_window_points_are_counted_from_the_window() -> None:
     assert not frame.contains([399, 100])
 
 
+@given(
+    hw=st.tuples(image_sides, image_sides),
+    tile_px=st.sampled_from([512, 1024, 2048]),
+    input_px=st.sampled_from([256, 896, 1024]),
+    stretched=st.booleans(),
+    choice=st.integers(0, 10_000),
+    shares=st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=4),
+)
+def test_boxes_come_back_from_any_window(
+    hw: tuple[int, int],
+    tile_px: int,
+    input_px: int,
+    stretched: bool,
+    choice: int,
+    shares: list[tuple[float, float, float, float]],
+) -> None:
+    windows = tiles(hw, tile_px)
+    window = windows[choice % len(windows)]
+    frame = Frame(window.top, window.left, window.height, window.width, input_px, stretched)
+    corners = np.array(shares).reshape(-1, 2, 2) * [frame.width, frame.height] + [frame.left, frame.top]
+    boxes = np.sort(corners, axis=1)
+    there = frame.to_input(boxes)
+    height, width = frame.input_hw
+    assert there.min() >= 0
+    assert (there <= np.array([width, height]) * (1 + 1e-12)).all(), "a prompt lies in the padding"
+    assert max(height, width) == input_px
+    np.testing.assert_allclose(frame.to_image(there), boxes, atol=1e-9 * max(hw))
+    assert (np.diff(there, axis=1) >= 0).all(), "corners changed places"
+    assert frame.contains(boxes)
+
+
 def test_rows_and_columns_are_swapped_once() -> None:
     np.testing.assert_array_equal(rc_to_xy([[1, 2], [3, 4]]), [[2, 1], [4, 3]])
     np.testing.assert_array_equal(xy_to_rc(rc_to_xy([5, 6])), [5, 6])
