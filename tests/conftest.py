@@ -20,6 +20,14 @@ ROOT = Path(__file__).resolve().parent.parent
 """The repository, or the folder in which a source distribution was unpacked."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, and all that open windows in the same: they share the display's focus."""
+    for item in items:
+        group = "gui" if item.get_closest_marker("gui") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def _folder(variable: str, default: str, proof: str) -> Path:
     """Return the folder that an environment variable names, or skip the test and say how to have it run."""
     folder = Path(os.environ.get(variable) or ROOT / default).expanduser().resolve()
