@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from disc_model import disc_model
 from journal_victim import commit_at, digest, prompt_at
+from napari_sampath.annotations import innermost
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import (
     ClassListError,
@@ -272,6 +273,8 @@ def test_mask_prompt(session: Session) -> None:
     prompts = asked(session)[-1][0]
     # 256 cells over the longer side of 128 px: two a pixel.
     assert ((prompts.mask_logits > 0).sum() / 4) == pytest.approx(mask.area_px, rel=0.05)
+    np.testing.assert_allclose(prompts.points_xy, [[72, 42]], atol=1)  # no mask without a click in it
+    assert prompts.labels.tolist() == [1]
     candidate = session.candidate
     assert candidate is not None
     overlap = (candidate.mask.to_dense(HW) & mask.to_dense(HW)).sum()
@@ -790,7 +793,7 @@ def test_masks_of_a_real_model_are_those_of_predict() -> None:
     painted[100:180, 90:260] = True
     session.set_mask(LocalMask.from_dense(painted))
     settle(session)
-    check(mask=painted, multimask=False)
+    check(mask=painted, points=[innermost(LocalMask(0, 0, painted))], multimask=False)
     candidate = session.candidate
     assert candidate is not None
     assert session.commit().area_px == candidate.mask.area_px

@@ -9,7 +9,7 @@ from .edits import Edits
 from .header import Header, pixel_digest
 from .history import History
 from .journal import Journal
-from .masks import clip, mask_of_pixels
+from .masks import clip, innermost, mask_of_pixels
 from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Vouch
 from .patch import Patch
 from .tiled import LookupMap, TiledMap
@@ -40,6 +40,7 @@ __all__ = [
     "Vouch",
     "bounds",
     "clip",
+    "innermost",
     "mask_of_pixels",
     "pixel_digest",
     "union",

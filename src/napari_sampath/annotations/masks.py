@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt
 
 from ..arrays import BoolArray, IntArray, LocalMask
 
@@ -38,3 +39,13 @@ def mask_of_pixels(rows: npt.ArrayLike, cols: npt.ArrayLike, hw: tuple[int, int]
     bitmap = np.zeros((int(row_ids.max()) - row + 1, int(col_ids.max()) - col + 1), dtype=np.bool_)
     bitmap[row_ids - row, col_ids - col] = True
     return LocalMask(row, col, bitmap)
+
+
+def innermost(mask: LocalMask) -> tuple[float, float]:
+    """Return the centre (x, y), in image pixels, of the pixel of a non-empty mask farthest from its edge.
+
+    Where the mask ends with its bitmap, that is an edge, too.
+    """
+    depth = distance_transform_edt(np.pad(mask.bitmap, 1))[1:-1, 1:-1]
+    row, col = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    return mask.col + float(col) + 0.5, mask.row + float(row) + 0.5

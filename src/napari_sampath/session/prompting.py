@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..annotations import Box, Source, bounds
+from ..annotations import Box, Source, bounds, innermost
 from ..arrays import FloatArray, LocalMask, Prompts
 from ..errors import PromptError
 from ..geometry import Frame, check_inside, tile_for
@@ -126,12 +126,15 @@ def answer(request: PromptRequest) -> Answer:
     """
     state, model = request.state, request.tiles.model
     features = request.tiles.get(request.frame)
-    mask = state.feed
+    mask, points = state.feed, state.points
     if mask is None and state.mask is not None:
         mask = model.mask_to_logits(state.mask, features.frame)
+        if state.box is None and not any(positive for _, _, positive in points):
+            # SAM never meets a mask alone while it learns: there is always the click or box it came from.
+            points = (*points, (*innermost(state.mask), True))
     prompts = Prompts.make(
-        [(x, y) for x, y, _ in state.points],
-        [int(positive) for _, _, positive in state.points],
+        [(x, y) for x, y, _ in points],
+        [int(positive) for _, _, positive in points],
         state.box,
         mask,
     )

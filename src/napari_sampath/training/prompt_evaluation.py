@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 from skimage.color import rgb2gray, rgb2lab
 from skimage.filters import threshold_otsu
 from skimage.segmentation import flood
 
-from ..arrays import BoolArray, FloatArray, Prompts, UInt8Array
+from ..annotations import innermost
+from ..arrays import BoolArray, FloatArray, LocalMask, Prompts, UInt8Array
 from ..jobs import Job, Progress
 from ..predict import local_mask
 from .instances import InstanceImage
@@ -66,7 +66,7 @@ def evaluate_prompts(model: Model, images: list[InstanceImage]) -> Job[list[Prom
         answers = model.predict_boxes(features, np.array(boxes)) if boxes else []
         colours = rgb2lab(image.pixels)
         for target, box, (answer, _) in zip(objects, boxes, answers, strict=True):
-            point = innermost(target)
+            point = innermost(LocalMask(0, 0, target))
             logits, scores = model.decode(features, Prompts.make(points=[point]), multimask=True)
             pointed = local_mask(features.frame, logits[int(np.argmax(scores))])
             masks = {
@@ -88,13 +88,6 @@ def bounding_box(mask: BoolArray) -> tuple[float, float, float, float]:
     """Return the outer edges (x0, y0, x1, y1) of a non-empty mask (H, W), as a person drags them."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(cols[0]), float(rows[0]), float(cols[-1] + 1), float(rows[-1] + 1)
-
-
-def innermost(mask: BoolArray) -> tuple[float, float]:
-    """Return the centre (x, y) of the pixel farthest from a mask's edge; the image's border counts as edge."""
-    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    row, col = np.unravel_index(int(np.argmax(depth)), mask.shape)
-    return float(col) + 0.5, float(row) + 0.5
 
 
 def _fill(box: tuple[float, float, float, float], shape: tuple[int, ...]) -> BoolArray:
