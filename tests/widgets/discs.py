@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sampath.arrays import INPUT_PX, LOGITS_PX, Features
+from napari_sampath.arrays import INPUT_PX, LOGITS_PX, Features, Prompts
 from napari_sampath.jobs import Progress
 from napari_sampath.predict.masks import mask_to_logits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_sampath.arrays import Prompts
     from napari_sampath.geometry import Frame
     from napari_sampath.jobs import Job
 
@@ -66,6 +65,10 @@ class DiscModel:
         found = [self._mask(rows, cols, prompts, radius) for radius in (RADII if multimask else RADII[:1])]
         logits = np.where(np.stack(found), 8.0, -8.0).astype(np.float32)
         return logits, np.array([0.9, 0.8, 0.7][: len(found)], dtype=np.float32)
+
+    def decode_boxes(self, features: Features, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
+        each = [self.decode(features, Prompts.make(box=box), multimask=False) for box in boxes]
+        return np.concatenate([logits for logits, _ in each]), np.concatenate([score for _, score in each])
 
     def _mask(self, rows: np.ndarray, cols: np.ndarray, prompts: Prompts, radius: int) -> np.ndarray:
         mask = np.zeros(rows.shape, dtype=bool)

@@ -89,7 +89,8 @@ def label(operation: Operation) -> str:
     """Name an operation for messages, to follow "Undid"."""
     match operation:
         case Add(items=items):
-            return _ADDED.get(items[0][0].source, "the annotation") if items else "the import"
+            several = "the annotation" if len(items) == 1 else f"the {len(items)} annotations"
+            return _ADDED.get(items[0][0].source, several) if items else "the import"
         case Erase():
             return "the erasing"
         case Delete(ids=ids):

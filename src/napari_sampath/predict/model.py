@@ -243,14 +243,40 @@ class Model:
         Raises:
             PromptError: If a box is malformed or outside the tile.
         """
+        each = self._each_box(features, boxes, multimask)
+        return [(local_mask(features.frame, logits), score) for logits, score in each]
+
+    def decode_boxes(
+        self, features: Features, boxes: Sequence[Sequence[float]] | npt.ArrayLike
+    ) -> tuple[FloatArray, FloatArray]:
+        """Answer many boxes on one tile with low-resolution logits.
+
+        Args:
+            features: The tile.
+            boxes: (N, 4) boxes (x0, y0, x1, y1) in image pixels, at least one.
+
+        Returns:
+            (N, 256, 256) float32 logits of SAM's single mask and (N,) float32 predicted IoU.
+
+        Raises:
+            PromptError: If a box is malformed or outside the tile, or there is none.
+        """
+        each = list(self._each_box(features, boxes, False))
+        if not each:
+            raise PromptError("There is no box; give at least one as (x0, y0, x1, y1).")
+        logits, scores = zip(*each, strict=True)
+        return np.stack(logits), np.array(scores, dtype=np.float32)
+
+    def _each_box(
+        self, features: Features, boxes: npt.ArrayLike, multimask: bool
+    ) -> Iterator[tuple[FloatArray, float]]:
         checked = [
             Prompts.make(box=box).box_xyxy for box in np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         ]
         corners = [box.reshape(2, 2) for box in checked if box is not None]
-        if not corners:
-            return []
-        xyxy = self._to_input(np.concatenate(corners), features.frame).reshape(-1, 4)
-        return self._predict_each(features, xyxy, lambda batch: {"boxes": batch}, multimask)
+        if corners:
+            xyxy = self._to_input(np.concatenate(corners), features.frame).reshape(-1, 4)
+            yield from self._decode_each(features, xyxy, lambda batch: {"boxes": batch}, multimask)
 
     def predict_points(
         self, features: Features, points: npt.ArrayLike, multimask: bool = True
@@ -276,23 +302,21 @@ class Model:
             labels = torch.ones(len(batch), 1, dtype=torch.int64, device=batch.device)
             return {"points": (batch[:, None], labels)}
 
-        return self._predict_each(features, xy, prompt, multimask)
+        each = self._decode_each(features, xy, prompt, multimask)
+        return [(local_mask(features.frame, logits), score) for logits, score in each]
 
-    def _predict_each(
+    def _decode_each(
         self, features: Features, rows: Tensor, prompt: Callable[[Tensor], dict[str, Any]], multimask: bool
-    ) -> list[tuple[LocalMask, float]]:
-        """Answer N prompts, some at a time; only the best candidate of each becomes a mask."""
+    ) -> Iterator[tuple[FloatArray, float]]:
+        """Answer N prompts, some at a time; only the best candidate of each is upscaled to logits."""
         decoder = self._decoder()
         active = decoder.activate(features.maps["embedding"])
-        answers: list[tuple[LocalMask, float]] = []
         for batch in rows.split(decoder.batch):
             attended = decoder.attend(active, **prompt(batch), multimask=multimask)
             best, index = attended.scores.max(dim=1, keepdim=True)
             chosen = torch.zeros_like(attended.scores, dtype=torch.bool).scatter_(1, index, True)
             logits = decoder.logits(attended, chosen).cpu().numpy()
-            masks = [local_mask(features.frame, one) for one in logits]
-            answers += zip(masks, best.flatten().tolist(), strict=True)
-        return answers
+            yield from zip(logits, best.flatten().tolist(), strict=True)
 
     def mask_to_logits(self, mask: BoolArray | LocalMask, frame: Frame) -> FloatArray:
         """Turn a painted mask into the logits of a mask prompt; see `predict.masks.mask_to_logits`."""

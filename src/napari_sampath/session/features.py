@@ -33,6 +33,11 @@ class TileFeatures:
         self._busy: dict[Frame, threading.Lock] = {}
         self._lock = threading.Lock()
 
+    def holds(self, frame: Frame) -> bool:
+        """Say whether a tile is encoded and at hand."""
+        with self._lock:
+            return frame in self._encoded
+
     def get(self, frame: Frame) -> Features:
         """Return the features of a tile, encoding it if that has not been done; slow then.
 

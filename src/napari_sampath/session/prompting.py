@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..annotations import Box, Source, bounds, innermost
+from ..annotations.shaping import joined
 from ..arrays import FloatArray, LocalMask, Prompts
 from ..errors import PromptError
 from ..geometry import Frame, check_inside, tile_for
@@ -26,6 +27,8 @@ class PromptState:
     box: tuple[float, float, float, float] | None = None
     """(x0, y0, x1, y1) in image pixels."""
     mask: LocalMask | None = None
+    further: tuple[tuple[float, float, float, float], ...] = ()
+    """Boxes of further objects, like `box`, which then is the first object's; there is nothing else besides."""
     frame: Frame | None = None
     """The tile that all of it is answered on."""
     feed: FloatArray | None = None
@@ -35,6 +38,15 @@ class PromptState:
     def empty(self) -> bool:
         """True if nothing was given."""
         return not self.points and self.box is None and self.mask is None
+
+    @property
+    def boxes(self) -> tuple[tuple[float, float, float, float], ...]:
+        """All boxes (x0, y0, x1, y1); if there are several, each is an object."""
+        return () if self.box is None else (self.box, *self.further)
+
+    def of_box(self, index: int) -> PromptState:
+        """Return the prompt of one of several boxes."""
+        return PromptState(box=self.boxes[index], frame=self.frame)
 
     @property
     def multimask(self) -> bool:
@@ -51,8 +63,8 @@ class PromptState:
     def extent(self) -> FloatArray:
         """Return (N, 2) all points and corners, (x, y)."""
         places = [(x, y) for x, y, _ in self.points]
-        if self.box is not None:
-            places += [self.box[:2], self.box[2:]]
+        for box in self.boxes:
+            places += [box[:2], box[2:]]
         if self.mask is not None:
             r0, c0, r1, c1 = bounds(self.mask)
             places += [(c0, r0), (c1, r1)]
@@ -77,10 +89,15 @@ class Candidate:
     """(256, 256) float32."""
     score: float
     """Predicted IoU."""
+    members: tuple[Candidate, ...] = ()
+    """If several boxes were given, the mask of each; then this is all of them: their largest logits, lowest score."""
 
     @cached_property
     def mask(self) -> LocalMask:
         """The mask in image pixels, computed when first asked for."""
+        if self.members:
+            found = [one.mask for one in self.members if one.mask.bitmap.size]
+            return joined(found) if found else self.members[0].mask
         # Imported here: a session can be opened and corrected without torch.
         from ..predict.masks import local_mask
 
@@ -117,6 +134,14 @@ class Answer:
     state: PromptState
     candidates: tuple[Candidate, ...]
 
+    def serve(self, request: PromptRequest) -> Answer | None:
+        """Return this preview as the answer to the click that followed it; None if anything else came between."""
+        wanted = request.state
+        follows = request.generation == self.generation + 1 and wanted.points == self.state.points
+        if not follows or wanted.boxes or wanted.mask is not None or wanted.feed is not None:
+            return None
+        return Answer(request.generation, wanted, self.candidates)
+
 
 def answer(request: PromptRequest) -> Answer:
     """Encode the tile if need be and decode the prompt; slow, and touches no session.
@@ -126,6 +151,12 @@ def answer(request: PromptRequest) -> Answer:
     """
     state, model = request.state, request.tiles.model
     features = request.tiles.get(request.frame)
+    if state.further:
+        logits, scores = model.decode_boxes(features, state.boxes)
+        each = [Candidate(features.frame, one, float(score)) for one, score in zip(logits, scores, strict=True)]
+        together = Candidate(features.frame, logits.max(axis=0), float(scores.min()), tuple(each))
+        _ = together.mask
+        return Answer(request.generation, state, (together,))
     mask, points = state.feed, state.points
     if mask is None and state.mask is not None:
         mask = model.mask_to_logits(state.mask, features.frame)
@@ -169,24 +200,44 @@ class Prompting:
         """The candidate chosen."""
         return self.candidates[self.chosen] if self.candidates else None
 
+    def preview(self, x: float, y: float) -> PromptState | None:
+        """Return the prompt that a first click at (x, y) would make; None if another is pending or it is outside."""
+        height, width = self.hw
+        if not self.state.empty or not (0 <= x <= width and 0 <= y <= height):
+            return None
+        return PromptState(((x, y, True),), frame=tile_for(self.hw, [(x, y)]))
+
     def add_point(self, x: float, y: float, positive: bool) -> None:
         """Add a point, refining the chosen candidate if there is one."""
+        self._refuse_several()
         current = self.candidate if self.answered is self.state else None
         feed = self.state.feed if current is None else current.logits
         self._push(replace(self.state, points=(*self.state.points, (x, y, positive)), feed=feed))
 
-    def set_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
-        """Set the box, cut at the image's edge; what was answered without it is not refined."""
+    def set_box(self, x0: float, y0: float, x1: float, y1: float, further: bool = False) -> None:
+        """Set the box, cut at the image's edge; what was answered without it is not refined.
+
+        A further one is the box of one more object, if there is a box already.
+        """
         corners = Prompts.make(box=(x0, y0, x1, y1)).box_xyxy
         left, top, right, bottom = np.asarray(corners).tolist()
         height, width = self.hw
         cut = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
         if cut[2] - cut[0] < 1 or cut[3] - cut[1] < 1:
             check_inside(self.hw, [(left, top), (right, bottom)])
-        self._push(replace(self.state, box=cut, feed=None))
+        if not further or self.state.box is None:
+            self._push(replace(self.state, box=cut, further=(), feed=None))
+            return
+        if self.state.points or self.state.mask is not None:
+            raise PromptError(
+                "A further box is an object of its own, and this one has more than a box already; "
+                "commit it first, then draw the boxes of the others."
+            )
+        self._push(replace(self.state, further=(*self.state.further, cut), feed=None))
 
     def set_mask(self, mask: LocalMask) -> None:
         """Set the mask prompt; what was answered without it is not refined."""
+        self._refuse_several()
         if not mask.bitmap.any():
             raise PromptError("The mask prompt is empty; paint or pick a mask.")
         r0, c0, r1, c1 = bounds(mask)
@@ -237,6 +288,13 @@ class Prompting:
         """Choose another candidate."""
         if self.candidates:
             self.chosen = (self.chosen + by) % len(self.candidates)
+
+    def _refuse_several(self) -> None:
+        if self.state.further:
+            raise PromptError(
+                f"There are {len(self.state.boxes)} boxes, each an object of its own; commit them with Enter, "
+                "or take boxes back until one is left, which you can refine."
+            )
 
     def _push(self, state: PromptState) -> None:
         places = state.extent()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -18,7 +17,8 @@ from . import prompting
 from .classifying import apply_guesses, classify_job, everything
 from .features import TileFeatures
 from .neighbours import Guess
-from .overlap import OverlapRule, find_overlap, place
+from .committing import place_all, wishes
+from .overlap import OverlapRule, find_overlap
 from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
 from .transfer import Transfer
 
@@ -129,13 +129,21 @@ class Session(Transfer):
         """
         self._prompt(lambda: self._prompting.add_point(float(x), float(y), bool(positive)))
 
-    def set_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
+    def set_box(self, x0: float, y0: float, x1: float, y1: float, further: bool = False) -> None:
         """Set the box in image pixels, corners in any order; what sticks out of the image is cut off.
 
+        Args:
+            x0: One side.
+            y0: One side.
+            x1: The opposite side.
+            y1: The opposite side.
+            further: Keep the boxes there are; each is an object of its own, and one commit takes all.
+
         Raises:
-            PromptError: If it lies outside the image, or is less than 1 px wide or high.
+            PromptError: If it lies outside the image, or is less than 1 px wide or high; or if it is a further one and
+                the object before has points or a mask.
         """
-        self._prompt(lambda: self._prompting.set_box(x0, y0, x1, y1))
+        self._prompt(lambda: self._prompting.set_box(x0, y0, x1, y1, further))
 
     def set_mask(self, mask: LocalMask) -> None:
         """Set a painted mask as prompt.
@@ -162,6 +170,21 @@ class Session(Transfer):
             return None
         return PromptRequest(self._prompting.generation, self.prompts, self._tiles)
 
+    def preview(self, x: float, y: float) -> PromptRequest | None:
+        """Return a request whose answer a click at (x, y) would get; nothing pending changes.
+
+        None where there is nothing to show: outside the image, while a prompt is pending, and on tiles that are not
+        encoded yet, because looking around shall not make real prompts wait.
+
+        Args:
+            x: In image pixels.
+            y: In image pixels.
+        """
+        state = self._prompting.preview(float(x), float(y))
+        if state is None or state.frame is None or self._tiles is None or not self._tiles.holds(state.frame):
+            return None
+        return PromptRequest(self._prompting.generation, state, self._tiles)
+
     def answer(self, request: PromptRequest) -> Answer:
         """Answer a request; slow, for any thread. The tile is encoded if it is not yet.
 
@@ -182,13 +205,15 @@ class Session(Transfer):
     def commit(self, overlap: OverlapRule | None = None) -> Annotation | None:
         """Make the candidate an annotation of the active class, or in semantic mode part of the region it touches.
 
+        The masks of several boxes become an annotation each, in one step; where they overlap, the first has the pixels.
+
         Args:
             overlap: What to do with objects under it; the session's own rule if left out. With "ask" and something
                 under it nothing is done but telling it by `overlap_found`; the answer is another commit with
                 "overwrite" or "keep", and going on with the prompt is one too.
 
         Returns:
-            The annotation; None if the overlap was reported instead.
+            The annotation, the first of several; None if the overlap was reported instead.
 
         Raises:
             PromptError: If there is no candidate, it is empty, or it covers nothing but what is to be kept.
@@ -208,15 +233,8 @@ class Session(Transfer):
             if found is not None:
                 self.overlap_found.emit(found)
                 return None
-        annotation = Annotation(
-            self.document.next_id,
-            self.active_class,
-            state.source,
-            candidate.score if math.isfinite(candidate.score) else None,
-            model.name,
-            state.to_json(),
-        )
-        operation, annotation_id = place(self.document, annotation, candidate.mask, rule, self.mask_mode)
+        wished = wishes(candidate, state, self.document.next_id, self.active_class, model.name)
+        operation, annotation_id = place_all(self.document, wished, rule, self.mask_mode)
         patch = self._edits.do(operation)
         self.clear_prompts()
         if not patch.empty:

@@ -77,6 +77,7 @@ class AnnotateDock(Dock):
         if not self.classes.is_shown(tuple(session.classes), session.active_class):
             self.classes.show_classes(tuple(session.classes), session.active_class)
         self.modes.show_mode(annotator.mode)
+        self.modes.show_preview(annotator.preview.on)
         self.commit_button.setEnabled(session.candidate is not None)
         self.next_button.setEnabled(len(session.candidates) > 1)
 
@@ -113,6 +114,7 @@ class AnnotateDock(Dock):
         self.classes.removed.connect(lambda one: self._edit(lambda classes: classes.remove(one)))
         self.modes.chosen.connect(self._on_mode)
         self.modes.scribble_width_chosen.connect(self._on_scribble_width)
+        self.modes.preview_chosen.connect(self._on_preview)
         for button, name in zip(
             self._buttons(), ("next_candidate", "commit", "clear", "undo", "redo"), strict=True
         ):
@@ -149,6 +151,10 @@ class AnnotateDock(Dock):
     def _on_mode(self, mode: Mode) -> None:
         if self.bench.annotator is not None:
             self.bench.annotator.mode = mode
+
+    def _on_preview(self, on: bool) -> None:
+        if self.bench.annotator is not None:
+            self.bench.annotator.preview.on = on
 
     def _on_scribble_width(self, width_px: int) -> None:
         if self.bench.annotator is not None:

@@ -11,9 +11,11 @@ from qtpy.QtCore import QObject, Signal
 from ..arrays import LocalMask
 from ..errors import SampathError
 from .display import Display
+from .hover import Hover
 from .keys import KeyMap
 from .mouse import Mode, MouseTool
-from .strokes import scribble_mask
+from .scene_line import SceneLine
+from .strokes import lasso_mask, scribble_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
     from ..session import Answer, Session
     from .workers import PromptWorker
+
+
+LASSO_COLOR = (1.0, 0.83, 0.0, 1.0)
 
 
 class Annotator(QObject):
@@ -62,6 +67,8 @@ class Annotator(QObject):
         self._worker = worker
         self.display = Display(viewer, image, session, self.said.emit)
         self.layers = self.display.layers
+        self.preview = Hover(viewer, self.layers.prompts, session, worker, self)
+        self._outline = SceneLine(viewer, self.layers.prompts, LASSO_COLOR)
         self.mouse = MouseTool(viewer, image, self)
         self.keys = KeyMap(viewer, [image, *self.layers.all()], self, self.mouse)
         self._signals = (
@@ -86,6 +93,8 @@ class Annotator(QObject):
         self.layers.classes.events.mode.disconnect(self._on_layer_mode)
         self.keys.close()
         self.mouse.close()
+        self.preview.close()
+        self._outline.close()
         self.display.close()
 
     # What the mouse does (mouse.Target)
@@ -99,6 +108,7 @@ class Annotator(QObject):
     def mode(self, mode: Mode) -> None:
         self._mode = mode
         self._corner = None
+        self.preview.stop()
         brush = mode in (Mode.BRUSH, Mode.ERASE)
         labels = self.layers.classes
         labels.mode = {Mode.BRUSH: "paint", Mode.ERASE: "erase"}.get(mode, "pan_zoom")
@@ -112,20 +122,26 @@ class Annotator(QObject):
         """Take a click at (x, y): a point, the corner of a box, or the object to use as mask prompt."""
         if positive and self._mode is Mode.BOX:
             self._click_corner(x, y)
-        elif positive and self._mode is Mode.MASK:
+        elif positive and self._mode in (Mode.MASK, Mode.LASSO):
             self._click_object(x, y)
         else:
             self.attempt(partial(self.session.add_point, x, y, positive=positive))
             self.ask()
 
-    def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool) -> None:
-        """Show a box while it is dragged, cut at the image's edge, and make it the prompt when it is done."""
+    def drag_box(
+        self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False
+    ) -> None:
+        """Show a box while it is dragged, cut at the image's edge, and make it the prompt when it is done.
+
+        A further one is added to those before as one more object.
+        """
+        self.preview.stop()
         height, width = self.session.hw
         x0, x1 = sorted(float(np.clip(x, 0, width)) for x in (x0, x1))
         y0, y1 = sorted(float(np.clip(y, 0, height)) for y in (y0, y1))
-        self.display.show_box((x0, y0, x1, y1))
+        self.display.show_box((x0, y0, x1, y1), further)
         if done:
-            if not self.attempt(lambda: self.session.set_box(x0, y0, x1, y1)):
+            if not self.attempt(lambda: self.session.set_box(x0, y0, x1, y1, further)):
                 self.display.show_box(None)
             self.ask()
 
@@ -139,6 +155,25 @@ class Annotator(QObject):
         else:
             self.display.show_scribble(mask)
 
+    def lasso(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
+        """Show an outline while it is drawn, and make its inside the mask prompt when it is done."""
+        if not done:
+            self._outline.show(np.asarray(path_xy))
+            return
+        self._outline.hide()
+        mask = lasso_mask(path_xy, self.session.hw)
+        if mask.bitmap.size:
+            self.use_mask(mask)
+        else:
+            self.said.emit("The outline has no inside in the image; draw around a structure.")
+
+    def hover(self, xy: tuple[float, float] | None) -> None:
+        """Preview what a click at (x, y) would give; None stops it."""
+        if xy is None:
+            self.preview.stop()
+        else:
+            self.preview.move(*xy)
+
     def use_mask(self, mask: LocalMask) -> None:
         """Make a mask the prompt."""
         self.display.wipe_scribble()
@@ -150,6 +185,12 @@ class Annotator(QObject):
         self.use_mask(self.session.document.pixels(instance_id))
 
     # What the keys do
+
+    def toggle_preview(self) -> None:
+        """Switch the preview under the mouse on or off."""
+        self.preview.on = not self.preview.on
+        self.said.emit(f"The preview under the mouse is {'on' if self.preview.on else 'off'}.")
+        self.changed.emit()
 
     def commit(self) -> None:
         """Commit the candidate to the active class."""
@@ -216,7 +257,13 @@ class Annotator(QObject):
         """Hand the prompt as it is now to the worker; the answer is painted when it comes."""
         session = self.session
         request = session.request()
-        if request is not None:
+        if request is None:
+            return
+        known = self.preview.known(request)
+        self.preview.stop()
+        if known is not None:
+            self._on_answered((session, known))
+        else:
             self._worker.submit(lambda: (session, session.answer(request)))
 
     def attempt(self, call: Callable[[], object]) -> bool:

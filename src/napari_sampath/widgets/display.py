@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from qtpy.QtCore import QTimer
 
 from ..errors import SampathError
 from . import layers as shown
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
     from ..arrays import ClassInfo, LocalMask
     from ..session import Session
+
+
+ANSWER_MS = 60
+"""So long a new prompt waits for its answer to be painted together with it: one picture instead of two."""
 
 
 class Display:
@@ -37,7 +42,11 @@ class Display:
         self._say = say
         self._scribble: shown.Box | None = None
         self._colored: tuple[ClassInfo, ...] | None = None
-        self.layers = shown.add_layers(viewer, image, session.hw)
+        self.layers = shown.add_layers(viewer, image, session.hw, session.document.instance_map.filled_boxes)
+        self._unanswered = QTimer()
+        self._unanswered.setSingleShot(True)
+        self._unanswered.setInterval(ANSWER_MS)
+        self._unanswered.timeout.connect(self._show_prompts)
         self.layers.candidate.colormap = shown.candidate_colormap()
         self._links: list[tuple[Any, Callable[..., object]]] = [
             (session.prompts_changed, self._on_prompts),
@@ -57,18 +66,20 @@ class Display:
             drawn = shown.union(drawn, annotation.box)
         if drawn is not None:
             self._on_document(drawn)
-        self._on_prompts()
+        self._show_prompts()
 
     def close(self) -> None:
         """Stop listening and take the helper layers away; the label layers stay for the user."""
+        self._unanswered.stop()
         for signal, slot in self._links:
             signal.disconnect(slot)
         self._links.clear()
         shown.remove(self._viewer, self.layers.helpers())
 
-    def show_box(self, box_xyxy: tuple[float, float, float, float] | None) -> None:
-        """Show a box (x0, y0, x1, y1) that is not yet the prompt; None for the prompt's own."""
-        shown.show_box(self.layers.box, self._session.prompts.box if box_xyxy is None else box_xyxy)
+    def show_box(self, box_xyxy: tuple[float, float, float, float] | None, further: bool = False) -> None:
+        """Show a box (x0, y0, x1, y1) that is not yet the prompt, and if further the prompt's own; None for those."""
+        own = self._session.prompts.boxes if box_xyxy is None or further else ()
+        shown.show_boxes(self.layers.box, own if box_xyxy is None else (*own, box_xyxy))
 
     def show_scribble(self, mask: LocalMask) -> None:
         """Show a piece of a scribble while it is painted."""
@@ -84,11 +95,18 @@ class Display:
             self._on_candidate(scribble, None)
 
     def _on_prompts(self) -> None:
+        if self._session.prompts.empty:
+            self._show_prompts()
+        elif not self._unanswered.isActive():
+            self._unanswered.start()
+
+    def _show_prompts(self) -> None:
+        self._unanswered.stop()
         prompts = self._session.prompts
         points = list(prompts.points)
         xy = np.array([(x, y) for x, y, _ in points], dtype=np.float64).reshape(-1, 2)
         shown.show_points(self.layers.prompts, xy, [positive for _, _, positive in points])
-        shown.show_box(self.layers.box, prompts.box)
+        shown.show_boxes(self.layers.box, prompts.boxes)
 
     def _on_zoom(self) -> None:
         shown.fit_to_zoom(self.layers, float(camera(self._viewer).zoom))
@@ -97,6 +115,8 @@ class Display:
         candidate = self._session.candidate
         mask = None if candidate is None else candidate.mask
         shown.write_mask(self.layers.candidate, mask, shown.union(old, new))
+        if self._unanswered.isActive():
+            self._show_prompts()
 
     def _on_document(self, box: shown.Box) -> None:
         r0, c0, r1, c1 = box

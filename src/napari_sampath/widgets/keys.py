@@ -48,6 +48,7 @@ KEYS = (
     *(Key(str(number), "", "choose class", "choose_class", (number,)) for number in range(2, 10)),
     Key("R", "R", "reclassify object", "reclassify_under_mouse"),
     Key("Delete", "Delete", "remove object", "delete_under_mouse"),
+    Key("Q", "Q", "preview on/off", "toggle_preview"),
 )
 
 

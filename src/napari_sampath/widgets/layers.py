@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,10 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
 from ..geometry import xy_to_rc
+from .repaint import Box, ObjectLabels, repaint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from napari.layers import Image, Labels, Layer, Points, Shapes
     from napari.viewer import Viewer
@@ -24,20 +26,12 @@ MARK = "napari-sampath"
 MARK_HEAD = "napari-sampath-head"
 """The same for layers that show what a head found."""
 
-Box = tuple[int, int, int, int]
-"""(r0, c0, r1, c1) in image pixels, end exclusive."""
-
 MASK, SCRIBBLE = 1, 2
 """Values of the candidate layer: the mask proposed, and strokes being painted as a mask prompt."""
 
 POSITIVE_COLOR, NEGATIVE_COLOR, BOX_COLOR = "#19d24b", "#ff2d2d", "#ffd400"
 POINT_CANVAS_PX, BOX_CANVAS_PX = 13, 2
 OUTLINE_COLOR = (0.05, 0.05, 0.2, 1.0)
-OUTLINES_PX = 3000
-"""Longest side up to which objects are outlined and shown: napari finds the outlines of a whole layer anew
-whenever it repaints all of it, which takes seconds for larger ones."""
-_REFRESH_ALL_SHARE = 0.25
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionLayers:
@@ -52,7 +46,7 @@ class SessionLayers:
     prompts: Points
     """The points of the prompt: green positive, red negative."""
     box: Shapes
-    """The box of the prompt, none or one rectangle."""
+    """The boxes of the prompt, a rectangle each."""
 
     def all(self) -> tuple[Layer, ...]:
         """List the layers, bottom to top."""
@@ -63,24 +57,30 @@ class SessionLayers:
         return self.candidate, self.box, self.prompts
 
 
-def add_layers(viewer: Viewer, image: Image, hw: tuple[int, int]) -> SessionLayers:
+def add_layers(
+    viewer: Viewer, image: Image, hw: tuple[int, int], filled: Callable[[], Iterable[Box]]
+) -> SessionLayers:
     """Add the layers of a session over an image layer, in place of those an earlier one left.
 
     Args:
         viewer: The viewer that holds the image layer; the image layer is the active one afterwards.
         image: The image layer.
         hw: Size (H, W) of the image in pixels.
+        filled: Lists boxes outside of which there are no objects.
     """
     remove(viewer, [layer for layer in viewer.layers if layer.metadata.get(MARK) == image.name])
     common = {**placement(image), "metadata": {MARK: image.name}}
     small = np.zeros(hw, dtype=np.uint8)
     classes = viewer.add_labels(small, name="Classes", opacity=0.45, **common)
-    objects = viewer.add_labels(np.zeros(hw, dtype=np.int32), name="Objects", opacity=0.9, **common)
-    objects.colormap = DirectLabelColormap(color_dict={None: OUTLINE_COLOR, 0: (0.0, 0.0, 0.0, 0.0)})
-    if max(hw) <= OUTLINES_PX:
-        objects.contour = 1
-    else:
-        objects.visible = False
+    objects = ObjectLabels(
+        np.zeros(hw, dtype=np.int32),
+        filled=filled,
+        name="Objects",
+        opacity=0.9,
+        colormap=DirectLabelColormap(color_dict={None: OUTLINE_COLOR, 0: (0.0, 0.0, 0.0, 0.0)}),
+        **common,
+    )
+    viewer.add_layer(objects)
     candidate = viewer.add_labels(small.copy(), name="Candidate", opacity=0.6, **common)
     box = viewer.add_shapes(
         None, ndim=2, name="Box", face_color="transparent", edge_color=BOX_COLOR, edge_width=2, **common
@@ -120,7 +120,7 @@ def remove(viewer: Viewer, layers: Sequence[Layer]) -> None:
 
 
 def write(layer: Labels, box: Box, values: IntArray) -> None:
-    """Write a box of a label layer and repaint what changed in it.
+    """Write a box of a label layer and repaint it, which is no brush stroke and no step of napari's undo.
 
     Args:
         layer: A two-dimensional label layer backed by a numpy array.
@@ -129,18 +129,9 @@ def write(layer: Labels, box: Box, values: IntArray) -> None:
     """
     r0, c0, r1, c1 = box
     region = layer.data[r0:r1, c0:c1]
-    changed = region != values
-    count = int(np.count_nonzero(changed))
-    if count == 0:
-        return
-    if count > _REFRESH_ALL_SHARE * layer.data.size:
+    if not np.array_equal(region, values):
         region[...] = values
-        layer.refresh(extent=False)
-        return
-    rows, cols = np.nonzero(changed)
-    # data_setitem is napari's public way to repaint a part; it announces a brush stroke, which this is not.
-    with layer.events.paint.blocker():
-        layer.data_setitem((rows + r0, cols + c0), values[changed].astype(layer.data.dtype))
+        repaint(layer, box)
 
 
 def write_mask(layer: Labels, mask: LocalMask | None, old: Box | None, value: int = MASK) -> None:
@@ -224,22 +215,37 @@ def fit_to_zoom(layers: SessionLayers, zoom: float) -> None:
 
 def show_points(layer: Points, points_xy: FloatArray, positive: Sequence[bool]) -> None:
     """Show the points (N, 2) (x, y) of a prompt; green where positive, red where negative."""
-    layer.data = xy_to_rc(points_xy) if len(points_xy) else np.zeros((0, 2))
-    if len(points_xy):
-        layer.face_color = [POSITIVE_COLOR if mark else NEGATIVE_COLOR for mark in positive]
-    layer.selected_data = set()
+    if not len(points_xy) and not len(layer.data):
+        return
+    with _one_repaint(layer):
+        layer.data = xy_to_rc(points_xy) if len(points_xy) else np.zeros((0, 2))
+        if len(points_xy):
+            layer.face_color = [POSITIVE_COLOR if mark else NEGATIVE_COLOR for mark in positive]
+        layer.selected_data = set()
 
 
-def show_box(layer: Shapes, box_xyxy: Sequence[float] | None) -> None:
-    """Show the box (x0, y0, x1, y1) of a prompt, or none."""
-    layer.selected_data = set()
-    if box_xyxy is None:
+def show_boxes(layer: Shapes, boxes_xyxy: Sequence[Sequence[float]]) -> None:
+    """Show the boxes (x0, y0, x1, y1) of a prompt."""
+    if not boxes_xyxy and not layer.nshapes:
+        return
+    corners = [
+        np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], dtype=np.float64)
+        for x0, y0, x1, y1 in boxes_xyxy
+    ]
+    with _one_repaint(layer):
+        layer.selected_data = set()
         if layer.nshapes:
             layer.data = []
-        return
-    x0, y0, x1, y1 = box_xyxy
-    corners = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], dtype=np.float64)
-    if layer.nshapes:
-        layer.data = [corners]
-    else:
-        layer.add_rectangles([corners])
+        if corners:
+            layer.add_rectangles(corners)
+
+
+@contextlib.contextmanager
+def _one_repaint(layer: Points | Shapes) -> Iterator[None]:
+    """Change a layer without telling of each step, of which each would be repainted, then repaint it once.
+
+    What is shown lies on the image, so nobody has to be told of another extent either.
+    """
+    with layer.events.blocker_all():
+        yield
+    layer.refresh(extent=False, thumbnail=False)

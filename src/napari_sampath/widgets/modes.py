@@ -5,6 +5,7 @@ from __future__ import annotations
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -17,12 +18,14 @@ from qtpy.QtWidgets import (
 
 from .mouse import Mode
 
-COLUMNS = 3
+COLUMNS = 4
 
 HINTS = {
-    Mode.POINT: "Click on a structure; right-click (or Alt-click) on what does not belong. Drag for a box.",
-    Mode.BOX: "Drag a box around a structure, or click two opposite corners. Right-click what does not belong.",
+    Mode.POINT: "Click on a structure; right-click (or Alt-click) on what does not belong. Drag for a box; "
+    "with Shift the box of one more.",
+    Mode.BOX: "Drag a box around a structure, or click two corners. Shift-drag boxes around more of them; Enter takes all.",
     Mode.MASK: "Paint roughly over a structure, or click an object that is there already to refine it.",
+    Mode.LASSO: "Draw around a structure, or click an object that is there already to refine it.",
     Mode.BRUSH: "Paint the chosen class by hand. [ and ] change the size of the brush.",
     Mode.ERASE: "Rub out by hand. [ and ] change the size of the eraser.",
     Mode.MOVE: "Drag to move the image. Holding the space bar does the same in every other mode.",
@@ -30,12 +33,14 @@ HINTS = {
 
 
 class ModeButtons(QWidget):
-    """The six modes of the mouse; shows the one in use and tells which one the user wishes."""
+    """The modes of the mouse; shows the one in use and tells which one the user wishes."""
 
     chosen = Signal(object)
     """Wish: a `Mode`."""
     scribble_width_chosen = Signal(int)
     """Wish: width of scribbles in image pixels."""
+    preview_chosen = Signal(bool)
+    """Wish: the outline of what a click would give follows the mouse, or not."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -67,13 +72,24 @@ class ModeButtons(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(QLabel("Stroke"))
         row.addWidget(self.width_px, 1)
+        self.preview = QCheckBox("Preview under the mouse")
+        self.preview.setChecked(True)
+        self.preview.setToolTip("Show the outline of what a click would give while the mouse moves (Q)")
+        self.preview.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.preview.toggled.connect(self.preview_chosen)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         column.addLayout(grid)
         column.addWidget(self.hint)
         column.addWidget(self.mask_row)
+        column.addWidget(self.preview)
         self.show_mode(Mode.POINT)
+
+    def show_preview(self, on: bool) -> None:
+        """Show whether there is a preview under the mouse."""
+        with QSignalBlocker(self.preview):
+            self.preview.setChecked(on)
 
     def show_mode(self, mode: Mode) -> None:
         """Show which mode is in use."""

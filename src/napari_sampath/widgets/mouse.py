@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from napari.layers import Image
     from napari.viewer import Viewer
@@ -28,11 +28,13 @@ class Mode(StrEnum):
     """What a click or a drag on the image means."""
 
     POINT = "point"
-    """Click: a point; drag: a box."""
+    """Click: a point; drag: a box; with Shift the box of one more object."""
     BOX = "box"
-    """Drag, or click two corners: a box."""
+    """Drag, or click two corners: a box; with Shift the box of one more object."""
     MASK = "mask"
     """Drag: a scribble; click on an object: that object. Both become the mask prompt."""
+    LASSO = "lasso"
+    """Drag: an outline whose inside becomes the mask prompt; click: as with `MASK`."""
     BRUSH = "brush"
     """napari's own brush on the class layer."""
     ERASE = "erase"
@@ -49,11 +51,19 @@ class Target(Protocol):
     def click(self, x: float, y: float, positive: bool) -> None:
         """Take a click."""
 
-    def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool) -> None:
-        """Take a box, while it is dragged and when it is done."""
+    def drag_box(
+        self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False
+    ) -> None:
+        """Take a box, while it is dragged and when it is done; a further one leaves those before."""
 
     def scribble(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
         """Take the newest two positions of a scribble, or all of it when it is done."""
+
+    def lasso(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
+        """Take all of an outline so far, and when it is done."""
+
+    def hover(self, xy: tuple[float, float] | None) -> None:
+        """Take where the mouse is while it could click a point; None if it could not."""
 
 
 class MouseTool:
@@ -77,11 +87,14 @@ class MouseTool:
         """True while the space bar is held."""
         self._double_clicks: list[Any] = []
         viewer.mouse_drag_callbacks.append(self.on_drag)
+        viewer.mouse_move_callbacks.append(self.on_move)
 
     def close(self) -> None:
         """Stop listening."""
         with contextlib.suppress(ValueError):
             self.viewer.mouse_drag_callbacks.remove(self.on_drag)
+        if self.on_move in self.viewer.mouse_move_callbacks:
+            self.viewer.mouse_move_callbacks.remove(self.on_move)
         self.keep_double_click_zoom(True)
 
     def keep_double_click_zoom(self, keep: bool) -> None:
@@ -101,28 +114,36 @@ class MouseTool:
         """True if the mouse makes prompts now."""
         layer = self.viewer.layers.selection.active
         return (
-            self.target.mode in (Mode.POINT, Mode.BOX, Mode.MASK)
+            self.target.mode in (Mode.POINT, Mode.BOX, Mode.MASK, Mode.LASSO)
             and not self.held
             and self.viewer.dims.ndisplay == 2
             and (layer is None or str(layer.mode) == "pan_zoom")
         )
 
+    def on_move(self, viewer: Viewer, event: Any) -> None:
+        """Follow the mouse while no button is held (napari's move callback)."""
+        self.target.hover(self.xy(event) if self.active and self.target.mode is Mode.POINT else None)
+
     def on_drag(self, viewer: Viewer, event: Any) -> Generator[None, None, None]:
         """Follow one press of a mouse button until it is released (napari's drag callback)."""
         if not self.active or event.button not in (LEFT, RIGHT):
+            self.target.hover(None)
             return
         if event.button == RIGHT or {"Alt", "Control"} & set(event.modifiers):
             yield from self._click(event, positive=False)
             return
-        if "Shift" in event.modifiers:
+        further = "Shift" in event.modifiers
+        if further and self.target.mode not in (Mode.POINT, Mode.BOX):
             return
         # Nobody else needs the press: without this, vispy would draw the scene once more to see what was hit.
         event.handled = True
         with self._camera_still():
             if self.target.mode is Mode.MASK:
-                yield from self._scribble(event)
+                yield from self._freehand(event, self._scribble_on)
+            elif self.target.mode is Mode.LASSO:
+                yield from self._freehand(event, self.target.lasso)
             else:
-                yield from self._box_or_click(event)
+                yield from self._box_or_click(event, further)
 
     def xy(self, event: Any) -> tuple[float, float]:
         """Return where an event happened, (x, y) in image pixels."""
@@ -139,21 +160,23 @@ class MouseTool:
         if max(moved, _distance(event, start)) < DRAG_PX:
             self.target.click(*position, positive)
 
-    def _box_or_click(self, event: Any) -> Generator[None, None, None]:
+    def _box_or_click(self, event: Any, further: bool) -> Generator[None, None, None]:
         start, (x0, y0) = np.array(event.pos), self.xy(event)
         dragged = False
         yield
         while event.type == "mouse_move":
             dragged = dragged or _distance(event, start) >= DRAG_PX
             if dragged:
-                self.target.drag_box(x0, y0, *self.xy(event), done=False)
+                self.target.drag_box(x0, y0, *self.xy(event), done=False, further=further)
             yield
         if dragged or _distance(event, start) >= DRAG_PX:
-            self.target.drag_box(x0, y0, *self.xy(event), done=True)
-        else:
+            self.target.drag_box(x0, y0, *self.xy(event), done=True, further=further)
+        elif not further:
             self.target.click(x0, y0, True)
 
-    def _scribble(self, event: Any) -> Generator[None, None, None]:
+    def _freehand(
+        self, event: Any, draw: Callable[[Sequence[tuple[float, float]], bool], None]
+    ) -> Generator[None, None, None]:
         start, path = np.array(event.pos), [self.xy(event)]
         dragged = False
         yield
@@ -161,12 +184,15 @@ class MouseTool:
             path.append(self.xy(event))
             dragged = dragged or _distance(event, start) >= DRAG_PX
             if dragged:
-                self.target.scribble(path[-2:], done=False)
+                draw(path, False)
             yield
         if dragged:
-            self.target.scribble(path, done=True)
+            draw(path, True)
         else:
             self.target.click(*path[0], True)
+
+    def _scribble_on(self, path: Sequence[tuple[float, float]], done: bool) -> None:
+        self.target.scribble(path if done else path[-2:], done)
 
     @contextlib.contextmanager
     def _camera_still(self) -> Generator[None, None, None]:

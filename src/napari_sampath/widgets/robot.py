@@ -70,6 +70,10 @@ class Robot:
         place = (view.transform * view.scene.transform).map([col, row, 0, 1])
         return QPoint(round(float(place[0] / place[3])), round(float(place[1] / place[3])))
 
+    def move(self, x: float, y: float) -> None:
+        """Move the mouse to an image pixel."""
+        self._move(self.at(x, y), Qt.MouseButton.NoButton, NONE)
+
     def click(self, x: float, y: float, button: Any = LEFT, modifiers: Any = NONE) -> None:
         """Press and release a mouse button at an image pixel."""
         place = self.at(x, y)

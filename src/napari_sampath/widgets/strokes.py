@@ -39,6 +39,23 @@ def stroke_box(atoms: Sequence[Any], hw: tuple[int, ...]) -> tuple[int, int, int
     return r0, c0, r1, c1
 
 
+def lasso_mask(path_xy: Sequence[tuple[float, float]], hw: tuple[int, int]) -> LocalMask:
+    """Fill a freehand outline, whose ends are joined.
+
+    Args:
+        path_xy: Positions (x, y) in image pixels.
+        hw: Size (H, W) of the image; what lies outside is cut off.
+    """
+    points = np.asarray(path_xy, dtype=np.float64)[:, ::-1]
+    low = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)
+    high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 1, hw)
+    bitmap = np.zeros(tuple(np.maximum(high - low, 0)), dtype=np.bool_)
+    if bitmap.size:
+        corners = points - low
+        bitmap[polygon(corners[:, 0], corners[:, 1], bitmap.shape)] = True
+    return LocalMask.from_dense(bitmap, int(low[0]), int(low[1]))
+
+
 def scribble_mask(path_xy: Sequence[tuple[float, float]], width_px: float, hw: tuple[int, int]) -> LocalMask:
     """Paint a path with a round brush.
 

@@ -169,11 +169,14 @@ class PromptWorker(QObject):
     """One thread that answers prompts for as long as the dock lives; its queue holds one request, the newest.
 
     A request that was not begun when a newer one arrives is dropped unanswered; one already begun is
-    answered and left to `Session.accept`, which drops what is stale.
+    answered and left to `Session.accept`, which drops what is stale. Previews have a place of their own in the
+    queue, with the same rule, and wait until no prompt does.
     """
 
     answered = Signal(object)
     """What the answering function returned."""
+    previewed = Signal(object)
+    """What the function of a preview returned."""
     failed = Signal(str)
     """One sentence."""
     _done = Signal(int)
@@ -182,6 +185,7 @@ class PromptWorker(QObject):
         super().__init__(parent)
         self._wake = threading.Condition()
         self._slot: tuple[int, Callable[[], object]] | None = None
+        self._preview: Callable[[], object] | None = None
         self._closed = False
         self._asked = 0
         self._delivered = 0
@@ -191,7 +195,7 @@ class PromptWorker(QObject):
 
     @property
     def idle(self) -> bool:
-        """True if whatever was submitted is answered, and whoever listens has the answer."""
+        """True if whatever was submitted is answered, previews aside, and whoever listens has the answer."""
         return self._delivered == self._asked
 
     def submit(self, answer: Callable[[], object]) -> None:
@@ -201,11 +205,22 @@ class PromptWorker(QObject):
             self._slot = self._asked, answer
             self._wake.notify()
 
+    def submit_preview(self, answer: Callable[[], object]) -> None:
+        """Queue a function whose answer is nice to have, in place of one that still waits; prompts come first."""
+        with self._wake:
+            self._preview = answer
+            self._wake.notify()
+
+    def drop_preview(self) -> None:
+        """Forget a preview that still waits."""
+        with self._wake:
+            self._preview = None
+
     def close(self, timeout_s: float = 0.0) -> bool:
         """End the thread after the request it is on; True if it is gone within the time."""
         with self._wake:
             self._closed = True
-            self._slot = None
+            self._slot = self._preview = None
             self._wake.notify()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -213,14 +228,20 @@ class PromptWorker(QObject):
     def _work(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closed or self._slot is not None)
-                if self._closed or self._slot is None:
+                self._wake.wait_for(lambda: self._closed or self._slot is not None or self._preview is not None)
+                if self._closed:
                     return
-                (number, answer), self._slot = self._slot, None
+                slot, self._slot = self._slot, None
+                preview = None
+                if slot is None:
+                    preview, self._preview = self._preview, None
             # Once the window is closed there is nobody to tell.
             with contextlib.suppress(RuntimeError):
-                self._answer(answer)
-                self._done.emit(number)
+                if slot is not None:
+                    self._answer(slot[1])
+                    self._done.emit(slot[0])
+                elif preview is not None:
+                    self._show(preview)
 
     def _on_done(self, number: int) -> None:
         self._delivered = number
@@ -232,3 +253,11 @@ class PromptWorker(QObject):
             self.failed.emit(sentence(error, "answering the prompt"))
         else:
             self.answered.emit(result)
+
+    def _show(self, preview: Callable[[], object]) -> None:
+        try:
+            result = preview()
+        except Exception as error:  # noqa: BLE001  (nobody asked for it; a click will say what is wrong)
+            logger.debug("No preview: %s", error)
+        else:
+            self.previewed.emit(result)

@@ -1,0 +1,95 @@
+"""From a candidate to the operation that makes it an annotation, or several."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..annotations import Add, Annotation, Document
+from ..annotations.shaping import joined
+from ..arrays import LocalMask
+from ..errors import PromptError
+from .overlap import MaskMode, OverlapRule, place
+from .prompting import Candidate, PromptState
+
+Wish = tuple[Annotation, LocalMask]
+"""A new annotation and the pixels it would have."""
+
+
+def wishes(
+    candidate: Candidate, state: PromptState, next_id: int, class_id: int, model: str
+) -> tuple[Wish, ...]:
+    """List the annotations that a candidate would become: one, or one for each of several boxes.
+
+    Args:
+        candidate: Not empty.
+        state: The prompt that it answers.
+        next_id: Id of the first.
+        class_id: Class of all.
+        model: Name of the model that answered.
+    """
+    several = bool(candidate.members)
+    found = [
+        (one, state.of_box(index) if several else state)
+        for index, one in enumerate(candidate.members or (candidate,))
+        if one.mask.bitmap.size
+    ]
+    return tuple(
+        (
+            Annotation(
+                next_id + number,
+                class_id,
+                asked.source,
+                one.score if math.isfinite(one.score) else None,
+                model,
+                asked.to_json(),
+            ),
+            one.mask,
+        )
+        for number, (one, asked) in enumerate(found)
+    )
+
+
+def place_all(
+    document: Document, wished: Sequence[Wish], rule: OverlapRule, mode: MaskMode
+) -> tuple[Add, int]:
+    """Work out how to add masks in one step; see `overlap.place`.
+
+    What two of them would have belongs to the first. In semantic mode all become part of one region.
+
+    Returns:
+        The operation, and the id of the first annotation that gets pixels.
+
+    Raises:
+        PromptError: If none of them would get any.
+    """
+    if mode == "semantic" and len(wished) > 1:
+        wished = [(wished[0][0], joined([mask for _, mask in wished]))]
+    items: list[Wish] = []
+    refusal: PromptError | None = None
+    taken: list[LocalMask] = []
+    for annotation, mask in wished:
+        free = _without(mask, taken)
+        taken.append(mask)
+        if not free.bitmap.any():
+            continue
+        try:
+            items += place(document, annotation, free, rule, mode)[0].items
+        except PromptError as error:
+            refusal = error
+    if not items:
+        raise refusal or PromptError("The mask is empty; add a point or choose another candidate.")
+    return Add(tuple(items)), items[0][0].id
+
+
+def _without(mask: LocalMask, others: Sequence[LocalMask]) -> LocalMask:
+    """Take the pixels of others away from a mask."""
+    bitmap = mask.bitmap.copy()
+    for other in others:
+        top, left = max(mask.row, other.row), max(mask.col, other.col)
+        bottom = min(mask.row + bitmap.shape[0], other.row + other.bitmap.shape[0])
+        right = min(mask.col + bitmap.shape[1], other.col + other.bitmap.shape[1])
+        if bottom > top and right > left:
+            theirs = other.bitmap[top - other.row : bottom - other.row, left - other.col : right - other.col]
+            bitmap[top - mask.row : bottom - mask.row, left - mask.col : right - mask.col] &= ~theirs
+    return LocalMask.from_dense(bitmap, mask.row, mask.col)
