@@ -143,7 +143,7 @@ def open_bench(viewers: Callable[[], Any]) -> Callable[..., Bench]:
         viewer.window.add_dock_widget(dock, name="Annotate", area="right")
         layer = viewer.add_image(pixels, name=image.pop("name", "tissue"), **image)
         if ready:
-            wait_until(lambda: dock.bench.ready, 30, "the image to be encoded")
+            wait_until(lambda: dock.bench.ready, 120, "the image to be encoded")
         settle(viewer)
         viewer.reset_view()  # the image was fitted to the canvas before the docks took their share of it
         return Bench(viewer, dock, layer, Robot(viewer, layer), model)

@@ -153,7 +153,9 @@ def answer(request: PromptRequest) -> Answer:
     features = request.tiles.get(request.frame)
     if state.further:
         logits, scores = model.decode_boxes(features, state.boxes)
-        each = [Candidate(features.frame, one, float(score)) for one, score in zip(logits, scores, strict=True)]
+        each = [
+            Candidate(features.frame, one, float(score)) for one, score in zip(logits, scores, strict=True)
+        ]
         together = Candidate(features.frame, logits.max(axis=0), float(scores.min()), tuple(each))
         _ = together.mask
         return Answer(request.generation, state, (together,))

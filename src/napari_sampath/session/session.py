@@ -15,9 +15,9 @@ from ..geometry import Frame, outward, tiles
 from ..jobs import Job, Progress
 from . import prompting
 from .classifying import apply_guesses, classify_job, everything
+from .committing import place_all, wishes
 from .features import TileFeatures
 from .neighbours import Guess
-from .committing import place_all, wishes
 from .overlap import OverlapRule, find_overlap
 from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
 from .transfer import Transfer

@@ -128,9 +128,7 @@ class Annotator(QObject):
             self.attempt(partial(self.session.add_point, x, y, positive=positive))
             self.ask()
 
-    def drag_box(
-        self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False
-    ) -> None:
+    def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False) -> None:
         """Show a box while it is dragged, cut at the image's edge, and make it the prompt when it is done.
 
         A further one is added to those before as one more object.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from ..arrays import ClassInfo, LocalMask
     from ..session import Session
+    from .repaint import Box
 
 
 ANSWER_MS = 60
@@ -40,7 +41,7 @@ class Display:
         self._viewer = viewer
         self._session = session
         self._say = say
-        self._scribble: shown.Box | None = None
+        self._scribble: Box | None = None
         self._colored: tuple[ClassInfo, ...] | None = None
         self.layers = shown.add_layers(viewer, image, session.hw, session.document.instance_map.filled_boxes)
         self._unanswered = QTimer()
@@ -61,7 +62,7 @@ class Display:
             signal.connect(slot)
         self._on_zoom()
         self._on_classes()
-        drawn: shown.Box | None = None
+        drawn: Box | None = None
         for annotation in session.document.annotations.values():
             drawn = shown.union(drawn, annotation.box)
         if drawn is not None:
@@ -111,14 +112,14 @@ class Display:
     def _on_zoom(self) -> None:
         shown.fit_to_zoom(self.layers, float(camera(self._viewer).zoom))
 
-    def _on_candidate(self, old: shown.Box | None, new: shown.Box | None) -> None:
+    def _on_candidate(self, old: Box | None, new: Box | None) -> None:
         candidate = self._session.candidate
         mask = None if candidate is None else candidate.mask
         shown.write_mask(self.layers.candidate, mask, shown.union(old, new))
         if self._unanswered.isActive():
             self._show_prompts()
 
-    def _on_document(self, box: shown.Box) -> None:
+    def _on_document(self, box: Box) -> None:
         r0, c0, r1, c1 = box
         document = self._session.document
         shown.write(self.layers.classes, box, document.class_map[r0:r1, c0:c1])

@@ -30,7 +30,12 @@ class Hover(QObject):
     """
 
     def __init__(
-        self, viewer: Viewer, over: Points, session: Session, worker: PromptWorker, parent: QObject | None = None
+        self,
+        viewer: Viewer,
+        over: Points,
+        session: Session,
+        worker: PromptWorker,
+        parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.line = SceneLine(viewer, over, PREVIEW_COLOR)

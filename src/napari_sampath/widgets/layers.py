@@ -33,6 +33,7 @@ POSITIVE_COLOR, NEGATIVE_COLOR, BOX_COLOR = "#19d24b", "#ff2d2d", "#ffd400"
 POINT_CANVAS_PX, BOX_CANVAS_PX = 13, 2
 OUTLINE_COLOR = (0.05, 0.05, 0.2, 1.0)
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionLayers:
     """The layers of one session, all with the image layer's scale and place."""
@@ -229,8 +230,7 @@ def show_boxes(layer: Shapes, boxes_xyxy: Sequence[Sequence[float]]) -> None:
     if not boxes_xyxy and not layer.nshapes:
         return
     corners = [
-        np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], dtype=np.float64)
-        for x0, y0, x1, y1 in boxes_xyxy
+        np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], dtype=np.float64) for x0, y0, x1, y1 in boxes_xyxy
     ]
     with _one_repaint(layer):
         layer.selected_data = set()

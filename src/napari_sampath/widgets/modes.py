@@ -23,7 +23,7 @@ COLUMNS = 4
 HINTS = {
     Mode.POINT: "Click on a structure; right-click (or Alt-click) on what does not belong. Drag for a box; "
     "with Shift the box of one more.",
-    Mode.BOX: "Drag a box around a structure, or click two corners. Shift-drag boxes around more of them; Enter takes all.",
+    Mode.BOX: "Drag a box around a structure, or click two corners. Shift-drag boxes around more; Enter takes all.",
     Mode.MASK: "Paint roughly over a structure, or click an object that is there already to refine it.",
     Mode.LASSO: "Draw around a structure, or click an object that is there already to refine it.",
     Mode.BRUSH: "Paint the chosen class by hand. [ and ] change the size of the brush.",

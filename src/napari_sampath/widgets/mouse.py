@@ -51,9 +51,7 @@ class Target(Protocol):
     def click(self, x: float, y: float, positive: bool) -> None:
         """Take a click."""
 
-    def drag_box(
-        self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False
-    ) -> None:
+    def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False) -> None:
         """Take a box, while it is dragged and when it is done; a further one leaves those before."""
 
     def scribble(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:

@@ -49,7 +49,7 @@ def repaint(layer: Labels, box: Box) -> None:
     layer.events.labels_update(data=image.view[key], offset=[r0, c0])
 
 
-class ObjectLabels(Labels):  # type: ignore[misc]
+class ObjectLabels(Labels):
     """A label layer of instance ids whose outlines are looked for only where there is something.
 
     Args:

@@ -228,7 +228,9 @@ class PromptWorker(QObject):
     def _work(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closed or self._slot is not None or self._preview is not None)
+                self._wake.wait_for(
+                    lambda: self._closed or self._slot is not None or self._preview is not None
+                )
                 if self._closed:
                     return
                 slot, self._slot = self._slot, None

@@ -1,0 +1,1 @@
+"""What annotating feels like: from mouse and key events to pixels on a real viewer."""

@@ -1,0 +1,205 @@
+"""Measure the latency of the docks and write it to docs/latency.md.
+
+python -m benchmarks.gui            everything (`make bench-gui`, which brings a display); some 20 minutes on two cores
+python -m benchmarks.gui --quick    small and meaningless numbers: does everything run?
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sampath.widgets.native import import_triton_apart
+
+from ..__main__ import machine
+from ..table import Row, limited, seconds, to_markdown, to_text
+
+if TYPE_CHECKING:
+    from .windows import Ours
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "latency.md"
+SIDES = (1024, 4096, 8192)
+
+HOW = """# Latency
+
+Written by `make bench-gui`: napari with the docks in a window of 1,280 x 800 px, real mouse and key events, and a
+clock that runs from the event until the frame is finished that shows the result. One image pixel is one pixel of the
+canvas. The preview under the mouse is off except where it is measured.
+
+{machine}
+
+The display is Xvfb: OpenGL is computed by the processor, on the same cores as everything else, so a frame costs much
+more than with a graphics card. The row of a frame in which nothing has changed says how much of each number that is.
+
+Masks of the clicks come from SAM's prompt decoder of the full size (that of ViT-B, ViT-L and ViT-H) with random
+weights: as fast as trained ones, and their masks are specks all over the image, the largest area to repaint that there
+can be. The encoder before it is a small one; no click waits for it. "Beyond the decoder" is the whole time less the
+time spent in `Model.decode`.
+
+*The peers' way* is what the other plugins do, in the same process and with the same weights:
+`segment_anything.SamPredictor.predict` in the window's own thread on the embedding of the whole image, and the mask
+assigned to a label layer as a whole. On an image larger than a tile the docks decode on the tile around the click, at
+full resolution, so the masks are not the same there; what is compared is the wait. micro-sam's own annotator was not
+run: it needs an environment of its own.
+
+{table}
+
+{verdict}
+"""
+
+
+def clicks(quick: bool, folder: Path) -> Iterator[Row]:
+    """From a click to its mask, beside the peers' way, on images of several sizes."""
+    from ..models import opened, random_model, tissue
+    from .windows import Ours, Peers
+
+    sides, repeats = ((256, 512), 3) if quick else (SIDES, 20)
+    model, tile = random_model(), tissue(256 if quick else 1024)
+    totals: dict[str, list[float]] = {}
+    ours: dict[int, Ours] = {}
+    for side in sides:
+        pixels = np.tile(tile, (side // len(tile), side // len(tile), 1))
+        # Another corner, so that each image has a journal of its own.
+        pixels[0, 0] = side % 251
+        ours[side] = Ours(pixels, model, folder)
+    beyond: dict[int, list[float]] = {side: [] for side in sides}
+    frames: list[float] = []
+    rng = np.random.default_rng(0)
+    for turn in range(repeats + 1):
+        for side in sides:
+            x, y = side / 2 + rng.uniform(-80, 80, 2)
+            total, decoding = ours[side].time_click(x, y)
+            if turn:
+                beyond[side].append(total - decoding)
+                totals.setdefault(f"ours {side}", []).append(total)
+        frames.append(ours[sides[0]].frame())
+    yield Row("a frame in which nothing has changed", seconds(statistics.median(frames)), "", None, None)
+    small, large = sides[0], sides[-1]
+    for name, share, limit in (("p50", 50, 20.0), ("p95", 95, 50.0)):
+        value = 1000 * float(np.percentile(beyond[small], share))
+        yield limited(f"click to painted pixels beyond the decoder, {small:,} px, {name}", value, limit, "ms")
+    ratio = statistics.median(beyond[large]) / statistics.median(beyond[small])
+    yield limited(f"the same, {large:,} px : {small:,} px", ratio, 1.3, ": 1", "medians")
+    yield from undo(ours[large], large)
+    for window in ours.values():
+        window.close()
+    for side in sides:
+        _, predictor = opened(side)
+        pixels = np.tile(tile, (side // len(tile), side // len(tile), 1))
+        theirs = Peers(pixels, predictor)
+        for turn in range(4 if side > 1024 else repeats + 1):
+            x, y = side / 2 + rng.uniform(-80, 80, 2)
+            took = theirs.time_click(x, y)
+            if turn:
+                totals.setdefault(f"theirs {side}", []).append(took)
+        theirs.close()
+        mine, other = (statistics.median(totals[f"{who} {side}"]) for who in ("ours", "theirs"))
+        bar = 10.0 if side == 8192 else None
+        yield Row(
+            f"click to painted pixels, {side:,} px, beside the peers' way",
+            seconds(mine),
+            seconds(other),
+            other / mine,
+            bar,
+        )
+
+
+def undo(window: Ours, side: int) -> Iterator[Row]:
+    """Undo and redo of a commit a quarter of the image across, by key."""
+    from .windows import CTRL, SHIFT
+
+    rows, cols = np.ogrid[:side, :side]
+    disc = np.nonzero((rows - side / 2) ** 2 + (cols - side / 2) ** 2 <= (side / 8) ** 2)
+    window.session.paint(*disc, 1)
+    window.rest(1.0)
+    times = [window.time_key(CTRL if step % 2 == 0 else CTRL | SHIFT) for step in range(20)]
+    value = 1000 * statistics.median(times)
+    yield limited(
+        f"undo or redo of a commit {side // 4:,} px across, {side:,} px",
+        value,
+        50.0,
+        "ms",
+        f"from the key to the painted frame; slowest {1000 * max(times):.0f} ms",
+    )
+
+
+def hover(model: Any, quick: bool, folder: Path) -> Iterator[Row]:
+    """Count the previews that are shown while the mouse moves without a pause."""
+    from ..models import tissue
+    from .background import stalls
+    from .windows import Ours
+
+    window = Ours(tissue(256 if quick else 1024), model, folder)
+    preview = window.bench.annotator.preview
+    preview.on = True
+    shown: list[float] = []
+    line, show = preview.line, preview.line.show
+    line.show = lambda *args, **kwargs: (shown.append(time.perf_counter()), show(*args, **kwargs))
+    centre, begin, step = len(window.image.data) / 2, time.perf_counter(), 0
+    while time.perf_counter() - begin < (1 if quick else 10):
+        step += 1
+        window.robot.move(centre + 80 * np.cos(step / 20), centre + 80 * np.sin(step / 20))
+    rate = len(shown) / (time.perf_counter() - begin)
+    del line.show
+    preview.on = False
+    yield Row(
+        "previews under a moving mouse, sampath-tiny",
+        f"{rate:.1f} a second",
+        "at least 8 a second",
+        rate / 8,
+        1.0,
+    )
+    yield from stalls(window, model, folder, quick)
+    window.close()
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Measure everything."""
+    from napari_sampath import load_model
+
+    from .. import session
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        yield from clicks(quick, folder)
+        yield from hover(load_model("sampath-tiny", device="cpu"), quick, folder)
+        for measure in (session.many_objects, session.many_steps):
+            yield from measure(folder, quick)
+
+
+def page(found: Sequence[Row], described: str) -> str:
+    """Write the page of the documentation."""
+    missed = [row for row in found if row.missed]
+    verdict = (
+        "All bars are met."
+        if not missed
+        else f"{len(missed)} of {sum(r.bar is not None for r in found)} bars missed."
+    )
+    return HOW.format(machine=described, table=to_markdown(found), verdict=verdict)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="benchmarks.gui", description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="only see that everything runs")
+    options = parser.parse_args()
+    import_triton_apart()
+    described, found = machine(), []
+    for row in rows(options.quick):
+        print("  ".join(filter(None, row.cells())), file=sys.stderr, flush=True)
+        found.append(row)
+    print(f"{described}\n\n{to_text(found)}")
+    if not options.quick:
+        PAGE.write_text(page(found, described), encoding="utf-8")
+    return int(any(row.missed for row in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

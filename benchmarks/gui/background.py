@@ -1,0 +1,84 @@
+"""How long the window stands still while something else is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_sampath.arrays import ClassInfo
+from napari_sampath.formats import DatasetFolder
+from napari_sampath.widgets.robot import wait_until
+from napari_sampath.widgets.stalls import StallMeter
+from napari_sampath.widgets.tasks import segment_job
+
+from ..models import tissue
+from ..table import Row, limited
+from .windows import Ours
+
+LIMIT_MS = 100.0
+NUCLEUS = ClassInfo(1, "nucleus", (104, 70, 150))
+
+
+def stalls(window: Ours, model: Any, folder: Path, quick: bool) -> Iterator[Row]:
+    """Measure the longest stall of the event loop during each of the long jobs, the mouse moving meanwhile."""
+    side = 256 if quick else 2048
+    pixels = tissue(side)
+    jobs: dict[str, Callable[[], Any]] = {
+        "encoding (sampath-tiny)": lambda: _encode(model, pixels),
+        "auto-segmenting (gland-cnn)": lambda: segment_job(pixels, "gland-cnn", model),
+        "training (cnn head)": lambda: _train(model, folder, quick),
+        "exporting": lambda: window.session.export_job(folder / "export", ("png", "tiff")),
+    }
+    still = _longest(window, None)
+    yield Row("longest stall with nothing to do, the mouse moving", f"{still:.0f} ms", "", None, None)
+    for name, job in jobs.items():
+        worst = _longest(window, job())
+        yield limited(f"longest stall while {name}", worst, LIMIT_MS, "ms")
+
+
+def _longest(window: Ours, job: Any) -> float:
+    ended: list[Any] = []
+    failed: list[str] = []
+    runner = window.bench.runner
+    runner.failed.connect(failed.append)
+    height, width = window.image.data.shape[:2]
+    if job is not None:
+        runner.start(job, "being measured", ended.append)
+    meter = StallMeter()
+    step = 0
+
+    def over() -> bool:
+        nonlocal step
+        step += 1
+        if step % 20 == 0:
+            angle = step / 40
+            window.robot.move(width / 2 + 90 * np.cos(angle), height / 2 + 90 * np.sin(angle))
+        return bool(ended or failed) if job is not None else step > 400
+
+    wait_until(over, 1200, "the job to end")
+    worst = meter.stop()
+    runner.failed.disconnect(failed.append)
+    if failed:
+        raise RuntimeError(failed[0])
+    return 1000 * worst
+
+
+def _encode(model: Any, pixels: np.ndarray) -> Any:
+    from napari_sampath.geometry import tiles
+
+    return model.encode_job(pixels, tiles((pixels.shape[0], pixels.shape[1])))
+
+
+def _train(model: Any, folder: Path, quick: bool) -> Any:
+    from napari_sampath.training import TrainingConfig, open_dataset, train_job
+
+    data = DatasetFolder.create(folder / "dataset", [NUCLEUS])
+    for number in range(2 if quick else 6):
+        image = np.roll(tissue(256), 40 * number, axis=1)
+        dark = (image[..., 0] < 160).astype(np.uint8)
+        data.save_image(f"p{number}", image, dark, group=f"slide {number // 2}", mpp=0.5)
+    config = TrainingConfig(epochs=2 if quick else 8, batch_size=2, head_arguments={"top_channel": 16})
+    return train_job(open_dataset(data.path), "cnn", config, model, folder / "head.safetensors")

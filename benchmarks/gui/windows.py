@@ -1,0 +1,176 @@
+"""Viewers to click in, with a clock that stops when the frame is finished that shows what was waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+from vispy.gloo import gl
+
+from napari_sampath.jobs import Progress
+from napari_sampath.widgets.annotate import AnnotateDock
+from napari_sampath.widgets.robot import LEFT, NONE, Robot, wait_until
+from napari_sampath.widgets.workbench import Workbench
+
+WINDOW_PX = (1280, 800)
+CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+
+
+class Clock:
+    """A viewer 1280 x 800 on an image, one image pixel a canvas pixel, in whose middle things are clicked."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.viewer = napari.Viewer(show=True)
+        self.viewer.window._qt_window.resize(*WINDOW_PX)
+        self.image = self.viewer.add_image(pixels, name="tissue")
+        self.robot = Robot(self.viewer, self.image)
+        self._ready: Callable[[], bool] = lambda: False
+        self._seen: float | None = None
+        self._scene = self.viewer.window._qt_viewer.canvas._scene_canvas
+        self._scene.events.draw.connect(self._on_draw, position="last")
+
+    def settle(self) -> None:
+        """Wait for the window, and look at the middle of the image."""
+        self.robot.settle()
+        height, width = self.image.data.shape[:2]
+        camera = getattr(self.viewer, "scene", self.viewer).camera
+        camera.center = (0, height / 2, width / 2)
+        camera.zoom = 1.0
+        self.rest()
+
+    def rest(self, seconds: float = 0.15) -> None:
+        """Let everything that is under way come to an end."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            QApplication.processEvents()
+            time.sleep(0.005)
+
+    def until_painted(self, act: Callable[[], object], ready: Callable[[], bool]) -> float:
+        """Do something; return the seconds until a frame is finished at whose beginning `ready` holds."""
+        self._seen, self._ready = None, ready
+        begin = time.perf_counter()
+        act()
+        while self._seen is None:
+            QApplication.processEvents()
+            if time.perf_counter() - begin > 120:
+                raise TimeoutError("Nothing was painted within 120 s.")
+        self._ready = lambda: False
+        return self._seen - begin
+
+    def frame(self) -> float:
+        """Return the seconds that a frame takes in which nothing has changed."""
+        return self.until_painted(self._scene.update, lambda: True)
+
+    def click(self, x: float, y: float) -> None:
+        """Press and release the left button; the mouse must be there already."""
+        place = self.robot.at(x, y)
+        QTest.mousePress(self.robot.native, LEFT, NONE, place)
+        QTest.mouseRelease(self.robot.native, LEFT, NONE, place)
+
+    def close(self) -> None:
+        """Close the window."""
+        self.viewer.close()
+
+    def _on_draw(self, _event: Any) -> None:
+        if self._ready():
+            gl.glFinish()
+            self._seen = time.perf_counter()
+
+
+class Ours(Clock):
+    """A viewer with the Annotate dock on an image that is ready for clicks; without the preview."""
+
+    def __init__(self, pixels: np.ndarray, model: Any, folder: Path) -> None:
+        super().__init__(pixels)
+        self.model = model
+        self.decode_s: list[float] = []
+        bench = Workbench(self.viewer, load_model=lambda _choice: _given(model), sessions_dir=folder)
+        self.dock = AnnotateDock(self.viewer, bench)
+        self.viewer.window.add_dock_widget(self.dock, name="Annotate", area="right")
+        wait_until(lambda: bench.ready, 600, "the image to be encoded")
+        self.bench = bench
+        self.session: Any = bench.session
+        self.settle()
+        bench.annotator.preview.on = False
+
+    def time_click(self, x: float, y: float) -> tuple[float, float]:
+        """Click on an image pixel; return the seconds until the mask is painted, and those of the decoder."""
+        self.robot.move(x, y)
+        self.rest()
+        before, decode, spent = self.session.candidate, self.model.decode, []
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return decode(*args, **kwargs)
+            finally:
+                spent.append(time.perf_counter() - begin)
+
+        self.model.decode = timed
+        try:
+            total = self.until_painted(
+                lambda: self.click(x, y), lambda: self.session.candidate not in (None, before)
+            )
+        finally:
+            del self.model.decode
+        shown = self.bench.annotator.layers.candidate.data[self.session.candidate.mask.slices] == 1
+        if not np.array_equal(shown, self.session.candidate.mask.bitmap):
+            raise AssertionError("What was painted is not the mask.")
+        self.robot.key(Qt.Key.Key_Escape)
+        self.rest()
+        return total, sum(spent)
+
+    def time_key(self, modifiers: Any) -> float:
+        """Press Ctrl-Z or Ctrl-Shift-Z; return the seconds until the change is painted."""
+        changed: list[object] = []
+        self.session.document_changed.connect(changed.append)
+        self.robot.native.setFocus()
+        try:
+            return self.until_painted(
+                lambda: QTest.keyClick(self.robot.native, Qt.Key.Key_Z, modifiers), lambda: bool(changed)
+            )
+        finally:
+            self.session.document_changed.disconnect(changed.append)
+            self.rest()
+
+
+class Peers(Clock):
+    """A viewer in which a click is answered as the other plugins do it.
+
+    `SamPredictor.predict` in the window's own thread, on the embedding of the whole image, and the mask assigned to a
+    label layer as a whole.
+    """
+
+    def __init__(self, pixels: np.ndarray, predictor: Any) -> None:
+        super().__init__(pixels)
+        self.labels = self.viewer.add_labels(np.zeros(pixels.shape[:2], np.uint8), name="Mask")
+        self.viewer.layers.selection.active = self.image
+        self._predictor = predictor
+        self._painted = False
+        self.viewer.mouse_drag_callbacks.append(self._on_click)
+        self.settle()
+
+    def time_click(self, x: float, y: float) -> float:
+        """Click on an image pixel; return the seconds until the mask is painted."""
+        self.robot.move(x, y)
+        self.rest()
+        self._painted = False
+        return self.until_painted(lambda: self.click(x, y), lambda: self._painted)
+
+    def _on_click(self, _viewer: Any, event: Any) -> None:
+        row, col = self.image.world_to_data(event.position)[-2:]
+        masks, scores, _ = self._predictor.predict(np.array([[col, row]]), np.array([1]))
+        self.labels.data = masks[scores.argmax()].astype(np.uint8)
+        self._painted = True
+
+
+def _given(model: Any) -> Iterator[Any]:
+    yield Progress(0, 0, "Loading")
+    return model
