@@ -1,10 +1,11 @@
 # make demo   the main job on a real image: opens napari, or leaves demo-output/ where there is no display
 # make test   lint, types, import contracts and all tests
 # make bench  speed and memory beside the segment_anything package, into docs/benchmarks.md; some 40 minutes
+# make bench-gui  from click to painted pixels on a real viewer, into docs/latency.md; some 20 minutes
 # make results  trains and scores every head on the tissue images of SAMPATH_DATA, and writes docs/results.md
 # All do all their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
 
-.PHONY: help setup demo test bench results clean
+.PHONY: help setup demo test bench bench-gui results clean
 .NOTPARALLEL:
 
 help:
@@ -21,6 +22,9 @@ test: setup
 
 bench: setup
 	@.venv/bin/python -m benchmarks $(ARGS)
+
+bench-gui: setup
+	@bash scripts/under_display.sh .venv/bin/python -m benchmarks.gui $(ARGS)
 
 results: setup
 	@.venv/bin/python -m benchmarks.results $(ARGS)

@@ -74,6 +74,19 @@ def test_quick_rows(name: str) -> None:
         assert row.ratio is None or row.ratio > 0
 
 
+@pytest.mark.gui
+@pytest.mark.slow
+def test_latency_in_quick_mode_by_command() -> None:
+    page = ROOT / "docs" / "latency.md"
+    before = page.read_bytes() if page.exists() else None
+    words = [sys.executable, "-m", "benchmarks.gui", "--quick"]
+    result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=600)
+    assert result.returncode in (0, 1), result.stderr  # 1: a figure was missed, which is no matter here
+    for what in ("beyond the decoder", "undo or redo", "previews", "while training", "peers' way", "memory"):
+        assert what in result.stdout, result.stderr
+    assert (page.read_bytes() if page.exists() else None) == before
+
+
 @pytest.mark.slow
 def test_everything_in_quick_mode_by_command() -> None:
     page = ROOT / "docs" / "benchmarks.md"

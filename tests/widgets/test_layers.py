@@ -10,11 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
 
 from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.formats.rings import trace
 from napari_sampath.jobs import Progress
 from napari_sampath.widgets import layers as shown
-from napari_sampath.widgets.strokes import scribble_mask, stroke_box
+from napari_sampath.widgets.repaint import ObjectLabels
+from napari_sampath.widgets.scene_line import outline_segments
+from napari_sampath.widgets.strokes import lasso_mask, scribble_mask, stroke_box
 
 HW = (24, 31)
 masks = st.builds(
@@ -23,6 +27,10 @@ masks = st.builds(
     st.integers(-5, 28),
     arrays(np.bool_, st.tuples(st.integers(0, 12), st.integers(0, 12))),
 )
+
+
+def outline_colormap() -> DirectLabelColormap:
+    return DirectLabelColormap(color_dict={None: (0.0, 0.0, 0.0, 1.0), 0: (0.0, 0.0, 0.0, 0.0)})
 
 
 def dense(mask: LocalMask) -> np.ndarray:
@@ -50,19 +58,94 @@ def test_a_mask_takes_the_place_of_the_one_before(first: LocalMask, second: Loca
     assert not strokes, "writing must not look like a brush stroke"
 
 
+def some_boxes(layer: Labels, seed: int) -> list[tuple[int, int, int, int]]:
+    random = np.random.default_rng(seed)
+    boxes = []
+    for _ in range(12):
+        r0, c0 = (int(random.integers(0, side - 10)) for side in layer.data.shape)
+        boxes.append((r0, c0, r0 + 10, c0 + 10))
+        shown.write(
+            layer, boxes[-1], np.kron(random.integers(0, 4, (2, 2)), np.ones((5, 5), int)).astype(np.uint8)
+        )
+    return boxes
+
+
 @pytest.mark.parametrize("contour", [0, 1])
 def test_what_is_painted_on_the_canvas_follows_what_is_written(contour: int) -> None:
     """A partial repaint has to leave the picture as a full one would."""
     layer = Labels(np.zeros((60, 80), np.uint8))
     layer.contour = contour
-    random = np.random.default_rng(1)
-    for _ in range(20):
-        r0, c0 = int(random.integers(0, 50)), int(random.integers(0, 70))
-        shown.write(layer, (r0, c0, r0 + 10, c0 + 10), random.integers(0, 3, (10, 10)).astype(np.uint8))
+    some_boxes(layer, 1)
     partial = layer._slice.image.view.copy()
     layer.refresh()
     assert np.array_equal(partial, layer._slice.image.view)
     assert layer._slice.image.view.any()
+
+
+def test_a_box_is_what_is_sent_to_the_canvas_and_napari_keeps_no_history() -> None:
+    layer = Labels(np.zeros((600, 800), np.uint8))
+    sent: list[tuple[list[int], tuple[int, ...]]] = []
+    layer.events.labels_update.connect(lambda event: sent.append((list(event.offset), event.data.shape)))
+    layer.events.set_data.connect(lambda event: pytest.fail("all of it was repainted"))
+    shown.write(layer, (300, 400, 310, 420), np.ones((10, 20), np.uint8))
+    shown.write(layer, (300, 400, 310, 420), np.ones((10, 20), np.uint8))
+    assert sent == [([300, 400], (10, 20))], "once, and only the box; nothing where nothing changed"
+    layer.undo()
+    assert layer.data.sum() == 200
+
+
+def test_a_hidden_layer_is_painted_when_it_is_shown() -> None:
+    layer = ObjectLabels(np.zeros((60, 80), np.int32), filled=lambda: [(0, 0, 60, 80)])
+    layer.visible = False
+    shown.write(layer, (10, 10, 20, 20), np.ones((10, 10), np.int32))
+    layer.visible = True
+    assert layer._slice.image.view[10, 10]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_objects_have_naparis_own_outlines(seed: int) -> None:
+    """Partial and full repaint, against the contour of a label layer as napari has it."""
+    filled: list[tuple[int, int, int, int]] = []
+    objects = ObjectLabels(np.zeros((60, 80), np.int32), filled=lambda: filled, colormap=outline_colormap())
+    filled += some_boxes(objects, seed)
+    plain = Labels(objects.data.copy(), colormap=outline_colormap())
+    plain.contour = 1
+    assert plain._slice.image.view.any()
+    assert np.array_equal(objects._slice.image.view, plain._slice.image.view)
+    objects.refresh()
+    assert np.array_equal(objects._slice.image.view, plain._slice.image.view)
+    objects.contour = plain.contour = 0
+    assert np.array_equal(objects._slice.image.view, plain._slice.image.view), "areas, if the user wishes"
+    assert objects.as_layer_data_tuple()[2] == "labels"
+
+
+@given(masks)
+def test_the_outline_of_a_mask_is_that_of_its_polygons(mask: LocalMask) -> None:
+    segments = outline_segments(mask).reshape(-1, 2, 2)
+    assert np.allclose(np.abs(np.diff(segments, axis=1)).sum(axis=-1), 1), "one pixel's edge each"
+    if not mask.bitmap.any():
+        assert not len(segments)
+    else:
+        length = sum(np.abs(np.diff(ring, axis=0)).sum() for polygon in trace(mask) for ring in polygon)
+        assert len(segments) == length
+        rows, cols = np.nonzero(mask.bitmap)
+        low = np.array([cols.min() + mask.col, rows.min() + mask.row]) - 0.5
+        high = np.array([cols.max() + mask.col, rows.max() + mask.row]) + 0.5
+        assert np.array_equal(segments.min(axis=(0, 1)), low)
+        assert np.array_equal(segments.max(axis=(0, 1)), high)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-5, 35), st.floats(-5, 35), st.floats(3, 20), st.integers(3, 30))
+def test_a_lasso_holds_what_it_goes_around(x: float, y: float, radius: float, count: int) -> None:
+    angles = np.linspace(0, 2 * np.pi, count, endpoint=False)
+    path = [(x + radius * np.cos(angle), y + radius * np.sin(angle)) for angle in angles]
+    mask = lasso_mask(path, HW)
+    painted = mask.to_dense(HW) if mask.bitmap.size else np.zeros(HW, bool)
+    rows, cols = np.mgrid[: HW[0], : HW[1]]
+    distance = np.hypot(rows - y, cols - x)
+    assert not painted[distance > radius + 1e-6].any()
+    assert painted[distance < radius * np.cos(np.pi / count) - 1e-6].all()
 
 
 def test_the_class_colours_are_those_of_the_classes() -> None:
