@@ -166,6 +166,8 @@ def _describe_candidate(annotator: Annotator | None) -> str:
     candidate = None if annotator is None else annotator.session.candidate
     if annotator is None or candidate is None:
         return "No candidate yet"
+    if candidate.members:
+        return f"{len(candidate.members)} objects, lowest predicted IoU {candidate.score:.2f}"
     candidates = list(annotator.session.candidates)
     place = candidates.index(candidate) + 1
     return f"Candidate {place} of {len(candidates)}, predicted IoU {candidate.score:.2f}"

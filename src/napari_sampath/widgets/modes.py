@@ -81,9 +81,9 @@ class ModeButtons(QWidget):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
         column.addLayout(grid)
+        column.addWidget(self.preview)
         column.addWidget(self.hint)
         column.addWidget(self.mask_row)
-        column.addWidget(self.preview)
         self.show_mode(Mode.POINT)
 
     def show_preview(self, on: bool) -> None:
