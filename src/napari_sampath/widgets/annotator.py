@@ -11,8 +11,10 @@ from qtpy.QtCore import QObject, Signal
 from ..arrays import LocalMask
 from ..errors import SampathError
 from .display import Display
+from .key_settings import load_keys
 from .keys import KeyMap
 from .mouse import Mode, MouseTool
+from .object_tools import ObjectActions
 from .strokes import scribble_mask
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ..session import Answer, Session
+    from ..session import Answer, OverlapRule, Session
     from .workers import PromptWorker
 
 
@@ -63,7 +65,9 @@ class Annotator(QObject):
         self.display = Display(viewer, image, session, self.said.emit)
         self.layers = self.display.layers
         self.mouse = MouseTool(viewer, image, self)
-        self.keys = KeyMap(viewer, [image, *self.layers.all()], self, self.mouse)
+        self.tools = ObjectActions(self)
+        self.key_choice = load_keys((viewer, image, self.layers.classes))
+        self.keys = KeyMap(viewer, [image, *self.layers.all()], self, self.mouse, self.key_choice.keys)
         self._signals = (
             session.prompts_changed,
             session.candidate_changed,
@@ -85,6 +89,7 @@ class Annotator(QObject):
         self._worker.answered.disconnect(self._on_answered)
         self.layers.classes.events.mode.disconnect(self._on_layer_mode)
         self.keys.close()
+        self.tools.close()
         self.mouse.close()
         self.display.close()
 
@@ -151,8 +156,8 @@ class Annotator(QObject):
 
     # What the keys do
 
-    def commit(self) -> None:
-        """Commit the candidate to the active class."""
+    def commit(self, overlap: OverlapRule | None = None) -> None:
+        """Commit the candidate to the active class; to objects under it happens what the session says, or `overlap`."""
         if self.session.candidate is None:
             waiting = not self._worker.idle or not self.session.prompts.empty
             self.said.emit(
@@ -161,10 +166,12 @@ class Annotator(QObject):
                 else "There is nothing to commit yet; click on a structure first."
             )
             return
-        self.attempt(self.session.commit)
+        self.attempt(lambda: self.session.commit(overlap))
 
     def clear(self) -> None:
-        """Drop the prompt and its candidates."""
+        """Leave a question or an object tool; if there is none, drop the prompt and its candidates."""
+        if self.tools.cancel():
+            return
         self._corner = None
         self.session.clear_prompts()
         self.display.wipe_scribble()
@@ -198,17 +205,10 @@ class Annotator(QObject):
         self.session.active_class = class_id
         self.session.classes_changed.emit()
 
-    def delete_under_mouse(self) -> None:
-        """Remove the object under the mouse."""
-        found = self._object_at(*self._cursor_xy())
-        if found:
-            self.attempt(lambda: self.session.delete(found))
-
-    def reclassify_under_mouse(self) -> None:
-        """Give the object under the mouse the active class."""
-        found = self._object_at(*self._cursor_xy())
-        if found:
-            self.attempt(lambda: self.session.reclassify(found, self.session.active_class))
+    def cursor_xy(self) -> tuple[float, float]:
+        """Return where the mouse is, (x, y) in image pixels."""
+        row, col = self.image.world_to_data(self.viewer.cursor.position)[-2:]
+        return float(col), float(row)
 
     # Prompts and their answers
 
@@ -263,18 +263,8 @@ class Annotator(QObject):
         self.drag_box(x0, y0, x, y, done=True)
 
     def _click_object(self, x: float, y: float) -> None:
-        found = self._object_at(x, y)
+        found = self.session.objects.at(round(y), round(x))
         if found:
             self.use_object(found)
         else:
             self.said.emit("There is no object here; click on one, or drag to paint over a structure.")
-
-    def _object_at(self, x: float, y: float) -> int:
-        row, col = round(y), round(x)
-        height, width = self.session.hw
-        inside = 0 <= row < height and 0 <= col < width
-        return int(self.session.document.instance_map[row, col]) if inside else 0
-
-    def _cursor_xy(self) -> tuple[float, float]:
-        row, col = self.image.world_to_data(self.viewer.cursor.position)[-2:]
-        return float(col), float(row)
