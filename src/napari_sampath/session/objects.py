@@ -60,7 +60,9 @@ class ObjectTools:
     def row(self, annotation_id: int) -> ObjectRow | None:
         """Return one object as the table shows it; None if it is not there."""
         record = self._document.annotations.get(annotation_id)
-        return None if record is None else make_row(record, self._document.classes.by_id(record.class_id).name)
+        return (
+            None if record is None else make_row(record, self._document.classes.by_id(record.class_id).name)
+        )
 
     def at(self, row: int, col: int) -> int:
         """Return the id of the object at a pixel; 0 if there is none, or the pixel is outside of the image."""

@@ -184,14 +184,13 @@ class AnnotateDock(Dock):
         self.question.show_question(None if annotator is None else annotator.tools.questions)
 
     def _show_help(self) -> None:
-        annotator, window = self.bench.annotator, self.bench.viewer.window._qt_window
-        if annotator is None or not isinstance(window, QMainWindow):
+        annotator = self.bench.annotator
+        over = _canvas_around(self)
+        if annotator is None or over is None:
             return
         if self.help is None:
-            over = window.centralWidget()
-            if over is None:
-                return
             self.help = HelpOverlay(over)
+            self.destroyed.connect(self.help.deleteLater)
         self.help.toggle(annotator.key_choice)
 
 
@@ -203,6 +202,14 @@ def _describe_candidate(annotator: Annotator | None) -> str:
     candidates = list(annotator.session.candidates)
     place = candidates.index(candidate) + 1
     return f"Candidate {place} of {len(candidates)}, predicted IoU {candidate.score:.2f}"
+
+
+def _canvas_around(dock: QWidget) -> QWidget | None:
+    """Return the middle of the window that a dock belongs to, floating or not."""
+    window = dock.parentWidget()
+    while window is not None and not isinstance(window, QMainWindow):
+        window = window.parentWidget()
+    return None if window is None else window.centralWidget()
 
 
 def _group(title: str, *widgets: QWidget) -> QGroupBox:

@@ -64,6 +64,8 @@ class ObjectActions(QObject):
 
     changed = Signal()
     """Another tool is armed."""
+    objects_changed = Signal(object)
+    """Ids of the objects of the session that came, changed or went."""
     help_wished = Signal()
     """The user wishes to see the keys, or not to see them any more."""
 
@@ -88,6 +90,7 @@ class ObjectActions(QObject):
         for signal in self._signals:
             signal.connect(self._on_session)
         session.overlap_found.connect(self._on_overlap)
+        session.objects_changed.connect(self._on_objects)
         annotator.changed.connect(self._on_annotator)
 
     def close(self) -> None:
@@ -95,6 +98,7 @@ class ObjectActions(QObject):
         for signal in self._signals:
             signal.disconnect(self._on_session)
         self._session.overlap_found.disconnect(self._on_overlap)
+        self._session.objects_changed.disconnect(self._on_objects)
         self._host.changed.disconnect(self._on_annotator)
         self.release()
         self._forget_first()
@@ -302,6 +306,9 @@ class ObjectActions(QObject):
 
     def _on_session(self) -> None:
         self.questions.dismiss()
+
+    def _on_objects(self, ids: frozenset[int]) -> None:
+        self.objects_changed.emit(ids)
 
     def _on_annotator(self) -> None:
         # Whoever chooses what the mouse does has let go of the tool.
