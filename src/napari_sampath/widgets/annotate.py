@@ -17,7 +17,7 @@ from .modes import ModeButtons
 from .progress import StatusLine
 from .questions import QuestionPanel
 from .rules import RulesForm
-from .tool_buttons import ToolButtons
+from .tool_buttons import TOOLS, ToolButtons
 
 if TYPE_CHECKING:
     from .annotator import Annotator
@@ -167,8 +167,12 @@ class AnnotateDock(Dock):
 
     def _on_tool(self, tool: Tool) -> None:
         if self.bench.annotator is not None:
-            self.bench.annotator.tools.arm(tool)
+            tools = self.bench.annotator.tools
+            tools.arm(tool)
             self._show_tools()
+            if tools.armed is not None:
+                leave = self.bench.annotator.key_choice.shown("clear")
+                self.status.say(f"{TOOLS[tool][1]}. {leave} gives the mouse back.")
 
     def _on_reach(self, reach_px: int) -> None:
         if self.bench.annotator is not None:

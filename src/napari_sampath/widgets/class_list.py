@@ -65,29 +65,7 @@ class ClassListWidget(QWidget):
         )
         row_px = max(self.list.fontMetrics().lineSpacing(), _SWATCH_PX) + 6
         self.list.setFixedHeight(_ROWS_SHOWN * row_px + 8)
-        buttons = QHBoxLayout()
-        buttons.setContentsMargins(0, 0, 0, 0)
-        buttons.setSpacing(4)
-        self.add_button = self._button("Add", "Add a class", buttons)
-        self.rename_button = self._button("Rename", "Rename the chosen class", buttons)
-        self.color_button = self._button("Colour", "Choose another colour for the chosen class", buttons)
-        self.merge_button = self._button(
-            "Merge", "Give all objects of the chosen class another class, and drop it", buttons
-        )
-        self.merge_menu = QMenu(self.merge_button)
-        self.merge_button.setMenu(self.merge_menu)
-        self.remove_button = self._button("Delete", "Delete the chosen class", buttons)
-        self.up_button = self._button(
-            "▲", "Move the chosen class up; the number keys follow the order", buttons
-        )
-        self.down_button = self._button("▼", "Move the chosen class down", buttons)
-        for arrow in (self.up_button, self.down_button):
-            arrow.setFixedWidth(_ARROW_PX)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addWidget(self.list)
-        column.addLayout(buttons)
+        self._add_buttons()
         self.list.currentItemChanged.connect(self._on_current)
         self.list.itemChanged.connect(self._on_edited)
         self.add_button.clicked.connect(lambda: self.added.emit())
@@ -99,6 +77,32 @@ class ClassListWidget(QWidget):
         self.merge_menu.aboutToShow.connect(self._list_targets)
         # Told when the list has let go of the mouse: it is rebuilt then.
         self.list.model().rowsMoved.connect(self._on_dragged, Qt.ConnectionType.QueuedConnection)
+
+    def _add_buttons(self) -> None:
+        arrows, buttons = QVBoxLayout(), QHBoxLayout()
+        self.up_button = self._button("▲", "Move the chosen class up; number keys follow the order", arrows)
+        self.down_button = self._button("▼", "Move the chosen class down", arrows)
+        for arrow in (self.up_button, self.down_button):
+            arrow.setFixedWidth(_ARROW_PX)
+        arrows.addStretch(1)
+        self.add_button = self._button("Add", "Add a class", buttons)
+        self.rename_button = self._button("Rename", "Rename the chosen class", buttons)
+        self.color_button = self._button("Colour", "Choose another colour for the chosen class", buttons)
+        self.merge_button = self._button(
+            "Merge", "Give all objects of the chosen class another class, and drop it", buttons
+        )
+        self.merge_menu = QMenu(self.merge_button)
+        self.merge_button.setMenu(self.merge_menu)
+        self.remove_button = self._button("Delete", "Delete the chosen class", buttons)
+        upper = QHBoxLayout()
+        upper.addWidget(self.list)
+        upper.addLayout(arrows)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        for layout in (column, upper, arrows, buttons):
+            layout.setSpacing(4)
+        column.addLayout(upper)
+        column.addLayout(buttons)
 
     def show_classes(self, classes: Sequence[ClassInfo], active_id: int) -> None:
         """Show classes in their order, the first nine with their number key."""
@@ -129,7 +133,7 @@ class ClassListWidget(QWidget):
                 self.list.setCurrentRow(row)
                 self.list.editItem(self.list.item(row))
 
-    def _button(self, text: str, hint: str, row: QHBoxLayout) -> QPushButton:
+    def _button(self, text: str, hint: str, row: QHBoxLayout | QVBoxLayout) -> QPushButton:
         button = QPushButton(text)
         button.setToolTip(hint)
         button.setFocusPolicy(Qt.FocusPolicy.NoFocus)

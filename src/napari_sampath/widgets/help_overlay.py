@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QMouseEvent
-from qtpy.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from .key_settings import keys_file, write_keys_file
 from .keys import SPACE
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 MOUSE = (
     ("click", "the structure has this pixel"),
     ("right-click, Alt-click", "the structure does not have it"),
-    ("drag", "a box around a structure"),
+    ("drag", "a box around the structure"),
     ("wheel", "zoom"),
 )
 """What the mouse does in its first mode."""
 
-MARGIN_PX = 12
 STYLE = (
-    "#sampath-help { background: rgba(18, 20, 28, 235); border: 1px solid rgba(255, 255, 255, 90);"
-    " border-radius: 6px; } #sampath-help QLabel { color: white; background: transparent; }"
+    "#sampath-help { background: rgb(20, 22, 30); border: 1px solid rgb(120, 124, 140); border-radius: 6px; }"
+    " #sampath-help QLabel { color: white; background: transparent; }"
 )
 """The same in every theme: it lies on the image."""
+KEY_COLOR = "#ffd84d"
 
 
 class HelpOverlay(QFrame):
@@ -44,9 +45,19 @@ class HelpOverlay(QFrame):
         self.setStyleSheet(STYLE)
         self.lines: list[tuple[str, str]] = []
         """What it lists: key, what it does."""
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(16, 12, 16, 12)
-        self._page: QWidget | None = None
+        self.table = QLabel()
+        self.table.setTextFormat(Qt.TextFormat.RichText)
+        self.note = QLabel()
+        self.note.setWordWrap(True)
+        self.edit_button = QPushButton("Change keys…")
+        self.edit_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.edit_button.clicked.connect(_open_keys_file)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(16, 12, 16, 12)
+        column.setSpacing(8)
+        column.addWidget(self.table)
+        column.addWidget(self.note)
+        column.addWidget(self.edit_button, 0, Qt.AlignmentFlag.AlignLeft)
         over.installEventFilter(self)
         self.hide()
 
@@ -55,9 +66,21 @@ class HelpOverlay(QFrame):
         if self.isVisible():
             self.hide()
             return
-        self._list(choice)
-        self._fit()
+        parts = [
+            (heading, [(one.shown, one.text) for one in keys if one.shown])
+            for heading, keys in groupby(choice.keys, key=lambda one: one.group)
+        ]
+        parts[-1][1].append(("Space, held", SPACE))
+        parts.append(("Mouse", list(MOUSE)))
+        self.lines = [line for _, lines in parts for line in lines]
+        self.table.setText(_html(parts))
+        self.note.setText("\n".join(f"{keys_file().name}: {problem}" for problem in choice.problems))
+        self.note.setVisible(bool(choice.problems))
+        self.edit_button.setToolTip(
+            f"Open {keys_file()}; what you change counts when an image is opened next"
+        )
         self.show()
+        self._fit()
         self.raise_()
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
@@ -70,70 +93,24 @@ class HelpOverlay(QFrame):
             self._fit()
         return bool(super().eventFilter(watched, event))
 
-    def _list(self, choice: KeyChoice) -> None:
-        if self._page is not None:
-            self._column.removeWidget(self._page)
-            self._page.deleteLater()
-        self._page = page = QWidget()
-        column = QVBoxLayout(page)
-        column.setContentsMargins(0, 0, 0, 0)
-        self.lines = []
-        parts = [
-            (heading, [(one.shown, one.text) for one in keys if one.shown])
-            for heading, keys in groupby(choice.keys, key=lambda one: one.group)
-        ]
-        parts[-1][1].append(("Space, held", SPACE))
-        left, right = QVBoxLayout(), QVBoxLayout()
-        for number, (heading, lines) in enumerate([*parts, ("Mouse", list(MOUSE))]):
-            side = right if number == 1 or number == 2 else left
-            self._add(side, heading, lines)
-        columns = QHBoxLayout()
-        columns.setSpacing(24)
-        for side in (left, right):
-            side.addStretch(1)
-            columns.addLayout(side)
-        column.addLayout(columns)
-        for problem in choice.problems:
-            column.addWidget(_wrapped(f"keys.json: {problem}"))
-        foot = QHBoxLayout()
-        foot.addWidget(_wrapped("Object keys act on the object under the mouse. Click here to close."), 1)
-        edit = QPushButton("Change keys…")
-        edit.setToolTip(f"Open {keys_file()}; what you change counts when an image is opened next")
-        edit.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        edit.clicked.connect(_open_keys_file)
-        foot.addWidget(edit)
-        column.addLayout(foot)
-        self._column.addWidget(page)
-
-    def _add(self, side: QVBoxLayout, heading: str, lines: list[tuple[str, str]]) -> None:
-        side.addWidget(QLabel(f"<b>{heading}</b>"))
-        grid = QGridLayout()
-        grid.setContentsMargins(0, 0, 0, 6)
-        grid.setHorizontalSpacing(12)
-        grid.setVerticalSpacing(2)
-        grid.setColumnStretch(1, 1)
-        for row, (key, text) in enumerate(lines):
-            name = QLabel(key)
-            name.setStyleSheet("color: #ffd84d;")
-            grid.addWidget(name, row, 0)
-            grid.addWidget(QLabel(text), row, 1)
-        side.addLayout(grid)
-        self.lines += lines
-
     def _fit(self) -> None:
         over = self.parentWidget()
         if over is None:
             return
-        size = self.sizeHint().boundedTo(over.size())
-        height = max(size.height(), min(self.heightForWidth(size.width()), over.height()))
-        self.resize(size.width(), height)
-        self.move((over.width() - size.width()) // 2, (over.height() - height) // 2)
+        width = min(self.sizeHint().width(), over.width())
+        height = min(max(self.heightForWidth(width), self.sizeHint().height()), over.height())
+        self.setGeometry((over.width() - width) // 2, (over.height() - height) // 2, width, height)
 
 
-def _wrapped(text: str) -> QLabel:
-    label = QLabel(text)
-    label.setWordWrap(True)
-    return label
+def _html(parts: list[tuple[str, list[tuple[str, str]]]]) -> str:
+    rows = []
+    for heading, lines in parts:
+        rows.append(f"<tr><td colspan=2><b>{escape(heading)}</b></td></tr>")
+        for key, text in lines:
+            cell = f"<td style='color: {KEY_COLOR}; padding-right: 16px'>{escape(key)}</td>"
+            rows.append(f"<tr>{cell}<td>{escape(text)}</td></tr>")
+        rows.append("<tr><td></td></tr>")
+    return f"<table cellspacing=0 cellpadding=1>{''.join(rows[:-1])}</table>"
 
 
 def _open_keys_file() -> None:
