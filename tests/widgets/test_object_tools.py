@@ -228,6 +228,7 @@ def test_a_mask_on_others_is_asked_about(drawn: Any, way: str) -> None:
     press(b, "undo")
     b.robot.click(115, 70)
     b.answered()
+    under = int(((b.layers.candidate.data == 1) & (before == BAR)).sum())
     press(b, "commit")
     overwrite, keep, cancel = b.dock.question.buttons
     press(b, "commit_overwrite") if way == "key" else b.robot.press(overwrite)

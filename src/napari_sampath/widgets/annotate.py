@@ -60,6 +60,8 @@ class AnnotateDock(Dock):
         self.help_button = self.button("Keys", "Show all keys over the image")
         self.status = StatusLine(self.bench.runner, WELCOME)
         self._shown: Annotator | None = None
+        self._ruled = False
+        """True once the rules shown are those of a session."""
         self._class_actions = ClassActions(self.bench, self.classes, self.refresh)
         self._arrange()
         self._connect()
@@ -89,14 +91,15 @@ class AnnotateDock(Dock):
         """Take over the tools of another session; it gets the rules that the user chose for the one before."""
         if annotator is self._shown:
             return
-        before, self._shown = self._shown, annotator
-        self.question.show_question(None)
+        self._shown = annotator
+        self._show_question()
         if self.help is not None:
             self.help.hide()
         if annotator is None:
             return
-        if before is not None:
+        if self._ruled:
             annotator.session.mask_mode, annotator.session.overlap = self.rules.value()
+        self._ruled = True
         annotator.tools.by_px = self.tools.reach.value()
         annotator.tools.changed.connect(self._show_tools)
         annotator.tools.questions.changed.connect(self._show_question)
@@ -104,7 +107,6 @@ class AnnotateDock(Dock):
         self.tools.show_keys(annotator.key_choice)
         self.help_button.setText(f"Keys ({annotator.key_choice.shown('show_help')})")
         self._show_tools()
-        self._show_question()
         for problem in annotator.key_choice.problems[:1]:
             self.status.say(f"keys.json: {problem}")
 
@@ -118,12 +120,12 @@ class AnnotateDock(Dock):
         candidate = QHBoxLayout()
         candidate.addWidget(self.candidate, 1)
         candidate.addWidget(self.next_button)
-        candidate.addWidget(self.help_button)
         self.column.addLayout(candidate)
         row = QHBoxLayout()
         row.setSpacing(4)
         for button in self._buttons()[1:]:
             row.addWidget(button)
+        row.addWidget(self.help_button)
         self.column.addLayout(row)
         self.column.addWidget(self.question)
         self.column.addWidget(self.status)
@@ -186,6 +188,8 @@ class AnnotateDock(Dock):
     def _show_question(self) -> None:
         annotator = self.bench.annotator
         self.question.show_question(None if annotator is None else annotator.tools.questions)
+        # A question takes the place of the message, so that all stays in view.
+        self.status.message.setVisible(self.question.isHidden())
 
     def _show_help(self) -> None:
         annotator = self.bench.annotator

@@ -40,6 +40,9 @@ class Tool(StrEnum):
 TWO_PLACES = (Tool.MERGE, Tool.SPLIT)
 """Tools that need two clicks, presses of the key, or a drag from one place to the other."""
 
+REACH_PX = 2
+"""How far tools that reshape go at first."""
+
 NO_OBJECT = "There is no object here; put the mouse over one."
 
 
@@ -71,7 +74,7 @@ class ObjectActions(QObject):
 
     def __init__(self, annotator: Annotator) -> None:
         super().__init__(annotator)
-        self.by_px = 2
+        self.by_px = REACH_PX
         """How far grow, shrink and smooth reach, in image pixels."""
         self.armed: Tool | None = None
         self.questions = Questions(self)

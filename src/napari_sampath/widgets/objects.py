@@ -6,21 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from app_model.backends.qt import QKeyBindingSequence
-from napari.utils.key_bindings import coerce_keybinding
-from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QSignalBlocker, Qt, QTimer
-from qtpy.QtGui import QShortcut
-from qtpy.QtWidgets import (
-    QAbstractItemView,
-    QGridLayout,
-    QLabel,
-    QTableView,
-)
+from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QSignalBlocker, QTimer
+from qtpy.QtWidgets import QGridLayout, QLabel
 
 from .dock import Dock
 from .mouse import camera
 from .object_filters import ObjectFilters
-from .object_table import AREA_UM2, HEADINGS, REVIEWED, UNSURE, ObjectTable
+from .object_table import AREA_UM2, HEADINGS, ObjectTable
+from .object_view import ObjectView, sequence
 from .progress import StatusLine
 from .scale import mpp_of
 
@@ -29,10 +22,6 @@ if TYPE_CHECKING:
     from ..arrays import ClassInfo
     from .annotator import Annotator
     from .workbench import Workbench
-
-ROW_PX = 22
-WIDTHS_PX = (96, 58, 64, 46, 30, 30, 88, 90, 92, 40)
-"""First widths of the columns."""
 
 
 class ObjectsDock(Dock):
@@ -46,7 +35,7 @@ class ObjectsDock(Dock):
     def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
         super().__init__(napari_viewer, bench)
         self.model = ObjectTable(self)
-        self.table = _table_view(self.model)
+        self.table = ObjectView(self.model)
         self.filters = ObjectFilters()
         self.count = QLabel()
         self.buttons = {
@@ -78,7 +67,6 @@ class ObjectsDock(Dock):
         self._stale: set[int] = set()
         self._kept: tuple[int, ...] = ()
         self._marked = False
-        self._shortcuts: list[QShortcut] = []
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(0)
@@ -120,9 +108,7 @@ class ObjectsDock(Dock):
 
     def _follow(self, annotator: Annotator | None) -> None:
         self._shown = annotator
-        for shortcut in self._shortcuts:
-            shortcut.deleteLater()
-        self._shortcuts = []
+        self.table.keys = {}
         if annotator is None:
             self._classes = ()
             self.model.use(None)
@@ -136,14 +122,11 @@ class ObjectsDock(Dock):
     def _bind_keys(self, annotator: Annotator) -> None:
         """Let the keys of the canvas do the same to the chosen objects while the table has the keyboard."""
         for one in annotator.key_choice.keys:
-            if one.name in (*self.buttons, "redo") or one.method == "choose_class":
-                shortcut = QShortcut(QKeyBindingSequence(coerce_keybinding(one.key)), self.table)
-                shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-                if one.method == "choose_class":
-                    shortcut.activated.connect(partial(annotator.choose_class, *one.arguments))
-                else:
-                    shortcut.activated.connect(partial(self.do, one.name))
-                self._shortcuts.append(shortcut)
+            key = sequence(one.key)
+            if one.method == "choose_class":
+                self.table.keys[key] = partial(annotator.choose_class, *one.arguments)
+            elif one.name in (*self.buttons, "redo"):
+                self.table.keys[key] = partial(self.do, one.name)
         for name, button in self.buttons.items():
             hint = button.toolTip().split("\n")[0]
             button.setToolTip(f"{hint}\n{annotator.key_choice.shown(name)}, with the keyboard in the table")
@@ -268,27 +251,6 @@ class ObjectsDock(Dock):
         for name, button in self.buttons.items():
             least = {"undo": 0, "merge": 2}.get(name, 1)
             button.setEnabled(self.bench.annotator is not None and chosen >= least)
-
-
-def _table_view(model: ObjectTable) -> QTableView:
-    table = QTableView()
-    table.setModel(model)
-    table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-    table.setAlternatingRowColors(False)
-    table.setShowGrid(False)
-    table.setWordWrap(False)
-    table.setMinimumHeight(160)
-    rows, columns = table.verticalHeader(), table.horizontalHeader()
-    rows.setVisible(False)
-    rows.setDefaultSectionSize(ROW_PX)
-    columns.setSortIndicator(len(HEADINGS) - 1, Qt.SortOrder.AscendingOrder)
-    table.setSortingEnabled(True)
-    for place, width in enumerate(WIDTHS_PX):
-        table.setColumnWidth(place, width)
-    for place in (REVIEWED, UNSURE):
-        columns.setMinimumSectionSize(min(WIDTHS_PX[place], columns.minimumSectionSize()))
-    return table
 
 
 def _unmark(bench: Workbench, _dock: object = None) -> None:

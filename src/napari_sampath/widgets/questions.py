@@ -98,13 +98,13 @@ class QuestionPanel(QFrame):
             if choice.options:
                 menu = QMenu(button)
                 for text, value in choice.options:
-                    menu.addAction(text, partial(questions.answer, choice, value))
+                    menu.addAction(text).triggered.connect(partial(_answer, questions, choice, (value,)))
                 button.setMenu(menu)
             else:
-                button.clicked.connect(partial(_answer, questions, choice))
+                button.clicked.connect(partial(_answer, questions, choice, ()))
             self.buttons.append(button)
             self._grid.addWidget(button, number // COLUMNS, number % COLUMNS)
 
 
-def _answer(questions: Questions, choice: Choice, _checked: bool = False) -> None:
-    questions.answer(choice)
+def _answer(questions: Questions, choice: Choice, value: tuple[object, ...], _checked: bool = False) -> None:
+    questions.answer(choice, *value)

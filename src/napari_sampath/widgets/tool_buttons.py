@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QPushButton, QSpinBox, QWidget
 
-from .object_tools import Tool
+from .object_tools import REACH_PX, Tool
 
 if TYPE_CHECKING:
     from .key_settings import KeyChoice
@@ -63,6 +63,7 @@ class ToolButtons(QWidget):
             grid.addWidget(button, number // COLUMNS, number % COLUMNS)
         self.reach = QSpinBox()
         self.reach.setRange(1, 50)
+        self.reach.setValue(REACH_PX)
         self.reach.setPrefix("by ")
         self.reach.setSuffix(" px")
         self.reach.setToolTip("How far grow, shrink and smooth reach, in pixels of the image")
