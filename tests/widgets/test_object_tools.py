@@ -163,7 +163,7 @@ def test_divide_takes_two_presses_and_draws_the_cut(drawn: Any) -> None:
 
 def test_tools_of_the_dock_act_where_one_clicks_until_they_are_let_go(drawn: Any) -> None:
     from napari_sampath.widgets.mouse import Mode
-    from napari_sampath.widgets.object_tools import Tool
+    from napari_sampath.widgets.two_places import Tool
 
     b = drawn
     buttons = b.dock.tools.buttons

@@ -22,7 +22,7 @@ from .tool_buttons import TOOLS, ToolButtons
 if TYPE_CHECKING:
     from .annotator import Annotator
     from .mouse import Mode
-    from .object_tools import Tool
+    from .two_places import Tool
     from .workbench import Workbench
 
 WELCOME = (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +12,7 @@ from ..session import name_overlap
 from .highlight import Highlight
 from .mouse import DRAG_PX, LEFT, Mode, camera
 from .questions import Choice, Question, Questions
+from .two_places import NO_OBJECT, TWO_PLACES, Tool, TwoPlaces
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -22,37 +21,8 @@ if TYPE_CHECKING:
     from .annotator import Annotator
 
 
-class Tool(StrEnum):
-    """One thing that can be done to an object."""
-
-    RECLASSIFY = "reclassify"
-    DELETE = "delete"
-    MERGE = "merge"
-    SPLIT = "split"
-    GROW = "grow"
-    SHRINK = "shrink"
-    FILL_HOLES = "fill_holes"
-    SMOOTH = "smooth"
-    REVIEWED = "reviewed"
-    UNSURE = "unsure"
-
-
-TWO_PLACES = (Tool.MERGE, Tool.SPLIT)
-"""Tools that need two clicks, presses of the key, or a drag from one place to the other."""
-
 REACH_PX = 2
 """How far tools that reshape go at first."""
-
-NO_OBJECT = "There is no object here; put the mouse over one."
-
-
-@dataclass(frozen=True, slots=True)
-class _First:
-    """The first of two places."""
-
-    tool: Tool
-    xy: tuple[float, float]
-    annotation_id: int
 
 
 class ObjectActions(QObject):
@@ -81,7 +51,7 @@ class ObjectActions(QObject):
         self.highlight = Highlight(annotator.viewer, annotator.image)
         self._host = annotator
         self._session = annotator.session
-        self._first: _First | None = None
+        self._two = TwoPlaces(annotator, self.highlight)
         self._mode_before = Mode.POINT
         session = self._session
         self._signals = (
@@ -104,7 +74,7 @@ class ObjectActions(QObject):
         self._session.objects_changed.disconnect(self._on_objects)
         self._host.changed.disconnect(self._on_annotator)
         self.release()
-        self._forget_first()
+        self._two.forget()
         self.highlight.close()
 
     def use(self, tool: Tool | str, xy: tuple[float, float] | None = None) -> None:
@@ -117,7 +87,7 @@ class ObjectActions(QObject):
         tool, (x, y) = Tool(tool), xy or self._host.cursor_xy()
         found = self._session.objects.at(round(y), round(x))
         if tool in TWO_PLACES:
-            self._use_at_two(tool, (x, y), found)
+            self._two.use(tool, (x, y), found)
         elif not found:
             self._host.said.emit(NO_OBJECT)
         else:
@@ -131,8 +101,8 @@ class ObjectActions(QObject):
         """Leave what has begun, a question first; False if nothing has."""
         if self.questions.dismiss():
             return True
-        if self._first is not None:
-            self._forget_first()
+        if self._two.waiting:
+            self._two.forget()
             self._host.said.emit("Left as it was.")
             return True
         if self.armed is not None:
@@ -147,7 +117,7 @@ class ObjectActions(QObject):
                 self.release()
                 self._host.mode = self._mode_before
             return
-        self._forget_first()
+        self._two.forget()
         if self.armed is None:
             self._mode_before = self._host.mode
             self._host.viewer.mouse_drag_callbacks.append(self._on_drag)
@@ -162,7 +132,7 @@ class ObjectActions(QObject):
         if self.armed is None:
             return
         self.armed = None
-        self._forget_first()
+        self._two.forget()
         self._host.viewer.mouse_drag_callbacks.remove(self._on_drag)
         self.changed.emit()
 
@@ -201,63 +171,6 @@ class ObjectActions(QObject):
         else:
             self._host.said.emit(f"{name} has {record.area_px:,} px now.")
 
-    # Tools with two places
-
-    def _use_at_two(self, tool: Tool, xy: tuple[float, float], found: int) -> None:
-        first = self._first
-        if first is not None and first.tool is tool:
-            self._finish(first, xy, found)
-        elif tool is Tool.MERGE and not found:
-            self._host.said.emit(NO_OBJECT)
-        elif tool is Tool.SPLIT and found and self._session.objects.pieces(found) > 1:
-            self._host.attempt(lambda: self._session.objects.split_pieces(found))
-        else:
-            self._begin(_First(tool, xy, found))
-
-    def _begin(self, first: _First) -> None:
-        self._forget_first()
-        self._first = first
-        if first.tool is Tool.MERGE:
-            self.highlight.show([self._session.document.record(first.annotation_id).box])
-            self._host.said.emit("Now the object that becomes one with it; Esc leaves both as they are.")
-        else:
-            self.highlight.show((), (first.xy, first.xy))
-            self._host.viewer.mouse_move_callbacks.append(self._on_move)
-            self._host.said.emit("Now the other end of the cut; Esc leaves the object whole.")
-
-    def _finish(self, first: _First, xy: tuple[float, float], found: int) -> None:
-        objects = self._session.objects
-        if first.tool is Tool.MERGE:
-            if not found or found == first.annotation_id:
-                self._host.said.emit("Choose another object to become one with it, or leave with Esc.")
-                return
-            self._forget_first()
-            self._host.attempt(lambda: objects.merge((first.annotation_id, found)))
-            return
-        self._forget_first()
-        crossed = objects.across(first.xy, xy)
-        if not crossed:
-            self._host.said.emit(
-                "The cut crosses no object; begin on one side of an object and end on the other."
-            )
-            return
-        # A click gives the centre of a pixel as a whole number; a cut runs in a plane where it is a half.
-        start, stop = ((x + 0.5, y + 0.5) for x, y in (first.xy, xy))
-        self._host.attempt(lambda: objects.split_line(crossed, start, stop))
-
-    def _forget_first(self) -> None:
-        if self._first is None:
-            return
-        callbacks = self._host.viewer.mouse_move_callbacks
-        if self._on_move in callbacks:
-            callbacks.remove(self._on_move)
-        self._first = None
-        self.highlight.clear()
-
-    def _on_move(self, _viewer: Any, event: Any) -> None:
-        if self._first is not None:
-            self.highlight.show((), (self._first.xy, self._host.mouse.xy(event)))
-
     def _on_drag(self, viewer: Any, event: Any) -> Generator[None, None, None]:
         """Follow one press of the mouse while a tool is armed (napari's drag callback)."""
         tool = self.armed
@@ -272,7 +185,7 @@ class ObjectActions(QObject):
             while event.type == "mouse_move":
                 far = float(np.abs(np.asarray(event.pos) - start).max()) >= DRAG_PX
                 if far and not dragged and tool in TWO_PLACES:
-                    self._forget_first()
+                    self._two.forget()
                     self.use(tool, xy)
                 dragged = dragged or far
                 yield
@@ -280,7 +193,7 @@ class ObjectActions(QObject):
             camera(viewer).mouse_pan = pan
         if not dragged:
             self.use(tool, xy)
-        elif self._first is not None:
+        elif self._two.waiting:
             self.use(tool, self._host.mouse.xy(event))
 
     # What others did

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QPushButton, QSpinBox, QWidget
 
-from .object_tools import REACH_PX, Tool
+from .object_tools import REACH_PX
+from .two_places import Tool
 
 if TYPE_CHECKING:
     from .key_settings import KeyChoice
