@@ -172,7 +172,10 @@ class ObjectsDock(Dock):
         for name, button in self.buttons.items():
             button.clicked.connect(partial(self._on_button, name))
         self.filters.changed.connect(self._on_filter)
+        self.table.clicked.connect(self._centre)
         self.model.flag_wished.connect(self._on_flag)
+        # Nothing of this object may be used once it is destroyed.
+        self.destroyed.connect(partial(_unmark, self.bench))
         self.model.modelAboutToBeReset.connect(self._remember)
         self.model.modelReset.connect(self._restore)
         selection = self.table.selectionModel()
