@@ -12,7 +12,7 @@ from journal_victim import commit_at, digest, prompt_at
 from napari_sampath.annotations import shaping
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import ClassListError, PromptError, UnknownNameError
-from napari_sampath.session import Components, Overlap, Session
+from napari_sampath.session import Components, Overlap, Session, name_overlap
 from napari_sampath.session.components import Component
 
 HW = (96, 128)
@@ -303,3 +303,42 @@ def test_a_newer_proposal_replaces_the_older_and_no_correction(session: Session)
     goes_back_and_forth(session, before)
     assert not session.propose(Components((), (), "none"))
     assert set(session.document.annotations) == {mine, agreed.id}, "what heads proposed before is gone"
+
+
+# What the docks show
+
+
+def test_the_object_that_a_line_crosses_most(session: Session) -> None:
+    narrow, wide = paint(session, block(10, 10, 40, 4)), paint(session, block(10, 20, 40, 30))
+    assert session.objects.across((5, 20), (60, 20)) == wide
+    assert session.objects.across((5, 20), (15, 20)) == narrow
+    assert session.objects.across((-20, 90), (300, 90)) == 0
+    assert session.objects.across((30, 30), (30, 30)) == wide
+    assert session.objects.pieces(wide) == 1
+
+
+def test_what_lies_under_a_mask_is_named_the_largest_first(session: Session) -> None:
+    small, large = paint(session, block(40, 40, 2, 2)), paint(session, block(10, 10, 30, 90), 2)
+    more = [paint(session, block(70, 20 * n, 3, 3)) for n in range(1, 4)]
+    overlap = Overlap({small: 4, large: 1200, **dict.fromkeys(more, 9)}, (small, *more))
+    document = session.document
+    assert name_overlap(document, overlap, 1) == f"stroma {large} (1,200 px) and 4 more"
+    assert name_overlap(document, Overlap({small: 4}, (small,))) == f"gland {small} (all of it)"
+    assert name_overlap(document, overlap, 9).endswith(f"and gland {small} (all of it)")
+
+
+def test_every_change_of_an_object_is_told_with_its_id(session: Session) -> None:
+    heard: list[frozenset[int]] = []
+    session.objects_changed.connect(heard.append)
+    first = paint(session, block(10, 10, 10, 10))
+    second = paint(session, block(15, 15, 10, 10))
+    session.objects.flag((first,), "reviewed")
+    session.undo()
+    session.classes.rename(1, "tumour")
+    session.delete(second)
+    assert heard == [{first}, {first, second}, {first}, {first}, {second}]
+    row = session.objects.row(first)
+    assert row is not None
+    assert (row.class_name, row.area_px, row.reviewed) == ("tumour", 75, False)
+    assert row == session.objects.rows()[0]
+    assert session.objects.row(second) is None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _APP = "napari-sampath"
+_FILE = "config.json"
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 """Arithmetic an encoder may run in; prompts are always answered in float32."""
@@ -82,7 +83,7 @@ def load_config(**flags: object) -> Config:
         "precision": os.environ.get("SAMPATH_PRECISION"),
     }
     values: dict[str, object] = {}
-    for source in (defaults, _read_file(), environment, flags):
+    for source in (defaults, _read_config(), environment, flags):
         values.update({key: value for key, value in source.items() if value is not None})
     unknown = set(values) - {field.name for field in fields(Config)}
     if unknown:
@@ -97,8 +98,14 @@ def load_config(**flags: object) -> Config:
     return Config(cache_dir, str(values["device"]), limit, _precision(str(values["precision"])))
 
 
-def _read_file() -> dict[str, object]:
-    path = Path(platformdirs.user_config_dir(_APP)) / "config.json"
+def settings_file(name: str) -> Path:
+    """Return the place of one of the user's settings files, which need not be there."""
+    return Path(platformdirs.user_config_dir(_APP)) / name
+
+
+def read_settings(name: str) -> dict[str, object]:
+    """Read one of the user's settings files, a JSON object; one that is missing or broken is empty."""
+    path = settings_file(name)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -107,12 +114,22 @@ def _read_file() -> dict[str, object]:
         # A broken settings file must never keep a pathologist from working.
         logger.warning("The settings file %s is ignored: %s", path, error)
         return {}
-    known = {field.name for field in fields(Config)}
     if not isinstance(content, dict):
         logger.warning("The settings file %s is ignored: it is no JSON object.", path)
         return {}
+    return content
+
+
+def _read_config() -> dict[str, object]:
+    content = read_settings(_FILE)
+    known = {field.name for field in fields(Config)}
     for key in set(content) - known:
-        logger.warning("The setting '%s' in %s is ignored; known: %s", key, path, ", ".join(sorted(known)))
+        logger.warning(
+            "The setting '%s' in %s is ignored; known: %s",
+            key,
+            settings_file(_FILE),
+            ", ".join(sorted(known)),
+        )
     return {key: value for key, value in content.items() if key in known}
 
 

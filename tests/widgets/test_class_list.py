@@ -73,3 +73,26 @@ def test_a_colour_is_asked_for(widget: Any, qtbot: Any, monkeypatch: pytest.Monk
     with qtbot.waitSignal(widget.recolored) as asked:
         QTest.mouseClick(widget.color_button, Qt.MouseButton.LeftButton)
     assert asked.args == [4, (1, 2, 3)]
+
+
+def test_arrows_and_dragging_ask_for_another_order(widget: Any, qtbot: Any) -> None:
+    assert not widget.down_button.isEnabled(), "the last class is chosen"
+    with qtbot.waitSignal(widget.moved) as asked:
+        QTest.mouseClick(widget.up_button, Qt.MouseButton.LeftButton)
+    assert asked.args == [4, 0]
+    model = widget.list.model()
+    with qtbot.waitSignal(widget.moved) as asked:
+        assert model.moveRow(model.index(-1, 0), 1, model.index(-1, 0), 0), "what dropping a dragged row does"
+    assert asked.args in ([4, 0], [1, 1])
+    assert [widget.list.item(row).text() for row in range(2)] == ["gland", "stroma"], "a wish stays one"
+    item = widget.list.item(0)
+    assert not item.flags() & Qt.ItemFlag.ItemIsDropEnabled, "a class is dropped between others, never on one"
+
+
+def test_merging_names_the_other_classes(widget: Any, qtbot: Any) -> None:
+    widget.merge_menu.aboutToShow.emit()
+    (action,) = widget.merge_menu.actions()
+    assert action.text() == "into gland"
+    with qtbot.waitSignal(widget.merged) as asked:
+        action.trigger()
+    assert asked.args == [4, 1]

@@ -6,8 +6,8 @@ from .components import Components, Segmentation, from_segmentation
 from .editor import journal_path
 from .folder import Entry, FolderQueue, State
 from .neighbours import Guess
-from .objects import Column, ObjectRow
-from .overlap import MaskMode, Overlap, OverlapRule
+from .object_rows import Column, ObjectRow, sort_rows
+from .overlap import MaskMode, Overlap, OverlapRule, name_overlap
 from .prompting import Answer, Candidate, PromptRequest, PromptState
 from .session import Session
 from .stages import Stage, automatic_job
@@ -36,5 +36,7 @@ __all__ = [
     "automatic_job",
     "from_segmentation",
     "journal_path",
+    "name_overlap",
+    "sort_rows",
     "uncertain_regions",
 ]

@@ -55,6 +55,8 @@ class Editor:
 
     document_changed = Signal(object)
     """Box (r0, c0, r1, c1) around all pixels that changed."""
+    objects_changed = Signal(object)
+    """Ids of the annotations that came, changed in any way, or went."""
     classes_changed = Signal()
     """The class list or the active class."""
     message = Signal(str)
@@ -214,6 +216,8 @@ class Editor:
         if patch.classes is not None:
             self._keep_active()
             self.classes_changed.emit()
+        if patch.records:
+            self.objects_changed.emit(frozenset(patch.records))
         if patch.box is not None:
             self.document_changed.emit(patch.box)
 

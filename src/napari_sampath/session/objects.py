@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -23,27 +23,9 @@ from ..annotations import (
 )
 from ..arrays import LocalMask
 from ..errors import PromptError
+from .object_rows import Column, ObjectRow, make_row, sort_rows
 
-Column: TypeAlias = Literal["id", "class_name", "area_px", "score", "source", "reviewed", "unsure", "created"]
 Do: TypeAlias = Callable[[Operation], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectRow:
-    """One object as the table of objects shows it."""
-
-    id: int
-    class_id: int
-    class_name: str
-    area_px: int
-    score: float | None
-    source: str
-    model: str | None
-    reviewed: bool
-    unsure: bool
-    created: str
-    centre_rc: tuple[float, float]
-    """Middle of its box (row, col) in image pixels: where to move the camera."""
 
 
 class ObjectTools:
@@ -72,12 +54,15 @@ class ObjectTools:
             only: Which rows to list; all if left out.
         """
         names = {info.id: info.name for info in self._document.classes}
-        rows = [_row(one, names[one.class_id]) for one in self._document.annotations.values()]
-        if only is not None:
-            rows = [row for row in rows if only(row)]
-        known = [row for row in rows if getattr(row, sort_by) is not None]
-        known.sort(key=lambda row: (getattr(row, sort_by), row.id), reverse=descending)
-        return known + [row for row in rows if getattr(row, sort_by) is None]
+        rows = (make_row(one, names[one.class_id]) for one in self._document.annotations.values())
+        return sort_rows(rows if only is None else filter(only, rows), sort_by, descending)
+
+    def row(self, annotation_id: int) -> ObjectRow | None:
+        """Return one object as the table shows it; None if it is not there."""
+        record = self._document.annotations.get(annotation_id)
+        return (
+            None if record is None else make_row(record, self._document.classes.by_id(record.class_id).name)
+        )
 
     def at(self, row: int, col: int) -> int:
         """Return the id of the object at a pixel; 0 if there is none, or the pixel is outside of the image."""
@@ -85,6 +70,25 @@ class ObjectTools:
         if not (0 <= row < height and 0 <= col < width):
             return 0
         return int(self._document.instance_map[row, col])
+
+    def across(self, start_xy: tuple[float, float], stop_xy: tuple[float, float]) -> int:
+        """Return the id of the object that has most of the straight way from one point (x, y) to another; 0 for none.
+
+        Points are given as clicks are: pixel (row i, column j) has its centre at x = j, y = i.
+        """
+        steps = 2 + 2 * int(max(abs(stop_xy[0] - start_xy[0]), abs(stop_xy[1] - start_xy[1])))
+        places = np.linspace(start_xy, stop_xy, steps).round().astype(int)
+        ids = [self.at(row, col) for col, row in places.tolist()]
+        found, counts = np.unique([one for one in ids if one], return_counts=True)
+        return int(found[counts.argmax()]) if len(found) else 0
+
+    def pieces(self, annotation_id: int) -> int:
+        """Return in how many connected pieces an object is, corners counting as connected.
+
+        Raises:
+            UnknownNameError: If there is no such object.
+        """
+        return len(shaping.pieces(self._document.pixels(annotation_id)))
 
     def delete_at(self, row: int, col: int) -> Annotation | None:
         """Take away the object at a pixel and return what it was; None if there is none."""
@@ -243,20 +247,3 @@ def _window(mask: LocalMask, bits: np.ndarray, like: LocalMask) -> np.ndarray:
         part = bits[top - mask.row : bottom - mask.row, left - mask.col : right - mask.col]
         wide[top - like.row : bottom - like.row, left - like.col : right - like.col] = part
     return wide
-
-
-def _row(one: Annotation, name: str) -> ObjectRow:
-    r0, c0, r1, c1 = one.box
-    return ObjectRow(
-        one.id,
-        one.class_id,
-        name,
-        one.area_px,
-        one.score,
-        one.source,
-        one.model,
-        one.reviewed,
-        one.unsure,
-        one.created,
-        ((r0 + r1) / 2, (c0 + c1) / 2),
-    )

@@ -37,6 +37,24 @@ class Overlap:
         return f"The mask covers {area} px of {objects}{gone}; overwrite them, or keep them as they are?"
 
 
+def name_overlap(document: Document, overlap: Overlap, most: int = 3) -> str:
+    """Name what lies under a mask: "gland 3 (120 px) and stroma 5 (all of it)", the largest parts first.
+
+    Args:
+        document: The document.
+        overlap: What was found in it.
+        most: At most so many by name; the rest is counted.
+    """
+    ordered = sorted(overlap.pixels.items(), key=lambda item: -item[1])
+    names = []
+    for one, pixels in ordered[:most]:
+        class_name = document.classes.by_id(document.record(one).class_id).name
+        names.append(f"{class_name} {one} ({'all of it' if one in overlap.swallowed else f'{pixels:,} px'})")
+    if len(ordered) > most:
+        names.append(f"{len(ordered) - most} more")
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
 def find_overlap(document: Document, mask: LocalMask, class_id: int, mode: MaskMode) -> Overlap | None:
     """Say which annotations a mask covers; None if there are none, or those alone that it would join."""
     clipped = clip(mask, document.hw)

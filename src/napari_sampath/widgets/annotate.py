@@ -6,28 +6,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QGridLayout,
-    QGroupBox,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QMainWindow, QPushButton, QVBoxLayout, QWidget
 
 from .choices import ChoicesForm
+from .class_actions import ClassActions
 from .class_list import ClassListWidget
 from .dock import Dock
-from .keys import KEYS
+from .help_overlay import HelpOverlay
 from .modes import ModeButtons
 from .progress import StatusLine
+from .questions import QuestionPanel
+from .rules import RulesForm
+from .tool_buttons import TOOLS, ToolButtons
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .annotator import Annotator
     from .mouse import Mode
+    from .two_places import Tool
     from .workbench import Workbench
 
 WELCOME = (
@@ -36,7 +31,7 @@ WELCOME = (
 
 
 class AnnotateDock(Dock):
-    """Everything for annotating by prompts and brush: image, model, classes, mouse, candidates, undo.
+    """Everything for annotating by prompts and brush: image, model, classes, mouse, candidates, objects, undo.
 
     The dock is thin: it shows what the workbench of its viewer says and passes on what the user wishes.
     Nothing has to be saved: every commit is in the journal on disk before it is painted.
@@ -50,14 +45,24 @@ class AnnotateDock(Dock):
         super().__init__(napari_viewer, bench)
         self.choices = ChoicesForm()
         self.classes = ClassListWidget()
+        self.rules = RulesForm()
         self.modes = ModeButtons()
+        self.tools = ToolButtons()
+        self.question = QuestionPanel()
+        self.help: HelpOverlay | None = None
+        """The sheet of keys, once it was asked for."""
         self.candidate = QLabel()
         self.next_button = self.button("Next", "Show the next candidate: whole, part, smaller part (M)")
         self.commit_button = self.button("Commit", "Add the candidate to the chosen class (Enter)")
         self.clear_button = self.button("Clear", "Drop the prompt (Esc)")
         self.undo_button = self.button("Undo", "Ctrl-Z")
         self.redo_button = self.button("Redo", "Ctrl-Shift-Z")
+        self.help_button = self.button("Keys", "Show all keys over the image")
         self.status = StatusLine(self.bench.runner, WELCOME)
+        self._shown: Annotator | None = None
+        self._ruled = False
+        """True once the rules shown are those of a session."""
+        self._class_actions = ClassActions(self.bench, self.classes, self.refresh)
         self._arrange()
         self._connect()
         self.bench.start()
@@ -68,25 +73,50 @@ class AnnotateDock(Dock):
         bench, annotator = self.bench, self.bench.annotator
         self.choices.show_images(bench.images(), bench.image)
         self.choices.show_catalogue(bench.catalogue, bench.choice)
-        for widget in (self.classes, self.modes, *self._buttons()):
+        for widget in (self.classes, self.rules, self.modes, self.tools, self.help_button, *self._buttons()):
             widget.setEnabled(annotator is not None)
         self.candidate.setText(_describe_candidate(annotator))
+        self._follow(annotator)
         if annotator is None:
             return
         session = annotator.session
         if not self.classes.is_shown(tuple(session.classes), session.active_class):
             self.classes.show_classes(tuple(session.classes), session.active_class)
+        self.rules.show_rules(session.mask_mode, session.overlap)
         self.modes.show_mode(annotator.mode)
         self.modes.show_preview(annotator.preview.on)
         self.commit_button.setEnabled(session.candidate is not None)
         self.next_button.setEnabled(len(session.candidates) > 1)
+
+    def _follow(self, annotator: Annotator | None) -> None:
+        """Take over the tools of another session; it gets the rules that the user chose for the one before."""
+        if annotator is self._shown:
+            return
+        self._shown = annotator
+        self._show_question()
+        if self.help is not None:
+            self.help.hide()
+        if annotator is None:
+            return
+        if self._ruled:
+            annotator.session.mask_mode, annotator.session.overlap = self.rules.value()
+        self._ruled = True
+        annotator.tools.by_px = self.tools.reach.value()
+        annotator.tools.changed.connect(self._show_tools)
+        annotator.tools.questions.changed.connect(self._show_question)
+        annotator.tools.help_wished.connect(self._show_help)
+        self.tools.show_keys(annotator.key_choice)
+        self.help_button.setText(f"Keys ({annotator.key_choice.shown('show_help')})")
+        self._show_tools()
+        for problem in annotator.key_choice.problems[:1]:
+            self.status.say(f"keys.json: {problem}")
 
     def _buttons(self) -> tuple[QPushButton, ...]:
         return self.next_button, self.commit_button, self.clear_button, self.undo_button, self.redo_button
 
     def _arrange(self) -> None:
         self.column.addWidget(self.choices)
-        self.column.addWidget(_group("Classes", self.classes))
+        self.column.addWidget(_group("Classes", self.classes, self.rules))
         self.column.addWidget(_group("Mouse", self.modes))
         candidate = QHBoxLayout()
         candidate.addWidget(self.candidate, 1)
@@ -96,9 +126,11 @@ class AnnotateDock(Dock):
         row.setSpacing(4)
         for button in self._buttons()[1:]:
             row.addWidget(button)
+        row.addWidget(self.help_button)
         self.column.addLayout(row)
+        self.column.addWidget(self.question)
         self.column.addWidget(self.status)
-        self.column.addWidget(_group("Keys, with the mouse over the image", _keys_help()))
+        self.column.addWidget(_group("Change an object: choose, then click it", self.tools))
         self.column.addStretch(1)
 
     def _connect(self) -> None:
@@ -107,14 +139,14 @@ class AnnotateDock(Dock):
         bench.said.connect(self.status.say)
         self.choices.image_chosen.connect(bench.choose_image)
         self.choices.model_chosen.connect(bench.choose_model)
-        self.classes.activated.connect(self._on_class)
-        self.classes.added.connect(self._on_add_class)
-        self.classes.renamed.connect(lambda one, name: self._edit(lambda classes: classes.rename(one, name)))
-        self.classes.recolored.connect(lambda one, rgb: self._edit(lambda classes: classes.recolor(one, rgb)))
-        self.classes.removed.connect(lambda one: self._edit(lambda classes: classes.remove(one)))
+        self.rules.mode_chosen.connect(partial(self._on_rule, "mask_mode"))
+        self.rules.overlap_chosen.connect(partial(self._on_rule, "overlap"))
         self.modes.chosen.connect(self._on_mode)
         self.modes.scribble_width_chosen.connect(self._on_scribble_width)
         self.modes.preview_chosen.connect(self._on_preview)
+        self.tools.chosen.connect(self._on_tool)
+        self.tools.reach_chosen.connect(self._on_reach)
+        self.help_button.clicked.connect(lambda: self._show_help())
         for button, name in zip(
             self._buttons(), ("next_candidate", "commit", "clear", "undo", "redo"), strict=True
         ):
@@ -124,32 +156,13 @@ class AnnotateDock(Dock):
         if self.bench.annotator is not None:
             getattr(self.bench.annotator, name)()
 
-    def _edit(self, change: Callable[[Any], object]) -> None:
-        annotator = self.bench.annotator
-        if annotator is not None:
-            annotator.attempt(lambda: change(annotator.session.classes))
-            self.refresh()
-
-    def _on_class(self, class_id: int) -> None:
-        if self.bench.annotator is not None:
-            self.bench.annotator.activate(class_id)
-
-    def _on_add_class(self) -> None:
-        annotator = self.bench.annotator
-        if annotator is None:
-            return
-        classes = annotator.session.classes
-        number = len(classes) + 1
-        while classes.find(f"Class {number}") is not None:
-            number += 1
-        self._edit(lambda classes: classes.add(f"Class {number}"))
-        added = classes.find(f"Class {number}")
-        if added is not None:
-            self._on_class(added.id)
-            self.classes.edit(added.id)
+    def _on_rule(self, name: str, value: str) -> None:
+        if self.bench.session is not None:
+            setattr(self.bench.session, name, value)
 
     def _on_mode(self, mode: Mode) -> None:
         if self.bench.annotator is not None:
+            self.bench.annotator.tools.release()
             self.bench.annotator.mode = mode
 
     def _on_preview(self, on: bool) -> None:
@@ -159,6 +172,40 @@ class AnnotateDock(Dock):
     def _on_scribble_width(self, width_px: int) -> None:
         if self.bench.annotator is not None:
             self.bench.annotator.brush_px = width_px
+
+    def _on_tool(self, tool: Tool) -> None:
+        if self.bench.annotator is not None:
+            tools = self.bench.annotator.tools
+            tools.arm(tool)
+            self._show_tools()
+            if tools.armed is not None:
+                leave = self.bench.annotator.key_choice.shown("clear")
+                self.status.say(f"{TOOLS[tool][1]}. {leave} gives the mouse back.")
+
+    def _on_reach(self, reach_px: int) -> None:
+        if self.bench.annotator is not None:
+            self.bench.annotator.tools.by_px = reach_px
+
+    def _show_tools(self) -> None:
+        if self.bench.annotator is not None:
+            tools = self.bench.annotator.tools
+            self.tools.show_state(tools.armed, tools.by_px)
+
+    def _show_question(self) -> None:
+        annotator = self.bench.annotator
+        self.question.show_question(None if annotator is None else annotator.tools.questions)
+        # A question takes the place of the message, so that all stays in view.
+        self.status.message.setVisible(self.question.isHidden())
+
+    def _show_help(self) -> None:
+        annotator = self.bench.annotator
+        over = _canvas_around(self)
+        if annotator is None or over is None:
+            return
+        if self.help is None:
+            self.help = HelpOverlay(over)
+            self.destroyed.connect(self.help.deleteLater)
+        self.help.toggle(annotator.key_choice)
 
 
 def _describe_candidate(annotator: Annotator | None) -> str:
@@ -173,22 +220,20 @@ def _describe_candidate(annotator: Annotator | None) -> str:
     return f"Candidate {place} of {len(candidates)}, predicted IoU {candidate.score:.2f}"
 
 
-def _keys_help() -> QWidget:
-    """List the keys in two columns."""
-    table = QWidget()
-    grid = QGridLayout(table)
-    grid.setContentsMargins(0, 0, 0, 0)
-    grid.setVerticalSpacing(1)
-    shown = [*((key.shown, key.text) for key in KEYS if key.shown), ("Space", "move image")]
-    for number, (key, text) in enumerate(shown):
-        grid.addWidget(QLabel(f"<b>{key}</b>&nbsp; {text}"), number // 2, number % 2)
-    return table
+def _canvas_around(dock: QWidget) -> QWidget | None:
+    """Return the middle of the window that a dock belongs to, floating or not."""
+    window = dock.parentWidget()
+    while window is not None and not isinstance(window, QMainWindow):
+        window = window.parentWidget()
+    return None if window is None else window.centralWidget()
 
 
-def _group(title: str, widget: QWidget) -> QGroupBox:
+def _group(title: str, *widgets: QWidget) -> QGroupBox:
     group = QGroupBox(title)
     column = QVBoxLayout(group)
     column.setContentsMargins(6, 6, 6, 6)
-    column.addWidget(widget)
+    column.setSpacing(4)
+    for widget in widgets:
+        column.addWidget(widget)
     group.setAlignment(Qt.AlignmentFlag.AlignLeft)
     return group

@@ -12,8 +12,10 @@ from ..arrays import LocalMask
 from ..errors import SampathError
 from .display import Display
 from .hover import Hover
+from .key_settings import load_keys
 from .keys import KeyMap
 from .mouse import Mode, MouseTool
+from .object_tools import ObjectActions
 from .scene_line import SceneLine
 from .strokes import lasso_mask, scribble_mask
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ..session import Answer, Session
+    from ..session import Answer, OverlapRule, Session
     from .workers import PromptWorker
 
 
@@ -70,7 +72,9 @@ class Annotator(QObject):
         self.preview = Hover(viewer, self.layers.prompts, session, worker, self)
         self._outline = SceneLine(viewer, self.layers.prompts, LASSO_COLOR)
         self.mouse = MouseTool(viewer, image, self)
-        self.keys = KeyMap(viewer, [image, *self.layers.all()], self, self.mouse)
+        self.tools = ObjectActions(self)
+        self.key_choice = load_keys((viewer, image, self.layers.classes))
+        self.keys = KeyMap(viewer, [image, *self.layers.all()], self, self.mouse, self.key_choice.keys)
         self._signals = (
             session.prompts_changed,
             session.candidate_changed,
@@ -92,6 +96,7 @@ class Annotator(QObject):
         self._worker.answered.disconnect(self._on_answered)
         self.layers.classes.events.mode.disconnect(self._on_layer_mode)
         self.keys.close()
+        self.tools.close()
         self.mouse.close()
         self.preview.close()
         self._outline.close()
@@ -190,8 +195,8 @@ class Annotator(QObject):
         self.said.emit(f"The preview under the mouse is {'on' if self.preview.on else 'off'}.")
         self.changed.emit()
 
-    def commit(self) -> None:
-        """Commit the candidate to the active class."""
+    def commit(self, overlap: OverlapRule | None = None) -> None:
+        """Commit the candidate to the active class; to objects under it happens what the session says, or `overlap`."""
         if self.session.candidate is None:
             waiting = not self._worker.idle or not self.session.prompts.empty
             self.said.emit(
@@ -200,10 +205,12 @@ class Annotator(QObject):
                 else "There is nothing to commit yet; click on a structure first."
             )
             return
-        self.attempt(self.session.commit)
+        self.attempt(lambda: self.session.commit(overlap))
 
     def clear(self) -> None:
-        """Drop the prompt and its candidates."""
+        """Leave a question or an object tool; if there is none, drop the prompt and its candidates."""
+        if self.tools.cancel():
+            return
         self._corner = None
         self.session.clear_prompts()
         self.display.wipe_scribble()
@@ -237,17 +244,10 @@ class Annotator(QObject):
         self.session.active_class = class_id
         self.session.classes_changed.emit()
 
-    def delete_under_mouse(self) -> None:
-        """Remove the object under the mouse."""
-        found = self._object_at(*self._cursor_xy())
-        if found:
-            self.attempt(lambda: self.session.delete(found))
-
-    def reclassify_under_mouse(self) -> None:
-        """Give the object under the mouse the active class."""
-        found = self._object_at(*self._cursor_xy())
-        if found:
-            self.attempt(lambda: self.session.reclassify(found, self.session.active_class))
+    def cursor_xy(self) -> tuple[float, float]:
+        """Return where the mouse is, (x, y) in image pixels."""
+        row, col = self.image.world_to_data(self.viewer.cursor.position)[-2:]
+        return float(col), float(row)
 
     # Prompts and their answers
 
@@ -308,18 +308,8 @@ class Annotator(QObject):
         self.drag_box(x0, y0, x, y, done=True)
 
     def _click_object(self, x: float, y: float) -> None:
-        found = self._object_at(x, y)
+        found = self.session.objects.at(round(y), round(x))
         if found:
             self.use_object(found)
         else:
             self.said.emit("There is no object here; click on one, or drag to paint over a structure.")
-
-    def _object_at(self, x: float, y: float) -> int:
-        row, col = round(y), round(x)
-        height, width = self.session.hw
-        inside = 0 <= row < height and 0 <= col < width
-        return int(self.session.document.instance_map[row, col]) if inside else 0
-
-    def _cursor_xy(self) -> tuple[float, float]:
-        row, col = self.image.world_to_data(self.viewer.cursor.position)[-2:]
-        return float(col), float(row)

@@ -23,9 +23,9 @@ OWN_FILE = "sam"
 
 DEVICES = {
     "auto": "automatic",
-    "cpu": "processor (CPU)",
-    "cuda": "graphics card (CUDA)",
-    "mps": "Apple GPU (MPS)",
+    "cpu": "CPU",
+    "cuda": "GPU (CUDA)",
+    "mps": "GPU (Apple)",
 }
 
 
@@ -57,8 +57,8 @@ class ChoicesForm(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(4)
         form.addRow("Image", self.image)
+        model_row.addWidget(self.device, 1)
         form.addRow("Model", model_row)
-        form.addRow("Runs on", self.device)
         self.show_catalogue(None, self._choice)
         self.image.activated.connect(self._on_image)
         self.model.activated.connect(self._on_model)

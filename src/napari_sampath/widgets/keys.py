@@ -3,14 +3,16 @@
 napari asks the active layer before the viewer, so the keys are bound on the session's own layers and, for
 all other layers, on the viewer. Checked against napari 0.9's defaults: on the session's layers 1 to 9 and M
 lose their napari meaning (tools, which keep their letters E, P, F, L, Z; and "new label", which makes no
-sense for classes); Ctrl-Z and Ctrl-Shift-Z go to the session's history instead of the layer's. Space does
-what it always did, and also moves the image while prompting. Every other layer keeps its own keys.
+sense for classes); Ctrl-Z and Ctrl-Shift-Z go to the session's history instead of the layer's. The letters of
+the object tools mean nothing to napari on an image or a label layer. Space does what it always did, and also
+moves the image while prompting. Every other layer keeps its own keys.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
     from .mouse import MouseTool
 
+SPACE = "move the image"
+"""What the space bar does while it is held; it cannot be changed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -29,26 +34,48 @@ class Key:
     key: str
     """In napari's notation."""
     shown: str
-    """As the dock shows it; "" if another line covers it."""
+    """As it is shown to the user; "" if another line covers it."""
     text: str
     """What it does, in the user's words."""
     method: str
-    """Name of the method that does it."""
-    arguments: tuple[int, ...] = ()
+    """Name of the method that does it; dots lead to parts of the target."""
+    arguments: tuple[Any, ...] = ()
+    group: str = "Prompt and mask"
+    """Heading under which the help lists it."""
 
+    @property
+    def name(self) -> str:
+        """What the settings file calls it."""
+        words = (self.method.rpartition(".")[2], *map(str, self.arguments))
+        return "_".join(words).removeprefix("use_")
+
+
+_OBJECT = "Object under the mouse"
+_ALL = "Everything"
 
 KEYS = (
     Key("Enter", "Enter", "commit", "commit"),
-    Key("Escape", "Esc", "clear", "clear"),
+    Key("W", "W", "commit, overwriting what is there", "commit", ("overwrite",)),
+    Key("K", "K", "commit, keeping what is there", "commit", ("keep",)),
     Key("M", "M", "next candidate", "next_candidate"),
-    Key("Backspace", "Backspace", "one back", "remove_last_prompt"),
-    Key("Control-Z", "Ctrl-Z", "undo", "undo"),
-    Key("Control-Shift-Z", "Ctrl-Shift-Z", "redo", "redo"),
+    Key("Backspace", "Backspace", "take the last prompt back", "remove_last_prompt"),
+    Key("Escape", "Esc", "clear the prompt, or leave a tool", "clear"),
     Key("1", "1 … 9", "choose class", "choose_class", (1,)),
     *(Key(str(number), "", "choose class", "choose_class", (number,)) for number in range(2, 10)),
-    Key("R", "R", "reclassify object", "reclassify_under_mouse"),
-    Key("Delete", "Delete", "remove object", "delete_under_mouse"),
-    Key("Q", "Q", "preview on/off", "toggle_preview"),
+    Key("R", "R", "give it the chosen class", "tools.use", ("reclassify",), _OBJECT),
+    Key("Delete", "Delete", "delete it", "tools.use", ("delete",), _OBJECT),
+    Key("J", "J", "join two: press on each", "tools.use", ("merge",), _OBJECT),
+    Key("D", "D", "divide: press on either side", "tools.use", ("split",), _OBJECT),
+    Key("G", "G", "grow", "tools.use", ("grow",), _OBJECT),
+    Key("Shift-G", "Shift-G", "shrink", "tools.use", ("shrink",), _OBJECT),
+    Key("Shift-F", "Shift-F", "fill its holes", "tools.use", ("fill_holes",), _OBJECT),
+    Key("S", "S", "smooth its outline", "tools.use", ("smooth",), _OBJECT),
+    Key("T", "T", "tick as reviewed", "tools.use", ("reviewed",), _OBJECT),
+    Key("U", "U", "mark as unsure", "tools.use", ("unsure",), _OBJECT),
+    Key("Q", "Q", "preview under the mouse on or off", "toggle_preview", group=_ALL),
+    Key("Control-Z", "Ctrl-Z", "undo", "undo", group=_ALL),
+    Key("Control-Shift-Z", "Ctrl-Shift-Z", "redo", "redo", group=_ALL),
+    Key("H", "H", "show or hide these keys", "tools.show_help", group=_ALL),
 )
 
 
@@ -58,16 +85,24 @@ class KeyMap:
     Args:
         viewer: The viewer.
         layers: Layers on which the keys come before napari's own.
-        target: Has the methods that `KEYS` names.
+        target: Has the methods that the keys name.
         mouse: Told when the space bar is held.
+        keys: What to bind.
     """
 
-    def __init__(self, viewer: Viewer, layers: Sequence[Layer], target: object, mouse: MouseTool) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        layers: Sequence[Layer],
+        target: object,
+        mouse: MouseTool,
+        keys: Sequence[Key] = KEYS,
+    ) -> None:
         self._viewer = viewer
         self._mouse = mouse
         self._undo: list[tuple[Any, Any, Any]] = []
-        for one in KEYS:
-            run = partial(getattr(target, one.method), *one.arguments)
+        for one in keys:
+            run = partial(attrgetter(one.method)(target), *one.arguments)
             for place in (viewer, *layers):
                 self._bind(place, one.key, _callback(run))
         self._bind(viewer, "Space", self._hold_to_move)
