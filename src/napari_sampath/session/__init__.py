@@ -9,6 +9,7 @@ from .neighbours import Guess
 from .objects import Column, ObjectRow
 from .overlap import MaskMode, Overlap, OverlapRule
 from .prompting import Answer, Candidate, PromptRequest, PromptState
+from .samples import TrainingSamples, remember_dataset, remembered_dataset
 from .session import Session
 from .stages import Stage, automatic_job
 from .uncertain import Reason, UncertainRegion, uncertain_regions
@@ -32,9 +33,12 @@ __all__ = [
     "Session",
     "Stage",
     "State",
+    "TrainingSamples",
     "UncertainRegion",
     "automatic_job",
     "from_segmentation",
     "journal_path",
+    "remember_dataset",
+    "remembered_dataset",
     "uncertain_regions",
 ]

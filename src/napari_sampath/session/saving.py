@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..annotations import Annotation, Document
-from ..arrays import ClassInfo, UInt8Array
+from ..annotations import Annotation, Box, Document
+from ..arrays import BoolArray, ClassInfo, UInt8Array
 from ..errors import DatasetError
 from ..jobs import Job, Progress
 from ..rasters import MAX_PIXELS
@@ -52,12 +53,11 @@ def save_job(
     """Make a job that saves a document as it is at this moment as a training sample; it runs in any thread."""
     if image.shape[0] * image.shape[1] > MAX_PIXELS:
         raise DatasetError(f"'{name}' is too large for a training sample; save a region of it.")
-    trust, vouched = document.trust_map, document.vouched_map
-    maps, area = document.snapshot(), (trust.snapshot(trust.source.snapshot()), vouched.snapshot())
+    maps, annotated = document.snapshot(), document.annotated_snapshot()
     provenance = {
         "annotations": {str(one.id): details_of(one) for one in document.annotations.values()},
     }
-    return _save(folder, image, name, maps, area, document.classes.snapshot, group, mpp, provenance)
+    return _save(folder, image, name, maps, annotated, document.classes.snapshot, group, mpp, provenance)
 
 
 def _save(
@@ -65,13 +65,12 @@ def _save(
     image: UInt8Array,
     name: str,
     maps: tuple[Any, Any],
-    area: tuple[Any, Any],
+    annotated: Callable[[Box], BoolArray],
     classes: tuple[ClassInfo, ...],
     group: str,
     mpp: float | None,
     provenance: dict[str, Any],
 ) -> Job[DatasetImage]:
-    from ..annotations.annotation import TRUSTED, UNSURE
     from ..formats import DatasetFolder
 
     yield Progress(0, 1, "Saving the training sample", "images")
@@ -79,13 +78,12 @@ def _save(
         dataset = DatasetFolder.open(folder)
     else:
         dataset = DatasetFolder.create(folder, classes)
-    trust, vouched = np.asarray(area[0]), np.asarray(area[1])
     entry = dataset.save_image(
         name,
         image,
         np.asarray(maps[0]),
         _renumbered(np.asarray(maps[1])),
-        (trust == TRUSTED) | (vouched & (trust != UNSURE)),
+        annotated((0, 0, image.shape[0], image.shape[1])),
         group=group,
         mpp=mpp,
         provenance=provenance,
