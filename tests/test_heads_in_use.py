@@ -16,6 +16,7 @@ from napari_sampath.training import TrainingConfig, open_dataset, train
 from napari_sampath.training.comparison import THUMBNAIL_PX, compare_job
 from napari_sampath.training.heads_in_use import HeadsInUse
 from napari_sampath.training.metrics import confusion, dice
+from napari_sampath.training.rounds import Course, holdings_job, round_job
 from patches import patch_model, picture
 
 if TYPE_CHECKING:
@@ -126,3 +127,66 @@ def test_a_first_head_has_nothing_beside_it(dataset: Path) -> None:
     assert comparison.gain is None
     assert {row.previous for row in comparison.scores} == {None}
     assert {one.previous for one in comparison.worst} == {None}
+
+
+def test_a_round_trains_follows_and_compares(dataset: Path) -> None:
+    heads, course, model = HeadsInUse(dataset), Course(), patch_model()
+    config = TrainingConfig(epochs=3, batch_size=2)
+    first = run(round_job(dataset, heads, "linear", model, config, course))
+    assert first.path == dataset / "heads" / "linear-1.safetensors"
+    assert first.comparison is not None
+    assert first.comparison.previous is None
+    assert heads.offered is None, "whoever runs it decides"
+    assert [passes for passes, _ in course.dice] == [1.0, 2.0, 3.0]
+    assert course.losses[-1][0] == 3.0
+    assert set(course.class_dice) == {"rest", "disc"}
+    heads.offer(first.path)
+    heads.accept()
+    second = run(round_job(dataset, heads, "cnn", model, config))
+    assert second.comparison is not None
+    assert second.comparison.previous == "linear-1"
+
+
+def test_a_cancelled_round_leaves_nothing(dataset: Path) -> None:
+    config = TrainingConfig(epochs=3, batch_size=2, save_every_s=0)
+    job = round_job(dataset, HeadsInUse(dataset), "linear", patch_model(), config)
+    while "Epoch 2" not in next(job).message:
+        pass
+    assert list((dataset / "heads").iterdir())
+    job.close()
+    assert list((dataset / "heads").iterdir()) == []
+
+
+def test_a_head_that_cannot_be_compared_is_not_lost(dataset: Path) -> None:
+    heads, config = HeadsInUse(dataset), TrainingConfig(epochs=1)
+    old = run(round_job(dataset, heads, "linear", patch_model(seed=1), config)).path
+    heads.offer(old)
+    heads.accept()
+    new = run(round_job(dataset, heads, "linear", patch_model(), config))
+    assert new.path.is_file()
+    assert new.comparison is None
+    assert "train it again" in new.note
+
+
+def test_what_a_dataset_holds(dataset: Path, tmp_path: Path) -> None:
+    assert run(holdings_job(tmp_path / "nothing")) is None
+    held = run(holdings_job(dataset))
+    assert held is not None
+    assert sum(held.images.values()) == 6
+    assert [info.name for info in held.classes] == ["rest", "disc"]
+    expected = np.zeros((2,), int)
+    for number in range(6):
+        labels = picture(number)[1][:, 20:]
+        expected += [(labels == 0).sum(), (labels == 1).sum()]
+    assert np.sum(list(held.annotated_px.values()), axis=0).tolist() == expected.tolist()
+    assert held.total_px == 6 * 96 * 96
+    folder = DatasetFolder.open(dataset)
+    pixels, labels = picture(0)
+    folder.save_image("0", pixels, np.zeros_like(labels))
+    job = holdings_job(dataset, held)
+    reports = []
+    again = run(job, reports.append)
+    assert reports[-1].total == 1, "only the image that changed is read"
+    assert again.annotated_px != held.annotated_px
+    folder.set_split("0", "test")
+    assert run(holdings_job(dataset, again)).images["test"] == 1

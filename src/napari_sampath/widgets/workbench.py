@@ -10,7 +10,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from ..errors import SampathError
 from .annotator import Annotator
+from .desk import TrainingDesk
 from .mouse import centre_of_view
 from .tasks import Catalogue, catalogue_job, model_job, open_job, prepare_job
 from .workers import JobRunner, PromptWorker
@@ -84,6 +86,8 @@ class Workbench(QObject):
         self._sessions_dir = sessions_dir
         self._sessions: WeakKeyDictionary[Layer, Session] = WeakKeyDictionary()
         self._users = 0
+        self.desk = TrainingDesk(sessions_dir, self)
+        """The dataset that what is annotated goes to, and its heads."""
         self.prompts.failed.connect(self.said)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
@@ -108,6 +112,7 @@ class Workbench(QObject):
             event.disconnect(self._on_layers)
         self.runner.cancel()
         self.prompts.close()
+        self.desk.close()
         self._detach()
         self.image = None
         for session in self._sessions.values():
@@ -117,6 +122,26 @@ class Workbench(QObject):
     def session(self) -> Session | None:
         """The session of the image in use."""
         return None if self.annotator is None else self.annotator.session
+
+    def attempt(self, call: Callable[[], object], say: Callable[[str], object] | None = None) -> bool:
+        """Call something that may refuse; its sentence goes to the user. True if it did not refuse.
+
+        Args:
+            call: What to do.
+            say: Takes the sentence; `said` if left out.
+        """
+        try:
+            call()
+        except SampathError as error:
+            (say or self.said.emit)(str(error))
+            return False
+        return True
+
+    def release(self, image: Image) -> None:
+        """Close the session of an image that was taken out of the viewer, so that another may open its journal."""
+        session = self._sessions.pop(image, None)
+        if session is not None:
+            session.close()
 
     def images(self) -> list[Image]:
         """List the image layers that can be annotated, the topmost last."""
@@ -178,6 +203,7 @@ class Workbench(QObject):
 
     def _on_catalogue(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
+        self.desk.restore()
         self._proceed()
 
     def _on_model(self, model: Model) -> None:
@@ -201,9 +227,11 @@ class Workbench(QObject):
         self.annotator.said.connect(self.said)
         self.annotator.changed.connect(self.changed)
         self.ready = False
+        self.desk.follow(session)
 
     def _detach(self) -> None:
         annotator, self.annotator = self.annotator, None
+        self.desk.follow(None)
         if annotator is not None:
             annotator.close()
             annotator.deleteLater()
