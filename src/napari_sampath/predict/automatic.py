@@ -193,12 +193,17 @@ class _Canvas:
         self._settle(self._labels.shape[0] - self._top)
         top, left = self._first_rc
         inside = slice(region[0] - top, region[2] - top), slice(region[1] - left, region[3] - left)
-        maps: list[Any] = [self._labels[inside], self._confidence[inside], None]
-        if self._probabilities is not None:
-            maps[2] = self._probabilities[(slice(None), *inside)]
-        if maps[0].shape != self._labels.shape:  # So that what lies around the region is let go.
-            maps = [None if one is None else one.copy() for one in maps]
-        return Segmentation(*maps, self._classes, head, (region[0], region[1]))
+        labels, confidence, probabilities = (
+            self._labels[inside],
+            self._confidence[inside],
+            self._probabilities,
+        )
+        if probabilities is not None:
+            probabilities = probabilities[(slice(None), *inside)]
+        if labels.shape != self._labels.shape:  # So that what lies around the region is let go.
+            labels, confidence = labels.copy(), confidence.copy()
+            probabilities = None if probabilities is None else probabilities.copy()
+        return Segmentation(labels, confidence, probabilities, self._classes, head, (region[0], region[1]))
 
     def _settle(self, rows: int) -> None:
         values = self._band[:, :rows]

@@ -1,4 +1,4 @@
-"""Jobs that write a session's annotations elsewhere: exports, and training samples."""
+"""Jobs that bring annotations from files, and write a session's elsewhere: exports, and training samples."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..arrays import BoolArray, ClassInfo, UInt8Array
 from ..errors import DatasetError
 from ..jobs import Job, Progress
 from ..rasters import MAX_PIXELS
+from .components import Components, check_size, from_objects
 
 if TYPE_CHECKING:
     from ..formats.dataset_manifest import DatasetImage
@@ -45,6 +46,25 @@ def _export(
     files = export_labels(folder, name, *maps, classes, formats, details)
     yield Progress(1, 1, "Exporting annotations", "images")
     return files
+
+
+def read_job(path: Path, name: str, hw: tuple[int, int]) -> Job[Components]:
+    """Make a job that reads annotations of any format of `formats`; it runs in any thread.
+
+    Args:
+        path: The file or folder.
+        name: Name of the image, where it holds several.
+        hw: Size (H, W) of the image.
+
+    Raises:
+        SampathError: If it cannot be read, or is not of the image's size.
+    """
+    from ..formats import import_objects
+
+    yield Progress(0, 1, f"Reading {path.name}", "files")
+    found = import_objects(path, name, hw)
+    check_size(found.hw, hw, f"The label map in '{path}'")
+    return from_objects(found)
 
 
 def save_job(

@@ -15,13 +15,12 @@ from .components import (
     Components,
     Segmentation,
     check_size,
-    from_objects,
     from_segmentation,
     make_items,
     match_classes,
 )
 from .editor import Editor
-from .saving import export_job, save_job
+from .saving import export_job, read_job, save_job
 from .stages import Stage
 
 if TYPE_CHECKING:
@@ -115,11 +114,11 @@ class Transfer(Editor):
             SampathError: If the file cannot be read, or is not of the image's size.
             StorageError: If it cannot be saved; nothing has changed.
         """
-        from ..formats import import_objects
+        return self.take_import(run(read_job(Path(path), self.name, self.hw)))
 
-        found = import_objects(path, self.name, self.hw)
-        check_size(found.hw, self.hw, f"The label map in '{path}'")
-        return self._add_components(from_objects(found), "import", None, None)
+    def take_import(self, found: Components) -> list[Annotation]:
+        """Take over what `read_job` read in a worker; as `import_labels`."""
+        return self._add_components(found, "import", None, None)
 
     def export(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> list[Path]:
         """Write annotations in some of `formats.FORMATS`; see `formats.export_labels`.

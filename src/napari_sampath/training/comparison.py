@@ -100,7 +100,7 @@ def compare_job(
     """
     _, samples, measured_on = choose_samples(dataset, TrainingConfig())
     heads = [load_head(path) for path in (new, previous) if path is not None]
-    models = []
+    models: list[Model] = []
     for head in heads:
         models.append((yield from _model_for(head, [*models, *([] if model is None else [model])])))
     seen: list[_Seen] = []

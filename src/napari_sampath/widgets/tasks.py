@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..errors import SampathError
 from ..jobs import Job, Progress
 from .native import import_triton_apart
@@ -16,14 +14,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from ..arrays import UInt8Array
     from ..predict import Model
-    from ..predict.automatic import Segmentation
     from ..session import Components, Session
-
-
-MIN_AREA_PX = 16
-"""Smaller pieces of a head's result are noise and become no annotations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,37 +117,9 @@ def prepare_job(session: Session, centre_rc: tuple[float, float]) -> Job[int]:
         yield Progress(progress.done, total, "Preparing the image for clicks", "parts")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Segmented:
-    """What a head found, ready to be shown."""
+def import_job(path: Path, name: str, hw: tuple[int, int]) -> Job[Components]:
+    """Read annotations from a file or folder; see `session.saving.read_job`."""
+    yield Progress(0, 0, "Reading the annotations")
+    from ..session.saving import read_job
 
-    segmentation: Segmentation
-    components: Components
-    """Its connected pieces, which become annotations if the user wishes."""
-    summary: str
-    """Share of each class, in words."""
-
-
-def segment_job(image: UInt8Array, head: str, model: Model | None) -> Job[Segmented]:
-    """Run a head over an image.
-
-    Args:
-        image: (H, W, 3) uint8.
-        head: Name of a shipped bundle, or the path of one.
-        model: The model in use; another is loaded where the head needs one.
-    """
-    yield Progress(0, 0, f"Loading {head}")
-    import_triton_apart()
-    from ..heads import load_head
-    from ..predict import segment_job as head_job
-    from ..session import from_segmentation
-
-    loaded = load_head(head)
-    fits = model is not None and model.name == loaded.encoder_name
-    segmentation = yield from head_job(image, loaded, model if fits else None)
-    shares = [
-        f"{info.name} {100 * float(np.mean(segmentation.labels == info.id)):.0f} %"
-        for info in segmentation.classes
-    ]
-    summary = f"{', '.join(shares)}; mean confidence {float(segmentation.confidence.mean()):.2f}"
-    return Segmented(segmentation, from_segmentation(segmentation, MIN_AREA_PX), summary)
+    return (yield from read_job(path, name, hw))

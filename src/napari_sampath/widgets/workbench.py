@@ -64,6 +64,8 @@ class Workbench(QObject):
     """A sentence for the user."""
     changed = Signal()
     """Another image, session or model, or a step finished."""
+    image_chosen = Signal()
+    """Another image's session is in use."""
 
     def __init__(
         self,
@@ -83,7 +85,8 @@ class Workbench(QObject):
         self.ready = False
         """True once the image in use is encoded, the region in view at least."""
         self._load_model = load_model or _load
-        self._sessions_dir = sessions_dir
+        self.sessions_dir = sessions_dir
+        """Folder of the journals; None for the user's."""
         self._sessions: WeakKeyDictionary[Layer, Session] = WeakKeyDictionary()
         self._users = 0
         self.desk = TrainingDesk(sessions_dir, self)
@@ -173,7 +176,7 @@ class Workbench(QObject):
             session = self._sessions.get(self.image)
             if session is None:
                 self.runner.start(
-                    open_job(self.image, self._sessions_dir), "opening the image", self._on_opened
+                    open_job(self.image, self.sessions_dir), "opening the image", self._on_opened
                 )
                 return
             self._attach(session)
@@ -228,6 +231,7 @@ class Workbench(QObject):
         self.annotator.changed.connect(self.changed)
         self.ready = False
         self.desk.follow(session)
+        self.image_chosen.emit()
 
     def _detach(self) -> None:
         annotator, self.annotator = self.annotator, None
