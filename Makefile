@@ -2,9 +2,10 @@
 # make test   lint, types, import contracts and all tests
 # make bench  speed and memory beside the segment_anything package, into docs/benchmarks.md; some 40 minutes
 # make results  trains and scores every head on the tissue images of SAMPATH_DATA, and writes docs/results.md
+# make afternoon  a scripted afternoon on the tissue images of SAMPATH_DATA: correct, retrain, predict; docs/afternoon.md
 # All do all their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
 
-.PHONY: help setup demo test bench results clean
+.PHONY: help setup demo test bench results afternoon clean
 .NOTPARALLEL:
 
 help:
@@ -24,6 +25,9 @@ bench: setup
 
 results: setup
 	@.venv/bin/python -m benchmarks.results $(ARGS)
+
+afternoon: setup
+	@bash scripts/under_display.sh .venv/bin/python -m benchmarks.afternoon $(ARGS)
 
 clean:
 	rm -rf demo-output build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
