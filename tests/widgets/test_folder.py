@@ -194,3 +194,16 @@ def test_the_head_does_all_and_the_most_doubtful_image_comes_next(
     robot.press(dock.done_button)
     del doubts[most]
     shown(dock, max(doubts, key=lambda one: doubts[one]))
+
+
+def test_going_on_does_not_end_the_run_over_the_folder(
+    open_folder: Callable[..., Any], desk: Callable[[Any], Any]
+) -> None:
+    dock, robot = open_folder(patch_model())
+    desk(dock)
+    robot.press(dock.all_button)
+    robot.press(dock.next_button)
+    shown(dock, "1")
+    wait_until(lambda: not dock.work.runner.busy, 120, "all images")
+    assert "The head went through" in dock.status.message.text()
+    assert dock.bench.image.name == "1"

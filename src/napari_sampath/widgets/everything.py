@@ -7,6 +7,8 @@ from qtpy.QtWidgets import QFormLayout, QPushButton, QSpinBox, QVBoxLayout, QWid
 
 POINTS = 16
 """Points along each side that are asked at first; SAM's own 32 take four times as long."""
+SURE = 70
+"""Least predicted IoU in percent; SAM's own 88 leaves most of what small models find out."""
 
 
 class Everything(QWidget):
@@ -25,6 +27,13 @@ class Everything(QWidget):
         self.points.setToolTip(
             "How densely to look: points along each side; twice as many take four times as long"
         )
+        self.sure = QSpinBox()
+        self.sure.setRange(0, 99)
+        self.sure.setValue(SURE)
+        self.sure.setSuffix(" %")
+        self.sure.setToolTip(
+            "Leave objects out of which the model expects a worse outline than this (predicted IoU)"
+        )
         self.find_button = QPushButton("Find all objects")
         self.find_button.setToolTip("Every object SAM sees is added as 'unclassified'; undo takes it back")
         self.like_button = QPushButton("Classify by likeness")
@@ -36,6 +45,7 @@ class Everything(QWidget):
         form = QFormLayout()
         form.setVerticalSpacing(4)
         form.addRow("Points a side", self.points)
+        form.addRow("At least sure", self.sure)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)

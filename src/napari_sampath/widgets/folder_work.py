@@ -46,7 +46,9 @@ class FolderWork(QObject):
         self._bench = bench
         self.queue: FolderQueue | None = None
         self.runner = JobRunner(self)
-        """Opens images and runs heads."""
+        """Runs heads."""
+        self.opener = JobRunner(self)
+        """Opens images, so that going on does not end a run over the whole folder."""
         self.ahead = JobRunner(self)
         """Encodes the next image while this one is annotated."""
         self._stage: Stage = "assisted"
@@ -56,7 +58,8 @@ class FolderWork(QObject):
         self._session: Session | None = None
         self._prepared: Session | None = None
         self._proposing = False
-        self.ahead.failed.connect(self.said)
+        for runner in (self.opener, self.ahead):
+            runner.failed.connect(self.said)
         bench.changed.connect(self._on_bench)
         bench.image_chosen.connect(self._on_session)
 
@@ -92,7 +95,7 @@ class FolderWork(QObject):
     def open_folder(self, folder: Path) -> None:
         """Work through another folder, from where one was."""
         job = queue_job(folder, self._bench.sessions_dir)
-        self.runner.start(job, "opening the folder", self._on_queue)
+        self.opener.start(job, "opening the folder", self._on_queue)
 
     def open(self, name: str) -> None:
         """Open an image by its file name."""
@@ -167,7 +170,7 @@ class FolderWork(QObject):
             return
         path = self.queue.current.path
         self.changed.emit()
-        self.runner.start(
+        self.opener.start(
             picture_job(path), f"reading {path.name}", lambda picture: self._on_picture(picture, path.name)
         )
 

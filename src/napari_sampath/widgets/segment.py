@@ -261,7 +261,7 @@ class SegmentDock(Dock):
                 "There is nothing to segment there: draw a box on the image, or choose all of it."
             )
             return
-        points, least = self.everything.points.value(), self.filters.size.value()
+        asked = self.everything.points.value(), self.everything.sure.value() / 100
 
         def take(masks: list[tuple[LocalMask, float]]) -> None:
             if self.bench.image is source and self.bench.session is session:
@@ -271,7 +271,7 @@ class SegmentDock(Dock):
                     "then classify the others by likeness."
                 )
 
-        job = everything_job(session.image, model, region, points, least)
+        job = everything_job(session.image, model, region, *asked, self.filters.size.value())
         self.runner.start(job, "segmenting everything", take)
 
     def _on_likeness(self) -> None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .layers import Box
 
 
+STABLE = 0.85
+"""Least stability score of a mask; SAM's own 0.95 is for SAM's own sharp logits."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmented:
     """What a head found, ready to be shown."""
@@ -85,7 +89,7 @@ def filter_job(
 
 
 def everything_job(
-    image: UInt8Array, model: Model, region: Box, points_per_side: int, min_area_px: int
+    image: UInt8Array, model: Model, region: Box, points_per_side: int, sure: float, min_area_px: int
 ) -> Job[list[tuple[LocalMask, float]]]:
     """Find everything that SAM takes for an object in a part of an image.
 
@@ -94,6 +98,7 @@ def everything_job(
         model: A model that answers prompts.
         region: The part (r0, c0, r1, c1).
         points_per_side: Points asked along each side of the part.
+        sure: Least predicted IoU, 0..1.
         min_area_px: Smaller masks are left out.
 
     Returns:
@@ -103,7 +108,11 @@ def everything_job(
 
     r0, c0, r1, c1 = region
     settings = EverythingSettings(
-        points_per_side=points_per_side, min_mask_region_area=min_area_px, drop_over_half_image=True
+        points_per_side=points_per_side,
+        pred_iou_thresh=sure,
+        stability_score_thresh=STABLE,
+        min_mask_region_area=min_area_px,
+        drop_over_half_image=True,
     )
     pixels = np.ascontiguousarray(image[r0:r1, c0:c1])
     found = yield from segment_everything_job(pixels, model, settings)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SampathError
+from ..errors import JournalError, SampathError
 from ..jobs import Job, Progress
 from .native import import_triton_apart
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
     from ..predict import Model
     from ..session import Components, Session
+
+
+ATTEMPTS, PAUSE_S = 10, 0.1
+"""How often a journal that is in use is asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,16 @@ def open_job(layer: Image, sessions_dir: Path | None = None) -> Job[tuple[Sessio
     picture = to_picture(data, layer.name)
     yield Progress(0, 0, "Looking for earlier annotations of this image")
     journal = journal_path(picture.pixels, sessions_dir or load_config().sessions_dir)
-    session = Session(picture.pixels, picture.name, journal=journal)
+    for attempt in range(ATTEMPTS):
+        try:
+            session = Session(picture.pixels, picture.name, journal=journal)
+            break
+        except JournalError:
+            # A head that goes through a folder holds each image's journal for a moment.
+            if attempt == ATTEMPTS - 1:
+                raise
+        time.sleep(PAUSE_S)
+        yield Progress(0, 0, "Waiting for the annotations of this image")
     try:
         yield Progress(1, 1)
     except GeneratorExit:
