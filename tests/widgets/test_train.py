@@ -120,6 +120,15 @@ def test_cancel_leaves_the_head_in_use(open_train: Callable[..., Any], dataset: 
     assert dock.train_button.isEnabled()
 
 
+def test_closing_the_dock_ends_training(open_train: Callable[..., Any], dataset: Path) -> None:
+    b, dock = open_train(dataset)
+    dock.passes.setValue(500)
+    b.robot.press(dock.train_button)
+    wait_until(lambda: bool(dock.plot.losses), 120, "the first steps")
+    b.viewer.window.remove_dock_widget(dock)
+    wait_until(lambda: not list((dataset / "heads").glob("*")), 60, "the end of the training")
+
+
 def test_what_cannot_be_trained_is_one_sentence(open_train: Callable[..., Any], dataset: Path) -> None:
     b, dock = open_train(dataset)
     (dataset / "labels" / "disc 2.png").write_bytes(b"no image")

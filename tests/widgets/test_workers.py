@@ -138,27 +138,3 @@ def test_closing_the_worker_while_it_answers_harms_nothing(qtbot: Any) -> None:
     qtbot.wait(20)
     go_on.set()
     assert worker.close(2)
-
-
-def test_closing_what_a_runner_belongs_to_ends_its_job(qtbot: Any) -> None:
-    from qtpy.QtWidgets import QApplication, QWidget
-
-    from napari_sampath.widgets.robot import wait_until
-    from napari_sampath.widgets.workers import JobRunner
-
-    closed = threading.Event()
-
-    def endless() -> Any:
-        try:
-            while True:
-                yield Progress(0, 0, "Working")
-                time.sleep(0.005)
-        finally:
-            closed.set()
-
-    owner = QWidget()
-    runner = JobRunner(owner)
-    runner.start(endless(), "working", lambda _result: None)
-    owner.deleteLater()
-    wait_until(closed.is_set, 20, "the job to end")
-    QApplication.processEvents()

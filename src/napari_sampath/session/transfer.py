@@ -92,14 +92,16 @@ class Transfer(Editor):
         found = self._components(segmentation, min_area_px, thresholds)
         records = self.document.annotations
         old = tuple(one.id for one in records.values() if one.source == "head" and one.trust == 0)
+        is_old = np.zeros(self.document.next_id, dtype=np.bool_)
+        is_old[list(old)] = True
         if found.within is not None and found.within != (0, 0, *self.hw):
-            replaced, wipe = self._proposed_within(old, found.within)
+            replaced, wipe = self._proposed_within(is_old, found.within)
         else:
             replaced, wipe = old, None
 
         def taken(box: Box) -> BoolArray:
             ids = self.document.instance_map.window(box)
-            kept: BoolArray = ((ids > 0) & ~np.isin(ids, old)) | self.document.annotated(box)
+            kept: BoolArray = ((ids > 0) & ~is_old[ids]) | self.document.annotated(box)
             return kept
 
         return self._add_components(found, "head", model, taken, replaced, wipe)
@@ -153,17 +155,19 @@ class Transfer(Editor):
         """
         return save_job(Path(folder), self.image, self.name, self.document, group, mpp)
 
-    def _proposed_within(self, old: tuple[int, ...], box: Box) -> tuple[tuple[int, ...], LocalMask | None]:
+    def _proposed_within(self, is_old: BoolArray, box: Box) -> tuple[tuple[int, ...], LocalMask | None]:
         """Tell proposals that a region holds as a whole from the pixels of others in it, None if there are none."""
         document = self.document
         there = document.instance_map.window(box)
-        ids, counts = np.unique(there[np.isin(there, old)], return_counts=True)
+        ids, counts = np.unique(there[is_old[there]], return_counts=True)
         whole = [
             one
             for one, count in zip(ids.tolist(), counts.tolist(), strict=True)
             if document.annotations[one].area_px == count
         ]
-        cut = np.isin(there, np.setdiff1d(old, whole)) & ~document.annotated(box)
+        straddles = is_old.copy()
+        straddles[whole] = False
+        cut = straddles[there] & ~document.annotated(box)
         return tuple(whole), LocalMask(box[0], box[1], cut) if cut.any() else None
 
     def _components(

@@ -12,6 +12,9 @@ from .workbench import Workbench, workbench_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Event
+
+    from .workers import JobRunner
 
 MIN_WIDTH_PX = 290
 
@@ -38,8 +41,9 @@ class Dock(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.bench.join()
         self._keys: list[tuple[str, Any, Any]] = []
-        # Nothing of this object may be used once it is destroyed: the link holds the workbench and the keys only.
-        self.destroyed.connect(partial(_end, self.bench, self._keys))
+        self._switches: list[list[Event]] = []
+        # Nothing of this object may be used once it is destroyed: the link holds what outlives it only.
+        self.destroyed.connect(partial(_end, self.bench, self._keys, self._switches))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Follow what the controls need: napari's style and longer texts come after they were made."""
@@ -73,6 +77,10 @@ class Dock(QScrollArea):
         button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         return button
 
+    def hold(self, *runners: JobRunner) -> None:
+        """End the jobs of these runners with this dock."""
+        self._switches += [runner.switch for runner in runners]
+
     def hold_key(self, key: str, run: Callable[[], object]) -> None:
         """Bind a key of the viewer as long as this dock is there; layers with a meaning of their own for it keep it."""
         before = self.bench.viewer.bind_key(key, lambda _viewer: run(), overwrite=True)
@@ -89,7 +97,11 @@ def group(title: str, widget: QWidget) -> QGroupBox:
     return box
 
 
-def _end(bench: Workbench, keys: list[tuple[str, Any, Any]], _dock: object = None) -> None:
+def _end(
+    bench: Workbench, keys: list[tuple[str, Any, Any]], switches: list[list[Event]], _dock: object = None
+) -> None:
+    for switch in switches:
+        switch[0].set()
     for key, viewer, before in reversed(keys):
         viewer.bind_key(key, None)
         if before is not None:

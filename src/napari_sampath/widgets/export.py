@@ -73,6 +73,7 @@ class ExportDock(Dock):
         self.import_button.clicked.connect(self._on_import)
         self.folder_button.clicked.connect(self._on_import_folder)
         self.bench.changed.connect(self.refresh)
+        self.hold(self.runner)
         self.bench.start()
         self.refresh()
 

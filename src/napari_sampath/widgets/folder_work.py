@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal
 
@@ -176,16 +176,21 @@ class FolderWork(QObject):
 
     def _on_picture(self, picture: Picture, name: str) -> None:
         viewer, before = self._bench.viewer, self._image
+        old: list[Any] = []
         if before is not None and before in viewer.layers:
-            if self._bench.image is before:
-                self._bench.choose_image(None)
             marks = (shown.MARK, shown.MARK_HEAD)
-            own = [one for one in viewer.layers if any(one.metadata.get(m) == before.name for m in marks)]
-            shown.remove(viewer, [*own, before])
-            self._bench.release(before)
+            old = [one for one in viewer.layers if any(one.metadata.get(m) == before.name for m in marks)]
+            old.append(before)
         self._name = name
-        self._image = viewer.add_image(picture.pixels, name=picture.name, rgb=True)
-        self._bench.choose_image(self._image)
+        if self._bench.image is before:
+            self._bench.choose_image(None)
+        # Before the old ones go, so that the viewer is never empty.
+        image = self._image = viewer.add_image(picture.pixels, name=picture.name, rgb=True)
+        shown.remove(viewer, old)
+        if before is not None:
+            self._bench.release(before)
+        image.name = picture.name  # which the old one may have had
+        self._bench.choose_image(image)
         viewer.reset_view()
         self.said.emit(picture.note or "")
         self.changed.emit()

@@ -135,6 +135,7 @@ class SegmentDock(Dock):
         self.bench.desk.changed.connect(self._on_desk)
         self.runner.started.connect(self.refresh)
         self.runner.finished.connect(self.refresh)
+        self.hold(self.runner, self.uncertain.runner)
         self.hold_key(KEY, self.uncertain.next)
         self._on_image()
         self._on_desk()

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from .layers import Box
 
 
-STABLE = 0.85
-"""Least stability score of a mask; SAM's own 0.95 is for SAM's own sharp logits."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmented:
     """What a head found, ready to be shown."""
@@ -110,7 +106,7 @@ def everything_job(
     settings = EverythingSettings(
         points_per_side=points_per_side,
         pred_iou_thresh=sure,
-        stability_score_thresh=STABLE,
+        stability_score_thresh=0.0,  # Small models have soft logits; SAM's 0.95 leaves nothing of them.
         min_mask_region_area=min_area_px,
         drop_over_half_image=True,
     )

@@ -88,6 +88,7 @@ class TrainDock(Dock):
         self.back_button = self.button(
             "Roll back", "Turn the new head down; or go back to the head that was in use before"
         )
+        self.hold(self.runner, self.looker)
         self._arrange()
         self._connect()
         self.bench.start()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -75,8 +74,8 @@ class _Run:
 class JobRunner(QObject):
     """Runs one job at a time in a thread and tells, in the GUI thread, how far it is and how it ended.
 
-    Starting a job cancels the one before, and so does closing the dock it belongs to; whatever a cancelled job still
-    returns is dropped. Cancel takes effect at the job's next yield, the window is free at once.
+    Starting a job cancels the one before; whatever a cancelled job still returns is dropped. Cancel takes
+    effect at the job's next yield, the window is free at once.
     """
 
     started = Signal(str)
@@ -93,9 +92,8 @@ class JobRunner(QObject):
         super().__init__(parent)
         self._run: _Run | None = None
         self._threads: list[threading.Thread] = []
-        self._stop = [threading.Event()]
-        # Nothing of this object may be used once it is destroyed: the link holds the newest run's switch only.
-        self.destroyed.connect(partial(_switch_off, self._stop))
+        self.switch = [threading.Event()]
+        """Holds what stops the newest job; for who outlives this object."""
         self._timer = QTimer(self)
         self._timer.setInterval(REPORT_MS)
         self._timer.timeout.connect(self._report)
@@ -116,7 +114,7 @@ class JobRunner(QObject):
         """
         self.cancel()
         run = self._run = _Run(job, doing, then)
-        self._stop[0] = run.cancelled
+        self.switch[0] = run.cancelled
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         thread = threading.Thread(target=self._work, args=(run,), name="sampath-job", daemon=True)
         self._threads.append(thread)
@@ -168,10 +166,6 @@ class JobRunner(QObject):
     def _report(self) -> None:
         if self._run is not None and self._run.latest is not None:
             self.reported.emit(self._run.latest)
-
-
-def _switch_off(stop: list[threading.Event], _runner: object = None) -> None:
-    stop[0].set()
 
 
 class PromptWorker(QObject):
