@@ -208,7 +208,8 @@ click, key press and removal counts.
 {table}
 
 The heads were scored on {unseen} images of cases of which no image was annotated; calling everything gland would
-have a Dice of {trivial:.3f} there. All of it, exports in every format included, took {minutes:.0f} minutes of processor time.
+have a Dice of {trivial:.3f} there. All of it, exports in every format included, took {minutes:.0f}
+minutes of processor time.
 {verdict}
 {pictures}
 Data: EBHI-Seg (Shi et al. 2023, CC BY 4.0).

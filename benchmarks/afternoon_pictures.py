@@ -24,6 +24,7 @@ from napari_sampath.widgets.workbench import Workbench
 WINDOW = (1280, 800)
 PATIENCE_S = 3600
 QUALITY = 82
+TITLES = {"segment": "Auto-segment"}
 CAPTIONS = {
     "folder": "The Folder dock: done images have a green frame; the annotations of the one that is open were kept.",
     "train": "The Train dock after a round: curves, the new head beside the one in use, and where it does worst.",
@@ -62,7 +63,9 @@ def take_pictures(work: Path, model: Any, output: Path, theme: str = "dark", epo
         "export": ExportDock(viewer, bench),
     }
     for name, dock in docks.items():
-        viewer.window.add_dock_widget(dock, name=name.capitalize(), area="right", tabify=name != "annotate")
+        viewer.window.add_dock_widget(
+            dock, name=TITLES.get(name, name.capitalize()), area="right", tabify=name != "annotate"
+        )
     (output / "images").mkdir(parents=True, exist_ok=True)
     names = {name: f"images/afternoon-{name}.jpg" for name in docks}
 

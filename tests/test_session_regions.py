@@ -15,6 +15,7 @@ from napari_sampath.predict import Segmentation
 from napari_sampath.session import (
     Session,
     TrainingSamples,
+    first_classes,
     from_segmentation,
     remember_dataset,
     remembered_dataset,
@@ -129,3 +130,14 @@ def test_the_dataset_in_use_is_remembered(tmp_path: Path) -> None:
     assert remembered_dataset(tmp_path) == tmp_path / "data"
     (tmp_path / "data").rmdir()
     assert remembered_dataset(tmp_path) is None
+
+
+def test_a_new_image_begins_with_the_classes_of_the_dataset(tmp_path: Path) -> None:
+    before = (ClassInfo(1, "fat", (1, 2, 3)),)
+    assert first_classes(None) == ()
+    assert first_classes(tmp_path / "data", before) == before
+    session = session_of()
+    session.classes.add("never used")
+    session.paint([5], [5], 1)
+    session.save_to_dataset(tmp_path / "data")
+    assert first_classes(tmp_path / "data", before) == CLASSES[1:], "a class that nobody used is none of it"

@@ -174,6 +174,7 @@ def test_the_head_proposes_and_the_person_completes(
     wait_until(lambda: bool(dock.work.session.document.annotations), 60, "the next proposal")
     wait_until(lambda: not dock.bench.desk.samples.waiting, 60, "the training samples")
     assert "0" in DatasetFolder.open(dock.bench.desk.folder).images
+    assert [info.name for info in dock.work.session.classes] == ["object"]
     assert "1" not in DatasetFolder.open(dock.bench.desk.folder).images
 
 

@@ -9,7 +9,7 @@ from .neighbours import Guess
 from .objects import Column, ObjectRow
 from .overlap import MaskMode, Overlap, OverlapRule
 from .prompting import Answer, Candidate, PromptRequest, PromptState
-from .samples import TrainingSamples, remember_dataset, remembered_dataset
+from .samples import TrainingSamples, first_classes, remember_dataset, remembered_dataset
 from .session import Session
 from .stages import Stage, automatic_job
 from .uncertain import Reason, UncertainRegion, uncertain_regions
@@ -36,6 +36,7 @@ __all__ = [
     "TrainingSamples",
     "UncertainRegion",
     "automatic_job",
+    "first_classes",
     "from_segmentation",
     "journal_path",
     "remember_dataset",

@@ -89,15 +89,15 @@ def from_segmentation(
     labels, confidence = np.asarray(segmentation.labels), np.asarray(segmentation.confidence)
     top, left = getattr(segmentation, "origin_rc", (0, 0))
     pieces: list[Component] = []
-    for class_id in np.unique(labels[labels > 0]).tolist():
+    for class_id in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1:
         of_class = labels == class_id
-        least = (thresholds or {}).get(class_id, 0.0)
+        least = (thresholds or {}).get(int(class_id), 0.0)
         if least > 0:
             of_class &= confidence >= least
         for mask in _connected(of_class, min_area_px):
             score = float(confidence[mask.slices][mask.bitmap].mean(dtype=np.float64))
             placed = LocalMask(mask.row + top, mask.col + left, mask.bitmap)
-            pieces.append(Component(class_id, placed, score))
+            pieces.append(Component(int(class_id), placed, score))
     height, width = labels.shape
     box = (top, left, top + height, left + width)
     return Components(tuple(pieces), _used(segmentation.classes, pieces), segmentation.head, box)

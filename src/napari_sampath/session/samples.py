@@ -12,6 +12,7 @@ from ..files import write_atomically
 from ..jobs import Job
 
 if TYPE_CHECKING:
+    from ..arrays import ClassInfo
     from ..formats.dataset_manifest import DatasetImage
     from .session import Session
 
@@ -77,6 +78,16 @@ class TrainingSamples:
         if document.vouched_map.any() or any(one.trust == 1 for one in document.annotations.values()):
             return True
         return DatasetFolder.exists(self.folder) and session.name in DatasetFolder.open(self.folder).images
+
+
+def first_classes(folder: Path | None, before: tuple[ClassInfo, ...] = ()) -> tuple[ClassInfo, ...]:
+    """Return the classes that an image begins with: those of the dataset, else those of the image before it."""
+    from ..formats import DatasetFolder
+
+    if folder is not None and DatasetFolder.exists(folder):
+        known = tuple(info for info in DatasetFolder.open(folder).classes if info.id > 0)
+        return known or before
+    return before
 
 
 def remember_dataset(folder: Path, state_dir: Path) -> None:

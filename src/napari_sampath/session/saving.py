@@ -77,7 +77,10 @@ def save_job(
     provenance = {
         "annotations": {str(one.id): details_of(one) for one in document.annotations.values()},
     }
-    return _save(folder, image, name, maps, annotated, document.classes.snapshot, group, mpp, provenance)
+    # A class that nobody has used yet, such as the first one of every session, is no class of the dataset.
+    used = {one.class_id for one in document.annotations.values()}
+    classes = tuple(info for info in document.classes if info.id in used)
+    return _save(folder, image, name, maps, annotated, classes, group, mpp, provenance)
 
 
 def _save(

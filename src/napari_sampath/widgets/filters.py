@@ -42,7 +42,7 @@ class Filters(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(SETTLE_MS)
         self._timer.timeout.connect(self.changed)
-        self.size.valueChanged.connect(self._timer.start)
+        self.size.valueChanged.connect(lambda _value: self._timer.start())
         self._arrange()
 
     @property

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
+    from ..arrays import ClassInfo
     from ..predict import Model
     from ..session import Components, Session
 
@@ -55,12 +56,19 @@ def catalogue_job() -> Job[Catalogue]:
     return Catalogue(encoders, tuple(devices), tuple(list_bundles()))
 
 
-def open_job(layer: Image, sessions_dir: Path | None = None) -> Job[tuple[Session, str | None]]:
+def open_job(
+    layer: Image,
+    sessions_dir: Path | None = None,
+    dataset: Path | None = None,
+    classes: tuple[ClassInfo, ...] = (),
+) -> Job[tuple[Session, str | None]]:
     """Make the session of an image layer, with what its journal holds.
 
     Args:
         layer: The layer; of a pyramid the finest level is used.
         sessions_dir: Folder of the journals; the user's if left out.
+        dataset: The dataset in use, whose classes a new image begins with.
+        classes: Else those of the image before it.
 
     Returns:
         The session, and a sentence on how the image was converted, if it was.
@@ -69,15 +77,16 @@ def open_job(layer: Image, sessions_dir: Path | None = None) -> Job[tuple[Sessio
     import_triton_apart()
     from ..config import load_config
     from ..images import to_picture
-    from ..session import Session, journal_path
+    from ..session import Session, first_classes, journal_path
 
     data: Any = layer.data[0] if layer.multiscale else layer.data
     picture = to_picture(data, layer.name)
     yield Progress(0, 0, "Looking for earlier annotations of this image")
     journal = journal_path(picture.pixels, sessions_dir or load_config().sessions_dir)
+    begin = first_classes(dataset, classes)
     for attempt in range(ATTEMPTS):
         try:
-            session = Session(picture.pixels, picture.name, journal=journal)
+            session = Session(picture.pixels, picture.name, classes=begin, journal=journal)
             break
         except JournalError:
             # A head that goes through a folder holds each image's journal for a moment.

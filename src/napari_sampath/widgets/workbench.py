@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
+    from ..arrays import ClassInfo
     from ..jobs import Job
     from ..predict import Model
     from ..session import Session
@@ -89,6 +90,8 @@ class Workbench(QObject):
         """Folder of the journals; None for the user's."""
         self._sessions: WeakKeyDictionary[Layer, Session] = WeakKeyDictionary()
         self._users = 0
+        self._classes: tuple[ClassInfo, ...] = ()
+        """Of the image that was in use before."""
         self.desk = TrainingDesk(sessions_dir, self)
         """The dataset that what is annotated goes to, and its heads."""
         self.prompts.failed.connect(self.said)
@@ -175,9 +178,8 @@ class Workbench(QObject):
         if self.annotator is None:
             session = self._sessions.get(self.image)
             if session is None:
-                self.runner.start(
-                    open_job(self.image, self.sessions_dir), "opening the image", self._on_opened
-                )
+                job = open_job(self.image, self.sessions_dir, self.desk.folder, self._classes)
+                self.runner.start(job, "opening the image", self._on_opened)
                 return
             self._attach(session)
         if self.catalogue is None:
@@ -237,6 +239,7 @@ class Workbench(QObject):
         annotator, self.annotator = self.annotator, None
         self.desk.follow(None)
         if annotator is not None:
+            self._classes = annotator.session.classes.snapshot
             annotator.close()
             annotator.deleteLater()
 
