@@ -212,7 +212,7 @@ def test_everything_is_found_and_classified_by_likeness(
 
 
 def test_the_window_lives_while_a_head_segments(open_segment: Callable[..., Any]) -> None:
-    """The longest stall until the result is found: under 100 ms, or under twice what the machine stalls idle."""
+    """The longest stall until the result is found: under 100 ms, or three times what a busy machine stalls idle."""
     from napari_sampath.widgets.stalls import StallMeter
 
     b, dock = open_segment(np.tile(picture(3, (400, 400))[0], (4, 4, 1)))
@@ -230,4 +230,4 @@ def test_the_window_lives_while_a_head_segments(open_segment: Callable[..., Any]
     print(
         f"longest stalls {[round(1000 * one) for one in stalls]} ms while segmenting, {1000 * idle:.0f} ms idle"
     )
-    assert min(stalls) < max(0.1, 2 * idle)
+    assert min(stalls) < max(0.1, 3 * idle)

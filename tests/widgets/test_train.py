@@ -154,7 +154,7 @@ def longest_stall(b: Any, row: int, seconds: float = 2.5) -> float:
 
 
 def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], dataset: Path) -> None:
-    """The longest stall while training: under 100 ms, or under twice what the same strokes take without training."""
+    """The longest stall while training: under 100 ms, or three times what the strokes alone take."""
     b, dock = open_train(dataset)
     alone = max(longest_stall(b, row) for row in (10, 20))
     dock.kind.setCurrentIndex(dock.kind.findData("cnn"))
@@ -166,7 +166,7 @@ def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], 
     dock.runner.cancel()
     assert dock.runner.wait(60)
     print(f"longest stall {1000 * stall:.0f} ms while training, {1000 * alone:.0f} ms without")
-    assert stall < max(0.1, 2 * alone)
+    assert stall < max(0.1, 3 * alone)
 
 
 def test_the_dataset_is_found_again(open_train: Callable[..., Any], dataset: Path) -> None:

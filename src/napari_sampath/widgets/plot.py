@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     Points = Sequence[tuple[float, float]]
 
-LOSS_COLOR, DICE_COLOR = QColor("#e69f00"), QColor("#56b4e9")
-"""Told apart by people who see red and green alike (Okabe and Ito), on light and on dark."""
+LOSS_COLOR, DICE_COLOR = QColor("#d9730d"), QColor("#2e8bd0")
+"""Told apart by people who see red and green alike, on light and on dark."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 28, 18, 18
 
 

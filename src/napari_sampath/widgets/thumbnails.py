@@ -41,10 +41,9 @@ class Thumbnails(QListWidget):
         self.setViewMode(QListView.ViewMode.IconMode)
         self.setMovement(QListView.Movement.Static)
         self.setResizeMode(QListView.ResizeMode.Adjust)
-        self.setUniformItemSizes(True)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setIconSize(QSize(SIDE_PX, SIDE_PX))
-        cell = QSize(SIDE_PX + 10, SIDE_PX + self.fontMetrics().lineSpacing() + 12)
+        cell = self._cell = QSize(SIDE_PX + 10, SIDE_PX + self.fontMetrics().lineSpacing() + 12)
         self.setGridSize(cell)
         self.setFixedHeight(_ROWS_SHOWN * cell.height() + 8)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -69,6 +68,7 @@ class Thumbnails(QListWidget):
                 for entry in entries:
                     item = QListWidgetItem()
                     item.setData(_NAME, entry.path.name)
+                    item.setSizeHint(self._cell)  # all of it answers clicks
                     self.addItem(item)
             for row, entry in enumerate(entries):
                 item, name = self.item(row), entry.path.name
