@@ -41,6 +41,8 @@ from .person import Person, dice
 ROOT = Path(__file__).resolve().parent.parent
 GLAND = ClassInfo(1, "gland", (0, 158, 115))
 MIN_AREA_PX = 64
+SAME = 0.01
+"""A difference in Dice that another seed would make, too."""
 
 
 @dataclass
@@ -183,16 +185,25 @@ def table(rows: list[Row]) -> str:
 
 
 def shortfalls(rows: list[Row]) -> list[str]:
-    """Say in which respect the rounds did not improve."""
+    """Say in which respect the rounds did not improve: clicks, and what the head proposes on the next images."""
     first, last = rows[0], rows[-1]
+    proposals = [row.proposed for row in rows if row.proposed is not None]
     found = []
     if last.clicks >= first.clicks:
         found.append(
             f"A gland took {last.clicks:.2f} clicks in the last round, {first.clicks:.2f} in the first."
         )
-    if last.unseen <= first.unseen:
-        found.append(f"The last head has a Dice of {last.unseen:.3f}, the first {first.unseen:.3f}.")
+    if len(proposals) > 1 and proposals[-1] <= proposals[0]:
+        found.append(f"The last proposals have a Dice of {proposals[-1]:.3f}, the first {proposals[0]:.3f}.")
     return found
+
+
+def on_unseen(rows: list[Row]) -> str:
+    """Say what more images did for the head on cases that it never met."""
+    gain = rows[-1].unseen - rows[0].unseen
+    if abs(gain) < SAME:
+        return f"There, the images of the later rounds changed little ({gain:+.3f})."
+    return f"There, the later rounds changed the head's Dice by {gain:+.3f}."
 
 
 PAGE = """# An afternoon
@@ -208,7 +219,7 @@ click, key press and removal counts.
 {table}
 
 The heads were scored on {unseen} images of cases of which no image was annotated; calling everything gland would
-have a Dice of {trivial:.3f} there. All of it, exports in every format included, took {minutes:.0f}
+have a Dice of {trivial:.3f} there. {on_unseen} All of it, exports in every format included, took {minutes:.0f}
 minutes of processor time.
 {verdict}
 {pictures}
@@ -262,6 +273,7 @@ def main() -> int:
             [dice(np.ones_like(truth), truth) for _, truth in (read(data, one) for one in unseen)]
         ),
         minutes=minutes,
+        on_unseen=on_unseen(work.rows),
         verdict="".join(f"\n**Not reached:** {one}\n" for one in missing),
         pictures=pictures,
     )

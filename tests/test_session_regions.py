@@ -141,3 +141,9 @@ def test_a_new_image_begins_with_the_classes_of_the_dataset(tmp_path: Path) -> N
     session.paint([5], [5], 1)
     session.save_to_dataset(tmp_path / "data")
     assert first_classes(tmp_path / "data", before) == CLASSES[1:], "a class that nobody used is none of it"
+    fresh = Session(session.image, "fresh")
+    fresh.begin_with(before)
+    assert fresh.classes.snapshot == before, "nothing was annotated, so the dataset's classes come first"
+    assert fresh.active_class == 1
+    session.begin_with(before)
+    assert "never used" in [info.name for info in session.classes], "what somebody edited stays"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gui
 
 DISC = ClassInfo(1, "object", (0, 158, 115))
+BUSY_S = 0.05
+"""A machine whose window stands still for so long with nothing to do says nothing about what we do."""
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +214,7 @@ def test_everything_is_found_and_classified_by_likeness(
 
 
 def test_the_window_lives_while_a_head_segments(open_segment: Callable[..., Any]) -> None:
-    """The longest stall until the result is found: under 100 ms, or three times what a busy machine stalls idle."""
+    """The longest stall until the result is found: under 100 ms."""
     from napari_sampath.widgets.stalls import StallMeter
 
     b, dock = open_segment(np.tile(picture(3, (400, 400))[0], (4, 4, 1)))
@@ -230,4 +232,6 @@ def test_the_window_lives_while_a_head_segments(open_segment: Callable[..., Any]
     print(
         f"longest stalls {[round(1000 * one) for one in stalls]} ms while segmenting, {1000 * idle:.0f} ms idle"
     )
-    assert min(stalls) < max(0.1, 3 * idle)
+    if idle > BUSY_S:
+        pytest.skip(f"the machine is too busy to measure: {1000 * idle:.0f} ms idle")
+    assert min(stalls) < 0.1

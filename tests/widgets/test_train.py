@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gui
 
 DISC = ClassInfo(1, "object", (0, 158, 115))
+BUSY_S = 0.05
+"""A machine whose window stands still for so long with nothing to do says nothing about what we do."""
 
 
 @pytest.fixture
@@ -154,7 +156,7 @@ def longest_stall(b: Any, row: int, seconds: float = 2.5) -> float:
 
 
 def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], dataset: Path) -> None:
-    """The longest stall while training: under 100 ms, or three times what the strokes alone take."""
+    """The longest stall while training: under 100 ms."""
     b, dock = open_train(dataset)
     alone = max(longest_stall(b, row) for row in (10, 20))
     dock.kind.setCurrentIndex(dock.kind.findData("cnn"))
@@ -166,7 +168,9 @@ def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], 
     dock.runner.cancel()
     assert dock.runner.wait(60)
     print(f"longest stall {1000 * stall:.0f} ms while training, {1000 * alone:.0f} ms without")
-    assert stall < max(0.1, 3 * alone)
+    if alone > BUSY_S:
+        pytest.skip(f"the machine is too busy to measure: {1000 * alone:.0f} ms without training")
+    assert stall < 0.1
 
 
 def test_the_dataset_is_found_again(open_train: Callable[..., Any], dataset: Path) -> None:

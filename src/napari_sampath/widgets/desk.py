@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..jobs import Job
     from ..session import Session, TrainingSamples
     from ..training.heads_in_use import HeadsInUse
+    from .training_tasks import OpenedDesk
 
 SAVE_AFTER_MS = 2000
 """Corrections are saved to the dataset once nothing has changed for so long."""
@@ -107,10 +108,12 @@ class TrainingDesk(QObject):
             self.samples.note(self._session)
             self._timer.start()
 
-    def _on_opened(self, opened: tuple[TrainingSamples, HeadsInUse] | None) -> None:
+    def _on_opened(self, opened: OpenedDesk | None) -> None:
         if opened is None:
             return
-        self.samples, self.heads = opened
+        self.samples, self.heads = opened.samples, opened.heads
+        if self._session is not None:
+            self._session.begin_with(opened.classes)
         self._on_changed()
         self.changed.emit()
 

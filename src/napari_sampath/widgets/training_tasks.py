@@ -11,6 +11,7 @@ from .native import import_triton_apart
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..arrays import ClassInfo
     from ..predict import Model
     from ..session import TrainingSamples
     from ..training.heads_in_use import HeadsInUse
@@ -35,7 +36,17 @@ class Wish:
     """Learn from each image in eight views, turned and mirrored."""
 
 
-def desk_job(folder: Path | None, state_dir: Path | None) -> Job[tuple[TrainingSamples, HeadsInUse] | None]:
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedDesk:
+    """A dataset in use."""
+
+    samples: TrainingSamples
+    heads: HeadsInUse
+    classes: tuple[ClassInfo, ...]
+    """Of the dataset; none before it has a sample."""
+
+
+def desk_job(folder: Path | None, state_dir: Path | None) -> Job[OpenedDesk | None]:
     """Open a dataset and find out which head is in use.
 
     Args:
@@ -47,7 +58,7 @@ def desk_job(folder: Path | None, state_dir: Path | None) -> Job[tuple[TrainingS
     """
     yield Progress(0, 0, "Opening the dataset")
     from ..config import load_config
-    from ..session import TrainingSamples, remember_dataset, remembered_dataset
+    from ..session import TrainingSamples, first_classes, remember_dataset, remembered_dataset
 
     state_dir = state_dir or load_config().sessions_dir
     known = remembered_dataset(state_dir)
@@ -62,7 +73,7 @@ def desk_job(folder: Path | None, state_dir: Path | None) -> Job[tuple[TrainingS
     if folder != known:
         folder.expanduser().mkdir(parents=True, exist_ok=True)
         remember_dataset(folder, state_dir)
-    return TrainingSamples(folder), heads
+    return OpenedDesk(TrainingSamples(folder), heads, first_classes(folder))
 
 
 def kinds_job() -> Job[tuple[HeadKind, ...]]:
