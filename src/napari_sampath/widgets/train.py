@@ -140,19 +140,13 @@ class TrainDock(Dock):
         recipe.addRow("Head", self.kind)
         recipe.addRow("Passes", self.passes)
         self.column.addLayout(recipe)
-        for widget in (
-            self.turned,
-            self.train_button,
-            self.plot,
-            self.status,
-            self.comparison,
-            self.in_use,
-        ):
+        for widget in (self.turned, self.train_button, self.plot, self.status, self.in_use):
             self.column.addWidget(widget)
         decide = QHBoxLayout()
         decide.addWidget(self.accept_button)
         decide.addWidget(self.back_button)
         self.column.addLayout(decide)
+        self.column.addWidget(self.comparison)
         self.column.addStretch(1)
 
     def _connect(self) -> None:
