@@ -3,9 +3,10 @@
 # make bench  speed and memory beside the segment_anything package, into docs/benchmarks.md; some 40 minutes
 # make bench-gui  from click to painted pixels on a real viewer, into docs/latency.md; some 20 minutes
 # make results  trains and scores every head on the tissue images of SAMPATH_DATA, and writes docs/results.md
+# make afternoon  a scripted afternoon on the tissue images of SAMPATH_DATA: correct, retrain, predict; docs/afternoon.md
 # All do all their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
 
-.PHONY: help setup demo test bench bench-gui results clean
+.PHONY: help setup demo test bench bench-gui results afternoon clean
 .NOTPARALLEL:
 
 help:
@@ -28,6 +29,9 @@ bench-gui: setup
 
 results: setup
 	@.venv/bin/python -m benchmarks.results $(ARGS)
+
+afternoon: setup
+	@bash scripts/under_display.sh .venv/bin/python -m benchmarks.afternoon $(ARGS)
 
 clean:
 	rm -rf demo-output build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

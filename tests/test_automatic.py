@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.errors import UnknownNameError, WeightsError
+from napari_sampath.errors import ImageError, UnknownNameError, WeightsError
 from napari_sampath.geometry import tile_starts, tiles
 from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create, load_head, save_bundle
 from napari_sampath.predict import automatic, segment
@@ -135,3 +135,29 @@ def test_blend_weights_sum_to_one_and_leave_no_seam(total, overlap):
         assert start == 0 or weights[0] < 1e-3
         assert start == total - 1024 or weights[-1] < 1e-3
     np.testing.assert_allclose(summed, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "region", [(900, 300, 1300, 700), (0, 0, 300, 200), (-50, 1500, 100, 9000), (1899, 1599, 1900, 1600)]
+)
+def test_a_region_is_what_the_whole_image_gives_there(model, region):
+    hw = (1900, 1600)
+    pixels = np.random.default_rng(0).integers(0, 256, (*hw, 3), dtype=np.uint8)
+    loaded = make_head(seed=2)
+    part = segment(pixels, loaded, model, region=region)
+    passes = model.encoder.passes
+    whole = segment(pixels, loaded, model)
+    r0, c0, r1, c1 = max(0, region[0]), max(0, region[1]), min(hw[0], region[2]), min(hw[1], region[3])
+    assert part.origin_rc == (r0, c0)
+    np.testing.assert_array_equal(part.labels, whole.labels[r0:r1, c0:c1])
+    np.testing.assert_allclose(part.confidence, whole.confidence[r0:r1, c0:c1], atol=1e-6)
+    np.testing.assert_allclose(part.probabilities, whole.probabilities[:, r0:r1, c0:c1], atol=1e-3)
+    reaching = [
+        f for f in tiles(hw) if f.top < r1 and f.top + f.height > r0 and f.left < c1 and f.left + f.width > c0
+    ]
+    assert passes == len(reaching), "only the tiles that reach into it are computed"
+
+
+def test_a_region_beside_the_image_is_refused(model):
+    with pytest.raises(ImageError, match=r"\(10, 200, 20, 210\)"):
+        segment(picture(1, (90, 100))[0], make_head(), model, region=(10, 200, 20, 210))

@@ -21,7 +21,7 @@ def test_the_manifest_is_valid_and_lists_what_it_should() -> None:
     manifest = PluginManifest.from_file(PATH)
     manifest.validate_imports()
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
-    assert widgets == ["Annotate", "Objects", "Auto-segment", "Export"]
+    assert widgets == ["Annotate", "Objects", "Auto-segment", "Train", "Folder", "Export"]
     (sample,) = manifest.contributions.sample_data
     assert sample.display_name == "H&E-like tissue (immunohistochemistry)"
     for command in manifest.contributions.commands:
@@ -47,8 +47,9 @@ def test_the_sample_is_an_image() -> None:
 def test_opening_a_dock_imports_no_torch() -> None:
     """Torch takes seconds to import: that belongs in a worker, not in front of an empty dock."""
     code = (
-        "import sys, napari_sampath.widgets.annotate, napari_sampath.widgets.segment, napari_sampath.widgets.export,"
-        "napari_sampath.widgets.objects;"
+        "import sys, importlib;"
+        "names = ('annotate', 'objects', 'segment', 'train', 'folder', 'export');"
+        "[importlib.import_module('napari_sampath.widgets.' + name) for name in names];"
         "sys.exit(sorted({'torch', 'timm', 'segment_anything'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

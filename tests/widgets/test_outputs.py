@@ -49,6 +49,7 @@ def test_one_click_segments_shows_and_becomes_annotations(
     open_bench: Callable[..., Any], tissue: np.ndarray, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_sampath.predict import segment
+    from napari_sampath.session import from_segmentation
     from napari_sampath.widgets import segment as module
     from tiny_sam import tiny_model
 
@@ -64,7 +65,8 @@ def test_one_click_segments_shows_and_becomes_annotations(
     )
     expected = segment(tissue, bundle, model)
     labels, confidence = b.viewer.layers["Segmentation"], b.viewer.layers["Confidence"]
-    assert np.array_equal(labels.data, expected.labels)
+    kept = from_segmentation(expected, dock.filters.size.value())
+    assert np.array_equal(labels.data, kept.label_map())
     np.testing.assert_allclose(confidence.data, expected.confidence, atol=1e-6)
     assert "gland" in dock.summary.text()
     assert not b.layers.classes.data.any(), "looking at a result changes no annotation"
@@ -125,6 +127,7 @@ def test_export_and_read_back(open_bench: Callable[..., Any], tissue: np.ndarray
         b.session.delete(annotation_id)
     assert not b.layers.classes.data.any()
     dock.import_from(tmp_path / "new" / "labels" / "tissue_classes.png")
+    wait_until(lambda: not dock.runner.busy, 60, "the import")
     assert np.array_equal(b.layers.classes.data, classes)
     back = b.layers.objects.data
     assert np.array_equal(back > 0, objects > 0)
@@ -147,4 +150,41 @@ def test_an_export_that_cannot_be_written_is_one_sentence(
     b.robot.press(dock.export_button)
     assert "No format" in dock.status.message.text()
     dock.import_from(tmp_path / "file")
-    wait_until(lambda: "file" in b.text, 5, "the sentence")
+    wait_until(lambda: str(tmp_path / "file") in dock.status.message.text(), 60, "the sentence")
+
+
+@pytest.mark.parametrize("name", ["tiff", "geojson", "coco", "coco-polygons", "ome-zarr"])
+def test_every_format_goes_out_and_comes_back(
+    open_bench: Callable[..., Any],
+    tissue: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    from napari_sampath.formats import FORMATS
+    from napari_sampath.widgets import export as module
+
+    b = open_bench(tissue, DiscModel())
+    rows, cols = np.mgrid[20:40, 30:70]
+    b.session.paint(rows.ravel(), cols.ravel(), 1)
+    dock = add_dock(b, "export")
+    assert set(dock.formats) == set(FORMATS)
+    for key, box in dock.formats.items():
+        box.setChecked(key == name)
+    dock.folder.setText(str(tmp_path / "out"))
+    b.robot.press(dock.export_button)
+    wait_until(lambda: not dock.runner.busy, 60, "the export")
+    (written,) = [
+        one
+        for one in (tmp_path / "out").iterdir()
+        if one.name.endswith(FORMATS[name]) and "inst" not in one.name
+    ]
+    before = b.layers.classes.data.copy()
+    b.session.delete(1)
+    chooser = "getExistingDirectory" if written.is_dir() else "getOpenFileName"
+    answer = str(written) if written.is_dir() else (str(written), "")
+    monkeypatch.setattr(module.QFileDialog, chooser, lambda *_: answer)
+    b.robot.press(dock.folder_button if written.is_dir() else dock.import_button)
+    wait_until(lambda: not dock.runner.busy, 60, "the import")
+    assert "Imported 1 annotations" in dock.status.message.text()
+    assert np.array_equal(b.layers.classes.data, before)

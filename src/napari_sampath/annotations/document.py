@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -144,9 +145,12 @@ class Document:
 
     def annotated(self, box: Box) -> BoolArray:
         """Return which pixels of a box (r0, c0, r1, c1) a person has vouched for, by an annotation or an area."""
-        trust = self.trust_map.window(box)
-        vouched: BoolArray = (trust == TRUSTED) | (self.vouched_map.window(box) & (trust != UNSURE))
-        return vouched
+        return _annotated(self.trust_map, self.vouched_map, box)
+
+    def annotated_snapshot(self) -> Callable[[Box], BoolArray]:
+        """Return `annotated` as it is now, for another thread; costs nothing."""
+        trust = self.trust_map.snapshot(self.instance_map.snapshot())
+        return partial(_annotated, trust, self.vouched_map.snapshot())
 
     def snapshot(self) -> tuple[LookupMap, TiledMap]:
         """Return class map and instance map as they are now, for another thread; costs nothing."""
@@ -170,3 +174,9 @@ class Document:
 
     def _map_of(self, region: Region) -> TiledMap:
         return self.vouched_map if region.vouched else self.instance_map
+
+
+def _annotated(trust_map: LookupMap, vouched_map: TiledMap, box: Box) -> BoolArray:
+    trust = trust_map.window(box)
+    vouched: BoolArray = (trust == TRUSTED) | (vouched_map.window(box) & (trust != UNSURE))
+    return vouched

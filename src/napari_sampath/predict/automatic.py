@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 
 from ..arrays import ClassInfo, Features, FloatArray, UInt8Array
 from ..config import load_config
+from ..errors import ImageError
 from ..geometry import Frame, tiles
 from ..heads import Head, LoadedHead, load_head
 from ..jobs import Job, Progress, run
@@ -22,6 +23,9 @@ from .model import Model, as_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Region: TypeAlias = tuple[int, int, int, int]
+"""(r0, c0, r1, c1) in image pixels, end exclusive."""
 
 KEEP_BYTES = 2**28
 """Probabilities of all classes are kept up to this size (float16): 67 megapixels for two classes."""
@@ -41,6 +45,8 @@ class Segmentation:
     """What the head tells apart, in the order of the channels."""
     head: str
     """Name of the head."""
+    origin_rc: tuple[int, int] = (0, 0)
+    """Where in the image (row, col) the first pixel lies, if a region alone was segmented."""
 
 
 def segment(
@@ -48,6 +54,7 @@ def segment(
     head: LoadedHead | str | Path,
     model: Model | None = None,
     on_progress: Callable[[Progress], object] | None = None,
+    region: Region | None = None,
 ) -> Segmentation:
     """Segment an image with a trained head.
 
@@ -57,19 +64,23 @@ def segment(
         model: The model whose encoder the head was trained on; loaded, with the feature store of the
             user's cache, if left out.
         on_progress: Called before every tile.
+        region: Segment this part (r0, c0, r1, c1) alone, as it would be in the whole image; only the tiles that
+            reach into it are computed.
 
     Returns:
-        Class map, confidence and, if they are not too large, probabilities.
+        Class map, confidence and, if they are not too large, probabilities, of the image or of the region.
 
     Raises:
         WeightsError: If the head was trained on other features than the model's, or its bundle is damaged.
         UnknownNameError: If there is no such head.
-        ImageError: If the array is no image.
+        ImageError: If the array is no image, or the region does not lie in it.
     """
-    return run(segment_job(image, head, model), on_progress)
+    return run(segment_job(image, head, model, region), on_progress)
 
 
-def segment_job(image: Any, head: LoadedHead | str | Path, model: Model | None = None) -> Job[Segmentation]:
+def segment_job(
+    image: Any, head: LoadedHead | str | Path, model: Model | None = None, region: Region | None = None
+) -> Job[Segmentation]:
     """Segment an image tile by tile, reporting each; see `segment`. Can be cancelled between tiles.
 
     Memory beyond the result grows with the width of the image, not with its area: rows that no further
@@ -82,15 +93,34 @@ def segment_job(image: Any, head: LoadedHead | str | Path, model: Model | None =
     check_match(loaded, model)
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
-    frames = tiles(hw)
+    region = _inside(region or (0, 0, *hw), hw)
+    frames = [frame for frame in tiles(hw) if _reaches(frame, region)]
     network = loaded.head.to(model.device).eval()
-    canvas = _Canvas(hw, frames, loaded.classes)
+    canvas = _Canvas(frames, loaded.classes)
     yield Progress(0, len(frames), f"Segmenting with {loaded.name}", "tiles")
     encoded = zip(frames, model.read_tiles(pixels, frames, network.spec), strict=True)
     for done, (frame, features) in enumerate(encoded, start=1):
         canvas.add(frame, tile_probabilities(network, features))
         yield Progress(done, len(frames), f"Segmenting with {loaded.name}", "tiles")
-    return canvas.finish(loaded.name)
+    return canvas.finish(loaded.name, region)
+
+
+def _inside(region: Region, hw: tuple[int, int]) -> Region:
+    """Cut a region at the image's edge."""
+    r0, c0, r1, c1 = max(0, region[0]), max(0, region[1]), min(hw[0], region[2]), min(hw[1], region[3])
+    if r1 <= r0 or c1 <= c0:
+        raise ImageError(
+            f"The region {region} (first row, first column, last row, last column) has no pixel in the image of "
+            f"{hw[1]} x {hw[0]} px (width x height); choose one on the image."
+        )
+    return r0, c0, r1, c1
+
+
+def _reaches(frame: Frame, region: Region) -> bool:
+    r0, c0, r1, c1 = region
+    return (
+        frame.top < r1 and r0 < frame.top + frame.height and frame.left < c1 and c0 < frame.left + frame.width
+    )
 
 
 def check_match(loaded: LoadedHead, model: Model) -> None:
@@ -120,27 +150,35 @@ def tile_probabilities(head: Head, features: Features) -> FloatArray:
 class _Canvas:
     """Blends overlapping tiles that come row by row, and settles the rows that are done.
 
+    Every tile that reaches into the region is there, so that inside it each pixel is blended as in the whole image.
+
     Args:
-        hw: Size (H, W) of the image.
-        frames: All tiles, in the order in which they will come.
+        frames: The tiles, in the order in which they will come; the canvas is as large as all of them together.
         classes: One per channel.
     """
 
-    def __init__(self, hw: tuple[int, int], frames: Sequence[Frame], classes: tuple[ClassInfo, ...]) -> None:
+    def __init__(self, frames: Sequence[Frame], classes: tuple[ClassInfo, ...]) -> None:
+        self._first_rc = min(f.top for f in frames), min(f.left for f in frames)
+        own = [self._moved(f) for f in frames]
+        hw = max(f.top + f.height for f in own), max(f.left + f.width for f in own)
         self._classes = classes
         self._ids = np.array([c.id for c in classes], dtype=np.uint8)
-        self._row_weights = blend_weights({f.top: f.height for f in frames}, hw[0])
-        self._col_weights = blend_weights({f.left: f.width for f in frames}, hw[1])
+        self._row_weights = blend_weights({f.top: f.height for f in own}, hw[0])
+        self._col_weights = blend_weights({f.left: f.width for f in own}, hw[1])
         self._labels = np.zeros(hw, dtype=np.uint8)
         self._confidence = np.zeros(hw, dtype=np.float32)
         keep = len(classes) * hw[0] * hw[1] * 2 <= KEEP_BYTES
         self._probabilities = np.zeros((len(classes), *hw), dtype=np.float16) if keep else None
         self._top = 0
         self._band = np.zeros((len(classes), frames[0].height, hw[1]), dtype=np.float32)
-        """Weighted sum of the rows that are not settled; the first is row `_top` of the image."""
+        """Weighted sum of the rows that are not settled; the first is row `_top` of the canvas."""
+
+    def _moved(self, frame: Frame) -> Frame:
+        return replace(frame, top=frame.top - self._first_rc[0], left=frame.left - self._first_rc[1])
 
     def add(self, frame: Frame, probabilities: FloatArray) -> None:
         """Add the probabilities (K, h, w) of one tile."""
+        frame = self._moved(frame)
         if frame.top > self._top:
             done = frame.top - self._top
             self._settle(done)
@@ -150,10 +188,22 @@ class _Canvas:
         weight = self._row_weights[frame.top][:, None] * self._col_weights[frame.left]
         self._band[:, : frame.height, frame.left : frame.left + frame.width] += probabilities * weight
 
-    def finish(self, head: str) -> Segmentation:
-        """Settle what is left and return the result."""
+    def finish(self, head: str, region: Region) -> Segmentation:
+        """Settle what is left and return the result inside a region (r0, c0, r1, c1) of the image."""
         self._settle(self._labels.shape[0] - self._top)
-        return Segmentation(self._labels, self._confidence, self._probabilities, self._classes, head)
+        top, left = self._first_rc
+        inside = slice(region[0] - top, region[2] - top), slice(region[1] - left, region[3] - left)
+        labels, confidence, probabilities = (
+            self._labels[inside],
+            self._confidence[inside],
+            self._probabilities,
+        )
+        if probabilities is not None:
+            probabilities = probabilities[(slice(None), *inside)]
+        if labels.shape != self._labels.shape:  # So that what lies around the region is let go.
+            labels, confidence = labels.copy(), confidence.copy()
+            probabilities = None if probabilities is None else probabilities.copy()
+        return Segmentation(labels, confidence, probabilities, self._classes, head, (region[0], region[1]))
 
     def _settle(self, rows: int) -> None:
         values = self._band[:, :rows]

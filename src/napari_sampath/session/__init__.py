@@ -9,6 +9,7 @@ from .neighbours import Guess
 from .object_rows import Column, ObjectRow, sort_rows
 from .overlap import MaskMode, Overlap, OverlapRule, name_overlap
 from .prompting import Answer, Candidate, PromptRequest, PromptState
+from .samples import TrainingSamples, first_classes, remember_dataset, remembered_dataset
 from .session import Session
 from .stages import Stage, automatic_job
 from .uncertain import Reason, UncertainRegion, uncertain_regions
@@ -32,11 +33,15 @@ __all__ = [
     "Session",
     "Stage",
     "State",
+    "TrainingSamples",
     "UncertainRegion",
     "automatic_job",
+    "first_classes",
     "from_segmentation",
     "journal_path",
     "name_overlap",
+    "remember_dataset",
+    "remembered_dataset",
     "sort_rows",
     "uncertain_regions",
 ]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ..annotations import Batch, Document, Reclassify
+from ..annotations import Batch, Box, Document, Reclassify
 from ..arrays import ClassInfo
 from ..errors import PromptError
 from ..jobs import Job
@@ -21,12 +21,18 @@ UNCLASSIFIED = ClassInfo(1, "unclassified", (128, 128, 128))
 """Class of objects that nobody has classified yet."""
 
 
-def everything(masks: Iterable[tuple[LocalMask, float]], model: str) -> Components:
-    """Take over masks with their scores, the best on top, as objects without a class."""
+def everything(masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None) -> Components:
+    """Take over masks with their scores, the best on top, as objects without a class.
+
+    Args:
+        masks: In image coordinates.
+        model: What found them.
+        within: The part of the image (r0, c0, r1, c1) that was looked at; None for all of it.
+    """
     pieces = tuple(
         Component(UNCLASSIFIED.id, mask, score) for mask, score in sorted(masks, key=lambda one: one[1])
     )
-    return Components(pieces, (UNCLASSIFIED,), model)
+    return Components(pieces, (UNCLASSIFIED,), model, within)
 
 
 def classify_job(

@@ -62,6 +62,18 @@ class Components:
     classes: tuple[ClassInfo, ...]
     head: str | None = None
     """Name of the head that found them."""
+    within: Box | None = None
+    """The part of the image that was looked at; None for all of it."""
+
+    def label_map(self) -> UInt8Array:
+        """Return the class ids of the pieces as a map (H, W) uint8 of `within`, 0 where there is none."""
+        r0, c0, r1, c1 = self.within or (0, 0, 0, 0)
+        labels = np.zeros((r1 - r0, c1 - c0), dtype=np.uint8)
+        for piece in self.pieces:
+            rows, cols = piece.mask.slices
+            inside = labels[rows.start - r0 : rows.stop - r0, cols.start - c0 : cols.stop - c0]
+            inside[piece.mask.bitmap] = piece.class_id
+        return labels
 
 
 def from_segmentation(
@@ -70,21 +82,25 @@ def from_segmentation(
     """Split a class map into its connected pieces, corners counting as connected.
 
     Args:
-        segmentation: Result of a head.
+        segmentation: Result of a head, on the image or on a region of it (`origin_rc`).
         min_area_px: Smaller pieces are left out.
         thresholds: Class id -> probability 0..1 below which its pixels are left out, before pieces are made.
     """
     labels, confidence = np.asarray(segmentation.labels), np.asarray(segmentation.confidence)
+    top, left = getattr(segmentation, "origin_rc", (0, 0))
     pieces: list[Component] = []
-    for class_id in np.unique(labels[labels > 0]).tolist():
+    for class_id in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1:
         of_class = labels == class_id
-        least = (thresholds or {}).get(class_id, 0.0)
+        least = (thresholds or {}).get(int(class_id), 0.0)
         if least > 0:
             of_class &= confidence >= least
         for mask in _connected(of_class, min_area_px):
             score = float(confidence[mask.slices][mask.bitmap].mean(dtype=np.float64))
-            pieces.append(Component(class_id, mask, score))
-    return Components(tuple(pieces), _used(segmentation.classes, pieces), segmentation.head)
+            placed = LocalMask(mask.row + top, mask.col + left, mask.bitmap)
+            pieces.append(Component(int(class_id), placed, score))
+    height, width = labels.shape
+    box = (top, left, top + height, left + width)
+    return Components(tuple(pieces), _used(segmentation.classes, pieces), segmentation.head, box)
 
 
 def from_objects(objects: Objects) -> Components:

@@ -118,6 +118,16 @@ class Editor:
     def active_class(self, class_id: int) -> None:
         self._active = self.classes.by_id(class_id).id
 
+    def begin_with(self, classes: Iterable[ClassInfo]) -> None:
+        """Take over a list of classes, unless something is annotated already or somebody edited the list.
+
+        Raises:
+            StorageError: If that cannot be saved; nothing has changed.
+        """
+        wished = tuple(classes)
+        if wished and not self.document.annotations and self.classes.snapshot == (FIRST_CLASS,):
+            self._do(SetClasses(wished))
+
     def paint(
         self, rows: npt.ArrayLike, cols: npt.ArrayLike, class_id: int, annotation_id: int | None = None
     ) -> Annotation | None:

@@ -1,17 +1,19 @@
-"""Jobs that write a session's annotations elsewhere: exports, and training samples."""
+"""Jobs that bring annotations from files, and write a session's elsewhere: exports, and training samples."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..annotations import Annotation, Document
-from ..arrays import ClassInfo, UInt8Array
+from ..annotations import Annotation, Box, Document
+from ..arrays import BoolArray, ClassInfo, UInt8Array
 from ..errors import DatasetError
 from ..jobs import Job, Progress
 from ..rasters import MAX_PIXELS
+from .components import Components, check_size, from_objects
 
 if TYPE_CHECKING:
     from ..formats.dataset_manifest import DatasetImage
@@ -46,18 +48,39 @@ def _export(
     return files
 
 
+def read_job(path: Path, name: str, hw: tuple[int, int]) -> Job[Components]:
+    """Make a job that reads annotations of any format of `formats`; it runs in any thread.
+
+    Args:
+        path: The file or folder.
+        name: Name of the image, where it holds several.
+        hw: Size (H, W) of the image.
+
+    Raises:
+        SampathError: If it cannot be read, or is not of the image's size.
+    """
+    from ..formats import import_objects
+
+    yield Progress(0, 1, f"Reading {path.name}", "files")
+    found = import_objects(path, name, hw)
+    check_size(found.hw, hw, f"The label map in '{path}'")
+    return from_objects(found)
+
+
 def save_job(
     folder: Path, image: UInt8Array, name: str, document: Document, group: str, mpp: float | None
 ) -> Job[DatasetImage]:
     """Make a job that saves a document as it is at this moment as a training sample; it runs in any thread."""
     if image.shape[0] * image.shape[1] > MAX_PIXELS:
         raise DatasetError(f"'{name}' is too large for a training sample; save a region of it.")
-    trust, vouched = document.trust_map, document.vouched_map
-    maps, area = document.snapshot(), (trust.snapshot(trust.source.snapshot()), vouched.snapshot())
+    maps, annotated = document.snapshot(), document.annotated_snapshot()
     provenance = {
         "annotations": {str(one.id): details_of(one) for one in document.annotations.values()},
     }
-    return _save(folder, image, name, maps, area, document.classes.snapshot, group, mpp, provenance)
+    # A class that nobody has used yet, such as the first one of every session, is no class of the dataset.
+    used = {one.class_id for one in document.annotations.values()}
+    classes = tuple(info for info in document.classes if info.id in used)
+    return _save(folder, image, name, maps, annotated, classes, group, mpp, provenance)
 
 
 def _save(
@@ -65,13 +88,12 @@ def _save(
     image: UInt8Array,
     name: str,
     maps: tuple[Any, Any],
-    area: tuple[Any, Any],
+    annotated: Callable[[Box], BoolArray],
     classes: tuple[ClassInfo, ...],
     group: str,
     mpp: float | None,
     provenance: dict[str, Any],
 ) -> Job[DatasetImage]:
-    from ..annotations.annotation import TRUSTED, UNSURE
     from ..formats import DatasetFolder
 
     yield Progress(0, 1, "Saving the training sample", "images")
@@ -79,13 +101,12 @@ def _save(
         dataset = DatasetFolder.open(folder)
     else:
         dataset = DatasetFolder.create(folder, classes)
-    trust, vouched = np.asarray(area[0]), np.asarray(area[1])
     entry = dataset.save_image(
         name,
         image,
         np.asarray(maps[0]),
         _renumbered(np.asarray(maps[1])),
-        (trust == TRUSTED) | (vouched & (trust != UNSURE)),
+        annotated((0, 0, image.shape[0], image.shape[1])),
         group=group,
         mpp=mpp,
         provenance=provenance,

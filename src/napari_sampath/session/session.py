@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
-from ..annotations import Annotation
+from ..annotations import Annotation, Box
 from ..arrays import INPUT_PX, ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
 from ..geometry import Frame, outward, tiles
@@ -21,9 +21,11 @@ from .neighbours import Guess
 from .overlap import OverlapRule, find_overlap
 from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
 from .transfer import Transfer
+from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
 
 if TYPE_CHECKING:
     from ..predict import Model
+    from .components import Segmentation
 
 T = TypeVar("T")
 
@@ -242,15 +244,18 @@ class Session(Transfer):
             self._announce(patch)
         return self.document.annotations[annotation_id]
 
-    def add_everything(self, masks: Iterable[tuple[LocalMask, float]], model: str) -> list[Annotation]:
+    def add_everything(
+        self, masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None
+    ) -> list[Annotation]:
         """Add the masks of "segment everything" with their scores, as objects that are "unclassified", in one step.
 
-        What a person made or vouched for keeps its pixels.
+        What a person made or vouched for keeps its pixels, and so does what lies outside of `within`, the part
+        (r0, c0, r1, c1) of the image that was looked at, if it was not all of it.
 
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
         """
-        return self.propose(everything(masks, model))
+        return self.propose(everything(masks, model, within))
 
     def classify_job(self, ids: Iterable[int] | None = None) -> Job[dict[int, Guess]]:
         """Make a job that guesses classes of objects from those classified; see `classifying.classify_job`.
@@ -269,6 +274,19 @@ class Session(Transfer):
             StorageError: If that cannot be saved; nothing has changed.
         """
         self._do(apply_guesses(self.document, guesses, min_share))
+
+    def uncertain_job(
+        self, by: Reason, segmentations: Sequence[Segmentation] = (), count: int = REGION_COUNT
+    ) -> Job[list[UncertainRegion]]:
+        """Make a job that ranks regions by how little is known of them now; see `uncertain.uncertain_regions`.
+
+        Args:
+            by: What to rank by.
+            segmentations: What heads found on the image or, all of them, on one region of it, which alone is ranked
+                then; of several regions the first.
+            count: At most so many.
+        """
+        return uncertain_job(by, self.hw, self.document.annotated_snapshot(), segmentations, count)
 
     def undo(self) -> bool:
         """Take back what was done last, be it a prompt or a change of the document; False if there is nothing.

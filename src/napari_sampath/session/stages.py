@@ -8,7 +8,7 @@ reviews them, those it doubts most first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -30,6 +30,7 @@ def automatic_job(
     sessions_dir: Path,
     min_area_px: int = 1,
     thresholds: Mapping[int, float] | None = None,
+    leave: Collection[str] = (),
 ) -> Job[dict[str, float]]:
     """Make a job that has a head propose on every image of a folder that is neither done nor put aside.
 
@@ -43,6 +44,7 @@ def automatic_job(
         sessions_dir: Folder of the journals, `Config.sessions_dir`.
         min_area_px: Smaller pieces are left out.
         thresholds: Class id of the head -> probability below which its pixels are left out.
+        leave: File names that are left alone, such as the one that is open.
 
     Returns:
         The job; its result is the file name of each image segmented -> mean uncertainty, 0..1.
@@ -51,7 +53,11 @@ def automatic_job(
     from .editor import journal_path
     from .session import Session
 
-    todo = [entry for entry in queue.entries if entry.state in ("untouched", "in progress")]
+    todo = [
+        entry
+        for entry in queue.entries
+        if entry.state in ("untouched", "in progress") and entry.path.name not in leave
+    ]
     found: dict[str, float] = {}
     for number, entry in enumerate(todo):
         yield Progress(number, len(todo), f"Segmenting {entry.path.name}", "images")

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..annotations import Add, Annotation, Batch, Box, Delete, Source
-from ..arrays import BoolArray
+from ..annotations import Add, Annotation, Batch, Box, Delete, Erase, Source
+from ..arrays import BoolArray, LocalMask
 from ..jobs import Job, run
 from .components import (
     Components,
     Segmentation,
     check_size,
-    from_objects,
     from_segmentation,
     make_items,
     match_classes,
 )
 from .editor import Editor
-from .saving import export_job, save_job
+from .saving import export_job, read_job, save_job
 from .stages import Stage
 
 if TYPE_CHECKING:
@@ -87,18 +86,25 @@ class Transfer(Editor):
         """Put a head's result in place of what heads proposed before, as one step.
 
         What a person made, reviewed or is unsure of stays, and so does everything in the annotated area: a newer
-        head never undoes a correction. Otherwise as `add_segmentation`.
+        head never undoes a correction. Where a region alone was segmented, what was proposed outside it stays, too.
+        Otherwise as `add_segmentation`.
         """
         found = self._components(segmentation, min_area_px, thresholds)
         records = self.document.annotations
         old = tuple(one.id for one in records.values() if one.source == "head" and one.trust == 0)
+        is_old = np.zeros(self.document.next_id, dtype=np.bool_)
+        is_old[list(old)] = True
+        if found.within is not None and found.within != (0, 0, *self.hw):
+            replaced, wipe = self._proposed_within(is_old, found.within)
+        else:
+            replaced, wipe = old, None
 
         def taken(box: Box) -> BoolArray:
             ids = self.document.instance_map.window(box)
-            kept: BoolArray = ((ids > 0) & ~np.isin(ids, old)) | self.document.annotated(box)
+            kept: BoolArray = ((ids > 0) & ~is_old[ids]) | self.document.annotated(box)
             return kept
 
-        return self._add_components(found, "head", model, taken, old)
+        return self._add_components(found, "head", model, taken, replaced, wipe)
 
     def import_labels(self, path: str | Path) -> list[Annotation]:
         """Read annotations of any format of `formats`, as one step; what lies under is overwritten.
@@ -110,11 +116,11 @@ class Transfer(Editor):
             SampathError: If the file cannot be read, or is not of the image's size.
             StorageError: If it cannot be saved; nothing has changed.
         """
-        from ..formats import import_objects
+        return self.take_import(run(read_job(Path(path), self.name, self.hw)))
 
-        found = import_objects(path, self.name, self.hw)
-        check_size(found.hw, self.hw, f"The label map in '{path}'")
-        return self._add_components(from_objects(found), "import", None, None)
+    def take_import(self, found: Components) -> list[Annotation]:
+        """Take over what `read_job` read in a worker; as `import_labels`."""
+        return self._add_components(found, "import", None, None)
 
     def export(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> list[Path]:
         """Write annotations in some of `formats.FORMATS`; see `formats.export_labels`.
@@ -149,6 +155,21 @@ class Transfer(Editor):
         """
         return save_job(Path(folder), self.image, self.name, self.document, group, mpp)
 
+    def _proposed_within(self, is_old: BoolArray, box: Box) -> tuple[tuple[int, ...], LocalMask | None]:
+        """Tell proposals that a region holds as a whole from the pixels of others in it, None if there are none."""
+        document = self.document
+        there = document.instance_map.window(box)
+        ids, counts = np.unique(there[is_old[there]], return_counts=True)
+        whole = [
+            one
+            for one, count in zip(ids.tolist(), counts.tolist(), strict=True)
+            if document.annotations[one].area_px == count
+        ]
+        straddles = is_old.copy()
+        straddles[whole] = False
+        cut = straddles[there] & ~document.annotated(box)
+        return tuple(whole), LocalMask(box[0], box[1], cut) if cut.any() else None
+
     def _components(
         self,
         segmentation: Segmentation | Components,
@@ -157,7 +178,8 @@ class Transfer(Editor):
     ) -> Components:
         if isinstance(segmentation, Components):
             return segmentation
-        check_size(np.shape(segmentation.labels), self.hw, "The segmentation")
+        if getattr(segmentation, "origin_rc", (0, 0)) == (0, 0):
+            check_size(np.shape(segmentation.labels), self.hw, "The segmentation")
         return from_segmentation(segmentation, min_area_px, thresholds)
 
     def _add_components(
@@ -167,16 +189,18 @@ class Transfer(Editor):
         model: str | None,
         taken: Callable[[Box], BoolArray] | None,
         delete: tuple[int, ...] = (),
+        wipe: LocalMask | None = None,
     ) -> list[Annotation]:
-        """Add pieces, less the pixels that are `taken`, and delete others, as one step."""
+        """Add pieces, less the pixels that are `taken`, and delete others or pixels of them, as one step."""
         to_id, classes = match_classes(components, self.classes)
         items = make_items(components, self.document.next_id, to_id, source, model or components.head, taken)
-        if not items and not delete:
+        if not items and not delete and wipe is None:
             self.message.emit("Nothing was found, so nothing was added.")
             return []
         add = Add(tuple(items), classes if items and classes != self.classes.snapshot else None)
         # A plain addition is written as one, so that what a journal says stays short.
-        self._do(Batch((Delete(delete), add), "the automatic result") if delete else add)
+        before = (*((Delete(delete),) if delete else ()), *((Erase(wipe),) if wipe is not None else ()))
+        self._do(Batch((*before, add), "the automatic result") if before else add)
         made = (self.document.annotations.get(annotation.id) for annotation, _ in items)
         # One that later ones cover altogether is not there any more.
         return [annotation for annotation in made if annotation is not None]

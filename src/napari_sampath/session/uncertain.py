@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -13,11 +13,14 @@ from ..annotations import Box
 from ..arrays import BoolArray, FloatArray
 from ..errors import ImageError
 from ..geometry import tile_starts
+from ..jobs import Job, Progress
 from .components import Segmentation
 
 Reason: TypeAlias = Literal["entropy", "disagreement", "distance"]
 REGION_PX = 256
 """Side of a region: what fits into a window at full resolution."""
+REGION_COUNT = 20
+"""Regions that are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def uncertain_regions(
     annotated: Callable[[Box], BoolArray],
     segmentations: Sequence[Segmentation] = (),
     region_px: int = REGION_PX,
-    count: int = 20,
+    count: int = REGION_COUNT,
 ) -> list[UncertainRegion]:
     """Rank regions of an image, most uncertain first. Reads region by region: memory does not grow with the image.
 
@@ -81,6 +84,37 @@ def uncertain_regions(
             if score > 0:
                 found.append(UncertainRegion(box, score, by))
     return sorted(found, key=lambda region: (-region.score, region.box))[:count]
+
+
+def uncertain_job(
+    by: Reason,
+    hw: tuple[int, int],
+    annotated: Callable[[Box], BoolArray],
+    segmentations: Sequence[Segmentation] = (),
+    count: int = REGION_COUNT,
+) -> Job[list[UncertainRegion]]:
+    """Make a job of `uncertain_regions`, for results on a region of the image, too; regions are told in image pixels.
+
+    Regions are smaller on a small image, so that there are several of them.
+    """
+    yield Progress(0, 0, "Looking for uncertain regions")
+    top, left = 0, 0
+    if segmentations:
+        top, left = getattr(segmentations[0], "origin_rc", (0, 0))
+        height, width = (int(side) for side in segmentations[0].labels.shape)
+        hw = height, width
+        alike = [getattr(one, "origin_rc", (0, 0)) == (top, left) for one in segmentations]
+        segmentations = [one for one, fits in zip(segmentations, alike, strict=True) if fits]
+
+    def inside(box: Box) -> BoolArray:
+        return annotated((box[0] + top, box[1] + left, box[2] + top, box[3] + left))
+
+    side_px = max(16, min(REGION_PX, max(hw) // 4))
+    found = uncertain_regions(by, hw, inside, segmentations, side_px, count)
+    return [
+        replace(one, box=(one.box[0] + top, one.box[1] + left, one.box[2] + top, one.box[3] + left))
+        for one in found
+    ]
 
 
 def mean_doubt(

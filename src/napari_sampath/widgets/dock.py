@@ -1,14 +1,20 @@
-"""What the three docks have in common: a scrolling column, the workbench of the viewer, and a clean end."""
+"""What the docks have in common: a scrolling column, the workbench of the viewer, and a clean end."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
-from qtpy.QtWidgets import QFrame, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QGroupBox, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from .workbench import Workbench, workbench_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Event
+
+    from .workers import JobRunner
 
 MIN_WIDTH_PX = 290
 
@@ -34,8 +40,10 @@ class Dock(QScrollArea):
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.bench.join()
-        # Nothing of this object may be used once it is destroyed: the link holds the workbench only.
-        self.destroyed.connect(partial(_end, self.bench))
+        self._keys: list[tuple[str, Any, Any]] = []
+        self._switches: list[list[Event]] = []
+        # Nothing of this object may be used once it is destroyed: the link holds what outlives it only.
+        self.destroyed.connect(partial(_end, self.bench, self._keys, self._switches))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Follow what the controls need: napari's style and longer texts come after they were made."""
@@ -69,6 +77,34 @@ class Dock(QScrollArea):
         button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         return button
 
+    def hold(self, *runners: JobRunner) -> None:
+        """End the jobs of these runners with this dock."""
+        self._switches += [runner.switch for runner in runners]
 
-def _end(bench: Workbench, _dock: object = None) -> None:
+    def hold_key(self, key: str, run: Callable[[], object]) -> None:
+        """Bind a key of the viewer as long as this dock is there; layers with a meaning of their own for it keep it."""
+        before = self.bench.viewer.bind_key(key, lambda _viewer: run(), overwrite=True)
+        self._keys.append((key, self.bench.viewer, before))
+
+
+def group(title: str, widget: QWidget) -> QGroupBox:
+    """Put controls into a box with a title."""
+    box = QGroupBox(title)
+    column = QVBoxLayout(box)
+    column.setContentsMargins(6, 6, 6, 6)
+    column.addWidget(widget)
+    box.setAlignment(Qt.AlignmentFlag.AlignLeft)
+    return box
+
+
+def _end(
+    bench: Workbench, keys: list[tuple[str, Any, Any]], switches: list[list[Event]], _dock: object = None
+) -> None:
+    for switch in switches:
+        switch[0].set()
+    for key, viewer, before in reversed(keys):
+        viewer.bind_key(key, None)
+        if before is not None:
+            viewer.bind_key(key, before)
+    keys.clear()
     bench.leave()

@@ -1,4 +1,4 @@
-"""The Export dock: label layers out of napari and back in."""
+"""The Export dock: annotations out of napari, and those of other programs in."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QLineEdit
 
-from .dock import Dock
+from .dock import Dock, group
+from .formats import FORMATS, FormatBoxes
 from .progress import StatusLine
+from .tasks import import_job
 from .workers import JobRunner
 
 if TYPE_CHECKING:
+    from ..session import Components
     from .workbench import Workbench
 
-FORMATS = {"png": "PNG (indexed, opens anywhere)", "tiff": "TIFF"}
+__all__ = ["FORMATS", "ExportDock"]
+
+READABLE = "Annotations (*.png *.tif *.tiff *.json *.geojson);;All files (*)"
 
 
 class ExportDock(Dock):
-    """Writes the class and instance label layers with their class list, and reads such files back in.
+    """Writes the annotations in the formats chosen, and reads such files, and those of other programs, in.
 
     A file appears under its name only when it is complete; one that was there before is replaced, never
     damaged.
@@ -37,9 +42,15 @@ class ExportDock(Dock):
         self.folder.setToolTip("Folder the files are written to; it is made if it is not there")
         self.browse_button = self.button("…", "Choose the folder")
         self.browse_button.setMaximumWidth(32)
-        self.formats = {name: QCheckBox(text) for name, text in FORMATS.items()}
+        self.boxes = FormatBoxes()
+        self.formats: dict[str, QCheckBox] = self.boxes.boxes
         self.export_button = self.button("Export", "Write classes, objects and the class list")
-        self.import_button = self.button("Import back…", "Read an exported file in as annotations")
+        self.import_button = self.button(
+            "Import a file…", "Read PNG, TIFF, COCO or GeoJSON of this image in as annotations"
+        )
+        self.folder_button = self.button(
+            "Import a folder…", "Read a folder in that was exported before, or an OME-Zarr"
+        )
         self.status = StatusLine(self.runner, "Writes what is committed, for this image.")
         folder_row = QHBoxLayout()
         folder_row.addWidget(self.folder, 1)
@@ -48,17 +59,21 @@ class ExportDock(Dock):
         form.addRow("Image", self.image)
         form.addRow("Folder", folder_row)
         self.column.addLayout(form)
-        for box in self.formats.values():
-            box.setChecked(True)
-            box.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-            self.column.addWidget(box)
-        for widget in (self.export_button, self.import_button, self.status):
-            self.column.addWidget(widget)
+        self.column.addWidget(group("Formats", self.boxes))
+        self.column.addWidget(self.export_button)
+        imports = QHBoxLayout()
+        imports.addWidget(self.import_button)
+        imports.addWidget(self.folder_button)
+        self.column.addLayout(imports)
+        self.column.addWidget(self.status)
         self.column.addStretch(1)
+        self.image.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.browse_button.clicked.connect(self._on_browse)
         self.export_button.clicked.connect(self._on_export)
         self.import_button.clicked.connect(self._on_import)
+        self.folder_button.clicked.connect(self._on_import_folder)
         self.bench.changed.connect(self.refresh)
+        self.hold(self.runner)
         self.bench.start()
         self.refresh()
 
@@ -66,14 +81,24 @@ class ExportDock(Dock):
         """Show how things stand."""
         session = self.bench.session
         self.image.setText("Open an image first" if session is None else session.name)
-        for button in (self.export_button, self.import_button):
+        for button in (self.export_button, self.import_button, self.folder_button):
             button.setEnabled(session is not None)
 
     def import_from(self, path: str | Path) -> None:
-        """Read exported labels into the session; undo takes them back."""
-        annotator = self.bench.annotator
-        if annotator is not None and annotator.attempt(lambda: annotator.session.import_labels(path)):
-            self.status.say(f"Imported {Path(path).name}; undo takes it back in one step.")
+        """Read annotations from a file or folder into the session; undo takes them back."""
+        session, name = self.bench.session, Path(path).name
+        if session is None:
+            return
+
+        def take(found: Components) -> None:
+            if self.bench.session is session:
+                made = session.take_import(found)
+                self.status.say(
+                    f"Imported {len(made)} annotations from {name}; undo takes them back in one step."
+                )
+
+        job = import_job(Path(path), session.name, session.hw)
+        self.runner.start(job, f"reading {name}", take)
 
     def _on_browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the files", self.folder.text())
@@ -82,22 +107,25 @@ class ExportDock(Dock):
 
     def _on_export(self) -> None:
         session = self.bench.session
-        chosen = tuple(name for name, box in self.formats.items() if box.isChecked())
+        chosen = self.boxes.value()
         if session is None:
             return
         if not chosen:
-            self.status.say("No format is chosen; tick PNG, TIFF or both.")
+            self.status.say("No format is chosen; tick at least one.")
             return
         folder = Path(self.folder.text()).expanduser()
-        self.runner.start(session.export_job(folder, chosen), "writing the label files", self._on_exported)
+        self.runner.start(session.export_job(folder, chosen), "writing the annotations", self._on_exported)
 
     def _on_exported(self, paths: list[Path]) -> None:
         names = ", ".join(path.name for path in paths)
         self.status.say(f"Wrote {names} to {paths[0].parent}.")
 
     def _on_import(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(
-            self, "Exported labels", self.folder.text(), "Labels (*.png *.tif *.tiff);;All files (*)"
-        )
+        path, _ = QFileDialog.getOpenFileName(self, "Annotations", self.folder.text(), READABLE)
+        if path:
+            self.import_from(path)
+
+    def _on_import_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Exported folder, or OME-Zarr", self.folder.text())
         if path:
             self.import_from(path)

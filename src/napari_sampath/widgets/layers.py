@@ -115,8 +115,15 @@ def placement(image: Image) -> dict[str, Any]:
 
 def remove(viewer: Viewer, layers: Sequence[Layer]) -> None:
     """Take layers out of a viewer; those that are gone already are left alone."""
-    for layer in layers:
-        if layer in viewer.layers:
+    there = [layer for layer in layers if layer in viewer.layers]
+    if not there:
+        return
+    # napari 0.9 sends what is waiting for the graphics card off when a layer goes. Outside of a repaint that reaches no
+    # context: what other layers had waiting is lost, and painting them crashes.
+    with contextlib.suppress(AttributeError, RuntimeError):  # The window may be closed already.
+        viewer.window._qt_viewer.canvas.native.makeCurrent()
+    with getattr(viewer.layers, "batched_update", contextlib.nullcontext)():
+        for layer in there:
             viewer.layers.remove(layer)
 
 

@@ -1,4 +1,4 @@
-"""The Auto-segment dock: one click runs a trained head over the image."""
+"""The Auto-segment dock: a trained head over the view, a box or the image, and where its result needs correction."""
 
 from __future__ import annotations
 
@@ -8,22 +8,33 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QSizePolicy
 
-from . import layers as shown
-from .dock import Dock
+from ..geometry import SINGLE_TILE_PX
+from .dock import Dock, group
+from .everything import Everything
+from .filters import Filters
 from .progress import StatusLine
-from .tasks import segment_job
+from .results import CLASSES, CONFIDENCE, ResultLayers
+from .segment_tasks import everything_job, filter_job, segment_job
+from .uncertain import KEY, UncertainRegions
+from .view import box_in_view
 from .workers import JobRunner
 
 if TYPE_CHECKING:
-    from .tasks import Segmented
+    from ..arrays import ClassInfo, LocalMask
+    from ..session import Guess
+    from .layers import Box
+    from .segment_tasks import Segmented
     from .workbench import Workbench
 
-CLASSES, CONFIDENCE = "Segmentation", "Confidence"
-"""Names of the layers added."""
+__all__ = ["CLASSES", "CONFIDENCE", "SegmentDock"]
+
+WHERE = {"image": "the whole image", "view": "what is in view", "box": "the box drawn"}
+SURE_SHARE = 0.6
+"""Likeness below this leaves an object as it is: so many of the nearest neighbours must agree."""
 
 
 class SegmentDock(Dock):
-    """Choose a head, run it, look at its classes and confidence, and take them over as annotations.
+    """Choose a head, run it, filter what it found, take it over as annotations, and look where it is unsure.
 
     Args:
         napari_viewer: The viewer, or napari's public proxy of it.
@@ -33,37 +44,30 @@ class SegmentDock(Dock):
     def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
         super().__init__(napari_viewer, bench)
         self.runner = JobRunner(self)
+        self.result: Segmented | None = None
+        self._files: list[Path] = []
+        self._source: Any = None
+        self._layers = ResultLayers(self.bench.viewer)
         self.image = QLabel()
-        self.head = QComboBox()
-        self.head.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        self.head.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.image.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.head = self._combo("The trained head to run; yours is the one accepted in the Train dock")
+        self.where = self._combo("How much of the image to segment; only this part is computed")
+        for name, text in WHERE.items():
+            self.where.addItem(text, name)
         self.file_button = self.button("File…", "Use a head (bundle) from a file")
-        self.run_button = self.button("Segment the image", "Run the head over the whole image")
+        self.run_button = self.button("Segment", "Run the head; what you annotated is not touched")
         self.add_button = self.button(
-            "Add as annotations", "Make every connected region an annotation that you can correct"
+            "Add as annotations",
+            "Make every piece an annotation that you can correct; what you made or reviewed stays as it is",
         )
         self.summary = QLabel()
         self.summary.setWordWrap(True)
+        self.filters = Filters()
+        self.uncertain = UncertainRegions(self.bench)
+        self.everything = Everything()
         self.status = StatusLine(self.runner, "One click finds the tissue classes the head was trained for.")
-        self.result: Segmented | None = None
-        self._files: list[Path] = []
-        self._source = ""
-        head_row = QHBoxLayout()
-        head_row.addWidget(self.head, 1)
-        head_row.addWidget(self.file_button)
-        form = QFormLayout()
-        form.addRow("Image", self.image)
-        form.addRow("Head", head_row)
-        self.column.addLayout(form)
-        for widget in (self.run_button, self.summary, self.add_button, self.status):
-            self.column.addWidget(widget)
-        self.column.addStretch(1)
-        self.file_button.clicked.connect(self._on_file)
-        self.run_button.clicked.connect(self._on_run)
-        self.add_button.clicked.connect(self._on_add)
-        self.bench.changed.connect(self.refresh)
-        self.runner.started.connect(self.refresh)
-        self.runner.finished.connect(self.refresh)
+        self._arrange()
+        self._connect()
         self.bench.start()
         self.refresh()
 
@@ -71,17 +75,105 @@ class SegmentDock(Dock):
         """Show how things stand."""
         bench = self.bench
         self.image.setText("Open an image first" if bench.image is None else bench.image.name)
-        wanted = self.head.currentData()
-        names = () if bench.catalogue is None else bench.catalogue.heads
-        entries = [*((name, name) for name in names), *((path.name, str(path)) for path in self._files)]
+        self._show_heads(self.head.currentData())
+        free = bench.session is not None and not self.runner.busy
+        self.run_button.setEnabled(free and self.head.count() > 0)
+        self.everything.find_button.setEnabled(free and bench.ready)
+        self.everything.like_button.setEnabled(free and bench.ready)
+        self.uncertain.next_button.setEnabled(bench.session is not None)
+        self.add_button.setEnabled(self._fits and free)
+
+    @property
+    def region(self) -> Box | None:
+        """The part of the image to work on; None if it has no pixel."""
+        session, image = self.bench.session, self.bench.image
+        if session is None or image is None:
+            return None
+        if self.where.currentData() == "view":
+            box = box_in_view(self.bench.viewer, image, session.hw)
+        elif self.where.currentData() == "box":
+            drawn = session.prompts.box
+            if drawn is None:
+                return None
+            x0, y0, x1, y1 = drawn
+            box = int(y0), int(x0), min(session.hw[0], int(y1) + 1), min(session.hw[1], int(x1) + 1)
+        else:
+            box = (0, 0, *session.hw)
+        return box if box[2] > box[0] and box[3] > box[1] else None
+
+    def _arrange(self) -> None:
+        head_row = QHBoxLayout()
+        head_row.addWidget(self.head, 1)
+        head_row.addWidget(self.file_button)
+        form = QFormLayout()
+        form.setVerticalSpacing(4)
+        form.addRow("Image", self.image)
+        form.addRow("Head", head_row)
+        form.addRow("Where", self.where)
+        self.column.addLayout(form)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.run_button)
+        buttons.addWidget(self.add_button)
+        self.column.addLayout(buttons)
+        self.column.addWidget(self.summary)
+        self.column.addWidget(group("Leave out, without running the head again", self.filters))
+        self.column.addWidget(self.status)
+        self.column.addWidget(group("Where to correct", self.uncertain))
+        self.column.addWidget(group("Segment everything", self.everything))
+        self.column.addStretch(1)
+
+    def _connect(self) -> None:
+        self.file_button.clicked.connect(self._on_file)
+        self.run_button.clicked.connect(self.run)
+        self.add_button.clicked.connect(self._on_add)
+        self.filters.changed.connect(self._on_filters)
+        self.uncertain.said.connect(self.status.say)
+        self.everything.wanted.connect(self._on_everything)
+        self.everything.likeness_wanted.connect(self._on_likeness)
+        self.bench.changed.connect(self.refresh)
+        self.bench.image_chosen.connect(self._on_image)
+        self.bench.desk.changed.connect(self._on_desk)
+        self.runner.started.connect(self.refresh)
+        self.runner.finished.connect(self.refresh)
+        self.hold(self.runner, self.uncertain.runner)
+        self.hold_key(KEY, self.uncertain.next)
+        self._on_image()
+        self._on_desk()
+
+    @property
+    def _fits(self) -> bool:
+        """True if there is a result, and it is of the image in use."""
+        return self.result is not None and self.bench.image is not None and self.bench.image is self._source
+
+    def _show_heads(self, wanted: str | None) -> None:
+        """List the heads, the accepted one first."""
+        heads = self.bench.desk.heads
+        own = None if heads is None else heads.current
+        names = () if self.bench.catalogue is None else self.bench.catalogue.heads
+        entries = [
+            *([] if own is None else [(f"{own.stem} (yours)", str(own))]),
+            *((name, name) for name in names),
+            *((path.name, str(path)) for path in self._files),
+        ]
         with QSignalBlocker(self.head):
             self.head.clear()
             for text, data in entries:
                 self.head.addItem(text, data)
             self.head.setCurrentIndex(max(0, self.head.findData(wanted)))
-        self.run_button.setEnabled(bench.session is not None and bool(entries) and not self.runner.busy)
-        fits = bench.image is not None and bench.image.name == self._source
-        self.add_button.setEnabled(self.result is not None and fits and bench.session is not None)
+
+    def _on_desk(self) -> None:
+        """Use the head that was accepted."""
+        heads = self.bench.desk.heads
+        if heads is not None and heads.current is not None:
+            self._show_heads(str(heads.current))
+        self.refresh()
+
+    def _on_image(self) -> None:
+        """Offer all of a small image and the view of a large one."""
+        session = self.bench.session
+        if session is not None:
+            large = max(session.hw) > SINGLE_TILE_PX
+            self.where.setCurrentIndex(self.where.findData("view" if large else "image"))
 
     def _on_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(
@@ -89,54 +181,119 @@ class SegmentDock(Dock):
         )
         if path:
             self._files.append(Path(path))
+            self._show_heads(str(path))
             self.refresh()
-            self.head.setCurrentIndex(self.head.count() - 1)
 
-    def _on_run(self) -> None:
-        session, image = self.bench.session, self.bench.image
-        head = self.head.currentData()
-        if session is None or image is None or head is None:
+    def run(self) -> None:
+        """Run the head where the user wishes."""
+        session, head, region = self.bench.session, self.head.currentData(), self.region
+        if session is None or head is None:
             return
-        self._source = image.name
-        job = segment_job(session.image, head, self.bench.model)
-        self.runner.start(job, f"segmenting with {self.head.currentText()}", self._on_done)
-
-    def _on_done(self, result: Segmented) -> None:
-        image = self.bench.image
-        if image is None or image.name != self._source:
+        if region is None:
+            self.status.say(
+                "There is nothing to segment there: draw a box on the image, or choose all of it."
+            )
             return
-        self.result = result
-        viewer = self.bench.viewer
-        old = [layer for layer in viewer.layers if layer.metadata.get(shown.MARK_HEAD) == image.name]
-        shown.remove(viewer, old)
-        common = {**shown.placement(image), "metadata": {shown.MARK_HEAD: image.name}}
-        segmentation = result.segmentation
-        labels = viewer.add_labels(segmentation.labels, name=CLASSES, opacity=0.45, **common)
-        labels.colormap = shown.class_colormap([one for one in segmentation.classes if one.id > 0])
-        labels.editable = False
-        viewer.add_image(
-            segmentation.confidence,
-            name=CONFIDENCE,
-            colormap="viridis",
-            contrast_limits=(0.0, 1.0),
-            opacity=0.6,
-            visible=False,
-            **common,
+        source = self.bench.image
+        job = segment_job(
+            session.image, head, self.bench.model, region, self.filters.size.value(), self._thresholds()
         )
-        viewer.layers.selection.active = image
+        self.runner.start(
+            job, f"segmenting with {self.head.currentText()}", lambda result: self._on_done(result, source)
+        )
+
+    def _thresholds(self) -> dict[str, float]:
+        """Return the thresholds by class name: another head may have other ids."""
+        if self.result is None:
+            return {}
+        names = {info.id: info.name for info in self.result.segmentation.classes}
+        return {names[one]: least for one, least in self.filters.thresholds.items()}
+
+    def _on_done(self, result: Segmented, source: Any) -> None:
+        image = self.bench.image
+        if image is None or image is not source:
+            return
+        self.result, self._source = result, source
+        found = result.segmentation
+        self._layers.show(
+            image, result.labels, found.confidence, found.origin_rc, self._colored(found.classes)
+        )
+        self.filters.show_classes(found.classes)
+        self.uncertain.take(found)
         self.summary.setText(result.summary)
         self.status.say(f"Done. Switch the layer '{CONFIDENCE}' on to see where the head is unsure.")
         self.refresh()
 
+    def _colored(self, classes: tuple[ClassInfo, ...]) -> list[ClassInfo]:
+        """Return a head's classes in the colours that the session gives classes of these names."""
+        session = self.bench.session
+        known = {} if session is None else {info.name: info.color for info in session.classes}
+        return [type(one)(one.id, one.name, known.get(one.name, one.color)) for one in classes]
+
+    def _on_filters(self) -> None:
+        if self._fits and self.result is not None:
+            job = filter_job(self.result.segmentation, self.filters.size.value(), self.filters.thresholds)
+            self.runner.start(job, "filtering the result", self._on_filtered)
+
+    def _on_filtered(self, result: Segmented) -> None:
+        if self._fits:
+            self.result = result
+            self._layers.repaint(self._source, result.labels)
+            self.summary.setText(result.summary)
+            self.refresh()
+
     def _on_add(self) -> None:
-        annotator = self.bench.annotator
-        result = self.result
-        if annotator is None or result is None:
+        annotator, result = self.bench.annotator, self.result
+        if annotator is None or result is None or not self._fits:
             return
-        before = len(annotator.session.document.annotations)
-        if annotator.attempt(lambda: annotator.session.add_segmentation(result.components)):
-            added = len(annotator.session.document.annotations) - before
-            self.status.say(f"Added {added} annotations; undo takes them back in one step.")
-            for layer in self.bench.viewer.layers:
-                if layer.metadata.get(shown.MARK_HEAD) == self._source:
-                    layer.visible = False
+        made: list[Any] = []
+        if annotator.attempt(lambda: made.extend(annotator.session.propose(result.components))):
+            self.status.say(
+                f"Added {len(made)} annotations; correct them like your own. Undo takes them back in one step."
+            )
+            self._layers.hide(self._source)
+
+    def _on_everything(self) -> None:
+        session, model, region, source = self.bench.session, self.bench.model, self.region, self.bench.image
+        if session is None or model is None:
+            return
+        if region is None:
+            self.status.say(
+                "There is nothing to segment there: draw a box on the image, or choose all of it."
+            )
+            return
+        asked = self.everything.points.value(), self.everything.sure.value() / 100
+
+        def take(masks: list[tuple[LocalMask, float]]) -> None:
+            if self.bench.image is source and self.bench.session is session:
+                made = session.add_everything(masks, model.name, region)
+                self.status.say(
+                    f"Found {len(made)} objects. Give some of each class theirs (choose a class, point, R), "
+                    "then classify the others by likeness."
+                )
+
+        job = everything_job(session.image, model, region, *asked, self.filters.size.value())
+        self.runner.start(job, "segmenting everything", take)
+
+    def _on_likeness(self) -> None:
+        session = self.bench.session
+        if session is None:
+            return
+
+        def take(guesses: dict[int, Guess]) -> None:
+            sure = sum(one.share >= SURE_SHARE for one in guesses.values())
+            session.apply_guesses(guesses, SURE_SHARE)
+            self.status.say(
+                f"{sure} of {len(guesses)} objects have got a class; the others are like several."
+            )
+
+        jobs: list[Any] = []
+        if self.bench.attempt(lambda: jobs.append(session.classify_job()), self.status.say):
+            self.runner.start(jobs[0], "comparing the objects", take)
+
+    def _combo(self, hint: str) -> QComboBox:
+        combo = QComboBox()
+        combo.setToolTip(hint)
+        combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        combo.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        return combo

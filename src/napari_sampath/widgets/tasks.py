@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..errors import SampathError
+from ..errors import JournalError, SampathError
 from ..jobs import Job, Progress
 from .native import import_triton_apart
 
@@ -16,14 +15,13 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from ..arrays import UInt8Array
+    from ..arrays import ClassInfo
     from ..predict import Model
-    from ..predict.automatic import Segmentation
     from ..session import Components, Session
 
 
-MIN_AREA_PX = 16
-"""Smaller pieces of a head's result are noise and become no annotations."""
+ATTEMPTS, PAUSE_S = 10, 0.1
+"""How often a journal that is in use is asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +56,19 @@ def catalogue_job() -> Job[Catalogue]:
     return Catalogue(encoders, tuple(devices), tuple(list_bundles()))
 
 
-def open_job(layer: Image, sessions_dir: Path | None = None) -> Job[tuple[Session, str | None]]:
+def open_job(
+    layer: Image,
+    sessions_dir: Path | None = None,
+    dataset: Path | None = None,
+    classes: tuple[ClassInfo, ...] = (),
+) -> Job[tuple[Session, str | None]]:
     """Make the session of an image layer, with what its journal holds.
 
     Args:
         layer: The layer; of a pyramid the finest level is used.
         sessions_dir: Folder of the journals; the user's if left out.
+        dataset: The dataset in use, whose classes a new image begins with.
+        classes: Else those of the image before it.
 
     Returns:
         The session, and a sentence on how the image was converted, if it was.
@@ -72,13 +77,23 @@ def open_job(layer: Image, sessions_dir: Path | None = None) -> Job[tuple[Sessio
     import_triton_apart()
     from ..config import load_config
     from ..images import to_picture
-    from ..session import Session, journal_path
+    from ..session import Session, first_classes, journal_path
 
     data: Any = layer.data[0] if layer.multiscale else layer.data
     picture = to_picture(data, layer.name)
     yield Progress(0, 0, "Looking for earlier annotations of this image")
     journal = journal_path(picture.pixels, sessions_dir or load_config().sessions_dir)
-    session = Session(picture.pixels, picture.name, journal=journal)
+    begin = first_classes(dataset, classes)
+    for attempt in range(ATTEMPTS):
+        try:
+            session = Session(picture.pixels, picture.name, classes=begin, journal=journal)
+            break
+        except JournalError:
+            # A head that goes through a folder holds each image's journal for a moment.
+            if attempt == ATTEMPTS - 1:
+                raise
+        time.sleep(PAUSE_S)
+        yield Progress(0, 0, "Waiting for the annotations of this image")
     try:
         yield Progress(1, 1)
     except GeneratorExit:
@@ -125,37 +140,9 @@ def prepare_job(session: Session, centre_rc: tuple[float, float]) -> Job[int]:
         yield Progress(progress.done, total, "Preparing the image for clicks", "parts")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Segmented:
-    """What a head found, ready to be shown."""
+def import_job(path: Path, name: str, hw: tuple[int, int]) -> Job[Components]:
+    """Read annotations from a file or folder; see `session.saving.read_job`."""
+    yield Progress(0, 0, "Reading the annotations")
+    from ..session.saving import read_job
 
-    segmentation: Segmentation
-    components: Components
-    """Its connected pieces, which become annotations if the user wishes."""
-    summary: str
-    """Share of each class, in words."""
-
-
-def segment_job(image: UInt8Array, head: str, model: Model | None) -> Job[Segmented]:
-    """Run a head over an image.
-
-    Args:
-        image: (H, W, 3) uint8.
-        head: Name of a shipped bundle, or the path of one.
-        model: The model in use; another is loaded where the head needs one.
-    """
-    yield Progress(0, 0, f"Loading {head}")
-    import_triton_apart()
-    from ..heads import load_head
-    from ..predict import segment_job as head_job
-    from ..session import from_segmentation
-
-    loaded = load_head(head)
-    fits = model is not None and model.name == loaded.encoder_name
-    segmentation = yield from head_job(image, loaded, model if fits else None)
-    shares = [
-        f"{info.name} {100 * float(np.mean(segmentation.labels == info.id)):.0f} %"
-        for info in segmentation.classes
-    ]
-    summary = f"{', '.join(shares)}; mean confidence {float(segmentation.confidence.mean()):.2f}"
-    return Segmented(segmentation, from_segmentation(segmentation, MIN_AREA_PX), summary)
+    return (yield from read_job(path, name, hw))

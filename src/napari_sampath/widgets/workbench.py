@@ -10,7 +10,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from ..errors import SampathError
 from .annotator import Annotator
+from .desk import TrainingDesk
 from .mouse import centre_of_view
 from .tasks import Catalogue, catalogue_job, model_job, open_job, prepare_job
 from .workers import JobRunner, PromptWorker
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
+    from ..arrays import ClassInfo
     from ..jobs import Job
     from ..predict import Model
     from ..session import Session
@@ -62,6 +65,8 @@ class Workbench(QObject):
     """A sentence for the user."""
     changed = Signal()
     """Another image, session or model, or a step finished."""
+    image_chosen = Signal()
+    """Another image's session is in use."""
 
     def __init__(
         self,
@@ -81,9 +86,14 @@ class Workbench(QObject):
         self.ready = False
         """True once the image in use is encoded, the region in view at least."""
         self._load_model = load_model or _load
-        self._sessions_dir = sessions_dir
+        self.sessions_dir = sessions_dir
+        """Folder of the journals; None for the user's."""
         self._sessions: WeakKeyDictionary[Layer, Session] = WeakKeyDictionary()
         self._users = 0
+        self._classes: tuple[ClassInfo, ...] = ()
+        """Of the image that was in use before."""
+        self.desk = TrainingDesk(sessions_dir, self)
+        """The dataset that what is annotated goes to, and its heads."""
         self.prompts.failed.connect(self.said)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
@@ -108,6 +118,7 @@ class Workbench(QObject):
             event.disconnect(self._on_layers)
         self.runner.cancel()
         self.prompts.close()
+        self.desk.close()
         self._detach()
         self.image = None
         for session in self._sessions.values():
@@ -117,6 +128,26 @@ class Workbench(QObject):
     def session(self) -> Session | None:
         """The session of the image in use."""
         return None if self.annotator is None else self.annotator.session
+
+    def attempt(self, call: Callable[[], object], say: Callable[[str], object] | None = None) -> bool:
+        """Call something that may refuse; its sentence goes to the user. True if it did not refuse.
+
+        Args:
+            call: What to do.
+            say: Takes the sentence; `said` if left out.
+        """
+        try:
+            call()
+        except SampathError as error:
+            (say or self.said.emit)(str(error))
+            return False
+        return True
+
+    def release(self, image: Image) -> None:
+        """Close the session of an image that was taken out of the viewer, so that another may open its journal."""
+        session = self._sessions.pop(image, None)
+        if session is not None:
+            session.close()
 
     def images(self) -> list[Image]:
         """List the image layers that can be annotated, the topmost last."""
@@ -147,9 +178,8 @@ class Workbench(QObject):
         if self.annotator is None:
             session = self._sessions.get(self.image)
             if session is None:
-                self.runner.start(
-                    open_job(self.image, self._sessions_dir), "opening the image", self._on_opened
-                )
+                job = open_job(self.image, self.sessions_dir, self.desk.folder, self._classes)
+                self.runner.start(job, "opening the image", self._on_opened)
                 return
             self._attach(session)
         if self.catalogue is None:
@@ -178,6 +208,7 @@ class Workbench(QObject):
 
     def _on_catalogue(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
+        self.desk.restore()
         self._proceed()
 
     def _on_model(self, model: Model) -> None:
@@ -201,10 +232,14 @@ class Workbench(QObject):
         self.annotator.said.connect(self.said)
         self.annotator.changed.connect(self.changed)
         self.ready = False
+        self.desk.follow(session)
+        self.image_chosen.emit()
 
     def _detach(self) -> None:
         annotator, self.annotator = self.annotator, None
+        self.desk.follow(None)
         if annotator is not None:
+            self._classes = annotator.session.classes.snapshot
             annotator.close()
             annotator.deleteLater()
 

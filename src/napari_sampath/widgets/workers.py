@@ -92,6 +92,8 @@ class JobRunner(QObject):
         super().__init__(parent)
         self._run: _Run | None = None
         self._threads: list[threading.Thread] = []
+        self.switch = [threading.Event()]
+        """Holds what stops the newest job; for who outlives this object."""
         self._timer = QTimer(self)
         self._timer.setInterval(REPORT_MS)
         self._timer.timeout.connect(self._report)
@@ -112,6 +114,7 @@ class JobRunner(QObject):
         """
         self.cancel()
         run = self._run = _Run(job, doing, then)
+        self.switch[0] = run.cancelled
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         thread = threading.Thread(target=self._work, args=(run,), name="sampath-job", daemon=True)
         self._threads.append(thread)

@@ -160,7 +160,7 @@ class MainJob(Walk):
         if result is None:
             raise StepError(self.segment.status.message.text())
         self.facts.seconds["segment image"] = seconds
-        text = f"{result.segmentation.head} took {seconds:.2f} s: {result.summary}."
+        text = f"{result.segmentation.head} took {seconds:.2f} s: {result.summary}"
         if self.sample.truth is not None:
             found = result.segmentation.labels > 0
             self.facts.scores.append(("one-click segmentation", None, iou(found, self.sample.truth)))
@@ -207,6 +207,7 @@ class MainJob(Walk):
             session.delete(annotation_id)
         self._check(not self._class_layer().any(), "the annotations could not be removed")
         self.export.import_from(self.output / "labels")
+        wait_until(lambda: not self.export.runner.busy, PATIENCE_S, "the import")
         self._check(np.array_equal(before, self._class_layer()), "what was read back differs")
         return f"{len(files)} files; read back in, the class layer is equal pixel by pixel."
 

@@ -1,0 +1,116 @@
+"""Pictures of the docks at the afternoon's work, for docs/afternoon.md."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from PIL import Image
+from qtpy.QtWidgets import QApplication
+
+from napari_sampath.jobs import Progress
+from napari_sampath.widgets.annotate import AnnotateDock
+from napari_sampath.widgets.export import ExportDock
+from napari_sampath.widgets.folder import FolderDock
+from napari_sampath.widgets.robot import wait_until
+from napari_sampath.widgets.segment import SegmentDock
+from napari_sampath.widgets.train import TrainDock
+from napari_sampath.widgets.workbench import Workbench
+
+WINDOW = (1280, 800)
+PATIENCE_S = 3600
+QUALITY = 82
+TITLES = {"segment": "Auto-segment"}
+CAPTIONS = {
+    "folder": "The Folder dock: done images have a green frame; the annotations of the one that is open were kept.",
+    "train": "The Train dock after a round: curves, the new head beside the one in use, and where it does worst.",
+    "segment": "Auto-segment on an image: the head's classes, the filters, and the way to where it is unsure.",
+}
+
+
+def take_pictures(work: Path, model: Any, output: Path, theme: str = "dark", epochs: int = 30) -> str:
+    """Open the folder and the dataset of an afternoon in napari, use the docks, and take pictures of the window.
+
+    Args:
+        work: With `images` and `dataset`.
+        model: The model that was used.
+        output: Folder of the page; pictures go to `images/` in it.
+        theme: napari's.
+        epochs: Passes of the head that is trained for the picture.
+
+    Returns:
+        Text that shows them.
+    """
+
+    def load(_choice: Any) -> Any:
+        yield Progress(0, 0, "Loading the model")
+        return model
+
+    viewer = napari.Viewer(show=True)
+    viewer.theme = theme
+    window = viewer.window._qt_window
+    window.resize(*WINDOW)
+    bench = Workbench(viewer, load_model=load)
+    docks = {
+        "annotate": AnnotateDock(viewer, bench),
+        "folder": FolderDock(viewer, bench),
+        "segment": SegmentDock(viewer, bench),
+        "train": TrainDock(viewer, bench),
+        "export": ExportDock(viewer, bench),
+    }
+    for name, dock in docks.items():
+        viewer.window.add_dock_widget(
+            dock, name=TITLES.get(name, name.capitalize()), area="right", tabify=name != "annotate"
+        )
+    (output / "images").mkdir(parents=True, exist_ok=True)
+    names = {name: f"images/afternoon-{name}.jpg" for name in docks}
+
+    def shoot(name: str) -> None:
+        docks[name].parent().raise_()
+        _settle()
+        viewer.reset_view()
+        _settle()
+        pixels = viewer.screenshot(canvas_only=False, flash=False)
+        Image.fromarray(np.asarray(pixels)[..., :3]).save(output / names[name], quality=QUALITY)
+
+    _work(docks, bench, work, shoot, epochs)
+    viewer.close()
+    _settle()
+    return "".join(f"\n![{text}]({names[name]})\n\n{text}\n" for name, text in CAPTIONS.items())
+
+
+def _work(
+    docks: dict[str, Any], bench: Workbench, work: Path, shoot: Callable[[str], None], epochs: int
+) -> None:
+    folder, train, segment = docks["folder"], docks["train"], docks["segment"]
+    folder.work.open_folder(work / "images")
+    wait_until(lambda: bench.ready and not folder.looker.busy, PATIENCE_S, "the folder")
+    bench.desk.choose(work / "dataset")
+    wait_until(lambda: train.held is not None and bench.desk.heads is not None, PATIENCE_S, "the dataset")
+    entries = [entry.path.name for entry in folder.work.queue.entries]
+    folder.work.open(entries[1])
+    wait_until(lambda: folder.work.session is not None and bench.ready, PATIENCE_S, "an image")
+    shoot("folder")
+    shoot("annotate")
+    shoot("export")
+    segment.run()
+    wait_until(lambda: segment.result is not None and not segment.runner.busy, PATIENCE_S, "the result")
+    annotator = bench.annotator
+    if annotator is not None:
+        for layer in (annotator.layers.classes, annotator.layers.objects):
+            layer.visible = False
+    shoot("segment")
+    train.passes.setValue(epochs)
+    train.train_button.click()
+    wait_until(lambda: not train.runner.busy, PATIENCE_S, "the training")
+    shoot("train")
+
+
+def _settle() -> None:
+    for _ in range(20):
+        QApplication.processEvents()
+        time.sleep(0.02)

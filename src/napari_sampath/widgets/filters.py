@@ -1,0 +1,98 @@
+"""Sliders that leave parts of a head's result out: a threshold for each class, and a least size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
+from qtpy.QtWidgets import QGridLayout, QLabel, QSlider, QSpinBox, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..arrays import ClassInfo
+
+MIN_AREA_PX = 16
+"""Smaller pieces of a head's result are noise and become no annotations, unless the user says otherwise."""
+SETTLE_MS = 150
+"""A slider that moves is followed once it has rested for so long."""
+HIGHEST = 99
+
+
+class Filters(QWidget):
+    """Shows what is left out and tells what the user wishes."""
+
+    changed = Signal()
+    """Other thresholds or another least size."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.sliders: dict[int, QSlider] = {}
+        self._values: dict[int, QLabel] = {}
+        self._classes: tuple[ClassInfo, ...] = ()
+        self.size = QSpinBox()
+        self.size.setRange(1, 1_000_000)
+        self.size.setValue(MIN_AREA_PX)
+        self.size.setSuffix(" px")
+        self.size.setToolTip("Pieces with fewer pixels are left out")
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setVerticalSpacing(2)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(SETTLE_MS)
+        self._timer.timeout.connect(self.changed)
+        self.size.valueChanged.connect(lambda _value: self._timer.start())
+        self._arrange()
+
+    @property
+    def thresholds(self) -> dict[int, float]:
+        """Class id -> probability 0..1 below which its pixels are left out."""
+        return {one: slider.value() / 100 for one, slider in self.sliders.items() if slider.value()}
+
+    def show_classes(self, classes: Iterable[ClassInfo]) -> None:
+        """Show a slider for each class but the rest; those that are there already keep their value."""
+        classes = tuple(one for one in classes if one.id > 0)
+        if classes == self._classes:
+            return
+        kept = {info.name: self.sliders[info.id].value() for info in self._classes}
+        self._classes = classes
+        while self._grid.count():
+            item = self._grid.takeAt(0)
+            widget = item.widget()
+            if widget is not None and widget is not self.size:
+                widget.deleteLater()
+        self.sliders, self._values = {}, {}
+        for info in classes:
+            slider = self.sliders[info.id] = QSlider(Qt.Orientation.Horizontal)
+            slider.setRange(0, HIGHEST)
+            slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            slider.setToolTip(f"Leave out pixels that are '{info.name}' with less than this probability")
+            self._values[info.id] = QLabel()
+            with QSignalBlocker(slider):
+                slider.setValue(kept.get(info.name, 0))
+            slider.valueChanged.connect(self._on_slider)
+        self._arrange()
+        self._write()
+
+    def _arrange(self) -> None:
+        for row, info in enumerate(self._classes):
+            name = QLabel(info.name)
+            name.setToolTip(self.sliders[info.id].toolTip())
+            self._grid.addWidget(name, row, 0)
+            self._grid.addWidget(self.sliders[info.id], row, 1)
+            self._grid.addWidget(self._values[info.id], row, 2)
+        last = len(self._classes)
+        self._grid.addWidget(QLabel("Least size"), last, 0)
+        self._grid.addWidget(self.size, last, 1, 1, 2)
+        self._grid.setColumnStretch(1, 1)
+
+    def _on_slider(self) -> None:
+        self._write()
+        self._timer.start()
+
+    def _write(self) -> None:
+        for one, label in self._values.items():
+            value = self.sliders[one].value()
+            label.setText(f"≥ {value} %" if value else "all")
+            label.setMinimumWidth(label.fontMetrics().horizontalAdvance("≥ 100 %"))
