@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from ..annotations import Box
     from ..arrays import ClassInfo, LocalMask
     from ..session import Session
-    from .repaint import Box
 
 
 ANSWER_MS = 60

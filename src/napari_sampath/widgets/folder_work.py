@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
+    from ..annotations import Box
     from ..images.picture import Picture
     from ..session import FolderQueue, Session, Stage, State
-    from .layers import Box
     from .segment_tasks import Segmented
     from .workbench import Workbench
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Shapes
     from napari.viewer import Viewer
 
+    from ..annotations import Box
+
 NAME = "Chosen"
 COLOR = "#ff00c8"
 CANVAS_PX = 2.5
@@ -52,7 +54,7 @@ class Highlight:
 
     def show(
         self,
-        boxes: Sequence[shown.Box],
+        boxes: Sequence[Box],
         line_xy: tuple[tuple[float, float], tuple[float, float]] | None = None,
     ) -> None:
         """Frame boxes (r0, c0, r1, c1) and draw a line between two points (x, y), in place of what was shown."""
@@ -100,7 +102,7 @@ class Highlight:
             self._layer.edge_width = self._width()
 
 
-def _corners(box: shown.Box) -> np.ndarray:
+def _corners(box: Box) -> np.ndarray:
     # A pixel's edges are half a pixel from its centre.
     top, left, bottom, right = (
         edge + side * MARGIN_PX - 0.5 for edge, side in zip(box, (-1, -1, 1, 1), strict=True)

@@ -10,7 +10,7 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
 from ..geometry import xy_to_rc
-from .repaint import Box, ObjectLabels, repaint
+from .repaint import ObjectLabels, repaint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer, Points, Shapes
     from napari.viewer import Viewer
 
+    from ..annotations import Box
     from ..arrays import ClassInfo, FloatArray, IntArray, LocalMask
 
 MARK = "napari-sampath"

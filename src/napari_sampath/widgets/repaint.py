@@ -16,10 +16,8 @@ from napari.layers import Labels
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ..annotations import Box
     from ..arrays import BoolArray, IntArray
-
-Box = tuple[int, int, int, int]
-"""(r0, c0, r1, c1) in image pixels, end exclusive."""
 
 
 def repaint(layer: Labels, box: Box) -> None:

@@ -20,9 +20,9 @@ from .view import box_in_view
 from .workers import JobRunner
 
 if TYPE_CHECKING:
+    from ..annotations import Box
     from ..arrays import ClassInfo, LocalMask
     from ..session import Guess
-    from .layers import Box
     from .segment_tasks import Segmented
     from .workbench import Workbench
 

@@ -13,10 +13,10 @@ from .native import import_triton_apart
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..annotations import Box
     from ..arrays import LocalMask, UInt8Array
     from ..predict import Model, Segmentation
     from ..session import Components
-    from .layers import Box
 
 
 @dataclass(frozen=True, slots=True, eq=False)

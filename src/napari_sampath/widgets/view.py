@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from .layers import Box
+    from ..annotations import Box
 
 SHARE = 0.6
 """Share of the window's shorter side that a region fills which is looked at."""
