@@ -1,7 +1,8 @@
 """Run all benchmarks, print the table and write it to docs/benchmarks.md.
 
 python -m benchmarks                    everything (`make bench`); some 40 minutes on two cores
-python -m benchmarks click boxes        only these, and nothing is written
+python -m benchmarks click boxes        only these; the page is written anew if the others were measured before
+python -m benchmarks --missing          only what was not measured yet: goes on where a run was stopped
 python -m benchmarks --quick            small and meaningless numbers: does everything run?
 """
 
@@ -9,16 +10,21 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import pkgutil
 import platform
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from .table import Row, to_markdown, to_text
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+KEPT = ROOT / "build" / "benchmarks"
+"""Rows measured here before, a file a module."""
 
 
 def modules() -> list[str]:
@@ -28,12 +34,35 @@ def modules() -> list[str]:
 
 
 def measured(names: list[str], quick: bool) -> Iterator[Row]:
-    """Run modules one by one."""
+    """Run modules one by one; what is not quick is kept."""
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
+        found = []
         for row in _module(name).rows(quick):
             print("  " + "  ".join(filter(None, row.cells())), file=sys.stderr, flush=True)
-            yield row
+            found.append(row)
+        if not quick:
+            KEPT.mkdir(parents=True, exist_ok=True)
+            kept = {"load": load(), "rows": [asdict(row) for row in found]}
+            (KEPT / f"{name}.json").write_text(json.dumps(kept), encoding="utf-8")
+        yield from found
+
+
+def kept_rows(names: list[str]) -> tuple[list[Row], str] | None:
+    """Return all that was measured and the machine's load at each; None as long as a module is missing."""
+    files = {name: KEPT / f"{name}.json" for name in names}
+    if not all(path.is_file() for path in files.values()):
+        return None
+    kept = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items()}
+    loads = ", ".join(f"{name} {one['load']}" for name, one in kept.items())
+    return [
+        Row(**row) for one in kept.values() for row in one["rows"]
+    ], f"- load at the end of each part: {loads}"
+
+
+def load() -> str:
+    """Return how many processes wanted a core during the last five minutes."""
+    return f"{os.getloadavg()[1]:.1f}" if hasattr(os, "getloadavg") else "?"
 
 
 def machine() -> str:
@@ -52,9 +81,6 @@ def machine() -> str:
     ]
     if torch.cuda.is_available():
         lines.append(torch.cuda.get_device_name())
-    if hasattr(os, "getloadavg"):
-        one, _, fifteen = os.getloadavg()
-        lines.append(f"load {one:.1f} in the last minute, {fifteen:.1f} in the last 15")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -80,17 +106,22 @@ def main() -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(modules())}; all if left out"
     )
+    parser.add_argument("--missing", action="store_true", help="only what was not measured yet")
     parser.add_argument("--quick", action="store_true", help="only see that everything runs")
     options = parser.parse_args()
     known = modules()
     unknown = sorted(set(options.names) - set(known))
     if unknown:
         parser.error(f"there is no benchmark '{unknown[0]}'; choose from: {', '.join(known)}")
+    names = options.names or [
+        name for name in known if not (options.missing and (KEPT / f"{name}.json").is_file())
+    ]
     described = machine()
-    rows = list(measured(options.names or known, options.quick))
+    rows = list(measured(names, options.quick))
     print(f"{described}\n\n{to_text(rows)}")
-    if not (options.names or options.quick):
-        PAGE.write_text(page(rows, described), encoding="utf-8")
+    whole = None if options.quick else kept_rows(known)
+    if whole is not None:
+        PAGE.write_text(page(whole[0], f"{described}\n{whole[1]}"), encoding="utf-8")
     return int(any(row.missed for row in rows))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,27 @@ def test_page_says_what_was_missed(table: ModuleType) -> None:
     assert "1 of 2 bars missed." in text
     assert "PyTorch" in text
     assert "All bars are met." in page(rows[1:], machine())
+
+
+def test_parts_measured_apart_make_one_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from benchmarks import __main__ as command
+    from benchmarks.table import Row
+
+    monkeypatch.setattr(command, "KEPT", tmp_path)
+    monkeypatch.setattr(
+        command,
+        "_module",
+        lambda name: argparse.Namespace(rows=lambda quick: [Row(name, "1", "2", 2.0, 1.0)]),
+    )
+    assert list(command.measured(["quick"], quick=True))
+    assert not list(tmp_path.iterdir())
+    assert [row.what for row in command.measured(["store"], quick=False)] == ["store"]
+    assert command.kept_rows(["click", "store"]) is None
+    list(command.measured(["click"], quick=False))
+    rows, loads = command.kept_rows(["click", "store"])
+    assert [row.what for row in rows] == ["click", "store"]
+    assert rows[0].verdict == "met"
+    assert "click" in loads
 
 
 @pytest.mark.parametrize("name", ["click", "boxes", "store"])
