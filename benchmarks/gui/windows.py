@@ -9,7 +9,7 @@ from typing import Any
 
 import napari
 import numpy as np
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEventLoop, Qt, QTimer
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 from vispy.gloo import gl
@@ -33,6 +33,8 @@ class Clock:
         self.robot = Robot(self.viewer, self.image)
         self._ready: Callable[[], bool] = lambda: False
         self._seen: float | None = None
+        self._wake = QTimer()
+        self._wake.start(50)
         self._scene = self.viewer.window._qt_viewer.canvas._scene_canvas
         self._scene.events.draw.connect(self._on_draw, position="last")
 
@@ -58,7 +60,8 @@ class Clock:
         begin = time.perf_counter()
         act()
         while self._seen is None:
-            QApplication.processEvents()
+            # Waits for the next event: asking again and again would take the interpreter from the worker.
+            QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
             if time.perf_counter() - begin > 120:
                 raise TimeoutError("Nothing was painted within 120 s.")
         self._ready = lambda: False
@@ -76,6 +79,7 @@ class Clock:
 
     def close(self) -> None:
         """Close the window."""
+        self._wake.stop()
         self.viewer.close()
 
     def _on_draw(self, _event: Any) -> None:

@@ -77,8 +77,9 @@ class DiscModel:
             mask |= ((cols - (x0 + x1) / 2) / (x1 - x0)) ** 2 + (
                 (rows - (y0 + y1) / 2) / (y1 - y0)
             ) ** 2 <= 0.25
-        elif prompts.mask_logits is not None and not len(prompts.points_xy):
-            mask |= prompts.mask_logits > 0
+        elif prompts.mask_logits is not None and len(prompts.points_xy) <= 1:
+            # A mask prompt alone comes with a point inside it; a refined answer with two points at least.
+            return np.asarray(prompts.mask_logits > 0)
         for (x, y), positive in zip(prompts.points_xy, prompts.labels, strict=True):
             disc = (rows - y) ** 2 + (cols - x) ** 2 <= (radius if positive else 8) ** 2
             mask = mask | disc if positive else mask & ~disc

@@ -60,7 +60,9 @@ class Dock(QScrollArea):
     def minimumSizeHint(self) -> QSize:
         """Return a size at which nothing is cut off sideways, the vertical scroll bar included."""
         inside = self.widget().minimumSizeHint().width()
-        return QSize(max(inside, MIN_WIDTH_PX) + self.verticalScrollBar().sizeHint().width(), 200)
+        # napari's style gives a frame of a pixel to an area that was made without one.
+        around = self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth()
+        return QSize(max(inside, MIN_WIDTH_PX) + around, 200)
 
     def sizeHint(self) -> QSize:
         """Return the size of all controls."""
