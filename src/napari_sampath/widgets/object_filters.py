@@ -36,7 +36,7 @@ class ObjectFilters(QWidget):
         grid.setSpacing(4)
         grid.addWidget(self.of_class, 0, 0)
         grid.addWidget(self.source, 0, 1)
-        grid.addWidget(self.unreviewed, 1, 0)
+        grid.addWidget(self.unreviewed, 1, 0, Qt.AlignmentFlag.AlignLeft)
         self.show_classes(())
         self.source.addItem("Any origin", ALL)
         for source, text in SOURCES.items():
