@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QWidget
 
 from .object_table import SOURCES
 
@@ -19,7 +19,7 @@ ALL = "all"
 
 
 class ObjectFilters(QWidget):
-    """Class, origin and review state, side by side."""
+    """Class, origin and review state."""
 
     changed = Signal()
     """Other objects are wanted."""
@@ -28,17 +28,17 @@ class ObjectFilters(QWidget):
         super().__init__(parent)
         self.of_class = _combo("Show objects of one class only")
         self.source = _combo("Show objects that came about in one way only")
-        self.unreviewed = QCheckBox("Not reviewed")
+        self.unreviewed = QCheckBox("Not reviewed yet")
         self.unreviewed.setToolTip("Show only objects that nobody has ticked as reviewed yet")
         self.unreviewed.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(4)
-        row.addWidget(self.of_class, 1)
-        row.addWidget(self.source, 1)
-        row.addWidget(self.unreviewed)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(4)
+        grid.addWidget(self.of_class, 0, 0)
+        grid.addWidget(self.source, 0, 1)
+        grid.addWidget(self.unreviewed, 1, 0, Qt.AlignmentFlag.AlignLeft)
         self.show_classes(())
-        self.source.addItem("Made in any way", ALL)
+        self.source.addItem("Any origin", ALL)
         for source, text in SOURCES.items():
             self.source.addItem(text.capitalize(), source)
         for combo in (self.of_class, self.source):

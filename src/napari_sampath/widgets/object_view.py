@@ -19,8 +19,13 @@ if TYPE_CHECKING:
 
 ROW_PX = 22
 LEAST_COLUMN_PX = 28
-WIDTHS_PX = (96, 58, 64, 46, 30, 30, 88, 90, 92, 40)
+WIDTHS_PX = (106, 58, 64, 46, 30, 30, 88, 90, 92, 40)
 """First widths of the columns."""
+TICKS = (
+    "QTableView::indicator { width: 12px; height: 12px; border: 1px solid #8a8f99; border-radius: 2px; }"
+    "QTableView::indicator:checked { background: #3d7bff; border-color: #3d7bff; }"
+)
+"""napari's own are hardly seen in a table with a dark theme."""
 
 
 class ObjectView(QTableView):
@@ -38,6 +43,7 @@ class ObjectView(QTableView):
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setShowGrid(False)
+        self.setStyleSheet(TICKS)
         self.setWordWrap(False)
         self.setMinimumHeight(6 * ROW_PX)
         rows, columns = self.verticalHeader(), self.horizontalHeader()

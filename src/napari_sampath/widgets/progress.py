@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
@@ -14,6 +15,20 @@ if TYPE_CHECKING:
 
 MESSAGE_LINES = 3
 """Room kept for a message, so that the dock does not jump when one appears."""
+
+
+class _Message(QLabel):
+    """Text that is never cut off: a full dock scrolls instead, which a label that wraps does not ask for by itself."""
+
+    def fit(self) -> None:
+        """Claim the height that the text takes at this width."""
+        least = MESSAGE_LINES * self.fontMetrics().lineSpacing()
+        self.setMinimumHeight(max(least, self.heightForWidth(self.width())))
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Follow the width."""
+        super().resizeEvent(event)
+        self.fit()
 
 
 class StatusLine(QWidget):
@@ -35,10 +50,9 @@ class StatusLine(QWidget):
         self.cancel_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.doing = QLabel("")
         self.doing.setWordWrap(True)
-        self.message = QLabel(idle)
+        self.message = _Message(idle)
         self.message.setWordWrap(True)
         self.message.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        self.message.setMinimumHeight(MESSAGE_LINES * self.message.fontMetrics().lineSpacing())
         self.message.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.MinimumExpanding)
         self._busy = QWidget()
@@ -61,6 +75,7 @@ class StatusLine(QWidget):
     def say(self, text: str) -> None:
         """Show a sentence until the next one."""
         self.message.setText(text)
+        self.message.fit()
 
     def _on_started(self, doing: str) -> None:
         self._began = time.monotonic()
