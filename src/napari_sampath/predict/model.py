@@ -249,17 +249,10 @@ class Model:
     def decode_boxes(
         self, features: Features, boxes: Sequence[Sequence[float]] | npt.ArrayLike
     ) -> tuple[FloatArray, FloatArray]:
-        """Answer many boxes on one tile with low-resolution logits.
-
-        Args:
-            features: The tile.
-            boxes: (N, 4) boxes (x0, y0, x1, y1) in image pixels, at least one.
+        """Answer (N, 4) boxes, at least one, as `predict_boxes`, but with the logits of SAM's single mask.
 
         Returns:
-            (N, 256, 256) float32 logits of SAM's single mask and (N,) float32 predicted IoU.
-
-        Raises:
-            PromptError: If a box is malformed or outside the tile, or there is none.
+            (N, 256, 256) float32 logits and (N,) float32 predicted IoU.
         """
         each = list(self._each_box(features, boxes, False))
         if not each:
