@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 if TYPE_CHECKING:
@@ -111,36 +110,20 @@ def test_latency_in_quick_mode_by_command() -> None:
 
 
 @pytest.mark.slow
-def test_everything_in_quick_mode_by_command() -> None:
+def test_everything_in_quick_mode_by_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks.__main__ import main
+
     page = ROOT / "docs" / "benchmarks.md"
     before = page.read_bytes() if page.exists() else None
-    words = [sys.executable, "-m", "benchmarks", "everything", "--quick"]
-    result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=240)
-    assert result.returncode == 0, result.stderr
-    assert "segment everything, 2 x 2 grid" in result.stdout
-    assert "masks, theirs" in result.stdout
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "everything", "--quick"])
+    assert main() == 0
+    shown = capsys.readouterr().out
+    assert "segment everything, 2 x 2 grid" in shown
+    assert "masks, theirs" in shown
     assert (page.read_bytes() if page.exists() else None) == before
-    words[3] = "everythin"
-    wrong = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=240)
-    assert wrong.returncode == 2
-    assert "there is no benchmark 'everythin'; choose from: boxes, click," in wrong.stderr
-
-
-def test_the_person_clicks_what_is_missed_and_removes_what_is_wrong() -> None:
-    from benchmarks.person import Person, dice
-
-    from disc_model import disc_model
-    from napari_sampath.arrays import LocalMask
-    from napari_sampath.session import Session
-
-    hw = (120, 160)
-    session = Session(np.zeros((*hw, 3), np.uint8), "discs", disc_model())
-    rows, cols = np.indices(hw)
-    truth = (rows - 60) ** 2 + (cols - 50) ** 2 <= 12**2
-    wrong = LocalMask(20, 100, np.ones((30, 30), bool))
-    session.add_everything([(wrong, 0.9)], "a head")
-    person = Person(session, truth)
-    assert person.objects == 1
-    assert person.annotate() == 2, "one removal, one click"
-    assert dice(person.have, truth) > 0.9
-    assert [one.source for one in session.document.annotations.values()] == ["point"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "everythin"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "there is no benchmark 'everythin'; choose from: boxes, click," in capsys.readouterr().err

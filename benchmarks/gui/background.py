@@ -11,8 +11,8 @@ import numpy as np
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.widgets.robot import wait_until
+from napari_sampath.widgets.segment_tasks import segment_job
 from napari_sampath.widgets.stalls import StallMeter
-from napari_sampath.widgets.tasks import segment_job
 
 from ..models import tissue
 from ..table import Row, limited
@@ -28,7 +28,7 @@ def stalls(window: Ours, model: Any, folder: Path, quick: bool) -> Iterator[Row]
     pixels = tissue(side)
     jobs: dict[str, Callable[[], Any]] = {
         "encoding (sampath-tiny)": lambda: _encode(model, pixels),
-        "auto-segmenting (gland-cnn)": lambda: segment_job(pixels, "gland-cnn", model),
+        "auto-segmenting (gland-cnn)": lambda: segment_job(pixels, "gland-cnn", model, None, 16, {}),
         "training (cnn head)": lambda: _train(model, folder, quick),
         "exporting": lambda: window.session.export_job(folder / "export", ("png", "tiff")),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,10 +36,25 @@ def cyan_at(picture: np.ndarray, b: Any) -> np.ndarray:
     return np.stack([x, y], axis=-1)
 
 
-def previewed(b: Any) -> None:
+def previewed(b: Any, x: float, y: float) -> None:
+    """Hold the mouse over (x, y) until the preview is there, moving a little as a hand does.
+
+    A window that was only just shown may still tell that the mouse left it, which takes the preview away.
+    """
     from napari_sampath.widgets.robot import wait_until
 
-    wait_until(lambda: b.annotator.preview.line.points_xy is not None, 20, "the preview")
+    preview, again = b.annotator.preview, 0.0
+
+    def shown() -> bool:
+        nonlocal again
+        if time.monotonic() > again:
+            b.robot.move(x, y)
+            again = time.monotonic() + 2
+        answer = preview.answer
+        here = answer is not None and np.hypot(*(np.array(answer.state.points[0][:2]) - (x, y))) < 1
+        return here and preview.line.points_xy is not None
+
+    wait_until(shown, 20, "the preview")
 
 
 def test_the_outline_of_what_a_click_would_give_follows_the_mouse(
@@ -48,10 +64,7 @@ def test_the_outline_of_what_a_click_would_give_follows_the_mouse(
     before = canvas(b)
     assert not len(cyan_at(before, b))
     for x, y in ((50, 60), (115, 70)):
-        b.robot.move(x, y)
-        previewed(b)
-        while b.annotator.preview.answer.state.points[0][0] < x - 1:
-            QApplication.processEvents()
+        previewed(b, x, y)
         places = cyan_at(canvas(b), b)
         distance = np.hypot(*(places - (x, y)).T)
         assert len(places) > 50
@@ -71,8 +84,7 @@ def test_the_outline_of_what_a_click_would_give_follows_the_mouse(
     QApplication.processEvents()
     assert b.annotator.preview.line.points_xy is None
     b.robot.key(Qt.Key.Key_Escape)
-    b.robot.move(50, 60)
-    previewed(b)
+    previewed(b, 50, 60)
     QApplication.sendEvent(b.robot.native, QEvent(QEvent.Type.Leave))
     assert b.annotator.preview.line.points_xy is None, "the mouse left the image"
     assert not len(cyan_at(canvas(b), b))
@@ -82,8 +94,7 @@ def test_a_click_on_what_is_previewed_needs_no_second_answer(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.move(50, 60)
-    previewed(b)
+    previewed(b, 50, 60)
     b.answered()
     asked = len(b.model.asked)
     b.robot.click(50, 60)
@@ -102,8 +113,7 @@ def test_the_preview_is_switched_off_by_key_and_by_check_box(
     b = open_bench(tissue, DiscModel())
     box = b.dock.modes.preview
     assert box.isChecked()
-    b.robot.move(50, 60)
-    previewed(b)
+    previewed(b, 50, 60)
     b.robot.key(Qt.Key.Key_Q)
     assert not box.isChecked()
     assert b.annotator.preview.line.points_xy is None
@@ -113,8 +123,7 @@ def test_the_preview_is_switched_off_by_key_and_by_check_box(
     assert not len(cyan_at(canvas(b), b))
     b.robot.press(box)
     assert box.isChecked()
-    b.robot.move(50, 62)
-    previewed(b)
+    previewed(b, 50, 62)
 
 
 @pytest.mark.parametrize("mode", ["box", "mask", "lasso", "brush", "erase", "move"])
@@ -122,8 +131,7 @@ def test_there_is_no_preview_where_a_click_means_something_else(
     open_bench: Callable[..., Any], tissue: np.ndarray, mode: str
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.move(50, 60)
-    previewed(b)
+    previewed(b, 50, 60)
     b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)(mode)])
     assert b.annotator.preview.line.points_xy is None
     asked = len(b.model.asked)

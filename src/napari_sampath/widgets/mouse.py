@@ -185,7 +185,8 @@ class MouseTool:
                 draw(path, False)
             yield
         if dragged:
-            draw(path, True)
+            # napari skips moves that come too fast; where the button is let go is never left out.
+            draw([*path, self.xy(event)], True)
         else:
             self.target.click(*path[0], True)
 
