@@ -16,6 +16,8 @@ step() {
     "$@" </dev/null || failed+=("$name")
 }
 
+# Compiled once, and not by each of the processes that the tests start.
+unset PYTHONDONTWRITEBYTECODE
 # Three processes with a thread each keep two cores busy: tests of windows and of other processes mostly wait.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
@@ -24,7 +26,7 @@ step "format" $bin/ruff format --check .
 step "types" $bin/mypy
 step "import contracts" $bin/lint-imports
 step "npe2 manifest" $bin/npe2 validate src/napari_sampath/napari.yaml
-step "tests" bash scripts/under_display.sh $bin/python -m pytest -n 3 --dist loadgroup \
+step "tests" bash scripts/under_display.sh $bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder \
     --junit-xml "$report" --durations 15 "$@"
 
 printf '\n'

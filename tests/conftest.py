@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,23 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, and all that open windows in the same: they share the display's focus."""
+    """Keep a file's tests in one process, and all that open windows in the same: they share the display's focus.
+
+    Tests that start a program with windows give it a display of its own and have a group of their own, too.
+    """
     for item in items:
-        group = "gui" if item.get_closest_marker("gui") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("xdist_group") is None:
+            group = "gui" if item.get_closest_marker("gui") else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
+    # The longest groups first, so that the processes end together.
+    items.sort(key=lambda item: item.get_closest_marker("gui") is None)
+
+
+def in_own_display(*command: str) -> list[str]:
+    """Return the command that runs one in a virtual display of its own, where there is Xvfb."""
+    if shutil.which("xvfb-run") is None:
+        return list(command)
+    return ["xvfb-run", "-a", "-s", "-screen 0 1280x1024x24", *command]
 
 
 def _folder(variable: str, default: str, proof: str) -> Path:

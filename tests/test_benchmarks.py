@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conftest import in_own_display
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -97,11 +99,12 @@ def test_quick_rows(name: str) -> None:
 
 
 @pytest.mark.gui
+@pytest.mark.xdist_group("latency")
 @pytest.mark.slow
 def test_latency_in_quick_mode_by_command() -> None:
     page = ROOT / "docs" / "latency.md"
     before = page.read_bytes() if page.exists() else None
-    words = [sys.executable, "-m", "benchmarks.gui", "--quick"]
+    words = in_own_display(sys.executable, "-m", "benchmarks.gui", "--quick")
     result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, timeout=600)
     assert result.returncode in (0, 1), result.stderr  # 1: a figure was missed, which is no matter here
     for what in ("beyond the decoder", "undo or redo", "previews", "while training", "peers' way", "memory"):

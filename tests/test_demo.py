@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import in_own_display
 from napari_sampath.cli import demo, main
 from napari_sampath.formats import import_labels
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.gui
+@pytest.mark.xdist_group("demo")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_headless_demo_leaves_screenshots_labels_and_a_report(tmp_path: Path) -> None:
     pytest.importorskip("napari", reason="needs the extra 'gui'")
     output = tmp_path / "demo-output"
     result = subprocess.run(
-        [sys.executable, "-m", "napari_sampath", "demo", "--headless", "--output", str(output)],
+        in_own_display(sys.executable, "-m", "napari_sampath", "demo", "--headless", "--output", str(output)),
         capture_output=True,
         text=True,
         check=False,

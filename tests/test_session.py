@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from disc_model import disc_model
+from disc_model import SCORES, disc_model
 from journal_victim import commit_at, digest, prompt_at
 from napari_sampath.annotations import innermost
 from napari_sampath.arrays import ClassInfo, LocalMask
@@ -337,14 +337,22 @@ def test_an_empty_candidate_is_not_committed(session: Session) -> None:
         session.commit()
 
 
-def tiny_like_empty() -> Any:
-    """A model that finds nothing anywhere."""
+def test_an_empty_candidate_comes_last(session: Session) -> None:
+    session.model = tiny_like_empty([int(np.argmax(SCORES))])
+    prompt_at(session, 40, 30)
+    assert [round(one.score, 1) for one in session.candidates] == [0.7, 0.5, 0.9]
+    assert [one.box is None for one in session.candidates] == [False, False, True]
+
+
+def tiny_like_empty(which: Any = slice(None)) -> Any:
+    """A model that finds nothing anywhere in some of its masks."""
     model = disc_model()
     plain = model.decode
 
     def decode(*args: Any) -> Any:
         logits, scores = plain(*args)
-        return logits - 1000, scores
+        logits[which] -= 1000
+        return logits, scores
 
     model.decode = decode
     return model

@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -295,6 +295,7 @@ class TestTiles:
         assert not any(o.shape == turned.shape and (o == turned).all() for o in others)
 
     @given(height=st.integers(16, 300), width=st.integers(16, 300))
+    @example(height=85, width=300)
     @settings(deadline=None, max_examples=50)
     def test_targets_lie_where_the_logits_do(self, height, width):
         """The square's cell at (i, j) belongs to the image pixel that its centre falls on; padding is ignored."""
@@ -307,7 +308,9 @@ class TestTiles:
         assert len(inside) == round(input_h / 4) * round(input_w / 4) or min(input_h, input_w) % 4
         for i, j in inside[:: max(1, len(inside) // 50)]:
             x, y = frame.to_image((4 * j + 2, 4 * i + 2))
-            assert (int(y) % 251, int(x) % 251) == (grid_rows[i, j], grid_cols[i, j])
+            # On the edge of two pixels either will do.
+            assert grid_rows[i, j] in {int(y - 1e-9) % 251, int(y + 1e-9) % 251}
+            assert grid_cols[i, j] in {int(x - 1e-9) % 251, int(x + 1e-9) % 251}
 
     def test_a_batch_holds_the_same_window_of_features_and_targets(self, discs):
         model = patch_model()

@@ -16,8 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+@pytest.fixture(scope="session")
+def imports_apart() -> None:
+    """Keep what importing made out of the searches for garbage, of which there are several after each window."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
-def viewers(make_napari_viewer: Callable[..., Any], qtbot: Any) -> Callable[[], Any]:
+def viewers(make_napari_viewer: Callable[..., Any], qtbot: Any, imports_apart: None) -> Callable[[], Any]:
     """Make viewers that are shown, 1280 x 800."""
 
     def make() -> Any:

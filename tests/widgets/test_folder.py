@@ -13,6 +13,7 @@ from qtpy.QtTest import QTest
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder
+from napari_sampath.widgets.key_settings import keys_file
 from napari_sampath.widgets.robot import LEFT, NONE, Robot, wait_until
 from patches import patch_model, picture
 
@@ -62,7 +63,12 @@ def shown(dock: Any, name: str) -> None:
 
 
 def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any]) -> None:
+    keys = keys_file()
+    keys.parent.mkdir(parents=True, exist_ok=True)
+    keys.write_text('{"previous_image": "F4"}', encoding="utf-8")
     dock, robot = open_folder(DiscModel())
+    assert dock.next_button.toolTip().endswith("(PageDown)")
+    assert dock.previous_button.toolTip().endswith("(F4)"), "the user's own key"
     assert dock.bench.image.name == "0"
     assert dock.thumbnails.count() == 4
     robot.key(Qt.Key.Key_PageDown)
@@ -72,7 +78,7 @@ def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any])
     assert dock.thumbnails.currentRow() == 1
     robot.press(dock.next_button)
     shown(dock, "2")
-    robot.key(Qt.Key.Key_PageUp)
+    robot.key(Qt.Key.Key_F4)
     shown(dock, "1")
     item = dock.thumbnails.item(3)
     QTest.mouseClick(dock.thumbnails.viewport(), LEFT, NONE, dock.thumbnails.visualItemRect(item).center())

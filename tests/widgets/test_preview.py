@@ -126,19 +126,21 @@ def test_the_preview_is_switched_off_by_key_and_by_check_box(
     previewed(b, 50, 62)
 
 
-@pytest.mark.parametrize("mode", ["box", "mask", "lasso", "brush", "erase", "move"])
 def test_there_is_no_preview_where_a_click_means_something_else(
-    open_bench: Callable[..., Any], tissue: np.ndarray, mode: str
+    open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    previewed(b, 50, 60)
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)(mode)])
-    assert b.annotator.preview.line.points_xy is None
-    asked = len(b.model.asked)
-    for x in range(40, 60, 4):
-        b.robot.move(x, 60)
-    assert b.annotator.preview.line.points_xy is None
-    assert len(b.model.asked) == asked
+    buttons, modes = b.dock.modes.buttons, type(b.annotator.mode)
+    for turn, mode in enumerate(("box", "mask", "lasso", "brush", "erase", "move")):
+        b.robot.press(buttons[modes("point")])
+        previewed(b, 50 + turn, 60)
+        b.robot.press(buttons[modes(mode)])
+        assert b.annotator.preview.line.points_xy is None, mode
+        asked = len(b.model.asked)
+        for x in range(40, 60, 4):
+            b.robot.move(x, 60)
+        assert b.annotator.preview.line.points_xy is None, mode
+        assert len(b.model.asked) == asked, mode
 
 
 def test_a_prompt_goes_before_a_preview(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:

@@ -172,7 +172,8 @@ def answer(request: PromptRequest) -> Answer:
         mask,
     )
     logits, scores = model.decode(features, prompts, state.multimask)
-    order = np.argsort(-scores, kind="stable")
+    # An empty mask is no help, however sure the model is of it.
+    order = sorted(range(len(scores)), key=lambda k: (not (logits[k] > 0).any(), -scores[k]))
     candidates = tuple(Candidate(features.frame, logits[k], float(scores[k])) for k in order)
     # The one shown first is made here, so that accepting it costs the window nothing.
     _ = candidates[0].mask

@@ -94,7 +94,7 @@ class Session(Transfer):
 
     @property
     def candidates(self) -> tuple[Candidate, ...]:
-        """The masks that answer the prompt, best predicted IoU first."""
+        """The masks that answer the prompt, best predicted IoU first, empty ones last."""
         return self._prompting.candidates
 
     @property

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QLabel, QMainWindow, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QPushButton, QWidget
 
 from .choices import ChoicesForm
 from .class_actions import ClassActions
 from .class_list import ClassListWidget
-from .dock import Dock
+from .dock import Dock, group
 from .help_overlay import HelpOverlay
 from .modes import ModeButtons
 from .progress import StatusLine
@@ -116,8 +115,8 @@ class AnnotateDock(Dock):
 
     def _arrange(self) -> None:
         self.column.addWidget(self.choices)
-        self.column.addWidget(_group("Classes", self.classes, self.rules))
-        self.column.addWidget(_group("Mouse", self.modes))
+        self.column.addWidget(group("Classes", self.classes, self.rules))
+        self.column.addWidget(group("Mouse", self.modes))
         candidate = QHBoxLayout()
         candidate.addWidget(self.candidate, 1)
         candidate.addWidget(self.next_button)
@@ -130,7 +129,7 @@ class AnnotateDock(Dock):
         self.column.addLayout(row)
         self.column.addWidget(self.question)
         self.column.addWidget(self.status)
-        self.column.addWidget(_group("Change an object: choose, then click it", self.tools))
+        self.column.addWidget(group("Change an object: choose, then click it", self.tools))
         self.column.addStretch(1)
 
     def _connect(self) -> None:
@@ -217,6 +216,8 @@ def _describe_candidate(annotator: Annotator | None) -> str:
         return f"{len(candidate.members)} objects, lowest predicted IoU {candidate.score:.2f}"
     candidates = list(annotator.session.candidates)
     place = candidates.index(candidate) + 1
+    if candidate.box is None:
+        return f"Candidate {place} of {len(candidates)} is empty"
     return f"Candidate {place} of {len(candidates)}, predicted IoU {candidate.score:.2f}"
 
 
@@ -226,14 +227,3 @@ def _canvas_around(dock: QWidget) -> QWidget | None:
     while window is not None and not isinstance(window, QMainWindow):
         window = window.parentWidget()
     return None if window is None else window.centralWidget()
-
-
-def _group(title: str, *widgets: QWidget) -> QGroupBox:
-    group = QGroupBox(title)
-    column = QVBoxLayout(group)
-    column.setContentsMargins(6, 6, 6, 6)
-    column.setSpacing(4)
-    for widget in widgets:
-        column.addWidget(widget)
-    group.setAlignment(Qt.AlignmentFlag.AlignLeft)
-    return group

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 OWN_FILE = "sam"
 """The encoder that is nothing without a file of the user's own."""
 
+LONGEST_SHIPPED = len("sampath-tiny")
+"""Letters of a model's name that are never cut off."""
+
 DEVICES = {
     "auto": "automatic",
     "cpu": "CPU",
@@ -43,9 +46,9 @@ class ChoicesForm(QWidget):
         self._shown: tuple[list[tuple[Image, str]], Image | None] | None = None
         self._catalogue: Catalogue | None = None
         self._choice = ModelChoice()
-        self.image = _combo("The image to annotate")
-        self.model = _combo("The model that answers clicks")
-        self.device = _combo("Where the model runs")
+        self.image = _combo("The image to annotate", 8)
+        self.model = _combo("The model that answers clicks", LONGEST_SHIPPED)
+        self.device = _combo("Where the model runs", len(DEVICES["auto"]))
         self.file_button = QPushButton("File…")
         self.file_button.setToolTip("Use a weights file of your own for this model")
         self.file_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -57,8 +60,8 @@ class ChoicesForm(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(4)
         form.addRow("Image", self.image)
-        model_row.addWidget(self.device, 1)
         form.addRow("Model", model_row)
+        form.addRow("Runs on", self.device)
         self.show_catalogue(None, self._choice)
         self.image.activated.connect(self._on_image)
         self.model.activated.connect(self._on_model)
@@ -127,12 +130,12 @@ class ChoicesForm(QWidget):
             self.model.setCurrentIndex(self.model.findData(self._choice.name))
 
 
-def _combo(hint: str) -> QComboBox:
+def _combo(hint: str, letters: int) -> QComboBox:
     combo = QComboBox()
     combo.setToolTip(hint)
     combo.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
     # A long file name must not widen the dock.
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(8)
-    combo.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    combo.setMinimumContentsLength(letters)
+    combo.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
     return combo

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from .key_settings import load_keys
 from .workbench import Workbench, workbench_of
 
 if TYPE_CHECKING:
@@ -83,18 +84,30 @@ class Dock(QScrollArea):
         """End the jobs of these runners with this dock."""
         self._switches += [runner.switch for runner in runners]
 
-    def hold_key(self, key: str, run: Callable[[], object]) -> None:
-        """Bind a key of the viewer as long as this dock is there; layers with a meaning of their own for it keep it."""
-        before = self.bench.viewer.bind_key(key, lambda _viewer: run(), overwrite=True)
-        self._keys.append((key, self.bench.viewer, before))
+    def hold_key(self, name: str, run: Callable[[], object]) -> str:
+        """Bind the user's key for an action (`Key.name`) to the viewer as long as this dock is there.
+
+        Layers with a meaning of their own for it keep it.
+
+        Returns:
+            The key as it stands on the keyboard.
+        """
+        viewer = self.bench.viewer
+        choice = load_keys((viewer,))
+        key = choice.key(name)
+        before = viewer.bind_key(key, lambda _viewer: run(), overwrite=True)
+        self._keys.append((key, viewer, before))
+        return choice.shown(name)
 
 
-def group(title: str, widget: QWidget) -> QGroupBox:
-    """Put controls into a box with a title."""
+def group(title: str, *widgets: QWidget) -> QGroupBox:
+    """Put controls into a box with a title, one below the other."""
     box = QGroupBox(title)
     column = QVBoxLayout(box)
     column.setContentsMargins(6, 6, 6, 6)
-    column.addWidget(widget)
+    column.setSpacing(4)
+    for widget in widgets:
+        column.addWidget(widget)
     box.setAlignment(Qt.AlignmentFlag.AlignLeft)
     return box
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,6 @@ STAGES: dict[Stage, tuple[str, str]] = {
     ),
 }
 """Stage -> what it is called in the dock, and what happens in it."""
-NEXT_KEY, PREVIOUS_KEY = "PageDown", "PageUp"
 PICTURES_MS = 1000
 """Thumbnails are shown once a second at most while they are made."""
 
@@ -68,8 +68,8 @@ class FolderDock(Dock):
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(10)
         self.thumbnails = Thumbnails()
-        self.previous_button = self.button("◀ Previous", f"Open the image before ({PREVIOUS_KEY})")
-        self.next_button = self.button("Next ▶", f"Open the next image ({NEXT_KEY})")
+        self.previous_button = self.button("◀ Previous", "Open the image before")
+        self.next_button = self.button("Next ▶", "Open the next image")
         self.done_button = self.button("Done, next", "This image is finished; open the next one")
         self.unsure_button = self.button(
             "Unsure, next", "Put this image aside to discuss it; open the next one"
@@ -175,8 +175,12 @@ class FolderDock(Dock):
             self.bench.desk.changed,
         ):
             signal.connect(self.refresh)
-        self.hold_key(NEXT_KEY, lambda: work.step(1))
-        self.hold_key(PREVIOUS_KEY, lambda: work.step(-1))
+        for button, name, steps in (
+            (self.next_button, "next_image", 1),
+            (self.previous_button, "previous_image", -1),
+        ):
+            key = self.hold_key(name, partial(work.step, steps))
+            button.setToolTip(f"{button.toolTip()} ({key})")
 
     def _on_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of images", str(Path.home()))

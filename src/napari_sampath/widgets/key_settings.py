@@ -30,9 +30,13 @@ class KeyChoice:
     problems: tuple[str, ...] = ()
     """One sentence each."""
 
+    def key(self, name: str) -> str:
+        """Return the key of an action (`Key.name`) in napari's notation."""
+        return next(one.key for one in self.keys if one.name == name)
+
     def shown(self, name: str) -> str:
         """Return the key of an action (`Key.name`) as it stands on the keyboard."""
-        return next(show(one.key) for one in self.keys if one.name == name)
+        return show(self.key(name))
 
 
 def keys_file() -> Path:

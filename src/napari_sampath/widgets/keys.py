@@ -42,6 +42,8 @@ class Key:
     arguments: tuple[Any, ...] = ()
     group: str = "Prompt and mask"
     """Heading under which the help lists it."""
+    dock: bool = False
+    """True if another dock than Annotate holds it, as long as that is open."""
 
     @property
     def name(self) -> str:
@@ -51,6 +53,7 @@ class Key:
 
 
 _OBJECT = "Object under the mouse"
+_DOCKS = "With another dock open"
 _ALL = "Everything"
 
 KEYS = (
@@ -72,6 +75,9 @@ KEYS = (
     Key("S", "S", "smooth its outline", "tools.use", ("smooth",), _OBJECT),
     Key("T", "T", "tick as reviewed", "tools.use", ("reviewed",), _OBJECT),
     Key("U", "U", "mark as unsure", "tools.use", ("unsure",), _OBJECT),
+    Key("N", "N", "next uncertain region (Auto-segment)", "next_uncertain", group=_DOCKS, dock=True),
+    Key("PageDown", "PageDown", "next image (Folder)", "next_image", group=_DOCKS, dock=True),
+    Key("PageUp", "PageUp", "image before (Folder)", "previous_image", group=_DOCKS, dock=True),
     Key("Q", "Q", "preview under the mouse on or off", "toggle_preview", group=_ALL),
     Key("Control-Z", "Ctrl-Z", "undo", "undo", group=_ALL),
     Key("Control-Shift-Z", "Ctrl-Shift-Z", "redo", "redo", group=_ALL),
@@ -101,7 +107,7 @@ class KeyMap:
         self._viewer = viewer
         self._mouse = mouse
         self._undo: list[tuple[Any, Any, Any]] = []
-        for one in keys:
+        for one in (key for key in keys if not key.dock):
             run = partial(attrgetter(one.method)(target), *one.arguments)
             for place in (viewer, *layers):
                 self._bind(place, one.key, _callback(run))

@@ -10,7 +10,7 @@ import numpy as np
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QCheckBox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -90,6 +90,8 @@ class Robot:
         for first, second in pairwise(places):
             for share in np.linspace(0, 1, STEPS + 1)[1:]:
                 self._move(first + (second - first) * float(share), button, modifiers)
+            # A hand rests in a corner, too: napari may have passed over the move that led there.
+            self._move(second, button, modifiers)
         QTest.mouseRelease(self.native, button, modifiers, places[-1])
         QApplication.processEvents()
 
@@ -106,8 +108,11 @@ class Robot:
         QApplication.processEvents()
 
     def press(self, button: QWidget) -> None:
-        """Click a button of a dock."""
-        QTest.mouseClick(button, LEFT, NONE, button.rect().center())
+        """Click a button of a dock, a check box at its tick: the rest of its width may be empty."""
+        place = button.rect().center()
+        if isinstance(button, QCheckBox):
+            place.setX(button.height() // 2)
+        QTest.mouseClick(button, LEFT, NONE, place)
         QApplication.processEvents()
 
     def screenshot(self, path: Path) -> None:

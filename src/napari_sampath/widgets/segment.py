@@ -15,7 +15,7 @@ from .filters import Filters
 from .progress import StatusLine
 from .results import CLASSES, CONFIDENCE, ResultLayers
 from .segment_tasks import everything_job, filter_job, segment_job
-from .uncertain import KEY, UncertainRegions
+from .uncertain import UncertainRegions
 from .view import box_in_view
 from .workers import JobRunner
 
@@ -136,7 +136,8 @@ class SegmentDock(Dock):
         self.runner.started.connect(self.refresh)
         self.runner.finished.connect(self.refresh)
         self.hold(self.runner, self.uncertain.runner)
-        self.hold_key(KEY, self.uncertain.next)
+        key = self.hold_key("next_uncertain", self.uncertain.next)
+        self.uncertain.next_button.setText(f"{self.uncertain.next_button.text()} ({key})")
         self._on_image()
         self._on_desk()
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ..session import Reason, Segmentation, Session, UncertainRegion
     from .workbench import Workbench
 
-KEY = "N"
 REASONS: dict[Reason, str] = {
     "entropy": "the head is unsure",
     "disagreement": "the last two heads disagree",
@@ -49,7 +48,7 @@ class UncertainRegions(QWidget):
         self.by.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         for reason, text in REASONS.items():
             self.by.addItem(f"where {text}", reason)
-        self.next_button = QPushButton(f"Next uncertain region ({KEY})")
+        self.next_button = QPushButton("Next uncertain region")
         self.next_button.setToolTip("Move to the region where correcting pays most")
         self.next_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         column = QVBoxLayout(self)
