@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy import sparse
 
 from ..arrays import LOGITS_PX, BoolArray, FloatArray, LocalMask
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..geometry import Frame
 
-CHUNK_BYTES = 2**19
+CHUNK_BYTES = 2**21
 """Logits at image resolution are made in pieces of this size: they stay in the processor's cache."""
 
 _SURE = 1e-3
@@ -124,7 +123,7 @@ def local_mask(frame: Frame, logits: npt.ArrayLike) -> LocalMask:
 def enlarge_rows(
     along_rows: sparse.csr_array, columns: FloatArray, start: int, stop: int
 ) -> Iterator[tuple[slice, FloatArray]]:
-    """Enlarge logits along rows, some rows at a time: neighbours read the same few, so each band is a small product.
+    """Enlarge logits along rows, some rows at a time.
 
     Args:
         along_rows: From `interpolation_matrix`.
@@ -133,23 +132,14 @@ def enlarge_rows(
         stop: Row after the last one wanted.
 
     Yields:
-        The band, counted from `start`, and its values (rows, w) float32, good until the next band.
+        The band, counted from `start`, and its values (rows, w) float32.
     """
-    # The product is PyTorch's, as the network's are: after one of NumPy's, the threads of its own library keep
-    # waiting for the next on all cores, and the decoder then takes twice as long.
-    columns_tensor = torch.from_numpy(columns)
+    # SciPy's product runs in the thread that asks. A library with threads of its own gains nothing on so little, and
+    # loses a hundredfold where they have to wait for a processor: beside a head that trains, for example.
     step = max(1, CHUNK_BYTES // (4 * max(1, columns.shape[1])))
-    buffer = torch.empty(min(step, stop - start), columns.shape[1])
     for row in range(start, stop, step):
         last = min(row + step, stop)
-        pointers = along_rows.indptr[row : last + 1]
-        entries = slice(pointers[0], pointers[-1])
-        read = along_rows.indices[entries]
-        low, high = int(read.min()), int(read.max()) + 1
-        weights = np.zeros((last - row, high - low), dtype=np.float32)
-        weights[np.repeat(np.arange(last - row), np.diff(pointers)), read - low] = along_rows.data[entries]
-        band = torch.mm(torch.from_numpy(weights), columns_tensor[low:high], out=buffer[: last - row])
-        yield slice(row - start, last - start), band.numpy()
+        yield slice(row - start, last - start), along_rows[row:last] @ columns
 
 
 def _reading(matrix: sparse.csr_array, marked: npt.ArrayLike) -> tuple[int, int]:
