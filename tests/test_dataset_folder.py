@@ -134,6 +134,53 @@ def test_slides_get_splits_and_keep_them(folder):
         folder.set_split("slide 9", "val")
 
 
+def test_names_tell_of_slides(folder):
+    names = [f"case{number // 3}-{number}" for number in range(12)]
+    for number, name in enumerate(names):
+        folder.save_image(name, *picture(number, (20, 20)), group="said" if number == 11 else "")
+    assert len({one.slide for one in folder.images.values()}) == 12
+    validated = {name for name in names if folder.split_of(name) == "val"}
+    assert validated
+    folder.find_slides("-")
+    again = DatasetFolder.open(folder.path)
+    assert again.slide_ends_before == "-"
+    assert [one.slide for one in again.images.values()] == [f"case{n // 3}" for n in range(11)] + ["said"]
+    for slide in {one.slide for one in again.images.values()}:
+        of_slide = [name for name, one in again.images.items() if one.slide == slide]
+        assert len({again.split_of(name) for name in of_slide}) == 1, "no slide is in two splits"
+    assert {name for name in names if again.split_of(name) == "val"} <= validated, (
+        "what was learnt validates never"
+    )
+    new = again.save_image("case0-12", *picture(12, (20, 20)))
+    assert (new.slide, again.split_of("case0-12")) == ("case0", again.split_of("case0-0"))
+    assert again.save_image("case0-0", *picture(3, (20, 20))).slide == "case0", (
+        "saved again, it stays of its slide"
+    )
+    assert again.save_image("other", *picture(13, (20, 20))).slide == "other", "a name that tells of none"
+    again.find_slides("")
+    assert {one.slide for one in again.images.values()} == {*names[:11], "case0-12", "other", "said"}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 30)), min_size=1, max_size=12, unique=True),
+    st.lists(st.sampled_from(["-", "_", "", "1"]), min_size=1, max_size=4),
+)
+@settings(deadline=None, max_examples=25)
+def test_whatever_names_tell_what_trained_never_validates(tmp_path_factory, pairs, rules):
+    folder = DatasetFolder.create(tmp_path_factory.mktemp("slides") / "d", ())
+    pixels, labels = picture(0, (8, 8))
+    for start, number in pairs:
+        folder.save_image(f"{start}-{number}_x", pixels, labels * 0)
+    for rule in rules:
+        before = {name: folder.split_of(name) for name in folder.images}
+        folder.find_slides(rule)
+        for name, entry in folder.images.items():
+            assert folder.split_of(name) == folder.split_of(
+                next(n for n, one in folder.images.items() if one.slide == entry.slide)
+            )
+            assert folder.split_of(name) != "val" or before[name] == "val"
+
+
 def test_classes_of_another_list_are_found_by_name(folder):
     labels = picture(0)[1].copy()
     labels[0, :5] = 2

@@ -28,10 +28,10 @@ BUSY_S = 0.05
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Five annotated pictures of a disc."""
+    """Five annotated pictures of a disc, of three cases as their names tell."""
     folder = DatasetFolder.create(tmp_path / "discs", (DISC,))
     for number in range(5):
-        folder.save_image(f"disc {number}", *picture(number))
+        folder.save_image(f"case{number // 2}-{number}", *picture(number))
     return folder.path
 
 
@@ -73,7 +73,7 @@ def test_what_is_annotated_becomes_a_sample_by_itself(open_train: Callable[..., 
     assert item.annotated.sum() == 40 * 50
     assert item.labels[10, 11] == 1
     assert "1997 px" in dock.content.text(), "the area without any object"
-    assert "second image" in dock.content.text()
+    assert "another slide" in dock.content.text()
     b.session.undo()
     b.session.undo()
     wait_until(
@@ -133,10 +133,10 @@ def test_closing_the_dock_ends_training(open_train: Callable[..., Any], dataset:
 
 def test_what_cannot_be_trained_is_one_sentence(open_train: Callable[..., Any], dataset: Path) -> None:
     b, dock = open_train(dataset)
-    (dataset / "labels" / "disc 2.png").write_bytes(b"no image")
+    (dataset / "labels" / "case1-2.png").write_bytes(b"no image")
     b.robot.press(dock.train_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
-    assert "disc 2.png" in dock.status.message.text()
+    assert "case1-2.png" in dock.status.message.text()
     assert "unexpected" not in dock.status.message.text()
 
 
@@ -175,6 +175,10 @@ def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], 
 
 def test_the_dataset_is_found_again(open_train: Callable[..., Any], dataset: Path) -> None:
     b, dock = open_train(dataset)
+    assert "5 images; " in dock.content.text()
+    dock.slides.setCurrentIndex(dock.slides.findData("-"))
+    dock.slides.activated.emit(dock.slides.currentIndex())
+    wait_until(lambda: "5 images of 3 slides" in dock.content.text(), 60, "the slides")
     trained(b, dock)
     b.robot.press(dock.accept_button)
     b.viewer.window.remove_dock_widget(dock)
@@ -186,4 +190,6 @@ def test_the_dataset_is_found_again(open_train: Callable[..., Any], dataset: Pat
     wait_until(lambda: again.held is not None and again.desk.heads is not None, 60, "the dataset")
     assert again.desk.folder == dataset
     assert again.desk.heads.current.stem == "linear-1"
+    assert again.slides.currentData() == "-"
+    assert {one.slide for one in DatasetFolder.open(dataset).images.values()} == {"case0", "case1", "case2"}
     b.robot.key(Qt.Key.Key_Escape)

@@ -117,6 +117,35 @@ class DatasetFolder:
         """Name -> what is known of the image, in the order of the first save."""
         return self._manifest.images
 
+    @property
+    def slide_ends_before(self) -> str:
+        """Text in an image's name before which the name of its slide ends; empty if names tell of no slide."""
+        return self._manifest.slide_ends_before
+
+    def find_slides(self, ends_before: str) -> None:
+        """Say how the name of an image tells of its slide or case, for images that are there and those to come.
+
+        Images whose slide was said by whoever saved them keep it. A slide that comes together from images that trained
+        and images that validated trains: what has been learnt from must not validate.
+
+        Args:
+            ends_before: Text before which the slide's name ends, for example "-"; "" if names tell of no slide.
+        """
+        with self._locked():
+            before = self._manifest
+            after = dataclasses.replace(before, slide_ends_before=ends_before)
+            images, splits = {}, dict(before.splits)
+            found: dict[str, set[str]] = {}
+            for name, entry in before.images.items():
+                if entry.group in ("", before.slide_in(name)):
+                    split = before.split_for(entry.slide)
+                    entry = dataclasses.replace(entry, group=after.slide_in(name))
+                    found.setdefault(entry.slide, set()).add(split)
+                images[name] = entry
+            for slide, olds in found.items():
+                splits[slide] = next((one for one in ("train", "val") if one in olds), "test")
+            self._write({}, dataclasses.replace(after, images=images, splits=splits))
+
     def split_of(self, name: str) -> str:
         """Return the split of an image, "train", "val" or "test": that of its slide."""
         return self._manifest.split_for(self._entry(name).slide)
@@ -173,7 +202,8 @@ class DatasetFolder:
             labels: (H, W) class ids, 0 for none.
             instances: (H, W) object numbers, 0 for none.
             annotated: (H, W) bool, which pixels a person has vouched for; all if left out.
-            group: Slide or case; a new one is put into a split, see `Manifest.split_for`.
+            group: Slide or case; if left out, the one known for this image, else what its name tells, see
+                `find_slides`. A new one is put into a split, see `Manifest.split_for`.
             mpp: Micrometres per pixel.
             provenance: What JSON can hold.
             classes: What the ids in `labels` mean, if that may differ from `self.classes`: classes are then found
@@ -198,7 +228,7 @@ class DatasetFolder:
             entry = DatasetImage(
                 name,
                 class_map.shape,
-                group,
+                group or ("" if before is None else before.group) or manifest.slide_in(name),
                 mpp,
                 instances is not None,
                 1 if before is None else before.revision,

@@ -2,11 +2,12 @@
 
     {"schema_version": 1, "name": "glands",
      "classes": [{"id": 1, "name": "gland", "color": [0, 158, 115]}],
-     "splits": {"slide 7": "train", "slide 9": "val"},
+     "splits": {"slide 7": "train", "slide 9": "val"}, "slide_ends_before": " region",
      "images": {"slide 7 region 1": {"group": "slide 7", "mpp": 0.5, "height": 1000, "width": 1200,
                                      "instances": true, "revision": 2, "saved": "2025-04-01T09:30:00+00:00"}}}
 
-Splits name slides or cases, never images, so that no slide can be in two of them.
+Splits name slides or cases, never images, so that no slide can be in two of them. An image's slide is said when it is
+saved, or is what its name begins with, up to "slide_ends_before".
 """
 
 from __future__ import annotations
@@ -61,6 +62,12 @@ class Manifest:
     images: Mapping[str, DatasetImage] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
     """Slide or case -> "train", "val" or "test"."""
+    slide_ends_before: str = ""
+    """Text in an image's name before which the name of its slide ends; empty if names tell of no slide."""
+
+    def slide_in(self, name: str) -> str:
+        """Return the slide or case that an image's name tells of; "" if it tells of none."""
+        return slide_in(name, self.slide_ends_before)
 
     def split_for(self, slide: str) -> str:
         """Choose the split of a slide: its own, else validation while that holds under a fifth of the images.
@@ -76,6 +83,12 @@ class Manifest:
         return "val" if validating < VALIDATION_SHARE * len(self.images) else "train"
 
 
+def slide_in(name: str, ends_before: str) -> str:
+    """Return what an image's name begins with, up to a text; "" if the text is empty or not in it."""
+    start, found, _ = name.partition(ends_before) if ends_before else ("", "", "")
+    return start.strip() if found else ""
+
+
 def dump(manifest: Manifest) -> bytes:
     """Write the content of `dataset.json`."""
     images = {}
@@ -87,6 +100,7 @@ def dump(manifest: Manifest) -> bytes:
         "name": manifest.name,
         "classes": [asdict(info) for info in manifest.classes],
         "splits": dict(manifest.splits),
+        "slide_ends_before": manifest.slide_ends_before,
         "images": images,
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
@@ -124,7 +138,8 @@ def _parse(content: dict[str, Any]) -> Manifest:
     for split in splits.values():
         check_split(split)
     images = {str(name): _parse_image(str(name), values) for name, values in content["images"].items()}
-    return Manifest(str(content["name"]), parse_classes(content["classes"]), images, splits)
+    ends_before = str(content.get("slide_ends_before", ""))
+    return Manifest(str(content["name"]), parse_classes(content["classes"]), images, splits, ends_before)
 
 
 def parse_classes(entries: list[dict[str, Any]]) -> tuple[ClassInfo, ...]:

@@ -38,6 +38,10 @@ class Holdings:
     """Split -> annotated pixels of each class."""
     total_px: int
     """Pixels of all images, annotated or not."""
+    slides: int = 0
+    """Number of slides or cases the images are of."""
+    slide_ends_before: str = ""
+    """See `DatasetFolder.find_slides`."""
     problems: tuple[str, ...] = ()
     """A sentence for each image that cannot be read."""
     known: Mapping[str, tuple[DatasetImage, ImageFacts]] = field(default_factory=dict, repr=False)
@@ -95,7 +99,8 @@ def holdings_job(folder: Path, before: Holdings | None = None) -> Job[Holdings |
     """
     if not DatasetFolder.exists(folder):
         return None
-    entries = DatasetFolder.open(folder).images
+    there = DatasetFolder.open(folder)
+    entries = there.images
     if not entries:
         return None
     dataset = open_dataset(folder)
@@ -122,6 +127,8 @@ def holdings_job(folder: Path, before: Holdings | None = None) -> Job[Holdings |
         dataset.classes,
         area,
         sum(facts.hw[0] * facts.hw[1] for _, facts in known.values()),
+        len({entry.slide for entry in entries.values()}),
+        there.slide_ends_before,
         tuple(findings.problems),
         known,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from .training_tasks import desk_job
+from .training_tasks import desk_job, slides_job
 from .workers import JobRunner
 
 if TYPE_CHECKING:
@@ -67,6 +67,12 @@ class TrainingDesk(QObject):
     def choose(self, folder: Path) -> None:
         """Use another dataset; its folder is made with the first sample."""
         self.runner.start(desk_job(folder, self._state_dir), "opening the dataset", self._on_opened)
+
+    def find_slides(self, ends_before: str) -> None:
+        """Say how the names of the dataset's images tell of their slides."""
+        if self.folder is not None:
+            job = slides_job(self.folder, ends_before)
+            self.runner.start(job, "looking for the slides", lambda _: self.saved.emit())
 
     def follow(self, session: Session | None) -> None:
         """Save the changes of another session from now on; those of the one before are saved at once."""

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import (
     QSpinBox,
 )
 
+from ..formats.dataset_manifest import slide_in
 from .comparison import ComparisonView
 from .dock import Dock
 from .plot import CurvesPlot
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from .workbench import Workbench
 
 WELCOME = "Choose a folder for your dataset. What you annotate is saved into it by itself from then on."
+SLIDE_ENDS_BEFORE = ("", "-", "_", " ", ".")
+"""Texts in an image's name before which that of its slide may end; the first says nothing of slides."""
 SPLITS = {"train": "to learn from", "val": "kept aside", "test": "for the final test"}
 """Split -> what it is for, as a heading."""
 
@@ -60,6 +63,14 @@ class TrainDock(Dock):
         self.folder.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.folder.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.folder_button = self.button("Choose…", "The folder in which your training samples are kept")
+        self.slides = QComboBox()
+        self.slides.setToolTip(
+            "Images of one slide are learnt from, or kept aside, together: else the scores would flatter the head"
+        )
+        self.slides.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.slides.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        for ends_before in SLIDE_ENDS_BEFORE:
+            self.slides.addItem("", ends_before)
         self.content = QLabel()
         self.content.setWordWrap(True)
         self.content.setTextFormat(Qt.TextFormat.RichText)
@@ -100,6 +111,7 @@ class TrainDock(Dock):
         heads, folder = self.desk.heads, self.desk.folder
         self.folder.setText("none yet" if folder is None else folder.name)
         self.folder.setToolTip("" if folder is None else str(folder))
+        self._show_slides()
         self.content.setText(describe(self.held) if folder is not None else "")
         self.train_button.setEnabled(
             heads is not None and self.held is not None and self.kind.count() > 0 and not self.runner.busy
@@ -114,6 +126,22 @@ class TrainDock(Dock):
             waiting = "" if offered is None else f" <b>{escape(offered.stem)}</b> waits for your decision."
             before = "" if heads.previous is None else f", before it {escape(heads.previous.stem)}"
             self.in_use.setText(f"Head in use: <b>{escape(used)}</b>{before}.{waiting}")
+
+    def _show_slides(self) -> None:
+        """Show the rule in force, and what each would make of the name of the image that is open."""
+        name = "" if self.bench.session is None else self.bench.session.name
+        for row, ends_before in enumerate(SLIDE_ENDS_BEFORE):
+            shown = "each image is of a slide of its own"
+            if ends_before:
+                found = slide_in(name, ends_before)
+                shown = f"the name before the first '{ends_before}'" + (f": {found}" if found else "")
+            self.slides.setItemText(row, shown)
+        if self.held is not None and not self.desk.runner.busy:
+            in_force = self.held.slide_ends_before
+            if self.slides.findData(in_force) < 0:
+                self.slides.addItem(f"the name before '{in_force}'", in_force)
+            self.slides.setCurrentIndex(self.slides.findData(in_force))
+        self.slides.setEnabled(self.desk.folder is not None)
 
     def look(self) -> None:
         """Look anew at what the dataset holds."""
@@ -133,6 +161,7 @@ class TrainDock(Dock):
         form = QFormLayout()
         form.setVerticalSpacing(4)
         form.addRow("Dataset", folder_row)
+        form.addRow("Slides", self.slides)
         self.column.addLayout(form)
         self.column.addWidget(self.content)
         recipe = QFormLayout()
@@ -151,6 +180,7 @@ class TrainDock(Dock):
 
     def _connect(self) -> None:
         self.folder_button.clicked.connect(self._on_folder)
+        self.slides.activated.connect(lambda: self.desk.find_slides(self.slides.currentData()))
         self.train_button.clicked.connect(self._on_train)
         self.accept_button.clicked.connect(lambda: self._decide("accept"))
         self.back_button.clicked.connect(lambda: self._decide("roll_back"))
@@ -251,9 +281,12 @@ def describe(held: Holdings | None) -> str:
         rows.append(f"<tr><td>{swatch}{name}</td>{cells}</tr>")
     known = sum(map(sum, held.annotated_px.values()))
     share = 100 * known / held.total_px if held.total_px else 0
-    text = f"<table cellspacing='1'>{''.join(rows)}</table>{share:.0f} % of all pixels are annotated."
+    images = sum(held.images.values())
+    of = f" of {held.slides} slides" if held.slides < images else ""
+    text = f"<table cellspacing='1'>{''.join(rows)}</table>"
+    text += f"{images} images{of}; {share:.0f} % of all pixels are annotated."
     if not held.images.get("val"):
-        text += " Annotate a second image, to have one to measure on."
+        text += " Annotate an image of another slide, to have one to measure on."
     return text + "".join(f"<br>{escape(problem)}" for problem in held.problems[:2])
 
 

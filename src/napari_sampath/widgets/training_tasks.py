@@ -85,6 +85,15 @@ def kinds_job() -> Job[tuple[HeadKind, ...]]:
     return tuple(HeadKind(name, registry[name].summary) for name in registry)
 
 
+def slides_job(folder: Path, ends_before: str) -> Job[None]:
+    """Say how the names of a dataset's images tell of their slides; the dataset is made if it is not there."""
+    yield Progress(0, 0, "Looking for the slides")
+    from ..formats import DatasetFolder
+
+    dataset = DatasetFolder.open(folder) if DatasetFolder.exists(folder) else DatasetFolder.create(folder, ())
+    dataset.find_slides(ends_before)
+
+
 def held_job(folder: Path, before: Holdings | None) -> Job[Holdings | None]:
     """Say what a dataset holds."""
     yield Progress(0, 0, "Looking at the dataset")
