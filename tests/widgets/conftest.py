@@ -119,23 +119,6 @@ class Bench:
         wait_until(lambda: self.bench.prompts.idle, 20, "the prompt worker")
 
 
-def settle(viewer: Any, quiet_s: float = 0.3) -> None:
-    """Wait until the canvas has its size: positions taken before are wrong once the docks are laid out."""
-    from qtpy.QtWidgets import QApplication
-
-    native = viewer.window._qt_viewer.canvas.native
-    size, since = (0, 0), time.monotonic()
-    deadline = since + 20
-    while min(size) < 100 or time.monotonic() - since < quiet_s:
-        QApplication.processEvents()
-        time.sleep(0.01)
-        now = (native.width(), native.height())
-        if now != size:
-            size, since = now, time.monotonic()
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"The canvas did not settle; it is {size[0]} x {size[1]} px.")
-
-
 @pytest.fixture
 def open_bench(viewers: Callable[[], Any]) -> Callable[..., Bench]:
     """Open an image in a viewer with the Annotate dock; by default wait until it is encoded."""
@@ -151,8 +134,8 @@ def open_bench(viewers: Callable[[], Any]) -> Callable[..., Bench]:
         layer = viewer.add_image(pixels, name=image.pop("name", "tissue"), **image)
         if ready:
             wait_until(lambda: dock.bench.ready, 120, "the image to be encoded")
-        settle(viewer)
-        viewer.reset_view()  # the image was fitted to the canvas before the docks took their share of it
-        return Bench(viewer, dock, layer, Robot(viewer, layer), model)
+        robot = Robot(viewer, layer)
+        robot.settle()
+        return Bench(viewer, dock, layer, robot, model)
 
     return opened
