@@ -1,7 +1,7 @@
 """Segment everything against SamAutomaticMaskGenerator: same weights, image and settings, on the CPU.
 
 Time is the wall clock of whole calls, encoder included. Memory is the peak resident set of a process of its
-own for each side (`resource.getrusage`, which sees torch, numpy and the interpreter alike), and its rise
+own for each side (`memory.peak_bytes`, which sees torch, numpy and the interpreter alike), and its rise
 above the peak after loading the model and a warm-up.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .memory import peak_bytes
 from .models import load, tissue
 from .table import REPEATS, Row, alternate, timed
 
@@ -34,7 +35,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
     points = 2 if quick else 32
     yield from compared("random", points, 1 if quick else REPEATS, None if quick else 3.0)
     if not quick:
-        yield from compared("sampath-tiny", points, 3, None)
+        yield from compared("sampath-tiny", points, 1, None)
 
 
 def compared(weights: str, points: int, repeats: int, bar: float | None) -> Iterator[Row]:
@@ -120,8 +121,6 @@ def child(side: str, weights: str, settings: EverythingSettings) -> tuple[float,
 
 def memory(side: str, weights: str, settings: dict[str, Any]) -> tuple[float, float]:
     """Run one side in this process, which must be new: peak and its rise above a loaded model, in MB."""
-    import resource
-
     from napari_sampath.predict import EverythingSettings, segment_everything
 
     model, image = load(weights), tissue(SIDE_PX)
@@ -132,16 +131,11 @@ def memory(side: str, weights: str, settings: dict[str, Any]) -> tuple[float, fl
         else:
             package(model, chosen).generate(image)
 
-    def peak_mb() -> float:
-        # Kilobytes on Linux, bytes on macOS.
-        kept = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return kept / (2**20 if sys.platform == "darwin" else 2**10)
-
     chosen = EverythingSettings(**settings)
     call(replace(chosen, points_per_side=1))
-    before = peak_mb()
+    before = peak_bytes()
     call(chosen)
-    return peak_mb(), peak_mb() - before
+    return peak_bytes() / 2**20, (peak_bytes() - before) / 2**20
 
 
 if __name__ == "__main__":

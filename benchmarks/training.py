@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .everything import tissue
+from .memory import peak_bytes
 from .table import Row, limited, seconds
 
 if TYPE_CHECKING:
@@ -144,17 +145,13 @@ def peak_memory(folder: Path, head: str, quick: bool) -> Row:
 
 def _train_alone(data: str, head: str) -> None:
     """Train in this process, and write its largest resident set."""
-    import resource
-
     from napari_sampath import load_model, train
     from napari_sampath.training import TrainingConfig
 
     arguments = {"variant": "sam_only"} if head == "sampath" else {}
     config = TrainingConfig(epochs=1, batch_size=4, window_cells=64, head_arguments=arguments)
     train(data, head, config, load_model("sampath-tiny", device="cpu"), Path(data) / "h.safetensors")
-    unit = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    print(json.dumps({"peak_bytes": peak, "recipe": dataclasses.asdict(config)}))
+    print(json.dumps({"peak_bytes": peak_bytes(), "recipe": dataclasses.asdict(config)}))
 
 
 if __name__ == "__main__":
