@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _ID = Qt.ItemDataRole.UserRole
 _SWATCH_PX = 16
-_ROWS_SHOWN = 4
+_ROWS_SHOWN = 3
 _ARROW_PX = 26
 
 
