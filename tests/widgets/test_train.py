@@ -68,7 +68,11 @@ def test_what_is_annotated_becomes_a_sample_by_itself(open_train: Callable[..., 
     assert "Nothing annotated" in dock.content.text()
     b.session.paint([10, 10, 11], [10, 11, 10], 1)
     b.session.area.mark((0, 0, 40, 50))
+    # Before the two seconds are over after which it would be saved.
+    dock.slides.setCurrentIndex(dock.slides.findData("-"))
+    dock.slides.activated.emit(dock.slides.currentIndex())
     wait_until(lambda: dock.held is not None, 60, "the sample")
+    assert dock.slides.currentData() == DatasetFolder.open(tmp_path / "fresh").slide_ends_before == "-"
     item = DatasetFolder.open(tmp_path / "fresh").read("new")
     assert item.annotated.sum() == 40 * 50
     assert item.labels[10, 11] == 1

@@ -71,7 +71,8 @@ class TrainingDesk(QObject):
     def find_slides(self, ends_before: str) -> None:
         """Say how the names of the dataset's images tell of their slides."""
         if self.folder is not None:
-            job = slides_job(self.folder, ends_before)
+            # A save that this cancels is due again, and part of the job.
+            job = slides_job(self.pending(), self.folder, ends_before)
             self.runner.start(job, "looking for the slides", lambda _: self.saved.emit())
 
     def follow(self, session: Session | None) -> None:

@@ -85,11 +85,19 @@ def kinds_job() -> Job[tuple[HeadKind, ...]]:
     return tuple(HeadKind(name, registry[name].summary) for name in registry)
 
 
-def slides_job(folder: Path, ends_before: str) -> Job[None]:
-    """Say how the names of a dataset's images tell of their slides; the dataset is made if it is not there."""
-    yield Progress(0, 0, "Looking for the slides")
+def slides_job(save: Job[int] | None, folder: Path, ends_before: str) -> Job[None]:
+    """Save what is not in the dataset yet, then say how the names of its images tell of their slides.
+
+    Args:
+        save: The job that saves.
+        folder: The dataset; made if it is not there.
+        ends_before: See `DatasetFolder.find_slides`.
+    """
     from ..formats import DatasetFolder
 
+    if save is not None:
+        yield from save
+    yield Progress(0, 0, "Looking for the slides")
     dataset = DatasetFolder.open(folder) if DatasetFolder.exists(folder) else DatasetFolder.create(folder, ())
     dataset.find_slides(ends_before)
 
