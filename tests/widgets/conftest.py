@@ -15,25 +15,116 @@ from discs import loader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+PASSED = pytest.StashKey[bool]()
+
+
+class Screen:
+    """Viewers on the screen, 1280 x 800, handed from test to test: to open and to close one takes seconds.
+
+    Each is given back as it was when it was opened, or the test that had it fails.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[Any] = []
+        self._taken: list[Any] = []
+        self._new: dict[int, dict[str, Any]] = {}
+
+    def take(self) -> Any:
+        """Return a viewer without layers and docks."""
+        from napari import Viewer
+
+        if self._idle:
+            viewer = self._idle.pop()
+        else:
+            viewer = Viewer(show=True)
+            self._new[id(viewer)] = state(viewer)
+        self._taken.append(viewer)
+        viewer.window._qt_window.resize(1280, 800)
+        return viewer
+
+    def empty(self) -> None:
+        """Take our docks and all layers out of the viewers that are in use."""
+        from qtpy.QtWidgets import QDockWidget
+
+        from napari_sampath.widgets.dock import Dock
+
+        for viewer in self._taken:
+            if hasattr(viewer.window, "_qt_window"):
+                for one in viewer.window._qt_window.findChildren(QDockWidget):
+                    if isinstance(one.widget(), Dock):
+                        viewer.window.remove_dock_widget(one)
+                viewer.layers.clear()
+
+    def give_back(self) -> None:
+        """Have the viewers in use ready for the next test."""
+        for viewer in self._taken:
+            if not hasattr(viewer.window, "_qt_window"):
+                continue
+            now, new = state(viewer), self._new[id(viewer)]
+            changed = {name: (new[name], value) for name, value in now.items() if value != new[name]}
+            if changed:
+                pytest.fail(f"left behind in the viewer (new, now): {changed}")
+            if self._idle:
+                viewer.close()  # A second window would take the first one's focus.
+            else:
+                self._idle.append(viewer)
+        self._taken.clear()
+
+    def close(self) -> None:
+        """Close all viewers, those in use, too."""
+        for viewer in self._idle + self._taken:
+            viewer.close()
+        self._idle.clear()
+        self._taken.clear()
+        gc.collect()
+
+
+def state(viewer: Any) -> dict[str, Any]:
+    """What docks may change in a viewer as long as they are there."""
+    return {
+        "keys": dict(viewer.keymap),
+        "drag": list(viewer.mouse_drag_callbacks),
+        "move": list(viewer.mouse_move_callbacks),
+        "wheel": list(viewer.mouse_wheel_callbacks),
+        "double": list(viewer.mouse_double_click_callbacks),
+        "cursor": viewer.cursor.style,
+        "pan": viewer.scene.camera.mouse_pan,
+        "zoom": viewer.scene.camera.mouse_zoom,
+        "overlays": set(viewer.scene.overlays),
+    }
+
 
 @pytest.fixture(scope="session")
-def imports_apart() -> None:
-    """Keep what importing made out of the searches for garbage, of which there are several after each window."""
+def screen(qapp: Any) -> Iterator[Screen]:
+    """The viewers of all tests."""
+    from napari._qt.threads.status_checker import StatusChecker
+
     gc.collect()
+    # What importing made is kept out of the searches for garbage, of which there is one after each test.
     gc.freeze()
+    screen = Screen()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StatusChecker, "start", lambda _checker: None)
+        yield screen
+        screen.close()
 
 
 @pytest.fixture
-def viewers(make_napari_viewer: Callable[..., Any], qtbot: Any, imports_apart: None) -> Callable[[], Any]:
+def viewers(screen: Screen, qtbot: Any) -> Callable[[], Any]:
     """Make viewers that are shown, 1280 x 800."""
 
     def make() -> Any:
-        viewer = make_napari_viewer(show=True)
-        viewer.window._qt_window.resize(1280, 800)
+        viewer = screen.take()
         qtbot.waitExposed(viewer.window._qt_window)
         return viewer
 
     return make
+
+
+@pytest.fixture
+def no_viewer(screen: Screen) -> None:
+    """For tests that let napari make the viewer."""
+    screen.close()
 
 
 @pytest.fixture
@@ -54,32 +145,56 @@ def tissue() -> np.ndarray:
     return image
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Tell fixtures whether the test passed."""
+    report: Any = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that leaves a window or one of our threads behind."""
+    """Fail a test that leaves a window, one of our threads, or anything of a dock in a viewer."""
     if not request.node.get_closest_marker("gui"):
         yield
         return
     from qtpy.QtWidgets import QApplication
 
+    screen, qtbot = request.getfixturevalue("screen"), request.getfixturevalue("qtbot")
     before = set(map(id, QApplication.topLevelWidgets()))
     yield
+    if not request.node.stash.get(PASSED, False):
+        screen.close()
+        return
+    screen.empty()
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        QApplication.processEvents()
+        qtbot.wait(20)  # Qt deletes what was given up in an event loop only.
         gc.collect()
         threads = [one.name for one in threading.enumerate() if one.name.startswith("sampath-")]
         left = [
             widget
             for widget in QApplication.topLevelWidgets()
-            if id(widget) not in before and widget.isVisible()
+            if id(widget) not in before and widget.isVisible() and not is_viewer(widget)
         ]
         if not threads and not left:
-            return
-        time.sleep(0.02)
-    pytest.fail(
-        f"left behind: threads {threads}, windows {[(type(one).__name__, one.objectName()) for one in left]}"
-    )
+            break
+    else:
+        screen.close()
+        pytest.fail(
+            f"left behind: threads {threads}, "
+            f"windows {[(type(one).__name__, one.objectName()) for one in left]}"
+        )
+    screen.give_back()
+
+
+def is_viewer(widget: Any) -> bool:
+    """Whether a window is napari's own."""
+    from napari._qt.qt_main_window import _QtMainWindow
+
+    return isinstance(widget, _QtMainWindow)
 
 
 @dataclass

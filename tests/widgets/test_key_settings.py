@@ -31,8 +31,8 @@ def test_our_own_keys_differ() -> None:
 
 
 @pytest.mark.gui
-def test_the_keys_of_the_object_tools_mean_nothing_to_napari(make_napari_viewer: Any) -> None:
-    taken = napari_keys((make_napari_viewer(), Image(np.zeros((4, 4))), Labels(np.zeros((4, 4), np.uint8))))
+def test_the_keys_of_the_object_tools_mean_nothing_to_napari(viewer: Any) -> None:
+    taken = napari_keys((viewer, Image(np.zeros((4, 4))), Labels(np.zeros((4, 4), np.uint8))))
     assert taken["V"] == "toggle selected visibility", "napari's keys are found"
     assert taken["P"] == "activate labels paint mode"
     assert not {normal(one.key) for one in KEYS if one.method in ("tools.use", "tools.show_help")} & set(

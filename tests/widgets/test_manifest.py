@@ -57,7 +57,9 @@ def test_opening_a_dock_imports_no_torch() -> None:
 
 
 @pytest.mark.gui
-def test_napari_opens_the_docks_and_the_sample(make_napari_viewer: Any, npe2pm: Any, qtbot: Any) -> None:
+def test_napari_opens_the_docks_and_the_sample(
+    no_viewer: None, make_napari_viewer: Any, npe2pm: Any, qtbot: Any
+) -> None:
     """The way a user comes: plugin menu and sample menu, with the viewer behind napari's public proxy."""
     from napari_sampath.widgets.robot import wait_until
     from napari_sampath.widgets.workbench import workbench_of

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MIN_WIDTH_PX = 290
 
+_leaving: dict[int, QObject] = {}
+"""Docks that have left their window, until Qt has deleted them: where Python does so, nothing is told of it."""
+
 
 class Dock(QScrollArea):
     """A column of controls that scrolls where the window is too low, bound to one viewer's workbench.
@@ -44,7 +47,7 @@ class Dock(QScrollArea):
         self._keys: list[tuple[str, Any, Any]] = []
         self._switches: list[list[Event]] = []
         # Nothing of this object may be used once it is destroyed: the link holds what outlives it only.
-        self.destroyed.connect(partial(_end, self.bench, self._keys, self._switches))
+        self.destroyed.connect(partial(_end, self.bench, self._keys, self._switches, id(self)))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Follow what the controls need: napari's style and longer texts come after they were made."""
@@ -55,6 +58,7 @@ class Dock(QScrollArea):
     def event(self, event: QEvent) -> bool:
         """Notice that the dock is closed: napari takes this widget out, but does not delete it."""
         if event.type() == QEvent.Type.ParentChange:
+            _leaving[id(self)] = self
             QTimer.singleShot(0, self._delete_orphan)
         return bool(super().event(event))
 
@@ -72,6 +76,8 @@ class Dock(QScrollArea):
     def _delete_orphan(self) -> None:
         if self.parent() is None:
             self.deleteLater()
+        else:
+            _leaving.pop(id(self), None)
 
     def button(self, text: str, hint: str) -> QPushButton:
         """Make a button that leaves the keyboard to the image."""
@@ -113,8 +119,13 @@ def group(title: str, *widgets: QWidget) -> QGroupBox:
 
 
 def _end(
-    bench: Workbench, keys: list[tuple[str, Any, Any]], switches: list[list[Event]], _dock: object = None
+    bench: Workbench,
+    keys: list[tuple[str, Any, Any]],
+    switches: list[list[Event]],
+    dock: int,
+    _destroyed: object = None,
 ) -> None:
+    _leaving.pop(dock, None)
     for switch in switches:
         switch[0].set()
     for key, viewer, before in reversed(keys):
