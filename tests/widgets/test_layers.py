@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
+from napari_sampath.annotations import bounds
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.formats.rings import trace
 from napari_sampath.jobs import Progress
@@ -50,10 +51,10 @@ def test_a_mask_takes_the_place_of_the_one_before(first: LocalMask, second: Loca
     layer.events.paint.connect(strokes.append)
     shown.write_mask(layer, first, None)
     assert np.array_equal(layer.data == 1, dense(first))
-    old = shown.bounds(first) if first.bitmap.size else None
+    old = bounds(first) if first.bitmap.size else None
     shown.write_mask(layer, second, old)
     assert np.array_equal(layer.data == 1, dense(second))
-    shown.write_mask(layer, None, shown.bounds(second) if second.bitmap.size else None)
+    shown.write_mask(layer, None, bounds(second) if second.bitmap.size else None)
     assert not layer.data.any()
     assert not strokes, "writing must not look like a brush stroke"
 

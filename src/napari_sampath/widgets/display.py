@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QTimer
 
+from ..annotations import bounds, union
 from ..errors import SampathError
 from . import layers as shown
 from .mouse import camera
@@ -64,7 +65,7 @@ class Display:
         self._on_classes()
         drawn: Box | None = None
         for annotation in session.document.annotations.values():
-            drawn = shown.union(drawn, annotation.box)
+            drawn = union(drawn, annotation.box)
         if drawn is not None:
             self._on_document(drawn)
         self._show_prompts()
@@ -84,10 +85,10 @@ class Display:
 
     def show_scribble(self, mask: LocalMask) -> None:
         """Show a piece of a scribble while it is painted."""
-        box = shown.bounds(mask)
+        box = bounds(mask)
         under = self.layers.candidate.data[mask.slices]
         shown.write(self.layers.candidate, box, np.where(mask.bitmap, shown.SCRIBBLE, under))
-        self._scribble = shown.union(self._scribble, box)
+        self._scribble = union(self._scribble, box)
 
     def wipe_scribble(self) -> None:
         """Take the scribble away again."""
@@ -115,7 +116,7 @@ class Display:
     def _on_candidate(self, old: Box | None, new: Box | None) -> None:
         candidate = self._session.candidate
         mask = None if candidate is None else candidate.mask
-        shown.write_mask(self.layers.candidate, mask, shown.union(old, new))
+        shown.write_mask(self.layers.candidate, mask, union(old, new))
         if self._unanswered.isActive():
             self._show_prompts()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
+from ..annotations import bounds, union
 from ..geometry import xy_to_rc
 from .repaint import ObjectLabels, repaint
 
@@ -166,24 +167,6 @@ def write_mask(layer: Labels, mask: LocalMask | None, old: Box | None, value: in
         part = mask.bitmap[top - new[0] : max(height - new[0], 0), left - new[1] : max(width - new[1], 0)]
         values[top - box[0] :, left - box[1] :][: part.shape[0], : part.shape[1]][part] = value
     write(layer, box, values)
-
-
-def bounds(mask: LocalMask) -> Box:
-    """Return the box of a local mask."""
-    rows, cols = mask.slices
-    return rows.start, cols.start, rows.stop, cols.stop
-
-
-def union(first: Box | None, second: Box | None) -> Box | None:
-    """Return the smallest box around both; None is no box."""
-    if first is None or second is None:
-        return second if first is None else first
-    return (
-        min(first[0], second[0]),
-        min(first[1], second[1]),
-        max(first[2], second[2]),
-        max(first[3], second[3]),
-    )
 
 
 def class_colormap(classes: Sequence[ClassInfo]) -> DirectLabelColormap:
