@@ -98,7 +98,7 @@ def filters(model: Model, image: np.ndarray, points: int) -> EverythingSettings:
     from napari_sampath.predict import EverythingSettings, segment_everything
 
     every = EverythingSettings(
-        points_per_side=6, pred_iou_thresh=-1e9, stability_score_thresh=0.0, box_nms_thresh=1.0
+        points_per_side=min(6, points), pred_iou_thresh=-1e9, stability_score_thresh=0.0, box_nms_thresh=1.0
     )
     found = segment_everything(image, model, every)
     iou = float(np.quantile([one.predicted_iou for one in found], 1 - SHARES[0]))

@@ -5,34 +5,40 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 bin=.venv/bin
-report=$(mktemp -d)/junit.xml
-trap 'rm -rf "$(dirname "$report")"' EXIT
-failed=()
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
 
 step() {
     local name=$1
     shift
     printf '\n== %s\n' "$name"
-    "$@" </dev/null || failed+=("$name")
+    "$@" </dev/null || printf '%s\n' "$name" >>"$folder/failed"
+}
+
+checks() {
+    step "lint" $bin/ruff check .
+    step "format" $bin/ruff format --check .
+    step "types" $bin/mypy
+    step "import contracts" $bin/lint-imports
+    step "npe2 manifest" $bin/npe2 validate src/napari_sampath/napari.yaml
 }
 
 # Compiled once, and not by each of the processes that the tests start.
 unset PYTHONDONTWRITEBYTECODE
 # Three processes with a thread each keep two cores busy: tests of windows and of other processes mostly wait.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} LP_NUM_THREADS=${LP_NUM_THREADS:-1}
 
-step "lint" $bin/ruff check .
-step "format" $bin/ruff format --check .
-step "types" $bin/mypy
-step "import contracts" $bin/lint-imports
-step "npe2 manifest" $bin/npe2 validate src/napari_sampath/napari.yaml
+# What takes one core for some seconds runs beside the tests, and is shown after them.
+checks >"$folder/checks" 2>&1 &
 step "tests" bash scripts/under_display.sh $bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder \
-    --junit-xml "$report" --durations 15 "$@"
+    --junit-xml "$folder/junit.xml" --durations 15 "$@"
+wait
+cat "$folder/checks"
 
 printf '\n'
-$bin/python scripts/count_tests.py "$report" || failed+=("number of tests")
-if [ ${#failed[@]} -gt 0 ]; then
-    printf 'FAILED: %s\n' "$(IFS=,; echo "${failed[*]}")"
+$bin/python scripts/count_tests.py "$folder/junit.xml" || printf 'number of tests\n' >>"$folder/failed"
+if [ -e "$folder/failed" ]; then
+    printf 'FAILED: %s\n' "$(paste -sd, "$folder/failed")"
     exit 1
 fi
 printf 'All checks passed.\n'

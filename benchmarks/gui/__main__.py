@@ -87,7 +87,7 @@ def clicks(quick: bool, folder: Path) -> Iterator[Row]:
     yield from undo(ours[large], large)
     for window in ours.values():
         window.close()
-    for side in sides:
+    for side in sides[:1] if quick else sides:
         _, predictor = opened(side)
         pixels = np.tile(tile, (side // len(tile), side // len(tile), 1))
         theirs = Peers(pixels, predictor)
