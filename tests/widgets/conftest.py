@@ -122,12 +122,6 @@ def viewers(screen: Screen, qtbot: Any) -> Callable[[], Any]:
 
 
 @pytest.fixture
-def no_viewer(screen: Screen) -> None:
-    """For tests that let napari make the viewer."""
-    screen.close()
-
-
-@pytest.fixture
 def viewer(viewers: Callable[[], Any]) -> Any:
     """One viewer on the screen."""
     return viewers()

@@ -57,15 +57,11 @@ def test_opening_a_dock_imports_no_torch() -> None:
 
 
 @pytest.mark.gui
-def test_napari_opens_the_docks_and_the_sample(
-    no_viewer: None, make_napari_viewer: Any, npe2pm: Any, qtbot: Any
-) -> None:
+def test_napari_opens_the_docks_and_the_sample(viewer: Any) -> None:
     """The way a user comes: plugin menu and sample menu, with the viewer behind napari's public proxy."""
     from napari_sampath.widgets.robot import wait_until
     from napari_sampath.widgets.workbench import workbench_of
 
-    npe2pm.register(PluginManifest.from_file(PATH))
-    viewer = make_napari_viewer(show=True)
     _, annotate = viewer.window.add_plugin_dock_widget("napari-sampath", "Annotate")
     _, export = viewer.window.add_plugin_dock_widget("napari-sampath", "Export")
     assert annotate.bench is export.bench is workbench_of(viewer), "the docks of a viewer share one workbench"
