@@ -331,8 +331,8 @@ def test_encoder_without_prompt_decoder_says_so(features: Features) -> None:
 
 def test_reduced_precision_is_close_and_kept_apart() -> None:
     store = Store(MemoryTier(2**28))
-    exact = tiny_model(store).encode(picture())
-    parts = tiny_model()
+    exact = tiny_model(store, input_px=256).encode(picture())
+    parts = tiny_model(input_px=256)
     assert parts.decoder is not None
     reduced = Model(
         EncoderParts(parts.encoder, parts.decoder.prompt_encoder, parts.decoder.mask_decoder),

@@ -31,16 +31,17 @@ _LEARNED = (
 INFO = EncoderInfo("tiny-sam", "Random weights, for tests.", "none", "", True, 16.0)
 
 
-def build_tiny_sam(seed: int = 0) -> Sam:
-    """Build a Sam of 4.1 M parameters (ViT of width 32, depth 2; 1024 px in, 256 channels out).
+def build_tiny_sam(seed: int = 0, input_px: int = 1024) -> Sam:
+    """Build a Sam of 4.1 M parameters (ViT of width 32, depth 2; 256 channels out).
 
     All weights are random, also those that SAM starts at zero (positions), and scaled so that masks
     have both signs on every image.
     """
     generator = torch.Generator().manual_seed(seed)
+    grid = input_px // 16
     sam = Sam(
         image_encoder=ImageEncoderViT(
-            img_size=1024,
+            img_size=input_px,
             patch_size=16,
             embed_dim=32,
             depth=2,
@@ -54,7 +55,10 @@ def build_tiny_sam(seed: int = 0) -> Sam:
             global_attn_indexes=(1,),
         ),
         prompt_encoder=PromptEncoder(
-            embed_dim=256, image_embedding_size=(64, 64), input_image_size=(1024, 1024), mask_in_chans=16
+            embed_dim=256,
+            image_embedding_size=(grid, grid),
+            input_image_size=(input_px, input_px),
+            mask_in_chans=16,
         ),
         mask_decoder=MaskDecoder(
             num_multimask_outputs=3,
@@ -79,7 +83,7 @@ def build_tiny_sam(seed: int = 0) -> Sam:
     return sam.eval()
 
 
-def tiny_model(store: Store | None = None, seed: int = 0) -> Model:
+def tiny_model(store: Store | None = None, seed: int = 0, input_px: int = 1024) -> Model:
     """Build a `Model` around the weights of `build_tiny_sam`, on the CPU."""
-    state = sam_keys(build_tiny_sam(seed).state_dict(), "tiny-sam")
+    state = sam_keys(build_tiny_sam(seed, input_px).state_dict(), "tiny-sam")
     return Model(assemble(state, deduce(state, "tiny-sam"), INFO), torch.device("cpu"), store)

@@ -99,9 +99,6 @@ def screen(qapp: Any) -> Iterator[Screen]:
     """The viewers of all tests."""
     from napari._qt.threads.status_checker import StatusChecker
 
-    gc.collect()
-    # What importing made is kept out of the searches for garbage, of which there is one after each test.
-    gc.freeze()
     screen = Screen()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StatusChecker, "start", lambda _checker: None)
@@ -166,7 +163,6 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         qtbot.wait(20)  # Qt deletes what was given up in an event loop only.
-        gc.collect()
         threads = [one.name for one in threading.enumerate() if one.name.startswith("sampath-")]
         left = [
             widget
@@ -182,6 +178,9 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
             f"windows {[(type(one).__name__, one.objectName()) for one in left]}"
         )
     screen.give_back()
+    # What is there to stay is kept out of the searches for garbage, of which napari makes one whenever layers go.
+    gc.collect()
+    gc.freeze()
 
 
 def is_viewer(widget: Any) -> bool:
