@@ -166,6 +166,32 @@ def test_a_prompt_goes_before_a_preview(open_bench: Callable[..., Any], tissue: 
     assert b.annotator.preview.line.points_xy is None
 
 
+def test_a_click_on_a_preview_under_way_needs_no_second_answer(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    from napari_sampath.widgets.robot import wait_until
+
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Held(DiscModel):
+        """Answers when it is told to."""
+
+        def decode(self, *args: Any) -> Any:
+            begun.set()
+            assert go_on.wait(60)
+            return super().decode(*args)
+
+    b = open_bench(tissue, Held())
+    b.robot.move(50, 60)
+    wait_until(begun.is_set, 20, "the preview")
+    b.robot.click(50, 60)
+    go_on.set()
+    b.answered()
+    assert len(b.model.asked) == 1
+    assert len(b.session.candidates) == 3
+    assert (b.layers.candidate.data == 1)[60, 50]
+
+
 def test_shift_drag_adds_the_box_of_one_more_object(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:

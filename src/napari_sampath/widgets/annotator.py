@@ -262,7 +262,7 @@ class Annotator(QObject):
         if known is not None:
             self._on_answered((session, known))
         else:
-            self._worker.submit(lambda: (session, session.answer(request)))
+            self._worker.submit(lambda: (session, self.preview.answer_prompt(request)))
 
     def attempt(self, call: Callable[[], object]) -> bool:
         """Call something that may refuse; its sentence goes to the user. True if it did not refuse."""

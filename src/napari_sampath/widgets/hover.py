@@ -45,6 +45,8 @@ class Hover(QObject):
         self._session = session
         self._worker = worker
         self._asked: PromptRequest | None = None
+        self._newest: tuple[PromptRequest, Answer] | None = None
+        """The preview that was made last; of the worker's thread."""
         native = getattr(canvas_of(viewer), "native", None)
         if native is not None:
             native.installEventFilter(self)
@@ -68,7 +70,7 @@ class Hover(QObject):
             self.stop()
             return
         self._asked = request
-        self._worker.submit_preview(lambda: _preview(self._session, request))
+        self._worker.submit_preview(lambda: self._look(request))
 
     def stop(self) -> None:
         """Show nothing until the mouse moves again."""
@@ -79,6 +81,13 @@ class Hover(QObject):
     def known(self, request: PromptRequest) -> Answer | None:
         """Return the answer to a click where the preview shows it already; None if it has to be asked for."""
         return None if self.answer is None else self.answer.serve(request)
+
+    def answer_prompt(self, request: PromptRequest) -> Answer:
+        """Answer a prompt in the worker's thread: by the preview that was under way, if it shows what was asked."""
+        served = None
+        if self._newest is not None and self._newest[0].tiles is request.tiles:
+            served = self._newest[1].serve(request)
+        return served or self._session.answer(request)
 
     def close(self) -> None:
         """Let go of the viewer."""
@@ -99,7 +108,7 @@ class Hover(QObject):
             self.answer = answer
             self.line.show(segments, segments=True) if len(segments) else self.line.hide()
 
-
-def _preview(session: Session, request: PromptRequest) -> tuple[Session, Answer, FloatArray]:
-    answer = session.answer(request)
-    return session, answer, outline_segments(answer.candidates[0].mask)
+    def _look(self, request: PromptRequest) -> tuple[Session, Answer, FloatArray]:
+        answer = self._session.answer(request)
+        self._newest = request, answer
+        return self._session, answer, outline_segments(answer.candidates[0].mask)
