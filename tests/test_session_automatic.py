@@ -181,6 +181,12 @@ def test_objects_of_segment_everything_get_the_class_of_those_like_them() -> Non
     session.undo()
     assert {one: record.class_id for one, record in session.document.annotations.items()} == before
 
+    guesses = run(session.classify_job())
+    late = next(one for one in made if one not in by_hand)
+    session.reclassify(late, 3 - made[late])
+    session.apply_guesses(guesses)
+    assert session.document.annotations[late].class_id == 3 - made[late], "a person was quicker"
+
 
 # Folders
 
@@ -295,6 +301,28 @@ def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
     session.area.complete((0, 0, 20, 30))
     session.offer(again)
     assert len(session.objects.rows()) == 1, "what is complete stays"
+
+
+def test_what_is_done_while_the_head_goes_through_a_folder_is_left_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    queue = FolderQueue(folder, tmp_path / "state")
+
+    def segment(pixels: np.ndarray) -> Any:
+        yield Progress(0, 1, "Segmenting", "tiles")
+        return Result(np.ones(pixels.shape[:2], np.uint8), np.full(pixels.shape[:2], 0.6))
+
+    job = automatic_job(queue, segment, tmp_path / "sessions")
+    next(job)
+    queue.mark("0.png", "unsure")  # while it is segmented
+    queue.mark("2.png", "done")
+    found = run(job)
+    assert list(found) == ["1.png", "3.png"]
+    states = {entry.path.name: entry.state for entry in queue.entries}
+    assert states == {"0.png": "unsure", "1.png": "untouched", "2.png": "done", "3.png": "untouched"}
+    for name in ("0.png", "2.png"):
+        pixels = np.asarray(Image.open(folder / name))
+        assert not journal_path(pixels, tmp_path / "sessions").exists()
 
 
 # Training samples

@@ -305,6 +305,58 @@ def test_a_newer_proposal_replaces_the_older_and_no_correction(session: Session)
     assert set(session.document.annotations) == {mine, agreed.id}, "what heads proposed before is gone"
 
 
+def test_a_newer_proposal_leaves_what_is_complete_of_an_older_one(session: Session) -> None:
+    """An area was marked as complete, and one of its objects reaches out of it."""
+    old = Components(
+        (Component(1, block(20, 20, 30, 40), 0.6), Component(1, block(80, 80, 4, 4), 0.6)), CLASSES, "old"
+    )
+    crossing, outside = session.propose(old)
+    session.area.complete((0, 0, 60, 40))
+    before = digest(session)
+    session.propose(Components((Component(2, block(25, 25, 40, 60), 0.9),), CLASSES, "new"))
+    classes = np.asarray(session.document.class_map)
+    assert (classes[20:50, 20:40] == 1).all(), "the area is as the person left it"
+    assert (classes[25:50, 40:60] == 2).all()
+    assert not classes[20:25, 40:60].any()
+    assert session.document.annotations[crossing.id].area_px == 30 * 20
+    assert outside.id not in session.document.annotations
+    goes_back_and_forth(session, before)
+
+
+def test_what_a_person_adds_is_not_lost_in_a_proposal(session: Session) -> None:
+    """In semantic mode a touch would join them, and the next proposal replace them."""
+    session.mask_mode = "semantic"
+    (proposed,) = session.propose(Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head"))
+    mine = paint(session, block(30, 20, 5, 10))
+    assert mine != proposed.id
+    session.propose(Components((), (), "newer"))
+    assert set(session.document.annotations) == {mine}
+    assert session.area.mask().sum() == 50
+
+
+def test_what_is_merged_is_reviewed(session: Session) -> None:
+    (proposed,) = session.propose(Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head"))
+    mine = paint(session, block(40, 40, 5, 5))
+    before = digest(session)
+    session.objects.merge((proposed.id, mine))
+    goes_back_and_forth(session, before)
+    session.propose(Components((), (), "newer"))
+    assert session.document.annotations[proposed.id].area_px == 125
+
+
+def test_every_change_that_is_saved_is_told(session: Session) -> None:
+    heard: list[None] = []
+    session.saved.connect(lambda: heard.append(None))
+    first = paint(session, block(10, 10, 10, 10))
+    session.objects.flag((first,), "unsure")
+    session.area.mark((30, 30, 40, 40))
+    session.classes.rename(1, "tumour")
+    session.undo()
+    assert len(heard) == 5
+    session.add_point(50, 50)
+    assert len(heard) == 5, "a prompt is no annotation"
+
+
 # What the docks show
 
 

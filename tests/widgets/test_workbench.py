@@ -159,9 +159,11 @@ def test_going_to_another_image_and_back_keeps_annotations_and_undo(
     other = b.viewer.add_image(tissue[:, ::-1].copy(), name="other")
     QApplication.processEvents()
     assert b.bench.image is b.image, "an image that is added does not take over"
+    first = b.layers.classes
     b.dock.choices.image.setCurrentIndex(1)
     b.dock.choices.image.activated.emit(1)
     wait_until(lambda: b.bench.image is other and b.bench.ready, 60, "the other image")
+    assert not first.editable, "nothing would record a stroke on it"
     assert not b.layers.classes.data.any()
     b.dock.choices.image.activated.emit(0)
     wait_until(lambda: b.bench.image is b.image and b.bench.ready, 60, "the first image")
@@ -226,8 +228,34 @@ def test_the_same_image_in_two_viewers_is_one_sentence(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     """Two sessions on one journal would overwrite each other."""
-    open_bench(tissue, DiscModel())
+    first = open_bench(tissue, DiscModel())
     second = open_bench(tissue, DiscModel(), ready=False)
     wait_until(lambda: "open" in second.text and not second.bench.runner.busy, 60, "the sentence")
     assert second.annotator is None
     assert "Traceback" not in second.text
+    first.viewer.window.remove_dock_widget(first.dock)
+    wait_until(lambda: first.annotator is None, 10, "the first dock to go")
+    second.bench.choose_image(second.image)
+    wait_until(lambda: second.bench.ready, 60, "the image, which is free now")
+
+
+def test_an_image_is_opened_again_while_its_old_layer_is_still_held(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    held = b.image
+    b.robot.click(50, 60)
+    b.answered()
+    b.robot.key(Qt.Key.Key_Return)
+    b.viewer.layers.remove(held)
+    wait_until(lambda: b.bench.image is None, 10, "the image to be let go")
+    b.viewer.add_image(tissue, name="again")
+    wait_until(lambda: b.bench.ready, 60, "the image")
+    assert b.layers.classes.data[60, 50] == 1
+
+
+def test_an_image_with_a_third_dimension_is_one_sentence(open_bench: Callable[..., Any]) -> None:
+    b = open_bench(np.zeros((3, 40, 60), np.uint8), DiscModel(), ready=False)
+    wait_until(lambda: "3 dimensions" in b.text and not b.bench.runner.busy, 60, "the sentence")
+    assert "unexpected" not in b.text
+    assert b.annotator is None

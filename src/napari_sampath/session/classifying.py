@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..annotations import Batch, Box, Document, Reclassify
+from ..annotations import Annotation, Batch, Box, Document, Reclassify
 from ..arrays import ClassInfo
 from ..errors import PromptError
 from ..jobs import Job
@@ -62,11 +63,17 @@ def classify_job(
         if one.trust == 1 and one.class_id != waiting_id and one.id not in chosen
     ]
     masks = [document.pixels(one) for one in (*wanted, *(one.id for one in known))]
-    return _classify(wanted, [one.class_id for one in known], masks, tiles, document.hw)
+    return _classify(
+        [records[one] for one in wanted], [one.class_id for one in known], masks, tiles, document.hw
+    )
 
 
 def _classify(
-    wanted: list[int], class_ids: list[int], masks: list[LocalMask], tiles: TileFeatures, hw: tuple[int, int]
+    wanted: list[Annotation],
+    class_ids: list[int],
+    masks: list[LocalMask],
+    tiles: TileFeatures,
+    hw: tuple[int, int],
 ) -> Job[dict[int, Guess]]:
     if not wanted:
         return {}
@@ -75,11 +82,11 @@ def _classify(
     features = yield from mean_features_job(masks, tiles, hw)
     count = len(wanted)
     guesses = classify(features[:count], features[count:], class_ids)
-    return dict(zip(wanted, guesses, strict=True))
+    return {one.id: replace(guess, of=one) for one, guess in zip(wanted, guesses, strict=True)}
 
 
 def apply_guesses(document: Document, guesses: Mapping[int, Guess], min_share: float = 0.0) -> Batch:
-    """Return the step that gives objects, as far as they are still there, the classes guessed.
+    """Return the step that gives objects the classes guessed, but those that have gone or been judged meanwhile.
 
     Args:
         document: The document.
@@ -88,7 +95,15 @@ def apply_guesses(document: Document, guesses: Mapping[int, Guess], min_share: f
     """
     by_class: dict[int, list[int]] = defaultdict(list)
     for one, guess in guesses.items():
-        if one in document.annotations and guess.class_id in document.classes and guess.share >= min_share:
+        record = document.annotations.get(one)
+        if record is None or (guess.of is not None and judged(record) != judged(guess.of)):
+            continue
+        if guess.class_id in document.classes and guess.share >= min_share:
             by_class[guess.class_id].append(one)
     steps = tuple(Reclassify(tuple(ids), class_id) for class_id, ids in sorted(by_class.items()))
     return Batch(steps, "the classes by likeness")
+
+
+def judged(record: Annotation) -> tuple[int, int]:
+    """Return what a person says of an object: its class, and whether it can be trusted."""
+    return record.class_id, record.trust

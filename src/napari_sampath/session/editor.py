@@ -58,6 +58,8 @@ class Editor:
     objects_changed = Signal(object)
     """Ids of the annotations that came, changed in any way, or went."""
     classes_changed = Signal()
+    saved = Signal()
+    """A step was saved, made, taken back or made again: pixels, objects, areas marked as annotated, or classes."""
     """The class list or the active class."""
     message = Signal(str)
     """A sentence for the user."""
@@ -230,6 +232,8 @@ class Editor:
             self.objects_changed.emit(frozenset(patch.records))
         if patch.box is not None:
             self.document_changed.emit(patch.box)
+        if not patch.empty:
+            self.saved.emit()
 
     def _keep_active(self) -> None:
         if self._active not in self.classes:

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["untouched", "in progress", "done", "unsure"]
 STATES: tuple[State, ...] = get_args(State)
+LEFT: tuple[State, ...] = ("untouched", "in progress")
+"""States of images that somebody still has to look at."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".svs", ".ndpi", ".mrxs", ".scn", ".zarr")
 SCHEMA = 1
 
@@ -111,35 +113,46 @@ class FolderQueue:
         self._go(self._paths.index(self._path(name)))
         return self.current
 
-    def mark(self, name: str, state: State, uncertainty: float | None = None) -> Entry:
-        """Set the state of an image; an uncertainty that is left out stays as it was.
+    def mark(self, name: str, state: State | None, uncertainty: float | None = None) -> Entry:
+        """Set the state and the uncertainty of an image; what is None stays as it is.
 
         Raises:
             UnknownNameError: If it is not in the folder, or there is no such state.
             StorageError: If that cannot be saved; nothing has changed.
         """
-        if state not in STATES:
+        if state is not None and state not in STATES:
             raise UnknownNameError(unknown_name("state", state, list(STATES)))
         path = self._path(name)
         with self._lock:
             before = self._states
-            kept = before.get(path.name, {}).get("uncertainty") if uncertainty is None else uncertainty
-            self._states = {**before, path.name: {"state": state, "uncertainty": kept}}
+            known = self._entry(path)
+            entry = Entry(
+                path, state or known.state, known.uncertainty if uncertainty is None else uncertainty
+            )
+            self._states = {**before, path.name: {"state": entry.state, "uncertainty": entry.uncertainty}}
             try:
                 self._save()
             except BaseException:
                 self._states = before
                 raise
-        return self._entry(path)
+        return entry
 
     def touch(self, name: str) -> Entry:
         """Note that an image was annotated: one that was untouched is in progress; others stay as they are."""
         entry = self._entry(self._path(name))
         return self.mark(name, "in progress") if entry.state == "untouched" else entry
 
+    def awaits_review(self, name: str) -> bool:
+        """Say whether an image is neither done nor put aside as unsure.
+
+        Raises:
+            UnknownNameError: If it is not in the folder.
+        """
+        return self._entry(self._path(name)).state in LEFT
+
     def to_review(self) -> list[Entry]:
         """List what is neither done nor put aside as unsure, the most uncertain automatic result first."""
-        left = [entry for entry in self.entries if entry.state in ("untouched", "in progress")]
+        left = [entry for entry in self.entries if entry.state in LEFT]
         return sorted(left, key=lambda entry: -1.0 if entry.uncertainty is None else -1.0 - entry.uncertainty)
 
     def encode_ahead_job(self, model: Model) -> Job[int] | None:

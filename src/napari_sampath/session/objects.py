@@ -129,7 +129,7 @@ class ObjectTools:
         self._do(Flag(tuple(ids), flag, value))
 
     def merge(self, ids: Iterable[int]) -> Annotation:
-        """Make one object of several, which need not touch; the first keeps its id and class.
+        """Make one object of several, which need not touch; the first keeps its id and class, and is reviewed.
 
         Raises:
             PromptError: If there are fewer than two.
@@ -140,7 +140,8 @@ class ObjectTools:
             raise PromptError("One object cannot be merged with itself; choose at least two.")
         record = self._document.record(first)
         mask = shaping.joined([self._document.pixels(one) for one in others])
-        self._do(Batch((Add(((record, mask),)),), "the merging"))
+        vouch = (Flag((first,), "reviewed", True),) if record.trust == 0 else ()
+        self._do(Batch((Add(((record, mask),)), *vouch), "the merging"))
         return self._document.record(first)
 
     def split_pieces(self, annotation_id: int) -> list[Annotation]:

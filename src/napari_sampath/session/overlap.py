@@ -75,7 +75,8 @@ def place(
     Args:
         document: Where it goes; it is not changed.
         annotation: New; in semantic mode its place is taken by the oldest one of its class that the mask touches
-            (corners count), and all others of that class that it touches join that too.
+            (corners count), and all others of that class that it touches join that too, but what a head proposed:
+            a newer proposal would take the person's pixels with it.
         mask: The pixels.
         rule: "keep" leaves the pixels of others alone; anything else overwrites.
         mode: See `MaskMode`.
@@ -105,7 +106,7 @@ def place(
 
 
 def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:
-    """List annotations of a class that a mask overlaps or touches, oldest first."""
+    """List annotations of a class that a mask overlaps or touches, oldest first; no unreviewed ones of heads."""
     wide = LocalMask(
         mask.row - 1,
         mask.col - 1,
@@ -113,4 +114,5 @@ def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:
     )
     wide = clip(wide, document.hw)
     ids = np.unique(document.instance_map.window(bounds(wide))[wide.bitmap]).tolist()
-    return [one for one in ids if one and document.annotations[one].class_id == class_id]
+    records = [document.annotations[one] for one in ids if one]
+    return [one.id for one in records if one.class_id == class_id and one.trust != 0]

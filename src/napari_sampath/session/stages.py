@@ -53,17 +53,17 @@ def automatic_job(
     from .editor import journal_path
     from .session import Session
 
-    todo = [
-        entry
-        for entry in queue.entries
-        if entry.state in ("untouched", "in progress") and entry.path.name not in leave
-    ]
+    todo = [entry.path for entry in queue.to_review() if entry.path.name not in leave]
     found: dict[str, float] = {}
-    for number, entry in enumerate(todo):
-        yield Progress(number, len(todo), f"Segmenting {entry.path.name}", "images")
+    for number, image in enumerate(sorted(todo)):
+        yield Progress(number, len(todo), f"Segmenting {image.name}", "images")
         try:
-            picture = read(entry.path)
+            if not queue.awaits_review(image.name):
+                continue
+            picture = read(image)
             result = yield from segment(picture.pixels)
+            if not queue.awaits_review(image.name):
+                continue  # Somebody has finished it meanwhile.
             path = journal_path(picture.pixels, sessions_dir)
             session = Session(picture.pixels, picture.name, journal=path)
             try:
@@ -71,9 +71,9 @@ def automatic_job(
                 doubt = mean_doubt(result, session.hw, session.document.annotated)
             finally:
                 session.close()
-            queue.mark(entry.path.name, entry.state, doubt)
-            found[entry.path.name] = doubt
+            queue.mark(image.name, None, doubt)
+            found[image.name] = doubt
         except SampathError as error:
-            logger.warning("%s was left out: %s", entry.path.name, error)
+            logger.warning("%s was left out: %s", image.name, error)
     yield Progress(len(todo), len(todo), "Segmenting the folder", "images")
     return found

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..annotations import Add, Annotation, Batch, Box, Delete, Erase, Source
+from ..annotations import Add, Annotation, Batch, Box, Delete, Erase, Source, bounds, shaping
 from ..arrays import BoolArray, LocalMask
 from ..jobs import Job, run
 from .components import (
@@ -94,10 +94,7 @@ class Transfer(Editor):
         old = tuple(one.id for one in records.values() if one.source == "head" and one.trust == 0)
         is_old = np.zeros(self.document.next_id, dtype=np.bool_)
         is_old[list(old)] = True
-        if found.within is not None and found.within != (0, 0, *self.hw):
-            replaced, wipe = self._proposed_within(is_old, found.within)
-        else:
-            replaced, wipe = old, None
+        replaced, wipe = self._outdated(old, found.within or (0, 0, *self.hw))
 
         def taken(box: Box) -> BoolArray:
             ids = self.document.instance_map.window(box)
@@ -155,20 +152,27 @@ class Transfer(Editor):
         """
         return save_job(Path(folder), self.image, self.name, self.document, group, mpp)
 
-    def _proposed_within(self, is_old: BoolArray, box: Box) -> tuple[tuple[int, ...], LocalMask | None]:
-        """Tell proposals that a region holds as a whole from the pixels of others in it, None if there are none."""
+    def _outdated(self, old: tuple[int, ...], within: Box) -> tuple[tuple[int, ...], LocalMask | None]:
+        """Tell proposals of which nothing stays from the pixels that others lose, None if there are none.
+
+        What lies outside of the region stays, and what lies in an area that was marked as annotated.
+        """
         document = self.document
-        there = document.instance_map.window(box)
-        ids, counts = np.unique(there[is_old[there]], return_counts=True)
-        whole = [
-            one
-            for one, count in zip(ids.tolist(), counts.tolist(), strict=True)
-            if document.annotations[one].area_px == count
-        ]
-        straddles = is_old.copy()
-        straddles[whole] = False
-        cut = straddles[there] & ~document.annotated(box)
-        return tuple(whole), LocalMask(box[0], box[1], cut) if cut.any() else None
+        if within == (0, 0, *self.hw) and not any(True for _ in document.vouched_map.filled_boxes()):
+            return old, None
+        gone: list[int] = []
+        cuts: list[LocalMask] = []
+        for one in old:
+            mask = document.pixels(one)
+            box = bounds(mask)
+            part = tuple(slice(max(within[n] - box[n], 0), max(within[n + 2] - box[n], 0)) for n in (0, 1))
+            going = np.zeros_like(mask.bitmap)
+            going[part] = mask.bitmap[part] & ~document.annotated(box)[part]
+            if np.array_equal(going, mask.bitmap):
+                gone.append(one)
+            elif going.any():
+                cuts.append(LocalMask(mask.row, mask.col, going))
+        return tuple(gone), shaping.joined(cuts) if cuts else None
 
     def _components(
         self,

@@ -80,12 +80,12 @@ class TrainingDesk(QObject):
         if session is self._session:
             return
         if self._session is not None:
-            self._session.document_changed.disconnect(self._on_changed)
+            self._session.saved.disconnect(self._on_changed)
             if self._timer.isActive():
                 self.save()
         self._session = session
         if session is not None:
-            session.document_changed.connect(self._on_changed)
+            session.saved.connect(self._on_changed)
             self._on_changed()
 
     def save(self) -> None:
@@ -106,11 +106,11 @@ class TrainingDesk(QObject):
         """Let go of the session and end."""
         self._timer.stop()
         if self._session is not None:
-            self._session.document_changed.disconnect(self._on_changed)
+            self._session.saved.disconnect(self._on_changed)
         self._session = None
         self.runner.cancel()
 
-    def _on_changed(self, _box: object = None) -> None:
+    def _on_changed(self) -> None:
         if self.samples is not None and self._session is not None:
             self.samples.note(self._session)
             self._timer.start()

@@ -76,6 +76,9 @@ class Display:
         for signal, slot in self._links:
             signal.disconnect(slot)
         self._links.clear()
+        # Nobody would notice a stroke from now on, and it would be gone when the image is annotated again.
+        self.layers.classes.mode = "pan_zoom"
+        self.layers.classes.editable = False
         shown.remove(self._viewer, self.layers.helpers())
 
     def show_box(self, box_xyxy: tuple[float, float, float, float] | None, further: bool = False) -> None:

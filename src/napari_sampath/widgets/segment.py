@@ -283,10 +283,10 @@ class SegmentDock(Dock):
 
         def take(guesses: dict[int, Guess]) -> None:
             sure = sum(one.share >= SURE_SHARE for one in guesses.values())
-            session.apply_guesses(guesses, SURE_SHARE)
-            self.status.say(
-                f"{sure} of {len(guesses)} objects have got a class; the others are like several."
-            )
+            if self.bench.attempt(lambda: session.apply_guesses(guesses, SURE_SHARE), self.status.say):
+                self.status.say(
+                    f"{sure} of {len(guesses)} objects have got a class; the others are like several."
+                )
 
         jobs: list[Any] = []
         if self.bench.attempt(lambda: jobs.append(session.classify_job()), self.status.say):

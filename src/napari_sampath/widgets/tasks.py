@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import JournalError, SampathError
+from ..errors import ImageError, JournalError, SampathError
 from ..jobs import Job, Progress
 from .native import import_triton_apart
 
@@ -79,6 +79,11 @@ def open_job(
     from ..images import to_picture
     from ..session import Session, first_classes, journal_path
 
+    if layer.ndim != 2:
+        raise ImageError(
+            f"'{layer.name}' has {layer.ndim} dimensions beside colour, an image to annotate has 2; split it into "
+            "planes (right-click on the layer, Split Stack), or open it as RGB."
+        )
     data: Any = layer.data[0] if layer.multiscale else layer.data
     picture = to_picture(data, layer.name)
     yield Progress(0, 0, "Looking for earlier annotations of this image")

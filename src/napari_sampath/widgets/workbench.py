@@ -154,12 +154,13 @@ class Workbench(QObject):
         return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
 
     def choose_image(self, image: Image | None) -> None:
-        """Annotate another image layer, or none."""
-        if image is self.image:
+        """Annotate another image layer, or none; or try again what failed or was cancelled with this one."""
+        if image is self.image and (image is None or self.ready or self.runner.busy):
             return
-        self.runner.cancel()
-        self._detach()
-        self.image, self.ready = image, False
+        if image is not self.image:
+            self.runner.cancel()
+            self._detach()
+            self.image, self.ready = image, False
         self._proceed()
 
     def choose_model(self, choice: ModelChoice) -> None:
@@ -250,6 +251,9 @@ class Workbench(QObject):
     def _follow_layers(self) -> None:
         if self.image is not None and self.image not in self.viewer.layers:
             self.choose_image(None)
+            # Somebody may still hold the layer: the same image, opened again, needs the journal.
+            for image in [one for one in self._sessions if one not in self.viewer.layers]:
+                self.release(image)
         elif self.annotator is not None and any(
             layer not in self.viewer.layers for layer in self.annotator.layers.all()
         ):
