@@ -12,7 +12,13 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
 from napari_sampath.arrays import FeatureMap, FeatureSpec
-from napari_sampath.config import ConfigError, cpu_has_bfloat16, load_config, resolve_precision
+from napari_sampath.config import (
+    ConfigError,
+    cpu_has_bfloat16,
+    load_config,
+    resolve_device,
+    resolve_precision,
+)
 from napari_sampath.encoders import Encoder, EncoderInfo, EncoderParts, image_encoder
 from napari_sampath.encoders.image_encoder import ImageEncoder
 from napari_sampath.encoders.sam_format import Architecture
@@ -189,6 +195,18 @@ def test_precision_is_chosen_for_the_device(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SAMPATH_PRECISION", "half")
     with pytest.raises(ConfigError, match="precision is 'half'; allowed: auto"):
         load_config()
+
+
+def test_launched_together_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("auto") == torch.device("cuda")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda:1")
+    assert resolve_device("cuda:0") == torch.device("cuda:0")
+    assert resolve_device("cpu") == torch.device("cpu")
+    monkeypatch.setenv("LOCAL_RANK", "7")
+    assert resolve_device("auto") == torch.device("cuda"), "several processes on fewer devices"
 
 
 @pytest.mark.slow

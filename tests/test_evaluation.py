@@ -16,7 +16,7 @@ from scipy.spatial.distance import cdist
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.cli import main
-from napari_sampath.errors import UnknownNameError
+from napari_sampath.errors import DatasetError, UnknownNameError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.heads import load_head
 from napari_sampath.jobs import run
@@ -260,3 +260,7 @@ def test_evaluation_needs_the_classes_of_the_head(trained):
     other = dataclasses.replace(dataset, classes=(*dataset.classes, ClassInfo(2, "fat", (1, 1, 1))))
     with pytest.raises(ValueError, match="fat"):
         evaluate(other, path, model=model)
+    first, second = dataset.classes
+    swapped = (dataclasses.replace(second, id=first.id), dataclasses.replace(first, id=second.id))
+    with pytest.raises(DatasetError, match="by the same numbers"):
+        evaluate(dataclasses.replace(dataset, classes=swapped), path, model=model)

@@ -39,6 +39,7 @@ from napari_sampath.training.dataset import even_subset, read_label_map, split_b
 from napari_sampath.training.evaluate import OTSU, otsu_on_haematoxylin
 from napari_sampath.training.losses import ce_dice
 from napari_sampath.training.metrics import best_constant, confusion, constant, dice, iou, summarise
+from napari_sampath.training.readers.splits import with_splits
 from napari_sampath.training.tiles import TileSet, targets_on_grid
 from napari_sampath.training.views import turn
 from patches import patch_model, picture
@@ -110,6 +111,24 @@ class TestFolders:
             writer.writeheader()
             writer.writerows(rows)
         assert [s.name for s in open_dataset(folder).split("val")] == ["p0", "p1", "p2"]
+        index = folder / "index.csv"
+        text = index.read_text()
+        index.write_text("\ufeff" + text, encoding="utf-8")  # as spreadsheets write it
+        assert [s.name for s in open_dataset(folder).split("val")] == ["p0", "p1", "p2"]
+        index.write_text(text.replace(",", ";"))
+        with pytest.raises(DatasetError, match=r"has the columns.*name;group;split.*commas"):
+            open_dataset(folder)
+
+    def test_a_group_without_patterns_is_refused(self, folder):
+        with pytest.raises(DatasetError, match=r"The group 'p\(.\)' applies to images found by patterns"):
+            open_dataset(folder, group="p(.)")
+
+    def test_the_same_name_in_two_cases(self, folder):
+        samples = [Sample("0", folder, folder, f"case {n}", "train") for n in range(10)]
+        samples.append(Sample("0", folder, folder, "case t", "test"))
+        splits = [one.split for one in with_splits(samples)]
+        assert splits.count("val") == 2
+        assert splits[-1] == "test"
 
     def test_labels_may_be_an_export(self, folder):
         shutil.rmtree(folder / "labels")

@@ -137,7 +137,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     """Turn a device name into a device that this machine has.
 
     Args:
-        name: "auto" (CUDA, then Apple's MPS, then CPU), or a torch device name.
+        name: "auto" (CUDA, then Apple's MPS, then CPU), or a torch device name. "cuda" without a number is the
+            device of this process where several were launched together (LOCAL_RANK).
 
     Raises:
         ConfigError: If the device does not exist here.
@@ -153,7 +154,8 @@ def resolve_device(name: str = "auto") -> torch.device:
         name = "cuda" if "cuda" in available else "mps" if "mps" in available else "cpu"
     if name not in available:
         raise ConfigError(f"The device '{name}' is not on this machine; choose auto, {', '.join(available)}.")
-    return torch.device(name)
+    own = f"cuda:{os.environ.get('LOCAL_RANK', '')}"
+    return torch.device(own if name == "cuda" and own in available else name)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

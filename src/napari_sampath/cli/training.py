@@ -56,6 +56,7 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
     """Train a head on features that are computed once."""
     from ..heads import load_head
     from ..training import TrainingConfig, preset, train_job
+    from ..training.report import figure
 
     check_ending(args.output, ".safetensors")
     base = preset(args.recipe) if args.recipe else TrainingConfig()
@@ -75,7 +76,7 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
     for name, scores in metrics.items():
         if isinstance(scores, dict):
             mean = scores["per_image"]["mean"]
-            lines.append(f"  {name}: IoU {mean['iou']:.3f}, Dice {mean['dice']:.3f}")
+            lines.append(f"  {name}: IoU {figure(mean['iou'])}, Dice {figure(mean['dice'])}")
     output.result({"bundle": str(path), "metrics": metrics}, "\n".join(lines))
 
 

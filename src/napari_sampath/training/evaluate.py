@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from skimage.color import rgb2hed
 from skimage.filters import gaussian, threshold_otsu
 
-from ..arrays import UInt8Array
+from ..arrays import ClassInfo, UInt8Array
 from ..config import load_config
 from ..errors import DatasetError
 from ..heads import LoadedHead, load_head
@@ -105,11 +105,17 @@ def evaluate_job(
 
 def check_classes_match(head: LoadedHead, dataset: Dataset) -> None:
     """Raise a `DatasetError` unless head and dataset tell the same classes apart."""
-    if [c.id for c in head.classes] != [c.id for c in dataset.classes]:
+    ids = {c.name: c.id for c in head.classes}
+    swapped = any(ids.get(c.name, c.id) != c.id for c in dataset.classes)
+    if swapped or [c.id for c in head.classes] != [c.id for c in dataset.classes]:
         raise DatasetError(
-            f"The head '{head.name}' tells {[c.name for c in head.classes]} apart, the dataset "
-            f"'{dataset.name}' holds {[c.name for c in dataset.classes]}; evaluate on data with the head's classes."
+            f"The head '{head.name}' tells {_numbered(head.classes)} apart, the dataset '{dataset.name}' holds "
+            f"{_numbered(dataset.classes)}; evaluate on data with the head's classes, by the same numbers."
         )
+
+
+def _numbered(classes: Sequence[ClassInfo]) -> str:
+    return ", ".join(f"{c.id} {c.name}" for c in classes)
 
 
 def channels(labels: UInt8Array, dataset: Dataset) -> UInt8Array:

@@ -90,7 +90,7 @@ def train_job(
     fabric = launch(config, device)
     if isinstance(model, str):
         model = yield from load_model_job(model, str(fabric.device), store=Store.from_config(settings))
-    elif model.device.type != fabric.device.type or fabric.world_size > 1 < torch.cuda.device_count():
+    elif _place(model.device) != _place(fabric.device):
         raise ConfigError(
             f"The model is on '{model.device}', training on '{fabric.device}'; give its name instead."
         )
@@ -222,3 +222,8 @@ def _describe(
         licence=dataset.licence,
         attribution=dataset.attribution,
     )
+
+
+def _place(device: torch.device) -> tuple[str, int]:
+    """Return kind and number of a device: "cuda" is the first of them, on which single processes run."""
+    return device.type, device.index or 0

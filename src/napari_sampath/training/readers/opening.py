@@ -44,6 +44,11 @@ def open_dataset(path: str | Path, images: str = "", labels: str = "", group: st
     path = Path(path).expanduser()
     if not path.exists() or (path.is_file() and path.suffix.lower() != ".json"):
         raise DatasetError(f"There is no folder '{path}'; name the folder that holds images and labels.")
+    if group and not (images or labels):
+        raise DatasetError(
+            f"The group '{group}' applies to images found by patterns; name those of images and labels too, or add "
+            "index.csv with the columns name, group and split."
+        )
     dataset = open_pairs(path, images, labels, group) if images or labels else _open(path)
     if dataset.note:
         logger.warning("%s", dataset.note)
@@ -72,7 +77,7 @@ def _read_index(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             return [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"'{path}' cannot be read ({error}); save it as CSV in UTF-8.") from error

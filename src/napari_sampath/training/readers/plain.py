@@ -23,7 +23,7 @@ def open_plain(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset:
         rows: Of its `index.csv`, with the columns `name`, `group` and `split`; else a fifth of the groups validates.
 
     Raises:
-        DatasetError: If there is no image, or one has no label map.
+        DatasetError: If there is no image, one has no label map, or the index names no image.
     """
     paths = sorted(p for p in (folder / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
@@ -31,6 +31,11 @@ def open_plain(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset:
             f"There is no image in '{folder / 'images'}'; allowed are {', '.join(IMAGE_SUFFIXES)}."
         )
     known = {row["name"]: row for row in rows if row.get("name")}
+    if rows and not known:
+        raise DatasetError(
+            f"'{folder / 'index.csv'}' has the columns {list(rows[0])}; give name, group and split, with commas "
+            "between."
+        )
     samples = []
     for path in paths:
         row = known.get(path.stem) or known.get(path.name) or {}

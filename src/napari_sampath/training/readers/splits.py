@@ -23,5 +23,8 @@ def with_splits(samples: Sequence[Sample]) -> list[Sample]:
     if any(sample.split == "val" for sample in samples) or not undecided:
         return list(samples)
     _, aside = split_by_group(undecided, VALIDATION_SHARE, seed=0)
-    names = {sample.name for sample in aside}
-    return [dataclasses.replace(s, split="val" if s.name in names else s.split or "train") for s in samples]
+    # Not by name: samples of several cases may have the same.
+    validating = {id(sample) for sample in aside}
+    return [
+        dataclasses.replace(s, split="val" if id(s) in validating else s.split or "train") for s in samples
+    ]
