@@ -21,6 +21,7 @@ from napari_sampath.errors import (
     UnknownNameError,
 )
 from napari_sampath.formats import DatasetFolder
+from napari_sampath.training import open_dataset
 from patches import picture
 
 GLAND, FAT = ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(4, "fat", (250, 200, 20))
@@ -201,6 +202,24 @@ def test_classes_of_another_list_are_found_by_name(folder):
     )
     assert {c.name: c.id for c in folder.classes}["bone"] == 3
     assert set(np.unique(folder.read("b").labels)) == {0, 1, 3}
+
+
+def test_a_class_goes_with_its_last_pixel(tmp_path):
+    """Who renames or empties a class could else train no more: a class without a pixel is refused."""
+    folder = DatasetFolder.create(tmp_path / "corrected", [])
+    pixels, labels = picture(0)
+    tumor, tumour = (ClassInfo(1, name, (1, 1, 1)) for name in ("tumor", "tumour"))
+    for name in ("a", "b"):
+        folder.save_image(name, pixels, labels, classes=[tumor])
+    folder.save_image("a", pixels, labels, classes=[tumour])
+    assert [c.name for c in folder.classes] == ["tumor", "tumour"], "b still holds the old one"
+    folder.save_image("b", pixels, labels, classes=[tumour])
+    assert [c.name for c in folder.classes] == ["tumour"]
+    assert (folder.read("b").labels > 0).sum() == labels.sum()
+    assert [c.name for c in open_dataset(folder.path).classes] == ["rest", "tumour"]
+    for name in ("a", "b"):
+        folder.save_image(name, pixels, 0 * labels, classes=[])
+    assert DatasetFolder.open(folder.path).classes == ()
 
 
 def test_classes_are_renamed_but_never_lost(folder):

@@ -22,10 +22,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from filelock import FileLock
 
 from ..arrays import ClassInfo
-from ..errors import DatasetError, StorageError, UnknownNameError
+from ..errors import DatasetError, ImageError, StorageError, UnknownNameError
 from ..files import Write, write_atomically, write_together
 from ..registry import unknown_name
 from .dataset_manifest import MANIFEST, DatasetImage, Manifest, check_mpp, check_split, dump, load
@@ -207,7 +208,8 @@ class DatasetFolder:
             mpp: Micrometres per pixel.
             provenance: What JSON can hold.
             classes: What the ids in `labels` mean, if that may differ from `self.classes`: classes are then found
-                by name, their ids changed to those of the dataset, and new ones added.
+                by name, their ids changed to those of the dataset, and new ones added. One that this image held
+                and that no image holds any more, such as one that was renamed, goes.
 
         Returns:
             What `dataset.json` now says of the image.
@@ -221,6 +223,8 @@ class DatasetFolder:
         with self._locked():
             self._refuse_near_name(name)
             own, class_map = adopt_classes(self.classes, maps["labels"], classes)
+            if classes is not None:
+                own = self._without_lost(own, name, class_map)
             manifest = dataclasses.replace(self._manifest, classes=own)
             check_ids(name, class_map, manifest.classes)
             content = encode_maps(maps | {"labels": class_map}, manifest.classes, provenance or {})
@@ -279,6 +283,25 @@ class DatasetFolder:
     def file(self, kind: str, name: str) -> Path:
         """Return the file of an image: kind is "images", "labels", "instances", "annotated" or "provenance"."""
         return self.path / kind / f"{safe_name(name)}.{'json' if kind == 'provenance' else 'png'}"
+
+    def _without_lost(
+        self, classes: tuple[ClassInfo, ...], name: str, labels: UInt8Array
+    ) -> tuple[ClassInfo, ...]:
+        """Leave out classes of which the last pixel goes when an image gets these labels (H, W)."""
+        if name not in self.images:
+            return classes
+        try:
+            lost = self._ids_in(name) - set(np.unique(labels).tolist())
+            for other in self.images:
+                if lost and other != name:
+                    lost -= self._ids_in(other)
+        except (DatasetError, ImageError):  # Nobody knows what a damaged file held.
+            return classes
+        return tuple(info for info in classes if info.id not in lost)
+
+    def _ids_in(self, name: str) -> set[int]:
+        labels = read_map(self.file("labels", name), self.images[name].hw)
+        return set(np.unique(labels).tolist()) - {0}
 
     def _entry(self, name: str) -> DatasetImage:
         if name not in self.images:
