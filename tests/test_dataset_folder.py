@@ -135,6 +135,18 @@ def test_slides_get_splits_and_keep_them(folder):
         folder.set_split("slide 9", "val")
 
 
+def test_what_was_learnt_from_validates_under_no_other_slide(folder):
+    folder.save_image("a", *picture(0))
+    assert folder.split_of("a") == "train"
+    folder.save_image("a", *picture(0), group="case0")
+    assert folder.split_of("a") == "train"
+    folder.save_image("case0-1", *picture(1))
+    assert folder.split_of("case0-1") == "val"
+    folder.find_slides("-")
+    assert folder.images["case0-1"].slide == "case0"
+    assert folder.split_of("a") == folder.split_of("case0-1") == "train"
+
+
 def test_names_tell_of_slides(folder):
     names = [f"case{number // 3}-{number}" for number in range(12)]
     for number, name in enumerate(names):

@@ -138,10 +138,10 @@ class DatasetFolder:
             images, splits = {}, dict(before.splits)
             found: dict[str, set[str]] = {}
             for name, entry in before.images.items():
+                split = before.split_for(entry.slide)
                 if entry.group in ("", before.slide_in(name)):
-                    split = before.split_for(entry.slide)
                     entry = dataclasses.replace(entry, group=after.slide_in(name))
-                    found.setdefault(entry.slide, set()).add(split)
+                found.setdefault(entry.slide, set()).add(split)
                 images[name] = entry
             for slide, olds in found.items():
                 splits[slide] = next((one for one in ("train", "val") if one in olds), "test")
@@ -245,7 +245,9 @@ class DatasetFolder:
                 self._keep(before)
                 entry = dataclasses.replace(entry, revision=before.revision + 1)
             entry = dataclasses.replace(entry, saved=datetime.now(UTC).isoformat(timespec="seconds"))
-            splits = {**manifest.splits, entry.slide: manifest.split_for(entry.slide)}
+            # What was learnt from does not validate under another slide's name.
+            split = manifest.splits.get(before.slide) if before is not None else None
+            splits = {entry.slide: split or manifest.split_for(entry.slide), **manifest.splits}
             images = {**manifest.images, name: entry}
             self._write(
                 {self.file(kind, name): one for kind, one in content.items()},
