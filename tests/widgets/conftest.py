@@ -63,6 +63,7 @@ class Screen:
             now, new = state(viewer), self._new[id(viewer)]
             changed = {name: (new[name], value) for name, value in now.items() if value != new[name]}
             if changed:
+                self.close()  # The next test begins with a new one.
                 pytest.fail(f"left behind in the viewer (new, now): {changed}")
             if self._idle:
                 viewer.close()  # A second window would take the first one's focus.
