@@ -1,21 +1,14 @@
 """Segment everything against SamAutomaticMaskGenerator: same weights, image and settings, on the CPU.
 
-Time is the wall clock of whole calls, encoder included. Memory is the peak resident set of a process of its
-own for each side (`memory.peak_bytes`, which sees torch, numpy and the interpreter alike), and its rise
-above the peak after loading the model and a warm-up.
+The wall clock of whole calls, encoder included.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from .memory import peak_bytes
 from .models import load, tissue
 from .table import REPEATS, Row, alternate, timed
 
@@ -32,14 +25,10 @@ SIDE_PX = 1024
 
 def rows(quick: bool = False) -> Iterator[Row]:
     """A grid of 32 x 32 points with SAM's decoder."""
-    yield from compared("random", 2 if quick else 32, 1 if quick else REPEATS, None if quick else 3.0)
-
-
-def compared(weights: str, points: int, repeats: int, bar: float | None) -> Iterator[Row]:
-    """Time and memory of both sides with one model."""
     from napari_sampath.predict import segment_everything
 
-    model, image = load(weights), tissue(SIDE_PX)
+    points = 2 if quick else 32
+    model, image = load("random"), tissue(SIDE_PX)
     settings = filters(model, image, points)
     generator = package(model, settings)
     found: dict[str, int] = {}
@@ -50,16 +39,11 @@ def compared(weights: str, points: int, repeats: int, bar: float | None) -> Iter
     def ours() -> None:
         found["ours"] = len(segment_everything(image, model, settings))
 
-    medians = alternate({"theirs": theirs, "ours": ours}, repeats)
+    medians = alternate({"theirs": theirs, "ours": ours}, 1 if quick else REPEATS)
     if abs(found["ours"] - found["theirs"]) > 0.01 * found["theirs"] + 1:
         raise AssertionError(f"Masks found: {found}.")
-    name = f"segment everything, {points} x {points} grid, {weights} weights"
-    yield timed(name, medians, bar, f"{found['ours']} masks, theirs {found['theirs']}")
-    (peak, rise), (their_peak, their_rise) = (child(side, weights, settings) for side in ("ours", "theirs"))
-    added = Row(f"{name}: memory", f"{rise:.0f} MB", f"{their_rise:.0f} MB", their_rise / max(rise, 1), bar)
-    yield replace(added, note="peak above the loaded model")
-    whole = Row(f"{name}: process", f"{peak:.0f} MB", f"{their_peak:.0f} MB", their_peak / peak, None)
-    yield replace(whole, note="peak of the process, interpreter and PyTorch included")
+    name = f"segment everything, {points} x {points} grid, random weights"
+    yield timed(name, medians, None if quick else 3.0, f"{found['ours']} masks, theirs {found['theirs']}")
 
 
 def package(model: Model, settings: EverythingSettings) -> SamAutomaticMaskGenerator:
@@ -102,38 +86,3 @@ def filters(model: Model, image: np.ndarray, points: int) -> EverythingSettings:
     stable = [one.stability_score for one in found if one.predicted_iou > iou]
     least = float(np.nanquantile(stable, 1 - SHARES[1]))
     return EverythingSettings(points_per_side=points, pred_iou_thresh=iou, stability_score_thresh=least)
-
-
-def child(side: str, weights: str, settings: EverythingSettings) -> tuple[float, float]:
-    """Measure memory in a process of its own: peak and its rise, in MB."""
-    told = json.dumps({"side": side, "weights": weights, "settings": asdict(settings)})
-    words = [sys.executable, "-m", "benchmarks.everything", told]
-    root = Path(__file__).resolve().parent.parent
-    result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root)
-    if result.returncode:
-        raise RuntimeError(result.stderr)
-    peak, rise = json.loads(result.stdout.splitlines()[-1])
-    return peak, rise
-
-
-def memory(side: str, weights: str, settings: dict[str, Any]) -> tuple[float, float]:
-    """Run one side in this process, which must be new: peak and its rise above a loaded model, in MB."""
-    from napari_sampath.predict import EverythingSettings, segment_everything
-
-    model, image = load(weights), tissue(SIDE_PX)
-
-    def call(chosen: EverythingSettings) -> None:
-        if side == "ours":
-            segment_everything(image, model, chosen)
-        else:
-            package(model, chosen).generate(image)
-
-    chosen = EverythingSettings(**settings)
-    call(replace(chosen, points_per_side=1))
-    before = peak_bytes()
-    call(chosen)
-    return peak_bytes() / 2**20, (peak_bytes() - before) / 2**20
-
-
-if __name__ == "__main__":
-    print(json.dumps(memory(**json.loads(sys.argv[1]))))

@@ -120,11 +120,12 @@ def test_everything_in_quick_mode_by_command(
 
     page = ROOT / "docs" / "benchmarks.md"
     before = page.read_bytes() if page.exists() else None
-    monkeypatch.setattr(sys, "argv", ["benchmarks", "everything", "--quick"])
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "everything", "everything_memory", "--quick"])
     assert main() == 0
     shown = capsys.readouterr().out
     assert "segment everything, 2 x 2 grid" in shown
     assert "masks, theirs" in shown
+    assert "random weights: memory" in shown
     assert (page.read_bytes() if page.exists() else None) == before
     monkeypatch.setattr(sys, "argv", ["benchmarks", "everythin"])
     with pytest.raises(SystemExit, match="2"):

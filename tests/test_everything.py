@@ -112,6 +112,16 @@ def test_nothing_passes(model: Model) -> None:
     assert segment_everything(picture((90, 120)), model, layers) == []
 
 
+def test_masks_may_be_without_a_pixel() -> None:
+    sam = small_sam()
+    for hypernetwork in sam.mask_decoder.output_hypernetworks_mlps:
+        torch.nn.init.zeros_(hypernetwork.layers[-1].weight)
+        torch.nn.init.zeros_(hypernetwork.layers[-1].bias)
+    found = segment_everything(picture((90, 120)), model_of(sam), replace(LENIENT, pred_iou_thresh=-1e9))
+    assert found
+    assert not any(one.area_px for one in found)
+
+
 def test_batches_change_nothing(model: Model) -> None:
     image = picture((180, 300))
     one_by_one = segment_everything(image, model, replace(LENIENT, points_per_batch=1))

@@ -8,13 +8,14 @@ resolution.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from ..arrays import LocalMask, UInt8Array
+from ..arrays import LocalMask
 from ..config import ConfigError
 from ..errors import PromptError
 from ..jobs import Job, Progress, run
@@ -74,12 +75,12 @@ class EverythingMask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
-    """A mask that passed the filters, its bits packed until it is known to be no duplicate."""
+    """A mask that passed the filters, its bits compressed until it is known to be no duplicate: most are."""
 
     row: int
     col: int
     hw: tuple[int, int]
-    packed: UInt8Array
+    packed: bytes
     box: tuple[int, int, int, int]
     predicted_iou: float
     stability: float
@@ -87,7 +88,9 @@ class _Candidate:
     crop: Frame
 
     def unpack(self) -> EverythingMask:
-        bits = np.unpackbits(self.packed, axis=1, count=self.hw[1]).astype(np.bool_)
+        height, width = self.hw
+        packed = np.frombuffer(zlib.decompress(self.packed), np.uint8).reshape(height, -(-width // 8))
+        bits = np.unpackbits(packed, axis=1, count=width).astype(np.bool_)
         mask = LocalMask(self.row, self.col, bits)
         return EverythingMask(mask, self.predicted_iou, self.stability, self.point_xy, self.crop)
 
@@ -205,7 +208,7 @@ class _CropSearch:
             if near_crop_edge(box, self._frame, self._hw)[0]:
                 continue
             x, y = points_xy[owner].tolist()
-            bits = np.packbits(mask.bitmap, axis=1)
+            bits = zlib.compress(np.packbits(mask.bitmap, axis=1), level=1)
             place = mask.row, mask.col, mask.bitmap.shape
             self._candidates.append(
                 _Candidate(*place, bits, box, score, float(stability), (x, y), self._frame)
