@@ -104,9 +104,9 @@ def measure(run: Run, work: Path) -> dict[str, Any]:
     if kept.is_file():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return found
-    start = time.perf_counter()
+    start = time.process_time()
     problem, _ = call(run.train)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     result: dict[str, Any] = {"problem": problem, "seconds": seconds}
     if not problem:
         problem, text = call(run.evaluate)
@@ -173,7 +173,9 @@ def table_of_heads(whole: list[tuple[Run, dict[str, Any]]]) -> str:
         rows.append(row(name, scores.pop(result["report"]["head"]), f"{result['seconds']:.0f} s"))
         others.update(scores)
     rows += [row(name, scores, "") for name, scores in others.items()]
-    heading = "| head | Dice | IoU | Dice, pooled | HD95 px | object F1 | calibration error | training |"
+    heading = (
+        "| head | Dice | IoU | Dice, pooled | HD95 px | object F1 | calibration error | training, CPU time |"
+    )
     return "\n".join([heading, "|---|---|---|---|---|---|---|---|", *rows])
 
 
@@ -286,7 +288,7 @@ def main() -> int:
     for run in plan(options):
         print(command(run).splitlines()[0], file=sys.stderr, flush=True)
         result = measure(run, options.work)
-        said = result["problem"] or f"Dice {dice(result):.3f}, trained in {result['seconds']:.0f} s"
+        said = result["problem"] or f"Dice {dice(result):.3f}, trained in {result['seconds']:.0f} CPU seconds"
         print(f"  {said}", file=sys.stderr, flush=True)
         runs.append((run, result))
         # After each run: who interrupts has what was measured so far.
