@@ -9,6 +9,8 @@ import pytest
 from discs import DiscModel
 from qtpy.QtCore import Qt
 
+from napari_sampath.widgets.robot import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -322,6 +324,25 @@ def test_nothing_is_cut_off_at_1280_x_800(open_bench: Callable[..., Any], tissue
         b.viewer.theme = theme
         b.robot.settle()
         assert_nothing_cut_off(b)
+
+
+def test_nothing_scrolls_while_the_image_is_prepared(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    from qtpy.QtWidgets import QWidget
+
+    model = DiscModel()
+    model.go_on.clear()
+    b = open_bench(tissue, model, ready=False)
+    tab = b.viewer.window.add_dock_widget(QWidget(), name="Another", area="right", tabify=True)
+    b.dock.parentWidget().raise_()
+    wait_until(model.encoding.is_set, 60, "encoding to begin")
+    b.robot.settle()
+    assert b.dock.status.cancel_button.isVisible()
+    assert b.dock.verticalScrollBar().maximum() == 0
+    b.viewer.window.remove_dock_widget(tab)
+    model.go_on.set()
+    wait_until(lambda: b.bench.ready, 60, "the image to be encoded")
 
 
 def assert_nothing_cut_off(b: Any) -> None:

@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 MESSAGE_LINES = 3
 """Room kept for a message, so that the dock does not jump when one appears."""
 
+MESSAGE_LINES_BUSY = 2
+"""The same while a bar is shown, so that the dock does not scroll in a window of 800 px."""
+
 
 class _Message(QLabel):
     """Text that is never cut off: a full dock scrolls instead, which a label that wraps does not ask for by itself."""
 
+    least_lines = MESSAGE_LINES
+
     def fit(self) -> None:
         """Claim the height that the text takes at this width."""
-        least = MESSAGE_LINES * self.fontMetrics().lineSpacing()
+        least = self.least_lines * self.fontMetrics().lineSpacing()
+        self.setMinimumHeight(0)  # It would count as the height of any text.
         self.setMinimumHeight(max(least, self.heightForWidth(self.width())))
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
@@ -81,8 +87,7 @@ class StatusLine(QWidget):
         self._began = time.monotonic()
         self.doing.setText(f"{doing[:1].upper()}{doing[1:]} …")
         self.bar.setRange(0, 0)
-        self.doing.show()
-        self._busy.show()
+        self._show_busy(True)
 
     def _on_reported(self, progress: Progress) -> None:
         if progress.total > 0:
@@ -93,8 +98,13 @@ class StatusLine(QWidget):
         self.doing.setText(describe(progress, time.monotonic() - self._began))
 
     def _over(self) -> None:
-        self.doing.hide()
-        self._busy.hide()
+        self._show_busy(False)
+
+    def _show_busy(self, busy: bool) -> None:
+        self.doing.setVisible(busy)
+        self._busy.setVisible(busy)
+        self.message.least_lines = MESSAGE_LINES_BUSY if busy else MESSAGE_LINES
+        self.message.fit()
 
     def _on_cancel(self) -> None:
         self._runner.cancel()
