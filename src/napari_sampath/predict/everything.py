@@ -208,7 +208,7 @@ class _CropSearch:
             if near_crop_edge(box, self._frame, self._hw)[0]:
                 continue
             x, y = points_xy[owner].tolist()
-            bits = zlib.compress(np.packbits(mask.bitmap, axis=1), level=1)
+            bits = zlib.compress(np.packbits(mask.bitmap, axis=1).tobytes(), level=1)
             place = mask.row, mask.col, mask.bitmap.shape
             self._candidates.append(
                 _Candidate(*place, bits, box, score, float(stability), (x, y), self._frame)
