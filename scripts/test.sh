@@ -28,10 +28,11 @@ unset PYTHONDONTWRITEBYTECODE
 # Three processes with a thread each keep two cores busy: tests of windows and of other processes mostly wait.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} LP_NUM_THREADS=${LP_NUM_THREADS:-1}
 
+# Without --max-worker-restart 0 a process that dies leaves pytest waiting for good.
 # What takes one core for some seconds runs beside the tests, and is shown after them.
 checks >"$folder/checks" 2>&1 &
 step "tests" bash scripts/under_display.sh $bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder \
-    --junit-xml "$folder/junit.xml" --durations 15 "$@"
+    --max-worker-restart 0     --junit-xml "$folder/junit.xml" --durations 15 "$@"
 wait
 cat "$folder/checks"
 

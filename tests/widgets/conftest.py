@@ -46,6 +46,7 @@ class Screen:
         """Take our docks and all layers out of the viewers that are in use."""
         from qtpy.QtWidgets import QDockWidget
 
+        from napari_sampath.widgets.canvas import take_context
         from napari_sampath.widgets.dock import Dock
 
         for viewer in self._taken:
@@ -53,6 +54,7 @@ class Screen:
                 for one in viewer.window._qt_window.findChildren(QDockWidget):
                     if isinstance(one.widget(), Dock):
                         viewer.window.remove_dock_widget(one)
+                take_context(viewer)
                 viewer.layers.clear()
 
     def give_back(self) -> None:

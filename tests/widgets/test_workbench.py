@@ -249,3 +249,25 @@ def test_an_image_with_a_third_dimension_is_one_sentence(open_bench: Callable[..
     wait_until(lambda: "3 dimensions" in b.text and not b.bench.runner.busy, 60, "the sentence")
     assert "unexpected" not in b.text
     assert b.annotator is None
+
+
+def test_a_layer_that_anybody_removes_finds_the_canvas(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    """napari sends what waits for the graphics card off when a layer goes: without a context that crashes."""
+    from qtpy.QtGui import QOpenGLContext
+
+    b = open_bench(tissue, DiscModel())
+    native = b.viewer.window._qt_viewer.canvas.native
+    found: list[bool] = []
+
+    def look() -> None:
+        found.append(QOpenGLContext.currentContext() is native.context())
+
+    b.viewer.layers.events.removed.connect(look)
+    other = b.viewer.add_image(tissue, name="other")
+    native.doneCurrent()
+    assert QOpenGLContext.currentContext() is not native.context()
+    b.viewer.layers.remove(other)
+    b.viewer.layers.events.removed.disconnect(look)
+    assert found == [True]

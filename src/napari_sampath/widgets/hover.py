@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject
 
-from .scene_line import SceneLine, canvas_of, outline_segments
+from .canvas import canvas_of
+from .scene_line import SceneLine, outline_segments
 
 if TYPE_CHECKING:
     from napari.layers import Points

@@ -11,6 +11,7 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from ..annotations import bounds, union
 from ..geometry import xy_to_rc
+from .canvas import take_context
 from .repaint import ObjectLabels, repaint
 
 if TYPE_CHECKING:
@@ -120,10 +121,7 @@ def remove(viewer: Viewer, layers: Sequence[Layer]) -> None:
     there = [layer for layer in layers if layer in viewer.layers]
     if not there:
         return
-    # napari 0.9 sends what is waiting for the graphics card off when a layer goes. Outside of a repaint that reaches no
-    # context: what other layers had waiting is lost, and painting them crashes.
-    with contextlib.suppress(AttributeError, RuntimeError):  # The window may be closed already.
-        viewer.window._qt_viewer.canvas.native.makeCurrent()
+    take_context(viewer)
     with getattr(viewer.layers, "batched_update", contextlib.nullcontext)():
         for layer in there:
             viewer.layers.remove(layer)

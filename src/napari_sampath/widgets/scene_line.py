@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from vispy.scene.visuals import Line
 
+from .canvas import canvas_of
+
 if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
@@ -82,11 +84,6 @@ def outline_segments(mask: LocalMask) -> FloatArray:
     corners = np.concatenate([flat, upright]).reshape(-1, 2)
     placed: FloatArray = corners + np.array([mask.col - 1.5, mask.row - 1.5])
     return placed
-
-
-def canvas_of(viewer: Viewer) -> Any:
-    """Return napari's canvas, which has no public name; None if there is no window."""
-    return getattr(getattr(viewer.window, "_qt_viewer", None), "canvas", None)
 
 
 def _node(viewer: Viewer, layer: Layer) -> Any:

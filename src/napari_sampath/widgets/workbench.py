@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..errors import SampathError
 from .annotator import Annotator
+from .canvas import take_context
 from .desk import TrainingDesk
 from .mouse import centre_of_view
 from .tasks import Catalogue, catalogue_job, model_job, open_job, prepare_job
@@ -95,6 +96,7 @@ class Workbench(QObject):
         self.desk = TrainingDesk(sessions_dir, self)
         """The dataset that what is annotated goes to, and its heads."""
         self.prompts.failed.connect(self.said)
+        viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
 
@@ -121,6 +123,7 @@ class Workbench(QObject):
         self.desk.close()
         self._detach()
         self.image = None
+        self.viewer.layers.events.removing.disconnect(self._on_removing)
         for session in self._sessions.values():
             session.close()
 
@@ -243,6 +246,9 @@ class Workbench(QObject):
             self._classes = annotator.session.classes.snapshot
             annotator.close()
             annotator.deleteLater()
+
+    def _on_removing(self) -> None:
+        take_context(self.viewer)
 
     def _on_layers(self) -> None:
         # After the event: napari is in the middle of changing its list.
