@@ -133,19 +133,7 @@ class DatasetFolder:
             ends_before: Text before which the slide's name ends, for example "-"; "" if names tell of no slide.
         """
         with self._locked():
-            before = self._manifest
-            after = dataclasses.replace(before, slide_ends_before=ends_before)
-            images, splits = {}, dict(before.splits)
-            found: dict[str, set[str]] = {}
-            for name, entry in before.images.items():
-                split = before.split_for(entry.slide)
-                if entry.group in ("", before.slide_in(name)):
-                    entry = dataclasses.replace(entry, group=after.slide_in(name))
-                found.setdefault(entry.slide, set()).add(split)
-                images[name] = entry
-            for slide, olds in found.items():
-                splits[slide] = next((one for one in ("train", "val") if one in olds), "test")
-            self._write({}, dataclasses.replace(after, images=images, splits=splits))
+            self._write({}, self._manifest.with_slides(ends_before))
 
     def split_of(self, name: str) -> str:
         """Return the split of an image, "train", "val" or "test": that of its slide."""
@@ -229,30 +217,17 @@ class DatasetFolder:
             check_ids(name, class_map, manifest.classes)
             content = encode_maps(maps | {"labels": class_map}, manifest.classes, provenance or {})
             before = manifest.images.get(name)
-            entry = DatasetImage(
-                name,
-                class_map.shape,
-                group or ("" if before is None else before.group) or manifest.slide_in(name),
-                mpp,
-                instances is not None,
-                1 if before is None else before.revision,
-                "",
-            )
+            revision, saved = (1, "") if before is None else (before.revision, before.saved)
+            group = group or ("" if before is None else before.group) or manifest.slide_in(name)
+            entry = DatasetImage(name, class_map.shape, group, mpp, instances is not None, revision, saved)
             if before is not None:
-                unchanged = dataclasses.replace(entry, saved=before.saved) == before
-                if unchanged and manifest == self._manifest and self._holds(name, content):
+                if entry == before and manifest == self._manifest and self._holds(name, content):
                     return before
                 self._keep(before)
-                entry = dataclasses.replace(entry, revision=before.revision + 1)
+                entry = dataclasses.replace(entry, revision=revision + 1)
             entry = dataclasses.replace(entry, saved=datetime.now(UTC).isoformat(timespec="seconds"))
-            # What was learnt from does not validate under another slide's name.
-            split = manifest.splits.get(before.slide) if before is not None else None
-            splits = {entry.slide: split or manifest.split_for(entry.slide), **manifest.splits}
-            images = {**manifest.images, name: entry}
-            self._write(
-                {self.file(kind, name): one for kind, one in content.items()},
-                dataclasses.replace(manifest, images=images, splits=splits),
-            )
+            files = {self.file(kind, name): one for kind, one in content.items()}
+            self._write(files, manifest.with_image(entry))
         return entry
 
     def read(self, name: str) -> DatasetItem:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,31 @@ class Manifest:
             return "train"
         validating = sum(self.splits.get(image.slide) == "val" for image in self.images.values())
         return "val" if validating < VALIDATION_SHARE * len(self.images) else "train"
+
+    def with_image(self, image: DatasetImage) -> Manifest:
+        """Return this with one more image, or another revision of one that is there.
+
+        An image keeps its split under another slide's name: what was learnt from must not validate.
+        """
+        before = self.images.get(image.name)
+        split = None if before is None else self.splits.get(before.slide)
+        splits = {image.slide: split or self.split_for(image.slide), **self.splits}
+        return replace(self, images={**self.images, image.name: image}, splits=splits)
+
+    def with_slides(self, ends_before: str) -> Manifest:
+        """Return this with the slides that names tell of by another text; see `DatasetFolder.find_slides`."""
+        after = replace(self, slide_ends_before=ends_before)
+        images, splits = {}, dict(self.splits)
+        found: dict[str, set[str]] = {}
+        for name, image in self.images.items():
+            split = self.split_for(image.slide)
+            if image.group in ("", self.slide_in(name)):
+                image = replace(image, group=after.slide_in(name))
+            found.setdefault(image.slide, set()).add(split)
+            images[name] = image
+        for slide, olds in found.items():
+            splits[slide] = next((one for one in ("train", "val") if one in olds), "test")
+        return replace(after, images=images, splits=splits)
 
 
 def slide_in(name: str, ends_before: str) -> str:
