@@ -2,11 +2,15 @@
 
 python -m benchmarks.gui            everything (`make bench-gui`, which brings a display); some 20 minutes on two cores
 python -m benchmarks.gui --quick    small and meaningless numbers: does everything run?
+
+Where micro-sam is installed beside this package (in an environment of their own), its 2D annotator is measured, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import importlib.util
 import statistics
 import sys
 import tempfile
@@ -23,7 +27,8 @@ from ..__main__ import machine
 from ..table import Row, limited, seconds, to_markdown, to_text
 
 if TYPE_CHECKING:
-    from .windows import Ours
+    from .micro_sam_window import MicroSam
+    from .windows import Ours, Peers
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "latency.md"
 SIDES = (1024, 4096, 8192)
@@ -47,8 +52,9 @@ the image, so that all of it is repainted. The encoder before it is a small one;
 *The peers' way* is what the other plugins do, in the same process and with the same weights:
 `segment_anything.SamPredictor.predict` in the window's own thread on the embedding of the whole image, and the mask
 assigned to a label layer as a whole. On an image larger than a tile the docks decode on the tile around the click, at
-full resolution, so the masks are not the same there; what is compared is the wait. micro-sam's own annotator was not
-run: it needs an environment of its own.
+full resolution, so the masks are not the same there; what is compared is the wait. The rows of *micro-sam* are its own
+2D annotator with a ViT-B that has the same decoder: the click, then S, as its users ask for a mask. They are there
+where it is installed.
 
 {table}
 
@@ -58,15 +64,15 @@ run: it needs an environment of its own.
 
 def clicks(quick: bool, folder: Path) -> Iterator[Row]:
     """From a click to its mask, beside the peers' way, on images of several sizes."""
-    from ..models import opened, random_model, tissue
-    from .windows import Ours, Peers
+    from ..models import random_model, tissue
+    from .windows import Ours
 
     sides, repeats = ((256, 512), 3) if quick else (SIDES, 12)
     model, tile = random_model(), tissue(256 if quick else 1024)
-    totals: dict[str, list[float]] = {}
+    totals: dict[int, list[float]] = {side: [] for side in sides}
     ours: dict[int, Ours] = {}
     for side in sides:
-        pixels = np.tile(tile, (side // len(tile), side // len(tile), 1))
+        pixels = tiled(tile, side)
         # Another corner, so that each image has a journal of its own.
         pixels[0, 0] = side % 251
         ours[side] = Ours(pixels, model, folder)
@@ -78,7 +84,7 @@ def clicks(quick: bool, folder: Path) -> Iterator[Row]:
             total, decoding = ours[side].time_click(x, y)
             if turn:
                 beyond[side].append(total - decoding)
-                totals.setdefault(f"ours {side}", []).append(total)
+                totals[side].append(total)
     small, large = sides[0], sides[-1]
     what = f"the same for a mask of specks all over the image, {small:,} px, p50"
     yield Row(what, seconds(statistics.median(beyond[small])), "", None, None)
@@ -87,25 +93,40 @@ def clicks(quick: bool, folder: Path) -> Iterator[Row]:
     yield from undo(ours[large], large, quick)
     for window in ours.values():
         window.close()
-    for side in sides[:1] if quick else sides:
-        _, predictor = opened(side)
-        pixels = np.tile(tile, (side // len(tile), side // len(tile), 1))
-        theirs = Peers(pixels, predictor)
-        for turn in range(4 if side > 1024 else repeats + 1):
-            x, y = side / 2 + rng.uniform(-80, 80, 2)
-            took = theirs.time_click(x, y)
-            if turn:
-                totals.setdefault(f"theirs {side}", []).append(took)
-        theirs.close()
-        mine, other = (statistics.median(totals[f"{who} {side}"]) for who in ("ours", "theirs"))
-        bar = 10.0 if side == 8192 else None
-        yield Row(
-            f"click to painted pixels, {side:,} px, beside the peers' way",
-            seconds(mine),
-            seconds(other),
-            other / mine,
-            bar,
-        )
+    medians = {side: statistics.median(totals[side]) for side in (sides[:1] if quick else sides)}
+    yield from others(medians, tile, folder, 3 if quick else 8)
+
+
+def others(ours: dict[int, float], tile: np.ndarray, folder: Path, turns: int) -> Iterator[Row]:
+    """The same clicks in the windows of others: side of the image -> seconds that ours took."""
+    from ..models import opened
+    from .windows import Peers
+
+    for side, seconds_ours in ours.items():
+        yield beside("the peers' way", side, seconds_ours, Peers(tiled(tile, side), opened(side)[1]), turns)
+    if importlib.util.find_spec("micro_sam") is None:
+        return
+    from .micro_sam_window import MicroSam, vit_b_file
+
+    weights, name = vit_b_file(folder / "vit_b.pth"), f"micro-sam {importlib.metadata.version('micro-sam')}"
+    for side, seconds_ours in ours.items():
+        yield beside(name, side, seconds_ours, MicroSam(tiled(tile, side), weights), turns)
+
+
+def beside(name: str, side: int, ours: float, theirs: Peers | MicroSam, turns: int) -> Row:
+    """Click in another program's window, close it, and put it beside ours."""
+    rng = np.random.default_rng(0)
+    took = [theirs.time_click(*(side / 2 + rng.uniform(-80, 80, 2))) for _ in range(turns)]
+    theirs.close()
+    other = statistics.median(took[1:])
+    what = f"click to painted pixels, {side:,} px, beside {name}"
+    return Row(what, seconds(ours), seconds(other), other / ours, 10.0 if side == 8192 else None)
+
+
+def tiled(tile: np.ndarray, side: int) -> np.ndarray:
+    """Repeat a square picture up to a side that it divides."""
+    times = side // len(tile)
+    return np.tile(tile, (times, times, 1))
 
 
 def click(window: Ours, quick: bool) -> Iterator[Row]:

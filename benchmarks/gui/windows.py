@@ -29,7 +29,7 @@ class Clock:
     def __init__(self, pixels: np.ndarray) -> None:
         self.viewer = napari.Viewer(show=True)
         self.viewer.window._qt_window.resize(*WINDOW_PX)
-        self.image = self.viewer.add_image(pixels, name="tissue")
+        self.image = self.open(pixels)
         self.robot = Robot(self.viewer, self.image)
         self._ready: Callable[[], bool] = lambda: False
         self._seen: float | None = None
@@ -37,6 +37,10 @@ class Clock:
         self._wake.start(50)
         self._scene = self.viewer.window._qt_viewer.canvas._scene_canvas
         self._scene.events.draw.connect(self._on_draw, position="last")
+
+    def open(self, pixels: np.ndarray) -> Any:
+        """Add the image layer."""
+        return self.viewer.add_image(pixels, name="tissue")
 
     def settle(self) -> None:
         """Wait for the window, and look at the middle of the image."""
