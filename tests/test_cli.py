@@ -204,6 +204,16 @@ def test_segment_writes_class_map_and_confidence(
     assert shares == {"rest": pytest.approx((found == 0).mean()), "gland": pytest.approx((found == 3).mean())}
 
 
+def test_segment_does_not_write_two_things_into_one_file(
+    tissue: Path, tiny: list[str], bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.tif"
+    words = ["segment", str(tissue / "tissue.png"), "--head", str(bundle), "-o", str(out), *tiny]
+    assert main([*words, "--confidence", str(tmp_path / "folder" / ".." / "out.tif")]) == 1
+    assert "would both be" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_segment_with_a_head_of_another_model_or_that_does_not_exist(
     tissue: Path, tiny: list[str], bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -259,6 +269,45 @@ def test_encode_fills_the_store_once(
     assert main(["encode", str(tissue / "tissue.png"), *tiny]) == 0
     assert "Encoded 1 tile of 1 image with sam" in capsys.readouterr().out
     assert len(list((own_cache / "features").rglob("*.safetensors"))) == 2
+
+
+def test_encode_finds_what_clicks_and_heads_need_of_a_large_image(
+    tiny: list[str], own_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = str(tmp_path / "wide.png")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (40, 3000, 3), dtype=np.uint8)).save(image)
+    counts = []
+    for use in ("clicks", "heads", "both"):
+        assert main(["encode", image, *tiny, "--for", use, "--json"]) == 0
+        counts.append(json.loads(capsys.readouterr().out)["tiles"])
+    assert counts == [5, 4, 7]
+
+    def entries() -> int:
+        return len(list((own_cache / "features").rglob("*.safetensors")))
+
+    assert entries() == 7
+    for x in range(100, 3000, 400):
+        assert main(["prompt", image, "--point", f"{x},20", "-o", str(tmp_path / "mask.png"), *tiny]) == 0
+    assert entries() == 7, "no click had to encode"
+
+
+def test_encode_ahead_of_nothing_is_refused(
+    tissue: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SAMPATH_CACHE_LIMIT_BYTES", "0")
+    assert main(["encode", str(tissue / "tissue.png"), *tiny]) == 1
+    assert "cannot be kept on disk" in capsys.readouterr().err
+
+
+def test_encode_stops_where_the_features_can_no_longer_be_kept(
+    tissue: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "features").write_text("a file in the way")
+    assert main(["encode", str(tissue), *tiny, "--cache", str(tmp_path)]) == 1
+    shown = capsys.readouterr().err
+    assert "cannot be kept on disk" in shown
+    assert "2 of 3" not in shown
 
 
 def test_cache_is_told_verified_and_cleared(

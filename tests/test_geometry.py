@@ -16,6 +16,7 @@ from napari_sampath.geometry import (
     Frame,
     check_inside,
     outward,
+    prompt_tiles,
     rc_to_xy,
     tile_for,
     tiles,
@@ -84,6 +85,21 @@ def test_boxes_come_back_from_any_window(
     np.testing.assert_allclose(frame.to_image(there), boxes, atol=1e-9 * max(hw))
     assert (np.diff(there, axis=1) >= 0).all(), "corners changed places"
     assert frame.contains(boxes)
+
+
+@given(hw=st.tuples(image_sides, image_sides), x=st.floats(0, 1), y=st.floats(0, 1))
+def test_a_click_is_answered_on_the_nearest_of_the_tiles_encoded_ahead(
+    hw: tuple[int, int], x: float, y: float
+) -> None:
+    place = np.array([x * hw[1], y * hw[0]])
+    frames = prompt_tiles(hw)
+
+    def distance(frame: Frame) -> float:
+        return float(np.abs([frame.left + frame.width / 2, frame.top + frame.height / 2] - place).sum())
+
+    chosen = tile_for(hw, place)
+    assert chosen in frames
+    assert distance(chosen) == pytest.approx(min(map(distance, frames)))
 
 
 def test_rows_and_columns_are_swapped_once() -> None:

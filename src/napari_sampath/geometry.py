@@ -123,6 +123,11 @@ def tiles(hw: tuple[int, int], tile_px: int = INPUT_PX, overlap_px: int = 256) -
     ]
 
 
+def prompt_tiles(hw: tuple[int, int], tile_px: int = INPUT_PX) -> list[Frame]:
+    """Cover an image of size (H, W) with the tiles that prompts are answered on: each overlaps the next by half."""
+    return tiles(hw, tile_px, tile_px // 2)
+
+
 def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike) -> Frame:
     """Choose the tile that answers a prompt: the finest level at which the prompt has room around it.
 
@@ -140,14 +145,18 @@ def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike) -> Frame:
     tile_px = INPUT_PX
     while tile_px < max(hw) and extent > tile_px / 2:
         tile_px *= 2
-    overlap_px = tile_px // 2
-
-    def distance(frame: Frame) -> float:
-        middle = np.array([frame.left + frame.width / 2, frame.top + frame.height / 2])
-        # The sum, so that at a border, where one axis cannot be centred, the other still is.
-        return float(np.abs(middle - centre).sum())
-
-    return min(tiles(hw, tile_px, overlap_px), key=distance)
+    if max(hw) <= max(SINGLE_TILE_PX, tile_px):
+        return whole(hw)
+    # One axis after the other, and not all tiles: a large image has thousands, and this is asked at every move.
+    height, width = min(tile_px, hw[0]), min(tile_px, hw[1])
+    left, top = (
+        min(
+            tile_starts(length, tile_px, tile_px // 2),
+            key=lambda start, side=side, middle=middle: abs(start + side / 2 - middle),
+        )
+        for length, side, middle in ((hw[1], width, centre[0]), (hw[0], height, centre[1]))
+    )
+    return Frame(top, left, height, width)
 
 
 def check_inside(hw: tuple[int, int], points_xy: npt.ArrayLike) -> None:

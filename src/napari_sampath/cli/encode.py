@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ImageError, SampathError
-from ..geometry import Frame, tiles
+from ..errors import ImageError, SampathError, StorageError
+from ..geometry import Frame, prompt_tiles, tiles
 from ..jobs import Job, Progress
 from .output import Output, count
 from .verb import Verb, add_model, load, open_picture
@@ -19,12 +19,20 @@ if TYPE_CHECKING:
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
 """What is taken for an image in a folder; a file named by itself may have any ending."""
+USES = ("both", "clicks", "heads")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath encode`."""
     parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGE", help="image files, or folders of them"
+    )
+    parser.add_argument(
+        "--for",
+        dest="use",
+        choices=USES,
+        default="both",
+        help="clicks, heads, or both: of an image over 1,536 px clicks use tiles that overlap more (default: both)",
     )
     add_model(parser)
 
@@ -33,12 +41,17 @@ def run(args: argparse.Namespace, output: Output) -> int:
     """Encode every tile of every image; goes on after an image that cannot be read."""
     paths = find_images(args.images)
     model = load(args, output)
+    _refuse_forgetful(model)
     started = time.perf_counter()
     total, failed = 0, {}
     for number, path in enumerate(paths):
         try:
             picture = open_picture(path, output)
-            total += output.run(_encode(model, picture, f"{path.name} ({number + 1} of {len(paths)})"))
+            frames = _frames((picture.pixels.shape[0], picture.pixels.shape[1]), args.use)
+            total += output.run(
+                _encode(model, picture, frames, f"{path.name} ({number + 1} of {len(paths)})")
+            )
+            _refuse_forgetful(model)
         except ImageError as error:
             failed[str(path)] = str(error)
             output.note(str(error))
@@ -82,9 +95,23 @@ def find_images(named: list[Path]) -> list[Path]:
     return found
 
 
-def _encode(model: Model, picture: Picture, name: str) -> Job[int]:
-    """Encode all tiles of an image into the model's store, keeping none in memory."""
-    frames: list[Frame] = tiles((picture.pixels.shape[0], picture.pixels.shape[1]))
+def _refuse_forgetful(model: Model) -> None:
+    """Raise if what is encoded would be gone with this process: nobody waits hours for that."""
+    if model.store is None or not model.store.keeps:
+        raise StorageError(
+            "The features cannot be kept on disk (see `sampath cache info`), so encoding ahead is of no use; free "
+            "some space or set SAMPATH_CACHE_LIMIT_BYTES above 0, then run this again: what was kept is found."
+        )
+
+
+def _frames(hw: tuple[int, int], use: str) -> list[Frame]:
+    """List the tiles (H, W) that clicks, heads or both look up, each once."""
+    clicks = prompt_tiles(hw) if use != "heads" else []
+    return list(dict.fromkeys([*clicks, *(tiles(hw) if use != "clicks" else [])]))
+
+
+def _encode(model: Model, picture: Picture, frames: list[Frame], name: str) -> Job[int]:
+    """Encode tiles of an image into the model's store, keeping none in memory."""
     yield Progress(0, len(frames), name, "tiles")
     for done, _ in enumerate(model.encode_tiles(picture.pixels, frames), start=1):
         yield Progress(done, len(frames), name, "tiles")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import StorageError
 from ..files import Write, write_together
 from .output import Output, table
 from .verb import Verb, add_model, check_ending, load, open_picture
@@ -44,6 +46,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
     ending = check_ending(args.output, ".png", ".tif", ".tiff")
     if args.confidence is not None:
         check_ending(args.confidence, ".tif", ".tiff")
+        if os.path.realpath(args.confidence) == os.path.realpath(args.output):
+            raise StorageError(f"Labels and confidence would both be '{args.output}'; give two names.")
     head = load_head(args.head)
     picture = open_picture(args.image, output)
     args.model = args.model or head.encoder_name

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 from psygnal import Signal
 
 from ..annotations import Annotation, Box
-from ..arrays import INPUT_PX, ClassInfo, LocalMask, UInt8Array
+from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
-from ..geometry import Frame, outward, tiles
+from ..geometry import Frame, outward, prompt_tiles
 from ..jobs import Job, Progress
 from . import prompting
 from .classifying import apply_guesses, classify_job, everything
@@ -119,8 +119,7 @@ class Session(Transfer):
         if encoder is None:
             raise PromptError("No model is loaded, so the image cannot be encoded; choose a model.")
         centre = centre_rc or (self.hw[0] / 2, self.hw[1] / 2)
-        # The tiling from which `tile_for` chooses for a small prompt.
-        frames = list(outward(tiles(self.hw, INPUT_PX, INPUT_PX // 2), centre))[:ahead]
+        frames = list(outward(prompt_tiles(self.hw), centre))[:ahead]
         return _encode(encoder, frames)
 
     def add_point(self, x: float, y: float, positive: bool = True) -> None:

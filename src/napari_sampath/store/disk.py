@@ -199,8 +199,8 @@ class DiskTier(StoreTier):
     def _make_room(self, new_bytes: int) -> None:
         """Delete the least recently used entries if `new_bytes` more would pass the limit.
 
-        Measuring the folder takes a look at every file, so it is done only after half of the room that was
-        left at the last time has been written: other processes may have used the other half.
+        Measuring the folder takes a look at every file, so it is done only after an eighth of the room that was
+        left at the last time has been written: other processes may have used the rest.
         """
         self._unmeasured_bytes -= new_bytes
         if self._unmeasured_bytes > 0:
@@ -216,7 +216,7 @@ class DiskTier(StoreTier):
                 with contextlib.suppress(OSError):  # Held open on Windows; the next oldest goes instead.
                     path.unlink(missing_ok=True)
                     total -= size
-        self._unmeasured_bytes = (self.limit_bytes - total - new_bytes) // 2
+        self._unmeasured_bytes = (self.limit_bytes - total - new_bytes) // 8
 
     def _drop_damaged(self, path: Path, error: DamagedEntryError) -> None:
         logger.warning(

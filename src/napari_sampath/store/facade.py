@@ -65,6 +65,11 @@ class Store:
         )
         return cls(MemoryTier(memory_bytes), disk)
 
+    @property
+    def keeps(self) -> bool:
+        """True as long as what is put is found by the next process, too."""
+        return self.disk is not None and self._disk_writable
+
     def get(self, key: FeatureKey, device: torch.device | str) -> dict[str, Tensor] | None:
         """Look up the features of one tile.
 
