@@ -111,15 +111,17 @@ def test_gradients_equal_sams() -> None:
 class Patches(Encoder):
     """Means of patches, and a memory for so many tiles."""
 
-    def __init__(self, room: int = 99) -> None:
+    FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    def __init__(self, room: int = 99, full: RuntimeError = FULL) -> None:
         info = EncoderInfo("patches", "For tests.", "none", "", False, 0.0)
         super().__init__(info, FeatureSpec((FeatureMap("tokens", 3, "patches"),)), "0")
-        self.room = room
+        self.room, self.full = room, full
         self.batches: list[int] = []
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         if len(pixels) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            raise self.full
         self.batches.append(len(pixels))
         return {"tokens": nn.functional.avg_pool2d(pixels, 16)}
 
@@ -147,9 +149,36 @@ def test_batches_give_what_single_tiles_give(room: int, ran: list[int]) -> None:
     assert [report.done for report in reports] == list(range(13))
 
 
-def test_one_tile_that_does_not_fit() -> None:
+@pytest.mark.parametrize(
+    "full",
+    [
+        Patches.FULL,
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: ..."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.90 GB)"),
+    ],
+)
+def test_one_tile_that_does_not_fit(full: RuntimeError) -> None:
     with pytest.raises(ConfigError, match=r"too little free memory for patches; .*\.$"):
-        model_of(Patches(room=0)).encode(slide()[:500, :500])
+        model_of(Patches(0, full)).encode(slide()[:500, :500])
+
+
+def test_other_faults_of_an_encoder_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        model_of(Patches(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))).encode(
+            slide()[:500, :500]
+        )
+
+
+def test_what_is_stored_does_not_pile_up_behind_a_tile_that_waits_for_its_batch() -> None:
+    image, store, encoder = slide(), Store(MemoryTier(2**30)), Patches()
+    frames = tiles(image.shape[:2])
+    model = model_of(encoder, store)
+    for frame in frames[1:]:
+        model.encode(image, frame)
+    read: list[Frame] = []
+    first = next(model.encode_tiles(image, (read.append(one) or one for one in frames), batch=3))
+    assert first.frame == frames[0]
+    assert len(read) < len(frames)
 
 
 def test_only_tiles_that_the_store_lacks_are_encoded_and_the_order_stays() -> None:

@@ -97,7 +97,9 @@ class TileEncoder:
             waiting.append(tile)
             if tile.features is None:
                 missing.append(tile)
-            if len(missing) >= min(batch or self._fits, self._limit):
+            at_once = min(batch or self._fits, self._limit)
+            # What is there already does not pile up behind a tile that waits for its batch to fill.
+            if len(missing) >= at_once or ((missing or running) and len(waiting) > 2 * at_once):
                 launched = self._launch(missing)
                 self._collect(running, store)
                 running, missing = launched, []
@@ -133,7 +135,9 @@ class TileEncoder:
             return []
         try:
             return [_Batch(tiles, self._run(self._prepare(tiles)))]
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
             if len(tiles) == 1:
                 raise ConfigError(
                     f"The device '{self.device}' has too little free memory for {self.encoder.info.name}; close "
@@ -194,6 +198,16 @@ class TileEncoder:
                 if store is not None and tile.key is not None:
                     maps = store.put(tile.key, maps)
                 tile.features = Features(maps, tile.frame, self.encoder.info.name)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Say whether memory ran out: PyTorch has an exception for it on CUDA, and a text on a CPU and on MPS."""
+    text = str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "can't allocate memory" in text
+        or "out of memory" in text
+    )
 
 
 def _ready(waiting: deque[_Tile]) -> Iterator[Features]:
