@@ -271,3 +271,18 @@ def test_a_layer_that_anybody_removes_finds_the_canvas(
     b.viewer.layers.remove(other)
     b.viewer.layers.events.removed.disconnect(look)
     assert found == [True]
+
+
+def test_a_dock_opened_after_the_last_one_was_closed_works(viewer: Any, tissue: np.ndarray) -> None:
+    from napari_sampath.widgets.annotate import AnnotateDock
+
+    first = AnnotateDock(viewer)
+    held = first.bench
+    viewer.window.add_dock_widget(first, name="Annotate")
+    viewer.window.remove_dock_widget(first)
+    wait_until(lambda: held._users == 0, 10, "the dock to be gone")
+    again = AnnotateDock(viewer)
+    assert again.bench is not held
+    viewer.window.add_dock_widget(again, name="Annotate")
+    image = viewer.add_image(tissue, name="tissue")
+    wait_until(lambda: again.bench.image is image and again.bench.ready, 120, "the image to be ready")

@@ -116,6 +116,9 @@ class Workbench(QObject):
 
     def close(self) -> None:
         """Stop the threads and give the viewer back; annotations are in the journal already."""
+        if _benches.get(id(self.viewer)) is self:
+            # Somebody may hold it for a while yet; the next dock needs one that works.
+            del _benches[id(self.viewer)]
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             event.disconnect(self._on_layers)
         self.runner.cancel()
