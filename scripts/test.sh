@@ -32,7 +32,7 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} LP_NUM_THREADS=${LP_NUM_THREADS:-1}
 # What takes one core for some seconds runs beside the tests, and is shown after them.
 checks >"$folder/checks" 2>&1 &
 step "tests" bash scripts/under_display.sh $bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder \
-    --max-worker-restart 0     --junit-xml "$folder/junit.xml" --durations 15 "$@"
+    --max-worker-restart 0 --junit-xml "$folder/junit.xml" --durations 15 "$@"
 wait
 cat "$folder/checks"
 
