@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 VERB_NAMES = [
     *["demo", "models", "encode", "cache", "prompt", "segment", "everything"],
-    *["dataset", "train", "evaluate", "tune", "export", "import"],
+    *["dataset", "train", "evaluate", "tune", "export", "import", "bench"],
 ]
 
 
@@ -363,6 +363,19 @@ def test_progress_is_on_stderr_and_quiet_silences_it(
     assert list((tissue / "cache" / "features").rglob("*.safetensors"))
     assert main(["encode", image, *tiny, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_bench_times_the_encoder_and_a_click(
+    tiny: list[str], own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *tiny, "--repeats", "2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["model"], told["device"], told["precision"]) == ("sam", "cpu", "float32")
+    assert told["encode_seconds"] > 0
+    assert told["click_seconds"] > 0
+    assert not list(own_cache.rglob("*.safetensors")), "the store would answer for the encoder"
+    assert main(["bench", *tiny, "--repeats", "1"]) == 0
+    assert "answer a click" in capsys.readouterr().out
 
 
 def test_models_lists_encoders_heads_and_what_is_here(

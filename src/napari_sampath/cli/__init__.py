@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..errors import SampathError
 from . import (
+    bench,
     cache,
     dataset,
     demo,
@@ -52,6 +53,7 @@ VERBS: dict[str, Verb] = {
     "tune": training.TUNE,
     "export": exchange.EXPORT,
     "import": exchange.IMPORT,
+    "bench": bench.VERB,
 }
 
 _COORDINATES = re.compile(r"-[\d.]+(,.*)")
