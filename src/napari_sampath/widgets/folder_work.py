@@ -182,11 +182,12 @@ class FolderWork(QObject):
             old = [one for one in viewer.layers if any(one.metadata.get(m) == before.name for m in marks)]
             old.append(before)
         self._name = name
-        if self._bench.image is before:
-            self._bench.choose_image(None)
         # Before the old ones go, so that the viewer is never empty.
         image = self._image = viewer.add_image(picture.pixels, name=picture.name, rgb=True)
+        # All at once: napari searches for garbage each time that layers go.
         shown.remove(viewer, old)
+        if self._bench.image is before:
+            self._bench.choose_image(None)
         if before is not None:
             self._bench.release(before)
         image.name = picture.name  # which the old one may have had
