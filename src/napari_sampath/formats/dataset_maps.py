@@ -21,9 +21,25 @@ from .pixels import write_palette, write_png
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..arrays import UInt8Array
+    from ..arrays import BoolArray, IntArray, UInt8Array
 
 _MOST_OBJECTS = 2**16 - 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class DatasetItem:
+    """One image of a dataset with all that was saved of it."""
+
+    pixels: UInt8Array
+    """(H, W, 3) uint8 RGB."""
+    labels: UInt8Array
+    """(H, W) uint8, class id of each pixel, 0 for none."""
+    instances: IntArray | None
+    """(H, W) uint16, number of the object of each pixel, 0 for none; None if there are none."""
+    annotated: BoolArray
+    """(H, W) bool, True where a person has vouched for the label."""
+    provenance: Mapping[str, Any]
+    """What the caller of `save_image` said."""
 
 
 def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:

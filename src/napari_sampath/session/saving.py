@@ -111,6 +111,7 @@ def _save(
         mpp=mpp,
         provenance=provenance,
         classes=classes,
+        apart=True,
     )
     yield Progress(1, 1, "Saving the training sample", "images")
     return entry
