@@ -200,8 +200,9 @@ class DatasetFolder:
             mpp: Micrometres per pixel.
             provenance: What JSON can hold.
             classes: What the ids in `labels` mean, if that may differ from `self.classes`: classes are then found
-                by name, their ids changed to those of the dataset, and new ones added. One that this image held
-                and that no image holds any more, such as one that was renamed, goes.
+                by name (capitals don't matter, the dataset keeps its spelling), their ids changed to those of the
+                dataset, and new ones added. One that this image held and that no image holds any more, such as one
+                that was renamed, goes.
             apart: Replace an image of these pixels alone; where another one has the name, this one gets a name of
                 its own, such as "tile (2)".
 

@@ -109,8 +109,9 @@ def first_classes(folder: Path | None, before: tuple[ClassInfo, ...] = ()) -> tu
     from ..formats import DatasetFolder
 
     if folder is not None and DatasetFolder.exists(folder):
-        known = tuple(info for info in DatasetFolder.open(folder).classes if info.id > 0)
-        return known or before
+        # Of a class in two spellings, which earlier versions have let in, the first.
+        known = {info.key: info for info in reversed(DatasetFolder.open(folder).classes) if info.id > 0}
+        return tuple(reversed(known.values())) or before
     return before
 
 
