@@ -279,14 +279,16 @@ def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
         found.labels[2:8, 2:8] = 1
         return found
 
-    found = run(automatic_job(queue, segment, tmp_path / "sessions"))
+    classes = (ClassInfo(3, "Gland", (9, 9, 9)), ClassInfo(5, "nerve", (7, 7, 7)))
+    found = run(automatic_job(queue, segment, tmp_path / "sessions", classes=classes))
     assert list(found) == ["1.png", "3.png"]
     assert found["3.png"] > found["1.png"] > 0
     assert [entry.path.name for entry in queue.to_review()] == ["3.png", "1.png", "2.png"]
     pixels = np.asarray(Image.open(folder / "3.png"))
     session = Session(pixels, "3", journal=journal_path(pixels, tmp_path / "sessions"))
     (row,) = session.objects.rows()
-    assert (row.source, row.class_name, row.area_px) == ("head", "gland", 36)
+    assert (row.source, row.class_name, row.area_px) == ("head", "Gland", 36)
+    assert session.classes.snapshot[:2] == classes, "what opening the image would have begun with"
     assert not session.area.mask().any()
     heard: list[str] = []
     session.message.connect(heard.append)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.gui
 
-DISC = ClassInfo(1, "object", (0, 158, 115))
+DISC = ClassInfo(1, "disc", (213, 94, 0))
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_the_head_proposes_and_the_person_completes(
     wait_until(lambda: bool(dock.work.session.document.annotations), 60, "the next proposal")
     wait_until(lambda: not dock.bench.desk.samples.waiting, 60, "the training samples")
     assert "0" in DatasetFolder.open(dock.bench.desk.folder).images
-    assert [info.name for info in dock.work.session.classes] == ["object"]
+    assert [info.name for info in dock.work.session.classes] == ["disc"]
     assert "1" not in DatasetFolder.open(dock.bench.desk.folder).images
 
 
@@ -197,6 +197,7 @@ def test_the_head_does_all_and_the_most_doubtful_image_comes_next(
     robot.press(dock.next_button)
     most = max(doubts, key=lambda one: doubts[one])
     shown(dock, most)
+    assert list(dock.work.session.classes) == [DISC], "those of the dataset alone"
     assert {one.source for one in dock.work.session.document.annotations.values()} == {"head"}
     robot.press(dock.done_button)
     del doubts[most]

@@ -148,7 +148,10 @@ class FolderWork(QObject):
         if queue is None or head is None:
             return
         leave = (queue.current.path.name,) if self.session is not None else ()
-        job = automatic_job(queue, head, self._bench.model, self._bench.sessions_dir, MIN_AREA_PX, leave)
+        bench = self._bench
+        job = automatic_job(
+            queue, head, bench.model, bench.sessions_dir, MIN_AREA_PX, leave, bench.desk.folder, bench.classes
+        )
 
         def take(found: dict[str, float]) -> None:
             self.stage = "automatic"
