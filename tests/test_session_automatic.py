@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import small_disk
 from disc_model import disc_model
 from napari_sampath.arrays import ClassInfo, LocalMask
-from napari_sampath.errors import DatasetError, ImageError, PromptError, UnknownNameError
+from napari_sampath.errors import DatasetError, ImageError, PromptError, StorageError, UnknownNameError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.geometry import whole
 from napari_sampath.jobs import Progress, run
@@ -25,9 +28,11 @@ from napari_sampath.session import (
     journal_path,
     uncertain_regions,
 )
+from napari_sampath.session.folder import Entry
 from napari_sampath.session.neighbours import cell_weights, classify
 from patches import patch_model
 
+small = pytest.fixture(small_disk.mounted)
 HW = (128, 192)
 CLASSES = (
     ClassInfo(0, "rest", (0, 0, 0)),
@@ -223,6 +228,41 @@ def test_a_queue_remembers_where_one_was(folder: Path, tmp_path: Path) -> None:
     assert [again.next() and again.current.path.name for _ in range(3)] == ["2.png", "3.png", None]
     assert again.upcoming is None
     assert again.open("0.png").path.name == "0.png"
+
+
+def test_two_queues_on_one_folder_keep_each_others_marks(folder: Path, tmp_path: Path) -> None:
+    queues = [FolderQueue(folder, tmp_path / "state") for _ in range(2)]
+
+    def mark(number: int) -> None:
+        for _ in range(5):
+            queues[number % 2].mark(f"{number}.png", "done", number / 10)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(mark, range(4)))
+    queues[0].next()
+    queues[1].touch("0.png")
+    again = FolderQueue(folder, tmp_path / "state")
+    assert [(one.state, one.uncertainty) for one in again.entries] == [("done", n / 10) for n in range(4)]
+    assert again.current.path.name == "1.png"
+    again.file.unlink()
+    queues[1].mark("2.png", "unsure")
+    assert [one.state for one in FolderQueue(folder, tmp_path / "state").entries] == [
+        *("done", "done", "unsure", "done")
+    ], "what a queue knows is written again"
+
+
+def test_a_full_disk_moves_nothing(folder: Path, small: Path) -> None:
+    queue = FolderQueue(folder, small / "state")
+    queue.next()
+    (small / "filler").write_bytes(bytes(small_disk.SIZE_BYTES - 16 * 1024))
+    with contextlib.suppress(OSError), (small / "rest").open("wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(512))
+    for move in (queue.next, lambda: queue.open("3.png"), lambda: queue.mark("1.png", "done")):
+        with pytest.raises(StorageError, match="free some space"):
+            move()
+        assert queue.current == Entry(queue.folder / "1.png", "untouched")
+    assert FolderQueue(folder, small / "state").current == queue.current
 
 
 def test_images_come_and_go_and_a_damaged_state_is_put_aside(folder: Path, tmp_path: Path) -> None:

@@ -133,6 +133,18 @@ def test_an_image_that_cannot_be_read_is_one_sentence(open_folder: Callable[...,
     shown(dock, "2")
 
 
+def test_where_one_is_cannot_be_kept_is_one_sentence(open_folder: Callable[..., Any], folder: Path) -> None:
+    dock, robot = open_folder(DiscModel())
+    states, dock.work.queue.file = dock.work.queue.file, folder / "0.png" / "states.json"
+    robot.press(dock.next_button)
+    assert "Could not write" in dock.status.message.text()
+    assert dock.work.queue.current.path.name == "0.png"
+    assert dock.done_button.isEnabled(), "the image that is shown is still the one of the queue"
+    dock.work.queue.file = states
+    robot.press(dock.next_button)
+    shown(dock, "1")
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Callable[[Any], Any]:
     """Choose a dataset in which a linear head that finds the discs is accepted."""
