@@ -9,7 +9,7 @@ import pytest
 
 from disc_model import disc_model
 from napari_sampath.arrays import ClassInfo, LocalMask
-from napari_sampath.errors import DatasetError
+from napari_sampath.errors import DatasetError, ImageError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.jobs import run
 from napari_sampath.predict import Segmentation
@@ -89,6 +89,18 @@ def test_uncertain_regions_of_a_part_are_told_in_image_pixels() -> None:
     assert first.box == (32, 112, 48, 128)
     assert first.score == pytest.approx(1.0)
     assert run(session.uncertain_job("entropy", [result])) == []
+
+
+def test_results_of_other_parts_are_not_compared() -> None:
+    session = session_of()
+    corner, whole = found((0, 0, 64, 64), (8, 8, 24, 24)), found((0, 0, *HW))
+    for results in ([corner, whole], [whole, corner]):
+        assert run(session.uncertain_job("entropy", results)) == run(
+            session.uncertain_job("entropy", results[:1])
+        )
+        with pytest.raises(ImageError, match="1 of this part of the image"):
+            run(session.uncertain_job("disagreement", results))
+    assert run(session.uncertain_job("disagreement", [corner, found((0, 0, 64, 64))]))
 
 
 def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
