@@ -134,7 +134,8 @@ def adopt_classes(
     check_ids("the image", labels, check_classes(classes))
     # Of two spellings, which earlier versions have let in, the first: the other goes with its last pixel.
     ids = {info.key: info.id for info in reversed(own)}
-    table, added = np.zeros(256, dtype=np.uint8), []
+    table = np.zeros(256, dtype=np.uint8)
+    added: list[ClassInfo] = []
     for info in classes:
         if info.key not in ids and info.id:
             taken = {one.id for one in (*own, *added)}
