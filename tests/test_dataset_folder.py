@@ -21,6 +21,7 @@ from napari_sampath.errors import (
     UnknownNameError,
 )
 from napari_sampath.formats import DatasetFolder
+from napari_sampath.session import Session, first_classes
 from napari_sampath.training import open_dataset
 from patches import picture
 
@@ -232,6 +233,33 @@ def test_a_class_goes_with_its_last_pixel(tmp_path):
     for name in ("a", "b"):
         folder.save_image(name, pixels, 0 * labels, classes=[])
     assert DatasetFolder.open(folder.path).classes == ()
+
+
+def test_capitals_make_no_other_class(tmp_path):
+    """Sessions do not tell them apart: one that began with both could not be opened."""
+    folder = DatasetFolder.create(tmp_path / "corrected", [])
+    pixels, labels = picture(0)
+    folder.save_image("a", pixels, labels, classes=[ClassInfo(1, "gland", (1, 1, 1))])
+    folder.save_image("b", pixels, labels, classes=[ClassInfo(1, " Gland", (1, 1, 1))])
+    assert [c.name for c in folder.classes] == ["gland"]
+    np.testing.assert_array_equal(folder.read("b").labels, labels)
+    with pytest.raises(DuplicateNameError, match="capitals"):
+        folder.set_classes([*folder.classes, ClassInfo(2, "GLAND", (1, 1, 1))])
+
+
+def test_a_dataset_with_a_class_in_two_spellings_heals(folder):
+    pixels, labels = picture(0)
+    folder.save_image("a", pixels, labels)
+    folder.save_image("b", pixels, labels * 4)
+    manifest = folder.path / "dataset.json"
+    manifest.write_text(manifest.read_text().replace('"fat"', '"Gland"'))
+    folder = DatasetFolder.open(folder.path)
+    assert [c.name for c in folder.classes] == ["gland", "Gland"]
+    assert [c.name for c in first_classes(folder.path)] == ["gland"]
+    Session(pixels, "b", classes=first_classes(folder.path))
+    folder.save_image("b", pixels, labels, classes=[ClassInfo(1, "Gland", (1, 1, 1))])
+    assert [c.name for c in folder.classes] == ["gland"], "with the last pixel of the other one"
+    np.testing.assert_array_equal(folder.read("b").labels, labels)
 
 
 def test_classes_are_renamed_but_never_lost(folder):

@@ -17,9 +17,10 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from label_maps import CLASS_MAP, CLASSES, INSTANCE_MAP, RNG, check_sentence, export
+from napari_sampath.annotations.tiled import TiledMap
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import DuplicateNameError, ImageError, StorageError, UnknownNameError
-from napari_sampath.formats import export_labels, import_labels
+from napari_sampath.formats import Objects, export_labels, import_labels, import_objects
 from napari_sampath.formats.labels import file_name, image_name
 from small_disk import mounted
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
+
+
+MANY = np.minimum(np.arange(256 * 257), 65536).reshape(256, 257)
+"""One object too many for 16 bits."""
 
 
 def names(folder: Path) -> list[str]:
@@ -90,6 +95,31 @@ def test_instance_numbers_of_every_width(tmp_path: Path, count: int) -> None:
     np.testing.assert_array_equal(import_labels(tmp_path).instance_map, instance_map)
     stored = tifffile.imread(tmp_path / "slide 7_instances.tif")
     assert stored.dtype == (np.uint16 if count < 65536 else np.uint32)
+
+
+def test_few_objects_of_high_numbers_are_numbered_anew_for_png(tmp_path: Path) -> None:
+    """A number is never given twice, so that hours of correcting lead beyond what 16 bits hold."""
+    instance_map = TiledMap((50, 70), np.int32)
+    instance_map.write((0, 0, 50, 70), (INSTANCE_MAP > 0) * (INSTANCE_MAP + 70_000))
+    details = {70_000 + int(number): {"score": 0.5} for number in np.unique(INSTANCE_MAP) if number}
+    lowest, highest = min(details), max(details)
+    details[highest] = {"score": 0.75}
+    formats = ("png", "tiff", "geojson", "ome-zarr")
+    export_labels(tmp_path, "slide 7", CLASS_MAP, instance_map, CLASSES, formats, details)
+    expected = np.unique(INSTANCE_MAP, return_inverse=True)[1].reshape(INSTANCE_MAP.shape)
+    for file in ("instances.png", "instances.tif", "objects.ome.zarr"):
+        labels = import_labels(tmp_path / f"slide 7_{file}")
+        np.testing.assert_array_equal(labels.instance_map, expected)
+    for objects in (
+        Objects.of(labels),
+        import_objects(tmp_path / "slide 7_objects.geojson", "slide 7", (50, 70)),
+    ):
+        scores = {one.number: one.details["score"] for one in objects.items if one.number}
+        assert set(scores) == set(range(1, len(details) + 1))
+        assert (scores[1], scores[len(details)]) == (0.5, 0.75), "what is known of an object goes with it"
+    export_labels(tmp_path, "slide 7", CLASS_MAP, instance_map, CLASSES, ("tiff",), details)
+    stored = import_labels(tmp_path).instance_map
+    assert (stored[stored > 0].min(), stored.max()) == (lowest, highest), "TIFF holds any number"
 
 
 def test_arrays_of_other_layouts(tmp_path: Path) -> None:
@@ -270,7 +300,7 @@ def test_a_foreign_classes_json_is_not_overwritten(tmp_path: Path) -> None:
         ({"class_map": CLASS_MAP.astype(int) * 2}, "values from 0 to 400; allowed are 0 to 255"),
         ({"instance_map": INSTANCE_MAP - 1}, "values from -1 to"),
         ({"instance_map": INSTANCE_MAP.astype(np.int64) * 2**31}, "allowed are 0 to 2147483647"),
-        ({"instance_map": INSTANCE_MAP * 100}, "PNG holds 65535 at most; export it as tiff"),
+        ({"class_map": MANY * 0, "instance_map": MANY}, "'slide 7' has 65536 objects, and PNG holds 65535"),
         ({"classes": CLASSES[:2]}, "holds the value 200, and no class has this id; known: 1, 2"),
         ({"classes": ()}, "known: none"),
         ({"classes": (*CLASSES, ClassInfo(2, "again", (1, 2, 3)))}, "2 classes with the id '2'; give each"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import small_disk
 from disc_model import disc_model
 from napari_sampath.arrays import ClassInfo, LocalMask
-from napari_sampath.errors import DatasetError, ImageError, PromptError, UnknownNameError
+from napari_sampath.errors import DatasetError, ImageError, PromptError, StorageError, UnknownNameError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.geometry import whole
 from napari_sampath.jobs import Progress, run
@@ -25,9 +28,11 @@ from napari_sampath.session import (
     journal_path,
     uncertain_regions,
 )
+from napari_sampath.session.folder import Entry
 from napari_sampath.session.neighbours import cell_weights, classify
 from patches import patch_model
 
+small = pytest.fixture(small_disk.mounted)
 HW = (128, 192)
 CLASSES = (
     ClassInfo(0, "rest", (0, 0, 0)),
@@ -225,6 +230,41 @@ def test_a_queue_remembers_where_one_was(folder: Path, tmp_path: Path) -> None:
     assert again.open("0.png").path.name == "0.png"
 
 
+def test_two_queues_on_one_folder_keep_each_others_marks(folder: Path, tmp_path: Path) -> None:
+    queues = [FolderQueue(folder, tmp_path / "state") for _ in range(2)]
+
+    def mark(number: int) -> None:
+        for _ in range(5):
+            queues[number % 2].mark(f"{number}.png", "done", number / 10)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(mark, range(4)))
+    queues[0].next()
+    queues[1].touch("0.png")
+    again = FolderQueue(folder, tmp_path / "state")
+    assert [(one.state, one.uncertainty) for one in again.entries] == [("done", n / 10) for n in range(4)]
+    assert again.current.path.name == "1.png"
+    again.file.unlink()
+    queues[1].mark("2.png", "unsure")
+    assert [one.state for one in FolderQueue(folder, tmp_path / "state").entries] == [
+        *("done", "done", "unsure", "done")
+    ], "what a queue knows is written again"
+
+
+def test_a_full_disk_moves_nothing(folder: Path, small: Path) -> None:
+    queue = FolderQueue(folder, small / "state")
+    queue.next()
+    (small / "filler").write_bytes(bytes(small_disk.SIZE_BYTES - 16 * 1024))
+    with contextlib.suppress(OSError), (small / "rest").open("wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(512))
+    for move in (queue.next, lambda: queue.open("3.png"), lambda: queue.mark("1.png", "done")):
+        with pytest.raises(StorageError, match="free some space"):
+            move()
+        assert queue.current == Entry(queue.folder / "1.png", "untouched")
+    assert FolderQueue(folder, small / "state").current == queue.current
+
+
 def test_images_come_and_go_and_a_damaged_state_is_put_aside(folder: Path, tmp_path: Path) -> None:
     queue = FolderQueue(folder, tmp_path / "state")
     queue.mark("0.png", "done")
@@ -279,14 +319,16 @@ def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
         found.labels[2:8, 2:8] = 1
         return found
 
-    found = run(automatic_job(queue, segment, tmp_path / "sessions"))
+    classes = (ClassInfo(3, "Gland", (9, 9, 9)), ClassInfo(5, "nerve", (7, 7, 7)))
+    found = run(automatic_job(queue, segment, tmp_path / "sessions", classes=classes))
     assert list(found) == ["1.png", "3.png"]
     assert found["3.png"] > found["1.png"] > 0
     assert [entry.path.name for entry in queue.to_review()] == ["3.png", "1.png", "2.png"]
     pixels = np.asarray(Image.open(folder / "3.png"))
     session = Session(pixels, "3", journal=journal_path(pixels, tmp_path / "sessions"))
     (row,) = session.objects.rows()
-    assert (row.source, row.class_name, row.area_px) == ("head", "gland", 36)
+    assert (row.source, row.class_name, row.area_px) == ("head", "Gland", 36)
+    assert session.classes.snapshot[:2] == classes, "what opening the image would have begun with"
     assert not session.area.mask().any()
     heard: list[str] = []
     session.message.connect(heard.append)

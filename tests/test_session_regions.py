@@ -9,6 +9,7 @@ import pytest
 
 from disc_model import disc_model
 from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.errors import DatasetError, ImageError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.jobs import run
 from napari_sampath.predict import Segmentation
@@ -90,6 +91,18 @@ def test_uncertain_regions_of_a_part_are_told_in_image_pixels() -> None:
     assert run(session.uncertain_job("entropy", [result])) == []
 
 
+def test_results_of_other_parts_are_not_compared() -> None:
+    session = session_of()
+    corner, whole = found((0, 0, 64, 64), (8, 8, 24, 24)), found((0, 0, *HW))
+    for results in ([corner, whole], [whole, corner]):
+        assert run(session.uncertain_job("entropy", results)) == run(
+            session.uncertain_job("entropy", results[:1])
+        )
+        with pytest.raises(ImageError, match="1 of this part of the image"):
+            run(session.uncertain_job("disagreement", results))
+    assert run(session.uncertain_job("disagreement", [corner, found((0, 0, 64, 64))]))
+
+
 def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
     samples = TrainingSamples(tmp_path / "data")
     first, second = session_of(10, "first"), session_of(20, "second")
@@ -121,6 +134,65 @@ def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
     assert run(samples.due()) == 1
     assert DatasetFolder.open(tmp_path / "data").read("first").labels[9, 9] == 1
     assert not samples.waiting
+
+
+def test_an_image_of_the_same_name_is_a_sample_of_its_own(tmp_path: Path) -> None:
+    """Else looking at one case would take the annotations of another."""
+    samples = TrainingSamples(tmp_path / "data")
+    names = {10: "tile_001", 20: "tile_001", 30: "Tile_001"}
+    sessions = {value: session_of(value, name) for value, name in names.items()}
+
+    def save(value: int) -> int:
+        samples.note(sessions[value])
+        job = samples.due()
+        return 0 if job is None else run(job)
+
+    sessions[10].paint([5], [5], 1)
+    assert save(10) == 1
+    assert save(20) == 0, "it was looked at, and nothing else"
+    assert DatasetFolder.open(samples.folder).images["tile_001"].revision == 1
+    for value in (20, 30):
+        sessions[value].paint([value], [value], 1)
+        assert save(value) == 1
+    expected = {"tile_001": 10, "tile_001 (2)": 20, "Tile_001 (3)": 30}
+    dataset = DatasetFolder.open(samples.folder)
+    assert {name: dataset.read(name).pixels[0, 0, 0] for name in dataset.images} == expected
+    assert dataset.read("tile_001").labels[5, 5] == 1
+    again = session_of(20, "TILE_001")
+    again.paint([7], [7], 1)
+    assert again.save_to_dataset(samples.folder).name == "tile_001 (2)", "found by its pixels"
+    assert DatasetFolder.open(samples.folder).read("tile_001 (2)").labels[7, 7] == 1
+
+
+def test_a_sample_whose_picture_is_damaged_is_saved_anew_and_kept(tmp_path: Path) -> None:
+    session = session_of(10, "first")
+    session.paint([5], [5], 1)
+    session.save_to_dataset(tmp_path)
+    DatasetFolder.open(tmp_path).file("images", "first").write_bytes(b"")
+    samples = TrainingSamples(tmp_path)
+    samples.note(session_of(10, "first"))
+    assert run(samples.due()) == 0, "nothing that was annotated goes where nobody knows whose it is"
+    session.paint([6], [6], 1)
+    assert (
+        session.save_to_dataset(tmp_path).name,
+        DatasetFolder.open(tmp_path).read("first").labels[6, 6],
+    ) == (
+        "first",
+        1,
+    )
+    assert (tmp_path / "history" / "first" / "1" / "labels.png").is_file()
+
+
+def test_one_image_that_cannot_be_saved_leaves_the_others_alone(tmp_path: Path) -> None:
+    samples = TrainingSamples(tmp_path)
+    bad, good = session_of(10, " "), session_of(20, "good")
+    for session in (bad, good):
+        session.paint([5], [5], 1)
+        samples.note(session)
+    with pytest.raises(DatasetError, match="no name"):
+        run(samples.due())
+    assert list(DatasetFolder.open(tmp_path).images) == ["good"]
+    assert samples.waiting, "what was refused is due again"
 
 
 def test_the_dataset_in_use_is_remembered(tmp_path: Path) -> None:

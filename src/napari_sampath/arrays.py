@@ -212,3 +212,13 @@ class ClassInfo:
     """Shown to the user, unique within a list."""
     color: tuple[int, int, int]
     """(red, green, blue), each 0..255."""
+
+    @property
+    def key(self) -> str:
+        """What tells it from other classes."""
+        return class_key(self.name)
+
+
+def class_key(name: str) -> str:
+    """Return what tells the name of a class from others: capitals and the width of white space do not."""
+    return " ".join(name.split()).casefold()

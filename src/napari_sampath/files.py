@@ -10,9 +10,11 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
+
+from filelock import FileLock, Timeout
 
 from .errors import SampathError, StorageError
 
@@ -23,6 +25,9 @@ Write: TypeAlias = Callable[[BinaryIO], object]
 
 LEFTOVER_S = 3600.0
 """Age from which a temporary file is taken for the remains of a process that was killed."""
+
+LOCK_S = 10.0
+"""How long a change waits for that of another program."""
 
 _SUFFIX = ".part"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -75,6 +80,34 @@ def write_together(files: Mapping[Path, Write]) -> None:
     finally:
         for temporary in staged.values():
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(path: str | Path, timeout_s: float = LOCK_S) -> Iterator[None]:
+    """Keep everybody else who changes a file in this way waiting, other threads and programs, until it is done.
+
+    Args:
+        path: The file; it need not exist.
+        timeout_s: How long to wait for another one.
+
+    Raises:
+        StorageError: If that takes longer, or the operating system refuses.
+    """
+    path = Path(path)
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=timeout_s)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise StorageError(
+            f"Another program has been writing '{path}' for {timeout_s:.0f} s; end it, then try again."
+        ) from None
+    except OSError as error:
+        raise _storage_error(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> int:

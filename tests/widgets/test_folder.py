@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.gui
 
-DISC = ClassInfo(1, "object", (0, 158, 115))
+DISC = ClassInfo(1, "disc", (213, 94, 0))
 
 
 @pytest.fixture
@@ -133,6 +133,18 @@ def test_an_image_that_cannot_be_read_is_one_sentence(open_folder: Callable[...,
     shown(dock, "2")
 
 
+def test_where_one_is_cannot_be_kept_is_one_sentence(open_folder: Callable[..., Any], folder: Path) -> None:
+    dock, robot = open_folder(DiscModel())
+    states, dock.work.queue.file = dock.work.queue.file, folder / "0.png" / "states.json"
+    robot.press(dock.next_button)
+    assert "Could not write" in dock.status.message.text()
+    assert dock.work.queue.current.path.name == "0.png"
+    assert dock.done_button.isEnabled(), "the image that is shown is still the one of the queue"
+    dock.work.queue.file = states
+    robot.press(dock.next_button)
+    shown(dock, "1")
+
+
 @pytest.fixture
 def desk(tmp_path: Path) -> Callable[[Any], Any]:
     """Choose a dataset in which a linear head that finds the discs is accepted."""
@@ -180,7 +192,7 @@ def test_the_head_proposes_and_the_person_completes(
     wait_until(lambda: bool(dock.work.session.document.annotations), 60, "the next proposal")
     wait_until(lambda: not dock.bench.desk.samples.waiting, 60, "the training samples")
     assert "0" in DatasetFolder.open(dock.bench.desk.folder).images
-    assert [info.name for info in dock.work.session.classes] == ["object"]
+    assert [info.name for info in dock.work.session.classes] == ["disc"]
     assert "1" not in DatasetFolder.open(dock.bench.desk.folder).images
 
 
@@ -197,6 +209,7 @@ def test_the_head_does_all_and_the_most_doubtful_image_comes_next(
     robot.press(dock.next_button)
     most = max(doubts, key=lambda one: doubts[one])
     shown(dock, most)
+    assert list(dock.work.session.classes) == [DISC], "those of the dataset alone"
     assert {one.source for one in dock.work.session.document.annotations.values()} == {"head"}
     robot.press(dock.done_button)
     del doubts[most]

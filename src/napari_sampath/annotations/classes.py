@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
-from ..arrays import ClassInfo
+from ..arrays import ClassInfo, class_key
 from ..errors import ClassListError, DuplicateNameError, UnknownNameError
 from ..registry import unknown_name
 
@@ -116,7 +116,7 @@ class ClassList:
 
     def find(self, name: str) -> ClassInfo | None:
         """Return the class with a name as `by_name` does, or None."""
-        return next((info for info in self._classes if _key(info.name) == _key(name)), None)
+        return next((info for info in self._classes if info.key == class_key(name)), None)
 
     def add(self, name: str, color: Color | None = None) -> ClassInfo:
         """Append a class.
@@ -259,7 +259,7 @@ def checked(classes: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
             raise ClassListError(
                 f"The class '{info.name}' has id {info.id}; give it one of 1..{MAX_CLASSES}."
             )
-        if _key(info.name) in names:
+        if info.key in names:
             raise DuplicateNameError(
                 f"The class name '{info.name}' occurs twice; choose another name for one."
             )
@@ -267,13 +267,9 @@ def checked(classes: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
             raise DuplicateNameError(
                 f"The class id {info.id} occurs twice; choose another id for '{info.name}'."
             )
-        names.add(_key(info.name))
+        names.add(info.key)
         ids.add(info.id)
     return result
-
-
-def _key(name: str) -> str:
-    return " ".join(name.split()).casefold()
 
 
 def _color(info: ClassInfo) -> Color:

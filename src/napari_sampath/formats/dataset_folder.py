@@ -14,8 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -26,33 +24,27 @@ import numpy as np
 from filelock import FileLock
 
 from ..arrays import ClassInfo
-from ..errors import DatasetError, ImageError, StorageError, UnknownNameError
+from ..errors import DatasetError, ImageError, UnknownNameError
 from ..files import Write, write_atomically, write_together
 from ..registry import unknown_name
+from .dataset_history import keep
 from .dataset_manifest import MANIFEST, DatasetImage, Manifest, check_mpp, check_split, dump, load
-from .dataset_maps import adopt_classes, check_classes, check_ids, check_maps, encode_maps, read_map
+from .dataset_maps import (
+    DatasetItem,
+    adopt_classes,
+    check_classes,
+    check_ids,
+    check_maps,
+    encode_maps,
+    read_map,
+)
+from .dataset_names import alike, check_name, free_name
 from .labels import safe_name
 
 if TYPE_CHECKING:
     from ..arrays import BoolArray, IntArray, UInt8Array
 
 _LOCK = ".lock"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class DatasetItem:
-    """One image of a dataset with all that was saved of it."""
-
-    pixels: UInt8Array
-    """(H, W, 3) uint8 RGB."""
-    labels: UInt8Array
-    """(H, W) uint8, class id of each pixel, 0 for none."""
-    instances: IntArray | None
-    """(H, W) uint16, number of the object of each pixel, 0 for none; None if there are none."""
-    annotated: BoolArray
-    """(H, W) bool, True where a person has vouched for the label."""
-    provenance: Mapping[str, Any]
-    """What the caller of `save_image` said."""
 
 
 class DatasetFolder:
@@ -135,6 +127,17 @@ class DatasetFolder:
         with self._locked():
             self._write({}, self._manifest.with_slides(ends_before))
 
+    def find(self, name: str, pixels: UInt8Array) -> str | None:
+        """Return the name under which an image (H, W, 3) is kept, None if it is not: a name alone says little.
+
+        The pictures of like names are read, so that takes a moment. One that cannot be read is not this image.
+        """
+        for one in alike(name, self.images):
+            same_size = self.images[one].hw == pixels.shape[:2]
+            if same_size and np.array_equal(self._picture(one), pixels):
+                return one
+        return None
+
     def split_of(self, name: str) -> str:
         """Return the split of an image, "train", "val" or "test": that of its slide."""
         return self._manifest.split_for(self._entry(name).slide)
@@ -180,6 +183,7 @@ class DatasetFolder:
         mpp: float | None = None,
         provenance: Mapping[str, Any] | None = None,
         classes: Sequence[ClassInfo] | None = None,
+        apart: bool = False,
     ) -> DatasetImage:
         """Save an image and its labels; one of the same name is replaced and kept in `history/`.
 
@@ -196,8 +200,11 @@ class DatasetFolder:
             mpp: Micrometres per pixel.
             provenance: What JSON can hold.
             classes: What the ids in `labels` mean, if that may differ from `self.classes`: classes are then found
-                by name, their ids changed to those of the dataset, and new ones added. One that this image held
-                and that no image holds any more, such as one that was renamed, goes.
+                by name (capitals don't matter, the dataset keeps its spelling), their ids changed to those of the
+                dataset, and new ones added. One that this image held and that no image holds any more, such as one
+                that was renamed, goes.
+            apart: Replace an image of these pixels alone; where another one has the name, this one gets a name of
+                its own, such as "tile (2)".
 
         Returns:
             What `dataset.json` now says of the image.
@@ -209,7 +216,9 @@ class DatasetFolder:
         maps = check_maps(name, pixels, labels, instances, annotated)
         mpp = check_mpp(mpp)
         with self._locked():
-            self._refuse_near_name(name)
+            if apart:
+                name = self._own_name(name, maps["images"])
+            check_name(name, self.images)
             own, class_map = adopt_classes(self.classes, maps["labels"], classes)
             if classes is not None:
                 own = self._without_lost(own, name, class_map)
@@ -223,7 +232,12 @@ class DatasetFolder:
             if before is not None:
                 if entry == before and manifest == self._manifest and self._holds(name, content):
                     return before
-                self._keep(before)
+                kinds = (*content, "instances")
+                keep(
+                    self.path / "history" / safe_name(name),
+                    before,
+                    {kind: self.file(kind, name) for kind in kinds},
+                )
                 entry = dataclasses.replace(entry, revision=revision + 1)
             entry = dataclasses.replace(entry, saved=datetime.now(UTC).isoformat(timespec="seconds"))
             files = {self.file(kind, name): one for kind, one in content.items()}
@@ -303,33 +317,24 @@ class DatasetFolder:
         write_together(writes)
         self._manifest = manifest
 
-    def _refuse_near_name(self, name: str) -> None:
-        if not name.strip():
-            raise DatasetError("The image has no name; give it one.")
-        near = [one for one in self.images if one != name and one.casefold() == name.casefold()]
-        if near:  # One file on the disks of Windows and macOS.
-            raise DatasetError(
-                f"The dataset holds '{near[0]}', which many disks do not tell from '{name}'; rename it."
-            )
+    def _own_name(self, name: str, pixels: UInt8Array) -> str:
+        """Return the name under which an image is kept, else a free one; that of a damaged picture counts as such."""
+        found = self.find(name, pixels)
+        if found is not None:
+            return found
+        if name in self.images and self.images[name].hw == pixels.shape[:2] and self._picture(name).size == 0:
+            return name
+        return free_name(name, self.images)
+
+    def _picture(self, name: str) -> UInt8Array:
+        """Read the pixels of an image; empty if they cannot be read."""
+        try:
+            return read_map(self.file("images", name), self.images[name].hw)
+        except (DatasetError, ImageError):
+            return np.zeros((0, 0, 3), np.uint8)
 
     def _holds(self, name: str, content: Mapping[str, bytes]) -> bool:
         return all(_same(self.file(kind, name), one) for kind, one in content.items())
-
-    def _keep(self, entry: DatasetImage) -> None:
-        """Give the files of the present revision a second name in `history/`."""
-        folder = self.path / "history" / safe_name(entry.name) / str(entry.revision)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for kind in ("images", "labels", "instances", "annotated", "provenance"):
-                path = self.file(kind, entry.name)
-                kept = folder / f"{kind}{path.suffix}"
-                if path.is_file() and not kept.exists() and (kind != "instances" or entry.instances):
-                    _link(path, kept)
-        except OSError as error:
-            raise StorageError(
-                f"The earlier version of '{entry.name}' could not be kept in '{folder}' ({error.strerror}); nothing "
-                "was changed: free some space or check the folder."
-            ) from error
 
 
 def _same(path: Path, content: bytes) -> bool:
@@ -337,13 +342,6 @@ def _same(path: Path, content: bytes) -> bool:
         return path.stat().st_size == len(content) and path.read_bytes() == content
     except OSError:
         return False
-
-
-def _link(path: Path, kept: Path) -> None:
-    try:
-        os.link(path, kept)
-    except OSError:  # No hard links on this file system.
-        shutil.copy2(path, kept)
 
 
 def _write_bytes(stream: Any, content: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import ClassInfo
-from ..errors import DatasetError
+from ..errors import DatasetError, DuplicateNameError
 from ..rasters import read_raster
 from .dataset_manifest import MANIFEST
 from .labels import check_unique, used_ids
@@ -21,9 +21,25 @@ from .pixels import write_palette, write_png
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..arrays import UInt8Array
+    from ..arrays import BoolArray, IntArray, UInt8Array
 
 _MOST_OBJECTS = 2**16 - 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class DatasetItem:
+    """One image of a dataset with all that was saved of it."""
+
+    pixels: UInt8Array
+    """(H, W, 3) uint8 RGB."""
+    labels: UInt8Array
+    """(H, W) uint8, class id of each pixel, 0 for none."""
+    instances: IntArray | None
+    """(H, W) uint16, number of the object of each pixel, 0 for none; None if there are none."""
+    annotated: BoolArray
+    """(H, W) bool, True where a person has vouched for the label."""
+    provenance: Mapping[str, Any]
+    """What the caller of `save_image` said."""
 
 
 def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
@@ -31,9 +47,16 @@ def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
 
     Raises:
         DatasetError: If an id or a colour is out of range.
-        DuplicateNameError: If an id or a name is there twice.
+        DuplicateNameError: If an id or a name is there twice, also in other capitals.
     """
     check_unique(classes, "The class list")
+    by_key = {info.key: info for info in classes}
+    for info in classes:
+        if by_key[info.key] is not info:
+            raise DuplicateNameError(
+                f"The class list has '{info.name}' and '{by_key[info.key].name}', which differ in capitals or spaces "
+                "only; rename one."
+            )
     for info in classes:
         if not 0 <= info.id <= 255 or not all(0 <= part <= 255 for part in info.color):
             raise DatasetError(
@@ -96,7 +119,7 @@ def check_ids(name: str, class_map: UInt8Array, classes: Sequence[ClassInfo]) ->
 def adopt_classes(
     own: tuple[ClassInfo, ...], labels: UInt8Array, classes: Sequence[ClassInfo] | None
 ) -> tuple[tuple[ClassInfo, ...], UInt8Array]:
-    """Translate the ids of another class list by name.
+    """Translate the ids of another class list by name; capitals don't matter, and the dataset keeps its spelling.
 
     Args:
         own: The classes of the dataset.
@@ -109,15 +132,17 @@ def adopt_classes(
     if classes is None:
         return own, labels
     check_ids("the image", labels, check_classes(classes))
-    ids = {c.name: c.id for c in own}
-    table, added = np.zeros(256, dtype=np.uint8), []
+    # Of two spellings, which earlier versions have let in, the first: the other goes with its last pixel.
+    ids = {info.key: info.id for info in reversed(own)}
+    table = np.zeros(256, dtype=np.uint8)
+    added: list[ClassInfo] = []
     for info in classes:
-        if info.name not in ids and info.id:
-            taken = set(ids.values())
-            ids[info.name] = next(i for i in (info.id, *range(1, 256), 0) if i not in taken)
-            added.append(dataclasses.replace(info, id=ids[info.name]))
-        table[info.id] = ids.get(info.name, 0)
-    return check_classes((*own, *added)), table[labels]
+        if info.key not in ids and info.id:
+            taken = {one.id for one in (*own, *added)}
+            ids[info.key] = next(i for i in (info.id, *range(1, 256), 0) if i not in taken)
+            added.append(dataclasses.replace(info, id=ids[info.key]))
+        table[info.id] = ids.get(info.key, 0)
+    return (*own, *added), table[labels]
 
 
 def encode_maps(

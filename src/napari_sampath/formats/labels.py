@@ -16,7 +16,7 @@ from ..errors import DuplicateNameError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..arrays import ClassInfo
+    from ..arrays import ClassInfo, IntArray
 
 RASTERS = {"png": "png", "tiff": "tif"}
 """Formats that write one file for each label map -> suffix."""
@@ -124,6 +124,27 @@ def used_ids(class_map: MapLike) -> list[int]:
     for r0, c0, r1, c1 in blocks(class_map):
         counts += np.bincount(np.asarray(class_map[r0:r1, c0:c1]).ravel(), minlength=256)
     return [int(number) for number in np.flatnonzero(counts) if number]
+
+
+def numbers_in(instance_map: MapLike) -> IntArray:
+    """List the numbers other than 0 of a map (H, W), ascending."""
+    found = [np.unique(np.asarray(instance_map[r0:r1, c0:c1])) for r0, c0, r1, c1 in blocks(instance_map)]
+    numbers: IntArray = np.unique(np.concatenate([np.zeros(1, np.int64), *found]))[1:]
+    return numbers
+
+
+def renumbered(instance_map: MapLike, numbers: IntArray) -> IntArray:
+    """Return a map (H, W) in which objects have the numbers 1, 2, 3 ... in the order of those that they had.
+
+    Args:
+        instance_map: (H, W).
+        numbers: Its `numbers_in`.
+    """
+    result = np.zeros((instance_map.shape[0], instance_map.shape[1]), dtype=np.int32)
+    known = np.concatenate([np.zeros(1, np.int64), numbers])
+    for r0, c0, r1, c1 in blocks(instance_map):
+        result[r0:r1, c0:c1] = np.searchsorted(known, np.asarray(instance_map[r0:r1, c0:c1]))
+    return result
 
 
 def blocks(values: MapLike, side_px: int = _BLOCK_PX) -> Iterator[Box]:

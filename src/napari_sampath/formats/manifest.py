@@ -6,6 +6,9 @@
                             "files": {"classes": ["slide 7_classes.png", "slide 7_classes.tif"],
                                       "instances": ["slide 7_instances.png", "slide 7_instances.tif"]}}}}
 
+All files of an image tell its objects apart by the same numbers. Those are the numbers that the objects have while they
+are annotated, unless PNG is among the files and one is above 65,535: then it is 1, 2, 3 ... in their order.
+
 Every image has a class list of its own, so that a later export with other classes does not change what earlier
 files mean.
 """

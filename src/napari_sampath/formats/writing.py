@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ from .labels import (
     blocks,
     check_unique,
     file_name,
+    numbers_in,
+    renumbered,
     used_ids,
 )
 from .objects import Objects
@@ -53,8 +56,9 @@ def export_labels(
     """Write the annotations of one image.
 
     `<name>_classes.png` is indexed, its palette holds the class colours and 0 is transparent;
-    `<name>_instances.png` has 16 bits. The TIFF files hold the same numbers (uint8; uint16, or uint32 from 65,536
-    on), compressed without loss. `<name>_objects.coco.json` holds run lengths, `.polygons.coco.json` polygons,
+    `<name>_instances.png` has 16 bits: where a number does not fit, all files of this export have the objects numbered
+    1, 2, 3 ... in the order of their numbers. The TIFF files hold the same numbers (uint8; uint16, or uint32 from
+    65,536 on), compressed without loss. `<name>_objects.coco.json` holds run lengths, `.polygons.coco.json` polygons,
     `<name>_objects.geojson` QuPath's objects and `<name>_objects.ome.zarr` both maps as NGFF 0.5 labels; outlines
     have no pixels without a class. `classes.json` is shared by all images of the folder; their entries stay, also
     if several programs export into it at once. All files become new together, or none does.
@@ -83,7 +87,8 @@ def export_labels(
     maps, highest = _check_maps(class_map, instance_map)
     _check_classes(maps[0], classes)
     labels = Labels(*maps, tuple(classes), details or {})
-    _check_fit(labels, name, highest, wished)
+    if "png" in wished:
+        labels, highest = _fitting_png(labels, name, highest)
     files, listed = _files(folder, name, labels, highest, wished)
     with _alone(folder), _omezarr(folder, name, labels, "ome-zarr" in wished) as (extra, put_in_place):
         entries = manifest.load(folder / manifest.MANIFEST)
@@ -215,22 +220,27 @@ def _check_maps(class_map: Any, instance_map: Any) -> tuple[tuple[Any, Any], int
     return (maps[0], maps[1]), highest
 
 
-def _check_fit(labels: Labels, name: str, highest: int, wished: list[str]) -> None:
-    if "png" not in wished:
-        return
-    if highest > pixels.PNG_IDS:
-        raise ImageError(
-            f"The instance map of '{name}' has numbers up to {highest}, and PNG holds {pixels.PNG_IDS} at most; "
-            "export it as tiff."
-        )
+def _fitting_png(labels: Labels, name: str, highest: int) -> tuple[Labels, int]:
+    """Number objects anew if their highest number does not fit; return the labels and the highest number then."""
+    height, width = labels.class_map.shape
     try:
-        check_pixels(labels.class_map.shape[0], labels.class_map.shape[1], name)
+        check_pixels(height, width, name)
     except ImageError:
-        height, width = labels.class_map.shape
         raise ImageError(
             f"'{name}' is {width} x {height} px (width x height), too large for a PNG; export it as tiff, geojson or "
             "ome-zarr."
         ) from None
+    if highest <= pixels.PNG_IDS:
+        return labels, highest
+    numbers = numbers_in(labels.instance_map)
+    if len(numbers) > pixels.PNG_IDS:
+        raise ImageError(
+            f"'{name}' has {len(numbers)} objects, and PNG holds {pixels.PNG_IDS} at most; export it as tiff."
+        )
+    known = enumerate(numbers.tolist(), start=1)
+    details = {new: labels.details[old] for new, old in known if old in labels.details}
+    instance_map = renumbered(labels.instance_map, numbers)
+    return replace(labels, instance_map=instance_map, details=details), len(numbers)
 
 
 def _check_classes(class_map: MapLike, classes: Sequence[ClassInfo]) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ..errors import ImageError, UnknownNameError
-from ..files import write_atomically
+from ..files import alone, write_atomically
 from ..jobs import Job
 from ..registry import unknown_name
 
@@ -27,6 +28,10 @@ LEFT: tuple[State, ...] = ("untouched", "in progress")
 """States of images that somebody still has to look at."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".svs", ".ndpi", ".mrxs", ".scn", ".zarr")
 SCHEMA = 1
+
+States: TypeAlias = dict[str, dict[str, Any]]
+"""File name -> what is kept of an image besides its path, see `Entry`."""
+UNTOUCHED: dict[str, Any] = {"state": "untouched", "uncertainty": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class FolderQueue:
     """The images of a folder, by name, and what has been done to them.
 
     Images that are added to or taken from the folder between two sessions are; a state file that cannot be read is
-    put aside, not overwritten.
+    put aside, not overwritten. Several windows may work through one folder: each keeps the marks of the others.
 
     Args:
         folder: Folder of images; folders in it are not searched, but an OME-Zarr is an image.
@@ -66,11 +71,9 @@ class FolderQueue:
             raise ImageError(f"'{folder}' holds no images ({', '.join(SUFFIXES)}); choose another folder.")
         digest = hashlib.sha256(str(self.folder).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         self.file = state_dir / f"folder-{digest}.json"
-        self._states: dict[str, dict[str, Any]] = self._load()
-        last = self._states.pop("", {}).get("current")
+        self._states, last = self._load()
         names = [path.name for path in self._paths]
         self._index = names.index(last) if last in names else 0
-        self._lock = threading.Lock()  # the automatic stage marks images from its own thread
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -123,24 +126,21 @@ class FolderQueue:
         if state is not None and state not in STATES:
             raise UnknownNameError(unknown_name("state", state, list(STATES)))
         path = self._path(name)
-        with self._lock:
-            before = self._states
-            known = self._entry(path)
-            entry = Entry(
-                path, state or known.state, known.uncertainty if uncertainty is None else uncertainty
-            )
-            self._states = {**before, path.name: {"state": entry.state, "uncertainty": entry.uncertainty}}
-            try:
-                self._save()
-            except BaseException:
-                self._states = before
-                raise
-        return entry
+        with self._writing() as states:
+            given = {"state": state, "uncertainty": uncertainty}
+            known = states.get(path.name, UNTOUCHED)
+            states[path.name] = known | {key: value for key, value in given.items() if value is not None}
+        return self._entry(path)
 
     def touch(self, name: str) -> Entry:
         """Note that an image was annotated: one that was untouched is in progress; others stay as they are."""
-        entry = self._entry(self._path(name))
-        return self.mark(name, "in progress") if entry.state == "untouched" else entry
+        path = self._path(name)
+        if self._entry(path).state == "untouched":
+            with self._writing() as states:
+                known = states.get(path.name, UNTOUCHED)
+                if known["state"] == "untouched":  # Nobody has marked it elsewhere.
+                    states[path.name] = known | {"state": "in progress"}
+        return self._entry(path)
 
     def awaits_review(self, name: str) -> bool:
         """Say whether an image is neither done nor put aside as unsure.
@@ -170,9 +170,8 @@ class FolderQueue:
         return self.current
 
     def _go(self, index: int) -> None:
-        with self._lock:
-            self._index = index
-            self._save()
+        with self._writing(index):
+            pass
 
     def _path(self, name: str) -> Path:
         names = {path.name: path for path in self._paths}
@@ -181,21 +180,34 @@ class FolderQueue:
         return names[name]
 
     def _entry(self, path: Path) -> Entry:
-        known = self._states.get(path.name, {})
-        return Entry(path, known.get("state", "untouched"), known.get("uncertainty"))
+        return Entry(path, **self._states.get(path.name, UNTOUCHED))
 
-    def _save(self) -> None:
+    @contextlib.contextmanager
+    def _writing(self, index: int | None = None) -> Iterator[States]:
+        """Hand out the states, those of other windows too, for changes, and write them; if that fails, none is made.
+
+        Args:
+            index: The image that is open from now on; the same as before if left out.
+        """
+        with alone(self.file):
+            states = {**self._states, **self._load()[0]}
+            yield states
+            index = self._index if index is None else index
+            self._save(states, index)
+            self._states, self._index = states, index
+
+    def _save(self, states: States, index: int) -> None:
         content = {
             "schema": SCHEMA,
             "folder": str(self.folder),
-            "current": self._paths[self._index].name,
-            "images": self._states,
+            "current": self._paths[index].name,
+            "images": states,
         }
         text = json.dumps(content, indent=1).encode()
         write_atomically(self.file, lambda stream: stream.write(text))
 
-    def _load(self) -> dict[str, dict[str, Any]]:
-        """Read states by file name; under "" which image was open."""
+    def _load(self) -> tuple[States, str | None]:
+        """Read states by file name, and which image was open."""
         try:
             content = json.loads(self.file.read_bytes())
             if content["schema"] != SCHEMA:
@@ -205,16 +217,16 @@ class FolderQueue:
                 for name, one in content["images"].items()
                 if one["state"] in STATES
             }
-            return {**states, "": {"current": content.get("current")}}
+            return states, content.get("current")
         except FileNotFoundError:
-            return {}
+            return {}, None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             aside = self.file.with_suffix(".unreadable")
             logger.warning(
                 "The states in %s cannot be read (%s); they are put aside as %s.", self.file, error, aside
             )
             self.file.replace(aside)
-            return {}
+            return {}, None
 
 
 def _encode_ahead(path: Path, model: Model) -> Job[int]:

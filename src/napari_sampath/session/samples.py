@@ -7,9 +7,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DatasetError
+from ..errors import DatasetError, SampathError
 from ..files import write_atomically
-from ..jobs import Job
+from ..jobs import Job, Progress
 
 if TYPE_CHECKING:
     from ..arrays import ClassInfo
@@ -48,7 +48,7 @@ class TrainingSamples:
         """Return a job that saves what changed, as it is at this moment; None if there is nothing to save.
 
         An image in which nobody has vouched for a pixel is no sample, unless the dataset holds an earlier version.
-        What a failed or cancelled job did not save is due again.
+        What a failed or cancelled job did not save is due again; one image that fails leaves the others alone.
 
         Returns:
             The job; its result is the number of images that are up to date now.
@@ -56,28 +56,52 @@ class TrainingSamples:
         jobs = []
         for session, changes in list(self._changed.items()):
             try:
-                if self._is_sample(session):
-                    jobs.append((session, changes, session.save_job(self.folder)))
-                    continue
+                job = self._job(session)
             except DatasetError as error:
                 logger.warning("No training sample of %s: %s", session.name, error)
-            del self._changed[session]
+                job = None
+            if job is None:
+                del self._changed[session]
+            else:
+                jobs.append((session, changes, job))
         return self._save(jobs) if jobs else None
 
-    def _save(self, jobs: list[tuple[Session, int, Job[DatasetImage]]]) -> Job[int]:
+    def _save(self, jobs: list[tuple[Session, int, Job[DatasetImage | None]]]) -> Job[int]:
+        saved, errors = 0, []
         for session, changes, job in jobs:
-            yield from job
+            try:
+                saved += (yield from job) is not None
+            except SampathError as error:
+                errors.append(error)
+                continue
             if self._changed.get(session) == changes:  # Nothing more has changed meanwhile.
                 self._changed.pop(session, None)
-        return len(jobs)
+        if errors:
+            raise errors[0]
+        return saved
 
-    def _is_sample(self, session: Session) -> bool:
+    def _job(self, session: Session) -> Job[DatasetImage | None] | None:
+        """Return the job that saves a session, None if it is surely no sample."""
         from ..formats import DatasetFolder
+        from ..formats.dataset_names import alike
 
         document = session.document
         if document.vouched_map.any() or any(one.trust == 1 for one in document.annotations.values()):
-            return True
-        return DatasetFolder.exists(self.folder) and session.name in DatasetFolder.open(self.folder).images
+            return session.save_job(self.folder)
+        images = DatasetFolder.open(self.folder).images if DatasetFolder.exists(self.folder) else ()
+        if not alike(session.name, images):
+            return None
+        return _save_again(self.folder, session, session.save_job(self.folder))
+
+
+def _save_again(folder: Path, session: Session, job: Job[DatasetImage]) -> Job[DatasetImage | None]:
+    """Save an image if the dataset holds an earlier version of it; it may hold another of the same name."""
+    from ..formats import DatasetFolder
+
+    yield Progress(0, 0, "Looking for the training sample")
+    if DatasetFolder.open(folder).find(session.name, session.image) is None:
+        return None
+    return (yield from job)
 
 
 def first_classes(folder: Path | None, before: tuple[ClassInfo, ...] = ()) -> tuple[ClassInfo, ...]:
@@ -85,8 +109,9 @@ def first_classes(folder: Path | None, before: tuple[ClassInfo, ...] = ()) -> tu
     from ..formats import DatasetFolder
 
     if folder is not None and DatasetFolder.exists(folder):
-        known = tuple(info for info in DatasetFolder.open(folder).classes if info.id > 0)
-        return known or before
+        # Of a class in two spellings, which earlier versions have let in, the first.
+        known = {info.key: info for info in reversed(DatasetFolder.open(folder).classes) if info.id > 0}
+        return tuple(reversed(known.values())) or before
     return before
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..annotations import Annotation, Box, Document
-from ..arrays import BoolArray, ClassInfo, UInt8Array
+from ..arrays import BoolArray, ClassInfo, IntArray, UInt8Array
 from ..errors import DatasetError
 from ..jobs import Job, Progress
 from ..rasters import MAX_PIXELS
@@ -111,14 +111,16 @@ def _save(
         mpp=mpp,
         provenance=provenance,
         classes=classes,
+        apart=True,
     )
     yield Progress(1, 1, "Saving the training sample", "images")
     return entry
 
 
-def _renumbered(instances: np.ndarray) -> np.ndarray:
+def _renumbered(instances: IntArray) -> IntArray:
     """Number objects from 1 without gaps if their ids have grown beyond 16 bits."""
+    from ..formats.labels import numbers_in, renumbered
+
     if int(instances.max(initial=0)) < 2**16:
         return instances
-    _, numbers = np.unique(instances, return_inverse=True)
-    return numbers.reshape(instances.shape) + int(instances.min() > 0)
+    return renumbered(instances, numbers_in(instances))

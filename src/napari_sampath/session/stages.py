@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ..arrays import UInt8Array
+from ..arrays import ClassInfo, UInt8Array
 from ..errors import SampathError
 from ..jobs import Job, Progress
 from .components import Segmentation
@@ -31,6 +31,7 @@ def automatic_job(
     min_area_px: int = 1,
     thresholds: Mapping[int, float] | None = None,
     leave: Collection[str] = (),
+    classes: Collection[ClassInfo] = (),
 ) -> Job[dict[str, float]]:
     """Make a job that has a head propose on every image of a folder that is neither done nor put aside.
 
@@ -45,6 +46,7 @@ def automatic_job(
         min_area_px: Smaller pieces are left out.
         thresholds: Class id of the head -> probability below which its pixels are left out.
         leave: File names that are left alone, such as the one that is open.
+        classes: What an image without annotations begins with, see `first_classes`.
 
     Returns:
         The job; its result is the file name of each image segmented -> mean uncertainty, 0..1.
@@ -65,7 +67,7 @@ def automatic_job(
             if not queue.awaits_review(image.name):
                 continue  # Somebody has finished it meanwhile.
             path = journal_path(picture.pixels, sessions_dir)
-            session = Session(picture.pixels, picture.name, journal=path)
+            session = Session(picture.pixels, picture.name, classes=classes, journal=path)
             try:
                 session.propose(result, min_area_px=min_area_px, thresholds=thresholds)
                 doubt = mean_doubt(result, session.hw, session.document.annotated)

@@ -141,6 +141,9 @@ class Transfer(Editor):
     def save_job(self, folder: str | Path, group: str = "", mpp: float | None = None) -> Job[DatasetImage]:
         """Make a job that saves the image as it is now into a `dataset.json` folder, which is made if need be.
 
+        A sample of these pixels is replaced; beside one of another image of the same name, this one gets a name of
+        its own, such as "tile (2)".
+
         Args:
             folder: The dataset.
             group: Slide or case that the image is of; images of one are never split.

@@ -69,7 +69,8 @@ def uncertain_regions(
     need = {"entropy": 1, "disagreement": 2, "distance": 0}[by]
     if len(segmentations) < need:
         raise ImageError(
-            f"Ranking by {by} needs the results of {need} head(s) and there are {len(segmentations)}; segment first."
+            f"Ranking by {by} needs the results of {need} head(s) and there are {len(segmentations)} of this part of "
+            "the image; segment it first."
         )
     for one in segmentations:
         if tuple(one.labels.shape) != hw:
@@ -95,16 +96,15 @@ def uncertain_job(
 ) -> Job[list[UncertainRegion]]:
     """Make a job of `uncertain_regions`, for results on a region of the image, too; regions are told in image pixels.
 
-    Regions are smaller on a small image, so that there are several of them.
+    Results on other parts than the first one's are left out. Regions are smaller on a small image, so that there are
+    several of them.
     """
     yield Progress(0, 0, "Looking for uncertain regions")
     top, left = 0, 0
     if segmentations:
-        top, left = getattr(segmentations[0], "origin_rc", (0, 0))
-        height, width = (int(side) for side in segmentations[0].labels.shape)
-        hw = height, width
-        alike = [getattr(one, "origin_rc", (0, 0)) == (top, left) for one in segmentations]
-        segmentations = [one for one, fits in zip(segmentations, alike, strict=True) if fits]
+        top, left, *size = part = _part(segmentations[0])
+        hw = size[0], size[1]
+        segmentations = [one for one in segmentations if _part(one) == part]
 
     def inside(box: Box) -> BoolArray:
         return annotated((box[0] + top, box[1] + left, box[2] + top, box[3] + left))
@@ -115,6 +115,13 @@ def uncertain_job(
         replace(one, box=(one.box[0] + top, one.box[1] + left, one.box[2] + top, one.box[3] + left))
         for one in found
     ]
+
+
+def _part(segmentation: Segmentation) -> tuple[int, int, int, int]:
+    """Return the part of the image that a head looked at, as (row, col, height, width)."""
+    top, left = getattr(segmentation, "origin_rc", (0, 0))
+    height, width = segmentation.labels.shape
+    return int(top), int(left), int(height), int(width)
 
 
 def mean_doubt(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from ..arrays import UInt8Array
+    from ..arrays import ClassInfo, UInt8Array
     from ..images.picture import Picture
     from ..predict import Model
     from ..session import FolderQueue
@@ -71,6 +71,8 @@ def automatic_job(
     sessions_dir: Path | None,
     min_area_px: int,
     leave: Collection[str],
+    dataset: Path | None,
+    classes: tuple[ClassInfo, ...],
 ) -> Job[dict[str, float]]:
     """Have a head propose on all images of a folder that are not done; see `session.automatic_job`.
 
@@ -81,6 +83,8 @@ def automatic_job(
         sessions_dir: Folder of the journals; the user's if left out.
         min_area_px: Smaller pieces are left out.
         leave: File names that are left alone.
+        dataset: The dataset in use, whose classes a new image begins with.
+        classes: Else those of the image that is open.
     """
     yield Progress(0, 0, "Loading the head")
     import_triton_apart()
@@ -88,6 +92,7 @@ def automatic_job(
     from ..heads import load_head
     from ..predict import load_model_job, segment_job
     from ..session import automatic_job as on_all
+    from ..session import first_classes
     from ..store import Store
 
     loaded, settings = load_head(head), load_config()
@@ -101,4 +106,5 @@ def automatic_job(
         return segment_job(pixels, loaded, used)
 
     folder = sessions_dir or settings.sessions_dir
-    return (yield from on_all(queue, segment, folder, min_area_px, leave=leave))
+    begin = first_classes(dataset, classes)
+    return (yield from on_all(queue, segment, folder, min_area_px, leave=leave, classes=begin))

@@ -110,12 +110,21 @@ class FolderWork(QObject):
         queue = self.queue
         if queue is None:
             return
-        if by > 0 and self._stage == "automatic":
-            left = [entry for entry in queue.to_review() if entry.path != queue.current.path]
-            entry = queue.open(left[0].path.name) if left else None
-        else:
-            entry = queue.next() if by > 0 else queue.previous()
-        if entry is None:
+        before = queue.current.path
+
+        def move() -> None:
+            if by > 0 and self._stage == "automatic":
+                left = [entry for entry in queue.to_review() if entry.path != before]
+                if left:
+                    queue.open(left[0].path.name)
+            elif by > 0:
+                queue.next()
+            else:
+                queue.previous()
+
+        if not self._attempt(move):
+            return
+        if queue.current.path == before:
             self.said.emit("This is the last image." if by > 0 else "This is the first image.")
         else:
             self._open()
@@ -148,7 +157,10 @@ class FolderWork(QObject):
         if queue is None or head is None:
             return
         leave = (queue.current.path.name,) if self.session is not None else ()
-        job = automatic_job(queue, head, self._bench.model, self._bench.sessions_dir, MIN_AREA_PX, leave)
+        bench = self._bench
+        job = automatic_job(
+            queue, head, bench.model, bench.sessions_dir, MIN_AREA_PX, leave, bench.desk.folder, bench.classes
+        )
 
         def take(found: dict[str, float]) -> None:
             self.stage = "automatic"

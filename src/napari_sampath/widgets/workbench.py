@@ -135,6 +135,11 @@ class Workbench(QObject):
         """The session of the image in use."""
         return None if self.annotator is None else self.annotator.session
 
+    @property
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """The classes of the image in use or, while there is none, of the one before."""
+        return self._classes if self.session is None else self.session.classes.snapshot
+
     def attempt(self, call: Callable[[], object], say: Callable[[str], object] | None = None) -> bool:
         """Call something that may refuse; its sentence goes to the user. True if it did not refuse.
 
@@ -185,7 +190,7 @@ class Workbench(QObject):
         if self.annotator is None:
             session = self._sessions.get(self.image)
             if session is None:
-                job = open_job(self.image, self.sessions_dir, self.desk.folder, self._classes)
+                job = open_job(self.image, self.sessions_dir, self.desk.folder, self.classes)
                 self.runner.start(job, "opening the image", self._on_opened)
                 return
             self._attach(session)
