@@ -334,6 +334,59 @@ def test_what_a_person_adds_is_not_lost_in_a_proposal(session: Session) -> None:
     assert session.area.mask().sum() == 50
 
 
+def test_what_is_deleted_is_not_proposed_again_and_training_learns_it(session: Session) -> None:
+    pieces = (Component(1, block(20, 20, 10, 10), 0.6), Component(1, block(50, 50, 10, 10), 0.6))
+    head = Components(pieces, CLASSES, "head")
+    wrong, right = session.propose(head)
+    mine = paint(session, block(80, 80, 5, 5))
+    before = digest(session)
+    session.objects.delete((wrong.id, mine))
+    goes_back_and_forth(session, before)
+    nothing = np.zeros(HW, dtype=bool)
+    nothing[20:30, 20:30] = nothing[80:85, 80:85] = True
+    np.testing.assert_array_equal(session.area.mask(), nothing)
+    (again,) = session.propose(head)
+    assert again.box == right.box
+    assert not np.asarray(session.document.class_map)[nothing].any()
+
+
+@pytest.mark.parametrize("way", ["grow", "shrink", "smooth", "fill", "line", "pieces"])
+def test_what_is_reshaped_or_divided_is_not_proposed_again(session: Session, way: str) -> None:
+    """A newer proposal leaves it as the person did, and puts nothing where they took something away."""
+    ring = np.pad(np.zeros((4, 4), dtype=bool), 8, constant_values=True)
+    if way == "pieces":
+        ring[:, 14:16] = False
+    head = Components((Component(1, LocalMask(20, 20, ring), 0.6),), CLASSES, "head")
+    (made,) = session.add_segmentation(head)
+    one, objects, before = made.id, session.objects, digest(session)
+    assert made.trust == 0
+    match way:
+        case "grow":
+            objects.grow(one, 3)
+        case "shrink":
+            objects.shrink(one, 2)
+        case "smooth":
+            objects.smooth(one, 4)
+        case "fill":
+            objects.fill_holes(one)
+        case "line":
+            objects.split_line(one, (0, 30), (60, 30))
+        case "pieces":
+            objects.split_pieces(one)
+    goes_back_and_forth(session, before)
+    after = digest(session)
+    assert all(one.reviewed for one in session.document.annotations.values())
+    session.propose(head)
+    assert digest(session) == after
+
+
+def test_deleting_a_class_says_nothing_about_its_pixels(session: Session) -> None:
+    """Who gives up a class has not looked at whether other classes are there."""
+    paint(session, block(10, 10, 5, 5), 2)
+    session.class_tools.delete(2)
+    assert not session.area.mask().any()
+
+
 def test_what_is_merged_is_reviewed(session: Session) -> None:
     (proposed,) = session.propose(Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head"))
     mine = paint(session, block(40, 40, 5, 5))

@@ -11,6 +11,7 @@ from ..arrays import LocalMask
 from ..errors import PromptError
 from .overlap import MaskMode, OverlapRule, place
 from .prompting import Candidate, PromptState
+from .reshaping import without
 
 Wish = tuple[Annotation, LocalMask]
 """A new annotation and the pixels it would have."""
@@ -69,7 +70,7 @@ def place_all(
     refusal: PromptError | None = None
     taken: list[LocalMask] = []
     for annotation, mask in wished:
-        free = _without(mask, taken)
+        free = without(mask, taken)
         taken.append(mask)
         if not free.bitmap.any():
             continue
@@ -80,16 +81,3 @@ def place_all(
     if not items:
         raise refusal or PromptError("The mask is empty; add a point or choose another candidate.")
     return Add(tuple(items)), items[0][0].id
-
-
-def _without(mask: LocalMask, others: Sequence[LocalMask]) -> LocalMask:
-    """Take the pixels of others away from a mask."""
-    bitmap = mask.bitmap.copy()
-    for other in others:
-        top, left = max(mask.row, other.row), max(mask.col, other.col)
-        bottom = min(mask.row + bitmap.shape[0], other.row + other.bitmap.shape[0])
-        right = min(mask.col + bitmap.shape[1], other.col + other.bitmap.shape[1])
-        if bottom > top and right > left:
-            theirs = other.bitmap[top - other.row : bottom - other.row, left - other.col : right - other.col]
-            bitmap[top - mask.row : bottom - mask.row, left - mask.col : right - mask.col] &= ~theirs
-    return LocalMask.from_dense(bitmap, mask.row, mask.col)

@@ -17,13 +17,11 @@ from ..annotations import (
     ClassList,
     Document,
     Edits,
-    Erase,
     Header,
     Journal,
     Operation,
     Patch,
     SetClasses,
-    Vouch,
     mask_of_pixels,
     pixel_digest,
 )
@@ -34,6 +32,7 @@ from .area import AnnotatedArea
 from .class_tools import ClassTools
 from .objects import ObjectTools
 from .overlap import MaskMode, OverlapRule, place
+from .reshaping import rubbed_out
 from .timeline import Timeline
 
 FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])
@@ -169,10 +168,10 @@ class Editor:
         held = mask.bitmap & (self.document.instance_map[mask.slices] > 0)
         if held.any():
             mask = LocalMask(mask.row, mask.col, held)
-            self._do(Batch((Erase(mask), Vouch(mask)), "the erasing"))
+            self._do(Batch(rubbed_out(mask), "the erasing"))
 
     def delete(self, annotation_id: int) -> None:
-        """Take an annotation away.
+        """Take an annotation away; the person vouches that there is nothing where it was.
 
         Raises:
             UnknownNameError: If there is no such annotation.
