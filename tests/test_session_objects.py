@@ -122,6 +122,93 @@ def test_semantic_mode_joins_what_touches(session: Session) -> None:
     assert not heard
 
 
+# Objects refined by prompts
+
+
+def refine(session: Session, one: int) -> LocalMask:
+    """Click an object in Mask mode, and wait for the answer: a disc of 12 px in its middle."""
+    session.set_object(one)
+    request = session.request()
+    assert request is not None
+    assert session.accept(session.answer(request))
+    assert session.candidate is not None
+    return session.candidate.mask
+
+
+def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
+    (proposed,) = session.propose(Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "head"))
+    neighbour = paint(session, block(30, 60, 20, 20))
+    before = digest(session)
+    mask = refine(session, proposed.id).to_dense(HW)
+    made = session.commit()
+    assert made is not None
+    assert (made.id, made.class_id, made.reviewed, made.source) == (proposed.id, 2, True, "head")
+    np.testing.assert_array_equal(dense(session) == made.id, mask)
+    assert set(session.document.annotations) == {made.id, neighbour}
+    assert session.prompts.empty
+    goes_back_and_forth(session, before)
+    session.propose(Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "newer"))
+    assert set(session.document.annotations) == {made.id, neighbour}, "nothing is put where it was cut off"
+
+
+@pytest.mark.parametrize("mode", ["instance", "semantic"])
+def test_a_refined_object_meets_others_as_every_mask_does(session: Session, mode: Any) -> None:
+    """Its own pixels are no question; those of others are overwritten, kept or asked about."""
+    one = paint(session, block(30, 30, 10, 10))
+    other = paint(session, block(44, 30, 10, 10), 2)
+    session.mask_mode, session.overlap = mode, "ask"
+    heard: list[Overlap] = []
+    session.overlap_found.connect(heard.append)
+    mask = refine(session, one).to_dense(HW)
+    under = mask & (dense(session) == other)
+    assert session.commit() is None
+    assert heard[0].pixels == {other: under.sum()}
+    assert session.commit("keep") is not None
+    np.testing.assert_array_equal(dense(session) == one, mask & ~under)
+    session.undo()
+    session.overlap = "overwrite"
+    refine(session, one)
+    session.commit()
+    np.testing.assert_array_equal(dense(session) == one, mask)
+    assert session.document.annotations[other].area_px == 100 - under.sum()
+
+
+def test_a_refined_region_grows_together_with_those_it_reaches(session: Session) -> None:
+    session.mask_mode = "semantic"
+    other, one = paint(session, block(44, 30, 10, 10)), paint(session, block(30, 30, 10, 10))
+    mask = refine(session, one).to_dense(HW) | (dense(session) == other)
+    session.commit()
+    assert set(session.document.annotations) == {one}
+    np.testing.assert_array_equal(dense(session) == one, mask)
+
+
+def test_a_refined_object_that_went_meanwhile_and_a_new_scribble_are_new_objects(session: Session) -> None:
+    one = paint(session, block(30, 30, 10, 10), 2)
+    refine(session, one)
+    session.delete(one)
+    made = session.commit()
+    assert made is not None
+    assert (made.id, made.class_id) == (one + 1, 1)
+    session.set_object(made.id)
+    session.set_mask(block(60, 60, 9, 9))
+    request = session.request()
+    assert request is not None
+    session.accept(session.answer(request))
+    assert session.commit() is not None
+    assert len(session.document.annotations) == 2
+    session.set_object(made.id)
+    session.set_mask(block(60, 60, 9, 9))
+    session.remove_last_prompt()
+    request = session.request()
+    assert request is not None
+    session.accept(session.answer(request))
+    again = session.commit()
+    assert again is not None
+    assert again.id == made.id, "the scribble was taken back"
+    with pytest.raises(UnknownNameError, match="no annotation 99"):
+        session.set_object(99)
+
+
 # Objects
 
 

@@ -159,6 +159,12 @@ def test_mask_mode_scribble_and_object(open_bench: Callable[..., Any], tissue: n
     assert b.session.prompts.empty
     b.robot.click(120, 30)
     assert "no object here" in b.text
+    b.robot.click(50, 60)
+    b.answered()
+    b.robot.key(Qt.Key.Key_Return)
+    assert b.session.prompts.empty
+    assert set(b.session.document.annotations) == {1}, "what is refined stays the object it is"
+    assert b.session.document.annotations[1].area_px == candidate.sum()
 
 
 def test_keys_cycle_candidates_choose_classes_and_take_back(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..annotations import Add, Annotation, Document
+from ..annotations import Add, Annotation, Document, Operation
 from ..annotations.shaping import joined
 from ..arrays import LocalMask
 from ..errors import PromptError
-from .overlap import MaskMode, OverlapRule, place
+from .overlap import MaskMode, Overlap, OverlapRule, find_overlap, place, refine
 from .prompting import Candidate, PromptState
 from .reshaping import without
 
@@ -49,6 +49,47 @@ def wishes(
         )
         for number, (one, asked) in enumerate(found)
     )
+
+
+def overlap_of(
+    document: Document, candidate: Candidate, state: PromptState, class_id: int, mode: MaskMode
+) -> Overlap | None:
+    """Say what lies under a candidate, see `find_overlap`; of the annotation that is refined not its own pixels."""
+    refined = document.annotations.get(state.refines)
+    if refined is not None:
+        class_id = refined.class_id
+    return find_overlap(document, candidate.mask, class_id, mode, state.refines)
+
+
+def make_commit(
+    document: Document,
+    candidate: Candidate,
+    state: PromptState,
+    class_id: int,
+    model: str,
+    rule: OverlapRule,
+    mode: MaskMode,
+) -> tuple[Operation, int]:
+    """Work out what a commit does: it changes the annotation that was refined, if that is still there, or adds.
+
+    Args:
+        document: It is not changed.
+        candidate: Not empty.
+        state: The prompt that it answers.
+        class_id: Class of what is new.
+        model: Name of the model that answered.
+        rule: See `overlap.place`.
+        mode: See `overlap.MaskMode`.
+
+    Returns:
+        The operation, and the id of the annotation, the first of several, that gets pixels.
+
+    Raises:
+        PromptError: If none would get any.
+    """
+    if state.refines in document.annotations:
+        return refine(document, state.refines, candidate.mask, rule, mode), state.refines
+    return place_all(document, wishes(candidate, state, document.next_id, class_id, model), rule, mode)
 
 
 def place_all(

@@ -8,10 +8,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy import ndimage
 
-from ..annotations import Add, Annotation, Document, bounds, clip
+from ..annotations import Add, Annotation, Batch, Document, bounds, clip
 from ..annotations.shaping import joined
 from ..arrays import LocalMask
 from ..errors import PromptError
+from .reshaping import judged, reshaped
 
 OverlapRule: TypeAlias = Literal["overwrite", "keep", "ask"]
 """What a commit does to objects under it: take their pixels, leave them, or report them and wait."""
@@ -55,11 +56,13 @@ def name_overlap(document: Document, overlap: Overlap, most: int = 3) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def find_overlap(document: Document, mask: LocalMask, class_id: int, mode: MaskMode) -> Overlap | None:
-    """Say which annotations a mask covers; None if there are none, or those alone that it would join."""
+def find_overlap(
+    document: Document, mask: LocalMask, class_id: int, mode: MaskMode, own: int = 0
+) -> Overlap | None:
+    """Say which annotations a mask covers, but its own; None if there are none, or those alone that it would join."""
     clipped = clip(mask, document.hw)
     under = document.instance_map.window(bounds(clipped))[clipped.bitmap]
-    ids, counts = np.unique(under[under > 0], return_counts=True)
+    ids, counts = np.unique(under[(under > 0) & (under != own)], return_counts=True)
     pixels = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     if mode == "semantic":
         pixels = {one: n for one, n in pixels.items() if document.annotations[one].class_id != class_id}
@@ -87,22 +90,46 @@ def place(
     Raises:
         PromptError: If no pixel of it is in the image, or none is free.
     """
+    joins = _touched(document, mask, annotation.class_id) if mode == "semantic" else []
+    free = _free(document, mask, rule, joins)
+    if not joins:
+        return Add(((annotation, free),)), annotation.id
+    whole = joined([free, *(document.pixels(one) for one in joins[1:])])
+    return Add(((document.record(joins[0]), whole),)), joins[0]
+
+
+def refine(
+    document: Document, annotation_id: int, mask: LocalMask, rule: OverlapRule, mode: MaskMode
+) -> Batch:
+    """Work out how to give an annotation that a person has refined the pixels of a mask in place of its own.
+
+    It keeps its id and class; in semantic mode all others of the class that the mask touches join it.
+
+    Raises:
+        PromptError: As `place`.
+    """
+    record = document.record(annotation_id)
+    joins = _touched(document, mask, record.class_id) if mode == "semantic" else []
+    free = _free(document, mask, rule, [annotation_id, *joins])
+    whole = joined([free, *(document.pixels(one) for one in joins if one != annotation_id)])
+    steps = reshaped(document, annotation_id, whole, overwrite=True)
+    return Batch(steps or judged(record), "the refinement")
+
+
+def _free(document: Document, mask: LocalMask, rule: OverlapRule, own: list[int]) -> LocalMask:
+    """Return the pixels of a mask that it may have: all, or those of no others than its own."""
     clipped = clip(mask, document.hw)
     if not clipped.bitmap.any():
         raise PromptError("The mask has no pixel in the image; give one that has.")
-    joins = _touched(document, clipped, annotation.class_id) if mode == "semantic" else []
-    if rule == "keep":
-        under = document.instance_map.window(bounds(clipped))
-        free = clipped.bitmap & ((under == 0) | np.isin(under, joins))
-        if not free.any():
-            raise PromptError(
-                "The mask lies on other objects altogether, and they are to be kept; choose to overwrite them."
-            )
-        clipped = LocalMask(clipped.row, clipped.col, free)
-    if not joins:
-        return Add(((annotation, clipped),)), annotation.id
-    whole = joined([clipped, *(document.pixels(one) for one in joins[1:])])
-    return Add(((document.record(joins[0]), whole),)), joins[0]
+    if rule != "keep":
+        return clipped
+    under = document.instance_map.window(bounds(clipped))
+    free = clipped.bitmap & ((under == 0) | np.isin(under, own))
+    if not free.any():
+        raise PromptError(
+            "The mask lies on other objects altogether, and they are to be kept; choose to overwrite them."
+        )
+    return LocalMask(clipped.row, clipped.col, free)
 
 
 def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:

@@ -27,6 +27,8 @@ class PromptState:
     box: tuple[float, float, float, float] | None = None
     """(x0, y0, x1, y1) in image pixels."""
     mask: LocalMask | None = None
+    refines: int = 0
+    """Id of the annotation that the mask was taken from, which a commit changes; 0 if a commit makes a new one."""
     further: tuple[tuple[float, float, float, float], ...] = ()
     """Boxes of further objects, like `box`, which then is the first object's; there is nothing else besides."""
     frame: Frame | None = None
@@ -238,14 +240,14 @@ class Prompting:
             )
         self._push(replace(self.state, further=(*self.state.further, cut), feed=None))
 
-    def set_mask(self, mask: LocalMask) -> None:
-        """Set the mask prompt; what was answered without it is not refined."""
+    def set_mask(self, mask: LocalMask, refines: int = 0) -> None:
+        """Set the mask prompt, which may be that of an annotation; what was answered without it is not refined."""
         self._refuse_several()
         if not mask.bitmap.any():
             raise PromptError("The mask prompt is empty; paint or pick a mask.")
         r0, c0, r1, c1 = bounds(mask)
         check_inside(self.hw, [(c0, r0), (c1, r1)])
-        self._push(replace(self.state, mask=mask, feed=None))
+        self._push(replace(self.state, mask=mask, refines=refines, feed=None))
 
     def undo(self) -> bool:
         """Go back to the prompt before the last step."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ..annotations import Add, Annotation, Document, Erase, Flag, Operation, Vouch, clip
 from ..arrays import LocalMask
 from ..errors import PromptError
@@ -23,11 +21,7 @@ def rubbed_out(mask: LocalMask) -> tuple[Operation, ...]:
 
 
 def reshaped(
-    document: Document,
-    annotation_id: int,
-    mask: LocalMask,
-    overwrite: bool = False,
-    joins: Sequence[int] = (),
+    document: Document, annotation_id: int, mask: LocalMask, overwrite: bool = False
 ) -> tuple[Operation, ...]:
     """Work out how to give an object exactly the pixels of a mask, as far as they are free.
 
@@ -36,7 +30,6 @@ def reshaped(
         annotation_id: The object.
         mask: Its new pixels; of the others it had the person vouches that there is nothing.
         overwrite: Those of other objects are free, too.
-        joins: Objects whose pixels are free in any case.
 
     Returns:
         The steps, none if it has these pixels already.
@@ -47,7 +40,7 @@ def reshaped(
     """
     record, mask = document.record(annotation_id), clip(mask, document.hw)
     owners = document.instance_map[mask.slices]
-    wanted = mask.bitmap & ((owners == 0) | np.isin(owners, (annotation_id, *joins)) | overwrite)
+    wanted = mask.bitmap & ((owners == 0) | (owners == annotation_id) | overwrite)
     if not wanted.any():
         raise PromptError(
             f"Nothing would be left of the object {annotation_id}; use fewer pixels, or delete it."

@@ -11,14 +11,14 @@ from psygnal import Signal
 from ..annotations import Annotation, Box
 from ..arrays import INPUT_PX, ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
-from ..geometry import Frame, outward, tiles
-from ..jobs import Job, Progress
+from ..geometry import outward, tiles
+from ..jobs import Job
 from . import prompting
 from .classifying import apply_guesses, classify_job, everything
-from .committing import place_all, wishes
+from .committing import make_commit, overlap_of
 from .features import TileFeatures
 from .neighbours import Guess
-from .overlap import OverlapRule, find_overlap
+from .overlap import OverlapRule
 from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
 from .transfer import Transfer
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
@@ -121,7 +121,7 @@ class Session(Transfer):
         centre = centre_rc or (self.hw[0] / 2, self.hw[1] / 2)
         # The tiling from which `tile_for` chooses for a small prompt.
         frames = list(outward(tiles(self.hw, INPUT_PX, INPUT_PX // 2), centre))[:ahead]
-        return _encode(encoder, frames)
+        return encoder.encode_job(frames)
 
     def add_point(self, x: float, y: float, positive: bool = True) -> None:
         """Add a point at (x, y) in image pixels; the chosen candidate, if any, is refined.
@@ -154,6 +154,15 @@ class Session(Transfer):
             PromptError: If it is empty or does not lie in the image.
         """
         self._prompt(lambda: self._prompting.set_mask(mask))
+
+    def set_object(self, annotation_id: int) -> None:
+        """Set an annotation as mask prompt, to be refined: a commit changes it, if it is still there.
+
+        Raises:
+            UnknownNameError: If there is no such annotation.
+        """
+        mask = self.document.pixels(annotation_id)
+        self._prompt(lambda: self._prompting.set_mask(mask, annotation_id))
 
     def remove_last_prompt(self) -> bool:
         """Take back the last point, box or mask given; False if there is none."""
@@ -207,6 +216,7 @@ class Session(Transfer):
     def commit(self, overlap: OverlapRule | None = None) -> Annotation | None:
         """Make the candidate an annotation of the active class, or in semantic mode part of the region it touches.
 
+        If the prompt began with `set_object`, that object gets the pixels of the mask instead, and is reviewed.
         The masks of several boxes become an annotation each, in one step; where they overlap, the first has the pixels.
 
         Args:
@@ -231,12 +241,13 @@ class Session(Transfer):
             raise PromptError("The mask is empty; add a point or choose another candidate.")
         rule = overlap or self.overlap
         if rule == "ask":
-            found = find_overlap(self.document, candidate.mask, self.active_class, self.mask_mode)
+            found = overlap_of(self.document, candidate, state, self.active_class, self.mask_mode)
             if found is not None:
                 self.overlap_found.emit(found)
                 return None
-        wished = wishes(candidate, state, self.document.next_id, self.active_class, model.name)
-        operation, annotation_id = place_all(self.document, wished, rule, self.mask_mode)
+        operation, annotation_id = make_commit(
+            self.document, candidate, state, self.active_class, model.name, rule, self.mask_mode
+        )
         patch = self._edits.do(operation)
         self.clear_prompts()
         if not patch.empty:
@@ -332,11 +343,3 @@ class Session(Transfer):
                 None if before is None else before.box, None if now is None else now.box
             )
         return result
-
-
-def _encode(encoder: TileFeatures, frames: list[Frame]) -> Job[int]:
-    for done, frame in enumerate(frames):
-        yield Progress(done, len(frames), "Encoding the image", "tiles")
-        encoder.get(frame)
-    yield Progress(len(frames), len(frames), "Encoding the image", "tiles")
-    return len(frames)

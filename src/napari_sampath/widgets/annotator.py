@@ -184,8 +184,9 @@ class Annotator(QObject):
         self.ask()
 
     def use_object(self, instance_id: int) -> None:
-        """Make a committed object the mask prompt."""
-        self.use_mask(self.session.document.pixels(instance_id))
+        """Make a committed object the mask prompt, to be refined."""
+        self.attempt(lambda: self.session.set_object(instance_id))
+        self.ask()
 
     # What the keys do
 
