@@ -209,6 +209,61 @@ def test_a_refined_object_that_went_meanwhile_and_a_new_scribble_are_new_objects
         session.set_object(99)
 
 
+# Strokes
+
+
+def stroke(session: Session, mask: LocalMask, start_rc: tuple[int, int], class_id: int = 1) -> int:
+    rows, cols = np.nonzero(mask.bitmap)
+    made = session.paint(rows + mask.row, cols + mask.col, class_id, start_rc=start_rc)
+    assert made is not None
+    return made.id
+
+
+def test_a_stroke_that_begins_on_an_object_of_its_class_extends_it(session: Session) -> None:
+    one, other = paint(session, block(10, 10, 10, 10)), paint(session, block(40, 10, 10, 10), 2)
+    before = digest(session)
+    heard: list[str] = []
+    session.message.connect(heard.append)
+    assert stroke(session, block(20, 10, 5, 10), (19, 15)) == one
+    assert session.document.annotations[one].area_px == 150
+    goes_back_and_forth(session, before)
+    assert heard == ["Undid the brush stroke.", "Redid the brush stroke."]
+    beside = stroke(session, block(25, 10, 2, 10), (25, 15))
+    assert beside not in (one, other), "a stroke that begins elsewhere is a new object, also if it touches"
+    assert stroke(session, block(50, 10, 5, 10), (45, 15)) not in (one, other, beside), "another class"
+    assert stroke(session, block(50, 60, 5, 10), (-1, 500)) > beside, (
+        "a stroke may begin outside of the image"
+    )
+    session.overlap = "keep"
+    assert stroke(session, block(5, 15, 40, 3), (12, 16)) == one
+    assert session.document.annotations[other].area_px == 100
+
+
+def test_a_proposal_that_a_stroke_extends_is_reviewed(session: Session) -> None:
+    head = Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
+    (proposed,) = session.propose(head)
+    before = digest(session)
+    assert stroke(session, block(30, 20, 5, 10), (25, 25)) == proposed.id
+    assert session.document.annotations[proposed.id].reviewed
+    goes_back_and_forth(session, before)
+    session.propose(head)
+    assert session.document.annotations[proposed.id].area_px == 150
+
+
+def test_strokes_do_not_join_regions_that_a_person_is_unsure_of(session: Session) -> None:
+    session.mask_mode = "semantic"
+    unsure = paint(session, block(10, 10, 10, 10))
+    session.objects.flag((unsure,), "unsure")
+    assert stroke(session, block(20, 10, 5, 10), (15, 15)) != unsure
+    assert session.area.mask().sum() == 50
+    session.overlap = "ask"
+    heard: list[Overlap] = []
+    session.overlap_found.connect(heard.append)
+    prompt_at(session, 12, 12)
+    assert session.commit() is None
+    assert set(heard[0].pixels) == {unsure}, "what is not joined is asked about"
+
+
 # Objects
 
 

@@ -244,6 +244,21 @@ def test_brush_strokes_are_journalled_and_undone(open_bench: Callable[..., Any],
     assert np.array_equal(b.layers.classes.data == 1, painted)
 
 
+def test_a_stroke_extends_the_object_that_it_begins_on(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.robot.drag([(20, 20), (60, 20)])
+    b.robot.drag([(50, 20), (50, 60)])
+    assert set(b.session.document.annotations) == {1}
+    assert (b.layers.objects.data[20:60, 50] == 1).all()
+    b.robot.drag([(100, 60), (50, 60)])
+    assert set(b.session.document.annotations) == {1, 2}
+    assert b.layers.objects.data[60, 100] == 2
+    assert np.array_equal(b.layers.objects.data > 0, b.layers.classes.data == 1)
+
+
 def test_a_stroke_of_a_class_that_is_not_there_is_refused(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..annotations import Add, Annotation, Batch, Document, bounds, clip
+from ..annotations.annotation import TRUSTED
 from ..annotations.shaping import joined
 from ..arrays import LocalMask
 from ..errors import PromptError
@@ -65,7 +66,7 @@ def find_overlap(
     ids, counts = np.unique(under[(under > 0) & (under != own)], return_counts=True)
     pixels = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     if mode == "semantic":
-        pixels = {one: n for one, n in pixels.items() if document.annotations[one].class_id != class_id}
+        pixels = {one: n for one, n in pixels.items() if not _joins(document.annotations[one], class_id)}
     swallowed = tuple(one for one, n in pixels.items() if n == document.annotations[one].area_px)
     return Overlap(pixels, swallowed) if pixels else None
 
@@ -78,8 +79,9 @@ def place(
     Args:
         document: Where it goes; it is not changed.
         annotation: New; in semantic mode its place is taken by the oldest one of its class that the mask touches
-            (corners count), and all others of that class that it touches join that too, but what a head proposed:
-            a newer proposal would take the person's pixels with it.
+            (corners count), and all others of that class that it touches join that too, but those that nobody
+            vouches for: a newer proposal would take the person's pixels with it, and what a person is unsure of is
+            not learned from.
         mask: The pixels.
         rule: "keep" leaves the pixels of others alone; anything else overwrites.
         mode: See `MaskMode`.
@@ -96,6 +98,13 @@ def place(
         return Add(((annotation, free),)), annotation.id
     whole = joined([free, *(document.pixels(one) for one in joins[1:])])
     return Add(((document.record(joins[0]), whole),)), joins[0]
+
+
+def extend(document: Document, annotation_id: int, mask: LocalMask, rule: OverlapRule) -> Batch:
+    """Work out how to give an annotation the pixels of a stroke besides its own; see `place`."""
+    record = document.record(annotation_id)
+    free = _free(document, mask, rule, [annotation_id])
+    return Batch((Add(((record, free),)), *judged(record)), "the brush stroke")
 
 
 def refine(
@@ -133,7 +142,7 @@ def _free(document: Document, mask: LocalMask, rule: OverlapRule, own: list[int]
 
 
 def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:
-    """List annotations of a class that a mask overlaps or touches, oldest first; no unreviewed ones of heads."""
+    """List annotations of a class that a mask overlaps or touches and would join, oldest first."""
     wide = LocalMask(
         mask.row - 1,
         mask.col - 1,
@@ -141,5 +150,9 @@ def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:
     )
     wide = clip(wide, document.hw)
     ids = np.unique(document.instance_map.window(bounds(wide))[wide.bitmap]).tolist()
-    records = [document.annotations[one] for one in ids if one]
-    return [one.id for one in records if one.class_id == class_id and one.trust != 0]
+    return [one for one in ids if one and _joins(document.annotations[one], class_id)]
+
+
+def _joins(record: Annotation, class_id: int) -> bool:
+    """Say whether what a person adds to a class becomes one region with an annotation."""
+    return record.class_id == class_id and record.trust == TRUSTED
