@@ -18,7 +18,7 @@ Wish = tuple[Annotation, LocalMask]
 
 
 def wishes(
-    candidate: Candidate, state: PromptState, next_id: int, class_id: int, model: str
+    candidate: Candidate, state: PromptState, next_id: int, class_id: int, model: str | None
 ) -> tuple[Wish, ...]:
     """List the annotations that a candidate would become: one, or one for each of several boxes.
 
@@ -66,7 +66,7 @@ def make_commit(
     candidate: Candidate,
     state: PromptState,
     class_id: int,
-    model: str,
+    model: str | None,
     rule: OverlapRule,
     mode: MaskMode,
 ) -> tuple[Operation, int]:

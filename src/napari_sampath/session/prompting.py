@@ -289,6 +289,24 @@ class Prompting:
         self._set_candidates(given.candidates, given.state)
         return True
 
+    def to_commit(self) -> tuple[Candidate, PromptState]:
+        """Return the candidate chosen and the prompt that it answers.
+
+        Raises:
+            PromptError: If there is none, it is empty, or the prompt has moved on.
+        """
+        if self.candidate is None:
+            raise PromptError(
+                "There is no mask to commit; click on a structure or draw a box around it first."
+            )
+        if self.answered is not self.state:
+            raise PromptError(
+                "The mask does not answer the last prompt yet; wait for its answer, or take the prompt back."
+            )
+        if self.candidate.box is None:
+            raise PromptError("The mask is empty; add a point or choose another candidate.")
+        return self.candidate, self.state
+
     def step(self, by: int) -> None:
         """Choose another candidate."""
         if self.candidates:

@@ -102,6 +102,11 @@ class Session(Transfer):
         """The mask that a commit would take."""
         return self._prompting.candidate
 
+    @property
+    def answered(self) -> bool:
+        """True if the candidates answer the prompt as it is now."""
+        return self._prompting.answered is self.prompts
+
     def encode_job(self, centre_rc: tuple[float, float] | None = None, ahead: int = AHEAD_TILES) -> Job[int]:
         """Make a job that encodes the tiles a click will probably need; those done already cost nothing.
 
@@ -228,17 +233,13 @@ class Session(Transfer):
             The annotation, the first of several; None if the overlap was reported instead.
 
         Raises:
-            PromptError: If there is no candidate, it is empty, or it covers nothing but what is to be kept.
+            PromptError: If there is no candidate, it is empty, it does not answer the last prompt yet, or it covers
+                nothing but what is to be kept.
             UnknownNameError: If there are no classes.
             StorageError: If it cannot be saved; the candidate is still there.
         """
-        candidate, state, model = self.candidate, self._prompting.answered, self.model
-        if candidate is None or state is None or model is None:
-            raise PromptError(
-                "There is no mask to commit; click on a structure or draw a box around it first."
-            )
-        if candidate.box is None:
-            raise PromptError("The mask is empty; add a point or choose another candidate.")
+        candidate, state = self._prompting.to_commit()
+        model = None if self.model is None else self.model.name
         rule = overlap or self.overlap
         if rule == "ask":
             found = overlap_of(self.document, candidate, state, self.active_class, self.mask_mode)
@@ -246,7 +247,7 @@ class Session(Transfer):
                 self.overlap_found.emit(found)
                 return None
         operation, annotation_id = make_commit(
-            self.document, candidate, state, self.active_class, model.name, rule, self.mask_mode
+            self.document, candidate, state, self.active_class, model, rule, self.mask_mode
         )
         patch = self._edits.do(operation)
         self.clear_prompts()
