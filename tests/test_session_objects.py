@@ -180,6 +180,11 @@ def test_a_refined_region_grows_together_with_those_it_reaches(session: Session)
     session.commit()
     assert set(session.document.annotations) == {one}
     np.testing.assert_array_equal(dense(session) == one, mask)
+    session.undo()
+    session.objects.flag((one,), "unsure")
+    refine(session, one)
+    session.commit("keep")
+    assert session.document.annotations[other].area_px == 100, "an unsure region takes no other in"
 
 
 def test_a_refined_object_that_went_meanwhile_and_a_new_scribble_are_new_objects(session: Session) -> None:

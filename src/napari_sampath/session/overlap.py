@@ -112,13 +112,14 @@ def refine(
 ) -> Batch:
     """Work out how to give an annotation that a person has refined the pixels of a mask in place of its own.
 
-    It keeps its id and class; in semantic mode all others of the class that the mask touches join it.
+    It keeps its id and class; in semantic mode all others of the class that the mask touches join it, unless the
+    person is unsure of it.
 
     Raises:
         PromptError: As `place`.
     """
     record = document.record(annotation_id)
-    joins = _touched(document, mask, record.class_id) if mode == "semantic" else []
+    joins = _touched(document, mask, record.class_id) if mode == "semantic" and not record.unsure else []
     free = _free(document, mask, rule, [annotation_id, *joins])
     whole = joined([free, *(document.pixels(one) for one in joins if one != annotation_id)])
     steps = reshaped(document, annotation_id, whole, overwrite=True)
