@@ -328,6 +328,24 @@ def test_a_refused_prompt_leaves_those_before(session: Session) -> None:
     session.commit()
 
 
+def test_a_mask_that_does_not_answer_the_last_prompt_is_not_committed(session: Session) -> None:
+    prompt_at(session, 40, 30)
+    shown = session.candidate
+    session.add_point(44, 30, positive=False)
+    assert not session.answered
+    with pytest.raises(
+        PromptError, match="does not answer the last prompt yet; wait for its answer, or take"
+    ):
+        session.commit()
+    assert (session.candidate, len(session.prompts.points)) == (shown, 2)
+    session.remove_last_prompt()
+    assert session.answered, "the mask shown is the answer again"
+    session.redo()
+    settle(session)
+    annotation = session.commit()
+    assert annotation.prompts["labels"] == [1, 0]
+
+
 def test_an_empty_candidate_is_not_committed(session: Session) -> None:
     session.model = tiny_like_empty()
     prompt_at(session, 40, 30)

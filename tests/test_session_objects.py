@@ -122,6 +122,153 @@ def test_semantic_mode_joins_what_touches(session: Session) -> None:
     assert not heard
 
 
+# Objects refined by prompts
+
+
+def refine(session: Session, one: int) -> LocalMask:
+    """Click an object in Mask mode, and wait for the answer: a disc of 12 px in its middle."""
+    session.set_object(one)
+    request = session.request()
+    assert request is not None
+    assert session.accept(session.answer(request))
+    assert session.candidate is not None
+    return session.candidate.mask
+
+
+def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
+    (proposed,) = session.propose(Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "head"))
+    neighbour = paint(session, block(30, 60, 20, 20))
+    before = digest(session)
+    mask = refine(session, proposed.id).to_dense(HW)
+    made = session.commit()
+    assert made is not None
+    assert (made.id, made.class_id, made.reviewed, made.source) == (proposed.id, 2, True, "head")
+    np.testing.assert_array_equal(dense(session) == made.id, mask)
+    assert set(session.document.annotations) == {made.id, neighbour}
+    assert session.prompts.empty
+    goes_back_and_forth(session, before)
+    session.propose(Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "newer"))
+    assert set(session.document.annotations) == {made.id, neighbour}, "nothing is put where it was cut off"
+
+
+@pytest.mark.parametrize("mode", ["instance", "semantic"])
+def test_a_refined_object_meets_others_as_every_mask_does(session: Session, mode: Any) -> None:
+    """Its own pixels are no question; those of others are overwritten, kept or asked about."""
+    one = paint(session, block(30, 30, 10, 10))
+    other = paint(session, block(44, 30, 10, 10), 2)
+    session.mask_mode, session.overlap = mode, "ask"
+    heard: list[Overlap] = []
+    session.overlap_found.connect(heard.append)
+    mask = refine(session, one).to_dense(HW)
+    under = mask & (dense(session) == other)
+    assert session.commit() is None
+    assert heard[0].pixels == {other: under.sum()}
+    assert session.commit("keep") is not None
+    np.testing.assert_array_equal(dense(session) == one, mask & ~under)
+    session.undo()
+    session.overlap = "overwrite"
+    refine(session, one)
+    session.commit()
+    np.testing.assert_array_equal(dense(session) == one, mask)
+    assert session.document.annotations[other].area_px == 100 - under.sum()
+
+
+def test_a_refined_region_grows_together_with_those_it_reaches(session: Session) -> None:
+    session.mask_mode = "semantic"
+    other, one = paint(session, block(44, 30, 10, 10)), paint(session, block(30, 30, 10, 10))
+    mask = refine(session, one).to_dense(HW) | (dense(session) == other)
+    session.commit()
+    assert set(session.document.annotations) == {one}
+    np.testing.assert_array_equal(dense(session) == one, mask)
+    session.undo()
+    session.objects.flag((one,), "unsure")
+    refine(session, one)
+    session.commit("keep")
+    assert session.document.annotations[other].area_px == 100, "an unsure region takes no other in"
+
+
+def test_a_refined_object_that_went_meanwhile_and_a_new_scribble_are_new_objects(session: Session) -> None:
+    one = paint(session, block(30, 30, 10, 10), 2)
+    refine(session, one)
+    session.delete(one)
+    made = session.commit()
+    assert made is not None
+    assert (made.id, made.class_id) == (one + 1, 1)
+    session.set_object(made.id)
+    session.set_mask(block(60, 60, 9, 9))
+    request = session.request()
+    assert request is not None
+    session.accept(session.answer(request))
+    assert session.commit() is not None
+    assert len(session.document.annotations) == 2
+    session.set_object(made.id)
+    session.set_mask(block(60, 60, 9, 9))
+    session.remove_last_prompt()
+    request = session.request()
+    assert request is not None
+    session.accept(session.answer(request))
+    again = session.commit()
+    assert again is not None
+    assert again.id == made.id, "the scribble was taken back"
+    with pytest.raises(UnknownNameError, match="no annotation 99"):
+        session.set_object(99)
+
+
+# Strokes
+
+
+def stroke(session: Session, mask: LocalMask, start_rc: tuple[int, int], class_id: int = 1) -> int:
+    rows, cols = np.nonzero(mask.bitmap)
+    made = session.paint(rows + mask.row, cols + mask.col, class_id, start_rc=start_rc)
+    assert made is not None
+    return made.id
+
+
+def test_a_stroke_that_begins_on_an_object_of_its_class_extends_it(session: Session) -> None:
+    one, other = paint(session, block(10, 10, 10, 10)), paint(session, block(40, 10, 10, 10), 2)
+    before = digest(session)
+    heard: list[str] = []
+    session.message.connect(heard.append)
+    assert stroke(session, block(20, 10, 5, 10), (19, 15)) == one
+    assert session.document.annotations[one].area_px == 150
+    goes_back_and_forth(session, before)
+    assert heard == ["Undid the brush stroke.", "Redid the brush stroke."]
+    beside = stroke(session, block(25, 10, 2, 10), (25, 15))
+    assert beside not in (one, other), "a stroke that begins elsewhere is a new object, also if it touches"
+    assert stroke(session, block(50, 10, 5, 10), (45, 15)) not in (one, other, beside), "another class"
+    assert stroke(session, block(50, 60, 5, 10), (-1, 500)) > beside, (
+        "a stroke may begin outside of the image"
+    )
+    session.overlap = "keep"
+    assert stroke(session, block(5, 15, 40, 3), (12, 16)) == one
+    assert session.document.annotations[other].area_px == 100
+
+
+def test_a_proposal_that_a_stroke_extends_is_reviewed(session: Session) -> None:
+    head = Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
+    (proposed,) = session.propose(head)
+    before = digest(session)
+    assert stroke(session, block(30, 20, 5, 10), (25, 25)) == proposed.id
+    assert session.document.annotations[proposed.id].reviewed
+    goes_back_and_forth(session, before)
+    session.propose(head)
+    assert session.document.annotations[proposed.id].area_px == 150
+
+
+def test_strokes_do_not_join_regions_that_a_person_is_unsure_of(session: Session) -> None:
+    session.mask_mode = "semantic"
+    unsure = paint(session, block(10, 10, 10, 10))
+    session.objects.flag((unsure,), "unsure")
+    assert stroke(session, block(20, 10, 5, 10), (15, 15)) != unsure
+    assert session.area.mask().sum() == 50
+    session.overlap = "ask"
+    heard: list[Overlap] = []
+    session.overlap_found.connect(heard.append)
+    prompt_at(session, 12, 12)
+    assert session.commit() is None
+    assert set(heard[0].pixels) == {unsure}, "what is not joined is asked about"
+
+
 # Objects
 
 
@@ -332,6 +479,59 @@ def test_what_a_person_adds_is_not_lost_in_a_proposal(session: Session) -> None:
     session.propose(Components((), (), "newer"))
     assert set(session.document.annotations) == {mine}
     assert session.area.mask().sum() == 50
+
+
+def test_what_is_deleted_is_not_proposed_again_and_training_learns_it(session: Session) -> None:
+    pieces = (Component(1, block(20, 20, 10, 10), 0.6), Component(1, block(50, 50, 10, 10), 0.6))
+    head = Components(pieces, CLASSES, "head")
+    wrong, right = session.propose(head)
+    mine = paint(session, block(80, 80, 5, 5))
+    before = digest(session)
+    session.objects.delete((wrong.id, mine))
+    goes_back_and_forth(session, before)
+    nothing = np.zeros(HW, dtype=bool)
+    nothing[20:30, 20:30] = nothing[80:85, 80:85] = True
+    np.testing.assert_array_equal(session.area.mask(), nothing)
+    (again,) = session.propose(head)
+    assert again.box == right.box
+    assert not np.asarray(session.document.class_map)[nothing].any()
+
+
+@pytest.mark.parametrize("way", ["grow", "shrink", "smooth", "fill", "line", "pieces"])
+def test_what_is_reshaped_or_divided_is_not_proposed_again(session: Session, way: str) -> None:
+    """A newer proposal leaves it as the person did, and puts nothing where they took something away."""
+    ring = np.pad(np.zeros((4, 4), dtype=bool), 8, constant_values=True)
+    if way == "pieces":
+        ring[:, 14:16] = False
+    head = Components((Component(1, LocalMask(20, 20, ring), 0.6),), CLASSES, "head")
+    (made,) = session.add_segmentation(head)
+    one, objects, before = made.id, session.objects, digest(session)
+    assert made.trust == 0
+    match way:
+        case "grow":
+            objects.grow(one, 3)
+        case "shrink":
+            objects.shrink(one, 2)
+        case "smooth":
+            objects.smooth(one, 4)
+        case "fill":
+            objects.fill_holes(one)
+        case "line":
+            objects.split_line(one, (0, 30), (60, 30))
+        case "pieces":
+            objects.split_pieces(one)
+    goes_back_and_forth(session, before)
+    after = digest(session)
+    assert all(one.reviewed for one in session.document.annotations.values())
+    session.propose(head)
+    assert digest(session) == after
+
+
+def test_deleting_a_class_says_nothing_about_its_pixels(session: Session) -> None:
+    """Who gives up a class has not looked at whether other classes are there."""
+    paint(session, block(10, 10, 5, 5), 2)
+    session.class_tools.delete(2)
+    assert not session.area.mask().any()
 
 
 def test_what_is_merged_is_reviewed(session: Session) -> None:

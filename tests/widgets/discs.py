@@ -40,15 +40,14 @@ class DiscModel:
         self.threads: set[str] = set()
         self.encoding = threading.Event()
         self.go_on = threading.Event()
-        """Encoding waits for this; set unless a test clears it."""
+        """Encoding and answering wait for this; set unless a test clears it."""
         self.go_on.set()
 
     def encode(self, image: Any, frame: Frame) -> Features:
         self.encoding.set()
         self.threads.add(threading.current_thread().name)
         time.sleep(self.encode_s)
-        if not self.go_on.wait(60):
-            raise TimeoutError("nobody let the encoder go on")
+        self._wait()
         self.encoded.append(frame)
         return Features({}, frame, self.name)
 
@@ -59,6 +58,7 @@ class DiscModel:
         self, features: Features, prompts: Prompts, multimask: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         time.sleep(self.decode_s)
+        self._wait()
         self.asked.append(prompts)
         cells = (np.mgrid[:LOGITS_PX, :LOGITS_PX] + 0.5) * (INPUT_PX / LOGITS_PX)
         cols, rows = np.moveaxis(features.frame.to_image(np.stack(cells[::-1], axis=-1)), -1, 0)
@@ -69,6 +69,10 @@ class DiscModel:
     def decode_boxes(self, features: Features, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
         each = [self.decode(features, Prompts.make(box=box), multimask=False) for box in boxes]
         return np.concatenate([logits for logits, _ in each]), np.concatenate([score for _, score in each])
+
+    def _wait(self) -> None:
+        if not self.go_on.wait(60):
+            raise TimeoutError("nobody let the model go on")
 
     def _mask(self, rows: np.ndarray, cols: np.ndarray, prompts: Prompts, radius: int) -> np.ndarray:
         mask = np.zeros(rows.shape, dtype=bool)

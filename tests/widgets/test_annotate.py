@@ -9,6 +9,7 @@ import pytest
 from discs import DiscModel
 from qtpy.QtCore import Qt
 
+from napari_sampath.errors import PromptError
 from napari_sampath.widgets.robot import wait_until
 
 if TYPE_CHECKING:
@@ -81,6 +82,70 @@ def test_negative_points(open_bench: Callable[..., Any], tissue: np.ndarray) -> 
         assert colors[1][0] > 0.7 > 0.3 > colors[1][1], "negative is red"
         assert b.viewer.scene.camera.zoom == zoom
         b.robot.key(Qt.Key.Key_Escape)
+
+
+@pytest.mark.parametrize("then", ["wait", "key 2", "point", "escape", "mode"])
+def test_enter_waits_for_the_answer_to_the_last_click(
+    open_bench: Callable[..., Any], tissue: np.ndarray, then: str
+) -> None:
+    """What is shown is the answer to the click before; anything done meanwhile is a change of mind."""
+    b = open_bench(tissue, DiscModel())
+    b.session.classes.add("stroma")
+    b.robot.click(50, 60)
+    b.answered()
+    b.model.go_on.clear()
+    b.robot.click(62, 60, Qt.MouseButton.RightButton)
+    for _ in range(3):
+        b.robot.key(Qt.Key.Key_Return)
+    assert not b.session.document.annotations
+    assert "not there yet" in b.text
+    match then:
+        case "key 2":
+            b.robot.key(Qt.Key.Key_2)
+        case "point":
+            b.robot.click(40, 60)
+        case "escape":
+            b.robot.key(Qt.Key.Key_Escape)
+        case "mode":
+            b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
+    b.model.go_on.set()
+    b.answered()
+    if then == "wait":
+        assert set(b.session.document.annotations) == {1}
+        assert b.layers.classes.data[60, 45] == 1
+        assert b.layers.classes.data[60, 62] == 0, "the last click counts"
+        assert b.text == "The mask is committed."
+        assert b.session.prompts.empty
+    else:
+        assert not b.session.document.annotations
+        assert b.session.prompts.empty == (then == "escape")
+
+
+def test_enter_asks_again_where_the_answer_failed(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    works = b.model.decode
+
+    def fails(*_: Any) -> Any:
+        raise PromptError("There is no memory left.")
+
+    b.model.decode = fails
+    b.robot.click(50, 60)
+    b.robot.key(Qt.Key.Key_Return)
+    b.answered()
+    assert b.text == "There is no memory left."
+    b.model.decode = works
+    b.annotator.ask()
+    b.answered()
+    assert b.session.candidate is not None
+    assert not b.session.document.annotations, "what failed is not committed later"
+    b.robot.click(52, 60)
+    b.model.decode = fails
+    b.robot.click(54, 60)
+    b.answered()
+    b.model.decode = works
+    b.robot.key(Qt.Key.Key_Return)
+    b.answered()
+    assert set(b.session.document.annotations) == {1}
 
 
 def test_drag_is_a_box_and_the_camera_stays(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
@@ -159,6 +224,12 @@ def test_mask_mode_scribble_and_object(open_bench: Callable[..., Any], tissue: n
     assert b.session.prompts.empty
     b.robot.click(120, 30)
     assert "no object here" in b.text
+    b.robot.click(50, 60)
+    b.answered()
+    b.robot.key(Qt.Key.Key_Return)
+    assert b.session.prompts.empty
+    assert set(b.session.document.annotations) == {1}, "what is refined stays the object it is"
+    assert b.session.document.annotations[1].area_px == candidate.sum()
 
 
 def test_keys_cycle_candidates_choose_classes_and_take_back(
@@ -236,6 +307,21 @@ def test_brush_strokes_are_journalled_and_undone(open_bench: Callable[..., Any],
     assert not b.layers.classes.data.any()
     b.robot.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
     assert np.array_equal(b.layers.classes.data == 1, painted)
+
+
+def test_a_stroke_extends_the_object_that_it_begins_on(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.robot.drag([(20, 20), (60, 20)])
+    b.robot.drag([(50, 20), (50, 60)])
+    assert set(b.session.document.annotations) == {1}
+    assert (b.layers.objects.data[20:60, 50] == 1).all()
+    b.robot.drag([(100, 60), (50, 60)])
+    assert set(b.session.document.annotations) == {1, 2}
+    assert b.layers.objects.data[60, 100] == 2
+    assert np.array_equal(b.layers.objects.data > 0, b.layers.classes.data == 1)
 
 
 def test_a_stroke_of_a_class_that_is_not_there_is_refused(

@@ -37,19 +37,25 @@ def test_the_window_stays_alive_while_a_slow_model_encodes(
     assert_alive(stalls)
 
 
+@pytest.mark.parametrize("enter", [False, True])
 def test_a_click_during_encoding_is_answered_when_it_is_done(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_bench: Callable[..., Any], tissue: np.ndarray, enter: bool
 ) -> None:
+    """And what Enter was pressed for is committed then, once."""
     model = DiscModel()
     model.go_on.clear()
     b = open_bench(tissue, model, ready=False)
     wait_until(model.encoding.is_set, 60, "encoding to begin")
     b.robot.click(50, 60)
-    b.robot.key(Qt.Key.Key_Return)
-    assert "not there yet" in b.text
+    for _ in range(3 * enter):
+        b.robot.key(Qt.Key.Key_Return)
+        assert "not there yet" in b.text
     model.go_on.set()
-    wait_until(lambda: b.session.candidate is not None, 60, "the answer")
-    assert b.layers.candidate.data[60, 50] == 1
+    wait_until(lambda: b.session.document.annotations if enter else b.session.candidate, 60, "the answer")
+    b.answered()
+    assert (b.layers.classes if enter else b.layers.candidate).data[60, 50] == 1
+    assert len(b.session.document.annotations) == enter
+    assert b.session.prompts.empty == enter
     assert len(b.model.encoded) == 1, "the tile is encoded once, whoever asks first"
 
 

@@ -14,8 +14,9 @@ from ..errors import PromptError
 class AnnotatedArea:
     """Which pixels of a session's image are annotated.
 
-    A person vouches for the pixels of each annotation they made or reviewed (and are not unsure of), for what they
-    erased, and for areas they mark as complete, where what is not an object is known to be none.
+    A person vouches for the pixels of each annotation they made, changed or reviewed (and are not unsure of), for
+    what they erased, cut off or deleted, and for areas they mark as complete, where what is not an object is known to
+    be none.
 
     Args:
         document: The document.

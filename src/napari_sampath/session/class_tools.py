@@ -62,6 +62,8 @@ class ClassTools:
     def delete(self, class_id: int) -> ClassUse:
         """Take a class off the list together with all its objects, as one step; ask before, with `use`.
 
+        Nobody vouches for their pixels: who gives up a class has not looked for the others there.
+
         Returns:
             What was deleted with it.
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..annotations import Add, Annotation, Document
+from ..annotations import Add, Annotation, Document, Operation
 from ..annotations.shaping import joined
 from ..arrays import LocalMask
 from ..errors import PromptError
-from .overlap import MaskMode, OverlapRule, place
+from .overlap import MaskMode, Overlap, OverlapRule, find_overlap, place, refine
 from .prompting import Candidate, PromptState
+from .reshaping import without
 
 Wish = tuple[Annotation, LocalMask]
 """A new annotation and the pixels it would have."""
 
 
 def wishes(
-    candidate: Candidate, state: PromptState, next_id: int, class_id: int, model: str
+    candidate: Candidate, state: PromptState, next_id: int, class_id: int, model: str | None
 ) -> tuple[Wish, ...]:
     """List the annotations that a candidate would become: one, or one for each of several boxes.
 
@@ -50,6 +51,47 @@ def wishes(
     )
 
 
+def overlap_of(
+    document: Document, candidate: Candidate, state: PromptState, class_id: int, mode: MaskMode
+) -> Overlap | None:
+    """Say what lies under a candidate, see `find_overlap`; of the annotation that is refined not its own pixels."""
+    refined = document.annotations.get(state.refines)
+    if refined is not None:
+        class_id = refined.class_id
+    return find_overlap(document, candidate.mask, class_id, mode, state.refines)
+
+
+def make_commit(
+    document: Document,
+    candidate: Candidate,
+    state: PromptState,
+    class_id: int,
+    model: str | None,
+    rule: OverlapRule,
+    mode: MaskMode,
+) -> tuple[Operation, int]:
+    """Work out what a commit does: it changes the annotation that was refined, if that is still there, or adds.
+
+    Args:
+        document: It is not changed.
+        candidate: Not empty.
+        state: The prompt that it answers.
+        class_id: Class of what is new.
+        model: Name of the model that answered.
+        rule: See `overlap.place`.
+        mode: See `overlap.MaskMode`.
+
+    Returns:
+        The operation, and the id of the annotation, the first of several, that gets pixels.
+
+    Raises:
+        PromptError: If none would get any.
+    """
+    if state.refines in document.annotations:
+        return refine(document, state.refines, candidate.mask, rule, mode), state.refines
+    return place_all(document, wishes(candidate, state, document.next_id, class_id, model), rule, mode)
+
+
 def place_all(
     document: Document, wished: Sequence[Wish], rule: OverlapRule, mode: MaskMode
 ) -> tuple[Add, int]:
@@ -69,7 +111,7 @@ def place_all(
     refusal: PromptError | None = None
     taken: list[LocalMask] = []
     for annotation, mask in wished:
-        free = _without(mask, taken)
+        free = without(mask, taken)
         taken.append(mask)
         if not free.bitmap.any():
             continue
@@ -80,16 +122,3 @@ def place_all(
     if not items:
         raise refusal or PromptError("The mask is empty; add a point or choose another candidate.")
     return Add(tuple(items)), items[0][0].id
-
-
-def _without(mask: LocalMask, others: Sequence[LocalMask]) -> LocalMask:
-    """Take the pixels of others away from a mask."""
-    bitmap = mask.bitmap.copy()
-    for other in others:
-        top, left = max(mask.row, other.row), max(mask.col, other.col)
-        bottom = min(mask.row + bitmap.shape[0], other.row + other.bitmap.shape[0])
-        right = min(mask.col + bitmap.shape[1], other.col + other.bitmap.shape[1])
-        if bottom > top and right > left:
-            theirs = other.bitmap[top - other.row : bottom - other.row, left - other.col : right - other.col]
-            bitmap[top - mask.row : bottom - mask.row, left - mask.col : right - mask.col] &= ~theirs
-    return LocalMask.from_dense(bitmap, mask.row, mask.col)

@@ -11,19 +11,16 @@ import numpy.typing as npt
 from psygnal import Signal
 
 from ..annotations import (
-    Add,
     Annotation,
     Batch,
     ClassList,
     Document,
     Edits,
-    Erase,
     Header,
     Journal,
     Operation,
     Patch,
     SetClasses,
-    Vouch,
     mask_of_pixels,
     pixel_digest,
 )
@@ -33,7 +30,8 @@ from ..errors import ImageError
 from .area import AnnotatedArea
 from .class_tools import ClassTools
 from .objects import ObjectTools
-from .overlap import MaskMode, OverlapRule, place
+from .overlap import MaskMode, OverlapRule, extend, place
+from .reshaping import rubbed_out
 from .timeline import Timeline
 
 FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])
@@ -131,7 +129,12 @@ class Editor:
             self._do(SetClasses(wished))
 
     def paint(
-        self, rows: npt.ArrayLike, cols: npt.ArrayLike, class_id: int, annotation_id: int | None = None
+        self,
+        rows: npt.ArrayLike,
+        cols: npt.ArrayLike,
+        class_id: int,
+        annotation_id: int | None = None,
+        start_rc: tuple[int, int] | None = None,
     ) -> Annotation | None:
         """Take one brush stroke.
 
@@ -139,9 +142,11 @@ class Editor:
             rows: (N,) rows of its pixels; those outside the image are left out.
             cols: (N,) columns.
             class_id: Its class; 0 erases.
-            annotation_id: An annotation to extend by the stroke, which then keeps its class; a new one is
-                made if left out, or in semantic mode the region that it touches is extended. "ask" overwrites here:
-                a question at every stroke would be in the way.
+            annotation_id: An annotation to extend by the stroke, which then keeps its class; if left out, the one
+                of the class that the stroke begins on is extended, in semantic mode the region that it touches, and
+                a new one is made if there is none. "ask" overwrites here: a question at every stroke would be in
+                the way.
+            start_rc: Pixel (row, col) where the stroke begins, if that is known.
 
         Returns:
             The annotation; None if it erased, or there was nothing to paint.
@@ -156,23 +161,31 @@ class Editor:
         if class_id == 0:
             self._erase(mask)
             return None
+        if annotation_id is None and start_rc is not None and self.mask_mode == "instance":
+            annotation_id = self._begun_on(class_id, *start_rc)
+        operation: Operation
         if annotation_id is None:
             annotation = Annotation(self.document.next_id, class_id, "brush")
             operation, annotation_id = place(self.document, annotation, mask, self.overlap, self.mask_mode)
         else:
-            operation = Add(((self.document.record(annotation_id), mask),))
+            operation = extend(self.document, annotation_id, mask, self.overlap)
         self._do(operation)
         return self.document.annotations[annotation_id]
+
+    def _begun_on(self, class_id: int, row: int, col: int) -> int | None:
+        """Return the id of the object of a class at a pixel, if there is one."""
+        found = self.document.annotations.get(self.objects.at(row, col))
+        return found.id if found is not None and found.class_id == class_id else None
 
     def _erase(self, mask: LocalMask) -> None:
         """Take pixels away from what they belong to; the person vouches that there is nothing."""
         held = mask.bitmap & (self.document.instance_map[mask.slices] > 0)
         if held.any():
             mask = LocalMask(mask.row, mask.col, held)
-            self._do(Batch((Erase(mask), Vouch(mask)), "the erasing"))
+            self._do(Batch(rubbed_out(mask), "the erasing"))
 
     def delete(self, annotation_id: int) -> None:
-        """Take an annotation away.
+        """Take an annotation away; the person vouches that there is nothing where it was.
 
         Raises:
             UnknownNameError: If there is no such annotation.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..arrays import Features, UInt8Array
 from ..geometry import Frame
+from ..jobs import Job, Progress
 
 if TYPE_CHECKING:
     from ..predict import Model
@@ -60,3 +62,11 @@ class TileFeatures:
                     oldest, _ = self._encoded.popitem(last=False)
                     self._busy.pop(oldest, None)
             return features
+
+    def encode_job(self, frames: Sequence[Frame]) -> Job[int]:
+        """Make a job that encodes tiles, in order; its result is their number."""
+        for done, frame in enumerate(frames):
+            yield Progress(done, len(frames), "Encoding the image", "tiles")
+            self.get(frame)
+        yield Progress(len(frames), len(frames), "Encoding the image", "tiles")
+        return len(frames)

@@ -14,22 +14,27 @@ from ..annotations import (
     Batch,
     Delete,
     Document,
-    Erase,
     Flag,
     FlagName,
     Operation,
     Reclassify,
+    Vouch,
     shaping,
 )
+from ..annotations.operations import label
 from ..arrays import LocalMask
 from ..errors import PromptError
 from .object_rows import Column, ObjectRow, make_row, sort_rows
+from .reshaping import judged, reshaped
 
 Do: TypeAlias = Callable[[Operation], None]
 
 
 class ObjectTools:
     """The objects of a session; every change is one step of undo and is saved as all others.
+
+    A person who changes an object has judged it: what a head found is reviewed then, and where a person takes an
+    object away, or pixels of it, nothing is proposed again.
 
     Args:
         document: The document.
@@ -100,12 +105,14 @@ class ObjectTools:
         return record
 
     def delete(self, ids: Iterable[int]) -> None:
-        """Take objects away.
+        """Take objects away; the person vouches that there is nothing where they were.
 
         Raises:
             UnknownNameError: If one is not there.
         """
-        self._do(Delete(tuple(ids)))
+        gone = Delete(tuple(ids))
+        nothing = (Vouch(self._document.pixels(one)) for one in gone.ids)
+        self._do(Batch((gone, *nothing), label(gone)))
 
     def reclassify(self, ids: Iterable[int], class_id: int) -> None:
         """Give objects another class; those that a head found count as reviewed then, since a person has judged them.
@@ -114,11 +121,8 @@ class ObjectTools:
             UnknownNameError: If one, or the class, is not there.
         """
         change = Reclassify(tuple(ids), class_id)
-        judged = tuple(one for one in change.ids if self._document.record(one).trust == 0)
-        if judged:
-            self._do(Batch((change, Flag(judged, "reviewed", True)), "the change of class"))
-        else:
-            self._do(change)
+        vouch = judged(*(self._document.record(one) for one in change.ids))
+        self._do(Batch((change, *vouch), "the change of class") if vouch else change)
 
     def flag(self, ids: Iterable[int], flag: FlagName, value: bool = True) -> None:
         """Tick objects as "reviewed" or "unsure", or take the tick away.
@@ -140,8 +144,7 @@ class ObjectTools:
             raise PromptError("One object cannot be merged with itself; choose at least two.")
         record = self._document.record(first)
         mask = shaping.joined([self._document.pixels(one) for one in others])
-        vouch = (Flag((first,), "reviewed", True),) if record.trust == 0 else ()
-        self._do(Batch((Add(((record, mask),)), *vouch), "the merging"))
+        self._do(Batch((Add(((record, mask),)), *judged(record)), "the merging"))
         return self._document.record(first)
 
     def split_pieces(self, annotation_id: int) -> list[Annotation]:
@@ -213,38 +216,14 @@ class ObjectTools:
                 f"The object {annotation_id} {why_not}, so it was not split; draw the line through it."
             )
         start = self._document.next_id
-        new = tuple((replace(record, id=start + offset), mask) for offset, mask in enumerate(parts[1:]))
-        self._do(Batch((Add(new),), "the split"))
+        vouch = judged(record)
+        agreed = replace(record, reviewed=record.reviewed or bool(vouch))
+        new = tuple((replace(agreed, id=start + offset), mask) for offset, mask in enumerate(parts[1:]))
+        self._do(Batch((Add(new), *vouch), "the split"))
         return [self._document.record(one) for one in (annotation_id, *(item.id for item, _ in new))]
 
     def _reshape(self, annotation_id: int, mask: LocalMask, name: str, overwrite: bool = False) -> Annotation:
         """Give an object exactly the pixels of a mask, as far as they are free."""
-        record, old = self._document.record(annotation_id), self._document.pixels(annotation_id)
-        if not mask.bitmap.any():
-            raise PromptError(
-                f"Nothing would be left of the object {annotation_id}; use fewer pixels, or delete it."
-            )
-        owners = self._document.instance_map[mask.slices]
-        wanted = mask.bitmap & ((owners == 0) | (owners == annotation_id) | overwrite)
-        lost = old.bitmap & ~_window(mask, wanted, old)
-        steps: list[Operation] = []
-        if lost.any():
-            steps.append(Erase(LocalMask(old.row, old.col, lost)))
-        if (gained := wanted & (owners != annotation_id)).any():
-            steps.append(Add(((record, LocalMask(mask.row, mask.col, gained)),)))
-        if steps:
-            self._do(Batch(tuple(steps), name))
+        steps = reshaped(self._document, annotation_id, mask, overwrite)
+        self._do(Batch(steps, name))
         return self._document.record(annotation_id)
-
-
-def _window(mask: LocalMask, bits: np.ndarray, like: LocalMask) -> np.ndarray:
-    """Cut the bits of a mask to the box of another one."""
-    height, width = like.bitmap.shape
-    wide = np.zeros((height, width), dtype=np.bool_)
-    top, left = max(mask.row, like.row), max(mask.col, like.col)
-    bottom = min(mask.row + bits.shape[0], like.row + height)
-    right = min(mask.col + bits.shape[1], like.col + width)
-    if bottom > top and right > left:
-        part = bits[top - mask.row : bottom - mask.row, left - mask.col : right - mask.col]
-        wide[top - like.row : bottom - like.row, left - like.col : right - like.col] = part
-    return wide

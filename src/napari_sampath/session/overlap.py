@@ -8,10 +8,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy import ndimage
 
-from ..annotations import Add, Annotation, Document, bounds, clip
+from ..annotations import Add, Annotation, Batch, Document, bounds, clip
+from ..annotations.annotation import TRUSTED
 from ..annotations.shaping import joined
 from ..arrays import LocalMask
 from ..errors import PromptError
+from .reshaping import judged, reshaped
 
 OverlapRule: TypeAlias = Literal["overwrite", "keep", "ask"]
 """What a commit does to objects under it: take their pixels, leave them, or report them and wait."""
@@ -55,14 +57,16 @@ def name_overlap(document: Document, overlap: Overlap, most: int = 3) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def find_overlap(document: Document, mask: LocalMask, class_id: int, mode: MaskMode) -> Overlap | None:
-    """Say which annotations a mask covers; None if there are none, or those alone that it would join."""
+def find_overlap(
+    document: Document, mask: LocalMask, class_id: int, mode: MaskMode, own: int = 0
+) -> Overlap | None:
+    """Say which annotations a mask covers, but its own; None if there are none, or those alone that it would join."""
     clipped = clip(mask, document.hw)
     under = document.instance_map.window(bounds(clipped))[clipped.bitmap]
-    ids, counts = np.unique(under[under > 0], return_counts=True)
+    ids, counts = np.unique(under[(under > 0) & (under != own)], return_counts=True)
     pixels = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     if mode == "semantic":
-        pixels = {one: n for one, n in pixels.items() if document.annotations[one].class_id != class_id}
+        pixels = {one: n for one, n in pixels.items() if not _joins(document.annotations[one], class_id)}
     swallowed = tuple(one for one, n in pixels.items() if n == document.annotations[one].area_px)
     return Overlap(pixels, swallowed) if pixels else None
 
@@ -75,8 +79,9 @@ def place(
     Args:
         document: Where it goes; it is not changed.
         annotation: New; in semantic mode its place is taken by the oldest one of its class that the mask touches
-            (corners count), and all others of that class that it touches join that too, but what a head proposed:
-            a newer proposal would take the person's pixels with it.
+            (corners count), and all others of that class that it touches join that too, but those that nobody
+            vouches for: a newer proposal would take the person's pixels with it, and what a person is unsure of is
+            not learned from.
         mask: The pixels.
         rule: "keep" leaves the pixels of others alone; anything else overwrites.
         mode: See `MaskMode`.
@@ -87,26 +92,58 @@ def place(
     Raises:
         PromptError: If no pixel of it is in the image, or none is free.
     """
-    clipped = clip(mask, document.hw)
-    if not clipped.bitmap.any():
-        raise PromptError("The mask has no pixel in the image; give one that has.")
-    joins = _touched(document, clipped, annotation.class_id) if mode == "semantic" else []
-    if rule == "keep":
-        under = document.instance_map.window(bounds(clipped))
-        free = clipped.bitmap & ((under == 0) | np.isin(under, joins))
-        if not free.any():
-            raise PromptError(
-                "The mask lies on other objects altogether, and they are to be kept; choose to overwrite them."
-            )
-        clipped = LocalMask(clipped.row, clipped.col, free)
+    joins = _touched(document, mask, annotation.class_id) if mode == "semantic" else []
+    free = _free(document, mask, rule, joins)
     if not joins:
-        return Add(((annotation, clipped),)), annotation.id
-    whole = joined([clipped, *(document.pixels(one) for one in joins[1:])])
+        return Add(((annotation, free),)), annotation.id
+    whole = joined([free, *(document.pixels(one) for one in joins[1:])])
     return Add(((document.record(joins[0]), whole),)), joins[0]
 
 
+def extend(document: Document, annotation_id: int, mask: LocalMask, rule: OverlapRule) -> Batch:
+    """Work out how to give an annotation the pixels of a stroke besides its own; see `place`."""
+    record = document.record(annotation_id)
+    free = _free(document, mask, rule, [annotation_id])
+    return Batch((Add(((record, free),)), *judged(record)), "the brush stroke")
+
+
+def refine(
+    document: Document, annotation_id: int, mask: LocalMask, rule: OverlapRule, mode: MaskMode
+) -> Batch:
+    """Work out how to give an annotation that a person has refined the pixels of a mask in place of its own.
+
+    It keeps its id and class; in semantic mode all others of the class that the mask touches join it, unless the
+    person is unsure of it.
+
+    Raises:
+        PromptError: As `place`.
+    """
+    record = document.record(annotation_id)
+    joins = _touched(document, mask, record.class_id) if mode == "semantic" and not record.unsure else []
+    free = _free(document, mask, rule, [annotation_id, *joins])
+    whole = joined([free, *(document.pixels(one) for one in joins if one != annotation_id)])
+    steps = reshaped(document, annotation_id, whole, overwrite=True)
+    return Batch(steps or judged(record), "the refinement")
+
+
+def _free(document: Document, mask: LocalMask, rule: OverlapRule, own: list[int]) -> LocalMask:
+    """Return the pixels of a mask that it may have: all, or those of no others than its own."""
+    clipped = clip(mask, document.hw)
+    if not clipped.bitmap.any():
+        raise PromptError("The mask has no pixel in the image; give one that has.")
+    if rule != "keep":
+        return clipped
+    under = document.instance_map.window(bounds(clipped))
+    free = clipped.bitmap & ((under == 0) | np.isin(under, own))
+    if not free.any():
+        raise PromptError(
+            "The mask lies on other objects altogether, and they are to be kept; choose to overwrite them."
+        )
+    return LocalMask(clipped.row, clipped.col, free)
+
+
 def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:
-    """List annotations of a class that a mask overlaps or touches, oldest first; no unreviewed ones of heads."""
+    """List annotations of a class that a mask overlaps or touches and would join, oldest first."""
     wide = LocalMask(
         mask.row - 1,
         mask.col - 1,
@@ -114,5 +151,9 @@ def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:
     )
     wide = clip(wide, document.hw)
     ids = np.unique(document.instance_map.window(bounds(wide))[wide.bitmap]).tolist()
-    records = [document.annotations[one] for one in ids if one]
-    return [one.id for one in records if one.class_id == class_id and one.trust != 0]
+    return [one for one in ids if one and _joins(document.annotations[one], class_id)]
+
+
+def _joins(record: Annotation, class_id: int) -> bool:
+    """Say whether what a person adds to a class becomes one region with an annotation."""
+    return record.class_id == class_id and record.trust == TRUSTED

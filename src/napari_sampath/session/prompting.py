@@ -27,6 +27,8 @@ class PromptState:
     box: tuple[float, float, float, float] | None = None
     """(x0, y0, x1, y1) in image pixels."""
     mask: LocalMask | None = None
+    refines: int = 0
+    """Id of the annotation that the mask was taken from, which a commit changes; 0 if a commit makes a new one."""
     further: tuple[tuple[float, float, float, float], ...] = ()
     """Boxes of further objects, like `box`, which then is the first object's; there is nothing else besides."""
     frame: Frame | None = None
@@ -238,14 +240,14 @@ class Prompting:
             )
         self._push(replace(self.state, further=(*self.state.further, cut), feed=None))
 
-    def set_mask(self, mask: LocalMask) -> None:
-        """Set the mask prompt; what was answered without it is not refined."""
+    def set_mask(self, mask: LocalMask, refines: int = 0) -> None:
+        """Set the mask prompt, which may be that of an annotation; what was answered without it is not refined."""
         self._refuse_several()
         if not mask.bitmap.any():
             raise PromptError("The mask prompt is empty; paint or pick a mask.")
         r0, c0, r1, c1 = bounds(mask)
         check_inside(self.hw, [(c0, r0), (c1, r1)])
-        self._push(replace(self.state, mask=mask, feed=None))
+        self._push(replace(self.state, mask=mask, refines=refines, feed=None))
 
     def undo(self) -> bool:
         """Go back to the prompt before the last step."""
@@ -286,6 +288,24 @@ class Prompting:
             return False
         self._set_candidates(given.candidates, given.state)
         return True
+
+    def to_commit(self) -> tuple[Candidate, PromptState]:
+        """Return the candidate chosen and the prompt that it answers.
+
+        Raises:
+            PromptError: If there is none, it is empty, or the prompt has moved on.
+        """
+        if self.candidate is None:
+            raise PromptError(
+                "There is no mask to commit; click on a structure or draw a box around it first."
+            )
+        if self.answered is not self.state:
+            raise PromptError(
+                "The mask does not answer the last prompt yet; wait for its answer, or take the prompt back."
+            )
+        if self.candidate.box is None:
+            raise PromptError("The mask is empty; add a point or choose another candidate.")
+        return self.candidate, self.state
 
     def step(self, by: int) -> None:
         """Choose another candidate."""

@@ -11,14 +11,14 @@ from psygnal import Signal
 from ..annotations import Annotation, Box
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
-from ..geometry import Frame, outward, prompt_tiles
-from ..jobs import Job, Progress
+from ..geometry import outward, prompt_tiles
+from ..jobs import Job
 from . import prompting
 from .classifying import apply_guesses, classify_job, everything
-from .committing import place_all, wishes
+from .committing import make_commit, overlap_of
 from .features import TileFeatures
 from .neighbours import Guess
-from .overlap import OverlapRule, find_overlap
+from .overlap import OverlapRule
 from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
 from .transfer import Transfer
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
@@ -102,6 +102,11 @@ class Session(Transfer):
         """The mask that a commit would take."""
         return self._prompting.candidate
 
+    @property
+    def answered(self) -> bool:
+        """True if the candidates answer the prompt as it is now."""
+        return self._prompting.answered is self.prompts
+
     def encode_job(self, centre_rc: tuple[float, float] | None = None, ahead: int = AHEAD_TILES) -> Job[int]:
         """Make a job that encodes the tiles a click will probably need; those done already cost nothing.
 
@@ -119,8 +124,7 @@ class Session(Transfer):
         if encoder is None:
             raise PromptError("No model is loaded, so the image cannot be encoded; choose a model.")
         centre = centre_rc or (self.hw[0] / 2, self.hw[1] / 2)
-        frames = list(outward(prompt_tiles(self.hw), centre))[:ahead]
-        return _encode(encoder, frames)
+        return encoder.encode_job(list(outward(prompt_tiles(self.hw), centre))[:ahead])
 
     def add_point(self, x: float, y: float, positive: bool = True) -> None:
         """Add a point at (x, y) in image pixels; the chosen candidate, if any, is refined.
@@ -153,6 +157,15 @@ class Session(Transfer):
             PromptError: If it is empty or does not lie in the image.
         """
         self._prompt(lambda: self._prompting.set_mask(mask))
+
+    def set_object(self, annotation_id: int) -> None:
+        """Set an annotation as mask prompt, to be refined: a commit changes it, if it is still there.
+
+        Raises:
+            UnknownNameError: If there is no such annotation.
+        """
+        mask = self.document.pixels(annotation_id)
+        self._prompt(lambda: self._prompting.set_mask(mask, annotation_id))
 
     def remove_last_prompt(self) -> bool:
         """Take back the last point, box or mask given; False if there is none."""
@@ -206,6 +219,7 @@ class Session(Transfer):
     def commit(self, overlap: OverlapRule | None = None) -> Annotation | None:
         """Make the candidate an annotation of the active class, or in semantic mode part of the region it touches.
 
+        If the prompt began with `set_object`, that object gets the pixels of the mask instead, and is reviewed.
         The masks of several boxes become an annotation each, in one step; where they overlap, the first has the pixels.
 
         Args:
@@ -217,25 +231,22 @@ class Session(Transfer):
             The annotation, the first of several; None if the overlap was reported instead.
 
         Raises:
-            PromptError: If there is no candidate, it is empty, or it covers nothing but what is to be kept.
+            PromptError: If there is no candidate, it is empty, it does not answer the last prompt yet, or it covers
+                nothing but what is to be kept.
             UnknownNameError: If there are no classes.
             StorageError: If it cannot be saved; the candidate is still there.
         """
-        candidate, state, model = self.candidate, self._prompting.answered, self.model
-        if candidate is None or state is None or model is None:
-            raise PromptError(
-                "There is no mask to commit; click on a structure or draw a box around it first."
-            )
-        if candidate.box is None:
-            raise PromptError("The mask is empty; add a point or choose another candidate.")
+        candidate, state = self._prompting.to_commit()
+        model = None if self.model is None else self.model.name
         rule = overlap or self.overlap
         if rule == "ask":
-            found = find_overlap(self.document, candidate.mask, self.active_class, self.mask_mode)
+            found = overlap_of(self.document, candidate, state, self.active_class, self.mask_mode)
             if found is not None:
                 self.overlap_found.emit(found)
                 return None
-        wished = wishes(candidate, state, self.document.next_id, self.active_class, model.name)
-        operation, annotation_id = place_all(self.document, wished, rule, self.mask_mode)
+        operation, annotation_id = make_commit(
+            self.document, candidate, state, self.active_class, model, rule, self.mask_mode
+        )
         patch = self._edits.do(operation)
         self.clear_prompts()
         if not patch.empty:
@@ -331,11 +342,3 @@ class Session(Transfer):
                 None if before is None else before.box, None if now is None else now.box
             )
         return result
-
-
-def _encode(encoder: TileFeatures, frames: list[Frame]) -> Job[int]:
-    for done, frame in enumerate(frames):
-        yield Progress(done, len(frames), "Encoding the image", "tiles")
-        encoder.get(frame)
-    yield Progress(len(frames), len(frames), "Encoding the image", "tiles")
-    return len(frames)

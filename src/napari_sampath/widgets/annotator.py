@@ -66,6 +66,7 @@ class Annotator(QObject):
         """Width of a scribble in image pixels."""
         self._mode = Mode.POINT
         self._corner: tuple[float, float] | None = None
+        self._late: Callable[[], None] | None = None
         self._worker = worker
         self.display = Display(viewer, image, session, self.said.emit)
         self.layers = self.display.layers
@@ -85,6 +86,7 @@ class Annotator(QObject):
             signal.connect(self._on_session)
         session.message.connect(self._on_message)
         worker.answered.connect(self._on_answered)
+        worker.failed.connect(self._on_failed)
         self.layers.classes.events.mode.connect(self._on_layer_mode)
         self.mode = Mode.POINT
 
@@ -94,6 +96,7 @@ class Annotator(QObject):
             signal.disconnect(self._on_session)
         self.session.message.disconnect(self._on_message)
         self._worker.answered.disconnect(self._on_answered)
+        self._worker.failed.disconnect(self._on_failed)
         self.layers.classes.events.mode.disconnect(self._on_layer_mode)
         self.keys.close()
         self.tools.close()
@@ -112,7 +115,7 @@ class Annotator(QObject):
     @mode.setter
     def mode(self, mode: Mode) -> None:
         self._mode = mode
-        self._corner = None
+        self._corner = self._late = None
         self.preview.stop()
         brush = mode in (Mode.BRUSH, Mode.ERASE)
         labels = self.layers.classes
@@ -184,8 +187,9 @@ class Annotator(QObject):
         self.ask()
 
     def use_object(self, instance_id: int) -> None:
-        """Make a committed object the mask prompt."""
-        self.use_mask(self.session.document.pixels(instance_id))
+        """Make a committed object the mask prompt, to be refined."""
+        self.attempt(lambda: self.session.set_object(instance_id))
+        self.ask()
 
     # What the keys do
 
@@ -196,19 +200,23 @@ class Annotator(QObject):
         self.changed.emit()
 
     def commit(self, overlap: OverlapRule | None = None) -> None:
-        """Commit the candidate to the active class; to objects under it happens what the session says, or `overlap`."""
-        if self.session.candidate is None:
-            waiting = not self._worker.idle or not self.session.prompts.empty
-            self.said.emit(
-                "The mask is not there yet; press Enter once it is painted."
-                if waiting
-                else "There is nothing to commit yet; click on a structure first."
-            )
-            return
-        self.attempt(lambda: self.session.commit(overlap))
+        """Commit the candidate to the active class; to objects under it happens what the session says, or `overlap`.
+
+        If the prompt is not answered yet that happens when it is, unless something else is done before.
+        """
+        if self.session.prompts.empty:
+            self.said.emit("There is nothing to commit yet; click on a structure first.")
+        elif self.session.answered:
+            self.attempt(lambda: self.session.commit(overlap))
+        else:
+            self._late = partial(self.commit, overlap)
+            self.said.emit("The mask is not there yet; it is committed once it is.")
+            if self._worker.idle:
+                self.ask()
 
     def clear(self) -> None:
         """Leave a question or an object tool; if there is none, drop the prompt and its candidates."""
+        self._late = None
         if self.tools.cancel():
             return
         self._corner = None
@@ -275,10 +283,20 @@ class Annotator(QObject):
 
     def _on_answered(self, result: tuple[Session, Answer]) -> None:
         session, answer = result
+        late = self._late
         if session is self.session and session.accept(answer):
             self.changed.emit()
+            if late is not None:
+                late()
+                if session.prompts.empty:
+                    self.said.emit("The mask is committed.")
+
+    def _on_failed(self) -> None:
+        self._late = None
 
     def _on_session(self) -> None:
+        # Whatever changes while a commit waits for its answer is a change of mind.
+        self._late = None
         self.changed.emit()
 
     def _on_layer_mode(self) -> None:

@@ -16,7 +16,7 @@ from .strokes import stroke_box
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
     from ..annotations import Box
@@ -43,6 +43,7 @@ class Display:
         self._session = session
         self._say = say
         self._scribble: Box | None = None
+        self._pressed: tuple[int, int] | None = None
         self._colored: tuple[ClassInfo, ...] | None = None
         self.layers = shown.add_layers(viewer, image, session.hw, session.document.instance_map.filled_boxes)
         self._unanswered = QTimer()
@@ -61,6 +62,7 @@ class Display:
         ]
         for signal, slot in self._links:
             signal.connect(slot)
+        self.layers.classes.mouse_drag_callbacks.append(self._on_press)
         self._on_zoom()
         self._on_classes()
         drawn: Box | None = None
@@ -76,6 +78,7 @@ class Display:
         for signal, slot in self._links:
             signal.disconnect(slot)
         self._links.clear()
+        self.layers.classes.mouse_drag_callbacks.remove(self._on_press)
         # Nobody would notice a stroke from now on, and it would be gone when the image is annotated again.
         self.layers.classes.mode = "pan_zoom"
         self.layers.classes.editable = False
@@ -137,6 +140,11 @@ class Display:
             self._colored = classes
             labels.colormap = shown.class_colormap(classes)
 
+    def _on_press(self, labels: Labels, event: Any) -> None:
+        """Note where a stroke begins: what napari tells of it leaves out pixels that have the class already."""
+        row, col = np.round(labels.world_to_data(event.position)[-2:]).astype(int).tolist()
+        self._pressed = row, col
+
     def _on_paint(self, event: Any) -> None:
         labels, document = self.layers.classes, self._session.document
         r0, c0, r1, c1 = box = stroke_box(event.value, labels.data.shape)
@@ -145,9 +153,10 @@ class Display:
         strokes = [
             (value, *np.nonzero(changed & (painted == value))) for value in np.unique(painted[changed])
         ]
+        start_rc, self._pressed = self._pressed, None
         for value, rows, cols in strokes:
             try:
-                self._session.paint(rows + r0, cols + c0, int(value))
+                self._session.paint(rows + r0, cols + c0, int(value), start_rc=start_rc)
             except SampathError as error:
                 self._say(str(error))
                 shown.write(labels, box, document.class_map[r0:r1, c0:c1])

@@ -26,7 +26,8 @@ HINTS = {
     Mode.BOX: "Drag a box around a structure, or click two corners. Shift-drag boxes around more; Enter takes all.",
     Mode.MASK: "Paint roughly over a structure, or click an object that is there already to refine it.",
     Mode.LASSO: "Draw around a structure, or click an object that is there already to refine it.",
-    Mode.BRUSH: "Paint the chosen class by hand. [ and ] change the size of the brush.",
+    Mode.BRUSH: "Paint the chosen class; begin on an object of it to extend that. "
+    "[ and ] change the size of the brush.",
     Mode.ERASE: "Rub out by hand. [ and ] change the size of the eraser.",
     Mode.MOVE: "Drag to move the image. Holding the space bar does the same in every other mode.",
 }
