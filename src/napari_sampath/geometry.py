@@ -149,14 +149,14 @@ def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike) -> Frame:
         return whole(hw)
     # One axis after the other, and not all tiles: a large image has thousands, and this is asked at every move.
     height, width = min(tile_px, hw[0]), min(tile_px, hw[1])
-    left, top = (
-        min(
-            tile_starts(length, tile_px, tile_px // 2),
-            key=lambda start, side=side, middle=middle: abs(start + side / 2 - middle),
-        )
-        for length, side, middle in ((hw[1], width, centre[0]), (hw[0], height, centre[1]))
-    )
+    top = _nearest_start(hw[0], tile_px, centre[1] - height / 2)
+    left = _nearest_start(hw[1], tile_px, centre[0] - width / 2)
     return Frame(top, left, height, width)
+
+
+def _nearest_start(length_px: int, tile_px: int, wished: float) -> int:
+    """Return the start of the window nearest to a wished one, of windows that overlap by half."""
+    return min(tile_starts(length_px, tile_px, tile_px // 2), key=lambda start: abs(start - wished))
 
 
 def check_inside(hw: tuple[int, int], points_xy: npt.ArrayLike) -> None:
