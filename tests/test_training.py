@@ -496,6 +496,12 @@ class TestTraining:
             train(discs, "cnn", config, patch_model(), tmp_path / "h.safetensors")
         assert not (tmp_path / "h.safetensors").exists()
 
+    def test_a_gradient_without_bounds_is_told_too(self, discs, tmp_path):
+        config = dataclasses.replace(QUICK, learning_rate=1e3)  # The loss is still a number.
+        with pytest.raises(WeightsError, match=r"gradient.*lower learning rate"):
+            train(discs, "cnn", config, patch_model(), tmp_path / "h.safetensors")
+        assert not (tmp_path / "h.safetensors").exists()
+
     def test_wrong_names_are_told_before_anything_is_encoded(self, discs):
         model = patch_model()
         with pytest.raises(UnknownNameError, match="Did you mean 'cnn'"):
@@ -503,6 +509,29 @@ class TestTraining:
         with pytest.raises(UnknownNameError, match="Did you mean 'depth'"):
             train(discs, "cnn", TrainingConfig(head_arguments={"deep": 3}), model)
         assert model.encoder.passes == 0
+
+    @pytest.mark.parametrize(
+        ("config", "words"),
+        [
+            (TrainingConfig(head_arguments={"top_channel": 32.0}), "top_channel.* 32.0.* whole number"),
+            (TrainingConfig(loss_arguments={"dice_weight": "abc"}), "dice_weight.* 'abc'.* a number"),
+            (TrainingConfig(loss_arguments={"dice_weight": float("nan")}), "dice_weight.* nan.* a number"),
+            (
+                TrainingConfig(loss="focal_dice", loss_arguments={"compat_ignore": 1}),
+                "compat_ignore.* 1.* true or false",
+            ),
+        ],
+    )
+    def test_arguments_of_the_wrong_kind_are_told_before_anything_is_encoded(self, discs, config, words):
+        model = patch_model()
+        with pytest.raises(ConfigError, match=words):
+            train(discs, "cnn", config, model)
+        assert model.encoder.passes == 0
+
+    def test_a_loss_for_a_channel_that_no_head_has_is_refused(self, discs):
+        config = TrainingConfig(loss="focal_dice", loss_arguments={"unlabelled": True})
+        with pytest.raises(UnknownNameError, match="'unlabelled'"):
+            train(discs, "cnn", config, patch_model())
 
     def test_nothing_to_learn(self, discs, tmp_path):
         path = tmp_path / "h.safetensors"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Self, TypeAlias
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..arrays import ClassInfo, FeatureMap, FeatureSpec
-from ..errors import DatasetError, UnknownNameError, WeightsError
-from ..registry import Registry, unknown_name
+from ..errors import DatasetError, WeightsError
+from ..registry import Registry, check_arguments
 
 Argument: TypeAlias = int | float | bool | str
 """What the arguments of a head may be: values that JSON holds exactly."""
@@ -157,13 +156,11 @@ def create(kind: str, spec: FeatureSpec, classes: Sequence[ClassInfo], **argumen
 
     Raises:
         UnknownNameError: If there is no such kind, or it has no such argument.
+        ConfigError: If an argument's value is of another type.
         DatasetError: If the classes or an argument's value are not allowed.
     """
     build = registry[kind]
-    allowed = [name for name in inspect.signature(build).parameters if name not in ("spec", "classes")]
-    for name in arguments:
-        if name not in allowed:
-            raise UnknownNameError(unknown_name(f"argument of the head '{kind}'", name, allowed))
+    check_arguments(f"the head '{kind}'", build, arguments, ("spec", "classes"))
     return build(spec, classes, **arguments)
 
 

@@ -170,7 +170,7 @@ class _Trainer:
         loss = self._backward(maps, targets, int(rng.integers(2**63)), size, ends)
         if ends:
             if config.gradient_clip:
-                run.fabric.clip_gradients(self.network, self.stepper, max_norm=config.gradient_clip)
+                self._clip(config.gradient_clip)
             self.stepper.step()
             self.stepper.zero_grad(set_to_none=True)
         at.batch += 1
@@ -192,12 +192,22 @@ class _Trainer:
         loss = parts.total.detach()
         if fabric.world_size > 1:
             loss = fabric.all_reduce(loss, reduce_op="mean")  # type: ignore[assignment]
-        if not bool(torch.isfinite(loss)):
-            raise WeightsError(
-                f"The loss of the head is {float(loss)} in epoch {self.at.epoch}; nothing was saved: train it again at "
-                "a lower learning rate."
-            )
+        self._check_finite("loss", loss)
         return float(loss)
+
+    def _clip(self, largest: float) -> None:
+        norm = self.run.fabric.clip_gradients(
+            self.network, self.stepper, max_norm=largest, error_if_nonfinite=False
+        )
+        if norm is not None:
+            self._check_finite("gradient", norm)
+
+    def _check_finite(self, what: str, value: Tensor) -> None:
+        if not bool(torch.isfinite(value)):
+            raise WeightsError(
+                f"The {what} of the head is {float(value)} in epoch {self.at.epoch}; nothing was saved: train it again "
+                "at a lower learning rate."
+            )
 
     def end_epoch(self) -> None:
         """Score the head, keep it if it is to be kept, and go on to the next epoch."""

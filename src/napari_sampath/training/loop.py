@@ -64,6 +64,7 @@ def train(
     Raises:
         DatasetError: If the data do not fit together.
         UnknownNameError: If there is no such head, argument, loss or encoder.
+        ConfigError: If the value of an argument is of another type.
         WeightsError: If training diverged.
         StorageError: If the bundle cannot be written; one that was there before stays.
     """
