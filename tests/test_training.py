@@ -119,6 +119,17 @@ class TestFolders:
         with pytest.raises(DatasetError, match=r"has the columns.*name;group;split.*commas"):
             open_dataset(folder)
 
+    def test_splits_by_the_names_that_others_use(self, folder):
+        named = ["Training", "train", "validation", "Valid ", "VAL", "testing", "test"]
+        splits = ["train", "train", "val", "val", "val", "test", "test"]
+        index = folder / "index.csv"
+        rows = [f"p{n},case {n},{named[n % 7]}" for n in range(10)]
+        index.write_text("\n".join(["name,group,split", *rows]))
+        assert [s.split for s in open_dataset(folder).samples] == [splits[n % 7] for n in range(10)]
+        index.write_text(index.read_text().replace("testing", "hidden"))
+        with pytest.raises(DatasetError, match=r"index\.csv.*'hidden'.*train, val, test"):
+            open_dataset(folder)
+
     def test_a_group_without_patterns_is_refused(self, folder):
         with pytest.raises(DatasetError, match=r"The group 'p\(.\)' applies to images found by patterns"):
             open_dataset(folder, group="p(.)")

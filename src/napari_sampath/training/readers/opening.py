@@ -17,6 +17,7 @@ from .own import open_own
 from .pairs import open_pairs
 from .plain import open_plain
 from .published import open_published
+from .splits import read_split
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def _read_index(path: Path) -> list[dict[str, str]]:
         return []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
+            rows = [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"'{path}' cannot be read ({error}); save it as CSV in UTF-8.") from error
+    return [row | {"split": read_split(row["split"], path)} if "split" in row else row for row in rows]
