@@ -388,14 +388,13 @@ class TestTiles:
         model = patch_model()
         tiles = TileSet(discs, model, model.store)
         run(tiles.add_job(discs.samples[:4], "none", ""))
-        assert tiles.weights(True, 2).tolist() == [0.25] * 4
+        assert tiles.weights(2).tolist() == [0.25] * 4
         kinds = ("a", "a", "a", "b")
         tiles.tiles = [
             dataclasses.replace(t, sample=dataclasses.replace(t.sample, stratum=kind))
             for t, kind in zip(tiles.tiles, kinds, strict=True)
         ]
-        np.testing.assert_allclose(tiles.weights(True, 2), [1 / 6, 1 / 6, 1 / 6, 1 / 2])
-        assert tiles.weights(False, 2).tolist() == [0.25] * 4
+        np.testing.assert_allclose(tiles.weights(2), [1 / 6, 1 / 6, 1 / 6, 1 / 2])
 
 
 class TestTraining:

@@ -137,7 +137,7 @@ class _Trainer:
         found = checkpoint.load(self.path, run.fingerprint, run.network, self.optimiser)
         self.at = found or Position()
         self.objective = make_objective(run.config)
-        self.weights = run.learn.weights(run.config.balanced, len(run.network.classes))
+        self.weights = run.learn.weights(len(run.network.classes))
         wrapped = run.fabric.setup(run.network, self.optimiser)
         self.network: Any = wrapped[0]
         self.stepper: Any = wrapped[1]
@@ -156,7 +156,7 @@ class _Trainer:
         run, config, at = self.run, self.run.config, self.at
         # Derived, so that a run that goes on draws what it would have drawn.
         rng = np.random.default_rng([config.seed, at.epoch, at.batch])
-        drawn = rng.choice(len(run.learn.tiles), size=config.batch_size, p=self.weights)
+        drawn = self._draw(rng)
         own = [run.learn.tiles[int(i)] for i in drawn[run.fabric.global_rank :: run.fabric.world_size]]
         own_rng = np.random.default_rng([config.seed, at.epoch, at.batch, run.fabric.global_rank])
         maps, targets = run.learn.batch(own, run.maps, own_rng, run.window_cells, config)
@@ -178,6 +178,16 @@ class _Trainer:
         if ends:  # Gradients that are being added up are not kept.
             self._save()
         return loss
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Choose the tiles of a step: evenly over classes, or the next ones of a pass over all of them."""
+        config, tiles = self.run.config, len(self.run.learn.tiles)
+        if config.balanced:
+            return rng.choice(tiles, size=config.batch_size, p=self.weights)
+        order = np.random.default_rng([config.seed, self.at.epoch]).permutation(tiles)
+        rest = order[self.at.batch * config.batch_size :][: config.batch_size]
+        # No process may be left without a tile: the others would wait for its gradients for ever.
+        return np.resize(rest, max(len(rest), self.run.fabric.world_size))
 
     def _backward(self, maps: dict[str, Tensor], targets: Tensor, seed: int, size: int, ends: bool) -> float:
         fabric, head = self.run.fabric, self.run.network
