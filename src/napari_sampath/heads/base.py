@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from ..arrays import ClassInfo, FeatureMap, FeatureSpec
-from ..errors import DatasetError, WeightsError
-from ..registry import Registry, check_arguments
+from ..errors import DatasetError, UnknownNameError, WeightsError
+from ..registry import Registry, check_arguments, unknown_name
 
 Argument: TypeAlias = int | float | bool | str
 """What the arguments of a head may be: values that JSON holds exactly."""
+
+INPUT_NORMS = {"sam": "", "minmax01": "minmax01:", "double": "double-norm:"}
+"""How pixels are normalised before the encoder gets them -> what stands in front of its name."""
 
 _REFERENCE_PREFIXES = ("module.", "mask_decoder.")
 """What the references' checkpoints put in front of a head's keys."""
@@ -237,6 +240,17 @@ def reference_classes(count: int, classes: Sequence[ClassInfo] | None) -> tuple[
     return tuple(classes)
 
 
-def embedding_spec(channels: int, encoder: str) -> FeatureSpec:
-    """Describe the features the references' heads read: SAM's embedding alone."""
-    return FeatureSpec((FeatureMap("embedding", channels, encoder),))
+def embedding_spec(channels: int, encoder: str, input_norm: str = "sam") -> FeatureSpec:
+    """Describe the features the references' heads read: SAM's embedding alone.
+
+    Args:
+        channels: Of the embedding.
+        encoder: Its name.
+        input_norm: One of `INPUT_NORMS`.
+
+    Raises:
+        UnknownNameError: If there is no such way.
+    """
+    if input_norm not in INPUT_NORMS:
+        raise UnknownNameError(unknown_name("input_norm", input_norm, list(INPUT_NORMS)))
+    return FeatureSpec((FeatureMap("embedding", channels, f"{INPUT_NORMS[input_norm]}{encoder}"),))
