@@ -201,6 +201,40 @@ class TestCoco:
             assert len(np.unique(first.instances)) == 3
             splits(dataset)
 
+    def test_a_box_without_outline_is_ignored(self, folder):
+        path = folder / "annotations.json"
+        content = json.loads(path.read_text())
+        boxes = [[40.5, 10, 9, 20], [20, 30, 200, 4.5]]
+        for number, (box, outline) in enumerate(zip(boxes, ([], None), strict=True), start=20):
+            one = {"id": number, "image_id": 1, "category_id": 1, "bbox": box, "segmentation": outline}
+            content["annotations"].append(one)
+        path.write_text(json.dumps(content))
+        found = read(open_dataset(folder), "p1")
+        expected = picture(1, (60, 80))[1] * 2
+        expected[10:30, 40:50] = IGNORED
+        expected[30:35, 20:] = IGNORED
+        np.testing.assert_array_equal(found.targets, expected)
+        del content["annotations"][-2]["bbox"]
+        path.write_text(json.dumps(content))
+        with pytest.raises(
+            DatasetError, match=r"annotations\.json.*annotation 20 has neither outline nor bbox"
+        ):
+            read(open_dataset(folder), "p1")
+
+    def test_the_same_file_name_in_several_folders(self, folder):
+        path = folder / "annotations.json"
+        content = json.loads(path.read_text())
+        for number, image in enumerate(content["images"]):
+            image["file_name"] = f"case{number // 2}/{number % 2 or 7}.png"
+            place = folder / "images" / image["file_name"]
+            place.parent.mkdir(exist_ok=True)
+            (folder / "images" / f"p{number}.png").rename(place)
+        place.rename(place.with_name("other.png"))
+        content["images"][3]["file_name"] = "case1/other.png"
+        path.write_text(json.dumps(content))
+        dataset = open_dataset(folder)
+        assert [s.name for s in dataset.samples] == ["case0/7", "1", "case1/7", "other"]
+
     def test_bad_files(self, folder):
         path = folder / "annotations.json"
         content = json.loads(path.read_text())

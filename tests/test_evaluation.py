@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,6 +23,7 @@ from napari_sampath.heads import load_head
 from napari_sampath.jobs import run
 from napari_sampath.training import TrainingConfig, evaluate, format_report, open_dataset, train
 from napari_sampath.training.calibration import Calibration
+from napari_sampath.training.compat import Compat, prompt_generator_dice, prompt_generator_labels
 from napari_sampath.training.dataset import IGNORED
 from napari_sampath.training.html_report import choose_cases, write_html_job
 from napari_sampath.training.objects import ObjectCounts, connected
@@ -165,11 +167,11 @@ class TestReports:
         assert head["objects"]["mean"]["f1"] > constant["objects"]["mean"]["f1"]
         assert 0 <= head["calibration_error"] < 0.5
         assert len(report["rows"]) == report["images"] == len(dataset.split("train"))
-        assert report["compat"]["SAM-Path 'Dice' (gland Dice, pooled)"] == pytest.approx(
+        assert report["sampath"]["SAM-Path 'Dice' (gland Dice, pooled)"] == pytest.approx(
             head["pooled"]["disc"]["dice"]
         )
         text = format_report(report, compat=True)
-        for words in ("HD95 px", "object F1", "gland recall", "calibration", "all disc"):
+        for words in ("HD95 px", "object F1", "AutoSAM 'Dice' of disc", "calibration", "all disc"):
             assert words in text
         assert json.loads(json.dumps(report))["head"] == "h"
 
@@ -178,7 +180,7 @@ class TestReports:
         dataset, path, model = trained
         report = evaluate(dataset, path, "val", model)
         if name == "bcss":
-            report["compat"] = dict.fromkeys(PAPERS["bcss"].measured, 0.5)
+            report["sampath"] = dict.fromkeys(PAPERS["bcss"].measured, 0.5)
         text = format_report(report, source=paper(name))
         lines = [line for line in text[text.index(PAPERS[name].title) :].splitlines() if "h, here" in line]
         assert len(lines) == 1
@@ -203,7 +205,7 @@ class TestReports:
         with Image.open(tmp_path / "p.jpg") as shown:
             assert shown.size == (3 * 96, 96)
         assert not re.search(r'(src|href)="(?!data:)', text)
-        for words in ("Best", "Median", "Worst", "gland recall", "SAM-Path, Zhang"):
+        for words in ("Best", "Median", "Worst", "mean over cases", "SAM-Path, Zhang"):
             assert words in text
 
     @given(count=st.integers(1, 30))
@@ -215,6 +217,58 @@ class TestReports:
         assert cases["Best"][0]["name"] == str(count - 1)
         if count > 1:
             assert cases["Worst"][-1]["name"] == "0"
+
+
+class TestCompat:
+    """Each kind of head by the metrics of those who published it."""
+
+    def test_autosam_pools_the_images_of_a_case(self):
+        scorer = Compat("linear", {}, CLASSES)
+        found, wanted = [], {}
+        for number, case in enumerate("aabc"):
+            targets = picture(number)[1] * (case != "c")
+            predicted = np.roll(targets, 5)
+            scorer.add(case, predicted, targets, None)
+            wanted.setdefault(case, []).append((predicted, targets))
+        for images in wanted.values():
+            predicted, targets = (np.stack(one) for one in zip(*images, strict=True))
+            both = predicted.sum() + targets.sum()
+            found.append(2 * (predicted & targets).sum() / both if both else 1.0)
+        assert len(found) == 3
+        scores = scorer.scores()
+        assert scores == {
+            "AutoSAM 'Dice' of disc (mean over cases, 1 where a case has none)": pytest.approx(
+                np.mean(found)
+            ),
+            "AutoSAM 'Dice', mean of the classes": pytest.approx(np.mean(found)),
+        }
+
+    @pytest.mark.parametrize("kind", ["prompt_generator", "surrogate"])
+    def test_prompt_generators_leave_out_outlines(self, kind):
+        scorer = Compat(kind, {"image_px": 64}, CLASSES)
+        expected = []
+        for number in range(2):
+            targets = picture(number)[1]
+            share = np.roll(targets, 3).astype(np.float32)
+            unknown = targets.copy()
+            unknown[:40] = IGNORED
+            probabilities = np.stack([1 - share, share])
+            scorer.add("a", np.roll(targets, 3), targets, probabilities)
+            grid = torch.nn.functional.interpolate(
+                torch.from_numpy(share)[None, None], (64, 64), mode="bilinear", align_corners=True
+            )
+            predicted = (grid[0, 0].numpy() > 0.5).astype(np.uint8)
+            expected.append(prompt_generator_dice(predicted, prompt_generator_labels(targets, 64)))
+            blind = Compat(kind, {"image_px": 64}, CLASSES)
+            blind.add("a", np.where(unknown == IGNORED, 1, targets), unknown, None)
+            assert next(iter(blind.scores().values())) == pytest.approx(1.0, abs=0.02)
+        dice, iou = np.mean(expected, axis=0)
+        assert list(scorer.scores().values()) == [pytest.approx(dice), pytest.approx(iou)]
+
+    def test_sampath_by_its_own(self):
+        scorer = Compat("sampath", {}, CLASSES)
+        scorer.add("a", *(picture(number)[1] for number in (1, 2)), None)
+        assert "SAM-Path 'IOU' (gland recall)" in scorer.scores()
 
 
 def test_three_classes(tmp_path):
@@ -231,7 +285,7 @@ def test_three_classes(tmp_path):
     )
     assert set(report["scores"]["h"]["outlines"]) == {"disc", "ring", "mean"}
     accuracy = report["scores"]["h"]["pixel_accuracy"]
-    assert report["compat"]["SAM-Path 'Dice' (pixel accuracy)"] == pytest.approx(accuracy)
+    assert report["sampath"]["SAM-Path 'Dice' (pixel accuracy)"] == pytest.approx(accuracy)
 
 
 def test_command_line(tmp_path, tiny_sam_file, capsys):
@@ -250,7 +304,7 @@ def test_command_line(tmp_path, tiny_sam_file, capsys):
     assert told["paper"]["rows"]["SAM-Path"] == [0.8841, 0.8831, 0.792]
     assert page.read_text("utf-8").startswith("<!doctype html>")
     assert main([*asked, "--compat"]) == 0
-    assert "gland recall" in capsys.readouterr().out
+    assert "AutoSAM 'Dice' of disc" in capsys.readouterr().out
     assert main(["evaluate", "--head", head, *words, "--html", str(tmp_path / "r.pdf")]) == 1
     assert "must end in .html" in capsys.readouterr().err
 

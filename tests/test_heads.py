@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch.nn import functional
 
 from napari_sampath import load_model
 from napari_sampath.arrays import IMAGE, ClassInfo, FeatureMap, FeatureSpec
+from napari_sampath.config import ConfigError
 from napari_sampath.errors import DatasetError, UnknownNameError, WeightsError
 from napari_sampath.heads import (
     DirectHead,
@@ -215,6 +218,36 @@ def test_unknown_kind_and_argument():
 def test_cnn_refuses_sizes(arguments):
     with pytest.raises(DatasetError, match="allowed"):
         create("cnn", SPECS["one map"], CLASSES, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "words"),
+    [
+        ("cnn", {"top_channel": 32.0}, "'top_channel' of the head 'cnn' is 32.0; give a whole number."),
+        ("cnn", {"top_channel": "abc"}, "'top_channel' of the head 'cnn' is 'abc'; give a whole number."),
+        ("cnn", {"depth": True}, "'depth' of the head 'cnn' is True; give a whole number."),
+        ("cnn", {"norm": 1}, "'norm' of the head 'cnn' is 1; give true or false."),
+        ("forest", {"trees": 10.5}, "'trees' of the head 'forest' is 10.5; give a whole number."),
+        (
+            "surrogate",
+            {"image_px": "abc"},
+            "'image_px' of the head 'surrogate' is 'abc'; give a whole number.",
+        ),
+        ("sampath", {"variant": 3}, "'variant' of the head 'sampath' is 3; give a text."),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_one_sentence(kind, arguments, words):
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        create(kind, SPECS["embedding"], CLASSES, **arguments)
+
+
+@pytest.mark.parametrize("kind", ["prompt_generator", "surrogate", "unet"])
+@pytest.mark.parametrize(
+    "backbone", ["hf-hub:foo/bar", "tu-hf-hub:foo/bar", "local-dir:/tmp", "resnet18.a:b"]
+)
+def test_a_backbone_is_built_here_and_never_looked_for_elsewhere(kind, backbone):
+    with pytest.raises(DatasetError, match=backbone):
+        create(kind, SPECS["embedding"], CLASSES, backbone=backbone)
 
 
 def test_classes_are_checked():

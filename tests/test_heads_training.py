@@ -11,6 +11,7 @@ import torch
 from napari_sampath.arrays import IMAGE, FeatureMap, FeatureSpec
 from napari_sampath.encoders import EncoderParts, registry
 from napari_sampath.encoders.double_norm import DoubleNormEncoder
+from napari_sampath.encoders.min_max import MinMaxEncoder
 from napari_sampath.encoders.pair import PairEncoder
 from napari_sampath.encoders.prompt_parts import build_mask_decoder, build_prompt_encoder
 from napari_sampath.errors import DatasetError, UnknownNameError
@@ -136,6 +137,26 @@ class TestPairs:
         assert "Commons Clause" in info.licence
         with pytest.raises(UnknownNameError, match="hipt-s16"):
             registry["vit_b+hipt-s17"]
+
+
+def test_min_max_by_name():
+    info = registry["minmax01:vit_b"].info
+    assert (info.name, info.promptable) == ("minmax01:vit_b", True)
+    encoder = MinMaxEncoder(WideEncoder())
+    assert {one.encoder for one in encoder.spec.maps} == {f"minmax01:{INFO.name}"}
+    image = (picture(2)[0] // 4 + 30)[:, :60]
+    image[40, 20], image[41, 21] = 7, 240
+    frame = whole((96, 60))
+    pixels = encoder.preprocess(image, frame)
+    assert pixels.shape == (3, 1024, 1024)
+    assert (pixels[:, :, 640:] == 0).all()
+    seen = torch.nn.functional.interpolate(pixels[None, :, :, :640], (96, 60), mode="area")[0]
+    expected = (image.astype(np.float32) - 7) / 233
+    assert np.abs(seen.permute(1, 2, 0).numpy() - expected).mean() < 0.02
+    assert encoder.preprocess(np.full((9, 9, 3), 80, np.uint8), whole((9, 9))).abs().max() == 0
+    direct, model = promptable(), promptable(encoder)
+    maps = [one.encode(image, frame).maps["embedding"] for one in (direct, model)]
+    assert not torch.allclose(*maps)
 
 
 def test_double_norm_by_name():

@@ -119,6 +119,17 @@ class TestFolders:
         with pytest.raises(DatasetError, match=r"has the columns.*name;group;split.*commas"):
             open_dataset(folder)
 
+    def test_splits_by_the_names_that_others_use(self, folder):
+        named = ["Training", "train", "validation", "Valid ", "VAL", "testing", "test"]
+        splits = ["train", "train", "val", "val", "val", "test", "test"]
+        index = folder / "index.csv"
+        rows = [f"p{n},case {n},{named[n % 7]}" for n in range(10)]
+        index.write_text("\n".join(["name,group,split", *rows]))
+        assert [s.split for s in open_dataset(folder).samples] == [splits[n % 7] for n in range(10)]
+        index.write_text(index.read_text().replace("testing", "hidden"))
+        with pytest.raises(DatasetError, match=r"index\.csv.*'hidden'.*train, val, test"):
+            open_dataset(folder)
+
     def test_a_group_without_patterns_is_refused(self, folder):
         with pytest.raises(DatasetError, match=r"The group 'p\(.\)' applies to images found by patterns"):
             open_dataset(folder, group="p(.)")
@@ -377,14 +388,13 @@ class TestTiles:
         model = patch_model()
         tiles = TileSet(discs, model, model.store)
         run(tiles.add_job(discs.samples[:4], "none", ""))
-        assert tiles.weights(True, 2).tolist() == [0.25] * 4
+        assert tiles.weights(2).tolist() == [0.25] * 4
         kinds = ("a", "a", "a", "b")
         tiles.tiles = [
             dataclasses.replace(t, sample=dataclasses.replace(t.sample, stratum=kind))
             for t, kind in zip(tiles.tiles, kinds, strict=True)
         ]
-        np.testing.assert_allclose(tiles.weights(True, 2), [1 / 6, 1 / 6, 1 / 6, 1 / 2])
-        assert tiles.weights(False, 2).tolist() == [0.25] * 4
+        np.testing.assert_allclose(tiles.weights(2), [1 / 6, 1 / 6, 1 / 6, 1 / 2])
 
 
 class TestTraining:
@@ -496,6 +506,12 @@ class TestTraining:
             train(discs, "cnn", config, patch_model(), tmp_path / "h.safetensors")
         assert not (tmp_path / "h.safetensors").exists()
 
+    def test_a_gradient_without_bounds_is_told_too(self, discs, tmp_path):
+        config = dataclasses.replace(QUICK, learning_rate=1e3)  # The loss is still a number.
+        with pytest.raises(WeightsError, match=r"gradient.*lower learning rate"):
+            train(discs, "cnn", config, patch_model(), tmp_path / "h.safetensors")
+        assert not (tmp_path / "h.safetensors").exists()
+
     def test_wrong_names_are_told_before_anything_is_encoded(self, discs):
         model = patch_model()
         with pytest.raises(UnknownNameError, match="Did you mean 'cnn'"):
@@ -503,6 +519,29 @@ class TestTraining:
         with pytest.raises(UnknownNameError, match="Did you mean 'depth'"):
             train(discs, "cnn", TrainingConfig(head_arguments={"deep": 3}), model)
         assert model.encoder.passes == 0
+
+    @pytest.mark.parametrize(
+        ("config", "words"),
+        [
+            (TrainingConfig(head_arguments={"top_channel": 32.0}), "top_channel.* 32.0.* whole number"),
+            (TrainingConfig(loss_arguments={"dice_weight": "abc"}), "dice_weight.* 'abc'.* a number"),
+            (TrainingConfig(loss_arguments={"dice_weight": float("nan")}), "dice_weight.* nan.* a number"),
+            (
+                TrainingConfig(loss="focal_dice", loss_arguments={"compat_ignore": 1}),
+                "compat_ignore.* 1.* true or false",
+            ),
+        ],
+    )
+    def test_arguments_of_the_wrong_kind_are_told_before_anything_is_encoded(self, discs, config, words):
+        model = patch_model()
+        with pytest.raises(ConfigError, match=words):
+            train(discs, "cnn", config, model)
+        assert model.encoder.passes == 0
+
+    def test_a_loss_for_a_channel_that_no_head_has_is_refused(self, discs):
+        config = TrainingConfig(loss="focal_dice", loss_arguments={"unlabelled": True})
+        with pytest.raises(UnknownNameError, match="'unlabelled'"):
+            train(discs, "cnn", config, patch_model())
 
     def test_nothing_to_learn(self, discs, tmp_path):
         path = tmp_path / "h.safetensors"

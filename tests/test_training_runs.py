@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ from napari_sampath.errors import StorageError, UnknownNameError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.heads import load_head
 from napari_sampath.jobs import run
+from napari_sampath.store import MemoryTier, Store
 from napari_sampath.training import (
     PRESETS,
     TrainingConfig,
@@ -74,7 +76,10 @@ class TestResume:
     @pytest.mark.parametrize("steps", [1, 4, 6, 9])
     @pytest.mark.parametrize(
         "changes",
-        [{}, {"accumulate": 2, "optimiser": "adam", "schedule": "plateau", "keep": "last"}],
+        [
+            {},
+            {"accumulate": 2, "optimiser": "adam", "schedule": "plateau", "keep": "last", "balanced": False},
+        ],
         ids=["defaults", "other"],
     )
     def test_a_cancelled_run_goes_on_to_the_same_head(self, folder, tmp_path, steps, changes):
@@ -252,6 +257,17 @@ class TestAugmentation:
         assert model.store.info().memory.entries == kept
         assert "the encoder runs at every step" in caplog.text
 
+    def test_what_pixels_cost_is_said_where_all_is_in_the_store(self, folder, tmp_path, caplog):
+        model = patch_model()
+        dataset = open_dataset(folder)
+        config = dataclasses.replace(RECIPE, epochs=1)
+        train(dataset, "cnn", config, model, tmp_path / "a.safetensors")
+        config = dataclasses.replace(config, augmentation="pixels")
+        reports = []
+        train(dataset, "cnn", config, model, tmp_path / "b.safetensors", reports.append)
+        assert "the encoder runs at every step" in caplog.text
+        assert any("Each epoch will encode for" in report.message for report in reports)
+
     def test_labels_follow_the_pixels(self):
         labels = picture(3, (80, 120))[1]
         pixels = np.stack([labels * 200, labels * 100, labels * 50], axis=-1)
@@ -311,6 +327,43 @@ class TestAround:
         assert (targets[40:] == IGNORED).all()
         np.testing.assert_array_equal(targets[:40], labels[:40])
         assert dataset.mpp == 0.25
+
+    @pytest.mark.parametrize(("augmentation", "tiles"), [("none", 8), ("dihedral", 6 * 8 + 2), ("pixels", 2)])
+    def test_a_store_that_is_too_small_is_said_first(self, folder, tmp_path, caplog, augmentation, tiles):
+        config = dataclasses.replace(RECIPE, epochs=1, augmentation=augmentation)
+        tile = 8 * 64 * 64 * 2
+        for room, words in ((tiles * tile, ""), (tiles * tile - 1, "SAMPATH_CACHE_LIMIT_BYTES")):
+            caplog.clear()
+            model = patch_model()
+            model.store = Store(MemoryTier(room))
+            job = train_job(open_dataset(folder), "cnn", config, model, tmp_path / "h.safetensors")
+            while not model.encoder.passes:
+                next(job)
+            said = caplog.text
+            job.close()
+            assert words in said
+            assert bool(said) == bool(words)
+        assert f"{tiles * tile:,} bytes" in said
+        assert f"{tiles * tile - 1:,} bytes" in said
+
+    @pytest.mark.parametrize("count", [3, 4])
+    def test_without_balancing_an_epoch_sees_every_tile_once(self, folder, tmp_path, monkeypatch, count):
+        seen, batch = [], TileSet.batch
+
+        def note(self, chosen, *rest, **named):
+            if rest[1:]:  # Those that are learnt from are cut at random.
+                seen.append([tile.sample.name for tile in chosen])
+            return batch(self, chosen, *rest, **named)
+
+        monkeypatch.setattr(TileSet, "batch", note)
+        config = dataclasses.replace(RECIPE, balanced=False, epochs=2, batch_size=count)
+        dataset = open_dataset(folder)
+        train(dataset, "cnn", config, patch_model(), tmp_path / "h.safetensors")
+        steps = len(seen) // 2
+        epochs = [list(itertools.chain(*seen[:steps])), list(itertools.chain(*seen[steps:]))]
+        for names in epochs:
+            assert sorted(names) == sorted(sample.name for sample in dataset.split("train"))
+        assert epochs[0] != epochs[1]
 
     def test_a_full_disk_leaves_the_previous_bundle(self, folder, small, caplog):
         path = small / "h.safetensors"

@@ -13,6 +13,7 @@ from PIL import Image
 
 from napari_sampath import jobs
 from napari_sampath.encoders import tiny
+from napari_sampath.encoders.weights import load_state_dict
 from napari_sampath.errors import DatasetError, WeightsError
 from napari_sampath.training.augment import Pools, compose, jitter_stain
 from napari_sampath.training.dense_targets import object_maps
@@ -20,6 +21,7 @@ from napari_sampath.training.instances import InstanceImage, read_instances
 from napari_sampath.training.interactive import mask_losses, prompt_loss, true_iou
 from napari_sampath.training.prompt_tuning import PromptTuningConfig, TuningConfigError, tune
 from napari_sampath.training.simulate import CELL_PX, correcting_point, noisy_box, random_point
+from napari_sampath.training.tune import read_facts, tune_model
 
 DISC = np.hypot(*(np.indices((96, 96)) - 48)) < 30
 
@@ -140,8 +142,6 @@ def test_tuning_writes_weights_that_load_and_answer(tmp_path: Path) -> None:
         warmup_steps=2, steps=3, windows=1, side_px=64, full_frame_share=0.0, prompts=2,
         precision="float32", save_every=2,
     )  # fmt: skip
-    from napari_sampath.training.tune import read_facts, tune_model
-
     output = tmp_path / "weights" / "mine.safetensors"
     reports = []
     path = jobs.run(tune_model(tmp_path, output, config), reports.append)
@@ -156,6 +156,24 @@ def test_tuning_writes_weights_that_load_and_answer(tmp_path: Path) -> None:
     assert facts["data"] == {"nucleus": 0, "gland": 2, "tumour": 0}
     assert facts["recipe"]["side_px"] == 64  # type: ignore[index]
     assert output.stat().st_size < 25e6
+
+
+def test_half_trained_weights_lie_beside_the_file_asked_for(tmp_path: Path) -> None:
+    write_set(tmp_path, images=3)
+    config = PromptTuningConfig(
+        warmup_steps=4, steps=0, windows=1, side_px=64, precision="float32", save_every=2
+    )
+    output = tmp_path / "mine.safetensors"
+    output.write_bytes(b"the previous weights")
+    job = tune_model(tmp_path, output, config)
+    while next(job).done < 3:
+        assert output.read_bytes() == b"the previous weights"
+    assert output.read_bytes() == b"the previous weights"
+    halfway = tmp_path / "mine.checkpoint"
+    tiny.load_parts(tiny.build_untrained(), load_state_dict(halfway), str(halfway))
+    jobs.run(job)
+    tiny.build(output)
+    assert not halfway.exists()
 
 
 def test_tuning_learns() -> None:

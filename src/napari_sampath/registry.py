@@ -1,12 +1,15 @@
-"""Names to builders: register, create, list by wildcard, 'did you mean'."""
+"""Names to builders: register, create with checked arguments, list by wildcard, 'did you mean'."""
 
 from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+import inspect
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
+from .config import ConfigError
 from .errors import DuplicateNameError, UnknownNameError
 
 T = TypeVar("T")
@@ -85,3 +88,39 @@ def unknown_name(kind: str, name: str, allowed: Iterator[str] | list[str] | dict
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return f"There is no {kind} '{name}'.{hint} Available: {', '.join(names) or 'none'}."
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def check_arguments(
+    owner: str, build: Callable[..., Any], arguments: Mapping[str, object], others: Collection[str]
+) -> None:
+    """Make sure that a builder takes the arguments that a user gave, by its signature.
+
+    Args:
+        owner: Whose arguments they are, in words, such as "the head 'cnn'".
+        build: Its parameters are annotated with int, float, bool or str.
+        arguments: What was given.
+        others: Parameters that are not the user's to give.
+
+    Raises:
+        UnknownNameError: If there is no such argument.
+        ConfigError: If a value is of another type, or a number is not finite.
+    """
+    parameters = inspect.signature(build, eval_str=True).parameters
+    allowed = [name for name in parameters if name not in others]
+    for name, value in arguments.items():
+        if name not in allowed:
+            raise UnknownNameError(unknown_name(f"argument of {owner}", name, allowed))
+        kind = parameters[name].annotation
+        if not _is(value, kind):
+            raise ConfigError(f"The argument '{name}' of {owner} is {value!r}; give {_WORDS[kind]}.")
+
+
+def _is(value: object, kind: type) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    if kind is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, kind)

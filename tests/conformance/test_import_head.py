@@ -10,8 +10,9 @@ import torch
 
 from napari_sampath import import_head, load_head, segment
 from napari_sampath.encoders.double_norm import DoubleNormEncoder
+from napari_sampath.encoders.min_max import MinMaxEncoder
 from napari_sampath.encoders.pair import PairEncoder
-from napari_sampath.errors import UnsafeFileError, WeightsError
+from napari_sampath.errors import UnknownNameError, UnsafeFileError, WeightsError
 from patches import picture
 from test_heads_training import WideEncoder, promptable
 
@@ -73,7 +74,7 @@ def test_sampath(golden, tmp_path):
 
 
 def test_autosam(golden, tmp_path):
-    model = promptable(WideEncoder("vit_b"))
+    model = promptable(MinMaxEncoder(WideEncoder("vit_b")))
     path = import_head(
         autosam(golden, tmp_path / "w.pth.tar", True), "autosam", tmp_path / "a.safetensors", model
     )
@@ -82,6 +83,27 @@ def test_autosam(golden, tmp_path):
         import_head(
             autosam(golden, tmp_path / "h.pth.tar", False), "autosam", tmp_path / "b.safetensors", model
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "weights"),
+    [("autosam", "autosam_vit_small"), ("cnn", "autosam_cnn_depth2_top8"), ("linear", "autosam_linear")],
+)
+def test_hu_et_al_trained_on_pixels_from_0_to_1(golden, tmp_path, kind, weights):
+    file, path = tmp_path / "w.pth.tar", tmp_path / "h.safetensors"
+    seed = {"autosam": 21, "cnn": 32, "linear": 42}[kind]
+    torch.save({"epoch": 120, "state_dict": golden.weights(weights, seed)}, file)
+    once = promptable(WideEncoder("vit_b"))
+    with pytest.raises(
+        WeightsError, match=r"'minmax01:vit_b', the model given is 'vit_b'.*input_norm=\"sam\""
+    ):
+        import_head(file, kind, path, once)
+    stretched = promptable(MinMaxEncoder(WideEncoder("vit_b")))
+    assert load_head(import_head(file, kind, path, stretched)).encoder_name == "minmax01:vit_b"
+    assert segment(picture(1)[0], path, stretched).labels.shape == (96, 96)
+    assert load_head(import_head(file, kind, path, once, input_norm="sam")).encoder_name == "vit_b"
+    with pytest.raises(UnknownNameError, match="minmax01"):
+        import_head(file, kind, path, once, input_norm="minmax")
 
 
 def test_prompt_generator_takes_the_decoder_of_the_encoder(golden, tmp_path):

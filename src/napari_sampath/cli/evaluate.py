@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compat",
         action="store_true",
-        help="with --head: add the references' own metrics, by what they measure",
+        help="with --head: add the metrics of the reference that published the kind of head, by what they measure",
     )
     parser.add_argument(
         "--paper", metavar="NAME", help="with --head: add a paper's table (bcss, crag, acdc, glas, monuseg)"

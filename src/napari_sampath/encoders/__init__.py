@@ -2,6 +2,7 @@
 
 from . import (  # noqa: F401  (register themselves)
     double_norm,
+    min_max,
     mobile_sam,
     pair,
     pathology,

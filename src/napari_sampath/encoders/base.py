@@ -96,12 +96,16 @@ class Encoder(nn.Module, ABC):
         """
         if self.input_px is not None:
             frame = replace(frame, input_px=self.input_px)
-        resized = resize_longest_side(image[frame.slices], frame)
+        window = image[frame.slices]
         device = self.pixel_mean.device
-        pixels = upload(resized, device).permute(2, 0, 1).float()
-        pixels = (pixels - self.pixel_mean) / self.pixel_std
+        pixels = upload(resize_longest_side(window, frame), device).permute(2, 0, 1).float()
+        pixels = self.normalise(pixels, window)
         height, width = frame.input_hw
         return functional.pad(pixels, (0, frame.input_px - width, 0, frame.input_px - height))
+
+    def normalise(self, pixels: Tensor, window: UInt8Array) -> Tensor:
+        """Normalise resized pixels (3, h, w), 0..255, of a window (H, W, 3); padding is 0 afterwards."""
+        return (pixels - self.pixel_mean) / self.pixel_std
 
     @abstractmethod
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:

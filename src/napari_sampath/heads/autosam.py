@@ -94,9 +94,15 @@ class AutoSamHead(Head):
 
     @classmethod
     def import_reference(
-        cls, state: Mapping[str, Tensor], classes: Sequence[ClassInfo] | None = None, encoder: str = "vit_b"
+        cls,
+        state: Mapping[str, Tensor],
+        classes: Sequence[ClassInfo] | None = None,
+        encoder: str = "vit_b",
+        input_norm: str = "minmax01",
     ) -> Self:
         """Build the head from the weights of the reference's `MaskDecoder`, alone or in the whole model.
+
+        See `CNNHead` for `input_norm`.
 
         Warns:
             UserWarning: If the positional encoding is not there: the reference's own way of saving the head
@@ -115,7 +121,7 @@ class AutoSamHead(Head):
                 "The weights are not those of AutoSAM's ViT head (keys iou_token, mask_tokens with two rows a "
                 "class); give its state_dict, alone or inside that of the whole model."
             )
-        spec = embedding_spec(WIDTH, encoder)
+        spec = embedding_spec(WIDTH, encoder, input_norm)
         head = cls(spec, reference_classes(len(tokens), classes), sam_position=False)
         name = "pe_layer.positional_encoding_gaussian_matrix"
         own_names = {key: key.removeprefix("decoder.") for key in head.state_dict()}

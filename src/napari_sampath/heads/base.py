@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Self, TypeAlias
@@ -12,10 +11,13 @@ from torch import Tensor, nn
 
 from ..arrays import ClassInfo, FeatureMap, FeatureSpec
 from ..errors import DatasetError, UnknownNameError, WeightsError
-from ..registry import Registry, unknown_name
+from ..registry import Registry, check_arguments, unknown_name
 
 Argument: TypeAlias = int | float | bool | str
 """What the arguments of a head may be: values that JSON holds exactly."""
+
+INPUT_NORMS = {"sam": "", "minmax01": "minmax01:", "double": "double-norm:"}
+"""How pixels are normalised before the encoder gets them -> what stands in front of its name."""
 
 _REFERENCE_PREFIXES = ("module.", "mask_decoder.")
 """What the references' checkpoints put in front of a head's keys."""
@@ -157,13 +159,11 @@ def create(kind: str, spec: FeatureSpec, classes: Sequence[ClassInfo], **argumen
 
     Raises:
         UnknownNameError: If there is no such kind, or it has no such argument.
+        ConfigError: If an argument's value is of another type.
         DatasetError: If the classes or an argument's value are not allowed.
     """
     build = registry[kind]
-    allowed = [name for name in inspect.signature(build).parameters if name not in ("spec", "classes")]
-    for name in arguments:
-        if name not in allowed:
-            raise UnknownNameError(unknown_name(f"argument of the head '{kind}'", name, allowed))
+    check_arguments(f"the head '{kind}'", build, arguments, ("spec", "classes"))
     return build(spec, classes, **arguments)
 
 
@@ -240,6 +240,17 @@ def reference_classes(count: int, classes: Sequence[ClassInfo] | None) -> tuple[
     return tuple(classes)
 
 
-def embedding_spec(channels: int, encoder: str) -> FeatureSpec:
-    """Describe the features the references' heads read: SAM's embedding alone."""
-    return FeatureSpec((FeatureMap("embedding", channels, encoder),))
+def embedding_spec(channels: int, encoder: str, input_norm: str = "sam") -> FeatureSpec:
+    """Describe the features the references' heads read: SAM's embedding alone.
+
+    Args:
+        channels: Of the embedding.
+        encoder: Its name.
+        input_norm: One of `INPUT_NORMS`.
+
+    Raises:
+        UnknownNameError: If there is no such way.
+    """
+    if input_norm not in INPUT_NORMS:
+        raise UnknownNameError(unknown_name("input_norm", input_norm, list(INPUT_NORMS)))
+    return FeatureSpec((FeatureMap("embedding", channels, f"{INPUT_NORMS[input_norm]}{encoder}"),))

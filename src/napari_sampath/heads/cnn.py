@@ -98,9 +98,16 @@ class CNNHead(Head):
 
     @classmethod
     def import_reference(
-        cls, state: Mapping[str, Tensor], classes: Sequence[ClassInfo] | None = None, encoder: str = "vit_b"
+        cls,
+        state: Mapping[str, Tensor],
+        classes: Sequence[ClassInfo] | None = None,
+        encoder: str = "vit_b",
+        input_norm: str = "minmax01",
     ) -> Self:
-        """Build the head from `SegDecoderCNN` weights; depth and width are read off the shapes."""
+        """Build the head from `SegDecoderCNN` weights; depth and width are read off the shapes.
+
+        The reference trains on pixels stretched to 0..1; `input_norm` "sam" is for weights trained on SAM's own.
+        """
         own = own_keys(state, ("input_block", "blocks", "final"))
         stages = {key.split(".")[1] for key in own if key.startswith("blocks.")}
         first, last, final = (
@@ -114,7 +121,7 @@ class CNNHead(Head):
                 "give its state_dict, alone or inside that of the whole model."
             )
         head = cls(
-            embedding_spec(first.shape[1], encoder),
+            embedding_spec(first.shape[1], encoder, input_norm),
             reference_classes(last.shape[0], classes),
             depth=len(stages),
             top_channel=final.shape[0],

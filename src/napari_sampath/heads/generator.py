@@ -165,8 +165,15 @@ def reference_backbone(state: Mapping[str, Tensor]) -> str | None:
     return None
 
 
+def in_timm(name: str) -> bool:
+    """Return True if timm builds the model itself; other names it looks for on the internet or on disk."""
+    return ":" not in name and timm.is_model(name)
+
+
 def _timm_backbone(name: str) -> tuple[nn.Module, list[int]]:
     try:
+        if not in_timm(name):
+            raise ValueError(name)
         whole: Any = timm.create_model(name, pretrained=False, features_only=True)
         strides = whole.feature_info.reduction()
         backbone: Any = timm.create_model(

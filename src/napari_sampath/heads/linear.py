@@ -56,9 +56,13 @@ class LinearHead(Head):
 
     @classmethod
     def import_reference(
-        cls, state: Mapping[str, Tensor], classes: Sequence[ClassInfo] | None = None, encoder: str = "vit_b"
+        cls,
+        state: Mapping[str, Tensor],
+        classes: Sequence[ClassInfo] | None = None,
+        encoder: str = "vit_b",
+        input_norm: str = "minmax01",
     ) -> Self:
-        """Build the head from `SegDecoderLinear` weights."""
+        """Build the head from `SegDecoderLinear` weights; see `CNNHead` for `input_norm`."""
         own = own_keys(state, ("output_upscaling", "final"))
         first, last = own.get("output_upscaling.0.weight"), own.get("final.2.weight")
         if first is None or last is None:
@@ -66,7 +70,7 @@ class LinearHead(Head):
                 "The weights are not those of AutoSAM's linear head (keys output_upscaling, final); "
                 "give its state_dict, alone or inside that of the whole model."
             )
-        spec = embedding_spec(first.shape[0], encoder)
+        spec = embedding_spec(first.shape[0], encoder, input_norm)
         head = cls(spec, reference_classes(last.shape[0], classes), final_relu=True)
         load_own(head, own, "The weights")
         return head

@@ -22,8 +22,6 @@ from .generator import (
 )
 from .sam_decoder import WIDTH, PositionEncoding, TokenDecoder, copy_decoder, copy_position
 
-DOUBLE_NORM = "double-norm:"
-"""In front of an encoder's name: the same encoder on images that are normalised twice, as the reference does."""
 _SAM_TOKENS = 4
 
 
@@ -139,9 +137,8 @@ class PromptGeneratorHead(Head):
                 "The weights are not those of a prompt generator (keys backbone.base, decoder.up1); give the file "
                 "'net_best.pth' of AutoSAM (Shaharabany et al.), as a state_dict."
             )
-        name = f"{DOUBLE_NORM}{encoder}" if compat_double_norm else encoder
         head = cls(
-            embedding_spec(WIDTH, name),
+            embedding_spec(WIDTH, encoder, "double" if compat_double_norm else "sam"),
             reference_classes(2, classes),
             backbone=backbone,
             image_px=image_px,

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from ..arrays import ClassInfo, FeatureSpec
 from ..errors import DatasetError, WeightsError
 from .base import Argument, Head, registry
-from .generator import resize_image
+from .generator import in_timm, resize_image
 from .prompt_generator import check_side, generator_side, only_image
 
 _CELL_PX = 16
+_TIMM = "tu-"
+"""In front of timm's names."""
 
 
 @registry.register("unet")
@@ -70,11 +72,11 @@ def _build(backbone: str, count: int) -> nn.Module:
             "The head 'unet' needs segmentation-models-pytorch, which is not installed; "
             "pip install 'napari-sampath[baselines]'."
         ) from error
-    build: Any = segmentation_models_pytorch.Unet
-    try:
-        network: nn.Module = build(encoder_name=backbone, encoder_weights=None, classes=count)
-    except KeyError as error:
+    known = backbone in segmentation_models_pytorch.encoders.get_encoder_names()
+    if not known and not (backbone.startswith(_TIMM) and in_timm(backbone.removeprefix(_TIMM))):
         raise DatasetError(
             f"segmentation-models-pytorch has no encoder '{backbone}'; try 'resnet18' or 'resnet34'."
-        ) from error
+        )
+    build: Any = segmentation_models_pytorch.Unet
+    network: nn.Module = build(encoder_name=backbone, encoder_weights=None, classes=count)
     return network

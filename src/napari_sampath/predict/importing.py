@@ -10,6 +10,7 @@ from ..config import load_config
 from ..encoders.weights import load_state_dict
 from ..errors import WeightsError
 from ..heads import EncoderRef, Metadata, registry, save_bundle
+from ..heads.base import INPUT_NORMS
 from .loading import load_model
 from .model import Model
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..arrays import ClassInfo
-
-_DOUBLE_NORM = "double-norm:"
 
 
 def import_head(
@@ -37,7 +36,8 @@ def import_head(
         kind: "sampath", "autosam", "cnn", "linear", "prompt_generator" or "surrogate".
         output: The bundle to write, ending in `.safetensors`.
         encoder: What it was trained on, by name or loaded: "vit_b", or a pair as "vit_b+hipt-s16" for SAM-Path. A
-            prompt generator reads "double-norm:vit_h" and the like, unless `compat_double_norm=False` is given.
+            prompt generator reads "double-norm:vit_h" and the like, unless `compat_double_norm=False` is given;
+            "autosam", "cnn" and "linear" read "minmax01:vit_b" and the like, unless `input_norm="sam"` is given.
         classes: One for each channel; numbered if left out.
         licence: Under which the weights may be used.
         **options: Of that kind's `import_reference`.
@@ -57,15 +57,16 @@ def import_head(
         state |= load_state_dict(file)
     name = encoder if isinstance(encoder, str) else encoder.name
     build: Any = registry[kind].import_reference
-    head = build(state, classes, name.removeprefix(_DOUBLE_NORM), **options)
+    head = build(state, classes, _published(name), **options)
     sources = {one.encoder for one in head.spec.maps}
     wanted = name if "+" in name else sources.pop()
     if isinstance(encoder, str):
         encoder = load_model(wanted, device=load_config().device)
     elif encoder.name != wanted:
+        option = "compat_double_norm=False" if kind == "prompt_generator" else 'input_norm="sam"'
         raise WeightsError(
             f"The weights are of a head that reads features of '{wanted}', the model given is '{encoder.name}'; load "
-            f"'{wanted}', or say by compat_double_norm=False that the pixels were normalised once."
+            f"'{wanted}', or say by {option} that pixels were normalised as SAM does."
         )
     if kind == "prompt_generator" and not _holds_decoder(state) and encoder.decoder is not None:
         head.adopt(encoder.decoder.state_dict())
@@ -74,6 +75,13 @@ def import_head(
     names = [Path(file).name for file in files]
     metadata = Metadata(Path(output).stem, (reference,), data={"imported_from": names}, licence=licence)
     return save_bundle(output, head, metadata)
+
+
+def _published(name: str) -> str:
+    """Return the name of an encoder without what is done to its pixels."""
+    for prefix in INPUT_NORMS.values():
+        name = name.removeprefix(prefix)
+    return name
 
 
 def _holds_decoder(state: Mapping[str, Tensor]) -> bool:

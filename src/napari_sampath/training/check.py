@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .. import geometry
 from ..errors import DatasetError, ImageError
 from ..jobs import Job, Progress
 from .dataset import IGNORED, Dataset, Sample
@@ -24,6 +25,11 @@ class ImageFacts:
     """Labelled pixels of each class, in the order of `Dataset.classes`."""
     digest: str
     """Of its pixels."""
+
+    @property
+    def tiles(self) -> int:
+        """Tiles into which it is cut."""
+        return len(geometry.tiles(self.hw))
 
     @property
     def labelled_px(self) -> int:
@@ -66,8 +72,13 @@ def inspect_job(dataset: Dataset, samples: Sequence[Sample], message: str) -> Jo
     return found
 
 
-def check_job(dataset: Dataset, training: Sequence[Sample], validation: Sequence[Sample]) -> Job[None]:
+def check_job(
+    dataset: Dataset, training: Sequence[Sample], validation: Sequence[Sample]
+) -> Job[list[list[ImageFacts]]]:
     """Make sure that a dataset can be trained on, before anything is computed.
+
+    Returns:
+        What the images of each of the two are.
 
     Raises:
         DatasetError: If a file cannot be used, no pixel is labelled, or a class never occurs.
@@ -92,3 +103,4 @@ def check_job(dataset: Dataset, training: Sequence[Sample], validation: Sequence
         raise DatasetError(
             f"No training image of '{dataset.name}' holds the class '{missing[0]}'; label some, or remove the class."
         )
+    return list(images.values())

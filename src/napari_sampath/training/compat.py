@@ -5,13 +5,106 @@ They are not what their names in the papers say, so nothing else in this package
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from ..arrays import UInt8Array
-from .metrics import Confusion, dice, iou
+from ..arrays import ClassInfo, FloatArray, UInt8Array
+from ..heads.base import Argument
+from .dataset import IGNORED
+from .metrics import Confusion, confusion, dice, iou
+
+_AUTOSAM = ("autosam", "cnn", "linear")
+_GENERATORS = ("prompt_generator", "surrogate")
+
+
+class Compat:
+    """Adds up, image by image, the metrics of the reference that published a kind of head.
+
+    AutoSAM's (Hu et al.) are means over cases, at the images' own size where theirs is 224 px; the prompt generator's
+    (Shaharabany et al.) means over images, at the side of its input; for other kinds of head SAM-Path's.
+
+    Args:
+        kind: Of the head.
+        arguments: Of the head.
+        classes: One for each index.
+    """
+
+    def __init__(self, kind: str, arguments: Mapping[str, Argument], classes: Sequence[ClassInfo]) -> None:
+        self.kind, self.classes = kind, tuple(classes)
+        self.side_px = int(arguments["image_px"]) if kind in _GENERATORS else 0
+        self._counted = [index for index, c in enumerate(classes) if c.id > 0]
+        count = len(self.classes)
+        self._cases: dict[str, Confusion] = defaultdict(lambda: np.zeros((count, count), np.int64))
+        self._images: list[list[tuple[float, float]]] = []
+        """Dice and IoU of each class of each image, for a prompt generator."""
+
+    def add(
+        self, group: str, predicted: UInt8Array, targets: UInt8Array, probabilities: FloatArray | None
+    ) -> None:
+        """Score an image.
+
+        Args:
+            group: Its slide or case.
+            predicted: (H, W) class index of each pixel.
+            targets: (H, W) true class index, or `IGNORED`.
+            probabilities: (K, H, W) of the prediction; None if they are not known.
+        """
+        self._cases[group] += confusion(predicted, targets, len(self.classes))
+        if self.side_px:
+            self._images.append(
+                [
+                    self._outlines_left_out(
+                        predicted == index if probabilities is None else probabilities[index],
+                        targets == index,
+                        targets == IGNORED,
+                    )
+                    for index in self._counted
+                ]
+            )
+
+    def _outlines_left_out(
+        self, found: npt.NDArray[np.generic], true: npt.NDArray[np.bool_], ignored: npt.NDArray[np.bool_]
+    ) -> tuple[float, float]:
+        labels = prompt_generator_labels(true.astype(np.uint8), self.side_px)
+        labels[prompt_generator_labels(ignored.astype(np.uint8), self.side_px) > 0] = 0.5
+        values = torch.from_numpy(found.astype(np.float32))[None, None]
+        side = (self.side_px, self.side_px)
+        resized = functional.interpolate(values, side, mode="bilinear", align_corners=True)[0, 0]
+        return prompt_generator_dice((resized > 0.5).numpy().astype(np.uint8), labels)
+
+    def scores(self) -> dict[str, float | None]:
+        """Return the metrics by what they measure."""
+        if self.side_px:
+            means = np.mean(self._images, axis=(0, 1))
+            names = ("Dice", "IoU")
+            return {
+                f"AutoSAM (Shaharabany et al.) '{name}' (outlines left out)": float(mean)
+                for name, mean in zip(names, means, strict=True)
+            }
+        if self.kind in _AUTOSAM:
+            return self._autosam()
+        return sampath(np.sum(list(self._cases.values()), axis=0), self.classes)
+
+    def _autosam(self) -> dict[str, float | None]:
+        means = np.mean([autosam_dice(one, self._counted[0]) for one in self._cases.values()], axis=0)
+        scores: dict[str, float | None] = {
+            f"AutoSAM 'Dice' of {self.classes[index].name} (mean over cases, 1 where a case has none)": float(
+                one
+            )
+            for index, one in zip(self._counted, means, strict=True)
+        }
+        return scores | {"AutoSAM 'Dice', mean of the classes": float(means.mean())}
+
+
+def sampath(matrix: Confusion, classes: Sequence[ClassInfo]) -> dict[str, float | None]:
+    """SAM-Path's metrics: on one class against the rest those on CRAG, else those on BCSS."""
+    is_gland = len(classes) == 2 and classes[0].id == 0
+    return sampath_gland(matrix) if is_gland else sampath_tissue(matrix)
 
 
 def sampath_tissue(matrix: Confusion) -> dict[str, float | None]:
@@ -45,15 +138,9 @@ def sampath_gland(matrix: Confusion) -> dict[str, float | None]:
     }
 
 
-def autosam_dice(
-    predicted: npt.NDArray[np.integer], targets: npt.NDArray[np.integer], classes: int
-) -> list[float]:
-    """AutoSAM's Dice (Hu et al.) of the classes 1..K-1 of a whole volume: 1 where both are empty."""
-    found = []
-    for index in range(1, classes):
-        one, two = predicted == index, targets == index
-        both = int(one.sum() + two.sum())
-        found.append(2 * int((one & two).sum()) / both if both else 1.0)
+def autosam_dice(matrix: Confusion, first: int = 1) -> list[float]:
+    """AutoSAM's Dice (Hu et al.) of the classes first..K-1 of a whole volume: 1 where both are empty."""
+    found: list[float] = np.nan_to_num(dice(matrix)[first:], nan=1.0).tolist()
     return found
 
 

@@ -18,7 +18,7 @@ from ..jobs import Job, Progress, run
 from ..predict import Model, load_model_job
 from ..predict.automatic import check_match, segment_job
 from ..store import Store
-from .compat import sampath_gland, sampath_tissue
+from .compat import Compat, sampath
 from .dataset import Dataset, even_subset
 from .readers import open_dataset
 from .scoring import Scorer
@@ -48,8 +48,9 @@ def evaluate(
 
     Returns:
         {"dataset", "split", "images", "head", "encoder", "classes", "mpp", "scores": {name of the head or of a
-        baseline: what `Scorer.scores` returns}, "rows": one for each image, "compat": the references' own metrics
-        by what they measure, "gain_iou": mean IoU per image above the best constant answer}.
+        baseline: what `Scorer.scores` returns}, "rows": one for each image, "compat": the metrics of the reference
+        that published this kind of head, by what they measure, "sampath": those of SAM-Path, "gain_iou": mean IoU per
+        image above the best constant answer}.
 
     Raises:
         DatasetError: If data and head have different classes, or the data cannot be read.
@@ -77,7 +78,8 @@ def evaluate_job(
         )
     check_match(loaded, model)
     samples = even_subset(dataset.split(split), max_images, seed=0)
-    scorers = yield from _score_job(dataset, samples, loaded, model)
+    compat = Compat(loaded.head.kind, loaded.head.arguments, dataset.classes)
+    scorers = yield from _score_job(dataset, samples, loaded, model, compat)
     own = scorers.pop(loaded.name)
     scores = {loaded.name: own.scores()}
     if OTSU in scorers:
@@ -86,8 +88,6 @@ def evaluate_job(
         ((name, one.scores()) for name, one in scorers.items()), key=lambda named: _mean_iou(named[1])
     )
     scores[baseline] = best
-    total = np.sum(own.matrices, axis=0)
-    is_gland = len(dataset.classes) == 2 and dataset.classes[0].id == 0
     return {
         "dataset": dataset.name,
         "split": split,
@@ -98,7 +98,8 @@ def evaluate_job(
         "mpp": dataset.mpp,
         "scores": scores,
         "rows": own.rows,
-        "compat": sampath_gland(total) if is_gland else sampath_tissue(total),
+        "compat": compat.scores(),
+        "sampath": sampath(np.sum(own.matrices, axis=0), dataset.classes),
         "gain_iou": _mean_iou(scores[loaded.name]) - _mean_iou(best),
     }
 
@@ -126,7 +127,7 @@ def channels(labels: UInt8Array, dataset: Dataset) -> UInt8Array:
 
 
 def _score_job(
-    dataset: Dataset, samples: list[Any], head: LoadedHead, model: Model
+    dataset: Dataset, samples: list[Any], head: LoadedHead, model: Model, compat: Compat
 ) -> Job[dict[str, Scorer]]:
     """Score the head, each constant answer and, for one class against the rest, Otsu's threshold."""
     with_otsu = len(dataset.classes) == 2 and dataset.classes[0].id == 0
@@ -139,6 +140,7 @@ def _score_job(
         result = run(segment_job(example.pixels, head, model))
         answers = {name: np.full_like(example.targets, index) for name, index in constants.items()}
         answers[head.name] = channels(result.labels, dataset)
+        compat.add(sample.group, answers[head.name], example.targets, result.probabilities)
         if with_otsu:
             answers[OTSU] = otsu_on_haematoxylin(example.pixels)
         for name, answer in answers.items():

@@ -137,7 +137,7 @@ class _Trainer:
         found = checkpoint.load(self.path, run.fingerprint, run.network, self.optimiser)
         self.at = found or Position()
         self.objective = make_objective(run.config)
-        self.weights = run.learn.weights(run.config.balanced, len(run.network.classes))
+        self.weights = run.learn.weights(len(run.network.classes))
         wrapped = run.fabric.setup(run.network, self.optimiser)
         self.network: Any = wrapped[0]
         self.stepper: Any = wrapped[1]
@@ -156,7 +156,7 @@ class _Trainer:
         run, config, at = self.run, self.run.config, self.at
         # Derived, so that a run that goes on draws what it would have drawn.
         rng = np.random.default_rng([config.seed, at.epoch, at.batch])
-        drawn = rng.choice(len(run.learn.tiles), size=config.batch_size, p=self.weights)
+        drawn = self._draw(rng)
         own = [run.learn.tiles[int(i)] for i in drawn[run.fabric.global_rank :: run.fabric.world_size]]
         own_rng = np.random.default_rng([config.seed, at.epoch, at.batch, run.fabric.global_rank])
         maps, targets = run.learn.batch(own, run.maps, own_rng, run.window_cells, config)
@@ -170,7 +170,7 @@ class _Trainer:
         loss = self._backward(maps, targets, int(rng.integers(2**63)), size, ends)
         if ends:
             if config.gradient_clip:
-                run.fabric.clip_gradients(self.network, self.stepper, max_norm=config.gradient_clip)
+                self._clip(config.gradient_clip)
             self.stepper.step()
             self.stepper.zero_grad(set_to_none=True)
         at.batch += 1
@@ -178,6 +178,16 @@ class _Trainer:
         if ends:  # Gradients that are being added up are not kept.
             self._save()
         return loss
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Choose the tiles of a step: evenly over classes, or the next ones of a pass over all of them."""
+        config, tiles = self.run.config, len(self.run.learn.tiles)
+        if config.balanced:
+            return rng.choice(tiles, size=config.batch_size, p=self.weights)
+        order = np.random.default_rng([config.seed, self.at.epoch]).permutation(tiles)
+        rest = order[self.at.batch * config.batch_size :][: config.batch_size]
+        # No process may be left without a tile: the others would wait for its gradients for ever.
+        return np.resize(rest, max(len(rest), self.run.fabric.world_size))
 
     def _backward(self, maps: dict[str, Tensor], targets: Tensor, seed: int, size: int, ends: bool) -> float:
         fabric, head = self.run.fabric, self.run.network
@@ -192,12 +202,22 @@ class _Trainer:
         loss = parts.total.detach()
         if fabric.world_size > 1:
             loss = fabric.all_reduce(loss, reduce_op="mean")  # type: ignore[assignment]
-        if not bool(torch.isfinite(loss)):
-            raise WeightsError(
-                f"The loss of the head is {float(loss)} in epoch {self.at.epoch}; nothing was saved: train it again at "
-                "a lower learning rate."
-            )
+        self._check_finite("loss", loss)
         return float(loss)
+
+    def _clip(self, largest: float) -> None:
+        norm = self.run.fabric.clip_gradients(
+            self.network, self.stepper, max_norm=largest, error_if_nonfinite=False
+        )
+        if norm is not None:
+            self._check_finite("gradient", norm)
+
+    def _check_finite(self, what: str, value: Tensor) -> None:
+        if not bool(torch.isfinite(value)):
+            raise WeightsError(
+                f"The {what} of the head is {float(value)} in epoch {self.at.epoch}; nothing was saved: train it again "
+                "at a lower learning rate."
+            )
 
     def end_epoch(self) -> None:
         """Score the head, keep it if it is to be kept, and go on to the next epoch."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..arrays import IMAGE
+from ..arrays import GRID, IMAGE
 from ..config import ConfigError, load_config, resolve_device
 from ..heads import EncoderRef, Head, Metadata, create, registry, save_bundle
 from ..jobs import Job, Progress, run
@@ -29,11 +29,15 @@ from .metrics import best_constant, summarise
 from .objective import make_objective
 from .readers import open_dataset
 from .tiles import TileSet
+from .views import VIEWS
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
+
+_FLOAT16_BYTES = 2
+"""Of a value in the store."""
 
 
 def train(
@@ -64,6 +68,7 @@ def train(
     Raises:
         DatasetError: If the data do not fit together.
         UnknownNameError: If there is no such head, argument, loss or encoder.
+        ConfigError: If the value of an argument is of another type.
         WeightsError: If training diverged.
         StorageError: If the bundle cannot be written; one that was there before stays.
     """
@@ -98,8 +103,13 @@ def train_job(
     network = _build(head, dataset, model, config)
 
     training, validation, chosen_on = choose_samples(dataset, config)
-    yield from check_job(dataset, training, validation)
+    learnt, judged = yield from check_job(dataset, training, validation)
     encodes = any(feature.name != IMAGE for feature in network.spec.maps)
+    if encodes:
+        # Of pixels that vary at every step nothing is kept.
+        views = 0 if config.augmentation == "pixels" else len(VIEWS[config.augmentation])
+        count = views * sum(image.tiles for image in learnt) + sum(image.tiles for image in judged)
+        yield from _room_job(model, store, count)
     learn, check = (TileSet(dataset, model, store, encodes) for _ in range(2))
     yield from _encode_job(fabric, learn, training, config.augmentation, "Encoding the training images")
     yield from _encode_job(fabric, check, validation, "none", "Encoding the validation images")
@@ -140,6 +150,19 @@ def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sampl
         even_subset(validation, config.max_validation_images, config.seed),
         chosen_on,
     )
+
+
+def _room_job(model: Model, store: Store, count: int) -> Job[None]:
+    """Say so if the store cannot keep the features of that many tiles."""
+    needed = count * sum(one.channels for one in model.encoder.spec.maps) * GRID**2 * _FLOAT16_BYTES
+    limit = max(tier.limit_bytes for tier in (store.memory, store.disk) if tier is not None)
+    if needed > limit:
+        text = (
+            f"Features of {count} tiles take {needed:,} bytes, {limit:,} bytes are kept: the encoder may run "
+            f"at every step; set SAMPATH_CACHE_LIMIT_BYTES to {needed * 5 // 4} or more, or train on fewer images."
+        )
+        logger.warning("%s", text)
+        yield Progress(0, 0, text, "images")
 
 
 def _encode_job(

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import TypeAlias
 
 from torch import Tensor
 
-from ..errors import UnknownNameError
-from ..registry import unknown_name
+from ..registry import check_arguments
 from . import losses
 from .config import TrainingConfig
 
 Objective: TypeAlias = Callable[[Tensor, Tensor, bool, Tensor | None], losses.LossParts]
 """(logits (B, K, H, W), targets (B, H, W) int64, class 0 is "rest", expected IoU (B, K)) -> the loss and its parts."""
 
-_GIVEN = ("logits", "targets", "with_rest", "iou")
+_NOT_OF_A_RECIPE = ("logits", "targets", "with_rest", "iou", "unlabelled")
+"""What the loop gives, and what wants a channel that our heads do not have."""
 
 
 def make_objective(config: TrainingConfig) -> Objective:
@@ -25,10 +24,8 @@ def make_objective(config: TrainingConfig) -> Objective:
 
     Raises:
         UnknownNameError: If there is no such loss, or it has no such argument.
+        ConfigError: If an argument's value is of another type.
     """
     loss = losses.registry[config.loss]
-    allowed = [name for name in inspect.signature(loss).parameters if name not in _GIVEN]
-    for name in config.loss_arguments:
-        if name not in allowed:
-            raise UnknownNameError(unknown_name(f"argument of the loss '{config.loss}'", name, allowed))
+    check_arguments(f"the loss '{config.loss}'", loss, config.loss_arguments, _NOT_OF_A_RECIPE)
     return functools.partial(loss, **config.loss_arguments)

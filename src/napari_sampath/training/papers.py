@@ -21,7 +21,7 @@ class Paper:
     columns: tuple[str, ...]
     """As the paper names them."""
     measured: tuple[str, ...]
-    """For each column where our figure of the same meaning is: a key of "compat", or of "per_image", "pooled" or
+    """For each column where our figure of the same meaning is: a key of "sampath", or of "per_image", "pooled" or
     "outlines" and its mean, joined by a dot."""
     rows: Mapping[str, tuple[float | None, ...]]
     """Method -> its figures; None where the paper's figure is not at hand."""
@@ -101,6 +101,6 @@ def beside(source: Paper, report: Mapping[str, Any]) -> dict[str, tuple[float | 
             if metric:
                 figures.append(scores[table]["mean"][metric])
             else:
-                figures.append(report["compat"].get(key) if method == report["head"] else None)
+                figures.append(report["sampath"].get(key) if method == report["head"] else None)
         ours[f"{method}, here"] = tuple(figures)
     return {**source.rows, **ours}

@@ -28,7 +28,7 @@ def format_report(report: dict[str, Any], compat: bool = False, source: Paper | 
     if error is not None:
         parts.append(f"expected calibration error: {error:.3f}")
     if compat:
-        parts += ["", "The references' own metrics:"]
+        parts += ["", "The reference's own metrics:"]
         parts += [f"  {name}: {figure(value)}" for name, value in report["compat"].items()]
     if source is not None:
         parts += ["", source.title, text_table(*paper_table(source, report)), source.note]

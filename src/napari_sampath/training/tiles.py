@@ -77,7 +77,8 @@ class TileSet:
     def add_job(self, samples: Sequence[Sample], augmentation: str, message: str) -> Job[None]:
         """Read samples and encode what is not in the store, with progress in images.
 
-        With augmentation "pixels" these features will not be used; one tile is encoded, for `seconds_each`.
+        With augmentation "pixels" these features will not be used; one tile is encoded, whether it is in the
+        store or not, for `seconds_each`.
         """
         for number, sample in enumerate(samples):
             yield Progress(number, len(samples), message, "images")
@@ -87,8 +88,9 @@ class TileSet:
                 if (targets[window.slices] == IGNORED).all():
                     continue
                 for view in VIEWS[augmentation]:
-                    encode = self.encodes and (augmentation != "pixels" or self.seconds_each is None)
-                    self._add(sample, window, view, pixels, targets, encode)
+                    measure = augmentation == "pixels"
+                    encode = self.encodes and (not measure or self.seconds_each is None)
+                    self._add(sample, window, view, pixels, targets, encode, measure)
         yield Progress(len(samples), len(samples), message, "images")
 
     def _add(
@@ -99,6 +101,7 @@ class TileSet:
         pixels: UInt8Array,
         targets: UInt8Array,
         encode: bool,
+        measure: bool,
     ) -> None:
         seen = turn(pixels[window.slices], view)
         encoder = self.model.encoder
@@ -111,19 +114,25 @@ class TileSet:
             self.model.precision,
             encoder.preprocessing_version,
         )
-        if encode and self.store.get(key, self.model.device) is None:
+        if encode and (measure or self.store.get(key, self.model.device) is None):
             began = time.perf_counter()
-            maps = self.model.encode(seen, frame).maps
+            maps = self._encode(seen, frame)
             self.seconds_each = time.perf_counter() - began
             self.store.put(key, maps)
         grid = targets_on_grid(turn(targets[window.slices], view), frame)
         self.tiles.append(Tile(sample, window, view, frame, key, grid))
 
+    def _encode(self, seen: UInt8Array, frame: Frame) -> dict[str, Tensor]:
+        """Run the encoder, whatever is in the store, and keep nothing."""
+        model = copy.copy(self.model)
+        model.store = None
+        return dict(model.encode(seen, frame).maps)
+
     def features(self, tile: Tile) -> Mapping[str, Tensor]:
         """Return the features of a tile, {map name: (C, 64, 64)}; encoded again if the store had to drop them."""
         maps = self.store.get(tile.key, self.model.device)
         if maps is None:
-            maps = dict(self.model.encode(self._pixels(tile), tile.frame).maps)
+            maps = self._encode(self._pixels(tile), tile.frame)
             self.store.put(tile.key, maps)
         return maps
 
@@ -182,23 +191,18 @@ class TileSet:
         seen, targets = vary(
             example.pixels[tile.window.slices], example.targets[tile.window.slices], config, rng
         )
-        model = copy.copy(self.model)
-        model.store = None
-        frame = model.encoder.fit(whole((seen.shape[0], seen.shape[1])))
-        features = dict(model.encode(seen, frame).maps) if self.encodes else {}
+        frame = self.model.encoder.fit(whole((seen.shape[0], seen.shape[1])))
+        features = self._encode(seen, frame) if self.encodes else {}
         if IMAGE in names:
             features[IMAGE] = self._image(seen, frame)
         return features, targets_on_grid(targets, frame), frame
 
-    def weights(self, balanced: bool, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def weights(self, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """Return the probability with which each tile is drawn, sum 1.
 
-        Balanced: kinds of tissue evenly where samples name them; and else every class evenly, by the tiles
-        in which it occurs.
+        Kinds of tissue come evenly where samples name them; and else every class evenly, by the tiles in which
+        it occurs.
         """
-        count = len(self.tiles)
-        if not balanced:
-            return np.full(count, 1 / count)
         strata = [tile.sample.stratum for tile in self.tiles]
         if any(strata):
             sizes = {stratum: strata.count(stratum) for stratum in set(strata)}

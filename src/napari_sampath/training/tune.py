@@ -14,6 +14,7 @@ import torch
 from ..encoders import EncoderParts, tiny
 from ..encoders.weights import load_state_dict
 from ..jobs import Job
+from .checkpoint import checkpoint_path
 from .instances import SETS, InstanceImage, read_instances
 from .prompt_tuning import PromptTuningConfig, save_weights, tune
 
@@ -30,7 +31,8 @@ def tune_model(
 
     Args:
         data: Folder with the tissue sets (see `training.instances`); only their train splits are read.
-        output: The `.safetensors` file to write; it is also saved while training.
+        output: The `.safetensors` file, written when training ends. Until then the averaged weights lie beside
+            it, in a `.checkpoint` that `start` takes, too.
         config: The recipe; the default trains from scratch on two cores.
         start: Weights to start from instead of random ones.
 
@@ -49,7 +51,7 @@ def tune_model(
         parts = _start(parts, start)
     images = read_instances(data, "train")
     began = time.monotonic()
-    result = yield from tune(parts, images, config, save=output)
+    result = yield from tune(parts, images, config, save=checkpoint_path(output))
     facts = {
         "model": tiny.INFO.name,
         "backbone": tiny.BACKBONE,
@@ -61,6 +63,7 @@ def tune_model(
         "losses": result.losses,
     }
     save_weights(output, result.weights, facts)
+    checkpoint_path(output).unlink(missing_ok=True)
     return output
 
 

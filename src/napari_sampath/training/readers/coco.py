@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,8 @@ def open_coco(path: Path) -> Dataset | None:
     """Open a COCO file, or a folder with one, or with one for each split (named "train", "val", "test").
 
     Images are looked for beside the file, in `images/`, in the folder of the split, and one level up. Objects of
-    later and smaller categories lie over larger ones; crowds are ignored. The keys "group" (or "slide", "case",
+    later and smaller categories lie over larger ones; crowds, and objects of which only a box is known, are ignored
+    in training and scoring. The keys "group" (or "slide", "case",
     "patient") of an image name its slide or case.
 
     Returns:
@@ -135,7 +137,8 @@ def _load(sample: Sample, objects: Sequence[Mapping[str, Any]]) -> Item:
     masks = []
     for one in objects:
         try:
-            masks.append((one, _mask(one["segmentation"], hw)))
+            mask = _mask(one["segmentation"], hw) if _has_outline(one) else _box(one, hw)
+            masks.append((one, mask))
         except (SampathError, LookupError, TypeError, ValueError) as error:
             raise DatasetError(
                 f"An object of '{sample.name}' in '{sample.labels}' cannot be drawn: {error}"
@@ -143,11 +146,30 @@ def _load(sample: Sample, objects: Sequence[Mapping[str, Any]]) -> Item:
     labels, instances = np.zeros(hw, np.uint8), np.zeros(hw, np.int32)
     annotated = np.ones(hw, np.bool_)
     for number, (one, mask) in enumerate(sorted(masks, key=lambda pair: -int(pair[1].sum())), start=1):
-        if one.get("iscrowd"):
+        if one.get("iscrowd") or not _has_outline(one):
             annotated &= ~mask
         else:
             labels[mask], instances[mask] = one["category_id"], number
     return Item(pixels, labels, instances, annotated)
+
+
+def _has_outline(one: Mapping[str, Any]) -> bool:
+    """Return True unless only a box is known, as `"segmentation": []` says."""
+    return any(one.get("segmentation") or ())
+
+
+def _box(one: Mapping[str, Any], hw: tuple[int, int]) -> BoolArray:
+    """Cover an object's box, to whole pixels outwards."""
+    if not one.get("bbox"):
+        raise DatasetError(
+            f"the annotation {one.get('id')} has neither outline nor bbox; outline it, or remove it."
+        )
+    left, top, width, height = (float(value) for value in one["bbox"])
+    rows = slice(max(0, math.floor(top)), max(0, math.ceil(top + height)))
+    cols = slice(max(0, math.floor(left)), max(0, math.ceil(left + width)))
+    mask = np.zeros(hw, np.bool_)
+    mask[rows, cols] = True
+    return mask
 
 
 def _mask(segmentation: Any, hw: tuple[int, int]) -> BoolArray:

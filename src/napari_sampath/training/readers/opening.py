@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import logging
+import os
+from collections import Counter
 from pathlib import Path
 
 from ...errors import DatasetError
 from ...formats import DatasetFolder
-from ..dataset import Dataset
+from ..dataset import Dataset, Sample
 from .acdc import open_acdc
 from .coco import open_coco
 from .layouts import open_bcss, open_crag, open_ebhi, open_glas
@@ -17,6 +20,7 @@ from .own import open_own
 from .pairs import open_pairs
 from .plain import open_plain
 from .published import open_published
+from .splits import read_split
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +54,7 @@ def open_dataset(path: str | Path, images: str = "", labels: str = "", group: st
             "index.csv with the columns name, group and split."
         )
     dataset = open_pairs(path, images, labels, group) if images or labels else _open(path)
+    dataset = dataclasses.replace(dataset, samples=_named_apart(dataset.samples))
     if dataset.note:
         logger.warning("%s", dataset.note)
     return dataset
@@ -73,11 +78,26 @@ def _open(path: Path) -> Dataset:
     )
 
 
+def _named_apart(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Name images after their folders, too, where files of several folders have one name: reports go by it."""
+    counts = Counter(sample.name for sample in samples)
+    if len(counts) == len(samples):
+        return samples
+    above = os.path.commonpath([sample.image.parent for sample in samples])
+    return tuple(
+        sample
+        if counts[sample.name] == 1
+        else dataclasses.replace(sample, name=sample.image.relative_to(above).with_suffix("").as_posix())
+        for sample in samples
+    )
+
+
 def _read_index(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
+            rows = [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"'{path}' cannot be read ({error}); save it as CSV in UTF-8.") from error
+    return [row | {"split": read_split(row["split"], path)} if "split" in row else row for row in rows]

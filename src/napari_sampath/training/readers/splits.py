@@ -1,13 +1,29 @@
-"""Splits for folders that name none, always by slide or case."""
+"""Splits as folders name them and, for those that name none, by slide or case."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 from ...errors import DatasetError
-from ...formats.dataset_manifest import VALIDATION_SHARE
+from ...formats.dataset_manifest import SPLITS, VALIDATION_SHARE
 from ..dataset import Sample, split_by_group
+
+_SPELLINGS = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+
+
+def read_split(name: str, file: Path) -> str:
+    """Return what a split is called here, in whatever spelling a file gives it; empty if it gives none.
+
+    Raises:
+        DatasetError: If it is no split.
+    """
+    word = name.strip().lower()
+    split = _SPELLINGS.get(word, word)
+    if split and split not in SPLITS:
+        raise DatasetError(f"'{file}' names the split '{name}'; allowed are {', '.join(SPLITS)}; rename it.")
+    return split
 
 
 def with_splits(samples: Sequence[Sample]) -> list[Sample]:
