@@ -156,6 +156,7 @@ CHANGES = {
     "another width": lambda c: c["head"]["arguments"].update(top_channel=4),
     "a giant": lambda c: c["features"][0].update(channels=10**12),
     "a negative": lambda c: c["features"][0].update(channels=-6),
+    "a map that no encoder has": lambda c: c["features"][0].update(name="embeddinG"),
     "no features": lambda c: c.update(features=[]),
     "one class more": lambda c: c["classes"].append({"id": 9, "name": "x", "color": [1, 2, 3]}),
     "class twice": lambda c: c["classes"].__setitem__(1, c["classes"][0]),

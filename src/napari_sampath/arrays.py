@@ -30,6 +30,8 @@ LOGITS_PX = 256
 """Side of the prompt decoder's low-resolution logits."""
 IMAGE = "image"
 """Name of the map that is the tile itself, (3, S, S) as the encoder takes it: for heads that look at the picture."""
+MAPS = ("embedding", "tokens", IMAGE)
+"""Names of all maps there are, see `FeatureMap`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def test_a_key_leads_from_one_uncertain_region_to_the_next(open_segment: Callabl
     pixels, _ = picture(3, (128, 160))
     b, dock = open_segment(pixels)
     b.robot.key(Qt.Key.Key_N)
-    wait_until(lambda: "segment first" in dock.status.message.text(), 20, "the sentence")
+    wait_until(lambda: "segment it first" in dock.status.message.text(), 20, "the sentence")
     done(b, dock)
     seen = []
     for _ in range(3):

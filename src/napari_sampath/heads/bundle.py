@@ -20,7 +20,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from ..arrays import ClassInfo, FeatureMap, FeatureSpec
+from ..arrays import MAPS, ClassInfo, FeatureMap, FeatureSpec
 from ..errors import SampathError, UnknownNameError, WeightsError, WeightsMissingError
 from ..files import write_atomically
 from ..registry import unknown_name
@@ -287,6 +287,10 @@ def _parse_metadata(content: Mapping[str, Json]) -> Metadata:
 
 
 def _parse_spec(entries: Sequence[Mapping[str, Json]]) -> FeatureSpec:
+    for entry in entries:
+        # Of a pair's second encoder "<its name>.<map>".
+        if str(entry["name"]).rpartition(".")[2] not in MAPS:
+            raise ValueError(f"it reads a map '{entry['name']}', which no encoder has")
     return FeatureSpec(
         tuple(FeatureMap(str(e["name"]), int(e["channels"]), str(e["encoder"])) for e in entries)
     )
