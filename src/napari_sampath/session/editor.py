@@ -56,9 +56,9 @@ class Editor:
     objects_changed = Signal(object)
     """Ids of the annotations that came, changed in any way, or went."""
     classes_changed = Signal()
+    """The class list or the active class."""
     saved = Signal()
     """A step was saved, made, taken back or made again: pixels, objects, areas marked as annotated, or classes."""
-    """The class list or the active class."""
     message = Signal(str)
     """A sentence for the user."""
 
