@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import itertools
+import json
 import logging
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,13 +104,12 @@ class TestResume:
         whole, parts = tmp_path / "a" / "h.safetensors", tmp_path / "b" / "h.safetensors"
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), whole)
         parts.parent.mkdir()
-        for reports in (3, 3):
-            with subprocess.Popen(program(folder, parts), stdout=subprocess.PIPE, text=True) as process:
-                for _ in range(reports):
-                    assert process.stdout.readline()
-                process.send_signal(signal.SIGKILL)
-            assert safetensors.torch.load_file(checkpoint_path(parts))
-            assert not parts.exists()
+        with subprocess.Popen(program(folder, parts), stdout=subprocess.PIPE, text=True) as process:
+            for _ in range(4):
+                assert process.stdout.readline()
+            process.send_signal(signal.SIGKILL)
+        assert safetensors.torch.load_file(checkpoint_path(parts))
+        assert not parts.exists()
         done = subprocess.run(
             program(folder, parts), capture_output=True, text=True, check=True
         ).stdout.split()
@@ -145,20 +146,21 @@ class TestProcesses:
     @pytest.mark.parametrize("launch", ["torchrun", "devices"])
     def test_two_processes_train_the_head_of_one(self, folder, tmp_path, launch):
         """Whole tiles and cross-entropy: the mean of the processes' gradients is the gradient of the batch."""
-        same = [
-            "window_cells=64",
-            'loss_arguments={"dice_weight": 0}',
-            "epochs=2",
-            "gradient_clip=0",
-            "half=false",
-        ]
+        same: dict[str, Any] = {
+            "window_cells": 64,
+            "loss_arguments": {"dice_weight": 0},
+            "epochs": 2,
+            "gradient_clip": 0,
+            "half": False,
+        }
         one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
-        subprocess.run(program(folder, one, *same), check=True, capture_output=True, text=True)
+        train(open_dataset(folder), "cnn", dataclasses.replace(RECIPE, **same), patch_model(), one)
+        words = [f"{key}={json.dumps(value)}" for key, value in same.items()]
         launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2"] if launch == "torchrun" else []
         own = [] if launch == "torchrun" else ["devices=2"]
         environment = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
         done = subprocess.run(
-            program(folder, two, *same, *own, launcher=launcher),
+            program(folder, two, *words, *own, launcher=launcher),
             capture_output=True,
             text=True,
             check=False,

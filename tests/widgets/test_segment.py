@@ -193,7 +193,7 @@ def test_everything_is_found_and_classified_by_likeness(
 
     pixels = np.tile(tissue, (2, 1, 1))
     b, dock = open_segment(pixels, load_model("sampath-tiny", device="cpu"))
-    dock.everything.points.setValue(8)
+    dock.everything.points.setValue(6)
     b.robot.press(dock.everything.find_button)
     wait_until(lambda: not dock.runner.busy, 120, "everything")
     assert "Found" in dock.status.message.text()

@@ -75,32 +75,37 @@ def add_layers(
     remove(viewer, [layer for layer in viewer.layers if layer.metadata.get(MARK) == image.name])
     common = {**placement(image), "metadata": {MARK: image.name}}
     small = np.zeros(hw, dtype=np.uint8)
-    classes = viewer.add_labels(small, name="Classes", opacity=0.45, **common)
-    objects = ObjectLabels(
-        np.zeros(hw, dtype=np.int32),
-        filled=filled,
-        name="Objects",
-        opacity=0.9,
-        colormap=DirectLabelColormap(color_dict={None: OUTLINE_COLOR, 0: (0.0, 0.0, 0.0, 0.0)}),
-        **common,
-    )
-    viewer.add_layer(objects)
-    candidate = viewer.add_labels(small.copy(), name="Candidate", opacity=0.6, **common)
-    box = viewer.add_shapes(
-        None, ndim=2, name="Box", face_color="transparent", edge_color=BOX_COLOR, edge_width=2, **common
-    )
-    prompts = viewer.add_points(
-        None,
-        ndim=2,
-        name="Prompts",
-        border_width=0.15,
-        border_color="white",
-        **common,
-    )
+    selection = viewer.layers.selection
+    selection.active = image
+    # Each layer is active for a moment when it is added; to show that in lists
+    # and buttons takes a quarter of the time.
+    with selection.events.blocker_all():
+        classes = viewer.add_labels(small, name="Classes", opacity=0.45, **common)
+        objects = ObjectLabels(
+            np.zeros(hw, dtype=np.int32),
+            filled=filled,
+            name="Objects",
+            opacity=0.9,
+            colormap=DirectLabelColormap(color_dict={None: OUTLINE_COLOR, 0: (0.0, 0.0, 0.0, 0.0)}),
+            **common,
+        )
+        viewer.add_layer(objects)
+        candidate = viewer.add_labels(small.copy(), name="Candidate", opacity=0.6, **common)
+        box = viewer.add_shapes(
+            None, ndim=2, name="Box", face_color="transparent", edge_color=BOX_COLOR, edge_width=2, **common
+        )
+        prompts = viewer.add_points(
+            None,
+            ndim=2,
+            name="Prompts",
+            border_width=0.15,
+            border_color="white",
+            **common,
+        )
+    selection.active = image
     for layer in (objects, candidate, box, prompts):
         layer.editable = False
     layers = SessionLayers(classes, objects, candidate, prompts, box)
-    viewer.layers.selection.active = image
     return layers
 
 
