@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     import numpy as np
     import torch
+
+# Libraries make millions of objects that stay, and to search those for garbage as often as usual takes a minute.
+gc.set_threshold(50_000, 20, 100)
 
 ROOT = Path(__file__).resolve().parent.parent
 """The repository, or the folder in which a source distribution was unpacked."""

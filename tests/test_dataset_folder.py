@@ -235,6 +235,16 @@ def test_a_class_goes_with_its_last_pixel(tmp_path):
     assert DatasetFolder.open(folder.path).classes == ()
 
 
+def test_a_class_for_which_no_id_is_left_is_refused(tmp_path):
+    """It got id 0, and what was drawn with it was background."""
+    full = [ClassInfo(number, f"class {number}", (0, 0, 0)) for number in range(1, 256)]
+    made = DatasetFolder.create(tmp_path / "full", full)
+    pixels, labels = picture(0, (20, 30))
+    with pytest.raises(DatasetError, match="255 classes; no id from 1 to 255 is left for 'one more'"):
+        made.save_image("a", pixels, labels, classes=[ClassInfo(1, "one more", (0, 0, 0))])
+    assert not made.images
+
+
 def test_capitals_make_no_other_class(tmp_path):
     """Sessions do not tell them apart: one that began with both could not be opened."""
     folder = DatasetFolder.create(tmp_path / "corrected", [])

@@ -110,6 +110,7 @@ def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
     assert samples.due() is None, "nobody has vouched for anything"
     assert not samples.waiting
     first.paint([5, 6], [5, 5], 1)
+    first.mpp = 0.25
     second.propose(found((0, 0, *HW), (1, 1, 9, 9)))
     samples.note(first)
     samples.note(second)
@@ -117,7 +118,8 @@ def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
     assert job is not None
     assert run(job) == 1, "a proposal that nobody looked at is no sample"
     assert not samples.waiting
-    assert list(DatasetFolder.open(tmp_path / "data").images) == ["first"]
+    images = DatasetFolder.open(tmp_path / "data").images
+    assert {name: one.mpp for name, one in images.items()} == {"first": 0.25}
     for one in list(first.document.annotations):
         first.delete(one)
     samples.note(first)

@@ -59,20 +59,6 @@ def test_fusion_head(name, golden):
     torch.testing.assert_close(judged, iou[:, 1:], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("name", "variant", "encoder"),
-    [
-        ("sampath.ablation.wo_Fp", "sam_only", "vit_b"),
-        ("sampath.ablation.wo_Fs", "pathology_only", "hipt-s16"),
-        ("sampath.ablation.plus", "plus", PAIR),
-    ],
-)
-def test_variants_load(name, variant, encoder, golden):
-    """The whole model's keys, encoders included; the numbers follow in the slow test."""
-    head = SamPathHead.import_reference(weights(golden, golden.case(name)), encoder=encoder)
-    assert (head.variant, len(head.classes), head.unused_tokens) == (variant, 5, 2)
-
-
 def test_classes_are_those_of_the_interface(golden):
     """The checkpoint's tokens are k + 2; the k classes can be named, and no other number of them."""
     case = golden.case("sampath.crag.head")
@@ -114,13 +100,21 @@ def whole_maps(golden, case, state, head):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["bcss.full", "ablation.wo_Fp", "ablation.wo_Fs", "ablation.plus"])
-def test_whole_model(name, golden):
+@pytest.mark.parametrize(
+    ("name", "variant", "encoder"),
+    [
+        ("bcss.full", "fusion", PAIR),
+        ("ablation.wo_Fp", "sam_only", "vit_b"),
+        ("ablation.wo_Fs", "pathology_only", "hipt-s16"),
+        ("ablation.plus", "plus", PAIR),
+    ],
+)
+def test_whole_model(name, variant, encoder, golden):
     """From the picture on: ViT-B and HIPT at full size, each with the checkpoint's own weights."""
     case = golden.case(f"sampath.{name}")
     state = weights(golden, case)
-    variants = {"ablation.wo_Fp": "vit_b", "ablation.wo_Fs": "hipt-s16"}
-    head = SamPathHead.import_reference(state, encoder=variants.get(name, PAIR)).eval()
+    head = SamPathHead.import_reference(state, encoder=encoder).eval()
+    assert (head.variant, len(head.classes), head.unused_tokens) == (variant, 5, 2)
     maps = whole_maps(golden, case, state, head)
     with torch.inference_mode():
         low, iou = head.decode(head.fuse(maps), first=1)

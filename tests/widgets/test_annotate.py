@@ -423,6 +423,7 @@ def test_nothing_scrolls_while_the_image_is_prepared(
     tab = b.viewer.window.add_dock_widget(QWidget(), name="Another", area="right", tabify=True)
     b.dock.parentWidget().raise_()
     wait_until(model.encoding.is_set, 60, "encoding to begin")
+    b.dock.status.doing.setText("Encoding the image: 12 of 64 tiles, 0.66 a second, 2 min left")
     b.robot.settle()
     assert b.dock.status.cancel_button.isVisible()
     assert b.dock.verticalScrollBar().maximum() == 0

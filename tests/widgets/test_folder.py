@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from discs import DiscModel, loader
 from PIL import Image
 from qtpy.QtCore import Qt
@@ -62,7 +63,14 @@ def shown(dock: Any, name: str) -> None:
     )
 
 
-def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any]) -> None:
+def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any], folder: Path) -> None:
+    (folder / "3.png").unlink()
+    tifffile.imwrite(
+        folder / "3.tif",
+        picture(3, (100, 130))[0],
+        resolution=(20_000, 20_000),
+        resolutionunit="CENTIMETER",
+    )
     keys = keys_file()
     keys.parent.mkdir(parents=True, exist_ok=True)
     keys.write_text('{"previous_image": "F4"}', encoding="utf-8")
@@ -83,6 +91,8 @@ def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any])
     item = dock.thumbnails.item(3)
     QTest.mouseClick(dock.thumbnails.viewport(), LEFT, NONE, dock.thumbnails.visualItemRect(item).center())
     shown(dock, "3")
+    assert dock.work.session.mpp == pytest.approx(0.5)
+    assert dock.bench.annotator.layers.classes.scale.tolist() == pytest.approx([0.5, 0.5])
     robot.press(dock.next_button)
     wait_until(lambda: "last image" in dock.status.message.text(), 10, "the sentence")
 

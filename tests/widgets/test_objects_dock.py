@@ -69,6 +69,7 @@ def test_the_table_is_the_session_sorted_and_filtered(opened: Any) -> None:
     assert column(table, CLASS) == ["gland", "stroma", "gland", "stroma", "stroma", "stroma"]
     assert column(table, AREA) == ["100", "81", "64", "49", "16", "16"]
     assert column(table, AREA_UM2)[0] == "25.0", "0.5 µm a pixel"
+    assert b.session.mpp == 0.5
     assert column(table, SCORE) == ["0.75"] * 4 + ["", ""]
     assert column(table, len(HEADINGS) - 1) == ["1", "2", "3", "4", "5", "6"]
     assert "6 objects" in b.objects.count.text()

@@ -128,6 +128,9 @@ def adopt_classes(
 
     Returns:
         The dataset's classes with those that are new, under their own id if it is free; (H, W) ids of these.
+
+    Raises:
+        DatasetError: If an id stands for no class, or none is left for a new one.
     """
     if classes is None:
         return own, labels
@@ -139,8 +142,13 @@ def adopt_classes(
     for info in classes:
         if info.key not in ids and info.id:
             taken = {one.id for one in (*own, *added)}
-            ids[info.key] = next(i for i in (info.id, *range(1, 256), 0) if i not in taken)
-            added.append(dataclasses.replace(info, id=ids[info.key]))
+            free = next((i for i in (info.id, *range(1, 256)) if i not in taken), None)
+            if free is None:
+                raise DatasetError(
+                    f"The dataset has {len(taken)} classes; no id from 1 to 255 is left for '{info.name}': merge some."
+                )
+            ids[info.key] = free
+            added.append(dataclasses.replace(info, id=free))
         table[info.id] = ids.get(info.key, 0)
     return (*own, *added), table[labels]
 

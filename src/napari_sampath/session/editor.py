@@ -73,6 +73,8 @@ class Editor:
         self.image = image
         self.name = name
         self.hw: tuple[int, int] = (image.shape[0], image.shape[1])
+        self.mpp: float | None = None
+        """Micrometres per pixel, if known; training samples get it."""
         start = ClassList(classes or ()).snapshot or (FIRST_CLASS,)
         log = None
         if journal is not None:

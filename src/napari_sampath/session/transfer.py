@@ -147,13 +147,13 @@ class Transfer(Editor):
         Args:
             folder: The dataset.
             group: Slide or case that the image is of; images of one are never split.
-            mpp: Micrometres per pixel, if known.
+            mpp: Micrometres per pixel, if known; those of the session if left out.
 
         Raises:
             DatasetError: If the folder holds something else, or the image is too large for a sample.
             StorageError: If it cannot be written; what was there before is untouched.
         """
-        return save_job(Path(folder), self.image, self.name, self.document, group, mpp)
+        return save_job(Path(folder), self.image, self.name, self.document, group, mpp or self.mpp)
 
     def _outdated(self, old: tuple[int, ...], within: Box) -> tuple[tuple[int, ...], LocalMask | None]:
         """Tell proposals of which nothing stays from the pixels that others lose, None if there are none.

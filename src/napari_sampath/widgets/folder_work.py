@@ -195,7 +195,10 @@ class FolderWork(QObject):
             old.append(before)
         self._name = name
         # Before the old ones go, so that the viewer is never empty.
-        image = self._image = viewer.add_image(picture.pixels, name=picture.name, rgb=True)
+        placed: dict[str, Any] = (
+            {} if picture.mpp is None else {"scale": (picture.mpp,) * 2, "units": ("um", "um")}
+        )
+        image = self._image = viewer.add_image(picture.pixels, name=picture.name, rgb=True, **placed)
         # All at once: napari searches for garbage each time that layers go.
         shown.remove(viewer, old)
         if self._bench.image is before:

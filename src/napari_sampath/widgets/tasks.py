@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ImageError, JournalError, SampathError
 from ..jobs import Job, Progress
 from .native import import_triton_apart
+from .scale import mpp_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,6 +100,7 @@ def open_job(
                 raise
         time.sleep(PAUSE_S)
         yield Progress(0, 0, "Waiting for the annotations of this image")
+    session.mpp = mpp_of(layer)
     try:
         yield Progress(1, 1)
     except GeneratorExit:
