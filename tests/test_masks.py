@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything.modeling import Sam
+from skimage.morphology import reconstruction
 
 from napari_sampath.arrays import LocalMask
 from napari_sampath.errors import PromptError
@@ -21,6 +22,7 @@ from napari_sampath.predict.masks import (
     interpolation_matrix,
     local_mask,
     mask_to_logits,
+    pieces_at,
 )
 
 MB = 2**20
@@ -111,6 +113,20 @@ def test_positive_cells_in_the_padding_are_no_mask() -> None:
     logits = np.full((256, 256), -1, dtype=np.float32)
     logits[200:, :] = 5
     assert local_mask(whole((300, 600)), logits).area_px == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 999), spread=st.floats(2, 60), cells=st.lists(st.integers(0, 256**2 - 1), max_size=4)
+)
+def test_pieces_that_nothing_points_at_are_background(seed: int, spread: float, cells: list[int]) -> None:
+    (logits,) = smooth_logits(seed, spread, 4.0)
+    pointed = np.zeros((256, 256), dtype=bool)
+    pointed.flat[cells] = True
+    found = pieces_at(logits, pointed)
+    assert np.array_equal(np.abs(found), np.abs(logits))
+    grown = reconstruction(pointed & (logits > 0), logits > 0, footprint=np.ones((3, 3))) > 0
+    assert np.array_equal(found > 0, grown if grown.any() else logits > 0)
 
 
 def test_part_of_the_enlarged_logits() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from disc_model import SCORES, disc_model
 from journal_victim import commit_at, digest, prompt_at
 from napari_sampath.annotations import innermost
-from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.arrays import ClassInfo, LocalMask, Prompts
 from napari_sampath.errors import (
     ClassListError,
     DuplicateNameError,
@@ -23,7 +23,9 @@ from napari_sampath.errors import (
     UnknownNameError,
 )
 from napari_sampath.jobs import Progress, run
+from napari_sampath.predict.masks import local_mask, mask_to_logits, pieces_at
 from napari_sampath.session import Session, from_segmentation
+from napari_sampath.session.prompting import pointed_at
 from tiny_sam import tiny_model
 
 if TYPE_CHECKING:
@@ -787,7 +789,7 @@ def test_undo_takes_back_the_newest_of_prompts_and_changes(steps: list[tuple[Any
                     assert state(kind) == past
 
 
-def test_masks_of_a_real_model_are_those_of_predict() -> None:
+def test_masks_of_a_real_model_are_the_pieces_of_predicts_that_were_pointed_at() -> None:
     image = picture((300, 400))
     model = tiny_model()
     session = Session(image, "noise", model, CLASSES)
@@ -796,12 +798,18 @@ def test_masks_of_a_real_model_are_those_of_predict() -> None:
 
     def check(**prompt: Any) -> Any:
         expected = model.predict(features, **prompt)
+        given = {name: value for name, value in prompt.items() if name in ("points", "labels", "box")}
+        pointed = pointed_at(features.frame, Prompts.make(**given))
+        if "mask" in prompt and prompt["mask"].dtype == np.bool_:  # and not logits that are fed back
+            pointed |= mask_to_logits(prompt["mask"], features.frame) > 0
         order = np.argsort(-expected.scores, kind="stable")
         assert [one.score for one in session.candidates] == pytest.approx(
             expected.scores[order].tolist(), abs=1e-5
         )
         for one, k in zip(session.candidates, order, strict=True):
-            assert (one.mask.to_dense((300, 400)) == expected.masks[k]).all()
+            wanted = local_mask(features.frame, pieces_at(expected.logits[k], pointed))
+            assert (one.mask.to_dense((300, 400)) == wanted.to_dense((300, 400))).all()
+            assert (expected.masks[k] | ~wanted.to_dense((300, 400))).all()
         return expected.logits[order]
 
     prompt_at(session, 150, 120)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disc_model import disc_model
-from napari_sampath.arrays import ClassInfo
+from disc_model import DiscModel, disc_model
+from napari_sampath.arrays import ClassInfo, LocalMask, Prompts
 from napari_sampath.errors import PromptError
 from napari_sampath.jobs import run
+from napari_sampath.predict.masks import local_mask, pieces_at
 from napari_sampath.session import Session
+from napari_sampath.session.prompting import pointed_at
 from tiny_sam import tiny_model
 
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
@@ -82,7 +84,10 @@ def test_several_boxes_are_one_object_each_and_one_step(session: Session, tmp_pa
     features = model.encode(session.image)
     for box, member in zip(BOXES, candidate.members, strict=True):
         alone = model.predict(features, box=box, multimask=False)
-        assert np.array_equal(member.mask.to_dense(session.hw), alone.masks[0])
+        pieces = pieces_at(alone.logits[0], pointed_at(features.frame, Prompts.make(box=box)))
+        assert np.array_equal(
+            member.mask.to_dense(session.hw), local_mask(features.frame, pieces).to_dense(session.hw)
+        )
         assert member.score == pytest.approx(float(alone.scores[0]), abs=1e-4)
     whole = np.any([one.mask.to_dense(session.hw) for one in candidate.members], axis=0)
     assert np.array_equal(candidate.mask.to_dense(session.hw), whole)
@@ -154,3 +159,35 @@ def test_several_boxes_keep_what_lies_under_them(session: Session) -> None:
     session.commit()
     assert np.array_equal(np.asarray(session.document.instance_map)[:, :45] == 1, np.ones((96, 45), bool))
     assert len(session.document.annotations) > 1
+
+
+class TwoDiscs(DiscModel):
+    """Answers whatever it is asked with a disc at (30, 30) and one at (90, 60), radius 12 px."""
+
+    def decode(self, features: Any, prompts: Any, multimask: bool = True) -> Any:
+        both = [super(TwoDiscs, self).decode(features, Prompts.make([xy])) for xy in ((30, 30), (90, 60))]
+        return np.max([logits[1:2] for logits, _ in both], axis=0), np.array([0.9], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (lambda s: s.add_point(31, 27), (True, False)),
+        (lambda s: s.add_point(92, 63), (False, True)),
+        (lambda s: (s.add_point(31, 27), s.add_point(92, 63)), (True, True)),
+        (lambda s: (s.add_point(31, 27), s.add_point(92, 63, positive=False)), (True, False)),
+        (lambda s: s.add_point(60, 10), (True, True)),
+        (lambda s: s.set_box(80, 50, 100, 70), (False, True)),
+        (lambda s: s.set_box(10, 10, 120, 90), (True, True)),
+        (lambda s: s.set_mask(LocalMask(50, 80, np.ones((20, 10), bool))), (False, True)),
+    ],
+)
+def test_a_mask_is_what_hangs_together_with_the_prompt(prompt: Any, expected: tuple[bool, bool]) -> None:
+    """Models leave specks on other objects, which nobody wants to erase by hand."""
+    model: Any = TwoDiscs()
+    session = Session(picture(), "slide", model, CLASSES)
+    prompt(session)
+    (candidate,) = settle(session).candidates
+    mask = candidate.mask.to_dense(session.hw)
+    assert (mask[30, 30], mask[60, 90]) == expected
+    assert mask.sum() == pytest.approx(sum(expected) * np.pi * 12**2, rel=0.05)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy import ndimage, sparse
 
 from ..arrays import LOGITS_PX, BoolArray, FloatArray, LocalMask
 from ..errors import PromptError
@@ -94,6 +94,28 @@ def image_logits(
 def _columns(along_cols: sparse.csr_array, low: FloatArray) -> FloatArray:
     """Enlarge (h, w) logits along columns only: (h, columns) float32, C-contiguous for the row step."""
     return np.ascontiguousarray((along_cols @ np.ascontiguousarray(low.T)).T)
+
+
+def pieces_at(logits: FloatArray, pointed: BoolArray) -> FloatArray:
+    """Turn the pieces of a mask that nothing points at into background.
+
+    Args:
+        logits: (256, 256) low-resolution logits.
+        pointed: (256, 256), True at the cells that clicks, a box or a painted mask cover.
+
+    Returns:
+        The same logits, those of the other pieces (8-connected) with their sign turned; all as they are if no piece
+        is pointed at.
+    """
+    pieces, count = ndimage.label(logits > 0, structure=np.ones((3, 3)))
+    kept = np.zeros(count + 1, dtype=np.bool_)
+    kept[pieces[pointed]] = True
+    kept[0] = False
+    if not kept.any():
+        return logits
+    kept[0] = True
+    result: FloatArray = np.where(kept[pieces], logits, -logits)
+    return result
 
 
 def local_mask(frame: Frame, logits: npt.ArrayLike) -> LocalMask:

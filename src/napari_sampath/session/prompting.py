@@ -10,7 +10,7 @@ import numpy as np
 
 from ..annotations import Box, Source, bounds, innermost
 from ..annotations.shaping import joined
-from ..arrays import FloatArray, LocalMask, Prompts
+from ..arrays import LOGITS_PX, BoolArray, FloatArray, IntArray, LocalMask, Prompts
 from ..errors import PromptError
 from ..geometry import Frame, check_inside, tile_for
 
@@ -91,6 +91,8 @@ class Candidate:
     """(256, 256) float32."""
     score: float
     """Predicted IoU."""
+    pointed: BoolArray | None = None
+    """(256, 256), the cells that the prompt points at: the mask is what hangs together with them; None for all."""
     members: tuple[Candidate, ...] = ()
     """If several boxes were given, the mask of each; then this is all of them: their largest logits, lowest score."""
 
@@ -101,9 +103,10 @@ class Candidate:
             found = [one.mask for one in self.members if one.mask.bitmap.size]
             return joined(found) if found else self.members[0].mask
         # Imported here: a session can be opened and corrected without torch.
-        from ..predict.masks import local_mask
+        from ..predict.masks import local_mask, pieces_at
 
-        return local_mask(self.frame, self.logits)
+        logits = self.logits if self.pointed is None else pieces_at(self.logits, self.pointed)
+        return local_mask(self.frame, logits)
 
     @property
     def box(self) -> Box | None:
@@ -145,6 +148,26 @@ class Answer:
         return Answer(request.generation, wanted, self.candidates)
 
 
+def pointed_at(frame: Frame, prompts: Prompts) -> BoolArray:
+    """Return the cells (256, 256) of the logits that positive points, a box or a mask cover."""
+    cells = np.zeros((LOGITS_PX, LOGITS_PX), dtype=np.bool_)
+    if prompts.mask_logits is not None:
+        cells |= prompts.mask_logits > 0
+    if prompts.box_xyxy is not None:
+        (c0, r0), (c1, r1) = _cells(frame, prompts.box_xyxy.reshape(2, 2))
+        cells[r0 : r1 + 1, c0 : c1 + 1] = True
+    if len(prompts.points_xy):
+        cols, rows = _cells(frame, prompts.points_xy[prompts.labels == 1]).T
+        cells[rows, cols] = True
+    return cells
+
+
+def _cells(frame: Frame, points_xy: FloatArray) -> IntArray:
+    """Map (N, 2) points (x, y) in image pixels to cells (column, row) of the logits."""
+    cells = np.floor(frame.to_input(points_xy) * LOGITS_PX / frame.input_px).astype(np.int64)
+    return np.clip(cells, 0, LOGITS_PX - 1)
+
+
 def answer(request: PromptRequest) -> Answer:
     """Encode the tile if need be and decode the prompt; slow, and touches no session.
 
@@ -155,10 +178,11 @@ def answer(request: PromptRequest) -> Answer:
     features = request.tiles.get(request.frame)
     if state.further:
         logits, scores = model.decode_boxes(features, state.boxes)
-        each = [
-            Candidate(features.frame, one, float(score)) for one, score in zip(logits, scores, strict=True)
-        ]
-        together = Candidate(features.frame, logits.max(axis=0), float(scores.min()), tuple(each))
+        each = tuple(
+            Candidate(features.frame, one, float(score), pointed_at(features.frame, Prompts.make(box=box)))
+            for one, score, box in zip(logits, scores, state.boxes, strict=True)
+        )
+        together = Candidate(features.frame, logits.max(axis=0), float(scores.min()), members=each)
         _ = together.mask
         return Answer(request.generation, state, (together,))
     mask, points = state.feed, state.points
@@ -176,7 +200,10 @@ def answer(request: PromptRequest) -> Answer:
     logits, scores = model.decode(features, prompts, state.multimask)
     # An empty mask is no help, however sure the model is of it.
     order = sorted(range(len(scores)), key=lambda k: (not (logits[k] > 0).any(), -scores[k]))
-    candidates = tuple(Candidate(features.frame, logits[k], float(scores[k])) for k in order)
+    # What an earlier answer got wrong is fed back with it, but nobody has pointed at it.
+    given = prompts if state.feed is None else replace(prompts, mask_logits=None)
+    pointed = pointed_at(features.frame, given)
+    candidates = tuple(Candidate(features.frame, logits[k], float(scores[k]), pointed) for k in order)
     # The one shown first is made here, so that accepting it costs the window nothing.
     _ = candidates[0].mask
     return Answer(request.generation, state, candidates)
