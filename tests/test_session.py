@@ -23,9 +23,8 @@ from napari_sampath.errors import (
     UnknownNameError,
 )
 from napari_sampath.jobs import Progress, run
-from napari_sampath.predict.masks import local_mask, mask_to_logits, pieces_at
+from napari_sampath.predict.masks import local_mask, mask_to_logits, pieces_at, pointed_at
 from napari_sampath.session import Session, from_segmentation
-from napari_sampath.session.prompting import pointed_at
 from tiny_sam import tiny_model
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from disc_model import DiscModel, disc_model
 from napari_sampath.arrays import ClassInfo, LocalMask, Prompts
 from napari_sampath.errors import PromptError
 from napari_sampath.jobs import run
-from napari_sampath.predict.masks import local_mask, pieces_at
+from napari_sampath.predict.masks import local_mask, pieces_at, pointed_at
 from napari_sampath.session import Session
-from napari_sampath.session.prompting import pointed_at
 from tiny_sam import tiny_model
 
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
@@ -191,3 +190,34 @@ def test_a_mask_is_what_hangs_together_with_the_prompt(prompt: Any, expected: tu
     mask = candidate.mask.to_dense(session.hw)
     assert (mask[30, 30], mask[60, 90]) == expected
     assert mask.sum() == pytest.approx(sum(expected) * np.pi * 12**2, rel=0.05)
+
+
+def test_what_was_painted_is_pointed_at_after_a_correction_too() -> None:
+    model: Any = TwoDiscs()
+    session = Session(picture(), "slide", model, CLASSES)
+    session.set_mask(LocalMask(20, 20, np.ones((50, 80), bool)))
+    settle(session)
+    session.add_point(31, 27)
+    (candidate,) = settle(session).candidates
+    assert candidate.mask.to_dense(session.hw)[[30, 60], [30, 90]].all()
+    session.clear_prompts()
+    session.add_point(31, 27)
+    settle(session)
+    session.add_point(29, 33)
+    (candidate,) = settle(session).candidates
+    assert candidate.mask.to_dense(session.hw)[[30, 60], [30, 90]].tolist() == [True, False]
+
+
+def test_a_speck_under_the_click_that_is_no_pixel_leaves_the_mask() -> None:
+    class Speck(TwoDiscs):
+        def decode(self, features: Any, prompts: Any, multimask: bool = True) -> Any:
+            logits, scores = super().decode(features, prompts)
+            logits[0, 20, 120] = 0.01
+            return logits, scores
+
+    model: Any = Speck()
+    session = Session(picture(), "slide", model, CLASSES)
+    session.add_point(60.25, 10.25)
+    (candidate,) = settle(session).candidates
+    assert candidate.pointed[20, 120]
+    assert candidate.mask.to_dense(session.hw)[[30, 60], [30, 90]].all()

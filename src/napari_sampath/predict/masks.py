@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage, sparse
 
-from ..arrays import LOGITS_PX, BoolArray, FloatArray, LocalMask
+from ..arrays import LOGITS_PX, BoolArray, FloatArray, IntArray, LocalMask
 from ..errors import PromptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..arrays import Prompts
     from ..geometry import Frame
 
 CHUNK_BYTES = 2**21
@@ -116,6 +117,26 @@ def pieces_at(logits: FloatArray, pointed: BoolArray) -> FloatArray:
     kept[0] = True
     result: FloatArray = np.where(kept[pieces], logits, -logits)
     return result
+
+
+def pointed_at(frame: Frame, prompts: Prompts) -> BoolArray:
+    """Return the cells (256, 256) of the logits that positive points, a box or a mask cover."""
+    cells = np.zeros((LOGITS_PX, LOGITS_PX), dtype=np.bool_)
+    if prompts.mask_logits is not None:
+        cells |= prompts.mask_logits > 0
+    if prompts.box_xyxy is not None:
+        (c0, r0), (c1, r1) = _cells(frame, prompts.box_xyxy.reshape(2, 2))
+        cells[r0 : r1 + 1, c0 : c1 + 1] = True
+    if len(prompts.points_xy):
+        cols, rows = _cells(frame, prompts.points_xy[prompts.labels == 1]).T
+        cells[rows, cols] = True
+    return cells
+
+
+def _cells(frame: Frame, points_xy: FloatArray) -> IntArray:
+    """Map (N, 2) points (x, y) in image pixels to cells (column, row) of the logits."""
+    cells = np.floor(frame.to_input(points_xy) * LOGITS_PX / frame.input_px).astype(np.int64)
+    return np.clip(cells, 0, LOGITS_PX - 1)
 
 
 def local_mask(frame: Frame, logits: npt.ArrayLike) -> LocalMask:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..annotations import Box, Source, bounds, innermost
 from ..annotations.shaping import joined
-from ..arrays import LOGITS_PX, BoolArray, FloatArray, IntArray, LocalMask, Prompts
+from ..arrays import BoolArray, FloatArray, LocalMask, Prompts
 from ..errors import PromptError
 from ..geometry import Frame, check_inside, tile_for
 
@@ -105,8 +105,11 @@ class Candidate:
         # Imported here: a session can be opened and corrected without torch.
         from ..predict.masks import local_mask, pieces_at
 
-        logits = self.logits if self.pointed is None else pieces_at(self.logits, self.pointed)
-        return local_mask(self.frame, logits)
+        if self.pointed is not None:
+            piece = local_mask(self.frame, pieces_at(self.logits, self.pointed))
+            if piece.bitmap.size:  # A cell alone that is hardly positive has no pixel in the image.
+                return piece
+        return local_mask(self.frame, self.logits)
 
     @property
     def box(self) -> Box | None:
@@ -148,32 +151,14 @@ class Answer:
         return Answer(request.generation, wanted, self.candidates)
 
 
-def pointed_at(frame: Frame, prompts: Prompts) -> BoolArray:
-    """Return the cells (256, 256) of the logits that positive points, a box or a mask cover."""
-    cells = np.zeros((LOGITS_PX, LOGITS_PX), dtype=np.bool_)
-    if prompts.mask_logits is not None:
-        cells |= prompts.mask_logits > 0
-    if prompts.box_xyxy is not None:
-        (c0, r0), (c1, r1) = _cells(frame, prompts.box_xyxy.reshape(2, 2))
-        cells[r0 : r1 + 1, c0 : c1 + 1] = True
-    if len(prompts.points_xy):
-        cols, rows = _cells(frame, prompts.points_xy[prompts.labels == 1]).T
-        cells[rows, cols] = True
-    return cells
-
-
-def _cells(frame: Frame, points_xy: FloatArray) -> IntArray:
-    """Map (N, 2) points (x, y) in image pixels to cells (column, row) of the logits."""
-    cells = np.floor(frame.to_input(points_xy) * LOGITS_PX / frame.input_px).astype(np.int64)
-    return np.clip(cells, 0, LOGITS_PX - 1)
-
-
 def answer(request: PromptRequest) -> Answer:
     """Encode the tile if need be and decode the prompt; slow, and touches no session.
 
     Raises:
         PromptError: If the model answers no prompts, or the mask does not lie on the tile.
     """
+    from ..predict.masks import pointed_at
+
     state, model = request.state, request.tiles.model
     features = request.tiles.get(request.frame)
     if state.further:
@@ -185,12 +170,12 @@ def answer(request: PromptRequest) -> Answer:
         together = Candidate(features.frame, logits.max(axis=0), float(scores.min()), members=each)
         _ = together.mask
         return Answer(request.generation, state, (together,))
-    mask, points = state.feed, state.points
-    if mask is None and state.mask is not None:
-        mask = model.mask_to_logits(state.mask, features.frame)
-        if state.box is None and not any(positive for _, _, positive in points):
-            # SAM never meets a mask alone while it learns: there is always the click or box it came from.
-            points = (*points, (*innermost(state.mask), True))
+    painted = None if state.mask is None else model.mask_to_logits(state.mask, features.frame)
+    mask, points = painted if state.feed is None else state.feed, state.points
+    alone = state.feed is None and state.box is None and not any(positive for _, _, positive in points)
+    if state.mask is not None and alone:
+        # SAM never meets a mask alone while it learns: there is always the click or box it came from.
+        points = (*points, (*innermost(state.mask), True))
     prompts = Prompts.make(
         [(x, y) for x, y, _ in points],
         [int(positive) for _, _, positive in points],
@@ -201,8 +186,7 @@ def answer(request: PromptRequest) -> Answer:
     # An empty mask is no help, however sure the model is of it.
     order = sorted(range(len(scores)), key=lambda k: (not (logits[k] > 0).any(), -scores[k]))
     # What an earlier answer got wrong is fed back with it, but nobody has pointed at it.
-    given = prompts if state.feed is None else replace(prompts, mask_logits=None)
-    pointed = pointed_at(features.frame, given)
+    pointed = pointed_at(features.frame, replace(prompts, mask_logits=painted))
     candidates = tuple(Candidate(features.frame, logits[k], float(scores[k]), pointed) for k in order)
     # The one shown first is made here, so that accepting it costs the window nothing.
     _ = candidates[0].mask

@@ -13,7 +13,7 @@ from skimage.segmentation import flood
 from ..annotations import innermost
 from ..arrays import BoolArray, FloatArray, LocalMask, Prompts, UInt8Array
 from ..jobs import Job, Progress
-from ..predict import local_mask
+from ..predict.masks import local_mask, pieces_at, pointed_at
 from .instances import InstanceImage
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def evaluate_prompts(model: Model, images: list[InstanceImage]) -> Job[list[Prom
         images: Images of a validation split.
 
     Returns:
-        One score for each kind, prompt and method; baselines: the box itself, Otsu's threshold inside the
+        One score for each kind, prompt and method; for a point also that of the piece of the mask that the point is
+        in, which is what a session shows. Baselines: the box itself, Otsu's threshold inside the
         box, and a flood fill in CIELAB from the point.
     """
     found: dict[tuple[str, str, str], list[float]] = {}
@@ -67,13 +68,18 @@ def evaluate_prompts(model: Model, images: list[InstanceImage]) -> Job[list[Prom
         colours = rgb2lab(image.pixels)
         for target, box, (answer, _) in zip(objects, boxes, answers, strict=True):
             point = innermost(LocalMask(0, 0, target))
-            logits, scores = model.decode(features, Prompts.make(points=[point]), multimask=True)
-            pointed = local_mask(features.frame, logits[int(np.argmax(scores))])
+            prompts = Prompts.make(points=[point])
+            logits, scores = model.decode(features, prompts, multimask=True)
+            best = logits[int(np.argmax(scores))]
+            piece = pieces_at(best, pointed_at(features.frame, prompts))
             masks = {
                 ("box", model.name): answer.to_dense(target.shape),
                 ("box", "box itself"): _fill(box, target.shape),
                 ("box", "Otsu in box"): _otsu(image.pixels, box),
-                ("point", model.name): pointed.to_dense(target.shape),
+                ("point", model.name): local_mask(features.frame, best).to_dense(target.shape),
+                ("point", f"{model.name}, the piece"): local_mask(features.frame, piece).to_dense(
+                    target.shape
+                ),
                 ("point", "flood fill"): _flood(colours, point),
             }
             for (prompt, method), mask in masks.items():
