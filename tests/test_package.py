@@ -49,6 +49,12 @@ def test_importing_costs_neither_torch_nor_qt(statement: str) -> None:
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_a_session_costs_no_torch() -> None:
+    """Annotations are opened, corrected and exported at once; a prompt alone needs the networks."""
+    result = python("import sys\nimport napari_sampath.session\nsys.exit('torch' in sys.modules)")
+    assert result.returncode == 0, result.stderr
+
+
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["prompt", "--help"]])
 def test_help_costs_no_torch(words: list[str]) -> None:
     program = (

@@ -45,9 +45,13 @@ The display is Xvfb: OpenGL is computed by the processor, on the same cores as e
 more than with a graphics card. The row of a frame in which nothing has changed says how much of each number that is.
 
 "Beyond the decoder" is the whole time less the time spent in `Model.decode`. It is measured with the shipped
-`sampath-tiny` on painted nuclei, and once more for the worst masks there can be: SAM's prompt decoder of the full size
-(that of ViT-B, ViT-L and ViT-H) with random weights is as fast as with trained ones, and its masks are specks all over
-the image, so that all of it is repainted. The encoder before it is a small one; no click waits for it.
+`sampath-tiny` on painted nuclei, and once more with SAM's prompt decoder of the full size (that of ViT-B, ViT-L and
+ViT-H) and random weights, which is as fast as with trained ones; its masks are large and ragged. The encoder before it
+is a small one; no click waits for it.
+
+Napari paints its whole window with Python's lock held, also when only the text below it changes, as it does with each
+move of the mouse. With software OpenGL that takes most of the time while the mouse moves, and previews, which are
+computed beside it, wait for it.
 
 *The peers' way* is what the other plugins do, in the same process and with the same weights:
 `segment_anything.SamPredictor.predict` in the window's own thread on the embedding of the whole image, and the mask
@@ -86,7 +90,7 @@ def clicks(quick: bool, folder: Path) -> Iterator[Row]:
                 beyond[side].append(total - decoding)
                 totals[side].append(total)
     small, large = sides[0], sides[-1]
-    what = f"the same for a mask of specks all over the image, {small:,} px, p50"
+    what = f"the same with SAM's own decoder, {small:,} px, p50"
     yield Row(what, seconds(statistics.median(beyond[small])), "", None, None)
     ratio = statistics.median(beyond[large]) / statistics.median(beyond[small])
     yield limited(f"click beyond the decoder, {large:,} px : {small:,} px", ratio, 1.3, ": 1", "medians")

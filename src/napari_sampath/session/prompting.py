@@ -13,6 +13,7 @@ from ..annotations.shaping import joined
 from ..arrays import BoolArray, FloatArray, LocalMask, Prompts
 from ..errors import PromptError
 from ..geometry import Frame, check_inside, tile_for
+from ..predict.masks import local_mask, pieces_at, pointed_at
 
 if TYPE_CHECKING:
     from .features import TileFeatures
@@ -102,9 +103,6 @@ class Candidate:
         if self.members:
             found = [one.mask for one in self.members if one.mask.bitmap.size]
             return joined(found) if found else self.members[0].mask
-        # Imported here: a session can be opened and corrected without torch.
-        from ..predict.masks import local_mask, pieces_at
-
         if self.pointed is not None:
             piece = local_mask(self.frame, pieces_at(self.logits, self.pointed))
             if piece.bitmap.size:  # A cell alone that is hardly positive has no pixel in the image.
@@ -157,8 +155,6 @@ def answer(request: PromptRequest) -> Answer:
     Raises:
         PromptError: If the model answers no prompts, or the mask does not lie on the tile.
     """
-    from ..predict.masks import pointed_at
-
     state, model = request.state, request.tiles.model
     features = request.tiles.get(request.frame)
     if state.further:

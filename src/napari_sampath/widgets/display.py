@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from ..session import Session
 
 
-ANSWER_MS = 60
-"""So long a new prompt waits for its answer to be painted together with it: one picture instead of two."""
+ANSWER_MS = 200
+"""So long a new prompt waits for its answer to be painted together with it: one picture instead of two. On two cores
+without a graphics card the other picture held the answer up by 50 ms: napari paints its window with Python locked."""
 
 
 class Display:

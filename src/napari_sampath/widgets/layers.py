@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps.standardize_color import transform_color
 
 from ..annotations import bounds, union
 from ..geometry import xy_to_rc
@@ -100,6 +101,7 @@ def add_layers(
             name="Prompts",
             border_width=0.15,
             border_color="white",
+            face_color=POSITIVE_COLOR,
             **common,
         )
     selection.active = image
@@ -214,9 +216,13 @@ def show_points(layer: Points, points_xy: FloatArray, positive: Sequence[bool]) 
         return
     with _one_repaint(layer):
         layer.data = xy_to_rc(points_xy) if len(points_xy) else np.zeros((0, 2))
+        # Each of these takes some milliseconds, between an answer and its picture; new points are green by themselves.
         if len(points_xy):
-            layer.face_color = [POSITIVE_COLOR if mark else NEGATIVE_COLOR for mark in positive]
-        layer.selected_data = set()
+            colors = transform_color([POSITIVE_COLOR if mark else NEGATIVE_COLOR for mark in positive])
+            if not np.array_equal(layer.face_color, colors):
+                layer.face_color = colors
+        if layer.selected_data:
+            layer.selected_data = set()
 
 
 def show_boxes(layer: Shapes, boxes_xyxy: Sequence[Sequence[float]]) -> None:
