@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -7,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from napari_sampath.errors import ImageError
-from napari_sampath.jobs import Progress
+from napari_sampath.jobs import Progress, run
 
 pytestmark = pytest.mark.gui
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+
+def test_what_is_imported_is_not_searched_for_garbage_again() -> None:
+    """A search takes 0.4 s with all that napari and torch consist of; napari makes one whenever layers go."""
+    from napari_sampath.widgets.tasks import catalogue_job
+
+    gc.unfreeze()
+    run(catalogue_job())
+    assert gc.get_freeze_count() > 100_000
 
 
 def test_a_job_returns_reports_and_cancels_at_a_yield(qtbot: Any) -> None:

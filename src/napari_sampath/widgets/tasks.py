@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,10 @@ def catalogue_job() -> Job[Catalogue]:
     from ..encoders import registry
     from ..heads import list_bundles
 
+    if not gc.get_freeze_count():
+        # What is imported by now stays. To search all of it for garbage, as Python and napari do now and then, would
+        # stop the window for half a second each time.
+        gc.freeze()
     encoders = tuple(
         (name, registry[name].info.summary) for name in registry if registry[name].info.promptable
     )
