@@ -1,4 +1,4 @@
-"""Print how many tests ran, by pytest's JUnit report; exit 1 if none did."""
+"""Print how many tests ran, by pytest's JUnit reports; exit 1 if none did."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def counts(report: Path) -> dict[str, int]:
     }
 
 
-def main(report: str) -> int:
+def main(reports: list[str]) -> int:
     """Print one line and return the exit code."""
-    found = counts(Path(report))
+    each = [counts(Path(report)) for report in reports]
+    found = {key: sum(one[key] for one in each) for key in ("ran", "failed", "skipped")}
     sys.stdout.write("{ran} tests ran, {failed} failed, {skipped} were skipped.\n".format(**found))
     return 0 if found["ran"] > 0 else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))

@@ -31,13 +31,22 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} LP_NUM_THREADS=${LP_NUM_THREADS:-1}
 # Without --max-worker-restart 0 a process that dies leaves pytest waiting for good.
 # What takes one core for some seconds runs beside the tests, and is shown after them.
 checks >"$folder/checks" 2>&1 &
-step "tests" bash scripts/under_display.sh $bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder \
-    --max-worker-restart 0 --junit-xml "$folder/junit.xml" --durations 15 "$@"
-wait
+run() {
+    bash scripts/under_display.sh $bin/python -m pytest --junit-xml "$folder/junit-$1.xml" "${@:2}"
+}
+together=(-n 3 --dist loadgroup --no-loadscope-reorder --max-worker-restart 0 --durations 15)
+if [ $# -eq 0 ]; then
+    step "tests" run together "${together[@]}" -m "not alone"
+    wait
+    step "tests that measure" run alone -m alone
+else
+    step "tests" run together "${together[@]}" "$@"
+    wait
+fi
 cat "$folder/checks"
 
 printf '\n'
-$bin/python scripts/count_tests.py "$folder/junit.xml" || printf 'number of tests\n' >>"$folder/failed"
+$bin/python scripts/count_tests.py "$folder"/junit-*.xml || printf 'number of tests\n' >>"$folder/failed"
 if [ -e "$folder/failed" ]; then
     printf 'FAILED: %s\n' "$(paste -sd, "$folder/failed")"
     exit 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -14,15 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BAR_S = 0.1
-"""The longest time that the window may stand still on a machine that has a processor for each program."""
+"""The longest time that the window may stand still."""
 BUSY_S = 0.05
 """A machine whose window stands still for so long with nothing to do says nothing about what we do."""
 TRIES = 6
-
-
-def bar() -> float:
-    """Return the longest stall allowed now: where programs share processors, everything takes that much longer."""
-    return BAR_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def idle_stall(seconds: float = 2.0) -> float:
@@ -37,7 +31,7 @@ def idle_stall(seconds: float = 2.0) -> float:
 def longest_stalls(measure: Callable[[], float]) -> list[float]:
     """Measure until one is under the bar: other programs stall a window now and then, what we do stalls it always."""
     found: list[float] = []
-    while len(found) < TRIES and (not found or min(found) >= bar()):
+    while len(found) < TRIES and (not found or min(found) >= BAR_S):
         found.append(measure())
     return found
 
@@ -46,10 +40,10 @@ def assert_alive(stalls: list[float], idle: Callable[[], float] = idle_stall) ->
     """One of the longest stalls is under the bar; skips on a machine that stalls without the work, too."""
     shown = f"longest stalls {[round(1000 * one) for one in stalls]} ms"
     print(shown)
-    if min(stalls) >= bar():
+    if min(stalls) >= BAR_S:
         without = idle()
         if without > BUSY_S:
             pytest.skip(
                 f"the machine is too busy to measure: {shown}, {1000 * without:.0f} ms without the work"
             )
-    assert min(stalls) < bar(), f"{shown}, allowed {1000 * bar():.0f} ms"
+    assert min(stalls) < BAR_S, shown

@@ -211,6 +211,7 @@ def test_everything_is_found_and_classified_by_likeness(
     assert {b.session.document.annotations[one].class_id for one in on_disc} == {1}
 
 
+@pytest.mark.alone
 def test_the_window_lives_while_a_head_segments(open_segment: Callable[..., Any]) -> None:
     """The longest stall until the result is found: under 100 ms."""
     from napari_sampath.widgets.stalls import StallMeter

@@ -158,6 +158,7 @@ def longest_stall(b: Any, row: int, seconds: float = 2.5) -> float:
     return meter.stop()
 
 
+@pytest.mark.alone
 def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], dataset: Path) -> None:
     """The longest stall while training: under 100 ms."""
     b, dock = open_train(dataset)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gui
 
 
+@pytest.mark.alone
 def test_the_window_stays_alive_while_a_slow_model_encodes(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
