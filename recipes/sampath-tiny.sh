@@ -7,29 +7,29 @@ out=${2:-build/models}
 mkdir -p "$out"
 
 # 1. What is in tissue and where objects end (1,800 steps), and a first taste of prompts.
-sampath tune --data "$data" -o "$out/stage1.safetensors" --warmup-steps 1800 --steps 100
+sampath tune --recipe pretrain --data "$data" -o "$out/stage1.safetensors" --warmup-steps 1800 --steps 100
 
 # 2. Prompts: points and noisy boxes, corrected once.
 prompts=(--warmup-steps 0 --prompts 6 --iterations 2 --dense-weight 0.5 --average 0.995 --save-every 100)
-sampath tune --data "$data" --start "$out/stage1.safetensors" -o "$out/stage2.safetensors" \
+sampath tune --recipe pretrain --data "$data" --start "$out/stage1.safetensors" -o "$out/stage2.safetensors" \
     "${prompts[@]}" --steps 1200 --full-frame-share 0.15 --learning-rate 8e-4 --seed 1
 
 # 3. The same with more whole frames, as images are met in use.
-sampath tune --data "$data" --start "$out/stage2.safetensors" -o "$out/stage3.safetensors" \
+sampath tune --recipe pretrain --data "$data" --start "$out/stage2.safetensors" -o "$out/stage3.safetensors" \
     "${prompts[@]}" --steps 450 --full-frame-share 0.3 --learning-rate 5e-4 --seed 2
 
 # 4. How far an object reaches from its prompt: the spreading convolutions alone, on features that stay as they are.
-sampath tune --data "$data" --start "$out/stage3.safetensors" -o "$out/stage4.safetensors" --warmup-steps 0 \
+sampath tune --recipe pretrain --data "$data" --start "$out/stage3.safetensors" -o "$out/stage4.safetensors" --warmup-steps 0 \
     --spread-steps 1000 --steps 0 --prompts 10 --point-share 0.65 --full-frame-share 0.25 --learning-rate 2e-3 \
     --average 0.99 --train-only mask_decoder.spread,prompt_encoder.place_embedding --seed 5
 
 # 5. The whole prompt side with it.
-sampath tune --data "$data" --start "$out/stage4.safetensors" -o "$out/stage5.safetensors" --warmup-steps 0 \
+sampath tune --recipe pretrain --data "$data" --start "$out/stage4.safetensors" -o "$out/stage5.safetensors" --warmup-steps 0 \
     --steps 520 --prompts 6 --iterations 2 --point-share 0.65 --full-frame-share 0.3 --learning-rate 8e-4 \
     --average 0.99 --train-only mask_decoder,prompt_encoder --seed 6
 
 # 6. The predicted IoU of the averaged weights, by which a candidate is chosen; the masks stay as they are.
-sampath tune --data "$data" --start "$out/stage5.safetensors" -o "$out/sampath-tiny.safetensors" --warmup-steps 0 \
+sampath tune --recipe pretrain --data "$data" --start "$out/stage5.safetensors" -o "$out/sampath-tiny.safetensors" --warmup-steps 0 \
     --steps 160 --train-only mask_decoder.iou_prediction_head --iterations 1 --prompts 8 --point-share 0.7 \
     --full-frame-share 0.7 --learning-rate 1e-3 --average 0.97 --seed 7
 

@@ -79,7 +79,8 @@ def test_tune_says_what_is_wrong(
         return capsys.readouterr().err
 
     assert "side_px is 65" in sentence("--data", str(glands), "-o", str(target), "--side-px", "65")
-    assert "There is no image" in sentence("--data", str(tmp_path), "-o", str(target))
+    assert "is no dataset" in sentence("--data", str(tmp_path), "-o", str(target))
+    assert "no recipe 'quick'" in sentence("--data", str(glands), "-o", str(target), "--recipe", "quick")
     assert "must end in .safetensors" in sentence("--data", str(glands), "-o", str(tmp_path / "own.pth"))
     assert "invalid int value" in sentence("--data", "d", "-o", "w.safetensors", "--steps", "many", code=2)
     monkeypatch.delenv("SAMPATH_DATA", raising=False)

@@ -10,6 +10,7 @@ import torch
 
 from napari_sampath.arrays import IMAGE, FeatureMap, FeatureSpec
 from napari_sampath.encoders import EncoderParts, registry
+from napari_sampath.encoders.aliased import AliasedEncoder
 from napari_sampath.encoders.double_norm import DoubleNormEncoder
 from napari_sampath.encoders.min_max import MinMaxEncoder
 from napari_sampath.encoders.pair import PairEncoder
@@ -157,6 +158,28 @@ def test_min_max_by_name():
     direct, model = promptable(), promptable(encoder)
     maps = [one.encode(image, frame).maps["embedding"] for one in (direct, model)]
     assert not torch.allclose(*maps)
+
+
+def test_aliased_by_name():
+    """Alone and first of a pair; where nothing is shrunk it is the encoder itself."""
+    assert registry["aliased:vit_b"].info.name == "aliased:vit_b"
+    pair = registry["aliased:vit_b+hipt-s16"].info
+    assert (pair.name, pair.promptable) == ("aliased:vit_b+hipt-s16", True)
+    with pytest.raises(UnknownNameError, match="a pair prepares its pixels once for both"):
+        registry["minmax01:vit_b+hipt-s16"]
+    plain, encoder = WideEncoder(), AliasedEncoder(WideEncoder())
+    noise = np.random.default_rng(0).integers(0, 255, (96, 60, 3), np.uint8)
+    same = Frame(0, 0, 96, 60, 96)
+    torch.testing.assert_close(encoder.preprocess(noise, same), plain.preprocess(noise, same))
+    half = Frame(0, 0, 96, 60, 48)
+    seen = encoder.preprocess(noise, half)
+    assert seen.shape == (3, 48, 48)
+    # Halving takes the four nearest pixels; smoothing first takes more of them, and flattens noise.
+    mean = noise.reshape(48, 2, 30, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+    expected = (torch.as_tensor(mean, dtype=torch.float32) - encoder.pixel_mean) / encoder.pixel_std
+    torch.testing.assert_close(seen[:, :, :30], expected, atol=1e-4, rtol=1e-4)
+    assert seen[:, :, :30].std() > 1.1 * plain.preprocess(noise, half)[:, :, :30].std()
+    assert (seen[:, :, 30:] == 0).all()
 
 
 def test_double_norm_by_name():

@@ -88,7 +88,7 @@ def test_what_spreads_starts_as_sam(drawing: MapPromptEncoder) -> None:
 
 
 def test_features_stay_valid_when_only_the_prompt_side_changes() -> None:
-    state = tiny.state_dict(tiny.build())
+    state = tiny.build().state_dict()
     digest = tiny.build().encoder.weights_digest
     prompt_side = {k: v + 1 if k.startswith("mask_decoder.") else v for k, v in state.items()}
     encoder_side = {k: v + 1 if k.startswith("image_encoder.") else v for k, v in state.items()}

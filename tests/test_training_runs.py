@@ -21,11 +21,12 @@ import torch
 
 import small_disk
 from conformance.golden import assert_matches
-from napari_sampath.arrays import ClassInfo
+from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
 from napari_sampath.config import ConfigError
+from napari_sampath.encoders import list_encoders
 from napari_sampath.errors import StorageError, UnknownNameError
 from napari_sampath.formats import DatasetFolder
-from napari_sampath.heads import load_head
+from napari_sampath.heads import load_head, registry
 from napari_sampath.jobs import run
 from napari_sampath.store import MemoryTier, Store
 from napari_sampath.training import (
@@ -46,7 +47,7 @@ from napari_sampath.training.views import vary
 from patches import patch_model, picture
 from training_run import RECIPE
 
-DISC = ClassInfo(1, "disc", (255, 0, 0))
+REST, DISC = ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0))
 small = pytest.fixture(small_disk.mounted)
 
 
@@ -211,12 +212,25 @@ class TestRecipes:
 
     def test_presets(self):
         assert set(PRESETS) == {"bcss", "crag", "acdc", "glas", "monuseg", "polyp"}
-        assert all("20" in source for source, _ in PRESETS.values())
+        assert all("20" in one.source for one in PRESETS.values())
         bcss = preset("bcss")
         assert bcss.batch_size * bcss.accumulate == 24
         assert (bcss.epochs, bcss.learning_rate, bcss.weight_decay) == (32, 1e-4, 1e-2)
         with pytest.raises(UnknownNameError, match="Did you mean 'monuseg'"):
             preset("monusec")
+
+    @pytest.mark.parametrize("name", list(PRESETS))
+    def test_a_preset_builds_the_head_it_is_for(self, name):
+        """With the sizes that the paper gives; its model is in the catalogue."""
+        one = PRESETS[name]
+        encoder = one.model.split(":")[-1].split("+")[0]
+        spec = FeatureSpec((FeatureMap("embedding", 256, encoder), FeatureMap("tokens", 768, encoder)))
+        if one.head == "sampath":
+            spec = FeatureSpec((*spec.maps, FeatureMap("hipt-s16.tokens", 384, "hipt-s16")))
+        with torch.device("meta"):
+            head = registry[one.head](spec, (REST, DISC), **one.config.head_arguments)
+        assert head.arguments.items() >= one.config.head_arguments.items()
+        assert set(one.model.split(":")[-1].split("+")) <= set(list_encoders())
 
     @pytest.mark.parametrize("name", list(PRESETS))
     def test_losses_of_the_presets_take_their_arguments(self, name):

@@ -47,8 +47,8 @@ class Registry(Generic[T]):
     def register_family(self, prefix: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
         """Return a decorator for a function that makes the entry of any name that starts with `prefix`.
 
-        The function gets the whole name and raises `UnknownNameError` if there is no such entry. Names of a
-        family are too many to be listed.
+        The function gets the whole name and raises `UnknownNameError` if there is no such entry. Of two families that
+        fit a name, that of the longer prefix makes it. Names of a family are too many to be listed.
         """
 
         def add(make: Callable[[str], T]) -> Callable[[str], T]:
@@ -60,9 +60,9 @@ class Registry(Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> T:
-        for prefix, make in self._families.items():
-            if name.startswith(prefix):
-                return make(name)
+        families = [prefix for prefix in self._families if name.startswith(prefix)]
+        if families:
+            return self._families[max(families, key=len)](name)
         try:
             return self._entries[name]
         except KeyError:

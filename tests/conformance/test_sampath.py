@@ -9,6 +9,7 @@ import torch
 from conformance.golden import assert_matches
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.encoders import EncoderInfo, EncoderParts
+from napari_sampath.encoders.aliased import AliasedEncoder
 from napari_sampath.encoders.image_encoder import ImageEncoder
 from napari_sampath.encoders.pair import PairEncoder
 from napari_sampath.encoders.pathology import MODELS
@@ -86,13 +87,13 @@ def whole_maps(golden, case, state, head):
     sam.image_encoder.load_state_dict(
         {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     )
-    encoder = sam
-    if not {one.encoder for one in head.spec.maps} <= {"vit_b"}:
+    encoder = AliasedEncoder(sam) if "aliased:vit_b" in {one.encoder for one in head.spec.maps} else sam
+    if not {one.encoder for one in head.spec.maps} <= {encoder.info.name}:
         tokens = vit_keys(HIPT, {k: v for k, v in state.items() if k.startswith("extra_encoder.model.")}, "x")
         network = build_network(HIPT, tokens, (1024, 1024), "x")
         last = len(network.feature_info) - 1
         hipt = TimmEncoder(HIPT.info, network, "", HIPT.mean, HIPT.std, 1024, last)
-        encoder = hipt if head.variant == "pathology_only" else PairEncoder(sam, hipt)
+        encoder = hipt if head.variant == "pathology_only" else PairEncoder(encoder, hipt)
     model = Model(EncoderParts(encoder))
     return {
         name: one[None] for name, one in model.read(image, whole(image.shape[:2]), head.spec).maps.items()
@@ -104,6 +105,7 @@ def whole_maps(golden, case, state, head):
     ("name", "variant", "encoder"),
     [
         ("bcss.full", "fusion", PAIR),
+        ("crag.full", "fusion", f"aliased:{PAIR}"),
         ("ablation.wo_Fp", "sam_only", "vit_b"),
         ("ablation.wo_Fs", "pathology_only", "hipt-s16"),
         ("ablation.plus", "plus", PAIR),
@@ -114,7 +116,8 @@ def test_whole_model(name, variant, encoder, golden):
     case = golden.case(f"sampath.{name}")
     state = weights(golden, case)
     head = SamPathHead.import_reference(state, encoder=encoder).eval()
-    assert (head.variant, len(head.classes), head.unused_tokens) == (variant, 5, 2)
+    classes = case["model"]["num_classes"] - 1
+    assert (head.variant, len(head.classes), head.unused_tokens) == (variant, classes, 2)
     maps = whole_maps(golden, case, state, head)
     with torch.inference_mode():
         low, iou = head.decode(head.fuse(maps), first=1)

@@ -12,6 +12,7 @@ from .verb import Verb
 
 if TYPE_CHECKING:
     from ..training import Dataset
+    from ..training.instances import InstanceImage
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +50,15 @@ def open_data(args: argparse.Namespace, folder: Path) -> Dataset:
     from ..training import open_dataset
 
     return open_dataset(folder, args.images, args.labels, args.group)
+
+
+def open_instances(args: argparse.Namespace, split: str) -> list[InstanceImage]:
+    """Read the objects of the dataset, or of the collection of sets, that the arguments name."""
+    from ..training.instances import dataset_instances, read_instances
+
+    if args.images or args.labels:
+        return list(dataset_instances(open_data(args, args.data), split))
+    return read_instances(args.data, split)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

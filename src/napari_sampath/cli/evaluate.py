@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 
 from ..errors import WeightsError
-from .dataset import add_data, add_patterns, open_data
+from .dataset import add_data, add_patterns, open_data, open_instances
 from .output import Output, table
 from .verb import Verb, add_model, check_ending, load
 
@@ -80,7 +80,6 @@ def _head(args: argparse.Namespace, output: Output) -> None:
 
 def _prompts(args: argparse.Namespace, output: Output) -> None:
     from ..encoders import tiny
-    from ..training.instances import read_instances
     from ..training.model_card import write_model_card
     from ..training.prompt_evaluation import evaluate_prompts
 
@@ -89,7 +88,7 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     weights: Path | None = args.weights or shipped
     if args.card is not None and weights is None:
         raise WeightsError(f"A model card is of a weights file; name that of '{args.model}' with --weights.")
-    images = read_instances(args.data, args.split)
+    images = open_instances(args, args.split)
     scores = output.run(evaluate_prompts(load(args, output), images))
     if args.card is not None and weights is not None:
         write_model_card(args.card, weights, scores)

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from ..config import load_config, resolve_device
-from .dataset import add_data, add_patterns, open_data
+from .dataset import add_data, add_patterns, open_data, open_instances
 from .fields import add_fields, from_args
 from .output import Output
 from .verb import Verb, add_model, check_ending, load
@@ -23,14 +23,17 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="bundle, .safetensors"
     )
-    sources = "; ".join(f"{name}: {source}" for name, (source, _) in PRESETS.items())
+    sources = "; ".join(
+        f"{name}: {one.source} (--head {one.head}, published with --model {one.model})"
+        for name, one in PRESETS.items()
+    )
     parser.add_argument(
         "--recipe",
         metavar="NAME",
         help=f"start from the recipe of a paper; the flags below change it. {sources}".replace("%", "%%"),
     )
     parser.add_argument(
-        "--head", default="cnn", metavar="KIND", help="see 'sampath models' (default: %(default)s)"
+        "--head", metavar="KIND", help="see 'sampath models' (default: that of the recipe, or cnn)"
     )
     parser.add_argument(
         "--head-argument",
@@ -55,12 +58,18 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 def run_train(args: argparse.Namespace, output: Output) -> None:
     """Train a head on features that are computed once."""
     from ..heads import load_head
-    from ..training import TrainingConfig, preset, train_job
+    from ..training import TrainingConfig, train_job
+    from ..training.presets import find_preset
     from ..training.report import figure
 
     check_ending(args.output, ".safetensors")
-    base = preset(args.recipe) if args.recipe else TrainingConfig()
-    args.head_arguments = {**base.head_arguments, **dict(args.head_argument)}
+    base, usual = TrainingConfig(), "cnn"
+    if args.recipe:
+        published = find_preset(args.recipe)
+        base, usual = published.config, published.head
+    kind = args.head or usual
+    published_arguments = base.head_arguments if kind == usual else {}
+    args.head_arguments = {**published_arguments, **dict(args.head_argument)}
     args.loss_arguments = {**base.loss_arguments, **dict(args.loss_argument)}
     config = from_args(TrainingConfig, args, base)
     first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
@@ -68,7 +77,7 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
         output = Output(quiet=True)
     dataset = open_data(args, args.data)
     model = load(args, output)
-    path = output.run(train_job(dataset, args.head, config, model, args.output))
+    path = output.run(train_job(dataset, kind, config, model, args.output))
     if not first:  # The other processes of one training would say the same.
         return
     metrics = load_head(path).metadata.metrics
@@ -94,28 +103,51 @@ def _assignment(text: str) -> tuple[str, int | float | bool | str]:
 
 def tune_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath tune`: the fields of `PromptTuningConfig`."""
-    from ..training.prompt_tuning import PromptTuningConfig
+    from ..encoders import tiny
+    from ..training.prompt_tuning import RECIPES, PromptTuningConfig
 
     add_data(parser)
+    add_patterns(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write, .safetensors"
     )
     parser.add_argument(
-        "--start", type=Path, metavar="FILE", help="weights to start from; random if left out"
+        "--model",
+        default=tiny.INFO.name,
+        metavar="NAME",
+        help="a promptable model of 'sampath models' (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--start",
+        metavar="FILE",
+        help="weights of that model to start from, or 'random'; those the model is known by if left out",
+    )
+    sources = "; ".join(f"{name}: {source}" for name, (source, _) in RECIPES.items())
+    parser.add_argument(
+        "--recipe",
+        default="finetune",
+        metavar="NAME",
+        help=f"the flags below change it. {sources} (default: %(default)s)",
     )
     add_fields(parser, PromptTuningConfig, "recipe", leave_out=("device",))
 
 
 def run_tune(args: argparse.Namespace, output: Output) -> None:
     """Train a promptable model by SAM's own algorithm."""
-    from ..training.prompt_tuning import PromptTuningConfig
-    from ..training.tune import read_facts, tune_model
+    from ..training.prompt_tuning import PromptTuningConfig, recipe
+    from ..training.tune import RANDOM, read_facts, tune_model
 
     check_ending(args.output, ".safetensors")
     args.device = str(resolve_device(load_config().device))
-    config = from_args(PromptTuningConfig, args)
-    written = output.run(tune_model(args.data, args.output, config, args.start))
-    output.result({"weights": str(written), **read_facts(written)}, f"Wrote {written}.")
+    config = from_args(PromptTuningConfig, args, recipe(args.recipe))
+    start = args.start or (RANDOM if args.recipe == "pretrain" else None)
+    job = tune_model(open_instances(args, "train"), args.output, config, args.model, start)
+    written = output.run(job)
+    facts = read_facts(written)
+    output.result(
+        {"weights": str(written), **facts},
+        f"Wrote {written}. Use it with --model {args.model} --weights {written}.",
+    )
 
 
 TRAIN = Verb(
@@ -125,8 +157,8 @@ TRAIN = Verb(
     run_train,
 )
 TUNE = Verb(
-    "train a promptable model on tissue by SAM's own algorithm",
-    "sampath tune --data tissue/ --steps 2500 -o my-model.safetensors",
+    "teach a promptable model your tissue by SAM's own algorithm",
+    "sampath tune --data my-nuclei/ -o my-model.safetensors",
     tune_arguments,
     run_tune,
 )

@@ -1,6 +1,7 @@
 """Frozen networks that turn a tile into features."""
 
 from . import (  # noqa: F401  (register themselves)
+    aliased,
     double_norm,
     min_max,
     mobile_sam,

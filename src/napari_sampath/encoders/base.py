@@ -111,6 +111,10 @@ class Encoder(nn.Module, ABC):
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Map a normalised batch (B, 3, S, S) to {map name: (B, C, 64, 64)}."""
 
+    def name_in_file(self, name: str) -> str:
+        """Turn the name of a tensor of a whole model ("image_encoder.neck.0.weight") into that in its files."""
+        return name
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderParts:
@@ -119,6 +123,19 @@ class EncoderParts:
     encoder: Encoder
     prompt_encoder: PromptEncoder | None = None
     mask_decoder: MaskDecoder | None = None
+
+    def modules(self) -> nn.ModuleDict:
+        """Return the parts that there are, by SAM's prefixes."""
+        parts = {
+            "image_encoder": self.encoder,
+            "prompt_encoder": self.prompt_encoder,
+            "mask_decoder": self.mask_decoder,
+        }
+        return nn.ModuleDict({prefix: module for prefix, module in parts.items() if module is not None})
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Collect the weights of all parts by their names in a file that this model can be loaded from."""
+        return {self.encoder.name_in_file(key): value for key, value in self.modules().state_dict().items()}
 
 
 Builder = Callable[[Path | None], EncoderParts]

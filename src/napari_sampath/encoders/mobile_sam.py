@@ -15,7 +15,7 @@ from ..jobs import run
 from .base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 from .prompt_parts import CHANNELS, build_mask_decoder, build_prompt_encoder
 from .sam_format import check_fit, sam_keys
-from .weights import WeightsFile, digest, load_state_dict, locate_job
+from .weights import WeightsFile, encoder_digest, load_state_dict, locate_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +83,10 @@ class MobileSamEncoder(Encoder):
         tokens = self.vit.stages(self.vit.patch_embed(pixels))
         return {"embedding": self.neck(tokens), "tokens": tokens}
 
+    def name_in_file(self, name: str) -> str:
+        """See `Encoder`."""
+        return mobile_sam_name(name)
+
 
 def mobile_sam_name(name: str) -> str:
     """Turn the name of a tensor in our modules into its name in a MobileSAM file."""
@@ -102,7 +106,7 @@ def assemble(state: Mapping[str, Tensor], source: str = "weights") -> EncoderPar
     Raises:
         WeightsError: If tensors are missing, too many, or of another shape.
     """
-    encoder = MobileSamEncoder(digest(state))
+    encoder = MobileSamEncoder(encoder_digest(state))
     prompt_encoder, mask_decoder = build_prompt_encoder(), build_mask_decoder()
     parts = nn.ModuleDict(
         {"image_encoder": encoder, "prompt_encoder": prompt_encoder, "mask_decoder": mask_decoder}

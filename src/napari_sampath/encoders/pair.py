@@ -14,7 +14,7 @@ from ..geometry import Frame
 from ..jobs import Job
 from .base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 
-_FIRST = ("vit_b", "vit_l", "vit_h", "vit_t", "sampath-tiny")
+_FIRST = ("vit_b", "vit_l", "vit_h", "vit_t", "sampath-tiny", "aliased:vit_b")
 """Encoders that may come first: they normalise the pixels by mean and deviation alone, which can be undone."""
 
 

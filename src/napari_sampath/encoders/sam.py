@@ -15,7 +15,7 @@ from ..jobs import run
 from .base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 from .image_encoder import ImageEncoder
 from .sam_format import Architecture, check_fit, deduce, sam_keys
-from .weights import WeightsFile, digest, load_state_dict, locate_job
+from .weights import WeightsFile, encoder_digest, load_state_dict, locate_job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +75,10 @@ class SamEncoder(Encoder):
         embedding, tokens = self.image_encoder(pixels)
         return {"embedding": embedding, "tokens": tokens}
 
+    def name_in_file(self, name: str) -> str:
+        """See `Encoder`."""
+        return name.replace("image_encoder.image_encoder.", "image_encoder.", 1)
+
 
 def assemble(
     state: Mapping[str, Tensor], architecture: Architecture, info: EncoderInfo, source: str = "weights"
@@ -113,7 +117,7 @@ def assemble(
     check_fit(parts.state_dict(), state, source)
     parts.load_state_dict(dict(state), assign=True)
     parts.requires_grad_(False).eval()
-    encoder = SamEncoder(info, image_encoder, digest(state))
+    encoder = SamEncoder(info, image_encoder, encoder_digest(state))
     return EncoderParts(encoder, parts["prompt_encoder"], parts["mask_decoder"])
 
 

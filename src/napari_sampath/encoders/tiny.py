@@ -18,7 +18,7 @@ from ..arrays import FeatureMap, FeatureSpec
 from ..errors import WeightsError
 from .base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 from .tiny_prompts import CHANNELS, MapPromptEncoder, SpreadingMaskDecoder
-from .weights import digest, load_state_dict
+from .weights import encoder_digest, load_state_dict
 
 BACKBONE = "convnext_femto_ols"
 WEIGHTS = Path(__file__).parent / "shipped" / "sampath-tiny.safetensors"
@@ -75,35 +75,13 @@ def build_untrained() -> EncoderParts:
     return EncoderParts(TinyEncoder(), MapPromptEncoder(), SpreadingMaskDecoder())
 
 
-def state_dict(parts: EncoderParts) -> dict[str, Tensor]:
-    """Collect the weights of all parts under SAM's prefixes."""
-    modules = {
-        "image_encoder": parts.encoder,
-        "prompt_encoder": parts.prompt_encoder,
-        "mask_decoder": parts.mask_decoder,
-    }
-    return {
-        f"{prefix}.{key}": value
-        for prefix, module in modules.items()
-        if module is not None
-        for key, value in module.state_dict().items()
-    }
-
-
 def load_parts(parts: EncoderParts, state: dict[str, Tensor], source: str) -> EncoderParts:
-    """Put weights made by `state_dict` into freshly built parts and freeze them.
+    """Put weights into freshly built parts and freeze them.
 
     Raises:
         WeightsError: If keys or shapes are of another model.
     """
-    modules = {
-        "image_encoder": parts.encoder,
-        "prompt_encoder": parts.prompt_encoder,
-        "mask_decoder": parts.mask_decoder,
-    }
-    for prefix, module in modules.items():
-        if module is None:
-            continue
+    for prefix, module in parts.modules().items():
         own = {
             key.removeprefix(f"{prefix}."): v.float()
             for key, v in state.items()
@@ -118,8 +96,7 @@ def load_parts(parts: EncoderParts, state: dict[str, Tensor], source: str) -> En
                 "'sampath tune', or choose the model the file belongs to."
             ) from None
         module.eval().requires_grad_(False)
-    # Of the encoder alone: features stay valid, and heads on them, when only the prompt side is trained further.
-    parts.encoder.weights_digest = digest({k: v for k, v in state.items() if k.startswith("image_encoder.")})
+    parts.encoder.weights_digest = encoder_digest(state)
     return parts
 
 

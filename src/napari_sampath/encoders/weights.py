@@ -22,7 +22,7 @@ from ..errors import UnsafeFileError, WeightsError, WeightsMissingError
 from .download import WeightsFile, locate, locate_job
 from .unpickling import RefusedError, Stub, module_tensors, read_stream, read_zip
 
-__all__ = ["WeightsFile", "digest", "load_state_dict", "locate", "locate_job"]
+__all__ = ["WeightsFile", "digest", "encoder_digest", "load_state_dict", "locate", "locate_job"]
 
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "teacher")
 """Names under which training programs put the weights inside a checkpoint, most telling first."""
@@ -180,6 +180,11 @@ def _pick(content: object, path: Path) -> dict[str, Tensor]:
     raise WeightsError(
         f"'{path}' holds no weights (no named tensors); give a file made with torch.save(state_dict)."
     )
+
+
+def encoder_digest(state: Mapping[str, Tensor]) -> str:
+    """Hash what features come from in a file with SAM's prefixes: they outlast training of the prompt side."""
+    return digest({key: value for key, value in state.items() if key.startswith("image_encoder.")})
 
 
 def digest(state: Mapping[str, Tensor]) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar
 from torch import Tensor
 
 from ..arrays import FeatureSpec
+from ..errors import UnknownNameError
 from ..geometry import Frame
 from .base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 
@@ -28,7 +29,8 @@ class WrappedEncoder(Encoder):
     def __init__(self, inner: Encoder) -> None:
         info = self.describe(inner.info)
         maps = tuple(replace(one, encoder=info.name) for one in inner.spec.maps)
-        super().__init__(info, FeatureSpec(maps), inner.weights_digest, input_px=inner.input_px)
+        mean, std = (tuple(values.flatten().tolist()) for values in (inner.pixel_mean, inner.pixel_std))
+        super().__init__(info, FeatureSpec(maps), inner.weights_digest, mean, std, inner.input_px)
         self.inner = inner
         self.preprocessing_version = inner.preprocessing_version
 
@@ -56,6 +58,11 @@ def register(wrapper: _Wrapped) -> _Wrapped:
 
     @registry.register_family(wrapper.prefix)
     def entry(name: str) -> EncoderEntry:
+        if "+" in name:
+            raise UnknownNameError(
+                f"There is no encoder '{name}': a pair prepares its pixels once for both; choose one encoder, or "
+                "'aliased:vit_b+hipt-s16' for SAM-Path's weights."
+            )
         inner = registry[name.removeprefix(wrapper.prefix)]
 
         def build(path: Path | None) -> EncoderParts:

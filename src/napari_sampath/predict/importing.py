@@ -35,9 +35,10 @@ def import_head(
         checkpoint: The file, or several whose tensors belong together (g and its surrogate decoder).
         kind: "sampath", "autosam", "cnn", "linear", "prompt_generator" or "surrogate".
         output: The bundle to write, ending in `.safetensors`.
-        encoder: What it was trained on, by name or loaded: "vit_b", or a pair as "vit_b+hipt-s16" for SAM-Path. A
-            prompt generator reads "double-norm:vit_h" and the like, unless `compat_double_norm=False` is given;
-            "autosam", "cnn" and "linear" read "minmax01:vit_b" and the like, unless `input_norm="sam"` is given.
+        encoder: What it was trained on, by name or loaded: "vit_b", or a pair as "vit_b+hipt-s16" for SAM-Path, or
+            "aliased:vit_b+hipt-s16" if it was trained on tiles of other than 1,024 px, as for CRAG. A prompt
+            generator reads "double-norm:vit_h" and the like, unless `compat_double_norm=False` is given; "autosam",
+            "cnn" and "linear" read "minmax01:vit_b" and the like, unless `input_norm="sam"` is given.
         classes: One for each channel; numbered if left out.
         licence: Under which the weights may be used.
         **options: Of that kind's `import_reference`.

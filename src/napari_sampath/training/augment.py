@@ -13,7 +13,7 @@ from PIL import Image
 from skimage.color import hed_from_rgb
 
 from ..arrays import FloatArray, IntArray, UInt8Array
-from .instances import KINDS, InstanceImage
+from .instances import InstanceImage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,7 +23,7 @@ class Window:
     pixels: UInt8Array
     """(S, S, 3) uint8 RGB."""
     instances: IntArray
-    """(S / 4, S / 4) int32 object ids on the grid of the logits; 0 is background."""
+    """(S / 4, S / 4) int32 object ids on the grid of the logits; 0 is background, below it unknown."""
     kinds: IntArray
     """(S / 4, S / 4) uint8, index of the kind of tissue set each cell comes from."""
     prompted: tuple[int, ...]
@@ -42,9 +42,12 @@ class Pools:
     """
 
     def __init__(self, images: list[InstanceImage]) -> None:
-        self.kinds = [kind for kind in KINDS if any(image.kind == kind for image in images)]
-        self._images = [[image for image in images if image.kind == kind] for kind in self.kinds]
-        shares = np.array([KINDS[kind].share for kind in self.kinds])
+        by_name: dict[str, list[InstanceImage]] = {}
+        for image in images:
+            by_name.setdefault(image.kind.name, []).append(image)
+        self._images = list(by_name.values())
+        self.kinds = [pool[0].kind for pool in self._images]
+        shares = np.array([kind.share for kind in self.kinds])
         self._shares = shares / shares.sum()
         areas = [np.array([image.instances.size for image in pool], dtype=float) for pool in self._images]
         self._areas = [area / area.sum() for area in areas]
@@ -82,7 +85,7 @@ def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
             crop, ids = random_crop(source, bottom - top, right - left, rng)
             pixels[top:bottom, left:right] = crop
             cells = (slice(top // 4, bottom // 4), slice(left // 4, right // 4))
-            instances[cells] = np.where(ids > 0, ids + instances.max(), 0)
+            instances[cells] = np.where(ids > 0, ids + instances.max(), ids)
             kinds[cells] = kind
     ids, areas = np.unique(instances, return_counts=True)
     prompted = tuple(int(i) for i, area in zip(ids, areas, strict=True) if i > 0 and area >= MIN_CELLS)
@@ -95,7 +98,7 @@ def random_crop(
     """Cut, enlarge, flip and re-stain; returns pixels (height, width, 3) and ids (height / 4, width / 4)."""
     full_h, full_w = source.instances.shape
     smallest = max(height_px / full_h, width_px / full_w)
-    largest = max(KINDS[source.kind].max_scale, smallest)
+    largest = max(source.kind.max_scale, smallest)
     scale = float(np.exp(rng.uniform(np.log(max(smallest, 0.5)), np.log(largest))))
     crop_h, crop_w = min(full_h, round(height_px / scale)), min(full_w, round(width_px / scale))
     top, left = int(rng.integers(full_h - crop_h + 1)), int(rng.integers(full_w - crop_w + 1))

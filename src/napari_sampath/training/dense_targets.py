@@ -40,7 +40,7 @@ def object_maps(instances: IntArray) -> FloatArray:
     """Describe each cell's place in its object.
 
     Args:
-        instances: (h, w) ids, 0 for background.
+        instances: (h, w) ids, 0 for background, below it unknown.
 
     Returns:
         (4, h, w) float32: inner boundary (0 or 1), distance to it (0..1 of the object's largest), and the
@@ -69,7 +69,7 @@ def object_maps(instances: IntArray) -> FloatArray:
 
 
 def dense_loss(predicted: Tensor, windows: list[Window], separate: list[bool]) -> Tensor:
-    """Compare predicted maps with windows, each kind only where its annotators looked.
+    """Compare predicted maps with windows, each kind only where its annotators looked, none where nobody vouches.
 
     Args:
         predicted: (B, kinds + 4, h, w).
@@ -86,9 +86,11 @@ def dense_loss(predicted: Tensor, windows: list[Window], separate: list[bool]) -
     logits = predicted.float()
     count = len(separate)
     own = logits[:, :count].gather(1, kinds[:, None])[:, 0]
-    loss = functional.binary_cross_entropy_with_logits(own, foreground)
+    vouched = (instances >= 0).float()
+    known = torch.as_tensor(separate, device=device)[kinds].float() * vouched
+    what = functional.binary_cross_entropy_with_logits(own, foreground, reduction="none")
+    loss = (what * vouched).sum() / vouched.sum().clamp(min=1)
     targets = torch.as_tensor(np.stack([object_maps(w.instances) for w in windows]), device=device)
-    known = torch.as_tensor(separate, device=device)[kinds].float()
     inside = known * foreground
     boundary = functional.binary_cross_entropy_with_logits(logits[:, count], targets[:, 0], reduction="none")
     distance = functional.smooth_l1_loss(logits[:, count + 1], targets[:, 1], reduction="none", beta=0.1)

@@ -1,13 +1,14 @@
 """Images with one id per object, for SAM's own training algorithm.
 
-Reads the layout of the tissue collection the models are trained on: `<set>/index.csv` with a `name` and a
-`split` column, `<set>/images`, `<set>/masks`. What an object is differs by set: nuclei are labelled one by
-one, glands and tumour nests are connected components of a semantic mask.
+They come from any dataset that heads are trained on, or from the tissue collection that `sampath-tiny` is trained
+on: `<set>/index.csv` with a `name` and a `split` column, `<set>/images`, `<set>/masks`. What an object is differs:
+where objects are told apart each is one, elsewhere they are the connected components of a class.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +16,36 @@ import numpy as np
 from PIL import Image
 from skimage.measure import label
 
-from ..arrays import IntArray, UInt8Array
+from ..arrays import INPUT_PX, IntArray, UInt8Array
 from ..errors import DatasetError
+from .dataset import IGNORED, Dataset, Example
+from .readers import open_dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Images of one sort, and how they are used in training."""
+
+    name: str
+    """Of the objects, singular: "nucleus", "gland", "tumour"; or of their dataset."""
+    share: float
+    """Share of the training windows."""
+    max_scale: float
+    """Largest enlargement: the kind's images fill the 1,024 px frame at about this scale."""
+    separate: bool
+    """True if ids are single objects, so that boundaries and centres mean something; False for regions."""
+
+
+NUCLEUS = Kind("nucleus", 0.45, 5.0, separate=True)
+GLAND = Kind("gland", 0.45, 5.0, separate=True)
+TUMOUR = Kind("tumour", 0.10, 2.5, separate=False)
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceSet:
     """Where one collection lies and what its masks mean."""
 
-    kind: str
-    """Name of the objects, singular: "nucleus", "gland", "tumour"."""
+    kind: Kind
     folder: str
     components: bool
     """True if masks are semantic and objects are their connected components."""
@@ -37,30 +58,16 @@ class InstanceSet:
 
 
 SETS = (
-    InstanceSet("nucleus", "bbbc038_nuclei", components=False, min_area_px=20),
-    InstanceSet("nucleus", "hgsc_nuclei", False, 20, mask_suffix="_inst", whole_split="train"),
-    InstanceSet("gland", "ebhi_glands", components=True, min_area_px=400),
-    InstanceSet("tumour", "bcss_tumor", components=True, min_area_px=2000),
+    InstanceSet(NUCLEUS, "bbbc038_nuclei", components=False, min_area_px=20),
+    InstanceSet(NUCLEUS, "hgsc_nuclei", False, 20, mask_suffix="_inst", whole_split="train"),
+    InstanceSet(GLAND, "ebhi_glands", components=True, min_area_px=400),
+    InstanceSet(TUMOUR, "bcss_tumor", components=True, min_area_px=2000),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How a kind of object is used in training."""
-
-    share: float
-    """Share of the training windows."""
-    max_scale: float
-    """Largest enlargement: the kind's images fill the 1,024 px frame at about this scale."""
-    separate: bool
-    """True if ids are single objects, so that boundaries and centres mean something; False for regions."""
-
-
-KINDS = {
-    "nucleus": Kind(0.45, 5.0, separate=True),
-    "gland": Kind(0.45, 5.0, separate=True),
-    "tumour": Kind(0.10, 2.5, separate=False),
-}
+UNKNOWN = -1
+MIN_AREA_PX = 20
+"""Smaller objects of a dataset are not prompted for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,11 +75,11 @@ class InstanceImage:
     """One image and its objects."""
 
     name: str
-    kind: str
+    kind: Kind
     pixels: UInt8Array
     """(H, W, 3) uint8 RGB."""
     instances: IntArray
-    """(H, W) int32, 0 for background, one id per object."""
+    """(H, W) int32, one id per object, 0 for background, `UNKNOWN` where nobody vouches for either."""
     min_area_px: int
 
     def objects(self) -> list[int]:
@@ -82,27 +89,72 @@ class InstanceImage:
 
 
 def read_instances(data: Path, split: str, kinds: tuple[str, ...] = ()) -> list[InstanceImage]:
-    """Read all images of a split, from every set that is there.
+    """Read all images of a split, from every set of the collection that is there, or else from a dataset.
 
     Args:
-        data: Folder that holds the sets.
+        data: Folder that holds the sets, or one dataset as `open_dataset` knows it.
         split: "train" or "val".
-        kinds: Only these kinds; empty for all.
+        kinds: Of a collection only these kinds; empty for all.
 
     Raises:
-        DatasetError: If no image is found.
+        DatasetError: If no image is found, or one has no object.
     """
+    sets = [source for source in SETS if (data / source.folder).is_dir()]
+    if not sets and data.is_dir() and any(data.iterdir()):
+        return list(dataset_instances(open_dataset(data), split))
     found: list[InstanceImage] = []
-    for source in SETS:
-        if not kinds or source.kind in kinds:
+    for source in sets:
+        if not kinds or source.kind.name in kinds:
             names = _names(data / source.folder, split, source.whole_split)
             found += [_read_one(data / source.folder, name, source) for name in names]
     if not found:
         raise DatasetError(
-            f"There is no image of the split '{split}' in {data}; name the folder that holds "
+            f"There is no image of the split '{split}' in {data}; name a dataset, or the folder that holds "
             f"{', '.join(source.folder for source in SETS)}, with --data or in SAMPATH_DATA."
         )
     return found
+
+
+def dataset_instances(dataset: Dataset, split: str) -> Iterator[InstanceImage]:
+    """Read the objects of a dataset's images; its first class, if that is "rest" (id 0), holds none.
+
+    Args:
+        dataset: Where objects are not told apart, connected pieces of a class are taken for them.
+        split: "train", "val" or "test".
+
+    Raises:
+        DatasetError: If the split is empty, a file cannot be used, or no image has an object.
+    """
+    samples = dataset.split(split)
+    found = False
+    for sample in samples:
+        example = dataset.read(sample)
+        instances = _objects(dataset, example)
+        enlarged = max(1.0, INPUT_PX / max(instances.shape))
+        kind = Kind(dataset.name, 1.0, enlarged, separate=example.instances is not None)
+        image = InstanceImage(sample.name, kind, example.pixels, instances, MIN_AREA_PX)
+        found = found or bool(image.objects())
+        yield image
+    if not found:
+        raise DatasetError(
+            f"The {len(samples)} images of the split '{split}' of '{dataset.name}' hold no object of at least "
+            f"{MIN_AREA_PX} px; there is nothing to prompt for: draw some, or name another dataset."
+        )
+
+
+def _objects(dataset: Dataset, example: Example) -> IntArray:
+    """Number the objects of an example, 0 for background, `UNKNOWN` where nobody vouches."""
+    rest = 0 if dataset.classes[0].id == 0 else IGNORED
+    inside = (example.targets != IGNORED) & (example.targets != rest)
+    if example.instances is not None:
+        instances = np.where(inside, example.instances, 0).astype(np.int32)
+    else:
+        # Pixels of two classes that touch are never one object: `label` joins equal values only.
+        instances = label(np.where(inside, example.targets.astype(np.int32) + 1, 0), connectivity=1).astype(
+            np.int32
+        )
+    instances[example.targets == IGNORED] = UNKNOWN
+    return instances
 
 
 def _names(folder: Path, split: str, whole_split: str) -> list[str]:

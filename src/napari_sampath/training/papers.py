@@ -28,6 +28,11 @@ class Paper:
     note: str
 
 
+_FLATTERED = (
+    "Their IoU is not in a text at hand. Their Dice leaves out the pixels along outlines, and their best epoch was "
+    "chosen on the test images: it flatters."
+)
+
 PAPERS = {
     "bcss": Paper(
         "SAM-Path, Zhang et al. 2023 (arXiv 2307.09570), Table 1, BCSS",
@@ -65,17 +70,15 @@ PAPERS = {
         "AutoSAM, Shaharabany et al. 2023 (arXiv 2306.06370), GlaS",
         ("Dice", "IoU"),
         ("per_image.dice", "per_image.iou"),
-        {},
-        "The paper's figures are not in a text at hand. Its Dice leaves out the pixels along outlines, and its best "
-        "epoch was chosen on the test images: they flatter.",
+        {"AutoSAM": (0.9282, None)},
+        _FLATTERED,
     ),
     "monuseg": Paper(
         "AutoSAM, Shaharabany et al. 2023 (arXiv 2306.06370), MoNuSeg",
         ("Dice", "IoU"),
         ("per_image.dice", "per_image.iou"),
-        {},
-        "The paper's figures are not in a text at hand. Its Dice leaves out the pixels along outlines, and its best "
-        "epoch was chosen on the test images: they flatter.",
+        {"AutoSAM": (0.8243, None)},
+        _FLATTERED,
     ),
 }
 

@@ -6,11 +6,26 @@ step. `dataclasses.replace(preset, augmentation="dihedral")` keeps all else and 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..errors import UnknownNameError
 from ..registry import unknown_name
 from .config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The recipe of a paper."""
+
+    source: str
+    """Paper and what it did, one line."""
+    head: str
+    """The kind of head it is for."""
+    model: str
+    """What the paper trained it on, as `--model` takes it; any other can be chosen."""
+    config: TrainingConfig
+    """Loss, optimiser, schedule, augmentation, and the arguments of the head."""
+
 
 _SAMPATH = TrainingConfig(
     patience=0,
@@ -46,10 +61,18 @@ _PROMPT_GENERATOR = TrainingConfig(
     window_cells=64,
 )
 
-PRESETS: dict[str, tuple[str, TrainingConfig]] = {
-    "bcss": (
+
+def _hardnet(image_px: int) -> dict[str, int | str]:
+    """Name the generator that the paper trained, which sees the image at this side."""
+    return {"backbone": "hardnet85", "image_px": image_px}
+
+
+PRESETS: dict[str, Preset] = {
+    "bcss": Preset(
         "SAM-Path (Zhang et al. 2023), configuration BCSS: loss 0.25 focal + 0.75 Dice + 0.0625 IoU, 24 tiles a step, "
         "32 epochs, one of warm-up, a tenth after 25 and 29",
+        "sampath",
+        "vit_b+hipt-s16",
         replace(
             _SAMPATH,
             epochs=32,
@@ -59,9 +82,11 @@ PRESETS: dict[str, tuple[str, TrainingConfig]] = {
             loss_arguments={"focal_weight": 0.25, "dice_weight": 0.75, "iou_weight": 0.0625},
         ),
     ),
-    "crag": (
+    "crag": Preset(
         "SAM-Path (Zhang et al. 2023), configuration CRAG: loss 0.125 focal + 0.875 Dice, 6 tiles a step, 60 epochs, "
         "two of warm-up, a tenth after 50 and 55",
+        "sampath",
+        "vit_b+hipt-s16",
         replace(
             _SAMPATH,
             epochs=60,
@@ -71,8 +96,10 @@ PRESETS: dict[str, tuple[str, TrainingConfig]] = {
             loss_arguments={"focal_weight": 0.125, "dice_weight": 0.875, "iou_weight": 0.0},
         ),
     ),
-    "acdc": (
+    "acdc": Preset(
         "AutoSAM (Hu et al. 2023): cross-entropy + Dice, Adam 5e-4, 4 slices a step, 120 epochs, a tenth on a plateau",
+        "autosam",
+        "minmax01:vit_b",
         TrainingConfig(
             epochs=120,
             patience=0,
@@ -92,23 +119,38 @@ PRESETS: dict[str, tuple[str, TrainingConfig]] = {
             window_cells=64,
         ),
     ),
-    "glas": (
+    "glas": Preset(
         "AutoSAM (Shaharabany et al. 2023), GlaS: BCE + Dice, Adam 3e-4, 3 x 4 images a step, turns of 5 degrees",
-        replace(_PROMPT_GENERATOR, rotation_degrees=5.0),
+        "prompt_generator",
+        "vit_h",
+        replace(_PROMPT_GENERATOR, rotation_degrees=5.0, head_arguments=_hardnet(256)),
     ),
-    "monuseg": (
+    "monuseg": Preset(
         "AutoSAM (Shaharabany et al. 2023), MoNuSeg: as glas with turns of 22 degrees",
-        replace(_PROMPT_GENERATOR, rotation_degrees=22.0, stain_jitter=1.0),
+        "prompt_generator",
+        "vit_h",
+        replace(_PROMPT_GENERATOR, rotation_degrees=22.0, stain_jitter=1.0, head_arguments=_hardnet(512)),
     ),
-    "polyp": (
+    "polyp": Preset(
         "AutoSAM (Shaharabany et al. 2023), polyps: as glas with turns of 90 degrees",
-        replace(_PROMPT_GENERATOR, rotation_degrees=90.0),
+        "prompt_generator",
+        "vit_b",
+        replace(_PROMPT_GENERATOR, rotation_degrees=90.0, head_arguments=_hardnet(352)),
     ),
 }
-"""Name -> where it comes from, recipe."""
+"""Name -> recipe."""
 
 
 def preset(name: str) -> TrainingConfig:
+    """Return the configuration of a recipe by name; see `PRESETS` for the head it is for.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    return find_preset(name).config
+
+
+def find_preset(name: str) -> Preset:
     """Return a recipe by name.
 
     Raises:
@@ -116,4 +158,4 @@ def preset(name: str) -> TrainingConfig:
     """
     if name not in PRESETS:
         raise UnknownNameError(unknown_name("recipe", name, list(PRESETS)))
-    return PRESETS[name][1]
+    return PRESETS[name]

@@ -25,7 +25,7 @@ class PromptScore:
     """Mean IoU of one way of answering, over all objects of one kind."""
 
     kind: str
-    """"nucleus", "gland", "tumour"."""
+    """"nucleus", "gland", "tumour", or the name of a dataset."""
     prompt: str
     """"box" or "point"."""
     method: str
@@ -60,7 +60,8 @@ def evaluate_prompts(model: Model, images: list[InstanceImage]) -> Job[list[Prom
     seen: dict[str, int] = {}
     for number, image in enumerate(images):
         yield Progress(number, len(images), f"prompting the objects of {image.name}", "images")
-        seen[image.kind] = seen.get(image.kind, 0) + 1
+        kind = image.kind.name
+        seen[kind] = seen.get(kind, 0) + 1
         features = model.encode(image.pixels)
         objects = [image.instances == i for i in image.objects()]
         boxes = [bounding_box(mask) for mask in objects]
@@ -83,7 +84,7 @@ def evaluate_prompts(model: Model, images: list[InstanceImage]) -> Job[list[Prom
                 ("point", "flood fill"): _flood(colours, point),
             }
             for (prompt, method), mask in masks.items():
-                found.setdefault((image.kind, prompt, method), []).append(iou(mask, target))
+                found.setdefault((kind, prompt, method), []).append(iou(mask, target))
     return [
         PromptScore(kind, prompt, method, float(np.mean(values)), len(values), seen[kind])
         for (kind, prompt, method), values in found.items()

@@ -12,7 +12,7 @@ import enum
 import json
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +23,15 @@ from torch import Tensor, nn
 from ..arrays import GRID, INPUT_PX
 from ..config import resolve_precision
 from ..encoders.base import Encoder, EncoderParts
-from ..errors import SampathError
+from ..encoders.tiny import TinyEncoder
+from ..errors import SampathError, UnknownNameError
 from ..files import write_atomically
+from ..geometry import whole
 from ..jobs import Job, Progress
+from ..registry import unknown_name
 from .augment import Pools, Window, compose
 from .dense_targets import DenseHead, dense_loss
-from .instances import KINDS, InstanceImage
+from .instances import InstanceImage
 from .interactive import Plan, train_window
 from .spreading import SpreadReader, spread_window
 
@@ -45,43 +48,44 @@ class TuningConfigError(SampathError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PromptTuningConfig:
-    """How a promptable model is trained. The defaults train `sampath-tiny` from scratch on two cores."""
+    """How a promptable model is trained. The defaults teach the mask decoder of a finished one new tissue."""
 
-    warmup_steps: int = 1800
+    warmup_steps: int = 0
     """Steps on dense targets alone, before prompts."""
-    steps: int = 2200
+    steps: int = 400
     """Steps with prompts."""
     spread_steps: int = 0
     """Steps between the two, in which only the convolutions that spread a drawn prompt learn (`sampath-tiny` only)."""
-    windows: int = 2
+    windows: int = 1
     """Windows a step."""
     side_px: int = 512
-    """Side of a window in pixels of the 1,024 px frame; a multiple of 32."""
+    """Side of a window in pixels of the 1,024 px frame; a multiple of 32. Encoders that take whole frames only get
+    whole frames."""
     full_frame_share: float = 0.25
     """Share of the prompted steps on one whole frame instead, so that the decoder meets all 4,096 tokens."""
-    prompts: int = 8
+    prompts: int = 4
     """Objects prompted a window."""
     point_share: float = 0.5
     """Share of the windows whose objects are first prompted by a point; the others by a noisy box."""
-    iterations: int = 3
-    """Largest number of interactive iterations an object; SAM used 11. Drawn anew each step."""
-    learning_rate: float = 1e-3
+    iterations: int = 11
+    """Largest number of interactive iterations an object, 11 as for SAM. Drawn anew each step."""
+    learning_rate: float = 1e-4
     """Peak of the schedule: linear warm-up, then cosine to 1 %."""
     weight_decay: float = 0.05
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
-    average: float = 0.998
+    average: float = 0.99
     """Decay of the running average of the weights that is saved; 0 saves the weights themselves."""
     dense_weight: float = 1.0
     """Weight of the dense targets beside the prompts."""
-    train_only: str = ""
+    train_only: str = "mask_decoder"
     """Train only the weights whose name begins so, such as "mask_decoder.iou_prediction_head" to calibrate the
-    predicted IoU of finished masks; several beginnings with commas between; empty for all."""
+    predicted IoU of finished masks; several beginnings with commas between; "all" trains the encoder, too."""
     precision: str = "auto"
     """"float32", "bfloat16" (autocast), or "auto": bfloat16 where the device computes in it."""
     device: str = "cpu"
     seed: int = 0
-    save_every: int = 250
+    save_every: int = 100
     """Steps between saves."""
 
     def __post_init__(self) -> None:
@@ -97,6 +101,38 @@ class PromptTuningConfig:
         for name in ("windows", "prompts", "iterations", "save_every"):
             if getattr(self, name) < 1:
                 raise TuningConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+
+RECIPES: dict[str, tuple[str, PromptTuningConfig]] = {
+    "finetune": ("the mask decoder of a finished model learns what objects are here", PromptTuningConfig()),
+    "pretrain": (
+        "sampath-tiny from random weights, on two cores: dense targets first, then prompts",
+        replace(
+            PromptTuningConfig(),
+            warmup_steps=1800,
+            steps=2200,
+            windows=2,
+            prompts=8,
+            iterations=3,
+            learning_rate=1e-3,
+            average=0.998,
+            train_only="all",
+            save_every=250,
+        ),
+    ),
+}
+"""Name -> what it does, recipe."""
+
+
+def recipe(name: str) -> PromptTuningConfig:
+    """Return a recipe by name.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    if name not in RECIPES:
+        raise UnknownNameError(unknown_name("recipe", name, list(RECIPES)))
+    return RECIPES[name][1]
 
 
 class Stage(enum.Enum):
@@ -129,8 +165,29 @@ class Trainee(nn.Module):
         self.spread_reader = SpreadReader()
 
     def weights(self) -> dict[str, Tensor]:
-        """Return what is kept: all weights but those of the helpers of the warm-up."""
-        return {key: value for key, value in self.state_dict().items() if not key.startswith(HELPERS)}
+        """Return what is kept: all weights but those of the helpers of the warm-up, by their names in a file."""
+        rename = self.image_encoder.name_in_file
+        return {rename(key): value for key, value in self.state_dict().items() if not key.startswith(HELPERS)}
+
+    def choose(self, beginnings: str) -> None:
+        """Train what `PromptTuningConfig.train_only` names and keep the rest as it is, its running statistics, too.
+
+        Raises:
+            TuningConfigError: If no weight of the model begins so.
+        """
+        names = [name for name, _ in self.named_parameters() if not name.startswith(HELPERS)]
+        chosen = ("",) if beginnings in ("", "all") else tuple(one.strip() for one in beginnings.split(","))
+        idle = [one for one in chosen if not any(name.startswith(one) for name in names)]
+        if idle:
+            parts = sorted({name.split(".")[0] for name in names})
+            raise TuningConfigError(
+                f"train_only names '{idle[0]}', with which no weight begins; choose all, {', '.join(parts)} or a "
+                "longer beginning."
+            )
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(name.startswith((*chosen, *HELPERS)))
+        for module in self.children():
+            module.train(any(parameter.requires_grad for parameter in module.parameters()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +220,9 @@ def tune(
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
     pools = Pools(images)
-    separate = [KINDS[kind].separate for kind in pools.kinds]
-    trainee = Trainee(parts, len(pools.kinds)).to(config.device).train()
-    beginnings = (*config.train_only.split(","), *HELPERS)
-    for name, parameter in trainee.named_parameters():
-        parameter.requires_grad_(name.startswith(beginnings))
+    separate = [kind.separate for kind in pools.kinds]
+    trainee = Trainee(parts, len(pools.kinds)).to(config.device)
+    trainee.choose(config.train_only)
     optimizer = torch.optim.AdamW(_groups(trainee, config.weight_decay), lr=config.learning_rate)
     average = {key: value.detach().clone() for key, value in trainee.weights().items()}
     total = config.warmup_steps + config.spread_steps + config.steps
@@ -194,7 +249,7 @@ def tune(
             sums = {}
             logger.info("step %d: %s", step + 1, ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
             if save is not None:
-                save_weights(save, average)
+                save_weights(save, average, halved=isinstance(parts.encoder, TinyEncoder))
         yield Progress(step + 1, total, stage.value, "steps")
     return TuningResult(average, course)
 
@@ -212,8 +267,9 @@ def _step(
     device = torch.device(config.device)
     reduced = resolve_precision(config.precision, device) != "float32"
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=reduced)
-    pixels = torch.from_numpy(np.stack([window.pixels for window in windows])).to(device)
-    pixels = (pixels.permute(0, 3, 1, 2).float() - encoder.pixel_mean) / encoder.pixel_std
+    side = windows[0].pixels.shape[0]
+    frame = whole((side, side), input_px=side)
+    pixels = torch.stack([encoder.preprocess(window.pixels, frame) for window in windows])
     with autocast:
         embedding = encoder(pixels)["embedding"].float()
         taught = (
@@ -279,15 +335,24 @@ def _average(average: dict[str, Tensor], current: dict[str, Tensor], decay: floa
             average[key].copy_(value)
 
 
-def save_weights(path: Path, weights: dict[str, Tensor], facts: dict[str, object] | None = None) -> None:
-    """Write weights as float16 safetensors, with facts as JSON in its metadata.
+def save_weights(
+    path: Path, weights: dict[str, Tensor], facts: dict[str, object] | None = None, halved: bool = True
+) -> None:
+    """Write weights as safetensors, with facts as JSON in its metadata; the file before stays whole until then.
 
-    The file before stays whole until the new one is.
+    Args:
+        path: The file.
+        weights: Tensors by name.
+        facts: What is known of them.
+        halved: As float16, which is what `sampath-tiny` is made of; else as they are: an encoder that was not
+            trained must stay the one that cached features are of.
     """
-    halves = {
-        key: (v.half() if v.is_floating_point() else v).cpu().contiguous() for key, v in weights.items()
-    }
+    content = safetensors.torch.save(
+        {
+            key: (v.half() if halved and v.is_floating_point() else v).cpu().contiguous()
+            for key, v in weights.items()
+        },
+        {"sampath": json.dumps(facts or {})},
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"sampath": json.dumps(facts or {})}
-    content = safetensors.torch.save(halves, metadata)
     write_atomically(path, lambda file: file.write(content))

@@ -7,79 +7,102 @@ import json
 import logging
 import platform
 import time
+from collections import Counter
 from pathlib import Path
 
 import torch
 
-from ..encoders import EncoderParts, tiny
+from ..arrays import INPUT_PX
+from ..encoders import EncoderParts, registry, tiny
 from ..encoders.weights import load_state_dict
+from ..errors import WeightsError
 from ..jobs import Job
 from .checkpoint import checkpoint_path
-from .instances import SETS, InstanceImage, read_instances
+from .instances import InstanceImage
 from .prompt_tuning import PromptTuningConfig, save_weights, tune
 
 logger = logging.getLogger(__name__)
 
+RANDOM = "random"
+"""What to start from, where nothing was learned before."""
+
 
 def tune_model(
-    data: Path,
+    images: list[InstanceImage],
     output: Path,
     config: PromptTuningConfig | None = None,
-    start: Path | None = None,
+    model: str = tiny.INFO.name,
+    start: str | Path | None = None,
 ) -> Job[Path]:
-    """Train `sampath-tiny` and write its weights.
+    """Train a promptable model and write its weights.
 
     Args:
-        data: Folder with the tissue sets (see `training.instances`); only their train splits are read.
+        images: Images to learn from, see `read_instances`.
         output: The `.safetensors` file, written when training ends. Until then the averaged weights lie beside
             it, in a `.checkpoint` that `start` takes, too.
-        config: The recipe; the default trains from scratch on two cores.
-        start: Weights to start from instead of random ones.
+        config: The recipe; the default fine-tunes the mask decoder.
+        model: Name of the model; the file is loaded as weights of it.
+        start: Weights of that model to start from, "random" for `sampath-tiny` from scratch, or None for the
+            weights that the model is known by.
 
     Returns:
         `output`.
 
     Raises:
-        DatasetError: If the data cannot be read.
+        UnknownNameError: If there is no such model.
+        TuningConfigError: If it answers no prompts, or the recipe names weights that it does not have.
         WeightsError: If `start` is of another model.
         StorageError: If the file cannot be written.
     """
     config = config or PromptTuningConfig()
     torch.manual_seed(config.seed)
-    parts = tiny.build_untrained()
-    if start is not None:
-        parts = _start(parts, start)
-    images = read_instances(data, "train")
+    parts, origin = yield from _start(model, start)
+    if not isinstance(parts.encoder, tiny.TinyEncoder) and config.side_px != INPUT_PX:
+        logger.info("%s takes whole frames: windows are %d px", model, INPUT_PX)
+        config = dataclasses.replace(config, side_px=INPUT_PX)
     began = time.monotonic()
     result = yield from tune(parts, images, config, save=checkpoint_path(output))
     facts = {
-        "model": tiny.INFO.name,
-        "backbone": tiny.BACKBONE,
+        "model": model,
+        **({"backbone": tiny.BACKBONE} if model == tiny.INFO.name else {}),
         "recipe": dataclasses.asdict(config),
-        "start": "random" if start is None else {"file": start.name, **read_facts(start)},
-        "data": data_summary(images),
+        "start": origin,
+        "data": dict(Counter(image.kind.name for image in images)),
         "hours": round((time.monotonic() - began) / 3600, 2),
         "hardware": f"{config.device}, {torch.get_num_threads()} threads, {platform.machine()}",
         "losses": result.losses,
     }
-    save_weights(output, result.weights, facts)
+    save_weights(output, result.weights, facts, halved=isinstance(parts.encoder, tiny.TinyEncoder))
     checkpoint_path(output).unlink(missing_ok=True)
     return output
 
 
-def _start(parts: EncoderParts, file: Path) -> EncoderParts:
+def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, object]]:
+    """Build the parts to train, and say where their weights are from."""
+    entry = registry[model]
+    if str(start) == RANDOM:
+        if model != tiny.INFO.name:
+            raise WeightsError(
+                f"'{model}' cannot start from random weights here, only {tiny.INFO.name} can; leave --start out to "
+                "begin with its published weights."
+            )
+        return tiny.build_untrained(), RANDOM
+    path = None if start is None else Path(start).expanduser()
+    if entry.fetch is not None:
+        path = yield from entry.fetch(path)
+    if model != tiny.INFO.name:
+        return entry.build(path), {"file": path.name if path else model}
+    file = path or tiny.WEIGHTS
+    return _grown(tiny.build_untrained(), file), {"file": file.name, **read_facts(file)}
+
+
+def _grown(parts: EncoderParts, file: Path) -> EncoderParts:
     """Load weights to start from; parts that were added to the network since keep their fresh values."""
-    fresh, found = tiny.state_dict(parts), load_state_dict(file)
+    fresh, found = parts.state_dict(), load_state_dict(file)
     added = sorted({".".join(key.split(".")[:2]) for key in set(fresh) - set(found)})
     if added:
         logger.warning("%s has no weights for %s: these start fresh", file, ", ".join(added))
     return tiny.load_parts(parts, fresh | found, str(file))
-
-
-def data_summary(images: list[InstanceImage]) -> dict[str, int]:
-    """Count images by kind, in the order of `SETS`."""
-    kinds = dict.fromkeys(source.kind for source in SETS)
-    return {kind: sum(image.kind == kind for image in images) for kind in kinds}
 
 
 def read_facts(path: Path) -> dict[str, object]:
