@@ -4,6 +4,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,13 +17,16 @@ from napari_sampath.annotations import (
     Annotation,
     Delete,
     Document,
+    Edits,
     Erase,
     Operation,
     Patch,
     Reclassify,
     SetClasses,
     mask_of_pixels,
+    prepare,
     runs,
+    tiled,
 )
 from napari_sampath.annotations.masks import clip
 from napari_sampath.annotations.operations import operation_from_json, operation_to_json
@@ -289,9 +293,15 @@ def check(document: Document, plain: Plain) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(moves, max_size=14))
-def test_any_sequence_keeps_both_views_true_and_goes_back_and_forth(moves: list[tuple]) -> None:
+@given(st.lists(moves, max_size=14), st.sampled_from([8, 256]))
+def test_any_sequence_keeps_both_views_true_and_goes_back_and_forth(moves: list[tuple], tile_px: int) -> None:
+    with mock.patch.object(tiled, "TILE_PX", tile_px):
+        back_and_forth(moves)
+
+
+def back_and_forth(moves: list[tuple]) -> None:
     document, replayed, plain = Document(HW, CLASSES), Document(HW, CLASSES), Plain()
+    beside = Edits(Document(HW, CLASSES))
     states, patches = [state_of(document)], []
     for move in moves:
         saved = plain.instances.copy(), dict(plain.class_of)
@@ -305,16 +315,29 @@ def test_any_sequence_keeps_both_views_true_and_goes_back_and_forth(moves: list[
         check(document, plain)
         assert patch.empty == (state_of(document) == states[-1])
         inside(patch, states[-1], document)
+        if patch.empty:
+            continue
         patches.append(patch)
         states.append(state_of(document))
         replayed.perform(operation_from_json(operation_to_json(operation)))
         assert state_of(replayed) == states[-1]
+        # What was worked out on a fork comes to the same, and leaves the document alone until it is taken.
+        prepared = prepare(beside.document.fork(), beside.number, operation)
+        assert state_of(beside.document) == states[-2]
+        assert beside.take(prepared)
+        assert state_of(beside.document) == states[-1]
     for patch, state in zip(reversed(patches), reversed(states[:-1]), strict=True):
         document.revert(patch)
         assert state_of(document) == state
     for patch, state in zip(patches, states[1:], strict=True):
         document.reapply(patch)
         assert state_of(document) == state
+    for state in reversed(states[:-1]):
+        assert beside.undo() is not None
+        assert state_of(beside.document) == state
+    for state in states[1:]:
+        assert beside.redo() is not None
+        assert state_of(beside.document) == state
 
 
 def inside(patch: Patch, before: tuple, document: Document) -> None:

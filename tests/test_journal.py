@@ -21,7 +21,7 @@ from napari_sampath.annotations import Header, Journal, pixel_digest
 from napari_sampath.annotations.journal import _seal
 from napari_sampath.errors import JournalError, StorageError
 from napari_sampath.session import Session, journal_path
-from small_disk import mounted
+from small_disk import fill, mounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -224,19 +224,6 @@ def test_journal_path_follows_the_pixels(tmp_path: Path) -> None:
     assert journal_path(image(), tmp_path) != journal_path(other, tmp_path)
     flat = np.zeros((16, 32, 3), dtype=np.uint8)
     assert journal_path(flat, tmp_path) != journal_path(flat.reshape(32, 16, 3), tmp_path)
-
-
-def fill(folder: Path) -> Path:
-    """Take all the space that is left on a file system."""
-    filler = folder / "filler"
-    with open(filler, "wb", buffering=0) as stream:
-        try:
-            while True:
-                stream.write(bytes(512))
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-    return filler
 
 
 def until_refused(session: Session, journal: Path, call: Callable[[], object]) -> StorageError:

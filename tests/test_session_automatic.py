@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from napari_sampath.session import (
     journal_path,
     uncertain_regions,
 )
+from napari_sampath.session.components import Component, Components
 from napari_sampath.session.folder import Entry
 from napari_sampath.session.neighbours import cell_weights, classify
 from patches import patch_model
@@ -61,6 +62,89 @@ def nothing(box: tuple[int, int, int, int]) -> np.ndarray:
 
 def result(confidence: float = 1.0) -> Result:
     return Result(np.zeros(HW, np.uint8), np.full(HW, confidence, np.float32))
+
+
+# Taking over what a head found
+
+
+def squares(count: int, class_id: int = 1) -> Components:
+    pieces = [
+        Component(class_id, block(2 + 12 * (n // 12), 2 + 12 * (n % 12), 9, 9), 0.5) for n in range(count)
+    ]
+    return Components(tuple(pieces), CLASSES, "a head")
+
+
+def state(session: Session) -> tuple[bytes, bytes, list[Any]]:
+    """The maps and the records, but for when these were made."""
+    records = [replace(one, created="") for _, one in sorted(session.document.annotations.items())]
+    return session.document.class_map.tobytes(), session.document.instance_map.tobytes(), records
+
+
+def test_what_is_worked_out_in_a_thread_comes_to_the_same_as_at_once(tmp_path: Path) -> None:
+    """Maps, records, classes, the journal, one step of undo; signals come with it."""
+    picture = np.arange(HW[0] * HW[1] * 3, dtype=np.uint8).reshape(*HW, 3)
+    sessions = [Session(picture, name, journal=tmp_path / name) for name in ("at once", "prepared")]
+    told: list[object] = []
+    for one in sessions:
+        one.paint(*np.indices((20, 20)).reshape(2, -1), 1)
+        one.propose(squares(30, 2))
+    empty = state(sessions[0])
+    sessions[0].propose(squares(60))
+    with ThreadPoolExecutor(1) as pool:
+        prepared = pool.submit(run, sessions[1].propose_job(squares(60))).result()
+    assert state(sessions[1]) == empty
+    sessions[1].document_changed.connect(told.append)
+    made = sessions[1].take(prepared)
+    assert made is not None
+    assert {one.class_id for one in made} == {sessions[1].classes.by_name("gland").id}
+    assert len(told) == 1
+    assert state(sessions[0]) == state(sessions[1])
+    assert sessions[0].classes == sessions[1].classes
+    full = state(sessions[0])
+    for one in sessions:
+        assert one.undo()
+        assert state(one) == empty
+        assert one.redo()
+        one.close()
+    again = [Session(picture, name, journal=tmp_path / name) for name in ("at once", "prepared")]
+    for one in again:
+        assert state(one) == full
+        assert one.undo()
+        assert state(one) == empty
+        one.close()
+
+
+def test_what_was_worked_out_before_a_change_is_not_taken() -> None:
+    session = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i")
+    prepared = run(session.propose_job(squares(5)))
+    session.paint(*np.indices((9, 9)).reshape(2, -1), 1)
+    before = state(session)
+    assert session.take(prepared) is None
+    assert state(session) == before
+    made = session.take(run(session.propose_job(squares(5))))
+    assert made is not None
+    assert len(made) == 5
+    said: list[str] = []
+    session.message.connect(said.append)
+    empty = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i")
+    empty.message.connect(said.append)
+    assert empty.take(run(empty.propose_job(Components((), (), "h")))) == []
+    assert said == ["Nothing was found, so nothing was added."]
+
+
+def test_what_cannot_be_saved_is_not_taken(small: Path) -> None:
+    session = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i", journal=small / "j")
+    prepared = run(session.propose_job(squares(60)))
+    before = state(session)
+    filler = small_disk.fill(small)
+    with pytest.raises(StorageError, match="was not saved and has not been done"):
+        session.take(prepared)
+    assert state(session) == before
+    filler.unlink()
+    made = session.take(prepared)
+    assert made is not None
+    assert len(made) == 60
+    session.close()
 
 
 # Thresholds

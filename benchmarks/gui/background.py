@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from napari_sampath.arrays import ClassInfo
+from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.formats import DatasetFolder
+from napari_sampath.session.components import Component, Components
 from napari_sampath.widgets.robot import wait_until
 from napari_sampath.widgets.segment_tasks import segment_job
 from napari_sampath.widgets.stalls import StallMeter
@@ -19,6 +20,7 @@ from ..table import Row, limited
 from .windows import Ours
 
 LIMIT_MS = 100.0
+PIECES = 5000
 NUCLEUS = ClassInfo(1, "nucleus", (104, 70, 150))
 
 
@@ -38,17 +40,26 @@ def stalls(window: Ours, model: Any, folder: Path, quick: bool) -> Iterator[Row]
         worst = _longest(window, job(), quick)
         yield limited(f"longest stall while {name}", worst, LIMIT_MS, "ms")
 
+    pieces = _pieces(window.session.hw, 60 if quick else PIECES)
+    worst = _longest(window, window.session.propose_job(pieces), quick, window.session.take)
+    yield limited(
+        f"longest stall while {len(pieces.pieces):,} pieces of a head are taken over", worst, LIMIT_MS, "ms"
+    )
 
-def _longest(window: Ours, job: Any, quick: bool) -> float:
+
+def _longest(
+    window: Ours, job: Any, quick: bool, then: Callable[[Any], object] = lambda result: result
+) -> float:
     ended: list[Any] = []
     failed: list[str] = []
     runner = window.bench.runner
     runner.failed.connect(failed.append)
     height, width = window.image.data.shape[:2]
     if job is not None:
-        runner.start(job, "being measured", ended.append)
+        runner.start(job, "being measured", lambda result: ended.append(then(result)))
     meter = StallMeter()
     step = 0
+    turns: list[int] = []
 
     def over() -> bool:
         nonlocal step
@@ -56,7 +67,10 @@ def _longest(window: Ours, job: Any, quick: bool) -> float:
         if step % 20 == 0:
             angle = step / 40
             window.robot.move(width / 2 + 90 * np.cos(angle), height / 2 + 90 * np.sin(angle))
-        return bool(ended or failed) if job is not None else step > (100 if quick else 400)
+        # What was taken over is painted after it.
+        if ended:
+            turns.append(step)
+        return bool(len(turns) > 40 or failed) if job is not None else step > (100 if quick else 400)
 
     wait_until(over, 1200, "the job to end")
     worst = meter.stop()
@@ -64,6 +78,17 @@ def _longest(window: Ours, job: Any, quick: bool) -> float:
     if failed:
         raise RuntimeError(failed[0])
     return 1000 * worst
+
+
+def _pieces(hw: tuple[int, int], count: int) -> Components:
+    """Lay out so many round pieces."""
+    side = int((hw[0] * hw[1] / count) ** 0.5)
+    rows, cols = np.indices((side - 2, side - 2)) - (side - 3) / 2
+    disc = rows**2 + cols**2 < (side / 2 - 1) ** 2
+    places = [(r, c) for r in range(0, hw[0] - side, side) for c in range(0, hw[1] - side, side)][:count]
+    return Components(
+        tuple(Component(1, LocalMask(r, c, disc), 0.9) for r, c in places), (NUCLEUS,), "a head"
+    )
 
 
 def _encode(model: Any, pixels: np.ndarray) -> Any:

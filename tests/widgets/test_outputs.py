@@ -75,6 +75,7 @@ def test_one_click_segments_shows_and_becomes_annotations(
     assert not b.layers.classes.data.any(), "looking at a result changes no annotation"
 
     b.robot.press(dock.add_button)
+    wait_until(lambda: not dock.runner.busy, 20, "the annotations")
     names = {info.name: info.id for info in b.session.classes}
     both = expected.labels == 1
     agree = (b.layers.classes.data == names["gland"]) == both

@@ -79,6 +79,7 @@ def test_a_box_alone_is_segmented_and_lies_where_it_was_drawn(
     assert layer.data.shape == (70, 80)
     np.testing.assert_allclose(layer.data_to_world((0, 0)), b.image.data_to_world((30, 40)))
     b.robot.press(dock.add_button)
+    wait_until(lambda: not dock.runner.busy, 20, "the annotations")
     classes = np.asarray(b.session.document.class_map)
     assert (classes[30:100, 40:120] == expected.labels[30:100, 40:120]).mean() > 0.98
     assert classes.any()
@@ -130,16 +131,55 @@ def test_a_newer_result_replaces_proposals_and_no_correction(open_segment: Calla
     b, dock = open_segment(pixels)
     done(b, dock)
     b.robot.press(dock.add_button)
+    wait_until(lambda: not dock.runner.busy, 20, "the annotations")
     head = {one.id for one in b.session.document.annotations.values()}
     rows, cols = np.nonzero(labels)
     b.session.classes.add("fat")
     b.session.paint(rows[:50], cols[:50], 2)
     done(b, dock)
     b.robot.press(dock.add_button)
+    wait_until(lambda: not dock.runner.busy, 20, "the annotations")
     assert not head & set(b.session.document.annotations)
     assert (np.asarray(b.session.document.class_map)[rows[:50], cols[:50]] == 2).all()
     assert b.viewer.layers["Segmentation"] in b.viewer.layers
     assert sum(layer.name.startswith("Segmentation") for layer in b.viewer.layers) == 1
+
+
+def test_what_a_person_does_while_a_result_is_taken_over_stays(open_segment: Callable[..., Any]) -> None:
+    """A stroke comes between: the result is worked out anew around it."""
+    pixels, _ = picture(3, (120, 160))
+    b, dock = open_segment(pixels)
+    done(b, dock)
+    b.robot.press(dock.add_button)
+    assert dock.runner.busy, "it is worked out in a thread"
+    b.session.classes.add("fat")
+    b.session.paint(*np.indices((30, 160)).reshape(2, -1), 2)
+    wait_until(lambda: "Added" in dock.status.message.text(), 20, "the annotations")
+    assert (b.layers.classes.data[:30] == 2).all()
+    assert (b.layers.classes.data[30:] == 1).any()
+    assert b.session.undo()
+    assert set(np.unique(b.layers.classes.data)) == {0, 2}
+
+
+def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
+    open_segment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_sampath.widgets import display
+
+    pixels, _ = picture(3, (120, 160))
+    b, _dock = open_segment(pixels)
+    monkeypatch.setattr(display, "STRIP_PX", 160 * 50)
+    b.session.paint(*np.indices((120, 160)).reshape(2, -1), 1)
+    assert not b.layers.classes.data.all(), "the rest comes when the window has had its turn"
+    wait_until(lambda: b.layers.classes.data.all() and b.layers.objects.data.all(), 20, "the strips")
+    b.session.undo()
+    b.layers.classes.mode = "paint"
+    b.layers.classes.brush_size = 3
+    b.viewer.layers.selection.active = b.layers.classes
+    b.robot.click(80, 100)
+    expected = np.asarray(b.session.document.class_map)
+    assert 0 < np.count_nonzero(expected) < 40, "what was not painted yet is no stroke"
+    wait_until(lambda: np.array_equal(b.layers.classes.data, expected), 20, "the stroke")
 
 
 def test_a_key_leads_from_one_uncertain_region_to_the_next(open_segment: Callable[..., Any]) -> None:

@@ -12,6 +12,7 @@ from .journal import Journal
 from .masks import clip, innermost, mask_of_pixels
 from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Vouch
 from .patch import Patch
+from .prepared import Prepared, prepare
 from .tiled import LookupMap, TiledMap
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "LookupMap",
     "Operation",
     "Patch",
+    "Prepared",
     "Reclassify",
     "SetClasses",
     "Source",
@@ -43,5 +45,6 @@ __all__ = [
     "innermost",
     "mask_of_pixels",
     "pixel_digest",
+    "prepare",
     "union",
 ]

@@ -157,6 +157,30 @@ class Document:
         instances = self.instance_map.snapshot()
         return self.class_map.snapshot(instances), instances
 
+    def fork(self) -> Document:
+        """Return a copy to change in another thread, which leaves this one as it is; costs next to nothing."""
+        copy = Document(self.hw, self.classes)
+        copy.instance_map.become(self.instance_map.snapshot())
+        copy.vouched_map.become(self.vouched_map.snapshot())
+        copy.class_map.table, copy.trust_map.table = self.class_map.table.copy(), self.trust_map.table.copy()
+        copy.annotations = dict(self.annotations)
+        copy.next_id = self.next_id
+        return copy
+
+    def adopt(self, fork: Document) -> None:
+        """Become what a fork of this document has become, which is not used any more; costs next to nothing.
+
+        Nothing may have happened to this document since it was forked.
+        """
+        self.instance_map.become(fork.instance_map)
+        self.vouched_map.become(fork.vouched_map)
+        self.class_map.table, self.trust_map.table = fork.class_map.table, fork.trust_map.table
+        self.annotations.clear()
+        self.annotations.update(fork.annotations)
+        self.next_id = fork.next_id
+        if self.classes != fork.classes:
+            self.classes.restore(fork.classes)
+
     def put(self, annotation_id: int, record: Annotation | None) -> None:
         """Set or drop a record; for patches only."""
         for lookup in (self.class_map, self.trust_map):

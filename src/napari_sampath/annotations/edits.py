@@ -12,6 +12,7 @@ from .history import History, Step
 from .journal import Journal
 from .operations import Operation, label, operation_from_json, operation_to_json
 from .patch import Patch
+from .prepared import Prepared
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,28 @@ class Edits:
         self.history.push(Step(number, patch, label(operation)))
         return patch
 
+    @property
+    def number(self) -> int:
+        """Number of the last thing done, undone or redone; see `Prepared.follows`."""
+        return self._number
+
+    def take(self, prepared: Prepared) -> bool:
+        """Do and save what was worked out on a fork of the document, as one step of undo.
+
+        Returns:
+            False if something else has happened since the document was forked; nothing has changed.
+
+        Raises:
+            StorageError: If it cannot be saved; nothing has changed.
+        """
+        if prepared.follows != self._number:
+            return False
+        if not prepared.patch.empty:
+            number = self._save(prepared.record)
+            self.document.adopt(prepared.after)
+            self.history.push(Step(number, prepared.patch, prepared.label))
+        return True
+
     def undo(self) -> Step | None:
         """Take the last step back.
 
@@ -101,7 +124,7 @@ class Edits:
         self.document.reapply(step.patch)
         self.history.redo()
 
-    def _save(self, record: dict[str, Any]) -> int:
+    def _save(self, record: dict[str, Any] | str) -> int:
         self._number = self._number + 1 if self.journal is None else self.journal.append(record)
         return self._number
 

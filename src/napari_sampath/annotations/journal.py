@@ -84,11 +84,11 @@ class Journal:
         """Number of the last record."""
         return self._last
 
-    def append(self, record: Mapping[str, Any]) -> int:
+    def append(self, record: Mapping[str, Any] | str) -> int:
         """Write one record; it is forced to the disk a moment later (see `Syncer` for why that is safe).
 
         Args:
-            record: A JSON object without "seq", "at" and "sum".
+            record: A JSON object without "seq", "at" and "sum"; or its text, without spaces around it.
 
         Returns:
             Its number.
@@ -97,7 +97,7 @@ class Journal:
             StorageError: If that fails; the journal is as before and the same record may be tried again.
         """
         number = self._last + 1
-        line = memoryview(_seal({"seq": number, "at": now(), **record}))
+        line = memoryview(_seal({"seq": number, "at": now()}, record))
         try:
             self._syncer.check()
             if self._torn:
@@ -210,10 +210,12 @@ class Journal:
         self._torn = False
 
 
-def _seal(record: Mapping[str, Any]) -> bytes:
-    """Write a record as one line with its checksum."""
+def _seal(record: Mapping[str, Any], more: Mapping[str, Any] | str = "{}") -> bytes:
+    """Write a record, to which may be added what was made JSON before, as one line with its checksum."""
+    if not isinstance(more, str):
+        record, more = {**record, **more}, "{}"
     text = json.dumps(record, allow_nan=False, separators=(",", ":"))
-    body = text[:-1].encode()
+    body = (text[:-1] + ("," + more[1:-1] if len(more) > len("{}") else "")).encode()
     return body + _SUM_START + _sum(body) + b'"}\n'
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import ClassInfo, LocalMask
+from ..arrays import BoolArray, ClassInfo, LocalMask
 from ..errors import ClassListError, PromptError
-from .annotation import FLAGS, Annotation, bounds, union
+from .annotation import FLAGS, Annotation, Box, bounds, union
 from .masks import clip
 from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Vouch
 from .patch import Patch, Region, Values
@@ -19,10 +20,18 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """One operation on a document, as it happens."""
+    """One operation on a document, as it happens.
 
-    def __init__(self, document: Document) -> None:
+    Args:
+        document: The document.
+        by_tiles: Don't remember each change of the instance map but what has become of each tile in the end: quicker
+            for thousands of objects. Such an operation cannot be taken back halfway.
+    """
+
+    def __init__(self, document: Document, by_tiles: bool = False) -> None:
         self.document = document
+        self.by_tiles = by_tiles
+        self._start = document.instance_map.snapshot() if by_tiles else None
         self.regions: list[Region] = []
         self.before: dict[int, Annotation | None] = {}
         self.classes_before: tuple[ClassInfo, ...] | None = None
@@ -34,10 +43,21 @@ class Recorder:
         old_classes, classes = self.classes_before, self.document.classes.snapshot
         changed = old_classes is not None and old_classes != classes
         return Patch(
-            tuple(self.regions),
+            (*self.regions, *self._tile_regions()),
             records,
             (old_classes, classes) if changed and old_classes is not None else None,
         )
+
+    def _tile_regions(self) -> Iterator[Region]:
+        """Describe what has become of the instance map, tile by tile."""
+        if self._start is None:
+            return
+        now = self.document.instance_map
+        for box in now.differences(self._start):
+            old, new = self._start.window(box), now.window(box)
+            changed = old != new
+            if changed.any():
+                yield Region.of(False, box, changed, Values.of(old[changed]), Values.of(new[changed]))
 
     def do(self, operation: Operation) -> None:
         """Do one operation; if it raises, `patch` tells what to take back."""
@@ -47,8 +67,7 @@ class Recorder:
             case Erase(mask=mask):
                 self._write(clip(mask, self.document.hw), 0)
             case Delete(ids=ids):
-                for annotation_id in ids:
-                    self._write(self.document.pixels(annotation_id), 0)
+                self._delete(ids)
             case Reclassify(ids=ids, class_id=class_id):
                 self.document.classes.by_id(class_id)
                 for annotation_id in ids:
@@ -84,6 +103,23 @@ class Recorder:
                 known = replace(known, box=union(known.box, bounds(clipped)) or known.box)
             self._write(clipped, known.id, known)
 
+    def _delete(self, ids: tuple[int, ...]) -> None:
+        """Take annotations away, by tile and not by object, of which there may be thousands."""
+        owned = self.document.instance_map
+        boxes = [self.document.record(annotation_id).box for annotation_id in ids]
+        going = np.zeros(self.document.next_id, dtype=np.bool_)
+        going[list(ids)] = True
+        for box in owned.tiles_in(boxes):
+            part = owned.window(box)
+            changed = going[part]
+            if changed.any():
+                count = int(np.count_nonzero(changed))
+                self._keep(box, changed, Values.of(part[changed]), Values.constant(0, count))
+                part[changed] = 0
+                owned.write(box, part)
+        for annotation_id in ids:
+            self._set(annotation_id, None)
+
     def _write(self, mask: LocalMask, instance_id: int, record: Annotation | None = None) -> None:
         """Give the pixels of a clipped mask to one annotation (or none), whose area its record does not count yet."""
         owned = self.document.instance_map
@@ -98,7 +134,7 @@ class Recorder:
         lost_pixels = part[changed]
         # Mostly nothing was there, and thousands of pieces of a head are taken over in one go.
         before = Values.of(lost_pixels) if lost_pixels.any() else Values.constant(0, count)
-        self.regions.append(Region.of(False, box, changed, before, Values.constant(instance_id, count)))
+        self._keep(box, changed, before, Values.constant(instance_id, count))
         part[changed] = instance_id
         owned.write(box, part)
         for loser in set(before.values.tolist()):
@@ -106,6 +142,11 @@ class Recorder:
                 lost = self.document.annotations[loser]
                 left = lost.area_px - int(before.lengths[before.values == loser].sum())
                 self._set(loser, replace(lost, area_px=left) if left > 0 else None)
+
+    def _keep(self, box: Box, changed: BoolArray, before: Values, after: Values) -> None:
+        """Remember what happened to the instance map."""
+        if not self.by_tiles:
+            self.regions.append(Region.of(False, box, changed, before, after))
 
     def _vouch(self, mask: LocalMask, value: bool) -> None:
         vouched = self.document.vouched_map

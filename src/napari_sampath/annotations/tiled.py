@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..arrays import IntArray
 from ..rasters import check_pixels
-from .annotation import Box
+from .annotation import Box, union
 
 TILE_PX = 256
 
@@ -119,12 +119,35 @@ class TiledMap(MapView):
         self._lent = set(self._tiles)
         return taken
 
+    def become(self, other: TiledMap) -> None:
+        """Hold what another map of this size holds, which is not used any more. Costs nothing."""
+        self._tiles, self._lent = other._tiles, other._lent
+
+    def differences(self, other: TiledMap) -> Iterator[Box]:
+        """List the boxes of the tiles in which another map may differ that was this one, or a snapshot of it."""
+        height, width = self.shape
+        for row, col in sorted(self._tiles.keys() | other._tiles.keys()):
+            if self._tiles.get((row, col)) is not other._tiles.get((row, col)):
+                top, left = row * TILE_PX, col * TILE_PX
+                yield top, left, min(top + TILE_PX, height), min(left + TILE_PX, width)
+
     def filled_boxes(self) -> Iterator[Box]:
         """List the boxes of the tiles, row by row."""
         height, width = self.shape
         for row, col in sorted(self._tiles):
             top, left = row * TILE_PX, col * TILE_PX
             yield top, left, min(top + TILE_PX, height), min(left + TILE_PX, width)
+
+    def tiles_in(self, boxes: Iterable[Box]) -> Iterator[Box]:
+        """List, for each tile that boxes inside the map touch, the box around their parts in it."""
+        found: dict[tuple[int, int], Box] = {}
+        for box in boxes:
+            for key, outer, _ in _pieces(box):
+                rows, cols = outer
+                r0, c0 = box[:2]
+                part = (r0 + rows.start, c0 + cols.start, r0 + rows.stop, c0 + cols.stop)
+                found[key] = union(found.get(key), part) or part
+        yield from found.values()
 
     def window(self, box: Box) -> npt.NDArray[Any]:
         """Return a copy of a box inside the map."""

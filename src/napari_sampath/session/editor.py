@@ -20,6 +20,7 @@ from ..annotations import (
     Journal,
     Operation,
     Patch,
+    Prepared,
     SetClasses,
     mask_of_pixels,
     pixel_digest,
@@ -237,6 +238,15 @@ class Editor:
         if not patch.empty:
             self._timeline.push("document")
             self._announce(patch)
+
+    def _take(self, prepared: Prepared) -> bool:
+        """As `_do`, for what was worked out in a thread; False if something else has happened since."""
+        if not self._edits.take(prepared):
+            return False
+        if not prepared.patch.empty:
+            self._timeline.push("document")
+            self._announce(prepared.patch)
+        return True
 
     def _announce(self, patch: Patch) -> None:
         """Tell of a change that is on the disk."""

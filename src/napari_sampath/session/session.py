@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
-from ..annotations import Annotation, Box
+from ..annotations import Annotation, Box, Prepared
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
 from ..geometry import outward, prompt_tiles
@@ -266,6 +266,12 @@ class Session(Transfer):
             StorageError: If that cannot be saved; nothing has changed.
         """
         return self.propose(everything(masks, model, within))
+
+    def add_everything_job(
+        self, masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None
+    ) -> Job[Prepared | None]:
+        """Make a job that works out what `add_everything` would do now; `take` does it."""
+        return self.propose_job(everything(masks, model, within))
 
     def classify_job(self, ids: Iterable[int] | None = None) -> Job[dict[int, Guess]]:
         """Make a job that guesses classes of objects from those classified; see `classifying.classify_job`.

@@ -8,23 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..annotations import Add, Annotation, Batch, Box, Delete, Erase, Source, bounds, shaping
-from ..arrays import BoolArray, LocalMask
-from ..jobs import Job, run
-from .components import (
-    Components,
-    Segmentation,
-    check_size,
-    from_segmentation,
-    make_items,
-    match_classes,
-)
+from ..annotations import Annotation, Document, Operation, Prepared, prepare
+from ..jobs import Job, Progress, run
+from .components import Components, Segmentation, check_size, from_segmentation
 from .editor import Editor
+from .intake import plan_addition, plan_import, plan_proposal
 from .saving import export_job, read_job, save_job
 from .stages import Stage
 
 if TYPE_CHECKING:
     from ..formats.dataset_manifest import DatasetImage
+
+
+NOTHING = "Nothing was found, so nothing was added."
 
 
 class Transfer(Editor):
@@ -61,8 +57,7 @@ class Transfer(Editor):
             StorageError: If it cannot be saved; nothing has changed.
         """
         found = self._components(segmentation, min_area_px, thresholds)
-        taken = (lambda box: self.document.instance_map.window(box) > 0) if keep_existing else None
-        return self._add_components(found, "head", model, taken)
+        return self._add(plan_addition(self.document, found, model, keep_existing))
 
     def offer(
         self,
@@ -90,18 +85,36 @@ class Transfer(Editor):
         Otherwise as `add_segmentation`.
         """
         found = self._components(segmentation, min_area_px, thresholds)
-        records = self.document.annotations
-        old = tuple(one.id for one in records.values() if one.source == "head" and one.trust == 0)
-        is_old = np.zeros(self.document.next_id, dtype=np.bool_)
-        is_old[list(old)] = True
-        replaced, wipe = self._outdated(old, found.within or (0, 0, *self.hw))
+        return self._add(plan_proposal(self.document, found, model))
 
-        def taken(box: Box) -> BoolArray:
-            ids = self.document.instance_map.window(box)
-            kept: BoolArray = ((ids > 0) & ~is_old[ids]) | self.document.annotated(box)
-            return kept
+    def propose_job(self, components: Components, model: str | None = None) -> Job[Prepared | None]:
+        """Make a job that works out what `propose` would do now; `take` does it."""
+        return self._prepare_job(lambda document: plan_proposal(document, components, model))
 
-        return self._add_components(found, "head", model, taken, replaced, wipe)
+    def import_job(self, components: Components) -> Job[Prepared | None]:
+        """Make a job that works out what `take_import` would do now; `take` does it."""
+        return self._prepare_job(lambda document: plan_import(document, components))
+
+    def take(self, prepared: Prepared | None) -> list[Annotation] | None:
+        """Do and save what a job has worked out, as one step; however much it is, that takes no time.
+
+        Args:
+            prepared: Result of the job; None if it had found nothing to do.
+
+        Returns:
+            The new annotations; None if the annotations have changed since the job was made, and nothing has been
+            done: make another one.
+
+        Raises:
+            StorageError: If it cannot be saved; nothing has changed.
+        """
+        if prepared is None:
+            self.message.emit(NOTHING)
+            return []
+        if not self._take(prepared):
+            return None
+        changed = prepared.patch.records or {}
+        return [after for before, after in changed.values() if before is None and after is not None]
 
     def import_labels(self, path: str | Path) -> list[Annotation]:
         """Read annotations of any format of `formats`, as one step; what lies under is overwritten.
@@ -117,7 +130,7 @@ class Transfer(Editor):
 
     def take_import(self, found: Components) -> list[Annotation]:
         """Take over what `read_job` read in a worker; as `import_labels`."""
-        return self._add_components(found, "import", None, None)
+        return self._add(plan_import(self.document, found))
 
     def export(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> list[Path]:
         """Write annotations in some of `formats.FORMATS`; see `formats.export_labels`.
@@ -155,28 +168,6 @@ class Transfer(Editor):
         """
         return save_job(Path(folder), self.image, self.name, self.document, group, mpp or self.mpp)
 
-    def _outdated(self, old: tuple[int, ...], within: Box) -> tuple[tuple[int, ...], LocalMask | None]:
-        """Tell proposals of which nothing stays from the pixels that others lose, None if there are none.
-
-        What lies outside of the region stays, and what lies in an area that was marked as annotated.
-        """
-        document = self.document
-        if within == (0, 0, *self.hw) and not any(True for _ in document.vouched_map.filled_boxes()):
-            return old, None
-        gone: list[int] = []
-        cuts: list[LocalMask] = []
-        for one in old:
-            mask = document.pixels(one)
-            box = bounds(mask)
-            part = tuple(slice(max(within[n] - box[n], 0), max(within[n + 2] - box[n], 0)) for n in (0, 1))
-            going = np.zeros_like(mask.bitmap)
-            going[part] = mask.bitmap[part] & ~document.annotated(box)[part]
-            if np.array_equal(going, mask.bitmap):
-                gone.append(one)
-            elif going.any():
-                cuts.append(LocalMask(mask.row, mask.col, going))
-        return tuple(gone), shaping.joined(cuts) if cuts else None
-
     def _components(
         self,
         segmentation: Segmentation | Components,
@@ -189,25 +180,21 @@ class Transfer(Editor):
             check_size(np.shape(segmentation.labels), self.hw, "The segmentation")
         return from_segmentation(segmentation, min_area_px, thresholds)
 
-    def _add_components(
-        self,
-        components: Components,
-        source: Source,
-        model: str | None,
-        taken: Callable[[Box], BoolArray] | None,
-        delete: tuple[int, ...] = (),
-        wipe: LocalMask | None = None,
-    ) -> list[Annotation]:
-        """Add pieces, less the pixels that are `taken`, and delete others or pixels of them, as one step."""
-        to_id, classes = match_classes(components, self.classes)
-        items = make_items(components, self.document.next_id, to_id, source, model or components.head, taken)
-        if not items and not delete and wipe is None:
-            self.message.emit("Nothing was found, so nothing was added.")
+    def _add(self, operation: Operation | None) -> list[Annotation]:
+        """Do what was planned; returns the annotations that are new."""
+        if operation is None:
+            self.message.emit(NOTHING)
             return []
-        add = Add(tuple(items), classes if items and classes != self.classes.snapshot else None)
-        # A plain addition is written as one, so that what a journal says stays short.
-        before = (*((Delete(delete),) if delete else ()), *((Erase(wipe),) if wipe is not None else ()))
-        self._do(Batch((*before, add), "the automatic result") if before else add)
-        made = (self.document.annotations.get(annotation.id) for annotation, _ in items)
-        # One that later ones cover altogether is not there any more.
-        return [annotation for annotation in made if annotation is not None]
+        first = self.document.next_id
+        self._do(operation)
+        return [one for one in self.document.annotations.values() if one.id >= first]
+
+    def _prepare_job(self, plan: Callable[[Document], Operation | None]) -> Job[Prepared | None]:
+        fork, number = self.document.fork(), self._edits.number
+
+        def job() -> Job[Prepared | None]:
+            yield Progress(0, 0, "Taking over what was found")
+            operation = plan(fork)
+            return None if operation is None else prepare(fork, number, operation)
+
+        return job()

@@ -29,6 +29,10 @@ ANSWER_MS = 200
 without a graphics card the other picture held the answer up by 50 ms: napari paints its window with Python locked."""
 
 
+STRIP_PX = 1 << 20
+"""A change larger than so many pixels is painted in strips, between which the window lives: 20 ms each."""
+
+
 class Display:
     """The layers of one session, kept equal to it; brush strokes on the class layer go back into the session.
 
@@ -51,6 +55,10 @@ class Display:
         self._unanswered.setSingleShot(True)
         self._unanswered.setInterval(ANSWER_MS)
         self._unanswered.timeout.connect(self._show_prompts)
+        self._unpainted: list[Box] = []
+        self._strips = QTimer()
+        self._strips.setInterval(0)
+        self._strips.timeout.connect(self._paint_strip)
         self.layers.candidate.colormap = shown.candidate_colormap()
         self._links: list[tuple[Any, Callable[..., object]]] = [
             (session.prompts_changed, self._on_prompts),
@@ -76,6 +84,7 @@ class Display:
     def close(self) -> None:
         """Stop listening and take the helper layers away; the label layers stay for the user."""
         self._unanswered.stop()
+        self._paint_all()
         for signal, slot in self._links:
             signal.disconnect(slot)
         self._links.clear()
@@ -129,6 +138,27 @@ class Display:
 
     def _on_document(self, box: Box) -> None:
         r0, c0, r1, c1 = box
+        rows = max(1, STRIP_PX // max(1, c1 - c0))
+        # Under a brush everything is painted at once: a stroke is told by what the layer shows besides.
+        if r1 - r0 <= rows or self._pressed is not None:
+            self._paint(box)
+            return
+        self._unpainted += [(top, c0, min(top + rows, r1), c1) for top in range(r0, r1, rows)]
+        self._strips.start()
+
+    def _paint_strip(self) -> None:
+        if self._unpainted:
+            self._paint(self._unpainted.pop(0))
+        if not self._unpainted:
+            self._strips.stop()
+
+    def _paint_all(self) -> None:
+        while self._unpainted:
+            self._paint_strip()
+        self._strips.stop()
+
+    def _paint(self, box: Box) -> None:
+        r0, c0, r1, c1 = box
         document = self._session.document
         shown.write(self.layers.classes, box, document.class_map[r0:r1, c0:c1])
         shown.write(self.layers.objects, box, document.instance_map[r0:r1, c0:c1])
@@ -143,6 +173,7 @@ class Display:
 
     def _on_press(self, labels: Labels, event: Any) -> None:
         """Note where a stroke begins: what napari tells of it leaves out pixels that have the class already."""
+        self._paint_all()
         row, col = np.round(labels.world_to_data(event.position)[-2:]).astype(int).tolist()
         self._pressed = row, col
 

@@ -10,11 +10,13 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QHBoxLayout, QLa
 
 from .dock import Dock, group
 from .formats import FORMATS, FormatBoxes
+from .intake import take_over
 from .progress import StatusLine
 from .tasks import import_job
 from .workers import JobRunner
 
 if TYPE_CHECKING:
+    from ..annotations import Annotation
     from ..session import Components
     from .workbench import Workbench
 
@@ -91,11 +93,19 @@ class ExportDock(Dock):
             return
 
         def take(found: Components) -> None:
-            if self.bench.session is session:
-                made = session.take_import(found)
-                self.status.say(
-                    f"Imported {len(made)} annotations from {name}; undo takes them back in one step."
-                )
+            take_over(
+                self.runner,
+                lambda: session.import_job(found),
+                session.take,
+                lambda: session.take_import(found),
+                lambda: self.bench.session is session,
+                then,
+            )
+
+        def then(made: list[Annotation]) -> None:
+            self.status.say(
+                f"Imported {len(made)} annotations from {name}; undo takes them back in one step."
+            )
 
         job = import_job(Path(path), session.name, session.hw)
         self.runner.start(job, f"reading {name}", take)

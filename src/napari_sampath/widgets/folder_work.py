@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qtpy.QtCore import QObject, Signal
 
 from . import layers as shown
 from .filters import MIN_AREA_PX
 from .folder_tasks import automatic_job, picture_job, queue_job
+from .intake import take_over
 from .segment_tasks import segment_job
 from .view import box_in_view
 from .workers import JobRunner
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from ..annotations import Box
+    from ..annotations import Annotation, Box
     from ..images.picture import Picture
     from ..session import FolderQueue, Session, Stage, State
     from .segment_tasks import Segmented
     from .workbench import Workbench
+
+T = TypeVar("T")
 
 
 class FolderWork(QObject):
@@ -254,18 +257,33 @@ class FolderWork(QObject):
             return
 
         def take(result: Segmented) -> None:
-            if self._session is session:
-                self._proposing = True
-                try:
-                    made = session.offer(result.components)
-                finally:
-                    self._proposing = False
-                self.said.emit(
-                    f"The head proposes {len(made)} objects; correct them, then press 'Done, next'."
-                )
+            if self._session is not session:
+                return
+            if session.stage == "assisted":
+                then(session.offer(result.components))  # which says why there is nothing
+                return
+            take_over(
+                self.runner,
+                lambda: session.propose_job(result.components),
+                lambda prepared: self._quietly(lambda: session.take(prepared)),
+                lambda: self._quietly(lambda: session.propose(result.components)),
+                lambda: self._session is session,
+                then,
+            )
+
+        def then(made: list[Annotation]) -> None:
+            self.said.emit(f"The head proposes {len(made)} objects; correct them, then press 'Done, next'.")
 
         job = segment_job(session.image, head, model, None, MIN_AREA_PX, {})
         self.runner.start(job, "letting the head propose", take)
+
+    def _quietly(self, change: Callable[[], T]) -> T:
+        """Change the session as the head does, which is no work of a person."""
+        self._proposing = True
+        try:
+            return change()
+        finally:
+            self._proposing = False
 
     def _encode_ahead(self) -> None:
         job = None

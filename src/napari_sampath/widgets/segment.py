@@ -12,6 +12,7 @@ from ..geometry import SINGLE_TILE_PX
 from .dock import Dock, group
 from .everything import Everything
 from .filters import Filters
+from .intake import take_over
 from .progress import StatusLine
 from .results import CLASSES, CONFIDENCE, ResultLayers
 from .segment_tasks import everything_job, filter_job, segment_job
@@ -20,7 +21,7 @@ from .view import box_in_view
 from .workers import JobRunner
 
 if TYPE_CHECKING:
-    from ..annotations import Box
+    from ..annotations import Annotation, Box
     from ..arrays import ClassInfo, LocalMask
     from ..session import Guess
     from .segment_tasks import Segmented
@@ -247,12 +248,23 @@ class SegmentDock(Dock):
         annotator, result = self.bench.annotator, self.result
         if annotator is None or result is None or not self._fits:
             return
-        made: list[Any] = []
-        if annotator.attempt(lambda: made.extend(annotator.session.propose(result.components))):
+        source = self._source
+
+        def then(made: list[Annotation]) -> None:
             self.status.say(
                 f"Added {len(made)} annotations; correct them like your own. Undo takes them back in one step."
             )
-            self._layers.hide(self._source)
+            self._layers.hide(source)
+
+        session, found = annotator.session, result.components
+        take_over(
+            self.runner,
+            lambda: session.propose_job(found),
+            session.take,
+            lambda: session.propose(found),
+            lambda: self.bench.session is session,
+            then,
+        )
 
     def _on_everything(self) -> None:
         session, model, region, source = self.bench.session, self.bench.model, self.region, self.bench.image
@@ -265,13 +277,21 @@ class SegmentDock(Dock):
             return
         asked = self.everything.points.value(), self.everything.sure.value() / 100
 
+        def then(made: list[Annotation]) -> None:
+            self.status.say(
+                f"Found {len(made)} objects. Give some of each class theirs (choose a class, point, R), "
+                "then classify the others by likeness."
+            )
+
         def take(masks: list[tuple[LocalMask, float]]) -> None:
-            if self.bench.image is source and self.bench.session is session:
-                made = session.add_everything(masks, model.name, region)
-                self.status.say(
-                    f"Found {len(made)} objects. Give some of each class theirs (choose a class, point, R), "
-                    "then classify the others by likeness."
-                )
+            take_over(
+                self.runner,
+                lambda: session.add_everything_job(masks, model.name, region),
+                session.take,
+                lambda: session.add_everything(masks, model.name, region),
+                lambda: self.bench.image is source and self.bench.session is session,
+                then,
+            )
 
         job = everything_job(session.image, model, region, *asked, self.filters.size.value())
         self.runner.start(job, "segmenting everything", take)

@@ -181,6 +181,7 @@ class MainJob(Walk):
         self._check(self.segment.add_button.isEnabled(), "there is no segmentation to take over")
         self.viewer.layers[CONFIDENCE].visible = False
         self.robot.press(self.segment.add_button)
+        wait_until(lambda: not self.segment.runner.busy, PATIENCE_S, "the annotations")
         added = len(self.annotator.session.document.annotations) - before
         to_front(self.annotate)
         x0, y0, x1, y1 = self.sample.targets[0].box
