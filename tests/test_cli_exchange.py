@@ -63,9 +63,11 @@ def test_annotations_are_exported_by_image_or_by_journal(
             "tissue_classes.tif",
             "tissue_instances.png",
             "tissue_instances.tif",
+            "tissue_details.json",
             "classes.json",
         }
         labels = import_labels(folder)
+        assert [known["source"] for known in labels.details.values()] == ["brush", "brush"]
         expected = np.zeros((96, 128), np.uint8)
         expected[10:30, 20:50], expected[50:70, 20:50] = 1, 2
         np.testing.assert_array_equal(labels.class_map, expected)
@@ -76,7 +78,7 @@ def test_annotations_are_exported_by_image_or_by_journal(
 def test_export_of_one_format(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", "png"]) == 0
     assert "Exported 2 annotations:" in capsys.readouterr().out
-    assert sorted(path.suffix for path in (tmp_path / "out").glob("[!.]*")) == [".json", ".png", ".png"]
+    assert sorted(path.suffix for path in (tmp_path / "out").glob("[!.]*")) == [".json", ".json", ".png", ".png"]
     assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", "gif"]) == 1
     assert "There is no format 'gif'" in capsys.readouterr().err
 

@@ -110,6 +110,7 @@ def test_few_objects_of_high_numbers_are_numbered_anew_for_png(tmp_path: Path) -
     for file in ("instances.png", "instances.tif", "objects.ome.zarr"):
         labels = import_labels(tmp_path / f"slide 7_{file}")
         np.testing.assert_array_equal(labels.instance_map, expected)
+        assert labels.details[len(details)] == {"score": 0.75}
     for objects in (
         Objects.of(labels),
         import_objects(tmp_path / "slide 7_objects.geojson", "slide 7", (50, 70)),
@@ -120,6 +121,25 @@ def test_few_objects_of_high_numbers_are_numbered_anew_for_png(tmp_path: Path) -
     export_labels(tmp_path, "slide 7", CLASS_MAP, instance_map, CLASSES, ("tiff",), details)
     stored = import_labels(tmp_path).instance_map
     assert (stored[stored > 0].min(), stored.max()) == (lowest, highest), "TIFF holds any number"
+
+
+def test_what_is_known_of_objects_lies_beside_label_maps(tmp_path: Path) -> None:
+    details = {
+        1: {"source": "head", "score": 0.5, "reviewed": True, "model": "Gland \u00e4"},
+        3: {"unsure": True},
+    }
+    files = export_labels(tmp_path, "slide 7", CLASS_MAP, INSTANCE_MAP, CLASSES, ("png",), details)
+    beside = tmp_path / "slide 7_details.json"
+    assert beside in files
+    assert import_labels(tmp_path).details == details
+    assert import_labels(tmp_path / "slide 7_instances.png").details == details
+    beside.write_text('{"objects": [1]}')
+    with pytest.raises(ImageError, match=r"_details.json' is damaged; delete it"):
+        import_labels(tmp_path)
+    beside.unlink()
+    assert import_labels(tmp_path).details == {}
+    export_labels(tmp_path, "slide 7", CLASS_MAP, INSTANCE_MAP, CLASSES, ("geojson",), details)
+    assert not beside.exists()
 
 
 def test_arrays_of_other_layouts(tmp_path: Path) -> None:

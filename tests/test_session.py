@@ -662,7 +662,8 @@ def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str,
     other = Session(picture(), "slide", None, (ClassInfo(4, "Stroma", (5, 5, 5)),))
     Session(picture(), "another", disc_model()).export(tmp_path, formats)
     made = other.import_labels(tmp_path / "classes.json")
-    assert {one.source for one in made} == {"import"}
+    mine_are = [(one.source, one.score, one.model) for one in session.document.annotations.values()]
+    assert [(one.source, one.score, one.model) for one in made] == mine_are
     assert len(made) == 3
     assert (other.document.instance_map == session.document.instance_map).all()
     names = {info.id: info.name.casefold() for info in other.classes}

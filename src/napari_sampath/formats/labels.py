@@ -29,6 +29,9 @@ KINDS = ("classes", "instances")
 WHOLE = "objects"
 """Last part of the name of a file that holds everything of an image."""
 
+DETAILS = "details"
+"""Last part of the name of a file that says of objects what label maps cannot, see `LabelledObject.details`."""
+
 Box: TypeAlias = tuple[int, int, int, int]
 """(r0, c0, r1, c1) in image pixels, end exclusive."""
 

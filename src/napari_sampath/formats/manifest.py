@@ -4,7 +4,8 @@
      "images": {"slide 7": {"height": 1000, "width": 1200,
                             "classes": [{"id": 1, "name": "tumour", "color": [230, 60, 60]}],
                             "files": {"classes": ["slide 7_classes.png", "slide 7_classes.tif"],
-                                      "instances": ["slide 7_instances.png", "slide 7_instances.tif"]}}}}
+                                      "instances": ["slide 7_instances.png", "slide 7_instances.tif"],
+                                      "details": ["slide 7_details.json"]}}}}
 
 All files of an image tell its objects apart by the same numbers. Those are the numbers that the objects have while they
 are annotated, unless PNG is among the files and one is above 65,535: then it is 1, 2, 3 ... in their order.
@@ -16,6 +17,7 @@ files mean.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,7 +25,8 @@ from typing import Any
 
 from ..arrays import ClassInfo
 from ..errors import ImageError
-from .labels import KINDS, WHOLE
+from .foreign import load_json
+from .labels import DETAILS, KINDS, WHOLE
 
 MANIFEST = "classes.json"
 SCHEMA_VERSION = 1
@@ -38,7 +41,7 @@ class Entry:
     classes: tuple[ClassInfo, ...]
     """Its classes."""
     files: dict[str, list[str]]
-    """"classes", "instances" and "objects" (files that hold both) -> names in the same folder, copies of each other."""
+    """"classes", "instances", "objects" (both in one file), "details" -> names in the folder, copies of each other."""
 
     def holds(self, file: str) -> bool:
         """Say whether a file of this name is one of the image's."""
@@ -90,9 +93,31 @@ def load(path: Path) -> dict[str, Entry]:
         ) from error
 
 
+def dump_details(details: Mapping[int, Mapping[str, Any]]) -> bytes:
+    """Write what is known of objects, by their numbers in the label maps."""
+    objects = {str(number): dict(known) for number, known in details.items()}
+    return json.dumps({"schema_version": SCHEMA_VERSION, "objects": objects}, ensure_ascii=False).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def load_details(path: Path) -> dict[int, dict[str, Any]]:
+    """Read what `dump_details` wrote.
+
+    Raises:
+        ImageError: If it is damaged.
+    """
+    content = load_json(path)
+    try:
+        return {int(number): dict(known) for number, known in content["objects"].items()}
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ImageError(f"'{path}' is damaged; delete it to import the label maps without it.") from error
+
+
 def _entry(values: dict[str, Any]) -> Entry:
     files = {kind: [str(name) for name in values["files"][kind]] for kind in KINDS}
-    files[WHOLE] = [str(name) for name in values["files"].get(WHOLE, [])]
+    for kind in (WHOLE, DETAILS):
+        files[kind] = [str(name) for name in values["files"].get(kind, [])]
     for name in chain.from_iterable(files.values()):
         if Path(name).name != name:
             raise ValueError(f"{name} is not in this folder")

@@ -13,7 +13,7 @@ from ..rasters import Raster, check_pixels, read_raster
 from ..registry import unknown_name
 from . import coco, geojson, manifest, omezarr
 from .foreign import load_json
-from .labels import KINDS, WHOLE, Labels, check_unique, default_color, image_name, used_ids
+from .labels import DETAILS, KINDS, WHOLE, Labels, check_unique, default_color, image_name, used_ids
 from .objects import Objects
 
 if TYPE_CHECKING:
@@ -133,7 +133,9 @@ def _read_entry(folder: Path, name: str, entry: manifest.Entry) -> Labels | Obje
         maps.append(values)
     class_map = maps[0].astype(np.uint8)
     classes = _with_unknown(class_map, entry.classes, None)
-    return Labels(class_map, maps[1].astype(np.int32), classes)
+    about = [folder / file for file in entry.files.get(DETAILS, ()) if (folder / file).is_file()]
+    details = manifest.load_details(about[0]) if about else {}
+    return Labels(class_map, maps[1].astype(np.int32), classes, details)
 
 
 def _read_foreign(path: Path) -> Labels:

@@ -20,6 +20,7 @@ from ..rasters import check_pixels
 from ..registry import unknown_name
 from . import coco, geojson, manifest, omezarr, pixels
 from .labels import (
+    DETAILS,
     FORMATS,
     KINDS,
     OUTLINES,
@@ -58,7 +59,8 @@ def export_labels(
     `<name>_classes.png` is indexed, its palette holds the class colours and 0 is transparent;
     `<name>_instances.png` has 16 bits: where a number does not fit, all files of this export have the objects numbered
     1, 2, 3 ... in the order of their numbers. The TIFF files hold the same numbers (uint8; uint16, or uint32 from
-    65,536 on), compressed without loss. `<name>_objects.coco.json` holds run lengths, `.polygons.coco.json` polygons,
+    65,536 on), compressed without loss; what else is known of objects is in `<name>_details.json` beside them.
+    `<name>_objects.coco.json` holds run lengths, `.polygons.coco.json` polygons,
     `<name>_objects.geojson` QuPath's objects and `<name>_objects.ome.zarr` both maps as NGFF 0.5 labels; outlines
     have no pixels without a class. `classes.json` is shared by all images of the folder; their entries stay, also
     if several programs export into it at once. All files become new together, or none does.
@@ -116,6 +118,10 @@ def _files(
             for kind, write in zip(KINDS, both, strict=True):
                 listed[kind].append(file_name(name, kind, FORMATS[word]))
                 files[folder / listed[kind][-1]] = write
+    if labels.details and any(word in RASTERS for word in wished):
+        listed[DETAILS] = [file_name(name, DETAILS, "json")]
+        content = manifest.dump_details(labels.details)
+        files[folder / listed[DETAILS][0]] = lambda stream: stream.write(content)
     outlines = [word for word in wished if word in OUTLINES]
     objects = Objects.of(labels) if outlines else None
     for word in outlines:
