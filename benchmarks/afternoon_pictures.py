@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sampath.jobs import Progress
 from napari_sampath.widgets.annotate import AnnotateDock
-from napari_sampath.widgets.export import ExportDock
 from napari_sampath.widgets.folder import FolderDock
+from napari_sampath.widgets.objects import ObjectsDock
 from napari_sampath.widgets.robot import wait_until
 from napari_sampath.widgets.segment import SegmentDock
 from napari_sampath.widgets.train import TrainDock
@@ -26,6 +26,8 @@ PATIENCE_S = 3600
 QUALITY = 82
 TITLES = {"segment": "Auto-segment"}
 CAPTIONS = {
+    "annotate": "The Annotate dock: glands that were clicked, in the colour of their class, with their outlines.",
+    "objects": "The Objects dock: what was annotated as a table; a click on a row shows the object.",
     "folder": "The Folder dock: done images have a green frame; the annotations of the one that is open were kept.",
     "train": "The Train dock after a round: curves, the new head beside the one in use, and where it does worst.",
     "segment": "Auto-segment on an image: the head's classes, the filters, and the way to where it is unsure.",
@@ -60,7 +62,7 @@ def take_pictures(work: Path, model: Any, output: Path, theme: str = "dark", epo
         "folder": FolderDock(viewer, bench),
         "segment": SegmentDock(viewer, bench),
         "train": TrainDock(viewer, bench),
-        "export": ExportDock(viewer, bench),
+        "objects": ObjectsDock(viewer, bench),
     }
     for name, dock in docks.items():
         viewer.window.add_dock_widget(
@@ -96,7 +98,7 @@ def _work(
     wait_until(lambda: folder.work.session is not None and bench.ready, PATIENCE_S, "an image")
     shoot("folder")
     shoot("annotate")
-    shoot("export")
+    shoot("objects")
     segment.run()
     wait_until(lambda: segment.result is not None and not segment.runner.busy, PATIENCE_S, "the result")
     annotator = bench.annotator

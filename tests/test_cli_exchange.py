@@ -78,7 +78,12 @@ def test_annotations_are_exported_by_image_or_by_journal(
 def test_export_of_one_format(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", "png"]) == 0
     assert "Exported 2 annotations:" in capsys.readouterr().out
-    assert sorted(path.suffix for path in (tmp_path / "out").glob("[!.]*")) == [".json", ".json", ".png", ".png"]
+    assert sorted(path.suffix for path in (tmp_path / "out").glob("[!.]*")) == [
+        ".json",
+        ".json",
+        ".png",
+        ".png",
+    ]
     assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", "gif"]) == 1
     assert "There is no format 'gif'" in capsys.readouterr().err
 

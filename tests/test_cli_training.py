@@ -80,6 +80,12 @@ def test_tune_says_what_is_wrong(
 
     assert "side_px is 65" in sentence("--data", str(glands), "-o", str(target), "--side-px", "65")
     assert "is no dataset" in sentence("--data", str(tmp_path), "-o", str(target))
+    assert "The group 'a' applies to images found by patterns" in sentence(
+        "--data", str(glands), "-o", str(target), "--group", "a"
+    )
+    coco = tmp_path / "empty.json"
+    coco.write_text("{}")
+    assert "empty.json" in sentence("--data", str(coco), "-o", str(target))
     assert "no recipe 'quick'" in sentence("--data", str(glands), "-o", str(target), "--recipe", "quick")
     assert "must end in .safetensors" in sentence("--data", str(glands), "-o", str(tmp_path / "own.pth"))
     assert "invalid int value" in sentence("--data", "d", "-o", "w.safetensors", "--steps", "many", code=2)

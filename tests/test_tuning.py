@@ -14,7 +14,9 @@ from PIL import Image
 
 from napari_sampath import jobs
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.encoders import tiny
+from napari_sampath.encoders import EncoderParts, registry, tiny
+from napari_sampath.encoders.mobile_sam import MobileSamEncoder
+from napari_sampath.encoders.prompt_parts import build_mask_decoder, build_prompt_encoder
 from napari_sampath.encoders.weights import load_state_dict
 from napari_sampath.errors import DatasetError, UnknownNameError, WeightsError
 from napari_sampath.formats import DatasetFolder
@@ -23,7 +25,15 @@ from napari_sampath.training.augment import Pools, compose, jitter_stain
 from napari_sampath.training.dense_targets import dense_loss, object_maps
 from napari_sampath.training.instances import GLAND, NUCLEUS, UNKNOWN, InstanceImage, Kind, read_instances
 from napari_sampath.training.interactive import mask_losses, prompt_loss, true_iou
-from napari_sampath.training.prompt_tuning import PromptTuningConfig, TuningConfigError, recipe, tune
+from napari_sampath.training.prompt_tuning import (
+    HELPERS,
+    PromptTuningConfig,
+    Trainee,
+    TuningConfigError,
+    draw_window,
+    recipe,
+    tune,
+)
 from napari_sampath.training.simulate import CELL_PX, correcting_point, noisy_box, random_point
 from napari_sampath.training.tune import read_facts, tune_model
 
@@ -262,8 +272,48 @@ def test_what_cannot_be_tuned_is_one_sentence(tmp_path: Path) -> None:
     )
     assert "'vit_b' cannot start from random weights" in sentence("vit_b", "random")
     assert "vit_x" in sentence("vit_x")
+    assert "tune the first of them, 'vit_b'" in sentence("vit_b+hipt-s16")
     with pytest.raises(UnknownNameError, match=r"'quick'.*finetune, pretrain"):
         recipe("quick")
+
+
+def test_spreading_steps_are_for_the_model_that_spreads(tmp_path: Path, tiny_sam_file: Path) -> None:
+    config = replace(STEPS, spread_steps=3)
+    with pytest.raises(TuningConfigError, match="spread_steps is 3, and sam has no convolutions"):
+        jobs.run(tune_model([tissue()], tmp_path / "x.safetensors", config, "sam", tiny_sam_file))
+
+
+def test_names_in_a_file_are_those_it_is_loaded_by(tiny_sam_file: Path) -> None:
+    """Also of an encoder that gets its pixels otherwise; they are what `train_only` means."""
+    names = set(load_state_dict(tiny_sam_file))
+    plain, aliased = (registry[name].build(tiny_sam_file) for name in ("sam", "aliased:sam"))
+    assert set(plain.state_dict()) == set(aliased.state_dict()) == names
+    trainee = Trainee(aliased, kinds=1)
+    trainee.choose("image_encoder.neck")
+    trained = {name for name, one in trainee.named_parameters() if one.requires_grad}
+    assert {name.split(".")[-3] for name in trained if not name.startswith(HELPERS)} == {"neck"}
+
+
+def test_frozen_parts_keep_their_running_statistics() -> None:
+    parts = EncoderParts(MobileSamEncoder(), build_prompt_encoder(), build_mask_decoder())
+    trainee = Trainee(parts, kinds=1)
+    trainee.choose("image_encoder.neck")
+    norms = [one for one in trainee.image_encoder.modules() if isinstance(one, torch.nn.BatchNorm2d)]
+    assert norms
+    assert not any(one.training for one in norms)
+
+
+def test_where_little_is_annotated_windows_are_drawn_that_hold_an_object() -> None:
+    """A disc in a corner of a picture that nobody has looked at otherwise."""
+    instances = np.full((2048, 2048), UNKNOWN, np.int32)
+    instances[:96, :96] = DISC
+    pixels = np.zeros((2048, 2048, 3), np.uint8) + np.arange(3, dtype=np.uint8) * 90
+    pools = Pools([InstanceImage("a", Kind("mine", 1.0, 1.0, True), pixels, instances, 20)])
+    rng = np.random.default_rng(0)
+    plain = sum(bool(compose(pools, 256, rng).prompted) for _ in range(12))
+    sought = sum(bool(draw_window(pools, 256, rng).prompted) for _ in range(12))
+    assert plain < sought
+    assert sought >= 3
 
 
 def test_half_trained_weights_lie_beside_the_file_asked_for(tmp_path: Path) -> None:

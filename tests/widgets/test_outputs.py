@@ -75,7 +75,7 @@ def test_one_click_segments_shows_and_becomes_annotations(
     assert not b.layers.classes.data.any(), "looking at a result changes no annotation"
 
     b.robot.press(dock.add_button)
-    wait_until(lambda: not dock.runner.busy, 20, "the annotations")
+    wait_until(lambda: not dock.intake.busy, 20, "the annotations")
     names = {info.name: info.id for info in b.session.classes}
     both = expected.labels == 1
     agree = (b.layers.classes.data == names["gland"]) == both
@@ -131,7 +131,7 @@ def test_export_and_read_back(open_bench: Callable[..., Any], tissue: np.ndarray
         b.session.delete(annotation_id)
     assert not b.layers.classes.data.any()
     dock.import_from(tmp_path / "new" / "labels" / "tissue_classes.png")
-    wait_until(lambda: not dock.runner.busy, 60, "the import")
+    wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 60, "the import")
     assert np.array_equal(b.layers.classes.data, classes)
     back = b.layers.objects.data
     assert np.array_equal(back > 0, objects > 0)
@@ -186,6 +186,6 @@ def test_every_format_goes_out_and_comes_back(
         answer = str(written) if written.is_dir() else (str(written), "")
         monkeypatch.setattr(module.QFileDialog, chooser, lambda *_, answer=answer: answer)
         b.robot.press(dock.folder_button if written.is_dir() else dock.import_button)
-        wait_until(lambda: not dock.runner.busy, 60, "the import")
+        wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 60, "the import")
         assert "Imported 1 annotations" in dock.status.message.text(), name
         assert np.array_equal(b.layers.classes.data, before), name

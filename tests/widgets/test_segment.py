@@ -79,7 +79,7 @@ def test_a_box_alone_is_segmented_and_lies_where_it_was_drawn(
     assert layer.data.shape == (70, 80)
     np.testing.assert_allclose(layer.data_to_world((0, 0)), b.image.data_to_world((30, 40)))
     b.robot.press(dock.add_button)
-    wait_until(lambda: not dock.runner.busy, 20, "the annotations")
+    wait_until(lambda: not dock.intake.busy, 20, "the annotations")
     classes = np.asarray(b.session.document.class_map)
     assert (classes[30:100, 40:120] == expected.labels[30:100, 40:120]).mean() > 0.98
     assert classes.any()
@@ -131,14 +131,14 @@ def test_a_newer_result_replaces_proposals_and_no_correction(open_segment: Calla
     b, dock = open_segment(pixels)
     done(b, dock)
     b.robot.press(dock.add_button)
-    wait_until(lambda: not dock.runner.busy, 20, "the annotations")
+    wait_until(lambda: not dock.intake.busy, 20, "the annotations")
     head = {one.id for one in b.session.document.annotations.values()}
     rows, cols = np.nonzero(labels)
     b.session.classes.add("fat")
     b.session.paint(rows[:50], cols[:50], 2)
     done(b, dock)
     b.robot.press(dock.add_button)
-    wait_until(lambda: not dock.runner.busy, 20, "the annotations")
+    wait_until(lambda: not dock.intake.busy, 20, "the annotations")
     assert not head & set(b.session.document.annotations)
     assert (np.asarray(b.session.document.class_map)[rows[:50], cols[:50]] == 2).all()
     assert b.viewer.layers["Segmentation"] in b.viewer.layers
@@ -151,14 +151,46 @@ def test_what_a_person_does_while_a_result_is_taken_over_stays(open_segment: Cal
     b, dock = open_segment(pixels)
     done(b, dock)
     b.robot.press(dock.add_button)
-    assert dock.runner.busy, "it is worked out in a thread"
+    assert dock.intake.busy, "it is worked out in a thread"
+    assert not dock.add_button.isEnabled()
     b.session.classes.add("fat")
     b.session.paint(*np.indices((30, 160)).reshape(2, -1), 2)
-    wait_until(lambda: "Added" in dock.status.message.text(), 20, "the annotations")
+    dock.filters.size.setValue(17)
+    wait_until(lambda: "Added" in dock.status.message.text(), 20, "the annotations, whatever is filtered")
     assert (b.layers.classes.data[:30] == 2).all()
     assert (b.layers.classes.data[30:] == 1).any()
     assert b.session.undo()
     assert set(np.unique(b.layers.classes.data)) == {0, 2}
+
+
+def test_a_result_waits_until_the_brush_is_lifted(open_segment: Callable[..., Any]) -> None:
+    from qtpy.QtTest import QTest
+
+    from napari_sampath.widgets.robot import LEFT, NONE
+
+    pixels, _ = picture(3, (120, 160))
+    b, dock = open_segment(pixels)
+    done(b, dock)
+    b.session.active_class = b.session.classes.add("fat").id
+    b.annotator.mode = type(b.annotator.mode)("brush")
+    b.robot.settle()
+    b.robot.move(20, 5)
+    QTest.mousePress(b.robot.native, LEFT, NONE, b.robot.at(20, 5))
+    for x in range(20, 60, 4):
+        b.robot._move(b.robot.at(x, 5), LEFT, NONE)
+    dock.add_button.click()
+    wait_until(lambda: not dock.intake.runner.busy, 20, "the result to be worked out")
+    assert dock.intake.busy, "the brush is down"
+    b.robot._move(b.robot.at(100, 5), LEFT, NONE)
+    QTest.mouseRelease(b.robot.native, LEFT, NONE, b.robot.at(100, 5))
+    wait_until(lambda: not dock.intake.busy, 20, "the annotations")
+    fat = b.session.active_class
+    assert (b.layers.classes.data[5, 22:98] == fat).all(), "all of the stroke"
+    assert (b.layers.classes.data != fat).any()
+    assert {one.source for one in b.session.document.annotations.values()} == {"brush", "head"}
+    assert np.array_equal(b.layers.classes.data, np.asarray(b.session.document.class_map))
+    b.session.active_class = 1
+    b.annotator.mode = type(b.annotator.mode)("point")
 
 
 def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
@@ -180,6 +212,8 @@ def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
     expected = np.asarray(b.session.document.class_map)
     assert 0 < np.count_nonzero(expected) < 40, "what was not painted yet is no stroke"
     wait_until(lambda: np.array_equal(b.layers.classes.data, expected), 20, "the stroke")
+    b.robot.click(80, 100)
+    wait_until(lambda: not b.annotator.display.drawing, 20, "the end of a stroke that changes nothing")
 
 
 def test_a_key_leads_from_one_uncertain_region_to_the_next(open_segment: Callable[..., Any]) -> None:
@@ -235,7 +269,7 @@ def test_everything_is_found_and_classified_by_likeness(
     b, dock = open_segment(pixels, load_model("sampath-tiny", device="cpu"))
     dock.everything.points.setValue(6)
     b.robot.press(dock.everything.find_button)
-    wait_until(lambda: not dock.runner.busy, 120, "everything")
+    wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 120, "everything")
     assert "Found" in dock.status.message.text()
     on_disc = [b.session.objects.at(row, col) for row in (60, 180) for col in (50, 115)]
     assert all(on_disc), "each disc is an object"

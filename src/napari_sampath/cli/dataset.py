@@ -56,7 +56,7 @@ def open_instances(args: argparse.Namespace, split: str) -> list[InstanceImage]:
     """Read the objects of the dataset, or of the collection of sets, that the arguments name."""
     from ..training.instances import dataset_instances, read_instances
 
-    if args.images or args.labels:
+    if args.images or args.labels or args.group:
         return list(dataset_instances(open_data(args, args.data), split))
     return read_instances(args.data, split)
 

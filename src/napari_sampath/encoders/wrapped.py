@@ -44,6 +44,10 @@ class WrappedEncoder(Encoder):
         """Return the frame as the inner encoder maps it."""
         return self.inner.fit(frame)
 
+    def name_in_file(self, name: str) -> str:
+        """Return the name in a file of the inner encoder, which is the one that is loaded."""
+        return self.inner.name_in_file(name.replace("image_encoder.inner.", "image_encoder.", 1))
+
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Map (B, 3, S, S) to the inner encoder's maps."""
         maps: dict[str, Tensor] = self.inner(pixels)

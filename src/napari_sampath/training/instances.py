@@ -100,7 +100,7 @@ def read_instances(data: Path, split: str, kinds: tuple[str, ...] = ()) -> list[
         DatasetError: If no image is found, or one has no object.
     """
     sets = [source for source in SETS if (data / source.folder).is_dir()]
-    if not sets and data.is_dir() and any(data.iterdir()):
+    if not sets and (data.is_file() or (data.is_dir() and any(data.iterdir()))):
         return list(dataset_instances(open_dataset(data), split))
     found: list[InstanceImage] = []
     for source in sets:

@@ -84,7 +84,9 @@ def _recipe(facts: dict[str, object]) -> str:
     before = _recipe(start) + "\n\nthen, from those weights, " if isinstance(start, dict) else ""
     stopped = f", stopped after {facts['stopped_after']} steps" if "stopped_after" in facts else ""
     settings = json.dumps(facts.get("recipe", {}), indent=1)
-    return f"{before}`sampath tune --data FOLDER -o FILE` with{stopped}:\n\n```json\n{settings}\n```"
+    begin = " --start FILE" if isinstance(start, dict) else ""
+    command = f"sampath tune --recipe pretrain{begin} --data FOLDER -o FILE"
+    return f"{before}`{command}` with{stopped}:\n\n```json\n{settings}\n```"
 
 
 def score_table(scores: list[PromptScore]) -> str:

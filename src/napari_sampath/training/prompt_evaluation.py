@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from skimage.filters import threshold_otsu
 from skimage.segmentation import flood
 
 from ..annotations import innermost
-from ..arrays import BoolArray, FloatArray, LocalMask, Prompts, UInt8Array
+from ..arrays import BoolArray, FloatArray, IntArray, LocalMask, Prompts, UInt8Array
+from ..geometry import tiles
 from ..jobs import Job, Progress
 from ..predict.masks import local_mask, pieces_at, pointed_at
 from .instances import InstanceImage
@@ -45,7 +47,7 @@ def evaluate_prompts(model: Model, images: list[InstanceImage]) -> Job[list[Prom
     """Prompt every object once by its box and once by its innermost pixel.
 
     The answer to a box is the single mask (`multimask` off), that to a point the candidate with the highest
-    predicted IoU, as in SAM's own evaluation.
+    predicted IoU, as in SAM's own evaluation. Images larger than a tile are cut as a session does.
 
     Args:
         model: A promptable model.
@@ -60,35 +62,55 @@ def evaluate_prompts(model: Model, images: list[InstanceImage]) -> Job[list[Prom
     seen: dict[str, int] = {}
     for number, image in enumerate(images):
         yield Progress(number, len(images), f"prompting the objects of {image.name}", "images")
-        kind = image.kind.name
-        seen[kind] = seen.get(kind, 0) + 1
-        features = model.encode(image.pixels)
-        objects = [image.instances == i for i in image.objects()]
-        boxes = [bounding_box(mask) for mask in objects]
-        answers = model.predict_boxes(features, np.array(boxes)) if boxes else []
-        colours = rgb2lab(image.pixels)
-        for target, box, (answer, _) in zip(objects, boxes, answers, strict=True):
-            point = innermost(LocalMask(0, 0, target))
-            prompts = Prompts.make(points=[point])
-            logits, scores = model.decode(features, prompts, multimask=True)
-            best = logits[int(np.argmax(scores))]
-            piece = pieces_at(best, pointed_at(features.frame, prompts))
-            masks = {
-                ("box", model.name): answer.to_dense(target.shape),
-                ("box", "box itself"): _fill(box, target.shape),
-                ("box", "Otsu in box"): _otsu(image.pixels, box),
-                ("point", model.name): local_mask(features.frame, best).to_dense(target.shape),
-                ("point", f"{model.name}, the piece"): local_mask(features.frame, piece).to_dense(
-                    target.shape
-                ),
-                ("point", "flood fill"): _flood(colours, point),
-            }
-            for (prompt, method), mask in masks.items():
-                found.setdefault((kind, prompt, method), []).append(iou(mask, target))
+        seen[image.kind.name] = seen.get(image.kind.name, 0) + 1
+        for pixels, instances, ids in _tiles(image):
+            for key, values in _answers(model, pixels, instances, ids).items():
+                found.setdefault((image.kind.name, *key), []).extend(values)
     return [
         PromptScore(kind, prompt, method, float(np.mean(values)), len(values), seen[kind])
         for (kind, prompt, method), values in found.items()
     ]
+
+
+def _tiles(image: InstanceImage) -> Iterator[tuple[UInt8Array, IntArray, list[int]]]:
+    """Cut an image as a session does; each object counts in the first tile that holds all of it."""
+    ids, counts = np.unique(image.instances, return_counts=True)
+    areas = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    left = set(image.objects())
+    for frame in tiles(image.instances.shape):
+        instances = image.instances[frame.slices]
+        ids, counts = np.unique(instances, return_counts=True)
+        here = [i for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i in left and n == areas[i]]
+        left.difference_update(here)
+        if here:
+            yield np.ascontiguousarray(image.pixels[frame.slices]), instances, here
+
+
+def _answers(
+    model: Model, pixels: UInt8Array, instances: IntArray, ids: list[int]
+) -> dict[tuple[str, str], list[float]]:
+    """Prompt for the objects of one tile; (prompt, method) -> IoU of each."""
+    found: dict[tuple[str, str], list[float]] = {}
+    features, colours, shape = model.encode(pixels), rgb2lab(pixels), instances.shape
+    boxes = [bounding_box(instances == i) for i in ids]
+    for i, box, (answer, _) in zip(ids, boxes, model.predict_boxes(features, np.array(boxes)), strict=True):
+        target = instances == i
+        point = innermost(LocalMask(0, 0, target))
+        prompts = Prompts.make(points=[point])
+        logits, scores = model.decode(features, prompts, multimask=True)
+        best = logits[int(np.argmax(scores))]
+        piece = pieces_at(best, pointed_at(features.frame, prompts))
+        masks = {
+            ("box", model.name): answer.to_dense(shape),
+            ("box", "box itself"): _fill(box, shape),
+            ("box", "Otsu in box"): _otsu(pixels, box),
+            ("point", model.name): local_mask(features.frame, best).to_dense(shape),
+            ("point", f"{model.name}, the piece"): local_mask(features.frame, piece).to_dense(shape),
+            ("point", "flood fill"): _flood(colours, point),
+        }
+        for key, mask in masks.items():
+            found.setdefault(key, []).append(iou(mask, target))
+    return found
 
 
 def bounding_box(mask: BoolArray) -> tuple[float, float, float, float]:

@@ -24,6 +24,7 @@ from ..arrays import GRID, INPUT_PX
 from ..config import resolve_precision
 from ..encoders.base import Encoder, EncoderParts
 from ..encoders.tiny import TinyEncoder
+from ..encoders.tiny_prompts import SpreadingMaskDecoder
 from ..errors import SampathError, UnknownNameError
 from ..files import write_atomically
 from ..geometry import whole
@@ -38,6 +39,8 @@ from .spreading import SpreadReader, spread_window
 logger = logging.getLogger(__name__)
 
 TOKEN_PX = INPUT_PX // GRID
+REDRAWN = 30
+"""So many windows are drawn to find an object: where little is annotated most are empty, and the encoder costs more."""
 HELPERS = ("dense_head.", "spread_reader.")
 """Parts of the trainee that teach the others and are thrown away."""
 
@@ -175,7 +178,8 @@ class Trainee(nn.Module):
         Raises:
             TuningConfigError: If no weight of the model begins so.
         """
-        names = [name for name, _ in self.named_parameters() if not name.startswith(HELPERS)]
+        rename = self.image_encoder.name_in_file
+        names = [rename(name) for name, _ in self.named_parameters() if not name.startswith(HELPERS)]
         chosen = ("",) if beginnings in ("", "all") else tuple(one.strip() for one in beginnings.split(","))
         idle = [one for one in chosen if not any(name.startswith(one) for name in names)]
         if idle:
@@ -185,9 +189,10 @@ class Trainee(nn.Module):
                 "longer beginning."
             )
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(name.startswith((*chosen, *HELPERS)))
-        for module in self.children():
-            module.train(any(parameter.requires_grad for parameter in module.parameters()))
+            parameter.requires_grad_(rename(name).startswith(chosen) or name.startswith(HELPERS))
+        for module in self.modules():
+            if not any(parameter.requires_grad for parameter in module.parameters()):
+                module.eval()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +226,11 @@ def tune(
     rng = np.random.default_rng(config.seed)
     pools = Pools(images)
     separate = [kind.separate for kind in pools.kinds]
+    if config.spread_steps and not isinstance(parts.mask_decoder, SpreadingMaskDecoder):
+        raise TuningConfigError(
+            f"spread_steps is {config.spread_steps}, and {parts.encoder.info.name} has no convolutions that spread a "
+            "prompt; only sampath-tiny has: leave it out."
+        )
     trainee = Trainee(parts, len(pools.kinds)).to(config.device)
     trainee.choose(config.train_only)
     optimizer = torch.optim.AdamW(_groups(trainee, config.weight_decay), lr=config.learning_rate)
@@ -234,7 +244,8 @@ def tune(
         stage = _stage(step, config)
         full = stage is not Stage.DENSE and rng.random() < config.full_frame_share
         side, count = (INPUT_PX, 1) if full else (config.side_px, config.windows)
-        windows = [compose(pools, side, rng) for _ in range(count)]
+        draw = compose if stage is Stage.DENSE else draw_window
+        windows = [draw(pools, side, rng) for _ in range(count)]
         losses = _step(trainee, windows, separate, config, rng, stage)
         torch.nn.utils.clip_grad_norm_(trainee.parameters(), config.gradient_clip)
         optimizer.step()
@@ -252,6 +263,16 @@ def tune(
                 save_weights(save, average, halved=isinstance(parts.encoder, TinyEncoder))
         yield Progress(step + 1, total, stage.value, "steps")
     return TuningResult(average, course)
+
+
+def draw_window(pools: Pools, side: int, rng: np.random.Generator) -> Window:
+    """Draw a window with an object to prompt for, if one is found soon."""
+    window = compose(pools, side, rng)
+    for _ in range(REDRAWN):
+        if window.prompted:
+            break
+        window = compose(pools, side, rng)
+    return window
 
 
 def _step(

@@ -79,6 +79,10 @@ def tune_model(
 
 def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, object]]:
     """Build the parts to train, and say where their weights are from."""
+    if "+" in model:
+        raise WeightsError(
+            f"'{model}' is a pair of encoders; tune the first of them, '{model.split('+')[0]}'."
+        )
     entry = registry[model]
     if str(start) == RANDOM:
         if model != tiny.INFO.name:

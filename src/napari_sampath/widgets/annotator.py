@@ -105,6 +105,11 @@ class Annotator(QObject):
         self._outline.close()
         self.display.close()
 
+    @property
+    def settled(self) -> bool:
+        """False while a stroke is drawn, or a commit waits for its answer: the image must not change under them."""
+        return self._late is None and not self.display.drawing
+
     # What the mouse does (mouse.Target)
 
     @property

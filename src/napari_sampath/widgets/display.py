@@ -14,7 +14,7 @@ from .mouse import camera
 from .strokes import stroke_box
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
@@ -80,6 +80,11 @@ class Display:
         if drawn is not None:
             self._on_document(drawn)
         self._show_prompts()
+
+    @property
+    def drawing(self) -> bool:
+        """True while the brush is down."""
+        return self._pressed is not None
 
     def close(self) -> None:
         """Stop listening and take the helper layers away; the label layers stay for the user."""
@@ -171,11 +176,19 @@ class Display:
             self._colored = classes
             labels.colormap = shown.class_colormap(classes)
 
-    def _on_press(self, labels: Labels, event: Any) -> None:
+    def _on_press(self, labels: Labels, event: Any) -> Iterator[None]:
         """Note where a stroke begins: what napari tells of it leaves out pixels that have the class already."""
         self._paint_all()
         row, col = np.round(labels.world_to_data(event.position)[-2:]).astype(int).tolist()
         self._pressed = row, col
+        yield
+        while event.type == "mouse_move":
+            yield
+        # After napari has told of the stroke, which it does not if no pixel has changed.
+        QTimer.singleShot(0, self._let_go)
+
+    def _let_go(self) -> None:
+        self._pressed = None
 
     def _on_paint(self, event: Any) -> None:
         labels, document = self.layers.classes, self._session.document

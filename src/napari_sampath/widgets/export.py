@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QHBoxLayout, QLa
 
 from .dock import Dock, group
 from .formats import FORMATS, FormatBoxes
-from .intake import take_over
+from .intake import Intake, Result
 from .progress import StatusLine
 from .tasks import import_job
 from .workers import JobRunner
@@ -39,6 +39,7 @@ class ExportDock(Dock):
     def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
         super().__init__(napari_viewer, bench)
         self.runner = JobRunner(self)
+        self.intake = Intake(self.bench, self)
         self.image = QLabel()
         self.folder = QLineEdit(str(Path.home()))
         self.folder.setToolTip("Folder the files are written to; it is made if it is not there")
@@ -75,7 +76,9 @@ class ExportDock(Dock):
         self.import_button.clicked.connect(self._on_import)
         self.folder_button.clicked.connect(self._on_import_folder)
         self.bench.changed.connect(self.refresh)
-        self.hold(self.runner)
+        self.intake.said.connect(self.status.say)
+        self.intake.changed.connect(self.refresh)
+        self.hold(self.runner, self.intake.runner)
         self.bench.start()
         self.refresh()
 
@@ -84,7 +87,7 @@ class ExportDock(Dock):
         session = self.bench.session
         self.image.setText("Open an image first" if session is None else session.name)
         for button in (self.export_button, self.import_button, self.folder_button):
-            button.setEnabled(session is not None)
+            button.setEnabled(session is not None and not self.intake.busy)
 
     def import_from(self, path: str | Path) -> None:
         """Read annotations from a file or folder into the session; undo takes them back."""
@@ -93,13 +96,14 @@ class ExportDock(Dock):
             return
 
         def take(found: Components) -> None:
-            take_over(
-                self.runner,
-                lambda: session.import_job(found),
-                session.take,
-                lambda: session.take_import(found),
-                lambda: self.bench.session is session,
-                then,
+            self.intake.add(
+                Result(
+                    session,
+                    lambda: session.import_job(found),
+                    session.take,
+                    lambda: session.take_import(found),
+                    then,
+                )
             )
 
         def then(made: list[Annotation]) -> None:

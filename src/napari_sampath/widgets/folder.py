@@ -99,7 +99,7 @@ class FolderDock(Dock):
         )
         self._pictures_timer = QTimer(self)
         self._pictures_timer.setInterval(PICTURES_MS)
-        self.hold(self.looker, self.work.runner, self.work.opener, self.work.ahead)
+        self.hold(self.looker, self.work.runner, self.work.opener, self.work.ahead, self.work.intake.runner)
         self._arrange()
         self._connect()
         self.refresh()

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, Signal
 from . import layers as shown
 from .filters import MIN_AREA_PX
 from .folder_tasks import automatic_job, picture_job, queue_job
-from .intake import take_over
+from .intake import Intake, Result
 from .segment_tasks import segment_job
 from .view import box_in_view
 from .workers import JobRunner
@@ -54,6 +54,8 @@ class FolderWork(QObject):
         """Opens images, so that going on does not end a run over the whole folder."""
         self.ahead = JobRunner(self)
         """Encodes the next image while this one is annotated."""
+        self.intake = Intake(bench, self)
+        """Takes over what heads propose."""
         self._stage: Stage = "assisted"
         self._image: Image | None = None
         self._name = ""
@@ -63,6 +65,7 @@ class FolderWork(QObject):
         self._proposing = False
         for runner in (self.opener, self.ahead):
             runner.failed.connect(self.said)
+        self.intake.said.connect(self.said)
         bench.changed.connect(self._on_bench)
         bench.image_chosen.connect(self._on_session)
 
@@ -262,13 +265,14 @@ class FolderWork(QObject):
             if session.stage == "assisted":
                 then(session.offer(result.components))  # which says why there is nothing
                 return
-            take_over(
-                self.runner,
-                lambda: session.propose_job(result.components),
-                lambda prepared: self._quietly(lambda: session.take(prepared)),
-                lambda: self._quietly(lambda: session.propose(result.components)),
-                lambda: self._session is session,
-                then,
+            self.intake.add(
+                Result(
+                    session,
+                    lambda: session.propose_job(result.components),
+                    lambda prepared: self._quietly(lambda: session.take(prepared)),
+                    lambda: self._quietly(lambda: session.propose(result.components)),
+                    then,
+                )
             )
 
         def then(made: list[Annotation]) -> None:

@@ -12,7 +12,7 @@ from ..geometry import SINGLE_TILE_PX
 from .dock import Dock, group
 from .everything import Everything
 from .filters import Filters
-from .intake import take_over
+from .intake import Intake, Result
 from .progress import StatusLine
 from .results import CLASSES, CONFIDENCE, ResultLayers
 from .segment_tasks import everything_job, filter_job, segment_job
@@ -45,6 +45,7 @@ class SegmentDock(Dock):
     def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
         super().__init__(napari_viewer, bench)
         self.runner = JobRunner(self)
+        self.intake = Intake(self.bench, self)
         self.result: Segmented | None = None
         self._files: list[Path] = []
         self._source: Any = None
@@ -82,7 +83,7 @@ class SegmentDock(Dock):
         self.everything.find_button.setEnabled(free and bench.ready)
         self.everything.like_button.setEnabled(free and bench.ready)
         self.uncertain.next_button.setEnabled(bench.session is not None)
-        self.add_button.setEnabled(self._fits and free)
+        self.add_button.setEnabled(self._fits and free and not self.intake.busy)
 
     @property
     def region(self) -> Box | None:
@@ -136,7 +137,9 @@ class SegmentDock(Dock):
         self.bench.desk.changed.connect(self._on_desk)
         self.runner.started.connect(self.refresh)
         self.runner.finished.connect(self.refresh)
-        self.hold(self.runner, self.uncertain.runner)
+        self.intake.said.connect(self.status.say)
+        self.intake.changed.connect(self.refresh)
+        self.hold(self.runner, self.uncertain.runner, self.intake.runner)
         key = self.hold_key("next_uncertain", self.uncertain.next)
         self.uncertain.next_button.setText(f"{self.uncertain.next_button.text()} ({key})")
         self._on_image()
@@ -257,17 +260,18 @@ class SegmentDock(Dock):
             self._layers.hide(source)
 
         session, found = annotator.session, result.components
-        take_over(
-            self.runner,
-            lambda: session.propose_job(found),
-            session.take,
-            lambda: session.propose(found),
-            lambda: self.bench.session is session,
-            then,
+        self.intake.add(
+            Result(
+                session,
+                lambda: session.propose_job(found),
+                session.take,
+                lambda: session.propose(found),
+                then,
+            )
         )
 
     def _on_everything(self) -> None:
-        session, model, region, source = self.bench.session, self.bench.model, self.region, self.bench.image
+        session, model, region = self.bench.session, self.bench.model, self.region
         if session is None or model is None:
             return
         if region is None:
@@ -284,13 +288,14 @@ class SegmentDock(Dock):
             )
 
         def take(masks: list[tuple[LocalMask, float]]) -> None:
-            take_over(
-                self.runner,
-                lambda: session.add_everything_job(masks, model.name, region),
-                session.take,
-                lambda: session.add_everything(masks, model.name, region),
-                lambda: self.bench.image is source and self.bench.session is session,
-                then,
+            self.intake.add(
+                Result(
+                    session,
+                    lambda: session.add_everything_job(masks, model.name, region),
+                    session.take,
+                    lambda: session.add_everything(masks, model.name, region),
+                    then,
+                )
             )
 
         job = everything_job(session.image, model, region, *asked, self.filters.size.value())

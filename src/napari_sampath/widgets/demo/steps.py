@@ -181,7 +181,7 @@ class MainJob(Walk):
         self._check(self.segment.add_button.isEnabled(), "there is no segmentation to take over")
         self.viewer.layers[CONFIDENCE].visible = False
         self.robot.press(self.segment.add_button)
-        wait_until(lambda: not self.segment.runner.busy, PATIENCE_S, "the annotations")
+        wait_until(lambda: not self.segment.intake.busy, PATIENCE_S, "the annotations")
         added = len(self.annotator.session.document.annotations) - before
         to_front(self.annotate)
         x0, y0, x1, y1 = self.sample.targets[0].box
@@ -208,7 +208,8 @@ class MainJob(Walk):
             session.delete(annotation_id)
         self._check(not self._class_layer().any(), "the annotations could not be removed")
         self.export.import_from(self.output / "labels")
-        wait_until(lambda: not self.export.runner.busy, PATIENCE_S, "the import")
+        runners = self.export.runner, self.export.intake
+        wait_until(lambda: not any(one.busy for one in runners), PATIENCE_S, "the import")
         self._check(np.array_equal(before, self._class_layer()), "what was read back differs")
         return f"{len(files)} files; read back in, the class layer is equal pixel by pixel."
 
