@@ -131,6 +131,7 @@ def test_the_prompt_worker_answers_the_newest_and_skips_what_waited(qtbot: Any) 
 
     worker.submit(refuse)
     qtbot.waitUntil(lambda: bool(failures))
+    assert worker.idle, "whoever hears of a failure may ask again"
     worker.submit(lambda: "still alive")
     qtbot.waitUntil(lambda: answers[-1] == "still alive")
     assert failures == ["The image is empty; open another one."]

@@ -182,7 +182,7 @@ class PromptWorker(QObject):
     """What the function of a preview returned."""
     failed = Signal(str)
     """One sentence."""
-    _done = Signal(int)
+    _done = Signal(int, object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -243,21 +243,25 @@ class PromptWorker(QObject):
             # Once the window is closed there is nobody to tell.
             with contextlib.suppress(RuntimeError):
                 if slot is not None:
-                    self._answer(slot[1])
-                    self._done.emit(slot[0])
+                    self._answer(*slot)
                 elif preview is not None:
                     self._show(preview)
 
-    def _on_done(self, number: int) -> None:
+    def _on_done(self, number: int, result: object, failure: str | None) -> None:
+        # In one turn of the window: a key between an answer and the word that there is one would wait for ever.
+        if failure is None:
+            self.answered.emit(result)
+        else:
+            self.failed.emit(failure)
         self._delivered = number
 
-    def _answer(self, answer: Callable[[], object]) -> None:
+    def _answer(self, number: int, answer: Callable[[], object]) -> None:
         try:
             result = answer()
         except Exception as error:  # noqa: BLE001  (the edge of a thread: nobody above would see it)
-            self.failed.emit(sentence(error, "answering the prompt"))
+            self._done.emit(number, None, sentence(error, "answering the prompt"))
         else:
-            self.answered.emit(result)
+            self._done.emit(number, result, None)
 
     def _show(self, preview: Callable[[], object]) -> None:
         try:
