@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -145,17 +146,32 @@ def test_a_newer_result_replaces_proposals_and_no_correction(open_segment: Calla
     assert sum(layer.name.startswith("Segmentation") for layer in b.viewer.layers) == 1
 
 
-def test_what_a_person_does_while_a_result_is_taken_over_stays(open_segment: Callable[..., Any]) -> None:
+def test_what_a_person_does_while_a_result_is_taken_over_stays(
+    open_segment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A stroke comes between: the result is worked out anew around it."""
     pixels, _ = picture(3, (120, 160))
     b, dock = open_segment(pixels)
     done(b, dock)
+    go_on, work_out = threading.Event(), b.session.propose_job
+
+    def slow(found: Any) -> Any:
+        job = work_out(found)
+
+        def waits() -> Any:
+            go_on.wait(20)
+            return (yield from job)
+
+        return waits()
+
+    monkeypatch.setattr(b.session, "propose_job", slow)
     b.robot.press(dock.add_button)
     assert dock.intake.busy, "it is worked out in a thread"
     assert not dock.add_button.isEnabled()
     b.session.classes.add("fat")
     b.session.paint(*np.indices((30, 160)).reshape(2, -1), 2)
     dock.filters.size.setValue(17)
+    go_on.set()
     wait_until(lambda: "Added" in dock.status.message.text(), 20, "the annotations, whatever is filtered")
     assert (b.layers.classes.data[:30] == 2).all()
     assert (b.layers.classes.data[30:] == 1).any()
