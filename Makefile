@@ -3,10 +3,11 @@
 # make bench  speed and memory beside the segment_anything package, into docs/benchmarks.md; some 40 minutes
 # make bench-gui  from click to painted pixels on a real viewer, into docs/latency.md; some 20 minutes
 # make results  trains and scores every head on the tissue images of SAMPATH_DATA, and writes docs/results.md
+# make evaluate-models  scores the shipped models on the tissue images of SAMPATH_DATA, and writes docs/model-card.md
 # make afternoon  a scripted afternoon on the tissue images of SAMPATH_DATA: correct, retrain, predict; docs/afternoon.md
 # All do all their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
 
-.PHONY: help setup demo test bench bench-gui results afternoon clean
+.PHONY: help setup demo test bench bench-gui results evaluate-models afternoon clean
 .NOTPARALLEL:
 
 help:
@@ -29,6 +30,10 @@ bench-gui: setup
 
 results: setup
 	@.venv/bin/python -m benchmarks.results $(ARGS)
+
+evaluate-models: setup
+	@.venv/bin/sampath evaluate --prompts --data "$${SAMPATH_DATA:-../shared/data}" --clicks 3 --colours 0.8 1.2 \
+		--card docs/model-card.md $(ARGS)
 
 afternoon: setup
 	@bash scripts/under_display.sh .venv/bin/python -m benchmarks.afternoon $(ARGS)

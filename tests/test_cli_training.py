@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_sampath.cli import main
 from napari_sampath.cli.fields import add_fields, documentation, from_args
-from napari_sampath.training.prompt_tuning import PromptTuningConfig
+from napari_sampath.training.prompt_config import PromptTuningConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def test_tune_writes_weights_that_answer_prompts(
     assert main([*words, "--json"]) == 0
     scores = {(one["prompt"], one["method"]): one for one in json.loads(capsys.readouterr().out)["scores"]}
     assert set(scores) >= {("box", "sampath-tiny"), ("box", "box itself"), ("point", "sampath-tiny")}
-    assert scores["box", "box itself"]["mean_iou"] == pytest.approx(DISC.sum() / 59**2, abs=0.02)
+    assert scores["box", "box itself"]["mean"] == pytest.approx(DISC.sum() / 59**2, abs=0.02)
     assert scores["box", "sampath-tiny"]["objects"] == 1
     assert "own.safetensors" in card.read_text()
 

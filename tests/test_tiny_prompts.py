@@ -21,6 +21,23 @@ def points(*marks: tuple[float, float, int]) -> tuple[Tensor, Tensor]:
     return torch.tensor([[[x, y] for x, y, _ in marks]]), torch.tensor([[label for *_, label in marks]])
 
 
+@pytest.mark.parametrize("corrected", [False, True])
+def test_a_part_of_the_frame_is_embedded_as_the_whole_is(corrected: bool) -> None:
+    """Training on windows must see what an answer on the whole frame sees there."""
+    rows, cols = part = slice(5, 20), slice(30, 62)
+    torch.manual_seed(1)
+    drawing = MapPromptEncoder().eval()
+    torch.nn.init.normal_(drawing.place_embedding.weight)
+    marks, boxes = points((399.5, 199.5, 1), (799.5, 599.5, 0)), torch.tensor([[402.0, 200.0, 800.0, 600.0]])
+    masks = torch.randn(1, 1, 256, 256) if corrected else None
+    inside = None if masks is None else masks[:, :, 20:80, 120:248]
+    sparse, dense = drawing(marks, boxes, masks)
+    same, there = drawing.embed(marks, boxes, inside, part)
+    assert torch.equal(sparse, same)
+    assert there.shape == (1, 256, 15, 32)
+    assert (dense[:, :, rows, cols] - there).abs().max() < 1e-5
+
+
 def test_sharp_discs_sit_on_their_point(drawing: MapPromptEncoder) -> None:
     maps = drawing.draw(points((399.5, 199.5, 1), (799.5, 599.5, 0)), None)[0]
     for index, (row, col) in enumerate([(50, 100), (50, 100), (150, 200), (150, 200)]):

@@ -25,16 +25,15 @@ from napari_sampath.training.augment import Pools, compose, jitter_stain
 from napari_sampath.training.dense_targets import dense_loss, object_maps
 from napari_sampath.training.instances import GLAND, NUCLEUS, UNKNOWN, InstanceImage, Kind, read_instances
 from napari_sampath.training.interactive import mask_losses, prompt_loss, true_iou
-from napari_sampath.training.prompt_tuning import (
-    HELPERS,
-    PromptTuningConfig,
-    Trainee,
-    TuningConfigError,
-    draw_window,
-    recipe,
-    tune,
+from napari_sampath.training.prompt_config import PromptTuningConfig, TuningConfigError, recipe
+from napari_sampath.training.prompt_tuning import HELPERS, Trainee, draw_window, tune
+from napari_sampath.training.simulate import (
+    CELL_PX,
+    correcting_point,
+    inner_point,
+    noisy_box,
+    random_point,
 )
-from napari_sampath.training.simulate import CELL_PX, correcting_point, noisy_box, random_point
 from napari_sampath.training.tune import read_facts, tune_model
 
 DISC = np.hypot(*(np.indices((96, 96)) - 48)) < 30
@@ -174,12 +173,14 @@ def test_object_maps_point_to_the_centre() -> None:
 @settings(max_examples=40, deadline=None)
 def test_simulated_prompts_lie_where_they_should(seed: int, offset: tuple[int, int]) -> None:
     rng = np.random.default_rng(seed)
-    x, y = random_point(DISC, offset, rng) + 0.5 - np.array(offset)
-    assert DISC[int(y // CELL_PX), int(x // CELL_PX)]
+    for draw in (random_point, inner_point):
+        x, y = draw(DISC, offset, rng) + 0.5 - np.array(offset)
+        assert DISC[int(y // CELL_PX), int(x // CELL_PX)]
     box = noisy_box(DISC, offset, rng) + 0.5 - np.tile(offset, 2)
     rows, cols = np.flatnonzero(DISC.any(1)), np.flatnonzero(DISC.any(0))
     exact = np.array([cols[0], rows[0], cols[-1] + 1, rows[-1] + 1]) * CELL_PX
     assert np.abs(box - exact).max() <= 20.0 + 1e-9
+    assert noisy_box(DISC, offset, rng, 0.0) + 0.5 - np.tile(offset, 2) == pytest.approx(exact)
     nothing = np.zeros_like(DISC)
     point, mark = correcting_point(nothing, DISC, offset, rng)
     assert mark == 1
@@ -187,6 +188,14 @@ def test_simulated_prompts_lie_where_they_should(seed: int, offset: tuple[int, i
     col, row = ((point + 0.5 - np.array(offset)) // CELL_PX).astype(int)
     assert mark == 0
     assert not DISC[row, col]
+
+
+def test_inner_points_lie_where_people_click() -> None:
+    """In a disc the mean distance to the centre is 2/3 of the radius anywhere, and half of it by depth."""
+    for draw, expected in ((random_point, 20.0), (inner_point, 15.0)):
+        rng = np.random.default_rng(0)
+        points = np.array([draw(DISC, (0, 0), rng) + 0.5 for _ in range(1500)]) / CELL_PX
+        assert np.hypot(*(points - 48.5).T).mean() == pytest.approx(expected, abs=0.6)
 
 
 def test_losses_prefer_the_right_mask() -> None:

@@ -63,10 +63,7 @@ class Registry(Generic[T]):
         families = [prefix for prefix in self._families if name.startswith(prefix)]
         if families:
             return self._families[max(families, key=len)](name)
-        try:
-            return self._entries[name]
-        except KeyError:
-            raise UnknownNameError(unknown_name(self.kind, name, self._entries)) from None
+        return lookup(self.kind, self._entries, name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -80,6 +77,22 @@ class Registry(Generic[T]):
     def names(self, pattern: str = "*") -> list[str]:
         """List the names that match a shell wildcard, in order of registration."""
         return [name for name in self._entries if fnmatch.fnmatchcase(name, pattern)]
+
+
+def lookup(kind: str, entries: Mapping[str, T], name: str) -> T:
+    """Return the entry of a table by its name.
+
+    Args:
+        kind: What an entry is, in words.
+        entries: Name -> entry.
+        name: The name asked for.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    if name not in entries:
+        raise UnknownNameError(unknown_name(kind, name, list(entries)))
+    return entries[name]
 
 
 def unknown_name(kind: str, name: str, allowed: Iterator[str] | list[str] | dict[str, T]) -> str:

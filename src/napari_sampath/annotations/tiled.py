@@ -66,6 +66,10 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
         """Return all pixels as an array of another type."""
         return np.asarray(self).astype(dtype)
 
+    def written(self) -> bool:
+        """Say whether a pixel may be other than 0, without looking at pixels."""
+        return next(iter(self.filled_boxes()), None) is not None
+
     def any(self) -> bool:
         """Say whether a pixel is not 0."""
         return any(self.window(box).any() for box in self.filled_boxes())

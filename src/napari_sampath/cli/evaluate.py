@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..errors import WeightsError
 from .dataset import add_data, add_patterns, open_data, open_instances
 from .output import Output, table
 from .verb import Verb, add_model, check_ending, load
+
+if TYPE_CHECKING:
+    from ..predict import Model
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +30,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--card", type=Path, metavar="FILE", help="with --prompts: write the model card there"
+    )
+    parser.add_argument(
+        "--clicks",
+        type=int,
+        default=0,
+        metavar="COUNT",
+        help="with --prompts: correct so many objects of each image by points until IoU 0.80, and count the points",
+    )
+    parser.add_argument(
+        "--colours",
+        type=float,
+        nargs="*",
+        default=[],
+        metavar="FACTOR",
+        help="with --prompts: also on images whose hue, saturation and brightness are multiplied by this",
     )
     parser.add_argument(
         "--max-images",
@@ -89,19 +108,37 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     if args.card is not None and weights is None:
         raise WeightsError(f"A model card is of a weights file; name that of '{args.model}' with --weights.")
     images = open_instances(args, args.split)
-    scores = output.run(evaluate_prompts(load(args, output), images))
+    model = load(args, output)
+    scores = output.run(evaluate_prompts(model, images, args.clicks, tuple(args.colours)))
     if args.card is not None and weights is not None:
-        write_model_card(args.card, weights, scores)
+        reports = _shipped_heads(Path(args.data), model, args.split, output) if weights == shipped else []
+        write_model_card(args.card, weights, scores, reports)
         output.note(f"Wrote {args.card}.")
-    ordered = sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean_iou))
+    ordered = sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean))
     rows = [
-        [one.kind, one.prompt, one.method, f"{one.mean_iou:.3f}", f"{one.objects} in {one.images} images"]
+        [
+            *(one.kind, one.prompt, one.method, f"{one.mean:.3f}", f"{one.low:.3f} to {one.high:.3f}"),
+            f"{one.objects} in {one.images} images",
+        ]
         for one in ordered
     ]
     output.result(
         {"split": args.split, "scores": [dataclasses.asdict(one) for one in ordered]},
-        table(["OBJECTS", "PROMPT", "METHOD", "MEAN IOU", "COUNT"], rows),
+        table(["OBJECTS", "PROMPT", "METHOD", "MEAN", "95 %", "COUNT"], rows),
     )
+
+
+def _shipped_heads(data: Path, model: Model, split: str, output: Output) -> list[dict[str, Any]]:
+    """Score the trained heads in the package on the data that each was trained on, where that is there."""
+    from ..heads import list_bundles, load_head
+    from ..training import evaluate_job
+
+    reports = []
+    for head in map(load_head, list_bundles()):
+        own = data / str(head.metadata.data.get("name"))
+        if own.is_dir() and head.encoder_name == model.name:
+            reports.append(output.run(evaluate_job(own, head, split, model)))
+    return reports
 
 
 VERB = Verb(

@@ -104,7 +104,7 @@ def _assignment(text: str) -> tuple[str, int | float | bool | str]:
 def tune_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath tune`: the fields of `PromptTuningConfig`."""
     from ..encoders import tiny
-    from ..training.prompt_tuning import RECIPES, PromptTuningConfig
+    from ..training.prompt_config import RECIPES, PromptTuningConfig
 
     add_data(parser)
     add_patterns(parser)
@@ -134,7 +134,7 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_tune(args: argparse.Namespace, output: Output) -> None:
     """Train a promptable model by SAM's own algorithm."""
-    from ..training.prompt_tuning import PromptTuningConfig, recipe
+    from ..training.prompt_config import PromptTuningConfig, recipe
     from ..training.tune import RANDOM, read_facts, tune_model
 
     check_ending(args.output, ".safetensors")

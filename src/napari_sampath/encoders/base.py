@@ -111,6 +111,10 @@ class Encoder(nn.Module, ABC):
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Map a normalised batch (B, 3, S, S) to {map name: (B, C, 64, 64)}."""
 
+    stored_as: torch.dtype | None = None
+    """Type of the numbers in files of this model's weights; None for the one they are trained in. Other models stay as
+    they are: an encoder that was not trained must stay the one that cached features are of."""
+
     def name_in_file(self, name: str) -> str:
         """Turn the name of a tensor of a whole model ("image_encoder.neck.0.weight") into that in its files."""
         return name

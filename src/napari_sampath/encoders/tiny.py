@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import timm
+import torch
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
@@ -40,6 +41,8 @@ class TinyEncoder(Encoder):
         weights_digest: See `Encoder`.
         backbone: Any timm model with stages at strides 4, 8, 16 and 32.
     """
+
+    stored_as = torch.float16
 
     def __init__(self, weights_digest: str = "untrained", backbone: str = BACKBONE) -> None:
         super().__init__(INFO, FeatureSpec((FeatureMap("embedding", CHANNELS, INFO.name),)), weights_digest)

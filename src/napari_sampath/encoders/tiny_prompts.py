@@ -57,32 +57,63 @@ class MapPromptEncoder(PromptEncoder):
         masks: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Embed prompts as SAM does (same arguments, same shapes) and add their maps to the dense embedding."""
+        return self.embed(points, boxes, masks, (slice(0, GRID), slice(0, GRID)))
+
+    def embed(
+        self,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        part: tuple[slice, slice],
+    ) -> tuple[Tensor, Tensor]:
+        """Embed prompts for a part of the frame, as `forward` does for all of it.
+
+        Args:
+            points: (B, N, 2) as (x, y) in pixels of the whole frame, and (B, N) labels.
+            boxes: (B, 4) XYXY.
+            masks: (B, 1, 4h, 4w) logits on the part.
+            part: The h rows and w columns of the 64 x 64 tokens.
+
+        Returns:
+            Sparse embeddings (B, n, 256) and dense ones (B, 256, h, w).
+        """
         sparse, dense = super().forward(points, boxes, masks)
+        if masks is None:
+            dense = dense[:, :, *part]
         if points is None and boxes is None:
             return sparse, dense
-        drawn = self.map_downscaling(self.draw(points, boxes))
-        return sparse, dense + drawn + self.place_embedding(self.place(points, boxes))
+        drawn = self.map_downscaling(self.draw(points, boxes, part))
+        return sparse, dense + drawn + self.place_embedding(self.place(points, boxes, part))
 
-    def draw(self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None) -> Tensor:
-        """Draw prompts given in pixels of the 1,024 px square, (x, y), as sharp maps (B, 6, 256, 256)."""
+    def draw(
+        self,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        part: tuple[slice, slice] = (slice(0, GRID), slice(0, GRID)),
+    ) -> Tensor:
+        """Draw prompts given in pixels of the 1,024 px square, (x, y), as sharp maps (B, 6, 4h, 4w) of a part."""
         cell_px = INPUT_PX / LOGITS_PX
         count = self._get_batch_size(points, boxes, None)
-        edges = torch.arange(LOGITS_PX, device=self._get_device(), dtype=torch.float32) * cell_px
-        maps = torch.zeros(count, 6, LOGITS_PX, LOGITS_PX, device=edges.device)
+        edges = tuple(self._edges(along, LOGITS_PX // GRID) for along in part)
+        maps = torch.zeros(count, 6, *(len(along) for along in edges), device=self._get_device())
         if boxes is not None:
             maps[:, :2] = _draw_boxes(boxes.reshape(-1, 4), edges, cell_px)
         if points is not None:
             xy, labels = points
             for index, (label, sigma) in enumerate((label, s) for label in (1, 0) for s in DISC_PX):
-                maps[:, 2 + index] = _discs(xy, labels == label, edges + cell_px / 2, sigma)
+                maps[:, 2 + index] = _discs(xy, labels == label, _shifted(edges, cell_px / 2), sigma)
         return maps
 
-    def place(self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None) -> Tensor:
-        """Describe where each token lies with respect to the prompts, as smooth maps (B, 6, 64, 64)."""
-        cell_px = INPUT_PX / GRID
+    def place(
+        self,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        part: tuple[slice, slice] = (slice(0, GRID), slice(0, GRID)),
+    ) -> Tensor:
+        """Describe where each token of a part lies with respect to the prompts, as smooth maps (B, 6, h, w)."""
         count = self._get_batch_size(points, boxes, None)
-        centres = (torch.arange(GRID, device=self._get_device(), dtype=torch.float32) + 0.5) * cell_px
-        maps = torch.zeros(count, 6, GRID, GRID, device=centres.device)
+        centres = _shifted(tuple(self._edges(along, 1) for along in part), INPUT_PX / GRID / 2)
+        maps = torch.zeros(count, 6, *(len(along) for along in centres), device=self._get_device())
         if points is not None:
             xy, labels = points
             for index, label in enumerate((1, 0)):
@@ -91,23 +122,44 @@ class MapPromptEncoder(PromptEncoder):
         if boxes is not None:
             corners = boxes.reshape(-1, 2, 2)
             middle, half = corners.mean(dim=1), ((corners[:, 1] - corners[:, 0]) / 2).clamp(min=1.0)
-            across = ((centres - middle[..., None]) / half[..., None]).clamp(-2, 2)  # (B, 2, 64)
-            maps[:, 4] = across[:, 0, None, :]
-            maps[:, 5] = across[:, 1, :, None]
+            rows, cols = (
+                ((along - middle[:, axis, None]) / half[:, axis, None]).clamp(-2, 2)
+                for axis, along in ((1, centres[0]), (0, centres[1]))
+            )
+            maps[:, 4] = cols[:, None, :]
+            maps[:, 5] = rows[:, :, None]
         return maps
 
+    def _edges(self, along: slice, cells: int) -> Tensor:
+        """Return where the cells of some tokens begin, in pixels of the frame; `cells` of them a token."""
+        places = torch.arange(
+            along.start * cells, along.stop * cells, device=self._get_device(), dtype=torch.float32
+        )
+        return places * (INPUT_PX / GRID / cells)
 
-def _discs(xy: Tensor, shown: Tensor, centres: Tensor, sigma_px: float) -> Tensor:
-    """Draw the points (B, N, 2) that are shown (B, N) as Gaussians on a square grid; (B, g, g), 0 to 1."""
-    falloff = torch.exp(-((centres - xy[..., None] - 0.5) ** 2) / (2 * sigma_px**2))  # (B, N, 2, g)
-    discs = falloff[:, :, 1, :, None] * falloff[:, :, 0, None, :]
+
+Axes = tuple[Tensor, ...]
+"""Places along the rows (h,) and along the columns (w,) of a grid, in pixels of the frame."""
+
+
+def _shifted(axes: Axes, by_px: float) -> Axes:
+    return tuple(along + by_px for along in axes)
+
+
+def _discs(xy: Tensor, shown: Tensor, centres: Axes, sigma_px: float) -> Tensor:
+    """Draw the points (B, N, 2) that are shown (B, N) as Gaussians on a grid; (B, h, w), 0 to 1."""
+    rows, cols = (
+        torch.exp(-((along - xy[..., axis, None] - 0.5) ** 2) / (2 * sigma_px**2))
+        for axis, along in ((1, centres[0]), (0, centres[1]))
+    )
+    discs = rows[..., :, None] * cols[..., None, :]
     return (discs * shown[..., None, None]).amax(dim=1)
 
 
-def _vector_to_nearest(xy: Tensor, shown: Tensor, centres: Tensor) -> Tensor:
-    """Map each cell to the vector (x, y) to the nearest shown point, squashed to length below 1; (B, 2, g, g)."""
-    x = (xy[..., 0, None] + 0.5 - centres)[:, :, None, :]
-    y = (xy[..., 1, None] + 0.5 - centres)[:, :, :, None]
+def _vector_to_nearest(xy: Tensor, shown: Tensor, centres: Axes) -> Tensor:
+    """Map each cell to the vector (x, y) to the nearest shown point, squashed to length below 1; (B, 2, h, w)."""
+    x = (xy[..., 0, None] + 0.5 - centres[1])[:, :, None, :]
+    y = (xy[..., 1, None] + 0.5 - centres[0])[:, :, :, None]
     distance = (x**2 + y**2).sqrt()  # (B, N, g, g)
     nearest = distance.masked_fill(~shown[..., None, None], torch.inf).argmin(dim=1, keepdim=True)
     vector = torch.stack([torch.broadcast_to(part, distance.shape) for part in (x, y)], dim=2)
@@ -116,13 +168,14 @@ def _vector_to_nearest(xy: Tensor, shown: Tensor, centres: Tensor) -> Tensor:
     return chosen * shown.any(dim=1)[:, None, None, None]
 
 
-def _draw_boxes(boxes: Tensor, edges: Tensor, cell_px: float) -> Tensor:
+def _draw_boxes(boxes: Tensor, edges: Axes, cell_px: float) -> Tensor:
     """Draw (B, 4) XYXY boxes: share of each cell covered, and a bump falling off towards the box's edges."""
     profiles = []
-    for low, high in ((boxes[:, 1:2], boxes[:, 3:4]), (boxes[:, 0:1], boxes[:, 2:3])):
-        covered = (torch.minimum(high, edges + cell_px) - torch.maximum(low, edges)).clamp(min=0) / cell_px
+    for axis, along in ((1, edges[0]), (0, edges[1])):
+        low, high = boxes[:, axis, None], boxes[:, axis + 2, None]
+        covered = (torch.minimum(high, along + cell_px) - torch.maximum(low, along)).clamp(min=0) / cell_px
         half = ((high - low) / 2).clamp(min=1.0)
-        bump = torch.exp(-(((edges + cell_px / 2 - (low + high) / 2) / half) ** 2))
+        bump = torch.exp(-(((along + cell_px / 2 - (low + high) / 2) / half) ** 2))
         profiles.append((covered, bump))
     (rows, row_bump), (cols, col_bump) = profiles
     coverage = rows[:, :, None] * cols[:, None, :]

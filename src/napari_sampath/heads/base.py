@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..arrays import ClassInfo, FeatureMap, FeatureSpec
-from ..errors import DatasetError, UnknownNameError, WeightsError
-from ..registry import Registry, check_arguments, unknown_name
+from ..errors import DatasetError, WeightsError
+from ..registry import Registry, check_arguments, lookup
 
 Argument: TypeAlias = int | float | bool | str
 """What the arguments of a head may be: values that JSON holds exactly."""
@@ -251,6 +251,5 @@ def embedding_spec(channels: int, encoder: str, input_norm: str = "sam") -> Feat
     Raises:
         UnknownNameError: If there is no such way.
     """
-    if input_norm not in INPUT_NORMS:
-        raise UnknownNameError(unknown_name("input_norm", input_norm, list(INPUT_NORMS)))
-    return FeatureSpec((FeatureMap("embedding", channels, f"{INPUT_NORMS[input_norm]}{encoder}"),))
+    prefix = lookup("input_norm", INPUT_NORMS, input_norm)
+    return FeatureSpec((FeatureMap("embedding", channels, f"{prefix}{encoder}"),))

@@ -40,7 +40,7 @@ def plan_proposal(document: Document, found: Components, model: str | None = Non
     stays[list(old)] = False
     replaced, wipe = _outdated(document, old, found.within or (0, 0, *document.hw))
 
-    marked = any(True for _ in document.vouched_map.filled_boxes())
+    marked = document.vouched_map.written()
     if not marked and not stays.any():
         return _plan(document, found, "head", model, None, replaced, wipe)
 
@@ -58,7 +58,7 @@ def _outdated(
 
     What lies outside of the region stays, and what lies in an area that was marked as annotated.
     """
-    if within == (0, 0, *document.hw) and not any(True for _ in document.vouched_map.filled_boxes()):
+    if within == (0, 0, *document.hw) and not document.vouched_map.written():
         return old, None
     gone: list[int] = []
     cuts: list[LocalMask] = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
-from skimage.color import hed_from_rgb
+from skimage.color import hed_from_rgb, hsv2rgb, rgb2hsv
 
 from ..arrays import FloatArray, IntArray, UInt8Array
 from .instances import InstanceImage
@@ -141,6 +141,22 @@ def jitter_stain(pixels: UInt8Array, rng: np.random.Generator, strength: float =
     if rng.random() < 0.5 * strength:
         result += rng.normal(0, rng.uniform(0, 4), result.shape[:2])[..., None]
     return np.clip(result, 0, 255).astype(np.uint8)
+
+
+def shift_colours(pixels: UInt8Array, factor: float) -> UInt8Array:
+    """Multiply hue, saturation and brightness, as another scanner or stain might.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        factor: 1 changes nothing.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    hue, saturation, brightness = np.moveaxis(rgb2hsv(pixels), -1, 0)
+    changed = [hue * factor % 1.0, np.minimum(saturation * factor, 1), np.minimum(brightness * factor, 1)]
+    result: UInt8Array = np.rint(hsv2rgb(np.stack(changed, axis=-1)) * 255).astype(np.uint8)
+    return result
 
 
 def _stain_mixing(gain: FloatArray, shift: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -81,6 +81,8 @@ class InstanceImage:
     instances: IntArray
     """(H, W) int32, one id per object, 0 for background, `UNKNOWN` where nobody vouches for either."""
     min_area_px: int
+    case: str = ""
+    """Slide, patient or parent field that it is of."""
 
     def objects(self) -> list[int]:
         """List the ids of the objects that are large enough to be prompted for."""
@@ -105,8 +107,8 @@ def read_instances(data: Path, split: str, kinds: tuple[str, ...] = ()) -> list[
     found: list[InstanceImage] = []
     for source in sets:
         if not kinds or source.kind.name in kinds:
-            names = _names(data / source.folder, split, source.whole_split)
-            found += [_read_one(data / source.folder, name, source) for name in names]
+            for name, case in _names(data / source.folder, split, source.whole_split):
+                found.append(_read_one(data / source.folder, name, case, source))
     if not found:
         raise DatasetError(
             f"There is no image of the split '{split}' in {data}; name a dataset, or the folder that holds "
@@ -132,7 +134,7 @@ def dataset_instances(dataset: Dataset, split: str) -> Iterator[InstanceImage]:
         instances = _objects(dataset, example)
         enlarged = max(1.0, INPUT_PX / max(instances.shape))
         kind = Kind(dataset.name, 1.0, enlarged, separate=example.instances is not None)
-        image = InstanceImage(sample.name, kind, example.pixels, instances, MIN_AREA_PX)
+        image = InstanceImage(sample.name, kind, example.pixels, instances, MIN_AREA_PX, sample.group)
         found = found or bool(image.objects())
         yield image
     if not found:
@@ -157,15 +159,18 @@ def _objects(dataset: Dataset, example: Example) -> IntArray:
     return instances
 
 
-def _names(folder: Path, split: str, whole_split: str) -> list[str]:
+def _names(folder: Path, split: str, whole_split: str) -> list[tuple[str, str]]:
+    """List the images of a split, each with its case where `index.csv` tells it."""
     index = folder / "index.csv"
     if index.is_file():
         with index.open(encoding="utf-8", newline="") as file:
-            return [row["name"] for row in csv.DictReader(file) if row["split"] == split]
-    return sorted(path.stem for path in (folder / "images").glob("*.*")) if split == whole_split else []
+            rows = [row for row in csv.DictReader(file) if row["split"] == split]
+        return [(row["name"], row.get("case_group") or row.get("group") or row["name"]) for row in rows]
+    names = sorted(path.stem for path in (folder / "images").glob("*.*")) if split == whole_split else []
+    return [(name, name) for name in names]
 
 
-def _read_one(folder: Path, name: str, source: InstanceSet) -> InstanceImage:
+def _read_one(folder: Path, name: str, case: str, source: InstanceSet) -> InstanceImage:
     image = next((path for path in (folder / "images").glob(f"{name}.*")), None)
     mask = folder / "masks" / f"{name}{source.mask_suffix}.png"
     if image is None or not mask.is_file():
@@ -179,4 +184,4 @@ def _read_one(folder: Path, name: str, source: InstanceSet) -> InstanceImage:
             f"{pixels.shape[1]} x {pixels.shape[0]} px; they must be of one size."
         )
     instances = label(values > 0, connectivity=1).astype(np.int32) if source.components else values
-    return InstanceImage(name, source.kind, pixels, instances, source.min_area_px)
+    return InstanceImage(name, source.kind, pixels, instances, source.min_area_px, case)

@@ -13,8 +13,10 @@ from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
 from ..arrays import GRID, INPUT_PX, LOGITS_PX, BoolArray, FloatArray
+from ..encoders.tiny_prompts import MapPromptEncoder
 from .augment import Window
-from .simulate import correcting_point, noisy_box, random_point, to_tensors
+from .prompt_config import PromptTuningConfig
+from .simulate import BOX_NOISE, correcting_point, inner_point, noisy_box, random_point, to_tensors
 
 FOCAL_WEIGHT = 20.0
 """Focal : dice is 20 : 1 (Kirillov et al. 2023, 'Losses')."""
@@ -79,6 +81,17 @@ class Plan:
     """Probability that the first prompt is a point and not a box."""
     weight: float
     """Factor of the loss."""
+    box_noise: float = BOX_NOISE
+    """See `PromptTuningConfig`."""
+    inner_points: bool = False
+    """See `PromptTuningConfig`."""
+
+    @classmethod
+    def of(cls, config: PromptTuningConfig, iterations: int, weight: float) -> Plan:
+        """Return what a recipe asks of one window."""
+        return cls(
+            config.prompts, iterations, config.point_share, weight, config.box_noise, config.inner_points
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +118,10 @@ class FirstPrompts:
         token_px = INPUT_PX // GRID
         offset_xy = (offset_tokens[1] * token_px, offset_tokens[0] * token_px)
         boxed = rng.random() >= plan.point_share
-        points = [[] if boxed else [random_point(t, offset_xy, rng)] for t in targets]
+        first_point = inner_point if plan.inner_points else random_point
+        points = [[] if boxed else [first_point(t, offset_xy, rng)] for t in targets]
         labels = [[] if boxed else [1] for _ in targets]
-        boxes = np.stack([noisy_box(t, offset_xy, rng) for t in targets]) if boxed else None
+        boxes = np.stack([noisy_box(t, offset_xy, rng, plan.box_noise) for t in targets]) if boxed else None
         return cls(targets, offset_xy, points, labels, boxes)
 
     def goal(self, device: torch.device) -> Tensor:
@@ -183,23 +197,48 @@ def _decoder_on_window(
     """Bind the decoder to a part of the token grid that keeps its own positions."""
     side = embedding.shape[-1]
     rows, cols = (slice(start, start + side) for start in offset)
-    low_rows, low_cols = (slice(4 * start, 4 * (start + side)) for start in offset)
     positions = prompt_encoder.get_dense_pe()[:, :, rows, cols]
 
     def decode(
         points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, previous: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        masks = None
-        if previous is not None:
-            masks = previous.new_zeros(len(previous), 1, LOGITS_PX, LOGITS_PX)
-            masks[:, 0, low_rows, low_cols] = previous
-        sparse, dense = prompt_encoder(points=points, boxes=boxes, masks=masks)
+        masks = None if previous is None else previous[:, None]
+        sparse, dense = embed_on_window(prompt_encoder, points, boxes, masks, (rows, cols))
         logits, scores = mask_decoder.predict_masks(
             image_embeddings=embedding,
             image_pe=positions,
             sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense[:, :, rows, cols],
+            dense_prompt_embeddings=dense,
         )
         return logits.float(), scores.float()
 
     return decode
+
+
+def embed_on_window(
+    prompt_encoder: PromptEncoder,
+    points: tuple[Tensor, Tensor] | None,
+    boxes: Tensor | None,
+    masks: Tensor | None,
+    part: tuple[slice, slice],
+) -> tuple[Tensor, Tensor]:
+    """Embed prompts for a part of the token grid.
+
+    Args:
+        prompt_encoder: SAM's, or one with its signature.
+        points: As for SAM, in pixels of the whole frame.
+        boxes: As for SAM.
+        masks: (N, 1, 4h, 4w) logits on the part.
+        part: The h rows and w columns of tokens.
+
+    Returns:
+        Sparse embeddings, and dense ones (N, 256, h, w).
+    """
+    if isinstance(prompt_encoder, MapPromptEncoder):
+        return prompt_encoder.embed(points, boxes, masks, part)
+    whole = None
+    if masks is not None:
+        whole = masks.new_zeros(len(masks), 1, LOGITS_PX, LOGITS_PX)
+        whole[:, :, *(slice(4 * along.start, 4 * along.stop) for along in part)] = masks
+    sparse, dense = prompt_encoder(points=points, boxes=boxes, masks=whole)
+    return sparse, dense[:, :, *part]

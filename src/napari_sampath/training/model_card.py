@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..encoders import tiny
 from ..files import write_atomically
+from .prompt_config import recipe
 from .prompt_evaluation import PromptScore
+from .report import figure
 from .tune import read_facts
 
 _ATTRIBUTION = """\
@@ -30,13 +35,16 @@ _LIMITS = """\
 """
 
 
-def write_model_card(path: Path, weights: Path, scores: list[PromptScore]) -> Path:
+def write_model_card(
+    path: Path, weights: Path, scores: list[PromptScore], reports: Sequence[Mapping[str, Any]] = ()
+) -> Path:
     """Write the card as Markdown.
 
     Args:
         path: File to write.
         weights: The weights file the scores belong to.
         scores: From `evaluate_prompts`.
+        reports: From `evaluate`, of the trained heads in the package.
 
     Returns:
         `path`.
@@ -55,16 +63,18 @@ Written by `sampath evaluate --prompts --data FOLDER --card FILE`; do not edit.
 | sha256 | `{hashlib.sha256(weights.read_bytes()).hexdigest()}` |
 | licence | {tiny.INFO.licence} |
 | trained on | {json.dumps(facts.get("data", {}))} images (train splits only) |
-| hardware, time | {facts.get("hardware", "unknown")}, {facts.get("hours", "unknown")} h |
+| hardware, time | {facts.get("hardware", "unknown")}, {_hours(facts)} |
 
 ## Scores
 
 Mean IoU over all objects of the validation splits (split by case or parent field, never by file).
 Box: the object's outer edges. Point: the pixel farthest from the object's edge, best of three candidates by
-predicted IoU. Nuclei of at least 20 px; glands are connected components of at least 400 px.
+predicted IoU. Nuclei of at least 20 px; glands are connected components of at least 400 px. "Points to IoU 0.80":
+points until then, each at the middle of the worst mistake; 10 where that is not reached. Intervals: 95 % of 1,000
+bootstrap samples of the cases. "Colours x": hue, saturation and brightness of the images multiplied.
 
 {score_table(scores)}
-## Data
+{_heads(reports)}## Data
 
 {_ATTRIBUTION}
 ## Recipe
@@ -78,23 +88,62 @@ predicted IoU. Nuclei of at least 20 px; glands are connected components of at l
     return path
 
 
-def _recipe(facts: dict[str, object]) -> str:
-    """Write each stage of a training as its command and settings, the first stage first."""
+def _stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    """List what is known of each stage of a training, the first one first."""
     start = facts.get("start")
-    before = _recipe(start) + "\n\nthen, from those weights, " if isinstance(start, dict) else ""
-    stopped = f", stopped after {facts['stopped_after']} steps" if "stopped_after" in facts else ""
-    settings = json.dumps(facts.get("recipe", {}), indent=1)
-    begin = " --start FILE" if isinstance(start, dict) else ""
-    command = f"sampath tune --recipe pretrain{begin} --data FOLDER -o FILE"
-    return f"{before}`{command}` with{stopped}:\n\n```json\n{settings}\n```"
+    return [*(_stages(start) if isinstance(start, dict) else []), facts]
+
+
+def _hours(facts: dict[str, Any]) -> str:
+    """Add up the stages."""
+    known = [stage["hours"] for stage in _stages(facts) if "hours" in stage]
+    return f"{sum(known):.1f} h" if known else "unknown"
+
+
+def _recipe(facts: dict[str, Any]) -> str:
+    """Write each stage of a training as its command, the first stage first."""
+    usual = dataclasses.asdict(recipe("pretrain"))
+    lines = []
+    for number, stage in enumerate(_stages(facts), start=1):
+        start = f"stage{number - 1}.safetensors" if number > 1 else "random"
+        words = ["sampath", "tune", "--recipe", "pretrain", "--data", "FOLDER", "--start", start]
+        words += ["-o", f"stage{number}.safetensors"]
+        for name, value in stage.get("recipe", {}).items():
+            flag = f"--{name.replace('_', '-')}"
+            if value in ("", usual.get(name, value)):
+                continue
+            words += (
+                [flag if value else f"--no-{flag[2:]}"] if isinstance(value, bool) else [flag, str(value)]
+            )
+        if "stopped_after" in stage:
+            words.append(f"# stopped after {stage['stopped_after']} steps")
+        lines.append(" ".join(words))
+    return "```bash\n" + "\n".join(lines) + "\n```"
+
+
+def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Write the scores of the heads in the package; nothing where none was measured."""
+    if not reports:
+        return ""
+    lines = ["| head | images | method | mean Dice | mean IoU |", "|---|---|---|---|---|"]
+    for report in reports:
+        for method, scores in report["scores"].items():
+            own = scores["per_image"]["mean"]
+            lines.append(
+                f"| `{report['head']}` | {report['images']} of {report['dataset']} | {method} "
+                f"| {figure(own['dice'])} | {figure(own['iou'])} |"
+            )
+    title = "## Heads in the package\n\nMean over the images of the validation split; background is not counted.\n\n"
+    return title + "\n".join(lines) + "\n\n"
 
 
 def score_table(scores: list[PromptScore]) -> str:
     """Render scores as a Markdown table, one row a kind and prompt, methods side by side in the last column."""
-    lines = ["| objects | prompt | method | mean IoU | count |", "|---|---|---|---|---|"]
-    for score in sorted(scores, key=lambda s: (s.kind, s.prompt, -s.mean_iou)):
+    lines = ["| objects | prompt | method | mean (95 % interval) | count |", "|---|---|---|---|---|"]
+    for score in sorted(scores, key=lambda s: (s.kind, s.prompt, -s.mean)):
         lines.append(
-            f"| {score.kind} | {score.prompt} | {score.method} | {score.mean_iou:.3f} "
-            f"| {score.objects} in {score.images} images |"
+            f"| {score.kind} | {score.prompt} | {score.method} "
+            f"| {score.mean:.3f} ({score.low:.3f} to {score.high:.3f}) "
+            f"| {score.objects} in {score.images} images of {score.cases} cases |"
         )
     return "\n".join(lines) + "\n"

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import UnknownNameError
-from ..registry import unknown_name
+from ..registry import lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +88,7 @@ def paper(name: str) -> Paper:
     Raises:
         UnknownNameError: If there is none.
     """
-    if name not in PAPERS:
-        raise UnknownNameError(unknown_name("paper", name, list(PAPERS)))
-    return PAPERS[name]
+    return lookup("paper", PAPERS, name)
 
 
 def beside(source: Paper, report: Mapping[str, Any]) -> dict[str, tuple[float | None, ...]]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..errors import UnknownNameError
-from ..registry import unknown_name
+from ..registry import lookup
 from .config import TrainingConfig
 
 
@@ -156,6 +155,4 @@ def find_preset(name: str) -> Preset:
     Raises:
         UnknownNameError: If there is none.
     """
-    if name not in PRESETS:
-        raise UnknownNameError(unknown_name("recipe", name, list(PRESETS)))
-    return PRESETS[name]
+    return lookup("recipe", PRESETS, name)

@@ -12,7 +12,7 @@ import enum
 import json
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +23,15 @@ from torch import Tensor, nn
 from ..arrays import GRID, INPUT_PX
 from ..config import resolve_precision
 from ..encoders.base import Encoder, EncoderParts
-from ..encoders.tiny import TinyEncoder
 from ..encoders.tiny_prompts import SpreadingMaskDecoder
-from ..errors import SampathError, UnknownNameError
 from ..files import write_atomically
 from ..geometry import whole
 from ..jobs import Job, Progress
-from ..registry import unknown_name
 from .augment import Pools, Window, compose
 from .dense_targets import DenseHead, dense_loss
 from .instances import InstanceImage
 from .interactive import Plan, train_window
+from .prompt_config import PromptTuningConfig, TuningConfigError
 from .spreading import SpreadReader, spread_window
 
 logger = logging.getLogger(__name__)
@@ -43,99 +41,6 @@ REDRAWN = 30
 """So many windows are drawn to find an object: where little is annotated most are empty, and the encoder costs more."""
 HELPERS = ("dense_head.", "spread_reader.")
 """Parts of the trainee that teach the others and are thrown away."""
-
-
-class TuningConfigError(SampathError, ValueError):
-    """A field of `PromptTuningConfig` with a value that is not allowed."""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptTuningConfig:
-    """How a promptable model is trained. The defaults teach the mask decoder of a finished one new tissue."""
-
-    warmup_steps: int = 0
-    """Steps on dense targets alone, before prompts."""
-    steps: int = 400
-    """Steps with prompts."""
-    spread_steps: int = 0
-    """Steps between the two, in which only the convolutions that spread a drawn prompt learn (`sampath-tiny` only)."""
-    windows: int = 1
-    """Windows a step."""
-    side_px: int = 512
-    """Side of a window in pixels of the 1,024 px frame; a multiple of 32. Encoders that take whole frames only get
-    whole frames."""
-    full_frame_share: float = 0.25
-    """Share of the prompted steps on one whole frame instead, so that the decoder meets all 4,096 tokens."""
-    prompts: int = 4
-    """Objects prompted a window."""
-    point_share: float = 0.5
-    """Share of the windows whose objects are first prompted by a point; the others by a noisy box."""
-    iterations: int = 11
-    """Largest number of interactive iterations an object, 11 as for SAM. Drawn anew each step."""
-    learning_rate: float = 1e-4
-    """Peak of the schedule: linear warm-up, then cosine to 1 %."""
-    weight_decay: float = 0.05
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
-    average: float = 0.99
-    """Decay of the running average of the weights that is saved; 0 saves the weights themselves."""
-    dense_weight: float = 1.0
-    """Weight of the dense targets beside the prompts."""
-    train_only: str = "mask_decoder"
-    """Train only the weights whose name begins so, such as "mask_decoder.iou_prediction_head" to calibrate the
-    predicted IoU of finished masks; several beginnings with commas between; "all" trains the encoder, too."""
-    precision: str = "auto"
-    """"float32", "bfloat16" (autocast), or "auto": bfloat16 where the device computes in it."""
-    device: str = "cpu"
-    seed: int = 0
-    save_every: int = 100
-    """Steps between saves."""
-
-    def __post_init__(self) -> None:
-        if self.side_px % 32 or not 64 <= self.side_px <= INPUT_PX:
-            raise TuningConfigError(
-                f"side_px is {self.side_px}; give a multiple of 32 from 64 to {INPUT_PX}."
-            )
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise TuningConfigError(f"precision is '{self.precision}'; choose auto, float32 or bfloat16.")
-        for share in ("point_share", "full_frame_share"):
-            if not 0 <= getattr(self, share) <= 1:
-                raise TuningConfigError(f"{share} is {getattr(self, share)}; give a number from 0 to 1.")
-        for name in ("windows", "prompts", "iterations", "save_every"):
-            if getattr(self, name) < 1:
-                raise TuningConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-
-
-RECIPES: dict[str, tuple[str, PromptTuningConfig]] = {
-    "finetune": ("the mask decoder of a finished model learns what objects are here", PromptTuningConfig()),
-    "pretrain": (
-        "sampath-tiny from random weights, on two cores: dense targets first, then prompts",
-        replace(
-            PromptTuningConfig(),
-            warmup_steps=1800,
-            steps=2200,
-            windows=2,
-            prompts=8,
-            iterations=3,
-            learning_rate=1e-3,
-            average=0.998,
-            train_only="all",
-            save_every=250,
-        ),
-    ),
-}
-"""Name -> what it does, recipe."""
-
-
-def recipe(name: str) -> PromptTuningConfig:
-    """Return a recipe by name.
-
-    Raises:
-        UnknownNameError: If there is none.
-    """
-    if name not in RECIPES:
-        raise UnknownNameError(unknown_name("recipe", name, list(RECIPES)))
-    return RECIPES[name][1]
 
 
 class Stage(enum.Enum):
@@ -260,7 +165,7 @@ def tune(
             sums = {}
             logger.info("step %d: %s", step + 1, ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
             if save is not None:
-                save_weights(save, average, halved=isinstance(parts.encoder, TinyEncoder))
+                save_weights(save, average, dtype=parts.encoder.stored_as)
         yield Progress(step + 1, total, stage.value, "steps")
     return TuningResult(average, course)
 
@@ -308,7 +213,7 @@ def _step(
     for index, window in enumerate(windows):
         offset = rng.integers(0, GRID - grid + 1, 2)
         iterations = int(rng.integers(1, config.iterations + 1))
-        plan = Plan(config.prompts, iterations, config.point_share, 1.0 / len(windows))
+        plan = Plan.of(config, iterations, 1.0 / len(windows))
         place = (int(offset[0]), int(offset[1]))
         parts = trainee.prompt_encoder, trainee.mask_decoder
         with autocast:
@@ -357,7 +262,10 @@ def _average(average: dict[str, Tensor], current: dict[str, Tensor], decay: floa
 
 
 def save_weights(
-    path: Path, weights: dict[str, Tensor], facts: dict[str, object] | None = None, halved: bool = True
+    path: Path,
+    weights: dict[str, Tensor],
+    facts: dict[str, object] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> None:
     """Write weights as safetensors, with facts as JSON in its metadata; the file before stays whole until then.
 
@@ -365,12 +273,11 @@ def save_weights(
         path: The file.
         weights: Tensors by name.
         facts: What is known of them.
-        halved: As float16, which is what `sampath-tiny` is made of; else as they are: an encoder that was not
-            trained must stay the one that cached features are of.
+        dtype: Of the numbers in the file; None leaves each tensor as it is.
     """
     content = safetensors.torch.save(
         {
-            key: (v.half() if halved and v.is_floating_point() else v).cpu().contiguous()
+            key: (v.to(dtype) if dtype and v.is_floating_point() else v).cpu().contiguous()
             for key, v in weights.items()
         },
         {"sampath": json.dumps(facts or {})},

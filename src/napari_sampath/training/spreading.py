@@ -62,9 +62,9 @@ def spread_window(
         xy = torch.as_tensor(np.array(first.points), dtype=torch.float32, device=device)
         points = xy, torch.as_tensor(first.labels, device=device)
     rows, cols = (slice(start, start + embedding.shape[-1]) for start in offset_tokens)
-    _, dense = prompt_encoder(points=points, boxes=first.box(device), masks=None)
+    _, dense = prompt_encoder.embed(points, first.box(device), None, (rows, cols))
     goal = first.goal(device)
-    logits = reader(mask_decoder.spread(embedding + dense[:, :, rows, cols])).float()
+    logits = reader(mask_decoder.spread(embedding + dense)).float()
     loss = mask_losses(logits, goal).mean()
     (loss * plan.weight).backward()
     kind = "box" if points is None else "point"

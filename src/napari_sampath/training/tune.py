@@ -19,7 +19,8 @@ from ..errors import WeightsError
 from ..jobs import Job
 from .checkpoint import checkpoint_path
 from .instances import InstanceImage
-from .prompt_tuning import PromptTuningConfig, save_weights, tune
+from .prompt_config import PromptTuningConfig
+from .prompt_tuning import save_weights, tune
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def tune_model(
         "hardware": f"{config.device}, {torch.get_num_threads()} threads, {platform.machine()}",
         "losses": result.losses,
     }
-    save_weights(output, result.weights, facts, halved=isinstance(parts.encoder, tiny.TinyEncoder))
+    save_weights(output, result.weights, facts, parts.encoder.stored_as)
     checkpoint_path(output).unlink(missing_ok=True)
     return output
 
