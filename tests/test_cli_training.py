@@ -29,14 +29,17 @@ QUICK = [
 def glands(tmp_path: Path) -> Path:
     """A folder with `ebhi_glands` of dark discs: two images to train on, one to validate."""
     folder = tmp_path / "data" / "ebhi_glands"
-    rows = ["name,split"]
+    rows = ["name,class,class_id,case_group,split"]
     for number, split in enumerate(["val", "train", "train"]):
         rng = np.random.default_rng(number)
         pixels = np.where(DISC[..., None], (120, 60, 140), (235, 200, 220)) + rng.normal(0, 5, (96, 96, 3))
         for kind, values in (("images", pixels.clip(0, 255)), ("masks", DISC * 6)):
             (folder / kind).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(values.astype(np.uint8)).save(folder / kind / f"gland{number}.png")
-        rows.append(f"gland{number},{split}")
+            ending = "jpg" if kind == "images" else "png"
+            Image.fromarray(values.astype(np.uint8)).save(
+                folder / kind / f"gland{number}.{ending}", quality=95
+            )
+        rows.append(f"gland{number},Polyp,2,case {number},{split}")
     (folder / "index.csv").write_text("\n".join(rows))
     return tmp_path / "data"
 
@@ -55,7 +58,7 @@ def test_tune_writes_weights_that_answer_prompts(
     assert told["data"]["gland"] == 2
     assert "2/2" in captured.err
 
-    image = str(glands / "ebhi_glands" / "images" / "gland0.png")
+    image = str(glands / "ebhi_glands" / "images" / "gland0.jpg")
     model = ["--weights", str(weights), "--device", "cpu"]
     assert main(["prompt", image, "--box", "18,18,79,79", "-o", str(tmp_path / "mask.png"), *model]) == 0
     capsys.readouterr()
@@ -67,6 +70,39 @@ def test_tune_writes_weights_that_answer_prompts(
     assert scores["box", "box itself"]["mean"] == pytest.approx(DISC.sum() / 59**2, abs=0.02)
     assert scores["box", "sampath-tiny"]["objects"] == 1
     assert "own.safetensors" in card.read_text()
+    assert "--start random -o stage1.safetensors" in card.read_text()
+    assert "--seed 3" in card.read_text()
+    assert "gland, box; gland, point" in card.read_text()
+    with Image.open(card.parent / "images" / "card-failures.jpg") as picture:
+        assert picture.size == (960, 320)
+
+
+@pytest.mark.slow
+def test_the_card_of_the_shipped_weights_is_about_the_shipped_heads_too(
+    glands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = tmp_path / "card.md"
+    words = ["evaluate", "--prompts", "--data", str(glands), "--device", "cpu", "--card", str(card)]
+    assert main([*words, "--clicks", "1", "--colours", "1.2", "--json"]) == 0
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert "not on the card" not in captured.err, captured.err
+    assert [report["head"] for report in told["heads"]] == ["gland-cnn"]
+    prompts = {one["prompt"] for one in told["scores"]}
+    assert prompts >= {"box", "box, colours x 1.2", "points to IoU 0.80"}
+    text = card.read_text()
+    assert "| `gland-cnn` | 1 of ebhi_glands (val) | gland-cnn | " in text
+    assert "(one case)" in text
+    assert text.count("sampath tune --recipe pretrain") >= 3
+
+    (glands / "ebhi_glands" / "index.csv").write_text("name,group,split\ngland0,a,val\ngland1,b,train")
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert "'gland-cnn' is not on the card" in captured.err
+    assert "sampath-tiny" in captured.out
+    for wrong in (["--clicks", "-1"], ["--colours", "0"], ["--colours"]):
+        assert main([*words, *wrong]) == 2
+        assert wrong[0] in capsys.readouterr().err
 
 
 def test_tune_says_what_is_wrong(

@@ -176,7 +176,7 @@ def test_simulated_prompts_lie_where_they_should(seed: int, offset: tuple[int, i
     for draw in (random_point, inner_point):
         x, y = draw(DISC, offset, rng) + 0.5 - np.array(offset)
         assert DISC[int(y // CELL_PX), int(x // CELL_PX)]
-    box = noisy_box(DISC, offset, rng) + 0.5 - np.tile(offset, 2)
+    box = noisy_box(DISC, offset, rng, 0.1) + 0.5 - np.tile(offset, 2)
     rows, cols = np.flatnonzero(DISC.any(1)), np.flatnonzero(DISC.any(0))
     exact = np.array([cols[0], rows[0], cols[-1] + 1, rows[-1] + 1]) * CELL_PX
     assert np.abs(box - exact).max() <= 20.0 + 1e-9

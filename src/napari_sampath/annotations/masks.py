@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
-from ..arrays import BoolArray, IntArray, LocalMask
+from ..arrays import BoolArray, FloatArray, IntArray, LocalMask
 
 
 def clip(mask: LocalMask, hw: tuple[int, int]) -> LocalMask:
@@ -41,11 +41,13 @@ def mask_of_pixels(rows: npt.ArrayLike, cols: npt.ArrayLike, hw: tuple[int, int]
     return LocalMask(row, col, bitmap)
 
 
-def innermost(mask: LocalMask) -> tuple[float, float]:
-    """Return the centre (x, y), in image pixels, of the pixel of a non-empty mask farthest from its edge.
+def depth(bitmap: BoolArray) -> FloatArray:
+    """Return how far each pixel of a bitmap (h, w) lies from its edge, in pixels; where the bitmap ends is an edge."""
+    inside: FloatArray = distance_transform_edt(np.pad(bitmap, 1))[1:-1, 1:-1]
+    return inside
 
-    Where the mask ends with its bitmap, that is an edge, too.
-    """
-    depth = distance_transform_edt(np.pad(mask.bitmap, 1))[1:-1, 1:-1]
-    row, col = np.unravel_index(int(np.argmax(depth)), depth.shape)
+
+def innermost(mask: LocalMask) -> tuple[float, float]:
+    """Return the centre (x, y), in image pixels, of the pixel of a non-empty mask farthest from its edge."""
+    row, col = np.unravel_index(int(np.argmax(depth(mask.bitmap))), mask.bitmap.shape)
     return mask.col + float(col) + 0.5, mask.row + float(row) + 0.5

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import WeightsError
+from ..errors import SampathError, WeightsError
 from .dataset import add_data, add_patterns, open_data, open_instances
 from .output import Output, table
 from .verb import Verb, add_model, check_ending, load
@@ -33,18 +33,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--clicks",
-        type=int,
+        type=_count,
         default=0,
         metavar="COUNT",
-        help="with --prompts: correct so many objects of each image by points until IoU 0.80, and count the points",
+        help="with --prompts: correct so many objects of each tile by points until IoU 0.80, and count the points",
     )
     parser.add_argument(
         "--colours",
-        type=float,
-        nargs="*",
+        type=_factor,
+        nargs="+",
         default=[],
         metavar="FACTOR",
-        help="with --prompts: also on images whose hue, saturation and brightness are multiplied by this",
+        help="with --prompts: also on images with saturation and brightness multiplied by this and the hue turned",
     )
     parser.add_argument(
         "--max-images",
@@ -99,31 +99,35 @@ def _head(args: argparse.Namespace, output: Output) -> None:
 
 def _prompts(args: argparse.Namespace, output: Output) -> None:
     from ..encoders import tiny
-    from ..training.model_card import write_model_card
+    from ..training.failures import WorstAnswers
+    from ..training.model_card import interval, write_model_card
     from ..training.prompt_evaluation import evaluate_prompts
 
     args.model = args.model or tiny.INFO.name
     shipped = tiny.WEIGHTS if args.model == tiny.INFO.name else None
     weights: Path | None = args.weights or shipped
-    if args.card is not None and weights is None:
-        raise WeightsError(f"A model card is of a weights file; name that of '{args.model}' with --weights.")
+    if args.card is not None and (weights is None or shipped is None):
+        raise WeightsError(f"A model card is of {tiny.INFO.name}; leave --card out for '{args.model}'.")
     images = open_instances(args, args.split)
     model = load(args, output)
-    scores = output.run(evaluate_prompts(model, images, args.clicks, tuple(args.colours)))
+    worst = WorstAnswers()
+    scores = output.run(evaluate_prompts(model, images, args.clicks, tuple(args.colours), worst))
+    reports = []
     if args.card is not None and weights is not None:
-        reports = _shipped_heads(Path(args.data), model, args.split, output) if weights == shipped else []
-        write_model_card(args.card, weights, scores, reports)
+        if shipped is not None and weights.samefile(shipped) and not args.images:
+            reports = _shipped_heads(Path(args.data), model, args.split, output)
+        write_model_card(args.card, weights, scores, reports, worst)
         output.note(f"Wrote {args.card}.")
     ordered = sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean))
     rows = [
         [
-            *(one.kind, one.prompt, one.method, f"{one.mean:.3f}", f"{one.low:.3f} to {one.high:.3f}"),
-            f"{one.objects} in {one.images} images",
+            *(one.kind, one.prompt, one.method, f"{one.mean:.3f}", interval(one)),
+            f"{one.objects} in {one.images} images of {one.cases} cases",
         ]
         for one in ordered
     ]
     output.result(
-        {"split": args.split, "scores": [dataclasses.asdict(one) for one in ordered]},
+        {"split": args.split, "scores": [dataclasses.asdict(one) for one in ordered], "heads": reports},
         table(["OBJECTS", "PROMPT", "METHOD", "MEAN", "95 %", "COUNT"], rows),
     )
 
@@ -136,9 +140,30 @@ def _shipped_heads(data: Path, model: Model, split: str, output: Output) -> list
     reports = []
     for head in map(load_head, list_bundles()):
         own = data / str(head.metadata.data.get("name"))
-        if own.is_dir() and head.encoder_name == model.name:
+        if not own.is_dir():
+            continue
+        try:
             reports.append(output.run(evaluate_job(own, head, split, model)))
+        except (
+            SampathError
+        ) as error:  # The prompts took long to score: a head that does not fit must not lose them.
+            output.note(f"'{head.name}' is not on the card: {error}")
     return reports
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no number of objects; give 0 or more")
+    return int(text)
+
+
+def _factor(text: str) -> float:
+    value = float(text)
+    if not 0.5 <= value <= 2:
+        raise argparse.ArgumentTypeError(
+            f"{text} is out of range; give a factor from 0.5 to 2, such as 0.8 or 1.2"
+        )
+    return value
 
 
 VERB = Verb(

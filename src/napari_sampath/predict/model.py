@@ -92,12 +92,13 @@ class Model:
         """The maps `encode` yields."""
         return self.encoder.spec.maps
 
-    def encode(self, image: Any, frame: Frame | None = None) -> Features:
+    def encode(self, image: Any, frame: Frame | None = None, keep: bool = True) -> Features:
         """Compute the features of one tile, or find them in the store.
 
         Args:
             image: (H, W, 3) uint8 RGB, the whole image; any other array is converted as a picture is.
             frame: The tile; the whole image if left out.
+            keep: Look them up in the store and keep them there; False for a picture that nobody opens again.
 
         Returns:
             The features, float32, on the model's device.
@@ -108,7 +109,7 @@ class Model:
         """
         pixels = as_pixels(image)
         frame = frame or whole((pixels.shape[0], pixels.shape[1]), self.input_px)
-        (features,) = self._tiles.encode(pixels, [frame], self.store)
+        (features,) = self._tiles.encode(pixels, [frame], self.store if keep else None)
         return features
 
     def read(self, image: Any, frame: Frame, spec: FeatureSpec) -> Features:

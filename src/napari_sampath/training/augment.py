@@ -144,17 +144,22 @@ def jitter_stain(pixels: UInt8Array, rng: np.random.Generator, strength: float =
 
 
 def shift_colours(pixels: UInt8Array, factor: float) -> UInt8Array:
-    """Multiply hue, saturation and brightness, as another scanner or stain might.
+    """Move hue, saturation and brightness.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        factor: 1 changes nothing.
+        factor: 1 changes nothing. Saturation and brightness are multiplied by it; what it is above 1 is added to the
+            hue, in sixths of the circle (from red to yellow).
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     hue, saturation, brightness = np.moveaxis(rgb2hsv(pixels), -1, 0)
-    changed = [hue * factor % 1.0, np.minimum(saturation * factor, 1), np.minimum(brightness * factor, 1)]
+    changed = [
+        (hue + (factor - 1) / 6) % 1.0,
+        np.minimum(saturation * factor, 1),
+        np.minimum(brightness * factor, 1),
+    ]
     result: UInt8Array = np.rint(hsv2rgb(np.stack(changed, axis=-1)) * 255).astype(np.uint8)
     return result
 

@@ -16,7 +16,7 @@ from ..arrays import GRID, INPUT_PX, LOGITS_PX, BoolArray, FloatArray
 from ..encoders.tiny_prompts import MapPromptEncoder
 from .augment import Window
 from .prompt_config import PromptTuningConfig
-from .simulate import BOX_NOISE, correcting_point, inner_point, noisy_box, random_point, to_tensors
+from .simulate import correcting_point, inner_point, noisy_box, random_point, to_tensors
 
 FOCAL_WEIGHT = 20.0
 """Focal : dice is 20 : 1 (Kirillov et al. 2023, 'Losses')."""
@@ -81,9 +81,9 @@ class Plan:
     """Probability that the first prompt is a point and not a box."""
     weight: float
     """Factor of the loss."""
-    box_noise: float = BOX_NOISE
+    box_noise: float
     """See `PromptTuningConfig`."""
-    inner_points: bool = False
+    inner_points: bool
     """See `PromptTuningConfig`."""
 
     @classmethod

@@ -9,10 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from ..encoders import tiny
 from ..files import write_atomically
+from .failures import WorstAnswers
 from .prompt_config import recipe
-from .prompt_evaluation import PromptScore
+from .prompt_evaluation import MOST_POINTS, POINTS, PromptScore
 from .report import figure
 from .tune import read_facts
 
@@ -36,7 +39,11 @@ _LIMITS = """\
 
 
 def write_model_card(
-    path: Path, weights: Path, scores: list[PromptScore], reports: Sequence[Mapping[str, Any]] = ()
+    path: Path,
+    weights: Path,
+    scores: list[PromptScore],
+    reports: Sequence[Mapping[str, Any]] = (),
+    worst: WorstAnswers | None = None,
 ) -> Path:
     """Write the card as Markdown.
 
@@ -45,6 +52,7 @@ def write_model_card(
         weights: The weights file the scores belong to.
         scores: From `evaluate_prompts`.
         reports: From `evaluate`, of the trained heads in the package.
+        worst: The worst answers, drawn into `images/NAME-failures.jpg` beside the card.
 
     Returns:
         `path`.
@@ -52,7 +60,7 @@ def write_model_card(
     facts = read_facts(weights)
     text = f"""# Model card: {tiny.INFO.name}
 
-Written by `sampath evaluate --prompts --data FOLDER --card FILE`; do not edit.
+Written by `sampath evaluate --prompts --card FILE` (`make evaluate-models`); do not edit.
 
 | | |
 |---|---|
@@ -63,18 +71,19 @@ Written by `sampath evaluate --prompts --data FOLDER --card FILE`; do not edit.
 | sha256 | `{hashlib.sha256(weights.read_bytes()).hexdigest()}` |
 | licence | {tiny.INFO.licence} |
 | trained on | {json.dumps(facts.get("data", {}))} images (train splits only) |
-| hardware, time | {facts.get("hardware", "unknown")}, {_hours(facts)} |
+| training | {_hours(facts)} |
 
 ## Scores
 
 Mean IoU over all objects of the validation splits (split by case or parent field, never by file).
 Box: the object's outer edges. Point: the pixel farthest from the object's edge, best of three candidates by
-predicted IoU. Nuclei of at least 20 px; glands are connected components of at least 400 px. "Points to IoU 0.80":
-points until then, each at the middle of the worst mistake; 10 where that is not reached. Intervals: 95 % of 1,000
-bootstrap samples of the cases. "Colours x": hue, saturation and brightness of the images multiplied.
+predicted IoU. Nuclei of at least 20 px; glands are connected components of at least 400 px. "{POINTS}":
+of some objects of each image, drawn at random, the points until then, each in the middle of the worst mistake;
+{MOST_POINTS} where that is not reached. "Colours x": saturation and brightness multiplied, the hue turned.
+Intervals (95 %) are over cases, which are few: nuclei are of five parent fields, tumour of one patient.
 
 {score_table(scores)}
-{_heads(reports)}## Data
+{_heads(reports)}{_failures(path, worst)}## Data
 
 {_ATTRIBUTION}
 ## Recipe
@@ -91,34 +100,58 @@ bootstrap samples of the cases. "Colours x": hue, saturation and brightness of t
 def _stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """List what is known of each stage of a training, the first one first."""
     start = facts.get("start")
-    return [*(_stages(start) if isinstance(start, dict) else []), facts]
+    before = _stages(start) if isinstance(start, dict) else []
+    return [*before, facts] if "recipe" in facts else before
 
 
 def _hours(facts: dict[str, Any]) -> str:
     """Add up the stages."""
-    known = [stage["hours"] for stage in _stages(facts) if "hours" in stage]
-    return f"{sum(known):.1f} h" if known else "unknown"
+    known = [float(stage["hours"]) for stage in _stages(facts) if "hours" in stage]
+    return f"{sum(known):.1f} h in {len(known)} stages, see Recipe" if known else "unknown"
 
 
 def _recipe(facts: dict[str, Any]) -> str:
     """Write each stage of a training as its command, the first stage first."""
     usual = dataclasses.asdict(recipe("pretrain"))
+    stages = _stages(facts)
+    if not stages:
+        return "Not known: the file does not say how it was made."
+    first = stages[0].get("start")
+    start = str(first["file"]) if isinstance(first, dict) else str(first)
     lines = []
-    for number, stage in enumerate(_stages(facts), start=1):
-        start = f"stage{number - 1}.safetensors" if number > 1 else "random"
+    for number, stage in enumerate(stages, start=1):
         words = ["sampath", "tune", "--recipe", "pretrain", "--data", "FOLDER", "--start", start]
-        words += ["-o", f"stage{number}.safetensors"]
-        for name, value in stage.get("recipe", {}).items():
+        start = f"stage{number}.safetensors"
+        words += ["-o", start]
+        for name, value in stage["recipe"].items():
             flag = f"--{name.replace('_', '-')}"
             if value in ("", usual.get(name, value)):
                 continue
             words += (
                 [flag if value else f"--no-{flag[2:]}"] if isinstance(value, bool) else [flag, str(value)]
             )
+        notes = [
+            f"{stage[name]}{unit}" for name, unit in (("hours", " h"), ("hardware", "")) if name in stage
+        ]
         if "stopped_after" in stage:
-            words.append(f"# stopped after {stage['stopped_after']} steps")
-        lines.append(" ".join(words))
+            notes.append(f"stopped after {stage['stopped_after']} steps")
+        lines.append(f"{' '.join(words)}  # {', '.join(notes)}")
     return "```bash\n" + "\n".join(lines) + "\n```"
+
+
+def _failures(card: Path, worst: WorstAnswers | None) -> str:
+    """Draw the worst answers beside the card, and say what they show."""
+    if worst is None or not worst.rows():
+        return ""
+    picture = card.parent / "images" / f"{card.stem}-failures.jpg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(worst.picture())
+    write_atomically(picture, lambda file: image.save(file, format="JPEG", quality=85))
+    rows = "; ".join(worst.rows())
+    return (
+        "## Known failures\n\nThe worst answers of the scores above, the true outline in green and the answer's in "
+        f"yellow. Rows from the top: {rows}. Images: see Data.\n\n![the worst answers](images/{picture.name})\n\n"
+    )
 
 
 def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
@@ -130,11 +163,18 @@ def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
         for method, scores in report["scores"].items():
             own = scores["per_image"]["mean"]
             lines.append(
-                f"| `{report['head']}` | {report['images']} of {report['dataset']} | {method} "
+                f"| `{report['head']}` | {report['images']} of {report['dataset']} ({report['split']}) | {method} "
                 f"| {figure(own['dice'])} | {figure(own['iou'])} |"
             )
-    title = "## Heads in the package\n\nMean over the images of the validation split; background is not counted.\n\n"
+    title = "## Heads in the package\n\nMean over the images; background is not counted.\n\n"
     return title + "\n".join(lines) + "\n\n"
+
+
+def interval(score: PromptScore) -> str:
+    """Write the interval of a score in words."""
+    if score.low is None or score.high is None:
+        return "one case"
+    return f"{score.low:.3f} to {score.high:.3f}"
 
 
 def score_table(scores: list[PromptScore]) -> str:
@@ -143,7 +183,7 @@ def score_table(scores: list[PromptScore]) -> str:
     for score in sorted(scores, key=lambda s: (s.kind, s.prompt, -s.mean)):
         lines.append(
             f"| {score.kind} | {score.prompt} | {score.method} "
-            f"| {score.mean:.3f} ({score.low:.3f} to {score.high:.3f}) "
+            f"| {score.mean:.3f} ({interval(score)}) "
             f"| {score.objects} in {score.images} images of {score.cases} cases |"
         )
     return "\n".join(lines) + "\n"

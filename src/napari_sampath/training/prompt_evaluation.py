@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import stdtrit
 from skimage.color import rgb2gray, rgb2lab
 from skimage.filters import threshold_otsu
 from skimage.segmentation import flood
@@ -18,7 +19,8 @@ from ..geometry import tiles
 from ..jobs import Job, Progress
 from ..predict.masks import local_mask, pieces_at, pointed_at
 from .augment import shift_colours
-from .instances import InstanceImage
+from .failures import WorstAnswers
+from .instances import UNKNOWN, InstanceImage
 from .simulate import worst_mistake
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ ENOUGH = 0.80
 """IoU at which a person stops clicking, in "points to IoU 0.80"."""
 MOST_POINTS = 10
 """An object that is not good enough by then counts as this many."""
-RESAMPLES = 1000
-"""Bootstrap samples behind an interval."""
+
+POINTS = f"points to IoU {ENOUGH:.2f}"
 
 Answers = dict[tuple[str, str], list[float]]
 """(prompt, method) -> one figure for each object."""
@@ -48,9 +50,9 @@ class PromptScore:
     """Name of the model, or of the baseline."""
     mean: float
     """Mean IoU; for "points to IoU 0.80" the mean number of points."""
-    low: float
-    """The lower end of a 95 % interval: percentile bootstrap over the cases."""
-    high: float
+    low: float | None
+    """The lower end of a 95 % interval over the cases; None where there is one case only."""
+    high: float | None
     objects: int
     images: int
     cases: int
@@ -63,8 +65,28 @@ def iou(predicted: BoolArray, target: BoolArray) -> float:
     return float((predicted & target).sum() / union) if union else 1.0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tile:
+    """What is asked at once."""
+
+    image: InstanceImage
+    pixels: UInt8Array
+    instances: IntArray
+    ids: list[int]
+
+    @property
+    def known(self) -> BoolArray:
+        """(H, W), where somebody vouches for what is there and what is not."""
+        known: BoolArray = self.instances != UNKNOWN
+        return known
+
+
 def evaluate_prompts(
-    model: Model, images: list[InstanceImage], clicked: int = 0, shifts: tuple[float, ...] = ()
+    model: Model,
+    images: list[InstanceImage],
+    clicked: int = 0,
+    shifts: tuple[float, ...] = (),
+    worst: WorstAnswers | None = None,
 ) -> Job[list[PromptScore]]:
     """Prompt every object once by its box and once by its innermost pixel.
 
@@ -74,8 +96,9 @@ def evaluate_prompts(
     Args:
         model: A promptable model.
         images: Images of a validation split.
-        clicked: Of how many single objects of a tile the corrections are simulated too; 0 for none.
-        shifts: Factors by which hue, saturation and brightness of the images are changed in further rows.
+        clicked: Of how many objects of a tile, drawn at random, the corrections are simulated too; 0 for none.
+        shifts: Further rows are of images with other colours, see `shift_colours`.
+        worst: Gets the answers to boxes and points, to keep the worst.
 
     Returns:
         One score for each kind, prompt and method; for a point also that of the piece of the mask that the point is
@@ -87,15 +110,14 @@ def evaluate_prompts(
     for number, image in enumerate(images):
         yield Progress(number, len(images), f"prompting the objects of {image.name}", "images")
         seen[image.kind.name] += 1
-        for pixels, instances, ids in _tiles(image):
-            asked = clicked if image.kind.separate else 0
-            for key, values in _all_answers(model, pixels, instances, ids, asked, shifts).items():
+        for tile in _tiles(image):
+            for key, values in _all_answers(model, tile, clicked, shifts, worst).items():
                 cases = found.setdefault((image.kind.name, *key), {})
-                cases.setdefault(image.case, []).extend(values)
+                cases.setdefault(image.case or image.name, []).extend(values)
     return [
         PromptScore(
             *key,
-            *_mean_and_interval(list(cases.values())),
+            *mean_and_interval(list(cases.values())),
             sum(map(len, cases.values())),
             seen[key[0]],
             len(cases),
@@ -104,38 +126,41 @@ def evaluate_prompts(
     ]
 
 
-def _mean_and_interval(cases: list[list[float]]) -> tuple[float, float, float]:
-    """Return the mean over all objects, and what 95 % of bootstrap samples of the cases lie between."""
+def mean_and_interval(cases: list[list[float]]) -> tuple[float, float | None, float | None]:
+    """Return the mean over all objects and its 95 % interval.
+
+    Cases are the units: a ratio of two sums over them, with its linearised variance and Student's t (Cochran 1977,
+    "Sampling Techniques", chapter 6).
+    """
     sums, counts = np.array([sum(values) for values in cases]), np.array([len(values) for values in cases])
-    drawn = np.random.default_rng(0).integers(0, len(cases), (RESAMPLES, len(cases)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(sums.sum() / counts.sum()), float(low), float(high)
+    mean, number = float(sums.sum() / counts.sum()), len(cases)
+    if number < 2:
+        return mean, None, None
+    spread = np.sqrt(number / (number - 1) * np.square(sums - mean * counts).sum()) / counts.sum()
+    reach = float(stdtrit(number - 1, 0.975) * spread)
+    return mean, max(0.0, mean - reach), mean + reach
 
 
 def _all_answers(
-    model: Model,
-    pixels: UInt8Array,
-    instances: IntArray,
-    ids: list[int],
-    clicked: int,
-    shifts: tuple[float, ...],
+    model: Model, tile: _Tile, clicked: int, shifts: tuple[float, ...], worst: WorstAnswers | None
 ) -> Answers:
     """Ask for the objects of one tile everything that was asked for."""
-    features = model.encode(pixels)
-    found = _answers(model, features, instances, ids) | _baselines(pixels, instances, ids)
+    features = model.encode(tile.pixels)
+    found = _answers(model, features, tile, worst) | _baselines(tile)
     if clicked:
-        chosen = [ids[n] for n in np.unique(np.linspace(0, len(ids) - 1, clicked).astype(int))]
-        needed = [float(points_needed(model, features, instances == i)) for i in chosen]
-        found[f"points to IoU {ENOUGH:.2f}", model.name] = needed
+        rng = np.random.default_rng(len(tile.ids))
+        chosen = rng.choice(tile.ids, size=min(clicked, len(tile.ids)), replace=False)
+        found[POINTS, model.name] = [
+            float(points_needed(model, features, tile.instances == i, tile.known)) for i in chosen
+        ]
     for factor in shifts:
-        changed = _answers(model, model.encode(shift_colours(pixels, factor)), instances, ids)
+        changed = _answers(model, model.encode(shift_colours(tile.pixels, factor), keep=False), tile)
         for (prompt, method), values in changed.items():
             found[f"{prompt}, colours x {factor:g}", method] = values
     return found
 
 
-def _tiles(image: InstanceImage) -> Iterator[tuple[UInt8Array, IntArray, list[int]]]:
+def _tiles(image: InstanceImage) -> Iterator[_Tile]:
     """Cut an image as a session does; each object counts in the first tile that holds all of it."""
     ids, counts = np.unique(image.instances, return_counts=True)
     areas = dict(zip(ids.tolist(), counts.tolist(), strict=True))
@@ -146,14 +171,15 @@ def _tiles(image: InstanceImage) -> Iterator[tuple[UInt8Array, IntArray, list[in
         here = [i for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i in left and n == areas[i]]
         left.difference_update(here)
         if here:
-            yield np.ascontiguousarray(image.pixels[frame.slices]), instances, here
+            yield _Tile(image, np.ascontiguousarray(image.pixels[frame.slices]), instances, here)
 
 
-def _answers(model: Model, features: Features, instances: IntArray, ids: list[int]) -> Answers:
+def _answers(model: Model, features: Features, tile: _Tile, worst: WorstAnswers | None = None) -> Answers:
     """Prompt the model for the objects of one tile."""
     found: Answers = {}
-    boxes = [bounding_box(instances == i) for i in ids]
-    for i, (answer, _) in zip(ids, model.predict_boxes(features, np.array(boxes)), strict=True):
+    instances = tile.instances
+    boxes = [bounding_box(instances == i) for i in tile.ids]
+    for i, (answer, _) in zip(tile.ids, model.predict_boxes(features, np.array(boxes)), strict=True):
         target = instances == i
         prompts = Prompts.make(points=[innermost(LocalMask(0, 0, target))])
         logits, scores = model.decode(features, prompts, multimask=True)
@@ -164,17 +190,21 @@ def _answers(model: Model, features: Features, instances: IntArray, ids: list[in
             ("point", model.name): local_mask(features.frame, best),
             ("point", f"{model.name}, the piece"): local_mask(features.frame, piece),
         }
-        for key, mask in masks.items():
-            found.setdefault(key, []).append(iou(mask.to_dense(target.shape), target))
+        for (prompt, method), mask in masks.items():
+            dense = mask.to_dense(target.shape) & tile.known
+            score = iou(dense, target)
+            found.setdefault((prompt, method), []).append(score)
+            if worst is not None and method == model.name:
+                worst.offer(f"{tile.image.kind.name}, {prompt}", score, tile.pixels, target, dense)
     return found
 
 
-def _baselines(pixels: UInt8Array, instances: IntArray, ids: list[int]) -> Answers:
+def _baselines(tile: _Tile) -> Answers:
     """Answer the same prompts without a model."""
     found: Answers = {}
-    colours = rgb2lab(pixels)
-    for i in ids:
-        target = instances == i
+    pixels, colours = tile.pixels, rgb2lab(tile.pixels)
+    for i in tile.ids:
+        target = tile.instances == i
         box = bounding_box(target)
         masks = {
             ("box", "box itself"): _fill(box, target.shape),
@@ -186,11 +216,17 @@ def _baselines(pixels: UInt8Array, instances: IntArray, ids: list[int]) -> Answe
     return found
 
 
-def points_needed(model: Model, features: Features, target: BoolArray) -> int:
+def points_needed(model: Model, features: Features, target: BoolArray, known: BoolArray) -> int:
     """Correct an answer by points until it is good enough, as the person in front of it would.
 
     Each point goes to the middle of the worst mistake, and the previous logits are fed back (Sofiiuk et al. 2021,
     "Reviving iterative training with mask guidance", section 4).
+
+    Args:
+        model: A promptable model.
+        features: The tile.
+        target: (H, W) bool, not empty.
+        known: (H, W) bool; what the model says elsewhere is neither right nor wrong.
 
     Returns:
         Number of points to an IoU of `ENOUGH`, at most `MOST_POINTS`.
@@ -207,7 +243,7 @@ def points_needed(model: Model, features: Features, target: BoolArray) -> int:
         )
         previous = logits[int(np.argmax(scores))]
         piece = pieces_at(previous, pointed_at(features.frame, Prompts.make(points, labels)))
-        answer = local_mask(features.frame, piece).to_dense(target.shape)
+        answer = local_mask(features.frame, piece).to_dense(target.shape) & known
     return len(points) if iou(answer, target) >= ENOUGH else MOST_POINTS
 
 

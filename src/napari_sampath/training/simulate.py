@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
+from ..annotations.masks import depth
 from ..arrays import INPUT_PX, LOGITS_PX, BoolArray, FloatArray
 
 CELL_PX = INPUT_PX // LOGITS_PX
 """Side of a cell of the logits' grid, in pixels of the encoder's frame."""
 
-BOX_NOISE = 0.1
-"""Standard deviation of the noise on each box coordinate, as a share of the box's side."""
 BOX_NOISE_MAX_PX = 20.0
 """Largest shift of a box coordinate, in pixels of the frame."""
 
 
 def noisy_box(
-    mask: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator, share: float = BOX_NOISE
+    mask: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator, share: float
 ) -> FloatArray:
     """Box an object and shift each side at random.
 
@@ -52,8 +50,8 @@ def random_point(region: BoolArray, offset_xy: tuple[int, int], rng: np.random.G
 def inner_point(region: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
     """Draw a pixel of a region (h, w), likelier the farther from its edge; (2,) as (x, y) in pixels of the frame."""
     cells = np.flatnonzero(region)
-    depth = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1].ravel()[cells]
-    return _within(int(rng.choice(cells, p=depth / depth.sum())), region.shape[1], offset_xy, rng)
+    inside = depth(region).ravel()[cells]
+    return _within(int(rng.choice(cells, p=inside / inside.sum())), region.shape[1], offset_xy, rng)
 
 
 def _within(cell: int, width: int, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
@@ -87,9 +85,7 @@ def worst_mistake(answer: BoolArray, target: BoolArray) -> tuple[tuple[float, fl
     Returns:
         (x, y) of a pixel's centre, and 1 where something is missing or 0 where it is too much.
     """
-    depths = [
-        distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1] for wrong in (answer & ~target, target & ~answer)
-    ]
+    depths = [depth(wrong) for wrong in (answer & ~target, target & ~answer)]
     label = int(depths[1].max() >= depths[0].max())
     row, col = np.unravel_index(int(np.argmax(depths[label])), target.shape)
     return (float(col) + 0.5, float(row) + 0.5), label
