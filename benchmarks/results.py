@@ -105,13 +105,15 @@ def measure(run: Run, work: Path) -> dict[str, Any]:
     if kept.is_file():
         found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return found
+    # What an interrupted training took before is not known; it goes on from its checkpoint.
+    resumed = Path(run.train[-1]).with_suffix(".checkpoint").is_file()
     start = time.process_time()
     problem, _ = call(run.train)
     seconds = time.process_time() - start
-    result: dict[str, Any] = {"problem": problem, "seconds": seconds}
+    result: dict[str, Any] = {"problem": problem, "seconds": seconds, "resumed": resumed}
     if not problem:
         problem, text = call(run.evaluate)
-        result = {"problem": problem, "seconds": seconds, "report": None if problem else json.loads(text)}
+        result["problem"], result["report"] = problem, None if problem else json.loads(text)
     if not result["problem"]:  # What failed may work after an installation.
         kept.write_text(json.dumps(result), encoding="utf-8")
     return result
@@ -171,7 +173,8 @@ def table_of_heads(whole: list[tuple[Run, dict[str, Any]]]) -> str:
             )
             continue
         scores = dict(result["report"]["scores"])
-        rows.append(row(name, scores.pop(result["report"]["head"]), f"{result['seconds']:.0f} s"))
+        more = "more than " if result.get("resumed") else ""
+        rows.append(row(name, scores.pop(result["report"]["head"]), f"{more}{result['seconds']:.0f} s"))
         others.update(scores)
     rows += [row(name, scores, "") for name, scores in others.items()]
     heading = (

@@ -142,11 +142,10 @@ def _shipped_heads(data: Path, model: Model, split: str, output: Output) -> list
         own = data / str(head.metadata.data.get("name"))
         if not own.is_dir():
             continue
+        # The prompts took long to score: a head that does not fit must not lose them.
         try:
             reports.append(output.run(evaluate_job(own, head, split, model)))
-        except (
-            SampathError
-        ) as error:  # The prompts took long to score: a head that does not fit must not lose them.
+        except SampathError as error:
             output.note(f"'{head.name}' is not on the card: {error}")
     return reports
 
