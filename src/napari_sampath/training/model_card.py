@@ -60,7 +60,7 @@ def write_model_card(
     facts = read_facts(weights)
     text = f"""# Model card: {tiny.INFO.name}
 
-Written by `sampath evaluate --prompts --card FILE` (`make evaluate-models`); do not edit.
+Written by `sampath evaluate --prompts --data FOLDER --card FILE` (`make evaluate-models`); do not edit.
 
 | | |
 |---|---|
@@ -135,7 +135,7 @@ def _recipe(facts: dict[str, Any]) -> str:
         ]
         if "stopped_after" in stage:
             notes.append(f"stopped after {stage['stopped_after']} steps")
-        lines.append(f"{' '.join(words)}  # {', '.join(notes)}")
+        lines += [f"# {', '.join(notes)}", " ".join(words)]
     return "```bash\n" + "\n".join(lines) + "\n```"
 
 
