@@ -100,9 +100,11 @@ def test_the_card_of_the_shipped_weights_is_about_the_shipped_heads_too(
     captured = capsys.readouterr()
     assert "'gland-cnn' is not on the card" in captured.err
     assert "sampath-tiny" in captured.out
-    for wrong in (["--clicks", "-1"], ["--colours", "0"], ["--colours"]):
+    for wrong in (["--clicks", "-1"], ["--colours", "0"], ["--colours", "red"], ["--colours"]):
         assert main([*words, *wrong]) == 2
-        assert wrong[0] in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert wrong[0] in said
+        assert "_factor" not in said
 
 
 def test_tune_says_what_is_wrong(

@@ -157,10 +157,13 @@ def _count(text: str) -> int:
 
 
 def _factor(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not 0.5 <= value <= 2:
         raise argparse.ArgumentTypeError(
-            f"{text} is out of range; give a factor from 0.5 to 2, such as 0.8 or 1.2"
+            f"{text} is no such factor; give a factor from 0.5 to 2, such as 0.8 or 1.2"
         )
     return value
 

@@ -60,7 +60,7 @@ def write_model_card(
     facts = read_facts(weights)
     text = f"""# Model card: {tiny.INFO.name}
 
-Written by `sampath evaluate --prompts --data FOLDER --card FILE` (`make evaluate-models`); do not edit.
+Written by `sampath evaluate --prompts --data FOLDER --card FILE`; do not edit.
 
 | | |
 |---|---|

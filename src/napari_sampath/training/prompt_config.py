@@ -35,8 +35,8 @@ class PromptTuningConfig:
     point_share: float = 0.5
     """Share of the windows whose objects are first prompted by a point; the others by a noisy box."""
     box_noise: float = 0.1
-    """Standard deviation of the noise on each side of a box, as a share of the object's side: 0.1 as for SAM; people
-    who box single nuclei do better."""
+    """Standard deviation of the noise on each side of a box, as a share of the object's side: 0.1 as for SAM; less
+    where people box tightly."""
     inner_points: bool = False
     """First points lie where people click, towards an object's middle, and not anywhere in it as for SAM."""
     iterations: int = 11
