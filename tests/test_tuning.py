@@ -21,7 +21,15 @@ from napari_sampath.encoders.weights import load_state_dict
 from napari_sampath.errors import DatasetError, UnknownNameError, WeightsError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.predict import load_model
-from napari_sampath.training.augment import Pools, compose, jitter_stain
+from napari_sampath.training.augment import (
+    TOKEN_CELLS,
+    TOKEN_PX,
+    Pools,
+    Window,
+    compose,
+    draw_part,
+    jitter_stain,
+)
 from napari_sampath.training.dense_targets import dense_loss, object_maps
 from napari_sampath.training.instances import GLAND, NUCLEUS, UNKNOWN, InstanceImage, Kind, read_instances
 from napari_sampath.training.interactive import mask_losses, prompt_loss, true_iou
@@ -323,6 +331,57 @@ def test_where_little_is_annotated_windows_are_drawn_that_hold_an_object() -> No
     sought = sum(bool(draw_window(pools, 256, rng).prompted) for _ in range(12))
     assert plain < sought
     assert sought >= 3
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    centre=st.tuples(st.integers(0, 63), st.integers(0, 63)),
+    radius=st.integers(2, 40),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_part_shows_its_object_whole_where_it_lies_in_the_window(
+    seed: int, centre: tuple[int, int], radius: int
+) -> None:
+    """The same pixels and ids as in the window, the object in it complete, and no prompt for one that is cut."""
+    rows, cols = np.indices((64, 64))
+    instances = (np.hypot(rows - centre[0], cols - centre[1]) <= radius).astype(np.int32)
+    instances[(instances == 0) & (rows < 3)] = 2
+    pixels = np.random.default_rng(seed).integers(0, 255, (256, 256, 3), np.uint8)
+    window = Window(pixels, instances, np.zeros((64, 64), np.uint8), (1,))
+    part, (row, col) = draw_part(window, 4, np.random.default_rng(seed))
+    side = part.instances.shape[0]
+    top, left = row * TOKEN_CELLS, col * TOKEN_CELLS
+    assert (part.instances == instances[top : top + side, left : left + side]).all()
+    assert part.pixels.shape[0] == side * TOKEN_PX // TOKEN_CELLS
+    assert (part.pixels[0, 0] == pixels[row * TOKEN_PX, col * TOKEN_PX]).all()
+    assert part.prompted == (1,)
+    assert (part.instances == 1).sum() == (instances == 1).sum()
+    corner = window.part(0, 0, 2)
+    assert corner.prompted == ((1,) if (instances[8:] != 1).all() and (instances[:, 8:] != 1).all() else ())
+
+
+def test_prompts_on_parts_teach_the_encoder_that_sees_the_whole_window(tmp_path: Path) -> None:
+    """One optimiser step on parts of 64 px moves weights of all three parts of the model."""
+    output = tmp_path / "mine.safetensors"
+    config = replace(
+        STEPS,
+        steps=1,
+        side_px=128,
+        windows=1,
+        part_px=64,
+        parts=3,
+        train_only="all",
+        learning_rate=1e-2,
+        average=0,
+    )
+    jobs.run(tune_model([tissue()], output, config))
+    before, after = tiny.build(), tiny.build(output)
+    changed = {
+        name.split(".")[0] for name, v in before.state_dict().items() if (v != after.state_dict()[name]).any()
+    }
+    assert changed == {"image_encoder", "prompt_encoder", "mask_decoder"}
+    with pytest.raises(TuningConfigError, match="part_px is 96; give a multiple of 32 up to side_px, 64"):
+        replace(STEPS, part_px=96)
 
 
 def test_half_trained_weights_lie_beside_the_file_asked_for(tmp_path: Path) -> None:

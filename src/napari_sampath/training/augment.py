@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from skimage.color import hed_from_rgb, hsv2rgb, rgb2hsv
 
-from ..arrays import FloatArray, IntArray, UInt8Array
+from ..arrays import GRID, INPUT_PX, LOGITS_PX, FloatArray, IntArray, UInt8Array
 from .instances import InstanceImage
 
 
@@ -29,7 +29,23 @@ class Window:
     prompted: tuple[int, ...]
     """Ids of the objects that may be prompted for."""
 
+    def part(self, row: int, col: int, side: int) -> Window:
+        """Cut `side` x `side` tokens from (row, col) on; only objects that are whole in it may be prompted for."""
+        px, cells = (
+            (slice(row * each, (row + side) * each), slice(col * each, (col + side) * each))
+            for each in (TOKEN_PX, TOKEN_CELLS)
+        )
+        instances = self.instances[cells]
+        areas = np.bincount(np.maximum(self.instances, 0).ravel())
+        here = np.bincount(np.maximum(instances, 0).ravel(), minlength=len(areas))
+        whole = tuple(i for i in self.prompted if here[i] == areas[i])
+        return Window(self.pixels[px], instances, self.kinds[cells], whole)
 
+
+TOKEN_PX = INPUT_PX // GRID
+"""Side of a token of the embedding, in pixels of the frame."""
+TOKEN_CELLS = LOGITS_PX // GRID
+"""The same in cells of the logits' grid."""
 MIN_CELLS = 12
 """Smallest object that is prompted for, in cells of the logits' grid (4 px of the frame)."""
 
@@ -116,6 +132,29 @@ def random_crop(
     if rng.random() < 0.5:
         pixels, ids = pixels[:, ::-1], ids[:, ::-1]
     return jitter_stain(np.ascontiguousarray(pixels), rng), np.ascontiguousarray(ids)
+
+
+def draw_part(window: Window, side: int, rng: np.random.Generator) -> tuple[Window, tuple[int, int]]:
+    """Draw a square of a window that holds an object, and the others that are near.
+
+    Args:
+        window: A window with an object to prompt for.
+        side: Of the square, in tokens; doubled until the object fits, up to the whole window.
+        rng: Source of randomness.
+
+    Returns:
+        The part, and its first token (row, col) in the window.
+    """
+    cells = window.instances == rng.choice(window.prompted)
+    spans = [np.flatnonzero(cells.any(axis=1 - axis))[[0, -1]] // TOKEN_CELLS for axis in (0, 1)]
+    most = window.instances.shape[0] // TOKEN_CELLS
+    while side < most and max(last - first + 1 for first, last in spans) > side:
+        side *= 2
+    side = min(side, most)
+    row, col = (
+        int(rng.integers(max(0, last + 1 - side), min(first, most - side) + 1)) for first, last in spans
+    )
+    return window.part(row, col, side), (row, col)
 
 
 def jitter_stain(pixels: UInt8Array, rng: np.random.Generator, strength: float = 1.0) -> UInt8Array:

@@ -87,11 +87,9 @@ class Plan:
     """See `PromptTuningConfig`."""
 
     @classmethod
-    def of(cls, config: PromptTuningConfig, iterations: int, weight: float) -> Plan:
+    def of(cls, config: PromptTuningConfig, objects: int, iterations: int, weight: float) -> Plan:
         """Return what a recipe asks of one window."""
-        return cls(
-            config.prompts, iterations, config.point_share, weight, config.box_noise, config.inner_points
-        )
+        return cls(objects, iterations, config.point_share, weight, config.box_noise, config.inner_points)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,14 @@ class PromptTuningConfig:
     whole frames."""
     full_frame_share: float = 0.25
     """Share of the prompted steps on one whole frame instead, so that the decoder meets all 4,096 tokens."""
+    part_px: int = 0
+    """Side of the parts of a window on which prompts are answered, in pixels, a multiple of 32; 0 answers on the whole
+    window. The encoder sees all of it in either case; an object that does not fit takes a larger part. Whole frames of
+    `full_frame_share` are not cut."""
+    parts: int = 4
+    """Parts a window, where there are any."""
     prompts: int = 4
-    """Objects prompted a window."""
+    """Objects prompted a window or part; on a part or frame n times as wide as `part_px`, one nth of them."""
     point_share: float = 0.5
     """Share of the windows whose objects are first prompted by a point; the others by a noisy box."""
     box_noise: float = 0.1
@@ -65,12 +71,16 @@ class PromptTuningConfig:
             raise TuningConfigError(
                 f"side_px is {self.side_px}; give a multiple of 32 from 64 to {INPUT_PX}."
             )
+        if self.part_px % 32 or not 0 <= self.part_px <= self.side_px:
+            raise TuningConfigError(
+                f"part_px is {self.part_px}; give a multiple of 32 up to side_px, {self.side_px}, or 0 for no parts."
+            )
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise TuningConfigError(f"precision is '{self.precision}'; choose auto, float32 or bfloat16.")
         for share in ("point_share", "full_frame_share", "box_noise"):
             if not 0 <= getattr(self, share) <= 1:
                 raise TuningConfigError(f"{share} is {getattr(self, share)}; give a number from 0 to 1.")
-        for name in ("windows", "prompts", "iterations", "save_every"):
+        for name in ("windows", "parts", "prompts", "iterations", "save_every"):
             if getattr(self, name) < 1:
                 raise TuningConfigError(f"{name} is {getattr(self, name)}; it must be at least 1.")
 

@@ -27,7 +27,7 @@ from ..encoders.tiny_prompts import SpreadingMaskDecoder
 from ..files import write_atomically
 from ..geometry import whole
 from ..jobs import Job, Progress
-from .augment import Pools, Window, compose
+from .augment import TOKEN_CELLS, TOKEN_PX, Pools, Window, compose, draw_part
 from .dense_targets import DenseHead, dense_loss
 from .instances import InstanceImage
 from .interactive import Plan, train_window
@@ -36,7 +36,6 @@ from .spreading import SpreadReader, spread_window
 
 logger = logging.getLogger(__name__)
 
-TOKEN_PX = INPUT_PX // GRID
 REDRAWN = 30
 """So many windows are drawn to find an object: where little is annotated most are empty, and the encoder costs more."""
 HELPERS = ("dense_head.", "spread_reader.")
@@ -151,7 +150,7 @@ def tune(
         side, count = (INPUT_PX, 1) if full else (config.side_px, config.windows)
         draw = compose if stage is Stage.DENSE else draw_window
         windows = [draw(pools, side, rng) for _ in range(count)]
-        losses = _step(trainee, windows, separate, config, rng, stage)
+        losses = _step(trainee, windows, separate, config, rng, stage, cut=not full)
         torch.nn.utils.clip_grad_norm_(trainee.parameters(), config.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -187,6 +186,7 @@ def _step(
     config: PromptTuningConfig,
     rng: np.random.Generator,
     stage: Stage,
+    cut: bool,
 ) -> dict[str, float]:
     """Run one step forward and back; returns its losses."""
     encoder = trainee.image_encoder
@@ -208,33 +208,44 @@ def _step(
         return losses
     # The encoder's graph is kept once: interactive iterations add their gradients to a leaf.
     leaf = embedding.detach().requires_grad_(embedding.requires_grad)
-    grid = pixels.shape[-1] // TOKEN_PX
     values: dict[str, list[float]] = {}
-    for index, window in enumerate(windows):
-        offset = rng.integers(0, GRID - grid + 1, 2)
+    parts = config.parts if cut and config.part_px else 0
+    asked = [(i, *view) for i, one in enumerate(windows) for view in _views(one, parts, config.part_px, rng)]
+    for number, window, (row, col), place in asked:
         iterations = int(rng.integers(1, config.iterations + 1))
-        plan = Plan.of(config, iterations, 1.0 / len(windows))
-        place = (int(offset[0]), int(offset[1]))
-        parts = trainee.prompt_encoder, trainee.mask_decoder
+        side = window.instances.shape[0] // TOKEN_CELLS
+        share = min(1.0, config.part_px / TOKEN_PX / side) if config.part_px else 1.0
+        plan = Plan.of(config, math.ceil(config.prompts * share), iterations, 1.0 / len(asked))
+        seen = leaf[number : number + 1, :, row : row + side, col : col + side]
+        answering = trainee.prompt_encoder, trainee.mask_decoder
         with autocast:
             if stage is Stage.SPREAD:
                 report = spread_window(
-                    *parts,
-                    trainee.spread_reader,
-                    embedding[index : index + 1].detach(),
-                    window,
-                    place,
-                    plan,
-                    rng,
+                    *answering, trainee.spread_reader, seen.detach(), window, place, plan, rng
                 )
             else:
-                report = train_window(*parts, leaf[index : index + 1], window, place, plan, rng)
+                report = train_window(*answering, seen, window, place, plan, rng)
         for key, value in report.items():
             values.setdefault(key, []).append(value)
     if dense is not None:
         gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
         torch.autograd.backward([embedding, config.dense_weight * dense], [gradient, torch.ones_like(dense)])
     return losses | {key: float(np.mean(value)) for key, value in values.items()}
+
+
+def _views(
+    window: Window, parts: int, part_px: int, rng: np.random.Generator
+) -> list[tuple[Window, tuple[int, int], tuple[int, int]]]:
+    """Choose what the decoder sees of a window: its content, its first token (row, col) in the window and in the frame.
+
+    It sees the whole window where no parts are asked for. A window smaller than the frame may lie anywhere in it.
+    """
+    side = window.instances.shape[0] // TOKEN_CELLS
+    row, col = (int(offset) for offset in rng.integers(0, GRID - side + 1, 2))
+    if not parts or not window.prompted:
+        return [(window, (0, 0), (row, col))]
+    drawn = [draw_part(window, part_px // TOKEN_PX, rng) for _ in range(parts)]
+    return [(part, (top, left), (row + top, col + left)) for part, (top, left) in drawn]
 
 
 def schedule(step: int, total: int, warm: int = 250) -> float:
