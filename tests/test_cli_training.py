@@ -69,6 +69,10 @@ def test_tune_writes_weights_that_answer_prompts(
     assert set(scores) >= {("box", "sampath-tiny"), ("box", "box itself"), ("point", "sampath-tiny")}
     assert scores["box", "box itself"]["mean"] == pytest.approx(DISC.sum() / 59**2, abs=0.02)
     assert scores["box", "sampath-tiny"]["objects"] == 1
+    words = ["evaluate", "--prompts", "--data", str(glands), "--split", "train", *model, "--json"]
+    for most, expected in (("0", 2), ("1", 1)):
+        assert main([*words, "--max-images", most]) == 0
+        assert json.loads(capsys.readouterr().out)["scores"][0]["images"] == expected
     assert "own.safetensors" in card.read_text()
     assert "--start random -o stage1.safetensors" in card.read_text()
     assert "--seed 3" in card.read_text()

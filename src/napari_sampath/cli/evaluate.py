@@ -51,7 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="COUNT",
-        help="with --head: score an even choice of images only",
+        help="score so many images only, drawn evenly over kinds of tissue and cases",
     )
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="with --head: write a report with pictures there"
@@ -99,6 +99,7 @@ def _head(args: argparse.Namespace, output: Output) -> None:
 
 def _prompts(args: argparse.Namespace, output: Output) -> None:
     from ..encoders import tiny
+    from ..training.dataset import draw_evenly
     from ..training.failures import WorstAnswers
     from ..training.model_card import interval, write_model_card
     from ..training.prompt_evaluation import evaluate_prompts
@@ -108,14 +109,19 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     weights: Path | None = args.weights or shipped
     if args.card is not None and (weights is None or shipped is None):
         raise WeightsError(f"A model card is of {tiny.INFO.name}; leave --card out for '{args.model}'.")
-    images = open_instances(args, args.split)
+    images = draw_evenly(
+        open_instances(args, args.split),
+        args.max_images,
+        0,
+        lambda one: (one.kind.name, one.case or one.name),
+    )
     model = load(args, output)
     worst = WorstAnswers()
     scores = output.run(evaluate_prompts(model, images, args.clicks, tuple(args.colours), worst))
     reports = []
     if args.card is not None and weights is not None:
         if shipped is not None and weights.samefile(shipped) and not args.images:
-            reports = _shipped_heads(Path(args.data), model, args.split, output)
+            reports = _shipped_heads(args, model, output)
         write_model_card(args.card, weights, scores, reports, worst)
         output.note(f"Wrote {args.card}.")
     ordered = sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean))
@@ -132,19 +138,19 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-def _shipped_heads(data: Path, model: Model, split: str, output: Output) -> list[dict[str, Any]]:
+def _shipped_heads(args: argparse.Namespace, model: Model, output: Output) -> list[dict[str, Any]]:
     """Score the trained heads in the package on the data that each was trained on, where that is there."""
     from ..heads import list_bundles, load_head
     from ..training import evaluate_job
 
     reports = []
     for head in map(load_head, list_bundles()):
-        own = data / str(head.metadata.data.get("name"))
+        own = Path(args.data) / str(head.metadata.data.get("name"))
         if not own.is_dir():
             continue
         # The prompts took long to score: a head that does not fit must not lose them.
         try:
-            reports.append(output.run(evaluate_job(own, head, split, model)))
+            reports.append(output.run(evaluate_job(own, head, args.split, model, args.max_images)))
         except SampathError as error:
             output.note(f"'{head.name}' is not on the card: {error}")
     return reports

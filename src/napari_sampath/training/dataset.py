@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from ..arrays import ClassInfo, UInt8Array
 from ..errors import DatasetError
 from ..images import read
 from ..rasters import read_raster
+
+T = TypeVar("T")
 
 IGNORED = 255
 """In targets: a pixel that nobody vouched for, left out of losses and metrics."""
@@ -209,21 +212,33 @@ def split_by_group(samples: Sequence[Sample], share: float, seed: int) -> tuple[
 
 def even_subset(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
     """Draw up to `count` samples, evenly over strata and, within a stratum, over groups; all if `count` is 0."""
-    if not 0 < count < len(samples):
-        return list(samples)
+    return draw_evenly(samples, count, seed, lambda sample: (sample.stratum, sample.group))
+
+
+def draw_evenly(items: Sequence[T], count: int, seed: int, place: Callable[[T], tuple[str, str]]) -> list[T]:
+    """Draw up to `count` items, evenly over strata and, within a stratum, over groups.
+
+    Args:
+        items: Any.
+        count: 0 for all.
+        seed: Of the draw.
+        place: Stratum and group of an item.
+    """
+    if not 0 < count < len(items):
+        return list(items)
     rng = np.random.default_rng(seed)
-    queues: list[list[Sample]] = []
-    for stratum in sorted({sample.stratum for sample in samples}):
-        by_group: dict[str, list[Sample]] = defaultdict(list)
-        for sample in samples:
-            if sample.stratum == stratum:
-                by_group[sample.group].append(sample)
-        turns: list[tuple[int, float, Sample]] = []
+    by_stratum: dict[str, dict[str, list[T]]] = defaultdict(lambda: defaultdict(list))
+    for item in items:
+        stratum, group = place(item)
+        by_stratum[stratum][group].append(item)
+    queues: list[list[T]] = []
+    for _, by_group in sorted(by_stratum.items()):
+        turns: list[tuple[int, float, T]] = []
         for members in by_group.values():
             shuffled = [members[i] for i in rng.permutation(len(members))]
-            turns += [(turn, float(rng.random()), sample) for turn, sample in enumerate(shuffled)]
-        queues.append([sample for _, _, sample in sorted(turns, key=lambda t: t[:2])][::-1])
-    chosen: list[Sample] = []
+            turns += [(turn, float(rng.random()), item) for turn, item in enumerate(shuffled)]
+        queues.append([item for _, _, item in sorted(turns, key=lambda t: t[:2])][::-1])
+    chosen: list[T] = []
     while len(chosen) < count:
         for queue in queues:
             if queue and len(chosen) < count:
