@@ -206,6 +206,11 @@ class TestFolders:
         tumour = open_dataset(data_dir / "bcss_tumor")
         assert len(tumour.samples) == 81
         assert tumour.read(tumour.samples[0]).targets.mean() == pytest.approx(0.827, abs=5e-4)
+        nuclei = open_dataset(data_dir / "bbbc038_nuclei")
+        assert (len(nuclei.split("train")), len(nuclei.split("val"))) == (79, 8)
+        example = nuclei.read(nuclei.samples[0])
+        assert set(np.unique(example.targets)) == {0, 1}
+        assert example.instances.max() == 70  # index.csv's own number
 
 
 def samples_of(strata):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...arrays import ClassInfo
 from ...errors import DatasetError
-from ..dataset import Dataset, Sample
+from ..dataset import Dataset, Item, Sample
+from .binary import load_instances
+from .monuseg import NUCLEUS
 from .own import REST
 
 
@@ -29,6 +31,9 @@ class PublishedSet:
     values: Mapping[int, int]
     licence: str
     attribution: str
+    image_suffix: str = ".jpg"
+    load: Callable[[Sample], Item] | None = None
+    """How an image and its masks are read, where masks are no class maps."""
 
 
 PUBLISHED = (
@@ -54,6 +59,19 @@ PUBLISHED = (
         licence="CC0-1.0",
         attribution="BCSS, Amgad et al. 2019, Bioinformatics 35(18)",
     ),
+    PublishedSet(
+        name="bbbc038_nuclei",
+        columns=frozenset({"group", "n_nuclei", "stain_family"}),
+        group="group",
+        stratum="stain_family",
+        mpp="",
+        classes=(REST, NUCLEUS),
+        values={0: 0, 1: 1},
+        licence="CC0-1.0",
+        attribution="BBBC038v1, Caicedo et al. 2019, Nat. Methods 16, Broad Bioimage Benchmark Collection",
+        image_suffix=".png",
+        load=load_instances,
+    ),
 )
 
 
@@ -65,13 +83,17 @@ def open_published(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset |
         return None
     samples = []
     for row in rows:
-        image, labels = folder / "images" / f"{row['name']}.jpg", folder / "masks" / f"{row['name']}.png"
+        image, labels = (
+            folder / "images" / f"{row['name']}{source.image_suffix}",
+            folder / "masks" / f"{row['name']}.png",
+        )
         for path in (image, labels):
             if not path.is_file():
                 raise DatasetError(f"'{path}' is missing, though index.csv names it; copy the set again.")
         stratum = row[source.stratum] if source.stratum else ""
         mpp = float(row[source.mpp]) if source.mpp else None
-        samples.append(Sample(row["name"], image, labels, row[source.group], row["split"], stratum, mpp))
+        place = row[source.group], row["split"], stratum, mpp
+        samples.append(Sample(row["name"], image, labels, *place, load=source.load))
     return Dataset(
         source.name,
         tuple(samples),
