@@ -71,7 +71,7 @@ def test_files_of_different_encoders_do_not_meet_in_the_cache() -> None:
     assert len(files) == len(set(files))
     assert {name for name in registry if not registry[name].file} <= {
         "sam",
-        "sampath-tiny",
+        *tiny.MODELS,
         "vit_b",
         "vit_l",
         "vit_h",
@@ -151,7 +151,7 @@ def _timm(name: str) -> Any:
 ARCHITECTURES = {
     **{name: _pathology(name) for name in ROWS},
     "vit_t": _mobile,
-    "sampath-tiny": lambda folder, tiny_sam_file: tiny.build_untrained(),
+    **{name: lambda folder, tiny_sam_file, own=own: own.untrained() for name, own in tiny.MODELS.items()},
     **{name: _by_name(name) for name in ("sam", "medsam", "vit_b_histopathology", "vit_l_histopathology")},
     "vit_h_histopathology": _by_name("vit_h_histopathology"),
     "timm:test_vit": _timm("test_vit"),

@@ -31,7 +31,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def needs_weights() -> None:
-    if not tiny.WEIGHTS.is_file() or "gland-cnn" not in list_bundles():
+    if not tiny.SAMPATH_TINY.weights.is_file() or "gland-cnn" not in list_bundles():
         pytest.skip("needs the shipped weights of sampath-tiny and the head 'gland-cnn'")
 
 

@@ -105,10 +105,10 @@ def test_what_spreads_starts_as_sam(drawing: MapPromptEncoder) -> None:
 
 
 def test_features_stay_valid_when_only_the_prompt_side_changes() -> None:
-    state = tiny.build().state_dict()
-    digest = tiny.build().encoder.weights_digest
+    state = tiny.SAMPATH_TINY.build().state_dict()
+    digest = tiny.SAMPATH_TINY.build().encoder.weights_digest
     prompt_side = {k: v + 1 if k.startswith("mask_decoder.") else v for k, v in state.items()}
     encoder_side = {k: v + 1 if k.startswith("image_encoder.") else v for k, v in state.items()}
     halves = {k: v.half() for k, v in prompt_side.items()}
-    assert tiny.load_parts(tiny.build_untrained(), halves, "x").encoder.weights_digest == digest
-    assert tiny.load_parts(tiny.build_untrained(), encoder_side, "x").encoder.weights_digest != digest
+    assert tiny.load_parts(tiny.SAMPATH_TINY.untrained(), halves, "x").encoder.weights_digest == digest
+    assert tiny.load_parts(tiny.SAMPATH_TINY.untrained(), encoder_side, "x").encoder.weights_digest != digest

@@ -232,7 +232,7 @@ def test_tuning_writes_weights_that_load_and_answer(tmp_path: Path) -> None:
     path = jobs.run(tune_model(images, output, config, start="random"), reports.append)
     assert path == output
     assert [report.done for report in reports] == [1, 2, 3, 4, 5]
-    parts = tiny.build(output)
+    parts = tiny.SAMPATH_TINY.build(output)
     assert not any(parameter.requires_grad for parameter in parts.encoder.parameters())
     with torch.inference_mode():
         embedding = parts.encoder(torch.zeros(1, 3, 64, 64))["embedding"]
@@ -251,7 +251,7 @@ STEPS = PromptTuningConfig(
 def test_a_finished_model_learns_new_objects_and_keeps_its_features(tmp_path: Path) -> None:
     output = tmp_path / "mine.safetensors"
     jobs.run(tune_model([tissue()], output, replace(STEPS, learning_rate=1e-2, average=0)))
-    before, after = tiny.build(), tiny.build(output)
+    before, after = tiny.SAMPATH_TINY.build(), tiny.SAMPATH_TINY.build(output)
     assert after.encoder.weights_digest == before.encoder.weights_digest
     changed = {
         name.split(".")[0]
@@ -260,7 +260,7 @@ def test_a_finished_model_learns_new_objects_and_keeps_its_features(tmp_path: Pa
     }
     assert changed == {"mask_decoder"}
     facts = read_facts(output)
-    assert facts["start"]["file"] == tiny.WEIGHTS.name
+    assert facts["start"]["file"] == tiny.SAMPATH_TINY.weights.name
     assert facts["data"] == {"gland": 1}
 
 
@@ -292,6 +292,29 @@ def test_what_cannot_be_tuned_is_one_sentence(tmp_path: Path) -> None:
     assert "tune the first of them, 'vit_b'" in sentence("vit_b+hipt-s16")
     with pytest.raises(UnknownNameError, match=r"'quick'.*finetune, pretrain"):
         recipe("quick")
+
+
+def test_the_second_encoder_learns_from_dense_targets_alone(tmp_path: Path) -> None:
+    """It is loaded by its own name, and beside `sampath-tiny` where both files are in one folder."""
+    name = "sampath-tiny-path"
+    output = tmp_path / f"{name}.safetensors"
+    config = replace(recipe("dense"), warmup_steps=2, windows=1, side_px=64, precision="float32")
+    jobs.run(tune_model([tissue()], output, config, name, "random"))
+    facts = read_facts(output)
+    assert (facts["model"], facts["backbone"]) == (name, "convnext_atto_ols")
+    assert output.stat().st_size < 10e6
+    model = load_model(name, "cpu", output)
+    assert not model.promptable
+    tokens = model.encode(tissue().pixels).maps["tokens"]
+    assert tokens.shape == (256, 64, 64)
+    both = load_model(f"sampath-tiny+{name}", "cpu", tmp_path)
+    assert both.promptable
+    beside = both.encode(tissue().pixels).maps[f"{name}.tokens"]
+    assert (beside - tokens).abs().mean() < 0.1 * tokens.abs().mean(), "the same but for two normalisations"
+    with pytest.raises(
+        TuningConfigError, match=f"{name} answers no prompts; choose a promptable model, or the"
+    ):
+        jobs.run(tune_model([tissue()], output, STEPS, name, "random"))
 
 
 def test_spreading_steps_are_for_the_model_that_spreads(tmp_path: Path, tiny_sam_file: Path) -> None:
@@ -375,7 +398,7 @@ def test_prompts_on_parts_teach_the_encoder_that_sees_the_whole_window(tmp_path:
         average=0,
     )
     jobs.run(tune_model([tissue()], output, config))
-    before, after = tiny.build(), tiny.build(output)
+    before, after = tiny.SAMPATH_TINY.build(), tiny.SAMPATH_TINY.build(output)
     changed = {
         name.split(".")[0] for name, v in before.state_dict().items() if (v != after.state_dict()[name]).any()
     }
@@ -396,9 +419,9 @@ def test_half_trained_weights_lie_beside_the_file_asked_for(tmp_path: Path) -> N
         assert output.read_bytes() == b"the previous weights"
     assert output.read_bytes() == b"the previous weights"
     halfway = tmp_path / "mine.checkpoint"
-    tiny.load_parts(tiny.build_untrained(), load_state_dict(halfway), str(halfway))
+    tiny.load_parts(tiny.SAMPATH_TINY.untrained(), load_state_dict(halfway), str(halfway))
     jobs.run(job)
-    tiny.build(output)
+    tiny.SAMPATH_TINY.build(output)
     assert not halfway.exists()
 
 
@@ -414,7 +437,7 @@ def test_tuning_learns() -> None:
         learning_rate=3e-3,
         train_only="all",
     )
-    result = jobs.run(tune(tiny.build_untrained(), [tissue(), tissue(NUCLEUS, 1)], config))
+    result = jobs.run(tune(tiny.SAMPATH_TINY.untrained(), [tissue(), tissue(NUCLEUS, 1)], config))
     dense = [losses["dense"] for losses in result.losses]
     assert dense[-1] < 0.7 * dense[0]
 
@@ -425,7 +448,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     save_file({"image_encoder.something": torch.zeros(2)}, other)
     with pytest.raises(WeightsError, match=r"other.safetensors are not those of sampath-tiny"):
-        tiny.build(other)
+        tiny.SAMPATH_TINY.build(other)
 
 
 def test_settings_out_of_range_are_refused() -> None:

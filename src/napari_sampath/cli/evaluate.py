@@ -105,7 +105,7 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     from ..training.prompt_evaluation import evaluate_prompts
 
     args.model = args.model or tiny.INFO.name
-    shipped = tiny.WEIGHTS if args.model == tiny.INFO.name else None
+    shipped = tiny.SAMPATH_TINY.weights if args.model == tiny.INFO.name else None
     weights: Path | None = args.weights or shipped
     if args.card is not None and (weights is None or shipped is None):
         raise WeightsError(f"A model card is of {tiny.INFO.name}; leave --card out for '{args.model}'.")

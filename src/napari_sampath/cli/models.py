@@ -57,8 +57,8 @@ def encoder_line(entry: EncoderEntry) -> dict[str, Any]:
     from ..encoders import tiny
 
     info = entry.info
-    if info.name == tiny.INFO.name:
-        weights = "shipped" if tiny.WEIGHTS.is_file() else "missing"
+    if info.name in tiny.MODELS:
+        weights = "shipped" if tiny.MODELS[info.name].weights.is_file() else "missing"
     elif not entry.file:
         weights = "your own"
     elif (load_config().weights_dir / entry.file).is_file():

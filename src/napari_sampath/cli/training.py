@@ -140,7 +140,7 @@ def run_tune(args: argparse.Namespace, output: Output) -> None:
     check_ending(args.output, ".safetensors")
     args.device = str(resolve_device(load_config().device))
     config = from_args(PromptTuningConfig, args, recipe(args.recipe))
-    start = args.start or (RANDOM if args.recipe == "pretrain" else None)
+    start = args.start or (RANDOM if args.recipe in ("pretrain", "dense") else None)
     job = tune_model(open_instances(args, "train"), args.output, config, args.model, start)
     written = output.run(job)
     facts = read_facts(written)

@@ -80,8 +80,11 @@ class _Loader:
     def fetch(self, folder: Path | None) -> Job[Path]:
         """Find both weights files, in a folder that the user named or where they are downloaded to."""
         for index, entry in enumerate(self.entries):
+            own = None if folder is None else folder / f"{self.names[index]}.safetensors"
             if entry.fetch is not None:
                 self._found[index] = yield from entry.fetch(folder)
+            elif own is not None and own.is_file():
+                self._found[index] = own
         return folder or Path()
 
     def build(self, folder: Path | None) -> EncoderParts:

@@ -65,7 +65,7 @@ Written by `sampath evaluate --prompts --data FOLDER --card FILE`; do not edit.
 | | |
 |---|---|
 | what it is | promptable segmentation of H&E tissue with SAM's interface: 1,024 px in, embedding (256, 64, 64) |
-| encoder | timm `{tiny.BACKBONE}` fused on the 64 x 64 grid, from random weights |
+| encoder | timm `{tiny.SAMPATH_TINY.backbone}` fused on the 64 x 64 grid, from random weights |
 | decoder | SAM's prompt encoder (prompts also drawn as maps) and mask decoder, from random weights |
 | file | `{weights.name}`, {weights.stat().st_size / 1e6:.1f} MB, float16 safetensors |
 | sha256 | `{hashlib.sha256(weights.read_bytes()).hexdigest()}` |

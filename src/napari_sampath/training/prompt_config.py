@@ -102,6 +102,18 @@ RECIPES: dict[str, tuple[str, PromptTuningConfig]] = {
             save_every=250,
         ),
     ),
+    "dense": (
+        "sampath-tiny-path from random weights: dense targets alone, for an encoder that answers no prompts",
+        replace(
+            PromptTuningConfig(),
+            warmup_steps=1500,
+            steps=0,
+            windows=2,
+            learning_rate=1e-3,
+            average=0.998,
+            train_only="all",
+        ),
+    ),
 }
 """Name -> what it does, recipe."""
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
 
 from ..arrays import GRID, INPUT_PX
@@ -61,15 +62,23 @@ class Trainee(nn.Module):
 
     def __init__(self, parts: EncoderParts, kinds: int) -> None:
         super().__init__()
-        if parts.prompt_encoder is None or parts.mask_decoder is None:
-            raise TuningConfigError(
-                f"{parts.encoder.info.name} answers no prompts; choose a promptable model."
-            )
         self.image_encoder: Encoder = parts.encoder
         self.prompt_encoder = parts.prompt_encoder
         self.mask_decoder = parts.mask_decoder
         self.dense_head = DenseHead(kinds)
         self.spread_reader = SpreadReader()
+
+    def answering(self) -> tuple[PromptEncoder, MaskDecoder]:
+        """Return the parts that answer prompts.
+
+        Raises:
+            TuningConfigError: If the model has none.
+        """
+        if self.prompt_encoder is None or self.mask_decoder is None:
+            raise TuningConfigError(
+                f"{self.image_encoder.info.name} answers no prompts; choose a promptable model, or the recipe dense."
+            )
+        return self.prompt_encoder, self.mask_decoder
 
     def weights(self) -> dict[str, Tensor]:
         """Return what is kept: all weights but those of the helpers of the warm-up, by their names in a file."""
@@ -136,6 +145,8 @@ def tune(
             "prompt; only sampath-tiny has: leave it out."
         )
     trainee = Trainee(parts, len(pools.kinds)).to(config.device)
+    if config.spread_steps + config.steps:
+        trainee.answering()
     trainee.choose(config.train_only)
     optimizer = torch.optim.AdamW(_groups(trainee, config.weight_decay), lr=config.learning_rate)
     average = {key: value.detach().clone() for key, value in trainee.weights().items()}
@@ -197,7 +208,7 @@ def _step(
     frame = whole((side, side), input_px=side)
     pixels = torch.stack([encoder.preprocess(window.pixels, frame) for window in windows])
     with autocast:
-        embedding = encoder(pixels)["embedding"].float()
+        embedding = encoder(pixels)[encoder.spec.maps[0].name].float()
         taught = (
             embedding.requires_grad or stage is Stage.DENSE
         )  # a frozen encoder learns nothing from dense targets
@@ -217,7 +228,7 @@ def _step(
         share = min(1.0, config.part_px / TOKEN_PX / side) if config.part_px else 1.0
         plan = Plan.of(config, math.ceil(config.prompts * share), iterations, 1.0 / len(asked))
         seen = leaf[number : number + 1, :, row : row + side, col : col + side]
-        answering = trainee.prompt_encoder, trainee.mask_decoder
+        answering = trainee.answering()
         with autocast:
             if stage is Stage.SPREAD:
                 report = spread_window(

@@ -1,4 +1,4 @@
-"""`sampath tune`: train a promptable model on a folder of tissue and keep it with all that is known of it."""
+"""`sampath tune`: train a promptable model or a small encoder on tissue, and keep it with all that is known of it."""
 
 from __future__ import annotations
 
@@ -43,15 +43,16 @@ def tune_model(
             it, in a `.checkpoint` that `start` takes, too.
         config: The recipe; the default fine-tunes the mask decoder.
         model: Name of the model; the file is loaded as weights of it.
-        start: Weights of that model to start from, "random" for `sampath-tiny` from scratch, or None for the
-            weights that the model is known by.
+        start: Weights of that model to start from, "random" for `sampath-tiny` and `sampath-tiny-path` from
+            scratch, or None for the weights that the model is known by.
 
     Returns:
         `output`.
 
     Raises:
         UnknownNameError: If there is no such model.
-        TuningConfigError: If it answers no prompts, or the recipe names weights that it does not have.
+        TuningConfigError: If the recipe has steps with prompts and the model answers none, or names weights that
+            it does not have.
         WeightsError: If `start` is of another model.
         StorageError: If the file cannot be written.
     """
@@ -65,7 +66,7 @@ def tune_model(
     result = yield from tune(parts, images, config, save=checkpoint_path(output))
     facts = {
         "model": model,
-        **({"backbone": tiny.BACKBONE} if model == tiny.INFO.name else {}),
+        **({"backbone": tiny.MODELS[model].backbone} if model in tiny.MODELS else {}),
         "recipe": dataclasses.asdict(config),
         "start": origin,
         "data": dict(Counter(image.kind.name for image in images)),
@@ -86,19 +87,19 @@ def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, obje
         )
     entry = registry[model]
     if str(start) == RANDOM:
-        if model != tiny.INFO.name:
+        if model not in tiny.MODELS:
             raise WeightsError(
-                f"'{model}' cannot start from random weights here, only {tiny.INFO.name} can; leave --start out to "
-                "begin with its published weights."
+                f"'{model}' cannot start from random weights here, only {' and '.join(tiny.MODELS)} can; leave "
+                "--start out to begin with its published weights."
             )
-        return tiny.build_untrained(), RANDOM
+        return tiny.MODELS[model].untrained(), RANDOM
     path = None if start is None else Path(start).expanduser()
     if entry.fetch is not None:
         path = yield from entry.fetch(path)
-    if model != tiny.INFO.name:
+    if model not in tiny.MODELS:
         return entry.build(path), {"file": path.name if path else model}
-    file = path or tiny.WEIGHTS
-    return _grown(tiny.build_untrained(), file), {"file": file.name, **read_facts(file)}
+    file = path or tiny.MODELS[model].weights
+    return _grown(tiny.MODELS[model].untrained(), file), {"file": file.name, **read_facts(file)}
 
 
 def _grown(parts: EncoderParts, file: Path) -> EncoderParts:
