@@ -18,6 +18,7 @@ _PUBLIC = {
     "load_model": "predict",
     "segment": "predict",
     "segment_everything": "predict",
+    "segment_instances": "predict",
     "train": "training",
     "evaluate": "training",
 }
@@ -32,13 +33,14 @@ __all__ = [
     "load_model",
     "segment",
     "segment_everything",
+    "segment_instances",
     "train",
 ]
 
 if TYPE_CHECKING:
     from .encoders import list_encoders
     from .heads import list_heads, load_head
-    from .predict import import_head, load_model, segment, segment_everything
+    from .predict import import_head, load_model, segment, segment_everything, segment_instances
     from .training import train
     from .training.evaluate import evaluate
 

@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ImageError
-from ..files import write_atomically
+from ..files import Write, write_atomically
+from ..predict.numbers import PNG_IDS, number_map
 from .fields import add_fields, from_args
 from .output import Output, count
 from .verb import Verb, add_model, check_ending, load, open_picture
 
 if TYPE_CHECKING:
     from ..arrays import IntArray
-    from ..predict.everything import EverythingMask
-
-_PNG_IDS = 2**16 - 1
-"""Largest number a 16-bit PNG holds."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +47,9 @@ def run(args: argparse.Namespace, output: Output) -> None:
     model = load(args, output)
     masks = output.run(segment_everything_job(picture.pixels, model, settings))
     masks.sort(key=lambda one: -one.predicted_iou)
-    _write(args.output, ending, number_map(masks, (picture.pixels.shape[0], picture.pixels.shape[1])))
+    hw = picture.pixels.shape[0], picture.pixels.shape[1]
+    numbers = number_map([one.mask for one in masks], hw)
+    write_atomically(args.output, number_writer(args.output, ending, numbers))
     objects = [
         {
             "id": number,
@@ -67,29 +66,20 @@ def run(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-def number_map(masks: list[EverythingMask], hw: tuple[int, int]) -> IntArray:
-    """Paint masks into one map; where they overlap, the smaller one lies on top.
+def number_writer(path: Path, ending: str, numbers: IntArray) -> Write:
+    """Return the writer of a map of object numbers (H, W): TIFF, or PNG of 16 bit.
 
-    Returns:
-        (H, W) uint16, or uint32 from 65,536 masks on; mask k has the number k + 1, 0 is none.
+    Raises:
+        ImageError: If there are more objects than a PNG can number.
     """
-    numbers = np.zeros(hw, dtype=np.uint16 if len(masks) <= _PNG_IDS else np.uint32)
-    for index in sorted(range(len(masks)), key=lambda index: -masks[index].area_px):
-        local = masks[index].mask
-        numbers[local.slices][local.bitmap] = index + 1
-    return numbers
-
-
-def _write(path: Path, ending: str, numbers: IntArray) -> None:
     import tifffile
     from PIL import Image
 
     if ending != ".png":
-        write_atomically(path, lambda stream: tifffile.imwrite(stream, numbers, compression="zlib"))
-    elif numbers.dtype == np.uint16:
-        write_atomically(path, lambda stream: Image.fromarray(numbers).save(stream, format="PNG"))
-    else:
-        raise ImageError(f"'{path}' cannot hold more than {_PNG_IDS} objects; write a .tif file.")
+        return lambda stream: tifffile.imwrite(stream, numbers, compression="zlib")
+    if numbers.dtype != np.uint16:
+        raise ImageError(f"'{path}' cannot hold more than {PNG_IDS} objects; write a .tif file.")
+    return lambda stream: Image.fromarray(numbers).save(stream, format="PNG")
 
 
 VERB = Verb(

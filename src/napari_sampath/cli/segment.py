@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..config import ConfigError
 from ..errors import StorageError
 from ..files import Write, write_together
-from .output import Output, table
+from ..predict.numbers import number_map
+from .everything import number_writer
+from .fields import add_fields, from_args
+from .output import Output, count, table
 from .verb import Verb, add_model, check_ending, load, open_picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..arrays import ClassInfo, FloatArray, UInt8Array
+    from ..predict.instance_settings import InstanceSettings
+    from ..predict.settling import Instance
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `sampath segment`."""
+    """Declare the arguments of `sampath segment`; those of `--objects` are the fields of `InstanceSettings`."""
+    from ..predict.instance_settings import InstanceSettings
+
     parser.add_argument("image", type=Path, metavar="IMAGE", help="JPEG, PNG, TIFF ...")
     parser.add_argument(
         "--head", required=True, metavar="NAME", help="see 'sampath models', or a bundle file"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="class map, .png (indexed) or .tif"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="class map, .png (indexed) or .tif; with --objects their numbers, .png (16 bit) or .tif",
+    )
+    parser.add_argument(
+        "--objects",
+        action="store_true",
+        help="tell objects apart, also where they touch, and write their numbers in place of classes",
     )
     parser.add_argument(
         "--confidence",
@@ -36,34 +55,74 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="also write the probability of the class chosen, .tif, 0 to 1",
     )
     add_model(parser, default=None)
+    add_fields(parser, InstanceSettings, "settings of --objects")
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """Segment an image; class map and confidence are written together or not at all."""
+    """Segment an image; what is asked for is written together or not at all."""
     from ..heads import load_head
-    from ..predict import segment_job
+    from ..predict import segment_job, tell_apart_job
+    from ..predict.instances import check_promptable
 
     ending = check_ending(args.output, ".png", ".tif", ".tiff")
     if args.confidence is not None:
         check_ending(args.confidence, ".tif", ".tiff")
         if os.path.realpath(args.confidence) == os.path.realpath(args.output):
             raise StorageError(f"Labels and confidence would both be '{args.output}'; give two names.")
+    settings = _settings(args)
     head = load_head(args.head)
     picture = open_picture(args.image, output)
     args.model = args.model or head.encoder_name
     model = load(args, output)
+    if settings is not None:
+        check_promptable(model)
     result = output.run(segment_job(picture.pixels, head, model))
-
-    files = {args.output: _labels(result.labels, result.classes, ending)}
-    if args.confidence is not None:
-        files[args.confidence] = _tiff(result.confidence)
+    values = {"labels": str(args.output), "head": head.name, "model": model.name}
+    files = {} if args.confidence is None else {args.confidence: _tiff(result.confidence)}
+    if settings is None:
+        files[args.output] = _labels(result.labels, result.classes, ending)
+        shares = _shares(result.labels, result.classes)
+        rows = [[str(one["id"]), str(one["name"]), f"{one['share']:.1%}"] for one in shares]
+        told: dict[str, object] = {"classes": shares}
+        text = f"\n{table(['ID', 'CLASS', 'SHARE'], rows)}"
+    else:
+        found = output.run(tell_apart_job(result, picture.pixels, model, settings))
+        found.sort(key=lambda one: -one.score)
+        numbers = number_map([one.mask for one in found], result.labels.shape)
+        files[args.output] = number_writer(args.output, ending, numbers)
+        told = {"objects": _objects(found, result.classes)}
+        text = f" {count(len(found), 'object')}"
     write_together(files)
-    shares = _shares(result.labels, result.classes)
-    rows = [[str(one["id"]), str(one["name"]), f"{one['share']:.1%}"] for one in shares]
-    values = {"labels": str(args.output), "head": head.name, "model": model.name, "classes": shares}
     if args.confidence is not None:
-        values["confidence"] = str(args.confidence)
-    output.result(values, f"{args.output}:\n{table(['ID', 'CLASS', 'SHARE'], rows)}")
+        told["confidence"] = str(args.confidence)
+    output.result(values | told, f"{args.output}:{text}")
+
+
+def _settings(args: argparse.Namespace) -> InstanceSettings | None:
+    """Return the settings of `--objects`; None where classes are wanted."""
+    from ..predict.instance_settings import InstanceSettings
+
+    given = [one.name for one in fields(InstanceSettings) if getattr(args, one.name) is not None]
+    if given and not args.objects:
+        flag = "--" + given[0].replace("_", "-")
+        raise ConfigError(f"{flag} is a setting of --objects; give that, too, or leave {flag} out.")
+    return from_args(InstanceSettings, args) if args.objects else None
+
+
+def _objects(found: Sequence[Instance], classes: Sequence[ClassInfo]) -> list[dict[str, object]]:
+    """Describe objects in the order of their numbers."""
+    names = {one.id: one.name for one in classes}
+    return [
+        {
+            "id": number,
+            "class": names[one.class_id],
+            "area_px": one.area_px,
+            "score": one.score,
+            "predicted_iou": one.predicted_iou,
+            "bbox_xywh": one.bbox_xywh,
+        }
+        for number, one in enumerate(found, start=1)
+    ]
 
 
 def _shares(labels: UInt8Array, classes: Sequence[ClassInfo]) -> list[dict[str, object]]:

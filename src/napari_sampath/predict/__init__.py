@@ -17,6 +17,10 @@ _PLACES = {
     "segment_everything_job": "everything",
     "EverythingSettings": "everything_settings",
     "import_head": "importing",
+    "InstanceSettings": "instance_settings",
+    "segment_instances": "instances",
+    "segment_instances_job": "instances",
+    "tell_apart_job": "instances",
     "load_model": "loading",
     "load_model_job": "loading",
     "full_masks": "masks",
@@ -25,12 +29,15 @@ _PLACES = {
     "mask_to_logits": "masks",
     "Model": "model",
     "PromptDecoder": "prompt",
+    "Instance": "settling",
 }
 """Public name -> the module that it is in."""
 
 __all__ = [
     "EverythingMask",
     "EverythingSettings",
+    "Instance",
+    "InstanceSettings",
     "Model",
     "PromptDecoder",
     "Segmentation",
@@ -44,7 +51,10 @@ __all__ = [
     "segment",
     "segment_everything",
     "segment_everything_job",
+    "segment_instances",
+    "segment_instances_job",
     "segment_job",
+    "tell_apart_job",
 ]
 
 if TYPE_CHECKING:
@@ -52,10 +62,13 @@ if TYPE_CHECKING:
     from .everything import EverythingMask, segment_everything, segment_everything_job
     from .everything_settings import EverythingSettings
     from .importing import import_head
+    from .instance_settings import InstanceSettings
+    from .instances import segment_instances, segment_instances_job, tell_apart_job
     from .loading import load_model, load_model_job
     from .masks import full_masks, image_logits, local_mask, mask_to_logits
     from .model import Model
     from .prompt import PromptDecoder
+    from .settling import Instance
 
 
 def __getattr__(name: str) -> Any:

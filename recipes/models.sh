@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Rebuilds all that is shipped, from tissue: bash recipes/models.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
+# SMALL=1 goes the whole way in minutes, with few steps and few images, and scores what comes of it on 40 images.
+set -euo pipefail
+here=$(dirname "$0")
+data=${1:?name the folder that holds the sets of tissue}
+out=${2:-build/models}
+score=(--clicks 3 --colours 0.8 1.2)
+[ -n "${SMALL:-}" ] && score=(--max-images 40)
+for part in sampath-tiny sampath-tiny-path heads; do
+    bash "$here/$part.sh" "$data" "$out"
+done
+sampath evaluate --prompts --data "$data" --weights "$out/sampath-tiny.safetensors" "${score[@]}" --card "$out/model-card.md"
+for head in gland-cnn:ebhi_glands tumour-cnn:bcss_tumor nucleus-cnn:bbbc038_nuclei; do
+    sampath evaluate --data "$data/${head#*:}" --weights "$out/sampath-tiny.safetensors" --head "$out/${head%:*}.safetensors"
+done

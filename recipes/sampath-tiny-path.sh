@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Rebuilds the shipped second encoder: bash recipes/sampath-tiny-path.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
+# SMALL=1 takes a tenth of the steps.
+set -euo pipefail
+data=${1:?name the folder that holds ebhi_glands, bbbc038_nuclei, bcss_tumor and hgsc_nuclei}
+out=${2:-build/models}
+mkdir -p "$out"
+steps=1200
+[ -n "${SMALL:-}" ] && steps=120
+sampath tune --model sampath-tiny-path --recipe dense --data "$data" --start random --warmup-steps "$steps" --seed 1 \
+    -o "$out/sampath-tiny-path.safetensors"
