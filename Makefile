@@ -4,10 +4,11 @@
 # make bench-gui  from click to painted pixels on a real viewer, into docs/latency.md; some 20 minutes
 # make results  trains and scores every head on the tissue images of SAMPATH_DATA, and writes docs/results.md
 # make evaluate-models  scores the shipped models on the tissue images of SAMPATH_DATA, and writes docs/model-card.md
+# make models  trains all that is shipped anew, into build/models; hours; SMALL=1 goes the whole way in minutes
 # make afternoon  a scripted afternoon on the tissue images of SAMPATH_DATA: correct, retrain, predict; docs/afternoon.md
 # All do all their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
 
-.PHONY: help setup demo test bench bench-gui results evaluate-models afternoon clean
+.PHONY: help setup demo test bench bench-gui results evaluate-models models afternoon clean
 .NOTPARALLEL:
 
 help:
@@ -33,7 +34,10 @@ results: setup
 
 evaluate-models: setup
 	@.venv/bin/sampath evaluate --prompts --data "$${SAMPATH_DATA:-../shared/data}" --clicks 3 --colours 0.8 1.2 \
-		--card docs/model-card.md $(ARGS)
+		--objects nucleus-cnn --card docs/model-card.md $(ARGS)
+
+models: setup
+	@PATH="$$PWD/.venv/bin:$$PATH" SMALL="$(SMALL)" bash recipes/models.sh "$${SAMPATH_DATA:-../shared/data}"
 
 afternoon: setup
 	@bash scripts/under_display.sh .venv/bin/python -m benchmarks.afternoon $(ARGS)

@@ -10,7 +10,8 @@ score=(--clicks 3 --colours 0.8 1.2)
 for part in sampath-tiny sampath-tiny-path heads; do
     bash "$here/$part.sh" "$data" "$out"
 done
-sampath evaluate --prompts --data "$data" --weights "$out/sampath-tiny.safetensors" "${score[@]}" --card "$out/model-card.md"
+sampath evaluate --prompts --data "$data" --weights "$out/sampath-tiny.safetensors" "${score[@]}" \
+    --objects "$out/nucleus-cnn.safetensors" --card "$out/model-card.md"
 for head in gland-cnn:ebhi_glands tumour-cnn:bcss_tumor nucleus-cnn:bbbc038_nuclei; do
     sampath evaluate --data "$data/${head#*:}" --weights "$out/sampath-tiny.safetensors" --head "$out/${head%:*}.safetensors"
 done

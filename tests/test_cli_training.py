@@ -87,14 +87,17 @@ def test_the_card_of_the_shipped_weights_is_about_the_shipped_heads_too(
 ) -> None:
     card = tmp_path / "card.md"
     words = ["evaluate", "--prompts", "--data", str(glands), "--device", "cpu", "--card", str(card)]
-    assert main([*words, "--clicks", "1", "--colours", "1.2", "--json"]) == 0
+    assert main([*words, "--clicks", "1", "--colours", "1.2", "--objects", "gland-cnn", "--json"]) == 0
     captured = capsys.readouterr()
     told = json.loads(captured.out)
     assert "not on the card" not in captured.err, captured.err
     assert [report["head"] for report in told["heads"]] == ["gland-cnn"]
     prompts = {one["prompt"] for one in told["scores"]}
     assert prompts >= {"box", "box, colours x 1.2", "points to IoU 0.80"}
+    methods = {one["method"]: one["pq"] for one in told["objects"]}
+    assert methods["gland-cnn + sampath-tiny"] is not None
     text = card.read_text()
+    assert f"| gland | gland-cnn + sampath-tiny | {methods['gland-cnn + sampath-tiny']:.3f} |" in text
     assert "| `gland-cnn` | 1 of ebhi_glands (val) | gland-cnn | " in text
     assert "(one case)" in text
     assert text.count("sampath tune --recipe pretrain") >= 3

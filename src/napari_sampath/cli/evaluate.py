@@ -7,13 +7,16 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import SampathError, WeightsError
+from ..errors import DatasetError, SampathError, WeightsError
 from .dataset import add_data, add_patterns, open_data, open_instances
 from .output import Output, table
 from .verb import Verb, add_model, check_ending, load
 
 if TYPE_CHECKING:
+    from ..jobs import Job
     from ..predict import Model
+    from ..training.instance_evaluation import InstanceScore
+    from ..training.instances import InstanceImage
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +48,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FACTOR",
         help="with --prompts: also on images with saturation and brightness multiplied by this and the hue turned",
+    )
+    parser.add_argument(
+        "--objects",
+        action="append",
+        default=[],
+        metavar="HEAD",
+        help="with --prompts: find the objects of this head's classes with it and the model, and score PQ, F1 and AJI",
     )
     parser.add_argument(
         "--max-images",
@@ -103,6 +113,7 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     from ..training.failures import WorstAnswers
     from ..training.model_card import interval, write_model_card
     from ..training.prompt_evaluation import evaluate_prompts
+    from ..training.report import figure
 
     args.model = args.model or tiny.INFO.name
     shipped = tiny.SAMPATH_TINY.weights if args.model == tiny.INFO.name else None
@@ -118,11 +129,12 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     model = load(args, output)
     worst = WorstAnswers()
     scores = output.run(evaluate_prompts(model, images, args.clicks, tuple(args.colours), worst))
+    told_apart = [one for name in args.objects for one in output.run(_told_apart(name, model, images))]
     reports = []
     if args.card is not None and weights is not None:
         if shipped is not None and weights.samefile(shipped) and not args.images:
             reports = _shipped_heads(args, model, output)
-        write_model_card(args.card, weights, scores, reports, worst)
+        write_model_card(args.card, weights, scores, reports, worst, told_apart)
         output.note(f"Wrote {args.card}.")
     ordered = sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean))
     rows = [
@@ -132,10 +144,43 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
         ]
         for one in ordered
     ]
+    text = table(["OBJECTS", "PROMPT", "METHOD", "MEAN", "95 %", "COUNT"], rows)
+    if told_apart:
+        figures = [
+            [
+                one.kind,
+                one.method,
+                *map(figure, (one.pq, one.f1, one.aji)),
+                f"{one.objects} in {one.images} images",
+            ]
+            for one in told_apart
+        ]
+        text += "\n\n" + table(["OBJECTS", "METHOD", "PQ", "F1", "AJI", "COUNT"], figures)
     output.result(
-        {"split": args.split, "scores": [dataclasses.asdict(one) for one in ordered], "heads": reports},
-        table(["OBJECTS", "PROMPT", "METHOD", "MEAN", "95 %", "COUNT"], rows),
+        {
+            "split": args.split,
+            "scores": [dataclasses.asdict(one) for one in ordered],
+            "objects": [dataclasses.asdict(one) for one in told_apart],
+            "heads": reports,
+        },
+        text,
     )
+
+
+def _told_apart(name: str, model: Model, images: list[InstanceImage]) -> Job[list[InstanceScore]]:
+    """Score how a head and the model tell apart the objects of its classes."""
+    from ..heads import load_head
+    from ..training.instance_evaluation import evaluate_instances
+
+    head = load_head(name)
+    own = {one.name for one in head.classes}
+    fitting = [image for image in images if image.kind.name in own]
+    if not fitting:
+        raise DatasetError(
+            f"'{name}' knows {', '.join(sorted(own))}, and there are images of "
+            f"{', '.join(sorted({image.kind.name for image in images}))}; name a head that knows one of these."
+        )
+    return (yield from evaluate_instances(model, head, fitting))
 
 
 def _shipped_heads(args: argparse.Namespace, model: Model, output: Output) -> list[dict[str, Any]]:

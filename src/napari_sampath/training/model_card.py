@@ -14,6 +14,7 @@ from PIL import Image
 from ..encoders import tiny
 from ..files import write_atomically
 from .failures import WorstAnswers
+from .instance_evaluation import InstanceScore
 from .prompt_config import recipe
 from .prompt_evaluation import MOST_POINTS, POINTS, PromptScore
 from .report import figure
@@ -44,6 +45,7 @@ def write_model_card(
     scores: list[PromptScore],
     reports: Sequence[Mapping[str, Any]] = (),
     worst: WorstAnswers | None = None,
+    told_apart: Sequence[InstanceScore] = (),
 ) -> Path:
     """Write the card as Markdown.
 
@@ -53,6 +55,7 @@ def write_model_card(
         scores: From `evaluate_prompts`.
         reports: From `evaluate`, of the trained heads in the package.
         worst: The worst answers, drawn into `images/NAME-failures.jpg` beside the card.
+        told_apart: From `evaluate_instances`.
 
     Returns:
         `path`.
@@ -83,7 +86,7 @@ of some objects of each image, drawn at random, the points until then, each in t
 Intervals (95 %) are over cases, which are few: nuclei are of five parent fields, tumour of one patient.
 
 {score_table(scores)}
-{_heads(reports)}{_failures(path, worst)}## Data
+{_heads(reports)}{_told_apart(told_apart)}{_failures(path, worst)}## Data
 
 {_ATTRIBUTION}
 ## Recipe
@@ -168,6 +171,22 @@ def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
             )
     title = "## Heads in the package\n\nMean over the images; background is not counted.\n\n"
     return title + "\n".join(lines) + "\n\n"
+
+
+def _told_apart(scores: Sequence[InstanceScore]) -> str:
+    """Write how well objects are told apart; nothing where that was not measured."""
+    if not scores:
+        return ""
+    lines = ["| objects | method | PQ | F1 | AJI | count |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {one.kind} | {one.method} | {figure(one.pq)} | {figure(one.f1)} | {figure(one.aji)} "
+        f"| {one.objects} in {one.images} images |"
+        for one in scores
+    ]
+    return (
+        "## Objects told apart\n\nNothing is clicked. Panoptic quality, F1 and aggregated Jaccard index; a hit has an "
+        'IoU above 0.5. "Everything" asks at 16 x 16 points.\n\n' + "\n".join(lines) + "\n\n"
+    )
 
 
 def interval(score: PromptScore) -> str:
