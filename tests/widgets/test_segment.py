@@ -127,6 +127,31 @@ def test_filters_apply_without_running_the_head_again(open_segment: Callable[...
     wait_until(lambda: (dock.result.labels == 1).sum() == (found.labels == 1).sum(), 20, "all of it again")
 
 
+def test_objects_that_touch_are_separate_annotations_where_the_user_wishes(
+    open_segment: Callable[..., Any],
+) -> None:
+    pixels = picture(3, (120, 160))[0]
+    rows, cols = np.indices((120, 160))
+    purple, pink = np.array((120, 60, 140)), np.array((235, 200, 220))
+    discs = [np.hypot(rows - 60, cols - centre) < 22 for centre in (55, 95)]
+    pixels = np.where((discs[0] | discs[1])[..., None], purple, pink).astype(np.uint8)
+    b, dock = open_segment(pixels)
+    done(b, dock)
+    assert len(dock.result.components.pieces) == 1, dock.summary.text()
+    labels = dock.result.labels.copy()
+    b.robot.press(dock.filters.apart)
+    wait_until(lambda: len(dock.result.components.pieces) == 2, 20, "the pieces")
+    assert "2 pieces" in dock.summary.text()
+    assert np.array_equal(dock.result.labels, labels), "no pixel is lost where they are cut"
+    b.robot.press(dock.add_button)
+    wait_until(lambda: not dock.intake.busy, 20, "the annotations")
+    objects = np.asarray(b.session.document.instance_map)
+    assert objects[60, 55] != objects[60, 95]
+    assert 0 not in (objects[60, 55], objects[60, 95])
+    b.robot.press(dock.filters.apart)
+    wait_until(lambda: len(dock.result.components.pieces) == 1, 20, "one piece again")
+
+
 def test_a_newer_result_replaces_proposals_and_no_correction(open_segment: Callable[..., Any]) -> None:
     pixels, labels = picture(3, (120, 160))
     b, dock = open_segment(pixels)

@@ -77,7 +77,10 @@ class Components:
 
 
 def from_segmentation(
-    segmentation: Segmentation, min_area_px: int = 1, thresholds: Mapping[int, float] | None = None
+    segmentation: Segmentation,
+    min_area_px: int = 1,
+    thresholds: Mapping[int, float] | None = None,
+    apart: bool = False,
 ) -> Components:
     """Split a class map into its connected pieces, corners counting as connected.
 
@@ -85,7 +88,9 @@ def from_segmentation(
         segmentation: Result of a head, on the image or on a region of it (`origin_rc`).
         min_area_px: Smaller pieces are left out.
         thresholds: Class id -> probability 0..1 below which its pixels are left out, before pieces are made.
+        apart: Cut pieces where they have a neck, so that objects that touch are several, see `predict.pieces`.
     """
+    find = _told_apart if apart else _connected
     labels, confidence = np.asarray(segmentation.labels), np.asarray(segmentation.confidence)
     top, left = getattr(segmentation, "origin_rc", (0, 0))
     pieces: list[Component] = []
@@ -94,7 +99,7 @@ def from_segmentation(
         least = (thresholds or {}).get(int(class_id), 0.0)
         if least > 0:
             of_class &= confidence >= least
-        for mask in _connected(of_class, min_area_px):
+        for mask in find(of_class, min_area_px):
             score = float(confidence[mask.slices][mask.bitmap].mean(dtype=np.float64))
             placed = LocalMask(mask.row + top, mask.col + left, mask.bitmap)
             pieces.append(Component(int(class_id), placed, score))
@@ -200,6 +205,13 @@ def _connected(mask: Any, min_area_px: int) -> list[LocalMask]:
         for region in found
         if region.area >= min_area_px
     ]
+
+
+def _told_apart(mask: BoolArray, min_area_px: int) -> list[LocalMask]:
+    from ..predict.instance_settings import InstanceSettings
+    from ..predict.pieces import objects_of
+
+    return list(objects_of(mask, InstanceSettings(min_area_px=min_area_px)))
 
 
 def _used(classes: Iterable[ClassInfo], pieces: Iterable[Component]) -> tuple[ClassInfo, ...]:

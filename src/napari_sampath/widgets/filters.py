@@ -1,11 +1,11 @@
-"""Sliders that leave parts of a head's result out: a threshold for each class, and a least size."""
+"""What is made of a head's result: a threshold for each class, a least size, and whether objects that touch are cut."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
-from qtpy.QtWidgets import QGridLayout, QLabel, QSlider, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QSlider, QSpinBox, QWidget
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,10 +20,10 @@ HIGHEST = 99
 
 
 class Filters(QWidget):
-    """Shows what is left out and tells what the user wishes."""
+    """Shows what is made of a result and tells what the user wishes."""
 
     changed = Signal()
-    """Other thresholds or another least size."""
+    """Other thresholds, another least size, or objects cut or not."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -35,6 +35,11 @@ class Filters(QWidget):
         self.size.setValue(MIN_AREA_PX)
         self.size.setSuffix(" px")
         self.size.setToolTip("Pieces with fewer pixels are left out")
+        self.apart = QCheckBox("Separate objects that touch")
+        self.apart.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.apart.setToolTip(
+            "Cut pieces where they have a neck, so that each nucleus is an object of its own"
+        )
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setVerticalSpacing(2)
@@ -43,6 +48,7 @@ class Filters(QWidget):
         self._timer.setInterval(SETTLE_MS)
         self._timer.timeout.connect(self.changed)
         self.size.valueChanged.connect(lambda _value: self._timer.start())
+        self.apart.toggled.connect(lambda _on: self._timer.start())
         self._arrange()
 
     @property
@@ -60,7 +66,7 @@ class Filters(QWidget):
         while self._grid.count():
             item = self._grid.takeAt(0)
             widget = item.widget()
-            if widget is not None and widget is not self.size:
+            if widget is not None and widget not in (self.size, self.apart):
                 widget.deleteLater()
         self.sliders, self._values = {}, {}
         for info in classes:
@@ -85,6 +91,7 @@ class Filters(QWidget):
         last = len(self._classes)
         self._grid.addWidget(QLabel("Least size"), last, 0)
         self._grid.addWidget(self.size, last, 1, 1, 2)
+        self._grid.addWidget(self.apart, last + 1, 0, 1, 3)
         self._grid.setColumnStretch(1, 1)
 
     def _on_slider(self) -> None:

@@ -118,7 +118,7 @@ class SegmentDock(Dock):
         buttons.addWidget(self.add_button)
         self.column.addLayout(buttons)
         self.column.addWidget(self.summary)
-        self.column.addWidget(group("Leave out, without running the head again", self.filters))
+        self.column.addWidget(group("Refine, without running the head again", self.filters))
         self.column.addWidget(self.status)
         self.column.addWidget(group("Where to correct", self.uncertain))
         self.column.addWidget(group("Segment everything", self.everything))
@@ -200,9 +200,8 @@ class SegmentDock(Dock):
             )
             return
         source = self.bench.image
-        job = segment_job(
-            session.image, head, self.bench.model, region, self.filters.size.value(), self._thresholds()
-        )
+        filters = self.filters.size.value(), self._thresholds(), self.filters.apart.isChecked()
+        job = segment_job(session.image, head, self.bench.model, region, *filters)
         self.runner.start(
             job, f"segmenting with {self.head.currentText()}", lambda result: self._on_done(result, source)
         )
@@ -237,7 +236,8 @@ class SegmentDock(Dock):
 
     def _on_filters(self) -> None:
         if self._fits and self.result is not None:
-            job = filter_job(self.result.segmentation, self.filters.size.value(), self.filters.thresholds)
+            wished = self.filters.size.value(), self.filters.thresholds, self.filters.apart.isChecked()
+            job = filter_job(self.result.segmentation, *wished)
             self.runner.start(job, "filtering the result", self._on_filtered)
 
     def _on_filtered(self, result: Segmented) -> None:

@@ -39,6 +39,7 @@ def segment_job(
     region: Box | None,
     min_area_px: int,
     thresholds: Mapping[str, float],
+    apart: bool = False,
 ) -> Job[Segmented]:
     """Run a head over an image or a part of it.
 
@@ -49,6 +50,7 @@ def segment_job(
         region: The part (r0, c0, r1, c1); all of it if left out.
         min_area_px: Smaller pieces are left out.
         thresholds: Class name -> probability below which its pixels are left out.
+        apart: Cut pieces where objects touch.
     """
     yield Progress(0, 0, "Loading the head")
     import_triton_apart()
@@ -60,17 +62,17 @@ def segment_job(
     segmentation = yield from head_job(image, loaded, model if fits else None, region)
     ids = {info.name: info.id for info in loaded.classes}
     known = {ids[name]: least for name, least in thresholds.items() if name in ids}
-    return (yield from filter_job(segmentation, min_area_px, known))
+    return (yield from filter_job(segmentation, min_area_px, known, apart))
 
 
 def filter_job(
-    segmentation: Segmentation, min_area_px: int, thresholds: Mapping[int, float]
+    segmentation: Segmentation, min_area_px: int, thresholds: Mapping[int, float], apart: bool = False
 ) -> Job[Segmented]:
-    """Leave parts of a result out; the head does not run again."""
+    """Leave parts of a result out, and cut the others where objects touch; the head does not run again."""
     yield Progress(0, 0, "Looking at what was found")
     from ..session import from_segmentation
 
-    components = from_segmentation(segmentation, min_area_px, thresholds)
+    components = from_segmentation(segmentation, min_area_px, thresholds, apart)
     labels = components.label_map()
     shares = [
         f"{info.name} {100 * float(np.mean(labels == info.id)):.0f} %"
