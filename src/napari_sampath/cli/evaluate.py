@@ -193,9 +193,10 @@ def _shipped_heads(args: argparse.Namespace, model: Model, output: Output) -> li
         own = Path(args.data) / str(head.metadata.data.get("name"))
         if not own.is_dir():
             continue
+        fitting = model if model.name == head.encoder_name else None
         # The prompts took long to score: a head that does not fit must not lose them.
         try:
-            reports.append(output.run(evaluate_job(own, head, args.split, model, args.max_images)))
+            reports.append(output.run(evaluate_job(own, head, args.split, fitting, args.max_images)))
         except SampathError as error:
             output.note(f"'{head.name}' is not on the card: {error}")
     return reports

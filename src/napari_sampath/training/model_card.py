@@ -13,6 +13,7 @@ from PIL import Image
 
 from ..encoders import tiny
 from ..files import write_atomically
+from ..heads import list_bundles, load_head
 from .failures import WorstAnswers
 from .instance_evaluation import InstanceScore
 from .prompt_config import recipe
@@ -71,7 +72,7 @@ Written by `sampath evaluate --prompts --data FOLDER --card FILE`; do not edit.
 | encoder | timm `{tiny.SAMPATH_TINY.backbone}` fused on the 64 x 64 grid, from random weights |
 | decoder | SAM's prompt encoder (prompts also drawn as maps) and mask decoder, from random weights |
 | file | `{weights.name}`, {weights.stat().st_size / 1e6:.1f} MB, float16 safetensors |
-| sha256 | `{hashlib.sha256(weights.read_bytes()).hexdigest()}` |
+| sha256 | `{_sha256(weights)}` |
 | licence | {tiny.INFO.licence} |
 | trained on | {json.dumps(facts.get("data", {}))} images (train splits only) |
 | training | {_hours(facts)} |
@@ -91,9 +92,9 @@ Intervals (95 %) are over cases, which are few: nuclei are of five parent fields
 {_ATTRIBUTION}
 ## Recipe
 
-{_recipe(facts)}
+{_recipe(facts, "pretrain")}
 
-## Limits
+{_beside(weights)}## Limits
 
 {_LIMITS}"""
     write_atomically(path, lambda file: file.write(text.encode()))
@@ -113,9 +114,9 @@ def _hours(facts: dict[str, Any]) -> str:
     return f"{sum(known):.1f} h in {len(known)} stages, see Recipe" if known else "unknown"
 
 
-def _recipe(facts: dict[str, Any]) -> str:
-    """Write each stage of a training as its command, the first stage first."""
-    usual = dataclasses.asdict(recipe("pretrain"))
+def _recipe(facts: dict[str, Any], name: str) -> str:
+    """Write each stage of a training as its command, the first stage first; all are changes of one recipe."""
+    usual = dataclasses.asdict(recipe(name))
     stages = _stages(facts)
     if not stages:
         return "Not known: the file does not say how it was made."
@@ -123,23 +124,43 @@ def _recipe(facts: dict[str, Any]) -> str:
     start = str(first["file"]) if isinstance(first, dict) else str(first)
     lines = []
     for number, stage in enumerate(stages, start=1):
-        words = ["sampath", "tune", "--recipe", "pretrain", "--data", "FOLDER", "--start", start]
+        words = ["sampath", "tune", "--recipe", name, "--data", "FOLDER", "--start", start]
         start = f"stage{number}.safetensors"
         words += ["-o", start]
-        for name, value in stage["recipe"].items():
-            flag = f"--{name.replace('_', '-')}"
-            if value in ("", usual.get(name, value)):
+        if stage.get("model", tiny.INFO.name) != tiny.INFO.name:
+            words += ["--model", stage["model"]]
+        for field, value in stage["recipe"].items():
+            flag = f"--{field.replace('_', '-')}"
+            if value in ("", usual.get(field, value)):
                 continue
             words += (
                 [flag if value else f"--no-{flag[2:]}"] if isinstance(value, bool) else [flag, str(value)]
             )
         notes = [
-            f"{stage[name]}{unit}" for name, unit in (("hours", " h"), ("hardware", "")) if name in stage
+            f"{stage[fact]}{unit}" for fact, unit in (("hours", " h"), ("hardware", "")) if fact in stage
         ]
         if "stopped_after" in stage:
             notes.append(f"stopped after {stage['stopped_after']} steps")
         lines += [f"# {', '.join(notes)}", " ".join(words)]
     return "```bash\n" + "\n".join(lines) + "\n```"
+
+
+def _beside(weights: Path) -> str:
+    """List what is shipped beside `sampath-tiny`, and how it was made; nothing for other weights than the shipped."""
+    if not weights.samefile(tiny.SAMPATH_TINY.weights):
+        return ""
+    second = tiny.MODELS[tiny.PATH_INFO.name].weights
+    files = [second, *(Path(load_head(name).source) for name in list_bundles())]
+    lines = [f"| `{one.stem}` | {one.stat().st_size / 1e6:.1f} MB | `{_sha256(one)}` |" for one in files]
+    return (
+        "## Files beside it\n\nHeads are trained by `recipes/heads.sh`. The second encoder (timm "
+        f"`{tiny.MODELS[tiny.PATH_INFO.name].backbone}`, fused as the first) has seen dense targets alone:\n\n"
+        f"{_recipe(read_facts(second), 'dense')}\n\n| file | size | sha256 |\n|---|---|---|\n"
+    ) + "\n".join([*lines, "\n"])
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _failures(card: Path, worst: WorstAnswers | None) -> str:
