@@ -306,6 +306,21 @@ def test_sampath_reads_what_its_variant_names():
     }
 
 
+def test_sampath_reads_both_of_a_pair_whose_first_has_no_tokens():
+    """As `sampath-tiny+sampath-tiny-path`; a head that was kept reads what it was trained on."""
+    spec = FeatureSpec((EMBEDDING, FeatureMap("b.tokens", 5, "b")))
+    head = create("sampath", spec, CLASSES)
+    assert [m.name for m in head.spec.maps] == ["embedding", "b.tokens"]
+    maps = {m.name: torch.randn(1, m.channels, 8, 8) for m in spec.maps}
+    with torch.no_grad():
+        logits = head.eval()(maps)
+        assert logits.shape == (1, len(CLASSES), 32, 32)
+        for name, values in maps.items():
+            assert not torch.allclose(head(maps | {name: values + torch.randn_like(values)}), logits)
+    kept = FeatureSpec(spec.maps[1:])
+    assert create("sampath", kept, CLASSES).spec == kept
+
+
 def test_heads_on_sams_decoder_start_from_it(sam):
     """Features of the trained decoder are found in the head, which without it is random."""
     key = "transformer.layers.0.self_attn.q_proj.weight"

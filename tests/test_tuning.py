@@ -289,6 +289,9 @@ def test_what_cannot_be_tuned_is_one_sentence(tmp_path: Path) -> None:
     )
     assert "'vit_b' cannot start from random weights" in sentence("vit_b", "random")
     assert "vit_x" in sentence("vit_x")
+    assert "'hipt-s16' answers no prompts; choose a promptable model" in sentence(
+        "hipt-s16", warmup_steps=1, steps=0
+    )
     assert "tune the first of them, 'vit_b'" in sentence("vit_b+hipt-s16")
     with pytest.raises(UnknownNameError, match=r"'quick'.*finetune, pretrain"):
         recipe("quick")

@@ -28,8 +28,8 @@ class SamPathHead(Head):
     What the decoder reads is chosen by `variant` from the maps of the encoder:
 
     - "fusion", the paper's method: all token maps, SAM's first, concatenated and reduced to 256 channels by
-      the module R. With SAM alone that is SAM's tokens; with an encoder that yields the embedding alone
-      (`sampath-tiny`), R reads the embedding.
+      the module R. With SAM alone that is SAM's tokens; of an encoder that yields the embedding alone
+      (`sampath-tiny`), R reads the embedding, beside the tokens of the second encoder if there is one.
     - "sam_only", the paper's "w/o F_p": SAM's embedding as it is.
     - "pathology_only", "w/o F_s": the pathology encoder's tokens through a neck of their own.
     - "plus": SAM's embedding, added to the pathology encoder's tokens through a neck of their own.
@@ -188,8 +188,9 @@ def select_maps(spec: FeatureSpec, variant: str) -> FeatureSpec:
     tokens = tuple(one for one in spec.maps if one.name == "tokens" or one.name.endswith(".tokens"))
     sam = {one.encoder for one in embedding}
     pathology = tuple(one for one in tokens if one.encoder not in sam)
+    without_tokens = tuple(one for one in embedding if one.encoder not in {other.encoder for other in tokens})
     chosen = {
-        "fusion": tokens or embedding,
+        "fusion": without_tokens + tokens,
         "sam_only": embedding,
         "pathology_only": pathology,
         "plus": embedding + pathology if embedding and pathology else (),

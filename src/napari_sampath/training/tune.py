@@ -19,7 +19,7 @@ from ..errors import WeightsError
 from ..jobs import Job
 from .checkpoint import checkpoint_path
 from .instances import InstanceImage
-from .prompt_config import PromptTuningConfig
+from .prompt_config import PromptTuningConfig, TuningConfigError
 from .prompt_tuning import save_weights, tune
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,11 @@ def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, obje
             f"'{model}' is a pair of encoders; tune the first of them, '{model.split('+')[0]}'."
         )
     entry = registry[model]
+    if model not in tiny.MODELS and not entry.info.promptable:
+        raise TuningConfigError(
+            f"'{model}' answers no prompts; choose a promptable model, or one that the recipe dense trains: "
+            f"{', '.join(tiny.MODELS)}."
+        )
     if str(start) == RANDOM:
         if model not in tiny.MODELS:
             raise WeightsError(
