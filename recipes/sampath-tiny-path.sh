@@ -5,7 +5,7 @@ set -euo pipefail
 data=${1:?name the folder that holds ebhi_glands, bbbc038_nuclei, bcss_tumor and hgsc_nuclei}
 out=${2:-build/models}
 mkdir -p "$out"
-steps=1200
-[ -n "${SMALL:-}" ] && steps=120
+steps=1000
+[ -n "${SMALL:-}" ] && steps=100
 sampath tune --model sampath-tiny-path --recipe dense --data "$data" --start random --warmup-steps "$steps" --seed 1 \
     -o "$out/sampath-tiny-path.safetensors"

@@ -16,14 +16,23 @@ def model():
     return load_model("sampath-tiny", device="cpu")
 
 
-def test_gland_cnn_ships_and_fits_the_shipped_encoder(model):
-    assert "gland-cnn" in list_bundles()
-    for name in list_bundles():
-        loaded = load_head(name)
-        check_match(loaded, model)
-        assert sum(p.numel() for p in loaded.head.parameters()) < 2_000_000
-        assert loaded.metadata.licence == "CC-BY-4.0"
-        assert "EBHI-Seg" in loaded.metadata.attribution
+ATTRIBUTION = {
+    "ebhi_glands": ("CC-BY-4.0", "EBHI-Seg"),
+    "bcss_tumor": ("CC0-1.0", "BCSS"),
+    "bbbc038_nuclei": ("CC0-1.0", "BBBC038"),
+}
+
+
+@pytest.mark.parametrize("name", ["gland-cnn", "gland-sampath", "tumour-cnn", "nucleus-cnn"])
+def test_shipped_heads_fit_the_shipped_encoders(name, model):
+    assert name in list_bundles()
+    loaded = load_head(name)
+    own = model if loaded.encoder_name == model.name else load_model(loaded.encoder_name, device="cpu")
+    check_match(loaded, own)
+    assert sum(p.numel() for p in loaded.head.parameters()) < 6_000_000
+    licence, source = ATTRIBUTION[loaded.metadata.data["name"]]
+    assert loaded.metadata.licence == licence
+    assert source in loaded.metadata.attribution
 
 
 def test_segments_an_array_in_one_call(model):

@@ -18,7 +18,7 @@ from napari_sampath.encoders import EncoderParts, registry, tiny
 from napari_sampath.encoders.mobile_sam import MobileSamEncoder
 from napari_sampath.encoders.prompt_parts import build_mask_decoder, build_prompt_encoder
 from napari_sampath.encoders.weights import load_state_dict
-from napari_sampath.errors import DatasetError, UnknownNameError, WeightsError
+from napari_sampath.errors import DatasetError, UnknownNameError, WeightsError, WeightsMissingError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.predict import load_model
 from napari_sampath.training.augment import (
@@ -312,6 +312,11 @@ def test_the_second_encoder_learns_from_dense_targets_alone(tmp_path: Path) -> N
     assert tokens.shape == (256, 64, 64)
     both = load_model(f"sampath-tiny+{name}", "cpu", tmp_path)
     assert both.promptable
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        WeightsMissingError, match=f"holds no weights of sampath-tiny or {name}; name a folder with"
+    ):
+        load_model(f"sampath-tiny+{name}", "cpu", tmp_path / "empty")
     beside = both.encode(tissue().pixels).maps[f"{name}.tokens"]
     assert (beside - tokens).abs().mean() < 0.1 * tokens.abs().mean(), "the same but for two normalisations"
     with pytest.raises(
@@ -408,6 +413,43 @@ def test_prompts_on_parts_teach_the_encoder_that_sees_the_whole_window(tmp_path:
     assert changed == {"image_encoder", "prompt_encoder", "mask_decoder"}
     with pytest.raises(TuningConfigError, match="part_px is 96; give a multiple of 32 up to side_px, 64"):
         replace(STEPS, part_px=96)
+
+
+def test_the_decoder_sees_the_part_that_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tokens, the ids and the place in the frame of a part are of one square of the window."""
+    seen: list[tuple[torch.Tensor, Window, tuple[int, int]]] = []
+    whole: list[torch.Tensor] = []
+    module = "napari_sampath.training.prompt_tuning"
+    monkeypatch.setattr(f"{module}.train_window", lambda *a: seen.append((a[2], a[3], a[4])) or {})  # type: ignore[func-returns-value]
+    parts = tiny.SAMPATH_TINY.untrained()
+    parts.encoder.register_forward_hook(lambda _module, _pixels, maps: whole.append(maps["embedding"]))
+    windows: list[Window] = []
+
+    def drawn(pools: Pools, side: int, rng: np.random.Generator) -> Window:
+        windows.append(compose(pools, side, rng))
+        return windows[-1]
+
+    monkeypatch.setattr(f"{module}.draw_window", drawn)
+    config = replace(STEPS, steps=1, side_px=256, windows=1, part_px=64, parts=6)
+    jobs.run(tune(parts, [tissue()], config))
+    assert len(seen) == 6
+    ((row0, col0),) = {
+        (place[0] - row, place[1] - col)
+        for tokens, part, place in seen
+        for row in range(16)
+        for col in range(16)
+        if _is_at(part, windows[0], row, col)
+        and torch.equal(tokens[0], whole[0][0, :, row : row + tokens.shape[2], col : col + tokens.shape[3]])
+    }
+    assert 0 <= row0 <= 48
+    assert 0 <= col0 <= 48
+    assert len({place for _, _, place in seen}) > 1
+
+
+def _is_at(part: Window, window: Window, row: int, col: int) -> bool:
+    side = part.pixels.shape[0]
+    there = window.pixels[16 * row : 16 * row + side, 16 * col : 16 * col + side]
+    return there.shape == part.pixels.shape and bool((there == part.pixels).all())
 
 
 def test_half_trained_weights_lie_beside_the_file_asked_for(tmp_path: Path) -> None:

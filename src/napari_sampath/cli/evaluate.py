@@ -13,9 +13,8 @@ from .output import Output, table
 from .verb import Verb, add_model, check_ending, load
 
 if TYPE_CHECKING:
-    from ..jobs import Job
+    from ..heads import LoadedHead
     from ..predict import Model
-    from ..training.instance_evaluation import InstanceScore
     from ..training.instances import InstanceImage
 
 
@@ -109,8 +108,10 @@ def _head(args: argparse.Namespace, output: Output) -> None:
 
 def _prompts(args: argparse.Namespace, output: Output) -> None:
     from ..encoders import tiny
+    from ..heads import load_head
     from ..training.dataset import draw_evenly
     from ..training.failures import WorstAnswers
+    from ..training.instance_evaluation import evaluate_instances
     from ..training.model_card import interval, write_model_card
     from ..training.prompt_evaluation import evaluate_prompts
     from ..training.report import figure
@@ -127,9 +128,11 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
         lambda one: (one.kind.name, one.case or one.name),
     )
     model = load(args, output)
+    # Before the prompts, which take long: a head that does not fit is found out now.
+    by_head = [(head, _images_of(head, model, images)) for head in map(load_head, args.objects)]
     worst = WorstAnswers()
     scores = output.run(evaluate_prompts(model, images, args.clicks, tuple(args.colours), worst))
-    told_apart = [one for name in args.objects for one in output.run(_told_apart(name, model, images))]
+    told_apart = [one for head, own in by_head for one in output.run(evaluate_instances(model, head, own))]
     reports = []
     if args.card is not None and weights is not None:
         if shipped is not None and weights.samefile(shipped) and not args.images:
@@ -167,20 +170,21 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-def _told_apart(name: str, model: Model, images: list[InstanceImage]) -> Job[list[InstanceScore]]:
-    """Score how a head and the model tell apart the objects of its classes."""
-    from ..heads import load_head
-    from ..training.instance_evaluation import evaluate_instances
+def _images_of(head: LoadedHead, model: Model, images: list[InstanceImage]) -> list[InstanceImage]:
+    """Choose the images of a collection whose kind the head knows; all of any other dataset."""
+    from ..predict.automatic import check_match
+    from ..training.instances import SETS
 
-    head = load_head(name)
-    own = {one.name for one in head.classes}
-    fitting = [image for image in images if image.kind.name in own]
+    check_match(head, model)
+    kinds = {source.kind.name for source in SETS}
+    known = {one.name for one in head.classes if one.id > 0}
+    fitting = [image for image in images if image.kind.name in known or image.kind.name not in kinds]
     if not fitting:
         raise DatasetError(
-            f"'{name}' knows {', '.join(sorted(own))}, and there are images of "
+            f"'{head.name}' knows {', '.join(sorted(known))}, and there are images of "
             f"{', '.join(sorted({image.kind.name for image in images}))}; name a head that knows one of these."
         )
-    return (yield from evaluate_instances(model, head, fitting))
+    return fitting
 
 
 def _shipped_heads(args: argparse.Namespace, model: Model, output: Output) -> list[dict[str, Any]]:

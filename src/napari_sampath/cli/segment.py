@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="class map, .png (indexed) or .tif; with --objects their numbers, .png (16 bit) or .tif",
+        help="class map, .png (indexed) or .tif; with --objects the numbers of objects, .png (16 bit) or .tif",
     )
     parser.add_argument(
         "--objects",

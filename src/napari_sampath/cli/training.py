@@ -115,12 +115,13 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         default=tiny.INFO.name,
         metavar="NAME",
-        help="a promptable model of 'sampath models' (default: %(default)s)",
+        help="a promptable model of 'sampath models', or sampath-tiny-path by the recipe dense (default: %(default)s)",
     )
     parser.add_argument(
         "--start",
         metavar="FILE",
-        help="weights of that model to start from, or 'random'; those the model is known by if left out",
+        help="weights of that model to start from, or 'random'; if left out, 'random' for the recipes "
+        "pretrain and dense, else those the model is known by",
     )
     sources = "; ".join(f"{name}: {source}" for name, (source, _) in RECIPES.items())
     parser.add_argument(
@@ -134,13 +135,14 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_tune(args: argparse.Namespace, output: Output) -> None:
     """Train a promptable model by SAM's own algorithm."""
+    from ..encoders import tiny
     from ..training.prompt_config import PromptTuningConfig, recipe
     from ..training.tune import RANDOM, read_facts, tune_model
 
     check_ending(args.output, ".safetensors")
     args.device = str(resolve_device(load_config().device))
     config = from_args(PromptTuningConfig, args, recipe(args.recipe))
-    start = args.start or (RANDOM if args.recipe in ("pretrain", "dense") else None)
+    start = args.start or (RANDOM if args.recipe != "finetune" and args.model in tiny.MODELS else None)
     job = tune_model(open_instances(args, "train"), args.output, config, args.model, start)
     written = output.run(job)
     facts = read_facts(written)

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..arrays import FeatureSpec, UInt8Array
+from ..errors import WeightsMissingError
 from ..geometry import Frame
 from ..jobs import Job
 from .base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
@@ -85,6 +86,11 @@ class _Loader:
                 self._found[index] = yield from entry.fetch(folder)
             elif own is not None and own.is_file():
                 self._found[index] = own
+        if folder is not None and not any(self._found):
+            raise WeightsMissingError(
+                f"'{folder}' holds no weights of {' or '.join(self.names)}; name a folder with "
+                f"{' or '.join(f'{name}.safetensors' for name in self.names)}, or none to use those in the package."
+            )
         return folder or Path()
 
     def build(self, folder: Path | None) -> EncoderParts:

@@ -64,7 +64,8 @@ def settle(pieces: Sequence[Piece], answers: Sequence[Answer], settings: Instanc
     for number in sorted(range(len(pieces)), key=lambda number: -answers[number][1]):
         piece, (mask, score) = pieces[number], answers[number]
         outline = _part_on(owners.open_to(number, mask), piece.mask)
-        if _iou(outline, piece.mask) >= settings.agreement and outline.area_px >= settings.min_area_px:
+        alike = _iou(outline, piece.mask)
+        if alike > 0 and alike >= settings.agreement and outline.area_px >= settings.min_area_px:
             owners.give(number, outline)
             found[number] = Instance(outline, piece.class_id, piece.score, score)
         else:

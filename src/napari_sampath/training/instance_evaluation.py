@@ -19,7 +19,7 @@ from ..predict.instance_settings import InstanceSettings
 from ..predict.instances import tell_apart_job
 from ..predict.numbers import number_map
 from ..predict.pieces import objects_of, pieces_of
-from .instances import UNKNOWN, InstanceImage
+from .instances import InstanceImage
 from .objects import ObjectCounts
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def evaluate_instances(
 ) -> Job[list[InstanceScore]]:
     """Find the objects of images in several ways, and count what was found.
 
-    Classes play no part: an object is found if its pixels are. Pixels that nobody vouches for count as nothing, and so
-    does a found object that has most of its pixels there.
+    Of a head that knows the kind of an image by name only that class counts; else an object is found if its pixels are.
+    Pixels that nobody vouches for count as nothing, and so does a found object that has most of its pixels there.
 
     Args:
         model: The one whose features the head reads. One that answers no prompts is scored by the head's areas alone.
@@ -92,7 +92,7 @@ def evaluate_instances(
         here = Progress(number, len(images), f"finding the objects of {image.name}", "images")
         yield here
         seen[image.kind.name] += 1
-        found = yield from _at(here, _found_job(model, head, image.pixels, settings, everything))
+        found = yield from _at(here, _found_job(model, head, image, settings, everything))
         for method, masks in found.items():
             numbers = number_map(masks, (image.instances.shape[0], image.instances.shape[1]))
             count_objects(counts.setdefault((image.kind.name, method), ObjectCounts()), numbers, image)
@@ -107,7 +107,8 @@ def count_objects(counts: ObjectCounts, numbers: IntArray, image: InstanceImage)
         numbers: (H, W) object numbers, 0 for none.
         image: With the true objects.
     """
-    known = image.instances != UNKNOWN
+    # Specks of the truth that are too small to be asked for are neither to be found nor to be left out.
+    known = (image.instances == 0) | np.isin(image.instances, image.objects())
     here = np.where(known, numbers, 0).astype(np.int64)
     largest = int(numbers.max(initial=0)) + 1
     seen, whole = (np.bincount(one.astype(np.int64).ravel(), minlength=largest) for one in (here, numbers))
@@ -135,14 +136,19 @@ def haematoxylin_objects(pixels: UInt8Array, settings: InstanceSettings = _INSTA
 def _found_job(
     model: Model,
     head: LoadedHead | None,
-    pixels: UInt8Array,
+    image: InstanceImage,
     settings: InstanceSettings,
     everything: EverythingSettings,
 ) -> Job[dict[str, list[LocalMask]]]:
     """Find the objects of one image in all ways: method -> masks."""
     found: dict[str, list[LocalMask]] = {}
+    pixels = image.pixels
     if head is not None:
         segmentation = yield from segment_job(pixels, head, model)
+        own = [one.id for one in head.classes if one.name == image.kind.name]
+        if own:
+            alone = np.where(np.isin(segmentation.labels, own), segmentation.labels, 0)
+            segmentation = replace(segmentation, labels=alone.astype(segmentation.labels.dtype))
         if model.promptable:
             instances = yield from tell_apart_job(segmentation, pixels, model, settings)
             found[f"{head.name} + {model.name}"] = [one.mask for one in instances]

@@ -147,9 +147,9 @@ def _recipe(facts: dict[str, Any], name: str) -> str:
 
 def _beside(weights: Path) -> str:
     """List what is shipped beside `sampath-tiny`, and how it was made; nothing for other weights than the shipped."""
-    if not weights.samefile(tiny.SAMPATH_TINY.weights):
-        return ""
     second = tiny.MODELS[tiny.PATH_INFO.name].weights
+    if not (weights.samefile(tiny.SAMPATH_TINY.weights) and second.is_file()):
+        return ""
     files = [second, *(Path(load_head(name).source) for name in list_bundles())]
     lines = [f"| `{one.stem}` | {one.stat().st_size / 1e6:.1f} MB | `{_sha256(one)}` |" for one in files]
     return (

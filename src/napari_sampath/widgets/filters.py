@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from qtpy.QtCore import QSignalBlocker, Qt, QTimer, Signal
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QLabel, QSlider, QSpinBox, QWidget
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from ..arrays import ClassInfo
 
+Wishes: TypeAlias = tuple[int, dict[int, float], bool]
+"""Least size in pixels, thresholds by class id, and whether objects that touch are cut."""
 MIN_AREA_PX = 16
 """Smaller pieces of a head's result are noise and become no annotations, unless the user says otherwise."""
 SETTLE_MS = 150
@@ -55,6 +57,11 @@ class Filters(QWidget):
     def thresholds(self) -> dict[int, float]:
         """Class id -> probability 0..1 below which its pixels are left out."""
         return {one: slider.value() / 100 for one, slider in self.sliders.items() if slider.value()}
+
+    @property
+    def wishes(self) -> Wishes:
+        """Return all of it."""
+        return self.size.value(), self.thresholds, self.apart.isChecked()
 
     def show_classes(self, classes: Iterable[ClassInfo]) -> None:
         """Show a slider for each class but the rest; those that are there already keep their value."""

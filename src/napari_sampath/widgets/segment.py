@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLa
 from ..geometry import SINGLE_TILE_PX
 from .dock import Dock, group
 from .everything import Everything
-from .filters import Filters
+from .filters import Filters, Wishes
 from .intake import Intake, Result
 from .progress import StatusLine
 from .results import CLASSES, CONFIDENCE, ResultLayers
@@ -49,6 +49,7 @@ class SegmentDock(Dock):
         self.result: Segmented | None = None
         self._files: list[Path] = []
         self._source: Any = None
+        self._segmenting = False
         self._layers = ResultLayers(self.bench.viewer)
         self.image = QLabel()
         self.image.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -136,7 +137,7 @@ class SegmentDock(Dock):
         self.bench.image_chosen.connect(self._on_image)
         self.bench.desk.changed.connect(self._on_desk)
         self.runner.started.connect(self.refresh)
-        self.runner.finished.connect(self.refresh)
+        self.runner.finished.connect(self._on_finished)
         self.intake.said.connect(self.status.say)
         self.intake.changed.connect(self.refresh)
         self.hold(self.runner, self.uncertain.runner, self.intake.runner)
@@ -200,11 +201,19 @@ class SegmentDock(Dock):
             )
             return
         source = self.bench.image
-        filters = self.filters.size.value(), self._thresholds(), self.filters.apart.isChecked()
-        job = segment_job(session.image, head, self.bench.model, region, *filters)
+        wishes = self.filters.wishes
+        size, _, apart = wishes
+        job = segment_job(session.image, head, self.bench.model, region, size, self._thresholds(), apart)
         self.runner.start(
-            job, f"segmenting with {self.head.currentText()}", lambda result: self._on_done(result, source)
+            job,
+            f"segmenting with {self.head.currentText()}",
+            lambda result: self._on_done(result, source, wishes),
         )
+        self._segmenting = True
+
+    def _on_finished(self) -> None:
+        self._segmenting = False
+        self.refresh()
 
     def _thresholds(self) -> dict[str, float]:
         """Return the thresholds by class name: another head may have other ids."""
@@ -213,7 +222,7 @@ class SegmentDock(Dock):
         names = {info.id: info.name for info in self.result.segmentation.classes}
         return {names[one]: least for one, least in self.filters.thresholds.items()}
 
-    def _on_done(self, result: Segmented, source: Any) -> None:
+    def _on_done(self, result: Segmented, source: Any, wishes: Wishes) -> None:
         image = self.bench.image
         if image is None or image is not source:
             return
@@ -227,6 +236,8 @@ class SegmentDock(Dock):
         self.summary.setText(result.summary)
         self.status.say(f"Done. Switch the layer '{CONFIDENCE}' on to see where the head is unsure.")
         self.refresh()
+        if self.filters.wishes != wishes:  # They were changed while the head ran.
+            self._on_filters()
 
     def _colored(self, classes: tuple[ClassInfo, ...]) -> list[ClassInfo]:
         """Return a head's classes in the colours that the session gives classes of these names."""
@@ -235,9 +246,8 @@ class SegmentDock(Dock):
         return [type(one)(one.id, one.name, known.get(one.name, one.color)) for one in classes]
 
     def _on_filters(self) -> None:
-        if self._fits and self.result is not None:
-            wished = self.filters.size.value(), self.filters.thresholds, self.filters.apart.isChecked()
-            job = filter_job(self.result.segmentation, *wished)
+        if self._fits and self.result is not None and not self._segmenting:
+            job = filter_job(self.result.segmentation, *self.filters.wishes)
             self.runner.start(job, "filtering the result", self._on_filtered)
 
     def _on_filtered(self, result: Segmented) -> None:
