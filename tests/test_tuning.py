@@ -431,7 +431,10 @@ def test_the_decoder_sees_the_part_that_is_asked_about(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(f"{module}.draw_window", drawn)
     config = replace(STEPS, steps=1, side_px=256, windows=1, part_px=64, parts=6)
-    jobs.run(tune(parts, [tissue()], config))
+    spots = np.zeros((96, 96), np.int32)
+    for number, (row, col) in enumerate([(16, 20), (20, 70), (60, 30), (75, 80)], start=1):
+        spots[np.hypot(*(np.indices((96, 96)) - np.array([row, col])[:, None, None])) < 4] = number
+    jobs.run(tune(parts, [replace(tissue(), instances=spots)], config))
     assert len(seen) == 6
     ((row0, col0),) = {
         (place[0] - row, place[1] - col)
