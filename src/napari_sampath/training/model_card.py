@@ -206,7 +206,9 @@ def _told_apart(scores: Sequence[InstanceScore]) -> str:
     ]
     return (
         "## Objects told apart\n\nNothing is clicked. Panoptic quality, F1 and aggregated Jaccard index; a hit has an "
-        'IoU above 0.5. "Everything" asks at 16 x 16 points.\n\n' + "\n".join(lines) + "\n\n"
+        'IoU above 0.5. "Everything" asks at 16 x 16 points. How areas are cut was chosen partly on these images.\n\n'
+        + "\n".join(lines)
+        + "\n\n"
     )
 
 
