@@ -4,7 +4,7 @@
 # make bench-gui  from click to painted pixels on a real viewer, into docs/latency.md; some 20 minutes
 # make results  trains and scores every head on the tissue images of SAMPATH_DATA, and writes docs/results.md
 # make evaluate-models  scores the shipped models on the tissue images of SAMPATH_DATA, and writes docs/model-card.md
-# make models  trains all that is shipped anew, into build/models; hours; SMALL=1 goes the whole way in minutes
+# make models  trains all that is shipped anew, into build/models; hours; SMALL=1 goes the whole way with few steps
 # make afternoon  a scripted afternoon on the tissue images of SAMPATH_DATA: correct, retrain, predict; docs/afternoon.md
 # All do all their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
 

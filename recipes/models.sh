@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Rebuilds all that is shipped, from tissue: bash recipes/models.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
-# SMALL=1 goes the whole way in minutes, with few steps and few images, and scores what comes of it on 40 images.
+# SMALL=1 goes the whole way with few steps and few images, and scores what comes of it on 40 images.
 set -euo pipefail
 here=$(dirname "$0")
 data=${1:?name the folder that holds the sets of tissue}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Rebuilds the shipped model from tissue: bash recipes/sampath-tiny.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
 # The shipped weights took about five hours on two busy cores; their own record is in the file (see docs/model-card.md).
-# SMALL=1 goes the whole way in minutes: tissue, then prompts on parts of windows.
+# SMALL=1 takes few steps: tissue, then prompts on parts of windows.
 set -euo pipefail
 data=${1:?name the folder that holds ebhi_glands, bbbc038_nuclei, bcss_tumor and hgsc_nuclei}
 out=${2:-build/models}

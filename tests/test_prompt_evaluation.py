@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,7 +49,8 @@ def discs(case: str, radius: int = 14) -> InstanceImage:
 
 
 def test_every_object_counts_once_and_the_interval_is_over_cases(model) -> None:
-    images = [discs("a"), discs("a", 10), discs("b", 18)]
+    unseen = discs("b", 18)
+    images = [discs("a"), discs("a", 10), replace(unseen, pixels=np.full_like(unseen.pixels, 60))]
     found = {(s.prompt, s.method): s for s in jobs.run(evaluate_prompts(model, images, 1, (1.2,)))}
     box = found["box", "sampath-tiny"]
     assert (box.objects, box.images, box.cases) == (6, 3, 2)

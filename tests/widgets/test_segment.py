@@ -337,7 +337,7 @@ def test_the_window_lives_while_a_head_segments(open_segment: Callable[..., Any]
     def segmenting() -> float:
         found: list[float] = []
         meter = StallMeter()
-        dock._on_done = lambda _result, _source: found.append(meter.stop())
+        dock._on_done = lambda *_: found.append(meter.stop())
         b.robot.press(dock.run_button)
         wait_until(lambda: bool(found), 60, "the result")
         return found[0]
