@@ -127,15 +127,17 @@ def test_filters_apply_without_running_the_head_again(open_segment: Callable[...
     wait_until(lambda: (dock.result.labels == 1).sum() == (found.labels == 1).sum(), 20, "all of it again")
 
 
+def touching() -> np.ndarray:
+    """Two purple discs on pink that touch."""
+    rows, cols = np.indices((120, 160))
+    discs = [np.hypot(rows - 60, cols - centre) < 22 for centre in (55, 95)]
+    return np.where((discs[0] | discs[1])[..., None], (120, 60, 140), (235, 200, 220)).astype(np.uint8)
+
+
 def test_objects_that_touch_are_separate_annotations_where_the_user_wishes(
     open_segment: Callable[..., Any],
 ) -> None:
-    pixels = picture(3, (120, 160))[0]
-    rows, cols = np.indices((120, 160))
-    purple, pink = np.array((120, 60, 140)), np.array((235, 200, 220))
-    discs = [np.hypot(rows - 60, cols - centre) < 22 for centre in (55, 95)]
-    pixels = np.where((discs[0] | discs[1])[..., None], purple, pink).astype(np.uint8)
-    b, dock = open_segment(pixels)
+    b, dock = open_segment(touching())
     done(b, dock)
     assert len(dock.result.components.pieces) == 1, dock.summary.text()
     labels = dock.result.labels.copy()
@@ -150,6 +152,28 @@ def test_objects_that_touch_are_separate_annotations_where_the_user_wishes(
     assert 0 not in (objects[60, 55], objects[60, 95])
     b.robot.press(dock.filters.apart)
     wait_until(lambda: len(dock.result.components.pieces) == 1, 20, "one piece again")
+
+
+def test_what_is_wished_while_a_head_runs_is_done_with_its_result(
+    open_segment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_sampath import heads
+
+    b, dock = open_segment(touching())
+    go_on, load = threading.Event(), heads.load_head
+
+    def held(source: Any) -> Any:
+        go_on.wait(60)
+        return load(source)
+
+    monkeypatch.setattr(heads, "load_head", held)
+    b.robot.press(dock.run_button)
+    b.robot.press(dock.filters.apart)
+    wait_until(lambda: not dock.filters._timer.isActive(), 20, "the filters")
+    assert dock.runner.busy, "the head goes on"
+    assert dock.result is None
+    go_on.set()
+    wait_until(lambda: dock.result is not None and len(dock.result.components.pieces) == 2, 60, "two pieces")
 
 
 def test_a_newer_result_replaces_proposals_and_no_correction(open_segment: Callable[..., Any]) -> None:

@@ -15,7 +15,9 @@ from .verb import Verb, add_model, check_ending, load
 if TYPE_CHECKING:
     from ..heads import LoadedHead
     from ..predict import Model
+    from ..training.instance_evaluation import InstanceScore
     from ..training.instances import InstanceImage
+    from ..training.prompt_evaluation import PromptScore
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,9 +114,8 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     from ..training.dataset import draw_evenly
     from ..training.failures import WorstAnswers
     from ..training.instance_evaluation import evaluate_instances
-    from ..training.model_card import interval, write_model_card
+    from ..training.model_card import write_model_card
     from ..training.prompt_evaluation import evaluate_prompts
-    from ..training.report import figure
 
     args.model = args.model or tiny.INFO.name
     shipped = tiny.SAMPATH_TINY.weights if args.model == tiny.INFO.name else None
@@ -140,34 +141,38 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
         write_model_card(args.card, weights, scores, reports, worst, told_apart)
         output.note(f"Wrote {args.card}.")
     ordered = sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean))
+    told = {
+        "split": args.split,
+        "scores": [dataclasses.asdict(one) for one in ordered],
+        "objects": [dataclasses.asdict(one) for one in told_apart],
+        "heads": reports,
+    }
+    output.result(told, _tables(ordered, told_apart))
+
+
+def _tables(scores: list[PromptScore], told_apart: list[InstanceScore]) -> str:
+    """Write the scores of prompts, and below them those of objects if there are any."""
+    from ..training.model_card import interval
+    from ..training.report import figure
+
     rows = [
         [
             *(one.kind, one.prompt, one.method, f"{one.mean:.3f}", interval(one)),
             f"{one.objects} in {one.images} images of {one.cases} cases",
         ]
-        for one in ordered
+        for one in scores
     ]
     text = table(["OBJECTS", "PROMPT", "METHOD", "MEAN", "95 %", "COUNT"], rows)
-    if told_apart:
-        figures = [
-            [
-                one.kind,
-                one.method,
-                *map(figure, (one.pq, one.f1, one.aji)),
-                f"{one.objects} in {one.images} images",
-            ]
-            for one in told_apart
+    if not told_apart:
+        return text
+    figures = [
+        [
+            *(one.kind, one.method, figure(one.pq), figure(one.f1), figure(one.aji)),
+            f"{one.objects} in {one.images} images",
         ]
-        text += "\n\n" + table(["OBJECTS", "METHOD", "PQ", "F1", "AJI", "COUNT"], figures)
-    output.result(
-        {
-            "split": args.split,
-            "scores": [dataclasses.asdict(one) for one in ordered],
-            "objects": [dataclasses.asdict(one) for one in told_apart],
-            "heads": reports,
-        },
-        text,
-    )
+        for one in told_apart
+    ]
+    return f"{text}\n\n{table(['OBJECTS', 'METHOD', 'PQ', 'F1', 'AJI', 'COUNT'], figures)}"
 
 
 def _images_of(head: LoadedHead, model: Model, images: list[InstanceImage]) -> list[InstanceImage]:
