@@ -27,6 +27,7 @@ from napari_sampath.predict import (
     InstanceSettings,
     Model,
     Segmentation,
+    pieces,
     segment,
     segment_instances,
     segment_instances_job,
@@ -157,12 +158,13 @@ def partners(found: list, numbers: np.ndarray) -> list[int]:
 
 @given(
     radius=st.floats(10, 30),
-    ratio=st.floats(0.8, 1.25),
+    ratio=st.floats(1, 1.25),
     apart=st.floats(0.75, 0.97),
-    angle=st.floats(0, np.pi),
+    angle=st.floats(0, 2 * np.pi),
 )
 @settings(deadline=None, max_examples=60)
 def test_two_discs_that_touch_become_two(radius, ratio, apart, angle):
+    """From a radius of 10 px on: the outline is known to a pixel, so smaller ones need deeper necks."""
     other = radius * ratio
     distance = apart * (radius + other)
     side = int(2 * (radius + other) + 8)
@@ -220,6 +222,41 @@ def test_the_scale_of_the_image_changes_nothing():
     mask = disc((50, 80), 25, 25, 16) | disc((50, 80), 25, 52, 16)
     larger = mask.repeat(4, axis=0).repeat(4, axis=1)
     assert split(mask, DEFAULTS).max() == split(larger, DEFAULTS).max() == 2
+
+
+def test_a_huge_area_is_cut_where_a_small_one_is_at_a_bounded_cost(monkeypatch):
+    """The cut lies within two steps of where it lies in the small area, whose side needs no coarser grid."""
+    mask = disc((50, 80), 25, 25, 16) | disc((50, 80), 25, 52, 16)
+    larger = mask.repeat(60, axis=0).repeat(60, axis=1)
+    worked_on = []
+    monkeypatch.setattr(
+        pieces, "split", lambda area, chosen: worked_on.append(area.shape) or split(area, chosen)
+    )
+    first, second = objects_of(larger, DEFAULTS)
+    assert max(max(shape) for shape in worked_on) <= 1024
+    assert first.area_px + second.area_px == larger.sum()
+    small = split(mask, DEFAULTS).repeat(60, axis=0).repeat(60, axis=1)
+    ours = first.to_dense(larger.shape) * small[first.row + 900, first.col + 60]
+    assert (ours[ours > 0] == small[ours > 0]).mean() > 0.95
+
+
+@given(seed=st.integers(0, 10_000), spread=st.floats(0.6, 6), share=st.floats(0.2, 0.9))
+@settings(deadline=None, max_examples=60)
+def test_parts_of_a_huge_area_are_connected_large_enough_and_lose_no_pixel(seed, spread, share):
+    """The same rules as on the fine grid; here areas of more than 24 px are huge."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(70, 83)), spread)
+    mask = noise > np.quantile(noise, 1 - share)
+    chosen = InstanceSettings(min_area_px=5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "_FINE_PX", 24)
+        found = list(objects_of(mask, chosen))
+    painted = np.sum([one.to_dense(mask.shape) for one in found], axis=0) if found else np.zeros(mask.shape)
+    areas = label(mask, connectivity=2)
+    large = np.isin(areas, np.flatnonzero(np.bincount(areas.ravel()) >= 5)) & mask
+    np.testing.assert_array_equal(painted, large)
+    for one in found:
+        assert one.area_px >= 5
+        assert label(one.bitmap, connectivity=2).max() == 1
 
 
 def test_without_a_neck_areas_stay_whole():

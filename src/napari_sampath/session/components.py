@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
-from skimage.measure import label as label_components
-from skimage.measure import regionprops
 
 from ..annotations import Annotation, Box, ClassList, Source, bounds
 from ..annotations.annotation import now
@@ -90,19 +88,18 @@ def from_segmentation(
         thresholds: Class id -> probability 0..1 below which its pixels are left out, before pieces are made.
         apart: Cut pieces where they have a neck, so that objects that touch are several, see `predict.pieces`.
     """
-    find = _told_apart if apart else _connected
+    from ..predict.instance_settings import InstanceSettings
+    from ..predict.pieces import pieces_in
+
     labels, confidence = np.asarray(segmentation.labels), np.asarray(segmentation.confidence)
     top, left = getattr(segmentation, "origin_rc", (0, 0))
-    pieces: list[Component] = []
-    for class_id in np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1:
-        of_class = labels == class_id
-        least = (thresholds or {}).get(int(class_id), 0.0)
-        if least > 0:
-            of_class &= confidence >= least
-        for mask in find(of_class, min_area_px):
-            score = float(confidence[mask.slices][mask.bitmap].mean(dtype=np.float64))
-            placed = LocalMask(mask.row + top, mask.col + left, mask.bitmap)
-            pieces.append(Component(int(class_id), placed, score))
+    settings = InstanceSettings(min_area_px=min_area_px)
+    if not apart:
+        settings = replace(settings, neck=0)
+    pieces = [
+        Component(piece.class_id, piece.mask, piece.score)
+        for piece in pieces_in(labels, confidence, settings, (top, left), thresholds)
+    ]
     height, width = labels.shape
     box = (top, left, top + height, left + width)
     return Components(tuple(pieces), _used(segmentation.classes, pieces), segmentation.head, box)
@@ -196,22 +193,6 @@ def check_size(shape: tuple[int, ...], hw: tuple[int, int], what: str) -> None:
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _connected(mask: Any, min_area_px: int) -> list[LocalMask]:
-    found = regionprops(label_components(mask, connectivity=2))
-    return [
-        LocalMask(region.bbox[0], region.bbox[1], region.image)
-        for region in found
-        if region.area >= min_area_px
-    ]
-
-
-def _told_apart(mask: BoolArray, min_area_px: int) -> list[LocalMask]:
-    from ..predict.instance_settings import InstanceSettings
-    from ..predict.pieces import objects_of
-
-    return list(objects_of(mask, InstanceSettings(min_area_px=min_area_px)))
 
 
 def _used(classes: Iterable[ClassInfo], pieces: Iterable[Component]) -> tuple[ClassInfo, ...]:
