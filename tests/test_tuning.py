@@ -21,6 +21,7 @@ from napari_sampath.encoders.weights import load_state_dict
 from napari_sampath.errors import DatasetError, UnknownNameError, WeightsError, WeightsMissingError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.predict import load_model
+from napari_sampath.training import augment
 from napari_sampath.training.augment import (
     TOKEN_CELLS,
     TOKEN_PX,
@@ -29,6 +30,7 @@ from napari_sampath.training.augment import (
     compose,
     draw_part,
     jitter_stain,
+    random_crop,
 )
 from napari_sampath.training.dense_targets import dense_loss, object_maps
 from napari_sampath.training.instances import GLAND, NUCLEUS, UNKNOWN, InstanceImage, Kind, read_instances
@@ -152,6 +154,49 @@ def test_a_window_keeps_image_and_ids_together(seed: int, side: int) -> None:
         if (inside & own).sum() > 20 and (~inside & own).sum() > 20:
             assert brightness[inside & own].mean() < brightness[~inside & own].mean() - 10
     assert set(window.prompted) <= set(np.unique(window.instances)) - {0}
+
+
+@given(seed=st.integers(0, 10_000), size=st.sampled_from([(96, 96), (64, 128), (128, 128)]))
+@settings(max_examples=60, deadline=None)
+def test_a_turned_crop_shows_what_its_ids_say_and_nothing_from_outside(
+    seed: int, size: tuple[int, int]
+) -> None:
+    """Colours say where a pixel of the crop was in the image, and ids, in blocks of 12 px, must say the same."""
+    y, x = np.indices((100, 110))
+    pixels = np.stack([50 + x, 50 + y, np.full_like(x, 200)], axis=-1).astype(np.uint8)
+    blocks = (1 + x // 12 + 10 * (y // 12)).astype(np.int32)
+    source = InstanceImage("ramp", GLAND, pixels, blocks, 20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(augment, "jitter_stain", lambda pixels, rng: pixels)
+        crop, ids = random_crop(source, *size, np.random.default_rng(seed))
+    assert crop.shape == (*size, 3)
+    assert ids.shape == (size[0] // 4, size[1] // 4)
+    assert (crop[..., 2] == 200).all()
+    assert crop[..., :2].min() >= 50
+    middle = crop.reshape(size[0] // 4, 4, size[1] // 4, 4, 3)[:, 1:3, :, 1:3].mean(axis=(1, 3)) - 50
+    seen_x, seen_y = middle[..., 0] + 0.5, middle[..., 1] + 0.5
+    clear = (np.abs((seen_x + 6) % 12 - 6) > 1.5) & (np.abs((seen_y + 6) % 12 - 6) > 1.5)
+    said = 1 + (seen_x // 12 + 10 * (seen_y // 12)).astype(int)
+    assert clear.any()
+    assert (ids == said)[clear].all()
+
+
+def test_crops_are_turned_by_any_angle() -> None:
+    """The edge between a dark and a light half runs in many directions, where flips alone leave two."""
+    x = np.indices((200, 200))[1]
+    pixels = np.where(x < 100, 60, 200).astype(np.uint8)[..., None].repeat(3, axis=2)
+    source = InstanceImage("halves", GLAND, pixels, np.ones((200, 200), np.int32), 20)
+    rng = np.random.default_rng(0)
+    angles = []
+    for _ in range(60):
+        crop, _ = random_crop(source, 128, 128, rng)
+        down, across = np.gradient(crop.mean(axis=2))
+        if np.hypot(down, across).max() > 20:
+            at = np.unravel_index(np.hypot(down, across).argmax(), down.shape)
+            angles.append(np.degrees(np.arctan2(down[at], across[at])) % 90)
+    upright = np.minimum(np.array(angles), 90 - np.array(angles)) < 8
+    assert 0.2 < upright.mean() < 0.8
+    assert len(set(np.round(np.array(angles)[~upright] / 10))) >= 4
 
 
 @given(seed=st.integers(0, 100))
@@ -352,9 +397,9 @@ def test_frozen_parts_keep_their_running_statistics() -> None:
 
 
 def test_where_little_is_annotated_windows_are_drawn_that_hold_an_object() -> None:
-    """A disc in a corner of a picture that nobody has looked at otherwise."""
+    """A disc in a picture that nobody has looked at otherwise."""
     instances = np.full((2048, 2048), UNKNOWN, np.int32)
-    instances[:96, :96] = DISC
+    instances[300:396, 300:396] = DISC
     pixels = np.zeros((2048, 2048, 3), np.uint8) + np.arange(3, dtype=np.uint8) * 90
     pools = Pools([InstanceImage("a", Kind("mine", 1.0, 1.0, True), pixels, instances, 20)])
     rng = np.random.default_rng(0)

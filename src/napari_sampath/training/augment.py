@@ -1,4 +1,4 @@
-"""Training windows: mosaics of several images, scale, flips and stain.
+"""Training windows: mosaics of several images, scale, angle, aspect and stain.
 
 A window is a square of the encoder's 1,024 px frame. It may hold one image or a grid of several, of one set
 or of different ones, so that one window shows many objects and tissue types, as a slide does.
@@ -48,6 +48,10 @@ TOKEN_CELLS = LOGITS_PX // GRID
 """The same in cells of the logits' grid."""
 MIN_CELLS = 12
 """Smallest object that is prompted for, in cells of the logits' grid (4 px of the frame)."""
+TURNED = 0.6
+"""Share of the crops that are turned by any angle; the others by right angles only, and stay as sharp as they are."""
+STRETCH = 0.12
+"""Largest change of each side of a crop, as a natural logarithm: the aspect of what is in it changes by twice that."""
 
 
 class Pools:
@@ -78,7 +82,7 @@ class Pools:
 
 
 def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
-    """Draw a window: a grid of 1, 4 or 9 crops, each scaled, flipped and re-stained on its own.
+    """Draw a window: a grid of 1, 4 or 9 crops, each scaled, turned and re-stained on its own.
 
     Args:
         pools: Training images.
@@ -111,20 +115,41 @@ def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
 def random_crop(
     source: InstanceImage, height_px: int, width_px: int, rng: np.random.Generator
 ) -> tuple[UInt8Array, IntArray]:
-    """Cut, enlarge, flip and re-stain; returns pixels (height, width, 3) and ids (height / 4, width / 4)."""
+    """Cut, enlarge, stretch, turn, flip and re-stain.
+
+    It is turned by any angle where the image is large enough to fill the corners, and never shows what lies outside.
+
+    Args:
+        source: An image and its objects.
+        height_px: Of the crop, in pixels of the frame, a multiple of 4.
+        width_px: The same.
+        rng: Source of randomness.
+
+    Returns:
+        Pixels (height, width, 3) and ids (height / 4, width / 4).
+    """
     full_h, full_w = source.instances.shape
-    smallest = max(height_px / full_h, width_px / full_w)
+    angle = rng.uniform(0, 2 * np.pi) if rng.random() < TURNED else 0.0
+    around_h, around_w = _around(height_px, width_px, angle)
+    if max(around_h / full_h, around_w / full_w) > source.kind.max_scale:
+        angle, around_h, around_w = 0.0, height_px, width_px
+    smallest = max(around_h / full_h, around_w / full_w)
     largest = max(source.kind.max_scale, smallest)
     scale = float(np.exp(rng.uniform(np.log(max(smallest, 0.5)), np.log(largest))))
-    crop_h, crop_w = min(full_h, round(height_px / scale)), min(full_w, round(width_px / scale))
+    stretch = float(np.exp(rng.uniform(-STRETCH, STRETCH)))
+    crop_h = min(full_h, round(around_h / scale * stretch))
+    crop_w = min(full_w, round(around_w / scale / stretch))
     top, left = int(rng.integers(full_h - crop_h + 1)), int(rng.integers(full_w - crop_w + 1))
     window = (slice(top, top + crop_h), slice(left, left + crop_w))
-    pixels = np.asarray(
-        Image.fromarray(source.pixels[window]).resize((width_px, height_px), Image.Resampling.BILINEAR)
-    )
-    rows = ((np.arange(height_px // 4) + 0.5) * crop_h / (height_px // 4)).astype(int)
-    cols = ((np.arange(width_px // 4) + 0.5) * crop_w / (width_px // 4)).astype(int)
-    ids = source.instances[window][np.ix_(rows, cols)]
+    resized = Image.fromarray(source.pixels[window]).resize((around_w, around_h), Image.Resampling.BILINEAR)
+    if angle:
+        resized = _turn(resized, height_px, width_px, angle)
+    pixels = np.asarray(resized)
+    x, y = np.meshgrid(np.arange(2, width_px, 4) + 0.0, np.arange(2, height_px, 4) + 0.0)
+    x, y = _turned(x - width_px / 2, y - height_px / 2, angle)
+    rows = ((y + around_h / 2) * crop_h / around_h).astype(int).clip(0, crop_h - 1)
+    cols = ((x + around_w / 2) * crop_w / around_w).astype(int).clip(0, crop_w - 1)
+    ids = source.instances[window][rows, cols]
     if height_px == width_px and rng.random() < 0.5:
         pixels, ids = pixels.transpose(1, 0, 2), ids.T
     if rng.random() < 0.5:
@@ -132,6 +157,29 @@ def random_crop(
     if rng.random() < 0.5:
         pixels, ids = pixels[:, ::-1], ids[:, ::-1]
     return jitter_stain(np.ascontiguousarray(pixels), rng), np.ascontiguousarray(ids)
+
+
+def _around(height_px: int, width_px: int, angle: float) -> tuple[int, int]:
+    """Return the height and width of the upright rectangle around one that is turned by an angle in radians."""
+    cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
+    return round(height_px * cos + width_px * sin), round(height_px * sin + width_px * cos)
+
+
+def _turned(x: FloatArray, y: FloatArray, angle: float) -> tuple[FloatArray, FloatArray]:
+    return x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
+
+
+def _turn(image: Image.Image, height_px: int, width_px: int, angle: float) -> Image.Image:
+    """Cut what is turned by an angle around an image's middle."""
+    cos, sin = float(np.cos(angle)), float(np.sin(angle))
+    x, y = -width_px / 2, -height_px / 2
+    left, top = x * cos - y * sin + image.width / 2, x * sin + y * cos + image.height / 2
+    return image.transform(
+        (width_px, height_px),
+        Image.Transform.AFFINE,
+        (cos, -sin, left, sin, cos, top),
+        resample=Image.Resampling.BILINEAR,
+    )
 
 
 def draw_part(window: Window, side: int, rng: np.random.Generator) -> tuple[Window, tuple[int, int]]:
