@@ -34,7 +34,7 @@ results: setup
 
 evaluate-models: setup
 	@.venv/bin/sampath evaluate --prompts --data "$${SAMPATH_DATA:-../shared/data}" --clicks 3 --colours 0.8 1.2 \
-		--objects nucleus-cnn --card docs/model-card.md $(ARGS)
+		--objects nucleus-cnn --card docs/model-card.md $(addprefix --beside ,$(wildcard build/models/unet-*.safetensors)) $(ARGS)
 
 models: setup
 	@PATH="$$PWD/.venv/bin:$$PATH" SMALL="$(SMALL)" bash recipes/models.sh "$${SAMPATH_DATA:-../shared/data}"

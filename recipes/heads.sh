@@ -2,7 +2,7 @@
 # Rebuilds the shipped heads: bash recipes/heads.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
 # They read the encoders that lie in the output folder, or else the shipped ones. Train them again whenever weights of an
 # encoder change: a bundle names the encoder it was trained on.
-# SMALL=1 trains on few images, and leaves out the head with a decoder of SAM.
+# SMALL=1 trains on few images, and leaves out the heads with a decoder of SAM.
 set -euo pipefail
 data=${1:?name the folder that holds ebhi_glands, bbbc038_nuclei and bcss_tumor}
 out=${2:-build/models}
@@ -24,7 +24,8 @@ sampath train --data "$data/bbbc038_nuclei" ${own[@]+"${own[@]}"} "${cnn[@]}" "$
 if [ -z "${SMALL:-}" ]; then
     both=()
     [ -f "$out/sampath-tiny.safetensors" ] && both=(--weights "$out")
+    few=(--max-images 300 --max-validation-images 60 --held-out-share 0.15 --learning-rate 3e-4 --head-precision bfloat16 --epochs 2)
     sampath train --data "$data/ebhi_glands" --model sampath-tiny+sampath-tiny-path ${both[@]+"${both[@]}"} --head sampath \
-        --max-images 300 --max-validation-images 60 --held-out-share 0.15 --learning-rate 3e-4 --head-precision bfloat16 \
-        --epochs 2 -o "$out/gland-sampath.safetensors"
+        "${few[@]}" -o "$out/gland-sampath.safetensors"
+    sampath train --data "$data/ebhi_glands" ${own[@]+"${own[@]}"} --head autosam "${few[@]}" -o "$out/gland-autosam.safetensors"
 fi

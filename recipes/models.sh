@@ -16,10 +16,10 @@ for part in sampath-tiny sampath-tiny-path heads; do
 done
 sampath evaluate --prompts --data "$data" --weights "$out/sampath-tiny.safetensors" "${score[@]}" \
     --objects "$out/nucleus-cnn.safetensors" --card "$out/model-card.md"
-for head in gland-cnn:ebhi_glands gland-sampath:ebhi_glands tumour-cnn:bcss_tumor nucleus-cnn:bbbc038_nuclei; do
+for head in gland-cnn:ebhi_glands gland-sampath:ebhi_glands gland-autosam:ebhi_glands tumour-cnn:bcss_tumor nucleus-cnn:bbbc038_nuclei; do
     bundle=$out/${head%:*}.safetensors
     weights=$out/sampath-tiny.safetensors
     [ "${head%:*}" = gland-sampath ] && weights=$out
-    [ -f "$bundle" ] || continue # SMALL=1 leaves out the head with SAM's decoder.
+    [ -f "$bundle" ] || continue # SMALL=1 leaves out the heads with SAM's decoder.
     sampath evaluate --data "$data/${head#*:}" --weights "$weights" --head "$bundle" "${limit[@]}"
 done

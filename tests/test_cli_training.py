@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_sampath.cli import main
 from napari_sampath.cli.fields import add_fields, documentation, from_args
-from napari_sampath.heads import list_bundles
+from napari_sampath.heads import list_bundles, load_head, save_bundle
 from napari_sampath.training.prompt_config import PromptTuningConfig
 
 if TYPE_CHECKING:
@@ -88,11 +88,15 @@ def test_the_card_of_the_shipped_weights_is_about_the_shipped_heads_too(
 ) -> None:
     card = tmp_path / "card.md"
     words = ["evaluate", "--prompts", "--data", str(glands), "--device", "cpu", "--card", str(card)]
-    assert main([*words, "--clicks", "1", "--colours", "1.2", "--objects", "gland-cnn", "--json"]) == 0
+    own = tmp_path / "mine.safetensors"
+    gland = load_head("gland-cnn")
+    save_bundle(own, gland.head, replace(gland.metadata, name="mine"))
+    asked = ["--clicks", "1", "--colours", "1.2", "--objects", "gland-cnn", "--beside", str(own)]
+    assert main([*words, *asked, "--json"]) == 0
     captured = capsys.readouterr()
     told = json.loads(captured.out)
     assert "not on the card" not in captured.err, captured.err
-    assert [report["head"] for report in told["heads"]] == list_bundles("gland-*")
+    assert [report["head"] for report in told["heads"]] == [*list_bundles("gland-*"), "mine"]
     prompts = {one["prompt"] for one in told["scores"]}
     assert prompts >= {"box", "box, colours x 1.2", "points to IoU 0.80"}
     methods = {one["method"]: one["pq"] for one in told["objects"]}
@@ -100,6 +104,7 @@ def test_the_card_of_the_shipped_weights_is_about_the_shipped_heads_too(
     text = card.read_text()
     assert f"| gland | gland-cnn + sampath-tiny | {methods['gland-cnn + sampath-tiny']:.3f} |" in text
     assert "| `gland-cnn` | 1 of ebhi_glands (val) | gland-cnn | " in text
+    assert "| `mine` | 1 of ebhi_glands (val) | mine | " in text
     assert "(one case)" in text
     assert text.count("sampath tune --recipe pretrain") >= 3
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ ATTRIBUTION = {
 }
 
 
-@pytest.mark.parametrize("name", ["gland-cnn", "gland-sampath", "tumour-cnn", "nucleus-cnn"])
+@pytest.mark.parametrize("name", ["gland-cnn", "gland-autosam", "gland-sampath", "tumour-cnn", "nucleus-cnn"])
 def test_shipped_heads_fit_the_shipped_encoders(name, model):
     assert name in list_bundles()
     loaded = load_head(name)
@@ -33,6 +35,16 @@ def test_shipped_heads_fit_the_shipped_encoders(name, model):
     licence, source = ATTRIBUTION[loaded.metadata.data["name"]]
     assert loaded.metadata.licence == licence
     assert source in loaded.metadata.attribution
+
+
+def test_the_head_that_answers_fastest_comes_first():
+    """The docks choose the first one; it must not be one that takes a decoder of SAM."""
+    assert list_bundles()[0] == "gland-cnn"
+    assert list_bundles("gland-*") == ["gland-cnn", *sorted(list_bundles("gland-*")[1:], key=_bytes)]
+
+
+def _bytes(name):
+    return Path(load_head(name).source).stat().st_size
 
 
 def test_segments_an_array_in_one_call(model):

@@ -35,6 +35,7 @@ from napari_sampath.training.augment import (
 from napari_sampath.training.dense_targets import dense_loss, object_maps
 from napari_sampath.training.instances import GLAND, NUCLEUS, UNKNOWN, InstanceImage, Kind, read_instances
 from napari_sampath.training.interactive import mask_losses, prompt_loss, true_iou
+from napari_sampath.training.model_card import _stages, write_model_card
 from napari_sampath.training.prompt_config import PromptTuningConfig, TuningConfigError, recipe
 from napari_sampath.training.prompt_tuning import HELPERS, Trainee, draw_window, tune
 from napari_sampath.training.simulate import (
@@ -307,6 +308,32 @@ def test_a_finished_model_learns_new_objects_and_keeps_its_features(tmp_path: Pa
     facts = read_facts(output)
     assert facts["start"]["file"] == tiny.SAMPATH_TINY.weights.name
     assert facts["data"] == {"gland": 1}
+
+
+def test_training_begins_with_the_mean_of_several_weights(tmp_path: Path) -> None:
+    """Of each stage before, as the card's command names them; what is not trained afterwards stays the mean."""
+    files = [tmp_path / f"{number}.safetensors" for number in range(4)]
+    brief = replace(STEPS, steps=0, warmup_steps=1, learning_rate=1e-2, average=0, train_only="all")
+    jobs.run(tune_model([tissue()], files[0], brief))
+    for file, seed in zip(files[1:3], (1, 2), strict=True):
+        jobs.run(tune_model([tissue()], file, replace(brief, seed=seed), start=files[0]))
+    last = replace(STEPS, train_only="mask_decoder.iou_prediction_head")
+    jobs.run(tune_model([tissue()], files[3], last, "sampath-tiny", files[1], [files[2], files[0]]))
+    stored = [load_state_dict(file) for file in files]
+    kept = [name for name in stored[0] if not name.startswith("mask_decoder.iou_prediction_head")]
+    for name in kept:
+        if stored[0][name].is_floating_point():
+            mean = torch.stack([one[name].float() for one in stored[:3]]).mean(dim=0)
+            torch.testing.assert_close(stored[3][name].float(), mean, rtol=2e-3, atol=2e-3)
+    assert any((stored[3][name] != stored[1][name]).any() for name in kept)
+    merged = read_facts(files[3])["merged"]
+    assert [one["file"] for one in merged] == ["2.safetensors", "0.safetensors"]  # type: ignore[attr-defined]
+    known = len(_stages(read_facts(files[0])))
+    card = write_model_card(tmp_path / "card.md", files[3], []).read_text()
+    expected = f"--merge stage{known + 1}.safetensors stage{known}.safetensors"
+    assert f"-o stage{known + 2}.safetensors {expected}" in card
+    with pytest.raises(TuningConfigError, match="start is 'random'; name finished weights"):
+        jobs.run(tune_model([tissue()], files[3], last, "sampath-tiny", "random", [files[0]]))
 
 
 def test_weights_of_your_own_in_sams_format_are_tuned(tmp_path: Path, tiny_sam_file: Path) -> None:

@@ -36,6 +36,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--card", type=Path, metavar="FILE", help="with --prompts: write the model card there"
     )
     parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="HEAD",
+        help="with --card: score this head, too, beside those in the package, on the data that it was trained on",
+    )
+    parser.add_argument(
         "--clicks",
         type=_count,
         default=0,
@@ -110,7 +117,7 @@ def _head(args: argparse.Namespace, output: Output) -> None:
 
 def _prompts(args: argparse.Namespace, output: Output) -> None:
     from ..encoders import tiny
-    from ..heads import load_head
+    from ..heads import list_bundles, load_head
     from ..training.dataset import draw_evenly
     from ..training.failures import WorstAnswers
     from ..training.instance_evaluation import evaluate_instances
@@ -130,6 +137,7 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     )
     model = load(args, output)
     # Before the prompts, which take long: a head that does not fit is found out now.
+    beside = [load_head(name) for name in args.beside]
     by_head = [(head, _images_of(head, model, images)) for head in map(load_head, args.objects)]
     worst = WorstAnswers()
     scores = output.run(evaluate_prompts(model, images, args.clicks, tuple(args.colours), worst))
@@ -137,7 +145,7 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     reports = []
     if args.card is not None and weights is not None:
         if shipped is not None and weights.samefile(shipped) and not args.images:
-            reports = _shipped_heads(args, model, output)
+            reports = _score_heads([*map(load_head, list_bundles()), *beside], args, model, output)
         write_model_card(args.card, weights, scores, reports, worst, told_apart)
         output.note(f"Wrote {args.card}.")
     ordered = sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean))
@@ -192,13 +200,14 @@ def _images_of(head: LoadedHead, model: Model, images: list[InstanceImage]) -> l
     return fitting
 
 
-def _shipped_heads(args: argparse.Namespace, model: Model, output: Output) -> list[dict[str, Any]]:
-    """Score the trained heads in the package on the data that each was trained on, where that is there."""
-    from ..heads import list_bundles, load_head
+def _score_heads(
+    heads: list[LoadedHead], args: argparse.Namespace, model: Model, output: Output
+) -> list[dict[str, Any]]:
+    """Score heads on the data that each was trained on, where that is there."""
     from ..training import evaluate_job
 
     reports = []
-    for head in map(load_head, list_bundles()):
+    for head in heads:
         own = Path(args.data) / str(head.metadata.data.get("name"))
         if not own.is_dir():
             continue

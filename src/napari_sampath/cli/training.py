@@ -123,6 +123,13 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights of that model to start from, or 'random'; if left out, 'random' for the recipes "
         "pretrain and dense, else those the model is known by",
     )
+    parser.add_argument(
+        "--merge",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="more weights of that model, of stages before or of other runs: training begins with the mean of all",
+    )
     sources = "; ".join(f"{name}: {source}" for name, (source, _) in RECIPES.items())
     parser.add_argument(
         "--recipe",
@@ -143,7 +150,7 @@ def run_tune(args: argparse.Namespace, output: Output) -> None:
     args.device = str(resolve_device(load_config().device))
     config = from_args(PromptTuningConfig, args, recipe(args.recipe))
     start = args.start or (RANDOM if args.recipe != "finetune" and args.model in tiny.MODELS else None)
-    job = tune_model(open_instances(args, "train"), args.output, config, args.model, start)
+    job = tune_model(open_instances(args, "train"), args.output, config, args.model, start, args.merge)
     written = output.run(job)
     facts = read_facts(written)
     output.result(

@@ -120,9 +120,10 @@ class LoadedHead:
 
 
 def list_bundles(pattern: str = "*") -> list[str]:
-    """List the names of the trained heads that ship with the package, by shell wildcard."""
-    names = sorted(path.stem for path in _SHIPPED.glob(f"*{SUFFIX}"))
-    return [name for name in names if fnmatch.fnmatchcase(name, pattern)]
+    """List the trained heads in the package by name or shell wildcard: by tissue, of each the lightest file first."""
+    files = _SHIPPED.glob(f"*{SUFFIX}")
+    ordered = sorted(files, key=lambda path: (path.stem.split("-")[0], path.stat().st_size, path.stem))
+    return [path.stem for path in ordered if fnmatch.fnmatchcase(path.stem, pattern)]
 
 
 def save_bundle(path: str | Path, head: Head, metadata: Metadata, half: bool = False) -> Path:

@@ -36,9 +36,9 @@ class Kind:
     """True if ids are single objects, so that boundaries and centres mean something; False for regions."""
 
 
-NUCLEUS = Kind("nucleus", 0.45, 5.0, separate=True)
-GLAND = Kind("gland", 0.45, 5.0, separate=True)
-TUMOUR = Kind("tumour", 0.10, 2.5, separate=False)
+NUCLEUS = Kind("nucleus", 0.52, 5.0, separate=True)
+GLAND = Kind("gland", 0.30, 5.0, separate=True)
+TUMOUR = Kind("tumour", 0.18, 2.5, separate=False)
 
 
 @dataclass(frozen=True, slots=True)

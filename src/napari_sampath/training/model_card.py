@@ -127,6 +127,8 @@ def _recipe(facts: dict[str, Any], name: str) -> str:
         words = ["sampath", "tune", "--recipe", name, "--data", "FOLDER", "--start", start]
         start = f"stage{number}.safetensors"
         words += ["-o", start]
+        if "merged" in stage:
+            words += ["--merge", *(f"stage{len(_stages(one))}.safetensors" for one in stage["merged"])]
         if stage.get("model", tiny.INFO.name) != tiny.INFO.name:
             words += ["--model", stage["model"]]
         for field, value in stage["recipe"].items():

@@ -8,6 +8,7 @@ import logging
 import platform
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ def tune_model(
     config: PromptTuningConfig | None = None,
     model: str = tiny.INFO.name,
     start: str | Path | None = None,
+    merge: Sequence[str | Path] = (),
 ) -> Job[Path]:
     """Train a promptable model and write its weights.
 
@@ -45,6 +47,8 @@ def tune_model(
         model: Name of the model; the file is loaded as weights of it.
         start: Weights of that model to start from, "random" for `sampath-tiny` and `sampath-tiny-path` from
             scratch, or None for the weights that the model is known by.
+        merge: More weights of that model, of stages before or of other runs from the same stage: training begins with
+            the mean of all (Wortsman et al. 2022, "Model soups").
 
     Returns:
         `output`.
@@ -59,6 +63,7 @@ def tune_model(
     config = config or PromptTuningConfig()
     torch.manual_seed(config.seed)
     parts, origin = yield from _start(model, start)
+    merged = yield from _merge(parts, model, start, merge)
     if not isinstance(parts.encoder, tiny.TinyEncoder) and config.side_px != INPUT_PX:
         logger.info("%s takes whole frames: windows are %d px", model, INPUT_PX)
         config = dataclasses.replace(config, side_px=INPUT_PX)
@@ -69,6 +74,7 @@ def tune_model(
         **({"backbone": tiny.MODELS[model].backbone} if model in tiny.MODELS else {}),
         "recipe": dataclasses.asdict(config),
         "start": origin,
+        **({"merged": merged} if merged else {}),
         "data": dict(Counter(image.kind.name for image in images)),
         "hours": round((time.monotonic() - began) / 3600, 2),
         "hardware": f"{config.device}, {torch.get_num_threads()} threads, {platform.machine()}",
@@ -105,6 +111,24 @@ def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, obje
         return entry.build(path), {"file": path.name if path else model}
     file = path or tiny.MODELS[model].weights
     return _grown(tiny.MODELS[model].untrained(), file), {"file": file.name, **read_facts(file)}
+
+
+def _merge(
+    parts: EncoderParts, model: str, start: str | Path | None, others: Sequence[str | Path]
+) -> Job[list[object]]:
+    """Change weights to the mean of them and of others, and say where the others are from."""
+    if others and str(start) == RANDOM:
+        raise TuningConfigError(
+            f"merge is {others[0]}, and start is '{RANDOM}'; name finished weights with start."
+        )
+    weights, origins = parts.state_dict(), []
+    for number, path in enumerate(others, start=2):
+        other, origin = yield from _start(model, path)
+        origins.append(origin)
+        for key, value in other.state_dict().items():
+            if value.is_floating_point():
+                weights[key].lerp_(value, 1 / number)
+    return origins
 
 
 def _grown(parts: EncoderParts, file: Path) -> EncoderParts:
