@@ -192,7 +192,10 @@ def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
                 f"| `{report['head']}` | {report['images']} of {report['dataset']} ({report['split']}) | {method} "
                 f"| {figure(own['dice'])} | {figure(own['iou'])} |"
             )
-    title = "## Heads in the package\n\nMean over the images; background is not counted.\n\n"
+    title = (
+        "## Heads in the package\n\nMean over the images; background is not counted. A `unet` is a baseline, trained "
+        "from random weights by `recipes/baselines.sh` and not in the package.\n\n"
+    )
     return title + "\n".join(lines) + "\n\n"
 
 
