@@ -108,10 +108,12 @@ def test_the_card_of_the_shipped_weights_is_about_the_shipped_heads_too(
     assert "(one case)" in text
     assert text.count("sampath tune --recipe pretrain") >= 3
 
+    save_bundle(own, gland.head, replace(gland.metadata, name="lost", data={"name": "elsewhere"}))
     (glands / "ebhi_glands" / "index.csv").write_text("name,group,split\ngland0,a,val\ngland1,b,train")
-    assert main(words) == 0
+    assert main([*words, "--beside", str(own)]) == 0
     captured = capsys.readouterr()
     assert "'gland-cnn' is not on the card" in captured.err
+    assert "'lost' is not on the card" in captured.err
     assert "sampath-tiny" in captured.out
     for wrong in (["--clicks", "-1"], ["--colours", "0"], ["--colours", "red"], ["--colours"]):
         assert main([*words, *wrong]) == 2

@@ -144,8 +144,10 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     told_apart = [one for head, own in by_head for one in output.run(evaluate_instances(model, head, own))]
     reports = []
     if args.card is not None and weights is not None:
-        if shipped is not None and weights.samefile(shipped) and not args.images:
-            reports = _score_heads([*map(load_head, list_bundles()), *beside], args, model, output)
+        ours = shipped is not None and weights.samefile(shipped) and not args.images
+        packaged = [load_head(name) for name in list_bundles()] if ours else []
+        known = [head for head in packaged if _data_of(head, args).is_dir()]
+        reports = _score_heads([*known, *beside], args, model, output)
         write_model_card(args.card, weights, scores, reports, worst, told_apart)
         output.note(f"Wrote {args.card}.")
     ordered = sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean))
@@ -203,14 +205,12 @@ def _images_of(head: LoadedHead, model: Model, images: list[InstanceImage]) -> l
 def _score_heads(
     heads: list[LoadedHead], args: argparse.Namespace, model: Model, output: Output
 ) -> list[dict[str, Any]]:
-    """Score heads on the data that each was trained on, where that is there."""
+    """Score heads, each on the data that it was trained on."""
     from ..training import evaluate_job
 
     reports = []
     for head in heads:
-        own = Path(args.data) / str(head.metadata.data.get("name"))
-        if not own.is_dir():
-            continue
+        own = _data_of(head, args)
         fitting = model if model.name == head.encoder_name else None
         # The prompts took long to score: a head that does not fit must not lose them.
         try:
@@ -218,6 +218,11 @@ def _score_heads(
         except SampathError as error:
             output.note(f"'{head.name}' is not on the card: {error}")
     return reports
+
+
+def _data_of(head: LoadedHead, args: argparse.Namespace) -> Path:
+    """Return the folder among those named with --data that a head was trained on."""
+    return Path(args.data) / str(head.metadata.data.get("name"))
 
 
 def _count(text: str) -> int:
