@@ -53,34 +53,25 @@ sampath tune --recipe pretrain --data "$data" --start "$out/stage7.safetensors" 
     --steps 240 --prompts 5 --iterations 2 --point-share 0.65 --full-frame-share 0.7 --learning-rate 5e-4 \
     --average 0.98 --train-only mask_decoder,prompt_encoder "${people[@]}" --seed 9
 
-# 9. The encoder with it: prompts on parts of the windows that it sees, many times as many for the time.
-sampath tune --recipe pretrain --data "$data" --start "$out/stage8.safetensors" -o "$out/stage9.safetensors" --warmup-steps 0 \
-    --steps 3000 --part-px 256 --parts 2 --prompts 12 --iterations 2 --point-share 0.55 --full-frame-share 0.15 \
-    --learning-rate 7e-4 --dense-weight 0.5 "${people[@]}" --seed 10
+# 9 to 11. a: the encoder with it, prompts on parts of the windows that it sees, many times as many for the time.
+# b: whole frames again, what is far from the prompt is not meant. c: the predicted IoU of these masks.
+together() { # START STEPS SEED A B C
+    sampath tune --recipe pretrain --data "$data" --start "$out/$1.safetensors" -o "$out/$4.safetensors" --warmup-steps 0 \
+        --steps "$2" --part-px 256 --parts 2 --prompts 12 --iterations 2 --point-share 0.55 --full-frame-share 0.15 \
+        --learning-rate 7e-4 --dense-weight 0.5 "${people[@]}" --seed "$3"
+    sampath tune --recipe pretrain --data "$data" --start "$out/$4.safetensors" -o "$out/$5.safetensors" --warmup-steps 0 \
+        --steps 250 --part-px 256 --parts 2 --prompts 20 --iterations 2 --point-share 0.65 --full-frame-share 0.7 \
+        --learning-rate 4e-4 --average 0.98 --train-only mask_decoder,prompt_encoder "${people[@]}" --seed "$(($3 + 1))"
+    sampath tune --recipe pretrain --data "$data" --start "$out/$5.safetensors" -o "$out/$6.safetensors" --warmup-steps 0 \
+        "${judge[@]}" --seed "$(($3 + 2))"
+}
+judge=(--steps 120 --train-only mask_decoder.iou_prediction_head --iterations 1 --prompts 8 --point-share 0.75
+    --full-frame-share 0.8 --learning-rate 1e-3 --average 0.97 "${people[@]}")
+together stage8 3000 10 stage9 stage10 stage11
 
-# 10. Whole frames again: what is far from the prompt is not meant.
-sampath tune --recipe pretrain --data "$data" --start "$out/stage9.safetensors" -o "$out/stage10.safetensors" --warmup-steps 0 \
-    --steps 250 --part-px 256 --parts 2 --prompts 20 --iterations 2 --point-share 0.65 --full-frame-share 0.7 \
-    --learning-rate 4e-4 --average 0.98 --train-only mask_decoder,prompt_encoder "${people[@]}" --seed 11
-
-# 11. The predicted IoU of these masks.
-sampath tune --recipe pretrain --data "$data" --start "$out/stage10.safetensors" -o "$out/stage11.safetensors" --warmup-steps 0 \
-    --steps 120 --train-only mask_decoder.iou_prediction_head --iterations 1 --prompts 8 --point-share 0.75 \
-    --full-frame-share 0.8 --learning-rate 1e-3 --average 0.97 "${people[@]}" --seed 12
-
-# 12 to 14. Stages 9 to 11 once more. The shipped weights saw crops at any angle, and more nuclei and tumour than glands,
-# from here on only.
-sampath tune --recipe pretrain --data "$data" --start "$out/stage11.safetensors" -o "$out/stage12.safetensors" --warmup-steps 0 \
-    --steps 2800 --part-px 256 --parts 2 --prompts 12 --iterations 2 --point-share 0.55 --full-frame-share 0.15 \
-    --learning-rate 7e-4 --dense-weight 0.5 "${people[@]}" --seed 13
-sampath tune --recipe pretrain --data "$data" --start "$out/stage12.safetensors" -o "$out/stage13.safetensors" --warmup-steps 0 \
-    --steps 250 --part-px 256 --parts 2 --prompts 20 --iterations 2 --point-share 0.65 --full-frame-share 0.7 \
-    --learning-rate 4e-4 --average 0.98 --train-only mask_decoder,prompt_encoder "${people[@]}" --seed 14
-sampath tune --recipe pretrain --data "$data" --start "$out/stage13.safetensors" -o "$out/stage14.safetensors" --warmup-steps 0 \
-    --steps 120 --train-only mask_decoder.iou_prediction_head --iterations 1 --prompts 8 --point-share 0.75 \
-    --full-frame-share 0.8 --learning-rate 1e-3 --average 0.97 "${people[@]}" --seed 15
+# 12 to 14. Once more. The shipped weights saw crops at any angle, and more nuclei and tumour than glands, from here on only.
+together stage11 2800 13 stage12 stage13 stage14
 
 # 15. The mean of the three, better than each of them but for boxes of glands. It predicts its IoU anew.
 sampath tune --recipe pretrain --data "$data" --start "$out/stage14.safetensors" -o "$out/sampath-tiny.safetensors" --warmup-steps 0 \
-    --merge "$out/stage11.safetensors" "$out/stage12.safetensors" --steps 120 --iterations 1 --prompts 8 --point-share 0.75 \
-    --train-only mask_decoder.iou_prediction_head --full-frame-share 0.8 --learning-rate 1e-3 --average 0.97 "${people[@]}" --seed 16
+    --merge "$out/stage11.safetensors" "$out/stage12.safetensors" "${judge[@]}" --seed 16
