@@ -9,6 +9,7 @@ Where micro-sam is installed beside this package (in an environment of their own
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import importlib.util
 import statistics
@@ -72,14 +73,14 @@ def clicks(quick: bool, folder: Path) -> Iterator[Row]:
     from .windows import Ours
 
     sides, repeats = ((256, 512), 3) if quick else (SIDES, 12)
-    model, tile = random_model(), tissue(256 if quick else 1024)
+    load, tile = functools.cache(random_model), tissue(256 if quick else 1024)
     totals: dict[int, list[float]] = {side: [] for side in sides}
     ours: dict[int, Ours] = {}
     for side in sides:
         pixels = tiled(tile, side)
         # Another corner, so that each image has a journal of its own.
         pixels[0, 0] = side % 251
-        ours[side] = Ours(pixels, model, folder)
+        ours[side] = Ours(pixels, load, folder)
     beyond: dict[int, list[float]] = {side: [] for side in sides}
     rng = np.random.default_rng(0)
     for turn in range(repeats + 1):
@@ -176,17 +177,14 @@ def undo(window: Ours, side: int, quick: bool) -> Iterator[Row]:
 
 def shipped(quick: bool, folder: Path) -> Iterator[Row]:
     """What a user of `sampath-tiny` waits for."""
-    from napari_sampath import load_model
-
-    from ..models import tissue
+    from ..models import load, tissue
     from .background import stalls
     from .windows import Ours
 
-    model = load_model("sampath-tiny", device="cpu")
-    window = Ours(tissue(256 if quick else 1024), model, folder)
+    window = Ours(tissue(256 if quick else 1024), functools.partial(load, "sampath-tiny"), folder)
     yield from click(window, quick)
     yield from hover(window, quick)
-    yield from stalls(window, model, folder, quick)
+    yield from stalls(window, folder, quick)
     window.close()
 
 

@@ -24,9 +24,9 @@ PIECES = 5000
 NUCLEUS = ClassInfo(1, "nucleus", (104, 70, 150))
 
 
-def stalls(window: Ours, model: Any, folder: Path, quick: bool) -> Iterator[Row]:
+def stalls(window: Ours, folder: Path, quick: bool) -> Iterator[Row]:
     """Measure the longest stall of the event loop during each of the long jobs, the mouse moving meanwhile."""
-    side = 256 if quick else 2048
+    side, model = 256 if quick else 2048, window.model
     pixels = tissue(side)
     jobs: dict[str, Callable[[], Any]] = {
         "encoding (sampath-tiny)": lambda: _encode(model, pixels),

@@ -93,17 +93,20 @@ class Clock:
 
 
 class Ours(Clock):
-    """A viewer with the Annotate dock on an image that is ready for clicks; without the preview."""
+    """A viewer with the Annotate dock on an image that is ready for clicks; without the preview.
 
-    def __init__(self, pixels: np.ndarray, model: Any, folder: Path) -> None:
+    The model is loaded in the background, as the docks do it: once the window's own thread has computed with several
+    threads, those of the prompts' thread sleep whenever they wait for each other, and it takes twice as long.
+    """
+
+    def __init__(self, pixels: np.ndarray, load: Callable[[], Any], folder: Path) -> None:
         super().__init__(pixels)
-        self.model = model
-        self.decode_s: list[float] = []
-        bench = Workbench(self.viewer, load_model=lambda _choice: _given(model), sessions_dir=folder)
+        bench = Workbench(self.viewer, load_model=lambda _choice: _loaded(load), sessions_dir=folder)
         self.dock = AnnotateDock(self.viewer, bench)
         self.viewer.window.add_dock_widget(self.dock, name="Annotate", area="right")
         wait_until(lambda: bench.ready, 600, "the image to be encoded")
         self.bench = bench
+        self.model: Any = bench.model
         self.session: Any = bench.session
         self.settle()
         bench.annotator.preview.on = False
@@ -179,6 +182,6 @@ class Peers(Clock):
         self._painted = True
 
 
-def _given(model: Any) -> Iterator[Any]:
+def _loaded(load: Callable[[], Any]) -> Iterator[Any]:
     yield Progress(0, 0, "Loading")
-    return model
+    return load()

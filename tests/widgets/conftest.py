@@ -102,9 +102,12 @@ def screen(qapp: Any) -> Iterator[Screen]:
     """The viewers of all tests."""
     from napari._qt.threads.status_checker import StatusChecker
 
+    from napari_sampath.widgets import drawn
+
     screen = Screen()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StatusChecker, "start", lambda _checker: None)
+        patch.setattr(drawn, "FIRST_MS", 0)
         yield screen
         screen.close()
 

@@ -6,12 +6,19 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
 
 def canvas_of(viewer: Viewer) -> Any:
     """Return the canvas of a viewer; None if there is no window."""
     return getattr(getattr(viewer.window, "_qt_viewer", None), "canvas", None)
+
+
+def node_of(viewer: Viewer, layer: Layer) -> Any:
+    """Return what draws a layer in the scene of a viewer; None if there is none."""
+    visual = getattr(canvas_of(viewer), "layer_to_visual", {}).get(layer)
+    return getattr(visual, "node", None)
 
 
 def take_context(viewer: Viewer) -> None:

@@ -10,6 +10,7 @@ from qtpy.QtCore import QTimer
 from ..annotations import bounds, union
 from ..errors import SampathError
 from . import layers as shown
+from .drawn import Drawn
 from .mouse import camera
 from .strokes import stroke_box
 
@@ -48,6 +49,7 @@ class Display:
         self._session = session
         self._say = say
         self._scribble: Box | None = None
+        self._whole: Box = (0, 0, *session.hw)
         self._pressed: tuple[int, int] | None = None
         self._colored: tuple[ClassInfo, ...] | None = None
         self.layers = shown.add_layers(viewer, image, session.hw, session.document.instance_map.filled_boxes)
@@ -60,6 +62,15 @@ class Display:
         self._strips.setInterval(0)
         self._strips.timeout.connect(self._paint_strip)
         self.layers.candidate.colormap = shown.candidate_colormap()
+        self._drawn = [
+            Drawn(viewer, layer, filled)
+            for layer, filled in (
+                (self.layers.classes, self._classes_box),
+                (self.layers.objects, self._objects_box),
+                (self.layers.candidate, self._candidate_box),
+                (self.layers.box, self._prompts_box),
+            )
+        ]
         self._links: list[tuple[Any, Callable[..., object]]] = [
             (session.prompts_changed, self._on_prompts),
             (session.candidate_changed, self._on_candidate),
@@ -90,6 +101,8 @@ class Display:
         """Stop listening and take the helper layers away; the label layers stay for the user."""
         self._unanswered.stop()
         self._paint_all()
+        for one in self._drawn:
+            one.close()
         for signal, slot in self._links:
             signal.disconnect(slot)
         self._links.clear()
@@ -107,15 +120,29 @@ class Display:
     def show_scribble(self, mask: LocalMask) -> None:
         """Show a piece of a scribble while it is painted."""
         box = bounds(mask)
+        self._scribble = union(self._scribble, box)
         under = self.layers.candidate.data[mask.slices]
         shown.write(self.layers.candidate, box, np.where(mask.bitmap, shown.SCRIBBLE, under))
-        self._scribble = union(self._scribble, box)
 
     def wipe_scribble(self) -> None:
         """Take the scribble away again."""
         scribble, self._scribble = self._scribble, None
         if scribble is not None:
             self._on_candidate(scribble, None)
+
+    def _classes_box(self) -> Box | None:
+        # A brush is told of when the stroke has ended.
+        return self._objects_box() if str(self.layers.classes.mode) == "pan_zoom" else self._whole
+
+    def _objects_box(self) -> Box | None:
+        return self._whole if self._session.document.annotations else None
+
+    def _candidate_box(self) -> Box | None:
+        candidate = self._session.candidate
+        return union(self._scribble, None if candidate is None else candidate.box)
+
+    def _prompts_box(self) -> Box | None:
+        return self._whole if self.layers.box.nshapes else None
 
     def _on_prompts(self) -> None:
         if self._session.prompts.empty:

@@ -246,6 +246,7 @@ def _one_repaint(layer: Points | Shapes) -> Iterator[None]:
 
     What is shown lies on the image, so nobody has to be told of another extent either.
     """
-    with layer.events.blocker_all():
+    still = getattr(layer, "_block_refresh", contextlib.nullcontext)
+    with layer.events.blocker_all(), still():
         yield
     layer.refresh(extent=False, thumbnail=False)

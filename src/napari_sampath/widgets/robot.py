@@ -82,8 +82,14 @@ class Robot:
         QTest.mouseRelease(self.native, button, modifiers, place)
         QApplication.processEvents()
 
-    def drag(self, path_xy: Sequence[tuple[float, float]], button: Any = LEFT, modifiers: Any = NONE) -> None:
-        """Press at the first image pixel of a path, move along it, release at the last."""
+    def drag(
+        self,
+        path_xy: Sequence[tuple[float, float]],
+        button: Any = LEFT,
+        modifiers: Any = NONE,
+        release: bool = True,
+    ) -> None:
+        """Press at the first image pixel of a path, move along it, release at the last, if wished."""
         places = [self.at(x, y) for x, y in path_xy]
         self._move(places[0], Qt.MouseButton.NoButton, NONE)
         QTest.mousePress(self.native, button, modifiers, places[0])
@@ -92,7 +98,8 @@ class Robot:
                 self._move(first + (second - first) * float(share), button, modifiers)
             # A hand rests in a corner, too: napari may have passed over the move that led there.
             self._move(second, button, modifiers)
-        QTest.mouseRelease(self.native, button, modifiers, places[-1])
+        if release:
+            QTest.mouseRelease(self.native, button, modifiers, places[-1])
         QApplication.processEvents()
 
     def key(self, key: Any, modifiers: Any = NONE) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from vispy.scene.visuals import Line
 
-from .canvas import canvas_of
+from .canvas import node_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -36,7 +36,7 @@ class SceneLine:
         self.points_xy: FloatArray | None = None
         """What is shown, as `show` was given it; None if nothing is."""
         self._lines: list[Any] = []
-        parent = _node(viewer, layer)
+        parent = node_of(viewer, layer)
         if parent is None:
             return
         for order, (rgba, width) in enumerate(((HALO, HALO_CANVAS_PX), (color, LINE_CANVAS_PX))):
@@ -84,8 +84,3 @@ def outline_segments(mask: LocalMask) -> FloatArray:
     corners = np.concatenate([flat, upright]).reshape(-1, 2)
     placed: FloatArray = corners + np.array([mask.col - 1.5, mask.row - 1.5])
     return placed
-
-
-def _node(viewer: Viewer, layer: Layer) -> Any:
-    visual = getattr(canvas_of(viewer), "layer_to_visual", {}).get(layer)
-    return getattr(visual, "node", None)
