@@ -111,7 +111,10 @@ class Person:
             row, col = middle(missed if positive else extra)
         if iou(shown, target) >= self.FAIR_IOU:
             self.session.commit()
+        else:
+            self.session.clear_prompts()
+        # The answer may be what a head proposed there already.
+        if (wrong & self.have).sum() >= 0.5 * wrong.sum():
             return actions
-        self.session.clear_prompts()
         self.session.paint(*np.nonzero(wrong), 1)
         return actions + self.BRUSH
