@@ -376,7 +376,7 @@ def test_a_limit_on_the_file_size_refuses_the_commit(tmp_path: Path) -> None:
 
 @LINUX
 def test_kill_9_at_random_moments_loses_no_commit(tmp_path: Path) -> None:
-    count = int(os.environ.get("SAMPATH_KILLS", "30"))
+    count = int(os.environ.get("SAMPATH_KILLS", "200"))
     victims = subprocess.run(
         [sys.executable, str(TESTS / "journal_victim.py"), str(tmp_path), str(count), "0"],
         capture_output=True,

@@ -261,11 +261,11 @@ def test_a_result_waits_until_the_brush_is_lifted(open_segment: Callable[..., An
 def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
     open_segment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_sampath.widgets import display
+    from napari_sampath.widgets import strips
 
     pixels, _ = picture(3, (120, 160))
     b, _dock = open_segment(pixels)
-    monkeypatch.setattr(display, "STRIP_PX", 160 * 50)
+    monkeypatch.setattr(strips, "STRIP_PX", 160 * 50)
     b.session.paint(*np.indices((120, 160)).reshape(2, -1), 1)
     assert not b.layers.classes.data.all(), "the rest comes when the window has had its turn"
     wait_until(lambda: b.layers.classes.data.all() and b.layers.objects.data.all(), 20, "the strips")

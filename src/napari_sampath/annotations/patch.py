@@ -102,12 +102,14 @@ class Patch:
         return box
 
     @property
-    def vouched_box(self) -> Box | None:
-        """Smallest box around all pixels that a person began or ceased to vouch for by marking an area."""
+    def annotated_box(self) -> Box | None:
+        """Smallest box around all pixels that a person may have begun or ceased to vouch for; None if there are none."""
         box: Box | None = None
         for region in self.regions:
-            if region.vouched:
-                box = union(box, region.box)
+            box = union(box, region.box)
+        for before, after in (self.records or {}).values():
+            if before is not None and after is not None and before.trust != after.trust:
+                box = union(box, after.box)
         return box
 
     @property

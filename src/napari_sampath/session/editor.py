@@ -54,6 +54,8 @@ class Editor:
 
     document_changed = Signal(object)
     """Box (r0, c0, r1, c1) around all pixels that changed."""
+    area_changed = Signal(object)
+    """Box (r0, c0, r1, c1) around all pixels that became annotated or ceased to be."""
     objects_changed = Signal(object)
     """Ids of the annotations that came, changed in any way, or went."""
     classes_changed = Signal()
@@ -257,6 +259,8 @@ class Editor:
             self.objects_changed.emit(frozenset(patch.records))
         if patch.box is not None:
             self.document_changed.emit(patch.box)
+        if patch.annotated_box is not None:
+            self.area_changed.emit(patch.annotated_box)
         if not patch.empty:
             self.saved.emit()
 

@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Signal
 
 from ..arrays import LocalMask
 from ..errors import SampathError
+from .area_view import AreaView
 from .display import Display
 from .hover import Hover
 from .key_settings import load_keys
@@ -18,6 +19,7 @@ from .mouse import Mode, MouseTool
 from .object_tools import ObjectActions
 from .scene_line import SceneLine
 from .strokes import lasso_mask, scribble_mask
+from .view import box_in_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from ..annotations import Box
     from ..session import Answer, OverlapRule, Session
     from .workers import PromptWorker
 
@@ -70,6 +73,7 @@ class Annotator(QObject):
         self._worker = worker
         self.display = Display(viewer, image, session, self.said.emit)
         self.layers = self.display.layers
+        self.area_view = AreaView(viewer, image, session)
         self.preview = Hover(viewer, self.layers.prompts, session, worker, self)
         self._outline = SceneLine(viewer, self.layers.prompts, LASSO_COLOR)
         self.mouse = MouseTool(viewer, image, self)
@@ -103,6 +107,7 @@ class Annotator(QObject):
         self.mouse.close()
         self.preview.close()
         self._outline.close()
+        self.area_view.close()
         self.display.close()
 
     @property
@@ -219,6 +224,19 @@ class Annotator(QObject):
             if self._worker.idle:
                 self.ask()
 
+    def complete(self, whole: bool) -> None:
+        """Say that the view, or the whole image, is annotated to the end, and agree with the objects in it."""
+        agreed: list[int] = []
+        if self.attempt(lambda: agreed.extend(self.session.area.complete(self._box(whole)))):
+            self.said.emit(
+                f"Complete; you agreed with {len(agreed)} objects of the head. Undo takes it back."
+            )
+
+    def reopen(self) -> None:
+        """Take back that what is in view is annotated to the end; the annotations stay."""
+        if self.attempt(lambda: self.session.area.mark(self._box(False), False)):
+            self.said.emit("What is in view counts as annotated only where there are annotations of yours.")
+
     def clear(self) -> None:
         """Leave a question or an object tool; if there is none, drop the prompt and its candidates."""
         self._late = None
@@ -313,6 +331,10 @@ class Annotator(QObject):
 
     def _on_message(self, text: str) -> None:
         self.said.emit(text)
+
+    def _box(self, whole: bool) -> Box:
+        hw = self.session.hw
+        return (0, 0, *hw) if whole else box_in_view(self.viewer, self.image, hw)
 
     def _time_travel(self, step: Callable[[], bool], nothing: str) -> None:
         moved: list[bool] = []

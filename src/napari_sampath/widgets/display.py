@@ -12,6 +12,7 @@ from ..errors import SampathError
 from . import layers as shown
 from .drawn import Drawn
 from .mouse import camera
+from .strips import Strips
 from .strokes import stroke_box
 
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
 ANSWER_MS = 200
 """So long a new prompt waits for its answer to be painted together with it: one picture instead of two. On two cores
 without a graphics card the other picture held the answer up by 50 ms: napari paints its window with Python locked."""
-
-
-STRIP_PX = 1 << 20
-"""A change larger than so many pixels is painted in strips, between which the window lives: 20 ms each."""
 
 
 class Display:
@@ -57,10 +54,7 @@ class Display:
         self._unanswered.setSingleShot(True)
         self._unanswered.setInterval(ANSWER_MS)
         self._unanswered.timeout.connect(self._show_prompts)
-        self._unpainted: list[Box] = []
-        self._strips = QTimer()
-        self._strips.setInterval(0)
-        self._strips.timeout.connect(self._paint_strip)
+        self._strips = Strips(self._paint)
         self.layers.candidate.colormap = shown.candidate_colormap()
         self._drawn = [
             Drawn(viewer, layer, filled)
@@ -100,7 +94,7 @@ class Display:
     def close(self) -> None:
         """Stop listening and take the helper layers away; the label layers stay for the user."""
         self._unanswered.stop()
-        self._paint_all()
+        self._strips.finish()
         for one in self._drawn:
             one.close()
         for signal, slot in self._links:
@@ -169,25 +163,11 @@ class Display:
             self._show_prompts()
 
     def _on_document(self, box: Box) -> None:
-        r0, c0, r1, c1 = box
-        rows = max(1, STRIP_PX // max(1, c1 - c0))
         # Under a brush everything is painted at once: a stroke is told by what the layer shows besides.
-        if r1 - r0 <= rows or self._pressed is not None:
+        if self._pressed is not None:
             self._paint(box)
-            return
-        self._unpainted += [(top, c0, min(top + rows, r1), c1) for top in range(r0, r1, rows)]
-        self._strips.start()
-
-    def _paint_strip(self) -> None:
-        if self._unpainted:
-            self._paint(self._unpainted.pop(0))
-        if not self._unpainted:
-            self._strips.stop()
-
-    def _paint_all(self) -> None:
-        while self._unpainted:
-            self._paint_strip()
-        self._strips.stop()
+        else:
+            self._strips.add(box)
 
     def _paint(self, box: Box) -> None:
         r0, c0, r1, c1 = box
@@ -205,7 +185,7 @@ class Display:
 
     def _on_press(self, labels: Labels, event: Any) -> Iterator[None]:
         """Note where a stroke begins: what napari tells of it leaves out pixels that have the class already."""
-        self._paint_all()
+        self._strips.finish()
         row, col = np.round(labels.world_to_data(event.position)[-2:]).astype(int).tolist()
         self._pressed = row, col
         yield

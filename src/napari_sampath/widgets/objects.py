@@ -9,7 +9,8 @@ import numpy as np
 from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QSignalBlocker, QTimer
 from qtpy.QtWidgets import QGridLayout, QLabel
 
-from .dock import Dock
+from .area_tools import AreaTools
+from .dock import Dock, group
 from .mouse import camera
 from .object_filters import ObjectFilters
 from .object_table import AREA_UM2, HEADINGS, ObjectTable
@@ -61,6 +62,7 @@ class ObjectsDock(Dock):
                 ("undo", "Undo", "Take the last change back"),
             )
         }
+        self.area = AreaTools(self.bench)
         self.status = StatusLine(self.bench.runner, "Click an object in the table to see it on the image.")
         self._shown: Annotator | None = None
         self._classes: tuple[ClassInfo, ...] = ()
@@ -164,6 +166,7 @@ class ObjectsDock(Dock):
         for number, button in enumerate(self.buttons.values()):
             grid.addWidget(button, number // 3, number % 3)
         self.column.addLayout(grid)
+        self.column.addWidget(group("Complete: nothing is left out", self.area))
         self.column.addWidget(self.status)
 
     def _connect(self) -> None:
