@@ -17,6 +17,7 @@ from .key_settings import load_keys
 from .keys import KeyMap
 from .mouse import Mode, MouseTool
 from .object_tools import ObjectActions
+from .other_labels import object_under
 from .scene_line import SceneLine
 from .strokes import lasso_mask, scribble_mask
 from .view import box_in_view
@@ -354,7 +355,13 @@ class Annotator(QObject):
 
     def _click_object(self, x: float, y: float) -> None:
         found = self.session.objects.at(round(y), round(x))
+        mask = None if found else object_under(self.viewer, self.image, x, y, self.session.hw)
         if found:
             self.use_object(found)
+        elif mask is not None:
+            self.use_mask(mask)
         else:
-            self.said.emit("There is no object here; click on one, or drag to paint over a structure.")
+            self.said.emit(
+                "There is no object here, in no label layer that is shown either; "
+                "click on one, or drag to paint over a structure."
+            )
