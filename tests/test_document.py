@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest import mock
 
@@ -28,6 +28,7 @@ from napari_sampath.annotations import (
     runs,
     tiled,
 )
+from napari_sampath.annotations.annotation import from_json, to_json
 from napari_sampath.annotations.masks import clip
 from napari_sampath.annotations.operations import operation_from_json, operation_to_json
 from napari_sampath.arrays import ClassInfo, LocalMask
@@ -110,6 +111,25 @@ def test_a_stroke_extends_an_annotation(document: Document) -> None:
     record = document.annotations[1]
     assert (record.area_px, record.box, record.class_id, record.source) == (28, (0, 0, 6, 6), 5, "point")
     assert document.next_id == 2
+
+
+def test_a_record_made_later_takes_the_place_of_the_one_before(document: Document) -> None:
+    document.apply(make(5, 1), square(0, 0, 4))
+    before = document.annotations[1]
+    later = Annotation(1, 1, "box", 0.5, "other", {"box": [0, 0, 4, 4]}, "then", modified="now")
+    patch = document.apply(later, square(0, 0, 4))
+    assert document.annotations[1] == replace(later, class_id=5, box=(0, 0, 4, 4), area_px=16)
+    assert document.apply(document.annotations[1], square(0, 0, 4)).empty
+    document.revert(patch)
+    assert document.annotations[1] == before
+    document.apply(replace(later, modified=None), square(2, 2, 4))
+    assert document.annotations[1] == replace(before, box=(0, 0, 6, 6), area_px=28), "a mere extension"
+
+
+def test_a_record_without_a_second_time_is_written_as_ever() -> None:
+    assert "modified" not in to_json(make())
+    again = replace(make(), modified="now")
+    assert from_json(to_json(again)) == again
 
 
 def test_what_lies_outside_is_cut_off(document: Document) -> None:
@@ -212,6 +232,7 @@ moves = st.one_of(
     st.tuples(st.just("add two"), masks, masks),
     st.tuples(st.just("extend"), masks, st.integers(0, 9)),
     st.tuples(st.just("erase"), masks),
+    st.tuples(st.just("renew"), masks, st.sampled_from([None, 0.5]), st.integers(0, 9)),
     st.tuples(st.just("delete"), st.integers(0, 9)),
     st.tuples(st.just("reclassify"), st.integers(0, 9), st.sampled_from([1, 5, 9])),
     st.tuples(st.just("classes"), st.sampled_from([(0, 1, 2), (2, 1, 0), (0, 1), (1,)])),
@@ -237,7 +258,7 @@ class Plain:
 def operation_of(move: tuple, document: Document, plain: Plain) -> Operation:
     """Turn a drawn move into an operation and do it to the plain model."""
     present = sorted(document.annotations)
-    pick = present[move[-1] % len(present)] if present and move[0] in ("delete", "extend") else 0
+    pick = present[move[-1] % len(present)] if present and move[0] in ("delete", "extend", "renew") else 0
     match move:
         case ("add", mask, class_id):
             new_id = document.next_id
@@ -254,6 +275,13 @@ def operation_of(move: tuple, document: Document, plain: Plain) -> Operation:
             record = document.record(pick)
             plain.give(pick, mask)
             return Add(((record, mask),))
+        case ("renew", mask, score, _):
+            record = document.record(pick)
+            plain.give(pick, mask)
+            again = replace(
+                record, class_id=9, source="mask", score=score, prompts={"mask": True}, modified="later"
+            )
+            return Add(((again, mask),))
         case ("erase", mask):
             plain.give(0, mask)
             return Erase(mask)

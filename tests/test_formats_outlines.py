@@ -33,7 +33,15 @@ SUFFIX = {
     "geojson": "geojson",
     "ome-zarr": "ome.zarr",
 }
-DETAILS = {3: {"score": 0.75, "source": "point", "reviewed": True}}
+DETAILS = {
+    3: {
+        "score": 0.75,
+        "source": "box",
+        "reviewed": True,
+        "prompts": {"points": [[3.5, 2, True], [9, 4, False]], "box": [1.5, 2, 30, 40], "mask": True},
+        "created": "2026-01-02T03:04:05.678+00:00",
+    }
+}
 
 
 @st.composite

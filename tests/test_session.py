@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from disc_model import SCORES, disc_model
 from journal_victim import commit_at, digest, prompt_at
 from napari_sampath.annotations import innermost
+from napari_sampath.annotations.annotation import now
 from napari_sampath.arrays import ClassInfo, LocalMask, Prompts
 from napari_sampath.errors import (
     ClassListError,
@@ -22,9 +24,11 @@ from napari_sampath.errors import (
     PromptError,
     UnknownNameError,
 )
+from napari_sampath.formats import DatasetFolder
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict.masks import local_mask, mask_to_logits, pieces_at, pointed_at
-from napari_sampath.session import Session, from_segmentation
+from napari_sampath.session import Components, Session, from_segmentation
+from napari_sampath.session.components import Component, make_items
 from tiny_sam import tiny_model
 
 if TYPE_CHECKING:
@@ -676,6 +680,133 @@ def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str,
     assert not other.undo()
     with pytest.raises(ImageError, match=r"is 128 x 96 px and the image 100 x 90 px"):
         Session(picture((90, 100)), "slide").import_labels(tmp_path)
+
+
+def recorded(tmp_path: Path) -> Session:
+    """A session with an object of each kind of prompt, one a person is unsure of, and one joined with another."""
+    session = Session(picture(), "slide", disc_model(), CLASSES)
+    session.add_point(30, 30)
+    session.add_point(31, 33)
+    session.add_point(60, 60, positive=False)
+    settle(session)
+    session.commit()
+    session.set_box(70, 10, 90, 30.5)
+    settle(session)
+    boxed = session.commit()
+    session.set_mask(LocalMask(60, 60, np.ones((9, 9), dtype=bool)))
+    settle(session)
+    session.commit()
+    session.paint([90, 91], [4, 4], 2)
+    session.mask_mode = "semantic"
+    session.paint([91, 91, 91], [5, 6, 7], 2)
+    prompt_at(session, 10, 84)
+    session.active_class = 2
+    joint = session.commit()
+    assert boxed is not None
+    assert joint is not None
+    assert joint.modified is not None
+    session.objects.flag((boxed.id,), "unsure")
+    session.objects.flag((joint.id,), "reviewed")
+    # Long ago, so that a time that is made anew cannot be the same.
+    for one in list(session.document.annotations.values()):
+        session.document.put(one.id, replace(one, created="2026-01-02T03:04:05.678+00:00"))
+    return session
+
+
+@pytest.mark.parametrize("word", ["png", "tiff", "coco", "coco-polygons", "geojson", "ome-zarr"])
+def test_everything_that_is_known_of_an_object_is_exported_and_comes_back(tmp_path: Path, word: str) -> None:
+    session = recorded(tmp_path)
+    session.export(tmp_path / "out", (word,))
+    other = Session(picture(), "slide", None, CLASSES, tmp_path / "other.jsonl")
+    other.import_labels(tmp_path / "out")
+    mine, theirs = (
+        sorted(
+            (replace(record, id=0, box=(0, 0, 0, 0)) for record in one.document.annotations.values()),
+            key=lambda record: record.area_px,
+        )
+        for one in (session, other)
+    )
+    assert theirs == mine
+    assert {one.source for one in theirs} == {"point", "box", "mask"}
+    other.close()
+    again = Session(picture(), "slide", None, CLASSES, tmp_path / "other.jsonl")
+    assert again.document.annotations == other.document.annotations, "the journal has it, too"
+    again.close()
+
+
+def test_prompts_are_exported_as_plain_json(tmp_path: Path) -> None:
+    session = recorded(tmp_path)
+    session.export(tmp_path, ("coco",))
+    content = json.loads((tmp_path / "slide_objects.coco.json").read_text())
+    pointed, boxed, masked, joint = (one["sampath"] for one in content["annotations"])
+    assert pointed["prompts"] == {"points": [[30, 30, True], [31, 33, True], [60, 60, False]]}
+    assert boxed["prompts"] == {"box": [70, 10, 90, 30.5]}
+    assert masked["prompts"] == {"mask": True}
+    assert joint["created"] == "2026-01-02T03:04:05.678+00:00"
+    assert joint["modified"] > joint["created"]
+    assert "modified" not in pointed
+    session.save_to_dataset(tmp_path / "dataset")
+    item = DatasetFolder.open(tmp_path / "dataset").read("slide")
+    assert item.provenance["annotations"]["1"] == {k: v for k, v in pointed.items() if k != "number"}
+
+
+def test_a_dataset_names_objects_as_its_maps_do(tmp_path: Path) -> None:
+    """Ids grow for ever, and the maps of a dataset have 16 bits."""
+    session = recorded(tmp_path)
+    session.document.next_id = 70_000
+    session.add_point(100, 80)
+    settle(session)
+    made = session.commit()
+    assert made is not None
+    assert made.id == 70_000
+    session.save_to_dataset(tmp_path)
+    item = DatasetFolder.open(tmp_path).read("slide")
+    assert item.instances is not None
+    number = item.instances[80, 100]
+    assert item.provenance["annotations"][str(number)]["prompts"] == {"points": [[100, 80, True]]}
+    assert set(item.provenance["annotations"]) == set(map(str, np.unique(item.instances)[1:]))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"prompts": "a click", "created": "yesterday", "modified": 7},
+        {"prompts": {"points": [[1, 2]], "mask": True}, "created": None},
+        {"prompts": {"points": [["x", 2, True]]}, "created": "2026-01-02T03:04:05", "model": 5},
+        {"prompts": {"points": 7}, "created": ["2026"], "source": ["point"]},
+        {"prompts": {"box": [1, 2, 3]}, "modified": "soon"},
+        {"prompts": {"box": [1, 2, 3, 10**400]}, "score": 10**400},
+        {"prompts": {"box": [1, 2, 3, float("nan")]}, "score": float("inf")},
+        {"prompts": [1], "score": "high", "reviewed": "yes"},
+        {"prompts": {"points": [], "box": None, "mask": False}},
+    ],
+)
+def test_what_another_program_says_of_an_object_is_taken_where_it_makes_sense(
+    session: Session, tmp_path: Path, told: dict[str, Any]
+) -> None:
+    file = tmp_path / "a.json"
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 9, 1, 9, 9]], "sampath": told}
+    image = {"id": 1, "file_name": "slide", "height": HW[0], "width": HW[1]}
+    file.write_text(json.dumps({"images": [image], "categories": [{"id": 1}], "annotations": [entry]}))
+    before = now()
+    (made,) = session.import_labels(file)
+    assert made.created >= before
+    assert (made.source, made.score, made.prompts, made.modified) == ("import", None, {}, None)
+    assert made.trust == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("2026-01-02T03:04:05.678+00:00", "2026-01-02T03:04:05.678+00:00"),
+        ("2026-01-02T05:04:05Z", "2026-01-02T05:04:05.000+00:00"),
+        ("2026-01-02T05:04:05.123456+02:00", "2026-01-02T03:04:05.123+00:00"),
+    ],
+)
+def test_times_of_files_are_kept_in_utc(given: str, kept: str) -> None:
+    piece = Component(1, LocalMask(1, 1, np.ones((2, 2), dtype=bool)), None, {"created": given})
+    ((made, _),) = make_items(Components((piece,), CLASSES), 1, int, "import", None, None)
+    assert made.created == kept
 
 
 @pytest.mark.parametrize(

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from disc_model import disc_model
 from journal_victim import commit_at, digest, prompt_at
-from napari_sampath.annotations import shaping
+from napari_sampath.annotations import Annotation, shaping
+from napari_sampath.annotations.annotation import TRUSTED
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import ClassListError, PromptError, UnknownNameError
 from napari_sampath.session import Components, Overlap, Session, name_overlap
 from napari_sampath.session.components import Component
+from napari_sampath.session.overlap import refine as refine_operation
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HW = (96, 128)
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
 
 
+def picture() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 255, (*HW, 3), dtype=np.uint8)
+
+
 @pytest.fixture
 def session() -> Session:
-    image = np.random.default_rng(3).integers(0, 255, (*HW, 3), dtype=np.uint8)
-    return Session(image, "slide", disc_model(), CLASSES)
+    return Session(picture(), "slide", disc_model(), CLASSES)
 
 
 def block(row: int, col: int, height: int, width: int) -> LocalMask:
@@ -122,7 +130,138 @@ def test_semantic_mode_joins_what_touches(session: Session) -> None:
     assert not heard
 
 
+def journalled(tmp_path: Path) -> Session:
+    return Session(picture(), "slide", disc_model(), CLASSES, tmp_path / "a.jsonl")
+
+
+def reopened(session: Session, tmp_path: Path) -> dict[int, Annotation]:
+    """Return what the journal of a session makes of it."""
+    session.close()
+    again = journalled(tmp_path)
+    found = dict(again.document.annotations)
+    again.close()
+    return found
+
+
+def test_a_region_that_grows_together_has_the_record_of_its_largest_part(tmp_path: Path) -> None:
+    session = journalled(tmp_path)
+    session.mask_mode = "semantic"
+    small = paint(session, block(40, 26, 4, 4))
+    before = session.document.record(small)
+    prompt_at(session, 40, 40)
+    made = session.commit()
+    assert made is not None
+    assert (made.id, made.source, made.model) == (small, "point", session.model and session.model.name)
+    assert made.prompts["points"] == [[40.0, 40.0]]
+    assert made.score is None, "it was given for the disc alone"
+    assert (made.created, before.modified) == (before.created, None)
+    assert made.modified is not None
+    session.undo()
+    assert session.document.record(small) == before
+    session.redo()
+    paint(session, block(40, 52, 2, 6))
+    assert session.document.record(small).source == "point", "a small stroke does not change where it is from"
+    assert session.document.record(small).modified == made.modified
+    records = dict(session.document.annotations)
+    assert reopened(session, tmp_path) == records
+
+
+def test_a_score_stays_as_long_as_it_describes_the_region(session: Session) -> None:
+    session.mask_mode = "semantic"
+    prompt_at(session, 40, 40)
+    made = session.commit()
+    assert made is not None
+    assert made.score is not None
+    before = digest(session)
+    paint(session, block(40, 40, 2, 2))
+    assert digest(session) == before, "nothing has changed"
+    paint(session, block(40, 52, 2, 6))
+    assert session.document.record(made.id).score is None
+    session.undo()
+    assert session.document.record(made.id) == made
+    session.undo()
+    tiny = paint(session, block(40, 40, 2, 2))
+    prompt_at(session, 40, 40)
+    again = session.commit()
+    assert again is not None
+    assert (again.id, again.score) == (tiny, made.score), "the mask has all of it"
+
+
+def test_a_region_made_of_a_reviewed_proposal_stays_reviewed(session: Session) -> None:
+    session.mask_mode = "semantic"
+    small = paint(session, block(30, 15, 4, 5))
+    (proposed,) = session.propose(Components((Component(1, block(30, 30, 20, 20), 0.6),), CLASSES, "head"))
+    session.objects.flag((proposed.id,), "reviewed")
+    assert paint(session, block(30, 20, 4, 10)) == small
+    record = session.document.record(small)
+    assert (record.source, record.model, record.score, record.trust) == ("head", "head", None, TRUSTED)
+
+
 # Objects refined by prompts
+
+
+@pytest.mark.parametrize("again", [block(30, 30, 10, 10), block(32, 32, 4, 4), block(25, 30, 20, 10)])
+def test_a_refinement_brings_its_record(tmp_path: Path, again: LocalMask) -> None:
+    session = journalled(tmp_path)
+    (proposed,) = session.propose(Components((Component(2, block(30, 30, 10, 10), 0.6),), CLASSES, "head"))
+    session.objects.flag((proposed.id,), "unsure")
+    session.objects.flag((proposed.id,), "unsure", False)
+    before = session.document.record(proposed.id)
+    asked = Annotation(99, 1, "mask", 0.8, "discs", {"mask": True})
+    session._do(refine_operation(session.document, proposed.id, again, "overwrite", "instance", asked))
+    record = session.document.record(proposed.id)
+    assert (record.id, record.class_id, record.created) == (proposed.id, 2, before.created)
+    assert (record.source, record.score, record.model, record.prompts) == (
+        "mask",
+        0.8,
+        "discs",
+        {"mask": True},
+    )
+    assert (record.reviewed, record.area_px) == (True, again.area_px)
+    assert record.modified is not None
+    session.undo()
+    assert session.document.record(proposed.id) == before
+    session.redo()
+    records = dict(session.document.annotations)
+    assert records[proposed.id] == record
+    assert reopened(session, tmp_path) == records
+
+
+def test_a_commit_that_refines_brings_its_record(tmp_path: Path) -> None:
+    session = journalled(tmp_path)
+    prompt_at(session, 40, 40)
+    first = session.commit()
+    assert first is not None
+    session.set_object(first.id)
+    prompt_at(session, 46, 40)
+    assert session.candidate is not None
+    score = session.candidate.score
+    refined = session.commit()
+    assert refined is not None
+    assert (refined.id, refined.created, refined.score) == (first.id, first.created, score)
+    assert (refined.source, refined.prompts["points"], refined.prompts["mask"]) == ("mask", [[46, 40]], True)
+    assert refined.modified is not None
+    session.undo()
+    assert session.document.record(first.id) == first
+    session.redo()
+    records = dict(session.document.annotations)
+    assert reopened(session, tmp_path) == records == {first.id: refined}
+
+
+def test_a_refinement_that_takes_others_in_has_no_score(session: Session) -> None:
+    one, other = paint(session, block(30, 30, 10, 10)), paint(session, block(30, 50, 10, 10))
+    asked = Annotation(99, 1, "point", 0.8, "discs", {"points": [[35, 35]], "labels": [1]})
+    wide = block(30, 30, 10, 22)
+    session._do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
+    assert set(session.document.annotations) == {one}
+    record = session.document.record(one)
+    assert (record.source, record.score, record.area_px) == ("point", None, 300)
+    session.undo()
+    session.objects.flag((one,), "unsure")
+    session._do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
+    assert session.document.record(other).area_px == 80
+    record = session.document.record(one)
+    assert (record.score, record.unsure, record.reviewed) == (0.8, True, False)
 
 
 def refine(session: Session, one: int) -> LocalMask:
@@ -142,7 +281,7 @@ def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
     mask = refine(session, proposed.id).to_dense(HW)
     made = session.commit()
     assert made is not None
-    assert (made.id, made.class_id, made.reviewed, made.source) == (proposed.id, 2, True, "head")
+    assert (made.id, made.class_id, made.reviewed, made.source) == (proposed.id, 2, True, "mask")
     np.testing.assert_array_equal(dense(session) == made.id, mask)
     assert set(session.document.annotations) == {made.id, neighbour}
     assert session.prompts.empty
@@ -310,6 +449,21 @@ def test_merge(session: Session) -> None:
     goes_back_and_forth(session, before)
     with pytest.raises(PromptError, match="at least two"):
         session.objects.merge(ids[:1])
+
+
+def test_what_is_merged_has_the_record_of_the_largest(session: Session) -> None:
+    small = paint(session, block(10, 10, 5, 5), 2)
+    large = commit_at(session, 60, 50)
+    before, clicked = session.document.record(small), session.document.record(large)
+    merged = session.objects.merge((small, large))
+    assert (merged.id, merged.class_id, merged.created) == (small, 2, before.created)
+    assert (merged.source, merged.prompts, merged.model) == ("point", clicked.prompts, clicked.model)
+    assert (clicked.score is not None, merged.score, merged.trust) == (True, None, TRUSTED)
+    session.undo()
+    assert [session.document.record(one) for one in (small, large)] == [before, clicked]
+    (proposed,) = session.propose(Components((Component(1, block(0, 90, 30, 30), 0.6),), CLASSES, "head"))
+    merged = session.objects.merge((small, proposed.id))
+    assert (merged.source, merged.model, merged.score, merged.reviewed) == ("head", "head", None, True)
 
 
 def test_grow_shrink_fill_smooth(session: Session) -> None:

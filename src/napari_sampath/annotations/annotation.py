@@ -53,6 +53,9 @@ class Annotation:
     """Bounding box of all pixels it was given; what others overwrote later is not cut off."""
     area_px: int = 0
     """Pixels it holds now; the document keeps it."""
+    modified: str | None = None
+    """Time in UTC, ISO 8601, at which this took the place of an earlier record of the object: it was refined by
+    prompts, or joined with others. None if that never happened."""
 
     @property
     def trust(self) -> int:
@@ -91,6 +94,7 @@ def to_json(annotation: Annotation) -> dict[str, Any]:
         "prompts": dict(annotation.prompts),
         "created": annotation.created,
         **{flag: True for flag in FLAGS if getattr(annotation, flag)},
+        **({} if annotation.modified is None else {"modified": annotation.modified}),
     }
 
 
@@ -112,4 +116,5 @@ def from_json(fields: Mapping[str, Any]) -> Annotation:
         fields["created"],
         bool(fields.get("reviewed", False)),
         bool(fields.get("unsure", False)),
+        modified=fields.get("modified"),
     )

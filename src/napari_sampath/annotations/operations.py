@@ -16,7 +16,8 @@ class Add:
     """Give pixels to annotations, in order; later ones overwrite earlier ones."""
 
     items: tuple[tuple[Annotation, LocalMask], ...]
-    """An annotation whose id exists already is extended and keeps its record."""
+    """An annotation whose id exists already is extended and keeps its class. It keeps its record, too, unless the one
+    given has a time at which it was modified."""
     classes: tuple[ClassInfo, ...] | None = None
     """The class list to have first, if classes come with the annotations."""
 

@@ -103,7 +103,7 @@ class Patch:
 
     @property
     def annotated_box(self) -> Box | None:
-        """Smallest box around all pixels that a person may have begun or ceased to vouch for; None if there are none."""
+        """Smallest box around all pixels that a person may have begun or ceased to vouch for; None if none are."""
         box: Box | None = None
         for region in self.regions:
             box = union(box, region.box)

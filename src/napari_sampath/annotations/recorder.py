@@ -100,6 +100,9 @@ class Recorder:
                 known = replace(annotation, box=bounds(clipped), area_px=0)
                 self.document.next_id = annotation.id + 1
             else:
+                # Older journals have no such time, and what they say of an extended object was never its record.
+                if annotation.modified is not None:
+                    known = replace(annotation, class_id=known.class_id, box=known.box, area_px=known.area_px)
                 known = replace(known, box=union(known.box, bounds(clipped)) or known.box)
             self._write(clipped, known.id, known)
 

@@ -27,7 +27,7 @@ class LabelledObject:
     """1..255."""
     mask: LocalMask
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What else is known, as plain JSON values: "score", "source", "model", "reviewed", "unsure" ..."""
+    """What else is known, as plain JSON values: "score", "source", "model", "prompts", "created" ..."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -88,7 +88,8 @@ def make_commit(
         PromptError: If none would get any.
     """
     if state.refines in document.annotations:
-        return refine(document, state.refines, candidate.mask, rule, mode), state.refines
+        ((refinement, _),) = wishes(candidate, state, document.next_id, class_id, model)
+        return refine(document, state.refines, candidate.mask, rule, mode, refinement), state.refines
     return place_all(document, wishes(candidate, state, document.next_id, class_id, model), rule, mode)
 
 

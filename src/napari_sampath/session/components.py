@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -49,7 +50,7 @@ class Component:
     score: float | None = None
     """Mean probability of its class inside it, 0..1."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What a file says of it: "source", "model", "reviewed", "unsure"."""
+    """What a file says of it, see `saving.details_of`; anything may stand there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +134,7 @@ def make_items(
         taken: Which pixels of a box they may not have; pieces of which nothing is left are left out.
     """
     items: list[tuple[Annotation, LocalMask]] = []
-    created = now()
+    taken_over = now()
     for piece in components.pieces:
         mask = piece.mask
         if taken is not None:
@@ -147,9 +148,11 @@ def make_items(
             known["source"] if known.get("source") in get_args(Source) else source,
             piece.score,
             str(known["model"]) if known.get("model") else model,
-            created=created,
+            _prompts(known.get("prompts")),
+            _time(known.get("created")) or taken_over,
             reviewed=known.get("reviewed") is True,
             unsure=known.get("unsure") is True,
+            modified=_time(known.get("modified")),
         )
         items.append((annotation, mask))
     return items
@@ -192,7 +195,54 @@ def check_size(shape: tuple[int, ...], hw: tuple[int, int], what: str) -> None:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    try:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _time(value: object) -> str | None:
+    """Read a time as ISO 8601 with its zone; as `now` writes it, or None if it is none."""
+    try:
+        when = datetime.datetime.fromisoformat(value if isinstance(value, str) else "")
+        return (
+            None if when.tzinfo is None else when.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+        )
+    except (ValueError, OverflowError):
+        return None
+
+
+def _prompts(value: object) -> dict[str, Any]:
+    """Read what `saving.details_of` writes of prompts, as records have it; empty if there is nothing to be read."""
+    if not isinstance(value, Mapping):
+        return {}
+    try:
+        points = [(*_finite((x, y)), int(bool(positive))) for x, y, positive in value.get("points") or ()]
+        box = None if value.get("box") is None else _finite(value["box"])
+    except (TypeError, ValueError, OverflowError):
+        return {}
+    mask = value.get("mask") is True
+    if (box is not None and len(box) != 4) or not (points or box or mask):
+        return {}
+    return {
+        "points": [[x, y] for x, y, _ in points],
+        "labels": [label for _, _, label in points],
+        "box": box,
+        "mask": mask,
+    }
+
+
+def _finite(values: Iterable[Any]) -> list[float]:
+    """Return numbers as floats.
+
+    Raises:
+        TypeError: If one is none.
+        ValueError: If one is not finite.
+        OverflowError: If one is too large.
+    """
+    if not all(math.isfinite(one) for one in values):
+        raise ValueError("not a finite number")
+    return [float(one) for one in values]
 
 
 def _used(classes: Iterable[ClassInfo], pieces: Iterable[Component]) -> tuple[ClassInfo, ...]:

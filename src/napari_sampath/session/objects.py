@@ -25,6 +25,7 @@ from ..annotations.operations import label
 from ..arrays import LocalMask
 from ..errors import PromptError
 from .object_rows import Column, ObjectRow, make_row, sort_rows
+from .overlap import joint_record
 from .reshaping import judged, reshaped
 
 Do: TypeAlias = Callable[[Operation], None]
@@ -135,6 +136,8 @@ class ObjectTools:
     def merge(self, ids: Iterable[int]) -> Annotation:
         """Make one object of several, which need not touch; the first keeps its id and class, and is reviewed.
 
+        Where it is from is that of the largest, see `overlap.joint_record`.
+
         Raises:
             PromptError: If there are fewer than two.
             UnknownNameError: If one is not there.
@@ -142,7 +145,8 @@ class ObjectTools:
         first, *others = list(dict.fromkeys(ids)) or [0]
         if not others:
             raise PromptError("One object cannot be merged with itself; choose at least two.")
-        record = self._document.record(first)
+        parts = [self._document.record(one) for one in (first, *others)]
+        record = joint_record(parts, sum(one.area_px for one in parts))
         mask = shaping.joined([self._document.pixels(one) for one in others])
         self._do(Batch((Add(((record, mask),)), *judged(record)), "the merging"))
         return self._document.record(first)

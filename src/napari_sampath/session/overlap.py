@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy import ndimage
 
 from ..annotations import Add, Annotation, Batch, Document, bounds, clip
-from ..annotations.annotation import TRUSTED
+from ..annotations.annotation import TRUSTED, now
 from ..annotations.shaping import joined
-from ..arrays import LocalMask
+from ..arrays import BoolArray, LocalMask
 from ..errors import PromptError
 from .reshaping import judged, reshaped
 
@@ -81,7 +82,7 @@ def place(
         annotation: New; in semantic mode its place is taken by the oldest one of its class that the mask touches
             (corners count), and all others of that class that it touches join that too, but those that nobody
             vouches for: a newer proposal would take the person's pixels with it, and what a person is unsure of is
-            not learned from.
+            not learned from. Its record is then that of the largest of them, see `joint_record`.
         mask: The pixels.
         rule: "keep" leaves the pixels of others alone; anything else overwrites.
         mode: See `MaskMode`.
@@ -96,8 +97,37 @@ def place(
     free = _free(document, mask, rule, joins)
     if not joins:
         return Add(((annotation, free),)), annotation.id
+    new = int(np.count_nonzero(free.bitmap & ~_owned(document, free, joins)))
+    parts = [*map(document.record, joins), replace(annotation, area_px=free.area_px)]
+    record = joint_record(parts, sum(one.area_px for one in parts[:-1]) + new)
     whole = joined([free, *(document.pixels(one) for one in joins[1:])])
-    return Add(((document.record(joins[0]), whole),)), joins[0]
+    return Add(((record, whole),)), joins[0]
+
+
+def joint_record(parts: Sequence[Annotation], area_px: int) -> Annotation:
+    """Return the record of what becomes of several annotations that are joined.
+
+    It is that of the largest, with the id, class and age of the first; without its score if there are more pixels than
+    the score was given for.
+
+    Args:
+        parts: Their records, with their areas.
+        area_px: Area of all of them together.
+    """
+    first, largest = parts[0], max(parts, key=lambda one: one.area_px)
+    score = largest.score if largest.area_px == area_px else None
+    if (largest.id, score) == (first.id, first.score):
+        return first
+    return replace(
+        largest,
+        id=first.id,
+        class_id=first.class_id,
+        score=score,
+        created=first.created,
+        reviewed=first.reviewed or largest.reviewed,
+        unsure=first.unsure,
+        modified=now(),
+    )
 
 
 def extend(document: Document, annotation_id: int, mask: LocalMask, rule: OverlapRule) -> Batch:
@@ -108,12 +138,26 @@ def extend(document: Document, annotation_id: int, mask: LocalMask, rule: Overla
 
 
 def refine(
-    document: Document, annotation_id: int, mask: LocalMask, rule: OverlapRule, mode: MaskMode
+    document: Document,
+    annotation_id: int,
+    mask: LocalMask,
+    rule: OverlapRule,
+    mode: MaskMode,
+    refinement: Annotation | None = None,
 ) -> Batch:
     """Work out how to give an annotation that a person has refined the pixels of a mask in place of its own.
 
-    It keeps its id and class; in semantic mode all others of the class that the mask touches join it, unless the
-    person is unsure of it.
+    It keeps its id, class, marks and age; in semantic mode all others of the class that the mask touches join it,
+    unless the person is unsure of it.
+
+    Args:
+        document: Where it is; it is not changed.
+        annotation_id: The annotation.
+        mask: The pixels.
+        rule: As `place`.
+        mode: See `MaskMode`.
+        refinement: What the refinement would be as an annotation of its own: from here are source, score, model
+            and prompts. If left out they stay as they are.
 
     Raises:
         PromptError: As `place`.
@@ -122,8 +166,27 @@ def refine(
     joins = _touched(document, mask, record.class_id) if mode == "semantic" and not record.unsure else []
     free = _free(document, mask, rule, [annotation_id, *joins])
     whole = joined([free, *(document.pixels(one) for one in joins if one != annotation_id)])
-    steps = reshaped(document, annotation_id, whole, overwrite=True)
-    return Batch(steps or judged(record), "the refinement")
+    steps = reshaped(document, annotation_id, whole, overwrite=True) or judged(record)
+    if refinement is not None:
+        renewed = replace(
+            refinement,
+            id=annotation_id,
+            score=refinement.score if whole.area_px == free.area_px else None,
+            created=record.created,
+            # What a head proposed is reviewed by now; see `judged`.
+            reviewed=record.reviewed or record.trust == 0,
+            unsure=record.unsure,
+            modified=now(),
+        )
+        # In the end, when the pixels are its own: what comes before was worked out with the record as it was.
+        steps = (*steps, Add(((renewed, whole),)))
+    return Batch(steps, "the refinement")
+
+
+def _owned(document: Document, mask: LocalMask, ids: list[int]) -> BoolArray:
+    """Return which pixels of the box of a mask belong to some annotations."""
+    owned: BoolArray = np.isin(document.instance_map.window(bounds(mask)), ids)
+    return owned
 
 
 def _free(document: Document, mask: LocalMask, rule: OverlapRule, own: list[int]) -> LocalMask:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,26 @@ if TYPE_CHECKING:
 
 
 def details_of(record: Annotation) -> dict[str, Any]:
-    """Return what formats keep of an annotation besides its class and pixels."""
-    known = {"source": record.source, "score": record.score, "model": record.model, "created": record.created}
-    flags = {"reviewed": record.reviewed or None, "unsure": record.unsure or None}
-    return {key: value for key, value in (known | flags).items() if value is not None}
+    """Return what formats keep of an annotation besides its class and pixels; `components` reads it again."""
+    known = {
+        "source": record.source,
+        "score": record.score,
+        "model": record.model,
+        "prompts": _plain_prompts(record.prompts) or None,
+        "created": record.created,
+        "modified": record.modified,
+        "reviewed": record.reviewed or None,
+        "unsure": record.unsure or None,
+    }
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def _plain_prompts(prompts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write {"points": [[x, y, positive], ...], "box": [x0, y0, x1, y1], "mask": True}, less what was not given."""
+    pairs = zip(prompts.get("points", ()), prompts.get("labels", ()), strict=False)
+    points = [[x, y, bool(label)] for (x, y), label in pairs]
+    given = {"points": points, "box": prompts.get("box"), "mask": prompts.get("mask")}
+    return {key: value for key, value in given.items() if value}
 
 
 def export_job(folder: Path, name: str, document: Document, formats: tuple[str, ...]) -> Job[list[Path]]:
@@ -74,13 +90,11 @@ def save_job(
     if image.shape[0] * image.shape[1] > MAX_PIXELS:
         raise DatasetError(f"'{name}' is too large for a training sample; save a region of it.")
     maps, annotated = document.snapshot(), document.annotated_snapshot()
-    provenance = {
-        "annotations": {str(one.id): details_of(one) for one in document.annotations.values()},
-    }
+    details = {one.id: details_of(one) for one in document.annotations.values()}
     # A class that nobody has used yet, such as the first one of every session, is no class of the dataset.
     used = {one.class_id for one in document.annotations.values()}
     classes = tuple(info for info in document.classes if info.id in used)
-    return _save(folder, image, name, maps, annotated, classes, group, mpp, provenance)
+    return _save(folder, image, name, maps, annotated, classes, group, mpp, details)
 
 
 def _save(
@@ -92,7 +106,7 @@ def _save(
     classes: tuple[ClassInfo, ...],
     group: str,
     mpp: float | None,
-    provenance: dict[str, Any],
+    details: dict[int, dict[str, Any]],
 ) -> Job[DatasetImage]:
     from ..formats import DatasetFolder
 
@@ -101,15 +115,16 @@ def _save(
         dataset = DatasetFolder.open(folder)
     else:
         dataset = DatasetFolder.create(folder, classes)
+    instances, details = _fitting(np.asarray(maps[1]), details)
     entry = dataset.save_image(
         name,
         image,
         np.asarray(maps[0]),
-        _renumbered(np.asarray(maps[1])),
+        instances,
         annotated((0, 0, image.shape[0], image.shape[1])),
         group=group,
         mpp=mpp,
-        provenance=provenance,
+        provenance={"annotations": {str(number): known for number, known in details.items()}},
         classes=classes,
         apart=True,
     )
@@ -117,10 +132,14 @@ def _save(
     return entry
 
 
-def _renumbered(instances: IntArray) -> IntArray:
-    """Number objects from 1 without gaps if their ids have grown beyond 16 bits."""
+def _fitting(
+    instances: IntArray, details: dict[int, dict[str, Any]]
+) -> tuple[IntArray, dict[int, dict[str, Any]]]:
+    """Number objects from 1 without gaps, with what is known of them, if their ids have grown beyond 16 bits."""
     from ..formats.labels import numbers_in, renumbered
 
     if int(instances.max(initial=0)) < 2**16:
-        return instances
-    return renumbered(instances, numbers_in(instances))
+        return instances, details
+    numbers = numbers_in(instances)
+    known = {new: details[old] for new, old in enumerate(numbers.tolist(), start=1) if old in details}
+    return renumbered(instances, numbers), known
