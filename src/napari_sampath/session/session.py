@@ -11,7 +11,7 @@ from psygnal import Signal
 from ..annotations import Annotation, Box, Prepared
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
-from ..geometry import outward, prompt_tiles
+from ..geometry import Frame, outward, prompt_tiles
 from ..jobs import Job
 from . import prompting
 from .classifying import apply_guesses, classify_job, everything
@@ -120,11 +120,17 @@ class Session(Transfer):
         Raises:
             PromptError: If there is no model.
         """
-        encoder = self._tiles
-        if encoder is None:
+        if self._tiles is None:
             raise PromptError("No model is loaded, so the image cannot be encoded; choose a model.")
+        return self._tiles.encode_job(self._ahead(centre_rc, ahead))
+
+    def prepared(self, centre_rc: tuple[float, float], ahead: int = AHEAD_TILES) -> bool:
+        """Return whether `encode_job` would have nothing to do, or no model to do it with."""
+        return self._tiles is None or all(map(self._tiles.holds, self._ahead(centre_rc, ahead)))
+
+    def _ahead(self, centre_rc: tuple[float, float] | None, count: int) -> list[Frame]:
         centre = centre_rc or (self.hw[0] / 2, self.hw[1] / 2)
-        return encoder.encode_job(list(outward(prompt_tiles(self.hw), centre))[:ahead])
+        return list(outward(prompt_tiles(self.hw), centre))[:count]
 
     def add_point(self, x: float, y: float, positive: bool = True) -> None:
         """Add a point at (x, y) in image pixels; the chosen candidate, if any, is refined.

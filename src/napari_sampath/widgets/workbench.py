@@ -11,6 +11,7 @@ from napari.layers import Image
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..errors import SampathError
+from .ahead import Ahead
 from .annotator import Annotator
 from .canvas import take_context
 from .desk import TrainingDesk
@@ -95,6 +96,7 @@ class Workbench(QObject):
         """Of the image that was in use before."""
         self.desk = TrainingDesk(sessions_dir, self)
         """The dataset that what is annotated goes to, and its heads."""
+        self._ahead = Ahead(self)
         self.prompts.failed.connect(self.said)
         viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.inserted.connect(self._on_layers)
@@ -122,6 +124,7 @@ class Workbench(QObject):
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             event.disconnect(self._on_layers)
         self.runner.cancel()
+        self._ahead.close()
         self.prompts.close()
         self.desk.close()
         self._detach()
