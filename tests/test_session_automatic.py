@@ -404,8 +404,11 @@ def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
         return found
 
     classes = (ClassInfo(3, "Gland", (9, 9, 9)), ClassInfo(5, "nerve", (7, 7, 7)))
-    found = run(automatic_job(queue, segment, tmp_path / "sessions", classes=classes))
+    went = run(automatic_job(queue, segment, tmp_path / "sessions", classes=classes))
+    found = went.doubts
     assert list(found) == ["1.png", "3.png"]
+    assert list(went.left_out) == ["2.png"]
+    assert "2.png" in went.left_out["2.png"]
     assert found["3.png"] > found["1.png"] > 0
     assert [entry.path.name for entry in queue.to_review()] == ["3.png", "1.png", "2.png"]
     pixels = np.asarray(Image.open(folder / "3.png"))
@@ -442,7 +445,7 @@ def test_what_is_done_while_the_head_goes_through_a_folder_is_left_alone(
     next(job)
     queue.mark("0.png", "unsure")  # while it is segmented
     queue.mark("2.png", "done")
-    found = run(job)
+    found = run(job).doubts
     assert list(found) == ["1.png", "3.png"]
     states = {entry.path.name: entry.state for entry in queue.entries}
     assert states == {"0.png": "unsure", "1.png": "untouched", "2.png": "done", "3.png": "untouched"}
@@ -478,3 +481,34 @@ def test_a_session_becomes_a_training_sample_and_a_newer_one_replaces_it(tmp_pat
     (tmp_path / "other" / "dataset.json").write_text(json.dumps({"a": 1}))
     with pytest.raises(DatasetError):
         session.save_to_dataset(tmp_path / "other")
+
+
+def test_a_review_goes_from_the_most_doubtful_image_to_the_least_and_back(
+    folder: Path, tmp_path: Path
+) -> None:
+    queue = FolderQueue(folder, tmp_path / "state")
+    for name, doubt in (("1.png", 0.2), ("2.png", 0.9), ("3.png", 0.5)):
+        queue.mark(name, None, doubt)
+    queue.by_doubt = True
+
+    def walk(step: Any) -> str:
+        entry = step()
+        return "end" if entry is None else str(entry.path.stem)
+
+    assert queue.current.path.stem == "0", "which no head has seen"
+    assert queue.upcoming is not None
+    assert queue.upcoming.path.stem == "2"
+    assert [walk(queue.next) for _ in range(3)] == ["2", "3", "1"]
+    assert [walk(queue.previous) for _ in range(3)] == ["3", "2", "end"]
+    queue.mark("2.png", "done")
+    assert walk(queue.next) == "3"
+    queue.mark("3.png", "done")
+    assert walk(queue.next) == "1"
+    assert walk(queue.next) == "0", "which comes when all others are done"
+    assert walk(queue.next) == "1"
+    queue.mark("0.png", "unsure")
+    assert walk(queue.next) == "end", "it is the only one left"
+    assert walk(queue.previous) == "3", "what is done can be looked at once more"
+    queue.by_doubt = False
+    assert walk(queue.next) == "end"
+    assert walk(queue.previous) == "2"

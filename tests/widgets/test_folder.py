@@ -226,6 +226,40 @@ def test_the_head_does_all_and_the_most_doubtful_image_comes_next(
     shown(dock, max(doubts, key=lambda one: doubts[one]))
 
 
+def test_a_review_goes_on_without_a_verdict_and_back(
+    open_folder: Callable[..., Any], desk: Callable[[Any], Any]
+) -> None:
+    dock, robot = open_folder(patch_model())
+    desk(dock)
+    robot.press(dock.all_button)
+    wait_until(lambda: "went through 3 images" in dock.status.message.text(), 120, "all images")
+    doubts = {entry.path.stem: entry.uncertainty for entry in dock.work.queue.entries}
+    del doubts["0"]
+    order = sorted(doubts, key=lambda one: -doubts[one])
+    for name in order:
+        assert dock.work.queue.upcoming.path.stem == name, "what is prepared meanwhile"
+        robot.key(Qt.Key.Key_PageDown)
+        shown(dock, name)
+    robot.key(Qt.Key.Key_PageUp)
+    shown(dock, order[1])
+
+
+def test_a_run_over_the_folder_leaves_out_what_auto_segment_does(
+    open_folder: Callable[..., Any], desk: Callable[[Any], Any]
+) -> None:
+    dock, robot = open_folder(patch_model())
+    desk(dock)
+    dock.bench.desk.filters = (10**6, {}, False)
+    (dock.work.queue.folder / "2.png").write_bytes(b"no image")
+    robot.press(dock.all_button)
+    wait_until(lambda: "went through 2 images" in dock.status.message.text(), 120, "all images")
+    assert "One image was left out; 2.png:" in dock.status.message.text()
+    doubts = {entry.path.stem: entry.uncertainty for entry in dock.work.queue.entries}
+    robot.press(dock.next_button)
+    shown(dock, max("13", key=lambda one: doubts[one]))
+    assert not dock.work.session.document.annotations, "all pieces are smaller than was wished"
+
+
 def test_going_on_does_not_end_the_run_over_the_folder(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:

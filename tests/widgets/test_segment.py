@@ -118,6 +118,9 @@ def test_filters_apply_without_running_the_head_again(open_segment: Callable[...
     wait_until(lambda: not (dock.result.labels[found.confidence < 0.9] == 1).any(), 20, "the filter")
     assert np.array_equal(b.viewer.layers["Segmentation"].data, dock.result.labels)
     assert (dock.result.labels == 1).any()
+    assert set(b.bench.desk.filters[1].values()) == set(dock.filters.thresholds.values()), (
+        "for the Folder dock"
+    )
     dock.filters.size.setValue(10_000_000)
     wait_until(lambda: not dock.result.labels.any(), 20, "the least size")
     assert "0 pieces" in dock.summary.text()

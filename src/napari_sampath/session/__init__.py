@@ -11,7 +11,7 @@ from .overlap import MaskMode, Overlap, OverlapRule, name_overlap
 from .prompting import Answer, Candidate, PromptRequest, PromptState
 from .samples import TrainingSamples, first_classes, remember_dataset, remembered_dataset
 from .session import Session
-from .stages import Stage, automatic_job
+from .stages import FolderRun, Stage, automatic_job
 from .uncertain import Reason, UncertainRegion, uncertain_regions
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Components",
     "Entry",
     "FolderQueue",
+    "FolderRun",
     "Guess",
     "MaskMode",
     "ObjectRow",

@@ -44,6 +44,11 @@ class Entry:
     """Mean uncertainty of the last automatic result, 0..1; None before there is one."""
 
 
+def _doubt(entry: Entry) -> float:
+    """Rank the most uncertain first, and what no head has seen last."""
+    return 0.0 if entry.uncertainty is None else -1.0 - entry.uncertainty
+
+
 class FolderQueue:
     """The images of a folder, by name, and what has been done to them.
 
@@ -74,6 +79,8 @@ class FolderQueue:
         self._states, last = self._load()
         names = [path.name for path in self._paths]
         self._index = names.index(last) if last in names else 0
+        self.by_doubt = False
+        """Whether `next` and `previous` go from the most uncertain automatic result to the least, and not by name."""
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -91,7 +98,8 @@ class FolderQueue:
     @property
     def upcoming(self) -> Entry | None:
         """The image that `next` would open, to be encoded ahead; None at the end."""
-        return self._entry(self._paths[self._index + 1]) if self._index + 1 < len(self) else None
+        index = self._after()
+        return None if index is None else self._entry(self._paths[index])
 
     @property
     def progress(self) -> dict[State, int]:
@@ -100,12 +108,18 @@ class FolderQueue:
         return {state: counts[state] for state in STATES}
 
     def next(self) -> Entry | None:
-        """Open the next image; None, and nothing changes, at the end."""
-        return self._step(1)
+        """Open the next image; None, and nothing changes, at the end.
+
+        By doubt those done or put aside are passed over, after the last come those that were passed before, and what no
+        head has seen comes when nothing else is left.
+        """
+        return self._step(self._after())
 
     def previous(self) -> Entry | None:
         """Open the image before; None, and nothing changes, at the beginning."""
-        return self._step(-1)
+        order = self._order()
+        place = order.index(self._index)
+        return self._step(order[place - 1] if place else None)
 
     def open(self, name: str) -> Entry:
         """Open an image by its file name.
@@ -153,7 +167,7 @@ class FolderQueue:
     def to_review(self) -> list[Entry]:
         """List what is neither done nor put aside as unsure, the most uncertain automatic result first."""
         left = [entry for entry in self.entries if entry.state in LEFT]
-        return sorted(left, key=lambda entry: -1.0 if entry.uncertainty is None else -1.0 - entry.uncertainty)
+        return sorted(left, key=_doubt)
 
     def encode_ahead_job(self, model: Model) -> Job[int] | None:
         """Make a job that encodes the tiles of the next image that a click will probably need; None at the end.
@@ -163,10 +177,27 @@ class FolderQueue:
         upcoming = self.upcoming
         return None if upcoming is None else _encode_ahead(upcoming.path, model)
 
-    def _step(self, by: int) -> Entry | None:
-        if not 0 <= self._index + by < len(self):
+    def _order(self) -> list[int]:
+        """List the places of the images in the order in which they are walked through."""
+        places = list(range(len(self)))
+        return (
+            sorted(places, key=lambda one: _doubt(self._entry(self._paths[one]))) if self.by_doubt else places
+        )
+
+    def _after(self) -> int | None:
+        order = self._order()
+        place = order.index(self._index)
+        if not self.by_doubt:
+            return order[place + 1] if place + 1 < len(order) else None
+        rest = [self._paths[one] for one in (*order[place + 1 :], *order[:place])]
+        left = [path for path in rest if self._entry(path).state in LEFT]
+        doubted = [path for path in left if self._entry(path).uncertainty is not None]
+        return self._paths.index((doubted or left)[0]) if left else None
+
+    def _step(self, index: int | None) -> Entry | None:
+        if index is None:
             return None
-        self._go(self._index + by)
+        self._go(index)
         return self.current
 
     def _go(self, index: int) -> None:

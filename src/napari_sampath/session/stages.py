@@ -9,19 +9,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ..arrays import ClassInfo, UInt8Array
 from ..errors import SampathError
 from ..jobs import Job, Progress
-from .components import Segmentation
+from .components import Segmentation, from_segmentation
 from .folder import FolderQueue
 from .uncertain import mean_doubt
 
 logger = logging.getLogger(__name__)
 
 Stage: TypeAlias = Literal["assisted", "semi-automatic", "automatic"]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRun:
+    """What became of the images of a folder that a head went through."""
+
+    doubts: dict[str, float] = field(default_factory=dict)
+    """File name of each image segmented -> mean uncertainty, 0..1."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """File name of each image that could not be read or written -> why, a sentence."""
 
 
 def automatic_job(
@@ -32,12 +43,13 @@ def automatic_job(
     thresholds: Mapping[int, float] | None = None,
     leave: Collection[str] = (),
     classes: Collection[ClassInfo] = (),
-) -> Job[dict[str, float]]:
+    apart: bool = False,
+) -> Job[FolderRun]:
     """Make a job that has a head propose on every image of a folder that is neither done nor put aside.
 
     Each proposal is in the journal of its image, where opening the image finds it, and replaces only what heads
     proposed before. The queue gets each image's uncertainty, by which `FolderQueue.to_review` orders. An image that
-    cannot be read, or that is open in a session, is left out and told in the log.
+    cannot be read, or that is open in a session, is left out.
 
     Args:
         queue: The folder.
@@ -47,16 +59,17 @@ def automatic_job(
         thresholds: Class id of the head -> probability below which its pixels are left out.
         leave: File names that are left alone, such as the one that is open.
         classes: What an image without annotations begins with, see `first_classes`.
+        apart: Cut pieces where objects touch.
 
     Returns:
-        The job; its result is the file name of each image segmented -> mean uncertainty, 0..1.
+        The job.
     """
     from ..images import read
     from .editor import journal_path
     from .session import Session
 
     todo = [entry.path for entry in queue.to_review() if entry.path.name not in leave]
-    found: dict[str, float] = {}
+    run = FolderRun()
     for number, image in enumerate(sorted(todo)):
         yield Progress(number, len(todo), f"Segmenting {image.name}", "images")
         try:
@@ -69,13 +82,14 @@ def automatic_job(
             path = journal_path(picture.pixels, sessions_dir)
             session = Session(picture.pixels, picture.name, classes=classes, journal=path)
             try:
-                session.propose(result, min_area_px=min_area_px, thresholds=thresholds)
+                session.propose(from_segmentation(result, min_area_px, thresholds or {}, apart))
                 doubt = mean_doubt(result, session.hw, session.document.annotated)
             finally:
                 session.close()
             queue.mark(image.name, None, doubt)
-            found[image.name] = doubt
+            run.doubts[image.name] = doubt
         except SampathError as error:
             logger.warning("%s was left out: %s", image.name, error)
+            run.left_out[image.name] = str(error)
     yield Progress(len(todo), len(todo), "Segmenting the folder", "images")
-    return found
+    return run

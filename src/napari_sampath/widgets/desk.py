@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from .filters import MIN_AREA_PX
 from .training_tasks import desk_job, slides_job
 from .workers import JobRunner
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..jobs import Job
     from ..session import Session, TrainingSamples
     from ..training.heads_in_use import HeadsInUse
+    from .filters import NamedFilters
     from .training_tasks import OpenedDesk
 
 SAVE_AFTER_MS = 2000
@@ -44,6 +46,8 @@ class TrainingDesk(QObject):
         super().__init__(parent)
         self.samples: TrainingSamples | None = None
         self.heads: HeadsInUse | None = None
+        self.filters: NamedFilters = (MIN_AREA_PX, {}, False)
+        """What of a head's result is left out, as it was wished last in Auto-segment."""
         self.runner = JobRunner(self)
         """Opens and saves the dataset."""
         self._state_dir = state_dir

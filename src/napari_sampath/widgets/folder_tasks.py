@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..arrays import ClassInfo, UInt8Array
     from ..images.picture import Picture
     from ..predict import Model
-    from ..session import FolderQueue
+    from ..session import FolderQueue, FolderRun
+    from .filters import NamedFilters
 
 
 def queue_job(folder: Path, sessions_dir: Path | None) -> Job[FolderQueue]:
@@ -69,11 +70,11 @@ def automatic_job(
     head: str,
     model: Model | None,
     sessions_dir: Path | None,
-    min_area_px: int,
+    filters: NamedFilters,
     leave: Collection[str],
     dataset: Path | None,
     classes: tuple[ClassInfo, ...],
-) -> Job[dict[str, float]]:
+) -> Job[FolderRun]:
     """Have a head propose on all images of a folder that are not done; see `session.automatic_job`.
 
     Args:
@@ -81,7 +82,7 @@ def automatic_job(
         head: Name of a shipped bundle, or the path of one.
         model: The model in use; another is loaded where the head needs one.
         sessions_dir: Folder of the journals; the user's if left out.
-        min_area_px: Smaller pieces are left out.
+        filters: What of the head's results is left out.
         leave: File names that are left alone.
         dataset: The dataset in use, whose classes a new image begins with.
         classes: Else those of the image that is open.
@@ -107,4 +108,7 @@ def automatic_job(
 
     folder = sessions_dir or settings.sessions_dir
     begin = first_classes(dataset, classes)
-    return (yield from on_all(queue, segment, folder, min_area_px, leave=leave, classes=begin))
+    size, named, apart = filters
+    ids = {info.name: info.id for info in loaded.classes}
+    thresholds = {ids[name]: least for name, least in named.items() if name in ids}
+    return (yield from on_all(queue, segment, folder, size, thresholds, leave, begin, apart))

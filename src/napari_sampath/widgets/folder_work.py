@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qtpy.QtCore import QObject, Signal
 
 from . import layers as shown
-from .filters import MIN_AREA_PX
 from .folder_tasks import automatic_job, picture_job, queue_job
 from .intake import Intake, Result
 from .segment_tasks import segment_job
@@ -15,14 +14,14 @@ from .view import box_in_view
 from .workers import JobRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from napari.layers import Image
 
     from ..annotations import Annotation, Box
     from ..images.picture import Picture
-    from ..session import FolderQueue, Session, Stage, State
+    from ..session import FolderQueue, FolderRun, Session, Stage, State
     from .segment_tasks import Segmented
     from .workbench import Workbench
 
@@ -112,26 +111,18 @@ class FolderWork(QObject):
             self._open()
 
     def step(self, by: int) -> None:
-        """Open the image after (1) or before (-1) the one that is open; when reviewing, the most doubtful one."""
+        """Open the image after (1) or before (-1) the one that is open; when reviewing, from the most doubtful on."""
         queue = self.queue
         if queue is None:
             return
         before = queue.current.path
 
-        def move() -> None:
-            if by > 0 and self._stage == "automatic":
-                left = [entry for entry in queue.to_review() if entry.path != before]
-                if left:
-                    queue.open(left[0].path.name)
-            elif by > 0:
-                queue.next()
-            else:
-                queue.previous()
-
-        if not self._attempt(move):
+        queue.by_doubt = self._stage == "automatic"
+        if not self._attempt(queue.next if by > 0 else queue.previous):
             return
         if queue.current.path == before:
-            self.said.emit("This is the last image." if by > 0 else "This is the first image.")
+            end = "Nothing else is left to review." if queue.by_doubt else "This is the last image."
+            self.said.emit(end if by > 0 else "This is the first image.")
         else:
             self._open()
 
@@ -165,12 +156,23 @@ class FolderWork(QObject):
         leave = (queue.current.path.name,) if self.session is not None else ()
         bench = self._bench
         job = automatic_job(
-            queue, head, bench.model, bench.sessions_dir, MIN_AREA_PX, leave, bench.desk.folder, bench.classes
+            queue,
+            head,
+            bench.model,
+            bench.sessions_dir,
+            bench.desk.filters,
+            leave,
+            bench.desk.folder,
+            bench.classes,
         )
 
-        def take(found: dict[str, float]) -> None:
+        def take(run: FolderRun) -> None:
             self.stage = "automatic"
-            self.said.emit(f"The head went through {len(found)} images; 'Next' opens the one it doubts most.")
+            self.said.emit(
+                f"The head went through {len(run.doubts)} images; 'Next' opens the one it doubts most."
+                + _left_out(run.left_out)
+            )
+            self._encode_ahead()
 
         self.runner.start(job, "running the head on all images", take)
 
@@ -278,7 +280,7 @@ class FolderWork(QObject):
         def then(made: list[Annotation]) -> None:
             self.said.emit(f"The head proposes {len(made)} objects; correct them, then press 'Done, next'.")
 
-        job = segment_job(session.image, head, model, None, MIN_AREA_PX, {})
+        job = segment_job(session.image, head, model, None, *self._bench.desk.filters)
         self.runner.start(job, "letting the head propose", take)
 
     def _quietly(self, change: Callable[[], T]) -> T:
@@ -292,6 +294,16 @@ class FolderWork(QObject):
     def _encode_ahead(self) -> None:
         job = None
         if self.queue is not None and self._bench.model is not None:
+            self.queue.by_doubt = self._stage == "automatic"
             job = self.queue.encode_ahead_job(self._bench.model)
         if job is not None:
             self.ahead.start(job, "preparing the next image", lambda _tiles: None)
+
+
+def _left_out(reasons: Mapping[str, str]) -> str:
+    """Say how many images were left out, and why the first was."""
+    if not reasons:
+        return ""
+    name, why = next(iter(reasons.items()))
+    count = "One image was" if len(reasons) == 1 else f"{len(reasons)} images were"
+    return f" {count} left out; {name}: {why}"

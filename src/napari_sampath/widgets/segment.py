@@ -202,8 +202,8 @@ class SegmentDock(Dock):
             return
         source = self.bench.image
         wishes = self.filters.wishes
-        size, _, apart = wishes
-        job = segment_job(session.image, head, self.bench.model, region, size, self._thresholds(), apart)
+        self._remember()
+        job = segment_job(session.image, head, self.bench.model, region, *self.bench.desk.filters)
         self.runner.start(
             job,
             f"segmenting with {self.head.currentText()}",
@@ -215,12 +215,12 @@ class SegmentDock(Dock):
         self._segmenting = False
         self.refresh()
 
-    def _thresholds(self) -> dict[str, float]:
-        """Return the thresholds by class name: another head may have other ids."""
-        if self.result is None:
-            return {}
-        names = {info.id: info.name for info in self.result.segmentation.classes}
-        return {names[one]: least for one, least in self.filters.thresholds.items()}
+    def _remember(self) -> None:
+        """Have the Folder dock leave out the same."""
+        size, thresholds, apart = self.filters.wishes
+        classes = () if self.result is None else self.result.segmentation.classes
+        names = {info.id: info.name for info in classes}
+        self.bench.desk.filters = size, {names[one]: least for one, least in thresholds.items()}, apart
 
     def _on_done(self, result: Segmented, source: Any, wishes: Wishes) -> None:
         image = self.bench.image
@@ -246,6 +246,7 @@ class SegmentDock(Dock):
         return [type(one)(one.id, one.name, known.get(one.name, one.color)) for one in classes]
 
     def _on_filters(self) -> None:
+        self._remember()
         if self._fits and self.result is not None and not self._segmenting:
             job = filter_job(self.result.segmentation, *self.filters.wishes)
             self.runner.start(job, "filtering the result", self._on_filtered)
