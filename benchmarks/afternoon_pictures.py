@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sampath.jobs import Progress
 from napari_sampath.widgets.annotate import AnnotateDock
+from napari_sampath.widgets.export import ExportDock
 from napari_sampath.widgets.folder import FolderDock
 from napari_sampath.widgets.objects import ObjectsDock
 from napari_sampath.widgets.robot import wait_until
@@ -31,17 +32,18 @@ CAPTIONS = {
     "folder": "The Folder dock: done images have a green frame; the annotations of the one that is open were kept.",
     "train": "The Train dock after a round: curves, the new head beside the one in use, and where it does worst.",
     "segment": "Auto-segment on an image: the head's classes, the filters, and the way to where it is unsure.",
+    "export": "The Export dock: the formats that were written, and the way back in.",
+    "light": "The Annotate dock in napari's light theme.",
 }
 
 
-def take_pictures(work: Path, model: Any, output: Path, theme: str = "dark", epochs: int = 30) -> str:
+def take_pictures(work: Path, model: Any, output: Path, epochs: int = 30) -> str:
     """Open the folder and the dataset of an afternoon in napari, use the docks, and take pictures of the window.
 
     Args:
         work: With `images` and `dataset`.
         model: The model that was used.
         output: Folder of the page; pictures go to `images/` in it.
-        theme: napari's.
         epochs: Passes of the head that is trained for the picture.
 
     Returns:
@@ -53,7 +55,7 @@ def take_pictures(work: Path, model: Any, output: Path, theme: str = "dark", epo
         return model
 
     viewer = napari.Viewer(show=True)
-    viewer.theme = theme
+    viewer.theme = "dark"
     window = viewer.window._qt_window
     window.resize(*WINDOW)
     bench = Workbench(viewer, load_model=load)
@@ -63,16 +65,17 @@ def take_pictures(work: Path, model: Any, output: Path, theme: str = "dark", epo
         "segment": SegmentDock(viewer, bench),
         "train": TrainDock(viewer, bench),
         "objects": ObjectsDock(viewer, bench),
+        "export": ExportDock(viewer, bench),
     }
     for name, dock in docks.items():
         viewer.window.add_dock_widget(
             dock, name=TITLES.get(name, name.capitalize()), area="right", tabify=name != "annotate"
         )
     (output / "images").mkdir(parents=True, exist_ok=True)
-    names = {name: f"images/afternoon-{name}.jpg" for name in docks}
+    names = {name: f"images/afternoon-{name}.jpg" for name in CAPTIONS}
 
     def shoot(name: str) -> None:
-        docks[name].parent().raise_()
+        docks.get(name, docks["annotate"]).parent().raise_()
         _settle()
         viewer.reset_view()
         _settle()
@@ -80,6 +83,8 @@ def take_pictures(work: Path, model: Any, output: Path, theme: str = "dark", epo
         Image.fromarray(np.asarray(pixels)[..., :3]).save(output / names[name], quality=QUALITY)
 
     _work(docks, bench, work, shoot, epochs)
+    viewer.theme = "light"
+    shoot("light")
     viewer.close()
     _settle()
     return "".join(f"\n![{text}]({names[name]})\n\n{text}\n" for name, text in CAPTIONS.items())
@@ -99,6 +104,10 @@ def _work(
     shoot("folder")
     shoot("annotate")
     shoot("objects")
+    docks["export"].folder.setText(str(work / "export"))
+    docks["export"].export_button.click()
+    wait_until(lambda: not docks["export"].runner.busy, PATIENCE_S, "the export")
+    shoot("export")
     segment.run()
     wait_until(lambda: segment.result is not None and not segment.runner.busy, PATIENCE_S, "the result")
     annotator = bench.annotator
@@ -106,6 +115,10 @@ def _work(
         for layer in (annotator.layers.classes, annotator.layers.objects):
             layer.visible = False
     shoot("segment")
+    if annotator is not None:
+        for layer in (annotator.layers.classes, annotator.layers.objects):
+            layer.visible = True
+        bench.viewer.layers["Segmentation"].visible = False
     train.passes.setValue(epochs)
     train.train_button.click()
     wait_until(lambda: not train.runner.busy, PATIENCE_S, "the training")

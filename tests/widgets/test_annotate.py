@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from discs import DiscModel
+from fits import assert_nothing_cut_off
 from qtpy.QtCore import Qt
 
 from napari_sampath.errors import PromptError
@@ -417,7 +418,7 @@ def test_nothing_is_cut_off_at_1280_x_800(open_bench: Callable[..., Any], tissue
     for theme in ("dark", "light"):
         b.viewer.theme = theme
         b.robot.settle()
-        assert_nothing_cut_off(b)
+        assert_nothing_cut_off(b.viewer, b.dock)
 
 
 def test_nothing_scrolls_while_the_image_is_prepared(
@@ -438,26 +439,3 @@ def test_nothing_scrolls_while_the_image_is_prepared(
     b.viewer.window.remove_dock_widget(tab)
     model.go_on.set()
     wait_until(lambda: b.bench.ready, 60, "the image to be encoded")
-
-
-def assert_nothing_cut_off(b: Any) -> None:
-    from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QWidget
-
-    width = b.dock.viewport().width()
-    assert b.dock.widget().width() <= width
-    window = b.viewer.window._qt_window
-    assert (window.width(), window.height()) == (1280, 800)
-    for child in b.dock.findChildren(QWidget):
-        if not child.isVisible() or not isinstance(child, (QAbstractButton, QComboBox, QLabel)):
-            continue
-        right = child.mapTo(b.dock.viewport(), child.rect().topRight()).x()
-        if isinstance(child, QComboBox):
-            assert child.width() >= child.minimumSizeHint().width(), child.currentText()
-            continue
-        assert right < width, f"{child.text()!r} ends at {right} of {width} px"
-        if isinstance(child, QAbstractButton):
-            assert child.width() >= child.minimumSizeHint().width(), child.text()
-        elif child.wordWrap():
-            assert child.height() >= child.heightForWidth(child.width()), child.text()
-        else:
-            assert child.width() >= child.sizeHint().width(), child.text()

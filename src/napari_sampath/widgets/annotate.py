@@ -20,10 +20,13 @@ from .tool_buttons import TOOLS, ToolButtons
 
 if TYPE_CHECKING:
     from .annotator import Annotator
+    from .key_settings import KeyChoice
     from .mouse import Mode
     from .two_places import Tool
     from .workbench import Workbench
 
+ACTIONS = ("next_candidate", "commit", "clear", "undo", "redo")
+"""What the buttons below the candidate do, by `Key.name`."""
 WELCOME = (
     "Open an image: it is picked up by itself and prepared in the background; you can look around meanwhile."
 )
@@ -51,11 +54,11 @@ class AnnotateDock(Dock):
         self.help: HelpOverlay | None = None
         """The sheet of keys, once it was asked for."""
         self.candidate = QLabel()
-        self.next_button = self.button("Next", "Show the next candidate: whole, part, smaller part (M)")
-        self.commit_button = self.button("Commit", "Add the candidate to the chosen class (Enter)")
-        self.clear_button = self.button("Clear", "Drop the prompt (Esc)")
-        self.undo_button = self.button("Undo", "Ctrl-Z")
-        self.redo_button = self.button("Redo", "Ctrl-Shift-Z")
+        self.next_button = self.button("Next", "Show the next candidate: whole, part, smaller part")
+        self.commit_button = self.button("Commit", "Add the candidate to the chosen class")
+        self.clear_button = self.button("Clear", "Drop the prompt")
+        self.undo_button = self.button("Undo", "Take the last step back")
+        self.redo_button = self.button("Redo", "Make the step again that was taken back")
         self.help_button = self.button("Keys", "Show all keys over the image")
         self.status = StatusLine(self.bench.runner, WELCOME)
         self._shown: Annotator | None = None
@@ -104,11 +107,18 @@ class AnnotateDock(Dock):
         annotator.tools.changed.connect(self._show_tools)
         annotator.tools.questions.changed.connect(self._show_question)
         annotator.tools.help_wished.connect(self._show_help)
-        self.tools.show_keys(annotator.key_choice)
-        self.help_button.setText(f"Keys ({annotator.key_choice.shown('show_help')})")
+        self._show_keys(annotator.key_choice)
         self._show_tools()
         for problem in annotator.key_choice.problems[:1]:
             self.status.say(f"keys.json: {problem}")
+
+    def _show_keys(self, keys: KeyChoice) -> None:
+        """Say which keys do the same: the user may have chosen others."""
+        self.tools.show_keys(keys)
+        self.help_button.setText(f"Keys ({keys.shown('show_help')})")
+        hinted = zip((*self._buttons(), self.modes.preview), (*ACTIONS, "toggle_preview"), strict=True)
+        for widget, name in hinted:
+            widget.setToolTip(f"{widget.toolTip().split(' (')[0]} ({keys.shown(name)})")
 
     def _buttons(self) -> tuple[QPushButton, ...]:
         return self.next_button, self.commit_button, self.clear_button, self.undo_button, self.redo_button
@@ -146,9 +156,7 @@ class AnnotateDock(Dock):
         self.tools.chosen.connect(self._on_tool)
         self.tools.reach_chosen.connect(self._on_reach)
         self.help_button.clicked.connect(lambda: self._show_help())
-        for button, name in zip(
-            self._buttons(), ("next_candidate", "commit", "clear", "undo", "redo"), strict=True
-        ):
+        for button, name in zip(self._buttons(), ACTIONS, strict=True):
             button.clicked.connect(partial(self._tell, name))
 
     def _tell(self, name: str, _checked: bool = False) -> None:

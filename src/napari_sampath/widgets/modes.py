@@ -75,7 +75,7 @@ class ModeButtons(QWidget):
         row.addWidget(self.width_px, 1)
         self.preview = QCheckBox("Preview")
         self.preview.setChecked(True)
-        self.preview.setToolTip("Show the outline of what a click would give while the mouse moves (Q)")
+        self.preview.setToolTip("Show the outline of what a click would give while the mouse moves")
         self.preview.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.preview.toggled.connect(self.preview_chosen)
         grid.addWidget(self.preview, len(Mode) // COLUMNS, len(Mode) % COLUMNS)

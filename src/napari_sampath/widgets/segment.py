@@ -292,9 +292,12 @@ class SegmentDock(Dock):
             return
         asked = self.everything.points.value(), self.everything.sure.value() / 100
 
+        annotator = self.bench.annotator
+        key = "" if annotator is None else annotator.key_choice.shown("reclassify")
+
         def then(made: list[Annotation]) -> None:
             self.status.say(
-                f"Found {len(made)} objects. Give some of each class theirs (choose a class, point, R), "
+                f"Found {len(made)} objects. Give some of each class theirs (choose a class, point, {key}), "
                 "then classify the others by likeness."
             )
 

@@ -131,7 +131,7 @@ class TrainDock(Dock):
         """Show the rule in force, and what each would make of the name of the image that is open."""
         name = "" if self.bench.session is None else self.bench.session.name
         for row, ends_before in enumerate(SLIDE_ENDS_BEFORE):
-            shown = "each image is of a slide of its own"
+            shown = "each image has its own slide"
             if ends_before:
                 found = slide_in(name, ends_before)
                 shown = f"the name before the first '{ends_before}'" + (f": {found}" if found else "")

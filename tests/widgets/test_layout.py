@@ -1,0 +1,90 @@
+"""Nothing of any dock is cut off in a window of 1,280 x 800 px, in napari's dark and light theme."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from discs import DiscModel
+from fits import assert_nothing_cut_off
+from qtpy.QtGui import QPalette
+from qtpy.QtWidgets import QLabel
+
+from napari_sampath.widgets.key_settings import keys_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.gui
+
+DOCKS = ("objects:Objects", "segment:Segment", "train:Train", "folder:Folder", "export:Export")
+
+
+@pytest.mark.parametrize("name", DOCKS)
+def test_each_dock_fits(open_bench: Callable[..., Any], tissue: np.ndarray, name: str) -> None:
+    module, kind = name.split(":")
+    b = open_bench(tissue, DiscModel())
+    b.session.paint(*np.indices((20, 20)).reshape(2, -1), 1)
+    made = getattr(import_module(f"napari_sampath.widgets.{module}"), f"{kind}Dock")
+    dock = made(b.viewer, b.bench)
+    b.viewer.window.add_dock_widget(dock, name=kind, area="right", tabify=True)
+    dock.parentWidget().raise_()
+    dock.status.say(
+        "The weights of 'vit_b' are not on this machine and could not be downloaded; put sam_vit_b_01ec64.pth "
+        "into /home/somebody/.cache/napari-sampath/weights, or choose a file of your own."
+    )
+    for theme in ("dark", "light"):
+        b.viewer.theme = theme
+        b.robot.settle()
+        assert_nothing_cut_off(b.viewer, dock)
+    b.viewer.theme = "dark"
+
+
+def test_a_label_that_is_cut_off_is_found(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    wide = QLabel("much too long a line for a dock " * 4)
+    wide.setMinimumWidth(20)
+    wide.setMaximumWidth(60)
+    b.dock.column.insertWidget(0, wide)
+    b.robot.settle()
+    with pytest.raises(AssertionError):
+        assert_nothing_cut_off(b.viewer, b.dock)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_text_stands_out(open_bench: Callable[..., Any], tissue: np.ndarray, theme: str) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.viewer.theme = theme
+    b.robot.settle()
+    for label in (b.dock.candidate, b.dock.status.message):
+        picture = label.grab().toImage()
+        values = [
+            picture.pixelColor(x, y).lightnessF()
+            for x in range(picture.width())
+            for y in range(picture.height())
+        ]
+        assert label.text()
+        assert max(values) - min(values) > 0.4, (
+            theme,
+            label.text(),
+            label.palette().color(QPalette.ColorRole.Text),
+        )
+    b.viewer.theme = "dark"
+
+
+def test_tooltips_name_the_keys_that_the_user_chose(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    keys = keys_file()
+    keys.parent.mkdir(parents=True, exist_ok=True)
+    keys.write_text('{"commit": "F6", "toggle_preview": "F7"}')
+    try:
+        b = open_bench(tissue, DiscModel())
+    finally:
+        keys.unlink()
+    assert b.dock.commit_button.toolTip() == "Add the candidate to the chosen class (F6)"
+    assert b.dock.modes.preview.toolTip().endswith("(F7)")
+    assert b.dock.undo_button.toolTip().endswith("(Ctrl-Z)")
+    assert b.dock.next_button.toolTip().endswith("smaller part (M)")
