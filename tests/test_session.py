@@ -29,6 +29,7 @@ from napari_sampath.jobs import Progress, run
 from napari_sampath.predict.masks import local_mask, mask_to_logits, pieces_at, pointed_at
 from napari_sampath.session import Components, Session, from_segmentation
 from napari_sampath.session.components import Component, make_items
+from napari_sampath.session.features import MAX_TILES
 from tiny_sam import tiny_model
 
 if TYPE_CHECKING:
@@ -455,6 +456,46 @@ def test_encode_ahead_takes_the_tiles_in_view_first_and_each_once() -> None:
     prompt_at(session, 300, 1900)
     assert len(model.encoded) == 6
     assert run(Session(picture(), "small", disc_model()).encode_job()) == 1
+
+
+def test_what_a_view_needs_is_encoded_from_its_middle_and_only_what_is_missing() -> None:
+    model = disc_model()
+    session = Session(picture((4096, 4096)), "large", model, CLASSES)
+    corner = (3700, 3700, 4096, 4096)
+    job = session.view_job(corner)
+    assert job is not None
+    assert run(job) == 1
+    assert [(frame.top, frame.left) for frame in model.encoded] == [(3072, 3072)]
+    assert session.view_job(corner) is None
+    assert session.view_job((4096, 0, 4096, 300)) is None, "the image is not in view"
+    wide = (1500, 1500, 4096, 4096)
+    job = session.view_job(wide)
+    assert job is not None
+    run(job)
+    found = model.encoded[1:]
+    assert len(found) == 4
+    assert all(2000 <= frame.top + 512 <= 3600 and 2000 <= frame.left + 512 <= 3600 for frame in found)
+    while (job := session.view_job(wide)) is not None:
+        run(job)
+    encoded = len(model.encoded)
+    for x in (1500, 2222, 2815, 2817, 3333, 4096):
+        for y in (1500, 2222, 2815, 2817, 3333, 4096):
+            assert session.preview(x, y) is not None
+    assert len(set(model.encoded)) == encoded, "each once"
+    assert Session(picture(), "none", None, CLASSES).view_job((0, 0, 20, 20)) is None
+
+
+def test_a_view_of_more_tiles_than_are_kept_comes_to_an_end() -> None:
+    model = disc_model()
+    session = Session(picture((4096, 8192)), "large", model, CLASSES)
+    run(session.encode_job((0, 0)))
+    for _ in range(20):
+        job = session.view_job((0, 0, 4096, 8192))
+        if job is not None:
+            run(job)
+    assert session.view_job((0, 0, 4096, 8192)) is None
+    assert session.preview(4096, 2048) is not None, "the middle is kept"
+    assert len(model.encoded) == 4 + MAX_TILES
 
 
 def test_encoding_is_cancelled_between_tiles() -> None:

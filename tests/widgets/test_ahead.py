@@ -7,58 +7,106 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from discs import DiscModel
+from discs import DiscModel, loader
 
+from napari_sampath.geometry import tile_for
 from napari_sampath.jobs import Progress
 from napari_sampath.widgets.ahead import REST_MS
 from napari_sampath.widgets.robot import wait_until
+from napari_sampath.widgets.view import box_in_view
+from napari_sampath.widgets.workbench import ModelChoice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.gui
 
+SEEN_MS = 3 * REST_MS
+"""By then it has begun, or nothing is missing."""
+
 
 @pytest.fixture
-def large(open_bench: Callable[..., Any]) -> Any:
-    """An image of nine tiles and more, the camera in its middle."""
-    pixels = np.random.default_rng(0).integers(120, 250, (3600, 3600, 3), dtype=np.uint8)
+def pixels() -> np.ndarray:
+    """An image of 25 tiles."""
+    return np.random.default_rng(0).integers(120, 250, (3000, 3000, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def large(open_bench: Callable[..., Any], pixels: np.ndarray) -> Any:
+    """The image on the screen, the camera in its middle."""
     b = open_bench(pixels, DiscModel())
-    look(b, 1800, 1800)
-    wait_until(lambda: b.session.prepared((1800, 1800)), 20, "the middle")
+    look(b, 1500, 1500)
+    wait_until(lambda: prepared(b), 20, "the middle")
     return b
 
 
-def look(b: Any, row: float, col: float) -> None:
-    b.viewer.scene.camera.zoom = 1.0
+def look(b: Any, row: float, col: float, zoom: float = 2.0) -> None:
+    """Move the camera; at the zoom of most tests a view needs four tiles at most."""
+    b.viewer.scene.camera.zoom = zoom
     b.viewer.scene.camera.center = (0, row, col)
 
 
-def test_the_tiles_in_view_are_encoded_and_answer_at_once(large: Any) -> None:
+def prepared(b: Any) -> bool:
+    """Whether a click anywhere in view needs no encoding."""
+    return b.session.view_job(box_in_view(b.viewer, b.image, b.session.hw)) is None
+
+
+def block(b: Any) -> int:
+    """Look at a corner and stop the encoding there; return how many tiles were encoded before."""
+    b.model.go_on.clear()
+    b.model.encoding.clear()
+    look(b, 2500, 2500, 0.8)
+    wait_until(b.model.encoding.is_set, 20, "encoding to begin")
+    return len(b.model.encoded)
+
+
+def test_the_tiles_in_view_are_encoded_and_answer_at_once(large: Any, qtbot: Any) -> None:
     b = large
     before, said = len(b.model.encoded), b.text
-    assert not b.session.prepared((3300, 3300))
-    look(b, 3300, 3300)
-    wait_until(lambda: b.session.prepared((3300, 3300)), 20, "the corner")
+    shown: list[str] = []
+    b.bench.runner.started.connect(shown.append)
+    look(b, 2700, 2700)
+    assert not prepared(b)
+    wait_until(lambda: prepared(b), 20, "the corner")
     assert 1 <= len(b.model.encoded) - before <= 4
     assert b.text == said, "nobody has to read of it"
+    assert not shown
     ready = len(b.model.encoded)
-    b.robot.move(3300, 3300)
+    b.robot.move(2700, 2700)
     wait_until(lambda: b.annotator.preview.answer is not None, 10, "the preview")
-    b.robot.click(3300, 3300)
+    b.robot.click(2700, 2700)
     b.answered()
     assert b.session.candidate is not None
     assert len(b.model.encoded) == ready
+    look(b, 2702, 2702)
+    qtbot.wait(SEEN_MS)
+    assert len(b.model.encoded) == ready, "nothing is done twice"
 
 
-def test_nothing_is_done_twice(large: Any, qtbot: Any) -> None:
+def test_the_camera_is_followed_where_the_mouse_drags_it(large: Any) -> None:
     b = large
-    look(b, 1760, 1720)
-    wait_until(lambda: b.session.prepared((1760, 1720)), 20, "what is in view")
-    before = len(b.model.encoded)
-    look(b, 1762, 1722)
-    qtbot.wait(2 * REST_MS + 200)
-    assert len(b.model.encoded) == before
+    b.annotator.mode = b.annotator.mode.MOVE
+    middle = b.viewer.scene.camera.center
+    for _ in range(8):
+        row, col = b.viewer.scene.camera.center[-2:]
+        b.robot.drag([(col + 75, row + 75), (col - 75, row - 75)])
+    assert b.viewer.scene.camera.center[-1] - middle[-1] > 1000
+    wait_until(lambda: prepared(b), 20, "where it rests")
+    row, col = b.viewer.scene.camera.center[-2:]
+    assert tile_for(b.session.hw, [(col, row)]) in b.model.encoded
+
+
+def test_a_wide_view_is_prepared_four_tiles_at_a_rest(large: Any, qtbot: Any) -> None:
+    b = large
+    for step in range(8):
+        before = len(b.model.encoded)
+        look(b, 1500 + step, 1500, 0.4)
+        qtbot.wait(SEEN_MS)
+        assert len(b.model.encoded) - before <= 4
+    assert prepared(b)
+    r0, c0, _, _ = box_in_view(b.viewer, b.image, b.session.hw)
+    assert b.session.preview(c0 + 10, r0 + 10) is not None
+    assert len(set(b.model.encoded)) == len(b.model.encoded)
 
 
 def test_what_runs_comes_first(large: Any, qtbot: Any) -> None:
@@ -70,9 +118,55 @@ def test_what_runs_comes_first(large: Any, qtbot: Any) -> None:
         yield Progress(1, 1)
 
     b.bench.runner.start(job(), "something else", ended.append)
-    look(b, 300, 3300)
-    qtbot.wait(3 * REST_MS)
+    look(b, 300, 2700)
+    qtbot.wait(SEEN_MS)
     assert len(b.model.encoded) == before
     go_on.set()
-    wait_until(lambda: b.session.prepared((300, 3300)), 20, "the corner")
+    wait_until(lambda: prepared(b), 20, "the corner")
     assert len(ended) == 1, "it was not cancelled"
+
+
+def test_a_move_while_the_image_is_prepared_is_followed_after_it(
+    open_bench: Callable[..., Any], pixels: np.ndarray, qtbot: Any
+) -> None:
+    model = DiscModel()
+    model.go_on.clear()
+    b = open_bench(pixels, model, ready=False)
+    wait_until(model.encoding.is_set, 60, "encoding to begin")
+    look(b, 2700, 2700)
+    qtbot.wait(SEEN_MS)
+    model.go_on.set()
+    wait_until(lambda: b.bench.ready and prepared(b), 20, "the corner")
+    assert tile_for(b.session.hw, [(2700, 2700)]) in model.encoded
+
+
+def test_another_model_ends_it(large: Any) -> None:
+    b, old, new = large, large.model, DiscModel()
+    before = block(b)
+    b.bench._load_model = loader(new)
+    b.bench.choose_model(ModelChoice("other"))
+    wait_until(lambda: b.session.model is new, 20, "the other model")
+    old.go_on.set()
+    wait_until(lambda: b.bench.ready, 20, "the image to be encoded")
+    assert b.bench._ahead._runner.wait(10)
+    assert len(old.encoded) <= before + 1
+
+
+def test_an_image_that_is_closed_ends_it(large: Any) -> None:
+    b = large
+    before, runner = block(b), b.bench._ahead._runner
+    b.viewer.layers.remove(b.image)
+    wait_until(lambda: b.bench.image is None, 10, "the image to be let go")
+    b.model.go_on.set()
+    assert runner.wait(10)
+    assert len(b.model.encoded) <= before + 1
+
+
+def test_a_dock_that_is_closed_ends_it(large: Any) -> None:
+    b = large
+    before, bench = block(b), b.bench
+    b.viewer.window.remove_dock_widget(b.dock)
+    wait_until(lambda: bench.annotator is None, 10, "the dock to go")
+    b.model.go_on.set()
+    assert bench._ahead._runner.wait(10)
+    assert len(b.model.encoded) <= before + 1

@@ -179,6 +179,30 @@ def test_what_is_wished_while_a_head_runs_is_done_with_its_result(
     wait_until(lambda: dock.result is not None and len(dock.result.components.pieces) == 2, 60, "two pieces")
 
 
+def test_looking_elsewhere_does_not_cancel_a_head_that_runs(
+    open_segment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_sampath import heads
+
+    b, dock = open_segment(np.tile(picture(3, (400, 400))[0], (8, 8, 1)))
+    go_on, load = threading.Event(), heads.load_head
+
+    def held(source: Any) -> Any:
+        go_on.wait(60)
+        return load(source)
+
+    monkeypatch.setattr(heads, "load_head", held)
+    b.viewer.scene.camera.zoom = 4.0
+    b.viewer.scene.camera.center = (0, 300, 300)
+    b.robot.press(dock.run_button)
+    b.viewer.scene.camera.center = (0, 3000, 3000)
+    wait_until(lambda: b.session.preview(3000, 3000) is not None, 20, "the tiles there")
+    assert dock.runner.busy, "the head goes on"
+    go_on.set()
+    wait_until(lambda: not dock.runner.busy, 60, "the result")
+    assert dock.result is not None, dock.status.message.text()
+
+
 def test_a_newer_result_replaces_proposals_and_no_correction(open_segment: Callable[..., Any]) -> None:
     pixels, labels = picture(3, (120, 160))
     b, dock = open_segment(pixels)

@@ -11,12 +11,12 @@ from psygnal import Signal
 from ..annotations import Annotation, Box, Prepared
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
-from ..geometry import Frame, outward, prompt_tiles
+from ..geometry import outward, prompt_tiles, tile_for
 from ..jobs import Job
 from . import prompting
 from .classifying import apply_guesses, classify_job, everything
 from .committing import make_commit, overlap_of
-from .features import TileFeatures
+from .features import MAX_TILES, TileFeatures
 from .neighbours import Guess
 from .overlap import OverlapRule
 from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
@@ -122,15 +122,35 @@ class Session(Transfer):
         """
         if self._tiles is None:
             raise PromptError("No model is loaded, so the image cannot be encoded; choose a model.")
-        return self._tiles.encode_job(self._ahead(centre_rc, ahead))
-
-    def prepared(self, centre_rc: tuple[float, float], ahead: int = AHEAD_TILES) -> bool:
-        """Return whether `encode_job` would have nothing to do, or no model to do it with."""
-        return self._tiles is None or all(map(self._tiles.holds, self._ahead(centre_rc, ahead)))
-
-    def _ahead(self, centre_rc: tuple[float, float] | None, count: int) -> list[Frame]:
         centre = centre_rc or (self.hw[0] / 2, self.hw[1] / 2)
-        return list(outward(prompt_tiles(self.hw), centre))[:count]
+        return self._tiles.encode_job(list(outward(prompt_tiles(self.hw), centre))[:ahead])
+
+    def view_job(self, view: Box, ahead: int = AHEAD_TILES) -> Job[int] | None:
+        """Make a job that encodes what clicks into a view need and is not encoded yet.
+
+        Args:
+            view: Box (r0, c0, r1, c1) of the image pixels in view.
+            ahead: At most so many tiles, those in the middle of the view first.
+
+        Returns:
+            The job; None if nothing is missing, or there is no model.
+        """
+        r0, c0, r1, c1 = view
+        if self._tiles is None or r0 >= r1 or c0 >= c1:
+            return None
+        # Clicks choose between tiles axis by axis, so the tiles of two corners enclose all others.
+        first, last = tile_for(self.hw, [(c0, r0)]), tile_for(self.hw, [(c1, r1)])
+        inside = [
+            frame
+            for frame in prompt_tiles(self.hw)
+            if first.top <= frame.top <= last.top and first.left <= frame.left <= last.left
+        ]
+        # No more than are kept, or those at the edge of a wide view would drive out those in its middle.
+        near = list(outward(inside, ((r0 + r1) / 2, (c0 + c1) / 2)))[:MAX_TILES]
+        there = [frame for frame in near if self._tiles.holds(frame)]
+        missing = [frame for frame in near if frame not in there][:ahead]
+        # Those that are there cost nothing, and to ask for them first keeps them.
+        return self._tiles.encode_job(there + missing) if missing else None
 
     def add_point(self, x: float, y: float, positive: bool = True) -> None:
         """Add a point at (x, y) in image pixels; the chosen candidate, if any, is refined.

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer
 
-from .mouse import camera, centre_of_view
+from .mouse import camera
+from .view import box_in_view
 from .workers import JobRunner
 
 if TYPE_CHECKING:
+    from ..predict import Model
+    from ..session import Session
     from .workbench import Workbench
 
 REST_MS = 300
@@ -17,7 +20,9 @@ REST_MS = 300
 
 
 class Ahead(QObject):
-    """Encodes the tiles around the middle of the view while nothing else is computed, without a word of it.
+    """Encodes the tiles in view, those in the middle first, without a word of it.
+
+    It waits for what the bench computes and for prompts, and ends with the image or the model.
 
     Args:
         bench: The workbench of the viewer.
@@ -27,6 +32,10 @@ class Ahead(QObject):
         super().__init__(bench)
         self._bench = bench
         self._runner = JobRunner(self)
+        self._moved = False
+        """Whether the camera was moved since its view was last prepared."""
+        self._used: tuple[Session | None, Model | None] = (None, None)
+        """What the newest job was started for."""
         self._rest = QTimer(self)
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
@@ -34,27 +43,45 @@ class Ahead(QObject):
         self._events = (camera(bench.viewer).events.center, camera(bench.viewer).events.zoom)
         for event in self._events:
             event.connect(self._on_camera)
-        bench.image_chosen.connect(self._runner.cancel)
+        bench.changed.connect(self._on_changed)
+        bench.runner.finished.connect(self._on_free)
+
+    def skip(self) -> None:
+        """Note that somebody else prepares what is in view now."""
+        self._moved = False
 
     def close(self) -> None:
         """Stop, and let go of the viewer."""
         for event in self._events:
             event.disconnect(self._on_camera)
+        self._bench.runner.finished.disconnect(self._on_free)
         self._rest.stop()
         self._runner.cancel()
 
     def _on_camera(self) -> None:
+        self._moved = True
         self._rest.start()
+
+    def _on_free(self) -> None:
+        if self._moved:
+            self._rest.start()
+
+    def _on_changed(self) -> None:
+        session, model = self._used
+        if self._bench.session is not session or self._bench.model is not model:
+            self._runner.cancel()
+            self._used = None, None
 
     def _prepare(self) -> None:
         bench = self._bench
         session, image = bench.session, bench.image
-        if session is None or image is None or not bench.ready:
+        if not self._moved or session is None or image is None or not bench.ready or bench.runner.busy:
             return
-        centre = centre_of_view(bench.viewer, image)
-        if session.prepared(centre):
-            return
-        if bench.runner.busy or not bench.prompts.idle:
+        if not bench.prompts.idle:
             self._rest.start()
             return
-        self._runner.start(session.encode_job(centre), "preparing what is in view", lambda _count: None)
+        self._moved = False
+        job = session.view_job(box_in_view(bench.viewer, image, session.hw))
+        if job is not None:
+            self._used = session, bench.model
+            self._runner.start(job, "preparing what is in view", lambda _count: None)

@@ -207,6 +207,7 @@ class Workbench(QObject):
     def _encode(self) -> None:
         if self.session is None or self.image is None:
             return
+        self._ahead.skip()
         job = prepare_job(self.session, centre_of_view(self.viewer, self.image))
         self.runner.start(job, "preparing the image for clicks", self._on_encoded)
 
