@@ -242,6 +242,12 @@ def test_a_review_goes_on_without_a_verdict_and_back(
         shown(dock, name)
     robot.key(Qt.Key.Key_PageUp)
     shown(dock, order[1])
+    # Page Down goes by name again once somebody begins by hand, and that is what is prepared.
+    dock.stage.setCurrentIndex(dock.stage.findData("assisted"))
+    dock.stage.activated.emit(dock.stage.currentIndex())
+    after = {"1": "2", "2": "3", "3": None}[order[1]]
+    upcoming = dock.work.queue.upcoming
+    assert (None if upcoming is None else upcoming.path.stem) == after
 
 
 def test_a_run_over_the_folder_leaves_out_what_auto_segment_does(

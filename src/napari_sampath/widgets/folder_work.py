@@ -95,6 +95,8 @@ class FolderWork(QObject):
             self._session.stage = stage
             if stage == "semi-automatic" and self._bench.ready:
                 self._propose()
+            if self._bench.ready:
+                self._encode_ahead()  # Another image may come next.
         self.changed.emit()
 
     def open_folder(self, folder: Path) -> None:
@@ -172,7 +174,6 @@ class FolderWork(QObject):
                 f"The head went through {len(run.doubts)} images; 'Next' opens the one it doubts most."
                 + _left_out(run.left_out)
             )
-            self._encode_ahead()
 
         self.runner.start(job, "running the head on all images", take)
 
