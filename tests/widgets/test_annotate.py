@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from discs import DiscModel
 from fits import assert_nothing_cut_off
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtWidgets import QApplication
 
 from napari_sampath.errors import PromptError
+from napari_sampath.widgets.display import ANSWER_MS
 from napari_sampath.widgets.robot import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.gui
+
+QUIET_MS = 400
+"""So long a window goes on painting what was done before."""
+
+
+class Painted(QObject):
+    """Lists the widgets that were painted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Any] = []
+
+    def __enter__(self) -> Painted:
+        QApplication.instance().installEventFilter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        QApplication.instance().removeEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.Paint:
+            self.seen.append(watched)
+        return False
+
+
+def wait(milliseconds: int) -> None:
+    """Let events happen for some time."""
+    end = time.monotonic() + milliseconds / 1000
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.005)
 
 
 def disc(hw: tuple[int, int], x: float, y: float, radius: float) -> np.ndarray:
@@ -120,6 +155,32 @@ def test_enter_waits_for_the_answer_to_the_last_click(
     else:
         assert not b.session.document.annotations
         assert b.session.prompts.empty == (then == "escape")
+
+
+@pytest.mark.parametrize("name", ["annotate", "objects", "segment", "train", "folder", "export"])
+def test_nothing_is_painted_before_the_answer(
+    open_bench: Callable[..., Any], tissue: np.ndarray, name: str
+) -> None:
+    """napari paints its whole window, and beside that the decoder takes twice as long."""
+    b = open_bench(tissue, DiscModel())
+    if name != "annotate":
+        dock = getattr(import_module(f"napari_sampath.widgets.{name}"), f"{name.capitalize()}Dock")
+        b.viewer.window.add_dock_widget(dock(b.viewer, b.bench), name=name, area="left")
+    b.robot.settle()
+    b.robot.click(50, 60)
+    b.answered()
+    b.robot.key(Qt.Key.Key_Escape)
+    wait(QUIET_MS)
+    b.model.go_on.clear()
+    with Painted() as painted:
+        b.robot.click(50, 60)
+        wait(ANSWER_MS // 2)
+        assert not painted.seen
+        b.model.go_on.set()
+        b.answered()
+        wait(QUIET_MS)
+        assert b.robot.native in painted.seen
+    assert b.dock.commit_button.isEnabled()
 
 
 def test_enter_asks_again_where_the_answer_failed(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:

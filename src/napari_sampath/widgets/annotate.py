@@ -75,8 +75,13 @@ class AnnotateDock(Dock):
         bench, annotator = self.bench, self.bench.annotator
         self.choices.show_images(bench.images(), bench.image)
         self.choices.show_catalogue(bench.catalogue, bench.choice)
+        # Each change, also there and back, has the whole window painted again, and that while a prompt is decoded.
+        several = self.next_button, self.commit_button
         for widget in (self.classes, self.rules, self.modes, self.tools, self.help_button, *self._buttons()):
-            widget.setEnabled(annotator is not None)
+            if widget not in several:
+                widget.setEnabled(annotator is not None)
+        self.commit_button.setEnabled(annotator is not None and annotator.session.candidate is not None)
+        self.next_button.setEnabled(annotator is not None and len(annotator.session.candidates) > 1)
         self.candidate.setText(_describe_candidate(annotator))
         self._follow(annotator)
         if annotator is None:
@@ -87,8 +92,6 @@ class AnnotateDock(Dock):
         self.rules.show_rules(session.mask_mode, session.overlap)
         self.modes.show_mode(annotator.mode)
         self.modes.show_preview(annotator.preview.on)
-        self.commit_button.setEnabled(session.candidate is not None)
-        self.next_button.setEnabled(len(session.candidates) > 1)
 
     def _follow(self, annotator: Annotator | None) -> None:
         """Take over the tools of another session; it gets the rules that the user chose for the one before."""

@@ -162,9 +162,10 @@ class SegmentDock(Dock):
             *((path.name, str(path)) for path in self._files),
         ]
         with QSignalBlocker(self.head):
-            self.head.clear()
-            for text, data in entries:
-                self.head.addItem(text, data)
+            if entries != [(self.head.itemText(k), self.head.itemData(k)) for k in range(self.head.count())]:
+                self.head.clear()
+                for text, data in entries:
+                    self.head.addItem(text, data)
             self.head.setCurrentIndex(max(0, self.head.findData(wanted)))
 
     def _on_desk(self) -> None:
