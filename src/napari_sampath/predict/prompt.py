@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..encoders.prompt_parts import SingleMaskDecoder
 from ..encoders.tiny_prompts import SpreadingMaskDecoder
-from .two_way import SharedCells, TwoWay
+from .two_way import Parts, SharedCells, TwoWay, in_parts
 from .upscaling import Upscaling
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ class Attended:
     active: ActiveEmbedding
     tokens: Tensor
     """(B, T, C) after attention: predicted IoU, the single mask, three candidates, prompts."""
-    cells: Tensor
-    """(B, N, C) after attention."""
+    cells: Parts
+    """After attention."""
     scores: Tensor
     """(B, M) predicted IoU of the candidates, M = 3 or 1."""
 
@@ -139,12 +139,12 @@ class PromptDecoder(nn.Module):
         parts = self.mask_decoder
         own = torch.cat([parts.iou_token.weight, parts.mask_tokens.weight])
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
-        tile: SharedCells | Tensor = active.shared
+        tile: SharedCells | Parts = active.shared
         if isinstance(parts, SpreadingMaskDecoder):
             side = self.prompt_encoder.image_embedding_size
             dense = parts.spread_prompt(active.cells.T.unflatten(1, side)[None], dense)
         if not self._says_no_mask(dense):
-            tile = (active.cells + dense.flatten(2).transpose(1, 2)).contiguous()
+            tile = in_parts((active.cells + dense.flatten(2).transpose(1, 2)).contiguous())
         tokens, cells = active.network.attend(tokens, tile)
         scores = parts.iou_prediction_head(tokens[:, 0])
         multimask = multimask and not isinstance(parts, SingleMaskDecoder)
@@ -169,13 +169,14 @@ class PromptDecoder(nn.Module):
         networks = self.mask_decoder.output_hypernetworks_mlps
         kernels = torch.stack([networks[index](attended.tokens[:, 1 + index]) for index in numbers], 1)
         side = self.logits_px
-        result = attended.cells.new_empty(int(chosen.sum()), side, side)
+        result = kernels.new_empty(int(chosen.sum()), side, side)
         start = 0
-        for cells, weights, wanted in zip(attended.cells, kernels, chosen.cpu(), strict=True):
+        by_prompt = zip(*attended.cells, strict=True)
+        for cells, weights, wanted in zip(by_prompt, kernels, chosen.cpu(), strict=True):
             stop = start + int(wanted.sum())
             if stop > start:
                 attended.active.upscaling.logits(
-                    cells, weights[wanted.to(weights.device)], result[start:stop]
+                    list(cells), weights[wanted.to(weights.device)], result[start:stop]
                 )
             start = stop
         return result

@@ -1,0 +1,53 @@
+"""Products of float32 matrices by oneDNN, where PyTorch has it, else as PyTorch does them.
+
+PyTorch hands float32 products to MKL, which leaves the widest instructions of AMD's processors unused; oneDNN, which
+does PyTorch's convolutions, is twice as fast there and as fast elsewhere. PyTorch's only way to it for plain tensors
+is an operator of its compiler's. It has no gradients: all of this is for answers and not for training.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def _find_operator() -> Any:
+    if torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        return getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    return None
+
+
+_OPERATOR: Any = _find_operator()
+
+
+def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
+    """Return `rows @ weight.T + bias`, (N, D), and what GELU makes of it if that is wanted.
+
+    Args:
+        rows: (N, C).
+        weight: (D, C).
+        bias: (D,).
+        gelu: Whether to apply the exact GELU.
+    """
+    if _takes(rows):
+        product: Tensor = _OPERATOR(
+            rows, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else ""
+        )
+        return product
+    product = functional.linear(rows, weight, bias)
+    return functional.gelu(product) if gelu else product
+
+
+def add_linear(added: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
+    """Return `added + rows @ weight.T`, (N, D), for `added` (N, D), `rows` (N, C) and `weight` (D, C)."""
+    if _takes(rows):
+        product: Tensor = _OPERATOR.binary(rows, added, weight, None, "add")
+        return product
+    return torch.addmm(added, rows, weight.T)
+
+
+def _takes(rows: Tensor) -> bool:
+    return _OPERATOR is not None and rows.device.type == "cpu" and rows.dtype == torch.float32
