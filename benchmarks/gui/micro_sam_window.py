@@ -50,8 +50,10 @@ class MicroSam(Clock):
         shown = self.viewer.layers["current_object"]
         before = shown.data
 
+        click = self.click_at(x, y)
+
         def ask() -> None:
-            self.click(x, y)
+            click()
             QTest.keyClick(self.robot.native, Qt.Key.Key_S)
 
         seconds = self.until_painted(ask, lambda: shown.data is not before)

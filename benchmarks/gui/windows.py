@@ -75,11 +75,15 @@ class Clock:
         """Return the seconds that a frame takes in which nothing has changed."""
         return self.until_painted(self._scene.update, lambda: True)
 
-    def click(self, x: float, y: float) -> None:
-        """Press and release the left button; the mouse must be there already."""
+    def click_at(self, x: float, y: float) -> Callable[[], None]:
+        """Return what presses and releases the left button; the mouse must be there already, as this finds out now."""
         place = self.robot.at(x, y)
-        QTest.mousePress(self.robot.native, LEFT, NONE, place)
-        QTest.mouseRelease(self.robot.native, LEFT, NONE, place)
+
+        def click() -> None:
+            QTest.mousePress(self.robot.native, LEFT, NONE, place)
+            QTest.mouseRelease(self.robot.native, LEFT, NONE, place)
+
+        return click
 
     def close(self) -> None:
         """Close the window."""
@@ -127,7 +131,7 @@ class Ours(Clock):
         self.model.decode = timed
         try:
             total = self.until_painted(
-                lambda: self.click(x, y), lambda: self.session.candidate not in (None, before)
+                self.click_at(x, y), lambda: self.session.candidate not in (None, before)
             )
         finally:
             del self.model.decode
@@ -173,7 +177,7 @@ class Peers(Clock):
         self.robot.move(x, y)
         self.rest()
         self._painted = False
-        return self.until_painted(lambda: self.click(x, y), lambda: self._painted)
+        return self.until_painted(self.click_at(x, y), lambda: self._painted)
 
     def _on_click(self, _viewer: Any, event: Any) -> None:
         row, col = self.image.world_to_data(event.position)[-2:]

@@ -21,6 +21,13 @@ def node_of(viewer: Viewer, layer: Layer) -> Any:
     return getattr(visual, "node", None)
 
 
+def drop_text(viewer: Viewer, layer: Layer) -> None:
+    """Draw no text on a layer of points or shapes that has none: napari lays an empty one out for each frame."""
+    text = getattr(node_of(viewer, layer), "text", None)
+    if text is not None:
+        text.visible = False
+
+
 def take_context(viewer: Viewer) -> None:
     """Have what is sent to the graphics card from now on reach this viewer's canvas; call before a layer goes.
 

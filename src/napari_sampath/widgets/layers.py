@@ -12,7 +12,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 
 from ..annotations import bounds, union
 from ..geometry import xy_to_rc
-from .canvas import take_context
+from .canvas import drop_text, take_context
 from .repaint import ObjectLabels, repaint
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ def add_layers(
     selection.active = image
     for layer in (objects, candidate, box, prompts):
         layer.editable = False
+    for layer in (box, prompts):
+        drop_text(viewer, layer)
     layers = SessionLayers(classes, objects, candidate, prompts, box)
     return layers
 
