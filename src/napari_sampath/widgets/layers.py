@@ -249,6 +249,7 @@ def _one_repaint(layer: Points | Shapes) -> Iterator[None]:
     What is shown lies on the image, so nobody has to be told of another extent either.
     """
     still = getattr(layer, "_block_refresh", contextlib.nullcontext)
+    chosen = bool(layer.selected_data)
     with layer.events.blocker_all(), still():
         yield
-    layer.refresh(extent=False, thumbnail=False)
+    layer.refresh(extent=False, thumbnail=False, highlight=chosen)
