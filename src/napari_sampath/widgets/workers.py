@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..errors import CancelledError, SampathError
+from .turns import short_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +140,8 @@ class JobRunner(QObject):
         result: Any = None
         error: Exception | None = None
         try:
-            result = run.drive()
+            with short_turns():
+                result = run.drive()
         except Exception as caught:  # noqa: BLE001  (the edge of a thread: nobody above would see it)
             error = caught
         # The window may be closed by now, and this object with it.
@@ -241,7 +243,7 @@ class PromptWorker(QObject):
                 if slot is None:
                     preview, self._preview = self._preview, None
             # Once the window is closed there is nobody to tell.
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(RuntimeError), short_turns():
                 if slot is not None:
                     self._answer(*slot)
                 elif preview is not None:
