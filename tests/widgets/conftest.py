@@ -40,6 +40,7 @@ class Screen:
             self._new[id(viewer)] = state(viewer)
         self._taken.append(viewer)
         viewer.window._qt_window.resize(1280, 800)
+        viewer.theme = "dark"  # Whatever the test before looked at.
         return viewer
 
     def empty(self) -> None:

@@ -39,7 +39,6 @@ def test_each_dock_fits(open_bench: Callable[..., Any], tissue: np.ndarray, name
         b.viewer.theme = theme
         b.robot.settle()
         assert_nothing_cut_off(b.viewer, dock)
-    b.viewer.theme = "dark"
 
 
 def test_a_label_that_is_cut_off_is_found(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
@@ -71,7 +70,6 @@ def test_text_stands_out(open_bench: Callable[..., Any], tissue: np.ndarray, the
             label.text(),
             label.palette().color(QPalette.ColorRole.Text),
         )
-    b.viewer.theme = "dark"
 
 
 def test_tooltips_name_the_keys_that_the_user_chose(
