@@ -182,6 +182,23 @@ def test_a_turned_crop_shows_what_its_ids_say_and_nothing_from_outside(
     assert (ids == said)[clear].all()
 
 
+def test_some_crops_are_out_of_focus() -> None:
+    grain = np.random.default_rng(1).integers(0, 255, (200, 200, 1), np.uint8).repeat(3, axis=2)
+    source = InstanceImage("grain", GLAND, grain, np.ones((200, 200), np.int32), 20)
+
+    def sharpness(share: float, seed: int) -> float:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(augment, "jitter_stain", lambda pixels, rng: pixels)
+            patch.setattr(augment, "SOFTENED", share)
+            crop, _ = random_crop(source, 96, 96, np.random.default_rng(seed))
+        return float(crop.std())
+
+    assert 0 < augment.SOFTENED < 0.5
+    softer = [sharpness(1, seed) / sharpness(0, seed) for seed in range(12)]
+    assert max(softer) < 1.01
+    assert min(softer) < 0.5
+
+
 def test_crops_are_turned_by_any_angle() -> None:
     """The edge between a dark and a light half runs in many directions, where flips alone leave two."""
     x = np.indices((200, 200))[1]

@@ -114,13 +114,18 @@ def tiles(hw: tuple[int, int], tile_px: int = INPUT_PX, overlap_px: int = 256) -
         tile_px: Side of a window in image pixels; more than 1024 means that windows are shrunk.
         overlap_px: Least overlap of neighbours, so that an object cut by one window is whole in another.
     """
+    (height, width), tops, lefts = _lattice(hw, tile_px, overlap_px)
+    return [Frame(top, left, height, width) for top in tops for left in lefts]
+
+
+def _lattice(
+    hw: tuple[int, int], tile_px: int, overlap_px: int
+) -> tuple[tuple[int, int], list[int], list[int]]:
+    """Return the size (H, W) of the tiles of an image, and their first rows and columns."""
     if max(hw) <= max(SINGLE_TILE_PX, tile_px):
-        return [whole(hw)]
-    return [
-        Frame(top, left, min(tile_px, hw[0]), min(tile_px, hw[1]))
-        for top in tile_starts(hw[0], tile_px, overlap_px)
-        for left in tile_starts(hw[1], tile_px, overlap_px)
-    ]
+        return hw, [0], [0]
+    size = min(tile_px, hw[0]), min(tile_px, hw[1])
+    return size, tile_starts(hw[0], tile_px, overlap_px), tile_starts(hw[1], tile_px, overlap_px)
 
 
 def prompt_tiles(hw: tuple[int, int], tile_px: int = INPUT_PX) -> list[Frame]:
@@ -145,18 +150,11 @@ def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike) -> Frame:
     tile_px = INPUT_PX
     while tile_px < max(hw) and extent > tile_px / 2:
         tile_px *= 2
-    if max(hw) <= max(SINGLE_TILE_PX, tile_px):
-        return whole(hw)
     # One axis after the other, and not all tiles: a large image has thousands, and this is asked at every move.
-    height, width = min(tile_px, hw[0]), min(tile_px, hw[1])
-    top = _nearest_start(hw[0], tile_px, centre[1] - height / 2)
-    left = _nearest_start(hw[1], tile_px, centre[0] - width / 2)
+    (height, width), tops, lefts = _lattice(hw, tile_px, tile_px // 2)
+    top = min(tops, key=lambda start: abs(start - centre[1] + height / 2))
+    left = min(lefts, key=lambda start: abs(start - centre[0] + width / 2))
     return Frame(top, left, height, width)
-
-
-def _nearest_start(length_px: int, tile_px: int, wished: float) -> int:
-    """Return the start of the window nearest to a wished one, of windows that overlap by half."""
-    return min(tile_starts(length_px, tile_px, tile_px // 2), key=lambda start: abs(start - wished))
 
 
 def check_inside(hw: tuple[int, int], points_xy: npt.ArrayLike) -> None:

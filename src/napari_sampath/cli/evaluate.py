@@ -150,14 +150,13 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
         reports = _score_heads([*known, *beside], args, model, output)
         write_model_card(args.card, weights, scores, reports, worst, told_apart)
         output.note(f"Wrote {args.card}.")
-    ordered = sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean))
     told = {
         "split": args.split,
-        "scores": [dataclasses.asdict(one) for one in ordered],
+        "scores": [dataclasses.asdict(one) for one in scores],
         "objects": [dataclasses.asdict(one) for one in told_apart],
         "heads": reports,
     }
-    output.result(told, _tables(ordered, told_apart))
+    output.result(told, _tables(scores, told_apart))
 
 
 def _tables(scores: list[PromptScore], told_apart: list[InstanceScore]) -> str:

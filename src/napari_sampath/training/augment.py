@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 from skimage.color import hed_from_rgb, hsv2rgb, rgb2hsv
 
 from ..arrays import GRID, INPUT_PX, LOGITS_PX, FloatArray, IntArray, UInt8Array
@@ -50,6 +50,10 @@ MIN_CELLS = 12
 """Smallest object that is prompted for, in cells of the logits' grid (4 px of the frame)."""
 TURNED = 0.6
 """Share of the crops that are turned by any angle; the others by right angles only, and stay as sharp as they are."""
+SOFTENED = 0.25
+"""Share of the crops that are put out of focus, as slides are in places."""
+SOFTEST_PX = 1.2
+"""Largest standard deviation of the blur, in pixels of the image."""
 STRETCH = 0.12
 """Largest change of each side of a crop, as a natural logarithm: the aspect of what is in it changes by twice that."""
 
@@ -115,7 +119,7 @@ def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
 def random_crop(
     source: InstanceImage, height_px: int, width_px: int, rng: np.random.Generator
 ) -> tuple[UInt8Array, IntArray]:
-    """Cut, enlarge, stretch, turn, flip and re-stain.
+    """Cut, soften, enlarge, stretch, turn, flip and re-stain.
 
     It is turned by any angle where the image is large enough to fill the corners, and never shows what lies outside.
 
@@ -141,7 +145,10 @@ def random_crop(
     crop_w = min(full_w, round(around_w / scale / stretch))
     top, left = int(rng.integers(full_h - crop_h + 1)), int(rng.integers(full_w - crop_w + 1))
     window = (slice(top, top + crop_h), slice(left, left + crop_w))
-    resized = Image.fromarray(source.pixels[window]).resize((around_w, around_h), Image.Resampling.BILINEAR)
+    image = Image.fromarray(source.pixels[window])
+    if rng.random() < SOFTENED:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, SOFTEST_PX)))
+    resized = image.resize((around_w, around_h), Image.Resampling.BILINEAR)
     if angle:
         resized = _turn(resized, height_px, width_px, angle)
     pixels = np.asarray(resized)

@@ -184,17 +184,18 @@ def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
     """Write the scores of the heads in the package; nothing where none was measured."""
     if not reports:
         return ""
-    lines = ["| head | images | method | mean Dice | mean IoU |", "|---|---|---|---|---|"]
+    lines = ["| head | images | method | mean Dice | mean IoU | pooled Dice |", "|---|---|---|---|---|---|"]
     for report in reports:
         for method, scores in report["scores"].items():
-            own = scores["per_image"]["mean"]
+            own, pooled = scores["per_image"]["mean"], scores["pooled"]["mean"]
             lines.append(
                 f"| `{report['head']}` | {report['images']} of {report['dataset']} ({report['split']}) | {method} "
-                f"| {figure(own['dice'])} | {figure(own['iou'])} |"
+                f"| {figure(own['dice'])} | {figure(own['iou'])} | {figure(pooled['dice'])} |"
             )
     title = (
-        "## Heads in the package\n\nMean over the images; background is not counted. A `unet` is a baseline, trained "
-        "from random weights by `recipes/baselines.sh` and not in the package.\n\n"
+        "## Heads in the package\n\nMean over the images; pooled: the pixels of all images together. Background is "
+        "not counted. A `unet` is a baseline, trained from random weights by `recipes/baselines.sh` and not in the "
+        "package.\n\n"
     )
     return title + "\n".join(lines) + "\n\n"
 
@@ -227,7 +228,7 @@ def interval(score: PromptScore) -> str:
 def score_table(scores: list[PromptScore]) -> str:
     """Render scores as a Markdown table, one row a kind and prompt, methods side by side in the last column."""
     lines = ["| objects | prompt | method | mean (95 % interval) | count |", "|---|---|---|---|---|"]
-    for score in sorted(scores, key=lambda s: (s.kind, s.prompt, -s.mean)):
+    for score in scores:
         lines.append(
             f"| {score.kind} | {score.prompt} | {score.method} "
             f"| {score.mean:.3f} ({interval(score)}) "

@@ -101,9 +101,9 @@ def evaluate_prompts(
         worst: Gets the answers to boxes and points, to keep the worst.
 
     Returns:
-        One score for each kind, prompt and method; for a point also that of the piece of the mask that the point is
-        in, which is what a session shows. Baselines: the box itself, Otsu's threshold inside the
-        box, and a flood fill in CIELAB from the point.
+        One score for each kind, prompt and method, in this order, the highest mean first; for a point also that of the
+        piece of the mask that the point is in, which is what a session shows. Baselines: the box itself, Otsu's
+        threshold inside the box, and a flood fill in CIELAB from the point.
     """
     found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
     seen: Counter[str] = Counter()
@@ -114,7 +114,7 @@ def evaluate_prompts(
             for key, values in _all_answers(model, tile, clicked, shifts, worst).items():
                 cases = found.setdefault((image.kind.name, *key), {})
                 cases.setdefault(image.case or image.name, []).extend(values)
-    return [
+    scores = [
         PromptScore(
             *key,
             *mean_and_interval(list(cases.values())),
@@ -124,6 +124,7 @@ def evaluate_prompts(
         )
         for key, cases in found.items()
     ]
+    return sorted(scores, key=lambda one: (one.kind, one.prompt, -one.mean))
 
 
 def mean_and_interval(cases: list[list[float]]) -> tuple[float, float | None, float | None]:
