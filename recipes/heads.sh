@@ -20,7 +20,7 @@ fixed=(--keep last --augmentation pixels --stain-jitter 1)
 cnn=(--head cnn --head-argument depth=2 --head-argument top_channel=32)
 sampath train --data "$data/ebhi_glands" ${own[@]+"${own[@]}"} "${cnn[@]}" "${choose[@]}" --epochs 8 -o "$out/gland-cnn.safetensors"
 sampath train --data "$data/bcss_tumor" ${own[@]+"${own[@]}"} "${cnn[@]}" "${fixed[@]}" --epochs 6 -o "$out/tumour-cnn.safetensors"
-sampath train --data "$data/bbbc038_nuclei" ${own[@]+"${own[@]}"} "${cnn[@]}" "${fixed[@]}" --epochs 6 -o "$out/nucleus-cnn.safetensors"
+sampath train --data "$data/bbbc038_nuclei" ${own[@]+"${own[@]}"} "${cnn[@]}" "${fixed[@]}" --smallest-scale 0.33 --epochs 9 -o "$out/nucleus-cnn.safetensors"
 if [ -z "${SMALL:-}" ]; then
     both=()
     [ -f "$out/sampath-tiny.safetensors" ] && both=(--weights "$out")

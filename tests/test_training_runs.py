@@ -299,6 +299,21 @@ class TestAugmentation:
             assert seen.shape[0] * seen.shape[1] >= 0.28 * labels.size
         assert len(shapes) > 10
 
+    def test_a_tile_is_seen_small_among_its_mirror_images(self):
+        labels = picture(3, (80, 120))[1]
+        pixels = np.stack([labels * 200, labels * 100, labels * 50], axis=-1)
+        config = TrainingConfig(smallest_scale=0.25, crop_share=1.0, stain_jitter=0)
+        sides = []
+        for seed in range(20):
+            seen, targets = vary(pixels, labels, config, np.random.default_rng(seed))
+            assert np.array_equal(seen[..., 0], targets * 200)
+            height, width = sorted(targets.shape)
+            assert width / height == pytest.approx(1.5, rel=0.05)
+            assert abs((targets == 1).mean() - (labels == 1).mean()) < 0.35
+            sides.append(height)
+        assert 80 <= min(sides) < 120
+        assert 240 < max(sides) <= 320
+
     def test_a_head_may_ask_for_the_pixels(self, folder):
         dataset, model = open_dataset(folder), patch_model()
         tiles = TileSet(dataset, model, model.store)

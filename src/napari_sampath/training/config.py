@@ -56,6 +56,9 @@ class TrainingConfig:
     encoder runs at every step."""
     crop_share: float = 0.5
     """Augmentation "pixels": least share of a tile's area that a crop keeps."""
+    smallest_scale: float = 1.0
+    """Augmentation "pixels": smallest scale at which a tile is seen, so that a head finds small objects, too; what is
+    then missing around it is its mirror image."""
     rotation_degrees: float = 0.0
     """Augmentation "pixels": largest turn beside quarter turns."""
     stain_jitter: float = 0.5
@@ -102,6 +105,7 @@ class TrainingConfig:
         self._check("held_out_share", 0 <= self.held_out_share <= 0.5, "0 to 0.5")
         self._check("stain_jitter", 0 <= self.stain_jitter <= 1, "0 to 1")
         self._check("crop_share", 0 < self.crop_share <= 1, "above 0 and at most 1")
+        self._check("smallest_scale", 0.1 <= self.smallest_scale <= 1, "0.1 to 1")
         self._check("drops", list(self.drops) == sorted(self.drops), "ascending epochs")
         if self.batch_size % self.devices:
             raise ConfigError(

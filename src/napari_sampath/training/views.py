@@ -23,7 +23,7 @@ def turn(image: UInt8Array, view: int) -> UInt8Array:
 def vary(
     pixels: UInt8Array, targets: UInt8Array, config: TrainingConfig, rng: np.random.Generator
 ) -> tuple[UInt8Array, UInt8Array]:
-    """Crop, turn, mirror and re-stain a window.
+    """Crop, turn, mirror, shrink and re-stain a window.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -32,8 +32,11 @@ def vary(
         rng: Source of randomness.
 
     Returns:
-        Pixels (h, w, 3) and targets (h, w), smaller by the crop; `IGNORED` where a turn brings in no pixels.
+        Pixels (h, w, 3) and targets (h, w), smaller by the crop and larger by mirror images around them (the encoder
+        shrinks all to its square); `IGNORED` where a turn brings in no pixels.
     """
+    if config.smallest_scale < 1:
+        pixels, targets = _surround(pixels, targets, config.smallest_scale, rng)
     angle = float(rng.uniform(-config.rotation_degrees, config.rotation_degrees))
     if angle:
         pixels = _rotate(pixels, angle, Image.Resampling.BILINEAR, (255, 255, 255))
@@ -48,6 +51,17 @@ def vary(
     if config.stain_jitter:
         pixels = jitter_stain(pixels, rng, config.stain_jitter)
     return pixels, targets
+
+
+def _surround(
+    pixels: UInt8Array, targets: UInt8Array, smallest_scale: float, rng: np.random.Generator
+) -> tuple[UInt8Array, UInt8Array]:
+    """Put a window somewhere among its mirror images, so that it takes up less of what is seen."""
+    times = float(np.exp(rng.uniform(0, -np.log(smallest_scale))))
+    added = [round(side * (times - 1)) for side in targets.shape]
+    before = [int(rng.integers(more + 1)) for more in added]
+    around = [(first, more - first) for first, more in zip(before, added, strict=True)]
+    return np.pad(pixels, [*around, (0, 0)], mode="symmetric"), np.pad(targets, around, mode="symmetric")
 
 
 def _rotate(
