@@ -37,8 +37,8 @@ _LIMITS = """\
 - Validation splits are small: 8 images of nuclei, 237 of glands. Treat differences of a few points as noise.
 - One point in a large, irregular gland is ambiguous; add a second point or draw a box.
 - It knows objects of 10 to 600 px at the scale of the tile; very small nuclei in an overview are missed.
-- `nucleus-cnn` learned from fields of nuclei alone. In H&E tissue with small nuclei (below some 8 px of a tile of 224 px)
-  it outlines glands or nests of tumour instead; look at what it found, or prompt nuclei one by one.
+- `nucleus-cnn` learned from fields of nuclei alone. In H&E tissue with small nuclei (below some 8 px of a tile of
+  224 px) it outlines glands or nests of tumour instead; look at what it found, or prompt nuclei one by one.
 """
 
 
