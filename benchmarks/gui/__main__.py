@@ -54,9 +54,10 @@ Napari paints its whole window with Python's lock held, also when only the text 
 move of the mouse. With software OpenGL that takes most of the time while the mouse moves, and previews, which are
 computed beside it, wait for it.
 
-Where Numba is installed, as micro-sam and `napari[all]` have it, napari's colours give the window's thread OpenMP
-threads of its own. There are more of them than cores then, so PyTorch's sleep whenever they wait for each other, and a
-prompt on `sampath-tiny` takes half as long again. Where the rows of micro-sam are, that is in all others, too.
+Where Numba is installed, as micro-sam and `napari[all]` have it, napari maps ids to colours with it, and the window's
+thread gets OpenMP threads of its own. There are more of them than cores then, so PyTorch's sleep whenever they wait for
+each other, and a prompt on `sampath-tiny` takes half as long again. The docks have their own layers coloured by one
+thread, which prevents it; a label layer of wide ids that somebody else adds brings it back.
 
 *The peers' way* is what the other plugins do, in the same process and with the same weights:
 `segment_anything.SamPredictor.predict` in the window's own thread on the embedding of the whole image, and the mask

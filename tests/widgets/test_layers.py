@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,9 @@ from napari_sampath.widgets import layers as shown
 from napari_sampath.widgets.repaint import ObjectLabels
 from napari_sampath.widgets.scene_line import outline_segments
 from napari_sampath.widgets.strokes import lasso_mask, scribble_mask, stroke_box
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HW = (24, 31)
 masks = st.builds(
@@ -41,6 +45,32 @@ def dense(mask: LocalMask) -> np.ndarray:
         if 0 <= row + mask.row < HW[0] and 0 <= col + mask.col < HW[1]:
             image[row + mask.row, col + mask.col] = True
     return image
+
+
+def test_small_maps_of_colours_are_no_work_for_several_numba_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else they take longer, and so does each prompt."""
+    numba = pytest.importorskip("numba")
+    from napari.utils.colormaps import _accelerated_cmap
+
+    threads = []
+
+    def noting(loop: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(values: np.ndarray, *rest: Any, **named: Any) -> Any:
+            if values.size:
+                threads.append(numba.get_num_threads())
+            return loop(values, *rest, **named)
+
+        return noted
+
+    for name in ("_labels_raw_to_texture_direct_inner_loop", "_zero_preserving_modulo_inner_loop"):
+        monkeypatch.setattr(_accelerated_cmap, name, noting(getattr(_accelerated_cmap, name)))
+    data = np.zeros((64, 64), np.int32)
+    layer = ObjectLabels(data, filled=lambda: [(8, 8, 20, 20)], colormap=outline_colormap())
+    data[8:20, 8:20] = 70_000
+    layer.refresh()
+    shown.recolour(layer, outline_colormap())
+    assert set(threads) == {1}
+    assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,6 +8,7 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
 from . import layers as shown
+from .native import one_numba_thread
 from .strips import Strips
 
 if TYPE_CHECKING:
@@ -69,14 +70,15 @@ class AreaView:
         step, selection = self._step, self._viewer.layers.selection
         active = selection.active
         place = {**shown.placement(self._image), "scale": self._image.scale * step}
-        layer = self._viewer.add_labels(
-            np.zeros((-(-height // step), -(-width // step)), np.uint8),
-            name=NAME,
-            opacity=OPACITY,
-            colormap=DirectLabelColormap(color_dict={None: SHADE, 0: (0.0, 0.0, 0.0, 0.0)}),
-            metadata={shown.MARK: self._image.name},
-            **place,
-        )
+        with one_numba_thread():
+            layer = self._viewer.add_labels(
+                np.zeros((-(-height // step), -(-width // step)), np.uint8),
+                name=NAME,
+                opacity=OPACITY,
+                colormap=DirectLabelColormap(color_dict={None: SHADE, 0: (0.0, 0.0, 0.0, 0.0)}),
+                metadata={shown.MARK: self._image.name},
+                **place,
+            )
         layer.editable = False
         # The layer in use is the user's business; what is annotated stays on top of the shade.
         selection.active = active

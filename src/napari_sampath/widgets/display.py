@@ -55,7 +55,7 @@ class Display:
         self._unanswered.setInterval(ANSWER_MS)
         self._unanswered.timeout.connect(self._show_prompts)
         self._strips = Strips(self._paint)
-        self.layers.candidate.colormap = shown.candidate_colormap()
+        shown.recolour(self.layers.candidate, shown.candidate_colormap())
         self._drawn = [
             Drawn(viewer, layer, filled)
             for layer, filled in (
@@ -181,7 +181,7 @@ class Display:
         labels.selected_label = self._session.active_class
         if classes != self._colored:
             self._colored = classes
-            labels.colormap = shown.class_colormap(classes)
+            shown.recolour(labels, shown.class_colormap(classes))
 
     def _on_press(self, labels: Labels, event: Any) -> Iterator[None]:
         """Note where a stroke begins: what napari tells of it leaves out pixels that have the class already."""

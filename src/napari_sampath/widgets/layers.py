@@ -13,6 +13,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 from ..annotations import bounds, union
 from ..geometry import xy_to_rc
 from .canvas import drop_text, take_context
+from .native import one_numba_thread
 from .repaint import ObjectLabels, repaint
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def add_layers(
     selection.active = image
     # Each layer is active for a moment when it is added; to show that in lists
     # and buttons takes a quarter of the time.
-    with selection.events.blocker_all():
+    with selection.events.blocker_all(), one_numba_thread():
         classes = viewer.add_labels(small, name="Classes", opacity=0.45, **common)
         objects = ObjectLabels(
             np.zeros(hw, dtype=np.int32),
@@ -174,6 +175,12 @@ def write_mask(layer: Labels, mask: LocalMask | None, old: Box | None, value: in
         part = mask.bitmap[top - new[0] : max(height - new[0], 0), left - new[1] : max(width - new[1], 0)]
         values[top - box[0] :, left - box[1] :][: part.shape[0], : part.shape[1]][part] = value
     write(layer, box, values)
+
+
+def recolour(layer: Labels, colormap: DirectLabelColormap) -> None:
+    """Give a label layer other colours."""
+    with one_numba_thread():
+        layer.colormap = colormap
 
 
 def class_colormap(classes: Sequence[ClassInfo]) -> DirectLabelColormap:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 
+from .native import one_numba_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -58,8 +60,10 @@ class ObjectLabels(Labels):
 
     def __init__(self, data: IntArray, *, filled: Callable[[], Iterable[Box]], **options: Any) -> None:
         self._filled = filled
+        self._made = False
         super().__init__(data, **options)
         self.contour = 1
+        self._made = True
 
     @property
     def _type_string(self) -> str:
@@ -67,10 +71,17 @@ class ObjectLabels(Labels):
         return "labels"
 
     def _raw_to_displayed(self, raw: IntArray, data_slice: tuple[slice, ...] | None = None) -> Any:
-        if self.contour != 1 or raw.ndim != 2 or raw.shape != self.data.shape:
+        filled = self._made and self.contour != 1
+        if filled or raw.ndim != 2 or raw.shape != self.data.shape:
             return super()._raw_to_displayed(raw, data_slice)
-        if data_slice is not None:
-            return self._outlined(raw, data_slice)
+        with one_numba_thread():
+            return self._outlined_all(raw) if data_slice is None else self._outlined(raw, data_slice)
+
+    def _update_thumbnail(self) -> None:
+        with one_numba_thread():
+            super()._update_thumbnail()
+
+    def _outlined_all(self, raw: IntArray) -> Any:
         (nothing,) = self.colormap._data_to_texture(np.zeros(1, raw.dtype))
         # Zeros that nobody writes to take no memory.
         shape, kind = raw.shape, nothing.dtype

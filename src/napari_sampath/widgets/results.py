@@ -58,7 +58,7 @@ class ResultLayers:
         else:
             found[0].data, found[1].data = labels, confidence
             found[0].visible = True
-        found[0].colormap = shown.class_colormap([one for one in classes if one.id > 0])
+        shown.recolour(found[0], shown.class_colormap([one for one in classes if one.id > 0]))
         self._viewer.layers.selection.active = image
 
     def repaint(self, image: Image, labels: UInt8Array) -> None:
