@@ -55,21 +55,25 @@ def sams_answer(
     return answer
 
 
-@pytest.mark.parametrize("multimask", [True, False])
+@pytest.mark.parametrize("multimask", [True, False, None])
 @pytest.mark.parametrize(
     "kinds", ["points", "boxes", "masks", "points boxes", "points masks", "points boxes masks"]
 )
 @torch.inference_mode()
 def test_batches_equal_sams(
-    sam: Sam, decoder: PromptDecoder, embedding: Tensor, masks: Tensor, kinds: str, multimask: bool
+    sam: Sam, decoder: PromptDecoder, embedding: Tensor, masks: Tensor, kinds: str, multimask: bool | None
 ) -> None:
     points = (POINTS, LABELS) if "points" in kinds else None
     boxes = BOXES if "boxes" in kinds else None
     given = masks if "masks" in kinds else None
     active = decoder.activate(embedding)
     logits, scores = decoder(active, points, boxes, given, multimask)
-    expected, expected_scores = sams_answer(sam, embedding, points, boxes, given, multimask)
-    assert logits.shape == (2, 3 if multimask else 1, 256, 256)
+    answers = [
+        sams_answer(sam, embedding, points, boxes, given, several)
+        for several in ([False, True] if multimask is None else [multimask])
+    ]
+    expected, expected_scores = (torch.cat(values, dim=1) for values in zip(*answers, strict=True))
+    assert logits.shape == (2, {True: 3, False: 1, None: 4}[multimask], 256, 256)
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(scores, expected_scores, atol=1e-5, rtol=0)
     for index in range(2):
@@ -108,10 +112,10 @@ def test_points_can_be_filled_up_with_none(decoder: PromptDecoder, embedding: Te
     assert torch.equal(sparse[0, 1], sparse[0, 2])
 
 
-@pytest.mark.parametrize("multimask", [True, False])
+@pytest.mark.parametrize("multimask", [True, False, None])
 @pytest.mark.parametrize("kinds", ["points", "boxes", "points masks"])
 def test_only_candidates_that_are_chosen_are_upscaled(
-    decoder: PromptDecoder, embedding: Tensor, masks: Tensor, kinds: str, multimask: bool
+    decoder: PromptDecoder, embedding: Tensor, masks: Tensor, kinds: str, multimask: bool | None
 ) -> None:
     active = decoder.activate(embedding)
     prompts = {
@@ -122,8 +126,8 @@ def test_only_candidates_that_are_chosen_are_upscaled(
     logits, scores = decoder(active, **prompts, multimask=multimask)
     attended = decoder.attend(active, **prompts, multimask=multimask)
     assert torch.equal(attended.scores, scores)
-    for pattern in ([1, 0, 1], [0, 1, 0], [0, 0, 0]):
-        chosen = torch.tensor([pattern, [0, 0, 1]])[:, : scores.shape[1]].bool()
+    for pattern in ([1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0]):
+        chosen = torch.tensor([pattern, [0, 0, 1, 0]])[:, : scores.shape[1]].bool()
         found = decoder.logits(attended, chosen)
         assert found.shape == (int(chosen.sum()), 256, 256)
         torch.testing.assert_close(found, logits[chosen], atol=1e-5, rtol=0)

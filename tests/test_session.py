@@ -26,6 +26,7 @@ from napari_sampath.errors import (
 )
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.jobs import Progress, run
+from napari_sampath.predict.candidates import points_obeyed
 from napari_sampath.predict.masks import local_mask, mask_to_logits, pieces_at, pointed_at
 from napari_sampath.session import Components, Session, from_segmentation
 from napari_sampath.session.components import Component, make_items
@@ -207,25 +208,25 @@ def test_refinement_feeds_the_chosen_logits_back_and_asks_for_one_mask(session: 
     assert asked(session)[-1][0].mask_logits is None
 
 
-def test_when_three_masks_are_asked_for(session: Session) -> None:
-    def multimask() -> bool:
+def test_which_masks_are_asked_for(session: Session) -> None:
+    def multimask() -> bool | None:
         settle(session)
-        wanted: bool = asked(session)[-1][1]
+        wanted: bool | None = asked(session)[-1][1]
         session.clear_prompts()
         return wanted
 
     session.add_point(40, 30)
     assert multimask(), "one point may mean several things"
     session.set_box(10, 10, 60, 60)
-    assert not multimask()
+    assert multimask() is False
     session.set_box(10, 10, 60, 60)
     session.add_point(40, 30)
-    assert not multimask()
+    assert multimask() is False
     session.set_mask(LocalMask(20, 20, np.ones((20, 20), dtype=bool)))
-    assert not multimask()
+    assert multimask() is False
     session.add_point(40, 30)
     session.add_point(42, 30)
-    assert not multimask()
+    assert multimask() is None, "which one obeys the points is seen of all four"
 
 
 def test_box_with_points(session: Session) -> None:
@@ -969,27 +970,34 @@ def test_masks_of_a_real_model_are_the_pieces_of_predicts_that_were_pointed_at()
     features = model.encode(image)
 
     def check(**prompt: Any) -> Any:
-        expected = model.predict(features, **prompt)
+        """Compare with predict; the masks that obey most points come first."""
+        several = prompt.pop("multimask", True)
+        sides = [False, True] if several is None else [several]
+        found = [model.predict(features, **prompt, multimask=side) for side in sides]
+        scores, expected = (
+            np.concatenate([one.scores for one in found]),
+            np.concatenate([one.logits for one in found]),
+        )
         given = {name: value for name, value in prompt.items() if name in ("points", "labels", "box")}
         pointed = pointed_at(features.frame, Prompts.make(**given))
+        counts = points_obeyed(expected, Prompts.make(**given), features.frame)
         if "mask" in prompt and prompt["mask"].dtype == np.bool_:  # and not logits that are fed back
             pointed |= mask_to_logits(prompt["mask"], features.frame) > 0
-        order = np.argsort(-expected.scores, kind="stable")
-        assert [one.score for one in session.candidates] == pytest.approx(
-            expected.scores[order].tolist(), abs=1e-5
-        )
+        order = np.lexsort((-scores, -counts))
+        assert [one.score for one in session.candidates] == pytest.approx(scores[order].tolist(), abs=1e-5)
         for one, k in zip(session.candidates, order, strict=True):
-            wanted = local_mask(features.frame, pieces_at(expected.logits[k], pointed))
-            assert (one.mask.to_dense((300, 400)) == wanted.to_dense((300, 400))).all()
-            assert (expected.masks[k] | ~wanted.to_dense((300, 400))).all()
-        return expected.logits[order]
+            wanted = local_mask(features.frame, pieces_at(expected[k], pointed)).to_dense((300, 400))
+            assert (one.mask.to_dense((300, 400)) == wanted).all()
+            assert (local_mask(features.frame, expected[k]).to_dense((300, 400)) | ~wanted).all()
+        return expected[order]
 
     prompt_at(session, 150, 120)
     logits = check(points=[(150, 120)])
     session.next_candidate()
     session.add_point(60, 200, positive=False)
     settle(session)
-    check(points=[(150, 120), (60, 200)], labels=[1, 0], mask=logits[1], multimask=False)
+    check(points=[(150, 120), (60, 200)], labels=[1, 0], mask=logits[1], multimask=None)
+    assert len(session.candidates) == 4
     session.clear_prompts()
     session.set_box(100, 50, 350, 250)
     settle(session)

@@ -62,15 +62,13 @@ def run(args: argparse.Namespace, output: Output) -> None:
         box=args.box,
         mask=None if painted is None else model.mask_to_logits(painted, features.frame),
     )
-    # One click can mean a part or the whole, so SAM proposes three masks; more prompts are rarely ambiguous.
-    ambiguous = args.box is None and len(args.point) + len(args.negative) == 1
-    logits, scores = model.decode(features, prompts, multimask=ambiguous)
-    best = int(np.argmax(scores))
     from ..predict import local_mask
+    from ..predict.candidates import best_first
 
-    found = local_mask(features.frame, logits[best])
+    logits, scores = best_first(model, features, prompts)
+    found = local_mask(features.frame, logits[0])
     _write_mask(args.output, ending, found.to_dense(hw))
-    _report(args, output, found, float(scores[best]), model.name)
+    _report(args, output, found, float(scores[0]), model.name)
 
 
 def _report(args: argparse.Namespace, output: Output, found: LocalMask, score: float, model: str) -> None:

@@ -169,14 +169,14 @@ class Model:
         return encoded
 
     def decode(
-        self, features: Features, prompts: Prompts, multimask: bool = True
+        self, features: Features, prompts: Prompts, multimask: bool | None = True
     ) -> tuple[FloatArray, FloatArray]:
         """Answer prompts on one tile.
 
         Args:
             features: The tile.
             prompts: Points, a box, a mask or all of them, in image pixels (x, y).
-            multimask: Three candidates, or one.
+            multimask: Three candidates, or one; None for all four, the one first.
 
         Returns:
             (M, 256, 256) float32 logits and (M,) float32 predicted IoU, in SAM's order.

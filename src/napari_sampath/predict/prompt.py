@@ -54,7 +54,7 @@ class Attended:
     cells: Parts
     """After attention."""
     scores: Tensor
-    """(B, M) predicted IoU of the candidates, M = 3 or 1."""
+    """(B, M) predicted IoU of the candidates, M = 3, 1 or 4."""
 
 
 class PromptDecoder(nn.Module):
@@ -132,7 +132,7 @@ class PromptDecoder(nn.Module):
         points: tuple[Tensor, Tensor] | None = None,
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
-        multimask: bool = True,
+        multimask: bool | None = True,
     ) -> Attended:
         """Run a batch of B prompts up to their predicted IoU; arguments as in `forward`."""
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
@@ -147,8 +147,11 @@ class PromptDecoder(nn.Module):
             tile = in_parts((active.cells + dense.flatten(2).transpose(1, 2)).contiguous())
         tokens, cells = active.network.attend(tokens, tile)
         scores = parts.iou_prediction_head(tokens[:, 0])
-        multimask = multimask and not isinstance(parts, SingleMaskDecoder)
-        return Attended(active, tokens, cells, scores[:, 1:] if multimask else scores[:, :1])
+        if isinstance(parts, SingleMaskDecoder) or multimask is False:
+            scores = scores[:, :1]
+        elif multimask:
+            scores = scores[:, 1:]
+        return Attended(active, tokens, cells, scores)
 
     @torch.inference_mode()
     def logits(self, attended: Attended, chosen: Tensor | None = None) -> Tensor:
@@ -165,7 +168,8 @@ class PromptDecoder(nn.Module):
         if chosen is None:
             chosen = torch.ones_like(attended.scores, dtype=torch.bool)
         # SAM's first mask token is for prompts that are not ambiguous, the others are the candidates'.
-        numbers = range(1, 1 + count) if count > 1 else range(1)
+        first = 1 if count == self.mask_decoder.num_mask_tokens - 1 else 0
+        numbers = range(first, first + count)
         networks = self.mask_decoder.output_hypernetworks_mlps
         kernels = torch.stack([networks[index](attended.tokens[:, 1 + index]) for index in numbers], 1)
         side = self.logits_px
@@ -187,7 +191,7 @@ class PromptDecoder(nn.Module):
         points: tuple[Tensor, Tensor] | None = None,
         boxes: Tensor | None = None,
         masks: Tensor | None = None,
-        multimask: bool = True,
+        multimask: bool | None = True,
     ) -> tuple[Tensor, Tensor]:
         """Answer a batch of B prompts on one tile.
 
@@ -197,10 +201,10 @@ class PromptDecoder(nn.Module):
                 1 positive, 0 negative, -1 none (to fill up a batch).
             boxes: (B, 4) float32 boxes (x0, y0, x1, y1) in pixels of the square input.
             masks: (B, 1, 256, 256) float32 logits, painted or of the previous answer.
-            multimask: Three candidates a prompt, for what is ambiguous; otherwise one.
+            multimask: Three candidates a prompt, for what is ambiguous; or one; None for all four, the one first.
 
         Returns:
-            (B, M, 256, 256) logits and (B, M) predicted IoU, M = 3 or 1.
+            (B, M, 256, 256) logits and (B, M) predicted IoU, M = 3, 1 or 4.
         """
         attended = self.attend(active, points, boxes, masks, multimask)
         return self.logits(attended).unflatten(0, attended.scores.shape), attended.scores

@@ -13,6 +13,7 @@ from ..annotations.shaping import joined
 from ..arrays import BoolArray, FloatArray, LocalMask, Prompts
 from ..errors import PromptError
 from ..geometry import Frame, check_inside, tile_for
+from ..predict.candidates import best_first
 from ..predict.masks import local_mask, pieces_at, pointed_at
 
 if TYPE_CHECKING:
@@ -50,11 +51,6 @@ class PromptState:
     def of_box(self, index: int) -> PromptState:
         """Return the prompt of one of several boxes."""
         return PromptState(box=self.boxes[index], frame=self.frame)
-
-    @property
-    def multimask(self) -> bool:
-        """Whether three candidates are wanted: one point alone may mean the whole, a part or a part of that."""
-        return len(self.points) == 1 and self.box is None and self.mask is None and self.feed is None
 
     @property
     def source(self) -> Source:
@@ -178,12 +174,13 @@ def answer(request: PromptRequest) -> Answer:
         state.box,
         mask,
     )
-    logits, scores = model.decode(features, prompts, state.multimask)
-    # An empty mask is no help, however sure the model is of it.
-    order = sorted(range(len(scores)), key=lambda k: (not (logits[k] > 0).any(), -scores[k]))
+    logits, scores = best_first(model, features, prompts)
     # What an earlier answer got wrong is fed back with it, but nobody has pointed at it.
     pointed = pointed_at(features.frame, replace(prompts, mask_logits=painted))
-    candidates = tuple(Candidate(features.frame, logits[k], float(scores[k]), pointed) for k in order)
+    candidates = tuple(
+        Candidate(features.frame, one, float(score), pointed)
+        for one, score in zip(logits, scores, strict=True)
+    )
     # The one shown first is made here, so that accepting it costs the window nothing.
     _ = candidates[0].mask
     return Answer(request.generation, state, candidates)

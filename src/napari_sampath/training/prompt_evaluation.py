@@ -17,6 +17,7 @@ from ..annotations import innermost
 from ..arrays import BoolArray, Features, FloatArray, IntArray, LocalMask, Prompts, UInt8Array
 from ..geometry import tiles
 from ..jobs import Job, Progress
+from ..predict.candidates import best_first
 from ..predict.masks import local_mask, pieces_at, pointed_at
 from .augment import shift_colours
 from .failures import WorstAnswers
@@ -234,18 +235,16 @@ def points_needed(model: Model, features: Features, target: BoolArray, known: Bo
     """
     points: list[tuple[float, float]] = []
     labels: list[int] = []
-    previous, answer = None, np.zeros_like(target)
-    while len(points) < MOST_POINTS and iou(answer, target) < ENOUGH:
-        point, mark = worst_mistake(answer, target)
+    previous, found = None, np.zeros_like(target)
+    while len(points) < MOST_POINTS and iou(found, target) < ENOUGH:
+        point, mark = worst_mistake(found, target)
         points.append(point)
         labels.append(mark)
-        logits, scores = model.decode(
-            features, Prompts.make(points, labels, mask=previous), multimask=len(points) == 1
-        )
-        previous = logits[int(np.argmax(scores))]
+        logits, _ = best_first(model, features, Prompts.make(points, labels, mask=previous))
+        previous = logits[0]
         piece = pieces_at(previous, pointed_at(features.frame, Prompts.make(points, labels)))
-        answer = local_mask(features.frame, piece).to_dense(target.shape) & known
-    return len(points) if iou(answer, target) >= ENOUGH else MOST_POINTS
+        found = local_mask(features.frame, piece).to_dense(target.shape) & known
+    return len(points) if iou(found, target) >= ENOUGH else MOST_POINTS
 
 
 def bounding_box(mask: BoolArray) -> tuple[float, float, float, float]:
