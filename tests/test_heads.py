@@ -45,7 +45,6 @@ VARIANTS = [
     *[("cnn", {"depth": depth, "top_channel": 4}, spec) for depth in (2, 3, 4) for spec in ANY],
     *[("cnn", {"depth": 5, "top_channel": 3}, spec) for spec in ANY],
     *[("cnn", {"depth": 2, "top_channel": 4, "norm": True}, spec) for spec in ANY],
-    *[("cnn", {"depth": 2, "top_channel": 4, "around": 2}, spec) for spec in ANY],
     *[("linear", {}, spec) for spec in ANY],
     *[("linear", {"final_relu": True}, spec) for spec in ANY],
     *[("forest", {"trees": 40}, spec) for spec in ANY],
@@ -214,27 +213,11 @@ def test_unknown_kind_and_argument():
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [{"depth": 1}, {"depth": 6}, {"top_channel": 0}, {"top_channel": 10**9}, {"around": 4}, {"around": -1}],
+    "arguments", [{"depth": 1}, {"depth": 6}, {"top_channel": 0}, {"top_channel": 10**9}]
 )
 def test_cnn_refuses_sizes(arguments):
     with pytest.raises(DatasetError, match="allowed"):
         create("cnn", SPECS["one map"], CLASSES, **arguments)
-
-
-def test_cnn_sees_the_means_around_each_cell():
-    """The window is cut off at the edge of the tile: what lies outside counts for nothing."""
-    head = create("cnn", SPECS["one map"], CLASSES, top_channel=4, around=1)
-    maps = features(SPECS["one map"], batch=1, side=16)
-    values = maps[SPECS["one map"].maps[0].name]
-    seen = []
-    head.input_block.register_forward_hook(lambda _block, given, _result: seen.append(given[0]))
-    head(maps)
-    channels = values.shape[1]
-    assert torch.equal(seen[0][:, :channels], values)
-    for row, col in ((0, 0), (3, 15), (8, 8)):
-        around = values[..., max(0, row - 4) : row + 5, max(0, col - 4) : col + 5].mean(dim=(-2, -1))
-        torch.testing.assert_close(seen[0][:, channels:, row, col], around)
 
 
 @pytest.mark.parametrize(

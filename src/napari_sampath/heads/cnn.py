@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-import torch
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..arrays import ClassInfo, FeatureSpec
 from ..errors import DatasetError, WeightsError
 from .base import Argument, Head, embedding_spec, load_own, own_keys, reference_classes, registry
 
 DEPTHS = (2, 3, 4, 5)
-
-AROUND_CELLS = (9, 21, 41)
-"""Sides of the windows whose means tell of the surroundings: at 0.25 um a pixel some 40, 85 and 165 um."""
 
 
 @registry.register("cnn")
@@ -35,13 +30,9 @@ class CNNHead(Head):
             default is 64: 20.7 M parameters at depth 4, here 0.5 M at depth 2.
         norm: Normalise over the channels after each 3 x 3 convolution (SAM's LayerNorm2d). The reference
             does not.
-        around: Append to the features of each cell their means over so many square windows around it, 9, 21
-            and 41 cells wide, 0 to 3 (average pooling at several scales, Zhao et al. 2017, "Pyramid Scene
-            Parsing Network", but centred at the cell). For tissue that its surroundings tell apart. The
-            reference has none.
 
     Raises:
-        DatasetError: If depth, top_channel or around is not allowed.
+        DatasetError: If depth or top_channel is not allowed.
     """
 
     kind = "cnn"
@@ -54,21 +45,16 @@ class CNNHead(Head):
         depth: int = 2,
         top_channel: int = 32,
         norm: bool = False,
-        around: int = 0,
     ) -> None:
         super().__init__(spec, classes)
         if depth not in DEPTHS:
             raise DatasetError(f"The depth of a cnn head is {depth}; allowed: 2, 3, 4, 5.")
         if not 1 <= top_channel <= 256:
             raise DatasetError(f"The top_channel of a cnn head is {top_channel}; allowed: 1 to 256.")
-        if not 0 <= around <= len(AROUND_CELLS):
-            raise DatasetError(
-                f"Around of a cnn head is {around}; allowed: 0 to {len(AROUND_CELLS)} windows."
-            )
-        self.depth, self.top_channel, self.norm, self.around = depth, top_channel, norm, around
+        self.depth, self.top_channel, self.norm = depth, top_channel, norm
         channels = top_channel * 2**depth
         self.input_block = nn.Sequential(
-            nn.Conv2d(spec.channels * (1 + around), channels, kernel_size=1),
+            nn.Conv2d(spec.channels, channels, kernel_size=1),
             nn.ReLU(),
             nn.Conv2d(channels, channels, kernel_size=1),
             nn.ReLU(),
@@ -100,27 +86,15 @@ class CNNHead(Head):
     @property
     def arguments(self) -> dict[str, Argument]:
         """What builds the same head again."""
-        return {
-            "depth": self.depth,
-            "top_channel": self.top_channel,
-            "norm": self.norm,
-            "around": self.around,
-        }
+        return {"depth": self.depth, "top_channel": self.top_channel, "norm": self.norm}
 
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
         """Map {map name: (B, C, h, w)} to logits (B, K, h', w'); h' is 4h at depth 2 and 4, 2h at 3, 8h at 5."""
-        values = self.input_block(self._with_means(self.gather(maps)))
+        values = self.input_block(self.gather(maps))
         for stage in self.blocks:
             values = stage(values)
         logits: Tensor = self.final(values)
         return logits
-
-    def _with_means(self, values: Tensor) -> Tensor:
-        means = [
-            functional.avg_pool2d(values, side, stride=1, padding=side // 2, count_include_pad=False)
-            for side in AROUND_CELLS[: self.around]
-        ]
-        return torch.cat([values, *means], dim=1) if means else values
 
     @classmethod
     def import_reference(
