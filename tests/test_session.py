@@ -221,7 +221,7 @@ def test_which_masks_are_asked_for(session: Session) -> None:
     assert multimask() is False
     session.set_box(10, 10, 60, 60)
     session.add_point(40, 30)
-    assert multimask() is False
+    assert multimask() is None
     session.set_mask(LocalMask(20, 20, np.ones((20, 20), dtype=bool)))
     assert multimask() is False
     session.add_point(40, 30)

@@ -26,9 +26,9 @@ class Decodes(Protocol):
 def best_first(model: Decodes, features: Features, prompts: Prompts) -> tuple[FloatArray, FloatArray]:
     """Answer a prompt on one tile; the first mask is the one that obeys most points and, of those, the surest.
 
-    One point alone may mean a part or the whole and gets SAM's three candidates. Several points get all four masks:
-    which one obeys them says more than the predicted IoU. A box, or a mask with at most one point, gets SAM's single
-    mask.
+    One point alone may mean a part or the whole and gets SAM's three candidates. Several points, or a box with points,
+    get all four masks: which one obeys them says more than the predicted IoU. A box alone, or a mask with at most one
+    point, gets SAM's single mask.
 
     Args:
         model: A promptable model.
@@ -71,8 +71,7 @@ def points_obeyed(logits: FloatArray, prompts: Prompts, frame: Frame) -> IntArra
 
 def _how_many(prompts: Prompts) -> bool | None:
     """Say as `Model.decode` wants it which masks are worth making."""
-    if prompts.box_xyxy is not None or not len(prompts.points_xy):
-        return False
-    if len(prompts.points_xy) > 1:
+    points = len(prompts.points_xy)
+    if points > 1 or (points and prompts.box_xyxy is not None):
         return None
-    return prompts.mask_logits is None
+    return points == 1 and prompts.mask_logits is None
