@@ -15,10 +15,12 @@ import torch
 from PIL import Image
 
 import napari_sampath
-from napari_sampath.arrays import ClassInfo, FeatureSpec
+from napari_sampath.arrays import ClassInfo, FeatureSpec, Prompts
 from napari_sampath.cli import VERBS, build_parser, main
 from napari_sampath.config import load_config
 from napari_sampath.heads import EncoderRef, Metadata, create, list_bundles, save_bundle
+from napari_sampath.predict import local_mask
+from napari_sampath.predict.candidates import best_first
 from napari_sampath.predict.everything import segment_everything
 from napari_sampath.predict.everything_settings import EverythingSettings
 from napari_sampath.store import Store
@@ -114,10 +116,11 @@ def test_prompt_writes_the_mask_of_the_python_interface(
     assert mask.dtype == np.uint8
     assert set(np.unique(mask)) == {0, 255}
 
-    model = napari_sampath.load_model("sam", "cpu", tiny_sam_file)
+    model = napari_sampath.load_model("sam", "cpu", tiny_sam_file, Store.from_config(load_config()))
     features = model.encode(np.asarray(Image.open(image)))
-    expected = model.predict(features, [(150, 120)], [0], box=(100, 60, 200, 180), multimask=False)
-    np.testing.assert_array_equal(mask == 255, expected.masks[0])
+    prompts = Prompts(np.array([[150.0, 120.0]]), np.array([0]), np.array([100.0, 60.0, 200.0, 180.0]))
+    logits, _ = best_first(model, features, prompts)
+    np.testing.assert_array_equal(mask == 255, local_mask(features.frame, logits[0]).to_dense((256, 320)))
 
 
 def test_prompt_by_one_point_takes_the_best_of_three(

@@ -267,6 +267,17 @@ def test_damaged_files_give_a_sentence(tmp_path: Path, zipped: bool, data: st.Da
     assert all(isinstance(value, torch.Tensor) for value in found.values())
 
 
+def test_an_archive_that_claims_several_disks_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    save(weights(), path, True)
+    content = bytearray(path.read_bytes())
+    locator = content.rindex(b"PK\x06\x07")
+    content[locator + 16] = 9  # the number of disks
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="damaged"):
+        load_state_dict(path)
+
+
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
 def test_plain_pickles_of_any_protocol_run_nothing(tmp_path: Path, protocol: int) -> None:
     proof = tmp_path / "code-was-run"

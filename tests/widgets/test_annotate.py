@@ -433,6 +433,8 @@ def test_two_viewers_at_once(open_bench: Callable[..., Any], tissue: np.ndarray)
 
 def test_masks_are_those_of_the_model(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     """The real thing from the mouse to the layer: a SAM with random weights, of whose specks the clicked one counts."""
+    from napari_sampath.arrays import Prompts
+    from napari_sampath.predict.candidates import best_first
     from napari_sampath.predict.masks import local_mask, pieces_at
     from tiny_sam import tiny_model
 
@@ -442,17 +444,17 @@ def test_masks_are_those_of_the_model(open_bench: Callable[..., Any], tissue: np
     b.answered()
     ((x, y, _),) = b.session.prompts.points
     features = model.encode(tissue)
-    expected = model.predict(features, points=[(x, y)], labels=[1])
+    logits, _ = best_first(model, features, Prompts(np.array([[x, y]]), np.array([1])))
     clicked = np.zeros((256, 256), dtype=bool)
     clicked[int(y * 256 / 160), int(x * 256 / 160)] = True
 
     def assert_shown(k: int) -> None:
-        mask = local_mask(features.frame, pieces_at(expected.logits[k], clicked))
+        mask = local_mask(features.frame, pieces_at(logits[k], clicked))
         assert np.array_equal(b.layers.candidate.data == 1, mask.to_dense(tissue.shape[:2]))
 
-    assert_shown(expected.best)
+    assert_shown(0)
     b.robot.key(Qt.Key.Key_M)
-    assert_shown(int(np.argsort(-expected.scores, kind="stable")[1]))
+    assert_shown(1)
 
 
 def test_naparis_own_brush_key_is_shown_in_the_dock(

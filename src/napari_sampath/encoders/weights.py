@@ -106,8 +106,8 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _load_torch(path: Path) -> Any:
-    zipped = zipfile.is_zipfile(path)
     try:
+        zipped = zipfile.is_zipfile(path)  # raises, too, where the end of the archive is damaged
         if all(_PLAIN.fullmatch(name) for name in _references(path, zipped)):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about pickle protocols: of no use to who chose the file
