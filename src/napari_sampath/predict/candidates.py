@@ -27,8 +27,8 @@ def best_first(model: Decodes, features: Features, prompts: Prompts) -> tuple[Fl
     """Answer a prompt on one tile; the first mask is the one that obeys most points and, of those, the surest.
 
     One point alone may mean a part or the whole and gets SAM's three candidates. Several points, or a box with points,
-    get all four masks: which one obeys them says more than the predicted IoU. A box alone, or a mask with at most one
-    point, gets SAM's single mask.
+    say what is meant, and get the best of all four masks: which one obeys them says more than the predicted IoU. A box
+    alone, or a mask with at most one point, gets SAM's single mask.
 
     Args:
         model: A promptable model.
@@ -36,16 +36,17 @@ def best_first(model: Decodes, features: Features, prompts: Prompts) -> tuple[Fl
         prompts: In image pixels.
 
     Returns:
-        (M, 256, 256) float32 logits and (M,) float32 predicted IoU, M = 3, 4 or 1; empty masks after others that obey
-        as many points.
+        (M, 256, 256) float32 logits and (M,) float32 predicted IoU, M = 3 or 1; empty masks after others that obey as
+        many points.
 
     Raises:
         PromptError: As `Model.decode`.
     """
-    logits, scores = model.decode(features, prompts, _how_many(prompts))
+    wanted = _how_many(prompts)
+    logits, scores = model.decode(features, prompts, wanted)
     obeyed = points_obeyed(logits, prompts, features.frame)
     empty = ~(logits > 0).any(axis=(1, 2))
-    order = np.lexsort((-scores, empty, -obeyed))
+    order = np.lexsort((-scores, empty, -obeyed))[: 1 if wanted is None else None]
     return logits[order], scores[order]
 
 
