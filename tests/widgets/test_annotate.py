@@ -371,6 +371,82 @@ def test_brush_strokes_are_journalled_and_undone(open_bench: Callable[..., Any],
     assert np.array_equal(b.layers.classes.data == 1, painted)
 
 
+def test_naparis_fill_bucket_is_journalled_and_undone(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.robot.drag([(20, 20), (60, 20)])
+    painted = b.layers.classes.data == 1
+    b.viewer.layers.selection.active = b.layers.classes
+    b.session.classes.add("stroma")
+    b.robot.key(Qt.Key.Key_2)
+    b.layers.classes.mode = "fill"
+    b.session.overlap = "keep"
+    b.robot.click(40, 20)
+    assert np.array_equal(b.layers.classes.data == 1, painted), "the overlap rule keeps what is there"
+    b.session.overlap = "overwrite"
+    b.robot.click(40, 20)
+    assert np.array_equal(b.layers.classes.data == 2, painted)
+    assert np.array_equal(b.session.document.class_map, b.layers.classes.data)
+    ctrl = Qt.KeyboardModifier.ControlModifier
+    b.robot.key(Qt.Key.Key_Z, ctrl)
+    assert np.array_equal(b.layers.classes.data == 1, painted)
+    assert np.array_equal(b.session.document.class_map == 1, painted)
+    b.robot.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
+    assert np.array_equal(b.session.document.class_map == 2, painted)
+
+    b.robot.click(120, 80)
+    assert (b.session.document.class_map == 2).all(), "the bucket fills what hangs together"
+    assert (b.layers.objects.data > 0).all()
+    b.robot.key(Qt.Key.Key_Z, ctrl)
+    assert np.array_equal(b.layers.classes.data == 2, painted)
+
+
+def test_naparis_polygon_is_journalled_and_undone(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.viewer.layers.selection.active = b.layers.classes
+    b.layers.classes.mode = "polygon"
+    for x, y in ((30, 30), (90, 30), (90, 70), (30, 70)):
+        b.robot.click(x, y)
+    b.robot.double_click(30, 70)
+    filled = b.session.document.class_map == 1
+    assert filled[31:70, 31:90].all()
+    assert filled.sum() < 70 * 50
+    assert np.array_equal(b.layers.classes.data == 1, filled)
+    assert np.array_equal(b.layers.objects.data == 1, filled)
+
+    b.session.overlap = "keep"
+    b.session.classes.add("stroma")
+    b.robot.key(Qt.Key.Key_2)
+    for x, y in ((60, 50), (120, 50), (120, 90), (60, 90)):
+        b.robot.click(x, y)
+    b.robot.double_click(60, 90)
+    assert np.array_equal(b.session.document.class_map == 1, filled)
+    assert (b.session.document.class_map[72:90, 62:120] == 2).all()
+    assert np.array_equal(b.layers.classes.data, b.session.document.class_map), "napari writes later"
+    for _ in range(3):  # the new class is a step, too
+        b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not b.layers.classes.data.any()
+    assert not b.session.document.annotations
+
+
+def test_naparis_outline_of_the_right_button_is_journalled_and_undone(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.robot.click(30, 30, Qt.MouseButton.RightButton)
+    for x, y in ((60, 30), (90, 30), (90, 50), (90, 70), (60, 70), (30, 70), (30, 50), (30, 30)):
+        b.robot.move(x, y)
+    filled = b.session.document.class_map == 1
+    assert filled[30:70, 30:90].all()
+    assert np.array_equal(b.layers.classes.data == 1, filled)
+    assert len(b.session.document.annotations) == 1
+    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not b.layers.classes.data.any()
+
+
 def test_a_stroke_extends_the_object_that_it_begins_on(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:

@@ -20,7 +20,7 @@ from napari_sampath.jobs import Progress
 from napari_sampath.widgets import layers as shown
 from napari_sampath.widgets.repaint import ObjectLabels
 from napari_sampath.widgets.scene_line import outline_segments
-from napari_sampath.widgets.strokes import lasso_mask, scribble_mask, stroke_box
+from napari_sampath.widgets.strokes import lasso_mask, scribble_mask, stroke_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,12 +208,31 @@ def test_a_scribble_covers_its_path_and_no_more(path: list[tuple[float, float]],
     assert not painted[distance > width / 2 + 1].any()
 
 
-def test_strokes_of_either_napari_have_a_box() -> None:
-    new = SimpleNamespace(slice_key=(slice(3, 9), slice(4, 6)))
+def test_strokes_of_either_napari_are_read() -> None:
+    data = np.zeros(HW, dtype=np.uint8)
+    data[8, 5] = 7
+    mask = np.zeros((6, 2), dtype=bool)
+    mask[0, 1] = True
+    new = SimpleNamespace(slice_key=(slice(3, 9), slice(4, 6)), mask=mask, new_value=2)
+    full = SimpleNamespace(slice_key=(slice(4, 6), slice(4, 6)), mask=None, new_value=3)
     old = ((np.array([1, 2, 20]), np.array([5, 7, 30])), np.zeros(3), 1)
-    assert stroke_box([new], HW) == (3, 4, 9, 6)
-    assert stroke_box([new, old], HW) == (1, 4, 21, 31)
-    assert stroke_box(["something else"], HW) == (0, 0, *HW)
+    one = stroke_of([new], data)
+    assert one.box == (3, 4, 9, 6)
+    expected = data[3:9, 4:6].copy()
+    expected[0, 1] = 2
+    np.testing.assert_array_equal(one.after, expected)
+    np.testing.assert_array_equal(one.touched, mask)
+    several = stroke_of([new, full, old], data)
+    assert several.box == (1, 4, 21, 31)
+    expected = data.copy()
+    expected[3, 5], expected[4:6, 4:6], expected[[1, 2, 20], [5, 7, 30]] = 2, 3, 1
+    np.testing.assert_array_equal(several.after, expected[1:21, 4:31])
+    np.testing.assert_array_equal(several.touched, (expected != data)[1:21, 4:31])
+    unknown = stroke_of(["something else"], data)
+    assert unknown.box == (0, 0, *HW)
+    np.testing.assert_array_equal(unknown.after, data)
+    assert unknown.touched.all()
+    assert stroke_of([], data).box == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(

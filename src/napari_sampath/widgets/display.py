@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from . import layers as shown
 from .drawn import Drawn
 from .mouse import camera
 from .strips import Strips
-from .strokes import stroke_box
+from .strokes import stroke_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -199,11 +200,15 @@ class Display:
 
     def _on_paint(self, event: Any) -> None:
         labels, document = self.layers.classes, self._session.document
-        r0, c0, r1, c1 = box = stroke_box(event.value, labels.data.shape)
-        painted, before = labels.data[r0:r1, c0:c1], document.class_map[r0:r1, c0:c1]
-        changed = painted != before
+        stroke = stroke_of(event.value, labels.data)
+        r0, c0, r1, c1 = box = stroke.box
+        if not np.array_equal(labels.data[r0:r1, c0:c1], stroke.after):
+            # napari writes it when this is done, over what the session makes of it here.
+            QTimer.singleShot(0, partial(self._write_again, box))
+        changed = stroke.touched & (stroke.after != document.class_map[r0:r1, c0:c1])
         strokes = [
-            (value, *np.nonzero(changed & (painted == value))) for value in np.unique(painted[changed])
+            (value, *np.nonzero(changed & (stroke.after == value)))
+            for value in np.unique(stroke.after[changed])
         ]
         start_rc, self._pressed = self._pressed, None
         for value, rows, cols in strokes:
@@ -213,6 +218,10 @@ class Display:
                 self._say(str(error))
                 shown.write(labels, box, document.class_map[r0:r1, c0:c1])
                 return
+
+    def _write_again(self, box: Box) -> None:
+        if self._links:
+            self._paint(box)
 
     def _on_selected_label(self) -> None:
         chosen = int(self.layers.classes.selected_label)

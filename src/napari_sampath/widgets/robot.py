@@ -82,6 +82,13 @@ class Robot:
         QTest.mouseRelease(self.native, button, modifiers, place)
         QApplication.processEvents()
 
+    def double_click(self, x: float, y: float, button: Any = LEFT, modifiers: Any = NONE) -> None:
+        """Press and release a mouse button twice at an image pixel."""
+        place = self.at(x, y)
+        self._move(place, Qt.MouseButton.NoButton, NONE)
+        QTest.mouseDClick(self.native, button, modifiers, place)
+        QApplication.processEvents()
+
     def drag(
         self,
         path_xy: Sequence[tuple[float, float]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,31 +13,57 @@ from ..arrays import LocalMask
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..annotations import Box
+    from ..arrays import BoolArray, IntArray
 
-def stroke_box(atoms: Sequence[Any], hw: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return the box (r0, c0, r1, c1) of a stroke that napari announced.
+
+@dataclass(frozen=True)
+class Stroke:
+    """What napari announced that it painted, fills or will fill."""
+
+    box: Box
+    """(r0, c0, r1, c1)."""
+    after: IntArray
+    """(r1 - r0, c1 - c0) what stands in the box when napari is done."""
+    touched: BoolArray
+    """Of the same shape: which pixels are the stroke's."""
+
+
+def stroke_of(atoms: Sequence[Any], data: IntArray) -> Stroke:
+    """Read a Labels layer's paint event, which comes after a brush stroke is written, but before a polygon is.
 
     Args:
-        atoms: Value of a Labels layer's paint event: for each step either an object with `slice_key` (napari
-            0.9) or a tuple that begins with index arrays (before).
-        hw: Size (H, W) of the layer, the answer if a step is of neither kind.
+        atoms: Value of the event: for each step either an object with `slice_key`, `mask` and `new_value` (napari
+            0.9) or a tuple of index arrays, old and new values (before).
+        data: (H, W) the layer's; if a step is of neither kind, all of it counts as painted.
     """
-    boxes = []
-    for atom in atoms:
-        if hasattr(atom, "slice_key"):
-            rows, cols = atom.slice_key[-2:]
-            boxes.append((rows.start, cols.start, rows.stop, cols.stop))
-        elif isinstance(atom, tuple) and len(atom[0]) == 2:
-            row, col = (np.asarray(axis) for axis in atom[0])
-            boxes.append((int(row.min()), int(col.min()), int(row.max()) + 1, int(col.max()) + 1))
-        else:
-            return 0, 0, hw[0], hw[1]
-    if not boxes:
-        return 0, 0, 0, 0
-    array = np.array(boxes)
+    steps = [_step(atom) for atom in atoms]
+    boxes = [box for box, _, _ in steps if box is not None]
+    if len(boxes) < len(steps):
+        return Stroke((0, 0, *data.shape), data, np.ones(data.shape, dtype=np.bool_))
+    array = np.array(boxes or [(0, 0, 0, 0)])
     r0, c0 = array[:, :2].min(axis=0).tolist()
     r1, c1 = array[:, 2:].max(axis=0).tolist()
-    return r0, c0, r1, c1
+    after = data[r0:r1, c0:c1].copy()
+    touched = np.zeros(after.shape, dtype=np.bool_)
+    for (top, left, bottom, right), where, value in steps:
+        part = np.s_[top - r0 : bottom - r0, left - c0 : right - c0]
+        after[part][where] = value
+        touched[part][where] = True
+    return Stroke((r0, c0, r1, c1), after, touched)
+
+
+def _step(atom: Any) -> tuple[Any, Any, Any]:
+    """Return box, which pixels of it, and their new values; Nones if the kind is unknown."""
+    if hasattr(atom, "slice_key"):
+        rows, cols = atom.slice_key[-2:]
+        where = ... if atom.mask is None else atom.mask
+        return (rows.start, cols.start, rows.stop, cols.stop), where, atom.new_value
+    if isinstance(atom, tuple) and len(atom[0]) == 2:
+        row, col = (np.asarray(axis) for axis in atom[0])
+        top, left = int(row.min()), int(col.min())
+        return (top, left, int(row.max()) + 1, int(col.max()) + 1), (row - top, col - left), atom[2]
+    return None, None, None
 
 
 def lasso_mask(path_xy: Sequence[tuple[float, float]], hw: tuple[int, int]) -> LocalMask:
