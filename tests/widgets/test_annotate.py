@@ -447,6 +447,35 @@ def test_naparis_outline_of_the_right_button_is_journalled_and_undone(
     assert not b.layers.classes.data.any()
 
 
+@pytest.mark.parametrize("key", [(Qt.Key.Key_Escape,), (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)])
+def test_escape_and_undo_take_an_unfinished_outline_or_polygon_back(
+    open_bench: Callable[..., Any], tissue: np.ndarray, key: tuple[Any, ...]
+) -> None:
+    """And leave alone what was committed; what changes meanwhile stays on the layer."""
+    b = open_bench(tissue, DiscModel())
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.robot.drag([(20, 100), (60, 100)])
+    b.robot.click(30, 30, Qt.MouseButton.RightButton)
+    for x, y in ((60, 30), (90, 30), (90, 50)):
+        b.robot.move(x, y)
+    assert b.layers.classes.data[30, 60] == 1
+    b.session.delete(1)
+    b.robot.key(*key)
+    wait_until(lambda: np.array_equal(b.layers.classes.data, b.session.document.class_map), 5, "the layer")
+    assert not b.session.document.annotations
+    b.session.undo()
+    b.robot.move(30, 30)
+    assert set(b.session.document.annotations) == {1}, "the outline is gone"
+
+    b.layers.classes.mode = "polygon"
+    for x, y in ((30, 30), (90, 30), (90, 70)):
+        b.robot.click(x, y)
+    b.robot.key(*key)
+    b.robot.double_click(30, 70)
+    assert set(b.session.document.annotations) == {1}
+    wait_until(lambda: np.array_equal(b.layers.classes.data, b.session.document.class_map), 5, "the layer")
+
+
 def test_a_stroke_extends_the_object_that_it_begins_on(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
@@ -490,6 +519,23 @@ def test_world_scale_and_place_do_not_move_the_mask(
     assert iou(b.layers.candidate.data == 1, disc((120, 160), 115, 60, 20)) > 0.9
     assert np.allclose(b.layers.candidate.scale, 0.25)
     assert np.allclose(b.layers.candidate.translate, (100, -40))
+
+
+def test_the_layers_follow_an_image_that_is_moved_turned_or_scaled(
+    open_bench: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    b.annotator.area_view.on = True
+    b.image.scale = (0.5, 0.5)
+    b.image.translate = (10, -20)
+    b.image.rotate = 30
+    b.image.affine = [[1, 0.2, 3], [0, 1, 4], [0, 0, 1]]
+    b.robot.settle()
+    for layer in (*b.layers.all(), b.viewer.layers["Not annotated yet"]):
+        np.testing.assert_allclose(layer.data_to_world((7, 9)), b.image.data_to_world((7, 9)))
+    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.robot.drag([(20, 80), (60, 80)])
+    assert b.session.document.class_map[80, 20:60].all()
 
 
 def test_two_viewers_at_once(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:

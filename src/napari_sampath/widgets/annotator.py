@@ -20,6 +20,7 @@ from .object_tools import ObjectActions
 from .other_labels import object_under
 from .scene_line import SceneLine
 from .strokes import lasso_mask, scribble_mask
+from .unfinished import drop_unfinished
 from .view import box_in_view
 
 if TYPE_CHECKING:
@@ -239,9 +240,9 @@ class Annotator(QObject):
             self.said.emit("What is in view counts as annotated only where there are annotations of yours.")
 
     def clear(self) -> None:
-        """Leave a question or an object tool; if there is none, drop the prompt and its candidates."""
+        """Leave a question, an object tool or what napari's tools have begun; if there is none, drop the prompt."""
         self._late = None
-        if self.tools.cancel():
+        if self.tools.cancel() or drop_unfinished(self.display.layers.classes):
             return
         self._corner = None
         self.session.clear_prompts()
@@ -258,7 +259,9 @@ class Annotator(QObject):
         self.changed.emit()
 
     def undo(self) -> None:
-        """Undo the last step of the session."""
+        """Undo the last step of the session; before it what napari's tools have begun, a polygon or an outline."""
+        if drop_unfinished(self.display.layers.classes):
+            return
         self._time_travel(self.session.undo, "There is nothing to undo.")
 
     def redo(self) -> None:

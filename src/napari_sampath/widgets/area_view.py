@@ -8,6 +8,7 @@ import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
 from . import layers as shown
+from .in_place import InPlace
 from .native import one_numba_thread
 from .strips import Strips
 
@@ -39,6 +40,7 @@ class AreaView:
         self._image = image
         self._session = session
         self._layer: Labels | None = None
+        self._in_place: InPlace | None = None
         self._step = -(-max(session.hw) // MOST_PX)
         self._strips = Strips(self._paint)
         session.area_changed.connect(self._on_area)
@@ -52,8 +54,11 @@ class AreaView:
     def on(self, on: bool) -> None:
         if on == self.on:
             return
+        if self._in_place is not None:
+            self._in_place.close()
         if on:
             self._layer = self._add()
+            self._in_place = InPlace(self._image, [self._layer], self._step)
             self._strips.add((0, 0, *self._session.hw))
         elif self._layer is not None:
             self._strips.drop()
@@ -64,6 +69,8 @@ class AreaView:
         """Take the layer away."""
         self._session.area_changed.disconnect(self._on_area)
         self.on = False
+        if self._in_place is not None:
+            self._in_place.close()  # the user may have closed the layer
 
     def _add(self) -> Labels:
         height, width = self._session.hw

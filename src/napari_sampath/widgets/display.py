@@ -12,9 +12,11 @@ from ..annotations import bounds, union
 from ..errors import SampathError
 from . import layers as shown
 from .drawn import Drawn
+from .in_place import InPlace
 from .mouse import camera
 from .strips import Strips
 from .strokes import stroke_of
+from .unfinished import is_outlining, outline_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +51,7 @@ class Display:
         self._scribble: Box | None = None
         self._whole: Box = (0, 0, *session.hw)
         self._pressed: tuple[int, int] | None = None
+        self._under_outline: Box | None = None
         self._colored: tuple[ClassInfo, ...] | None = None
         self.layers = shown.add_layers(viewer, image, session.hw, session.document.instance_map.filled_boxes)
         self._unanswered = QTimer()
@@ -75,8 +78,12 @@ class Display:
             (self.layers.classes.events.paint, self._on_paint),
             (self.layers.classes.events.selected_label, self._on_selected_label),
         ]
+        outline = outline_of(self.layers.classes)
+        if outline is not None:
+            self._links.append((outline.events.active, self._on_outline))
         for signal, slot in self._links:
             signal.connect(slot)
+        self._in_place = InPlace(image, self.layers.all())
         self.layers.classes.mouse_drag_callbacks.append(self._on_press)
         self._on_zoom()
         self._on_classes()
@@ -89,13 +96,14 @@ class Display:
 
     @property
     def drawing(self) -> bool:
-        """True while the brush is down."""
-        return self._pressed is not None
+        """True while the brush is down, or an outline of the right mouse button is open."""
+        return self._pressed is not None or is_outlining(self.layers.classes)
 
     def close(self) -> None:
         """Stop listening and take the helper layers away; the label layers stay for the user."""
         self._unanswered.stop()
         self._strips.finish()
+        self._in_place.close()
         for one in self._drawn:
             one.close()
         for signal, slot in self._links:
@@ -164,6 +172,8 @@ class Display:
             self._show_prompts()
 
     def _on_document(self, box: Box) -> None:
+        if is_outlining(self.layers.classes):
+            self._under_outline = union(self._under_outline, box)
         # Under a brush everything is painted at once: a stroke is told by what the layer shows besides.
         if self._pressed is not None:
             self._paint(box)
@@ -218,6 +228,13 @@ class Display:
                 self._say(str(error))
                 shown.write(labels, box, document.class_map[r0:r1, c0:c1])
                 return
+
+    def _on_outline(self) -> None:
+        box = self._under_outline
+        if box is not None and not is_outlining(self.layers.classes):
+            # An outline that is given up puts back what was there when it began.
+            self._under_outline = None
+            QTimer.singleShot(0, partial(self._write_again, box))
 
     def _write_again(self, box: Box) -> None:
         if self._links:
