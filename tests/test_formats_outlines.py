@@ -221,6 +221,34 @@ def test_coco_with_several_images_and_odd_categories(tmp_path: Path) -> None:
     assert (other.class_id, other.mask.area_px, other.details["score"]) == (1, 4, 0.5)
     with pytest.raises(SampathError, match=r"no image in '.*' 'c'.*Available: train/a\.png, b\.png"):
         import_objects(path, "c")
+    with pytest.raises(
+        SampathError, match=r"annotations of 2 images \(train/a\.png, b\.png\); name one"
+    ) as caught:
+        import_objects(path)
+    check_sentence(str(caught.value))
+
+
+def test_boxes_without_masks_are_left_out_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(coco(segmentation=[]))
+    with pytest.raises(SampathError, match="has 1 annotations and none covers a pixel"):
+        import_objects(path)
+    content = json.loads(coco())
+    path.write_text(
+        json.dumps(
+            {**content, "annotations": content["annotations"] + json.loads(path.read_text())["annotations"]}
+        )
+    )
+    assert len(import_objects(path).items) == 1
+    assert "1 annotations without a pixel were left out" in caplog.text
+
+
+def test_a_class_of_geojson_that_is_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps({**feature(), "properties": {"classification": "Tumour"}}))
+    assert [info.name for info in import_objects(path).classes] == ["Tumour"]
 
 
 def test_ome_zarr_of_others(tmp_path: Path) -> None:

@@ -100,7 +100,13 @@ def unknown_name(kind: str, name: str, allowed: Iterator[str] | list[str] | dict
     names = list(allowed)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"There is no {kind} '{name}'.{hint} Available: {', '.join(names) or 'none'}."
+    return f"There is no {kind} '{name}'.{hint} Available: {listed(names) or 'none'}."
+
+
+def listed(names: list[str], most: int = 20) -> str:
+    """Write names with commas, and of very many how many there are more."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}

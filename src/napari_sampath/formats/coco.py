@@ -6,17 +6,20 @@ that its readers ignore: "color" of a category, "sampath" of an annotation.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..arrays import LocalMask
-from ..errors import DatasetError, UnknownNameError
-from ..registry import unknown_name
+from ..errors import DatasetError, SampathError, UnknownNameError
+from ..registry import listed, unknown_name
 from . import rings, rle
 from .foreign import ClassTable, color_of, corners, dump_json, refuse
 from .objects import LabelledObject, Objects
+
+logger = logging.getLogger(__name__)
 
 
 def dump(objects: Objects, name: str, polygons: bool) -> bytes:
@@ -68,7 +71,8 @@ def parse(content: Any, path: Path, name: str | None = None) -> Objects:
         name: Name of the image (with or without the ending), where there are several.
 
     Raises:
-        ImageError: If it is no COCO file, or a segmentation is missing or malformed.
+        ImageError: If it is no COCO file, has several images and no name is given, a segmentation is missing or
+            malformed, or none has a pixel though there are annotations.
         UnknownNameError: If it has several images and none of that name.
         ClassListError: If it has more than 255 categories.
     """
@@ -77,7 +81,7 @@ def parse(content: Any, path: Path, name: str | None = None) -> Objects:
         hw = int(image["height"]), int(image["width"])
         categories = {int(one["id"]): one for one in content["categories"]}
         entries = [one for one in content["annotations"] if one["image_id"] == image["id"]]
-    except UnknownNameError:
+    except SampathError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError):
         refuse(
@@ -103,6 +107,14 @@ def parse(content: Any, path: Path, name: str | None = None) -> Objects:
             )
         if mask.bitmap.size:
             items.append(_item(entry, index, class_id, mask))
+    if entries and not items:
+        refuse(
+            path,
+            f"has {len(entries)} annotations and none covers a pixel of the image",
+            "export masks, not boxes",
+        )
+    if len(items) < len(entries):
+        logger.warning("%s: %d annotations without a pixel were left out.", path, len(entries) - len(items))
     return Objects(hw, table.classes, tuple(items))
 
 
@@ -120,10 +132,14 @@ def _choose(images: list[Any], path: Path, name: str | None) -> Any:
     if len(images) == 1:
         return images[0]
     names = [str(image["file_name"]) for image in images]
+    if not names:
+        refuse(path, "has no images", "export it again")
+    if name is None:
+        refuse(path, f"holds annotations of {len(names)} images ({listed(names)})", "name one of them")
     for image, file in zip(images, names, strict=True):
-        if name is not None and name in (file, Path(file).name, Path(file).stem):
+        if name in (file, Path(file).name, Path(file).stem):
             return image
-    raise UnknownNameError(unknown_name(f"image in '{path}'", name or "", names))
+    raise UnknownNameError(unknown_name(f"image in '{path}'", name, names))
 
 
 def _runs(mask: LocalMask, hw: tuple[int, int]) -> dict[str, Any]:

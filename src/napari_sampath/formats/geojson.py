@@ -147,6 +147,8 @@ def _item(properties: dict[str, Any], index: int, class_id: int, mask: LocalMask
 
 def _class(properties: dict[str, Any], table: ClassTable) -> int:
     given = properties.get("classification") or {}
+    if isinstance(given, str):  # as other programs than QuPath write it
+        given = {"name": given}
     # Older versions of QuPath have "colorRGB", newer ones "names" for derived classes ("Tumour: Positive").
     names = given.get("names")
     name = ": ".join(map(str, names)) if names else str(given.get("name") or UNCLASSIFIED)

@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays import ClassInfo
 from ..errors import ImageError, UnknownNameError
 from ..rasters import Raster, check_pixels, read_raster
-from ..registry import unknown_name
+from ..registry import listed, unknown_name
 from . import coco, geojson, manifest, omezarr
 from .foreign import load_json
 from .labels import DETAILS, KINDS, WHOLE, Labels, check_unique, default_color, image_name, used_ids
@@ -101,7 +101,7 @@ def _choose(folder: Path, name: str | None) -> tuple[str, manifest.Entry]:
     if name is None:
         if len(entries) > 1:
             raise ImageError(
-                f"'{folder}' holds label maps of {len(entries)} images ({', '.join(entries)}); name one of them."
+                f"'{folder}' holds label maps of {len(entries)} images ({listed(list(entries))}); name one of them."
             )
         name = next(iter(entries))
     if name not in entries:
