@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -149,3 +151,36 @@ def test_closing_the_worker_while_it_answers_harms_nothing(qtbot: Any) -> None:
     qtbot.wait(20)
     go_on.set()
     assert worker.close(2)
+
+
+ENDS_WHILE_COMPUTING = """
+import threading, torch
+from qtpy.QtCore import QCoreApplication
+from napari_sampath.jobs import Progress
+from napari_sampath.widgets.workers import JobRunner, PromptWorker
+
+app = QCoreApplication([])
+begun = threading.Barrier(3)
+
+def compute(size):
+    torch.nn.Conv2d(16, 16, 5)(torch.zeros(1, 16, size, size))
+
+def job():
+    begun.wait()
+    while True:
+        compute(900)
+        yield Progress(0, 0, "computing")
+
+runner, worker = JobRunner(), PromptWorker()
+runner.start(job(), "computing", print)
+worker.submit(lambda: (begun.wait(), compute(1500)))
+begun.wait()
+"""
+
+
+def test_a_program_that_ends_while_threads_compute_ends_well() -> None:
+    """And not with "terminate called without an active exception", which the system reports as a crash."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS_WHILE_COMPUTING], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ..errors import CancelledError, SampathError
+from .threads import background
 from .turns import short_turns
 
 if TYPE_CHECKING:
@@ -117,11 +118,9 @@ class JobRunner(QObject):
         run = self._run = _Run(job, doing, then)
         self.switch[0] = run.cancelled
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(target=self._work, args=(run,), name="sampath-job", daemon=True)
-        self._threads.append(thread)
         self._timer.start()
         self.started.emit(doing)
-        thread.start()
+        self._threads.append(background(self._work, run, name="sampath-job", stop=run.cancelled.set))
 
     def cancel(self) -> None:
         """Ask the running job to stop at its next yield and forget its result."""
@@ -195,8 +194,7 @@ class PromptWorker(QObject):
         self._asked = 0
         self._delivered = 0
         self._done.connect(self._on_done)
-        self._thread = threading.Thread(target=self._work, name="sampath-prompts", daemon=True)
-        self._thread.start()
+        self._thread = background(self._work, name="sampath-prompts", stop=self._stop)
 
     @property
     def idle(self) -> bool:
@@ -223,12 +221,15 @@ class PromptWorker(QObject):
 
     def close(self, timeout_s: float = 0.0) -> bool:
         """End the thread after the request it is on; True if it is gone within the time."""
+        self._stop()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _stop(self) -> None:
         with self._wake:
             self._closed = True
             self._slot = self._preview = None
             self._wake.notify()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while True:
