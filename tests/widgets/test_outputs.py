@@ -157,6 +157,25 @@ def test_an_export_that_cannot_be_written_is_one_sentence(
     wait_until(lambda: str(tmp_path / "file") in dock.status.message.text(), 60, "the sentence")
 
 
+@pytest.mark.parametrize("folder", ["", " ", "labels"])
+def test_an_export_to_no_whole_path_is_one_sentence(
+    open_bench: Callable[..., Any],
+    tissue: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+) -> None:
+    """Nobody knows in which folder napari was started."""
+    b = open_bench(tissue, DiscModel())
+    dock = add_dock(b, "export")
+    monkeypatch.chdir(tmp_path)
+    dock.folder.setText(folder)
+    b.robot.press(dock.export_button)
+    assert f"'{folder}' is no whole path" in dock.status.message.text()
+    assert not dock.runner.busy
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_format_goes_out_and_comes_back(
     open_bench: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,7 +127,12 @@ class ExportDock(Dock):
         if not chosen:
             self.status.say("No format is chosen; tick at least one.")
             return
-        folder = Path(self.folder.text()).expanduser()
+        folder = Path(self.folder.text().strip()).expanduser()
+        if not folder.is_absolute():  # else it would be in whatever folder napari was started from
+            self.status.say(
+                f"'{self.folder.text()}' is no whole path of a folder; choose one with the button beside it."
+            )
+            return
         self.runner.start(session.export_job(folder, chosen), "writing the annotations", self._on_exported)
 
     def _on_exported(self, paths: list[Path]) -> None:
