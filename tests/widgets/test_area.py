@@ -86,6 +86,8 @@ def test_image_view_and_taken_back(opened: Callable[..., Any], tissue: np.ndarra
         b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.session.area.mask().any()
     assert shaded(b).all()
+    b.robot.press(b.area.buttons["image"])
+    assert "Complete. Undo" in b.text
 
 
 def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: np.ndarray) -> None:
@@ -97,7 +99,7 @@ def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: n
     b.session.propose(Components((disc,), (ClassInfo(1, "gland", (0, 158, 115)),), "a head"))
     assert not b.session.area.mask().any(), "what a head proposed is not annotated yet"
     b.robot.press(b.area.buttons["image"])
-    assert "you agreed with 1 object" in b.text
+    assert "you agreed with 1 object of the head." in b.text
     (record,) = b.session.document.annotations.values()
     assert record.reviewed
 

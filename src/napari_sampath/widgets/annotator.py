@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 LASSO_COLOR = (1.0, 0.83, 0.0, 1.0)
 
 
+def completed(agreed: int) -> str:
+    """Say that an area is annotated to the end, and how many objects of a head that vouches for."""
+    objects = {0: "", 1: "; you agreed with 1 object of the head"}
+    return f"Complete{objects.get(agreed, f'; you agreed with {agreed} objects of the head')}. Undo takes it back."
+
+
 class Annotator(QObject):
     """Shows a session in a viewer and turns clicks, drags, strokes and keys into calls of the session.
 
@@ -230,9 +236,7 @@ class Annotator(QObject):
         """Say that the view, or the whole image, is annotated to the end, and agree with the objects in it."""
         agreed: list[int] = []
         if self.attempt(lambda: agreed.extend(self.session.area.complete(self._box(whole)))):
-            self.said.emit(
-                f"Complete; you agreed with {len(agreed)} objects of the head. Undo takes it back."
-            )
+            self.said.emit(completed(len(agreed)))
 
     def reopen(self) -> None:
         """Take back that what is in view is annotated to the end; the annotations stay."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from qtpy.QtCore import QObject, Signal
 
 from . import layers as shown
+from .annotator import completed
 from .folder_tasks import automatic_job, picture_job, queue_job
 from .intake import Intake, Result
 from .segment_tasks import segment_job
@@ -251,9 +252,7 @@ class FolderWork(QObject):
         agreed: list[int] = []
         done = self._attempt(lambda: agreed.extend(session.area.complete(box)))
         if done:
-            self.said.emit(
-                f"Complete; you agreed with {len(agreed)} objects of the head. Undo takes it back."
-            )
+            self.said.emit(completed(len(agreed)))
         return done
 
     def _propose(self) -> None:

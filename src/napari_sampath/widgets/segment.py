@@ -326,6 +326,8 @@ class SegmentDock(Dock):
             if self.bench.attempt(lambda: session.apply_guesses(guesses, SURE_SHARE), self.status.say):
                 self.status.say(
                     f"{sure} of {len(guesses)} objects have got a class; the others are like several."
+                    if guesses
+                    else "There are no objects without a class; 'Find all objects' adds some."
                 )
 
         jobs: list[Any] = []
