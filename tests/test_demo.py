@@ -27,7 +27,8 @@ def test_headless_demo_leaves_screenshots_labels_and_a_report(tmp_path: Path) ->
     pytest.importorskip("napari", reason="needs the extra 'gui'")
     output = tmp_path / "demo-output"
     result = subprocess.run(
-        in_own_display(sys.executable, "-m", "napari_sampath", "demo", "--headless", "--output", str(output)),
+        in_own_display(sys.executable, "-m", "napari_sampath", "demo", "--headless"),
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,

@@ -196,7 +196,7 @@ class MainJob(Walk):
 
     def _export(self) -> str:
         to_front(self.export)
-        self.export.folder.setText(str(self.output / "labels"))
+        self.export.folder.setText(str((self.output / "labels").absolute()))
         self.robot.press(self.export.export_button)
         wait_until(lambda: not self.export.runner.busy, PATIENCE_S, "the export")
         files = sorted((self.output / "labels").glob("*"))
