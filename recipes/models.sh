@@ -6,7 +6,7 @@ here=$(dirname "$0")
 data=${1:?name the folder that holds the sets of tissue}
 out=${2:-build/models}
 limit=(--max-images 0)
-score=(--clicks 20 --colours 0.8 1.2)
+score=(--clicks 20 --closer --colours 0.8 1.2)
 if [ -n "${SMALL:-}" ]; then
     limit=(--max-images 40)
     score=("${limit[@]}")

@@ -18,6 +18,7 @@ import napari_sampath
 from napari_sampath.arrays import ClassInfo, FeatureSpec, Prompts
 from napari_sampath.cli import VERBS, build_parser, main
 from napari_sampath.config import load_config
+from napari_sampath.geometry import Frame, whole
 from napari_sampath.heads import EncoderRef, Metadata, create, list_bundles, save_bundle
 from napari_sampath.predict import local_mask
 from napari_sampath.predict.candidates import best_first
@@ -123,18 +124,26 @@ def test_prompt_writes_the_mask_of_the_python_interface(
     np.testing.assert_array_equal(mask == 255, local_mask(features.frame, logits[0]).to_dense((256, 320)))
 
 
+@pytest.mark.parametrize("flags", [[], ["--closer"]])
 def test_prompt_by_one_point_takes_the_best_of_three(
-    tissue: Path, tiny: list[str], tiny_sam_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str],
+    tissue: Path,
+    tiny: list[str],
+    tiny_sam_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     target = tmp_path / "mask.png"
-    assert (
-        main(["--json", "prompt", str(tissue / "tissue.png"), "--point", "160,128", "-o", str(target), *tiny])
-        == 0
-    )
+    words = ["--json", "prompt", str(tissue / "tissue.png"), "--point", "160,128", "-o", str(target), *flags]
+    assert main([*words, *tiny]) == 0
     told = json.loads(capsys.readouterr().out)
     model = napari_sampath.load_model("sam", "cpu", tiny_sam_file)
-    answer = model.predict(model.encode(np.asarray(Image.open(tissue / "tissue.png"))), [(160, 128)])
-    np.testing.assert_array_equal(np.asarray(Image.open(target)) == 255, answer.masks[answer.best])
+    frame = Frame(48, 80, 160, 160) if flags else whole((256, 320))
+    image = np.asarray(Image.open(tissue / "tissue.png"))
+    answer = model.predict(model.encode(image, frame), [(160, 128)])
+    mask = np.asarray(Image.open(target)) == 255
+    np.testing.assert_array_equal(mask[frame.slices], answer.masks[answer.best])
+    assert mask.sum() == answer.masks[answer.best].sum(), "and nothing outside of the tile"
     assert told["score"] == pytest.approx(float(answer.scores.max()), abs=1e-4)
     assert told["area_px"] == int(answer.masks[answer.best].sum())
     assert told["mask"] == str(target)

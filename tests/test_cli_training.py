@@ -91,7 +91,7 @@ def test_the_card_of_the_shipped_weights_is_about_the_shipped_heads_too(
     own = tmp_path / "mine.safetensors"
     gland = load_head("gland-cnn")
     save_bundle(own, gland.head, replace(gland.metadata, name="mine"))
-    asked = ["--clicks", "1", "--colours", "1.2", "--objects", "gland-cnn", "--beside", str(own)]
+    asked = ["--clicks", "1", "--closer", "--colours", "1.2", "--objects", "gland-cnn", "--beside", str(own)]
     assert main([*words, *asked, "--json"]) == 0
     captured = capsys.readouterr()
     told = json.loads(captured.out)

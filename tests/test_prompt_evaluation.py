@@ -65,6 +65,24 @@ def test_every_object_counts_once_and_the_interval_is_over_cases(model) -> None:
     assert not any(method == "box itself" for prompt, method in found if "colours" in prompt)
 
 
+def test_who_zooms_in_is_asked_about_on_closer_tiles(model) -> None:
+    small = discs("a", 6)
+    field = replace(
+        small,
+        pixels=np.tile(small.pixels, (3, 3, 1)),
+        instances=np.kron(np.arange(9).reshape(3, 3) * 2, np.ones((96, 96), np.int32)).astype(np.int32)
+        + np.tile(small.instances, (3, 3)),
+    )
+    field.instances[np.tile(small.instances, (3, 3)) == 0] = 0
+    scores = jobs.run(evaluate_prompts(model, [field], clicked=2, closer=True))
+    found = {s.prompt: s for s in scores if s.method == "sampath-tiny"}
+    for prompt, count in (("box", 18), ("point", 18), ("points to IoU 0.80", 2)):
+        usual, closer = found[prompt], found[f"{prompt}, closer"]
+        assert usual.objects == closer.objects == count
+    assert found["point, closer"].mean > found["point"].mean, "discs of 12 px are small for a tile of 288 px"
+    assert not any("closer" in s.prompt for s in jobs.run(evaluate_prompts(model, [small], closer=True)))
+
+
 def test_the_worst_answers_are_kept_with_the_worst_to_the_left() -> None:
     target = np.zeros((50, 60), bool)
     target[10:30, 20:50] = True

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from disc_model import SCORES, disc_model
 from journal_victim import commit_at, digest, prompt_at
-from napari_sampath.annotations import innermost
+from napari_sampath.annotations import Box, innermost
 from napari_sampath.annotations.annotation import now
 from napari_sampath.arrays import ClassInfo, LocalMask, Prompts
 from napari_sampath.errors import (
@@ -25,6 +25,7 @@ from napari_sampath.errors import (
     UnknownNameError,
 )
 from napari_sampath.formats import DatasetFolder
+from napari_sampath.geometry import Frame
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict.candidates import points_obeyed
 from napari_sampath.predict.masks import local_mask, mask_to_logits, pieces_at, pointed_at
@@ -462,7 +463,7 @@ def test_encode_ahead_takes_the_tiles_in_view_first_and_each_once() -> None:
 def test_what_a_view_needs_is_encoded_from_its_middle_and_only_what_is_missing() -> None:
     model = disc_model()
     session = Session(picture((4096, 4096)), "large", model, CLASSES)
-    corner = (3700, 3700, 4096, 4096)
+    corner = (3400, 3400, 4096, 4096)
     job = session.view_job(corner)
     assert job is not None
     assert run(job) == 1
@@ -484,6 +485,78 @@ def test_what_a_view_needs_is_encoded_from_its_middle_and_only_what_is_missing()
             assert session.preview(x, y) is not None
     assert len(set(model.encoded)) == encoded, "each once"
     assert Session(picture(), "none", None, CLASSES).view_job((0, 0, 20, 20)) is None
+
+
+@pytest.fixture
+def zoomed() -> Session:
+    """An image whose middle is in view, the closer tiles there encoded."""
+    session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
+    run(session.encode_job())
+    look(session, (150, 200, 450, 600))
+    return session
+
+
+def look(session: Session, view: Box) -> None:
+    session.look(view)
+    while (job := session.view_job(view)) is not None:
+        run(job)
+
+
+def test_who_zooms_in_is_answered_on_closer_tiles(zoomed: Session) -> None:
+    model: Any = zoomed.model
+    assert [frame.hw for frame in model.encoded] == [(600, 800)] + [(400, 400)] * (len(model.encoded) - 1)
+    assert 4 <= len(set(model.encoded)) == len(model.encoded) <= 10
+    encoded = len(model.encoded)
+    preview = zoomed.preview(400, 310)
+    assert preview is not None
+    assert preview.frame == Frame(200, 200, 400, 400)
+    prompt_at(zoomed, 400, 310)
+    assert zoomed.prompts.frame == preview.frame
+    assert zoomed.candidate is not None
+    assert zoomed.candidate.frame == preview.frame
+    assert zoomed.commit() is not None
+    zoomed.set_box(210, 200, 590, 400)
+    assert zoomed.prompts.frame == Frame(0, 0, 600, 800), "it has no room on a closer one"
+    zoomed.clear_prompts()
+    zoomed.look((0, 0, 600, 800))
+    prompt_at(zoomed, 400, 310)
+    assert zoomed.prompts.frame == Frame(0, 0, 600, 800), "large things are meant there"
+    assert len(model.encoded) == encoded, "nobody waits for any of this"
+
+
+def test_nobody_waits_for_a_closer_tile() -> None:
+    session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
+    run(session.encode_job())
+    session.look((150, 200, 450, 600))
+    shown = session.preview(400, 310)
+    assert shown is not None
+    answer = session.answer(shown)
+    assert answer.candidates[0].frame == Frame(0, 0, 600, 800)
+    look(session, (150, 200, 450, 600))
+    session.add_point(400, 310)
+    request = session.request()
+    assert request is not None
+    assert answer.serve(request) is None, "its logits are of another tile"
+    settle(session)
+    assert session.candidate is not None
+    assert session.candidate.frame == session.prompts.frame == Frame(200, 200, 400, 400)
+
+
+def test_a_model_that_takes_long_is_not_asked_for_closer_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = (150, 200, 450, 600)
+    session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
+    job = session.view_job(view)
+    assert job is not None
+    monkeypatch.setattr("napari_sampath.session.features.QUICK_S", 0.0)
+    assert run(job) == 1, "that it does take long was seen on the way"
+    assert session.view_job(view) is None
+
+
+def test_a_small_image_has_no_closer_tiles() -> None:
+    session = Session(picture((96, 128)), "small", disc_model(), CLASSES)
+    look(session, (10, 10, 30, 30))
+    model: Any = session.model
+    assert model.encoded == [Frame(0, 0, 96, 128)]
 
 
 def test_a_view_of_more_tiles_than_are_kept_comes_to_an_end() -> None:

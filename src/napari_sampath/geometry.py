@@ -96,6 +96,8 @@ def whole(hw: tuple[int, int], input_px: int = INPUT_PX) -> Frame:
 
 SINGLE_TILE_PX = 1536
 """Images up to this long side are one tile, as SAM does; larger ones are tiled so that detail is kept."""
+SMALLEST_TILE_PX = 128
+"""Tiles for a closer look are no smaller: what is enlarged more than eight times has no more to show."""
 
 
 def tile_starts(length_px: int, tile_px: int, overlap_px: int) -> list[int]:
@@ -111,7 +113,8 @@ def tiles(hw: tuple[int, int], tile_px: int = INPUT_PX, overlap_px: int = 256) -
 
     Args:
         hw: Image size (H, W) in pixels.
-        tile_px: Side of a window in image pixels; more than 1024 means that windows are shrunk.
+        tile_px: Side of a window in image pixels; windows of more than 1024 are shrunk, smaller ones enlarged. Smaller
+            ones also cut images that would be one tile.
         overlap_px: Least overlap of neighbours, so that an object cut by one window is whole in another.
     """
     (height, width), tops, lefts = _lattice(hw, tile_px, overlap_px)
@@ -122,7 +125,7 @@ def _lattice(
     hw: tuple[int, int], tile_px: int, overlap_px: int
 ) -> tuple[tuple[int, int], list[int], list[int]]:
     """Return the size (H, W) of the tiles of an image, and their first rows and columns."""
-    if max(hw) <= max(SINGLE_TILE_PX, tile_px):
+    if max(hw) <= max(tile_px, SINGLE_TILE_PX if tile_px >= INPUT_PX else 0):
         return hw, [0], [0]
     size = min(tile_px, hw[0]), min(tile_px, hw[1])
     return size, tile_starts(hw[0], tile_px, overlap_px), tile_starts(hw[1], tile_px, overlap_px)
@@ -133,12 +136,22 @@ def prompt_tiles(hw: tuple[int, int], tile_px: int = INPUT_PX) -> list[Frame]:
     return tiles(hw, tile_px, tile_px // 2)
 
 
-def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike) -> Frame:
+def closer_px(hw: tuple[int, int]) -> int | None:
+    """Return the side of the tiles for a closer look at an image of size (H, W), half that of its usual ones.
+
+    None if they would be smaller than `SMALLEST_TILE_PX`.
+    """
+    side = -(-max(hw) // 2) if max(hw) <= SINGLE_TILE_PX else INPUT_PX // 2
+    return side if side >= SMALLEST_TILE_PX else None
+
+
+def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike, closer: bool = False) -> Frame:
     """Choose the tile that answers a prompt: the finest level at which the prompt has room around it.
 
     Args:
         hw: Image size (H, W) in pixels.
         points_xy: (N, 2) all points and box corners of the prompt, (x, y) in image pixels.
+        closer: Begin with tiles of half the side, see `closer_px`: small objects are seen at twice the scale.
 
     Raises:
         PromptError: If a point lies outside the image.
@@ -147,7 +160,7 @@ def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike) -> Frame:
     points = np.asarray(points_xy, dtype=np.float64).reshape(-1, 2)
     low, high = points.min(axis=0), points.max(axis=0)
     centre, extent = (low + high) / 2, float((high - low).max())
-    tile_px = INPUT_PX
+    tile_px = _finest_px(hw, closer)
     while tile_px < max(hw) and extent > tile_px / 2:
         tile_px *= 2
     # One axis after the other, and not all tiles: a large image has thousands, and this is asked at every move.
@@ -155,6 +168,27 @@ def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike) -> Frame:
     top = min(tops, key=lambda start: abs(start - centre[1] + height / 2))
     left = min(lefts, key=lambda start: abs(start - centre[0] + width / 2))
     return Frame(top, left, height, width)
+
+
+def tiles_for(
+    hw: tuple[int, int], low_xy: tuple[float, float], high_xy: tuple[float, float], closer: bool = False
+) -> list[Frame]:
+    """List the tiles that answer points between two corners (x, y), as `tile_for` chooses them."""
+    # It chooses axis by axis, so the tiles of the corners enclose all others.
+    first, last = (tile_for(hw, [corner], closer) for corner in (low_xy, high_xy))
+    tile_px = _finest_px(hw, closer)
+    (height, width), tops, lefts = _lattice(hw, tile_px, tile_px // 2)
+    return [
+        Frame(top, left, height, width)
+        for top in tops
+        if first.top <= top <= last.top
+        for left in lefts
+        if first.left <= left <= last.left
+    ]
+
+
+def _finest_px(hw: tuple[int, int], closer: bool) -> int:
+    return (closer_px(hw) if closer else None) or INPUT_PX
 
 
 def check_inside(hw: tuple[int, int], points_xy: npt.ArrayLike) -> None:

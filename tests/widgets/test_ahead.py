@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from discs import DiscModel, loader
+from qtpy.QtCore import Qt
 
 from napari_sampath.geometry import tile_for
 from napari_sampath.jobs import Progress
@@ -51,6 +52,11 @@ def prepared(b: Any) -> bool:
     return b.session.view_job(box_in_view(b.viewer, b.image, b.session.hw)) is None
 
 
+def usual(b: Any) -> list[Any]:
+    """What was encoded, without closer tiles."""
+    return [frame for frame in b.model.encoded if max(frame.hw) == 1024]
+
+
 def block(b: Any) -> int:
     """Look at a corner and stop the encoding there; return how many tiles were encoded before."""
     b.model.go_on.clear()
@@ -62,13 +68,13 @@ def block(b: Any) -> int:
 
 def test_the_tiles_in_view_are_encoded_and_answer_at_once(large: Any, qtbot: Any) -> None:
     b = large
-    before, said = len(b.model.encoded), b.text
+    before, said = len(usual(b)), b.text
     shown: list[str] = []
     b.bench.runner.started.connect(shown.append)
     look(b, 2700, 2700)
     assert not prepared(b)
     wait_until(lambda: prepared(b), 20, "the corner")
-    assert 1 <= len(b.model.encoded) - before <= 4
+    assert 1 <= len(usual(b)) - before <= 4
     assert b.text == said, "nobody has to read of it"
     assert not shown
     ready = len(b.model.encoded)
@@ -96,13 +102,27 @@ def test_the_camera_is_followed_where_the_mouse_drags_it(large: Any) -> None:
     assert tile_for(b.session.hw, [(col, row)]) in b.model.encoded
 
 
+def test_who_zooms_in_is_answered_on_closer_tiles_and_who_zooms_out_is_not(large: Any) -> None:
+    b = large
+    assert {max(frame.hw) for frame in b.model.encoded} == {512, 1024}
+    b.robot.click(1520, 1510)
+    b.answered()
+    assert b.session.candidate.frame.hw == (512, 512)
+    b.robot.key(Qt.Key.Key_Escape)
+    look(b, 1500, 1500, 0.8)
+    wait_until(lambda: b.session.preview(1520, 1510).frame.hw == (1024, 1024), 10, "the wider view to be met")
+    b.robot.click(1520, 1510)
+    b.answered()
+    assert b.session.candidate.frame.hw == (1024, 1024)
+
+
 def test_a_wide_view_is_prepared_four_tiles_at_a_rest(large: Any, qtbot: Any) -> None:
     b = large
     for step in range(8):
-        before = len(b.model.encoded)
+        before = len(usual(b))
         look(b, 1500 + step, 1500, 0.4)
         qtbot.wait(SEEN_MS)
-        assert len(b.model.encoded) - before <= 4
+        assert len(usual(b)) - before <= 4
     assert prepared(b)
     r0, c0, _, _ = box_in_view(b.viewer, b.image, b.session.hw)
     assert b.session.preview(c0 + 10, r0 + 10) is not None

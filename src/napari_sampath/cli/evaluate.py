@@ -50,6 +50,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="with --prompts: correct so many objects of each tile by points until IoU 0.80, and count the points",
     )
     parser.add_argument(
+        "--closer",
+        action="store_true",
+        help="with --prompts: also on tiles of half the side, as prompts are answered for who has zoomed in",
+    )
+    parser.add_argument(
         "--colours",
         type=_factor,
         nargs="+",
@@ -140,7 +145,7 @@ def _prompts(args: argparse.Namespace, output: Output) -> None:
     beside = [load_head(name) for name in args.beside]
     by_head = [(head, _images_of(head, model, images)) for head in map(load_head, args.objects)]
     worst = WorstAnswers()
-    scores = output.run(evaluate_prompts(model, images, args.clicks, tuple(args.colours), worst))
+    scores = output.run(evaluate_prompts(model, images, args.clicks, tuple(args.colours), worst, args.closer))
     told_apart = [one for head, own in by_head for one in output.run(evaluate_instances(model, head, own))]
     reports = []
     if args.card is not None and weights is not None:

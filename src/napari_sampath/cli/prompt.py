@@ -38,6 +38,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mask", type=Path, metavar="FILE", help="rough mask of the image's size, object not 0"
     )
+    parser.add_argument(
+        "--closer",
+        action="store_true",
+        help="see a small object, such as a nucleus, at twice the usual scale",
+    )
     add_model(parser)
 
 
@@ -55,7 +60,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         Prompts.make(box=args.box)  # said before the model is loaded, not after
 
     model = load(args, output)
-    features = model.encode(picture.pixels, tile_for(hw, spots))
+    features = model.encode(picture.pixels, tile_for(hw, spots, args.closer))
     prompts = Prompts.make(
         points=[*args.point, *args.negative],
         labels=[1] * len(args.point) + [0] * len(args.negative),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from ..jobs import Job, Progress
 if TYPE_CHECKING:
     from ..predict import Model
 
+QUICK_S = 3.0
+"""Tiles that nobody waits for are encoded where none takes longer."""
 MAX_TILES = 32
 """Tiles kept at hand, about 16 MB each with ViT-B; others come from the model's store or are encoded again."""
 
@@ -34,6 +37,7 @@ class TileFeatures:
         self._encoded: OrderedDict[Frame, Features] = OrderedDict()
         self._busy: dict[Frame, threading.Lock] = {}
         self._lock = threading.Lock()
+        self._longest_s = 0.0
 
     def holds(self, frame: Frame) -> bool:
         """Say whether a tile is encoded and at hand."""
@@ -55,18 +59,28 @@ class TileFeatures:
                 if known is not None:
                     self._encoded.move_to_end(frame)
                     return known
+            begun = time.monotonic()
             features = self.model.encode(self._image, frame)
             with self._lock:
+                self._longest_s = max(self._longest_s, time.monotonic() - begun)
                 self._encoded[frame] = features
                 while len(self._encoded) > self._max_tiles:
                     oldest, _ = self._encoded.popitem(last=False)
                     self._busy.pop(oldest, None)
             return features
 
-    def encode_job(self, frames: Sequence[Frame]) -> Job[int]:
-        """Make a job that encodes tiles, in order; its result is their number."""
-        for done, frame in enumerate(frames):
-            yield Progress(done, len(frames), "Encoding the image", "tiles")
+    @property
+    def quick(self) -> bool:
+        """False if a tile took longer than `QUICK_S`."""
+        return self._longest_s <= QUICK_S
+
+    def encode_job(self, frames: Sequence[Frame], extra: Sequence[Frame] = ()) -> Job[int]:
+        """Make a job that encodes tiles, in order, and extra ones while that is `quick`; its result is their number."""
+        total = len(frames) + len(extra)
+        for done, frame in enumerate([*frames, *extra]):
+            if done >= len(frames) and not self.quick:
+                return done
+            yield Progress(done, total, "Encoding the image", "tiles")
             self.get(frame)
-        yield Progress(len(frames), len(frames), "Encoding the image", "tiles")
-        return len(frames)
+        yield Progress(total, total, "Encoding the image", "tiles")
+        return total

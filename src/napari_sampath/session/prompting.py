@@ -12,12 +12,13 @@ from ..annotations import Box, Source, bounds, innermost
 from ..annotations.shaping import joined
 from ..arrays import BoolArray, FloatArray, LocalMask, Prompts
 from ..errors import PromptError
-from ..geometry import Frame, check_inside, tile_for
+from ..geometry import Frame, check_inside
 from ..predict.candidates import best_first
 from ..predict.masks import local_mask, pieces_at, pointed_at
 
 if TYPE_CHECKING:
     from .features import TileFeatures
+    from .view import View
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +141,14 @@ class Answer:
         """Return this preview as the answer to the click that followed it; None if anything else came between."""
         wanted = request.state
         follows = request.generation == self.generation + 1 and wanted.points == self.state.points
-        if not follows or wanted.boxes or wanted.mask is not None or wanted.feed is not None:
+        # A closer tile may have come in between, and logits belong to a tile.
+        if (
+            not follows
+            or wanted.frame != self.state.frame
+            or wanted.boxes
+            or wanted.mask is not None
+            or wanted.feed is not None
+        ):
             return None
         return Answer(request.generation, wanted, self.candidates)
 
@@ -193,8 +201,8 @@ class Prompting:
     Every change makes a new generation; answers to older ones are stale.
     """
 
-    hw: tuple[int, int]
-    """Size (H, W) of the image."""
+    view: View
+    """The image's size, and the tile for each prompt."""
     state: PromptState = field(default_factory=PromptState)
     generation: int = 0
     candidates: tuple[Candidate, ...] = ()
@@ -211,10 +219,10 @@ class Prompting:
 
     def preview(self, x: float, y: float) -> PromptState | None:
         """Return the prompt that a first click at (x, y) would make; None if another is pending or it is outside."""
-        height, width = self.hw
+        height, width = self.view.hw
         if not self.state.empty or not (0 <= x <= width and 0 <= y <= height):
             return None
-        return PromptState(((x, y, True),), frame=tile_for(self.hw, [(x, y)]))
+        return PromptState(((x, y, True),), frame=self.view.tile_for([(x, y)]))
 
     def add_point(self, x: float, y: float, positive: bool) -> None:
         """Add a point, refining the chosen candidate if there is one."""
@@ -230,10 +238,10 @@ class Prompting:
         """
         corners = Prompts.make(box=(x0, y0, x1, y1)).box_xyxy
         left, top, right, bottom = np.asarray(corners).tolist()
-        height, width = self.hw
+        height, width = self.view.hw
         cut = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
         if cut[2] - cut[0] < 1 or cut[3] - cut[1] < 1:
-            check_inside(self.hw, [(left, top), (right, bottom)])
+            check_inside(self.view.hw, [(left, top), (right, bottom)])
         if not further or self.state.box is None:
             self._push(replace(self.state, box=cut, further=(), feed=None))
             return
@@ -250,7 +258,7 @@ class Prompting:
         if not mask.bitmap.any():
             raise PromptError("The mask prompt is empty; paint or pick a mask.")
         r0, c0, r1, c1 = bounds(mask)
-        check_inside(self.hw, [(c0, r0), (c1, r1)])
+        check_inside(self.view.hw, [(c0, r0), (c1, r1)])
         self._push(replace(self.state, mask=mask, refines=refines, feed=None))
 
     def undo(self) -> bool:
@@ -325,11 +333,11 @@ class Prompting:
 
     def _push(self, state: PromptState) -> None:
         places = state.extent()
-        check_inside(self.hw, places)
+        check_inside(self.view.hw, places)
         frame = self.state.frame
         if frame is None or not frame.contains(places):
             # Logits belong to a tile: on another one they would mean another place.
-            state = replace(state, frame=tile_for(self.hw, places), feed=None)
+            state = replace(state, frame=self.view.tile_for(places), feed=None)
         self._done.append(self.state)
         self._undone.clear()
         self._become(state)

@@ -11,17 +11,18 @@ from psygnal import Signal
 from ..annotations import Annotation, Box, Prepared
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
-from ..geometry import outward, prompt_tiles, tile_for
+from ..geometry import outward, prompt_tiles
 from ..jobs import Job
 from . import prompting
 from .classifying import apply_guesses, classify_job, everything
 from .committing import make_commit, overlap_of
-from .features import MAX_TILES, TileFeatures
+from .features import TileFeatures
 from .neighbours import Guess
 from .overlap import OverlapRule
 from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
 from .transfer import Transfer
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
+from .view import View
 
 if TYPE_CHECKING:
     from ..predict import Model
@@ -72,19 +73,19 @@ class Session(Transfer):
         journal: Path | None = None,
     ) -> None:
         super().__init__(image, name, classes, journal)
-        self._prompting = Prompting(self.hw)
-        self._tiles: TileFeatures | None = None
+        self._view = View(self.hw)
+        self._prompting = Prompting(self._view)
         self.model = model
 
     @property
     def model(self) -> Model | None:
         """What answers prompts; another model begins without the answers of the one before."""
-        return None if self._tiles is None else self._tiles.model
+        return None if self._view.tiles is None else self._view.tiles.model
 
     @model.setter
     def model(self, model: Model | None) -> None:
         if model is not self.model:
-            self._tiles = None if model is None else TileFeatures(model, self.image)
+            self._view.tiles = None if model is None else TileFeatures(model, self.image)
             self._change(self._prompting.forget_answers)
 
     @property
@@ -120,13 +121,24 @@ class Session(Transfer):
         Raises:
             PromptError: If there is no model.
         """
-        if self._tiles is None:
+        if self._view.tiles is None:
             raise PromptError("No model is loaded, so the image cannot be encoded; choose a model.")
         centre = centre_rc or (self.hw[0] / 2, self.hw[1] / 2)
-        return self._tiles.encode_job(list(outward(prompt_tiles(self.hw), centre))[:ahead])
+        return self._view.tiles.encode_job(list(outward(prompt_tiles(self.hw), centre))[:ahead])
+
+    def look(self, view: Box | None) -> None:
+        """Say what is in view: where the user has zoomed in, closer tiles answer clicks once they are encoded.
+
+        Args:
+            view: Box (r0, c0, r1, c1) of the image pixels in view; None if nobody looks.
+        """
+        self._view.box = view
 
     def view_job(self, view: Box, ahead: int = AHEAD_TILES) -> Job[int] | None:
         """Make a job that encodes what clicks into a view need and is not encoded yet.
+
+        Closer tiles come after the usual ones: of half the side, so that small objects are seen at twice the scale.
+        They are made where the view is no larger than one of them, and by a model that takes a few seconds at most.
 
         Args:
             view: Box (r0, c0, r1, c1) of the image pixels in view.
@@ -135,22 +147,7 @@ class Session(Transfer):
         Returns:
             The job; None if nothing is missing, or there is no model.
         """
-        r0, c0, r1, c1 = view
-        if self._tiles is None or r0 >= r1 or c0 >= c1:
-            return None
-        # Clicks choose between tiles axis by axis, so the tiles of two corners enclose all others.
-        first, last = tile_for(self.hw, [(c0, r0)]), tile_for(self.hw, [(c1, r1)])
-        inside = [
-            frame
-            for frame in prompt_tiles(self.hw)
-            if first.top <= frame.top <= last.top and first.left <= frame.left <= last.left
-        ]
-        # No more than are kept, or those at the edge of a wide view would drive out those in its middle.
-        near = list(outward(inside, ((r0 + r1) / 2, (c0 + c1) / 2)))[:MAX_TILES]
-        there = [frame for frame in near if self._tiles.holds(frame)]
-        missing = [frame for frame in near if frame not in there][:ahead]
-        # Those that are there cost nothing, and to ask for them first keeps them.
-        return self._tiles.encode_job(there + missing) if missing else None
+        return self._view.job(view, ahead)
 
     def add_point(self, x: float, y: float, positive: bool = True) -> None:
         """Add a point at (x, y) in image pixels; the chosen candidate, if any, is refined.
@@ -206,9 +203,9 @@ class Session(Transfer):
 
     def request(self) -> PromptRequest | None:
         """Return the prompt to be answered; None if there is none, or no model yet."""
-        if self.prompts.empty or self._tiles is None:
+        if self.prompts.empty or self._view.tiles is None:
             return None
-        return PromptRequest(self._prompting.generation, self.prompts, self._tiles)
+        return PromptRequest(self._prompting.generation, self.prompts, self._view.tiles)
 
     def preview(self, x: float, y: float) -> PromptRequest | None:
         """Return a request whose answer a click at (x, y) would get; nothing pending changes.
@@ -221,9 +218,14 @@ class Session(Transfer):
             y: In image pixels.
         """
         state = self._prompting.preview(float(x), float(y))
-        if state is None or state.frame is None or self._tiles is None or not self._tiles.holds(state.frame):
+        if (
+            state is None
+            or state.frame is None
+            or self._view.tiles is None
+            or not self._view.tiles.holds(state.frame)
+        ):
             return None
-        return PromptRequest(self._prompting.generation, state, self._tiles)
+        return PromptRequest(self._prompting.generation, state, self._view.tiles)
 
     def answer(self, request: PromptRequest) -> Answer:
         """Answer a request; slow, for any thread. The tile is encoded if it is not yet.
@@ -305,9 +307,9 @@ class Session(Transfer):
         Raises:
             PromptError: If there is no model, or nothing is classified yet.
         """
-        if self._tiles is None:
+        if self._view.tiles is None:
             raise PromptError("No model is loaded, so objects cannot be compared; choose a model.")
-        return classify_job(self.document, self._tiles, ids)
+        return classify_job(self.document, self._view.tiles, ids)
 
     def apply_guesses(self, guesses: Mapping[int, Guess], min_share: float = 0.0) -> None:
         """Give objects the classes that `classify_job` guessed, as one step; they don't count as reviewed.

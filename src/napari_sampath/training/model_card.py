@@ -36,7 +36,8 @@ _LIMITS = """\
   (immunohistochemistry, frozen sections) and scanners have not been measured.
 - Validation splits are small: 8 images of nuclei, 237 of glands. Treat differences of a few points as noise.
 - One point in a large, irregular gland is ambiguous; add a second point or draw a box.
-- It knows objects of 10 to 600 px at the scale of the tile; very small nuclei in an overview are missed.
+- It knows objects of 10 to 600 px at the scale of the tile; very small nuclei in an overview are missed; zoom
+  in, and they are seen at twice the scale.
 - `nucleus-cnn` learned from fields of nuclei alone. In H&E tissue with small nuclei (below some 8 px of a tile of
   224 px) it outlines glands or nests of tumour instead; look at what it found, or prompt nuclei one by one.
 """
@@ -85,9 +86,9 @@ Mean IoU over all objects of the validation splits (split by case or parent fiel
 Box: the object's outer edges. Point: the pixel farthest from the object's edge, best of three candidates by
 predicted IoU. Nuclei of at least 20 px; glands are connected components of at least 400 px. "{POINTS}":
 of some objects of each image, drawn at random, the points until then, each in the middle of the worst mistake, answered
-by the mask that obeys most of them; {MOST_POINTS} where that is not reached. "Colours x": saturation and brightness
-multiplied, the hue turned. Intervals (95 %) are over cases, which are few: nuclei are of five parent fields, tumour of
-one patient.
+by the mask that obeys most of them; {MOST_POINTS} where that is not reached. "Closer": nuclei on tiles of half the
+side, which answer in a session whose user has zoomed in. "Colours x": saturation and brightness multiplied, the hue
+turned. Intervals (95 %) are over cases, which are few: nuclei are of five parent fields, tumour of one patient.
 
 {score_table(scores)}
 {_heads(reports)}{_told_apart(told_apart)}{_failures(path, worst)}## Data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +15,7 @@ from skimage.segmentation import flood
 
 from ..annotations import innermost
 from ..arrays import BoolArray, Features, FloatArray, IntArray, LocalMask, Prompts, UInt8Array
-from ..geometry import tiles
+from ..geometry import Frame, closer_px, tile_for, tiles
 from ..jobs import Job, Progress
 from ..predict.candidates import best_first
 from ..predict.masks import local_mask, pieces_at, pointed_at
@@ -88,6 +88,7 @@ def evaluate_prompts(
     clicked: int = 0,
     shifts: tuple[float, ...] = (),
     worst: WorstAnswers | None = None,
+    closer: bool = False,
 ) -> Job[list[PromptScore]]:
     """Prompt every object once by its box and once by its innermost pixel.
 
@@ -100,6 +101,8 @@ def evaluate_prompts(
         clicked: Of how many objects of a tile, drawn at random, the corrections are simulated too; 0 for none.
         shifts: Further rows are of images with other colours, see `shift_colours`.
         worst: Gets the answers to boxes and points, to keep the worst.
+        closer: Further rows are of the same objects on tiles of half the side, as a session answers who has zoomed in;
+            of images that are large enough for them, and whose ids are single objects.
 
     Returns:
         One score for each kind, prompt and method, in this order, the highest mean first; for a point also that of the
@@ -112,7 +115,7 @@ def evaluate_prompts(
         yield Progress(number, len(images), f"prompting the objects of {image.name}", "images")
         seen[image.kind.name] += 1
         for tile in _tiles(image):
-            for key, values in _all_answers(model, tile, clicked, shifts, worst).items():
+            for key, values in _all_answers(model, tile, clicked, shifts, worst, closer).items():
                 cases = found.setdefault((image.kind.name, *key), {})
                 cases.setdefault(image.case or image.name, []).extend(values)
     scores = [
@@ -144,22 +147,51 @@ def mean_and_interval(cases: list[list[float]]) -> tuple[float, float | None, fl
 
 
 def _all_answers(
-    model: Model, tile: _Tile, clicked: int, shifts: tuple[float, ...], worst: WorstAnswers | None
+    model: Model,
+    tile: _Tile,
+    clicked: int,
+    shifts: tuple[float, ...],
+    worst: WorstAnswers | None,
+    closer: bool,
 ) -> Answers:
     """Ask for the objects of one tile everything that was asked for."""
     features = model.encode(tile.pixels)
     found = _answers(model, features, tile, worst) | _baselines(tile)
+    rng = np.random.default_rng(len(tile.ids))
+    clicked_ids = set(rng.choice(tile.ids, size=min(clicked, len(tile.ids)), replace=False).tolist())
     if clicked:
-        rng = np.random.default_rng(len(tile.ids))
-        chosen = rng.choice(tile.ids, size=min(clicked, len(tile.ids)), replace=False)
-        found[POINTS, model.name] = [
-            float(points_needed(model, features, tile.instances == i, tile.known)) for i in chosen
-        ]
+        found[POINTS, model.name] = _points_needed(model, features, tile, clicked_ids)
+    if closer and tile.image.kind.separate and closer_px(tile.instances.shape):
+        for frame, ids in _by_closer_frame(tile).items():
+            near, part = model.encode(tile.pixels, frame, keep=False), replace(tile, ids=ids)
+            answers = _answers(model, near, part)
+            if clicked:
+                answers[POINTS, model.name] = _points_needed(model, near, part, clicked_ids)
+            for (prompt, method), values in answers.items():
+                found.setdefault((f"{prompt}, closer", method), []).extend(values)
     for factor in shifts:
         changed = _answers(model, model.encode(shift_colours(tile.pixels, factor), keep=False), tile)
         for (prompt, method), values in changed.items():
             found[f"{prompt}, colours x {factor:g}", method] = values
     return found
+
+
+def _points_needed(model: Model, features: Features, tile: _Tile, clicked: set[int]) -> list[float]:
+    """Count the points that those of the tile's objects need which are clicked."""
+    return [
+        float(points_needed(model, features, tile.instances == i, tile.known))
+        for i in tile.ids
+        if i in clicked
+    ]
+
+
+def _by_closer_frame(tile: _Tile) -> dict[Frame, list[int]]:
+    """Group the objects of a tile by the closer tile that a session would ask."""
+    grouped: dict[Frame, list[int]] = {}
+    for i in tile.ids:
+        corners = np.reshape(bounding_box(tile.instances == i), (2, 2))
+        grouped.setdefault(tile_for(tile.instances.shape, corners, closer=True), []).append(i)
+    return grouped
 
 
 def _tiles(image: InstanceImage) -> Iterator[_Tile]:

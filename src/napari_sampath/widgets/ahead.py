@@ -75,13 +75,17 @@ class Ahead(QObject):
     def _prepare(self) -> None:
         bench = self._bench
         session, image = bench.session, bench.image
-        if not self._moved or session is None or image is None or not bench.ready or bench.runner.busy:
+        if session is None or image is None:
+            return
+        view = box_in_view(bench.viewer, image, session.hw)
+        session.look(view)
+        if not self._moved or not bench.ready or bench.runner.busy:
             return
         if not bench.prompts.idle:
             self._rest.start()
             return
         self._moved = False
-        job = session.view_job(box_in_view(bench.viewer, image, session.hw))
+        job = session.view_job(view)
         if job is not None:
             self._used = session, bench.model
             self._runner.start(job, "preparing what is in view", lambda _count: None)
