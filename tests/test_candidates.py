@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from napari_sampath.arrays import Features, Prompts
 from napari_sampath.geometry import whole
-from napari_sampath.predict.candidates import best_first, points_obeyed
+from napari_sampath.predict.candidates import best_first, corrected, points_obeyed
 from napari_sampath.predict.masks import full_masks
 
 FRAME = whole((1024, 1024))
@@ -50,6 +50,43 @@ def test_points_are_obeyed_where_the_mask_that_is_drawn_says_so(
     prompts = Prompts.make([(x + 0.5, y + 0.5) for x, y, _ in points], [int(inside) for *_, inside in points])
     expected = [sum(bool(one[y, x]) == inside for x, y, inside in points) for one in drawn]
     assert points_obeyed(logits, prompts, FRAME).tolist() == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.lists(st.tuples(*[st.floats(0, 1000)] * 2, st.booleans()), min_size=1, max_size=6),
+    st.floats(0.0, 40.0),
+)
+def test_the_last_correction_is_followed_where_the_mask_is_drawn(
+    seed: int, points: list[tuple[float, float, bool]], size: float
+) -> None:
+    logits = np.random.default_rng(seed).normal(scale=size, size=(256, 256)).astype(np.float32)
+    xy, labels = np.array([point[:2] for point in points]), np.array([int(point[2]) for point in points])
+    before = logits.copy()
+    found = corrected(logits, xy, labels, FRAME)
+    last = Prompts.make(xy[-1:], labels[-1:])
+    assert points_obeyed(found[None], last, FRAME).tolist() == [1]
+    assert (logits == before).all()
+
+
+def test_corrections_change_what_is_near_them_and_reach_farther_in_a_large_mask() -> None:
+    changed = []
+    for side in (8, 64):
+        logits = np.full((256, 256), -6.0, np.float32)
+        logits[128 - side // 2 : 128 + side // 2, 128 - side // 2 : 128 + side // 2] = 6.0
+        found = corrected(logits, np.array([(128.0 * 4, 128.0 * 4)]), np.array([0]), FRAME)
+        removed = (logits > 0) & (found <= 0)
+        rows, cols = np.nonzero(removed)
+        assert np.hypot(rows - 127.5, cols - 127.5).max() < side / 2
+        far = np.abs(np.arange(256) - 128) > side
+        np.testing.assert_allclose(found[far], logits[far], atol=1e-3)
+        changed.append(removed.sum())
+        kept = corrected(logits, np.zeros((0, 2)), np.zeros(0, int), FRAME)
+        assert (kept == logits).all()
+    assert changed[1] > 4 * changed[0] > 0
+    everything = corrected(np.full((256, 256), -6.0), np.array([(500.0, 20.0)]), np.array([1]), FRAME)
+    assert 0 < (everything > 0).sum() <= 9, "an empty mask gets a spot"
 
 
 def test_the_mask_that_obeys_comes_before_the_one_that_is_surer() -> None:

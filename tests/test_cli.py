@@ -21,7 +21,7 @@ from napari_sampath.config import load_config
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.heads import EncoderRef, Metadata, create, list_bundles, save_bundle
 from napari_sampath.predict import local_mask
-from napari_sampath.predict.candidates import best_first
+from napari_sampath.predict.candidates import best_first, corrected
 from napari_sampath.predict.everything import segment_everything
 from napari_sampath.predict.everything_settings import EverythingSettings
 from napari_sampath.store import Store
@@ -121,7 +121,9 @@ def test_prompt_writes_the_mask_of_the_python_interface(
     features = model.encode(np.asarray(Image.open(image)))
     prompts = Prompts(np.array([[150.0, 120.0]]), np.array([0]), np.array([100.0, 60.0, 200.0, 180.0]))
     logits, _ = best_first(model, features, prompts)
-    np.testing.assert_array_equal(mask == 255, local_mask(features.frame, logits[0]).to_dense((256, 320)))
+    followed = corrected(logits[0], prompts.points_xy, prompts.labels, features.frame)
+    np.testing.assert_array_equal(mask == 255, local_mask(features.frame, followed).to_dense((256, 320)))
+    assert mask[120, 150] == 0, "a negative point is followed"
 
 
 @pytest.mark.parametrize("flags", [[], ["--closer"]])

@@ -27,11 +27,12 @@ from napari_sampath.errors import (
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.geometry import Frame
 from napari_sampath.jobs import Progress, run
-from napari_sampath.predict.candidates import points_obeyed
+from napari_sampath.predict.candidates import corrected, points_obeyed
 from napari_sampath.predict.masks import local_mask, mask_to_logits, pieces_at, pointed_at
 from napari_sampath.session import Components, Session, from_segmentation
 from napari_sampath.session.components import Component, make_items
 from napari_sampath.session.features import MAX_TILES
+from napari_sampath.session.prompting import Candidate
 from tiny_sam import tiny_model
 
 if TYPE_CHECKING:
@@ -500,6 +501,33 @@ def look(session: Session, view: Box) -> None:
     session.look(view)
     while (job := session.view_job(view)) is not None:
         run(job)
+
+
+def test_a_correction_is_followed_by_a_model_that_does_not() -> None:
+    session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
+    prompt_at(session, 400, 300)
+    first = session.candidate
+    assert first is not None
+    session.add_point(406, 300, positive=False)
+    settle(session)
+    second = session.candidate
+    assert second is not None
+    assert mask_at(second, 400, 300)
+    assert not mask_at(second, 406, 300)
+    session.add_point(430, 300)
+    settle(session)
+    assert asked(session)[-1][0].mask_logits is second.logits, (
+        "the model's own answer is what it is asked to refine"
+    )
+    assert session.candidate is not None
+    assert [mask_at(session.candidate, x, 300) for x in (400, 406, 430)] == [True, False, True]
+    assert mask_at(second, 394, 300) == mask_at(first, 394, 300), "far from a correction nothing changes"
+    session.commit()
+    assert session.document.instance_map[300, 430] == session.document.instance_map[300, 400] > 0
+
+
+def mask_at(candidate: Candidate, x: int, y: int) -> bool:
+    return bool(candidate.mask.to_dense((600, 800))[y, x])
 
 
 def test_who_zooms_in_is_answered_on_closer_tiles(zoomed: Session) -> None:
@@ -1054,14 +1082,20 @@ def test_masks_of_a_real_model_are_the_pieces_of_predicts_that_were_pointed_at()
         given = {name: value for name, value in prompt.items() if name in ("points", "labels", "box")}
         pointed = pointed_at(features.frame, Prompts.make(**given))
         counts = points_obeyed(expected, Prompts.make(**given), features.frame)
-        if "mask" in prompt and prompt["mask"].dtype == np.bool_:  # and not logits that are fed back
+        painted = "mask" in prompt and prompt["mask"].dtype == np.bool_  # and not logits that are fed back
+        if painted:
             pointed |= mask_to_logits(prompt["mask"], features.frame) > 0
         order = np.lexsort((-scores, -counts))[: 1 if several is None else None]
         assert [one.score for one in session.candidates] == pytest.approx(scores[order].tolist(), abs=1e-5)
+        points = np.array(prompt.get("points", ()), dtype=np.float64).reshape(-1, 2)
+        first = int("box" not in prompt)
+        labels = np.array(prompt.get("labels", [1] * len(points)))
         for one, k in zip(session.candidates, order, strict=True):
-            wanted = local_mask(features.frame, pieces_at(expected[k], pointed)).to_dense((300, 400))
+            followed = corrected(expected[k], points[first:], labels[first:], features.frame)
+            wanted = local_mask(features.frame, pieces_at(followed, pointed)).to_dense((300, 400))
             assert (one.mask.to_dense((300, 400)) == wanted).all()
-            assert (local_mask(features.frame, expected[k]).to_dense((300, 400)) | ~wanted).all()
+            assert (local_mask(features.frame, followed).to_dense((300, 400)) | ~wanted).all()
+            assert np.allclose(one.logits, expected[k], atol=1e-4), "what is fed back is the model's own"
         return expected[order]
 
     prompt_at(session, 150, 120)

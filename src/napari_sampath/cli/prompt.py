@@ -68,10 +68,15 @@ def run(args: argparse.Namespace, output: Output) -> None:
         mask=None if painted is None else model.mask_to_logits(painted, features.frame),
     )
     from ..predict import local_mask
-    from ..predict.candidates import best_first
+    from ..predict.candidates import best_first, corrected
 
     logits, scores = best_first(model, features, prompts)
-    found = local_mask(features.frame, logits[0])
+    # The first point says what is meant, unless a box or a mask does; the others correct.
+    first = 0 if args.box or painted is not None else 1
+    found = local_mask(
+        features.frame,
+        corrected(logits[0], prompts.points_xy[first:], prompts.labels[first:], features.frame),
+    )
     _write_mask(args.output, ending, found.to_dense(hw))
     _report(args, output, found, float(scores[0]), model.name)
 

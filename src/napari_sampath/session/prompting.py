@@ -13,7 +13,7 @@ from ..annotations.shaping import joined
 from ..arrays import BoolArray, FloatArray, LocalMask, Prompts
 from ..errors import PromptError
 from ..geometry import Frame, check_inside
-from ..predict.candidates import best_first
+from ..predict.candidates import best_first, corrected
 from ..predict.masks import local_mask, pieces_at, pointed_at
 
 if TYPE_CHECKING:
@@ -86,11 +86,13 @@ class Candidate:
 
     frame: Frame
     logits: FloatArray
-    """(256, 256) float32."""
+    """(256, 256) float32, the model's own."""
     score: float
     """Predicted IoU."""
     pointed: BoolArray | None = None
     """(256, 256), the cells that the prompt points at: the mask is what hangs together with them; None for all."""
+    followed: FloatArray | None = None
+    """(256, 256) logits that follow all corrections, of which the mask is made; None where there is none."""
     members: tuple[Candidate, ...] = ()
     """If several boxes were given, the mask of each; then this is all of them: their largest logits, lowest score."""
 
@@ -100,11 +102,12 @@ class Candidate:
         if self.members:
             found = [one.mask for one in self.members if one.mask.bitmap.size]
             return joined(found) if found else self.members[0].mask
+        logits = self.logits if self.followed is None else self.followed
         if self.pointed is not None:
-            piece = local_mask(self.frame, pieces_at(self.logits, self.pointed))
+            piece = local_mask(self.frame, pieces_at(logits, self.pointed))
             if piece.bitmap.size:  # A cell alone that is hardly positive has no pixel in the image.
                 return piece
-        return local_mask(self.frame, self.logits)
+        return local_mask(self.frame, logits)
 
     @property
     def box(self) -> Box | None:
@@ -186,12 +189,21 @@ def answer(request: PromptRequest) -> Answer:
     # What an earlier answer got wrong is fed back with it, but nobody has pointed at it.
     pointed = pointed_at(features.frame, replace(prompts, mask_logits=painted))
     candidates = tuple(
-        Candidate(features.frame, one, float(score), pointed)
+        Candidate(features.frame, one, float(score), pointed, _followed(one, state, features.frame))
         for one, score in zip(logits, scores, strict=True)
     )
     # The one shown first is made here, so that accepting it costs the window nothing.
     _ = candidates[0].mask
     return Answer(request.generation, state, candidates)
+
+
+def _followed(logits: FloatArray, state: PromptState, frame: Frame) -> FloatArray | None:
+    """Make a mask follow the corrections of a prompt; None if there are none: the first point says what is meant."""
+    corrections = state.points if state.box or state.mask is not None else state.points[1:]
+    if not corrections:
+        return None
+    xy = np.array([(x, y) for x, y, _ in corrections])
+    return corrected(logits, xy, np.array([int(positive) for _, _, positive in corrections]), frame)
 
 
 @dataclass

@@ -17,7 +17,7 @@ from ..annotations import innermost
 from ..arrays import BoolArray, Features, FloatArray, IntArray, LocalMask, Prompts, UInt8Array
 from ..geometry import Frame, closer_px, tile_for, tiles
 from ..jobs import Job, Progress
-from ..predict.candidates import best_first
+from ..predict.candidates import best_first, corrected
 from ..predict.masks import local_mask, pieces_at, pointed_at
 from .augment import shift_colours
 from .failures import WorstAnswers
@@ -274,7 +274,10 @@ def points_needed(model: Model, features: Features, target: BoolArray, known: Bo
         labels.append(mark)
         logits, _ = best_first(model, features, Prompts.make(points, labels, mask=previous))
         previous = logits[0]
-        piece = pieces_at(previous, pointed_at(features.frame, Prompts.make(points, labels)))
+        followed = corrected(
+            previous, np.array(points[1:]).reshape(-1, 2), np.array(labels[1:]), features.frame
+        )
+        piece = pieces_at(followed, pointed_at(features.frame, Prompts.make(points, labels)))
         found = local_mask(features.frame, piece).to_dense(target.shape) & known
     return len(points) if iou(found, target) >= ENOUGH else MOST_POINTS
 
