@@ -81,11 +81,12 @@ def asker(model: Model, image: np.ndarray) -> Callable[[], object]:
     """Open an image as a session does; return a call that clicks in its middle."""
     from napari_sampath.session.features import TileFeatures
     from napari_sampath.session.prompting import Prompting, PromptRequest, answer
+from napari_sampath.session.view import View
 
     tiles, (height, width) = TileFeatures(model, image), image.shape[:2]
 
     def ask() -> object:
-        prompting = Prompting((height, width))
+        prompting = Prompting(View((height, width)))
         prompting.add_point(width / 2, height / 2, True)
         return answer(PromptRequest(prompting.generation, prompting.state, tiles))
 

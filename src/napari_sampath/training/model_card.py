@@ -86,9 +86,10 @@ Mean IoU over all objects of the validation splits (split by case or parent fiel
 Box: the object's outer edges. Point: the pixel farthest from the object's edge, best of three candidates by
 predicted IoU. Nuclei of at least 20 px; glands are connected components of at least 400 px. "{POINTS}":
 of some objects of each image, drawn at random, the points until then, each in the middle of the worst mistake, answered
-by the mask that obeys most of them; {MOST_POINTS} where that is not reached. "Closer": nuclei on tiles of half the
-side, which answer in a session whose user has zoomed in. "Colours x": saturation and brightness multiplied, the hue
-turned. Intervals (95 %) are over cases, which are few: nuclei are of five parent fields, tumour of one patient.
+by the mask that obeys most of them, made to follow all after the first; {MOST_POINTS} where that is not reached.
+"Closer": nuclei on tiles of half the side, which answer in a session whose user has zoomed in. "Colours x": saturation
+and brightness multiplied, the hue turned. Intervals (95 %) are over cases, which are few: nuclei are of five parent
+fields, tumour of one patient.
 
 {score_table(scores)}
 {_heads(reports)}{_told_apart(told_apart)}{_failures(path, worst)}## Data
