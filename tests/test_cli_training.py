@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -193,6 +194,16 @@ def test_train_writes_a_bundle_that_is_evaluated_and_used(
     with Image.open(labels) as found, Image.open(labelled / "labels" / "3.png") as expected:
         one, two = np.asarray(found) > 0, np.asarray(expected) > 0
     assert (one & two).sum() / (one | two).sum() > 0.5
+
+
+def test_train_on_several_folders(labelled: Path, tiny_sam_file: Path, tmp_path: Path) -> None:
+    more, bundle = tmp_path / "more", tmp_path / "both.safetensors"
+    shutil.copytree(labelled, more)
+    words = ["train", "--data", str(labelled), "--also", str(more), "--head", "linear", "--epochs", "1"]
+    assert main([*words, "-o", str(bundle), "--weights", str(tiny_sam_file), "--model", "sam"]) == 0
+    data = load_head(bundle).metadata.data
+    assert data["trained_on"] == 6, "the validation image of the other folder is left out"
+    assert data["name"] == f"{labelled.name} + more"
 
 
 def test_train_says_what_is_wrong(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

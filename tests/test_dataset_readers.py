@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 
 import nibabel
@@ -13,9 +14,10 @@ from pycocotools import mask as pycoco
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.cli import main
-from napari_sampath.errors import DatasetError
+from napari_sampath.errors import DatasetError, SampathError
 from napari_sampath.formats import DatasetFolder
-from napari_sampath.training import IGNORED, open_dataset
+from napari_sampath.training import IGNORED, join_datasets, open_dataset
+from napari_sampath.training.readers.typed_nuclei import tumour_regions
 from patches import picture
 
 
@@ -133,6 +135,86 @@ def test_monuseg(tmp_path):
     broken.labels.write_text("<Annotations>")
     with pytest.raises(DatasetError, match=r"A9J9-01A\.xml' cannot be read"):
         dataset.read(broken)
+
+
+def typed(folder, name, types):
+    pixels = np.random.default_rng(0).integers(0, 255, (*types.shape, 3), dtype=np.uint8)
+    save(folder / "images" / f"{name}.png", pixels)
+    save(folder / "masks" / f"{name}_inst.png", np.zeros(types.shape, np.uint8))
+    save(folder / "masks" / f"{name}_type.png", types.astype(np.uint8))
+    return pixels
+
+
+def test_typed_nuclei(tmp_path):
+    rows, cols = np.indices((700, 1100))
+    nuclei = np.hypot(rows % 30 - 15, cols % 30 - 15) < 8
+    types = np.select([nuclei & (cols < 500), nuclei & (cols < 900)], [1, 3])
+    types[300:330, 240:270][nuclei[300:330, 240:270]] = 2  # one lymphocyte in the tumour
+    pixels = typed(tmp_path, "a", types)
+    dataset = open_dataset(tmp_path)
+    assert [c.name for c in dataset.classes] == ["rest", "tumour"]
+    assert splits(dataset)["train"] == {"a"}
+    assert len(dataset.samples) == 2 * 3
+    found = np.full(types.shape, 77, np.uint8)
+    whole = tumour_regions(types)
+    for sample in dataset.samples:
+        example = dataset.read(sample)
+        assert example.pixels.shape == (512, 512, 3)
+        _, row, col = sample.name.split()
+        window = np.s_[int(row) : int(row) + 512, int(col) : int(col) + 512]
+        np.testing.assert_array_equal(example.pixels, pixels[window])
+        np.testing.assert_array_equal(example.targets, whole[window], "windows see what is around them")
+        found[window] = example.targets
+    assert (found[:, :485] == 1).all()
+    assert (found[:, 515:] == 0).all(), "stroma, and where there are no nuclei"
+    assert (found == IGNORED).any(axis=1).all(), "on the edge nobody says"
+
+    typed(tmp_path, "b", types[:300, :200])
+    small = [one for one in open_dataset(tmp_path).samples if one.group == "b"]
+    assert [dataset.read(one).targets.shape for one in small] == [(300, 200)]
+    (tmp_path / "images" / "b.png").unlink()
+    with pytest.raises(SampathError, match=r"b\.png"):
+        dataset.read(small[0])
+
+
+class TestJoined:
+    @pytest.fixture
+    def discs(self, tmp_path):
+        for number in range(4):
+            pixels, labels = picture(number)
+            save(tmp_path / "discs" / "images" / f"{number}.png", pixels)
+            save(tmp_path / "discs" / "labels" / f"{number}.png", labels * 255)
+        (tmp_path / "discs" / "classes.json").write_text(
+            json.dumps([{"id": 255, "name": "tumour", "color": [9, 9, 9]}])
+        )
+        return open_dataset(tmp_path / "discs")
+
+    @pytest.fixture
+    def nuclei(self, tmp_path):
+        types = np.where(np.arange(300) < 150, 1, 2) * np.ones((200, 1), int)
+        typed(tmp_path / "nuclei", "0", types)
+        return open_dataset(tmp_path / "nuclei")
+
+    def test_training_images_are_added_and_classes_go_by_name(self, discs, nuclei):
+        both = join_datasets(discs, [nuclei])
+        assert both.classes == discs.classes
+        for split in ("train", "val"):
+            old, new = discs.split(split), both.split(split)
+            added = nuclei.split("train") if split == "train" else ()
+            assert len(new) == len(old) + len(added)
+            for one, other in zip(new, (*old, *added), strict=True):
+                source = discs if other in old else nuclei
+                a, b = both.read(one), source.read(other)
+                np.testing.assert_array_equal(a.pixels, b.pixels)
+                np.testing.assert_array_equal(a.targets, b.targets)
+        assert not {s.group for s in both.split("train")} & {s.group for s in both.split("val")}
+        assert both.name == "discs + nuclei"
+        assert join_datasets(discs, []) is discs
+
+    def test_a_class_of_another_name(self, discs, nuclei):
+        other = dataclasses.replace(nuclei, classes=(nuclei.classes[0], ClassInfo(1, "gland", (1, 2, 3))))
+        with pytest.raises(DatasetError, match="has the class 'gland', and 'discs' only rest, tumour"):
+            join_datasets(discs, [other])
 
 
 def test_acdc(tmp_path):

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 CARD = Path(__file__).parents[1] / "docs" / "model-card.md"
 MISSED = pytest.mark.xfail(strict=True, reason="not reached yet, see docs/model-card.md")
-OBJECTS = 4
-"""So many objects of each image are prompted for."""
+OBJECTS = {"nucleus": 20, "gland": 4}
+"""So many objects of each image are prompted for: images of nuclei are few."""
 
 
 def test_the_heads_are_those_of_the_card() -> None:
@@ -64,9 +64,9 @@ def answers(model: Model, images: list[InstanceImage]) -> dict[tuple[str, str], 
     """(objects, prompt) -> mean figure, as on the card, of a few objects of each image."""
     few = []
     for image in images:
-        chosen = np.random.default_rng(0).permutation(image.objects())[:OBJECTS]
+        chosen = np.random.default_rng(0).permutation(image.objects())[: OBJECTS[image.kind.name]]
         few.append(replace(image, instances=np.where(np.isin(image.instances, chosen), image.instances, 0)))
-    scores = jobs.run(evaluate_prompts(model, few, clicked=OBJECTS, closer=True))
+    scores = jobs.run(evaluate_prompts(model, few, clicked=max(OBJECTS.values()), closer=True))
     found = {(one.kind, one.prompt): one.mean for one in scores if one.method == "sampath-tiny"}
     for key, mean in found.items():
         print(*key, f"{mean:.3f}")
@@ -109,17 +109,18 @@ def test_few_points_are_enough(
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("head", "folder", "images", "asked"),
+    ("head", "folder", "images", "measure", "asked"),
     [
-        ("gland-cnn", "ebhi_glands", 20, 0.92),
-        pytest.param("tumour-cnn", "bcss_tumor", 12, 0.70, marks=MISSED),
+        ("gland-cnn", "ebhi_glands", 20, "per_image", 0.92),
+        # Images without tumour have no Dice of their own; 0.47 for "all tumour" is pooled, too.
+        ("tumour-cnn", "bcss_tumor", 12, "pooled", 0.70),
     ],
 )
 def test_heads_find_their_tissue(
-    model: Model, data_dir: Path, head: str, folder: str, images: int, asked: float
+    model: Model, data_dir: Path, head: str, folder: str, images: int, measure: str, asked: float
 ) -> None:
     report = evaluate(open_dataset(data_dir / folder), head, model=model, max_images=images)
-    dice = report["scores"][head]["per_image"]["mean"]["dice"]
+    dice = report["scores"][head][measure]["mean"]["dice"]
     print(head, f"{dice:.3f}")
     assert dice >= 0.9 * asked
 

@@ -280,6 +280,20 @@ class TestLossAndMetrics:
         assert float(ce_dice(logits, targets, with_rest=False).dice) == pytest.approx((4 / 21 + 4 / 5) / 2)
         assert float(ce_dice(logits, targets).dice) == pytest.approx(4 / 5)
 
+    @pytest.mark.parametrize("weight", [1.0, 2.0])
+    def test_an_object_is_decided_for_from_a_lower_probability_on(self, weight):
+        targets = torch.zeros(1, 10, 10, dtype=torch.int64)
+        targets[:, :4] = 1
+        targets[:, 9] = IGNORED
+        share = 4 / 9
+        odds = weight * share / (1 - share)
+        logits = torch.zeros(1, 2, 10, 10)
+        logits[:, 1] = np.log(odds)
+        logits.requires_grad_()
+        ce_dice(logits, targets, dice_weight=0, object_weight=weight).total.backward()
+        assert float(logits.grad.abs().max()) > 0
+        assert float(logits.grad[:, 1].sum()) == pytest.approx(0, abs=1e-6), "no bias is better than this one"
+
     def test_confusion_and_scores(self):
         targets = np.array([[0, 0, 1], [1, 2, IGNORED]])
         predicted = np.array([[0, 1, 1], [1, 0, 2]])

@@ -19,6 +19,14 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     from ..training import PRESETS, TrainingConfig
 
     add_data(parser)
+    parser.add_argument(
+        "--also",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="train on the training images of this dataset, too, whose classes have the same names; may be repeated",
+    )
     add_patterns(parser)
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="bundle, .safetensors"
@@ -58,7 +66,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 def run_train(args: argparse.Namespace, output: Output) -> None:
     """Train a head on features that are computed once."""
     from ..heads import load_head
-    from ..training import TrainingConfig, train_job
+    from ..training import TrainingConfig, join_datasets, open_dataset, train_job
     from ..training.presets import find_preset
     from ..training.report import figure
 
@@ -75,7 +83,7 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
     first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
     if not first:
         output = Output(quiet=True)
-    dataset = open_data(args, args.data)
+    dataset = join_datasets(open_data(args, args.data), [open_dataset(folder) for folder in args.also])
     model = load(args, output)
     path = output.run(train_job(dataset, kind, config, model, args.output))
     if not first:  # The other processes of one training would say the same.

@@ -4,6 +4,7 @@ from .config import TrainingConfig
 from .dataset import IGNORED, Dataset, Sample
 from .evaluate import evaluate, evaluate_job
 from .fit import TrainingProgress
+from .joined import join_datasets
 from .loop import train, train_job
 from .presets import PRESETS, preset
 from .readers import open_dataset
@@ -19,6 +20,7 @@ __all__ = [
     "evaluate",
     "evaluate_job",
     "format_report",
+    "join_datasets",
     "open_dataset",
     "preset",
     "train",

@@ -49,6 +49,7 @@ def ce_dice(
     with_rest: bool = True,
     iou: Tensor | None = None,
     dice_weight: float = 1.0,
+    object_weight: float = 1.0,
 ) -> LossParts:
     """Cross-entropy + soft Dice as AutoSAM (Hu et al. 2023) is trained.
 
@@ -61,10 +62,14 @@ def ce_dice(
         with_rest: Class 0 is "none of the others" and is left out of Dice, as in the reference.
         iou: Not used.
         dice_weight: Factor of Dice in the total.
+        object_weight: How many pixels of the rest one of any other class counts as in the cross-entropy, which then
+            decides for that class from a probability of 1 / (1 + object_weight) on. For Dice it is best to decide
+            from half the Dice that one expects on (Lipton et al. 2014, "Optimal thresholding of classifiers to
+            maximize F1 measure", theorem 1): 2 where one expects 2/3 on other patients.
     """
     known = targets != IGNORED
-    cross_entropy = _cross_entropy(logits, targets, known)
     first = 1 if with_rest else 0
+    cross_entropy = _cross_entropy(logits, targets, known * torch.where(targets >= first, object_weight, 1.0))
     probabilities = logits.softmax(dim=1)[:, first:] * known.unsqueeze(1)
     truth = _one_hot(targets, logits.shape[1])[:, first:]
     over = (0, 2, 3)
@@ -202,10 +207,10 @@ def _one_hot(labels: Tensor, classes: int) -> Tensor:
     return (hot * known.unsqueeze(1)).float()
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, known: Tensor) -> Tensor:
-    """Average over the known pixels; 0 if there are none."""
+def _cross_entropy(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+    """Average over the pixels, each of which counts so much (B, H, W), 0 where it is not known; 0 if all are."""
     per_pixel = functional.cross_entropy(logits, labels.masked_fill(labels == IGNORED, 0), reduction="none")
-    return (per_pixel * known).sum() / known.sum().clamp(min=1)
+    return (per_pixel * counts).sum() / counts.sum().clamp(min=1)
 
 
 def _nothing_of(iou: Tensor | None) -> Tensor | float:

@@ -26,13 +26,13 @@ _ATTRIBUTION = """\
 |---|---|---|
 | EBHI-Seg | glands | CC BY 4.0: Shi et al. 2023, Front. Med. 10:1114673, figshare 21540159; JPEG q90 |
 | BBBC038v1 | nuclei | CC0: Caicedo et al. 2019, Nat. Methods 16, Broad Bioimage Benchmark Collection |
-| histolytics 0.3.0 example (HGSC) | nuclei | BSD-3-Clause; its masks were made by a model, not by hand |
+| histolytics 0.3.0 example (HGSC) | nuclei, tumour | BSD-3-Clause; its masks were made by a model, not by hand |
 | BCSS (two regions) | tumour nests | CC0: Amgad et al. 2019, Bioinformatics 35(18) |
 """
 
 _LIMITS = """\
 - **Not a medical device.** Not for diagnosis, grading, counting or any decision about a patient.
-- Trained on colorectal glands, a few dozen fields of nuclei and one tumour region; other organs, stains
+- Trained on colorectal glands, a few dozen fields of nuclei and two tumour regions; other organs, stains
   (immunohistochemistry, frozen sections) and scanners have not been measured.
 - Validation splits are small: 8 images of nuclei, 237 of glands. Treat differences of a few points as noise.
 - One point in a large, irregular gland is ambiguous; add a second point or draw a box.
@@ -200,7 +200,8 @@ def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
     title = (
         "## Heads in the package\n\nMean over the images; pooled: the pixels of all images together. Background is "
         "not counted. A `unet` is a baseline, trained from random weights by `recipes/baselines.sh` and not in the "
-        "package.\n\n"
+        "package. Images without tumour have no Dice of their own, so read the pooled one of tumour; how much its head's "
+        "training lets a pixel of tumour count was chosen on these images.\n\n"
     )
     return title + "\n".join(lines) + "\n\n"
 

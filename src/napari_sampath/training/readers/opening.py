@@ -21,11 +21,21 @@ from .pairs import open_pairs
 from .plain import open_plain
 from .published import open_published
 from .splits import read_split
+from .typed_nuclei import open_typed_nuclei
 
 logger = logging.getLogger(__name__)
 
 
-_LAYOUTS = (open_bcss, open_crag, open_glas, open_ebhi, open_acdc, open_monuseg, open_coco)
+_LAYOUTS = (
+    open_bcss,
+    open_crag,
+    open_glas,
+    open_ebhi,
+    open_acdc,
+    open_monuseg,
+    open_typed_nuclei,
+    open_coco,
+)
 """Readers of sets in the folders in which they are distributed; each returns None for any other folder."""
 
 
@@ -33,8 +43,9 @@ def open_dataset(path: str | Path, images: str = "", labels: str = "", group: st
     """Open a folder as a dataset.
 
     Known are our own folder (`dataset.json`), the sets of `PUBLISHED` (`index.csv`, `images/`, `masks/`), BCSS, CRAG,
-    GlaS, EBHI-Seg, ACDC and MoNuSeg as they are distributed, COCO files, any folder with `images/` and `labels/`
-    whose files have the same names (see `open_plain`), and anything that two patterns find (see `open_pairs`).
+    GlaS, EBHI-Seg, ACDC and MoNuSeg as they are distributed, COCO files, images with maps of nuclear types (see
+    `open_typed_nuclei`), any folder with `images/` and `labels/` whose files have the same names (see `open_plain`),
+    and anything that two patterns find (see `open_pairs`).
 
     Args:
         path: The folder, or a COCO file.
