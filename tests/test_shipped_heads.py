@@ -21,6 +21,7 @@ def model():
 ATTRIBUTION = {
     "ebhi_glands": ("CC-BY-4.0", "EBHI-Seg"),
     "bcss_tumor": ("CC0-1.0", "BCSS"),
+    "hgsc_nest": ("BSD-3-Clause", "histolytics"),
     "bbbc038_nuclei": ("CC0-1.0", "BBBC038"),
 }
 
@@ -32,9 +33,11 @@ def test_shipped_heads_fit_the_shipped_encoders(name, model):
     own = model if loaded.encoder_name == model.name else load_model(loaded.encoder_name, device="cpu")
     check_match(loaded, own)
     assert sum(p.numel() for p in loaded.head.parameters()) < 6_000_000
-    licence, source = ATTRIBUTION[loaded.metadata.data["name"]]
-    assert loaded.metadata.licence == licence
-    assert source in loaded.metadata.attribution
+    licences, sources = zip(
+        *(ATTRIBUTION[one] for one in loaded.metadata.data["name"].split(" + ")), strict=True
+    )
+    assert loaded.metadata.licence == " AND ".join(licences)
+    assert all(source in loaded.metadata.attribution for source in sources)
 
 
 def test_the_head_that_answers_fastest_comes_first():
