@@ -191,6 +191,8 @@ def test_a_journal_of_another_image(tmp_path: Path) -> None:
         (_seal({"seq": 0, **HEADER.to_json(), "format": "other"}), "is no journal of napari-sampath"),
         (_seal({"seq": 0, **HEADER.to_json(), "schema": 2}), "has schema 2 and this version reads 1; update"),
     ],
+    # A header says when it was made, and every process must give the tests the same names.
+    ids=["a picture", "no line of ours", "another format", "another schema"],
 )
 def test_files_that_are_no_journal_are_left_alone(tmp_path: Path, content: bytes, error: str) -> None:
     path = tmp_path / "a.jsonl"
