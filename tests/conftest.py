@@ -35,8 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("xdist_group") is None:
             group = "gui" if item.get_closest_marker("gui") else str(item.path)
             item.add_marker(pytest.mark.xdist_group(group))
-    # The longest groups first, so that the processes end together.
-    items.sort(key=lambda item: item.get_closest_marker("gui") is None)
+    # The longest groups first, so that the processes end together: windows, then what was given more time than usual.
+    items.sort(
+        key=lambda item: (item.get_closest_marker("gui") is None, item.get_closest_marker("timeout") is None)
+    )
 
 
 def in_own_display(*command: str) -> list[str]:
