@@ -200,8 +200,9 @@ def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
     title = (
         "## Heads in the package\n\nMean over the images; pooled: the pixels of all images together. Background is "
         "not counted. A `unet` is a baseline, trained from random weights by `recipes/baselines.sh` and not in the "
-        "package. Images without tumour have no Dice of their own, so read the pooled one of tumour; how much its "
-        "head's training lets a pixel of tumour count was chosen on these images.\n\n"
+        "package; that of glands learns from as few images as the heads do, and from all of them in the "
+        "[results](results.md). Images without tumour have no Dice of their own, so read the pooled one of tumour; how "
+        "much its head's training lets a pixel of tumour count was chosen on these images.\n\n"
     )
     return title + "\n".join(lines) + "\n\n"
 
