@@ -33,8 +33,8 @@ from napari_sampath.predict import load_model, segment
 from napari_sampath.session import FolderQueue, Session, TrainingSamples, from_segmentation, journal_path
 from napari_sampath.store import Store
 from napari_sampath.training import TrainingConfig
-from napari_sampath.training.heads_in_use import HeadsInUse
-from napari_sampath.training.rounds import round_job
+from napari_sampath.training.rounds.heads_in_use import HeadsInUse
+from napari_sampath.training.rounds.rounds import round_job
 
 from .person import Person, dice
 

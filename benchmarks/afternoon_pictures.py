@@ -13,14 +13,15 @@ from PIL import Image
 from qtpy.QtWidgets import QApplication
 
 from napari_sampath.jobs import Progress
-from napari_sampath.widgets.annotate import AnnotateDock
-from napari_sampath.widgets.export import ExportDock
-from napari_sampath.widgets.folder import FolderDock
-from napari_sampath.widgets.objects import ObjectsDock
-from napari_sampath.widgets.robot import wait_until
-from napari_sampath.widgets.segment import SegmentDock
-from napari_sampath.widgets.train import TrainDock
-from napari_sampath.widgets.workbench import Workbench
+from napari_sampath.widgets.annotate.dock import AnnotateDock
+from napari_sampath.widgets.export.dock import ExportDock
+from napari_sampath.widgets.folder.dock import FolderDock
+from napari_sampath.widgets.objects.dock import ObjectsDock
+from napari_sampath.widgets.segment.dock import SegmentDock
+from napari_sampath.widgets.train.dock import TrainDock
+from napari_sampath.widgets.viewer.viewer_state import Workbench
+
+from .robot import wait_until
 
 WINDOW = (1280, 800)
 PATIENCE_S = 3600

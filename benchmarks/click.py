@@ -79,9 +79,9 @@ def growth(repeats: int) -> Iterator[Row]:
 
 def asker(model: Model, image: np.ndarray) -> Callable[[], object]:
     """Open an image as a session does; return a call that clicks in its middle."""
-    from napari_sampath.session.features import TileFeatures
-    from napari_sampath.session.prompting import Prompting, PromptRequest, answer
-    from napari_sampath.session.view import View
+    from napari_sampath.session.prompts.prompting import Prompting, PromptRequest, answer
+    from napari_sampath.session.prompts.tile_cache import TileFeatures
+    from napari_sampath.session.prompts.tile_choice import View
 
     tiles, (height, width) = TileFeatures(model, image), image.shape[:2]
 

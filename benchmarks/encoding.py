@@ -22,16 +22,16 @@ from torch.overrides import TorchFunctionMode
 
 from napari_sampath import load_model
 from napari_sampath.config import cpu_has_bfloat16
-from napari_sampath.encoders.image_encoder import ImageEncoder
-from napari_sampath.encoders.sam import OFFICIAL
-from napari_sampath.encoders.sam_format import Architecture
+from napari_sampath.encoders.sam.image_encoder import ImageEncoder
+from napari_sampath.encoders.sam.sam import OFFICIAL
+from napari_sampath.encoders.sam.sam_format import Architecture
 from napari_sampath.predict import Model
 
 from .table import Row, alternate, limited, timed
 
 if TYPE_CHECKING:
     from napari_sampath.arrays import BoolArray
-    from napari_sampath.training.instances import InstanceImage
+    from napari_sampath.training.data.instances import InstanceImage
 
 GIGAFLOP = 972
 """Of one image through the package's ViT-B, a multiplication and an addition counted as two."""
@@ -113,7 +113,7 @@ def on_cuda(ours: ImageEncoder, theirs: ImageEncoderViT, pixels: torch.Tensor, b
 
 def masks(quick: bool) -> Iterator[Row]:
     """Compare masks from features in bfloat16 with those in float32, box by box."""
-    from napari_sampath.training.instances import SETS
+    from napari_sampath.training.data.instances import SETS
 
     if not DATA.is_dir():
         missing = f"no images in {DATA}; name their folder in SAMPATH_DATA"
@@ -128,7 +128,7 @@ def masks(quick: bool) -> Iterator[Row]:
 
 
 def compared(exact: Model, kind: str, images: int, bar: float | None) -> Row:
-    from napari_sampath.training.instances import read_instances
+    from napari_sampath.training.data.instances import read_instances
 
     found = read_instances(DATA, "val", (kind,))
     chosen = found[:: max(1, len(found) // images)][:images]
@@ -144,7 +144,7 @@ def compared(exact: Model, kind: str, images: int, bar: float | None) -> Row:
 def procedural_vit_b() -> Model:
     """Build ViT-B of weights made from names and shapes, as the golden cases have it."""
     from napari_sampath.encoders import EncoderInfo
-    from napari_sampath.encoders.sam import assemble
+    from napari_sampath.encoders.sam.sam import assemble
 
     source = importlib.util.spec_from_file_location("procweights", GOLDEN / "procweights.py")
     if source is None or source.loader is None:
@@ -160,7 +160,7 @@ def procedural_vit_b() -> Model:
 
 def agreement(exact: Model, image: InstanceImage) -> list[float]:
     """Answer the box of each object from features of both precisions: IoU of the two masks."""
-    from napari_sampath.training.prompt_evaluation import bounding_box, iou
+    from napari_sampath.training.evaluation.prompt_evaluation import bounding_box, iou
 
     boxes = [bounding_box(image.instances == index) for index in image.objects()]
     if not boxes:

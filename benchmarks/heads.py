@@ -14,7 +14,7 @@ CLASSES = 5
 def rows(quick: bool = False) -> Iterator[Row]:
     """Time five classes on one tile's features, which are given."""
     from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
-    from napari_sampath.encoders.prompt_parts import build_mask_decoder, build_prompt_encoder
+    from napari_sampath.encoders.sam.prompt_parts import build_mask_decoder, build_prompt_encoder
     from napari_sampath.heads import create
 
     torch.manual_seed(0)

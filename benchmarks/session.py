@@ -23,7 +23,7 @@ from table import Row
 
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.session import Components, Session
-from napari_sampath.session.components import Component
+from napari_sampath.session.proposals.components import Component
 
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
 

@@ -57,15 +57,15 @@ def vit_b(quick: bool) -> Model:
     from segment_anything import sam_model_registry
 
     from napari_sampath.encoders import registry
-    from napari_sampath.encoders.sam import assemble
-    from napari_sampath.encoders.sam_format import deduce, sam_keys
+    from napari_sampath.encoders.sam.sam import assemble
+    from napari_sampath.encoders.sam.sam_format import deduce, sam_keys
     from napari_sampath.predict import Model
     from napari_sampath.store import MemoryTier, Store
 
     store = Store(MemoryTier(2**31))
     if quick:
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-        from tiny_sam import tiny_model
+        from support.tiny_sam import tiny_model
 
         return tiny_model(store)
     torch.manual_seed(0)
@@ -76,7 +76,7 @@ def vit_b(quick: bool) -> Model:
 def cached_epoch(folder: Path, quick: bool) -> Row:
     """Time what 20 tiles take to encode, and an epoch on the features kept; the epoch that encodes is their sum."""
     from napari_sampath.training import TrainingConfig, open_dataset, train_job
-    from napari_sampath.training.fit import TrainingProgress
+    from napari_sampath.training.heads.trainer import TrainingProgress
 
     images = 2 if quick else 20
     data = open_dataset(make_dataset(folder, images, 256 if quick else 1024).path)

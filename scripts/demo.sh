@@ -11,4 +11,4 @@ fi
 if [ -z "$headless" ]; then
     exec .venv/bin/sampath demo "$@"
 fi
-exec bash scripts/under_display.sh .venv/bin/sampath demo --headless --output demo-output "$@"
+exec bash scripts/under_display.sh .venv/bin/python -m benchmarks.demo --output demo-output "$@"

@@ -5,24 +5,15 @@ from __future__ import annotations
 import gc
 import importlib.util
 import os
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    import numpy as np
-    import torch
+from support.golden import Golden
+from support.paths import ROOT, TESTS
 
 # Libraries make millions of objects that stay, and to search those for garbage as often as usual takes a minute.
 gc.set_threshold(50_000, 20, 100)
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The repository, or the folder in which a source distribution was unpacked."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,13 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
 
 
-def in_own_display(*command: str) -> list[str]:
-    """Return the command that runs one in a virtual display of its own, where there is Xvfb."""
-    if shutil.which("xvfb-run") is None:
-        return list(command)
-    return ["xvfb-run", "-a", "-s", "-screen 0 1280x1024x24", *command]
-
-
 def _folder(variable: str, default: str, proof: str) -> Path:
     """Return the folder that an environment variable names, or skip the test and say how to have it run."""
     folder = Path(os.environ.get(variable) or ROOT / default).expanduser().resolve()
@@ -60,44 +44,6 @@ def _folder(variable: str, default: str, proof: str) -> Path:
 def data_dir() -> Path:
     """Folder with the tissue images (`ebhi_glands/`, `bbbc038_nuclei/` ...); skips where it is absent."""
     return _folder("SAMPATH_DATA", "../shared/data", "README.md")
-
-
-@dataclass(frozen=True)
-class Golden:
-    """Outputs of the reference implementations on weights and inputs made from names, shapes and seeds."""
-
-    folder: Path
-    make: ModuleType
-    cases: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-
-    def case(self, name: str) -> dict[str, Any]:
-        """Return the description of a case: configuration, weights, inputs, outputs, tolerance."""
-        found: dict[str, Any] = self.cases["cases"][name]
-        return found
-
-    def weights(
-        self, manifest: str, seed: int, scale: dict[str, float] | None = None
-    ) -> dict[str, torch.Tensor]:
-        """Make a state_dict from a file in `manifests/` (with or without `.json`)."""
-        path = self.folder / "manifests" / f"{manifest.removesuffix('.json')}.json"
-        state: dict[str, torch.Tensor] = self.make.state_dict(self.make.load_json(path), seed, scale=scale)
-        return state
-
-    def build(self, recipe: dict[str, Any]) -> torch.Tensor:
-        """Make the input that a recipe describes."""
-        tensor: torch.Tensor = self.make.build(recipe, self.arrays)
-        return tensor
-
-    def expected(self, array: str) -> np.ndarray:
-        """Return a stored output by the name in its case's `outputs[...]["array"]`."""
-        values: np.ndarray = self.arrays[array]
-        return values
-
-    def subsample(self, tensor: torch.Tensor, slicing: str | None) -> torch.Tensor:
-        """Take the part of an output that was stored."""
-        part: torch.Tensor = self.make.subsample(tensor, slicing)
-        return part
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +67,7 @@ def tiny_sam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint in SAM's format, small and with random weights: `--model sam --weights FILE`."""
     import torch
 
-    from tiny_sam import build_tiny_sam
+    from support.tiny_sam import build_tiny_sam
 
     path = tmp_path_factory.mktemp("weights") / "tiny-sam.pth"
     torch.save(build_tiny_sam().state_dict(), path)
@@ -135,6 +81,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("SAMPATH_CACHE", str(folder / "cache"))
     monkeypatch.setenv("SAMPATH_PRECISION", "float32")  # the same features on every processor
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
+    places = [str(TESTS), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
     for name in ("SAMPATH_DEVICE", "SAMPATH_CACHE_LIMIT_BYTES", "SAMPATH_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     return folder / "cache"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sampath.widgets.native import import_triton_apart
+from napari_sampath.widgets.background.native_libraries import import_triton_apart
 
 from ..__main__ import machine
 from ..table import Row, limited, seconds, to_markdown, to_text

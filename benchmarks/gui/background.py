@@ -10,12 +10,12 @@ import numpy as np
 
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.formats import DatasetFolder
-from napari_sampath.session.components import Component, Components
-from napari_sampath.widgets.robot import wait_until
-from napari_sampath.widgets.segment_tasks import segment_job
-from napari_sampath.widgets.stalls import StallMeter
+from napari_sampath.session.proposals.components import Component, Components
+from napari_sampath.widgets.segment.jobs import segment_job
 
 from ..models import tissue
+from ..robot import wait_until
+from ..stalls import StallMeter
 from ..table import Row, limited
 from .windows import Ours
 

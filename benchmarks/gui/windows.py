@@ -15,9 +15,10 @@ from qtpy.QtWidgets import QApplication
 from vispy.gloo import gl
 
 from napari_sampath.jobs import Progress
-from napari_sampath.widgets.annotate import AnnotateDock
-from napari_sampath.widgets.robot import LEFT, NONE, Robot, wait_until
-from napari_sampath.widgets.workbench import Workbench
+from napari_sampath.widgets.annotate.dock import AnnotateDock
+from napari_sampath.widgets.viewer.viewer_state import Workbench
+
+from ..robot import LEFT, NONE, Robot, wait_until
 
 WINDOW_PX = (1280, 800)
 CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier

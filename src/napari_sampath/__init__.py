@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .heads import list_heads, load_head
     from .predict import import_head, load_model, segment, segment_everything, segment_instances
     from .training import train
-    from .training.evaluate import evaluate
+    from .training.evaluation.evaluate import evaluate
 
 
 def __getattr__(name: str) -> Any:

@@ -10,11 +10,11 @@ import torch
 from segment_anything.modeling import ImageEncoderViT
 from torch.nn.functional import interpolate
 
-from conformance.golden import assert_matches
 from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
 from napari_sampath.errors import WeightsError
 from napari_sampath.heads import create
 from napari_sampath.heads.autosam import AutoSamHead
+from support.golden import assert_matches
 
 CASE = "autosam.vit"
 PE = "pe_layer.positional_encoding_gaussian_matrix"

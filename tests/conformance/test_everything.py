@@ -11,29 +11,29 @@ import torch
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
 
-from conformance.golden import assert_matches
 from napari_sampath.arrays import LocalMask
 from napari_sampath.encoders import EncoderInfo
-from napari_sampath.encoders.sam import assemble
-from napari_sampath.encoders.sam_format import deduce, sam_keys
+from napari_sampath.encoders.sam.sam import assemble
+from napari_sampath.encoders.sam.sam_format import deduce, sam_keys
 from napari_sampath.formats import rle
 from napari_sampath.geometry import Frame
 from napari_sampath.predict import Model
-from napari_sampath.predict.crops import crop_frames, near_crop_edge, point_grid
-from napari_sampath.predict.everything import EverythingMask, segment_everything
-from napari_sampath.predict.everything_settings import EverythingSettings
-from napari_sampath.predict.mask_filters import (
+from napari_sampath.predict.decoder.prompt_decoder import PromptDecoder
+from napari_sampath.predict.everything.crops import crop_frames, near_crop_edge, point_grid
+from napari_sampath.predict.everything.everything import EverythingMask, segment_everything
+from napari_sampath.predict.everything.mask_filters import (
     StabilityScreen,
     drop_small_islands,
     fill_small_holes,
     inclusive_box,
 )
-from napari_sampath.predict.prompt import PromptDecoder
-from small_sam import model_of, picture, small_sam, spotlit_model
-from tiny_sam import build_tiny_sam
+from napari_sampath.predict.everything.settings import EverythingSettings
+from support.golden import assert_matches
+from support.small_sam import model_of, picture, small_sam, spotlit_model
+from support.tiny_sam import build_tiny_sam
 
 if TYPE_CHECKING:
-    from conftest import Golden
+    from support.golden import Golden
 
 INFO = EncoderInfo("golden-sam", "Procedural weights.", "none", "", True, 0.0)
 

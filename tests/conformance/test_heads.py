@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from conformance.golden import assert_matches
 from napari_sampath.errors import WeightsError
 from napari_sampath.heads import Head
 from napari_sampath.heads.cnn import CNNHead
 from napari_sampath.heads.linear import LinearHead
+from support.golden import assert_matches
 
 CASES = [
     *[(f"autosam.cnn.{case}", CNNHead) for case in ("depth2", "depth3", "depth4", "depth5", "depth4_full")],

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from conformance.golden import assert_matches
-from napari_sampath.encoders.hipt import resize_position
-from napari_sampath.encoders.pathology import MODELS
-from napari_sampath.encoders.timm_encoder import TimmEncoder
-from napari_sampath.encoders.vision_transformer import PathologyModel, build_network, vit_keys
-from napari_sampath.encoders.weights import load_state_dict
+from napari_sampath.encoders.pathology.hipt import resize_position
+from napari_sampath.encoders.pathology.pathology import MODELS
+from napari_sampath.encoders.pathology.timm_encoder import TimmEncoder
+from napari_sampath.encoders.pathology.vision_transformer import PathologyModel, build_network, vit_keys
+from napari_sampath.encoders.weights.weights import load_state_dict
 from napari_sampath.geometry import whole
+from support.golden import assert_matches
 
 if TYPE_CHECKING:
-    from conftest import Golden
+    from support.golden import Golden
 
 HIPT = next(model for model in MODELS if model.name == "hipt-s16")
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from napari_sampath import import_head, load_head, segment
-from napari_sampath.encoders.double_norm import DoubleNormEncoder
-from napari_sampath.encoders.min_max import MinMaxEncoder
-from napari_sampath.encoders.pair import PairEncoder
+from napari_sampath.encoders.wrappers.double_norm import DoubleNormEncoder
+from napari_sampath.encoders.wrappers.min_max import MinMaxEncoder
+from napari_sampath.encoders.wrappers.pair import PairEncoder
 from napari_sampath.errors import UnknownNameError, UnsafeFileError, WeightsError
-from patches import picture
-from test_heads_training import WideEncoder, promptable
+from support.patches import picture
+from support.wide_encoder import WideEncoder, promptable
 
 
 def lightning(golden, path):

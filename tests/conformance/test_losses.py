@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from conformance.golden import assert_matches
-from napari_sampath.training.dataset import IGNORED
-from napari_sampath.training.losses import bce_dice, bce_dice_of, ce_dice, focal_dice, true_iou
-from napari_sampath.training.metrics import confusion, dice
+from napari_sampath.training.data.dataset import IGNORED
+from napari_sampath.training.evaluation.metrics import confusion, dice
+from napari_sampath.training.heads.losses import bce_dice, bce_dice_of, ce_dice, focal_dice, true_iou
+from support.golden import assert_matches
 
 
 @pytest.mark.parametrize("name", ["autosam.loss.all", "autosam.loss.class3_absent"])

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from conformance.golden import assert_matches
-from napari_sampath.training.compat import (
+from napari_sampath.training.data.dataset import IGNORED
+from napari_sampath.training.evaluation.metrics import confusion, dice
+from napari_sampath.training.evaluation.reference_metrics import (
     autosam_dice,
     prompt_generator_dice,
     prompt_generator_labels,
     sampath_gland,
     sampath_tissue,
 )
-from napari_sampath.training.dataset import IGNORED
-from napari_sampath.training.metrics import confusion, dice
+from support.golden import assert_matches
 
 
 def pooled(golden, name):

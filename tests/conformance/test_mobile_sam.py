@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from conformance.golden import assert_matches
 from napari_sampath.arrays import Prompts
 from napari_sampath.encoders import registry
-from napari_sampath.encoders.mobile_sam import assemble, mobile_sam_name
+from napari_sampath.encoders.sam.mobile_sam import assemble, mobile_sam_name
 from napari_sampath.errors import WeightsError
 from napari_sampath.predict import Model
+from support.golden import assert_matches
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Golden
+    from support.golden import Golden
 
 CASE = "mobilesam.full"
 

@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from conformance.golden import assert_matches
 from napari_sampath.encoders import EncoderInfo
-from napari_sampath.encoders.double_norm import DoubleNormEncoder
-from napari_sampath.encoders.image_encoder import ImageEncoder
-from napari_sampath.encoders.sam import CHANNELS, SamEncoder
-from napari_sampath.encoders.sam_format import deduce
+from napari_sampath.encoders.sam.image_encoder import ImageEncoder
+from napari_sampath.encoders.sam.sam import CHANNELS, SamEncoder
+from napari_sampath.encoders.sam.sam_format import deduce
+from napari_sampath.encoders.wrappers.double_norm import DoubleNormEncoder
 from napari_sampath.errors import WeightsError
 from napari_sampath.geometry import whole
 from napari_sampath.heads.generator import SurrogateDecoder, reference_backbone, resize_image
 from napari_sampath.heads.hardnet import PLANS, HarDNet
 from napari_sampath.heads.prompt_generator import PromptGeneratorHead, stretched
 from napari_sampath.heads.surrogate import SurrogateHead
+from support.golden import assert_matches
 
 CALL = "promptgen.sam_call"
 INFO = EncoderInfo("small", "The case's weights.", "none", "", True, 0.0)

@@ -9,18 +9,18 @@ import pytest
 import torch
 from segment_anything.modeling.image_encoder import get_rel_pos, window_partition, window_unpartition
 
-from conformance.golden import assert_matches
 from napari_sampath.arrays import Prompts
 from napari_sampath.encoders import EncoderInfo, EncoderParts
 from napari_sampath.encoders.base import resize_longest_side
-from napari_sampath.encoders.sam import OFFICIAL, assemble
-from napari_sampath.encoders.sam_format import deduce, sam_keys
+from napari_sampath.encoders.sam.sam import OFFICIAL, assemble
+from napari_sampath.encoders.sam.sam_format import deduce, sam_keys
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.predict import Model
-from napari_sampath.predict.masks import image_logits, local_mask
+from napari_sampath.predict.decoder.mask_upscaling import image_logits, local_mask
+from support.golden import assert_matches
 
 if TYPE_CHECKING:
-    from conftest import Golden
+    from support.golden import Golden
 
 INFO = EncoderInfo("golden-sam", "Procedural weights.", "none", "", True, 0.0)
 SMALL = whole((180, 300), input_px=256)

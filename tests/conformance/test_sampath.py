@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from conformance.golden import assert_matches
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.encoders import EncoderInfo, EncoderParts
-from napari_sampath.encoders.aliased import AliasedEncoder
-from napari_sampath.encoders.image_encoder import ImageEncoder
-from napari_sampath.encoders.pair import PairEncoder
-from napari_sampath.encoders.pathology import MODELS
-from napari_sampath.encoders.sam import CHANNELS, OFFICIAL, SamEncoder
-from napari_sampath.encoders.timm_encoder import TimmEncoder
-from napari_sampath.encoders.vision_transformer import build_network, vit_keys
+from napari_sampath.encoders.pathology.pathology import MODELS
+from napari_sampath.encoders.pathology.timm_encoder import TimmEncoder
+from napari_sampath.encoders.pathology.vision_transformer import build_network, vit_keys
+from napari_sampath.encoders.sam.image_encoder import ImageEncoder
+from napari_sampath.encoders.sam.sam import CHANNELS, OFFICIAL, SamEncoder
+from napari_sampath.encoders.wrappers.aliased import AliasedEncoder
+from napari_sampath.encoders.wrappers.pair import PairEncoder
 from napari_sampath.errors import WeightsError
 from napari_sampath.geometry import whole
 from napari_sampath.heads.sampath import SamPathHead
 from napari_sampath.predict import Model
+from support.golden import assert_matches
 
 HIPT = next(model for model in MODELS if model.name == "hipt-s16")
 INFO = EncoderInfo("vit_b", "The case's weights.", "none", "", True, 0.0)

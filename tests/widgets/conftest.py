@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from discs import loader
+
+from support.discs import loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,8 +48,8 @@ class Screen:
         """Take our docks and all layers out of the viewers that are in use."""
         from qtpy.QtWidgets import QDockWidget
 
-        from napari_sampath.widgets.canvas import take_context
-        from napari_sampath.widgets.dock import Dock
+        from napari_sampath.widgets.canvas.napari_internals.napari_canvas import take_context
+        from napari_sampath.widgets.common.base_dock import Dock
 
         for viewer in self._taken:
             if hasattr(viewer.window, "_qt_window"):
@@ -103,7 +104,7 @@ def screen(qapp: Any) -> Iterator[Screen]:
     """The viewers of all tests."""
     from napari._qt.threads.status_checker import StatusChecker
 
-    from napari_sampath.widgets import drawn
+    from napari_sampath.widgets.canvas.napari_internals import cropped_visual as drawn
 
     screen = Screen()
     with pytest.MonkeyPatch.context() as patch:
@@ -229,7 +230,7 @@ class Bench:
 
     def answered(self) -> None:
         """Wait until every prompt is answered and painted."""
-        from napari_sampath.widgets.robot import wait_until
+        from benchmarks.robot import wait_until
 
         wait_until(lambda: self.bench.prompts.idle, 20, "the prompt worker")
 
@@ -239,9 +240,10 @@ def open_bench(viewers: Callable[[], Any]) -> Callable[..., Bench]:
     """Open an image in a viewer with the Annotate dock; by default wait until it is encoded."""
 
     def opened(pixels: np.ndarray, model: Any, ready: bool = True, **image: Any) -> Bench:
-        from napari_sampath.widgets.annotate import AnnotateDock
-        from napari_sampath.widgets.robot import Robot, wait_until
-        from napari_sampath.widgets.workbench import Workbench
+        from benchmarks.robot import Robot, wait_until
+
+        from napari_sampath.widgets.annotate.dock import AnnotateDock
+        from napari_sampath.widgets.viewer.viewer_state import Workbench
 
         viewer = viewers()
         dock = AnnotateDock(viewer, Workbench(viewer, load_model=loader(model)))

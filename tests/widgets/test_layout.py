@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from discs import DiscModel
-from fits import assert_nothing_cut_off
 from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QLabel
 
-from napari_sampath.widgets.key_settings import keys_file
+from napari_sampath.widgets.viewer.key_settings import keys_file
+from support.discs import DiscModel
+from support.fits import assert_nothing_cut_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ def test_each_dock_fits(open_bench: Callable[..., Any], tissue: np.ndarray, name
     module, kind = name.split(":")
     b = open_bench(tissue, DiscModel())
     b.session.paint(*np.indices((20, 20)).reshape(2, -1), 1)
-    made = getattr(import_module(f"napari_sampath.widgets.{module}"), f"{kind}Dock")
+    made = getattr(import_module(f"napari_sampath.widgets.{module}.dock"), f"{kind}Dock")
     dock = made(b.viewer, b.bench)
     b.viewer.window.add_dock_widget(dock, name=kind, area="right", tabify=True)
     dock.parentWidget().raise_()

@@ -49,7 +49,7 @@ def test_opening_a_dock_imports_no_torch() -> None:
     code = (
         "import sys, importlib;"
         "names = ('annotate', 'objects', 'segment', 'train', 'folder', 'export');"
-        "[importlib.import_module('napari_sampath.widgets.' + name) for name in names];"
+        "[importlib.import_module(f'napari_sampath.widgets.{name}.dock') for name in names];"
         "sys.exit(sorted({'torch', 'timm', 'segment_anything'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -59,8 +59,9 @@ def test_opening_a_dock_imports_no_torch() -> None:
 @pytest.mark.gui
 def test_napari_opens_the_docks_and_the_sample(viewer: Any) -> None:
     """The way a user comes: plugin menu and sample menu, with the viewer behind napari's public proxy."""
-    from napari_sampath.widgets.robot import wait_until
-    from napari_sampath.widgets.workbench import workbench_of
+    from benchmarks.robot import wait_until
+
+    from napari_sampath.widgets.viewer.viewer_state import workbench_of
 
     _, annotate = viewer.window.add_plugin_dock_widget("napari-sampath", "Annotate")
     _, export = viewer.window.add_plugin_dock_widget("napari-sampath", "Export")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from .annotation import FLAGS, Annotation, Box, FlagName, Source, bounds, union
-from .classes import ClassList
-from .document import Document
-from .edits import Edits
-from .header import Header, pixel_digest
-from .history import History
-from .journal import Journal
-from .masks import clip, innermost, mask_of_pixels
-from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Vouch
-from .patch import Patch
-from .prepared import Prepared, prepare
-from .tiled import LookupMap, TiledMap
+from .masks.masks import clip, innermost, mask_of_pixels
+from .masks.tiled import LookupMap, TiledMap
+from .model.annotation import FLAGS, Annotation, Box, FlagName, Source, bounds, union
+from .model.classes import ClassList
+from .model.document import Document
+from .model.operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Vouch
+from .model.patch import Patch
+from .model.prepared import Prepared, prepare
+from .storage.edits import Edits
+from .storage.header import Header, pixel_digest
+from .storage.history import History
+from .storage.journal import Journal
 
 __all__ = [
     "FLAGS",

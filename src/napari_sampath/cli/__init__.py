@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import SampathError
-from . import (
+from .commands import (
     bench,
     cache,
     dataset,

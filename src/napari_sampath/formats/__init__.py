@@ -1,7 +1,7 @@
 """Annotations and datasets out to files that other programs read, and back in."""
 
-from .dataset_folder import DatasetFolder
-from .dataset_maps import DatasetItem
+from .dataset.folder import DatasetFolder
+from .dataset.maps import DatasetItem
 from .labels import FORMATS, Labels, MapLike
 from .objects import LabelledObject, Objects
 from .reading import import_labels, import_objects

@@ -9,27 +9,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _PLACES = {
-    "Segmentation": "automatic",
-    "segment": "automatic",
-    "segment_job": "automatic",
-    "EverythingMask": "everything",
-    "segment_everything": "everything",
-    "segment_everything_job": "everything",
-    "EverythingSettings": "everything_settings",
+    "Segmentation": "segment",
+    "segment": "segment",
+    "segment_job": "segment",
+    "EverythingMask": "everything.everything",
+    "segment_everything": "everything.everything",
+    "segment_everything_job": "everything.everything",
+    "EverythingSettings": "everything.settings",
     "import_head": "importing",
-    "InstanceSettings": "instance_settings",
-    "segment_instances": "instances",
-    "segment_instances_job": "instances",
-    "tell_apart_job": "instances",
+    "InstanceSettings": "instances.settings",
+    "segment_instances": "instances.instances",
+    "segment_instances_job": "instances.instances",
+    "tell_apart_job": "instances.instances",
     "load_model": "loading",
     "load_model_job": "loading",
-    "full_masks": "masks",
-    "image_logits": "masks",
-    "local_mask": "masks",
-    "mask_to_logits": "masks",
+    "full_masks": "decoder.mask_upscaling",
+    "image_logits": "decoder.mask_upscaling",
+    "local_mask": "decoder.mask_upscaling",
+    "mask_to_logits": "decoder.mask_upscaling",
     "Model": "model",
-    "PromptDecoder": "prompt",
-    "Instance": "settling",
+    "PromptDecoder": "decoder.prompt_decoder",
+    "Instance": "instances.resolve_outlines",
 }
 """Public name -> the module that it is in."""
 
@@ -58,17 +58,17 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .automatic import Segmentation, segment, segment_job
-    from .everything import EverythingMask, segment_everything, segment_everything_job
-    from .everything_settings import EverythingSettings
+    from .decoder.mask_upscaling import full_masks, image_logits, local_mask, mask_to_logits
+    from .decoder.prompt_decoder import PromptDecoder
+    from .everything.everything import EverythingMask, segment_everything, segment_everything_job
+    from .everything.settings import EverythingSettings
     from .importing import import_head
-    from .instance_settings import InstanceSettings
-    from .instances import segment_instances, segment_instances_job, tell_apart_job
+    from .instances.instances import segment_instances, segment_instances_job, tell_apart_job
+    from .instances.resolve_outlines import Instance
+    from .instances.settings import InstanceSettings
     from .loading import load_model, load_model_job
-    from .masks import full_masks, image_logits, local_mask, mask_to_logits
     from .model import Model
-    from .prompt import PromptDecoder
-    from .settling import Instance
+    from .segment import Segmentation, segment, segment_job
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import load_config
-from ..encoders.weights import load_state_dict
+from ..encoders.weights.weights import load_state_dict
 from ..errors import WeightsError
 from ..heads import EncoderRef, Metadata, registry, save_bundle
 from ..heads.base import INPUT_NORMS

@@ -27,9 +27,9 @@ from ..errors import PromptError
 from ..geometry import Frame, whole
 from ..images import MIN_SIDE_PX, to_picture
 from ..jobs import Job, Progress
+from .decoder.mask_upscaling import full_masks, local_mask, mask_to_logits
+from .decoder.prompt_decoder import PromptDecoder
 from .encoding import TileEncoder
-from .masks import full_masks, local_mask, mask_to_logits
-from .prompt import PromptDecoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

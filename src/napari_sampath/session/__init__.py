@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from .components import Components, Segmentation, from_segmentation
 from .editor import journal_path
-from .folder import Entry, FolderQueue, State
-from .neighbours import Guess
-from .object_rows import Column, ObjectRow, sort_rows
-from .overlap import MaskMode, Overlap, OverlapRule, name_overlap
-from .prompting import Answer, Candidate, PromptRequest, PromptState
-from .samples import TrainingSamples, first_classes, remember_dataset, remembered_dataset
+from .files.samples import TrainingSamples, first_classes, remember_dataset, remembered_dataset
+from .files.stage import Stage
+from .folder.batch import FolderRun, automatic_job
+from .folder.queue import Entry, FolderQueue, State
+from .objects.object_rows import Column, ObjectRow, sort_rows
+from .objects.overlap import MaskMode, Overlap, OverlapRule, name_overlap
+from .prompts.prompting import Answer, Candidate, PromptRequest, PromptState
+from .proposals.components import Components, Segmentation, from_segmentation
+from .proposals.neighbours import Guess
+from .proposals.uncertain import Reason, UncertainRegion, uncertain_regions
 from .session import Session
-from .stages import FolderRun, Stage, automatic_job
-from .uncertain import Reason, UncertainRegion, uncertain_regions
 
 __all__ = [
     "Answer",

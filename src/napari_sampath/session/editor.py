@@ -25,14 +25,14 @@ from ..annotations import (
     mask_of_pixels,
     pixel_digest,
 )
-from ..annotations.classes import PALETTE
+from ..annotations.model.classes import PALETTE
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import ImageError
-from .area import AnnotatedArea
-from .class_tools import ClassTools
-from .objects import ObjectTools
-from .overlap import MaskMode, OverlapRule, extend, place
-from .reshaping import rubbed_out
+from .objects.class_tools import ClassTools
+from .objects.completed_area import AnnotatedArea
+from .objects.object_tools import ObjectTools
+from .objects.overlap import MaskMode, OverlapRule, extend, place
+from .objects.reshaping import rubbed_out
 from .timeline import Timeline
 
 FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])

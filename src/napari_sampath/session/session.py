@@ -13,20 +13,20 @@ from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
 from ..geometry import outward, prompt_tiles
 from ..jobs import Job
-from . import prompting
-from .classifying import apply_guesses, classify_job, everything
-from .committing import make_commit, overlap_of
-from .features import TileFeatures
-from .neighbours import Guess
-from .overlap import OverlapRule
-from .prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
+from .objects.overlap import OverlapRule
+from .prompts import prompting
+from .prompts.commit import make_commit, overlap_of
+from .prompts.prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
+from .prompts.tile_cache import TileFeatures
+from .prompts.tile_choice import View
+from .proposals.classifying import apply_guesses, classify_job, everything
+from .proposals.neighbours import Guess
+from .proposals.uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
 from .transfer import Transfer
-from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
-from .view import View
 
 if TYPE_CHECKING:
     from ..predict import Model
-    from .components import Segmentation
+    from .proposals.components import Segmentation
 
 T = TypeVar("T")
 

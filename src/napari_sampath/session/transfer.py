@@ -10,14 +10,14 @@ import numpy as np
 
 from ..annotations import Annotation, Document, Operation, Prepared, prepare
 from ..jobs import Job, Progress, run
-from .components import Components, Segmentation, check_size, from_segmentation
 from .editor import Editor
-from .intake import plan_addition, plan_import, plan_proposal
-from .saving import export_job, read_job, save_job
-from .stages import Stage
+from .files.saving import export_job, read_job, save_job
+from .files.stage import Stage
+from .proposals.components import Components, Segmentation, check_size, from_segmentation
+from .proposals.plan import plan_addition, plan_import, plan_proposal
 
 if TYPE_CHECKING:
-    from ..formats.dataset_manifest import DatasetImage
+    from ..formats.dataset.manifest import DatasetImage
 
 
 NOTHING = "Nothing was found, so nothing was added."

@@ -1,14 +1,14 @@
 """Training and scoring: heads on features that are computed once, and promptable models by SAM's own algorithm."""
 
-from .config import TrainingConfig
-from .dataset import IGNORED, Dataset, Sample
-from .evaluate import evaluate, evaluate_job
-from .fit import TrainingProgress
-from .joined import join_datasets
-from .loop import train, train_job
-from .presets import PRESETS, preset
-from .readers import open_dataset
-from .report import format_report
+from .data.dataset import IGNORED, Dataset, Sample
+from .data.join import join_datasets
+from .data.readers import open_dataset
+from .evaluation.evaluate import evaluate, evaluate_job
+from .evaluation.report import format_report
+from .heads.config import TrainingConfig
+from .heads.presets import PRESETS, preset
+from .heads.train import train, train_job
+from .heads.trainer import TrainingProgress
 
 __all__ = [
     "IGNORED",

@@ -1,1 +1,1 @@
-"""."""
+"""The napari docks."""

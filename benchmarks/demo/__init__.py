@@ -1,0 +1,1 @@
+"""The main job on a real image, done by simulated mouse and key events."""

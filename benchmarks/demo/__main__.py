@@ -1,0 +1,79 @@
+"""`python -m benchmarks.demo`: do the main job on a sample with real mouse and key events, and write a report."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_sampath.errors import SampathError
+from napari_sampath.widgets.demo import add_docks
+
+from .pictures import Sample, open_sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+WINDOW_PX = (1280, 800)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration; returns the exit code: 0, 1 if a step failed, 2 if the arguments are wrong."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo", description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder of the report")
+    parser.add_argument("--image", type=Path, help="image to use in place of the sample")
+    parser.add_argument(
+        "--mask", type=Path, help="its true mask, not 0 where the structures are, to score against"
+    )
+    parser.add_argument("--model", default="sampath-tiny", help="model that answers prompts")
+    parser.add_argument("--weights", type=Path, help="weights file of your own for the model")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING)
+    try:
+        sample = open_sample(args.image, args.mask)
+        return _walk(sample, args)
+    except SampathError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _walk(sample: Sample, args: argparse.Namespace) -> int:
+    import napari
+
+    from napari_sampath.widgets.viewer.jobs import model_job
+    from napari_sampath.widgets.viewer.viewer_state import ModelChoice, Workbench
+
+    from .report import write_report
+    from .steps import MainJob
+
+    output: Path = args.output
+    output.mkdir(parents=True, exist_ok=True)
+    viewer = napari.Viewer(title="napari-sampath demo", show=True)
+    try:
+        viewer.window._qt_window.showNormal()  # it may have been left maximized
+        viewer.window.resize(*WINDOW_PX)
+        with tempfile.TemporaryDirectory() as folder:
+            # A journal of its own, so that each run begins with an unannotated image, and no cache of features, so
+            # that the time for encoding is real.
+            bench = Workbench(
+                viewer,
+                load_model=lambda choice: model_job(choice.name, choice.device, choice.weights, keep=False),
+                sessions_dir=Path(folder),
+            )
+            bench.choose_model(ModelChoice(args.model, weights=args.weights))
+            walk = MainJob(viewer, bench, add_docks(viewer, bench), sample, output)
+            walk.run()
+            files = write_report(output, sample, walk.steps, walk.facts)
+    finally:
+        viewer.close()
+    failed = [step.title for step in walk.steps if step.error]
+    sys.stdout.write(f"{len(walk.steps) - len(failed)} of {len(walk.steps)} steps done; see {files[0]}.\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,224 @@
+"""The main job, step by step: open, name, point, box, mask, commit, undo, segment, correct, export."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from statistics import median
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QLineEdit
+from scipy.ndimage import distance_transform_edt
+
+from napari_sampath.widgets.demo import bring_to_front
+from napari_sampath.widgets.segment.dock import CLASSES, CONFIDENCE
+from napari_sampath.widgets.viewer.mouse import Mode
+
+from ..robot import CTRL, LEFT, NONE, RIGHT, SHIFT, Robot, wait_until
+from ..stalls import StallMeter
+from .walk import PATIENCE_S, StepError, Walk, iou
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_sampath.arrays import BoolArray
+
+CLASS_NAME = "gland"
+"""As the shipped head calls it, so that its result and the clicks are of one class."""
+CLICKS = 10
+"""Clicks timed for the report."""
+
+
+class MainJob(Walk):
+    """What a pathologist does with an image, from opening it to exported label layers."""
+
+    def plan(self) -> list[tuple[str, Callable[[], str]]]:
+        """List the steps."""
+        return [
+            ("Open an image", self._open),
+            ("Name the class", self._name),
+            ("The image is prepared in the background", self._encode),
+            ("Click on a structure", self._click),
+            ("Correct with another click", self._refine),
+            ("Look at the other candidates", self._candidates),
+            ("Enter commits", self._commit),
+            ("Drag a box", self._box),
+            ("Paint a mask prompt", self._mask),
+            ("Undo and redo", self._undo),
+            ("How fast a click is", self._speed),
+            ("Segment with one click", self._segment),
+            ("Look where it is unsure", self._unsure),
+            ("Take it over and correct it", self._correct),
+            ("Export, and read back", self._export),
+        ]
+
+    def _open(self) -> str:
+        begin = time.perf_counter()
+        image = self.viewer.add_image(self.sample.pixels, name=self.sample.name)
+        self._robot = Robot(self.viewer, image)
+        wait_until(lambda: self.bench.annotator is not None, PATIENCE_S, "the session of the image")
+        self.facts.seconds["open image"] = time.perf_counter() - begin
+        self.robot.settle()
+        height, width = self.sample.pixels.shape[:2]
+        return f"{self.sample.source}, {width} x {height} px. The Annotate dock picks it up by itself."
+
+    def _name(self) -> str:
+        self.robot.press(self.annotate.classes.rename_button)
+        editors = self.annotate.classes.list.findChildren(QLineEdit)
+        self._check(bool(editors), "the name of the class cannot be edited")
+        QTest.keyClicks(editors[0], CLASS_NAME)
+        QTest.keyClick(editors[0], Qt.Key.Key_Return)
+        classes = self.annotator.session.classes
+        wait_until(lambda: classes.find(CLASS_NAME) is not None, 10, f"the class to be called {CLASS_NAME}")
+        return f"The first class is called {CLASS_NAME} now; its number key is 1."
+
+    def _encode(self) -> str:
+        wait_until(lambda: self.bench.model is not None, PATIENCE_S, "the model")
+        meter = StallMeter()
+        seconds = wait_until(lambda: self.bench.ready, PATIENCE_S, "the image to be encoded")
+        stall = meter.stop()
+        self.facts.seconds["encode image"] = seconds
+        self.facts.seconds["longest stall of the window while encoding"] = stall
+        name = self.bench.model.name if self.bench.model is not None else ""
+        return f"{name} took {seconds:.2f} s; the window stood still for {1000 * stall:.0f} ms at most."
+
+    def _click(self) -> str:
+        self._prompt(lambda: self.robot.click(*self.sample.targets[0].click))
+        return self._score("click", self.sample.targets[0])
+
+    def _refine(self) -> str:
+        target = self.sample.targets[0]
+        x0, y0, x1, _ = target.box
+        place, positive = ((x0 + x1) / 2, max(3.0, y0 - (x1 - x0) / 6)), False
+        if target.truth is not None:
+            place, positive = worst_error(self._shown(), target.truth)
+        self._prompt(lambda: self.robot.click(*place, LEFT if positive else RIGHT))
+        what = (
+            "A click where the mask falls short" if positive else "A right-click where the mask goes too far"
+        )
+        return f"{what}. {self._score('click, refined by another', target)}"
+
+    def _candidates(self) -> str:
+        self.robot.key(Qt.Key.Key_Escape)
+        self._prompt(lambda: self.robot.click(*self.sample.targets[0].click))
+        seen = []
+        for _ in range(len(self.annotator.session.candidates)):
+            self.robot.key(Qt.Key.Key_M)
+            candidate = self.annotator.session.candidate
+            if candidate is not None:
+                seen.append(f"{candidate.mask.area_px} px (predicted IoU {candidate.score:.2f})")
+        return f"M shows {len(seen)} candidates: {', '.join(seen)}; the last is the best and stays."
+
+    def _commit(self) -> str:
+        mask = self._shown()
+        self.robot.key(Qt.Key.Key_Return)
+        self._check(np.array_equal(self._class_layer() == 1, mask), "the committed mask is not the one shown")
+        return "It is in the journal on the disk before it is painted; nothing needs to be saved."
+
+    def _box(self) -> str:
+        x0, y0, x1, y1 = self.sample.targets[1].box
+        self._prompt(lambda: self.robot.drag([(x0, y0), (x1, y1)]))
+        text = self._score("box", self.sample.targets[1])
+        self.robot.key(Qt.Key.Key_Return)
+        return text
+
+    def _mask(self) -> str:
+        target = self.sample.targets[2]
+        self.robot.press(self.annotate.modes.buttons[Mode.MASK])
+        self._prompt(lambda: self.robot.drag(list(target.stroke)))
+        text = self._score("scribble", target)
+        self.robot.key(Qt.Key.Key_Return)
+        self.robot.press(self.annotate.modes.buttons[Mode.POINT])
+        return text
+
+    def _undo(self) -> str:
+        before = self._class_layer().copy()
+        self.robot.key(Qt.Key.Key_Z, CTRL)
+        undone = self._class_layer().copy()
+        self.robot.key(Qt.Key.Key_Z, CTRL | SHIFT)
+        self._check(not np.array_equal(before, undone), "undo changed nothing")
+        self._check(np.array_equal(before, self._class_layer()), "redo did not bring it back")
+        return "Ctrl-Z took the last commit back, Ctrl-Shift-Z made it again."
+
+    def _speed(self) -> str:
+        times = []
+        for target in (self.sample.targets * CLICKS)[:CLICKS]:
+            times.append(self._prompt(partial(self.robot.click, *target.click)))
+            self.robot.key(Qt.Key.Key_Escape)
+        self.facts.seconds["click to painted, median"] = median(times)
+        self.facts.seconds["click to painted, slowest"] = max(times)
+        return f"{CLICKS} clicks: {1000 * median(times):.0f} ms median, {1000 * max(times):.0f} ms slowest."
+
+    def _segment(self) -> str:
+        bring_to_front(self.segment)
+        self._check(self.segment.head.count() > 0, "no trained head ships with this version")
+        self.robot.press(self.segment.run_button)
+        seconds = wait_until(lambda: not self.segment.runner.busy, PATIENCE_S, "the segmentation")
+        result = self.segment.result
+        if result is None:
+            raise StepError(self.segment.status.message.text())
+        self.facts.seconds["segment image"] = seconds
+        text = f"{result.segmentation.head} took {seconds:.2f} s: {result.summary}"
+        if self.sample.truth is not None:
+            found = result.segmentation.labels > 0
+            self.facts.scores.append(("one-click segmentation", None, iou(found, self.sample.truth)))
+            everything = np.ones_like(found)
+            self.facts.scores.append(
+                ("everything is gland (base line)", None, iou(everything, self.sample.truth))
+            )
+        return text
+
+    def _unsure(self) -> str:
+        self._check(CONFIDENCE in self.viewer.layers, "there is no confidence layer")
+        for name, visible in ((CLASSES, False), (CONFIDENCE, True)):
+            self.viewer.layers[name].visible = visible
+        return "The confidence layer is dark where a look pays most: along edges, and in what the head has not met."
+
+    def _correct(self) -> str:
+        before = len(self.annotator.session.document.annotations)
+        self._check(self.segment.add_button.isEnabled(), "there is no segmentation to take over")
+        self.viewer.layers[CONFIDENCE].visible = False
+        self.robot.press(self.segment.add_button)
+        wait_until(lambda: not self.segment.intake.busy, PATIENCE_S, "the annotations")
+        added = len(self.annotator.session.document.annotations) - before
+        bring_to_front(self.annotate)
+        x0, y0, x1, y1 = self.sample.targets[0].box
+        self.robot.press(self.annotate.modes.buttons[Mode.ERASE])
+        self.robot.drag([(x0, y0), (x1, y0)], modifiers=NONE)
+        self.robot.press(self.annotate.modes.buttons[Mode.BRUSH])
+        self.robot.drag([(x0, y1), (x1, y1)], modifiers=NONE)
+        self.robot.press(self.annotate.modes.buttons[Mode.POINT])
+        same = np.array_equal(self._class_layer(), self.annotator.session.document.class_map)
+        self._check(same, "the layer and the annotations differ")
+        return f"{added} more annotations; rubbed out above and painted below the first structure by hand."
+
+    def _export(self) -> str:
+        bring_to_front(self.export)
+        self.export.folder.setText(str((self.output / "labels").absolute()))
+        self.robot.press(self.export.export_button)
+        wait_until(lambda: not self.export.runner.busy, PATIENCE_S, "the export")
+        files = sorted((self.output / "labels").glob("*"))
+        self._check(bool(files), self.export.status.message.text())
+        self.facts.files = files
+        before = self._class_layer().copy()
+        session = self.annotator.session
+        for annotation_id in list(session.document.annotations):
+            session.delete(annotation_id)
+        self._check(not self._class_layer().any(), "the annotations could not be removed")
+        self.export.import_from(self.output / "labels")
+        runners = self.export.runner, self.export.intake
+        wait_until(lambda: not any(one.busy for one in runners), PATIENCE_S, "the import")
+        self._check(np.array_equal(before, self._class_layer()), "what was read back differs")
+        return f"{len(files)} files; read back in, the class layer is equal pixel by pixel."
+
+
+def worst_error(shown: BoolArray, truth: BoolArray) -> tuple[tuple[float, float], bool]:
+    """Return where a mask is most wrong, (x, y), and whether it falls short there (else it goes too far)."""
+    depths = [distance_transform_edt(wrong) for wrong in (truth & ~shown, shown & ~truth)]
+    positive = bool(depths[0].max() >= depths[1].max())
+    depth = depths[0] if positive else depths[1]
+    row, col = np.unravel_index(int(depth.argmax()), depth.shape)
+    return (float(col), float(row)), positive

@@ -1,0 +1,1 @@
+"""Masks of objects and the maps they are kept in."""

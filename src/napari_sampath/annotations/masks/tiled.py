@@ -1,0 +1,283 @@
+"""Maps of any size of which only the annotated parts take memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...arrays import IntArray
+from ...rasters import check_pixels
+from ..model.annotation import Box, union
+
+TILE_PX = 256
+
+
+class MapView(np.lib.mixins.NDArrayOperatorsMixin):
+    """What makes a map an array to numpy and napari: reads like one, and becomes one where it must.
+
+    Whatever needs all pixels at once raises an `ImageError` for an image larger than fits in memory.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    ndim = 2
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return self.shape[0] * self.shape[1]
+
+    def window(self, box: Box) -> npt.NDArray[Any]:
+        """Return a copy of a box (r0, c0, r1, c1) inside the map."""
+        raise NotImplementedError
+
+    def filled_boxes(self) -> Iterator[Box]:
+        """List boxes outside of which all is 0."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Any:
+        places, index = _normalize(key, self.shape)
+        if places is None:
+            return self._pick(*index)
+        rows, cols = places
+        part = self.window((rows.start, cols.start, rows.stop, cols.stop))
+        return part[index]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        check_pixels(*self.shape, "the label map")
+        whole = self.window((0, 0, *self.shape))
+        return whole if dtype is None else whole.astype(dtype, copy=False)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        dense = [np.asarray(value) if isinstance(value, MapView) else value for value in inputs]
+        return getattr(ufunc, method)(*dense, **options)
+
+    def copy(self) -> npt.NDArray[Any]:
+        """Return all pixels as an array."""
+        return np.asarray(self)
+
+    def astype(self, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return all pixels as an array of another type."""
+        return np.asarray(self).astype(dtype)
+
+    def written(self) -> bool:
+        """Say whether a pixel may be other than 0, without looking at pixels."""
+        return next(iter(self.filled_boxes()), None) is not None
+
+    def any(self) -> bool:
+        """Say whether a pixel is not 0."""
+        return any(self.window(box).any() for box in self.filled_boxes())
+
+    def sum(self) -> int:
+        """Return the sum of all pixels."""
+        return sum(int(self.window(box).sum(dtype=np.int64)) for box in self.filled_boxes())
+
+    def max(self) -> int:
+        """Return the largest value."""
+        return max((int(self.window(box).max()) for box in self.filled_boxes()), default=0)
+
+    def tobytes(self) -> bytes:
+        """Return all pixels row by row."""
+        return np.asarray(self).tobytes()
+
+    def _pick(self, rows: IntArray, cols: IntArray) -> npt.NDArray[Any]:
+        """Return single pixels, any number of them, wherever they lie."""
+        values = np.zeros(rows.shape, dtype=self.dtype)
+        for (row, col), inside in _by_tile(rows, cols):
+            r0, c0 = row * TILE_PX, col * TILE_PX
+            tile = self.window((r0, c0, min(r0 + TILE_PX, self.shape[0]), min(c0 + TILE_PX, self.shape[1])))
+            values[inside] = tile[rows[inside] - r0, cols[inside] - c0]
+        return values
+
+
+class TiledMap(MapView):
+    """A map (H, W) of 0 that keeps square tiles of what was written into it.
+
+    Args:
+        shape: Size (H, W).
+        dtype: Type of the values.
+    """
+
+    def __init__(self, shape: tuple[int, int], dtype: npt.DTypeLike) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self._tiles: dict[tuple[int, int], npt.NDArray[Any]] = {}
+        self._lent: set[tuple[int, int]] = set()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the tiles take."""
+        return sum(tile.nbytes for tile in self._tiles.values())
+
+    def snapshot(self) -> TiledMap:
+        """Return the map as it is now. Costs nothing: tiles are shared until they are written to."""
+        taken = TiledMap(self.shape, self.dtype)
+        taken._tiles = dict(self._tiles)
+        taken._lent = set(self._tiles)
+        self._lent = set(self._tiles)
+        return taken
+
+    def become(self, other: TiledMap) -> None:
+        """Hold what another map of this size holds, which is not used any more. Costs nothing."""
+        self._tiles, self._lent = other._tiles, other._lent
+
+    def differences(self, other: TiledMap) -> Iterator[Box]:
+        """List the boxes of the tiles in which another map may differ that was this one, or a snapshot of it."""
+        height, width = self.shape
+        for row, col in sorted(self._tiles.keys() | other._tiles.keys()):
+            if self._tiles.get((row, col)) is not other._tiles.get((row, col)):
+                top, left = row * TILE_PX, col * TILE_PX
+                yield top, left, min(top + TILE_PX, height), min(left + TILE_PX, width)
+
+    def filled_boxes(self) -> Iterator[Box]:
+        """List the boxes of the tiles, row by row."""
+        height, width = self.shape
+        for row, col in sorted(self._tiles):
+            top, left = row * TILE_PX, col * TILE_PX
+            yield top, left, min(top + TILE_PX, height), min(left + TILE_PX, width)
+
+    def tiles_in(self, boxes: Iterable[Box]) -> Iterator[Box]:
+        """List, for each tile that boxes inside the map touch, the box around their parts in it."""
+        found: dict[tuple[int, int], Box] = {}
+        for box in boxes:
+            for key, outer, _ in _pieces(box):
+                rows, cols = outer
+                r0, c0 = box[:2]
+                part = (r0 + rows.start, c0 + cols.start, r0 + rows.stop, c0 + cols.stop)
+                found[key] = union(found.get(key), part) or part
+        yield from found.values()
+
+    def window(self, box: Box) -> npt.NDArray[Any]:
+        """Return a copy of a box inside the map."""
+        r0, c0, r1, c1 = box
+        values = np.zeros((r1 - r0, c1 - c0), dtype=self.dtype)
+        for key, outer, inner in _pieces(box):
+            tile = self._tiles.get(key)
+            if tile is not None:
+                values[outer] = tile[inner]
+        return values
+
+    def write(self, box: Box, values: npt.NDArray[Any]) -> None:
+        """Set the pixels of a box inside the map."""
+        for key, outer, inner in _pieces(box):
+            part = values[outer]
+            if key in self._tiles or part.any():
+                self._own(key)[inner] = part
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        places, index = _normalize(key, self.shape)
+        if places is not None:
+            rows, cols = places
+            box = rows.start, cols.start, rows.stop, cols.stop
+            part = self.window(box)
+            part[index] = value
+            self.write(box, part)
+            return
+        rows_at, cols_at = index
+        values = np.broadcast_to(np.asarray(value, dtype=self.dtype), rows_at.shape)
+        for (row, col), inside in _by_tile(rows_at, cols_at):
+            tile = self._own((row, col))
+            tile[rows_at[inside] - row * TILE_PX, cols_at[inside] - col * TILE_PX] = values[inside]
+
+    def _own(self, key: tuple[int, int]) -> npt.NDArray[Any]:
+        """Return a tile to write into."""
+        tile = self._tiles.get(key)
+        if tile is None:
+            tile = self._tiles[key] = np.zeros((TILE_PX, TILE_PX), dtype=self.dtype)
+        elif key in self._lent:
+            tile = self._tiles[key] = tile.copy()
+        self._lent.discard(key)
+        return tile
+
+
+class LookupMap(MapView):
+    """A map that follows from another: each value of that is looked up in a table.
+
+    Args:
+        source: The map whose values are looked up.
+        table: (N,) what each value becomes; as long as the values need.
+    """
+
+    def __init__(self, source: TiledMap, table: npt.NDArray[Any]) -> None:
+        self.source = source
+        self.table = table
+        self.shape = source.shape
+        self.dtype = table.dtype
+
+    def window(self, box: Box) -> npt.NDArray[Any]:
+        """Return the looked-up values of a box."""
+        values: npt.NDArray[Any] = self.table[self.source.window(box)]
+        return values
+
+    def filled_boxes(self) -> Iterator[Box]:
+        """List the boxes of the source."""
+        return self.source.filled_boxes()
+
+    def snapshot(self, source: TiledMap) -> LookupMap:
+        """Return the map as it is now, over a snapshot of its source."""
+        return LookupMap(source, self.table.copy())
+
+
+def _pieces(box: Box) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
+    """Cut a box at the borders of tiles: the tile, its part of the box, and its part of the tile."""
+    r0, c0, r1, c1 = box
+    if r1 <= r0 or c1 <= c0:
+        return
+    for row in range(r0 // TILE_PX, (r1 - 1) // TILE_PX + 1):
+        top, bottom = max(r0, row * TILE_PX), min(r1, (row + 1) * TILE_PX)
+        for col in range(c0 // TILE_PX, (c1 - 1) // TILE_PX + 1):
+            left, right = max(c0, col * TILE_PX), min(c1, (col + 1) * TILE_PX)
+            outer = slice(top - r0, bottom - r0), slice(left - c0, right - c0)
+            y, x = row * TILE_PX, col * TILE_PX
+            yield (row, col), outer, (slice(top - y, bottom - y), slice(left - x, right - x))
+
+
+def _by_tile(rows: IntArray, cols: IntArray) -> Iterator[tuple[tuple[int, int], npt.NDArray[np.bool_]]]:
+    tiles = np.stack([rows // TILE_PX, cols // TILE_PX], axis=-1).reshape(-1, 2)
+    for row, col in np.unique(tiles, axis=0).tolist():
+        yield (row, col), (rows // TILE_PX == row) & (cols // TILE_PX == col)
+
+
+def _normalize(key: Any, shape: tuple[int, int]) -> tuple[tuple[slice, slice] | None, Any]:
+    """Turn an index into a box and an index into that box; or into pixels (rows, cols), with None for the box."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if isinstance(key, MapView) or (isinstance(key, np.ndarray) and key.dtype == np.bool_):
+        return None, np.nonzero(np.asarray(key))
+    if Ellipsis in parts if not any(isinstance(part, np.ndarray) for part in parts) else False:
+        place = parts.index(Ellipsis)
+        parts = (*parts[:place], *[slice(None)] * (3 - len(parts)), *parts[place + 1 :])
+    parts = (*parts, *[slice(None)] * (2 - len(parts)))
+    if len(parts) != 2:
+        raise IndexError(f"a map has 2 axes, the index {key} has {len(parts)}")
+    if not all(isinstance(part, slice | int | np.integer) for part in parts):
+        grids = [
+            np.arange(*part.indices(side)) if isinstance(part, slice) else np.asarray(part)
+            for part, side in zip(parts, shape, strict=True)
+        ]
+        if any(isinstance(part, slice) for part in parts):
+            grids = np.ix_(*(np.atleast_1d(grid) for grid in grids))  # type: ignore[assignment]
+        rows, cols = np.broadcast_arrays(*grids)
+        return None, (np.where(rows < 0, rows + shape[0], rows), np.where(cols < 0, cols + shape[1], cols))
+    boxes: list[slice] = []
+    inner: list[Any] = []
+    for part, side in zip(parts, shape, strict=True):
+        if isinstance(part, slice):
+            start, stop, step = part.indices(side)
+            places = range(start, stop, step)
+            low, high = (min(places), max(places) + 1) if places else (start, start)
+            boxes.append(slice(low, high))
+            first = (high - 1 - low) if step < 0 else 0
+            inner.append(slice(first, None, step))
+        else:
+            place = int(part) + (side if part < 0 else 0)
+            if not 0 <= place < side:
+                raise IndexError(f"index {part} is outside of 0..{side - 1}")
+            boxes.append(slice(place, place + 1))
+            inner.append(0)
+    return (boxes[0], boxes[1]), tuple(inner)

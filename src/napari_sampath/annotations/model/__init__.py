@@ -1,0 +1,1 @@
+"""Classes, objects and the operations that change them."""

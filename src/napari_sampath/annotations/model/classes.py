@@ -1,0 +1,281 @@
+"""The ordered list of classes: stable ids, unique names, colours that read well on H&E."""
+
+from __future__ import annotations
+
+import colorsys
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TypeAlias
+
+from ...arrays import ClassInfo, class_key
+from ...errors import ClassListError, DuplicateNameError, UnknownNameError
+from ...registry import unknown_name
+
+MAX_CLASSES = 255
+"""Ids are 1..255, so that a class map fits uint8 with 0 for "no class"."""
+
+Color: TypeAlias = tuple[int, int, int]
+
+PALETTE: tuple[Color, ...] = (
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (230, 159, 0),
+    (86, 180, 233),
+    (213, 94, 0),
+    (20, 20, 20),
+)
+"""Okabe and Ito's colours, safe for colour-blind eyes, less their pink, which drowns in eosin; green first, since
+nothing on an H&E slide is green."""
+
+
+def next_color(used: Iterable[Color]) -> Color:
+    """Return the first colour of the palette, or of its endless continuation, that is not in use."""
+    taken = set(used)
+    return next(color for color in _colors() if color not in taken)
+
+
+def _colors() -> Iterator[Color]:
+    yield from PALETTE
+    # Hues from orange through green to blue only: purple and pink are the stains themselves.
+    for index in itertools.count():
+        hue = (25 + (index * 137.508) % 200) / 360
+        value = (1.0, 0.72, 0.5)[index % 3]
+        saturation = (0.95, 0.6)[index // 3 % 2]
+        red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+        yield round(red * 255), round(green * 255), round(blue * 255)
+
+
+class ClassList:
+    """Classes in the order a person gave them.
+
+    An id is given once and stays with its class through renaming and reordering, since label maps hold it.
+
+    Args:
+        classes: Initial classes.
+
+    Attributes:
+        redirect: If set, called with the new classes in place of changing the list; whoever sets it calls
+            `restore` when the change has been recorded. If it raises, nothing has changed.
+
+    Raises:
+        ClassListError: If a name is empty, an id is outside 1..255 or there are more than 255 classes.
+        DuplicateNameError: If a name or an id occurs twice.
+    """
+
+    def __init__(self, classes: Iterable[ClassInfo] = ()) -> None:
+        self.redirect: Callable[[tuple[ClassInfo, ...]], object] | None = None
+        self._classes: tuple[ClassInfo, ...] = ()
+        self.restore(classes)
+
+    def __iter__(self) -> Iterator[ClassInfo]:
+        return iter(self._classes)
+
+    def __len__(self) -> int:
+        return len(self._classes)
+
+    def __contains__(self, class_id: object) -> bool:
+        return any(info.id == class_id for info in self._classes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ClassList) and self._classes == other._classes
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        return f"ClassList({list(self._classes)!r})"
+
+    @property
+    def snapshot(self) -> tuple[ClassInfo, ...]:
+        """The classes as they are now."""
+        return self._classes
+
+    def by_id(self, class_id: int) -> ClassInfo:
+        """Return the class with an id.
+
+        Raises:
+            UnknownNameError: If there is none.
+        """
+        for info in self._classes:
+            if info.id == class_id:
+                return info
+        known = ", ".join(f"{info.id} ({info.name})" for info in self._classes) or "none, add a class first"
+        raise UnknownNameError(f"There is no class with id {class_id}; available: {known}.")
+
+    def by_name(self, name: str) -> ClassInfo:
+        """Return the class with a name; capitals and spaces at the ends don't matter.
+
+        Raises:
+            UnknownNameError: If there is none.
+        """
+        found = self.find(name)
+        if found is None:
+            raise UnknownNameError(unknown_name("class", name.strip(), [info.name for info in self._classes]))
+        return found
+
+    def find(self, name: str) -> ClassInfo | None:
+        """Return the class with a name as `by_name` does, or None."""
+        return next((info for info in self._classes if info.key == class_key(name)), None)
+
+    def add(self, name: str, color: Color | None = None) -> ClassInfo:
+        """Append a class.
+
+        Args:
+            name: Shown to the user.
+            color: (red, green, blue), 0..255; the next free one of the palette if left out.
+
+        Returns:
+            The class with its new id.
+
+        Raises:
+            ClassListError: If the name is empty or there are 255 classes.
+            DuplicateNameError: If the name is taken.
+        """
+        if len(self) >= MAX_CLASSES:
+            raise ClassListError(
+                f"There are {len(self)} classes and '{clean_name(name)}' would be one too many; "
+                f"remove one of them first."
+            )
+        ids = {info.id for info in self._classes}
+        # An id that was in use before may still stand in an exported file, so free ones below are the last resort.
+        new_id = max(ids, default=0) + 1
+        if new_id > MAX_CLASSES:
+            new_id = min(set(range(1, MAX_CLASSES + 1)) - ids)
+        info = ClassInfo(
+            new_id, self._free_name(name, None), color or next_color(c.color for c in self._classes)
+        )
+        self._change((*self._classes, info))
+        return info
+
+    def rename(self, class_id: int, name: str) -> ClassInfo:
+        """Give a class another name.
+
+        Raises:
+            UnknownNameError: If there is no such class.
+            ClassListError: If the name is empty.
+            DuplicateNameError: If another class has it.
+        """
+        return self._swap(replace(self.by_id(class_id), name=self._free_name(name, class_id)))
+
+    def recolor(self, class_id: int, color: Color) -> ClassInfo:
+        """Give a class another colour (red, green, blue), 0..255.
+
+        Raises:
+            UnknownNameError: If there is no such class.
+            ClassListError: If it is no colour.
+        """
+        return self._swap(replace(self.by_id(class_id), color=color))
+
+    def remove(self, class_id: int) -> ClassInfo:
+        """Take a class off the list.
+
+        Returns:
+            The class that was removed.
+
+        Raises:
+            UnknownNameError: If there is no such class.
+            ClassListError: If the list belongs to a document in which annotations have this class.
+        """
+        info = self.by_id(class_id)
+        self._change(tuple(other for other in self._classes if other.id != class_id))
+        return info
+
+    def move(self, class_id: int, index: int) -> None:
+        """Put a class at another place in the order.
+
+        Args:
+            class_id: The class.
+            index: Its new place, 0 for the first.
+
+        Raises:
+            UnknownNameError: If there is no such class.
+        """
+        info = self.by_id(class_id)
+        others = [other for other in self._classes if other.id != class_id]
+        others.insert(max(0, index), info)
+        self._change(tuple(others))
+
+    def restore(self, classes: Iterable[ClassInfo]) -> None:
+        """Replace all classes at once, past `redirect`; for undo, files and who records changes.
+
+        Raises:
+            ClassListError: As for the constructor.
+            DuplicateNameError: As for the constructor.
+        """
+        self._classes = checked(classes)
+
+    def _swap(self, info: ClassInfo) -> ClassInfo:
+        self._change(tuple(info if other.id == info.id else other for other in self._classes))
+        return info
+
+    def _change(self, classes: tuple[ClassInfo, ...]) -> None:
+        classes = checked(classes)
+        if classes == self._classes:
+            return
+        if self.redirect is None:
+            self.restore(classes)
+        else:
+            self.redirect(classes)
+
+    def _free_name(self, name: str, own_id: int | None) -> str:
+        cleaned = clean_name(name)
+        taken = self.find(cleaned)
+        if taken is not None and taken.id != own_id:
+            raise DuplicateNameError(
+                f"There is a class '{taken.name}' already (id {taken.id}); choose another name."
+            )
+        return cleaned
+
+
+def clean_name(name: str) -> str:
+    """Strip a class name and turn white space in it, line ends too, into single spaces.
+
+    Raises:
+        ClassListError: If nothing is left.
+    """
+    cleaned = " ".join(name.split())
+    if not cleaned:
+        raise ClassListError("A class needs a name and this one is empty; type at least one character.")
+    return cleaned
+
+
+def checked(classes: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
+    """Return classes as a tuple with cleaned names.
+
+    Raises:
+        ClassListError: If a name is empty, an id or colour is out of range or there are too many.
+        DuplicateNameError: If a name or an id occurs twice.
+    """
+    result = tuple(replace(info, name=clean_name(info.name), color=_color(info)) for info in classes)
+    if len(result) > MAX_CLASSES:
+        raise ClassListError(
+            f"There are {len(result)} classes; at most {MAX_CLASSES} fit, so merge some of them."
+        )
+    names: set[str] = set()
+    ids: set[int] = set()
+    for info in result:
+        if not 1 <= info.id <= MAX_CLASSES:
+            raise ClassListError(
+                f"The class '{info.name}' has id {info.id}; give it one of 1..{MAX_CLASSES}."
+            )
+        if info.key in names:
+            raise DuplicateNameError(
+                f"The class name '{info.name}' occurs twice; choose another name for one."
+            )
+        if info.id in ids:
+            raise DuplicateNameError(
+                f"The class id {info.id} occurs twice; choose another id for '{info.name}'."
+            )
+        names.add(info.key)
+        ids.add(info.id)
+    return result
+
+
+def _color(info: ClassInfo) -> Color:
+    values = tuple(int(value) for value in info.color)
+    if len(values) != 3 or not all(0 <= value <= 255 for value in values):
+        raise ClassListError(
+            f"The colour of '{info.name}' is {info.color}; give red, green and blue, each 0..255."
+        )
+    return values[0], values[1], values[2]

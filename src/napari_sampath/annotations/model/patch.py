@@ -1,0 +1,118 @@
+"""What one operation changed, kept so small that hundreds fit in memory: undo and redo write it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...arrays import BoolArray, ClassInfo, IntArray
+from ..masks import runs
+from ..masks.tiled import TiledMap
+from .annotation import Annotation, Box, union
+
+_RECORD_BYTES = 600
+"""About what two annotation records take in memory."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Values:
+    """The values of N pixels as run lengths."""
+
+    values: IntArray
+    lengths: runs.Runs
+
+    @classmethod
+    def of(cls, values: IntArray) -> Values:
+        """Pack (N,) values."""
+        return cls(*runs.values_to_runs(values))
+
+    @classmethod
+    def constant(cls, value: int, count: int) -> Values:
+        """Pack one value for all of `count` pixels."""
+        return cls(np.array([value], dtype=np.int32), np.array([count], dtype=np.uint32))
+
+    def unpack(self) -> IntArray:
+        """Return the (N,) values."""
+        return np.repeat(self.values, self.lengths)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        return self.values.nbytes + self.lengths.nbytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """The pixels of one map that changed inside one box, before and after."""
+
+    vouched: bool
+    """Of the map of vouched pixels; else of the instance map."""
+    box: Box
+    changed: runs.Runs
+    """Which pixels of the box changed, as run lengths row by row."""
+    before: Values
+    after: Values
+
+    @classmethod
+    def of(cls, vouched: bool, box: Box, changed: BoolArray, before: Values, after: Values) -> Region:
+        """Pack a box whose `changed` (h, w) pixels had and have these values, row by row."""
+        return cls(vouched, box, runs.encode(changed), before, after)
+
+    def write(self, values: Values, target: TiledMap) -> None:
+        """Set the changed pixels to `before` or `after`."""
+        r0, c0, r1, c1 = self.box
+        part = target.window(self.box)
+        part[runs.decode(self.changed, (r1 - r0, c1 - c0))] = values.unpack()
+        target.write(self.box, part)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        return self.changed.nbytes + self.before.nbytes + self.after.nbytes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """Everything one operation changed."""
+
+    regions: tuple[Region, ...] = ()
+    """Written in this order, taken back in reverse: regions may overlap."""
+    records: Mapping[int, tuple[Annotation | None, Annotation | None]] | None = None
+    """Annotation id -> record before and after; None where there is none."""
+    classes: tuple[tuple[ClassInfo, ...], tuple[ClassInfo, ...]] | None = None
+    """Class list before and after, if it changed."""
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing changed."""
+        return not self.regions and not self.records and self.classes is None
+
+    @property
+    def box(self) -> Box | None:
+        """Smallest box around all pixels whose instance or class changed; None if none did."""
+        box: Box | None = None
+        for region in self.regions:
+            if not region.vouched:
+                box = union(box, region.box)
+        for before, after in (self.records or {}).values():
+            if before is not None and after is not None and before.class_id != after.class_id:
+                box = union(box, after.box)
+        return box
+
+    @property
+    def annotated_box(self) -> Box | None:
+        """Smallest box around all pixels that a person may have begun or ceased to vouch for; None if none are."""
+        box: Box | None = None
+        for region in self.regions:
+            box = union(box, region.box)
+        for before, after in (self.records or {}).values():
+            if before is not None and after is not None and before.trust != after.trust:
+                box = union(box, after.box)
+        return box
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory, about."""
+        return sum(region.nbytes for region in self.regions) + _RECORD_BYTES * len(self.records or ())

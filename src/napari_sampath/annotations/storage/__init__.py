@@ -1,0 +1,1 @@
+"""Undo and the journal: changes kept in memory and on disk."""

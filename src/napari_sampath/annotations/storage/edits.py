@@ -1,0 +1,158 @@
+"""Document, history and journal kept in step: done, saved, and only then told to anyone."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ...errors import SampathError
+from ..model.document import Document
+from ..model.operations import Operation, label, operation_from_json, operation_to_json
+from ..model.patch import Patch
+from ..model.prepared import Prepared
+from .compaction import compact, restore
+from .history import History, Step
+from .journal import Journal
+
+logger = logging.getLogger(__name__)
+
+
+class Edits:
+    """What has been done to a document.
+
+    Policy: an operation is on the disk when `do`, `undo` or `redo` returns; if it cannot be saved, it is not
+    done. History is part of what is saved, so that a crash does not take undo away.
+
+    Args:
+        document: The document; empty if there is a journal.
+        journal: Its records are replayed here. None keeps everything in memory only.
+    """
+
+    def __init__(self, document: Document, journal: Journal | None = None) -> None:
+        self.document = document
+        self.journal = journal
+        self._number = 0
+        if journal is None:
+            self.history = History()
+        else:
+            self.history = History(journal.header.max_steps, journal.header.max_bytes)
+            document.classes.restore(journal.header.classes)
+            for record in journal.records:
+                self._replay(record)
+            # Here and not while someone works: a session is made in a worker, and nobody waits for the window.
+            compact(document, self.history, journal)
+            journal.records.clear()
+
+    def do(self, operation: Operation) -> Patch:
+        """Do and save one operation, as one step of undo.
+
+        Returns:
+            What changed; if nothing did, it is empty and there is no step.
+
+        Raises:
+            StorageError: If it cannot be saved; nothing has changed.
+            SampathError: As `Document.perform`; nothing has changed.
+        """
+        patch = self.document.perform(operation)
+        if patch.empty:
+            return patch
+        try:
+            number = self._save(operation_to_json(operation))
+        except BaseException:
+            self.document.revert(patch)
+            raise
+        self.history.push(Step(number, patch, label(operation)))
+        return patch
+
+    @property
+    def number(self) -> int:
+        """Number of the last thing done, undone or redone; see `Prepared.follows`."""
+        return self._number
+
+    def take(self, prepared: Prepared) -> bool:
+        """Do and save what was worked out on a fork of the document, as one step of undo.
+
+        Returns:
+            False if something else has happened since the document was forked; nothing has changed.
+
+        Raises:
+            StorageError: If it cannot be saved; nothing has changed.
+        """
+        if prepared.follows != self._number:
+            return False
+        if not prepared.patch.empty:
+            number = self._save(prepared.record)
+            self.document.adopt(prepared.after)
+            self.history.push(Step(number, prepared.patch, prepared.label))
+        return True
+
+    def undo(self) -> Step | None:
+        """Take the last step back.
+
+        Returns:
+            The step, None if there is none.
+
+        Raises:
+            StorageError: If that cannot be saved; nothing has changed.
+        """
+        step = self.history.last
+        if step is not None:
+            self._save({"op": "undo", "of": step.number})
+            self._undo(step)
+        return step
+
+    def redo(self) -> Step | None:
+        """Do the step again that was taken back last.
+
+        Returns:
+            The step, None if there is none.
+
+        Raises:
+            StorageError: If that cannot be saved; nothing has changed.
+        """
+        step = self.history.next
+        if step is not None:
+            self._save({"op": "redo", "of": step.number})
+            self._redo(step)
+        return step
+
+    def _undo(self, step: Step) -> None:
+        self.document.revert(step.patch)
+        self.history.undo()
+
+    def _redo(self, step: Step) -> None:
+        self.document.reapply(step.patch)
+        self.history.redo()
+
+    def _save(self, record: dict[str, Any] | str) -> int:
+        self._number = self._number + 1 if self.journal is None else self.journal.append(record)
+        return self._number
+
+    def _replay(self, record: dict[str, Any]) -> None:
+        """Do again what a record says; a record that cannot be is left out, for the sake of all others."""
+        number = record["seq"]
+        try:
+            if record["op"] in ("undo", "redo"):
+                self._replay_step(record)
+                return
+            if record["op"] == "snapshot":
+                restore(self.document, record)
+                return
+            if record["op"] == "reserve":
+                self.document.next_id = max(self.document.next_id, int(record["next_id"]))
+                return
+            operation = operation_from_json(record)
+            self.history.push(Step(number, self.document.perform(operation), label(operation)))
+        except (SampathError, ValueError, KeyError, TypeError) as error:
+            # Only a journal damaged in the middle gets here: what a lost line held is missed by later ones.
+            logger.warning("Step %d of the journal cannot be done again: %s", number, error)
+
+    def _replay_step(self, record: dict[str, Any]) -> None:
+        undo = record["op"] == "undo"
+        step = self.history.last if undo else self.history.next
+        if step is None or step.number != record["of"]:
+            raise ValueError(f"step {record['of']} is not the one to {record['op']}")
+        if undo:
+            self._undo(step)
+        else:
+            self._redo(step)

@@ -1,0 +1,72 @@
+"""The first line of a journal: of which image it is, and how it began."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...arrays import ClassInfo, UInt8Array
+from ..model.annotation import now
+from ..model.operations import classes_from_json, classes_to_json
+from .history import MAX_BYTES, MAX_STEPS
+
+FORMAT = "napari-sampath journal"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a journal begins with."""
+
+    image: str
+    """Name of the image when the journal was made; it may have been renamed since."""
+    hw: tuple[int, int]
+    """Size (H, W) of the image in pixels."""
+    digest: str
+    """`pixel_digest` of the image: the journal belongs to whatever has these pixels."""
+    classes: tuple[ClassInfo, ...]
+    """Classes at the start."""
+    max_steps: int = MAX_STEPS
+    """Limits of the history, which decide what an undo in the log takes back."""
+    max_bytes: int = MAX_BYTES
+    created: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Write the header as the fields of the first line."""
+        return {
+            "format": FORMAT,
+            "schema": SCHEMA,
+            "image": self.image,
+            "hw": list(self.hw),
+            "digest": self.digest,
+            "classes": classes_to_json(self.classes),
+            "history": {"steps": self.max_steps, "bytes": self.max_bytes},
+            "created": self.created or now(),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Header:
+        """Read what `to_json` wrote."""
+        height, width = fields["hw"]
+        history = fields["history"]
+        return cls(
+            fields["image"],
+            (height, width),
+            fields["digest"],
+            classes_from_json(fields["classes"]),
+            history["steps"],
+            history["bytes"],
+            fields["created"],
+        )
+
+
+def pixel_digest(image: UInt8Array) -> str:
+    """Return the SHA-256 of an image's size, type and pixels (H, W, 3) as hex; about a second a gigabyte."""
+    digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode())
+    for row in range(0, len(image), 256):
+        digest.update(np.ascontiguousarray(image[row : row + 256]).data)
+    return digest.hexdigest()

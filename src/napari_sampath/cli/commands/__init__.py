@@ -1,0 +1,1 @@
+"""The verbs of `sampath`, one module each."""

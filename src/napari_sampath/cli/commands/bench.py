@@ -1,0 +1,101 @@
+"""`sampath bench`: how long encoding and answering a click take on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+from ...config import load_config
+from ...errors import PromptError
+from ...jobs import Job, Progress
+from ..output import Output, table
+from ..verb import Verb, add_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...predict import Model
+
+SIDE_PX = 1024
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sampath bench`."""
+    parser.add_argument(
+        "--repeats", type=int, default=5, metavar="N", help="medians of so many (default: %(default)s)"
+    )
+    add_model(parser)
+
+
+def run(args: argparse.Namespace, output: Output) -> None:
+    """Encode one tile and answer clicks on it, some times each, after one time that does not count."""
+    from ...predict import load_model_job
+
+    # Without a store, which would answer for the encoder.
+    job = load_model_job(
+        args.model, load_config().device, args.weights, None, args.precision, compiled=args.compile
+    )
+    model = output.run(job)
+    if not model.promptable:
+        raise PromptError(
+            f"'{model.name}' answers no prompts; choose a model that does, 'sampath-tiny' or 'vit_b'."
+        )
+    encode_s, click_s = output.run(_measure(model, max(1, args.repeats)))
+    values = {
+        "model": model.name,
+        "device": str(model.device),
+        "precision": model.precision,
+        "encode_seconds": encode_s,
+        "click_seconds": click_s,
+    }
+    rows = [
+        [f"encode a tile of {SIDE_PX:,} x {SIDE_PX:,} px", f"{encode_s:.2f} s"],
+        ["answer a click with a mask of that size", f"{1000 * click_s:.0f} ms"],
+    ]
+    output.result(
+        values, f"{model.name} on {model.device}, {model.precision}:\n{table(['WHAT', 'MEDIAN'], rows)}"
+    )
+
+
+def _measure(model: Model, repeats: int) -> Job[tuple[float, float]]:
+    import numpy as np
+
+    from ...arrays import Prompts
+    from ...predict import local_mask
+
+    pixels = np.random.default_rng(0).integers(0, 256, (SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
+    prompt = Prompts.make(points=[(SIDE_PX / 2, SIDE_PX / 2)])
+    features = model.encode(pixels)
+
+    def encode() -> None:
+        # What is read has been computed: a GPU only takes the order at first.
+        model.encode(pixels).maps["embedding"].sum().item()
+
+    def click() -> None:
+        logits, scores = model.decode(features, prompt)
+        local_mask(features.frame, logits[int(np.argmax(scores))])
+
+    encode_s = yield from _median(encode, repeats, "Encoding")
+    click_s = yield from _median(click, repeats, "Answering clicks")
+    return encode_s, click_s
+
+
+def _median(call: Callable[[], object], repeats: int, doing: str) -> Job[float]:
+    """Time a call; the first, which may allocate and compile, is left out."""
+    seconds = []
+    for turn in range(repeats + 1):
+        yield Progress(turn, repeats + 1, doing, "times")
+        begin = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begin)
+    return statistics.median(seconds[1:])
+
+
+VERB = Verb(
+    "measure how long encoding and clicks take on this machine",
+    "sampath bench --model vit_b",
+    arguments,
+    run,
+)

@@ -1,0 +1,85 @@
+"""`sampath dataset`: what is in a folder of training images, and what is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..output import Output
+from ..verb import Verb
+
+if TYPE_CHECKING:
+    from ...training import Dataset
+    from ...training.data.instances import InstanceImage
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Declare `--data`."""
+    folder = os.environ.get("SAMPATH_DATA")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        default=folder and Path(folder),
+        required=folder is None,
+        help="folder with the tissue images (environment: SAMPATH_DATA)",
+    )
+
+
+def add_patterns(parser: argparse.ArgumentParser) -> None:
+    """Declare the patterns by which images and label maps are found in any folder."""
+    group = parser.add_argument_group("any folder of images and label maps")
+    group.add_argument(
+        "--images", default="", metavar="PATTERN", help="image files below the folder, such as '*/img_*.png'"
+    )
+    group.add_argument(
+        "--labels", default="", metavar="PATTERN", help="their label maps, such as '*/mask_*.png'"
+    )
+    group.add_argument(
+        "--group",
+        default="",
+        metavar="REGEX",
+        help="finds slide or case in an image's path, such as '(case\\d+)'",
+    )
+
+
+def open_data(args: argparse.Namespace, folder: Path) -> Dataset:
+    """Open the dataset that the arguments name."""
+    from ...training import open_dataset
+
+    return open_dataset(folder, args.images, args.labels, args.group)
+
+
+def open_instances(args: argparse.Namespace, split: str) -> list[InstanceImage]:
+    """Read the objects of the dataset, or of the collection of sets, that the arguments name."""
+    from ...training.data.instances import dataset_instances, read_instances
+
+    if args.images or args.labels or args.group:
+        return list(dataset_instances(open_data(args, args.data), split))
+    return read_instances(args.data, split)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sampath dataset`."""
+    parser.add_argument("action", choices=["check"], help="check: read all files and say what is in them")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a dataset, or a COCO file")
+    add_patterns(parser)
+
+
+def run(args: argparse.Namespace, output: Output) -> int:
+    """Check a dataset; fails if a file cannot be used or a slide is in two splits."""
+    from ...training.data.dataset_report import format_dataset_report, report_job
+
+    report = output.run(report_job(open_data(args, args.folder)))
+    output.result(report, format_dataset_report(report))
+    return 1 if report["problems"] or report["leaks"] else 0
+
+
+VERB = Verb(
+    "check a folder of training images: classes, sizes, splits, damage",
+    "sampath dataset check my-glands/",
+    arguments,
+    run,
+)

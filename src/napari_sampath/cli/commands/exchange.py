@@ -1,0 +1,140 @@
+"""`sampath export` and `sampath import`: annotations to label files and back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...config import load_config
+from ...errors import JournalError
+from ...jobs import run
+from ..output import Output, count
+from ..verb import Verb, open_picture
+
+if TYPE_CHECKING:
+    from ...annotations import Header
+
+JOURNAL_SUFFIX = ".jsonl"
+
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sampath export`."""
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="IMAGE_OR_JOURNAL",
+        help="the image that was annotated on this machine, or a journal (.jsonl)",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the files go"
+    )
+    parser.add_argument(
+        "--formats",
+        default="png,tiff",
+        metavar="LIST",
+        help="with commas: png, tiff, coco, coco-polygons, geojson (QuPath), ome-zarr (default: %(default)s)",
+    )
+
+
+def run_export(args: argparse.Namespace, output: Output) -> None:
+    """Write the annotations in the formats asked for, and `classes.json`."""
+    from ...annotations import Document, Edits, Journal
+    from ...session.files.saving import export_job
+
+    path = args.source
+    if path.suffix != JOURNAL_SUFFIX:
+        path = _journal_of(path, output)
+    header = _read_header(path)
+    journal = Journal(path, header)
+    try:
+        document = Edits(Document(header.hw, header.classes), journal).document
+        formats = tuple(word.strip() for word in args.formats.split(","))
+        files = run(export_job(args.output, header.image, document, formats))
+    finally:
+        journal.close()
+    objects = len(document.annotations)
+    output.result(
+        {"files": [str(file) for file in files], "annotations": objects, "journal": str(path)},
+        "\n".join([f"Exported {count(objects, 'annotation')}:", *(f"  {file}" for file in files)]),
+    )
+
+
+def import_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sampath import`."""
+    parser.add_argument(
+        "labels",
+        type=Path,
+        metavar="LABELS",
+        help="folder that 'export' wrote, label image, COCO or GeoJSON file, or OME-Zarr",
+    )
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="the image the labels belong to")
+    parser.add_argument(
+        "--journal", type=Path, metavar="FILE", help="journal to add them to; the image's own if left out"
+    )
+
+
+def run_import(args: argparse.Namespace, output: Output) -> None:
+    """Add labels to the annotations of an image; the docks show them when it is opened."""
+    from ...session import Session, journal_path
+
+    picture = open_picture(args.image, output)
+    path = args.journal or journal_path(picture.pixels, load_config().sessions_dir)
+    session = Session(picture.pixels, picture.name, journal=path)
+    try:
+        added = session.import_labels(args.labels)
+    finally:
+        session.close()
+    output.result(
+        {"annotations": len(added), "journal": str(path)},
+        f"Imported {count(len(added), 'annotation')} into {path}; open {args.image} in napari to see them.",
+    )
+
+
+def _journal_of(image: Path, output: Output) -> Path:
+    """Find the annotations that were made on an image with these pixels.
+
+    Raises:
+        JournalError: If there are none.
+    """
+    from ...session import journal_path
+
+    folder = load_config().sessions_dir
+    path = journal_path(open_picture(image, output).pixels, folder)
+    if not path.exists():
+        raise JournalError(f"'{image}' has not been annotated on this machine (no journal in '{folder}').")
+    return path
+
+
+def _read_header(path: Path) -> Header:
+    """Read which image a journal is of.
+
+    Raises:
+        JournalError: If it is no journal.
+    """
+    from ...annotations import Header
+
+    if not path.exists():
+        raise JournalError(f"There is no journal '{path}'; check the path.")
+    try:
+        with path.open("rb") as stream:
+            return Header.from_json(json.loads(stream.readline()))
+    except (ValueError, KeyError, TypeError):
+        raise JournalError(
+            f"'{path}' is no journal of napari-sampath; name an image or a .jsonl file."
+        ) from None
+
+
+EXPORT = Verb(
+    "write the annotations of an image as label files",
+    "sampath export tissue.png -o labels/ --formats png,geojson",
+    export_arguments,
+    run_export,
+)
+IMPORT = Verb(
+    "add label files to the annotations of an image",
+    "sampath import labels/ tissue.png",
+    import_arguments,
+    run_import,
+)

@@ -1,0 +1,140 @@
+"""`sampath models`: which encoders and heads there are, and which are on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...config import load_config
+from ...errors import UnknownNameError
+from ...registry import unknown_name
+from ..output import Output, table
+from ..verb import Verb
+
+if TYPE_CHECKING:
+    from ...encoders import EncoderEntry
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sampath models`."""
+    parser.add_argument(
+        "pattern", nargs="?", default="*", metavar="PATTERN", help="only names that match, such as 'vit_*'"
+    )
+
+
+def run(args: argparse.Namespace, output: Output) -> None:
+    """List encoders, then heads."""
+    from ...encoders import list_encoders
+    from ...encoders import registry as encoder_registry
+    from ...heads import list_bundles, list_heads
+    from ...heads import registry as head_registry
+
+    encoders = [encoder_line(encoder_registry[name]) for name in list_encoders(args.pattern)]
+    encoders.sort(key=lambda line: (line["weights"] != "shipped", not line["answers_prompts"]))
+    heads = [head_line(name) for name in list_bundles(args.pattern)]
+    kinds = [{"name": name, "summary": head_registry[name].summary} for name in list_heads(args.pattern)]
+    if not (encoders or heads or kinds):
+        names = [*list_encoders(), *list_bundles(), *list_heads()]
+        raise UnknownNameError(unknown_name("model", args.pattern, names))
+    output.result(
+        {
+            "encoders": encoders,
+            "heads": heads,
+            "kinds_of_head": kinds,
+            "weights_folder": str(load_config().weights_dir),
+        },
+        "\n\n".join(filter(None, [_encoder_table(encoders), _head_table(heads), _kind_table(kinds)])),
+    )
+
+
+def encoder_line(entry: EncoderEntry) -> dict[str, Any]:
+    """Collect what is told of an encoder.
+
+    Returns:
+        "weights" is "shipped", "here", "to be downloaded", "on request", "missing", or "your own".
+    """
+    from ...encoders.tiny import tiny
+
+    info = entry.info
+    if info.name in tiny.MODELS:
+        weights = "shipped" if tiny.MODELS[info.name].weights.is_file() else "missing"
+    elif not entry.file:
+        weights = "your own"
+    elif (load_config().weights_dir / entry.file).is_file():
+        weights = "here"
+    else:
+        weights = "on request" if info.gated else "to be downloaded"
+    return {
+        "name": info.name,
+        "summary": info.summary,
+        "licence": info.licence,
+        "source": info.source_url,
+        "answers_prompts": info.promptable,
+        "size_mb": info.size_mb,
+        "weights": weights,
+    }
+
+
+def _encoder_table(lines: list[dict[str, Any]]) -> str:
+    rows = [
+        [
+            line["name"],
+            _size(line["size_mb"]),
+            line["weights"],
+            "yes" if line["answers_prompts"] else "no",
+            f"{line['summary']} Licence: {line['licence']}.",
+        ]
+        for line in lines
+    ]
+    return table(["ENCODER", "SIZE", "WEIGHTS", "PROMPTS", "WHAT IT IS"], rows) if rows else ""
+
+
+def head_line(name: str) -> dict[str, object]:
+    """Collect what is told of a trained head that ships with the package."""
+    from ...heads import load_head
+
+    loaded = load_head(name)
+    return {
+        "name": name,
+        "kind": loaded.head.kind,
+        "encoder": loaded.encoder_name,
+        "classes": [info.name for info in loaded.classes],
+        "licence": loaded.metadata.licence,
+        "attribution": loaded.metadata.attribution,
+        "metrics": dict(loaded.metadata.metrics),
+        "size_mb": Path(loaded.source).stat().st_size / 1e6,
+    }
+
+
+def _head_table(lines: list[dict[str, Any]]) -> str:
+    rows = [
+        [
+            line["name"],
+            _size(line["size_mb"]),
+            line["encoder"],
+            f"{', '.join(line['classes'])}. Licence: {line['licence']}.",
+        ]
+        for line in lines
+    ]
+    return table(["TRAINED HEAD", "SIZE", "ON", "CLASSES"], rows) if rows else ""
+
+
+def _kind_table(lines: list[dict[str, str]]) -> str:
+    return (
+        table(["KIND OF HEAD", "WHAT IT IS"], [[line["name"], line["summary"]] for line in lines])
+        if lines
+        else ""
+    )
+
+
+def _size(size_mb: float) -> str:
+    return f"{size_mb:,.0f} MB" if size_mb else "-"
+
+
+VERB = Verb(
+    "list encoders and heads, their licences, and which are on this machine",
+    "sampath models 'vit_*'",
+    arguments,
+    run,
+)

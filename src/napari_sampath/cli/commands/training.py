@@ -1,0 +1,181 @@
+"""`sampath train` and `sampath tune`: make what `segment` and `prompt` use."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from ...config import load_config, resolve_device
+from ..fields import add_fields, from_args
+from ..output import Output
+from ..verb import Verb, add_model, check_ending, load
+from .dataset import add_data, add_patterns, open_data, open_instances
+
+
+def train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sampath train`: the fields of `TrainingConfig`."""
+    from ...training import PRESETS, TrainingConfig
+
+    add_data(parser)
+    parser.add_argument(
+        "--also",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="train on the training images of this dataset, too, whose classes have the same names; may be repeated",
+    )
+    add_patterns(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="bundle, .safetensors"
+    )
+    sources = "; ".join(
+        f"{name}: {one.source} (--head {one.head}, published with --model {one.model})"
+        for name, one in PRESETS.items()
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help=f"start from the recipe of a paper; the flags below change it. {sources}".replace("%", "%%"),
+    )
+    parser.add_argument(
+        "--head", metavar="KIND", help="see 'sampath models' (default: that of the recipe, or cnn)"
+    )
+    parser.add_argument(
+        "--head-argument",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="argument of that kind of head, such as depth=3",
+    )
+    parser.add_argument(
+        "--loss-argument",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="argument of the loss, such as dice_weight=0.5",
+    )
+    add_model(parser)
+    add_fields(parser, TrainingConfig, "recipe")
+
+
+def run_train(args: argparse.Namespace, output: Output) -> None:
+    """Train a head on features that are computed once."""
+    from ...heads import load_head
+    from ...training import TrainingConfig, join_datasets, open_dataset, train_job
+    from ...training.evaluation.report import figure
+    from ...training.heads.presets import find_preset
+
+    check_ending(args.output, ".safetensors")
+    base, usual = TrainingConfig(), "cnn"
+    if args.recipe:
+        published = find_preset(args.recipe)
+        base, usual = published.config, published.head
+    kind = args.head or usual
+    published_arguments = base.head_arguments if kind == usual else {}
+    args.head_arguments = {**published_arguments, **dict(args.head_argument)}
+    args.loss_arguments = {**base.loss_arguments, **dict(args.loss_argument)}
+    config = from_args(TrainingConfig, args, base)
+    first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    if not first:
+        output = Output(quiet=True)
+    dataset = join_datasets(open_data(args, args.data), [open_dataset(folder) for folder in args.also])
+    model = load(args, output)
+    path = output.run(train_job(dataset, kind, config, model, args.output))
+    if not first:  # The other processes of one training would say the same.
+        return
+    metrics = load_head(path).metadata.metrics
+    lines = [f"Wrote {path}. Mean of the classes per image, on {metrics['chosen_on']}:"]
+    for name, scores in metrics.items():
+        if isinstance(scores, dict):
+            mean = scores["per_image"]["mean"]
+            lines.append(f"  {name}: IoU {figure(mean['iou'])}, Dice {figure(mean['dice'])}")
+    output.result({"bundle": str(path), "metrics": metrics}, "\n".join(lines))
+
+
+def _assignment(text: str) -> tuple[str, int | float | bool | str]:
+    """Read NAME=VALUE; a value that is no number, true or false is text."""
+    name, mark, value = text.partition("=")
+    if not mark or not name:
+        raise ValueError(text)
+    try:
+        read = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, read if isinstance(read, int | float | bool) else value
+
+
+def tune_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sampath tune`: the fields of `PromptTuningConfig`."""
+    from ...encoders.tiny import tiny
+    from ...training.prompts.config import RECIPES, PromptTuningConfig
+
+    add_data(parser)
+    add_patterns(parser)
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write, .safetensors"
+    )
+    parser.add_argument(
+        "--model",
+        default=tiny.INFO.name,
+        metavar="NAME",
+        help="a promptable model of 'sampath models', or sampath-tiny-path by the recipe dense (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--start",
+        metavar="FILE",
+        help="weights of that model to start from, or 'random'; if left out, 'random' for the recipes "
+        "pretrain and dense, else those the model is known by",
+    )
+    parser.add_argument(
+        "--merge",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="more weights of that model, of stages before or of other runs: training begins with the mean of all",
+    )
+    sources = "; ".join(f"{name}: {source}" for name, (source, _) in RECIPES.items())
+    parser.add_argument(
+        "--recipe",
+        default="finetune",
+        metavar="NAME",
+        help=f"the flags below change it. {sources} (default: %(default)s)",
+    )
+    add_fields(parser, PromptTuningConfig, "recipe", leave_out=("device",))
+
+
+def run_tune(args: argparse.Namespace, output: Output) -> None:
+    """Train a promptable model by SAM's own algorithm."""
+    from ...encoders.tiny import tiny
+    from ...training.prompts.config import PromptTuningConfig, recipe
+    from ...training.prompts.tune import RANDOM, read_facts, tune_model
+
+    check_ending(args.output, ".safetensors")
+    args.device = str(resolve_device(load_config().device))
+    config = from_args(PromptTuningConfig, args, recipe(args.recipe))
+    start = args.start or (RANDOM if args.recipe != "finetune" and args.model in tiny.MODELS else None)
+    job = tune_model(open_instances(args, "train"), args.output, config, args.model, start, args.merge)
+    written = output.run(job)
+    facts = read_facts(written)
+    output.result(
+        {"weights": str(written), **facts},
+        f"Wrote {written}. Use it with --model {args.model} --weights {written}.",
+    )
+
+
+TRAIN = Verb(
+    "train a head on images with label maps",
+    "sampath train --data tissue/ebhi_glands --head cnn --epochs 20 -o my-head.safetensors",
+    train_arguments,
+    run_train,
+)
+TUNE = Verb(
+    "teach a promptable model your tissue by SAM's own algorithm",
+    "sampath tune --data my-nuclei/ -o my-model.safetensors",
+    tune_arguments,
+    run_tune,
+)

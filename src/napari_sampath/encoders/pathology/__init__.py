@@ -1,0 +1,1 @@
+"""Vision transformers for pathology, beside SAM's encoder."""

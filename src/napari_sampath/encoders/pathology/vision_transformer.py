@@ -1,0 +1,179 @@
+"""Vision transformers of timm around weights files: names brought to timm's, positions resized, nothing random."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+from timm.layers import resample_abs_pos_embed
+from torch import Tensor
+
+from ...arrays import GRID
+from ...errors import WeightsError
+from ...jobs import Job, run
+from ..base import EncoderInfo, EncoderParts
+from ..sam.sam_format import check_fit
+from ..weights.hub import HubFile, locate_hub_job
+from ..weights.weights import WeightsFile, digest, load_state_dict, locate_job
+from .hipt import resize_position
+from .timm_encoder import RGB, TimmEncoder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+_LANDMARK = "patch_embed.proj.weight"
+_UNUSED = ("head.", "mask_token", "pooler.")
+"""Parts that training left in files and that have no say in the tokens."""
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class PathologyModel:
+    """One row of the table in `pathology`: a vision transformer of timm with weights from tissue."""
+
+    name: str
+    summary: str
+    licence: str
+    source_url: str
+    architecture: str
+    """Name of the network in timm."""
+    patch_px: int
+    prefix_tokens: int
+    """Class token and registers, which come before the tokens of the patches and are left out."""
+    channels: int
+    weights: HubFile | WeightsFile
+    mean: RGB = IMAGENET_MEAN
+    std: RGB = IMAGENET_STD
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of timm's builder besides the size."""
+    convert: Callable[[State], State] = dict
+    """Brings a file's names to timm's."""
+    dino_positions: bool = False
+    """True if the position embedding is resized as DINO does, instead of timm."""
+
+    @property
+    def input_px(self) -> int:
+        """Side of the square for which there are 64 x 64 patches."""
+        return GRID * self.patch_px
+
+    @property
+    def info(self) -> EncoderInfo:
+        """The row's line in the catalogue."""
+        gated = isinstance(self.weights, HubFile) and self.weights.gated
+        return EncoderInfo(
+            self.name, self.summary, self.licence, self.source_url, False, self.weights.size / 1e6, gated
+        )
+
+
+def from_transformers(state: State) -> State:
+    """Rename a `ViTModel` of the transformers library to timm's names, joining query, key and value.
+
+    Args:
+        state: Tensors by name; timm's names pass unchanged.
+    """
+    renamed: State = {}
+    for key, value in state.items():
+        name = key
+        for pattern, replacement in _TRANSFORMERS:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    for key in [key for key in renamed if ".attn.query." in key]:
+        parts = [renamed.pop(key.replace("query", part), None) for part in ("query", "key", "value")]
+        present = [part for part in parts if part is not None]
+        renamed[key.replace("query", "qkv")] = torch.cat(present)
+    return renamed
+
+
+_TRANSFORMERS = (
+    (r"^(vit\.)?embeddings\.cls_token$", "cls_token"),
+    (r"^(vit\.)?embeddings\.position_embeddings$", "pos_embed"),
+    (r"^(vit\.)?embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^(vit\.)?embeddings\.mask_token$", "mask_token"),
+    (r"^(vit\.)?layernorm\.", "norm."),
+    (r"^(vit\.)?pooler\.", "pooler."),
+    (r"^(vit\.)?encoder\.layer\.(\d+)\.", r"blocks.\2."),
+    (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
+    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
+)
+
+
+def build_network(
+    model: PathologyModel, state: Mapping[str, Tensor], hw: tuple[int, int], source: str
+) -> Any:
+    """Build a vision transformer around given tensors, with its position embedding resized.
+
+    Args:
+        model: The row of the table.
+        state: From `vit_keys`.
+        hw: Size (H, W) of the input in pixels, multiples of the patch.
+        source: What to call the file in sentences.
+
+    Raises:
+        WeightsError: If tensors are missing, too many, or of another shape.
+    """
+    with torch.device("meta"):
+        network: Any = timm.create_model(model.architecture, num_classes=0, img_size=hw, **model.options)
+    expected, given = network.state_dict(), dict(state)
+    grid = hw[0] // model.patch_px, hw[1] // model.patch_px
+    position = given.get("pos_embed")
+    if position is not None and position.ndim == 3:
+        if model.dino_positions:
+            given["pos_embed"] = resize_position(position, grid)
+        else:
+            prefix = expected["pos_embed"].shape[1] - grid[0] * grid[1]
+            given["pos_embed"] = resample_abs_pos_embed(position, list(grid), num_prefix_tokens=prefix)
+    check_fit(expected, given, source, f"'{model.name}'")
+    network.load_state_dict(given, assign=True)
+    return network.eval()
+
+
+def vit_keys(model: PathologyModel, state: Mapping[str, Tensor], source: str) -> State:
+    """Bring a file's tensors to timm's names: no prefix ("module.", "backbone."), no head, float32.
+
+    Raises:
+        WeightsError: If no vision transformer is in it.
+    """
+    converted = model.convert(dict(state))
+    found = [key for key in converted if key.endswith(_LANDMARK)]
+    if not found:
+        raise WeightsError(
+            f"'{source}' is no weights file of '{model.name}': it has no '{_LANDMARK}'; "
+            f"give the file of {model.source_url}."
+        )
+    prefix = found[0].removesuffix(_LANDMARK)
+    names = {key: key.removeprefix(prefix) for key in converted if key.startswith(prefix)}
+    return {name: converted[key].float() for key, name in names.items() if not name.startswith(_UNUSED)}
+
+
+def fetch(model: PathologyModel, explicit: Path | None = None) -> Job[Path]:
+    """Find the weights of a row; see `locate_job` and `locate_hub_job`."""
+    if isinstance(model.weights, HubFile):
+        return locate_hub_job(model.weights, explicit)
+    return locate_job(model.weights, explicit)
+
+
+def build(model: PathologyModel, path: Path | None = None) -> EncoderParts:
+    """Build the encoder of a row with its published weights, or those of a file.
+
+    Raises:
+        WeightsMissingError: If the weights are not here and cannot be downloaded.
+        WeightsError: If the file is unreadable, or of another model.
+    """
+    if path is None or not path.is_file():
+        path = run(fetch(model, path))
+    state = vit_keys(model, load_state_dict(path), str(path))
+    network = build_network(model, state, (model.input_px, model.input_px), str(path))
+    last = len(network.feature_info) - 1
+    encoder = TimmEncoder(model.info, network, digest(state), model.mean, model.std, model.input_px, last)
+    return EncoderParts(encoder.requires_grad_(False).eval())

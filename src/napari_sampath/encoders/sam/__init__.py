@@ -1,0 +1,1 @@
+"""SAM's image encoders and the formats of their checkpoints."""

@@ -1,0 +1,133 @@
+"""MobileSAM (Zhang et al. 2023): SAM's prompt decoder behind a TinyViT (Wu et al. 2022, through timm)."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import TYPE_CHECKING
+
+from segment_anything.modeling.common import LayerNorm2d
+from timm.models.tiny_vit import TinyVit
+from torch import Tensor, nn
+
+from ...arrays import FeatureMap, FeatureSpec
+from ...jobs import run
+from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
+from ..weights.weights import WeightsFile, encoder_digest, load_state_dict, locate_job
+from .prompt_parts import CHANNELS, build_mask_decoder, build_prompt_encoder
+from .sam_format import check_fit, sam_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FILE = WeightsFile(
+    "mobile_sam.pt",
+    "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights/mobile_sam.pt",
+    "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+    40_728_226,
+)
+
+INFO = EncoderInfo(
+    name="vit_t",
+    summary="MobileSAM: SAM with a small encoder, quick on a CPU, downloaded at first use (41 MB).",
+    licence="Apache-2.0",
+    source_url="https://github.com/ChaoningZhang/MobileSAM",
+    promptable=True,
+    size_mb=FILE.size / 1e6,
+)
+
+_LANDMARK = "image_encoder.patch_embed.seq.0.c.weight"
+_WIDTHS = (64, 128, 160, 320)
+
+_NAMES = (
+    (r"\.vit\.stages\.(\d+)\.downsample\.", lambda found: f".layers.{int(found[1]) - 1}.downsample."),
+    (r"\.vit\.stages\.", ".layers."),
+    (r"\.vit\.patch_embed\.conv1\.", ".patch_embed.seq.0."),
+    (r"\.vit\.patch_embed\.conv2\.", ".patch_embed.seq.2."),
+    (r"\.vit\.head\.norm\.", ".norm_head."),
+    (r"\.vit\.head\.fc\.", ".head."),
+    (r"\.conv\.", ".c."),
+)
+"""From our names to MobileSAM's. timm puts what makes a map smaller before a stage, MobileSAM behind the last."""
+
+
+class MobileSamEncoder(Encoder):
+    """TinyViT with SAM's neck; yields `embedding` (256, 64, 64) and, from before it, `tokens` (320, 64, 64).
+
+    Args:
+        weights_digest: See `Encoder`.
+    """
+
+    def __init__(self, weights_digest: str = "untrained") -> None:
+        maps = FeatureMap("embedding", CHANNELS, INFO.name), FeatureMap("tokens", _WIDTHS[-1], INFO.name)
+        super().__init__(INFO, FeatureSpec(maps), weights_digest)
+        self.vit = TinyVit(
+            embed_dims=_WIDTHS,
+            depths=(2, 2, 6, 2),
+            num_heads=(2, 4, 5, 10),
+            window_sizes=(7, 7, 14, 7),
+            drop_path_rate=0.0,
+        )
+        # The last stage keeps the 64 x 64 grid.
+        self.vit.stages[-1].downsample.conv2.conv.stride = (1, 1)
+        self.neck = nn.Sequential(
+            nn.Conv2d(_WIDTHS[-1], CHANNELS, kernel_size=1, bias=False),
+            LayerNorm2d(CHANNELS),
+            nn.Conv2d(CHANNELS, CHANNELS, kernel_size=3, padding=1, bias=False),
+            LayerNorm2d(CHANNELS),
+        )
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Map (B, 3, S, S) to {"embedding": (B, 256, S / 16, S / 16), "tokens": (B, 320, S / 16, S / 16)}."""
+        tokens = self.vit.stages(self.vit.patch_embed(pixels))
+        return {"embedding": self.neck(tokens), "tokens": tokens}
+
+    def name_in_file(self, name: str) -> str:
+        """See `Encoder`."""
+        return mobile_sam_name(name)
+
+
+def mobile_sam_name(name: str) -> str:
+    """Turn the name of a tensor in our modules into its name in a MobileSAM file."""
+    if name.startswith("image_encoder."):
+        for pattern, replacement in _NAMES:
+            name = re.sub(pattern, replacement, name)
+    return name
+
+
+def assemble(state: Mapping[str, Tensor], source: str = "weights") -> EncoderParts:
+    """Build the three parts with given weights.
+
+    Args:
+        state: Tensors by MobileSAM's names, 439 of them.
+        source: What to call the file in sentences.
+
+    Raises:
+        WeightsError: If tensors are missing, too many, or of another shape.
+    """
+    encoder = MobileSamEncoder(encoder_digest(state))
+    prompt_encoder, mask_decoder = build_prompt_encoder(), build_mask_decoder()
+    parts = nn.ModuleDict(
+        {"image_encoder": encoder, "prompt_encoder": prompt_encoder, "mask_decoder": mask_decoder}
+    )
+    ours = parts.state_dict()
+    check_fit({mobile_sam_name(name): ours[name] for name in ours}, state, source, "MobileSAM")
+    parts.load_state_dict({name: state[mobile_sam_name(name)] for name in ours})
+    # timm looks the attention biases up once and keeps them until `train` or `eval` is called.
+    parts.requires_grad_(False).eval()
+    return EncoderParts(encoder, prompt_encoder, mask_decoder)
+
+
+def build(path: Path | None = None) -> EncoderParts:
+    """Build `vit_t` with the official weights, or those of a file in MobileSAM's format.
+
+    Raises:
+        WeightsError: If it is no such file.
+    """
+    if path is None or not path.is_file():
+        path = run(locate_job(FILE, path))
+    return assemble(sam_keys(load_state_dict(path), str(path), _LANDMARK), str(path))
+
+
+registry.register(INFO.name)(EncoderEntry(INFO, build, partial(locate_job, FILE), FILE.name))

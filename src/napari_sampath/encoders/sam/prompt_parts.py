@@ -1,0 +1,41 @@
+"""SAM's prompt encoder and mask decoder at SAM's sizes, for encoders that end in SAM's neck."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+
+from ...arrays import GRID, INPUT_PX
+
+CHANNELS = 256
+"""Channels of the embedding, and width of prompt encoder and mask decoder."""
+
+
+class SingleMaskDecoder(MaskDecoder):
+    """SAM's mask decoder where only the single mask was trained: it gives that one, also when asked for three."""
+
+    def forward(self, *args: Any, multimask_output: bool, **kwargs: Any) -> Any:
+        """Decode as SAM does; (B, 1, 256, 256) logits and (B, 1) predicted IoU, whatever `multimask_output`."""
+        return super().forward(*args, multimask_output=False, **kwargs)
+
+
+def build_prompt_encoder() -> PromptEncoder:
+    """Build a prompt encoder for the 1,024 px square, with random weights."""
+    return PromptEncoder(
+        embed_dim=CHANNELS,
+        image_embedding_size=(GRID, GRID),
+        input_image_size=(INPUT_PX, INPUT_PX),
+        mask_in_chans=16,
+    )
+
+
+def build_mask_decoder(kind: type[MaskDecoder] = MaskDecoder) -> MaskDecoder:
+    """Build a mask decoder with random weights."""
+    return kind(
+        transformer_dim=CHANNELS,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=CHANNELS, mlp_dim=2048, num_heads=8),
+        num_multimask_outputs=3,
+        iou_head_depth=3,
+        iou_head_hidden_dim=256,
+    )

@@ -1,0 +1,153 @@
+"""SAM-format weights files: their names, and the sizes of the network that they tell."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ...arrays import INPUT_PX
+from ...errors import WeightsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+_PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+_PATCHES = "image_encoder.patch_embed.proj.weight"
+_NAMED = 3
+"""How many wrong keys a sentence names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The sizes of an image encoder; prompt encoder and mask decoder always have SAM's."""
+
+    embed_dim: int
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]
+    """Blocks that attend to the whole image; the others attend within windows."""
+    window: int = 14
+    """Side of a window, in patches."""
+    mlp_dim: int = 0
+    """Width inside a block's MLP; 0 means four times `embed_dim`."""
+    patch_px: int = 16
+    input_px: int = INPUT_PX
+
+    @property
+    def grid(self) -> int:
+        """Side of the feature maps, in patches."""
+        return self.input_px // self.patch_px
+
+
+def sam_keys(state: Mapping[str, Tensor], source: str, landmark: str = _PATCHES) -> dict[str, Tensor]:
+    """Bring a SAM-format state dict to SAM's own names: no prefix ("module.", "sam."), nothing besides SAM.
+
+    Args:
+        state: Tensors by name.
+        source: What to call the file in sentences.
+        landmark: The tensor by which such a file is known, and its prefix found.
+
+    Returns:
+        float32 tensors.
+
+    Raises:
+        WeightsError: If no SAM image encoder is in it.
+    """
+    found = [key for key in state if key.endswith(landmark)]
+    if not found:
+        raise WeightsError(
+            f"'{source}' is no SAM weights file: it has no '{landmark}' but {_some(list(state))}; "
+            "give a file of SAM's format."
+        )
+    prefix = found[0].removesuffix(landmark)
+    ours, others = {}, []
+    for key, value in state.items():
+        name = key.removeprefix(prefix)
+        if key.startswith(prefix) and name.startswith(_PARTS):
+            ours[name] = value.float() if value.is_floating_point() else value
+        elif name not in ("pixel_mean", "pixel_std"):
+            others.append(key)
+    if others:
+        logger.info("'%s' holds more than SAM; left aside: %s", source, _some(others))
+    return ours
+
+
+def deduce(state: Mapping[str, Tensor], source: str) -> Architecture:
+    """Read the sizes of the image encoder from the shapes of its tensors.
+
+    Raises:
+        WeightsError: If a tensor that tells a size is missing or of an odd shape.
+    """
+
+    def shape(key: str, dims: int) -> tuple[int, ...]:
+        tensor = state.get(f"image_encoder.{key}")
+        if tensor is None:
+            raise WeightsError(f"'{source}' lacks 'image_encoder.{key}'; give a file of SAM's format.")
+        if tensor.ndim != dims:
+            raise WeightsError(
+                f"'{source}' has 'image_encoder.{key}' of shape {tuple(tensor.shape)}, not of {dims} dimensions; "
+                "give a file of SAM's format."
+            )
+        return tuple(tensor.shape)
+
+    embed_dim, _, patch_px, _ = shape("patch_embed.proj.weight", 4)
+    grid = shape("pos_embed", 4)[1]
+    numbers = [re.match(r"image_encoder\.blocks\.(\d+)\.", key) for key in state]
+    depth = 1 + max((int(number[1]) for number in numbers if number), default=-1)
+    tables = [shape(f"blocks.{index}.attn.rel_pos_h", 2) for index in range(depth)]
+    if not tables or embed_dim % tables[0][1]:
+        raise WeightsError(f"'{source}' has no blocks of SAM's image encoder; give a file of SAM's format.")
+    sides = [(length + 1) // 2 for length, _ in tables]
+    mlp_dim = shape("blocks.0.mlp.lin1.weight", 2)[0]
+    return Architecture(
+        embed_dim=embed_dim,
+        depth=depth,
+        heads=embed_dim // tables[0][1],
+        global_blocks=tuple(index for index, side in enumerate(sides) if side == grid),
+        window=min(sides),
+        mlp_dim=0 if mlp_dim == 4 * embed_dim else mlp_dim,
+        patch_px=patch_px,
+        input_px=grid * patch_px,
+    )
+
+
+def check_fit(
+    expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str, model: str = "SAM"
+) -> None:
+    """Compare names and shapes with those of the network.
+
+    Args:
+        expected: The network's tensors by name.
+        state: The file's.
+        source: What to call the file in sentences.
+        model: What to call the network in sentences.
+
+    Raises:
+        WeightsError: If tensors are missing, too many or of another shape; names the first few.
+    """
+    missing = [key for key in expected if key not in state]
+    surplus = [key for key in state if key not in expected]
+    reshaped = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    faults = [
+        f"{len(keys)} tensors {what} ({_some(keys)})"
+        for keys, what in ((missing, "missing"), (surplus, "too many"), (reshaped, "of another shape"))
+        if keys
+    ]
+    if faults:
+        raise WeightsError(
+            f"'{source}' does not fit {model}: {', '.join(faults)}; give a file of {model}'s format."
+        )
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:_NAMED]) + (" ..." if len(keys) > _NAMED else "") if keys else "nothing"

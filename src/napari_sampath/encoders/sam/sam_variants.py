@@ -1,0 +1,146 @@
+"""SAM's networks with weights from medicine: MedSAM (Ma et al. 2024), PathoSAM (Griebel et al. 2025)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from skimage.transform import resize
+
+from ...jobs import run
+from ..base import EncoderEntry, EncoderInfo, EncoderParts, registry, upload
+from ..weights.weights import WeightsFile, locate_job
+from .prompt_parts import SingleMaskDecoder, build_mask_decoder
+from .sam import SamEncoder, build_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ...arrays import UInt8Array
+    from ...geometry import Frame
+
+_PATHOSAM = "https://owncloud.gwdg.de/index.php/s/{}/download"
+
+
+class MedSamEncoder(SamEncoder):
+    """SAM's image encoder fed as MedSAM was trained: stretched to the square, in 0..1 by image."""
+
+    preprocessing_version = 1
+
+    def fit(self, frame: Frame) -> Frame:
+        """Return the frame that fills the whole square."""
+        return replace(frame, stretched=True)
+
+    def preprocess(self, image: UInt8Array, frame: Frame) -> Tensor:
+        """Cut a window, stretch it to the square by cubic splines and scale its values to 0..1.
+
+        MedSAM's inference script does the same with one image at a time: minimum and maximum over all
+        channels, no mean, no standard deviation.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, the whole image.
+            frame: The window.
+
+        Returns:
+            (3, 1024, 1024) float32 on this encoder's device, 0..1.
+        """
+        window = image[frame.slices]
+        side = frame.input_px
+        if window.shape[:2] != (side, side):
+            stretched = resize(window, (side, side), order=3, preserve_range=True, anti_aliasing=True)
+            window = stretched.astype(np.uint8)
+        low, high = int(window.min()), int(window.max())
+        pixels = upload(np.ascontiguousarray(window), self.pixel_mean.device).permute(2, 0, 1)
+        return (pixels.float() - low) / max(high - low, 1e-8)
+
+
+def _as_medsam(parts: EncoderParts) -> EncoderParts:
+    """Give SAM's parts the input and the single mask of MedSAM."""
+    decoder = build_mask_decoder(SingleMaskDecoder)
+    if not isinstance(parts.encoder, SamEncoder) or parts.mask_decoder is None:
+        raise TypeError("MedSAM is built from SAM's parts.")
+    decoder.load_state_dict(parts.mask_decoder.state_dict(), assign=True)
+    encoder = MedSamEncoder(parts.encoder.info, parts.encoder.image_encoder, parts.encoder.weights_digest)
+    return EncoderParts(
+        encoder.requires_grad_(False).eval(), parts.prompt_encoder, decoder.requires_grad_(False).eval()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SamVariant:
+    """One row: a file in SAM's format."""
+
+    name: str
+    summary: str
+    licence: str
+    source_url: str
+    weights: WeightsFile
+    adapt: Callable[[EncoderParts], EncoderParts] | None = None
+    """What is different from SAM; None if nothing is."""
+
+    @property
+    def info(self) -> EncoderInfo:
+        """The row's line in the catalogue."""
+        return EncoderInfo(
+            self.name, self.summary, self.licence, self.source_url, True, self.weights.size / 1e6
+        )
+
+
+def _pathosam(size: str, share: str, xxh128: str, size_bytes: int) -> SamVariant:
+    name = f"vit_{size}_histopathology"
+    return SamVariant(
+        name=name,
+        summary=f"PathoSAM ViT-{size.upper()}: SAM trained further on nuclei in H&E ({size_bytes / 1e9:.1f} GB).",
+        licence="not stated by the authors",
+        source_url="https://github.com/computational-cell-analytics/patho-sam",
+        weights=WeightsFile(f"{name}.pt", _PATHOSAM.format(share), f"xxh128:{xxh128}", size_bytes),
+    )
+
+
+VARIANTS = (
+    SamVariant(
+        name="medsam",
+        summary="MedSAM ViT-B: SAM trained further on medical images, answers boxes with one mask (0.4 GB).",
+        licence="Apache-2.0",
+        source_url="https://github.com/bowang-lab/MedSAM",
+        weights=WeightsFile(
+            "medsam_vit_b.pth",
+            "https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
+            "",
+            375_000_000,
+        ),
+        adapt=_as_medsam,
+    ),
+    _pathosam("b", "sBB4H8CTmIoBZsQ", "ffd1a2cd84570458b257bd95fdd8f974", 375_000_000),
+    _pathosam("l", "IZgnn1cpBq2PHod", "b591833c89754271023e901281dee3f2", 1_250_000_000),
+    _pathosam("h", "L7AcvVz7DoWJ2RZ", "bd1856dafc156a43fb3aa705f1a6e92e", 2_564_000_000),
+)
+
+
+def build(variant: SamVariant, path: Path | None = None) -> EncoderParts:
+    """Build the parts of a row with the published weights, or those of a file.
+
+    Raises:
+        WeightsMissingError: If the weights are not here and cannot be downloaded.
+        WeightsError: If the file is unreadable, or not in SAM's format.
+    """
+    if path is None or not path.is_file():
+        path = run(locate_job(variant.weights, path))
+    parts = build_file(path, variant.info)
+    return variant.adapt(parts) if variant.adapt else parts
+
+
+for _variant in VARIANTS:
+    registry.register(_variant.name)(
+        EncoderEntry(
+            _variant.info,
+            partial(build, _variant),
+            partial(locate_job, _variant.weights),
+            _variant.weights.name,
+        )
+    )

@@ -1,0 +1,1 @@
+"""`sampath-tiny`, the model that is shipped."""

@@ -1,0 +1,141 @@
+"""Small models trained on tissue and shipped in the package: `sampath-tiny`, and `sampath-tiny-path` beside it.
+
+A ConvNeXt (Liu et al. 2022, through timm) reads the 1,024 px square; its four stages are brought to the
+64 x 64 grid and end in SAM's neck. Prompt encoder and mask decoder of `sampath-tiny` are SAM's own, helped by
+pictures of the prompt (see `tiny_prompts`); `sampath-tiny-path` is an encoder only, the second one of SAM-Path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from segment_anything.modeling.common import LayerNorm2d
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...arrays import FeatureMap, FeatureSpec
+from ...errors import WeightsError
+from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
+from ..weights.weights import encoder_digest, load_state_dict
+from .tiny_prompts import CHANNELS, MapPromptEncoder, SpreadingMaskDecoder
+
+LICENCE = "Apache-2.0 (trained on CC BY 4.0, CC0 and BSD-3-Clause images, see the model card)"
+
+INFO = EncoderInfo(
+    name="sampath-tiny",
+    summary="Small model trained on H&E nuclei and glands; ships with the package, quick on a CPU.",
+    licence=LICENCE,
+    source_url="https://doi.org/10.6084/m9.figshare.21540159",
+    promptable=True,
+    size_mb=23.0,
+)
+PATH_INFO = EncoderInfo(
+    name="sampath-tiny-path",
+    summary="Small pathology encoder trained on H&E tissue; ships with the package, for SAM-Path beside sampath-tiny.",
+    licence=LICENCE,
+    source_url=INFO.source_url,
+    promptable=False,
+    size_mb=9.0,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TinyModel:
+    """A model that can be trained from random weights here, and whose trained weights are shipped."""
+
+    info: EncoderInfo
+    backbone: str
+    """Any timm model with stages at strides 4, 8, 16 and 32."""
+
+    @property
+    def weights(self) -> Path:
+        """The shipped file."""
+        return Path(__file__).parents[1] / "shipped" / f"{self.info.name}.safetensors"
+
+    def untrained(self) -> EncoderParts:
+        """Build the parts with random weights, for training."""
+        encoder = TinyEncoder(self.info, self.backbone)
+        if not self.info.promptable:
+            return EncoderParts(encoder)
+        return EncoderParts(encoder, MapPromptEncoder(), SpreadingMaskDecoder())
+
+    def build(self, path: Path | None = None) -> EncoderParts:
+        """Build the parts with the shipped weights, or those of a file made by `sampath tune`."""
+        source = self.weights if path is None else path
+        return load_parts(self.untrained(), load_state_dict(source), str(source))
+
+
+class TinyEncoder(Encoder):
+    """ConvNeXt stages fused on the 64 x 64 grid; yields `embedding` (256, 64, 64), or `tokens` without prompts.
+
+    Args:
+        info: Of the model that it is part of.
+        backbone: See `TinyModel`.
+        weights_digest: See `Encoder`.
+    """
+
+    stored_as = torch.float16
+
+    def __init__(self, info: EncoderInfo, backbone: str, weights_digest: str = "untrained") -> None:
+        self.map_name = "embedding" if info.promptable else "tokens"
+        super().__init__(info, FeatureSpec((FeatureMap(self.map_name, CHANNELS, info.name),)), weights_digest)
+        self.backbone = timm.create_model(
+            backbone, pretrained=False, features_only=True, out_indices=(0, 1, 2, 3)
+        )
+        quarter, eighth, sixteenth, thirtysecond = self.backbone.feature_info.channels()
+        self.from_stride4 = nn.Conv2d(quarter, CHANNELS, kernel_size=4, stride=4)
+        self.from_stride8 = nn.Conv2d(eighth, CHANNELS, kernel_size=2, stride=2)
+        self.from_stride16 = nn.Conv2d(sixteenth, CHANNELS, kernel_size=1)
+        self.from_stride32 = nn.Conv2d(thirtysecond, CHANNELS, kernel_size=1)
+        self.neck = nn.Sequential(
+            LayerNorm2d(CHANNELS),
+            nn.GELU(),
+            nn.Conv2d(CHANNELS, CHANNELS, kernel_size=3, padding=1, bias=False),
+            LayerNorm2d(CHANNELS),
+        )
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Map (B, 3, S, S), S a multiple of 32, to its one map (B, 256, S / 16, S / 16)."""
+        quarter, eighth, sixteenth, thirtysecond = self.backbone(pixels)
+        coarse = functional.interpolate(
+            self.from_stride32(thirtysecond), scale_factor=2.0, mode="bilinear", align_corners=False
+        )
+        fused = (
+            self.from_stride4(quarter) + self.from_stride8(eighth) + self.from_stride16(sixteenth) + coarse
+        )
+        return {self.map_name: self.neck(fused)}
+
+
+def load_parts(parts: EncoderParts, state: dict[str, Tensor], source: str) -> EncoderParts:
+    """Put weights into freshly built parts and freeze them.
+
+    Raises:
+        WeightsError: If keys or shapes are of another model.
+    """
+    for prefix, module in parts.modules().items():
+        own = {
+            key.removeprefix(f"{prefix}."): v.float()
+            for key, v in state.items()
+            if key.startswith(f"{prefix}.")
+        }
+        try:
+            module.load_state_dict(own)
+        except RuntimeError as error:
+            first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+            raise WeightsError(
+                f"The weights in {source} are not those of {parts.encoder.info.name} ({first}); give a file made by "
+                "'sampath tune', or choose the model the file belongs to."
+            ) from None
+        module.eval().requires_grad_(False)
+    parts.encoder.weights_digest = encoder_digest(state)
+    return parts
+
+
+SAMPATH_TINY = TinyModel(INFO, "convnext_femto_ols")
+MODELS = {model.info.name: model for model in (SAMPATH_TINY, TinyModel(PATH_INFO, "convnext_atto_ols"))}
+
+for _name, _model in MODELS.items():
+    registry.register(_name)(EncoderEntry(_model.info, _model.build))

@@ -1,0 +1,274 @@
+"""The prompt side of `sampath-tiny`: SAM's prompt encoder and mask decoder, helped by pictures of the prompt.
+
+A small network with few images learns "inside this box" and "the gland that was clicked" far sooner from
+maps than from corner and click tokens: the prompt encoder also draws the prompts, and the mask decoder runs
+a few convolutions over image and drawing together before SAM's transformer. Both additions end in weights
+that start at zero, so that weights trained without them answer as before.
+"""
+
+from __future__ import annotations
+
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...arrays import GRID, INPUT_PX, LOGITS_PX
+
+CHANNELS = 256
+DISC_PX = (8.0, 32.0)
+"""Standard deviations of the sharp discs around a click, in pixels of the 1,024 px square."""
+REACH_PX = 128.0
+"""Standard deviation of the wide disc around a click, and the distance at which its vector is half its limit."""
+
+
+class MapPromptEncoder(PromptEncoder):
+    """SAM's prompt encoder that also draws points and box.
+
+    Six sharp maps on the grid of the logits (box coverage, a bump that fills the box, near and far discs
+    around positive and around negative points) and six smooth ones on the grid of the embedding (wide discs
+    around both, the vector to the nearest positive point, the place within the box) are embedded by small
+    convolutions and added to SAM's dense embedding.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            embed_dim=CHANNELS,
+            image_embedding_size=(GRID, GRID),
+            input_image_size=(INPUT_PX, INPUT_PX),
+            mask_in_chans=16,
+        )
+        self.map_downscaling = nn.Sequential(
+            nn.Conv2d(6, 32, kernel_size=2, stride=2),
+            _ChannelNorm(32),
+            nn.GELU(),
+            nn.Conv2d(32, 64, kernel_size=2, stride=2),
+            _ChannelNorm(64),
+            nn.GELU(),
+            nn.Conv2d(64, CHANNELS, kernel_size=1),
+        )
+        self.place_embedding = _starting_at_zero(nn.Conv2d(6, CHANNELS, kernel_size=1))
+
+    def forward(
+        self,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Embed prompts as SAM does (same arguments, same shapes) and add their maps to the dense embedding."""
+        return self.embed(points, boxes, masks, (slice(0, GRID), slice(0, GRID)))
+
+    def embed(
+        self,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        masks: Tensor | None,
+        part: tuple[slice, slice],
+    ) -> tuple[Tensor, Tensor]:
+        """Embed prompts for a part of the frame, as `forward` does for all of it.
+
+        Args:
+            points: (B, N, 2) as (x, y) in pixels of the whole frame, and (B, N) labels.
+            boxes: (B, 4) XYXY.
+            masks: (B, 1, 4h, 4w) logits on the part.
+            part: The h rows and w columns of the 64 x 64 tokens.
+
+        Returns:
+            Sparse embeddings (B, n, 256) and dense ones (B, 256, h, w).
+        """
+        sparse, dense = super().forward(points, boxes, masks)
+        if masks is None:
+            dense = dense[:, :, *part]
+        if points is None and boxes is None:
+            return sparse, dense
+        drawn = self.map_downscaling(_by_cell(self.draw(points, boxes, part)))
+        return sparse, dense + drawn + self.place_embedding(_by_cell(self.place(points, boxes, part)))
+
+    def draw(
+        self,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        part: tuple[slice, slice] = (slice(0, GRID), slice(0, GRID)),
+    ) -> Tensor:
+        """Draw prompts given in pixels of the 1,024 px square, (x, y), as sharp maps (B, 6, 4h, 4w) of a part."""
+        cell_px = INPUT_PX / LOGITS_PX
+        count = self._get_batch_size(points, boxes, None)
+        edges = tuple(self._edges(along, LOGITS_PX // GRID) for along in part)
+        maps = torch.zeros(count, 6, *(len(along) for along in edges), device=self._get_device())
+        if boxes is not None:
+            maps[:, :2] = _draw_boxes(boxes.reshape(-1, 4), edges, cell_px)
+        if points is not None:
+            xy, labels = points
+            for index, (label, sigma) in enumerate((label, s) for label in (1, 0) for s in DISC_PX):
+                maps[:, 2 + index] = _discs(xy, labels == label, _shifted(edges, cell_px / 2), sigma)
+        return maps
+
+    def place(
+        self,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        part: tuple[slice, slice] = (slice(0, GRID), slice(0, GRID)),
+    ) -> Tensor:
+        """Describe where each token of a part lies with respect to the prompts, as smooth maps (B, 6, h, w)."""
+        count = self._get_batch_size(points, boxes, None)
+        centres = _shifted(tuple(self._edges(along, 1) for along in part), INPUT_PX / GRID / 2)
+        maps = torch.zeros(count, 6, *(len(along) for along in centres), device=self._get_device())
+        if points is not None:
+            xy, labels = points
+            for index, label in enumerate((1, 0)):
+                maps[:, index] = _discs(xy, labels == label, centres, REACH_PX)
+            maps[:, 2:4] = _vector_to_nearest(xy, labels == 1, centres)
+        if boxes is not None:
+            corners = boxes.reshape(-1, 2, 2)
+            middle, half = corners.mean(dim=1), ((corners[:, 1] - corners[:, 0]) / 2).clamp(min=1.0)
+            rows, cols = (
+                ((along - middle[:, axis, None]) / half[:, axis, None]).clamp(-2, 2)
+                for axis, along in ((1, centres[0]), (0, centres[1]))
+            )
+            maps[:, 4] = cols[:, None, :]
+            maps[:, 5] = rows[:, :, None]
+        return maps
+
+    def _edges(self, along: slice, cells: int) -> Tensor:
+        """Return where the cells of some tokens begin, in pixels of the frame; `cells` of them a token."""
+        places = torch.arange(
+            along.start * cells, along.stop * cells, device=self._get_device(), dtype=torch.float32
+        )
+        return places * (INPUT_PX / GRID / cells)
+
+
+Axes = tuple[Tensor, ...]
+"""Places along the rows (h,) and along the columns (w,) of a grid, in pixels of the frame."""
+
+
+def _shifted(axes: Axes, by_px: float) -> Axes:
+    return tuple(along + by_px for along in axes)
+
+
+def _discs(xy: Tensor, shown: Tensor, centres: Axes, sigma_px: float) -> Tensor:
+    """Draw the points (B, N, 2) that are shown (B, N) as Gaussians on a grid; (B, h, w), 0 to 1."""
+    rows, cols = (
+        torch.exp(-((along - xy[..., axis, None] - 0.5) ** 2) / (2 * sigma_px**2))
+        for axis, along in ((1, centres[0]), (0, centres[1]))
+    )
+    discs = rows[..., :, None] * cols[..., None, :]
+    return (discs * shown[..., None, None]).amax(dim=1)
+
+
+def _vector_to_nearest(xy: Tensor, shown: Tensor, centres: Axes) -> Tensor:
+    """Map each cell to the vector (x, y) to the nearest shown point, squashed to length below 1; (B, 2, h, w)."""
+    x = (xy[..., 0, None] + 0.5 - centres[1])[:, :, None, :]
+    y = (xy[..., 1, None] + 0.5 - centres[0])[:, :, :, None]
+    distance = (x**2 + y**2).sqrt()  # (B, N, g, g)
+    nearest = distance.masked_fill(~shown[..., None, None], torch.inf).argmin(dim=1, keepdim=True)
+    vector = torch.stack([torch.broadcast_to(part, distance.shape) for part in (x, y)], dim=2)
+    squashed = vector / (REACH_PX + distance)[:, :, None]
+    chosen = squashed.gather(1, nearest[:, :, None].expand(-1, -1, 2, -1, -1))[:, 0]
+    return chosen * shown.any(dim=1)[:, None, None, None]
+
+
+def _draw_boxes(boxes: Tensor, edges: Axes, cell_px: float) -> Tensor:
+    """Draw (B, 4) XYXY boxes: share of each cell covered, and a bump falling off towards the box's edges."""
+    profiles = []
+    for axis, along in ((1, edges[0]), (0, edges[1])):
+        low, high = boxes[:, axis, None], boxes[:, axis + 2, None]
+        covered = (torch.minimum(high, along + cell_px) - torch.maximum(low, along)).clamp(min=0) / cell_px
+        half = ((high - low) / 2).clamp(min=1.0)
+        bump = torch.exp(-(((along + cell_px / 2 - (low + high) / 2) / half) ** 2))
+        profiles.append((covered, bump))
+    (rows, row_bump), (cols, col_bump) = profiles
+    coverage = rows[:, :, None] * cols[:, None, :]
+    return torch.stack([coverage, row_bump[:, :, None] * col_bump[:, None, :]], dim=1)
+
+
+class SpreadingMaskDecoder(MaskDecoder):
+    """SAM's mask decoder that first spreads the drawn prompt over the image features.
+
+    SAM's transformer has no layer that mixes neighbouring tokens; SAM's encoder is large enough to have named
+    each object by then. Here a small U-Net (Ronneberger et al. 2015) over embedding and drawn prompt reaches
+    from a click to the edges of a large object.
+    """
+
+    widths = (96, 128, 160, 192)
+    """Channels at 64, 32, 16 and 8 tokens a side."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            transformer_dim=CHANNELS,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=CHANNELS, mlp_dim=2048, num_heads=8),
+            num_multimask_outputs=3,
+            iou_head_depth=3,
+            iou_head_hidden_dim=256,
+        )
+        self.spread = nn.Sequential(nn.Conv2d(CHANNELS, self.widths[0], kernel_size=1), _Level(self.widths))
+        self.join = _starting_at_zero(nn.Conv2d(self.widths[0], CHANNELS, kernel_size=1))
+
+    def spread_prompt(self, image_embeddings: Tensor, dense_prompt_embeddings: Tensor) -> Tensor:
+        """Return dense prompt embeddings (B, 256, h, w) that saw the image (1 or B, 256, h, w)."""
+        spread: Tensor = self.join(self.spread(image_embeddings + dense_prompt_embeddings))
+        return dense_prompt_embeddings + spread
+
+    def predict_masks(
+        self,
+        image_embeddings: Tensor,
+        image_pe: Tensor,
+        sparse_prompt_embeddings: Tensor,
+        dense_prompt_embeddings: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Predict as SAM does (same arguments, same shapes), from dense embeddings that saw the image."""
+        dense = self.spread_prompt(image_embeddings, dense_prompt_embeddings)
+        logits, scores = super().predict_masks(image_embeddings, image_pe, sparse_prompt_embeddings, dense)
+        return logits, scores
+
+
+class _Level(nn.Module):
+    """One level of the U-Net and all below: in and out (B, widths[0], h, w)."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        width, *lower = widths
+        self.below = (
+            nn.Sequential(
+                nn.Conv2d(width, lower[0], kernel_size=3, stride=2, padding=1),
+                _Level(tuple(lower)),
+                nn.Conv2d(lower[0], width, kernel_size=1),
+            )
+            if lower
+            else None
+        )
+        self.here = nn.Sequential(
+            _ChannelNorm(width), nn.GELU(), nn.Conv2d(width, width, kernel_size=3, padding=1), nn.GELU()
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Mix a level with what is seen farther around."""
+        mixed = features
+        if self.below is not None:
+            mixed = features + functional.interpolate(
+                self.below(features), features.shape[-2:], mode="bilinear", align_corners=False
+            )
+        here: Tensor = self.here(mixed)
+        return features + here
+
+
+def _by_cell(maps: Tensor) -> Tensor:
+    """Lay (B, C, h, w) out cell by cell, which all layers then keep: a CPU is fastest so."""
+    return maps.contiguous(memory_format=torch.channels_last)
+
+
+class _ChannelNorm(LayerNorm2d):
+    """SAM's norm over channels in one operation instead of nine, cell by cell."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalize (B, C, h, w)."""
+        cells = maps.permute(0, 2, 3, 1)
+        normed = functional.layer_norm(cells, cells.shape[-1:], self.weight, self.bias, self.eps)
+        return normed.permute(0, 3, 1, 2)
+
+
+def _starting_at_zero(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer

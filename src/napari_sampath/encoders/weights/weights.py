@@ -1,0 +1,201 @@
+"""Weights files: read without running code, and identified by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import pickletools
+import re
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ...errors import UnsafeFileError, WeightsError, WeightsMissingError
+from .download import WeightsFile, locate, locate_job
+from .unpickling import RefusedError, Stub, module_tensors, read_stream, read_zip
+
+__all__ = ["WeightsFile", "digest", "encoder_digest", "load_state_dict", "locate", "locate_job"]
+
+_NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "teacher")
+"""Names under which training programs put the weights inside a checkpoint, most telling first."""
+
+_PLAIN = re.compile(
+    r"torch\._utils\._rebuild_\w+|torch\.(\w+\.)?\w*Storage|torch\.(Tensor|Size|device|serialization\._get_layout)"
+    r"|torch\.(b?float|u?int|complex|bool)\w*|torch\._tensor\._rebuild_from_type_v2|torch\.nn\.parameter\.\w+"
+    r"|collections\.(OrderedDict|defaultdict|Counter)|_codecs\.encode|__builtin__\.(set|bytearray)"
+)
+"""What a file of tensors refers to; PyTorch's own list (`weights_only=True`) decides after this one."""
+
+_LEGACY_HEAD = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+"""First bytes of files that PyTorch wrote before version 1.6."""
+
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    OSError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    NotImplementedError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""What PyTorch, pickletools and zipfile raise on damaged bytes."""
+
+
+def load_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors or PyTorch file on the CPU; nothing in the file is run.
+
+    Large files are mapped into memory, so a file in use must be replaced, not written over.
+
+    Args:
+        path: The file; a dictionary of tensors, a training checkpoint that holds one, or a whole pickled
+            network. Objects of other classes in it are passed over, see `unpickling`.
+
+    Returns:
+        Tensors by name, as named in the file.
+
+    Raises:
+        WeightsMissingError: If there is no such file.
+        UnsafeFileError: If the file has anything called that could run code.
+        WeightsError: If it is empty, truncated, damaged or no weights file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise WeightsMissingError(f"There is no weights file '{path}'; check the path.")
+    if path.is_dir():
+        raise WeightsError(f"'{path}' is a folder; name the weights file in it.")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise WeightsError(f"'{path}' cannot be read: {error.strerror}; check its permissions.") from error
+    if not head:
+        raise WeightsError(f"'{path}' is empty; download or copy it again.")
+    if path.suffix == ".safetensors" or head[8:9] == b"{":
+        return _load_safetensors(path)
+    if not (head.startswith((b"PK\x03\x04", _LEGACY_HEAD)) or head[:1] == b"\x80"):
+        raise WeightsError(
+            f"'{path}' is no weights file (it starts with {head[:16]!r}); "
+            "give a .safetensors, .pth or .pt file."
+        )
+    try:
+        return _pick(_load_torch(path), path)
+    except RecursionError as error:  # it holds itself
+        raise WeightsError(_damaged(path)) from error
+
+
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(safetensors.torch.load_file(path))
+    except (safetensors.SafetensorError, *_UNREADABLE) as error:
+        raise WeightsError(_damaged(path)) from error
+
+
+def _load_torch(path: Path) -> Any:
+    try:
+        zipped = zipfile.is_zipfile(path)  # raises, too, where the end of the archive is damaged
+        if all(_PLAIN.fullmatch(name) for name in _references(path, zipped)):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about pickle protocols: of no use to who chose the file
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        return read_zip(path) if zipped else read_stream(path, _is_legacy(path))
+    except RefusedError as error:
+        raise UnsafeFileError(
+            f"'{path}' was not loaded: it calls '{error}', which can run code; "
+            "ask for the weights as .safetensors or as a plain state_dict."
+        ) from None
+    except _UNREADABLE as error:
+        raise WeightsError(_damaged(path)) from error
+
+
+def _is_legacy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_LEGACY_HEAD)) == _LEGACY_HEAD
+
+
+def _damaged(path: Path) -> str:
+    size_mb = path.stat().st_size / 1e6
+    return f"'{path}' ({size_mb:.1f} MB) is truncated, damaged or no weights file; download or copy it again."
+
+
+def _references(path: Path, zipped: bool) -> Iterator[str]:
+    """List the functions and classes that a PyTorch file names, reading its pickles without running them."""
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.endswith(".pkl"):
+                    with archive.open(name) as file:
+                        yield from _globals(file)
+        return
+    # A file of before PyTorch 1.6 is a row of pickles (magic number, version, machine, object, keys),
+    # then raw numbers; any other pickle is one.
+    pickles = 5 if _is_legacy(path) else 1
+    with path.open("rb") as file:
+        for _ in range(pickles):
+            yield from _globals(file)
+
+
+def _globals(file: IO[bytes]) -> Iterator[str]:
+    strings: list[str] = []
+    for opcode, argument, _ in pickletools.genops(file):
+        if opcode.name in ("GLOBAL", "INST"):
+            yield str(argument).replace(" ", ".")
+        elif opcode.name == "STACK_GLOBAL":
+            yield ".".join(strings[-2:]) or "an unnamed object"
+        elif opcode.name.startswith(("EXT", "PERSID")):
+            yield f"a pickle instruction {opcode.name}"
+        elif isinstance(argument, str):
+            strings.append(argument)
+
+
+def _pick(content: object, path: Path) -> dict[str, Tensor]:
+    """Find the dictionary of tensors in what a file holds."""
+    if isinstance(content, Stub):
+        named = dict(module_tensors(content))
+        if named:
+            return named
+        content = content.items
+    if isinstance(content, Mapping):
+        for name in _NESTED:
+            inner = content.get(name)
+            if isinstance(inner, Stub) or (isinstance(inner, Mapping) and inner):
+                return _pick(inner, path)
+        tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        if tensors:
+            return tensors
+    raise WeightsError(
+        f"'{path}' holds no weights (no named tensors); give a file made with torch.save(state_dict)."
+    )
+
+
+def encoder_digest(state: Mapping[str, Tensor]) -> str:
+    """Hash what features come from in a file with SAM's prefixes: they outlast training of the prompt side."""
+    return digest({key: value for key, value in state.items() if key.startswith("image_encoder.")})
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """Hash names, types, shapes and values of weights, in whatever order they come.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    sha = hashlib.sha256()
+    for key in sorted(state):
+        tensor = state[key].detach().cpu().contiguous()
+        sha.update(f"{key}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()[:32]

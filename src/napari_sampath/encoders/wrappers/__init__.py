@@ -1,0 +1,1 @@
+"""Encoders that combine or change other encoders."""

@@ -1,0 +1,1 @@
+"""The dataset folder that the package writes and reads."""

@@ -1,0 +1,194 @@
+"""The maps of one image of a dataset: checked, encoded as files, and read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...arrays import ClassInfo
+from ...errors import DatasetError, DuplicateNameError
+from ...rasters import read_raster
+from ..labels import check_unique, used_ids
+from ..pixels import write_palette, write_png
+from .manifest import MANIFEST
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ...arrays import BoolArray, IntArray, UInt8Array
+
+_MOST_OBJECTS = 2**16 - 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class DatasetItem:
+    """One image of a dataset with all that was saved of it."""
+
+    pixels: UInt8Array
+    """(H, W, 3) uint8 RGB."""
+    labels: UInt8Array
+    """(H, W) uint8, class id of each pixel, 0 for none."""
+    instances: IntArray | None
+    """(H, W) uint16, number of the object of each pixel, 0 for none; None if there are none."""
+    annotated: BoolArray
+    """(H, W) bool, True where a person has vouched for the label."""
+    provenance: Mapping[str, Any]
+    """What the caller of `save_image` said."""
+
+
+def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
+    """Return a class list if its ids and names are unique and in range.
+
+    Raises:
+        DatasetError: If an id or a colour is out of range.
+        DuplicateNameError: If an id or a name is there twice, also in other capitals.
+    """
+    check_unique(classes, "The class list")
+    by_key = {info.key: info for info in classes}
+    for info in classes:
+        if by_key[info.key] is not info:
+            raise DuplicateNameError(
+                f"The class list has '{info.name}' and '{by_key[info.key].name}', which differ in capitals or spaces "
+                "only; rename one."
+            )
+    for info in classes:
+        if not 0 <= info.id <= 255 or not all(0 <= part <= 255 for part in info.color):
+            raise DatasetError(
+                f"The class '{info.name}' has id {info.id} and colour {info.color}; allowed are 0 to 255: change it."
+            )
+    return tuple(classes)
+
+
+def check_maps(
+    name: str, pixels: Any, labels: Any, instances: Any, annotated: Any
+) -> dict[str, npt.NDArray[Any]]:
+    """Check the arrays of one image against each other; kind -> map, without instances if there are none.
+
+    Raises:
+        DatasetError: If a shape, a type or a value is not allowed.
+    """
+    maps = {"images": np.asarray(pixels), "labels": np.asarray(labels)}
+    maps["annotated"] = np.ones(maps["labels"].shape, bool) if annotated is None else np.asarray(annotated)
+    if instances is not None:
+        maps["instances"] = np.asarray(instances)
+    if maps["images"].dtype != np.uint8 or maps["images"].ndim != 3 or maps["images"].shape[2] != 3:
+        raise DatasetError(
+            f"The pixels of '{name}' have shape {maps['images'].shape} and type {maps['images'].dtype}; give RGB, "
+            "(H, W, 3) uint8."
+        )
+    hw = maps["images"].shape[:2]
+    for kind, kinds, most in (
+        ("labels", "bui", 255),
+        ("instances", "bui", _MOST_OBJECTS),
+        ("annotated", "b", 1),
+    ):
+        values = maps.get(kind)
+        if values is None:
+            continue
+        if values.shape != hw or values.dtype.kind not in kinds:
+            raise DatasetError(
+                f"The {kind} of '{name}' have shape {values.shape} and type {values.dtype}, its pixels {hw}; give "
+                f"{'bool' if kinds == 'b' else 'whole numbers'} of that shape."
+            )
+        low, high = int(values.min(initial=0)), int(values.max(initial=0))
+        if low < 0 or high > most:
+            raise DatasetError(
+                f"The {kind} of '{name}' have values from {low} to {high}; allowed are 0 to {most}: renumber them."
+            )
+    maps["labels"] = maps["labels"].astype(np.uint8)
+    return maps
+
+
+def check_ids(name: str, class_map: UInt8Array, classes: Sequence[ClassInfo]) -> None:
+    """Raise a `DatasetError` if a value of (H, W) other than 0 is the id of no class."""
+    known = {info.id for info in classes}
+    unknown = [number for number in used_ids(class_map) if number not in known]
+    if unknown:
+        raise DatasetError(
+            f"The labels of '{name}' hold {unknown[0]}, which stands for no class; known are {sorted(known)}: add a "
+            "class with it."
+        )
+
+
+def adopt_classes(
+    own: tuple[ClassInfo, ...], labels: UInt8Array, classes: Sequence[ClassInfo] | None
+) -> tuple[tuple[ClassInfo, ...], UInt8Array]:
+    """Translate the ids of another class list by name; capitals don't matter, and the dataset keeps its spelling.
+
+    Args:
+        own: The classes of the dataset.
+        labels: (H, W) ids of `classes`.
+        classes: The other list; the dataset's own if None. A class with id 0 stays 0.
+
+    Returns:
+        The dataset's classes with those that are new, under their own id if it is free; (H, W) ids of these.
+
+    Raises:
+        DatasetError: If an id stands for no class, or none is left for a new one.
+    """
+    if classes is None:
+        return own, labels
+    check_ids("the image", labels, check_classes(classes))
+    # Of two spellings, which earlier versions have let in, the first: the other goes with its last pixel.
+    ids = {info.key: info.id for info in reversed(own)}
+    table = np.zeros(256, dtype=np.uint8)
+    added: list[ClassInfo] = []
+    for info in classes:
+        if info.key not in ids and info.id:
+            taken = {one.id for one in (*own, *added)}
+            free = next((i for i in (info.id, *range(1, 256)) if i not in taken), None)
+            if free is None:
+                raise DatasetError(
+                    f"The dataset has {len(taken)} classes; no id from 1 to 255 is left for '{info.name}': merge some."
+                )
+            ids[info.key] = free
+            added.append(dataclasses.replace(info, id=free))
+        table[info.id] = ids.get(info.key, 0)
+    return (*own, *added), table[labels]
+
+
+def encode_maps(
+    maps: Mapping[str, npt.NDArray[Any]], classes: Sequence[ClassInfo], provenance: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Encode the files of an image: kind -> content."""
+    content = {}
+    for kind, values in maps.items():
+        stream = io.BytesIO()
+        if kind == "labels":
+            write_palette(stream, values, classes)
+        else:
+            write_png(stream, values.astype(np.uint16) if kind == "instances" else values)
+        content[kind] = stream.getvalue()
+    try:
+        text = json.dumps(dict(provenance), indent=2, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(
+            f"The provenance holds what JSON cannot ({error}); give text and numbers."
+        ) from error
+    content["provenance"] = (text + "\n").encode("utf-8", "surrogatepass")
+    return content
+
+
+def read_map(path: Path, hw: tuple[int, int]) -> npt.NDArray[Any]:
+    """Read one map; a file in the folder "images" gives (H, W, 3), any other (H, W).
+
+    Raises:
+        DatasetError: If it is missing or not of size `hw`.
+        ImageError: If it is damaged.
+    """
+    if not path.is_file():
+        raise DatasetError(
+            f"'{path}' is missing, though {MANIFEST} names it; put it back or save the image again."
+        )
+    values = read_raster(path, indexed=path.parent.name != "images").values
+    if values.shape[:2] != hw:
+        raise DatasetError(
+            f"'{path}' has shape {values.shape[:2]}, and {MANIFEST} says {hw}; save the image again."
+        )
+    return values

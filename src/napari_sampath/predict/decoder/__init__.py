@@ -1,0 +1,1 @@
+"""SAM's prompt decoder: features and prompts to masks."""

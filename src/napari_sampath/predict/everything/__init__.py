@@ -1,0 +1,1 @@
+"""Segment everything: masks from a grid of points."""

@@ -1,0 +1,247 @@
+"""Segment everything: SAM's automatic mask generator on this package's decoder.
+
+The same masks as `segment_anything.SamAutomaticMaskGenerator` makes with the same settings (Kirillov et al.
+2023, appendix B), in another order of work: predicted IoU is known before a mask is upscaled, a limit of
+its stability before it is enlarged, and no more than a mask's own bounding box is ever made at image
+resolution.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ...arrays import LocalMask
+from ...config import ConfigError
+from ...errors import PromptError
+from ...jobs import Job, Progress, run
+from ..decoder.prompt_decoder import Attended, PromptDecoder
+from ..model import as_pixels
+from .crops import crop_frames, near_crop_edge, points_in
+from .mask_filters import (
+    StabilityScreen,
+    drop_small_islands,
+    fill_small_holes,
+    inclusive_box,
+    without_duplicates,
+)
+from .settings import EverythingSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ...arrays import FloatArray
+    from ...geometry import Frame
+    from ..model import Model
+
+_DEFAULTS = EverythingSettings()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EverythingMask:
+    """One mask that `segment_everything` found."""
+
+    mask: LocalMask
+    """Its pixels, in image coordinates."""
+    predicted_iou: float
+    """The decoder's own estimate of the mask's IoU with the true one."""
+    stability_score: float
+    """IoU of the masks at the thresholds +offset and -offset, 0..1."""
+    point_xy: tuple[float, float]
+    """The grid point that it answers, (x, y) in image pixels."""
+    crop: Frame
+    """The window of the image in which it was found."""
+
+    @property
+    def area_px(self) -> int:
+        """Number of pixels."""
+        return self.mask.area_px
+
+    @property
+    def bbox_xywh(self) -> tuple[int, int, int, int]:
+        """Bounding box as in SAM's records: (x, y) of the first pixel, and how far the last one is from it."""
+        x0, y0, x1, y1 = inclusive_box(self.mask)
+        return x0, y0, x1 - x0, y1 - y0
+
+    @property
+    def crop_xywh(self) -> tuple[int, int, int, int]:
+        """The crop as in SAM's records."""
+        return self.crop.left, self.crop.top, self.crop.width, self.crop.height
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    """A mask that passed the filters, its bits compressed until it is known to be no duplicate: most are."""
+
+    row: int
+    col: int
+    hw: tuple[int, int]
+    packed: bytes
+    box: tuple[int, int, int, int]
+    predicted_iou: float
+    stability: float
+    point_xy: tuple[float, float]
+    crop: Frame
+
+    def unpack(self) -> EverythingMask:
+        height, width = self.hw
+        packed = np.frombuffer(zlib.decompress(self.packed), np.uint8).reshape(height, -(-width // 8))
+        bits = np.unpackbits(packed, axis=1, count=width).astype(np.bool_)
+        mask = LocalMask(self.row, self.col, bits)
+        return EverythingMask(mask, self.predicted_iou, self.stability, self.point_xy, self.crop)
+
+
+def segment_everything(
+    image: Any,
+    model: Model,
+    settings: EverythingSettings = _DEFAULTS,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> list[EverythingMask]:
+    """Find all masks that a grid of points brings out, as `SamAutomaticMaskGenerator.generate` does.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; any other array is converted as a picture is.
+        model: A model that answers prompts; crops are looked up in its store.
+        settings: SAM's settings.
+        on_progress: Called with every `Progress`.
+
+    Returns:
+        The masks in SAM's order: by predicted IoU with a single crop.
+
+    Raises:
+        ImageError: If the array is no image.
+        PromptError: If the model answers no prompts.
+        ConfigError: If the image is too small for so many layers of crops.
+    """
+    return run(segment_everything_job(image, model, settings), on_progress)
+
+
+def segment_everything_job(
+    image: Any, model: Model, settings: EverythingSettings = _DEFAULTS
+) -> Job[list[EverythingMask]]:
+    """As `segment_everything`, reporting points after each batch; can be cancelled between batches."""
+    decoder = model.decoder
+    if decoder is None:
+        raise PromptError(
+            f"The encoder '{model.name}' answers no prompts, so it cannot segment everything; "
+            "choose one that does, 'sampath-tiny' or 'vit_b'."
+        )
+    pixels = as_pixels(image)
+    hw = int(pixels.shape[0]), int(pixels.shape[1])
+    layers = crop_frames(hw, settings.crop_n_layers, settings.crop_overlap_ratio, model.input_px)
+    if min(min(frame.hw) for frames in layers for frame in frames) < 1:
+        raise ConfigError(
+            f"crop_n_layers is {settings.crop_n_layers}, too many for an image of {hw[1]} x {hw[0]} px; give fewer."
+        )
+    total = sum(len(frames) * settings.points_in_layer(n) ** 2 for n, frames in enumerate(layers))
+    candidates: list[_Candidate] = []
+    done = 0
+    for number, frames in enumerate(layers):
+        for frame in frames:
+            points = points_in(frame, settings.points_in_layer(number))
+            yield Progress(done, total, "Encoding the image", "points")
+            search = _CropSearch(pixels, hw, frame, model, decoder, settings)
+            for batch in np.array_split(points, range(search.batch, len(points), search.batch)):
+                yield Progress(done, total, "Segmenting everything", "points")
+                search.ask(batch)
+                done += len(batch)
+            candidates += search.results()
+    if len(layers) > 1:
+        candidates = _between_crops(candidates, settings.crop_nms_thresh)
+    found = [one.unpack() for one in candidates]
+    if settings.min_mask_region_area:
+        found = _without_small_regions(found, hw, settings)
+    if settings.drop_over_half_image:
+        found = [one for one in found if 2 * one.area_px <= hw[0] * hw[1]]
+    yield Progress(total, total, "Segmenting everything", "points")
+    return found
+
+
+class _CropSearch:
+    """The grid of one window: encodes it, decodes points, keeps what passes the filters."""
+
+    def __init__(
+        self,
+        pixels: Any,
+        hw: tuple[int, int],
+        frame: Frame,
+        model: Model,
+        decoder: PromptDecoder,
+        settings: EverythingSettings,
+    ) -> None:
+        self._hw, self._settings, self._decoder = hw, settings, decoder
+        features = model.encode(pixels, frame)
+        self._frame = features.frame
+        self._tile = decoder.activate(features.maps["embedding"])
+        self._screen = StabilityScreen(features.frame, decoder.logits_px, settings.stability_score_offset)
+        self._candidates: list[_Candidate] = []
+        self.batch = min(settings.points_per_batch, decoder.batch)
+
+    def ask(self, points_xy: FloatArray) -> None:
+        """Decode points (N, 2), (x, y) in image pixels, and keep the candidates that pass."""
+        device = self._decoder.position.device
+        xy = torch.as_tensor(self._frame.to_input(points_xy), dtype=torch.float32).to(device)
+        labels = torch.ones(len(xy), 1, dtype=torch.int64, device=device)
+        attended = self._decoder.attend(self._tile, (xy[:, None], labels))
+        chosen = torch.ones_like(attended.scores, dtype=torch.bool)
+        if self._settings.pred_iou_thresh > 0:
+            chosen = attended.scores > self._settings.pred_iou_thresh
+        self._keep(points_xy, attended, chosen)
+
+    def _keep(self, points_xy: FloatArray, attended: Attended, chosen: torch.Tensor) -> None:
+        logits = self._decoder.logits(attended, chosen)
+        scores = attended.scores[chosen]
+        owners = chosen.nonzero()[:, 0]
+        least = self._settings.stability_score_thresh
+        if least > 0:
+            possible = self._screen.limit(logits) >= least
+            logits, scores, owners = logits[possible], scores[possible], owners[possible]
+        for low, score, owner in zip(logits.cpu().numpy(), scores.tolist(), owners.tolist(), strict=True):
+            mask, stability = self._screen.measure(low)
+            if least > 0 and not stability >= np.float32(least):
+                continue
+            box = inclusive_box(mask)
+            if near_crop_edge(box, self._frame, self._hw)[0]:
+                continue
+            x, y = points_xy[owner].tolist()
+            bits = zlib.compress(np.packbits(mask.bitmap, axis=1).tobytes(), level=1)
+            place = mask.row, mask.col, mask.bitmap.shape
+            self._candidates.append(
+                _Candidate(*place, bits, box, score, float(stability), (x, y), self._frame)
+            )
+
+    def results(self) -> list[_Candidate]:
+        """Return the candidates without duplicates, best predicted IoU first."""
+        scores = torch.tensor([one.predicted_iou for one in self._candidates], dtype=torch.float32)
+        boxes = [one.box for one in self._candidates]
+        kept = without_duplicates(boxes, scores, self._settings.box_nms_thresh)
+        return [self._candidates[index] for index in kept]
+
+
+def _between_crops(found: Sequence[_Candidate], iou: float) -> list[_Candidate]:
+    """Drop duplicates that different crops found; smaller crops see more detail and win."""
+    areas = torch.tensor([one.crop.height * one.crop.width for one in found])
+    kept = without_duplicates([one.box for one in found], 1 / areas, iou)
+    return [found[index] for index in kept]
+
+
+def _without_small_regions(
+    found: Sequence[EverythingMask], hw: tuple[int, int], settings: EverythingSettings
+) -> list[EverythingMask]:
+    """Fill small holes, remove small islands, then drop what has become a duplicate; untouched masks win."""
+    cleaned: list[EverythingMask] = []
+    untouched: list[float] = []
+    for one in found:
+        mask, filled, dropped = one.mask, False, False
+        if mask.bitmap.size:
+            mask, filled = fill_small_holes(mask, hw, settings.min_mask_region_area)
+            mask, dropped = drop_small_islands(mask, settings.min_mask_region_area)
+        untouched.append(float(not (filled or dropped)))
+        cleaned.append(EverythingMask(mask, one.predicted_iou, one.stability_score, one.point_xy, one.crop))
+    iou = max(settings.box_nms_thresh, settings.crop_nms_thresh)
+    kept = without_duplicates([inclusive_box(one.mask) for one in cleaned], torch.tensor(untouched), iou)
+    return [cleaned[index] for index in kept]

@@ -1,0 +1,227 @@
+"""What decides which of many candidate masks stay: stability, duplicates, small regions.
+
+Stability is bounded at 256 px first; only what may pass is enlarged, inside its bounding box.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torchvision.ops import batched_nms
+
+from ...arrays import FloatArray, IntArray, LocalMask
+from ..decoder.mask_upscaling import enlarge_rows, interpolation_matrix
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from scipy import sparse
+    from torch import Tensor
+
+    from ...geometry import Frame
+
+_LEEWAY = 1e-3
+"""Added to a threshold when a bound is taken: more than the rounding of an enlarged logit."""
+_CONNECTED = np.ones((3, 3), dtype=np.bool_)
+"""Pixels that touch at a corner belong together, as in SAM."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Axis:
+    """How the pixels of a window read low-resolution logits along one axis."""
+
+    matrix: sparse.csr_array
+    first: IntArray
+    """(pixels,) first cell that each pixel reads, ascending."""
+    last: IntArray
+    """(pixels,) last cell that each pixel reads, ascending."""
+
+    @classmethod
+    def of(cls, frame: Frame, axis: int, logits_px: int) -> _Axis:
+        matrix = interpolation_matrix(frame, axis, logits_px)
+        return cls(matrix, matrix.indices[matrix.indptr[:-1]], matrix.indices[matrix.indptr[1:] - 1])
+
+    def readers(self, cells: npt.ArrayLike) -> tuple[int, int]:
+        """Return the range of pixels that read from the range of marked cells (n,); (0, 0) if none is."""
+        marked = np.flatnonzero(cells)
+        if marked.size == 0:
+            return 0, 0
+        start = np.searchsorted(self.last, marked[0], side="left")
+        stop = np.searchsorted(self.first, marked[-1], side="right")
+        return int(start), int(stop)
+
+    @property
+    def span(self) -> int:
+        """Most cells that one pixel reads."""
+        return int((self.last - self.first).max()) + 1
+
+
+class StabilityScreen:
+    """Stability of candidates of one window: a limit at low resolution, and the value at the image's.
+
+    The stability score is the IoU of the masks that logits above +offset and above -offset make (SAM,
+    `calculate_stability_score`); one lies inside the other, so it is a ratio of areas.
+
+    Args:
+        frame: The window.
+        logits_px: Side of the low-resolution logits.
+        offset: At least 0.
+    """
+
+    def __init__(self, frame: Frame, logits_px: int, offset: float) -> None:
+        self._frame = frame
+        self._offset = offset
+        self._rows, self._cols = (_Axis.of(frame, axis, logits_px) for axis in (0, 1))
+        self._readers = [
+            torch.from_numpy(np.bincount(axis.first, minlength=logits_px)).float()
+            for axis in (self._rows, self._cols)
+        ]
+
+    def limit(self, logits: Tensor) -> Tensor:
+        """Bound stability scores from above without enlarging anything.
+
+        An enlarged logit is a mean of the few cells that its pixel reads: it can exceed a threshold only if
+        one of them does, and does so for certain if all of them do.
+
+        Args:
+            logits: (K, h, w) low-resolution logits, on any device.
+
+        Returns:
+            (K,) float32, at least the score; infinite where nothing can be said.
+        """
+        inner = self._area(logits > self._offset - _LEEWAY, every=False)
+        outer = self._area(logits > _LEEWAY - self._offset, every=True)
+        return torch.where(outer > 0, inner * (1 + _LEEWAY) / outer, torch.inf)
+
+    def _area(self, above: Tensor, every: bool) -> Tensor:
+        """Count pixels of which some cell (or every cell) they read is marked, of (K, h, w): (K,) float32."""
+        for dim, axis in ((1, self._rows), (2, self._cols)):
+            last = above.shape[dim] - 1
+            cells = torch.arange(last + 1, device=above.device)
+            combined = above
+            for step in range(1, axis.span):
+                shifted = above.index_select(dim, (cells + step).clamp(max=last))
+                combined = combined & shifted if every else combined | shifted
+            above = combined
+        rows, cols = (readers.to(above.device) for readers in self._readers)
+        return above.float() @ cols @ rows
+
+    def measure(self, logits: FloatArray) -> tuple[LocalMask, np.float32]:
+        """Enlarge one candidate inside its bounding box, some rows at a time.
+
+        Args:
+            logits: (h, w) float32 low-resolution logits.
+
+        Returns:
+            The mask in image pixels and its stability score; not a number where no logit reaches -offset.
+        """
+        wide = logits > -self._offset
+        r0, r1 = self._rows.readers(wide.any(axis=1))
+        c0, c1 = self._cols.readers(wide.any(axis=0))
+        columns = np.ascontiguousarray((self._cols.matrix[c0:c1] @ np.ascontiguousarray(logits.T)).T)
+        bits = np.zeros((r1 - r0, c1 - c0), dtype=np.bool_)
+        inner = outer = 0
+        for rows, band in enlarge_rows(self._rows.matrix, columns, r0, r1):
+            np.greater(band, 0, out=bits[rows])
+            inner += int(np.count_nonzero(band > self._offset))
+            outer += int(np.count_nonzero(band > -self._offset))
+        if bits.any():
+            mask = LocalMask.from_dense(bits, self._frame.top + r0, self._frame.left + c0)
+        else:
+            mask = LocalMask(self._frame.top, self._frame.left, bits[:0, :0])
+        return mask, np.float32(inner) / np.float32(outer) if outer else np.float32(np.nan)
+
+
+def inclusive_box(mask: LocalMask) -> tuple[int, int, int, int]:
+    """Return (x0, y0, x1, y1), the first and the last pixels inside, as SAM's boxes of masks are.
+
+    That of an empty mask has both corners at the first pixel of its window.
+    """
+    height, width = mask.bitmap.shape
+    return mask.col, mask.row, mask.col + max(0, width - 1), mask.row + max(0, height - 1)
+
+
+def without_duplicates(boxes: list[tuple[int, int, int, int]], scores: Tensor, iou: float) -> list[int]:
+    """Return the indices of what non-maximum suppression of boxes keeps, best score first.
+
+    Args:
+        boxes: N boxes (x0, y0, x1, y1).
+        scores: (N,) float.
+        iou: Of two boxes that overlap more than this, the one with the lower score goes.
+    """
+    if not boxes:
+        return []
+    corners = torch.tensor(boxes, dtype=torch.float32)
+    kept: list[int] = batched_nms(corners, scores, torch.zeros(len(boxes)), iou).tolist()
+    return kept
+
+
+def fill_small_holes(mask: LocalMask, hw: tuple[int, int], area_px: int) -> tuple[LocalMask, bool]:
+    """Fill holes of fewer than `area_px` pixels.
+
+    A hole is what the mask leaves of the image, in pieces connected also by corners: a small strip between
+    mask and image edge is one, too.
+
+    Args:
+        mask: Not empty, inside the image.
+        hw: Image size (H, W).
+        area_px: Least area that stays.
+
+    Returns:
+        The mask, and whether it was changed.
+    """
+    # One pixel around the bounding box stands for all of the image on that side.
+    height, width = mask.bitmap.shape
+    r0, r1 = max(0, mask.row - 1), min(hw[0], mask.row + height + 1)
+    c0, c1 = max(0, mask.col - 1), min(hw[1], mask.col + width + 1)
+    row_weights, col_weights = np.ones(r1 - r0, np.int64), np.ones(c1 - c0, np.int64)
+    row_weights[0] += r0
+    row_weights[-1] += hw[0] - r1
+    col_weights[0] += c0
+    col_weights[-1] += hw[1] - c1
+    weights = np.multiply.outer(row_weights, col_weights)
+    inside = np.zeros((r1 - r0, c1 - c0), dtype=np.bool_)
+    inside[mask.row - r0 : mask.row - r0 + height, mask.col - c0 : mask.col - c0 + width] = mask.bitmap
+    labels, _ = ndimage.label(~inside, _CONNECTED)
+    sizes = np.bincount(labels.ravel(), weights=weights.ravel())
+    small = sizes < area_px
+    small[0] = False
+    if not small.any():
+        return mask, False
+    filled = small[labels]
+    if (filled & (weights > 1)).any():
+        whole_image = LocalMask(0, 0, mask.to_dense(hw))
+        return fill_small_holes(whole_image, hw, area_px)
+    return LocalMask.from_dense(inside | filled, r0, c0), True
+
+
+def drop_small_islands(mask: LocalMask, area_px: int) -> tuple[LocalMask, bool]:
+    """Remove connected regions of fewer than `area_px` pixels, but keep the largest if all are smaller.
+
+    Args:
+        mask: Not empty.
+        area_px: Least area that stays.
+
+    Returns:
+        The mask, and whether it was changed.
+    """
+    labels, _ = ndimage.label(mask.bitmap, _CONNECTED)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    kept = sizes >= area_px
+    kept[0] = False
+    if kept.sum() == len(sizes) - 1:
+        return mask, False
+    if not kept.any():
+        kept[_first_of_largest(labels, sizes, mask)] = True
+    return LocalMask.from_dense(kept[labels], mask.row, mask.col), True
+
+
+def _first_of_largest(labels: IntArray, sizes: IntArray, mask: LocalMask) -> int:
+    """Return the label of the largest region; of equals, the one OpenCV, which reads 2 x 2 blocks, meets first."""
+    rows, cols = np.nonzero(sizes[labels] == sizes.max())
+    first = np.lexsort(((cols + mask.col) // 2, (rows + mask.row) // 2))[0]
+    return int(labels[rows[first], cols[first]])

@@ -1,0 +1,1 @@
+"""Instance segmentation: separate objects from a class map."""

@@ -1,0 +1,155 @@
+"""Objects told apart: what a head finds is cut where objects touch, and the promptable model outlines each.
+
+The head says what is where, the shape of its areas how many objects there are, and the decoder, asked for the box of
+each, where the outline runs. Its answer is taken only where it means the same object.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...config import load_config
+from ...errors import PromptError
+from ...geometry import Frame, tile_for, tiles
+from ...heads import LoadedHead, load_head
+from ...jobs import Job, Progress, run
+from ...store import Store
+from ..loading import load_model_job
+from ..model import as_pixels
+from ..segment import Region, Segmentation, segment_job
+from .resolve_outlines import Answer, Instance, outer_box, settle
+from .settings import InstanceSettings
+from .split_touching import pieces_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ..model import Model
+    from .split_touching import Piece
+
+_DEFAULTS = InstanceSettings()
+_AT_ONCE = 64
+"""Objects between two reports of progress, at most."""
+
+
+def segment_instances(
+    image: Any,
+    head: LoadedHead | str | Path,
+    model: Model | None = None,
+    settings: InstanceSettings = _DEFAULTS,
+    on_progress: Callable[[Progress], object] | None = None,
+    region: Region | None = None,
+) -> list[Instance]:
+    """Segment an image with a trained head and tell the objects of each class apart, also where they touch.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; any other array is converted as a picture is.
+        head: A loaded head, the name of a shipped one, or the path of a bundle.
+        model: The model whose encoder the head was trained on, one that answers prompts; loaded, with the feature
+            store of the user's cache, if left out. Without a store each tile is encoded twice.
+        settings: What an object is, and when the model's outline is taken.
+        on_progress: Called with every `Progress`.
+        region: Look at this part (r0, c0, r1, c1) alone; an outline may reach a little beyond it.
+
+    Returns:
+        The objects, class by class; they share no pixel.
+
+    Raises:
+        PromptError: If the model answers no prompts.
+        WeightsError: If the head was trained on other features than the model's, or its bundle is damaged.
+        UnknownNameError: If there is no such head.
+        ImageError: If the array is no image, or the region does not lie in it.
+    """
+    return run(segment_instances_job(image, head, model, settings, region), on_progress)
+
+
+def segment_instances_job(
+    image: Any,
+    head: LoadedHead | str | Path,
+    model: Model | None = None,
+    settings: InstanceSettings = _DEFAULTS,
+    region: Region | None = None,
+) -> Job[list[Instance]]:
+    """As `segment_instances`, reporting tiles, then objects; can be cancelled between them."""
+    loaded = head if isinstance(head, LoadedHead) else load_head(head)
+    if model is None:
+        config = load_config()
+        store = Store.from_config(config)
+        model = yield from load_model_job(loaded.encoder_name, config.device, store=store)
+    check_promptable(model)
+    pixels = as_pixels(image)
+    segmentation = yield from segment_job(pixels, loaded, model, region)
+    return (yield from tell_apart_job(segmentation, pixels, model, settings))
+
+
+def tell_apart_job(
+    segmentation: Segmentation, image: Any, model: Model, settings: InstanceSettings = _DEFAULTS
+) -> Job[list[Instance]]:
+    """Do the second half of `segment_instances`: from the result of a head to objects.
+
+    Args:
+        segmentation: Of this image, or of a region of it.
+        image: (H, W, 3) uint8 RGB, the whole image; any other array is converted as a picture is.
+        model: A model that answers prompts; features of the tiles are looked up in its store.
+        settings: What an object is, and when the model's outline is taken.
+
+    Returns:
+        The objects, class by class; they share no pixel.
+
+    Raises:
+        PromptError: If the model answers no prompts.
+    """
+    check_promptable(model)
+    pixels = as_pixels(image)
+    hw = int(pixels.shape[0]), int(pixels.shape[1])
+    pieces: list[Piece] = []
+    for piece in pieces_of(segmentation, settings):
+        if len(pieces) % _AT_ONCE == 0:
+            yield Progress(len(pieces), 0, "Telling objects apart", "objects")
+        pieces.append(piece)
+    answers: dict[int, Answer] = {}
+    done = 0
+    by_frame = _by_frame(pieces, hw)
+    for features, indices in zip(model.encode_tiles(pixels, by_frame), by_frame.values(), strict=True):
+        for start in range(0, len(indices), _AT_ONCE):
+            yield Progress(done, len(pieces), "Outlining objects", "objects")
+            asked = indices[start : start + _AT_ONCE]
+            boxes = np.array([outer_box(pieces[index].mask) for index in asked])
+            answers.update(zip(asked, model.predict_boxes(features, boxes), strict=True))
+            done += len(asked)
+    found = settle(pieces, [answers[number] for number in range(len(pieces))], settings)
+    yield Progress(done, len(pieces), "Outlining objects", "objects")
+    return found
+
+
+def check_promptable(model: Model) -> None:
+    """Raise a `PromptError` unless the model answers prompts."""
+    if not model.promptable:
+        raise PromptError(
+            f"The encoder '{model.name}' answers no prompts, so it cannot outline objects; take a head trained on "
+            "one that does, 'sampath-tiny' or 'vit_b', or its classes without telling objects apart."
+        )
+
+
+def _by_frame(pieces: Sequence[Piece], hw: tuple[int, int]) -> dict[Frame, list[int]]:
+    """Choose for each piece the tile of the head that has most room around it; a wider one if none holds it whole.
+
+    Returns:
+        Tile -> the numbers of its pieces, tiles row by row.
+    """
+    frames = tiles(hw)
+    edges = np.array([(f.left, f.top, f.left + f.width, f.top + f.height) for f in frames])
+    # Beyond the edge of the image there is nothing to be cut off.
+    first = np.where(edges[:, :2] == 0, -np.inf, edges[:, :2])
+    last = np.where(edges[:, 2:] == (hw[1], hw[0]), np.inf, edges[:, 2:])
+    chosen: dict[Frame, list[int]] = {frame: [] for frame in frames}
+    for number, piece in enumerate(pieces):
+        box = np.array(outer_box(piece.mask), dtype=np.float64)
+        room = np.minimum(box[:2] - first, last - box[2:]).min(axis=1)
+        best = int(room.argmax())
+        frame = frames[best] if room[best] > 0 else tile_for(hw, box.reshape(2, 2))
+        chosen.setdefault(frame, []).append(number)
+    return {frame: numbers for frame, numbers in chosen.items() if numbers}

@@ -1,0 +1,1 @@
+"""Saving, exporting and training samples of a session."""

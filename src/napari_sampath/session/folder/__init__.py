@@ -1,0 +1,1 @@
+"""A folder of images: its queue and batch segmentation."""

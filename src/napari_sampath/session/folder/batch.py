@@ -1,0 +1,92 @@
+"""The stages of SAM's data engine as modes of working (Segment Anything, section 4).
+
+Assisted: a person prompts and nothing is proposed. Semi-automatic: a head proposes on the image that is open, the
+person completes it and marks areas as complete. Automatic: a head proposes on all images of a folder, and the person
+reviews them, those it doubts most first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...arrays import ClassInfo, UInt8Array
+from ...errors import SampathError
+from ...jobs import Job, Progress
+from ..proposals.components import Segmentation, from_segmentation
+from ..proposals.uncertain import mean_doubt
+from .queue import FolderQueue
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRun:
+    """What became of the images of a folder that a head went through."""
+
+    doubts: dict[str, float] = field(default_factory=dict)
+    """File name of each image segmented -> mean uncertainty, 0..1."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """File name of each image that could not be read or written -> why, a sentence."""
+
+
+def automatic_job(
+    queue: FolderQueue,
+    segment: Callable[[UInt8Array], Job[Segmentation]],
+    sessions_dir: Path,
+    min_area_px: int = 1,
+    thresholds: Mapping[int, float] | None = None,
+    leave: Collection[str] = (),
+    classes: Collection[ClassInfo] = (),
+    apart: bool = False,
+) -> Job[FolderRun]:
+    """Make a job that has a head propose on every image of a folder that is neither done nor put aside.
+
+    Each proposal is in the journal of its image, where opening the image finds it, and replaces only what heads
+    proposed before. The queue gets each image's uncertainty, by which `FolderQueue.to_review` orders. An image that
+    cannot be read, or that is open in a session, is left out.
+
+    Args:
+        queue: The folder.
+        segment: Makes the job that segments the pixels (H, W, 3) of one image.
+        sessions_dir: Folder of the journals, `Config.sessions_dir`.
+        min_area_px: Smaller pieces are left out.
+        thresholds: Class id of the head -> probability below which its pixels are left out.
+        leave: File names that are left alone, such as the one that is open.
+        classes: What an image without annotations begins with, see `first_classes`.
+        apart: Cut pieces where objects touch.
+
+    Returns:
+        The job.
+    """
+    from ...images import read
+    from ..editor import journal_path
+    from ..session import Session
+
+    todo = [entry.path for entry in queue.to_review() if entry.path.name not in leave]
+    run = FolderRun()
+    for number, image in enumerate(sorted(todo)):
+        yield Progress(number, len(todo), f"Segmenting {image.name}", "images")
+        try:
+            if not queue.awaits_review(image.name):
+                continue
+            picture = read(image)
+            result = yield from segment(picture.pixels)
+            if not queue.awaits_review(image.name):
+                continue  # Somebody has finished it meanwhile.
+            path = journal_path(picture.pixels, sessions_dir)
+            session = Session(picture.pixels, picture.name, classes=classes, journal=path)
+            try:
+                session.propose(from_segmentation(result, min_area_px, thresholds or {}, apart))
+                doubt = mean_doubt(result, session.hw, session.document.annotated)
+            finally:
+                session.close()
+            queue.mark(image.name, None, doubt)
+            run.doubts[image.name] = doubt
+        except SampathError as error:
+            logger.warning("%s was left out: %s", image.name, error)
+            run.left_out[image.name] = str(error)
+    yield Progress(len(todo), len(todo), "Segmenting the folder", "images")
+    return run

@@ -1,0 +1,233 @@
+"""What can be done to single objects: split, merge, reshape, tick off; and the table of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+
+from ...annotations import (
+    Add,
+    Annotation,
+    Batch,
+    Delete,
+    Document,
+    Flag,
+    FlagName,
+    Operation,
+    Reclassify,
+    Vouch,
+)
+from ...annotations.masks import shaping
+from ...annotations.model.operations import label
+from ...arrays import LocalMask
+from ...errors import PromptError
+from .object_rows import Column, ObjectRow, make_row, sort_rows
+from .overlap import joint_record
+from .reshaping import judged, reshaped
+
+Do: TypeAlias = Callable[[Operation], None]
+
+
+class ObjectTools:
+    """The objects of a session; every change is one step of undo and is saved as all others.
+
+    A person who changes an object has judged it: what a head found is reviewed then, and where a person takes an
+    object away, or pixels of it, nothing is proposed again.
+
+    Args:
+        document: The document.
+        do: Does and saves an operation.
+    """
+
+    def __init__(self, document: Document, do: Do) -> None:
+        self._document = document
+        self._do = do
+
+    def rows(
+        self,
+        sort_by: Column = "id",
+        descending: bool = False,
+        only: Callable[[ObjectRow], bool] | None = None,
+    ) -> list[ObjectRow]:
+        """List objects for a table.
+
+        Args:
+            sort_by: Column to sort by; objects without a value come last either way.
+            descending: The other way round.
+            only: Which rows to list; all if left out.
+        """
+        names = {info.id: info.name for info in self._document.classes}
+        rows = (make_row(one, names[one.class_id]) for one in self._document.annotations.values())
+        return sort_rows(rows if only is None else filter(only, rows), sort_by, descending)
+
+    def row(self, annotation_id: int) -> ObjectRow | None:
+        """Return one object as the table shows it; None if it is not there."""
+        record = self._document.annotations.get(annotation_id)
+        return (
+            None if record is None else make_row(record, self._document.classes.by_id(record.class_id).name)
+        )
+
+    def at(self, row: int, col: int) -> int:
+        """Return the id of the object at a pixel; 0 if there is none, or the pixel is outside of the image."""
+        height, width = self._document.hw
+        if not (0 <= row < height and 0 <= col < width):
+            return 0
+        return int(self._document.instance_map[row, col])
+
+    def across(self, start_xy: tuple[float, float], stop_xy: tuple[float, float]) -> int:
+        """Return the id of the object that has most of the straight way from one point (x, y) to another; 0 for none.
+
+        Points are given as clicks are: pixel (row i, column j) has its centre at x = j, y = i.
+        """
+        steps = 2 + 2 * int(max(abs(stop_xy[0] - start_xy[0]), abs(stop_xy[1] - start_xy[1])))
+        places = np.linspace(start_xy, stop_xy, steps).round().astype(int)
+        ids = [self.at(row, col) for col, row in places.tolist()]
+        found, counts = np.unique([one for one in ids if one], return_counts=True)
+        return int(found[counts.argmax()]) if len(found) else 0
+
+    def pieces(self, annotation_id: int) -> int:
+        """Return in how many connected pieces an object is, corners counting as connected.
+
+        Raises:
+            UnknownNameError: If there is no such object.
+        """
+        return len(shaping.pieces(self._document.pixels(annotation_id)))
+
+    def delete_at(self, row: int, col: int) -> Annotation | None:
+        """Take away the object at a pixel and return what it was; None if there is none."""
+        found = self.at(row, col)
+        if not found:
+            return None
+        record = self._document.record(found)
+        self.delete((found,))
+        return record
+
+    def delete(self, ids: Iterable[int]) -> None:
+        """Take objects away; the person vouches that there is nothing where they were.
+
+        Raises:
+            UnknownNameError: If one is not there.
+        """
+        gone = Delete(tuple(ids))
+        nothing = (Vouch(self._document.pixels(one)) for one in gone.ids)
+        self._do(Batch((gone, *nothing), label(gone)))
+
+    def reclassify(self, ids: Iterable[int], class_id: int) -> None:
+        """Give objects another class; those that a head found count as reviewed then, since a person has judged them.
+
+        Raises:
+            UnknownNameError: If one, or the class, is not there.
+        """
+        change = Reclassify(tuple(ids), class_id)
+        vouch = judged(*(self._document.record(one) for one in change.ids))
+        self._do(Batch((change, *vouch), "the change of class") if vouch else change)
+
+    def flag(self, ids: Iterable[int], flag: FlagName, value: bool = True) -> None:
+        """Tick objects as "reviewed" or "unsure", or take the tick away.
+
+        Raises:
+            UnknownNameError: If one is not there.
+        """
+        self._do(Flag(tuple(ids), flag, value))
+
+    def merge(self, ids: Iterable[int]) -> Annotation:
+        """Make one object of several, which need not touch; the first keeps its id and class, and is reviewed.
+
+        Where it is from is that of the largest, see `overlap.joint_record`.
+
+        Raises:
+            PromptError: If there are fewer than two.
+            UnknownNameError: If one is not there.
+        """
+        first, *others = list(dict.fromkeys(ids)) or [0]
+        if not others:
+            raise PromptError("One object cannot be merged with itself; choose at least two.")
+        parts = [self._document.record(one) for one in (first, *others)]
+        record = joint_record(parts, sum(one.area_px for one in parts))
+        mask = shaping.joined([self._document.pixels(one) for one in others])
+        self._do(Batch((Add(((record, mask),)), *judged(record)), "the merging"))
+        return self._document.record(first)
+
+    def split_pieces(self, annotation_id: int) -> list[Annotation]:
+        """Make an object of each connected piece; the largest keeps the id.
+
+        Raises:
+            PromptError: If it is in one piece.
+            UnknownNameError: If there is no such object.
+        """
+        return self._split(
+            annotation_id, shaping.pieces(self._document.pixels(annotation_id)), "is in one piece"
+        )
+
+    def split_line(
+        self, annotation_id: int, start_xy: tuple[float, float], stop_xy: tuple[float, float]
+    ) -> list[Annotation]:
+        """Cut an object along the straight line through two points (x, y); the larger side keeps the id.
+
+        Raises:
+            PromptError: If the line does not go through it.
+            UnknownNameError: If there is no such object.
+        """
+        parts = shaping.cut(self._document.pixels(annotation_id), start_xy, stop_xy)
+        return self._split(annotation_id, parts, "lies on one side of the line")
+
+    def grow(self, annotation_id: int, by_px: int, overwrite: bool = False) -> Annotation:
+        """Add all pixels within a distance; those of other objects only if they may be overwritten.
+
+        Raises:
+            UnknownNameError: If there is no such object.
+        """
+        mask = shaping.grown(self._document.pixels(annotation_id), by_px, self._document.hw)
+        return self._reshape(annotation_id, mask, "the growing", overwrite)
+
+    def shrink(self, annotation_id: int, by_px: int) -> Annotation:
+        """Take away all pixels within a distance of the outside.
+
+        Raises:
+            PromptError: If nothing would be left.
+            UnknownNameError: If there is no such object.
+        """
+        return self._reshape(
+            annotation_id, shaping.shrunk(self._document.pixels(annotation_id), by_px), "the shrinking"
+        )
+
+    def fill_holes(self, annotation_id: int, overwrite: bool = False) -> Annotation:
+        """Fill the holes of an object; other objects in them stay unless they may be overwritten.
+
+        Raises:
+            UnknownNameError: If there is no such object.
+        """
+        mask = shaping.filled(self._document.pixels(annotation_id))
+        return self._reshape(annotation_id, mask, "the filling of holes", overwrite)
+
+    def smooth(self, annotation_id: int, radius_px: int = 3) -> Annotation:
+        """Round an object's outline off; other objects keep their pixels.
+
+        Raises:
+            PromptError: If nothing would be left.
+            UnknownNameError: If there is no such object.
+        """
+        mask = shaping.smoothed(self._document.pixels(annotation_id), radius_px, self._document.hw)
+        return self._reshape(annotation_id, mask, "the smoothing")
+
+    def _split(self, annotation_id: int, parts: list[LocalMask], why_not: str) -> list[Annotation]:
+        record = self._document.record(annotation_id)
+        if len(parts) < 2:
+            raise PromptError(
+                f"The object {annotation_id} {why_not}, so it was not split; draw the line through it."
+            )
+        start = self._document.next_id
+        vouch = judged(record)
+        agreed = replace(record, reviewed=record.reviewed or bool(vouch))
+        new = tuple((replace(agreed, id=start + offset), mask) for offset, mask in enumerate(parts[1:]))
+        self._do(Batch((Add(new), *vouch), "the split"))
+        return [self._document.record(one) for one in (annotation_id, *(item.id for item, _ in new))]
+
+    def _reshape(self, annotation_id: int, mask: LocalMask, name: str, overwrite: bool = False) -> Annotation:
+        """Give an object exactly the pixels of a mask, as far as they are free."""
+        steps = reshaped(self._document, annotation_id, mask, overwrite)
+        self._do(Batch(steps, name))
+        return self._document.record(annotation_id)

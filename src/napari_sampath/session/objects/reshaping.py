@@ -1,0 +1,69 @@
+"""What a person's correction of an object does: its new pixels, and what is vouched for from then on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...annotations import Add, Annotation, Document, Erase, Flag, Operation, Vouch, clip
+from ...arrays import LocalMask
+from ...errors import PromptError
+
+
+def judged(*records: Annotation) -> tuple[Operation, ...]:
+    """Mark what heads found as reviewed: who corrects it has looked at it, and no newer proposal replaces it."""
+    ids = tuple(one.id for one in records if one.trust == 0)
+    return (Flag(ids, "reviewed", True),) if ids else ()
+
+
+def rubbed_out(mask: LocalMask) -> tuple[Operation, ...]:
+    """Take pixels away from what they belong to; the person vouches that there is nothing."""
+    return Erase(mask), Vouch(mask)
+
+
+def reshaped(
+    document: Document, annotation_id: int, mask: LocalMask, overwrite: bool = False
+) -> tuple[Operation, ...]:
+    """Work out how to give an object exactly the pixels of a mask, as far as they are free.
+
+    Args:
+        document: It is not changed.
+        annotation_id: The object.
+        mask: Its new pixels; of the others it had the person vouches that there is nothing.
+        overwrite: Those of other objects are free, too.
+
+    Returns:
+        The steps, none if it has these pixels already.
+
+    Raises:
+        PromptError: If nothing would be left.
+        UnknownNameError: If there is no such object.
+    """
+    record, mask = document.record(annotation_id), clip(mask, document.hw)
+    owners = document.instance_map[mask.slices]
+    wanted = mask.bitmap & ((owners == 0) | (owners == annotation_id) | overwrite)
+    if not wanted.any():
+        raise PromptError(
+            f"Nothing would be left of the object {annotation_id}; use fewer pixels, or delete it."
+        )
+    lost = without(document.pixels(annotation_id), [LocalMask(mask.row, mask.col, wanted)])
+    gained = wanted & (owners != annotation_id)
+    # First what it gains: an object without pixels is gone.
+    steps: tuple[Operation, ...] = ()
+    if gained.any():
+        steps = (Add(((record, LocalMask(mask.row, mask.col, gained)),)),)
+    if lost.bitmap.any():
+        steps += rubbed_out(lost)
+    return (*steps, *judged(record)) if steps else ()
+
+
+def without(mask: LocalMask, others: Sequence[LocalMask]) -> LocalMask:
+    """Take the pixels of others away from a mask."""
+    bitmap = mask.bitmap.copy()
+    for other in others:
+        top, left = max(mask.row, other.row), max(mask.col, other.col)
+        bottom = min(mask.row + bitmap.shape[0], other.row + other.bitmap.shape[0])
+        right = min(mask.col + bitmap.shape[1], other.col + other.bitmap.shape[1])
+        if bottom > top and right > left:
+            theirs = other.bitmap[top - other.row : bottom - other.row, left - other.col : right - other.col]
+            bitmap[top - mask.row : bottom - mask.row, left - mask.col : right - mask.col] &= ~theirs
+    return LocalMask.from_dense(bitmap, mask.row, mask.col)

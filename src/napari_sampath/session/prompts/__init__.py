@@ -1,0 +1,1 @@
+"""Prompts, the tiles they need and their answers."""

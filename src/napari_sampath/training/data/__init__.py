@@ -1,0 +1,1 @@
+"""Datasets, their checks and augmentation."""

@@ -1,0 +1,110 @@
+"""ACDC in the folders in which it is distributed: a folder for each patient, with volumes in NIfTI."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ....arrays import ClassInfo
+from ....errors import DatasetError
+from ..dataset import Dataset, Item, Sample
+from .own import REST
+from .splits import with_splits
+
+CLASSES = (
+    REST,
+    ClassInfo(1, "right ventricle", (0, 114, 178)),
+    ClassInfo(2, "myocardium", (0, 158, 115)),
+    ClassInfo(3, "left ventricle", (213, 94, 0)),
+)
+
+
+def open_acdc(folder: Path) -> Dataset | None:
+    """Open ACDC: `training/patient001/patient001_frame01.nii.gz`, its `_gt`, `Info.cfg`; `testing/` tests.
+
+    Every slice of the two frames of a patient is an image; the patient is the case.
+
+    Raises:
+        DatasetError: If nibabel is missing, or a volume has no labels.
+    """
+    root = next((p for p in (folder, folder / "database") if (p / "training").is_dir()), None)
+    if root is None or not any(root.glob("training/patient*/*_gt.nii*")):
+        return None
+    samples = []
+    for part, split in (("training", "train"), ("testing", "test")):
+        for labels in sorted((root / part).glob("patient*/*_gt.nii*")):
+            image = labels.with_name(labels.name.replace("_gt.nii", ".nii"))
+            if not image.is_file():
+                raise DatasetError(f"'{labels}' has no image '{image.name}' beside it; copy the set again.")
+            samples += _slices(image, labels, split)
+    return Dataset(
+        "acdc",
+        tuple(with_splits(samples)),
+        CLASSES,
+        {c.id: c.id for c in CLASSES},
+        licence="CC-BY-NC-SA-4.0",
+        attribution="ACDC, Bernard et al. 2018, IEEE Trans. Med. Imaging 37(11)",
+    )
+
+
+def _slices(image: Path, labels: Path, split: str) -> list[Sample]:
+    volume, mm = _volume(image)
+    patient, stem = image.parent.name, image.name.split(".")[0]
+    disease = _read_group(image.parent / "Info.cfg")
+    return [
+        Sample(
+            f"{stem}_slice{index:02d}",
+            image,
+            labels,
+            patient,
+            split,
+            disease,
+            mm * 1000,
+            functools.partial(_load, index=index),
+        )
+        for index in range(volume.shape[2])
+    ]
+
+
+def _load(sample: Sample, index: int) -> Item:
+    """Read a slice; its grey values are stretched over 0 to 255 as the reference does."""
+    grey = _volume(sample.image)[0][..., index].T.astype(np.float64)
+    labels = _volume(sample.labels)[0][..., index].T
+    low, high = float(grey.min()), float(grey.max())
+    stretched = ((grey - low) * (255 / max(high - low, 1e-12))).round().astype(np.uint8)
+    return Item(np.stack([stretched] * 3, axis=-1), labels.round().astype(np.int16))
+
+
+@functools.lru_cache(maxsize=4)
+def _volume(path: Path) -> tuple[npt.NDArray[Any], float]:
+    """Read (X, Y, Z) values, and the millimetres per pixel."""
+    try:
+        import nibabel
+        from nibabel.filebasedimages import ImageFileError
+    except ImportError:
+        raise DatasetError(
+            "ACDC is in NIfTI files; install nibabel: pip install 'napari-sampath[nifti]'."
+        ) from None
+    try:
+        file = nibabel.load(path)
+        values = np.asarray(file.dataobj)
+        spacing = float(file.header.get_zooms()[0])
+    except (OSError, EOFError, ValueError, ImageFileError) as error:
+        raise DatasetError(f"'{path}' cannot be read ({error}); copy the set again.") from error
+    if values.ndim != 3:
+        raise DatasetError(
+            f"'{path}' has {values.ndim} dimensions; a frame of ACDC has three: copy the set again."
+        )
+    return values, spacing
+
+
+def _read_group(path: Path) -> str:
+    """Read the disease ("Group: DCM") of a patient; empty if it is not there."""
+    if not path.is_file():
+        return ""
+    lines = [line.partition(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    return next((value.strip() for key, _, value in lines if key.strip() == "Group"), "")

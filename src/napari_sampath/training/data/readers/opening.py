@@ -1,0 +1,114 @@
+"""Which reader a folder is for."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import logging
+import os
+from collections import Counter
+from pathlib import Path
+
+from ....errors import DatasetError
+from ....formats import DatasetFolder
+from ..dataset import Dataset, Sample
+from .acdc import open_acdc
+from .coco import open_coco
+from .layouts import open_bcss, open_crag, open_ebhi, open_glas
+from .monuseg import open_monuseg
+from .own import open_own
+from .pairs import open_pairs
+from .plain import open_plain
+from .published import open_published
+from .splits import read_split
+from .typed_nuclei import open_typed_nuclei
+
+logger = logging.getLogger(__name__)
+
+
+_LAYOUTS = (
+    open_bcss,
+    open_crag,
+    open_glas,
+    open_ebhi,
+    open_acdc,
+    open_monuseg,
+    open_typed_nuclei,
+    open_coco,
+)
+"""Readers of sets in the folders in which they are distributed; each returns None for any other folder."""
+
+
+def open_dataset(path: str | Path, images: str = "", labels: str = "", group: str = "") -> Dataset:
+    """Open a folder as a dataset.
+
+    Known are our own folder (`dataset.json`), the sets of `PUBLISHED` (`index.csv`, `images/`, `masks/`), BCSS, CRAG,
+    GlaS, EBHI-Seg, ACDC and MoNuSeg as they are distributed, COCO files, images with maps of nuclear types (see
+    `open_typed_nuclei`), any folder with `images/` and `labels/` whose files have the same names (see `open_plain`),
+    and anything that two patterns find (see `open_pairs`).
+
+    Args:
+        path: The folder, or a COCO file.
+        images: Pattern of the images, such as "*/img_*.png".
+        labels: Pattern of the label maps, with the same wildcards.
+        group: Regular expression that finds the slide or case in an image's path.
+
+    Raises:
+        DatasetError: If there is no such folder, it is laid out otherwise, or files are missing.
+    """
+    path = Path(path).expanduser()
+    if not path.exists() or (path.is_file() and path.suffix.lower() != ".json"):
+        raise DatasetError(f"There is no folder '{path}'; name the folder that holds images and labels.")
+    if group and not (images or labels):
+        raise DatasetError(
+            f"The group '{group}' applies to images found by patterns; name those of images and labels too, or add "
+            "index.csv with the columns name, group and split."
+        )
+    dataset = open_pairs(path, images, labels, group) if images or labels else _open(path)
+    dataset = dataclasses.replace(dataset, samples=_named_apart(dataset.samples))
+    if dataset.note:
+        logger.warning("%s", dataset.note)
+    return dataset
+
+
+def _open(path: Path) -> Dataset:
+    if DatasetFolder.exists(path):
+        return open_own(path)
+    rows = _read_index(path / "index.csv")
+    dataset = open_published(path, rows)
+    if dataset is not None:
+        return dataset
+    if (path / "images").is_dir() and (path / "labels").is_dir():
+        return open_plain(path, rows)
+    for reader in _LAYOUTS:
+        found = reader(path)
+        if found is not None:
+            return found
+    raise DatasetError(
+        f"'{path}' is no dataset; it must hold the folders images and labels, with files of the same names."
+    )
+
+
+def _named_apart(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Name images after their folders, too, where files of several folders have one name: reports go by it."""
+    counts = Counter(sample.name for sample in samples)
+    if len(counts) == len(samples):
+        return samples
+    above = os.path.commonpath([sample.image.parent for sample in samples])
+    return tuple(
+        sample
+        if counts[sample.name] == 1
+        else dataclasses.replace(sample, name=sample.image.relative_to(above).with_suffix("").as_posix())
+        for sample in samples
+    )
+
+
+def _read_index(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"'{path}' cannot be read ({error}); save it as CSV in UTF-8.") from error
+    return [row | {"split": read_split(row["split"], path)} if "split" in row else row for row in rows]

@@ -1,0 +1,104 @@
+"""Tissue sets with an `index.csv`, recognised by its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ....arrays import ClassInfo
+from ....errors import DatasetError
+from ..dataset import Dataset, Item, Sample
+from .binary import load_instances
+from .monuseg import NUCLEUS
+from .own import REST
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedSet:
+    """A collection, recognised by the columns of its `index.csv`."""
+
+    name: str
+    columns: frozenset[str]
+    """Columns that only this set has."""
+    group: str
+    """Column with the slide or case."""
+    stratum: str
+    """Column with the kind of tissue; empty if there is none."""
+    mpp: str
+    """Column with the micrometres per pixel; empty if there is none."""
+    classes: tuple[ClassInfo, ...]
+    values: Mapping[int, int]
+    licence: str
+    attribution: str
+    image_suffix: str = ".jpg"
+    load: Callable[[Sample], Item] | None = None
+    """How an image and its masks are read, where masks are no class maps."""
+
+
+PUBLISHED = (
+    PublishedSet(
+        name="ebhi_glands",
+        columns=frozenset({"class", "class_id", "case_group"}),
+        group="case_group",
+        stratum="class",
+        mpp="",
+        classes=(REST, ClassInfo(1, "gland", (0, 158, 115))),
+        values={0: 0, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1},
+        licence="CC-BY-4.0",
+        attribution="EBHI-Seg, Shi et al. 2023, Front. Med. 10:1114673, doi:10.6084/m9.figshare.21540159",
+    ),
+    PublishedSet(
+        name="bcss_tumor",
+        columns=frozenset({"group", "tumor_fraction"}),
+        group="group",
+        stratum="",
+        mpp="approx_mpp",
+        classes=(REST, ClassInfo(1, "tumour", (213, 94, 0))),
+        values={0: 0, 255: 1},
+        licence="CC0-1.0",
+        attribution="BCSS, Amgad et al. 2019, Bioinformatics 35(18)",
+    ),
+    PublishedSet(
+        name="bbbc038_nuclei",
+        columns=frozenset({"group", "n_nuclei", "stain_family"}),
+        group="group",
+        stratum="stain_family",
+        mpp="",
+        classes=(REST, NUCLEUS),
+        values={0: 0, 1: 1},
+        licence="CC0-1.0",
+        attribution="BBBC038v1, Caicedo et al. 2019, Nat. Methods 16, Broad Bioimage Benchmark Collection",
+        image_suffix=".png",
+        load=load_instances,
+    ),
+)
+
+
+def open_published(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset | None:
+    """Open a folder with `images/`, `masks/` and the rows of an `index.csv`; None if it is none of `PUBLISHED`."""
+    columns = set(rows[0]) if rows else set()
+    source = next((one for one in PUBLISHED if one.columns <= columns), None)
+    if source is None:
+        return None
+    samples = []
+    for row in rows:
+        image, labels = (
+            folder / "images" / f"{row['name']}{source.image_suffix}",
+            folder / "masks" / f"{row['name']}.png",
+        )
+        for path in (image, labels):
+            if not path.is_file():
+                raise DatasetError(f"'{path}' is missing, though index.csv names it; copy the set again.")
+        stratum = row[source.stratum] if source.stratum else ""
+        mpp = float(row[source.mpp]) if source.mpp else None
+        place = row[source.group], row["split"], stratum, mpp
+        samples.append(Sample(row["name"], image, labels, *place, load=source.load))
+    return Dataset(
+        source.name,
+        tuple(samples),
+        source.classes,
+        source.values,
+        licence=source.licence,
+        attribution=source.attribution,
+    )

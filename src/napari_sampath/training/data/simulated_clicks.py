@@ -1,0 +1,101 @@
+"""Simulated prompts, as SAM was trained (Kirillov et al. 2023, section 3 and appendix A)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...annotations.masks.masks import depth
+from ...arrays import INPUT_PX, LOGITS_PX, BoolArray, FloatArray
+
+CELL_PX = INPUT_PX // LOGITS_PX
+"""Side of a cell of the logits' grid, in pixels of the encoder's frame."""
+
+BOX_NOISE_MAX_PX = 20.0
+"""Largest shift of a box coordinate, in pixels of the frame."""
+
+
+def noisy_box(
+    mask: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator, share: float
+) -> FloatArray:
+    """Box an object and shift each side at random.
+
+    Args:
+        mask: (h, w) bool on the grid of the logits, not empty.
+        offset_xy: Place of the grid's first cell in the frame, (x, y) in pixels.
+        rng: Source of randomness.
+        share: Standard deviation of the shift, as a share of the box's side.
+
+    Returns:
+        (4,) XYXY in pixels of the frame.
+    """
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = np.array([cols[0], rows[0], cols[-1] + 1, rows[-1] + 1], dtype=np.float64) * CELL_PX
+    sides = np.tile([box[2] - box[0], box[3] - box[1]], 2)
+    noise = np.clip(rng.normal(0, share * sides), -BOX_NOISE_MAX_PX, BOX_NOISE_MAX_PX)
+    noisy = box + noise
+    x0, x1 = sorted(noisy[[0, 2]])
+    y0, y1 = sorted(noisy[[1, 3]])
+    # The prompt encoder adds half a pixel to every coordinate.
+    return np.array([x0, y0, x1, y1]) + np.tile(np.asarray(offset_xy, dtype=np.float64), 2) - 0.5
+
+
+def random_point(region: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
+    """Draw a pixel of a region (h, w) uniformly; (2,) as (x, y) in pixels of the frame."""
+    cells = np.flatnonzero(region)
+    return _within(int(cells[int(rng.integers(cells.size))]), region.shape[1], offset_xy, rng)
+
+
+def inner_point(region: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
+    """Draw a pixel of a region (h, w), likelier the farther from its edge; (2,) as (x, y) in pixels of the frame."""
+    cells = np.flatnonzero(region)
+    inside = depth(region).ravel()[cells]
+    return _within(int(rng.choice(cells, p=inside / inside.sum())), region.shape[1], offset_xy, rng)
+
+
+def _within(cell: int, width: int, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
+    """Return a place (x, y) in a cell, counted along the rows, in pixels of the frame."""
+    row, col = divmod(cell, width)
+    jitter = rng.uniform(0, CELL_PX, 2)
+    return np.array([col, row]) * CELL_PX + jitter + np.asarray(offset_xy, dtype=np.float64) - 0.5
+
+
+def correcting_point(
+    predicted: BoolArray, target: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator
+) -> tuple[FloatArray, int]:
+    """Draw a point from where prediction and target differ: positive if missed, negative if too much.
+
+    A perfect prediction is confirmed by a positive point inside the target.
+    """
+    error = predicted != target
+    region = error if error.any() else target
+    point = random_point(region, offset_xy, rng)
+    col, row = ((point + 0.5 - np.asarray(offset_xy)) // CELL_PX).astype(int)
+    return point, int(target[row, col])
+
+
+def worst_mistake(answer: BoolArray, target: BoolArray) -> tuple[tuple[float, float], int]:
+    """Return the middle of the thickest place where an answer is wrong, where a person would click next.
+
+    Args:
+        answer: (H, W) bool.
+        target: (H, W) bool that differs from it.
+
+    Returns:
+        (x, y) of a pixel's centre, and 1 where something is missing or 0 where it is too much.
+    """
+    depths = [depth(wrong) for wrong in (answer & ~target, target & ~answer)]
+    label = int(depths[1].max() >= depths[0].max())
+    row, col = np.unravel_index(int(np.argmax(depths[label])), target.shape)
+    return (float(col) + 0.5, float(row) + 0.5), label
+
+
+def to_tensors(
+    points: list[list[FloatArray]], labels: list[list[int]], device: torch.device
+) -> tuple[Tensor, Tensor] | None:
+    """Stack equally many points per object: ((B, N, 2), (B, N)); None without points."""
+    if not points[0]:
+        return None
+    xy = torch.as_tensor(np.array(points), dtype=torch.float32, device=device)
+    return xy, torch.as_tensor(np.array(labels), dtype=torch.float32, device=device)

@@ -1,0 +1,34 @@
+"""Whether a head's confidence is what it claims to be."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...arrays import BoolArray, FloatArray
+
+BINS = 15
+"""Guo et al. 2017."""
+
+
+class Calibration:
+    """Counts confidence against correctness, over any number of images."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(BINS)
+        self._confidence = np.zeros(BINS)
+        self._correct = np.zeros(BINS)
+
+    def add(self, confidence: FloatArray, correct: BoolArray) -> None:
+        """Count pixels: the probability of the answer, 0..1, and whether it is right; of one shape."""
+        bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1).ravel()
+        self._counts += np.bincount(bins, minlength=BINS)
+        self._confidence += np.bincount(bins, confidence.ravel(), minlength=BINS)
+        self._correct += np.bincount(bins, correct.ravel(), minlength=BINS)
+
+    def error(self) -> float | None:
+        """Return the expected calibration error, 0 (best) to 1; None if nothing was counted.
+
+        It is the mean distance of confidence and accuracy over bins of equal width, weighted by pixels.
+        """
+        total = self._counts.sum()
+        return float(np.abs(self._confidence - self._correct).sum() / total) if total else None

@@ -1,0 +1,174 @@
+"""How a head does on a split, beside what needs no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from skimage.color import rgb2hed
+from skimage.filters import gaussian, threshold_otsu
+
+from ...arrays import ClassInfo, UInt8Array
+from ...config import load_config
+from ...errors import DatasetError
+from ...heads import LoadedHead, load_head
+from ...jobs import Job, Progress, run
+from ...predict import Model, load_model_job
+from ...predict.segment import check_match, segment_job
+from ...store import Store
+from ..data.dataset import Dataset, even_subset
+from ..data.readers import open_dataset
+from .reference_metrics import Compat, sampath
+from .scoring import Scorer
+
+OTSU = "Otsu on haematoxylin"
+
+_SMOOTHING_PX = 8
+
+
+def evaluate(
+    dataset: Dataset | str | Path,
+    head: LoadedHead | str | Path,
+    split: str = "val",
+    model: Model | None = None,
+    max_images: int = 0,
+    on_progress: Callable[[Progress], object] | None = None,
+) -> dict[str, Any]:
+    """Score a head on a split of a dataset, at the images' own resolution.
+
+    Args:
+        dataset: A dataset, or a folder that `open_dataset` knows.
+        head: A loaded head, the name of a shipped one, or the path of a bundle.
+        split: Name of the split.
+        model: The model the head was trained on; loaded if left out.
+        max_images: Largest number of images, drawn evenly over kinds of tissue and cases; 0 for all.
+        on_progress: Called before every image.
+
+    Returns:
+        {"dataset", "split", "images", "head", "encoder", "classes", "mpp", "scores": {name of the head or of a
+        baseline: what `Scorer.scores` returns}, "rows": one for each image, "compat": the metrics of the reference
+        that published this kind of head, by what they measure, "sampath": those of SAM-Path, "gain_iou": mean IoU per
+        image above the best constant answer}.
+
+    Raises:
+        DatasetError: If data and head have different classes, or the data cannot be read.
+        WeightsError: If the head was trained on other features than the model's.
+    """
+    return run(evaluate_job(dataset, head, split, model, max_images), on_progress)
+
+
+def evaluate_job(
+    dataset: Dataset | str | Path,
+    head: LoadedHead | str | Path,
+    split: str = "val",
+    model: Model | None = None,
+    max_images: int = 0,
+) -> Job[dict[str, Any]]:
+    """Score a head, reporting each image; see `evaluate`."""
+    if not isinstance(dataset, Dataset):
+        dataset = open_dataset(dataset)
+    loaded = head if isinstance(head, LoadedHead) else load_head(head)
+    check_classes_match(loaded, dataset)
+    if model is None:
+        settings = load_config()
+        model = yield from load_model_job(
+            loaded.encoder_name, settings.device, store=Store.from_config(settings)
+        )
+    check_match(loaded, model)
+    samples = even_subset(dataset.split(split), max_images, seed=0)
+    compat = Compat(loaded.head.kind, loaded.head.arguments, dataset.classes)
+    scorers = yield from _score_job(dataset, samples, loaded, model, compat)
+    own = scorers.pop(loaded.name)
+    scores = {loaded.name: own.scores()}
+    if OTSU in scorers:
+        scores[OTSU] = scorers.pop(OTSU).scores()
+    baseline, best = max(
+        ((name, one.scores()) for name, one in scorers.items()), key=lambda named: _mean_iou(named[1])
+    )
+    scores[baseline] = best
+    return {
+        "dataset": dataset.name,
+        "split": split,
+        "images": len(samples),
+        "head": loaded.name,
+        "encoder": loaded.encoder_name,
+        "classes": [c.name for c in dataset.classes],
+        "mpp": dataset.mpp,
+        "scores": scores,
+        "rows": own.rows,
+        "compat": compat.scores(),
+        "sampath": sampath(np.sum(own.matrices, axis=0), dataset.classes),
+        "gain_iou": _mean_iou(scores[loaded.name]) - _mean_iou(best),
+    }
+
+
+def check_classes_match(head: LoadedHead, dataset: Dataset) -> None:
+    """Raise a `DatasetError` unless head and dataset tell the same classes apart."""
+    ids = {c.name: c.id for c in head.classes}
+    swapped = any(ids.get(c.name, c.id) != c.id for c in dataset.classes)
+    if swapped or [c.id for c in head.classes] != [c.id for c in dataset.classes]:
+        raise DatasetError(
+            f"The head '{head.name}' tells {_numbered(head.classes)} apart, the dataset '{dataset.name}' holds "
+            f"{_numbered(dataset.classes)}; evaluate on data with the head's classes, by the same numbers."
+        )
+
+
+def _numbered(classes: Sequence[ClassInfo]) -> str:
+    return ", ".join(f"{c.id} {c.name}" for c in classes)
+
+
+def channels(labels: UInt8Array, dataset: Dataset) -> UInt8Array:
+    """Turn class ids (H, W) into indices into `dataset.classes`."""
+    channel = np.zeros(256, dtype=np.uint8)
+    channel[[c.id for c in dataset.classes]] = range(len(dataset.classes))
+    return channel[labels]
+
+
+def _score_job(
+    dataset: Dataset, samples: list[Any], head: LoadedHead, model: Model, compat: Compat
+) -> Job[dict[str, Scorer]]:
+    """Score the head, each constant answer and, for one class against the rest, Otsu's threshold."""
+    with_otsu = len(dataset.classes) == 2 and dataset.classes[0].id == 0
+    constants = {f"all {c.name}": index for index, c in enumerate(dataset.classes) if c.id > 0}
+    names = [head.name, *([OTSU] if with_otsu else []), *constants]
+    scorers = {name: Scorer(dataset.classes) for name in names}
+    for number, sample in enumerate(samples):
+        yield Progress(number, len(samples), f"Segmenting {sample.name}", "images")
+        example = dataset.read(sample)
+        result = run(segment_job(example.pixels, head, model))
+        answers = {name: np.full_like(example.targets, index) for name, index in constants.items()}
+        answers[head.name] = channels(result.labels, dataset)
+        compat.add(sample.group, answers[head.name], example.targets, result.probabilities)
+        if with_otsu:
+            answers[OTSU] = otsu_on_haematoxylin(example.pixels)
+        for name, answer in answers.items():
+            confidence = result.confidence if name == head.name else None
+            scorers[name].add(
+                sample.name, sample.group, answer, example.targets, example.instances, confidence
+            )
+    yield Progress(len(samples), len(samples), "Segmented", "images")
+    return scorers
+
+
+def otsu_on_haematoxylin(pixels: UInt8Array) -> UInt8Array:
+    """Split an H&E image into much (1) and little (0) haematoxylin at Otsu's threshold.
+
+    The stain is smoothed first: a gland is its nuclei and what lies between them.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (H, W) uint8.
+    """
+    stain = gaussian(rgb2hed(pixels)[..., 0], _SMOOTHING_PX)
+    if np.ptp(stain) == 0:
+        return np.zeros(pixels.shape[:2], dtype=np.uint8)
+    above: UInt8Array = (stain > threshold_otsu(stain)).astype(np.uint8)
+    return above
+
+
+def _mean_iou(scores: dict[str, Any]) -> float:
+    return float(scores["per_image"]["mean"]["iou"] or 0.0)

@@ -1,0 +1,93 @@
+"""How well objects are found: F1, AJI and PQ from the overlaps of two instance maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from skimage.measure import label
+
+from ...arrays import BoolArray, IntArray
+
+MATCHED = 0.5
+"""IoU above which a predicted object is a true one; no object can then have two partners."""
+
+
+@dataclass(slots=True)
+class ObjectCounts:
+    """Matches of predicted with true objects, over any number of images."""
+
+    matched: int = 0
+    matched_iou: float = 0.0
+    """Sum of the IoU of matched pairs."""
+    missed: int = 0
+    """True objects without a partner."""
+    invented: int = 0
+    """Predicted objects without a partner."""
+    aji_overlap: float = 0.0
+    aji_union: float = 0.0
+
+    def add(self, predicted: IntArray, true: IntArray) -> None:
+        """Count an image: two maps (H, W) of object numbers, 0 for none."""
+        overlap, predicted_px, true_px = _overlaps(predicted, true)
+        union = predicted_px[:, None] + true_px[None, :] - overlap
+        iou = overlap / np.maximum(union, 1)
+        hits = iou > MATCHED
+        self.matched += int(hits.sum())
+        self.matched_iou += float(iou[hits].sum())
+        self.missed += int((~hits.any(axis=0)).sum())
+        self.invented += int((~hits.any(axis=1)).sum())
+        self._add_aji(overlap, union, iou, predicted_px, true_px)
+
+    def _add_aji(
+        self,
+        overlap: npt.NDArray[np.int64],
+        union: npt.NDArray[np.int64],
+        iou: npt.NDArray[np.float64],
+        predicted_px: npt.NDArray[np.int64],
+        true_px: npt.NDArray[np.int64],
+    ) -> None:
+        """Aggregated Jaccard index (Kumar et al. 2017): each true object with the prediction that fits it best."""
+        used = np.zeros(len(predicted_px), dtype=bool)
+        for column in range(len(true_px)):
+            best = int(iou[:, column].argmax()) if len(predicted_px) else 0
+            if len(predicted_px) and overlap[best, column]:
+                self.aji_overlap += float(overlap[best, column])
+                self.aji_union += float(union[best, column])
+                used[best] = True
+            else:
+                self.aji_union += float(true_px[column])
+        self.aji_union += float(predicted_px[~used].sum())
+
+    def scores(self) -> dict[str, float | None]:
+        """Return F1, AJI, PQ and PQ's parts (Kirillov et al. 2019); None where there is no object at all."""
+        either = self.matched + (self.missed + self.invented) / 2
+        recognition = self.matched / either if either else None
+        segmentation = self.matched_iou / self.matched if self.matched else 0.0
+        return {
+            "f1": recognition,
+            "aji": self.aji_overlap / self.aji_union if self.aji_union else None,
+            "pq": None if recognition is None else recognition * segmentation,
+            "sq": segmentation if self.matched else None,
+            "objects": self.matched + self.missed,
+        }
+
+
+def connected(mask: BoolArray) -> IntArray:
+    """Number the connected areas (8 neighbours) of a mask (H, W)."""
+    numbered: IntArray = label(mask, connectivity=2)
+    return numbered
+
+
+def _overlaps(
+    predicted: IntArray, true: IntArray
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return shared pixels (P, T) and the sizes (P,) and (T,) of the objects."""
+    names_p, index_p = np.unique(predicted, return_inverse=True)
+    names_t, index_t = np.unique(true, return_inverse=True)
+    shape = len(names_p), len(names_t)
+    table = np.bincount(index_p.ravel() * shape[1] + index_t.ravel(), minlength=shape[0] * shape[1])
+    table = table.reshape(shape).astype(np.int64)
+    keep_p, keep_t = names_p > 0, names_t > 0
+    return table[np.ix_(keep_p, keep_t)], table.sum(axis=1)[keep_p], table.sum(axis=0)[keep_t]

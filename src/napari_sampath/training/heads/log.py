@@ -1,0 +1,62 @@
+"""What happened in each epoch: a CSV file beside the bundle, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import StorageError
+from ...files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingLog:
+    """Writes the rows of a run.
+
+    Args:
+        bundle: The bundle that will be written; the log is called the same, with the ending `.csv`, and
+            TensorBoard's folder the same with `-tensorboard`.
+    """
+
+    def __init__(self, bundle: Path) -> None:
+        self.path = bundle.with_suffix(".csv")
+        self._boards = bundle.with_name(f"{bundle.stem}-tensorboard")
+        self._board: Any = None
+        self._failed = False
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Write all rows; a full disk is said once and does not end training."""
+        if not rows or self._failed:
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        try:
+            write_atomically(self.path, lambda stream: stream.write(text.getvalue().encode("utf-8")))
+            self._draw(rows[-1])
+        except (StorageError, OSError) as error:
+            self._failed = True
+            logger.warning("The training log is not written any more: %s", error)
+
+    def close(self) -> None:
+        """Let go of TensorBoard's file."""
+        if self._board is not None:
+            self._board.close()
+
+    def _draw(self, row: dict[str, Any]) -> None:
+        if importlib.util.find_spec("tensorboard") is None:
+            return
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self._boards))
+        for name, value in row.items():
+            if name != "epoch" and value is not None:
+                self._board.add_scalar(name, value, row["epoch"])

@@ -1,0 +1,158 @@
+"""The recipes of the papers by name, from their released code where paper and code differ.
+
+What could be kept from the features is not: the papers change pixels at every step, so the encoder runs at every
+step. `dataclasses.replace(preset, augmentation="dihedral")` keeps all else and trains on cached features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ...registry import lookup
+from .config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The recipe of a paper."""
+
+    source: str
+    """Paper and what it did, one line."""
+    head: str
+    """The kind of head it is for."""
+    model: str
+    """What the paper trained it on, as `--model` takes it; any other can be chosen."""
+    config: TrainingConfig
+    """Loss, optimiser, schedule, augmentation, and the arguments of the head."""
+
+
+_SAMPATH = TrainingConfig(
+    patience=0,
+    keep="last",
+    loss="focal_dice",
+    learning_rate=1e-4,
+    weight_decay=1e-2,
+    gradient_clip=0,
+    schedule="steps",
+    augmentation="pixels",
+    crop_share=0.08,
+    stain_jitter=0.3,
+    balanced=False,
+    window_cells=64,
+)
+_PROMPT_GENERATOR = TrainingConfig(
+    epochs=200,
+    patience=0,
+    keep="last",
+    batch_size=3,
+    accumulate=4,
+    loss="bce_dice",
+    optimiser="adam",
+    learning_rate=3e-4,
+    weight_decay=1e-5,
+    gradient_clip=0,
+    schedule="constant",
+    warmup_epochs=0,
+    augmentation="pixels",
+    crop_share=0.56,
+    stain_jitter=0.6,
+    balanced=False,
+    window_cells=64,
+)
+
+
+def _hardnet(image_px: int) -> dict[str, int | str]:
+    """Name the generator that the paper trained, which sees the image at this side."""
+    return {"backbone": "hardnet85", "image_px": image_px}
+
+
+PRESETS: dict[str, Preset] = {
+    "bcss": Preset(
+        "SAM-Path (Zhang et al. 2023), configuration BCSS: loss 0.25 focal + 0.75 Dice + 0.0625 IoU, 24 tiles a step, "
+        "32 epochs, one of warm-up, a tenth after 25 and 29",
+        "sampath",
+        "vit_b+hipt-s16",
+        replace(
+            _SAMPATH,
+            epochs=32,
+            batch_size=12,
+            accumulate=2,
+            drops=(25.0, 29.0),
+            loss_arguments={"focal_weight": 0.25, "dice_weight": 0.75, "iou_weight": 0.0625},
+        ),
+    ),
+    "crag": Preset(
+        "SAM-Path (Zhang et al. 2023), configuration CRAG: loss 0.125 focal + 0.875 Dice, 6 tiles a step, 60 epochs, "
+        "two of warm-up, a tenth after 50 and 55",
+        "sampath",
+        "vit_b+hipt-s16",
+        replace(
+            _SAMPATH,
+            epochs=60,
+            batch_size=6,
+            warmup_epochs=2.0,
+            drops=(50.0, 55.0),
+            loss_arguments={"focal_weight": 0.125, "dice_weight": 0.875, "iou_weight": 0.0},
+        ),
+    ),
+    "acdc": Preset(
+        "AutoSAM (Hu et al. 2023): cross-entropy + Dice, Adam 5e-4, 4 slices a step, 120 epochs, a tenth on a plateau",
+        "autosam",
+        "minmax01:vit_b",
+        TrainingConfig(
+            epochs=120,
+            patience=0,
+            keep="last",
+            batch_size=4,
+            optimiser="adam",
+            learning_rate=5e-4,
+            weight_decay=0,
+            gradient_clip=0,
+            schedule="plateau",
+            warmup_epochs=0,
+            augmentation="pixels",
+            crop_share=0.28,
+            rotation_degrees=5.7,
+            stain_jitter=0,
+            balanced=False,
+            window_cells=64,
+        ),
+    ),
+    "glas": Preset(
+        "AutoSAM (Shaharabany et al. 2023), GlaS: BCE + Dice, Adam 3e-4, 3 x 4 images a step, turns of 5 degrees",
+        "prompt_generator",
+        "vit_h",
+        replace(_PROMPT_GENERATOR, rotation_degrees=5.0, head_arguments=_hardnet(256)),
+    ),
+    "monuseg": Preset(
+        "AutoSAM (Shaharabany et al. 2023), MoNuSeg: as glas with turns of 22 degrees",
+        "prompt_generator",
+        "vit_h",
+        replace(_PROMPT_GENERATOR, rotation_degrees=22.0, stain_jitter=1.0, head_arguments=_hardnet(512)),
+    ),
+    "polyp": Preset(
+        "AutoSAM (Shaharabany et al. 2023), polyps: as glas with turns of 90 degrees",
+        "prompt_generator",
+        "vit_b",
+        replace(_PROMPT_GENERATOR, rotation_degrees=90.0, head_arguments=_hardnet(352)),
+    ),
+}
+"""Name -> recipe."""
+
+
+def preset(name: str) -> TrainingConfig:
+    """Return the configuration of a recipe by name; see `PRESETS` for the head it is for.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    return find_preset(name).config
+
+
+def find_preset(name: str) -> Preset:
+    """Return a recipe by name.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    return lookup("recipe", PRESETS, name)

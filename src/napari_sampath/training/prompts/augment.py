@@ -1,0 +1,212 @@
+"""Training windows: mosaics of several images, scale, angle, aspect and stain.
+
+A window is a square of the encoder's 1,024 px frame. It may hold one image or a grid of several, of one set
+or of different ones, so that one window shows many objects and tissue types, as a slide does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from ...arrays import GRID, INPUT_PX, LOGITS_PX, FloatArray, IntArray, UInt8Array
+from ..data.instances import InstanceImage
+from ..data.stain import jitter_stain
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """One training window of side S pixels of the encoder's frame."""
+
+    pixels: UInt8Array
+    """(S, S, 3) uint8 RGB."""
+    instances: IntArray
+    """(S / 4, S / 4) int32 object ids on the grid of the logits; 0 is background, below it unknown."""
+    kinds: IntArray
+    """(S / 4, S / 4) uint8, index of the kind of tissue set each cell comes from."""
+    prompted: tuple[int, ...]
+    """Ids of the objects that may be prompted for."""
+
+    def part(self, row: int, col: int, side: int) -> Window:
+        """Cut `side` x `side` tokens from (row, col) on; only objects that are whole in it may be prompted for."""
+        px, cells = (
+            (slice(row * each, (row + side) * each), slice(col * each, (col + side) * each))
+            for each in (TOKEN_PX, TOKEN_CELLS)
+        )
+        instances = self.instances[cells]
+        areas = np.bincount(np.maximum(self.instances, 0).ravel())
+        here = np.bincount(np.maximum(instances, 0).ravel(), minlength=len(areas))
+        whole = tuple(i for i in self.prompted if here[i] == areas[i])
+        return Window(self.pixels[px], instances, self.kinds[cells], whole)
+
+
+TOKEN_PX = INPUT_PX // GRID
+"""Side of a token of the embedding, in pixels of the frame."""
+TOKEN_CELLS = LOGITS_PX // GRID
+"""The same in cells of the logits' grid."""
+MIN_CELLS = 12
+"""Smallest object that is prompted for, in cells of the logits' grid (4 px of the frame)."""
+TURNED = 0.6
+"""Share of the crops that are turned by any angle; the others by right angles only, and stay as sharp as they are."""
+SOFTENED = 0.25
+"""Share of the crops that are put out of focus, as slides are in places."""
+SOFTEST_PX = 1.2
+"""Largest standard deviation of the blur, in pixels of the image."""
+STRETCH = 0.12
+"""Largest change of each side of a crop, as a natural logarithm: the aspect of what is in it changes by twice that."""
+
+
+class Pools:
+    """Training images by kind, drawn by the kind's share and, within it, by area.
+
+    Args:
+        images: All training images.
+    """
+
+    def __init__(self, images: list[InstanceImage]) -> None:
+        by_name: dict[str, list[InstanceImage]] = {}
+        for image in images:
+            by_name.setdefault(image.kind.name, []).append(image)
+        self._images = list(by_name.values())
+        self.kinds = [pool[0].kind for pool in self._images]
+        shares = np.array([kind.share for kind in self.kinds])
+        self._shares = shares / shares.sum()
+        areas = [np.array([image.instances.size for image in pool], dtype=float) for pool in self._images]
+        self._areas = [area / area.sum() for area in areas]
+
+    def draw_kind(self, rng: np.random.Generator) -> int:
+        """Draw the index of a kind."""
+        return int(rng.choice(len(self.kinds), p=self._shares))
+
+    def draw(self, kind: int, rng: np.random.Generator) -> InstanceImage:
+        """Draw an image of a kind."""
+        return self._images[kind][int(rng.choice(len(self._images[kind]), p=self._areas[kind]))]
+
+
+def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
+    """Draw a window: a grid of 1, 4 or 9 crops, each scaled, turned and re-stained on its own.
+
+    Args:
+        pools: Training images.
+        side_px: Side S of the window in pixels of the frame, a multiple of 32.
+        rng: Source of randomness.
+    """
+    grid = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
+    edges = np.linspace(0, side_px // 4, grid + 1).astype(int) * 4
+    pixels = np.zeros((side_px, side_px, 3), np.uint8)
+    instances = np.zeros((side_px // 4, side_px // 4), np.int32)
+    kinds = np.zeros((side_px // 4, side_px // 4), np.uint8)
+    mixed = rng.random() < 0.5
+    kind = pools.draw_kind(rng)
+    for row in range(grid):
+        for col in range(grid):
+            if mixed:
+                kind = pools.draw_kind(rng)
+            source = pools.draw(kind, rng)
+            (top, bottom), (left, right) = edges[row : row + 2], edges[col : col + 2]
+            crop, ids = random_crop(source, bottom - top, right - left, rng)
+            pixels[top:bottom, left:right] = crop
+            cells = (slice(top // 4, bottom // 4), slice(left // 4, right // 4))
+            instances[cells] = np.where(ids > 0, ids + instances.max(), ids)
+            kinds[cells] = kind
+    ids, areas = np.unique(instances, return_counts=True)
+    prompted = tuple(int(i) for i, area in zip(ids, areas, strict=True) if i > 0 and area >= MIN_CELLS)
+    return Window(pixels, instances, kinds, prompted)
+
+
+def random_crop(
+    source: InstanceImage, height_px: int, width_px: int, rng: np.random.Generator
+) -> tuple[UInt8Array, IntArray]:
+    """Cut, soften, enlarge, stretch, turn, flip and re-stain.
+
+    It is turned by any angle where the image is large enough to fill the corners, and never shows what lies outside.
+
+    Args:
+        source: An image and its objects.
+        height_px: Of the crop, in pixels of the frame, a multiple of 4.
+        width_px: The same.
+        rng: Source of randomness.
+
+    Returns:
+        Pixels (height, width, 3) and ids (height / 4, width / 4).
+    """
+    full_h, full_w = source.instances.shape
+    angle = rng.uniform(0, 2 * np.pi) if rng.random() < TURNED else 0.0
+    around_h, around_w = _around(height_px, width_px, angle)
+    if max(around_h / full_h, around_w / full_w) > source.kind.max_scale:
+        angle, around_h, around_w = 0.0, height_px, width_px
+    smallest = max(around_h / full_h, around_w / full_w)
+    largest = max(source.kind.max_scale, smallest)
+    scale = float(np.exp(rng.uniform(np.log(max(smallest, 0.5)), np.log(largest))))
+    stretch = float(np.exp(rng.uniform(-STRETCH, STRETCH)))
+    crop_h = min(full_h, round(around_h / scale * stretch))
+    crop_w = min(full_w, round(around_w / scale / stretch))
+    top, left = int(rng.integers(full_h - crop_h + 1)), int(rng.integers(full_w - crop_w + 1))
+    window = (slice(top, top + crop_h), slice(left, left + crop_w))
+    image = Image.fromarray(source.pixels[window])
+    if rng.random() < SOFTENED:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, SOFTEST_PX)))
+    resized = image.resize((around_w, around_h), Image.Resampling.BILINEAR)
+    if angle:
+        resized = _turn(resized, height_px, width_px, angle)
+    pixels = np.asarray(resized)
+    x, y = np.meshgrid(np.arange(2, width_px, 4) + 0.0, np.arange(2, height_px, 4) + 0.0)
+    x, y = _turned(x - width_px / 2, y - height_px / 2, angle)
+    rows = ((y + around_h / 2) * crop_h / around_h).astype(int).clip(0, crop_h - 1)
+    cols = ((x + around_w / 2) * crop_w / around_w).astype(int).clip(0, crop_w - 1)
+    ids = source.instances[window][rows, cols]
+    if height_px == width_px and rng.random() < 0.5:
+        pixels, ids = pixels.transpose(1, 0, 2), ids.T
+    if rng.random() < 0.5:
+        pixels, ids = pixels[::-1], ids[::-1]
+    if rng.random() < 0.5:
+        pixels, ids = pixels[:, ::-1], ids[:, ::-1]
+    return jitter_stain(np.ascontiguousarray(pixels), rng), np.ascontiguousarray(ids)
+
+
+def _around(height_px: int, width_px: int, angle: float) -> tuple[int, int]:
+    """Return the height and width of the upright rectangle around one that is turned by an angle in radians."""
+    cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
+    return round(height_px * cos + width_px * sin), round(height_px * sin + width_px * cos)
+
+
+def _turned(x: FloatArray, y: FloatArray, angle: float) -> tuple[FloatArray, FloatArray]:
+    return x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
+
+
+def _turn(image: Image.Image, height_px: int, width_px: int, angle: float) -> Image.Image:
+    """Cut what is turned by an angle around an image's middle."""
+    cos, sin = float(np.cos(angle)), float(np.sin(angle))
+    x, y = -width_px / 2, -height_px / 2
+    left, top = x * cos - y * sin + image.width / 2, x * sin + y * cos + image.height / 2
+    return image.transform(
+        (width_px, height_px),
+        Image.Transform.AFFINE,
+        (cos, -sin, left, sin, cos, top),
+        resample=Image.Resampling.BILINEAR,
+    )
+
+
+def draw_part(window: Window, side: int, rng: np.random.Generator) -> tuple[Window, tuple[int, int]]:
+    """Draw a square of a window that holds an object, and the others that are near.
+
+    Args:
+        window: A window with an object to prompt for.
+        side: Of the square, in tokens; doubled until the object fits, up to the whole window.
+        rng: Source of randomness.
+
+    Returns:
+        The part, and its first token (row, col) in the window.
+    """
+    cells = window.instances == rng.choice(window.prompted)
+    spans = [np.flatnonzero(cells.any(axis=1 - axis))[[0, -1]] // TOKEN_CELLS for axis in (0, 1)]
+    most = window.instances.shape[0] // TOKEN_CELLS
+    while side < most and max(last - first + 1 for first, last in spans) > side:
+        side *= 2
+    side = min(side, most)
+    row, col = (
+        int(rng.integers(max(0, last + 1 - side), min(first, most - side) + 1)) for first, last in spans
+    )
+    return window.part(row, col, side), (row, col)

@@ -1,0 +1,262 @@
+"""The napari layers that show a session: made from an image layer, rewritten only where something changed."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps.standardize_color import transform_color
+
+from ...annotations import bounds, union
+from ...geometry import xy_to_rc
+from ..background.native_libraries import one_numba_thread
+from .napari_internals.napari_canvas import drop_text, take_context
+from .napari_internals.partial_refresh import ObjectLabels, repaint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from napari.layers import Image, Labels, Layer, Points, Shapes
+    from napari.viewer import Viewer
+
+    from ...annotations import Box
+    from ...arrays import ClassInfo, FloatArray, IntArray, LocalMask
+
+MARK = "napari-sampath"
+"""Key in a layer's metadata that says it was made here, and from which image layer."""
+
+MARK_HEAD = "napari-sampath-head"
+"""The same for layers that show what a head found."""
+
+MASK, SCRIBBLE = 1, 2
+"""Values of the candidate layer: the mask proposed, and strokes being painted as a mask prompt."""
+
+POSITIVE_COLOR, NEGATIVE_COLOR, BOX_COLOR = "#19d24b", "#ff2d2d", "#ffd400"
+POINT_CANVAS_PX, BOX_CANVAS_PX = 13, 2
+OUTLINE_COLOR = (0.05, 0.05, 0.2, 1.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionLayers:
+    """The layers of one session, all with the image layer's scale and place."""
+
+    classes: Labels
+    """(H, W) uint8 class ids; the brush paints here."""
+    objects: Labels
+    """(H, W) int32 instance ids, drawn as outlines; not editable."""
+    candidate: Labels
+    """(H, W) uint8, `MASK` and `SCRIBBLE`; not editable."""
+    prompts: Points
+    """The points of the prompt: green positive, red negative."""
+    box: Shapes
+    """The boxes of the prompt, a rectangle each."""
+
+    def all(self) -> tuple[Layer, ...]:
+        """List the layers, bottom to top."""
+        return self.classes, self.objects, self.candidate, self.box, self.prompts
+
+    def helpers(self) -> tuple[Layer, ...]:
+        """List the layers that mean nothing once prompting has ended."""
+        return self.candidate, self.box, self.prompts
+
+
+def add_layers(
+    viewer: Viewer, image: Image, hw: tuple[int, int], filled: Callable[[], Iterable[Box]]
+) -> SessionLayers:
+    """Add the layers of a session over an image layer, in place of those an earlier one left.
+
+    Args:
+        viewer: The viewer that holds the image layer; the image layer is the active one afterwards.
+        image: The image layer.
+        hw: Size (H, W) of the image in pixels.
+        filled: Lists boxes outside of which there are no objects.
+    """
+    remove(viewer, [layer for layer in viewer.layers if layer.metadata.get(MARK) == image.name])
+    common = {**placement(image), "metadata": {MARK: image.name}}
+    small = np.zeros(hw, dtype=np.uint8)
+    selection = viewer.layers.selection
+    selection.active = image
+    # Each layer is active for a moment when it is added; to show that in lists
+    # and buttons takes a quarter of the time.
+    with selection.events.blocker_all(), one_numba_thread():
+        classes = viewer.add_labels(small, name="Classes", opacity=0.45, **common)
+        objects = ObjectLabels(
+            np.zeros(hw, dtype=np.int32),
+            filled=filled,
+            name="Objects",
+            opacity=0.9,
+            colormap=DirectLabelColormap(color_dict={None: OUTLINE_COLOR, 0: (0.0, 0.0, 0.0, 0.0)}),
+            **common,
+        )
+        viewer.add_layer(objects)
+        candidate = viewer.add_labels(small.copy(), name="Candidate", opacity=0.6, **common)
+        box = viewer.add_shapes(
+            None, ndim=2, name="Box", face_color="transparent", edge_color=BOX_COLOR, edge_width=2, **common
+        )
+        prompts = viewer.add_points(
+            None,
+            ndim=2,
+            name="Prompts",
+            border_width=0.15,
+            border_color="white",
+            face_color=POSITIVE_COLOR,
+            **common,
+        )
+    selection.active = image
+    for layer in (objects, candidate, box, prompts):
+        layer.editable = False
+    for layer in (box, prompts):
+        drop_text(viewer, layer)
+    layers = SessionLayers(classes, objects, candidate, prompts, box)
+    return layers
+
+
+def placement(image: Image) -> dict[str, Any]:
+    """Return the arguments that put a layer where an image layer is."""
+    return {
+        "scale": image.scale,
+        "translate": image.translate,
+        "rotate": image.rotate,
+        "shear": image.shear,
+        "affine": image.affine,
+        "units": image.units,
+    }
+
+
+def remove(viewer: Viewer, layers: Sequence[Layer]) -> None:
+    """Take layers out of a viewer; those that are gone already are left alone."""
+    there = [layer for layer in layers if layer in viewer.layers]
+    if not there:
+        return
+    take_context(viewer)
+    with getattr(viewer.layers, "batched_update", contextlib.nullcontext)():
+        for layer in there:
+            viewer.layers.remove(layer)
+
+
+def write(layer: Labels, box: Box, values: IntArray) -> None:
+    """Write a box of a label layer and repaint it, which is no brush stroke and no step of napari's undo.
+
+    Args:
+        layer: A two-dimensional label layer backed by a numpy array.
+        box: Where, in pixels; it must lie inside the layer.
+        values: (r1 - r0, c1 - c0) label values.
+    """
+    r0, c0, r1, c1 = box
+    region = layer.data[r0:r1, c0:c1]
+    if not np.array_equal(region, values):
+        region[...] = values
+        repaint(layer, box)
+
+
+def write_mask(layer: Labels, mask: LocalMask | None, old: Box | None, value: int = MASK) -> None:
+    """Show a mask in place of the one painted in a box before.
+
+    Args:
+        layer: The candidate layer.
+        mask: The mask to show, or None for none.
+        old: Box of what to wipe out, or None.
+        value: Label value to show the mask with.
+    """
+    new = None if mask is None or mask.bitmap.size == 0 else bounds(mask)
+    box = union(old, new)
+    if box is None:
+        return
+    height, width = layer.data.shape
+    box = (max(0, box[0]), max(0, box[1]), min(height, box[2]), min(width, box[3]))
+    if box[2] <= box[0] or box[3] <= box[1]:
+        return
+    values = np.zeros((box[2] - box[0], box[3] - box[1]), dtype=layer.data.dtype)
+    if mask is not None and new is not None:
+        top, left = max(new[0], 0), max(new[1], 0)
+        part = mask.bitmap[top - new[0] : max(height - new[0], 0), left - new[1] : max(width - new[1], 0)]
+        values[top - box[0] :, left - box[1] :][: part.shape[0], : part.shape[1]][part] = value
+    write(layer, box, values)
+
+
+def recolour(layer: Labels, colormap: DirectLabelColormap) -> None:
+    """Give a label layer other colours."""
+    with one_numba_thread():
+        layer.colormap = colormap
+
+
+def class_colormap(classes: Sequence[ClassInfo]) -> DirectLabelColormap:
+    """Build the colours of the class layer; values without a class are grey."""
+    colors: dict[int | None, tuple[float, ...]] = {None: (0.5, 0.5, 0.5, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
+    colors.update({info.id: (*(part / 255 for part in info.color), 1.0) for info in classes})
+    return DirectLabelColormap(color_dict=colors)
+
+
+def candidate_colormap() -> DirectLabelColormap:
+    """Build the colours of the candidate layer: what stands out on haematoxylin and eosin alike."""
+    return DirectLabelColormap(
+        color_dict={
+            None: (0.0, 0.0, 0.0, 0.0),
+            MASK: (0.0, 0.95, 1.0, 1.0),
+            SCRIBBLE: (1.0, 0.83, 0.0, 1.0),
+        }
+    )
+
+
+def fit_to_zoom(layers: SessionLayers, zoom: float) -> None:
+    """Draw points and box at the same size on the canvas, however far the camera is.
+
+    Points' own `canvas_size_limits` would do for the points, but leave their borders thick (napari 0.9).
+
+    Args:
+        layers: The layers.
+        zoom: Canvas pixels a world unit.
+    """
+    canvas_px = zoom * float(layers.prompts.scale[-1])
+    layers.prompts.current_size = POINT_CANVAS_PX / canvas_px
+    if len(layers.prompts.data):
+        layers.prompts.size = POINT_CANVAS_PX / canvas_px
+    layers.box.current_edge_width = BOX_CANVAS_PX / canvas_px
+    if layers.box.nshapes:
+        layers.box.edge_width = BOX_CANVAS_PX / canvas_px
+
+
+def show_points(layer: Points, points_xy: FloatArray, positive: Sequence[bool]) -> None:
+    """Show the points (N, 2) (x, y) of a prompt; green where positive, red where negative."""
+    if not len(points_xy) and not len(layer.data):
+        return
+    with _one_repaint(layer):
+        layer.data = xy_to_rc(points_xy) if len(points_xy) else np.zeros((0, 2))
+        # Each of these takes some milliseconds, between an answer and its picture; new points are green by themselves.
+        if len(points_xy):
+            colors = transform_color([POSITIVE_COLOR if mark else NEGATIVE_COLOR for mark in positive])
+            if not np.array_equal(layer.face_color, colors):
+                layer.face_color = colors
+        if layer.selected_data:
+            layer.selected_data = set()
+
+
+def show_boxes(layer: Shapes, boxes_xyxy: Sequence[Sequence[float]]) -> None:
+    """Show the boxes (x0, y0, x1, y1) of a prompt."""
+    if not boxes_xyxy and not layer.nshapes:
+        return
+    corners = [
+        np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], dtype=np.float64) for x0, y0, x1, y1 in boxes_xyxy
+    ]
+    with _one_repaint(layer):
+        layer.selected_data = set()
+        if layer.nshapes:
+            layer.data = []
+        if corners:
+            layer.add_rectangles(corners)
+
+
+@contextlib.contextmanager
+def _one_repaint(layer: Points | Shapes) -> Iterator[None]:
+    """Change a layer without telling of each step, of which each would be repainted, then repaint it once.
+
+    What is shown lies on the image, so nobody has to be told of another extent either.
+    """
+    still = getattr(layer, "_block_refresh", contextlib.nullcontext)
+    chosen = bool(layer.selected_data)
+    with layer.events.blocker_all(), still():
+        yield
+    layer.refresh(extent=False, thumbnail=False, highlight=chosen)

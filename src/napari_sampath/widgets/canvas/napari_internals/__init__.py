@@ -1,0 +1,1 @@
+"""Every use of private members of napari and vispy."""

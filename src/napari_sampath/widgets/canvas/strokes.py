@@ -1,0 +1,110 @@
+"""Brush strokes as arrays: what napari painted, and scribbles that become a mask prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from skimage.draw import disk, polygon
+
+from ...arrays import LocalMask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...annotations import Box
+    from ...arrays import BoolArray, IntArray
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """What napari announced that it painted, fills or will fill."""
+
+    box: Box
+    """(r0, c0, r1, c1)."""
+    after: IntArray
+    """(r1 - r0, c1 - c0) what stands in the box when napari is done."""
+    touched: BoolArray
+    """Of the same shape: which pixels are the stroke's."""
+
+
+def stroke_of(atoms: Sequence[Any], data: IntArray) -> Stroke:
+    """Read a Labels layer's paint event, which comes after a brush stroke is written, but before a polygon is.
+
+    Args:
+        atoms: Value of the event: for each step either an object with `slice_key`, `mask` and `new_value` (napari
+            0.9) or a tuple of index arrays, old and new values (before).
+        data: (H, W) the layer's; if a step is of neither kind, all of it counts as painted.
+    """
+    steps = [_step(atom) for atom in atoms]
+    boxes = [box for box, _, _ in steps if box is not None]
+    if len(boxes) < len(steps):
+        return Stroke((0, 0, *data.shape), data, np.ones(data.shape, dtype=np.bool_))
+    array = np.array(boxes or [(0, 0, 0, 0)])
+    r0, c0 = array[:, :2].min(axis=0).tolist()
+    r1, c1 = array[:, 2:].max(axis=0).tolist()
+    after = data[r0:r1, c0:c1].copy()
+    touched = np.zeros(after.shape, dtype=np.bool_)
+    for (top, left, bottom, right), where, value in steps:
+        part = np.s_[top - r0 : bottom - r0, left - c0 : right - c0]
+        after[part][where] = value
+        touched[part][where] = True
+    return Stroke((r0, c0, r1, c1), after, touched)
+
+
+def _step(atom: Any) -> tuple[Any, Any, Any]:
+    """Return box, which pixels of it, and their new values; Nones if the kind is unknown."""
+    if hasattr(atom, "slice_key"):
+        rows, cols = atom.slice_key[-2:]
+        where = ... if atom.mask is None else atom.mask
+        return (rows.start, cols.start, rows.stop, cols.stop), where, atom.new_value
+    if isinstance(atom, tuple) and len(atom[0]) == 2:
+        row, col = (np.asarray(axis) for axis in atom[0])
+        top, left = int(row.min()), int(col.min())
+        return (top, left, int(row.max()) + 1, int(col.max()) + 1), (row - top, col - left), atom[2]
+    return None, None, None
+
+
+def lasso_mask(path_xy: Sequence[tuple[float, float]], hw: tuple[int, int]) -> LocalMask:
+    """Fill a freehand outline, whose ends are joined.
+
+    Args:
+        path_xy: Positions (x, y) in image pixels.
+        hw: Size (H, W) of the image; what lies outside is cut off.
+    """
+    points = np.asarray(path_xy, dtype=np.float64)[:, ::-1]
+    low = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)
+    high = np.minimum(np.ceil(points.max(axis=0)).astype(int) + 1, hw)
+    bitmap = np.zeros(tuple(np.maximum(high - low, 0)), dtype=np.bool_)
+    if bitmap.size:
+        corners = points - low
+        bitmap[polygon(corners[:, 0], corners[:, 1], bitmap.shape)] = True
+    return LocalMask.from_dense(bitmap, int(low[0]), int(low[1]))
+
+
+def scribble_mask(path_xy: Sequence[tuple[float, float]], width_px: float, hw: tuple[int, int]) -> LocalMask:
+    """Paint a path with a round brush.
+
+    Args:
+        path_xy: Positions (x, y) in image pixels.
+        width_px: Width of the brush in image pixels.
+        hw: Size (H, W) of the image; what lies outside is cut off.
+    """
+    points = np.asarray(path_xy, dtype=np.float64)[:, ::-1]
+    radius = width_px / 2
+    low = np.maximum(np.floor(points.min(axis=0) - radius).astype(int), 0)
+    high = np.minimum(np.ceil(points.max(axis=0) + radius).astype(int) + 1, hw)
+    if (high <= low).any():
+        return LocalMask(0, 0, np.zeros((0, 0), dtype=np.bool_))
+    bitmap = np.zeros(tuple(high - low), dtype=np.bool_)
+    for centre in points - low:
+        bitmap[disk(tuple(centre), radius, shape=bitmap.shape)] = True
+    for first, second in zip(points[:-1] - low, points[1:] - low, strict=True):
+        along = second - first
+        length = float(np.hypot(*along))
+        if length > 0:
+            aside = np.array([-along[1], along[0]]) / length * radius
+            corners = np.array([first + aside, second + aside, second - aside, first - aside])
+            bitmap[polygon(corners[:, 0], corners[:, 1], bitmap.shape)] = True
+    return LocalMask.from_dense(bitmap, int(low[0]), int(low[1]))

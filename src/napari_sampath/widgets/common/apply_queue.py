@@ -1,0 +1,131 @@
+"""Takes results of any size into a session without holding up the window."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from ...errors import SampathError
+from ..background.workers import JobRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...annotations import Annotation, Prepared
+    from ...jobs import Job
+    from ...session import Session
+    from ..viewer.viewer_state import Workbench
+
+TRIES = 3
+"""So often a result is worked out anew because the user has changed something meanwhile; then the window waits."""
+PATIENCE_MS = 50
+"""So long a result waits before it asks again whether a stroke is finished."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What comes into a session."""
+
+    session: Session
+    job: Callable[[], Job[Prepared | None]]
+    """Makes the job of the session that works it out."""
+    take: Callable[[Prepared | None], list[Annotation] | None]
+    """Does what was worked out; None if something has changed since."""
+    at_once: Callable[[], list[Annotation]]
+    """Works it out and does it in the window's thread."""
+    then: Callable[[list[Annotation]], object]
+    """Gets the new annotations."""
+    tries: int = TRIES
+
+
+class Intake(QObject):
+    """Takes in one result after the other; nothing that another job does ends it.
+
+    What the user does meanwhile stays: a result is worked out anew around it, and waits for a stroke or a commit that
+    is under way. A result for an image that is not in use any more is dropped.
+
+    Args:
+        bench: The workbench.
+        parent: The owner; what is under way ends with it.
+    """
+
+    changed = Signal()
+    """It has begun or come to an end."""
+    said = Signal(str)
+    """A sentence for the user: what is being done, or went wrong."""
+
+    def __init__(self, bench: Workbench, parent: QObject) -> None:
+        super().__init__(parent)
+        self._bench = bench
+        self.runner = JobRunner(self)
+        self.runner.failed.connect(self._on_failed)
+        self._queue: deque[Result] = deque()
+        self._current: Result | None = None
+        self._prepared: Prepared | None = None
+        self._wait = QTimer(self)
+        self._wait.setSingleShot(True)
+        self._wait.setInterval(PATIENCE_MS)
+        self._wait.timeout.connect(self._take)
+
+    @property
+    def busy(self) -> bool:
+        """True until all results are in."""
+        return self._current is not None or bool(self._queue)
+
+    def add(self, result: Result) -> None:
+        """Take a result in, after those that came before it."""
+        self._queue.append(result)
+        if self._current is None:
+            self._next()
+
+    def _next(self) -> None:
+        self._current = self._queue.popleft() if self._queue else None
+        if self._current is not None:
+            self.said.emit("Taking over what was found …")
+            self._work_out()
+        self.changed.emit()
+
+    def _work_out(self) -> None:
+        if self._current is None or not self._in_use:
+            self._next()
+        else:
+            self.runner.start(self._current.job(), "taking over what was found", self._on_prepared)
+
+    @property
+    def _in_use(self) -> bool:
+        return self._current is not None and self._bench.session is self._current.session
+
+    def _on_prepared(self, prepared: Prepared | None) -> None:
+        self._prepared = prepared
+        self._take()
+
+    def _take(self) -> None:
+        current, annotator = self._current, self._bench.annotator
+        if current is None or annotator is None or not self._in_use:
+            self._next()
+            return
+        if not annotator.settled:
+            self._wait.start()
+            return
+        prepared, self._prepared = self._prepared, None
+        again = False
+        try:
+            made = current.take(prepared)
+            again = made is None and current.tries > 1
+            if not again:
+                current.then(current.at_once() if made is None else made)
+        except SampathError as error:
+            self.said.emit(str(error))
+        finally:
+            if again:
+                current.tries -= 1
+                self._work_out()
+            else:
+                self._next()
+
+    def _on_failed(self, sentence: str) -> None:
+        self.said.emit(sentence)
+        self._next()

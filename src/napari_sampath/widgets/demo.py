@@ -1,0 +1,71 @@
+"""`python -m napari_sampath.widgets.demo`: open napari with three docks and a sample image."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtWidgets import QApplication
+
+from ..errors import SampathError
+from ..images import read
+from .annotate.dock import AnnotateDock
+from .export.dock import ExportDock
+from .samples import tissue
+from .segment.dock import SegmentDock
+from .viewer.viewer_state import ModelChoice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .viewer.viewer_state import Workbench
+
+
+def add_docks(viewer: Any, bench: Workbench | None = None) -> tuple[AnnotateDock, SegmentDock, ExportDock]:
+    """Add the Annotate, Auto-segment and Export docks to a viewer as tabs, Annotate in front."""
+    docks = AnnotateDock(viewer, bench), SegmentDock(viewer, bench), ExportDock(viewer, bench)
+    for dock, name in zip(docks, ("Annotate", "Auto-segment", "Export"), strict=True):
+        viewer.window.add_dock_widget(dock, name=name, area="right", tabify=dock is not docks[0])
+    bring_to_front(docks[0])
+    return docks
+
+
+def bring_to_front(dock: Any) -> None:
+    """Show the tab of a dock."""
+    QApplication.processEvents()
+    dock.parent().raise_()
+    QApplication.processEvents()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Open the window and wait until it is closed; returns the exit code: 0, 1 if the image cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m napari_sampath.widgets.demo", description=__doc__)
+    parser.add_argument("--image", type=Path, help="image to open instead of the sample")
+    parser.add_argument("--model", default="sampath-tiny", help="model that answers prompts")
+    parser.add_argument("--weights", type=Path, help="weights file for the model")
+    args = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING)
+    import napari
+
+    try:
+        picture = None if args.image is None else read(args.image)
+    except SampathError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    viewer = napari.Viewer(title="napari-sampath demo")
+    docks = add_docks(viewer)
+    docks[0].bench.choose_model(ModelChoice(args.model, weights=args.weights))
+    if picture is not None:
+        viewer.add_image(picture.pixels, name=picture.name)
+    else:
+        for data, options, _kind in tissue():
+            viewer.add_image(data, **options)
+    napari.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The jobs of the Auto-segment dock: what takes long is imported and done here, in a thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...jobs import Job, Progress
+from ..background.native_libraries import import_triton_apart
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...annotations import Box
+    from ...arrays import LocalMask, UInt8Array
+    from ...predict import Model, Segmentation
+    from ...session import Components
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmented:
+    """What a head found, ready to be shown."""
+
+    segmentation: Segmentation
+    components: Components
+    """Its connected pieces, less what was filtered out; they become annotations if the user wishes."""
+    labels: UInt8Array
+    """(h, w) class ids of these pieces."""
+    summary: str
+    """Share of each class, in words."""
+
+
+def segment_job(
+    image: UInt8Array,
+    head: str,
+    model: Model | None,
+    region: Box | None,
+    min_area_px: int,
+    thresholds: Mapping[str, float],
+    apart: bool = False,
+) -> Job[Segmented]:
+    """Run a head over an image or a part of it.
+
+    Args:
+        image: (H, W, 3) uint8.
+        head: Name of a shipped bundle, or the path of one.
+        model: The model in use; another is loaded where the head needs one.
+        region: The part (r0, c0, r1, c1); all of it if left out.
+        min_area_px: Smaller pieces are left out.
+        thresholds: Class name -> probability below which its pixels are left out.
+        apart: Cut pieces where objects touch.
+    """
+    yield Progress(0, 0, "Loading the head")
+    import_triton_apart()
+    from ...heads import load_head
+    from ...predict import segment_job as head_job
+
+    loaded = load_head(head)
+    fits = model is not None and model.name == loaded.encoder_name
+    segmentation = yield from head_job(image, loaded, model if fits else None, region)
+    ids = {info.name: info.id for info in loaded.classes}
+    known = {ids[name]: least for name, least in thresholds.items() if name in ids}
+    return (yield from filter_job(segmentation, min_area_px, known, apart))
+
+
+def filter_job(
+    segmentation: Segmentation, min_area_px: int, thresholds: Mapping[int, float], apart: bool = False
+) -> Job[Segmented]:
+    """Leave parts of a result out, and cut the others where objects touch; the head does not run again."""
+    yield Progress(0, 0, "Looking at what was found")
+    from ...session import from_segmentation
+
+    components = from_segmentation(segmentation, min_area_px, thresholds, apart)
+    labels = components.label_map()
+    shares = [
+        f"{info.name} {100 * float(np.mean(labels == info.id)):.0f} %"
+        for info in segmentation.classes
+        if info.id > 0
+    ]
+    count = len(components.pieces)
+    pieces = f"{count} {'piece' if count == 1 else 'pieces'}"
+    confidence = float(segmentation.confidence.mean())
+    summary = f"{pieces}: {', '.join(shares)}; the head's mean confidence is {confidence:.2f}."
+    return Segmented(segmentation, components, labels, summary)
+
+
+def everything_job(
+    image: UInt8Array, model: Model, region: Box, points_per_side: int, sure: float, min_area_px: int
+) -> Job[list[tuple[LocalMask, float]]]:
+    """Find everything that SAM takes for an object in a part of an image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        model: A model that answers prompts.
+        region: The part (r0, c0, r1, c1).
+        points_per_side: Points asked along each side of the part.
+        sure: Least predicted IoU, 0..1.
+        min_area_px: Smaller masks are left out.
+
+    Returns:
+        Masks in image coordinates, with their predicted IoU.
+    """
+    from ...predict import EverythingSettings, segment_everything_job
+
+    r0, c0, r1, c1 = region
+    settings = EverythingSettings(
+        points_per_side=points_per_side,
+        pred_iou_thresh=sure,
+        stability_score_thresh=0.0,  # Small models have soft logits; SAM's 0.95 leaves nothing of them.
+        min_mask_region_area=min_area_px,
+        drop_over_half_image=True,
+    )
+    pixels = np.ascontiguousarray(image[r0:r1, c0:c1])
+    found = yield from segment_everything_job(pixels, model, settings)
+    return [
+        (replace(one.mask, row=one.mask.row + r0, col=one.mask.col + c0), one.predicted_iou)
+        for one in found
+        if one.area_px >= min_area_px
+    ]

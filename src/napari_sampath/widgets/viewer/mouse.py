@@ -1,0 +1,210 @@
+"""What the mouse does on the canvas while annotating: clicks, boxes and scribbles become prompts.
+
+Positions are (x, y) in pixels of the image layer. napari puts the centre of pixel (row i, column j) at (i,
+j), as SAM does, so they are passed on unchanged.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..canvas.viewport import camera
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+DRAG_PX = 5
+"""A press and release closer than this, in canvas pixels, is a click."""
+
+LEFT, RIGHT = 1, 2
+
+
+class Mode(StrEnum):
+    """What a click or a drag on the image means."""
+
+    POINT = "point"
+    """Click: a point; drag: a box; with Shift the box of one more object."""
+    BOX = "box"
+    """Drag, or click two corners: a box; with Shift the box of one more object."""
+    MASK = "mask"
+    """Drag: a scribble; click on an object: that object. Both become the mask prompt."""
+    LASSO = "lasso"
+    """Drag: an outline whose inside becomes the mask prompt; click: as with `MASK`."""
+    BRUSH = "brush"
+    """napari's own brush on the class layer."""
+    ERASE = "erase"
+    """napari's own eraser on the class layer."""
+    MOVE = "move"
+    """The mouse moves the image, as without this plugin."""
+
+
+class Target(Protocol):
+    """Who is told what the mouse did; positions (x, y) in image pixels."""
+
+    mode: Mode
+
+    def click(self, x: float, y: float, positive: bool) -> None:
+        """Take a click."""
+
+    def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False) -> None:
+        """Take a box, while it is dragged and when it is done; a further one leaves those before."""
+
+    def scribble(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
+        """Take the newest two positions of a scribble, or all of it when it is done."""
+
+    def lasso(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
+        """Take all of an outline so far, and when it is done."""
+
+    def hover(self, xy: tuple[float, float] | None) -> None:
+        """Take where the mouse is while it could click a point; None if it could not."""
+
+
+class MouseTool:
+    """Listens to presses and drags on one viewer's canvas.
+
+    It acts only while the active layer is in napari's pan and zoom mode, so that another layer's own tools
+    keep working, and not while the space bar is held, which always moves the image. A left drag keeps the
+    camera still; a right drag zooms as always.
+
+    Args:
+        viewer: The viewer.
+        image: The image layer; positions are given in its pixels.
+        target: Who is told.
+    """
+
+    def __init__(self, viewer: Viewer, image: Image, target: Target) -> None:
+        self.viewer = viewer
+        self.image = image
+        self.target = target
+        self.held = False
+        """True while the space bar is held."""
+        self._double_clicks: list[Any] = []
+        viewer.mouse_drag_callbacks.append(self.on_drag)
+        viewer.mouse_move_callbacks.append(self.on_move)
+
+    def close(self) -> None:
+        """Stop listening."""
+        with contextlib.suppress(ValueError):
+            self.viewer.mouse_drag_callbacks.remove(self.on_drag)
+        if self.on_move in self.viewer.mouse_move_callbacks:
+            self.viewer.mouse_move_callbacks.remove(self.on_move)
+        self.keep_double_click_zoom(True)
+
+    def keep_double_click_zoom(self, keep: bool) -> None:
+        """Let napari zoom at a double click, or not: two quick points are no wish to zoom."""
+        callbacks = self.viewer.mouse_double_click_callbacks
+        if keep:
+            callbacks.extend(self._double_clicks)
+            self._double_clicks = []
+        else:
+            found = [one for one in callbacks if getattr(one, "__name__", "") == "double_click_to_zoom"]
+            for callback in found:
+                callbacks.remove(callback)
+            self._double_clicks += found
+
+    @property
+    def active(self) -> bool:
+        """True if the mouse makes prompts now."""
+        layer = self.viewer.layers.selection.active
+        return (
+            self.target.mode in (Mode.POINT, Mode.BOX, Mode.MASK, Mode.LASSO)
+            and not self.held
+            and self.viewer.dims.ndisplay == 2
+            and (layer is None or str(layer.mode) == "pan_zoom")
+        )
+
+    def on_move(self, viewer: Viewer, event: Any) -> None:
+        """Follow the mouse while no button is held (napari's move callback)."""
+        self.target.hover(self.xy(event) if self.active and self.target.mode is Mode.POINT else None)
+
+    def on_drag(self, viewer: Viewer, event: Any) -> Generator[None, None, None]:
+        """Follow one press of a mouse button until it is released (napari's drag callback)."""
+        if not self.active or event.button not in (LEFT, RIGHT):
+            self.target.hover(None)
+            return
+        if event.button == RIGHT or {"Alt", "Control"} & set(event.modifiers):
+            yield from self._click(event, positive=False)
+            return
+        further = "Shift" in event.modifiers
+        if further and self.target.mode not in (Mode.POINT, Mode.BOX):
+            return
+        # Nobody else needs the press: without this, vispy would draw the scene once more to see what was hit.
+        event.handled = True
+        with self._camera_still():
+            if self.target.mode is Mode.MASK:
+                yield from self._freehand(event, self._scribble_on)
+            elif self.target.mode is Mode.LASSO:
+                yield from self._freehand(event, self.target.lasso)
+            else:
+                yield from self._box_or_click(event, further)
+
+    def xy(self, event: Any) -> tuple[float, float]:
+        """Return where an event happened, (x, y) in image pixels."""
+        row, col = self.image.world_to_data(event.position)[-2:]
+        return float(col), float(row)
+
+    def _click(self, event: Any, positive: bool) -> Generator[None, None, None]:
+        start, position = np.array(event.pos), self.xy(event)
+        yield
+        moved = 0.0
+        while event.type == "mouse_move":
+            moved = max(moved, _distance(event, start))
+            yield
+        if max(moved, _distance(event, start)) < DRAG_PX:
+            self.target.click(*position, positive)
+
+    def _box_or_click(self, event: Any, further: bool) -> Generator[None, None, None]:
+        start, (x0, y0) = np.array(event.pos), self.xy(event)
+        dragged = False
+        yield
+        while event.type == "mouse_move":
+            dragged = dragged or _distance(event, start) >= DRAG_PX
+            if dragged:
+                self.target.drag_box(x0, y0, *self.xy(event), done=False, further=further)
+            yield
+        if dragged or _distance(event, start) >= DRAG_PX:
+            self.target.drag_box(x0, y0, *self.xy(event), done=True, further=further)
+        elif not further:
+            self.target.click(x0, y0, True)
+
+    def _freehand(
+        self, event: Any, draw: Callable[[Sequence[tuple[float, float]], bool], None]
+    ) -> Generator[None, None, None]:
+        start, path = np.array(event.pos), [self.xy(event)]
+        dragged = False
+        yield
+        while event.type == "mouse_move":
+            path.append(self.xy(event))
+            dragged = dragged or _distance(event, start) >= DRAG_PX
+            if dragged:
+                draw(path, False)
+            yield
+        if dragged:
+            # napari skips moves that come too fast; where the button is let go is never left out.
+            draw([*path, self.xy(event)], True)
+        else:
+            self.target.click(*path[0], True)
+
+    def _scribble_on(self, path: Sequence[tuple[float, float]], done: bool) -> None:
+        self.target.scribble(path if done else path[-2:], done)
+
+    @contextlib.contextmanager
+    def _camera_still(self) -> Generator[None, None, None]:
+        view = camera(self.viewer)
+        before = view.mouse_pan
+        view.mouse_pan = False
+        try:
+            yield
+        finally:
+            view.mouse_pan = before
+
+
+def _distance(event: Any, start: Any) -> float:
+    return float(np.abs(np.asarray(event.pos) - start).max())

@@ -1,0 +1,380 @@
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from napari_sampath.annotations import (
+    Add,
+    Annotation,
+    Delete,
+    Document,
+    Edits,
+    Erase,
+    Operation,
+    Patch,
+    Reclassify,
+    SetClasses,
+    mask_of_pixels,
+    prepare,
+)
+from napari_sampath.annotations.masks import runs, tiled
+from napari_sampath.annotations.masks.masks import clip
+from napari_sampath.annotations.model.annotation import from_json, to_json
+from napari_sampath.annotations.model.operations import operation_from_json, operation_to_json
+from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.errors import ClassListError, PromptError, SampathError, UnknownNameError
+
+HW = (24, 31)
+CLASSES = (
+    ClassInfo(1, "gland", (0, 158, 115)),
+    ClassInfo(5, "fat", (240, 228, 66)),
+    ClassInfo(9, "nerve", (1, 2, 3)),
+)
+
+
+def square(row: int, col: int, side: int) -> LocalMask:
+    return LocalMask(row, col, np.ones((side, side), dtype=np.bool_))
+
+
+def make(class_id: int = 1, new_id: int = 1) -> Annotation:
+    return Annotation(new_id, class_id, "point", 0.9, "discs", {"points": [[1.0, 2.0]]})
+
+
+@pytest.fixture
+def document() -> Document:
+    return Document(HW, CLASSES)
+
+
+def test_two_views_of_one_object(document: Document) -> None:
+    patch = document.apply(make(5), square(2, 3, 4))
+    assert patch.box == (2, 3, 6, 7)
+    assert document.class_map.sum() == 5 * 16
+    assert document.instance_map.sum() == 16
+    assert (document.class_map[2:6, 3:7] == 5).all()
+    assert document.annotations[1].area_px == 16
+    assert document.annotations[1].box == (2, 3, 6, 7)
+    assert document.pixels(1).bitmap.all()
+    assert document.next_id == 2
+
+
+def test_later_annotations_overwrite_and_undo_brings_back(document: Document) -> None:
+    document.apply(make(1, 1), square(0, 0, 10))
+    before = document.class_map.copy(), document.instance_map.copy(), dict(document.annotations)
+    patch = document.apply(make(5, 2), square(5, 5, 10))
+    assert document.annotations[1].area_px == 75
+    assert document.instance_map[5, 5] == 2
+    document.revert(patch)
+    assert (document.class_map == before[0]).all()
+    assert (document.instance_map == before[1]).all()
+    assert document.annotations == before[2]
+    document.reapply(patch)
+    assert document.annotations[1].area_px == 75
+    assert document.annotations[2].class_id == 5
+
+
+def test_an_annotation_without_pixels_is_gone(document: Document) -> None:
+    document.apply(make(1, 1), square(3, 3, 4))
+    patch = document.apply(make(5, 2), square(0, 0, 12))
+    assert set(document.annotations) == {2}
+    document.revert(patch)
+    assert set(document.annotations) == {1}
+
+
+def test_erase_delete_reclassify(document: Document) -> None:
+    document.apply(make(1, 1), square(0, 0, 4))
+    document.apply(make(1, 2), square(10, 10, 4))
+    document.paint(square(0, 0, 2), None)
+    assert document.annotations[1].area_px == 12
+    document.reclassify(2, 9)
+    assert (document.class_map[10:14, 10:14] == 9).all()
+    assert document.annotations[2].class_id == 9
+    document.delete(1)
+    assert set(document.annotations) == {2}
+    assert np.count_nonzero(document.instance_map) == 16
+    assert document.reclassify(2, 9).empty
+    assert document.paint(square(0, 0, 3), None).empty
+
+
+def test_a_stroke_extends_an_annotation(document: Document) -> None:
+    document.apply(make(5, 1), square(0, 0, 4))
+    document.paint(square(2, 2, 4), document.annotations[1])
+    record = document.annotations[1]
+    assert (record.area_px, record.box, record.class_id, record.source) == (28, (0, 0, 6, 6), 5, "point")
+    assert document.next_id == 2
+
+
+def test_a_record_made_later_takes_the_place_of_the_one_before(document: Document) -> None:
+    document.apply(make(5, 1), square(0, 0, 4))
+    before = document.annotations[1]
+    later = Annotation(1, 1, "box", 0.5, "other", {"box": [0, 0, 4, 4]}, "then", modified="now")
+    patch = document.apply(later, square(0, 0, 4))
+    assert document.annotations[1] == replace(later, class_id=5, box=(0, 0, 4, 4), area_px=16)
+    assert document.apply(document.annotations[1], square(0, 0, 4)).empty
+    document.revert(patch)
+    assert document.annotations[1] == before
+    document.apply(replace(later, modified=None), square(2, 2, 4))
+    assert document.annotations[1] == replace(before, box=(0, 0, 6, 6), area_px=28), "a mere extension"
+
+
+def test_a_record_without_a_second_time_is_written_as_ever() -> None:
+    assert "modified" not in to_json(make())
+    again = replace(make(), modified="now")
+    assert from_json(to_json(again)) == again
+
+
+def test_what_lies_outside_is_cut_off(document: Document) -> None:
+    document.apply(make(), square(-2, -3, 5))
+    assert document.annotations[1].box == (0, 0, 3, 2)
+    assert document.annotations[1].area_px == 6
+    document.apply(make(1, 2), square(HW[0] - 1, HW[1] - 1, 8))
+    assert document.annotations[2].area_px == 1
+    for mask in (square(HW[0], 0, 3), square(-3, 0, 3), LocalMask(1, 1, np.zeros((3, 3), dtype=np.bool_))):
+        with pytest.raises(PromptError, match="no pixel in the image"):
+            document.apply(make(1, 3), mask)
+
+
+def test_refusals_change_nothing(document: Document) -> None:
+    document.apply(make(1, 1), square(0, 0, 4))
+    before = document.class_map.copy(), dict(document.annotations), document.classes.snapshot
+    bad = Add(
+        ((make(1, 2), square(1, 1, 4)), (make(77, 3), square(8, 8, 2))),
+        (*CLASSES, ClassInfo(33, "x", (0, 0, 0))),
+    )
+    with pytest.raises(UnknownNameError, match="no class with id 77"):
+        document.perform(bad)
+    for call in (lambda: document.delete(5), lambda: document.reclassify(5, 1), lambda: document.pixels(5)):
+        with pytest.raises(UnknownNameError, match="no annotation 5; choose one of the 1 in the image"):
+            call()
+    with pytest.raises(UnknownNameError, match="no class with id 2"):
+        document.reclassify(1, 2)
+    with pytest.raises(ClassListError, match=r"'gland' cannot be removed because 1 annotation\(s\) have it"):
+        document.perform(SetClasses(CLASSES[1:]))
+    assert (document.class_map == before[0]).all()
+    assert document.annotations == before[1]
+    assert document.classes.snapshot == before[2]
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is really in use."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux: /proc/self/statm")
+def test_a_large_image_costs_nothing_until_it_is_annotated() -> None:
+    before = resident_bytes()
+    document = Document((20_000, 20_000), CLASSES)
+    patch = document.apply(make(), square(19_000, 19_000, 100))
+    document.revert(patch)
+    assert resident_bytes() - before < 20 * 2**20
+    assert patch.nbytes < 5_000
+
+
+@settings(max_examples=200, deadline=None)
+@given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=9)))
+def test_runs_round_trip(bitmap: np.ndarray) -> None:
+    lengths = runs.encode(bitmap)
+    assert (runs.decode(lengths, bitmap.shape) == bitmap).all()
+    # Row by row, False first: the definition, spelled out.
+    expected, value = [], False
+    flat = bitmap.ravel().tolist()
+    while flat:
+        count = next((k for k, pixel in enumerate(flat) if pixel != value), len(flat))
+        expected.append(count)
+        flat, value = flat[count:], not value
+    assert lengths.tolist() == expected
+
+
+@pytest.mark.parametrize("lengths", [[3], [1, 2, 2], [-1, 5], [[4]]])
+def test_runs_that_do_not_fit(lengths: list[int]) -> None:
+    with pytest.raises(ValueError, match="run lengths"):
+        runs.decode(lengths, (2, 2))
+
+
+@settings(max_examples=100, deadline=None)
+@given(hnp.arrays(np.int64, st.integers(0, 30), elements=st.integers(0, 3)))
+def test_value_runs_round_trip(values: np.ndarray) -> None:
+    heads, lengths = runs.values_to_runs(values)
+    assert (np.repeat(heads, lengths) == values).all()
+    assert (np.diff(heads) != 0).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 12), st.integers(-3, 12)), max_size=40))
+def test_mask_of_pixels(pixels: list[tuple[int, int]]) -> None:
+    rows, cols = [p[0] for p in pixels], [p[1] for p in pixels]
+    expected = np.zeros((10, 8), dtype=bool)
+    for row, col in pixels:
+        if 0 <= row < 10 and 0 <= col < 8:
+            expected[row, col] = True
+    mask = mask_of_pixels(rows, cols, (10, 8))
+    assert (mask.to_dense((10, 8)) == expected).all()
+
+
+masks = st.builds(
+    LocalMask,
+    st.integers(-5, HW[0] + 2),
+    st.integers(-5, HW[1] + 2),
+    hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)),
+)
+moves = st.one_of(
+    st.tuples(st.just("add"), masks, st.sampled_from([1, 5, 9])),
+    st.tuples(st.just("add two"), masks, masks),
+    st.tuples(st.just("extend"), masks, st.integers(0, 9)),
+    st.tuples(st.just("erase"), masks),
+    st.tuples(st.just("renew"), masks, st.sampled_from([None, 0.5]), st.integers(0, 9)),
+    st.tuples(st.just("delete"), st.integers(0, 9)),
+    st.tuples(st.just("reclassify"), st.integers(0, 9), st.sampled_from([1, 5, 9])),
+    st.tuples(st.just("classes"), st.sampled_from([(0, 1, 2), (2, 1, 0), (0, 1), (1,)])),
+)
+
+
+@dataclass
+class Plain:
+    """The same rules written down as directly as can be: whole maps, no records."""
+
+    instances: np.ndarray = field(default_factory=lambda: np.zeros(HW, dtype=int))
+    class_of: dict[int, int] = field(default_factory=dict)
+
+    def give(self, instance_id: int, mask: LocalMask) -> None:
+        clipped = clip(mask, HW)
+        self.instances[clipped.to_dense(HW)] = instance_id
+
+    @property
+    def classes(self) -> np.ndarray:
+        return np.vectorize(lambda i: self.class_of.get(i, 0), otypes=[int])(self.instances)
+
+
+def operation_of(move: tuple, document: Document, plain: Plain) -> Operation:
+    """Turn a drawn move into an operation and do it to the plain model."""
+    present = sorted(document.annotations)
+    pick = present[move[-1] % len(present)] if present and move[0] in ("delete", "extend", "renew") else 0
+    match move:
+        case ("add", mask, class_id):
+            new_id = document.next_id
+            plain.give(new_id, mask)
+            plain.class_of[new_id] = class_id
+            return Add(((make(class_id, new_id), mask),))
+        case ("add two", first, second):
+            new_id = document.next_id
+            for offset, mask in enumerate((first, second)):
+                plain.give(new_id + offset, mask)
+                plain.class_of[new_id + offset] = 5
+            return Add(((make(5, new_id), first), (make(5, new_id + 1), second)))
+        case ("extend", mask, _):
+            record = document.record(pick)
+            plain.give(pick, mask)
+            return Add(((record, mask),))
+        case ("renew", mask, score, _):
+            record = document.record(pick)
+            plain.give(pick, mask)
+            again = replace(
+                record, class_id=9, source="mask", score=score, prompts={"mask": True}, modified="later"
+            )
+            return Add(((again, mask),))
+        case ("erase", mask):
+            plain.give(0, mask)
+            return Erase(mask)
+        case ("delete", _):
+            plain.instances[plain.instances == pick] = 0
+            return Delete((document.record(pick).id,))
+        case ("reclassify", index, class_id):
+            chosen = document.record(present[index % len(present)] if present else 0).id
+            plain.class_of[chosen] = class_id
+            return Reclassify((chosen,), class_id)
+        case ("classes", order):
+            return SetClasses(tuple(CLASSES[k] for k in order))
+    raise AssertionError(move)
+
+
+def state_of(document: Document) -> tuple:
+    return (
+        document.class_map.tobytes(),
+        document.instance_map.tobytes(),
+        dict(document.annotations),
+        document.classes.snapshot,
+    )
+
+
+def check(document: Document, plain: Plain) -> None:
+    assert (document.instance_map == plain.instances).all()
+    assert (document.class_map == plain.classes).all()
+    ids, counts = np.unique(plain.instances[plain.instances > 0], return_counts=True)
+    assert {key: one.area_px for key, one in document.annotations.items()} == dict(
+        zip(ids.tolist(), counts.tolist(), strict=True)
+    )
+    for one in document.annotations.values():
+        rows, cols = np.nonzero(plain.instances == one.id)
+        assert one.box[0] <= rows.min() <= rows.max() < one.box[2]
+        assert one.box[1] <= cols.min() <= cols.max() < one.box[3]
+        assert one.class_id in document.classes
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(moves, max_size=14), st.sampled_from([8, 256]))
+def test_any_sequence_keeps_both_views_true_and_goes_back_and_forth(moves: list[tuple], tile_px: int) -> None:
+    with mock.patch.object(tiled, "TILE_PX", tile_px):
+        back_and_forth(moves)
+
+
+def back_and_forth(moves: list[tuple]) -> None:
+    document, replayed, plain = Document(HW, CLASSES), Document(HW, CLASSES), Plain()
+    beside = Edits(Document(HW, CLASSES))
+    states, patches = [state_of(document)], []
+    for move in moves:
+        saved = plain.instances.copy(), dict(plain.class_of)
+        try:
+            operation = operation_of(move, document, plain)
+            patch = document.perform(operation)
+        except SampathError:
+            plain.instances, plain.class_of = saved
+            assert state_of(document) == states[-1]
+            continue
+        check(document, plain)
+        assert patch.empty == (state_of(document) == states[-1])
+        inside(patch, states[-1], document)
+        if patch.empty:
+            continue
+        patches.append(patch)
+        states.append(state_of(document))
+        replayed.perform(operation_from_json(operation_to_json(operation)))
+        assert state_of(replayed) == states[-1]
+        # What was worked out on a fork comes to the same, and leaves the document alone until it is taken.
+        prepared = prepare(beside.document.fork(), beside.number, operation)
+        assert state_of(beside.document) == states[-2]
+        assert beside.take(prepared)
+        assert state_of(beside.document) == states[-1]
+    for patch, state in zip(reversed(patches), reversed(states[:-1]), strict=True):
+        document.revert(patch)
+        assert state_of(document) == state
+    for patch, state in zip(patches, states[1:], strict=True):
+        document.reapply(patch)
+        assert state_of(document) == state
+    for state in reversed(states[:-1]):
+        assert beside.undo() is not None
+        assert state_of(beside.document) == state
+    for state in states[1:]:
+        assert beside.redo() is not None
+        assert state_of(beside.document) == state
+
+
+def inside(patch: Patch, before: tuple, document: Document) -> None:
+    """The announced box holds every pixel that changed."""
+    old = (
+        np.frombuffer(before[0], dtype=np.uint8).reshape(HW),
+        np.frombuffer(before[1], dtype=np.int32).reshape(HW),
+    )
+    changed = (document.class_map != old[0]) | (document.instance_map != old[1])
+    if changed.any():
+        r0, c0, r1, c1 = patch.box or (0, 0, 0, 0)
+        changed[r0:r1, c0:c1] = False
+    assert not changed.any()

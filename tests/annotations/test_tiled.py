@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_sampath.annotations import TiledMap
+from napari_sampath.annotations.masks.tiled import TILE_PX
+from napari_sampath.errors import ImageError
+from support.slide import SIDE, annotated_slide
+
+HW = (TILE_PX + 70, 2 * TILE_PX + 30)
+spots = st.sampled_from([0, 1, TILE_PX - 1, TILE_PX, TILE_PX + 1, TILE_PX + 60])
+spans = st.tuples(spots, st.integers(0, TILE_PX + 20))
+steps = st.sampled_from([None, 1, 3])
+slices = st.builds(
+    lambda start, length, step: slice(start, start + length, step), spots, st.integers(0, 90), steps
+)
+keys = st.one_of(
+    st.tuples(slices, slices),
+    st.tuples(spots, spots),
+    st.tuples(spots, slices),
+    slices,
+    spots,
+    st.just(Ellipsis),
+    st.tuples(st.just(Ellipsis), slices),
+    st.lists(st.tuples(spots, spots), min_size=1, max_size=5).map(lambda at: tuple(np.array(at).T)),
+    st.tuples(st.just(slice(None, None, -7)), st.just(slice(5, 2, -1))),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(keys, st.integers(0, 9)), max_size=5), keys)
+def test_reads_and_writes_as_an_array_does(writes: list, key: object) -> None:
+    tiled, plain = TiledMap(HW, np.int32), np.zeros(HW, dtype=np.int32)
+    for place, value in writes:
+        taken, before = tiled.snapshot(), plain.copy()
+        tiled[place] = value
+        plain[place] = value
+        assert (np.asarray(taken) == before).all(), "a snapshot stays as it was"
+    assert (np.asarray(tiled) == plain).all()
+    np.testing.assert_array_equal(tiled[key], plain[key])
+    assert (tiled.sum(), tiled.any(), tiled.max()) == (plain.sum(), plain.any(), plain.max())
+    assert ((tiled > 3) == (plain > 3)).all()
+    covered = np.zeros(HW, dtype=bool)
+    for r0, c0, r1, c1 in tiled.filled_boxes():
+        covered[r0:r1, c0:c1] = True
+    assert not plain[~covered].any()
+
+
+def test_indices_outside_are_refused() -> None:
+    tiled = TiledMap(HW, np.uint8)
+    for key in ((HW[0], 0), (0, -HW[1] - 1), (0, 0, 0)):
+        with pytest.raises(IndexError):
+            tiled[key]
+
+
+def test_a_slide_takes_the_memory_of_what_is_annotated(tmp_path: Path) -> None:
+    document = annotated_slide()
+    assert document.instance_map.nbytes < 50 * 2**20
+    assert document.class_map[3900 + 150, SIDE - 3400 + 150] == 1
+    with pytest.raises(ImageError, match="40000 x 40000 px"):
+        np.asarray(document.class_map)
+    patch = document.delete(4)
+    document.revert(patch)
+    assert document.annotations[4].area_px == document.pixels(4).area_px
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_a_slide_is_exported_and_read_back_without_its_full_size_in_memory(tmp_path: Path) -> None:
+    program = textwrap.dedent(
+        """
+        import pathlib, sys
+        import tifffile, zarr, skimage.measure, scipy.ndimage
+        from napari_sampath.formats import export_labels, import_objects
+        from support.slide import annotated_slide
+
+        def peak_kib():
+            # Not ru_maxrss: a process inherits that of the one that started it.
+            lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+            return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
+
+        document = annotated_slide()
+        before = peak_kib()
+        formats, maps = ("geojson", "coco", "ome-zarr"), document.snapshot()
+        files = export_labels(sys.argv[1], "slide", *maps, document.classes.snapshot, formats)
+        for file in files[:3]:
+            objects = import_objects(file)
+            assert objects.hw == (40_000, 40_000), objects.hw
+            found = {(one.number, one.mask.row, one.mask.col, one.mask.area_px) for one in objects.items}
+            masks = [document.pixels(one) for one in document.annotations]
+            assert found == {(k, m.row, m.col, m.area_px) for k, m in zip(document.annotations, masks)}, file
+        grown = (peak_kib() - before) / 1024
+        # The instance map alone would be 6,400 MB.
+        assert grown < 300, grown
+        """
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    root = zarr.open_group(tmp_path / "slide_objects.ome.zarr", mode="r")
+    assert root["labels/instances/0"].nchunks_initialized < 60

@@ -1,0 +1,181 @@
+"""`sampath export` and `sampath import`."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from napari_sampath.cli import main
+from napari_sampath.config import load_config
+from napari_sampath.formats import import_labels
+from napari_sampath.session import Session, journal_path
+from support.small_disk import mounted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PIXELS = skimage.data.immunohistochemistry()[:96, :128]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    yield from mounted(tmp_path)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "tissue.png"
+    Image.fromarray(PIXELS).save(path)
+    return path
+
+
+@pytest.fixture
+def journal(own_cache: Path) -> Path:
+    """The journal of that image with two painted objects of two classes, as the docks leave it."""
+    path = journal_path(PIXELS, load_config().sessions_dir)
+    session = Session(PIXELS, "tissue", journal=path)
+    gland = session.classes.add("gland", (200, 30, 60))
+    rows, cols = np.mgrid[10:30, 20:50]
+    session.paint(rows.ravel(), cols.ravel(), 1)
+    session.paint((rows + 40).ravel(), cols.ravel(), gland.id)
+    session.close()
+    return path
+
+
+def test_annotations_are_exported_by_image_or_by_journal(
+    image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = image.rename(tmp_path / "renamed.png")
+    for number, source in enumerate((renamed, journal)):
+        folder = tmp_path / f"labels{number}"
+        assert main(["export", str(source), "-o", str(folder), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["annotations"] == 2
+        assert {path.rpartition("/")[2] for path in told["files"]} == {
+            "tissue_classes.png",
+            "tissue_classes.tif",
+            "tissue_instances.png",
+            "tissue_instances.tif",
+            "tissue_details.json",
+            "classes.json",
+        }
+        labels = import_labels(folder)
+        assert [known["source"] for known in labels.details.values()] == ["brush", "brush"]
+        expected = np.zeros((96, 128), np.uint8)
+        expected[10:30, 20:50], expected[50:70, 20:50] = 1, 2
+        np.testing.assert_array_equal(labels.class_map, expected)
+        np.testing.assert_array_equal(np.unique(labels.instance_map), [0, 1, 2])
+        assert [one.name for one in labels.classes] == ["object", "gland"]
+
+
+def test_export_of_one_format(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", "png"]) == 0
+    assert "Exported 2 annotations:" in capsys.readouterr().out
+    assert sorted(path.suffix for path in (tmp_path / "out").glob("[!.]*")) == [
+        ".json",
+        ".json",
+        ".png",
+        ".png",
+    ]
+    assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", "gif"]) == 1
+    assert "There is no format 'gif'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", ["coco", "coco-polygons", "geojson", "ome-zarr"])
+def test_formats_of_others_come_back_with_what_was_known(
+    image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", word, "--json"]) == 0
+    file = json.loads(capsys.readouterr().out)["files"][0]
+    copy = tmp_path / "copy.jsonl"
+    assert main(["import", file, str(image), "--journal", str(copy), "--json"]) == 0
+    before, after = Session(PIXELS, "tissue", journal=journal), Session(PIXELS, "tissue", journal=copy)
+    np.testing.assert_array_equal(after.document.instance_map, before.document.instance_map)
+    np.testing.assert_array_equal(after.document.class_map, before.document.class_map)
+    assert [row.source for row in after.objects.rows()] == ["brush", "brush"]
+    assert [row.class_name for row in after.objects.rows()] == ["object", "gland"]
+
+
+def test_import_adds_to_the_annotations_and_comes_back_equal(
+    image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(journal), "-o", str(tmp_path / "labels")]) == 0
+    copy = tmp_path / "copy.jsonl"
+    capsys.readouterr()
+    assert main(["import", str(tmp_path / "labels"), str(image), "--journal", str(copy), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"annotations": 2, "journal": str(copy)}
+    assert main(["export", str(copy), "-o", str(tmp_path / "again")]) == 0
+    before, after = import_labels(tmp_path / "labels"), import_labels(tmp_path / "again")
+    np.testing.assert_array_equal(before.class_map > 0, after.class_map > 0)
+    names = [{one.id: one.name for one in labels.classes} for labels in (before, after)]
+    assert names[0][before.class_map[60, 30]] == names[1][after.class_map[60, 30]] == "gland"
+    np.testing.assert_array_equal(before.instance_map > 0, after.instance_map > 0)
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(list(words)) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("sampath: ")
+    return captured.err
+
+
+def test_what_cannot_be_exported(
+    image: Path, tmp_path: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "labels")
+    assert "has not been annotated on this machine" in fails(capsys, "export", str(image), "-o", folder)
+    assert "There is no journal" in fails(capsys, "export", str(tmp_path / "none.jsonl"), "-o", folder)
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"format": "something else"}\n')
+    assert "is no journal of napari-sampath" in fails(capsys, "export", str(other), "-o", folder)
+    assert other.read_text() == '{"format": "something else"}\n'
+    assert not (tmp_path / "labels").exists()
+
+
+def test_a_journal_that_is_open_elsewhere(
+    journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = Session(PIXELS, "tissue", journal=journal)
+    try:
+        assert "open in another window" in fails(capsys, "export", str(journal), "-o", str(tmp_path / "x"))
+    finally:
+        session.close()
+
+
+def test_labels_of_another_image_and_a_class_name_twice(
+    image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = journal.read_bytes()
+    Image.fromarray(np.ones((20, 30), np.uint8)).save(tmp_path / "small.png")
+    sentence = fails(capsys, "import", str(tmp_path / "small.png"), str(image))
+    assert "is 30 x 20 px and the image 128 x 96 px" in sentence
+    assert main(["export", str(journal), "-o", str(tmp_path / "labels")]) == 0
+    capsys.readouterr()
+    classes = tmp_path / "labels" / "classes.json"
+    classes.write_text(classes.read_text().replace('"object"', '"gland"'))
+    assert "'gland'" in fails(capsys, "import", str(tmp_path / "labels"), str(image))
+    assert journal.read_bytes() == before
+
+
+def test_a_full_disk_leaves_the_export_that_was_there(
+    journal: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(journal), "-o", str(small_disk)]) == 0
+    before = {path.name: path.read_bytes() for path in small_disk.glob("[!.]*")}
+    journal_before = journal.read_bytes()
+    state = os.statvfs(small_disk)
+    (small_disk / "filler").write_bytes(bytes(state.f_bavail * state.f_bsize))
+    capsys.readouterr()
+    assert "No space left" in fails(capsys, "export", str(journal), "-o", str(small_disk))
+    after = {path.name: path.read_bytes() for path in small_disk.glob("[!.]*") if path.name != "filler"}
+    assert after == before
+    assert journal.read_bytes() == journal_before

@@ -1,0 +1,102 @@
+"""What the README and the documentation tell people to type works as it stands there."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import skimage.data
+from PIL import Image
+
+from napari_sampath.cli import build_parser
+from napari_sampath.encoders.tiny import tiny
+from napari_sampath.heads import list_bundles
+from support.paths import ROOT
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the fenced blocks of one language."""
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+
+
+def needs_weights() -> None:
+    if not tiny.SAMPATH_TINY.weights.is_file() or "gland-cnn" not in list_bundles():
+        pytest.skip("needs the shipped weights of sampath-tiny and the head 'gland-cnn'")
+
+
+def run(command: list[str], folder: Path, own_cache: Path) -> str:
+    result = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        cwd=folder,
+        env=os.environ
+        | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "SAMPATH_CACHE": str(own_cache),
+        },
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stdout
+
+
+def test_ten_lines_of_python(tmp_path: Path, own_cache: Path) -> None:
+    (program,) = blocks(ROOT / "README.md", "python")
+    assert sum(bool(line.strip()) for line in program.splitlines()) <= 10
+    needs_weights()
+    mask, classes = run([sys.executable, "-c", program], tmp_path, own_cache).split(maxsplit=1)
+    assert 20 < int(mask) < 512 * 512 / 2
+    assert sum(map(int, classes.strip(" []\n").split())) == 512 * 512
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_ten_lines_of_shell(tmp_path: Path, own_cache: Path) -> None:
+    (script,) = blocks(ROOT / "README.md", "bash")
+    assert len(script.splitlines()) <= 10
+    needs_weights()
+    Image.fromarray(skimage.data.immunohistochemistry()).save(tmp_path / "tissue.png")
+    run(["bash", "-euo", "pipefail", "-c", script], tmp_path, own_cache)
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"mask.png", "mask.tif", "labels.tif", "confidence.tif"} <= written
+    assert {"labels/tissue_classes.png", "labels/tissue_instances.tif", "labels/classes.json"} <= written
+    with Image.open(tmp_path / "mask.png") as mask:
+        assert mask.size == (512, 512)
+        assert mask.getextrema() == (0, 255)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_can_be_parsed(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").replace("${image%.png}", "image")
+    commands = re.findall(r"^ *(sampath [^|\n#]+)", "\n".join(blocks(page, "bash")), re.MULTILINE)
+    commands += re.findall(r"`(sampath \w+ [^`]+)`", text)
+    for command in commands:
+        words = shlex.split(command.split(" || ")[0])[1:]
+        if "VERB" not in words:
+            assert build_parser(words).parse_args(_without_help(words)).verb == words[0], command
+
+
+def _without_help(words: list[str]) -> list[str]:
+    """Replace `--help`, which would end the program, by what the verb needs at least."""
+    return ["prompt", "a.png", "-o", "b.png"] if words[-1] == "--help" else words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_python_block_is_python_and_every_link_leads_somewhere(page: Path) -> None:
+    for program in blocks(page, "python"):
+        assert ast.parse(program).body
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target

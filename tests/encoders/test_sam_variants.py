@@ -1,0 +1,110 @@
+"""SAM's networks with weights from medicine: their files, MedSAM's own way from pixels to masks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from skimage.transform import resize
+
+from napari_sampath.encoders import registry
+from napari_sampath.encoders.sam.sam_variants import VARIANTS, MedSamEncoder
+from napari_sampath.errors import WeightsError, WeightsMissingError
+from napari_sampath.geometry import Frame, whole
+from napari_sampath.predict import Model
+from support.small_vits import image, one_sentence
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def medsam(tiny_sam_file: Path) -> Model:
+    return Model(registry["medsam"].build(tiny_sam_file), torch.device("cpu"))
+
+
+def test_addresses_and_hashes() -> None:
+    for variant in VARIANTS:
+        assert variant.weights.url.startswith("https://")
+        algorithm, _, digits = variant.weights.sha256.partition(":")
+        assert (algorithm, len(digits)) == (("", 0) if variant.name == "medsam" else ("xxh128", 32))
+
+
+@pytest.mark.parametrize("hw", [(300, 500), (500, 300), (1024, 1024)])
+def test_medsam_sees_the_whole_square(medsam: Model, hw: tuple[int, int]) -> None:
+    pixels = image(hw) // 2 + 40  # 40..167
+    found = medsam.encoder.preprocess(pixels, Frame(0, 0, *hw))
+    stretched = resize(pixels, (1024, 1024), order=3, preserve_range=True, anti_aliasing=True).astype(
+        np.uint8
+    )
+    expected = (stretched - stretched.min()) / (stretched.max() - stretched.min())
+    np.testing.assert_allclose(found.permute(1, 2, 0).numpy(), expected, atol=1e-6)
+    assert (float(found.min()), float(found.max())) == (0.0, 1.0)
+
+
+def test_medsam_sees_only_its_window(medsam: Model) -> None:
+    pixels = image((200, 300))
+    window = np.ascontiguousarray(pixels[20:120, 50:250])
+    found = medsam.encoder.preprocess(pixels, Frame(20, 50, 100, 200))
+    assert torch.equal(found, medsam.encoder.preprocess(window, whole((100, 200))))
+
+
+def test_medsam_survives_an_image_of_one_value(medsam: Model) -> None:
+    flat = np.full((64, 64, 3), 200, dtype=np.uint8)
+    assert torch.equal(medsam.encoder.preprocess(flat, whole((64, 64))), torch.zeros(3, 1024, 1024))
+
+
+def test_medsam_answers_with_one_mask_of_the_images_size(medsam: Model) -> None:
+    features = medsam.encode(image((300, 500)))
+    assert isinstance(medsam.encoder, MedSamEncoder)
+    assert features.frame.stretched
+    assert features.frame.input_hw == (1024, 1024)
+    masks = medsam.predict(features, box=(100, 50, 400, 250), multimask=True)
+    assert masks.masks.shape == (1, 300, 500)
+    assert masks.logits.shape == (1, 256, 256)
+    single = medsam.predict(features, box=(100, 50, 400, 250), multimask=False)
+    np.testing.assert_array_equal(masks.masks, single.masks)
+    stretched = torch.nn.functional.interpolate(
+        torch.nn.functional.interpolate(torch.from_numpy(masks.logits)[None], (1024, 1024), mode="bilinear"),
+        (300, 500),
+        mode="bilinear",
+    )
+    assert ((stretched[0] > 0).numpy() != masks.masks).mean() < 1e-4
+    assert masks.masks.any()
+    assert not masks.masks.all()
+
+
+@given(
+    hw=st.tuples(st.integers(16, 3000), st.integers(16, 3000)),
+    at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_stretched_frame_maps_corners_to_corners(hw: tuple[int, int], at: tuple[float, float]) -> None:
+    frame = Frame(7, 5, *hw, stretched=True)
+    point = np.array([5 + at[0] * hw[1], 7 + at[1] * hw[0]])
+    np.testing.assert_allclose(frame.to_input(point), np.array(at) * 1024, atol=1e-6)
+    np.testing.assert_allclose(frame.to_image(frame.to_input(point)), point, atol=1e-6)
+
+
+def test_file_as_micro_sam_writes_it(tiny_sam_file: Path, tmp_path: Path) -> None:
+    """A training checkpoint: weights under "model_state", with the name of the part in front."""
+    state = torch.load(tiny_sam_file, weights_only=True)
+    wrapped = {"model_state": {f"sam.{key}": value for key, value in state.items()}, "iteration": 250_000}
+    torch.save(wrapped, tmp_path / "best.pt")
+    found = registry["vit_b_histopathology"].build(tmp_path / "best.pt").encoder
+    plain = registry["vit_b_histopathology"].build(tiny_sam_file).encoder
+    assert found.weights_digest == plain.weights_digest
+    assert found.info.name == "vit_b_histopathology"
+
+
+def test_folder_and_wrong_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissingError, match=r"medsam_vit_b\.pth") as missing:
+        registry["medsam"].build(tmp_path)
+    one_sentence(missing.value)
+    torch.save({"a": torch.ones(2)}, tmp_path / "medsam_vit_b.pth")
+    with pytest.raises(WeightsError, match="no SAM weights file") as wrong:
+        registry["medsam"].build(tmp_path)
+    one_sentence(wrong.value)

@@ -1,0 +1,349 @@
+"""Weights files: found, downloaded, checked, and read without running what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import shutil
+import socket
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from filelock import FileLock
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_sampath.encoders.weights import download
+from napari_sampath.encoders.weights.weights import WeightsFile, digest, load_state_dict, locate, locate_job
+from napari_sampath.errors import StorageError, UnsafeFileError, WeightsError, WeightsMissingError
+from napari_sampath.jobs import Progress, run
+from support.web_server import serve
+
+CONTENT = hashlib.sha256(b"seed").digest() * 100_000  # 3.2 MB: several pieces
+SHA = hashlib.sha256(CONTENT).hexdigest()
+
+
+def wanted(url: str, sha: str = SHA) -> WeightsFile:
+    return WeightsFile("sam_test.pth", url, sha, len(CONTENT))
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "_PAUSE_S", 0.0)
+
+
+@pytest.fixture
+def folder(own_cache: Path) -> Path:
+    return own_cache / "weights"
+
+
+def one_sentence(error: BaseException) -> str:
+    text = str(error)
+    assert "\n" not in text
+    assert text.endswith((".", "'."))
+    return text
+
+
+# Finding and downloading
+
+
+def test_download_reports_progress_and_is_not_repeated(folder: Path) -> None:
+    with serve(CONTENT) as server:
+        reports: list[Progress] = []
+        path = run(locate_job(wanted(server.url)), reports.append)
+        assert path == folder / "sam_test.pth"
+        assert path.read_bytes() == CONTENT
+        done = [report.done for report in reports]
+        assert done == sorted(done)
+        assert len(done) > 3
+        assert {report.unit for report in reports} == {"bytes"}
+        assert reports[-1].fraction == 1.0
+        assert locate("sam_test.pth", server.url, SHA, len(CONTENT)) == path
+        assert server.seen == [None]
+    assert not list(folder.glob("*.part"))
+
+
+def test_cut_connection_is_taken_up_where_it_broke(folder: Path) -> None:
+    with serve(CONTENT, cut_after=[1_500_000, 1_000_000]) as server:
+        assert run(locate_job(wanted(server.url))).read_bytes() == CONTENT
+    assert server.seen[0] is None
+    starts = [int(str(seen)[6:-1]) for seen in server.seen[1:]]
+    assert len(starts) == 2
+    assert 1_000_000 < starts[0] <= 1_500_000 < starts[1] <= 2_500_000
+
+
+def test_interrupted_download_goes_on_in_the_next_process(folder: Path) -> None:
+    with serve(CONTENT) as server:
+        job = locate_job(wanted(server.url))
+        while next(job).done < 2_000_000:
+            pass
+        job.close()  # cancel
+        part = folder / "sam_test.pth.part"
+        kept = part.stat().st_size
+        assert 2_000_000 <= kept < len(CONTENT)
+        assert run(locate_job(wanted(server.url))).read_bytes() == CONTENT
+        assert server.seen == [None, f"bytes={kept}-"]
+
+
+def test_server_without_ranges_is_read_from_the_start(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "sam_test.pth.part").write_bytes(b"x" * 1000)
+    with serve(CONTENT, ranges=False) as server:
+        assert run(locate_job(wanted(server.url))).read_bytes() == CONTENT
+
+
+def test_complete_part_is_checked_and_used(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "sam_test.pth.part").write_bytes(CONTENT)
+    with serve(CONTENT) as server:
+        assert run(locate_job(wanted(server.url))).read_bytes() == CONTENT
+
+
+def test_server_that_always_cuts_ends_in_a_sentence_and_keeps_what_is_here(folder: Path) -> None:
+    with serve(CONTENT, cut_after=[2_000_000, 0, 0, 0, 0, 0, 0, 0]) as server:
+        with pytest.raises(WeightsMissingError, match=r"broke off after 2 MB, kept") as caught:
+            run(locate_job(wanted(server.url)))
+        one_sentence(caught.value)
+        assert len(server.seen) == 4  # the first, and three in a row that brought nothing
+    assert (folder / "sam_test.pth.part").stat().st_size > 1_700_000
+
+
+def test_wrong_hash_is_deleted(folder: Path) -> None:
+    with serve(b"<html>Please log in</html>") as server:
+        with pytest.raises(WeightsError, match="checksum differs") as caught:
+            run(locate_job(wanted(server.url)))
+        assert server.url in one_sentence(caught.value)
+    assert [path.name for path in folder.iterdir() if path.suffix != ".lock"] == []
+
+
+@pytest.mark.parametrize("status", [404, 403, 500])
+def test_server_that_refuses(folder: Path, status: int) -> None:
+    with serve(CONTENT, status=status) as server, pytest.raises(WeightsMissingError) as caught:
+        run(locate_job(wanted(server.url)))
+    assert f"answers {status}" in one_sentence(caught.value)
+
+
+def test_no_connection_says_which_file_to_put_where(folder: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/sam_test.pth"
+    with pytest.raises(WeightsMissingError) as caught:
+        run(locate_job(wanted(url)))
+    sentence = one_sentence(caught.value)
+    for part in ("'sam_test.pth'", "3 MB", url, f"'{folder}'", "no connection"):
+        assert part in sentence
+
+
+def test_full_disk_is_noticed_before_the_download(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(folder.anchor)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    with serve(CONTENT) as server, pytest.raises(StorageError, match=r"3 MB .* 1 MB left") as caught:
+        run(locate_job(wanted(server.url)))
+    one_sentence(caught.value)
+
+
+def test_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SAMPATH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(StorageError, match="cannot be made") as caught:
+        run(locate_job(wanted("http://127.0.0.1:9/x")))
+    one_sentence(caught.value)
+
+
+def test_second_process_waits_for_the_first(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    with serve(CONTENT) as server:
+        with FileLock(folder / ".sam_test.pth.lock", thread_local=False):
+            job = locate_job(wanted(server.url))
+            assert "Waiting" in next(job).message
+            (folder / "sam_test.pth").write_bytes(CONTENT)
+        assert run(job) == folder / "sam_test.pth"
+        assert server.seen == []
+
+
+def test_file_put_into_the_cache_by_hand_is_checked_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(parents=True)
+    target = folder / "sam_test.pth"
+    target.write_bytes(CONTENT)
+    assert run(locate_job(wanted("http://127.0.0.1:9/x"))) == target
+    hashed: list[Path] = []
+    real = download._sha256
+    monkeypatch.setattr(download, "_sha256", lambda path: hashed.append(path) or real(path))
+    assert run(locate_job(wanted("http://127.0.0.1:9/x"))) == target
+    assert hashed == []
+    target.write_bytes(CONTENT[:-1] + b"?")
+    with pytest.raises(WeightsError, match=r"not the published .sam_test\.pth."):
+        run(locate_job(wanted("http://127.0.0.1:9/x")))
+    assert hashed == [target]
+    assert target.exists()
+
+
+def test_named_file_and_named_folder(tmp_path: Path) -> None:
+    own = tmp_path / "my.pth"
+    own.write_bytes(b"anything")
+    nowhere = wanted("http://127.0.0.1:9/x")
+    assert run(locate_job(nowhere, own)) == own
+    with pytest.raises(WeightsMissingError, match=r"'sam_test.pth' \(3 MB\) is not in the folder") as caught:
+        run(locate_job(nowhere, tmp_path))
+    one_sentence(caught.value)
+    (tmp_path / "sam_test.pth").write_bytes(b"anything")
+    assert run(locate_job(nowhere, tmp_path)) == tmp_path / "sam_test.pth"
+    with pytest.raises(WeightsMissingError, match="no file or folder"):
+        run(locate_job(nowhere, tmp_path / "absent"))
+
+
+# Reading
+
+
+class _RunsCode:
+    """Pickles as a call that makes a file: if the file appears, code was run."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.proof),)
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        "a.weight": torch.randn(30, 40, generator=generator),
+        "a.bias": torch.randn(30, generator=generator),
+        "steps": torch.tensor(7),
+        "half": torch.randn(5, generator=generator).to(torch.bfloat16),
+        "empty": torch.zeros(0, 3),
+    }
+
+
+def write(path: Path, how: str) -> None:
+    state = tensors()
+    if how == "safetensors":
+        safetensors.torch.save_file(state, path)
+    elif how == "nested":
+        torch.save({"epoch": 3, "model": OrderedDict(state), "optimizer": {"lr": [1.0]}}, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=how != "legacy")
+
+
+@pytest.mark.parametrize("how", ["safetensors", "zip", "legacy", "nested"])
+def test_all_formats_read_alike(tmp_path: Path, how: str) -> None:
+    path = tmp_path / f"w.{'safetensors' if how == 'safetensors' else 'pth'}"
+    write(path, how)
+    found = load_state_dict(path)
+    assert found.keys() == tensors().keys()
+    for key, value in tensors().items():
+        assert torch.equal(found[key], value)
+        assert found[key].dtype == value.dtype
+    assert digest(found) == digest(tensors())
+
+
+def test_safetensors_are_known_by_content_too(tmp_path: Path) -> None:
+    write(tmp_path / "w.pth", "safetensors")
+    assert load_state_dict(tmp_path / "w.pth").keys() == tensors().keys()
+
+
+@pytest.mark.parametrize("how", ["zip", "legacy", "pickle0", "pickle4"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path, how: str, suffix: str) -> None:
+    proof, path = tmp_path / "code-was-run", tmp_path / f"w.{suffix}"
+    bad = {"weights": tensors()["a.weight"], "extra": _RunsCode(proof)}
+    if how in ("zip", "legacy"):
+        torch.save(bad, path, _use_new_zipfile_serialization=how == "zip")
+    else:
+        path.write_bytes(pickle.dumps(_RunsCode(proof), protocol=int(how[-1])))
+    with pytest.raises(WeightsError) as caught:
+        load_state_dict(path)
+    assert not proof.exists()
+    one_sentence(caught.value)
+    if suffix == "pth" and how != "pickle0":  # protocol 0 is text: no sign of a pickle at its start
+        assert isinstance(caught.value, UnsafeFileError)
+        assert "mkdir" in str(caught.value)
+    if how.startswith("pickle"):
+        pickle.loads(path.read_bytes())
+        assert proof.exists(), "the file would have run code"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"<html>404</html>", "no weights file"),
+        (b"PK\x03\x04 but no archive", "truncated, damaged"),
+        (b"\x80\x02", "truncated, damaged"),
+        (pickle.dumps([1, 2], protocol=2), "no weights"),
+        (pickle.dumps({"a": 1}, protocol=2), "no weights"),
+        ((8).to_bytes(8, "little") + b"{        ", "truncated, damaged"),
+    ],
+)
+def test_what_is_no_weights_file(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "w.pth"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=says) as caught:
+        load_state_dict(path)
+    assert str(path) in one_sentence(caught.value)
+
+
+def test_absent_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissingError, match="no weights file"):
+        load_state_dict(tmp_path / "absent.pth")
+    with pytest.raises(WeightsError, match="is a folder"):
+        load_state_dict(tmp_path)
+
+
+def test_file_without_tensors(tmp_path: Path) -> None:
+    torch.save({"epoch": 1, "names": ["a"]}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="holds no weights"):
+        load_state_dict(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("how", ["safetensors", "zip", "legacy"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_files_give_a_sentence(tmp_path: Path, how: str, data: st.DataObject) -> None:
+    """A cut file is always noticed; a changed byte is noticed or changes a value, and never anything else."""
+    good = tmp_path / f"good-{how}"
+    if not good.exists():
+        write(good, how)
+    content = bytearray(good.read_bytes())
+    cut = data.draw(st.booleans())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if cut:
+        content = content[:place]
+    else:
+        content[place] ^= data.draw(st.integers(1, 255))
+    bad = tmp_path / "bad"
+    bad.write_bytes(content)
+    try:
+        found = load_state_dict(bad)
+    except WeightsError as error:
+        one_sentence(error)
+    else:
+        assert not cut
+        assert all(isinstance(value, torch.Tensor) for value in found.values())
+
+
+# Digest
+
+
+def test_digest_ignores_order_and_sees_every_change() -> None:
+    state = tensors()
+    known = digest(state)
+    assert len(known) == 32
+    assert digest(dict(reversed(state.items()))) == known
+    changes = [
+        state | {"a.weight": state["a.weight"].index_fill(0, torch.tensor([29]), 0.5)},
+        state | {"a.weight": state["a.weight"].reshape(40, 30)},
+        state | {"half": state["half"].float()},
+        {key.replace("a.", "b."): value for key, value in state.items()},
+        {key: value for key, value in state.items() if key != "steps"},
+    ]
+    assert len({known, *map(digest, changes)}) == len(changes) + 1
+    transposed = state | {"a.weight": state["a.weight"].T.contiguous().T}
+    assert digest(transposed) == known, "memory layout is no content"

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import skimage.io
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from napari_sampath.annotations.masks.tiled import TiledMap
+from napari_sampath.arrays import ClassInfo
+from napari_sampath.errors import DuplicateNameError, ImageError, StorageError, UnknownNameError
+from napari_sampath.formats import Objects, export_labels, import_labels, import_objects
+from napari_sampath.formats.labels import file_name, image_name
+from support.label_maps import CLASS_MAP, CLASSES, INSTANCE_MAP, RNG, check_sentence, export
+from support.small_disk import mounted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+
+MANY = np.minimum(np.arange(256 * 257), 65536).reshape(256, 257)
+"""One object too many for 16 bits."""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names(folder)}
+
+
+# Round trips
+
+
+@st.composite
+def label_maps(draw: st.DrawFn) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], tuple[ClassInfo, ...]]:
+    shape = draw(st.tuples(st.integers(1, 40), st.integers(1, 40)))
+    ids = draw(st.lists(st.integers(1, 255), max_size=6, unique=True))
+    color = st.tuples(*[st.integers(0, 255)] * 3)
+    titles = draw(st.lists(st.text(max_size=8), min_size=len(ids), max_size=len(ids), unique=True))
+    classes = tuple(ClassInfo(number, title, draw(color)) for number, title in zip(ids, titles, strict=True))
+    class_map = draw(hnp.arrays(np.uint8, shape, elements=st.sampled_from([0, *ids])))
+    top = draw(st.sampled_from([1, 255, 256, 65535]))
+    instance_map = draw(hnp.arrays(np.int32, shape, elements=st.integers(0, top)))
+    return class_map, instance_map, classes
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    maps=label_maps(),
+    name=st.text(max_size=12),
+    formats=st.sampled_from([("png",), ("tiff",), ("tiff", "png")]),
+)
+def test_what_is_exported_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, maps: Any, name: str, formats: tuple[str, ...]
+) -> None:
+    folder = tmp_path_factory.mktemp("export")
+    class_map, instance_map, classes = maps
+    files = export_labels(folder, name, class_map, instance_map, classes, formats)
+    assert sorted(file.name for file in files) == names(folder)
+    assert len(files) == 1 + 2 * len(formats)
+    for path, which in [(folder, None), (folder, name), (folder / "classes.json", None), (files[0], None)]:
+        labels = import_labels(path, which)
+        np.testing.assert_array_equal(labels.class_map, class_map)
+        np.testing.assert_array_equal(labels.instance_map, instance_map)
+        assert (labels.class_map.dtype, labels.instance_map.dtype) == (np.uint8, np.int32)
+        assert labels.classes == classes
+
+
+@given(st.text(max_size=30))
+def test_file_names_are_safe_and_lead_back(name: str) -> None:
+    file = file_name(name, "classes", "png")
+    assert not set(file) & set('/\\:*?"<>|\0\n')
+    assert image_name(file) == name
+
+
+@pytest.mark.parametrize("count", [255, 256, 65535, 65536, 2**31 - 1])
+def test_instance_numbers_of_every_width(tmp_path: Path, count: int) -> None:
+    instance_map = INSTANCE_MAP.copy()
+    instance_map[3, 4] = count
+    export(tmp_path, instance_map=instance_map, formats=("tiff",))
+    np.testing.assert_array_equal(import_labels(tmp_path).instance_map, instance_map)
+    stored = tifffile.imread(tmp_path / "slide 7_instances.tif")
+    assert stored.dtype == (np.uint16 if count < 65536 else np.uint32)
+
+
+def test_few_objects_of_high_numbers_are_numbered_anew_for_png(tmp_path: Path) -> None:
+    """A number is never given twice, so that hours of correcting lead beyond what 16 bits hold."""
+    instance_map = TiledMap((50, 70), np.int32)
+    instance_map.write((0, 0, 50, 70), (INSTANCE_MAP > 0) * (INSTANCE_MAP + 70_000))
+    details = {70_000 + int(number): {"score": 0.5} for number in np.unique(INSTANCE_MAP) if number}
+    lowest, highest = min(details), max(details)
+    details[highest] = {"score": 0.75}
+    formats = ("png", "tiff", "geojson", "ome-zarr")
+    export_labels(tmp_path, "slide 7", CLASS_MAP, instance_map, CLASSES, formats, details)
+    expected = np.unique(INSTANCE_MAP, return_inverse=True)[1].reshape(INSTANCE_MAP.shape)
+    for file in ("instances.png", "instances.tif", "objects.ome.zarr"):
+        labels = import_labels(tmp_path / f"slide 7_{file}")
+        np.testing.assert_array_equal(labels.instance_map, expected)
+        assert labels.details[len(details)] == {"score": 0.75}
+    for objects in (
+        Objects.of(labels),
+        import_objects(tmp_path / "slide 7_objects.geojson", "slide 7", (50, 70)),
+    ):
+        scores = {one.number: one.details["score"] for one in objects.items if one.number}
+        assert set(scores) == set(range(1, len(details) + 1))
+        assert (scores[1], scores[len(details)]) == (0.5, 0.75), "what is known of an object goes with it"
+    export_labels(tmp_path, "slide 7", CLASS_MAP, instance_map, CLASSES, ("tiff",), details)
+    stored = import_labels(tmp_path).instance_map
+    assert (stored[stored > 0].min(), stored.max()) == (lowest, highest), "TIFF holds any number"
+
+
+def test_what_is_known_of_objects_lies_beside_label_maps(tmp_path: Path) -> None:
+    details = {
+        1: {"source": "head", "score": 0.5, "reviewed": True, "model": "Gland \u00e4"},
+        3: {"unsure": True},
+    }
+    files = export_labels(tmp_path, "slide 7", CLASS_MAP, INSTANCE_MAP, CLASSES, ("png",), details)
+    beside = tmp_path / "slide 7_details.json"
+    assert beside in files
+    assert import_labels(tmp_path).details == details
+    assert import_labels(tmp_path / "slide 7_instances.png").details == details
+    beside.write_text('{"objects": [1]}')
+    with pytest.raises(ImageError, match=r"_details.json' is damaged; delete it"):
+        import_labels(tmp_path)
+    beside.unlink()
+    assert import_labels(tmp_path).details == {}
+    export_labels(tmp_path, "slide 7", CLASS_MAP, INSTANCE_MAP, CLASSES, ("geojson",), details)
+    assert not beside.exists()
+
+
+def test_arrays_of_other_layouts(tmp_path: Path) -> None:
+    export(
+        tmp_path,
+        class_map=np.asfortranarray(CLASS_MAP).astype(np.int64),
+        instance_map=INSTANCE_MAP.astype("u2"),
+    )
+    labels = import_labels(tmp_path)
+    np.testing.assert_array_equal(labels.class_map, CLASS_MAP)
+    np.testing.assert_array_equal(labels.instance_map, INSTANCE_MAP)
+
+
+# What other programs see
+
+
+def test_pillow_sees_indices_and_colours(tmp_path: Path) -> None:
+    export(tmp_path)
+    with Image.open(tmp_path / "slide 7_classes.png") as image:
+        assert image.mode == "P"
+        np.testing.assert_array_equal(np.asarray(image), CLASS_MAP)
+        colours = np.asarray(image.convert("RGBA"))
+    for info in CLASSES:
+        assert {tuple(colour) for colour in colours[info.id == CLASS_MAP].tolist()} == {(*info.color, 255)}
+    assert {tuple(colour) for colour in colours[CLASS_MAP == 0].tolist()} == {(0, 0, 0, 0)}
+    with Image.open(tmp_path / "slide 7_instances.png") as image:
+        assert image.mode == "I;16"
+        np.testing.assert_array_equal(np.asarray(image), INSTANCE_MAP)
+    for kind, expected in (("classes", CLASS_MAP), ("instances", INSTANCE_MAP)):
+        with Image.open(tmp_path / f"slide 7_{kind}.tif") as image:
+            np.testing.assert_array_equal(np.asarray(image), expected)
+
+
+def test_tifffile_and_skimage_see_the_numbers(tmp_path: Path) -> None:
+    export(tmp_path)
+    for kind, expected in (("classes", CLASS_MAP), ("instances", INSTANCE_MAP)):
+        with tifffile.TiffFile(tmp_path / f"slide 7_{kind}.tif") as tiff:
+            assert len(tiff.pages) == 1
+            assert tiff.pages[0].compression == tifffile.COMPRESSION.ADOBE_DEFLATE
+            np.testing.assert_array_equal(tiff.asarray(), expected)
+        np.testing.assert_array_equal(skimage.io.imread(tmp_path / f"slide 7_{kind}.tif"), expected)
+    np.testing.assert_array_equal(skimage.io.imread(tmp_path / "slide 7_instances.png"), INSTANCE_MAP)
+    seen = skimage.io.imread(tmp_path / "slide 7_classes.png")
+    for info in CLASSES:
+        assert (seen[info.id == CLASS_MAP][:, :3] == info.color).all()
+
+
+def test_classes_json_says_what_is_there(tmp_path: Path) -> None:
+    files = export(tmp_path, formats=("png",))
+    assert files == [
+        tmp_path / name for name in ("slide 7_classes.png", "slide 7_instances.png", "classes.json")
+    ]
+    assert json.loads((tmp_path / "classes.json").read_text(encoding="utf-8")) == {
+        "schema_version": 1,
+        "images": {
+            "slide 7": {
+                "height": 50,
+                "width": 70,
+                "classes": [
+                    {"id": 1, "name": "tumour", "color": [230, 60, 60]},
+                    {"id": 2, "name": "stroma", "color": [60, 200, 90]},
+                    {"id": 200, "name": "Lymphozyten – dicht", "color": [0, 0, 255]},
+                ],
+                "files": {"classes": ["slide 7_classes.png"], "instances": ["slide 7_instances.png"]},
+            }
+        },
+    }
+
+
+# Several images, several exports
+
+
+def test_images_share_a_folder_with_classes_of_their_own(tmp_path: Path) -> None:
+    other = (ClassInfo(1, "gland", (1, 2, 3)),)
+    small = (CLASS_MAP[:20, :30] == 1).astype(np.uint8)
+    export(tmp_path, "a/b")
+    export(tmp_path, "a%2Fb", class_map=small, instance_map=small, classes=other)
+    assert len(names(tmp_path)) == 9
+    first, second = import_labels(tmp_path, "a/b"), import_labels(tmp_path, "a%2Fb")
+    np.testing.assert_array_equal(first.class_map, CLASS_MAP)
+    assert first.classes == CLASSES
+    np.testing.assert_array_equal(second.class_map, small)
+    assert second.classes == other
+    with pytest.raises(ImageError, match=r"2 images \(a/b, a%2Fb\); name one"):
+        import_labels(tmp_path)
+    with pytest.raises(UnknownNameError, match=r"'a_b'.*Did you mean 'a/b'"):
+        import_labels(tmp_path, "a_b")
+
+
+def test_a_second_export_replaces_the_first(tmp_path: Path) -> None:
+    export(tmp_path)
+    export(tmp_path, class_map=CLASS_MAP[::-1], instance_map=INSTANCE_MAP[::-1])
+    assert len(names(tmp_path)) == 5
+    np.testing.assert_array_equal(import_labels(tmp_path).class_map, CLASS_MAP[::-1])
+
+
+def test_an_export_in_one_format_does_not_read_the_old_other(tmp_path: Path) -> None:
+    export(tmp_path)
+    export(tmp_path, class_map=CLASS_MAP[::-1], formats=("tiff",))
+    np.testing.assert_array_equal(import_labels(tmp_path).class_map, CLASS_MAP[::-1])
+
+
+def test_the_file_a_person_edited_counts(tmp_path: Path) -> None:
+    export(tmp_path)
+    edited = CLASS_MAP.copy()
+    edited[:10] = 7
+    tifffile.imwrite(tmp_path / "slide 7_classes.tif", edited)
+    labels = import_labels(tmp_path / "slide 7_classes.tif")
+    np.testing.assert_array_equal(labels.class_map, edited)
+    np.testing.assert_array_equal(labels.instance_map, INSTANCE_MAP)
+    assert [info.id for info in labels.classes] == [1, 2, 200, 7]
+    assert labels.classes[3].name == "class 7"
+    np.testing.assert_array_equal(import_labels(tmp_path / "slide 7_classes.png").class_map, CLASS_MAP)
+
+
+# Full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    yield from mounted(tmp_path)
+
+
+@pytest.mark.parametrize("formats", [("png",), ("tiff",), ("png", "tiff")])
+def test_full_disk_leaves_the_earlier_export_whole(small_disk: Path, formats: tuple[str, ...]) -> None:
+    export(small_disk)
+    before = contents(small_disk)
+    noise = RNG.integers(0, 2**31, (700, 700), dtype=np.int32) % 65536
+    with pytest.raises(StorageError, match=r"No space left.*untouched: free some space"):
+        export(small_disk, class_map=(noise % 3).astype(np.uint8), instance_map=noise, formats=formats)
+    assert contents(small_disk) == before
+    np.testing.assert_array_equal(import_labels(small_disk).instance_map, INSTANCE_MAP)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux: RLIMIT_FSIZE")
+def test_refused_write_leaves_the_earlier_export_whole(tmp_path: Path) -> None:
+    export(tmp_path)
+    before = contents(tmp_path)
+    program = textwrap.dedent(
+        """
+        import resource, sys
+        import numpy as np
+        from napari_sampath.arrays import ClassInfo
+        from napari_sampath.errors import StorageError
+        from napari_sampath.formats import export_labels
+        noise = np.random.default_rng(0).integers(0, 65536, (300, 300), dtype=np.int32)
+        classes = [ClassInfo(1, "a", (1, 2, 3))]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+        try:
+            export_labels(sys.argv[1], "slide 7", (noise % 2).astype(np.uint8), noise, classes)
+        except StorageError as error:
+            sys.exit(str(error))
+        """
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "File too large" in result.stderr
+    assert contents(tmp_path) == before
+
+
+def test_a_foreign_classes_json_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "classes.json").write_text('{"names": ["a"]}')
+    with pytest.raises(ImageError, match="damaged or of another program; move it away"):
+        export(tmp_path)
+    assert names(tmp_path) == ["classes.json"]
+
+
+# Refused exports
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"class_map": CLASS_MAP[:40]}, r"\(40, 70\) and the instance map \(50, 70\)"),
+        ({"class_map": CLASS_MAP[..., None]}, r"class map has shape \(50, 70, 1\)"),
+        ({"class_map": CLASS_MAP / 2}, "type float64; give whole numbers"),
+        ({"class_map": CLASS_MAP.astype(int) * 2}, "values from 0 to 400; allowed are 0 to 255"),
+        ({"instance_map": INSTANCE_MAP - 1}, "values from -1 to"),
+        ({"instance_map": INSTANCE_MAP.astype(np.int64) * 2**31}, "allowed are 0 to 2147483647"),
+        ({"class_map": MANY * 0, "instance_map": MANY}, "'slide 7' has 65536 objects, and PNG holds 65535"),
+        ({"classes": CLASSES[:2]}, "holds the value 200, and no class has this id; known: 1, 2"),
+        ({"classes": ()}, "known: none"),
+        ({"classes": (*CLASSES, ClassInfo(2, "again", (1, 2, 3)))}, "2 classes with the id '2'; give each"),
+        ({"classes": (*CLASSES, ClassInfo(3, "tumour", (1, 2, 3)))}, "2 classes with the name 'tumour'"),
+        ({"classes": (*CLASSES, ClassInfo(256, "much", (1, 2, 3)))}, "id 256"),
+        ({"classes": (*CLASSES, ClassInfo(3, "red", (256, 2, 3)))}, r"colour \(256, 2, 3\)"),
+        ({"class_map": CLASS_MAP[:0], "instance_map": INSTANCE_MAP[:0]}, "give whole numbers"),
+    ],
+)
+def test_what_cannot_be_exported(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
+    with pytest.raises((ImageError, DuplicateNameError), match=match) as caught:
+        export(tmp_path / "new", **changes)
+    check_sentence(str(caught.value))
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_unknown_format(tmp_path: Path) -> None:
+    with pytest.raises(
+        UnknownNameError, match=r"no format 'tif'. Did you mean 'tiff'\? Available: png, tiff"
+    ):
+        export(tmp_path, formats=("tif",))
+    with pytest.raises(UnknownNameError, match="Available: png, tiff"):
+        export(tmp_path, formats=())
+
+
+def test_a_class_for_the_rest_is_kept(tmp_path: Path) -> None:
+    classes = (ClassInfo(0, "rest", (9, 9, 9)), *CLASSES)
+    export(tmp_path, classes=classes)
+    assert import_labels(tmp_path).classes == classes

@@ -1,0 +1,69 @@
+"""The trained heads in the package: they fit the shipped encoder and beat what needs no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_sampath.heads import list_bundles, load_head
+from napari_sampath.predict import load_model, segment
+from napari_sampath.predict.segment import check_match
+from napari_sampath.training import evaluate, format_report, open_dataset
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model("sampath-tiny", device="cpu")
+
+
+ATTRIBUTION = {
+    "ebhi_glands": ("CC-BY-4.0", "EBHI-Seg"),
+    "bcss_tumor": ("CC0-1.0", "BCSS"),
+    "hgsc_nest": ("BSD-3-Clause", "histolytics"),
+    "bbbc038_nuclei": ("CC0-1.0", "BBBC038"),
+}
+
+
+@pytest.mark.parametrize("name", ["gland-cnn", "gland-autosam", "gland-sampath", "tumour-cnn", "nucleus-cnn"])
+def test_shipped_heads_fit_the_shipped_encoders(name, model):
+    assert name in list_bundles()
+    loaded = load_head(name)
+    own = model if loaded.encoder_name == model.name else load_model(loaded.encoder_name, device="cpu")
+    check_match(loaded, own)
+    assert sum(p.numel() for p in loaded.head.parameters()) < 6_000_000
+    licences, sources = zip(
+        *(ATTRIBUTION[one] for one in loaded.metadata.data["name"].split(" + ")), strict=True
+    )
+    assert loaded.metadata.licence == " AND ".join(licences)
+    assert all(source in loaded.metadata.attribution for source in sources)
+
+
+def test_the_head_that_answers_fastest_comes_first():
+    """The docks choose the first one; it must not be one that takes a decoder of SAM."""
+    assert list_bundles()[0] == "gland-cnn"
+    assert list_bundles("gland-*") == ["gland-cnn", *sorted(list_bundles("gland-*")[1:], key=_bytes)]
+
+
+def _bytes(name):
+    return Path(load_head(name).source).stat().st_size
+
+
+def test_segments_an_array_in_one_call(model):
+    from skimage.data import immunohistochemistry
+
+    result = segment(immunohistochemistry(), "gland-cnn", model)
+    assert result.labels.shape == (512, 512)
+    assert set(np.unique(result.labels)) <= {0, 1}
+    assert (result.confidence >= 0.5).all()
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_gland_cnn_beats_all_gland(model, data_dir):
+    """On a part of the validation split that is even over kinds of tissue and cases."""
+    report = evaluate(open_dataset(data_dir / "ebhi_glands"), "gland-cnn", model=model, max_images=24)
+    print(format_report(report))
+    assert report["images"] == 24
+    assert report["gain_iou"] >= 0.10

@@ -1,0 +1,266 @@
+"""Tiles through the encoder: the network against SAM's, batches, memory that does not suffice, precision."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from torch import Tensor, nn
+
+from napari_sampath.arrays import FeatureMap, FeatureSpec
+from napari_sampath.config import (
+    ConfigError,
+    cpu_has_bfloat16,
+    load_config,
+    resolve_device,
+    resolve_precision,
+)
+from napari_sampath.encoders import Encoder, EncoderInfo, EncoderParts
+from napari_sampath.encoders.sam import image_encoder
+from napari_sampath.encoders.sam.image_encoder import ImageEncoder
+from napari_sampath.encoders.sam.sam_format import Architecture
+from napari_sampath.geometry import Frame, tiles
+from napari_sampath.jobs import Progress, run
+from napari_sampath.predict import Model
+from napari_sampath.store import MemoryTier, Store
+from support.tiny_sam import tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CPU = torch.device("cpu")
+
+
+# The network
+
+
+def pair(grid: int, window: int, heads: int = 2, width: int = 16) -> tuple[ImageEncoder, ImageEncoderViT]:
+    """Build the encoder and SAM's with the same random weights: a windowed, a global and a windowed block."""
+    torch.manual_seed(grid * 100 + window)
+    theirs = ImageEncoderViT(
+        img_size=16 * grid,
+        embed_dim=width,
+        depth=3,
+        num_heads=heads,
+        out_chans=8,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        window_size=window,
+        global_attn_indexes=(1,),
+    ).eval()
+    with torch.no_grad():
+        for name, tensor in theirs.named_parameters():
+            if "pos" in name or name.endswith("bias"):
+                tensor.normal_()  # SAM starts them at zero, where nothing would be seen of them
+    ours = ImageEncoder(Architecture(width, 3, heads, (1,), window, input_px=16 * grid), 8).eval()
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+@pytest.mark.parametrize("room", [1, 2**23])
+@pytest.mark.parametrize(("grid", "window"), [(8, 3), (9, 3), (5, 7), (14, 5)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_network_equals_sams(
+    grid: int, window: int, batch: int, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_encoder, "_BIAS_BYTES", room * 1000)
+    ours, theirs = pair(grid, window)
+    pixels = torch.randn(batch, 3, 16 * grid, 16 * grid)
+    with torch.no_grad():
+        embedding, tokens = ours(pixels)
+        torch.testing.assert_close(embedding, theirs(pixels), atol=2e-5, rtol=0)
+        torch.testing.assert_close(theirs.neck(tokens), embedding, atol=2e-5, rtol=0)
+
+
+def test_bias_is_never_made_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def watch(*args: Tensor, attn_mask: Tensor) -> Tensor:
+        seen.append(tuple(attn_mask.shape))
+        return fused(*args, attn_mask=attn_mask)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watch)
+    limit = 16 * 16 * 4 * 100
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(image_encoder, "_BIAS_BYTES", limit)
+    ours, _ = pair(16, 4)
+    with torch.no_grad():
+        ours(torch.randn(1, 3, 256, 256))
+    assert max(np.prod(shape) * 4 for shape in seen) <= limit
+    assert len(seen) == 2 + 2 * 3  # two windowed blocks; two heads of the global one, 256 queries by hundreds
+
+
+def test_gradients_equal_sams() -> None:
+    ours, theirs = pair(6, 4)
+    pixels = torch.randn(1, 3, 96, 96)
+    ours(pixels)[0].square().sum().backward()
+    theirs(pixels).square().sum().backward()
+    for name, parameter in theirs.named_parameters():
+        found = ours.get_parameter(name).grad
+        assert found is not None
+        torch.testing.assert_close(found, parameter.grad, atol=1e-3, rtol=1e-3)
+
+
+# Batches
+
+
+class Patches(Encoder):
+    """Means of patches, and a memory for so many tiles."""
+
+    FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    def __init__(self, room: int = 99, full: RuntimeError = FULL) -> None:
+        info = EncoderInfo("patches", "For tests.", "none", "", False, 0.0)
+        super().__init__(info, FeatureSpec((FeatureMap("tokens", 3, "patches"),)), "0")
+        self.room, self.full = room, full
+        self.batches: list[int] = []
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        if len(pixels) > self.room:
+            raise self.full
+        self.batches.append(len(pixels))
+        return {"tokens": nn.functional.avg_pool2d(pixels, 16)}
+
+
+def slide() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (2100, 3000, 3), dtype=np.uint8)
+
+
+def model_of(encoder: Encoder, store: Store | None = None) -> Model:
+    return Model(EncoderParts(encoder), CPU, store)
+
+
+@pytest.mark.parametrize(("room", "ran"), [(99, [5, 5, 2]), (3, [2, 3, 2, 2, 2, 1]), (1, [1] * 12)])
+def test_batches_give_what_single_tiles_give(room: int, ran: list[int]) -> None:
+    image, encoder = slide(), Patches(room)
+    frames = tiles(image.shape[:2])
+    assert len(frames) == 12
+    reports: list[Progress] = []
+    found = run(model_of(encoder).encode_job(image, frames, batch=5), reports.append)
+    assert encoder.batches == ran, "after a batch that does not fit, smaller ones are tried at once"
+    alone = model_of(Patches())
+    for frame, features in zip(frames, found, strict=True):
+        assert features.frame == frame
+        assert torch.equal(features.maps["tokens"], alone.encode(image, frame).maps["tokens"])
+    assert [report.done for report in reports] == list(range(13))
+
+
+@pytest.mark.parametrize(
+    "full",
+    [
+        Patches.FULL,
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: ..."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.90 GB)"),
+    ],
+)
+def test_one_tile_that_does_not_fit(full: RuntimeError) -> None:
+    with pytest.raises(ConfigError, match=r"too little free memory for patches; .*\.$"):
+        model_of(Patches(0, full)).encode(slide()[:500, :500])
+
+
+def test_other_faults_of_an_encoder_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        model_of(Patches(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))).encode(
+            slide()[:500, :500]
+        )
+
+
+def test_what_is_stored_does_not_pile_up_behind_a_tile_that_waits_for_its_batch() -> None:
+    image, store, encoder = slide(), Store(MemoryTier(2**30)), Patches()
+    frames = tiles(image.shape[:2])
+    model = model_of(encoder, store)
+    for frame in frames[1:]:
+        model.encode(image, frame)
+    read: list[Frame] = []
+    first = next(model.encode_tiles(image, (read.append(one) or one for one in frames), batch=3))
+    assert first.frame == frames[0]
+    assert len(read) < len(frames)
+
+
+def test_only_tiles_that_the_store_lacks_are_encoded_and_the_order_stays() -> None:
+    image, store, encoder = slide(), Store(MemoryTier(2**30)), Patches()
+    frames = tiles(image.shape[:2])
+    model = model_of(encoder, store)
+    for frame in frames[1::3]:
+        model.encode(image, frame)
+    encoder.batches.clear()
+    found = run(model.encode_job(image, frames, batch=3))
+    assert [features.frame for features in found] == frames
+    assert sum(encoder.batches) == len(frames) - len(frames[1::3])
+    run(model.encode_job(image, frames, batch=3))
+    assert sum(encoder.batches) == len(frames) - len(frames[1::3])
+
+
+def test_tiles_come_as_soon_as_they_are_there() -> None:
+    encoder = Patches()
+    image = slide()
+    stream = model_of(encoder).encode_tiles(image, iter(tiles(image.shape[:2])))
+    next(stream)
+    assert encoder.batches == [1]
+    next(stream)
+    assert encoder.batches == [1, 1]
+
+
+# Precision and compilation
+
+
+def test_precision_is_chosen_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_config().precision == "float32"
+    assert resolve_precision("bfloat16", CPU) == "bfloat16"
+    monkeypatch.setenv("SAMPATH_PRECISION", "float16")
+    assert resolve_precision("auto", CPU) == "float16"
+    monkeypatch.delenv("SAMPATH_PRECISION")
+    assert resolve_precision("auto", CPU) == ("bfloat16" if cpu_has_bfloat16() else "float32")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert resolve_precision("auto", CPU) == "bfloat16"
+    cuda = torch.device("cuda")
+    for capability, expected in (((7, 5), "float16"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
+        assert resolve_precision("auto", cuda) == expected
+    monkeypatch.setenv("SAMPATH_PRECISION", "half")
+    with pytest.raises(ConfigError, match="precision is 'half'; allowed: auto"):
+        load_config()
+
+
+def test_launched_together_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("auto") == torch.device("cuda")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda:1")
+    assert resolve_device("cuda:0") == torch.device("cuda:0")
+    assert resolve_device("cpu") == torch.device("cpu")
+    monkeypatch.setenv("LOCAL_RANK", "7")
+    assert resolve_device("auto") == torch.device("cuda"), "several processes on fewer devices"
+
+
+@pytest.mark.slow
+def test_compiled_encoder_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    image, encoder = slide()[:200, :300], tiny_model().encoder
+    encoder.image_encoder.blocks = encoder.image_encoder.blocks[-1:]  # each takes ten seconds to compile
+    plain = Model(EncoderParts(encoder), CPU).encode(image)
+    compiled = Model(EncoderParts(encoder), CPU, compiled=True).encode(image)
+    for name, values in plain.maps.items():
+        torch.testing.assert_close(compiled.maps[name], values, atol=1e-4, rtol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_cuda_gives_what_the_cpu_gives(precision: str) -> None:
+    image = slide()
+    frames = [Frame(top, left, 1024, 1024) for top in (0, 1000) for left in (0, 900, 1900)]
+    encoder = tiny_model().encoder
+    expected = run(Model(EncoderParts(encoder), CPU).encode_job(image, frames))
+    on_cuda = Model(EncoderParts(encoder), torch.device("cuda"), precision=precision)
+    for batch in (None, 4):
+        found = run(on_cuda.encode_job(image, frames, batch))
+        for one, other in zip(expected, found, strict=True):
+            assert other.maps["embedding"].device.type == "cuda"
+            difference = (one.maps["embedding"] - other.maps["embedding"].cpu()).abs()
+            assert difference.mean() < (1e-3 if precision == "float32" else 0.05)

@@ -1,0 +1,370 @@
+"""Segment everything: its rules, its settings, and that its shortcuts change nothing."""
+
+from __future__ import annotations
+
+import inspect
+import tracemalloc
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segment_anything import SamAutomaticMaskGenerator
+from segment_anything.utils.amg import calculate_stability_score, mask_to_rle_pytorch
+from skimage.measure import label
+
+from napari_sampath.arrays import LocalMask
+from napari_sampath.config import ConfigError
+from napari_sampath.encoders import EncoderParts
+from napari_sampath.errors import DatasetError, PromptError
+from napari_sampath.formats import rle
+from napari_sampath.geometry import Frame, whole
+from napari_sampath.jobs import Progress
+from napari_sampath.predict import Model
+from napari_sampath.predict.decoder.mask_upscaling import image_logits, local_mask
+from napari_sampath.predict.everything.crops import crop_frames
+from napari_sampath.predict.everything.everything import (
+    EverythingMask,
+    segment_everything,
+    segment_everything_job,
+)
+from napari_sampath.predict.everything.mask_filters import (
+    StabilityScreen,
+    drop_small_islands,
+    fill_small_holes,
+)
+from napari_sampath.predict.everything.settings import EverythingSettings
+from napari_sampath.store import MemoryTier, Store
+from support.small_sam import Spotlight, model_of, picture, small_sam, spotlit_model
+
+LENIENT = EverythingSettings(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+
+
+@pytest.fixture
+def model() -> Model:
+    """A model whose masks are as small as objects, with a store in memory."""
+    return spotlit_model(small_sam(), Store(MemoryTier(2**26)))
+
+
+def same(one: list[EverythingMask], other: list[EverythingMask]) -> bool:
+    return len(one) == len(other) and all(
+        a.mask.slices == b.mask.slices and np.array_equal(a.mask.bitmap, b.mask.bitmap)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_defaults_are_sams() -> None:
+    sams = inspect.signature(SamAutomaticMaskGenerator).parameters
+    ours = asdict(EverythingSettings())
+    assert ours.pop("drop_over_half_image") is False
+    assert ours == {name: sams[name].default for name in ours}
+    assert set(sams) - set(ours) == {"model", "point_grids", "output_mode"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("points_per_side", 0),
+        ("points_per_side", 2.5),
+        ("points_per_side", True),
+        ("points_per_side", None),
+        ("points_per_batch", 0),
+        ("pred_iou_thresh", float("nan")),
+        ("pred_iou_thresh", "0.8"),
+        ("stability_score_thresh", float("inf")),
+        ("stability_score_offset", -1.0),
+        ("box_nms_thresh", 1.5),
+        ("crop_n_layers", -1),
+        ("crop_nms_thresh", -0.1),
+        ("crop_overlap_ratio", 1.0),
+        ("crop_n_points_downscale_factor", 0),
+        ("min_mask_region_area", -5),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_sentence(name: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        EverythingSettings(**{name: value})
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{name} is {value!r}; give ")
+    assert sentence.endswith(".")
+
+
+def test_too_few_points_for_the_layers() -> None:
+    with pytest.raises(ConfigError, match="no point is left"):
+        EverythingSettings(points_per_side=4, crop_n_layers=3, crop_n_points_downscale_factor=2)
+    fewest = EverythingSettings(points_per_side=4, crop_n_layers=2, crop_n_points_downscale_factor=2)
+    assert fewest.points_in_layer(2) == 1
+
+
+def test_masks_are_found(model: Model) -> None:
+    hw = (180, 300)
+    found = segment_everything(picture(hw), model, LENIENT)
+    assert len(found) > 5
+    scores = [one.predicted_iou for one in found]
+    assert scores == sorted(scores, reverse=True)
+    for one in found:
+        assert one.crop == whole(hw, 256)
+        assert one.area_px == one.mask.to_dense(hw).sum()
+        assert one.mask.bitmap[[0, -1]].any(axis=1).all()
+        assert one.mask.bitmap[:, [0, -1]].any(axis=0).all()
+        x, y = one.point_xy
+        assert (x - 50) % 100 == pytest.approx(0)
+        assert (y - 30) % 60 == pytest.approx(0)
+
+
+def test_nothing_passes(model: Model) -> None:
+    assert segment_everything(picture((90, 120)), model, replace(LENIENT, pred_iou_thresh=1000.0)) == []
+    layers = replace(LENIENT, stability_score_thresh=1000.0, crop_n_layers=1, min_mask_region_area=5)
+    assert segment_everything(picture((90, 120)), model, layers) == []
+
+
+def test_masks_may_be_without_a_pixel() -> None:
+    sam = small_sam()
+    for hypernetwork in sam.mask_decoder.output_hypernetworks_mlps:
+        torch.nn.init.zeros_(hypernetwork.layers[-1].weight)
+        torch.nn.init.zeros_(hypernetwork.layers[-1].bias)
+    found = segment_everything(picture((90, 120)), model_of(sam), replace(LENIENT, pred_iou_thresh=-1e9))
+    assert found
+    assert not any(one.area_px for one in found)
+
+
+def test_batches_change_nothing(model: Model) -> None:
+    image = picture((180, 300))
+    one_by_one = segment_everything(image, model, replace(LENIENT, points_per_batch=1))
+    assert same(one_by_one, segment_everything(image, model, LENIENT))
+
+
+def test_progress_counts_points_and_ends_at_the_total(model: Model) -> None:
+    seen: list[Progress] = []
+    layers = replace(LENIENT, crop_n_layers=1, points_per_side=4, points_per_batch=3)
+    segment_everything(picture((180, 300)), model, layers, seen.append)
+    done = [progress.done for progress in seen]
+    assert done == sorted(done)
+    assert done[:3] == [0, 0, 3]
+    assert {progress.total for progress in seen} == {5 * 16}
+    assert done[-1] == 5 * 16
+    assert {progress.unit for progress in seen} == {"points"}
+    assert [progress.message for progress in seen].count("Encoding the image") == 5
+
+
+def test_cancelling_stops_decoding(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        Spotlight, "logits", lambda self, attended, chosen: asked.append(1) or torch.zeros(0, 64, 64)
+    )
+    job = segment_everything_job(
+        picture((90, 120)), model, replace(LENIENT, points_per_batch=2, pred_iou_thresh=1e3)
+    )
+    for _ in range(4):
+        next(job)
+    assert len(asked) == 2
+    job.close()
+    with pytest.raises(StopIteration):
+        next(job)
+    assert len(asked) == 2
+
+
+def test_crops_are_encoded_once(model: Model) -> None:
+    calls: list[int] = []
+    model.encoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    layers = replace(LENIENT, crop_n_layers=1)
+    first = segment_everything(picture((180, 300)), model, layers)
+    assert len(calls) == 5
+    assert same(segment_everything(picture((180, 300)), model, layers), first)
+    assert len(calls) == 5
+
+
+def test_masks_over_half_the_image_can_be_dropped() -> None:
+    model, hw = model_of(small_sam()), (100, 150)
+    every = replace(LENIENT, pred_iou_thresh=-1.0, box_nms_thresh=1.0)
+    found = segment_everything(picture(hw), model, every)
+    small = [one for one in found if one.area_px <= 7500]
+    assert 0 < len(small) < len(found)
+    assert same(segment_everything(picture(hw), model, replace(every, drop_over_half_image=True)), small)
+
+
+def test_any_picture_is_taken(model: Model) -> None:
+    colours = picture((90, 120))
+    grey = colours[:, :, 0].astype(np.uint16) * 257
+    grey[0, :2] = 0, 65535
+    found = segment_everything(grey, model, LENIENT)
+    repeated = np.repeat((grey // 257).astype(np.uint8)[:, :, None], 3, axis=2)
+    assert same(found, segment_everything(repeated, model, LENIENT))
+
+
+def test_a_model_without_decoder_is_refused() -> None:
+    model = Model(EncoderParts(model_of(small_sam()).encoder))
+    with pytest.raises(PromptError, match=r"'small-sam' answers no prompts.*choose one that does"):
+        segment_everything(picture((90, 120)), model, LENIENT)
+
+
+def test_too_many_layers_for_the_image_are_refused(model: Model) -> None:
+    deep = replace(LENIENT, crop_n_layers=6)
+    with pytest.raises(ConfigError, match="crop_n_layers is 6, too many for an image of 20 x 16 px"):
+        segment_everything(picture((16, 20)), model, deep)
+
+
+def test_memory_is_that_of_the_objects(model: Model) -> None:
+    image = picture((3000, 3000))
+    segment_everything(image, model, LENIENT)
+    tracemalloc.start()
+    found = segment_everything(image, model, replace(LENIENT, points_per_side=6))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    bitmaps = sum(one.mask.bitmap.size for one in found)
+    assert len(found) > 20
+    # A stack of these masks would take 9 MB each, their logits four times that.
+    assert peak < bitmaps + 3 * max(one.mask.bitmap.size for one in found) + 16 * 2**20
+    assert peak < 9e6 * len(found) / 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    hw=st.tuples(st.integers(16, 1200), st.integers(16, 1200)),
+    layers=st.integers(0, 3),
+    overlap=st.floats(0, 0.9),
+)
+def test_crops_cover_the_image(hw: tuple[int, int], layers: int, overlap: float) -> None:
+    for number, frames in enumerate(crop_frames(hw, layers, overlap, 1024)):
+        assert len(frames) == 4**number
+        covered = np.zeros(hw, dtype=np.bool_)
+        for frame in frames:
+            covered[frame.slices] = True
+            assert frame.top + frame.height <= hw[0]
+            assert frame.left + frame.width <= hw[1]
+        assert covered.all()
+
+
+def noise(seed: int, cells: int, spread: int, std: float) -> np.ndarray:
+    """Blobs of `spread` cells, (cells, cells) float32."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(0, std, (1, 1, -(-cells // spread) + 1, -(-cells // spread) + 1)).astype(np.float32)
+    fine = torch.nn.functional.interpolate(torch.from_numpy(coarse), (cells, cells), mode="bilinear")
+    return fine[0, 0].numpy()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hw=st.tuples(st.integers(16, 900), st.integers(16, 900)),
+    place=st.tuples(st.integers(0, 500), st.integers(0, 500)),
+    seed=st.integers(0, 999),
+    spread=st.integers(1, 60),
+    level=st.floats(-4, 8),
+    offset=st.floats(0, 3),
+)
+def test_stability_is_sams_and_its_limit_is_above(
+    hw: tuple[int, int], place: tuple[int, int], seed: int, spread: int, level: float, offset: float
+) -> None:
+    frame = Frame(*place, *hw)
+    low = noise(seed, 256, spread, 4.0) - np.float32(level)
+    screen = StabilityScreen(frame, 256, offset)
+    mask, stability = screen.measure(low)
+    enlarged = torch.from_numpy(image_logits(frame, low))[None]
+    expected = calculate_stability_score(enlarged, 0.0, offset)[0].item()
+    assert float(stability) == pytest.approx(expected, abs=1e-6, nan_ok=True)
+    other = local_mask(frame, low)
+    assert (mask.row, mask.col) == (other.row, other.col)
+    np.testing.assert_array_equal(mask.bitmap, other.bitmap)
+    limit = screen.limit(torch.from_numpy(low)[None]).item()
+    assert np.isnan(expected) or limit >= expected
+
+
+def test_the_limit_spares_work() -> None:
+    rows, cols = np.mgrid[:256, :256]
+    distance = np.hypot(rows - 128, cols - 128).astype(np.float32)
+    vague, sharp = 2 - distance / 30, 60 - distance
+    screen = StabilityScreen(whole((1024, 1024)), 256, 1.0)
+    limits = screen.limit(torch.from_numpy(np.stack([vague, sharp])))
+    assert screen.measure(vague)[1] < 0.2
+    assert limits[0] < 0.3
+    assert screen.measure(sharp)[1] > 0.9
+    assert 0.9 < limits[1] < 1.1
+
+
+def regions(bits: np.ndarray) -> list[np.ndarray]:
+    """Connected regions, corners included, as masks; found on the whole image."""
+    numbered, count = label(bits, connectivity=2, return_num=True)
+    return [numbered == number for number in range(1, count + 1)]
+
+
+@st.composite
+def placed_masks(draw: st.DrawFn) -> np.ndarray:
+    """Masks (H, W) with holes and islands, often at the image's edge, often with little around them."""
+    hw = draw(st.tuples(st.integers(3, 24), st.integers(3, 24)))
+    rng = np.random.default_rng(draw(st.integers(0, 9999)))
+    bits = rng.random(hw) < draw(st.floats(0.2, 0.95))
+    top, left = draw(st.integers(0, hw[0] // 2)), draw(st.integers(0, hw[1] // 2))
+    bits[:top] = False
+    bits[:, :left] = False
+    bits[top, left] = True
+    return bits
+
+
+@settings(max_examples=150, deadline=None)
+@given(bits=placed_masks(), area=st.integers(1, 60))
+def test_small_holes_are_filled(bits: np.ndarray, area: int) -> None:
+    small = [region for region in regions(~bits) if region.sum() < area]
+    mask, changed = fill_small_holes(LocalMask.from_dense(bits), bits.shape, area)
+    expected = np.logical_or.reduce([bits, *small])
+    np.testing.assert_array_equal(mask.to_dense(bits.shape), expected)
+    assert changed == bool(small)
+
+
+@settings(max_examples=150, deadline=None)
+@given(bits=placed_masks(), area=st.integers(1, 60))
+def test_small_islands_are_removed(bits: np.ndarray, area: int) -> None:
+    found = regions(bits)
+    large = [region for region in found if region.sum() >= area]
+    mask, changed = drop_small_islands(LocalMask.from_dense(bits), area)
+    dense = mask.to_dense(bits.shape)
+    assert changed == (len(large) < len(found))
+    if large:
+        np.testing.assert_array_equal(dense, np.logical_or.reduce(large))
+    else:
+        most = max(region.sum() for region in found)
+        assert any(np.array_equal(dense, region) for region in found if region.sum() == most)
+
+
+@settings(max_examples=150, deadline=None)
+@given(bits=placed_masks(), area=st.integers(1, 60))
+def test_small_regions_equal_opencvs(bits: np.ndarray, area: int) -> None:
+    pytest.importorskip("cv2", reason="SAM's removal of small regions needs OpenCV, this package's doesn't")
+    from segment_anything.utils.amg import remove_small_regions
+
+    mask = LocalMask.from_dense(bits)
+    for mode, (found, changed) in {
+        "holes": fill_small_holes(mask, bits.shape, area),
+        "islands": drop_small_islands(mask, area),
+    }.items():
+        expected, other = remove_small_regions(bits, area, mode)
+        np.testing.assert_array_equal(found.to_dense(bits.shape), expected)
+        assert changed == other
+
+
+@settings(max_examples=100, deadline=None)
+@given(bits=placed_masks(), full=st.booleans(), empty=st.booleans())
+def test_run_lengths_are_cocos(bits: np.ndarray, full: bool, empty: bool) -> None:
+    if full or empty:
+        bits = np.full(bits.shape, full)
+    mask = LocalMask.from_dense(bits)
+    counts = rle.encode(mask, bits.shape)
+    (expected,) = mask_to_rle_pytorch(torch.from_numpy(bits)[None])
+    assert counts == expected["counts"]
+    back = rle.decode(counts, bits.shape)
+    assert (back.row, back.col) == (mask.row, mask.col)
+    np.testing.assert_array_equal(back.bitmap, mask.bitmap)
+
+
+@pytest.mark.parametrize("counts", [[5], [3, 4], [13, -1], []])
+def test_wrong_run_lengths_are_refused(counts: list[int]) -> None:
+    with pytest.raises(DatasetError, match="The runs cover"):
+        rle.decode(counts, (3, 4))
+
+
+def test_public_name() -> None:
+    import napari_sampath
+
+    assert napari_sampath.segment_everything is segment_everything
+    assert "segment_everything" in dir(napari_sampath)

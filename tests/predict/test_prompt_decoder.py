@@ -1,0 +1,204 @@
+"""The prompt decoder: SAM's own answers, for single prompts and for batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from napari_sampath.encoders.tiny.tiny_prompts import MapPromptEncoder, SpreadingMaskDecoder
+from napari_sampath.predict.decoder.prompt_decoder import PromptDecoder
+from support.tiny_sam import build_tiny_sam
+
+POINTS = torch.tensor([[[500.0, 400.0], [100.0, 90.0]], [[30.0, 900.0], [700.0, 610.0]]])
+LABELS = torch.tensor([[1, 0], [1, 1]])
+BOXES = torch.tensor([[200.0, 100.0, 640.0, 480.0], [10.0, 20.0, 300.0, 1000.0]])
+
+
+@pytest.fixture(scope="module")
+def sam() -> Sam:
+    return build_tiny_sam(seed=1)
+
+
+@pytest.fixture(scope="module")
+def decoder(sam: Sam) -> PromptDecoder:
+    return PromptDecoder(sam.prompt_encoder, sam.mask_decoder).eval()
+
+
+@pytest.fixture(scope="module")
+def embedding() -> Tensor:
+    return torch.randn(256, 64, 64, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.fixture(scope="module")
+def masks() -> Tensor:
+    return torch.randn(2, 1, 256, 256, generator=torch.Generator().manual_seed(3)) * 4
+
+
+def sams_answer(
+    sam: Sam,
+    embedding: Tensor,
+    points: tuple[Tensor, Tensor] | None,
+    boxes: Tensor | None,
+    masks: Tensor | None,
+    multimask: bool,
+) -> tuple[Tensor, Tensor]:
+    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
+    answer: tuple[Tensor, Tensor] = sam.mask_decoder(
+        image_embeddings=embedding[None],
+        image_pe=sam.prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=multimask,
+    )
+    return answer
+
+
+@pytest.mark.parametrize("multimask", [True, False, None])
+@pytest.mark.parametrize(
+    "kinds", ["points", "boxes", "masks", "points boxes", "points masks", "points boxes masks"]
+)
+@torch.inference_mode()
+def test_batches_equal_sams(
+    sam: Sam, decoder: PromptDecoder, embedding: Tensor, masks: Tensor, kinds: str, multimask: bool | None
+) -> None:
+    points = (POINTS, LABELS) if "points" in kinds else None
+    boxes = BOXES if "boxes" in kinds else None
+    given = masks if "masks" in kinds else None
+    active = decoder.activate(embedding)
+    logits, scores = decoder(active, points, boxes, given, multimask)
+    answers = [
+        sams_answer(sam, embedding, points, boxes, given, several)
+        for several in ([False, True] if multimask is None else [multimask])
+    ]
+    expected, expected_scores = (torch.cat(values, dim=1) for values in zip(*answers, strict=True))
+    assert logits.shape == (2, {True: 3, False: 1, None: 4}[multimask], 256, 256)
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(scores, expected_scores, atol=1e-5, rtol=0)
+    for index in range(2):
+        one, score = decoder(
+            active,
+            None if points is None else (POINTS[index : index + 1], LABELS[index : index + 1]),
+            None if boxes is None else boxes[index : index + 1],
+            None if given is None else given[index : index + 1],
+            multimask,
+        )
+        torch.testing.assert_close(one[0], logits[index], atol=1e-4, rtol=0)
+        torch.testing.assert_close(score[0], scores[index], atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_each_kind_of_prompt_matters(decoder: PromptDecoder, embedding: Tensor, masks: Tensor) -> None:
+    active = decoder.activate(embedding)
+    plain = decoder(active, (POINTS[:1], LABELS[:1]))[0]
+    assert (plain > 0).any()
+    assert (plain < 0).any()
+    for other in (
+        decoder(active, (POINTS[1:], LABELS[:1]))[0],
+        decoder(active, (POINTS[:1], 1 - LABELS[:1]))[0],
+        decoder(active, (POINTS[:1], LABELS[:1]), BOXES[:1])[0],
+        decoder(active, (POINTS[:1], LABELS[:1]), None, masks[:1])[0],
+        decoder(decoder.activate(embedding.flip(1)), (POINTS[:1], LABELS[:1]))[0],
+    ):
+        assert (other - plain).abs().max() > 0.1
+
+
+@torch.inference_mode()
+def test_points_can_be_filled_up_with_none(decoder: PromptDecoder, embedding: Tensor) -> None:
+    """SAM fills up to one point more than there are; label -1 does the same by hand."""
+    points = torch.tensor([[[500.0, 400.0], [0.0, 0.0]]])
+    sparse, _ = decoder.prompt_encoder((points, torch.tensor([[1, -1]])), None, None)
+    assert torch.equal(sparse[0, 1], sparse[0, 2])
+
+
+@pytest.mark.parametrize("multimask", [True, False, None])
+@pytest.mark.parametrize("kinds", ["points", "boxes", "points masks"])
+def test_only_candidates_that_are_chosen_are_upscaled(
+    decoder: PromptDecoder, embedding: Tensor, masks: Tensor, kinds: str, multimask: bool | None
+) -> None:
+    active = decoder.activate(embedding)
+    prompts = {
+        "points": (POINTS, LABELS) if "points" in kinds else None,
+        "boxes": BOXES if "boxes" in kinds else None,
+        "masks": masks if "masks" in kinds else None,
+    }
+    logits, scores = decoder(active, **prompts, multimask=multimask)
+    attended = decoder.attend(active, **prompts, multimask=multimask)
+    assert torch.equal(attended.scores, scores)
+    for pattern in ([1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0]):
+        chosen = torch.tensor([pattern, [0, 0, 1, 0]])[:, : scores.shape[1]].bool()
+        found = decoder.logits(attended, chosen)
+        assert found.shape == (int(chosen.sum()), 256, 256)
+        torch.testing.assert_close(found, logits[chosen], atol=1e-5, rtol=0)
+
+
+def test_a_tile_is_prepared_once(sam: Sam, embedding: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    real = sam.prompt_encoder.get_dense_pe
+    monkeypatch.setattr(sam.prompt_encoder, "get_dense_pe", lambda: (calls.append(1), real())[1])
+    decoder = PromptDecoder(sam.prompt_encoder, sam.mask_decoder)
+    first = decoder.activate(embedding)
+    others = [torch.zeros(256, 64, 64) for _ in range(6)]
+    for other in others:
+        assert decoder.activate(embedding) is first
+        assert decoder.activate(other) is decoder.activate(other)
+    assert decoder.activate(embedding.clone()) is not first
+    for other in others:
+        decoder.activate(other)
+    assert decoder.activate(embedding) is not first, "all tiles of a session would stay in memory"
+    assert len(calls) == 1
+    assert torch.equal(decoder.position, real())
+    assert "position" not in decoder.state_dict()
+    assert decoder.input_px == 1024
+
+
+def test_other_weights_are_other_answers(embedding: Tensor) -> None:
+    sam = build_tiny_sam(seed=1)
+    decoder = PromptDecoder(sam.prompt_encoder, sam.mask_decoder).eval()
+    before = decoder(decoder.activate(embedding), boxes=BOXES)[0]
+    with torch.no_grad():
+        sam.mask_decoder.transformer.layers[0].cross_attn_token_to_image.k_proj.weight.mul_(2)
+    decoder.load_state_dict(decoder.state_dict())
+    after = decoder(decoder.activate(embedding), boxes=BOXES)[0]
+    assert (after - before).abs().max() > 0.1
+    with torch.inference_mode():
+        expected, _ = sams_answer(sam, embedding, None, BOXES, None, True)
+    torch.testing.assert_close(after, expected, atol=1e-4, rtol=0)
+
+
+def test_stored_float16_features_are_answered_in_float32(decoder: PromptDecoder, embedding: Tensor) -> None:
+    active = decoder.activate(embedding.half())
+    assert active.cells.dtype == torch.float32
+    with torch.inference_mode():
+        logits, scores = decoder(active, boxes=BOXES)
+    assert logits.dtype == scores.dtype == torch.float32
+
+
+@pytest.mark.parametrize("spreads", [False, True])
+def test_prompts_that_are_drawn_are_answered_as_by_the_parts_themselves(
+    sam: Sam, embedding: Tensor, spreads: bool
+) -> None:
+    torch.manual_seed(0)
+    drawing = MapPromptEncoder().eval()
+    drawing.load_state_dict(sam.prompt_encoder.state_dict(), strict=False)
+    masks = sam.mask_decoder
+    if spreads:
+        masks = SpreadingMaskDecoder().eval()
+        masks.load_state_dict(sam.mask_decoder.state_dict(), strict=False)
+        torch.nn.init.normal_(masks.join.weight, std=0.1)
+    decoder = PromptDecoder(drawing, masks).eval()
+    with torch.inference_mode():
+        sparse, dense = drawing((POINTS, LABELS), BOXES, None)
+        logits, _ = decoder(decoder.activate(embedding), (POINTS, LABELS), BOXES)
+        expected, _ = masks(
+            image_embeddings=embedding[None],
+            image_pe=drawing.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+        torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-5)
+        plain = PromptDecoder(sam.prompt_encoder, sam.mask_decoder).eval()
+        other, _ = plain(plain.activate(embedding), (POINTS, LABELS), BOXES)
+        assert (other - logits).abs().max() > 0.1

@@ -1,0 +1,514 @@
+"""Uncertain regions, classes by likeness, folders and training samples: what a session does with automatic results."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.errors import DatasetError, ImageError, PromptError, StorageError, UnknownNameError
+from napari_sampath.formats import DatasetFolder
+from napari_sampath.geometry import whole
+from napari_sampath.jobs import Progress, run
+from napari_sampath.session import (
+    FolderQueue,
+    Session,
+    automatic_job,
+    from_segmentation,
+    journal_path,
+    uncertain_regions,
+)
+from napari_sampath.session.folder.queue import Entry
+from napari_sampath.session.proposals.components import Component, Components
+from napari_sampath.session.proposals.neighbours import cell_weights, classify
+from support import small_disk
+from support.disc_model import disc_model
+from support.patches import patch_model
+
+small = pytest.fixture(small_disk.mounted)
+HW = (128, 192)
+CLASSES = (
+    ClassInfo(0, "rest", (0, 0, 0)),
+    ClassInfo(1, "gland", (0, 158, 115)),
+    ClassInfo(2, "fat", (1, 2, 3)),
+)
+
+
+@dataclass
+class Result:
+    labels: Any
+    confidence: Any
+    classes: Any = CLASSES
+    head: str = "a head"
+    probabilities: Any = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def block(row: int, col: int, height: int, width: int) -> LocalMask:
+    return LocalMask(row, col, np.ones((height, width), dtype=bool))
+
+
+def nothing(box: tuple[int, int, int, int]) -> np.ndarray:
+    return np.zeros((box[2] - box[0], box[3] - box[1]), dtype=bool)
+
+
+def result(confidence: float = 1.0) -> Result:
+    return Result(np.zeros(HW, np.uint8), np.full(HW, confidence, np.float32))
+
+
+# Taking over what a head found
+
+
+def squares(count: int, class_id: int = 1) -> Components:
+    pieces = [
+        Component(class_id, block(2 + 12 * (n // 12), 2 + 12 * (n % 12), 9, 9), 0.5) for n in range(count)
+    ]
+    return Components(tuple(pieces), CLASSES, "a head")
+
+
+def state(session: Session) -> tuple[bytes, bytes, list[Any]]:
+    """The maps and the records, but for when these were made."""
+    records = [replace(one, created="") for _, one in sorted(session.document.annotations.items())]
+    return session.document.class_map.tobytes(), session.document.instance_map.tobytes(), records
+
+
+def test_what_is_worked_out_in_a_thread_comes_to_the_same_as_at_once(tmp_path: Path) -> None:
+    """Maps, records, classes, the journal, one step of undo; signals come with it."""
+    picture = np.arange(HW[0] * HW[1] * 3, dtype=np.uint8).reshape(*HW, 3)
+    sessions = [Session(picture, name, journal=tmp_path / name) for name in ("at once", "prepared")]
+    told: list[object] = []
+    for one in sessions:
+        one.paint(*np.indices((20, 20)).reshape(2, -1), 1)
+        one.propose(squares(30, 2))
+    empty = state(sessions[0])
+    sessions[0].propose(squares(60))
+    with ThreadPoolExecutor(1) as pool:
+        prepared = pool.submit(run, sessions[1].propose_job(squares(60))).result()
+    assert state(sessions[1]) == empty
+    sessions[1].document_changed.connect(told.append)
+    made = sessions[1].take(prepared)
+    assert made is not None
+    assert {one.class_id for one in made} == {sessions[1].classes.by_name("gland").id}
+    assert len(told) == 1
+    assert state(sessions[0]) == state(sessions[1])
+    assert sessions[0].classes == sessions[1].classes
+    full = state(sessions[0])
+    for one in sessions:
+        assert one.undo()
+        assert state(one) == empty
+        assert one.redo()
+        one.close()
+    again = [Session(picture, name, journal=tmp_path / name) for name in ("at once", "prepared")]
+    for one in again:
+        assert state(one) == full
+        assert one.undo()
+        assert state(one) == empty
+        one.close()
+
+
+def test_what_was_worked_out_before_a_change_is_not_taken() -> None:
+    session = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i")
+    prepared = run(session.propose_job(squares(5)))
+    session.paint(*np.indices((9, 9)).reshape(2, -1), 1)
+    before = state(session)
+    assert session.take(prepared) is None
+    assert state(session) == before
+    made = session.take(run(session.propose_job(squares(5))))
+    assert made is not None
+    assert len(made) == 5
+    said: list[str] = []
+    session.message.connect(said.append)
+    empty = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i")
+    empty.message.connect(said.append)
+    assert empty.take(run(empty.propose_job(Components((), (), "h")))) == []
+    assert said == ["Nothing was found, so nothing was added."]
+
+
+def test_what_cannot_be_saved_is_not_taken(small: Path) -> None:
+    session = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i", journal=small / "j")
+    prepared = run(session.propose_job(squares(60)))
+    before = state(session)
+    filler = small_disk.fill(small)
+    with pytest.raises(StorageError, match="was not saved and has not been done"):
+        session.take(prepared)
+    assert state(session) == before
+    filler.unlink()
+    made = session.take(prepared)
+    assert made is not None
+    assert len(made) == 60
+    session.close()
+
+
+# Thresholds
+
+
+def test_a_threshold_for_each_class_and_a_least_size() -> None:
+    found = result()
+    found.labels[10:20, 10:20], found.labels[40:50, 40:50], found.labels[60:62, 60:62] = 1, 2, 2
+    found.confidence[10:20, 10:15], found.confidence[40:50, 40:50] = 0.4, 0.4
+    components = from_segmentation(found, min_area_px=5, thresholds={1: 0.5})
+    assert [(one.class_id, one.mask.area_px) for one in components.pieces] == [(1, 50), (2, 100)]
+    assert [round(one.score or 0, 2) for one in components.pieces] == [1.0, 0.4]
+
+
+# Uncertain regions
+
+
+def test_regions_by_the_heads_own_doubt() -> None:
+    found = result(0.99)
+    found.confidence[64:128, 128:192] = 0.5
+    found.confidence[0:64, 0:64] = 0.8
+    first, second, *rest = uncertain_regions("entropy", HW, nothing, [found], region_px=64)
+    assert first.box == (64, 128, 128, 192)
+    assert first.score == pytest.approx(1.0)
+    assert first.centre_rc == (96, 160)
+    assert second.box == (0, 0, 64, 64)
+    assert second.score == pytest.approx(-(0.8 * np.log2(0.8) + 0.2 * np.log2(0.2)), abs=1e-6)
+    assert len(rest) == 4
+    found.probabilities = np.zeros((3, *HW), np.float16)
+    found.probabilities[0] = 1
+    found.probabilities[:, 0:64, 64:128] = 1 / 3
+    (best,) = uncertain_regions("entropy", HW, nothing, [found], region_px=64, count=1)
+    assert best.box == (0, 64, 64, 128)
+    assert best.score == pytest.approx(1.0, abs=1e-3)
+
+
+def test_annotated_pixels_are_certain() -> None:
+    found = result(0.5)
+
+    def annotated(box: tuple[int, int, int, int]) -> np.ndarray:
+        known = np.zeros(HW, dtype=bool)
+        known[:64, :96] = True
+        return known[box[0] : box[2], box[1] : box[3]]
+
+    regions = uncertain_regions("entropy", HW, annotated, [found], region_px=64)
+    assert {one.box for one in regions if one.score > 0.99} == {(0, 128, 64, 192)} | {
+        (64, col, 128, col + 64) for col in (0, 64, 128)
+    }
+    assert (0, 0, 64, 64) not in {one.box for one in regions}
+    assert regions[-1].score == pytest.approx(0.5)
+
+
+def test_regions_on_which_heads_differ_by_class_name() -> None:
+    first, second = result(), result()
+    second.classes = (CLASSES[0], ClassInfo(2, "gland", (9, 9, 9)))
+    first.labels[:64, :64], second.labels[:64, :64] = 1, 2
+    first.labels[64:96, 64:128] = 2
+    (region,) = uncertain_regions("disagreement", HW, nothing, [first, second], region_px=64)
+    assert (region.box, region.score) == ((64, 64, 128, 128), pytest.approx(0.5))
+    with pytest.raises(ImageError, match=r"needs the results of 2 head\(s\) and there are 1"):
+        uncertain_regions("disagreement", HW, nothing, [first])
+
+
+def test_regions_far_from_what_is_annotated() -> None:
+    session = Session(np.zeros((*HW, 3), np.uint8), "slide", None, CLASSES[1:])
+    regions = uncertain_regions("distance", HW, session.document.annotated, region_px=64)
+    assert {one.score for one in regions} == {1.0}
+    session.area.mark((0, 0, 64, 64))
+    regions = uncertain_regions("distance", HW, session.document.annotated, region_px=64)
+    assert (0, 0, 64, 64) not in [one.box for one in regions]
+    assert regions[0].box[1] == 128
+    assert regions[-1].score < 0.8
+    with pytest.raises(ImageError, match="segment this image"):
+        uncertain_regions("entropy", (9, 9), session.document.annotated, [result()])
+
+
+# Classes by likeness
+
+
+def test_weights_of_cells_follow_the_pixels() -> None:
+    frame = whole((128, 128))
+    weights = cell_weights(block(0, 0, 2, 4), frame).reshape(64, 64)
+    np.testing.assert_allclose(weights[0, :2], [0.5, 0.5])
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_nearest_neighbours() -> None:
+    known = np.eye(3, dtype=np.float32)
+    unknown = np.array([[0.9, 0.1, 0], [0, 0.1, 0.95]], dtype=np.float32)
+    guesses = classify(unknown, known, [5, 7, 9], neighbours=2)
+    assert [guess.class_id for guess in guesses] == [5, 9]
+    assert all(guess.share > 0.9 for guess in guesses)
+
+
+def test_objects_of_segment_everything_get_the_class_of_those_like_them() -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.full((256, 256, 3), 230, np.uint8)
+    colours = {1: (120, 40, 150), 2: (220, 40, 60)}
+    masks, truth = [], []
+    for number in range(16):
+        row, col, kind = 64 * (number // 4) + 12, 64 * (number % 4) + 12, 1 + number % 2
+        masks.append((block(row, col, 40, 40), 0.9 - number / 100))
+        truth.append(kind)
+        pixels[row : row + 40, col : col + 40] = colours[kind]
+    pixels = np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
+    session = Session(pixels, "cells", patch_model(), CLASSES[1:])
+    session.add_everything(masks, "everything")
+    with pytest.raises(PromptError, match="classify at least one"):
+        run(session.classify_job())
+    made = {
+        session.objects.at(one.row + 5, one.col + 5): kind
+        for (one, _), kind in zip(masks, truth, strict=True)
+    }
+    assert len(made) == 16
+    assert {one.class_id for one in session.document.annotations.values()} == {3}
+    by_hand = [next(one for one, kind in made.items() if kind == wanted) for wanted in (1, 2)]
+    for one in by_hand:
+        session.reclassify(one, made[one])
+    before = {one: record.class_id for one, record in session.document.annotations.items()}
+    session.apply_guesses(run(session.classify_job()))
+    assert {one: record.class_id for one, record in session.document.annotations.items()} == made
+    assert not any(session.document.annotations[one].reviewed for one in made if one not in by_hand)
+    session.undo()
+    assert {one: record.class_id for one, record in session.document.annotations.items()} == before
+
+    guesses = run(session.classify_job())
+    late = next(one for one in made if one not in by_hand)
+    session.reclassify(late, 3 - made[late])
+    session.apply_guesses(guesses)
+    assert session.document.annotations[late].class_id == 3 - made[late], "a person was quicker"
+
+
+# Folders
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    (images / "notes.txt").write_text("no image")
+    return images
+
+
+def test_a_queue_remembers_where_one_was(folder: Path, tmp_path: Path) -> None:
+    queue = FolderQueue(folder, tmp_path / "state")
+    assert [entry.path.name for entry in queue.entries] == ["0.png", "1.png", "2.png", "3.png"]
+    assert queue.previous() is None
+    queue.touch("0.png")
+    queue.mark("0.png", "done")
+    assert queue.touch("0.png").state == "done"
+    assert queue.next() is not None
+    assert queue.upcoming is not None
+    assert queue.upcoming.path.name == "2.png"
+    queue.mark("2.png", "untouched", 0.7)
+    queue.mark("3.png", "in progress", 0.9)
+    queue.mark("1.png", "unsure")
+    assert queue.progress == {"untouched": 1, "in progress": 1, "done": 1, "unsure": 1}
+    again = FolderQueue(folder, tmp_path / "state")
+    assert again.entries == queue.entries
+    assert again.current.path.name == "1.png"
+    assert [entry.path.name for entry in again.to_review()] == ["3.png", "2.png"]
+    assert [again.next() and again.current.path.name for _ in range(3)] == ["2.png", "3.png", None]
+    assert again.upcoming is None
+    assert again.open("0.png").path.name == "0.png"
+
+
+def test_two_queues_on_one_folder_keep_each_others_marks(folder: Path, tmp_path: Path) -> None:
+    queues = [FolderQueue(folder, tmp_path / "state") for _ in range(2)]
+
+    def mark(number: int) -> None:
+        for _ in range(5):
+            queues[number % 2].mark(f"{number}.png", "done", number / 10)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(mark, range(4)))
+    queues[0].next()
+    queues[1].touch("0.png")
+    again = FolderQueue(folder, tmp_path / "state")
+    assert [(one.state, one.uncertainty) for one in again.entries] == [("done", n / 10) for n in range(4)]
+    assert again.current.path.name == "1.png"
+    again.file.unlink()
+    queues[1].mark("2.png", "unsure")
+    assert [one.state for one in FolderQueue(folder, tmp_path / "state").entries] == [
+        *("done", "done", "unsure", "done")
+    ], "what a queue knows is written again"
+
+
+def test_a_full_disk_moves_nothing(folder: Path, small: Path) -> None:
+    queue = FolderQueue(folder, small / "state")
+    queue.next()
+    (small / "filler").write_bytes(bytes(small_disk.SIZE_BYTES - 16 * 1024))
+    with contextlib.suppress(OSError), (small / "rest").open("wb", buffering=0) as stream:
+        while True:
+            stream.write(bytes(512))
+    for move in (queue.next, lambda: queue.open("3.png"), lambda: queue.mark("1.png", "done")):
+        with pytest.raises(StorageError, match="free some space"):
+            move()
+        assert queue.current == Entry(queue.folder / "1.png", "untouched")
+    assert FolderQueue(folder, small / "state").current == queue.current
+
+
+def test_images_come_and_go_and_a_damaged_state_is_put_aside(folder: Path, tmp_path: Path) -> None:
+    queue = FolderQueue(folder, tmp_path / "state")
+    queue.mark("0.png", "done")
+    queue.open("3.png")
+    (folder / "3.png").unlink()
+    (folder / "00.png").write_bytes((folder / "1.png").read_bytes())
+    again = FolderQueue(folder, tmp_path / "state")
+    assert [entry.state for entry in again.entries] == ["done", "untouched", "untouched", "untouched"]
+    assert again.current.path.name == "0.png"
+    again.file.write_text("{")
+    fresh = FolderQueue(folder, tmp_path / "state")
+    assert {entry.state for entry in fresh.entries} == {"untouched"}
+    assert again.file.with_suffix(".unreadable").read_text() == "{"
+    with pytest.raises(UnknownNameError, match="no state 'finished'"):
+        queue.mark("0.png", "finished")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match=r"'9\.png'"):
+        queue.mark("9.png", "done")
+    for bad in (tmp_path / "none", tmp_path / "state"):
+        with pytest.raises(ImageError, match=r"no images|no folder"):
+            FolderQueue(bad, tmp_path / "state")
+
+
+def test_the_next_image_is_encoded_ahead(folder: Path, tmp_path: Path) -> None:
+    queue, model = FolderQueue(folder, tmp_path / "state"), patch_model()
+    job = queue.encode_ahead_job(model)
+    assert job is not None
+    assert run(job) == 1
+    passes = model.encoder.passes  # type: ignore[attr-defined]
+    entry = queue.next()
+    assert entry is not None
+    session = Session(np.asarray(Image.open(entry.path)), "1", model)
+    run(session.encode_job())
+    assert model.encoder.passes == passes == 1  # type: ignore[attr-defined]
+
+
+# Stages
+
+
+def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
+    folder: Path, tmp_path: Path
+) -> None:
+    queue = FolderQueue(folder, tmp_path / "state")
+    queue.mark("0.png", "done")
+    (folder / "2.png").write_bytes(b"no image")
+    asked: list[int] = []
+
+    def segment(pixels: np.ndarray) -> Any:
+        asked.append(int(pixels[0, 0, 0]))
+        yield Progress(0, 1, "Segmenting", "tiles")
+        sure = 0.9 if len(asked) == 1 else 0.6
+        found = Result(np.zeros(pixels.shape[:2], np.uint8), np.full(pixels.shape[:2], sure))
+        found.labels[2:8, 2:8] = 1
+        return found
+
+    classes = (ClassInfo(3, "Gland", (9, 9, 9)), ClassInfo(5, "nerve", (7, 7, 7)))
+    went = run(automatic_job(queue, segment, tmp_path / "sessions", classes=classes))
+    found = went.doubts
+    assert list(found) == ["1.png", "3.png"]
+    assert list(went.left_out) == ["2.png"]
+    assert "2.png" in went.left_out["2.png"]
+    assert found["3.png"] > found["1.png"] > 0
+    assert [entry.path.name for entry in queue.to_review()] == ["3.png", "1.png", "2.png"]
+    pixels = np.asarray(Image.open(folder / "3.png"))
+    session = Session(pixels, "3", journal=journal_path(pixels, tmp_path / "sessions"))
+    (row,) = session.objects.rows()
+    assert (row.source, row.class_name, row.area_px) == ("head", "Gland", 36)
+    assert session.classes.snapshot[:2] == classes, "what opening the image would have begun with"
+    assert not session.area.mask().any()
+    heard: list[str] = []
+    session.message.connect(heard.append)
+    again = Result(np.zeros((20, 30), np.uint8), np.ones((20, 30)))
+    assert session.offer(again) == []
+    assert "switched off" in heard[0]
+    assert len(session.objects.rows()) == 1
+    session.stage = "semi-automatic"
+    session.offer(again)
+    assert session.objects.rows() == []
+    session.undo()
+    session.area.complete((0, 0, 20, 30))
+    session.offer(again)
+    assert len(session.objects.rows()) == 1, "what is complete stays"
+
+
+def test_what_is_done_while_the_head_goes_through_a_folder_is_left_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    queue = FolderQueue(folder, tmp_path / "state")
+
+    def segment(pixels: np.ndarray) -> Any:
+        yield Progress(0, 1, "Segmenting", "tiles")
+        return Result(np.ones(pixels.shape[:2], np.uint8), np.full(pixels.shape[:2], 0.6))
+
+    job = automatic_job(queue, segment, tmp_path / "sessions")
+    next(job)
+    queue.mark("0.png", "unsure")  # while it is segmented
+    queue.mark("2.png", "done")
+    found = run(job).doubts
+    assert list(found) == ["1.png", "3.png"]
+    states = {entry.path.name: entry.state for entry in queue.entries}
+    assert states == {"0.png": "unsure", "1.png": "untouched", "2.png": "done", "3.png": "untouched"}
+    for name in ("0.png", "2.png"):
+        pixels = np.asarray(Image.open(folder / name))
+        assert not journal_path(pixels, tmp_path / "sessions").exists()
+
+
+# Training samples
+
+
+def test_a_session_becomes_a_training_sample_and_a_newer_one_replaces_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (*HW, 3), dtype=np.uint8)
+    session = Session(image, "slide 7", disc_model(), CLASSES[1:])
+    session.paint(*np.nonzero(block(10, 10, 20, 20).to_dense(HW)), 2)
+    session.area.mark((0, 0, 50, 60))
+    entry = session.save_to_dataset(tmp_path / "data", group="case 1", mpp=0.5)
+    assert (entry.revision, entry.group, entry.mpp) == (1, "case 1", 0.5)
+    item = DatasetFolder.open(tmp_path / "data").read("slide 7")
+    np.testing.assert_array_equal(item.pixels, image)
+    np.testing.assert_array_equal(item.labels, np.asarray(session.document.class_map))
+    assert item.instances is not None
+    np.testing.assert_array_equal(item.instances, dense := np.asarray(session.document.instance_map))
+    assert dense.max() == 1
+    np.testing.assert_array_equal(item.annotated, session.area.mask())
+    assert item.annotated.sum() == 50 * 60
+    assert item.provenance["annotations"]["1"]["source"] == "brush"
+    assert session.save_to_dataset(tmp_path / "data", group="case 1", mpp=0.5).revision == 1
+    session.delete(1)
+    assert session.save_to_dataset(tmp_path / "data", group="case 1", mpp=0.5).revision == 2
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "dataset.json").write_text(json.dumps({"a": 1}))
+    with pytest.raises(DatasetError):
+        session.save_to_dataset(tmp_path / "other")
+
+
+def test_a_review_goes_from_the_most_doubtful_image_to_the_least_and_back(
+    folder: Path, tmp_path: Path
+) -> None:
+    queue = FolderQueue(folder, tmp_path / "state")
+    for name, doubt in (("1.png", 0.2), ("2.png", 0.9), ("3.png", 0.5)):
+        queue.mark(name, None, doubt)
+    queue.by_doubt = True
+
+    def walk(step: Any) -> str:
+        entry = step()
+        return "end" if entry is None else str(entry.path.stem)
+
+    assert queue.current.path.stem == "0", "which no head has seen"
+    assert queue.upcoming is not None
+    assert queue.upcoming.path.stem == "2"
+    assert [walk(queue.next) for _ in range(3)] == ["2", "3", "1"]
+    assert [walk(queue.previous) for _ in range(3)] == ["3", "2", "end"]
+    queue.mark("2.png", "done")
+    assert walk(queue.next) == "3"
+    queue.mark("3.png", "done")
+    assert walk(queue.next) == "1"
+    assert walk(queue.next) == "0", "which comes when all others are done"
+    assert walk(queue.next) == "1"
+    queue.mark("0.png", "unsure")
+    assert walk(queue.next) == "end", "it is the only one left"
+    assert walk(queue.previous) == "3", "what is done can be looked at once more"
+    queue.by_doubt = False
+    assert walk(queue.next) == "end"
+    assert walk(queue.previous) == "2"

@@ -1,0 +1,751 @@
+"""Objects, classes, overlaps and the annotated area of a session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from napari_sampath.annotations import Annotation
+from napari_sampath.annotations.masks import shaping
+from napari_sampath.annotations.model.annotation import TRUSTED
+from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.errors import ClassListError, PromptError, UnknownNameError
+from napari_sampath.session import Components, Overlap, Session, name_overlap
+from napari_sampath.session.objects.overlap import refine as refine_operation
+from napari_sampath.session.proposals.components import Component
+from support.disc_model import disc_model
+from support.journal_victim import commit_at, digest, prompt_at
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HW = (96, 128)
+CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
+
+
+def picture() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 255, (*HW, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(picture(), "slide", disc_model(), CLASSES)
+
+
+def block(row: int, col: int, height: int, width: int) -> LocalMask:
+    return LocalMask(row, col, np.ones((height, width), dtype=bool))
+
+
+def paint(session: Session, mask: LocalMask, class_id: int = 1) -> int:
+    rows, cols = np.nonzero(mask.bitmap)
+    made = session.paint(rows + mask.row, cols + mask.col, class_id)
+    assert made is not None
+    return made.id
+
+
+def dense(session: Session) -> np.ndarray:
+    return np.asarray(session.document.instance_map)
+
+
+def goes_back_and_forth(session: Session, before: str) -> None:
+    after = digest(session)
+    assert after != before
+    session.undo()
+    assert digest(session) == before
+    session.redo()
+    assert digest(session) == after
+
+
+# Overlaps
+
+
+def test_what_lies_under_a_commit_is_overwritten_kept_or_asked_about(session: Session) -> None:
+    first = commit_at(session, 40, 40)
+    whole = session.document.annotations[first].area_px
+    heard: list[Overlap] = []
+    session.overlap_found.connect(heard.append)
+    session.overlap = "ask"
+    prompt_at(session, 50, 40)
+    candidate = session.candidate
+    assert candidate is not None
+    before = digest(session)
+    assert session.commit() is None
+    assert digest(session) == before
+    assert session.candidate is candidate, "waits for the answer"
+    (overlap,) = heard
+    under = int((candidate.mask.to_dense(HW) & (dense(session) == first)).sum())
+    assert (overlap.pixels, overlap.swallowed) == ({first: under}, ())
+    assert f"covers {under} px of 1 object; overwrite" in overlap.sentence
+    kept = session.commit("keep")
+    assert kept is not None
+    assert kept.area_px == candidate.mask.area_px - under
+    assert session.document.annotations[first].area_px == whole
+    session.undo()
+    prompt_at(session, 50, 40)
+    session.overlap = "overwrite"
+    assert session.commit() is not None
+    assert session.document.annotations[first].area_px == whole - under
+
+
+def test_an_object_that_would_vanish_is_named_and_keeping_everything_is_refused(session: Session) -> None:
+    small = paint(session, block(38, 38, 3, 3))
+    session.overlap = "ask"
+    heard: list[Overlap] = []
+    session.overlap_found.connect(heard.append)
+    prompt_at(session, 40, 40)
+    session.commit()
+    assert heard[0].swallowed == (small,)
+    paint(session, block(0, 0, 96, 128))
+    with pytest.raises(PromptError, match="lies on other objects altogether"):
+        session.commit("keep")
+    assert session.candidate is not None
+
+
+def test_strokes_keep_too(session: Session) -> None:
+    first = paint(session, block(10, 10, 10, 10))
+    session.overlap = "keep"
+    second = paint(session, block(15, 15, 10, 10), 2)
+    assert session.document.annotations[first].area_px == 100
+    assert session.document.annotations[second].area_px == 75
+
+
+def test_semantic_mode_joins_what_touches(session: Session) -> None:
+    session.mask_mode = "semantic"
+    left, right = paint(session, block(10, 10, 5, 5)), paint(session, block(10, 30, 5, 5))
+    other = paint(session, block(20, 15, 5, 5), 2)
+    assert len({left, right, other}) == 3
+    before = digest(session)
+    bridge = paint(session, block(15, 15, 2, 15))
+    assert bridge == left, "touching at a corner is touching"
+    assert set(session.document.annotations) == {left, other}
+    assert session.document.annotations[left].area_px == 25 + 25 + 30
+    goes_back_and_forth(session, before)
+    session.delete(other)
+    session.overlap = "ask"
+    heard: list[Any] = []
+    session.overlap_found.connect(heard.append)
+    prompt_at(session, 12, 12)
+    assert session.commit() is not None, "its own region is no question"
+    assert not heard
+
+
+def journalled(tmp_path: Path) -> Session:
+    return Session(picture(), "slide", disc_model(), CLASSES, tmp_path / "a.jsonl")
+
+
+def reopened(session: Session, tmp_path: Path) -> dict[int, Annotation]:
+    """Return what the journal of a session makes of it."""
+    session.close()
+    again = journalled(tmp_path)
+    found = dict(again.document.annotations)
+    again.close()
+    return found
+
+
+def test_a_region_that_grows_together_has_the_record_of_its_largest_part(tmp_path: Path) -> None:
+    session = journalled(tmp_path)
+    session.mask_mode = "semantic"
+    small = paint(session, block(40, 26, 4, 4))
+    before = session.document.record(small)
+    prompt_at(session, 40, 40)
+    made = session.commit()
+    assert made is not None
+    assert (made.id, made.source, made.model) == (small, "point", session.model and session.model.name)
+    assert made.prompts["points"] == [[40.0, 40.0]]
+    assert made.score is None, "it was given for the disc alone"
+    assert (made.created, before.modified) == (before.created, None)
+    assert made.modified is not None
+    session.undo()
+    assert session.document.record(small) == before
+    session.redo()
+    paint(session, block(40, 52, 2, 6))
+    assert session.document.record(small).source == "point", "a small stroke does not change where it is from"
+    assert session.document.record(small).modified == made.modified
+    records = dict(session.document.annotations)
+    assert reopened(session, tmp_path) == records
+
+
+def test_a_score_stays_as_long_as_it_describes_the_region(session: Session) -> None:
+    session.mask_mode = "semantic"
+    prompt_at(session, 40, 40)
+    made = session.commit()
+    assert made is not None
+    assert made.score is not None
+    before = digest(session)
+    paint(session, block(40, 40, 2, 2))
+    assert digest(session) == before, "nothing has changed"
+    paint(session, block(40, 52, 2, 6))
+    assert session.document.record(made.id).score is None
+    session.undo()
+    assert session.document.record(made.id) == made
+    session.undo()
+    tiny = paint(session, block(40, 40, 2, 2))
+    prompt_at(session, 40, 40)
+    again = session.commit()
+    assert again is not None
+    assert (again.id, again.score) == (tiny, made.score), "the mask has all of it"
+
+
+def test_a_region_made_of_a_reviewed_proposal_stays_reviewed(session: Session) -> None:
+    session.mask_mode = "semantic"
+    small = paint(session, block(30, 15, 4, 5))
+    (proposed,) = session.propose(Components((Component(1, block(30, 30, 20, 20), 0.6),), CLASSES, "head"))
+    session.objects.flag((proposed.id,), "reviewed")
+    assert paint(session, block(30, 20, 4, 10)) == small
+    record = session.document.record(small)
+    assert (record.source, record.model, record.score, record.trust) == ("head", "head", None, TRUSTED)
+
+
+# Objects refined by prompts
+
+
+@pytest.mark.parametrize("again", [block(30, 30, 10, 10), block(32, 32, 4, 4), block(25, 30, 20, 10)])
+def test_a_refinement_brings_its_record(tmp_path: Path, again: LocalMask) -> None:
+    session = journalled(tmp_path)
+    (proposed,) = session.propose(Components((Component(2, block(30, 30, 10, 10), 0.6),), CLASSES, "head"))
+    session.objects.flag((proposed.id,), "unsure")
+    session.objects.flag((proposed.id,), "unsure", False)
+    before = session.document.record(proposed.id)
+    asked = Annotation(99, 1, "mask", 0.8, "discs", {"mask": True})
+    session._do(refine_operation(session.document, proposed.id, again, "overwrite", "instance", asked))
+    record = session.document.record(proposed.id)
+    assert (record.id, record.class_id, record.created) == (proposed.id, 2, before.created)
+    assert (record.source, record.score, record.model, record.prompts) == (
+        "mask",
+        0.8,
+        "discs",
+        {"mask": True},
+    )
+    assert (record.reviewed, record.area_px) == (True, again.area_px)
+    assert record.modified is not None
+    session.undo()
+    assert session.document.record(proposed.id) == before
+    session.redo()
+    records = dict(session.document.annotations)
+    assert records[proposed.id] == record
+    assert reopened(session, tmp_path) == records
+
+
+def test_a_commit_that_refines_brings_its_record(tmp_path: Path) -> None:
+    session = journalled(tmp_path)
+    prompt_at(session, 40, 40)
+    first = session.commit()
+    assert first is not None
+    session.set_object(first.id)
+    prompt_at(session, 46, 40)
+    assert session.candidate is not None
+    score = session.candidate.score
+    refined = session.commit()
+    assert refined is not None
+    assert (refined.id, refined.created, refined.score) == (first.id, first.created, score)
+    assert (refined.source, refined.prompts["points"], refined.prompts["mask"]) == ("mask", [[46, 40]], True)
+    assert refined.modified is not None
+    session.undo()
+    assert session.document.record(first.id) == first
+    session.redo()
+    records = dict(session.document.annotations)
+    assert reopened(session, tmp_path) == records == {first.id: refined}
+
+
+def test_a_refinement_that_takes_others_in_has_no_score(session: Session) -> None:
+    one, other = paint(session, block(30, 30, 10, 10)), paint(session, block(30, 50, 10, 10))
+    asked = Annotation(99, 1, "point", 0.8, "discs", {"points": [[35, 35]], "labels": [1]})
+    wide = block(30, 30, 10, 22)
+    session._do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
+    assert set(session.document.annotations) == {one}
+    record = session.document.record(one)
+    assert (record.source, record.score, record.area_px) == ("point", None, 300)
+    session.undo()
+    session.objects.flag((one,), "unsure")
+    session._do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
+    assert session.document.record(other).area_px == 80
+    record = session.document.record(one)
+    assert (record.score, record.unsure, record.reviewed) == (0.8, True, False)
+
+
+def refine(session: Session, one: int) -> LocalMask:
+    """Click an object in Mask mode, and wait for the answer: a disc of 12 px in its middle."""
+    session.set_object(one)
+    request = session.request()
+    assert request is not None
+    assert session.accept(session.answer(request))
+    assert session.candidate is not None
+    return session.candidate.mask
+
+
+def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
+    (proposed,) = session.propose(Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "head"))
+    neighbour = paint(session, block(30, 60, 20, 20))
+    before = digest(session)
+    mask = refine(session, proposed.id).to_dense(HW)
+    made = session.commit()
+    assert made is not None
+    assert (made.id, made.class_id, made.reviewed, made.source) == (proposed.id, 2, True, "mask")
+    np.testing.assert_array_equal(dense(session) == made.id, mask)
+    assert set(session.document.annotations) == {made.id, neighbour}
+    assert session.prompts.empty
+    goes_back_and_forth(session, before)
+    session.propose(Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "newer"))
+    assert set(session.document.annotations) == {made.id, neighbour}, "nothing is put where it was cut off"
+
+
+@pytest.mark.parametrize("mode", ["instance", "semantic"])
+def test_a_refined_object_meets_others_as_every_mask_does(session: Session, mode: Any) -> None:
+    """Its own pixels are no question; those of others are overwritten, kept or asked about."""
+    one = paint(session, block(30, 30, 10, 10))
+    other = paint(session, block(44, 30, 10, 10), 2)
+    session.mask_mode, session.overlap = mode, "ask"
+    heard: list[Overlap] = []
+    session.overlap_found.connect(heard.append)
+    mask = refine(session, one).to_dense(HW)
+    under = mask & (dense(session) == other)
+    assert session.commit() is None
+    assert heard[0].pixels == {other: under.sum()}
+    assert session.commit("keep") is not None
+    np.testing.assert_array_equal(dense(session) == one, mask & ~under)
+    session.undo()
+    session.overlap = "overwrite"
+    refine(session, one)
+    session.commit()
+    np.testing.assert_array_equal(dense(session) == one, mask)
+    assert session.document.annotations[other].area_px == 100 - under.sum()
+
+
+def test_a_refined_region_grows_together_with_those_it_reaches(session: Session) -> None:
+    session.mask_mode = "semantic"
+    other, one = paint(session, block(44, 30, 10, 10)), paint(session, block(30, 30, 10, 10))
+    mask = refine(session, one).to_dense(HW) | (dense(session) == other)
+    session.commit()
+    assert set(session.document.annotations) == {one}
+    np.testing.assert_array_equal(dense(session) == one, mask)
+    session.undo()
+    session.objects.flag((one,), "unsure")
+    refine(session, one)
+    session.commit("keep")
+    assert session.document.annotations[other].area_px == 100, "an unsure region takes no other in"
+
+
+def test_a_refined_object_that_went_meanwhile_and_a_new_scribble_are_new_objects(session: Session) -> None:
+    one = paint(session, block(30, 30, 10, 10), 2)
+    refine(session, one)
+    session.delete(one)
+    made = session.commit()
+    assert made is not None
+    assert (made.id, made.class_id) == (one + 1, 1)
+    session.set_object(made.id)
+    session.set_mask(block(60, 60, 9, 9))
+    request = session.request()
+    assert request is not None
+    session.accept(session.answer(request))
+    assert session.commit() is not None
+    assert len(session.document.annotations) == 2
+    session.set_object(made.id)
+    session.set_mask(block(60, 60, 9, 9))
+    session.remove_last_prompt()
+    request = session.request()
+    assert request is not None
+    session.accept(session.answer(request))
+    again = session.commit()
+    assert again is not None
+    assert again.id == made.id, "the scribble was taken back"
+    with pytest.raises(UnknownNameError, match="no annotation 99"):
+        session.set_object(99)
+
+
+# Strokes
+
+
+def stroke(session: Session, mask: LocalMask, start_rc: tuple[int, int], class_id: int = 1) -> int:
+    rows, cols = np.nonzero(mask.bitmap)
+    made = session.paint(rows + mask.row, cols + mask.col, class_id, start_rc=start_rc)
+    assert made is not None
+    return made.id
+
+
+def test_a_stroke_that_begins_on_an_object_of_its_class_extends_it(session: Session) -> None:
+    one, other = paint(session, block(10, 10, 10, 10)), paint(session, block(40, 10, 10, 10), 2)
+    before = digest(session)
+    heard: list[str] = []
+    session.message.connect(heard.append)
+    assert stroke(session, block(20, 10, 5, 10), (19, 15)) == one
+    assert session.document.annotations[one].area_px == 150
+    goes_back_and_forth(session, before)
+    assert heard == ["Undid the brush stroke.", "Redid the brush stroke."]
+    beside = stroke(session, block(25, 10, 2, 10), (25, 15))
+    assert beside not in (one, other), "a stroke that begins elsewhere is a new object, also if it touches"
+    assert stroke(session, block(50, 10, 5, 10), (45, 15)) not in (one, other, beside), "another class"
+    assert stroke(session, block(50, 60, 5, 10), (-1, 500)) > beside, (
+        "a stroke may begin outside of the image"
+    )
+    session.overlap = "keep"
+    assert stroke(session, block(5, 15, 40, 3), (12, 16)) == one
+    assert session.document.annotations[other].area_px == 100
+
+
+def test_a_proposal_that_a_stroke_extends_is_reviewed(session: Session) -> None:
+    head = Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
+    (proposed,) = session.propose(head)
+    before = digest(session)
+    assert stroke(session, block(30, 20, 5, 10), (25, 25)) == proposed.id
+    assert session.document.annotations[proposed.id].reviewed
+    goes_back_and_forth(session, before)
+    session.propose(head)
+    assert session.document.annotations[proposed.id].area_px == 150
+
+
+def test_strokes_do_not_join_regions_that_a_person_is_unsure_of(session: Session) -> None:
+    session.mask_mode = "semantic"
+    unsure = paint(session, block(10, 10, 10, 10))
+    session.objects.flag((unsure,), "unsure")
+    assert stroke(session, block(20, 10, 5, 10), (15, 15)) != unsure
+    assert session.area.mask().sum() == 50
+    session.overlap = "ask"
+    heard: list[Overlap] = []
+    session.overlap_found.connect(heard.append)
+    prompt_at(session, 12, 12)
+    assert session.commit() is None
+    assert set(heard[0].pixels) == {unsure}, "what is not joined is asked about"
+
+
+# Objects
+
+
+def test_delete_by_click(session: Session) -> None:
+    one = paint(session, block(10, 10, 5, 5))
+    assert session.objects.delete_at(50, 50) is None
+    assert session.objects.delete_at(-1, 500) is None
+    deleted = session.objects.delete_at(12, 12)
+    assert deleted is not None
+    assert deleted.id == one
+    assert not session.document.annotations
+
+
+def test_split_by_pieces_and_by_a_line(session: Session) -> None:
+    bitmap = np.zeros((10, 30), dtype=bool)
+    bitmap[:, :8], bitmap[:, 20:] = True, True
+    one = paint(session, LocalMask(5, 5, bitmap))
+    before = digest(session)
+    large, small = session.objects.split_pieces(one)
+    assert (large.id, large.area_px, small.area_px) == (one, 100, 80)
+    assert (small.class_id, small.source) == (1, "brush")
+    goes_back_and_forth(session, before)
+    with pytest.raises(PromptError, match="is in one piece"):
+        session.objects.split_pieces(one)
+    upper, lower = session.objects.split_line(one, (0, 9), (60, 9))
+    assert {upper.area_px, lower.area_px} == {40, 60}
+    assert upper.id == one
+    assert (dense(session)[9:15, 25:35] == one).all()
+    with pytest.raises(PromptError, match="lies on one side of the line"):
+        session.objects.split_line(one, (0, 0), (60, 0))
+
+
+def test_merge(session: Session) -> None:
+    ids = [paint(session, block(10, col, 5, 5), class_id) for col, class_id in ((10, 2), (30, 1), (50, 1))]
+    before = digest(session)
+    merged = session.objects.merge(ids)
+    assert (merged.id, merged.class_id, merged.area_px) == (ids[0], 2, 75)
+    assert set(session.document.annotations) == {ids[0]}
+    goes_back_and_forth(session, before)
+    with pytest.raises(PromptError, match="at least two"):
+        session.objects.merge(ids[:1])
+
+
+def test_what_is_merged_has_the_record_of_the_largest(session: Session) -> None:
+    small = paint(session, block(10, 10, 5, 5), 2)
+    large = commit_at(session, 60, 50)
+    before, clicked = session.document.record(small), session.document.record(large)
+    merged = session.objects.merge((small, large))
+    assert (merged.id, merged.class_id, merged.created) == (small, 2, before.created)
+    assert (merged.source, merged.prompts, merged.model) == ("point", clicked.prompts, clicked.model)
+    assert (clicked.score is not None, merged.score, merged.trust) == (True, None, TRUSTED)
+    session.undo()
+    assert [session.document.record(one) for one in (small, large)] == [before, clicked]
+    (proposed,) = session.propose(Components((Component(1, block(0, 90, 30, 30), 0.6),), CLASSES, "head"))
+    merged = session.objects.merge((small, proposed.id))
+    assert (merged.source, merged.model, merged.score, merged.reviewed) == ("head", "head", None, True)
+
+
+def test_grow_shrink_fill_smooth(session: Session) -> None:
+    ring = np.ones((20, 20), dtype=bool)
+    ring[8:12, 8:12] = False
+    one = paint(session, LocalMask(20, 20, ring))
+    neighbour = paint(session, block(20, 42, 20, 5), 2)
+    before = digest(session)
+    assert session.objects.fill_holes(one).area_px == 400
+    goes_back_and_forth(session, before)
+    grown = session.objects.grow(one, 3)
+    assert session.document.annotations[neighbour].area_px == 100
+    expected = np.pad(np.ones((20, 20), dtype=bool), 3)
+    rows, cols = np.mgrid[-3:23, -3:23]
+    gaps = np.hypot(np.maximum(np.maximum(-rows, rows - 19), 0), np.maximum(np.maximum(-cols, cols - 19), 0))
+    expected = gaps <= 3
+    expected[3:23, 25:] = False  # the neighbour's
+    np.testing.assert_array_equal(dense(session)[17:43, 17:43] == one, expected)
+    assert grown.area_px == expected.sum()
+    session.undo()
+    shrunk = session.objects.shrink(one, 2)
+    assert shrunk.area_px == 16 * 16
+    with pytest.raises(PromptError, match="Nothing would be left"):
+        session.objects.shrink(one, 50)
+    spike = paint(session, block(60, 20, 1, 30))
+    session.paint(*np.nonzero(block(55, 20, 1, 1).to_dense(HW)), 1)
+    with pytest.raises(PromptError, match="Nothing would be left"):
+        session.objects.smooth(spike, 4)
+    square = paint(session, block(60, 60, 20, 20))
+    smooth = session.objects.smooth(square, 4)
+    assert 400 - 40 < smooth.area_px < 400
+    assert dense(session)[60, 60] == 0, "the corner is rounded off"
+    assert dense(session)[60, 70] == square, "the side is not"
+
+
+def test_cuts_cover_the_object_once() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        mask = LocalMask(3, 4, rng.random((15, 17)) < 0.7)
+        parts = shaping.cut(mask, tuple(rng.uniform(0, 20, 2)), tuple(rng.uniform(0, 20, 2)))
+        total = sum(part.to_dense((30, 30)).astype(int) for part in parts)
+        np.testing.assert_array_equal(total, mask.to_dense((30, 30)))
+
+
+def test_marks_and_the_table(session: Session) -> None:
+    big, small = paint(session, block(10, 10, 20, 20)), paint(session, block(50, 50, 5, 5), 2)
+    clicked = commit_at(session, 100, 70)
+    before = digest(session)
+    session.objects.flag((big, clicked), "reviewed")
+    goes_back_and_forth(session, before)
+    session.objects.flag((small,), "unsure")
+    rows = session.objects.rows("area_px", descending=True)
+    assert [row.id for row in rows] == [clicked, big, small] or [row.id for row in rows] == [
+        big,
+        clicked,
+        small,
+    ]
+    assert [row.area_px for row in rows] == sorted((row.area_px for row in rows), reverse=True)
+    assert [row.id for row in session.objects.rows("score")] == [clicked, big, small], "no score comes last"
+    assert [row.id for row in session.objects.rows("score", descending=True)] == [clicked, big, small]
+    assert [row.class_name for row in session.objects.rows("class_name")] == ["gland", "gland", "stroma"]
+    (row,) = session.objects.rows(only=lambda row: row.unsure)
+    assert (row.id, row.centre_rc, row.source) == (small, (52.5, 52.5), "brush")
+    with pytest.raises(UnknownNameError):
+        session.objects.flag((99,), "unsure")
+
+
+# Classes
+
+
+def test_merging_and_deleting_classes_say_what_they_change(session: Session) -> None:
+    ids = [paint(session, block(10, col, 5, 5), class_id) for col, class_id in ((10, 2), (30, 1), (50, 2))]
+    assert session.class_tools.use(2).ids == (ids[0], ids[2])
+    assert session.class_tools.use(2).area_px == 50
+    with pytest.raises(ClassListError, match="with itself"):
+        session.class_tools.merge(2, 2)
+    before = digest(session)
+    session.class_tools.merge(2, 1)
+    assert [info.id for info in session.classes] == [1]
+    assert (np.asarray(session.document.class_map)[10, [12, 32, 52]] == 1).all()
+    goes_back_and_forth(session, before)
+    session.undo()
+    session.active_class = 2
+    session.class_tools.delete(2)
+    assert set(session.document.annotations) == {ids[1]}
+    assert session.active_class == 1
+    session.undo()
+    assert digest(session) == before
+
+
+# The annotated area and proposals of heads
+
+
+def test_what_a_person_made_reviewed_erased_or_marked_is_annotated(session: Session) -> None:
+    mine = paint(session, block(10, 10, 5, 5))
+    pieces = (Component(1, block(40, 40, 10, 10), 0.6), Component(2, block(60, 60, 4, 4), 0.6))
+    head = Components(pieces, CLASSES, "head")
+    first, second = session.propose(head)
+    expected = np.zeros(HW, dtype=bool)
+    expected[10:15, 10:15] = True
+    np.testing.assert_array_equal(session.area.mask(), expected)
+    session.objects.flag((mine,), "unsure")
+    assert not session.area.mask().any()
+    session.objects.flag((mine,), "unsure", False)
+    session.reclassify(first.id, 2)
+    expected[40:50, 40:50] = True
+    np.testing.assert_array_equal(session.area.mask(), expected)
+    assert session.document.annotations[first.id].reviewed, "who changes the class has looked at it"
+    session.paint(*np.nonzero(block(58, 58, 4, 4).to_dense(HW)), 0)
+    expected[60:62, 60:62] = True
+    np.testing.assert_array_equal(session.area.mask(), expected)
+    before = digest(session)
+    assert session.area.complete((55, 55, 70, 200)) == (second.id,)
+    expected[55:70, 55:] = True
+    np.testing.assert_array_equal(session.area.mask(), expected)
+    session.undo()
+    assert digest(session) == before
+    with pytest.raises(PromptError, match="no pixel in the image"):
+        session.area.mark((200, 200, 210, 210))
+
+
+def test_a_newer_proposal_replaces_the_older_and_no_correction(session: Session) -> None:
+    mine = paint(session, block(10, 10, 5, 5), 2)
+    old = Components(
+        (Component(1, block(40, 40, 10, 10), 0.6), Component(1, block(5, 5, 20, 20), 0.7)), CLASSES, "old"
+    )
+    agreed, around = session.propose(old)
+    assert session.document.annotations[mine].area_px == 25
+    session.objects.flag((agreed.id,), "reviewed")
+    session.area.mark((70, 70, 80, 80))
+    before = digest(session)
+    whole = Components((Component(2, block(0, 0, *HW), 0.9),), CLASSES, "new")
+    (new,) = session.propose(whole)
+    assert around.id not in session.document.annotations
+    assert session.document.annotations[agreed.id].area_px == 100
+    assert new.area_px == HW[0] * HW[1] - 25 - 100 - 100
+    assert new.model == "new"
+    goes_back_and_forth(session, before)
+    assert not session.propose(Components((), (), "none"))
+    assert set(session.document.annotations) == {mine, agreed.id}, "what heads proposed before is gone"
+
+
+def test_a_newer_proposal_leaves_what_is_complete_of_an_older_one(session: Session) -> None:
+    """An area was marked as complete, and one of its objects reaches out of it."""
+    old = Components(
+        (Component(1, block(20, 20, 30, 40), 0.6), Component(1, block(80, 80, 4, 4), 0.6)), CLASSES, "old"
+    )
+    crossing, outside = session.propose(old)
+    session.area.complete((0, 0, 60, 40))
+    before = digest(session)
+    session.propose(Components((Component(2, block(25, 25, 40, 60), 0.9),), CLASSES, "new"))
+    classes = np.asarray(session.document.class_map)
+    assert (classes[20:50, 20:40] == 1).all(), "the area is as the person left it"
+    assert (classes[25:50, 40:60] == 2).all()
+    assert not classes[20:25, 40:60].any()
+    assert session.document.annotations[crossing.id].area_px == 30 * 20
+    assert outside.id not in session.document.annotations
+    goes_back_and_forth(session, before)
+
+
+def test_what_a_person_adds_is_not_lost_in_a_proposal(session: Session) -> None:
+    """In semantic mode a touch would join them, and the next proposal replace them."""
+    session.mask_mode = "semantic"
+    (proposed,) = session.propose(Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head"))
+    mine = paint(session, block(30, 20, 5, 10))
+    assert mine != proposed.id
+    session.propose(Components((), (), "newer"))
+    assert set(session.document.annotations) == {mine}
+    assert session.area.mask().sum() == 50
+
+
+def test_what_is_deleted_is_not_proposed_again_and_training_learns_it(session: Session) -> None:
+    pieces = (Component(1, block(20, 20, 10, 10), 0.6), Component(1, block(50, 50, 10, 10), 0.6))
+    head = Components(pieces, CLASSES, "head")
+    wrong, right = session.propose(head)
+    mine = paint(session, block(80, 80, 5, 5))
+    before = digest(session)
+    session.objects.delete((wrong.id, mine))
+    goes_back_and_forth(session, before)
+    nothing = np.zeros(HW, dtype=bool)
+    nothing[20:30, 20:30] = nothing[80:85, 80:85] = True
+    np.testing.assert_array_equal(session.area.mask(), nothing)
+    (again,) = session.propose(head)
+    assert again.box == right.box
+    assert not np.asarray(session.document.class_map)[nothing].any()
+
+
+@pytest.mark.parametrize("way", ["grow", "shrink", "smooth", "fill", "line", "pieces"])
+def test_what_is_reshaped_or_divided_is_not_proposed_again(session: Session, way: str) -> None:
+    """A newer proposal leaves it as the person did, and puts nothing where they took something away."""
+    ring = np.pad(np.zeros((4, 4), dtype=bool), 8, constant_values=True)
+    if way == "pieces":
+        ring[:, 14:16] = False
+    head = Components((Component(1, LocalMask(20, 20, ring), 0.6),), CLASSES, "head")
+    (made,) = session.add_segmentation(head)
+    one, objects, before = made.id, session.objects, digest(session)
+    assert made.trust == 0
+    match way:
+        case "grow":
+            objects.grow(one, 3)
+        case "shrink":
+            objects.shrink(one, 2)
+        case "smooth":
+            objects.smooth(one, 4)
+        case "fill":
+            objects.fill_holes(one)
+        case "line":
+            objects.split_line(one, (0, 30), (60, 30))
+        case "pieces":
+            objects.split_pieces(one)
+    goes_back_and_forth(session, before)
+    after = digest(session)
+    assert all(one.reviewed for one in session.document.annotations.values())
+    session.propose(head)
+    assert digest(session) == after
+
+
+def test_deleting_a_class_says_nothing_about_its_pixels(session: Session) -> None:
+    """Who gives up a class has not looked at whether other classes are there."""
+    paint(session, block(10, 10, 5, 5), 2)
+    session.class_tools.delete(2)
+    assert not session.area.mask().any()
+
+
+def test_what_is_merged_is_reviewed(session: Session) -> None:
+    (proposed,) = session.propose(Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head"))
+    mine = paint(session, block(40, 40, 5, 5))
+    before = digest(session)
+    session.objects.merge((proposed.id, mine))
+    goes_back_and_forth(session, before)
+    session.propose(Components((), (), "newer"))
+    assert session.document.annotations[proposed.id].area_px == 125
+
+
+def test_every_change_that_is_saved_is_told(session: Session) -> None:
+    heard: list[None] = []
+    session.saved.connect(lambda: heard.append(None))
+    first = paint(session, block(10, 10, 10, 10))
+    session.objects.flag((first,), "unsure")
+    session.area.mark((30, 30, 40, 40))
+    session.classes.rename(1, "tumour")
+    session.undo()
+    assert len(heard) == 5
+    session.add_point(50, 50)
+    assert len(heard) == 5, "a prompt is no annotation"
+
+
+# What the docks show
+
+
+def test_the_object_that_a_line_crosses_most(session: Session) -> None:
+    narrow, wide = paint(session, block(10, 10, 40, 4)), paint(session, block(10, 20, 40, 30))
+    assert session.objects.across((5, 20), (60, 20)) == wide
+    assert session.objects.across((5, 20), (15, 20)) == narrow
+    assert session.objects.across((-20, 90), (300, 90)) == 0
+    assert session.objects.across((30, 30), (30, 30)) == wide
+    assert session.objects.pieces(wide) == 1
+
+
+def test_what_lies_under_a_mask_is_named_the_largest_first(session: Session) -> None:
+    small, large = paint(session, block(40, 40, 2, 2)), paint(session, block(10, 10, 30, 90), 2)
+    more = [paint(session, block(70, 20 * n, 3, 3)) for n in range(1, 4)]
+    overlap = Overlap({small: 4, large: 1200, **dict.fromkeys(more, 9)}, (small, *more))
+    document = session.document
+    assert name_overlap(document, overlap, 1) == f"stroma {large} (1,200 px) and 4 more"
+    assert name_overlap(document, Overlap({small: 4}, (small,))) == f"gland {small} (all of it)"
+    assert name_overlap(document, overlap, 9).endswith(f"and gland {small} (all of it)")
+
+
+def test_every_change_of_an_object_is_told_with_its_id(session: Session) -> None:
+    heard: list[frozenset[int]] = []
+    session.objects_changed.connect(heard.append)
+    first = paint(session, block(10, 10, 10, 10))
+    second = paint(session, block(15, 15, 10, 10))
+    session.objects.flag((first,), "reviewed")
+    session.undo()
+    session.classes.rename(1, "tumour")
+    session.delete(second)
+    assert heard == [{first}, {first, second}, {first}, {first}, {second}]
+    row = session.objects.row(first)
+    assert row is not None
+    assert (row.class_name, row.area_px, row.reviewed) == ("tumour", 75, False)
+    assert row == session.objects.rows()[0]
+    assert session.objects.row(second) is None

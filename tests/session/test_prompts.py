@@ -1,0 +1,223 @@
+"""What is shown before anything is given, and several boxes at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_sampath.arrays import ClassInfo, LocalMask, Prompts
+from napari_sampath.errors import PromptError
+from napari_sampath.jobs import run
+from napari_sampath.predict.decoder.mask_upscaling import local_mask, pieces_at, pointed_at
+from napari_sampath.session import Session
+from support.disc_model import DiscModel, disc_model
+from support.tiny_sam import tiny_model
+
+CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
+BOXES = ((10, 12, 40, 38), (60, 20, 90, 50), (30, 50, 70, 90))
+
+
+def picture(hw: tuple[int, int] = (96, 128)) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 255, (*hw, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(picture(), "slide", tiny_model(), CLASSES)
+
+
+def settle(session: Session) -> Any:
+    request = session.request()
+    assert request is not None
+    answer = session.answer(request)
+    assert session.accept(answer)
+    return answer
+
+
+def test_a_preview_is_what_the_click_would_get_and_changes_nothing(session: Session) -> None:
+    heard: list[Any] = []
+    session.prompts_changed.connect(lambda: heard.append("prompts"))
+    session.candidate_changed.connect(lambda *boxes: heard.append(boxes))
+    assert session.preview(50, 60) is None, "hovering must not start the encoder"
+    run(session.encode_job())
+    request = session.preview(50, 60)
+    assert request is not None
+    shown = session.answer(request)
+    assert not heard
+    assert session.prompts.empty
+    assert not session.accept(shown), "a preview is no answer to a prompt"
+    assert not session.undo(), "and no step"
+
+    session.add_point(50, 60)
+    clicked = settle(session)
+    assert np.array_equal(shown.candidates[0].mask.bitmap, clicked.candidates[0].mask.bitmap)
+    assert shown.candidates[0].box == clicked.candidates[0].box
+    assert session.preview(20, 20) is None, "a prompt is pending"
+    session.clear_prompts()
+    assert session.preview(20, 20) is not None
+    assert session.preview(-1, 20) is None
+    assert session.preview(20, 97) is None
+
+
+def test_a_large_image_is_previewed_where_it_is_encoded() -> None:
+    model: Any = disc_model()
+    session = Session(picture((1600, 3000)), "slide", model, CLASSES)
+    run(session.encode_job((800, 500), ahead=1))
+    encoded = list(model.encoded)
+    assert session.preview(encoded[0].left + 500, encoded[0].top + 500) is not None
+    assert session.preview(2900, 1500) is None
+    assert model.encoded == encoded
+
+
+def test_several_boxes_are_one_object_each_and_one_step(session: Session, tmp_path: Path) -> None:
+    session = Session(picture(), "slide", tiny_model(), CLASSES, tmp_path / "journal.jsonl")
+    model: Any = session.model
+    for number, box in enumerate(BOXES):
+        session.set_box(*box, further=number > 0)
+    assert session.prompts.boxes == BOXES
+    settle(session)
+    (candidate,) = session.candidates
+    features = model.encode(session.image)
+    for box, member in zip(BOXES, candidate.members, strict=True):
+        alone = model.predict(features, box=box, multimask=False)
+        pieces = pieces_at(alone.logits[0], pointed_at(features.frame, Prompts.make(box=box)))
+        assert np.array_equal(
+            member.mask.to_dense(session.hw), local_mask(features.frame, pieces).to_dense(session.hw)
+        )
+        assert member.score == pytest.approx(float(alone.scores[0]), abs=1e-4)
+    whole = np.any([one.mask.to_dense(session.hw) for one in candidate.members], axis=0)
+    assert np.array_equal(candidate.mask.to_dense(session.hw), whole)
+
+    first = session.commit()
+    assert first is not None
+    records = session.document.annotations
+    assert first is records[1]
+    assert [records[one].prompts["box"] for one in sorted(records)] == [list(box) for box in BOXES]  # type: ignore[index]
+    taken = np.zeros(session.hw, dtype=bool)
+    for number, member in enumerate(candidate.members, start=1):
+        mine = member.mask.to_dense(session.hw) & ~taken
+        assert np.array_equal(np.asarray(session.document.instance_map) == number, mine)
+        taken |= mine
+    assert session.undo()
+    assert not session.document.annotations
+    assert session.redo()
+    assert len(session.document.annotations) == 3
+    kept = np.asarray(session.document.instance_map)
+    session.close()
+
+    again = Session(picture(), "slide", None, CLASSES, tmp_path / "journal.jsonl")
+    assert np.array_equal(np.asarray(again.document.instance_map), kept)
+    again.close()
+
+
+def test_several_boxes_are_taken_back_one_by_one(session: Session) -> None:
+    for number, box in enumerate(BOXES):
+        session.set_box(*box, further=number > 0)
+    session.remove_last_prompt()
+    assert session.prompts.boxes == BOXES[:2]
+    session.redo()
+    assert session.prompts.boxes == BOXES
+    session.set_box(1, 2, 30, 40)
+    assert session.prompts.boxes == ((1, 2, 30, 40),), "a box without Shift begins anew"
+
+
+def test_several_boxes_and_other_prompts_do_not_mix(session: Session) -> None:
+    session.set_box(*BOXES[0], further=True)
+    assert session.prompts.boxes == BOXES[:1], "the first of several is a box like any other"
+    session.set_box(*BOXES[1], further=True)
+    with pytest.raises(PromptError, match="There are 2 boxes, each an object of its own; commit them"):
+        session.add_point(20, 20)
+    session.remove_last_prompt()
+    session.add_point(20, 20)
+    with pytest.raises(PromptError, match="commit it first, then draw the boxes of the others"):
+        session.set_box(*BOXES[1], further=True)
+    assert session.prompts.boxes == BOXES[:1]
+
+
+def test_several_boxes_in_semantic_mode_are_one_region(session: Session) -> None:
+    session.mask_mode = "semantic"
+    for box in BOXES:
+        session.set_box(*box, further=True)
+    settle(session)
+    mask = session.candidate.mask.to_dense(session.hw)  # type: ignore[union-attr]
+    session.commit()
+    assert list(session.document.annotations) == [1]
+    assert np.array_equal(np.asarray(session.document.class_map) == 1, mask)
+
+
+def test_several_boxes_keep_what_lies_under_them(session: Session) -> None:
+    rows, cols = np.mgrid[0:96, 0:45]
+    session.paint(rows.ravel(), cols.ravel(), 2)
+    session.overlap = "keep"
+    for box in BOXES:
+        session.set_box(*box, further=True)
+    settle(session)
+    session.commit()
+    assert np.array_equal(np.asarray(session.document.instance_map)[:, :45] == 1, np.ones((96, 45), bool))
+    assert len(session.document.annotations) > 1
+
+
+class TwoDiscs(DiscModel):
+    """Answers whatever it is asked with a disc at (30, 30) and one at (90, 60), radius 12 px."""
+
+    def decode(self, features: Any, prompts: Any, multimask: bool = True) -> Any:
+        both = [super(TwoDiscs, self).decode(features, Prompts.make([xy])) for xy in ((30, 30), (90, 60))]
+        return np.max([logits[1:2] for logits, _ in both], axis=0), np.array([0.9], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (lambda s: s.add_point(31, 27), (True, False)),
+        (lambda s: s.add_point(92, 63), (False, True)),
+        (lambda s: (s.add_point(31, 27), s.add_point(92, 63)), (True, True)),
+        (lambda s: (s.add_point(31, 27), s.add_point(92, 63, positive=False)), (True, False)),
+        (lambda s: s.add_point(60, 10), (True, True)),
+        (lambda s: s.set_box(80, 50, 100, 70), (False, True)),
+        (lambda s: s.set_box(10, 10, 120, 90), (True, True)),
+        (lambda s: s.set_mask(LocalMask(50, 80, np.ones((20, 10), bool))), (False, True)),
+    ],
+)
+def test_a_mask_is_what_hangs_together_with_the_prompt(prompt: Any, expected: tuple[bool, bool]) -> None:
+    """Models leave specks on other objects, which nobody wants to erase by hand."""
+    model: Any = TwoDiscs()
+    session = Session(picture(), "slide", model, CLASSES)
+    prompt(session)
+    (candidate,) = settle(session).candidates
+    mask = candidate.mask.to_dense(session.hw)
+    assert (mask[30, 30], mask[60, 90]) == expected
+    assert mask.sum() == pytest.approx(sum(expected) * np.pi * 12**2, rel=0.05)
+
+
+def test_what_was_painted_is_pointed_at_after_a_correction_too() -> None:
+    model: Any = TwoDiscs()
+    session = Session(picture(), "slide", model, CLASSES)
+    session.set_mask(LocalMask(20, 20, np.ones((50, 80), bool)))
+    settle(session)
+    session.add_point(31, 27)
+    (candidate,) = settle(session).candidates
+    assert candidate.mask.to_dense(session.hw)[[30, 60], [30, 90]].all()
+    session.clear_prompts()
+    session.add_point(31, 27)
+    settle(session)
+    session.add_point(29, 33)
+    (candidate,) = settle(session).candidates
+    assert candidate.mask.to_dense(session.hw)[[30, 60], [30, 90]].tolist() == [True, False]
+
+
+def test_a_speck_under_the_click_that_is_no_pixel_leaves_the_mask() -> None:
+    class Speck(TwoDiscs):
+        def decode(self, features: Any, prompts: Any, multimask: bool = True) -> Any:
+            logits, scores = super().decode(features, prompts)
+            logits[0, 20, 120] = 0.01
+            return logits, scores
+
+    model: Any = Speck()
+    session = Session(picture(), "slide", model, CLASSES)
+    session.add_point(60.25, 10.25)
+    (candidate,) = settle(session).candidates
+    assert candidate.pointed[20, 120]
+    assert candidate.mask.to_dense(session.hw)[[30, 60], [30, 90]].all()

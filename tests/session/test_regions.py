@@ -1,0 +1,223 @@
+"""Results of heads on a region, uncertain regions in it, and sessions that become training samples by themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from napari_sampath.arrays import ClassInfo, LocalMask
+from napari_sampath.errors import DatasetError, ImageError
+from napari_sampath.formats import DatasetFolder
+from napari_sampath.jobs import run
+from napari_sampath.predict import Segmentation
+from napari_sampath.session import (
+    Session,
+    TrainingSamples,
+    first_classes,
+    from_segmentation,
+    remember_dataset,
+    remembered_dataset,
+)
+from support.disc_model import disc_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HW = (128, 192)
+CLASSES = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "gland", (0, 158, 115)))
+
+
+def session_of(value: int = 200, name: str = "slide") -> Session:
+    return Session(np.full((*HW, 3), value, np.uint8), name, disc_model(), CLASSES[1:])
+
+
+def found(box: tuple[int, int, int, int], *objects: tuple[int, int, int, int]) -> Segmentation:
+    """Return a result on a region, with objects in coordinates of the image."""
+    r0, c0, r1, c1 = box
+    labels = np.zeros((r1 - r0, c1 - c0), np.uint8)
+    for top, left, bottom, right in objects:
+        labels[max(0, top - r0) : bottom - r0, max(0, left - c0) : right - c0] = 1
+    return Segmentation(labels, np.full(labels.shape, 0.8, np.float32), None, CLASSES, "head", (r0, c0))
+
+
+def test_a_result_on_a_region_lies_where_the_region_is() -> None:
+    result = found((20, 40, 84, 104), (30, 50, 40, 60))
+    components = from_segmentation(result)
+    (piece,) = components.pieces
+    assert (piece.mask.row, piece.mask.col) == (30, 50)
+    assert components.within == (20, 40, 84, 104)
+    np.testing.assert_array_equal(components.label_map(), result.labels)
+
+
+def test_a_proposal_on_a_region_replaces_what_was_proposed_there_alone() -> None:
+    session = session_of()
+    session.propose(found((0, 0, *HW), (10, 10, 30, 30), (40, 40, 60, 60), (70, 90, 80, 150)))
+    session.paint(*np.nonzero(LocalMask(50, 50, np.ones((4, 4), bool)).to_dense(HW)), 1)
+    session.propose(found((35, 35, 100, 100), (41, 41, 61, 61)))
+    ids = np.asarray(session.document.instance_map)
+    expected = np.zeros(HW, bool)
+    expected[10:30, 10:30] = expected[41:61, 41:61] = expected[70:80, 100:150] = True
+    np.testing.assert_array_equal(ids > 0, expected)
+    assert len(np.unique(ids[10:30, 10:30])) == 1, "outside the region nothing changes"
+    assert {one.source for one in session.document.annotations.values()} == {"head", "brush"}
+    assert not session.area.mask()[70:80, 90:100].any(), "what a head takes back is not vouched for"
+    brush = next(one.id for one in session.document.annotations.values() if one.source == "brush")
+    assert (ids == brush).sum() == 16, "a correction stays"
+    session.undo()
+    assert (np.asarray(session.document.instance_map)[70:80, 90:150] > 0).all(), "one step"
+
+
+def test_everything_on_a_region_leaves_the_rest_alone() -> None:
+    session = session_of()
+    mask = LocalMask(10, 10, np.ones((9, 9), bool))
+    session.add_everything([(mask, 0.9)], "everything")
+    session.add_everything([(LocalMask(60, 60, mask.bitmap), 0.8)], "everything", (50, 50, 100, 100))
+    assert sorted(one.box[0] for one in session.document.annotations.values()) == [10, 60]
+    session.add_everything([], "everything", (50, 50, 100, 100))
+    assert sorted(one.box[0] for one in session.document.annotations.values()) == [10]
+
+
+def test_uncertain_regions_of_a_part_are_told_in_image_pixels() -> None:
+    session = session_of()
+    result = found((32, 64, 96, 128))
+    result.confidence[:16, 48:] = 0.5
+    job = session.uncertain_job("entropy", [result])
+    session.area.mark((0, 0, *HW))  # The job ranks what was annotated when it was asked for.
+    first, *_ = run(job)
+    assert first.box == (32, 112, 48, 128)
+    assert first.score == pytest.approx(1.0)
+    assert run(session.uncertain_job("entropy", [result])) == []
+
+
+def test_results_of_other_parts_are_not_compared() -> None:
+    session = session_of()
+    corner, whole = found((0, 0, 64, 64), (8, 8, 24, 24)), found((0, 0, *HW))
+    for results in ([corner, whole], [whole, corner]):
+        assert run(session.uncertain_job("entropy", results)) == run(
+            session.uncertain_job("entropy", results[:1])
+        )
+        with pytest.raises(ImageError, match="1 of this part of the image"):
+            run(session.uncertain_job("disagreement", results))
+    assert run(session.uncertain_job("disagreement", [corner, found((0, 0, 64, 64))]))
+
+
+def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
+    samples = TrainingSamples(tmp_path / "data")
+    first, second = session_of(10, "first"), session_of(20, "second")
+    samples.note(first)
+    assert samples.due() is None, "nobody has vouched for anything"
+    assert not samples.waiting
+    first.paint([5, 6], [5, 5], 1)
+    first.mpp = 0.25
+    second.propose(found((0, 0, *HW), (1, 1, 9, 9)))
+    samples.note(first)
+    samples.note(second)
+    job = samples.due()
+    assert job is not None
+    assert run(job) == 1, "a proposal that nobody looked at is no sample"
+    assert not samples.waiting
+    images = DatasetFolder.open(tmp_path / "data").images
+    assert {name: one.mpp for name, one in images.items()} == {"first": 0.25}
+    for one in list(first.document.annotations):
+        first.delete(one)
+    samples.note(first)
+    job = samples.due()
+    assert job is not None, "taking everything back is a change of a sample"
+    first.paint([9], [9], 1)
+    samples.note(first)
+    run(job)
+    assert samples.waiting, "it changed while it was saved"
+    again = samples.due()
+    assert again is not None
+    again.close()
+    assert samples.waiting, "a cancelled save is due again"
+    assert run(samples.due()) == 1
+    assert DatasetFolder.open(tmp_path / "data").read("first").labels[9, 9] == 1
+    assert not samples.waiting
+
+
+def test_an_image_of_the_same_name_is_a_sample_of_its_own(tmp_path: Path) -> None:
+    """Else looking at one case would take the annotations of another."""
+    samples = TrainingSamples(tmp_path / "data")
+    names = {10: "tile_001", 20: "tile_001", 30: "Tile_001"}
+    sessions = {value: session_of(value, name) for value, name in names.items()}
+
+    def save(value: int) -> int:
+        samples.note(sessions[value])
+        job = samples.due()
+        return 0 if job is None else run(job)
+
+    sessions[10].paint([5], [5], 1)
+    assert save(10) == 1
+    assert save(20) == 0, "it was looked at, and nothing else"
+    assert DatasetFolder.open(samples.folder).images["tile_001"].revision == 1
+    for value in (20, 30):
+        sessions[value].paint([value], [value], 1)
+        assert save(value) == 1
+    expected = {"tile_001": 10, "tile_001 (2)": 20, "Tile_001 (3)": 30}
+    dataset = DatasetFolder.open(samples.folder)
+    assert {name: dataset.read(name).pixels[0, 0, 0] for name in dataset.images} == expected
+    assert dataset.read("tile_001").labels[5, 5] == 1
+    again = session_of(20, "TILE_001")
+    again.paint([7], [7], 1)
+    assert again.save_to_dataset(samples.folder).name == "tile_001 (2)", "found by its pixels"
+    assert DatasetFolder.open(samples.folder).read("tile_001 (2)").labels[7, 7] == 1
+
+
+def test_a_sample_whose_picture_is_damaged_is_saved_anew_and_kept(tmp_path: Path) -> None:
+    session = session_of(10, "first")
+    session.paint([5], [5], 1)
+    session.save_to_dataset(tmp_path)
+    DatasetFolder.open(tmp_path).file("images", "first").write_bytes(b"")
+    samples = TrainingSamples(tmp_path)
+    samples.note(session_of(10, "first"))
+    assert run(samples.due()) == 0, "nothing that was annotated goes where nobody knows whose it is"
+    session.paint([6], [6], 1)
+    assert (
+        session.save_to_dataset(tmp_path).name,
+        DatasetFolder.open(tmp_path).read("first").labels[6, 6],
+    ) == (
+        "first",
+        1,
+    )
+    assert (tmp_path / "history" / "first" / "1" / "labels.png").is_file()
+
+
+def test_one_image_that_cannot_be_saved_leaves_the_others_alone(tmp_path: Path) -> None:
+    samples = TrainingSamples(tmp_path)
+    bad, good = session_of(10, " "), session_of(20, "good")
+    for session in (bad, good):
+        session.paint([5], [5], 1)
+        samples.note(session)
+    with pytest.raises(DatasetError, match="no name"):
+        run(samples.due())
+    assert list(DatasetFolder.open(tmp_path).images) == ["good"]
+    assert samples.waiting, "what was refused is due again"
+
+
+def test_the_dataset_in_use_is_remembered(tmp_path: Path) -> None:
+    assert remembered_dataset(tmp_path) is None
+    (tmp_path / "data").mkdir()
+    remember_dataset(tmp_path / "data", tmp_path)
+    assert remembered_dataset(tmp_path) == tmp_path / "data"
+    (tmp_path / "data").rmdir()
+    assert remembered_dataset(tmp_path) is None
+
+
+def test_a_new_image_begins_with_the_classes_of_the_dataset(tmp_path: Path) -> None:
+    before = (ClassInfo(1, "fat", (1, 2, 3)),)
+    assert first_classes(None) == ()
+    assert first_classes(tmp_path / "data", before) == before
+    session = session_of()
+    session.classes.add("never used")
+    session.paint([5], [5], 1)
+    session.save_to_dataset(tmp_path / "data")
+    assert first_classes(tmp_path / "data", before) == CLASSES[1:], "a class that nobody used is none of it"
+    fresh = Session(session.image, "fresh")
+    fresh.begin_with(before)
+    assert fresh.classes.snapshot == before, "nothing was annotated, so the dataset's classes come first"
+    assert fresh.active_class == 1
+    session.begin_with(before)
+    assert "never used" in [info.name for info in session.classes], "what somebody edited stays"

@@ -1,0 +1,1121 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from napari_sampath.annotations import Box, innermost
+from napari_sampath.annotations.model.annotation import now
+from napari_sampath.arrays import ClassInfo, LocalMask, Prompts
+from napari_sampath.errors import (
+    ClassListError,
+    DuplicateNameError,
+    ImageError,
+    PromptError,
+    UnknownNameError,
+)
+from napari_sampath.formats import DatasetFolder
+from napari_sampath.geometry import Frame
+from napari_sampath.jobs import Progress, run
+from napari_sampath.predict.decoder.candidates import corrected, points_obeyed
+from napari_sampath.predict.decoder.mask_upscaling import local_mask, mask_to_logits, pieces_at, pointed_at
+from napari_sampath.session import Components, Session, from_segmentation
+from napari_sampath.session.prompts.prompting import Candidate
+from napari_sampath.session.prompts.tile_cache import MAX_TILES
+from napari_sampath.session.proposals.components import Component, make_items
+from support.disc_model import SCORES, disc_model
+from support.journal_victim import commit_at, digest, prompt_at
+from support.tiny_sam import tiny_model
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HW = (96, 128)
+CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
+
+
+def picture(hw: tuple[int, int] = HW) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 255, (*hw, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def session() -> Session:
+    return Session(picture(), "slide", disc_model(), CLASSES)
+
+
+def asked(session: Session) -> list[Any]:
+    model: Any = session.model
+    return list(model.asked)
+
+
+def settle(session: Session) -> None:
+    request = session.request()
+    assert request is not None
+    assert session.accept(session.answer(request))
+
+
+@dataclass
+class Heard:
+    """Everything a session told, in order."""
+
+    events: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def listen(self, session: Session) -> Heard:
+        for name in (
+            "prompts_changed",
+            "candidate_changed",
+            "document_changed",
+            "classes_changed",
+            "message",
+        ):
+            getattr(session, name).connect(lambda *args, name=name: self.events.append((name, *args)))
+        return self
+
+    def take(self) -> list[tuple[Any, ...]]:
+        taken, self.events[:] = list(self.events), []
+        return taken
+
+
+def test_importing_a_session_costs_no_torch_and_no_qt() -> None:
+    program = (
+        "import sys, napari_sampath.session as s; s.Session;"
+        "found = {'torch', 'qtpy', 'PyQt6', 'napari'} & set(sys.modules); sys.exit(str(found) if found else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_from_click_to_commit_with_every_signal(session: Session) -> None:
+    heard = Heard().listen(session)
+    session.add_point(40, 30)
+    assert heard.take() == [("prompts_changed",)]
+    request = session.request()
+    assert request is not None
+    answer = session.answer(request)
+    assert heard.take() == [], "answering touches nothing"
+    assert session.accept(answer)
+    candidate = session.candidate
+    assert candidate is not None
+    box = candidate.box
+    assert heard.take() == [("candidate_changed", None, box)]
+    assert candidate.mask.to_dense(HW)[30, 40]
+    assert candidate.mask.area_px == pytest.approx(np.pi * 12**2, rel=0.03)
+    session.active_class = 2
+    annotation = session.commit()
+    assert heard.take() == [
+        ("candidate_changed", box, None),
+        ("prompts_changed",),
+        ("document_changed", box),
+    ]
+    assert (annotation.class_id, annotation.source, annotation.model) == (2, "point", "discs")
+    assert annotation.score == pytest.approx(0.9)
+    assert annotation.prompts == {"points": [[40.0, 30.0]], "labels": [1], "box": None, "mask": False}
+    assert (session.document.class_map == 2 * candidate.mask.to_dense(HW)).all()
+    assert (session.document.instance_map == candidate.mask.to_dense(HW)).all()
+    assert session.prompts.empty
+    assert session.candidates == ()
+
+
+def test_candidates_by_predicted_iou_and_the_keys_go_round(session: Session) -> None:
+    heard = Heard().listen(session)
+    prompt_at(session, 40, 30)
+    assert [round(one.score, 1) for one in session.candidates] == [0.9, 0.7, 0.5]
+    areas = [one.mask.area_px for one in session.candidates]
+    assert areas[0] > areas[1] > areas[2]
+    heard.take()
+    seen = [session.next_candidate() for _ in range(3)]
+    assert seen == [session.candidates[1], session.candidates[2], session.candidates[0]]
+    boxes = [one.box for one in session.candidates]
+    assert heard.take() == [
+        ("candidate_changed", boxes[0], boxes[1]),
+        ("candidate_changed", boxes[1], boxes[2]),
+        ("candidate_changed", boxes[2], boxes[0]),
+    ]
+    assert session.next_candidate(-1) is session.candidates[2]
+    assert session.commit().area_px == areas[2]
+    assert session.next_candidate() is None
+
+
+@pytest.mark.parametrize(
+    "move_on",
+    [
+        lambda s: s.add_point(50, 50),
+        lambda s: s.set_box(10, 10, 40, 40),
+        lambda s: s.remove_last_prompt(),
+        lambda s: s.clear_prompts(),
+        lambda s: s.undo(),
+        lambda s: setattr(s, "model", disc_model(name="other")),
+        lambda s: setattr(s, "model", None),
+        lambda s: (s.undo(), s.redo()),
+        lambda s: (s.accept(s.answer(s.request())), s.commit()),
+    ],
+)
+def test_an_answer_to_an_older_prompt_is_dropped(session: Session, move_on: Any) -> None:
+    session.add_point(40, 30)
+    request = session.request()
+    assert request is not None
+    stale = session.answer(request)
+    move_on(session)
+    before = session.candidates
+    heard = Heard().listen(session)
+    assert not session.accept(stale)
+    assert session.candidates == before
+    assert heard.take() == []
+
+
+def test_an_answer_of_another_session_is_dropped(session: Session) -> None:
+    other = Session(picture(), "other", disc_model(), CLASSES)
+    for one in (session, other):
+        one.add_point(40, 30)
+    request = other.request()
+    assert request is not None
+    assert not session.accept(other.answer(request))
+
+
+def test_refinement_feeds_the_chosen_logits_back_and_asks_for_one_mask(session: Session) -> None:
+    prompt_at(session, 40, 30)
+    chosen = session.next_candidate()
+    assert chosen is not None
+    session.add_point(44, 30, positive=False)
+    assert len(session.candidates) == 3, "the old answer is shown until the new one is there"
+    settle(session)
+    prompts, multimask = asked(session)[-1]
+    assert prompts.points_xy.tolist() == [[40, 30], [44, 30]]
+    assert prompts.labels.tolist() == [1, 0]
+    assert prompts.mask_logits is chosen.logits
+    assert not multimask
+    assert len(session.candidates) == 1
+    # Two more before an answer is there: the last answer given is what both refine.
+    refined = session.candidates[0].logits
+    session.add_point(46, 30)
+    session.add_point(48, 30)
+    settle(session)
+    assert asked(session)[-1][0].mask_logits is refined
+    # Going back asks for exactly what was asked then.
+    session.undo()
+    session.undo()
+    settle(session)
+    assert asked(session)[-1][0].mask_logits is chosen.logits
+    session.undo()
+    settle(session)
+    assert asked(session)[-1] == (asked(session)[-1][0], True)
+    assert asked(session)[-1][0].mask_logits is None
+
+
+def test_which_masks_are_asked_for(session: Session) -> None:
+    def multimask() -> bool | None:
+        settle(session)
+        wanted: bool | None = asked(session)[-1][1]
+        session.clear_prompts()
+        return wanted
+
+    session.add_point(40, 30)
+    assert multimask(), "one point may mean several things"
+    session.set_box(10, 10, 60, 60)
+    assert multimask() is False
+    session.set_box(10, 10, 60, 60)
+    session.add_point(40, 30)
+    assert multimask() is None
+    session.set_mask(LocalMask(20, 20, np.ones((20, 20), dtype=bool)))
+    assert multimask() is False
+    session.add_point(40, 30)
+    session.add_point(42, 30)
+    assert multimask() is None, "which one obeys the points is seen of all four"
+
+
+def test_box_with_points(session: Session) -> None:
+    session.set_box(90, 70, 30, 20)
+    session.add_point(50, 40, positive=False)
+    settle(session)
+    prompts = asked(session)[-1][0]
+    assert prompts.box_xyxy.tolist() == [30, 20, 90, 70]
+    assert prompts.labels.tolist() == [0]
+    annotation = session.commit()
+    assert annotation.source == "box"
+    assert annotation.prompts["box"] == [30.0, 20.0, 90.0, 70.0]
+    assert annotation.prompts["labels"] == [0]
+
+
+@pytest.mark.parametrize("other", ["box", "mask"])
+def test_a_box_or_mask_refines_nothing_that_was_answered_without_it(session: Session, other: str) -> None:
+    prompt_at(session, 40, 30)
+    session.add_point(44, 30)
+    settle(session)
+    mask = LocalMask(20, 20, np.ones((30, 30), dtype=bool))
+    if other == "box":
+        session.set_box(20, 20, 60, 60)
+    else:
+        session.set_mask(mask)
+    settle(session)
+    prompts, multimask = asked(session)[-1]
+    assert len(prompts.points_xy) == 2
+    assert not multimask
+    if other == "box":
+        assert prompts.mask_logits is None
+    else:
+        model: Any = session.model
+        assert (prompts.mask_logits == model.mask_to_logits(mask, session.prompts.frame)).all()
+
+
+def test_a_box_is_cut_at_the_edge(session: Session) -> None:
+    session.set_box(-20, 50, 60, 500)
+    assert session.prompts.box == (0, 50, 60, 96)
+    session.set_box(60, 20, 30, 40)
+    assert session.prompts.box == (30, 20, 60, 40)
+    session.remove_last_prompt()
+    assert session.prompts.box == (0, 50, 60, 96)
+
+
+def test_mask_prompt(session: Session) -> None:
+    rows, cols = np.mgrid[:24, :24]
+    mask = LocalMask(30, 60, np.hypot(rows - 11.5, cols - 11.5) < 11)
+    session.set_mask(mask)
+    settle(session)
+    prompts = asked(session)[-1][0]
+    # 256 cells over the longer side of 128 px: two a pixel.
+    assert ((prompts.mask_logits > 0).sum() / 4) == pytest.approx(mask.area_px, rel=0.05)
+    np.testing.assert_allclose(prompts.points_xy, [[72, 42]], atol=1)  # no mask without a click in it
+    assert prompts.labels.tolist() == [1]
+    candidate = session.candidate
+    assert candidate is not None
+    overlap = (candidate.mask.to_dense(HW) & mask.to_dense(HW)).sum()
+    assert overlap / mask.area_px > 0.95
+    annotation = session.commit()
+    assert annotation.source == "mask"
+    assert annotation.prompts["mask"] is True
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda s: s.add_point(-1, 5), r"x=-1, y=5 lies outside the image of 128 x 96 px"),
+        (lambda s: s.add_point(5, 96.5), r"x=5, y=96\.5 lies outside"),
+        (lambda s: s.add_point(float("nan"), 5), r"lies outside|not a number"),
+        (lambda s: s.set_box(200, 5, 300, 50), r"lies outside the image"),
+        (lambda s: s.set_box(5, 5, 5.5, 50), r"at least 1 px wide and high"),
+        (lambda s: s.set_box(float("inf"), 5, 9, 50), r"finite numbers"),
+        (lambda s: s.set_mask(LocalMask(5, 5, np.zeros((4, 4), dtype=bool))), r"mask prompt is empty"),
+        (lambda s: s.set_mask(LocalMask(90, 120, np.ones((9, 9), dtype=bool))), r"lies outside the image"),
+        (lambda s: s.commit(), r"no mask to commit; click on a structure"),
+        (lambda s: s.delete(3), r"no annotation 3"),
+        (lambda s: s.reclassify(3, 1), r"no annotation 3"),
+        (lambda s: s.paint([3], [3], 7), r"no class with id 7"),
+        (lambda s: s.paint([3], [3], 1, annotation_id=4), r"no annotation 4"),
+        (lambda s: setattr(s, "active_class", 9), r"no class with id 9"),
+    ],
+)
+def test_refusals_are_one_sentence_and_change_nothing(session: Session, call: Any, sentence: str) -> None:
+    commit_at(session, 100, 20)
+    session.add_point(40, 30)
+    session.clear_prompts()
+    before, heard = digest(session), Heard().listen(session)
+    with pytest.raises((PromptError, UnknownNameError), match=sentence) as caught:
+        call(session)
+    assert "\n" not in str(caught.value)
+    assert digest(session) == before
+    assert session.prompts.empty
+    assert heard.take() == []
+    assert session.undo(), "the commit, not the refusal"
+    assert session.document.annotations == {}
+
+
+def test_a_refused_prompt_leaves_those_before(session: Session) -> None:
+    prompt_at(session, 40, 30)
+    candidates = session.candidates
+    with pytest.raises(PromptError, match="outside"):
+        session.add_point(400, 30)
+    assert len(session.prompts.points) == 1
+    assert session.candidates == candidates
+    session.commit()
+
+
+def test_a_mask_that_does_not_answer_the_last_prompt_is_not_committed(session: Session) -> None:
+    prompt_at(session, 40, 30)
+    shown = session.candidate
+    session.add_point(44, 30, positive=False)
+    assert not session.answered
+    with pytest.raises(
+        PromptError, match="does not answer the last prompt yet; wait for its answer, or take"
+    ):
+        session.commit()
+    assert (session.candidate, len(session.prompts.points)) == (shown, 2)
+    session.remove_last_prompt()
+    assert session.answered, "the mask shown is the answer again"
+    session.redo()
+    settle(session)
+    annotation = session.commit()
+    assert annotation.prompts["labels"] == [1, 0]
+
+
+def test_an_empty_candidate_is_not_committed(session: Session) -> None:
+    session.model = tiny_like_empty()
+    prompt_at(session, 40, 30)
+    assert session.candidate is not None
+    assert session.candidate.box is None
+    with pytest.raises(PromptError, match="mask is empty; add a point or choose another"):
+        session.commit()
+
+
+def test_an_empty_candidate_comes_last(session: Session) -> None:
+    session.model = tiny_like_empty([int(np.argmax(SCORES))])
+    prompt_at(session, 40, 30)
+    assert [round(one.score, 1) for one in session.candidates] == [0.7, 0.5, 0.9]
+    assert [one.box is None for one in session.candidates] == [False, False, True]
+
+
+def tiny_like_empty(which: Any = slice(None)) -> Any:
+    """A model that finds nothing anywhere in some of its masks."""
+    model = disc_model()
+    plain = model.decode
+
+    def decode(*args: Any) -> Any:
+        logits, scores = plain(*args)
+        logits[which] -= 1000
+        return logits, scores
+
+    model.decode = decode
+    return model
+
+
+def test_without_a_model(session: Session) -> None:
+    session.model = None
+    session.add_point(40, 30)
+    assert session.request() is None
+    with pytest.raises(PromptError, match="No model is loaded"):
+        session.encode_job()
+    with pytest.raises(PromptError, match="no mask to commit"):
+        session.commit()
+    session.model = disc_model()
+    assert len(session.prompts.points) == 1, "the prompt waits for its model"
+    settle(session)
+    assert session.commit().id == 1
+
+
+def test_another_model_answers_afresh(session: Session) -> None:
+    prompt_at(session, 40, 30)
+    session.add_point(50, 30)
+    heard = Heard().listen(session)
+    session.model = disc_model(name="other")
+    assert session.candidates == ()
+    assert heard.take()[0][0] == "candidate_changed"
+    settle(session)
+    assert asked(session)[-1][0].mask_logits is None, "logits of the model before mean nothing to it"
+    assert session.commit().model == "other"
+    same = session.model
+    prompt_at(session, 20, 20)
+    session.model = same
+    assert session.candidate is not None
+
+
+def test_one_frame_for_all_prompts_of_an_object_in_a_large_image() -> None:
+    session = Session(picture((64, 4096)), "wide", disc_model(), CLASSES)
+    prompt_at(session, 1000, 30)
+    first = session.prompts.frame
+    assert first is not None
+    assert (first.width, first.height) == (1024, 64)
+    assert first.left <= 1000 - 256
+    # Inside the tile, though another tile would be nearer to it alone.
+    session.add_point(first.left + 1000, 30)
+    assert session.prompts.frame == first
+    assert session.prompts.feed is not None
+    settle(session)
+    # Outside: all points on one larger tile, and the logits of the old one are dropped.
+    session.add_point(first.left + 1300, 30)
+    wider = session.prompts.frame
+    assert wider is not None
+    assert wider != first
+    assert wider.contains([(x, y) for x, y, _ in session.prompts.points])
+    assert session.prompts.feed is None
+    settle(session)
+    assert asked(session)[-1][0].mask_logits is None
+    session.undo()
+    assert session.prompts.frame == first
+
+
+def test_encode_ahead_takes_the_tiles_in_view_first_and_each_once() -> None:
+    model = disc_model()
+    session = Session(picture((2048, 4096)), "large", model, CLASSES)
+    reports: list[Progress] = []
+    assert run(session.encode_job((100, 3900)), reports.append) == 4
+    assert [report.done for report in reports] == [0, 1, 2, 3, 4]
+    assert {(report.total, report.unit) for report in reports} == {(4, "tiles")}
+    assert (model.encoded[0].top, model.encoded[0].left) == (0, 3072)
+    assert len(set(model.encoded)) == 4
+    assert all(frame.left >= 2048 and frame.top <= 1024 for frame in model.encoded)
+    assert run(session.encode_job((100, 3900))) == 4
+    prompt_at(session, 3800, 200)
+    assert len(model.encoded) == 4, "a click in view needs no more"
+    prompt_at(session, 200, 200)
+    assert session.prompts.frame not in model.encoded[:4]
+    session.clear_prompts()
+    prompt_at(session, 300, 1900)
+    assert len(model.encoded) == 6
+    assert run(Session(picture(), "small", disc_model()).encode_job()) == 1
+
+
+def test_what_a_view_needs_is_encoded_from_its_middle_and_only_what_is_missing() -> None:
+    model = disc_model()
+    session = Session(picture((4096, 4096)), "large", model, CLASSES)
+    corner = (3400, 3400, 4096, 4096)
+    job = session.view_job(corner)
+    assert job is not None
+    assert run(job) == 1
+    assert [(frame.top, frame.left) for frame in model.encoded] == [(3072, 3072)]
+    assert session.view_job(corner) is None
+    assert session.view_job((4096, 0, 4096, 300)) is None, "the image is not in view"
+    wide = (1500, 1500, 4096, 4096)
+    job = session.view_job(wide)
+    assert job is not None
+    run(job)
+    found = model.encoded[1:]
+    assert len(found) == 4
+    assert all(2000 <= frame.top + 512 <= 3600 and 2000 <= frame.left + 512 <= 3600 for frame in found)
+    while (job := session.view_job(wide)) is not None:
+        run(job)
+    encoded = len(model.encoded)
+    for x in (1500, 2222, 2815, 2817, 3333, 4096):
+        for y in (1500, 2222, 2815, 2817, 3333, 4096):
+            assert session.preview(x, y) is not None
+    assert len(set(model.encoded)) == encoded, "each once"
+    assert Session(picture(), "none", None, CLASSES).view_job((0, 0, 20, 20)) is None
+
+
+@pytest.fixture
+def zoomed() -> Session:
+    """An image whose middle is in view, the closer tiles there encoded."""
+    session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
+    run(session.encode_job())
+    look(session, (150, 200, 450, 600))
+    return session
+
+
+def look(session: Session, view: Box) -> None:
+    session.look(view)
+    while (job := session.view_job(view)) is not None:
+        run(job)
+
+
+def test_a_correction_is_followed_by_a_model_that_does_not() -> None:
+    session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
+    prompt_at(session, 400, 300)
+    first = session.candidate
+    assert first is not None
+    session.add_point(406, 300, positive=False)
+    settle(session)
+    second = session.candidate
+    assert second is not None
+    assert mask_at(second, 400, 300)
+    assert not mask_at(second, 406, 300)
+    session.add_point(430, 300)
+    settle(session)
+    assert asked(session)[-1][0].mask_logits is second.logits, (
+        "the model's own answer is what it is asked to refine"
+    )
+    assert session.candidate is not None
+    assert [mask_at(session.candidate, x, 300) for x in (400, 406, 430)] == [True, False, True]
+    assert mask_at(second, 394, 300) == mask_at(first, 394, 300), "far from a correction nothing changes"
+    session.commit()
+    assert session.document.instance_map[300, 430] == session.document.instance_map[300, 400] > 0
+
+
+def mask_at(candidate: Candidate, x: int, y: int) -> bool:
+    return bool(candidate.mask.to_dense((600, 800))[y, x])
+
+
+def test_who_zooms_in_is_answered_on_closer_tiles(zoomed: Session) -> None:
+    model: Any = zoomed.model
+    assert [frame.hw for frame in model.encoded] == [(600, 800)] + [(400, 400)] * (len(model.encoded) - 1)
+    assert 4 <= len(set(model.encoded)) == len(model.encoded) <= 10
+    encoded = len(model.encoded)
+    preview = zoomed.preview(400, 310)
+    assert preview is not None
+    assert preview.frame == Frame(200, 200, 400, 400)
+    prompt_at(zoomed, 400, 310)
+    assert zoomed.prompts.frame == preview.frame
+    assert zoomed.candidate is not None
+    assert zoomed.candidate.frame == preview.frame
+    assert zoomed.commit() is not None
+    zoomed.set_box(210, 200, 590, 400)
+    assert zoomed.prompts.frame == Frame(0, 0, 600, 800), "it has no room on a closer one"
+    zoomed.clear_prompts()
+    zoomed.look((0, 0, 600, 800))
+    prompt_at(zoomed, 400, 310)
+    assert zoomed.prompts.frame == Frame(0, 0, 600, 800), "large things are meant there"
+    assert len(model.encoded) == encoded, "nobody waits for any of this"
+
+
+def test_nobody_waits_for_a_closer_tile() -> None:
+    session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
+    run(session.encode_job())
+    session.look((150, 200, 450, 600))
+    shown = session.preview(400, 310)
+    assert shown is not None
+    answer = session.answer(shown)
+    assert answer.candidates[0].frame == Frame(0, 0, 600, 800)
+    look(session, (150, 200, 450, 600))
+    session.add_point(400, 310)
+    request = session.request()
+    assert request is not None
+    assert answer.serve(request) is None, "its logits are of another tile"
+    settle(session)
+    assert session.candidate is not None
+    assert session.candidate.frame == session.prompts.frame == Frame(200, 200, 400, 400)
+
+
+def test_a_model_that_takes_long_is_not_asked_for_closer_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = (150, 200, 450, 600)
+    session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
+    job = session.view_job(view)
+    assert job is not None
+    monkeypatch.setattr("napari_sampath.session.prompts.tile_cache.QUICK_S", 0.0)
+    assert run(job) == 1, "that it does take long was seen on the way"
+    assert session.view_job(view) is None
+
+
+def test_a_small_image_has_no_closer_tiles() -> None:
+    session = Session(picture((96, 128)), "small", disc_model(), CLASSES)
+    look(session, (10, 10, 30, 30))
+    model: Any = session.model
+    assert model.encoded == [Frame(0, 0, 96, 128)]
+
+
+def test_a_view_of_more_tiles_than_are_kept_comes_to_an_end() -> None:
+    model = disc_model()
+    session = Session(picture((4096, 8192)), "large", model, CLASSES)
+    run(session.encode_job((0, 0)))
+    for _ in range(20):
+        job = session.view_job((0, 0, 4096, 8192))
+        if job is not None:
+            run(job)
+    assert session.view_job((0, 0, 4096, 8192)) is None
+    assert session.preview(4096, 2048) is not None, "the middle is kept"
+    assert len(model.encoded) == 4 + MAX_TILES
+
+
+def test_encoding_is_cancelled_between_tiles() -> None:
+    model = disc_model()
+    job = Session(picture((2048, 2048)), "large", model, CLASSES).encode_job()
+    next(job)
+    next(job)
+    job.close()
+    assert len(model.encoded) == 1
+
+
+def test_two_threads_that_want_one_tile_encode_it_once() -> None:
+    model = disc_model(gate=threading.Event())
+    session = Session(picture(), "slide", model, CLASSES)
+    session.add_point(40, 30)
+    request = session.request()
+    assert request is not None
+    answers: list[Any] = []
+    threads = [threading.Thread(target=lambda: answers.append(session.answer(request))) for _ in range(3)]
+    threads.append(threading.Thread(target=lambda: run(session.encode_job())))
+    for thread in threads:
+        thread.start()
+    model.gate.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(answers) == 3
+    assert len(model.encoded) == 1
+    assert session.accept(answers[2])
+
+
+def test_class_edits_are_told_saved_and_undone(tmp_path: Path) -> None:
+    session = Session(picture(), "slide", None, CLASSES, tmp_path / "a.jsonl")
+    heard = Heard().listen(session)
+    fat = session.classes.add("fat")
+    session.classes.rename(1, "tubule")
+    session.classes.recolor(2, (1, 2, 3))
+    assert heard.take() == [("classes_changed",)] * 3
+    session.active_class = fat.id
+    with pytest.raises(DuplicateNameError):
+        session.classes.add(" FAT")
+    assert heard.take() == []
+    assert session.undo()
+    assert session.undo()
+    assert session.undo()
+    assert session.classes.snapshot == CLASSES
+    assert session.active_class == 1, "the active class was undone"
+    assert not session.undo()
+    assert session.redo()
+    assert session.classes.by_name("fat").id == 3
+    session.close()
+    assert Session(picture(), "slide", None, None, tmp_path / "a.jsonl").classes.by_name("fat").id == 3
+
+
+def test_a_class_in_use_stays(session: Session) -> None:
+    commit_at(session, 40, 30)
+    with pytest.raises(ClassListError, match=r"'gland' cannot be removed because 1 annotation"):
+        session.classes.remove(1)
+    session.classes.remove(2)
+    session.delete(1)
+    session.classes.remove(1)
+    assert session.active_class == 0
+    prompt_at(session, 40, 30)
+    with pytest.raises(UnknownNameError, match="no class with id 0; available: none, add a class first"):
+        session.commit()
+    session.classes.add("vessel")
+    assert session.active_class == 1
+    session.commit()
+
+
+def test_a_session_without_classes_has_one_to_begin_with() -> None:
+    session = Session(picture(), "slide")
+    assert [(info.id, info.name) for info in session.classes] == [(1, "object")]
+    assert session.active_class == 1
+
+
+def test_brush_strokes_are_annotations_and_steps(session: Session) -> None:
+    stroke = session.paint([10, 10, 10, 200], [5, 6, 6, 5], 2)
+    assert stroke is not None
+    assert (stroke.source, stroke.class_id, stroke.area_px, stroke.box) == ("brush", 2, 2, (10, 5, 11, 7))
+    longer = session.paint([11, 12], [5, 5], 1, annotation_id=stroke.id)
+    assert longer is not None
+    assert (longer.id, longer.class_id, longer.area_px) == (stroke.id, 2, 4)
+    assert session.paint([10, 50], [5, 50], 0) is None
+    assert session.document.annotations[stroke.id].area_px == 3
+    assert session.paint([500], [3], 1) is None
+    assert session.paint([], [], 1) is None
+    assert session.paint([50], [50], 0) is None
+    for expected in (4, 2):
+        session.undo()
+        assert session.document.annotations[stroke.id].area_px == expected
+    session.undo()
+    assert session.document.annotations == {}
+    assert not session.undo()
+
+
+def test_delete_and_reclassify(session: Session) -> None:
+    heard = Heard().listen(session)
+    first, second = commit_at(session, 30, 30), commit_at(session, 90, 60)
+    heard.take()
+    session.reclassify(first, 2)
+    (told,) = heard.take()
+    assert told == ("document_changed", session.document.annotations[first].box)
+    assert session.document.class_map[30, 30] == 2
+    session.delete(second)
+    assert set(session.document.annotations) == {first}
+    session.undo()
+    session.undo()
+    assert session.document.class_map[30, 30] == 1
+    assert set(session.document.annotations) == {first, second}
+    assert [event[1] for event in heard.take() if event[0] == "message"] == [
+        "Undid the deletion.",
+        "Undid the change of class.",
+    ]
+
+
+@dataclass(frozen=True)
+class Found:
+    labels: np.ndarray
+    confidence: np.ndarray
+    classes: tuple[ClassInfo, ...]
+    head: str = "cnn"
+
+
+def found() -> Found:
+    """Two glands (id 1 of the head), one of them by a corner, and a vessel (id 2) of two px."""
+    labels = np.zeros(HW, dtype=np.uint8)
+    labels[5:15, 5:15] = 1
+    labels[15:18, 15:18] = 1
+    labels[40:60, 50:90] = 1
+    labels[70, 100:102] = 2
+    confidence = np.full(HW, 0.5, dtype=np.float32)
+    confidence[40:60, 50:70] = 0.75
+    classes = (
+        ClassInfo(0, "rest", (0, 0, 0)),
+        ClassInfo(1, "GLAND", (9, 9, 9)),
+        ClassInfo(2, "vessel", (8, 8, 8)),
+    )
+    return Found(labels, confidence, classes)
+
+
+def test_a_segmentation_becomes_annotations_in_one_step(tmp_path: Path) -> None:
+    session = Session(picture(), "slide", None, CLASSES[::-1], tmp_path / "a.jsonl")
+    made = session.add_segmentation(found())
+    assert [(one.class_id, one.area_px, one.source, one.model) for one in made] == [
+        (1, 109, "head", "cnn"),
+        (1, 800, "head", "cnn"),
+        (3, 2, "head", "cnn"),
+    ]
+    assert [one.score for one in made] == pytest.approx([0.5, 0.625, 0.5])
+    assert [info.name for info in session.classes] == ["stroma", "gland", "vessel"]
+    assert (session.document.class_map == np.array([0, 1, 3])[found().labels]).all()
+    saved = digest(session)
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
+    assert session.undo()
+    assert session.document.annotations == {}
+    assert not session.document.class_map.any()
+    assert [info.name for info in session.classes] == ["stroma", "gland"]
+    assert not session.undo()
+    assert session.redo()
+    assert digest(session) == saved
+    session.close()
+    assert digest(Session(picture(), "slide", journal=tmp_path / "a.jsonl")) == saved
+
+
+def test_a_segmentation_prepared_in_a_worker_with_small_pieces_left_out(session: Session) -> None:
+    components = from_segmentation(found(), min_area_px=5)
+    assert [one.area_px for one in session.add_segmentation(components, "mine", min_area_px=5)] == [109, 800]
+    assert {one.model for one in session.document.annotations.values()} == {"mine"}
+    assert len(session.classes) == 2, "a class that nothing has is not added"
+    session.undo()
+    assert len(session.add_segmentation(found(), min_area_px=800)) == 1
+
+
+def test_a_segmentation_overwrites_or_goes_around(session: Session) -> None:
+    rows, cols = np.mgrid[40:60, 40:60]
+    mine = session.paint(rows, cols, 2)
+    assert mine is not None
+    session.add_segmentation(found(), keep_existing=True)
+    assert session.document.annotations[mine.id].area_px == 400
+    assert (session.document.class_map[40:60, 40:60] == 2).all()
+    assert (session.document.class_map[40:60, 60:90] == 1).all()
+    session.undo()
+    session.add_segmentation(found())
+    assert session.document.annotations[mine.id].area_px == 200
+
+
+def test_a_segmentation_of_nothing_or_of_another_size(session: Session) -> None:
+    heard = Heard().listen(session)
+    nothing = Found(np.zeros(HW, dtype=np.uint8), np.ones(HW, dtype=np.float32), CLASSES)
+    assert session.add_segmentation(nothing) == []
+    assert heard.take() == [("message", "Nothing was found, so nothing was added.")]
+    small = Found(np.ones((9, 8), dtype=np.uint8), np.ones((9, 8), dtype=np.float32), CLASSES)
+    with pytest.raises(ImageError, match=r"segmentation is 8 x 9 px and the image 128 x 96 px"):
+        session.add_segmentation(small)
+    assert not session.undo()
+
+
+@pytest.mark.parametrize("formats", [("png",), ("tiff",), ("png", "tiff")])
+def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str, ...]) -> None:
+    commit_at(session, 30, 30)
+    session.active_class = 2
+    commit_at(session, 40, 36)
+    commit_at(session, 100, 70)
+    job = session.export_job(tmp_path, formats)
+    session.paint([0], [0], 1)
+    files = run(job)
+    assert all(file.parent == tmp_path and file.stat().st_size > 0 for file in files)
+    session.undo()
+    other = Session(picture(), "slide", None, (ClassInfo(4, "Stroma", (5, 5, 5)),))
+    Session(picture(), "another", disc_model()).export(tmp_path, formats)
+    made = other.import_labels(tmp_path / "classes.json")
+    mine_are = [(one.source, one.score, one.model) for one in session.document.annotations.values()]
+    assert [(one.source, one.score, one.model) for one in made] == mine_are
+    assert len(made) == 3
+    assert (other.document.instance_map == session.document.instance_map).all()
+    names = {info.id: info.name.casefold() for info in other.classes}
+    mine = {0: 0} | {
+        info.id: next(k for k, name in names.items() if name == info.name) for info in session.classes
+    }
+    assert (other.document.class_map == np.vectorize(mine.get)(session.document.class_map)).all()
+    assert other.undo()
+    assert other.document.annotations == {}
+    assert not other.undo()
+    with pytest.raises(ImageError, match=r"is 128 x 96 px and the image 100 x 90 px"):
+        Session(picture((90, 100)), "slide").import_labels(tmp_path)
+
+
+def recorded(tmp_path: Path) -> Session:
+    """A session with an object of each kind of prompt, one a person is unsure of, and one joined with another."""
+    session = Session(picture(), "slide", disc_model(), CLASSES)
+    session.add_point(30, 30)
+    session.add_point(31, 33)
+    session.add_point(60, 60, positive=False)
+    settle(session)
+    session.commit()
+    session.set_box(70, 10, 90, 30.5)
+    settle(session)
+    boxed = session.commit()
+    session.set_mask(LocalMask(60, 60, np.ones((9, 9), dtype=bool)))
+    settle(session)
+    session.commit()
+    session.paint([90, 91], [4, 4], 2)
+    session.mask_mode = "semantic"
+    session.paint([91, 91, 91], [5, 6, 7], 2)
+    prompt_at(session, 10, 84)
+    session.active_class = 2
+    joint = session.commit()
+    assert boxed is not None
+    assert joint is not None
+    assert joint.modified is not None
+    session.objects.flag((boxed.id,), "unsure")
+    session.objects.flag((joint.id,), "reviewed")
+    # Long ago, so that a time that is made anew cannot be the same.
+    for one in list(session.document.annotations.values()):
+        session.document.put(one.id, replace(one, created="2026-01-02T03:04:05.678+00:00"))
+    return session
+
+
+@pytest.mark.parametrize("word", ["png", "tiff", "coco", "coco-polygons", "geojson", "ome-zarr"])
+def test_everything_that_is_known_of_an_object_is_exported_and_comes_back(tmp_path: Path, word: str) -> None:
+    session = recorded(tmp_path)
+    session.export(tmp_path / "out", (word,))
+    other = Session(picture(), "slide", None, CLASSES, tmp_path / "other.jsonl")
+    other.import_labels(tmp_path / "out")
+    mine, theirs = (
+        sorted(
+            (replace(record, id=0, box=(0, 0, 0, 0)) for record in one.document.annotations.values()),
+            key=lambda record: record.area_px,
+        )
+        for one in (session, other)
+    )
+    assert theirs == mine
+    assert {one.source for one in theirs} == {"point", "box", "mask"}
+    other.close()
+    again = Session(picture(), "slide", None, CLASSES, tmp_path / "other.jsonl")
+    assert again.document.annotations == other.document.annotations, "the journal has it, too"
+    again.close()
+
+
+def test_prompts_are_exported_as_plain_json(tmp_path: Path) -> None:
+    session = recorded(tmp_path)
+    session.export(tmp_path, ("coco",))
+    content = json.loads((tmp_path / "slide_objects.coco.json").read_text())
+    pointed, boxed, masked, joint = (one["sampath"] for one in content["annotations"])
+    assert pointed["prompts"] == {"points": [[30, 30, True], [31, 33, True], [60, 60, False]]}
+    assert boxed["prompts"] == {"box": [70, 10, 90, 30.5]}
+    assert masked["prompts"] == {"mask": True}
+    assert joint["created"] == "2026-01-02T03:04:05.678+00:00"
+    assert joint["modified"] > joint["created"]
+    assert "modified" not in pointed
+    session.save_to_dataset(tmp_path / "dataset")
+    item = DatasetFolder.open(tmp_path / "dataset").read("slide")
+    assert item.provenance["annotations"]["1"] == {k: v for k, v in pointed.items() if k != "number"}
+
+
+def test_a_dataset_names_objects_as_its_maps_do(tmp_path: Path) -> None:
+    """Ids grow for ever, and the maps of a dataset have 16 bits."""
+    session = recorded(tmp_path)
+    session.document.next_id = 70_000
+    session.add_point(100, 80)
+    settle(session)
+    made = session.commit()
+    assert made is not None
+    assert made.id == 70_000
+    session.save_to_dataset(tmp_path)
+    item = DatasetFolder.open(tmp_path).read("slide")
+    assert item.instances is not None
+    number = item.instances[80, 100]
+    assert item.provenance["annotations"][str(number)]["prompts"] == {"points": [[100, 80, True]]}
+    assert set(item.provenance["annotations"]) == set(map(str, np.unique(item.instances)[1:]))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"prompts": "a click", "created": "yesterday", "modified": 7},
+        {"prompts": {"points": [[1, 2]], "mask": True}, "created": None},
+        {"prompts": {"points": [["x", 2, True]]}, "created": "2026-01-02T03:04:05", "model": 5},
+        {"prompts": {"points": 7}, "created": ["2026"], "source": ["point"]},
+        {"prompts": {"box": [1, 2, 3]}, "modified": "soon"},
+        {"prompts": {"box": [1, 2, 3, 10**400]}, "score": 10**400},
+        {"prompts": {"box": [1, 2, 3, float("nan")]}, "score": float("inf")},
+        {"prompts": [1], "score": "high", "reviewed": "yes"},
+        {"prompts": {"points": [], "box": None, "mask": False}},
+    ],
+)
+def test_what_another_program_says_of_an_object_is_taken_where_it_makes_sense(
+    session: Session, tmp_path: Path, told: dict[str, Any]
+) -> None:
+    file = tmp_path / "a.json"
+    entry = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 9, 1, 9, 9]], "sampath": told}
+    image = {"id": 1, "file_name": "slide", "height": HW[0], "width": HW[1]}
+    file.write_text(json.dumps({"images": [image], "categories": [{"id": 1}], "annotations": [entry]}))
+    before = now()
+    (made,) = session.import_labels(file)
+    assert made.created >= before
+    assert (made.source, made.score, made.prompts, made.modified) == ("import", None, {}, None)
+    assert made.trust == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("2026-01-02T03:04:05.678+00:00", "2026-01-02T03:04:05.678+00:00"),
+        ("2026-01-02T05:04:05Z", "2026-01-02T05:04:05.000+00:00"),
+        ("2026-01-02T05:04:05.123456+02:00", "2026-01-02T03:04:05.123+00:00"),
+    ],
+)
+def test_times_of_files_are_kept_in_utc(given: str, kept: str) -> None:
+    piece = Component(1, LocalMask(1, 1, np.ones((2, 2), dtype=bool)), None, {"created": given})
+    ((made, _),) = make_items(Components((piece,), CLASSES), 1, int, "import", None, None)
+    assert made.created == kept
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((9, 9), np.uint8),
+        np.zeros((9, 9, 4), np.uint8),
+        np.zeros((9, 9, 3)),
+        np.zeros((0, 9, 3), np.uint8),
+    ],
+)
+def test_only_rgb_bytes_are_an_image(image: np.ndarray) -> None:
+    with pytest.raises(ImageError, match=r"give red, green and blue as \(H, W, 3\) uint8"):
+        Session(image, "slide")
+
+
+def test_redo_goes_forth_in_the_order_that_undo_went_back(session: Session) -> None:
+    session.paint([5], [5], 1)
+    session.add_point(40, 30)
+    session.paint([6], [6], 1)
+    session.set_box(10, 10, 60, 60)
+
+    def state() -> tuple[int, int, bool]:
+        prompts = session.prompts
+        return len(session.document.annotations), len(prompts.points), prompts.box is not None
+
+    states = [(2, 1, True), (2, 1, False), (1, 1, False), (1, 0, False), (0, 0, False)]
+    assert state() == states[0]
+    for expected in states[1:]:
+        assert session.undo()
+        assert state() == expected
+    assert not session.undo()
+    for expected in states[-2::-1]:
+        assert session.redo()
+        assert state() == expected
+    assert not session.redo()
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("point"), st.integers(0, 127), st.integers(0, 95)),
+        st.tuples(st.just("box"), st.integers(0, 60), st.integers(0, 40)),
+        st.sampled_from([("commit",), ("undo",), ("undo",), ("redo",), ("clear",), ("back",)]),
+        st.tuples(st.just("paint"), st.integers(0, 95), st.integers(0, 127)),
+        st.tuples(st.just("class"), st.integers(0, 99), st.just(0)),
+    ),
+    min_size=8,
+    max_size=30,
+)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps)
+def test_undo_takes_back_the_newest_of_prompts_and_changes(steps: list[tuple[Any, ...]]) -> None:
+    session = Session(picture(), "slide", disc_model(), CLASSES)
+    done: list[tuple[str, Any]] = []  # kind of step, and what it changed as it was before
+    undone: list[tuple[str, Any]] = []
+
+    def state(kind: str) -> Any:
+        return (session.prompts.points, session.prompts.box) if kind == "prompt" else digest(session)
+
+    def note(kind: str, before: Any) -> None:
+        if state(kind) != before:
+            done.append((kind, before))
+            undone.clear()
+
+    for step in steps:
+        before = {kind: state(kind) for kind in ("prompt", "document")}
+        match step:
+            case ("point", x, y):
+                session.add_point(x, y)
+                done.append(("prompt", before["prompt"]))
+                undone.clear()
+            case ("box", x, y):
+                session.set_box(x, y, x + 50, y + 50)
+                done.append(("prompt", before["prompt"]))
+                undone.clear()
+            case ("commit",) if not session.prompts.empty:
+                settle(session)
+                session.commit()
+                done[:] = [one for one in done if one[0] == "document"]
+                note("document", before["document"])
+            case ("clear",) if not session.prompts.empty:
+                session.clear_prompts()
+                done[:] = [one for one in done if one[0] == "document"]
+                undone[:] = [one for one in undone if one[0] == "document"]
+            case ("paint", row, col):
+                session.paint([row], [col], 1)
+                note("document", before["document"])
+            case ("class", number, _) if session.classes.find(f"class {number}") is None:
+                session.classes.add(f"class {number}")
+                note("document", before["document"])
+            case ("back",):
+                newest = next((k for k in reversed(range(len(done))) if done[k][0] == "prompt"), None)
+                assert session.remove_last_prompt() == (newest is not None)
+                if newest is not None:
+                    kind, past = done.pop(newest)
+                    undone.append((kind, before[kind]))
+                    assert state(kind) == past
+            case ("undo",):
+                assert session.undo() == bool(done)
+                if done:
+                    kind, past = done.pop()
+                    undone.append((kind, before[kind]))
+                    assert state(kind) == past
+            case ("redo",):
+                assert session.redo() == bool(undone)
+                if undone:
+                    kind, past = undone.pop()
+                    done.append((kind, before[kind]))
+                    assert state(kind) == past
+
+
+def test_masks_of_a_real_model_are_the_pieces_of_predicts_that_were_pointed_at() -> None:
+    image = picture((300, 400))
+    model = tiny_model()
+    session = Session(image, "noise", model, CLASSES)
+    assert run(session.encode_job()) == 1
+    features = model.encode(image)
+
+    def check(**prompt: Any) -> Any:
+        """Compare with predict; the masks that obey most points come first, of four only the first is left."""
+        several = prompt.pop("multimask", True)
+        sides = [False, True] if several is None else [several]
+        found = [model.predict(features, **prompt, multimask=side) for side in sides]
+        scores, expected = (
+            np.concatenate([one.scores for one in found]),
+            np.concatenate([one.logits for one in found]),
+        )
+        given = {name: value for name, value in prompt.items() if name in ("points", "labels", "box")}
+        pointed = pointed_at(features.frame, Prompts.make(**given))
+        counts = points_obeyed(expected, Prompts.make(**given), features.frame)
+        painted = "mask" in prompt and prompt["mask"].dtype == np.bool_  # and not logits that are fed back
+        if painted:
+            pointed |= mask_to_logits(prompt["mask"], features.frame) > 0
+        order = np.lexsort((-scores, -counts))[: 1 if several is None else None]
+        assert [one.score for one in session.candidates] == pytest.approx(scores[order].tolist(), abs=1e-5)
+        points = np.array(prompt.get("points", ()), dtype=np.float64).reshape(-1, 2)
+        first = int("box" not in prompt)
+        labels = np.array(prompt.get("labels", [1] * len(points)))
+        for one, k in zip(session.candidates, order, strict=True):
+            followed = corrected(expected[k], points[first:], labels[first:], features.frame)
+            wanted = local_mask(features.frame, pieces_at(followed, pointed)).to_dense((300, 400))
+            assert (one.mask.to_dense((300, 400)) == wanted).all()
+            assert (local_mask(features.frame, followed).to_dense((300, 400)) | ~wanted).all()
+            assert np.allclose(one.logits, expected[k], atol=1e-4), "what is fed back is the model's own"
+        return expected[order]
+
+    prompt_at(session, 150, 120)
+    logits = check(points=[(150, 120)])
+    session.next_candidate()
+    session.add_point(60, 200, positive=False)
+    settle(session)
+    check(points=[(150, 120), (60, 200)], labels=[1, 0], mask=logits[1], multimask=None)
+    assert len(session.candidates) == 1
+    session.clear_prompts()
+    session.set_box(100, 50, 350, 250)
+    settle(session)
+    check(box=(100, 50, 350, 250), multimask=False)
+    session.clear_prompts()
+    painted = np.zeros((300, 400), dtype=bool)
+    painted[100:180, 90:260] = True
+    session.set_mask(LocalMask.from_dense(painted))
+    settle(session)
+    check(mask=painted, points=[innermost(LocalMask(0, 0, painted))], multimask=False)
+    candidate = session.candidate
+    assert candidate is not None
+    assert session.commit().area_px == candidate.mask.area_px
+    assert (session.document.class_map.astype(bool) == candidate.mask.to_dense((300, 400))).all()

@@ -1,0 +1,1 @@
+"""Models, images and servers that tests share."""

@@ -1,0 +1,78 @@
+"""Comparing an output with a golden case, by the rules of `cases.json["usage"]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Outputs of the reference implementations on weights and inputs made from names, shapes and seeds."""
+
+    folder: Path
+    make: ModuleType
+    cases: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    def case(self, name: str) -> dict[str, Any]:
+        """Return the description of a case: configuration, weights, inputs, outputs, tolerance."""
+        found: dict[str, Any] = self.cases["cases"][name]
+        return found
+
+    def weights(
+        self, manifest: str, seed: int, scale: dict[str, float] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Make a state_dict from a file in `manifests/` (with or without `.json`)."""
+        path = self.folder / "manifests" / f"{manifest.removesuffix('.json')}.json"
+        state: dict[str, torch.Tensor] = self.make.state_dict(self.make.load_json(path), seed, scale=scale)
+        return state
+
+    def build(self, recipe: dict[str, Any]) -> torch.Tensor:
+        """Make the input that a recipe describes."""
+        tensor: torch.Tensor = self.make.build(recipe, self.arrays)
+        return tensor
+
+    def expected(self, array: str) -> np.ndarray:
+        """Return a stored output by the name in its case's `outputs[...]["array"]`."""
+        values: np.ndarray = self.arrays[array]
+        return values
+
+    def subsample(self, tensor: torch.Tensor, slicing: str | None) -> torch.Tensor:
+        """Take the part of an output that was stored."""
+        part: torch.Tensor = self.make.subsample(tensor, slicing)
+        return part
+
+
+def assert_matches(golden: Golden, case: str, output: str, found: torch.Tensor | np.ndarray) -> None:
+    """Assert that a full output equals the stored part of it, at the case's tolerance.
+
+    Args:
+        golden: The fixture.
+        case: Name of the case, "sam.encoder".
+        output: Name of its output, "embedding".
+        found: The full output, as large as the reference's.
+    """
+    described = golden.case(case)
+    rule: dict[str, Any] = described["outputs"][output]
+    tensor = torch.as_tensor(found).detach().cpu()
+    assert list(tensor.shape) == rule["shape"]
+    part = golden.subsample(tensor, rule["slice"]).numpy()
+    expected = golden.expected(rule["array"])
+    assert part.shape == expected.shape
+    if "max_fraction_different" in rule:
+        assert (part != expected).mean() <= rule["max_fraction_different"]
+        return
+    atol = rule.get("atol", 0 if rule.get("exact") else described["tolerance"]["atol"])
+    rtol = described["tolerance"].get("rtol", 0.0)
+    np.testing.assert_allclose(part, expected, atol=atol, rtol=rtol)
+    if "l2" in rule:
+        assert np.linalg.norm(tensor.double().numpy()) == pytest.approx(rule["l2"], rel=1e-4)

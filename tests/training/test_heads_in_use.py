@@ -1,0 +1,192 @@
+"""The head in use, the one before it, the one on offer; and two heads compared on what neither was trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from napari_sampath.arrays import ClassInfo
+from napari_sampath.errors import DatasetError, WeightsMissingError
+from napari_sampath.formats import DatasetFolder
+from napari_sampath.jobs import run
+from napari_sampath.predict import segment
+from napari_sampath.training import TrainingConfig, open_dataset, train
+from napari_sampath.training.evaluation.metrics import confusion, dice
+from napari_sampath.training.rounds.comparison import THUMBNAIL_PX, compare_job
+from napari_sampath.training.rounds.heads_in_use import HeadsInUse
+from napari_sampath.training.rounds.rounds import Course, holdings_job, round_job
+from support.patches import patch_model, picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DISC = ClassInfo(1, "disc", (200, 0, 0))
+
+
+def train_a_head(heads: HeadsInUse, kind: str = "cnn") -> Path:
+    path = heads.new_path(kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"weights")
+    heads.offer(path)
+    return path
+
+
+def test_accept_roll_back_and_what_the_next_start_finds(tmp_path: Path) -> None:
+    heads = HeadsInUse(tmp_path)
+    assert (heads.current, heads.previous, heads.offered) == (None, None, None)
+    assert not (tmp_path / "heads").exists(), "looking writes nothing"
+    with pytest.raises(DatasetError, match="train one first"):
+        heads.accept()
+    with pytest.raises(DatasetError, match="no earlier head"):
+        heads.roll_back()
+    first = train_a_head(heads)
+    assert (heads.current, heads.offered) == (None, first)
+    assert heads.accept() == first
+    second = train_a_head(heads, "linear")
+    assert heads.roll_back() == first, "the offer is turned down"
+    assert (heads.current, heads.offered) == (first, None)
+    third = train_a_head(heads)
+    assert [path.name for path in (first, second, third)] == [
+        "cnn-1.safetensors",
+        "linear-2.safetensors",
+        "cnn-3.safetensors",
+    ]
+    heads.accept()
+    again = HeadsInUse(tmp_path)
+    assert (again.current, again.previous, again.offered) == (third, first, None)
+    assert again.roll_back() == first
+    assert HeadsInUse(tmp_path).current == first
+    assert all(path.is_file() for path in (first, second, third)), "no file is ever deleted"
+
+
+def test_files_that_are_gone_or_damaged(tmp_path: Path) -> None:
+    heads = HeadsInUse(tmp_path)
+    first = train_a_head(heads)
+    heads.accept()
+    second = train_a_head(heads)
+    heads.accept()
+    with pytest.raises(WeightsMissingError, match="elsewhere"):
+        heads.offer(tmp_path / "elsewhere.safetensors")
+    second.unlink()
+    assert HeadsInUse(tmp_path).current == first
+    (tmp_path / "heads" / "heads.json").write_text("{")
+    with pytest.raises(DatasetError, match=r"heads\.json"):
+        HeadsInUse(tmp_path)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    folder = DatasetFolder.create(tmp_path / "discs", (DISC,))
+    for number in range(6):
+        pixels, labels = picture(number)
+        annotated = np.ones(labels.shape, dtype=bool)
+        annotated[:, :20] = False
+        folder.save_image(f"{number}", pixels, labels, annotated=annotated)
+    return folder.path
+
+
+def test_a_new_head_beside_the_previous_one(dataset: Path) -> None:
+    model, found = patch_model(), open_dataset(dataset)
+    heads = HeadsInUse(dataset)
+    names = []
+    for epochs in (1, 12):
+        path = heads.new_path("linear")
+        train(found, "linear", TrainingConfig(epochs=epochs, batch_size=2), model, path)
+        heads.offer(path)
+        names.append(heads.accept())
+    comparison = run(compare_job(found, names[1], names[0], model))
+    validation = found.split("val")
+    assert (comparison.measured_on, comparison.tiles) == ("val", len(validation))
+    assert (comparison.new, comparison.previous) == ("linear-2", "linear-1")
+    disc, mean = comparison.scores
+    assert (disc.name, disc.color, mean.name) == ("disc", DISC.color, "mean")
+    for value, path in ((disc.new, names[1]), (disc.previous, names[0])):
+        expected = []
+        for sample in validation:
+            example = found.read(sample)
+            labels = segment(example.pixels, path, model).labels
+            expected.append(dice(confusion(labels, example.targets, 2))[1])
+        assert value == pytest.approx(np.nanmean(expected))
+    assert comparison.gain == pytest.approx(disc.new - disc.previous)
+    assert [one.dice for one in comparison.worst] == sorted(one.dice for one in comparison.worst)
+    worst = comparison.worst[0]
+    assert worst.truth.shape == worst.new.shape == worst.previous.shape
+    assert max(worst.truth.shape[:2]) <= THUMBNAIL_PX
+    left, right = worst.truth[:, :15].mean(), worst.truth[:, -15:].mean()
+    assert left < 0.7 * right, "what nobody vouched for is darker"
+
+
+def test_a_first_head_has_nothing_beside_it(dataset: Path) -> None:
+    model, found = patch_model(), open_dataset(dataset)
+    path = HeadsInUse(dataset).new_path("linear")
+    train(found, "linear", TrainingConfig(epochs=1), model, path)
+    comparison = run(compare_job(found, path, None, model))
+    assert comparison.previous is None
+    assert comparison.gain is None
+    assert {row.previous for row in comparison.scores} == {None}
+    assert {one.previous for one in comparison.worst} == {None}
+
+
+def test_a_round_trains_follows_and_compares(dataset: Path) -> None:
+    heads, course, model = HeadsInUse(dataset), Course(), patch_model()
+    config = TrainingConfig(epochs=3, batch_size=2)
+    first = run(round_job(dataset, heads, "linear", model, config, course))
+    assert first.path == dataset / "heads" / "linear-1.safetensors"
+    assert first.comparison is not None
+    assert first.comparison.previous is None
+    assert heads.offered is None, "whoever runs it decides"
+    assert [passes for passes, _ in course.dice] == [1.0, 2.0, 3.0]
+    assert course.losses[-1][0] == 3.0
+    assert set(course.class_dice) == {"rest", "disc"}
+    heads.offer(first.path)
+    heads.accept()
+    second = run(round_job(dataset, heads, "cnn", model, config))
+    assert second.comparison is not None
+    assert second.comparison.previous == "linear-1"
+
+
+def test_a_cancelled_round_leaves_nothing(dataset: Path) -> None:
+    config = TrainingConfig(epochs=3, batch_size=2, save_every_s=0)
+    job = round_job(dataset, HeadsInUse(dataset), "linear", patch_model(), config)
+    while "Epoch 2" not in next(job).message:
+        pass
+    assert list((dataset / "heads").iterdir())
+    job.close()
+    assert list((dataset / "heads").iterdir()) == []
+
+
+def test_a_head_that_cannot_be_compared_is_not_lost(dataset: Path) -> None:
+    heads, config = HeadsInUse(dataset), TrainingConfig(epochs=1)
+    old = run(round_job(dataset, heads, "linear", patch_model(seed=1), config)).path
+    heads.offer(old)
+    heads.accept()
+    new = run(round_job(dataset, heads, "linear", patch_model(), config))
+    assert new.path.is_file()
+    assert new.comparison is None
+    assert "train it again" in new.note
+
+
+def test_what_a_dataset_holds(dataset: Path, tmp_path: Path) -> None:
+    assert run(holdings_job(tmp_path / "nothing")) is None
+    held = run(holdings_job(dataset))
+    assert held is not None
+    assert sum(held.images.values()) == 6
+    assert [info.name for info in held.classes] == ["rest", "disc"]
+    expected = np.zeros((2,), int)
+    for number in range(6):
+        labels = picture(number)[1][:, 20:]
+        expected += [(labels == 0).sum(), (labels == 1).sum()]
+    assert np.sum(list(held.annotated_px.values()), axis=0).tolist() == expected.tolist()
+    assert held.total_px == 6 * 96 * 96
+    folder = DatasetFolder.open(dataset)
+    pixels, labels = picture(0)
+    folder.save_image("0", pixels, np.zeros_like(labels))
+    job = holdings_job(dataset, held)
+    reports = []
+    again = run(job, reports.append)
+    assert reports[-1].total == 1, "only the image that changed is read"
+    assert again.annotated_px != held.annotated_px
+    folder.set_split("0", "test")
+    assert run(holdings_job(dataset, again)).images["test"] == 1

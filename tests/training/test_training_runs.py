@@ -1,0 +1,417 @@
+"""Training runs: killed and continued, on several processes, by the papers' recipes, on a full disk."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import itertools
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
+from napari_sampath.config import ConfigError
+from napari_sampath.encoders import list_encoders
+from napari_sampath.errors import StorageError, UnknownNameError
+from napari_sampath.formats import DatasetFolder
+from napari_sampath.heads import load_head, registry
+from napari_sampath.jobs import run
+from napari_sampath.store import MemoryTier, Store
+from napari_sampath.training import (
+    PRESETS,
+    TrainingConfig,
+    TrainingProgress,
+    open_dataset,
+    preset,
+    train,
+    train_job,
+)
+from napari_sampath.training.data.dataset import IGNORED
+from napari_sampath.training.heads.checkpoint import checkpoint_path
+from napari_sampath.training.heads.dihedral import vary
+from napari_sampath.training.heads.objective import make_objective
+from napari_sampath.training.heads.optim import Plateau, rate_at
+from napari_sampath.training.heads.tiles import TileSet
+from support import small_disk
+from support.golden import assert_matches
+from support.patches import patch_model, picture
+from support.training_run import RECIPE
+
+REST, DISC = ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0))
+small = pytest.fixture(small_disk.mounted)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eight pictures of four slides, saved as annotating does."""
+    made = DatasetFolder.create(tmp_path / "discs", [DISC])
+    for number in range(8):
+        made.save_image(f"p{number}", *picture(number), group=f"slide {number // 2}", mpp=0.5)
+    return made.path
+
+
+def program(folder, output, *changes, launcher=()):
+    """The command that trains in another process."""
+    return [sys.executable, *launcher, "-m", "support.training_run", str(folder), str(output), *changes]
+
+
+def stop_after(folder, path, steps, config=RECIPE):
+    """Train, and cancel after some reports of the loop."""
+    job = train_job(open_dataset(folder), "cnn", config, patch_model(), path)
+    seen = 0
+    while seen < steps:
+        seen += isinstance(next(job), TrainingProgress)
+    job.close()
+
+
+class TestResume:
+    @pytest.mark.parametrize("steps", [1, 4, 6, 9])
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {},
+            {"accumulate": 2, "optimiser": "adam", "schedule": "plateau", "keep": "last", "balanced": False},
+        ],
+        ids=["defaults", "other"],
+    )
+    def test_a_cancelled_run_goes_on_to_the_same_head(self, folder, tmp_path, steps, changes):
+        config = dataclasses.replace(RECIPE, **changes)
+        whole, parts = tmp_path / "a" / "h.safetensors", tmp_path / "b" / "h.safetensors"
+        train(open_dataset(folder), "cnn", config, patch_model(), whole)
+        stop_after(folder, parts, steps, config)
+        # What two batches add up to is not kept halfway.
+        assert checkpoint_path(parts).is_file() == (steps >= config.accumulate)
+        reports = []
+        train(open_dataset(folder), "cnn", config, patch_model(), parts, reports.append)
+        first = next(r for r in reports if isinstance(r, TrainingProgress))
+        assert first.done >= steps - config.accumulate
+        assert parts.read_bytes() == whole.read_bytes()
+        assert parts.with_suffix(".csv").read_bytes() == whole.with_suffix(".csv").read_bytes()
+        assert not checkpoint_path(parts).exists()
+
+    @pytest.mark.slow
+    def test_killed_it_leaves_a_whole_checkpoint_and_goes_on(self, folder, tmp_path):
+        whole, parts = tmp_path / "a" / "h.safetensors", tmp_path / "b" / "h.safetensors"
+        train(open_dataset(folder), "cnn", RECIPE, patch_model(), whole)
+        parts.parent.mkdir()
+        for reports in (3, 3):
+            with subprocess.Popen(program(folder, parts), stdout=subprocess.PIPE, text=True) as process:
+                for _ in range(reports):
+                    assert process.stdout.readline()
+                process.send_signal(signal.SIGKILL)
+            assert safetensors.torch.load_file(checkpoint_path(parts))
+            assert not parts.exists()
+        done = subprocess.run(
+            program(folder, parts), capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert float(done[0]) >= 4
+        assert parts.read_bytes() == whole.read_bytes()
+
+    def test_another_recipe_or_other_labels_start_anew(self, folder, tmp_path):
+        path, fresh = tmp_path / "h.safetensors", tmp_path / "fresh" / "h.safetensors"
+        stop_after(folder, path, 5)
+        changed = dataclasses.replace(RECIPE, learning_rate=1e-3)
+        train(open_dataset(folder), "cnn", changed, patch_model(), path)
+        train(open_dataset(folder), "cnn", changed, patch_model(), fresh)
+        assert path.read_bytes() == fresh.read_bytes()
+        stop_after(folder, path, 5)
+        pixels, labels = picture(0)
+        DatasetFolder.open(folder).save_image("p0", pixels, 1 - labels, group="slide 0", mpp=0.5)
+        train(open_dataset(folder), "cnn", RECIPE, patch_model(), path)
+        train(open_dataset(folder), "cnn", RECIPE, patch_model(), fresh)
+        assert path.read_bytes() == fresh.read_bytes()
+
+    def test_a_damaged_checkpoint_is_said_and_not_used(self, folder, tmp_path, caplog):
+        path, fresh = tmp_path / "h.safetensors", tmp_path / "fresh" / "h.safetensors"
+        stop_after(folder, path, 5)
+        kept = checkpoint_path(path)
+        kept.write_bytes(kept.read_bytes()[:-100])
+        train(open_dataset(folder), "cnn", RECIPE, patch_model(), path)
+        assert "training starts anew" in caplog.text
+        train(open_dataset(folder), "cnn", RECIPE, patch_model(), fresh)
+        assert path.read_bytes() == fresh.read_bytes()
+
+
+class TestProcesses:
+    @pytest.mark.slow
+    @pytest.mark.parametrize("launch", ["torchrun", "devices"])
+    def test_two_processes_train_the_head_of_one(self, folder, tmp_path, launch):
+        """Whole tiles and cross-entropy: the mean of the processes' gradients is the gradient of the batch."""
+        same: dict[str, Any] = {
+            "window_cells": 64,
+            "loss_arguments": {"dice_weight": 0},
+            "epochs": 2,
+            "gradient_clip": 0,
+            "half": False,
+        }
+        one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+        train(open_dataset(folder), "cnn", dataclasses.replace(RECIPE, **same), patch_model(), one)
+        words = [f"{key}={json.dumps(value)}" for key, value in same.items()]
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2"] if launch == "torchrun" else []
+        own = [] if launch == "torchrun" else ["devices=2"]
+        environment = {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
+        done = subprocess.run(
+            program(folder, two, *words, *own, launcher=launcher),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.split().count("6") == 2 * subprocess_reports(6)
+        expected, found = safetensors.torch.load_file(one), safetensors.torch.load_file(two)
+        for name, values in expected.items():
+            torch.testing.assert_close(found[name], values, rtol=1e-4, atol=1e-5)
+        assert load_head(two).metadata.metrics["head"] == load_head(one).metadata.metrics["head"]
+
+    def test_tiles_that_cannot_be_shared_out(self):
+        with pytest.raises(ConfigError, match="batch_size is 3 for 2 devices"):
+            TrainingConfig(batch_size=3, devices=2)
+
+
+def subprocess_reports(step):
+    """Reports with this number of steps: one of the step, and one of the epoch that it ends."""
+    return 2 if step % 3 == 0 else 1
+
+
+class TestRecipes:
+    @pytest.mark.parametrize("name", ["sampath.schedule.bcss", "sampath.schedule.crag"])
+    def test_learning_rates_are_the_references(self, golden, name):
+        case = golden.case(name)
+        config = preset(name.rsplit(".", 1)[1])
+        steps = round(case["inputs"]["warmup_steps"] / config.warmup_epochs)
+        assert [drop * steps for drop in config.drops] == case["inputs"]["milestones"]
+        found = [rate_at(config, steps, step) for step in case["inputs"]["steps"]["values"]]
+        assert_matches(golden, name, "factor", np.array(found))
+
+    def test_plateau_is_torchs(self):
+        rng = np.random.default_rng(0)
+        losses = (1 / np.arange(1, 90)).clip(0.05) + rng.uniform(0, 0.01, 89)
+        parameter = torch.nn.Parameter(torch.zeros(1))
+        optimiser = torch.optim.Adam([parameter], lr=1.0)
+        theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, "min")
+        ours = Plateau()
+        for epoch, loss in enumerate(losses):
+            if epoch >= 10:
+                theirs.step(float(loss))
+            ours.feed(float(loss), epoch)
+            assert ours.factor == pytest.approx(optimiser.param_groups[0]["lr"])
+        assert ours.factor < 1
+
+    def test_presets(self):
+        assert set(PRESETS) == {"bcss", "crag", "acdc", "glas", "monuseg", "polyp"}
+        assert all("20" in one.source for one in PRESETS.values())
+        bcss = preset("bcss")
+        assert bcss.batch_size * bcss.accumulate == 24
+        assert (bcss.epochs, bcss.learning_rate, bcss.weight_decay) == (32, 1e-4, 1e-2)
+        with pytest.raises(UnknownNameError, match="Did you mean 'monuseg'"):
+            preset("monusec")
+
+    @pytest.mark.parametrize("name", list(PRESETS))
+    def test_a_preset_builds_the_head_it_is_for(self, name):
+        """With the sizes that the paper gives; its model is in the catalogue."""
+        one = PRESETS[name]
+        encoder = one.model.split(":")[-1].split("+")[0]
+        spec = FeatureSpec((FeatureMap("embedding", 256, encoder), FeatureMap("tokens", 768, encoder)))
+        if one.head == "sampath":
+            spec = FeatureSpec((*spec.maps, FeatureMap("hipt-s16.tokens", 384, "hipt-s16")))
+        with torch.device("meta"):
+            head = registry[one.head](spec, (REST, DISC), **one.config.head_arguments)
+        assert head.arguments.items() >= one.config.head_arguments.items()
+        assert set(one.model.split(":")[-1].split("+")) <= set(list_encoders())
+
+    @pytest.mark.parametrize("name", list(PRESETS))
+    def test_losses_of_the_presets_take_their_arguments(self, name):
+        objective = make_objective(preset(name))
+        logits = torch.randn(2, 2, 8, 8, requires_grad=True)
+        total = objective(logits, torch.randint(0, 2, (2, 8, 8)), True, torch.rand(2, 2)).total
+        total.backward()
+        assert torch.isfinite(logits.grad).all()
+
+    def test_a_preset_trains(self, folder, tmp_path):
+        config = dataclasses.replace(preset("acdc"), epochs=2, head_arguments={"top_channel": 4})
+        model = patch_model()
+        path = train(open_dataset(folder), "cnn", config, model, tmp_path / "h.safetensors")
+        assert load_head(path).metadata.training["best_epoch"] == 2
+
+    def test_keep_last(self, folder, tmp_path):
+        config = dataclasses.replace(RECIPE, keep="last", patience=0, learning_rate=1e-7)
+        path = train(open_dataset(folder), "cnn", config, patch_model(), tmp_path / "h.safetensors")
+        assert load_head(path).metadata.training["best_epoch"] == 4
+
+    def test_unknown_loss_and_argument_are_told_first(self, folder, tmp_path):
+        model = patch_model()
+        for changes, words in (
+            ({"loss": "ce_dica"}, "ce_dice"),
+            ({"loss_arguments": {"dice_weigth": 1}}, "dice_weight"),
+        ):
+            with pytest.raises(UnknownNameError, match=f"Did you mean '{words}'"):
+                train(
+                    folder, "cnn", dataclasses.replace(RECIPE, **changes), model, tmp_path / "h.safetensors"
+                )
+        assert model.encoder.passes == 0
+
+
+class TestAugmentation:
+    def test_pixels_are_encoded_at_every_step_and_that_is_said(self, folder, tmp_path, caplog):
+        model = patch_model()
+        kept = len(open_dataset(folder).split("val")) + 1  # of the training tiles one, to say what it costs
+        config = dataclasses.replace(RECIPE, augmentation="pixels", epochs=2, rotation_degrees=10.0)
+        train(open_dataset(folder), "cnn", config, model, tmp_path / "h.safetensors")
+        assert model.encoder.passes == kept + 2 * 3 * 2
+        assert model.store.info().memory.entries == kept
+        assert "the encoder runs at every step" in caplog.text
+
+    def test_what_pixels_cost_is_said_where_all_is_in_the_store(self, folder, tmp_path, caplog):
+        model = patch_model()
+        dataset = open_dataset(folder)
+        config = dataclasses.replace(RECIPE, epochs=1)
+        train(dataset, "cnn", config, model, tmp_path / "a.safetensors")
+        config = dataclasses.replace(config, augmentation="pixels")
+        reports = []
+        train(dataset, "cnn", config, model, tmp_path / "b.safetensors", reports.append)
+        assert "the encoder runs at every step" in caplog.text
+        assert any("Each epoch will encode for" in report.message for report in reports)
+
+    def test_labels_follow_the_pixels(self):
+        labels = picture(3, (80, 120))[1]
+        pixels = np.stack([labels * 200, labels * 100, labels * 50], axis=-1)
+        config = TrainingConfig(crop_share=0.3, rotation_degrees=20, stain_jitter=0)
+        shapes = set()
+        for seed in range(20):
+            seen, targets = vary(pixels, labels, config, np.random.default_rng(seed))
+            shapes.add(seen.shape[:2])
+            inside = targets != IGNORED
+            agree = (seen[..., 0] > 100) == (targets == 1)
+            assert agree[inside].mean() > 0.98
+            assert seen.shape[0] * seen.shape[1] >= 0.28 * labels.size
+        assert len(shapes) > 10
+
+    def test_a_tile_is_seen_small_among_its_mirror_images(self):
+        labels = picture(3, (80, 120))[1]
+        pixels = np.stack([labels * 200, labels * 100, labels * 50], axis=-1)
+        config = TrainingConfig(smallest_scale=0.25, crop_share=1.0, stain_jitter=0)
+        sides = []
+        for seed in range(20):
+            seen, targets = vary(pixels, labels, config, np.random.default_rng(seed))
+            assert np.array_equal(seen[..., 0], targets * 200)
+            height, width = sorted(targets.shape)
+            assert width / height == pytest.approx(1.5, rel=0.05)
+            assert abs((targets == 1).mean() - (labels == 1).mean()) < 0.35
+            sides.append(height)
+        assert 80 <= min(sides) < 120
+        assert 240 < max(sides) <= 320
+
+    def test_a_head_may_ask_for_the_pixels(self, folder):
+        dataset, model = open_dataset(folder), patch_model()
+        tiles = TileSet(dataset, model, model.store)
+        run(tiles.add_job(dataset.samples[:2], "none", ""))
+        maps, _ = tiles.batch(tiles.tiles, ["embedding", "image"])
+        assert maps["image"].shape == (2, 3, 1024, 1024)
+        small_maps, _ = tiles.batch(tiles.tiles, ["image"], np.random.default_rng(0), 16)
+        assert small_maps["image"].shape == (2, 3, 256, 256)
+        encoded = model.encoder(maps["image"])["embedding"]
+        torch.testing.assert_close(encoded, maps["embedding"], rtol=1e-2, atol=1e-2)
+
+
+class TestAround:
+    def test_the_log_holds_loss_and_dice_by_class(self, folder, tmp_path):
+        reports = []
+        path = train(
+            open_dataset(folder), "cnn", RECIPE, patch_model(), tmp_path / "h.safetensors", reports.append
+        )
+        with path.with_suffix(".csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+        ends = [r for r in reports if isinstance(r, TrainingProgress) and "validation" in r.message]
+        assert [float(row["loss"]) for row in rows] == [r.loss for r in ends]
+        assert [float(row["dice disc"]) for row in rows] == [r.class_dice["disc"] for r in ends]
+        assert all(r.left_s is not None and r.left_s >= 0 for r in ends)
+
+    def test_one_slide_is_trained_on_with_a_warning(self, tmp_path, caplog):
+        made = DatasetFolder.create(tmp_path / "one", [DISC])
+        for number in range(3):
+            made.save_image(f"p{number}", *picture(number), group="slide 1")
+        path = train(made.path, "cnn", RECIPE, patch_model(), tmp_path / "h.safetensors")
+        assert "no slide or case to validate on" in caplog.text
+        assert "for want of another slide" in load_head(path).metadata.metrics["chosen_on"]
+
+    def test_what_nobody_vouched_for_is_ignored(self, tmp_path):
+        made = DatasetFolder.create(tmp_path / "d", [DISC])
+        pixels, labels = picture(0)
+        annotated = np.zeros(labels.shape, bool)
+        annotated[:40] = True
+        made.save_image("p", pixels, labels, annotated=annotated, mpp=0.25)
+        dataset = open_dataset(made.path)
+        targets = dataset.read(dataset.samples[0]).targets
+        assert (targets[40:] == IGNORED).all()
+        np.testing.assert_array_equal(targets[:40], labels[:40])
+        assert dataset.mpp == 0.25
+
+    @pytest.mark.parametrize(("augmentation", "tiles"), [("none", 8), ("dihedral", 6 * 8 + 2), ("pixels", 2)])
+    def test_a_store_that_is_too_small_is_said_first(self, folder, tmp_path, caplog, augmentation, tiles):
+        config = dataclasses.replace(RECIPE, epochs=1, augmentation=augmentation)
+        tile = 8 * 64 * 64 * 2
+        for room, words in ((tiles * tile, ""), (tiles * tile - 1, "SAMPATH_CACHE_LIMIT_BYTES")):
+            caplog.clear()
+            model = patch_model()
+            model.store = Store(MemoryTier(room))
+            job = train_job(open_dataset(folder), "cnn", config, model, tmp_path / "h.safetensors")
+            while not model.encoder.passes:
+                next(job)
+            said = caplog.text
+            job.close()
+            assert words in said
+            assert bool(said) == bool(words)
+        assert f"{tiles * tile:,} bytes" in said
+        assert f"{tiles * tile - 1:,} bytes" in said
+
+    @pytest.mark.parametrize("count", [3, 4])
+    def test_without_balancing_an_epoch_sees_every_tile_once(self, folder, tmp_path, monkeypatch, count):
+        seen, batch = [], TileSet.batch
+
+        def note(self, chosen, *rest, **named):
+            if rest[1:]:  # Those that are learnt from are cut at random.
+                seen.append([tile.sample.name for tile in chosen])
+            return batch(self, chosen, *rest, **named)
+
+        monkeypatch.setattr(TileSet, "batch", note)
+        config = dataclasses.replace(RECIPE, balanced=False, epochs=2, batch_size=count)
+        dataset = open_dataset(folder)
+        train(dataset, "cnn", config, patch_model(), tmp_path / "h.safetensors")
+        steps = len(seen) // 2
+        epochs = [list(itertools.chain(*seen[:steps])), list(itertools.chain(*seen[steps:]))]
+        for names in epochs:
+            assert sorted(names) == sorted(sample.name for sample in dataset.split("train"))
+        assert epochs[0] != epochs[1]
+
+    def test_a_full_disk_leaves_the_previous_bundle(self, folder, small, caplog):
+        path = small / "h.safetensors"
+        path.write_bytes(b"old")
+        (small / "filler").write_bytes(bytes(small_disk.SIZE_BYTES - 8192))
+        with pytest.raises(StorageError, match=r"h\.safetensors"):
+            train(open_dataset(folder), "cnn", RECIPE, patch_model(), path)
+        assert path.read_bytes() == b"old"
+        assert "not saved any more" in caplog.text
+        assert not list(small.glob("*.part"))
+
+    def test_other_random_numbers_drawn_meanwhile_change_nothing(self, folder, tmp_path):
+        paths = [tmp_path / "a" / "h.safetensors", tmp_path / "b" / "h.safetensors"]
+        train(open_dataset(folder), "cnn", RECIPE, patch_model(), paths[0])
+        train(open_dataset(folder), "cnn", RECIPE, patch_model(), paths[1], lambda _: torch.rand(3))
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+    def test_nothing_is_logged_as_a_warning(self, folder, tmp_path, caplog):
+        with caplog.at_level(logging.WARNING):
+            train(open_dataset(folder), "cnn", RECIPE, patch_model(), tmp_path / "h.safetensors")
+        assert not caplog.records

@@ -1,0 +1,174 @@
+"""All that a hand can do with one image, in any order: the layers show the session, the journal gives it back."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from benchmarks.robot import wait_until
+from qtpy.QtCore import Qt
+
+from napari_sampath.config import load_config
+from napari_sampath.session import Session
+from napari_sampath.widgets.canvas.label_tools import is_outlining
+from support.discs import DiscModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.gui
+
+STEPS = 110
+CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
+OFTEN = ["brush", "click", "commit", "commit", "undo"]
+
+
+class Hand:
+    """Does one thing after another at random places; every public method is one thing.
+
+    Args:
+        bench: An image that is annotated.
+        seed: Of the order.
+    """
+
+    def __init__(self, bench: Any, seed: int) -> None:
+        self._bench, self._random = bench, random.Random(seed)
+        self._labels, self._session = bench.layers.classes, bench.session
+        self._things = [name for name in vars(Hand) if not name.startswith("_") and name != "anything"]
+
+    def anything(self) -> str:
+        """Do one thing; return its name."""
+        name = self._random.choice(self._things + OFTEN)
+        getattr(self, name)()
+        return name
+
+    def brush(self) -> None:
+        self._tool("brush")
+        self._labels.brush_size = self._random.choice([1, 5, 20])
+        self._bench.robot.drag(self._places(self._random.randint(2, 3)))
+
+    def erase(self) -> None:
+        self._tool("erase")
+        self._bench.robot.drag(self._places(2))
+
+    def fill(self) -> None:
+        self._own_tool("fill")
+        self._bench.robot.click(*self._place())
+
+    def polygon(self) -> None:
+        self._own_tool("polygon")
+        places = self._places(self._random.randint(1, 4))
+        for place in places:
+            self._bench.robot.click(*place)
+        self._bench.robot.double_click(*places[-1])
+
+    def outline(self) -> None:
+        """One of the right mouse button, closed or not."""
+        self._tool("brush")
+        self._bench.robot.click(*(start := self._place()), RIGHT)
+        for place in self._places(4):
+            self._bench.robot.move(*place)
+        if self._random.random() < 0.5:
+            self._bench.robot.move(*start)
+
+    def click(self) -> None:
+        self._tool("point")
+        self._bench.robot.click(*self._place(), self._random.choice([LEFT, LEFT, RIGHT]))
+        if self._random.random() < 0.7:
+            self._bench.answered()
+
+    def box(self) -> None:
+        self._tool("box")
+        self._bench.robot.drag(self._places(2))
+
+    def lasso(self) -> None:
+        self._tool("lasso")
+        self._bench.robot.drag(self._places(4))
+
+    def scribble(self) -> None:
+        self._tool("mask")
+        self._bench.robot.drag(self._places(2))
+
+    def commit(self) -> None:
+        self._bench.robot.key(Qt.Key.Key_Return)
+
+    def clear(self) -> None:
+        self._bench.robot.key(Qt.Key.Key_Escape)
+
+    def undo(self) -> None:
+        for _ in range(self._random.randint(1, 3)):
+            self._bench.robot.key(Qt.Key.Key_Z, CTRL)
+
+    def redo(self) -> None:
+        for _ in range(self._random.randint(1, 3)):
+            self._bench.robot.key(Qt.Key.Key_Z, CTRL | SHIFT)
+
+    def key(self) -> None:
+        keys = [Qt.Key.Key_1, Qt.Key.Key_2, Qt.Key.Key_3, Qt.Key.Key_X, Qt.Key.Key_M, Qt.Key.Key_Q]
+        self._bench.robot.key(self._random.choice(keys))
+
+    def rule(self) -> None:
+        self._session.overlap = self._random.choice(["keep", "overwrite"])
+
+    def mode(self) -> None:
+        self._session.mask_mode = self._random.choice(["semantic", "instance"])
+
+    def preserve(self) -> None:
+        self._labels.preserve_labels = not self._labels.preserve_labels
+
+    def delete(self) -> None:
+        if self._session.document.annotations:
+            self._session.delete(self._random.choice(list(self._session.document.annotations)))
+
+    def _tool(self, name: str) -> None:
+        self._bench.robot.press(self._bench.dock.modes.buttons[type(self._bench.annotator.mode)(name)])
+
+    def _own_tool(self, mode: str) -> None:
+        self._bench.viewer.layers.selection.active = self._labels
+        self._labels.mode = mode
+
+    def _place(self) -> tuple[int, int]:
+        height, width = self._session.hw
+        return self._random.randrange(2, width - 2), self._random.randrange(2, height - 2)
+
+    def _places(self, count: int) -> list[tuple[int, int]]:
+        return [self._place() for _ in range(count)]
+
+
+@pytest.mark.parametrize("seed", [13, 21])
+def test_layers_and_journal_follow_whatever_is_done(
+    open_bench: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, seed: int
+) -> None:
+    b = open_bench(tissue, DiscModel())
+    document, hand = b.session.document, Hand(b, seed)
+    for name in ("tumour", "stroma"):
+        b.session.classes.add(name)
+
+    def shown() -> bool:
+        return np.array_equal(b.layers.classes.data, document.class_map) and np.array_equal(
+            b.layers.objects.data, document.instance_map
+        )
+
+    done: list[str] = []
+    for _ in range(STEPS):
+        done.append(hand.anything())
+        if not is_outlining(b.layers.classes):
+            wait_until(shown, 10, f"the layers to show the session after {done[-6:]}")
+        for one in document.annotations.values():
+            pixels = np.asarray(document.instance_map) == one.id
+            assert pixels.sum() == one.area_px > 0, done[-6:]
+            assert (np.asarray(document.class_map)[pixels] == one.class_id).all(), done[-6:]
+    b.robot.key(Qt.Key.Key_Escape)
+    b.answered()
+    (journal,) = load_config().sessions_dir.glob("*.jsonl")
+    again = Session(tissue, "tissue", None, (), shutil.copy(journal, tmp_path / "copy.jsonl"))
+    np.testing.assert_array_equal(again.document.class_map, document.class_map)
+    np.testing.assert_array_equal(again.document.instance_map, document.instance_map)
+    assert again.document.annotations == document.annotations
+    assert document.annotations, "a run that leaves nothing shows nothing"
+    again.close()
