@@ -26,7 +26,7 @@ TESTS = Path(__file__).resolve().parent.parent / "tests"
 def random_sam() -> Sam:
     """Build SAM with random weights: decoder of the full size, small encoder."""
     _find_tests()
-    from support.tiny_sam import build_tiny_sam
+    from support.models.tiny_sam import build_tiny_sam
 
     return build_tiny_sam()
 
@@ -34,7 +34,7 @@ def random_sam() -> Sam:
 def random_model(store: Store | None = None) -> Model:
     """Build a model of the weights of `random_sam`, on the CPU."""
     _find_tests()
-    from support.tiny_sam import tiny_model
+    from support.models.tiny_sam import tiny_model
 
     return tiny_model(store)
 

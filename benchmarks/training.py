@@ -65,7 +65,7 @@ def vit_b(quick: bool) -> Model:
     store = Store(MemoryTier(2**31))
     if quick:
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-        from support.tiny_sam import tiny_model
+        from support.models.tiny_sam import tiny_model
 
         return tiny_model(store)
     torch.manual_seed(0)

@@ -14,7 +14,7 @@ import pytest
 from napari_sampath.annotations.storage import compaction
 from napari_sampath.errors import StorageError
 from napari_sampath.session import Session
-from support.journal_victim import digest, open_session, script
+from support.programs.journal_victim import digest, open_session, script
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 

@@ -19,8 +19,8 @@ from napari_sampath.annotations import Header, Journal, pixel_digest
 from napari_sampath.annotations.storage.journal import _seal
 from napari_sampath.errors import JournalError, StorageError
 from napari_sampath.session import Session, journal_path
-from support.disc_model import disc_model
-from support.journal_victim import (
+from support.models.disc_model import disc_model
+from support.programs.journal_victim import (
     CLASSES,
     SCRIPTS,
     STEPS,
@@ -351,7 +351,7 @@ def test_a_limit_on_the_file_size_refuses_the_commit(tmp_path: Path) -> None:
         """
         import resource, sys
         from pathlib import Path
-        from support.journal_victim import commit_at, digest, open_session
+        from support.programs.journal_victim import commit_at, digest, open_session
         from napari_sampath.errors import StorageError
         path = Path(sys.argv[1])
         session = open_session(path)
@@ -388,7 +388,7 @@ def test_a_limit_on_the_file_size_refuses_the_commit(tmp_path: Path) -> None:
 def test_kill_9_at_random_moments_loses_no_commit(tmp_path: Path) -> None:
     count = int(os.environ.get("SAMPATH_KILLS", "200"))
     victims = subprocess.run(
-        [sys.executable, "-m", "support.journal_victim", str(tmp_path), str(count), "0"],
+        [sys.executable, "-m", "support.programs.journal_victim", str(tmp_path), str(count), "0"],
         capture_output=True,
         text=True,
         check=False,

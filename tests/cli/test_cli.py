@@ -25,7 +25,7 @@ from napari_sampath.predict.decoder.candidates import best_first, corrected
 from napari_sampath.predict.everything.everything import segment_everything
 from napari_sampath.predict.everything.settings import EverythingSettings
 from napari_sampath.store import Store
-from support.tiny_sam import build_tiny_sam
+from support.models.tiny_sam import build_tiny_sam
 
 if TYPE_CHECKING:
     from pathlib import Path

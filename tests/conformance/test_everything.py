@@ -29,8 +29,8 @@ from napari_sampath.predict.everything.mask_filters import (
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
 from support.golden import assert_matches
-from support.small_sam import model_of, picture, small_sam, spotlit_model
-from support.tiny_sam import build_tiny_sam
+from support.models.small_sam import model_of, picture, small_sam, spotlit_model
+from support.models.tiny_sam import build_tiny_sam
 
 if TYPE_CHECKING:
     from support.golden import Golden

@@ -13,8 +13,8 @@ from napari_sampath.encoders.wrappers.double_norm import DoubleNormEncoder
 from napari_sampath.encoders.wrappers.min_max import MinMaxEncoder
 from napari_sampath.encoders.wrappers.pair import PairEncoder
 from napari_sampath.errors import UnknownNameError, UnsafeFileError, WeightsError
-from support.patches import picture
-from support.wide_encoder import WideEncoder, promptable
+from support.models.patches import picture
+from support.models.wide_encoder import WideEncoder, promptable
 
 
 def lightning(golden, path):

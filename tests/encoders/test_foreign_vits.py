@@ -16,7 +16,7 @@ from napari_sampath.encoders import registry
 from napari_sampath.encoders.pathology import vision_transformer as vits
 from napari_sampath.encoders.weights.weights import load_state_dict
 from napari_sampath.errors import UnsafeFileError, WeightsError
-from support.small_vits import ROWS, one_sentence, reference, small, to_transformers
+from support.models.small_vits import ROWS, one_sentence, reference, small, to_transformers
 
 if TYPE_CHECKING:
     from pathlib import Path

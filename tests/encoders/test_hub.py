@@ -18,7 +18,7 @@ from napari_sampath.encoders.weights.hub import HubFile, locate_hub_job
 from napari_sampath.encoders.weights.weights import WeightsFile, locate_job
 from napari_sampath.errors import WeightsError, WeightsMissingError
 from napari_sampath.jobs import run
-from support.small_vits import one_sentence
+from support.models.small_vits import one_sentence
 from support.web_server import serve
 
 if TYPE_CHECKING:

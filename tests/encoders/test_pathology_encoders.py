@@ -23,7 +23,7 @@ from napari_sampath.errors import PromptError, WeightsMissingError
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.predict import Model
 from napari_sampath.store import Store
-from support.small_vits import ROWS, image, one_sentence, reference, small, write
+from support.models.small_vits import ROWS, image, one_sentence, reference, small, write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from napari_sampath.encoders.sam.sam_variants import VARIANTS, MedSamEncoder
 from napari_sampath.errors import WeightsError, WeightsMissingError
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.predict import Model
-from support.small_vits import image, one_sentence
+from support.models.small_vits import image, one_sentence
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from napari_sampath.encoders.pathology.timm_encoder import choose_stage
 from napari_sampath.errors import DuplicateNameError, UnknownNameError, WeightsError, WeightsMissingError
 from napari_sampath.geometry import whole
 from napari_sampath.registry import Registry
-from support.small_vits import image, one_sentence
+from support.models.small_vits import image, one_sentence
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from napari_sampath.formats import DatasetFolder
 from napari_sampath.session import Session, first_classes
 from napari_sampath.training import open_dataset
 from support import small_disk
-from support.patches import picture
+from support.models.patches import picture
 
 GLAND, FAT = ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(4, "fat", (250, 200, 20))
 small = pytest.fixture(small_disk.mounted)

@@ -24,8 +24,8 @@ from napari_sampath.store import MemoryTier, Store
 from napari_sampath.training import TrainingConfig, open_dataset, train
 from napari_sampath.training.heads.tiles import TileSet
 from support.disc_folder import write_folder
-from support.patches import INFO, PatchEncoder, patch_model, picture
-from support.wide_encoder import WideEncoder, promptable
+from support.models.patches import INFO, PatchEncoder, patch_model, picture
+from support.models.wide_encoder import WideEncoder, promptable
 
 ONE_STEP = TrainingConfig(epochs=1, batch_size=1, max_images=1, max_validation_images=1, learning_rate=1e-3)
 

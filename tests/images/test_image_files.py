@@ -15,7 +15,7 @@ from PIL import Image
 
 from napari_sampath.errors import ImageError
 from napari_sampath.images import read
-from support.pictures import GREY, RGB, RNG, SMOOTH, check_picture, check_sentence, grey
+from support.sample_images import GREY, RGB, RNG, SMOOTH, check_picture, check_sentence, grey
 
 if TYPE_CHECKING:
     pass

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from napari_sampath.errors import ImageError
 from napari_sampath.images import to_picture
 from napari_sampath.rasters import MAX_PIXELS
-from support.pictures import GREY, RGB, RNG, check_picture, check_sentence, grey
+from support.sample_images import GREY, RGB, RNG, check_picture, check_sentence, grey
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -27,7 +27,7 @@ from napari_sampath.geometry import Frame, tiles
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import Model
 from napari_sampath.store import MemoryTier, Store
-from support.tiny_sam import tiny_model
+from support.models.tiny_sam import tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path

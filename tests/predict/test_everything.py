@@ -37,7 +37,7 @@ from napari_sampath.predict.everything.mask_filters import (
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
 from napari_sampath.store import MemoryTier, Store
-from support.small_sam import Spotlight, model_of, picture, small_sam, spotlit_model
+from support.models.small_sam import Spotlight, model_of, picture, small_sam, spotlit_model
 
 LENIENT = EverythingSettings(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
 

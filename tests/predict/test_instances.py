@@ -46,7 +46,7 @@ from napari_sampath.training.evaluation.instance_evaluation import (
     haematoxylin_objects,
 )
 from napari_sampath.training.evaluation.panoptic_quality import ObjectCounts
-from support.patches import patch_model
+from support.models.patches import patch_model
 
 DEFAULTS = InstanceSettings()
 CLASSES = ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(3, "nucleus", (60, 30, 200))

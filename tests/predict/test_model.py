@@ -23,7 +23,7 @@ from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import Model, load_model, load_model_job, local_mask
 from napari_sampath.store import DiskTier, MemoryTier, Store
-from support.tiny_sam import build_tiny_sam, tiny_model
+from support.models.tiny_sam import build_tiny_sam, tiny_model
 
 HW = (300, 420)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from napari_sampath.encoders.tiny.tiny_prompts import MapPromptEncoder, SpreadingMaskDecoder
 from napari_sampath.predict.decoder.prompt_decoder import PromptDecoder
-from support.tiny_sam import build_tiny_sam
+from support.models.tiny_sam import build_tiny_sam
 
 POINTS = torch.tensor([[[500.0, 400.0], [100.0, 90.0]], [[30.0, 900.0], [700.0, 610.0]]])
 LABELS = torch.tensor([[1, 0], [1, 1]])

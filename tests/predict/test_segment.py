@@ -16,7 +16,7 @@ from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create, load_
 from napari_sampath.predict import segment
 from napari_sampath.predict import segment as automatic
 from napari_sampath.predict.segment import blend_weights, segment_job, tile_probabilities
-from support.patches import PatchEncoder, patch_model, picture
+from support.models.patches import PatchEncoder, patch_model, picture
 
 CLASSES = (
     ClassInfo(0, "rest", (0, 0, 0)),

@@ -30,8 +30,8 @@ from napari_sampath.session.folder.queue import Entry
 from napari_sampath.session.proposals.components import Component, Components
 from napari_sampath.session.proposals.neighbours import cell_weights, classify
 from support import small_disk
-from support.disc_model import disc_model
-from support.patches import patch_model
+from support.models.disc_model import disc_model
+from support.models.patches import patch_model
 
 small = pytest.fixture(small_disk.mounted)
 HW = (128, 192)

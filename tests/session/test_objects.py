@@ -15,8 +15,8 @@ from napari_sampath.errors import ClassListError, PromptError, UnknownNameError
 from napari_sampath.session import Components, Overlap, Session, name_overlap
 from napari_sampath.session.objects.overlap import refine as refine_operation
 from napari_sampath.session.proposals.components import Component
-from support.disc_model import disc_model
-from support.journal_victim import commit_at, digest, prompt_at
+from support.models.disc_model import disc_model
+from support.programs.journal_victim import commit_at, digest, prompt_at
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from napari_sampath.errors import PromptError
 from napari_sampath.jobs import run
 from napari_sampath.predict.decoder.mask_upscaling import local_mask, pieces_at, pointed_at
 from napari_sampath.session import Session
-from support.disc_model import DiscModel, disc_model
-from support.tiny_sam import tiny_model
+from support.models.disc_model import DiscModel, disc_model
+from support.models.tiny_sam import tiny_model
 
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
 BOXES = ((10, 12, 40, 38), (60, 20, 90, 50), (30, 50, 70, 90))

@@ -20,7 +20,7 @@ from napari_sampath.session import (
     remember_dataset,
     remembered_dataset,
 )
-from support.disc_model import disc_model
+from support.models.disc_model import disc_model
 
 if TYPE_CHECKING:
     from pathlib import Path

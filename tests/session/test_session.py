@@ -31,9 +31,9 @@ from napari_sampath.session import Components, Session, from_segmentation
 from napari_sampath.session.prompts.prompting import Candidate
 from napari_sampath.session.prompts.tile_cache import MAX_TILES
 from napari_sampath.session.proposals.components import Component, make_items
-from support.disc_model import SCORES, disc_model
-from support.journal_victim import commit_at, digest, prompt_at
-from support.tiny_sam import tiny_model
+from support.models.disc_model import SCORES, disc_model
+from support.models.tiny_sam import tiny_model
+from support.programs.journal_victim import commit_at, digest, prompt_at
 
 if TYPE_CHECKING:
     from pathlib import Path

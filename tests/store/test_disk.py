@@ -167,7 +167,7 @@ def test_two_processes_do_not_pass_the_limit_together(tmp_path: Path) -> None:
 
 def run_processes(*arguments: object, count: int = 1) -> list[dict[str, int]]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "support.store_processes", *map(str, arguments)]
+    command = [sys.executable, "-m", "support.programs.store_processes", *map(str, arguments)]
     running = [
         subprocess.Popen(
             [*command, str(seed)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -8,7 +8,7 @@ import json
 from PIL import Image
 
 from napari_sampath.arrays import ClassInfo
-from support.patches import picture
+from support.models.patches import picture
 
 CLASSES = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0)))
 

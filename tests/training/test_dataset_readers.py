@@ -18,7 +18,7 @@ from napari_sampath.errors import DatasetError, SampathError
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.training import IGNORED, join_datasets, open_dataset
 from napari_sampath.training.data.readers.typed_nuclei import tumour_regions
-from support.patches import picture
+from support.models.patches import picture
 
 
 def save(path, values):

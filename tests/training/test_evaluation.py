@@ -34,7 +34,7 @@ from napari_sampath.training.evaluation.reference_metrics import (
 )
 from napari_sampath.training.evaluation.scoring import Scorer
 from napari_sampath.training.evaluation.surface_distance import surface_distances
-from support.patches import patch_model, picture
+from support.models.patches import patch_model, picture
 
 CLASSES = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0)))
 

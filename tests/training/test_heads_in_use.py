@@ -17,7 +17,7 @@ from napari_sampath.training.evaluation.metrics import confusion, dice
 from napari_sampath.training.rounds.comparison import THUMBNAIL_PX, compare_job
 from napari_sampath.training.rounds.heads_in_use import HeadsInUse
 from napari_sampath.training.rounds.rounds import Course, holdings_job, round_job
-from support.patches import patch_model, picture
+from support.models.patches import patch_model, picture
 
 if TYPE_CHECKING:
     from pathlib import Path

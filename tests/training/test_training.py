@@ -50,8 +50,8 @@ from napari_sampath.training.heads.dihedral import turn
 from napari_sampath.training.heads.losses import ce_dice
 from napari_sampath.training.heads.tiles import TileSet, targets_on_grid
 from support.disc_folder import CLASSES, write_folder
-from support.patches import patch_model, picture
-from support.tiny_sam import tiny_model
+from support.models.patches import patch_model, picture
+from support.models.tiny_sam import tiny_model
 
 QUICK = TrainingConfig(epochs=4, batch_size=2, window_cells=16, head_arguments={"top_channel": 4})
 

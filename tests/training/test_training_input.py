@@ -8,7 +8,7 @@ from PIL import Image
 
 from napari_sampath.errors import DatasetError, SampathError
 from napari_sampath.training import TrainingConfig, open_dataset, train
-from support.patches import patch_model, picture
+from support.models.patches import patch_model, picture
 
 
 @pytest.fixture

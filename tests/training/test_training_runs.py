@@ -43,8 +43,8 @@ from napari_sampath.training.heads.optim import Plateau, rate_at
 from napari_sampath.training.heads.tiles import TileSet
 from support import small_disk
 from support.golden import assert_matches
-from support.patches import patch_model, picture
-from support.training_run import RECIPE
+from support.models.patches import patch_model, picture
+from support.programs.training_run import RECIPE
 
 REST, DISC = ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0))
 small = pytest.fixture(small_disk.mounted)
@@ -61,7 +61,15 @@ def folder(tmp_path):
 
 def program(folder, output, *changes, launcher=()):
     """The command that trains in another process."""
-    return [sys.executable, *launcher, "-m", "support.training_run", str(folder), str(output), *changes]
+    return [
+        sys.executable,
+        *launcher,
+        "-m",
+        "support.programs.training_run",
+        str(folder),
+        str(output),
+        *changes,
+    ]
 
 
 def stop_after(folder, path, steps, config=RECIPE):

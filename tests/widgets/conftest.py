@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from support.discs import loader
+from support.models.discs import loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,8 +11,8 @@ from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QLabel
 
 from napari_sampath.widgets.viewer.key_settings import keys_file
-from support.discs import DiscModel
-from support.fits import assert_nothing_cut_off
+from support.dock_layout import assert_nothing_cut_off
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,8 +14,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sampath.errors import PromptError
 from napari_sampath.widgets.canvas.layer_sync import ANSWER_MS
-from support.discs import DiscModel
-from support.fits import assert_nothing_cut_off
+from support.dock_layout import assert_nothing_cut_off
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -558,7 +558,7 @@ def test_masks_are_those_of_the_model(open_bench: Callable[..., Any], tissue: np
     from napari_sampath.arrays import Prompts
     from napari_sampath.predict.decoder.candidates import best_first
     from napari_sampath.predict.decoder.mask_upscaling import local_mask, pieces_at
-    from support.tiny_sam import tiny_model
+    from support.models.tiny_sam import tiny_model
 
     model = tiny_model()
     b = open_bench(tissue, model)

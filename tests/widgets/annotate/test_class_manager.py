@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from support.discs import DiscModel
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

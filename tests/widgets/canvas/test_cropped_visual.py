@@ -12,7 +12,7 @@ from qtpy.QtTest import QTest
 
 from napari_sampath.widgets.canvas.napari_internals.napari_canvas import node_of
 from napari_sampath.widgets.viewer.mouse import Mode
-from support.discs import DiscModel
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

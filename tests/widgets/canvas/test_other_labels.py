@@ -16,7 +16,7 @@ from scipy.ndimage import label
 from napari_sampath.widgets.canvas import other_labels
 from napari_sampath.widgets.canvas.other_labels import connected, object_under
 from napari_sampath.widgets.viewer.mouse import Mode
-from support.discs import DiscModel
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from benchmarks.robot import wait_until
 from qtpy.QtCore import Qt
 
 from napari_sampath.arrays import ClassInfo
-from support.discs import DiscModel
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def bundle(tmp_path: Path) -> Path:
     import torch
 
     from napari_sampath.heads import EncoderRef, Metadata, create, save_bundle
-    from support.tiny_sam import tiny_model
+    from support.models.tiny_sam import tiny_model
 
     torch.manual_seed(0)
     model = tiny_model()
@@ -54,7 +54,7 @@ def test_one_click_segments_shows_and_becomes_annotations(
     from napari_sampath.predict import segment
     from napari_sampath.session import from_segmentation
     from napari_sampath.widgets.segment import dock as module
-    from support.tiny_sam import tiny_model
+    from support.models.tiny_sam import tiny_model
 
     model = tiny_model()
     b = open_bench(tissue, model)

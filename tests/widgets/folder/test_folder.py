@@ -15,8 +15,8 @@ from qtpy.QtTest import QTest
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.widgets.viewer.key_settings import keys_file
-from support.discs import DiscModel, loader
-from support.patches import patch_model, picture
+from support.models.discs import DiscModel, loader
+from support.models.patches import patch_model, picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from benchmarks.robot import wait_until
 from qtpy.QtCore import Qt
 
 from napari_sampath.widgets.canvas.area_layer import NAME
-from support.discs import DiscModel
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

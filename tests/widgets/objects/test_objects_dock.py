@@ -16,7 +16,7 @@ from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.session import Components, Session
 from napari_sampath.session.proposals.components import Component
 from napari_sampath.widgets.objects.table import AREA, AREA_UM2, CLASS, HEADINGS, REVIEWED, SCORE, ObjectTable
-from support.discs import DiscModel
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.widgets.viewer.prefetch import REST_MS
 from support.event_loop import assert_alive, longest_stalls
-from support.patches import patch_model, picture
+from support.models.patches import patch_model, picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable

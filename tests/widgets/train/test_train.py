@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder
 from support.event_loop import assert_alive, longest_stalls
-from support.patches import patch_model, picture
+from support.models.patches import patch_model, picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt
 from napari_sampath.config import load_config
 from napari_sampath.session import Session
 from napari_sampath.widgets.canvas.label_tools import is_outlining
-from support.discs import DiscModel
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from qtpy.QtTest import QTest
 from scipy.ndimage import distance_transform_edt
 
 from napari_sampath.widgets.viewer.keys import KEYS
-from support.discs import DiscModel
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ from napari_sampath.jobs import Progress
 from napari_sampath.widgets.canvas.viewport import box_in_view
 from napari_sampath.widgets.viewer.prefetch import REST_MS
 from napari_sampath.widgets.viewer.viewer_state import ModelChoice
-from support.discs import DiscModel, loader
+from support.models.discs import DiscModel, loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

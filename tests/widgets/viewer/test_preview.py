@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QApplication
 
-from support.discs import DiscModel
+from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

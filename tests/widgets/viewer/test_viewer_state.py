@@ -13,8 +13,8 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sampath.errors import WeightsMissingError
 from napari_sampath.jobs import Progress
-from support.discs import DiscModel, loader
 from support.event_loop import assert_alive, idle_stall, longest_stalls
+from support.models.discs import DiscModel, loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

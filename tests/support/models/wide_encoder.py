@@ -11,7 +11,7 @@ from napari_sampath.encoders import EncoderParts
 from napari_sampath.encoders.sam.prompt_parts import build_mask_decoder, build_prompt_encoder
 from napari_sampath.predict import Model
 from napari_sampath.store import MemoryTier, Store
-from support.patches import INFO, PatchEncoder
+from support.models.patches import INFO, PatchEncoder
 
 
 class WideEncoder(PatchEncoder):

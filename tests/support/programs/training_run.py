@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from napari_sampath.training import TrainingConfig, TrainingProgress, open_dataset, train
-from support.patches import patch_model
+from support.models.patches import patch_model
 
 RECIPE = TrainingConfig(
     epochs=4, batch_size=2, window_cells=16, head_arguments={"top_channel": 4}, save_every_s=0

@@ -26,7 +26,7 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import PromptError, SampathError
 from napari_sampath.session import Components, Session
 from napari_sampath.session.proposals.components import Component, LocalMask
-from support.disc_model import disc_model
+from support.models.disc_model import disc_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from napari_sampath.encoders.sam.sam_format import deduce, sam_keys
 from napari_sampath.predict import Model
 from napari_sampath.predict.decoder.prompt_decoder import ActiveEmbedding, Attended, PromptDecoder
 from napari_sampath.store import Store
-from support.tiny_sam import build_tiny_sam
+from support.models.tiny_sam import build_tiny_sam
 
 INFO = EncoderInfo("small-sam", "Random weights, for tests.", "none", "", True, 0.0)
 
