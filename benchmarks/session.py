@@ -130,7 +130,7 @@ def many_steps(folder: Path, quick: bool) -> Iterator[Row]:
     rng, shapes = random.Random(0), [disc(radius) for radius in range(2, 30)]
     start = 0
     for number in range(total):
-        ids = list(session.document.annotations)
+        ids = list(session.document.objects)
         match rng.randrange(10):
             case 0 | 1 | 2 | 3:
                 stroke(
@@ -162,13 +162,13 @@ def many_steps(folder: Path, quick: bool) -> Iterator[Row]:
 
 
 def a_slide(folder: Path, quick: bool) -> Iterator[Row]:
-    from napari_sampath.annotations import Add, Annotation, Document
+    from napari_sampath.annotations import Add, AnnotatedObject, Document
 
     before = resident_bytes()
     document = Document((100_000, 100_000), CLASSES)
     shape = disc(100)
     items = [
-        (Annotation(k + 1, 1, "point"), LocalMask(900 * (k // 100) * 10, 900 * (k % 100), shape))
+        (AnnotatedObject(k + 1, 1, "point"), LocalMask(900 * (k // 100) * 10, 900 * (k % 100), shape))
         for k in range(1000)
     ]
     document.perform(Add(tuple(items)))

@@ -178,12 +178,12 @@ class MainJob(Walk):
         return "The confidence layer is dark where a look pays most: along edges, and in what the head has not met."
 
     def _correct(self) -> str:
-        before = len(self.annotator.session.document.annotations)
+        before = len(self.annotator.session.document.objects)
         self._check(self.segment.add_button.isEnabled(), "there is no segmentation to take over")
         self.viewer.layers[CONFIDENCE].visible = False
         self.robot.press(self.segment.add_button)
         wait_until(lambda: not self.segment.intake.busy, PATIENCE_S, "the annotations")
-        added = len(self.annotator.session.document.annotations) - before
+        added = len(self.annotator.session.document.objects) - before
         bring_to_front(self.annotate)
         x0, y0, x1, y1 = self.sample.targets[0].box
         self.robot.press(self.annotate.modes.buttons[Mode.ERASE])
@@ -205,8 +205,8 @@ class MainJob(Walk):
         self.facts.files = files
         before = self._class_layer().copy()
         session = self.annotator.session
-        for annotation_id in list(session.document.annotations):
-            session.delete(annotation_id)
+        for object_id in list(session.document.objects):
+            session.delete(object_id)
         self._check(not self._class_layer().any(), "the annotations could not be removed")
         self.export.import_from(self.output / "labels")
         runners = self.export.runner, self.export.intake

@@ -73,7 +73,7 @@ def test_state_undo_redo_and_further_steps_are_the_same(
     plain.undo()
     shorter = open_session(path)
     assert states(shorter) == states(plain)
-    assert shorter.document.annotations == plain.document.annotations, "the times they were made included"
+    assert shorter.document.objects == plain.document.objects, "the times they were made included"
 
 
 def test_it_waits_until_it_pays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

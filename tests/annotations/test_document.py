@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from napari_sampath.annotations import (
     Add,
-    Annotation,
+    AnnotatedObject,
     Delete,
     Document,
     Edits,
@@ -28,7 +28,7 @@ from napari_sampath.annotations import (
 )
 from napari_sampath.annotations.masks import runs, tiled
 from napari_sampath.annotations.masks.masks import clip
-from napari_sampath.annotations.model.annotation import from_json, to_json
+from napari_sampath.annotations.model.annotated_object import from_json, to_json
 from napari_sampath.annotations.model.operations import operation_from_json, operation_to_json
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import ClassListError, PromptError, SampathError, UnknownNameError
@@ -45,8 +45,8 @@ def square(row: int, col: int, side: int) -> LocalMask:
     return LocalMask(row, col, np.ones((side, side), dtype=np.bool_))
 
 
-def make(class_id: int = 1, new_id: int = 1) -> Annotation:
-    return Annotation(new_id, class_id, "point", 0.9, "discs", {"points": [[1.0, 2.0]]})
+def make(class_id: int = 1, new_id: int = 1) -> AnnotatedObject:
+    return AnnotatedObject(new_id, class_id, "point", 0.9, "discs", {"points": [[1.0, 2.0]]})
 
 
 @pytest.fixture
@@ -60,45 +60,45 @@ def test_two_views_of_one_object(document: Document) -> None:
     assert document.class_map.sum() == 5 * 16
     assert document.instance_map.sum() == 16
     assert (document.class_map[2:6, 3:7] == 5).all()
-    assert document.annotations[1].area_px == 16
-    assert document.annotations[1].box == (2, 3, 6, 7)
+    assert document.objects[1].area_px == 16
+    assert document.objects[1].box == (2, 3, 6, 7)
     assert document.pixels(1).bitmap.all()
     assert document.next_id == 2
 
 
 def test_later_annotations_overwrite_and_undo_brings_back(document: Document) -> None:
     document.apply(make(1, 1), square(0, 0, 10))
-    before = document.class_map.copy(), document.instance_map.copy(), dict(document.annotations)
+    before = document.class_map.copy(), document.instance_map.copy(), dict(document.objects)
     patch = document.apply(make(5, 2), square(5, 5, 10))
-    assert document.annotations[1].area_px == 75
+    assert document.objects[1].area_px == 75
     assert document.instance_map[5, 5] == 2
     document.revert(patch)
     assert (document.class_map == before[0]).all()
     assert (document.instance_map == before[1]).all()
-    assert document.annotations == before[2]
+    assert document.objects == before[2]
     document.reapply(patch)
-    assert document.annotations[1].area_px == 75
-    assert document.annotations[2].class_id == 5
+    assert document.objects[1].area_px == 75
+    assert document.objects[2].class_id == 5
 
 
 def test_an_annotation_without_pixels_is_gone(document: Document) -> None:
     document.apply(make(1, 1), square(3, 3, 4))
     patch = document.apply(make(5, 2), square(0, 0, 12))
-    assert set(document.annotations) == {2}
+    assert set(document.objects) == {2}
     document.revert(patch)
-    assert set(document.annotations) == {1}
+    assert set(document.objects) == {1}
 
 
 def test_erase_delete_reclassify(document: Document) -> None:
     document.apply(make(1, 1), square(0, 0, 4))
     document.apply(make(1, 2), square(10, 10, 4))
     document.paint(square(0, 0, 2), None)
-    assert document.annotations[1].area_px == 12
+    assert document.objects[1].area_px == 12
     document.reclassify(2, 9)
     assert (document.class_map[10:14, 10:14] == 9).all()
-    assert document.annotations[2].class_id == 9
+    assert document.objects[2].class_id == 9
     document.delete(1)
-    assert set(document.annotations) == {2}
+    assert set(document.objects) == {2}
     assert np.count_nonzero(document.instance_map) == 16
     assert document.reclassify(2, 9).empty
     assert document.paint(square(0, 0, 3), None).empty
@@ -106,23 +106,23 @@ def test_erase_delete_reclassify(document: Document) -> None:
 
 def test_a_stroke_extends_an_annotation(document: Document) -> None:
     document.apply(make(5, 1), square(0, 0, 4))
-    document.paint(square(2, 2, 4), document.annotations[1])
-    record = document.annotations[1]
+    document.paint(square(2, 2, 4), document.objects[1])
+    record = document.objects[1]
     assert (record.area_px, record.box, record.class_id, record.source) == (28, (0, 0, 6, 6), 5, "point")
     assert document.next_id == 2
 
 
 def test_a_record_made_later_takes_the_place_of_the_one_before(document: Document) -> None:
     document.apply(make(5, 1), square(0, 0, 4))
-    before = document.annotations[1]
-    later = Annotation(1, 1, "box", 0.5, "other", {"box": [0, 0, 4, 4]}, "then", modified="now")
+    before = document.objects[1]
+    later = AnnotatedObject(1, 1, "box", 0.5, "other", {"box": [0, 0, 4, 4]}, "then", modified="now")
     patch = document.apply(later, square(0, 0, 4))
-    assert document.annotations[1] == replace(later, class_id=5, box=(0, 0, 4, 4), area_px=16)
-    assert document.apply(document.annotations[1], square(0, 0, 4)).empty
+    assert document.objects[1] == replace(later, class_id=5, box=(0, 0, 4, 4), area_px=16)
+    assert document.apply(document.objects[1], square(0, 0, 4)).empty
     document.revert(patch)
-    assert document.annotations[1] == before
+    assert document.objects[1] == before
     document.apply(replace(later, modified=None), square(2, 2, 4))
-    assert document.annotations[1] == replace(before, box=(0, 0, 6, 6), area_px=28), "a mere extension"
+    assert document.objects[1] == replace(before, box=(0, 0, 6, 6), area_px=28), "a mere extension"
 
 
 def test_a_record_without_a_second_time_is_written_as_ever() -> None:
@@ -133,10 +133,10 @@ def test_a_record_without_a_second_time_is_written_as_ever() -> None:
 
 def test_what_lies_outside_is_cut_off(document: Document) -> None:
     document.apply(make(), square(-2, -3, 5))
-    assert document.annotations[1].box == (0, 0, 3, 2)
-    assert document.annotations[1].area_px == 6
+    assert document.objects[1].box == (0, 0, 3, 2)
+    assert document.objects[1].area_px == 6
     document.apply(make(1, 2), square(HW[0] - 1, HW[1] - 1, 8))
-    assert document.annotations[2].area_px == 1
+    assert document.objects[2].area_px == 1
     for mask in (square(HW[0], 0, 3), square(-3, 0, 3), LocalMask(1, 1, np.zeros((3, 3), dtype=np.bool_))):
         with pytest.raises(PromptError, match="no pixel in the image"):
             document.apply(make(1, 3), mask)
@@ -144,7 +144,7 @@ def test_what_lies_outside_is_cut_off(document: Document) -> None:
 
 def test_refusals_change_nothing(document: Document) -> None:
     document.apply(make(1, 1), square(0, 0, 4))
-    before = document.class_map.copy(), dict(document.annotations), document.classes.snapshot
+    before = document.class_map.copy(), dict(document.objects), document.classes.snapshot
     bad = Add(
         ((make(1, 2), square(1, 1, 4)), (make(77, 3), square(8, 8, 2))),
         (*CLASSES, ClassInfo(33, "x", (0, 0, 0))),
@@ -159,7 +159,7 @@ def test_refusals_change_nothing(document: Document) -> None:
     with pytest.raises(ClassListError, match=r"'gland' cannot be removed because 1 annotation\(s\) have it"):
         document.perform(SetClasses(CLASSES[1:]))
     assert (document.class_map == before[0]).all()
-    assert document.annotations == before[1]
+    assert document.objects == before[1]
     assert document.classes.snapshot == before[2]
 
 
@@ -256,7 +256,7 @@ class Plain:
 
 def operation_of(move: tuple, document: Document, plain: Plain) -> Operation:
     """Turn a drawn move into an operation and do it to the plain model."""
-    present = sorted(document.annotations)
+    present = sorted(document.objects)
     pick = present[move[-1] % len(present)] if present and move[0] in ("delete", "extend", "renew") else 0
     match move:
         case ("add", mask, class_id):
@@ -300,7 +300,7 @@ def state_of(document: Document) -> tuple:
     return (
         document.class_map.tobytes(),
         document.instance_map.tobytes(),
-        dict(document.annotations),
+        dict(document.objects),
         document.classes.snapshot,
     )
 
@@ -309,10 +309,10 @@ def check(document: Document, plain: Plain) -> None:
     assert (document.instance_map == plain.instances).all()
     assert (document.class_map == plain.classes).all()
     ids, counts = np.unique(plain.instances[plain.instances > 0], return_counts=True)
-    assert {key: one.area_px for key, one in document.annotations.items()} == dict(
+    assert {key: one.area_px for key, one in document.objects.items()} == dict(
         zip(ids.tolist(), counts.tolist(), strict=True)
     )
-    for one in document.annotations.values():
+    for one in document.objects.values():
         rows, cols = np.nonzero(plain.instances == one.id)
         assert one.box[0] <= rows.min() <= rows.max() < one.box[2]
         assert one.box[1] <= cols.min() <= cols.max() < one.box[3]

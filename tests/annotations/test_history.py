@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sampath.annotations import Annotation, Document, History, Patch
+from napari_sampath.annotations import AnnotatedObject, Document, History, Patch
 from napari_sampath.annotations.model.patch import Region, Values
 from napari_sampath.annotations.storage.history import Step
 from napari_sampath.arrays import ClassInfo, LocalMask
@@ -68,9 +68,9 @@ def test_a_patch_costs_what_the_outline_costs_and_not_the_area() -> None:
     document = Document((2048, 2048), CLASSES)
     rows, cols = np.mgrid[:1500, :1500]
     disc = LocalMask(100, 100, np.hypot(rows - 750, cols - 750) < 750)
-    patch = document.apply(Annotation(1, 1, "point"), disc)
+    patch = document.apply(AnnotatedObject(1, 1, "point"), disc)
     assert patch.nbytes < 20_000
-    assert document.annotations[1].area_px == disc.area_px
+    assert document.objects[1].area_px == disc.area_px
     document.revert(patch)
     assert not document.class_map.any()
     assert not document.instance_map.any()

@@ -66,11 +66,11 @@ def test_replay_gives_the_identical_document_and_its_history(tmp_path: Path, see
     session = open_session(tmp_path / "a.jsonl")
     for _ in script(session, seed):
         pass
-    records = dict(session.document.annotations)
+    records = dict(session.document.objects)
     session.close()
     again = open_session(tmp_path / "a.jsonl")
     assert digest(again) == digest(session)
-    assert again.document.annotations == records, "the times they were made included"
+    assert again.document.objects == records, "the times they were made included"
     assert again.document.next_id >= session.document.next_id - 1
     while True:
         went_back = again.undo()
@@ -131,12 +131,12 @@ def test_a_line_damaged_in_the_middle_costs_that_line_only(
     path.write_bytes(b"\n".join(lines))
     with caplog.at_level(logging.WARNING):
         survivor = open_session(path)
-    assert set(survivor.document.annotations) == {ids[0], ids[2], ids[3]}
+    assert set(survivor.document.objects) == {ids[0], ids[2], ids[3]}
     assert "Line 3 of the journal" in caplog.text
     assert "Step 5 of the journal cannot be done again: There is no annotation 2" in caplog.text
     new = commit_at(survivor, 45, 20)
     survivor.close()
-    assert set(open_session(path).document.annotations) == {ids[0], ids[2], ids[3], new}
+    assert set(open_session(path).document.objects) == {ids[0], ids[2], ids[3], new}
 
 
 def test_a_second_session_is_told_where_the_first_is(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_second_session_is_told_where_the_first_is(tmp_path: Path) -> None:
     assert "open in another window or program" in other.stderr
     commit_at(first, 80, 30)
     first.close()
-    assert len(open_session(path).document.annotations) == 2
+    assert len(open_session(path).document.objects) == 2
 
 
 def test_a_session_that_is_dropped_frees_its_journal(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_session_that_is_dropped_frees_its_journal(tmp_path: Path) -> None:
     assert session is not None
     commit_at(session, 40, 30)
     session = None
-    assert len(open_session(tmp_path / "a.jsonl").document.annotations) == 1
+    assert len(open_session(tmp_path / "a.jsonl").document.objects) == 1
 
 
 def test_a_journal_of_another_image(tmp_path: Path) -> None:
@@ -272,11 +272,11 @@ def test_full_disk_refuses_everything_and_keeps_what_was_there(small_disk: Path)
     for call in (
         lambda: session.paint([1], [1], 1),
         lambda: session.classes.add(f"class {len(session.classes)}"),
-        lambda: session.delete(max(session.document.annotations)),
+        lambda: session.delete(max(session.document.objects)),
     ):
         until_refused(session, path, call)
     filler.unlink()
-    assert session.commit().id in session.document.annotations
+    assert session.commit().id in session.document.objects
     filler = fill(small_disk)
     until_refused(session, path, lambda: session.redo() or session.undo())
     filler.unlink()

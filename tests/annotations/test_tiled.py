@@ -70,7 +70,7 @@ def test_a_slide_takes_the_memory_of_what_is_annotated(tmp_path: Path) -> None:
         np.asarray(document.class_map)
     patch = document.delete(4)
     document.revert(patch)
-    assert document.annotations[4].area_px == document.pixels(4).area_px
+    assert document.objects[4].area_px == document.pixels(4).area_px
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
@@ -95,8 +95,8 @@ def test_a_slide_is_exported_and_read_back_without_its_full_size_in_memory(tmp_p
             objects = import_objects(file)
             assert objects.hw == (40_000, 40_000), objects.hw
             found = {(one.number, one.mask.row, one.mask.col, one.mask.area_px) for one in objects.items}
-            masks = [document.pixels(one) for one in document.annotations]
-            assert found == {(k, m.row, m.col, m.area_px) for k, m in zip(document.annotations, masks)}, file
+            masks = [document.pixels(one) for one in document.objects]
+            assert found == {(k, m.row, m.col, m.area_px) for k, m in zip(document.objects, masks)}, file
         grown = (peak_kib() - before) / 1024
         # The instance map alone would be 6,400 MB.
         assert grown < 300, grown

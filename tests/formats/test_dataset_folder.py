@@ -62,7 +62,7 @@ def test_an_image_comes_back(folder):
         assert stored.mode == "1"
 
 
-def test_without_instances_and_vouched_for_whole(folder):
+def test_without_instances_and_verified_everywhere(folder):
     folder.save_image("a", *picture(0))
     item = folder.read("a")
     assert item.instances is None

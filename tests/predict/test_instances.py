@@ -485,7 +485,7 @@ def instance_image(pixels: np.ndarray, numbers: np.ndarray) -> InstanceImage:
     return InstanceImage("cells", NUCLEUS, pixels, numbers, 20)
 
 
-def test_the_truth_scores_one_and_what_nobody_vouches_for_nothing():
+def test_truth_scores_one_and_unverified_pixels_do_not_count():
     pixels, numbers = cells(HW, CENTRES, 22)
     counts = ObjectCounts()
     count_objects(counts, numbers, instance_image(pixels, numbers))

@@ -76,7 +76,7 @@ def squares(count: int, class_id: int = 1) -> Components:
 
 def state(session: Session) -> tuple[bytes, bytes, list[Any]]:
     """The maps and the records, but for when these were made."""
-    records = [replace(one, created="") for _, one in sorted(session.document.annotations.items())]
+    records = [replace(one, created="") for _, one in sorted(session.document.objects.items())]
     return session.document.class_map.tobytes(), session.document.instance_map.tobytes(), records
 
 
@@ -210,15 +210,15 @@ def test_regions_on_which_heads_differ_by_class_name() -> None:
 
 def test_regions_far_from_what_is_annotated() -> None:
     session = Session(np.zeros((*HW, 3), np.uint8), "slide", None, CLASSES[1:])
-    regions = uncertain_regions("distance", HW, session.document.annotated, region_px=64)
+    regions = uncertain_regions("distance", HW, session.document.verified, region_px=64)
     assert {one.score for one in regions} == {1.0}
     session.area.mark((0, 0, 64, 64))
-    regions = uncertain_regions("distance", HW, session.document.annotated, region_px=64)
+    regions = uncertain_regions("distance", HW, session.document.verified, region_px=64)
     assert (0, 0, 64, 64) not in [one.box for one in regions]
     assert regions[0].box[1] == 128
     assert regions[-1].score < 0.8
     with pytest.raises(ImageError, match="segment this image"):
-        uncertain_regions("entropy", (9, 9), session.document.annotated, [result()])
+        uncertain_regions("entropy", (9, 9), session.document.verified, [result()])
 
 
 # Classes by likeness
@@ -259,22 +259,22 @@ def test_objects_of_segment_everything_get_the_class_of_those_like_them() -> Non
         for (one, _), kind in zip(masks, truth, strict=True)
     }
     assert len(made) == 16
-    assert {one.class_id for one in session.document.annotations.values()} == {3}
+    assert {one.class_id for one in session.document.objects.values()} == {3}
     by_hand = [next(one for one, kind in made.items() if kind == wanted) for wanted in (1, 2)]
     for one in by_hand:
         session.reclassify(one, made[one])
-    before = {one: record.class_id for one, record in session.document.annotations.items()}
+    before = {one: record.class_id for one, record in session.document.objects.items()}
     session.apply_guesses(run(session.classify_job()))
-    assert {one: record.class_id for one, record in session.document.annotations.items()} == made
-    assert not any(session.document.annotations[one].reviewed for one in made if one not in by_hand)
+    assert {one: record.class_id for one, record in session.document.objects.items()} == made
+    assert not any(session.document.objects[one].reviewed for one in made if one not in by_hand)
     session.undo()
-    assert {one: record.class_id for one, record in session.document.annotations.items()} == before
+    assert {one: record.class_id for one, record in session.document.objects.items()} == before
 
     guesses = run(session.classify_job())
     late = next(one for one in made if one not in by_hand)
     session.reclassify(late, 3 - made[late])
     session.apply_guesses(guesses)
-    assert session.document.annotations[late].class_id == 3 - made[late], "a person was quicker"
+    assert session.document.objects[late].class_id == 3 - made[late], "a person was quicker"
 
 
 # Folders

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_sampath.annotations import Annotation
+from napari_sampath.annotations import AnnotatedObject
 from napari_sampath.annotations.masks import shaping
-from napari_sampath.annotations.model.annotation import TRUSTED
+from napari_sampath.annotations.model.annotated_object import TRUSTED
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import ClassListError, PromptError, UnknownNameError
 from napari_sampath.session import Components, Overlap, Session, name_overlap
@@ -63,7 +63,7 @@ def goes_back_and_forth(session: Session, before: str) -> None:
 
 def test_what_lies_under_a_commit_is_overwritten_kept_or_asked_about(session: Session) -> None:
     first = commit_at(session, 40, 40)
-    whole = session.document.annotations[first].area_px
+    whole = session.document.objects[first].area_px
     heard: list[Overlap] = []
     session.overlap_found.connect(heard.append)
     session.overlap = "ask"
@@ -81,12 +81,12 @@ def test_what_lies_under_a_commit_is_overwritten_kept_or_asked_about(session: Se
     kept = session.commit("keep")
     assert kept is not None
     assert kept.area_px == candidate.mask.area_px - under
-    assert session.document.annotations[first].area_px == whole
+    assert session.document.objects[first].area_px == whole
     session.undo()
     prompt_at(session, 50, 40)
     session.overlap = "overwrite"
     assert session.commit() is not None
-    assert session.document.annotations[first].area_px == whole - under
+    assert session.document.objects[first].area_px == whole - under
 
 
 def test_an_object_that_would_vanish_is_named_and_keeping_everything_is_refused(session: Session) -> None:
@@ -107,8 +107,8 @@ def test_strokes_keep_too(session: Session) -> None:
     first = paint(session, block(10, 10, 10, 10))
     session.overlap = "keep"
     second = paint(session, block(15, 15, 10, 10), 2)
-    assert session.document.annotations[first].area_px == 100
-    assert session.document.annotations[second].area_px == 75
+    assert session.document.objects[first].area_px == 100
+    assert session.document.objects[second].area_px == 75
 
 
 def test_semantic_mode_joins_what_touches(session: Session) -> None:
@@ -119,8 +119,8 @@ def test_semantic_mode_joins_what_touches(session: Session) -> None:
     before = digest(session)
     bridge = paint(session, block(15, 15, 2, 15))
     assert bridge == left, "touching at a corner is touching"
-    assert set(session.document.annotations) == {left, other}
-    assert session.document.annotations[left].area_px == 25 + 25 + 30
+    assert set(session.document.objects) == {left, other}
+    assert session.document.objects[left].area_px == 25 + 25 + 30
     goes_back_and_forth(session, before)
     session.delete(other)
     session.overlap = "ask"
@@ -135,11 +135,11 @@ def journalled(tmp_path: Path) -> Session:
     return Session(picture(), "slide", disc_model(), CLASSES, tmp_path / "a.jsonl")
 
 
-def reopened(session: Session, tmp_path: Path) -> dict[int, Annotation]:
+def reopened(session: Session, tmp_path: Path) -> dict[int, AnnotatedObject]:
     """Return what the journal of a session makes of it."""
     session.close()
     again = journalled(tmp_path)
-    found = dict(again.document.annotations)
+    found = dict(again.document.objects)
     again.close()
     return found
 
@@ -163,7 +163,7 @@ def test_a_region_that_grows_together_has_the_record_of_its_largest_part(tmp_pat
     paint(session, block(40, 52, 2, 6))
     assert session.document.record(small).source == "point", "a small stroke does not change where it is from"
     assert session.document.record(small).modified == made.modified
-    records = dict(session.document.annotations)
+    records = dict(session.document.objects)
     assert reopened(session, tmp_path) == records
 
 
@@ -208,7 +208,7 @@ def test_a_refinement_brings_its_record(tmp_path: Path, again: LocalMask) -> Non
     session.objects.flag((proposed.id,), "unsure")
     session.objects.flag((proposed.id,), "unsure", False)
     before = session.document.record(proposed.id)
-    asked = Annotation(99, 1, "mask", 0.8, "discs", {"mask": True})
+    asked = AnnotatedObject(99, 1, "mask", 0.8, "discs", {"mask": True})
     session._do(refine_operation(session.document, proposed.id, again, "overwrite", "instance", asked))
     record = session.document.record(proposed.id)
     assert (record.id, record.class_id, record.created) == (proposed.id, 2, before.created)
@@ -223,7 +223,7 @@ def test_a_refinement_brings_its_record(tmp_path: Path, again: LocalMask) -> Non
     session.undo()
     assert session.document.record(proposed.id) == before
     session.redo()
-    records = dict(session.document.annotations)
+    records = dict(session.document.objects)
     assert records[proposed.id] == record
     assert reopened(session, tmp_path) == records
 
@@ -245,16 +245,16 @@ def test_a_commit_that_refines_brings_its_record(tmp_path: Path) -> None:
     session.undo()
     assert session.document.record(first.id) == first
     session.redo()
-    records = dict(session.document.annotations)
+    records = dict(session.document.objects)
     assert reopened(session, tmp_path) == records == {first.id: refined}
 
 
 def test_a_refinement_that_takes_others_in_has_no_score(session: Session) -> None:
     one, other = paint(session, block(30, 30, 10, 10)), paint(session, block(30, 50, 10, 10))
-    asked = Annotation(99, 1, "point", 0.8, "discs", {"points": [[35, 35]], "labels": [1]})
+    asked = AnnotatedObject(99, 1, "point", 0.8, "discs", {"points": [[35, 35]], "labels": [1]})
     wide = block(30, 30, 10, 22)
     session._do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
-    assert set(session.document.annotations) == {one}
+    assert set(session.document.objects) == {one}
     record = session.document.record(one)
     assert (record.source, record.score, record.area_px) == ("point", None, 300)
     session.undo()
@@ -284,11 +284,11 @@ def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
     assert made is not None
     assert (made.id, made.class_id, made.reviewed, made.source) == (proposed.id, 2, True, "mask")
     np.testing.assert_array_equal(dense(session) == made.id, mask)
-    assert set(session.document.annotations) == {made.id, neighbour}
+    assert set(session.document.objects) == {made.id, neighbour}
     assert session.prompts.empty
     goes_back_and_forth(session, before)
     session.propose(Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "newer"))
-    assert set(session.document.annotations) == {made.id, neighbour}, "nothing is put where it was cut off"
+    assert set(session.document.objects) == {made.id, neighbour}, "nothing is put where it was cut off"
 
 
 @pytest.mark.parametrize("mode", ["instance", "semantic"])
@@ -310,7 +310,7 @@ def test_a_refined_object_meets_others_as_every_mask_does(session: Session, mode
     refine(session, one)
     session.commit()
     np.testing.assert_array_equal(dense(session) == one, mask)
-    assert session.document.annotations[other].area_px == 100 - under.sum()
+    assert session.document.objects[other].area_px == 100 - under.sum()
 
 
 def test_a_refined_region_grows_together_with_those_it_reaches(session: Session) -> None:
@@ -318,13 +318,13 @@ def test_a_refined_region_grows_together_with_those_it_reaches(session: Session)
     other, one = paint(session, block(44, 30, 10, 10)), paint(session, block(30, 30, 10, 10))
     mask = refine(session, one).to_dense(HW) | (dense(session) == other)
     session.commit()
-    assert set(session.document.annotations) == {one}
+    assert set(session.document.objects) == {one}
     np.testing.assert_array_equal(dense(session) == one, mask)
     session.undo()
     session.objects.flag((one,), "unsure")
     refine(session, one)
     session.commit("keep")
-    assert session.document.annotations[other].area_px == 100, "an unsure region takes no other in"
+    assert session.document.objects[other].area_px == 100, "an unsure region takes no other in"
 
 
 def test_a_refined_object_that_went_meanwhile_and_a_new_scribble_are_new_objects(session: Session) -> None:
@@ -340,7 +340,7 @@ def test_a_refined_object_that_went_meanwhile_and_a_new_scribble_are_new_objects
     assert request is not None
     session.accept(session.answer(request))
     assert session.commit() is not None
-    assert len(session.document.annotations) == 2
+    assert len(session.document.objects) == 2
     session.set_object(made.id)
     session.set_mask(block(60, 60, 9, 9))
     session.remove_last_prompt()
@@ -370,7 +370,7 @@ def test_a_stroke_that_begins_on_an_object_of_its_class_extends_it(session: Sess
     heard: list[str] = []
     session.message.connect(heard.append)
     assert stroke(session, block(20, 10, 5, 10), (19, 15)) == one
-    assert session.document.annotations[one].area_px == 150
+    assert session.document.objects[one].area_px == 150
     goes_back_and_forth(session, before)
     assert heard == ["Undid the brush stroke.", "Redid the brush stroke."]
     beside = stroke(session, block(25, 10, 2, 10), (25, 15))
@@ -381,7 +381,7 @@ def test_a_stroke_that_begins_on_an_object_of_its_class_extends_it(session: Sess
     )
     session.overlap = "keep"
     assert stroke(session, block(5, 15, 40, 3), (12, 16)) == one
-    assert session.document.annotations[other].area_px == 100
+    assert session.document.objects[other].area_px == 100
 
 
 def test_a_proposal_that_a_stroke_extends_is_reviewed(session: Session) -> None:
@@ -389,10 +389,10 @@ def test_a_proposal_that_a_stroke_extends_is_reviewed(session: Session) -> None:
     (proposed,) = session.propose(head)
     before = digest(session)
     assert stroke(session, block(30, 20, 5, 10), (25, 25)) == proposed.id
-    assert session.document.annotations[proposed.id].reviewed
+    assert session.document.objects[proposed.id].reviewed
     goes_back_and_forth(session, before)
     session.propose(head)
-    assert session.document.annotations[proposed.id].area_px == 150
+    assert session.document.objects[proposed.id].area_px == 150
 
 
 def test_strokes_do_not_join_regions_that_a_person_is_unsure_of(session: Session) -> None:
@@ -419,7 +419,7 @@ def test_delete_by_click(session: Session) -> None:
     deleted = session.objects.delete_at(12, 12)
     assert deleted is not None
     assert deleted.id == one
-    assert not session.document.annotations
+    assert not session.document.objects
 
 
 def test_split_by_pieces_and_by_a_line(session: Session) -> None:
@@ -446,7 +446,7 @@ def test_merge(session: Session) -> None:
     before = digest(session)
     merged = session.objects.merge(ids)
     assert (merged.id, merged.class_id, merged.area_px) == (ids[0], 2, 75)
-    assert set(session.document.annotations) == {ids[0]}
+    assert set(session.document.objects) == {ids[0]}
     goes_back_and_forth(session, before)
     with pytest.raises(PromptError, match="at least two"):
         session.objects.merge(ids[:1])
@@ -476,7 +476,7 @@ def test_grow_shrink_fill_smooth(session: Session) -> None:
     assert session.objects.fill_holes(one).area_px == 400
     goes_back_and_forth(session, before)
     grown = session.objects.grow(one, 3)
-    assert session.document.annotations[neighbour].area_px == 100
+    assert session.document.objects[neighbour].area_px == 100
     expected = np.pad(np.ones((20, 20), dtype=bool), 3)
     rows, cols = np.mgrid[-3:23, -3:23]
     gaps = np.hypot(np.maximum(np.maximum(-rows, rows - 19), 0), np.maximum(np.maximum(-cols, cols - 19), 0))
@@ -549,7 +549,7 @@ def test_merging_and_deleting_classes_say_what_they_change(session: Session) -> 
     session.undo()
     session.active_class = 2
     session.class_tools.delete(2)
-    assert set(session.document.annotations) == {ids[1]}
+    assert set(session.document.objects) == {ids[1]}
     assert session.active_class == 1
     session.undo()
     assert digest(session) == before
@@ -572,7 +572,7 @@ def test_what_a_person_made_reviewed_erased_or_marked_is_annotated(session: Sess
     session.reclassify(first.id, 2)
     expected[40:50, 40:50] = True
     np.testing.assert_array_equal(session.area.mask(), expected)
-    assert session.document.annotations[first.id].reviewed, "who changes the class has looked at it"
+    assert session.document.objects[first.id].reviewed, "who changes the class has looked at it"
     session.paint(*np.nonzero(block(58, 58, 4, 4).to_dense(HW)), 0)
     expected[60:62, 60:62] = True
     np.testing.assert_array_equal(session.area.mask(), expected)
@@ -592,19 +592,19 @@ def test_a_newer_proposal_replaces_the_older_and_no_correction(session: Session)
         (Component(1, block(40, 40, 10, 10), 0.6), Component(1, block(5, 5, 20, 20), 0.7)), CLASSES, "old"
     )
     agreed, around = session.propose(old)
-    assert session.document.annotations[mine].area_px == 25
+    assert session.document.objects[mine].area_px == 25
     session.objects.flag((agreed.id,), "reviewed")
     session.area.mark((70, 70, 80, 80))
     before = digest(session)
     whole = Components((Component(2, block(0, 0, *HW), 0.9),), CLASSES, "new")
     (new,) = session.propose(whole)
-    assert around.id not in session.document.annotations
-    assert session.document.annotations[agreed.id].area_px == 100
+    assert around.id not in session.document.objects
+    assert session.document.objects[agreed.id].area_px == 100
     assert new.area_px == HW[0] * HW[1] - 25 - 100 - 100
     assert new.model == "new"
     goes_back_and_forth(session, before)
     assert not session.propose(Components((), (), "none"))
-    assert set(session.document.annotations) == {mine, agreed.id}, "what heads proposed before is gone"
+    assert set(session.document.objects) == {mine, agreed.id}, "what heads proposed before is gone"
 
 
 def test_a_newer_proposal_leaves_what_is_complete_of_an_older_one(session: Session) -> None:
@@ -620,8 +620,8 @@ def test_a_newer_proposal_leaves_what_is_complete_of_an_older_one(session: Sessi
     assert (classes[20:50, 20:40] == 1).all(), "the area is as the person left it"
     assert (classes[25:50, 40:60] == 2).all()
     assert not classes[20:25, 40:60].any()
-    assert session.document.annotations[crossing.id].area_px == 30 * 20
-    assert outside.id not in session.document.annotations
+    assert session.document.objects[crossing.id].area_px == 30 * 20
+    assert outside.id not in session.document.objects
     goes_back_and_forth(session, before)
 
 
@@ -632,7 +632,7 @@ def test_what_a_person_adds_is_not_lost_in_a_proposal(session: Session) -> None:
     mine = paint(session, block(30, 20, 5, 10))
     assert mine != proposed.id
     session.propose(Components((), (), "newer"))
-    assert set(session.document.annotations) == {mine}
+    assert set(session.document.objects) == {mine}
     assert session.area.mask().sum() == 50
 
 
@@ -677,7 +677,7 @@ def test_what_is_reshaped_or_divided_is_not_proposed_again(session: Session, way
             objects.split_pieces(one)
     goes_back_and_forth(session, before)
     after = digest(session)
-    assert all(one.reviewed for one in session.document.annotations.values())
+    assert all(one.reviewed for one in session.document.objects.values())
     session.propose(head)
     assert digest(session) == after
 
@@ -696,7 +696,7 @@ def test_what_is_merged_is_reviewed(session: Session) -> None:
     session.objects.merge((proposed.id, mine))
     goes_back_and_forth(session, before)
     session.propose(Components((), (), "newer"))
-    assert session.document.annotations[proposed.id].area_px == 125
+    assert session.document.objects[proposed.id].area_px == 125
 
 
 def test_every_change_that_is_saved_is_told(session: Session) -> None:

@@ -93,7 +93,7 @@ def test_several_boxes_are_one_object_each_and_one_step(session: Session, tmp_pa
 
     first = session.commit()
     assert first is not None
-    records = session.document.annotations
+    records = session.document.objects
     assert first is records[1]
     assert [records[one].prompts["box"] for one in sorted(records)] == [list(box) for box in BOXES]  # type: ignore[index]
     taken = np.zeros(session.hw, dtype=bool)
@@ -102,9 +102,9 @@ def test_several_boxes_are_one_object_each_and_one_step(session: Session, tmp_pa
         assert np.array_equal(np.asarray(session.document.instance_map) == number, mine)
         taken |= mine
     assert session.undo()
-    assert not session.document.annotations
+    assert not session.document.objects
     assert session.redo()
-    assert len(session.document.annotations) == 3
+    assert len(session.document.objects) == 3
     kept = np.asarray(session.document.instance_map)
     session.close()
 
@@ -144,7 +144,7 @@ def test_several_boxes_in_semantic_mode_are_one_region(session: Session) -> None
     settle(session)
     mask = session.candidate.mask.to_dense(session.hw)  # type: ignore[union-attr]
     session.commit()
-    assert list(session.document.annotations) == [1]
+    assert list(session.document.objects) == [1]
     assert np.array_equal(np.asarray(session.document.class_map) == 1, mask)
 
 
@@ -157,7 +157,7 @@ def test_several_boxes_keep_what_lies_under_them(session: Session) -> None:
     settle(session)
     session.commit()
     assert np.array_equal(np.asarray(session.document.instance_map)[:, :45] == 1, np.ones((96, 45), bool))
-    assert len(session.document.annotations) > 1
+    assert len(session.document.objects) > 1
 
 
 class TwoDiscs(DiscModel):

@@ -61,9 +61,9 @@ def test_a_proposal_on_a_region_replaces_what_was_proposed_there_alone() -> None
     expected[10:30, 10:30] = expected[41:61, 41:61] = expected[70:80, 100:150] = True
     np.testing.assert_array_equal(ids > 0, expected)
     assert len(np.unique(ids[10:30, 10:30])) == 1, "outside the region nothing changes"
-    assert {one.source for one in session.document.annotations.values()} == {"head", "brush"}
-    assert not session.area.mask()[70:80, 90:100].any(), "what a head takes back is not vouched for"
-    brush = next(one.id for one in session.document.annotations.values() if one.source == "brush")
+    assert {one.source for one in session.document.objects.values()} == {"head", "brush"}
+    assert not session.area.mask()[70:80, 90:100].any(), "what a head takes back is not verified"
+    brush = next(one.id for one in session.document.objects.values() if one.source == "brush")
     assert (ids == brush).sum() == 16, "a correction stays"
     session.undo()
     assert (np.asarray(session.document.instance_map)[70:80, 90:150] > 0).all(), "one step"
@@ -74,9 +74,9 @@ def test_everything_on_a_region_leaves_the_rest_alone() -> None:
     mask = LocalMask(10, 10, np.ones((9, 9), bool))
     session.add_everything([(mask, 0.9)], "everything")
     session.add_everything([(LocalMask(60, 60, mask.bitmap), 0.8)], "everything", (50, 50, 100, 100))
-    assert sorted(one.box[0] for one in session.document.annotations.values()) == [10, 60]
+    assert sorted(one.box[0] for one in session.document.objects.values()) == [10, 60]
     session.add_everything([], "everything", (50, 50, 100, 100))
-    assert sorted(one.box[0] for one in session.document.annotations.values()) == [10]
+    assert sorted(one.box[0] for one in session.document.objects.values()) == [10]
 
 
 def test_uncertain_regions_of_a_part_are_told_in_image_pixels() -> None:
@@ -107,7 +107,7 @@ def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
     samples = TrainingSamples(tmp_path / "data")
     first, second = session_of(10, "first"), session_of(20, "second")
     samples.note(first)
-    assert samples.due() is None, "nobody has vouched for anything"
+    assert samples.due() is None, "nothing is verified"
     assert not samples.waiting
     first.paint([5, 6], [5, 5], 1)
     first.mpp = 0.25
@@ -120,7 +120,7 @@ def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
     assert not samples.waiting
     images = DatasetFolder.open(tmp_path / "data").images
     assert {name: one.mpp for name, one in images.items()} == {"first": 0.25}
-    for one in list(first.document.annotations):
+    for one in list(first.document.objects):
         first.delete(one)
     samples.note(first)
     job = samples.due()

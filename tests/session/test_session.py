@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_sampath.annotations import Box, innermost
-from napari_sampath.annotations.model.annotation import now
+from napari_sampath.annotations.model.annotated_object import now
 from napari_sampath.arrays import ClassInfo, LocalMask, Prompts
 from napari_sampath.errors import (
     ClassListError,
@@ -308,7 +308,7 @@ def test_mask_prompt(session: Session) -> None:
         (lambda s: s.delete(3), r"no annotation 3"),
         (lambda s: s.reclassify(3, 1), r"no annotation 3"),
         (lambda s: s.paint([3], [3], 7), r"no class with id 7"),
-        (lambda s: s.paint([3], [3], 1, annotation_id=4), r"no annotation 4"),
+        (lambda s: s.paint([3], [3], 1, object_id=4), r"no annotation 4"),
         (lambda s: setattr(s, "active_class", 9), r"no class with id 9"),
     ],
 )
@@ -324,7 +324,7 @@ def test_refusals_are_one_sentence_and_change_nothing(session: Session, call: An
     assert session.prompts.empty
     assert heard.take() == []
     assert session.undo(), "the commit, not the refusal"
-    assert session.document.annotations == {}
+    assert session.document.objects == {}
 
 
 def test_a_refused_prompt_leaves_those_before(session: Session) -> None:
@@ -677,19 +677,19 @@ def test_brush_strokes_are_annotations_and_steps(session: Session) -> None:
     stroke = session.paint([10, 10, 10, 200], [5, 6, 6, 5], 2)
     assert stroke is not None
     assert (stroke.source, stroke.class_id, stroke.area_px, stroke.box) == ("brush", 2, 2, (10, 5, 11, 7))
-    longer = session.paint([11, 12], [5, 5], 1, annotation_id=stroke.id)
+    longer = session.paint([11, 12], [5, 5], 1, object_id=stroke.id)
     assert longer is not None
     assert (longer.id, longer.class_id, longer.area_px) == (stroke.id, 2, 4)
     assert session.paint([10, 50], [5, 50], 0) is None
-    assert session.document.annotations[stroke.id].area_px == 3
+    assert session.document.objects[stroke.id].area_px == 3
     assert session.paint([500], [3], 1) is None
     assert session.paint([], [], 1) is None
     assert session.paint([50], [50], 0) is None
     for expected in (4, 2):
         session.undo()
-        assert session.document.annotations[stroke.id].area_px == expected
+        assert session.document.objects[stroke.id].area_px == expected
     session.undo()
-    assert session.document.annotations == {}
+    assert session.document.objects == {}
     assert not session.undo()
 
 
@@ -699,14 +699,14 @@ def test_delete_and_reclassify(session: Session) -> None:
     heard.take()
     session.reclassify(first, 2)
     (told,) = heard.take()
-    assert told == ("document_changed", session.document.annotations[first].box)
+    assert told == ("document_changed", session.document.objects[first].box)
     assert session.document.class_map[30, 30] == 2
     session.delete(second)
-    assert set(session.document.annotations) == {first}
+    assert set(session.document.objects) == {first}
     session.undo()
     session.undo()
     assert session.document.class_map[30, 30] == 1
-    assert set(session.document.annotations) == {first, second}
+    assert set(session.document.objects) == {first, second}
     assert [event[1] for event in heard.take() if event[0] == "message"] == [
         "Undid the deletion.",
         "Undid the change of class.",
@@ -752,7 +752,7 @@ def test_a_segmentation_becomes_annotations_in_one_step(tmp_path: Path) -> None:
     saved = digest(session)
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 2
     assert session.undo()
-    assert session.document.annotations == {}
+    assert session.document.objects == {}
     assert not session.document.class_map.any()
     assert [info.name for info in session.classes] == ["stroma", "gland"]
     assert not session.undo()
@@ -765,7 +765,7 @@ def test_a_segmentation_becomes_annotations_in_one_step(tmp_path: Path) -> None:
 def test_a_segmentation_prepared_in_a_worker_with_small_pieces_left_out(session: Session) -> None:
     components = from_segmentation(found(), min_area_px=5)
     assert [one.area_px for one in session.add_segmentation(components, "mine", min_area_px=5)] == [109, 800]
-    assert {one.model for one in session.document.annotations.values()} == {"mine"}
+    assert {one.model for one in session.document.objects.values()} == {"mine"}
     assert len(session.classes) == 2, "a class that nothing has is not added"
     session.undo()
     assert len(session.add_segmentation(found(), min_area_px=800)) == 1
@@ -776,12 +776,12 @@ def test_a_segmentation_overwrites_or_goes_around(session: Session) -> None:
     mine = session.paint(rows, cols, 2)
     assert mine is not None
     session.add_segmentation(found(), keep_existing=True)
-    assert session.document.annotations[mine.id].area_px == 400
+    assert session.document.objects[mine.id].area_px == 400
     assert (session.document.class_map[40:60, 40:60] == 2).all()
     assert (session.document.class_map[40:60, 60:90] == 1).all()
     session.undo()
     session.add_segmentation(found())
-    assert session.document.annotations[mine.id].area_px == 200
+    assert session.document.objects[mine.id].area_px == 200
 
 
 def test_a_segmentation_of_nothing_or_of_another_size(session: Session) -> None:
@@ -809,7 +809,7 @@ def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str,
     other = Session(picture(), "slide", None, (ClassInfo(4, "Stroma", (5, 5, 5)),))
     Session(picture(), "another", disc_model()).export(tmp_path, formats)
     made = other.import_labels(tmp_path / "classes.json")
-    mine_are = [(one.source, one.score, one.model) for one in session.document.annotations.values()]
+    mine_are = [(one.source, one.score, one.model) for one in session.document.objects.values()]
     assert [(one.source, one.score, one.model) for one in made] == mine_are
     assert len(made) == 3
     assert (other.document.instance_map == session.document.instance_map).all()
@@ -819,7 +819,7 @@ def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str,
     }
     assert (other.document.class_map == np.vectorize(mine.get)(session.document.class_map)).all()
     assert other.undo()
-    assert other.document.annotations == {}
+    assert other.document.objects == {}
     assert not other.undo()
     with pytest.raises(ImageError, match=r"is 128 x 96 px and the image 100 x 90 px"):
         Session(picture((90, 100)), "slide").import_labels(tmp_path)
@@ -851,7 +851,7 @@ def recorded(tmp_path: Path) -> Session:
     session.objects.flag((boxed.id,), "unsure")
     session.objects.flag((joint.id,), "reviewed")
     # Long ago, so that a time that is made anew cannot be the same.
-    for one in list(session.document.annotations.values()):
+    for one in list(session.document.objects.values()):
         session.document.put(one.id, replace(one, created="2026-01-02T03:04:05.678+00:00"))
     return session
 
@@ -864,7 +864,7 @@ def test_everything_that_is_known_of_an_object_is_exported_and_comes_back(tmp_pa
     other.import_labels(tmp_path / "out")
     mine, theirs = (
         sorted(
-            (replace(record, id=0, box=(0, 0, 0, 0)) for record in one.document.annotations.values()),
+            (replace(record, id=0, box=(0, 0, 0, 0)) for record in one.document.objects.values()),
             key=lambda record: record.area_px,
         )
         for one in (session, other)
@@ -873,7 +873,7 @@ def test_everything_that_is_known_of_an_object_is_exported_and_comes_back(tmp_pa
     assert {one.source for one in theirs} == {"point", "box", "mask"}
     other.close()
     again = Session(picture(), "slide", None, CLASSES, tmp_path / "other.jsonl")
-    assert again.document.annotations == other.document.annotations, "the journal has it, too"
+    assert again.document.objects == other.document.objects, "the journal has it, too"
     again.close()
 
 
@@ -974,7 +974,7 @@ def test_redo_goes_forth_in_the_order_that_undo_went_back(session: Session) -> N
 
     def state() -> tuple[int, int, bool]:
         prompts = session.prompts
-        return len(session.document.annotations), len(prompts.points), prompts.box is not None
+        return len(session.document.objects), len(prompts.points), prompts.box is not None
 
     states = [(2, 1, True), (2, 1, False), (1, 1, False), (1, 0, False), (0, 0, False)]
     assert state() == states[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sampath.annotations import Add, Annotation, Document
+from napari_sampath.annotations import Add, AnnotatedObject, Document
 from napari_sampath.arrays import ClassInfo, LocalMask
 
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)),)
@@ -16,7 +16,7 @@ def annotated_slide() -> Document:
     rows, cols = np.mgrid[:300, :300]
     disc = np.hypot(rows - 150, cols - 150) < 150
     items = [
-        (Annotation(number, 1, "point"), LocalMask(number * 3900, SIDE - 400 - number * 3000, disc))
+        (AnnotatedObject(number, 1, "point"), LocalMask(number * 3900, SIDE - 400 - number * 3000, disc))
         for number in range(1, 10)
     ]
     document.perform(Add(tuple(items)))

@@ -115,7 +115,7 @@ def test_a_new_head_beside_the_previous_one(dataset: Path) -> None:
     assert worst.truth.shape == worst.new.shape == worst.previous.shape
     assert max(worst.truth.shape[:2]) <= THUMBNAIL_PX
     left, right = worst.truth[:, :15].mean(), worst.truth[:, -15:].mean()
-    assert left < 0.7 * right, "what nobody vouched for is darker"
+    assert left < 0.7 * right, "unverified pixels are darker"
 
 
 def test_a_first_head_has_nothing_beside_it(dataset: Path) -> None:

@@ -103,7 +103,7 @@ def test_the_worst_answers_are_kept_with_the_worst_to_the_left() -> None:
 
 
 def test_one_case_has_no_interval(model) -> None:
-    """And what nobody vouches for is neither right nor wrong."""
+    """Unverified pixels are neither right nor wrong."""
     image = discs("")
     image.instances[:, 90:] = UNKNOWN
     (box,) = (s for s in jobs.run(evaluate_prompts(model, [image])) if s.method == "box itself")

@@ -354,7 +354,7 @@ class TestAround:
         assert "no slide or case to validate on" in caplog.text
         assert "for want of another slide" in load_head(path).metadata.metrics["chosen_on"]
 
-    def test_what_nobody_vouched_for_is_ignored(self, tmp_path):
+    def test_unverified_pixels_are_ignored(self, tmp_path):
         made = DatasetFolder.create(tmp_path / "d", [DISC])
         pixels, labels = picture(0)
         annotated = np.zeros(labels.shape, bool)

@@ -101,7 +101,7 @@ CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(4, "fat", (250, 200, 
 
 
 def test_objects_of_any_dataset_are_prompted_for(tmp_path: Path) -> None:
-    """Two nuclei that touch stay two; what nobody vouches for is unknown; classes are of no matter."""
+    """Two nuclei that touch stay two; unverified pixels are unknown; classes are of no matter."""
     folder = DatasetFolder.create(tmp_path / "mine", CLASSES)
     labels, instances = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint32)
     labels[10:20, 10:30], labels[25:35, 40:50] = 1, 4
@@ -137,7 +137,7 @@ def test_pieces_of_a_class_are_objects_where_none_are_told_apart(tmp_path: Path)
         read_instances(tmp_path, "train")
 
 
-def test_what_nobody_vouches_for_teaches_no_dense_target() -> None:
+def test_unverified_pixels_teach_no_dense_target() -> None:
     known, half = tissue(), tissue()
     half.instances[:, 48:] = UNKNOWN
     maps = torch.randn(1, 5, 24, 24, generator=torch.Generator().manual_seed(0))

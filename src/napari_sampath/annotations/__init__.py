@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .masks.masks import clip, innermost, mask_of_pixels
 from .masks.tiled import LookupMap, TiledMap
-from .model.annotation import FLAGS, Annotation, Box, FlagName, Source, bounds, union
+from .model.annotated_object import FLAGS, AnnotatedObject, Box, FlagName, Source, bounds, union
 from .model.classes import ClassList
 from .model.document import Document
-from .model.operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Vouch
+from .model.operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Verify
 from .model.patch import Patch
 from .model.prepared import Prepared, prepare
 from .storage.edits import Edits
@@ -18,7 +18,7 @@ from .storage.journal import Journal
 __all__ = [
     "FLAGS",
     "Add",
-    "Annotation",
+    "AnnotatedObject",
     "Batch",
     "Box",
     "ClassList",
@@ -39,7 +39,7 @@ __all__ = [
     "SetClasses",
     "Source",
     "TiledMap",
-    "Vouch",
+    "Verify",
     "bounds",
     "clip",
     "innermost",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from psygnal import Signal
 
 from ..annotations import (
-    Annotation,
+    AnnotatedObject,
     Batch,
     ClassList,
     Document,
@@ -29,10 +29,10 @@ from ..annotations.model.classes import PALETTE
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import ImageError
 from .objects.class_tools import ClassTools
-from .objects.completed_area import AnnotatedArea
 from .objects.object_tools import ObjectTools
 from .objects.overlap import MaskMode, OverlapRule, extend, place
 from .objects.reshaping import rubbed_out
+from .objects.verified_area import VerifiedArea
 from .timeline import Timeline
 
 FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])
@@ -93,8 +93,8 @@ class Editor:
         """Split, merge, reshape, tick off, list objects."""
         self.class_tools = ClassTools(self.document, do)
         """Merge and delete classes with their objects."""
-        self.area = AnnotatedArea(self.document, do)
-        """Which pixels a person has vouched for."""
+        self.area = VerifiedArea(self.document, do)
+        """The verified area."""
         self._active = 0
         self._keep_active()
         self.classes.redirect = lambda wished: do(SetClasses(wished))
@@ -130,7 +130,7 @@ class Editor:
             StorageError: If that cannot be saved; nothing has changed.
         """
         wished = tuple(classes)
-        if wished and not self.document.annotations and self.classes.snapshot == (FIRST_CLASS,):
+        if wished and not self.document.objects and self.classes.snapshot == (FIRST_CLASS,):
             self._do(SetClasses(wished))
 
     def paint(
@@ -138,16 +138,16 @@ class Editor:
         rows: npt.ArrayLike,
         cols: npt.ArrayLike,
         class_id: int,
-        annotation_id: int | None = None,
+        object_id: int | None = None,
         start_rc: tuple[int, int] | None = None,
-    ) -> Annotation | None:
+    ) -> AnnotatedObject | None:
         """Take one brush stroke.
 
         Args:
             rows: (N,) rows of its pixels; those outside the image are left out.
             cols: (N,) columns.
             class_id: Its class; 0 erases.
-            annotation_id: An annotation to extend by the stroke, which then keeps its class; if left out, the one
+            object_id: An annotation to extend by the stroke, which then keeps its class; if left out, the one
                 of the class that the stroke begins on is extended, in semantic mode the region that it touches, and
                 a new one is made if there is none. "ask" overwrites here: a question at every stroke would be in
                 the way.
@@ -166,46 +166,46 @@ class Editor:
         if class_id == 0:
             self._erase(mask)
             return None
-        if annotation_id is None and start_rc is not None and self.mask_mode == "instance":
-            annotation_id = self._begun_on(class_id, *start_rc)
+        if object_id is None and start_rc is not None and self.mask_mode == "instance":
+            object_id = self._begun_on(class_id, *start_rc)
         operation: Operation
-        if annotation_id is None:
-            annotation = Annotation(self.document.next_id, class_id, "brush")
-            operation, annotation_id = place(self.document, annotation, mask, self.overlap, self.mask_mode)
+        if object_id is None:
+            annotation = AnnotatedObject(self.document.next_id, class_id, "brush")
+            operation, object_id = place(self.document, annotation, mask, self.overlap, self.mask_mode)
         else:
-            operation = extend(self.document, annotation_id, mask, self.overlap)
+            operation = extend(self.document, object_id, mask, self.overlap)
         self._do(operation)
-        return self.document.annotations[annotation_id]
+        return self.document.objects[object_id]
 
     def _begun_on(self, class_id: int, row: int, col: int) -> int | None:
         """Return the id of the object of a class at a pixel, if there is one."""
-        found = self.document.annotations.get(self.objects.at(row, col))
+        found = self.document.objects.get(self.objects.at(row, col))
         return found.id if found is not None and found.class_id == class_id else None
 
     def _erase(self, mask: LocalMask) -> None:
-        """Take pixels away from what they belong to; the person vouches that there is nothing."""
+        """Erase pixels from their objects and mark them as verified background."""
         held = mask.bitmap & (self.document.instance_map[mask.slices] > 0)
         if held.any():
             mask = LocalMask(mask.row, mask.col, held)
             self._do(Batch(rubbed_out(mask), "the erasing"))
 
-    def delete(self, annotation_id: int) -> None:
-        """Take an annotation away; the person vouches that there is nothing where it was.
+    def delete(self, object_id: int) -> None:
+        """Delete an object and mark its pixels as verified background.
 
         Raises:
             UnknownNameError: If there is no such annotation.
             StorageError: If that cannot be saved; nothing has changed.
         """
-        self.objects.delete((annotation_id,))
+        self.objects.delete((object_id,))
 
-    def reclassify(self, annotation_id: int, class_id: int) -> None:
+    def reclassify(self, object_id: int, class_id: int) -> None:
         """Give an annotation another class.
 
         Raises:
             UnknownNameError: If there is no such annotation or class.
             StorageError: If that cannot be saved; nothing has changed.
         """
-        self.objects.reclassify((annotation_id,), class_id)
+        self.objects.reclassify((object_id,), class_id)
 
     def undo(self) -> bool:
         """Take the last change of the document back; False if there is none.
@@ -259,8 +259,8 @@ class Editor:
             self.objects_changed.emit(frozenset(patch.records))
         if patch.box is not None:
             self.document_changed.emit(patch.box)
-        if patch.annotated_box is not None:
-            self.area_changed.emit(patch.annotated_box)
+        if patch.verified_box is not None:
+            self.area_changed.emit(patch.verified_box)
         if not patch.empty:
             self.saved.emit()
 

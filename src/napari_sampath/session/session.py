@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
-from ..annotations import Annotation, Box, Prepared
+from ..annotations import AnnotatedObject, Box, Prepared
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
 from ..geometry import outward, prompt_tiles
@@ -181,14 +181,14 @@ class Session(Transfer):
         """
         self._prompt(lambda: self._prompting.set_mask(mask))
 
-    def set_object(self, annotation_id: int) -> None:
+    def set_object(self, object_id: int) -> None:
         """Set an annotation as mask prompt, to be refined: a commit changes it, if it is still there.
 
         Raises:
             UnknownNameError: If there is no such annotation.
         """
-        mask = self.document.pixels(annotation_id)
-        self._prompt(lambda: self._prompting.set_mask(mask, annotation_id))
+        mask = self.document.pixels(object_id)
+        self._prompt(lambda: self._prompting.set_mask(mask, object_id))
 
     def remove_last_prompt(self) -> bool:
         """Take back the last point, box or mask given; False if there is none."""
@@ -244,7 +244,7 @@ class Session(Transfer):
         self._change(lambda: self._prompting.step(step))
         return self.candidate
 
-    def commit(self, overlap: OverlapRule | None = None) -> Annotation | None:
+    def commit(self, overlap: OverlapRule | None = None) -> AnnotatedObject | None:
         """Make the candidate an annotation of the active class, or in semantic mode part of the region it touches.
 
         If the prompt began with `set_object`, that object gets the pixels of the mask instead, and is reviewed.
@@ -272,7 +272,7 @@ class Session(Transfer):
             if found is not None:
                 self.overlap_found.emit(found)
                 return None
-        operation, annotation_id = make_commit(
+        operation, object_id = make_commit(
             self.document, candidate, state, self.active_class, model, rule, self.mask_mode
         )
         patch = self._edits.do(operation)
@@ -280,14 +280,14 @@ class Session(Transfer):
         if not patch.empty:
             self._timeline.push("document")
             self._announce(patch)
-        return self.document.annotations[annotation_id]
+        return self.document.objects[object_id]
 
     def add_everything(
         self, masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None
-    ) -> list[Annotation]:
+    ) -> list[AnnotatedObject]:
         """Add the masks of "segment everything" with their scores, as objects that are "unclassified", in one step.
 
-        What a person made or vouched for keeps its pixels, and so does what lies outside of `within`, the part
+        Verified objects and areas keep their pixels, and so does what lies outside of `within`, the part
         (r0, c0, r1, c1) of the image that was looked at, if it was not all of it.
 
         Raises:
@@ -330,7 +330,7 @@ class Session(Transfer):
                 then; of several regions the first.
             count: At most so many.
         """
-        return uncertain_job(by, self.hw, self.document.annotated_snapshot(), segmentations, count)
+        return uncertain_job(by, self.hw, self.document.verified_snapshot(), segmentations, count)
 
     def undo(self) -> bool:
         """Take back what was done last, be it a prompt or a change of the document; False if there is nothing.

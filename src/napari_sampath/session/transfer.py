@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..annotations import Annotation, Document, Operation, Prepared, prepare
+from ..annotations import AnnotatedObject, Document, Operation, Prepared, prepare
 from ..jobs import Job, Progress, run
 from .editor import Editor
 from .files.saving import export_job, read_job, save_job
@@ -36,7 +36,7 @@ class Transfer(Editor):
         keep_existing: bool = False,
         min_area_px: int = 1,
         thresholds: Mapping[int, float] | None = None,
-    ) -> list[Annotation]:
+    ) -> list[AnnotatedObject]:
         """Make annotations of a head's result, one for each connected piece of each class, as one step.
 
         Classes are matched by name; those that are missing are added.
@@ -64,7 +64,7 @@ class Transfer(Editor):
         segmentation: Segmentation | Components,
         min_area_px: int = 1,
         thresholds: Mapping[int, float] | None = None,
-    ) -> list[Annotation]:
+    ) -> list[AnnotatedObject]:
         """Take a head's result as the stage says: `propose` it, or in the assisted stage leave it alone."""
         if self.stage == "assisted":
             self.message.emit("Proposals are switched off; choose the semi-automatic stage to get them.")
@@ -77,7 +77,7 @@ class Transfer(Editor):
         model: str | None = None,
         min_area_px: int = 1,
         thresholds: Mapping[int, float] | None = None,
-    ) -> list[Annotation]:
+    ) -> list[AnnotatedObject]:
         """Put a head's result in place of what heads proposed before, as one step.
 
         What a person made, reviewed or is unsure of stays, and so does everything in the annotated area: a newer
@@ -95,7 +95,7 @@ class Transfer(Editor):
         """Make a job that works out what `take_import` would do now; `take` does it."""
         return self._prepare_job(lambda document: plan_import(document, components))
 
-    def take(self, prepared: Prepared | None) -> list[Annotation] | None:
+    def take(self, prepared: Prepared | None) -> list[AnnotatedObject] | None:
         """Do and save what a job has worked out, as one step; however much it is, that takes no time.
 
         Args:
@@ -116,7 +116,7 @@ class Transfer(Editor):
         changed = prepared.patch.records or {}
         return [after for before, after in changed.values() if before is None and after is not None]
 
-    def import_labels(self, path: str | Path) -> list[Annotation]:
+    def import_labels(self, path: str | Path) -> list[AnnotatedObject]:
         """Read annotations of any format of `formats`, as one step; what lies under is overwritten.
 
         Returns:
@@ -128,7 +128,7 @@ class Transfer(Editor):
         """
         return self.take_import(run(read_job(Path(path), self.name, self.hw)))
 
-    def take_import(self, found: Components) -> list[Annotation]:
+    def take_import(self, found: Components) -> list[AnnotatedObject]:
         """Take over what `read_job` read in a worker; as `import_labels`."""
         return self._add(plan_import(self.document, found))
 
@@ -180,14 +180,14 @@ class Transfer(Editor):
             check_size(np.shape(segmentation.labels), self.hw, "The segmentation")
         return from_segmentation(segmentation, min_area_px, thresholds)
 
-    def _add(self, operation: Operation | None) -> list[Annotation]:
+    def _add(self, operation: Operation | None) -> list[AnnotatedObject]:
         """Do what was planned; returns the annotations that are new."""
         if operation is None:
             self.message.emit(NOTHING)
             return []
         first = self.document.next_id
         self._do(operation)
-        return [one for one in self.document.annotations.values() if one.id >= first]
+        return [one for one in self.document.objects.values() if one.id >= first]
 
     def _prepare_job(self, plan: Callable[[Document], Operation | None]) -> Job[Prepared | None]:
         fork, number = self.document.fork(), self._edits.number

@@ -51,10 +51,10 @@ def digest(session: Session) -> str:
     document = session.document
     records = [
         (key, replace(record, created="", modified=record.modified and "some time"))
-        for key, record in sorted(document.annotations.items())
+        for key, record in sorted(document.objects.items())
     ]
     text = repr(records) + repr(document.classes.snapshot)
-    maps = document.class_map.tobytes() + document.instance_map.tobytes() + document.vouched_map.tobytes()
+    maps = document.class_map.tobytes() + document.instance_map.tobytes() + document.verified_map.tobytes()
     return hashlib.sha256(text.encode() + maps).hexdigest()
 
 
@@ -78,7 +78,7 @@ def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
     """Do a random but repeatable mixture of everything; yields after each step."""
     rng = random.Random(seed)
     for number in range(steps):
-        ids = sorted(session.document.annotations)
+        ids = sorted(session.document.objects)
         match rng.choice(ACTIONS):
             case "commit":
                 session.add_point(rng.uniform(0, 128), rng.uniform(0, 96))

@@ -83,7 +83,7 @@ def test_click_paints_a_candidate_enter_commits_it_undo_removes_it(
     assert np.array_equal(b.layers.objects.data == 1, painted)
     assert not b.layers.candidate.data.any()
     assert len(b.layers.prompts.data) == 0
-    (annotation,) = b.session.document.annotations.values()
+    (annotation,) = b.session.document.objects.values()
     assert (annotation.source, annotation.model, annotation.class_id) == ("point", "discs", 1)
 
     b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
@@ -133,7 +133,7 @@ def test_enter_waits_for_the_answer_to_the_last_click(
     b.robot.click(62, 60, Qt.MouseButton.RightButton)
     for _ in range(3):
         b.robot.key(Qt.Key.Key_Return)
-    assert not b.session.document.annotations
+    assert not b.session.document.objects
     assert "not there yet" in b.text
     match then:
         case "key 2":
@@ -147,13 +147,13 @@ def test_enter_waits_for_the_answer_to_the_last_click(
     b.model.go_on.set()
     b.answered()
     if then == "wait":
-        assert set(b.session.document.annotations) == {1}
+        assert set(b.session.document.objects) == {1}
         assert b.layers.classes.data[60, 45] == 1
         assert b.layers.classes.data[60, 62] == 0, "the last click counts"
         assert b.text == "The mask is committed."
         assert b.session.prompts.empty
     else:
-        assert not b.session.document.annotations
+        assert not b.session.document.objects
         assert b.session.prompts.empty == (then == "escape")
 
 
@@ -199,7 +199,7 @@ def test_enter_asks_again_where_the_answer_failed(open_bench: Callable[..., Any]
     b.annotator.ask()
     b.answered()
     assert b.session.candidate is not None
-    assert not b.session.document.annotations, "what failed is not committed later"
+    assert not b.session.document.objects, "what failed is not committed later"
     b.robot.click(52, 60)
     b.model.decode = fails
     b.robot.click(54, 60)
@@ -207,7 +207,7 @@ def test_enter_asks_again_where_the_answer_failed(open_bench: Callable[..., Any]
     b.model.decode = works
     b.robot.key(Qt.Key.Key_Return)
     b.answered()
-    assert set(b.session.document.annotations) == {1}
+    assert set(b.session.document.objects) == {1}
 
 
 def test_drag_is_a_box_and_the_camera_stays(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
@@ -222,7 +222,7 @@ def test_drag_is_a_box_and_the_camera_stays(open_bench: Callable[..., Any], tiss
     np.testing.assert_allclose(corners.min(axis=0), [40, 30], atol=1)
     np.testing.assert_allclose(corners.max(axis=0), [80, 70], atol=1)
     b.robot.key(Qt.Key.Key_Enter)
-    assert b.session.document.annotations[1].source == "box"
+    assert b.session.document.objects[1].source == "box"
     assert len(b.layers.box.data) == 0
 
     b.robot.drag([(100, 90), (200, 150)])
@@ -277,11 +277,11 @@ def test_mask_mode_scribble_and_object(open_bench: Callable[..., Any], tissue: n
     assert not candidate[75, 45]
     assert not (b.layers.candidate.data == 2).any(), "the scribble is gone when the answer is there"
     b.robot.key(Qt.Key.Key_Return)
-    assert b.session.document.annotations[1].source == "mask"
+    assert b.session.document.objects[1].source == "mask"
 
     b.robot.click(50, 60)
     b.answered()
-    assert b.session.prompts.mask.area_px == b.session.document.annotations[1].area_px
+    assert b.session.prompts.mask.area_px == b.session.document.objects[1].area_px
     b.robot.key(Qt.Key.Key_Escape)
     assert b.session.prompts.empty
     b.robot.click(120, 30)
@@ -290,8 +290,8 @@ def test_mask_mode_scribble_and_object(open_bench: Callable[..., Any], tissue: n
     b.answered()
     b.robot.key(Qt.Key.Key_Return)
     assert b.session.prompts.empty
-    assert set(b.session.document.annotations) == {1}, "what is refined stays the object it is"
-    assert b.session.document.annotations[1].area_px == candidate.sum()
+    assert set(b.session.document.objects) == {1}, "what is refined stays the object it is"
+    assert b.session.document.objects[1].area_px == candidate.sum()
 
 
 def test_keys_cycle_candidates_choose_classes_and_take_back(
@@ -428,7 +428,7 @@ def test_naparis_polygon_is_journalled_and_undone(open_bench: Callable[..., Any]
     for _ in range(3):  # the new class is a step, too
         b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.classes.data.any()
-    assert not b.session.document.annotations
+    assert not b.session.document.objects
 
 
 def test_naparis_outline_of_the_right_button_is_journalled_and_undone(
@@ -442,7 +442,7 @@ def test_naparis_outline_of_the_right_button_is_journalled_and_undone(
     filled = b.session.document.class_map == 1
     assert filled[30:70, 30:90].all()
     assert np.array_equal(b.layers.classes.data == 1, filled)
-    assert len(b.session.document.annotations) == 1
+    assert len(b.session.document.objects) == 1
     b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.classes.data.any()
 
@@ -462,17 +462,17 @@ def test_escape_and_undo_take_an_unfinished_outline_or_polygon_back(
     b.session.delete(1)
     b.robot.key(*key)
     wait_until(lambda: np.array_equal(b.layers.classes.data, b.session.document.class_map), 5, "the layer")
-    assert not b.session.document.annotations
+    assert not b.session.document.objects
     b.session.undo()
     b.robot.move(30, 30)
-    assert set(b.session.document.annotations) == {1}, "the outline is gone"
+    assert set(b.session.document.objects) == {1}, "the outline is gone"
 
     b.layers.classes.mode = "polygon"
     for x, y in ((30, 30), (90, 30), (90, 70)):
         b.robot.click(x, y)
     b.robot.key(*key)
     b.robot.double_click(30, 70)
-    assert set(b.session.document.annotations) == {1}
+    assert set(b.session.document.objects) == {1}
     wait_until(lambda: np.array_equal(b.layers.classes.data, b.session.document.class_map), 5, "the layer")
 
 
@@ -483,10 +483,10 @@ def test_a_stroke_extends_the_object_that_it_begins_on(
     b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
     b.robot.drag([(20, 20), (60, 20)])
     b.robot.drag([(50, 20), (50, 60)])
-    assert set(b.session.document.annotations) == {1}
+    assert set(b.session.document.objects) == {1}
     assert (b.layers.objects.data[20:60, 50] == 1).all()
     b.robot.drag([(100, 60), (50, 60)])
-    assert set(b.session.document.annotations) == {1, 2}
+    assert set(b.session.document.objects) == {1, 2}
     assert b.layers.objects.data[60, 100] == 2
     assert np.array_equal(b.layers.objects.data > 0, b.layers.classes.data == 1)
 

@@ -84,10 +84,10 @@ def test_a_brush_is_seen_while_it_paints(open_bench: Callable[..., Any], tissue:
     bare = picture(b)
     b.robot.press(b.dock.modes.buttons[Mode.BRUSH])
     b.robot.drag([(40, 40), (60, 60)], release=False)
-    assert not b.session.document.annotations
+    assert not b.session.document.objects
     assert not np.array_equal(picture(b), bare)
     QTest.mouseRelease(b.robot.native, LEFT, NONE, b.robot.at(60, 60))
-    wait_until(lambda: bool(b.session.document.annotations), 10, "the stroke")
+    wait_until(lambda: bool(b.session.document.objects), 10, "the stroke")
     b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     b.robot.press(b.dock.modes.buttons[Mode.POINT])
     assert not drawn(b)

@@ -80,7 +80,7 @@ def test_one_click_segments_shows_and_becomes_annotations(
     both = expected.labels == 1
     agree = (b.layers.classes.data == names["gland"]) == both
     assert agree.mean() > 0.99, "all but pieces of a few pixels"
-    assert {one.source for one in b.session.document.annotations.values()} == {"head"}
+    assert {one.source for one in b.session.document.objects.values()} == {"head"}
     b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.classes.data.any(), "one undo takes all of it back"
 
@@ -127,8 +127,8 @@ def test_export_and_read_back(open_bench: Callable[..., Any], tissue: np.ndarray
     listed = json.loads((tmp_path / "new" / "labels" / "classes.json").read_text())
     assert "stroma" in json.dumps(listed)
 
-    for annotation_id in list(b.session.document.annotations):
-        b.session.delete(annotation_id)
+    for object_id in list(b.session.document.objects):
+        b.session.delete(object_id)
     assert not b.layers.classes.data.any()
     dock.import_from(tmp_path / "new" / "labels" / "tissue_classes.png")
     wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 60, "the import")
@@ -198,8 +198,8 @@ def test_every_format_goes_out_and_comes_back(
         (written,) = [
             one for one in folder.iterdir() if one.name.endswith(FORMATS[name]) and "inst" not in one.name
         ]
-        for annotation_id in list(b.session.document.annotations):
-            b.session.delete(annotation_id)
+        for object_id in list(b.session.document.objects):
+            b.session.delete(object_id)
         assert not b.layers.classes.data.any()
         chooser = "getExistingDirectory" if written.is_dir() else "getOpenFileName"
         answer = str(written) if written.is_dir() else (str(written), "")

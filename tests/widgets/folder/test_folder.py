@@ -186,20 +186,20 @@ def test_the_head_proposes_and_the_person_completes(
     desk(dock)
     dock.stage.setCurrentIndex(dock.stage.findData("semi-automatic"))
     dock.stage.activated.emit(dock.stage.currentIndex())
-    wait_until(lambda: bool(dock.work.session.document.annotations), 60, "the proposal")
+    wait_until(lambda: bool(dock.work.session.document.objects), 60, "the proposal")
     assert "proposes" in dock.status.message.text()
-    assert {one.source for one in dock.work.session.document.annotations.values()} == {"head"}
+    assert {one.source for one in dock.work.session.document.objects.values()} == {"head"}
     assert "0 begun" in dock.progress.text(), "nobody has touched it"
     truth = picture(0, (100, 130))[1]
     found = np.asarray(dock.work.session.document.class_map) > 0
     assert (found == (truth == 1)).mean() > 0.9
-    assert not dock.work.session.area.mask().any(), "a proposal is not vouched for"
+    assert not dock.work.session.area.mask().any(), "a proposal is not verified"
     robot.press(dock.view_button)
     assert dock.work.session.area.mask().all()
-    assert all(one.reviewed for one in dock.work.session.document.annotations.values())
+    assert all(one.reviewed for one in dock.work.session.document.objects.values())
     robot.press(dock.next_button)
     shown(dock, "1")
-    wait_until(lambda: bool(dock.work.session.document.annotations), 60, "the next proposal")
+    wait_until(lambda: bool(dock.work.session.document.objects), 60, "the next proposal")
     wait_until(lambda: not dock.bench.desk.samples.waiting, 60, "the training samples")
     assert "0" in DatasetFolder.open(dock.bench.desk.folder).images
     assert [info.name for info in dock.work.session.classes] == ["disc"]
@@ -220,7 +220,7 @@ def test_the_head_does_all_and_the_most_doubtful_image_comes_next(
     most = max(doubts, key=lambda one: doubts[one])
     shown(dock, most)
     assert list(dock.work.session.classes) == [DISC], "those of the dataset alone"
-    assert {one.source for one in dock.work.session.document.annotations.values()} == {"head"}
+    assert {one.source for one in dock.work.session.document.objects.values()} == {"head"}
     robot.press(dock.done_button)
     del doubts[most]
     shown(dock, max(doubts, key=lambda one: doubts[one]))
@@ -263,7 +263,7 @@ def test_a_run_over_the_folder_leaves_out_what_auto_segment_does(
     doubts = {entry.path.stem: entry.uncertainty for entry in dock.work.queue.entries}
     robot.press(dock.next_button)
     shown(dock, max("13", key=lambda one: doubts[one]))
-    assert not dock.work.session.document.annotations, "all pieces are smaller than was wished"
+    assert not dock.work.session.document.objects, "all pieces are smaller than was wished"
 
 
 def test_going_on_does_not_end_the_run_over_the_folder(

@@ -100,7 +100,7 @@ def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: n
     assert not b.session.area.mask().any(), "what a head proposed is not annotated yet"
     b.robot.press(b.area.buttons["image"])
     assert "you agreed with 1 object of the head." in b.text
-    (record,) = b.session.document.annotations.values()
+    (record,) = b.session.document.objects.values()
     assert record.reviewed
 
 

@@ -124,7 +124,7 @@ def test_a_click_brings_the_object_into_the_middle_and_frames_it(opened: Any) ->
 
 def test_buttons_and_keys_change_the_chosen_objects_in_one_step(opened: Any) -> None:
     b, dock, table = opened, opened.objects, opened.objects.table
-    records = b.session.document.annotations
+    records = b.session.document.objects
 
     def choose() -> None:
         table.setFocus()
@@ -183,11 +183,11 @@ def test_a_tick_in_the_table_is_a_mark(opened: Any) -> None:
         table.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(spot.left() + 10, spot.center().y())
     )
     QApplication.processEvents()
-    assert b.session.document.annotations[3].reviewed
+    assert b.session.document.objects[3].reviewed
     checked = table.model().index(2, REVIEWED).data(Qt.ItemDataRole.CheckStateRole)
     assert Qt.CheckState(checked) == Qt.CheckState.Checked
     b.robot.press(b.objects.buttons["undo"])
-    assert not b.session.document.annotations[3].reviewed
+    assert not b.session.document.objects[3].reviewed
 
 
 def test_a_closed_dock_takes_its_frames_along(opened: Any) -> None:

@@ -220,14 +220,14 @@ def test_a_newer_result_replaces_proposals_and_no_correction(open_segment: Calla
     done(b, dock)
     b.robot.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
-    head = {one.id for one in b.session.document.annotations.values()}
+    head = {one.id for one in b.session.document.objects.values()}
     rows, cols = np.nonzero(labels)
     b.session.classes.add("fat")
     b.session.paint(rows[:50], cols[:50], 2)
     done(b, dock)
     b.robot.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
-    assert not head & set(b.session.document.annotations)
+    assert not head & set(b.session.document.objects)
     assert (np.asarray(b.session.document.class_map)[rows[:50], cols[:50]] == 2).all()
     assert b.viewer.layers["Segmentation"] in b.viewer.layers
     assert sum(layer.name.startswith("Segmentation") for layer in b.viewer.layers) == 1
@@ -289,7 +289,7 @@ def test_a_result_waits_until_the_brush_is_lifted(open_segment: Callable[..., An
     fat = b.session.active_class
     assert (b.layers.classes.data[5, 22:98] == fat).all(), "all of the stroke"
     assert (b.layers.classes.data != fat).any()
-    assert {one.source for one in b.session.document.annotations.values()} == {"brush", "head"}
+    assert {one.source for one in b.session.document.objects.values()} == {"brush", "head"}
     assert np.array_equal(b.layers.classes.data, np.asarray(b.session.document.class_map))
     b.session.active_class = 1
     b.annotator.mode = type(b.annotator.mode)("point")
@@ -375,7 +375,7 @@ def test_everything_is_found_and_classified_by_likeness(
     assert "Found" in dock.status.message.text()
     on_disc = [b.session.objects.at(row, col) for row in (60, 180) for col in (50, 115)]
     assert all(on_disc), "each disc is an object"
-    assert {one.class_id for one in b.session.document.annotations.values()} == {
+    assert {one.class_id for one in b.session.document.objects.values()} == {
         b.session.classes.find("unclassified").id
     }
     b.robot.press(dock.everything.like_button)
@@ -384,7 +384,7 @@ def test_everything_is_found_and_classified_by_likeness(
     b.session.reclassify(on_disc[0], 1)
     b.robot.press(dock.everything.like_button)
     wait_until(lambda: not dock.runner.busy, 60, "the classes")
-    assert {b.session.document.annotations[one].class_id for one in on_disc} == {1}
+    assert {b.session.document.objects[one].class_id for one in on_disc} == {1}
 
 
 @pytest.mark.alone

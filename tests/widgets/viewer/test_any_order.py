@@ -122,8 +122,8 @@ class Hand:
         self._labels.preserve_labels = not self._labels.preserve_labels
 
     def delete(self) -> None:
-        if self._session.document.annotations:
-            self._session.delete(self._random.choice(list(self._session.document.annotations)))
+        if self._session.document.objects:
+            self._session.delete(self._random.choice(list(self._session.document.objects)))
 
     def _tool(self, name: str) -> None:
         self._bench.robot.press(self._bench.dock.modes.buttons[type(self._bench.annotator.mode)(name)])
@@ -159,7 +159,7 @@ def test_layers_and_journal_follow_whatever_is_done(
         done.append(hand.anything())
         if not is_outlining(b.layers.classes):
             wait_until(shown, 10, f"the layers to show the session after {done[-6:]}")
-        for one in document.annotations.values():
+        for one in document.objects.values():
             pixels = np.asarray(document.instance_map) == one.id
             assert pixels.sum() == one.area_px > 0, done[-6:]
             assert (np.asarray(document.class_map)[pixels] == one.class_id).all(), done[-6:]
@@ -169,6 +169,6 @@ def test_layers_and_journal_follow_whatever_is_done(
     again = Session(tissue, "tissue", None, (), shutil.copy(journal, tmp_path / "copy.jsonl"))
     np.testing.assert_array_equal(again.document.class_map, document.class_map)
     np.testing.assert_array_equal(again.document.instance_map, document.instance_map)
-    assert again.document.annotations == document.annotations
-    assert document.annotations, "a run that leaves nothing shows nothing"
+    assert again.document.objects == document.objects
+    assert document.objects, "a run that leaves nothing shows nothing"
     again.close()

@@ -39,7 +39,7 @@ def drawn(open_bench: Callable[..., Any], tissue: np.ndarray) -> Any:
     bar[80:90, 80:140] = True
     for mask in (ring, pair, bar):
         b.session.paint(*np.nonzero(mask), 1)
-    assert set(b.session.document.annotations) == {RING, PAIR, BAR}
+    assert set(b.session.document.objects) == {RING, PAIR, BAR}
     return b
 
 
@@ -57,9 +57,9 @@ def press(b: Any, name: str) -> None:
     b.robot.key(getattr(Qt.Key, {"Enter": "Key_Return"}.get(key, f"Key_{key}")), flags)
 
 
-def area(b: Any, annotation_id: int) -> int:
+def area(b: Any, object_id: int) -> int:
     """Pixels of an object on the layer."""
-    return int((b.layers.objects.data == annotation_id).sum())
+    return int((b.layers.objects.data == object_id).sum())
 
 
 def count(b: Any) -> int:
@@ -77,7 +77,7 @@ def test_every_key_of_an_object_tool(drawn: Any) -> None:
 
     def ticked(flag: str) -> Callable[[], None]:
         def check() -> None:
-            assert getattr(b.session.document.annotations[BAR], flag)
+            assert getattr(b.session.document.objects[BAR], flag)
             assert f"gland {BAR} is {flag}" in b.text
 
         return check
@@ -108,7 +108,7 @@ def test_every_key_of_an_object_tool(drawn: Any) -> None:
         press(b, "undo")
         assert np.array_equal(b.layers.objects.data, original), name
         assert np.array_equal(b.layers.classes.data > 0, original > 0), name
-        assert not any(one.reviewed or one.unsure for one in b.session.document.annotations.values()), name
+        assert not any(one.reviewed or one.unsure for one in b.session.document.objects.values()), name
     for name in sorted({*expected, *two_presses}):
         hover(b, 5, 5)
         press(b, name)

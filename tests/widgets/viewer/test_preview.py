@@ -219,7 +219,7 @@ def test_shift_drag_adds_the_box_of_one_more_object(
     assert ids[60, 50] == 1
     assert ids[60, 115] == 2
     assert b.layers.box.nshapes == 0
-    assert [one.prompts["box"] is not None for one in b.session.document.annotations.values()] == [True, True]
+    assert [one.prompts["box"] is not None for one in b.session.document.objects.values()] == [True, True]
     b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.objects.data.any(), "one step for both"
 
@@ -265,12 +265,10 @@ def test_a_lasso_is_a_mask_prompt(open_bench: Callable[..., Any], tissue: np.nda
     assert b.model.asked[-1].mask_logits is not None
     assert (b.layers.candidate.data == 1)[60, 50]
     b.robot.key(Qt.Key.Key_Return)
-    assert b.session.document.annotations[1].source == "mask"
+    assert b.session.document.objects[1].source == "mask"
     b.robot.click(50, 60)
     b.answered()
-    assert b.session.prompts.mask.area_px == b.session.document.annotations[1].area_px, (
-        "a click takes the object"
-    )
+    assert b.session.prompts.mask.area_px == b.session.document.objects[1].area_px, "a click takes the object"
     b.robot.key(Qt.Key.Key_Escape)
     b.robot.drag([(-30, 20), (-10, 20), (-10, 40)])
     assert "no inside in the image" in b.text

@@ -52,10 +52,10 @@ def test_a_click_during_encoding_is_answered_when_it_is_done(
         b.robot.key(Qt.Key.Key_Return)
         assert "not there yet" in b.text
     model.go_on.set()
-    wait_until(lambda: b.session.document.annotations if enter else b.session.candidate, 60, "the answer")
+    wait_until(lambda: b.session.document.objects if enter else b.session.candidate, 60, "the answer")
     b.answered()
     assert (b.layers.classes if enter else b.layers.candidate).data[60, 50] == 1
-    assert len(b.session.document.annotations) == enter
+    assert len(b.session.document.objects) == enter
     assert b.session.prompts.empty == enter
     assert len(b.model.encoded) == 1, "the tile is encoded once, whoever asks first"
 

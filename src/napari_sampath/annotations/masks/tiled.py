@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ...arrays import IntArray
 from ...rasters import check_pixels
-from ..model.annotation import Box, union
+from ..model.annotated_object import Box, union
 
 TILE_PX = 256
 

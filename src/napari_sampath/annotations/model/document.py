@@ -10,7 +10,7 @@ import numpy as np
 from ...arrays import BoolArray, ClassInfo, LocalMask
 from ...errors import UnknownNameError
 from ..masks.tiled import LookupMap, TiledMap
-from .annotation import TRUSTED, UNSURE, Annotation, Box
+from .annotated_object import TRUSTED, UNSURE, AnnotatedObject, Box
 from .classes import ClassList
 from .operations import Add, Delete, Erase, Operation, Reclassify
 from .patch import Patch, Region
@@ -41,15 +41,15 @@ class Document:
         self.class_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.uint8))
         """(H, W) uint8, class of the annotation of each pixel, 0 for none."""
         self.trust_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.uint8))
-        """(H, W) uint8, `Annotation.trust` of the annotation of each pixel."""
-        self.vouched_map = TiledMap(hw, np.bool_)
+        """(H, W) uint8, `AnnotatedObject.trust` of the annotation of each pixel."""
+        self.verified_map = TiledMap(hw, np.bool_)
         """(H, W) bool, areas that a person has marked as annotated to the end, whether there is anything or not."""
-        self.annotations: dict[int, Annotation] = {}
+        self.objects: dict[int, AnnotatedObject] = {}
         """Id -> record."""
         self.next_id = 1
         """Id for the next new annotation."""
 
-    def apply(self, annotation: Annotation, mask: LocalMask) -> Patch:
+    def apply(self, annotation: AnnotatedObject, mask: LocalMask) -> Patch:
         """Give the pixels of a mask to an annotation; what other annotations had there is overwritten.
 
         Args:
@@ -62,46 +62,46 @@ class Document:
         """
         return self.perform(Add(((annotation, mask),)))
 
-    def paint(self, mask: LocalMask, annotation: Annotation | None) -> Patch:
+    def paint(self, mask: LocalMask, annotation: AnnotatedObject | None) -> Patch:
         """Paint a stroke: as `apply`, or erase where the annotation is None."""
         return self.perform(Erase(mask)) if annotation is None else self.apply(annotation, mask)
 
-    def delete(self, annotation_id: int) -> Patch:
+    def delete(self, object_id: int) -> Patch:
         """Take an annotation away.
 
         Raises:
             UnknownNameError: If there is no such annotation.
         """
-        return self.perform(Delete((annotation_id,)))
+        return self.perform(Delete((object_id,)))
 
-    def reclassify(self, annotation_id: int, class_id: int) -> Patch:
+    def reclassify(self, object_id: int, class_id: int) -> Patch:
         """Give an annotation another class.
 
         Raises:
             UnknownNameError: If there is no such annotation or class.
         """
-        return self.perform(Reclassify((annotation_id,), class_id))
+        return self.perform(Reclassify((object_id,), class_id))
 
-    def pixels(self, annotation_id: int) -> LocalMask:
+    def pixels(self, object_id: int) -> LocalMask:
         """Return the mask of an annotation as it is now.
 
         Raises:
             UnknownNameError: If there is no such annotation.
         """
-        r0, c0, r1, c1 = self.record(annotation_id).box
-        return LocalMask.from_dense(self.instance_map.window((r0, c0, r1, c1)) == annotation_id, r0, c0)
+        r0, c0, r1, c1 = self.record(object_id).box
+        return LocalMask.from_dense(self.instance_map.window((r0, c0, r1, c1)) == object_id, r0, c0)
 
-    def record(self, annotation_id: int) -> Annotation:
+    def record(self, object_id: int) -> AnnotatedObject:
         """Return the record of an annotation.
 
         Raises:
             UnknownNameError: If there is no such annotation.
         """
         try:
-            return self.annotations[annotation_id]
+            return self.objects[object_id]
         except KeyError:
             raise UnknownNameError(
-                f"There is no annotation {annotation_id}; choose one of the {len(self.annotations)} in the image."
+                f"There is no annotation {object_id}; choose one of the {len(self.objects)} in the image."
             ) from None
 
     def perform(self, operation: Operation) -> Patch:
@@ -131,8 +131,8 @@ class Document:
             region.write(region.before, self._map_of(region))
         if patch.classes is not None:
             self.classes.restore(patch.classes[0])
-        for annotation_id, (before, _) in (patch.records or {}).items():
-            self.put(annotation_id, before)
+        for object_id, (before, _) in (patch.records or {}).items():
+            self.put(object_id, before)
 
     def reapply(self, patch: Patch) -> None:
         """Write a patch again that was taken back."""
@@ -140,17 +140,17 @@ class Document:
             region.write(region.after, self._map_of(region))
         if patch.classes is not None:
             self.classes.restore(patch.classes[1])
-        for annotation_id, (_, after) in (patch.records or {}).items():
-            self.put(annotation_id, after)
+        for object_id, (_, after) in (patch.records or {}).items():
+            self.put(object_id, after)
 
-    def annotated(self, box: Box) -> BoolArray:
-        """Return which pixels of a box (r0, c0, r1, c1) a person has vouched for, by an annotation or an area."""
-        return _annotated(self.trust_map, self.vouched_map, box)
+    def verified(self, box: Box) -> BoolArray:
+        """Return which pixels of a box (r0, c0, r1, c1) are verified, by an object or by an area."""
+        return _verified(self.trust_map, self.verified_map, box)
 
-    def annotated_snapshot(self) -> Callable[[Box], BoolArray]:
+    def verified_snapshot(self) -> Callable[[Box], BoolArray]:
         """Return `annotated` as it is now, for another thread; costs nothing."""
         trust = self.trust_map.snapshot(self.instance_map.snapshot())
-        return partial(_annotated, trust, self.vouched_map.snapshot())
+        return partial(_verified, trust, self.verified_map.snapshot())
 
     def snapshot(self) -> tuple[LookupMap, TiledMap]:
         """Return class map and instance map as they are now, for another thread; costs nothing."""
@@ -161,9 +161,9 @@ class Document:
         """Return a copy to change in another thread, which leaves this one as it is; costs next to nothing."""
         copy = Document(self.hw, self.classes)
         copy.instance_map.become(self.instance_map.snapshot())
-        copy.vouched_map.become(self.vouched_map.snapshot())
+        copy.verified_map.become(self.verified_map.snapshot())
         copy.class_map.table, copy.trust_map.table = self.class_map.table.copy(), self.trust_map.table.copy()
-        copy.annotations = dict(self.annotations)
+        copy.objects = dict(self.objects)
         copy.next_id = self.next_id
         return copy
 
@@ -173,34 +173,34 @@ class Document:
         Nothing may have happened to this document since it was forked.
         """
         self.instance_map.become(fork.instance_map)
-        self.vouched_map.become(fork.vouched_map)
+        self.verified_map.become(fork.verified_map)
         self.class_map.table, self.trust_map.table = fork.class_map.table, fork.trust_map.table
-        self.annotations.clear()
-        self.annotations.update(fork.annotations)
+        self.objects.clear()
+        self.objects.update(fork.objects)
         self.next_id = fork.next_id
         if self.classes != fork.classes:
             self.classes.restore(fork.classes)
 
-    def put(self, annotation_id: int, record: Annotation | None) -> None:
+    def put(self, object_id: int, record: AnnotatedObject | None) -> None:
         """Set or drop a record; for patches only."""
         for lookup in (self.class_map, self.trust_map):
-            if annotation_id >= len(lookup.table):
+            if object_id >= len(lookup.table):
                 lookup.table = np.concatenate(
-                    [lookup.table, np.zeros_like(lookup.table, shape=annotation_id + 1)]
+                    [lookup.table, np.zeros_like(lookup.table, shape=object_id + 1)]
                 )
         if record is None:
-            self.annotations.pop(annotation_id, None)
-            self.class_map.table[annotation_id] = self.trust_map.table[annotation_id] = 0
+            self.objects.pop(object_id, None)
+            self.class_map.table[object_id] = self.trust_map.table[object_id] = 0
         else:
-            self.annotations[annotation_id] = record
-            self.class_map.table[annotation_id] = record.class_id
-            self.trust_map.table[annotation_id] = record.trust
+            self.objects[object_id] = record
+            self.class_map.table[object_id] = record.class_id
+            self.trust_map.table[object_id] = record.trust
 
     def _map_of(self, region: Region) -> TiledMap:
-        return self.vouched_map if region.vouched else self.instance_map
+        return self.verified_map if region.verified else self.instance_map
 
 
-def _annotated(trust_map: LookupMap, vouched_map: TiledMap, box: Box) -> BoolArray:
+def _verified(trust_map: LookupMap, verified_map: TiledMap, box: Box) -> BoolArray:
     trust = trust_map.window(box)
-    vouched: BoolArray = (trust == TRUSTED) | (vouched_map.window(box) & (trust != UNSURE))
-    return vouched
+    verified: BoolArray = (trust == TRUSTED) | (verified_map.window(box) & (trust != UNSURE))
+    return verified

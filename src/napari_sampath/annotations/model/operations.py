@@ -8,14 +8,14 @@ from typing import Any, TypeAlias
 
 from ...arrays import ClassInfo, LocalMask
 from ..masks.runs import mask_from_json, mask_to_json
-from .annotation import FLAGS, Annotation, FlagName, from_json, to_json
+from .annotated_object import FLAGS, AnnotatedObject, FlagName, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Add:
     """Give pixels to annotations, in order; later ones overwrite earlier ones."""
 
-    items: tuple[tuple[Annotation, LocalMask], ...]
+    items: tuple[tuple[AnnotatedObject, LocalMask], ...]
     """An annotation whose id exists already is extended and keeps its class. It keeps its record, too, unless the one
     given has a time at which it was modified."""
     classes: tuple[ClassInfo, ...] | None = None
@@ -61,7 +61,7 @@ class Flag:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Vouch:
+class Verify:
     """Mark an area as annotated to the end, or take the mark back."""
 
     mask: LocalMask
@@ -77,7 +77,7 @@ class Batch:
     """In the user's words, to follow "Undid"."""
 
 
-Operation: TypeAlias = Add | Erase | Delete | Reclassify | SetClasses | Flag | Vouch | Batch
+Operation: TypeAlias = Add | Erase | Delete | Reclassify | SetClasses | Flag | Verify | Batch
 
 _ADDED = {
     "head": "the automatic result",
@@ -102,7 +102,7 @@ def label(operation: Operation) -> str:
             return "the change to the class list"
         case Flag():
             return "the review mark"
-        case Vouch():
+        case Verify():
             return "the mark of the annotated area"
         case Batch(name=name):
             return name
@@ -125,7 +125,7 @@ def operation_to_json(operation: Operation) -> dict[str, Any]:
             return {"op": "classes", "classes": classes_to_json(classes)}
         case Flag(ids=ids, flag=flag, value=value):
             return {"op": "flag", "ids": list(ids), "flag": flag, "value": value}
-        case Vouch(mask=mask, value=value):
+        case Verify(mask=mask, value=value):
             return {"op": "vouch", "pixels": mask_to_json(mask), "value": value}
         case Batch(operations=operations, name=name):
             return {"op": "batch", "name": name, "steps": [operation_to_json(one) for one in operations]}
@@ -156,7 +156,7 @@ def operation_from_json(fields: Mapping[str, Any]) -> Operation:
                 raise ValueError(f"there is no mark '{fields['flag']}'")
             return Flag(tuple(fields["ids"]), fields["flag"], bool(fields["value"]))
         case "vouch":
-            return Vouch(mask_from_json(fields["pixels"]), bool(fields["value"]))
+            return Verify(mask_from_json(fields["pixels"]), bool(fields["value"]))
         case "batch":
             return Batch(tuple(operation_from_json(one) for one in fields["steps"]), str(fields["name"]))
         case unknown:

@@ -10,7 +10,7 @@ import numpy as np
 from ...arrays import BoolArray, ClassInfo, IntArray
 from ..masks import runs
 from ..masks.tiled import TiledMap
-from .annotation import Annotation, Box, union
+from .annotated_object import AnnotatedObject, Box, union
 
 _RECORD_BYTES = 600
 """About what two annotation records take in memory."""
@@ -47,8 +47,8 @@ class Values:
 class Region:
     """The pixels of one map that changed inside one box, before and after."""
 
-    vouched: bool
-    """Of the map of vouched pixels; else of the instance map."""
+    verified: bool
+    """True for the map of verified pixels, False for the instance map."""
     box: Box
     changed: runs.Runs
     """Which pixels of the box changed, as run lengths row by row."""
@@ -56,9 +56,9 @@ class Region:
     after: Values
 
     @classmethod
-    def of(cls, vouched: bool, box: Box, changed: BoolArray, before: Values, after: Values) -> Region:
+    def of(cls, verified: bool, box: Box, changed: BoolArray, before: Values, after: Values) -> Region:
         """Pack a box whose `changed` (h, w) pixels had and have these values, row by row."""
-        return cls(vouched, box, runs.encode(changed), before, after)
+        return cls(verified, box, runs.encode(changed), before, after)
 
     def write(self, values: Values, target: TiledMap) -> None:
         """Set the changed pixels to `before` or `after`."""
@@ -79,7 +79,7 @@ class Patch:
 
     regions: tuple[Region, ...] = ()
     """Written in this order, taken back in reverse: regions may overlap."""
-    records: Mapping[int, tuple[Annotation | None, Annotation | None]] | None = None
+    records: Mapping[int, tuple[AnnotatedObject | None, AnnotatedObject | None]] | None = None
     """Annotation id -> record before and after; None where there is none."""
     classes: tuple[tuple[ClassInfo, ...], tuple[ClassInfo, ...]] | None = None
     """Class list before and after, if it changed."""
@@ -94,7 +94,7 @@ class Patch:
         """Smallest box around all pixels whose instance or class changed; None if none did."""
         box: Box | None = None
         for region in self.regions:
-            if not region.vouched:
+            if not region.verified:
                 box = union(box, region.box)
         for before, after in (self.records or {}).values():
             if before is not None and after is not None and before.class_id != after.class_id:
@@ -102,8 +102,8 @@ class Patch:
         return box
 
     @property
-    def annotated_box(self) -> Box | None:
-        """Smallest box around all pixels that a person may have begun or ceased to vouch for; None if none are."""
+    def verified_box(self) -> Box | None:
+        """Smallest box around all pixels whose verification may have changed; None if none did."""
         box: Box | None = None
         for region in self.regions:
             box = union(box, region.box)

@@ -11,8 +11,8 @@ import numpy as np
 from ...arrays import BoolArray, ClassInfo, LocalMask
 from ...errors import ClassListError, PromptError
 from ..masks.masks import clip
-from .annotation import FLAGS, Annotation, Box, bounds, union
-from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Vouch
+from .annotated_object import FLAGS, AnnotatedObject, Box, bounds, union
+from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Verify
 from .patch import Patch, Region, Values
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ class Recorder:
         self.by_tiles = by_tiles
         self._start = document.instance_map.snapshot() if by_tiles else None
         self.regions: list[Region] = []
-        self.before: dict[int, Annotation | None] = {}
+        self.before: dict[int, AnnotatedObject | None] = {}
         self.classes_before: tuple[ClassInfo, ...] | None = None
 
     def patch(self) -> Patch:
         """Return what has changed so far."""
-        now = self.document.annotations
+        now = self.document.objects
         records = {key: (old, now.get(key)) for key, old in self.before.items() if old != now.get(key)}
         old_classes, classes = self.classes_before, self.document.classes.snapshot
         changed = old_classes is not None and old_classes != classes
@@ -70,15 +70,15 @@ class Recorder:
                 self._delete(ids)
             case Reclassify(ids=ids, class_id=class_id):
                 self.document.classes.by_id(class_id)
-                for annotation_id in ids:
-                    self._set(annotation_id, replace(self.document.record(annotation_id), class_id=class_id))
+                for object_id in ids:
+                    self._set(object_id, replace(self.document.record(object_id), class_id=class_id))
             case Flag(ids=ids, flag=flag, value=value):
-                for annotation_id in ids:
-                    record = self.document.record(annotation_id)
+                for object_id in ids:
+                    record = self.document.record(object_id)
                     reviewed, unsure = (value if name == flag else getattr(record, name) for name in FLAGS)
-                    self._set(annotation_id, replace(record, reviewed=reviewed, unsure=unsure))
-            case Vouch(mask=mask, value=value):
-                self._vouch(clip(mask, self.document.hw), value)
+                    self._set(object_id, replace(record, reviewed=reviewed, unsure=unsure))
+            case Verify(mask=mask, value=value):
+                self._verify(clip(mask, self.document.hw), value)
             case SetClasses(classes=classes):
                 self._set_classes(classes)
             case Batch(operations=operations):
@@ -92,7 +92,7 @@ class Recorder:
             clipped = clip(mask, self.document.hw)
             if not clipped.bitmap.any():
                 raise PromptError("The mask has no pixel in the image; give one that has.")
-            known = self.document.annotations.get(annotation.id)
+            known = self.document.objects.get(annotation.id)
             if known is None:
                 if annotation.id < self.document.next_id:
                     raise ValueError(f"annotation id {annotation.id} was used before")
@@ -109,7 +109,7 @@ class Recorder:
     def _delete(self, ids: tuple[int, ...]) -> None:
         """Take annotations away, by tile and not by object, of which there may be thousands."""
         owned = self.document.instance_map
-        boxes = [self.document.record(annotation_id).box for annotation_id in ids]
+        boxes = [self.document.record(object_id).box for object_id in ids]
         going = np.zeros(self.document.next_id, dtype=np.bool_)
         going[list(ids)] = True
         for box in owned.tiles_in(boxes):
@@ -120,10 +120,10 @@ class Recorder:
                 self._keep(box, changed, Values.of(part[changed]), Values.constant(0, count))
                 part[changed] = 0
                 owned.write(box, part)
-        for annotation_id in ids:
-            self._set(annotation_id, None)
+        for object_id in ids:
+            self._set(object_id, None)
 
-    def _write(self, mask: LocalMask, instance_id: int, record: Annotation | None = None) -> None:
+    def _write(self, mask: LocalMask, instance_id: int, record: AnnotatedObject | None = None) -> None:
         """Give the pixels of a clipped mask to one annotation (or none), whose area its record does not count yet."""
         owned = self.document.instance_map
         box = bounds(mask)
@@ -142,7 +142,7 @@ class Recorder:
         owned.write(box, part)
         for loser in set(before.values.tolist()):
             if loser:
-                lost = self.document.annotations[loser]
+                lost = self.document.objects[loser]
                 left = lost.area_px - int(before.lengths[before.values == loser].sum())
                 self._set(loser, replace(lost, area_px=left) if left > 0 else None)
 
@@ -151,23 +151,23 @@ class Recorder:
         if not self.by_tiles:
             self.regions.append(Region.of(False, box, changed, before, after))
 
-    def _vouch(self, mask: LocalMask, value: bool) -> None:
-        vouched = self.document.vouched_map
+    def _verify(self, mask: LocalMask, value: bool) -> None:
+        verified = self.document.verified_map
         box = bounds(mask)
-        part = vouched.window(box)
+        part = verified.window(box)
         changed = mask.bitmap & (part != value)
         count = int(np.count_nonzero(changed))
         if count:
             before = Values.of(part[changed])
             self.regions.append(Region.of(True, box, changed, before, Values.constant(value, count)))
             part[changed] = value
-            vouched.write(box, part)
+            verified.write(box, part)
 
     def _set_classes(self, classes: tuple[ClassInfo, ...]) -> None:
         kept = {info.id for info in classes}
         for info in self.document.classes:
             if info.id not in kept:
-                users = sum(one.class_id == info.id for one in self.document.annotations.values())
+                users = sum(one.class_id == info.id for one in self.document.objects.values())
                 if users:
                     raise ClassListError(
                         f"The class '{info.name}' cannot be removed because {users} annotation(s) have it; "
@@ -177,6 +177,6 @@ class Recorder:
             self.classes_before = self.document.classes.snapshot
         self.document.classes.restore(classes)
 
-    def _set(self, annotation_id: int, record: Annotation | None) -> None:
-        self.before.setdefault(annotation_id, self.document.annotations.get(annotation_id))
-        self.document.put(annotation_id, record)
+    def _set(self, object_id: int, record: AnnotatedObject | None) -> None:
+        self.before.setdefault(object_id, self.document.objects.get(object_id))
+        self.document.put(object_id, record)

@@ -12,7 +12,7 @@ import numpy as np
 from ...arrays import LocalMask
 from ...errors import StorageError
 from ..masks.runs import mask_from_json, mask_to_json
-from ..model.annotation import from_json, now, to_json
+from ..model.annotated_object import from_json, now, to_json
 from ..model.document import Document
 from ..model.operations import classes_from_json, classes_to_json
 from .history import History
@@ -81,16 +81,16 @@ def _describe(document: Document) -> dict[str, Any]:
             "box": list(one.box),
             "pixels": mask_to_json(document.pixels(one.id)),
         }
-        for one in document.annotations.values()
+        for one in document.objects.values()
     ]
-    vouched = [
-        mask_to_json(LocalMask.from_dense(document.vouched_map.window(box), box[0], box[1]))
-        for box in document.vouched_map.filled_boxes()
+    verified = [
+        mask_to_json(LocalMask.from_dense(document.verified_map.window(box), box[0], box[1]))
+        for box in document.verified_map.filled_boxes()
     ]
     return {
         "classes": classes_to_json(document.classes.snapshot),
         "annotations": annotations,
-        "vouched": vouched,
+        "vouched": verified,
     }
 
 
@@ -109,8 +109,8 @@ def restore(document: Document, fields: Mapping[str, Any]) -> None:
         _paint(document.instance_map, mask, annotation.id)
         document.put(annotation.id, annotation)
     for mask in _masks(fields["vouched"]):
-        _paint(document.vouched_map, mask, True)
-    document.next_id = max(document.annotations, default=0) + 1
+        _paint(document.verified_map, mask, True)
+    document.next_id = max(document.objects, default=0) + 1
 
 
 def _masks(entries: Iterable[Mapping[str, Any]]) -> Iterable[LocalMask]:

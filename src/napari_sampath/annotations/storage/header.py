@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays import ClassInfo, UInt8Array
-from ..model.annotation import now
+from ..model.annotated_object import now
 from ..model.operations import classes_from_json, classes_to_json
 from .history import MAX_BYTES, MAX_STEPS
 

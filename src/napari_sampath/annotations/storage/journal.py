@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import JournalError, StorageError
 from ...files import write_atomically
-from ..model.annotation import now
+from ..model.annotated_object import now
 from .header import FORMAT, SCHEMA, Header
 from .syncer import Syncer
 

@@ -54,7 +54,7 @@ def run_export(args: argparse.Namespace, output: Output) -> None:
         files = run(export_job(args.output, header.image, document, formats))
     finally:
         journal.close()
-    objects = len(document.annotations)
+    objects = len(document.objects)
     output.result(
         {"files": [str(file) for file in files], "annotations": objects, "journal": str(path)},
         "\n".join([f"Exported {count(objects, 'annotation')}:", *(f"  {file}" for file in files)]),

@@ -4,7 +4,7 @@ dataset.json          schema version, classes with colours, splits by slide, one
 images/NAME.png       RGB
 labels/NAME.png       indexed, class id of each pixel, 0 for none
 instances/NAME.png    16 bits, number of the object of each pixel, if there are objects
-annotated/NAME.png    1 bit, which pixels a person has vouched for; the rest is ignored in the loss
+annotated/NAME.png    1 bit, the verified area; pixels outside are ignored in the loss
 provenance/NAME.json  who, with which model, from which file: what the caller says
 history/NAME/1/...    the same files of earlier revisions
 """
@@ -186,7 +186,7 @@ class DatasetFolder:
             pixels: (H, W, 3) uint8 RGB.
             labels: (H, W) class ids, 0 for none.
             instances: (H, W) object numbers, 0 for none.
-            annotated: (H, W) bool, which pixels a person has vouched for; all if left out.
+            annotated: (H, W) bool, the verified area; all pixels if left out.
             group: Slide or case; if left out, the one known for this image, else what its name tells, see
                 `find_slides`. A new one is put into a split, see `Manifest.split_for`.
             mpp: Micrometres per pixel.

@@ -37,7 +37,7 @@ class DatasetItem:
     instances: IntArray | None
     """(H, W) uint16, number of the object of each pixel, 0 for none; None if there are none."""
     annotated: BoolArray
-    """(H, W) bool, True where a person has vouched for the label."""
+    """(H, W) bool, True where a person has verified the label."""
     provenance: Mapping[str, Any]
     """What the caller of `save_image` said."""
 

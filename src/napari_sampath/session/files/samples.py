@@ -47,7 +47,7 @@ class TrainingSamples:
     def due(self) -> Job[int] | None:
         """Return a job that saves what changed, as it is at this moment; None if there is nothing to save.
 
-        An image in which nobody has vouched for a pixel is no sample, unless the dataset holds an earlier version.
+        An image without verified pixels is not a sample, unless the dataset holds an earlier version.
         What a failed or cancelled job did not save is due again; one image that fails leaves the others alone.
 
         Returns:
@@ -86,7 +86,7 @@ class TrainingSamples:
         from ...formats.dataset.names import alike
 
         document = session.document
-        if document.vouched_map.any() or any(one.trust == 1 for one in document.annotations.values()):
+        if document.verified_map.any() or any(one.trust == 1 for one in document.objects.values()):
             return session.save_job(self.folder)
         images = DatasetFolder.open(self.folder).images if DatasetFolder.exists(self.folder) else ()
         if not alike(session.name, images):

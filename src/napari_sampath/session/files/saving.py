@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...annotations import Annotation, Box, Document
+from ...annotations import AnnotatedObject, Box, Document
 from ...arrays import BoolArray, ClassInfo, IntArray, UInt8Array
 from ...errors import DatasetError
 from ...jobs import Job, Progress
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...formats.dataset.manifest import DatasetImage
 
 
-def details_of(record: Annotation) -> dict[str, Any]:
+def details_of(record: AnnotatedObject) -> dict[str, Any]:
     """Return what formats keep of an annotation besides its class and pixels; `components` reads it again."""
     known = {
         "source": record.source,
@@ -44,7 +44,7 @@ def _plain_prompts(prompts: Mapping[str, Any]) -> dict[str, Any]:
 
 def export_job(folder: Path, name: str, document: Document, formats: tuple[str, ...]) -> Job[list[Path]]:
     """Make a job that exports a document as it is at this moment; it runs in any thread."""
-    details = {one.id: details_of(one) for one in document.annotations.values()}
+    details = {one.id: details_of(one) for one in document.objects.values()}
     return _export(folder, name, document.snapshot(), document.classes.snapshot, formats, details)
 
 
@@ -89,10 +89,10 @@ def save_job(
     """Make a job that saves a document as it is at this moment as a training sample; it runs in any thread."""
     if image.shape[0] * image.shape[1] > MAX_PIXELS:
         raise DatasetError(f"'{name}' is too large for a training sample; save a region of it.")
-    maps, annotated = document.snapshot(), document.annotated_snapshot()
-    details = {one.id: details_of(one) for one in document.annotations.values()}
+    maps, annotated = document.snapshot(), document.verified_snapshot()
+    details = {one.id: details_of(one) for one in document.objects.values()}
     # A class that nobody has used yet, such as the first one of every session, is no class of the dataset.
-    used = {one.class_id for one in document.annotations.values()}
+    used = {one.class_id for one in document.objects.values()}
     classes = tuple(info for info in document.classes if info.id in used)
     return _save(folder, image, name, maps, annotated, classes, group, mpp, details)
 

@@ -80,7 +80,7 @@ def automatic_job(
             session = Session(picture.pixels, picture.name, classes=classes, journal=path)
             try:
                 session.propose(from_segmentation(result, min_area_px, thresholds or {}, apart))
-                doubt = mean_doubt(result, session.hw, session.document.annotated)
+                doubt = mean_doubt(result, session.hw, session.document.verified)
             finally:
                 session.close()
             queue.mark(image.name, None, doubt)

@@ -38,7 +38,7 @@ class ClassTools:
             UnknownNameError: If there is no such class.
         """
         info = self._document.classes.by_id(class_id)
-        users = [one for one in self._document.annotations.values() if one.class_id == info.id]
+        users = [one for one in self._document.objects.values() if one.class_id == info.id]
         return ClassUse(tuple(one.id for one in users), sum(one.area_px for one in users))
 
     def merge(self, class_id: int, into: int) -> ClassUse:
@@ -62,7 +62,7 @@ class ClassTools:
     def delete(self, class_id: int) -> ClassUse:
         """Take a class off the list together with all its objects, as one step; ask before, with `use`.
 
-        Nobody vouches for their pixels: who gives up a class has not looked for the others there.
+        Their pixels do not become verified: deleting a class says nothing about other classes there.
 
         Returns:
             What was deleted with it.

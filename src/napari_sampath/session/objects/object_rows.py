@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal, TypeAlias
 
-from ...annotations import Annotation
+from ...annotations import AnnotatedObject
 
 Column: TypeAlias = Literal[
     "id", "class_name", "area_px", "score", "source", "model", "reviewed", "unsure", "created"
@@ -32,7 +32,7 @@ class ObjectRow:
     """Middle of its box (row, col) in image pixels: where to move the camera."""
 
 
-def make_row(one: Annotation, class_name: str) -> ObjectRow:
+def make_row(one: AnnotatedObject, class_name: str) -> ObjectRow:
     """Make the row of an annotation."""
     r0, c0, r1, c1 = one.box
     return ObjectRow(

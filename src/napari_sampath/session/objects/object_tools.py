@@ -10,7 +10,7 @@ import numpy as np
 
 from ...annotations import (
     Add,
-    Annotation,
+    AnnotatedObject,
     Batch,
     Delete,
     Document,
@@ -18,7 +18,7 @@ from ...annotations import (
     FlagName,
     Operation,
     Reclassify,
-    Vouch,
+    Verify,
 )
 from ...annotations.masks import shaping
 from ...annotations.model.operations import label
@@ -26,7 +26,7 @@ from ...arrays import LocalMask
 from ...errors import PromptError
 from .object_rows import Column, ObjectRow, make_row, sort_rows
 from .overlap import joint_record
-from .reshaping import judged, reshaped
+from .reshaping import reshaped, review_steps
 
 Do: TypeAlias = Callable[[Operation], None]
 
@@ -60,12 +60,12 @@ class ObjectTools:
             only: Which rows to list; all if left out.
         """
         names = {info.id: info.name for info in self._document.classes}
-        rows = (make_row(one, names[one.class_id]) for one in self._document.annotations.values())
+        rows = (make_row(one, names[one.class_id]) for one in self._document.objects.values())
         return sort_rows(rows if only is None else filter(only, rows), sort_by, descending)
 
-    def row(self, annotation_id: int) -> ObjectRow | None:
+    def row(self, object_id: int) -> ObjectRow | None:
         """Return one object as the table shows it; None if it is not there."""
-        record = self._document.annotations.get(annotation_id)
+        record = self._document.objects.get(object_id)
         return (
             None if record is None else make_row(record, self._document.classes.by_id(record.class_id).name)
         )
@@ -88,15 +88,15 @@ class ObjectTools:
         found, counts = np.unique([one for one in ids if one], return_counts=True)
         return int(found[counts.argmax()]) if len(found) else 0
 
-    def pieces(self, annotation_id: int) -> int:
+    def pieces(self, object_id: int) -> int:
         """Return in how many connected pieces an object is, corners counting as connected.
 
         Raises:
             UnknownNameError: If there is no such object.
         """
-        return len(shaping.pieces(self._document.pixels(annotation_id)))
+        return len(shaping.pieces(self._document.pixels(object_id)))
 
-    def delete_at(self, row: int, col: int) -> Annotation | None:
+    def delete_at(self, row: int, col: int) -> AnnotatedObject | None:
         """Take away the object at a pixel and return what it was; None if there is none."""
         found = self.at(row, col)
         if not found:
@@ -106,13 +106,13 @@ class ObjectTools:
         return record
 
     def delete(self, ids: Iterable[int]) -> None:
-        """Take objects away; the person vouches that there is nothing where they were.
+        """Delete objects and mark their pixels as verified background.
 
         Raises:
             UnknownNameError: If one is not there.
         """
         gone = Delete(tuple(ids))
-        nothing = (Vouch(self._document.pixels(one)) for one in gone.ids)
+        nothing = (Verify(self._document.pixels(one)) for one in gone.ids)
         self._do(Batch((gone, *nothing), label(gone)))
 
     def reclassify(self, ids: Iterable[int], class_id: int) -> None:
@@ -122,8 +122,8 @@ class ObjectTools:
             UnknownNameError: If one, or the class, is not there.
         """
         change = Reclassify(tuple(ids), class_id)
-        vouch = judged(*(self._document.record(one) for one in change.ids))
-        self._do(Batch((change, *vouch), "the change of class") if vouch else change)
+        verify = review_steps(*(self._document.record(one) for one in change.ids))
+        self._do(Batch((change, *verify), "the change of class") if verify else change)
 
     def flag(self, ids: Iterable[int], flag: FlagName, value: bool = True) -> None:
         """Tick objects as "reviewed" or "unsure", or take the tick away.
@@ -133,7 +133,7 @@ class ObjectTools:
         """
         self._do(Flag(tuple(ids), flag, value))
 
-    def merge(self, ids: Iterable[int]) -> Annotation:
+    def merge(self, ids: Iterable[int]) -> AnnotatedObject:
         """Make one object of several, which need not touch; the first keeps its id and class, and is reviewed.
 
         Where it is from is that of the largest, see `overlap.joint_record`.
@@ -148,42 +148,40 @@ class ObjectTools:
         parts = [self._document.record(one) for one in (first, *others)]
         record = joint_record(parts, sum(one.area_px for one in parts))
         mask = shaping.joined([self._document.pixels(one) for one in others])
-        self._do(Batch((Add(((record, mask),)), *judged(record)), "the merging"))
+        self._do(Batch((Add(((record, mask),)), *review_steps(record)), "the merging"))
         return self._document.record(first)
 
-    def split_pieces(self, annotation_id: int) -> list[Annotation]:
+    def split_pieces(self, object_id: int) -> list[AnnotatedObject]:
         """Make an object of each connected piece; the largest keeps the id.
 
         Raises:
             PromptError: If it is in one piece.
             UnknownNameError: If there is no such object.
         """
-        return self._split(
-            annotation_id, shaping.pieces(self._document.pixels(annotation_id)), "is in one piece"
-        )
+        return self._split(object_id, shaping.pieces(self._document.pixels(object_id)), "is in one piece")
 
     def split_line(
-        self, annotation_id: int, start_xy: tuple[float, float], stop_xy: tuple[float, float]
-    ) -> list[Annotation]:
+        self, object_id: int, start_xy: tuple[float, float], stop_xy: tuple[float, float]
+    ) -> list[AnnotatedObject]:
         """Cut an object along the straight line through two points (x, y); the larger side keeps the id.
 
         Raises:
             PromptError: If the line does not go through it.
             UnknownNameError: If there is no such object.
         """
-        parts = shaping.cut(self._document.pixels(annotation_id), start_xy, stop_xy)
-        return self._split(annotation_id, parts, "lies on one side of the line")
+        parts = shaping.cut(self._document.pixels(object_id), start_xy, stop_xy)
+        return self._split(object_id, parts, "lies on one side of the line")
 
-    def grow(self, annotation_id: int, by_px: int, overwrite: bool = False) -> Annotation:
+    def grow(self, object_id: int, by_px: int, overwrite: bool = False) -> AnnotatedObject:
         """Add all pixels within a distance; those of other objects only if they may be overwritten.
 
         Raises:
             UnknownNameError: If there is no such object.
         """
-        mask = shaping.grown(self._document.pixels(annotation_id), by_px, self._document.hw)
-        return self._reshape(annotation_id, mask, "the growing", overwrite)
+        mask = shaping.grown(self._document.pixels(object_id), by_px, self._document.hw)
+        return self._reshape(object_id, mask, "the growing", overwrite)
 
-    def shrink(self, annotation_id: int, by_px: int) -> Annotation:
+    def shrink(self, object_id: int, by_px: int) -> AnnotatedObject:
         """Take away all pixels within a distance of the outside.
 
         Raises:
@@ -191,43 +189,45 @@ class ObjectTools:
             UnknownNameError: If there is no such object.
         """
         return self._reshape(
-            annotation_id, shaping.shrunk(self._document.pixels(annotation_id), by_px), "the shrinking"
+            object_id, shaping.shrunk(self._document.pixels(object_id), by_px), "the shrinking"
         )
 
-    def fill_holes(self, annotation_id: int, overwrite: bool = False) -> Annotation:
+    def fill_holes(self, object_id: int, overwrite: bool = False) -> AnnotatedObject:
         """Fill the holes of an object; other objects in them stay unless they may be overwritten.
 
         Raises:
             UnknownNameError: If there is no such object.
         """
-        mask = shaping.filled(self._document.pixels(annotation_id))
-        return self._reshape(annotation_id, mask, "the filling of holes", overwrite)
+        mask = shaping.filled(self._document.pixels(object_id))
+        return self._reshape(object_id, mask, "the filling of holes", overwrite)
 
-    def smooth(self, annotation_id: int, radius_px: int = 3) -> Annotation:
+    def smooth(self, object_id: int, radius_px: int = 3) -> AnnotatedObject:
         """Round an object's outline off; other objects keep their pixels.
 
         Raises:
             PromptError: If nothing would be left.
             UnknownNameError: If there is no such object.
         """
-        mask = shaping.smoothed(self._document.pixels(annotation_id), radius_px, self._document.hw)
-        return self._reshape(annotation_id, mask, "the smoothing")
+        mask = shaping.smoothed(self._document.pixels(object_id), radius_px, self._document.hw)
+        return self._reshape(object_id, mask, "the smoothing")
 
-    def _split(self, annotation_id: int, parts: list[LocalMask], why_not: str) -> list[Annotation]:
-        record = self._document.record(annotation_id)
+    def _split(self, object_id: int, parts: list[LocalMask], why_not: str) -> list[AnnotatedObject]:
+        record = self._document.record(object_id)
         if len(parts) < 2:
             raise PromptError(
-                f"The object {annotation_id} {why_not}, so it was not split; draw the line through it."
+                f"The object {object_id} {why_not}, so it was not split; draw the line through it."
             )
         start = self._document.next_id
-        vouch = judged(record)
-        agreed = replace(record, reviewed=record.reviewed or bool(vouch))
+        verify = review_steps(record)
+        agreed = replace(record, reviewed=record.reviewed or bool(verify))
         new = tuple((replace(agreed, id=start + offset), mask) for offset, mask in enumerate(parts[1:]))
-        self._do(Batch((Add(new), *vouch), "the split"))
-        return [self._document.record(one) for one in (annotation_id, *(item.id for item, _ in new))]
+        self._do(Batch((Add(new), *verify), "the split"))
+        return [self._document.record(one) for one in (object_id, *(item.id for item, _ in new))]
 
-    def _reshape(self, annotation_id: int, mask: LocalMask, name: str, overwrite: bool = False) -> Annotation:
+    def _reshape(
+        self, object_id: int, mask: LocalMask, name: str, overwrite: bool = False
+    ) -> AnnotatedObject:
         """Give an object exactly the pixels of a mask, as far as they are free."""
-        steps = reshaped(self._document, annotation_id, mask, overwrite)
+        steps = reshaped(self._document, object_id, mask, overwrite)
         self._do(Batch(steps, name))
-        return self._document.record(annotation_id)
+        return self._document.record(object_id)

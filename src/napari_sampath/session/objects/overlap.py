@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias
 import numpy as np
 from scipy import ndimage
 
-from ...annotations import Add, Annotation, Batch, Document, bounds, clip
+from ...annotations import Add, AnnotatedObject, Batch, Document, bounds, clip
 from ...annotations.masks.shaping import joined
-from ...annotations.model.annotation import TRUSTED, now
+from ...annotations.model.annotated_object import TRUSTED, now
 from ...arrays import BoolArray, LocalMask
 from ...errors import PromptError
-from .reshaping import judged, reshaped
+from .reshaping import reshaped, review_steps
 
 OverlapRule: TypeAlias = Literal["overwrite", "keep", "ask"]
 """What a commit does to objects under it: take their pixels, leave them, or report them and wait."""
@@ -67,13 +67,13 @@ def find_overlap(
     ids, counts = np.unique(under[(under > 0) & (under != own)], return_counts=True)
     pixels = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     if mode == "semantic":
-        pixels = {one: n for one, n in pixels.items() if not _joins(document.annotations[one], class_id)}
-    swallowed = tuple(one for one, n in pixels.items() if n == document.annotations[one].area_px)
+        pixels = {one: n for one, n in pixels.items() if not _joins(document.objects[one], class_id)}
+    swallowed = tuple(one for one, n in pixels.items() if n == document.objects[one].area_px)
     return Overlap(pixels, swallowed) if pixels else None
 
 
 def place(
-    document: Document, annotation: Annotation, mask: LocalMask, rule: OverlapRule, mode: MaskMode
+    document: Document, annotation: AnnotatedObject, mask: LocalMask, rule: OverlapRule, mode: MaskMode
 ) -> tuple[Add, int]:
     """Work out how to add a mask.
 
@@ -81,7 +81,7 @@ def place(
         document: Where it goes; it is not changed.
         annotation: New; in semantic mode its place is taken by the oldest one of its class that the mask touches
             (corners count), and all others of that class that it touches join that too, but those that nobody
-            vouches for: a newer proposal would take the person's pixels with it, and what a person is unsure of is
+            verified: a newer proposal would take the person's pixels with it, and what a person is unsure of is
             not learned from. Its record is then that of the largest of them, see `joint_record`.
         mask: The pixels.
         rule: "keep" leaves the pixels of others alone; anything else overwrites.
@@ -104,7 +104,7 @@ def place(
     return Add(((record, whole),)), joins[0]
 
 
-def joint_record(parts: Sequence[Annotation], area_px: int) -> Annotation:
+def joint_record(parts: Sequence[AnnotatedObject], area_px: int) -> AnnotatedObject:
     """Return the record of what becomes of several annotations that are joined.
 
     It is that of the largest, with the id, class and age of the first; without its score if there are more pixels than
@@ -130,20 +130,20 @@ def joint_record(parts: Sequence[Annotation], area_px: int) -> Annotation:
     )
 
 
-def extend(document: Document, annotation_id: int, mask: LocalMask, rule: OverlapRule) -> Batch:
+def extend(document: Document, object_id: int, mask: LocalMask, rule: OverlapRule) -> Batch:
     """Work out how to give an annotation the pixels of a stroke besides its own; see `place`."""
-    record = document.record(annotation_id)
-    free = _free(document, mask, rule, [annotation_id])
-    return Batch((Add(((record, free),)), *judged(record)), "the brush stroke")
+    record = document.record(object_id)
+    free = _free(document, mask, rule, [object_id])
+    return Batch((Add(((record, free),)), *review_steps(record)), "the brush stroke")
 
 
 def refine(
     document: Document,
-    annotation_id: int,
+    object_id: int,
     mask: LocalMask,
     rule: OverlapRule,
     mode: MaskMode,
-    refinement: Annotation | None = None,
+    refinement: AnnotatedObject | None = None,
 ) -> Batch:
     """Work out how to give an annotation that a person has refined the pixels of a mask in place of its own.
 
@@ -152,7 +152,7 @@ def refine(
 
     Args:
         document: Where it is; it is not changed.
-        annotation_id: The annotation.
+        object_id: The annotation.
         mask: The pixels.
         rule: As `place`.
         mode: See `MaskMode`.
@@ -162,18 +162,18 @@ def refine(
     Raises:
         PromptError: As `place`.
     """
-    record = document.record(annotation_id)
+    record = document.record(object_id)
     joins = _touched(document, mask, record.class_id) if mode == "semantic" and not record.unsure else []
-    free = _free(document, mask, rule, [annotation_id, *joins])
-    whole = joined([free, *(document.pixels(one) for one in joins if one != annotation_id)])
-    steps = reshaped(document, annotation_id, whole, overwrite=True) or judged(record)
+    free = _free(document, mask, rule, [object_id, *joins])
+    whole = joined([free, *(document.pixels(one) for one in joins if one != object_id)])
+    steps = reshaped(document, object_id, whole, overwrite=True) or review_steps(record)
     if refinement is not None:
         renewed = replace(
             refinement,
-            id=annotation_id,
+            id=object_id,
             score=refinement.score if whole.area_px == free.area_px else None,
             created=record.created,
-            # What a head proposed is reviewed by now; see `judged`.
+            # What a head proposed is reviewed by now; see `review_steps`.
             reviewed=record.reviewed or record.trust == 0,
             unsure=record.unsure,
             modified=now(),
@@ -214,9 +214,9 @@ def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:
     )
     wide = clip(wide, document.hw)
     ids = np.unique(document.instance_map.window(bounds(wide))[wide.bitmap]).tolist()
-    return [one for one in ids if one and _joins(document.annotations[one], class_id)]
+    return [one for one in ids if one and _joins(document.objects[one], class_id)]
 
 
-def _joins(record: Annotation, class_id: int) -> bool:
+def _joins(record: AnnotatedObject, class_id: int) -> bool:
     """Say whether what a person adds to a class becomes one region with an annotation."""
     return record.class_id == class_id and record.trust == TRUSTED

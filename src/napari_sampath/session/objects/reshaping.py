@@ -1,34 +1,34 @@
-"""What a person's correction of an object does: its new pixels, and what is vouched for from then on."""
+"""The effect of correcting an object: its new pixels and the verified area."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...annotations import Add, Annotation, Document, Erase, Flag, Operation, Vouch, clip
+from ...annotations import Add, AnnotatedObject, Document, Erase, Flag, Operation, Verify, clip
 from ...arrays import LocalMask
 from ...errors import PromptError
 
 
-def judged(*records: Annotation) -> tuple[Operation, ...]:
+def review_steps(*records: AnnotatedObject) -> tuple[Operation, ...]:
     """Mark what heads found as reviewed: who corrects it has looked at it, and no newer proposal replaces it."""
     ids = tuple(one.id for one in records if one.trust == 0)
     return (Flag(ids, "reviewed", True),) if ids else ()
 
 
 def rubbed_out(mask: LocalMask) -> tuple[Operation, ...]:
-    """Take pixels away from what they belong to; the person vouches that there is nothing."""
-    return Erase(mask), Vouch(mask)
+    """Erase pixels from their objects and mark them as verified background."""
+    return Erase(mask), Verify(mask)
 
 
 def reshaped(
-    document: Document, annotation_id: int, mask: LocalMask, overwrite: bool = False
+    document: Document, object_id: int, mask: LocalMask, overwrite: bool = False
 ) -> tuple[Operation, ...]:
     """Work out how to give an object exactly the pixels of a mask, as far as they are free.
 
     Args:
         document: It is not changed.
-        annotation_id: The object.
-        mask: Its new pixels; of the others it had the person vouches that there is nothing.
+        object_id: The object.
+        mask: Its new pixels; its other pixels become verified background.
         overwrite: Those of other objects are free, too.
 
     Returns:
@@ -38,22 +38,20 @@ def reshaped(
         PromptError: If nothing would be left.
         UnknownNameError: If there is no such object.
     """
-    record, mask = document.record(annotation_id), clip(mask, document.hw)
+    record, mask = document.record(object_id), clip(mask, document.hw)
     owners = document.instance_map[mask.slices]
-    wanted = mask.bitmap & ((owners == 0) | (owners == annotation_id) | overwrite)
+    wanted = mask.bitmap & ((owners == 0) | (owners == object_id) | overwrite)
     if not wanted.any():
-        raise PromptError(
-            f"Nothing would be left of the object {annotation_id}; use fewer pixels, or delete it."
-        )
-    lost = without(document.pixels(annotation_id), [LocalMask(mask.row, mask.col, wanted)])
-    gained = wanted & (owners != annotation_id)
+        raise PromptError(f"Nothing would be left of the object {object_id}; use fewer pixels, or delete it.")
+    lost = without(document.pixels(object_id), [LocalMask(mask.row, mask.col, wanted)])
+    gained = wanted & (owners != object_id)
     # First what it gains: an object without pixels is gone.
     steps: tuple[Operation, ...] = ()
     if gained.any():
         steps = (Add(((record, LocalMask(mask.row, mask.col, gained)),)),)
     if lost.bitmap.any():
         steps += rubbed_out(lost)
-    return (*steps, *judged(record)) if steps else ()
+    return (*steps, *review_steps(record)) if steps else ()
 
 
 def without(mask: LocalMask, others: Sequence[LocalMask]) -> LocalMask:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ...annotations import Add, Annotation, Document, Operation
+from ...annotations import Add, AnnotatedObject, Document, Operation
 from ...annotations.masks.shaping import joined
 from ...arrays import LocalMask
 from ...errors import PromptError
@@ -13,7 +13,7 @@ from ..objects.overlap import MaskMode, Overlap, OverlapRule, find_overlap, plac
 from ..objects.reshaping import without
 from .prompting import Candidate, PromptState
 
-Wish = tuple[Annotation, LocalMask]
+Wish = tuple[AnnotatedObject, LocalMask]
 """A new annotation and the pixels it would have."""
 
 
@@ -37,7 +37,7 @@ def wishes(
     ]
     return tuple(
         (
-            Annotation(
+            AnnotatedObject(
                 next_id + number,
                 class_id,
                 asked.source,
@@ -55,7 +55,7 @@ def overlap_of(
     document: Document, candidate: Candidate, state: PromptState, class_id: int, mode: MaskMode
 ) -> Overlap | None:
     """Say what lies under a candidate, see `find_overlap`; of the annotation that is refined not its own pixels."""
-    refined = document.annotations.get(state.refines)
+    refined = document.objects.get(state.refines)
     if refined is not None:
         class_id = refined.class_id
     return find_overlap(document, candidate.mask, class_id, mode, state.refines)
@@ -87,7 +87,7 @@ def make_commit(
     Raises:
         PromptError: If none would get any.
     """
-    if state.refines in document.annotations:
+    if state.refines in document.objects:
         ((refinement, _),) = wishes(candidate, state, document.next_id, class_id, model)
         return refine(document, state.refines, candidate.mask, rule, mode, refinement), state.refines
     return place_all(document, wishes(candidate, state, document.next_id, class_id, model), rule, mode)

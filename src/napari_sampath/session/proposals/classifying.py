@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...annotations import Annotation, Batch, Box, Document, Reclassify
+from ...annotations import AnnotatedObject, Batch, Box, Document, Reclassify
 from ...arrays import ClassInfo
 from ...errors import PromptError
 from ...jobs import Job
@@ -39,7 +39,7 @@ def everything(masks: Iterable[tuple[LocalMask, float]], model: str, within: Box
 def classify_job(
     document: Document, tiles: TileFeatures, ids: Iterable[int] | None = None
 ) -> Job[dict[int, Guess]]:
-    """Make a job that guesses classes of objects from those a person vouches for; it runs in any thread.
+    """Make a job that guesses classes of objects from the verified ones; it runs in any thread.
 
     Args:
         document: Read now; it may go on changing while the job runs.
@@ -52,7 +52,7 @@ def classify_job(
     """
     waiting = document.classes.find(UNCLASSIFIED.name)
     waiting_id = 0 if waiting is None else waiting.id
-    records = document.annotations
+    records = document.objects
     if ids is None:
         ids = [one.id for one in records.values() if one.class_id == waiting_id or one.trust == 0]
     wanted = [document.record(one).id for one in ids]
@@ -69,7 +69,7 @@ def classify_job(
 
 
 def _classify(
-    wanted: list[Annotation],
+    wanted: list[AnnotatedObject],
     class_ids: list[int],
     masks: list[LocalMask],
     tiles: TileFeatures,
@@ -95,7 +95,7 @@ def apply_guesses(document: Document, guesses: Mapping[int, Guess], min_share: f
     """
     by_class: dict[int, list[int]] = defaultdict(list)
     for one, guess in guesses.items():
-        record = document.annotations.get(one)
+        record = document.objects.get(one)
         if record is None or (guess.of is not None and judged(record) != judged(guess.of)):
             continue
         if guess.class_id in document.classes and guess.share >= min_share:
@@ -104,6 +104,6 @@ def apply_guesses(document: Document, guesses: Mapping[int, Guess], min_share: f
     return Batch(steps, "the classes by likeness")
 
 
-def judged(record: Annotation) -> tuple[int, int]:
+def judged(record: AnnotatedObject) -> tuple[int, int]:
     """Return what a person says of an object: its class, and whether it can be trusted."""
     return record.class_id, record.trust

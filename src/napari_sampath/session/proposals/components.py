@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
 
-from ...annotations import Annotation, Box, ClassList, Source, bounds
-from ...annotations.model.annotation import now
+from ...annotations import AnnotatedObject, Box, ClassList, Source, bounds
+from ...annotations.model.annotated_object import now
 from ...annotations.model.classes import next_color
 from ...arrays import BoolArray, ClassInfo, FloatArray, LocalMask, UInt8Array
 from ...errors import ImageError
@@ -122,7 +122,7 @@ def make_items(
     source: Source,
     model: str | None,
     taken: Callable[[Box], BoolArray] | None,
-) -> list[tuple[Annotation, LocalMask]]:
+) -> list[tuple[AnnotatedObject, LocalMask]]:
     """Make new annotations of pieces, numbered from `first_id`.
 
     Args:
@@ -133,7 +133,7 @@ def make_items(
         model: What made them, unless a piece says it itself.
         taken: Which pixels of a box they may not have; pieces of which nothing is left are left out.
     """
-    items: list[tuple[Annotation, LocalMask]] = []
+    items: list[tuple[AnnotatedObject, LocalMask]] = []
     taken_over = now()
     for piece in components.pieces:
         mask = piece.mask
@@ -142,7 +142,7 @@ def make_items(
             if not mask.bitmap.any():
                 continue
         known = piece.details
-        annotation = Annotation(
+        annotation = AnnotatedObject(
             first_id + len(items),
             to_id(piece.class_id),
             known["source"] if known.get("source") in get_args(Source) else source,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...annotations import Annotation, bounds
+from ...annotations import AnnotatedObject, bounds
 from ...arrays import GRID, Features, FloatArray, LocalMask
 from ...geometry import Frame, tile_for
 from ...jobs import Job, Progress
@@ -27,7 +27,7 @@ class Guess:
     class_id: int
     share: float
     """Weight of the neighbours that have this class, 0..1."""
-    of: Annotation | None = None
+    of: AnnotatedObject | None = None
     """The object as it was when this was guessed."""
 
 

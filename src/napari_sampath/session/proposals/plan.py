@@ -34,20 +34,20 @@ def plan_proposal(document: Document, found: Components, model: str | None = Non
     Raises:
         ClassListError: If more than 255 classes come together.
     """
-    records = document.annotations.values()
+    records = document.objects.values()
     old = tuple(one.id for one in records if one.source == "head" and one.trust == 0)
     stays = np.zeros(document.next_id, dtype=np.bool_)
     stays[[one.id for one in records]] = True
     stays[list(old)] = False
     replaced, wipe = _outdated(document, old, found.within or (0, 0, *document.hw))
 
-    marked = document.vouched_map.written()
+    marked = document.verified_map.written()
     if not marked and not stays.any():
         return _plan(document, found, "head", model, None, replaced, wipe)
 
     def taken(box: Box) -> BoolArray:
         kept: BoolArray = stays[document.instance_map.window(box)]
-        return kept | document.annotated(box) if marked else kept
+        return kept | document.verified(box) if marked else kept
 
     return _plan(document, found, "head", model, taken, replaced, wipe)
 
@@ -59,7 +59,7 @@ def _outdated(
 
     What lies outside of the region stays, and what lies in an area that was marked as annotated.
     """
-    if within == (0, 0, *document.hw) and not document.vouched_map.written():
+    if within == (0, 0, *document.hw) and not document.verified_map.written():
         return old, None
     gone: list[int] = []
     cuts: list[LocalMask] = []
@@ -68,7 +68,7 @@ def _outdated(
         box = bounds(mask)
         part = tuple(slice(max(within[n] - box[n], 0), max(within[n + 2] - box[n], 0)) for n in (0, 1))
         going = np.zeros_like(mask.bitmap)
-        going[part] = mask.bitmap[part] & ~document.annotated(box)[part]
+        going[part] = mask.bitmap[part] & ~document.verified(box)[part]
         if np.array_equal(going, mask.bitmap):
             gone.append(one)
         elif going.any():

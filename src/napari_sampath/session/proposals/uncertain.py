@@ -55,7 +55,7 @@ def uncertain_regions(
             heads give different class names. "distance": how far pixels are from anything annotated, 1 from
             `region_px` on; needs no head.
         hw: Size (H, W) of the image.
-        annotated: Pixels of a box that a person has vouched for, see `Document.annotated`.
+        annotated: Verified pixels of a box, see `Document.verified`.
         segmentations: What heads found, each of the image's size.
         region_px: Side of a region in image pixels.
         count: At most so many.

@@ -19,7 +19,7 @@ from ...rasters import read_raster
 T = TypeVar("T")
 
 IGNORED = 255
-"""In targets: a pixel that nobody vouched for, left out of losses and metrics."""
+"""In targets: an unverified pixel, left out of losses and metrics."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +33,7 @@ class Item:
     instances: npt.NDArray[np.integer] | None = None
     """(H, W) number of the object of each pixel, 0 for none; None if objects are not told apart."""
     annotated: npt.NDArray[np.bool_] | None = None
-    """(H, W), True where a person vouches for the label; None for everywhere."""
+    """(H, W), True where the label is verified; None if it is everywhere."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -79,7 +79,7 @@ class InstanceImage:
     pixels: UInt8Array
     """(H, W, 3) uint8 RGB."""
     instances: IntArray
-    """(H, W) int32, one id per object, 0 for background, `UNKNOWN` where nobody vouches for either."""
+    """(H, W) int32, one id per object, 0 for background, `UNKNOWN` where neither is verified."""
     min_area_px: int
     case: str = ""
     """Slide, patient or parent field that it is of."""
@@ -145,7 +145,7 @@ def dataset_instances(dataset: Dataset, split: str) -> Iterator[InstanceImage]:
 
 
 def _objects(dataset: Dataset, example: Example) -> IntArray:
-    """Number the objects of an example, 0 for background, `UNKNOWN` where nobody vouches."""
+    """Number the objects of an example, 0 for background, `UNKNOWN` where nothing is verified."""
     rest = 0 if dataset.classes[0].id == 0 else IGNORED
     inside = (example.targets != IGNORED) & (example.targets != rest)
     if example.instances is not None:

@@ -12,7 +12,7 @@ from ...errors import DatasetError
 from .dataset import IGNORED, Dataset, Item, Sample
 
 _UNKNOWN = -1
-"""In label maps: nobody vouches for the pixel; no class has this number."""
+"""In label maps: an unverified pixel; no class has this number."""
 
 
 def join_datasets(first: Dataset, others: Sequence[Dataset]) -> Dataset:

@@ -69,7 +69,7 @@ def evaluate_instances(
     """Find the objects of images in several ways, and count what was found.
 
     Of a head that knows the kind of an image by name only that class counts; else an object is found if its pixels are.
-    Pixels that nobody vouches for count as nothing, and so does a found object that has most of its pixels there.
+    Unverified pixels count as nothing, and so does a found object that has most of its pixels there.
 
     Args:
         model: The one whose features the head reads. One that answers no prompts is scored by the head's areas alone.

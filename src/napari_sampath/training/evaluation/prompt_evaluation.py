@@ -77,7 +77,7 @@ class _Tile:
 
     @property
     def known(self) -> BoolArray:
-        """(H, W), where somebody vouches for what is there and what is not."""
+        """(H, W), the verified area."""
         known: BoolArray = self.instances != UNKNOWN
         return known
 

@@ -1,4 +1,4 @@
-"""What heads minimise: the losses of the published methods, on the pixels that somebody vouched for.
+"""What heads minimise: the losses of the published methods, on the verified pixels.
 
 All take logits (B, K, H, W) and targets (B, H, W) int64 with a class index 0..K-1, or `IGNORED`. Ignored pixels
 are left out, and a batch in which all are gives 0. Where that differs from a reference, `compat_ignore` does as

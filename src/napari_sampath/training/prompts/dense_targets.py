@@ -69,7 +69,7 @@ def object_maps(instances: IntArray) -> FloatArray:
 
 
 def dense_loss(predicted: Tensor, windows: list[Window], separate: list[bool]) -> Tensor:
-    """Compare predicted maps with windows, each kind only where its annotators looked, none where nobody vouches.
+    """Compare predicted maps with windows, each kind only where its annotators looked, none where nothing is verified.
 
     Args:
         predicted: (B, kinds + 4, h, w).
@@ -86,10 +86,10 @@ def dense_loss(predicted: Tensor, windows: list[Window], separate: list[bool]) -
     logits = predicted.float()
     count = len(separate)
     own = logits[:, :count].gather(1, kinds[:, None])[:, 0]
-    vouched = (instances >= 0).float()
-    known = torch.as_tensor(separate, device=device)[kinds].float() * vouched
+    verified = (instances >= 0).float()
+    known = torch.as_tensor(separate, device=device)[kinds].float() * verified
     what = functional.binary_cross_entropy_with_logits(own, foreground, reduction="none")
-    loss = (what * vouched).sum() / vouched.sum().clamp(min=1)
+    loss = (what * verified).sum() / verified.sum().clamp(min=1)
     targets = torch.as_tensor(np.stack([object_maps(w.instances) for w in windows]), device=device)
     inside = known * foreground
     boundary = functional.binary_cross_entropy_with_logits(logits[:, count], targets[:, 0], reduction="none")

@@ -25,7 +25,7 @@ from ..heads.train import choose_samples
 WORST = 3
 THUMBNAIL_PX = 160
 _NOT_ANNOTATED = 0.45
-"""Brightness that pixels keep which nobody vouched for."""
+"""Brightness that unverified pixels keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class WorstTile:
     dice: float
     previous_dice: float | None
     truth: UInt8Array
-    """The image with the annotated classes; what nobody vouched for is darker."""
+    """The image with the annotated classes; unverified pixels are darker."""
     new: UInt8Array
     """The image with what the new head finds."""
     previous: UInt8Array | None

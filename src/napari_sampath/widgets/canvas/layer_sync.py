@@ -88,7 +88,7 @@ class Display:
         self._on_zoom()
         self._on_classes()
         drawn: Box | None = None
-        for annotation in session.document.annotations.values():
+        for annotation in session.document.objects.values():
             drawn = union(drawn, annotation.box)
         if drawn is not None:
             self._on_document(drawn)
@@ -138,7 +138,7 @@ class Display:
         return self._objects_box() if str(self.layers.classes.mode) == "pan_zoom" else self._whole
 
     def _objects_box(self) -> Box | None:
-        return self._whole if self._session.document.annotations else None
+        return self._whole if self._session.document.objects else None
 
     def _candidate_box(self) -> Box | None:
         candidate = self._session.candidate

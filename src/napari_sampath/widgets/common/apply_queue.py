@@ -14,7 +14,7 @@ from ..background.workers import JobRunner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...annotations import Annotation, Prepared
+    from ...annotations import AnnotatedObject, Prepared
     from ...jobs import Job
     from ...session import Session
     from ..viewer.viewer_state import Workbench
@@ -32,11 +32,11 @@ class Result:
     session: Session
     job: Callable[[], Job[Prepared | None]]
     """Makes the job of the session that works it out."""
-    take: Callable[[Prepared | None], list[Annotation] | None]
+    take: Callable[[Prepared | None], list[AnnotatedObject] | None]
     """Does what was worked out; None if something has changed since."""
-    at_once: Callable[[], list[Annotation]]
+    at_once: Callable[[], list[AnnotatedObject]]
     """Works it out and does it in the window's thread."""
-    then: Callable[[list[Annotation]], object]
+    then: Callable[[list[AnnotatedObject]], object]
     """Gets the new annotations."""
     tries: int = TRIES
 

@@ -16,7 +16,7 @@ from ..viewer.jobs import import_job
 from .format_boxes import FORMATS, FormatBoxes
 
 if TYPE_CHECKING:
-    from ...annotations import Annotation
+    from ...annotations import AnnotatedObject
     from ...session import Components
     from ..viewer.viewer_state import Workbench
 
@@ -106,7 +106,7 @@ class ExportDock(Dock):
                 )
             )
 
-        def then(made: list[Annotation]) -> None:
+        def then(made: list[AnnotatedObject]) -> None:
             self.status.say(
                 f"Imported {len(made)} annotations from {name}; undo takes them back in one step."
             )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
 
-    from ...annotations import Annotation, Box
+    from ...annotations import AnnotatedObject, Box
     from ...images.picture import Picture
     from ...session import FolderQueue, FolderRun, Session, Stage, State
     from ..segment.jobs import Segmented
@@ -277,7 +277,7 @@ class FolderWork(QObject):
                 )
             )
 
-        def then(made: list[Annotation]) -> None:
+        def then(made: list[AnnotatedObject]) -> None:
             self.said.emit(f"The head proposes {len(made)} objects; correct them, then press 'Done, next'.")
 
         job = segment_job(session.image, head, model, None, *self._bench.desk.filters)

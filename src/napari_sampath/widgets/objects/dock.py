@@ -188,10 +188,10 @@ class ObjectsDock(Dock):
     def _on_button(self, name: str, _checked: bool = False) -> None:
         self.do(name)
 
-    def _on_flag(self, annotation_id: int, flag: FlagName, ticked: bool) -> None:
+    def _on_flag(self, object_id: int, flag: FlagName, ticked: bool) -> None:
         annotator = self.bench.annotator
         if annotator is not None:
-            annotator.attempt(lambda: annotator.session.objects.flag((annotation_id,), flag, ticked))
+            annotator.attempt(lambda: annotator.session.objects.flag((object_id,), flag, ticked))
 
     def _on_objects(self, ids: frozenset[int]) -> None:
         # Later, all at once: a commit must not wait for a table.
@@ -246,7 +246,7 @@ class ObjectsDock(Dock):
         annotator, ids = self.bench.annotator, self.chosen()
         # With none chosen, now and before, the frame is somebody else's.
         if annotator is not None and (ids or self._marked):
-            records = annotator.session.document.annotations
+            records = annotator.session.document.objects
             annotator.tools.highlight.show([records[one].box for one in ids if one in records])
             self._marked = bool(ids)
 

@@ -124,9 +124,9 @@ class ObjectTable(QAbstractTableModel):
         self._only = only
         self._arrange()
 
-    def row_of(self, annotation_id: int) -> int | None:
+    def row_of(self, object_id: int) -> int | None:
         """Return the place of an object; None if it is not shown."""
-        return next((place for place, row in enumerate(self.rows) if row.id == annotation_id), None)
+        return next((place for place, row in enumerate(self.rows) if row.id == object_id), None)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column (Qt calls this when a heading is clicked)."""

@@ -22,7 +22,7 @@ from .result_layers import CLASSES, CONFIDENCE, ResultLayers
 from .uncertain_regions import UncertainRegions
 
 if TYPE_CHECKING:
-    from ...annotations import Annotation, Box
+    from ...annotations import AnnotatedObject, Box
     from ...arrays import ClassInfo, LocalMask
     from ...session import Guess
     from ..viewer.viewer_state import Workbench
@@ -266,7 +266,7 @@ class SegmentDock(Dock):
             return
         source = self._source
 
-        def then(made: list[Annotation]) -> None:
+        def then(made: list[AnnotatedObject]) -> None:
             self.status.say(
                 f"Added {len(made)} annotations; correct them like your own. Undo takes them back in one step."
             )
@@ -297,7 +297,7 @@ class SegmentDock(Dock):
         annotator = self.bench.annotator
         key = "" if annotator is None else annotator.key_choice.shown("reclassify")
 
-        def then(made: list[Annotation]) -> None:
+        def then(made: list[AnnotatedObject]) -> None:
             self.status.say(
                 f"Found {len(made)} objects. Give some of each class theirs (choose a class, point, {key}), "
                 "then classify the others by likeness."

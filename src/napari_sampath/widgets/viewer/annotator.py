@@ -38,7 +38,7 @@ LASSO_COLOR = (1.0, 0.83, 0.0, 1.0)
 
 
 def completed(agreed: int) -> str:
-    """Say that an area is annotated to the end, and how many objects of a head that vouches for."""
+    """Ask whether an area is complete, and say how many proposals of a head that accepts."""
     objects = {0: "", 1: "; you agreed with 1 object of the head"}
     return f"Complete{objects.get(agreed, f'; you agreed with {agreed} objects of the head')}. Undo takes it back."
 

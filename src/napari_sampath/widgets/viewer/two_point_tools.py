@@ -38,7 +38,7 @@ class _First:
 
     tool: Tool
     xy: tuple[float, float]
-    annotation_id: int
+    object_id: int
 
 
 class TwoPlaces:
@@ -81,7 +81,7 @@ class TwoPlaces:
         self.forget()
         self._first = first
         if first.tool is Tool.MERGE:
-            self._highlight.show([self._host.session.document.record(first.annotation_id).box])
+            self._highlight.show([self._host.session.document.record(first.object_id).box])
             self._host.said.emit("Now the object that becomes one with it; Esc leaves both as they are.")
         else:
             self._highlight.show((), (first.xy, first.xy))
@@ -91,11 +91,11 @@ class TwoPlaces:
     def _finish(self, first: _First, xy: tuple[float, float], found: int) -> None:
         objects = self._host.session.objects
         if first.tool is Tool.MERGE:
-            if not found or found == first.annotation_id:
+            if not found or found == first.object_id:
                 self._host.said.emit("Choose another object to become one with it, or leave with Esc.")
                 return
             self.forget()
-            self._host.attempt(lambda: objects.merge((first.annotation_id, found)))
+            self._host.attempt(lambda: objects.merge((first.object_id, found)))
             return
         self.forget()
         crossed = objects.across(first.xy, xy)

@@ -216,7 +216,7 @@ class Workbench(QObject):
         if self.image is None:
             return
         self._sessions[self.image] = session
-        count = len(session.document.annotations)
+        count = len(session.document.objects)
         found = f"Found {count} earlier annotations of this image." if count else WHILE_PREPARING
         self.said.emit(f"{note} {found}" if note else found)
         self._attach(session)

@@ -15,7 +15,7 @@ REST = ClassInfo(0, "rest", (0, 0, 0))
 
 
 def open_own(path: Path) -> Dataset:
-    """Open a folder with a `dataset.json`; pixels that nobody vouched for are ignored.
+    """Open a folder with a `dataset.json`; unverified pixels are ignored.
 
     Raises:
         DatasetError: If it holds no image, or `dataset.json` cannot be used.

@@ -1,4 +1,4 @@
-"""The annotated area: pixels that a person has vouched for, which training learns from; all others it ignores."""
+"""The verified area: the pixels that training learns from; all others are ignored."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...annotations import Batch, Box, Document, Flag, Operation, Vouch, bounds, clip
+from ...annotations import Batch, Box, Document, Flag, Operation, Verify, bounds, clip
 from ...arrays import BoolArray, LocalMask
 from ...errors import PromptError
 
 
-class AnnotatedArea:
+class VerifiedArea:
     """Which pixels of a session's image are annotated.
 
-    A person vouches for the pixels of each annotation they made, changed or reviewed (and are not unsure of), for
+    Verified are the pixels of each object a person made, changed or reviewed (and did not mark as unsure), of
     what they erased, cut off or deleted, and for areas they mark as complete, where what is not an object is known to
     be none.
 
@@ -29,7 +29,7 @@ class AnnotatedArea:
 
     def mask(self, box: Box | None = None) -> BoolArray:
         """Return the annotated pixels of a box (r0, c0, r1, c1), or of the whole image."""
-        return self._document.annotated(box or (0, 0, *self._document.hw))
+        return self._document.verified(box or (0, 0, *self._document.hw))
 
     def mark(self, area: LocalMask | Box, value: bool = True) -> None:
         """Mark an area as annotated to the end, or take such marks back; objects in it stay as they are.
@@ -37,7 +37,7 @@ class AnnotatedArea:
         Raises:
             PromptError: If no pixel of it is in the image.
         """
-        self._do(Vouch(self._clipped(area), value))
+        self._do(Verify(self._clipped(area), value))
 
     def complete(self, area: LocalMask | Box) -> tuple[int, ...]:
         """Mark an area as annotated to the end and agree with the objects in it, as one step.
@@ -54,10 +54,10 @@ class AnnotatedArea:
         ids, counts = np.unique(under[under > 0], return_counts=True)
         agreed = []
         for one, count in zip(ids.tolist(), counts.tolist(), strict=True):
-            record = self._document.annotations[one]
+            record = self._document.objects[one]
             if record.area_px == count and not record.reviewed and not record.unsure:
                 agreed.append(one)
-        steps = (Flag(tuple(agreed), "reviewed", True), Vouch(mask))
+        steps = (Flag(tuple(agreed), "reviewed", True), Verify(mask))
         self._do(Batch(steps, "the completed area"))
         return tuple(agreed)
 

@@ -29,7 +29,7 @@ def now() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotation:
+class AnnotatedObject:
     """What is known of one object."""
 
     id: int
@@ -59,7 +59,7 @@ class Annotation:
 
     @property
     def trust(self) -> int:
-        """`TRUSTED` if a person vouches for it: what a head found has to be reviewed first; `UNSURE`, or 0."""
+        """`TRUSTED` if a person has verified it (a head's proposal must be reviewed first); `UNSURE`, or 0."""
         if self.unsure:
             return UNSURE
         return TRUSTED if self.reviewed or self.source != "head" else 0
@@ -83,7 +83,7 @@ def union(first: Box | None, second: Box | None) -> Box | None:
     )
 
 
-def to_json(annotation: Annotation) -> dict[str, Any]:
+def to_json(annotation: AnnotatedObject) -> dict[str, Any]:
     """Write what a person or model decided; box and area follow from the pixels."""
     return {
         "id": annotation.id,
@@ -98,7 +98,7 @@ def to_json(annotation: Annotation) -> dict[str, Any]:
     }
 
 
-def from_json(fields: Mapping[str, Any]) -> Annotation:
+def from_json(fields: Mapping[str, Any]) -> AnnotatedObject:
     """Read an annotation that `to_json` wrote.
 
     Raises:
@@ -106,7 +106,7 @@ def from_json(fields: Mapping[str, Any]) -> Annotation:
     """
     if fields["source"] not in get_args(Source):
         raise ValueError(f"the source is '{fields['source']}', not one of {get_args(Source)}")
-    return Annotation(
+    return AnnotatedObject(
         int(fields["id"]),
         int(fields["class_id"]),
         fields["source"],
