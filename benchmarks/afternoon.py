@@ -36,7 +36,7 @@ from napari_sampath.training import TrainingConfig
 from napari_sampath.training.rounds.heads_in_use import HeadsInUse
 from napari_sampath.training.rounds.rounds import round_job
 
-from .person import Person, dice
+from .simulated_user import SimulatedUser, dice
 
 ROOT = Path(__file__).resolve().parent.parent
 GLAND = ClassInfo(1, "gland", (0, 158, 115))
@@ -133,7 +133,7 @@ class Afternoon:
                 found = segment(pixels, self.heads.current, self.model)
                 session.offer(from_segmentation(found, MIN_AREA_PX))
                 proposed.append(dice(np.asarray(session.document.class_map) > 0, truth))
-            person = Person(session, truth)
+            person = SimulatedUser(session, truth)
             actions += person.annotate()
             objects += person.objects
             corrected.append(dice(np.asarray(session.document.class_map) > 0, truth))
@@ -265,8 +265,8 @@ def main() -> int:
         images=options.rounds * options.images,
         rounds=options.rounds,
         model=model.name,
-        good=Person.GOOD_IOU,
-        brush=Person.BRUSH,
+        good=SimulatedUser.GOOD_IOU,
+        brush=SimulatedUser.BRUSH,
         table=table(work.rows),
         unseen=len(unseen),
         trivial=np.mean(

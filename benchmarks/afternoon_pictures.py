@@ -21,7 +21,7 @@ from napari_sampath.widgets.segment.dock import SegmentDock
 from napari_sampath.widgets.train.dock import TrainDock
 from napari_sampath.widgets.viewer.viewer_state import Workbench
 
-from .robot import wait_until
+from .gui_driver import wait_until
 
 WINDOW = (1280, 800)
 PATIENCE_S = 3600

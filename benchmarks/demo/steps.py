@@ -17,7 +17,7 @@ from napari_sampath.widgets.demo import bring_to_front
 from napari_sampath.widgets.segment.dock import CLASSES, CONFIDENCE
 from napari_sampath.widgets.viewer.mouse import Mode
 
-from ..robot import CTRL, LEFT, NONE, RIGHT, SHIFT, Robot, wait_until
+from ..gui_driver import CTRL, LEFT, NONE, RIGHT, SHIFT, GuiDriver, wait_until
 from ..stalls import StallMeter
 from .walk import PATIENCE_S, StepError, Walk, iou
 
@@ -58,15 +58,15 @@ class MainJob(Walk):
     def _open(self) -> str:
         begin = time.perf_counter()
         image = self.viewer.add_image(self.sample.pixels, name=self.sample.name)
-        self._robot = Robot(self.viewer, image)
+        self._driver = GuiDriver(self.viewer, image)
         wait_until(lambda: self.bench.annotator is not None, PATIENCE_S, "the session of the image")
         self.facts.seconds["open image"] = time.perf_counter() - begin
-        self.robot.settle()
+        self.driver.settle()
         height, width = self.sample.pixels.shape[:2]
         return f"{self.sample.source}, {width} x {height} px. The Annotate dock picks it up by itself."
 
     def _name(self) -> str:
-        self.robot.press(self.annotate.classes.rename_button)
+        self.driver.press(self.annotate.classes.rename_button)
         editors = self.annotate.classes.list.findChildren(QLineEdit)
         self._check(bool(editors), "the name of the class cannot be edited")
         QTest.keyClicks(editors[0], CLASS_NAME)
@@ -86,7 +86,7 @@ class MainJob(Walk):
         return f"{name} took {seconds:.2f} s; the window stood still for {1000 * stall:.0f} ms at most."
 
     def _click(self) -> str:
-        self._prompt(lambda: self.robot.click(*self.sample.targets[0].click))
+        self._prompt(lambda: self.driver.click(*self.sample.targets[0].click))
         return self._score("click", self.sample.targets[0])
 
     def _refine(self) -> str:
@@ -95,18 +95,18 @@ class MainJob(Walk):
         place, positive = ((x0 + x1) / 2, max(3.0, y0 - (x1 - x0) / 6)), False
         if target.truth is not None:
             place, positive = worst_error(self._shown(), target.truth)
-        self._prompt(lambda: self.robot.click(*place, LEFT if positive else RIGHT))
+        self._prompt(lambda: self.driver.click(*place, LEFT if positive else RIGHT))
         what = (
             "A click where the mask falls short" if positive else "A right-click where the mask goes too far"
         )
         return f"{what}. {self._score('click, refined by another', target)}"
 
     def _candidates(self) -> str:
-        self.robot.key(Qt.Key.Key_Escape)
-        self._prompt(lambda: self.robot.click(*self.sample.targets[0].click))
+        self.driver.key(Qt.Key.Key_Escape)
+        self._prompt(lambda: self.driver.click(*self.sample.targets[0].click))
         seen = []
         for _ in range(len(self.annotator.session.candidates)):
-            self.robot.key(Qt.Key.Key_M)
+            self.driver.key(Qt.Key.Key_M)
             candidate = self.annotator.session.candidate
             if candidate is not None:
                 seen.append(f"{candidate.mask.area_px} px (predicted IoU {candidate.score:.2f})")
@@ -114,31 +114,31 @@ class MainJob(Walk):
 
     def _commit(self) -> str:
         mask = self._shown()
-        self.robot.key(Qt.Key.Key_Return)
+        self.driver.key(Qt.Key.Key_Return)
         self._check(np.array_equal(self._class_layer() == 1, mask), "the committed mask is not the one shown")
         return "It is in the journal on the disk before it is painted; nothing needs to be saved."
 
     def _box(self) -> str:
         x0, y0, x1, y1 = self.sample.targets[1].box
-        self._prompt(lambda: self.robot.drag([(x0, y0), (x1, y1)]))
+        self._prompt(lambda: self.driver.drag([(x0, y0), (x1, y1)]))
         text = self._score("box", self.sample.targets[1])
-        self.robot.key(Qt.Key.Key_Return)
+        self.driver.key(Qt.Key.Key_Return)
         return text
 
     def _mask(self) -> str:
         target = self.sample.targets[2]
-        self.robot.press(self.annotate.modes.buttons[Mode.MASK])
-        self._prompt(lambda: self.robot.drag(list(target.stroke)))
+        self.driver.press(self.annotate.modes.buttons[Mode.MASK])
+        self._prompt(lambda: self.driver.drag(list(target.stroke)))
         text = self._score("scribble", target)
-        self.robot.key(Qt.Key.Key_Return)
-        self.robot.press(self.annotate.modes.buttons[Mode.POINT])
+        self.driver.key(Qt.Key.Key_Return)
+        self.driver.press(self.annotate.modes.buttons[Mode.POINT])
         return text
 
     def _undo(self) -> str:
         before = self._class_layer().copy()
-        self.robot.key(Qt.Key.Key_Z, CTRL)
+        self.driver.key(Qt.Key.Key_Z, CTRL)
         undone = self._class_layer().copy()
-        self.robot.key(Qt.Key.Key_Z, CTRL | SHIFT)
+        self.driver.key(Qt.Key.Key_Z, CTRL | SHIFT)
         self._check(not np.array_equal(before, undone), "undo changed nothing")
         self._check(np.array_equal(before, self._class_layer()), "redo did not bring it back")
         return "Ctrl-Z took the last commit back, Ctrl-Shift-Z made it again."
@@ -146,8 +146,8 @@ class MainJob(Walk):
     def _speed(self) -> str:
         times = []
         for target in (self.sample.targets * CLICKS)[:CLICKS]:
-            times.append(self._prompt(partial(self.robot.click, *target.click)))
-            self.robot.key(Qt.Key.Key_Escape)
+            times.append(self._prompt(partial(self.driver.click, *target.click)))
+            self.driver.key(Qt.Key.Key_Escape)
         self.facts.seconds["click to painted, median"] = median(times)
         self.facts.seconds["click to painted, slowest"] = max(times)
         return f"{CLICKS} clicks: {1000 * median(times):.0f} ms median, {1000 * max(times):.0f} ms slowest."
@@ -155,7 +155,7 @@ class MainJob(Walk):
     def _segment(self) -> str:
         bring_to_front(self.segment)
         self._check(self.segment.head.count() > 0, "no trained head ships with this version")
-        self.robot.press(self.segment.run_button)
+        self.driver.press(self.segment.run_button)
         seconds = wait_until(lambda: not self.segment.runner.busy, PATIENCE_S, "the segmentation")
         result = self.segment.result
         if result is None:
@@ -181,16 +181,16 @@ class MainJob(Walk):
         before = len(self.annotator.session.document.objects)
         self._check(self.segment.add_button.isEnabled(), "there is no segmentation to take over")
         self.viewer.layers[CONFIDENCE].visible = False
-        self.robot.press(self.segment.add_button)
+        self.driver.press(self.segment.add_button)
         wait_until(lambda: not self.segment.intake.busy, PATIENCE_S, "the annotations")
         added = len(self.annotator.session.document.objects) - before
         bring_to_front(self.annotate)
         x0, y0, x1, y1 = self.sample.targets[0].box
-        self.robot.press(self.annotate.modes.buttons[Mode.ERASE])
-        self.robot.drag([(x0, y0), (x1, y0)], modifiers=NONE)
-        self.robot.press(self.annotate.modes.buttons[Mode.BRUSH])
-        self.robot.drag([(x0, y1), (x1, y1)], modifiers=NONE)
-        self.robot.press(self.annotate.modes.buttons[Mode.POINT])
+        self.driver.press(self.annotate.modes.buttons[Mode.ERASE])
+        self.driver.drag([(x0, y0), (x1, y0)], modifiers=NONE)
+        self.driver.press(self.annotate.modes.buttons[Mode.BRUSH])
+        self.driver.drag([(x0, y1), (x1, y1)], modifiers=NONE)
+        self.driver.press(self.annotate.modes.buttons[Mode.POINT])
         same = np.array_equal(self._class_layer(), self.annotator.session.document.class_map)
         self._check(same, "the layer and the annotations differ")
         return f"{added} more annotations; rubbed out above and painted below the first structure by hand."
@@ -198,7 +198,7 @@ class MainJob(Walk):
     def _export(self) -> str:
         bring_to_front(self.export)
         self.export.folder.setText(str((self.output / "labels").absolute()))
-        self.robot.press(self.export.export_button)
+        self.driver.press(self.export.export_button)
         wait_until(lambda: not self.export.runner.busy, PATIENCE_S, "the export")
         files = sorted((self.output / "labels").glob("*"))
         self._check(bool(files), self.export.status.message.text())

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sampath.errors import SampathError
 
-from ..robot import Robot, wait_until
+from ..gui_driver import GuiDriver, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ class Walk:
         self.output = output
         self.steps: list[Step] = []
         self.facts = Facts()
-        self._robot: Robot | None = None
+        self._driver: GuiDriver | None = None
 
     def run(self) -> None:
         """Do all steps; one that fails is noted, and the others go on as far as they can."""
@@ -92,18 +92,18 @@ class Walk:
             except (SampathError, TimeoutError) as error:
                 step.error = str(error)
             step.screenshot = f"{number:02d}-{title.lower().replace(' ', '-').replace(',', '')}.png"
-            self.robot.screenshot(self.output / step.screenshot)
+            self.driver.screenshot(self.output / step.screenshot)
 
     def plan(self) -> list[tuple[str, Callable[[], str]]]:
         """List the steps: title, and what does it and returns what to say of it."""
         raise NotImplementedError
 
     @property
-    def robot(self) -> Robot:
+    def driver(self) -> GuiDriver:
         """The hand that clicks; there is one once the image is open."""
-        if self._robot is None:
+        if self._driver is None:
             raise StepError("The image is not open; look at the first step.")
-        return self._robot
+        return self._driver
 
     @property
     def annotator(self) -> Annotator:

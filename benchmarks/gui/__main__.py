@@ -205,7 +205,7 @@ def hover(window: Ours, quick: bool) -> Iterator[Row]:
     centre, begin, step = len(window.image.data) / 2, time.perf_counter(), 0
     while time.perf_counter() - begin < (1 if quick else 10):
         step += 1
-        window.robot.move(centre + 80 * np.cos(step / 20), centre + 80 * np.sin(step / 20))
+        window.driver.move(centre + 80 * np.cos(step / 20), centre + 80 * np.sin(step / 20))
     rate = len(shown) / (time.perf_counter() - begin)
     del line.show
     preview.on = False

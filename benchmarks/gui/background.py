@@ -13,8 +13,8 @@ from napari_sampath.formats import DatasetFolder
 from napari_sampath.session.proposals.components import Component, Components
 from napari_sampath.widgets.segment.jobs import segment_job
 
+from ..gui_driver import wait_until
 from ..models import tissue
-from ..robot import wait_until
 from ..stalls import StallMeter
 from ..table import Row, limited
 from .windows import Ours
@@ -66,7 +66,7 @@ def _longest(
         step += 1
         if step % 20 == 0:
             angle = step / 40
-            window.robot.move(width / 2 + 90 * np.cos(angle), height / 2 + 90 * np.sin(angle))
+            window.driver.move(width / 2 + 90 * np.cos(angle), height / 2 + 90 * np.sin(angle))
         # What was taken over is painted after it.
         if ended:
             turns.append(step)

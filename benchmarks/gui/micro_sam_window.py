@@ -44,8 +44,8 @@ class MicroSam(Clock):
 
     def time_click(self, x: float, y: float) -> float:
         """Click on an image pixel and press S, which asks for the mask; return the seconds until it is painted."""
-        self.robot.move(x, y)
-        self.robot.native.setFocus()
+        self.driver.move(x, y)
+        self.driver.native.setFocus()
         self.rest()
         shown = self.viewer.layers["current_object"]
         before = shown.data
@@ -54,12 +54,12 @@ class MicroSam(Clock):
 
         def ask() -> None:
             click()
-            QTest.keyClick(self.robot.native, Qt.Key.Key_S)
+            QTest.keyClick(self.driver.native, Qt.Key.Key_S)
 
         seconds = self.until_painted(ask, lambda: shown.data is not before)
         if len(self.points.data) != 1 or not shown.data.any():
             raise AssertionError("The click was not answered.")
-        QTest.keyClick(self.robot.native, Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
+        QTest.keyClick(self.driver.native, Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
         self.rest()
         return seconds
 

@@ -18,7 +18,7 @@ from napari_sampath.jobs import Progress
 from napari_sampath.widgets.annotate.dock import AnnotateDock
 from napari_sampath.widgets.viewer.viewer_state import Workbench
 
-from ..robot import LEFT, NONE, Robot, wait_until
+from ..gui_driver import LEFT, NONE, GuiDriver, wait_until
 
 WINDOW_PX = (1280, 800)
 CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
@@ -31,7 +31,7 @@ class Clock:
         self.viewer = napari.Viewer(show=True)
         self.viewer.window._qt_window.resize(*WINDOW_PX)
         self.image = self.open(pixels)
-        self.robot = Robot(self.viewer, self.image)
+        self.driver = GuiDriver(self.viewer, self.image)
         self._ready: Callable[[], bool] = lambda: False
         self._seen: float | None = None
         self._wake = QTimer()
@@ -45,7 +45,7 @@ class Clock:
 
     def settle(self) -> None:
         """Wait for the window, and look at the middle of the image."""
-        self.robot.settle()
+        self.driver.settle()
         height, width = self.image.data.shape[:2]
         camera = getattr(self.viewer, "scene", self.viewer).camera
         camera.center = (0, height / 2, width / 2)
@@ -78,11 +78,11 @@ class Clock:
 
     def click_at(self, x: float, y: float) -> Callable[[], None]:
         """Return what presses and releases the left button; the mouse must be there already, as this finds out now."""
-        place = self.robot.at(x, y)
+        place = self.driver.at(x, y)
 
         def click() -> None:
-            QTest.mousePress(self.robot.native, LEFT, NONE, place)
-            QTest.mouseRelease(self.robot.native, LEFT, NONE, place)
+            QTest.mousePress(self.driver.native, LEFT, NONE, place)
+            QTest.mouseRelease(self.driver.native, LEFT, NONE, place)
 
         return click
 
@@ -118,7 +118,7 @@ class Ours(Clock):
 
     def time_click(self, x: float, y: float) -> tuple[float, float]:
         """Click on an image pixel; return the seconds until the mask is painted, and those of the decoder."""
-        self.robot.move(x, y)
+        self.driver.move(x, y)
         self.rest()
         before, decode, spent = self.session.candidate, self.model.decode, []
 
@@ -139,7 +139,7 @@ class Ours(Clock):
         shown = self.bench.annotator.layers.candidate.data[self.session.candidate.mask.slices] == 1
         if not np.array_equal(shown, self.session.candidate.mask.bitmap):
             raise AssertionError("What was painted is not the mask.")
-        self.robot.key(Qt.Key.Key_Escape)
+        self.driver.key(Qt.Key.Key_Escape)
         self.rest()
         return total, sum(spent)
 
@@ -147,10 +147,10 @@ class Ours(Clock):
         """Press Ctrl-Z or Ctrl-Shift-Z; return the seconds until the change is painted."""
         changed: list[object] = []
         self.session.document_changed.connect(changed.append)
-        self.robot.native.setFocus()
+        self.driver.native.setFocus()
         try:
             return self.until_painted(
-                lambda: QTest.keyClick(self.robot.native, Qt.Key.Key_Z, modifiers), lambda: bool(changed)
+                lambda: QTest.keyClick(self.driver.native, Qt.Key.Key_Z, modifiers), lambda: bool(changed)
             )
         finally:
             self.session.document_changed.disconnect(changed.append)
@@ -175,7 +175,7 @@ class Peers(Clock):
 
     def time_click(self, x: float, y: float) -> float:
         """Click on an image pixel; return the seconds until the mask is painted."""
-        self.robot.move(x, y)
+        self.driver.move(x, y)
         self.rest()
         self._painted = False
         return self.until_painted(self.click_at(x, y), lambda: self._painted)

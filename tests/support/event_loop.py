@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from benchmarks.robot import wait_until
+from benchmarks.gui_driver import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -205,7 +205,7 @@ class Bench:
     viewer: Any
     dock: Any
     image: Any
-    robot: Any
+    driver: Any
     model: Any
 
     @property
@@ -230,7 +230,7 @@ class Bench:
 
     def answered(self) -> None:
         """Wait until every prompt is answered and painted."""
-        from benchmarks.robot import wait_until
+        from benchmarks.gui_driver import wait_until
 
         wait_until(lambda: self.bench.prompts.idle, 20, "the prompt worker")
 
@@ -240,7 +240,7 @@ def open_bench(viewers: Callable[[], Any]) -> Callable[..., Bench]:
     """Open an image in a viewer with the Annotate dock; by default wait until it is encoded."""
 
     def opened(pixels: np.ndarray, model: Any, ready: bool = True, **image: Any) -> Bench:
-        from benchmarks.robot import Robot, wait_until
+        from benchmarks.gui_driver import GuiDriver, wait_until
 
         from napari_sampath.widgets.annotate.dock import AnnotateDock
         from napari_sampath.widgets.viewer.viewer_state import Workbench
@@ -251,8 +251,8 @@ def open_bench(viewers: Callable[[], Any]) -> Callable[..., Bench]:
         layer = viewer.add_image(pixels, name=image.pop("name", "tissue"), **image)
         if ready:
             wait_until(lambda: dock.bench.ready, 120, "the image to be encoded")
-        robot = Robot(viewer, layer)
-        robot.settle()
-        return Bench(viewer, dock, layer, robot, model)
+        driver = GuiDriver(viewer, layer)
+        driver.settle()
+        return Bench(viewer, dock, layer, driver, model)
 
     return opened

@@ -37,7 +37,7 @@ def test_each_dock_fits(open_bench: Callable[..., Any], tissue: np.ndarray, name
     )
     for theme in ("dark", "light"):
         b.viewer.theme = theme
-        b.robot.settle()
+        b.driver.settle()
         assert_nothing_cut_off(b.viewer, dock)
 
 
@@ -47,7 +47,7 @@ def test_a_label_that_is_cut_off_is_found(open_bench: Callable[..., Any], tissue
     wide.setMinimumWidth(20)
     wide.setMaximumWidth(60)
     b.dock.column.insertWidget(0, wide)
-    b.robot.settle()
+    b.driver.settle()
     with pytest.raises(AssertionError):
         assert_nothing_cut_off(b.viewer, b.dock)
 
@@ -56,7 +56,7 @@ def test_a_label_that_is_cut_off_is_found(open_bench: Callable[..., Any], tissue
 def test_text_stands_out(open_bench: Callable[..., Any], tissue: np.ndarray, theme: str) -> None:
     b = open_bench(tissue, DiscModel())
     b.viewer.theme = theme
-    b.robot.settle()
+    b.driver.settle()
     for label in (b.dock.candidate, b.dock.status.message):
         picture = label.grab().toImage()
         values = [

@@ -59,7 +59,7 @@ def test_opening_a_dock_imports_no_torch() -> None:
 @pytest.mark.gui
 def test_napari_opens_the_docks_and_the_sample(viewer: Any) -> None:
     """The way a user comes: plugin menu and sample menu, with the viewer behind napari's public proxy."""
-    from benchmarks.robot import wait_until
+    from benchmarks.gui_driver import wait_until
 
     from napari_sampath.widgets.viewer.viewer_state import workbench_of
 

@@ -66,17 +66,17 @@ def test_a_click_on_tissue_finds_what_was_clicked(
     target = objects == objects[y, x]
     assert objects[y, x] > 0
     b = open_bench(pixels, model, name=name)
-    b.robot.click(x, y)
+    b.driver.click(x, y)
     b.answered()
     painted = b.layers.candidate.data > 0
     assert painted[y, x]
     assert iou(painted, target) > BAR
 
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     assert np.array_equal(b.layers.objects.data > 0, painted)
-    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.objects.data.any()
-    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
 
     b.session.export(tmp_path)
     back = import_labels(tmp_path, name)
@@ -93,6 +93,6 @@ def test_a_box_around_a_large_gland_holds_the_gland(
     target = objects == int(sizes.argmax())
     rows, cols = np.flatnonzero(target.any(axis=1)), np.flatnonzero(target.any(axis=0))
     b = open_bench(pixels, model)
-    b.robot.drag([(cols[0], rows[0]), (cols[-1], rows[-1])])
+    b.driver.drag([(cols[0], rows[0]), (cols[-1], rows[-1])])
     b.answered()
     assert iou(b.layers.candidate.data > 0, target) > 0.7

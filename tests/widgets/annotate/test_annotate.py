@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import wait_until
+from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QApplication
 
@@ -68,7 +68,7 @@ def test_click_paints_a_candidate_enter_commits_it_undo_removes_it(
 ) -> None:
     b = open_bench(tissue, DiscModel())
     assert b.model.threads == {"sampath-job"}, "encoding belongs in a worker"
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
     asked = b.model.asked[-1]
     np.testing.assert_allclose(asked.points_xy, [[50, 60]], atol=0.5)
@@ -78,7 +78,7 @@ def test_click_paints_a_candidate_enter_commits_it_undo_removes_it(
     assert "1 of 3, predicted IoU 0.90" in b.dock.candidate.text()
 
     painted = b.layers.candidate.data == 1
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     assert np.array_equal(b.layers.classes.data == 1, painted)
     assert np.array_equal(b.layers.objects.data == 1, painted)
     assert not b.layers.candidate.data.any()
@@ -86,10 +86,10 @@ def test_click_paints_a_candidate_enter_commits_it_undo_removes_it(
     (annotation,) = b.session.document.objects.values()
     assert (annotation.source, annotation.model, annotation.class_id) == ("point", "discs", 1)
 
-    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.classes.data.any()
     assert not b.layers.objects.data.any()
-    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
     assert np.array_equal(b.layers.classes.data == 1, painted)
 
 
@@ -102,10 +102,10 @@ def test_negative_points(open_bench: Callable[..., Any], tissue: np.ndarray) -> 
         "ctrl": (button.LeftButton, modifier.ControlModifier),
     }
     for way, given in ways.items():
-        b.robot.click(50, 60)
+        b.driver.click(50, 60)
         b.answered()
         zoom = b.viewer.scene.camera.zoom
-        b.robot.click(62, 60, *given)
+        b.driver.click(62, 60, *given)
         b.answered()
         assert [positive for *_, positive in b.session.prompts.points] == [True, False], way
         assert b.model.asked[-1].labels.tolist() == [1, 0]
@@ -117,7 +117,7 @@ def test_negative_points(open_bench: Callable[..., Any], tissue: np.ndarray) -> 
         assert colors[0][1] > 0.7 > 0.3 > colors[0][0], "positive is green"
         assert colors[1][0] > 0.7 > 0.3 > colors[1][1], "negative is red"
         assert b.viewer.scene.camera.zoom == zoom
-        b.robot.key(Qt.Key.Key_Escape)
+        b.driver.key(Qt.Key.Key_Escape)
 
 
 @pytest.mark.parametrize("then", ["wait", "key 2", "point", "escape", "mode"])
@@ -127,23 +127,23 @@ def test_enter_waits_for_the_answer_to_the_last_click(
     """What is shown is the answer to the click before; anything done meanwhile is a change of mind."""
     b = open_bench(tissue, DiscModel())
     b.session.classes.add("stroma")
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
     b.model.go_on.clear()
-    b.robot.click(62, 60, Qt.MouseButton.RightButton)
+    b.driver.click(62, 60, Qt.MouseButton.RightButton)
     for _ in range(3):
-        b.robot.key(Qt.Key.Key_Return)
+        b.driver.key(Qt.Key.Key_Return)
     assert not b.session.document.objects
     assert "not there yet" in b.text
     match then:
         case "key 2":
-            b.robot.key(Qt.Key.Key_2)
+            b.driver.key(Qt.Key.Key_2)
         case "point":
-            b.robot.click(40, 60)
+            b.driver.click(40, 60)
         case "escape":
-            b.robot.key(Qt.Key.Key_Escape)
+            b.driver.key(Qt.Key.Key_Escape)
         case "mode":
-            b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
+            b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
     b.model.go_on.set()
     b.answered()
     if then == "wait":
@@ -166,20 +166,20 @@ def test_nothing_is_painted_before_the_answer(
     if name != "annotate":
         dock = getattr(import_module(f"napari_sampath.widgets.{name}.dock"), f"{name.capitalize()}Dock")
         b.viewer.window.add_dock_widget(dock(b.viewer, b.bench), name=name, area="left")
-    b.robot.settle()
-    b.robot.click(50, 60)
+    b.driver.settle()
+    b.driver.click(50, 60)
     b.answered()
-    b.robot.key(Qt.Key.Key_Escape)
+    b.driver.key(Qt.Key.Key_Escape)
     wait(QUIET_MS)
     b.model.go_on.clear()
     with Painted() as painted:
-        b.robot.click(50, 60)
+        b.driver.click(50, 60)
         wait(ANSWER_MS // 2)
         assert not painted.seen
         b.model.go_on.set()
         b.answered()
         wait(QUIET_MS)
-        assert b.robot.native in painted.seen
+        assert b.driver.native in painted.seen
     assert b.dock.commit_button.isEnabled()
 
 
@@ -191,8 +191,8 @@ def test_enter_asks_again_where_the_answer_failed(open_bench: Callable[..., Any]
         raise PromptError("There is no memory left.")
 
     b.model.decode = fails
-    b.robot.click(50, 60)
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.click(50, 60)
+    b.driver.key(Qt.Key.Key_Return)
     b.answered()
     assert b.text == "There is no memory left."
     b.model.decode = works
@@ -200,12 +200,12 @@ def test_enter_asks_again_where_the_answer_failed(open_bench: Callable[..., Any]
     b.answered()
     assert b.session.candidate is not None
     assert not b.session.document.objects, "what failed is not committed later"
-    b.robot.click(52, 60)
+    b.driver.click(52, 60)
     b.model.decode = fails
-    b.robot.click(54, 60)
+    b.driver.click(54, 60)
     b.answered()
     b.model.decode = works
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     b.answered()
     assert set(b.session.document.objects) == {1}
 
@@ -213,7 +213,7 @@ def test_enter_asks_again_where_the_answer_failed(open_bench: Callable[..., Any]
 def test_drag_is_a_box_and_the_camera_stays(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     b = open_bench(tissue, DiscModel())
     centre = b.viewer.scene.camera.center
-    b.robot.drag([(30, 40), (70, 80)])
+    b.driver.drag([(30, 40), (70, 80)])
     b.answered()
     assert b.viewer.scene.camera.center == centre
     np.testing.assert_allclose(b.model.asked[-1].box_xyxy, [30, 40, 70, 80], atol=1)
@@ -221,11 +221,11 @@ def test_drag_is_a_box_and_the_camera_stays(open_bench: Callable[..., Any], tiss
     corners = b.layers.box.data[0]
     np.testing.assert_allclose(corners.min(axis=0), [40, 30], atol=1)
     np.testing.assert_allclose(corners.max(axis=0), [80, 70], atol=1)
-    b.robot.key(Qt.Key.Key_Enter)
+    b.driver.key(Qt.Key.Key_Enter)
     assert b.session.document.objects[1].source == "box"
     assert len(b.layers.box.data) == 0
 
-    b.robot.drag([(100, 90), (200, 150)])
+    b.driver.drag([(100, 90), (200, 150)])
     b.answered()
     np.testing.assert_allclose(
         b.model.asked[-1].box_xyxy, [100, 90, 160, 120], atol=1, err_msg="cut at the image's edge"
@@ -235,40 +235,40 @@ def test_drag_is_a_box_and_the_camera_stays(open_bench: Callable[..., Any], tiss
 def test_space_moves_the_image_in_every_mode(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     b = open_bench(tissue, DiscModel())
     before = b.viewer.scene.camera.center
-    b.robot.hold(Qt.Key.Key_Space, True)
-    b.robot.drag([(30, 40), (70, 80)])
-    b.robot.hold(Qt.Key.Key_Space, False)
+    b.driver.hold(Qt.Key.Key_Space, True)
+    b.driver.drag([(30, 40), (70, 80)])
+    b.driver.hold(Qt.Key.Key_Space, False)
     moved = np.subtract(b.viewer.scene.camera.center, before)[-2:]
     assert np.abs(moved).min() > 20
     assert b.session.prompts.empty
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     assert len(b.session.prompts.points) == 1, "after the space bar is let go, clicks are prompts again"
 
 
 def test_move_mode_leaves_the_mouse_to_napari(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("move")])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("move")])
     before = b.viewer.scene.camera.center
-    b.robot.drag([(30, 40), (70, 80)])
-    b.robot.click(50, 60)
+    b.driver.drag([(30, 40), (70, 80)])
+    b.driver.click(50, 60)
     assert b.viewer.scene.camera.center != before
     assert b.session.prompts.empty
 
 
 def test_box_mode_takes_two_corners(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("box")])
-    b.robot.click(30, 40)
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("box")])
+    b.driver.click(30, 40)
     assert b.session.prompts.empty
-    b.robot.click(70, 80)
+    b.driver.click(70, 80)
     b.answered()
     np.testing.assert_allclose(b.model.asked[-1].box_xyxy, [30, 40, 70, 80], atol=1)
 
 
 def test_mask_mode_scribble_and_object(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
-    b.robot.drag([(40, 60), (60, 60), (60, 70)])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
+    b.driver.drag([(40, 60), (60, 60), (60, 70)])
     b.answered()
     assert b.session.prompts.mask is not None
     candidate = b.layers.candidate.data == 1
@@ -276,19 +276,19 @@ def test_mask_mode_scribble_and_object(open_bench: Callable[..., Any], tissue: n
     assert candidate[68, 60]
     assert not candidate[75, 45]
     assert not (b.layers.candidate.data == 2).any(), "the scribble is gone when the answer is there"
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     assert b.session.document.objects[1].source == "mask"
 
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
     assert b.session.prompts.mask.area_px == b.session.document.objects[1].area_px
-    b.robot.key(Qt.Key.Key_Escape)
+    b.driver.key(Qt.Key.Key_Escape)
     assert b.session.prompts.empty
-    b.robot.click(120, 30)
+    b.driver.click(120, 30)
     assert "no object here" in b.text
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     assert b.session.prompts.empty
     assert set(b.session.document.objects) == {1}, "what is refined stays the object it is"
     assert b.session.document.objects[1].area_px == candidate.sum()
@@ -298,33 +298,33 @@ def test_keys_cycle_candidates_choose_classes_and_take_back(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.classes.add_button)
+    b.driver.press(b.dock.classes.add_button)
     assert [info.name for info in b.session.classes] == ["object", "Class 2"]
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
     areas = []
     for _ in range(4):
         areas.append(int((b.layers.candidate.data == 1).sum()))
-        b.robot.key(Qt.Key.Key_M)
+        b.driver.key(Qt.Key.Key_M)
     assert areas[0] > areas[1] > areas[2] > 0
     assert areas[3] == areas[0]
-    b.robot.key(Qt.Key.Key_1)
+    b.driver.key(Qt.Key.Key_1)
     assert b.session.active_class == 1
-    b.robot.key(Qt.Key.Key_2)
+    b.driver.key(Qt.Key.Key_2)
     assert b.session.active_class == 2
     assert b.image.mode == "pan_zoom", (
         "napari's own meaning of 2 on an image layer, transform, is out of the way"
     )
-    b.robot.key(Qt.Key.Key_9)
+    b.driver.key(Qt.Key.Key_9)
     assert b.session.active_class == 2, "there is no ninth class"
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     assert set(np.unique(b.layers.classes.data)) == {0, 2}
-    b.robot.click(115, 60)
+    b.driver.click(115, 60)
     b.answered()
-    b.robot.key(Qt.Key.Key_Backspace)
+    b.driver.key(Qt.Key.Key_Backspace)
     assert b.session.prompts.empty
     assert not b.layers.candidate.data.any()
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     assert "nothing to commit" in b.text
 
 
@@ -332,14 +332,14 @@ def test_delete_and_reclassify_under_the_mouse(open_bench: Callable[..., Any], t
     b = open_bench(tissue, DiscModel())
     b.session.classes.add("stroma")
     for x in (50, 115):
-        b.robot.click(x, 60)
+        b.driver.click(x, 60)
         b.answered()
-        b.robot.key(Qt.Key.Key_Return)
-    b.robot.key(Qt.Key.Key_2)
-    b.robot.key(Qt.Key.Key_R)
+        b.driver.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_2)
+    b.driver.key(Qt.Key.Key_R)
     assert b.layers.classes.data[60, 115] == 2
     assert b.layers.classes.data[60, 50] == 1
-    b.robot.key(Qt.Key.Key_Delete)
+    b.driver.key(Qt.Key.Key_Delete)
     assert b.layers.objects.data[60, 115] == 0
     assert b.layers.objects.data[60, 50] == 1
 
@@ -348,9 +348,9 @@ def test_brush_strokes_are_journalled_and_undone(open_bench: Callable[..., Any],
     from napari_sampath.config import load_config
 
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
     assert b.layers.classes.mode == "paint"
-    b.robot.drag([(20, 20), (60, 20)])
+    b.driver.drag([(20, 20), (60, 20)])
     painted = b.layers.classes.data == 1
     assert painted[20, 20:60].all()
     assert np.array_equal(b.session.document.class_map == 1, painted)
@@ -358,16 +358,16 @@ def test_brush_strokes_are_journalled_and_undone(open_bench: Callable[..., Any],
     (journal,) = load_config().sessions_dir.glob("*.jsonl")
     assert '"source":"brush"' in journal.read_text().replace(" ", "")
 
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("erase")])
-    b.robot.drag([(40, 10), (40, 30)])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("erase")])
+    b.driver.drag([(40, 10), (40, 30)])
     assert b.layers.classes.data[20, 40] == 0
     assert b.session.document.class_map[20, 40] == 0
     ctrl = Qt.KeyboardModifier.ControlModifier
-    b.robot.key(Qt.Key.Key_Z, ctrl)
+    b.driver.key(Qt.Key.Key_Z, ctrl)
     assert np.array_equal(b.layers.classes.data == 1, painted)
-    b.robot.key(Qt.Key.Key_Z, ctrl)
+    b.driver.key(Qt.Key.Key_Z, ctrl)
     assert not b.layers.classes.data.any()
-    b.robot.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
+    b.driver.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
     assert np.array_equal(b.layers.classes.data == 1, painted)
 
 
@@ -375,31 +375,31 @@ def test_naparis_fill_bucket_is_journalled_and_undone(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.robot.drag([(20, 20), (60, 20)])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.driver.drag([(20, 20), (60, 20)])
     painted = b.layers.classes.data == 1
     b.viewer.layers.selection.active = b.layers.classes
     b.session.classes.add("stroma")
-    b.robot.key(Qt.Key.Key_2)
+    b.driver.key(Qt.Key.Key_2)
     b.layers.classes.mode = "fill"
     b.session.overlap = "keep"
-    b.robot.click(40, 20)
+    b.driver.click(40, 20)
     assert np.array_equal(b.layers.classes.data == 1, painted), "the overlap rule keeps what is there"
     b.session.overlap = "overwrite"
-    b.robot.click(40, 20)
+    b.driver.click(40, 20)
     assert np.array_equal(b.layers.classes.data == 2, painted)
     assert np.array_equal(b.session.document.class_map, b.layers.classes.data)
     ctrl = Qt.KeyboardModifier.ControlModifier
-    b.robot.key(Qt.Key.Key_Z, ctrl)
+    b.driver.key(Qt.Key.Key_Z, ctrl)
     assert np.array_equal(b.layers.classes.data == 1, painted)
     assert np.array_equal(b.session.document.class_map == 1, painted)
-    b.robot.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
+    b.driver.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
     assert np.array_equal(b.session.document.class_map == 2, painted)
 
-    b.robot.click(120, 80)
+    b.driver.click(120, 80)
     assert (b.session.document.class_map == 2).all(), "the bucket fills what hangs together"
     assert (b.layers.objects.data > 0).all()
-    b.robot.key(Qt.Key.Key_Z, ctrl)
+    b.driver.key(Qt.Key.Key_Z, ctrl)
     assert np.array_equal(b.layers.classes.data == 2, painted)
 
 
@@ -408,8 +408,8 @@ def test_naparis_polygon_is_journalled_and_undone(open_bench: Callable[..., Any]
     b.viewer.layers.selection.active = b.layers.classes
     b.layers.classes.mode = "polygon"
     for x, y in ((30, 30), (90, 30), (90, 70), (30, 70)):
-        b.robot.click(x, y)
-    b.robot.double_click(30, 70)
+        b.driver.click(x, y)
+    b.driver.double_click(30, 70)
     filled = b.session.document.class_map == 1
     assert filled[31:70, 31:90].all()
     assert filled.sum() < 70 * 50
@@ -418,15 +418,15 @@ def test_naparis_polygon_is_journalled_and_undone(open_bench: Callable[..., Any]
 
     b.session.overlap = "keep"
     b.session.classes.add("stroma")
-    b.robot.key(Qt.Key.Key_2)
+    b.driver.key(Qt.Key.Key_2)
     for x, y in ((60, 50), (120, 50), (120, 90), (60, 90)):
-        b.robot.click(x, y)
-    b.robot.double_click(60, 90)
+        b.driver.click(x, y)
+    b.driver.double_click(60, 90)
     assert np.array_equal(b.session.document.class_map == 1, filled)
     assert (b.session.document.class_map[72:90, 62:120] == 2).all()
     assert np.array_equal(b.layers.classes.data, b.session.document.class_map), "napari writes later"
     for _ in range(3):  # the new class is a step, too
-        b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+        b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.classes.data.any()
     assert not b.session.document.objects
 
@@ -435,15 +435,15 @@ def test_naparis_outline_of_the_right_button_is_journalled_and_undone(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.robot.click(30, 30, Qt.MouseButton.RightButton)
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.driver.click(30, 30, Qt.MouseButton.RightButton)
     for x, y in ((60, 30), (90, 30), (90, 50), (90, 70), (60, 70), (30, 70), (30, 50), (30, 30)):
-        b.robot.move(x, y)
+        b.driver.move(x, y)
     filled = b.session.document.class_map == 1
     assert filled[30:70, 30:90].all()
     assert np.array_equal(b.layers.classes.data == 1, filled)
     assert len(b.session.document.objects) == 1
-    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.classes.data.any()
 
 
@@ -453,25 +453,25 @@ def test_escape_and_undo_take_an_unfinished_outline_or_polygon_back(
 ) -> None:
     """And leave alone what was committed; what changes meanwhile stays on the layer."""
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.robot.drag([(20, 100), (60, 100)])
-    b.robot.click(30, 30, Qt.MouseButton.RightButton)
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.driver.drag([(20, 100), (60, 100)])
+    b.driver.click(30, 30, Qt.MouseButton.RightButton)
     for x, y in ((60, 30), (90, 30), (90, 50)):
-        b.robot.move(x, y)
+        b.driver.move(x, y)
     assert b.layers.classes.data[30, 60] == 1
     b.session.delete(1)
-    b.robot.key(*key)
+    b.driver.key(*key)
     wait_until(lambda: np.array_equal(b.layers.classes.data, b.session.document.class_map), 5, "the layer")
     assert not b.session.document.objects
     b.session.undo()
-    b.robot.move(30, 30)
+    b.driver.move(30, 30)
     assert set(b.session.document.objects) == {1}, "the outline is gone"
 
     b.layers.classes.mode = "polygon"
     for x, y in ((30, 30), (90, 30), (90, 70)):
-        b.robot.click(x, y)
-    b.robot.key(*key)
-    b.robot.double_click(30, 70)
+        b.driver.click(x, y)
+    b.driver.key(*key)
+    b.driver.double_click(30, 70)
     assert set(b.session.document.objects) == {1}
     wait_until(lambda: np.array_equal(b.layers.classes.data, b.session.document.class_map), 5, "the layer")
 
@@ -480,12 +480,12 @@ def test_a_stroke_extends_the_object_that_it_begins_on(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.robot.drag([(20, 20), (60, 20)])
-    b.robot.drag([(50, 20), (50, 60)])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.driver.drag([(20, 20), (60, 20)])
+    b.driver.drag([(50, 20), (50, 60)])
     assert set(b.session.document.objects) == {1}
     assert (b.layers.objects.data[20:60, 50] == 1).all()
-    b.robot.drag([(100, 60), (50, 60)])
+    b.driver.drag([(100, 60), (50, 60)])
     assert set(b.session.document.objects) == {1, 2}
     assert b.layers.objects.data[60, 100] == 2
     assert np.array_equal(b.layers.objects.data > 0, b.layers.classes.data == 1)
@@ -495,9 +495,9 @@ def test_a_stroke_of_a_class_that_is_not_there_is_refused(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
     b.layers.classes.selected_label = 7
-    b.robot.drag([(20, 20), (60, 20)])
+    b.driver.drag([(20, 20), (60, 20)])
     assert not b.layers.classes.data.any()
     assert not b.session.document.class_map.any()
     assert "There is no class with id 7" in b.text
@@ -505,7 +505,7 @@ def test_a_stroke_of_a_class_that_is_not_there_is_refused(
 
 def test_a_click_outside_is_one_sentence(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.click(-3, 60)
+    b.driver.click(-3, 60)
     assert "outside the image of 160 x 120 px" in b.text
     assert b.session.prompts.empty
 
@@ -514,7 +514,7 @@ def test_world_scale_and_place_do_not_move_the_mask(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel(), scale=(0.25, 0.25), translate=(100, -40))
-    b.robot.click(115, 60)
+    b.driver.click(115, 60)
     b.answered()
     assert iou(b.layers.candidate.data == 1, disc((120, 160), 115, 60, 20)) > 0.9
     assert np.allclose(b.layers.candidate.scale, 0.25)
@@ -530,26 +530,26 @@ def test_the_layers_follow_an_image_that_is_moved_turned_or_scaled(
     b.image.translate = (10, -20)
     b.image.rotate = 30
     b.image.affine = [[1, 0.2, 3], [0, 1, 4], [0, 0, 1]]
-    b.robot.settle()
+    b.driver.settle()
     for layer in (*b.layers.all(), b.viewer.layers["Not annotated yet"]):
         np.testing.assert_allclose(layer.data_to_world((7, 9)), b.image.data_to_world((7, 9)))
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.robot.drag([(20, 80), (60, 80)])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
+    b.driver.drag([(20, 80), (60, 80)])
     assert b.session.document.class_map[80, 20:60].all()
 
 
 def test_two_viewers_at_once(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     first = open_bench(tissue, DiscModel())
     second = open_bench(tissue[:, ::-1].copy(), DiscModel())
-    first.robot.click(50, 60)
-    second.robot.click(115, 60)
+    first.driver.click(50, 60)
+    second.driver.click(115, 60)
     first.answered()
     second.answered()
-    first.robot.key(Qt.Key.Key_Return)
+    first.driver.key(Qt.Key.Key_Return)
     assert first.layers.classes.data[60, 50] == 1
     assert not second.layers.classes.data.any()
     assert second.layers.candidate.data[60, 115] == 1
-    second.robot.key(Qt.Key.Key_Escape)
+    second.driver.key(Qt.Key.Key_Escape)
     assert first.layers.classes.data[60, 50] == 1
 
 
@@ -562,7 +562,7 @@ def test_masks_are_those_of_the_model(open_bench: Callable[..., Any], tissue: np
 
     model = tiny_model()
     b = open_bench(tissue, model)
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
     ((x, y, _),) = b.session.prompts.points
     features = model.encode(tissue)
@@ -575,7 +575,7 @@ def test_masks_are_those_of_the_model(open_bench: Callable[..., Any], tissue: np
         assert np.array_equal(b.layers.candidate.data == 1, mask.to_dense(tissue.shape[:2]))
 
     assert_shown(0)
-    b.robot.key(Qt.Key.Key_M)
+    b.driver.key(Qt.Key.Key_M)
     assert_shown(1)
 
 
@@ -584,25 +584,25 @@ def test_naparis_own_brush_key_is_shown_in_the_dock(
 ) -> None:
     b = open_bench(tissue, DiscModel())
     b.viewer.layers.selection.active = b.layers.classes
-    b.robot.key(Qt.Key.Key_E)
+    b.driver.key(Qt.Key.Key_E)
     assert b.layers.classes.mode == "erase"
     assert b.dock.modes.buttons[type(b.annotator.mode)("erase")].isChecked()
-    b.robot.key(Qt.Key.Key_P)
+    b.driver.key(Qt.Key.Key_P)
     assert b.dock.modes.buttons[type(b.annotator.mode)("brush")].isChecked()
-    b.robot.drag([(20, 20), (60, 20)])
+    b.driver.drag([(20, 20), (60, 20)])
     assert b.session.document.class_map[20, 40] == 1
 
 
 def test_nothing_is_cut_off_at_1280_x_800(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
     b.bench.said.emit(
         "The weights of 'vit_b' are not on this machine and could not be downloaded; put sam_vit_b_01ec64.pth "
         "into /home/somebody/.cache/napari-sampath/weights, or choose a file of your own."
     )
     for theme in ("dark", "light"):
         b.viewer.theme = theme
-        b.robot.settle()
+        b.driver.settle()
         assert_nothing_cut_off(b.viewer, b.dock)
 
 
@@ -618,7 +618,7 @@ def test_nothing_scrolls_while_the_image_is_prepared(
     b.dock.parentWidget().raise_()
     wait_until(model.encoding.is_set, 60, "encoding to begin")
     b.dock.status.doing.setText("Encoding the image: 12 of 64 tiles, 0.66 a second, 2 min left")
-    b.robot.settle()
+    b.driver.settle()
     assert b.dock.status.cancel_button.isVisible()
     assert b.dock.verticalScrollBar().maximum() == 0
     b.viewer.window.remove_dock_widget(tab)

@@ -33,47 +33,47 @@ def test_order_merge_and_delete(open_bench: Callable[..., Any], tissue: np.ndarr
     dock = b.dock.classes
 
     b.annotator.activate(3)
-    b.robot.press(dock.up_button)
-    b.robot.press(dock.up_button)
+    b.driver.press(dock.up_button)
+    b.driver.press(dock.up_button)
     assert names(b) == ["lymphocytes", "gland", "stroma"] == [info.name for info in classes]
     assert not dock.up_button.isEnabled()
-    b.robot.key(Qt.Key.Key_2)
+    b.driver.key(Qt.Key.Key_2)
     assert b.session.active_class == 1, "number keys follow the order"
     assert np.array_equal(b.layers.classes.data, original), "ids stay as they are"
 
-    b.robot.press(dock.remove_button)
+    b.driver.press(dock.remove_button)
     question = b.dock.question
     assert question.isVisible()
     assert "1 object with 100 px is 'gland'" in question.text.text()
     _, _, cancel = question.buttons
-    b.robot.press(cancel)
+    b.driver.press(cancel)
     assert not question.isVisible()
     assert names(b) == ["lymphocytes", "gland", "stroma"]
 
-    b.robot.key(Qt.Key.Key_3)
-    b.robot.press(dock.remove_button)
+    b.driver.key(Qt.Key.Key_3)
+    b.driver.press(dock.remove_button)
     assert "2 objects with 200 px are 'stroma'" in question.text.text()
     delete, reclass, _ = question.buttons
     assert [action.text() for action in reclass.menu().actions()] == ["lymphocytes", "gland"]
-    b.robot.press(delete)
+    b.driver.press(delete)
     assert names(b) == ["lymphocytes", "gland"]
     assert set(np.unique(b.layers.classes.data)) == {0, 1}
-    b.robot.press(b.dock.undo_button)
+    b.driver.press(b.dock.undo_button)
     assert names(b) == ["lymphocytes", "gland", "stroma"]
     assert np.array_equal(b.layers.classes.data, original)
 
-    b.robot.key(Qt.Key.Key_3)
-    b.robot.press(dock.remove_button)
+    b.driver.key(Qt.Key.Key_3)
+    b.driver.press(dock.remove_button)
     question.buttons[1].menu().actions()[1].trigger()
     assert names(b) == ["lymphocytes", "gland"]
     assert (b.layers.classes.data[original > 0] == 1).all()
     assert b.session.active_class == 1
     assert "2 objects of 'stroma' are 'gland' now" in b.text
-    b.robot.press(b.dock.undo_button)
+    b.driver.press(b.dock.undo_button)
     assert np.array_equal(b.layers.classes.data, original)
 
     b.annotator.activate(3)
-    b.robot.press(dock.remove_button)
+    b.driver.press(dock.remove_button)
     assert not question.isVisible(), "nothing has this class, so there is nothing to ask"
     assert names(b) == ["gland", "stroma"]
     b.annotator.activate(2)

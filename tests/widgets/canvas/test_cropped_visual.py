@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import LEFT, NONE, wait_until
+from benchmarks.gui_driver import LEFT, NONE, wait_until
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
@@ -57,15 +57,15 @@ def test_the_picture_is_that_of_all_layers(open_bench: Callable[..., Any], tissu
         seen.append(picture(b))
         assert not np.array_equal(seen[-1], seen[-2])
 
-    b.robot.click(3, 60)  # A disc that reaches over the edge of the image.
+    b.driver.click(3, 60)  # A disc that reaches over the edge of the image.
     b.answered()
     assert drawn(b) == {"Candidate"}
     changed()
-    b.robot.key(Qt.Key.Key_M)
+    b.driver.key(Qt.Key.Key_M)
     changed()
     b.viewer.scene.camera.zoom *= 0.7
     changed()
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     assert drawn(b) == {"Classes", "Objects"}
     changed()
     b.layers.classes.visible = False
@@ -73,7 +73,7 @@ def test_the_picture_is_that_of_all_layers(open_bench: Callable[..., Any], tissu
     changed()
     b.layers.classes.visible = True
     assert np.array_equal(picture(b), seen[-2])
-    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not drawn(b)
     changed()
 
@@ -82,14 +82,14 @@ def test_a_brush_is_seen_while_it_paints(open_bench: Callable[..., Any], tissue:
     b = open_bench(tissue, DiscModel())
     empty_left_out(b)
     bare = picture(b)
-    b.robot.press(b.dock.modes.buttons[Mode.BRUSH])
-    b.robot.drag([(40, 40), (60, 60)], release=False)
+    b.driver.press(b.dock.modes.buttons[Mode.BRUSH])
+    b.driver.drag([(40, 40), (60, 60)], release=False)
     assert not b.session.document.objects
     assert not np.array_equal(picture(b), bare)
-    QTest.mouseRelease(b.robot.native, LEFT, NONE, b.robot.at(60, 60))
+    QTest.mouseRelease(b.driver.native, LEFT, NONE, b.driver.at(60, 60))
     wait_until(lambda: bool(b.session.document.objects), 10, "the stroke")
-    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    b.robot.press(b.dock.modes.buttons[Mode.POINT])
+    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    b.driver.press(b.dock.modes.buttons[Mode.POINT])
     assert not drawn(b)
 
 
@@ -97,13 +97,13 @@ def test_a_scribble_is_seen_while_it_is_painted(open_bench: Callable[..., Any], 
     b = open_bench(tissue, DiscModel())
     empty_left_out(b)
     bare = picture(b)
-    b.robot.press(b.dock.modes.buttons[Mode.MASK])
-    b.robot.drag([(40, 40), (60, 60)], release=False)
+    b.driver.press(b.dock.modes.buttons[Mode.MASK])
+    b.driver.drag([(40, 40), (60, 60)], release=False)
     assert drawn(b) == {"Candidate"}
     assert not np.array_equal(picture(b), bare)
-    QTest.mouseRelease(b.robot.native, LEFT, NONE, b.robot.at(60, 60))
+    QTest.mouseRelease(b.driver.native, LEFT, NONE, b.driver.at(60, 60))
     b.answered()
-    b.robot.key(Qt.Key.Key_Escape)
+    b.driver.key(Qt.Key.Key_Escape)
     assert not drawn(b)
 
 

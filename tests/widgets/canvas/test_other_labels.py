@@ -94,11 +94,11 @@ def test_a_label_of_the_users_own_is_the_mask_prompt(
     own = disc((120, 160), 60, 115, 17)
     b.viewer.add_labels(own.astype(np.uint8), name="mine")
     b.viewer.layers.selection.active = b.image
-    b.robot.press(b.dock.modes.buttons[Mode.MASK])
-    b.robot.click(115, 60)
+    b.driver.press(b.dock.modes.buttons[Mode.MASK])
+    b.driver.click(115, 60)
     b.answered()
     assert b.model.asked[-1].mask_logits is not None
     candidate = b.layers.candidate.data == 1
     assert (candidate & own).sum() / (candidate | own).sum() > 0.9
-    b.robot.click(10, 10)
+    b.driver.click(10, 10)
     assert "no object here" in b.text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import wait_until
+from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
 
 from napari_sampath.arrays import ClassInfo
@@ -61,8 +61,8 @@ def test_one_click_segments_shows_and_becomes_annotations(
     dock = add_dock(b, "segment")
     assert not dock.add_button.isEnabled()
     monkeypatch.setattr(module.QFileDialog, "getOpenFileName", lambda *_: (str(bundle), ""))
-    b.robot.press(dock.file_button)
-    b.robot.press(dock.run_button)
+    b.driver.press(dock.file_button)
+    b.driver.press(dock.run_button)
     wait_until(
         lambda: dock.result is not None or "went wrong" in dock.status.message.text(), 60, "the result"
     )
@@ -74,14 +74,14 @@ def test_one_click_segments_shows_and_becomes_annotations(
     assert "gland" in dock.summary.text()
     assert not b.layers.classes.data.any(), "looking at a result changes no annotation"
 
-    b.robot.press(dock.add_button)
+    b.driver.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
     names = {info.name: info.id for info in b.session.classes}
     both = expected.labels == 1
     agree = (b.layers.classes.data == names["gland"]) == both
     assert agree.mean() > 0.99, "all but pieces of a few pixels"
     assert {one.source for one in b.session.document.objects.values()} == {"head"}
-    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.classes.data.any(), "one undo takes all of it back"
 
 
@@ -95,8 +95,8 @@ def test_a_wrong_head_is_one_sentence(
     b = open_bench(tissue, DiscModel())
     dock = add_dock(b, "segment")
     monkeypatch.setattr(module.QFileDialog, "getOpenFileName", lambda *_: (str(broken), ""))
-    b.robot.press(dock.file_button)
-    b.robot.press(dock.run_button)
+    b.driver.press(dock.file_button)
+    b.driver.press(dock.run_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert "broken.safetensors" in dock.status.message.text()
     assert "unexpected" not in dock.status.message.text()
@@ -107,14 +107,14 @@ def test_export_and_read_back(open_bench: Callable[..., Any], tissue: np.ndarray
     b = open_bench(tissue, DiscModel())
     b.session.classes.add("stroma")
     for x, key in ((50, Qt.Key.Key_1), (115, Qt.Key.Key_2)):
-        b.robot.key(key)
-        b.robot.click(x, 60)
+        b.driver.key(key)
+        b.driver.click(x, 60)
         b.answered()
-        b.robot.key(Qt.Key.Key_Return)
+        b.driver.key(Qt.Key.Key_Return)
     classes, objects = b.layers.classes.data.copy(), b.layers.objects.data.copy()
     dock = add_dock(b, "export")
     dock.folder.setText(str(tmp_path / "new" / "labels"))
-    b.robot.press(dock.export_button)
+    b.driver.press(dock.export_button)
     wait_until(lambda: not dock.runner.busy, 60, "the export")
     files = {path.name for path in (tmp_path / "new" / "labels").iterdir()}
     assert {
@@ -145,13 +145,13 @@ def test_an_export_that_cannot_be_written_is_one_sentence(
     dock = add_dock(b, "export")
     (tmp_path / "file").write_text("in the way")
     dock.folder.setText(str(tmp_path / "file" / "labels"))
-    b.robot.press(dock.export_button)
+    b.driver.press(dock.export_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert str(tmp_path / "file") in dock.status.message.text()
     assert "unexpected" not in dock.status.message.text()
     for box in dock.formats.values():
         box.setChecked(False)
-    b.robot.press(dock.export_button)
+    b.driver.press(dock.export_button)
     assert "No format" in dock.status.message.text()
     dock.import_from(tmp_path / "file")
     wait_until(lambda: str(tmp_path / "file") in dock.status.message.text(), 60, "the sentence")
@@ -170,7 +170,7 @@ def test_an_export_to_no_whole_path_is_one_sentence(
     dock = add_dock(b, "export")
     monkeypatch.chdir(tmp_path)
     dock.folder.setText(folder)
-    b.robot.press(dock.export_button)
+    b.driver.press(dock.export_button)
     assert f"'{folder}' is no whole path" in dock.status.message.text()
     assert not dock.runner.busy
     assert not list(tmp_path.iterdir())
@@ -193,7 +193,7 @@ def test_every_format_goes_out_and_comes_back(
             box.setChecked(key == name)
         folder = tmp_path / name
         dock.folder.setText(str(folder))
-        b.robot.press(dock.export_button)
+        b.driver.press(dock.export_button)
         wait_until(lambda: not dock.runner.busy, 60, "the export")
         (written,) = [
             one for one in folder.iterdir() if one.name.endswith(FORMATS[name]) and "inst" not in one.name
@@ -204,7 +204,7 @@ def test_every_format_goes_out_and_comes_back(
         chooser = "getExistingDirectory" if written.is_dir() else "getOpenFileName"
         answer = str(written) if written.is_dir() else (str(written), "")
         monkeypatch.setattr(module.QFileDialog, chooser, lambda *_, answer=answer: answer)
-        b.robot.press(dock.folder_button if written.is_dir() else dock.import_button)
+        b.driver.press(dock.folder_button if written.is_dir() else dock.import_button)
         wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 60, "the import")
         assert "Imported 1 annotations" in dock.status.message.text(), name
         assert np.array_equal(b.layers.classes.data, before), name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
-from benchmarks.robot import LEFT, NONE, Robot, wait_until
+from benchmarks.gui_driver import LEFT, NONE, GuiDriver, wait_until
 from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
@@ -48,9 +48,9 @@ def open_folder(viewers: Callable[[], Any], folder: Path) -> Callable[..., Any]:
         dock.work.open_folder(folder)
         wait_until(lambda: dock.work.session is not None and dock.bench.ready, 60, "the first image")
         wait_until(lambda: len(dock.pictures) == 4 and not dock.looker.busy, 60, "the thumbnails")
-        robot = Robot(viewer, dock.bench.image)
-        robot.settle()
-        return dock, robot
+        driver = GuiDriver(viewer, dock.bench.image)
+        driver.settle()
+        return dock, driver
 
     return opened
 
@@ -74,44 +74,44 @@ def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any],
     keys = keys_file()
     keys.parent.mkdir(parents=True, exist_ok=True)
     keys.write_text('{"previous_image": "F4"}', encoding="utf-8")
-    dock, robot = open_folder(DiscModel())
+    dock, driver = open_folder(DiscModel())
     assert dock.next_button.toolTip().endswith("(PageDown)")
     assert dock.previous_button.toolTip().endswith("(F4)"), "the user's own key"
     assert dock.bench.image.name == "0"
     assert dock.thumbnails.count() == 4
-    robot.key(Qt.Key.Key_PageDown)
+    driver.key(Qt.Key.Key_PageDown)
     shown(dock, "1")
     assert [layer.name for layer in dock.bench.viewer.layers].count("Classes") == 1
     assert np.array_equal(dock.bench.image.data, picture(1, (100, 130))[0])
     assert dock.thumbnails.currentRow() == 1
-    robot.press(dock.next_button)
+    driver.press(dock.next_button)
     shown(dock, "2")
-    robot.key(Qt.Key.Key_F4)
+    driver.key(Qt.Key.Key_F4)
     shown(dock, "1")
     item = dock.thumbnails.item(3)
     QTest.mouseClick(dock.thumbnails.viewport(), LEFT, NONE, dock.thumbnails.visualItemRect(item).center())
     shown(dock, "3")
     assert dock.work.session.mpp == pytest.approx(0.5)
     assert dock.bench.annotator.layers.classes.scale.tolist() == pytest.approx([0.5, 0.5])
-    robot.press(dock.next_button)
+    driver.press(dock.next_button)
     wait_until(lambda: "last image" in dock.status.message.text(), 10, "the sentence")
 
 
 def test_states_are_kept_and_annotations_found_again(open_folder: Callable[..., Any], folder: Path) -> None:
-    dock, robot = open_folder(DiscModel())
+    dock, driver = open_folder(DiscModel())
     assert "0 of 4 done, 0 begun" in dock.progress.text()
     dock.work.session.paint([5, 6], [5, 5], 1)
     assert "1 begun" in dock.progress.text()
-    robot.press(dock.done_button)
+    driver.press(dock.done_button)
     shown(dock, "1")
     assert "1 of 4 done, 0 begun" in dock.progress.text()
-    robot.press(dock.unsure_button)
+    driver.press(dock.unsure_button)
     shown(dock, "2")
     assert "1 unsure" in dock.progress.text()
-    robot.press(dock.previous_button)
+    driver.press(dock.previous_button)
     shown(dock, "1")
     assert not dock.work.session.area.mask().any(), "unsure says nothing about the pixels"
-    robot.press(dock.previous_button)
+    driver.press(dock.previous_button)
     shown(dock, "0")
     assert dock.work.session.area.mask().all(), "done means that all of it is annotated"
     assert dock.bench.annotator.layers.classes.data[5, 5] == 1
@@ -125,33 +125,33 @@ def test_states_are_kept_and_annotations_found_again(open_folder: Callable[..., 
 
 def test_the_next_image_is_encoded_ahead(open_folder: Callable[..., Any]) -> None:
     model = patch_model()
-    dock, robot = open_folder(model)
+    dock, driver = open_folder(model)
     wait_until(lambda: not dock.work.ahead.busy and model.encoder.passes == 2, 60, "the image ahead")
-    robot.press(dock.next_button)
+    driver.press(dock.next_button)
     shown(dock, "1")
     wait_until(lambda: not dock.work.ahead.busy and model.encoder.passes == 3, 60, "the image after it")
 
 
 def test_an_image_that_cannot_be_read_is_one_sentence(open_folder: Callable[..., Any], folder: Path) -> None:
-    dock, robot = open_folder(DiscModel())
+    dock, driver = open_folder(DiscModel())
     (folder / "1.png").write_bytes(b"no image")
-    robot.press(dock.next_button)
+    driver.press(dock.next_button)
     wait_until(lambda: "1.png" in dock.status.message.text(), 60, "the sentence")
     assert "unexpected" not in dock.status.message.text()
     assert not dock.done_button.isEnabled(), "the image that is shown is not the one of the queue"
-    robot.press(dock.next_button)
+    driver.press(dock.next_button)
     shown(dock, "2")
 
 
 def test_where_one_is_cannot_be_kept_is_one_sentence(open_folder: Callable[..., Any], folder: Path) -> None:
-    dock, robot = open_folder(DiscModel())
+    dock, driver = open_folder(DiscModel())
     states, dock.work.queue.file = dock.work.queue.file, folder / "0.png" / "states.json"
-    robot.press(dock.next_button)
+    driver.press(dock.next_button)
     assert "Could not write" in dock.status.message.text()
     assert dock.work.queue.current.path.name == "0.png"
     assert dock.done_button.isEnabled(), "the image that is shown is still the one of the queue"
     dock.work.queue.file = states
-    robot.press(dock.next_button)
+    driver.press(dock.next_button)
     shown(dock, "1")
 
 
@@ -182,7 +182,7 @@ def desk(tmp_path: Path) -> Callable[[Any], Any]:
 def test_the_head_proposes_and_the_person_completes(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:
-    dock, robot = open_folder(patch_model())
+    dock, driver = open_folder(patch_model())
     desk(dock)
     dock.stage.setCurrentIndex(dock.stage.findData("semi-automatic"))
     dock.stage.activated.emit(dock.stage.currentIndex())
@@ -194,10 +194,10 @@ def test_the_head_proposes_and_the_person_completes(
     found = np.asarray(dock.work.session.document.class_map) > 0
     assert (found == (truth == 1)).mean() > 0.9
     assert not dock.work.session.area.mask().any(), "a proposal is not verified"
-    robot.press(dock.view_button)
+    driver.press(dock.view_button)
     assert dock.work.session.area.mask().all()
     assert all(one.reviewed for one in dock.work.session.document.objects.values())
-    robot.press(dock.next_button)
+    driver.press(dock.next_button)
     shown(dock, "1")
     wait_until(lambda: bool(dock.work.session.document.objects), 60, "the next proposal")
     wait_until(lambda: not dock.bench.desk.samples.waiting, 60, "the training samples")
@@ -209,19 +209,19 @@ def test_the_head_proposes_and_the_person_completes(
 def test_the_head_does_all_and_the_most_doubtful_image_comes_next(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:
-    dock, robot = open_folder(patch_model())
+    dock, driver = open_folder(patch_model())
     desk(dock)
-    robot.press(dock.all_button)
+    driver.press(dock.all_button)
     wait_until(lambda: "went through 3 images" in dock.status.message.text(), 120, "all images")
     doubts = {entry.path.stem: entry.uncertainty for entry in dock.work.queue.entries}
     assert doubts.pop("0") is None, "the one that is open is left alone"
     assert dock.stage.currentData() == "automatic"
-    robot.press(dock.next_button)
+    driver.press(dock.next_button)
     most = max(doubts, key=lambda one: doubts[one])
     shown(dock, most)
     assert list(dock.work.session.classes) == [DISC], "those of the dataset alone"
     assert {one.source for one in dock.work.session.document.objects.values()} == {"head"}
-    robot.press(dock.done_button)
+    driver.press(dock.done_button)
     del doubts[most]
     shown(dock, max(doubts, key=lambda one: doubts[one]))
 
@@ -229,18 +229,18 @@ def test_the_head_does_all_and_the_most_doubtful_image_comes_next(
 def test_a_review_goes_on_without_a_verdict_and_back(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:
-    dock, robot = open_folder(patch_model())
+    dock, driver = open_folder(patch_model())
     desk(dock)
-    robot.press(dock.all_button)
+    driver.press(dock.all_button)
     wait_until(lambda: "went through 3 images" in dock.status.message.text(), 120, "all images")
     doubts = {entry.path.stem: entry.uncertainty for entry in dock.work.queue.entries}
     del doubts["0"]
     order = sorted(doubts, key=lambda one: -doubts[one])
     for name in order:
         assert dock.work.queue.upcoming.path.stem == name, "what is prepared meanwhile"
-        robot.key(Qt.Key.Key_PageDown)
+        driver.key(Qt.Key.Key_PageDown)
         shown(dock, name)
-    robot.key(Qt.Key.Key_PageUp)
+    driver.key(Qt.Key.Key_PageUp)
     shown(dock, order[1])
     # Page Down goes by name again once somebody begins by hand, and that is what is prepared.
     dock.stage.setCurrentIndex(dock.stage.findData("assisted"))
@@ -253,15 +253,15 @@ def test_a_review_goes_on_without_a_verdict_and_back(
 def test_a_run_over_the_folder_leaves_out_what_auto_segment_does(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:
-    dock, robot = open_folder(patch_model())
+    dock, driver = open_folder(patch_model())
     desk(dock)
     dock.bench.desk.filters = (10**6, {}, False)
     (dock.work.queue.folder / "2.png").write_bytes(b"no image")
-    robot.press(dock.all_button)
+    driver.press(dock.all_button)
     wait_until(lambda: "went through 2 images" in dock.status.message.text(), 120, "all images")
     assert "One image was left out; 2.png:" in dock.status.message.text()
     doubts = {entry.path.stem: entry.uncertainty for entry in dock.work.queue.entries}
-    robot.press(dock.next_button)
+    driver.press(dock.next_button)
     shown(dock, max("13", key=lambda one: doubts[one]))
     assert not dock.work.session.document.objects, "all pieces are smaller than was wished"
 
@@ -269,10 +269,10 @@ def test_a_run_over_the_folder_leaves_out_what_auto_segment_does(
 def test_going_on_does_not_end_the_run_over_the_folder(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:
-    dock, robot = open_folder(patch_model())
+    dock, driver = open_folder(patch_model())
     desk(dock)
-    robot.press(dock.all_button)
-    robot.press(dock.next_button)
+    driver.press(dock.all_button)
+    driver.press(dock.next_button)
     shown(dock, "1")
     wait_until(lambda: not dock.work.runner.busy, 120, "all images")
     assert "The head went through" in dock.status.message.text()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import wait_until
+from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
 
 from napari_sampath.widgets.canvas.area_layer import NAME
@@ -30,7 +30,7 @@ def opened(open_bench: Callable[..., Any]) -> Callable[..., Any]:
         b.viewer.window.add_dock_widget(objects, name="Objects", area="right", tabify=True)
         objects.parentWidget().raise_()
         b.area = objects.area
-        b.robot.settle()
+        b.driver.settle()
         return b
 
     return make
@@ -48,45 +48,45 @@ def test_what_is_not_annotated_is_shaded_as_long_as_that_is_wished(
     b.annotator.preview.on = False
     bare = b.viewer.screenshot(canvas_only=True, flash=False)
     active = b.viewer.layers.selection.active
-    b.robot.press(b.area.shade)
+    b.driver.press(b.area.shade)
     assert shaded(b).all()
     assert b.viewer.layers.selection.active is active
     dark = b.viewer.screenshot(canvas_only=True, flash=False)
     tissue_shown = bare[..., :3].max(-1) > 100
     assert dark[tissue_shown][:, :3].mean() < 0.6 * bare[tissue_shown][:, :3].mean()
 
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     assert np.array_equal(shaded(b), b.layers.objects.data == 0), "what was clicked is annotated"
-    b.robot.press(b.area.shade)
+    b.driver.press(b.area.shade)
     assert NAME not in b.viewer.layers
 
 
 def test_image_view_and_taken_back(opened: Callable[..., Any], tissue: np.ndarray) -> None:
     b = opened(tissue)
-    b.robot.press(b.area.shade)
-    b.robot.press(b.area.buttons["image"])
+    b.driver.press(b.area.shade)
+    b.driver.press(b.area.buttons["image"])
     assert b.session.area.mask().all()
     assert not shaded(b).any()
     assert "Complete" in b.text
 
     b.viewer.scene.camera.zoom *= 4
-    b.robot.press(b.area.buttons["open"])
+    b.driver.press(b.area.buttons["open"])
     seen = ~b.session.area.mask()
     rows, cols = np.nonzero(seen)
     height, width = (np.ptp(rows) + 1, np.ptp(cols) + 1)
     assert seen.sum() == height * width < seen.size / 4, "a box in the middle, as large as the view"
     assert seen[60, 80]
     assert np.array_equal(shaded(b), seen)
-    b.robot.press(b.area.buttons["view"])
+    b.driver.press(b.area.buttons["view"])
     assert b.session.area.mask().all()
 
     for _ in range(3):
-        b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+        b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.session.area.mask().any()
     assert shaded(b).all()
-    b.robot.press(b.area.buttons["image"])
+    b.driver.press(b.area.buttons["image"])
     assert "Complete. Undo" in b.text
 
 
@@ -98,7 +98,7 @@ def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: n
     disc = Component(1, LocalMask(10, 10, np.ones((9, 9), bool)), 0.8)
     b.session.propose(Components((disc,), (ClassInfo(1, "gland", (0, 158, 115)),), "a head"))
     assert not b.session.area.mask().any(), "what a head proposed is not annotated yet"
-    b.robot.press(b.area.buttons["image"])
+    b.driver.press(b.area.buttons["image"])
     assert "you agreed with 1 object of the head." in b.text
     (record,) = b.session.document.objects.values()
     assert record.reviewed
@@ -107,7 +107,7 @@ def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: n
 def test_on_a_large_image_a_pixel_of_the_shade_stands_for_several(opened: Callable[..., Any]) -> None:
     pixels = np.random.default_rng(0).integers(200, 250, (4500, 700, 3), dtype=np.uint8)
     b = opened(pixels)
-    b.robot.press(b.area.shade)
+    b.driver.press(b.area.shade)
     layer = b.viewer.layers[NAME]
     assert layer.data.shape == (1500, 234)
     np.testing.assert_allclose(layer.scale, 3 * b.image.scale)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import wait_until
+from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import QModelIndex, QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
@@ -60,7 +60,7 @@ def opened(open_bench: Callable[..., Any], tissue: np.ndarray) -> Any:
     b.session.add_segmentation(squares(4, score=0.75))
     for row in (80, 100):
         b.session.paint(*np.nonzero(np.pad(np.ones((4, 4), bool), ((row, 116 - row), (100, 56)))), 2)
-    b.robot.settle()
+    b.driver.settle()
     return b
 
 
@@ -88,7 +88,7 @@ def test_the_table_is_the_session_sorted_and_filtered(opened: Any) -> None:
     assert column(table, AREA) == ["16", "16"]
     assert "2 of 6" in b.objects.count.text()
     filters.source.setCurrentIndex(0)
-    b.robot.press(filters.unreviewed)
+    b.driver.press(filters.unreviewed)
     b.session.objects.flag((2,), "reviewed")
     QApplication.processEvents()
     assert column(table, AREA) == ["49", "16", "16"]
@@ -161,7 +161,7 @@ def test_buttons_and_keys_change_the_chosen_objects_in_one_step(opened: Any) -> 
     for name, key in keys.items():
         for way in (
             lambda key=key: QTest.keyClick(table, key),
-            lambda name=name: b.robot.press(dock.buttons[name]),
+            lambda name=name: b.driver.press(dock.buttons[name]),
         ):
             choose()
             way()
@@ -169,8 +169,8 @@ def test_buttons_and_keys_change_the_chosen_objects_in_one_step(opened: Any) -> 
             assert checks[name](), name
             undo_all()
     choose()
-    b.robot.press(dock.buttons["reviewed"])
-    b.robot.press(dock.buttons["reviewed"])
+    b.driver.press(dock.buttons["reviewed"])
+    b.driver.press(dock.buttons["reviewed"])
     assert not records[1].reviewed, "once more takes the tick away"
     QTest.keyClick(table, Qt.Key.Key_2)
     assert b.session.active_class == 2
@@ -186,7 +186,7 @@ def test_a_tick_in_the_table_is_a_mark(opened: Any) -> None:
     assert b.session.document.objects[3].reviewed
     checked = table.model().index(2, REVIEWED).data(Qt.ItemDataRole.CheckStateRole)
     assert Qt.CheckState(checked) == Qt.CheckState.Checked
-    b.robot.press(b.objects.buttons["undo"])
+    b.driver.press(b.objects.buttons["undo"])
     assert not b.session.document.objects[3].reviewed
 
 
@@ -209,11 +209,11 @@ def test_two_viewers_have_tables_of_their_own(open_bench: Callable[..., Any], ti
         docks.append(ObjectsDock(b.viewer, b.bench))
         b.viewer.window.add_dock_widget(docks[-1], name="Objects", area="bottom")
         b.session.add_segmentation(squares(2 + number))
-        b.robot.settle()
+        b.driver.settle()
     assert [dock.model.rowCount() for dock in docks] == [2, 3]
     docks[0].table.setFocus()
     click(docks[0].table, 0)
-    b.robot.press(docks[0].buttons["delete"])
+    b.driver.press(docks[0].buttons["delete"])
     assert column(docks[0].table, AREA) == ["81"]
     assert column(docks[1].table, AREA) == ["100", "81", "64"]
     assert benches[1].annotator.tools.highlight.frames == 0

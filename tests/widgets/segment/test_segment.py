@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import wait_until
+from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
@@ -50,9 +50,9 @@ def open_segment(
         b = open_bench(pixels, model or patch_model(), **image)
         dock = module.SegmentDock(b.viewer, b.bench)
         b.viewer.window.add_dock_widget(dock, name="Auto-segment", area="right", tabify=True)
-        b.robot.settle()
+        b.driver.settle()
         monkeypatch.setattr(module.QFileDialog, "getOpenFileName", lambda *_: (str(bundle), ""))
-        b.robot.press(dock.file_button)
+        b.driver.press(dock.file_button)
         assert dock.head.currentData() == str(bundle)
         return b, dock
 
@@ -60,7 +60,7 @@ def open_segment(
 
 
 def done(b: Any, dock: Any) -> None:
-    b.robot.press(dock.run_button)
+    b.driver.press(dock.run_button)
     wait_until(lambda: not dock.runner.busy, 60, "the result")
     assert dock.result is not None, dock.status.message.text()
 
@@ -82,7 +82,7 @@ def test_a_box_alone_is_segmented_and_lies_where_it_was_drawn(
     pixels, _ = picture(3, (120, 160))
     b, dock = open_segment(pixels, scale=(2.0, 2.0), translate=(5, 7))
     dock.where.setCurrentIndex(dock.where.findData("box"))
-    b.robot.press(dock.run_button)
+    b.driver.press(dock.run_button)
     assert "draw a box" in dock.status.message.text()
     b.session.set_box(40, 30, 119, 99)
     done(b, dock)
@@ -90,7 +90,7 @@ def test_a_box_alone_is_segmented_and_lies_where_it_was_drawn(
     layer = b.viewer.layers["Segmentation"]
     assert layer.data.shape == (70, 80)
     np.testing.assert_allclose(layer.data_to_world((0, 0)), b.image.data_to_world((30, 40)))
-    b.robot.press(dock.add_button)
+    b.driver.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
     classes = np.asarray(b.session.document.class_map)
     assert (classes[30:100, 40:120] == expected.labels[30:100, 40:120]).mean() > 0.98
@@ -155,16 +155,16 @@ def test_objects_that_touch_are_separate_annotations_where_the_user_wishes(
     done(b, dock)
     assert len(dock.result.components.pieces) == 1, dock.summary.text()
     labels = dock.result.labels.copy()
-    b.robot.press(dock.filters.apart)
+    b.driver.press(dock.filters.apart)
     wait_until(lambda: len(dock.result.components.pieces) == 2, 20, "the pieces")
     assert "2 pieces" in dock.summary.text()
     assert np.array_equal(dock.result.labels, labels), "no pixel is lost where they are cut"
-    b.robot.press(dock.add_button)
+    b.driver.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
     objects = np.asarray(b.session.document.instance_map)
     assert objects[60, 55] != objects[60, 95]
     assert 0 not in (objects[60, 55], objects[60, 95])
-    b.robot.press(dock.filters.apart)
+    b.driver.press(dock.filters.apart)
     wait_until(lambda: len(dock.result.components.pieces) == 1, 20, "one piece again")
 
 
@@ -181,8 +181,8 @@ def test_what_is_wished_while_a_head_runs_is_done_with_its_result(
         return load(source)
 
     monkeypatch.setattr(heads, "load_head", held)
-    b.robot.press(dock.run_button)
-    b.robot.press(dock.filters.apart)
+    b.driver.press(dock.run_button)
+    b.driver.press(dock.filters.apart)
     wait_until(lambda: not dock.filters._timer.isActive(), 20, "the filters")
     assert dock.runner.busy, "the head goes on"
     assert dock.result is None
@@ -205,7 +205,7 @@ def test_looking_elsewhere_does_not_cancel_a_head_that_runs(
     monkeypatch.setattr(heads, "load_head", held)
     b.viewer.scene.camera.zoom = 4.0
     b.viewer.scene.camera.center = (0, 300, 300)
-    b.robot.press(dock.run_button)
+    b.driver.press(dock.run_button)
     b.viewer.scene.camera.center = (0, 3000, 3000)
     wait_until(lambda: b.session.preview(3000, 3000) is not None, 20, "the tiles there")
     assert dock.runner.busy, "the head goes on"
@@ -218,14 +218,14 @@ def test_a_newer_result_replaces_proposals_and_no_correction(open_segment: Calla
     pixels, labels = picture(3, (120, 160))
     b, dock = open_segment(pixels)
     done(b, dock)
-    b.robot.press(dock.add_button)
+    b.driver.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
     head = {one.id for one in b.session.document.objects.values()}
     rows, cols = np.nonzero(labels)
     b.session.classes.add("fat")
     b.session.paint(rows[:50], cols[:50], 2)
     done(b, dock)
-    b.robot.press(dock.add_button)
+    b.driver.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
     assert not head & set(b.session.document.objects)
     assert (np.asarray(b.session.document.class_map)[rows[:50], cols[:50]] == 2).all()
@@ -252,7 +252,7 @@ def test_what_a_person_does_while_a_result_is_taken_over_stays(
         return waits()
 
     monkeypatch.setattr(b.session, "propose_job", slow)
-    b.robot.press(dock.add_button)
+    b.driver.press(dock.add_button)
     assert dock.intake.busy, "it is worked out in a thread"
     assert not dock.add_button.isEnabled()
     b.session.classes.add("fat")
@@ -267,7 +267,7 @@ def test_what_a_person_does_while_a_result_is_taken_over_stays(
 
 
 def test_a_result_waits_until_the_brush_is_lifted(open_segment: Callable[..., Any]) -> None:
-    from benchmarks.robot import LEFT, NONE
+    from benchmarks.gui_driver import LEFT, NONE
     from qtpy.QtTest import QTest
 
     pixels, _ = picture(3, (120, 160))
@@ -275,16 +275,16 @@ def test_a_result_waits_until_the_brush_is_lifted(open_segment: Callable[..., An
     done(b, dock)
     b.session.active_class = b.session.classes.add("fat").id
     b.annotator.mode = type(b.annotator.mode)("brush")
-    b.robot.settle()
-    b.robot.move(20, 5)
-    QTest.mousePress(b.robot.native, LEFT, NONE, b.robot.at(20, 5))
+    b.driver.settle()
+    b.driver.move(20, 5)
+    QTest.mousePress(b.driver.native, LEFT, NONE, b.driver.at(20, 5))
     for x in range(20, 60, 4):
-        b.robot._move(b.robot.at(x, 5), LEFT, NONE)
+        b.driver._move(b.driver.at(x, 5), LEFT, NONE)
     dock.add_button.click()
     wait_until(lambda: not dock.intake.runner.busy, 20, "the result to be worked out")
     assert dock.intake.busy, "the brush is down"
-    b.robot._move(b.robot.at(100, 5), LEFT, NONE)
-    QTest.mouseRelease(b.robot.native, LEFT, NONE, b.robot.at(100, 5))
+    b.driver._move(b.driver.at(100, 5), LEFT, NONE)
+    QTest.mouseRelease(b.driver.native, LEFT, NONE, b.driver.at(100, 5))
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
     fat = b.session.active_class
     assert (b.layers.classes.data[5, 22:98] == fat).all(), "all of the stroke"
@@ -310,11 +310,11 @@ def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
     b.layers.classes.mode = "paint"
     b.layers.classes.brush_size = 3
     b.viewer.layers.selection.active = b.layers.classes
-    b.robot.click(80, 100)
+    b.driver.click(80, 100)
     expected = np.asarray(b.session.document.class_map)
     assert 0 < np.count_nonzero(expected) < 40, "what was not painted yet is no stroke"
     wait_until(lambda: np.array_equal(b.layers.classes.data, expected), 20, "the stroke")
-    b.robot.click(80, 100)
+    b.driver.click(80, 100)
     wait_until(lambda: not b.annotator.display.drawing, 20, "the end of a stroke that changes nothing")
 
 
@@ -323,13 +323,13 @@ def test_a_key_leads_from_one_uncertain_region_to_the_next(open_segment: Callabl
 
     pixels, _ = picture(3, (128, 160))
     b, dock = open_segment(pixels)
-    b.robot.key(Qt.Key.Key_N)
+    b.driver.key(Qt.Key.Key_N)
     wait_until(lambda: "segment it first" in dock.status.message.text(), 20, "the sentence")
     done(b, dock)
     seen = []
     for _ in range(3):
         before = dock.uncertain.region
-        b.robot.key(Qt.Key.Key_N)
+        b.driver.key(Qt.Key.Key_N)
         wait_until(lambda before=before: dock.uncertain.region not in (None, before), 20, "a region")
         region = dock.uncertain.region
         np.testing.assert_allclose(centre_of_view(b.viewer, b.image), region.centre_rc, atol=1)
@@ -337,11 +337,11 @@ def test_a_key_leads_from_one_uncertain_region_to_the_next(open_segment: Callabl
     assert len({one.box for one in seen}) == 3
     assert [one.score for one in seen] == sorted((one.score for one in seen), reverse=True)
     b.session.area.complete((0, 0, *b.session.hw))
-    b.robot.key(Qt.Key.Key_N)
+    b.driver.key(Qt.Key.Key_N)
     wait_until(lambda: "No uncertain region is left" in dock.status.message.text(), 20, "the sentence")
     b.session.undo()
     dock.uncertain.by.setCurrentIndex(dock.uncertain.by.findData("distance"))
-    b.robot.press(dock.uncertain.next_button)
+    b.driver.press(dock.uncertain.next_button)
     wait_until(lambda: "far from what is annotated" in dock.status.message.text(), 20, "the sentence")
 
 
@@ -370,7 +370,7 @@ def test_everything_is_found_and_classified_by_likeness(
     pixels = np.tile(tissue, (2, 1, 1))
     b, dock = open_segment(pixels, load_model("sampath-tiny", device="cpu"))
     dock.everything.points.setValue(6)
-    b.robot.press(dock.everything.find_button)
+    b.driver.press(dock.everything.find_button)
     wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 120, "everything")
     assert "Found" in dock.status.message.text()
     on_disc = [b.session.objects.at(row, col) for row in (60, 180) for col in (50, 115)]
@@ -378,11 +378,11 @@ def test_everything_is_found_and_classified_by_likeness(
     assert {one.class_id for one in b.session.document.objects.values()} == {
         b.session.classes.find("unclassified").id
     }
-    b.robot.press(dock.everything.like_button)
+    b.driver.press(dock.everything.like_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert "classify at least one" in dock.status.message.text()
     b.session.reclassify(on_disc[0], 1)
-    b.robot.press(dock.everything.like_button)
+    b.driver.press(dock.everything.like_button)
     wait_until(lambda: not dock.runner.busy, 60, "the classes")
     assert {b.session.document.objects[one].class_id for one in on_disc} == {1}
 
@@ -399,7 +399,7 @@ def test_the_window_lives_while_a_head_segments(open_segment: Callable[..., Any]
         found: list[float] = []
         meter = StallMeter()
         dock._on_done = lambda *_: found.append(meter.stop())
-        b.robot.press(dock.run_button)
+        b.driver.press(dock.run_button)
         wait_until(lambda: bool(found), 60, "the result")
         return found[0]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import wait_until
+from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
@@ -54,7 +54,7 @@ def open_train(open_bench: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]
 def trained(b: Any, dock: Any, kind: str = "linear", passes: int = 4) -> None:
     dock.kind.setCurrentIndex(dock.kind.findData(kind))
     dock.passes.setValue(passes)
-    b.robot.press(dock.train_button)
+    b.driver.press(dock.train_button)
     wait_until(lambda: not dock.runner.busy, 120, "the training")
 
 
@@ -96,7 +96,7 @@ def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Pat
     assert dock.plot.losses[-1][1] < dock.plot.losses[0][1]
     assert "first head" in dock.comparison.verdict.text()
     assert not dock.back_button.isHidden()
-    b.robot.press(dock.accept_button)
+    b.driver.press(dock.accept_button)
     assert dock.desk.heads.current.stem == "linear-1"
     assert "Auto-segment uses linear-1" in dock.status.message.text()
     assert not dock.accept_button.isEnabled()
@@ -106,7 +106,7 @@ def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Pat
     tiles = [one for one in dock.comparison.pictures if one.pixmap() and not one.pixmap().isNull()]
     assert len(tiles) == 3 * min(3, len(dock.held.images) and dock.held.images["val"])
     assert "linear-2" in dock.in_use.text()
-    b.robot.press(dock.back_button)
+    b.driver.press(dock.back_button)
     assert (dock.desk.heads.current.stem, dock.desk.heads.offered) == ("linear-1", None)
     assert dock.train_button.isEnabled()
 
@@ -114,10 +114,10 @@ def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Pat
 def test_cancel_leaves_the_head_in_use(open_train: Callable[..., Any], dataset: Path) -> None:
     b, dock = open_train(dataset)
     dock.passes.setValue(500)
-    b.robot.press(dock.train_button)
+    b.driver.press(dock.train_button)
     wait_until(lambda: bool(dock.plot.losses), 120, "the first steps")
     assert dock.status.bar.isVisible()
-    b.robot.press(dock.status.cancel_button)
+    b.driver.press(dock.status.cancel_button)
     assert not dock.runner.busy
     assert dock.runner.wait(60)
     assert dock.desk.heads.offered is None
@@ -128,7 +128,7 @@ def test_cancel_leaves_the_head_in_use(open_train: Callable[..., Any], dataset: 
 def test_closing_the_dock_ends_training(open_train: Callable[..., Any], dataset: Path) -> None:
     b, dock = open_train(dataset)
     dock.passes.setValue(500)
-    b.robot.press(dock.train_button)
+    b.driver.press(dock.train_button)
     wait_until(lambda: bool(dock.plot.losses), 120, "the first steps")
     b.viewer.window.remove_dock_widget(dock)
     wait_until(lambda: not list((dataset / "heads").glob("*")), 60, "the end of the training")
@@ -137,7 +137,7 @@ def test_closing_the_dock_ends_training(open_train: Callable[..., Any], dataset:
 def test_what_cannot_be_trained_is_one_sentence(open_train: Callable[..., Any], dataset: Path) -> None:
     b, dock = open_train(dataset)
     (dataset / "labels" / "case1-2.png").write_bytes(b"no image")
-    b.robot.press(dock.train_button)
+    b.driver.press(dock.train_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert "case1-2.png" in dock.status.message.text()
     assert "unexpected" not in dock.status.message.text()
@@ -165,7 +165,7 @@ def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], 
     rows = iter(range(10, 100, 10))
     dock.kind.setCurrentIndex(dock.kind.findData("cnn"))
     dock.passes.setValue(500)
-    b.robot.press(dock.train_button)
+    b.driver.press(dock.train_button)
     wait_until(lambda: len(dock.plot.losses) > 0, 120, "training to begin")
     stalls = longest_stalls(lambda: longest_stall(b, next(rows)))
     assert dock.runner.busy, "it was still training"
@@ -181,7 +181,7 @@ def test_the_dataset_is_found_again(open_train: Callable[..., Any], dataset: Pat
     dock.slides.activated.emit(dock.slides.currentIndex())
     wait_until(lambda: "5 images of 3 slides" in dock.content.text(), 60, "the slides")
     trained(b, dock)
-    b.robot.press(dock.accept_button)
+    b.driver.press(dock.accept_button)
     b.viewer.window.remove_dock_widget(dock)
     from napari_sampath.widgets.train.dock import TrainDock
     from napari_sampath.widgets.viewer.viewer_state import Workbench
@@ -193,4 +193,4 @@ def test_the_dataset_is_found_again(open_train: Callable[..., Any], dataset: Pat
     assert again.desk.heads.current.stem == "linear-1"
     assert again.slides.currentData() == "-"
     assert {one.slide for one in DatasetFolder.open(dataset).images.values()} == {"case0", "case1", "case2"}
-    b.robot.key(Qt.Key.Key_Escape)
+    b.driver.key(Qt.Key.Key_Escape)

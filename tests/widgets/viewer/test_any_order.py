@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import wait_until
+from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
 
 from napari_sampath.config import load_config
@@ -50,67 +50,67 @@ class Hand:
     def brush(self) -> None:
         self._tool("brush")
         self._labels.brush_size = self._random.choice([1, 5, 20])
-        self._bench.robot.drag(self._places(self._random.randint(2, 3)))
+        self._bench.driver.drag(self._places(self._random.randint(2, 3)))
 
     def erase(self) -> None:
         self._tool("erase")
-        self._bench.robot.drag(self._places(2))
+        self._bench.driver.drag(self._places(2))
 
     def fill(self) -> None:
         self._own_tool("fill")
-        self._bench.robot.click(*self._place())
+        self._bench.driver.click(*self._place())
 
     def polygon(self) -> None:
         self._own_tool("polygon")
         places = self._places(self._random.randint(1, 4))
         for place in places:
-            self._bench.robot.click(*place)
-        self._bench.robot.double_click(*places[-1])
+            self._bench.driver.click(*place)
+        self._bench.driver.double_click(*places[-1])
 
     def outline(self) -> None:
         """One of the right mouse button, closed or not."""
         self._tool("brush")
-        self._bench.robot.click(*(start := self._place()), RIGHT)
+        self._bench.driver.click(*(start := self._place()), RIGHT)
         for place in self._places(4):
-            self._bench.robot.move(*place)
+            self._bench.driver.move(*place)
         if self._random.random() < 0.5:
-            self._bench.robot.move(*start)
+            self._bench.driver.move(*start)
 
     def click(self) -> None:
         self._tool("point")
-        self._bench.robot.click(*self._place(), self._random.choice([LEFT, LEFT, RIGHT]))
+        self._bench.driver.click(*self._place(), self._random.choice([LEFT, LEFT, RIGHT]))
         if self._random.random() < 0.7:
             self._bench.answered()
 
     def box(self) -> None:
         self._tool("box")
-        self._bench.robot.drag(self._places(2))
+        self._bench.driver.drag(self._places(2))
 
     def lasso(self) -> None:
         self._tool("lasso")
-        self._bench.robot.drag(self._places(4))
+        self._bench.driver.drag(self._places(4))
 
     def scribble(self) -> None:
         self._tool("mask")
-        self._bench.robot.drag(self._places(2))
+        self._bench.driver.drag(self._places(2))
 
     def commit(self) -> None:
-        self._bench.robot.key(Qt.Key.Key_Return)
+        self._bench.driver.key(Qt.Key.Key_Return)
 
     def clear(self) -> None:
-        self._bench.robot.key(Qt.Key.Key_Escape)
+        self._bench.driver.key(Qt.Key.Key_Escape)
 
     def undo(self) -> None:
         for _ in range(self._random.randint(1, 3)):
-            self._bench.robot.key(Qt.Key.Key_Z, CTRL)
+            self._bench.driver.key(Qt.Key.Key_Z, CTRL)
 
     def redo(self) -> None:
         for _ in range(self._random.randint(1, 3)):
-            self._bench.robot.key(Qt.Key.Key_Z, CTRL | SHIFT)
+            self._bench.driver.key(Qt.Key.Key_Z, CTRL | SHIFT)
 
     def key(self) -> None:
         keys = [Qt.Key.Key_1, Qt.Key.Key_2, Qt.Key.Key_3, Qt.Key.Key_X, Qt.Key.Key_M, Qt.Key.Key_Q]
-        self._bench.robot.key(self._random.choice(keys))
+        self._bench.driver.key(self._random.choice(keys))
 
     def rule(self) -> None:
         self._session.overlap = self._random.choice(["keep", "overwrite"])
@@ -126,7 +126,7 @@ class Hand:
             self._session.delete(self._random.choice(list(self._session.document.objects)))
 
     def _tool(self, name: str) -> None:
-        self._bench.robot.press(self._bench.dock.modes.buttons[type(self._bench.annotator.mode)(name)])
+        self._bench.driver.press(self._bench.dock.modes.buttons[type(self._bench.annotator.mode)(name)])
 
     def _own_tool(self, mode: str) -> None:
         self._bench.viewer.layers.selection.active = self._labels
@@ -163,7 +163,7 @@ def test_layers_and_journal_follow_whatever_is_done(
             pixels = np.asarray(document.instance_map) == one.id
             assert pixels.sum() == one.area_px > 0, done[-6:]
             assert (np.asarray(document.class_map)[pixels] == one.class_id).all(), done[-6:]
-    b.robot.key(Qt.Key.Key_Escape)
+    b.driver.key(Qt.Key.Key_Escape)
     b.answered()
     (journal,) = load_config().sessions_dir.glob("*.jsonl")
     again = Session(tissue, "tissue", None, (), shutil.copy(journal, tmp_path / "copy.jsonl"))

@@ -35,25 +35,25 @@ class Told:
         return lambda *arguments: self.calls.append((self.path + name, *arguments))
 
 
-def press(robot: Any, key: str) -> None:
+def press(driver: Any, key: str) -> None:
     """Press a key in napari's notation."""
     *held, letter = key.split("-")
     modifiers = Qt.KeyboardModifier.NoModifier
     for one in held:
         modifiers |= MODIFIERS[one]
-    robot.key(QT.get(letter) or getattr(Qt.Key, f"Key_{letter}"), modifiers)
+    driver.key(QT.get(letter) or getattr(Qt.Key, f"Key_{letter}"), modifiers)
 
 
 def test_each_key_reaches_what_it_is_for_on_every_layer(viewer: Any) -> None:
     from types import SimpleNamespace
 
-    from benchmarks.robot import Robot
+    from benchmarks.gui_driver import GuiDriver
 
     image = viewer.add_image(np.zeros((60, 80, 3), np.uint8))
     classes = viewer.add_labels(np.zeros((60, 80), np.uint8))
     other = viewer.add_points(np.zeros((0, 2)))
-    robot, told = Robot(viewer, image), Told()
-    robot.settle()
+    driver, told = GuiDriver(viewer, image), Told()
+    driver.settle()
     bound = [one for one in KEYS if not one.dock]
     keys = KeyMap(viewer, [image, classes], told, SimpleNamespace(held=False))
     try:
@@ -67,23 +67,23 @@ def test_each_key_reaches_what_it_is_for_on_every_layer(viewer: Any) -> None:
             layer.mode = mode
             for one in bound:
                 told.calls.clear()
-                press(robot, one.key)
+                press(driver, one.key)
                 assert told.calls == [(one.method, *one.arguments)], (one.key, layer.name, mode)
                 assert str(layer.mode) == mode
         # A layer of the user's own keeps its keys: 3 chooses the arrow of a points layer.
         viewer.layers.selection.active = other
         told.calls.clear()
-        press(robot, "3")
+        press(driver, "3")
         assert not told.calls
         assert str(other.mode) == "select"
-        press(robot, "W")
+        press(driver, "W")
         assert told.calls == [("commit", "overwrite")]
     finally:
         keys.close()
     viewer.layers.selection.active = image
     told.calls.clear()
     for one in bound:
-        press(robot, one.key)
+        press(driver, one.key)
     assert not told.calls, "given back"
 
 
@@ -95,9 +95,9 @@ def test_number_keys_choose_the_class_while_a_brush_is_in_use(
         b.session.classes.add(f"class {len(b.session.classes) + 1}")
     ids = [info.id for info in b.session.classes]
     for mode in ("point", "brush", "erase"):
-        b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)(mode)])
+        b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)(mode)])
         for number in (9, 5, 4, 1, 7, 8, 2, 6, 3):
-            press(b.robot, str(number))
+            press(b.driver, str(number))
             assert b.session.active_class == ids[number - 1], (mode, number)
             assert b.annotator.mode == mode
             assert b.layers.classes.selected_label == ids[number - 1]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import CTRL, NONE, SHIFT
+from benchmarks.gui_driver import CTRL, NONE, SHIFT
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from scipy.ndimage import distance_transform_edt
@@ -44,7 +44,7 @@ def drawn(open_bench: Callable[..., Any], tissue: np.ndarray) -> Any:
 
 
 def hover(b: Any, x: float, y: float) -> None:
-    b.robot._move(b.robot.at(x, y), Qt.MouseButton.NoButton, NONE)
+    b.driver._move(b.driver.at(x, y), Qt.MouseButton.NoButton, NONE)
 
 
 def press(b: Any, name: str) -> None:
@@ -54,7 +54,7 @@ def press(b: Any, name: str) -> None:
     flags = NONE
     for one in modifiers:
         flags |= held[one]
-    b.robot.key(getattr(Qt.Key, {"Enter": "Key_Return"}.get(key, f"Key_{key}")), flags)
+    b.driver.key(getattr(Qt.Key, {"Enter": "Key_Return"}.get(key, f"Key_{key}")), flags)
 
 
 def area(b: Any, object_id: int) -> int:
@@ -167,34 +167,34 @@ def test_tools_of_the_dock_act_where_one_clicks_until_they_are_let_go(drawn: Any
 
     b = drawn
     buttons = b.dock.tools.buttons
-    b.robot.press(buttons[Tool.DELETE])
-    b.robot.click(25, 25)
+    b.driver.press(buttons[Tool.DELETE])
+    b.driver.click(25, 25)
     assert area(b, RING) == 0
-    b.robot.click(100, 85)
+    b.driver.click(100, 85)
     assert area(b, BAR) == 0
     assert b.session.prompts.empty, "a click with a tool is no prompt"
     press(b, "undo")
     press(b, "undo")
     centre = b.viewer.scene.camera.center
-    b.robot.press(buttons[Tool.SPLIT])
+    b.driver.press(buttons[Tool.SPLIT])
     assert not buttons[Tool.DELETE].isChecked()
-    b.robot.drag([(110, 70), (110, 100)])
+    b.driver.drag([(110, 70), (110, 100)])
     assert count(b) == 4
     assert b.viewer.scene.camera.center == centre, "the drag was a cut"
-    b.robot.press(buttons[Tool.MERGE])
-    b.robot.drag([(85, 85), (135, 85)])
+    b.driver.press(buttons[Tool.MERGE])
+    b.driver.drag([(85, 85), (135, 85)])
     assert area(b, BAR) == 600
-    b.robot.press(buttons[Tool.GROW])
+    b.driver.press(buttons[Tool.GROW])
     b.dock.tools.reach.setValue(5)
-    b.robot.click(100, 85)
+    b.driver.click(100, 85)
     assert b.layers.objects.data[85, 75] == BAR
     press(b, "clear")
     assert not any(button.isChecked() for button in buttons.values())
     assert b.annotator.mode is Mode.POINT
-    b.robot.click(115, 40)
+    b.driver.click(115, 40)
     assert len(b.session.prompts.points) == 1
-    b.robot.press(buttons[Tool.DELETE])
-    b.robot.press(b.dock.modes.buttons[Mode.BOX])
+    b.driver.press(buttons[Tool.DELETE])
+    b.driver.press(b.dock.modes.buttons[Mode.BOX])
     assert not buttons[Tool.DELETE].isChecked()
     assert b.annotator.mode is Mode.BOX
 
@@ -202,12 +202,12 @@ def test_tools_of_the_dock_act_where_one_clicks_until_they_are_let_go(drawn: Any
 @pytest.mark.parametrize("way", ["key", "button"])
 def test_a_mask_on_others_is_asked_about(drawn: Any, way: str) -> None:
     b = drawn
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("point")])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("point")])
     b.dock.rules.overlap.setCurrentIndex(b.dock.rules.overlap.findData("ask"))
     b.dock.rules.overlap.activated.emit(b.dock.rules.overlap.currentIndex())
     assert b.session.overlap == "ask"
     before = b.layers.objects.data.copy()
-    b.robot.click(115, 70)
+    b.driver.click(115, 70)
     b.answered()
     candidate = b.layers.candidate.data == 1
     under = int((candidate & (before == BAR)).sum())
@@ -216,40 +216,40 @@ def test_a_mask_on_others_is_asked_about(drawn: Any, way: str) -> None:
     assert b.dock.question.isVisible()
     assert f"gland {BAR} ({under:,} px)" in b.dock.question.text.text()
     overwrite, keep, cancel = b.dock.question.buttons
-    press(b, "clear") if way == "key" else b.robot.press(cancel)
+    press(b, "clear") if way == "key" else b.driver.press(cancel)
     assert not b.dock.question.isVisible()
     assert np.array_equal(b.layers.candidate.data == 1, candidate), "the mask waits"
     press(b, "commit")
     overwrite, keep, cancel = b.dock.question.buttons
-    press(b, "commit_keep") if way == "key" else b.robot.press(keep)
+    press(b, "commit_keep") if way == "key" else b.driver.press(keep)
     assert not b.dock.question.isVisible()
     assert area(b, BAR) == 600
     assert area(b, 4) == candidate.sum() - under
     press(b, "undo")
-    b.robot.click(115, 70)
+    b.driver.click(115, 70)
     b.answered()
     under = int(((b.layers.candidate.data == 1) & (before == BAR)).sum())
     press(b, "commit")
     overwrite, keep, cancel = b.dock.question.buttons
-    press(b, "commit_overwrite") if way == "key" else b.robot.press(overwrite)
+    press(b, "commit_overwrite") if way == "key" else b.driver.press(overwrite)
     assert area(b, BAR) == 600 - under
-    b.robot.click(115, 70)
+    b.driver.click(115, 70)
     b.answered()
     press(b, "commit")
     assert b.dock.question.isVisible()
-    b.robot.click(118, 70)
+    b.driver.click(118, 70)
     assert not b.dock.question.isVisible(), "going on with the prompt is an answer too"
 
 
 def test_regions_grow_together_and_another_image_keeps_the_rules(drawn: Any, tissue: np.ndarray) -> None:
-    from benchmarks.robot import wait_until
+    from benchmarks.gui_driver import wait_until
 
     b = drawn
     for combo, value in ((b.dock.rules.mode, "semantic"), (b.dock.rules.overlap, "keep")):
         combo.setCurrentIndex(combo.findData(value))
         combo.activated.emit(combo.currentIndex())
     press(b, "choose_class_1")
-    b.robot.click(115, 70)
+    b.driver.click(115, 70)
     b.answered()
     press(b, "commit")
     assert set(np.unique(b.layers.objects.data)) == {0, RING, PAIR, BAR}, "it joined the bar"
@@ -267,7 +267,7 @@ def test_the_sheet_of_keys_comes_and_goes_and_lists_every_key(drawn: Any) -> Non
     sheet = b.dock.help
     assert sheet.isVisible()
     assert {key for key, _ in sheet.lines} >= {one.shown for one in KEYS if one.shown}
-    canvas = b.robot.native
+    canvas = b.driver.native
     corner = sheet.mapTo(b.viewer.window._qt_window, sheet.rect().topLeft())
     place = canvas.mapTo(b.viewer.window._qt_window, canvas.rect().topLeft())
     assert corner.x() >= place.x(), "it lies over the canvas"
@@ -275,7 +275,7 @@ def test_the_sheet_of_keys_comes_and_goes_and_lists_every_key(drawn: Any) -> Non
     assert sheet.table.height() >= sheet.table.sizeHint().height()
     press(b, "show_help")
     assert not sheet.isVisible()
-    b.robot.press(b.dock.help_button)
+    b.driver.press(b.dock.help_button)
     assert sheet.isVisible()
     QTest.mouseClick(sheet, Qt.MouseButton.LeftButton)
     assert not sheet.isVisible()
@@ -291,9 +291,9 @@ def test_keys_of_the_user_are_bound_and_a_clash_is_told(
     b = open_bench(tissue, DiscModel())
     b.session.paint(*np.nonzero(np.pad(np.ones((20, 20), bool), ((10, 90), (10, 130)))), 1)
     hover(b, 20, 20)
-    b.robot.key(Qt.Key.Key_Delete)
+    b.driver.key(Qt.Key.Key_Delete)
     assert area(b, 1) == 400
-    b.robot.key(Qt.Key.Key_F2)
+    b.driver.key(Qt.Key.Key_F2)
     assert area(b, 1) == 0
     press(b, "show_help")
     assert ("F2", "delete it") in b.dock.help.lines

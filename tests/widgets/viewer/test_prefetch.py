@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import wait_until
+from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
 
 from napari_sampath.geometry import tile_for
@@ -78,9 +78,9 @@ def test_the_tiles_in_view_are_encoded_and_answer_at_once(large: Any, qtbot: Any
     assert b.text == said, "nobody has to read of it"
     assert not shown
     ready = len(b.model.encoded)
-    b.robot.move(2700, 2700)
+    b.driver.move(2700, 2700)
     wait_until(lambda: b.annotator.preview.answer is not None, 10, "the preview")
-    b.robot.click(2700, 2700)
+    b.driver.click(2700, 2700)
     b.answered()
     assert b.session.candidate is not None
     assert len(b.model.encoded) == ready
@@ -95,7 +95,7 @@ def test_the_camera_is_followed_where_the_mouse_drags_it(large: Any) -> None:
     middle = b.viewer.scene.camera.center
     for _ in range(8):
         row, col = b.viewer.scene.camera.center[-2:]
-        b.robot.drag([(col + 75, row + 75), (col - 75, row - 75)])
+        b.driver.drag([(col + 75, row + 75), (col - 75, row - 75)])
     assert b.viewer.scene.camera.center[-1] - middle[-1] > 1000
     wait_until(lambda: prepared(b), 20, "where it rests")
     row, col = b.viewer.scene.camera.center[-2:]
@@ -105,13 +105,13 @@ def test_the_camera_is_followed_where_the_mouse_drags_it(large: Any) -> None:
 def test_who_zooms_in_is_answered_on_closer_tiles_and_who_zooms_out_is_not(large: Any) -> None:
     b = large
     assert {max(frame.hw) for frame in b.model.encoded} == {512, 1024}
-    b.robot.click(1520, 1510)
+    b.driver.click(1520, 1510)
     b.answered()
     assert b.session.candidate.frame.hw == (512, 512)
-    b.robot.key(Qt.Key.Key_Escape)
+    b.driver.key(Qt.Key.Key_Escape)
     look(b, 1500, 1500, 0.8)
     wait_until(lambda: b.session.preview(1520, 1510).frame.hw == (1024, 1024), 10, "the wider view to be met")
-    b.robot.click(1520, 1510)
+    b.driver.click(1520, 1510)
     b.answered()
     assert b.session.candidate.frame.hw == (1024, 1024)
 

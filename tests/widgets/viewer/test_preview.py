@@ -30,8 +30,8 @@ def canvas(b: Any) -> np.ndarray:
 def cyan_at(picture: np.ndarray, b: Any) -> np.ndarray:
     """Places (x, y) in image pixels of what has the colour of the preview."""
     rows, cols = np.nonzero(np.abs(picture - CYAN).max(axis=-1) < 40)
-    scale = picture.shape[1] / b.robot.native.width()
-    left, right = b.robot.at(0, 0), b.robot.at(100, 100)
+    scale = picture.shape[1] / b.driver.native.width()
+    left, right = b.driver.at(0, 0), b.driver.at(100, 100)
     x = (cols / scale - left.x()) * 100 / (right.x() - left.x())
     y = (rows / scale - left.y()) * 100 / (right.y() - left.y())
     return np.stack([x, y], axis=-1)
@@ -42,14 +42,14 @@ def previewed(b: Any, x: float, y: float) -> None:
 
     A window that was only just shown may still tell that the mouse left it, which takes the preview away.
     """
-    from benchmarks.robot import wait_until
+    from benchmarks.gui_driver import wait_until
 
     preview, again = b.annotator.preview, 0.0
 
     def shown() -> bool:
         nonlocal again
         if time.monotonic() > again:
-            b.robot.move(x, y)
+            b.driver.move(x, y)
             again = time.monotonic() + 2
         answer = preview.answer
         here = answer is not None and np.hypot(*(np.array(answer.state.points[0][:2]) - (x, y))) < 1
@@ -77,16 +77,16 @@ def test_the_outline_of_what_a_click_would_give_follows_the_mouse(
     assert "sampath-job" in b.model.threads
     assert len(b.model.encoded) == 1
 
-    b.robot.click(115, 70)
+    b.driver.click(115, 70)
     b.answered()
     assert b.annotator.preview.line.points_xy is None, "a prompt is pending"
     assert (b.layers.candidate.data == 1)[70, 115]
-    b.robot.move(60, 60)
+    b.driver.move(60, 60)
     QApplication.processEvents()
     assert b.annotator.preview.line.points_xy is None
-    b.robot.key(Qt.Key.Key_Escape)
+    b.driver.key(Qt.Key.Key_Escape)
     previewed(b, 50, 60)
-    QApplication.sendEvent(b.robot.native, QEvent(QEvent.Type.Leave))
+    QApplication.sendEvent(b.driver.native, QEvent(QEvent.Type.Leave))
     assert b.annotator.preview.line.points_xy is None, "the mouse left the image"
     assert not len(cyan_at(canvas(b), b))
 
@@ -98,12 +98,12 @@ def test_a_click_on_what_is_previewed_needs_no_second_answer(
     previewed(b, 50, 60)
     b.answered()
     asked = len(b.model.asked)
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
     assert len(b.model.asked) - asked <= 1, "the move of the click at most"
     assert len(b.session.candidates) == 3
     assert (b.layers.candidate.data == 1)[60, 50]
-    b.robot.click(60, 66)
+    b.driver.click(60, 66)
     b.answered()
     assert b.model.asked[-1].mask_logits is not None, "the second click refines"
 
@@ -115,14 +115,14 @@ def test_the_preview_is_switched_off_by_key_and_by_check_box(
     box = b.dock.modes.preview
     assert box.isChecked()
     previewed(b, 50, 60)
-    b.robot.key(Qt.Key.Key_Q)
+    b.driver.key(Qt.Key.Key_Q)
     assert not box.isChecked()
     assert b.annotator.preview.line.points_xy is None
-    b.robot.move(60, 60)
-    b.robot.move(62, 60)
+    b.driver.move(60, 60)
+    b.driver.move(62, 60)
     assert b.annotator.preview.line.points_xy is None
     assert not len(cyan_at(canvas(b), b))
-    b.robot.press(box)
+    b.driver.press(box)
     assert box.isChecked()
     previewed(b, 50, 62)
 
@@ -133,13 +133,13 @@ def test_there_is_no_preview_where_a_click_means_something_else(
     b = open_bench(tissue, DiscModel())
     buttons, modes = b.dock.modes.buttons, type(b.annotator.mode)
     for turn, mode in enumerate(("box", "mask", "lasso", "brush", "erase", "move")):
-        b.robot.press(buttons[modes("point")])
+        b.driver.press(buttons[modes("point")])
         previewed(b, 50 + turn, 60)
-        b.robot.press(buttons[modes(mode)])
+        b.driver.press(buttons[modes(mode)])
         assert b.annotator.preview.line.points_xy is None, mode
         asked = len(b.model.asked)
         for x in range(40, 60, 4):
-            b.robot.move(x, 60)
+            b.driver.move(x, 60)
         assert b.annotator.preview.line.points_xy is None, mode
         assert len(b.model.asked) == asked, mode
 
@@ -156,9 +156,9 @@ def test_a_prompt_goes_before_a_preview(open_bench: Callable[..., Any], tissue: 
 
     b = open_bench(tissue, Held())
     for x in range(40, 60, 4):
-        b.robot.move(x, 60)
-    b.robot.click(115, 60)
-    b.robot.move(116, 62)
+        b.driver.move(x, 60)
+    b.driver.click(115, 60)
+    b.driver.move(116, 62)
     go_on.set()
     b.answered()
     asked = [round(float(one.points_xy[0][0])) for one in b.model.asked]
@@ -170,7 +170,7 @@ def test_a_prompt_goes_before_a_preview(open_bench: Callable[..., Any], tissue: 
 def test_a_click_on_a_preview_under_way_needs_no_second_answer(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    from benchmarks.robot import wait_until
+    from benchmarks.gui_driver import wait_until
 
     begun, go_on = threading.Event(), threading.Event()
 
@@ -183,9 +183,9 @@ def test_a_click_on_a_preview_under_way_needs_no_second_answer(
             return super().decode(*args)
 
     b = open_bench(tissue, Held())
-    b.robot.move(50, 60)
+    b.driver.move(50, 60)
     wait_until(begun.is_set, 20, "the preview")
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     go_on.set()
     b.answered()
     assert len(b.model.asked) == 1
@@ -197,10 +197,10 @@ def test_shift_drag_adds_the_box_of_one_more_object(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("box")])
-    b.robot.drag([(30, 40), (70, 80)])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("box")])
+    b.driver.drag([(30, 40), (70, 80)])
     b.answered()
-    b.robot.drag([(95, 40), (135, 80)], modifiers=SHIFT)
+    b.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
     b.answered()
     assert len(b.session.prompts.boxes) == 2
     assert b.layers.box.nshapes == 2
@@ -211,16 +211,16 @@ def test_shift_drag_adds_the_box_of_one_more_object(
     assert not candidate[60, 82]
     picture = canvas(b)
     for x, y in ((50, 40), (115, 40)):
-        place = b.robot.at(x, y)
+        place = b.driver.at(x, y)
         near = picture[place.y() - 3 : place.y() + 4, place.x() - 3 : place.x() + 4].reshape(-1, 3)
         assert (np.abs(near - (255, 212, 0)).max(axis=-1) < 110).any(), "both boxes are drawn"
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     ids = b.layers.objects.data
     assert ids[60, 50] == 1
     assert ids[60, 115] == 2
     assert b.layers.box.nshapes == 0
     assert [one.prompts["box"] is not None for one in b.session.document.objects.values()] == [True, True]
-    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.objects.data.any(), "one step for both"
 
 
@@ -228,31 +228,31 @@ def test_what_does_not_go_with_several_boxes_is_said(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.drag([(30, 40), (70, 80)], modifiers=SHIFT)
-    b.robot.drag([(95, 40), (135, 80)], modifiers=SHIFT)
+    b.driver.drag([(30, 40), (70, 80)], modifiers=SHIFT)
+    b.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
     b.answered()
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     assert "There are 2 boxes, each an object of its own" in b.text
     assert b.layers.box.nshapes == 2
-    b.robot.key(Qt.Key.Key_Backspace)
+    b.driver.key(Qt.Key.Key_Backspace)
     b.answered()
     assert len(b.session.prompts.boxes) == 1
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
-    b.robot.drag([(95, 40), (135, 80)], modifiers=SHIFT)
+    b.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
     assert "commit it first" in b.text
     assert b.layers.box.nshapes == 1
 
 
 def test_a_lasso_is_a_mask_prompt(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.press(b.dock.modes.buttons[type(b.annotator.mode)("lasso")])
+    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("lasso")])
     corners = [(30, 40), (70, 40), (70, 80), (30, 80)]
     lines: list[Any] = []
     line = b.annotator._outline
     show = line.show
     line.show = lambda path: (lines.append(len(path)), show(path))
-    b.robot.drag(corners)
+    b.driver.drag(corners)
     b.answered()
     assert lines, "the outline is seen while it is drawn"
     assert line.points_xy is None
@@ -264,11 +264,11 @@ def test_a_lasso_is_a_mask_prompt(open_bench: Callable[..., Any], tissue: np.nda
     assert (painted & expected).sum() / (painted | expected).sum() > 0.93
     assert b.model.asked[-1].mask_logits is not None
     assert (b.layers.candidate.data == 1)[60, 50]
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     assert b.session.document.objects[1].source == "mask"
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
     assert b.session.prompts.mask.area_px == b.session.document.objects[1].area_px, "a click takes the object"
-    b.robot.key(Qt.Key.Key_Escape)
-    b.robot.drag([(-30, 20), (-10, 20), (-10, 40)])
+    b.driver.key(Qt.Key.Key_Escape)
+    b.driver.drag([(-30, 20), (-10, 20), (-10, 40)])
     assert "no inside in the image" in b.text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from benchmarks.robot import Robot, wait_until
+from benchmarks.gui_driver import GuiDriver, wait_until
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
@@ -47,9 +47,9 @@ def test_a_click_during_encoding_is_answered_when_it_is_done(
     model.go_on.clear()
     b = open_bench(tissue, model, ready=False)
     wait_until(model.encoding.is_set, 60, "encoding to begin")
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     for _ in range(3 * enter):
-        b.robot.key(Qt.Key.Key_Return)
+        b.driver.key(Qt.Key.Key_Return)
         assert "not there yet" in b.text
     model.go_on.set()
     wait_until(lambda: b.session.document.objects if enter else b.session.candidate, 60, "the answer")
@@ -66,12 +66,12 @@ def test_progress_is_shown_and_cancel_works(open_bench: Callable[..., Any], tiss
     wait_until(lambda: "parts" in b.dock.status.doing.text(), 10, "progress")
     assert "Preparing the image for clicks" in b.dock.status.doing.text()
     assert b.dock.status.bar.value() > 0
-    b.robot.press(b.dock.status.cancel_button)
+    b.driver.press(b.dock.status.cancel_button)
     encoded = len(b.model.encoded)
     assert not b.bench.runner.busy
     assert b.bench.runner.wait(10)
     assert len(b.model.encoded) <= encoded + 1
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
     assert b.session.candidate is not None, "a click encodes its own tile"
 
@@ -149,9 +149,9 @@ def test_going_to_another_image_and_back_keeps_annotations_and_undo(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     committed = b.layers.classes.data.copy()
     other = b.viewer.add_image(tissue[:, ::-1].copy(), name="other")
     QApplication.processEvents()
@@ -165,15 +165,15 @@ def test_going_to_another_image_and_back_keeps_annotations_and_undo(
     b.dock.choices.image.activated.emit(0)
     wait_until(lambda: b.bench.image is b.image and b.bench.ready, 60, "the first image")
     assert np.array_equal(b.layers.classes.data, committed)
-    b.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not b.layers.classes.data.any()
 
 
 def test_a_layer_the_user_closes_comes_back(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     b.viewer.layers.remove(b.layers.classes)
     wait_until(lambda: "shown anew" in b.text, 10, "the sentence")
     assert b.layers.classes in b.viewer.layers
@@ -188,9 +188,9 @@ def test_annotations_are_there_when_the_image_is_opened_again(
     open_bench: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     b = open_bench(tissue, DiscModel())
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     committed = b.layers.classes.data.copy()
     bench = b.bench
     b.viewer.window.remove_dock_widget(b.dock)
@@ -199,7 +199,7 @@ def test_annotations_are_there_when_the_image_is_opened_again(
 
     again = open_bench(tissue, DiscModel(), name="renamed")
     assert np.array_equal(again.layers.classes.data, committed)
-    again.robot.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    again.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not again.layers.classes.data.any(), "undo reaches back into the session before"
 
 
@@ -217,7 +217,7 @@ def test_closing_the_dock_gives_mouse_and_keys_back(
     zooms = [getattr(one, "__name__", "") for one in viewer.mouse_double_click_callbacks]
     assert "double_click_to_zoom" in zooms
     before = viewer.scene.camera.center
-    Robot(viewer, b.image).drag([(30, 40), (70, 80)])
+    GuiDriver(viewer, b.image).drag([(30, 40), (70, 80)])
     assert viewer.scene.camera.center != before
 
 
@@ -241,9 +241,9 @@ def test_an_image_is_opened_again_while_its_old_layer_is_still_held(
 ) -> None:
     b = open_bench(tissue, DiscModel())
     held = b.image
-    b.robot.click(50, 60)
+    b.driver.click(50, 60)
     b.answered()
-    b.robot.key(Qt.Key.Key_Return)
+    b.driver.key(Qt.Key.Key_Return)
     b.viewer.layers.remove(held)
     wait_until(lambda: b.bench.image is None, 10, "the image to be let go")
     b.viewer.add_image(tissue, name="again")

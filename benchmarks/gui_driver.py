@@ -31,7 +31,7 @@ STEPS = 6
 """Mouse moves between two positions of a drag."""
 
 
-class Robot:
+class GuiDriver:
     """Clicks, drags and types in a window that is shown.
 
     Args:

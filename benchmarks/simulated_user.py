@@ -37,7 +37,7 @@ def largest(region: np.ndarray) -> np.ndarray:
     return piece if counts.any() else np.zeros_like(region)
 
 
-class Person:
+class SimulatedUser:
     """Clicks into the largest mistake until what is left is small.
 
     Args:
