@@ -11,7 +11,7 @@ import numpy as np
 from skimage.measure import label, regionprops
 
 from napari_sampath.errors import ImageError
-from napari_sampath.images import read, to_picture
+from napari_sampath.images import read, to_loaded_image
 
 if TYPE_CHECKING:
     from napari_sampath.arrays import BoolArray, UInt8Array
@@ -77,7 +77,7 @@ def open_sample(image: Path | None = None, mask: Path | None = None) -> Sample:
         return _sample(read(path).pixels, "colon glands", f"EBHI-Seg, {GLAND_IMAGE} (CC BY 4.0)", truth)
     from skimage.data import immunohistochemistry
 
-    pixels = to_picture(immunohistochemistry(), "tissue").pixels
+    pixels = to_loaded_image(immunohistochemistry(), "tissue").pixels
     return Sample(pixels, "colon tissue", "skimage.data.immunohistochemistry()", IHC_TARGETS)
 
 

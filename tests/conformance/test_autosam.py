@@ -87,7 +87,7 @@ def test_starts_from_sam(sam_position, golden):
     classes = tuple(ClassInfo(k, str(k), (k, k, k)) for k in range(4))
     head = create("autosam", spec, classes, sam_position=sam_position)
     before = {key: value.clone() for key, value in head.state_dict().items()}
-    head.adopt(sam)
+    head.init_from_sam(sam)
     changed = {key for key, value in head.state_dict().items() if not torch.equal(value, before[key])}
     for key in changed - {PE}:
         assert torch.equal(head.state_dict()[key], sam[f"mask_decoder.{key.removeprefix('decoder.')}"])

@@ -51,7 +51,7 @@ def test_fusion_head(name, golden):
         fused = head.fuse(maps)
         low, iou = head.decode(fused, first=1)
         large = torch.nn.functional.interpolate(low, case["model"]["mask_hw"], mode="bilinear")
-        logits, judged = head.judged(maps)
+        logits, judged = head.forward_with_iou(maps)
     assert_matches(golden, name, "fusion_out", fused)
     assert_matches(golden, name, "low_res", low)
     assert_matches(golden, name, "iou", iou.unsqueeze(-1))

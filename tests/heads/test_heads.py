@@ -87,7 +87,7 @@ def build(kind, arguments, spec, sam) -> Head:
     """A head as training makes it."""
     torch.manual_seed(1)
     head = create(kind, SPECS[spec], CLASSES, **arguments)
-    head.adopt(sam)
+    head.init_from_sam(sam)
     return head
 
 
@@ -105,7 +105,7 @@ def trained(head) -> dict[str, torch.nn.Parameter]:
 
 def loss_of(head, maps, labels):
     """The loss that uses all that a head answers."""
-    logits, iou = head.judged(maps)
+    logits, iou = head.forward_with_iou(maps)
     return focal_dice(match_targets(logits, labels), labels, iou=iou, ce_weight=1.0).total
 
 
@@ -332,14 +332,14 @@ def test_heads_on_sams_decoder_start_from_it(sam):
     for name, value in networks[0].items():
         assert all(torch.equal(one[name], value) for one in networks)
     with pytest.raises(WeightsError, match="is missing"):
-        head.adopt({"mask_decoder.x": torch.zeros(1)})
+        head.init_from_sam({"mask_decoder.x": torch.zeros(1)})
 
 
 def test_prompt_generator_wants_a_prompt_decoder():
     head = create("prompt_generator", SPECS["embedding"], CLASSES)
     with pytest.raises(DatasetError, match="has none"):
-        head.adopt(None)
-    create("sampath", SPECS["embedding"], CLASSES).adopt(None)
+        head.init_from_sam(None)
+    create("sampath", SPECS["embedding"], CLASSES).init_from_sam(None)
 
 
 @pytest.mark.parametrize("kind", ["prompt_generator", "surrogate", "unet"])

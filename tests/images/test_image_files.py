@@ -15,7 +15,7 @@ from PIL import Image
 
 from napari_sampath.errors import ImageError
 from napari_sampath.images import read
-from support.sample_images import GREY, RGB, RNG, SMOOTH, check_picture, check_sentence, grey
+from support.sample_images import GREY, RGB, RNG, SMOOTH, check_image, check_sentence, grey
 
 if TYPE_CHECKING:
     pass
@@ -91,13 +91,13 @@ def test_tiff_of_every_layout(tmp_path: Path, options: dict[str, Any]) -> None:
     path = tmp_path / "a.tif"
     values = np.moveaxis(RGB, -1, 0) if "planarconfig" in options else RGB
     tifffile.imwrite(path, values, **options)
-    check_picture(read(path), RGB, None)
+    check_image(read(path), RGB, None)
 
 
 def test_tiff_of_every_meaning(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, GREY.astype(np.float32), photometric="minisblack")
-    check_picture(read(path), grey(GREY), "repeated as grey; float32 values")
+    check_image(read(path), grey(GREY), "repeated as grey; float32 values")
     tifffile.imwrite(path, GREY, photometric="miniswhite")
     np.testing.assert_array_equal(read(path).pixels, grey(255 - GREY))
     Image.fromarray(SMOOTH).convert("YCbCr").save(path, compression="jpeg")
@@ -108,11 +108,11 @@ def test_tiff_of_every_meaning(tmp_path: Path) -> None:
     tifffile.imwrite(
         path, np.moveaxis(RGB, -1, 0), photometric="minisblack", metadata={"axes": "CYX"}, ome=True
     )
-    check_picture(read(path), RGB, None)
+    check_image(read(path), RGB, None)
     tifffile.imwrite(path, np.moveaxis(RGB, -1, 0), photometric="minisblack")
-    check_picture(read(path), RGB, "channels first")
+    check_image(read(path), RGB, "channels first")
     tifffile.imwrite(path, RGB[None, :, None], photometric="rgb", metadata={"axes": "ZYTXS"})
-    check_picture(read(path), RGB, None)
+    check_image(read(path), RGB, None)
 
 
 @pytest.mark.parametrize(
@@ -131,14 +131,14 @@ def test_a_pyramid_gives_its_finest_level(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(RGB, photometric="rgb", subifds=1, tile=(16, 16))
         writer.write(RGB[::2, ::2], photometric="rgb", subfiletype=1, tile=(16, 16))
-    check_picture(read(tmp_path / "a.tif"), RGB, None)
+    check_image(read(tmp_path / "a.tif"), RGB, None)
 
 
 def test_pages_of_different_size_give_the_first(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(RGB, photometric="rgb", metadata=None)
         writer.write(RGB[:17], photometric="rgb", metadata=None)
-    check_picture(read(tmp_path / "a.tif"), RGB, "only the first of its 2 series")
+    check_image(read(tmp_path / "a.tif"), RGB, "only the first of its 2 series")
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from napari_sampath.errors import ImageError
-from napari_sampath.images import to_picture
+from napari_sampath.images import to_loaded_image
 from napari_sampath.rasters import MAX_PIXELS
-from support.sample_images import GREY, RGB, RNG, check_picture, check_sentence, grey
+from support.sample_images import GREY, RGB, RNG, check_image, check_sentence, grey
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def refused(array: Any, match: str, name: str = "slide 7") -> None:
     with pytest.raises(ImageError, match=match) as caught:
-        to_picture(array, name)
+        to_loaded_image(array, name)
     check_sentence(str(caught.value), name)
 
 
 def test_rgb_is_taken_as_it_is() -> None:
-    picture = to_picture(RGB, "a")
-    check_picture(picture, RGB, None)
+    picture = to_loaded_image(RGB, "a")
+    check_image(picture, RGB, None)
     assert (picture.name, picture.mpp) == ("a", None)
     assert np.shares_memory(picture.pixels, RGB)
 
@@ -61,7 +61,7 @@ def test_rgb_is_taken_as_it_is() -> None:
     ],
 )
 def test_conversions(array: Any, expected: npt.NDArray[np.uint8], note: str | None) -> None:
-    check_picture(to_picture(array), expected, note)
+    check_image(to_loaded_image(array), expected, note)
 
 
 @given(
@@ -76,7 +76,7 @@ def test_any_numbers_keep_their_order(values: npt.NDArray[Any]) -> None:
     """Scaling may merge values but never swaps or wraps them; else there is one sentence."""
     try:
         with np.errstate(over="raise", invalid="raise", divide="raise"):
-            picture = to_picture(values, "slide 7")
+            picture = to_loaded_image(values, "slide 7")
     except ImageError as error:
         check_sentence(str(error), "slide 7")
         return
@@ -88,18 +88,18 @@ def test_any_numbers_keep_their_order(values: npt.NDArray[Any]) -> None:
 
 def test_a_very_wide_image_is_taken_with_a_note() -> None:
     wide = np.resize(RGB, (20, 20_000, 3))
-    check_picture(to_picture(wide), wide, "its 20000 x 20 px (width x height) are encoded tile by tile")
+    check_image(to_loaded_image(wide), wide, "its 20000 x 20 px (width x height) are encoded tile by tile")
 
 
 def test_large_scaling_works_in_blocks() -> None:
     large = RNG.integers(0, 65536, (3000, 3000), dtype=np.uint16)
-    picture = to_picture(large)
+    picture = to_loaded_image(large)
     np.testing.assert_array_equal(picture.pixels[..., 1], np.rint(large / 257).astype(np.uint8))
 
 
 @pytest.mark.parametrize("side", [1536, 1537])
 def test_tiling_note_begins_above_1536_px(side: int) -> None:
-    note = to_picture(np.resize(RGB, (side, 20, 3))).note
+    note = to_loaded_image(np.resize(RGB, (side, 20, 3))).note
     assert (note is not None) == (side > 1536)
 
 
@@ -139,7 +139,7 @@ def test_bad_arrays(array: Any, match: str) -> None:
 
 def test_a_lazy_array() -> None:
     dask_array = pytest.importorskip("dask.array")
-    check_picture(to_picture(dask_array.from_array(RGB, chunks=(16, 16, 3))), RGB, None)
+    check_image(to_loaded_image(dask_array.from_array(RGB, chunks=(16, 16, 3))), RGB, None)
 
 
 def test_a_lazy_array_that_is_too_large_is_refused_before_it_is_computed() -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from napari_sampath.images import Picture
+    from napari_sampath.images import LoadedImage
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -27,7 +27,7 @@ def check_sentence(text: str, name: str) -> None:
     assert len(text) < 300
 
 
-def check_picture(picture: Picture, expected: npt.NDArray[np.uint8], note: str | None) -> None:
+def check_image(picture: LoadedImage, expected: npt.NDArray[np.uint8], note: str | None) -> None:
     assert picture.pixels.dtype == np.uint8
     assert picture.pixels.flags.c_contiguous
     np.testing.assert_array_equal(picture.pixels, expected)

@@ -13,7 +13,7 @@ from ..errors import SampathError
 from .output import Output
 
 if TYPE_CHECKING:
-    from ..images import Picture
+    from ..images import LoadedImage
     from ..predict import Model
 
 
@@ -72,7 +72,7 @@ def load(args: argparse.Namespace, output: Output) -> Model:
     )
 
 
-def open_picture(path: Path, output: Output) -> Picture:
+def open_picture(path: Path, output: Output) -> LoadedImage:
     """Read an image and tell how it was converted, if it was."""
     from ..images import read
 

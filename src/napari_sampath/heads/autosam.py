@@ -46,7 +46,7 @@ class AutoSamHead(Head):
         super().__init__(only_embedding(spec, self.kind), classes)
         self.sam_position = sam_position
         count = len(self.classes)
-        self.decoder = TokenDecoder(count, _MASKS * count, mask_networks=_MASKS, judged=_MASKS)
+        self.decoder = TokenDecoder(count, _MASKS * count, mask_networks=_MASKS, iou_outputs=_MASKS)
         for unused in (
             self.decoder.iou_token,
             self.decoder.iou_prediction_head,
@@ -84,7 +84,7 @@ class AutoSamHead(Head):
         masks = self.decoder.mask_tokens.weight.view(len(self.classes), _MASKS, WIDTH)
         return torch.cat([self.decoder.iou_token.weight.unsqueeze(1), masks], dim=1)
 
-    def adopt(self, sam: Mapping[str, Tensor] | None) -> None:
+    def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
         """Start from SAM's decoder, but for its tokens; without a prompt decoder, from scratch."""
         if sam is None:
             return

@@ -66,11 +66,11 @@ class Head(nn.Module, ABC):
         h = w = 64 for a whole tile; training may pass windows of the grid.
         """
 
-    def judged(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def forward_with_iou(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Return the logits, and the IoU (B, K) that the head expects of each class; None if it expects none."""
         return self(maps), None
 
-    def adopt(self, sam: Mapping[str, Tensor] | None) -> None:
+    def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
         """Start from the prompt decoder of the encoder whose features the head reads; called once, before training.
 
         A head that needs parts of it copies them, so that its bundle holds all that it needs.

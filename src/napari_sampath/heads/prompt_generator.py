@@ -62,7 +62,7 @@ class PromptGeneratorHead(Head):
         super().__init__(with_image(embedding), classes)
         self.backbone, self.image_px, self.as_reference = backbone, check_side(image_px), as_reference
         self.generator = PromptGenerator(backbone, prompted(self.classes))
-        self.decoder = TokenDecoder(1, _SAM_TOKENS, mask_networks=1, judged=0).requires_grad_(False)
+        self.decoder = TokenDecoder(1, _SAM_TOKENS, mask_networks=1, iou_outputs=0).requires_grad_(False)
         self.pe_layer = PositionEncoding()
 
     @property
@@ -79,7 +79,7 @@ class PromptGeneratorHead(Head):
             resize_image(image, (side, side), self.as_reference), (embedding.shape[-2], embedding.shape[-1])
         )
         logits = self.answer(embedding, prompts)
-        return with_rest(stretched(logits) if self.as_reference else logits, self.classes)
+        return with_background(stretched(logits) if self.as_reference else logits, self.classes)
 
     def answer(self, embedding: Tensor, prompts: Tensor) -> Tensor:
         """Let SAM answer dense prompts.
@@ -101,7 +101,7 @@ class PromptGeneratorHead(Head):
         logits = self.decoder.masks(answers[:, 1:2], upscaled)
         return logits.reshape(batch, count, *logits.shape[2:])
 
-    def adopt(self, sam: Mapping[str, Tensor] | None) -> None:
+    def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
         """Copy SAM's decoder, which stays as it is."""
         if sam is None:
             raise DatasetError(
@@ -124,7 +124,7 @@ class PromptGeneratorHead(Head):
 
         Args:
             state: The whole module's tensors, beside SAM's `prompt_encoder.*` and `mask_decoder.*`; without SAM's
-                the head must `adopt` them.
+                the head must `init_from_sam` them.
             classes: Two: the rest (id 0), and what g was trained to find.
             encoder: Name of the SAM encoder.
             compat_double_norm: Read the embedding of images that were normalised twice, as the published program
@@ -146,7 +146,7 @@ class PromptGeneratorHead(Head):
         )
         load_part(head, "generator", reference_state(head.generator, state))
         if any(key.startswith("mask_decoder.") for key in state):
-            head.adopt(state)
+            head.init_from_sam(state)
         return head
 
 
@@ -155,7 +155,7 @@ def prompted(classes: Sequence[ClassInfo]) -> int:
     return sum(one.id > 0 for one in classes)
 
 
-def with_rest(logits: Tensor, classes: Sequence[ClassInfo]) -> Tensor:
+def with_background(logits: Tensor, classes: Sequence[ClassInfo]) -> Tensor:
     """Put the rest's logit, 0, before those of the other classes (B, P, H, W), if there is a rest."""
     if classes[0].id > 0:
         return logits

@@ -43,10 +43,10 @@ class TokenDecoder(nn.Module):
         iou_tokens: Rows of the embedding from which the IoU token of each question is taken.
         mask_tokens: Rows of the embedding of mask tokens.
         mask_networks: Networks that turn mask tokens into masks.
-        judged: Masks whose IoU is predicted; 0 leaves that network out.
+        iou_outputs: Masks whose IoU is predicted; 0 leaves that network out.
     """
 
-    def __init__(self, iou_tokens: int, mask_tokens: int, mask_networks: int, judged: int) -> None:
+    def __init__(self, iou_tokens: int, mask_tokens: int, mask_networks: int, iou_outputs: int) -> None:
         super().__init__()
         self.transformer = TwoWayTransformer(depth=2, embedding_dim=WIDTH, mlp_dim=2048, num_heads=8)
         self.iou_token = nn.Embedding(iou_tokens, WIDTH)
@@ -61,8 +61,8 @@ class TokenDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(
             MLP(WIDTH, WIDTH, WIDTH // 8, 3) for _ in range(mask_networks)
         )
-        if judged:
-            self.iou_prediction_head = MLP(WIDTH, WIDTH, judged, 3)
+        if iou_outputs:
+            self.iou_prediction_head = MLP(WIDTH, WIDTH, iou_outputs, 3)
 
     def ask(self, image: Tensor, position: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Let tokens and map look at each other.

@@ -67,7 +67,7 @@ class SamPathHead(Head):
         super().__init__(select_maps(spec, variant), classes)
         self.variant, self.unused_tokens = variant, unused_tokens
         tokens = unused_tokens + len(self.classes)
-        self.decoder = TokenDecoder(1, tokens, mask_networks=tokens, judged=tokens)
+        self.decoder = TokenDecoder(1, tokens, mask_networks=tokens, iou_outputs=tokens)
         self.decoder.output_hypernetworks_mlps[:unused_tokens].requires_grad_(False)
         self.pe_layer = PositionEncoding()
         self.no_mask_embed: Tensor
@@ -85,9 +85,9 @@ class SamPathHead(Head):
 
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
         """Map {map name: (B, C, h, w)} to logits (B, K, 4h, 4w)."""
-        return self.judged(maps)[0]
+        return self.forward_with_iou(maps)[0]
 
-    def judged(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+    def forward_with_iou(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Return the logits (B, K, 4h, 4w) and the predicted IoU (B, K), which only a loss uses."""
         logits, iou = self.decode(self.fuse(maps), self.unused_tokens)
         return logits, iou
@@ -123,7 +123,7 @@ class SamPathHead(Head):
         logits = self.decoder.masks(answers[:, 1 + first :], upscaled, slice(first, None))
         return logits, self.decoder.iou_prediction_head(answers[:, 0])[:, first:]
 
-    def adopt(self, sam: Mapping[str, Tensor] | None) -> None:
+    def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
         """Start from SAM's decoder; every class from SAM's first mask network, as the reference does.
 
         The class prompts themselves stay random. Without a prompt decoder all of it is learned from scratch.

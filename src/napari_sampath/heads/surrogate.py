@@ -18,7 +18,7 @@ from .generator import (
     reference_state,
     resize_image,
 )
-from .prompt_generator import check_side, generator_side, load_part, only_image, prompted, with_rest
+from .prompt_generator import check_side, generator_side, load_part, only_image, prompted, with_background
 from .sam_decoder import WIDTH
 
 _CELL_PX = 16
@@ -68,7 +68,7 @@ class SurrogateHead(Head):
         side = generator_side(self.image_px, cells)
         prompts = self.generator(resize_image(image, (side, side), self.as_reference), (cells, cells))
         logits = self.decoder(prompts.flatten(0, 1)).unflatten(0, prompts.shape[:2])[:, :, 0]
-        return with_rest(logits, self.classes)
+        return with_background(logits, self.classes)
 
     @classmethod
     def import_reference(

@@ -1,14 +1,14 @@
-"""Image files -> `Picture`."""
+"""Image files -> `LoadedImage`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ..rasters import read_raster
-from .picture import Picture, to_picture
+from .loaded_image import LoadedImage, to_loaded_image
 
 
-def read(path: str | Path) -> Picture:
+def read(path: str | Path) -> LoadedImage:
     """Read an image file.
 
     Args:
@@ -19,8 +19,8 @@ def read(path: str | Path) -> Picture:
         The picture, named after the file without its suffix; its scale is known if a TIFF file says it.
 
     Raises:
-        ImageError: If the file is missing, unreadable, truncated, no image, or one that `to_picture` refuses.
+        ImageError: If the file is missing, unreadable, truncated, no image, or one that `to_loaded_image` refuses.
     """
     path = Path(path).expanduser()
     raster = read_raster(path)
-    return to_picture(raster.values, path.stem, mpp=raster.mpp, remarks=raster.remarks)
+    return to_loaded_image(raster.values, path.stem, mpp=raster.mpp, remarks=raster.remarks)

@@ -70,7 +70,7 @@ def import_head(
             f"'{wanted}', or say by {option} that pixels were normalised as SAM does."
         )
     if kind == "prompt_generator" and not _holds_decoder(state) and encoder.decoder is not None:
-        head.adopt(encoder.decoder.state_dict())
+        head.init_from_sam(encoder.decoder.state_dict())
     inner = encoder.encoder
     reference = EncoderRef(encoder.name, inner.weights_digest, inner.preprocessing_version)
     names = [Path(file).name for file in files]

@@ -25,7 +25,7 @@ from ..config import resolve_precision
 from ..encoders import EncoderParts, registry
 from ..errors import PromptError
 from ..geometry import Frame, whole
-from ..images import MIN_SIDE_PX, to_picture
+from ..images import MIN_SIDE_PX, to_loaded_image
 from ..jobs import Job, Progress
 from .decoder.mask_upscaling import full_masks, local_mask, mask_to_logits
 from .decoder.prompt_decoder import PromptDecoder
@@ -346,4 +346,4 @@ def as_pixels(image: Any) -> Any:
     is_rgb = getattr(image, "dtype", None) == np.uint8 and len(shape) == 3 and shape[2] == 3
     if is_rgb and min(shape[:2]) >= MIN_SIDE_PX:
         return image
-    return to_picture(image).pixels
+    return to_loaded_image(image).pixels

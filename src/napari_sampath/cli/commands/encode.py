@@ -14,7 +14,7 @@ from ..output import Output, count
 from ..verb import Verb, add_model, load, open_picture
 
 if TYPE_CHECKING:
-    from ...images import Picture
+    from ...images import LoadedImage
     from ...predict import Model
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
@@ -110,7 +110,7 @@ def _frames(hw: tuple[int, int], use: str) -> list[Frame]:
     return list(dict.fromkeys([*clicks, *(tiles(hw) if use != "clicks" else [])]))
 
 
-def _encode(model: Model, picture: Picture, frames: list[Frame], name: str) -> Job[int]:
+def _encode(model: Model, picture: LoadedImage, frames: list[Frame], name: str) -> Job[int]:
     """Encode tiles of an image into the model's store, keeping none in memory."""
     yield Progress(0, len(frames), name, "tiles")
     for done, _ in enumerate(model.encode_tiles(picture.pixels, frames), start=1):

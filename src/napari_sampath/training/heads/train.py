@@ -192,7 +192,7 @@ def _build(head: str, dataset: Dataset, model: Model, config: TrainingConfig) ->
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = create(head, model.encoder.spec, dataset.classes, **config.head_arguments)
-        network.adopt(None if model.decoder is None else model.decoder.state_dict())
+        network.init_from_sam(None if model.decoder is None else model.decoder.state_dict())
     return network.to(model.device)
 
 

@@ -141,7 +141,7 @@ class _Trainer:
         wrapped = run.fabric.setup(run.network, self.optimiser)
         self.network: Any = wrapped[0]
         self.stepper: Any = wrapped[1]
-        self.network.mark_forward_method("judged")
+        self.network.mark_forward_method("forward_with_iou")
         self.began = self.saved = time.monotonic()
         self.done_before = self.done
         self.can_save = True
@@ -195,7 +195,7 @@ class _Trainer:
         cuda = [fabric.device] if fabric.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), fabric.no_backward_sync(self.network, enabled=not ends):
             torch.manual_seed(seed)
-            logits, iou = self.network.judged(maps)
+            logits, iou = self.network.forward_with_iou(maps)
             wide = match_targets(logits, targets).float()
             parts = self.objective(wide, to_targets(targets), head.classes[0].id == 0, iou)
             fabric.backward(parts.total / size)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from ...annotations import AnnotatedObject, Box
-    from ...images.picture import Picture
+    from ...images.loaded_image import LoadedImage
     from ...session import FolderQueue, FolderRun, Session, Stage, State
     from ..segment.jobs import Segmented
     from ..viewer.viewer_state import Workbench
@@ -196,7 +196,7 @@ class FolderWork(QObject):
             picture_job(path), f"reading {path.name}", lambda picture: self._on_picture(picture, path.name)
         )
 
-    def _on_picture(self, picture: Picture, name: str) -> None:
+    def _on_picture(self, picture: LoadedImage, name: str) -> None:
         viewer, before = self._bench.viewer, self._image
         old: list[Any] = []
         if before is not None and before in viewer.layers:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ...arrays import ClassInfo, UInt8Array
-    from ...images.picture import Picture
+    from ...images.loaded_image import LoadedImage
     from ...predict import Model
     from ...session import FolderQueue, FolderRun
     from ...session.proposals.result_filter import NamedFilters
@@ -36,7 +36,7 @@ def queue_job(folder: Path, sessions_dir: Path | None) -> Job[FolderQueue]:
     return FolderQueue(folder, sessions_dir or load_config().sessions_dir)
 
 
-def picture_job(path: Path) -> Job[Picture]:
+def picture_job(path: Path) -> Job[LoadedImage]:
     """Read an image file."""
     yield Progress(0, 0, f"Reading {path.name}")
     from ...images import read

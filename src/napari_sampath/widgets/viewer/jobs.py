@@ -82,7 +82,7 @@ def open_job(
     yield Progress(0, 0, "Reading the image")
     import_triton_apart()
     from ...config import load_config
-    from ...images import to_picture
+    from ...images import to_loaded_image
     from ...session import Session, first_classes, journal_path
 
     if layer.ndim != 2:
@@ -91,7 +91,7 @@ def open_job(
             "planes (right-click on the layer, Split Stack), or open it as RGB."
         )
     data: Any = layer.data[0] if layer.multiscale else layer.data
-    picture = to_picture(data, layer.name)
+    picture = to_loaded_image(data, layer.name)
     yield Progress(0, 0, "Looking for earlier annotations of this image")
     journal = journal_path(picture.pixels, sessions_dir or load_config().sessions_dir)
     begin = first_classes(dataset, classes)

@@ -26,7 +26,7 @@ _BLOCK = 2**24
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class LoadedImage:
     """An image ready to be encoded."""
 
     pixels: UInt8Array
@@ -39,9 +39,9 @@ class Picture:
     """Micrometres per pixel, None if not known."""
 
 
-def to_picture(
+def to_loaded_image(
     array: Any, name: str = "image", *, mpp: float | None = None, remarks: tuple[str, ...] = ()
-) -> Picture:
+) -> LoadedImage:
     """Bring an array to (H, W, 3) uint8.
 
     One channel is repeated as grey, a fourth (alpha) is dropped, (3, H, W) is turned to (H, W, 3); values
@@ -80,7 +80,7 @@ def to_picture(
     if max(height, width) > SINGLE_TILE_PX:
         clauses.append(f"its {width} x {height} px (width x height) are encoded tile by tile")
     note = f"'{name}': {'; '.join(clauses)}." if clauses else None
-    return Picture(np.ascontiguousarray(pixels), note, name, mpp)
+    return LoadedImage(np.ascontiguousarray(pixels), note, name, mpp)
 
 
 def _as_numpy(array: Any, name: str) -> npt.NDArray[Any]:
