@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sampath.annotations import AnnotatedObject, Document, History, Patch
+from napari_sampath.annotations import AnnotatedObject, Document, History, Patch, PromptStep
 from napari_sampath.annotations.model.patch import Region, Values
 from napari_sampath.annotations.storage.history import Step
 from napari_sampath.arrays import ClassInfo, LocalMask
@@ -18,6 +18,10 @@ def step(number: int, run_count: int = 1) -> Step:
     )
 
 
+def number_of(entry: Step | PromptStep | None) -> int | None:
+    return entry.number if isinstance(entry, Step) else None
+
+
 def test_undo_and_redo_in_order() -> None:
     history = History()
     assert history.last is None
@@ -25,16 +29,32 @@ def test_undo_and_redo_in_order() -> None:
     assert history.redo() is None
     for number in (1, 2, 3):
         history.push(step(number))
-    assert [one.number for one in (history.undo(), history.undo()) if one] == [3, 2]
-    assert history.last is not None
-    assert history.next is not None
-    assert (history.last.number, history.next.number) == (1, 2)
-    redone = history.redo()
-    assert redone is not None
-    assert redone.number == 2
+    assert [number_of(history.undo()), number_of(history.undo())] == [3, 2]
+    assert (number_of(history.last), number_of(history.next)) == (1, 2)
+    assert number_of(history.redo()) == 2
     history.push(step(4))
     assert history.next is None
-    assert [one.number for one in (history.undo(), history.undo(), history.undo()) if one] == [4, 2, 1]
+    assert [number_of(history.undo()) for _ in range(4)] == [4, 2, 1, None]
+
+
+def test_prompt_steps_share_the_stack() -> None:
+    history = History(max_steps=2)
+    for entry in (step(1), PromptStep("empty"), step(2), PromptStep("one point"), step(3)):
+        history.push(entry)
+    assert [number_of(entry) for entry in history.done] == [2, 3], "only document steps count"
+    assert [prompt.state for prompt in history.prompt_steps] == ["empty", "one point"]
+    undone = history.undo_prompt()
+    assert undone is not None
+    assert undone.state == "one point", "the newest prompt step, past the document step after it"
+    assert number_of(history.undo()) == 3
+    assert number_of(history.redo()) == 3
+    assert history.redo() is undone
+    history.forget_prompts()
+    assert not list(history.prompt_steps)
+    assert [number_of(history.undo()) for _ in range(3)] == [3, 2, None]
+    history.push(PromptStep("empty"))
+    assert history.next is None, "a new prompt step drops what could be redone"
+    assert history.nbytes == 0
 
 
 def test_200_steps_are_kept() -> None:
@@ -42,10 +62,7 @@ def test_200_steps_are_kept() -> None:
     for number in range(1000):
         history.push(step(number))
     assert len(history) == 200
-    undone = []
-    while (last := history.undo()) is not None:
-        undone.append(last.number)
-    assert undone == list(range(999, 799, -1))
+    assert [number_of(history.undo()) for _ in range(201)] == [*range(999, 799, -1), None]
 
 
 def test_memory_is_bounded_and_the_newest_step_is_kept_whatever_its_size() -> None:

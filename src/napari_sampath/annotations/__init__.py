@@ -12,7 +12,7 @@ from .model.patch import Patch
 from .model.prepared import Prepared, prepare
 from .storage.edits import Edits
 from .storage.header import Header, pixel_digest
-from .storage.history import History
+from .storage.history import History, PromptStep
 from .storage.journal import Journal
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Operation",
     "Patch",
     "Prepared",
+    "PromptStep",
     "Reclassify",
     "SetClasses",
     "Source",

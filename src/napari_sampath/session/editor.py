@@ -33,7 +33,6 @@ from .objects.object_tools import ObjectTools
 from .objects.overlap import MaskMode, OverlapRule, extend, place
 from .objects.reshaping import rubbed_out
 from .objects.verified_area import VerifiedArea
-from .timeline import Timeline
 
 FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])
 """What a session without classes begins with, so that the first click can be committed."""
@@ -83,7 +82,6 @@ class Editor:
         if journal is not None:
             log = Journal(Path(journal), Header(name, self.hw, pixel_digest(image), start))
         self._edits = Edits(Document(self.hw, start), log)
-        self._timeline = Timeline()
         self.overlap: OverlapRule = "overwrite"
         """What commits and strokes do to objects under them."""
         self.mask_mode: MaskMode = "instance"
@@ -216,7 +214,6 @@ class Editor:
         step = self._edits.undo()
         if step is None:
             return False
-        self._timeline.undo("document")
         self._announce(step.patch)
         self.message.emit(f"Undid {step.label}.")
         return True
@@ -227,10 +224,9 @@ class Editor:
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
         """
-        step = self._edits.redo() if self._timeline.can_redo_document else None
+        step = self._edits.redo()
         if step is None:
             return False
-        self._timeline.redo()
         self._announce(step.patch)
         self.message.emit(f"Redid {step.label}.")
         return True
@@ -238,7 +234,6 @@ class Editor:
     def _do(self, operation: Operation) -> None:
         patch = self._edits.do(operation)
         if not patch.empty:
-            self._timeline.push("document")
             self._announce(patch)
 
     def _take(self, prepared: Prepared) -> bool:
@@ -246,7 +241,6 @@ class Editor:
         if not self._edits.take(prepared):
             return False
         if not prepared.patch.empty:
-            self._timeline.push("document")
             self._announce(prepared.patch)
         return True
 

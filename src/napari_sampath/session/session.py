@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from psygnal import Signal
 
-from ..annotations import AnnotatedObject, Box, Prepared
+from ..annotations import AnnotatedObject, Box, Prepared, PromptStep
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
 from ..geometry import outward, prompt_tiles
@@ -74,7 +74,7 @@ class Session(Transfer):
     ) -> None:
         super().__init__(image, name, classes, journal)
         self._view = View(self.hw)
-        self._prompting = Prompting(self._view)
+        self._prompting = Prompting(self._view, self._edits.history)
         self.model = model
 
     @property
@@ -192,12 +192,11 @@ class Session(Transfer):
 
     def remove_last_prompt(self) -> bool:
         """Take back the last point, box or mask given; False if there is none."""
-        return self._travel(self._prompting.undo, lambda: self._timeline.undo("prompt"))
+        return self._travel(self._prompting.undo)
 
     def clear_prompts(self) -> None:
         """Drop the prompt and its candidates."""
         if not self.prompts.empty:
-            self._timeline.forget_prompts()
             self._change(self._prompting.clear)
             self.prompts_changed.emit()
 
@@ -278,7 +277,6 @@ class Session(Transfer):
         patch = self._edits.do(operation)
         self.clear_prompts()
         if not patch.empty:
-            self._timeline.push("document")
             self._announce(patch)
         return self.document.objects[object_id]
 
@@ -338,7 +336,7 @@ class Session(Transfer):
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
         """
-        if self._timeline.last == "prompt":
+        if isinstance(self._edits.history.last, PromptStep):
             return self.remove_last_prompt()
         return super().undo()
 
@@ -348,23 +346,21 @@ class Session(Transfer):
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
         """
-        if self._timeline.next == "prompt":
-            return self._travel(self._prompting.redo, self._timeline.redo)
+        if isinstance(self._edits.history.next, PromptStep):
+            return self._travel(self._prompting.redo)
         return super().redo()
 
     def _prompt(self, give: Callable[[], None]) -> None:
         """Give one more prompt and tell."""
         self._change(give)
-        self._timeline.push("prompt")
         self.prompts_changed.emit()
 
-    def _travel(self, step: Callable[[], bool], note: Callable[[], None]) -> bool:
-        """Go back or forth in the prompts and tell."""
-        if not self._change(step):
-            return False
-        note()
-        self.prompts_changed.emit()
-        return True
+    def _travel(self, step: Callable[[], bool]) -> bool:
+        """Undo or redo a prompt step; emit the signals if there was one."""
+        moved = self._change(step)
+        if moved:
+            self.prompts_changed.emit()
+        return moved
 
     def _change(self, change: Callable[[], T]) -> T:
         """Do something that may change the candidate, and tell if it did."""

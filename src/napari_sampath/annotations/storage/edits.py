@@ -87,33 +87,35 @@ class Edits:
         return True
 
     def undo(self) -> Step | None:
-        """Take the last step back.
+        """Undo the last step.
 
         Returns:
-            The step, None if there is none.
+            The step; None if there is none, or the last step is one of the prompt.
 
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
         """
         step = self.history.last
-        if step is not None:
-            self._save({"op": "undo", "of": step.number})
-            self._undo(step)
+        if not isinstance(step, Step):
+            return None
+        self._save({"op": "undo", "of": step.number})
+        self._undo(step)
         return step
 
     def redo(self) -> Step | None:
-        """Do the step again that was taken back last.
+        """Redo the step that was undone last.
 
         Returns:
-            The step, None if there is none.
+            The step; None if there is none, or the next step is one of the prompt.
 
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
         """
         step = self.history.next
-        if step is not None:
-            self._save({"op": "redo", "of": step.number})
-            self._redo(step)
+        if not isinstance(step, Step):
+            return None
+        self._save({"op": "redo", "of": step.number})
+        self._redo(step)
         return step
 
     def _undo(self, step: Step) -> None:
@@ -150,7 +152,7 @@ class Edits:
     def _replay_step(self, record: dict[str, Any]) -> None:
         undo = record["op"] == "undo"
         step = self.history.last if undo else self.history.next
-        if step is None or step.number != record["of"]:
+        if not isinstance(step, Step) or step.number != record["of"]:
             raise ValueError(f"step {record['of']} is not the one to {record['op']}")
         if undo:
             self._undo(step)

@@ -1,9 +1,10 @@
-"""Undo and redo in bounded memory."""
+"""The stack of undo and redo, in bounded memory."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from ..model.patch import Patch
 
@@ -13,79 +14,119 @@ MAX_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One thing a person did."""
+    """A change of the document; it is in the journal."""
 
     number: int
     """Its number in the journal."""
     patch: Patch
     label: str
-    """In the user's words, to follow "Undid"."""
+    """Noun phrase for messages: "Undid {label}."."""
+
+
+@dataclass(slots=True, eq=False)
+class PromptStep:
+    """A change of the pending prompt; it is in memory only."""
+
+    state: Any
+    """The prompt before the step while the step is done, and after it while it is undone."""
+
+
+Entry: TypeAlias = Step | PromptStep
 
 
 class History:
-    """The last steps done, and those undone since.
+    """The latest steps that can be undone, and those that can be redone.
 
-    The oldest steps are forgotten when there are too many or they take too much memory; the newest is always
-    kept, however large, since it is the one a person regrets.
+    The oldest document steps are dropped when there are too many or they take too much memory. The newest one is
+    always kept, however large.
 
     Args:
-        max_steps: Number of steps kept.
+        max_steps: Number of document steps kept.
         max_bytes: Memory that their patches may take.
     """
 
     def __init__(self, max_steps: int = MAX_STEPS, max_bytes: int = MAX_BYTES) -> None:
         self.max_steps = max_steps
         self.max_bytes = max_bytes
-        self._done: deque[Step] = deque()
-        self._undone: list[Step] = []
+        self._done: list[Entry] = []
+        self._undone: list[Entry] = []
         self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._done)
+        return len(self.done)
 
     @property
     def nbytes(self) -> int:
-        """Memory that the patches take, about; those that can be redone included."""
+        """Approximate memory of all patches, undone ones included."""
         return self._bytes
 
     @property
     def done(self) -> tuple[Step, ...]:
-        """The steps that can be undone, oldest first."""
-        return tuple(self._done)
+        """The document steps that can be undone, oldest first."""
+        return tuple(entry for entry in self._done if isinstance(entry, Step))
 
     @property
     def undone(self) -> tuple[Step, ...]:
-        """The steps that can be redone, the next one last."""
-        return tuple(self._undone)
+        """The document steps that can be redone, the next one last."""
+        return tuple(entry for entry in self._undone if isinstance(entry, Step))
 
     @property
-    def last(self) -> Step | None:
-        """The step that undo would take back."""
+    def prompt_steps(self) -> Iterator[PromptStep]:
+        """All steps of the pending prompt."""
+        return (entry for entry in (*self._done, *self._undone) if isinstance(entry, PromptStep))
+
+    @property
+    def last(self) -> Entry | None:
+        """The step that `undo` would undo."""
         return self._done[-1] if self._done else None
 
     @property
-    def next(self) -> Step | None:
-        """The step that redo would do again."""
+    def next(self) -> Entry | None:
+        """The step that `redo` would redo."""
         return self._undone[-1] if self._undone else None
 
-    def push(self, step: Step) -> None:
-        """Add a step that was done; what had been undone is forgotten."""
-        self._bytes += step.patch.nbytes - sum(undone.patch.nbytes for undone in self._undone)
+    def push(self, entry: Entry) -> None:
+        """Add a step that was done, and drop the steps that could be redone."""
+        self._bytes -= sum(step.patch.nbytes for step in self.undone)
         self._undone.clear()
-        self._done.append(step)
-        while len(self._done) > 1 and (len(self._done) > self.max_steps or self._bytes > self.max_bytes):
-            self._bytes -= self._done.popleft().patch.nbytes
+        self._done.append(entry)
+        if isinstance(entry, Step):
+            self._bytes += entry.patch.nbytes
+            self._drop_oldest()
 
-    def undo(self) -> Step | None:
+    def undo(self) -> Entry | None:
         """Move the last step to those that can be redone."""
-        if not self._done:
-            return None
-        self._undone.append(self._done.pop())
-        return self._undone[-1]
+        if self._done:
+            self._undone.append(self._done.pop())
+            return self._undone[-1]
+        return None
 
-    def redo(self) -> Step | None:
-        """Move the next step back to those done."""
-        if not self._undone:
-            return None
-        self._done.append(self._undone.pop())
-        return self._done[-1]
+    def redo(self) -> Entry | None:
+        """Move the next step back to those that can be undone."""
+        if self._undone:
+            self._done.append(self._undone.pop())
+            return self._done[-1]
+        return None
+
+    def undo_prompt(self) -> PromptStep | None:
+        """Move the newest prompt step to those that can be redone, past document steps that came after it."""
+        for entry in reversed(self._done):
+            if isinstance(entry, PromptStep):
+                self._done.remove(entry)
+                self._undone.append(entry)
+                return entry
+        return None
+
+    def forget_prompts(self) -> None:
+        """Drop all prompt steps."""
+        self._done = list(self.done)
+        self._undone = list(self.undone)
+
+    def _drop_oldest(self) -> None:
+        steps = self.done
+        excess = len(steps) - self.max_steps
+        for number, step in enumerate(steps[:-1]):
+            if number >= excess and self._bytes <= self.max_bytes:
+                break
+            self._done.remove(step)
+            self._bytes -= step.patch.nbytes

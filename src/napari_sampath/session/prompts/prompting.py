@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...annotations import Box, Source, bounds, innermost
+from ...annotations import Box, History, PromptStep, Source, bounds, innermost
 from ...annotations.masks.shaping import joined
+from ...annotations.storage.history import Entry
 from ...arrays import BoolArray, FloatArray, LocalMask, Prompts
 from ...errors import PromptError
 from ...geometry import Frame, check_inside
@@ -215,14 +216,14 @@ class Prompting:
 
     view: View
     """The image's size, and the tile for each prompt."""
+    history: History = field(default_factory=History)
+    """The session's undo stack, which gets a `PromptStep` for each change."""
     state: PromptState = field(default_factory=PromptState)
     generation: int = 0
     candidates: tuple[Candidate, ...] = ()
     chosen: int = 0
     answered: PromptState | None = None
     """What the candidates answer; the prompt may have moved on since."""
-    _done: list[PromptState] = field(default_factory=list)
-    _undone: list[PromptState] = field(default_factory=list)
 
     @property
     def candidate(self) -> Candidate | None:
@@ -274,35 +275,30 @@ class Prompting:
         self._push(replace(self.state, mask=mask, refines=refines, feed=None))
 
     def undo(self) -> bool:
-        """Go back to the prompt before the last step."""
-        if not self._done:
-            return False
-        self._undone.append(self.state)
-        self._become(self._done.pop())
-        return True
+        """Undo the last change of the prompt; return False if there is none."""
+        return self._swap(self.history.undo_prompt())
 
     def redo(self) -> bool:
-        """Give the prompt again that was taken back last."""
-        if not self._undone:
-            return False
-        self._done.append(self.state)
-        self._become(self._undone.pop())
-        return True
+        """Redo the next step of the history; return False if it is none of the prompt."""
+        step = self.history.next
+        return isinstance(step, PromptStep) and self._swap(self.history.redo())
 
-    def forget_undone(self) -> None:
-        """Make what was taken back final: something else was done since."""
-        self._undone.clear()
+    def _swap(self, step: Entry | None) -> bool:
+        if not isinstance(step, PromptStep):
+            return False
+        state, step.state = step.state, self.state
+        self._become(state)
+        return True
 
     def clear(self) -> None:
         """Begin a new object."""
-        self._done.clear()
-        self._undone.clear()
+        self.history.forget_prompts()
         self._become(PromptState())
 
     def forget_answers(self) -> None:
         """Keep the prompt and drop what a model said to it: another model will answer."""
-        self._done = [replace(state, feed=None) for state in self._done]
-        self._undone = [replace(state, feed=None) for state in self._undone]
+        for step in self.history.prompt_steps:
+            step.state = replace(step.state, feed=None)
         self._become(replace(self.state, feed=None))
         self._set_candidates((), None)
 
@@ -350,8 +346,7 @@ class Prompting:
         if frame is None or not frame.contains(places):
             # Logits belong to a tile: on another one they would mean another place.
             state = replace(state, frame=self.view.tile_for(places), feed=None)
-        self._done.append(self.state)
-        self._undone.clear()
+        self.history.push(PromptStep(self.state))
         self._become(state)
 
     def _become(self, state: PromptState) -> None:
