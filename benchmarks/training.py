@@ -37,7 +37,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
 def make_dataset(folder: Path, images: int, side: int) -> Any:
     """Save images of painted tissue whose dark objects are labelled, two of them of a slide that validates."""
     from napari_sampath.arrays import ClassInfo
-    from napari_sampath.formats import DatasetFolder
+    from napari_sampath.formats import DatasetFolder, Snapshot
 
     made = DatasetFolder.create(folder, [ClassInfo(1, "nucleus", (0, 158, 115))])
     picture = tissue(side)
@@ -45,7 +45,7 @@ def make_dataset(folder: Path, images: int, side: int) -> Any:
         # Each has pixels of its own, or the store would know it.
         pixels = np.roll(picture, 37 * number, axis=(0, 1)[number % 2])
         labels = (pixels.mean(axis=2) < 150).astype(np.uint8)
-        made.save_image(f"tile {number}", pixels, labels, group="b" if number >= images else "a")
+        made.save_image(Snapshot(f"tile {number}", pixels, labels), group="b" if number >= images else "a")
     made.set_split("a", "train")
     made.set_split("b", "val")
     return made
@@ -105,6 +105,7 @@ def cached_epoch(folder: Path, quick: bool) -> Row:
 def correction(folder: Path, quick: bool) -> Iterator[Row]:
     """Time saving ten corrected tiles, training the CNN head on them and segmenting another one."""
     from napari_sampath import load_model
+    from napari_sampath.formats import Snapshot
     from napari_sampath.predict import segment
     from napari_sampath.store import MemoryTier, Store
     from napari_sampath.training import TrainingConfig, train
@@ -119,7 +120,7 @@ def correction(folder: Path, quick: bool) -> Iterator[Row]:
             item = made.read(name)
             corrected = item.labels.copy()
             corrected[: 8 if "not" in state else 16] = 0
-            made.save_image(name, item.pixels, corrected, group="a")
+            made.save_image(Snapshot(name, item.pixels, corrected), group="a")
         bundle = train(made.path, "cnn", config, model, folder / "h.safetensors")
         segment(np.roll(made.read("tile 0").pixels, 501, axis=0), bundle, model)
         taken = time.perf_counter() - start

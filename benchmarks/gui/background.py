@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_sampath.arrays import ClassInfo, LocalMask
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.session.proposals.components import Component, Components
 from napari_sampath.widgets.segment.jobs import segment_job
 
@@ -104,6 +104,6 @@ def _train(model: Any, folder: Path, quick: bool) -> Any:
     for number in range(2 if quick else 6):
         image = np.roll(tissue(256), 40 * number, axis=1)
         dark = (image[..., 0] < 160).astype(np.uint8)
-        data.save_image(f"p{number}", image, dark, group=f"slide {number // 2}", mpp=0.5)
+        data.save_image(Snapshot(f"p{number}", image, dark, mpp=0.5), group=f"slide {number // 2}")
     config = TrainingConfig(epochs=2 if quick else 8, batch_size=2, head_arguments={"top_channel": 16})
     return train_job(open_dataset(data.path), "cnn", config, model, folder / "head.safetensors")

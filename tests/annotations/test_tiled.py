@@ -79,7 +79,7 @@ def test_a_slide_is_exported_and_read_back_without_its_full_size_in_memory(tmp_p
         """
         import pathlib, sys
         import tifffile, zarr, skimage.measure, scipy.ndimage
-        from napari_sampath.formats import export_labels, import_objects
+        from napari_sampath.formats import Snapshot, export_labels, import_objects
         from support.slide import annotated_slide
 
         def peak_kib():
@@ -89,8 +89,8 @@ def test_a_slide_is_exported_and_read_back_without_its_full_size_in_memory(tmp_p
 
         document = annotated_slide()
         before = peak_kib()
-        formats, maps = ("geojson", "coco", "ome-zarr"), document.snapshot()
-        files = export_labels(sys.argv[1], "slide", *maps, document.classes.snapshot, formats)
+        snapshot = Snapshot("slide", None, *document.snapshot(), classes=document.classes.snapshot)
+        files = export_labels(sys.argv[1], snapshot, ("geojson", "coco", "ome-zarr"))
         for file in files[:3]:
             objects = import_objects(file)
             assert objects.hw == (40_000, 40_000), objects.hw

@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import DatasetError, DuplicateNameError, ImageError, StorageError, UnknownNameError
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.session import Session, first_classes
 from napari_sampath.training import open_dataset
 from support import small_disk
@@ -43,7 +43,9 @@ def test_an_image_comes_back(folder):
     annotated[:10] = False
     origin = {"annotator": "Søren", "model": "gland-cnn", "journal": 7}
     entry = folder.save_image(
-        "slide 1/a", pixels, labels, instances, annotated, group="slide 1", mpp=0.25, provenance=origin
+        Snapshot("slide 1/a", pixels, labels, instances, annotated, mpp=0.25),
+        group="slide 1",
+        provenance=origin,
     )
     assert (entry.revision, entry.hw, entry.mpp, entry.group) == (1, (40, 60), 0.25, "slide 1")
     again = DatasetFolder.open(folder.path)
@@ -62,8 +64,8 @@ def test_an_image_comes_back(folder):
         assert stored.mode == "1"
 
 
-def test_without_instances_and_verified_everywhere(folder):
-    folder.save_image("a", *picture(0))
+def test_without_instances_and_vouched_for_whole(folder):
+    folder.save_image(Snapshot("a", *picture(0)))
     item = folder.read("a")
     assert item.instances is None
     assert item.annotated.all()
@@ -79,9 +81,9 @@ def test_any_name_comes_back(tmp_path_factory, name, seed):
     folder = DatasetFolder.create(tmp_path_factory.mktemp("names"), [GLAND])
     if not name.strip():
         with pytest.raises(DatasetError, match="no name"):
-            folder.save_image(name, *picture(seed, (20, 20)))
+            folder.save_image(Snapshot(name, *picture(seed, (20, 20))))
         return
-    folder.save_image(name, *picture(seed, (20, 20)))
+    folder.save_image(Snapshot(name, *picture(seed, (20, 20))))
     np.testing.assert_array_equal(
         DatasetFolder.open(folder.path).read(name).labels, picture(seed, (20, 20))[1]
     )
@@ -89,33 +91,33 @@ def test_any_name_comes_back(tmp_path_factory, name, seed):
 
 def test_saving_again_replaces_and_keeps_the_old_version(folder):
     pixels, labels = picture(2)
-    folder.save_image("a", pixels, labels, labels, group="s", provenance={"round": 1})
+    folder.save_image(Snapshot("a", pixels, labels, labels), group="s", provenance={"round": 1})
     before = files(folder)
     corrected = labels.copy()
     corrected[:20] = 4
-    entry = folder.save_image("a", pixels, corrected, group="s", provenance={"round": 2})
+    entry = folder.save_image(Snapshot("a", pixels, corrected), group="s", provenance={"round": 2})
     assert entry.revision == 2
     np.testing.assert_array_equal(folder.read("a").labels, corrected)
     assert folder.read("a").instances is None
     after = files(folder)
     for kind, ending in (("images", "png"), ("labels", "png"), ("instances", "png"), ("provenance", "json")):
         assert after[f"history/a/1/{kind}.{ending}"] == before[f"{kind}/a.{ending}"]
-    folder.save_image("a", pixels, labels, group="s")
+    folder.save_image(Snapshot("a", pixels, labels), group="s")
     kept = sorted(path.name for path in (folder.path / "history" / "a").iterdir())
     assert kept == ["1", "2"]
     assert not (folder.path / "history" / "a" / "2" / "instances.png").exists()
 
 
 def test_saving_the_same_changes_nothing(folder):
-    first = folder.save_image("a", *picture(2), group="s")
+    first = folder.save_image(Snapshot("a", *picture(2)), group="s")
     before = files(folder)
-    assert folder.save_image("a", *picture(2), group="s") == first
+    assert folder.save_image(Snapshot("a", *picture(2)), group="s") == first
     assert files(folder) == before
 
 
 def test_slides_get_splits_and_keep_them(folder):
     for number in range(12):
-        folder.save_image(f"{number}", *picture(number, (20, 20)), group=f"slide {number // 2}")
+        folder.save_image(Snapshot(f"{number}", *picture(number, (20, 20))), group=f"slide {number // 2}")
     splits = {image.slide: folder.split_of(name) for name, image in folder.images.items()}
     assert splits["slide 0"] == "train"
     assert sum(split == "val" for split in splits.values()) in (1, 2)
@@ -131,11 +133,11 @@ def test_slides_get_splits_and_keep_them(folder):
 
 
 def test_what_was_learnt_from_validates_under_no_other_slide(folder):
-    folder.save_image("a", *picture(0))
+    folder.save_image(Snapshot("a", *picture(0)))
     assert folder.split_of("a") == "train"
-    folder.save_image("a", *picture(0), group="case0")
+    folder.save_image(Snapshot("a", *picture(0)), group="case0")
     assert folder.split_of("a") == "train"
-    folder.save_image("case0-1", *picture(1))
+    folder.save_image(Snapshot("case0-1", *picture(1)))
     assert folder.split_of("case0-1") == "val"
     folder.find_slides("-")
     assert folder.images["case0-1"].slide == "case0"
@@ -145,7 +147,7 @@ def test_what_was_learnt_from_validates_under_no_other_slide(folder):
 def test_names_tell_of_slides(folder):
     names = [f"case{number // 3}-{number}" for number in range(12)]
     for number, name in enumerate(names):
-        folder.save_image(name, *picture(number, (20, 20)), group="said" if number == 11 else "")
+        folder.save_image(Snapshot(name, *picture(number, (20, 20))), group="said" if number == 11 else "")
     assert len({one.slide for one in folder.images.values()}) == 12
     validated = {name for name in names if folder.split_of(name) == "val"}
     assert validated
@@ -159,12 +161,14 @@ def test_names_tell_of_slides(folder):
     assert {name for name in names if again.split_of(name) == "val"} <= validated, (
         "what was learnt validates never"
     )
-    new = again.save_image("case0-12", *picture(12, (20, 20)))
+    new = again.save_image(Snapshot("case0-12", *picture(12, (20, 20))))
     assert (new.slide, again.split_of("case0-12")) == ("case0", again.split_of("case0-0"))
-    assert again.save_image("case0-0", *picture(3, (20, 20))).slide == "case0", (
+    assert again.save_image(Snapshot("case0-0", *picture(3, (20, 20)))).slide == "case0", (
         "saved again, it stays of its slide"
     )
-    assert again.save_image("other", *picture(13, (20, 20))).slide == "other", "a name that tells of none"
+    assert again.save_image(Snapshot("other", *picture(13, (20, 20)))).slide == "other", (
+        "a name that tells of none"
+    )
     again.find_slides("")
     assert {one.slide for one in again.images.values()} == {*names[:11], "case0-12", "other", "said"}
 
@@ -178,7 +182,7 @@ def test_whatever_names_tell_what_trained_never_validates(tmp_path_factory, pair
     folder = DatasetFolder.create(tmp_path_factory.mktemp("slides") / "d", ())
     pixels, labels = picture(0, (8, 8))
     for start, number in pairs:
-        folder.save_image(f"{start}-{number}_x", pixels, labels * 0)
+        folder.save_image(Snapshot(f"{start}-{number}_x", pixels, labels * 0))
     for rule in rules:
         before = {name: folder.split_of(name) for name in folder.images}
         folder.find_slides(rule)
@@ -197,15 +201,17 @@ def test_classes_of_another_list_are_found_by_name(folder):
         ClassInfo(1, "fat", (1, 1, 1)),
         ClassInfo(2, "nerve", (9, 9, 9)),
     ]
-    folder.save_image("a", picture(0)[0], labels, classes=theirs)
+    folder.save_image(Snapshot("a", picture(0)[0], labels, classes=theirs))
     assert [(c.id, c.name) for c in folder.classes] == [(1, "gland"), (4, "fat"), (2, "nerve")]
     np.testing.assert_array_equal(folder.read("a").labels, np.array([0, 4, 2], np.uint8)[labels])
     # Its own id is taken here, so it gets the first free one.
     folder.save_image(
-        "b",
-        picture(0)[0],
-        labels,
-        classes=[ClassInfo(1, "bone", (1, 1, 1)), ClassInfo(2, "gland", (0, 0, 0))],
+        Snapshot(
+            "b",
+            picture(0)[0],
+            labels,
+            classes=[ClassInfo(1, "bone", (1, 1, 1)), ClassInfo(2, "gland", (0, 0, 0))],
+        )
     )
     assert {c.name: c.id for c in folder.classes}["bone"] == 3
     assert set(np.unique(folder.read("b").labels)) == {0, 1, 3}
@@ -217,15 +223,15 @@ def test_a_class_goes_with_its_last_pixel(tmp_path):
     pixels, labels = picture(0)
     tumor, tumour = (ClassInfo(1, name, (1, 1, 1)) for name in ("tumor", "tumour"))
     for name in ("a", "b"):
-        folder.save_image(name, pixels, labels, classes=[tumor])
-    folder.save_image("a", pixels, labels, classes=[tumour])
+        folder.save_image(Snapshot(name, pixels, labels, classes=[tumor]))
+    folder.save_image(Snapshot("a", pixels, labels, classes=[tumour]))
     assert [c.name for c in folder.classes] == ["tumor", "tumour"], "b still holds the old one"
-    folder.save_image("b", pixels, labels, classes=[tumour])
+    folder.save_image(Snapshot("b", pixels, labels, classes=[tumour]))
     assert [c.name for c in folder.classes] == ["tumour"]
     assert (folder.read("b").labels > 0).sum() == labels.sum()
     assert [c.name for c in open_dataset(folder.path).classes] == ["rest", "tumour"]
     for name in ("a", "b"):
-        folder.save_image(name, pixels, 0 * labels, classes=[])
+        folder.save_image(Snapshot(name, pixels, 0 * labels, classes=[]))
     assert DatasetFolder.open(folder.path).classes == ()
 
 
@@ -235,7 +241,7 @@ def test_a_class_for_which_no_id_is_left_is_refused(tmp_path):
     made = DatasetFolder.create(tmp_path / "full", full)
     pixels, labels = picture(0, (20, 30))
     with pytest.raises(DatasetError, match="255 classes; no id from 1 to 255 is left for 'one more'"):
-        made.save_image("a", pixels, labels, classes=[ClassInfo(1, "one more", (0, 0, 0))])
+        made.save_image(Snapshot("a", pixels, labels, classes=[ClassInfo(1, "one more", (0, 0, 0))]))
     assert not made.images
 
 
@@ -243,8 +249,8 @@ def test_capitals_make_no_other_class(tmp_path):
     """Sessions do not tell them apart: one that began with both could not be opened."""
     folder = DatasetFolder.create(tmp_path / "corrected", [])
     pixels, labels = picture(0)
-    folder.save_image("a", pixels, labels, classes=[ClassInfo(1, "gland", (1, 1, 1))])
-    folder.save_image("b", pixels, labels, classes=[ClassInfo(1, " Gland", (1, 1, 1))])
+    folder.save_image(Snapshot("a", pixels, labels, classes=[ClassInfo(1, "gland", (1, 1, 1))]))
+    folder.save_image(Snapshot("b", pixels, labels, classes=[ClassInfo(1, " Gland", (1, 1, 1))]))
     assert [c.name for c in folder.classes] == ["gland"]
     np.testing.assert_array_equal(folder.read("b").labels, labels)
     with pytest.raises(DuplicateNameError, match="capitals"):
@@ -253,15 +259,15 @@ def test_capitals_make_no_other_class(tmp_path):
 
 def test_a_dataset_with_a_class_in_two_spellings_heals(folder):
     pixels, labels = picture(0)
-    folder.save_image("a", pixels, labels)
-    folder.save_image("b", pixels, labels * 4)
+    folder.save_image(Snapshot("a", pixels, labels))
+    folder.save_image(Snapshot("b", pixels, labels * 4))
     manifest = folder.path / "dataset.json"
     manifest.write_text(manifest.read_text().replace('"fat"', '"Gland"'))
     folder = DatasetFolder.open(folder.path)
     assert [c.name for c in folder.classes] == ["gland", "Gland"]
     assert [c.name for c in first_classes(folder.path)] == ["gland"]
     Session(pixels, "b", classes=first_classes(folder.path))
-    folder.save_image("b", pixels, labels, classes=[ClassInfo(1, "Gland", (1, 1, 1))])
+    folder.save_image(Snapshot("b", pixels, labels, classes=[ClassInfo(1, "Gland", (1, 1, 1))]))
     assert [c.name for c in folder.classes] == ["gland"], "with the last pixel of the other one"
     np.testing.assert_array_equal(folder.read("b").labels, labels)
 
@@ -279,27 +285,28 @@ def test_what_does_not_fit_is_one_sentence_and_nothing_is_written(folder):
     pixels, labels = picture(0)
     before = files(folder)
     for words, values in (
-        (r"labels of 'a' have shape \(9, 9\)", {"labels": labels[:9, :9]}),
-        ("hold 3, which stands for no class", {"labels": labels * 3}),
-        (r"values from 0 to 70000", {"instances": labels * np.int64(70000)}),
-        ("give bool", {"annotated": labels}),
-        ("give RGB", {"pixels": pixels[..., 0]}),
+        (r"labels of 'a' have shape \(9, 9\)", {"class_map": labels[:9, :9]}),
+        ("hold 3, which stands for no class", {"class_map": labels * 3}),
+        (r"values from 0 to 70000", {"instance_map": labels * np.int64(70000)}),
+        ("give bool", {"verified": labels}),
+        ("give RGB", {"image": pixels[..., 0]}),
         ("mpp is -1", {"mpp": -1.0}),
-        ("what JSON cannot", {"provenance": {"x": object()}}),
-        ("have shape .* whole numbers", {"labels": labels * 1.0}),
+        ("have shape .* whole numbers", {"class_map": labels * 1.0}),
     ):
         with pytest.raises(DatasetError, match=words):
-            folder.save_image("a", **({"pixels": pixels, "labels": labels} | values))
+            folder.save_image(Snapshot("a", **({"image": pixels, "class_map": labels} | values)))
+    with pytest.raises(DatasetError, match="what JSON cannot"):
+        folder.save_image(Snapshot("a", pixels, labels), provenance={"x": object()})
     assert files(folder) == before
-    folder.save_image("a", pixels, labels)
+    folder.save_image(Snapshot("a", pixels, labels))
     with pytest.raises(DatasetError, match="do not tell from 'A'"):
-        folder.save_image("A", pixels, labels)
+        folder.save_image(Snapshot("A", pixels, labels))
     with pytest.raises(DatasetError, match="a dataset already"):
         DatasetFolder.create(folder.path, [GLAND])
 
 
 def test_damage_is_told_with_the_file(folder):
-    folder.save_image("a", *picture(0))
+    folder.save_image(Snapshot("a", *picture(0)))
     labels = folder.file("labels", "a")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(labels)
     with pytest.raises(DatasetError, match=r"labels.a\.png' has shape \(9, 9\)"):
@@ -328,7 +335,7 @@ def test_damage_is_told_with_the_file(folder):
 def test_several_save_at_once(folder):
     def save(number):
         own = DatasetFolder.open(folder.path)
-        own.save_image(f"{number}", *picture(number, (20, 20)), group=f"g{number % 4}")
+        own.save_image(Snapshot(f"{number}", *picture(number, (20, 20))), group=f"g{number % 4}")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(save, range(12)))
@@ -340,10 +347,10 @@ def test_several_save_at_once(folder):
 
 def test_a_full_disk_leaves_the_earlier_version(small):
     folder = DatasetFolder.create(small / "d", [GLAND])
-    folder.save_image("a", *picture(0, (60, 60)))
+    folder.save_image(Snapshot("a", *picture(0, (60, 60))))
     before = files(folder)
     with pytest.raises(StorageError, match="free some space"):
-        folder.save_image("a", *picture(1, (600, 600)))
+        folder.save_image(Snapshot("a", *picture(1, (600, 600))))
     after = files(folder)
     assert {name: after[name] for name in before} == before
     np.testing.assert_array_equal(DatasetFolder.open(folder.path).read("a").labels, picture(0, (60, 60))[1])

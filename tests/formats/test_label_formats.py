@@ -19,7 +19,7 @@ from PIL import Image
 from napari_sampath.annotations.masks.tiled import TiledMap
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import DuplicateNameError, ImageError, StorageError, UnknownNameError
-from napari_sampath.formats import Objects, export_labels, import_labels, import_objects
+from napari_sampath.formats import Objects, Snapshot, export_labels, import_labels, import_objects
 from napari_sampath.formats.labels import file_name, image_name
 from support.label_maps import CLASS_MAP, CLASSES, INSTANCE_MAP, RNG, check_sentence, export
 from support.small_disk import mounted
@@ -69,7 +69,7 @@ def test_what_is_exported_comes_back(
 ) -> None:
     folder = tmp_path_factory.mktemp("export")
     class_map, instance_map, classes = maps
-    files = export_labels(folder, name, class_map, instance_map, classes, formats)
+    files = export_labels(folder, Snapshot(name, None, class_map, instance_map, classes=classes), formats)
     assert sorted(file.name for file in files) == names(folder)
     assert len(files) == 1 + 2 * len(formats)
     for path, which in [(folder, None), (folder, name), (folder / "classes.json", None), (files[0], None)]:
@@ -105,7 +105,7 @@ def test_few_objects_of_high_numbers_are_numbered_anew_for_png(tmp_path: Path) -
     lowest, highest = min(details), max(details)
     details[highest] = {"score": 0.75}
     formats = ("png", "tiff", "geojson", "ome-zarr")
-    export_labels(tmp_path, "slide 7", CLASS_MAP, instance_map, CLASSES, formats, details)
+    export(tmp_path, instance_map=instance_map, details=details, formats=formats)
     expected = np.unique(INSTANCE_MAP, return_inverse=True)[1].reshape(INSTANCE_MAP.shape)
     for file in ("instances.png", "instances.tif", "objects.ome.zarr"):
         labels = import_labels(tmp_path / f"slide 7_{file}")
@@ -118,7 +118,7 @@ def test_few_objects_of_high_numbers_are_numbered_anew_for_png(tmp_path: Path) -
         scores = {one.number: one.details["score"] for one in objects.items if one.number}
         assert set(scores) == set(range(1, len(details) + 1))
         assert (scores[1], scores[len(details)]) == (0.5, 0.75), "what is known of an object goes with it"
-    export_labels(tmp_path, "slide 7", CLASS_MAP, instance_map, CLASSES, ("tiff",), details)
+    export(tmp_path, instance_map=instance_map, details=details, formats=("tiff",))
     stored = import_labels(tmp_path).instance_map
     assert (stored[stored > 0].min(), stored.max()) == (lowest, highest), "TIFF holds any number"
 
@@ -128,7 +128,7 @@ def test_what_is_known_of_objects_lies_beside_label_maps(tmp_path: Path) -> None
         1: {"source": "head", "score": 0.5, "reviewed": True, "model": "Gland \u00e4"},
         3: {"unsure": True},
     }
-    files = export_labels(tmp_path, "slide 7", CLASS_MAP, INSTANCE_MAP, CLASSES, ("png",), details)
+    files = export(tmp_path, details=details, formats=("png",))
     beside = tmp_path / "slide 7_details.json"
     assert beside in files
     assert import_labels(tmp_path).details == details
@@ -138,7 +138,7 @@ def test_what_is_known_of_objects_lies_beside_label_maps(tmp_path: Path) -> None
         import_labels(tmp_path)
     beside.unlink()
     assert import_labels(tmp_path).details == {}
-    export_labels(tmp_path, "slide 7", CLASS_MAP, INSTANCE_MAP, CLASSES, ("geojson",), details)
+    export(tmp_path, details=details, formats=("geojson",))
     assert not beside.exists()
 
 
@@ -284,12 +284,13 @@ def test_refused_write_leaves_the_earlier_export_whole(tmp_path: Path) -> None:
         import numpy as np
         from napari_sampath.arrays import ClassInfo
         from napari_sampath.errors import StorageError
-        from napari_sampath.formats import export_labels
+        from napari_sampath.formats import Snapshot, export_labels
         noise = np.random.default_rng(0).integers(0, 65536, (300, 300), dtype=np.int32)
         classes = [ClassInfo(1, "a", (1, 2, 3))]
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
         try:
-            export_labels(sys.argv[1], "slide 7", (noise % 2).astype(np.uint8), noise, classes)
+            snapshot = Snapshot("slide 7", None, (noise % 2).astype(np.uint8), noise, classes=classes)
+            export_labels(sys.argv[1], snapshot)
         except StorageError as error:
             sys.exit(str(error))
         """
@@ -320,7 +321,10 @@ def test_a_foreign_classes_json_is_not_overwritten(tmp_path: Path) -> None:
         ({"class_map": CLASS_MAP.astype(int) * 2}, "values from 0 to 400; allowed are 0 to 255"),
         ({"instance_map": INSTANCE_MAP - 1}, "values from -1 to"),
         ({"instance_map": INSTANCE_MAP.astype(np.int64) * 2**31}, "allowed are 0 to 2147483647"),
-        ({"class_map": MANY * 0, "instance_map": MANY}, "'slide 7' has 65536 objects, and PNG holds 65535"),
+        (
+            {"class_map": MANY * 0, "instance_map": MANY},
+            "'slide 7' has 65536 objects, and a PNG holds at most 65535",
+        ),
         ({"classes": CLASSES[:2]}, "holds the value 200, and no class has this id; known: 1, 2"),
         ({"classes": ()}, "known: none"),
         ({"classes": (*CLASSES, ClassInfo(2, "again", (1, 2, 3)))}, "2 classes with the id '2'; give each"),

@@ -20,7 +20,7 @@ from shapely.geometry import shape
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import SampathError
-from napari_sampath.formats import export_labels, import_labels, import_objects
+from napari_sampath.formats import Snapshot, export_labels, import_labels, import_objects
 from napari_sampath.formats.foreign import ClassTable
 from support.label_maps import CLASS_MAP, CLASSES, INSTANCE_MAP, check_sentence, export
 
@@ -59,7 +59,8 @@ def annotated(draw: st.DrawFn) -> tuple[Any, Any, tuple[ClassInfo, ...]]:
 def test_what_is_exported_comes_back(tmp_path_factory: pytest.TempPathFactory, maps: Any, word: str) -> None:
     folder = tmp_path_factory.mktemp("export")
     class_map, instance_map, classes = maps
-    files = export_labels(folder, "a/b", class_map, instance_map, classes, (word,), DETAILS)
+    snapshot = Snapshot("a/b", None, class_map, instance_map, classes=classes, details=DETAILS)
+    files = export_labels(folder, snapshot, (word,))
     assert [file.name for file in files] == [f"a%2Fb_objects.{SUFFIX[word]}", "classes.json"]
     for path in (folder, files[0]):
         labels = import_labels(path)
@@ -330,7 +331,7 @@ def test_too_many_classes() -> None:
 def _export(folder: Path, name: str) -> None:
     small = np.ones((4, 4), np.uint8)
     for _ in range(5):
-        export_labels(folder, name, small, small, CLASSES, ("png",))
+        export_labels(folder, Snapshot(name, None, small, small, classes=CLASSES), ("png",))
 
 
 def test_exports_of_several_programs_at_once_lose_no_entry(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.formats import export_labels
+from napari_sampath.formats import Snapshot, export_labels
 
 CLASSES = (
     ClassInfo(1, "tumour", (230, 60, 60)),
@@ -20,9 +21,11 @@ CLASS_MAP = RNG.choice(np.array([0, 1, 2, 200], dtype=np.uint8), (50, 70))
 INSTANCE_MAP = np.where(CLASS_MAP > 0, RNG.integers(1, 900, (50, 70)), 0).astype(np.int32)
 
 
-def export(folder: Path, name: str = "slide 7", **changes: Any) -> list[Path]:
-    values: dict[str, Any] = {"class_map": CLASS_MAP, "instance_map": INSTANCE_MAP, "classes": CLASSES}
-    return export_labels(folder, name, **{**values, **changes})
+def export(
+    folder: Path, name: str = "slide 7", formats: Sequence[str] = ("png", "tiff"), **changes: Any
+) -> list[Path]:
+    maps: dict[str, Any] = {"class_map": CLASS_MAP, "instance_map": INSTANCE_MAP, "classes": CLASSES}
+    return export_labels(folder, Snapshot(name, None, **{**maps, **changes}), formats)
 
 
 def check_sentence(text: str) -> None:

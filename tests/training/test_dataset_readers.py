@@ -15,7 +15,7 @@ from pycocotools import mask as pycoco
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.cli import main
 from napari_sampath.errors import DatasetError, SampathError
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.training import IGNORED, join_datasets, open_dataset
 from napari_sampath.training.data.readers.typed_nuclei import tumour_regions
 from support.models.patches import picture
@@ -379,7 +379,7 @@ class TestCheck:
         for number in range(4):
             pixels, labels = picture(number, (40 + number, 50))
             made.save_image(
-                f"p{number}", pixels, labels, group=f"slide {number}", mpp=0.25 * (1 + number // 2)
+                Snapshot(f"p{number}", pixels, labels, mpp=0.25 * (1 + number // 2)), group=f"slide {number}"
             )
         return made
 
@@ -391,9 +391,9 @@ class TestCheck:
 
     def test_balance_sizes_and_scales(self, folder, capsys):
         pixels, labels = picture(9)
-        folder.save_image("p4", pixels, labels * 2, group="slide 0", mpp=0.25)
-        folder.save_image("p5", pixels[:50], labels[:50] * 2, group="slide 1", mpp=0.25)
-        folder.save_image("p6", picture(8)[0], np.zeros_like(labels), group="slide 2")
+        folder.save_image(Snapshot("p4", pixels, labels * 2, mpp=0.25), group="slide 0")
+        folder.save_image(Snapshot("p5", pixels[:50], labels[:50] * 2, mpp=0.25), group="slide 1")
+        folder.save_image(Snapshot("p6", picture(8)[0], np.zeros_like(labels)), group="slide 2")
         report, text = self.check(folder.path, capsys, 0)
         shares = {c["name"]: c["share"] for c in report["classes"]}
         assert sum(shares.values()) == pytest.approx(1)
@@ -405,7 +405,7 @@ class TestCheck:
 
     def test_leaks_and_problems(self, folder, capsys):
         twin = picture(0, (40, 50))
-        folder.save_image("twin", *twin, group="slide 1")  # slide 1 validates, slide 0 trains
+        folder.save_image(Snapshot("twin", *twin), group="slide 1")  # slide 1 validates, slide 0 trains
         broken = folder.file("labels", "p2")
         broken.write_bytes(broken.read_bytes()[:50])
         report, text = self.check(folder.path, capsys, 1)

@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.cli import main
 from napari_sampath.errors import DatasetError, UnknownNameError
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.heads import load_head
 from napari_sampath.jobs import run
 from napari_sampath.training import TrainingConfig, evaluate, format_report, open_dataset, train
@@ -152,7 +152,7 @@ def trained(tmp_path_factory):
     made = DatasetFolder.create(root / "discs", [CLASSES[1]])
     for number in range(10):
         pixels, labels = picture(number)
-        made.save_image(f"p{number}", pixels, labels, labels, group=f"slide {number // 2}", mpp=0.5)
+        made.save_image(Snapshot(f"p{number}", pixels, labels, labels, mpp=0.5), group=f"slide {number // 2}")
     model = patch_model()
     recipe = TrainingConfig(
         epochs=8, batch_size=2, window_cells=16, learning_rate=5e-3, head_arguments={"top_channel": 8}
@@ -280,7 +280,7 @@ def test_three_classes(tmp_path):
         pixels, labels = picture(number)
         labels = labels.copy()
         labels[:30] *= 3
-        made.save_image(f"p{number}", pixels, labels, group=f"slide {number}")
+        made.save_image(Snapshot(f"p{number}", pixels, labels), group=f"slide {number}")
     dataset, model = open_dataset(made.path), patch_model()
     recipe = TrainingConfig(epochs=2, batch_size=2, window_cells=16, head_arguments={"top_channel": 4})
     report = evaluate(
@@ -294,7 +294,7 @@ def test_three_classes(tmp_path):
 def test_command_line(tmp_path, tiny_sam_file, capsys):
     made = DatasetFolder.create(tmp_path / "d", [CLASSES[1]])
     for number in range(3):
-        made.save_image(f"p{number}", *picture(number), group=f"slide {number}")
+        made.save_image(Snapshot(f"p{number}", *picture(number)), group=f"slide {number}")
     model = ["--model", "sam", "--weights", str(tiny_sam_file), "--device", "cpu"]
     head, page = str(tmp_path / "h.safetensors"), tmp_path / "r.html"
     words = ["--data", str(made.path), *model]

@@ -9,7 +9,7 @@ import pytest
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import DatasetError, WeightsMissingError
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.jobs import run
 from napari_sampath.predict import segment
 from napari_sampath.training import TrainingConfig, open_dataset, train
@@ -83,7 +83,7 @@ def dataset(tmp_path: Path) -> Path:
         pixels, labels = picture(number)
         annotated = np.ones(labels.shape, dtype=bool)
         annotated[:, :20] = False
-        folder.save_image(f"{number}", pixels, labels, annotated=annotated)
+        folder.save_image(Snapshot(f"{number}", pixels, labels, verified=annotated))
     return folder.path
 
 
@@ -182,7 +182,7 @@ def test_what_a_dataset_holds(dataset: Path, tmp_path: Path) -> None:
     assert held.total_px == 6 * 96 * 96
     folder = DatasetFolder.open(dataset)
     pixels, labels = picture(0)
-    folder.save_image("0", pixels, np.zeros_like(labels))
+    folder.save_image(Snapshot("0", pixels, np.zeros_like(labels)))
     job = holdings_job(dataset, held)
     reports = []
     again = run(job, reports.append)

@@ -18,7 +18,7 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.config import ConfigError
 from napari_sampath.encoders import EncoderInfo
 from napari_sampath.errors import DatasetError, ImageError, UnknownNameError, WeightsError
-from napari_sampath.formats import export_labels
+from napari_sampath.formats import Snapshot, export_labels
 from napari_sampath.geometry import whole
 from napari_sampath.heads import list_heads, load_head
 from napari_sampath.jobs import run
@@ -133,7 +133,10 @@ class TestFolders:
         for number in range(10):
             class_map = picture(number)[1] * 5
             named = [ClassInfo(5, "disc", (1, 2, 3)), ClassInfo(2, "other", (4, 5, 6))][: 1 + number // 9]
-            export_labels(folder / "labels", f"p{number}", class_map, class_map.astype(np.int32), named)
+            export_labels(
+                folder / "labels",
+                Snapshot(f"p{number}", None, class_map, class_map.astype(np.int32), classes=named),
+            )
         dataset = open_dataset(folder)
         assert [(c.id, c.name) for c in dataset.classes] == [(0, "rest"), (2, "other"), (5, "disc")]
         np.testing.assert_array_equal(dataset.read(dataset.samples[0]).targets, picture(0)[1] * 2)

@@ -22,7 +22,7 @@ from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
 from napari_sampath.config import ConfigError
 from napari_sampath.encoders import list_encoders
 from napari_sampath.errors import StorageError, UnknownNameError
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.heads import load_head, registry
 from napari_sampath.jobs import run
 from napari_sampath.store import MemoryTier, Store
@@ -55,7 +55,7 @@ def folder(tmp_path):
     """Eight pictures of four slides, saved as annotating does."""
     made = DatasetFolder.create(tmp_path / "discs", [DISC])
     for number in range(8):
-        made.save_image(f"p{number}", *picture(number), group=f"slide {number // 2}", mpp=0.5)
+        made.save_image(Snapshot(f"p{number}", *picture(number), mpp=0.5), group=f"slide {number // 2}")
     return made.path
 
 
@@ -133,7 +133,7 @@ class TestResume:
         assert path.read_bytes() == fresh.read_bytes()
         stop_after(folder, path, 5)
         pixels, labels = picture(0)
-        DatasetFolder.open(folder).save_image("p0", pixels, 1 - labels, group="slide 0", mpp=0.5)
+        DatasetFolder.open(folder).save_image(Snapshot("p0", pixels, 1 - labels, mpp=0.5), group="slide 0")
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), path)
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), fresh)
         assert path.read_bytes() == fresh.read_bytes()
@@ -349,7 +349,7 @@ class TestAround:
     def test_one_slide_is_trained_on_with_a_warning(self, tmp_path, caplog):
         made = DatasetFolder.create(tmp_path / "one", [DISC])
         for number in range(3):
-            made.save_image(f"p{number}", *picture(number), group="slide 1")
+            made.save_image(Snapshot(f"p{number}", *picture(number)), group="slide 1")
         path = train(made.path, "cnn", RECIPE, patch_model(), tmp_path / "h.safetensors")
         assert "no slide or case to validate on" in caplog.text
         assert "for want of another slide" in load_head(path).metadata.metrics["chosen_on"]
@@ -359,7 +359,7 @@ class TestAround:
         pixels, labels = picture(0)
         annotated = np.zeros(labels.shape, bool)
         annotated[:40] = True
-        made.save_image("p", pixels, labels, annotated=annotated, mpp=0.25)
+        made.save_image(Snapshot("p", pixels, labels, verified=annotated, mpp=0.25))
         dataset = open_dataset(made.path)
         targets = dataset.read(dataset.samples[0]).targets
         assert (targets[40:] == IGNORED).all()

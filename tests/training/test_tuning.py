@@ -21,7 +21,7 @@ from napari_sampath.encoders.sam.prompt_parts import build_mask_decoder, build_p
 from napari_sampath.encoders.tiny import tiny
 from napari_sampath.encoders.weights.weights import load_state_dict
 from napari_sampath.errors import DatasetError, UnknownNameError, WeightsError, WeightsMissingError
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.predict import load_model
 from napari_sampath.training.data.instances import (
     GLAND,
@@ -109,7 +109,7 @@ def test_objects_of_any_dataset_are_prompted_for(tmp_path: Path) -> None:
     annotated = np.ones((40, 60), bool)
     annotated[:, 55:] = False
     pixels = np.full((40, 60, 3), 200, np.uint8)
-    folder.save_image("a", pixels, labels, instances, annotated, group="slide 1")
+    folder.save_image(Snapshot("a", pixels, labels, instances, annotated), group="slide 1")
     (image,) = read_instances(folder.path, folder.split_of("a"))
     assert image.objects() == [7, 9, 11]
     assert image.kind == Kind("mine", 1.0, 1024 / 60, separate=True)

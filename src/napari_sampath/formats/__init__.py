@@ -5,6 +5,7 @@ from .dataset.maps import DatasetItem
 from .labels import FORMATS, Labels, MapLike
 from .objects import LabelledObject, Objects
 from .reading import import_labels, import_objects
+from .snapshot import Snapshot
 from .writing import export_labels
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Labels",
     "MapLike",
     "Objects",
+    "Snapshot",
     "export_labels",
     "import_labels",
     "import_objects",

@@ -136,18 +136,25 @@ def numbers_in(instance_map: MapLike) -> IntArray:
     return numbers
 
 
-def renumbered(instance_map: MapLike, numbers: IntArray) -> IntArray:
-    """Return a map (H, W) in which objects have the numbers 1, 2, 3 ... in the order of those that they had.
+def renumber(
+    instance_map: MapLike, details: Mapping[int, Mapping[str, Any]]
+) -> tuple[IntArray, dict[int, Mapping[str, Any]]]:
+    """Number objects 1, 2, 3 ... in the order of their numbers.
 
     Args:
-        instance_map: (H, W).
-        numbers: Its `numbers_in`.
+        instance_map: (H, W) object numbers, 0 for none.
+        details: Number of an object -> its details.
+
+    Returns:
+        (H, W) int32, and the details by the new numbers.
     """
+    numbers = numbers_in(instance_map)
     result = np.zeros((instance_map.shape[0], instance_map.shape[1]), dtype=np.int32)
     known = np.concatenate([np.zeros(1, np.int64), numbers])
     for r0, c0, r1, c1 in blocks(instance_map):
         result[r0:r1, c0:c1] = np.searchsorted(known, np.asarray(instance_map[r0:r1, c0:c1]))
-    return result
+    renamed = enumerate(numbers.tolist(), start=1)
+    return result, {new: details[old] for new, old in renamed if old in details}
 
 
 def blocks(values: MapLike, side_px: int = _BLOCK_PX) -> Iterator[Box]:

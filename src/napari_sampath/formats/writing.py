@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ..errors import ImageError, StorageError, UnknownNameError
+from ..errors import ImageError, StorageError
 from ..files import Write, write_together
 from ..rasters import check_pixels
-from ..registry import unknown_name
+from ..registry import lookup
 from . import coco, geojson, manifest, omezarr, pixels
 from .labels import (
     DETAILS,
@@ -31,7 +31,7 @@ from .labels import (
     check_unique,
     file_name,
     numbers_in,
-    renumbered,
+    renumber,
     used_ids,
 )
 from .objects import Objects
@@ -39,6 +39,7 @@ from .objects import Objects
 if TYPE_CHECKING:
     from ..arrays import ClassInfo
     from .labels import MapLike
+    from .snapshot import Snapshot
 
 _MOST_IDS = 2**31 - 1
 LOCK_S = 60.0
@@ -46,33 +47,24 @@ LOCK_S = 60.0
 
 
 def export_labels(
-    folder: str | Path,
-    name: str,
-    class_map: MapLike,
-    instance_map: MapLike,
-    classes: Sequence[ClassInfo],
-    formats: Sequence[str] = ("png", "tiff"),
-    details: Mapping[int, Mapping[str, Any]] | None = None,
+    folder: str | Path, snapshot: Snapshot, formats: Sequence[str] = ("png", "tiff")
 ) -> list[Path]:
     """Write the annotations of one image.
 
-    `<name>_classes.png` is indexed, its palette holds the class colours and 0 is transparent;
-    `<name>_instances.png` has 16 bits: where a number does not fit, all files of this export have the objects numbered
-    1, 2, 3 ... in the order of their numbers. The TIFF files hold the same numbers (uint8; uint16, or uint32 from
-    65,536 on), compressed without loss; what else is known of objects is in `<name>_details.json` beside them.
-    `<name>_objects.coco.json` holds run lengths, `.polygons.coco.json` polygons,
-    `<name>_objects.geojson` QuPath's objects and `<name>_objects.ome.zarr` both maps as NGFF 0.5 labels; outlines
-    have no pixels without a class. `classes.json` is shared by all images of the folder; their entries stay, also
-    if several programs export into it at once. All files become new together, or none does.
+    `<name>_classes.png` is indexed: its palette holds the class colours, and 0 is transparent.
+    `<name>_instances.png` has 16 bits; if a number exceeds them, the objects are numbered 1, 2, 3 ... in all files of
+    this export, in the order of their numbers. The TIFF files (losslessly compressed) hold the same maps as uint8 and
+    uint16, or uint32 from 65,536 on. `<name>_details.json` holds the details of the objects in the label maps.
+    `<name>_objects.coco.json` holds run lengths, `<name>_objects.polygons.coco.json` polygons,
+    `<name>_objects.geojson` objects for QuPath and `<name>_objects.ome.zarr` both maps as NGFF 0.5 labels. Outlines
+    leave out pixels without a class. `classes.json` is shared by all images of the folder and keeps the entries of
+    the others, even if several programs export at once. Either all files are replaced, or none.
 
     Args:
-        folder: Made if missing.
-        name: Name of the image; an export of the same name is replaced.
-        class_map: (H, W) class ids, 0..255, 0 for none; an array, or a `MapLike` that is read tile by tile.
-        instance_map: (H, W) object numbers, 0 for none.
-        classes: All ids in `class_map` but 0, and any others.
+        folder: Created if missing.
+        snapshot: The annotations; an earlier export of an image of the same name is replaced. The image, the verified
+            area and `mpp` are not written.
         formats: Some of `FORMATS`.
-        details: Number of an object -> plain values, such as its score and source, for the formats that hold them.
 
     Returns:
         The files written, `classes.json` last.
@@ -83,16 +75,17 @@ def export_labels(
         UnknownNameError: If there is no such format.
         StorageError: If a file cannot be written; an earlier export is untouched.
     """
-    folder = Path(folder).expanduser()
-    wished = list(dict.fromkeys(formats))
-    _check_formats(wished)
-    maps, highest = _check_maps(class_map, instance_map)
-    _check_classes(maps[0], classes)
-    labels = Labels(*maps, tuple(classes), details or {})
-    if "png" in wished:
-        labels, highest = _fitting_png(labels, name, highest)
-    files, listed = _files(folder, name, labels, highest, wished)
-    with _alone(folder), _omezarr(folder, name, labels, "ome-zarr" in wished) as (extra, put_in_place):
+    folder, name = Path(folder).expanduser(), snapshot.name
+    formats = list(dict.fromkeys(formats))
+    for word in formats or [""]:
+        lookup("format", FORMATS, word)
+    (class_map, instance_map), highest = _check_maps(snapshot.class_map, snapshot.instance_map)
+    labels = Labels(class_map, instance_map, tuple(snapshot.classes or ()), snapshot.details)
+    _check_classes(class_map, labels.classes)
+    if "png" in formats:
+        labels, highest = _fit_png(labels, name, highest)
+    files, listed = _files(folder, name, labels, highest, formats)
+    with _locked(folder), _omezarr(folder, name, labels, "ome-zarr" in formats) as (extra, put_in_place):
         entries = manifest.load(folder / manifest.MANIFEST)
         listed[WHOLE] += [path.name for path in extra]
         entries[name] = manifest.Entry(
@@ -102,27 +95,27 @@ def export_labels(
         files[folder / manifest.MANIFEST] = lambda stream: stream.write(content)
         write_together(files)
         put_in_place()
-    *made, last = files
-    return [*made, *extra, last]
+    *written, last = files
+    return [*written, *extra, last]
 
 
 def _files(
-    folder: Path, name: str, labels: Labels, highest: int, wished: list[str]
+    folder: Path, name: str, labels: Labels, highest: int, formats: list[str]
 ) -> tuple[dict[Path, Write], dict[str, list[str]]]:
     """Pair each file with what writes it, and list their names by kind."""
     files: dict[Path, Write] = {}
     listed: dict[str, list[str]] = {kind: [] for kind in (*KINDS, WHOLE)}
-    for word in wished:
+    for word in formats:
         if word in RASTERS:
             both = pixels.writers(word, labels.class_map, labels.instance_map, highest, labels.classes)
             for kind, write in zip(KINDS, both, strict=True):
                 listed[kind].append(file_name(name, kind, FORMATS[word]))
                 files[folder / listed[kind][-1]] = write
-    if labels.details and any(word in RASTERS for word in wished):
+    if labels.details and any(word in RASTERS for word in formats):
         listed[DETAILS] = [file_name(name, DETAILS, "json")]
         content = manifest.dump_details(labels.details)
         files[folder / listed[DETAILS][0]] = lambda stream: stream.write(content)
-    outlines = [word for word in wished if word in OUTLINES]
+    outlines = [word for word in formats if word in OUTLINES]
     objects = Objects.of(labels) if outlines else None
     for word in outlines:
         if objects is not None:
@@ -142,7 +135,7 @@ def _outline_writer(word: str, objects: Objects, name: str) -> Write:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Keep other exports into the folder waiting: they would write `classes.json` without this one's entry."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,9 +156,9 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _omezarr(folder: Path, name: str, labels: Labels, wished: bool) -> Iterator[tuple[list[Path], Any]]:
+def _omezarr(folder: Path, name: str, labels: Labels, enabled: bool) -> Iterator[tuple[list[Path], Any]]:
     """Write the OME-Zarr under a temporary name; the caller puts it in place when all else is done."""
-    if not wished:
+    if not enabled:
         yield [], lambda: None
         return
     target = folder / file_name(name, WHOLE, FORMATS["ome-zarr"])
@@ -191,16 +184,14 @@ def _omezarr(folder: Path, name: str, labels: Labels, wished: bool) -> Iterator[
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _check_formats(formats: list[str]) -> None:
-    for word in formats or [""]:
-        if word not in FORMATS:
-            raise UnknownNameError(unknown_name("format", word, list(FORMATS)))
-
-
 def _check_maps(class_map: Any, instance_map: Any) -> tuple[tuple[Any, Any], int]:
     """Check two maps; return them and the highest object number."""
-    given = class_map, instance_map
-    maps = tuple(values if hasattr(values, "filled_boxes") else np.asarray(values) for values in given)
+    if instance_map is None:
+        instance_map = np.zeros(class_map.shape, dtype=np.uint8)
+    maps = tuple(
+        values if hasattr(values, "filled_boxes") else np.asarray(values)
+        for values in (class_map, instance_map)
+    )
     highest = 0
     for kind, values, most in zip(("class", "instance"), maps, (255, _MOST_IDS), strict=True):
         shape = tuple(values.shape)
@@ -226,8 +217,8 @@ def _check_maps(class_map: Any, instance_map: Any) -> tuple[tuple[Any, Any], int
     return (maps[0], maps[1]), highest
 
 
-def _fitting_png(labels: Labels, name: str, highest: int) -> tuple[Labels, int]:
-    """Number objects anew if their highest number does not fit; return the labels and the highest number then."""
+def _fit_png(labels: Labels, name: str, highest: int) -> tuple[Labels, int]:
+    """Renumber the objects if their highest number exceeds 16 bits; return the labels and their highest number."""
     height, width = labels.class_map.shape
     try:
         check_pixels(height, width, name)
@@ -238,15 +229,13 @@ def _fitting_png(labels: Labels, name: str, highest: int) -> tuple[Labels, int]:
         ) from None
     if highest <= pixels.PNG_IDS:
         return labels, highest
-    numbers = numbers_in(labels.instance_map)
-    if len(numbers) > pixels.PNG_IDS:
+    count = len(numbers_in(labels.instance_map))
+    if count > pixels.PNG_IDS:
         raise ImageError(
-            f"'{name}' has {len(numbers)} objects, and PNG holds {pixels.PNG_IDS} at most; export it as tiff."
+            f"'{name}' has {count} objects, and a PNG holds at most {pixels.PNG_IDS}; export it as tiff."
         )
-    known = enumerate(numbers.tolist(), start=1)
-    details = {new: labels.details[old] for new, old in known if old in labels.details}
-    instance_map = renumbered(labels.instance_map, numbers)
-    return replace(labels, instance_map=instance_map, details=details), len(numbers)
+    instance_map, details = renumber(labels.instance_map, labels.details)
+    return replace(labels, instance_map=instance_map, details=details), count
 
 
 def _check_classes(class_map: MapLike, classes: Sequence[ClassInfo]) -> None:

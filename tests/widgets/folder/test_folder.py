@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.widgets.viewer.key_settings import keys_file
 from support.models.discs import DiscModel, loader
 from support.models.patches import patch_model, picture
@@ -164,7 +164,7 @@ def desk(tmp_path: Path) -> Callable[[Any], Any]:
 
         data = DatasetFolder.create(tmp_path / "discs", (DISC,))
         for number in range(10, 14):
-            data.save_image(f"disc {number}", *picture(number))
+            data.save_image(Snapshot(f"disc {number}", *picture(number)))
         dock.bench.desk.choose(data.path)
         wait_until(lambda: dock.bench.desk.heads is not None, 60, "the dataset")
         heads = dock.bench.desk.heads

@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.widgets.viewer.prefetch import REST_MS
 from support.event_loop import assert_alive, longest_stalls
 from support.models.patches import patch_model, picture
@@ -33,7 +33,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = DatasetFolder.create(tmp_path_factory.mktemp("train") / "discs", (DISC,))
     for number in range(5):
-        folder.save_image(f"disc {number}", *picture(number))
+        folder.save_image(Snapshot(f"disc {number}", *picture(number)))
     config = TrainingConfig(epochs=20, batch_size=2, patience=0)
     return train(
         open_dataset(folder.path), "linear", config, patch_model(), folder.path / "discs.safetensors"

@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, Snapshot
 from support.event_loop import assert_alive, longest_stalls
 from support.models.patches import patch_model, picture
 
@@ -30,7 +30,7 @@ def dataset(tmp_path: Path) -> Path:
     """Five annotated pictures of a disc, of three cases as their names tell."""
     folder = DatasetFolder.create(tmp_path / "discs", (DISC,))
     for number in range(5):
-        folder.save_image(f"case{number // 2}-{number}", *picture(number))
+        folder.save_image(Snapshot(f"case{number // 2}-{number}", *picture(number)))
     return folder.path
 
 

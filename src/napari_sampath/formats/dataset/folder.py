@@ -34,7 +34,8 @@ from .maps import DatasetItem, adopt_classes, check_classes, check_ids, check_ma
 from .names import alike, check_name, free_name
 
 if TYPE_CHECKING:
-    from ...arrays import BoolArray, IntArray, UInt8Array
+    from ...arrays import UInt8Array
+    from ..snapshot import Snapshot
 
 _LOCK = ".lock"
 
@@ -165,75 +166,54 @@ class DatasetFolder:
 
     def save_image(
         self,
-        name: str,
-        pixels: UInt8Array,
-        labels: IntArray,
-        instances: IntArray | None = None,
-        annotated: BoolArray | None = None,
-        *,
+        snapshot: Snapshot,
         group: str = "",
-        mpp: float | None = None,
         provenance: Mapping[str, Any] | None = None,
-        classes: Sequence[ClassInfo] | None = None,
-        apart: bool = False,
+        rename: bool = False,
     ) -> DatasetImage:
-        """Save an image and its labels; one of the same name is replaced and kept in `history/`.
+        """Save an image and its labels; an image of the same name is replaced, and its files kept in `history/`.
 
-        All files become new together, or none does. Saving what is there already changes nothing.
+        Either all files are replaced, or none. Saving the same content again changes nothing.
 
         Args:
-            name: Name of the image.
-            pixels: (H, W, 3) uint8 RGB.
-            labels: (H, W) class ids, 0 for none.
-            instances: (H, W) object numbers, 0 for none.
-            annotated: (H, W) bool, the verified area; all pixels if left out.
-            group: Slide or case; if left out, the one known for this image, else what its name tells, see
-                `find_slides`. A new one is put into a split, see `Manifest.split_for`.
-            mpp: Micrometres per pixel.
-            provenance: What JSON can hold.
-            classes: What the ids in `labels` mean, if that may differ from `self.classes`: classes are then found
-                by name (capitals don't matter, the dataset keeps its spelling), their ids changed to those of the
-                dataset, and new ones added. One that this image held and that no image holds any more, such as one
-                that was renamed, goes.
-            apart: Replace an image of these pixels alone; where another one has the name, this one gets a name of
-                its own, such as "tile (2)".
+            snapshot: The image and its labels. Classes, if given, are matched by name (ignoring capitals; the dataset
+                keeps its spelling), their ids changed to those of the dataset, and new ones added. A class that this
+                image held and that no image holds any more, for example after renaming it, is removed.
+            group: Slide or case; if left out, the one known for this image, else the one in its name, see
+                `find_slides`. A new one is assigned a split, see `Manifest.split_for`.
+            provenance: JSON values about the origin of the labels.
+            rename: Replace only an image of the same pixels; where another image has the name, save this one under a
+                name of its own, such as "tile (2)".
 
         Returns:
-            What `dataset.json` now says of the image.
+            The image's new entry in `dataset.json`.
 
         Raises:
             DatasetError: If the arrays do not fit together, or a value stands for no class.
-            StorageError: If a file cannot be written; what was there before is untouched.
+            StorageError: If a file cannot be written; the earlier version is untouched.
         """
-        maps = check_maps(name, pixels, labels, instances, annotated)
-        mpp = check_mpp(mpp)
+        maps, mpp = check_maps(snapshot), check_mpp(snapshot.mpp)
         with self._locked():
-            if apart:
-                name = self._own_name(name, maps["images"])
+            name = self._own_name(snapshot.name, maps["images"]) if rename else snapshot.name
             check_name(name, self.images)
-            own, class_map = adopt_classes(self.classes, maps["labels"], classes)
-            if classes is not None:
-                own = self._without_lost(own, name, class_map)
-            manifest = dataclasses.replace(self._manifest, classes=own)
-            check_ids(name, class_map, manifest.classes)
-            content = encode_maps(maps | {"labels": class_map}, manifest.classes, provenance or {})
-            before = manifest.images.get(name)
-            revision, saved = (1, "") if before is None else (before.revision, before.saved)
-            group = group or ("" if before is None else before.group) or manifest.slide_in(name)
-            entry = DatasetImage(name, class_map.shape, group, mpp, instances is not None, revision, saved)
+            classes, class_map = adopt_classes(self.classes, maps["labels"], snapshot.classes)
+            if snapshot.classes is not None:
+                classes = self._without_lost(classes, name, class_map)
+            check_ids(name, class_map, classes)
+            content = encode_maps(maps | {"labels": class_map}, classes, provenance or {})
+            before = self.images.get(name)
+            group = group or ("" if before is None else before.group) or self._manifest.slide_in(name)
+            entry = DatasetImage(name, class_map.shape, group, mpp, "instances" in maps, 1, "")
             if before is not None:
-                if entry == before and manifest == self._manifest and self._holds(name, content):
+                entry = dataclasses.replace(entry, revision=before.revision, saved=before.saved)
+                if entry == before and classes == self.classes and self._holds(name, content):
                     return before
-                kinds = (*content, "instances")
-                keep(
-                    self.path / "history" / safe_name(name),
-                    before,
-                    {kind: self.file(kind, name) for kind in kinds},
-                )
-                entry = dataclasses.replace(entry, revision=revision + 1)
+                files = {kind: self.file(kind, name) for kind in (*content, "instances")}
+                keep(self.path / "history" / safe_name(name), before, files)
+                entry = dataclasses.replace(entry, revision=before.revision + 1)
             entry = dataclasses.replace(entry, saved=datetime.now(UTC).isoformat(timespec="seconds"))
-            files = {self.file(kind, name): one for kind, one in content.items()}
-            self._write(files, manifest.with_image(entry))
+            manifest = dataclasses.replace(self._manifest, classes=classes).with_image(entry)
+            self._write({self.file(kind, name): data for kind, data in content.items()}, manifest)
         return entry
 
     def read(self, name: str) -> DatasetItem:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ...arrays import BoolArray, IntArray, UInt8Array
+    from ..snapshot import Snapshot
 
 _MOST_OBJECTS = 2**16 - 1
 
@@ -65,18 +66,18 @@ def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
     return tuple(classes)
 
 
-def check_maps(
-    name: str, pixels: Any, labels: Any, instances: Any, annotated: Any
-) -> dict[str, npt.NDArray[Any]]:
+def check_maps(snapshot: Snapshot) -> dict[str, npt.NDArray[Any]]:
     """Check the arrays of one image against each other; kind -> map, without instances if there are none.
 
     Raises:
         DatasetError: If a shape, a type or a value is not allowed.
     """
-    maps = {"images": np.asarray(pixels), "labels": np.asarray(labels)}
-    maps["annotated"] = np.ones(maps["labels"].shape, bool) if annotated is None else np.asarray(annotated)
-    if instances is not None:
-        maps["instances"] = np.asarray(instances)
+    name = snapshot.name
+    maps = {"images": np.asarray(snapshot.image), "labels": np.asarray(snapshot.class_map)}
+    hw = maps["labels"].shape
+    maps["annotated"] = np.ones(hw, bool) if snapshot.verified is None else np.asarray(snapshot.verified)
+    if snapshot.instance_map is not None:
+        maps["instances"] = np.asarray(snapshot.instance_map)
     if maps["images"].dtype != np.uint8 or maps["images"].ndim != 3 or maps["images"].shape[2] != 3:
         raise DatasetError(
             f"The pixels of '{name}' have shape {maps['images'].shape} and type {maps['images'].dtype}; give RGB, "

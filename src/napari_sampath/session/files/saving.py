@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...annotations import AnnotatedObject, Box, Document
-from ...arrays import BoolArray, ClassInfo, IntArray, UInt8Array
+from ...arrays import BoolArray, UInt8Array
 from ...errors import DatasetError
+from ...formats import DatasetFolder, Snapshot, export_labels, import_objects
+from ...formats.labels import renumber
 from ...jobs import Job, Progress
 from ...rasters import MAX_PIXELS
 from ..proposals.components import Components, check_size, from_objects
@@ -45,21 +48,13 @@ def _plain_prompts(prompts: Mapping[str, Any]) -> dict[str, Any]:
 def export_job(folder: Path, name: str, document: Document, formats: tuple[str, ...]) -> Job[list[Path]]:
     """Make a job that exports a document as it is at this moment; it runs in any thread."""
     details = {one.id: details_of(one) for one in document.objects.values()}
-    return _export(folder, name, document.snapshot(), document.classes.snapshot, formats, details)
+    classes, maps = document.classes.snapshot, document.snapshot()
+    return _export(folder, Snapshot(name, None, *maps, classes=classes, details=details), formats)
 
 
-def _export(
-    folder: Path,
-    name: str,
-    maps: tuple[Any, Any],
-    classes: tuple[ClassInfo, ...],
-    formats: tuple[str, ...],
-    details: dict[int, dict[str, Any]],
-) -> Job[list[Path]]:
-    from ...formats import export_labels
-
+def _export(folder: Path, snapshot: Snapshot, formats: tuple[str, ...]) -> Job[list[Path]]:
     yield Progress(0, 1, "Exporting annotations", "images")
-    files = export_labels(folder, name, *maps, classes, formats, details)
+    files = export_labels(folder, snapshot, formats)
     yield Progress(1, 1, "Exporting annotations", "images")
     return files
 
@@ -75,8 +70,6 @@ def read_job(path: Path, name: str, hw: tuple[int, int]) -> Job[Components]:
     Raises:
         SampathError: If it cannot be read, or is not of the image's size.
     """
-    from ...formats import import_objects
-
     yield Progress(0, 1, f"Reading {path.name}", "files")
     found = import_objects(path, name, hw)
     check_size(found.hw, hw, f"The label map in '{path}'")
@@ -89,57 +82,29 @@ def save_job(
     """Make a job that saves a document as it is at this moment as a training sample; it runs in any thread."""
     if image.shape[0] * image.shape[1] > MAX_PIXELS:
         raise DatasetError(f"'{name}' is too large for a training sample; save a region of it.")
-    maps, annotated = document.snapshot(), document.verified_snapshot()
+    maps, verified_in = document.snapshot(), document.verified_snapshot()
     details = {one.id: details_of(one) for one in document.objects.values()}
     # A class that nobody has used yet, such as the first one of every session, is no class of the dataset.
     used = {one.class_id for one in document.objects.values()}
     classes = tuple(info for info in document.classes if info.id in used)
-    return _save(folder, image, name, maps, annotated, classes, group, mpp, details)
+    snapshot = Snapshot(name, image, *maps, classes=classes, details=details, mpp=mpp)
+    return _save(folder, snapshot, verified_in, group)
 
 
 def _save(
-    folder: Path,
-    image: UInt8Array,
-    name: str,
-    maps: tuple[Any, Any],
-    annotated: Callable[[Box], BoolArray],
-    classes: tuple[ClassInfo, ...],
-    group: str,
-    mpp: float | None,
-    details: dict[int, dict[str, Any]],
+    folder: Path, snapshot: Snapshot, verified_in: Callable[[Box], BoolArray], group: str
 ) -> Job[DatasetImage]:
-    from ...formats import DatasetFolder
-
     yield Progress(0, 1, "Saving the training sample", "images")
     if DatasetFolder.exists(folder):
         dataset = DatasetFolder.open(folder)
     else:
-        dataset = DatasetFolder.create(folder, classes)
-    instances, details = _fitting(np.asarray(maps[1]), details)
-    entry = dataset.save_image(
-        name,
-        image,
-        np.asarray(maps[0]),
-        instances,
-        annotated((0, 0, image.shape[0], image.shape[1])),
-        group=group,
-        mpp=mpp,
-        provenance={"annotations": {str(number): known for number, known in details.items()}},
-        classes=classes,
-        apart=True,
-    )
+        dataset = DatasetFolder.create(folder, snapshot.classes or ())
+    instance_map, details = np.asarray(snapshot.instance_map), snapshot.details
+    if int(instance_map.max(initial=0)) >= 2**16:
+        instance_map, details = renumber(instance_map, details)
+    verified = verified_in((0, 0, *instance_map.shape))
+    provenance = {"annotations": {str(number): values for number, values in details.items()}}
+    snapshot = dataclasses.replace(snapshot, instance_map=instance_map, verified=verified)
+    entry = dataset.save_image(snapshot, group, provenance, rename=True)
     yield Progress(1, 1, "Saving the training sample", "images")
     return entry
-
-
-def _fitting(
-    instances: IntArray, details: dict[int, dict[str, Any]]
-) -> tuple[IntArray, dict[int, dict[str, Any]]]:
-    """Number objects from 1 without gaps, with what is known of them, if their ids have grown beyond 16 bits."""
-    from ...formats.labels import numbers_in, renumbered
-
-    if int(instances.max(initial=0)) < 2**16:
-        return instances, details
-    numbers = numbers_in(instances)
-    known = {new: details[old] for new, old in enumerate(numbers.tolist(), start=1) if old in details}
-    return renumbered(instances, numbers), known

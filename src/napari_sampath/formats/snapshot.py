@@ -1,0 +1,32 @@
+"""The annotations of one image at one moment, as an export or a dataset takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..arrays import BoolArray, ClassInfo, UInt8Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """An image with its label maps and all that is stored beside them; the fields are checked where they are used."""
+
+    name: str
+    """Name of the image."""
+    image: UInt8Array | None
+    """(H, W, 3) uint8 RGB; an export needs none."""
+    class_map: Any
+    """(H, W) class ids, 0..255, 0 for none; an array, or a `MapLike` that is read tile by tile."""
+    instance_map: Any = None
+    """(H, W) object numbers, 0 for none; None if objects are not separated."""
+    verified: BoolArray | None = None
+    """(H, W) bool, the pixels whose labels a person has confirmed; None for all."""
+    classes: Sequence[ClassInfo] | None = None
+    """What the ids in `class_map` mean; None if they are those of the dataset that the snapshot is saved to."""
+    details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """Number of an object -> further JSON values, such as its score and source."""
+    mpp: float | None = None
+    """Micrometres per pixel, if known."""
