@@ -19,7 +19,7 @@ from napari_sampath.widgets.folder.dock import FolderDock
 from napari_sampath.widgets.objects.dock import ObjectsDock
 from napari_sampath.widgets.segment.dock import SegmentDock
 from napari_sampath.widgets.train.dock import TrainDock
-from napari_sampath.widgets.viewer.viewer_state import Workbench
+from napari_sampath.widgets.viewer.viewer_state import ViewerState
 
 from .gui_driver import wait_until
 
@@ -59,14 +59,14 @@ def take_pictures(work: Path, model: Any, output: Path, epochs: int = 30) -> str
     viewer.theme = "dark"
     window = viewer.window._qt_window
     window.resize(*WINDOW)
-    bench = Workbench(viewer, load_model=load)
+    state = ViewerState(viewer, load_model=load)
     docks = {
-        "annotate": AnnotateDock(viewer, bench),
-        "folder": FolderDock(viewer, bench),
-        "segment": SegmentDock(viewer, bench),
-        "train": TrainDock(viewer, bench),
-        "objects": ObjectsDock(viewer, bench),
-        "export": ExportDock(viewer, bench),
+        "annotate": AnnotateDock(viewer, state),
+        "folder": FolderDock(viewer, state),
+        "segment": SegmentDock(viewer, state),
+        "train": TrainDock(viewer, state),
+        "objects": ObjectsDock(viewer, state),
+        "export": ExportDock(viewer, state),
     }
     for name, dock in docks.items():
         viewer.window.add_dock_widget(
@@ -83,7 +83,7 @@ def take_pictures(work: Path, model: Any, output: Path, epochs: int = 30) -> str
         pixels = viewer.screenshot(canvas_only=False, flash=False)
         Image.fromarray(np.asarray(pixels)[..., :3]).save(output / names[name], quality=QUALITY)
 
-    _work(docks, bench, work, shoot, epochs)
+    _work(docks, state, work, shoot, epochs)
     viewer.theme = "light"
     shoot("light")
     viewer.close()
@@ -92,16 +92,16 @@ def take_pictures(work: Path, model: Any, output: Path, epochs: int = 30) -> str
 
 
 def _work(
-    docks: dict[str, Any], bench: Workbench, work: Path, shoot: Callable[[str], None], epochs: int
+    docks: dict[str, Any], state: ViewerState, work: Path, shoot: Callable[[str], None], epochs: int
 ) -> None:
     folder, train, segment = docks["folder"], docks["train"], docks["segment"]
     folder.work.open_folder(work / "images")
-    wait_until(lambda: bench.ready and not folder.looker.busy, PATIENCE_S, "the folder")
-    bench.desk.choose(work / "dataset")
-    wait_until(lambda: train.held is not None and bench.desk.heads is not None, PATIENCE_S, "the dataset")
+    wait_until(lambda: state.ready and not folder.looker.busy, PATIENCE_S, "the folder")
+    state.training.choose(work / "dataset")
+    wait_until(lambda: train.held is not None and state.training.heads is not None, PATIENCE_S, "the dataset")
     entries = [entry.path.name for entry in folder.work.queue.entries]
     folder.work.open(entries[1])
-    wait_until(lambda: folder.work.session is not None and bench.ready, PATIENCE_S, "an image")
+    wait_until(lambda: folder.work.session is not None and state.ready, PATIENCE_S, "an image")
     shoot("folder")
     shoot("annotate")
     shoot("objects")
@@ -111,7 +111,7 @@ def _work(
     shoot("export")
     segment.run()
     wait_until(lambda: segment.result is not None and not segment.runner.busy, PATIENCE_S, "the result")
-    annotator = bench.annotator
+    annotator = state.annotator
     if annotator is not None:
         for layer in (annotator.layers.classes, annotator.layers.objects):
             layer.visible = False
@@ -119,7 +119,7 @@ def _work(
     if annotator is not None:
         for layer in (annotator.layers.classes, annotator.layers.objects):
             layer.visible = True
-        bench.viewer.layers["Segmentation"].visible = False
+        state.viewer.layers["Segmentation"].visible = False
     train.passes.setValue(epochs)
     train.train_button.click()
     wait_until(lambda: not train.runner.busy, PATIENCE_S, "the training")

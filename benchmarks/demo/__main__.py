@@ -45,7 +45,7 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
     import napari
 
     from napari_sampath.widgets.viewer.jobs import model_job
-    from napari_sampath.widgets.viewer.viewer_state import ModelChoice, Workbench
+    from napari_sampath.widgets.viewer.viewer_state import ModelChoice, ViewerState
 
     from .report import write_report
     from .steps import MainJob
@@ -59,13 +59,13 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
         with tempfile.TemporaryDirectory() as folder:
             # A journal of its own, so that each run begins with an unannotated image, and no cache of features, so
             # that the time for encoding is real.
-            bench = Workbench(
+            state = ViewerState(
                 viewer,
                 load_model=lambda choice: model_job(choice.name, choice.device, choice.weights, keep=False),
                 sessions_dir=Path(folder),
             )
-            bench.choose_model(ModelChoice(args.model, weights=args.weights))
-            walk = MainJob(viewer, bench, add_docks(viewer, bench), sample, output)
+            state.choose_model(ModelChoice(args.model, weights=args.weights))
+            walk = MainJob(viewer, state, add_docks(viewer, state), sample, output)
             walk.run()
             files = write_report(output, sample, walk.steps, walk.facts)
     finally:

@@ -59,7 +59,7 @@ class MainJob(Walk):
         begin = time.perf_counter()
         image = self.viewer.add_image(self.sample.pixels, name=self.sample.name)
         self._driver = GuiDriver(self.viewer, image)
-        wait_until(lambda: self.bench.annotator is not None, PATIENCE_S, "the session of the image")
+        wait_until(lambda: self.state.annotator is not None, PATIENCE_S, "the session of the image")
         self.facts.seconds["open image"] = time.perf_counter() - begin
         self.driver.settle()
         height, width = self.sample.pixels.shape[:2]
@@ -76,13 +76,13 @@ class MainJob(Walk):
         return f"The first class is called {CLASS_NAME} now; its number key is 1."
 
     def _encode(self) -> str:
-        wait_until(lambda: self.bench.model is not None, PATIENCE_S, "the model")
+        wait_until(lambda: self.state.model is not None, PATIENCE_S, "the model")
         meter = StallMeter()
-        seconds = wait_until(lambda: self.bench.ready, PATIENCE_S, "the image to be encoded")
+        seconds = wait_until(lambda: self.state.ready, PATIENCE_S, "the image to be encoded")
         stall = meter.stop()
         self.facts.seconds["encode image"] = seconds
         self.facts.seconds["longest stall of the window while encoding"] = stall
-        name = self.bench.model.name if self.bench.model is not None else ""
+        name = self.state.model.name if self.state.model is not None else ""
         return f"{name} took {seconds:.2f} s; the window stood still for {1000 * stall:.0f} ms at most."
 
     def _click(self) -> str:

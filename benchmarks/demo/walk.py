@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_sampath.widgets.export.dock import ExportDock
     from napari_sampath.widgets.segment.dock import SegmentDock
     from napari_sampath.widgets.viewer.annotator import Annotator
-    from napari_sampath.widgets.viewer.viewer_state import Workbench
+    from napari_sampath.widgets.viewer.viewer_state import ViewerState
 
     from .pictures import Sample, Target
 
@@ -59,7 +59,7 @@ class Walk:
 
     Args:
         viewer: The viewer.
-        bench: Its workbench.
+        state: Its state.
         docks: Annotate, Auto-segment, Export.
         sample: The image.
         output: Folder for screenshots and exported files.
@@ -68,13 +68,13 @@ class Walk:
     def __init__(
         self,
         viewer: Viewer,
-        bench: Workbench,
+        state: ViewerState,
         docks: tuple[AnnotateDock, SegmentDock, ExportDock],
         sample: Sample,
         output: Path,
     ) -> None:
         self.viewer = viewer
-        self.bench = bench
+        self.state = state
         self.annotate, self.segment, self.export = docks
         self.sample = sample
         self.output = output
@@ -108,9 +108,9 @@ class Walk:
     @property
     def annotator(self) -> Annotator:
         """What binds the image to its session."""
-        if self.bench.annotator is None:
+        if self.state.annotator is None:
             raise StepError(f"The image could not be opened: {self.annotate.status.message.text()}")
-        return self.bench.annotator
+        return self.state.annotator
 
     # Helpers
 
@@ -118,7 +118,7 @@ class Walk:
         """Give a prompt and wait until its answer is painted; returns the seconds from the event on."""
         begin = time.perf_counter()
         give()
-        wait_until(lambda: self.bench.prompts.idle, PATIENCE_S, "the answer")
+        wait_until(lambda: self.state.prompts.idle, PATIENCE_S, "the answer")
         self._check(self.annotator.session.candidate is not None, self.annotate.status.message.text())
         return time.perf_counter() - begin
 

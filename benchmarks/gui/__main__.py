@@ -197,7 +197,7 @@ def shipped(quick: bool, folder: Path) -> Iterator[Row]:
 
 def hover(window: Ours, quick: bool) -> Iterator[Row]:
     """Count the previews that are shown while the mouse moves without a pause."""
-    preview = window.bench.annotator.preview
+    preview = window.state.annotator.preview
     preview.on = True
     shown: list[float] = []
     line, show = preview.line, preview.line.show

@@ -52,7 +52,7 @@ def _longest(
 ) -> float:
     ended: list[Any] = []
     failed: list[str] = []
-    runner = window.bench.runner
+    runner = window.state.runner
     runner.failed.connect(failed.append)
     height, width = window.image.data.shape[:2]
     if job is not None:

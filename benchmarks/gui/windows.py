@@ -16,7 +16,7 @@ from vispy.gloo import gl
 
 from napari_sampath.jobs import Progress
 from napari_sampath.widgets.annotate.dock import AnnotateDock
-from napari_sampath.widgets.viewer.viewer_state import Workbench
+from napari_sampath.widgets.viewer.viewer_state import ViewerState
 
 from ..gui_driver import LEFT, NONE, GuiDriver, wait_until
 
@@ -106,15 +106,15 @@ class Ours(Clock):
 
     def __init__(self, pixels: np.ndarray, load: Callable[[], Any], folder: Path) -> None:
         super().__init__(pixels)
-        bench = Workbench(self.viewer, load_model=lambda _choice: _loaded(load), sessions_dir=folder)
-        self.dock = AnnotateDock(self.viewer, bench)
+        state = ViewerState(self.viewer, load_model=lambda _choice: _loaded(load), sessions_dir=folder)
+        self.dock = AnnotateDock(self.viewer, state)
         self.viewer.window.add_dock_widget(self.dock, name="Annotate", area="right")
-        wait_until(lambda: bench.ready, 600, "the image to be encoded")
-        self.bench = bench
-        self.model: Any = bench.model
-        self.session: Any = bench.session
+        wait_until(lambda: state.ready, 600, "the image to be encoded")
+        self.state = state
+        self.model: Any = state.model
+        self.session: Any = state.session
         self.settle()
-        bench.annotator.preview.on = False
+        state.annotator.preview.on = False
 
     def time_click(self, x: float, y: float) -> tuple[float, float]:
         """Click on an image pixel; return the seconds until the mask is painted, and those of the decoder."""
@@ -136,7 +136,7 @@ class Ours(Clock):
             )
         finally:
             del self.model.decode
-        shown = self.bench.annotator.layers.candidate.data[self.session.candidate.mask.slices] == 1
+        shown = self.state.annotator.layers.candidate.data[self.session.candidate.mask.slices] == 1
         if not np.array_equal(shown, self.session.candidate.mask.bitmap):
             raise AssertionError("What was painted is not the mask.")
         self.driver.key(Qt.Key.Key_Escape)

@@ -38,7 +38,7 @@ class Screen:
             viewer = self._idle.pop()
         else:
             viewer = Viewer(show=True)
-            self._new[id(viewer)] = state(viewer)
+            self._new[id(viewer)] = hooks_of(viewer)
         self._taken.append(viewer)
         viewer.window._qt_window.resize(1280, 800)
         viewer.theme = "dark"  # Whatever the test before looked at.
@@ -48,7 +48,7 @@ class Screen:
         """Take our docks and all layers out of the viewers that are in use."""
         from qtpy.QtWidgets import QDockWidget
 
-        from napari_sampath.widgets.canvas.napari_internals.napari_canvas import take_context
+        from napari_sampath.widgets.canvas.napari_internals.napari_canvas import make_context_current
         from napari_sampath.widgets.common.base_dock import Dock
 
         for viewer in self._taken:
@@ -56,7 +56,7 @@ class Screen:
                 for one in viewer.window._qt_window.findChildren(QDockWidget):
                     if isinstance(one.widget(), Dock):
                         viewer.window.remove_dock_widget(one)
-                take_context(viewer)
+                make_context_current(viewer)
                 viewer.layers.clear()
 
     def give_back(self) -> None:
@@ -64,7 +64,7 @@ class Screen:
         for viewer in self._taken:
             if not hasattr(viewer.window, "_qt_window"):
                 continue
-            now, new = state(viewer), self._new[id(viewer)]
+            now, new = hooks_of(viewer), self._new[id(viewer)]
             changed = {name: (new[name], value) for name, value in now.items() if value != new[name]}
             if changed:
                 self.close()  # The next test begins with a new one.
@@ -84,7 +84,7 @@ class Screen:
         gc.collect()
 
 
-def state(viewer: Any) -> dict[str, Any]:
+def hooks_of(viewer: Any) -> dict[str, Any]:
     """What docks may change in a viewer as long as they are there."""
     return {
         "keys": dict(viewer.keymap),
@@ -199,7 +199,7 @@ def is_viewer(widget: Any) -> bool:
 
 
 @dataclass
-class Bench:
+class AnnotatedViewer:
     """A viewer with the Annotate dock on it, an image that is ready for clicks, and a hand to click."""
 
     viewer: Any
@@ -209,12 +209,12 @@ class Bench:
     model: Any
 
     @property
-    def bench(self) -> Any:
-        return self.dock.bench
+    def state(self) -> Any:
+        return self.dock.state
 
     @property
     def annotator(self) -> Any:
-        return self.dock.bench.annotator
+        return self.dock.state.annotator
 
     @property
     def session(self) -> Any:
@@ -232,27 +232,27 @@ class Bench:
         """Wait until every prompt is answered and painted."""
         from benchmarks.gui_driver import wait_until
 
-        wait_until(lambda: self.bench.prompts.idle, 20, "the prompt worker")
+        wait_until(lambda: self.state.prompts.idle, 20, "the prompt worker")
 
 
 @pytest.fixture
-def open_bench(viewers: Callable[[], Any]) -> Callable[..., Bench]:
+def open_window(viewers: Callable[[], Any]) -> Callable[..., AnnotatedViewer]:
     """Open an image in a viewer with the Annotate dock; by default wait until it is encoded."""
 
-    def opened(pixels: np.ndarray, model: Any, ready: bool = True, **image: Any) -> Bench:
+    def opened(pixels: np.ndarray, model: Any, ready: bool = True, **image: Any) -> AnnotatedViewer:
         from benchmarks.gui_driver import GuiDriver, wait_until
 
         from napari_sampath.widgets.annotate.dock import AnnotateDock
-        from napari_sampath.widgets.viewer.viewer_state import Workbench
+        from napari_sampath.widgets.viewer.viewer_state import ViewerState
 
         viewer = viewers()
-        dock = AnnotateDock(viewer, Workbench(viewer, load_model=loader(model)))
+        dock = AnnotateDock(viewer, ViewerState(viewer, load_model=loader(model)))
         viewer.window.add_dock_widget(dock, name="Annotate", area="right")
         layer = viewer.add_image(pixels, name=image.pop("name", "tissue"), **image)
         if ready:
-            wait_until(lambda: dock.bench.ready, 120, "the image to be encoded")
+            wait_until(lambda: dock.state.ready, 120, "the image to be encoded")
         driver = GuiDriver(viewer, layer)
         driver.settle()
-        return Bench(viewer, dock, layer, driver, model)
+        return AnnotatedViewer(viewer, dock, layer, driver, model)
 
     return opened

@@ -23,41 +23,41 @@ DOCKS = ("objects:Objects", "segment:Segment", "train:Train", "folder:Folder", "
 
 
 @pytest.mark.parametrize("name", DOCKS)
-def test_each_dock_fits(open_bench: Callable[..., Any], tissue: np.ndarray, name: str) -> None:
+def test_each_dock_fits(open_window: Callable[..., Any], tissue: np.ndarray, name: str) -> None:
     module, kind = name.split(":")
-    b = open_bench(tissue, DiscModel())
-    b.session.paint(*np.indices((20, 20)).reshape(2, -1), 1)
+    window = open_window(tissue, DiscModel())
+    window.session.paint(*np.indices((20, 20)).reshape(2, -1), 1)
     made = getattr(import_module(f"napari_sampath.widgets.{module}.dock"), f"{kind}Dock")
-    dock = made(b.viewer, b.bench)
-    b.viewer.window.add_dock_widget(dock, name=kind, area="right", tabify=True)
+    dock = made(window.viewer, window.state)
+    window.viewer.window.add_dock_widget(dock, name=kind, area="right", tabify=True)
     dock.parentWidget().raise_()
     dock.status.say(
         "The weights of 'vit_b' are not on this machine and could not be downloaded; put sam_vit_b_01ec64.pth "
         "into /home/somebody/.cache/napari-sampath/weights, or choose a file of your own."
     )
     for theme in ("dark", "light"):
-        b.viewer.theme = theme
-        b.driver.settle()
-        assert_nothing_cut_off(b.viewer, dock)
+        window.viewer.theme = theme
+        window.driver.settle()
+        assert_nothing_cut_off(window.viewer, dock)
 
 
-def test_a_label_that_is_cut_off_is_found(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
+def test_a_label_that_is_cut_off_is_found(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
     wide = QLabel("much too long a line for a dock " * 4)
     wide.setMinimumWidth(20)
     wide.setMaximumWidth(60)
-    b.dock.column.insertWidget(0, wide)
-    b.driver.settle()
+    window.dock.column.insertWidget(0, wide)
+    window.driver.settle()
     with pytest.raises(AssertionError):
-        assert_nothing_cut_off(b.viewer, b.dock)
+        assert_nothing_cut_off(window.viewer, window.dock)
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_text_stands_out(open_bench: Callable[..., Any], tissue: np.ndarray, theme: str) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.viewer.theme = theme
-    b.driver.settle()
-    for label in (b.dock.candidate, b.dock.status.message):
+def test_text_stands_out(open_window: Callable[..., Any], tissue: np.ndarray, theme: str) -> None:
+    window = open_window(tissue, DiscModel())
+    window.viewer.theme = theme
+    window.driver.settle()
+    for label in (window.dock.candidate, window.dock.status.message):
         picture = label.grab().toImage()
         values = [
             picture.pixelColor(x, y).lightnessF()
@@ -73,16 +73,16 @@ def test_text_stands_out(open_bench: Callable[..., Any], tissue: np.ndarray, the
 
 
 def test_tooltips_name_the_keys_that_the_user_chose(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     keys = keys_file()
     keys.parent.mkdir(parents=True, exist_ok=True)
     keys.write_text('{"commit": "F6", "toggle_preview": "F7"}')
     try:
-        b = open_bench(tissue, DiscModel())
+        window = open_window(tissue, DiscModel())
     finally:
         keys.unlink()
-    assert b.dock.commit_button.toolTip() == "Add the candidate to the chosen class (F6)"
-    assert b.dock.modes.preview.toolTip().endswith("(F7)")
-    assert b.dock.undo_button.toolTip().endswith("(Ctrl-Z)")
-    assert b.dock.next_button.toolTip().endswith("smaller part (M)")
+    assert window.dock.commit_button.toolTip() == "Add the candidate to the chosen class (F6)"
+    assert window.dock.modes.preview.toolTip().endswith("(F7)")
+    assert window.dock.undo_button.toolTip().endswith("(Ctrl-Z)")
+    assert window.dock.next_button.toolTip().endswith("smaller part (M)")

@@ -61,13 +61,15 @@ def test_napari_opens_the_docks_and_the_sample(viewer: Any) -> None:
     """The way a user comes: plugin menu and sample menu, with the viewer behind napari's public proxy."""
     from benchmarks.gui_driver import wait_until
 
-    from napari_sampath.widgets.viewer.viewer_state import workbench_of
+    from napari_sampath.widgets.viewer.viewer_state import viewer_state_of
 
     _, annotate = viewer.window.add_plugin_dock_widget("napari-sampath", "Annotate")
     _, export = viewer.window.add_plugin_dock_widget("napari-sampath", "Export")
-    assert annotate.bench is export.bench is workbench_of(viewer), "the docks of a viewer share one workbench"
+    assert annotate.state is export.state is viewer_state_of(viewer), (
+        "the docks of a viewer share one viewer state"
+    )
     (image,) = viewer.open_sample("napari-sampath", "immunohistochemistry")
-    wait_until(lambda: annotate.bench.annotator is not None, 60, "the image to be picked up")
+    wait_until(lambda: annotate.state.annotator is not None, 60, "the image to be picked up")
     assert annotate.choices.image.currentText() == image.name
-    annotate.bench.runner.cancel()
-    assert annotate.bench.runner.wait(60)
+    annotate.state.runner.cancel()
+    assert annotate.state.runner.wait(60)

@@ -52,7 +52,7 @@ def read(data: Path, folder: str, name: str, components: bool) -> tuple[np.ndarr
     ],
 )
 def test_a_click_on_tissue_finds_what_was_clicked(
-    open_bench: Callable[..., Any],
+    open_window: Callable[..., Any],
     data_dir: Path,
     tmp_path: Path,
     model: Any,
@@ -65,34 +65,34 @@ def test_a_click_on_tissue_finds_what_was_clicked(
     x, y = click
     target = objects == objects[y, x]
     assert objects[y, x] > 0
-    b = open_bench(pixels, model, name=name)
-    b.driver.click(x, y)
-    b.answered()
-    painted = b.layers.candidate.data > 0
+    window = open_window(pixels, model, name=name)
+    window.driver.click(x, y)
+    window.answered()
+    painted = window.layers.candidate.data > 0
     assert painted[y, x]
     assert iou(painted, target) > BAR
 
-    b.driver.key(Qt.Key.Key_Return)
-    assert np.array_equal(b.layers.objects.data > 0, painted)
-    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not b.layers.objects.data.any()
-    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    window.driver.key(Qt.Key.Key_Return)
+    assert np.array_equal(window.layers.objects.data > 0, painted)
+    window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not window.layers.objects.data.any()
+    window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
 
-    b.session.export(tmp_path)
+    window.session.export(tmp_path)
     back = import_labels(tmp_path, name)
-    assert np.array_equal(back.class_map, b.layers.classes.data)
-    assert np.array_equal(back.instance_map, b.layers.objects.data)
+    assert np.array_equal(back.class_map, window.layers.classes.data)
+    assert np.array_equal(back.instance_map, window.layers.objects.data)
 
 
 def test_a_box_around_a_large_gland_holds_the_gland(
-    open_bench: Callable[..., Any], data_dir: Path, model: Any
+    open_window: Callable[..., Any], data_dir: Path, model: Any
 ) -> None:
     pixels, objects = read(data_dir, "ebhi_glands", "Polyp_GTXC2110181-1-400-001", components=True)
     sizes = np.bincount(objects.ravel())
     sizes[0] = 0
     target = objects == int(sizes.argmax())
     rows, cols = np.flatnonzero(target.any(axis=1)), np.flatnonzero(target.any(axis=0))
-    b = open_bench(pixels, model)
-    b.driver.drag([(cols[0], rows[0]), (cols[-1], rows[-1])])
-    b.answered()
-    assert iou(b.layers.candidate.data > 0, target) > 0.7
+    window = open_window(pixels, model)
+    window.driver.drag([(cols[0], rows[0]), (cols[-1], rows[-1])])
+    window.answered()
+    assert iou(window.layers.candidate.data > 0, target) > 0.7

@@ -21,12 +21,12 @@ from .viewer.viewer_state import ModelChoice
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .viewer.viewer_state import Workbench
+    from .viewer.viewer_state import ViewerState
 
 
-def add_docks(viewer: Any, bench: Workbench | None = None) -> tuple[AnnotateDock, SegmentDock, ExportDock]:
+def add_docks(viewer: Any, state: ViewerState | None = None) -> tuple[AnnotateDock, SegmentDock, ExportDock]:
     """Add the Annotate, Auto-segment and Export docks to a viewer as tabs, Annotate in front."""
-    docks = AnnotateDock(viewer, bench), SegmentDock(viewer, bench), ExportDock(viewer, bench)
+    docks = AnnotateDock(viewer, state), SegmentDock(viewer, state), ExportDock(viewer, state)
     for dock, name in zip(docks, ("Annotate", "Auto-segment", "Export"), strict=True):
         viewer.window.add_dock_widget(dock, name=name, area="right", tabify=dock is not docks[0])
     bring_to_front(docks[0])
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     viewer = napari.Viewer(title="napari-sampath demo")
     docks = add_docks(viewer)
-    docks[0].bench.choose_model(ModelChoice(args.model, weights=args.weights))
+    docks[0].state.choose_model(ModelChoice(args.model, weights=args.weights))
     if picture is not None:
         viewer.add_image(picture.pixels, name=picture.name)
     else:

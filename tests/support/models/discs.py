@@ -91,7 +91,7 @@ class DiscModel:
 
 
 def loader(model: Any) -> Callable[[Any], Job[Any]]:
-    """Return what a workbench calls to load a model: it yields once and gives the model."""
+    """Return what a viewer state calls to load a model: it yields once and gives the model."""
 
     def load(_choice: Any) -> Job[Any]:
         yield Progress(0, 0, "Loading discs")

@@ -64,37 +64,37 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def test_click_paints_a_candidate_enter_commits_it_undo_removes_it(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    assert b.model.threads == {"sampath-job"}, "encoding belongs in a worker"
-    b.driver.click(50, 60)
-    b.answered()
-    asked = b.model.asked[-1]
+    window = open_window(tissue, DiscModel())
+    assert window.model.threads == {"sampath-job"}, "encoding belongs in a worker"
+    window.driver.click(50, 60)
+    window.answered()
+    asked = window.model.asked[-1]
     np.testing.assert_allclose(asked.points_xy, [[50, 60]], atol=0.5)
-    assert iou(b.layers.candidate.data == 1, disc((120, 160), 50, 60, 20)) > 0.9
-    assert not b.layers.classes.data.any()
-    np.testing.assert_allclose(b.layers.prompts.data, [[60, 50]], atol=0.5)
-    assert "1 of 3, predicted IoU 0.90" in b.dock.candidate.text()
+    assert iou(window.layers.candidate.data == 1, disc((120, 160), 50, 60, 20)) > 0.9
+    assert not window.layers.classes.data.any()
+    np.testing.assert_allclose(window.layers.prompts.data, [[60, 50]], atol=0.5)
+    assert "1 of 3, predicted IoU 0.90" in window.dock.candidate.text()
 
-    painted = b.layers.candidate.data == 1
-    b.driver.key(Qt.Key.Key_Return)
-    assert np.array_equal(b.layers.classes.data == 1, painted)
-    assert np.array_equal(b.layers.objects.data == 1, painted)
-    assert not b.layers.candidate.data.any()
-    assert len(b.layers.prompts.data) == 0
-    (annotation,) = b.session.document.objects.values()
+    painted = window.layers.candidate.data == 1
+    window.driver.key(Qt.Key.Key_Return)
+    assert np.array_equal(window.layers.classes.data == 1, painted)
+    assert np.array_equal(window.layers.objects.data == 1, painted)
+    assert not window.layers.candidate.data.any()
+    assert len(window.layers.prompts.data) == 0
+    (annotation,) = window.session.document.objects.values()
     assert (annotation.source, annotation.model, annotation.class_id) == ("point", "discs", 1)
 
-    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not b.layers.classes.data.any()
-    assert not b.layers.objects.data.any()
-    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
-    assert np.array_equal(b.layers.classes.data == 1, painted)
+    window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not window.layers.classes.data.any()
+    assert not window.layers.objects.data.any()
+    window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    assert np.array_equal(window.layers.classes.data == 1, painted)
 
 
-def test_negative_points(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
+def test_negative_points(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
     button, modifier = Qt.MouseButton, Qt.KeyboardModifier
     ways = {
         "right": (button.RightButton, modifier.NoModifier),
@@ -102,445 +102,455 @@ def test_negative_points(open_bench: Callable[..., Any], tissue: np.ndarray) -> 
         "ctrl": (button.LeftButton, modifier.ControlModifier),
     }
     for way, given in ways.items():
-        b.driver.click(50, 60)
-        b.answered()
-        zoom = b.viewer.scene.camera.zoom
-        b.driver.click(62, 60, *given)
-        b.answered()
-        assert [positive for *_, positive in b.session.prompts.points] == [True, False], way
-        assert b.model.asked[-1].labels.tolist() == [1, 0]
-        assert b.model.asked[-1].mask_logits is not None, "the answer before is refined"
-        candidate = b.layers.candidate.data == 1
+        window.driver.click(50, 60)
+        window.answered()
+        zoom = window.viewer.scene.camera.zoom
+        window.driver.click(62, 60, *given)
+        window.answered()
+        assert [positive for *_, positive in window.session.prompts.points] == [True, False], way
+        assert window.model.asked[-1].labels.tolist() == [1, 0]
+        assert window.model.asked[-1].mask_logits is not None, "the answer before is refined"
+        candidate = window.layers.candidate.data == 1
         assert candidate[60, 45]
         assert not candidate[60, 62]
-        colors = np.round(b.layers.prompts.face_color, 2)
+        colors = np.round(window.layers.prompts.face_color, 2)
         assert colors[0][1] > 0.7 > 0.3 > colors[0][0], "positive is green"
         assert colors[1][0] > 0.7 > 0.3 > colors[1][1], "negative is red"
-        assert b.viewer.scene.camera.zoom == zoom
-        b.driver.key(Qt.Key.Key_Escape)
+        assert window.viewer.scene.camera.zoom == zoom
+        window.driver.key(Qt.Key.Key_Escape)
 
 
 @pytest.mark.parametrize("then", ["wait", "key 2", "point", "escape", "mode"])
 def test_enter_waits_for_the_answer_to_the_last_click(
-    open_bench: Callable[..., Any], tissue: np.ndarray, then: str
+    open_window: Callable[..., Any], tissue: np.ndarray, then: str
 ) -> None:
     """What is shown is the answer to the click before; anything done meanwhile is a change of mind."""
-    b = open_bench(tissue, DiscModel())
-    b.session.classes.add("stroma")
-    b.driver.click(50, 60)
-    b.answered()
-    b.model.go_on.clear()
-    b.driver.click(62, 60, Qt.MouseButton.RightButton)
+    window = open_window(tissue, DiscModel())
+    window.session.classes.add("stroma")
+    window.driver.click(50, 60)
+    window.answered()
+    window.model.go_on.clear()
+    window.driver.click(62, 60, Qt.MouseButton.RightButton)
     for _ in range(3):
-        b.driver.key(Qt.Key.Key_Return)
-    assert not b.session.document.objects
-    assert "not there yet" in b.text
+        window.driver.key(Qt.Key.Key_Return)
+    assert not window.session.document.objects
+    assert "not there yet" in window.text
     match then:
         case "key 2":
-            b.driver.key(Qt.Key.Key_2)
+            window.driver.key(Qt.Key.Key_2)
         case "point":
-            b.driver.click(40, 60)
+            window.driver.click(40, 60)
         case "escape":
-            b.driver.key(Qt.Key.Key_Escape)
+            window.driver.key(Qt.Key.Key_Escape)
         case "mode":
-            b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
-    b.model.go_on.set()
-    b.answered()
+            window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("mask")])
+    window.model.go_on.set()
+    window.answered()
     if then == "wait":
-        assert set(b.session.document.objects) == {1}
-        assert b.layers.classes.data[60, 45] == 1
-        assert b.layers.classes.data[60, 62] == 0, "the last click counts"
-        assert b.text == "The mask is committed."
-        assert b.session.prompts.empty
+        assert set(window.session.document.objects) == {1}
+        assert window.layers.classes.data[60, 45] == 1
+        assert window.layers.classes.data[60, 62] == 0, "the last click counts"
+        assert window.text == "The mask is committed."
+        assert window.session.prompts.empty
     else:
-        assert not b.session.document.objects
-        assert b.session.prompts.empty == (then == "escape")
+        assert not window.session.document.objects
+        assert window.session.prompts.empty == (then == "escape")
 
 
 @pytest.mark.parametrize("name", ["annotate", "objects", "segment", "train", "folder", "export"])
 def test_nothing_is_painted_before_the_answer(
-    open_bench: Callable[..., Any], tissue: np.ndarray, name: str
+    open_window: Callable[..., Any], tissue: np.ndarray, name: str
 ) -> None:
     """napari paints its whole window, and beside that the decoder takes twice as long."""
-    b = open_bench(tissue, DiscModel())
+    window = open_window(tissue, DiscModel())
     if name != "annotate":
         dock = getattr(import_module(f"napari_sampath.widgets.{name}.dock"), f"{name.capitalize()}Dock")
-        b.viewer.window.add_dock_widget(dock(b.viewer, b.bench), name=name, area="left")
-    b.driver.settle()
-    b.driver.click(50, 60)
-    b.answered()
-    b.driver.key(Qt.Key.Key_Escape)
+        window.viewer.window.add_dock_widget(dock(window.viewer, window.state), name=name, area="left")
+    window.driver.settle()
+    window.driver.click(50, 60)
+    window.answered()
+    window.driver.key(Qt.Key.Key_Escape)
     wait(QUIET_MS)
-    b.model.go_on.clear()
+    window.model.go_on.clear()
     with Painted() as painted:
-        b.driver.click(50, 60)
+        window.driver.click(50, 60)
         wait(ANSWER_MS // 2)
         assert not painted.seen
-        b.model.go_on.set()
-        b.answered()
+        window.model.go_on.set()
+        window.answered()
         wait(QUIET_MS)
-        assert b.driver.native in painted.seen
-    assert b.dock.commit_button.isEnabled()
+        assert window.driver.native in painted.seen
+    assert window.dock.commit_button.isEnabled()
 
 
-def test_enter_asks_again_where_the_answer_failed(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    works = b.model.decode
+def test_enter_asks_again_where_the_answer_failed(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    works = window.model.decode
 
     def fails(*_: Any) -> Any:
         raise PromptError("There is no memory left.")
 
-    b.model.decode = fails
-    b.driver.click(50, 60)
-    b.driver.key(Qt.Key.Key_Return)
-    b.answered()
-    assert b.text == "There is no memory left."
-    b.model.decode = works
-    b.annotator.ask()
-    b.answered()
-    assert b.session.candidate is not None
-    assert not b.session.document.objects, "what failed is not committed later"
-    b.driver.click(52, 60)
-    b.model.decode = fails
-    b.driver.click(54, 60)
-    b.answered()
-    b.model.decode = works
-    b.driver.key(Qt.Key.Key_Return)
-    b.answered()
-    assert set(b.session.document.objects) == {1}
+    window.model.decode = fails
+    window.driver.click(50, 60)
+    window.driver.key(Qt.Key.Key_Return)
+    window.answered()
+    assert window.text == "There is no memory left."
+    window.model.decode = works
+    window.annotator.ask()
+    window.answered()
+    assert window.session.candidate is not None
+    assert not window.session.document.objects, "what failed is not committed later"
+    window.driver.click(52, 60)
+    window.model.decode = fails
+    window.driver.click(54, 60)
+    window.answered()
+    window.model.decode = works
+    window.driver.key(Qt.Key.Key_Return)
+    window.answered()
+    assert set(window.session.document.objects) == {1}
 
 
-def test_drag_is_a_box_and_the_camera_stays(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    centre = b.viewer.scene.camera.center
-    b.driver.drag([(30, 40), (70, 80)])
-    b.answered()
-    assert b.viewer.scene.camera.center == centre
-    np.testing.assert_allclose(b.model.asked[-1].box_xyxy, [30, 40, 70, 80], atol=1)
-    assert iou(b.layers.candidate.data == 1, disc((120, 160), 50, 60, 20)) > 0.85
-    corners = b.layers.box.data[0]
+def test_drag_is_a_box_and_the_camera_stays(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    centre = window.viewer.scene.camera.center
+    window.driver.drag([(30, 40), (70, 80)])
+    window.answered()
+    assert window.viewer.scene.camera.center == centre
+    np.testing.assert_allclose(window.model.asked[-1].box_xyxy, [30, 40, 70, 80], atol=1)
+    assert iou(window.layers.candidate.data == 1, disc((120, 160), 50, 60, 20)) > 0.85
+    corners = window.layers.box.data[0]
     np.testing.assert_allclose(corners.min(axis=0), [40, 30], atol=1)
     np.testing.assert_allclose(corners.max(axis=0), [80, 70], atol=1)
-    b.driver.key(Qt.Key.Key_Enter)
-    assert b.session.document.objects[1].source == "box"
-    assert len(b.layers.box.data) == 0
+    window.driver.key(Qt.Key.Key_Enter)
+    assert window.session.document.objects[1].source == "box"
+    assert len(window.layers.box.data) == 0
 
-    b.driver.drag([(100, 90), (200, 150)])
-    b.answered()
+    window.driver.drag([(100, 90), (200, 150)])
+    window.answered()
     np.testing.assert_allclose(
-        b.model.asked[-1].box_xyxy, [100, 90, 160, 120], atol=1, err_msg="cut at the image's edge"
+        window.model.asked[-1].box_xyxy, [100, 90, 160, 120], atol=1, err_msg="cut at the image's edge"
     )
 
 
-def test_space_moves_the_image_in_every_mode(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    before = b.viewer.scene.camera.center
-    b.driver.hold(Qt.Key.Key_Space, True)
-    b.driver.drag([(30, 40), (70, 80)])
-    b.driver.hold(Qt.Key.Key_Space, False)
-    moved = np.subtract(b.viewer.scene.camera.center, before)[-2:]
+def test_space_moves_the_image_in_every_mode(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    before = window.viewer.scene.camera.center
+    window.driver.hold(Qt.Key.Key_Space, True)
+    window.driver.drag([(30, 40), (70, 80)])
+    window.driver.hold(Qt.Key.Key_Space, False)
+    moved = np.subtract(window.viewer.scene.camera.center, before)[-2:]
     assert np.abs(moved).min() > 20
-    assert b.session.prompts.empty
-    b.driver.click(50, 60)
-    assert len(b.session.prompts.points) == 1, "after the space bar is let go, clicks are prompts again"
+    assert window.session.prompts.empty
+    window.driver.click(50, 60)
+    assert len(window.session.prompts.points) == 1, "after the space bar is let go, clicks are prompts again"
 
 
-def test_move_mode_leaves_the_mouse_to_napari(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("move")])
-    before = b.viewer.scene.camera.center
-    b.driver.drag([(30, 40), (70, 80)])
-    b.driver.click(50, 60)
-    assert b.viewer.scene.camera.center != before
-    assert b.session.prompts.empty
+def test_move_mode_leaves_the_mouse_to_napari(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("move")])
+    before = window.viewer.scene.camera.center
+    window.driver.drag([(30, 40), (70, 80)])
+    window.driver.click(50, 60)
+    assert window.viewer.scene.camera.center != before
+    assert window.session.prompts.empty
 
 
-def test_box_mode_takes_two_corners(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("box")])
-    b.driver.click(30, 40)
-    assert b.session.prompts.empty
-    b.driver.click(70, 80)
-    b.answered()
-    np.testing.assert_allclose(b.model.asked[-1].box_xyxy, [30, 40, 70, 80], atol=1)
+def test_box_mode_takes_two_corners(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("box")])
+    window.driver.click(30, 40)
+    assert window.session.prompts.empty
+    window.driver.click(70, 80)
+    window.answered()
+    np.testing.assert_allclose(window.model.asked[-1].box_xyxy, [30, 40, 70, 80], atol=1)
 
 
-def test_mask_mode_scribble_and_object(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
-    b.driver.drag([(40, 60), (60, 60), (60, 70)])
-    b.answered()
-    assert b.session.prompts.mask is not None
-    candidate = b.layers.candidate.data == 1
+def test_mask_mode_scribble_and_object(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("mask")])
+    window.driver.drag([(40, 60), (60, 60), (60, 70)])
+    window.answered()
+    assert window.session.prompts.mask is not None
+    candidate = window.layers.candidate.data == 1
     assert candidate[60, 50]
     assert candidate[68, 60]
     assert not candidate[75, 45]
-    assert not (b.layers.candidate.data == 2).any(), "the scribble is gone when the answer is there"
-    b.driver.key(Qt.Key.Key_Return)
-    assert b.session.document.objects[1].source == "mask"
+    assert not (window.layers.candidate.data == 2).any(), "the scribble is gone when the answer is there"
+    window.driver.key(Qt.Key.Key_Return)
+    assert window.session.document.objects[1].source == "mask"
 
-    b.driver.click(50, 60)
-    b.answered()
-    assert b.session.prompts.mask.area_px == b.session.document.objects[1].area_px
-    b.driver.key(Qt.Key.Key_Escape)
-    assert b.session.prompts.empty
-    b.driver.click(120, 30)
-    assert "no object here" in b.text
-    b.driver.click(50, 60)
-    b.answered()
-    b.driver.key(Qt.Key.Key_Return)
-    assert b.session.prompts.empty
-    assert set(b.session.document.objects) == {1}, "what is refined stays the object it is"
-    assert b.session.document.objects[1].area_px == candidate.sum()
+    window.driver.click(50, 60)
+    window.answered()
+    assert window.session.prompts.mask.area_px == window.session.document.objects[1].area_px
+    window.driver.key(Qt.Key.Key_Escape)
+    assert window.session.prompts.empty
+    window.driver.click(120, 30)
+    assert "no object here" in window.text
+    window.driver.click(50, 60)
+    window.answered()
+    window.driver.key(Qt.Key.Key_Return)
+    assert window.session.prompts.empty
+    assert set(window.session.document.objects) == {1}, "what is refined stays the object it is"
+    assert window.session.document.objects[1].area_px == candidate.sum()
 
 
 def test_keys_cycle_candidates_choose_classes_and_take_back(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.classes.add_button)
-    assert [info.name for info in b.session.classes] == ["object", "Class 2"]
-    b.driver.click(50, 60)
-    b.answered()
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.classes.add_button)
+    assert [info.name for info in window.session.classes] == ["object", "Class 2"]
+    window.driver.click(50, 60)
+    window.answered()
     areas = []
     for _ in range(4):
-        areas.append(int((b.layers.candidate.data == 1).sum()))
-        b.driver.key(Qt.Key.Key_M)
+        areas.append(int((window.layers.candidate.data == 1).sum()))
+        window.driver.key(Qt.Key.Key_M)
     assert areas[0] > areas[1] > areas[2] > 0
     assert areas[3] == areas[0]
-    b.driver.key(Qt.Key.Key_1)
-    assert b.session.active_class == 1
-    b.driver.key(Qt.Key.Key_2)
-    assert b.session.active_class == 2
-    assert b.image.mode == "pan_zoom", (
+    window.driver.key(Qt.Key.Key_1)
+    assert window.session.active_class == 1
+    window.driver.key(Qt.Key.Key_2)
+    assert window.session.active_class == 2
+    assert window.image.mode == "pan_zoom", (
         "napari's own meaning of 2 on an image layer, transform, is out of the way"
     )
-    b.driver.key(Qt.Key.Key_9)
-    assert b.session.active_class == 2, "there is no ninth class"
-    b.driver.key(Qt.Key.Key_Return)
-    assert set(np.unique(b.layers.classes.data)) == {0, 2}
-    b.driver.click(115, 60)
-    b.answered()
-    b.driver.key(Qt.Key.Key_Backspace)
-    assert b.session.prompts.empty
-    assert not b.layers.candidate.data.any()
-    b.driver.key(Qt.Key.Key_Return)
-    assert "nothing to commit" in b.text
+    window.driver.key(Qt.Key.Key_9)
+    assert window.session.active_class == 2, "there is no ninth class"
+    window.driver.key(Qt.Key.Key_Return)
+    assert set(np.unique(window.layers.classes.data)) == {0, 2}
+    window.driver.click(115, 60)
+    window.answered()
+    window.driver.key(Qt.Key.Key_Backspace)
+    assert window.session.prompts.empty
+    assert not window.layers.candidate.data.any()
+    window.driver.key(Qt.Key.Key_Return)
+    assert "nothing to commit" in window.text
 
 
-def test_delete_and_reclassify_under_the_mouse(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.session.classes.add("stroma")
+def test_delete_and_reclassify_under_the_mouse(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    window.session.classes.add("stroma")
     for x in (50, 115):
-        b.driver.click(x, 60)
-        b.answered()
-        b.driver.key(Qt.Key.Key_Return)
-    b.driver.key(Qt.Key.Key_2)
-    b.driver.key(Qt.Key.Key_R)
-    assert b.layers.classes.data[60, 115] == 2
-    assert b.layers.classes.data[60, 50] == 1
-    b.driver.key(Qt.Key.Key_Delete)
-    assert b.layers.objects.data[60, 115] == 0
-    assert b.layers.objects.data[60, 50] == 1
+        window.driver.click(x, 60)
+        window.answered()
+        window.driver.key(Qt.Key.Key_Return)
+    window.driver.key(Qt.Key.Key_2)
+    window.driver.key(Qt.Key.Key_R)
+    assert window.layers.classes.data[60, 115] == 2
+    assert window.layers.classes.data[60, 50] == 1
+    window.driver.key(Qt.Key.Key_Delete)
+    assert window.layers.objects.data[60, 115] == 0
+    assert window.layers.objects.data[60, 50] == 1
 
 
-def test_brush_strokes_are_journalled_and_undone(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_brush_strokes_are_journalled_and_undone(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     from napari_sampath.config import load_config
 
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    assert b.layers.classes.mode == "paint"
-    b.driver.drag([(20, 20), (60, 20)])
-    painted = b.layers.classes.data == 1
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("brush")])
+    assert window.layers.classes.mode == "paint"
+    window.driver.drag([(20, 20), (60, 20)])
+    painted = window.layers.classes.data == 1
     assert painted[20, 20:60].all()
-    assert np.array_equal(b.session.document.class_map == 1, painted)
-    assert np.array_equal(b.layers.objects.data == 1, painted)
+    assert np.array_equal(window.session.document.class_map == 1, painted)
+    assert np.array_equal(window.layers.objects.data == 1, painted)
     (journal,) = load_config().sessions_dir.glob("*.jsonl")
     assert '"source":"brush"' in journal.read_text().replace(" ", "")
 
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("erase")])
-    b.driver.drag([(40, 10), (40, 30)])
-    assert b.layers.classes.data[20, 40] == 0
-    assert b.session.document.class_map[20, 40] == 0
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("erase")])
+    window.driver.drag([(40, 10), (40, 30)])
+    assert window.layers.classes.data[20, 40] == 0
+    assert window.session.document.class_map[20, 40] == 0
     ctrl = Qt.KeyboardModifier.ControlModifier
-    b.driver.key(Qt.Key.Key_Z, ctrl)
-    assert np.array_equal(b.layers.classes.data == 1, painted)
-    b.driver.key(Qt.Key.Key_Z, ctrl)
-    assert not b.layers.classes.data.any()
-    b.driver.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
-    assert np.array_equal(b.layers.classes.data == 1, painted)
+    window.driver.key(Qt.Key.Key_Z, ctrl)
+    assert np.array_equal(window.layers.classes.data == 1, painted)
+    window.driver.key(Qt.Key.Key_Z, ctrl)
+    assert not window.layers.classes.data.any()
+    window.driver.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
+    assert np.array_equal(window.layers.classes.data == 1, painted)
 
 
 def test_naparis_fill_bucket_is_journalled_and_undone(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.driver.drag([(20, 20), (60, 20)])
-    painted = b.layers.classes.data == 1
-    b.viewer.layers.selection.active = b.layers.classes
-    b.session.classes.add("stroma")
-    b.driver.key(Qt.Key.Key_2)
-    b.layers.classes.mode = "fill"
-    b.session.overlap = "keep"
-    b.driver.click(40, 20)
-    assert np.array_equal(b.layers.classes.data == 1, painted), "the overlap rule keeps what is there"
-    b.session.overlap = "overwrite"
-    b.driver.click(40, 20)
-    assert np.array_equal(b.layers.classes.data == 2, painted)
-    assert np.array_equal(b.session.document.class_map, b.layers.classes.data)
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("brush")])
+    window.driver.drag([(20, 20), (60, 20)])
+    painted = window.layers.classes.data == 1
+    window.viewer.layers.selection.active = window.layers.classes
+    window.session.classes.add("stroma")
+    window.driver.key(Qt.Key.Key_2)
+    window.layers.classes.mode = "fill"
+    window.session.overlap = "keep"
+    window.driver.click(40, 20)
+    assert np.array_equal(window.layers.classes.data == 1, painted), "the overlap rule keeps what is there"
+    window.session.overlap = "overwrite"
+    window.driver.click(40, 20)
+    assert np.array_equal(window.layers.classes.data == 2, painted)
+    assert np.array_equal(window.session.document.class_map, window.layers.classes.data)
     ctrl = Qt.KeyboardModifier.ControlModifier
-    b.driver.key(Qt.Key.Key_Z, ctrl)
-    assert np.array_equal(b.layers.classes.data == 1, painted)
-    assert np.array_equal(b.session.document.class_map == 1, painted)
-    b.driver.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
-    assert np.array_equal(b.session.document.class_map == 2, painted)
+    window.driver.key(Qt.Key.Key_Z, ctrl)
+    assert np.array_equal(window.layers.classes.data == 1, painted)
+    assert np.array_equal(window.session.document.class_map == 1, painted)
+    window.driver.key(Qt.Key.Key_Z, ctrl | Qt.KeyboardModifier.ShiftModifier)
+    assert np.array_equal(window.session.document.class_map == 2, painted)
 
-    b.driver.click(120, 80)
-    assert (b.session.document.class_map == 2).all(), "the bucket fills what hangs together"
-    assert (b.layers.objects.data > 0).all()
-    b.driver.key(Qt.Key.Key_Z, ctrl)
-    assert np.array_equal(b.layers.classes.data == 2, painted)
+    window.driver.click(120, 80)
+    assert (window.session.document.class_map == 2).all(), "the bucket fills what hangs together"
+    assert (window.layers.objects.data > 0).all()
+    window.driver.key(Qt.Key.Key_Z, ctrl)
+    assert np.array_equal(window.layers.classes.data == 2, painted)
 
 
-def test_naparis_polygon_is_journalled_and_undone(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.viewer.layers.selection.active = b.layers.classes
-    b.layers.classes.mode = "polygon"
+def test_naparis_polygon_is_journalled_and_undone(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    window.viewer.layers.selection.active = window.layers.classes
+    window.layers.classes.mode = "polygon"
     for x, y in ((30, 30), (90, 30), (90, 70), (30, 70)):
-        b.driver.click(x, y)
-    b.driver.double_click(30, 70)
-    filled = b.session.document.class_map == 1
+        window.driver.click(x, y)
+    window.driver.double_click(30, 70)
+    filled = window.session.document.class_map == 1
     assert filled[31:70, 31:90].all()
     assert filled.sum() < 70 * 50
-    assert np.array_equal(b.layers.classes.data == 1, filled)
-    assert np.array_equal(b.layers.objects.data == 1, filled)
+    assert np.array_equal(window.layers.classes.data == 1, filled)
+    assert np.array_equal(window.layers.objects.data == 1, filled)
 
-    b.session.overlap = "keep"
-    b.session.classes.add("stroma")
-    b.driver.key(Qt.Key.Key_2)
+    window.session.overlap = "keep"
+    window.session.classes.add("stroma")
+    window.driver.key(Qt.Key.Key_2)
     for x, y in ((60, 50), (120, 50), (120, 90), (60, 90)):
-        b.driver.click(x, y)
-    b.driver.double_click(60, 90)
-    assert np.array_equal(b.session.document.class_map == 1, filled)
-    assert (b.session.document.class_map[72:90, 62:120] == 2).all()
-    assert np.array_equal(b.layers.classes.data, b.session.document.class_map), "napari writes later"
+        window.driver.click(x, y)
+    window.driver.double_click(60, 90)
+    assert np.array_equal(window.session.document.class_map == 1, filled)
+    assert (window.session.document.class_map[72:90, 62:120] == 2).all()
+    assert np.array_equal(window.layers.classes.data, window.session.document.class_map), (
+        "napari writes later"
+    )
     for _ in range(3):  # the new class is a step, too
-        b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not b.layers.classes.data.any()
-    assert not b.session.document.objects
+        window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not window.layers.classes.data.any()
+    assert not window.session.document.objects
 
 
 def test_naparis_outline_of_the_right_button_is_journalled_and_undone(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.driver.click(30, 30, Qt.MouseButton.RightButton)
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("brush")])
+    window.driver.click(30, 30, Qt.MouseButton.RightButton)
     for x, y in ((60, 30), (90, 30), (90, 50), (90, 70), (60, 70), (30, 70), (30, 50), (30, 30)):
-        b.driver.move(x, y)
-    filled = b.session.document.class_map == 1
+        window.driver.move(x, y)
+    filled = window.session.document.class_map == 1
     assert filled[30:70, 30:90].all()
-    assert np.array_equal(b.layers.classes.data == 1, filled)
-    assert len(b.session.document.objects) == 1
-    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not b.layers.classes.data.any()
+    assert np.array_equal(window.layers.classes.data == 1, filled)
+    assert len(window.session.document.objects) == 1
+    window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not window.layers.classes.data.any()
 
 
 @pytest.mark.parametrize("key", [(Qt.Key.Key_Escape,), (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)])
 def test_escape_and_undo_take_an_unfinished_outline_or_polygon_back(
-    open_bench: Callable[..., Any], tissue: np.ndarray, key: tuple[Any, ...]
+    open_window: Callable[..., Any], tissue: np.ndarray, key: tuple[Any, ...]
 ) -> None:
     """And leave alone what was committed; what changes meanwhile stays on the layer."""
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.driver.drag([(20, 100), (60, 100)])
-    b.driver.click(30, 30, Qt.MouseButton.RightButton)
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("brush")])
+    window.driver.drag([(20, 100), (60, 100)])
+    window.driver.click(30, 30, Qt.MouseButton.RightButton)
     for x, y in ((60, 30), (90, 30), (90, 50)):
-        b.driver.move(x, y)
-    assert b.layers.classes.data[30, 60] == 1
-    b.session.delete(1)
-    b.driver.key(*key)
-    wait_until(lambda: np.array_equal(b.layers.classes.data, b.session.document.class_map), 5, "the layer")
-    assert not b.session.document.objects
-    b.session.undo()
-    b.driver.move(30, 30)
-    assert set(b.session.document.objects) == {1}, "the outline is gone"
+        window.driver.move(x, y)
+    assert window.layers.classes.data[30, 60] == 1
+    window.session.delete(1)
+    window.driver.key(*key)
+    wait_until(
+        lambda: np.array_equal(window.layers.classes.data, window.session.document.class_map), 5, "the layer"
+    )
+    assert not window.session.document.objects
+    window.session.undo()
+    window.driver.move(30, 30)
+    assert set(window.session.document.objects) == {1}, "the outline is gone"
 
-    b.layers.classes.mode = "polygon"
+    window.layers.classes.mode = "polygon"
     for x, y in ((30, 30), (90, 30), (90, 70)):
-        b.driver.click(x, y)
-    b.driver.key(*key)
-    b.driver.double_click(30, 70)
-    assert set(b.session.document.objects) == {1}
-    wait_until(lambda: np.array_equal(b.layers.classes.data, b.session.document.class_map), 5, "the layer")
+        window.driver.click(x, y)
+    window.driver.key(*key)
+    window.driver.double_click(30, 70)
+    assert set(window.session.document.objects) == {1}
+    wait_until(
+        lambda: np.array_equal(window.layers.classes.data, window.session.document.class_map), 5, "the layer"
+    )
 
 
 def test_a_stroke_extends_the_object_that_it_begins_on(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.driver.drag([(20, 20), (60, 20)])
-    b.driver.drag([(50, 20), (50, 60)])
-    assert set(b.session.document.objects) == {1}
-    assert (b.layers.objects.data[20:60, 50] == 1).all()
-    b.driver.drag([(100, 60), (50, 60)])
-    assert set(b.session.document.objects) == {1, 2}
-    assert b.layers.objects.data[60, 100] == 2
-    assert np.array_equal(b.layers.objects.data > 0, b.layers.classes.data == 1)
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("brush")])
+    window.driver.drag([(20, 20), (60, 20)])
+    window.driver.drag([(50, 20), (50, 60)])
+    assert set(window.session.document.objects) == {1}
+    assert (window.layers.objects.data[20:60, 50] == 1).all()
+    window.driver.drag([(100, 60), (50, 60)])
+    assert set(window.session.document.objects) == {1, 2}
+    assert window.layers.objects.data[60, 100] == 2
+    assert np.array_equal(window.layers.objects.data > 0, window.layers.classes.data == 1)
 
 
 def test_a_stroke_of_a_class_that_is_not_there_is_refused(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.layers.classes.selected_label = 7
-    b.driver.drag([(20, 20), (60, 20)])
-    assert not b.layers.classes.data.any()
-    assert not b.session.document.class_map.any()
-    assert "There is no class with id 7" in b.text
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("brush")])
+    window.layers.classes.selected_label = 7
+    window.driver.drag([(20, 20), (60, 20)])
+    assert not window.layers.classes.data.any()
+    assert not window.session.document.class_map.any()
+    assert "There is no class with id 7" in window.text
 
 
-def test_a_click_outside_is_one_sentence(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.click(-3, 60)
-    assert "outside the image of 160 x 120 px" in b.text
-    assert b.session.prompts.empty
+def test_a_click_outside_is_one_sentence(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    window.driver.click(-3, 60)
+    assert "outside the image of 160 x 120 px" in window.text
+    assert window.session.prompts.empty
 
 
 def test_world_scale_and_place_do_not_move_the_mask(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel(), scale=(0.25, 0.25), translate=(100, -40))
-    b.driver.click(115, 60)
-    b.answered()
-    assert iou(b.layers.candidate.data == 1, disc((120, 160), 115, 60, 20)) > 0.9
-    assert np.allclose(b.layers.candidate.scale, 0.25)
-    assert np.allclose(b.layers.candidate.translate, (100, -40))
+    window = open_window(tissue, DiscModel(), scale=(0.25, 0.25), translate=(100, -40))
+    window.driver.click(115, 60)
+    window.answered()
+    assert iou(window.layers.candidate.data == 1, disc((120, 160), 115, 60, 20)) > 0.9
+    assert np.allclose(window.layers.candidate.scale, 0.25)
+    assert np.allclose(window.layers.candidate.translate, (100, -40))
 
 
 def test_the_layers_follow_an_image_that_is_moved_turned_or_scaled(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.annotator.area_view.on = True
-    b.image.scale = (0.5, 0.5)
-    b.image.translate = (10, -20)
-    b.image.rotate = 30
-    b.image.affine = [[1, 0.2, 3], [0, 1, 4], [0, 0, 1]]
-    b.driver.settle()
-    for layer in (*b.layers.all(), b.viewer.layers["Not annotated yet"]):
-        np.testing.assert_allclose(layer.data_to_world((7, 9)), b.image.data_to_world((7, 9)))
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("brush")])
-    b.driver.drag([(20, 80), (60, 80)])
-    assert b.session.document.class_map[80, 20:60].all()
+    window = open_window(tissue, DiscModel())
+    window.annotator.area_view.on = True
+    window.image.scale = (0.5, 0.5)
+    window.image.translate = (10, -20)
+    window.image.rotate = 30
+    window.image.affine = [[1, 0.2, 3], [0, 1, 4], [0, 0, 1]]
+    window.driver.settle()
+    for layer in (*window.layers.all(), window.viewer.layers["Not annotated yet"]):
+        np.testing.assert_allclose(layer.data_to_world((7, 9)), window.image.data_to_world((7, 9)))
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("brush")])
+    window.driver.drag([(20, 80), (60, 80)])
+    assert window.session.document.class_map[80, 20:60].all()
 
 
-def test_two_viewers_at_once(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    first = open_bench(tissue, DiscModel())
-    second = open_bench(tissue[:, ::-1].copy(), DiscModel())
+def test_two_viewers_at_once(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    first = open_window(tissue, DiscModel())
+    second = open_window(tissue[:, ::-1].copy(), DiscModel())
     first.driver.click(50, 60)
     second.driver.click(115, 60)
     first.answered()
@@ -553,7 +563,7 @@ def test_two_viewers_at_once(open_bench: Callable[..., Any], tissue: np.ndarray)
     assert first.layers.classes.data[60, 50] == 1
 
 
-def test_masks_are_those_of_the_model(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_masks_are_those_of_the_model(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     """The real thing from the mouse to the layer: a SAM with random weights, of whose specks the clicked one counts."""
     from napari_sampath.arrays import Prompts
     from napari_sampath.predict.decoder.candidates import best_first
@@ -561,10 +571,10 @@ def test_masks_are_those_of_the_model(open_bench: Callable[..., Any], tissue: np
     from support.models.tiny_sam import tiny_model
 
     model = tiny_model()
-    b = open_bench(tissue, model)
-    b.driver.click(50, 60)
-    b.answered()
-    ((x, y, _),) = b.session.prompts.points
+    window = open_window(tissue, model)
+    window.driver.click(50, 60)
+    window.answered()
+    ((x, y, _),) = window.session.prompts.points
     features = model.encode(tissue)
     logits, _ = best_first(model, features, Prompts(np.array([[x, y]]), np.array([1])))
     clicked = np.zeros((256, 256), dtype=bool)
@@ -572,55 +582,55 @@ def test_masks_are_those_of_the_model(open_bench: Callable[..., Any], tissue: np
 
     def assert_shown(k: int) -> None:
         mask = local_mask(features.frame, pieces_at(logits[k], clicked))
-        assert np.array_equal(b.layers.candidate.data == 1, mask.to_dense(tissue.shape[:2]))
+        assert np.array_equal(window.layers.candidate.data == 1, mask.to_dense(tissue.shape[:2]))
 
     assert_shown(0)
-    b.driver.key(Qt.Key.Key_M)
+    window.driver.key(Qt.Key.Key_M)
     assert_shown(1)
 
 
 def test_naparis_own_brush_key_is_shown_in_the_dock(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.viewer.layers.selection.active = b.layers.classes
-    b.driver.key(Qt.Key.Key_E)
-    assert b.layers.classes.mode == "erase"
-    assert b.dock.modes.buttons[type(b.annotator.mode)("erase")].isChecked()
-    b.driver.key(Qt.Key.Key_P)
-    assert b.dock.modes.buttons[type(b.annotator.mode)("brush")].isChecked()
-    b.driver.drag([(20, 20), (60, 20)])
-    assert b.session.document.class_map[20, 40] == 1
+    window = open_window(tissue, DiscModel())
+    window.viewer.layers.selection.active = window.layers.classes
+    window.driver.key(Qt.Key.Key_E)
+    assert window.layers.classes.mode == "erase"
+    assert window.dock.modes.buttons[type(window.annotator.mode)("erase")].isChecked()
+    window.driver.key(Qt.Key.Key_P)
+    assert window.dock.modes.buttons[type(window.annotator.mode)("brush")].isChecked()
+    window.driver.drag([(20, 20), (60, 20)])
+    assert window.session.document.class_map[20, 40] == 1
 
 
-def test_nothing_is_cut_off_at_1280_x_800(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("mask")])
-    b.bench.said.emit(
+def test_nothing_is_cut_off_at_1280_x_800(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("mask")])
+    window.state.message.emit(
         "The weights of 'vit_b' are not on this machine and could not be downloaded; put sam_vit_b_01ec64.pth "
         "into /home/somebody/.cache/napari-sampath/weights, or choose a file of your own."
     )
     for theme in ("dark", "light"):
-        b.viewer.theme = theme
-        b.driver.settle()
-        assert_nothing_cut_off(b.viewer, b.dock)
+        window.viewer.theme = theme
+        window.driver.settle()
+        assert_nothing_cut_off(window.viewer, window.dock)
 
 
 def test_nothing_scrolls_while_the_image_is_prepared(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     from qtpy.QtWidgets import QWidget
 
     model = DiscModel()
     model.go_on.clear()
-    b = open_bench(tissue, model, ready=False)
-    tab = b.viewer.window.add_dock_widget(QWidget(), name="Another", area="right", tabify=True)
-    b.dock.parentWidget().raise_()
+    window = open_window(tissue, model, ready=False)
+    tab = window.viewer.window.add_dock_widget(QWidget(), name="Another", area="right", tabify=True)
+    window.dock.parentWidget().raise_()
     wait_until(model.encoding.is_set, 60, "encoding to begin")
-    b.dock.status.doing.setText("Encoding the image: 12 of 64 tiles, 0.66 a second, 2 min left")
-    b.driver.settle()
-    assert b.dock.status.cancel_button.isVisible()
-    assert b.dock.verticalScrollBar().maximum() == 0
-    b.viewer.window.remove_dock_widget(tab)
+    window.dock.status.doing.setText("Encoding the image: 12 of 64 tiles, 0.66 a second, 2 min left")
+    window.driver.settle()
+    assert window.dock.status.cancel_button.isVisible()
+    assert window.dock.verticalScrollBar().maximum() == 0
+    window.viewer.window.remove_dock_widget(tab)
     model.go_on.set()
-    wait_until(lambda: b.bench.ready, 60, "the image to be encoded")
+    wait_until(lambda: window.state.ready, 60, "the image to be encoded")

@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gui
 
 
-def empty_left_out(b: Any) -> None:
-    wait_until(lambda: not drawn(b), 10, "empty layers to be left out")
+def empty_left_out(window: Any) -> None:
+    wait_until(lambda: not drawn(window), 10, "empty layers to be left out")
 
 
-def drawn(b: Any) -> set[str]:
+def drawn(window: Any) -> set[str]:
     """Names of the label layers, and that of boxes, that are drawn at all."""
-    layers = (b.layers.classes, b.layers.objects, b.layers.candidate, b.layers.box)
-    return {layer.name for layer in layers if node_of(b.viewer, layer).visible}
+    layers = (window.layers.classes, window.layers.objects, window.layers.candidate, window.layers.box)
+    return {layer.name for layer in layers if node_of(window.viewer, layer).visible}
 
 
-def picture(b: Any) -> np.ndarray:
+def picture(window: Any) -> np.ndarray:
     """What is seen, which must be what is seen if napari draws all of its layers."""
-    seen = b.viewer.screenshot(canvas_only=True, flash=False)
-    label_layers = (b.layers.classes, b.layers.objects, b.layers.candidate)
+    seen = window.viewer.screenshot(canvas_only=True, flash=False)
+    label_layers = (window.layers.classes, window.layers.objects, window.layers.candidate)
     for layer in label_layers:
-        node = node_of(b.viewer, layer)
+        node = node_of(window.viewer, layer)
         node.visible = layer.visible
         node._need_vertex_update = True
-    whole = b.viewer.screenshot(canvas_only=True, flash=False)
+    whole = window.viewer.screenshot(canvas_only=True, flash=False)
     other = (seen != whole).any(axis=-1).sum()
     assert other <= 20, "a few lie between two pixels of the image, and may show either"
     for layer in label_layers:
@@ -46,76 +46,76 @@ def picture(b: Any) -> np.ndarray:
     return np.asarray(seen)
 
 
-def test_the_picture_is_that_of_all_layers(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.annotator.preview.on = False
-    empty_left_out(b)
-    bare = picture(b)
+def test_the_picture_is_that_of_all_layers(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    window.annotator.preview.on = False
+    empty_left_out(window)
+    bare = picture(window)
     seen = [bare]
 
     def changed() -> None:
-        seen.append(picture(b))
+        seen.append(picture(window))
         assert not np.array_equal(seen[-1], seen[-2])
 
-    b.driver.click(3, 60)  # A disc that reaches over the edge of the image.
-    b.answered()
-    assert drawn(b) == {"Candidate"}
+    window.driver.click(3, 60)  # A disc that reaches over the edge of the image.
+    window.answered()
+    assert drawn(window) == {"Candidate"}
     changed()
-    b.driver.key(Qt.Key.Key_M)
+    window.driver.key(Qt.Key.Key_M)
     changed()
-    b.viewer.scene.camera.zoom *= 0.7
+    window.viewer.scene.camera.zoom *= 0.7
     changed()
-    b.driver.key(Qt.Key.Key_Return)
-    assert drawn(b) == {"Classes", "Objects"}
+    window.driver.key(Qt.Key.Key_Return)
+    assert drawn(window) == {"Classes", "Objects"}
     changed()
-    b.layers.classes.visible = False
-    assert drawn(b) == {"Objects"}
+    window.layers.classes.visible = False
+    assert drawn(window) == {"Objects"}
     changed()
-    b.layers.classes.visible = True
-    assert np.array_equal(picture(b), seen[-2])
-    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not drawn(b)
+    window.layers.classes.visible = True
+    assert np.array_equal(picture(window), seen[-2])
+    window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not drawn(window)
     changed()
 
 
-def test_a_brush_is_seen_while_it_paints(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    empty_left_out(b)
-    bare = picture(b)
-    b.driver.press(b.dock.modes.buttons[Mode.BRUSH])
-    b.driver.drag([(40, 40), (60, 60)], release=False)
-    assert not b.session.document.objects
-    assert not np.array_equal(picture(b), bare)
-    QTest.mouseRelease(b.driver.native, LEFT, NONE, b.driver.at(60, 60))
-    wait_until(lambda: bool(b.session.document.objects), 10, "the stroke")
-    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    b.driver.press(b.dock.modes.buttons[Mode.POINT])
-    assert not drawn(b)
+def test_a_brush_is_seen_while_it_paints(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    empty_left_out(window)
+    bare = picture(window)
+    window.driver.press(window.dock.modes.buttons[Mode.BRUSH])
+    window.driver.drag([(40, 40), (60, 60)], release=False)
+    assert not window.session.document.objects
+    assert not np.array_equal(picture(window), bare)
+    QTest.mouseRelease(window.driver.native, LEFT, NONE, window.driver.at(60, 60))
+    wait_until(lambda: bool(window.session.document.objects), 10, "the stroke")
+    window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    window.driver.press(window.dock.modes.buttons[Mode.POINT])
+    assert not drawn(window)
 
 
-def test_a_scribble_is_seen_while_it_is_painted(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    empty_left_out(b)
-    bare = picture(b)
-    b.driver.press(b.dock.modes.buttons[Mode.MASK])
-    b.driver.drag([(40, 40), (60, 60)], release=False)
-    assert drawn(b) == {"Candidate"}
-    assert not np.array_equal(picture(b), bare)
-    QTest.mouseRelease(b.driver.native, LEFT, NONE, b.driver.at(60, 60))
-    b.answered()
-    b.driver.key(Qt.Key.Key_Escape)
-    assert not drawn(b)
+def test_a_scribble_is_seen_while_it_is_painted(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    empty_left_out(window)
+    bare = picture(window)
+    window.driver.press(window.dock.modes.buttons[Mode.MASK])
+    window.driver.drag([(40, 40), (60, 60)], release=False)
+    assert drawn(window) == {"Candidate"}
+    assert not np.array_equal(picture(window), bare)
+    QTest.mouseRelease(window.driver.native, LEFT, NONE, window.driver.at(60, 60))
+    window.answered()
+    window.driver.key(Qt.Key.Key_Escape)
+    assert not drawn(window)
 
 
 def test_layers_that_stay_are_drawn_by_napari_again(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    empty_left_out(b)
-    classes = b.layers.classes
-    b.viewer.window.remove_dock_widget(b.dock)
-    wait_until(lambda: "Candidate" not in b.viewer.layers, 10, "the helper layers to go")
-    bare = b.viewer.screenshot(canvas_only=True, flash=False)
+    window = open_window(tissue, DiscModel())
+    empty_left_out(window)
+    classes = window.layers.classes
+    window.viewer.window.remove_dock_widget(window.dock)
+    wait_until(lambda: "Candidate" not in window.viewer.layers, 10, "the helper layers to go")
+    bare = window.viewer.screenshot(canvas_only=True, flash=False)
     classes.data[40:60, 40:60] = 1
     classes.refresh()
-    assert not np.array_equal(b.viewer.screenshot(canvas_only=True, flash=False), bare)
+    assert not np.array_equal(window.viewer.screenshot(canvas_only=True, flash=False), bare)

@@ -88,17 +88,17 @@ def test_what_is_not_shown_is_not_there() -> None:
 
 @pytest.mark.gui
 def test_a_label_of_the_users_own_is_the_mask_prompt(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
+    window = open_window(tissue, DiscModel())
     own = disc((120, 160), 60, 115, 17)
-    b.viewer.add_labels(own.astype(np.uint8), name="mine")
-    b.viewer.layers.selection.active = b.image
-    b.driver.press(b.dock.modes.buttons[Mode.MASK])
-    b.driver.click(115, 60)
-    b.answered()
-    assert b.model.asked[-1].mask_logits is not None
-    candidate = b.layers.candidate.data == 1
+    window.viewer.add_labels(own.astype(np.uint8), name="mine")
+    window.viewer.layers.selection.active = window.image
+    window.driver.press(window.dock.modes.buttons[Mode.MASK])
+    window.driver.click(115, 60)
+    window.answered()
+    assert window.model.asked[-1].mask_logits is not None
+    candidate = window.layers.candidate.data == 1
     assert (candidate & own).sum() / (candidate | own).sum() > 0.9
-    b.driver.click(10, 10)
-    assert "no object here" in b.text
+    window.driver.click(10, 10)
+    assert "no object here" in window.text

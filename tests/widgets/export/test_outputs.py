@@ -39,17 +39,17 @@ def bundle(tmp_path: Path) -> Path:
     return save_bundle(tmp_path / "random.safetensors", head, Metadata(name="random", encoders=(reference,)))
 
 
-def add_dock(b: Any, kind: str) -> Any:
+def add_dock(window: Any, kind: str) -> Any:
     from napari_sampath.widgets.export.dock import ExportDock
     from napari_sampath.widgets.segment.dock import SegmentDock
 
-    dock = {"segment": SegmentDock, "export": ExportDock}[kind](b.viewer, b.bench)
-    b.viewer.window.add_dock_widget(dock, name=kind, area="right", tabify=True)
+    dock = {"segment": SegmentDock, "export": ExportDock}[kind](window.viewer, window.state)
+    window.viewer.window.add_dock_widget(dock, name=kind, area="right", tabify=True)
     return dock
 
 
 def test_one_click_segments_shows_and_becomes_annotations(
-    open_bench: Callable[..., Any], tissue: np.ndarray, bundle: Path, monkeypatch: pytest.MonkeyPatch
+    open_window: Callable[..., Any], tissue: np.ndarray, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_sampath.predict import segment
     from napari_sampath.session import from_segmentation
@@ -57,64 +57,64 @@ def test_one_click_segments_shows_and_becomes_annotations(
     from support.models.tiny_sam import tiny_model
 
     model = tiny_model()
-    b = open_bench(tissue, model)
-    dock = add_dock(b, "segment")
+    window = open_window(tissue, model)
+    dock = add_dock(window, "segment")
     assert not dock.add_button.isEnabled()
     monkeypatch.setattr(module.QFileDialog, "getOpenFileName", lambda *_: (str(bundle), ""))
-    b.driver.press(dock.file_button)
-    b.driver.press(dock.run_button)
+    window.driver.press(dock.file_button)
+    window.driver.press(dock.run_button)
     wait_until(
         lambda: dock.result is not None or "went wrong" in dock.status.message.text(), 60, "the result"
     )
     expected = segment(tissue, bundle, model)
-    labels, confidence = b.viewer.layers["Segmentation"], b.viewer.layers["Confidence"]
+    labels, confidence = window.viewer.layers["Segmentation"], window.viewer.layers["Confidence"]
     kept = from_segmentation(expected, dock.filters.size.value())
     assert np.array_equal(labels.data, kept.label_map())
     np.testing.assert_allclose(confidence.data, expected.confidence, atol=1e-6)
     assert "gland" in dock.summary.text()
-    assert not b.layers.classes.data.any(), "looking at a result changes no annotation"
+    assert not window.layers.classes.data.any(), "looking at a result changes no annotation"
 
-    b.driver.press(dock.add_button)
+    window.driver.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
-    names = {info.name: info.id for info in b.session.classes}
+    names = {info.name: info.id for info in window.session.classes}
     both = expected.labels == 1
-    agree = (b.layers.classes.data == names["gland"]) == both
+    agree = (window.layers.classes.data == names["gland"]) == both
     assert agree.mean() > 0.99, "all but pieces of a few pixels"
-    assert {one.source for one in b.session.document.objects.values()} == {"head"}
-    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not b.layers.classes.data.any(), "one undo takes all of it back"
+    assert {one.source for one in window.session.document.objects.values()} == {"head"}
+    window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not window.layers.classes.data.any(), "one undo takes all of it back"
 
 
 def test_a_wrong_head_is_one_sentence(
-    open_bench: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_sampath.widgets.segment import dock as module
 
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"no bundle at all")
-    b = open_bench(tissue, DiscModel())
-    dock = add_dock(b, "segment")
+    window = open_window(tissue, DiscModel())
+    dock = add_dock(window, "segment")
     monkeypatch.setattr(module.QFileDialog, "getOpenFileName", lambda *_: (str(broken), ""))
-    b.driver.press(dock.file_button)
-    b.driver.press(dock.run_button)
+    window.driver.press(dock.file_button)
+    window.driver.press(dock.run_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert "broken.safetensors" in dock.status.message.text()
     assert "unexpected" not in dock.status.message.text()
-    assert "Segmentation" not in b.viewer.layers
+    assert "Segmentation" not in window.viewer.layers
 
 
-def test_export_and_read_back(open_bench: Callable[..., Any], tissue: np.ndarray, tmp_path: Path) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.session.classes.add("stroma")
+def test_export_and_read_back(open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path) -> None:
+    window = open_window(tissue, DiscModel())
+    window.session.classes.add("stroma")
     for x, key in ((50, Qt.Key.Key_1), (115, Qt.Key.Key_2)):
-        b.driver.key(key)
-        b.driver.click(x, 60)
-        b.answered()
-        b.driver.key(Qt.Key.Key_Return)
-    classes, objects = b.layers.classes.data.copy(), b.layers.objects.data.copy()
-    dock = add_dock(b, "export")
+        window.driver.key(key)
+        window.driver.click(x, 60)
+        window.answered()
+        window.driver.key(Qt.Key.Key_Return)
+    classes, objects = window.layers.classes.data.copy(), window.layers.objects.data.copy()
+    dock = add_dock(window, "export")
     dock.folder.setText(str(tmp_path / "new" / "labels"))
-    b.driver.press(dock.export_button)
+    window.driver.press(dock.export_button)
     wait_until(lambda: not dock.runner.busy, 60, "the export")
     files = {path.name for path in (tmp_path / "new" / "labels").iterdir()}
     assert {
@@ -127,31 +127,31 @@ def test_export_and_read_back(open_bench: Callable[..., Any], tissue: np.ndarray
     listed = json.loads((tmp_path / "new" / "labels" / "classes.json").read_text())
     assert "stroma" in json.dumps(listed)
 
-    for object_id in list(b.session.document.objects):
-        b.session.delete(object_id)
-    assert not b.layers.classes.data.any()
+    for object_id in list(window.session.document.objects):
+        window.session.delete(object_id)
+    assert not window.layers.classes.data.any()
     dock.import_from(tmp_path / "new" / "labels" / "tissue_classes.png")
     wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 60, "the import")
-    assert np.array_equal(b.layers.classes.data, classes)
-    back = b.layers.objects.data
+    assert np.array_equal(window.layers.classes.data, classes)
+    back = window.layers.objects.data
     assert np.array_equal(back > 0, objects > 0)
     assert len(np.unique(back)) == len(np.unique(objects))
 
 
 def test_an_export_that_cannot_be_written_is_one_sentence(
-    open_bench: Callable[..., Any], tissue: np.ndarray, tmp_path: Path
+    open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    dock = add_dock(b, "export")
+    window = open_window(tissue, DiscModel())
+    dock = add_dock(window, "export")
     (tmp_path / "file").write_text("in the way")
     dock.folder.setText(str(tmp_path / "file" / "labels"))
-    b.driver.press(dock.export_button)
+    window.driver.press(dock.export_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert str(tmp_path / "file") in dock.status.message.text()
     assert "unexpected" not in dock.status.message.text()
     for box in dock.formats.values():
         box.setChecked(False)
-    b.driver.press(dock.export_button)
+    window.driver.press(dock.export_button)
     assert "No format" in dock.status.message.text()
     dock.import_from(tmp_path / "file")
     wait_until(lambda: str(tmp_path / "file") in dock.status.message.text(), 60, "the sentence")
@@ -159,52 +159,52 @@ def test_an_export_that_cannot_be_written_is_one_sentence(
 
 @pytest.mark.parametrize("folder", ["", " ", "labels"])
 def test_an_export_to_no_whole_path_is_one_sentence(
-    open_bench: Callable[..., Any],
+    open_window: Callable[..., Any],
     tissue: np.ndarray,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     folder: str,
 ) -> None:
     """Nobody knows in which folder napari was started."""
-    b = open_bench(tissue, DiscModel())
-    dock = add_dock(b, "export")
+    window = open_window(tissue, DiscModel())
+    dock = add_dock(window, "export")
     monkeypatch.chdir(tmp_path)
     dock.folder.setText(folder)
-    b.driver.press(dock.export_button)
+    window.driver.press(dock.export_button)
     assert f"'{folder}' is no whole path" in dock.status.message.text()
     assert not dock.runner.busy
     assert not list(tmp_path.iterdir())
 
 
 def test_every_format_goes_out_and_comes_back(
-    open_bench: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_sampath.formats import FORMATS
     from napari_sampath.widgets.export import dock as module
 
-    b = open_bench(tissue, DiscModel())
+    window = open_window(tissue, DiscModel())
     rows, cols = np.mgrid[20:40, 30:70]
-    b.session.paint(rows.ravel(), cols.ravel(), 1)
-    before = b.layers.classes.data.copy()
-    dock = add_dock(b, "export")
+    window.session.paint(rows.ravel(), cols.ravel(), 1)
+    before = window.layers.classes.data.copy()
+    dock = add_dock(window, "export")
     assert set(dock.formats) == set(FORMATS) == {"png", *COMES_BACK}
     for name in COMES_BACK:
         for key, box in dock.formats.items():
             box.setChecked(key == name)
         folder = tmp_path / name
         dock.folder.setText(str(folder))
-        b.driver.press(dock.export_button)
+        window.driver.press(dock.export_button)
         wait_until(lambda: not dock.runner.busy, 60, "the export")
         (written,) = [
             one for one in folder.iterdir() if one.name.endswith(FORMATS[name]) and "inst" not in one.name
         ]
-        for object_id in list(b.session.document.objects):
-            b.session.delete(object_id)
-        assert not b.layers.classes.data.any()
+        for object_id in list(window.session.document.objects):
+            window.session.delete(object_id)
+        assert not window.layers.classes.data.any()
         chooser = "getExistingDirectory" if written.is_dir() else "getOpenFileName"
         answer = str(written) if written.is_dir() else (str(written), "")
         monkeypatch.setattr(module.QFileDialog, chooser, lambda *_, answer=answer: answer)
-        b.driver.press(dock.folder_button if written.is_dir() else dock.import_button)
+        window.driver.press(dock.folder_button if written.is_dir() else dock.import_button)
         wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 60, "the import")
         assert "Imported 1 annotations" in dock.status.message.text(), name
-        assert np.array_equal(b.layers.classes.data, before), name
+        assert np.array_equal(window.layers.classes.data, before), name

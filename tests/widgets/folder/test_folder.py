@@ -40,15 +40,15 @@ def folder(tmp_path: Path) -> Path:
 def open_folder(viewers: Callable[[], Any], folder: Path) -> Callable[..., Any]:
     def opened(model: Any) -> Any:
         from napari_sampath.widgets.folder.dock import FolderDock
-        from napari_sampath.widgets.viewer.viewer_state import Workbench
+        from napari_sampath.widgets.viewer.viewer_state import ViewerState
 
         viewer = viewers()
-        dock = FolderDock(viewer, Workbench(viewer, load_model=loader(model)))
+        dock = FolderDock(viewer, ViewerState(viewer, load_model=loader(model)))
         viewer.window.add_dock_widget(dock, name="Folder", area="right")
         dock.work.open_folder(folder)
-        wait_until(lambda: dock.work.session is not None and dock.bench.ready, 60, "the first image")
+        wait_until(lambda: dock.work.session is not None and dock.state.ready, 60, "the first image")
         wait_until(lambda: len(dock.pictures) == 4 and not dock.looker.busy, 60, "the thumbnails")
-        driver = GuiDriver(viewer, dock.bench.image)
+        driver = GuiDriver(viewer, dock.state.image)
         driver.settle()
         return dock, driver
 
@@ -57,7 +57,7 @@ def open_folder(viewers: Callable[[], Any], folder: Path) -> Callable[..., Any]:
 
 def shown(dock: Any, name: str) -> None:
     wait_until(
-        lambda: dock.work.session is not None and dock.bench.image.name == name and dock.bench.ready,
+        lambda: dock.work.session is not None and dock.state.image.name == name and dock.state.ready,
         60,
         f"image {name}",
     )
@@ -77,12 +77,12 @@ def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any],
     dock, driver = open_folder(DiscModel())
     assert dock.next_button.toolTip().endswith("(PageDown)")
     assert dock.previous_button.toolTip().endswith("(F4)"), "the user's own key"
-    assert dock.bench.image.name == "0"
+    assert dock.state.image.name == "0"
     assert dock.thumbnails.count() == 4
     driver.key(Qt.Key.Key_PageDown)
     shown(dock, "1")
-    assert [layer.name for layer in dock.bench.viewer.layers].count("Classes") == 1
-    assert np.array_equal(dock.bench.image.data, picture(1, (100, 130))[0])
+    assert [layer.name for layer in dock.state.viewer.layers].count("Classes") == 1
+    assert np.array_equal(dock.state.image.data, picture(1, (100, 130))[0])
     assert dock.thumbnails.currentRow() == 1
     driver.press(dock.next_button)
     shown(dock, "2")
@@ -92,7 +92,7 @@ def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any],
     QTest.mouseClick(dock.thumbnails.viewport(), LEFT, NONE, dock.thumbnails.visualItemRect(item).center())
     shown(dock, "3")
     assert dock.work.session.mpp == pytest.approx(0.5)
-    assert dock.bench.annotator.layers.classes.scale.tolist() == pytest.approx([0.5, 0.5])
+    assert dock.state.annotator.layers.classes.scale.tolist() == pytest.approx([0.5, 0.5])
     driver.press(dock.next_button)
     wait_until(lambda: "last image" in dock.status.message.text(), 10, "the sentence")
 
@@ -114,7 +114,7 @@ def test_states_are_kept_and_annotations_found_again(open_folder: Callable[..., 
     driver.press(dock.previous_button)
     shown(dock, "0")
     assert dock.work.session.area.mask().all(), "done means that all of it is annotated"
-    assert dock.bench.annotator.layers.classes.data[5, 5] == 1
+    assert dock.state.annotator.layers.classes.data[5, 5] == 1
 
     from napari_sampath.session import FolderQueue
 
@@ -165,15 +165,15 @@ def desk(tmp_path: Path) -> Callable[[Any], Any]:
         data = DatasetFolder.create(tmp_path / "discs", (DISC,))
         for number in range(10, 14):
             data.save_image(Snapshot(f"disc {number}", *picture(number)))
-        dock.bench.desk.choose(data.path)
-        wait_until(lambda: dock.bench.desk.heads is not None, 60, "the dataset")
-        heads = dock.bench.desk.heads
+        dock.state.training.choose(data.path)
+        wait_until(lambda: dock.state.training.heads is not None, 60, "the dataset")
+        heads = dock.state.training.heads
         path = heads.new_path("linear")
         config = TrainingConfig(epochs=15, batch_size=2, patience=0)
         train(open_dataset(data.path), "linear", config, patch_model(), path)
         heads.offer(path)
         heads.accept()
-        dock.bench.desk.changed.emit()
+        dock.state.training.changed.emit()
         return heads
 
     return chosen
@@ -200,10 +200,10 @@ def test_the_head_proposes_and_the_person_completes(
     driver.press(dock.next_button)
     shown(dock, "1")
     wait_until(lambda: bool(dock.work.session.document.objects), 60, "the next proposal")
-    wait_until(lambda: not dock.bench.desk.samples.waiting, 60, "the training samples")
-    assert "0" in DatasetFolder.open(dock.bench.desk.folder).images
+    wait_until(lambda: not dock.state.training.samples.waiting, 60, "the training samples")
+    assert "0" in DatasetFolder.open(dock.state.training.folder).images
     assert [info.name for info in dock.work.session.classes] == ["disc"]
-    assert "1" not in DatasetFolder.open(dock.bench.desk.folder).images
+    assert "1" not in DatasetFolder.open(dock.state.training.folder).images
 
 
 def test_the_head_does_all_and_the_most_doubtful_image_comes_next(
@@ -255,7 +255,7 @@ def test_a_run_over_the_folder_leaves_out_what_auto_segment_does(
 ) -> None:
     dock, driver = open_folder(patch_model())
     desk(dock)
-    dock.bench.desk.filters = (10**6, {}, False)
+    dock.state.training.filters = (10**6, {}, False)
     (dock.work.queue.folder / "2.png").write_bytes(b"no image")
     driver.press(dock.all_button)
     wait_until(lambda: "went through 2 images" in dock.status.message.text(), 120, "all images")
@@ -276,4 +276,4 @@ def test_going_on_does_not_end_the_run_over_the_folder(
     shown(dock, "1")
     wait_until(lambda: not dock.work.runner.busy, 120, "all images")
     assert "The head went through" in dock.status.message.text()
-    assert dock.bench.image.name == "1"
+    assert dock.state.image.name == "1"

@@ -48,31 +48,31 @@ def click(table: Any, row: int, place: int = CLASS, modifier: Any = Qt.KeyboardM
 
 
 @pytest.fixture
-def opened(open_bench: Callable[..., Any], tissue: np.ndarray) -> Any:
+def opened(open_window: Callable[..., Any], tissue: np.ndarray) -> Any:
     """The image with four objects of a head and two of a person, Annotate dock and Objects dock."""
     from napari_sampath.widgets.objects.dock import ObjectsDock
 
-    b = open_bench(tissue, DiscModel(), scale=(0.5, 0.5), units=("um", "um"))
-    b.objects = ObjectsDock(b.viewer, b.bench)
-    b.viewer.window.add_dock_widget(b.objects, name="Objects", area="bottom")
-    b.session.classes.restore(CLASSES)
-    b.session.classes_changed.emit()
-    b.session.add_segmentation(squares(4, score=0.75))
+    window = open_window(tissue, DiscModel(), scale=(0.5, 0.5), units=("um", "um"))
+    window.objects = ObjectsDock(window.viewer, window.state)
+    window.viewer.window.add_dock_widget(window.objects, name="Objects", area="bottom")
+    window.session.classes.restore(CLASSES)
+    window.session.classes_changed.emit()
+    window.session.add_segmentation(squares(4, score=0.75))
     for row in (80, 100):
-        b.session.paint(*np.nonzero(np.pad(np.ones((4, 4), bool), ((row, 116 - row), (100, 56)))), 2)
-    b.driver.settle()
-    return b
+        window.session.paint(*np.nonzero(np.pad(np.ones((4, 4), bool), ((row, 116 - row), (100, 56)))), 2)
+    window.driver.settle()
+    return window
 
 
 def test_the_table_is_the_session_sorted_and_filtered(opened: Any) -> None:
-    b, table = opened, opened.objects.table
+    window, table = opened, opened.objects.table
     assert column(table, CLASS) == ["gland", "stroma", "gland", "stroma", "stroma", "stroma"]
     assert column(table, AREA) == ["100", "81", "64", "49", "16", "16"]
     assert column(table, AREA_UM2)[0] == "25.0", "0.5 µm a pixel"
-    assert b.session.mpp == 0.5
+    assert window.session.mpp == 0.5
     assert column(table, SCORE) == ["0.75"] * 4 + ["", ""]
     assert column(table, len(HEADINGS) - 1) == ["1", "2", "3", "4", "5", "6"]
-    assert "6 objects" in b.objects.count.text()
+    assert "6 objects" in window.objects.count.text()
     heading = table.horizontalHeader()
     place = QPoint(heading.sectionViewportPosition(AREA) + 10, heading.height() // 2)
     QTest.mouseClick(heading.viewport(), Qt.MouseButton.LeftButton, pos=place)
@@ -80,51 +80,51 @@ def test_the_table_is_the_session_sorted_and_filtered(opened: Any) -> None:
     QTest.mouseClick(heading.viewport(), Qt.MouseButton.LeftButton, pos=place)
     assert column(table, AREA)[0] == "100"
 
-    filters = b.objects.filters
+    filters = window.objects.filters
     filters.of_class.setCurrentText("stroma")
     filters.of_class.activated.emit(2)
     filters.source.setCurrentText("Brush")
     filters.source.activated.emit(1)
     assert column(table, AREA) == ["16", "16"]
-    assert "2 of 6" in b.objects.count.text()
+    assert "2 of 6" in window.objects.count.text()
     filters.source.setCurrentIndex(0)
-    b.driver.press(filters.unreviewed)
-    b.session.objects.flag((2,), "reviewed")
+    window.driver.press(filters.unreviewed)
+    window.session.objects.flag((2,), "reviewed")
     QApplication.processEvents()
     assert column(table, AREA) == ["49", "16", "16"]
-    b.session.undo()
+    window.session.undo()
     QApplication.processEvents()
     assert column(table, AREA) == ["81", "49", "16", "16"]
 
-    b.session.classes.rename(2, "connective tissue")
+    window.session.classes.rename(2, "connective tissue")
     assert set(column(table, CLASS)) == {"connective tissue"}, "the filter stays on the class"
 
 
 def test_a_click_brings_the_object_into_the_middle_and_frames_it(opened: Any) -> None:
-    b, table = opened, opened.objects.table
-    zoom = b.viewer.scene.camera.zoom
+    window, table = opened, opened.objects.table
+    zoom = window.viewer.scene.camera.zoom
     click(table, 4)
-    assert b.objects.chosen() == (5,)
-    np.testing.assert_allclose(b.viewer.scene.camera.center[-2:], (82 * 0.5, 102 * 0.5))
-    assert b.viewer.scene.camera.zoom == zoom
-    frame = b.viewer.layers["Chosen"].data
+    assert window.objects.chosen() == (5,)
+    np.testing.assert_allclose(window.viewer.scene.camera.center[-2:], (82 * 0.5, 102 * 0.5))
+    assert window.viewer.scene.camera.zoom == zoom
+    frame = window.viewer.layers["Chosen"].data
     assert len(frame) == 1
     np.testing.assert_allclose(frame[0].min(axis=0), (77.5, 97.5))
-    assert b.viewer.layers.selection.active is b.image
+    assert window.viewer.layers.selection.active is window.image
     QTest.keyClick(table, Qt.Key.Key_Down)
-    assert b.objects.chosen() == (6,)
-    np.testing.assert_allclose(b.viewer.scene.camera.center[-2:], (102 * 0.5, 102 * 0.5))
+    assert window.objects.chosen() == (6,)
+    np.testing.assert_allclose(window.viewer.scene.camera.center[-2:], (102 * 0.5, 102 * 0.5))
     click(table, 0, CLASS, Qt.KeyboardModifier.ControlModifier)
-    assert b.annotator.tools.highlight.frames == 2
-    b.session.paint([0], [150], 1)
+    assert window.annotator.tools.highlight.frames == 2
+    window.session.paint([0], [150], 1)
     QApplication.processEvents()
-    assert b.objects.chosen() == (1, 6), "another object leaves the choice alone"
-    assert "2 chosen" in b.objects.count.text()
+    assert window.objects.chosen() == (1, 6), "another object leaves the choice alone"
+    assert "2 chosen" in window.objects.count.text()
 
 
 def test_buttons_and_keys_change_the_chosen_objects_in_one_step(opened: Any) -> None:
-    b, dock, table = opened, opened.objects, opened.objects.table
-    records = b.session.document.objects
+    window, dock, table = opened, opened.objects, opened.objects.table
+    records = window.session.document.objects
 
     def choose() -> None:
         table.setFocus()
@@ -138,7 +138,7 @@ def test_buttons_and_keys_change_the_chosen_objects_in_one_step(opened: Any) -> 
         assert [records[one].class_id for one in range(1, 7)] == [1, 2, 1, 2, 2, 2]
         assert not any(one.reviewed or one.unsure for one in records.values())
 
-    b.annotator.activate(1)
+    window.annotator.activate(1)
     keys = {
         "reviewed": Qt.Key.Key_T,
         "unsure": Qt.Key.Key_U,
@@ -149,19 +149,21 @@ def test_buttons_and_keys_change_the_chosen_objects_in_one_step(opened: Any) -> 
     checks: dict[str, Callable[[], bool]] = {
         "reviewed": lambda: records[1].reviewed and records[2].reviewed and not records[3].reviewed,
         "unsure": lambda: records[1].unsure and records[2].unsure,
-        "reclassify": lambda: column(table, CLASS)[:3] == ["gland"] * 3 and b.layers.classes.data[5, 14] == 1,
+        "reclassify": lambda: (
+            column(table, CLASS)[:3] == ["gland"] * 3 and window.layers.classes.data[5, 14] == 1
+        ),
         "merge": lambda: (
-            2 not in records and column(table, AREA)[0] == "181" and b.layers.objects.data[5, 14] == 1
+            2 not in records and column(table, AREA)[0] == "181" and window.layers.objects.data[5, 14] == 1
         ),
         "delete": lambda: (
-            column(table, AREA) == ["64", "49", "16", "16"] and b.layers.objects.data[5, 5] == 0
+            column(table, AREA) == ["64", "49", "16", "16"] and window.layers.objects.data[5, 5] == 0
         ),
     }
     assert {*keys, "undo"} == set(dock.buttons)
     for name, key in keys.items():
         for way in (
             lambda key=key: QTest.keyClick(table, key),
-            lambda name=name: b.driver.press(dock.buttons[name]),
+            lambda name=name: window.driver.press(dock.buttons[name]),
         ):
             choose()
             way()
@@ -169,56 +171,56 @@ def test_buttons_and_keys_change_the_chosen_objects_in_one_step(opened: Any) -> 
             assert checks[name](), name
             undo_all()
     choose()
-    b.driver.press(dock.buttons["reviewed"])
-    b.driver.press(dock.buttons["reviewed"])
+    window.driver.press(dock.buttons["reviewed"])
+    window.driver.press(dock.buttons["reviewed"])
     assert not records[1].reviewed, "once more takes the tick away"
     QTest.keyClick(table, Qt.Key.Key_2)
-    assert b.session.active_class == 2
+    assert window.session.active_class == 2
 
 
 def test_a_tick_in_the_table_is_a_mark(opened: Any) -> None:
-    b, table = opened, opened.objects.table
+    window, table = opened, opened.objects.table
     spot = table.visualRect(table.model().index(2, REVIEWED))
     QTest.mouseClick(
         table.viewport(), Qt.MouseButton.LeftButton, pos=QPoint(spot.left() + 10, spot.center().y())
     )
     QApplication.processEvents()
-    assert b.session.document.objects[3].reviewed
+    assert window.session.document.objects[3].reviewed
     checked = table.model().index(2, REVIEWED).data(Qt.ItemDataRole.CheckStateRole)
     assert Qt.CheckState(checked) == Qt.CheckState.Checked
-    b.driver.press(b.objects.buttons["undo"])
-    assert not b.session.document.objects[3].reviewed
+    window.driver.press(window.objects.buttons["undo"])
+    assert not window.session.document.objects[3].reviewed
 
 
 def test_a_closed_dock_takes_its_frames_along(opened: Any) -> None:
-    b = opened
-    click(b.objects.table, 1)
-    assert b.annotator.tools.highlight.frames == 1
-    b.viewer.window.remove_dock_widget(b.objects)
-    wait_until(lambda: b.annotator.tools.highlight.frames == 0, 10, "the dock to go")
-    b.session.delete(1)
-    assert b.layers.objects.data[5, 5] == 0
+    window = opened
+    click(window.objects.table, 1)
+    assert window.annotator.tools.highlight.frames == 1
+    window.viewer.window.remove_dock_widget(window.objects)
+    wait_until(lambda: window.annotator.tools.highlight.frames == 0, 10, "the dock to go")
+    window.session.delete(1)
+    assert window.layers.objects.data[5, 5] == 0
 
 
-def test_two_viewers_have_tables_of_their_own(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_two_viewers_have_tables_of_their_own(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     from napari_sampath.widgets.objects.dock import ObjectsDock
 
-    benches = [open_bench(tissue, DiscModel()), open_bench(tissue[:, ::-1].copy(), DiscModel())]
+    windows = [open_window(tissue, DiscModel()), open_window(tissue[:, ::-1].copy(), DiscModel())]
     docks = []
-    for number, b in enumerate(benches):
-        docks.append(ObjectsDock(b.viewer, b.bench))
-        b.viewer.window.add_dock_widget(docks[-1], name="Objects", area="bottom")
-        b.session.add_segmentation(squares(2 + number))
-        b.driver.settle()
+    for number, window in enumerate(windows):
+        docks.append(ObjectsDock(window.viewer, window.state))
+        window.viewer.window.add_dock_widget(docks[-1], name="Objects", area="bottom")
+        window.session.add_segmentation(squares(2 + number))
+        window.driver.settle()
     assert [dock.model.rowCount() for dock in docks] == [2, 3]
     docks[0].table.setFocus()
     click(docks[0].table, 0)
-    b.driver.press(docks[0].buttons["delete"])
+    window.driver.press(docks[0].buttons["delete"])
     assert column(docks[0].table, AREA) == ["81"]
     assert column(docks[1].table, AREA) == ["100", "81", "64"]
-    assert benches[1].annotator.tools.highlight.frames == 0
-    assert benches[0].layers.objects.data[5, 5] == 0
-    assert benches[1].layers.objects.data[5, 5] == 1
+    assert windows[1].annotator.tools.highlight.frames == 0
+    assert windows[0].layers.objects.data[5, 5] == 0
+    assert windows[1].layers.objects.data[5, 5] == 1
 
 
 def test_one_more_among_5000_objects_costs_little(qtbot: Any) -> None:

@@ -42,34 +42,34 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def open_segment(
-    open_bench: Callable[..., Any], bundle: Path, monkeypatch: pytest.MonkeyPatch
+    open_window: Callable[..., Any], bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Any, Any]]:
     def opened(pixels: np.ndarray, model: Any = None, **image: Any) -> tuple[Any, Any]:
         from napari_sampath.widgets.segment import dock as module
 
-        b = open_bench(pixels, model or patch_model(), **image)
-        dock = module.SegmentDock(b.viewer, b.bench)
-        b.viewer.window.add_dock_widget(dock, name="Auto-segment", area="right", tabify=True)
-        b.driver.settle()
+        window = open_window(pixels, model or patch_model(), **image)
+        dock = module.SegmentDock(window.viewer, window.state)
+        window.viewer.window.add_dock_widget(dock, name="Auto-segment", area="right", tabify=True)
+        window.driver.settle()
         monkeypatch.setattr(module.QFileDialog, "getOpenFileName", lambda *_: (str(bundle), ""))
-        b.driver.press(dock.file_button)
+        window.driver.press(dock.file_button)
         assert dock.head.currentData() == str(bundle)
-        return b, dock
+        return window, dock
 
     return opened
 
 
-def done(b: Any, dock: Any) -> None:
-    b.driver.press(dock.run_button)
+def done(window: Any, dock: Any) -> None:
+    window.driver.press(dock.run_button)
     wait_until(lambda: not dock.runner.busy, 60, "the result")
     assert dock.result is not None, dock.status.message.text()
 
 
-def passes_once_quiet(b: Any) -> int:
+def passes_once_quiet(window: Any) -> int:
     """Wait until what is in view is prepared for clicks; return how many tiles were encoded."""
     passes = -1
-    while passes != b.model.encoder.passes:
-        passes = b.model.encoder.passes
+    while passes != window.model.encoder.passes:
+        passes = window.model.encoder.passes
         QTest.qWait(3 * REST_MS)
     return passes
 
@@ -80,19 +80,19 @@ def test_a_box_alone_is_segmented_and_lies_where_it_was_drawn(
     from napari_sampath.predict import segment
 
     pixels, _ = picture(3, (120, 160))
-    b, dock = open_segment(pixels, scale=(2.0, 2.0), translate=(5, 7))
+    window, dock = open_segment(pixels, scale=(2.0, 2.0), translate=(5, 7))
     dock.where.setCurrentIndex(dock.where.findData("box"))
-    b.driver.press(dock.run_button)
+    window.driver.press(dock.run_button)
     assert "draw a box" in dock.status.message.text()
-    b.session.set_box(40, 30, 119, 99)
-    done(b, dock)
+    window.session.set_box(40, 30, 119, 99)
+    done(window, dock)
     expected = segment(pixels, bundle, patch_model())
-    layer = b.viewer.layers["Segmentation"]
+    layer = window.viewer.layers["Segmentation"]
     assert layer.data.shape == (70, 80)
-    np.testing.assert_allclose(layer.data_to_world((0, 0)), b.image.data_to_world((30, 40)))
-    b.driver.press(dock.add_button)
+    np.testing.assert_allclose(layer.data_to_world((0, 0)), window.image.data_to_world((30, 40)))
+    window.driver.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
-    classes = np.asarray(b.session.document.class_map)
+    classes = np.asarray(window.session.document.class_map)
     assert (classes[30:100, 40:120] == expected.labels[30:100, 40:120]).mean() > 0.98
     assert classes.any()
     assert not classes[:30].any()
@@ -104,38 +104,38 @@ def test_on_a_large_image_only_what_is_in_view_is_computed(open_segment: Callabl
     from napari_sampath.widgets.canvas.viewport import box_in_view, look_at
 
     pixels = np.tile(picture(3, (400, 400))[0], (4, 4, 1))
-    b, dock = open_segment(pixels)
+    window, dock = open_segment(pixels)
     assert dock.where.currentData() == "view"
-    assert box_in_view(b.viewer, b.image, b.session.hw) == (0, 0, 1600, 1600)
-    look_at(b.viewer, b.image, (60, 70, 160, 170))
-    r0, c0, r1, c1 = box_in_view(b.viewer, b.image, b.session.hw)
+    assert box_in_view(window.viewer, window.image, window.session.hw) == (0, 0, 1600, 1600)
+    look_at(window.viewer, window.image, (60, 70, 160, 170))
+    r0, c0, r1, c1 = box_in_view(window.viewer, window.image, window.session.hw)
     assert r0 < 60 < 160 < r1 < 500
     assert c0 < 70 < 170 < c1 < 500
-    before = passes_once_quiet(b)
-    done(b, dock)
+    before = passes_once_quiet(window)
+    done(window, dock)
     assert dock.result.labels.shape == (r1 - r0, c1 - c0)
-    assert b.model.encoder.passes - before <= 1, "of the four tiles of the image"
+    assert window.model.encoder.passes - before <= 1, "of the four tiles of the image"
 
 
 def test_filters_apply_without_running_the_head_again(open_segment: Callable[..., Any]) -> None:
     pixels, _ = picture(3, (120, 160))
-    b, dock = open_segment(pixels)
-    done(b, dock)
+    window, dock = open_segment(pixels)
+    done(window, dock)
     found = dock.result.segmentation
-    passes = b.model.encoder.passes
+    passes = window.model.encoder.passes
     (slider,) = dock.filters.sliders.values()
     slider.setValue(90)
     wait_until(lambda: dock.result.segmentation is found and not dock.runner.busy, 20, "the filter")
     wait_until(lambda: not (dock.result.labels[found.confidence < 0.9] == 1).any(), 20, "the filter")
-    assert np.array_equal(b.viewer.layers["Segmentation"].data, dock.result.labels)
+    assert np.array_equal(window.viewer.layers["Segmentation"].data, dock.result.labels)
     assert (dock.result.labels == 1).any()
-    assert set(b.bench.desk.filters[1].values()) == set(dock.filters.thresholds.values()), (
+    assert set(window.state.training.filters[1].values()) == set(dock.filters.thresholds.values()), (
         "for the Folder dock"
     )
     dock.filters.size.setValue(10_000_000)
     wait_until(lambda: not dock.result.labels.any(), 20, "the least size")
     assert "0 pieces" in dock.summary.text()
-    assert b.model.encoder.passes == passes
+    assert window.model.encoder.passes == passes
     dock.filters.size.setValue(16)
     slider.setValue(0)
     wait_until(lambda: (dock.result.labels == 1).sum() == (found.labels == 1).sum(), 20, "all of it again")
@@ -151,20 +151,20 @@ def touching() -> np.ndarray:
 def test_objects_that_touch_are_separate_annotations_where_the_user_wishes(
     open_segment: Callable[..., Any],
 ) -> None:
-    b, dock = open_segment(touching())
-    done(b, dock)
+    window, dock = open_segment(touching())
+    done(window, dock)
     assert len(dock.result.components.pieces) == 1, dock.summary.text()
     labels = dock.result.labels.copy()
-    b.driver.press(dock.filters.apart)
+    window.driver.press(dock.filters.apart)
     wait_until(lambda: len(dock.result.components.pieces) == 2, 20, "the pieces")
     assert "2 pieces" in dock.summary.text()
     assert np.array_equal(dock.result.labels, labels), "no pixel is lost where they are cut"
-    b.driver.press(dock.add_button)
+    window.driver.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
-    objects = np.asarray(b.session.document.instance_map)
+    objects = np.asarray(window.session.document.instance_map)
     assert objects[60, 55] != objects[60, 95]
     assert 0 not in (objects[60, 55], objects[60, 95])
-    b.driver.press(dock.filters.apart)
+    window.driver.press(dock.filters.apart)
     wait_until(lambda: len(dock.result.components.pieces) == 1, 20, "one piece again")
 
 
@@ -173,7 +173,7 @@ def test_what_is_wished_while_a_head_runs_is_done_with_its_result(
 ) -> None:
     from napari_sampath import heads
 
-    b, dock = open_segment(touching())
+    window, dock = open_segment(touching())
     go_on, load = threading.Event(), heads.load_head
 
     def held(source: Any) -> Any:
@@ -181,8 +181,8 @@ def test_what_is_wished_while_a_head_runs_is_done_with_its_result(
         return load(source)
 
     monkeypatch.setattr(heads, "load_head", held)
-    b.driver.press(dock.run_button)
-    b.driver.press(dock.filters.apart)
+    window.driver.press(dock.run_button)
+    window.driver.press(dock.filters.apart)
     wait_until(lambda: not dock.filters._timer.isActive(), 20, "the filters")
     assert dock.runner.busy, "the head goes on"
     assert dock.result is None
@@ -195,7 +195,7 @@ def test_looking_elsewhere_does_not_cancel_a_head_that_runs(
 ) -> None:
     from napari_sampath import heads
 
-    b, dock = open_segment(np.tile(picture(3, (400, 400))[0], (8, 8, 1)))
+    window, dock = open_segment(np.tile(picture(3, (400, 400))[0], (8, 8, 1)))
     go_on, load = threading.Event(), heads.load_head
 
     def held(source: Any) -> Any:
@@ -203,11 +203,11 @@ def test_looking_elsewhere_does_not_cancel_a_head_that_runs(
         return load(source)
 
     monkeypatch.setattr(heads, "load_head", held)
-    b.viewer.scene.camera.zoom = 4.0
-    b.viewer.scene.camera.center = (0, 300, 300)
-    b.driver.press(dock.run_button)
-    b.viewer.scene.camera.center = (0, 3000, 3000)
-    wait_until(lambda: b.session.preview(3000, 3000) is not None, 20, "the tiles there")
+    window.viewer.scene.camera.zoom = 4.0
+    window.viewer.scene.camera.center = (0, 300, 300)
+    window.driver.press(dock.run_button)
+    window.viewer.scene.camera.center = (0, 3000, 3000)
+    wait_until(lambda: window.session.preview(3000, 3000) is not None, 20, "the tiles there")
     assert dock.runner.busy, "the head goes on"
     go_on.set()
     wait_until(lambda: not dock.runner.busy, 60, "the result")
@@ -216,21 +216,21 @@ def test_looking_elsewhere_does_not_cancel_a_head_that_runs(
 
 def test_a_newer_result_replaces_proposals_and_no_correction(open_segment: Callable[..., Any]) -> None:
     pixels, labels = picture(3, (120, 160))
-    b, dock = open_segment(pixels)
-    done(b, dock)
-    b.driver.press(dock.add_button)
+    window, dock = open_segment(pixels)
+    done(window, dock)
+    window.driver.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
-    head = {one.id for one in b.session.document.objects.values()}
+    head = {one.id for one in window.session.document.objects.values()}
     rows, cols = np.nonzero(labels)
-    b.session.classes.add("fat")
-    b.session.paint(rows[:50], cols[:50], 2)
-    done(b, dock)
-    b.driver.press(dock.add_button)
+    window.session.classes.add("fat")
+    window.session.paint(rows[:50], cols[:50], 2)
+    done(window, dock)
+    window.driver.press(dock.add_button)
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
-    assert not head & set(b.session.document.objects)
-    assert (np.asarray(b.session.document.class_map)[rows[:50], cols[:50]] == 2).all()
-    assert b.viewer.layers["Segmentation"] in b.viewer.layers
-    assert sum(layer.name.startswith("Segmentation") for layer in b.viewer.layers) == 1
+    assert not head & set(window.session.document.objects)
+    assert (np.asarray(window.session.document.class_map)[rows[:50], cols[:50]] == 2).all()
+    assert window.viewer.layers["Segmentation"] in window.viewer.layers
+    assert sum(layer.name.startswith("Segmentation") for layer in window.viewer.layers) == 1
 
 
 def test_what_a_person_does_while_a_result_is_taken_over_stays(
@@ -238,9 +238,9 @@ def test_what_a_person_does_while_a_result_is_taken_over_stays(
 ) -> None:
     """A stroke comes between: the result is worked out anew around it."""
     pixels, _ = picture(3, (120, 160))
-    b, dock = open_segment(pixels)
-    done(b, dock)
-    go_on, work_out = threading.Event(), b.session.propose_job
+    window, dock = open_segment(pixels)
+    done(window, dock)
+    go_on, work_out = threading.Event(), window.session.propose_job
 
     def slow(found: Any) -> Any:
         job = work_out(found)
@@ -251,19 +251,19 @@ def test_what_a_person_does_while_a_result_is_taken_over_stays(
 
         return waits()
 
-    monkeypatch.setattr(b.session, "propose_job", slow)
-    b.driver.press(dock.add_button)
+    monkeypatch.setattr(window.session, "propose_job", slow)
+    window.driver.press(dock.add_button)
     assert dock.intake.busy, "it is worked out in a thread"
     assert not dock.add_button.isEnabled()
-    b.session.classes.add("fat")
-    b.session.paint(*np.indices((30, 160)).reshape(2, -1), 2)
+    window.session.classes.add("fat")
+    window.session.paint(*np.indices((30, 160)).reshape(2, -1), 2)
     dock.filters.size.setValue(17)
     go_on.set()
     wait_until(lambda: "Added" in dock.status.message.text(), 20, "the annotations, whatever is filtered")
-    assert (b.layers.classes.data[:30] == 2).all()
-    assert (b.layers.classes.data[30:] == 1).any()
-    assert b.session.undo()
-    assert set(np.unique(b.layers.classes.data)) == {0, 2}
+    assert (window.layers.classes.data[:30] == 2).all()
+    assert (window.layers.classes.data[30:] == 1).any()
+    assert window.session.undo()
+    assert set(np.unique(window.layers.classes.data)) == {0, 2}
 
 
 def test_a_result_waits_until_the_brush_is_lifted(open_segment: Callable[..., Any]) -> None:
@@ -271,28 +271,28 @@ def test_a_result_waits_until_the_brush_is_lifted(open_segment: Callable[..., An
     from qtpy.QtTest import QTest
 
     pixels, _ = picture(3, (120, 160))
-    b, dock = open_segment(pixels)
-    done(b, dock)
-    b.session.active_class = b.session.classes.add("fat").id
-    b.annotator.mode = type(b.annotator.mode)("brush")
-    b.driver.settle()
-    b.driver.move(20, 5)
-    QTest.mousePress(b.driver.native, LEFT, NONE, b.driver.at(20, 5))
+    window, dock = open_segment(pixels)
+    done(window, dock)
+    window.session.active_class = window.session.classes.add("fat").id
+    window.annotator.mode = type(window.annotator.mode)("brush")
+    window.driver.settle()
+    window.driver.move(20, 5)
+    QTest.mousePress(window.driver.native, LEFT, NONE, window.driver.at(20, 5))
     for x in range(20, 60, 4):
-        b.driver._move(b.driver.at(x, 5), LEFT, NONE)
+        window.driver._move(window.driver.at(x, 5), LEFT, NONE)
     dock.add_button.click()
     wait_until(lambda: not dock.intake.runner.busy, 20, "the result to be worked out")
     assert dock.intake.busy, "the brush is down"
-    b.driver._move(b.driver.at(100, 5), LEFT, NONE)
-    QTest.mouseRelease(b.driver.native, LEFT, NONE, b.driver.at(100, 5))
+    window.driver._move(window.driver.at(100, 5), LEFT, NONE)
+    QTest.mouseRelease(window.driver.native, LEFT, NONE, window.driver.at(100, 5))
     wait_until(lambda: not dock.intake.busy, 20, "the annotations")
-    fat = b.session.active_class
-    assert (b.layers.classes.data[5, 22:98] == fat).all(), "all of the stroke"
-    assert (b.layers.classes.data != fat).any()
-    assert {one.source for one in b.session.document.objects.values()} == {"brush", "head"}
-    assert np.array_equal(b.layers.classes.data, np.asarray(b.session.document.class_map))
-    b.session.active_class = 1
-    b.annotator.mode = type(b.annotator.mode)("point")
+    fat = window.session.active_class
+    assert (window.layers.classes.data[5, 22:98] == fat).all(), "all of the stroke"
+    assert (window.layers.classes.data != fat).any()
+    assert {one.source for one in window.session.document.objects.values()} == {"brush", "head"}
+    assert np.array_equal(window.layers.classes.data, np.asarray(window.session.document.class_map))
+    window.session.active_class = 1
+    window.annotator.mode = type(window.annotator.mode)("point")
 
 
 def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
@@ -301,64 +301,66 @@ def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
     from napari_sampath.widgets.canvas.napari_internals import chunked_paint as strips
 
     pixels, _ = picture(3, (120, 160))
-    b, _dock = open_segment(pixels)
+    window, _dock = open_segment(pixels)
     monkeypatch.setattr(strips, "STRIP_PX", 160 * 50)
-    b.session.paint(*np.indices((120, 160)).reshape(2, -1), 1)
-    assert not b.layers.classes.data.all(), "the rest comes when the window has had its turn"
-    wait_until(lambda: b.layers.classes.data.all() and b.layers.objects.data.all(), 20, "the strips")
-    b.session.undo()
-    b.layers.classes.mode = "paint"
-    b.layers.classes.brush_size = 3
-    b.viewer.layers.selection.active = b.layers.classes
-    b.driver.click(80, 100)
-    expected = np.asarray(b.session.document.class_map)
+    window.session.paint(*np.indices((120, 160)).reshape(2, -1), 1)
+    assert not window.layers.classes.data.all(), "the rest comes when the window has had its turn"
+    wait_until(
+        lambda: window.layers.classes.data.all() and window.layers.objects.data.all(), 20, "the strips"
+    )
+    window.session.undo()
+    window.layers.classes.mode = "paint"
+    window.layers.classes.brush_size = 3
+    window.viewer.layers.selection.active = window.layers.classes
+    window.driver.click(80, 100)
+    expected = np.asarray(window.session.document.class_map)
     assert 0 < np.count_nonzero(expected) < 40, "what was not painted yet is no stroke"
-    wait_until(lambda: np.array_equal(b.layers.classes.data, expected), 20, "the stroke")
-    b.driver.click(80, 100)
-    wait_until(lambda: not b.annotator.display.drawing, 20, "the end of a stroke that changes nothing")
+    wait_until(lambda: np.array_equal(window.layers.classes.data, expected), 20, "the stroke")
+    window.driver.click(80, 100)
+    wait_until(lambda: not window.annotator.display.drawing, 20, "the end of a stroke that changes nothing")
 
 
 def test_a_key_leads_from_one_uncertain_region_to_the_next(open_segment: Callable[..., Any]) -> None:
     from napari_sampath.widgets.canvas.viewport import centre_of_view
 
     pixels, _ = picture(3, (128, 160))
-    b, dock = open_segment(pixels)
-    b.driver.key(Qt.Key.Key_N)
+    window, dock = open_segment(pixels)
+    window.driver.key(Qt.Key.Key_N)
     wait_until(lambda: "segment it first" in dock.status.message.text(), 20, "the sentence")
-    done(b, dock)
+    done(window, dock)
     seen = []
     for _ in range(3):
         before = dock.uncertain.region
-        b.driver.key(Qt.Key.Key_N)
+        window.driver.key(Qt.Key.Key_N)
         wait_until(lambda before=before: dock.uncertain.region not in (None, before), 20, "a region")
         region = dock.uncertain.region
-        np.testing.assert_allclose(centre_of_view(b.viewer, b.image), region.centre_rc, atol=1)
+        np.testing.assert_allclose(centre_of_view(window.viewer, window.image), region.centre_rc, atol=1)
         seen.append(region)
     assert len({one.box for one in seen}) == 3
     assert [one.score for one in seen] == sorted((one.score for one in seen), reverse=True)
-    b.session.area.complete((0, 0, *b.session.hw))
-    b.driver.key(Qt.Key.Key_N)
+    window.session.area.complete((0, 0, *window.session.hw))
+    window.driver.key(Qt.Key.Key_N)
     wait_until(lambda: "No uncertain region is left" in dock.status.message.text(), 20, "the sentence")
-    b.session.undo()
+    window.session.undo()
     dock.uncertain.by.setCurrentIndex(dock.uncertain.by.findData("distance"))
-    b.driver.press(dock.uncertain.next_button)
+    window.driver.press(dock.uncertain.next_button)
     wait_until(lambda: "far from what is annotated" in dock.status.message.text(), 20, "the sentence")
 
 
 def test_the_accepted_head_is_the_one_that_runs_next(open_segment: Callable[..., Any], bundle: Path) -> None:
     pixels, _ = picture(3, (120, 160))
-    b, dock = open_segment(pixels)
-    b.bench.desk.choose(bundle.parent)
-    wait_until(lambda: b.bench.desk.heads is not None, 60, "the dataset")
-    heads = b.bench.desk.heads
+    window, dock = open_segment(pixels)
+    window.state.training.choose(bundle.parent)
+    wait_until(lambda: window.state.training.heads is not None, 60, "the dataset")
+    heads = window.state.training.heads
     path = heads.new_path("linear")
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(bundle.read_bytes())
     heads.offer(path)
     heads.accept()
-    b.bench.desk.changed.emit()
+    window.state.training.changed.emit()
     assert dock.head.currentText() == f"{path.stem} (yours)"
-    done(b, dock)
+    done(window, dock)
     assert (dock.result.labels == 1).any()
 
 
@@ -368,23 +370,23 @@ def test_everything_is_found_and_classified_by_likeness(
     from napari_sampath import load_model
 
     pixels = np.tile(tissue, (2, 1, 1))
-    b, dock = open_segment(pixels, load_model("sampath-tiny", device="cpu"))
+    window, dock = open_segment(pixels, load_model("sampath-tiny", device="cpu"))
     dock.everything.points.setValue(6)
-    b.driver.press(dock.everything.find_button)
+    window.driver.press(dock.everything.find_button)
     wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 120, "everything")
     assert "Found" in dock.status.message.text()
-    on_disc = [b.session.objects.at(row, col) for row in (60, 180) for col in (50, 115)]
+    on_disc = [window.session.objects.at(row, col) for row in (60, 180) for col in (50, 115)]
     assert all(on_disc), "each disc is an object"
-    assert {one.class_id for one in b.session.document.objects.values()} == {
-        b.session.classes.find("unclassified").id
+    assert {one.class_id for one in window.session.document.objects.values()} == {
+        window.session.classes.find("unclassified").id
     }
-    b.driver.press(dock.everything.like_button)
+    window.driver.press(dock.everything.like_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert "classify at least one" in dock.status.message.text()
-    b.session.reclassify(on_disc[0], 1)
-    b.driver.press(dock.everything.like_button)
+    window.session.reclassify(on_disc[0], 1)
+    window.driver.press(dock.everything.like_button)
     wait_until(lambda: not dock.runner.busy, 60, "the classes")
-    assert {b.session.document.objects[one].class_id for one in on_disc} == {1}
+    assert {window.session.document.objects[one].class_id for one in on_disc} == {1}
 
 
 @pytest.mark.alone
@@ -392,14 +394,14 @@ def test_the_window_lives_while_a_head_segments(open_segment: Callable[..., Any]
     """The longest stall until the result is found: under 100 ms."""
     from benchmarks.stalls import StallMeter
 
-    b, dock = open_segment(np.tile(picture(3, (400, 400))[0], (4, 4, 1)))
+    window, dock = open_segment(np.tile(picture(3, (400, 400))[0], (4, 4, 1)))
     dock.where.setCurrentIndex(dock.where.findData("image"))
 
     def segmenting() -> float:
         found: list[float] = []
         meter = StallMeter()
         dock._on_done = lambda *_: found.append(meter.stop())
-        b.driver.press(dock.run_button)
+        window.driver.press(dock.run_button)
         wait_until(lambda: bool(found), 60, "the result")
         return found[0]
 

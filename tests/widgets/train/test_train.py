@@ -35,38 +35,38 @@ def dataset(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_train(open_bench: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
+def open_train(open_window: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
     def opened(folder: Path | None, pixels: np.ndarray | None = None) -> tuple[Any, Any]:
         from napari_sampath.widgets.train.dock import TrainDock
 
-        b = open_bench(picture(9)[0] if pixels is None else pixels, patch_model(), name="new")
-        dock = TrainDock(b.viewer, b.bench)
-        b.viewer.window.add_dock_widget(dock, name="Train", area="right", tabify=True)
-        wait_until(lambda: dock.kind.count() > 0 and not dock.desk.runner.busy, 60, "the kinds of head")
+        window = open_window(picture(9)[0] if pixels is None else pixels, patch_model(), name="new")
+        dock = TrainDock(window.viewer, window.state)
+        window.viewer.window.add_dock_widget(dock, name="Train", area="right", tabify=True)
+        wait_until(lambda: dock.kind.count() > 0 and not dock.training.runner.busy, 60, "the kinds of head")
         if folder is not None:
             dock.choose_folder(folder)
             wait_until(lambda: dock.held is not None and not dock.looker.busy, 60, "the dataset")
-        return b, dock
+        return window, dock
 
     return opened
 
 
-def trained(b: Any, dock: Any, kind: str = "linear", passes: int = 4) -> None:
+def trained(window: Any, dock: Any, kind: str = "linear", passes: int = 4) -> None:
     dock.kind.setCurrentIndex(dock.kind.findData(kind))
     dock.passes.setValue(passes)
-    b.driver.press(dock.train_button)
+    window.driver.press(dock.train_button)
     wait_until(lambda: not dock.runner.busy, 120, "the training")
 
 
 def test_what_is_annotated_becomes_a_sample_by_itself(open_train: Callable[..., Any], tmp_path: Path) -> None:
-    b, dock = open_train(None)
+    window, dock = open_train(None)
     assert not dock.train_button.isEnabled()
     assert "Choose a folder" in dock.status.message.text()
     dock.choose_folder(tmp_path / "fresh")
-    wait_until(lambda: dock.desk.folder is not None, 60, "the dataset")
+    wait_until(lambda: dock.training.folder is not None, 60, "the dataset")
     assert "Nothing annotated" in dock.content.text()
-    b.session.paint([10, 10, 11], [10, 11, 10], 1)
-    b.session.area.mark((0, 0, 40, 50))
+    window.session.paint([10, 10, 11], [10, 11, 10], 1)
+    window.session.area.mark((0, 0, 40, 50))
     # Before the two seconds are over after which it would be saved.
     dock.slides.setCurrentIndex(dock.slides.findData("-"))
     dock.slides.activated.emit(dock.slides.currentIndex())
@@ -77,8 +77,8 @@ def test_what_is_annotated_becomes_a_sample_by_itself(open_train: Callable[..., 
     assert item.labels[10, 11] == 1
     assert "1997 px" in dock.content.text(), "the area without any object"
     assert "another slide" in dock.content.text()
-    b.session.undo()
-    b.session.undo()
+    window.session.undo()
+    window.session.undo()
     wait_until(
         lambda: not DatasetFolder.open(tmp_path / "fresh").read("new").annotated.any(), 60, "the newer sample"
     )
@@ -86,64 +86,64 @@ def test_what_is_annotated_becomes_a_sample_by_itself(open_train: Callable[..., 
 
 
 def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Path) -> None:
-    b, dock = open_train(dataset)
+    window, dock = open_train(dataset)
     assert "to learn from" in dock.content.text()
     assert dock.train_button.isEnabled()
-    trained(b, dock)
-    assert dock.desk.heads.offered.stem == "linear-1", dock.status.message.text()
+    trained(window, dock)
+    assert dock.training.heads.offered.stem == "linear-1", dock.status.message.text()
     assert [passes for passes, _ in dock.plot.dice] == [1, 2, 3, 4]
     assert len(dock.plot.losses) >= 4
     assert dock.plot.losses[-1][1] < dock.plot.losses[0][1]
     assert "first head" in dock.comparison.verdict.text()
     assert not dock.back_button.isHidden()
-    b.driver.press(dock.accept_button)
-    assert dock.desk.heads.current.stem == "linear-1"
+    window.driver.press(dock.accept_button)
+    assert dock.training.heads.current.stem == "linear-1"
     assert "Auto-segment uses linear-1" in dock.status.message.text()
     assert not dock.accept_button.isEnabled()
     assert not dock.back_button.isEnabled(), "there is nothing before it"
-    trained(b, dock, passes=8)
+    trained(window, dock, passes=8)
     assert "linear-1" in dock.comparison.verdict.text()
     tiles = [one for one in dock.comparison.pictures if one.pixmap() and not one.pixmap().isNull()]
     assert len(tiles) == 3 * min(3, len(dock.held.images) and dock.held.images["val"])
     assert "linear-2" in dock.in_use.text()
-    b.driver.press(dock.back_button)
-    assert (dock.desk.heads.current.stem, dock.desk.heads.offered) == ("linear-1", None)
+    window.driver.press(dock.back_button)
+    assert (dock.training.heads.current.stem, dock.training.heads.offered) == ("linear-1", None)
     assert dock.train_button.isEnabled()
 
 
 def test_cancel_leaves_the_head_in_use(open_train: Callable[..., Any], dataset: Path) -> None:
-    b, dock = open_train(dataset)
+    window, dock = open_train(dataset)
     dock.passes.setValue(500)
-    b.driver.press(dock.train_button)
+    window.driver.press(dock.train_button)
     wait_until(lambda: bool(dock.plot.losses), 120, "the first steps")
     assert dock.status.bar.isVisible()
-    b.driver.press(dock.status.cancel_button)
+    window.driver.press(dock.status.cancel_button)
     assert not dock.runner.busy
     assert dock.runner.wait(60)
-    assert dock.desk.heads.offered is None
+    assert dock.training.heads.offered is None
     assert list((dataset / "heads").glob("*")) == []
     assert dock.train_button.isEnabled()
 
 
 def test_closing_the_dock_ends_training(open_train: Callable[..., Any], dataset: Path) -> None:
-    b, dock = open_train(dataset)
+    window, dock = open_train(dataset)
     dock.passes.setValue(500)
-    b.driver.press(dock.train_button)
+    window.driver.press(dock.train_button)
     wait_until(lambda: bool(dock.plot.losses), 120, "the first steps")
-    b.viewer.window.remove_dock_widget(dock)
+    window.viewer.window.remove_dock_widget(dock)
     wait_until(lambda: not list((dataset / "heads").glob("*")), 60, "the end of the training")
 
 
 def test_what_cannot_be_trained_is_one_sentence(open_train: Callable[..., Any], dataset: Path) -> None:
-    b, dock = open_train(dataset)
+    window, dock = open_train(dataset)
     (dataset / "labels" / "case1-2.png").write_bytes(b"no image")
-    b.driver.press(dock.train_button)
+    window.driver.press(dock.train_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert "case1-2.png" in dock.status.message.text()
     assert "unexpected" not in dock.status.message.text()
 
 
-def longest_stall(b: Any, row: int, seconds: float = 2.5) -> float:
+def longest_stall(window: Any, row: int, seconds: float = 2.5) -> float:
     """Paint strokes for some seconds and return the longest stall of the event loop in seconds."""
     from benchmarks.stalls import StallMeter
 
@@ -151,46 +151,46 @@ def longest_stall(b: Any, row: int, seconds: float = 2.5) -> float:
     while time.perf_counter() - begin < seconds:
         QApplication.processEvents()
         if time.perf_counter() - begin > 0.5 * (drawn + 1):
-            b.session.paint(np.full(5, row), np.arange(5) + 10 * drawn, 1)
+            window.session.paint(np.full(5, row), np.arange(5) + 10 * drawn, 1)
             drawn += 1
         time.sleep(0.002)
-    assert (b.layers.classes.data[row] == 1).sum() == 5 * drawn > 0
+    assert (window.layers.classes.data[row] == 1).sum() == 5 * drawn > 0
     return meter.stop()
 
 
 @pytest.mark.alone
 def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], dataset: Path) -> None:
     """The longest stall while training: under 100 ms."""
-    b, dock = open_train(dataset)
+    window, dock = open_train(dataset)
     rows = iter(range(10, 100, 10))
     dock.kind.setCurrentIndex(dock.kind.findData("cnn"))
     dock.passes.setValue(500)
-    b.driver.press(dock.train_button)
+    window.driver.press(dock.train_button)
     wait_until(lambda: len(dock.plot.losses) > 0, 120, "training to begin")
-    stalls = longest_stalls(lambda: longest_stall(b, next(rows)))
+    stalls = longest_stalls(lambda: longest_stall(window, next(rows)))
     assert dock.runner.busy, "it was still training"
     dock.runner.cancel()
     assert dock.runner.wait(60)
-    assert_alive(stalls, lambda: longest_stall(b, next(rows)))
+    assert_alive(stalls, lambda: longest_stall(window, next(rows)))
 
 
 def test_the_dataset_is_found_again(open_train: Callable[..., Any], dataset: Path) -> None:
-    b, dock = open_train(dataset)
+    window, dock = open_train(dataset)
     assert "5 images; " in dock.content.text()
     dock.slides.setCurrentIndex(dock.slides.findData("-"))
     dock.slides.activated.emit(dock.slides.currentIndex())
     wait_until(lambda: "5 images of 3 slides" in dock.content.text(), 60, "the slides")
-    trained(b, dock)
-    b.driver.press(dock.accept_button)
-    b.viewer.window.remove_dock_widget(dock)
+    trained(window, dock)
+    window.driver.press(dock.accept_button)
+    window.viewer.window.remove_dock_widget(dock)
     from napari_sampath.widgets.train.dock import TrainDock
-    from napari_sampath.widgets.viewer.viewer_state import Workbench
+    from napari_sampath.widgets.viewer.viewer_state import ViewerState
 
-    again = TrainDock(b.viewer, Workbench(b.viewer, load_model=b.bench._load_model))
-    b.viewer.window.add_dock_widget(again, name="Train again")
-    wait_until(lambda: again.held is not None and again.desk.heads is not None, 60, "the dataset")
-    assert again.desk.folder == dataset
-    assert again.desk.heads.current.stem == "linear-1"
+    again = TrainDock(window.viewer, ViewerState(window.viewer, load_model=window.state._load_model))
+    window.viewer.window.add_dock_widget(again, name="Train again")
+    wait_until(lambda: again.held is not None and again.training.heads is not None, 60, "the dataset")
+    assert again.training.folder == dataset
+    assert again.training.heads.current.stem == "linear-1"
     assert again.slides.currentData() == "-"
     assert {one.slide for one in DatasetFolder.open(dataset).images.values()} == {"case0", "case1", "case2"}
-    b.driver.key(Qt.Key.Key_Escape)
+    window.driver.key(Qt.Key.Key_Escape)

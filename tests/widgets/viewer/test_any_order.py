@@ -32,13 +32,13 @@ class Hand:
     """Does one thing after another at random places; every public method is one thing.
 
     Args:
-        bench: An image that is annotated.
+        state: An image that is annotated.
         seed: Of the order.
     """
 
-    def __init__(self, bench: Any, seed: int) -> None:
-        self._bench, self._random = bench, random.Random(seed)
-        self._labels, self._session = bench.layers.classes, bench.session
+    def __init__(self, state: Any, seed: int) -> None:
+        self._state, self._random = state, random.Random(seed)
+        self._labels, self._session = state.layers.classes, state.session
         self._things = [name for name in vars(Hand) if not name.startswith("_") and name != "anything"]
 
     def anything(self) -> str:
@@ -50,67 +50,67 @@ class Hand:
     def brush(self) -> None:
         self._tool("brush")
         self._labels.brush_size = self._random.choice([1, 5, 20])
-        self._bench.driver.drag(self._places(self._random.randint(2, 3)))
+        self._state.driver.drag(self._places(self._random.randint(2, 3)))
 
     def erase(self) -> None:
         self._tool("erase")
-        self._bench.driver.drag(self._places(2))
+        self._state.driver.drag(self._places(2))
 
     def fill(self) -> None:
         self._own_tool("fill")
-        self._bench.driver.click(*self._place())
+        self._state.driver.click(*self._place())
 
     def polygon(self) -> None:
         self._own_tool("polygon")
         places = self._places(self._random.randint(1, 4))
         for place in places:
-            self._bench.driver.click(*place)
-        self._bench.driver.double_click(*places[-1])
+            self._state.driver.click(*place)
+        self._state.driver.double_click(*places[-1])
 
     def outline(self) -> None:
         """One of the right mouse button, closed or not."""
         self._tool("brush")
-        self._bench.driver.click(*(start := self._place()), RIGHT)
+        self._state.driver.click(*(start := self._place()), RIGHT)
         for place in self._places(4):
-            self._bench.driver.move(*place)
+            self._state.driver.move(*place)
         if self._random.random() < 0.5:
-            self._bench.driver.move(*start)
+            self._state.driver.move(*start)
 
     def click(self) -> None:
         self._tool("point")
-        self._bench.driver.click(*self._place(), self._random.choice([LEFT, LEFT, RIGHT]))
+        self._state.driver.click(*self._place(), self._random.choice([LEFT, LEFT, RIGHT]))
         if self._random.random() < 0.7:
-            self._bench.answered()
+            self._state.answered()
 
     def box(self) -> None:
         self._tool("box")
-        self._bench.driver.drag(self._places(2))
+        self._state.driver.drag(self._places(2))
 
     def lasso(self) -> None:
         self._tool("lasso")
-        self._bench.driver.drag(self._places(4))
+        self._state.driver.drag(self._places(4))
 
     def scribble(self) -> None:
         self._tool("mask")
-        self._bench.driver.drag(self._places(2))
+        self._state.driver.drag(self._places(2))
 
     def commit(self) -> None:
-        self._bench.driver.key(Qt.Key.Key_Return)
+        self._state.driver.key(Qt.Key.Key_Return)
 
     def clear(self) -> None:
-        self._bench.driver.key(Qt.Key.Key_Escape)
+        self._state.driver.key(Qt.Key.Key_Escape)
 
     def undo(self) -> None:
         for _ in range(self._random.randint(1, 3)):
-            self._bench.driver.key(Qt.Key.Key_Z, CTRL)
+            self._state.driver.key(Qt.Key.Key_Z, CTRL)
 
     def redo(self) -> None:
         for _ in range(self._random.randint(1, 3)):
-            self._bench.driver.key(Qt.Key.Key_Z, CTRL | SHIFT)
+            self._state.driver.key(Qt.Key.Key_Z, CTRL | SHIFT)
 
     def key(self) -> None:
         keys = [Qt.Key.Key_1, Qt.Key.Key_2, Qt.Key.Key_3, Qt.Key.Key_X, Qt.Key.Key_M, Qt.Key.Key_Q]
-        self._bench.driver.key(self._random.choice(keys))
+        self._state.driver.key(self._random.choice(keys))
 
     def rule(self) -> None:
         self._session.overlap = self._random.choice(["keep", "overwrite"])
@@ -126,10 +126,10 @@ class Hand:
             self._session.delete(self._random.choice(list(self._session.document.objects)))
 
     def _tool(self, name: str) -> None:
-        self._bench.driver.press(self._bench.dock.modes.buttons[type(self._bench.annotator.mode)(name)])
+        self._state.driver.press(self._state.dock.modes.buttons[type(self._state.annotator.mode)(name)])
 
     def _own_tool(self, mode: str) -> None:
-        self._bench.viewer.layers.selection.active = self._labels
+        self._state.viewer.layers.selection.active = self._labels
         self._labels.mode = mode
 
     def _place(self) -> tuple[int, int]:
@@ -142,29 +142,29 @@ class Hand:
 
 @pytest.mark.parametrize("seed", [13, 21])
 def test_layers_and_journal_follow_whatever_is_done(
-    open_bench: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, seed: int
+    open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, seed: int
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    document, hand = b.session.document, Hand(b, seed)
+    window = open_window(tissue, DiscModel())
+    document, hand = window.session.document, Hand(window, seed)
     for name in ("tumour", "stroma"):
-        b.session.classes.add(name)
+        window.session.classes.add(name)
 
     def shown() -> bool:
-        return np.array_equal(b.layers.classes.data, document.class_map) and np.array_equal(
-            b.layers.objects.data, document.instance_map
+        return np.array_equal(window.layers.classes.data, document.class_map) and np.array_equal(
+            window.layers.objects.data, document.instance_map
         )
 
     done: list[str] = []
     for _ in range(STEPS):
         done.append(hand.anything())
-        if not is_outlining(b.layers.classes):
+        if not is_outlining(window.layers.classes):
             wait_until(shown, 10, f"the layers to show the session after {done[-6:]}")
         for one in document.objects.values():
             pixels = np.asarray(document.instance_map) == one.id
             assert pixels.sum() == one.area_px > 0, done[-6:]
             assert (np.asarray(document.class_map)[pixels] == one.class_id).all(), done[-6:]
-    b.driver.key(Qt.Key.Key_Escape)
-    b.answered()
+    window.driver.key(Qt.Key.Key_Escape)
+    window.answered()
     (journal,) = load_config().sessions_dir.glob("*.jsonl")
     again = Session(tissue, "tissue", None, (), shutil.copy(journal, tmp_path / "copy.jsonl"))
     np.testing.assert_array_equal(again.document.class_map, document.class_map)

@@ -88,16 +88,16 @@ def test_each_key_reaches_what_it_is_for_on_every_layer(viewer: Any) -> None:
 
 
 def test_number_keys_choose_the_class_while_a_brush_is_in_use(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    while len(b.session.classes) < 9:
-        b.session.classes.add(f"class {len(b.session.classes) + 1}")
-    ids = [info.id for info in b.session.classes]
+    window = open_window(tissue, DiscModel())
+    while len(window.session.classes) < 9:
+        window.session.classes.add(f"class {len(window.session.classes) + 1}")
+    ids = [info.id for info in window.session.classes]
     for mode in ("point", "brush", "erase"):
-        b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)(mode)])
+        window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)(mode)])
         for number in (9, 5, 4, 1, 7, 8, 2, 6, 3):
-            press(b.driver, str(number))
-            assert b.session.active_class == ids[number - 1], (mode, number)
-            assert b.annotator.mode == mode
-            assert b.layers.classes.selected_label == ids[number - 1]
+            press(window.driver, str(number))
+            assert window.session.active_class == ids[number - 1], (mode, number)
+            assert window.annotator.mode == mode
+            assert window.layers.classes.selected_label == ids[number - 1]

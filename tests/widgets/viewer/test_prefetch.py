@@ -33,160 +33,162 @@ def pixels() -> np.ndarray:
 
 
 @pytest.fixture
-def large(open_bench: Callable[..., Any], pixels: np.ndarray) -> Any:
+def large(open_window: Callable[..., Any], pixels: np.ndarray) -> Any:
     """The image on the screen, the camera in its middle."""
-    b = open_bench(pixels, DiscModel())
-    look(b, 1500, 1500)
-    wait_until(lambda: prepared(b), 20, "the middle")
-    return b
+    window = open_window(pixels, DiscModel())
+    look(window, 1500, 1500)
+    wait_until(lambda: prepared(window), 20, "the middle")
+    return window
 
 
-def look(b: Any, row: float, col: float, zoom: float = 2.0) -> None:
+def look(window: Any, row: float, col: float, zoom: float = 2.0) -> None:
     """Move the camera; at the zoom of most tests a view needs four tiles at most."""
-    b.viewer.scene.camera.zoom = zoom
-    b.viewer.scene.camera.center = (0, row, col)
+    window.viewer.scene.camera.zoom = zoom
+    window.viewer.scene.camera.center = (0, row, col)
 
 
-def prepared(b: Any) -> bool:
+def prepared(window: Any) -> bool:
     """Whether a click anywhere in view needs no encoding."""
-    return b.session.view_job(box_in_view(b.viewer, b.image, b.session.hw)) is None
+    return window.session.view_job(box_in_view(window.viewer, window.image, window.session.hw)) is None
 
 
-def usual(b: Any) -> list[Any]:
+def usual(window: Any) -> list[Any]:
     """What was encoded, without closer tiles."""
-    return [frame for frame in b.model.encoded if max(frame.hw) == 1024]
+    return [frame for frame in window.model.encoded if max(frame.hw) == 1024]
 
 
-def block(b: Any) -> int:
+def block(window: Any) -> int:
     """Look at a corner and stop the encoding there; return how many tiles were encoded before."""
-    b.model.go_on.clear()
-    b.model.encoding.clear()
-    look(b, 2500, 2500, 0.8)
-    wait_until(b.model.encoding.is_set, 20, "encoding to begin")
-    return len(b.model.encoded)
+    window.model.go_on.clear()
+    window.model.encoding.clear()
+    look(window, 2500, 2500, 0.8)
+    wait_until(window.model.encoding.is_set, 20, "encoding to begin")
+    return len(window.model.encoded)
 
 
 def test_the_tiles_in_view_are_encoded_and_answer_at_once(large: Any, qtbot: Any) -> None:
-    b = large
-    before, said = len(usual(b)), b.text
+    window = large
+    before, said = len(usual(window)), window.text
     shown: list[str] = []
-    b.bench.runner.started.connect(shown.append)
-    look(b, 2700, 2700)
-    assert not prepared(b)
-    wait_until(lambda: prepared(b), 20, "the corner")
-    assert 1 <= len(usual(b)) - before <= 4
-    assert b.text == said, "nobody has to read of it"
+    window.state.runner.started.connect(shown.append)
+    look(window, 2700, 2700)
+    assert not prepared(window)
+    wait_until(lambda: prepared(window), 20, "the corner")
+    assert 1 <= len(usual(window)) - before <= 4
+    assert window.text == said, "nobody has to read of it"
     assert not shown
-    ready = len(b.model.encoded)
-    b.driver.move(2700, 2700)
-    wait_until(lambda: b.annotator.preview.answer is not None, 10, "the preview")
-    b.driver.click(2700, 2700)
-    b.answered()
-    assert b.session.candidate is not None
-    assert len(b.model.encoded) == ready
-    look(b, 2702, 2702)
+    ready = len(window.model.encoded)
+    window.driver.move(2700, 2700)
+    wait_until(lambda: window.annotator.preview.answer is not None, 10, "the preview")
+    window.driver.click(2700, 2700)
+    window.answered()
+    assert window.session.candidate is not None
+    assert len(window.model.encoded) == ready
+    look(window, 2702, 2702)
     qtbot.wait(SEEN_MS)
-    assert len(b.model.encoded) == ready, "nothing is done twice"
+    assert len(window.model.encoded) == ready, "nothing is done twice"
 
 
 def test_the_camera_is_followed_where_the_mouse_drags_it(large: Any) -> None:
-    b = large
-    b.annotator.mode = b.annotator.mode.MOVE
-    middle = b.viewer.scene.camera.center
+    window = large
+    window.annotator.mode = window.annotator.mode.MOVE
+    middle = window.viewer.scene.camera.center
     for _ in range(8):
-        row, col = b.viewer.scene.camera.center[-2:]
-        b.driver.drag([(col + 75, row + 75), (col - 75, row - 75)])
-    assert b.viewer.scene.camera.center[-1] - middle[-1] > 1000
-    wait_until(lambda: prepared(b), 20, "where it rests")
-    row, col = b.viewer.scene.camera.center[-2:]
-    assert tile_for(b.session.hw, [(col, row)]) in b.model.encoded
+        row, col = window.viewer.scene.camera.center[-2:]
+        window.driver.drag([(col + 75, row + 75), (col - 75, row - 75)])
+    assert window.viewer.scene.camera.center[-1] - middle[-1] > 1000
+    wait_until(lambda: prepared(window), 20, "where it rests")
+    row, col = window.viewer.scene.camera.center[-2:]
+    assert tile_for(window.session.hw, [(col, row)]) in window.model.encoded
 
 
 def test_who_zooms_in_is_answered_on_closer_tiles_and_who_zooms_out_is_not(large: Any) -> None:
-    b = large
-    assert {max(frame.hw) for frame in b.model.encoded} == {512, 1024}
-    b.driver.click(1520, 1510)
-    b.answered()
-    assert b.session.candidate.frame.hw == (512, 512)
-    b.driver.key(Qt.Key.Key_Escape)
-    look(b, 1500, 1500, 0.8)
-    wait_until(lambda: b.session.preview(1520, 1510).frame.hw == (1024, 1024), 10, "the wider view to be met")
-    b.driver.click(1520, 1510)
-    b.answered()
-    assert b.session.candidate.frame.hw == (1024, 1024)
+    window = large
+    assert {max(frame.hw) for frame in window.model.encoded} == {512, 1024}
+    window.driver.click(1520, 1510)
+    window.answered()
+    assert window.session.candidate.frame.hw == (512, 512)
+    window.driver.key(Qt.Key.Key_Escape)
+    look(window, 1500, 1500, 0.8)
+    wait_until(
+        lambda: window.session.preview(1520, 1510).frame.hw == (1024, 1024), 10, "the wider view to be met"
+    )
+    window.driver.click(1520, 1510)
+    window.answered()
+    assert window.session.candidate.frame.hw == (1024, 1024)
 
 
 def test_a_wide_view_is_prepared_four_tiles_at_a_rest(large: Any, qtbot: Any) -> None:
-    b = large
+    window = large
     for step in range(8):
-        before = len(usual(b))
-        look(b, 1500 + step, 1500, 0.4)
+        before = len(usual(window))
+        look(window, 1500 + step, 1500, 0.4)
         qtbot.wait(SEEN_MS)
-        assert len(usual(b)) - before <= 4
-    assert prepared(b)
-    r0, c0, _, _ = box_in_view(b.viewer, b.image, b.session.hw)
-    assert b.session.preview(c0 + 10, r0 + 10) is not None
-    assert len(set(b.model.encoded)) == len(b.model.encoded)
+        assert len(usual(window)) - before <= 4
+    assert prepared(window)
+    r0, c0, _, _ = box_in_view(window.viewer, window.image, window.session.hw)
+    assert window.session.preview(c0 + 10, r0 + 10) is not None
+    assert len(set(window.model.encoded)) == len(window.model.encoded)
 
 
 def test_what_runs_comes_first(large: Any, qtbot: Any) -> None:
-    b, go_on, ended = large, threading.Event(), []
-    before = len(b.model.encoded)
+    window, go_on, ended = large, threading.Event(), []
+    before = len(window.model.encoded)
 
     def job() -> Iterator[Progress]:
         go_on.wait(60)
         yield Progress(1, 1)
 
-    b.bench.runner.start(job(), "something else", ended.append)
-    look(b, 300, 2700)
+    window.state.runner.start(job(), "something else", ended.append)
+    look(window, 300, 2700)
     qtbot.wait(SEEN_MS)
-    assert len(b.model.encoded) == before
+    assert len(window.model.encoded) == before
     go_on.set()
-    wait_until(lambda: prepared(b), 20, "the corner")
+    wait_until(lambda: prepared(window), 20, "the corner")
     assert len(ended) == 1, "it was not cancelled"
 
 
 def test_a_move_while_the_image_is_prepared_is_followed_after_it(
-    open_bench: Callable[..., Any], pixels: np.ndarray, qtbot: Any
+    open_window: Callable[..., Any], pixels: np.ndarray, qtbot: Any
 ) -> None:
     model = DiscModel()
     model.go_on.clear()
-    b = open_bench(pixels, model, ready=False)
+    window = open_window(pixels, model, ready=False)
     wait_until(model.encoding.is_set, 60, "encoding to begin")
-    look(b, 2700, 2700)
+    look(window, 2700, 2700)
     qtbot.wait(SEEN_MS)
     model.go_on.set()
-    wait_until(lambda: b.bench.ready and prepared(b), 20, "the corner")
-    assert tile_for(b.session.hw, [(2700, 2700)]) in model.encoded
+    wait_until(lambda: window.state.ready and prepared(window), 20, "the corner")
+    assert tile_for(window.session.hw, [(2700, 2700)]) in model.encoded
 
 
 def test_another_model_ends_it(large: Any) -> None:
-    b, old, new = large, large.model, DiscModel()
-    before = block(b)
-    b.bench._load_model = loader(new)
-    b.bench.choose_model(ModelChoice("other"))
-    wait_until(lambda: b.session.model is new, 20, "the other model")
+    window, old, new = large, large.model, DiscModel()
+    before = block(window)
+    window.state._load_model = loader(new)
+    window.state.choose_model(ModelChoice("other"))
+    wait_until(lambda: window.session.model is new, 20, "the other model")
     old.go_on.set()
-    wait_until(lambda: b.bench.ready, 20, "the image to be encoded")
-    assert b.bench._ahead._runner.wait(10)
+    wait_until(lambda: window.state.ready, 20, "the image to be encoded")
+    assert window.state._ahead._runner.wait(10)
     assert len(old.encoded) <= before + 1
 
 
 def test_an_image_that_is_closed_ends_it(large: Any) -> None:
-    b = large
-    before, runner = block(b), b.bench._ahead._runner
-    b.viewer.layers.remove(b.image)
-    wait_until(lambda: b.bench.image is None, 10, "the image to be let go")
-    b.model.go_on.set()
+    window = large
+    before, runner = block(window), window.state._ahead._runner
+    window.viewer.layers.remove(window.image)
+    wait_until(lambda: window.state.image is None, 10, "the image to be let go")
+    window.model.go_on.set()
     assert runner.wait(10)
-    assert len(b.model.encoded) <= before + 1
+    assert len(window.model.encoded) <= before + 1
 
 
 def test_a_dock_that_is_closed_ends_it(large: Any) -> None:
-    b = large
-    before, bench = block(b), b.bench
-    b.viewer.window.remove_dock_widget(b.dock)
-    wait_until(lambda: bench.annotator is None, 10, "the dock to go")
-    b.model.go_on.set()
-    assert bench._ahead._runner.wait(10)
-    assert len(b.model.encoded) <= before + 1
+    window = large
+    before, state = block(window), window.state
+    window.viewer.window.remove_dock_widget(window.dock)
+    wait_until(lambda: state.annotator is None, 10, "the dock to go")
+    window.model.go_on.set()
+    assert state._ahead._runner.wait(10)
+    assert len(window.model.encoded) <= before + 1

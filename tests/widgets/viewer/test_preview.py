@@ -22,34 +22,34 @@ CYAN = (0, 242, 255)
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 
 
-def canvas(b: Any) -> np.ndarray:
+def canvas(window: Any) -> np.ndarray:
     QApplication.processEvents()
-    return np.asarray(b.viewer.screenshot(canvas_only=True, flash=False))[..., :3].astype(int)
+    return np.asarray(window.viewer.screenshot(canvas_only=True, flash=False))[..., :3].astype(int)
 
 
-def cyan_at(picture: np.ndarray, b: Any) -> np.ndarray:
+def cyan_at(picture: np.ndarray, window: Any) -> np.ndarray:
     """Places (x, y) in image pixels of what has the colour of the preview."""
     rows, cols = np.nonzero(np.abs(picture - CYAN).max(axis=-1) < 40)
-    scale = picture.shape[1] / b.driver.native.width()
-    left, right = b.driver.at(0, 0), b.driver.at(100, 100)
+    scale = picture.shape[1] / window.driver.native.width()
+    left, right = window.driver.at(0, 0), window.driver.at(100, 100)
     x = (cols / scale - left.x()) * 100 / (right.x() - left.x())
     y = (rows / scale - left.y()) * 100 / (right.y() - left.y())
     return np.stack([x, y], axis=-1)
 
 
-def previewed(b: Any, x: float, y: float) -> None:
+def previewed(window: Any, x: float, y: float) -> None:
     """Hold the mouse over (x, y) until the preview is there, moving a little as a hand does.
 
     A window that was only just shown may still tell that the mouse left it, which takes the preview away.
     """
     from benchmarks.gui_driver import wait_until
 
-    preview, again = b.annotator.preview, 0.0
+    preview, again = window.annotator.preview, 0.0
 
     def shown() -> bool:
         nonlocal again
         if time.monotonic() > again:
-            b.driver.move(x, y)
+            window.driver.move(x, y)
             again = time.monotonic() + 2
         answer = preview.answer
         here = answer is not None and np.hypot(*(np.array(answer.state.points[0][:2]) - (x, y))) < 1
@@ -59,92 +59,92 @@ def previewed(b: Any, x: float, y: float) -> None:
 
 
 def test_the_outline_of_what_a_click_would_give_follows_the_mouse(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    before = canvas(b)
-    assert not len(cyan_at(before, b))
+    window = open_window(tissue, DiscModel())
+    before = canvas(window)
+    assert not len(cyan_at(before, window))
     for x, y in ((50, 60), (115, 70)):
-        previewed(b, x, y)
-        places = cyan_at(canvas(b), b)
+        previewed(window, x, y)
+        places = cyan_at(canvas(window), window)
         distance = np.hypot(*(places - (x, y)).T)
         assert len(places) > 50
         assert np.percentile(distance, 5) > 17, "an outline, not an area"
         assert np.percentile(distance, 95) < 23
-    assert b.session.prompts.empty
-    assert not b.layers.candidate.data.any()
-    assert not b.session.undo()
-    assert "sampath-job" in b.model.threads
-    assert len(b.model.encoded) == 1
+    assert window.session.prompts.empty
+    assert not window.layers.candidate.data.any()
+    assert not window.session.undo()
+    assert "sampath-job" in window.model.threads
+    assert len(window.model.encoded) == 1
 
-    b.driver.click(115, 70)
-    b.answered()
-    assert b.annotator.preview.line.points_xy is None, "a prompt is pending"
-    assert (b.layers.candidate.data == 1)[70, 115]
-    b.driver.move(60, 60)
+    window.driver.click(115, 70)
+    window.answered()
+    assert window.annotator.preview.line.points_xy is None, "a prompt is pending"
+    assert (window.layers.candidate.data == 1)[70, 115]
+    window.driver.move(60, 60)
     QApplication.processEvents()
-    assert b.annotator.preview.line.points_xy is None
-    b.driver.key(Qt.Key.Key_Escape)
-    previewed(b, 50, 60)
-    QApplication.sendEvent(b.driver.native, QEvent(QEvent.Type.Leave))
-    assert b.annotator.preview.line.points_xy is None, "the mouse left the image"
-    assert not len(cyan_at(canvas(b), b))
+    assert window.annotator.preview.line.points_xy is None
+    window.driver.key(Qt.Key.Key_Escape)
+    previewed(window, 50, 60)
+    QApplication.sendEvent(window.driver.native, QEvent(QEvent.Type.Leave))
+    assert window.annotator.preview.line.points_xy is None, "the mouse left the image"
+    assert not len(cyan_at(canvas(window), window))
 
 
 def test_a_click_on_what_is_previewed_needs_no_second_answer(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    previewed(b, 50, 60)
-    b.answered()
-    asked = len(b.model.asked)
-    b.driver.click(50, 60)
-    b.answered()
-    assert len(b.model.asked) - asked <= 1, "the move of the click at most"
-    assert len(b.session.candidates) == 3
-    assert (b.layers.candidate.data == 1)[60, 50]
-    b.driver.click(60, 66)
-    b.answered()
-    assert b.model.asked[-1].mask_logits is not None, "the second click refines"
+    window = open_window(tissue, DiscModel())
+    previewed(window, 50, 60)
+    window.answered()
+    asked = len(window.model.asked)
+    window.driver.click(50, 60)
+    window.answered()
+    assert len(window.model.asked) - asked <= 1, "the move of the click at most"
+    assert len(window.session.candidates) == 3
+    assert (window.layers.candidate.data == 1)[60, 50]
+    window.driver.click(60, 66)
+    window.answered()
+    assert window.model.asked[-1].mask_logits is not None, "the second click refines"
 
 
 def test_the_preview_is_switched_off_by_key_and_by_check_box(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    box = b.dock.modes.preview
+    window = open_window(tissue, DiscModel())
+    box = window.dock.modes.preview
     assert box.isChecked()
-    previewed(b, 50, 60)
-    b.driver.key(Qt.Key.Key_Q)
+    previewed(window, 50, 60)
+    window.driver.key(Qt.Key.Key_Q)
     assert not box.isChecked()
-    assert b.annotator.preview.line.points_xy is None
-    b.driver.move(60, 60)
-    b.driver.move(62, 60)
-    assert b.annotator.preview.line.points_xy is None
-    assert not len(cyan_at(canvas(b), b))
-    b.driver.press(box)
+    assert window.annotator.preview.line.points_xy is None
+    window.driver.move(60, 60)
+    window.driver.move(62, 60)
+    assert window.annotator.preview.line.points_xy is None
+    assert not len(cyan_at(canvas(window), window))
+    window.driver.press(box)
     assert box.isChecked()
-    previewed(b, 50, 62)
+    previewed(window, 50, 62)
 
 
 def test_there_is_no_preview_where_a_click_means_something_else(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    buttons, modes = b.dock.modes.buttons, type(b.annotator.mode)
+    window = open_window(tissue, DiscModel())
+    buttons, modes = window.dock.modes.buttons, type(window.annotator.mode)
     for turn, mode in enumerate(("box", "mask", "lasso", "brush", "erase", "move")):
-        b.driver.press(buttons[modes("point")])
-        previewed(b, 50 + turn, 60)
-        b.driver.press(buttons[modes(mode)])
-        assert b.annotator.preview.line.points_xy is None, mode
-        asked = len(b.model.asked)
+        window.driver.press(buttons[modes("point")])
+        previewed(window, 50 + turn, 60)
+        window.driver.press(buttons[modes(mode)])
+        assert window.annotator.preview.line.points_xy is None, mode
+        asked = len(window.model.asked)
         for x in range(40, 60, 4):
-            b.driver.move(x, 60)
-        assert b.annotator.preview.line.points_xy is None, mode
-        assert len(b.model.asked) == asked, mode
+            window.driver.move(x, 60)
+        assert window.annotator.preview.line.points_xy is None, mode
+        assert len(window.model.asked) == asked, mode
 
 
-def test_a_prompt_goes_before_a_preview(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_a_prompt_goes_before_a_preview(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     go_on = threading.Event()
 
     class Held(DiscModel):
@@ -154,21 +154,21 @@ def test_a_prompt_goes_before_a_preview(open_bench: Callable[..., Any], tissue: 
             assert go_on.wait(60)
             return super().decode(*args)
 
-    b = open_bench(tissue, Held())
+    window = open_window(tissue, Held())
     for x in range(40, 60, 4):
-        b.driver.move(x, 60)
-    b.driver.click(115, 60)
-    b.driver.move(116, 62)
+        window.driver.move(x, 60)
+    window.driver.click(115, 60)
+    window.driver.move(116, 62)
     go_on.set()
-    b.answered()
-    asked = [round(float(one.points_xy[0][0])) for one in b.model.asked]
+    window.answered()
+    asked = [round(float(one.points_xy[0][0])) for one in window.model.asked]
     assert asked == [40, 115], "the preview that was begun, then the click; the others are left behind"
-    assert (b.layers.candidate.data == 1)[60, 115]
-    assert b.annotator.preview.line.points_xy is None
+    assert (window.layers.candidate.data == 1)[60, 115]
+    assert window.annotator.preview.line.points_xy is None
 
 
 def test_a_click_on_a_preview_under_way_needs_no_second_answer(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     from benchmarks.gui_driver import wait_until
 
@@ -182,93 +182,98 @@ def test_a_click_on_a_preview_under_way_needs_no_second_answer(
             assert go_on.wait(60)
             return super().decode(*args)
 
-    b = open_bench(tissue, Held())
-    b.driver.move(50, 60)
+    window = open_window(tissue, Held())
+    window.driver.move(50, 60)
     wait_until(begun.is_set, 20, "the preview")
-    b.driver.click(50, 60)
+    window.driver.click(50, 60)
     go_on.set()
-    b.answered()
-    assert len(b.model.asked) == 1
-    assert len(b.session.candidates) == 3
-    assert (b.layers.candidate.data == 1)[60, 50]
+    window.answered()
+    assert len(window.model.asked) == 1
+    assert len(window.session.candidates) == 3
+    assert (window.layers.candidate.data == 1)[60, 50]
 
 
 def test_shift_drag_adds_the_box_of_one_more_object(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("box")])
-    b.driver.drag([(30, 40), (70, 80)])
-    b.answered()
-    b.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
-    b.answered()
-    assert len(b.session.prompts.boxes) == 2
-    assert b.layers.box.nshapes == 2
-    assert b.dock.candidate.text() == "2 objects, lowest predicted IoU 0.90"
-    candidate = b.layers.candidate.data == 1
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("box")])
+    window.driver.drag([(30, 40), (70, 80)])
+    window.answered()
+    window.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
+    window.answered()
+    assert len(window.session.prompts.boxes) == 2
+    assert window.layers.box.nshapes == 2
+    assert window.dock.candidate.text() == "2 objects, lowest predicted IoU 0.90"
+    candidate = window.layers.candidate.data == 1
     assert candidate[60, 50]
     assert candidate[60, 115]
     assert not candidate[60, 82]
-    picture = canvas(b)
+    picture = canvas(window)
     for x, y in ((50, 40), (115, 40)):
-        place = b.driver.at(x, y)
+        place = window.driver.at(x, y)
         near = picture[place.y() - 3 : place.y() + 4, place.x() - 3 : place.x() + 4].reshape(-1, 3)
         assert (np.abs(near - (255, 212, 0)).max(axis=-1) < 110).any(), "both boxes are drawn"
-    b.driver.key(Qt.Key.Key_Return)
-    ids = b.layers.objects.data
+    window.driver.key(Qt.Key.Key_Return)
+    ids = window.layers.objects.data
     assert ids[60, 50] == 1
     assert ids[60, 115] == 2
-    assert b.layers.box.nshapes == 0
-    assert [one.prompts["box"] is not None for one in b.session.document.objects.values()] == [True, True]
-    b.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not b.layers.objects.data.any(), "one step for both"
+    assert window.layers.box.nshapes == 0
+    assert [one.prompts["box"] is not None for one in window.session.document.objects.values()] == [
+        True,
+        True,
+    ]
+    window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not window.layers.objects.data.any(), "one step for both"
 
 
 def test_what_does_not_go_with_several_boxes_is_said(
-    open_bench: Callable[..., Any], tissue: np.ndarray
+    open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.drag([(30, 40), (70, 80)], modifiers=SHIFT)
-    b.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
-    b.answered()
-    b.driver.click(50, 60)
-    assert "There are 2 boxes, each an object of its own" in b.text
-    assert b.layers.box.nshapes == 2
-    b.driver.key(Qt.Key.Key_Backspace)
-    b.answered()
-    assert len(b.session.prompts.boxes) == 1
-    b.driver.click(50, 60)
-    b.answered()
-    b.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
-    assert "commit it first" in b.text
-    assert b.layers.box.nshapes == 1
+    window = open_window(tissue, DiscModel())
+    window.driver.drag([(30, 40), (70, 80)], modifiers=SHIFT)
+    window.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
+    window.answered()
+    window.driver.click(50, 60)
+    assert "There are 2 boxes, each an object of its own" in window.text
+    assert window.layers.box.nshapes == 2
+    window.driver.key(Qt.Key.Key_Backspace)
+    window.answered()
+    assert len(window.session.prompts.boxes) == 1
+    window.driver.click(50, 60)
+    window.answered()
+    window.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
+    assert "commit it first" in window.text
+    assert window.layers.box.nshapes == 1
 
 
-def test_a_lasso_is_a_mask_prompt(open_bench: Callable[..., Any], tissue: np.ndarray) -> None:
-    b = open_bench(tissue, DiscModel())
-    b.driver.press(b.dock.modes.buttons[type(b.annotator.mode)("lasso")])
+def test_a_lasso_is_a_mask_prompt(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("lasso")])
     corners = [(30, 40), (70, 40), (70, 80), (30, 80)]
     lines: list[Any] = []
-    line = b.annotator._outline
+    line = window.annotator._outline
     show = line.show
     line.show = lambda path: (lines.append(len(path)), show(path))
-    b.driver.drag(corners)
-    b.answered()
+    window.driver.drag(corners)
+    window.answered()
     assert lines, "the outline is seen while it is drawn"
     assert line.points_xy is None
-    mask = b.session.prompts.mask
+    mask = window.session.prompts.mask
     assert mask is not None
     expected = np.zeros((120, 160), bool)
     expected[40:81, 30:71] = True
     painted = mask.to_dense((120, 160))
     assert (painted & expected).sum() / (painted | expected).sum() > 0.93
-    assert b.model.asked[-1].mask_logits is not None
-    assert (b.layers.candidate.data == 1)[60, 50]
-    b.driver.key(Qt.Key.Key_Return)
-    assert b.session.document.objects[1].source == "mask"
-    b.driver.click(50, 60)
-    b.answered()
-    assert b.session.prompts.mask.area_px == b.session.document.objects[1].area_px, "a click takes the object"
-    b.driver.key(Qt.Key.Key_Escape)
-    b.driver.drag([(-30, 20), (-10, 20), (-10, 40)])
-    assert "no inside in the image" in b.text
+    assert window.model.asked[-1].mask_logits is not None
+    assert (window.layers.candidate.data == 1)[60, 50]
+    window.driver.key(Qt.Key.Key_Return)
+    assert window.session.document.objects[1].source == "mask"
+    window.driver.click(50, 60)
+    window.answered()
+    assert window.session.prompts.mask.area_px == window.session.document.objects[1].area_px, (
+        "a click takes the object"
+    )
+    window.driver.key(Qt.Key.Key_Escape)
+    window.driver.drag([(-30, 20), (-10, 20), (-10, 40)])
+    assert "no inside in the image" in window.text

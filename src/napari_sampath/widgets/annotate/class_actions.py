@@ -1,4 +1,4 @@
-"""What the list of classes wishes, done to the session of a workbench; deleting asks first."""
+"""What the list of classes wishes, applied to its session; deleting asks first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...annotations import ClassList
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
     from .class_list import ClassListWidget
 
 
@@ -21,14 +21,14 @@ class ClassActions(QObject):
     """Carries out the wishes of a `ClassListWidget`.
 
     Args:
-        bench: The workbench whose session is changed.
+        state: The viewer state whose session is changed.
         widget: The list.
         refresh: Shows how things stand.
     """
 
-    def __init__(self, bench: Workbench, widget: ClassListWidget, refresh: Callable[[], None]) -> None:
+    def __init__(self, state: ViewerState, widget: ClassListWidget, refresh: Callable[[], None]) -> None:
         super().__init__(widget)
-        self._bench = bench
+        self._state = state
         self._widget = widget
         self._refresh = refresh
         widget.activated.connect(self._on_class)
@@ -40,17 +40,17 @@ class ClassActions(QObject):
         widget.removed.connect(self._on_remove)
 
     def _edit(self, change: Callable[[ClassList], object]) -> None:
-        annotator = self._bench.annotator
+        annotator = self._state.annotator
         if annotator is not None:
             annotator.attempt(lambda: change(annotator.session.classes))
             self._refresh()
 
     def _on_class(self, class_id: int) -> None:
-        if self._bench.annotator is not None:
-            self._bench.annotator.activate(class_id)
+        if self._state.annotator is not None:
+            self._state.annotator.activate(class_id)
 
     def _on_add(self) -> None:
-        session = self._bench.session
+        session = self._state.session
         if session is None:
             return
         number = len(session.classes) + 1
@@ -63,7 +63,7 @@ class ClassActions(QObject):
             self._widget.edit(added.id)
 
     def _on_merge(self, class_id: int, into: int) -> None:
-        annotator = self._bench.annotator
+        annotator = self._state.annotator
         if annotator is None:
             return
         classes, tools = annotator.session.classes, annotator.session.class_tools
@@ -71,11 +71,11 @@ class ClassActions(QObject):
         count = len(tools.use(class_id).ids)
         if annotator.attempt(lambda: tools.merge(class_id, into)):
             annotator.activate(into)
-            annotator.said.emit(f"{count} objects of '{gone}' are '{target}' now; undo takes it back.")
+            annotator.message.emit(f"{count} objects of '{gone}' are '{target}' now; undo takes it back.")
 
     def _on_remove(self, class_id: int) -> None:
         """Delete a class that nothing has; ask what to do with the objects of any other."""
-        annotator = self._bench.annotator
+        annotator = self._state.annotator
         if annotator is None:
             return
         classes, tools = annotator.session.classes, annotator.session.class_tools

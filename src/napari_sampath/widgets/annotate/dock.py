@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..viewer.key_settings import KeyChoice
     from ..viewer.mouse import Mode
     from ..viewer.two_point_tools import Tool
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
 
 ACTIONS = ("next_candidate", "commit", "clear", "undo", "redo")
 """What the buttons below the candidate do, by `Key.name`."""
@@ -35,16 +35,16 @@ WELCOME = (
 class AnnotateDock(Dock):
     """Everything for annotating by prompts and brush: image, model, classes, mouse, candidates, objects, undo.
 
-    The dock is thin: it shows what the workbench of its viewer says and passes on what the user wishes.
+    The dock is thin: it shows what the viewer state holds and passes on what the user wishes.
     Nothing has to be saved: every commit is in the journal on disk before it is painted.
 
     Args:
         napari_viewer: The viewer, or napari's public proxy of it.
-        bench: The workbench to use; that of the viewer if left out.
+        state: Shared state; that of the viewer by default.
     """
 
-    def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
-        super().__init__(napari_viewer, bench)
+    def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
+        super().__init__(napari_viewer, state)
         self.choices = ChoicesForm()
         self.classes = ClassListWidget()
         self.rules = RulesForm()
@@ -60,21 +60,21 @@ class AnnotateDock(Dock):
         self.undo_button = self.button("Undo", "Take the last step back")
         self.redo_button = self.button("Redo", "Make the step again that was taken back")
         self.help_button = self.button("Keys", "Show all keys over the image")
-        self.status = StatusLine(self.bench.runner, WELCOME)
+        self.status = StatusLine(self.state.runner, WELCOME)
         self._shown: Annotator | None = None
         self._ruled = False
         """True once the rules shown are those of a session."""
-        self._class_actions = ClassActions(self.bench, self.classes, self.refresh)
+        self._class_actions = ClassActions(self.state, self.classes, self.refresh)
         self._arrange()
         self._connect()
-        self.bench.start()
+        self.state.start()
         self.refresh()
 
     def refresh(self) -> None:
         """Show how things stand."""
-        bench, annotator = self.bench, self.bench.annotator
-        self.choices.show_images(bench.images(), bench.image)
-        self.choices.show_catalogue(bench.catalogue, bench.choice)
+        state, annotator = self.state, self.state.annotator
+        self.choices.show_images(state.images(), state.image)
+        self.choices.show_catalogue(state.catalogue, state.choice)
         # Each change, also there and back, has the whole window painted again, and that while a prompt is decoded.
         several = self.next_button, self.commit_button
         for widget in (self.classes, self.rules, self.modes, self.tools, self.help_button, *self._buttons()):
@@ -146,11 +146,11 @@ class AnnotateDock(Dock):
         self.column.addStretch(1)
 
     def _connect(self) -> None:
-        bench = self.bench
-        bench.changed.connect(self.refresh)
-        bench.said.connect(self.status.say)
-        self.choices.image_chosen.connect(bench.choose_image)
-        self.choices.model_chosen.connect(bench.choose_model)
+        state = self.state
+        state.changed.connect(self.refresh)
+        state.message.connect(self.status.say)
+        self.choices.image_chosen.connect(state.choose_image)
+        self.choices.model_chosen.connect(state.choose_model)
         self.rules.mode_chosen.connect(partial(self._on_rule, "mask_mode"))
         self.rules.overlap_chosen.connect(partial(self._on_rule, "overlap"))
         self.modes.chosen.connect(self._on_mode)
@@ -163,52 +163,52 @@ class AnnotateDock(Dock):
             button.clicked.connect(partial(self._tell, name))
 
     def _tell(self, name: str, _checked: bool = False) -> None:
-        if self.bench.annotator is not None:
-            getattr(self.bench.annotator, name)()
+        if self.state.annotator is not None:
+            getattr(self.state.annotator, name)()
 
     def _on_rule(self, name: str, value: str) -> None:
-        if self.bench.session is not None:
-            setattr(self.bench.session, name, value)
+        if self.state.session is not None:
+            setattr(self.state.session, name, value)
 
     def _on_mode(self, mode: Mode) -> None:
-        if self.bench.annotator is not None:
-            self.bench.annotator.tools.release()
-            self.bench.annotator.mode = mode
+        if self.state.annotator is not None:
+            self.state.annotator.tools.release()
+            self.state.annotator.mode = mode
 
     def _on_preview(self, on: bool) -> None:
-        if self.bench.annotator is not None:
-            self.bench.annotator.preview.on = on
+        if self.state.annotator is not None:
+            self.state.annotator.preview.on = on
 
     def _on_scribble_width(self, width_px: int) -> None:
-        if self.bench.annotator is not None:
-            self.bench.annotator.brush_px = width_px
+        if self.state.annotator is not None:
+            self.state.annotator.brush_px = width_px
 
     def _on_tool(self, tool: Tool) -> None:
-        if self.bench.annotator is not None:
-            tools = self.bench.annotator.tools
+        if self.state.annotator is not None:
+            tools = self.state.annotator.tools
             tools.arm(tool)
             self._show_tools()
             if tools.armed is not None:
-                leave = self.bench.annotator.key_choice.shown("clear")
+                leave = self.state.annotator.key_choice.shown("clear")
                 self.status.say(f"{TOOLS[tool][1]}. {leave} gives the mouse back.")
 
     def _on_reach(self, reach_px: int) -> None:
-        if self.bench.annotator is not None:
-            self.bench.annotator.tools.by_px = reach_px
+        if self.state.annotator is not None:
+            self.state.annotator.tools.by_px = reach_px
 
     def _show_tools(self) -> None:
-        if self.bench.annotator is not None:
-            tools = self.bench.annotator.tools
+        if self.state.annotator is not None:
+            tools = self.state.annotator.tools
             self.tools.show_state(tools.armed, tools.by_px)
 
     def _show_question(self) -> None:
-        annotator = self.bench.annotator
+        annotator = self.state.annotator
         self.question.show_question(None if annotator is None else annotator.tools.questions)
         # A question takes the place of the message, so that all stays in view.
         self.status.message.setVisible(self.question.isHidden())
 
     def _show_help(self) -> None:
-        annotator = self.bench.annotator
+        annotator = self.state.annotator
         over = _canvas_around(self)
         if annotator is None or over is None:
             return

@@ -15,7 +15,7 @@ LAST_S = 60.0
 _stops: dict[threading.Thread, Callable[[], object]] = {}
 
 
-def background(
+def start_thread(
     work: Callable[..., object], *args: Any, name: str, stop: Callable[[], object]
 ) -> threading.Thread:
     """Start a thread that the program asks to stop, and waits for, before it ends.

@@ -17,7 +17,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...errors import CancelledError, SampathError
 from .switch_interval import short_turns
-from .threads import background
+from .threads import start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ REPORT_MS = 500
 nine."""
 
 
-def sentence(error: Exception, doing: str) -> str:
+def error_message(error: Exception, doing: str) -> str:
     """Turn an exception into one sentence for the message line; the unexpected ones are logged with
     traceback.
 
@@ -120,7 +120,7 @@ class JobRunner(QObject):
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         self._timer.start()
         self.started.emit(doing)
-        self._threads.append(background(self._work, run, name="sampath-job", stop=run.cancelled.set))
+        self._threads.append(start_thread(self._work, run, name="sampath-job", stop=run.cancelled.set))
 
     def cancel(self) -> None:
         """Ask the running job to stop at its next yield and forget its result."""
@@ -157,7 +157,7 @@ class JobRunner(QObject):
         except SampathError as late:
             error = late
         if error is not None and not isinstance(error, CancelledError):
-            self.failed.emit(sentence(error, run.doing))
+            self.failed.emit(error_message(error, run.doing))
 
     def _over(self) -> None:
         self._timer.stop()
@@ -194,7 +194,7 @@ class PromptWorker(QObject):
         self._asked = 0
         self._delivered = 0
         self._done.connect(self._on_done)
-        self._thread = background(self._work, name="sampath-prompts", stop=self._stop)
+        self._thread = start_thread(self._work, name="sampath-prompts", stop=self._stop)
 
     @property
     def idle(self) -> bool:
@@ -262,7 +262,7 @@ class PromptWorker(QObject):
         try:
             result = answer()
         except Exception as error:  # noqa: BLE001  (the edge of a thread: nobody above would see it)
-            self._done.emit(number, None, sentence(error, "answering the prompt"))
+            self._done.emit(number, None, error_message(error, "answering the prompt"))
         else:
             self._done.emit(number, result, None)
 

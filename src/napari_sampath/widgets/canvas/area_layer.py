@@ -9,8 +9,8 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from ..background.native_libraries import one_numba_thread
 from . import layers as shown
-from .napari_internals.chunked_paint import Strips
-from .transform_sync import InPlace
+from .chunked_paint import ChunkedPainter
+from .transform_sync import TransformSync
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -40,9 +40,9 @@ class AreaView:
         self._image = image
         self._session = session
         self._layer: Labels | None = None
-        self._in_place: InPlace | None = None
+        self._in_place: TransformSync | None = None
         self._step = -(-max(session.hw) // MOST_PX)
-        self._strips = Strips(self._paint)
+        self._strips = ChunkedPainter(self._paint)
         session.area_changed.connect(self._on_area)
 
     @property
@@ -58,7 +58,7 @@ class AreaView:
             self._in_place.close()
         if on:
             self._layer = self._add()
-            self._in_place = InPlace(self._image, [self._layer], self._step)
+            self._in_place = TransformSync(self._image, [self._layer], self._step)
             self._strips.add((0, 0, *self._session.hw))
         elif self._layer is not None:
             self._strips.drop()

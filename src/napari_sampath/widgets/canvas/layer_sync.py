@@ -11,11 +11,11 @@ from qtpy.QtCore import QTimer
 from ...annotations import bounds, union
 from ...errors import SampathError
 from . import layers as shown
+from .chunked_paint import ChunkedPainter
 from .label_tools import is_outlining, outline_of
-from .napari_internals.chunked_paint import Strips
-from .napari_internals.cropped_visual import Drawn
+from .napari_internals.cropped_visual import CroppedVisual
 from .strokes import stroke_of
-from .transform_sync import InPlace
+from .transform_sync import TransformSync
 from .viewport import camera
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ANSWER_MS = 200
 without a graphics card the other picture held the answer up by 50 ms: napari paints its window with Python locked."""
 
 
-class Display:
+class LayerSync:
     """The layers of one session, kept equal to it; brush strokes on the class layer go back into the session.
 
     Args:
@@ -58,10 +58,10 @@ class Display:
         self._unanswered.setSingleShot(True)
         self._unanswered.setInterval(ANSWER_MS)
         self._unanswered.timeout.connect(self._show_prompts)
-        self._strips = Strips(self._paint)
+        self._strips = ChunkedPainter(self._paint)
         shown.recolour(self.layers.candidate, shown.candidate_colormap())
         self._drawn = [
-            Drawn(viewer, layer, filled)
+            CroppedVisual(viewer, layer, filled)
             for layer, filled in (
                 (self.layers.classes, self._classes_box),
                 (self.layers.objects, self._objects_box),
@@ -83,7 +83,7 @@ class Display:
             self._links.append((outline.events.active, self._on_outline))
         for signal, slot in self._links:
             signal.connect(slot)
-        self._in_place = InPlace(image, self.layers.all())
+        self._in_place = TransformSync(image, self.layers.all())
         self.layers.classes.mouse_drag_callbacks.append(self._on_press)
         self._on_zoom()
         self._on_classes()

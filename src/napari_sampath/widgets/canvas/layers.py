@@ -13,7 +13,7 @@ from napari.utils.colormaps.standardize_color import transform_color
 from ...annotations import bounds, union
 from ...geometry import xy_to_rc
 from ..background.native_libraries import one_numba_thread
-from .napari_internals.napari_canvas import drop_text, take_context
+from .napari_internals.napari_canvas import drop_text, make_context_current
 from .napari_internals.partial_refresh import ObjectLabels, repaint
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def remove(viewer: Viewer, layers: Sequence[Layer]) -> None:
     there = [layer for layer in layers if layer in viewer.layers]
     if not there:
         return
-    take_context(viewer)
+    make_context_current(viewer)
     with getattr(viewer.layers, "batched_update", contextlib.nullcontext)():
         for layer in there:
             viewer.layers.remove(layer)

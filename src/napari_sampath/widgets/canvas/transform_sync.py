@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 
-class InPlace:
+class TransformSync:
     """Puts layers where an image layer is whenever that changes its place.
 
     Args:

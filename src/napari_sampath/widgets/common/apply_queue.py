@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...annotations import AnnotatedObject, Prepared
     from ...jobs import Job
     from ...session import Session
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
 
 TRIES = 3
 """So often a result is worked out anew because the user has changed something meanwhile; then the window waits."""
@@ -48,18 +48,18 @@ class Intake(QObject):
     is under way. A result for an image that is not in use any more is dropped.
 
     Args:
-        bench: The workbench.
+        state: The viewer state.
         parent: The owner; what is under way ends with it.
     """
 
     changed = Signal()
     """It has begun or come to an end."""
-    said = Signal(str)
+    message = Signal(str)
     """A sentence for the user: what is being done, or went wrong."""
 
-    def __init__(self, bench: Workbench, parent: QObject) -> None:
+    def __init__(self, state: ViewerState, parent: QObject) -> None:
         super().__init__(parent)
-        self._bench = bench
+        self._state = state
         self.runner = JobRunner(self)
         self.runner.failed.connect(self._on_failed)
         self._queue: deque[Result] = deque()
@@ -84,7 +84,7 @@ class Intake(QObject):
     def _next(self) -> None:
         self._current = self._queue.popleft() if self._queue else None
         if self._current is not None:
-            self.said.emit("Taking over what was found …")
+            self.message.emit("Taking over what was found …")
             self._work_out()
         self.changed.emit()
 
@@ -96,14 +96,14 @@ class Intake(QObject):
 
     @property
     def _in_use(self) -> bool:
-        return self._current is not None and self._bench.session is self._current.session
+        return self._current is not None and self._state.session is self._current.session
 
     def _on_prepared(self, prepared: Prepared | None) -> None:
         self._prepared = prepared
         self._take()
 
     def _take(self) -> None:
-        current, annotator = self._current, self._bench.annotator
+        current, annotator = self._current, self._state.annotator
         if current is None or annotator is None or not self._in_use:
             self._next()
             return
@@ -118,7 +118,7 @@ class Intake(QObject):
             if not again:
                 current.then(current.at_once() if made is None else made)
         except SampathError as error:
-            self.said.emit(str(error))
+            self.message.emit(str(error))
         finally:
             if again:
                 current.tries -= 1
@@ -127,5 +127,5 @@ class Intake(QObject):
                 self._next()
 
     def _on_failed(self, sentence: str) -> None:
-        self.said.emit(sentence)
+        self.message.emit(sentence)
         self._next()

@@ -1,4 +1,4 @@
-"""What the docks have in common: a scrolling column, the workbench of the viewer, and a clean end."""
+"""What the docks have in common: a scrolling column, the state of the viewer, and a clean end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
 from qtpy.QtWidgets import QFrame, QGroupBox, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from ..viewer.key_settings import load_keys
-from ..viewer.viewer_state import Workbench, workbench_of
+from ..viewer.viewer_state import ViewerState, viewer_state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,16 +24,16 @@ _leaving: dict[int, QObject] = {}
 
 
 class Dock(QScrollArea):
-    """A column of controls that scrolls where the window is too low, bound to one viewer's workbench.
+    """A column of controls that scrolls where the window is too low, bound to the state of one viewer.
 
     Args:
         napari_viewer: The viewer, or napari's public proxy of it.
-        bench: The workbench to use; that of the viewer if left out.
+        state: Shared state; that of the viewer by default.
     """
 
-    def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
+    def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
         super().__init__()
-        self.bench = bench or workbench_of(napari_viewer)
+        self.state = state or viewer_state_of(napari_viewer)
         inside = QWidget()
         self.column = QVBoxLayout(inside)
         self.column.setContentsMargins(8, 6, 8, 6)
@@ -43,11 +43,11 @@ class Dock(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.bench.join()
+        self.state.join()
         self._keys: list[tuple[str, Any, Any]] = []
         self._switches: list[list[Event]] = []
         # Nothing of this object may be used once it is destroyed: the link holds what outlives it only.
-        self.destroyed.connect(partial(_end, self.bench, self._keys, self._switches, id(self)))
+        self.destroyed.connect(partial(_end, self.state, self._keys, self._switches, id(self)))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Follow what the controls need: napari's style and longer texts come after they were made."""
@@ -98,7 +98,7 @@ class Dock(QScrollArea):
         Returns:
             The key as it stands on the keyboard.
         """
-        viewer = self.bench.viewer
+        viewer = self.state.viewer
         choice = load_keys((viewer,))
         key = choice.key(name)
         before = viewer.bind_key(key, lambda _viewer: run(), overwrite=True)
@@ -119,7 +119,7 @@ def group(title: str, *widgets: QWidget) -> QGroupBox:
 
 
 def _end(
-    bench: Workbench,
+    state: ViewerState,
     keys: list[tuple[str, Any, Any]],
     switches: list[list[Event]],
     dock: int,
@@ -133,4 +133,4 @@ def _end(
         if before is not None:
             viewer.bind_key(key, before)
     keys.clear()
-    bench.leave()
+    state.leave()

@@ -18,7 +18,7 @@ from .format_boxes import FORMATS, FormatBoxes
 if TYPE_CHECKING:
     from ...annotations import AnnotatedObject
     from ...session import Components
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
 
 __all__ = ["FORMATS", "ExportDock"]
 
@@ -33,13 +33,13 @@ class ExportDock(Dock):
 
     Args:
         napari_viewer: The viewer, or napari's public proxy of it.
-        bench: The workbench to use; that of the viewer if left out.
+        state: Shared state; that of the viewer by default.
     """
 
-    def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
-        super().__init__(napari_viewer, bench)
+    def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
+        super().__init__(napari_viewer, state)
         self.runner = JobRunner(self)
-        self.intake = Intake(self.bench, self)
+        self.intake = Intake(self.state, self)
         self.image = QLabel()
         self.folder = QLineEdit(str(Path.home()))
         self.folder.setToolTip("Folder the files are written to; it is made if it is not there")
@@ -75,23 +75,23 @@ class ExportDock(Dock):
         self.export_button.clicked.connect(self._on_export)
         self.import_button.clicked.connect(self._on_import)
         self.folder_button.clicked.connect(self._on_import_folder)
-        self.bench.changed.connect(self.refresh)
-        self.intake.said.connect(self.status.say)
+        self.state.changed.connect(self.refresh)
+        self.intake.message.connect(self.status.say)
         self.intake.changed.connect(self.refresh)
         self.hold(self.runner, self.intake.runner)
-        self.bench.start()
+        self.state.start()
         self.refresh()
 
     def refresh(self) -> None:
         """Show how things stand."""
-        session = self.bench.session
+        session = self.state.session
         self.image.setText("Open an image first" if session is None else session.name)
         for button in (self.export_button, self.import_button, self.folder_button):
             button.setEnabled(session is not None and not self.intake.busy)
 
     def import_from(self, path: str | Path) -> None:
         """Read annotations from a file or folder into the session; undo takes them back."""
-        session, name = self.bench.session, Path(path).name
+        session, name = self.state.session, Path(path).name
         if session is None:
             return
 
@@ -120,7 +120,7 @@ class ExportDock(Dock):
             self.folder.setText(folder)
 
     def _on_export(self) -> None:
-        session = self.bench.session
+        session = self.state.session
         chosen = self.boxes.value()
         if session is None:
             return

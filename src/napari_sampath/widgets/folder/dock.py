@@ -28,7 +28,7 @@ from .thumbnails import Thumbnails
 if TYPE_CHECKING:
     from ...arrays import UInt8Array
     from ...session import Stage
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
 
 STAGES: dict[Stage, tuple[str, str]] = {
     "assisted": ("by hand", "You annotate by clicks and brush; nothing is proposed"),
@@ -51,12 +51,12 @@ class FolderDock(Dock):
 
     Args:
         napari_viewer: The viewer, or napari's public proxy of it.
-        bench: The workbench to use; that of the viewer if left out.
+        state: Shared state; that of the viewer by default.
     """
 
-    def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
-        super().__init__(napari_viewer, bench)
-        self.work = FolderWork(self.bench, self)
+    def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
+        super().__init__(napari_viewer, state)
+        self.work = FolderWork(self.state, self)
         self.looker = JobRunner(self)
         """Makes the thumbnails."""
         self.pictures: dict[str, UInt8Array] = {}
@@ -163,7 +163,7 @@ class FolderDock(Dock):
         self.stage.activated.connect(self._on_stage)
         self.thumbnails.chosen.connect(work.open)
         self._pictures_timer.timeout.connect(self.refresh)
-        work.said.connect(self.status.say)
+        work.message.connect(self.status.say)
         work.opened.connect(self._on_opened)
         self.looker.finished.connect(self._pictures_timer.stop)
         for signal in (
@@ -171,8 +171,8 @@ class FolderDock(Dock):
             work.runner.started,
             work.runner.finished,
             self.looker.finished,
-            self.bench.changed,
-            self.bench.desk.changed,
+            self.state.changed,
+            self.state.training.changed,
         ):
             signal.connect(self.refresh)
         for button, name, steps in (

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...images.loaded_image import LoadedImage
     from ...session import FolderQueue, FolderRun, Session, Stage, State
     from ..segment.jobs import Segmented
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
 
 T = TypeVar("T")
 
@@ -33,20 +33,20 @@ class FolderWork(QObject):
     """The folder of one viewer: which image is open, what the head proposes on it, what comes next.
 
     Args:
-        bench: The workbench.
+        state: The viewer state.
         parent: The owner.
     """
 
     changed = Signal()
     """Another image, or another state of one."""
-    said = Signal(str)
+    message = Signal(str)
     """A sentence for the user."""
     opened = Signal()
     """Another folder."""
 
-    def __init__(self, bench: Workbench, parent: QObject | None = None) -> None:
+    def __init__(self, state: ViewerState, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self._bench = bench
+        self._state = state
         self.queue: FolderQueue | None = None
         self.runner = JobRunner(self)
         """Runs heads."""
@@ -54,7 +54,7 @@ class FolderWork(QObject):
         """Opens images, so that going on does not end a run over the whole folder."""
         self.ahead = JobRunner(self)
         """Encodes the next image while this one is annotated."""
-        self.intake = Intake(bench, self)
+        self.intake = Intake(state, self)
         """Takes over what heads propose."""
         self._stage: Stage = "assisted"
         self._image: Image | None = None
@@ -64,15 +64,15 @@ class FolderWork(QObject):
         self._prepared: Session | None = None
         self._proposing = False
         for runner in (self.opener, self.ahead):
-            runner.failed.connect(self.said)
-        self.intake.said.connect(self.said)
-        bench.changed.connect(self._on_bench)
-        bench.image_chosen.connect(self._on_session)
+            runner.failed.connect(self.message)
+        self.intake.message.connect(self.message)
+        state.changed.connect(self._on_bench)
+        state.image_chosen.connect(self._on_session)
 
     @property
     def head(self) -> str | None:
         """The head that proposes: the accepted one, else the first that ships."""
-        heads, catalogue = self._bench.desk.heads, self._bench.catalogue
+        heads, catalogue = self._state.training.heads, self._state.catalogue
         if heads is not None and heads.current is not None:
             return str(heads.current)
         return catalogue.heads[0] if catalogue is not None and catalogue.heads else None
@@ -82,7 +82,7 @@ class FolderWork(QObject):
         """The session of the queue's image; None while that is not read yet, or another layer is in use."""
         queue = self.queue
         shown_now = queue is not None and self._image is not None and self._name == queue.current.path.name
-        return self._bench.session if shown_now and self._bench.image is self._image else None
+        return self._state.session if shown_now and self._state.image is self._image else None
 
     @property
     def stage(self) -> Stage:
@@ -94,15 +94,15 @@ class FolderWork(QObject):
         self._stage = stage
         if self._session is not None:
             self._session.stage = stage
-            if stage == "semi-automatic" and self._bench.ready:
+            if stage == "semi-automatic" and self._state.ready:
                 self._propose()
-            if self._bench.ready:
+            if self._state.ready:
                 self._encode_ahead()  # Another image may come next.
         self.changed.emit()
 
     def open_folder(self, folder: Path) -> None:
         """Work through another folder, from where one was."""
-        job = queue_job(folder, self._bench.sessions_dir)
+        job = queue_job(folder, self._state.sessions_dir)
         self.opener.start(job, "opening the folder", self._on_queue)
 
     def open(self, name: str) -> None:
@@ -125,7 +125,7 @@ class FolderWork(QObject):
             return
         if queue.current.path == before:
             end = "Nothing else is left to review." if queue.by_doubt else "This is the last image."
-            self.said.emit(end if by > 0 else "This is the first image.")
+            self.message.emit(end if by > 0 else "This is the first image.")
         else:
             self._open()
 
@@ -149,7 +149,7 @@ class FolderWork(QObject):
         """Mark what is in view as annotated to the end, and agree with the objects in it."""
         session, image = self.session, self._image
         if session is not None and image is not None:
-            self._complete(box_in_view(self._bench.viewer, image, session.hw))
+            self._complete(box_in_view(self._state.viewer, image, session.hw))
 
     def run_on_all(self) -> None:
         """Have the head propose on all images that are not done, but for the one that is open."""
@@ -157,21 +157,21 @@ class FolderWork(QObject):
         if queue is None or head is None:
             return
         leave = (queue.current.path.name,) if self.session is not None else ()
-        bench = self._bench
+        state = self._state
         job = automatic_job(
             queue,
             head,
-            bench.model,
-            bench.sessions_dir,
-            bench.desk.filters,
+            state.model,
+            state.sessions_dir,
+            state.training.filters,
             leave,
-            bench.desk.folder,
-            bench.classes,
+            state.training.folder,
+            state.classes,
         )
 
         def take(run: FolderRun) -> None:
             self.stage = "automatic"
-            self.said.emit(
+            self.message.emit(
                 f"The head went through {len(run.doubts)} images; 'Next' opens the one it doubts most."
                 + _left_out(run.left_out)
             )
@@ -179,7 +179,7 @@ class FolderWork(QObject):
         self.runner.start(job, "running the head on all images", take)
 
     def _attempt(self, call: Callable[[], object]) -> bool:
-        return self._bench.attempt(call, self.said.emit)
+        return self._state.attempt(call, self.message.emit)
 
     def _on_queue(self, queue: FolderQueue) -> None:
         self.queue = queue
@@ -197,7 +197,7 @@ class FolderWork(QObject):
         )
 
     def _on_picture(self, picture: LoadedImage, name: str) -> None:
-        viewer, before = self._bench.viewer, self._image
+        viewer, before = self._state.viewer, self._image
         old: list[Any] = []
         if before is not None and before in viewer.layers:
             marks = (shown.MARK, shown.MARK_HEAD)
@@ -211,14 +211,14 @@ class FolderWork(QObject):
         image = self._image = viewer.add_image(picture.pixels, name=picture.name, rgb=True, **placed)
         # All at once: napari searches for garbage each time that layers go.
         shown.remove(viewer, old)
-        if self._bench.image is before:
-            self._bench.choose_image(None)
+        if self._state.image is before:
+            self._state.choose_image(None)
         if before is not None:
-            self._bench.release(before)
+            self._state.release(before)
         image.name = picture.name  # which the old one may have had
-        self._bench.choose_image(image)
+        self._state.choose_image(image)
         viewer.reset_view()
-        self.said.emit(picture.note or "")
+        self.message.emit(picture.note or "")
         self.changed.emit()
 
     def _on_session(self) -> None:
@@ -233,7 +233,7 @@ class FolderWork(QObject):
     def _on_bench(self) -> None:
         """Once the image is ready for clicks: let the head propose, then prepare the next image."""
         session = self.session
-        if self._bench.ready and session is not None and session is not self._prepared:
+        if self._state.ready and session is not None and session is not self._prepared:
             self._prepared = session
             if session.stage == "semi-automatic":
                 self._propose()
@@ -252,12 +252,12 @@ class FolderWork(QObject):
         agreed: list[int] = []
         done = self._attempt(lambda: agreed.extend(session.area.complete(box)))
         if done:
-            self.said.emit(completed(len(agreed)))
+            self.message.emit(completed(len(agreed)))
         return done
 
     def _propose(self) -> None:
         """Run the head on the image in use and take its result as the stage says."""
-        session, head, model = self._session, self.head, self._bench.model
+        session, head, model = self._session, self.head, self._state.model
         if session is None or head is None or self.runner.busy:
             return
 
@@ -278,9 +278,11 @@ class FolderWork(QObject):
             )
 
         def then(made: list[AnnotatedObject]) -> None:
-            self.said.emit(f"The head proposes {len(made)} objects; correct them, then press 'Done, next'.")
+            self.message.emit(
+                f"The head proposes {len(made)} objects; correct them, then press 'Done, next'."
+            )
 
-        job = segment_job(session.image, head, model, None, *self._bench.desk.filters)
+        job = segment_job(session.image, head, model, None, *self._state.training.filters)
         self.runner.start(job, "letting the head propose", take)
 
     def _quietly(self, change: Callable[[], T]) -> T:
@@ -293,9 +295,9 @@ class FolderWork(QObject):
 
     def _encode_ahead(self) -> None:
         job = None
-        if self.queue is not None and self._bench.model is not None:
+        if self.queue is not None and self._state.model is not None:
             self.queue.by_doubt = self._stage == "automatic"
-            job = self.queue.encode_ahead_job(self._bench.model)
+            job = self.queue.encode_ahead_job(self._state.model)
         if job is not None:
             self.ahead.start(job, "preparing the next image", lambda _tiles: None)
 

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QPushButton, QWidget
 
 if TYPE_CHECKING:
     from ..viewer.annotator import Annotator
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
 
 BUTTONS = {
     "view": ("View", "Agree with the annotations in view, and say that nothing else of the classes is there"),
@@ -27,12 +27,12 @@ class AreaTools(QWidget):
     """What of the image is complete, and whether the rest is shaded.
 
     Args:
-        bench: The workbench of the viewer.
+        state: State of the viewer.
     """
 
-    def __init__(self, bench: Workbench, parent: QWidget | None = None) -> None:
+    def __init__(self, state: ViewerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._bench = bench
+        self._state = state
         self._shown: Annotator | None = None
         self.buttons: dict[str, QPushButton] = {}
         row = QHBoxLayout(self)
@@ -49,22 +49,22 @@ class AreaTools(QWidget):
         self.shade.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.shade.toggled.connect(self._show)
         row.addWidget(self.shade)
-        bench.changed.connect(self.refresh)
+        state.changed.connect(self.refresh)
         self.refresh()
 
     def refresh(self) -> None:
-        """Follow the workbench to another image."""
-        annotator = self._bench.annotator
+        """Follow the viewer state to another image."""
+        annotator = self._state.annotator
         if annotator is not self._shown:
             self._shown = annotator
             self._show()
         self.setEnabled(annotator is not None)
 
     def _show(self) -> None:
-        if self._bench.annotator is not None:
-            self._bench.annotator.area_view.on = self.shade.isChecked()
+        if self._state.annotator is not None:
+            self._state.annotator.area_view.on = self.shade.isChecked()
 
     def _on_button(self, name: str, _checked: bool = False) -> None:
-        annotator = self._bench.annotator
+        annotator = self._state.annotator
         if annotator is not None:
             annotator.reopen() if name == "open" else annotator.complete(name == "image")

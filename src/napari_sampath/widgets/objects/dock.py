@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...annotations import FlagName
     from ...arrays import ClassInfo
     from ..viewer.annotator import Annotator
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
 
 
 class ObjectsDock(Dock):
@@ -30,11 +30,11 @@ class ObjectsDock(Dock):
 
     Args:
         napari_viewer: The viewer, or napari's public proxy of it.
-        bench: The workbench to use; that of the viewer if left out.
+        state: Shared state; that of the viewer by default.
     """
 
-    def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
-        super().__init__(napari_viewer, bench)
+    def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
+        super().__init__(napari_viewer, state)
         self.model = ObjectTable(self)
         self.table = ObjectView(self.model)
         self.filters = ObjectFilters()
@@ -62,8 +62,8 @@ class ObjectsDock(Dock):
                 ("undo", "Undo", "Take the last change back"),
             )
         }
-        self.area = AreaTools(self.bench)
-        self.status = StatusLine(self.bench.runner, "Click an object in the table to see it on the image.")
+        self.area = AreaTools(self.state)
+        self.status = StatusLine(self.state.runner, "Click an object in the table to see it on the image.")
         self._shown: Annotator | None = None
         self._classes: tuple[ClassInfo, ...] = ()
         self._stale: set[int] = set()
@@ -75,7 +75,7 @@ class ObjectsDock(Dock):
         self._timer.timeout.connect(self._catch_up)
         self._arrange()
         self._connect()
-        self.bench.start()
+        self.state.start()
         self.refresh()
 
     def chosen(self) -> tuple[int, ...]:
@@ -102,7 +102,7 @@ class ObjectsDock(Dock):
 
     def refresh(self) -> None:
         """Show the objects of the image in use."""
-        annotator = self.bench.annotator
+        annotator = self.state.annotator
         if annotator is not self._shown:
             self._follow(annotator)
         self._show_classes()
@@ -135,14 +135,14 @@ class ObjectsDock(Dock):
 
     def do(self, name: str) -> None:
         """Do to the chosen objects what a button says, as one step of undo."""
-        annotator, ids = self.bench.annotator, self.chosen()
+        annotator, ids = self.state.annotator, self.chosen()
         if annotator is None:
             return
         if name in ("undo", "redo"):
             getattr(annotator, name)()
             return
         if not ids:
-            self.bench.said.emit("Choose at least one object in the table first.")
+            self.state.message.emit("Choose at least one object in the table first.")
             return
         objects = annotator.session.objects
         match name:
@@ -170,15 +170,15 @@ class ObjectsDock(Dock):
         self.column.addWidget(self.status)
 
     def _connect(self) -> None:
-        self.bench.changed.connect(self.refresh)
-        self.bench.said.connect(self.status.say)
+        self.state.changed.connect(self.refresh)
+        self.state.message.connect(self.status.say)
         for name, button in self.buttons.items():
             button.clicked.connect(partial(self._on_button, name))
         self.filters.changed.connect(self._on_filter)
         self.table.clicked.connect(self._centre)
         self.model.flag_wished.connect(self._on_flag)
         # Nothing of this object may be used once it is destroyed.
-        self.destroyed.connect(partial(_unmark, self.bench))
+        self.destroyed.connect(partial(_unmark, self.state))
         self.model.modelAboutToBeReset.connect(self._remember)
         self.model.modelReset.connect(self._restore)
         selection = self.table.selectionModel()
@@ -189,7 +189,7 @@ class ObjectsDock(Dock):
         self.do(name)
 
     def _on_flag(self, object_id: int, flag: FlagName, ticked: bool) -> None:
-        annotator = self.bench.annotator
+        annotator = self.state.annotator
         if annotator is not None:
             annotator.attempt(lambda: annotator.session.objects.flag((object_id,), flag, ticked))
 
@@ -206,7 +206,7 @@ class ObjectsDock(Dock):
 
     def _show_classes(self) -> None:
         """Show other names, colours or classes, if there are."""
-        session = self.bench.session
+        session = self.state.session
         if session is None or session.classes.snapshot == self._classes:
             return
         self._classes = session.classes.snapshot
@@ -235,7 +235,7 @@ class ObjectsDock(Dock):
 
     def _centre(self, index: QModelIndex) -> None:
         """Move the camera to an object; its zoom stays."""
-        annotator = self.bench.annotator
+        annotator = self.state.annotator
         if annotator is not None and index.row() < len(self.model.rows):
             view, centre_rc = camera(annotator.viewer), self.model.rows[index.row()].centre_rc
             world = annotator.image.data_to_world(np.array(centre_rc))
@@ -243,7 +243,7 @@ class ObjectsDock(Dock):
 
     def _mark(self) -> None:
         """Frame the chosen objects on the image."""
-        annotator, ids = self.bench.annotator, self.chosen()
+        annotator, ids = self.state.annotator, self.chosen()
         # With none chosen, now and before, the frame is somebody else's.
         if annotator is not None and (ids or self._marked):
             records = annotator.session.document.objects
@@ -256,9 +256,9 @@ class ObjectsDock(Dock):
         self.count.setText(f"{objects}, {chosen:,} chosen" if chosen else objects)
         for name, button in self.buttons.items():
             least = {"undo": 0, "merge": 2}.get(name, 1)
-            button.setEnabled(self.bench.annotator is not None and chosen >= least)
+            button.setEnabled(self.state.annotator is not None and chosen >= least)
 
 
-def _unmark(bench: Workbench, _dock: object = None) -> None:
-    if bench.annotator is not None:
-        bench.annotator.tools.highlight.clear()
+def _unmark(state: ViewerState, _dock: object = None) -> None:
+    if state.annotator is not None:
+        state.annotator.tools.highlight.clear()

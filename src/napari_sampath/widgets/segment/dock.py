@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ...annotations import AnnotatedObject, Box
     from ...arrays import ClassInfo, LocalMask
     from ...session import Guess
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
     from .jobs import Segmented
 
 __all__ = ["CLASSES", "CONFIDENCE", "SegmentDock"]
@@ -40,18 +40,18 @@ class SegmentDock(Dock):
 
     Args:
         napari_viewer: The viewer, or napari's public proxy of it.
-        bench: The workbench to use; that of the viewer if left out.
+        state: Shared state; that of the viewer by default.
     """
 
-    def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
-        super().__init__(napari_viewer, bench)
+    def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
+        super().__init__(napari_viewer, state)
         self.runner = JobRunner(self)
-        self.intake = Intake(self.bench, self)
+        self.intake = Intake(self.state, self)
         self.result: Segmented | None = None
         self._files: list[Path] = []
         self._source: Any = None
         self._segmenting = False
-        self._layers = ResultLayers(self.bench.viewer)
+        self._layers = ResultLayers(self.state.viewer)
         self.image = QLabel()
         self.image.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.head = self._combo("The trained head to run; yours is the one accepted in the Train dock")
@@ -67,34 +67,34 @@ class SegmentDock(Dock):
         self.summary = QLabel()
         self.summary.setWordWrap(True)
         self.filters = Filters()
-        self.uncertain = UncertainRegions(self.bench)
+        self.uncertain = UncertainRegions(self.state)
         self.everything = Everything()
         self.status = StatusLine(self.runner, "One click finds the tissue classes the head was trained for.")
         self._arrange()
         self._connect()
-        self.bench.start()
+        self.state.start()
         self.refresh()
 
     def refresh(self) -> None:
         """Show how things stand."""
-        bench = self.bench
-        self.image.setText("Open an image first" if bench.image is None else bench.image.name)
+        state = self.state
+        self.image.setText("Open an image first" if state.image is None else state.image.name)
         self._show_heads(self.head.currentData())
-        free = bench.session is not None and not self.runner.busy
+        free = state.session is not None and not self.runner.busy
         self.run_button.setEnabled(free and self.head.count() > 0)
-        self.everything.find_button.setEnabled(free and bench.ready)
-        self.everything.like_button.setEnabled(free and bench.ready)
-        self.uncertain.next_button.setEnabled(bench.session is not None)
+        self.everything.find_button.setEnabled(free and state.ready)
+        self.everything.like_button.setEnabled(free and state.ready)
+        self.uncertain.next_button.setEnabled(state.session is not None)
         self.add_button.setEnabled(self._fits and free and not self.intake.busy)
 
     @property
     def region(self) -> Box | None:
         """The part of the image to work on; None if it has no pixel."""
-        session, image = self.bench.session, self.bench.image
+        session, image = self.state.session, self.state.image
         if session is None or image is None:
             return None
         if self.where.currentData() == "view":
-            box = box_in_view(self.bench.viewer, image, session.hw)
+            box = box_in_view(self.state.viewer, image, session.hw)
         elif self.where.currentData() == "box":
             drawn = session.prompts.box
             if drawn is None:
@@ -131,32 +131,32 @@ class SegmentDock(Dock):
         self.run_button.clicked.connect(self.run)
         self.add_button.clicked.connect(self._on_add)
         self.filters.changed.connect(self._on_filters)
-        self.uncertain.said.connect(self.status.say)
+        self.uncertain.message.connect(self.status.say)
         self.everything.wanted.connect(self._on_everything)
         self.everything.likeness_wanted.connect(self._on_likeness)
-        self.bench.changed.connect(self.refresh)
-        self.bench.image_chosen.connect(self._on_image)
-        self.bench.desk.changed.connect(self._on_desk)
+        self.state.changed.connect(self.refresh)
+        self.state.image_chosen.connect(self._on_image)
+        self.state.training.changed.connect(self._on_training_changed)
         self.runner.started.connect(self.refresh)
         self.runner.finished.connect(self._on_finished)
-        self.intake.said.connect(self.status.say)
+        self.intake.message.connect(self.status.say)
         self.intake.changed.connect(self.refresh)
         self.hold(self.runner, self.uncertain.runner, self.intake.runner)
         key = self.hold_key("next_uncertain", self.uncertain.next)
         self.uncertain.next_button.setText(f"{self.uncertain.next_button.text()} ({key})")
         self._on_image()
-        self._on_desk()
+        self._on_training_changed()
 
     @property
     def _fits(self) -> bool:
         """True if there is a result, and it is of the image in use."""
-        return self.result is not None and self.bench.image is not None and self.bench.image is self._source
+        return self.result is not None and self.state.image is not None and self.state.image is self._source
 
     def _show_heads(self, wanted: str | None) -> None:
         """List the heads, the accepted one first."""
-        heads = self.bench.desk.heads
+        heads = self.state.training.heads
         own = None if heads is None else heads.current
-        names = () if self.bench.catalogue is None else self.bench.catalogue.heads
+        names = () if self.state.catalogue is None else self.state.catalogue.heads
         entries = [
             *([] if own is None else [(f"{own.stem} (yours)", str(own))]),
             *((name, name) for name in names),
@@ -169,16 +169,16 @@ class SegmentDock(Dock):
                     self.head.addItem(text, data)
             self.head.setCurrentIndex(max(0, self.head.findData(wanted)))
 
-    def _on_desk(self) -> None:
+    def _on_training_changed(self) -> None:
         """Use the head that was accepted."""
-        heads = self.bench.desk.heads
+        heads = self.state.training.heads
         if heads is not None and heads.current is not None:
             self._show_heads(str(heads.current))
         self.refresh()
 
     def _on_image(self) -> None:
         """Offer all of a small image and the view of a large one."""
-        session = self.bench.session
+        session = self.state.session
         if session is not None:
             large = max(session.hw) > SINGLE_TILE_PX
             self.where.setCurrentIndex(self.where.findData("view" if large else "image"))
@@ -194,7 +194,7 @@ class SegmentDock(Dock):
 
     def run(self) -> None:
         """Run the head where the user wishes."""
-        session, head, region = self.bench.session, self.head.currentData(), self.region
+        session, head, region = self.state.session, self.head.currentData(), self.region
         if session is None or head is None:
             return
         if region is None:
@@ -202,10 +202,10 @@ class SegmentDock(Dock):
                 "There is nothing to segment there: draw a box on the image, or choose all of it."
             )
             return
-        source = self.bench.image
+        source = self.state.image
         wishes = self.filters.wishes
         self._remember()
-        job = segment_job(session.image, head, self.bench.model, region, *self.bench.desk.filters)
+        job = segment_job(session.image, head, self.state.model, region, *self.state.training.filters)
         self.runner.start(
             job,
             f"segmenting with {self.head.currentText()}",
@@ -222,10 +222,10 @@ class SegmentDock(Dock):
         size, thresholds, apart = self.filters.wishes
         classes = () if self.result is None else self.result.segmentation.classes
         names = {info.id: info.name for info in classes}
-        self.bench.desk.filters = size, {names[one]: least for one, least in thresholds.items()}, apart
+        self.state.training.filters = size, {names[one]: least for one, least in thresholds.items()}, apart
 
     def _on_done(self, result: Segmented, source: Any, wishes: Wishes) -> None:
-        image = self.bench.image
+        image = self.state.image
         if image is None or image is not source:
             return
         self.result, self._source = result, source
@@ -243,7 +243,7 @@ class SegmentDock(Dock):
 
     def _colored(self, classes: tuple[ClassInfo, ...]) -> list[ClassInfo]:
         """Return a head's classes in the colours that the session gives classes of these names."""
-        session = self.bench.session
+        session = self.state.session
         known = {} if session is None else {info.name: info.color for info in session.classes}
         return [type(one)(one.id, one.name, known.get(one.name, one.color)) for one in classes]
 
@@ -261,7 +261,7 @@ class SegmentDock(Dock):
             self.refresh()
 
     def _on_add(self) -> None:
-        annotator, result = self.bench.annotator, self.result
+        annotator, result = self.state.annotator, self.result
         if annotator is None or result is None or not self._fits:
             return
         source = self._source
@@ -284,7 +284,7 @@ class SegmentDock(Dock):
         )
 
     def _on_everything(self) -> None:
-        session, model, region = self.bench.session, self.bench.model, self.region
+        session, model, region = self.state.session, self.state.model, self.region
         if session is None or model is None:
             return
         if region is None:
@@ -294,7 +294,7 @@ class SegmentDock(Dock):
             return
         asked = self.everything.points.value(), self.everything.sure.value() / 100
 
-        annotator = self.bench.annotator
+        annotator = self.state.annotator
         key = "" if annotator is None else annotator.key_choice.shown("reclassify")
 
         def then(made: list[AnnotatedObject]) -> None:
@@ -318,13 +318,13 @@ class SegmentDock(Dock):
         self.runner.start(job, "segmenting everything", take)
 
     def _on_likeness(self) -> None:
-        session = self.bench.session
+        session = self.state.session
         if session is None:
             return
 
         def take(guesses: dict[int, Guess]) -> None:
             sure = sum(one.share >= SURE_SHARE for one in guesses.values())
-            if self.bench.attempt(lambda: session.apply_guesses(guesses, SURE_SHARE), self.status.say):
+            if self.state.attempt(lambda: session.apply_guesses(guesses, SURE_SHARE), self.status.say):
                 self.status.say(
                     f"{sure} of {len(guesses)} objects have got a class; the others are like several."
                     if guesses
@@ -332,7 +332,7 @@ class SegmentDock(Dock):
                 )
 
         jobs: list[Any] = []
-        if self.bench.attempt(lambda: jobs.append(session.classify_job()), self.status.say):
+        if self.state.attempt(lambda: jobs.append(session.classify_job()), self.status.say):
             self.runner.start(jobs[0], "comparing the objects", take)
 
     def _combo(self, hint: str) -> QComboBox:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...session import Reason, Segmentation, Session, UncertainRegion
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
 
 REASONS: dict[Reason, str] = {
     "entropy": "the head is unsure",
@@ -32,15 +32,15 @@ class UncertainRegions(QWidget):
     """Leads the camera through the regions of an image that deserve a look, those that are annotated left out.
 
     Args:
-        bench: The workbench.
+        state: The viewer state.
     """
 
-    said = Signal(str)
+    message = Signal(str)
     """A sentence for the user."""
 
-    def __init__(self, bench: Workbench, parent: QWidget | None = None) -> None:
+    def __init__(self, state: ViewerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._bench = bench
+        self._state = state
         self.runner = JobRunner(self)
         self.by = QComboBox()
         self.by.setToolTip("What makes a region worth a look")
@@ -63,7 +63,7 @@ class UncertainRegions(QWidget):
         self._of: Session | None = None
         self.next_button.clicked.connect(self.next)
         self.by.activated.connect(self._begin_again)
-        self.runner.failed.connect(self.said)
+        self.runner.failed.connect(self.message)
 
     def take(self, result: Segmentation) -> None:
         """Note what a head found on the image in use, the newest first; of each head the newest counts."""
@@ -74,7 +74,7 @@ class UncertainRegions(QWidget):
     def next(self) -> None:
         """Move to the next region."""
         self._follow()
-        session = self._bench.session
+        session = self._state.session
         if session is None:
             return
         reason: Reason = self.by.currentData()
@@ -83,8 +83,8 @@ class UncertainRegions(QWidget):
         self.runner.start(job, "looking for uncertain regions", self._on_found)
 
     def _follow(self) -> None:
-        if self._bench.session is not self._of:
-            self._of = self._bench.session
+        if self._state.session is not self._of:
+            self._of = self._state.session
             self._results = []
             self._begin_again()
 
@@ -93,11 +93,11 @@ class UncertainRegions(QWidget):
         self.region = None
 
     def _on_found(self, regions: list[UncertainRegion]) -> None:
-        image = self._bench.image
+        image = self._state.image
         if image is None:
             return
         if not regions:
-            self.said.emit("No uncertain region is left: everything is annotated, or the head is sure.")
+            self.message.emit("No uncertain region is left: everything is annotated, or the head is sure.")
             return
         new = [one for one in regions if one.box not in self._seen]
         if not new:
@@ -105,7 +105,7 @@ class UncertainRegions(QWidget):
             new = regions
         region = self.region = new[0]
         self._seen.add(region.box)
-        look_at(self._bench.viewer, image, region.box)
+        look_at(self._state.viewer, image, region.box)
         why = WHY[region.reason].format(100 * region.score)
         left = len(new) - 1
-        self.said.emit(f"Look here: {why}. {left} more to look at.")
+        self.message.emit(f"Look here: {why}. {left} more to look at.")

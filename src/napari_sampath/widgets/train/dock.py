@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...training.rounds.rounds import Course, Holdings, Round
-    from ..viewer.viewer_state import Workbench
+    from ..viewer.viewer_state import ViewerState
     from .jobs import HeadKind
 
 WELCOME = "Choose a folder for your dataset. What you annotate is saved into it by itself from then on."
@@ -48,12 +48,12 @@ class TrainDock(Dock):
 
     Args:
         napari_viewer: The viewer, or napari's public proxy of it.
-        bench: The workbench to use; that of the viewer if left out.
+        state: Shared state; that of the viewer by default.
     """
 
-    def __init__(self, napari_viewer: Any, bench: Workbench | None = None) -> None:
-        super().__init__(napari_viewer, bench)
-        self.desk = self.bench.desk
+    def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
+        super().__init__(napari_viewer, state)
+        self.training = self.state.training
         self.runner = JobRunner(self)
         self.looker = JobRunner(self)
         """Looks at the dataset; apart, so that training is not cancelled by it."""
@@ -102,13 +102,13 @@ class TrainDock(Dock):
         self.hold(self.runner, self.looker)
         self._arrange()
         self._connect()
-        self.bench.start()
+        self.state.start()
         self.looker.start(kinds_job(), "looking up the kinds of head", self._on_kinds)
         self.refresh()
 
     def refresh(self) -> None:
         """Show how things stand."""
-        heads, folder = self.desk.heads, self.desk.folder
+        heads, folder = self.training.heads, self.training.folder
         self.folder.setText("none yet" if folder is None else folder.name)
         self.folder.setToolTip("" if folder is None else str(folder))
         self._show_slides()
@@ -129,30 +129,30 @@ class TrainDock(Dock):
 
     def _show_slides(self) -> None:
         """Show the rule in force, and what each would make of the name of the image that is open."""
-        name = "" if self.bench.session is None else self.bench.session.name
+        name = "" if self.state.session is None else self.state.session.name
         for row, ends_before in enumerate(SLIDE_ENDS_BEFORE):
             shown = "each image has its own slide"
             if ends_before:
                 found = slide_in(name, ends_before)
                 shown = f"the name before the first '{ends_before}'" + (f": {found}" if found else "")
             self.slides.setItemText(row, shown)
-        if self.held is not None and not self.desk.runner.busy:
+        if self.held is not None and not self.training.runner.busy:
             in_force = self.held.slide_ends_before
             if self.slides.findData(in_force) < 0:
                 self.slides.addItem(f"the name before '{in_force}'", in_force)
             self.slides.setCurrentIndex(self.slides.findData(in_force))
-        self.slides.setEnabled(self.desk.folder is not None)
+        self.slides.setEnabled(self.training.folder is not None)
 
     def look(self) -> None:
         """Look anew at what the dataset holds."""
-        folder = self.desk.folder
+        folder = self.training.folder
         if folder is not None:
             self.looker.start(held_job(folder, self.held), "looking at the dataset", self._on_held)
 
     def choose_folder(self, folder: Path) -> None:
         """Use another dataset."""
         self.held = None
-        self.desk.choose(folder)
+        self.training.choose(folder)
 
     def _arrange(self) -> None:
         folder_row = QHBoxLayout()
@@ -180,7 +180,7 @@ class TrainDock(Dock):
 
     def _connect(self) -> None:
         self.folder_button.clicked.connect(self._on_folder)
-        self.slides.activated.connect(lambda: self.desk.find_slides(self.slides.currentData()))
+        self.slides.activated.connect(lambda: self.training.find_slides(self.slides.currentData()))
         self.train_button.clicked.connect(self._on_train)
         self.accept_button.clicked.connect(lambda: self._decide("accept"))
         self.back_button.clicked.connect(lambda: self._decide("roll_back"))
@@ -188,11 +188,11 @@ class TrainDock(Dock):
         self.runner.started.connect(self.refresh)
         self.runner.finished.connect(self.refresh)
         self.looker.failed.connect(self.status.say)
-        self.desk.said.connect(self.status.say)
-        self.desk.saved.connect(self.look)
-        self.desk.changed.connect(self._on_desk)
-        if self.desk.heads is None:
-            self.desk.restore()
+        self.training.message.connect(self.status.say)
+        self.training.saved.connect(self.look)
+        self.training.changed.connect(self._on_training_changed)
+        if self.training.heads is None:
+            self.training.restore()
 
     def _on_kinds(self, kinds: tuple[HeadKind, ...]) -> None:
         with QSignalBlocker(self.kind):
@@ -205,13 +205,13 @@ class TrainDock(Dock):
             self.look()
 
     def _on_folder(self) -> None:
-        start = str(self.desk.folder or Path.home())
+        start = str(self.training.folder or Path.home())
         folder = QFileDialog.getExistingDirectory(self, "Folder of the dataset", start)
         if folder:
             self.choose_folder(Path(folder))
 
-    def _on_desk(self) -> None:
-        if self.desk.folder is not None and self.status.message.text() == WELCOME:
+    def _on_training_changed(self) -> None:
+        if self.training.folder is not None and self.status.message.text() == WELCOME:
             self.status.say("What you annotate is saved into the dataset by itself.")
         self.refresh()
         if self.kind.count():
@@ -222,7 +222,7 @@ class TrainDock(Dock):
         self.refresh()
 
     def _on_train(self) -> None:
-        heads, folder = self.desk.heads, self.desk.folder
+        heads, folder = self.training.heads, self.training.folder
         if heads is None or folder is None:
             return
         from ...training.rounds.rounds import Course
@@ -232,7 +232,12 @@ class TrainDock(Dock):
         self.comparison.show_comparison(None)
         self.plot.show_curves((), (), wish.epochs)
         job = train_job(
-            self.desk.pending(), folder, heads, wish, self.bench.model or self.bench.choice.name, self.course
+            self.training.pending(),
+            folder,
+            heads,
+            wish,
+            self.state.model or self.state.choice.name,
+            self.course,
         )
         self.runner.start(job, f"training {wish.kind}", self._on_trained)
 
@@ -241,24 +246,24 @@ class TrainDock(Dock):
             self.plot.show_curves(self.course.losses, self.course.dice, self.course.epochs)
 
     def _on_trained(self, trained: Round) -> None:
-        if self.desk.heads is None:
+        if self.training.heads is None:
             return
-        self.desk.heads.offer(trained.path)
+        self.training.heads.offer(trained.path)
         self._draw()
         self.comparison.show_comparison(trained.comparison, trained.note)
         self.status.say("Done. Accept the new head, or roll back to keep the one in use.")
-        self.desk.saved.emit()
+        self.training.saved.emit()
         self.refresh()
 
     def _decide(self, verb: str) -> None:
-        heads = self.desk.heads
+        heads = self.training.heads
         if heads is None:
             return
         decide: Callable[[], Path | None] = getattr(heads, verb)
-        if self.bench.attempt(decide, self.status.say):
+        if self.state.attempt(decide, self.status.say):
             used = "no head" if heads.current is None else heads.current.stem
             self.status.say(f"Auto-segment uses {used} from now on.")
-            self.desk.changed.emit()
+            self.training.changed.emit()
 
 
 def describe(held: Holdings | None) -> str:

@@ -12,7 +12,7 @@ from ...arrays import LocalMask
 from ...errors import SampathError
 from ..canvas.area_layer import AreaView
 from ..canvas.label_tools import drop_unfinished
-from ..canvas.layer_sync import Display
+from ..canvas.layer_sync import LayerSync
 from ..canvas.other_labels import object_under
 from ..canvas.overlay_line import SceneLine
 from ..canvas.strokes import lasso_mask, scribble_mask
@@ -56,7 +56,7 @@ class Annotator(QObject):
         worker: The thread that answers prompts.
     """
 
-    said = Signal(str)
+    message = Signal(str)
     """A sentence for the user."""
     changed = Signal()
     """Prompts, candidates, classes, history or the mode changed."""
@@ -79,7 +79,7 @@ class Annotator(QObject):
         self._corner: tuple[float, float] | None = None
         self._late: Callable[[], None] | None = None
         self._worker = worker
-        self.display = Display(viewer, image, session, self.said.emit)
+        self.display = LayerSync(viewer, image, session, self.message.emit)
         self.layers = self.display.layers
         self.area_view = AreaView(viewer, image, session)
         self.preview = Hover(viewer, self.layers.prompts, session, worker, self)
@@ -189,7 +189,7 @@ class Annotator(QObject):
         if mask.bitmap.size:
             self.use_mask(mask)
         else:
-            self.said.emit("The outline has no inside in the image; draw around a structure.")
+            self.message.emit("The outline has no inside in the image; draw around a structure.")
 
     def hover(self, xy: tuple[float, float] | None) -> None:
         """Preview what a click at (x, y) would give; None stops it."""
@@ -214,7 +214,7 @@ class Annotator(QObject):
     def toggle_preview(self) -> None:
         """Switch the preview under the mouse on or off."""
         self.preview.on = not self.preview.on
-        self.said.emit(f"The preview under the mouse is {'on' if self.preview.on else 'off'}.")
+        self.message.emit(f"The preview under the mouse is {'on' if self.preview.on else 'off'}.")
         self.changed.emit()
 
     def commit(self, overlap: OverlapRule | None = None) -> None:
@@ -223,12 +223,12 @@ class Annotator(QObject):
         If the prompt is not answered yet that happens when it is, unless something else is done before.
         """
         if self.session.prompts.empty:
-            self.said.emit("There is nothing to commit yet; click on a structure first.")
+            self.message.emit("There is nothing to commit yet; click on a structure first.")
         elif self.session.answered:
             self.attempt(lambda: self.session.commit(overlap))
         else:
             self._late = partial(self.commit, overlap)
-            self.said.emit("The mask is not there yet; it is committed once it is.")
+            self.message.emit("The mask is not there yet; it is committed once it is.")
             if self._worker.idle:
                 self.ask()
 
@@ -236,12 +236,14 @@ class Annotator(QObject):
         """Say that the view, or the whole image, is annotated to the end, and agree with the objects in it."""
         agreed: list[int] = []
         if self.attempt(lambda: agreed.extend(self.session.area.complete(self._box(whole)))):
-            self.said.emit(completed(len(agreed)))
+            self.message.emit(completed(len(agreed)))
 
     def reopen(self) -> None:
         """Take back that what is in view is annotated to the end; the annotations stay."""
         if self.attempt(lambda: self.session.area.mark(self._box(False), False)):
-            self.said.emit("What is in view counts as annotated only where there are annotations of yours.")
+            self.message.emit(
+                "What is in view counts as annotated only where there are annotations of yours."
+            )
 
     def clear(self) -> None:
         """Leave a question, an object tool or what napari's tools have begun; if there is none, drop the prompt."""
@@ -308,7 +310,7 @@ class Annotator(QObject):
         try:
             call()
         except SampathError as error:
-            self.said.emit(str(error))
+            self.message.emit(str(error))
             return False
         return True
 
@@ -320,7 +322,7 @@ class Annotator(QObject):
             if late is not None:
                 late()
                 if session.prompts.empty:
-                    self.said.emit("The mask is committed.")
+                    self.message.emit("The mask is committed.")
 
     def _on_failed(self) -> None:
         self._late = None
@@ -338,7 +340,7 @@ class Annotator(QObject):
             self.changed.emit()
 
     def _on_message(self, text: str) -> None:
-        self.said.emit(text)
+        self.message.emit(text)
 
     def _box(self, whole: bool) -> Box:
         hw = self.session.hw
@@ -347,14 +349,14 @@ class Annotator(QObject):
     def _time_travel(self, step: Callable[[], bool], nothing: str) -> None:
         moved: list[bool] = []
         if self.attempt(lambda: moved.append(step())) and not moved[0]:
-            self.said.emit(nothing)
+            self.message.emit(nothing)
         self.ask()
         self.changed.emit()
 
     def _click_corner(self, x: float, y: float) -> None:
         if self._corner is None:
             self._corner = (x, y)
-            self.said.emit("First corner set; click the opposite corner, or drag a box.")
+            self.message.emit("First corner set; click the opposite corner, or drag a box.")
             return
         x0, y0 = self._corner
         self._corner = None
@@ -368,7 +370,7 @@ class Annotator(QObject):
         elif mask is not None:
             self.use_mask(mask)
         else:
-            self.said.emit(
+            self.message.emit(
                 "There is no object here, in no label layer that is shown either; "
                 "click on one, or drag to paint over a structure."
             )

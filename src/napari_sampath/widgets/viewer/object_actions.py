@@ -13,7 +13,7 @@ from ..canvas.highlight import Highlight
 from ..canvas.viewport import camera
 from .mouse import DRAG_PX, LEFT, Mode
 from .questions import Choice, Question, Questions
-from .two_point_tools import NO_OBJECT, TWO_PLACES, Tool, TwoPlaces
+from .two_point_tools import NO_OBJECT, TWO_PLACES, Tool, TwoPointTools
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -52,7 +52,7 @@ class ObjectActions(QObject):
         self.highlight = Highlight(annotator.viewer, annotator.image)
         self._host = annotator
         self._session = annotator.session
-        self._two = TwoPlaces(annotator, self.highlight)
+        self._two = TwoPointTools(annotator, self.highlight)
         self._mode_before = Mode.POINT
         session = self._session
         self._signals = (
@@ -90,7 +90,7 @@ class ObjectActions(QObject):
         if tool in TWO_PLACES:
             self._two.use(tool, (x, y), found)
         elif not found:
-            self._host.said.emit(NO_OBJECT)
+            self._host.message.emit(NO_OBJECT)
         else:
             self._host.attempt(partial(self._apply, tool, found))
 
@@ -104,7 +104,7 @@ class ObjectActions(QObject):
             return True
         if self._two.waiting:
             self._two.forget()
-            self._host.said.emit("Left as it was.")
+            self._host.message.emit("Left as it was.")
             return True
         if self.armed is not None:
             self.arm(None)
@@ -165,12 +165,12 @@ class ObjectActions(QObject):
         record = self._session.document.record(found)
         name = f"{self._session.classes.by_id(record.class_id).name} {found}"
         if same:
-            self._host.said.emit(f"{name}: there was nothing to change.")
+            self._host.message.emit(f"{name}: there was nothing to change.")
         elif tool in (Tool.REVIEWED, Tool.UNSURE):
             ticked = record.reviewed if tool is Tool.REVIEWED else record.unsure
-            self._host.said.emit(f"{name} is {tool.value if ticked else f'not {tool.value} any more'}.")
+            self._host.message.emit(f"{name} is {tool.value if ticked else f'not {tool.value} any more'}.")
         else:
-            self._host.said.emit(f"{name} has {record.area_px:,} px now.")
+            self._host.message.emit(f"{name} has {record.area_px:,} px now.")
 
     def _on_drag(self, viewer: Any, event: Any) -> Generator[None, None, None]:
         """Follow one press of the mouse while a tool is armed (napari's drag callback)."""

@@ -12,24 +12,24 @@ from ..canvas.viewport import box_in_view, camera
 if TYPE_CHECKING:
     from ...predict import Model
     from ...session import Session
-    from .viewer_state import Workbench
+    from .viewer_state import ViewerState
 
 REST_MS = 300
 """So long the camera keeps still before anything is computed for where it is."""
 
 
-class Ahead(QObject):
+class ViewPrefetcher(QObject):
     """Encodes the tiles in view, those in the middle first, without a word of it.
 
-    It waits for what the bench computes and for prompts, and ends with the image or the model.
+    It waits for what the state computes and for prompts, and ends with the image or the model.
 
     Args:
-        bench: The workbench of the viewer.
+        state: State of the viewer.
     """
 
-    def __init__(self, bench: Workbench) -> None:
-        super().__init__(bench)
-        self._bench = bench
+    def __init__(self, state: ViewerState) -> None:
+        super().__init__(state)
+        self._state = state
         self._runner = JobRunner(self)
         self._moved = False
         """Whether the camera was moved since its view was last prepared."""
@@ -39,11 +39,11 @@ class Ahead(QObject):
         self._rest.setSingleShot(True)
         self._rest.setInterval(REST_MS)
         self._rest.timeout.connect(self._prepare)
-        self._events = (camera(bench.viewer).events.center, camera(bench.viewer).events.zoom)
+        self._events = (camera(state.viewer).events.center, camera(state.viewer).events.zoom)
         for event in self._events:
             event.connect(self._on_camera)
-        bench.changed.connect(self._on_changed)
-        bench.runner.finished.connect(self._on_free)
+        state.changed.connect(self._on_changed)
+        state.runner.finished.connect(self._on_free)
 
     def skip(self) -> None:
         """Note that somebody else prepares what is in view now."""
@@ -53,7 +53,7 @@ class Ahead(QObject):
         """Stop, and let go of the viewer."""
         for event in self._events:
             event.disconnect(self._on_camera)
-        self._bench.runner.finished.disconnect(self._on_free)
+        self._state.runner.finished.disconnect(self._on_free)
         self._rest.stop()
         self._runner.cancel()
 
@@ -67,24 +67,24 @@ class Ahead(QObject):
 
     def _on_changed(self) -> None:
         session, model = self._used
-        if self._bench.session is not session or self._bench.model is not model:
+        if self._state.session is not session or self._state.model is not model:
             self._runner.cancel()
             self._used = None, None
 
     def _prepare(self) -> None:
-        bench = self._bench
-        session, image = bench.session, bench.image
+        state = self._state
+        session, image = state.session, state.image
         if session is None or image is None:
             return
-        view = box_in_view(bench.viewer, image, session.hw)
+        view = box_in_view(state.viewer, image, session.hw)
         session.look(view)
-        if not self._moved or not bench.ready or bench.runner.busy:
+        if not self._moved or not state.ready or state.runner.busy:
             return
-        if not bench.prompts.idle:
+        if not state.prompts.idle:
             self._rest.start()
             return
         self._moved = False
         job = session.view_job(view)
         if job is not None:
-            self._used = session, bench.model
+            self._used = session, state.model
             self._runner.start(job, "preparing what is in view", lambda _count: None)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class OpenedDesk:
+class OpenedDataset:
     """A dataset in use."""
 
     samples: TrainingSamples
@@ -26,7 +26,7 @@ class OpenedDesk:
     """Of the dataset; none before it has a sample."""
 
 
-def desk_job(folder: Path | None, state_dir: Path | None) -> Job[OpenedDesk | None]:
+def open_dataset_job(folder: Path | None, state_dir: Path | None) -> Job[OpenedDataset | None]:
     """Open a dataset and find out which head is in use.
 
     Args:
@@ -53,7 +53,7 @@ def desk_job(folder: Path | None, state_dir: Path | None) -> Job[OpenedDesk | No
     if folder != known:
         folder.expanduser().mkdir(parents=True, exist_ok=True)
         remember_dataset(folder, state_dir)
-    return OpenedDesk(TrainingSamples(folder), heads, first_classes(folder))
+    return OpenedDataset(TrainingSamples(folder), heads, first_classes(folder))
 
 
 def slides_job(save: Job[int] | None, folder: Path, ends_before: str) -> Job[None]:

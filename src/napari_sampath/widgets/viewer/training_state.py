@@ -8,7 +8,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...session.proposals.result_filter import MIN_AREA_PX
 from ..background.workers import JobRunner
-from .training_jobs import desk_job, slides_job
+from .training_jobs import open_dataset_job, slides_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from ...session import Session, TrainingSamples
     from ...session.proposals.result_filter import NamedFilters
     from ...training.rounds.heads_in_use import HeadsInUse
-    from .training_jobs import OpenedDesk
+    from .training_jobs import OpenedDataset
 
 SAVE_AFTER_MS = 2000
 """Corrections are saved to the dataset once nothing has changed for so long."""
 
 
-class TrainingDesk(QObject):
+class TrainingState(QObject):
     """Keeps a dataset equal to what is annotated, in the background, and knows its heads.
 
     Nothing has to be saved by hand: what changed is saved two seconds after the last change, when another image is
@@ -39,7 +39,7 @@ class TrainingDesk(QObject):
     """Another dataset or another head in use."""
     saved = Signal()
     """The dataset has new content."""
-    said = Signal(str)
+    message = Signal(str)
     """A sentence for the user."""
 
     def __init__(self, state_dir: Path | None = None, parent: QObject | None = None) -> None:
@@ -56,7 +56,7 @@ class TrainingDesk(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(SAVE_AFTER_MS)
         self._timer.timeout.connect(self.save)
-        self.runner.failed.connect(self.said)
+        self.runner.failed.connect(self.message)
 
     @property
     def folder(self) -> Path | None:
@@ -66,11 +66,11 @@ class TrainingDesk(QObject):
     def restore(self) -> None:
         """Open the dataset that was in use last, if there is one."""
         if self.samples is None and not self.runner.busy:
-            self.runner.start(desk_job(None, self._state_dir), "opening the dataset", self._on_opened)
+            self.runner.start(open_dataset_job(None, self._state_dir), "opening the dataset", self._on_opened)
 
     def choose(self, folder: Path) -> None:
         """Use another dataset; its folder is made with the first sample."""
-        self.runner.start(desk_job(folder, self._state_dir), "opening the dataset", self._on_opened)
+        self.runner.start(open_dataset_job(folder, self._state_dir), "opening the dataset", self._on_opened)
 
     def find_slides(self, ends_before: str) -> None:
         """Say how the names of the dataset's images tell of their slides."""
@@ -119,7 +119,7 @@ class TrainingDesk(QObject):
             self.samples.note(self._session)
             self._timer.start()
 
-    def _on_opened(self, opened: OpenedDesk | None) -> None:
+    def _on_opened(self, opened: OpenedDataset | None) -> None:
         if opened is None:
             return
         self.samples, self.heads = opened.samples, opened.heads

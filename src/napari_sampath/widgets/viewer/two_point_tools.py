@@ -41,7 +41,7 @@ class _First:
     object_id: int
 
 
-class TwoPlaces:
+class TwoPointTools:
     """Waits for the second place of a tool, and shows what has begun.
 
     Args:
@@ -71,7 +71,7 @@ class TwoPlaces:
         if first is not None and first.tool is tool:
             self._finish(first, xy, found)
         elif tool is Tool.MERGE and not found:
-            self._host.said.emit(NO_OBJECT)
+            self._host.message.emit(NO_OBJECT)
         elif tool is Tool.SPLIT and found and self._host.session.objects.pieces(found) > 1:
             self._host.attempt(lambda: self._host.session.objects.split_pieces(found))
         else:
@@ -82,17 +82,17 @@ class TwoPlaces:
         self._first = first
         if first.tool is Tool.MERGE:
             self._highlight.show([self._host.session.document.record(first.object_id).box])
-            self._host.said.emit("Now the object that becomes one with it; Esc leaves both as they are.")
+            self._host.message.emit("Now the object that becomes one with it; Esc leaves both as they are.")
         else:
             self._highlight.show((), (first.xy, first.xy))
             self._host.viewer.mouse_move_callbacks.append(self._on_move)
-            self._host.said.emit("Now the other end of the cut; Esc leaves the object whole.")
+            self._host.message.emit("Now the other end of the cut; Esc leaves the object whole.")
 
     def _finish(self, first: _First, xy: tuple[float, float], found: int) -> None:
         objects = self._host.session.objects
         if first.tool is Tool.MERGE:
             if not found or found == first.object_id:
-                self._host.said.emit("Choose another object to become one with it, or leave with Esc.")
+                self._host.message.emit("Choose another object to become one with it, or leave with Esc.")
                 return
             self.forget()
             self._host.attempt(lambda: objects.merge((first.object_id, found)))
@@ -100,7 +100,7 @@ class TwoPlaces:
         self.forget()
         crossed = objects.across(first.xy, xy)
         if not crossed:
-            self._host.said.emit(
+            self._host.message.emit(
                 "The cut crosses no object; begin on one side of an object and end on the other."
             )
             return

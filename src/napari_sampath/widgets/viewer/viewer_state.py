@@ -12,12 +12,12 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...errors import SampathError
 from ..background.workers import JobRunner, PromptWorker
-from ..canvas.napari_internals.napari_canvas import take_context
+from ..canvas.napari_internals.napari_canvas import make_context_current
 from ..canvas.viewport import centre_of_view
 from .annotator import Annotator
 from .jobs import Catalogue, catalogue_job, model_job, open_job, prepare_job
-from .prefetch import Ahead
-from .training_state import TrainingDesk
+from .prefetch import ViewPrefetcher
+from .training_state import TrainingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 WHILE_PREPARING = "You can look around and click already; answers come once the image is prepared."
 
-_benches: WeakValueDictionary[int, Workbench] = WeakValueDictionary()
+_states: WeakValueDictionary[int, ViewerState] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class ModelChoice:
     """A weights file of the user's own."""
 
 
-class Workbench(QObject):
+class ViewerState(QObject):
     """Brings one viewer's image from opened to ready for prompts, one step after the other, in the
     background.
 
@@ -63,7 +63,7 @@ class Workbench(QObject):
         sessions_dir: Folder of the journals; the user's if left out.
     """
 
-    said = Signal(str)
+    message = Signal(str)
     """A sentence for the user."""
     changed = Signal()
     """Another image, session or model, or a step finished."""
@@ -94,10 +94,10 @@ class Workbench(QObject):
         self._users = 0
         self._classes: tuple[ClassInfo, ...] = ()
         """Of the image that was in use before."""
-        self.desk = TrainingDesk(sessions_dir, self)
+        self.training = TrainingState(sessions_dir, self)
         """The dataset that what is annotated goes to, and its heads."""
-        self._ahead = Ahead(self)
-        self.prompts.failed.connect(self.said)
+        self._ahead = ViewPrefetcher(self)
+        self.prompts.failed.connect(self.message)
         viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
@@ -118,15 +118,15 @@ class Workbench(QObject):
 
     def close(self) -> None:
         """Stop the threads and give the viewer back; annotations are in the journal already."""
-        if _benches.get(id(self.viewer)) is self:
+        if _states.get(id(self.viewer)) is self:
             # Somebody may hold it for a while yet; the next dock needs one that works.
-            del _benches[id(self.viewer)]
+            del _states[id(self.viewer)]
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             event.disconnect(self._on_layers)
         self.runner.cancel()
         self._ahead.close()
         self.prompts.close()
-        self.desk.close()
+        self.training.close()
         self._detach()
         self.image = None
         self.viewer.layers.events.removing.disconnect(self._on_removing)
@@ -148,12 +148,12 @@ class Workbench(QObject):
 
         Args:
             call: What to do.
-            say: Takes the sentence; `said` if left out.
+            say: Takes the sentence; `message` if left out.
         """
         try:
             call()
         except SampathError as error:
-            (say or self.said.emit)(str(error))
+            (say or self.message.emit)(str(error))
             return False
         return True
 
@@ -193,7 +193,7 @@ class Workbench(QObject):
         if self.annotator is None:
             session = self._sessions.get(self.image)
             if session is None:
-                job = open_job(self.image, self.sessions_dir, self.desk.folder, self.classes)
+                job = open_job(self.image, self.sessions_dir, self.training.folder, self.classes)
                 self.runner.start(job, "opening the image", self._on_opened)
                 return
             self._attach(session)
@@ -218,13 +218,13 @@ class Workbench(QObject):
         self._sessions[self.image] = session
         count = len(session.document.objects)
         found = f"Found {count} earlier annotations of this image." if count else WHILE_PREPARING
-        self.said.emit(f"{note} {found}" if note else found)
+        self.message.emit(f"{note} {found}" if note else found)
         self._attach(session)
         self._proceed()
 
     def _on_catalogue(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self.desk.restore()
+        self.training.restore()
         self._proceed()
 
     def _on_model(self, model: Model) -> None:
@@ -235,7 +235,7 @@ class Workbench(QObject):
 
     def _on_encoded(self, _tiles: Any) -> None:
         self.ready = True
-        self.said.emit("Ready: click on a structure.")
+        self.message.emit("Ready: click on a structure.")
         self.changed.emit()
         if self.annotator is not None and self.annotator.session.candidate is None:
             self.annotator.ask()
@@ -245,22 +245,22 @@ class Workbench(QObject):
             return
         session.model = self.model
         self.annotator = Annotator(self.viewer, self.image, session, self.prompts, self)
-        self.annotator.said.connect(self.said)
+        self.annotator.message.connect(self.message)
         self.annotator.changed.connect(self.changed)
         self.ready = False
-        self.desk.follow(session)
+        self.training.follow(session)
         self.image_chosen.emit()
 
     def _detach(self) -> None:
         annotator, self.annotator = self.annotator, None
-        self.desk.follow(None)
+        self.training.follow(None)
         if annotator is not None:
             self._classes = annotator.session.classes.snapshot
             annotator.close()
             annotator.deleteLater()
 
     def _on_removing(self) -> None:
-        take_context(self.viewer)
+        make_context_current(self.viewer)
 
     def _on_layers(self) -> None:
         # After the event: napari is in the middle of changing its list.
@@ -275,7 +275,7 @@ class Workbench(QObject):
         elif self.annotator is not None and any(
             layer not in self.viewer.layers for layer in self.annotator.layers.all()
         ):
-            self.said.emit("A layer of the annotations was closed; they are kept, and shown anew.")
+            self.message.emit("A layer of the annotations was closed; they are kept, and shown anew.")
             self._detach()
             self._proceed()
         if self.image is None and self.images():
@@ -288,14 +288,14 @@ def _load(choice: ModelChoice) -> Job[Model]:
     return model_job(choice.name, choice.device, choice.weights)
 
 
-def workbench_of(viewer: Any) -> Workbench:
-    """Return the workbench of a viewer, made at the first call; it lives as long as a dock holds it.
+def viewer_state_of(viewer: Any) -> ViewerState:
+    """Return the state of a viewer, made at the first call; it lives as long as a dock holds it.
 
     Args:
         viewer: A viewer, or the proxy of one that napari hands to plugins.
     """
     viewer = getattr(viewer, "__wrapped__", viewer)
-    bench = _benches.get(id(viewer))
-    if bench is None or bench.viewer is not viewer:
-        bench = _benches[id(viewer)] = Workbench(viewer)
-    return bench
+    state = _states.get(id(viewer))
+    if state is None or state.viewer is not viewer:
+        state = _states[id(viewer)] = ViewerState(viewer)
+    return state

@@ -29,7 +29,7 @@ TRIANGLES = (0, 1), (2, 1), (2, 3), (0, 1), (2, 3), (0, 3)
 """The corners of two triangles that make a box; indices into its (left, top, right, bottom)."""
 
 
-class Drawn:
+class CroppedVisual:
     """Keeps what is drawn of a layer at the box that holds something.
 
     Args:

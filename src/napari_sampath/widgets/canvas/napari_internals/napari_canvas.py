@@ -28,7 +28,7 @@ def drop_text(viewer: Viewer, layer: Layer) -> None:
         text.visible = False
 
 
-def take_context(viewer: Viewer) -> None:
+def make_context_current(viewer: Viewer) -> None:
     """Have what is sent to the graphics card from now on reach this viewer's canvas; call before a layer goes.
 
     napari 0.9 sends what is waiting for the graphics card off when a layer goes. Outside of a repaint that reaches no

@@ -9,13 +9,13 @@ from qtpy.QtCore import QTimer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ....annotations import Box
+    from ...annotations import Box
 
 STRIP_PX = 1 << 20
 """Pixels of a strip: 20 ms each."""
 
 
-class Strips:
+class ChunkedPainter:
     """Boxes to paint; one of up to a strip is painted at once, larger ones a strip each turn of the window.
 
     Args:
