@@ -79,7 +79,8 @@ def growth(repeats: int) -> Iterator[Row]:
 
 def asker(model: Model, image: np.ndarray) -> Callable[[], object]:
     """Open an image as a session does; return a call that clicks in its middle."""
-    from napari_sampath.session.prompts.prompting import Prompting, PromptRequest, answer
+    from napari_sampath.session.prompts.answerer import PromptRequest, decode
+    from napari_sampath.session.prompts.prompting import Prompting
     from napari_sampath.session.prompts.tile_cache import TileFeatures
     from napari_sampath.session.prompts.tile_choice import View
 
@@ -88,7 +89,7 @@ def asker(model: Model, image: np.ndarray) -> Callable[[], object]:
     def ask() -> object:
         prompting = Prompting(View((height, width)))
         prompting.add_point(width / 2, height / 2, True)
-        return answer(PromptRequest(prompting.generation, prompting.state, tiles))
+        return decode(PromptRequest(prompting.generation, prompting.state, tiles))
 
     return ask
 

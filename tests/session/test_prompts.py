@@ -45,7 +45,7 @@ def test_a_preview_is_what_the_click_would_get_and_changes_nothing(session: Sess
     run(session.encode_job())
     request = session.preview(50, 60)
     assert request is not None
-    shown = session.answer(request)
+    shown = session.answerer.preview(request)
     assert not heard
     assert session.prompts.empty
     assert not session.accept(shown), "a preview is no answer to a prompt"
@@ -60,6 +60,38 @@ def test_a_preview_is_what_the_click_would_get_and_changes_nothing(session: Sess
     assert session.preview(20, 20) is not None
     assert session.preview(-1, 20) is None
     assert session.preview(20, 97) is None
+
+
+def test_a_click_reuses_the_newest_preview_of_its_position_and_model() -> None:
+    model: Any = disc_model()
+    session = Session(picture(), "slide", model, CLASSES)
+    run(session.encode_job())
+
+    def preview(x: float) -> Any:
+        request = session.preview(x, 60)
+        assert request is not None
+        return session.answerer.preview(request)
+
+    preview(20)
+    shown = preview(50)
+    decoded = len(model.asked)
+    session.add_point(50, 60)
+    assert settle(session).candidates is shown.candidates
+    assert len(model.asked) == decoded
+    session.add_point(60, 66)
+    settle(session)
+    assert len(model.asked) == decoded + 1, "a second click refines the first"
+    session.clear_prompts()
+    session.add_point(50, 60)
+    settle(session)
+    assert len(model.asked) == decoded + 2, "the preview belongs to an earlier prompt"
+    session.clear_prompts()
+    preview(50)
+    other: Any = disc_model()
+    session.model = other
+    session.add_point(50, 60)
+    settle(session)
+    assert len(other.asked) == 1, "the preview is an answer of the previous model"
 
 
 def test_a_large_image_is_previewed_where_it_is_encoded() -> None:
@@ -128,7 +160,7 @@ def test_several_boxes_and_other_prompts_do_not_mix(session: Session) -> None:
     session.set_box(*BOXES[0], further=True)
     assert session.prompts.boxes == BOXES[:1], "the first of several is a box like any other"
     session.set_box(*BOXES[1], further=True)
-    with pytest.raises(PromptError, match="There are 2 boxes, each an object of its own; commit them"):
+    with pytest.raises(PromptError, match="The prompt has 2 boxes, one per object"):
         session.add_point(20, 20)
     session.remove_last_prompt()
     session.add_point(20, 20)
@@ -219,5 +251,5 @@ def test_a_speck_under_the_click_that_is_no_pixel_leaves_the_mask() -> None:
     session = Session(picture(), "slide", model, CLASSES)
     session.add_point(60.25, 10.25)
     (candidate,) = settle(session).candidates
-    assert candidate.pointed[20, 120]
+    assert candidate.prompted_cells[20, 120]
     assert candidate.mask.to_dense(session.hw)[[30, 60], [30, 90]].all()

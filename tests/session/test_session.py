@@ -28,7 +28,7 @@ from napari_sampath.jobs import Progress, run
 from napari_sampath.predict.decoder.candidates import corrected, points_obeyed
 from napari_sampath.predict.decoder.mask_upscaling import local_mask, mask_to_logits, pieces_at, pointed_at
 from napari_sampath.session import Components, Session, from_segmentation
-from napari_sampath.session.prompts.prompting import Candidate
+from napari_sampath.session.prompts.candidate import Candidate
 from napari_sampath.session.prompts.tile_cache import MAX_TILES
 from napari_sampath.session.proposals.components import Component, make_items
 from support.models.disc_model import SCORES, disc_model
@@ -304,7 +304,7 @@ def test_mask_prompt(session: Session) -> None:
         (lambda s: s.set_box(float("inf"), 5, 9, 50), r"finite numbers"),
         (lambda s: s.set_mask(LocalMask(5, 5, np.zeros((4, 4), dtype=bool))), r"mask prompt is empty"),
         (lambda s: s.set_mask(LocalMask(90, 120, np.ones((9, 9), dtype=bool))), r"lies outside the image"),
-        (lambda s: s.commit(), r"no mask to commit; click on a structure"),
+        (lambda s: s.commit(), r"no mask to commit; click on an object"),
         (lambda s: s.delete(3), r"no annotation 3"),
         (lambda s: s.reclassify(3, 1), r"no annotation 3"),
         (lambda s: s.paint([3], [3], 7), r"no class with id 7"),
@@ -343,7 +343,7 @@ def test_a_mask_that_does_not_answer_the_last_prompt_is_not_committed(session: S
     session.add_point(44, 30, positive=False)
     assert not session.answered
     with pytest.raises(
-        PromptError, match="does not answer the last prompt yet; wait for its answer, or take"
+        PromptError, match="does not answer the last prompt yet; wait for the new mask, or undo"
     ):
         session.commit()
     assert (session.candidate, len(session.prompts.points)) == (shown, 2)
@@ -425,7 +425,7 @@ def test_one_frame_for_all_prompts_of_an_object_in_a_large_image() -> None:
     # Inside the tile, though another tile would be nearer to it alone.
     session.add_point(first.left + 1000, 30)
     assert session.prompts.frame == first
-    assert session.prompts.feed is not None
+    assert session.prompts.previous_logits is not None
     settle(session)
     # Outside: all points on one larger tile, and the logits of the old one are dropped.
     session.add_point(first.left + 1300, 30)
@@ -433,7 +433,7 @@ def test_one_frame_for_all_prompts_of_an_object_in_a_large_image() -> None:
     assert wider is not None
     assert wider != first
     assert wider.contains([(x, y) for x, y, _ in session.prompts.points])
-    assert session.prompts.feed is None
+    assert session.prompts.previous_logits is None
     settle(session)
     assert asked(session)[-1][0].mask_logits is None
     session.undo()
@@ -558,13 +558,12 @@ def test_nobody_waits_for_a_closer_tile() -> None:
     session.look((150, 200, 450, 600))
     shown = session.preview(400, 310)
     assert shown is not None
-    answer = session.answer(shown)
-    assert answer.candidates[0].frame == Frame(0, 0, 600, 800)
+    assert session.answerer.preview(shown).candidates[0].frame == Frame(0, 0, 600, 800)
     look(session, (150, 200, 450, 600))
     session.add_point(400, 310)
     request = session.request()
     assert request is not None
-    assert answer.serve(request) is None, "its logits are of another tile"
+    assert session.answerer.from_preview(request) is None, "its logits are of another tile"
     settle(session)
     assert session.candidate is not None
     assert session.candidate.frame == session.prompts.frame == Frame(200, 200, 400, 400)

@@ -9,7 +9,9 @@ from .folder.batch import FolderRun, automatic_job
 from .folder.queue import Entry, FolderQueue, State
 from .objects.object_rows import Column, ObjectRow, sort_rows
 from .objects.overlap import MaskMode, Overlap, OverlapRule, name_overlap
-from .prompts.prompting import Answer, Candidate, PromptRequest, PromptState
+from .prompts.answerer import Answer, PromptRequest
+from .prompts.candidate import Candidate
+from .prompts.prompt_state import PromptState
 from .proposals.components import Components, Segmentation, from_segmentation
 from .proposals.neighbours import Guess
 from .proposals.uncertain import Reason, UncertainRegion, uncertain_regions

@@ -11,13 +11,14 @@ from psygnal import Signal
 from ..annotations import AnnotatedObject, Box, Prepared, PromptStep
 from ..arrays import ClassInfo, LocalMask, UInt8Array
 from ..errors import PromptError
-from ..geometry import outward, prompt_tiles
 from ..jobs import Job
 from .objects.overlap import OverlapRule
-from .prompts import prompting
+from .prompts.answerer import Answer, Answerer, PromptRequest
+from .prompts.candidate import Candidate
 from .prompts.commit import make_commit, overlap_of
-from .prompts.prompting import Answer, Candidate, Prompting, PromptRequest, PromptState
-from .prompts.tile_cache import TileFeatures
+from .prompts.prompt_state import PromptState
+from .prompts.prompting import Prompting
+from .prompts.tile_cache import AHEAD_TILES, TileFeatures
 from .prompts.tile_choice import View
 from .proposals.classifying import apply_guesses, classify_job, everything
 from .proposals.neighbours import Guess
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from .proposals.components import Segmentation
 
 T = TypeVar("T")
-
-AHEAD_TILES = 4
-"""Tiles of a large image that are encoded before anyone clicks there."""
 
 
 class Session(Transfer):
@@ -75,6 +73,8 @@ class Session(Transfer):
         super().__init__(image, name, classes, journal)
         self._view = View(self.hw)
         self._prompting = Prompting(self._view, self._edits.history)
+        self.answerer = Answerer()
+        """Answers the requests of `request` and `preview` in another thread."""
         self.model = model
 
     @property
@@ -123,8 +123,7 @@ class Session(Transfer):
         """
         if self._view.tiles is None:
             raise PromptError("No model is loaded, so the image cannot be encoded; choose a model.")
-        centre = centre_rc or (self.hw[0] / 2, self.hw[1] / 2)
-        return self._view.tiles.encode_job(list(outward(prompt_tiles(self.hw), centre))[:ahead])
+        return self._view.tiles.encode_ahead_job(centre_rc, ahead)
 
     def look(self, view: Box | None) -> None:
         """Say what is in view: where the user has zoomed in, closer tiles answer clicks once they are encoded.
@@ -232,7 +231,7 @@ class Session(Transfer):
         Raises:
             PromptError: If the model answers no prompts, or the mask does not lie where it looks.
         """
-        return prompting.answer(request)
+        return self.answerer.answer(request)
 
     def accept(self, answer: Answer) -> bool:
         """Take an answer as the candidates; False, and nothing changes, if the prompt has moved on."""

@@ -235,7 +235,7 @@ def test_what_does_not_go_with_several_boxes_is_said(
     window.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
     window.answered()
     window.driver.click(50, 60)
-    assert "There are 2 boxes, each an object of its own" in window.text
+    assert "The prompt has 2 boxes, one per object" in window.text
     assert window.layers.box.nshapes == 2
     window.driver.key(Qt.Key.Key_Backspace)
     window.answered()

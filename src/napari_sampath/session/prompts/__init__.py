@@ -1,1 +1,1 @@
-"""Prompts, the tiles they need and their answers."""
+"""Pending prompts, the tiles they need, and their answers."""

@@ -1,4 +1,4 @@
-"""From a candidate to the operation that makes it an annotation, or several."""
+"""Convert a candidate to the operation that adds or changes objects."""
 
 from __future__ import annotations
 
@@ -11,50 +11,40 @@ from ...arrays import LocalMask
 from ...errors import PromptError
 from ..objects.overlap import MaskMode, Overlap, OverlapRule, find_overlap, place, refine
 from ..objects.reshaping import without
-from .prompting import Candidate, PromptState
-
-Wish = tuple[AnnotatedObject, LocalMask]
-"""A new annotation and the pixels it would have."""
+from .candidate import Candidate
+from .prompt_state import PromptState
 
 
-def wishes(
-    candidate: Candidate, state: PromptState, next_id: int, class_id: int, model: str | None
-) -> tuple[Wish, ...]:
-    """List the annotations that a candidate would become: one, or one for each of several boxes.
+def new_objects(
+    candidate: Candidate, state: PromptState, first_id: int, class_id: int, model: str | None
+) -> list[tuple[AnnotatedObject, LocalMask]]:
+    """Return the objects that a candidate would become: one, or one per box if the prompt has several.
 
     Args:
         candidate: Not empty.
         state: The prompt that it answers.
-        next_id: Id of the first.
-        class_id: Class of all.
+        first_id: Id of the first object.
+        class_id: Class of all objects.
         model: Name of the model that answered.
     """
-    several = bool(candidate.members)
-    found = [
-        (one, state.of_box(index) if several else state)
-        for index, one in enumerate(candidate.members or (candidate,))
-        if one.mask.bitmap.size
-    ]
-    return tuple(
-        (
-            AnnotatedObject(
-                next_id + number,
-                class_id,
-                asked.source,
-                one.score if math.isfinite(one.score) else None,
-                model,
-                asked.to_json(),
-            ),
-            one.mask,
-        )
-        for number, (one, asked) in enumerate(found)
-    )
+    pairs = [(candidate, state)]
+    if candidate.members:
+        prompts = [PromptState(box=box, frame=state.frame) for box in state.boxes]
+        pairs = list(zip(candidate.members, prompts, strict=True))
+    items: list[tuple[AnnotatedObject, LocalMask]] = []
+    for member, prompt in pairs:
+        if member.mask.bitmap.size:
+            score = member.score if math.isfinite(member.score) else None
+            new_id = first_id + len(items)
+            obj = AnnotatedObject(new_id, class_id, prompt.source, score, model, prompt.to_json())
+            items.append((obj, member.mask))
+    return items
 
 
 def overlap_of(
     document: Document, candidate: Candidate, state: PromptState, class_id: int, mode: MaskMode
 ) -> Overlap | None:
-    """Say what lies under a candidate, see `find_overlap`; of the annotation that is refined not its own pixels."""
+    """Return what lies under a candidate, see `find_overlap`; the object being refined does not count."""
     refined = document.objects.get(state.refines)
     if refined is not None:
         class_id = refined.class_id
@@ -70,56 +60,57 @@ def make_commit(
     rule: OverlapRule,
     mode: MaskMode,
 ) -> tuple[Operation, int]:
-    """Work out what a commit does: it changes the annotation that was refined, if that is still there, or adds.
+    """Return the operation of a commit: change the object being refined, if it still exists, or add objects.
 
     Args:
         document: It is not changed.
         candidate: Not empty.
         state: The prompt that it answers.
-        class_id: Class of what is new.
+        class_id: Class of new objects.
         model: Name of the model that answered.
         rule: See `overlap.place`.
         mode: See `overlap.MaskMode`.
 
     Returns:
-        The operation, and the id of the annotation, the first of several, that gets pixels.
+        The operation, and the id of the first object that gets pixels.
 
     Raises:
-        PromptError: If none would get any.
+        PromptError: If no object would get any pixels.
     """
+    items = new_objects(candidate, state, document.next_id, class_id, model)
     if state.refines in document.objects:
-        ((refinement, _),) = wishes(candidate, state, document.next_id, class_id, model)
+        ((refinement, _),) = items
         return refine(document, state.refines, candidate.mask, rule, mode, refinement), state.refines
-    return place_all(document, wishes(candidate, state, document.next_id, class_id, model), rule, mode)
+    return place_all(document, items, rule, mode)
 
 
 def place_all(
-    document: Document, wished: Sequence[Wish], rule: OverlapRule, mode: MaskMode
+    document: Document, items: Sequence[tuple[AnnotatedObject, LocalMask]], rule: OverlapRule, mode: MaskMode
 ) -> tuple[Add, int]:
-    """Work out how to add masks in one step; see `overlap.place`.
+    """Return the operation that adds objects in one step; see `overlap.place`.
 
-    What two of them would have belongs to the first. In semantic mode all become part of one region.
+    Where masks overlap, the first object gets the pixels. In semantic mode all masks become part of one region.
 
     Returns:
-        The operation, and the id of the first annotation that gets pixels.
+        The operation, and the id of the first object that gets pixels.
 
     Raises:
-        PromptError: If none of them would get any.
+        PromptError: If no object would get any pixels.
     """
-    if mode == "semantic" and len(wished) > 1:
-        wished = [(wished[0][0], joined([mask for _, mask in wished]))]
-    items: list[Wish] = []
+    if mode == "semantic" and len(items) > 1:
+        items = [(items[0][0], joined([mask for _, mask in items]))]
+    placed: list[tuple[AnnotatedObject, LocalMask]] = []
     refusal: PromptError | None = None
-    taken: list[LocalMask] = []
-    for annotation, mask in wished:
-        free = without(mask, taken)
-        taken.append(mask)
+    earlier: list[LocalMask] = []
+    for obj, mask in items:
+        free = without(mask, earlier)
+        earlier.append(mask)
         if not free.bitmap.any():
             continue
         try:
-            items += place(document, annotation, free, rule, mode)[0].items
+            placed += place(document, obj, free, rule, mode)[0].items
         except PromptError as error:
             refusal = error
-    if not items:
+    if not placed:
         raise refusal or PromptError("The mask is empty; add a point or choose another candidate.")
-    return Add(tuple(items)), items[0][0].id
+    return Add(tuple(placed)), placed[0][0].id

@@ -1,4 +1,4 @@
-"""The tiles of one image that one model has encoded: each once, whichever thread asks first."""
+"""Features of an image's tiles, encoded at most once by whichever thread needs them first."""
 
 from __future__ import annotations
 
@@ -9,25 +9,27 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...arrays import Features, UInt8Array
-from ...geometry import Frame
+from ...geometry import Frame, outward, prompt_tiles
 from ...jobs import Job, Progress
 
 if TYPE_CHECKING:
     from ...predict import Model
 
 QUICK_S = 3.0
-"""Tiles that nobody waits for are encoded where none takes longer."""
+"""High-resolution tiles are encoded in advance only if no tile takes longer."""
 MAX_TILES = 32
-"""Tiles kept at hand, about 16 MB each with ViT-B; others come from the model's store or are encoded again."""
+"""Tiles kept in memory, about 16 MB each with ViT-B; others come from the model's store or are encoded again."""
+AHEAD_TILES = 4
+"""Tiles of a large image that are encoded before the first click."""
 
 
 class TileFeatures:
-    """Features by tile, made on demand. Any thread may call.
+    """Features by tile, encoded on demand. For any thread.
 
     Args:
         model: The model that encodes.
-        image: (H, W, 3) uint8; not changed while in use.
-        max_tiles: Tiles kept; the least recently used go first.
+        image: (H, W, 3) uint8; must not change.
+        max_tiles: Number of tiles kept; the least recently used are dropped first.
     """
 
     def __init__(self, model: Model, image: UInt8Array, max_tiles: int = MAX_TILES) -> None:
@@ -40,29 +42,29 @@ class TileFeatures:
         self._longest_s = 0.0
 
     def holds(self, frame: Frame) -> bool:
-        """Say whether a tile is encoded and at hand."""
+        """Return True if a tile is encoded and in memory."""
         with self._lock:
             return frame in self._encoded
 
     def get(self, frame: Frame) -> Features:
-        """Return the features of a tile, encoding it if that has not been done; slow then.
+        """Return the features of a tile, encoding it unless it is in memory.
 
         Raises:
             SampathError: As `Model.encode`.
         """
         with self._lock:
             busy = self._busy.setdefault(frame, threading.Lock())
-        # Two threads that want one tile: the second waits for the first and finds it done.
+        # If two threads request the same tile, the second waits for the first and then finds it encoded.
         with busy:
             with self._lock:
-                known = self._encoded.get(frame)
-                if known is not None:
+                features = self._encoded.get(frame)
+                if features is not None:
                     self._encoded.move_to_end(frame)
-                    return known
-            begun = time.monotonic()
+                    return features
+            start = time.monotonic()
             features = self.model.encode(self._image, frame)
             with self._lock:
-                self._longest_s = max(self._longest_s, time.monotonic() - begun)
+                self._longest_s = max(self._longest_s, time.monotonic() - start)
                 self._encoded[frame] = features
                 while len(self._encoded) > self._max_tiles:
                     oldest, _ = self._encoded.popitem(last=False)
@@ -71,11 +73,11 @@ class TileFeatures:
 
     @property
     def quick(self) -> bool:
-        """False if a tile took longer than `QUICK_S`."""
+        """False once encoding a tile has taken longer than `QUICK_S`."""
         return self._longest_s <= QUICK_S
 
     def encode_job(self, frames: Sequence[Frame], extra: Sequence[Frame] = ()) -> Job[int]:
-        """Make a job that encodes tiles, in order, and extra ones while that is `quick`; its result is their number."""
+        """Make a job that encodes tiles, then `extra` tiles while encoding is `quick`; returns the number of tiles."""
         total = len(frames) + len(extra)
         for done, frame in enumerate([*frames, *extra]):
             if done >= len(frames) and not self.quick:
@@ -84,3 +86,19 @@ class TileFeatures:
             self.get(frame)
         yield Progress(total, total, "Encoding the image", "tiles")
         return total
+
+    def encode_ahead_job(
+        self, centre_rc: tuple[float, float] | None = None, ahead: int = AHEAD_TILES
+    ) -> Job[int]:
+        """Make a job that encodes the tiles nearest to a position, where the first clicks are expected.
+
+        Args:
+            centre_rc: (row, col) in image pixels; defaults to the middle of the image.
+            ahead: Maximum number of tiles of an image that has several.
+
+        Returns:
+            The job; it returns the number of tiles.
+        """
+        height, width = self._image.shape[:2]
+        centre = centre_rc or (height / 2, width / 2)
+        return self.encode_job(list(outward(prompt_tiles((height, width)), centre))[:ahead])

@@ -21,7 +21,7 @@ from .key_settings import load_keys
 from .keys import KeyMap
 from .mouse import Mode, MouseTool
 from .object_actions import ObjectActions
-from .preview import Hover
+from .preview import Preview
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ class Annotator(QObject):
         self.display = LayerSync(viewer, image, session, self.message.emit)
         self.layers = self.display.layers
         self.area_view = AreaView(viewer, image, session)
-        self.preview = Hover(viewer, self.layers.prompts, session, worker, self)
+        self.preview = Preview(viewer, self.layers.prompts, session, worker, self)
         self._outline = SceneLine(viewer, self.layers.prompts, LASSO_COLOR)
         self.mouse = MouseTool(viewer, image, self)
         self.tools = ObjectActions(self)
@@ -293,17 +293,17 @@ class Annotator(QObject):
     # Prompts and their answers
 
     def ask(self) -> None:
-        """Hand the prompt as it is now to the worker; the answer is painted when it comes."""
+        """Show the answer to the current prompt: at once if the preview has it, else when the worker delivers it."""
         session = self.session
         request = session.request()
         if request is None:
             return
-        known = self.preview.known(request)
         self.preview.stop()
-        if known is not None:
-            self._on_answered((session, known))
+        answer = session.answerer.from_preview(request)
+        if answer is not None:
+            self._on_answered((session, answer))
         else:
-            self._worker.submit(lambda: (session, self.preview.answer_prompt(request)))
+            self._worker.submit(lambda: (session, session.answerer.answer(request)))
 
     def attempt(self, call: Callable[[], object]) -> bool:
         """Call something that may refuse; its sentence goes to the user. True if it did not refuse."""

@@ -1,4 +1,4 @@
-"""The preview: the outline of what a click would give follows the mouse."""
+"""Draw the preview: the outline of the mask that a click at the mouse would return."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 PREVIEW_COLOR = (0.0, 0.95, 1.0, 1.0)
 
 
-class Hover(QObject):
-    """Asks for what a click at the mouse would give and draws its outline; nothing of it is kept.
+class Preview(QObject):
+    """Requests the mask at the mouse while no prompt is pending and draws its outline.
 
     Args:
         viewer: The viewer.
-        over: The points layer over which the outline is drawn.
-        session: The session.
-        worker: Answers, when no real prompt waits.
+        over: The points layer above which the outline is drawn.
+        session: The session; its answerer keeps the newest preview for the click that may follow.
+        worker: Computes previews while no prompt is waiting.
     """
 
     def __init__(
@@ -41,13 +41,11 @@ class Hover(QObject):
         super().__init__(parent)
         self.line = SceneLine(viewer, over, PREVIEW_COLOR)
         self.answer: Answer | None = None
-        """What is shown."""
+        """The answer whose outline is drawn."""
         self._on = True
         self._session = session
         self._worker = worker
-        self._asked: PromptRequest | None = None
-        self._newest: tuple[PromptRequest, Answer] | None = None
-        """The preview that was made last; of the worker's thread."""
+        self._request: PromptRequest | None = None
         native = getattr(canvas_of(viewer), "native", None)
         if native is not None:
             native.installEventFilter(self)
@@ -55,7 +53,7 @@ class Hover(QObject):
 
     @property
     def on(self) -> bool:
-        """Whether there is a preview at all."""
+        """Whether the preview is switched on."""
         return self._on
 
     @on.setter
@@ -70,46 +68,35 @@ class Hover(QObject):
         if request is None:
             self.stop()
             return
-        self._asked = request
-        self._worker.submit_preview(lambda: self._look(request))
+        self._request = request
+        self._worker.submit_preview(lambda: self._compute(request))
 
     def stop(self) -> None:
-        """Show nothing until the mouse moves again."""
-        self._asked = self.answer = None
+        """Hide the preview until the mouse moves again."""
+        self._request = self.answer = None
         self._worker.drop_preview()
         self.line.hide()
 
-    def known(self, request: PromptRequest) -> Answer | None:
-        """Return the answer to a click where the preview shows it already; None if it has to be asked for."""
-        return None if self.answer is None else self.answer.serve(request)
-
-    def answer_prompt(self, request: PromptRequest) -> Answer:
-        """Answer a prompt in the worker's thread: by the preview that was under way, if it shows what was asked."""
-        served = None
-        if self._newest is not None and self._newest[0].tiles is request.tiles:
-            served = self._newest[1].serve(request)
-        return served or self._session.answer(request)
-
     def close(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the worker and remove the outline."""
         self._worker.previewed.disconnect(self._on_previewed)
         self.stop()
         self.line.close()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Notice that the mouse left the canvas."""
+        """Hide the preview when the mouse leaves the canvas."""
         if event.type() == QEvent.Type.Leave:
             self.stop()
         return bool(super().eventFilter(watched, event))
 
+    def _compute(self, request: PromptRequest) -> tuple[Session, Answer, FloatArray]:
+        """Answer a request and find the outline of its first candidate, in the worker's thread."""
+        answer = self._session.answerer.preview(request)
+        return self._session, answer, outline_segments(answer.candidates[0].mask)
+
     def _on_previewed(self, result: tuple[Session, Answer, FloatArray]) -> None:
         session, answer, segments = result
-        asked = self._asked
-        if session is self._session and asked is not None and answer.generation == asked.generation:
+        request = self._request
+        if session is self._session and request is not None and answer.generation == request.generation:
             self.answer = answer
             self.line.show(segments, segments=True) if len(segments) else self.line.hide()
-
-    def _look(self, request: PromptRequest) -> tuple[Session, Answer, FloatArray]:
-        answer = self._session.answer(request)
-        self._newest = request, answer
-        return self._session, answer, outline_segments(answer.candidates[0].mask)

@@ -1,0 +1,47 @@
+"""A mask that answers a prompt and is not committed yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...annotations import Box, bounds
+from ...annotations.masks.shaping import joined
+from ...arrays import BoolArray, FloatArray, LocalMask
+from ...geometry import Frame
+from ...predict.decoder.mask_upscaling import local_mask, pieces_at
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One mask that answers a prompt."""
+
+    frame: Frame
+    logits: FloatArray
+    """(256, 256) float32, as predicted by the model."""
+    score: float
+    """Predicted IoU."""
+    prompted_cells: BoolArray | None = None
+    """(256, 256) cells covered by the prompt; the mask keeps only their connected components. None keeps all."""
+    corrected_logits: FloatArray | None = None
+    """(256, 256) logits after applying the corrective points, from which the mask is made; None without corrections."""
+    members: tuple[Candidate, ...] = ()
+    """One candidate per box of a prompt with several boxes; `logits` is then their maximum, `score` the lowest."""
+
+    @cached_property
+    def mask(self) -> LocalMask:
+        """The mask in image pixels."""
+        if self.members:
+            masks = [member.mask for member in self.members if member.mask.bitmap.size]
+            return joined(masks) if masks else self.members[0].mask
+        logits = self.logits if self.corrected_logits is None else self.corrected_logits
+        if self.prompted_cells is not None:
+            mask = local_mask(self.frame, pieces_at(logits, self.prompted_cells))
+            if mask.bitmap.size:  # A single, barely positive cell may cover no pixel of the image.
+                return mask
+        return local_mask(self.frame, logits)
+
+    @property
+    def box(self) -> Box | None:
+        """Bounding box of the mask; None if it is empty."""
+        return bounds(self.mask) if self.mask.bitmap.size else None
