@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import PromptError
+from .geometry import Frame
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import torch
-
-    from .geometry import Frame
 
 UInt8Array: TypeAlias = npt.NDArray[np.uint8]
 FloatArray: TypeAlias = npt.NDArray[np.floating]
@@ -24,8 +23,6 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 GRID = 64
 """Side of a feature map of one tile, in cells."""
-INPUT_PX = 1024
-"""Side of the square an encoder with SAM's interface takes, in pixels."""
 LOGITS_PX = 256
 """Side of the prompt decoder's low-resolution logits."""
 IMAGE = "image"

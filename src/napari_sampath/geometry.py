@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import INPUT_PX, FloatArray
 from .errors import PromptError
 
+INPUT_PX = 1024
+"""Side of the square input of an encoder with SAM's interface, in pixels."""
 
-def rc_to_xy(points_rc: npt.ArrayLike) -> FloatArray:
+
+def rc_to_xy(points_rc: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Turn (..., 2) points from numpy's (row, col) into SAM's (x, y)."""
     return np.asarray(points_rc, dtype=np.float64)[..., ::-1]
 
@@ -65,20 +67,20 @@ class Frame:
         """Index of the window in an image array."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
-    def to_input(self, points_xy: npt.ArrayLike) -> FloatArray:
+    def to_input(self, points_xy: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Map (..., 2) points (x, y) from image pixels to the square input; float64."""
         points = np.asarray(points_xy, dtype=np.float64)
         height, width = self.input_hw
         scale = np.array([width / self.width, height / self.height])
-        mapped: FloatArray = (points - np.array([self.left, self.top])) * scale
+        mapped: npt.NDArray[np.float64] = (points - np.array([self.left, self.top])) * scale
         return mapped
 
-    def to_image(self, points_xy: npt.ArrayLike) -> FloatArray:
+    def to_image(self, points_xy: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Map (..., 2) points (x, y) from the square input back to image pixels; float64."""
         points = np.asarray(points_xy, dtype=np.float64)
         height, width = self.input_hw
         scale = np.array([self.width / width, self.height / height])
-        mapped: FloatArray = points * scale + np.array([self.left, self.top])
+        mapped: npt.NDArray[np.float64] = points * scale + np.array([self.left, self.top])
         return mapped
 
     def contains(self, points_xy: npt.ArrayLike) -> bool:

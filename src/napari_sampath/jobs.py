@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -50,9 +50,3 @@ def run(job: Job[T], report: Callable[[Progress], object] | None = None) -> T:
             return result
         if report is not None:
             report(progress)
-
-
-def track(items: list[T], message: str, unit: str) -> Iterator[tuple[Progress, T]]:
-    """Pair each item with the progress before it, for jobs that are one loop."""
-    for number, item in enumerate(items):
-        yield Progress(number, len(items), message, unit), item

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 
-from napari_sampath.arrays import GRID, INPUT_PX
+from napari_sampath.arrays import GRID
 from napari_sampath.config import load_config
 from napari_sampath.encoders import Encoder, EncoderParts, list_encoders, registry
 from napari_sampath.encoders.pathology import vision_transformer as vits
@@ -20,7 +20,7 @@ from napari_sampath.encoders.sam import mobile_sam
 from napari_sampath.encoders.tiny import tiny
 from napari_sampath.encoders.weights.hub import HubFile
 from napari_sampath.errors import PromptError, WeightsMissingError
-from napari_sampath.geometry import Frame, whole
+from napari_sampath.geometry import INPUT_PX, Frame, whole
 from napari_sampath.predict import Model
 from napari_sampath.store import Store
 from support.models.small_vits import ROWS, image, one_sentence, reference, small, write

@@ -19,7 +19,7 @@ from napari_sampath.geometry import Frame, whole
 from napari_sampath.heads import load_head
 from napari_sampath.jobs import run
 from napari_sampath.predict import Model, segment
-from napari_sampath.predict.segment import tile_probabilities
+from napari_sampath.predict.segmentation import tile_probabilities
 from napari_sampath.store import MemoryTier, Store
 from napari_sampath.training import TrainingConfig, open_dataset, train
 from napari_sampath.training.heads.tiles import TileSet

@@ -9,7 +9,7 @@ import pytest
 
 from napari_sampath.heads import list_bundles, load_head
 from napari_sampath.predict import load_model, segment
-from napari_sampath.predict.segment import check_match
+from napari_sampath.predict.segmentation import check_match
 from napari_sampath.training import evaluate, format_report, open_dataset
 
 

@@ -30,7 +30,7 @@ from napari_sampath.predict import (
     segment,
     segment_instances,
     segment_instances_job,
-    tell_apart_job,
+    separate_touching_job,
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
 from napari_sampath.predict.instances import split_touching as pieces
@@ -380,7 +380,7 @@ def test_an_object_larger_than_a_tile_is_asked_for_on_a_wider_one(model, monkeyp
     monkeypatch.setattr(
         model, "encode_tiles", lambda image, frames: encode(image, asked.extend(frames) or frames)
     )
-    found = run(tell_apart_job(map_of(labels), np.full((*hw, 3), 200, np.uint8), model))
+    found = run(separate_touching_job(map_of(labels), np.full((*hw, 3), 200, np.uint8), model))
     assert len(found) == 1
     assert [frame.hw for frame in asked] == [hw]
 
@@ -403,7 +403,9 @@ def test_cancelled_before_the_model_is_asked(model, head, monkeypatch):
 
 
 def test_nothing_found_is_an_empty_list(model):
-    assert run(tell_apart_job(map_of(np.zeros((64, 64))), np.zeros((64, 64, 3), np.uint8), model)) == []
+    assert (
+        run(separate_touching_job(map_of(np.zeros((64, 64))), np.zeros((64, 64, 3), np.uint8), model)) == []
+    )
 
 
 def test_a_model_that_answers_no_prompts_is_refused_before_it_works(head):

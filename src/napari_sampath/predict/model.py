@@ -11,7 +11,6 @@ import torch
 
 from ..arrays import (
     IMAGE,
-    INPUT_PX,
     BoolArray,
     FeatureMap,
     Features,
@@ -24,7 +23,7 @@ from ..arrays import (
 from ..config import resolve_precision
 from ..encoders import EncoderParts, registry
 from ..errors import PromptError
-from ..geometry import Frame, whole
+from ..geometry import INPUT_PX, Frame, whole
 from ..images import MIN_SIDE_PX, to_loaded_image
 from ..jobs import Job, Progress
 from .decoder.mask_upscaling import full_masks, local_mask, mask_to_logits

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_sampath.arrays import INPUT_PX, LOGITS_PX, Features, Prompts
+from napari_sampath.arrays import LOGITS_PX, Features, Prompts
+from napari_sampath.geometry import INPUT_PX
 from napari_sampath.jobs import Progress
 from napari_sampath.predict.decoder.mask_upscaling import mask_to_logits
 

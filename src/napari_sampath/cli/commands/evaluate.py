@@ -193,7 +193,7 @@ def _tables(scores: list[PromptScore], told_apart: list[InstanceScore]) -> str:
 
 def _images_of(head: LoadedHead, model: Model, images: list[InstanceImage]) -> list[InstanceImage]:
     """Choose the images of a collection whose kind the head knows; all of any other dataset."""
-    from ...predict.segment import check_match
+    from ...predict.segmentation import check_match
     from ...training.data.instances import SETS
 
     check_match(head, model)

@@ -61,7 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, output: Output) -> None:
     """Segment an image; what is asked for is written together or not at all."""
     from ...heads import load_head
-    from ...predict import segment_job, tell_apart_job
+    from ...predict import segment_job, separate_touching_job
     from ...predict.instances.instances import check_promptable
 
     ending = check_ending(args.output, ".png", ".tif", ".tiff")
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         told: dict[str, object] = {"classes": shares}
         text = f"\n{table(['ID', 'CLASS', 'SHARE'], rows)}"
     else:
-        found = output.run(tell_apart_job(result, picture.pixels, model, settings))
+        found = output.run(separate_touching_job(result, picture.pixels, model, settings))
         found.sort(key=lambda one: -one.score)
         numbers = number_map([one.mask for one in found], result.labels.shape)
         files[args.output] = number_writer(args.output, ending, numbers)

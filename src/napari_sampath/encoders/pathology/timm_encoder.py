@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ...arrays import GRID, INPUT_PX, FeatureMap, FeatureSpec
+from ...arrays import GRID, FeatureMap, FeatureSpec
+from ...geometry import INPUT_PX
 from ..base import Encoder, EncoderInfo
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Any
 
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 
-from ...arrays import GRID, INPUT_PX
+from ...arrays import GRID
+from ...geometry import INPUT_PX
 
 CHANNELS = 256
 """Channels of the embedding, and width of prompt encoder and mask decoder."""

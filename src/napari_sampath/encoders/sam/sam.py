@@ -9,8 +9,9 @@ import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
-from ...arrays import GRID, INPUT_PX, FeatureMap, FeatureSpec
+from ...arrays import GRID, FeatureMap, FeatureSpec
 from ...errors import WeightsError, WeightsMissingError
+from ...geometry import INPUT_PX
 from ...jobs import run
 from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 from ..weights.weights import WeightsFile, encoder_digest, load_state_dict, locate_job

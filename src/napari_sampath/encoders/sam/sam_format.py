@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...arrays import INPUT_PX
 from ...errors import WeightsError
+from ...geometry import INPUT_PX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

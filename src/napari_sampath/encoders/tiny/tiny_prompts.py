@@ -14,7 +14,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ...arrays import GRID, INPUT_PX, LOGITS_PX
+from ...arrays import GRID, LOGITS_PX
+from ...geometry import INPUT_PX
 
 CHANNELS = 256
 DISC_PX = (8.0, 32.0)

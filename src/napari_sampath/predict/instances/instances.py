@@ -18,7 +18,7 @@ from ...jobs import Job, Progress, run
 from ...store import Store
 from ..loading import load_model_job
 from ..model import as_pixels
-from ..segment import Region, Segmentation, segment_job
+from ..segmentation import Region, Segmentation, segment_job
 from .resolve_outlines import Answer, Instance, outer_box, settle
 from .settings import InstanceSettings
 from .split_touching import pieces_of
@@ -82,10 +82,10 @@ def segment_instances_job(
     check_promptable(model)
     pixels = as_pixels(image)
     segmentation = yield from segment_job(pixels, loaded, model, region)
-    return (yield from tell_apart_job(segmentation, pixels, model, settings))
+    return (yield from separate_touching_job(segmentation, pixels, model, settings))
 
 
-def tell_apart_job(
+def separate_touching_job(
     segmentation: Segmentation, image: Any, model: Model, settings: InstanceSettings = _DEFAULTS
 ) -> Job[list[Instance]]:
     """Do the second half of `segment_instances`: from the result of a head to objects.

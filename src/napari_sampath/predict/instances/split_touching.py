@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ...arrays import FloatArray, UInt8Array
-    from ..segment import Segmentation
+    from ..segmentation import Segmentation
     from .settings import InstanceSettings
 
 _FINE_PX = 1024

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Segmentation(Protocol):
-    """What a head makes of an image, see `predict.segment`."""
+    """What a head makes of an image, see `predict.Segmentation`."""
 
     @property
     def labels(self) -> UInt8Array:

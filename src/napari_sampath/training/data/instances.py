@@ -16,8 +16,9 @@ import numpy as np
 from PIL import Image
 from skimage.measure import label
 
-from ...arrays import INPUT_PX, IntArray, UInt8Array
+from ...arrays import IntArray, UInt8Array
 from ...errors import DatasetError
+from ...geometry import INPUT_PX
 from .dataset import IGNORED, Dataset, Example
 from .readers import open_dataset
 

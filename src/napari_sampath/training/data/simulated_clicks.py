@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ...annotations.masks.masks import depth
-from ...arrays import INPUT_PX, LOGITS_PX, BoolArray, FloatArray
+from ...arrays import LOGITS_PX, BoolArray, FloatArray
+from ...geometry import INPUT_PX
 
 CELL_PX = INPUT_PX // LOGITS_PX
 """Side of a cell of the logits' grid, in pixels of the encoder's frame."""

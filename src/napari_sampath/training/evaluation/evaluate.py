@@ -16,7 +16,7 @@ from ...errors import DatasetError
 from ...heads import LoadedHead, load_head
 from ...jobs import Job, Progress, run
 from ...predict import Model, load_model_job
-from ...predict.segment import check_match, segment_job
+from ...predict.segmentation import check_match, segment_job
 from ...store import Store
 from ..data.dataset import Dataset, even_subset
 from ..data.readers import open_dataset

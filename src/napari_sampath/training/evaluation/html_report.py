@@ -17,7 +17,7 @@ from ...files import write_atomically
 from ...heads import LoadedHead
 from ...jobs import Job, Progress, run
 from ...predict import Model
-from ...predict.segment import segment_job
+from ...predict.segmentation import segment_job
 from ..data.dataset import IGNORED, Dataset
 from .evaluate import channels
 from .published_results import Paper

@@ -14,11 +14,11 @@ from ...arrays import IntArray, LocalMask, UInt8Array
 from ...jobs import Job, Progress
 from ...predict.everything.everything import segment_everything_job
 from ...predict.everything.settings import EverythingSettings
-from ...predict.instances.instances import tell_apart_job
+from ...predict.instances.instances import separate_touching_job
 from ...predict.instances.label_map import number_map
 from ...predict.instances.settings import InstanceSettings
 from ...predict.instances.split_touching import objects_of, pieces_of
-from ...predict.segment import segment_job
+from ...predict.segmentation import segment_job
 from ..data.instances import InstanceImage
 from .panoptic_quality import ObjectCounts
 
@@ -150,7 +150,7 @@ def _found_job(
             alone = np.where(np.isin(segmentation.labels, own), segmentation.labels, 0)
             segmentation = replace(segmentation, labels=alone.astype(segmentation.labels.dtype))
         if model.promptable:
-            instances = yield from tell_apart_job(segmentation, pixels, model, settings)
+            instances = yield from separate_touching_job(segmentation, pixels, model, settings)
             found[f"{head.name} + {model.name}"] = [one.mask for one in instances]
         uncut = replace(settings, neck=0.0)
         found[f"{head.name}, cut"] = [one.mask for one in pieces_of(segmentation, settings)]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ...arrays import GRID, INPUT_PX, LOGITS_PX, FloatArray, IntArray, UInt8Array
+from ...arrays import GRID, LOGITS_PX, FloatArray, IntArray, UInt8Array
+from ...geometry import INPUT_PX
 from ..data.instances import InstanceImage
 from ..data.stain import jitter_stain
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ...arrays import INPUT_PX
 from ...errors import SampathError
+from ...geometry import INPUT_PX
 from ...registry import lookup
 
 

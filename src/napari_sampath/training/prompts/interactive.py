@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from ...arrays import GRID, INPUT_PX, LOGITS_PX, BoolArray, FloatArray
+from ...arrays import GRID, LOGITS_PX, BoolArray, FloatArray
 from ...encoders.tiny.tiny_prompts import MapPromptEncoder
+from ...geometry import INPUT_PX
 from ..data.simulated_clicks import correcting_point, inner_point, noisy_box, random_point, to_tensors
 from .augment import Window
 from .config import PromptTuningConfig

@@ -21,12 +21,12 @@ import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
 
-from ...arrays import GRID, INPUT_PX
+from ...arrays import GRID
 from ...config import resolve_precision
 from ...encoders.base import Encoder, EncoderParts
 from ...encoders.tiny.tiny_prompts import SpreadingMaskDecoder
 from ...files import write_atomically
-from ...geometry import whole
+from ...geometry import INPUT_PX, whole
 from ...jobs import Job, Progress
 from ..data.instances import InstanceImage
 from .augment import TOKEN_CELLS, TOKEN_PX, Pools, Window, compose, draw_part

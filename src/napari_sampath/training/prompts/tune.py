@@ -13,11 +13,11 @@ from pathlib import Path
 
 import torch
 
-from ...arrays import INPUT_PX
 from ...encoders import EncoderParts, registry
 from ...encoders.tiny import tiny
 from ...encoders.weights.weights import load_state_dict
 from ...errors import WeightsError
+from ...geometry import INPUT_PX
 from ...jobs import Job
 from ..data.instances import InstanceImage
 from ..heads.checkpoint import checkpoint_path

@@ -15,7 +15,7 @@ from ...geometry import Frame, tiles
 from ...heads import LoadedHead, load_head
 from ...jobs import Job, Progress, run
 from ...predict import Model, load_model_job
-from ...predict.segment import check_match, segment_job
+from ...predict.segmentation import check_match, segment_job
 from ...store import Store
 from ..data.dataset import IGNORED, Dataset, Sample
 from ..evaluation.metrics import Confusion, confusion, dice, summarise

@@ -13,9 +13,8 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import ImageError, UnknownNameError, WeightsError
 from napari_sampath.geometry import tile_starts, tiles
 from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create, load_head, save_bundle
-from napari_sampath.predict import segment
-from napari_sampath.predict import segment as automatic
-from napari_sampath.predict.segment import blend_weights, segment_job, tile_probabilities
+from napari_sampath.predict import segment, segmentation
+from napari_sampath.predict.segmentation import blend_weights, segment_job, tile_probabilities
 from support.models.patches import PatchEncoder, patch_model, picture
 
 CLASSES = (
@@ -86,7 +85,7 @@ def test_tiles_blend_into_the_weighted_mean(model):
 def test_probabilities_are_dropped_when_they_are_too_large(model, monkeypatch):
     pixels, _ = picture(1, (90, 100))
     whole = segment(pixels, make_head(), model)
-    monkeypatch.setattr(automatic, "KEEP_BYTES", 3 * 90 * 100 * 2 - 1)
+    monkeypatch.setattr(segmentation, "KEEP_BYTES", 3 * 90 * 100 * 2 - 1)
     lean = segment(pixels, make_head(), model)
     assert whole.probabilities is not None
     assert lean.probabilities is None

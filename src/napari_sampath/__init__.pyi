@@ -1,0 +1,13 @@
+from .encoders import list_encoders as list_encoders
+from .heads import list_heads as list_heads
+from .heads import load_head as load_head
+from .predict import import_head as import_head
+from .predict import load_model as load_model
+from .predict import segment as segment
+from .predict import segment_everything as segment_everything
+from .predict import segment_instances as segment_instances
+from .training import evaluate as evaluate
+from .training import train as train
+
+__version__: str
+__all__: list[str]
