@@ -30,7 +30,14 @@ from napari_sampath.config import load_config
 from napari_sampath.formats import FORMATS
 from napari_sampath.jobs import run
 from napari_sampath.predict import load_model, segment
-from napari_sampath.session import FolderQueue, Session, TrainingSamples, from_segmentation, journal_path
+from napari_sampath.session import (
+    FolderQueue,
+    ResultFilter,
+    Session,
+    TrainingSamples,
+    from_segmentation,
+    journal_path,
+)
 from napari_sampath.store import Store
 from napari_sampath.training import TrainingConfig
 from napari_sampath.training.rounds.heads_in_use import HeadsInUse
@@ -131,7 +138,7 @@ class Afternoon:
             session.stage = "semi-automatic"
             if self.heads.current is not None:
                 found = segment(pixels, self.heads.current, self.model)
-                session.offer(from_segmentation(found, MIN_AREA_PX))
+                session.offer(from_segmentation(found, ResultFilter(MIN_AREA_PX)))
                 proposed.append(dice(np.asarray(session.document.class_map) > 0, truth))
             person = SimulatedUser(session, truth)
             actions += person.annotate()

@@ -20,6 +20,7 @@ from napari_sampath.geometry import whole
 from napari_sampath.jobs import Progress, run
 from napari_sampath.session import (
     FolderQueue,
+    ResultFilter,
     Session,
     automatic_job,
     from_segmentation,
@@ -154,7 +155,7 @@ def test_a_threshold_for_each_class_and_a_least_size() -> None:
     found = result()
     found.labels[10:20, 10:20], found.labels[40:50, 40:50], found.labels[60:62, 60:62] = 1, 2, 2
     found.confidence[10:20, 10:15], found.confidence[40:50, 40:50] = 0.4, 0.4
-    components = from_segmentation(found, min_area_px=5, thresholds={1: 0.5})
+    components = from_segmentation(found, ResultFilter(5, {"gland": 0.5}))
     assert [(one.class_id, one.mask.area_px) for one in components.pieces] == [(1, 50), (2, 100)]
     assert [round(one.score or 0, 2) for one in components.pieces] == [1.0, 0.4]
 

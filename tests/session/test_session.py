@@ -27,7 +27,7 @@ from napari_sampath.geometry import Frame
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict.decoder.candidates import corrected, points_obeyed
 from napari_sampath.predict.decoder.mask_upscaling import local_mask, mask_to_logits, pieces_at, pointed_at
-from napari_sampath.session import Components, Session, from_segmentation
+from napari_sampath.session import Components, ResultFilter, Session, from_segmentation
 from napari_sampath.session.prompts.candidate import Candidate
 from napari_sampath.session.prompts.tile_cache import MAX_TILES
 from napari_sampath.session.proposals.components import Component, make_items
@@ -762,7 +762,7 @@ def test_a_segmentation_becomes_annotations_in_one_step(tmp_path: Path) -> None:
 
 
 def test_a_segmentation_prepared_in_a_worker_with_small_pieces_left_out(session: Session) -> None:
-    components = from_segmentation(found(), min_area_px=5)
+    components = from_segmentation(found(), ResultFilter(5))
     assert [one.area_px for one in session.add_segmentation(components, "mine", min_area_px=5)] == [109, 800]
     assert {one.model for one in session.document.objects.values()} == {"mine"}
     assert len(session.classes) == 2, "a class that nothing has is not added"

@@ -14,6 +14,7 @@ from .prompts.candidate import Candidate
 from .prompts.prompt_state import PromptState
 from .proposals.components import Components, Segmentation, from_segmentation
 from .proposals.neighbours import Guess
+from .proposals.result_filter import ResultFilter
 from .proposals.uncertain import Reason, UncertainRegion, uncertain_regions
 from .session import Session
 
@@ -33,6 +34,7 @@ __all__ = [
     "PromptRequest",
     "PromptState",
     "Reason",
+    "ResultFilter",
     "Segmentation",
     "Session",
     "Stage",

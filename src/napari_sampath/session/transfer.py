@@ -15,6 +15,7 @@ from .files.saving import export_job, read_job, save_job
 from .files.stage import Stage
 from .proposals.components import Components, Segmentation, check_size, from_segmentation
 from .proposals.plan import plan_addition, plan_import, plan_proposal
+from .proposals.result_filter import ResultFilter
 
 if TYPE_CHECKING:
     from ..formats.dataset.manifest import DatasetImage
@@ -178,7 +179,9 @@ class Transfer(Editor):
             return segmentation
         if getattr(segmentation, "origin_rc", (0, 0)) == (0, 0):
             check_size(np.shape(segmentation.labels), self.hw, "The segmentation")
-        return from_segmentation(segmentation, min_area_px, thresholds)
+        names = {info.id: info.name for info in segmentation.classes}
+        named = {names[class_id]: least for class_id, least in (thresholds or {}).items()}
+        return from_segmentation(segmentation, ResultFilter(min_area_px, named))
 
     def _add(self, operation: Operation | None) -> list[AnnotatedObject]:
         """Do what was planned; returns the annotations that are new."""

@@ -68,7 +68,7 @@ def test_one_click_segments_shows_and_becomes_annotations(
     )
     expected = segment(tissue, bundle, model)
     labels, confidence = window.viewer.layers["Segmentation"], window.viewer.layers["Confidence"]
-    kept = from_segmentation(expected, dock.filters.size.value())
+    kept = from_segmentation(expected, dock.filters.value())
     assert np.array_equal(labels.data, kept.label_map())
     np.testing.assert_allclose(confidence.data, expected.confidence, atol=1e-6)
     assert "gland" in dock.summary.text()

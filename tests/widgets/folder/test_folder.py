@@ -14,6 +14,7 @@ from qtpy.QtTest import QTest
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder, Snapshot
+from napari_sampath.session import ResultFilter
 from napari_sampath.widgets.viewer.key_settings import keys_file
 from support.models.discs import DiscModel, loader
 from support.models.patches import patch_model, picture
@@ -255,7 +256,7 @@ def test_a_run_over_the_folder_leaves_out_what_auto_segment_does(
 ) -> None:
     dock, driver = open_folder(patch_model())
     desk(dock)
-    dock.state.training.filters = (10**6, {}, False)
+    dock.state.training.result_filter = ResultFilter(10**6)
     (dock.work.queue.folder / "2.png").write_bytes(b"no image")
     driver.press(dock.all_button)
     wait_until(lambda: "went through 2 images" in dock.status.message.text(), 120, "all images")

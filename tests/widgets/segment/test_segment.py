@@ -129,9 +129,7 @@ def test_filters_apply_without_running_the_head_again(open_segment: Callable[...
     wait_until(lambda: not (dock.result.labels[found.confidence < 0.9] == 1).any(), 20, "the filter")
     assert np.array_equal(window.viewer.layers["Segmentation"].data, dock.result.labels)
     assert (dock.result.labels == 1).any()
-    assert set(window.state.training.filters[1].values()) == set(dock.filters.thresholds.values()), (
-        "for the Folder dock"
-    )
+    assert window.state.training.result_filter.thresholds == dock.filters.value().thresholds == {"object": 0.9}
     dock.filters.size.setValue(10_000_000)
     wait_until(lambda: not dock.result.labels.any(), 20, "the least size")
     assert "0 pieces" in dock.summary.text()
@@ -155,7 +153,7 @@ def test_objects_that_touch_are_separate_annotations_where_the_user_wishes(
     done(window, dock)
     assert len(dock.result.components.pieces) == 1, dock.summary.text()
     labels = dock.result.labels.copy()
-    window.driver.press(dock.filters.apart)
+    window.driver.press(dock.filters.separate_touching)
     wait_until(lambda: len(dock.result.components.pieces) == 2, 20, "the pieces")
     assert "2 pieces" in dock.summary.text()
     assert np.array_equal(dock.result.labels, labels), "no pixel is lost where they are cut"
@@ -164,7 +162,7 @@ def test_objects_that_touch_are_separate_annotations_where_the_user_wishes(
     objects = np.asarray(window.session.document.instance_map)
     assert objects[60, 55] != objects[60, 95]
     assert 0 not in (objects[60, 55], objects[60, 95])
-    window.driver.press(dock.filters.apart)
+    window.driver.press(dock.filters.separate_touching)
     wait_until(lambda: len(dock.result.components.pieces) == 1, 20, "one piece again")
 
 
@@ -182,7 +180,7 @@ def test_what_is_wished_while_a_head_runs_is_done_with_its_result(
 
     monkeypatch.setattr(heads, "load_head", held)
     window.driver.press(dock.run_button)
-    window.driver.press(dock.filters.apart)
+    window.driver.press(dock.filters.separate_touching)
     wait_until(lambda: not dock.filters._timer.isActive(), 20, "the filters")
     assert dock.runner.busy, "the head goes on"
     assert dock.result is None

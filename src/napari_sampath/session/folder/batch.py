@@ -8,7 +8,7 @@ reviews them, those it doubts most first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ...arrays import ClassInfo, UInt8Array
 from ...errors import SampathError
 from ...jobs import Job, Progress
 from ..proposals.components import Segmentation, from_segmentation
+from ..proposals.result_filter import KEEP_ALL, ResultFilter
 from ..proposals.uncertain import mean_doubt
 from .queue import FolderQueue
 
@@ -36,11 +37,9 @@ def automatic_job(
     queue: FolderQueue,
     segment: Callable[[UInt8Array], Job[Segmentation]],
     sessions_dir: Path,
-    min_area_px: int = 1,
-    thresholds: Mapping[int, float] | None = None,
+    result_filter: ResultFilter = KEEP_ALL,
     leave: Collection[str] = (),
     classes: Collection[ClassInfo] = (),
-    apart: bool = False,
 ) -> Job[FolderRun]:
     """Make a job that has a head propose on every image of a folder that is neither done nor put aside.
 
@@ -52,11 +51,9 @@ def automatic_job(
         queue: The folder.
         segment: Makes the job that segments the pixels (H, W, 3) of one image.
         sessions_dir: Folder of the journals, `Config.sessions_dir`.
-        min_area_px: Smaller pieces are left out.
-        thresholds: Class id of the head -> probability below which its pixels are left out.
+        result_filter: The parts of each result to keep.
         leave: File names that are left alone, such as the one that is open.
         classes: What an image without annotations begins with, see `first_classes`.
-        apart: Cut pieces where objects touch.
 
     Returns:
         The job.
@@ -79,7 +76,7 @@ def automatic_job(
             path = journal_path(picture.pixels, sessions_dir)
             session = Session(picture.pixels, picture.name, classes=classes, journal=path)
             try:
-                session.propose(from_segmentation(result, min_area_px, thresholds or {}, apart))
+                session.propose(from_segmentation(result, result_filter))
                 doubt = mean_doubt(result, session.hw, session.document.verified)
             finally:
                 session.close()

@@ -15,6 +15,7 @@ from ...annotations.model.annotated_object import now
 from ...annotations.model.classes import next_color
 from ...arrays import BoolArray, ClassInfo, FloatArray, LocalMask, UInt8Array
 from ...errors import ImageError
+from .result_filter import KEEP_ALL, ResultFilter
 
 if TYPE_CHECKING:
     from ...formats import Objects
@@ -75,28 +76,23 @@ class Components:
         return labels
 
 
-def from_segmentation(
-    segmentation: Segmentation,
-    min_area_px: int = 1,
-    thresholds: Mapping[int, float] | None = None,
-    apart: bool = False,
-) -> Components:
+def from_segmentation(segmentation: Segmentation, result_filter: ResultFilter = KEEP_ALL) -> Components:
     """Split a class map into its connected pieces, corners counting as connected.
 
     Args:
         segmentation: Result of a head, on the image or on a region of it (`origin_rc`).
-        min_area_px: Smaller pieces are left out.
-        thresholds: Class id -> probability 0..1 below which its pixels are left out, before pieces are made.
-        apart: Cut pieces where they have a neck, so that objects that touch are several, see `predict.pieces`.
+        result_filter: The parts to keep; thresholds apply before components are found.
     """
     from ...predict.instances.settings import InstanceSettings
     from ...predict.instances.split_touching import pieces_in
 
     labels, confidence = np.asarray(segmentation.labels), np.asarray(segmentation.confidence)
     top, left = getattr(segmentation, "origin_rc", (0, 0))
-    settings = InstanceSettings(min_area_px=min_area_px)
-    if not apart:
+    settings = InstanceSettings(min_area_px=result_filter.min_area_px)
+    if not result_filter.separate_touching:
         settings = replace(settings, neck=0)
+    ids = {info.name: info.id for info in segmentation.classes}
+    thresholds = {ids[name]: least for name, least in result_filter.thresholds.items() if name in ids}
     pieces = [
         Component(piece.class_id, piece.mask, piece.score)
         for piece in pieces_in(labels, confidence, settings, (top, left), thresholds)

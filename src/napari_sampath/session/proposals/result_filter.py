@@ -1,16 +1,24 @@
-"""Which parts of a head's result are used."""
+"""Settings that select which parts of a head's result become objects."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
-Wishes: TypeAlias = tuple[int, dict[int, float], bool]
-"""Least size in pixels, thresholds by class id, and whether objects that touch are cut."""
-
-
-NamedFilters: TypeAlias = tuple[int, dict[str, float], bool]
-"""The same with thresholds by class name: another head may have other ids."""
-
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 MIN_AREA_PX = 16
-"""Smaller pieces of a head's result are noise and become no annotations, unless the user says otherwise."""
+"""Default of the docks; smaller components of a head's result are mostly noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFilter:
+    """Which parts of a head's result become objects. The default keeps everything."""
+
+    min_area_px: int = 1
+    """Smaller objects are dropped."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Class name -> probability, 0..1; pixels of the class with a lower confidence are dropped."""
+    separate_touching: bool = False
+    """Split objects at narrow necks, see `predict.instances.split_touching`."""
+
+
+KEEP_ALL = ResultFilter()

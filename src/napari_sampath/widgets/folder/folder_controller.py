@@ -163,7 +163,7 @@ class FolderWork(QObject):
             head,
             state.model,
             state.sessions_dir,
-            state.training.filters,
+            state.training.result_filter,
             leave,
             state.training.folder,
             state.classes,
@@ -282,7 +282,7 @@ class FolderWork(QObject):
                 f"The head proposes {len(made)} objects; correct them, then press 'Done, next'."
             )
 
-        job = segment_job(session.image, head, model, None, *self._state.training.filters)
+        job = segment_job(session.image, head, model, None, self._state.training.result_filter)
         self.runner.start(job, "letting the head propose", take)
 
     def _quietly(self, change: Callable[[], T]) -> T:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from ...arrays import ClassInfo, UInt8Array
     from ...images.loaded_image import LoadedImage
     from ...predict import Model
-    from ...session import FolderQueue, FolderRun
-    from ...session.proposals.result_filter import NamedFilters
+    from ...session import FolderQueue, FolderRun, ResultFilter
 
 
 def queue_job(folder: Path, sessions_dir: Path | None) -> Job[FolderQueue]:
@@ -70,7 +69,7 @@ def automatic_job(
     head: str,
     model: Model | None,
     sessions_dir: Path | None,
-    filters: NamedFilters,
+    result_filter: ResultFilter,
     leave: Collection[str],
     dataset: Path | None,
     classes: tuple[ClassInfo, ...],
@@ -82,7 +81,7 @@ def automatic_job(
         head: Name of a shipped bundle, or the path of one.
         model: The model in use; another is loaded where the head needs one.
         sessions_dir: Folder of the journals; the user's if left out.
-        filters: What of the head's results is left out.
+        result_filter: The parts of each result to keep.
         leave: File names that are left alone.
         dataset: The dataset in use, whose classes a new image begins with.
         classes: Else those of the image that is open.
@@ -108,7 +107,4 @@ def automatic_job(
 
     folder = sessions_dir or settings.sessions_dir
     begin = first_classes(dataset, classes)
-    size, named, apart = filters
-    ids = {info.name: info.id for info in loaded.classes}
-    thresholds = {ids[name]: least for name, least in named.items() if name in ids}
-    return (yield from on_all(queue, segment, folder, size, thresholds, leave, begin, apart))
+    return (yield from on_all(queue, segment, folder, result_filter, leave, begin))

@@ -9,7 +9,6 @@ from qtpy.QtCore import QSignalBlocker, Qt
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QSizePolicy
 
 from ...geometry import SINGLE_TILE_PX
-from ...session.proposals.result_filter import Wishes
 from ..background.workers import JobRunner
 from ..canvas.viewport import box_in_view
 from ..common.apply_queue import Intake, Result
@@ -24,7 +23,7 @@ from .uncertain_regions import UncertainRegions
 if TYPE_CHECKING:
     from ...annotations import AnnotatedObject, Box
     from ...arrays import ClassInfo, LocalMask
-    from ...session import Guess
+    from ...session import Guess, ResultFilter
     from ..viewer.viewer_state import ViewerState
     from .jobs import Segmented
 
@@ -203,13 +202,12 @@ class SegmentDock(Dock):
             )
             return
         source = self.state.image
-        wishes = self.filters.wishes
-        self._remember()
-        job = segment_job(session.image, head, self.state.model, region, *self.state.training.filters)
+        result_filter = self.state.training.result_filter = self.filters.value()
+        job = segment_job(session.image, head, self.state.model, region, result_filter)
         self.runner.start(
             job,
             f"segmenting with {self.head.currentText()}",
-            lambda result: self._on_done(result, source, wishes),
+            lambda result: self._on_done(result, source, result_filter),
         )
         self._segmenting = True
 
@@ -217,14 +215,7 @@ class SegmentDock(Dock):
         self._segmenting = False
         self.refresh()
 
-    def _remember(self) -> None:
-        """Have the Folder dock leave out the same."""
-        size, thresholds, apart = self.filters.wishes
-        classes = () if self.result is None else self.result.segmentation.classes
-        names = {info.id: info.name for info in classes}
-        self.state.training.filters = size, {names[one]: least for one, least in thresholds.items()}, apart
-
-    def _on_done(self, result: Segmented, source: Any, wishes: Wishes) -> None:
+    def _on_done(self, result: Segmented, source: Any, result_filter: ResultFilter) -> None:
         image = self.state.image
         if image is None or image is not source:
             return
@@ -238,7 +229,7 @@ class SegmentDock(Dock):
         self.summary.setText(result.summary)
         self.status.say(f"Done. Switch the layer '{CONFIDENCE}' on to see where the head is unsure.")
         self.refresh()
-        if self.filters.wishes != wishes:  # They were changed while the head ran.
+        if self.filters.value() != result_filter:  # They were changed while the head ran.
             self._on_filters()
 
     def _colored(self, classes: tuple[ClassInfo, ...]) -> list[ClassInfo]:
@@ -248,9 +239,9 @@ class SegmentDock(Dock):
         return [type(one)(one.id, one.name, known.get(one.name, one.color)) for one in classes]
 
     def _on_filters(self) -> None:
-        self._remember()
+        self.state.training.result_filter = self.filters.value()
         if self._fits and self.result is not None and not self._segmenting:
-            job = filter_job(self.result.segmentation, *self.filters.wishes)
+            job = filter_job(self.result.segmentation, self.filters.value())
             self.runner.start(job, "filtering the result", self._on_filtered)
 
     def _on_filtered(self, result: Segmented) -> None:

@@ -11,12 +11,10 @@ from ...jobs import Job, Progress
 from ..background.native_libraries import import_triton_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ...annotations import Box
     from ...arrays import LocalMask, UInt8Array
     from ...predict import Model, Segmentation
-    from ...session import Components
+    from ...session import Components, ResultFilter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,9 +35,7 @@ def segment_job(
     head: str,
     model: Model | None,
     region: Box | None,
-    min_area_px: int,
-    thresholds: Mapping[str, float],
-    apart: bool = False,
+    result_filter: ResultFilter,
 ) -> Job[Segmented]:
     """Run a head over an image or a part of it.
 
@@ -48,9 +44,7 @@ def segment_job(
         head: Name of a shipped bundle, or the path of one.
         model: The model in use; another is loaded where the head needs one.
         region: The part (r0, c0, r1, c1); all of it if left out.
-        min_area_px: Smaller pieces are left out.
-        thresholds: Class name -> probability below which its pixels are left out.
-        apart: Cut pieces where objects touch.
+        result_filter: The parts of the result to keep.
     """
     yield Progress(0, 0, "Loading the head")
     import_triton_apart()
@@ -60,19 +54,15 @@ def segment_job(
     loaded = load_head(head)
     fits = model is not None and model.name == loaded.encoder_name
     segmentation = yield from head_job(image, loaded, model if fits else None, region)
-    ids = {info.name: info.id for info in loaded.classes}
-    known = {ids[name]: least for name, least in thresholds.items() if name in ids}
-    return (yield from filter_job(segmentation, min_area_px, known, apart))
+    return (yield from filter_job(segmentation, result_filter))
 
 
-def filter_job(
-    segmentation: Segmentation, min_area_px: int, thresholds: Mapping[int, float], apart: bool = False
-) -> Job[Segmented]:
+def filter_job(segmentation: Segmentation, result_filter: ResultFilter) -> Job[Segmented]:
     """Leave parts of a result out, and cut the others where objects touch; the head does not run again."""
     yield Progress(0, 0, "Looking at what was found")
     from ...session import from_segmentation
 
-    components = from_segmentation(segmentation, min_area_px, thresholds, apart)
+    components = from_segmentation(segmentation, result_filter)
     labels = components.label_map()
     shares = [
         f"{info.name} {100 * float(np.mean(labels == info.id)):.0f} %"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from ...session.proposals.result_filter import MIN_AREA_PX
+from ...session.proposals.result_filter import MIN_AREA_PX, ResultFilter
 from ..background.workers import JobRunner
 from .training_jobs import open_dataset_job, slides_job
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from ...jobs import Job
     from ...session import Session, TrainingSamples
-    from ...session.proposals.result_filter import NamedFilters
     from ...training.rounds.heads_in_use import HeadsInUse
     from .training_jobs import OpenedDataset
 
@@ -46,8 +45,8 @@ class TrainingState(QObject):
         super().__init__(parent)
         self.samples: TrainingSamples | None = None
         self.heads: HeadsInUse | None = None
-        self.filters: NamedFilters = (MIN_AREA_PX, {}, False)
-        """What of a head's result is left out, as it was wished last in Auto-segment."""
+        self.result_filter = ResultFilter(MIN_AREA_PX)
+        """The filter set in the Auto-segment dock, used by the Folder dock too."""
         self.runner = JobRunner(self)
         """Opens and saves the dataset."""
         self._state_dir = state_dir
