@@ -5,9 +5,12 @@ The file is `config.json` in the user's configuration folder, with the field nam
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +64,22 @@ class Config:
         return self.cache_dir / "sessions"
 
 
+_overrides: ContextVar[dict[str, object] | None] = ContextVar("_overrides", default=None)
+
+
+@contextlib.contextmanager
+def overriding(**settings: object) -> Iterator[None]:
+    """Let settings, by field name of `Config`, take precedence in `load_config` within the block; None has no effect.
+
+    Only the calling thread is affected; neither the environment nor the settings of other threads change.
+    """
+    token = _overrides.set(settings)
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
+
+
 def load_config(**flags: object) -> Config:
     """Resolve the settings.
 
@@ -83,7 +102,7 @@ def load_config(**flags: object) -> Config:
         "precision": os.environ.get("SAMPATH_PRECISION"),
     }
     values: dict[str, object] = {}
-    for source in (defaults, _read_config(), environment, flags):
+    for source in (defaults, _read_config(), environment, _overrides.get() or {}, flags):
         values.update({key: value for key, value in source.items() if value is not None})
     unknown = set(values) - {field.name for field in fields(Config)}
     if unknown:

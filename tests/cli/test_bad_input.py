@@ -1,4 +1,4 @@
-"""What people get wrong, through the command line: one sentence, exit code 1 or 2, nothing lost."""
+"""Wrong input on the command line: one sentence, exit code 1 or 2, no data lost."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ TISSUE = skimage.data.immunohistochemistry()[:128, :160]
 
 
 class Runner:
-    """Calls the command line in this process and checks the manners of its answer."""
+    """Runs the command line in this process and checks the form of its output."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], weights: Path) -> None:
         self._capsys = capsys
         self.tiny = ["--model", "sam", "--weights", str(weights), "--device", "cpu"]
 
     def fails(self, *words: str, code: int = 1) -> str:
-        """Return the sentence."""
+        """Return the error message of a command that fails."""
         assert main(["--quiet", *words]) == code
         captured = self._capsys.readouterr()
         assert captured.out == ""
         return one_sentence(captured.err)
 
     def works(self, *words: str) -> str:
-        """Return the notes on stderr."""
+        """Return the notes on stderr of a command that succeeds."""
         assert main([*words]) == 0
         return self._capsys.readouterr().err
 
@@ -87,7 +87,7 @@ BAD_IMAGES = {
     "not a number": (tiff(np.full((64, 64), np.nan, np.float32)), "not"),
     "no bytes": (lambda path: path.write_bytes(b""), "is empty"),
     "truncated": (damaged, "truncated or damaged"),
-    "text": (lambda path: path.write_text("a letter, not a picture"), "no image"),
+    "text": (lambda path: path.write_text("a letter, not an image"), "no image"),
     "folder": (lambda path: path.mkdir(), "is a folder"),
     "absent": (lambda path: None, "There is no file"),
     "stack": (tiff(np.zeros((5, 64, 64), np.uint8), photometric="minisblack"), "5"),
@@ -95,27 +95,27 @@ BAD_IMAGES = {
 
 
 @pytest.mark.parametrize("case", BAD_IMAGES)
-def test_an_image_that_cannot_be_prompted(case: str, sampath: Runner, tmp_path: Path) -> None:
+def test_prompt_rejects_bad_images(case: str, sampath: Runner, tmp_path: Path) -> None:
     make, words = BAD_IMAGES[case]
-    path, target = tmp_path / "picture.tif", tmp_path / "mask.png"
+    path, target = tmp_path / "scan.tif", tmp_path / "mask.png"
     make(path)
     sentence = sampath.fails("prompt", str(path), "--point", "2,2", "-o", str(target), *sampath.tiny)
     assert words in sentence
-    assert "picture" in sentence
+    assert "scan" in sentence
     assert not target.exists()
 
 
-# A folder may be encoded, and what is absent could be one.
+# A folder of images can be encoded.
 @pytest.mark.parametrize("case", [case for case in BAD_IMAGES if case != "folder"])
-def test_an_image_that_cannot_be_encoded(case: str, sampath: Runner, tmp_path: Path) -> None:
+def test_encode_rejects_bad_images(case: str, sampath: Runner, tmp_path: Path) -> None:
     make, words = BAD_IMAGES[case]
-    path = tmp_path / "picture.tif"
+    path = tmp_path / "scan.tif"
     make(path)
     assert words in sampath.fails("encode", str(path), *sampath.tiny)
 
 
-def test_a_folder_without_images_cannot_be_encoded(sampath: Runner, tmp_path: Path) -> None:
-    assert "holds no image" in sampath.fails("encode", str(tmp_path), *sampath.tiny)
+def test_encode_rejects_a_folder_without_images(sampath: Runner, tmp_path: Path) -> None:
+    assert "contains no image" in sampath.fails("encode", str(tmp_path), *sampath.tiny)
 
 
 CONVERTED = {
@@ -134,18 +134,18 @@ CONVERTED = {
 
 
 @pytest.mark.parametrize("case", CONVERTED)
-def test_an_image_that_is_converted_says_how(case: str, sampath: Runner, tmp_path: Path) -> None:
+def test_conversion_of_an_image_is_reported(case: str, sampath: Runner, tmp_path: Path) -> None:
     make, words = CONVERTED[case]
-    path, target = tmp_path / "picture.tif", tmp_path / "mask.png"
+    path, target = tmp_path / "scan.tif", tmp_path / "mask.png"
     make(path)
     notes = sampath.works("prompt", str(path), "--point", "80,64", "-o", str(target), *sampath.tiny)
     assert words in notes
-    assert notes.startswith("sampath: 'picture': ")
+    assert notes.startswith("sampath: 'scan': ")
     with Image.open(target) as mask:
         assert mask.size == (160, 128)
 
 
-def test_an_image_20000_px_wide_is_encoded_where_the_prompt_is(sampath: Runner, tmp_path: Path) -> None:
+def test_only_the_tile_of_the_prompt_is_encoded_in_a_wide_image(sampath: Runner, tmp_path: Path) -> None:
     wide = np.tile(TISSUE, (2, 125, 1))
     assert wide.shape[1] == 20_000
     path, target = tmp_path / "wide.tif", tmp_path / "mask.tif"
@@ -171,7 +171,7 @@ def test_an_image_20000_px_wide_is_encoded_where_the_prompt_is(sampath: Runner, 
         ([], "There is no prompt; give --point, --box or --mask"),
     ],
 )
-def test_a_prompt_that_cannot_be_answered(
+def test_invalid_prompts_are_rejected(
     prompt: list[str], words: str, sampath: Runner, tissue: str, tmp_path: Path
 ) -> None:
     target = str(tmp_path / "mask.png")
@@ -181,7 +181,7 @@ def test_a_prompt_that_cannot_be_answered(
 @pytest.mark.parametrize(
     "prompt", [["--box", "1,2,3"], ["--point", "a,b"], ["--point", "1,nan"], ["--point"]]
 )
-def test_a_prompt_that_cannot_be_read_is_wrong_usage(
+def test_malformed_prompts_are_wrong_usage(
     prompt: list[str], tissue: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["prompt", tissue, "-o", "mask.png", *prompt]) == 2
@@ -203,7 +203,7 @@ def test_a_prompt_that_cannot_be_read_is_wrong_usage(
         (lambda path: None, "There is no file"),
     ],
 )
-def test_a_mask_prompt_that_cannot_be_used(
+def test_invalid_mask_prompts_are_rejected(
     make: Callable[[Path], object], words: str, sampath: Runner, tissue: str, tmp_path: Path
 ) -> None:
     mask = tmp_path / "painted.png"
@@ -243,7 +243,7 @@ BAD_WEIGHTS = {
 
 
 @pytest.mark.parametrize("case", BAD_WEIGHTS)
-def test_weights_that_cannot_be_used(
+def test_invalid_weights_are_rejected(
     case: str,
     sampath: Runner,
     tissue: str,
@@ -265,7 +265,7 @@ def test_weights_that_cannot_be_used(
     assert not (tmp_path / "exploded").exists()
 
 
-def test_no_connection_says_which_file_to_put_where(tissue: str, own_cache: Path) -> None:
+def test_failed_download_names_the_file_and_its_folder(tissue: str, own_cache: Path) -> None:
     nowhere = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
     words = ["--quiet", "prompt", tissue, "--point", "9,9", "-o", "mask.png", "--model", "vit_b"]
     result = subprocess.run(
@@ -292,35 +292,35 @@ def test_no_connection_says_which_file_to_put_where(tissue: str, own_cache: Path
         (["--precision", "int3"], "int3"),
     ],
 )
-def test_a_name_that_does_not_exist(
+def test_unknown_names_are_rejected(
     words: list[str], expected: str, sampath: Runner, tissue: str, tmp_path: Path
 ) -> None:
     command = ["prompt", tissue, "--point", "9,9", "-o", str(tmp_path / "m.png")]
     assert expected in sampath.fails(*command, *sampath.tiny, *words)
 
 
-def test_a_mask_cannot_be_written_as_jpeg(sampath: Runner, tissue: str) -> None:
+def test_mask_is_not_written_as_jpeg(sampath: Runner, tissue: str) -> None:
     sentence = sampath.fails("prompt", tissue, "--point", "9,9", "-o", "mask.jpg")
     assert "its name must end in .png or .tif" in sentence
 
 
-def test_a_full_disk_leaves_the_mask_that_was_there(sampath: Runner, tissue: str, small_disk: Path) -> None:
+def test_full_disk_keeps_the_previous_mask(sampath: Runner, tissue: str, small_disk: Path) -> None:
     target = small_disk / "mask.png"
     target.write_bytes(b"an earlier mask")
-    (small_disk / "filler").write_bytes(bytes(small_disk_room(small_disk)))
+    (small_disk / "filler").write_bytes(bytes(free_bytes(small_disk)))
     sentence = sampath.fails("prompt", tissue, "--point", "80,64", "-o", str(target), *sampath.tiny)
     assert "No space left" in sentence
     assert "what was there before is untouched" in sentence
     assert target.read_bytes() == b"an earlier mask"
 
 
-def small_disk_room(folder: Path) -> int:
-    """Return the bytes that are free in a file system."""
+def free_bytes(folder: Path) -> int:
+    """Return the number of free bytes of a file system."""
     state = os.statvfs(folder)
     return state.f_bavail * state.f_bsize
 
 
-def test_a_process_of_its_own_says_the_same(tmp_path: Path, tissue: str) -> None:
+def test_errors_of_a_separate_process(tmp_path: Path, tissue: str) -> None:
     result = subprocess.run(
         [
             sys.executable,

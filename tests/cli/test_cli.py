@@ -38,7 +38,7 @@ VERB_NAMES = [
 
 @pytest.fixture(scope="session")
 def tissue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one piece of tissue as PNG, JPEG and TIFF, 256 rows by 320 columns."""
+    """Folder with one tissue image of 256 rows and 320 columns as PNG, JPEG and TIFF."""
     folder = tmp_path_factory.mktemp("tissue")
     pixels = skimage.data.immunohistochemistry()[100:356, 120:440]
     Image.fromarray(pixels).save(folder / "tissue.png")
@@ -49,12 +49,12 @@ def tissue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny(tiny_sam_file: Path) -> list[str]:
-    """The flags that choose a small model with random weights."""
+    """Flags that choose a small model with random weights."""
     return ["--model", "sam", "--weights", str(tiny_sam_file), "--device", "cpu"]
 
 
 def shell(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m napari_sampath` in a process of its own."""
+    """Run `python -m napari_sampath` in a separate process."""
     return subprocess.run(
         [sys.executable, "-m", "napari_sampath", *words],
         capture_output=True,
@@ -65,7 +65,7 @@ def shell(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_verbs_are_those_of_the_design() -> None:
+def test_list_of_verbs() -> None:
     assert list(VERBS) == VERB_NAMES
 
 
@@ -106,7 +106,7 @@ def test_wrong_usage_is_exit_code_2(words: list[str], capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
 @pytest.mark.parametrize("written", ["mask.png", "mask.tif"])
-def test_prompt_writes_the_mask_of_the_python_interface(
+def test_prompt_writes_the_same_mask_as_the_api(
     ending: str, written: str, tissue: Path, tiny: list[str], tiny_sam_file: Path, tmp_path: Path
 ) -> None:
     image, target = tissue / f"tissue.{ending}", tmp_path / "new" / written
@@ -127,7 +127,7 @@ def test_prompt_writes_the_mask_of_the_python_interface(
 
 
 @pytest.mark.parametrize("flags", [[], ["--closer"]])
-def test_prompt_by_one_point_takes_the_best_of_three(
+def test_point_prompt_writes_the_best_of_three_candidates(
     flags: list[str],
     tissue: Path,
     tiny: list[str],
@@ -138,7 +138,7 @@ def test_prompt_by_one_point_takes_the_best_of_three(
     target = tmp_path / "mask.png"
     words = ["--json", "prompt", str(tissue / "tissue.png"), "--point", "160,128", "-o", str(target), *flags]
     assert main([*words, *tiny]) == 0
-    told = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
     model = napari_sampath.load_model("sam", "cpu", tiny_sam_file)
     frame = Frame(48, 80, 160, 160) if flags else whole((256, 320))
     image = np.asarray(Image.open(tissue / "tissue.png"))
@@ -146,12 +146,12 @@ def test_prompt_by_one_point_takes_the_best_of_three(
     mask = np.asarray(Image.open(target)) == 255
     np.testing.assert_array_equal(mask[frame.slices], answer.masks[answer.best])
     assert mask.sum() == answer.masks[answer.best].sum(), "and nothing outside of the tile"
-    assert told["score"] == pytest.approx(float(answer.scores.max()), abs=1e-4)
-    assert told["area_px"] == int(answer.masks[answer.best].sum())
-    assert told["mask"] == str(target)
+    assert output["score"] == pytest.approx(float(answer.scores.max()), abs=1e-4)
+    assert output["area_px"] == int(answer.masks[answer.best].sum())
+    assert output["mask"] == str(target)
 
 
-def test_prompt_by_mask_and_on_a_large_image(tiny: list[str], tmp_path: Path) -> None:
+def test_mask_prompt_on_a_large_image(tiny: list[str], tmp_path: Path) -> None:
     pixels = np.tile(skimage.data.immunohistochemistry(), (4, 5, 1))  # 2048 x 2560: encoded tile by tile
     painted = np.zeros(pixels.shape[:2], np.uint8)
     painted[1800:1900, 2300:2420] = 7
@@ -170,16 +170,16 @@ def test_prompt_by_mask_and_on_a_large_image(tiny: list[str], tmp_path: Path) ->
     mask = tifffile.imread(target)
     assert mask.shape == pixels.shape[:2]
     assert mask.any()
-    assert not mask[:1024, :1024].any()  # only the tile around the prompt is looked at
+    assert not mask[:1024, :1024].any()  # only the tile around the prompt is encoded
 
 
 @pytest.fixture(scope="session")
 def bundle(tiny_sam_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A head with random weights on the features of the small model."""
+    """Head with random weights for the features of the small model."""
     torch.manual_seed(0)
     encoder = napari_sampath.load_model("sam", "cpu", tiny_sam_file).encoder
-    spec = FeatureSpec(tuple(one for one in encoder.spec.maps if one.name == "embedding"))
-    classes = ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(3, "gland", (200, 30, 60))
+    spec = FeatureSpec(tuple(info for info in encoder.spec.maps if info.name == "embedding"))
+    classes = ClassInfo(0, "background", (0, 0, 0)), ClassInfo(3, "gland", (200, 30, 60))
     head = create("linear", spec, classes)
     with torch.no_grad():
         for weights in head.parameters():
@@ -203,22 +203,25 @@ def test_segment_writes_class_map_and_confidence(
         labels = labels.with_suffix(".tif")
     words = ["segment", str(image), "--head", str(bundle), "-o", str(labels), "--confidence", str(sure)]
     assert main([*words, *tiny, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
     model = napari_sampath.load_model("sam", "cpu", tiny[3], store=Store.from_config(load_config()))
     expected = napari_sampath.segment(np.asarray(Image.open(image)), napari_sampath.load_head(bundle), model)
     with Image.open(labels) as written:
-        found = np.asarray(written)
+        labels_written = np.asarray(written)
         if ending == "png":
             assert written.mode == "P"
             assert written.getpalette()[9:12] == [200, 30, 60]
-    np.testing.assert_array_equal(found, expected.labels)
-    assert set(np.unique(found)) == {0, 3}
+    np.testing.assert_array_equal(labels_written, expected.labels)
+    assert set(np.unique(labels_written)) == {0, 3}
     np.testing.assert_array_equal(tifffile.imread(sure), expected.confidence)
-    shares = {one["name"]: one["share"] for one in told["classes"]}
-    assert shares == {"rest": pytest.approx((found == 0).mean()), "gland": pytest.approx((found == 3).mean())}
+    shares = {row["name"]: row["share"] for row in output["classes"]}
+    assert shares == {
+        "background": pytest.approx((labels_written == 0).mean()),
+        "gland": pytest.approx((labels_written == 3).mean()),
+    }
 
 
-def test_segment_does_not_write_two_things_into_one_file(
+def test_segment_rejects_one_name_for_two_outputs(
     tissue: Path, tiny: list[str], bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.tif"
@@ -228,7 +231,7 @@ def test_segment_does_not_write_two_things_into_one_file(
     assert not out.exists()
 
 
-def test_segment_with_a_head_of_another_model_or_that_does_not_exist(
+def test_segment_rejects_missing_heads_and_heads_of_another_model(
     tissue: Path, tiny: list[str], bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["segment", str(tissue / "tissue.png"), "-o", str(tmp_path / "labels.tif"), *tiny]
@@ -243,41 +246,42 @@ def test_segment_with_a_head_of_another_model_or_that_does_not_exist(
     assert not (tmp_path / "labels.tif").exists()
 
 
-def test_everything_writes_the_masks_of_the_python_interface(
+def test_everything_writes_the_same_masks_as_the_api(
     tissue: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = ["--points-per-side", "2", "--pred-iou-thresh", "-9", "--stability-score-thresh", "0"]
     settings += ["--box-nms-thresh", "1"]
-    told = []
+    outputs = []
     for target in (tmp_path / "objects.png", tmp_path / "objects.tif"):
         words = ["everything", str(tissue / "tissue.png"), "-o", str(target), *settings, *tiny, "--json"]
         assert main(words) == 0
-        told.append(json.loads(capsys.readouterr().out)["objects"])
+        outputs.append(json.loads(capsys.readouterr().out)["objects"])
     with Image.open(tmp_path / "objects.png") as written:
         numbers = np.asarray(written)
     np.testing.assert_array_equal(numbers, tifffile.imread(tmp_path / "objects.tif"))
-    assert told[0] == told[1]
+    assert outputs[0] == outputs[1]
 
     model = napari_sampath.load_model("sam", "cpu", tiny[3], store=Store.from_config(load_config()))
     wanted = EverythingSettings(2, pred_iou_thresh=-9, stability_score_thresh=0, box_nms_thresh=1)
     with Image.open(tissue / "tissue.png") as image:
         masks = segment_everything(np.asarray(image), model, wanted)
     assert len(masks) >= 2
-    assert sorted(one["area_px"] for one in told[0]) == sorted(one.area_px for one in masks)
-    best, smallest = max(masks, key=lambda one: one.predicted_iou), min(masks, key=lambda one: one.area_px)
-    assert told[0][0]["predicted_iou"] == pytest.approx(best.predicted_iou, abs=1e-4)
+    assert sorted(row["area_px"] for row in outputs[0]) == sorted(mask.area_px for mask in masks)
+    best = max(masks, key=lambda mask: mask.predicted_iou)
+    smallest = min(masks, key=lambda mask: mask.area_px)
+    assert outputs[0][0]["predicted_iou"] == pytest.approx(best.predicted_iou, abs=1e-4)
     on_top = numbers[smallest.mask.slices][smallest.mask.bitmap]
-    assert [told[0][number - 1]["area_px"] for number in np.unique(on_top)] == [smallest.area_px]
-    np.testing.assert_array_equal(numbers > 0, sum(one.mask.to_dense((256, 320)) for one in masks) > 0)
+    assert [outputs[0][number - 1]["area_px"] for number in np.unique(on_top)] == [smallest.area_px]
+    np.testing.assert_array_equal(numbers > 0, sum(mask.mask.to_dense((256, 320)) for mask in masks) > 0)
 
 
 def test_encode_fills_the_store_once(
     tissue: Path, tiny: list[str], own_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["encode", str(tissue), *tiny, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["images"], told["tiles"], told["failed"]) == (3, 3, {})
-    assert told["tiles_per_second"] > 0
+    output = json.loads(capsys.readouterr().out)
+    assert (output["images"], output["tiles"], output["failed"]) == (3, 3, {})
+    assert output["tiles_per_second"] > 0
     entries = list((own_cache / "features").rglob("*.safetensors"))
     assert len(entries) == 2  # PNG and TIFF hold the same pixels
     assert main(["encode", str(tissue / "tissue.png"), *tiny]) == 0
@@ -285,7 +289,7 @@ def test_encode_fills_the_store_once(
     assert len(list((own_cache / "features").rglob("*.safetensors"))) == 2
 
 
-def test_encode_finds_what_clicks_and_heads_need_of_a_large_image(
+def test_encode_stores_the_tiles_of_clicks_and_of_heads(
     tiny: list[str], own_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = str(tmp_path / "wide.png")
@@ -303,55 +307,55 @@ def test_encode_finds_what_clicks_and_heads_need_of_a_large_image(
     assert entries() == 7
     for x in range(100, 3000, 400):
         assert main(["prompt", image, "--point", f"{x},20", "-o", str(tmp_path / "mask.png"), *tiny]) == 0
-    assert entries() == 7, "no click had to encode"
+    assert entries() == 7, "clicks use the stored tiles"
 
 
-def test_encode_ahead_of_nothing_is_refused(
+def test_encode_fails_without_a_store(
     tissue: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SAMPATH_CACHE_LIMIT_BYTES", "0")
     assert main(["encode", str(tissue / "tissue.png"), *tiny]) == 1
-    assert "cannot be kept on disk" in capsys.readouterr().err
+    assert "cannot be written to disk" in capsys.readouterr().err
 
 
-def test_encode_stops_where_the_features_can_no_longer_be_kept(
+def test_encode_stops_if_features_cannot_be_written(
     tissue: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "features").write_text("a file in the way")
     assert main(["encode", str(tissue), *tiny, "--cache", str(tmp_path)]) == 1
     shown = capsys.readouterr().err
-    assert "cannot be kept on disk" in shown
+    assert "cannot be written to disk" in shown
     assert "2 of 3" not in shown
 
 
-def test_cache_is_told_verified_and_cleared(
+def test_cache_info_verify_and_clear(
     tissue: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cache = ["--cache", str(tmp_path), "--quiet"]
 
-    def told(*words: str) -> dict[str, object]:
+    def cache_output(*words: str) -> dict[str, object]:
         capsys.readouterr()
         assert main(["cache", *words, *cache, "--json"]) == 0
-        told: dict[str, object] = json.loads(capsys.readouterr().out)
-        return told
+        values: dict[str, object] = json.loads(capsys.readouterr().out)
+        return values
 
-    assert told("info")["tiles"] == 0
+    assert cache_output("info")["tiles"] == 0
     assert main(["encode", str(tissue / "tissue.png"), *tiny, *cache]) == 0
-    info = told("info")
+    info = cache_output("info")
     assert (info["tiles"], info["folder"]) == (1, str(tmp_path / "features"))
     (entry,) = tmp_path.rglob("*.safetensors")
     assert info["bytes"] == entry.stat().st_size
-    assert told("verify") == {"folder": info["folder"], "tiles": 1, "dropped": 0}
+    assert cache_output("verify") == {"folder": info["folder"], "tiles": 1, "dropped": 0}
     entry.write_bytes(entry.read_bytes()[:-1])
-    assert told("verify")["dropped"] == 1
+    assert cache_output("verify")["dropped"] == 1
     assert main(["encode", str(tissue / "tissue.png"), *tiny, *cache]) == 0
-    assert told("clear")["tiles"] == 1
-    assert told("info")["bytes"] == 0
+    assert cache_output("clear")["tiles"] == 1
+    assert cache_output("info")["bytes"] == 0
     assert main(["cache", "info", *cache]) == 0
     assert "0 tiles, 0.0 MB of " in capsys.readouterr().out
 
 
-def test_encode_goes_on_after_a_broken_image(
+def test_encode_skips_broken_images(
     tissue: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.png").write_bytes((tissue / "tissue.png").read_bytes()[:2000])
@@ -359,9 +363,9 @@ def test_encode_goes_on_after_a_broken_image(
     (tmp_path / "notes.txt").write_text("no image")
     assert main(["encode", str(tmp_path), *tiny, "--json"]) == 1
     captured = capsys.readouterr()
-    told = json.loads(captured.out)
-    assert (told["images"], told["tiles"]) == (1, 1)
-    assert list(told["failed"]) == [str(tmp_path / "a.png")]
+    output = json.loads(captured.out)
+    assert (output["images"], output["tiles"]) == (1, 1)
+    assert list(output["failed"]) == [str(tmp_path / "a.png")]
     assert "truncated" in captured.err
 
 
@@ -383,44 +387,56 @@ def test_bench_times_the_encoder_and_a_click(
     tiny: list[str], own_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["bench", *tiny, "--repeats", "2", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["model"], told["device"], told["precision"]) == ("sam", "cpu", "float32")
-    assert told["encode_seconds"] > 0
-    assert told["click_seconds"] > 0
-    assert not list(own_cache.rglob("*.safetensors")), "the store would answer for the encoder"
+    output = json.loads(capsys.readouterr().out)
+    assert (output["model"], output["device"], output["precision"]) == ("sam", "cpu", "float32")
+    assert output["encode_seconds"] > 0
+    assert output["click_seconds"] > 0
+    assert not list(own_cache.rglob("*.safetensors")), "bench must not use the store"
     assert main(["bench", *tiny, "--repeats", "1"]) == 0
     assert "answer a click" in capsys.readouterr().out
 
 
-def test_models_lists_encoders_heads_and_what_is_here(
+def test_models_lists_encoders_heads_and_local_weights(
     own_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (own_cache / "weights").mkdir(parents=True)
     (own_cache / "weights" / "sam_vit_b_01ec64.pth").write_bytes(b"x")
     assert main(["models", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    encoders = {line["name"]: line for line in told["encoders"]}
+    output = json.loads(capsys.readouterr().out)
+    encoders = {line["name"]: line for line in output["encoders"]}
     assert set(encoders) == set(napari_sampath.list_encoders())
     assert encoders["vit_b"]["weights"] == "here"
     assert encoders["vit_h"]["weights"] == "to be downloaded"
     assert encoders["sam"]["weights"] == "your own"
     assert encoders["vit_b"]["licence"] == "Apache-2.0"
-    assert {line["name"] for line in told["heads"]} == set(list_bundles())
-    assert {line["name"] for line in told["kinds_of_head"]} == set(napari_sampath.list_heads())
+    assert {line["name"] for line in output["heads"]} == set(list_bundles())
+    assert {line["name"] for line in output["kinds_of_head"]} == set(napari_sampath.list_heads())
     assert main(["models", "vit_[blh]"]) == 0
     text = capsys.readouterr().out
     assert [line.split()[0] for line in text.splitlines()] == ["ENCODER", "vit_b", "vit_l", "vit_h"]
 
 
-def test_settings_of_a_run_do_not_outlive_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SAMPATH_DEVICE", raising=False)
-    cache = os.environ["SAMPATH_CACHE"]
-    assert main(["models", "--cache", str(tmp_path), "--device", "cpu", "--quiet"]) == 0
-    assert os.environ["SAMPATH_CACHE"] == cache
-    assert "SAMPATH_DEVICE" not in os.environ
+def test_flags_override_the_environment_without_changing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = dict(os.environ)
+    configs = []
+
+    def record(*_: object) -> None:
+        assert dict(os.environ) == before
+        configs.append(load_config())
+
+    verb = VERBS["models"]
+    monkeypatch.setitem(VERBS, "models", type(verb)(verb.summary, verb.example, verb.arguments, record))
+    assert main(["models", "--cache", str(tmp_path), "--device", "cuda:7"]) == 0
+    assert (configs[0].cache_dir, configs[0].device) == (tmp_path, "cuda:7")
+    assert load_config().device == "auto"
+    assert str(load_config().cache_dir) == os.environ["SAMPATH_CACHE"]
 
 
-def test_interrupt_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupt_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
@@ -435,10 +451,10 @@ def test_broken_pipe_is_quiet() -> None:
     command = f"{shlex.quote(sys.executable)} -m napari_sampath models | true; echo code ${{PIPESTATUS[0]}}"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
     assert result.stderr == ""
-    assert result.stdout.strip() in ("code 141", "code 0")  # 0 where the pipe took all before it closed
+    assert result.stdout.strip() in ("code 141", "code 0")  # 0 if the pipe took everything before it closed
 
 
-def test_a_fault_of_the_program_is_one_sentence_unless_debugging() -> None:
+def test_bugs_are_reported_in_one_sentence_unless_debugging() -> None:
     program = (
         "import sys, napari_sampath.cli as cli\n"
         "verb = cli.VERBS['models']\n"
@@ -463,7 +479,7 @@ def test_a_fault_of_the_program_is_one_sentence_unless_debugging() -> None:
             assert "please report it" in result.stderr
 
 
-def test_debug_shows_where_an_error_was_raised(tmp_path: Path) -> None:
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     words = ["prompt", str(tmp_path / "none.png"), "--point", "1,1", "-o", str(tmp_path / "m.png")]
     result = shell(*words, SAMPATH_DEBUG="1")
     assert result.returncode == 1

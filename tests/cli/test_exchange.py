@@ -38,7 +38,7 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(own_cache: Path) -> Path:
-    """The journal of that image with two painted objects of two classes, as the docks leave it."""
+    """Journal of the image with two painted objects of two classes, as the docks write it."""
     path = journal_path(PIXELS, load_config().sessions_dir)
     session = Session(PIXELS, "tissue", journal=path)
     gland = session.classes.add("gland", (200, 30, 60))
@@ -49,16 +49,16 @@ def journal(own_cache: Path) -> Path:
     return path
 
 
-def test_annotations_are_exported_by_image_or_by_journal(
+def test_export_of_an_image_or_a_journal(
     image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     renamed = image.rename(tmp_path / "renamed.png")
     for number, source in enumerate((renamed, journal)):
         folder = tmp_path / f"labels{number}"
         assert main(["export", str(source), "-o", str(folder), "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert told["annotations"] == 2
-        assert {path.rpartition("/")[2] for path in told["files"]} == {
+        output = json.loads(capsys.readouterr().out)
+        assert output["annotations"] == 2
+        assert {path.rpartition("/")[2] for path in output["files"]} == {
             "tissue_classes.png",
             "tissue_classes.tif",
             "tissue_instances.png",
@@ -67,17 +67,17 @@ def test_annotations_are_exported_by_image_or_by_journal(
             "classes.json",
         }
         labels = import_labels(folder)
-        assert [known["source"] for known in labels.details.values()] == ["brush", "brush"]
+        assert [details["source"] for details in labels.details.values()] == ["brush", "brush"]
         expected = np.zeros((96, 128), np.uint8)
         expected[10:30, 20:50], expected[50:70, 20:50] = 1, 2
         np.testing.assert_array_equal(labels.class_map, expected)
         np.testing.assert_array_equal(np.unique(labels.instance_map), [0, 1, 2])
-        assert [one.name for one in labels.classes] == ["object", "gland"]
+        assert [info.name for info in labels.classes] == ["object", "gland"]
 
 
 def test_export_of_one_format(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", "png"]) == 0
-    assert "Exported 2 annotations:" in capsys.readouterr().out
+    assert "Exported 2 objects:" in capsys.readouterr().out
     assert sorted(path.suffix for path in (tmp_path / "out").glob("[!.]*")) == [
         ".json",
         ".json",
@@ -89,7 +89,7 @@ def test_export_of_one_format(journal: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("word", ["coco", "coco-polygons", "geojson", "ome-zarr"])
-def test_formats_of_others_come_back_with_what_was_known(
+def test_other_formats_keep_maps_sources_and_classes(
     image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str
 ) -> None:
     assert main(["export", str(journal), "-o", str(tmp_path / "out"), "--formats", word, "--json"]) == 0
@@ -103,7 +103,7 @@ def test_formats_of_others_come_back_with_what_was_known(
     assert [row.class_name for row in after.objects.rows()] == ["object", "gland"]
 
 
-def test_import_adds_to_the_annotations_and_comes_back_equal(
+def test_import_adds_objects_that_export_unchanged(
     image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(journal), "-o", str(tmp_path / "labels")]) == 0
@@ -114,7 +114,7 @@ def test_import_adds_to_the_annotations_and_comes_back_equal(
     assert main(["export", str(copy), "-o", str(tmp_path / "again")]) == 0
     before, after = import_labels(tmp_path / "labels"), import_labels(tmp_path / "again")
     np.testing.assert_array_equal(before.class_map > 0, after.class_map > 0)
-    names = [{one.id: one.name for one in labels.classes} for labels in (before, after)]
+    names = [{info.id: info.name for info in labels.classes} for labels in (before, after)]
     assert names[0][before.class_map[60, 30]] == names[1][after.class_map[60, 30]] == "gland"
     np.testing.assert_array_equal(before.instance_map > 0, after.instance_map > 0)
 
@@ -128,7 +128,7 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return captured.err
 
 
-def test_what_cannot_be_exported(
+def test_export_without_a_journal_fails(
     image: Path, tmp_path: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = str(tmp_path / "labels")
@@ -136,12 +136,12 @@ def test_what_cannot_be_exported(
     assert "There is no journal" in fails(capsys, "export", str(tmp_path / "none.jsonl"), "-o", folder)
     other = tmp_path / "other.jsonl"
     other.write_text('{"format": "something else"}\n')
-    assert "is no journal of napari-sampath" in fails(capsys, "export", str(other), "-o", folder)
+    assert "is not a journal of napari-sampath" in fails(capsys, "export", str(other), "-o", folder)
     assert other.read_text() == '{"format": "something else"}\n'
     assert not (tmp_path / "labels").exists()
 
 
-def test_a_journal_that_is_open_elsewhere(
+def test_export_of_an_open_journal_fails(
     journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     session = Session(PIXELS, "tissue", journal=journal)
@@ -151,7 +151,7 @@ def test_a_journal_that_is_open_elsewhere(
         session.close()
 
 
-def test_labels_of_another_image_and_a_class_name_twice(
+def test_import_rejects_other_sizes_and_repeated_class_names(
     image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = journal.read_bytes()
@@ -166,7 +166,7 @@ def test_labels_of_another_image_and_a_class_name_twice(
     assert journal.read_bytes() == before
 
 
-def test_a_full_disk_leaves_the_export_that_was_there(
+def test_full_disk_keeps_the_previous_export(
     journal: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(journal), "-o", str(small_disk)]) == 0

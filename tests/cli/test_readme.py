@@ -1,4 +1,4 @@
-"""What the README and the documentation tell people to type works as it stands there."""
+"""Run the commands and code of the README and the documentation."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(command: list[str], folder: Path, own_cache: Path) -> str:
     return result.stdout
 
 
-def test_ten_lines_of_python(tmp_path: Path, own_cache: Path) -> None:
+def test_python_example(tmp_path: Path, own_cache: Path) -> None:
     (program,) = blocks(ROOT / "README.md", "python")
     assert sum(bool(line.strip()) for line in program.splitlines()) <= 10
     needs_weights()
@@ -64,7 +64,7 @@ def test_ten_lines_of_python(tmp_path: Path, own_cache: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_ten_lines_of_shell(tmp_path: Path, own_cache: Path) -> None:
+def test_shell_example(tmp_path: Path, own_cache: Path) -> None:
     (script,) = blocks(ROOT / "README.md", "bash")
     assert len(script.splitlines()) <= 10
     needs_weights()
@@ -79,7 +79,7 @@ def test_ten_lines_of_shell(tmp_path: Path, own_cache: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_can_be_parsed(page: Path) -> None:
+def test_commands_parse(page: Path) -> None:
     text = page.read_text(encoding="utf-8").replace("${image%.png}", "image")
     commands = re.findall(r"^ *(sampath [^|\n#]+)", "\n".join(blocks(page, "bash")), re.MULTILINE)
     commands += re.findall(r"`(sampath \w+ [^`]+)`", text)
@@ -90,12 +90,12 @@ def test_every_command_can_be_parsed(page: Path) -> None:
 
 
 def _without_help(words: list[str]) -> list[str]:
-    """Replace `--help`, which would end the program, by what the verb needs at least."""
+    """Replace `--help`, which would exit, by the required arguments."""
     return ["prompt", "a.png", "-o", "b.png"] if words[-1] == "--help" else words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_python_block_is_python_and_every_link_leads_somewhere(page: Path) -> None:
+def test_python_blocks_parse_and_links_exist(page: Path) -> None:
     for program in blocks(page, "python"):
         assert ast.parse(program).body
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):

@@ -1,4 +1,4 @@
-"""Flags made from a configuration dataclass: one flag a field, its docstring the help."""
+"""Command line flags made from the fields of a configuration dataclass; field docstrings become help texts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ T = TypeVar("T")
 def add_fields(
     parser: argparse.ArgumentParser, config: type[Any], title: str, leave_out: Collection[str] = ()
 ) -> None:
-    """Declare a flag `--field-name` for each field of a dataclass that has plain values.
+    """Declare a flag `--field-name` for each field of type str, int, float or bool.
 
-    Booleans become `--name` and `--no-name`. Fields of other types than str, int, float and bool are left out.
+    Booleans become `--name` and `--no-name`. Fields of other types are ignored.
     """
     group = parser.add_argument_group(title)
     kinds, help_of = typing.get_type_hints(config), documentation(config)
@@ -42,7 +42,7 @@ def add_fields(
 
 
 def from_args(config: type[T], args: argparse.Namespace, base: T | None = None) -> T:
-    """Make the dataclass from the flags given; `base`, or the defaults of the dataclass, hold for the others."""
+    """Build the dataclass from the given flags; other fields come from `base` or the defaults."""
     names = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
     values = {} if base is None else {name: getattr(base, name) for name in names}
     given = {name: getattr(args, name, None) for name in names}
@@ -67,9 +67,9 @@ def documentation(config: type[Any]) -> dict[str, str]:
 
 
 def _plain(kind: Any) -> type[Any] | None:
-    """Return str, int, float or bool, also if it may be None; else None."""
+    """Return str, int, float or bool for such a type or its optional form, else None."""
     if isinstance(kind, types.UnionType):
-        kinds = [one for one in typing.get_args(kind) if one is not types.NoneType]
+        kinds = [part for part in typing.get_args(kind) if part is not types.NoneType]
         kind = kinds[0] if len(kinds) == 1 else None
     return kind if kind in (str, int, float, bool) else None
 

@@ -1,4 +1,4 @@
-"""All that the command line writes: results to stdout, notes, progress and errors to stderr."""
+"""The output of the command line: results on stdout, notes and progress on stderr."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from ..jobs import Job, Progress, run
 T = TypeVar("T")
 
 _LOG_INTERVAL_S = 10.0
-"""Time between two lines of progress where stderr is a file or a pipe."""
+"""Interval of progress lines if stderr is a file or a pipe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """How a verb speaks: to a person, or to a program."""
+    """Writer of results, notes and progress, as text or as JSON."""
 
     as_json: bool = False
-    """One JSON object on stdout in place of text."""
+    """Write results as one JSON object instead of text."""
     quiet: bool = False
-    """No progress and no notes; results and errors are still written."""
+    """Write no progress and no notes, only results and errors."""
 
     def result(self, values: Mapping[str, object], text: str) -> None:
-        """Write what the verb was called for: `values` for machines, `text` for people."""
+        """Write the result: `values` as JSON, or `text`."""
         line = json.dumps(values, indent=None, default=str) if self.as_json else text
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
     def note(self, sentence: str | None) -> None:
-        """Tell a person something that is not the result; None is nothing to tell."""
+        """Write a note to stderr; None is ignored."""
         if sentence and not self.quiet:
             sys.stderr.write(f"sampath: {sentence}\n")
 
     def run(self, job: Job[T]) -> T:
-        """Run a job to its end, with a progress bar."""
+        """Run a job with a progress bar and return its result."""
         with _Bar(self.quiet) as bar:
             return run(job, bar.show)
 
 
 class _Bar:
-    """Shows `Progress` on stderr; a job that changes what it counts gets a new bar."""
+    """Progress bar on stderr; a new bar starts when the unit or the total of the reports changes."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._bar: tqdm | None = None
-        self._counted: tuple[str, float] | None = None
+        self._shown: tuple[str, float] | None = None
 
     def __enter__(self) -> _Bar:
         return self
@@ -60,13 +60,13 @@ class _Bar:
             self._bar.close()
 
     def show(self, progress: Progress) -> None:
-        """Draw one report."""
+        """Show one report."""
         if self._quiet or not progress.total:
             return
-        if self._bar is None or self._counted != (progress.unit, progress.total):
+        if self._bar is None or self._shown != (progress.unit, progress.total):
             if self._bar is not None:
                 self._bar.close()
-            self._counted = (progress.unit, progress.total)
+            self._shown = (progress.unit, progress.total)
             self._bar = tqdm(
                 total=progress.total,
                 unit=f" {progress.unit}".rstrip(),
@@ -80,12 +80,12 @@ class _Bar:
 
 
 def count(number: int, noun: str) -> str:
-    """Write a number of things: "1 tile", "2 tiles"."""
+    """Return a number with its noun: "1 tile", "2 tiles"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Set rows of text under headings in columns; the last column is not padded."""
+    """Align rows of text in columns under their headings."""
     widths = [max(len(row[index]) for row in [headings, *rows]) for index in range(len(headings))]
 
     def line(cells: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""`sampath bench`: how long encoding and answering a click take on this machine."""
+"""`sampath bench`: time encoding and clicks on this machine."""
 
 from __future__ import annotations
 
@@ -24,42 +24,43 @@ SIDE_PX = 1024
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath bench`."""
     parser.add_argument(
-        "--repeats", type=int, default=5, metavar="N", help="medians of so many (default: %(default)s)"
+        "--repeats", type=int, default=5, metavar="N", help="runs behind each median (default: %(default)s)"
     )
     add_model(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """Encode one tile and answer clicks on it, some times each, after one time that does not count."""
+    """Encode one tile and answer clicks on it, repeatedly, after one warm-up run of each."""
     from ...predict import load_model_job
 
-    # Without a store, which would answer for the encoder.
+    # No store: it would return the features without running the encoder.
     job = load_model_job(
         args.model, load_config().device, args.weights, None, args.precision, compiled=args.compile
     )
     model = output.run(job)
     if not model.promptable:
         raise PromptError(
-            f"'{model.name}' answers no prompts; choose a model that does, 'sampath-tiny' or 'vit_b'."
+            f"'{model.name}' does not answer prompts; choose a promptable model such as 'sampath-tiny' or 'vit_b'."
         )
     encode_s, click_s = output.run(_measure(model, max(1, args.repeats)))
-    values = {
-        "model": model.name,
-        "device": str(model.device),
-        "precision": model.precision,
-        "encode_seconds": encode_s,
-        "click_seconds": click_s,
-    }
     rows = [
         [f"encode a tile of {SIDE_PX:,} x {SIDE_PX:,} px", f"{encode_s:.2f} s"],
         ["answer a click with a mask of that size", f"{1000 * click_s:.0f} ms"],
     ]
     output.result(
-        values, f"{model.name} on {model.device}, {model.precision}:\n{table(['WHAT', 'MEDIAN'], rows)}"
+        {
+            "model": model.name,
+            "device": str(model.device),
+            "precision": model.precision,
+            "encode_seconds": encode_s,
+            "click_seconds": click_s,
+        },
+        f"{model.name} on {model.device}, {model.precision}:\n{table(['STEP', 'MEDIAN'], rows)}",
     )
 
 
 def _measure(model: Model, repeats: int) -> Job[tuple[float, float]]:
+    """Return the median seconds of encoding a tile and of answering a click."""
     import numpy as np
 
     from ...arrays import Prompts
@@ -70,7 +71,7 @@ def _measure(model: Model, repeats: int) -> Job[tuple[float, float]]:
     features = model.encode(pixels)
 
     def encode() -> None:
-        # What is read has been computed: a GPU only takes the order at first.
+        # .item() waits until the GPU has finished.
         model.encode(pixels).maps["embedding"].sum().item()
 
     def click() -> None:
@@ -82,20 +83,15 @@ def _measure(model: Model, repeats: int) -> Job[tuple[float, float]]:
     return encode_s, click_s
 
 
-def _median(call: Callable[[], object], repeats: int, doing: str) -> Job[float]:
-    """Time a call; the first, which may allocate and compile, is left out."""
+def _median(call: Callable[[], object], repeats: int, message: str) -> Job[float]:
+    """Return the median seconds of a call, without the first run, which may allocate and compile."""
     seconds = []
-    for turn in range(repeats + 1):
-        yield Progress(turn, repeats + 1, doing, "times")
+    for done in range(repeats + 1):
+        yield Progress(done, repeats + 1, message, "runs")
         begin = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds[1:])
 
 
-VERB = Verb(
-    "measure how long encoding and clicks take on this machine",
-    "sampath bench --model vit_b",
-    arguments,
-    run,
-)
+VERB = Verb("time encoding and clicks on this machine", "sampath bench --model vit_b", arguments, run)

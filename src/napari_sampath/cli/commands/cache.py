@@ -1,4 +1,4 @@
-"""`sampath cache`: what the store of features holds on disk, and keeping it in order."""
+"""`sampath cache`: show, clear or verify the feature store on disk."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=list(_ACTIONS),
-        help="info: what is there; clear: delete it; verify: read everything and delete what is damaged",
+        help="info: show its size; clear: delete all entries; verify: read all entries and delete damaged ones",
     )
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """Do one of the three."""
+    """Run one of the three actions."""
     from ...store import Store
 
     disk = Store.from_config(load_config()).disk
     if disk is None:
-        raise SampathError("There is no feature cache on disk: cache_limit_bytes is 0; give a limit above 0.")
+        raise SampathError("The feature cache is off because cache_limit_bytes is 0; set a limit above 0.")
     _ACTIONS[args.action](disk, output)
 
 
 def _info(disk: DiskTier, output: Output) -> None:
-    held = disk.info()
+    info = disk.info()
     output.result(
         {
-            "folder": held.place,
-            "tiles": held.entries,
-            "bytes": held.size_bytes,
-            "limit_bytes": held.limit_bytes,
+            "folder": info.place,
+            "tiles": info.entries,
+            "bytes": info.size_bytes,
+            "limit_bytes": info.limit_bytes,
         },
-        f"{count(held.entries, 'tile')}, {_megabytes(held.size_bytes)} of {_megabytes(held.limit_bytes)}, "
-        f"in {held.place}",
+        f"{count(info.entries, 'tile')}, {_megabytes(info.size_bytes)} of {_megabytes(info.limit_bytes)}, "
+        f"in {info.place}",
     )
 
 
@@ -59,7 +59,7 @@ def _verify(disk: DiskTier, output: Output) -> None:
     outcome = output.run(disk.verify_job())
     output.result(
         {"folder": str(disk.folder), "tiles": outcome.checked, "dropped": outcome.dropped},
-        f"Read {count(outcome.checked, 'tile')} in {disk.folder}; {outcome.dropped} damaged and deleted.",
+        f"Checked {count(outcome.checked, 'tile')} in {disk.folder}; deleted {outcome.dropped} that were damaged.",
     )
 
 
@@ -70,9 +70,4 @@ def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.1f} MB"
 
 
-VERB = Verb(
-    "show, clear or verify the features kept on disk",
-    "sampath cache info",
-    arguments,
-    run,
-)
+VERB = Verb("show, clear or verify the features stored on disk", "sampath cache info", arguments, run)

@@ -1,13 +1,15 @@
-"""`sampath demo`: open napari with the docks and a sample image, in a process of its own."""
+"""`sampath demo`: open napari with the docks and a sample image."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from ...config import load_config
 from ...errors import SampathError
 from ..output import Output
 from ..verb import Verb, add_model
@@ -16,7 +18,7 @@ _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
 
 class NoWindowError(SampathError, ImportError):
-    """The packages that a window needs are not installed."""
+    """napari or a Qt binding is not installed."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,28 +30,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Start the demo and pass its exit code on."""
+    """Open the window in a process of its own, because the command line must not import Qt; return its exit code."""
     if _missing("napari") or all(_missing(name) for name in _BINDINGS):
         raise NoWindowError(
-            "napari with a Qt binding is not installed, so there is no window; run: "
-            "pip install 'napari-sampath[gui]'."
+            "napari with a Qt binding is not installed; run: pip install 'napari-sampath[gui]'."
         )
-    # The demo's own arguments have the names of ours.
-    given = {name: getattr(args, name) for name in ("image", "model", "weights")}
-    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    command = [sys.executable, "-m", "napari_sampath.widgets.demo", *words]
-    # The docks are imported there and not here: nothing of the command line depends on Qt.
-    code = subprocess.run(command, check=False).returncode
-    return code if code >= 0 else 128 - code  # as a shell tells of a process that a signal ended
+    values = {name: getattr(args, name) for name in ("image", "model", "weights")}
+    flags = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    config = load_config()
+    environment = {"SAMPATH_CACHE": str(config.cache_dir), "SAMPATH_DEVICE": config.device}
+    command = [sys.executable, "-m", "napari_sampath.widgets.demo", *flags]
+    code = subprocess.run(command, check=False, env=os.environ | environment).returncode
+    return code if code >= 0 else 128 - code  # the exit code a shell reports for a signal
 
 
 def _missing(package: str) -> bool:
     return importlib.util.find_spec(package) is None
 
 
-VERB = Verb(
-    "open napari with the docks and a sample image",
-    "sampath demo",
-    arguments,
-    run,
-)
+VERB = Verb("open napari with the docks and a sample image", "sampath demo", arguments, run)

@@ -1,4 +1,4 @@
-"""`sampath encode`: fill the feature store ahead of annotating."""
+"""`sampath encode`: compute features ahead of annotating."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ...errors import ImageError, SampathError, StorageError
 from ...geometry import Frame, prompt_tiles, tiles
 from ...jobs import Job, Progress
 from ..output import Output, count
-from ..verb import Verb, add_model, load, open_picture
+from ..verb import Verb, add_model, load, open_image
 
 if TYPE_CHECKING:
     from ...images import LoadedImage
     from ...predict import Model
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-"""What is taken for an image in a folder; a file named by itself may have any ending."""
+"""Files of a folder that are encoded; a file named on the command line may have any ending."""
 USES = ("both", "clicks", "heads")
 
 
@@ -32,26 +32,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         dest="use",
         choices=USES,
         default="both",
-        help="clicks, heads, or both: of an image over 1,536 px clicks use tiles that overlap more (default: both)",
+        help="clicks, heads, or both; on images over 1,536 px, tiles for clicks overlap more (default: both)",
     )
     add_model(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Encode every tile of every image; goes on after an image that cannot be read."""
+    """Encode every tile of every image; skip images that cannot be read."""
     paths = find_images(args.images)
     model = load(args, output)
-    _refuse_forgetful(model)
+    _check_store(model)
     started = time.perf_counter()
     total, failed = 0, {}
-    for number, path in enumerate(paths):
+    for number, path in enumerate(paths, start=1):
         try:
-            picture = open_picture(path, output)
-            frames = _frames((picture.pixels.shape[0], picture.pixels.shape[1]), args.use)
-            total += output.run(
-                _encode(model, picture, frames, f"{path.name} ({number + 1} of {len(paths)})")
-            )
-            _refuse_forgetful(model)
+            image = open_image(path, output)
+            frames = _frames((image.pixels.shape[0], image.pixels.shape[1]), args.use)
+            total += output.run(_encode(model, image, frames, f"{path.name} ({number} of {len(paths)})"))
+            _check_store(model)
         except ImageError as error:
             failed[str(path)] = str(error)
             output.note(str(error))
@@ -59,67 +57,68 @@ def run(args: argparse.Namespace, output: Output) -> int:
         raise SampathError(next(iter(failed.values())))
     seconds = time.perf_counter() - started
     rate = total / seconds if seconds else 0.0
+    images = len(paths) - len(failed)
     output.result(
         {
-            "images": len(paths) - len(failed),
+            "images": images,
             "tiles": total,
             "seconds": seconds,
             "tiles_per_second": rate,
             "failed": failed,
         },
-        f"Encoded {count(total, 'tile')} of {count(len(paths) - len(failed), 'image')} with {model.name} "
+        f"Encoded {count(total, 'tile')} of {count(images, 'image')} with {model.name} "
         f"in {seconds:.1f} s ({rate:.2f} tiles/s).",
     )
     return 1 if failed else 0
 
 
 def find_images(named: list[Path]) -> list[Path]:
-    """Replace folders by the images in them, in order of name.
+    """Replace folders by the images in them, sorted by name.
 
     Raises:
-        ImageError: If a name does not exist, or a folder holds no image.
+        ImageError: If a path does not exist, or a folder contains no image.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     for path in named:
         if path.is_dir():
             inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in ENDINGS)
             if not inside:
                 raise ImageError(
-                    f"The folder '{path}' holds no image ({', '.join(ENDINGS)}); name another one."
+                    f"The folder '{path}' contains no image ({', '.join(ENDINGS)}); name another folder."
                 )
-            found += inside
+            images += inside
         elif path.exists():
-            found.append(path)
+            images.append(path)
         else:
             raise ImageError(f"There is no file '{path}'; check the path.")
-    return found
+    return images
 
 
-def _refuse_forgetful(model: Model) -> None:
-    """Raise if what is encoded would be gone with this process: nobody waits hours for that."""
+def _check_store(model: Model) -> None:
+    """Raise StorageError if features cannot be written to disk and would be lost when this process ends."""
     if model.store is None or not model.store.keeps:
         raise StorageError(
-            "The features cannot be kept on disk (see `sampath cache info`), so encoding ahead is of no use; free "
-            "some space or set SAMPATH_CACHE_LIMIT_BYTES above 0, then run this again: what was kept is found."
+            "Features cannot be written to disk (see `sampath cache info`), so encoding ahead has no effect; free "
+            "disk space or set SAMPATH_CACHE_LIMIT_BYTES above 0, then run this again: stored tiles are reused."
         )
 
 
 def _frames(hw: tuple[int, int], use: str) -> list[Frame]:
-    """List the tiles (H, W) that clicks, heads or both look up, each once."""
+    """List the tiles of an image (H, W) that clicks, heads or both use, without repeats."""
     clicks = prompt_tiles(hw) if use != "heads" else []
     return list(dict.fromkeys([*clicks, *(tiles(hw) if use != "clicks" else [])]))
 
 
-def _encode(model: Model, picture: LoadedImage, frames: list[Frame], name: str) -> Job[int]:
-    """Encode tiles of an image into the model's store, keeping none in memory."""
+def _encode(model: Model, image: LoadedImage, frames: list[Frame], name: str) -> Job[int]:
+    """Encode tiles of an image into the model's store and return their number."""
     yield Progress(0, len(frames), name, "tiles")
-    for done, _ in enumerate(model.encode_tiles(picture.pixels, frames), start=1):
+    for done, _ in enumerate(model.encode_tiles(image.pixels, frames), start=1):
         yield Progress(done, len(frames), name, "tiles")
     return len(frames)
 
 
 VERB = Verb(
-    "compute the features of images ahead of time, into the store",
+    "compute and store the features of images ahead of annotating",
     "sampath encode slides/ --model sampath-tiny",
     arguments,
     run,

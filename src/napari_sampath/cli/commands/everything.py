@@ -1,4 +1,4 @@
-"""`sampath everything`: all objects that a grid of points brings out."""
+"""`sampath everything`: segment all objects with a grid of point prompts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...files import Write, write_atomically
 from ...predict.instances.label_map import PNG_IDS, number_map
 from ..fields import add_fields, from_args
 from ..output import Output, count
-from ..verb import Verb, add_model, check_ending, load, open_picture
+from ..verb import Verb, add_image, add_model, add_output, check_ending, load, open_image, raster_writer
 
 if TYPE_CHECKING:
     from ...arrays import IntArray
@@ -23,42 +23,34 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath everything`: the fields of `EverythingSettings`."""
     from ...predict.everything.settings import EverythingSettings
 
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="JPEG, PNG, TIFF ...")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="object numbers, .png (16 bit) or .tif",
-    )
+    add_image(parser)
+    add_output(parser, "map of object numbers, .png (16 bit) or .tif")
     add_model(parser)
     add_fields(parser, EverythingSettings, "settings of SAM's mask generator")
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """Find all masks and write them as one map of object numbers, best first in number."""
+    """Segment everything and write a map of object numbers; number 1 has the highest predicted IoU."""
     from ...predict.everything.everything import segment_everything_job
     from ...predict.everything.settings import EverythingSettings
 
     ending = check_ending(args.output, ".png", ".tif", ".tiff")
     settings = from_args(EverythingSettings, args)
-    picture = open_picture(args.image, output)
+    image = open_image(args.image, output)
     model = load(args, output)
-    masks = output.run(segment_everything_job(picture.pixels, model, settings))
-    masks.sort(key=lambda one: -one.predicted_iou)
-    hw = picture.pixels.shape[0], picture.pixels.shape[1]
-    numbers = number_map([one.mask for one in masks], hw)
+    masks = output.run(segment_everything_job(image.pixels, model, settings))
+    masks.sort(key=lambda mask: -mask.predicted_iou)
+    numbers = number_map([mask.mask for mask in masks], (image.pixels.shape[0], image.pixels.shape[1]))
     write_atomically(args.output, number_writer(args.output, ending, numbers))
     objects = [
         {
             "id": number,
-            "area_px": one.area_px,
-            "predicted_iou": one.predicted_iou,
-            "stability": one.stability_score,
-            "bbox_xywh": one.bbox_xywh,
+            "area_px": mask.area_px,
+            "predicted_iou": mask.predicted_iou,
+            "stability": mask.stability_score,
+            "bbox_xywh": mask.bbox_xywh,
         }
-        for number, one in enumerate(masks, start=1)
+        for number, mask in enumerate(masks, start=1)
     ]
     output.result(
         {"labels": str(args.output), "model": model.name, "objects": objects},
@@ -67,23 +59,18 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def number_writer(path: Path, ending: str, numbers: IntArray) -> Write:
-    """Return the writer of a map of object numbers (H, W): TIFF, or PNG of 16 bit.
+    """Return the writer of a map of object numbers (H, W): TIFF, or 16-bit PNG.
 
     Raises:
-        ImageError: If there are more objects than a PNG can number.
+        ImageError: If there are more objects than 16 bits can number.
     """
-    import tifffile
-    from PIL import Image
-
-    if ending != ".png":
-        return lambda stream: tifffile.imwrite(stream, numbers, compression="zlib")
-    if numbers.dtype != np.uint16:
+    if ending == ".png" and numbers.dtype != np.uint16:
         raise ImageError(f"'{path}' cannot hold more than {PNG_IDS} objects; write a .tif file.")
-    return lambda stream: Image.fromarray(numbers).save(stream, format="PNG")
+    return raster_writer(numbers, ending)
 
 
 VERB = Verb(
-    "find all objects that a grid of points brings out",
+    "segment all objects with a grid of point prompts",
     "sampath everything tissue.png --points-per-side 16 -o objects.tif",
     arguments,
     run,

@@ -1,4 +1,4 @@
-"""`sampath export` and `sampath import`: annotations to label files and back."""
+"""`sampath export` and `sampath import`: convert annotations to label files and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...config import load_config
 from ...errors import JournalError
 from ...jobs import run
 from ..output import Output, count
-from ..verb import Verb, open_picture
+from ..verb import Verb, add_output, open_image
 
 if TYPE_CHECKING:
     from ...annotations import Header
@@ -25,21 +25,19 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         metavar="IMAGE_OR_JOURNAL",
-        help="the image that was annotated on this machine, or a journal (.jsonl)",
+        help="image that was annotated on this machine, or a journal (.jsonl)",
     )
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the files go"
-    )
+    add_output(parser, "folder to write the files to", "FOLDER")
     parser.add_argument(
         "--formats",
         default="png,tiff",
         metavar="LIST",
-        help="with commas: png, tiff, coco, coco-polygons, geojson (QuPath), ome-zarr (default: %(default)s)",
+        help="comma-separated: png, tiff, coco, coco-polygons, geojson (QuPath), ome-zarr (default: %(default)s)",
     )
 
 
 def run_export(args: argparse.Namespace, output: Output) -> None:
-    """Write the annotations in the formats asked for, and `classes.json`."""
+    """Write the objects in the chosen formats, and `classes.json`."""
     from ...annotations import Document, Edits, Journal
     from ...session.files.saving import export_job
 
@@ -57,7 +55,7 @@ def run_export(args: argparse.Namespace, output: Output) -> None:
     objects = len(document.objects)
     output.result(
         {"files": [str(file) for file in files], "annotations": objects, "journal": str(path)},
-        "\n".join([f"Exported {count(objects, 'annotation')}:", *(f"  {file}" for file in files)]),
+        "\n".join([f"Exported {count(objects, 'object')}:", *(f"  {file}" for file in files)]),
     )
 
 
@@ -67,51 +65,54 @@ def import_arguments(parser: argparse.ArgumentParser) -> None:
         "labels",
         type=Path,
         metavar="LABELS",
-        help="folder that 'export' wrote, label image, COCO or GeoJSON file, or OME-Zarr",
+        help="folder written by 'export', label image, COCO or GeoJSON file, or OME-Zarr",
     )
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="the image the labels belong to")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="image that the labels belong to")
     parser.add_argument(
-        "--journal", type=Path, metavar="FILE", help="journal to add them to; the image's own if left out"
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="journal to add the objects to (default: that of the image)",
     )
 
 
 def run_import(args: argparse.Namespace, output: Output) -> None:
-    """Add labels to the annotations of an image; the docks show them when it is opened."""
+    """Add labels to the annotations of an image; the docks show them when the image is opened."""
     from ...session import Session, journal_path
 
-    picture = open_picture(args.image, output)
-    path = args.journal or journal_path(picture.pixels, load_config().sessions_dir)
-    session = Session(picture.pixels, picture.name, journal=path)
+    image = open_image(args.image, output)
+    path = args.journal or journal_path(image.pixels, load_config().sessions_dir)
+    session = Session(image.pixels, image.name, journal=path)
     try:
         added = session.import_labels(args.labels)
     finally:
         session.close()
     output.result(
         {"annotations": len(added), "journal": str(path)},
-        f"Imported {count(len(added), 'annotation')} into {path}; open {args.image} in napari to see them.",
+        f"Imported {count(len(added), 'object')} into {path}; open {args.image} in napari to see them.",
     )
 
 
 def _journal_of(image: Path, output: Output) -> Path:
-    """Find the annotations that were made on an image with these pixels.
+    """Return the journal of an image, which is found by the image's pixels.
 
     Raises:
-        JournalError: If there are none.
+        JournalError: If the image has not been annotated on this machine.
     """
     from ...session import journal_path
 
     folder = load_config().sessions_dir
-    path = journal_path(open_picture(image, output).pixels, folder)
+    path = journal_path(open_image(image, output).pixels, folder)
     if not path.exists():
         raise JournalError(f"'{image}' has not been annotated on this machine (no journal in '{folder}').")
     return path
 
 
 def _read_header(path: Path) -> Header:
-    """Read which image a journal is of.
+    """Read the first line of a journal, which describes its image.
 
     Raises:
-        JournalError: If it is no journal.
+        JournalError: If the file is not a journal.
     """
     from ...annotations import Header
 
@@ -122,7 +123,7 @@ def _read_header(path: Path) -> Header:
             return Header.from_json(json.loads(stream.readline()))
     except (ValueError, KeyError, TypeError):
         raise JournalError(
-            f"'{path}' is no journal of napari-sampath; name an image or a .jsonl file."
+            f"'{path}' is not a journal of napari-sampath; name an image or a .jsonl file."
         ) from None
 
 

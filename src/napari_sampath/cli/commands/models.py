@@ -1,4 +1,4 @@
-"""`sampath models`: which encoders and heads there are, and which are on this machine."""
+"""`sampath models`: list encoders and heads, and which weights are on this machine."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """List encoders, then heads."""
+    """List encoders, trained heads and kinds of head."""
     from ...encoders import list_encoders
     from ...encoders import registry as encoder_registry
     from ...heads import list_bundles, list_heads
     from ...heads import registry as head_registry
 
-    encoders = [encoder_line(encoder_registry[name]) for name in list_encoders(args.pattern)]
-    encoders.sort(key=lambda line: (line["weights"] != "shipped", not line["answers_prompts"]))
-    heads = [head_line(name) for name in list_bundles(args.pattern)]
+    encoders = [encoder_row(encoder_registry[name]) for name in list_encoders(args.pattern)]
+    encoders.sort(key=lambda row: (row["weights"] != "shipped", not row["answers_prompts"]))
+    heads = [head_row(name) for name in list_bundles(args.pattern)]
     kinds = [{"name": name, "summary": head_registry[name].summary} for name in list_heads(args.pattern)]
     if not (encoders or heads or kinds):
         names = [*list_encoders(), *list_bundles(), *list_heads()]
@@ -44,15 +44,16 @@ def run(args: argparse.Namespace, output: Output) -> None:
             "kinds_of_head": kinds,
             "weights_folder": str(load_config().weights_dir),
         },
-        "\n\n".join(filter(None, [_encoder_table(encoders), _head_table(heads), _kind_table(kinds)])),
+        _text(encoders, heads, kinds),
     )
 
 
-def encoder_line(entry: EncoderEntry) -> dict[str, Any]:
-    """Collect what is told of an encoder.
+def encoder_row(entry: EncoderEntry) -> dict[str, Any]:
+    """Describe an encoder.
 
     Returns:
-        "weights" is "shipped", "here", "to be downloaded", "on request", "missing", or "your own".
+        Its name, licence, size and so on; "weights" is "shipped", "here", "to be downloaded", "on request",
+        "missing" or "your own".
     """
     from ...encoders.tiny import tiny
 
@@ -76,22 +77,8 @@ def encoder_line(entry: EncoderEntry) -> dict[str, Any]:
     }
 
 
-def _encoder_table(lines: list[dict[str, Any]]) -> str:
-    rows = [
-        [
-            line["name"],
-            _size(line["size_mb"]),
-            line["weights"],
-            "yes" if line["answers_prompts"] else "no",
-            f"{line['summary']} Licence: {line['licence']}.",
-        ]
-        for line in lines
-    ]
-    return table(["ENCODER", "SIZE", "WEIGHTS", "PROMPTS", "WHAT IT IS"], rows) if rows else ""
-
-
-def head_line(name: str) -> dict[str, object]:
-    """Collect what is told of a trained head that ships with the package."""
+def head_row(name: str) -> dict[str, Any]:
+    """Describe a trained head that ships with the package."""
     from ...heads import load_head
 
     loaded = load_head(name)
@@ -107,25 +94,33 @@ def head_line(name: str) -> dict[str, object]:
     }
 
 
-def _head_table(lines: list[dict[str, Any]]) -> str:
-    rows = [
+def _text(encoders: list[dict[str, Any]], heads: list[dict[str, Any]], kinds: list[dict[str, Any]]) -> str:
+    """Return the tables that have rows."""
+    encoder_rows = [
         [
-            line["name"],
-            _size(line["size_mb"]),
-            line["encoder"],
-            f"{', '.join(line['classes'])}. Licence: {line['licence']}.",
+            row["name"],
+            _size(row["size_mb"]),
+            row["weights"],
+            "yes" if row["answers_prompts"] else "no",
+            f"{row['summary']} Licence: {row['licence']}.",
         ]
-        for line in lines
+        for row in encoders
     ]
-    return table(["TRAINED HEAD", "SIZE", "ON", "CLASSES"], rows) if rows else ""
-
-
-def _kind_table(lines: list[dict[str, str]]) -> str:
-    return (
-        table(["KIND OF HEAD", "WHAT IT IS"], [[line["name"], line["summary"]] for line in lines])
-        if lines
-        else ""
-    )
+    head_rows = [
+        [
+            row["name"],
+            _size(row["size_mb"]),
+            row["encoder"],
+            f"{', '.join(row['classes'])}. Licence: {row['licence']}.",
+        ]
+        for row in heads
+    ]
+    tables = [
+        (["ENCODER", "SIZE", "WEIGHTS", "PROMPTS", "SUMMARY"], encoder_rows),
+        (["TRAINED HEAD", "SIZE", "ENCODER", "CLASSES"], head_rows),
+        (["KIND OF HEAD", "SUMMARY"], [[row["name"], row["summary"]] for row in kinds]),
+    ]
+    return "\n\n".join(table(headings, rows) for headings, rows in tables if rows)
 
 
 def _size(size_mb: float) -> str:
@@ -133,7 +128,7 @@ def _size(size_mb: float) -> str:
 
 
 VERB = Verb(
-    "list encoders and heads, their licences, and which are on this machine",
+    "list encoders and heads, their licences, and which weights are on this machine",
     "sampath models 'vit_*'",
     arguments,
     run,

@@ -1,4 +1,4 @@
-"""`sampath prompt`: one object by points, a box or a mask."""
+"""`sampath prompt`: segment one object with points, a box or a mask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...errors import ImageError, PromptError
 from ...files import write_atomically
 from ...geometry import check_inside, tile_for
 from ..output import Output
-from ..verb import Verb, add_model, check_ending, load, open_picture
+from ..verb import Verb, add_image, add_model, add_output, check_ending, load, open_image, raster_writer
 
 if TYPE_CHECKING:
     from ...arrays import LocalMask
@@ -25,8 +25,8 @@ _BOX = "X0,Y0,X1,Y1"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath prompt`."""
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="JPEG, PNG, TIFF ...")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="mask, .png or .tif")
+    add_image(parser)
+    add_output(parser, "mask, .png or .tif")
     group = parser.add_argument_group("prompts, in pixels: x to the right, y down, from the top left corner")
     group.add_argument(
         "--point", action="append", default=[], type=_numbers(2), metavar=_POINT, help="on the object"
@@ -36,74 +36,75 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--box", type=_numbers(4), metavar=_BOX, help="around the object")
     group.add_argument(
-        "--mask", type=Path, metavar="FILE", help="rough mask of the image's size, object not 0"
+        "--mask", type=Path, metavar="FILE", help="rough mask of the image's size; object pixels are not 0"
     )
     parser.add_argument(
+        "--high-resolution",
         "--closer",
         action="store_true",
-        help="see a small object, such as a nucleus, at twice the usual scale",
+        help="use a tile at twice the usual resolution, for small objects such as nuclei",
     )
     add_model(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """Answer one prompt and write the best of the candidates."""
+    """Answer one prompt and write the best candidate."""
     ending = check_ending(args.output, ".png", ".tif", ".tiff")
     if not (args.point or args.negative or args.box or args.mask):
         raise PromptError("There is no prompt; give --point, --box or --mask.")
-    picture = open_picture(args.image, output)
-    hw = (picture.pixels.shape[0], picture.pixels.shape[1])
-    painted = None if args.mask is None else read_mask(args.mask, hw)
-    spots = [*args.point, *args.negative, *_corners(args.box), *_extent(painted)]
+    image = open_image(args.image, output)
+    hw = (image.pixels.shape[0], image.pixels.shape[1])
+    mask_prompt = None if args.mask is None else read_mask(args.mask, hw)
+    spots = [*args.point, *args.negative, *_corners(args.box), *_extent(mask_prompt)]
     check_inside(hw, spots)
     if args.box:
-        Prompts.make(box=args.box)  # said before the model is loaded, not after
+        Prompts.make(box=args.box)  # reject a wrong box before the model is loaded
 
     model = load(args, output)
-    features = model.encode(picture.pixels, tile_for(hw, spots, args.closer))
+    features = model.encode(image.pixels, tile_for(hw, spots, args.high_resolution))
     prompts = Prompts.make(
         points=[*args.point, *args.negative],
         labels=[1] * len(args.point) + [0] * len(args.negative),
         box=args.box,
-        mask=None if painted is None else model.mask_to_logits(painted, features.frame),
+        mask=None if mask_prompt is None else model.mask_to_logits(mask_prompt, features.frame),
     )
     from ...predict import local_mask
     from ...predict.decoder.candidates import best_first, corrected
 
     logits, scores = best_first(model, features, prompts)
-    # The first point says what is meant, unless a box or a mask does; the others correct.
-    first = 0 if args.box or painted is not None else 1
-    found = local_mask(
+    # Without a box or mask, the first point selects the object; later points are corrections.
+    first = 0 if args.box or mask_prompt is not None else 1
+    mask = local_mask(
         features.frame,
         corrected(logits[0], prompts.points_xy[first:], prompts.labels[first:], features.frame),
     )
-    _write_mask(args.output, ending, found.to_dense(hw))
-    _report(args, output, found, float(scores[0]), model.name)
+    write_atomically(args.output, raster_writer(mask.to_dense(hw).astype(np.uint8) * 255, ending))
+    _report(args, output, mask, float(scores[0]), model.name)
 
 
-def _report(args: argparse.Namespace, output: Output, found: LocalMask, score: float, model: str) -> None:
-    if not found.area_px:
+def _report(args: argparse.Namespace, output: Output, mask: LocalMask, score: float, model: str) -> None:
+    if not mask.area_px:
         output.note("The mask is empty; try another prompt.")
-    height, width = found.bitmap.shape
-    box = [found.col, found.row, found.col + width, found.row + height]
+    height, width = mask.bitmap.shape
+    box = [mask.col, mask.row, mask.col + width, mask.row + height]
     output.result(
-        {"mask": str(args.output), "area_px": found.area_px, "score": score, "box_xyxy": box, "model": model},
-        f"{args.output}: {found.area_px} px, predicted IoU {score:.2f}",
+        {"mask": str(args.output), "area_px": mask.area_px, "score": score, "box_xyxy": box, "model": model},
+        f"{args.output}: {mask.area_px} px, predicted IoU {score:.2f}",
     )
 
 
 def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
-    """Read a mask prompt: a grey, binary or label image in which the object is not 0.
+    """Read a mask prompt: a grey, binary or label image in which object pixels are not 0.
 
     Args:
-        path: PNG, TIFF or whatever Pillow reads.
-        hw: Size (H, W) of the image it belongs to.
+        path: PNG, TIFF or any other format that Pillow reads.
+        hw: Size (H, W) of the image that the mask belongs to.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        PromptError: If it cannot be read, is empty or has another size.
+        PromptError: If the mask cannot be read, is empty or has another size.
     """
     from ...rasters import read_raster
 
@@ -112,7 +113,7 @@ def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
     except ImageError as error:
         raise PromptError(f"The mask prompt cannot be used: {error}") from None
     if values.ndim == 3:
-        # An alpha channel says how opaque a pixel is, not whether it is the object.
+        # Ignore the alpha channel: opacity does not mark the object.
         values = np.any(values[..., : 1 if values.shape[2] == 2 else 3], axis=2, keepdims=False)
     if values.shape != hw:
         raise PromptError(
@@ -121,13 +122,13 @@ def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
         )
     if not values.any():
         raise PromptError(
-            f"The mask '{path}' is empty: all its pixels are 0; paint the object with another value."
+            f"The mask '{path}' is empty: all its pixels are 0; give object pixels another value."
         )
     return values.astype(np.bool_)
 
 
 def _numbers(count: int) -> Callable[[str], tuple[float, ...]]:
-    """Return the argparse type for `count` numbers with commas between."""
+    """Return the argparse type of `count` numbers separated by commas."""
 
     def parse(text: str) -> tuple[float, ...]:
         values = tuple(float(word) for word in text.split(","))
@@ -135,7 +136,7 @@ def _numbers(count: int) -> Callable[[str], tuple[float, ...]]:
             raise ValueError(text)
         return values
 
-    parse.__name__ = f"{_POINT if count == 2 else _BOX} (numbers with commas between)"
+    parse.__name__ = f"{_POINT if count == 2 else _BOX} (numbers separated by commas)"
     return parse
 
 
@@ -151,19 +152,8 @@ def _extent(mask: BoolArray | None) -> list[tuple[float, ...]]:
     return [(float(cols[0]), float(rows[0])), (float(cols[-1]), float(rows[-1]))]
 
 
-def _write_mask(path: Path, ending: str, mask: BoolArray) -> None:
-    import tifffile
-    from PIL import Image
-
-    values = mask.astype(np.uint8) * 255
-    if ending == ".png":
-        write_atomically(path, lambda stream: Image.fromarray(values).save(stream, format="PNG"))
-    else:
-        write_atomically(path, lambda stream: tifffile.imwrite(stream, values, compression="zlib"))
-
-
 VERB = Verb(
-    "segment one object by points, a box or a mask",
+    "segment one object with points, a box or a mask",
     "sampath prompt tissue.png --box 120,80,260,210 --negative 200,90 -o mask.png",
     arguments,
     run,
