@@ -133,7 +133,7 @@ def test_tune_says_what_is_wrong(
         return capsys.readouterr().err
 
     assert "side_px is 65" in sentence("--data", str(glands), "-o", str(target), "--side-px", "65")
-    assert "is no dataset" in sentence("--data", str(tmp_path), "-o", str(target))
+    assert "is not a dataset" in sentence("--data", str(tmp_path), "-o", str(target))
     assert "The group 'a' applies to images found by patterns" in sentence(
         "--data", str(glands), "-o", str(target), "--group", "a"
     )
@@ -186,7 +186,7 @@ def test_train_writes_a_bundle_that_is_evaluated_and_used(
     assert "discs, split val, 1 images" in text
     assert "above the best constant answer: +" in text
     assert main([*words, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["classes"] == ["rest", "disc"]
+    assert json.loads(capsys.readouterr().out)["classes"] == ["background", "disc"]
 
     image = labelled / "images" / "3.png"
     assert main(["segment", str(image), "--head", str(bundle), "-o", str(labels), *model]) == 0
@@ -216,7 +216,7 @@ def test_train_says_what_is_wrong(labelled: Path, tmp_path: Path, capsys: pytest
     assert "epochs is 0" in sentence("--data", str(labelled), "--epochs", "0")
     assert "Did you mean 'monuseg'" in sentence("--data", str(labelled), "--recipe", "monusec")
     assert "crop_share is 2.0" in sentence("--data", str(labelled), "--recipe", "glas", "--crop-share", "2")
-    assert "is no dataset" in sentence("--data", str(tmp_path))
+    assert "is not a dataset" in sentence("--data", str(tmp_path))
     assert "There is no folder" in sentence("--data", str(tmp_path / "none"))
     assert "invalid" in sentence("--data", str(labelled), "--head-argument", "depth", code=2)
     assert not (tmp_path / "head.safetensors").exists()

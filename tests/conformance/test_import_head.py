@@ -13,7 +13,7 @@ from napari_sampath.encoders.wrappers.double_norm import DoubleNormEncoder
 from napari_sampath.encoders.wrappers.min_max import MinMaxEncoder
 from napari_sampath.encoders.wrappers.pair import PairEncoder
 from napari_sampath.errors import UnknownNameError, UnsafeFileError, WeightsError
-from support.models.patches import picture
+from support.models.patches import disc_image
 from support.models.wide_encoder import WideEncoder, promptable
 
 
@@ -69,7 +69,7 @@ def test_sampath(golden, tmp_path):
     assert loaded.encoder_name == "vit_b+hipt-s16"
     assert loaded.metadata.licence == "research only"
     assert loaded.metadata.data == {"imported_from": ["last.ckpt"]}
-    found = segment(picture(1)[0], path, model)
+    found = segment(disc_image(1)[0], path, model)
     assert set(np.unique(found.labels)) <= {0, 1}
 
 
@@ -78,7 +78,7 @@ def test_autosam(golden, tmp_path):
     path = import_head(
         autosam(golden, tmp_path / "w.pth.tar", True), "autosam", tmp_path / "a.safetensors", model
     )
-    assert segment(picture(1)[0], path, model).probabilities.shape == (4, 96, 96)
+    assert segment(disc_image(1)[0], path, model).probabilities.shape == (4, 96, 96)
     with pytest.warns(UserWarning, match="no positional encoding"):
         import_head(
             autosam(golden, tmp_path / "h.pth.tar", False), "autosam", tmp_path / "b.safetensors", model
@@ -100,7 +100,7 @@ def test_hu_et_al_trained_on_pixels_from_0_to_1(golden, tmp_path, kind, weights)
         import_head(file, kind, path, once)
     stretched = promptable(MinMaxEncoder(WideEncoder("vit_b")))
     assert load_head(import_head(file, kind, path, stretched)).encoder_name == "minmax01:vit_b"
-    assert segment(picture(1)[0], path, stretched).labels.shape == (96, 96)
+    assert segment(disc_image(1)[0], path, stretched).labels.shape == (96, 96)
     assert load_head(import_head(file, kind, path, once, input_norm="sam")).encoder_name == "vit_b"
     with pytest.raises(UnknownNameError, match="minmax01"):
         import_head(file, kind, path, once, input_norm="minmax")
@@ -116,7 +116,7 @@ def test_prompt_generator_takes_the_decoder_of_the_encoder(golden, tmp_path):
     path = import_head(file, "prompt_generator", tmp_path / "g.safetensors", twice)
     own = load_head(path).head.decoder.mask_tokens.weight
     assert torch.equal(own, twice.decoder.state_dict()["mask_decoder.mask_tokens.weight"])
-    assert segment(picture(1)[0], path, twice).labels.shape == (96, 96)
+    assert segment(disc_image(1)[0], path, twice).labels.shape == (96, 96)
     path = import_head(
         file, "prompt_generator", tmp_path / "o.safetensors", once, compat_double_norm=False, image_px=352
     )
@@ -129,7 +129,7 @@ def test_surrogate_from_two_files(golden, tmp_path):
     torch.save(golden.weights("surrogate_h", 53), files[1])
     model = promptable(WideEncoder("vit_b"))
     path = import_head(files, "surrogate", tmp_path / "s.safetensors", model)
-    assert segment(picture(1)[0], path, model).labels.shape == (96, 96)
+    assert segment(disc_image(1)[0], path, model).labels.shape == (96, 96)
 
 
 class Harmful:

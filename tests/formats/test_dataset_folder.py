@@ -17,7 +17,7 @@ from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.session import Session, first_classes
 from napari_sampath.training import open_dataset
 from support import small_disk
-from support.models.patches import picture
+from support.models.patches import disc_image
 
 GLAND, FAT = ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(4, "fat", (250, 200, 20))
 small = pytest.fixture(small_disk.mounted)
@@ -37,7 +37,7 @@ def files(folder):
 
 
 def test_an_image_comes_back(folder):
-    pixels, labels = picture(1, (40, 60))
+    pixels, labels = disc_image(1, (40, 60))
     labels = labels * 4
     instances, annotated = (labels > 0) * np.uint32(700), labels < 9
     annotated[:10] = False
@@ -65,7 +65,7 @@ def test_an_image_comes_back(folder):
 
 
 def test_without_instances_and_vouched_for_whole(folder):
-    folder.save_image(Snapshot("a", *picture(0)))
+    folder.save_image(Snapshot("a", *disc_image(0)))
     item = folder.read("a")
     assert item.instances is None
     assert item.annotated.all()
@@ -81,16 +81,16 @@ def test_any_name_comes_back(tmp_path_factory, name, seed):
     folder = DatasetFolder.create(tmp_path_factory.mktemp("names"), [GLAND])
     if not name.strip():
         with pytest.raises(DatasetError, match="no name"):
-            folder.save_image(Snapshot(name, *picture(seed, (20, 20))))
+            folder.save_image(Snapshot(name, *disc_image(seed, (20, 20))))
         return
-    folder.save_image(Snapshot(name, *picture(seed, (20, 20))))
+    folder.save_image(Snapshot(name, *disc_image(seed, (20, 20))))
     np.testing.assert_array_equal(
-        DatasetFolder.open(folder.path).read(name).labels, picture(seed, (20, 20))[1]
+        DatasetFolder.open(folder.path).read(name).labels, disc_image(seed, (20, 20))[1]
     )
 
 
 def test_saving_again_replaces_and_keeps_the_old_version(folder):
-    pixels, labels = picture(2)
+    pixels, labels = disc_image(2)
     folder.save_image(Snapshot("a", pixels, labels, labels), group="s", provenance={"round": 1})
     before = files(folder)
     corrected = labels.copy()
@@ -109,15 +109,15 @@ def test_saving_again_replaces_and_keeps_the_old_version(folder):
 
 
 def test_saving_the_same_changes_nothing(folder):
-    first = folder.save_image(Snapshot("a", *picture(2)), group="s")
+    first = folder.save_image(Snapshot("a", *disc_image(2)), group="s")
     before = files(folder)
-    assert folder.save_image(Snapshot("a", *picture(2)), group="s") == first
+    assert folder.save_image(Snapshot("a", *disc_image(2)), group="s") == first
     assert files(folder) == before
 
 
 def test_slides_get_splits_and_keep_them(folder):
     for number in range(12):
-        folder.save_image(Snapshot(f"{number}", *picture(number, (20, 20))), group=f"slide {number // 2}")
+        folder.save_image(Snapshot(f"{number}", *disc_image(number, (20, 20))), group=f"slide {number // 2}")
     splits = {image.slide: folder.split_of(name) for name, image in folder.images.items()}
     assert splits["slide 0"] == "train"
     assert sum(split == "val" for split in splits.values()) in (1, 2)
@@ -133,11 +133,11 @@ def test_slides_get_splits_and_keep_them(folder):
 
 
 def test_what_was_learnt_from_validates_under_no_other_slide(folder):
-    folder.save_image(Snapshot("a", *picture(0)))
+    folder.save_image(Snapshot("a", *disc_image(0)))
     assert folder.split_of("a") == "train"
-    folder.save_image(Snapshot("a", *picture(0)), group="case0")
+    folder.save_image(Snapshot("a", *disc_image(0)), group="case0")
     assert folder.split_of("a") == "train"
-    folder.save_image(Snapshot("case0-1", *picture(1)))
+    folder.save_image(Snapshot("case0-1", *disc_image(1)))
     assert folder.split_of("case0-1") == "val"
     folder.find_slides("-")
     assert folder.images["case0-1"].slide == "case0"
@@ -147,7 +147,7 @@ def test_what_was_learnt_from_validates_under_no_other_slide(folder):
 def test_names_tell_of_slides(folder):
     names = [f"case{number // 3}-{number}" for number in range(12)]
     for number, name in enumerate(names):
-        folder.save_image(Snapshot(name, *picture(number, (20, 20))), group="said" if number == 11 else "")
+        folder.save_image(Snapshot(name, *disc_image(number, (20, 20))), group="said" if number == 11 else "")
     assert len({one.slide for one in folder.images.values()}) == 12
     validated = {name for name in names if folder.split_of(name) == "val"}
     assert validated
@@ -161,12 +161,12 @@ def test_names_tell_of_slides(folder):
     assert {name for name in names if again.split_of(name) == "val"} <= validated, (
         "what was learnt validates never"
     )
-    new = again.save_image(Snapshot("case0-12", *picture(12, (20, 20))))
+    new = again.save_image(Snapshot("case0-12", *disc_image(12, (20, 20))))
     assert (new.slide, again.split_of("case0-12")) == ("case0", again.split_of("case0-0"))
-    assert again.save_image(Snapshot("case0-0", *picture(3, (20, 20)))).slide == "case0", (
+    assert again.save_image(Snapshot("case0-0", *disc_image(3, (20, 20)))).slide == "case0", (
         "saved again, it stays of its slide"
     )
-    assert again.save_image(Snapshot("other", *picture(13, (20, 20)))).slide == "other", (
+    assert again.save_image(Snapshot("other", *disc_image(13, (20, 20)))).slide == "other", (
         "a name that tells of none"
     )
     again.find_slides("")
@@ -180,7 +180,7 @@ def test_names_tell_of_slides(folder):
 @settings(deadline=None, max_examples=25)
 def test_whatever_names_tell_what_trained_never_validates(tmp_path_factory, pairs, rules):
     folder = DatasetFolder.create(tmp_path_factory.mktemp("slides") / "d", ())
-    pixels, labels = picture(0, (8, 8))
+    pixels, labels = disc_image(0, (8, 8))
     for start, number in pairs:
         folder.save_image(Snapshot(f"{start}-{number}_x", pixels, labels * 0))
     for rule in rules:
@@ -194,21 +194,21 @@ def test_whatever_names_tell_what_trained_never_validates(tmp_path_factory, pair
 
 
 def test_classes_of_another_list_are_found_by_name(folder):
-    labels = picture(0)[1].copy()
+    labels = disc_image(0)[1].copy()
     labels[0, :5] = 2
     theirs = [
         ClassInfo(0, "rest", (0, 0, 0)),
         ClassInfo(1, "fat", (1, 1, 1)),
         ClassInfo(2, "nerve", (9, 9, 9)),
     ]
-    folder.save_image(Snapshot("a", picture(0)[0], labels, classes=theirs))
+    folder.save_image(Snapshot("a", disc_image(0)[0], labels, classes=theirs))
     assert [(c.id, c.name) for c in folder.classes] == [(1, "gland"), (4, "fat"), (2, "nerve")]
     np.testing.assert_array_equal(folder.read("a").labels, np.array([0, 4, 2], np.uint8)[labels])
     # Its own id is taken here, so it gets the first free one.
     folder.save_image(
         Snapshot(
             "b",
-            picture(0)[0],
+            disc_image(0)[0],
             labels,
             classes=[ClassInfo(1, "bone", (1, 1, 1)), ClassInfo(2, "gland", (0, 0, 0))],
         )
@@ -220,7 +220,7 @@ def test_classes_of_another_list_are_found_by_name(folder):
 def test_a_class_goes_with_its_last_pixel(tmp_path):
     """Who renames or empties a class could else train no more: a class without a pixel is refused."""
     folder = DatasetFolder.create(tmp_path / "corrected", [])
-    pixels, labels = picture(0)
+    pixels, labels = disc_image(0)
     tumor, tumour = (ClassInfo(1, name, (1, 1, 1)) for name in ("tumor", "tumour"))
     for name in ("a", "b"):
         folder.save_image(Snapshot(name, pixels, labels, classes=[tumor]))
@@ -229,7 +229,7 @@ def test_a_class_goes_with_its_last_pixel(tmp_path):
     folder.save_image(Snapshot("b", pixels, labels, classes=[tumour]))
     assert [c.name for c in folder.classes] == ["tumour"]
     assert (folder.read("b").labels > 0).sum() == labels.sum()
-    assert [c.name for c in open_dataset(folder.path).classes] == ["rest", "tumour"]
+    assert [c.name for c in open_dataset(folder.path).classes] == ["background", "tumour"]
     for name in ("a", "b"):
         folder.save_image(Snapshot(name, pixels, 0 * labels, classes=[]))
     assert DatasetFolder.open(folder.path).classes == ()
@@ -239,7 +239,7 @@ def test_a_class_for_which_no_id_is_left_is_refused(tmp_path):
     """It got id 0, and what was drawn with it was background."""
     full = [ClassInfo(number, f"class {number}", (0, 0, 0)) for number in range(1, 256)]
     made = DatasetFolder.create(tmp_path / "full", full)
-    pixels, labels = picture(0, (20, 30))
+    pixels, labels = disc_image(0, (20, 30))
     with pytest.raises(DatasetError, match="255 classes; no id from 1 to 255 is left for 'one more'"):
         made.save_image(Snapshot("a", pixels, labels, classes=[ClassInfo(1, "one more", (0, 0, 0))]))
     assert not made.images
@@ -248,7 +248,7 @@ def test_a_class_for_which_no_id_is_left_is_refused(tmp_path):
 def test_capitals_make_no_other_class(tmp_path):
     """Sessions do not tell them apart: one that began with both could not be opened."""
     folder = DatasetFolder.create(tmp_path / "corrected", [])
-    pixels, labels = picture(0)
+    pixels, labels = disc_image(0)
     folder.save_image(Snapshot("a", pixels, labels, classes=[ClassInfo(1, "gland", (1, 1, 1))]))
     folder.save_image(Snapshot("b", pixels, labels, classes=[ClassInfo(1, " Gland", (1, 1, 1))]))
     assert [c.name for c in folder.classes] == ["gland"]
@@ -258,7 +258,7 @@ def test_capitals_make_no_other_class(tmp_path):
 
 
 def test_a_dataset_with_a_class_in_two_spellings_heals(folder):
-    pixels, labels = picture(0)
+    pixels, labels = disc_image(0)
     folder.save_image(Snapshot("a", pixels, labels))
     folder.save_image(Snapshot("b", pixels, labels * 4))
     manifest = folder.path / "dataset.json"
@@ -282,7 +282,7 @@ def test_classes_are_renamed_but_never_lost(folder):
 
 
 def test_what_does_not_fit_is_one_sentence_and_nothing_is_written(folder):
-    pixels, labels = picture(0)
+    pixels, labels = disc_image(0)
     before = files(folder)
     for words, values in (
         (r"labels of 'a' have shape \(9, 9\)", {"class_map": labels[:9, :9]}),
@@ -306,7 +306,7 @@ def test_what_does_not_fit_is_one_sentence_and_nothing_is_written(folder):
 
 
 def test_damage_is_told_with_the_file(folder):
-    folder.save_image(Snapshot("a", *picture(0)))
+    folder.save_image(Snapshot("a", *disc_image(0)))
     labels = folder.file("labels", "a")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(labels)
     with pytest.raises(DatasetError, match=r"labels.a\.png' has shape \(9, 9\)"):
@@ -335,22 +335,24 @@ def test_damage_is_told_with_the_file(folder):
 def test_several_save_at_once(folder):
     def save(number):
         own = DatasetFolder.open(folder.path)
-        own.save_image(Snapshot(f"{number}", *picture(number, (20, 20))), group=f"g{number % 4}")
+        own.save_image(Snapshot(f"{number}", *disc_image(number, (20, 20))), group=f"g{number % 4}")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(save, range(12)))
     again = DatasetFolder.open(folder.path)
     assert set(again.images) == {str(number) for number in range(12)}
     for number in range(12):
-        np.testing.assert_array_equal(again.read(str(number)).labels, picture(number, (20, 20))[1])
+        np.testing.assert_array_equal(again.read(str(number)).labels, disc_image(number, (20, 20))[1])
 
 
 def test_a_full_disk_leaves_the_earlier_version(small):
     folder = DatasetFolder.create(small / "d", [GLAND])
-    folder.save_image(Snapshot("a", *picture(0, (60, 60))))
+    folder.save_image(Snapshot("a", *disc_image(0, (60, 60))))
     before = files(folder)
     with pytest.raises(StorageError, match="free some space"):
-        folder.save_image(Snapshot("a", *picture(1, (600, 600))))
+        folder.save_image(Snapshot("a", *disc_image(1, (600, 600))))
     after = files(folder)
     assert {name: after[name] for name in before} == before
-    np.testing.assert_array_equal(DatasetFolder.open(folder.path).read("a").labels, picture(0, (60, 60))[1])
+    np.testing.assert_array_equal(
+        DatasetFolder.open(folder.path).read("a").labels, disc_image(0, (60, 60))[1]
+    )

@@ -24,7 +24,7 @@ from napari_sampath.store import MemoryTier, Store
 from napari_sampath.training import TrainingConfig, open_dataset, train
 from napari_sampath.training.heads.tiles import TileSet
 from support.disc_folder import write_folder
-from support.models.patches import INFO, PatchEncoder, patch_model, picture
+from support.models.patches import INFO, PatchEncoder, disc_image, patch_model
 from support.models.wide_encoder import WideEncoder, promptable
 
 ONE_STEP = TrainingConfig(epochs=1, batch_size=1, max_images=1, max_validation_images=1, learning_rate=1e-3)
@@ -41,7 +41,7 @@ def test_from_pictures_to_a_segmented_image(kind, discs, tmp_path):
     path = train(discs, kind, ONE_STEP, model, tmp_path / "h.safetensors")
     loaded = load_head(path)
     assert loaded.head.kind == kind
-    pixels, _ = picture(5)
+    pixels, _ = disc_image(5)
     found = segment(pixels, path, model)
     assert found.labels.shape == pixels.shape[:2]
     features = model.read(pixels, whole((96, 96)), loaded.head.spec)
@@ -56,7 +56,7 @@ def test_from_pictures_to_a_segmented_image(kind, discs, tmp_path):
 def test_heads_of_the_picture_run_no_encoder(discs):
     model = promptable()
     spec = FeatureSpec((FeatureMap(IMAGE, 3, INFO.name),))
-    maps = model.read(picture(1)[0], whole((96, 96)), spec).maps
+    maps = model.read(disc_image(1)[0], whole((96, 96)), spec).maps
     assert maps[IMAGE].shape == (3, 1024, 1024)
     assert model.encoder.passes == 0
 
@@ -67,7 +67,7 @@ def test_forest_learns_discs(discs, tmp_path):
     path = train(discs, "forest", config, model, tmp_path / "forest.safetensors")
     again = train(discs, "forest", config, model, tmp_path / "again" / "forest.safetensors")
     assert path.read_bytes() == again.read_bytes()
-    pixels, labels = picture(77)
+    pixels, labels = disc_image(77)
     found = segment(pixels, path, model).labels
     assert (found & labels).sum() / (found | labels).sum() > 0.7
 
@@ -101,7 +101,7 @@ class TestPairs:
         first = WideEncoder()
         pair = PairEncoder(first, second)
         assert [m.name for m in pair.spec.maps] == ["embedding", "tokens", "other.embedding"]
-        pixels, frame = picture(2)[0], Frame(0, 0, 96, 96)
+        pixels, frame = disc_image(2)[0], Frame(0, 0, 96, 96)
         alone = second(second.preprocess(pixels, frame)[None])["embedding"]
         maps = pair(pair.preprocess(pixels, frame)[None])
         torch.testing.assert_close(maps["other.embedding"], alone, atol=1e-4, rtol=1e-4)
@@ -124,7 +124,7 @@ def test_min_max_by_name():
     assert (info.name, info.promptable) == ("minmax01:vit_b", True)
     encoder = MinMaxEncoder(WideEncoder())
     assert {one.encoder for one in encoder.spec.maps} == {f"minmax01:{INFO.name}"}
-    image = (picture(2)[0] // 4 + 30)[:, :60]
+    image = (disc_image(2)[0] // 4 + 30)[:, :60]
     image[40, 20], image[41, 21] = 7, 240
     frame = whole((96, 60))
     pixels = encoder.preprocess(image, frame)
@@ -164,7 +164,7 @@ def test_aliased_by_name():
 def test_double_norm_by_name():
     assert registry["double-norm:vit_h"].info.name == "double-norm:vit_h"
     model = promptable(DoubleNormEncoder(WideEncoder()))
-    pixels, frame = picture(2)[0], whole((96, 96))
+    pixels, frame = disc_image(2)[0], whole((96, 96))
     contrasts = [
         one.encode(pixels, frame).maps["embedding"].std(dim=(1, 2)).mean() for one in (promptable(), model)
     ]

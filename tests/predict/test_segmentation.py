@@ -15,7 +15,7 @@ from napari_sampath.geometry import tile_starts, tiles
 from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create, load_head, save_bundle
 from napari_sampath.predict import segment, segmentation
 from napari_sampath.predict.segmentation import blend_weights, segment_job, tile_probabilities
-from support.models.patches import PatchEncoder, patch_model, picture
+from support.models.patches import PatchEncoder, disc_image, patch_model
 
 CLASSES = (
     ClassInfo(0, "rest", (0, 0, 0)),
@@ -38,7 +38,7 @@ def model():
 
 @pytest.mark.parametrize("hw", [(96, 96), (70, 200), (1024, 1024), (1500, 300)])
 def test_one_tile_is_the_head_enlarged_as_sam_enlarges(model, hw):
-    pixels, _ = picture(1, hw)
+    pixels, _ = disc_image(1, hw)
     loaded = make_head()
     result = segment(pixels, loaded, model)
     features = model.encode(pixels)
@@ -83,7 +83,7 @@ def test_tiles_blend_into_the_weighted_mean(model):
 
 
 def test_probabilities_are_dropped_when_they_are_too_large(model, monkeypatch):
-    pixels, _ = picture(1, (90, 100))
+    pixels, _ = disc_image(1, (90, 100))
     whole = segment(pixels, make_head(), model)
     monkeypatch.setattr(segmentation, "KEEP_BYTES", 3 * 90 * 100 * 2 - 1)
     lean = segment(pixels, make_head(), model)
@@ -94,7 +94,7 @@ def test_probabilities_are_dropped_when_they_are_too_large(model, monkeypatch):
 
 
 def test_features_come_from_the_store(model):
-    pixels, _ = picture(1, (1600, 400))
+    pixels, _ = disc_image(1, (1600, 400))
     segment(pixels, make_head(), model)
     assert model.encoder.passes == len(tiles((1600, 400)))
     segment(pixels, make_head(seed=5), model)
@@ -112,7 +112,7 @@ def test_cancelled_between_tiles(model):
 def test_bundle_by_path_and_foreign_features(tmp_path, model):
     loaded = make_head()
     path = save_bundle(tmp_path / "h.safetensors", loaded.head, loaded.metadata)
-    pixels, _ = picture(1)
+    pixels, _ = disc_image(1)
     by_path = segment(pixels, str(path), model)
     np.testing.assert_array_equal(by_path.labels, segment(pixels, load_head(path), model).labels)
     other = patch_model(seed=1)
@@ -160,4 +160,4 @@ def test_a_region_is_what_the_whole_image_gives_there(model, region):
 
 def test_a_region_beside_the_image_is_refused(model):
     with pytest.raises(ImageError, match=r"\(10, 200, 20, 210\)"):
-        segment(picture(1, (90, 100))[0], make_head(), model, region=(10, 200, 20, 210))
+        segment(disc_image(1, (90, 100))[0], make_head(), model, region=(10, 200, 20, 210))

@@ -8,9 +8,9 @@ import json
 from PIL import Image
 
 from napari_sampath.arrays import ClassInfo
-from support.models.patches import picture
+from support.models.patches import disc_image
 
-CLASSES = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0)))
+CLASSES = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0)))
 
 
 def write_folder(folder, count=10, groups=5, hw=(96, 96), classes=True, index=True):
@@ -19,7 +19,7 @@ def write_folder(folder, count=10, groups=5, hw=(96, 96), classes=True, index=Tr
         (folder / name).mkdir(parents=True)
     rows = []
     for number in range(count):
-        pixels, labels = picture(number, hw)
+        pixels, labels = disc_image(number, hw)
         Image.fromarray(pixels).save(folder / "images" / f"p{number}.png")
         Image.fromarray(labels).save(folder / "labels" / f"p{number}.png")
         rows.append({"name": f"p{number}", "group": f"case{number % groups}"})

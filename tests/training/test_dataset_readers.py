@@ -18,7 +18,7 @@ from napari_sampath.errors import DatasetError, SampathError
 from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.training import IGNORED, join_datasets, open_dataset
 from napari_sampath.training.data.readers.typed_nuclei import tumour_regions
-from support.models.patches import picture
+from support.models.patches import disc_image
 
 
 def save(path, values):
@@ -41,7 +41,7 @@ def read(dataset, name):
 def test_bcss(tmp_path):
     for number, (case, site) in enumerate([("A0SK", "A1"), ("A0SL", "A1"), ("A0SM", "A2"), ("A0ZZ", "OL")]):
         name = f"TCGA-{site}-{case}-DX1_xmin{number}_ymin25_MPP-0.2500.png"
-        pixels, labels = picture(number)
+        pixels, labels = disc_image(number)
         codes = labels * 20
         codes[:5], codes[5:8], codes[8:10] = 0, 7, 11
         save(tmp_path / "rgbs_colorNormalized" / name, pixels)
@@ -59,21 +59,21 @@ def test_bcss(tmp_path):
 def test_crag(tmp_path, caplog):
     for part, prefix in (("train", "train"), ("valid", "test")):
         for number in range(3):
-            pixels, labels = picture(number)
+            pixels, labels = disc_image(number)
             save(tmp_path / part / "Images" / f"{prefix}_{number}.png", pixels)
             save(tmp_path / part / "Annotation" / f"{prefix}_{number}.png", labels * 7)
     dataset = open_dataset(tmp_path)
     assert [len(dataset.split(s)) for s in ("train", "val", "test")] == [2, 1, 3]
     example = read(dataset, "test_1")
-    np.testing.assert_array_equal(example.targets, picture(1)[1])
+    np.testing.assert_array_equal(example.targets, disc_image(1)[1])
     assert set(np.unique(example.instances)) == {0, 7}
-    assert "does not say which images are of one slide" in caplog.text
+    assert "does not state which images are of one slide" in caplog.text
 
 
 def test_glas(tmp_path):
     rows = []
     for number, name in enumerate(["train_1", "train_2", "train_3", "testA_1", "testB_1"]):
-        pixels, labels = picture(number)
+        pixels, labels = disc_image(number)
         save(tmp_path / f"{name}.bmp", pixels)
         save(tmp_path / f"{name}_anno.bmp", labels * 3)
         rows.append([name, f" {max(0, number - 1)}", " benign" if number else " malignant"])
@@ -82,7 +82,7 @@ def test_glas(tmp_path):
     dataset = open_dataset(tmp_path)
     assert splits(dataset)["train"] | splits(dataset)["val"] == {"patient 0", "patient 1"}
     assert {s.stratum for s in dataset.samples} == {"benign", "malignant"}
-    np.testing.assert_array_equal(read(dataset, "testB_1").targets, picture(4)[1])
+    np.testing.assert_array_equal(read(dataset, "testB_1").targets, disc_image(4)[1])
     (tmp_path / "Grade.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DatasetError, match=r"Grade\.csv' cannot be read"):
         open_dataset(tmp_path)
@@ -90,7 +90,7 @@ def test_glas(tmp_path):
 
 def test_ebhi(tmp_path):
     for number, kind in enumerate(["Normal", "Polyp", "Adenocarcinoma", "Low-grade IN"]):
-        pixels, labels = picture(number)
+        pixels, labels = disc_image(number)
         name = f"GT201214{number // 2}-1-400-00{number}.png"
         save(tmp_path / kind / "image" / name, pixels)
         mask = labels * 255
@@ -100,9 +100,9 @@ def test_ebhi(tmp_path):
     splits(dataset)
     for number, kind in enumerate(["Normal", "Polyp"]):
         sample = next(s for s in dataset.samples if s.stratum == kind)
-        np.testing.assert_array_equal(dataset.read(sample).targets, picture(number)[1])
+        np.testing.assert_array_equal(dataset.read(sample).targets, disc_image(number)[1])
     colours = next((tmp_path / "Polyp" / "label").iterdir())
-    save(colours, picture(0)[0])
+    save(colours, disc_image(0)[0])
     with pytest.raises(DatasetError, match="not RGB"):
         dataset.read(next(s for s in dataset.samples if s.stratum == "Polyp"))
 
@@ -119,11 +119,11 @@ def test_monuseg(tmp_path):
     square, triangle = [(10, 20), (30, 20), (30, 50), (10, 50)], [(60, 60), (90, 60), (60, 90)]
     for number, case in enumerate(["A7-A13E", "A7-A13F", "G9-6336"]):
         name = f"TCGA-{case}-01Z-00-DX1"
-        save(tmp_path / "Training Data" / "Tissue Images" / f"{name}.tif", picture(number)[0])
+        save(tmp_path / "Training Data" / "Tissue Images" / f"{name}.tif", disc_image(number)[0])
         labels = tmp_path / "Training Data" / "Annotations" / f"{name}.xml"
         labels.parent.mkdir(exist_ok=True)
         labels.write_text(regions(square, triangle, []))
-    save(tmp_path / "TestData" / "TCGA-2Z-A9J9-01A.tif", picture(3)[0])
+    save(tmp_path / "TestData" / "TCGA-2Z-A9J9-01A.tif", disc_image(3)[0])
     (tmp_path / "TestData" / "TCGA-2Z-A9J9-01A.xml").write_text(regions(square))
     dataset = open_dataset(tmp_path)
     assert [len(dataset.split(s)) for s in ("train", "val", "test")] == [2, 1, 1]
@@ -152,7 +152,7 @@ def test_typed_nuclei(tmp_path):
     types[300:330, 240:270][nuclei[300:330, 240:270]] = 2  # one lymphocyte in the tumour
     pixels = typed(tmp_path, "a", types)
     dataset = open_dataset(tmp_path)
-    assert [c.name for c in dataset.classes] == ["rest", "tumour"]
+    assert [c.name for c in dataset.classes] == ["background", "tumour"]
     assert splits(dataset)["train"] == {"a"}
     assert len(dataset.samples) == 2 * 3
     found = np.full(types.shape, 77, np.uint8)
@@ -181,7 +181,7 @@ class TestJoined:
     @pytest.fixture
     def discs(self, tmp_path):
         for number in range(4):
-            pixels, labels = picture(number)
+            pixels, labels = disc_image(number)
             save(tmp_path / "discs" / "images" / f"{number}.png", pixels)
             save(tmp_path / "discs" / "labels" / f"{number}.png", labels * 255)
         (tmp_path / "discs" / "classes.json").write_text(
@@ -213,7 +213,7 @@ class TestJoined:
 
     def test_a_class_of_another_name(self, discs, nuclei):
         other = dataclasses.replace(nuclei, classes=(nuclei.classes[0], ClassInfo(1, "gland", (1, 2, 3))))
-        with pytest.raises(DatasetError, match="has the class 'gland', and 'discs' only rest, tumour"):
+        with pytest.raises(DatasetError, match="has the class 'gland', and 'discs' only background, tumour"):
             join_datasets(discs, [other])
 
 
@@ -232,7 +232,12 @@ def test_acdc(tmp_path):
                 nibabel.Nifti1Image(labels, affine), folder / f"patient{number:03d}_{frame}_gt.nii.gz"
             )
     dataset = open_dataset(tmp_path)
-    assert [c.name for c in dataset.classes] == ["rest", "right ventricle", "myocardium", "left ventricle"]
+    assert [c.name for c in dataset.classes] == [
+        "background",
+        "right ventricle",
+        "myocardium",
+        "left ventricle",
+    ]
     assert len(dataset.samples) == 18
     assert splits(dataset)["test"] == {"patient101"}
     assert dataset.mpp == 1500
@@ -248,7 +253,7 @@ class TestCoco:
     def folder(self, tmp_path):
         images, objects = [], []
         for number in range(4):
-            pixels, labels = picture(number, (60, 80))
+            pixels, labels = disc_image(number, (60, 80))
             save(tmp_path / "images" / f"p{number}.png", pixels)
             images.append(
                 {"id": number, "file_name": f"p{number}.png", "height": 60, "width": 80, "case": number // 2}
@@ -272,10 +277,10 @@ class TestCoco:
     def test_run_lengths_and_polygons(self, folder):
         for path in (folder, folder / "annotations.json"):
             dataset = open_dataset(path)
-            assert [(c.id, c.name) for c in dataset.classes] == [(0, "rest"), (1, "box"), (3, "disc")]
+            assert [(c.id, c.name) for c in dataset.classes] == [(0, "background"), (1, "box"), (3, "disc")]
             for number in (1, 2, 3):
                 np.testing.assert_array_equal(
-                    read(dataset, f"p{number}").targets, picture(number, (60, 80))[1] * 2
+                    read(dataset, f"p{number}").targets, disc_image(number, (60, 80))[1] * 2
                 )
             first = read(dataset, "p0")
             assert (first.targets[5:25, 5:15] == 1).all()
@@ -292,7 +297,7 @@ class TestCoco:
             content["annotations"].append(one)
         path.write_text(json.dumps(content))
         found = read(open_dataset(folder), "p1")
-        expected = picture(1, (60, 80))[1] * 2
+        expected = disc_image(1, (60, 80))[1] * 2
         expected[10:30, 40:50] = IGNORED
         expected[30:35, 20:] = IGNORED
         np.testing.assert_array_equal(found.targets, expected)
@@ -332,7 +337,7 @@ class TestCoco:
             with pytest.raises(DatasetError, match=words):
                 open_dataset(folder)
         path.write_text("[]")
-        with pytest.raises(DatasetError, match="no COCO file"):
+        with pytest.raises(DatasetError, match="not a COCO file"):
             open_dataset(path)
         content["annotations"][0]["segmentation"] = {"size": [9, 9], "counts": [81]}
         path.write_text(json.dumps(content))
@@ -344,7 +349,7 @@ class TestPatterns:
     @pytest.fixture
     def folder(self, tmp_path):
         for number in range(6):
-            pixels, labels = picture(number)
+            pixels, labels = disc_image(number)
             save(tmp_path / f"case{number // 2}" / "he" / f"img_{number}.png", pixels)
             save(tmp_path / f"case{number // 2}" / "mask" / f"m{number}.png", labels * 255)
         return tmp_path
@@ -353,7 +358,7 @@ class TestPatterns:
         dataset = open_dataset(folder, "*/he/img_*.png", "*/mask/m*.png", r"(case\d+)")
         assert {s.group for s in dataset.samples} == {"case0", "case1", "case2"}
         splits(dataset)
-        np.testing.assert_array_equal(read(dataset, "case1-3").targets, picture(3)[1])
+        np.testing.assert_array_equal(read(dataset, "case1-3").targets, disc_image(3)[1])
         assert not caplog.records
         assert len(open_dataset(folder, "**/he/img_*.png", "**/mask/m*.png").samples) == 6
         assert "slide or case" in caplog.text
@@ -364,7 +369,7 @@ class TestPatterns:
             ("No file", ("*/xx/img_*.png", "*/mask/m*.png")),
             (r"no label map .*m0\.png", ("*/he/img_*.png", "*/labels/m*.png")),
             ("finds no slide", ("*/he/img_*.png", "*/mask/m*.png", "slide")),
-            ("cannot be read", ("*/he/img_*.png", "*/mask/m*.png", "(")),
+            ("is not a regular expression", ("*/he/img_*.png", "*/mask/m*.png", "(")),
         ):
             with pytest.raises(DatasetError, match=words):
                 open_dataset(folder, *patterns)
@@ -377,7 +382,7 @@ class TestCheck:
             tmp_path / "d", [ClassInfo(1, "disc", (9, 9, 9)), ClassInfo(2, "fat", (1, 1, 1))]
         )
         for number in range(4):
-            pixels, labels = picture(number, (40 + number, 50))
+            pixels, labels = disc_image(number, (40 + number, 50))
             made.save_image(
                 Snapshot(f"p{number}", pixels, labels, mpp=0.25 * (1 + number // 2)), group=f"slide {number}"
             )
@@ -390,10 +395,10 @@ class TestCheck:
         return report, capsys.readouterr().out
 
     def test_balance_sizes_and_scales(self, folder, capsys):
-        pixels, labels = picture(9)
+        pixels, labels = disc_image(9)
         folder.save_image(Snapshot("p4", pixels, labels * 2, mpp=0.25), group="slide 0")
         folder.save_image(Snapshot("p5", pixels[:50], labels[:50] * 2, mpp=0.25), group="slide 1")
-        folder.save_image(Snapshot("p6", picture(8)[0], np.zeros_like(labels)), group="slide 2")
+        folder.save_image(Snapshot("p6", disc_image(8)[0], np.zeros_like(labels)), group="slide 2")
         report, text = self.check(folder.path, capsys, 0)
         shares = {c["name"]: c["share"] for c in report["classes"]}
         assert sum(shares.values()) == pytest.approx(1)
@@ -404,7 +409,7 @@ class TestCheck:
         assert "without any class: 1 (p6)" in text
 
     def test_leaks_and_problems(self, folder, capsys):
-        twin = picture(0, (40, 50))
+        twin = disc_image(0, (40, 50))
         folder.save_image(Snapshot("twin", *twin), group="slide 1")  # slide 1 validates, slide 0 trains
         broken = folder.file("labels", "p2")
         broken.write_bytes(broken.read_bytes()[:50])
@@ -418,8 +423,8 @@ class TestCheck:
 
     def test_a_slide_in_two_splits(self, tmp_path, capsys):
         for number in range(4):
-            save(tmp_path / "images" / f"{number}.png", picture(number)[0])
-            save(tmp_path / "labels" / f"{number}.png", picture(number)[1])
+            save(tmp_path / "images" / f"{number}.png", disc_image(number)[0])
+            save(tmp_path / "labels" / f"{number}.png", disc_image(number)[1])
         rows = [f"{number},slide 1,{'val' if number else 'train'}" for number in range(4)]
         (tmp_path / "index.csv").write_text("\n".join(["name,group,split", *rows]))
         report, _ = self.check(tmp_path, capsys, 1)

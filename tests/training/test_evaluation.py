@@ -34,9 +34,9 @@ from napari_sampath.training.evaluation.reference_metrics import (
 )
 from napari_sampath.training.evaluation.scoring import Scorer
 from napari_sampath.training.evaluation.surface_distance import surface_distances
-from support.models.patches import patch_model, picture
+from support.models.patches import disc_image, patch_model
 
-CLASSES = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0)))
+CLASSES = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0)))
 
 
 def blobs(seed, hw=(20, 24)):
@@ -120,8 +120,8 @@ def test_calibration():
 
 class TestScorer:
     def test_ignored_pixels_count_nowhere(self):
-        targets = picture(0)[1]
-        answer = picture(1)[1]
+        targets = disc_image(0)[1]
+        answer = disc_image(1)[1]
         answer = np.where(np.arange(96)[:, None] < 60, targets, answer).astype(np.uint8)
         hidden = targets.copy()
         hidden[60:] = IGNORED
@@ -134,7 +134,7 @@ class TestScorer:
         assert scores["calibration_error"] == 0
 
     def test_a_class_that_is_missed_whole(self):
-        targets = picture(0)[1]
+        targets = disc_image(0)[1]
         scorer = Scorer(CLASSES)
         scorer.add("a", "g", np.zeros_like(targets), targets)
         scorer.add("b", "g", np.zeros_like(targets), np.zeros_like(targets))
@@ -151,7 +151,7 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluation")
     made = DatasetFolder.create(root / "discs", [CLASSES[1]])
     for number in range(10):
-        pixels, labels = picture(number)
+        pixels, labels = disc_image(number)
         made.save_image(Snapshot(f"p{number}", pixels, labels, labels, mpp=0.5), group=f"slide {number // 2}")
     model = patch_model()
     recipe = TrainingConfig(
@@ -229,7 +229,7 @@ class TestCompat:
         scorer = Compat("linear", {}, CLASSES)
         found, wanted = [], {}
         for number, case in enumerate("aabc"):
-            targets = picture(number)[1] * (case != "c")
+            targets = disc_image(number)[1] * (case != "c")
             predicted = np.roll(targets, 5)
             scorer.add(case, predicted, targets, None)
             wanted.setdefault(case, []).append((predicted, targets))
@@ -251,7 +251,7 @@ class TestCompat:
         scorer = Compat(kind, {"image_px": 64}, CLASSES)
         expected = []
         for number in range(2):
-            targets = picture(number)[1]
+            targets = disc_image(number)[1]
             share = np.roll(targets, 3).astype(np.float32)
             unknown = targets.copy()
             unknown[:40] = IGNORED
@@ -270,14 +270,14 @@ class TestCompat:
 
     def test_sampath_by_its_own(self):
         scorer = Compat("sampath", {}, CLASSES)
-        scorer.add("a", *(picture(number)[1] for number in (1, 2)), None)
+        scorer.add("a", *(disc_image(number)[1] for number in (1, 2)), None)
         assert "SAM-Path 'IOU' (gland recall)" in scorer.scores()
 
 
 def test_three_classes(tmp_path):
     made = DatasetFolder.create(tmp_path / "d", [CLASSES[1], ClassInfo(3, "ring", (0, 0, 255))])
     for number in range(4):
-        pixels, labels = picture(number)
+        pixels, labels = disc_image(number)
         labels = labels.copy()
         labels[:30] *= 3
         made.save_image(Snapshot(f"p{number}", pixels, labels), group=f"slide {number}")
@@ -294,7 +294,7 @@ def test_three_classes(tmp_path):
 def test_command_line(tmp_path, tiny_sam_file, capsys):
     made = DatasetFolder.create(tmp_path / "d", [CLASSES[1]])
     for number in range(3):
-        made.save_image(Snapshot(f"p{number}", *picture(number)), group=f"slide {number}")
+        made.save_image(Snapshot(f"p{number}", *disc_image(number)), group=f"slide {number}")
     model = ["--model", "sam", "--weights", str(tiny_sam_file), "--device", "cpu"]
     head, page = str(tmp_path / "h.safetensors"), tmp_path / "r.html"
     words = ["--data", str(made.path), *model]

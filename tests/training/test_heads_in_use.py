@@ -16,8 +16,8 @@ from napari_sampath.training import TrainingConfig, open_dataset, train
 from napari_sampath.training.evaluation.metrics import confusion, dice
 from napari_sampath.training.rounds.comparison import THUMBNAIL_PX, compare_job
 from napari_sampath.training.rounds.heads_in_use import HeadsInUse
-from napari_sampath.training.rounds.rounds import Course, holdings_job, round_job
-from support.models.patches import patch_model, picture
+from napari_sampath.training.rounds.rounds import TrainingCurves, dataset_summary_job, round_job
+from support.models.patches import disc_image, patch_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ def test_files_that_are_gone_or_damaged(tmp_path: Path) -> None:
 def dataset(tmp_path: Path) -> Path:
     folder = DatasetFolder.create(tmp_path / "discs", (DISC,))
     for number in range(6):
-        pixels, labels = picture(number)
+        pixels, labels = disc_image(number)
         annotated = np.ones(labels.shape, dtype=bool)
         annotated[:, :20] = False
         folder.save_image(Snapshot(f"{number}", pixels, labels, verified=annotated))
@@ -130,16 +130,16 @@ def test_a_first_head_has_nothing_beside_it(dataset: Path) -> None:
 
 
 def test_a_round_trains_follows_and_compares(dataset: Path) -> None:
-    heads, course, model = HeadsInUse(dataset), Course(), patch_model()
+    heads, curves, model = HeadsInUse(dataset), TrainingCurves(), patch_model()
     config = TrainingConfig(epochs=3, batch_size=2)
-    first = run(round_job(dataset, heads, "linear", model, config, course))
+    first = run(round_job(dataset, heads, "linear", model, config, curves))
     assert first.path == dataset / "heads" / "linear-1.safetensors"
     assert first.comparison is not None
     assert first.comparison.previous is None
     assert heads.offered is None, "whoever runs it decides"
-    assert [passes for passes, _ in course.dice] == [1.0, 2.0, 3.0]
-    assert course.losses[-1][0] == 3.0
-    assert set(course.class_dice) == {"rest", "disc"}
+    assert [passes for passes, _ in curves.dice] == [1.0, 2.0, 3.0]
+    assert curves.losses[-1][0] == 3.0
+    assert set(curves.class_dice) == {"background", "disc"}
     heads.offer(first.path)
     heads.accept()
     second = run(round_job(dataset, heads, "cnn", model, config))
@@ -169,24 +169,24 @@ def test_a_head_that_cannot_be_compared_is_not_lost(dataset: Path) -> None:
 
 
 def test_what_a_dataset_holds(dataset: Path, tmp_path: Path) -> None:
-    assert run(holdings_job(tmp_path / "nothing")) is None
-    held = run(holdings_job(dataset))
+    assert run(dataset_summary_job(tmp_path / "nothing")) is None
+    held = run(dataset_summary_job(dataset))
     assert held is not None
     assert sum(held.images.values()) == 6
-    assert [info.name for info in held.classes] == ["rest", "disc"]
+    assert [info.name for info in held.classes] == ["background", "disc"]
     expected = np.zeros((2,), int)
     for number in range(6):
-        labels = picture(number)[1][:, 20:]
+        labels = disc_image(number)[1][:, 20:]
         expected += [(labels == 0).sum(), (labels == 1).sum()]
     assert np.sum(list(held.annotated_px.values()), axis=0).tolist() == expected.tolist()
     assert held.total_px == 6 * 96 * 96
     folder = DatasetFolder.open(dataset)
-    pixels, labels = picture(0)
+    pixels, labels = disc_image(0)
     folder.save_image(Snapshot("0", pixels, np.zeros_like(labels)))
-    job = holdings_job(dataset, held)
+    job = dataset_summary_job(dataset, held)
     reports = []
     again = run(job, reports.append)
     assert reports[-1].total == 1, "only the image that changed is read"
     assert again.annotated_px != held.annotated_px
     folder.set_split("0", "test")
-    assert run(holdings_job(dataset, again)).images["test"] == 1
+    assert run(dataset_summary_job(dataset, again)).images["test"] == 1

@@ -18,7 +18,7 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.config import ConfigError
 from napari_sampath.encoders import EncoderInfo
 from napari_sampath.errors import DatasetError, ImageError, UnknownNameError, WeightsError
-from napari_sampath.formats import Snapshot, export_labels
+from napari_sampath.formats import DatasetFolder, Snapshot, export_labels
 from napari_sampath.geometry import whole
 from napari_sampath.heads import list_heads, load_head
 from napari_sampath.jobs import run
@@ -50,7 +50,7 @@ from napari_sampath.training.heads.dihedral import turn
 from napari_sampath.training.heads.losses import ce_dice
 from napari_sampath.training.heads.tiles import TileSet, targets_on_grid
 from support.disc_folder import CLASSES, write_folder
-from support.models.patches import patch_model, picture
+from support.models.patches import disc_image, patch_model
 from support.models.tiny_sam import tiny_model
 
 QUICK = TrainingConfig(epochs=4, batch_size=2, window_cells=16, head_arguments={"top_channel": 4})
@@ -71,8 +71,8 @@ class TestFolders:
         assert discs.classes == CLASSES
         assert len(discs.samples) == 10
         example = discs.read(discs.samples[3])
-        np.testing.assert_array_equal(example.pixels, picture(3)[0])
-        np.testing.assert_array_equal(example.targets, picture(3)[1])
+        np.testing.assert_array_equal(example.pixels, disc_image(3)[0])
+        np.testing.assert_array_equal(example.targets, disc_image(3)[1])
         train_groups = {s.group for s in discs.split("train")}
         val_groups = {s.group for s in discs.split("val")}
         assert not train_groups & val_groups
@@ -84,7 +84,11 @@ class TestFolders:
         labels[:5], labels[5:9] = 7, IGNORED
         Image.fromarray(labels).save(folder / "labels" / "p0.png")
         dataset = open_dataset(folder)
-        assert [(c.id, c.name) for c in dataset.classes] == [(0, "rest"), (1, "class 1"), (7, "class 7")]
+        assert [(c.id, c.name) for c in dataset.classes] == [
+            (0, "background"),
+            (1, "class 1"),
+            (7, "class 7"),
+        ]
         assert "slide or case" in caplog.text
         targets = dataset.read(dataset.samples[0]).targets
         assert (targets[:5] == 2).all()
@@ -127,24 +131,45 @@ class TestFolders:
         assert splits.count("val") == 2
         assert splits[-1] == "test"
 
+    @pytest.mark.parametrize("number", [0, 2])
+    def test_class_0_called_rest_is_read_as_background(self, folder, number):
+        """As files of earlier versions call it; only class 0 is renamed."""
+        listed = [
+            {"id": number, "name": "rest", "color": [0, 0, 0]},
+            {"id": 1, "name": "disc", "color": [255, 0, 0]},
+        ]
+        (folder / "classes.json").write_text(json.dumps({"classes": listed}))
+        names = {0: ["background", "disc"], 2: ["background", "disc", "rest"]}[number]
+        assert [info.name for info in open_dataset(folder).classes] == names
+
+    def test_own_dataset_with_class_0_called_rest(self, tmp_path):
+        old = DatasetFolder.create(tmp_path / "old", CLASSES)
+        old.save_image(Snapshot("p0", *disc_image(0)))
+        manifest = old.path / "dataset.json"
+        content = json.loads(manifest.read_text())
+        content["classes"] = [{"id": 0, "name": "rest", "color": [0, 0, 0]}, *content["classes"]]
+        content["classes"] = [entry for entry in content["classes"] if entry["name"] != "background"]
+        manifest.write_text(json.dumps(content))
+        assert open_dataset(old.path).classes == CLASSES
+
     def test_labels_may_be_an_export(self, folder):
         shutil.rmtree(folder / "labels")
         (folder / "classes.json").unlink()
         for number in range(10):
-            class_map = picture(number)[1] * 5
+            class_map = disc_image(number)[1] * 5
             named = [ClassInfo(5, "disc", (1, 2, 3)), ClassInfo(2, "other", (4, 5, 6))][: 1 + number // 9]
             export_labels(
                 folder / "labels",
                 Snapshot(f"p{number}", None, class_map, class_map.astype(np.int32), classes=named),
             )
         dataset = open_dataset(folder)
-        assert [(c.id, c.name) for c in dataset.classes] == [(0, "rest"), (2, "other"), (5, "disc")]
-        np.testing.assert_array_equal(dataset.read(dataset.samples[0]).targets, picture(0)[1] * 2)
+        assert [(c.id, c.name) for c in dataset.classes] == [(0, "background"), (2, "other"), (5, "disc")]
+        np.testing.assert_array_equal(dataset.read(dataset.samples[0]).targets, disc_image(0)[1] * 2)
 
     def test_missing_parts(self, folder, tmp_path):
         with pytest.raises(DatasetError, match="no folder"):
             open_dataset(tmp_path / "nowhere")
-        with pytest.raises(DatasetError, match="no dataset"):
+        with pytest.raises(DatasetError, match="not a dataset"):
             open_dataset(tmp_path)
         (folder / "labels" / "p4.png").unlink()
         with pytest.raises(DatasetError, match=r"'p4' has no label map.*p4\.png"):
@@ -173,7 +198,7 @@ class TestFolders:
             discs.read(sample)
 
     def test_palette_and_binary_labels_are_read_as_indices(self, tmp_path):
-        labels = picture(0)[1]
+        labels = disc_image(0)[1]
         indexed = Image.fromarray(labels).convert("P")
         indexed.putpalette([0, 0, 0, 200, 10, 10])
         indexed.putdata(labels.ravel().tolist())
@@ -196,7 +221,7 @@ class TestFolders:
         assert len(tumour.samples) == 81
         assert tumour.read(tumour.samples[0]).targets.mean() == pytest.approx(0.827, abs=5e-4)
         nuclei = open_dataset(data_dir / "bbbc038_nuclei")
-        assert (len(nuclei.split("train")), len(nuclei.split("val"))) == (79, 8)
+        assert (len(nuclei.split("train")), len(nuclei.split("val"))) == (76, 11)
         example = nuclei.read(nuclei.samples[0])
         assert set(np.unique(example.targets)) == {0, 1}
         assert example.instances.max() == 70  # index.csv's own number
@@ -262,7 +287,7 @@ class TestLossAndMetrics:
         assert float(loss.detach()) == 0
         assert not logits.grad.any()
 
-    def test_without_rest_every_class_counts(self):
+    def test_without_background_every_class_counts(self):
         logits = torch.zeros(1, 2, 4, 4)
         targets = torch.zeros(1, 4, 4, dtype=torch.int64)
         # p = 1/2: Dice loss of class 0 is 1 - 17/21, of the absent class 1 it is 1 - 1/5.
@@ -304,7 +329,7 @@ class TestLossAndMetrics:
             )
             assert np.isnan(iou(matrix)[k]) if either == 0 else iou(matrix)[k] == pytest.approx(both / either)
 
-    def test_summary_leaves_out_rest_and_images_without_the_class(self):
+    def test_summary_leaves_out_background_and_images_without_the_class(self):
         perfect = confusion(np.array([0, 1, 1]), np.array([0, 1, 1]), 2)
         nothing = confusion(np.array([0, 0, 0]), np.array([0, 0, 0]), 2)
         half = confusion(np.array([0, 0, 1]), np.array([0, 1, 1]), 2)
@@ -431,7 +456,7 @@ class TestTraining:
             scores["disc-head"]["per_image"]["mean"]["iou"] - scores["all disc"]["per_image"]["mean"]["iou"]
         )
         assert "disc-head" in format_report(report)
-        pixels, labels = picture(77)
+        pixels, labels = disc_image(77)
         found = segment(pixels, path, model).labels == 1
         assert (found & (labels == 1)).sum() / (found | (labels == 1)).sum() > 0.6
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from napari_sampath.errors import DatasetError, SampathError
 from napari_sampath.training import TrainingConfig, open_dataset, train
-from support.models.patches import patch_model, picture
+from support.models.patches import disc_image, patch_model
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def folder(tmp_path):
     for name in ("images", "labels"):
         (tmp_path / "d" / name).mkdir(parents=True)
     for number in range(5):
-        pixels, labels = picture(number)
+        pixels, labels = disc_image(number)
         Image.fromarray(pixels).save(tmp_path / "d" / "images" / f"p{number}.png")
         Image.fromarray(labels).save(tmp_path / "d" / "labels" / f"p{number}.png")
     rows = [f"p{number},slide {number},{'val' if number == 4 else 'train'}" for number in range(5)]
@@ -52,14 +52,14 @@ def test_mask_that_went_missing_after_opening(folder, tmp_path):
 
 
 def test_sizes_that_differ(folder, tmp_path):
-    Image.fromarray(picture(0)[1][:50]).save(folder / "labels" / "p3.png")
+    Image.fromarray(disc_image(0)[1][:50]).save(folder / "labels" / "p3.png")
     text = sentence(folder, tmp_path)
     assert "p3.png" in text
     assert "96 x 50 px" in text
 
 
 def test_unknown_class(folder, tmp_path):
-    Image.fromarray(picture(0)[1] * 9).save(folder / "labels" / "p2.png")
+    Image.fromarray(disc_image(0)[1] * 9).save(folder / "labels" / "p2.png")
     text = sentence(folder, tmp_path)
     assert "p2.png" in text
     assert "[9]" in text
@@ -92,14 +92,14 @@ def test_corrupt_png(folder, tmp_path, kind):
 
 def test_several_files_are_counted(folder, tmp_path):
     for number in (1, 3):
-        Image.fromarray(picture(0)[1][:50]).save(folder / "labels" / f"p{number}.png")
+        Image.fromarray(disc_image(0)[1][:50]).save(folder / "labels" / f"p{number}.png")
     text = sentence(folder, tmp_path)
     assert "p1.png" in text
     assert "1 more file cannot be used" in text
 
 
 def test_rgb_labels(folder, tmp_path):
-    Image.fromarray(picture(3)[0]).save(folder / "labels" / "p3.png")
+    Image.fromarray(disc_image(3)[0]).save(folder / "labels" / "p3.png")
     text = sentence(folder, tmp_path)
     assert "p3.png" in text
     assert "not as RGB" in text
@@ -108,7 +108,7 @@ def test_rgb_labels(folder, tmp_path):
 def test_one_image_without_any_other(tmp_path):
     for name in ("images", "labels"):
         (tmp_path / "d" / name).mkdir(parents=True)
-    Image.fromarray(picture(0)[0]).save(tmp_path / "d" / "images" / "p.png")
-    Image.fromarray(picture(0)[1]).save(tmp_path / "d" / "labels" / "p.png")
+    Image.fromarray(disc_image(0)[0]).save(tmp_path / "d" / "images" / "p.png")
+    Image.fromarray(disc_image(0)[1]).save(tmp_path / "d" / "labels" / "p.png")
     with pytest.raises(DatasetError, match="add another one"):
         open_dataset(tmp_path / "d")

@@ -43,10 +43,10 @@ from napari_sampath.training.heads.optim import Plateau, rate_at
 from napari_sampath.training.heads.tiles import TileSet
 from support import small_disk
 from support.golden import assert_matches
-from support.models.patches import patch_model, picture
+from support.models.patches import disc_image, patch_model
 from support.programs.training_run import RECIPE
 
-REST, DISC = ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0))
+BACKGROUND, DISC = ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 0))
 small = pytest.fixture(small_disk.mounted)
 
 
@@ -55,7 +55,7 @@ def folder(tmp_path):
     """Eight pictures of four slides, saved as annotating does."""
     made = DatasetFolder.create(tmp_path / "discs", [DISC])
     for number in range(8):
-        made.save_image(Snapshot(f"p{number}", *picture(number), mpp=0.5), group=f"slide {number // 2}")
+        made.save_image(Snapshot(f"p{number}", *disc_image(number), mpp=0.5), group=f"slide {number // 2}")
     return made.path
 
 
@@ -132,7 +132,7 @@ class TestResume:
         train(open_dataset(folder), "cnn", changed, patch_model(), fresh)
         assert path.read_bytes() == fresh.read_bytes()
         stop_after(folder, path, 5)
-        pixels, labels = picture(0)
+        pixels, labels = disc_image(0)
         DatasetFolder.open(folder).save_image(Snapshot("p0", pixels, 1 - labels, mpp=0.5), group="slide 0")
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), path)
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), fresh)
@@ -234,7 +234,7 @@ class TestRecipes:
         if one.head == "sampath":
             spec = FeatureSpec((*spec.maps, FeatureMap("hipt-s16.tokens", 384, "hipt-s16")))
         with torch.device("meta"):
-            head = registry[one.head](spec, (REST, DISC), **one.config.head_arguments)
+            head = registry[one.head](spec, (BACKGROUND, DISC), **one.config.head_arguments)
         assert head.arguments.items() >= one.config.head_arguments.items()
         assert set(one.model.split(":")[-1].split("+")) <= set(list_encoders())
 
@@ -292,7 +292,7 @@ class TestAugmentation:
         assert any("Each epoch will encode for" in report.message for report in reports)
 
     def test_labels_follow_the_pixels(self):
-        labels = picture(3, (80, 120))[1]
+        labels = disc_image(3, (80, 120))[1]
         pixels = np.stack([labels * 200, labels * 100, labels * 50], axis=-1)
         config = TrainingConfig(crop_share=0.3, rotation_degrees=20, stain_jitter=0)
         shapes = set()
@@ -306,7 +306,7 @@ class TestAugmentation:
         assert len(shapes) > 10
 
     def test_a_tile_is_seen_small_among_its_mirror_images(self):
-        labels = picture(3, (80, 120))[1]
+        labels = disc_image(3, (80, 120))[1]
         pixels = np.stack([labels * 200, labels * 100, labels * 50], axis=-1)
         config = TrainingConfig(smallest_scale=0.25, crop_share=1.0, stain_jitter=0)
         sides = []
@@ -344,19 +344,19 @@ class TestAround:
         ends = [r for r in reports if isinstance(r, TrainingProgress) and "validation" in r.message]
         assert [float(row["loss"]) for row in rows] == [r.loss for r in ends]
         assert [float(row["dice disc"]) for row in rows] == [r.class_dice["disc"] for r in ends]
-        assert all(r.left_s is not None and r.left_s >= 0 for r in ends)
+        assert all(r.eta_s is not None and r.eta_s >= 0 for r in ends)
 
     def test_one_slide_is_trained_on_with_a_warning(self, tmp_path, caplog):
         made = DatasetFolder.create(tmp_path / "one", [DISC])
         for number in range(3):
-            made.save_image(Snapshot(f"p{number}", *picture(number)), group="slide 1")
+            made.save_image(Snapshot(f"p{number}", *disc_image(number)), group="slide 1")
         path = train(made.path, "cnn", RECIPE, patch_model(), tmp_path / "h.safetensors")
         assert "no slide or case to validate on" in caplog.text
         assert "for want of another slide" in load_head(path).metadata.metrics["chosen_on"]
 
     def test_unverified_pixels_are_ignored(self, tmp_path):
         made = DatasetFolder.create(tmp_path / "d", [DISC])
-        pixels, labels = picture(0)
+        pixels, labels = disc_image(0)
         annotated = np.zeros(labels.shape, bool)
         annotated[:40] = True
         made.save_image(Snapshot("p", pixels, labels, verified=annotated, mpp=0.25))

@@ -7,6 +7,9 @@ that its readers ignore: "color" of a category, "sampath" of an annotation.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,30 @@ from .foreign import ClassTable, color_of, corners, dump_json, refuse
 from .objects import LabelledObject, Objects
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CocoContent:
+    """The lists of a COCO file, with annotations grouped by image."""
+
+    images: Sequence[Mapping[str, Any]]
+    categories: Mapping[int, Mapping[str, Any]]
+    """Category id -> category."""
+    annotations: Mapping[Any, Sequence[dict[str, Any]]]
+    """Image id -> its annotations; empty for an image without any."""
+
+    @classmethod
+    def of(cls, content: Any) -> CocoContent:
+        """Group the parsed JSON of a COCO file.
+
+        Raises:
+            LookupError, TypeError, ValueError, AttributeError: If it does not have the layout of COCO.
+        """
+        categories = {int(category["id"]): category for category in content["categories"]}
+        annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        for entry in content["annotations"]:
+            annotations[entry["image_id"]].append(entry)
+        return cls(list(content["images"]), categories, annotations)
 
 
 def dump(objects: Objects, name: str, polygons: bool) -> bytes:
@@ -77,10 +104,10 @@ def parse(content: Any, path: Path, name: str | None = None) -> Objects:
         ClassListError: If it has more than 255 categories.
     """
     try:
-        image = _choose(content["images"], path, name)
+        parsed = CocoContent.of(content)
+        image = _choose(parsed.images, path, name)
         hw = int(image["height"]), int(image["width"])
-        categories = {int(one["id"]): one for one in content["categories"]}
-        entries = [one for one in content["annotations"] if one["image_id"] == image["id"]]
+        entries = parsed.annotations.get(image["id"], [])
     except SampathError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -89,12 +116,12 @@ def parse(content: Any, path: Path, name: str | None = None) -> Objects:
         )
     table = ClassTable()
     ids = {}
-    for number, category in categories.items():
+    for number, category in parsed.categories.items():
         ids[number] = table.take(str(category.get("name", number)), color_of(category.get("color")), number)
     items = []
     for index, entry in enumerate(entries, start=1):
         try:
-            mask = _mask(entry["segmentation"], hw)
+            mask = decode_segmentation(entry["segmentation"], hw)
             class_id = ids[int(entry["category_id"])]
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             reason = (
@@ -128,7 +155,7 @@ def _item(entry: dict[str, Any], index: int, class_id: int, mask: LocalMask) -> 
     return LabelledObject(number if isinstance(number, int) else index, class_id, mask, details)
 
 
-def _choose(images: list[Any], path: Path, name: str | None) -> Any:
+def _choose(images: Sequence[Mapping[str, Any]], path: Path, name: str | None) -> Any:
     if len(images) == 1:
         return images[0]
     names = [str(image["file_name"]) for image in images]
@@ -152,7 +179,13 @@ def _outlines(mask: LocalMask) -> list[list[int]]:
     return [[int(value) for value in ring[:-1].ravel()] for ring in pieces]
 
 
-def _mask(segmentation: Any, hw: tuple[int, int]) -> LocalMask:
+def decode_segmentation(segmentation: Any, hw: tuple[int, int]) -> LocalMask:
+    """Decode the "segmentation" of an annotation: polygons, run lengths, or run lengths packed into a string.
+
+    Raises:
+        DatasetError: If the run lengths are of an image of another size than (H, W).
+        LookupError, TypeError, ValueError, AttributeError: If it has none of these layouts.
+    """
     if isinstance(segmentation, list):
         return rings.fill([[corners(ring)] for ring in segmentation], hw)
     counts = segmentation["counts"]

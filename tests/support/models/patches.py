@@ -39,7 +39,7 @@ def patch_model(store: bool = True, seed: int = 0) -> Model:
     return Model(EncoderParts(PatchEncoder(seed)), torch.device("cpu"), kept)
 
 
-def picture(seed: int, hw: tuple[int, int] = (96, 96)) -> tuple[np.ndarray, np.ndarray]:
+def disc_image(seed: int, hw: tuple[int, int] = (96, 96)) -> tuple[np.ndarray, np.ndarray]:
     """Return pixels (H, W, 3) and labels (H, W): a purple disc (1) on pink (0), with noise."""
     rng = np.random.default_rng(seed)
     rows, cols = np.indices(hw)

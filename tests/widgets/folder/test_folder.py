@@ -17,7 +17,7 @@ from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.session import ResultFilter
 from napari_sampath.widgets.viewer.key_settings import keys_file
 from support.models.discs import DiscModel, loader
-from support.models.patches import patch_model, picture
+from support.models.patches import disc_image, patch_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "images"
     path.mkdir()
     for number in range(4):
-        Image.fromarray(picture(number, (100, 130))[0]).save(path / f"{number}.png")
+        Image.fromarray(disc_image(number, (100, 130))[0]).save(path / f"{number}.png")
     return path
 
 
@@ -68,7 +68,7 @@ def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any],
     (folder / "3.png").unlink()
     tifffile.imwrite(
         folder / "3.tif",
-        picture(3, (100, 130))[0],
+        disc_image(3, (100, 130))[0],
         resolution=(20_000, 20_000),
         resolutionunit="CENTIMETER",
     )
@@ -83,7 +83,7 @@ def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any],
     driver.key(Qt.Key.Key_PageDown)
     shown(dock, "1")
     assert [layer.name for layer in dock.state.viewer.layers].count("Classes") == 1
-    assert np.array_equal(dock.state.image.data, picture(1, (100, 130))[0])
+    assert np.array_equal(dock.state.image.data, disc_image(1, (100, 130))[0])
     assert dock.thumbnails.currentRow() == 1
     driver.press(dock.next_button)
     shown(dock, "2")
@@ -165,7 +165,7 @@ def desk(tmp_path: Path) -> Callable[[Any], Any]:
 
         data = DatasetFolder.create(tmp_path / "discs", (DISC,))
         for number in range(10, 14):
-            data.save_image(Snapshot(f"disc {number}", *picture(number)))
+            data.save_image(Snapshot(f"disc {number}", *disc_image(number)))
         dock.state.training.choose(data.path)
         wait_until(lambda: dock.state.training.heads is not None, 60, "the dataset")
         heads = dock.state.training.heads
@@ -191,7 +191,7 @@ def test_the_head_proposes_and_the_person_completes(
     assert "proposes" in dock.status.message.text()
     assert {one.source for one in dock.work.session.document.objects.values()} == {"head"}
     assert "0 begun" in dock.progress.text(), "nobody has touched it"
-    truth = picture(0, (100, 130))[1]
+    truth = disc_image(0, (100, 130))[1]
     found = np.asarray(dock.work.session.document.class_map) > 0
     assert (found == (truth == 1)).mean() > 0.9
     assert not dock.work.session.area.mask().any(), "a proposal is not verified"

@@ -15,7 +15,7 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.widgets.viewer.prefetch import REST_MS
 from support.event_loop import assert_alive, longest_stalls
-from support.models.patches import patch_model, picture
+from support.models.patches import disc_image, patch_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = DatasetFolder.create(tmp_path_factory.mktemp("train") / "discs", (DISC,))
     for number in range(5):
-        folder.save_image(Snapshot(f"disc {number}", *picture(number)))
+        folder.save_image(Snapshot(f"disc {number}", *disc_image(number)))
     config = TrainingConfig(epochs=20, batch_size=2, patience=0)
     return train(
         open_dataset(folder.path), "linear", config, patch_model(), folder.path / "discs.safetensors"
@@ -79,7 +79,7 @@ def test_a_box_alone_is_segmented_and_lies_where_it_was_drawn(
 ) -> None:
     from napari_sampath.predict import segment
 
-    pixels, _ = picture(3, (120, 160))
+    pixels, _ = disc_image(3, (120, 160))
     window, dock = open_segment(pixels, scale=(2.0, 2.0), translate=(5, 7))
     dock.where.setCurrentIndex(dock.where.findData("box"))
     window.driver.press(dock.run_button)
@@ -103,7 +103,7 @@ def test_a_box_alone_is_segmented_and_lies_where_it_was_drawn(
 def test_on_a_large_image_only_what_is_in_view_is_computed(open_segment: Callable[..., Any]) -> None:
     from napari_sampath.widgets.canvas.viewport import box_in_view, look_at
 
-    pixels = np.tile(picture(3, (400, 400))[0], (4, 4, 1))
+    pixels = np.tile(disc_image(3, (400, 400))[0], (4, 4, 1))
     window, dock = open_segment(pixels)
     assert dock.where.currentData() == "view"
     assert box_in_view(window.viewer, window.image, window.session.hw) == (0, 0, 1600, 1600)
@@ -118,7 +118,7 @@ def test_on_a_large_image_only_what_is_in_view_is_computed(open_segment: Callabl
 
 
 def test_filters_apply_without_running_the_head_again(open_segment: Callable[..., Any]) -> None:
-    pixels, _ = picture(3, (120, 160))
+    pixels, _ = disc_image(3, (120, 160))
     window, dock = open_segment(pixels)
     done(window, dock)
     found = dock.result.segmentation
@@ -129,7 +129,9 @@ def test_filters_apply_without_running_the_head_again(open_segment: Callable[...
     wait_until(lambda: not (dock.result.labels[found.confidence < 0.9] == 1).any(), 20, "the filter")
     assert np.array_equal(window.viewer.layers["Segmentation"].data, dock.result.labels)
     assert (dock.result.labels == 1).any()
-    assert window.state.training.result_filter.thresholds == dock.filters.value().thresholds == {"object": 0.9}
+    assert (
+        window.state.training.result_filter.thresholds == dock.filters.value().thresholds == {"object": 0.9}
+    )
     dock.filters.size.setValue(10_000_000)
     wait_until(lambda: not dock.result.labels.any(), 20, "the least size")
     assert "0 pieces" in dock.summary.text()
@@ -193,7 +195,7 @@ def test_looking_elsewhere_does_not_cancel_a_head_that_runs(
 ) -> None:
     from napari_sampath import heads
 
-    window, dock = open_segment(np.tile(picture(3, (400, 400))[0], (8, 8, 1)))
+    window, dock = open_segment(np.tile(disc_image(3, (400, 400))[0], (8, 8, 1)))
     go_on, load = threading.Event(), heads.load_head
 
     def held(source: Any) -> Any:
@@ -213,7 +215,7 @@ def test_looking_elsewhere_does_not_cancel_a_head_that_runs(
 
 
 def test_a_newer_result_replaces_proposals_and_no_correction(open_segment: Callable[..., Any]) -> None:
-    pixels, labels = picture(3, (120, 160))
+    pixels, labels = disc_image(3, (120, 160))
     window, dock = open_segment(pixels)
     done(window, dock)
     window.driver.press(dock.add_button)
@@ -235,7 +237,7 @@ def test_what_a_person_does_while_a_result_is_taken_over_stays(
     open_segment: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stroke comes between: the result is worked out anew around it."""
-    pixels, _ = picture(3, (120, 160))
+    pixels, _ = disc_image(3, (120, 160))
     window, dock = open_segment(pixels)
     done(window, dock)
     go_on, work_out = threading.Event(), window.session.propose_job
@@ -268,7 +270,7 @@ def test_a_result_waits_until_the_brush_is_lifted(open_segment: Callable[..., An
     from benchmarks.gui_driver import LEFT, NONE
     from qtpy.QtTest import QTest
 
-    pixels, _ = picture(3, (120, 160))
+    pixels, _ = disc_image(3, (120, 160))
     window, dock = open_segment(pixels)
     done(window, dock)
     window.session.active_class = window.session.classes.add("fat").id
@@ -298,7 +300,7 @@ def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
 ) -> None:
     from napari_sampath.widgets.canvas.napari_internals import chunked_paint as strips
 
-    pixels, _ = picture(3, (120, 160))
+    pixels, _ = disc_image(3, (120, 160))
     window, _dock = open_segment(pixels)
     monkeypatch.setattr(strips, "STRIP_PX", 160 * 50)
     window.session.paint(*np.indices((120, 160)).reshape(2, -1), 1)
@@ -321,7 +323,7 @@ def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
 def test_a_key_leads_from_one_uncertain_region_to_the_next(open_segment: Callable[..., Any]) -> None:
     from napari_sampath.widgets.canvas.viewport import centre_of_view
 
-    pixels, _ = picture(3, (128, 160))
+    pixels, _ = disc_image(3, (128, 160))
     window, dock = open_segment(pixels)
     window.driver.key(Qt.Key.Key_N)
     wait_until(lambda: "segment it first" in dock.status.message.text(), 20, "the sentence")
@@ -346,7 +348,7 @@ def test_a_key_leads_from_one_uncertain_region_to_the_next(open_segment: Callabl
 
 
 def test_the_accepted_head_is_the_one_that_runs_next(open_segment: Callable[..., Any], bundle: Path) -> None:
-    pixels, _ = picture(3, (120, 160))
+    pixels, _ = disc_image(3, (120, 160))
     window, dock = open_segment(pixels)
     window.state.training.choose(bundle.parent)
     wait_until(lambda: window.state.training.heads is not None, 60, "the dataset")
@@ -392,7 +394,7 @@ def test_the_window_lives_while_a_head_segments(open_segment: Callable[..., Any]
     """The longest stall until the result is found: under 100 ms."""
     from benchmarks.stalls import StallMeter
 
-    window, dock = open_segment(np.tile(picture(3, (400, 400))[0], (4, 4, 1)))
+    window, dock = open_segment(np.tile(disc_image(3, (400, 400))[0], (4, 4, 1)))
     dock.where.setCurrentIndex(dock.where.findData("image"))
 
     def segmenting() -> float:

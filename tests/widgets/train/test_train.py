@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder, Snapshot
 from support.event_loop import assert_alive, longest_stalls
-from support.models.patches import patch_model, picture
+from support.models.patches import disc_image, patch_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ def dataset(tmp_path: Path) -> Path:
     """Five annotated pictures of a disc, of three cases as their names tell."""
     folder = DatasetFolder.create(tmp_path / "discs", (DISC,))
     for number in range(5):
-        folder.save_image(Snapshot(f"case{number // 2}-{number}", *picture(number)))
+        folder.save_image(Snapshot(f"case{number // 2}-{number}", *disc_image(number)))
     return folder.path
 
 
@@ -39,7 +39,7 @@ def open_train(open_window: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
     def opened(folder: Path | None, pixels: np.ndarray | None = None) -> tuple[Any, Any]:
         from napari_sampath.widgets.train.dock import TrainDock
 
-        window = open_window(picture(9)[0] if pixels is None else pixels, patch_model(), name="new")
+        window = open_window(disc_image(9)[0] if pixels is None else pixels, patch_model(), name="new")
         dock = TrainDock(window.viewer, window.state)
         window.viewer.window.add_dock_widget(dock, name="Train", area="right", tabify=True)
         wait_until(lambda: dock.kind.count() > 0 and not dock.training.runner.busy, 60, "the kinds of head")

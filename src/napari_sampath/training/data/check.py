@@ -1,4 +1,4 @@
-"""What is in a dataset, and what is wrong with it: before training starts, and for `sampath dataset check`."""
+"""Inspection of a dataset's images, before training and for `sampath dataset check`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .dataset import IGNORED, Dataset, Sample
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What one image of a dataset is."""
+    """Properties of one image of a dataset."""
 
     sample: Sample
     hw: tuple[int, int]
@@ -24,79 +24,73 @@ class ImageFacts:
     class_px: tuple[int, ...]
     """Labelled pixels of each class, in the order of `Dataset.classes`."""
     digest: str
-    """Of its pixels."""
+    """Of the pixels."""
 
     @property
     def tiles(self) -> int:
-        """Tiles into which it is cut."""
+        """Number of tiles that cover the image."""
         return len(geometry.tiles(self.hw))
 
     @property
     def labelled_px(self) -> int:
-        """Pixels that are not ignored."""
+        """Number of pixels that are not ignored."""
         return sum(self.class_px)
 
 
 @dataclass(slots=True)
-class Findings:
-    """What was found in the images of a dataset."""
+class Inspection:
+    """Result of reading the images of a dataset."""
 
     images: list[ImageFacts] = field(default_factory=list)
-    """Those that can be read."""
+    """Images that can be read."""
     problems: list[str] = field(default_factory=list)
-    """A sentence for each that cannot."""
+    """A sentence for each image that cannot."""
 
 
-def inspect_job(dataset: Dataset, samples: Sequence[Sample], message: str) -> Job[Findings]:
-    """Read all files of some samples, collecting what is wrong, with progress in images."""
-    found = Findings()
+def inspect_job(dataset: Dataset, samples: Sequence[Sample], message: str) -> Job[Inspection]:
+    """Read all files of some samples and collect the errors; progress counts images."""
+    inspection = Inspection()
     for number, sample in enumerate(samples):
         yield Progress(number, len(samples), message, "images")
         try:
             example = dataset.read(sample)
         except (DatasetError, ImageError) as error:
-            found.problems.append(str(error))
+            inspection.problems.append(str(error))
             continue
         counts = np.bincount(example.targets.ravel(), minlength=IGNORED + 1)[: len(dataset.classes)]
         pixels = example.pixels
         digest = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
-        found.images.append(
-            ImageFacts(
-                sample,
-                (pixels.shape[0], pixels.shape[1]),
-                tuple(int(count) for count in counts),
-                digest.hexdigest(),
-            )
-        )
+        hw = (pixels.shape[0], pixels.shape[1])
+        inspection.images.append(ImageFacts(sample, hw, tuple(counts.tolist()), digest.hexdigest()))
     yield Progress(len(samples), len(samples), message, "images")
-    return found
+    return inspection
 
 
 def check_job(
     dataset: Dataset, training: Sequence[Sample], validation: Sequence[Sample]
 ) -> Job[list[list[ImageFacts]]]:
-    """Make sure that a dataset can be trained on, before anything is computed.
+    """Check that a dataset can be trained on, before anything is computed.
 
     Returns:
-        What the images of each of the two are.
+        The properties of the training images and of the validation images.
 
     Raises:
         DatasetError: If a file cannot be used, no pixel is labelled, or a class never occurs.
     """
     images: dict[str, list[ImageFacts]] = {}
     for purpose, samples in (("train on", training), ("validate on", validation)):
-        found = yield from inspect_job(dataset, samples, "Checking the images")
-        if found.problems:
-            more = len(found.problems) - 1
+        inspection = yield from inspect_job(dataset, samples, "Checking the images")
+        if inspection.problems:
+            more = len(inspection.problems) - 1
             also = f" {more} more {'file' if more == 1 else 'files'} cannot be used." if more else ""
-            raise DatasetError(found.problems[0] + also)
-        if not any(image.labelled_px for image in found.images):
+            raise DatasetError(inspection.problems[0] + also)
+        if not any(image.labelled_px for image in inspection.images):
             files = f"'{samples[0].labels}'" + (f" and {len(samples) - 1} more" if len(samples) > 1 else "")
             raise DatasetError(
                 f"The dataset '{dataset.name}' has no labelled pixel to {purpose}: all are ignored ({files}); label "
                 "some."
             )
-        images[purpose] = found.images
+        images[purpose] = inspection.images
     counts = np.sum([image.class_px for image in images["train on"]], axis=0)
     missing = [c.name for c, count in zip(dataset.classes, counts, strict=True) if c.id > 0 and not count]
     if missing:

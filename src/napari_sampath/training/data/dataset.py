@@ -1,4 +1,4 @@
-"""Images with label maps, split by case: what heads are trained and evaluated on."""
+"""Images with label maps, split by case, for training and evaluating heads."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from ...rasters import read_raster
 T = TypeVar("T")
 
 IGNORED = 255
-"""In targets: an unverified pixel, left out of losses and metrics."""
+"""Target value of pixels outside the verified area; losses and metrics leave them out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """One image as its files give it."""
+    """One image and its labels as stored in the files."""
 
     pixels: UInt8Array
     """(H, W, 3) uint8 RGB."""
     labels: npt.NDArray[np.integer]
-    """(H, W) values as `Dataset.values` explains them."""
+    """(H, W) label values, see `Dataset.values`."""
     instances: npt.NDArray[np.integer] | None = None
-    """(H, W) number of the object of each pixel, 0 for none; None if objects are not told apart."""
-    annotated: npt.NDArray[np.bool_] | None = None
-    """(H, W), True where the label is verified; None if it is everywhere."""
+    """(H, W) object number of each pixel, 0 for none; None if only classes are known."""
+    verified: npt.NDArray[np.bool_] | None = None
+    """(H, W), True where a person has confirmed the label; None for everywhere."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One image with what a head should make of it."""
+    """One image with the targets of a head."""
 
     pixels: UInt8Array
     """(H, W, 3) uint8 RGB."""
     targets: UInt8Array
     """(H, W) uint8, index into `Dataset.classes`, or `IGNORED`."""
     instances: npt.NDArray[np.integer] | None
-    """(H, W) number of the object of each pixel, 0 for none; None if objects are not told apart."""
+    """(H, W) object number of each pixel, 0 for none; None if only classes are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +55,24 @@ class Sample:
     name: str
     image: Path
     labels: Path
-    """The file that the labels come from."""
+    """File with the labels."""
     group: str
-    """Slide or case; images of one group are never in two splits."""
+    """Slide or case; all images of a group are in one split."""
     split: str
     """"train", "val" or "test"."""
     stratum: str = ""
-    """Kind of tissue, for drawing evenly; empty if not known."""
+    """Kind of tissue, for balanced sampling; empty if not known."""
     mpp: float | None = None
     """Micrometres per pixel; None if not known."""
     load: Callable[[Sample], Item] | None = None
-    """Reads the files; None for an image file and a label map of one number a pixel."""
+    """Reads the files; None if they are an image and a label map with one number per pixel."""
 
     def read(self) -> Item:
         """Read the files.
 
         Raises:
-            ImageError: If one is truncated, damaged or no image.
-            DatasetError: If the labels are missing or no labels.
+            ImageError: If a file is truncated, damaged or not an image.
+            DatasetError: If the labels are missing or not a label map.
         """
         if self.load is not None:
             return self.load(self)
@@ -81,20 +81,20 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Samples and what the values in their label maps mean."""
+    """Samples, their classes and the meaning of the values in their label maps."""
 
     name: str
     samples: tuple[Sample, ...]
     classes: tuple[ClassInfo, ...]
-    """What a head learns to tell apart, in the order of its channels; the first may be "rest" with id 0."""
+    """Classes in the order of a head's channels; the first may be the background, with id 0."""
     values: Mapping[int, int]
     """Value in a label map -> class id."""
     ignored: frozenset[int] = frozenset()
-    """Values in a label map that are left out of training and evaluation."""
+    """Label values that are left out of training and evaluation."""
     licence: str = "not stated"
     attribution: str = ""
     note: str = ""
-    """What must be known of the grouping or the splits, a sentence; empty if nothing."""
+    """A warning about the grouping or the splits, one sentence; empty if none."""
 
     @property
     def mpp(self) -> float | None:
@@ -106,50 +106,52 @@ class Dataset:
         """Return the samples of a split.
 
         Raises:
-            DatasetError: If there are none.
+            DatasetError: If the split is empty.
         """
-        found = tuple(sample for sample in self.samples if sample.split == name)
-        if not found:
-            there = sorted({sample.split for sample in self.samples})
-            raise DatasetError(f"The dataset '{self.name}' has no split '{name}'; it has {', '.join(there)}.")
-        return found
+        samples = tuple(sample for sample in self.samples if sample.split == name)
+        if not samples:
+            splits = sorted({sample.split for sample in self.samples})
+            raise DatasetError(
+                f"The dataset '{self.name}' has no split '{name}'; it has {', '.join(splits)}."
+            )
+        return samples
 
     def read(self, sample: Sample) -> Example:
         """Read an image and its targets.
 
         Raises:
-            ImageError: If a file is truncated, damaged or no image.
-            DatasetError: If the label map is missing, has another size, or values of no class.
+            ImageError: If a file is truncated, damaged or not an image.
+            DatasetError: If the label map is missing, has another size, or values without a class.
         """
         item = sample.read()
         hw = item.pixels.shape[:2]
-        for values in (item.labels, item.instances, item.annotated):
+        for values in (item.labels, item.instances, item.verified):
             if values is not None and values.shape != hw:
                 raise DatasetError(
                     f"'{sample.labels}' is {values.shape[1]} x {values.shape[0]} px, its image "
                     f"{hw[1]} x {hw[0]} px (width x height); make them the same size."
                 )
         targets = self.to_targets(item.labels, sample.labels)
-        if item.annotated is not None:
-            targets[~item.annotated] = IGNORED
+        if item.verified is not None:
+            targets[~item.verified] = IGNORED
         return Example(item.pixels, targets, item.instances)
 
     def to_targets(self, labels: npt.NDArray[np.integer], source: Path) -> UInt8Array:
-        """Turn the values of a label map (H, W) into indices into `classes`, uint8.
+        """Convert the values of a label map (H, W) into indices into `classes`, uint8.
 
         Raises:
-            DatasetError: If a value stands for no class, naming `source`.
+            DatasetError: If a value has no class; the message names `source`.
         """
         channel = {c.id: index for index, c in enumerate(self.classes)}
-        found, places = np.unique(labels, return_inverse=True)
-        unknown = [int(v) for v in found if int(v) not in self.values and int(v) not in self.ignored]
+        present, inverse = np.unique(labels, return_inverse=True)
+        unknown = [int(v) for v in present if int(v) not in self.values and int(v) not in self.ignored]
         if unknown:
             raise DatasetError(
-                f"'{source}' holds the values {unknown[:5]}, which stand for no class; known are "
+                f"'{source}' holds the values {unknown[:5]}, which have no class; known are "
                 f"{sorted(self.values)}, ignored {sorted(self.ignored)}."
             )
-        targets = [IGNORED if int(v) in self.ignored else channel[self.values[int(v)]] for v in found]
-        return np.array(targets, dtype=np.uint8)[places].reshape(labels.shape)
+        targets = [IGNORED if int(v) in self.ignored else channel[self.values[int(v)]] for v in present]
+        return np.array(targets, dtype=np.uint8)[inverse].reshape(labels.shape)
 
     def summary(self) -> dict[str, object]:
         """Count images and groups by split, for a bundle's metadata."""
@@ -163,14 +165,14 @@ class Dataset:
 
 
 def read_label_map(path: Path) -> npt.NDArray[np.integer]:
-    """Read a label map: one channel of whole numbers; palette images give their indices.
+    """Read a label map: one channel of integers, or the indices of a palette image.
 
     Returns:
         (H, W) of an integer type.
 
     Raises:
-        ImageError: If it is truncated, damaged or no image.
-        DatasetError: If there is none, or it is lossy, or has several channels or fractions.
+        ImageError: If it is truncated, damaged or not an image.
+        DatasetError: If it is missing or lossy, or has several channels or fractions.
     """
     if not path.is_file():
         raise DatasetError(f"There is no label map '{path}'; add it, or remove its image.")
@@ -187,27 +189,27 @@ def read_label_map(path: Path) -> npt.NDArray[np.integer]:
 
 
 def split_by_group(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Set whole groups aside until they hold `share` of the samples, at least one group.
+    """Hold out whole groups, at least one, until they contain `share` of the samples.
 
     Returns:
-        The samples that stay, and those set aside.
+        The remaining samples, and those held out.
 
     Raises:
-        DatasetError: If there is one group only: nothing could be told apart from learning it by heart.
+        DatasetError: If there is only one group, so that validation would measure memorised images.
     """
     groups = sorted({sample.group for sample in samples})
     if len(groups) < 2:
         raise DatasetError(
             f"All {len(samples)} images are of one slide or case ('{groups[0] if groups else ''}'); "
-            "add another one, to validate on what was not trained on."
+            "add another one for validation."
         )
     np.random.default_rng(seed).shuffle(groups)
-    aside: set[str] = set()
+    held_out: set[str] = set()
     for group in groups[:-1]:
-        aside.add(group)
-        if sum(sample.group in aside for sample in samples) >= share * len(samples):
+        held_out.add(group)
+        if sum(sample.group in held_out for sample in samples) >= share * len(samples):
             break
-    return [s for s in samples if s.group not in aside], [s for s in samples if s.group in aside]
+    return [s for s in samples if s.group not in held_out], [s for s in samples if s.group in held_out]
 
 
 def even_subset(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
@@ -215,29 +217,30 @@ def even_subset(samples: Sequence[Sample], count: int, seed: int) -> list[Sample
     return draw_evenly(samples, count, seed, lambda sample: (sample.stratum, sample.group))
 
 
-def draw_evenly(items: Sequence[T], count: int, seed: int, place: Callable[[T], tuple[str, str]]) -> list[T]:
+def draw_evenly(items: Sequence[T], count: int, seed: int, strata: Callable[[T], tuple[str, str]]) -> list[T]:
     """Draw up to `count` items, evenly over strata and, within a stratum, over groups.
 
     Args:
-        items: Any.
+        items: Items of any type.
         count: 0 for all.
-        seed: Of the draw.
-        place: Stratum and group of an item.
+        seed: Seed of the draw.
+        strata: Returns the stratum and group of an item.
     """
     if not 0 < count < len(items):
         return list(items)
     rng = np.random.default_rng(seed)
     by_stratum: dict[str, dict[str, list[T]]] = defaultdict(lambda: defaultdict(list))
     for item in items:
-        stratum, group = place(item)
+        stratum, group = strata(item)
         by_stratum[stratum][group].append(item)
     queues: list[list[T]] = []
     for _, by_group in sorted(by_stratum.items()):
-        turns: list[tuple[int, float, T]] = []
+        # First one item of each group, then a second one, and so on, in random order of groups.
+        ranked: list[tuple[int, float, T]] = []
         for members in by_group.values():
             shuffled = [members[i] for i in rng.permutation(len(members))]
-            turns += [(turn, float(rng.random()), item) for turn, item in enumerate(shuffled)]
-        queues.append([item for _, _, item in sorted(turns, key=lambda t: t[:2])][::-1])
+            ranked += [(rank, float(rng.random()), item) for rank, item in enumerate(shuffled)]
+        queues.append([item for _, _, item in sorted(ranked, key=lambda entry: entry[:2])][::-1])
     chosen: list[T] = []
     while len(chosen) < count:
         for queue in queues:

@@ -1,8 +1,8 @@
-"""Images with one id per object, for SAM's own training algorithm.
+"""Images with one id per object, for SAM's training algorithm.
 
-They come from any dataset that heads are trained on, or from the tissue collection that `sampath-tiny` is trained
-on: `<set>/index.csv` with a `name` and a `split` column, `<set>/images`, `<set>/masks`. What an object is differs:
-where objects are told apart each is one, elsewhere they are the connected components of a class.
+They come from any dataset that heads are trained on, or from the tissue collection of `sampath-tiny`:
+`<set>/index.csv` with a `name` and a `split` column, `<set>/images`, `<set>/masks`. Where masks hold classes only,
+the connected components of a class are its objects.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .readers import open_dataset
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Images of one sort, and how they are used in training."""
+    """A kind of image, and how training uses it."""
 
     name: str
-    """Of the objects, singular: "nucleus", "gland", "tumour"; or of their dataset."""
+    """Name of one of its objects ("nucleus", "gland", "tumour"), or of the dataset."""
     share: float
     """Share of the training windows."""
     max_scale: float
     """Largest enlargement: the kind's images fill the 1,024 px frame at about this scale."""
     separate: bool
-    """True if ids are single objects, so that boundaries and centres mean something; False for regions."""
+    """True if ids are single objects, so that boundaries and centres are meaningful; False for regions."""
 
 
 NUCLEUS = Kind("nucleus", 0.52, 5.0, separate=True)
@@ -44,7 +44,7 @@ TUMOUR = Kind("tumour", 0.18, 2.5, separate=False)
 
 @dataclass(frozen=True, slots=True)
 class InstanceSet:
-    """Where one collection lies and what its masks mean."""
+    """Folder of one set of the collection, and the meaning of its masks."""
 
     kind: Kind
     folder: str
@@ -53,9 +53,9 @@ class InstanceSet:
     min_area_px: int
     """Smaller objects are not prompted for."""
     mask_suffix: str = ""
-    """What follows the image's name in its mask's name."""
+    """Text after the image's name in the name of its mask."""
     whole_split: str = ""
-    """The split all images belong to where there is no `index.csv`."""
+    """Split of all images if there is no `index.csv`."""
 
 
 SETS = (
@@ -67,6 +67,7 @@ SETS = (
 
 
 UNKNOWN = -1
+"""Id of pixels outside the verified area."""
 MIN_AREA_PX = 20
 """Smaller objects of a dataset are not prompted for."""
 
@@ -80,88 +81,88 @@ class InstanceImage:
     pixels: UInt8Array
     """(H, W, 3) uint8 RGB."""
     instances: IntArray
-    """(H, W) int32, one id per object, 0 for background, `UNKNOWN` where neither is verified."""
+    """(H, W) int32, one id per object, 0 for background, `UNKNOWN` outside the verified area."""
     min_area_px: int
     case: str = ""
-    """Slide, patient or parent field that it is of."""
+    """Slide, patient or parent field."""
 
     def objects(self) -> list[int]:
-        """List the ids of the objects that are large enough to be prompted for."""
+        """Return the ids of the objects that are large enough to be prompted for."""
         ids, areas = np.unique(self.instances, return_counts=True)
         return [int(i) for i, area in zip(ids, areas, strict=True) if i > 0 and area >= self.min_area_px]
 
 
 def read_instances(data: Path, split: str, kinds: tuple[str, ...] = ()) -> list[InstanceImage]:
-    """Read all images of a split, from every set of the collection that is there, or else from a dataset.
+    """Read all images of a split from the sets of the collection, or from a dataset.
 
     Args:
-        data: Folder that holds the sets, or one dataset as `open_dataset` knows it.
+        data: Folder that holds the sets, or one dataset in a layout of `open_dataset`.
         split: "train" or "val".
-        kinds: Of a collection only these kinds; empty for all.
+        kinds: Kinds to read from the collection; empty for all.
 
     Raises:
-        DatasetError: If no image is found, or one has no object.
+        DatasetError: If there is no image, or a dataset has no object.
     """
     sets = [source for source in SETS if (data / source.folder).is_dir()]
     if not sets and (data.is_file() or (data.is_dir() and any(data.iterdir()))):
         return list(dataset_instances(open_dataset(data), split))
-    found: list[InstanceImage] = []
-    for source in sets:
-        if not kinds or source.kind.name in kinds:
-            for name, case in _names(data / source.folder, split, source.whole_split):
-                found.append(_read_one(data / source.folder, name, case, source))
-    if not found:
+    images = [
+        _read_one(data / source.folder, name, case, source)
+        for source in sets
+        if not kinds or source.kind.name in kinds
+        for name, case in _names(data / source.folder, split, source.whole_split)
+    ]
+    if not images:
         raise DatasetError(
             f"There is no image of the split '{split}' in {data}; name a dataset, or the folder that holds "
             f"{', '.join(source.folder for source in SETS)}, with --data or in SAMPATH_DATA."
         )
-    return found
+    return images
 
 
 def dataset_instances(dataset: Dataset, split: str) -> Iterator[InstanceImage]:
-    """Read the objects of a dataset's images; its first class, if that is "rest" (id 0), holds none.
+    """Read the images of a dataset with their objects; the background (id 0) has none.
 
     Args:
-        dataset: Where objects are not told apart, connected pieces of a class are taken for them.
+        dataset: Without instance maps, the connected components of a class are its objects.
         split: "train", "val" or "test".
 
     Raises:
         DatasetError: If the split is empty, a file cannot be used, or no image has an object.
     """
     samples = dataset.split(split)
-    found = False
+    any_object = False
     for sample in samples:
         example = dataset.read(sample)
         instances = _objects(dataset, example)
-        enlarged = max(1.0, INPUT_PX / max(instances.shape))
-        kind = Kind(dataset.name, 1.0, enlarged, separate=example.instances is not None)
+        scale = max(1.0, INPUT_PX / max(instances.shape))
+        kind = Kind(dataset.name, 1.0, scale, separate=example.instances is not None)
         image = InstanceImage(sample.name, kind, example.pixels, instances, MIN_AREA_PX, sample.group)
-        found = found or bool(image.objects())
+        any_object = any_object or bool(image.objects())
         yield image
-    if not found:
+    if not any_object:
         raise DatasetError(
             f"The {len(samples)} images of the split '{split}' of '{dataset.name}' hold no object of at least "
-            f"{MIN_AREA_PX} px; there is nothing to prompt for: draw some, or name another dataset."
+            f"{MIN_AREA_PX} px to prompt for; draw some, or name another dataset."
         )
 
 
 def _objects(dataset: Dataset, example: Example) -> IntArray:
-    """Number the objects of an example, 0 for background, `UNKNOWN` where nothing is verified."""
-    rest = 0 if dataset.classes[0].id == 0 else IGNORED
-    inside = (example.targets != IGNORED) & (example.targets != rest)
+    """Return the object ids of an example, 0 for background, `UNKNOWN` where targets are ignored."""
+    background = 0 if dataset.classes[0].id == 0 else IGNORED
+    inside = (example.targets != IGNORED) & (example.targets != background)
     if example.instances is not None:
         instances = np.where(inside, example.instances, 0).astype(np.int32)
     else:
-        # Pixels of two classes that touch are never one object: `label` joins equal values only.
-        instances = label(np.where(inside, example.targets.astype(np.int32) + 1, 0), connectivity=1).astype(
-            np.int32
-        )
+        # `label` joins equal values only, so touching objects of two classes stay separate.
+        values = np.where(inside, example.targets.astype(np.int32) + 1, 0)
+        instances = label(values, connectivity=1).astype(np.int32)
     instances[example.targets == IGNORED] = UNKNOWN
     return instances
 
 
 def _names(folder: Path, split: str, whole_split: str) -> list[tuple[str, str]]:
-    """List the images of a split, each with its case where `index.csv` tells it."""
+    """List the images of a split, each with its case, or its own name if `index.csv` does not state one."""
     index = folder / "index.csv"
     if index.is_file():
         with index.open(encoding="utf-8", newline="") as file:
@@ -176,13 +177,13 @@ def _read_one(folder: Path, name: str, case: str, source: InstanceSet) -> Instan
     mask = folder / "masks" / f"{name}{source.mask_suffix}.png"
     if image is None or not mask.is_file():
         missing = mask if image is not None else folder / "images" / f"{name}.*"
-        raise DatasetError(f"The file {missing} named in {folder / 'index.csv'} is missing; restore it.")
+        raise DatasetError(f"The file {missing} listed in {folder / 'index.csv'} is missing; restore it.")
     pixels = np.array(Image.open(image).convert("RGB"))
     values = np.array(Image.open(mask)).astype(np.int32)
     if values.shape != pixels.shape[:2]:
         raise DatasetError(
             f"The mask {mask} is {values.shape[1]} x {values.shape[0]} px and its image "
-            f"{pixels.shape[1]} x {pixels.shape[0]} px; they must be of one size."
+            f"{pixels.shape[1]} x {pixels.shape[0]} px; make them the same size."
         )
     instances = label(values > 0, connectivity=1).astype(np.int32) if source.components else values
     return InstanceImage(name, source.kind, pixels, instances, source.min_area_px, case)

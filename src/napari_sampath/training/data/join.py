@@ -1,4 +1,4 @@
-"""Several datasets as one, to train on."""
+"""Joining several datasets for training."""
 
 from __future__ import annotations
 
@@ -12,50 +12,52 @@ from ...errors import DatasetError
 from .dataset import IGNORED, Dataset, Item, Sample
 
 _UNKNOWN = -1
-"""In label maps: an unverified pixel; no class has this number."""
+"""Label value of ignored pixels; no class has this id."""
 
 
 def join_datasets(first: Dataset, others: Sequence[Dataset]) -> Dataset:
-    """Add the training images of other datasets; images of other patients and stains make a head surer of its tissue.
+    """Add the training images of other datasets, so that a head sees more patients and stains.
 
     Args:
-        first: Says what is learnt, and what validates and tests.
-        others: Only their training images are used. Their classes are those of `first` that have the same names.
+        first: Defines the classes and provides the validation and test splits.
+        others: Only their training images are used. Classes are matched with those of `first` by name.
 
     Returns:
-        `first` itself if there are no others.
+        The joined dataset; `first` itself if there are no others.
 
     Raises:
-        DatasetError: If one has no training image, or a class that `first` has not.
+        DatasetError: If another dataset has no training image, or a class that `first` does not have.
     """
     if not others:
         return first
-    samples = [_of(first, sample, {c.id: c.id for c in first.classes}) for sample in first.samples]
-    names = {c.name: c.id for c in first.classes}
+    samples = [
+        _joined(first, sample, {info.id: info.id for info in first.classes}) for sample in first.samples
+    ]
+    names = {info.name: info.id for info in first.classes}
     for other in others:
-        unknown = [c.name for c in other.classes if c.name not in names]
+        unknown = [info.name for info in other.classes if info.name not in names]
         if unknown:
             raise DatasetError(
                 f"The dataset '{other.name}' has the class '{unknown[0]}', and '{first.name}' only "
-                f"{', '.join(names)}; rename it, or train on them apart."
+                f"{', '.join(names)}; rename the class, or train on them separately."
             )
-        ids = {c.id: names[c.name] for c in other.classes}
-        samples += [_of(other, sample, ids) for sample in other.split("train")]
-    every = (first, *others)
+        ids = {info.id: names[info.name] for info in other.classes}
+        samples += [_joined(other, sample, ids) for sample in other.split("train")]
+    datasets = (first, *others)
     return Dataset(
-        " + ".join(one.name for one in every),
+        " + ".join(dataset.name for dataset in datasets),
         tuple(samples),
         first.classes,
-        {c.id: c.id for c in first.classes},
+        {info.id: info.id for info in first.classes},
         frozenset({_UNKNOWN}),
-        licence=" AND ".join(dict.fromkeys(one.licence for one in every)),
-        attribution="; ".join(one.attribution for one in every if one.attribution),
-        note=" ".join(one.note for one in every if one.note),
+        licence=" AND ".join(dict.fromkeys(dataset.licence for dataset in datasets)),
+        attribution="; ".join(dataset.attribution for dataset in datasets if dataset.attribution),
+        note=" ".join(dataset.note for dataset in datasets if dataset.note),
     )
 
 
-def _of(dataset: Dataset, sample: Sample, ids: dict[int, int]) -> Sample:
-    """Return a sample of the joined set, named after its own, that reads its files as its own set does."""
+def _joined(dataset: Dataset, sample: Sample, ids: dict[int, int]) -> Sample:
+    """Return a sample of the joined dataset, which is read as in its own dataset and mapped to the joined class ids."""
     return dataclasses.replace(
         sample,
         name=f"{dataset.name}/{sample.name}",

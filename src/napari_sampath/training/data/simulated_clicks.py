@@ -1,4 +1,4 @@
-"""Simulated prompts, as SAM was trained (Kirillov et al. 2023, section 3 and appendix A)."""
+"""Simulated prompts, as in the training of SAM (Kirillov et al. 2023, section 3 and appendix A)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...arrays import LOGITS_PX, BoolArray, FloatArray
 from ...geometry import INPUT_PX
 
 CELL_PX = INPUT_PX // LOGITS_PX
-"""Side of a cell of the logits' grid, in pixels of the encoder's frame."""
+"""Side of a cell of the logit grid, in pixels of the encoder's frame."""
 
 BOX_NOISE_MAX_PX = 20.0
 """Largest shift of a box coordinate, in pixels of the frame."""
@@ -20,12 +20,12 @@ BOX_NOISE_MAX_PX = 20.0
 def noisy_box(
     mask: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator, share: float
 ) -> FloatArray:
-    """Box an object and shift each side at random.
+    """Return the bounding box of an object with randomly shifted sides.
 
     Args:
-        mask: (h, w) bool on the grid of the logits, not empty.
-        offset_xy: Place of the grid's first cell in the frame, (x, y) in pixels.
-        rng: Source of randomness.
+        mask: (h, w) bool on the logit grid, not empty.
+        offset_xy: Position of the grid's first cell in the frame, (x, y) in pixels.
+        rng: Random number generator.
         share: Standard deviation of the shift, as a share of the box's side.
 
     Returns:
@@ -43,20 +43,20 @@ def noisy_box(
 
 
 def random_point(region: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """Draw a pixel of a region (h, w) uniformly; (2,) as (x, y) in pixels of the frame."""
+    """Draw a point of a region (h, w) uniformly; (2,) as (x, y) in pixels of the frame."""
     cells = np.flatnonzero(region)
-    return _within(int(cells[int(rng.integers(cells.size))]), region.shape[1], offset_xy, rng)
+    return _point_in(int(cells[int(rng.integers(cells.size))]), region.shape[1], offset_xy, rng)
 
 
 def inner_point(region: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """Draw a pixel of a region (h, w), likelier the farther from its edge; (2,) as (x, y) in pixels of the frame."""
+    """Draw a point of a region (h, w), weighted by the distance from the edge; see `random_point`."""
     cells = np.flatnonzero(region)
-    inside = depth(region).ravel()[cells]
-    return _within(int(rng.choice(cells, p=inside / inside.sum())), region.shape[1], offset_xy, rng)
+    distances = depth(region).ravel()[cells]
+    return _point_in(int(rng.choice(cells, p=distances / distances.sum())), region.shape[1], offset_xy, rng)
 
 
-def _within(cell: int, width: int, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """Return a place (x, y) in a cell, counted along the rows, in pixels of the frame."""
+def _point_in(cell: int, width: int, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
+    """Draw a point (x, y), in pixels of the frame, in a cell given by its flat index."""
     row, col = divmod(cell, width)
     jitter = rng.uniform(0, CELL_PX, 2)
     return np.array([col, row]) * CELL_PX + jitter + np.asarray(offset_xy, dtype=np.float64) - 0.5
@@ -65,9 +65,9 @@ def _within(cell: int, width: int, offset_xy: tuple[int, int], rng: np.random.Ge
 def correcting_point(
     predicted: BoolArray, target: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator
 ) -> tuple[FloatArray, int]:
-    """Draw a point from where prediction and target differ: positive if missed, negative if too much.
+    """Draw a point where prediction and target differ, positive in missed pixels and negative in surplus ones.
 
-    A perfect prediction is confirmed by a positive point inside the target.
+    For a perfect prediction the point is positive and inside the target.
     """
     error = predicted != target
     region = error if error.any() else target
@@ -76,17 +76,17 @@ def correcting_point(
     return point, int(target[row, col])
 
 
-def worst_mistake(answer: BoolArray, target: BoolArray) -> tuple[tuple[float, float], int]:
-    """Return the middle of the thickest place where an answer is wrong, where a person would click next.
+def worst_mistake(predicted: BoolArray, target: BoolArray) -> tuple[tuple[float, float], int]:
+    """Return the innermost pixel of the wrong areas, where a person would click next.
 
     Args:
-        answer: (H, W) bool.
+        predicted: (H, W) bool.
         target: (H, W) bool that differs from it.
 
     Returns:
-        (x, y) of a pixel's centre, and 1 where something is missing or 0 where it is too much.
+        (x, y) of the pixel's centre, and 1 in a missed area or 0 in a surplus one.
     """
-    depths = [depth(wrong) for wrong in (answer & ~target, target & ~answer)]
+    depths = [depth(wrong) for wrong in (predicted & ~target, target & ~predicted)]
     label = int(depths[1].max() >= depths[0].max())
     row, col = np.unravel_index(int(np.argmax(depths[label])), target.shape)
     return (float(col) + 0.5, float(row) + 0.5), label
@@ -95,7 +95,7 @@ def worst_mistake(answer: BoolArray, target: BoolArray) -> tuple[tuple[float, fl
 def to_tensors(
     points: list[list[FloatArray]], labels: list[list[int]], device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
-    """Stack equally many points per object: ((B, N, 2), (B, N)); None without points."""
+    """Stack equally many points per object into ((B, N, 2), (B, N)); None without points."""
     if not points[0]:
         return None
     xy = torch.as_tensor(np.array(points), dtype=torch.float32, device=device)

@@ -1,45 +1,54 @@
-"""Changes of stain and colour."""
+"""Augmentation of stain and colour."""
 
 from __future__ import annotations
 
 import numpy as np
 from skimage.color import hed_from_rgb, hsv2rgb, rgb2hsv
 
-from ...arrays import FloatArray, UInt8Array
+from ...arrays import UInt8Array
 
 
 def jitter_stain(pixels: UInt8Array, rng: np.random.Generator, strength: float = 1.0) -> UInt8Array:
-    """Change haematoxylin, eosin and brightness in optical-density space (Tellez et al. 2018).
+    """Vary haematoxylin, eosin and brightness in optical-density space (Tellez et al. 2018, IEEE TMI 37(9)).
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        rng: Source of randomness.
+        rng: Random number generator.
         strength: 0 changes nothing, 1 is the range used for training.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
+    # Draw a gain and a shift for each stain.
     gain = 1 + strength * rng.uniform(-0.3, 0.3, 3)
     shift = strength * rng.uniform(-0.03, 0.03, 3)
+    # Convert to optical density.
     density = -np.log10((pixels.astype(np.float32) + 1) / 256)
-    mixing = _stain_mixing(gain, shift)
-    density = density @ mixing[0] + mixing[1]
+    # Scale and shift the stains: to stains, change, and back, as one matrix and one offset.
+    to_stains = hed_from_rgb.astype(np.float64)
+    to_density = np.linalg.inv(to_stains)
+    matrix = ((to_stains * gain) @ to_density).astype(np.float32)
+    offset = (shift @ to_density).astype(np.float32)
+    density = density @ matrix + offset
+    # Convert back to RGB, and vary exposure and white balance.
     changed = 256 * np.power(10.0, -density) - 1
     exposure = 1 + strength * rng.uniform(-0.12, 0.12)
     white = 1 + strength * rng.uniform(-0.06, 0.06, 3)
     result = changed * exposure * white
+    # Add grey noise.
     if rng.random() < 0.5 * strength:
         result += rng.normal(0, rng.uniform(0, 4), result.shape[:2])[..., None]
-    return np.clip(result, 0, 255).astype(np.uint8)
+    jittered: UInt8Array = np.clip(result, 0, 255).astype(np.uint8)
+    return jittered
 
 
 def shift_colours(pixels: UInt8Array, factor: float) -> UInt8Array:
-    """Move hue, saturation and brightness.
+    """Change hue, saturation and brightness.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        factor: 1 changes nothing. Saturation and brightness are multiplied by it; what it is above 1 is added to the
-            hue, in sixths of the circle (from red to yellow).
+        factor: 1 changes nothing. Saturation and brightness are multiplied by `factor`; the hue is rotated by
+            `factor - 1` sixths of the circle, from red towards yellow.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -52,11 +61,3 @@ def shift_colours(pixels: UInt8Array, factor: float) -> UInt8Array:
     ]
     result: UInt8Array = np.rint(hsv2rgb(np.stack(changed, axis=-1)) * 255).astype(np.uint8)
     return result
-
-
-def _stain_mixing(gain: FloatArray, shift: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the matrix (3, 3) and offset (3,) that scale and shift each stain in optical density."""
-    to_stains = hed_from_rgb.astype(np.float64)
-    to_density = np.linalg.inv(to_stains)
-    matrix = (to_stains * gain) @ to_density
-    return matrix.astype(np.float32), (shift @ to_density).astype(np.float32)

@@ -45,7 +45,7 @@ class TrainingProgress(Progress):
     """Mean Dice on the validation images after the last whole epoch."""
     class_dice: Mapping[str, float | None] = field(default_factory=dict)
     """The same by class; None where a class does not occur."""
-    left_s: float | None = None
+    eta_s: float | None = None
     """Seconds that the largest number of epochs would still take; None before there is a measure."""
 
 

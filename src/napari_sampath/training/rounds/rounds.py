@@ -26,7 +26,7 @@ MAX_POINTS = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Holdings:
+class DatasetSummary:
     """What a dataset holds to train on."""
 
     name: str
@@ -49,7 +49,7 @@ class Holdings:
 
 
 @dataclass(slots=True)
-class Course:
+class TrainingCurves:
     """What a training run has reported so far, for curves; written by the run's thread and read by any."""
 
     epochs: int = 0
@@ -87,7 +87,7 @@ class Round:
     """Why not, a sentence."""
 
 
-def holdings_job(folder: Path, before: Holdings | None = None) -> Job[Holdings | None]:
+def dataset_summary_job(folder: Path, before: DatasetSummary | None = None) -> Job[DatasetSummary | None]:
     """Make a job that says what a dataset holds; None while nothing has been saved to it.
 
     Args:
@@ -121,7 +121,7 @@ def holdings_job(folder: Path, before: Holdings | None = None) -> Job[Holdings |
     for name, (_, facts) in known.items():
         so_far = area.get(splits[name], (0,) * len(dataset.classes))
         area[splits[name]] = tuple(a + b for a, b in zip(so_far, facts.class_px, strict=True))
-    return Holdings(
+    return DatasetSummary(
         dataset.name,
         {split: sum(one == split for one in splits.values()) for split in sorted(set(splits.values()))},
         dataset.classes,
@@ -140,7 +140,7 @@ def round_job(
     kind: str,
     model: Model | str,
     config: TrainingConfig | None = None,
-    course: Course | None = None,
+    curves: TrainingCurves | None = None,
 ) -> Job[Round]:
     """Make a job that trains a head on a dataset and compares it with the one in use.
 
@@ -152,18 +152,18 @@ def round_job(
         kind: One of `list_heads()`.
         model: The encoder, loaded or by name.
         config: The recipe.
-        course: Filled while training goes on.
+        curves: Filled while training goes on.
 
     Raises:
         SampathError: As `train`.
     """
-    config, course = config or TrainingConfig(), course or Course()
-    course.epochs = config.epochs
+    config, curves = config or TrainingConfig(), curves or TrainingCurves()
+    curves.epochs = config.epochs
     dataset = open_dataset(folder)
     path = heads.new_path(kind)
     job = train_job(dataset, kind, config, model, path)
     try:
-        yield from _followed(job, course)
+        yield from _followed(job, curves)
     except GeneratorExit:
         # Nobody will go on with it: the next run has another name.
         checkpoint.checkpoint_path(path).unlink(missing_ok=True)
@@ -177,7 +177,7 @@ def round_job(
     return Round(path, comparison)
 
 
-def _followed(job: Job[Path], course: Course) -> Job[Path]:
+def _followed(job: Job[Path], curves: TrainingCurves) -> Job[Path]:
     while True:
         try:
             progress = next(job)
@@ -185,7 +185,7 @@ def _followed(job: Job[Path], course: Course) -> Job[Path]:
             path: Path = stop.value
             return path
         if isinstance(progress, TrainingProgress):
-            course.add(progress)
+            curves.add(progress)
         try:
             yield progress
         except GeneratorExit:

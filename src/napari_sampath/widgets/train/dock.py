@@ -29,7 +29,7 @@ from .jobs import Wish, held_job, kinds_job, train_job
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ...training.rounds.rounds import Course, Holdings, Round
+    from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
     from ..viewer.viewer_state import ViewerState
     from .jobs import HeadKind
 
@@ -57,8 +57,8 @@ class TrainDock(Dock):
         self.runner = JobRunner(self)
         self.looker = JobRunner(self)
         """Looks at the dataset; apart, so that training is not cancelled by it."""
-        self.held: Holdings | None = None
-        self.course: Course | None = None
+        self.held: DatasetSummary | None = None
+        self.course: TrainingCurves | None = None
         self.folder = QLabel()
         self.folder.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.folder.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
@@ -217,7 +217,7 @@ class TrainDock(Dock):
         if self.kind.count():
             self.look()
 
-    def _on_held(self, held: Holdings | None) -> None:
+    def _on_held(self, held: DatasetSummary | None) -> None:
         self.held = held
         self.refresh()
 
@@ -225,9 +225,9 @@ class TrainDock(Dock):
         heads, folder = self.training.heads, self.training.folder
         if heads is None or folder is None:
             return
-        from ...training.rounds.rounds import Course
+        from ...training.rounds.rounds import TrainingCurves
 
-        self.course = Course()
+        self.course = TrainingCurves()
         wish = Wish(self.kind.currentData(), self.passes.value(), self.turned.isChecked())
         self.comparison.show_comparison(None)
         self.plot.show_curves((), (), wish.epochs)
@@ -266,7 +266,7 @@ class TrainDock(Dock):
             self.training.changed.emit()
 
 
-def describe(held: Holdings | None) -> str:
+def describe(held: DatasetSummary | None) -> str:
     """Say what a dataset holds, as a table in HTML."""
     if held is None:
         return "Nothing annotated is in it yet."

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ...predict import Model
     from ...training.rounds.heads_in_use import HeadsInUse
-    from ...training.rounds.rounds import Course, Holdings, Round
+    from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,22 @@ def kinds_job() -> Job[tuple[HeadKind, ...]]:
     return tuple(HeadKind(name, registry[name].summary) for name in registry)
 
 
-def held_job(folder: Path, before: Holdings | None) -> Job[Holdings | None]:
+def held_job(folder: Path, before: DatasetSummary | None) -> Job[DatasetSummary | None]:
     """Say what a dataset holds."""
     yield Progress(0, 0, "Looking at the dataset")
     import_triton_apart()
-    from ...training.rounds.rounds import holdings_job
+    from ...training.rounds.rounds import dataset_summary_job
 
-    return (yield from holdings_job(folder, before))
+    return (yield from dataset_summary_job(folder, before))
 
 
 def train_job(
-    save: Job[int] | None, folder: Path, heads: HeadsInUse, wish: Wish, model: Model | str, course: Course
+    save: Job[int] | None,
+    folder: Path,
+    heads: HeadsInUse,
+    wish: Wish,
+    model: Model | str,
+    curves: TrainingCurves,
 ) -> Job[Round]:
     """Save what is not in the dataset yet, train a head and compare it with the one in use.
 
@@ -63,7 +68,7 @@ def train_job(
         heads: Its heads.
         wish: What to train.
         model: The encoder, loaded or by name.
-        course: Filled while training goes on.
+        curves: Filled while training goes on.
     """
     import_triton_apart()
     from ...training import TrainingConfig
@@ -72,4 +77,4 @@ def train_job(
     if save is not None:
         yield from save
     config = TrainingConfig(epochs=wish.epochs, augmentation="dihedral" if wish.turned else "none")
-    return (yield from round_job(folder, heads, wish.kind, model, config, course))
+    return (yield from round_job(folder, heads, wish.kind, model, config, curves))

@@ -1,4 +1,4 @@
-"""Folders that hold a dataset, in whatever layout they come."""
+"""Readers of dataset folders in various layouts."""
 
 from .opening import open_dataset
 

@@ -1,4 +1,4 @@
-"""ACDC in the folders in which it is distributed: a folder for each patient, with volumes in NIfTI."""
+"""ACDC as distributed: one folder per patient, with volumes in NIfTI."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy.typing as npt
 from ....arrays import ClassInfo
 from ....errors import DatasetError
 from ..dataset import Dataset, Item, Sample
-from .own import REST
+from .classes import BACKGROUND
 from .splits import with_splits
 
 CLASSES = (
-    REST,
+    BACKGROUND,
     ClassInfo(1, "right ventricle", (0, 114, 178)),
     ClassInfo(2, "myocardium", (0, 158, 115)),
     ClassInfo(3, "left ventricle", (213, 94, 0)),
@@ -24,9 +24,9 @@ CLASSES = (
 
 
 def open_acdc(folder: Path) -> Dataset | None:
-    """Open ACDC: `training/patient001/patient001_frame01.nii.gz`, its `_gt`, `Info.cfg`; `testing/` tests.
+    """Open ACDC: `training/patient001/patient001_frame01.nii.gz`, its `_gt`, `Info.cfg`; `testing/` is the test split.
 
-    Every slice of the two frames of a patient is an image; the patient is the case.
+    Each slice of a patient's two frames is an image; the patient is the case.
 
     Raises:
         DatasetError: If nibabel is missing, or a volume has no labels.
@@ -45,7 +45,7 @@ def open_acdc(folder: Path) -> Dataset | None:
         "acdc",
         tuple(with_splits(samples)),
         CLASSES,
-        {c.id: c.id for c in CLASSES},
+        {info.id: info.id for info in CLASSES},
         licence="CC-BY-NC-SA-4.0",
         attribution="ACDC, Bernard et al. 2018, IEEE Trans. Med. Imaging 37(11)",
     )
@@ -54,24 +54,15 @@ def open_acdc(folder: Path) -> Dataset | None:
 def _slices(image: Path, labels: Path, split: str) -> list[Sample]:
     volume, mm = _volume(image)
     patient, stem = image.parent.name, image.name.split(".")[0]
-    disease = _read_group(image.parent / "Info.cfg")
+    case = patient, split, _read_disease(image.parent / "Info.cfg"), mm * 1000
     return [
-        Sample(
-            f"{stem}_slice{index:02d}",
-            image,
-            labels,
-            patient,
-            split,
-            disease,
-            mm * 1000,
-            functools.partial(_load, index=index),
-        )
-        for index in range(volume.shape[2])
+        Sample(f"{stem}_slice{z:02d}", image, labels, *case, functools.partial(_load, index=z))
+        for z in range(volume.shape[2])
     ]
 
 
 def _load(sample: Sample, index: int) -> Item:
-    """Read a slice; its grey values are stretched over 0 to 255 as the reference does."""
+    """Read a slice, with grey values stretched to 0..255 as in the reference."""
     grey = _volume(sample.image)[0][..., index].T.astype(np.float64)
     labels = _volume(sample.labels)[0][..., index].T
     low, high = float(grey.min()), float(grey.max())
@@ -81,13 +72,13 @@ def _load(sample: Sample, index: int) -> Item:
 
 @functools.lru_cache(maxsize=4)
 def _volume(path: Path) -> tuple[npt.NDArray[Any], float]:
-    """Read (X, Y, Z) values, and the millimetres per pixel."""
+    """Read (X, Y, Z) values and the millimetres per pixel."""
     try:
         import nibabel
         from nibabel.filebasedimages import ImageFileError
     except ImportError:
         raise DatasetError(
-            "ACDC is in NIfTI files; install nibabel: pip install 'napari-sampath[nifti]'."
+            "ACDC needs nibabel to read NIfTI files; install it: pip install 'napari-sampath[nifti]'."
         ) from None
     try:
         file = nibabel.load(path)
@@ -102,8 +93,8 @@ def _volume(path: Path) -> tuple[npt.NDArray[Any], float]:
     return values, spacing
 
 
-def _read_group(path: Path) -> str:
-    """Read the disease ("Group: DCM") of a patient; empty if it is not there."""
+def _read_disease(path: Path) -> str:
+    """Read the disease ("Group: DCM") of a patient; empty if it is not stated."""
     if not path.is_file():
         return ""
     lines = [line.partition(":") for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]

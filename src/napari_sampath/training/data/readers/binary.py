@@ -1,4 +1,4 @@
-"""Masks of one class: instance maps, and black and white pictures in whatever mode they were saved."""
+"""Label files of a single class: instance maps and black-and-white masks, in any image mode."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ..dataset import Item, Sample
 
 
 def load_instances(sample: Sample) -> Item:
-    """Read an image whose label file numbers its objects; class 1 is any object."""
+    """Read an image and its instance map; every object is of class 1."""
     instances = read_grey(sample.labels)
     return Item(read(sample.image).pixels, (instances > 0).astype(np.uint8), instances)
 
 
 def load_black_and_white(sample: Sample) -> Item:
-    """Read an image whose label file is black outside and anything else inside."""
+    """Read an image and its mask, in which any value above 0 is class 1."""
     return Item(read(sample.image).pixels, (read_grey(sample.labels) > 0).astype(np.uint8))
 
 
 def read_grey(path: Path) -> IntArray:
-    """Read (H, W) whole numbers; three channels that are the same are one.
+    """Read (H, W) integers from a grey image, or from an RGB image with three equal channels.
 
     Raises:
-        DatasetError: If there is no such file, or it has colours.
+        DatasetError: If the file is missing or has colours.
         ImageError: If it is damaged.
     """
     if not path.is_file():
@@ -38,6 +38,6 @@ def read_grey(path: Path) -> IntArray:
         values = values[..., 0]
     if values.ndim != 2 or values.dtype.kind not in "bui":
         raise DatasetError(
-            f"'{path}' has shape {values.shape} and type {values.dtype}; it must hold one number a pixel, not RGB."
+            f"'{path}' has shape {values.shape} and type {values.dtype}; save one number per pixel, not RGB."
         )
     return values.astype(np.int32)

@@ -1,7 +1,8 @@
-"""Class lists of folders that have none, or have them in `classes.json`."""
+"""Class lists of dataset folders: read from `classes.json` or collected from the label maps."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,46 +15,58 @@ from ....formats.dataset.manifest import parse_classes
 from ....formats.labels import default_color
 from ....heads.base import check_classes
 from ..dataset import IGNORED, Sample, read_label_map
-from .own import REST
+
+BACKGROUND = ClassInfo(0, "background", (0, 0, 0))
+_OLD_BACKGROUND_NAME = "rest"
+"""Name of class 0 in files of earlier versions."""
+
+
+def with_background(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
+    """Sort classes by id, with the background (id 0) first; it is added if missing and renamed if called "rest"."""
+    classes = sorted(classes, key=lambda info: info.id)
+    if not classes or classes[0].id:
+        classes = [BACKGROUND, *classes]
+    elif classes[0].name == _OLD_BACKGROUND_NAME and all(
+        info.name != BACKGROUND.name for info in classes[1:]
+    ):
+        classes[0] = dataclasses.replace(classes[0], name=BACKGROUND.name)
+    return check_classes(classes)
 
 
 def find_classes(
     folder: Path, samples: Sequence[Sample]
 ) -> tuple[tuple[ClassInfo, ...], dict[int, int], frozenset[int]]:
-    """Return classes, value -> class id, and ignored values, from `classes.json` or from the label maps."""
-    path = next(
-        (p for p in (folder / "classes.json", folder / "labels" / "classes.json") if p.is_file()), None
-    )
+    """Return classes, label value -> class id, and ignored values, from `classes.json` or from the label maps."""
+    candidates = (folder / "classes.json", folder / "labels" / "classes.json")
+    path = next((file for file in candidates if file.is_file()), None)
     if path is not None:
-        named = _read_classes(path)
+        listed = _read_classes(path)
     else:
-        found = sorted({int(v) for sample in samples for v in np.unique(read_label_map(sample.labels))})
-        if found and (found[0] < 0 or found[-1] > IGNORED):
+        values = sorted({int(v) for sample in samples for v in np.unique(read_label_map(sample.labels))})
+        if values and (values[0] < 0 or values[-1] > IGNORED):
             raise DatasetError(
-                f"The label maps of '{folder}' hold values from {found[0]} to {found[-1]}; class numbers "
+                f"The label maps of '{folder}' hold values from {values[0]} to {values[-1]}; class numbers "
                 "are 0 to 255: are these instance ids?"
             )
-        # Black and white masks: 255 is the object, not what is left out.
-        inside = [v for v in found if 0 < v < IGNORED] or [v for v in found if v == IGNORED]
-        named = [ClassInfo(v, f"class {v}", default_color(v)) for v in inside]
-    if all(c.id for c in named):
-        named = [REST, *named]
-    classes = check_classes(named)
-    ids = {c.id for c in classes}
-    return classes, {i: i for i in ids}, frozenset({IGNORED} - ids)
+        # In black-and-white masks 255 is the object and not an ignored value.
+        ids = [v for v in values if 0 < v < IGNORED] or [v for v in values if v == IGNORED]
+        listed = [ClassInfo(v, f"class {v}", default_color(v)) for v in ids]
+    classes = with_background(listed)
+    ids = [info.id for info in classes]
+    return classes, {i: i for i in ids}, frozenset({IGNORED} - set(ids))
 
 
 def _read_classes(path: Path) -> list[ClassInfo]:
-    """Read a list of classes, {"classes": [...]}, or the `classes.json` of an export, which has one list an image."""
+    """Read a list of classes, {"classes": [...]}, or the `classes.json` of an export with one list per image."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and "images" in content:
             entries = [entry for image in content["images"].values() for entry in image["classes"]]
         else:
             entries = content["classes"] if isinstance(content, dict) else content
-        named = {(info.id, info.name): info for info in reversed(parse_classes(entries))}
+        unique = {(info.id, info.name): info for info in reversed(parse_classes(entries))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"'{path}' cannot be read ({error}); it must list id, name and color (red, green, blue) of each class."
         ) from error
-    return sorted(named.values(), key=lambda c: c.id)
+    return list(unique.values())

@@ -1,4 +1,4 @@
-"""MoNuSeg in the folders in which it is distributed: TIFF images and XML outlines of nuclei."""
+"""MoNuSeg as distributed: TIFF images and XML outlines of nuclei."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from ....errors import DatasetError
 from ....formats import rings
 from ....images import read
 from ..dataset import Dataset, Item, Sample
-from .own import REST
+from .classes import BACKGROUND
 from .splits import with_splits
 
 NUCLEUS = ClassInfo(1, "nucleus", (86, 180, 233))
 _MPP = 0.25
-"""Of the 40x scans that the set is cut from."""
+"""Of the set's 40x scans."""
 
 
 def open_monuseg(folder: Path) -> Dataset | None:
-    """Open MoNuSeg: `Tissue Images/` and `Annotations/` train; images with their XML in one folder test.
+    """Open MoNuSeg.
 
-    The folder may be the one that holds the folders of the training and of the test data.
+    `Tissue Images/` and `Annotations/` are the training split, images and XML in one folder the test split. `folder`
+    may also be the parent of the training and test folders.
     """
     samples = []
     for part in (folder, *sorted(p for p in folder.glob("*") if p.is_dir())):
@@ -37,7 +38,7 @@ def open_monuseg(folder: Path) -> Dataset | None:
     return Dataset(
         "monuseg",
         tuple(with_splits(samples)),
-        (REST, NUCLEUS),
+        (BACKGROUND, NUCLEUS),
         {0: 0, 1: 1},
         licence="CC-BY-NC-SA-4.0",
         attribution="MoNuSeg, Kumar et al. 2017, IEEE Trans. Med. Imaging 36(7), and Kumar et al. 2020, 39(5)",
@@ -45,7 +46,7 @@ def open_monuseg(folder: Path) -> Dataset | None:
 
 
 def _sample(image: Path, labels: Path, split: str) -> Sample:
-    # The first three parts of a TCGA barcode are the patient.
+    # The first three parts of a TCGA barcode identify the patient.
     patient = "-".join(image.stem.split("-")[:3])
     return Sample(image.stem, image, labels, patient, split, mpp=_MPP, load=_load)
 
@@ -70,6 +71,6 @@ def _outlines(path: Path) -> list[list[tuple[float, float]]]:
             if region.find(".//Vertex") is not None
         ]
     except FileNotFoundError:
-        raise DatasetError(f"There is no file '{path}' with the outlines; copy the set again.") from None
+        raise DatasetError(f"The outline file '{path}' is missing; copy the set again.") from None
     except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
         raise DatasetError(f"'{path}' cannot be read ({error}); copy the set again.") from error

@@ -1,4 +1,4 @@
-"""Which reader a folder is for."""
+"""Choice of the reader for a dataset folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from .typed_nuclei import open_typed_nuclei
 
 logger = logging.getLogger(__name__)
 
-
 _LAYOUTS = (
     open_bcss,
     open_crag,
@@ -36,16 +35,16 @@ _LAYOUTS = (
     open_typed_nuclei,
     open_coco,
 )
-"""Readers of sets in the folders in which they are distributed; each returns None for any other folder."""
+"""Readers of sets in their distributed layout; each returns None for any other folder."""
 
 
 def open_dataset(path: str | Path, images: str = "", labels: str = "", group: str = "") -> Dataset:
     """Open a folder as a dataset.
 
-    Known are our own folder (`dataset.json`), the sets of `PUBLISHED` (`index.csv`, `images/`, `masks/`), BCSS, CRAG,
-    GlaS, EBHI-Seg, ACDC and MoNuSeg as they are distributed, COCO files, images with maps of nuclear types (see
-    `open_typed_nuclei`), any folder with `images/` and `labels/` whose files have the same names (see `open_plain`),
-    and anything that two patterns find (see `open_pairs`).
+    Supported are folders that this package writes (`dataset.json`), the sets of `PUBLISHED` (`index.csv`, `images/`,
+    `masks/`), BCSS, CRAG, GlaS, EBHI-Seg, ACDC and MoNuSeg as distributed, COCO files, images with maps of nuclear
+    types (`open_typed_nuclei`), any folder with `images/` and `labels/` whose files have the same names
+    (`open_plain`), and files matched by two patterns (`open_pairs`).
 
     Args:
         path: The folder, or a COCO file.
@@ -54,18 +53,18 @@ def open_dataset(path: str | Path, images: str = "", labels: str = "", group: st
         group: Regular expression that finds the slide or case in an image's path.
 
     Raises:
-        DatasetError: If there is no such folder, it is laid out otherwise, or files are missing.
+        DatasetError: If the folder is missing, has an unknown layout, or lacks files.
     """
     path = Path(path).expanduser()
     if not path.exists() or (path.is_file() and path.suffix.lower() != ".json"):
         raise DatasetError(f"There is no folder '{path}'; name the folder that holds images and labels.")
     if group and not (images or labels):
         raise DatasetError(
-            f"The group '{group}' applies to images found by patterns; name those of images and labels too, or add "
-            "index.csv with the columns name, group and split."
+            f"The group '{group}' applies to images found by patterns; give the patterns of images and labels too, or "
+            "add index.csv with the columns name, group and split."
         )
     dataset = open_pairs(path, images, labels, group) if images or labels else _open(path)
-    dataset = dataclasses.replace(dataset, samples=_named_apart(dataset.samples))
+    dataset = dataclasses.replace(dataset, samples=_with_unique_names(dataset.samples))
     if dataset.note:
         logger.warning("%s", dataset.note)
     return dataset
@@ -81,24 +80,24 @@ def _open(path: Path) -> Dataset:
     if (path / "images").is_dir() and (path / "labels").is_dir():
         return open_plain(path, rows)
     for reader in _LAYOUTS:
-        found = reader(path)
-        if found is not None:
-            return found
+        dataset = reader(path)
+        if dataset is not None:
+            return dataset
     raise DatasetError(
-        f"'{path}' is no dataset; it must hold the folders images and labels, with files of the same names."
+        f"'{path}' is not a dataset; it must hold the folders images and labels, with files of the same names."
     )
 
 
-def _named_apart(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    """Name images after their folders, too, where files of several folders have one name: reports go by it."""
+def _with_unique_names(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Prepend the folder to names that several images share, because reports identify images by name."""
     counts = Counter(sample.name for sample in samples)
     if len(counts) == len(samples):
         return samples
-    above = os.path.commonpath([sample.image.parent for sample in samples])
+    root = os.path.commonpath([sample.image.parent for sample in samples])
     return tuple(
         sample
         if counts[sample.name] == 1
-        else dataclasses.replace(sample, name=sample.image.relative_to(above).with_suffix("").as_posix())
+        else dataclasses.replace(sample, name=sample.image.relative_to(root).with_suffix("").as_posix())
         for sample in samples
     )
 

@@ -1,21 +1,18 @@
-"""Our own dataset folder, as annotating writes it."""
+"""The dataset folder that the annotation tools write."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
-from ....arrays import ClassInfo
 from ....errors import DatasetError
 from ....formats import DatasetFolder
-from ....heads.base import check_classes
 from ..dataset import Dataset, Item, Sample
-
-REST = ClassInfo(0, "rest", (0, 0, 0))
+from .classes import with_background
 
 
 def open_own(path: Path) -> Dataset:
-    """Open a folder with a `dataset.json`; unverified pixels are ignored.
+    """Open a folder with a `dataset.json`; pixels outside the verified area are ignored.
 
     Raises:
         DatasetError: If it holds no image, or `dataset.json` cannot be used.
@@ -23,6 +20,7 @@ def open_own(path: Path) -> Dataset:
     folder = DatasetFolder.open(path)
     if not folder.images:
         raise DatasetError(f"The dataset '{path}' holds no image yet; save one to it.")
+    load = partial(_load, folder=folder)
     samples = [
         Sample(
             name,
@@ -31,22 +29,21 @@ def open_own(path: Path) -> Dataset:
             image.slide,
             folder.split_of(name),
             mpp=image.mpp,
-            load=partial(_load, folder=folder),
+            load=load,
         )
         for name, image in folder.images.items()
     ]
-    unknown = [name for name, image in folder.images.items() if not image.group]
+    ungrouped = [name for name, image in folder.images.items() if not image.group]
     note = ""
-    if unknown:
+    if ungrouped:
         note = (
-            f"The dataset {path} does not say of which slide or case {len(unknown)} of its {len(samples)} images "
-            f"are ('{unknown[0]}' is one); each counts as its own, and scores may be too good."
+            f"The dataset {path} does not name the slide or case of {len(ungrouped)} of its {len(samples)} images "
+            f"(such as '{ungrouped[0]}'); each counts as its own case, so scores may be too optimistic."
         )
-    classes = folder.classes if any(c.id == 0 for c in folder.classes) else (REST, *folder.classes)
-    classes = check_classes(sorted(classes, key=lambda c: c.id))
-    return Dataset(folder.name, tuple(samples), classes, {c.id: c.id for c in classes}, note=note)
+    classes = with_background(folder.classes)
+    return Dataset(folder.name, tuple(samples), classes, {info.id: info.id for info in classes}, note=note)
 
 
 def _load(sample: Sample, folder: DatasetFolder) -> Item:
-    found = folder.read(sample.name)
-    return Item(found.pixels, found.labels, found.instances, found.annotated)
+    stored = folder.read(sample.name)
+    return Item(stored.pixels, stored.labels, stored.instances, stored.annotated)

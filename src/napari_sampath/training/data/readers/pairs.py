@@ -1,4 +1,4 @@
-"""Images and label maps found by two patterns of file names."""
+"""Images and label maps matched by two file name patterns."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .splits import with_splits
 
 
 def open_pairs(folder: Path, images: str, labels: str, group: str = "") -> Dataset:
-    """Open images and label maps whose names differ only outside of the wildcards.
+    """Open images and label maps whose paths differ only outside the wildcards.
 
     Args:
-        folder: Where the patterns start.
+        folder: Root of the patterns.
         images: Such as "*/img_*.png"; `**` crosses folders.
-        labels: With as many wildcards, such as "*/mask_*.png".
-        group: Regular expression found in the image's path below `folder`; what its first bracket matches is the
-            slide or case.
+        labels: With the same wildcards, such as "*/mask_*.png".
+        group: Regular expression searched in the image's path below `folder`; its first group, or else the whole
+            match, is the slide or case.
 
     Raises:
-        DatasetError: If nothing matches, an image has no label map, or the patterns do not fit together.
+        DatasetError: If no file matches, an image has no label map, or the patterns have different wildcards.
     """
     folder = folder.expanduser()
     if re.findall(r"\*+", images) != re.findall(r"\*+", labels) or "*" not in images:
@@ -35,17 +35,19 @@ def open_pairs(folder: Path, images: str, labels: str, group: str = "") -> Datas
     expression = _expression(images)
     samples = []
     for path in sorted(folder.glob(images)):
-        place = path.relative_to(folder).as_posix()
-        match = expression.fullmatch(place)
+        relative = path.relative_to(folder).as_posix()
+        match = expression.fullmatch(relative)
         if match is None:
             continue
-        parts = [*match.groups(), ""]
-        fixed = re.split(r"\*\*/|\*", labels)
-        named = folder / "".join(itertools.chain.from_iterable(zip(fixed, parts, strict=True)))
-        if not named.is_file():
-            raise DatasetError(f"The image '{path}' has no label map '{named}'; add it, or remove the image.")
+        # Interleave the fixed parts of the label pattern with what the wildcards matched.
+        fixed, matched = re.split(r"\*\*/|\*", labels), [*match.groups(), ""]
+        label_map = folder / "".join(itertools.chain.from_iterable(zip(fixed, matched, strict=True)))
+        if not label_map.is_file():
+            raise DatasetError(
+                f"The image '{path}' has no label map '{label_map}'; add it, or remove the image."
+            )
         name = "-".join(part.strip("/") for part in match.groups() if part) or path.stem
-        samples.append(Sample(name, path, named, _group(group, place) or name, ""))
+        samples.append(Sample(name, path, label_map, _group(group, relative) or name, ""))
     if not samples:
         raise DatasetError(f"No file in '{folder}' matches '{images}'; check the pattern.")
     classes, values, ignored = find_classes(folder, samples)
@@ -54,19 +56,21 @@ def open_pairs(folder: Path, images: str, labels: str, group: str = "") -> Datas
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    """Make a regular expression whose brackets are the wildcards."""
+    """Convert a pattern into a regular expression with one group per wildcard."""
     parts = re.split(r"(\*\*/|\*)", pattern)
-    kinds = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)"}
-    return re.compile("".join(kinds.get(part, re.escape(part)) for part in parts))
+    wildcards = {"**/": "((?:[^/]+/)*)", "*": "([^/]*)"}
+    return re.compile("".join(wildcards.get(part, re.escape(part)) for part in parts))
 
 
-def _group(pattern: str, place: str) -> str:
+def _group(pattern: str, path: str) -> str:
     if not pattern:
         return ""
     try:
-        match = re.search(pattern, place)
+        match = re.search(pattern, path)
     except re.error as error:
-        raise DatasetError(f"The pattern '{pattern}' of slides or cases cannot be read ({error}).") from error
+        raise DatasetError(
+            f"The group '{pattern}' is not a regular expression ({error}); change it."
+        ) from error
     if match is None:
-        raise DatasetError(f"The pattern '{pattern}' finds no slide or case in '{place}'; change it.")
+        raise DatasetError(f"The group '{pattern}' finds no slide or case in '{path}'; change it.")
     return match.group(1) if match.re.groups else match.group(0)

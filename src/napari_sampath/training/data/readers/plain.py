@@ -1,4 +1,4 @@
-"""A folder with `images/` and `labels/`, whose files have the same names."""
+"""A folder with `images/` and `labels/` whose files have the same names."""
 
 from __future__ import annotations
 
@@ -19,38 +19,39 @@ def open_plain(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset:
 
     Args:
         folder: With `images/` and `labels/`; `labels/` may be a folder of exported label maps. `classes.json`
-            names the classes, else they are named by their values, and 255 is ignored unless it is the only one.
-        rows: Of its `index.csv`, with the columns `name`, `group` and `split`; else a fifth of the groups validates.
+            names the classes; without it they are named by their values, and 255 is ignored unless it is the only one.
+        rows: Of its `index.csv`, with the columns `name`, `group` and `split`; without splits a fifth of the groups
+            is the validation split.
 
     Raises:
-        DatasetError: If there is no image, one has no label map, or the index names no image.
+        DatasetError: If there is no image, an image has no label map, or the index names no image.
     """
     paths = sorted(p for p in (folder / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise DatasetError(
             f"There is no image in '{folder / 'images'}'; allowed are {', '.join(IMAGE_SUFFIXES)}."
         )
-    known = {row["name"]: row for row in rows if row.get("name")}
-    if rows and not known:
+    index = {row["name"]: row for row in rows if row.get("name")}
+    if rows and not index:
         raise DatasetError(
-            f"'{folder / 'index.csv'}' has the columns {list(rows[0])}; give name, group and split, with commas "
-            "between."
+            f"'{folder / 'index.csv'}' has the columns {list(rows[0])}; it must have name, group and split, separated "
+            "by commas."
         )
     samples = []
     for path in paths:
-        row = known.get(path.stem) or known.get(path.name) or {}
+        row = index.get(path.stem) or index.get(path.name) or {}
         labels = _find_labels(folder / "labels", path.stem)
         samples.append(Sample(path.stem, path, labels, row.get("group") or path.stem, row.get("split") or ""))
-    note = "" if any(row.get("group") for row in known.values()) else unknown_groups(folder)
+    note = "" if any(row.get("group") for row in index.values()) else unknown_groups(folder)
     classes, values, ignored = find_classes(folder, samples)
     return Dataset(folder.name, tuple(with_splits(samples)), classes, values, ignored, note=note)
 
 
 def unknown_groups(folder: Path) -> str:
-    """Write the warning for a folder that does not say which images belong together."""
+    """Return the warning for a folder that does not state the slide or case of its images."""
     return (
-        f"The dataset {folder} does not say which images are of one slide or case; each counts as its own, and scores "
-        "may be too good. Add index.csv with the columns name, group and split."
+        f"The dataset {folder} does not name the slide or case of its images; each counts as its own case, so scores "
+        "may be too optimistic. Add index.csv with the columns name, group and split."
     )
 
 

@@ -1,4 +1,4 @@
-"""Tissue sets with an `index.csv`, recognised by its columns."""
+"""Published tissue sets with an `index.csv`, recognised by its columns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ....arrays import ClassInfo
 from ....errors import DatasetError
 from ..dataset import Dataset, Item, Sample
 from .binary import load_instances
+from .classes import BACKGROUND
 from .monuseg import NUCLEUS
-from .own import REST
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,16 @@ class PublishedSet:
     group: str
     """Column with the slide or case."""
     stratum: str
-    """Column with the kind of tissue; empty if there is none."""
+    """Column with the kind of tissue; empty if missing."""
     mpp: str
-    """Column with the micrometres per pixel; empty if there is none."""
+    """Column with the micrometres per pixel; empty if missing."""
     classes: tuple[ClassInfo, ...]
     values: Mapping[int, int]
     licence: str
     attribution: str
     image_suffix: str = ".jpg"
     load: Callable[[Sample], Item] | None = None
-    """How an image and its masks are read, where masks are no class maps."""
+    """Reads an image and its mask, where masks are not class maps; see `Sample.load`."""
 
 
 PUBLISHED = (
@@ -43,7 +43,7 @@ PUBLISHED = (
         group="case_group",
         stratum="class",
         mpp="",
-        classes=(REST, ClassInfo(1, "gland", (0, 158, 115))),
+        classes=(BACKGROUND, ClassInfo(1, "gland", (0, 158, 115))),
         values={0: 0, 1: 1, 2: 1, 3: 1, 4: 1, 5: 1, 6: 1},
         licence="CC-BY-4.0",
         attribution="EBHI-Seg, Shi et al. 2023, Front. Med. 10:1114673, doi:10.6084/m9.figshare.21540159",
@@ -54,7 +54,7 @@ PUBLISHED = (
         group="group",
         stratum="",
         mpp="approx_mpp",
-        classes=(REST, ClassInfo(1, "tumour", (213, 94, 0))),
+        classes=(BACKGROUND, ClassInfo(1, "tumour", (213, 94, 0))),
         values={0: 0, 255: 1},
         licence="CC0-1.0",
         attribution="BCSS, Amgad et al. 2019, Bioinformatics 35(18)",
@@ -65,7 +65,7 @@ PUBLISHED = (
         group="group",
         stratum="stain_family",
         mpp="",
-        classes=(REST, NUCLEUS),
+        classes=(BACKGROUND, NUCLEUS),
         values={0: 0, 1: 1},
         licence="CC0-1.0",
         attribution="BBBC038v1, Caicedo et al. 2019, Nat. Methods 16, Broad Bioimage Benchmark Collection",
@@ -76,24 +76,22 @@ PUBLISHED = (
 
 
 def open_published(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset | None:
-    """Open a folder with `images/`, `masks/` and the rows of an `index.csv`; None if it is none of `PUBLISHED`."""
+    """Open a folder with `images/`, `masks/` and the rows of its `index.csv`; None if it is not in `PUBLISHED`."""
     columns = set(rows[0]) if rows else set()
-    source = next((one for one in PUBLISHED if one.columns <= columns), None)
+    source = next((known for known in PUBLISHED if known.columns <= columns), None)
     if source is None:
         return None
     samples = []
     for row in rows:
-        image, labels = (
-            folder / "images" / f"{row['name']}{source.image_suffix}",
-            folder / "masks" / f"{row['name']}.png",
-        )
+        image = folder / "images" / f"{row['name']}{source.image_suffix}"
+        labels = folder / "masks" / f"{row['name']}.png"
         for path in (image, labels):
             if not path.is_file():
-                raise DatasetError(f"'{path}' is missing, though index.csv names it; copy the set again.")
+                raise DatasetError(f"'{path}' is missing but listed in index.csv; copy the set again.")
         stratum = row[source.stratum] if source.stratum else ""
         mpp = float(row[source.mpp]) if source.mpp else None
-        place = row[source.group], row["split"], stratum, mpp
-        samples.append(Sample(row["name"], image, labels, *place, load=source.load))
+        group, split = row[source.group], row["split"]
+        samples.append(Sample(row["name"], image, labels, group, split, stratum, mpp, source.load))
     return Dataset(
         source.name,
         tuple(samples),

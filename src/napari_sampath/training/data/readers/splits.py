@@ -1,4 +1,4 @@
-"""Splits as folders name them and, for those that name none, by slide or case."""
+"""Names of splits, and splitting by slide or case."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SPELLINGS = {"training": "train", "validation": "val", "valid": "val", "testing
 
 
 def read_split(name: str, file: Path) -> str:
-    """Return what a split is called here, in whatever spelling a file gives it; empty if it gives none.
+    """Normalise the name of a split; empty stays empty.
 
     Raises:
-        DatasetError: If it is no split.
+        DatasetError: If it is not a split.
     """
     word = name.strip().lower()
     split = _SPELLINGS.get(word, word)
@@ -27,20 +27,18 @@ def read_split(name: str, file: Path) -> str:
 
 
 def with_splits(samples: Sequence[Sample]) -> list[Sample]:
-    """Let a fifth of the samples that train, whole groups, validate, if no sample validates yet.
+    """Move a fifth of the training samples, in whole groups, to the validation split if that is empty.
 
     Raises:
-        DatasetError: If some samples have a split and some have none.
+        DatasetError: If some samples have a split and others have none.
     """
     if any(sample.split for sample in samples) and not all(sample.split for sample in samples):
-        without = next(sample.name for sample in samples if not sample.split)
-        raise DatasetError(f"There is no split for '{without}'; name one for every image, or for none.")
+        name = next(sample.name for sample in samples if not sample.split)
+        raise DatasetError(f"The image '{name}' has no split; name one for every image, or for none.")
     undecided = [sample for sample in samples if sample.split in ("", "train")]
     if any(sample.split == "val" for sample in samples) or not undecided:
         return list(samples)
-    _, aside = split_by_group(undecided, VALIDATION_SHARE, seed=0)
-    # Not by name: samples of several cases may have the same.
-    validating = {id(sample) for sample in aside}
-    return [
-        dataclasses.replace(s, split="val" if id(s) in validating else s.split or "train") for s in samples
-    ]
+    _, validation = split_by_group(undecided, VALIDATION_SHARE, seed=0)
+    # Compare by identity: samples of several cases may have the same name.
+    moved = {id(sample) for sample in validation}
+    return [dataclasses.replace(s, split="val" if id(s) in moved else s.split or "train") for s in samples]
