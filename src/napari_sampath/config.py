@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from .errors import SampathError
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -29,10 +29,6 @@ _FILE = "config.json"
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 """Arithmetic an encoder may run in; prompts are always answered in float32."""
-
-
-class ConfigError(SampathError, ValueError):
-    """A setting with a value that is not allowed."""
 
 
 @dataclass(frozen=True, slots=True)

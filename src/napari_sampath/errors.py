@@ -19,6 +19,10 @@ class DuplicateNameError(SampathError, ValueError):
     """A name that is already taken."""
 
 
+class ConfigError(SampathError, ValueError):
+    """A setting with a value that is not allowed."""
+
+
 class ImageError(SampathError, ValueError):
     """An image that cannot be used: shape, type, or unreadable file."""
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import inspect
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from .config import ConfigError
-from .errors import DuplicateNameError, UnknownNameError
+from .errors import ConfigError, DuplicateNameError, UnknownNameError
+from .settings import describe_type, has_type
 
 T = TypeVar("T")
 
@@ -109,9 +108,6 @@ def listed(names: list[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-
-
 def check_arguments(
     owner: str, build: Callable[..., Any], arguments: Mapping[str, object], others: Collection[str]
 ) -> None:
@@ -133,13 +129,5 @@ def check_arguments(
         if name not in allowed:
             raise UnknownNameError(unknown_name(f"argument of {owner}", name, allowed))
         kind = parameters[name].annotation
-        if not _is(value, kind):
-            raise ConfigError(f"The argument '{name}' of {owner} is {value!r}; give {_WORDS[kind]}.")
-
-
-def _is(value: object, kind: type) -> bool:
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
-    if kind is float:
-        return isinstance(value, int | float) and math.isfinite(value)
-    return isinstance(value, kind)
+        if not has_type(value, kind):
+            raise ConfigError(f"The argument '{name}' of {owner} is {value!r}; give {describe_type(kind)}.")

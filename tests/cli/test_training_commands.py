@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from napari_sampath.cli import main
-from napari_sampath.cli.fields import add_fields, documentation, from_args
+from napari_sampath.cli.fields import add_fields, from_args
 from napari_sampath.heads import list_bundles, load_head, save_bundle
+from napari_sampath.settings import field_docs
 from napari_sampath.training.prompts.config import PromptTuningConfig
 
 if TYPE_CHECKING:
@@ -263,5 +264,5 @@ def test_every_field_of_the_recipe_is_documented_and_has_a_flag() -> None:
     add_fields(parser, PromptTuningConfig, "recipe")
     flags = {action.dest for action in parser._actions} - {"help"}
     assert flags == {field.name for field in fields(PromptTuningConfig)}
-    undocumented = flags - set(documentation(PromptTuningConfig))
+    undocumented = flags - set(field_docs(PromptTuningConfig))
     assert undocumented <= {"weight_decay", "device", "seed"}

@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from napari_sampath import load_model
 from napari_sampath.arrays import IMAGE, ClassInfo, FeatureMap, FeatureSpec
-from napari_sampath.config import ConfigError
-from napari_sampath.errors import DatasetError, UnknownNameError, WeightsError
+from napari_sampath.errors import ConfigError, DatasetError, UnknownNameError, WeightsError
 from napari_sampath.heads import (
     DirectHead,
     EncoderRef,

@@ -16,9 +16,8 @@ from segment_anything.utils.amg import calculate_stability_score, mask_to_rle_py
 from skimage.measure import label
 
 from napari_sampath.arrays import LocalMask
-from napari_sampath.config import ConfigError
 from napari_sampath.encoders import EncoderParts
-from napari_sampath.errors import DatasetError, PromptError
+from napari_sampath.errors import ConfigError, DatasetError, PromptError
 from napari_sampath.formats import rle
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress
@@ -92,7 +91,7 @@ def test_a_wrong_setting_is_named_in_one_sentence(name: str, value: object) -> N
 
 
 def test_too_few_points_for_the_layers() -> None:
-    with pytest.raises(ConfigError, match="no point is left"):
+    with pytest.raises(ConfigError, match="it leaves no point"):
         EverythingSettings(points_per_side=4, crop_n_layers=3, crop_n_points_downscale_factor=2)
     fewest = EverythingSettings(points_per_side=4, crop_n_layers=2, crop_n_points_downscale_factor=2)
     assert fewest.points_in_layer(2) == 1

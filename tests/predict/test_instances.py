@@ -18,8 +18,8 @@ from skimage.measure import label
 import napari_sampath
 from napari_sampath.arrays import ClassInfo, FeatureSpec, LocalMask
 from napari_sampath.cli import main
-from napari_sampath.config import ConfigError, load_config
-from napari_sampath.errors import PromptError
+from napari_sampath.config import load_config
+from napari_sampath.errors import ConfigError, PromptError
 from napari_sampath.geometry import tiles
 from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create, load_head, save_bundle
 from napari_sampath.jobs import run

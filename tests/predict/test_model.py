@@ -14,11 +14,17 @@ from hypothesis import strategies as st
 from segment_anything import SamPredictor
 
 from napari_sampath.arrays import Features, Masks
-from napari_sampath.config import ConfigError
 from napari_sampath.encoders import EncoderParts
 from napari_sampath.encoders.sam.sam_format import sam_keys
 from napari_sampath.encoders.weights.weights import digest, encoder_digest
-from napari_sampath.errors import ImageError, PromptError, UnknownNameError, WeightsError, WeightsMissingError
+from napari_sampath.errors import (
+    ConfigError,
+    ImageError,
+    PromptError,
+    UnknownNameError,
+    WeightsError,
+    WeightsMissingError,
+)
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import Model, load_model, load_model_job, local_mask

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.config import ConfigError
 from napari_sampath.encoders import EncoderInfo
-from napari_sampath.errors import DatasetError, ImageError, UnknownNameError, WeightsError
+from napari_sampath.errors import ConfigError, DatasetError, ImageError, UnknownNameError, WeightsError
 from napari_sampath.formats import DatasetFolder, Snapshot, export_labels
 from napari_sampath.geometry import whole
 from napari_sampath.heads import list_heads, load_head

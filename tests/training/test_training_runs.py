@@ -19,9 +19,8 @@ import safetensors.torch
 import torch
 
 from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
-from napari_sampath.config import ConfigError
 from napari_sampath.encoders import list_encoders
-from napari_sampath.errors import StorageError, UnknownNameError
+from napari_sampath.errors import ConfigError, StorageError, UnknownNameError
 from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.heads import load_head, registry
 from napari_sampath.jobs import run

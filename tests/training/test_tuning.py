@@ -20,7 +20,13 @@ from napari_sampath.encoders.sam.mobile_sam import MobileSamEncoder
 from napari_sampath.encoders.sam.prompt_parts import build_mask_decoder, build_prompt_encoder
 from napari_sampath.encoders.tiny import tiny
 from napari_sampath.encoders.weights.weights import load_state_dict
-from napari_sampath.errors import DatasetError, UnknownNameError, WeightsError, WeightsMissingError
+from napari_sampath.errors import (
+    ConfigError,
+    DatasetError,
+    UnknownNameError,
+    WeightsError,
+    WeightsMissingError,
+)
 from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.predict import load_model
 from napari_sampath.training.data.instances import (
@@ -49,7 +55,7 @@ from napari_sampath.training.prompts.augment import (
     draw_part,
     random_crop,
 )
-from napari_sampath.training.prompts.config import PromptTuningConfig, TuningConfigError, recipe
+from napari_sampath.training.prompts.config import PromptTuningConfig, recipe
 from napari_sampath.training.prompts.dense_targets import dense_loss, object_maps
 from napari_sampath.training.prompts.interactive import mask_losses, prompt_loss, true_iou
 from napari_sampath.training.prompts.prompt_tuning import HELPERS, Trainee, draw_window, tune
@@ -357,7 +363,7 @@ def test_training_begins_with_the_mean_of_several_weights(tmp_path: Path) -> Non
     card = write_model_card(tmp_path / "card.md", files[3], []).read_text()
     expected = f"--merge stage{known + 1}.safetensors stage{known}.safetensors"
     assert f"-o stage{known + 2}.safetensors {expected}" in card
-    with pytest.raises(TuningConfigError, match="start is 'random'; name finished weights"):
+    with pytest.raises(ConfigError, match="start is 'random'; name finished weights"):
         jobs.run(tune_model([tissue()], files[3], last, "sampath-tiny", "random", [files[0]]))
 
 
@@ -377,7 +383,7 @@ def test_weights_of_your_own_in_sams_format_are_tuned(tmp_path: Path, tiny_sam_f
 
 def test_what_cannot_be_tuned_is_one_sentence(tmp_path: Path) -> None:
     def sentence(*words: object, **fields: object) -> str:
-        with pytest.raises((TuningConfigError, UnknownNameError, WeightsError)) as caught:
+        with pytest.raises((ConfigError, UnknownNameError, WeightsError)) as caught:
             jobs.run(tune_model([tissue()], tmp_path / "x.safetensors", replace(STEPS, **fields), *words))
         return str(caught.value)
 
@@ -416,15 +422,13 @@ def test_the_second_encoder_learns_from_dense_targets_alone(tmp_path: Path) -> N
         load_model(f"sampath-tiny+{name}", "cpu", tmp_path / "empty")
     beside = both.encode(tissue().pixels).maps[f"{name}.tokens"]
     assert (beside - tokens).abs().mean() < 0.1 * tokens.abs().mean(), "the same but for two normalisations"
-    with pytest.raises(
-        TuningConfigError, match=f"{name} answers no prompts; choose a promptable model, or the"
-    ):
+    with pytest.raises(ConfigError, match=f"{name} answers no prompts; choose a promptable model, or the"):
         jobs.run(tune_model([tissue()], output, STEPS, name, "random"))
 
 
 def test_spreading_steps_are_for_the_model_that_spreads(tmp_path: Path, tiny_sam_file: Path) -> None:
     config = replace(STEPS, spread_steps=3)
-    with pytest.raises(TuningConfigError, match="spread_steps is 3, and sam has no convolutions"):
+    with pytest.raises(ConfigError, match="spread_steps is 3, and sam has no convolutions"):
         jobs.run(tune_model([tissue()], tmp_path / "x.safetensors", config, "sam", tiny_sam_file))
 
 
@@ -508,7 +512,7 @@ def test_prompts_on_parts_teach_the_encoder_that_sees_the_whole_window(tmp_path:
         name.split(".")[0] for name, v in before.state_dict().items() if (v != after.state_dict()[name]).any()
     }
     assert changed == {"image_encoder", "prompt_encoder", "mask_decoder"}
-    with pytest.raises(TuningConfigError, match="part_px is 96; give a multiple of 32 up to side_px, 64"):
+    with pytest.raises(ConfigError, match="part_px is 96; give a multiple of 32 up to side_px, 64"):
         replace(STEPS, part_px=96)
 
 
@@ -597,7 +601,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(TuningConfigError, match="side_px is 100"):
+    with pytest.raises(ConfigError, match="side_px is 100"):
         PromptTuningConfig(side_px=100)
-    with pytest.raises(TuningConfigError, match="precision is 'half'"):
+    with pytest.raises(ConfigError, match="precision is 'half'"):
         PromptTuningConfig(precision="half")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
-import inspect
-import textwrap
 import types
 import typing
 from collections.abc import Collection
 from typing import Any, TypeVar
+
+from ..settings import field_docs
 
 T = TypeVar("T")
 
@@ -23,7 +22,7 @@ def add_fields(
     Booleans become `--name` and `--no-name`. Fields of other types are ignored.
     """
     group = parser.add_argument_group(title)
-    kinds, help_of = typing.get_type_hints(config), documentation(config)
+    kinds, help_of = typing.get_type_hints(config), field_docs(config)
     for field in dataclasses.fields(config):
         kind = _plain(kinds[field.name])
         if kind is None or field.name in leave_out:
@@ -47,23 +46,6 @@ def from_args(config: type[T], args: argparse.Namespace, base: T | None = None) 
     values = {} if base is None else {name: getattr(base, name) for name in names}
     given = {name: getattr(args, name, None) for name in names}
     return config(**values | {name: value for name, value in given.items() if value is not None})
-
-
-def documentation(config: type[Any]) -> dict[str, str]:
-    """Read the docstrings under the fields of a class, as one line each, from its source."""
-    body = ast.parse(textwrap.dedent(inspect.getsource(config))).body[0]
-    found: dict[str, str] = {}
-    if not isinstance(body, ast.ClassDef):
-        return found
-    for field, after in zip(body.body, body.body[1:], strict=False):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(after, ast.Expr)
-            and isinstance(after.value, ast.Constant)
-        ):
-            found[field.target.id] = " ".join(str(after.value.value).split())
-    return found
 
 
 def _plain(kind: Any) -> type[Any] | None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..arrays import Features
-from ..config import ConfigError
+from ..errors import ConfigError
 from ..geometry import Frame
 from ..store import FeatureKey
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...config import ConfigError
-from ...errors import StorageError
+from ...errors import ConfigError, StorageError
 from ...files import write_together
 from ...predict.instances.label_map import number_map
 from ..fields import add_fields, from_args

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 
 from ...arrays import LocalMask
-from ...config import ConfigError
-from ...errors import PromptError
+from ...errors import ConfigError, PromptError
 from ...jobs import Job, Progress, run
 from ..decoder.prompt_decoder import Attended, PromptDecoder
 from ..model import as_pixels

@@ -1,40 +1,33 @@
-"""Settings of telling objects apart, checked when they are made."""
+"""Settings of instance segmentation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
 
-from ...config import ConfigError
+from ...settings import check_settings, setting
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceSettings:
-    """Settings of `segment_instances`; lengths are relative to the objects, so that any magnification will do.
+    """Settings of `segment_instances`; lengths are relative to the objects, so they suit any magnification.
 
     Raises:
         ConfigError: If a value is not allowed.
     """
 
-    min_area_px: int = 20
-    """Objects of fewer pixels are left out, and none is cut into parts as small."""
-    threshold: float = 0.0
-    """Pixels whose class has a probability below this belong to no object, 0 to 1."""
-    neck: float = 0.9
-    """Two parts are two objects where the way between them is narrower than this share of the narrower part's width,
-    0 to 1; 0 cuts nothing."""
-    smoothing: float = 0.1
-    """How far the distance from the outline is smoothed before parts are looked for, as a share of half the width of
-    the thickest part, 0 to 1."""
-    agreement: float = 0.5
-    """The model's outline of an object is taken where its IoU with the head's is at least this, 0 to 1; elsewhere the
-    head's stays."""
+    min_area_px: int = setting(20, min=1, label="Min. area")
+    """Smaller objects are dropped, and no object is split into smaller parts; in pixels."""
+    threshold: float = setting(0.0, min=0, max=1)
+    """Pixels whose class has a lower probability belong to no object, 0 to 1."""
+    neck: float = setting(0.9, min=0, max=1)
+    """Two parts become two objects where the connection between them is narrower than this fraction of the narrower
+    part, 0 to 1; 0 splits nothing."""
+    smoothing: float = setting(0.1, min=0, max=1)
+    """How strongly the distance transform is smoothed before its maxima are searched, as a fraction of half the width
+    of the thickest part, 0 to 1."""
+    agreement: float = setting(0.5, min=0, max=1)
+    """The model's outline of an object is used if its IoU with the head's outline is at least this, 0 to 1; otherwise
+    the head's outline is kept."""
 
     def __post_init__(self) -> None:
-        for name in ("min_area_px", "threshold", "neck", "smoothing", "agreement"):
-            value = getattr(self, name)
-            whole = name == "min_area_px"
-            right = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
-            if not right or not (value >= 1 if whole else 0 <= value <= 1):
-                allowed = "a whole number of at least 1" if whole else "a number from 0 to 1"
-                raise ConfigError(f"{name} is {value!r}; give {allowed}.")
+        check_settings(self)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ...config import ConfigError
+from ...errors import ConfigError
 from .config import TrainingConfig
 
 if TYPE_CHECKING:

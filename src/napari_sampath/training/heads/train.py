@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ...arrays import GRID, IMAGE
-from ...config import ConfigError, load_config, resolve_device
+from ...config import load_config, resolve_device
+from ...errors import ConfigError
 from ...heads import EncoderRef, Head, Metadata, create, registry, save_bundle
 from ...jobs import Job, Progress, run
 from ...predict import Model, load_model_job

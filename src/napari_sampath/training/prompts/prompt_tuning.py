@@ -25,12 +25,13 @@ from ...arrays import GRID
 from ...config import resolve_precision
 from ...encoders.base import Encoder, EncoderParts
 from ...encoders.tiny.tiny_prompts import SpreadingMaskDecoder
+from ...errors import ConfigError
 from ...files import write_atomically
 from ...geometry import INPUT_PX, whole
 from ...jobs import Job, Progress
 from ..data.instances import InstanceImage
 from .augment import TOKEN_CELLS, TOKEN_PX, Pools, Window, compose, draw_part
-from .config import PromptTuningConfig, TuningConfigError
+from .config import PromptTuningConfig
 from .dense_targets import DenseHead, dense_loss
 from .interactive import Plan, train_window
 from .spreading import SpreadReader, spread_window
@@ -72,10 +73,10 @@ class Trainee(nn.Module):
         """Return the parts that answer prompts.
 
         Raises:
-            TuningConfigError: If the model has none.
+            ConfigError: If the model has none.
         """
         if self.prompt_encoder is None or self.mask_decoder is None:
-            raise TuningConfigError(
+            raise ConfigError(
                 f"{self.image_encoder.info.name} answers no prompts; choose a promptable model, or the recipe dense."
             )
         return self.prompt_encoder, self.mask_decoder
@@ -89,7 +90,7 @@ class Trainee(nn.Module):
         """Train what `PromptTuningConfig.train_only` names and keep the rest as it is, its running statistics, too.
 
         Raises:
-            TuningConfigError: If no weight of the model begins so.
+            ConfigError: If no weight of the model begins so.
         """
         rename = self.image_encoder.name_in_file
         names = [rename(name) for name, _ in self.named_parameters() if not name.startswith(HELPERS)]
@@ -97,7 +98,7 @@ class Trainee(nn.Module):
         idle = [one for one in chosen if not any(name.startswith(one) for name in names)]
         if idle:
             parts = sorted({name.split(".")[0] for name in names})
-            raise TuningConfigError(
+            raise ConfigError(
                 f"train_only names '{idle[0]}', with which no weight begins; choose all, {', '.join(parts)} or a "
                 "longer beginning."
             )
@@ -140,7 +141,7 @@ def tune(
     pools = Pools(images)
     separate = [kind.separate for kind in pools.kinds]
     if config.spread_steps and not isinstance(parts.mask_decoder, SpreadingMaskDecoder):
-        raise TuningConfigError(
+        raise ConfigError(
             f"spread_steps is {config.spread_steps}, and {parts.encoder.info.name} has no convolutions that spread a "
             "prompt; only sampath-tiny has: leave it out."
         )

@@ -16,12 +16,12 @@ import torch
 from ...encoders import EncoderParts, registry
 from ...encoders.tiny import tiny
 from ...encoders.weights.weights import load_state_dict
-from ...errors import WeightsError
+from ...errors import ConfigError, WeightsError
 from ...geometry import INPUT_PX
 from ...jobs import Job
 from ..data.instances import InstanceImage
 from ..heads.checkpoint import checkpoint_path
-from .config import PromptTuningConfig, TuningConfigError
+from .config import PromptTuningConfig
 from .prompt_tuning import save_weights, tune
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def tune_model(
 
     Raises:
         UnknownNameError: If there is no such model.
-        TuningConfigError: If the recipe has steps with prompts and the model answers none, or names weights that
+        ConfigError: If the recipe has steps with prompts and the model answers none, or names weights that
             it does not have.
         WeightsError: If `start` is of another model.
         StorageError: If the file cannot be written.
@@ -94,7 +94,7 @@ def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, obje
         )
     entry = registry[model]
     if model not in tiny.MODELS and not entry.info.promptable:
-        raise TuningConfigError(
+        raise ConfigError(
             f"'{model}' answers no prompts; choose a promptable model, or one that the recipe dense trains: "
             f"{', '.join(tiny.MODELS)}."
         )
@@ -119,9 +119,7 @@ def _merge(
 ) -> Job[list[object]]:
     """Change weights to the mean of them and of others, and say where the others are from."""
     if others and str(start) == RANDOM:
-        raise TuningConfigError(
-            f"merge is {others[0]}, and start is '{RANDOM}'; name finished weights with start."
-        )
+        raise ConfigError(f"merge is {others[0]}, and start is '{RANDOM}'; name finished weights with start.")
     weights, origins = parts.state_dict(), []
     for number, path in enumerate(others, start=2):
         other, origin = yield from _start(model, path)
