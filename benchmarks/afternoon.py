@@ -145,8 +145,8 @@ class Afternoon:
             objects += person.objects
             corrected.append(dice(np.asarray(session.document.class_map) > 0, truth))
             session.area.complete((0, 0, *session.hw))
-            self.samples.note(session)
-            job = self.samples.due()
+            self.samples.mark_changed(session)
+            job = self.samples.save_job()
             if job is not None:
                 run(job)
             session.export(self.work / "export", tuple(FORMATS))

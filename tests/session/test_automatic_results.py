@@ -368,7 +368,7 @@ def test_images_come_and_go_and_a_damaged_state_is_put_aside(folder: Path, tmp_p
     with pytest.raises(UnknownNameError, match=r"'9\.png'"):
         queue.mark("9.png", "done")
     for bad in (tmp_path / "none", tmp_path / "state"):
-        with pytest.raises(ImageError, match=r"no images|no folder"):
+        with pytest.raises(ImageError, match=r"no images|does not exist"):
             FolderQueue(bad, tmp_path / "state")
 
 
@@ -406,10 +406,10 @@ def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
 
     classes = (ClassInfo(3, "Gland", (9, 9, 9)), ClassInfo(5, "nerve", (7, 7, 7)))
     went = run(automatic_job(queue, segment, tmp_path / "sessions", classes=classes))
-    found = went.doubts
+    found = went.uncertainty
     assert list(found) == ["1.png", "3.png"]
-    assert list(went.left_out) == ["2.png"]
-    assert "2.png" in went.left_out["2.png"]
+    assert list(went.skipped) == ["2.png"]
+    assert "2.png" in went.skipped["2.png"]
     assert found["3.png"] > found["1.png"] > 0
     assert [entry.path.name for entry in queue.to_review()] == ["3.png", "1.png", "2.png"]
     pixels = np.asarray(Image.open(folder / "3.png"))
@@ -446,7 +446,7 @@ def test_what_is_done_while_the_head_goes_through_a_folder_is_left_alone(
     next(job)
     queue.mark("0.png", "unsure")  # while it is segmented
     queue.mark("2.png", "done")
-    found = run(job).doubts
+    found = run(job).uncertainty
     assert list(found) == ["1.png", "3.png"]
     states = {entry.path.name: entry.state for entry in queue.entries}
     assert states == {"0.png": "unsure", "1.png": "untouched", "2.png": "done", "3.png": "untouched"}
@@ -490,7 +490,7 @@ def test_a_review_goes_from_the_most_doubtful_image_to_the_least_and_back(
     queue = FolderQueue(folder, tmp_path / "state")
     for name, doubt in (("1.png", 0.2), ("2.png", 0.9), ("3.png", 0.5)):
         queue.mark(name, None, doubt)
-    queue.by_doubt = True
+    queue.by_uncertainty = True
 
     def walk(step: Any) -> str:
         entry = step()
@@ -510,6 +510,6 @@ def test_a_review_goes_from_the_most_doubtful_image_to_the_least_and_back(
     queue.mark("0.png", "unsure")
     assert walk(queue.next) == "end", "it is the only one left"
     assert walk(queue.previous) == "3", "what is done can be looked at once more"
-    queue.by_doubt = False
+    queue.by_uncertainty = False
     assert walk(queue.next) == "end"
     assert walk(queue.previous) == "2"

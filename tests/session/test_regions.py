@@ -106,36 +106,36 @@ def test_results_of_other_parts_are_not_compared() -> None:
 def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
     samples = TrainingSamples(tmp_path / "data")
     first, second = session_of(10, "first"), session_of(20, "second")
-    samples.note(first)
-    assert samples.due() is None, "nothing is verified"
-    assert not samples.waiting
+    samples.mark_changed(first)
+    assert samples.save_job() is None, "nothing is verified"
+    assert not samples.pending
     first.paint([5, 6], [5, 5], 1)
     first.mpp = 0.25
     second.propose(found((0, 0, *HW), (1, 1, 9, 9)))
-    samples.note(first)
-    samples.note(second)
-    job = samples.due()
+    samples.mark_changed(first)
+    samples.mark_changed(second)
+    job = samples.save_job()
     assert job is not None
     assert run(job) == 1, "a proposal that nobody looked at is no sample"
-    assert not samples.waiting
+    assert not samples.pending
     images = DatasetFolder.open(tmp_path / "data").images
     assert {name: one.mpp for name, one in images.items()} == {"first": 0.25}
     for one in list(first.document.objects):
         first.delete(one)
-    samples.note(first)
-    job = samples.due()
+    samples.mark_changed(first)
+    job = samples.save_job()
     assert job is not None, "taking everything back is a change of a sample"
     first.paint([9], [9], 1)
-    samples.note(first)
+    samples.mark_changed(first)
     run(job)
-    assert samples.waiting, "it changed while it was saved"
-    again = samples.due()
+    assert samples.pending, "it changed while it was saved"
+    again = samples.save_job()
     assert again is not None
     again.close()
-    assert samples.waiting, "a cancelled save is due again"
-    assert run(samples.due()) == 1
+    assert samples.pending, "a cancelled save is due again"
+    assert run(samples.save_job()) == 1
     assert DatasetFolder.open(tmp_path / "data").read("first").labels[9, 9] == 1
-    assert not samples.waiting
+    assert not samples.pending
 
 
 def test_an_image_of_the_same_name_is_a_sample_of_its_own(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_an_image_of_the_same_name_is_a_sample_of_its_own(tmp_path: Path) -> Non
     sessions = {value: session_of(value, name) for value, name in names.items()}
 
     def save(value: int) -> int:
-        samples.note(sessions[value])
-        job = samples.due()
+        samples.mark_changed(sessions[value])
+        job = samples.save_job()
         return 0 if job is None else run(job)
 
     sessions[10].paint([5], [5], 1)
@@ -172,8 +172,8 @@ def test_a_sample_whose_picture_is_damaged_is_saved_anew_and_kept(tmp_path: Path
     session.save_to_dataset(tmp_path)
     DatasetFolder.open(tmp_path).file("images", "first").write_bytes(b"")
     samples = TrainingSamples(tmp_path)
-    samples.note(session_of(10, "first"))
-    assert run(samples.due()) == 0, "nothing that was annotated goes where nobody knows whose it is"
+    samples.mark_changed(session_of(10, "first"))
+    assert run(samples.save_job()) == 0, "nothing that was annotated goes where nobody knows whose it is"
     session.paint([6], [6], 1)
     assert (
         session.save_to_dataset(tmp_path).name,
@@ -190,11 +190,11 @@ def test_one_image_that_cannot_be_saved_leaves_the_others_alone(tmp_path: Path) 
     bad, good = session_of(10, " "), session_of(20, "good")
     for session in (bad, good):
         session.paint([5], [5], 1)
-        samples.note(session)
+        samples.mark_changed(session)
     with pytest.raises(DatasetError, match="no name"):
-        run(samples.due())
+        run(samples.save_job())
     assert list(DatasetFolder.open(tmp_path).images) == ["good"]
-    assert samples.waiting, "what was refused is due again"
+    assert samples.pending, "what was refused is due again"
 
 
 def test_the_dataset_in_use_is_remembered(tmp_path: Path) -> None:

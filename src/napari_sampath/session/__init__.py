@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from .editor import journal_path
-from .files.samples import TrainingSamples, first_classes, remember_dataset, remembered_dataset
 from .files.stage import Stage
 from .folder.batch import FolderRun, automatic_job
 from .folder.queue import Entry, FolderQueue, State
+from .folder.training_samples import TrainingSamples, first_classes, remember_dataset, remembered_dataset
 from .objects.object_rows import Column, ObjectRow, sort_rows
 from .objects.overlap import MaskMode, Overlap, OverlapRule, name_overlap
 from .prompts.answerer import Answer, PromptRequest

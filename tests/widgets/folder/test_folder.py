@@ -201,7 +201,7 @@ def test_the_head_proposes_and_the_person_completes(
     driver.press(dock.next_button)
     shown(dock, "1")
     wait_until(lambda: bool(dock.work.session.document.objects), 60, "the next proposal")
-    wait_until(lambda: not dock.state.training.samples.waiting, 60, "the training samples")
+    wait_until(lambda: not dock.state.training.samples.pending, 60, "the training samples")
     assert "0" in DatasetFolder.open(dock.state.training.folder).images
     assert [info.name for info in dock.work.session.classes] == ["disc"]
     assert "1" not in DatasetFolder.open(dock.state.training.folder).images

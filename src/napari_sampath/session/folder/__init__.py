@@ -1,1 +1,1 @@
-"""A folder of images: its queue and batch segmentation."""
+"""Work on several images: the queue of a folder, its batch segmentation, and training samples."""

@@ -1,8 +1,8 @@
-"""The stages of SAM's data engine as modes of working (Segment Anything, section 4).
+"""Segment a whole folder: the automatic stage of SAM's data engine (Segment Anything, section 4).
 
-Assisted: a person prompts and nothing is proposed. Semi-automatic: a head proposes on the image that is open, the
-person completes it and marks areas as complete. Automatic: a head proposes on all images of a folder, and the person
-reviews them, those it doubts most first.
+In the assisted stage a person prompts without proposals. In the semi-automatic stage a head proposes on the open
+image, and the person completes it. In the automatic stage a head proposes on all images of a folder, and the person
+reviews them, the most uncertain first.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from pathlib import Path
 from ...arrays import ClassInfo, UInt8Array
 from ...errors import SampathError
 from ...jobs import Job, Progress
+from ..editor import journal_path
 from ..proposals.components import Segmentation, from_segmentation
 from ..proposals.result_filter import KEEP_ALL, ResultFilter
-from ..proposals.uncertain import mean_doubt
+from ..proposals.uncertain import mean_uncertainty
+from ..session import Session
 from .queue import FolderQueue
 
 logger = logging.getLogger(__name__)
@@ -25,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FolderRun:
-    """What became of the images of a folder that a head went through."""
+    """Result of segmenting a folder."""
 
-    doubts: dict[str, float] = field(default_factory=dict)
-    """File name of each image segmented -> mean uncertainty, 0..1."""
-    left_out: dict[str, str] = field(default_factory=dict)
-    """File name of each image that could not be read or written -> why, a sentence."""
+    uncertainty: dict[str, float] = field(default_factory=dict)
+    """File name of each segmented image -> mean uncertainty, 0..1."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """File name of each image that could not be read or saved -> the reason, one sentence."""
 
 
 def automatic_job(
@@ -38,52 +40,50 @@ def automatic_job(
     segment: Callable[[UInt8Array], Job[Segmentation]],
     sessions_dir: Path,
     result_filter: ResultFilter = KEEP_ALL,
-    leave: Collection[str] = (),
+    exclude: Collection[str] = (),
     classes: Collection[ClassInfo] = (),
 ) -> Job[FolderRun]:
-    """Make a job that has a head propose on every image of a folder that is neither done nor put aside.
+    """Make a job in which a head proposes objects on every image of a folder that awaits review.
 
-    Each proposal is in the journal of its image, where opening the image finds it, and replaces only what heads
-    proposed before. The queue gets each image's uncertainty, by which `FolderQueue.to_review` orders. An image that
-    cannot be read, or that is open in a session, is left out.
+    The proposals are written to the journal of each image, where they replace earlier unreviewed proposals. The queue
+    gets the uncertainty of each image, by which `FolderQueue.to_review` sorts. Images that cannot be read, or that are
+    open in a session, are skipped.
 
     Args:
         queue: The folder.
         segment: Makes the job that segments the pixels (H, W, 3) of one image.
         sessions_dir: Folder of the journals, `Config.sessions_dir`.
         result_filter: The parts of each result to keep.
-        leave: File names that are left alone, such as the one that is open.
-        classes: What an image without annotations begins with, see `first_classes`.
+        exclude: File names to leave alone, such as the open image.
+        classes: Initial classes of images without a journal, see `first_classes`.
 
     Returns:
         The job.
     """
     from ...images import read
-    from ..editor import journal_path
-    from ..session import Session
 
-    todo = [entry.path for entry in queue.to_review() if entry.path.name not in leave]
+    todo = sorted(entry.path for entry in queue.to_review() if entry.path.name not in exclude)
     run = FolderRun()
-    for number, image in enumerate(sorted(todo)):
-        yield Progress(number, len(todo), f"Segmenting {image.name}", "images")
+    for done, path in enumerate(todo):
+        yield Progress(done, len(todo), f"Segmenting {path.name}", "images")
         try:
-            if not queue.awaits_review(image.name):
+            if not queue.awaits_review(path.name):
                 continue
-            picture = read(image)
-            result = yield from segment(picture.pixels)
-            if not queue.awaits_review(image.name):
-                continue  # Somebody has finished it meanwhile.
-            path = journal_path(picture.pixels, sessions_dir)
-            session = Session(picture.pixels, picture.name, classes=classes, journal=path)
+            image = read(path)
+            segmentation = yield from segment(image.pixels)
+            if not queue.awaits_review(path.name):
+                continue  # It was marked while it was being segmented.
+            journal = journal_path(image.pixels, sessions_dir)
+            session = Session(image.pixels, image.name, classes=classes, journal=journal)
             try:
-                session.propose(from_segmentation(result, result_filter))
-                doubt = mean_doubt(result, session.hw, session.document.verified)
+                session.propose(from_segmentation(segmentation, result_filter))
+                uncertainty = mean_uncertainty(segmentation, session.hw, session.document.verified)
             finally:
                 session.close()
-            queue.mark(image.name, None, doubt)
-            run.doubts[image.name] = doubt
+            queue.mark(path.name, None, uncertainty)
+            run.uncertainty[path.name] = uncertainty
         except SampathError as error:
-            logger.warning("%s was left out: %s", image.name, error)
-            run.left_out[image.name] = str(error)
+            logger.warning("%s was skipped: %s", path.name, error)
+            run.skipped[path.name] = str(error)
     yield Progress(len(todo), len(todo), "Segmenting the folder", "images")
     return run

@@ -1,4 +1,4 @@
-"""A folder of images as a queue: which are done, which comes next, how far one is. Kept on disk as it changes."""
+"""A folder of images as a queue: the state of each image and the order of work, saved on every change."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ...errors import ImageError, UnknownNameError
 from ...files import alone, write_atomically
 from ...jobs import Job
 from ...registry import unknown_name
+from ..prompts.tile_cache import TileFeatures
 
 if TYPE_CHECKING:
     from ...predict import Model
@@ -24,13 +25,12 @@ logger = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["untouched", "in progress", "done", "unsure"]
 STATES: tuple[State, ...] = get_args(State)
-LEFT: tuple[State, ...] = ("untouched", "in progress")
-"""States of images that somebody still has to look at."""
+TO_REVIEW: tuple[State, ...] = ("untouched", "in progress")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".svs", ".ndpi", ".mrxs", ".scn", ".zarr")
 SCHEMA = 1
 
 States: TypeAlias = dict[str, dict[str, Any]]
-"""File name -> what is kept of an image besides its path, see `Entry`."""
+"""File name -> the fields of `Entry` except its path."""
 UNTOUCHED: dict[str, Any] = {"state": "untouched", "uncertainty": None}
 
 
@@ -41,184 +41,180 @@ class Entry:
     path: Path
     state: State
     uncertainty: float | None = None
-    """Mean uncertainty of the last automatic result, 0..1; None before there is one."""
+    """Mean uncertainty of the last automatic result, 0..1; None without a result."""
 
 
-def _doubt(entry: Entry) -> float:
-    """Rank the most uncertain first, and what no head has seen last."""
+def _most_uncertain_first(entry: Entry) -> float:
+    """Sort key that puts images without an automatic result last."""
     return 0.0 if entry.uncertainty is None else -1.0 - entry.uncertainty
 
 
 class FolderQueue:
-    """The images of a folder, by name, and what has been done to them.
+    """The images of a folder in the order of their names, with the state of each.
 
-    Images that are added to or taken from the folder between two sessions are; a state file that cannot be read is
-    put aside, not overwritten. Several windows may work through one folder: each keeps the marks of the others.
+    The folder is listed anew for every queue, so images may be added and removed. An unreadable state file is renamed,
+    not overwritten. Several queues may share a folder: each keeps the states that the others have set.
 
     Args:
-        folder: Folder of images; folders in it are not searched, but an OME-Zarr is an image.
-        state_dir: Where states are kept, `Config.sessions_dir`; the folder of images may be read-only.
+        folder: Folder of images, searched without its subfolders; an OME-Zarr counts as an image.
+        state_dir: Folder of the state file, `Config.sessions_dir`; the folder of images may be read-only.
 
     Raises:
-        ImageError: If there is no such folder, or no image in it.
+        ImageError: If the folder does not exist or contains no image.
     """
 
     def __init__(self, folder: str | Path, state_dir: Path) -> None:
         self.folder = Path(folder).expanduser().resolve()
         if not self.folder.is_dir():
-            raise ImageError(f"There is no folder '{folder}'; choose one that holds images.")
+            raise ImageError(f"The folder '{folder}' does not exist; choose a folder of images.")
         self._paths = sorted(
             path
             for path in self.folder.iterdir()
             if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
         )
         if not self._paths:
-            raise ImageError(f"'{folder}' holds no images ({', '.join(SUFFIXES)}); choose another folder.")
+            raise ImageError(f"'{folder}' contains no images ({', '.join(SUFFIXES)}); choose another folder.")
         digest = hashlib.sha256(str(self.folder).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         self.file = state_dir / f"folder-{digest}.json"
-        self._states, last = self._load()
+        self._states, current = self._load()
         names = [path.name for path in self._paths]
-        self._index = names.index(last) if last in names else 0
-        self.by_doubt = False
-        """Whether `next` and `previous` go from the most uncertain automatic result to the least, and not by name."""
+        self._index = names.index(current) if current in names else 0
+        self.by_uncertainty = False
+        """Whether `next` and `previous` order images by decreasing uncertainty instead of by name."""
 
     def __len__(self) -> int:
         return len(self._paths)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """All images in order."""
+        """All images, sorted by name."""
         return tuple(self._entry(path) for path in self._paths)
 
     @property
     def current(self) -> Entry:
-        """The image that is open."""
+        """The open image."""
         return self._entry(self._paths[self._index])
 
     @property
     def upcoming(self) -> Entry | None:
-        """The image that `next` would open, to be encoded ahead; None at the end."""
-        index = self._after()
+        """The image that `next` would open; None at the end."""
+        index = self._next_index()
         return None if index is None else self._entry(self._paths[index])
 
     @property
     def progress(self) -> dict[State, int]:
-        """How many images are in each state."""
+        """Number of images in each state."""
         counts = Counter(entry.state for entry in self.entries)
         return {state: counts[state] for state in STATES}
 
     def next(self) -> Entry | None:
-        """Open the next image; None, and nothing changes, at the end.
+        """Open the next image; None at the end.
 
-        By doubt those done or put aside are passed over, after the last come those that were passed before, and what no
-        head has seen comes when nothing else is left.
+        Ordered by uncertainty, this skips images that are done or unsure, wraps around to those skipped earlier, and
+        returns images without an automatic result last.
         """
-        return self._step(self._after())
+        return self._open(self._next_index())
 
     def previous(self) -> Entry | None:
-        """Open the image before; None, and nothing changes, at the beginning."""
+        """Open the previous image; None at the beginning."""
         order = self._order()
-        place = order.index(self._index)
-        return self._step(order[place - 1] if place else None)
+        position = order.index(self._index)
+        return self._open(order[position - 1] if position else None)
 
     def open(self, name: str) -> Entry:
         """Open an image by its file name.
 
         Raises:
-            UnknownNameError: If it is not in the folder.
+            UnknownNameError: If the folder has no such image.
         """
-        self._go(self._paths.index(self._path(name)))
+        self._open(self._paths.index(self._path(name)))
         return self.current
 
     def mark(self, name: str, state: State | None, uncertainty: float | None = None) -> Entry:
-        """Set the state and the uncertainty of an image; what is None stays as it is.
+        """Set the state and the uncertainty of an image; None leaves a value unchanged.
 
         Raises:
-            UnknownNameError: If it is not in the folder, or there is no such state.
-            StorageError: If that cannot be saved; nothing has changed.
+            UnknownNameError: If the folder has no such image, or the state does not exist.
+            StorageError: If the change cannot be saved; nothing has changed.
         """
         if state is not None and state not in STATES:
             raise UnknownNameError(unknown_name("state", state, list(STATES)))
         path = self._path(name)
-        with self._writing() as states:
-            given = {"state": state, "uncertainty": uncertainty}
-            known = states.get(path.name, UNTOUCHED)
-            states[path.name] = known | {key: value for key, value in given.items() if value is not None}
+        changes = {"state": state, "uncertainty": uncertainty}
+        with self._editing() as states:
+            states[path.name] = states.get(path.name, UNTOUCHED) | {
+                key: value for key, value in changes.items() if value is not None
+            }
         return self._entry(path)
 
     def touch(self, name: str) -> Entry:
-        """Note that an image was annotated: one that was untouched is in progress; others stay as they are."""
+        """Mark an untouched image as in progress; other states stay."""
         path = self._path(name)
         if self._entry(path).state == "untouched":
-            with self._writing() as states:
-                known = states.get(path.name, UNTOUCHED)
-                if known["state"] == "untouched":  # Nobody has marked it elsewhere.
-                    states[path.name] = known | {"state": "in progress"}
+            with self._editing() as states:
+                values = states.get(path.name, UNTOUCHED)
+                if values["state"] == "untouched":  # Another queue may have changed it.
+                    states[path.name] = values | {"state": "in progress"}
         return self._entry(path)
 
     def awaits_review(self, name: str) -> bool:
-        """Say whether an image is neither done nor put aside as unsure.
+        """Return True if an image is neither done nor unsure.
 
         Raises:
-            UnknownNameError: If it is not in the folder.
+            UnknownNameError: If the folder has no such image.
         """
-        return self._entry(self._path(name)).state in LEFT
+        return self._entry(self._path(name)).state in TO_REVIEW
 
     def to_review(self) -> list[Entry]:
-        """List what is neither done nor put aside as unsure, the most uncertain automatic result first."""
-        left = [entry for entry in self.entries if entry.state in LEFT]
-        return sorted(left, key=_doubt)
+        """Return the images that are neither done nor unsure, the most uncertain first."""
+        entries = [entry for entry in self.entries if entry.state in TO_REVIEW]
+        return sorted(entries, key=_most_uncertain_first)
 
     def encode_ahead_job(self, model: Model) -> Job[int] | None:
-        """Make a job that encodes the tiles of the next image that a click will probably need; None at the end.
-
-        Its features go to the model's store, where the session of that image finds them.
-        """
+        """Make a job that encodes the upcoming image around its middle into the model's store; None at the end."""
         upcoming = self.upcoming
         return None if upcoming is None else _encode_ahead(upcoming.path, model)
 
     def _order(self) -> list[int]:
-        """List the places of the images in the order in which they are walked through."""
-        places = list(range(len(self)))
-        return (
-            sorted(places, key=lambda one: _doubt(self._entry(self._paths[one]))) if self.by_doubt else places
-        )
+        """Return the indices of the images in the order of `next` and `previous`."""
+        order = list(range(len(self)))
+        if self.by_uncertainty:
+            order.sort(key=lambda index: _most_uncertain_first(self._entry(self._paths[index])))
+        return order
 
-    def _after(self) -> int | None:
+    def _next_index(self) -> int | None:
         order = self._order()
-        place = order.index(self._index)
-        if not self.by_doubt:
-            return order[place + 1] if place + 1 < len(order) else None
-        rest = [self._paths[one] for one in (*order[place + 1 :], *order[:place])]
-        left = [path for path in rest if self._entry(path).state in LEFT]
-        doubted = [path for path in left if self._entry(path).uncertainty is not None]
-        return self._paths.index((doubted or left)[0]) if left else None
+        position = order.index(self._index)
+        if not self.by_uncertainty:
+            return order[position + 1] if position + 1 < len(order) else None
+        others = (*order[position + 1 :], *order[:position])
+        entries = {index: self._entry(self._paths[index]) for index in others}
+        to_review = [index for index, entry in entries.items() if entry.state in TO_REVIEW]
+        segmented = [index for index in to_review if entries[index].uncertainty is not None]
+        return next(iter(segmented or to_review), None)
 
-    def _step(self, index: int | None) -> Entry | None:
+    def _open(self, index: int | None) -> Entry | None:
         if index is None:
             return None
-        self._go(index)
+        with self._editing(index):
+            pass
         return self.current
 
-    def _go(self, index: int) -> None:
-        with self._writing(index):
-            pass
-
     def _path(self, name: str) -> Path:
-        names = {path.name: path for path in self._paths}
-        if name not in names:
-            raise UnknownNameError(unknown_name(f"image in '{self.folder}'", name, list(names)))
-        return names[name]
+        paths = {path.name: path for path in self._paths}
+        if name not in paths:
+            raise UnknownNameError(unknown_name(f"image in '{self.folder}'", name, list(paths)))
+        return paths[name]
 
     def _entry(self, path: Path) -> Entry:
         return Entry(path, **self._states.get(path.name, UNTOUCHED))
 
     @contextlib.contextmanager
-    def _writing(self, index: int | None = None) -> Iterator[States]:
-        """Hand out the states, those of other windows too, for changes, and write them; if that fails, none is made.
+    def _editing(self, index: int | None = None) -> Iterator[States]:
+        """Yield the states, including those set by other queues, for changes and save them; on failure none is kept.
 
         Args:
-            index: The image that is open from now on; the same as before if left out.
+            index: The image to open; None keeps the current one.
         """
         with alone(self.file):
             states = {**self._states, **self._load()[0]}
@@ -238,32 +234,27 @@ class FolderQueue:
         write_atomically(self.file, lambda stream: stream.write(text))
 
     def _load(self) -> tuple[States, str | None]:
-        """Read states by file name, and which image was open."""
+        """Read the states by file name, and the name of the open image."""
         try:
             content = json.loads(self.file.read_bytes())
             if content["schema"] != SCHEMA:
-                raise ValueError(f"it has schema {content['schema']}")
+                raise ValueError(f"its schema is {content['schema']}")
             states = {
-                str(name): {"state": one["state"], "uncertainty": one.get("uncertainty")}
-                for name, one in content["images"].items()
-                if one["state"] in STATES
+                str(name): {"state": values["state"], "uncertainty": values.get("uncertainty")}
+                for name, values in content["images"].items()
+                if values["state"] in STATES
             }
             return states, content.get("current")
         except FileNotFoundError:
             return {}, None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            aside = self.file.with_suffix(".unreadable")
-            logger.warning(
-                "The states in %s cannot be read (%s); they are put aside as %s.", self.file, error, aside
-            )
-            self.file.replace(aside)
+            renamed = self.file.with_suffix(".unreadable")
+            logger.warning("The states in %s are unreadable (%s); renamed to %s.", self.file, error, renamed)
+            self.file.replace(renamed)
             return {}, None
 
 
 def _encode_ahead(path: Path, model: Model) -> Job[int]:
     from ...images import read
-    from ..session import Session
 
-    picture = read(path)
-    session = Session(picture.pixels, picture.name, model)
-    return (yield from session.encode_job())
+    return (yield from TileFeatures(model, read(path).pixels).encode_ahead_job())

@@ -124,7 +124,7 @@ def _part(segmentation: Segmentation) -> tuple[int, int, int, int]:
     return int(top), int(left), int(height), int(width)
 
 
-def mean_doubt(
+def mean_uncertainty(
     segmentation: Segmentation,
     hw: tuple[int, int],
     annotated: Callable[[Box], BoolArray],

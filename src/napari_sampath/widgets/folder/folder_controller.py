@@ -120,11 +120,11 @@ class FolderWork(QObject):
             return
         before = queue.current.path
 
-        queue.by_doubt = self._stage == "automatic"
+        queue.by_uncertainty = self._stage == "automatic"
         if not self._attempt(queue.next if by > 0 else queue.previous):
             return
         if queue.current.path == before:
-            end = "Nothing else is left to review." if queue.by_doubt else "This is the last image."
+            end = "Nothing else is left to review." if queue.by_uncertainty else "This is the last image."
             self.message.emit(end if by > 0 else "This is the first image.")
         else:
             self._open()
@@ -172,8 +172,8 @@ class FolderWork(QObject):
         def take(run: FolderRun) -> None:
             self.stage = "automatic"
             self.message.emit(
-                f"The head went through {len(run.doubts)} images; 'Next' opens the one it doubts most."
-                + _left_out(run.left_out)
+                f"The head went through {len(run.uncertainty)} images; 'Next' opens the one it doubts most."
+                + _left_out(run.skipped)
             )
 
         self.runner.start(job, "running the head on all images", take)
@@ -296,7 +296,7 @@ class FolderWork(QObject):
     def _encode_ahead(self) -> None:
         job = None
         if self.queue is not None and self._state.model is not None:
-            self.queue.by_doubt = self._stage == "automatic"
+            self.queue.by_uncertainty = self._stage == "automatic"
             job = self.queue.encode_ahead_job(self._state.model)
         if job is not None:
             self.ahead.start(job, "preparing the next image", lambda _tiles: None)

@@ -103,7 +103,7 @@ class TrainingState(QObject):
     def pending(self) -> Job[int] | None:
         """Return a job that saves what is not in the dataset yet; None if all is."""
         self._timer.stop()
-        return None if self.samples is None else self.samples.due()
+        return None if self.samples is None else self.samples.save_job()
 
     def close(self) -> None:
         """Let go of the session and end."""
@@ -115,7 +115,7 @@ class TrainingState(QObject):
 
     def _on_changed(self) -> None:
         if self.samples is not None and self._session is not None:
-            self.samples.note(self._session)
+            self.samples.mark_changed(self._session)
             self._timer.start()
 
     def _on_opened(self, opened: OpenedDataset | None) -> None:
