@@ -135,10 +135,10 @@ class Afternoon:
             session = Session(
                 pixels, queue.current.path.stem, self.model, (GLAND,), journal_path(pixels, folder)
             )
-            session.stage = "semi-automatic"
+            session.proposals.stage = "semi-automatic"
             if self.heads.current is not None:
                 found = segment(pixels, self.heads.current, self.model)
-                session.offer(from_segmentation(found, ResultFilter(MIN_AREA_PX)))
+                session.proposals.offer(from_segmentation(found, ResultFilter(MIN_AREA_PX)))
                 proposed.append(dice(np.asarray(session.document.class_map) > 0, truth))
             person = SimulatedUser(session, truth)
             actions += person.annotate()
@@ -149,7 +149,7 @@ class Afternoon:
             job = self.samples.save_job()
             if job is not None:
                 run(job)
-            session.export(self.work / "export", tuple(FORMATS))
+            session.files.export(self.work / "export", tuple(FORMATS))
             session.close()
             queue.mark(queue.current.path.name, "done")
             queue.next()

@@ -89,7 +89,7 @@ def many_objects(folder: Path, quick: bool) -> Iterator[Row]:
     count, repeats, side = (500 if quick else 5000), (10 if quick else 40), 4096
     empty, full = new_session(side, folder, "empty"), new_session(side, folder, "full")
     found = pieces(count, side)
-    took = seconds(lambda: full.add_segmentation(found))
+    took = seconds(lambda: full.proposals.add(found).apply())
     shape = disc(12)
     medians: dict[str, list[list[float]]] = {}
     for number in range(repeats):
@@ -98,7 +98,7 @@ def many_objects(folder: Path, quick: bool) -> Iterator[Row]:
             made: list[int] = []
             steps: dict[str, Callable[[], object]] = {
                 "commit": lambda s=session, m=made, n=number: m.append(stroke(s, shape, 20 + 30 * n, 60)),
-                "reclassify": lambda s=session, m=made: s.reclassify(m[0], 2),
+                "reclassify": lambda s=session, m=made: s.objects.reclassify((m[0],), 2),
                 "undo": session.undo,
             }
             for name, call in steps.items():
@@ -137,9 +137,9 @@ def many_steps(folder: Path, quick: bool) -> Iterator[Row]:
                     session, rng.choice(shapes), rng.randrange(960), rng.randrange(960), rng.choice([1, 2])
                 )
             case 4 if ids:
-                session.reclassify(rng.choice(ids), rng.choice([1, 2]))
+                session.objects.reclassify((rng.choice(ids),), rng.choice([1, 2]))
             case 5 if ids:
-                session.delete(rng.choice(ids))
+                session.objects.delete((rng.choice(ids),))
             case 6:
                 stroke(session, rng.choice(shapes), rng.randrange(960), rng.randrange(960), 0)
             case 7:

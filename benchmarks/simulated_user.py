@@ -76,10 +76,10 @@ class SimulatedUser:
 
     def _remove(self, wrong: np.ndarray) -> int:
         """Remove an object that should not be there, or rub out what is too much of it."""
-        found = self.session.objects.at(*middle(wrong))
+        found = self.session.document.object_at(*middle(wrong))
         pixels = np.asarray(self.session.document.instance_map) == found
         if (pixels & self.truth).sum() < 0.5 * pixels.sum():
-            self.session.delete(found)
+            self.session.objects.delete((found,))
             return 1
         self.session.paint(*np.nonzero(wrong), 0)
         return self.BRUSH
@@ -90,18 +90,18 @@ class SimulatedUser:
         row, col = middle(wrong)
         positive, actions = True, 0
         for _ in range(self.CLICKS):
-            self.session.add_point(col, row, positive)
+            self.session.prompts.add_point(col, row, positive)
             actions += 1
-            request = self.session.request()
+            request = self.session.prompts.request()
             if request is None:
                 raise RuntimeError("the session has no model")
-            self.session.accept(self.session.answer(request))
-            masks = [one.mask.to_dense(self.session.hw) for one in self.session.candidates]
+            self.session.prompts.accept(self.session.prompts.answerer.answer(request))
+            masks = [one.mask.to_dense(self.session.hw) for one in self.session.prompts.candidates]
             best = int(np.argmax([iou(one, target) for one in masks]))
             if iou(masks[best], target) < iou(masks[0], target) + 0.05:
                 best = 0
             for _ in range(best):
-                self.session.next_candidate()
+                self.session.prompts.next_candidate()
             actions += best
             shown = masks[best]
             if iou(shown, target) >= self.GOOD_IOU:
@@ -112,7 +112,7 @@ class SimulatedUser:
         if iou(shown, target) >= self.FAIR_IOU:
             self.session.commit()
         else:
-            self.session.clear_prompts()
+            self.session.prompts.clear()
         # The answer may be what a head proposed there already.
         if (wrong & self.have).sum() >= 0.5 * wrong.sum():
             return actions

@@ -105,9 +105,9 @@ class MainJob(Walk):
         self.driver.key(Qt.Key.Key_Escape)
         self._prompt(lambda: self.driver.click(*self.sample.targets[0].click))
         seen = []
-        for _ in range(len(self.annotator.session.candidates)):
+        for _ in range(len(self.annotator.session.prompts.candidates)):
             self.driver.key(Qt.Key.Key_M)
-            candidate = self.annotator.session.candidate
+            candidate = self.annotator.session.prompts.candidate
             if candidate is not None:
                 seen.append(f"{candidate.mask.area_px} px (predicted IoU {candidate.score:.2f})")
         return f"M shows {len(seen)} candidates: {', '.join(seen)}; the last is the best and stays."
@@ -206,7 +206,7 @@ class MainJob(Walk):
         before = self._class_layer().copy()
         session = self.annotator.session
         for object_id in list(session.document.objects):
-            session.delete(object_id)
+            session.objects.delete((object_id,))
         self._check(not self._class_layer().any(), "the annotations could not be removed")
         self.export.import_from(self.output / "labels")
         runners = self.export.runner, self.export.intake

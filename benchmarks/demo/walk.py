@@ -119,11 +119,11 @@ class Walk:
         begin = time.perf_counter()
         give()
         wait_until(lambda: self.state.prompts.idle, PATIENCE_S, "the answer")
-        self._check(self.annotator.session.candidate is not None, self.annotate.status.message.text())
+        self._check(self.annotator.session.prompts.candidate is not None, self.annotate.status.message.text())
         return time.perf_counter() - begin
 
     def _score(self, prompt: str, target: Target) -> str:
-        candidate = self.annotator.session.candidate
+        candidate = self.annotator.session.prompts.candidate
         predicted = None if candidate is None else candidate.score
         true = None if target.truth is None else iou(self._shown(), target.truth)
         self.facts.scores.append((prompt, predicted, true))

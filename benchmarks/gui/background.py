@@ -32,7 +32,7 @@ def stalls(window: Ours, folder: Path, quick: bool) -> Iterator[Row]:
         "encoding (sampath-tiny)": lambda: _encode(model, pixels),
         "auto-segmenting (gland-cnn)": lambda: segment_job(pixels, "gland-cnn", model, None, 16, {}),
         "training (cnn head)": lambda: _train(model, folder, quick),
-        "exporting": lambda: window.session.export_job(folder / "export", ("png", "tiff")),
+        "exporting": lambda: window.session.files.export_job(folder / "export", ("png", "tiff")),
     }
     still = _longest(window, None, quick)
     yield Row("longest stall with nothing to do, the mouse moving", f"{still:.0f} ms", "", None, None)
@@ -41,7 +41,8 @@ def stalls(window: Ours, folder: Path, quick: bool) -> Iterator[Row]:
         yield limited(f"longest stall while {name}", worst, LIMIT_MS, "ms")
 
     pieces = _pieces(window.session.hw, 60 if quick else PIECES)
-    worst = _longest(window, window.session.propose_job(pieces), quick, window.session.take)
+    change = window.session.proposals.replace(pieces)
+    worst = _longest(window, change.prepare(), quick, change.take)
     yield limited(
         f"longest stall while {len(pieces.pieces):,} pieces of a head are taken over", worst, LIMIT_MS, "ms"
     )

@@ -120,7 +120,7 @@ class Ours(Clock):
         """Click on an image pixel; return the seconds until the mask is painted, and those of the decoder."""
         self.driver.move(x, y)
         self.rest()
-        before, decode, spent = self.session.candidate, self.model.decode, []
+        before, decode, spent = self.session.prompts.candidate, self.model.decode, []
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             begin = time.perf_counter()
@@ -132,12 +132,12 @@ class Ours(Clock):
         self.model.decode = timed
         try:
             total = self.until_painted(
-                self.click_at(x, y), lambda: self.session.candidate not in (None, before)
+                self.click_at(x, y), lambda: self.session.prompts.candidate not in (None, before)
             )
         finally:
             del self.model.decode
-        shown = self.state.annotator.layers.candidate.data[self.session.candidate.mask.slices] == 1
-        if not np.array_equal(shown, self.session.candidate.mask.bitmap):
+        shown = self.state.annotator.layers.candidate.data[self.session.prompts.candidate.mask.slices] == 1
+        if not np.array_equal(shown, self.session.prompts.candidate.mask.bitmap):
             raise AssertionError("What was painted is not the mask.")
         self.driver.key(Qt.Key.Key_Escape)
         self.rest()

@@ -74,7 +74,7 @@ def test_replay_gives_the_identical_document_and_its_history(tmp_path: Path, see
     assert again.document.next_id >= session.document.next_id - 1
     while True:
         went_back = again.undo()
-        in_memory = session._edits.history.undo()
+        in_memory = session._editor._edits.history.undo()
         assert went_back == (in_memory is not None)
         if in_memory is None:
             break
@@ -121,9 +121,9 @@ def test_a_line_damaged_in_the_middle_costs_that_line_only(
     path = tmp_path / "a.jsonl"
     session = open_session(path)
     ids = [commit_at(session, x, 48) for x in (15, 45, 75, 105)]
-    session.reclassify(ids[1], 2)
+    session.objects.reclassify((ids[1],), 2)
     session.undo()
-    session.delete(ids[3])
+    session.objects.delete((ids[3],))
     session.undo()
     session.close()
     lines = path.read_bytes().split(b"\n")
@@ -244,11 +244,16 @@ def until_refused(session: Session, journal: Path, call: Callable[[], object]) -
     session.classes_changed.connect(lambda: told.append(None))
     for _ in range(100):
         told.clear()
-        before = digest(session), journal.read_bytes(), session.candidate, session.prompts
+        before = digest(session), journal.read_bytes(), session.prompts.candidate, session.prompts.state
         try:
             call()
         except StorageError as error:
-            assert (digest(session), journal.read_bytes(), session.candidate, session.prompts) == before
+            assert (
+                digest(session),
+                journal.read_bytes(),
+                session.prompts.candidate,
+                session.prompts.state,
+            ) == before
             assert not told
             return error
     raise AssertionError("the disk is not full")
@@ -268,11 +273,11 @@ def test_full_disk_refuses_everything_and_keeps_what_was_there(small_disk: Path)
     error = until_refused(session, path, commit)
     assert "The last step was not saved and has not been done (No space left on device)" in str(error)
     assert "everything before is safe; free some space" in str(error)
-    assert session.candidate is not None, "the user may try again"
+    assert session.prompts.candidate is not None, "the user may try again"
     for call in (
         lambda: session.paint([1], [1], 1),
         lambda: session.classes.add(f"class {len(session.classes)}"),
-        lambda: session.delete(max(session.document.objects)),
+        lambda: session.objects.delete((max(session.document.objects),)),
     ):
         until_refused(session, path, call)
     filler.unlink()
@@ -312,8 +317,8 @@ def test_everything_is_in_the_file_before_it_is_told_and_forced_to_the_disk_by_a
     session.classes.add("fat")
     session.undo()
     session.redo()
-    session.reclassify(1, 2)
-    session.delete(1)
+    session.objects.reclassify((1,), 2)
+    session.objects.delete((1,))
     assert told == list(range(1, 8))
     session.close()
     assert forced[-1][0] == 7, "closing waits for the disk"
@@ -324,7 +329,7 @@ def test_a_disk_that_refuses_to_keep_what_it_took_is_told_at_the_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = open_session(tmp_path / "a.jsonl")
-    journal = session._edits.journal
+    journal = session._editor._edits.journal
     assert journal is not None
 
     def refuse(descriptor: int) -> None:
@@ -364,7 +369,7 @@ def test_a_limit_on_the_file_size_refuses_the_commit(tmp_path: Path) -> None:
                 commit_at(session, 80, 60)
             except StorageError as error:
                 print(str(error))
-            assert session.candidate is not None
+            assert session.prompts.candidate is not None
             assert (path.stat().st_size, digest(session)) == (size, state)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         session.commit()

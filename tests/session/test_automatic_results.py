@@ -88,14 +88,15 @@ def test_what_is_worked_out_in_a_thread_comes_to_the_same_as_at_once(tmp_path: P
     told: list[object] = []
     for one in sessions:
         one.paint(*np.indices((20, 20)).reshape(2, -1), 1)
-        one.propose(squares(30, 2))
+        one.proposals.replace(squares(30, 2)).apply()
     empty = state(sessions[0])
-    sessions[0].propose(squares(60))
+    sessions[0].proposals.replace(squares(60)).apply()
     with ThreadPoolExecutor(1) as pool:
-        prepared = pool.submit(run, sessions[1].propose_job(squares(60))).result()
+        change = sessions[1].proposals.replace(squares(60))
+        prepared = pool.submit(run, change.prepare()).result()
     assert state(sessions[1]) == empty
     sessions[1].document_changed.connect(told.append)
-    made = sessions[1].take(prepared)
+    made = change.take(prepared)
     assert made is not None
     assert {one.class_id for one in made} == {sessions[1].classes.by_name("gland").id}
     assert len(told) == 1
@@ -117,32 +118,35 @@ def test_what_is_worked_out_in_a_thread_comes_to_the_same_as_at_once(tmp_path: P
 
 def test_what_was_worked_out_before_a_change_is_not_taken() -> None:
     session = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i")
-    prepared = run(session.propose_job(squares(5)))
+    change = session.proposals.replace(squares(5))
+    prepared = run(change.prepare())
     session.paint(*np.indices((9, 9)).reshape(2, -1), 1)
     before = state(session)
-    assert session.take(prepared) is None
+    assert change.take(prepared) is None
     assert state(session) == before
-    made = session.take(run(session.propose_job(squares(5))))
+    made = change.take(run(change.prepare()))
     assert made is not None
     assert len(made) == 5
     said: list[str] = []
     session.message.connect(said.append)
     empty = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i")
     empty.message.connect(said.append)
-    assert empty.take(run(empty.propose_job(Components((), (), "h")))) == []
+    nothing = empty.proposals.replace(Components((), (), "h"))
+    assert nothing.take(run(nothing.prepare())) == []
     assert said == ["Nothing was found, so nothing was added."]
 
 
 def test_what_cannot_be_saved_is_not_taken(small: Path) -> None:
     session = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i", journal=small / "j")
-    prepared = run(session.propose_job(squares(60)))
+    change = session.proposals.replace(squares(60))
+    prepared = run(change.prepare())
     before = state(session)
     filler = small_disk.fill(small)
     with pytest.raises(StorageError, match="was not saved and has not been done"):
-        session.take(prepared)
+        change.take(prepared)
     assert state(session) == before
     filler.unlink()
-    made = session.take(prepared)
+    made = change.take(prepared)
     assert made is not None
     assert len(made) == 60
     session.close()
@@ -252,29 +256,29 @@ def test_objects_of_segment_everything_get_the_class_of_those_like_them() -> Non
         pixels[row : row + 40, col : col + 40] = colours[kind]
     pixels = np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
     session = Session(pixels, "cells", patch_model(), CLASSES[1:])
-    session.add_everything(masks, "everything")
+    session.proposals.everything(masks, "everything").apply()
     with pytest.raises(PromptError, match="classify at least one"):
-        run(session.classify_job())
+        run(session.proposals.classify_job())
     made = {
-        session.objects.at(one.row + 5, one.col + 5): kind
+        session.document.object_at(one.row + 5, one.col + 5): kind
         for (one, _), kind in zip(masks, truth, strict=True)
     }
     assert len(made) == 16
     assert {one.class_id for one in session.document.objects.values()} == {3}
     by_hand = [next(one for one, kind in made.items() if kind == wanted) for wanted in (1, 2)]
     for one in by_hand:
-        session.reclassify(one, made[one])
+        session.objects.reclassify((one,), made[one])
     before = {one: record.class_id for one, record in session.document.objects.items()}
-    session.apply_guesses(run(session.classify_job()))
+    session.proposals.apply_guesses(run(session.proposals.classify_job()))
     assert {one: record.class_id for one, record in session.document.objects.items()} == made
     assert not any(session.document.objects[one].reviewed for one in made if one not in by_hand)
     session.undo()
     assert {one: record.class_id for one, record in session.document.objects.items()} == before
 
-    guesses = run(session.classify_job())
+    guesses = run(session.proposals.classify_job())
     late = next(one for one in made if one not in by_hand)
-    session.reclassify(late, 3 - made[late])
-    session.apply_guesses(guesses)
+    session.objects.reclassify((late,), 3 - made[late])
+    session.proposals.apply_guesses(guesses)
     assert session.document.objects[late].class_id == 3 - made[late], "a person was quicker"
 
 
@@ -381,7 +385,7 @@ def test_the_next_image_is_encoded_ahead(folder: Path, tmp_path: Path) -> None:
     entry = queue.next()
     assert entry is not None
     session = Session(np.asarray(Image.open(entry.path)), "1", model)
-    run(session.encode_job())
+    run(session.prompts.encode_job())
     assert model.encoder.passes == passes == 1  # type: ignore[attr-defined]
 
 
@@ -421,15 +425,15 @@ def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
     heard: list[str] = []
     session.message.connect(heard.append)
     again = Result(np.zeros((20, 30), np.uint8), np.ones((20, 30)))
-    assert session.offer(again) == []
+    assert session.proposals.offer(again) == []
     assert "switched off" in heard[0]
     assert len(session.objects.rows()) == 1
-    session.stage = "semi-automatic"
-    session.offer(again)
+    session.proposals.stage = "semi-automatic"
+    session.proposals.offer(again)
     assert session.objects.rows() == []
     session.undo()
     session.area.complete((0, 0, 20, 30))
-    session.offer(again)
+    session.proposals.offer(again)
     assert len(session.objects.rows()) == 1, "what is complete stays"
 
 
@@ -464,7 +468,7 @@ def test_a_session_becomes_a_training_sample_and_a_newer_one_replaces_it(tmp_pat
     session = Session(image, "slide 7", disc_model(), CLASSES[1:])
     session.paint(*np.nonzero(block(10, 10, 20, 20).to_dense(HW)), 2)
     session.area.mark((0, 0, 50, 60))
-    entry = session.save_to_dataset(tmp_path / "data", group="case 1", mpp=0.5)
+    entry = session.files.save_to_dataset(tmp_path / "data", group="case 1", mpp=0.5)
     assert (entry.revision, entry.group, entry.mpp) == (1, "case 1", 0.5)
     item = DatasetFolder.open(tmp_path / "data").read("slide 7")
     np.testing.assert_array_equal(item.pixels, image)
@@ -475,13 +479,13 @@ def test_a_session_becomes_a_training_sample_and_a_newer_one_replaces_it(tmp_pat
     np.testing.assert_array_equal(item.annotated, session.area.mask())
     assert item.annotated.sum() == 50 * 60
     assert item.provenance["annotations"]["1"]["source"] == "brush"
-    assert session.save_to_dataset(tmp_path / "data", group="case 1", mpp=0.5).revision == 1
-    session.delete(1)
-    assert session.save_to_dataset(tmp_path / "data", group="case 1", mpp=0.5).revision == 2
+    assert session.files.save_to_dataset(tmp_path / "data", group="case 1", mpp=0.5).revision == 1
+    session.objects.delete((1,))
+    assert session.files.save_to_dataset(tmp_path / "data", group="case 1", mpp=0.5).revision == 2
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "dataset.json").write_text(json.dumps({"a": 1}))
     with pytest.raises(DatasetError):
-        session.save_to_dataset(tmp_path / "other")
+        session.files.save_to_dataset(tmp_path / "other")
 
 
 def test_a_review_goes_from_the_most_doubtful_image_to_the_least_and_back(

@@ -68,12 +68,12 @@ def test_what_lies_under_a_commit_is_overwritten_kept_or_asked_about(session: Se
     session.overlap_found.connect(heard.append)
     session.overlap = "ask"
     prompt_at(session, 50, 40)
-    candidate = session.candidate
+    candidate = session.prompts.candidate
     assert candidate is not None
     before = digest(session)
     assert session.commit() is None
     assert digest(session) == before
-    assert session.candidate is candidate, "waits for the answer"
+    assert session.prompts.candidate is candidate, "waits for the answer"
     (overlap,) = heard
     under = int((candidate.mask.to_dense(HW) & (dense(session) == first)).sum())
     assert (overlap.pixels, overlap.swallowed) == ({first: under}, ())
@@ -100,7 +100,7 @@ def test_an_object_that_would_vanish_is_named_and_keeping_everything_is_refused(
     paint(session, block(0, 0, 96, 128))
     with pytest.raises(PromptError, match="lies on other objects altogether"):
         session.commit("keep")
-    assert session.candidate is not None
+    assert session.prompts.candidate is not None
 
 
 def test_strokes_keep_too(session: Session) -> None:
@@ -122,7 +122,7 @@ def test_semantic_mode_joins_what_touches(session: Session) -> None:
     assert set(session.document.objects) == {left, other}
     assert session.document.objects[left].area_px == 25 + 25 + 30
     goes_back_and_forth(session, before)
-    session.delete(other)
+    session.objects.delete((other,))
     session.overlap = "ask"
     heard: list[Any] = []
     session.overlap_found.connect(heard.append)
@@ -191,7 +191,9 @@ def test_a_score_stays_as_long_as_it_describes_the_region(session: Session) -> N
 def test_a_region_made_of_a_reviewed_proposal_stays_reviewed(session: Session) -> None:
     session.mask_mode = "semantic"
     small = paint(session, block(30, 15, 4, 5))
-    (proposed,) = session.propose(Components((Component(1, block(30, 30, 20, 20), 0.6),), CLASSES, "head"))
+    (proposed,) = session.proposals.replace(
+        Components((Component(1, block(30, 30, 20, 20), 0.6),), CLASSES, "head")
+    ).apply()
     session.objects.flag((proposed.id,), "reviewed")
     assert paint(session, block(30, 20, 4, 10)) == small
     record = session.document.record(small)
@@ -204,12 +206,14 @@ def test_a_region_made_of_a_reviewed_proposal_stays_reviewed(session: Session) -
 @pytest.mark.parametrize("again", [block(30, 30, 10, 10), block(32, 32, 4, 4), block(25, 30, 20, 10)])
 def test_a_refinement_brings_its_record(tmp_path: Path, again: LocalMask) -> None:
     session = journalled(tmp_path)
-    (proposed,) = session.propose(Components((Component(2, block(30, 30, 10, 10), 0.6),), CLASSES, "head"))
+    (proposed,) = session.proposals.replace(
+        Components((Component(2, block(30, 30, 10, 10), 0.6),), CLASSES, "head")
+    ).apply()
     session.objects.flag((proposed.id,), "unsure")
     session.objects.flag((proposed.id,), "unsure", False)
     before = session.document.record(proposed.id)
     asked = AnnotatedObject(99, 1, "mask", 0.8, "discs", {"mask": True})
-    session._do(refine_operation(session.document, proposed.id, again, "overwrite", "instance", asked))
+    session._editor.do(refine_operation(session.document, proposed.id, again, "overwrite", "instance", asked))
     record = session.document.record(proposed.id)
     assert (record.id, record.class_id, record.created) == (proposed.id, 2, before.created)
     assert (record.source, record.score, record.model, record.prompts) == (
@@ -233,10 +237,10 @@ def test_a_commit_that_refines_brings_its_record(tmp_path: Path) -> None:
     prompt_at(session, 40, 40)
     first = session.commit()
     assert first is not None
-    session.set_object(first.id)
+    session.prompts.set_object(first.id)
     prompt_at(session, 46, 40)
-    assert session.candidate is not None
-    score = session.candidate.score
+    assert session.prompts.candidate is not None
+    score = session.prompts.candidate.score
     refined = session.commit()
     assert refined is not None
     assert (refined.id, refined.created, refined.score) == (first.id, first.created, score)
@@ -253,13 +257,13 @@ def test_a_refinement_that_takes_others_in_has_no_score(session: Session) -> Non
     one, other = paint(session, block(30, 30, 10, 10)), paint(session, block(30, 50, 10, 10))
     asked = AnnotatedObject(99, 1, "point", 0.8, "discs", {"points": [[35, 35]], "labels": [1]})
     wide = block(30, 30, 10, 22)
-    session._do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
+    session._editor.do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
     assert set(session.document.objects) == {one}
     record = session.document.record(one)
     assert (record.source, record.score, record.area_px) == ("point", None, 300)
     session.undo()
     session.objects.flag((one,), "unsure")
-    session._do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
+    session._editor.do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
     assert session.document.record(other).area_px == 80
     record = session.document.record(one)
     assert (record.score, record.unsure, record.reviewed) == (0.8, True, False)
@@ -267,16 +271,18 @@ def test_a_refinement_that_takes_others_in_has_no_score(session: Session) -> Non
 
 def refine(session: Session, one: int) -> LocalMask:
     """Click an object in Mask mode, and wait for the answer: a disc of 12 px in its middle."""
-    session.set_object(one)
-    request = session.request()
+    session.prompts.set_object(one)
+    request = session.prompts.request()
     assert request is not None
-    assert session.accept(session.answer(request))
-    assert session.candidate is not None
-    return session.candidate.mask
+    assert session.prompts.accept(session.prompts.answerer.answer(request))
+    assert session.prompts.candidate is not None
+    return session.prompts.candidate.mask
 
 
 def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
-    (proposed,) = session.propose(Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "head"))
+    (proposed,) = session.proposals.replace(
+        Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "head")
+    ).apply()
     neighbour = paint(session, block(30, 60, 20, 20))
     before = digest(session)
     mask = refine(session, proposed.id).to_dense(HW)
@@ -285,9 +291,11 @@ def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
     assert (made.id, made.class_id, made.reviewed, made.source) == (proposed.id, 2, True, "mask")
     np.testing.assert_array_equal(dense(session) == made.id, mask)
     assert set(session.document.objects) == {made.id, neighbour}
-    assert session.prompts.empty
+    assert session.prompts.state.empty
     goes_back_and_forth(session, before)
-    session.propose(Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "newer"))
+    session.proposals.replace(
+        Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "newer")
+    ).apply()
     assert set(session.document.objects) == {made.id, neighbour}, "nothing is put where it was cut off"
 
 
@@ -330,28 +338,28 @@ def test_a_refined_region_grows_together_with_those_it_reaches(session: Session)
 def test_a_refined_object_that_went_meanwhile_and_a_new_scribble_are_new_objects(session: Session) -> None:
     one = paint(session, block(30, 30, 10, 10), 2)
     refine(session, one)
-    session.delete(one)
+    session.objects.delete((one,))
     made = session.commit()
     assert made is not None
     assert (made.id, made.class_id) == (one + 1, 1)
-    session.set_object(made.id)
-    session.set_mask(block(60, 60, 9, 9))
-    request = session.request()
+    session.prompts.set_object(made.id)
+    session.prompts.set_mask(block(60, 60, 9, 9))
+    request = session.prompts.request()
     assert request is not None
-    session.accept(session.answer(request))
+    session.prompts.accept(session.prompts.answerer.answer(request))
     assert session.commit() is not None
     assert len(session.document.objects) == 2
-    session.set_object(made.id)
-    session.set_mask(block(60, 60, 9, 9))
-    session.remove_last_prompt()
-    request = session.request()
+    session.prompts.set_object(made.id)
+    session.prompts.set_mask(block(60, 60, 9, 9))
+    session.prompts.remove_last()
+    request = session.prompts.request()
     assert request is not None
-    session.accept(session.answer(request))
+    session.prompts.accept(session.prompts.answerer.answer(request))
     again = session.commit()
     assert again is not None
     assert again.id == made.id, "the scribble was taken back"
     with pytest.raises(UnknownNameError, match="no annotation 99"):
-        session.set_object(99)
+        session.prompts.set_object(99)
 
 
 # Strokes
@@ -386,12 +394,12 @@ def test_a_stroke_that_begins_on_an_object_of_its_class_extends_it(session: Sess
 
 def test_a_proposal_that_a_stroke_extends_is_reviewed(session: Session) -> None:
     head = Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
-    (proposed,) = session.propose(head)
+    (proposed,) = session.proposals.replace(head).apply()
     before = digest(session)
     assert stroke(session, block(30, 20, 5, 10), (25, 25)) == proposed.id
     assert session.document.objects[proposed.id].reviewed
     goes_back_and_forth(session, before)
-    session.propose(head)
+    session.proposals.replace(head).apply()
     assert session.document.objects[proposed.id].area_px == 150
 
 
@@ -462,7 +470,9 @@ def test_what_is_merged_has_the_record_of_the_largest(session: Session) -> None:
     assert (clicked.score is not None, merged.score, merged.trust) == (True, None, TRUSTED)
     session.undo()
     assert [session.document.record(one) for one in (small, large)] == [before, clicked]
-    (proposed,) = session.propose(Components((Component(1, block(0, 90, 30, 30), 0.6),), CLASSES, "head"))
+    (proposed,) = session.proposals.replace(
+        Components((Component(1, block(0, 90, 30, 30), 0.6),), CLASSES, "head")
+    ).apply()
     merged = session.objects.merge((small, proposed.id))
     assert (merged.source, merged.model, merged.score, merged.reviewed) == ("head", "head", None, True)
 
@@ -562,14 +572,14 @@ def test_what_a_person_made_reviewed_erased_or_marked_is_annotated(session: Sess
     mine = paint(session, block(10, 10, 5, 5))
     pieces = (Component(1, block(40, 40, 10, 10), 0.6), Component(2, block(60, 60, 4, 4), 0.6))
     head = Components(pieces, CLASSES, "head")
-    first, second = session.propose(head)
+    first, second = session.proposals.replace(head).apply()
     expected = np.zeros(HW, dtype=bool)
     expected[10:15, 10:15] = True
     np.testing.assert_array_equal(session.area.mask(), expected)
     session.objects.flag((mine,), "unsure")
     assert not session.area.mask().any()
     session.objects.flag((mine,), "unsure", False)
-    session.reclassify(first.id, 2)
+    session.objects.reclassify((first.id,), 2)
     expected[40:50, 40:50] = True
     np.testing.assert_array_equal(session.area.mask(), expected)
     assert session.document.objects[first.id].reviewed, "who changes the class has looked at it"
@@ -591,19 +601,19 @@ def test_a_newer_proposal_replaces_the_older_and_no_correction(session: Session)
     old = Components(
         (Component(1, block(40, 40, 10, 10), 0.6), Component(1, block(5, 5, 20, 20), 0.7)), CLASSES, "old"
     )
-    agreed, around = session.propose(old)
+    agreed, around = session.proposals.replace(old).apply()
     assert session.document.objects[mine].area_px == 25
     session.objects.flag((agreed.id,), "reviewed")
     session.area.mark((70, 70, 80, 80))
     before = digest(session)
     whole = Components((Component(2, block(0, 0, *HW), 0.9),), CLASSES, "new")
-    (new,) = session.propose(whole)
+    (new,) = session.proposals.replace(whole).apply()
     assert around.id not in session.document.objects
     assert session.document.objects[agreed.id].area_px == 100
     assert new.area_px == HW[0] * HW[1] - 25 - 100 - 100
     assert new.model == "new"
     goes_back_and_forth(session, before)
-    assert not session.propose(Components((), (), "none"))
+    assert not session.proposals.replace(Components((), (), "none")).apply()
     assert set(session.document.objects) == {mine, agreed.id}, "what heads proposed before is gone"
 
 
@@ -612,10 +622,10 @@ def test_a_newer_proposal_leaves_what_is_complete_of_an_older_one(session: Sessi
     old = Components(
         (Component(1, block(20, 20, 30, 40), 0.6), Component(1, block(80, 80, 4, 4), 0.6)), CLASSES, "old"
     )
-    crossing, outside = session.propose(old)
+    crossing, outside = session.proposals.replace(old).apply()
     session.area.complete((0, 0, 60, 40))
     before = digest(session)
-    session.propose(Components((Component(2, block(25, 25, 40, 60), 0.9),), CLASSES, "new"))
+    session.proposals.replace(Components((Component(2, block(25, 25, 40, 60), 0.9),), CLASSES, "new")).apply()
     classes = np.asarray(session.document.class_map)
     assert (classes[20:50, 20:40] == 1).all(), "the area is as the person left it"
     assert (classes[25:50, 40:60] == 2).all()
@@ -628,10 +638,12 @@ def test_a_newer_proposal_leaves_what_is_complete_of_an_older_one(session: Sessi
 def test_what_a_person_adds_is_not_lost_in_a_proposal(session: Session) -> None:
     """In semantic mode a touch would join them, and the next proposal replace them."""
     session.mask_mode = "semantic"
-    (proposed,) = session.propose(Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head"))
+    (proposed,) = session.proposals.replace(
+        Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
+    ).apply()
     mine = paint(session, block(30, 20, 5, 10))
     assert mine != proposed.id
-    session.propose(Components((), (), "newer"))
+    session.proposals.replace(Components((), (), "newer")).apply()
     assert set(session.document.objects) == {mine}
     assert session.area.mask().sum() == 50
 
@@ -639,7 +651,7 @@ def test_what_a_person_adds_is_not_lost_in_a_proposal(session: Session) -> None:
 def test_what_is_deleted_is_not_proposed_again_and_training_learns_it(session: Session) -> None:
     pieces = (Component(1, block(20, 20, 10, 10), 0.6), Component(1, block(50, 50, 10, 10), 0.6))
     head = Components(pieces, CLASSES, "head")
-    wrong, right = session.propose(head)
+    wrong, right = session.proposals.replace(head).apply()
     mine = paint(session, block(80, 80, 5, 5))
     before = digest(session)
     session.objects.delete((wrong.id, mine))
@@ -647,7 +659,7 @@ def test_what_is_deleted_is_not_proposed_again_and_training_learns_it(session: S
     nothing = np.zeros(HW, dtype=bool)
     nothing[20:30, 20:30] = nothing[80:85, 80:85] = True
     np.testing.assert_array_equal(session.area.mask(), nothing)
-    (again,) = session.propose(head)
+    (again,) = session.proposals.replace(head).apply()
     assert again.box == right.box
     assert not np.asarray(session.document.class_map)[nothing].any()
 
@@ -659,7 +671,7 @@ def test_what_is_reshaped_or_divided_is_not_proposed_again(session: Session, way
     if way == "pieces":
         ring[:, 14:16] = False
     head = Components((Component(1, LocalMask(20, 20, ring), 0.6),), CLASSES, "head")
-    (made,) = session.add_segmentation(head)
+    (made,) = session.proposals.add(head).apply()
     one, objects, before = made.id, session.objects, digest(session)
     assert made.trust == 0
     match way:
@@ -678,7 +690,7 @@ def test_what_is_reshaped_or_divided_is_not_proposed_again(session: Session, way
     goes_back_and_forth(session, before)
     after = digest(session)
     assert all(one.reviewed for one in session.document.objects.values())
-    session.propose(head)
+    session.proposals.replace(head).apply()
     assert digest(session) == after
 
 
@@ -690,12 +702,14 @@ def test_deleting_a_class_says_nothing_about_its_pixels(session: Session) -> Non
 
 
 def test_what_is_merged_is_reviewed(session: Session) -> None:
-    (proposed,) = session.propose(Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head"))
+    (proposed,) = session.proposals.replace(
+        Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
+    ).apply()
     mine = paint(session, block(40, 40, 5, 5))
     before = digest(session)
     session.objects.merge((proposed.id, mine))
     goes_back_and_forth(session, before)
-    session.propose(Components((), (), "newer"))
+    session.proposals.replace(Components((), (), "newer")).apply()
     assert session.document.objects[proposed.id].area_px == 125
 
 
@@ -708,7 +722,7 @@ def test_every_change_that_is_saved_is_told(session: Session) -> None:
     session.classes.rename(1, "tumour")
     session.undo()
     assert len(heard) == 5
-    session.add_point(50, 50)
+    session.prompts.add_point(50, 50)
     assert len(heard) == 5, "a prompt is no annotation"
 
 
@@ -742,7 +756,7 @@ def test_every_change_of_an_object_is_told_with_its_id(session: Session) -> None
     session.objects.flag((first,), "reviewed")
     session.undo()
     session.classes.rename(1, "tumour")
-    session.delete(second)
+    session.objects.delete((second,))
     assert heard == [{first}, {first, second}, {first}, {first}, {second}]
     row = session.objects.row(first)
     assert row is not None

@@ -30,10 +30,10 @@ def session() -> Session:
 
 
 def settle(session: Session) -> Any:
-    request = session.request()
+    request = session.prompts.request()
     assert request is not None
-    answer = session.answer(request)
-    assert session.accept(answer)
+    answer = session.prompts.answerer.answer(request)
+    assert session.prompts.accept(answer)
     return answer
 
 
@@ -41,55 +41,55 @@ def test_a_preview_is_what_the_click_would_get_and_changes_nothing(session: Sess
     heard: list[Any] = []
     session.prompts_changed.connect(lambda: heard.append("prompts"))
     session.candidate_changed.connect(lambda *boxes: heard.append(boxes))
-    assert session.preview(50, 60) is None, "hovering must not start the encoder"
-    run(session.encode_job())
-    request = session.preview(50, 60)
+    assert session.prompts.preview(50, 60) is None, "hovering must not start the encoder"
+    run(session.prompts.encode_job())
+    request = session.prompts.preview(50, 60)
     assert request is not None
-    shown = session.answerer.preview(request)
+    shown = session.prompts.answerer.preview(request)
     assert not heard
-    assert session.prompts.empty
-    assert not session.accept(shown), "a preview is no answer to a prompt"
+    assert session.prompts.state.empty
+    assert not session.prompts.accept(shown), "a preview is no answer to a prompt"
     assert not session.undo(), "and no step"
 
-    session.add_point(50, 60)
+    session.prompts.add_point(50, 60)
     clicked = settle(session)
     assert np.array_equal(shown.candidates[0].mask.bitmap, clicked.candidates[0].mask.bitmap)
     assert shown.candidates[0].box == clicked.candidates[0].box
-    assert session.preview(20, 20) is None, "a prompt is pending"
-    session.clear_prompts()
-    assert session.preview(20, 20) is not None
-    assert session.preview(-1, 20) is None
-    assert session.preview(20, 97) is None
+    assert session.prompts.preview(20, 20) is None, "a prompt is pending"
+    session.prompts.clear()
+    assert session.prompts.preview(20, 20) is not None
+    assert session.prompts.preview(-1, 20) is None
+    assert session.prompts.preview(20, 97) is None
 
 
 def test_a_click_reuses_the_newest_preview_of_its_position_and_model() -> None:
     model: Any = disc_model()
     session = Session(picture(), "slide", model, CLASSES)
-    run(session.encode_job())
+    run(session.prompts.encode_job())
 
     def preview(x: float) -> Any:
-        request = session.preview(x, 60)
+        request = session.prompts.preview(x, 60)
         assert request is not None
-        return session.answerer.preview(request)
+        return session.prompts.answerer.preview(request)
 
     preview(20)
     shown = preview(50)
     decoded = len(model.asked)
-    session.add_point(50, 60)
+    session.prompts.add_point(50, 60)
     assert settle(session).candidates is shown.candidates
     assert len(model.asked) == decoded
-    session.add_point(60, 66)
+    session.prompts.add_point(60, 66)
     settle(session)
     assert len(model.asked) == decoded + 1, "a second click refines the first"
-    session.clear_prompts()
-    session.add_point(50, 60)
+    session.prompts.clear()
+    session.prompts.add_point(50, 60)
     settle(session)
     assert len(model.asked) == decoded + 2, "the preview belongs to an earlier prompt"
-    session.clear_prompts()
+    session.prompts.clear()
     preview(50)
     other: Any = disc_model()
     session.model = other
-    session.add_point(50, 60)
+    session.prompts.add_point(50, 60)
     settle(session)
     assert len(other.asked) == 1, "the preview is an answer of the previous model"
 
@@ -97,10 +97,10 @@ def test_a_click_reuses_the_newest_preview_of_its_position_and_model() -> None:
 def test_a_large_image_is_previewed_where_it_is_encoded() -> None:
     model: Any = disc_model()
     session = Session(picture((1600, 3000)), "slide", model, CLASSES)
-    run(session.encode_job((800, 500), ahead=1))
+    run(session.prompts.encode_job((800, 500), ahead=1))
     encoded = list(model.encoded)
-    assert session.preview(encoded[0].left + 500, encoded[0].top + 500) is not None
-    assert session.preview(2900, 1500) is None
+    assert session.prompts.preview(encoded[0].left + 500, encoded[0].top + 500) is not None
+    assert session.prompts.preview(2900, 1500) is None
     assert model.encoded == encoded
 
 
@@ -108,10 +108,10 @@ def test_several_boxes_are_one_object_each_and_one_step(session: Session, tmp_pa
     session = Session(picture(), "slide", tiny_model(), CLASSES, tmp_path / "journal.jsonl")
     model: Any = session.model
     for number, box in enumerate(BOXES):
-        session.set_box(*box, further=number > 0)
-    assert session.prompts.boxes == BOXES
+        session.prompts.set_box(*box, further=number > 0)
+    assert session.prompts.state.boxes == BOXES
     settle(session)
-    (candidate,) = session.candidates
+    (candidate,) = session.prompts.candidates
     features = model.encode(session.image)
     for box, member in zip(BOXES, candidate.members, strict=True):
         alone = model.predict(features, box=box, multimask=False)
@@ -147,34 +147,34 @@ def test_several_boxes_are_one_object_each_and_one_step(session: Session, tmp_pa
 
 def test_several_boxes_are_taken_back_one_by_one(session: Session) -> None:
     for number, box in enumerate(BOXES):
-        session.set_box(*box, further=number > 0)
-    session.remove_last_prompt()
-    assert session.prompts.boxes == BOXES[:2]
+        session.prompts.set_box(*box, further=number > 0)
+    session.prompts.remove_last()
+    assert session.prompts.state.boxes == BOXES[:2]
     session.redo()
-    assert session.prompts.boxes == BOXES
-    session.set_box(1, 2, 30, 40)
-    assert session.prompts.boxes == ((1, 2, 30, 40),), "a box without Shift begins anew"
+    assert session.prompts.state.boxes == BOXES
+    session.prompts.set_box(1, 2, 30, 40)
+    assert session.prompts.state.boxes == ((1, 2, 30, 40),), "a box without Shift begins anew"
 
 
 def test_several_boxes_and_other_prompts_do_not_mix(session: Session) -> None:
-    session.set_box(*BOXES[0], further=True)
-    assert session.prompts.boxes == BOXES[:1], "the first of several is a box like any other"
-    session.set_box(*BOXES[1], further=True)
+    session.prompts.set_box(*BOXES[0], further=True)
+    assert session.prompts.state.boxes == BOXES[:1], "the first of several is a box like any other"
+    session.prompts.set_box(*BOXES[1], further=True)
     with pytest.raises(PromptError, match="The prompt has 2 boxes, one per object"):
-        session.add_point(20, 20)
-    session.remove_last_prompt()
-    session.add_point(20, 20)
+        session.prompts.add_point(20, 20)
+    session.prompts.remove_last()
+    session.prompts.add_point(20, 20)
     with pytest.raises(PromptError, match="commit it first, then draw the boxes of the others"):
-        session.set_box(*BOXES[1], further=True)
-    assert session.prompts.boxes == BOXES[:1]
+        session.prompts.set_box(*BOXES[1], further=True)
+    assert session.prompts.state.boxes == BOXES[:1]
 
 
 def test_several_boxes_in_semantic_mode_are_one_region(session: Session) -> None:
     session.mask_mode = "semantic"
     for box in BOXES:
-        session.set_box(*box, further=True)
+        session.prompts.set_box(*box, further=True)
     settle(session)
-    mask = session.candidate.mask.to_dense(session.hw)  # type: ignore[union-attr]
+    mask = session.prompts.candidate.mask.to_dense(session.hw)  # type: ignore[union-attr]
     session.commit()
     assert list(session.document.objects) == [1]
     assert np.array_equal(np.asarray(session.document.class_map) == 1, mask)
@@ -185,7 +185,7 @@ def test_several_boxes_keep_what_lies_under_them(session: Session) -> None:
     session.paint(rows.ravel(), cols.ravel(), 2)
     session.overlap = "keep"
     for box in BOXES:
-        session.set_box(*box, further=True)
+        session.prompts.set_box(*box, further=True)
     settle(session)
     session.commit()
     assert np.array_equal(np.asarray(session.document.instance_map)[:, :45] == 1, np.ones((96, 45), bool))
@@ -203,14 +203,14 @@ class TwoDiscs(DiscModel):
 @pytest.mark.parametrize(
     ("prompt", "expected"),
     [
-        (lambda s: s.add_point(31, 27), (True, False)),
-        (lambda s: s.add_point(92, 63), (False, True)),
-        (lambda s: (s.add_point(31, 27), s.add_point(92, 63)), (True, True)),
-        (lambda s: (s.add_point(31, 27), s.add_point(92, 63, positive=False)), (True, False)),
-        (lambda s: s.add_point(60, 10), (True, True)),
-        (lambda s: s.set_box(80, 50, 100, 70), (False, True)),
-        (lambda s: s.set_box(10, 10, 120, 90), (True, True)),
-        (lambda s: s.set_mask(LocalMask(50, 80, np.ones((20, 10), bool))), (False, True)),
+        (lambda s: s.prompts.add_point(31, 27), (True, False)),
+        (lambda s: s.prompts.add_point(92, 63), (False, True)),
+        (lambda s: (s.prompts.add_point(31, 27), s.prompts.add_point(92, 63)), (True, True)),
+        (lambda s: (s.prompts.add_point(31, 27), s.prompts.add_point(92, 63, positive=False)), (True, False)),
+        (lambda s: s.prompts.add_point(60, 10), (True, True)),
+        (lambda s: s.prompts.set_box(80, 50, 100, 70), (False, True)),
+        (lambda s: s.prompts.set_box(10, 10, 120, 90), (True, True)),
+        (lambda s: s.prompts.set_mask(LocalMask(50, 80, np.ones((20, 10), bool))), (False, True)),
     ],
 )
 def test_a_mask_is_what_hangs_together_with_the_prompt(prompt: Any, expected: tuple[bool, bool]) -> None:
@@ -227,15 +227,15 @@ def test_a_mask_is_what_hangs_together_with_the_prompt(prompt: Any, expected: tu
 def test_what_was_painted_is_pointed_at_after_a_correction_too() -> None:
     model: Any = TwoDiscs()
     session = Session(picture(), "slide", model, CLASSES)
-    session.set_mask(LocalMask(20, 20, np.ones((50, 80), bool)))
+    session.prompts.set_mask(LocalMask(20, 20, np.ones((50, 80), bool)))
     settle(session)
-    session.add_point(31, 27)
+    session.prompts.add_point(31, 27)
     (candidate,) = settle(session).candidates
     assert candidate.mask.to_dense(session.hw)[[30, 60], [30, 90]].all()
-    session.clear_prompts()
-    session.add_point(31, 27)
+    session.prompts.clear()
+    session.prompts.add_point(31, 27)
     settle(session)
-    session.add_point(29, 33)
+    session.prompts.add_point(29, 33)
     (candidate,) = settle(session).candidates
     assert candidate.mask.to_dense(session.hw)[[30, 60], [30, 90]].tolist() == [True, False]
 
@@ -249,7 +249,7 @@ def test_a_speck_under_the_click_that_is_no_pixel_leaves_the_mask() -> None:
 
     model: Any = Speck()
     session = Session(picture(), "slide", model, CLASSES)
-    session.add_point(60.25, 10.25)
+    session.prompts.add_point(60.25, 10.25)
     (candidate,) = settle(session).candidates
     assert candidate.prompted_cells[20, 120]
     assert candidate.mask.to_dense(session.hw)[[30, 60], [30, 90]].all()

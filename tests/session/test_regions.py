@@ -53,9 +53,11 @@ def test_a_result_on_a_region_lies_where_the_region_is() -> None:
 
 def test_a_proposal_on_a_region_replaces_what_was_proposed_there_alone() -> None:
     session = session_of()
-    session.propose(found((0, 0, *HW), (10, 10, 30, 30), (40, 40, 60, 60), (70, 90, 80, 150)))
+    session.proposals.replace(
+        found((0, 0, *HW), (10, 10, 30, 30), (40, 40, 60, 60), (70, 90, 80, 150))
+    ).apply()
     session.paint(*np.nonzero(LocalMask(50, 50, np.ones((4, 4), bool)).to_dense(HW)), 1)
-    session.propose(found((35, 35, 100, 100), (41, 41, 61, 61)))
+    session.proposals.replace(found((35, 35, 100, 100), (41, 41, 61, 61))).apply()
     ids = np.asarray(session.document.instance_map)
     expected = np.zeros(HW, bool)
     expected[10:30, 10:30] = expected[41:61, 41:61] = expected[70:80, 100:150] = True
@@ -72,10 +74,12 @@ def test_a_proposal_on_a_region_replaces_what_was_proposed_there_alone() -> None
 def test_everything_on_a_region_leaves_the_rest_alone() -> None:
     session = session_of()
     mask = LocalMask(10, 10, np.ones((9, 9), bool))
-    session.add_everything([(mask, 0.9)], "everything")
-    session.add_everything([(LocalMask(60, 60, mask.bitmap), 0.8)], "everything", (50, 50, 100, 100))
+    session.proposals.everything([(mask, 0.9)], "everything").apply()
+    session.proposals.everything(
+        [(LocalMask(60, 60, mask.bitmap), 0.8)], "everything", (50, 50, 100, 100)
+    ).apply()
     assert sorted(one.box[0] for one in session.document.objects.values()) == [10, 60]
-    session.add_everything([], "everything", (50, 50, 100, 100))
+    session.proposals.everything([], "everything", (50, 50, 100, 100)).apply()
     assert sorted(one.box[0] for one in session.document.objects.values()) == [10]
 
 
@@ -83,24 +87,24 @@ def test_uncertain_regions_of_a_part_are_told_in_image_pixels() -> None:
     session = session_of()
     result = found((32, 64, 96, 128))
     result.confidence[:16, 48:] = 0.5
-    job = session.uncertain_job("entropy", [result])
+    job = session.proposals.uncertain_job("entropy", [result])
     session.area.mark((0, 0, *HW))  # The job ranks what was annotated when it was asked for.
     first, *_ = run(job)
     assert first.box == (32, 112, 48, 128)
     assert first.score == pytest.approx(1.0)
-    assert run(session.uncertain_job("entropy", [result])) == []
+    assert run(session.proposals.uncertain_job("entropy", [result])) == []
 
 
 def test_results_of_other_parts_are_not_compared() -> None:
     session = session_of()
     corner, whole = found((0, 0, 64, 64), (8, 8, 24, 24)), found((0, 0, *HW))
     for results in ([corner, whole], [whole, corner]):
-        assert run(session.uncertain_job("entropy", results)) == run(
-            session.uncertain_job("entropy", results[:1])
+        assert run(session.proposals.uncertain_job("entropy", results)) == run(
+            session.proposals.uncertain_job("entropy", results[:1])
         )
         with pytest.raises(ImageError, match="1 of this part of the image"):
-            run(session.uncertain_job("disagreement", results))
-    assert run(session.uncertain_job("disagreement", [corner, found((0, 0, 64, 64))]))
+            run(session.proposals.uncertain_job("disagreement", results))
+    assert run(session.proposals.uncertain_job("disagreement", [corner, found((0, 0, 64, 64))]))
 
 
 def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
@@ -110,8 +114,8 @@ def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
     assert samples.save_job() is None, "nothing is verified"
     assert not samples.pending
     first.paint([5, 6], [5, 5], 1)
-    first.mpp = 0.25
-    second.propose(found((0, 0, *HW), (1, 1, 9, 9)))
+    first.files.mpp = 0.25
+    second.proposals.replace(found((0, 0, *HW), (1, 1, 9, 9))).apply()
     samples.mark_changed(first)
     samples.mark_changed(second)
     job = samples.save_job()
@@ -162,21 +166,21 @@ def test_an_image_of_the_same_name_is_a_sample_of_its_own(tmp_path: Path) -> Non
     assert dataset.read("tile_001").labels[5, 5] == 1
     again = session_of(20, "TILE_001")
     again.paint([7], [7], 1)
-    assert again.save_to_dataset(samples.folder).name == "tile_001 (2)", "found by its pixels"
+    assert again.files.save_to_dataset(samples.folder).name == "tile_001 (2)", "found by its pixels"
     assert DatasetFolder.open(samples.folder).read("tile_001 (2)").labels[7, 7] == 1
 
 
 def test_a_sample_whose_picture_is_damaged_is_saved_anew_and_kept(tmp_path: Path) -> None:
     session = session_of(10, "first")
     session.paint([5], [5], 1)
-    session.save_to_dataset(tmp_path)
+    session.files.save_to_dataset(tmp_path)
     DatasetFolder.open(tmp_path).file("images", "first").write_bytes(b"")
     samples = TrainingSamples(tmp_path)
     samples.mark_changed(session_of(10, "first"))
     assert run(samples.save_job()) == 0, "nothing that was annotated goes where nobody knows whose it is"
     session.paint([6], [6], 1)
     assert (
-        session.save_to_dataset(tmp_path).name,
+        session.files.save_to_dataset(tmp_path).name,
         DatasetFolder.open(tmp_path).read("first").labels[6, 6],
     ) == (
         "first",
@@ -213,7 +217,7 @@ def test_a_new_image_begins_with_the_classes_of_the_dataset(tmp_path: Path) -> N
     session = session_of()
     session.classes.add("never used")
     session.paint([5], [5], 1)
-    session.save_to_dataset(tmp_path / "data")
+    session.files.save_to_dataset(tmp_path / "data")
     assert first_classes(tmp_path / "data", before) == CLASSES[1:], "a class that nobody used is none of it"
     fresh = Session(session.image, "fresh")
     fresh.begin_with(before)

@@ -57,9 +57,9 @@ def asked(session: Session) -> list[Any]:
 
 
 def settle(session: Session) -> None:
-    request = session.request()
+    request = session.prompts.request()
     assert request is not None
-    assert session.accept(session.answer(request))
+    assert session.prompts.accept(session.prompts.answerer.answer(request))
 
 
 @dataclass
@@ -95,14 +95,14 @@ def test_importing_a_session_costs_no_torch_and_no_qt() -> None:
 
 def test_from_click_to_commit_with_every_signal(session: Session) -> None:
     heard = Heard().listen(session)
-    session.add_point(40, 30)
+    session.prompts.add_point(40, 30)
     assert heard.take() == [("prompts_changed",)]
-    request = session.request()
+    request = session.prompts.request()
     assert request is not None
-    answer = session.answer(request)
+    answer = session.prompts.answerer.answer(request)
     assert heard.take() == [], "answering touches nothing"
-    assert session.accept(answer)
-    candidate = session.candidate
+    assert session.prompts.accept(answer)
+    candidate = session.prompts.candidate
     assert candidate is not None
     box = candidate.box
     assert heard.take() == [("candidate_changed", None, box)]
@@ -120,83 +120,87 @@ def test_from_click_to_commit_with_every_signal(session: Session) -> None:
     assert annotation.prompts == {"points": [[40.0, 30.0]], "labels": [1], "box": None, "mask": False}
     assert (session.document.class_map == 2 * candidate.mask.to_dense(HW)).all()
     assert (session.document.instance_map == candidate.mask.to_dense(HW)).all()
-    assert session.prompts.empty
-    assert session.candidates == ()
+    assert session.prompts.state.empty
+    assert session.prompts.candidates == ()
 
 
 def test_candidates_by_predicted_iou_and_the_keys_go_round(session: Session) -> None:
     heard = Heard().listen(session)
     prompt_at(session, 40, 30)
-    assert [round(one.score, 1) for one in session.candidates] == [0.9, 0.7, 0.5]
-    areas = [one.mask.area_px for one in session.candidates]
+    assert [round(one.score, 1) for one in session.prompts.candidates] == [0.9, 0.7, 0.5]
+    areas = [one.mask.area_px for one in session.prompts.candidates]
     assert areas[0] > areas[1] > areas[2]
     heard.take()
-    seen = [session.next_candidate() for _ in range(3)]
-    assert seen == [session.candidates[1], session.candidates[2], session.candidates[0]]
-    boxes = [one.box for one in session.candidates]
+    seen = [session.prompts.next_candidate() for _ in range(3)]
+    assert seen == [
+        session.prompts.candidates[1],
+        session.prompts.candidates[2],
+        session.prompts.candidates[0],
+    ]
+    boxes = [one.box for one in session.prompts.candidates]
     assert heard.take() == [
         ("candidate_changed", boxes[0], boxes[1]),
         ("candidate_changed", boxes[1], boxes[2]),
         ("candidate_changed", boxes[2], boxes[0]),
     ]
-    assert session.next_candidate(-1) is session.candidates[2]
+    assert session.prompts.next_candidate(-1) is session.prompts.candidates[2]
     assert session.commit().area_px == areas[2]
-    assert session.next_candidate() is None
+    assert session.prompts.next_candidate() is None
 
 
 @pytest.mark.parametrize(
     "move_on",
     [
-        lambda s: s.add_point(50, 50),
-        lambda s: s.set_box(10, 10, 40, 40),
-        lambda s: s.remove_last_prompt(),
-        lambda s: s.clear_prompts(),
+        lambda s: s.prompts.add_point(50, 50),
+        lambda s: s.prompts.set_box(10, 10, 40, 40),
+        lambda s: s.prompts.remove_last(),
+        lambda s: s.prompts.clear(),
         lambda s: s.undo(),
         lambda s: setattr(s, "model", disc_model(name="other")),
         lambda s: setattr(s, "model", None),
         lambda s: (s.undo(), s.redo()),
-        lambda s: (s.accept(s.answer(s.request())), s.commit()),
+        lambda s: (s.prompts.accept(s.prompts.answerer.answer(s.prompts.request())), s.commit()),
     ],
 )
 def test_an_answer_to_an_older_prompt_is_dropped(session: Session, move_on: Any) -> None:
-    session.add_point(40, 30)
-    request = session.request()
+    session.prompts.add_point(40, 30)
+    request = session.prompts.request()
     assert request is not None
-    stale = session.answer(request)
+    stale = session.prompts.answerer.answer(request)
     move_on(session)
-    before = session.candidates
+    before = session.prompts.candidates
     heard = Heard().listen(session)
-    assert not session.accept(stale)
-    assert session.candidates == before
+    assert not session.prompts.accept(stale)
+    assert session.prompts.candidates == before
     assert heard.take() == []
 
 
 def test_an_answer_of_another_session_is_dropped(session: Session) -> None:
     other = Session(picture(), "other", disc_model(), CLASSES)
     for one in (session, other):
-        one.add_point(40, 30)
-    request = other.request()
+        one.prompts.add_point(40, 30)
+    request = other.prompts.request()
     assert request is not None
-    assert not session.accept(other.answer(request))
+    assert not session.prompts.accept(other.prompts.answerer.answer(request))
 
 
 def test_refinement_feeds_the_chosen_logits_back_and_asks_for_one_mask(session: Session) -> None:
     prompt_at(session, 40, 30)
-    chosen = session.next_candidate()
+    chosen = session.prompts.next_candidate()
     assert chosen is not None
-    session.add_point(44, 30, positive=False)
-    assert len(session.candidates) == 3, "the old answer is shown until the new one is there"
+    session.prompts.add_point(44, 30, positive=False)
+    assert len(session.prompts.candidates) == 3, "the old answer is shown until the new one is there"
     settle(session)
     prompts, multimask = asked(session)[-1]
     assert prompts.points_xy.tolist() == [[40, 30], [44, 30]]
     assert prompts.labels.tolist() == [1, 0]
     assert prompts.mask_logits is chosen.logits
     assert not multimask
-    assert len(session.candidates) == 1
+    assert len(session.prompts.candidates) == 1
     # Two more before an answer is there: the last answer given is what both refine.
-    refined = session.candidates[0].logits
-    session.add_point(46, 30)
-    session.add_point(48, 30)
+    refined = session.prompts.candidates[0].logits
+    session.prompts.add_point(46, 30)
+    session.prompts.add_point(48, 30)
     settle(session)
     assert asked(session)[-1][0].mask_logits is refined
     # Going back asks for exactly what was asked then.
@@ -214,26 +218,26 @@ def test_which_masks_are_asked_for(session: Session) -> None:
     def multimask() -> bool | None:
         settle(session)
         wanted: bool | None = asked(session)[-1][1]
-        session.clear_prompts()
+        session.prompts.clear()
         return wanted
 
-    session.add_point(40, 30)
+    session.prompts.add_point(40, 30)
     assert multimask(), "one point may mean several things"
-    session.set_box(10, 10, 60, 60)
+    session.prompts.set_box(10, 10, 60, 60)
     assert multimask() is False
-    session.set_box(10, 10, 60, 60)
-    session.add_point(40, 30)
+    session.prompts.set_box(10, 10, 60, 60)
+    session.prompts.add_point(40, 30)
     assert multimask() is None
-    session.set_mask(LocalMask(20, 20, np.ones((20, 20), dtype=bool)))
+    session.prompts.set_mask(LocalMask(20, 20, np.ones((20, 20), dtype=bool)))
     assert multimask() is False
-    session.add_point(40, 30)
-    session.add_point(42, 30)
+    session.prompts.add_point(40, 30)
+    session.prompts.add_point(42, 30)
     assert multimask() is None, "which one obeys the points is seen of all four"
 
 
 def test_box_with_points(session: Session) -> None:
-    session.set_box(90, 70, 30, 20)
-    session.add_point(50, 40, positive=False)
+    session.prompts.set_box(90, 70, 30, 20)
+    session.prompts.add_point(50, 40, positive=False)
     settle(session)
     prompts = asked(session)[-1][0]
     assert prompts.box_xyxy.tolist() == [30, 20, 90, 70]
@@ -247,13 +251,13 @@ def test_box_with_points(session: Session) -> None:
 @pytest.mark.parametrize("other", ["box", "mask"])
 def test_a_box_or_mask_refines_nothing_that_was_answered_without_it(session: Session, other: str) -> None:
     prompt_at(session, 40, 30)
-    session.add_point(44, 30)
+    session.prompts.add_point(44, 30)
     settle(session)
     mask = LocalMask(20, 20, np.ones((30, 30), dtype=bool))
     if other == "box":
-        session.set_box(20, 20, 60, 60)
+        session.prompts.set_box(20, 20, 60, 60)
     else:
-        session.set_mask(mask)
+        session.prompts.set_mask(mask)
     settle(session)
     prompts, multimask = asked(session)[-1]
     assert len(prompts.points_xy) == 2
@@ -262,29 +266,29 @@ def test_a_box_or_mask_refines_nothing_that_was_answered_without_it(session: Ses
         assert prompts.mask_logits is None
     else:
         model: Any = session.model
-        assert (prompts.mask_logits == model.mask_to_logits(mask, session.prompts.frame)).all()
+        assert (prompts.mask_logits == model.mask_to_logits(mask, session.prompts.state.frame)).all()
 
 
 def test_a_box_is_cut_at_the_edge(session: Session) -> None:
-    session.set_box(-20, 50, 60, 500)
-    assert session.prompts.box == (0, 50, 60, 96)
-    session.set_box(60, 20, 30, 40)
-    assert session.prompts.box == (30, 20, 60, 40)
-    session.remove_last_prompt()
-    assert session.prompts.box == (0, 50, 60, 96)
+    session.prompts.set_box(-20, 50, 60, 500)
+    assert session.prompts.state.box == (0, 50, 60, 96)
+    session.prompts.set_box(60, 20, 30, 40)
+    assert session.prompts.state.box == (30, 20, 60, 40)
+    session.prompts.remove_last()
+    assert session.prompts.state.box == (0, 50, 60, 96)
 
 
 def test_mask_prompt(session: Session) -> None:
     rows, cols = np.mgrid[:24, :24]
     mask = LocalMask(30, 60, np.hypot(rows - 11.5, cols - 11.5) < 11)
-    session.set_mask(mask)
+    session.prompts.set_mask(mask)
     settle(session)
     prompts = asked(session)[-1][0]
     # 256 cells over the longer side of 128 px: two a pixel.
     assert ((prompts.mask_logits > 0).sum() / 4) == pytest.approx(mask.area_px, rel=0.05)
     np.testing.assert_allclose(prompts.points_xy, [[72, 42]], atol=1)  # no mask without a click in it
     assert prompts.labels.tolist() == [1]
-    candidate = session.candidate
+    candidate = session.prompts.candidate
     assert candidate is not None
     overlap = (candidate.mask.to_dense(HW) & mask.to_dense(HW)).sum()
     assert overlap / mask.area_px > 0.95
@@ -296,17 +300,23 @@ def test_mask_prompt(session: Session) -> None:
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda s: s.add_point(-1, 5), r"x=-1, y=5 lies outside the image of 128 x 96 px"),
-        (lambda s: s.add_point(5, 96.5), r"x=5, y=96\.5 lies outside"),
-        (lambda s: s.add_point(float("nan"), 5), r"lies outside|not a number"),
-        (lambda s: s.set_box(200, 5, 300, 50), r"lies outside the image"),
-        (lambda s: s.set_box(5, 5, 5.5, 50), r"at least 1 px wide and high"),
-        (lambda s: s.set_box(float("inf"), 5, 9, 50), r"finite numbers"),
-        (lambda s: s.set_mask(LocalMask(5, 5, np.zeros((4, 4), dtype=bool))), r"mask prompt is empty"),
-        (lambda s: s.set_mask(LocalMask(90, 120, np.ones((9, 9), dtype=bool))), r"lies outside the image"),
+        (lambda s: s.prompts.add_point(-1, 5), r"x=-1, y=5 lies outside the image of 128 x 96 px"),
+        (lambda s: s.prompts.add_point(5, 96.5), r"x=5, y=96\.5 lies outside"),
+        (lambda s: s.prompts.add_point(float("nan"), 5), r"lies outside|not a number"),
+        (lambda s: s.prompts.set_box(200, 5, 300, 50), r"lies outside the image"),
+        (lambda s: s.prompts.set_box(5, 5, 5.5, 50), r"at least 1 px wide and high"),
+        (lambda s: s.prompts.set_box(float("inf"), 5, 9, 50), r"finite numbers"),
+        (
+            lambda s: s.prompts.set_mask(LocalMask(5, 5, np.zeros((4, 4), dtype=bool))),
+            r"mask prompt is empty",
+        ),
+        (
+            lambda s: s.prompts.set_mask(LocalMask(90, 120, np.ones((9, 9), dtype=bool))),
+            r"lies outside the image",
+        ),
         (lambda s: s.commit(), r"no mask to commit; click on an object"),
-        (lambda s: s.delete(3), r"no annotation 3"),
-        (lambda s: s.reclassify(3, 1), r"no annotation 3"),
+        (lambda s: s.objects.delete((3,)), r"no annotation 3"),
+        (lambda s: s.objects.reclassify((3,), 1), r"no annotation 3"),
         (lambda s: s.paint([3], [3], 7), r"no class with id 7"),
         (lambda s: s.paint([3], [3], 1, object_id=4), r"no annotation 4"),
         (lambda s: setattr(s, "active_class", 9), r"no class with id 9"),
@@ -314,14 +324,14 @@ def test_mask_prompt(session: Session) -> None:
 )
 def test_refusals_are_one_sentence_and_change_nothing(session: Session, call: Any, sentence: str) -> None:
     commit_at(session, 100, 20)
-    session.add_point(40, 30)
-    session.clear_prompts()
+    session.prompts.add_point(40, 30)
+    session.prompts.clear()
     before, heard = digest(session), Heard().listen(session)
     with pytest.raises((PromptError, UnknownNameError), match=sentence) as caught:
         call(session)
     assert "\n" not in str(caught.value)
     assert digest(session) == before
-    assert session.prompts.empty
+    assert session.prompts.state.empty
     assert heard.take() == []
     assert session.undo(), "the commit, not the refusal"
     assert session.document.objects == {}
@@ -329,26 +339,26 @@ def test_refusals_are_one_sentence_and_change_nothing(session: Session, call: An
 
 def test_a_refused_prompt_leaves_those_before(session: Session) -> None:
     prompt_at(session, 40, 30)
-    candidates = session.candidates
+    candidates = session.prompts.candidates
     with pytest.raises(PromptError, match="outside"):
-        session.add_point(400, 30)
-    assert len(session.prompts.points) == 1
-    assert session.candidates == candidates
+        session.prompts.add_point(400, 30)
+    assert len(session.prompts.state.points) == 1
+    assert session.prompts.candidates == candidates
     session.commit()
 
 
 def test_a_mask_that_does_not_answer_the_last_prompt_is_not_committed(session: Session) -> None:
     prompt_at(session, 40, 30)
-    shown = session.candidate
-    session.add_point(44, 30, positive=False)
-    assert not session.answered
+    shown = session.prompts.candidate
+    session.prompts.add_point(44, 30, positive=False)
+    assert not session.prompts.answered
     with pytest.raises(
         PromptError, match="does not answer the last prompt yet; wait for the new mask, or undo"
     ):
         session.commit()
-    assert (session.candidate, len(session.prompts.points)) == (shown, 2)
-    session.remove_last_prompt()
-    assert session.answered, "the mask shown is the answer again"
+    assert (session.prompts.candidate, len(session.prompts.state.points)) == (shown, 2)
+    session.prompts.remove_last()
+    assert session.prompts.answered, "the mask shown is the answer again"
     session.redo()
     settle(session)
     annotation = session.commit()
@@ -358,8 +368,8 @@ def test_a_mask_that_does_not_answer_the_last_prompt_is_not_committed(session: S
 def test_an_empty_candidate_is_not_committed(session: Session) -> None:
     session.model = tiny_like_empty()
     prompt_at(session, 40, 30)
-    assert session.candidate is not None
-    assert session.candidate.box is None
+    assert session.prompts.candidate is not None
+    assert session.prompts.candidate.box is None
     with pytest.raises(PromptError, match="mask is empty; add a point or choose another"):
         session.commit()
 
@@ -367,8 +377,8 @@ def test_an_empty_candidate_is_not_committed(session: Session) -> None:
 def test_an_empty_candidate_comes_last(session: Session) -> None:
     session.model = tiny_like_empty([int(np.argmax(SCORES))])
     prompt_at(session, 40, 30)
-    assert [round(one.score, 1) for one in session.candidates] == [0.7, 0.5, 0.9]
-    assert [one.box is None for one in session.candidates] == [False, False, True]
+    assert [round(one.score, 1) for one in session.prompts.candidates] == [0.7, 0.5, 0.9]
+    assert [one.box is None for one in session.prompts.candidates] == [False, False, True]
 
 
 def tiny_like_empty(which: Any = slice(None)) -> Any:
@@ -387,24 +397,24 @@ def tiny_like_empty(which: Any = slice(None)) -> Any:
 
 def test_without_a_model(session: Session) -> None:
     session.model = None
-    session.add_point(40, 30)
-    assert session.request() is None
+    session.prompts.add_point(40, 30)
+    assert session.prompts.request() is None
     with pytest.raises(PromptError, match="No model is loaded"):
-        session.encode_job()
+        session.prompts.encode_job()
     with pytest.raises(PromptError, match="no mask to commit"):
         session.commit()
     session.model = disc_model()
-    assert len(session.prompts.points) == 1, "the prompt waits for its model"
+    assert len(session.prompts.state.points) == 1, "the prompt waits for its model"
     settle(session)
     assert session.commit().id == 1
 
 
 def test_another_model_answers_afresh(session: Session) -> None:
     prompt_at(session, 40, 30)
-    session.add_point(50, 30)
+    session.prompts.add_point(50, 30)
     heard = Heard().listen(session)
     session.model = disc_model(name="other")
-    assert session.candidates == ()
+    assert session.prompts.candidates == ()
     assert heard.take()[0][0] == "candidate_changed"
     settle(session)
     assert asked(session)[-1][0].mask_logits is None, "logits of the model before mean nothing to it"
@@ -412,115 +422,115 @@ def test_another_model_answers_afresh(session: Session) -> None:
     same = session.model
     prompt_at(session, 20, 20)
     session.model = same
-    assert session.candidate is not None
+    assert session.prompts.candidate is not None
 
 
 def test_one_frame_for_all_prompts_of_an_object_in_a_large_image() -> None:
     session = Session(picture((64, 4096)), "wide", disc_model(), CLASSES)
     prompt_at(session, 1000, 30)
-    first = session.prompts.frame
+    first = session.prompts.state.frame
     assert first is not None
     assert (first.width, first.height) == (1024, 64)
     assert first.left <= 1000 - 256
     # Inside the tile, though another tile would be nearer to it alone.
-    session.add_point(first.left + 1000, 30)
-    assert session.prompts.frame == first
-    assert session.prompts.previous_logits is not None
+    session.prompts.add_point(first.left + 1000, 30)
+    assert session.prompts.state.frame == first
+    assert session.prompts.state.previous_logits is not None
     settle(session)
     # Outside: all points on one larger tile, and the logits of the old one are dropped.
-    session.add_point(first.left + 1300, 30)
-    wider = session.prompts.frame
+    session.prompts.add_point(first.left + 1300, 30)
+    wider = session.prompts.state.frame
     assert wider is not None
     assert wider != first
-    assert wider.contains([(x, y) for x, y, _ in session.prompts.points])
-    assert session.prompts.previous_logits is None
+    assert wider.contains([(x, y) for x, y, _ in session.prompts.state.points])
+    assert session.prompts.state.previous_logits is None
     settle(session)
     assert asked(session)[-1][0].mask_logits is None
     session.undo()
-    assert session.prompts.frame == first
+    assert session.prompts.state.frame == first
 
 
 def test_encode_ahead_takes_the_tiles_in_view_first_and_each_once() -> None:
     model = disc_model()
     session = Session(picture((2048, 4096)), "large", model, CLASSES)
     reports: list[Progress] = []
-    assert run(session.encode_job((100, 3900)), reports.append) == 4
+    assert run(session.prompts.encode_job((100, 3900)), reports.append) == 4
     assert [report.done for report in reports] == [0, 1, 2, 3, 4]
     assert {(report.total, report.unit) for report in reports} == {(4, "tiles")}
     assert (model.encoded[0].top, model.encoded[0].left) == (0, 3072)
     assert len(set(model.encoded)) == 4
     assert all(frame.left >= 2048 and frame.top <= 1024 for frame in model.encoded)
-    assert run(session.encode_job((100, 3900))) == 4
+    assert run(session.prompts.encode_job((100, 3900))) == 4
     prompt_at(session, 3800, 200)
     assert len(model.encoded) == 4, "a click in view needs no more"
     prompt_at(session, 200, 200)
-    assert session.prompts.frame not in model.encoded[:4]
-    session.clear_prompts()
+    assert session.prompts.state.frame not in model.encoded[:4]
+    session.prompts.clear()
     prompt_at(session, 300, 1900)
     assert len(model.encoded) == 6
-    assert run(Session(picture(), "small", disc_model()).encode_job()) == 1
+    assert run(Session(picture(), "small", disc_model()).prompts.encode_job()) == 1
 
 
 def test_what_a_view_needs_is_encoded_from_its_middle_and_only_what_is_missing() -> None:
     model = disc_model()
     session = Session(picture((4096, 4096)), "large", model, CLASSES)
     corner = (3400, 3400, 4096, 4096)
-    job = session.view_job(corner)
+    job = session.prompts.view_job(corner)
     assert job is not None
     assert run(job) == 1
     assert [(frame.top, frame.left) for frame in model.encoded] == [(3072, 3072)]
-    assert session.view_job(corner) is None
-    assert session.view_job((4096, 0, 4096, 300)) is None, "the image is not in view"
+    assert session.prompts.view_job(corner) is None
+    assert session.prompts.view_job((4096, 0, 4096, 300)) is None, "the image is not in view"
     wide = (1500, 1500, 4096, 4096)
-    job = session.view_job(wide)
+    job = session.prompts.view_job(wide)
     assert job is not None
     run(job)
     found = model.encoded[1:]
     assert len(found) == 4
     assert all(2000 <= frame.top + 512 <= 3600 and 2000 <= frame.left + 512 <= 3600 for frame in found)
-    while (job := session.view_job(wide)) is not None:
+    while (job := session.prompts.view_job(wide)) is not None:
         run(job)
     encoded = len(model.encoded)
     for x in (1500, 2222, 2815, 2817, 3333, 4096):
         for y in (1500, 2222, 2815, 2817, 3333, 4096):
-            assert session.preview(x, y) is not None
+            assert session.prompts.preview(x, y) is not None
     assert len(set(model.encoded)) == encoded, "each once"
-    assert Session(picture(), "none", None, CLASSES).view_job((0, 0, 20, 20)) is None
+    assert Session(picture(), "none", None, CLASSES).prompts.view_job((0, 0, 20, 20)) is None
 
 
 @pytest.fixture
 def zoomed() -> Session:
     """An image whose middle is in view, the closer tiles there encoded."""
     session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
-    run(session.encode_job())
+    run(session.prompts.encode_job())
     look(session, (150, 200, 450, 600))
     return session
 
 
 def look(session: Session, view: Box) -> None:
-    session.look(view)
-    while (job := session.view_job(view)) is not None:
+    session.prompts.look(view)
+    while (job := session.prompts.view_job(view)) is not None:
         run(job)
 
 
 def test_a_correction_is_followed_by_a_model_that_does_not() -> None:
     session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
     prompt_at(session, 400, 300)
-    first = session.candidate
+    first = session.prompts.candidate
     assert first is not None
-    session.add_point(406, 300, positive=False)
+    session.prompts.add_point(406, 300, positive=False)
     settle(session)
-    second = session.candidate
+    second = session.prompts.candidate
     assert second is not None
     assert mask_at(second, 400, 300)
     assert not mask_at(second, 406, 300)
-    session.add_point(430, 300)
+    session.prompts.add_point(430, 300)
     settle(session)
     assert asked(session)[-1][0].mask_logits is second.logits, (
         "the model's own answer is what it is asked to refine"
     )
-    assert session.candidate is not None
-    assert [mask_at(session.candidate, x, 300) for x in (400, 406, 430)] == [True, False, True]
+    assert session.prompts.candidate is not None
+    assert [mask_at(session.prompts.candidate, x, 300) for x in (400, 406, 430)] == [True, False, True]
     assert mask_at(second, 394, 300) == mask_at(first, 394, 300), "far from a correction nothing changes"
     session.commit()
     assert session.document.instance_map[300, 430] == session.document.instance_map[300, 400] > 0
@@ -535,48 +545,48 @@ def test_who_zooms_in_is_answered_on_closer_tiles(zoomed: Session) -> None:
     assert [frame.hw for frame in model.encoded] == [(600, 800)] + [(400, 400)] * (len(model.encoded) - 1)
     assert 4 <= len(set(model.encoded)) == len(model.encoded) <= 10
     encoded = len(model.encoded)
-    preview = zoomed.preview(400, 310)
+    preview = zoomed.prompts.preview(400, 310)
     assert preview is not None
     assert preview.frame == Frame(200, 200, 400, 400)
     prompt_at(zoomed, 400, 310)
-    assert zoomed.prompts.frame == preview.frame
-    assert zoomed.candidate is not None
-    assert zoomed.candidate.frame == preview.frame
+    assert zoomed.prompts.state.frame == preview.frame
+    assert zoomed.prompts.candidate is not None
+    assert zoomed.prompts.candidate.frame == preview.frame
     assert zoomed.commit() is not None
-    zoomed.set_box(210, 200, 590, 400)
-    assert zoomed.prompts.frame == Frame(0, 0, 600, 800), "it has no room on a closer one"
-    zoomed.clear_prompts()
-    zoomed.look((0, 0, 600, 800))
+    zoomed.prompts.set_box(210, 200, 590, 400)
+    assert zoomed.prompts.state.frame == Frame(0, 0, 600, 800), "it has no room on a closer one"
+    zoomed.prompts.clear()
+    zoomed.prompts.look((0, 0, 600, 800))
     prompt_at(zoomed, 400, 310)
-    assert zoomed.prompts.frame == Frame(0, 0, 600, 800), "large things are meant there"
+    assert zoomed.prompts.state.frame == Frame(0, 0, 600, 800), "large things are meant there"
     assert len(model.encoded) == encoded, "nobody waits for any of this"
 
 
 def test_nobody_waits_for_a_closer_tile() -> None:
     session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
-    run(session.encode_job())
-    session.look((150, 200, 450, 600))
-    shown = session.preview(400, 310)
+    run(session.prompts.encode_job())
+    session.prompts.look((150, 200, 450, 600))
+    shown = session.prompts.preview(400, 310)
     assert shown is not None
-    assert session.answerer.preview(shown).candidates[0].frame == Frame(0, 0, 600, 800)
+    assert session.prompts.answerer.preview(shown).candidates[0].frame == Frame(0, 0, 600, 800)
     look(session, (150, 200, 450, 600))
-    session.add_point(400, 310)
-    request = session.request()
+    session.prompts.add_point(400, 310)
+    request = session.prompts.request()
     assert request is not None
-    assert session.answerer.from_preview(request) is None, "its logits are of another tile"
+    assert session.prompts.answerer.from_preview(request) is None, "its logits are of another tile"
     settle(session)
-    assert session.candidate is not None
-    assert session.candidate.frame == session.prompts.frame == Frame(200, 200, 400, 400)
+    assert session.prompts.candidate is not None
+    assert session.prompts.candidate.frame == session.prompts.state.frame == Frame(200, 200, 400, 400)
 
 
 def test_a_model_that_takes_long_is_not_asked_for_closer_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     view = (150, 200, 450, 600)
     session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
-    job = session.view_job(view)
+    job = session.prompts.view_job(view)
     assert job is not None
     monkeypatch.setattr("napari_sampath.session.prompts.tile_cache.QUICK_S", 0.0)
     assert run(job) == 1, "that it does take long was seen on the way"
-    assert session.view_job(view) is None
+    assert session.prompts.view_job(view) is None
 
 
 def test_a_small_image_has_no_closer_tiles() -> None:
@@ -589,19 +599,19 @@ def test_a_small_image_has_no_closer_tiles() -> None:
 def test_a_view_of_more_tiles_than_are_kept_comes_to_an_end() -> None:
     model = disc_model()
     session = Session(picture((4096, 8192)), "large", model, CLASSES)
-    run(session.encode_job((0, 0)))
+    run(session.prompts.encode_job((0, 0)))
     for _ in range(20):
-        job = session.view_job((0, 0, 4096, 8192))
+        job = session.prompts.view_job((0, 0, 4096, 8192))
         if job is not None:
             run(job)
-    assert session.view_job((0, 0, 4096, 8192)) is None
-    assert session.preview(4096, 2048) is not None, "the middle is kept"
+    assert session.prompts.view_job((0, 0, 4096, 8192)) is None
+    assert session.prompts.preview(4096, 2048) is not None, "the middle is kept"
     assert len(model.encoded) == 4 + MAX_TILES
 
 
 def test_encoding_is_cancelled_between_tiles() -> None:
     model = disc_model()
-    job = Session(picture((2048, 2048)), "large", model, CLASSES).encode_job()
+    job = Session(picture((2048, 2048)), "large", model, CLASSES).prompts.encode_job()
     next(job)
     next(job)
     job.close()
@@ -611,12 +621,15 @@ def test_encoding_is_cancelled_between_tiles() -> None:
 def test_two_threads_that_want_one_tile_encode_it_once() -> None:
     model = disc_model(gate=threading.Event())
     session = Session(picture(), "slide", model, CLASSES)
-    session.add_point(40, 30)
-    request = session.request()
+    session.prompts.add_point(40, 30)
+    request = session.prompts.request()
     assert request is not None
     answers: list[Any] = []
-    threads = [threading.Thread(target=lambda: answers.append(session.answer(request))) for _ in range(3)]
-    threads.append(threading.Thread(target=lambda: run(session.encode_job())))
+    threads = [
+        threading.Thread(target=lambda: answers.append(session.prompts.answerer.answer(request)))
+        for _ in range(3)
+    ]
+    threads.append(threading.Thread(target=lambda: run(session.prompts.encode_job())))
     for thread in threads:
         thread.start()
     model.gate.set()
@@ -624,7 +637,7 @@ def test_two_threads_that_want_one_tile_encode_it_once() -> None:
         thread.join(20)
     assert len(answers) == 3
     assert len(model.encoded) == 1
-    assert session.accept(answers[2])
+    assert session.prompts.accept(answers[2])
 
 
 def test_class_edits_are_told_saved_and_undone(tmp_path: Path) -> None:
@@ -655,7 +668,7 @@ def test_a_class_in_use_stays(session: Session) -> None:
     with pytest.raises(ClassListError, match=r"'gland' cannot be removed because 1 annotation"):
         session.classes.remove(1)
     session.classes.remove(2)
-    session.delete(1)
+    session.objects.delete((1,))
     session.classes.remove(1)
     assert session.active_class == 0
     prompt_at(session, 40, 30)
@@ -696,11 +709,11 @@ def test_delete_and_reclassify(session: Session) -> None:
     heard = Heard().listen(session)
     first, second = commit_at(session, 30, 30), commit_at(session, 90, 60)
     heard.take()
-    session.reclassify(first, 2)
+    session.objects.reclassify((first,), 2)
     (told,) = heard.take()
     assert told == ("document_changed", session.document.objects[first].box)
     assert session.document.class_map[30, 30] == 2
-    session.delete(second)
+    session.objects.delete((second,))
     assert set(session.document.objects) == {first}
     session.undo()
     session.undo()
@@ -739,7 +752,7 @@ def found() -> Found:
 
 def test_a_segmentation_becomes_annotations_in_one_step(tmp_path: Path) -> None:
     session = Session(picture(), "slide", None, CLASSES[::-1], tmp_path / "a.jsonl")
-    made = session.add_segmentation(found())
+    made = session.proposals.add(found()).apply()
     assert [(one.class_id, one.area_px, one.source, one.model) for one in made] == [
         (1, 109, "head", "cnn"),
         (1, 800, "head", "cnn"),
@@ -763,34 +776,34 @@ def test_a_segmentation_becomes_annotations_in_one_step(tmp_path: Path) -> None:
 
 def test_a_segmentation_prepared_in_a_worker_with_small_pieces_left_out(session: Session) -> None:
     components = from_segmentation(found(), ResultFilter(5))
-    assert [one.area_px for one in session.add_segmentation(components, "mine", min_area_px=5)] == [109, 800]
+    assert [one.area_px for one in session.proposals.add(components, "mine").apply()] == [109, 800]
     assert {one.model for one in session.document.objects.values()} == {"mine"}
     assert len(session.classes) == 2, "a class that nothing has is not added"
     session.undo()
-    assert len(session.add_segmentation(found(), min_area_px=800)) == 1
+    assert len(session.proposals.add(found(), result_filter=ResultFilter(800)).apply()) == 1
 
 
 def test_a_segmentation_overwrites_or_goes_around(session: Session) -> None:
     rows, cols = np.mgrid[40:60, 40:60]
     mine = session.paint(rows, cols, 2)
     assert mine is not None
-    session.add_segmentation(found(), keep_existing=True)
+    session.proposals.add(found(), keep_existing=True).apply()
     assert session.document.objects[mine.id].area_px == 400
     assert (session.document.class_map[40:60, 40:60] == 2).all()
     assert (session.document.class_map[40:60, 60:90] == 1).all()
     session.undo()
-    session.add_segmentation(found())
+    session.proposals.add(found()).apply()
     assert session.document.objects[mine.id].area_px == 200
 
 
 def test_a_segmentation_of_nothing_or_of_another_size(session: Session) -> None:
     heard = Heard().listen(session)
     nothing = Found(np.zeros(HW, dtype=np.uint8), np.ones(HW, dtype=np.float32), CLASSES)
-    assert session.add_segmentation(nothing) == []
+    assert session.proposals.add(nothing).apply() == []
     assert heard.take() == [("message", "Nothing was found, so nothing was added.")]
     small = Found(np.ones((9, 8), dtype=np.uint8), np.ones((9, 8), dtype=np.float32), CLASSES)
     with pytest.raises(ImageError, match=r"segmentation is 8 x 9 px and the image 128 x 96 px"):
-        session.add_segmentation(small)
+        session.proposals.add(small).apply()
     assert not session.undo()
 
 
@@ -800,14 +813,14 @@ def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str,
     session.active_class = 2
     commit_at(session, 40, 36)
     commit_at(session, 100, 70)
-    job = session.export_job(tmp_path, formats)
+    job = session.files.export_job(tmp_path, formats)
     session.paint([0], [0], 1)
     files = run(job)
     assert all(file.parent == tmp_path and file.stat().st_size > 0 for file in files)
     session.undo()
     other = Session(picture(), "slide", None, (ClassInfo(4, "Stroma", (5, 5, 5)),))
-    Session(picture(), "another", disc_model()).export(tmp_path, formats)
-    made = other.import_labels(tmp_path / "classes.json")
+    Session(picture(), "another", disc_model()).files.export(tmp_path, formats)
+    made = other.files.import_labels(tmp_path / "classes.json")
     mine_are = [(one.source, one.score, one.model) for one in session.document.objects.values()]
     assert [(one.source, one.score, one.model) for one in made] == mine_are
     assert len(made) == 3
@@ -821,21 +834,21 @@ def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str,
     assert other.document.objects == {}
     assert not other.undo()
     with pytest.raises(ImageError, match=r"is 128 x 96 px and the image 100 x 90 px"):
-        Session(picture((90, 100)), "slide").import_labels(tmp_path)
+        Session(picture((90, 100)), "slide").files.import_labels(tmp_path)
 
 
 def recorded(tmp_path: Path) -> Session:
     """A session with an object of each kind of prompt, one a person is unsure of, and one joined with another."""
     session = Session(picture(), "slide", disc_model(), CLASSES)
-    session.add_point(30, 30)
-    session.add_point(31, 33)
-    session.add_point(60, 60, positive=False)
+    session.prompts.add_point(30, 30)
+    session.prompts.add_point(31, 33)
+    session.prompts.add_point(60, 60, positive=False)
     settle(session)
     session.commit()
-    session.set_box(70, 10, 90, 30.5)
+    session.prompts.set_box(70, 10, 90, 30.5)
     settle(session)
     boxed = session.commit()
-    session.set_mask(LocalMask(60, 60, np.ones((9, 9), dtype=bool)))
+    session.prompts.set_mask(LocalMask(60, 60, np.ones((9, 9), dtype=bool)))
     settle(session)
     session.commit()
     session.paint([90, 91], [4, 4], 2)
@@ -858,9 +871,9 @@ def recorded(tmp_path: Path) -> Session:
 @pytest.mark.parametrize("word", ["png", "tiff", "coco", "coco-polygons", "geojson", "ome-zarr"])
 def test_everything_that_is_known_of_an_object_is_exported_and_comes_back(tmp_path: Path, word: str) -> None:
     session = recorded(tmp_path)
-    session.export(tmp_path / "out", (word,))
+    session.files.export(tmp_path / "out", (word,))
     other = Session(picture(), "slide", None, CLASSES, tmp_path / "other.jsonl")
-    other.import_labels(tmp_path / "out")
+    other.files.import_labels(tmp_path / "out")
     mine, theirs = (
         sorted(
             (replace(record, id=0, box=(0, 0, 0, 0)) for record in one.document.objects.values()),
@@ -878,7 +891,7 @@ def test_everything_that_is_known_of_an_object_is_exported_and_comes_back(tmp_pa
 
 def test_prompts_are_exported_as_plain_json(tmp_path: Path) -> None:
     session = recorded(tmp_path)
-    session.export(tmp_path, ("coco",))
+    session.files.export(tmp_path, ("coco",))
     content = json.loads((tmp_path / "slide_objects.coco.json").read_text())
     pointed, boxed, masked, joint = (one["sampath"] for one in content["annotations"])
     assert pointed["prompts"] == {"points": [[30, 30, True], [31, 33, True], [60, 60, False]]}
@@ -887,7 +900,7 @@ def test_prompts_are_exported_as_plain_json(tmp_path: Path) -> None:
     assert joint["created"] == "2026-01-02T03:04:05.678+00:00"
     assert joint["modified"] > joint["created"]
     assert "modified" not in pointed
-    session.save_to_dataset(tmp_path / "dataset")
+    session.files.save_to_dataset(tmp_path / "dataset")
     item = DatasetFolder.open(tmp_path / "dataset").read("slide")
     assert item.provenance["annotations"]["1"] == {k: v for k, v in pointed.items() if k != "number"}
 
@@ -896,12 +909,12 @@ def test_a_dataset_names_objects_as_its_maps_do(tmp_path: Path) -> None:
     """Ids grow for ever, and the maps of a dataset have 16 bits."""
     session = recorded(tmp_path)
     session.document.next_id = 70_000
-    session.add_point(100, 80)
+    session.prompts.add_point(100, 80)
     settle(session)
     made = session.commit()
     assert made is not None
     assert made.id == 70_000
-    session.save_to_dataset(tmp_path)
+    session.files.save_to_dataset(tmp_path)
     item = DatasetFolder.open(tmp_path).read("slide")
     assert item.instances is not None
     number = item.instances[80, 100]
@@ -931,7 +944,7 @@ def test_what_another_program_says_of_an_object_is_taken_where_it_makes_sense(
     image = {"id": 1, "file_name": "slide", "height": HW[0], "width": HW[1]}
     file.write_text(json.dumps({"images": [image], "categories": [{"id": 1}], "annotations": [entry]}))
     before = now()
-    (made,) = session.import_labels(file)
+    (made,) = session.files.import_labels(file)
     assert made.created >= before
     assert (made.source, made.score, made.prompts, made.modified) == ("import", None, {}, None)
     assert made.trust == 1
@@ -967,12 +980,12 @@ def test_only_rgb_bytes_are_an_image(image: np.ndarray) -> None:
 
 def test_redo_goes_forth_in_the_order_that_undo_went_back(session: Session) -> None:
     session.paint([5], [5], 1)
-    session.add_point(40, 30)
+    session.prompts.add_point(40, 30)
     session.paint([6], [6], 1)
-    session.set_box(10, 10, 60, 60)
+    session.prompts.set_box(10, 10, 60, 60)
 
     def state() -> tuple[int, int, bool]:
-        prompts = session.prompts
+        prompts = session.prompts.state
         return len(session.document.objects), len(prompts.points), prompts.box is not None
 
     states = [(2, 1, True), (2, 1, False), (1, 1, False), (1, 0, False), (0, 0, False)]
@@ -1008,7 +1021,9 @@ def test_undo_takes_back_the_newest_of_prompts_and_changes(steps: list[tuple[Any
     undone: list[tuple[str, Any]] = []
 
     def state(kind: str) -> Any:
-        return (session.prompts.points, session.prompts.box) if kind == "prompt" else digest(session)
+        return (
+            (session.prompts.state.points, session.prompts.state.box) if kind == "prompt" else digest(session)
+        )
 
     def note(kind: str, before: Any) -> None:
         if state(kind) != before:
@@ -1019,20 +1034,20 @@ def test_undo_takes_back_the_newest_of_prompts_and_changes(steps: list[tuple[Any
         before = {kind: state(kind) for kind in ("prompt", "document")}
         match step:
             case ("point", x, y):
-                session.add_point(x, y)
+                session.prompts.add_point(x, y)
                 done.append(("prompt", before["prompt"]))
                 undone.clear()
             case ("box", x, y):
-                session.set_box(x, y, x + 50, y + 50)
+                session.prompts.set_box(x, y, x + 50, y + 50)
                 done.append(("prompt", before["prompt"]))
                 undone.clear()
-            case ("commit",) if not session.prompts.empty:
+            case ("commit",) if not session.prompts.state.empty:
                 settle(session)
                 session.commit()
                 done[:] = [one for one in done if one[0] == "document"]
                 note("document", before["document"])
-            case ("clear",) if not session.prompts.empty:
-                session.clear_prompts()
+            case ("clear",) if not session.prompts.state.empty:
+                session.prompts.clear()
                 done[:] = [one for one in done if one[0] == "document"]
                 undone[:] = [one for one in undone if one[0] == "document"]
             case ("paint", row, col):
@@ -1043,7 +1058,7 @@ def test_undo_takes_back_the_newest_of_prompts_and_changes(steps: list[tuple[Any
                 note("document", before["document"])
             case ("back",):
                 newest = next((k for k in reversed(range(len(done))) if done[k][0] == "prompt"), None)
-                assert session.remove_last_prompt() == (newest is not None)
+                assert session.prompts.remove_last() == (newest is not None)
                 if newest is not None:
                     kind, past = done.pop(newest)
                     undone.append((kind, before[kind]))
@@ -1066,7 +1081,7 @@ def test_masks_of_a_real_model_are_the_pieces_of_predicts_that_were_pointed_at()
     image = picture((300, 400))
     model = tiny_model()
     session = Session(image, "noise", model, CLASSES)
-    assert run(session.encode_job()) == 1
+    assert run(session.prompts.encode_job()) == 1
     features = model.encode(image)
 
     def check(**prompt: Any) -> Any:
@@ -1085,11 +1100,13 @@ def test_masks_of_a_real_model_are_the_pieces_of_predicts_that_were_pointed_at()
         if painted:
             pointed |= mask_to_logits(prompt["mask"], features.frame) > 0
         order = np.lexsort((-scores, -counts))[: 1 if several is None else None]
-        assert [one.score for one in session.candidates] == pytest.approx(scores[order].tolist(), abs=1e-5)
+        assert [one.score for one in session.prompts.candidates] == pytest.approx(
+            scores[order].tolist(), abs=1e-5
+        )
         points = np.array(prompt.get("points", ()), dtype=np.float64).reshape(-1, 2)
         first = int("box" not in prompt)
         labels = np.array(prompt.get("labels", [1] * len(points)))
-        for one, k in zip(session.candidates, order, strict=True):
+        for one, k in zip(session.prompts.candidates, order, strict=True):
             followed = corrected(expected[k], points[first:], labels[first:], features.frame)
             wanted = local_mask(features.frame, pieces_at(followed, pointed)).to_dense((300, 400))
             assert (one.mask.to_dense((300, 400)) == wanted).all()
@@ -1099,22 +1116,22 @@ def test_masks_of_a_real_model_are_the_pieces_of_predicts_that_were_pointed_at()
 
     prompt_at(session, 150, 120)
     logits = check(points=[(150, 120)])
-    session.next_candidate()
-    session.add_point(60, 200, positive=False)
+    session.prompts.next_candidate()
+    session.prompts.add_point(60, 200, positive=False)
     settle(session)
     check(points=[(150, 120), (60, 200)], labels=[1, 0], mask=logits[1], multimask=None)
-    assert len(session.candidates) == 1
-    session.clear_prompts()
-    session.set_box(100, 50, 350, 250)
+    assert len(session.prompts.candidates) == 1
+    session.prompts.clear()
+    session.prompts.set_box(100, 50, 350, 250)
     settle(session)
     check(box=(100, 50, 350, 250), multimask=False)
-    session.clear_prompts()
+    session.prompts.clear()
     painted = np.zeros((300, 400), dtype=bool)
     painted[100:180, 90:260] = True
-    session.set_mask(LocalMask.from_dense(painted))
+    session.prompts.set_mask(LocalMask.from_dense(painted))
     settle(session)
     check(mask=painted, points=[innermost(LocalMask(0, 0, painted))], multimask=False)
-    candidate = session.candidate
+    candidate = session.prompts.candidate
     assert candidate is not None
     assert session.commit().area_px == candidate.mask.area_px
     assert (session.document.class_map.astype(bool) == candidate.mask.to_dense((300, 400))).all()

@@ -78,7 +78,7 @@ def test_a_click_on_tissue_finds_what_was_clicked(
     assert not window.layers.objects.data.any()
     window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
 
-    window.session.export(tmp_path)
+    window.session.files.export(tmp_path)
     back = import_labels(tmp_path, name)
     assert np.array_equal(back.class_map, window.layers.classes.data)
     assert np.array_equal(back.instance_map, window.layers.objects.data)

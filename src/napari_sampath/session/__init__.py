@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .change import Change
 from .editor import journal_path
 from .files.stage import Stage
 from .folder.batch import FolderRun, automatic_job
@@ -21,6 +22,7 @@ from .session import Session
 __all__ = [
     "Answer",
     "Candidate",
+    "Change",
     "Column",
     "Components",
     "Entry",

@@ -1,66 +1,82 @@
-"""One image being annotated: prompts, candidates, committed annotations, history. No Qt."""
+"""One image being annotated: prompts, candidates, objects, history. No Qt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 from psygnal import Signal
 
-from ..annotations import AnnotatedObject, Box, Prepared, PromptStep
-from ..arrays import ClassInfo, LocalMask, UInt8Array
-from ..errors import PromptError
-from ..jobs import Job
-from .objects.overlap import OverlapRule
-from .prompts.answerer import Answer, Answerer, PromptRequest
-from .prompts.candidate import Candidate
+from ..annotations import (
+    AnnotatedObject,
+    ClassList,
+    Document,
+    Header,
+    Journal,
+    PromptStep,
+    SetClasses,
+    mask_of_pixels,
+    pixel_digest,
+)
+from ..annotations.model.classes import PALETTE
+from ..arrays import ClassInfo, UInt8Array
+from ..errors import ImageError
+from .editor import Editor
+from .files.session_files import SessionFiles
+from .objects.class_tools import ClassTools
+from .objects.object_tools import ObjectTools
+from .objects.overlap import MaskMode, OverlapRule
+from .objects.strokes import plan_erasure, plan_stroke
+from .objects.verified_area import VerifiedArea
 from .prompts.commit import make_commit, overlap_of
-from .prompts.prompt_state import PromptState
-from .prompts.prompting import Prompting
-from .prompts.tile_cache import AHEAD_TILES, TileFeatures
-from .prompts.tile_choice import View
-from .proposals.classifying import apply_guesses, classify_job, everything
-from .proposals.neighbours import Guess
-from .proposals.uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
-from .transfer import Transfer
+from .prompts.session_prompts import SessionPrompts
+from .proposals.proposals import Proposals
 
 if TYPE_CHECKING:
     from ..predict import Model
-    from .proposals.components import Segmentation
 
-T = TypeVar("T")
+FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])
+"""Class of a session that starts without classes, so that the first click can be committed."""
 
 
-class Session(Transfer):
+class Session:
     """The rules of annotating one image.
 
-    Nothing is lost: each commit, stroke, class edit, undo and redo is in the journal on the disk before any
-    signal tells of it, and a session that finds a journal begins with all of it. What cannot be saved is not
-    done and raises, so that the user may try again. Only pending prompts live in memory alone.
+    Each commit, stroke, class edit, undo and redo is in the journal on disk before any signal is emitted, and a
+    session that finds a journal starts with all of it. A change that cannot be saved is not done and raises, so that
+    the user can try again. Only pending prompts are in memory alone.
 
-    One thread owns a session and calls everything that changes it, `request` and `accept` included; `answer`
-    and the jobs run in any thread. Constructing one reads all pixels and replays the journal, which takes
-    seconds for a large image: do that in a worker, the session has no owner until it is handed on.
+    One thread owns a session and calls everything that changes it. The constructor reads all pixels and replays the
+    journal, which takes seconds for a large image: call it in a worker, then hand the session to its owner.
 
     Args:
         image: (H, W, 3) uint8; not changed while the session lives.
         name: Name of the image, also of exported files.
-        model: Answers prompts; may come later.
-        classes: Initial classes; a journal that exists brings its own instead.
-        journal: Journal file, made if it is not there (see `journal_path`); None keeps nothing.
+        model: Answers prompts; can be set later.
+        classes: Initial classes; an existing journal brings its own.
+        journal: Journal file, created if it does not exist (see `journal_path`); None saves nothing.
+
+    Attributes:
+        prompts: The pending prompt and its candidates.
+        objects: Edits single objects and lists them.
+        class_tools: Merges and deletes classes with their objects.
+        area: The verified area.
+        proposals: Adds results of models.
+        files: Import, export and training samples.
+        overlap: What commits and strokes do to objects under them.
+        mask_mode: Whether commits and strokes become objects, or part of the region of their class.
 
     Raises:
         ImageError: If the image is not (H, W, 3) uint8.
         JournalError: If the journal is open in another session or belongs to another image.
-        StorageError: If the journal cannot be made.
+        StorageError: If the journal cannot be created.
     """
 
-    prompts_changed = Signal()
-    candidate_changed = Signal(object, object)
-    """Boxes (r0, c0, r1, c1) of the candidate before and now, None for none."""
     overlap_found = Signal(object)
-    """`Overlap`: what lies under the mask that was to be committed; commit again with the answer."""
+    """`Overlap`: the objects under the mask of a commit; commit again with the user's answer."""
 
     def __init__(
         self,
@@ -70,304 +86,174 @@ class Session(Transfer):
         classes: Iterable[ClassInfo] | None = None,
         journal: Path | None = None,
     ) -> None:
-        super().__init__(image, name, classes, journal)
-        self._view = View(self.hw)
-        self._prompting = Prompting(self._view, self._edits.history)
-        self.answerer = Answerer()
-        """Answers the requests of `request` and `preview` in another thread."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise ImageError(
+                f"The image has shape {image.shape} and type {image.dtype}; "
+                "give red, green and blue as (H, W, 3) uint8."
+            )
+        self.image = image
+        self.name = name
+        self.hw: tuple[int, int] = (image.shape[0], image.shape[1])
+        start = ClassList(classes or ()).snapshot or (FIRST_CLASS,)
+        log = None
+        if journal is not None:
+            log = Journal(Path(journal), Header(name, self.hw, pixel_digest(image), start))
+        self._editor = editor = Editor(self.hw, start, log)
+        self.document_changed = editor.document_changed
+        self.area_changed = editor.area_changed
+        self.objects_changed = editor.objects_changed
+        self.classes_changed = editor.classes_changed
+        self.saved = editor.saved
+        self.message = editor.message
+
+        self.prompts = prompts = SessionPrompts(image, editor)
+        self.prompts_changed = prompts.prompts_changed
+        self.candidate_changed = prompts.candidate_changed
         self.model = model
+
+        self.objects = ObjectTools(self.document, editor.do)
+        self.class_tools = ClassTools(self.document, editor.do)
+        self.area = VerifiedArea(self.document, editor.do)
+        self.proposals = Proposals(editor, lambda: prompts.tiles)
+        self.files = SessionFiles(image, name, editor)
+        self.overlap: OverlapRule = "overwrite"
+        self.mask_mode: MaskMode = "instance"
+
+    def close(self) -> None:
+        """Close the journal, so that another session can open it; nothing needs to be saved."""
+        self._editor.close()
 
     @property
     def model(self) -> Model | None:
-        """What answers prompts; another model begins without the answers of the one before."""
-        return None if self._view.tiles is None else self._view.tiles.model
+        """The model that answers prompts."""
+        return self.prompts.model
 
     @model.setter
     def model(self, model: Model | None) -> None:
-        if model is not self.model:
-            self._view.tiles = None if model is None else TileFeatures(model, self.image)
-            self._change(self._prompting.forget_answers)
+        self.prompts.model = model
 
     @property
-    def prompts(self) -> PromptState:
-        """The pending prompt: `points` (x, y, positive), `box` and `mask`."""
-        return self._prompting.state
+    def document(self) -> Document:
+        """The objects and their maps; read it, and change it through the session only."""
+        return self._editor.document
 
     @property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """The masks that answer the prompt, best predicted IoU first, empty ones last."""
-        return self._prompting.candidates
+    def classes(self) -> ClassList:
+        """The classes; edits of the list are saved and can be undone."""
+        return self.document.classes
 
     @property
-    def candidate(self) -> Candidate | None:
-        """The mask that a commit would take."""
-        return self._prompting.candidate
+    def active_class(self) -> int:
+        """Id of the class of new objects; 0 if there are no classes."""
+        return self._editor.active_class
 
-    @property
-    def answered(self) -> bool:
-        """True if the candidates answer the prompt as it is now."""
-        return self._prompting.answered is self.prompts
+    @active_class.setter
+    def active_class(self, class_id: int) -> None:
+        self._editor.active_class = class_id
 
-    def encode_job(self, centre_rc: tuple[float, float] | None = None, ahead: int = AHEAD_TILES) -> Job[int]:
-        """Make a job that encodes the tiles a click will probably need; those done already cost nothing.
+    def begin_with(self, classes: Iterable[ClassInfo]) -> None:
+        """Set the classes, unless there are objects already or the list was edited.
+
+        Raises:
+            StorageError: If that cannot be saved; nothing has changed.
+        """
+        wanted = tuple(classes)
+        if wanted and not self.document.objects and self.classes.snapshot == (FIRST_CLASS,):
+            self._editor.do(SetClasses(wanted))
+
+    def paint(
+        self,
+        rows: npt.ArrayLike,
+        cols: npt.ArrayLike,
+        class_id: int,
+        object_id: int | None = None,
+        start_rc: tuple[int, int] | None = None,
+    ) -> AnnotatedObject | None:
+        """Add one brush stroke.
+
+        The overlap rule "ask" overwrites here: a question at every stroke would be in the way.
 
         Args:
-            centre_rc: (row, col) of what is in view, in image pixels; the middle of the image if left out.
-            ahead: At most so many tiles of an image that is more than one, nearest first.
+            rows: (N,) rows of its pixels; those outside the image are left out.
+            cols: (N,) columns.
+            class_id: Its class; 0 erases.
+            object_id: The object to extend, which keeps its class. By default the stroke extends the object of its
+                class that it starts on, or in semantic mode the region that it touches; otherwise it is a new object.
+            start_rc: Pixel (row, col) where the stroke starts, if known.
 
         Returns:
-            The job; its result is the number of tiles.
+            The object; None if the stroke erased or has no pixel in the image.
 
         Raises:
-            PromptError: If there is no model.
+            UnknownNameError: If there is no such class or object.
+            StorageError: If it cannot be saved; nothing has changed.
         """
-        if self._view.tiles is None:
-            raise PromptError("No model is loaded, so the image cannot be encoded; choose a model.")
-        return self._view.tiles.encode_ahead_job(centre_rc, ahead)
-
-    def look(self, view: Box | None) -> None:
-        """Say what is in view: where the user has zoomed in, closer tiles answer clicks once they are encoded.
-
-        Args:
-            view: Box (r0, c0, r1, c1) of the image pixels in view; None if nobody looks.
-        """
-        self._view.box = view
-
-    def view_job(self, view: Box, ahead: int = AHEAD_TILES) -> Job[int] | None:
-        """Make a job that encodes what clicks into a view need and is not encoded yet.
-
-        Closer tiles come after the usual ones: of half the side, so that small objects are seen at twice the scale.
-        They are made where the view is no larger than one of them, and by a model that takes a few seconds at most.
-
-        Args:
-            view: Box (r0, c0, r1, c1) of the image pixels in view.
-            ahead: At most so many tiles, those in the middle of the view first.
-
-        Returns:
-            The job; None if nothing is missing, or there is no model.
-        """
-        return self._view.job(view, ahead)
-
-    def add_point(self, x: float, y: float, positive: bool = True) -> None:
-        """Add a point at (x, y) in image pixels; the chosen candidate, if any, is refined.
-
-        Raises:
-            PromptError: If it lies outside the image.
-        """
-        self._prompt(lambda: self._prompting.add_point(float(x), float(y), bool(positive)))
-
-    def set_box(self, x0: float, y0: float, x1: float, y1: float, further: bool = False) -> None:
-        """Set the box in image pixels, corners in any order; what sticks out of the image is cut off.
-
-        Args:
-            x0: One side.
-            y0: One side.
-            x1: The opposite side.
-            y1: The opposite side.
-            further: Keep the boxes there are; each is an object of its own, and one commit takes all.
-
-        Raises:
-            PromptError: If it lies outside the image, or is less than 1 px wide or high; or if it is a further one and
-                the object before has points or a mask.
-        """
-        self._prompt(lambda: self._prompting.set_box(x0, y0, x1, y1, further))
-
-    def set_mask(self, mask: LocalMask) -> None:
-        """Set a painted mask as prompt.
-
-        Raises:
-            PromptError: If it is empty or does not lie in the image.
-        """
-        self._prompt(lambda: self._prompting.set_mask(mask))
-
-    def set_object(self, object_id: int) -> None:
-        """Set an annotation as mask prompt, to be refined: a commit changes it, if it is still there.
-
-        Raises:
-            UnknownNameError: If there is no such annotation.
-        """
-        mask = self.document.pixels(object_id)
-        self._prompt(lambda: self._prompting.set_mask(mask, object_id))
-
-    def remove_last_prompt(self) -> bool:
-        """Take back the last point, box or mask given; False if there is none."""
-        return self._travel(self._prompting.undo)
-
-    def clear_prompts(self) -> None:
-        """Drop the prompt and its candidates."""
-        if not self.prompts.empty:
-            self._change(self._prompting.clear)
-            self.prompts_changed.emit()
-
-    def request(self) -> PromptRequest | None:
-        """Return the prompt to be answered; None if there is none, or no model yet."""
-        if self.prompts.empty or self._view.tiles is None:
+        mask = mask_of_pixels(rows, cols, self.hw)
+        if not mask.bitmap.any():
             return None
-        return PromptRequest(self._prompting.generation, self.prompts, self._view.tiles)
-
-    def preview(self, x: float, y: float) -> PromptRequest | None:
-        """Return a request whose answer a click at (x, y) would get; nothing pending changes.
-
-        None where there is nothing to show: outside the image, while a prompt is pending, and on tiles that are not
-        encoded yet, because looking around shall not make real prompts wait.
-
-        Args:
-            x: In image pixels.
-            y: In image pixels.
-        """
-        state = self._prompting.preview(float(x), float(y))
-        if (
-            state is None
-            or state.frame is None
-            or self._view.tiles is None
-            or not self._view.tiles.holds(state.frame)
-        ):
+        if class_id == 0:
+            erasure = plan_erasure(self.document, mask)
+            if erasure is not None:
+                self._editor.do(erasure)
             return None
-        return PromptRequest(self._prompting.generation, state, self._view.tiles)
-
-    def answer(self, request: PromptRequest) -> Answer:
-        """Answer a request; slow, for any thread. The tile is encoded if it is not yet.
-
-        Raises:
-            PromptError: If the model answers no prompts, or the mask does not lie where it looks.
-        """
-        return self.answerer.answer(request)
-
-    def accept(self, answer: Answer) -> bool:
-        """Take an answer as the candidates; False, and nothing changes, if the prompt has moved on."""
-        return self._change(lambda: self._prompting.accept(answer))
-
-    def next_candidate(self, step: int = 1) -> Candidate | None:
-        """Choose the next candidate (or the one `step` further), beginning again after the last."""
-        self._change(lambda: self._prompting.step(step))
-        return self.candidate
+        stroke, object_id = plan_stroke(
+            self.document, mask, class_id, object_id, start_rc, self.overlap, self.mask_mode
+        )
+        self._editor.do(stroke)
+        return self.document.objects[object_id]
 
     def commit(self, overlap: OverlapRule | None = None) -> AnnotatedObject | None:
-        """Make the candidate an annotation of the active class, or in semantic mode part of the region it touches.
+        """Make the candidate an object of the active class, or in semantic mode part of the region it touches.
 
-        If the prompt began with `set_object`, that object gets the pixels of the mask instead, and is reviewed.
-        The masks of several boxes become an annotation each, in one step; where they overlap, the first has the pixels.
+        After `prompts.set_object`, that object gets the pixels of the mask instead, and counts as reviewed. The masks
+        of several boxes become one object each, in one step; where they overlap, the first gets the pixels.
 
         Args:
-            overlap: What to do with objects under it; the session's own rule if left out. With "ask" and something
-                under it nothing is done but telling it by `overlap_found`; the answer is another commit with
-                "overwrite" or "keep", and going on with the prompt is one too.
+            overlap: What to do with objects under the mask; the rule of the session by default. "ask" emits
+                `overlap_found` if there are any and commits nothing; commit again with "overwrite" or "keep", or
+                continue with the prompt.
 
         Returns:
-            The annotation, the first of several; None if the overlap was reported instead.
+            The object, the first of several; None if the overlap was reported instead.
 
         Raises:
             PromptError: If there is no candidate, it is empty, it does not answer the last prompt yet, or it covers
-                nothing but what is to be kept.
+                only pixels that are to be kept.
             UnknownNameError: If there are no classes.
-            StorageError: If it cannot be saved; the candidate is still there.
+            StorageError: If it cannot be saved; the candidate is kept.
         """
-        candidate, state = self._prompting.to_commit()
-        model = None if self.model is None else self.model.name
+        candidate, state = self.prompts.to_commit()
         rule = overlap or self.overlap
         if rule == "ask":
-            found = overlap_of(self.document, candidate, state, self.active_class, self.mask_mode)
-            if found is not None:
-                self.overlap_found.emit(found)
+            covered = overlap_of(self.document, candidate, state, self.active_class, self.mask_mode)
+            if covered is not None:
+                self.overlap_found.emit(covered)
                 return None
+        model = None if self.model is None else self.model.name
         operation, object_id = make_commit(
             self.document, candidate, state, self.active_class, model, rule, self.mask_mode
         )
-        patch = self._edits.do(operation)
-        self.clear_prompts()
-        if not patch.empty:
-            self._announce(patch)
+        patch = self._editor.save(operation)
+        self.prompts.clear()
+        self._editor.announce(patch)
         return self.document.objects[object_id]
 
-    def add_everything(
-        self, masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None
-    ) -> list[AnnotatedObject]:
-        """Add the masks of "segment everything" with their scores, as objects that are "unclassified", in one step.
-
-        Verified objects and areas keep their pixels, and so does what lies outside of `within`, the part
-        (r0, c0, r1, c1) of the image that was looked at, if it was not all of it.
-
-        Raises:
-            StorageError: If that cannot be saved; nothing has changed.
-        """
-        return self.propose(everything(masks, model, within))
-
-    def add_everything_job(
-        self, masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None
-    ) -> Job[Prepared | None]:
-        """Make a job that works out what `add_everything` would do now; `take` does it."""
-        return self.propose_job(everything(masks, model, within))
-
-    def classify_job(self, ids: Iterable[int] | None = None) -> Job[dict[int, Guess]]:
-        """Make a job that guesses classes of objects from those classified; see `classifying.classify_job`.
-
-        Raises:
-            PromptError: If there is no model, or nothing is classified yet.
-        """
-        if self._view.tiles is None:
-            raise PromptError("No model is loaded, so objects cannot be compared; choose a model.")
-        return classify_job(self.document, self._view.tiles, ids)
-
-    def apply_guesses(self, guesses: Mapping[int, Guess], min_share: float = 0.0) -> None:
-        """Give objects the classes that `classify_job` guessed, as one step; they don't count as reviewed.
-
-        Raises:
-            StorageError: If that cannot be saved; nothing has changed.
-        """
-        self._do(apply_guesses(self.document, guesses, min_share))
-
-    def uncertain_job(
-        self, by: Reason, segmentations: Sequence[Segmentation] = (), count: int = REGION_COUNT
-    ) -> Job[list[UncertainRegion]]:
-        """Make a job that ranks regions by how little is known of them now; see `uncertain.uncertain_regions`.
-
-        Args:
-            by: What to rank by.
-            segmentations: What heads found on the image or, all of them, on one region of it, which alone is ranked
-                then; of several regions the first.
-            count: At most so many.
-        """
-        return uncertain_job(by, self.hw, self.document.verified_snapshot(), segmentations, count)
-
     def undo(self) -> bool:
-        """Take back what was done last, be it a prompt or a change of the document; False if there is nothing.
+        """Undo the last step, be it a prompt or a change of the document; return False if there is none.
 
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
         """
-        if isinstance(self._edits.history.last, PromptStep):
-            return self.remove_last_prompt()
-        return super().undo()
+        if isinstance(self._editor.history.last, PromptStep):
+            return self.prompts.remove_last()
+        return self._editor.undo()
 
     def redo(self) -> bool:
-        """Do again what was taken back last; False if there is nothing.
+        """Redo the step that was undone last; return False if there is none.
 
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
         """
-        if isinstance(self._edits.history.next, PromptStep):
-            return self._travel(self._prompting.redo)
-        return super().redo()
-
-    def _prompt(self, give: Callable[[], None]) -> None:
-        """Give one more prompt and tell."""
-        self._change(give)
-        self.prompts_changed.emit()
-
-    def _travel(self, step: Callable[[], bool]) -> bool:
-        """Undo or redo a prompt step; emit the signals if there was one."""
-        moved = self._change(step)
-        if moved:
-            self.prompts_changed.emit()
-        return moved
-
-    def _change(self, change: Callable[[], T]) -> T:
-        """Do something that may change the candidate, and tell if it did."""
-        before = self.candidate
-        result = change()
-        now = self.candidate
-        if now is not before:
-            self.candidate_changed.emit(
-                None if before is None else before.box, None if now is None else now.box
-            )
-        return result
+        if isinstance(self._editor.history.next, PromptStep):
+            return self.prompts.redo()
+        return self._editor.redo()

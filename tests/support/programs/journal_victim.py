@@ -63,9 +63,9 @@ def open_session(journal: Path) -> Session:
 
 
 def prompt_at(session: Session, x: float, y: float) -> None:
-    session.add_point(x, y)
-    request = session.request()
-    if request is None or not session.accept(session.answer(request)):
+    session.prompts.add_point(x, y)
+    request = session.prompts.request()
+    if request is None or not session.prompts.accept(session.prompts.answerer.answer(request)):
         raise RuntimeError("the prompt was not answered")
 
 
@@ -81,10 +81,10 @@ def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
         ids = sorted(session.document.objects)
         match rng.choice(ACTIONS):
             case "commit":
-                session.add_point(rng.uniform(0, 128), rng.uniform(0, 96))
-                request = session.request()
+                session.prompts.add_point(rng.uniform(0, 128), rng.uniform(0, 96))
+                request = session.prompts.request()
                 if request is not None:
-                    session.accept(session.answer(request))
+                    session.prompts.accept(session.prompts.answerer.answer(request))
                 session.commit()
             case "paint":
                 row, col = rng.randrange(90), rng.randrange(120)
@@ -93,9 +93,11 @@ def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
                 rows, cols = np.mgrid[: rng.randrange(1, 60), : rng.randrange(1, 60)]
                 session.paint(rows, cols, 0)
             case "delete" if ids:
-                session.delete(rng.choice(ids))
+                session.objects.delete((rng.choice(ids),))
             case "reclassify" if ids:
-                session.reclassify(rng.choice(ids), rng.choice([info.id for info in session.classes]))
+                session.objects.reclassify(
+                    (rng.choice(ids),), rng.choice([info.id for info in session.classes])
+                )
             case "class":
                 session.classes.add(f"class {number}")
             case "undo":
@@ -103,9 +105,9 @@ def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
             case "redo":
                 session.redo()
             case "head":
-                session.add_segmentation(some_pieces(rng))
+                session.proposals.add(some_pieces(rng)).apply()
             case "propose":
-                session.propose(some_pieces(rng))
+                session.proposals.replace(some_pieces(rng)).apply()
             case other:
                 with contextlib.suppress(
                     PromptError

@@ -107,7 +107,7 @@ def test_negative_points(open_window: Callable[..., Any], tissue: np.ndarray) ->
         zoom = window.viewer.scene.camera.zoom
         window.driver.click(62, 60, *given)
         window.answered()
-        assert [positive for *_, positive in window.session.prompts.points] == [True, False], way
+        assert [positive for *_, positive in window.session.prompts.state.points] == [True, False], way
         assert window.model.asked[-1].labels.tolist() == [1, 0]
         assert window.model.asked[-1].mask_logits is not None, "the answer before is refined"
         candidate = window.layers.candidate.data == 1
@@ -151,10 +151,10 @@ def test_enter_waits_for_the_answer_to_the_last_click(
         assert window.layers.classes.data[60, 45] == 1
         assert window.layers.classes.data[60, 62] == 0, "the last click counts"
         assert window.text == "The mask is committed."
-        assert window.session.prompts.empty
+        assert window.session.prompts.state.empty
     else:
         assert not window.session.document.objects
-        assert window.session.prompts.empty == (then == "escape")
+        assert window.session.prompts.state.empty == (then == "escape")
 
 
 @pytest.mark.parametrize("name", ["annotate", "objects", "segment", "train", "folder", "export"])
@@ -200,7 +200,7 @@ def test_enter_asks_again_where_the_answer_failed(
     window.model.decode = works
     window.annotator.ask()
     window.answered()
-    assert window.session.candidate is not None
+    assert window.session.prompts.candidate is not None
     assert not window.session.document.objects, "what failed is not committed later"
     window.driver.click(52, 60)
     window.model.decode = fails
@@ -242,9 +242,11 @@ def test_space_moves_the_image_in_every_mode(open_window: Callable[..., Any], ti
     window.driver.hold(Qt.Key.Key_Space, False)
     moved = np.subtract(window.viewer.scene.camera.center, before)[-2:]
     assert np.abs(moved).min() > 20
-    assert window.session.prompts.empty
+    assert window.session.prompts.state.empty
     window.driver.click(50, 60)
-    assert len(window.session.prompts.points) == 1, "after the space bar is let go, clicks are prompts again"
+    assert len(window.session.prompts.state.points) == 1, (
+        "after the space bar is let go, clicks are prompts again"
+    )
 
 
 def test_move_mode_leaves_the_mouse_to_napari(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
@@ -254,14 +256,14 @@ def test_move_mode_leaves_the_mouse_to_napari(open_window: Callable[..., Any], t
     window.driver.drag([(30, 40), (70, 80)])
     window.driver.click(50, 60)
     assert window.viewer.scene.camera.center != before
-    assert window.session.prompts.empty
+    assert window.session.prompts.state.empty
 
 
 def test_box_mode_takes_two_corners(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
     window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("box")])
     window.driver.click(30, 40)
-    assert window.session.prompts.empty
+    assert window.session.prompts.state.empty
     window.driver.click(70, 80)
     window.answered()
     np.testing.assert_allclose(window.model.asked[-1].box_xyxy, [30, 40, 70, 80], atol=1)
@@ -272,7 +274,7 @@ def test_mask_mode_scribble_and_object(open_window: Callable[..., Any], tissue: 
     window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("mask")])
     window.driver.drag([(40, 60), (60, 60), (60, 70)])
     window.answered()
-    assert window.session.prompts.mask is not None
+    assert window.session.prompts.state.mask is not None
     candidate = window.layers.candidate.data == 1
     assert candidate[60, 50]
     assert candidate[68, 60]
@@ -283,15 +285,15 @@ def test_mask_mode_scribble_and_object(open_window: Callable[..., Any], tissue: 
 
     window.driver.click(50, 60)
     window.answered()
-    assert window.session.prompts.mask.area_px == window.session.document.objects[1].area_px
+    assert window.session.prompts.state.mask.area_px == window.session.document.objects[1].area_px
     window.driver.key(Qt.Key.Key_Escape)
-    assert window.session.prompts.empty
+    assert window.session.prompts.state.empty
     window.driver.click(120, 30)
     assert "no object here" in window.text
     window.driver.click(50, 60)
     window.answered()
     window.driver.key(Qt.Key.Key_Return)
-    assert window.session.prompts.empty
+    assert window.session.prompts.state.empty
     assert set(window.session.document.objects) == {1}, "what is refined stays the object it is"
     assert window.session.document.objects[1].area_px == candidate.sum()
 
@@ -324,7 +326,7 @@ def test_keys_cycle_candidates_choose_classes_and_take_back(
     window.driver.click(115, 60)
     window.answered()
     window.driver.key(Qt.Key.Key_Backspace)
-    assert window.session.prompts.empty
+    assert window.session.prompts.state.empty
     assert not window.layers.candidate.data.any()
     window.driver.key(Qt.Key.Key_Return)
     assert "nothing to commit" in window.text
@@ -465,7 +467,7 @@ def test_escape_and_undo_take_an_unfinished_outline_or_polygon_back(
     for x, y in ((60, 30), (90, 30), (90, 50)):
         window.driver.move(x, y)
     assert window.layers.classes.data[30, 60] == 1
-    window.session.delete(1)
+    window.session.objects.delete((1,))
     window.driver.key(*key)
     wait_until(
         lambda: np.array_equal(window.layers.classes.data, window.session.document.class_map), 5, "the layer"
@@ -517,7 +519,7 @@ def test_a_click_outside_is_one_sentence(open_window: Callable[..., Any], tissue
     window = open_window(tissue, DiscModel())
     window.driver.click(-3, 60)
     assert "outside the image of 160 x 120 px" in window.text
-    assert window.session.prompts.empty
+    assert window.session.prompts.state.empty
 
 
 def test_world_scale_and_place_do_not_move_the_mask(
@@ -574,7 +576,7 @@ def test_masks_are_those_of_the_model(open_window: Callable[..., Any], tissue: n
     window = open_window(tissue, model)
     window.driver.click(50, 60)
     window.answered()
-    ((x, y, _),) = window.session.prompts.points
+    ((x, y, _),) = window.session.prompts.state.points
     features = model.encode(tissue)
     logits, _ = best_first(model, features, Prompts(np.array([[x, y]]), np.array([1])))
     clicked = np.zeros((256, 256), dtype=bool)

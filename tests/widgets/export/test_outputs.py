@@ -128,7 +128,7 @@ def test_export_and_read_back(open_window: Callable[..., Any], tissue: np.ndarra
     assert "stroma" in json.dumps(listed)
 
     for object_id in list(window.session.document.objects):
-        window.session.delete(object_id)
+        window.session.objects.delete((object_id,))
     assert not window.layers.classes.data.any()
     dock.import_from(tmp_path / "new" / "labels" / "tissue_classes.png")
     wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 60, "the import")
@@ -199,7 +199,7 @@ def test_every_format_goes_out_and_comes_back(
             one for one in folder.iterdir() if one.name.endswith(FORMATS[name]) and "inst" not in one.name
         ]
         for object_id in list(window.session.document.objects):
-            window.session.delete(object_id)
+            window.session.objects.delete((object_id,))
         assert not window.layers.classes.data.any()
         chooser = "getExistingDirectory" if written.is_dir() else "getOpenFileName"
         answer = str(written) if written.is_dir() else (str(written), "")

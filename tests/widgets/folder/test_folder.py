@@ -92,7 +92,7 @@ def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any],
     item = dock.thumbnails.item(3)
     QTest.mouseClick(dock.thumbnails.viewport(), LEFT, NONE, dock.thumbnails.visualItemRect(item).center())
     shown(dock, "3")
-    assert dock.work.session.mpp == pytest.approx(0.5)
+    assert dock.work.session.files.mpp == pytest.approx(0.5)
     assert dock.state.annotator.layers.classes.scale.tolist() == pytest.approx([0.5, 0.5])
     driver.press(dock.next_button)
     wait_until(lambda: "last image" in dock.status.message.text(), 10, "the sentence")

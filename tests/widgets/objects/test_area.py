@@ -96,7 +96,9 @@ def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: n
 
     window = opened(tissue)
     disc = Component(1, LocalMask(10, 10, np.ones((9, 9), bool)), 0.8)
-    window.session.propose(Components((disc,), (ClassInfo(1, "gland", (0, 158, 115)),), "a head"))
+    window.session.proposals.replace(
+        Components((disc,), (ClassInfo(1, "gland", (0, 158, 115)),), "a head")
+    ).apply()
     assert not window.session.area.mask().any(), "what a head proposed is not annotated yet"
     window.driver.press(window.area.buttons["image"])
     assert "you agreed with 1 object of the head." in window.text

@@ -57,7 +57,7 @@ def opened(open_window: Callable[..., Any], tissue: np.ndarray) -> Any:
     window.viewer.window.add_dock_widget(window.objects, name="Objects", area="bottom")
     window.session.classes.restore(CLASSES)
     window.session.classes_changed.emit()
-    window.session.add_segmentation(squares(4, score=0.75))
+    window.session.proposals.add(squares(4, score=0.75)).apply()
     for row in (80, 100):
         window.session.paint(*np.nonzero(np.pad(np.ones((4, 4), bool), ((row, 116 - row), (100, 56)))), 2)
     window.driver.settle()
@@ -69,7 +69,7 @@ def test_the_table_is_the_session_sorted_and_filtered(opened: Any) -> None:
     assert column(table, CLASS) == ["gland", "stroma", "gland", "stroma", "stroma", "stroma"]
     assert column(table, AREA) == ["100", "81", "64", "49", "16", "16"]
     assert column(table, AREA_UM2)[0] == "25.0", "0.5 µm a pixel"
-    assert window.session.mpp == 0.5
+    assert window.session.files.mpp == 0.5
     assert column(table, SCORE) == ["0.75"] * 4 + ["", ""]
     assert column(table, len(HEADINGS) - 1) == ["1", "2", "3", "4", "5", "6"]
     assert "6 objects" in window.objects.count.text()
@@ -198,7 +198,7 @@ def test_a_closed_dock_takes_its_frames_along(opened: Any) -> None:
     assert window.annotator.tools.highlight.frames == 1
     window.viewer.window.remove_dock_widget(window.objects)
     wait_until(lambda: window.annotator.tools.highlight.frames == 0, 10, "the dock to go")
-    window.session.delete(1)
+    window.session.objects.delete((1,))
     assert window.layers.objects.data[5, 5] == 0
 
 
@@ -210,7 +210,7 @@ def test_two_viewers_have_tables_of_their_own(open_window: Callable[..., Any], t
     for number, window in enumerate(windows):
         docks.append(ObjectsDock(window.viewer, window.state))
         window.viewer.window.add_dock_widget(docks[-1], name="Objects", area="bottom")
-        window.session.add_segmentation(squares(2 + number))
+        window.session.proposals.add(squares(2 + number)).apply()
         window.driver.settle()
     assert [dock.model.rowCount() for dock in docks] == [2, 3]
     docks[0].table.setFocus()
@@ -230,7 +230,7 @@ def test_one_more_among_5000_objects_costs_little(qtbot: Any) -> None:
         Component(1 + n % 2, LocalMask(12 * (n // 72), 12 * (n % 72), np.ones((9, 9), bool)), n / 5000)
         for n in range(5000)
     )
-    session.add_segmentation(Components(pieces, CLASSES, "a head"))
+    session.proposals.add(Components(pieces, CLASSES, "a head")).apply()
     table = ObjectTable()
     begin = time.perf_counter()
     table.use(session)
@@ -242,7 +242,7 @@ def test_one_more_among_5000_objects_costs_little(qtbot: Any) -> None:
     session.objects_changed.connect(heard.append)
     times = []
     for one in range(1, 10):
-        session.reclassify(one, 2)
+        session.objects.reclassify((one,), 2)
         begin = time.perf_counter()
         table.update_objects(heard[-1])
         times.append(time.perf_counter() - begin)
@@ -250,6 +250,6 @@ def test_one_more_among_5000_objects_costs_little(qtbot: Any) -> None:
     assert [table.index(row, CLASS, QModelIndex()).data() for row in range(4991, 5000)] == ["stroma"] * 9
     print(f"whole table {1000 * whole:.1f} ms, one object {1000 * np.median(times):.1f} ms")
     assert np.median(times) < 0.5 * whole
-    session.delete(5000)
+    session.objects.delete((5000,))
     table.update_objects(heard[-1])
     assert table.total == 4999

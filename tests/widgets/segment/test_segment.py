@@ -13,6 +13,7 @@ from qtpy.QtTest import QTest
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder, Snapshot
+from napari_sampath.session import Change
 from napari_sampath.widgets.viewer.prefetch import REST_MS
 from support.event_loop import assert_alive, longest_stalls
 from support.models.patches import disc_image, patch_model
@@ -84,7 +85,7 @@ def test_a_box_alone_is_segmented_and_lies_where_it_was_drawn(
     dock.where.setCurrentIndex(dock.where.findData("box"))
     window.driver.press(dock.run_button)
     assert "draw a box" in dock.status.message.text()
-    window.session.set_box(40, 30, 119, 99)
+    window.session.prompts.set_box(40, 30, 119, 99)
     done(window, dock)
     expected = segment(pixels, bundle, patch_model())
     layer = window.viewer.layers["Segmentation"]
@@ -207,7 +208,7 @@ def test_looking_elsewhere_does_not_cancel_a_head_that_runs(
     window.viewer.scene.camera.center = (0, 300, 300)
     window.driver.press(dock.run_button)
     window.viewer.scene.camera.center = (0, 3000, 3000)
-    wait_until(lambda: window.session.preview(3000, 3000) is not None, 20, "the tiles there")
+    wait_until(lambda: window.session.prompts.preview(3000, 3000) is not None, 20, "the tiles there")
     assert dock.runner.busy, "the head goes on"
     go_on.set()
     wait_until(lambda: not dock.runner.busy, 60, "the result")
@@ -240,10 +241,10 @@ def test_what_a_person_does_while_a_result_is_taken_over_stays(
     pixels, _ = disc_image(3, (120, 160))
     window, dock = open_segment(pixels)
     done(window, dock)
-    go_on, work_out = threading.Event(), window.session.propose_job
+    go_on, prepare = threading.Event(), Change.prepare
 
-    def slow(found: Any) -> Any:
-        job = work_out(found)
+    def slow(change: Change) -> Any:
+        job = prepare(change)
 
         def waits() -> Any:
             go_on.wait(20)
@@ -251,7 +252,7 @@ def test_what_a_person_does_while_a_result_is_taken_over_stays(
 
         return waits()
 
-    monkeypatch.setattr(window.session, "propose_job", slow)
+    monkeypatch.setattr(Change, "prepare", slow)
     window.driver.press(dock.add_button)
     assert dock.intake.busy, "it is worked out in a thread"
     assert not dock.add_button.isEnabled()
@@ -375,7 +376,7 @@ def test_everything_is_found_and_classified_by_likeness(
     window.driver.press(dock.everything.find_button)
     wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 120, "everything")
     assert "Found" in dock.status.message.text()
-    on_disc = [window.session.objects.at(row, col) for row in (60, 180) for col in (50, 115)]
+    on_disc = [window.session.document.object_at(row, col) for row in (60, 180) for col in (50, 115)]
     assert all(on_disc), "each disc is an object"
     assert {one.class_id for one in window.session.document.objects.values()} == {
         window.session.classes.find("unclassified").id
@@ -383,7 +384,7 @@ def test_everything_is_found_and_classified_by_likeness(
     window.driver.press(dock.everything.like_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert "classify at least one" in dock.status.message.text()
-    window.session.reclassify(on_disc[0], 1)
+    window.session.objects.reclassify((on_disc[0],), 1)
     window.driver.press(dock.everything.like_button)
     wait_until(lambda: not dock.runner.busy, 60, "the classes")
     assert {window.session.document.objects[one].class_id for one in on_disc} == {1}

@@ -178,7 +178,7 @@ def test_tools_of_the_dock_act_where_one_clicks_until_they_are_let_go(drawn: Any
     assert area(window, RING) == 0
     window.driver.click(100, 85)
     assert area(window, BAR) == 0
-    assert window.session.prompts.empty, "a click with a tool is no prompt"
+    assert window.session.prompts.state.empty, "a click with a tool is no prompt"
     press(window, "undo")
     press(window, "undo")
     centre = window.viewer.scene.camera.center
@@ -198,7 +198,7 @@ def test_tools_of_the_dock_act_where_one_clicks_until_they_are_let_go(drawn: Any
     assert not any(button.isChecked() for button in buttons.values())
     assert window.annotator.mode is Mode.POINT
     window.driver.click(115, 40)
-    assert len(window.session.prompts.points) == 1
+    assert len(window.session.prompts.state.points) == 1
     window.driver.press(buttons[Tool.DELETE])
     window.driver.press(window.dock.modes.buttons[Mode.BOX])
     assert not buttons[Tool.DELETE].isChecked()

@@ -49,7 +49,9 @@ def look(window: Any, row: float, col: float, zoom: float = 2.0) -> None:
 
 def prepared(window: Any) -> bool:
     """Whether a click anywhere in view needs no encoding."""
-    return window.session.view_job(box_in_view(window.viewer, window.image, window.session.hw)) is None
+    return (
+        window.session.prompts.view_job(box_in_view(window.viewer, window.image, window.session.hw)) is None
+    )
 
 
 def usual(window: Any) -> list[Any]:
@@ -82,7 +84,7 @@ def test_the_tiles_in_view_are_encoded_and_answer_at_once(large: Any, qtbot: Any
     wait_until(lambda: window.annotator.preview.answer is not None, 10, "the preview")
     window.driver.click(2700, 2700)
     window.answered()
-    assert window.session.candidate is not None
+    assert window.session.prompts.candidate is not None
     assert len(window.model.encoded) == ready
     look(window, 2702, 2702)
     qtbot.wait(SEEN_MS)
@@ -107,15 +109,17 @@ def test_who_zooms_in_is_answered_on_closer_tiles_and_who_zooms_out_is_not(large
     assert {max(frame.hw) for frame in window.model.encoded} == {512, 1024}
     window.driver.click(1520, 1510)
     window.answered()
-    assert window.session.candidate.frame.hw == (512, 512)
+    assert window.session.prompts.candidate.frame.hw == (512, 512)
     window.driver.key(Qt.Key.Key_Escape)
     look(window, 1500, 1500, 0.8)
     wait_until(
-        lambda: window.session.preview(1520, 1510).frame.hw == (1024, 1024), 10, "the wider view to be met"
+        lambda: window.session.prompts.preview(1520, 1510).frame.hw == (1024, 1024),
+        10,
+        "the wider view to be met",
     )
     window.driver.click(1520, 1510)
     window.answered()
-    assert window.session.candidate.frame.hw == (1024, 1024)
+    assert window.session.prompts.candidate.frame.hw == (1024, 1024)
 
 
 def test_a_wide_view_is_prepared_four_tiles_at_a_rest(large: Any, qtbot: Any) -> None:
@@ -127,7 +131,7 @@ def test_a_wide_view_is_prepared_four_tiles_at_a_rest(large: Any, qtbot: Any) ->
         assert len(usual(window)) - before <= 4
     assert prepared(window)
     r0, c0, _, _ = box_in_view(window.viewer, window.image, window.session.hw)
-    assert window.session.preview(c0 + 10, r0 + 10) is not None
+    assert window.session.prompts.preview(c0 + 10, r0 + 10) is not None
     assert len(set(window.model.encoded)) == len(window.model.encoded)
 
 

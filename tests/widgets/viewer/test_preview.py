@@ -71,7 +71,7 @@ def test_the_outline_of_what_a_click_would_give_follows_the_mouse(
         assert len(places) > 50
         assert np.percentile(distance, 5) > 17, "an outline, not an area"
         assert np.percentile(distance, 95) < 23
-    assert window.session.prompts.empty
+    assert window.session.prompts.state.empty
     assert not window.layers.candidate.data.any()
     assert not window.session.undo()
     assert "sampath-job" in window.model.threads
@@ -101,7 +101,7 @@ def test_a_click_on_what_is_previewed_needs_no_second_answer(
     window.driver.click(50, 60)
     window.answered()
     assert len(window.model.asked) - asked <= 1, "the move of the click at most"
-    assert len(window.session.candidates) == 3
+    assert len(window.session.prompts.candidates) == 3
     assert (window.layers.candidate.data == 1)[60, 50]
     window.driver.click(60, 66)
     window.answered()
@@ -189,7 +189,7 @@ def test_a_click_on_a_preview_under_way_needs_no_second_answer(
     go_on.set()
     window.answered()
     assert len(window.model.asked) == 1
-    assert len(window.session.candidates) == 3
+    assert len(window.session.prompts.candidates) == 3
     assert (window.layers.candidate.data == 1)[60, 50]
 
 
@@ -202,7 +202,7 @@ def test_shift_drag_adds_the_box_of_one_more_object(
     window.answered()
     window.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
     window.answered()
-    assert len(window.session.prompts.boxes) == 2
+    assert len(window.session.prompts.state.boxes) == 2
     assert window.layers.box.nshapes == 2
     assert window.dock.candidate.text() == "2 objects, lowest predicted IoU 0.90"
     candidate = window.layers.candidate.data == 1
@@ -239,7 +239,7 @@ def test_what_does_not_go_with_several_boxes_is_said(
     assert window.layers.box.nshapes == 2
     window.driver.key(Qt.Key.Key_Backspace)
     window.answered()
-    assert len(window.session.prompts.boxes) == 1
+    assert len(window.session.prompts.state.boxes) == 1
     window.driver.click(50, 60)
     window.answered()
     window.driver.drag([(95, 40), (135, 80)], modifiers=SHIFT)
@@ -259,7 +259,7 @@ def test_a_lasso_is_a_mask_prompt(open_window: Callable[..., Any], tissue: np.nd
     window.answered()
     assert lines, "the outline is seen while it is drawn"
     assert line.points_xy is None
-    mask = window.session.prompts.mask
+    mask = window.session.prompts.state.mask
     assert mask is not None
     expected = np.zeros((120, 160), bool)
     expected[40:81, 30:71] = True
@@ -271,7 +271,7 @@ def test_a_lasso_is_a_mask_prompt(open_window: Callable[..., Any], tissue: np.nd
     assert window.session.document.objects[1].source == "mask"
     window.driver.click(50, 60)
     window.answered()
-    assert window.session.prompts.mask.area_px == window.session.document.objects[1].area_px, (
+    assert window.session.prompts.state.mask.area_px == window.session.document.objects[1].area_px, (
         "a click takes the object"
     )
     window.driver.key(Qt.Key.Key_Escape)

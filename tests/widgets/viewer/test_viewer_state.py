@@ -53,12 +53,14 @@ def test_a_click_during_encoding_is_answered_when_it_is_done(
         assert "not there yet" in window.text
     model.go_on.set()
     wait_until(
-        lambda: window.session.document.objects if enter else window.session.candidate, 60, "the answer"
+        lambda: window.session.document.objects if enter else window.session.prompts.candidate,
+        60,
+        "the answer",
     )
     window.answered()
     assert (window.layers.classes if enter else window.layers.candidate).data[60, 50] == 1
     assert len(window.session.document.objects) == enter
-    assert window.session.prompts.empty == enter
+    assert window.session.prompts.state.empty == enter
     assert len(window.model.encoded) == 1, "the tile is encoded once, whoever asks first"
 
 
@@ -75,7 +77,7 @@ def test_progress_is_shown_and_cancel_works(open_window: Callable[..., Any], tis
     assert len(window.model.encoded) <= encoded + 1
     window.driver.click(50, 60)
     window.answered()
-    assert window.session.candidate is not None, "a click encodes its own tile"
+    assert window.session.prompts.candidate is not None, "a click encodes its own tile"
 
 
 @pytest.mark.parametrize(

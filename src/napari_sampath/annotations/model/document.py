@@ -91,6 +91,11 @@ class Document:
         r0, c0, r1, c1 = self.record(object_id).box
         return LocalMask.from_dense(self.instance_map.window((r0, c0, r1, c1)) == object_id, r0, c0)
 
+    def object_at(self, row: int, col: int) -> int:
+        """Return the id of the object at a pixel; 0 if there is none, or the pixel is outside the image."""
+        inside = 0 <= row < self.hw[0] and 0 <= col < self.hw[1]
+        return int(self.instance_map[row, col]) if inside else 0
+
     def record(self, object_id: int) -> AnnotatedObject:
         """Return the record of an annotation.
 

@@ -84,7 +84,7 @@ def run_import(args: argparse.Namespace, output: Output) -> None:
     path = args.journal or journal_path(image.pixels, load_config().sessions_dir)
     session = Session(image.pixels, image.name, journal=path)
     try:
-        added = session.import_labels(args.labels)
+        added = session.files.import_labels(args.labels)
     finally:
         session.close()
     output.result(

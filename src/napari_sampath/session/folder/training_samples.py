@@ -86,11 +86,11 @@ class TrainingSamples:
         """Return the job that saves a session; None if it is not a sample."""
         document = session.document
         if document.verified_map.any() or any(obj.trust == 1 for obj in document.objects.values()):
-            return session.save_job(self.folder)
+            return session.files.save_job(self.folder)
         images = DatasetFolder.open(self.folder).images if DatasetFolder.exists(self.folder) else ()
         if not alike(session.name, images):
             return None
-        return _save_again(self.folder, session, session.save_job(self.folder))
+        return _save_again(self.folder, session, session.files.save_job(self.folder))
 
 
 def _save_again(folder: Path, session: Session, job: Job[DatasetImage]) -> Job[DatasetImage | None]:

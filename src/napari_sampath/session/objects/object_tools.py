@@ -70,13 +70,6 @@ class ObjectTools:
             None if record is None else make_row(record, self._document.classes.by_id(record.class_id).name)
         )
 
-    def at(self, row: int, col: int) -> int:
-        """Return the id of the object at a pixel; 0 if there is none, or the pixel is outside of the image."""
-        height, width = self._document.hw
-        if not (0 <= row < height and 0 <= col < width):
-            return 0
-        return int(self._document.instance_map[row, col])
-
     def across(self, start_xy: tuple[float, float], stop_xy: tuple[float, float]) -> int:
         """Return the id of the object that has most of the straight way from one point (x, y) to another; 0 for none.
 
@@ -84,7 +77,7 @@ class ObjectTools:
         """
         steps = 2 + 2 * int(max(abs(stop_xy[0] - start_xy[0]), abs(stop_xy[1] - start_xy[1])))
         places = np.linspace(start_xy, stop_xy, steps).round().astype(int)
-        ids = [self.at(row, col) for col, row in places.tolist()]
+        ids = [self._document.object_at(row, col) for col, row in places.tolist()]
         found, counts = np.unique([one for one in ids if one], return_counts=True)
         return int(found[counts.argmax()]) if len(found) else 0
 
@@ -98,7 +91,7 @@ class ObjectTools:
 
     def delete_at(self, row: int, col: int) -> AnnotatedObject | None:
         """Take away the object at a pixel and return what it was; None if there is none."""
-        found = self.at(row, col)
+        found = self._document.object_at(row, col)
         if not found:
             return None
         record = self._document.record(found)

@@ -80,8 +80,10 @@ class AnnotateDock(Dock):
         for widget in (self.classes, self.rules, self.modes, self.tools, self.help_button, *self._buttons()):
             if widget not in several:
                 widget.setEnabled(annotator is not None)
-        self.commit_button.setEnabled(annotator is not None and annotator.session.candidate is not None)
-        self.next_button.setEnabled(annotator is not None and len(annotator.session.candidates) > 1)
+        self.commit_button.setEnabled(
+            annotator is not None and annotator.session.prompts.candidate is not None
+        )
+        self.next_button.setEnabled(annotator is not None and len(annotator.session.prompts.candidates) > 1)
         self.candidate.setText(_describe_candidate(annotator))
         self._follow(annotator)
         if annotator is None:
@@ -220,12 +222,12 @@ class AnnotateDock(Dock):
 
 def _describe_candidate(annotator: Annotator | None) -> str:
     """Say which candidate is shown and how sure the model is."""
-    candidate = None if annotator is None else annotator.session.candidate
+    candidate = None if annotator is None else annotator.session.prompts.candidate
     if annotator is None or candidate is None:
         return "No candidate yet"
     if candidate.members:
         return f"{len(candidate.members)} objects, lowest predicted IoU {candidate.score:.2f}"
-    candidates = list(annotator.session.candidates)
+    candidates = list(annotator.session.prompts.candidates)
     place = candidates.index(candidate) + 1
     if candidate.box is None:
         return f"Candidate {place} of {len(candidates)} is empty"

@@ -173,7 +173,7 @@ class PromptWorker(QObject):
     """One thread that answers prompts for as long as the dock lives; its queue holds one request, the newest.
 
     A request that was not begun when a newer one arrives is dropped unanswered; one already begun is
-    answered and left to `Session.accept`, which drops what is stale. Previews have a place of their own in the
+    answered and left to `SessionPrompts.accept`, which drops what is stale. Previews have a place of their own in the
     queue, with the same rule, and wait until no prompt does.
     """
 

@@ -117,7 +117,7 @@ class LayerSync:
 
     def show_box(self, box_xyxy: tuple[float, float, float, float] | None, further: bool = False) -> None:
         """Show a box (x0, y0, x1, y1) that is not yet the prompt, and if further the prompt's own; None for those."""
-        own = self._session.prompts.boxes if box_xyxy is None or further else ()
+        own = self._session.prompts.state.boxes if box_xyxy is None or further else ()
         shown.show_boxes(self.layers.box, own if box_xyxy is None else (*own, box_xyxy))
 
     def show_scribble(self, mask: LocalMask) -> None:
@@ -141,21 +141,21 @@ class LayerSync:
         return self._whole if self._session.document.objects else None
 
     def _candidate_box(self) -> Box | None:
-        candidate = self._session.candidate
+        candidate = self._session.prompts.candidate
         return union(self._scribble, None if candidate is None else candidate.box)
 
     def _prompts_box(self) -> Box | None:
         return self._whole if self.layers.box.nshapes else None
 
     def _on_prompts(self) -> None:
-        if self._session.prompts.empty:
+        if self._session.prompts.state.empty:
             self._show_prompts()
         elif not self._unanswered.isActive():
             self._unanswered.start()
 
     def _show_prompts(self) -> None:
         self._unanswered.stop()
-        prompts = self._session.prompts
+        prompts = self._session.prompts.state
         points = list(prompts.points)
         xy = np.array([(x, y) for x, y, _ in points], dtype=np.float64).reshape(-1, 2)
         shown.show_points(self.layers.prompts, xy, [positive for _, _, positive in points])
@@ -165,7 +165,7 @@ class LayerSync:
         shown.fit_to_zoom(self.layers, float(camera(self._viewer).zoom))
 
     def _on_candidate(self, old: Box | None, new: Box | None) -> None:
-        candidate = self._session.candidate
+        candidate = self._session.prompts.candidate
         mask = None if candidate is None else candidate.mask
         shown.write_mask(self.layers.candidate, mask, union(old, new))
         if self._unanswered.isActive():

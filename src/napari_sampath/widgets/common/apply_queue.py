@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ...annotations import AnnotatedObject, Prepared
-    from ...jobs import Job
-    from ...session import Session
+    from ...session import Change, Session
     from ..viewer.viewer_state import ViewerState
 
 TRIES = 3
@@ -30,14 +29,11 @@ class Result:
     """What comes into a session."""
 
     session: Session
-    job: Callable[[], Job[Prepared | None]]
-    """Makes the job of the session that works it out."""
-    take: Callable[[Prepared | None], list[AnnotatedObject] | None]
-    """Does what was worked out; None if something has changed since."""
-    at_once: Callable[[], list[AnnotatedObject]]
-    """Works it out and does it in the window's thread."""
+    change: Change
     then: Callable[[list[AnnotatedObject]], object]
-    """Gets the new annotations."""
+    """Gets the new objects."""
+    around: Callable[[Callable[[], Any]], Any] = lambda change: change()
+    """Calls what changes the session."""
     tries: int = TRIES
 
 
@@ -92,7 +88,7 @@ class Intake(QObject):
         if self._current is None or not self._in_use:
             self._next()
         else:
-            self.runner.start(self._current.job(), "taking over what was found", self._on_prepared)
+            self.runner.start(self._current.change.prepare(), "taking over what was found", self._on_prepared)
 
     @property
     def _in_use(self) -> bool:
@@ -113,10 +109,10 @@ class Intake(QObject):
         prepared, self._prepared = self._prepared, None
         again = False
         try:
-            made = current.take(prepared)
+            made = current.around(lambda: current.change.take(prepared))
             again = made is None and current.tries > 1
             if not again:
-                current.then(current.at_once() if made is None else made)
+                current.then(current.around(current.change.apply) if made is None else made)
         except SampathError as error:
             self.message.emit(str(error))
         finally:

@@ -96,15 +96,7 @@ class ExportDock(Dock):
             return
 
         def take(found: Components) -> None:
-            self.intake.add(
-                Result(
-                    session,
-                    lambda: session.import_job(found),
-                    session.take,
-                    lambda: session.take_import(found),
-                    then,
-                )
-            )
+            self.intake.add(Result(session, session.files.import_change(found), then))
 
         def then(made: list[AnnotatedObject]) -> None:
             self.status.say(
@@ -133,7 +125,9 @@ class ExportDock(Dock):
                 f"'{self.folder.text()}' is no whole path of a folder; choose one with the button beside it."
             )
             return
-        self.runner.start(session.export_job(folder, chosen), "writing the annotations", self._on_exported)
+        self.runner.start(
+            session.files.export_job(folder, chosen), "writing the annotations", self._on_exported
+        )
 
     def _on_exported(self, paths: list[Path]) -> None:
         names = ", ".join(path.name for path in paths)

@@ -93,7 +93,7 @@ class FolderWork(QObject):
     def stage(self, stage: Stage) -> None:
         self._stage = stage
         if self._session is not None:
-            self._session.stage = stage
+            self._session.proposals.stage = stage
             if stage == "semi-automatic" and self._state.ready:
                 self._propose()
             if self._state.ready:
@@ -228,14 +228,14 @@ class FolderWork(QObject):
         self._session = self.session
         if self._session is not None:
             self._session.document_changed.connect(self._on_document)
-            self._session.stage = self._stage
+            self._session.proposals.stage = self._stage
 
     def _on_bench(self) -> None:
         """Once the image is ready for clicks: let the head propose, then prepare the next image."""
         session = self.session
         if self._state.ready and session is not None and session is not self._prepared:
             self._prepared = session
-            if session.stage == "semi-automatic":
+            if session.proposals.stage == "semi-automatic":
                 self._propose()
             self._encode_ahead()
 
@@ -264,18 +264,11 @@ class FolderWork(QObject):
         def take(result: Segmented) -> None:
             if self._session is not session:
                 return
-            if session.stage == "assisted":
-                then(session.offer(result.components))  # which says why there is nothing
+            if session.proposals.stage == "assisted":
+                then(session.proposals.offer(result.components))  # which says why there is nothing
                 return
-            self.intake.add(
-                Result(
-                    session,
-                    lambda: session.propose_job(result.components),
-                    lambda prepared: self._quietly(lambda: session.take(prepared)),
-                    lambda: self._quietly(lambda: session.propose(result.components)),
-                    then,
-                )
-            )
+            change = session.proposals.replace(result.components)
+            self.intake.add(Result(session, change, then, self._quietly))
 
         def then(made: list[AnnotatedObject]) -> None:
             self.message.emit(

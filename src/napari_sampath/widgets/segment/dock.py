@@ -95,7 +95,7 @@ class SegmentDock(Dock):
         if self.where.currentData() == "view":
             box = box_in_view(self.state.viewer, image, session.hw)
         elif self.where.currentData() == "box":
-            drawn = session.prompts.box
+            drawn = session.prompts.state.box
             if drawn is None:
                 return None
             x0, y0, x1, y1 = drawn
@@ -263,16 +263,8 @@ class SegmentDock(Dock):
             )
             self._layers.hide(source)
 
-        session, found = annotator.session, result.components
-        self.intake.add(
-            Result(
-                session,
-                lambda: session.propose_job(found),
-                session.take,
-                lambda: session.propose(found),
-                then,
-            )
-        )
+        session = annotator.session
+        self.intake.add(Result(session, session.proposals.replace(result.components), then))
 
     def _on_everything(self) -> None:
         session, model, region = self.state.session, self.state.model, self.region
@@ -295,15 +287,8 @@ class SegmentDock(Dock):
             )
 
         def take(masks: list[tuple[LocalMask, float]]) -> None:
-            self.intake.add(
-                Result(
-                    session,
-                    lambda: session.add_everything_job(masks, model.name, region),
-                    session.take,
-                    lambda: session.add_everything(masks, model.name, region),
-                    then,
-                )
-            )
+            change = session.proposals.everything(masks, model.name, region)
+            self.intake.add(Result(session, change, then))
 
         job = everything_job(session.image, model, region, *asked, self.filters.size.value())
         self.runner.start(job, "segmenting everything", take)
@@ -315,7 +300,9 @@ class SegmentDock(Dock):
 
         def take(guesses: dict[int, Guess]) -> None:
             sure = sum(one.share >= SURE_SHARE for one in guesses.values())
-            if self.state.attempt(lambda: session.apply_guesses(guesses, SURE_SHARE), self.status.say):
+            if self.state.attempt(
+                lambda: session.proposals.apply_guesses(guesses, SURE_SHARE), self.status.say
+            ):
                 self.status.say(
                     f"{sure} of {len(guesses)} objects have got a class; the others are like several."
                     if guesses
@@ -323,7 +310,7 @@ class SegmentDock(Dock):
                 )
 
         jobs: list[Any] = []
-        if self.state.attempt(lambda: jobs.append(session.classify_job()), self.status.say):
+        if self.state.attempt(lambda: jobs.append(session.proposals.classify_job()), self.status.say):
             self.runner.start(jobs[0], "comparing the objects", take)
 
     def _combo(self, hint: str) -> QComboBox:

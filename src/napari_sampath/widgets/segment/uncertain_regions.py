@@ -79,7 +79,7 @@ class UncertainRegions(QWidget):
             return
         reason: Reason = self.by.currentData()
         results: Sequence[Segmentation] = () if reason == "distance" else self._results
-        job = session.uncertain_job(reason, results)
+        job = session.proposals.uncertain_job(reason, results)
         self.runner.start(job, "looking for uncertain regions", self._on_found)
 
     def _follow(self) -> None:

@@ -151,7 +151,7 @@ class Annotator(QObject):
         elif positive and self._mode in (Mode.MASK, Mode.LASSO):
             self._click_object(x, y)
         else:
-            self.attempt(partial(self.session.add_point, x, y, positive=positive))
+            self.attempt(partial(self.session.prompts.add_point, x, y, positive=positive))
             self.ask()
 
     def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False) -> None:
@@ -165,7 +165,7 @@ class Annotator(QObject):
         y0, y1 = sorted(float(np.clip(y, 0, height)) for y in (y0, y1))
         self.display.show_box((x0, y0, x1, y1), further)
         if done:
-            if not self.attempt(lambda: self.session.set_box(x0, y0, x1, y1, further)):
+            if not self.attempt(lambda: self.session.prompts.set_box(x0, y0, x1, y1, further)):
                 self.display.show_box(None)
             self.ask()
 
@@ -201,12 +201,12 @@ class Annotator(QObject):
     def use_mask(self, mask: LocalMask) -> None:
         """Make a mask the prompt."""
         self.display.wipe_scribble()
-        self.attempt(lambda: self.session.set_mask(mask))
+        self.attempt(lambda: self.session.prompts.set_mask(mask))
         self.ask()
 
     def use_object(self, instance_id: int) -> None:
         """Make a committed object the mask prompt, to be refined."""
-        self.attempt(lambda: self.session.set_object(instance_id))
+        self.attempt(lambda: self.session.prompts.set_object(instance_id))
         self.ask()
 
     # What the keys do
@@ -222,9 +222,9 @@ class Annotator(QObject):
 
         If the prompt is not answered yet that happens when it is, unless something else is done before.
         """
-        if self.session.prompts.empty:
+        if self.session.prompts.state.empty:
             self.message.emit("There is nothing to commit yet; click on a structure first.")
-        elif self.session.answered:
+        elif self.session.prompts.answered:
             self.attempt(lambda: self.session.commit(overlap))
         else:
             self._late = partial(self.commit, overlap)
@@ -251,17 +251,17 @@ class Annotator(QObject):
         if self.tools.cancel() or drop_unfinished(self.display.layers.classes):
             return
         self._corner = None
-        self.session.clear_prompts()
+        self.session.prompts.clear()
         self.display.wipe_scribble()
 
     def remove_last_prompt(self) -> None:
         """Take the newest point, box or mask of the prompt back."""
-        self.attempt(self.session.remove_last_prompt)
+        self.attempt(self.session.prompts.remove_last)
         self.ask()
 
     def next_candidate(self) -> None:
         """Show the next of the candidate masks."""
-        self.session.next_candidate()
+        self.session.prompts.next_candidate()
         self.changed.emit()
 
     def undo(self) -> None:
@@ -295,15 +295,15 @@ class Annotator(QObject):
     def ask(self) -> None:
         """Show the answer to the current prompt: at once if the preview has it, else when the worker delivers it."""
         session = self.session
-        request = session.request()
+        request = session.prompts.request()
         if request is None:
             return
         self.preview.stop()
-        answer = session.answerer.from_preview(request)
+        answer = session.prompts.answerer.from_preview(request)
         if answer is not None:
             self._on_answered((session, answer))
         else:
-            self._worker.submit(lambda: (session, session.answerer.answer(request)))
+            self._worker.submit(lambda: (session, session.prompts.answerer.answer(request)))
 
     def attempt(self, call: Callable[[], object]) -> bool:
         """Call something that may refuse; its sentence goes to the user. True if it did not refuse."""
@@ -317,11 +317,11 @@ class Annotator(QObject):
     def _on_answered(self, result: tuple[Session, Answer]) -> None:
         session, answer = result
         late = self._late
-        if session is self.session and session.accept(answer):
+        if session is self.session and session.prompts.accept(answer):
             self.changed.emit()
             if late is not None:
                 late()
-                if session.prompts.empty:
+                if session.prompts.state.empty:
                     self.message.emit("The mask is committed.")
 
     def _on_failed(self) -> None:
@@ -363,7 +363,7 @@ class Annotator(QObject):
         self.drag_box(x0, y0, x, y, done=True)
 
     def _click_object(self, x: float, y: float) -> None:
-        found = self.session.objects.at(round(y), round(x))
+        found = self.session.document.object_at(round(y), round(x))
         mask = None if found else object_under(self.viewer, self.image, x, y, self.session.hw)
         if found:
             self.use_object(found)

@@ -105,7 +105,7 @@ def open_job(
                 raise
         time.sleep(PAUSE_S)
         yield Progress(0, 0, "Waiting for the annotations of this image")
-    session.mpp = mpp_of(layer)
+    session.files.mpp = mpp_of(layer)
     try:
         yield Progress(1, 1)
     except GeneratorExit:
@@ -141,7 +141,7 @@ def prepare_job(session: Session, centre_rc: tuple[float, float]) -> Job[int]:
         session: The session, with a model.
         centre_rc: (row, col) of the image pixel in the middle of the view.
     """
-    job = session.encode_job(centre_rc)
+    job = session.prompts.encode_job(centre_rc)
     while True:
         try:
             progress = next(job)

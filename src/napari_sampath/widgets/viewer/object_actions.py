@@ -86,7 +86,7 @@ class ObjectActions(QObject):
             xy: Where, (x, y) in image pixels; under the mouse if left out.
         """
         tool, (x, y) = Tool(tool), xy or self._host.cursor_xy()
-        found = self._session.objects.at(round(y), round(x))
+        found = self._session.document.object_at(round(y), round(x))
         if tool in TWO_PLACES:
             self._two.use(tool, (x, y), found)
         elif not found:

@@ -77,14 +77,14 @@ class ViewPrefetcher(QObject):
         if session is None or image is None:
             return
         view = box_in_view(state.viewer, image, session.hw)
-        session.look(view)
+        session.prompts.look(view)
         if not self._moved or not state.ready or state.runner.busy:
             return
         if not state.prompts.idle:
             self._rest.start()
             return
         self._moved = False
-        job = session.view_job(view)
+        job = session.prompts.view_job(view)
         if job is not None:
             self._used = session, state.model
             self._runner.start(job, "preparing what is in view", lambda _count: None)

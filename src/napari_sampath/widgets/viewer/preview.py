@@ -64,7 +64,7 @@ class Preview(QObject):
 
     def move(self, x: float, y: float) -> None:
         """Follow the mouse to (x, y) in image pixels."""
-        request = self._session.preview(x, y) if self._on else None
+        request = self._session.prompts.preview(x, y) if self._on else None
         if request is None:
             self.stop()
             return
@@ -91,7 +91,7 @@ class Preview(QObject):
 
     def _compute(self, request: PromptRequest) -> tuple[Session, Answer, FloatArray]:
         """Answer a request and find the outline of its first candidate, in the worker's thread."""
-        answer = self._session.answerer.preview(request)
+        answer = self._session.prompts.answerer.preview(request)
         return self._session, answer, outline_segments(answer.candidates[0].mask)
 
     def _on_previewed(self, result: tuple[Session, Answer, FloatArray]) -> None:

@@ -237,7 +237,7 @@ class ViewerState(QObject):
         self.ready = True
         self.message.emit("Ready: click on a structure.")
         self.changed.emit()
-        if self.annotator is not None and self.annotator.session.candidate is None:
+        if self.annotator is not None and self.annotator.session.prompts.candidate is None:
             self.annotator.ask()
 
     def _attach(self, session: Session) -> None:

@@ -1,0 +1,45 @@
+"""Brush strokes: painting new objects, extending objects, erasing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...annotations import AnnotatedObject, Batch, Document, Operation
+from ...arrays import LocalMask
+from .overlap import MaskMode, OverlapRule, extend, place
+from .reshaping import rubbed_out
+
+
+def plan_stroke(
+    document: Document,
+    mask: LocalMask,
+    class_id: int,
+    object_id: int | None,
+    start_rc: tuple[int, int] | None,
+    rule: OverlapRule,
+    mode: MaskMode,
+) -> tuple[Operation, int]:
+    """Work out what painting a stroke does; see `Session.paint`.
+
+    Returns:
+        The operation, and the id of the object that gets the pixels.
+
+    Raises:
+        PromptError: If no pixel of it is in the image, or none is free.
+        UnknownNameError: If there is no such object.
+    """
+    if object_id is None and start_rc is not None and mode == "instance":
+        started_on = document.objects.get(document.object_at(*start_rc))
+        if started_on is not None and started_on.class_id == class_id:
+            object_id = started_on.id
+    if object_id is not None:
+        return extend(document, object_id, mask, rule), object_id
+    return place(document, AnnotatedObject(document.next_id, class_id, "brush"), mask, rule, mode)
+
+
+def plan_erasure(document: Document, mask: LocalMask) -> Operation | None:
+    """Work out how to erase the pixels of a mask; None if no object has any of them."""
+    held = mask.bitmap & (np.asarray(document.instance_map[mask.slices]) > 0)
+    if not held.any():
+        return None
+    return Batch(rubbed_out(LocalMask(mask.row, mask.col, held)), "the erasing")

@@ -1,0 +1,145 @@
+"""Objects that heads, "segment everything" and *Find similar* propose for a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...annotations import AnnotatedObject, Box
+from ...arrays import LocalMask
+from ...errors import PromptError
+from ...jobs import Job
+from ..change import Change
+from ..editor import Editor
+from ..files.stage import Stage
+from .classifying import apply_guesses, classify_job, everything
+from .components import Components, Segmentation, check_size, from_segmentation
+from .neighbours import Guess
+from .plan import plan_addition, plan_proposal
+from .result_filter import KEEP_ALL, ResultFilter
+from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
+
+if TYPE_CHECKING:
+    from ..prompts.tile_cache import TileFeatures
+
+
+class Proposals:
+    """Adds the results of models to a session, and guesses classes.
+
+    Args:
+        editor: The document.
+        tiles: Returns the encoded tiles of the image; None without a model.
+    """
+
+    stage: Stage = "assisted"
+    """Whether heads propose on this image."""
+
+    def __init__(self, editor: Editor, tiles: Callable[[], TileFeatures | None]) -> None:
+        self._editor = editor
+        self._tiles = tiles
+
+    def add(
+        self,
+        segmentation: Segmentation | Components,
+        model: str | None = None,
+        keep_existing: bool = False,
+        result_filter: ResultFilter = KEEP_ALL,
+    ) -> Change:
+        """Make a change that adds the result of a head, one object for each connected component of each class.
+
+        Classes are matched by name; missing ones are added.
+
+        Args:
+            segmentation: Result of a head, or what `from_segmentation` made of it in a worker.
+            model: Name to record in place of the head's own.
+            keep_existing: Leave pixels of existing objects alone.
+            result_filter: Which parts of a segmentation become objects; not applied to `Components`.
+
+        Raises:
+            ImageError: If it is not of the image's size.
+        """
+        found = self._components(segmentation, result_filter)
+        return Change(self._editor, lambda document: plan_addition(document, found, model, keep_existing))
+
+    def replace(
+        self,
+        segmentation: Segmentation | Components,
+        model: str | None = None,
+        result_filter: ResultFilter = KEEP_ALL,
+    ) -> Change:
+        """Make a change that replaces earlier proposals by the result of a head; arguments as `add`.
+
+        Objects that a person made, reviewed or marked as unsure stay, and so does everything in the verified area: a
+        newer head never undoes a correction. If only a region was segmented, proposals outside it stay too.
+        """
+        found = self._components(segmentation, result_filter)
+        return Change(self._editor, lambda document: plan_proposal(document, found, model))
+
+    def everything(
+        self, masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None
+    ) -> Change:
+        """Make a change that adds the masks of "segment everything" with their scores as "unclassified" objects.
+
+        Verified objects and areas keep their pixels.
+
+        Args:
+            masks: Masks in image coordinates, with scores.
+            model: Name to record.
+            within: The part (r0, c0, r1, c1) of the image that was segmented; proposals outside it stay.
+        """
+        return self.replace(everything(masks, model, within))
+
+    def offer(
+        self,
+        segmentation: Segmentation | Components,
+        result_filter: ResultFilter = KEEP_ALL,
+    ) -> list[AnnotatedObject]:
+        """Apply `replace`, unless the stage is "assisted"; return the new objects."""
+        if self.stage == "assisted":
+            self._editor.message.emit(
+                "Proposals are switched off; choose the semi-automatic stage to get them."
+            )
+            return []
+        return self.replace(segmentation, result_filter=result_filter).apply()
+
+    def classify_job(self, ids: Iterable[int] | None = None) -> Job[dict[int, Guess]]:
+        """Make a job that guesses classes of objects from verified ones; see `classifying.classify_job`.
+
+        Raises:
+            PromptError: If there is no model, or nothing is classified yet.
+        """
+        tiles = self._tiles()
+        if tiles is None:
+            raise PromptError("No model is loaded, so objects cannot be compared; choose a model.")
+        return classify_job(self._editor.document, tiles, ids)
+
+    def apply_guesses(self, guesses: Mapping[int, Guess], min_share: float = 0.0) -> None:
+        """Give objects the classes that `classify_job` guessed, as one step; they do not count as reviewed.
+
+        Raises:
+            StorageError: If that cannot be saved; nothing has changed.
+        """
+        self._editor.do(apply_guesses(self._editor.document, guesses, min_share))
+
+    def uncertain_job(
+        self, by: Reason, segmentations: Sequence[Segmentation] = (), count: int = REGION_COUNT
+    ) -> Job[list[UncertainRegion]]:
+        """Make a job that ranks regions by uncertainty; see `uncertain.uncertain_regions`.
+
+        Args:
+            by: Ranking criterion.
+            segmentations: Results of heads on the image, or all on one region of it, which alone is ranked then; of
+                several regions the first.
+            count: Maximum number of regions.
+        """
+        document = self._editor.document
+        return uncertain_job(by, document.hw, document.verified_snapshot(), segmentations, count)
+
+    def _components(self, segmentation: Segmentation | Components, result_filter: ResultFilter) -> Components:
+        if isinstance(segmentation, Components):
+            return segmentation
+        if getattr(segmentation, "origin_rc", (0, 0)) == (0, 0):
+            check_size(np.shape(segmentation.labels), self._editor.document.hw, "The segmentation")
+        return from_segmentation(segmentation, result_filter)
