@@ -125,7 +125,7 @@ def test_the_dataset_follows_the_sessions(tmp_path: Path) -> None:
     images = DatasetFolder.open(tmp_path / "data").images
     assert {name: one.mpp for name, one in images.items()} == {"first": 0.25}
     for one in list(first.document.objects):
-        first.delete(one)
+        first.objects.delete((one,))
     samples.mark_changed(first)
     job = samples.save_job()
     assert job is not None, "taking everything back is a change of a sample"
