@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_sampath import run_lengths
 from napari_sampath.annotations import (
     Add,
     AnnotatedObject,
@@ -26,7 +27,7 @@ from napari_sampath.annotations import (
     mask_of_pixels,
     prepare,
 )
-from napari_sampath.annotations.masks import runs, tiled
+from napari_sampath.annotations.masks import tiled
 from napari_sampath.annotations.masks.masks import clip
 from napari_sampath.annotations.model.annotated_object import from_json, to_json
 from napari_sampath.annotations.model.operations import operation_from_json, operation_to_json
@@ -182,8 +183,8 @@ def test_a_large_image_costs_nothing_until_it_is_annotated() -> None:
 @settings(max_examples=200, deadline=None)
 @given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=9)))
 def test_runs_round_trip(bitmap: np.ndarray) -> None:
-    lengths = runs.encode(bitmap)
-    assert (runs.decode(lengths, bitmap.shape) == bitmap).all()
+    lengths = run_lengths.encode(bitmap)
+    assert (run_lengths.decode(lengths, bitmap.shape) == bitmap).all()
     # Row by row, False first: the definition, spelled out.
     expected, value = [], False
     flat = bitmap.ravel().tolist()
@@ -197,13 +198,13 @@ def test_runs_round_trip(bitmap: np.ndarray) -> None:
 @pytest.mark.parametrize("lengths", [[3], [1, 2, 2], [-1, 5], [[4]]])
 def test_runs_that_do_not_fit(lengths: list[int]) -> None:
     with pytest.raises(ValueError, match="run lengths"):
-        runs.decode(lengths, (2, 2))
+        run_lengths.decode(lengths, (2, 2))
 
 
 @settings(max_examples=100, deadline=None)
 @given(hnp.arrays(np.int64, st.integers(0, 30), elements=st.integers(0, 3)))
 def test_value_runs_round_trip(values: np.ndarray) -> None:
-    heads, lengths = runs.values_to_runs(values)
+    heads, lengths = run_lengths.values_to_runs(values)
     assert (np.repeat(heads, lengths) == values).all()
     assert (np.diff(heads) != 0).all()
 

@@ -15,7 +15,6 @@ from napari_sampath.arrays import LocalMask
 from napari_sampath.encoders import EncoderInfo
 from napari_sampath.encoders.sam.sam import assemble
 from napari_sampath.encoders.sam.sam_format import deduce, sam_keys
-from napari_sampath.formats import rle
 from napari_sampath.geometry import Frame
 from napari_sampath.predict import Model
 from napari_sampath.predict.decoder.prompt_decoder import PromptDecoder
@@ -28,6 +27,7 @@ from napari_sampath.predict.everything.mask_filters import (
     inclusive_box,
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
+from napari_sampath.run_lengths import encode_coco
 from support.golden import assert_matches
 from support.models.small_sam import model_of, picture, small_sam, spotlit_model
 from support.models.tiny_sam import build_tiny_sam
@@ -109,7 +109,7 @@ def test_run_lengths(golden: Golden) -> None:
     masks = noisy_masks(golden, "amg.rle")
     local = [LocalMask.from_dense(mask) for mask in masks]
     for number, mask in enumerate(local):
-        assert_matches(golden, "amg.rle", f"counts{number}", np.array(rle.encode(mask, (40, 50))))
+        assert_matches(golden, "amg.rle", f"counts{number}", np.array(encode_coco(mask, (40, 50))))
     assert_matches(golden, "amg.rle", "area", np.array([mask.area_px for mask in local]))
 
 
@@ -132,7 +132,7 @@ def test_small_masks_in_a_crop(golden: Golden) -> None:
     dense = np.array([mask.to_dense(image.hw).sum() for mask in placed])
     assert_matches(golden, case, "uncropped_mask_area", dense)
     for number, mask in enumerate(alone):
-        assert_matches(golden, case, f"counts{number}", np.array(rle.encode(mask, crop.hw)))
+        assert_matches(golden, case, f"counts{number}", np.array(encode_coco(mask, crop.hw)))
 
 
 def test_small_regions(golden: Golden) -> None:

@@ -282,7 +282,7 @@ def coco(**changes: Any) -> str:
         ("a.json", coco(segmentation=None), "annotation 5 that cannot be read"),
         ("a.json", coco(category_id=8), "annotation 5 that cannot be read"),
         ("a.json", coco(segmentation={"counts": [3], "size": [9, 9]}), "annotation 5 .*The runs cover 3 px"),
-        ("a.json", coco(segmentation={"counts": "é", "size": [9, 9]}), "annotation 5 .*no part of them"),
+        ("a.json", coco(segmentation={"counts": "é", "size": [9, 9]}), "annotation 5 .*not allowed"),
         ("a.json", coco(segmentation={"counts": [81], "size": [3, 27]}), "is not the image's"),
         ("a.json", coco(segmentation=[[1, 2, 3]]), "annotation 5 that cannot be read"),
         (

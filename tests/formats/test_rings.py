@@ -11,7 +11,8 @@ from shapely.geometry import Polygon
 
 from napari_sampath.arrays import LocalMask
 from napari_sampath.errors import DatasetError, ImageError
-from napari_sampath.formats import rings, rle
+from napari_sampath.formats import rings
+from napari_sampath.run_lengths import decode_coco, encode_coco, unpack_coco
 
 # pycocotools 2.0.11 converts arrays in numpy 1's way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -84,20 +85,20 @@ def test_polygons_that_are_nowhere_or_everywhere() -> None:
 @given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=20)))
 def test_run_lengths_as_the_coco_api_writes_them(dense: np.ndarray) -> None:
     hw = dense.shape[0], dense.shape[1]
-    counts = rle.encode(LocalMask.from_dense(dense), hw)
+    counts = encode_coco(LocalMask.from_dense(dense), hw)
     assert (
         coco_masks.decode(coco_masks.frPyObjects({"counts": counts, "size": list(hw)}, *hw)).tolist()
         == dense.tolist()
     )
     packed = coco_masks.encode(np.asfortranarray(dense.astype(np.uint8)))["counts"].decode()
-    assert rle.unpack(packed) == counts
-    np.testing.assert_array_equal(rle.decode(counts, hw).to_dense(hw), dense)
+    assert unpack_coco(packed) == counts
+    np.testing.assert_array_equal(decode_coco(counts, hw).to_dense(hw), dense)
 
 
 def test_a_mask_of_a_slide_costs_its_own_box() -> None:
     hw = (40_000, 40_000)
     mask = LocalMask(39_000, 38_000, np.ones((20, 30), dtype=bool))
-    back = rle.decode(rle.encode(mask, hw), hw)
+    back = decode_coco(encode_coco(mask, hw), hw)
     assert (back.row, back.col, back.bitmap.shape) == (39_000, 38_000, (20, 30))
     assert back.bitmap.all()
 
@@ -105,4 +106,4 @@ def test_a_mask_of_a_slide_costs_its_own_box() -> None:
 @pytest.mark.parametrize("text", ["é", "o", "0P"])
 def test_strings_that_are_no_run_lengths(text: str) -> None:
     with pytest.raises(DatasetError, match="run lengths"):
-        rle.unpack(text)
+        unpack_coco(text)

@@ -18,7 +18,6 @@ from skimage.measure import label
 from napari_sampath.arrays import LocalMask
 from napari_sampath.encoders import EncoderParts
 from napari_sampath.errors import ConfigError, DatasetError, PromptError
-from napari_sampath.formats import rle
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress
 from napari_sampath.predict import Model
@@ -35,6 +34,7 @@ from napari_sampath.predict.everything.mask_filters import (
     fill_small_holes,
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
+from napari_sampath.run_lengths import decode_coco, encode_coco
 from napari_sampath.store import MemoryTier, Store
 from support.models.small_sam import Spotlight, model_of, picture, small_sam, spotlit_model
 
@@ -348,10 +348,10 @@ def test_run_lengths_are_cocos(bits: np.ndarray, full: bool, empty: bool) -> Non
     if full or empty:
         bits = np.full(bits.shape, full)
     mask = LocalMask.from_dense(bits)
-    counts = rle.encode(mask, bits.shape)
+    counts = encode_coco(mask, bits.shape)
     (expected,) = mask_to_rle_pytorch(torch.from_numpy(bits)[None])
     assert counts == expected["counts"]
-    back = rle.decode(counts, bits.shape)
+    back = decode_coco(counts, bits.shape)
     assert (back.row, back.col) == (mask.row, mask.col)
     np.testing.assert_array_equal(back.bitmap, mask.bitmap)
 
@@ -359,7 +359,7 @@ def test_run_lengths_are_cocos(bits: np.ndarray, full: bool, empty: bool) -> Non
 @pytest.mark.parametrize("counts", [[5], [3, 4], [13, -1], []])
 def test_wrong_run_lengths_are_refused(counts: list[int]) -> None:
     with pytest.raises(DatasetError, match="The runs cover"):
-        rle.decode(counts, (3, 4))
+        decode_coco(counts, (3, 4))
 
 
 def test_public_name() -> None:

@@ -18,7 +18,8 @@ import numpy as np
 from ..arrays import LocalMask
 from ..errors import DatasetError, SampathError, UnknownNameError
 from ..registry import listed, unknown_name
-from . import rings, rle
+from ..run_lengths import decode_coco, encode_coco, unpack_coco
+from . import rings
 from .foreign import ClassTable, color_of, corners, dump_json, refuse
 from .objects import LabelledObject, Objects
 
@@ -170,7 +171,7 @@ def _choose(images: Sequence[Mapping[str, Any]], path: Path, name: str | None) -
 
 
 def _runs(mask: LocalMask, hw: tuple[int, int]) -> dict[str, Any]:
-    return {"size": list(hw), "counts": rle.encode(mask, hw)}
+    return {"size": list(hw), "counts": encode_coco(mask, hw)}
 
 
 def _outlines(mask: LocalMask) -> list[list[int]]:
@@ -191,4 +192,4 @@ def decode_segmentation(segmentation: Any, hw: tuple[int, int]) -> LocalMask:
     counts = segmentation["counts"]
     if tuple(segmentation.get("size", hw)) != hw:
         raise DatasetError(f"its size {segmentation['size']} is not the image's {list(hw)}")
-    return rle.decode(rle.unpack(counts) if isinstance(counts, str) else np.asarray(counts), hw)
+    return decode_coco(unpack_coco(counts) if isinstance(counts, str) else np.asarray(counts), hw)

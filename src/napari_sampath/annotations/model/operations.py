@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ...arrays import ClassInfo, LocalMask
-from ..masks.runs import mask_from_json, mask_to_json
+from ...run_lengths import mask_from_json, mask_to_json
 from .annotated_object import FLAGS, AnnotatedObject, FlagName, from_json, to_json
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ... import run_lengths
 from ...arrays import BoolArray, ClassInfo, IntArray
-from ..masks import runs
 from ..masks.tiled import TiledMap
 from .annotated_object import AnnotatedObject, Box, union
 
@@ -21,12 +21,12 @@ class Values:
     """The values of N pixels as run lengths."""
 
     values: IntArray
-    lengths: runs.Runs
+    lengths: run_lengths.Runs
 
     @classmethod
     def of(cls, values: IntArray) -> Values:
         """Pack (N,) values."""
-        return cls(*runs.values_to_runs(values))
+        return cls(*run_lengths.values_to_runs(values))
 
     @classmethod
     def constant(cls, value: int, count: int) -> Values:
@@ -50,7 +50,7 @@ class Region:
     verified: bool
     """True for the map of verified pixels, False for the instance map."""
     box: Box
-    changed: runs.Runs
+    changed: run_lengths.Runs
     """Which pixels of the box changed, as run lengths row by row."""
     before: Values
     after: Values
@@ -58,13 +58,13 @@ class Region:
     @classmethod
     def of(cls, verified: bool, box: Box, changed: BoolArray, before: Values, after: Values) -> Region:
         """Pack a box whose `changed` (h, w) pixels had and have these values, row by row."""
-        return cls(verified, box, runs.encode(changed), before, after)
+        return cls(verified, box, run_lengths.encode(changed), before, after)
 
     def write(self, values: Values, target: TiledMap) -> None:
         """Set the changed pixels to `before` or `after`."""
         r0, c0, r1, c1 = self.box
         part = target.window(self.box)
-        part[runs.decode(self.changed, (r1 - r0, c1 - c0))] = values.unpack()
+        part[run_lengths.decode(self.changed, (r1 - r0, c1 - c0))] = values.unpack()
         target.write(self.box, part)
 
     @property

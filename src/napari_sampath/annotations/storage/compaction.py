@@ -11,7 +11,7 @@ import numpy as np
 
 from ...arrays import LocalMask
 from ...errors import StorageError
-from ..masks.runs import mask_from_json, mask_to_json
+from ...run_lengths import mask_from_json, mask_to_json
 from ..model.annotated_object import from_json, now, to_json
 from ..model.document import Document
 from ..model.operations import classes_from_json, classes_to_json
