@@ -501,7 +501,7 @@ def test_truth_scores_one_and_unverified_pixels_do_not_count():
     hidden[:, 50:] = UNKNOWN  # of the first object a third is left, and all of what was found there has gone
     counts = ObjectCounts()
     count_objects(counts, numbers, instance_image(pixels, hidden))
-    assert (counts.matched, counts.missed, counts.invented) == (0, 1, 0)
+    assert (counts.matched, counts.missed, counts.spurious) == (0, 1, 0)
 
 
 def test_the_baseline_finds_what_is_purple():
@@ -520,13 +520,13 @@ def test_evaluation_scores_all_ways_on_known_truth(model, head):
     reports = []
     rows = run(evaluate_instances(model, head, images, everything=few), reports.append)
     by_method = {row.method: row for row in rows}
-    own, cut, areas = "purple + sampath-tiny", "purple, cut", "purple, connected areas"
-    assert list(by_method) == [own, cut, areas, "sampath-tiny, everything", BASELINE]
+    own, separated, components = "purple + sampath-tiny", "purple, separated", "purple, connected components"
+    assert list(by_method) == [own, separated, components, "sampath-tiny, everything", BASELINE]
     assert {(row.kind, row.objects, row.images) for row in rows} == {("nucleus", 14, 2)}
-    assert by_method[own].f1 == by_method[cut].f1 == by_method[BASELINE].f1 == 1
+    assert by_method[own].f1 == by_method[separated].f1 == by_method[BASELINE].f1 == 1
     assert by_method[own].pq > 0.8
-    assert by_method[areas].f1 < 0.6  # the two alone, and the best of what is joined
-    assert by_method[areas].pq < by_method[cut].pq
+    assert by_method[components].f1 < 0.6  # the two alone, and the best of what is joined
+    assert by_method[components].pq < by_method[separated].pq
     assert by_method["sampath-tiny, everything"].f1 > 0
     assert {(one.total, one.unit) for one in reports} == {(2, "images")}
 

@@ -28,7 +28,7 @@ from napari_sampath.training.evaluation.html_report import choose_cases, write_h
 from napari_sampath.training.evaluation.panoptic_quality import ObjectCounts, connected
 from napari_sampath.training.evaluation.published_results import PAPERS, paper
 from napari_sampath.training.evaluation.reference_metrics import (
-    Compat,
+    ReferenceMetrics,
     prompt_generator_dice,
     prompt_generator_labels,
 )
@@ -104,7 +104,7 @@ class TestObjects:
         counts = ObjectCounts()
         counts.add(true, true)
         counts.add(connected(true > 0), true)
-        assert (counts.matched, counts.missed, counts.invented) == (2, 2, 1)
+        assert (counts.matched, counts.missed, counts.spurious) == (2, 2, 1)
 
 
 def test_calibration():
@@ -222,11 +222,11 @@ class TestReports:
             assert cases["Worst"][-1]["name"] == "0"
 
 
-class TestCompat:
+class TestReferenceMetrics:
     """Each kind of head by the metrics of those who published it."""
 
     def test_autosam_pools_the_images_of_a_case(self):
-        scorer = Compat("linear", {}, CLASSES)
+        scorer = ReferenceMetrics("linear", {}, CLASSES)
         found, wanted = [], {}
         for number, case in enumerate("aabc"):
             targets = disc_image(number)[1] * (case != "c")
@@ -248,7 +248,7 @@ class TestCompat:
 
     @pytest.mark.parametrize("kind", ["prompt_generator", "surrogate"])
     def test_prompt_generators_leave_out_outlines(self, kind):
-        scorer = Compat(kind, {"image_px": 64}, CLASSES)
+        scorer = ReferenceMetrics(kind, {"image_px": 64}, CLASSES)
         expected = []
         for number in range(2):
             targets = disc_image(number)[1]
@@ -262,14 +262,14 @@ class TestCompat:
             )
             predicted = (grid[0, 0].numpy() > 0.5).astype(np.uint8)
             expected.append(prompt_generator_dice(predicted, prompt_generator_labels(targets, 64)))
-            blind = Compat(kind, {"image_px": 64}, CLASSES)
+            blind = ReferenceMetrics(kind, {"image_px": 64}, CLASSES)
             blind.add("a", np.where(unknown == IGNORED, 1, targets), unknown, None)
             assert next(iter(blind.scores().values())) == pytest.approx(1.0, abs=0.02)
         dice, iou = np.mean(expected, axis=0)
         assert list(scorer.scores().values()) == [pytest.approx(dice), pytest.approx(iou)]
 
     def test_sampath_by_its_own(self):
-        scorer = Compat("sampath", {}, CLASSES)
+        scorer = ReferenceMetrics("sampath", {}, CLASSES)
         scorer.add("a", *(disc_image(number)[1] for number in (1, 2)), None)
         assert "SAM-Path 'IOU' (gland recall)" in scorer.scores()
 

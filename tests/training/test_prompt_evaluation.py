@@ -19,9 +19,9 @@ from napari_sampath.predict.decoder.mask_upscaling import local_mask, pieces_at,
 from napari_sampath.training.data.instances import UNKNOWN, InstanceImage, Kind
 from napari_sampath.training.data.simulated_clicks import worst_mistake
 from napari_sampath.training.data.stain import shift_colours
-from napari_sampath.training.evaluation.failures import ANSWER_COLOUR, TRUE_COLOUR, WorstAnswers
+from napari_sampath.training.evaluation.failures import PREDICTED_COLOUR, TRUE_COLOUR, WorstPredictions
 from napari_sampath.training.evaluation.prompt_evaluation import (
-    MOST_POINTS,
+    MAX_POINTS,
     evaluate_prompts,
     iou,
     mean_and_interval,
@@ -60,7 +60,7 @@ def test_every_object_counts_once_and_the_interval_is_over_cases(model) -> None:
     assert box.mean > found["box", "box itself"].mean
     points = found["points to IoU 0.80", "sampath-tiny"]
     assert points.objects == 3, "one of each image"
-    assert 1 <= points.mean <= MOST_POINTS
+    assert 1 <= points.mean <= MAX_POINTS
     assert found["box, colours x 1.2", "sampath-tiny"].mean != box.mean
     assert not any(method == "box itself" for prompt, method in found if "colours" in prompt)
 
@@ -74,29 +74,29 @@ def test_who_zooms_in_is_asked_about_on_closer_tiles(model) -> None:
         + np.tile(small.instances, (3, 3)),
     )
     field.instances[np.tile(small.instances, (3, 3)) == 0] = 0
-    scores = jobs.run(evaluate_prompts(model, [field], clicked=2, closer=True))
+    scores = jobs.run(evaluate_prompts(model, [field], clicked=2, high_resolution=True))
     found = {s.prompt: s for s in scores if s.method == "sampath-tiny"}
     for prompt, count in (("box", 18), ("point", 18), ("points to IoU 0.80", 2)):
-        usual, closer = found[prompt], found[f"{prompt}, closer"]
+        usual, closer = found[prompt], found[f"{prompt}, high resolution"]
         assert usual.objects == closer.objects == count
-    assert found["point, closer"].mean > found["point"].mean, "discs of 12 px are small for a tile of 288 px"
-    assert not any("closer" in s.prompt for s in jobs.run(evaluate_prompts(model, [small], closer=True)))
+    assert found["point, high resolution"].mean > found["point"].mean, "discs of 12 px are small for a tile of 288 px"
+    assert not any("high resolution" in s.prompt for s in jobs.run(evaluate_prompts(model, [small], high_resolution=True)))
 
 
 def test_the_worst_answers_are_kept_with_the_worst_to_the_left() -> None:
     target = np.zeros((50, 60), bool)
     target[10:30, 20:50] = True
-    worst = WorstAnswers()
+    worst = WorstPredictions()
     for score in (0.9, 0.2, 0.8, 0.4, 0.7, 0.5, 0.3, 0.6):
         pixels = np.full((50, 60, 3), round(score * 100), np.uint8)
-        worst.offer("gland, box", score, pixels, target, np.roll(target, 2, axis=0))
-    worst.offer("gland, point", 0.5, pixels, target, np.zeros_like(target))
-    sheet = worst.picture()
+        worst.add("gland, box", score, pixels, target, np.roll(target, 2, axis=0))
+    worst.add("gland, point", 0.5, pixels, target, np.zeros_like(target))
+    sheet = worst.image()
     assert worst.rows() == ["gland, box", "gland, point"]
     assert sheet.shape == (320, 960, 3)
     middles = [int(sheet[80, 80 + 160 * col, 0]) for col in range(6)]
     assert middles == [20, 30, 40, 50, 60, 70]
-    for colour, expected in ((TRUE_COLOUR, (True, True)), (ANSWER_COLOUR, (True, False))):
+    for colour, expected in ((TRUE_COLOUR, (True, True)), (PREDICTED_COLOUR, (True, False))):
         shown = (sheet == colour).all(axis=-1)
         assert (shown[:160].any(), shown[160:].any()) == expected
     assert (sheet[160:, 160:] == 255).all(), "fewer than six leave the rest white"
@@ -127,7 +127,7 @@ def test_points_are_counted_until_the_answer_is_good_enough(model) -> None:
     image = discs("a", 18)
     features, known = model.encode(image.pixels), np.ones((96, 96), bool)
     chess = np.indices((96, 96)).sum(axis=0) % 2 == 0
-    assert points_needed(model, features, chess, known) == MOST_POINTS
+    assert points_needed(model, features, chess, known) == MAX_POINTS
     prompts = Prompts.make(points=[innermost(LocalMask(0, 0, image.instances == 1))])
     logits, scores = model.decode(features, prompts, multimask=True)
     best = pieces_at(logits[int(np.argmax(scores))], pointed_at(features.frame, prompts))

@@ -1,4 +1,4 @@
-"""Whether a head's confidence is what it claims to be."""
+"""Calibration of a head's confidence."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from ...arrays import BoolArray, FloatArray
 
 BINS = 15
-"""Guo et al. 2017."""
+"""Number of bins (Guo et al. 2017)."""
 
 
 class Calibration:
-    """Counts confidence against correctness, over any number of images."""
+    """Compares confidence with accuracy, over any number of images."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(BINS)
@@ -19,14 +19,19 @@ class Calibration:
         self._correct = np.zeros(BINS)
 
     def add(self, confidence: FloatArray, correct: BoolArray) -> None:
-        """Count pixels: the probability of the answer, 0..1, and whether it is right; of one shape."""
+        """Add pixels.
+
+        Args:
+            confidence: Probability of the predicted class, 0..1.
+            correct: Whether the predicted class is right; of the same shape.
+        """
         bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1).ravel()
         self._counts += np.bincount(bins, minlength=BINS)
         self._confidence += np.bincount(bins, confidence.ravel(), minlength=BINS)
         self._correct += np.bincount(bins, correct.ravel(), minlength=BINS)
 
     def error(self) -> float | None:
-        """Return the expected calibration error, 0 (best) to 1; None if nothing was counted.
+        """Return the expected calibration error (Guo et al. 2017), 0 (best) to 1; None without pixels.
 
         It is the mean distance of confidence and accuracy over bins of equal width, weighted by pixels.
         """

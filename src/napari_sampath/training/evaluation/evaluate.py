@@ -1,4 +1,4 @@
-"""How a head does on a split, beside what needs no training."""
+"""Scores of a head on a split, compared with baselines that need no training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...predict.segmentation import check_match, segment_job
 from ...store import Store
 from ..data.dataset import Dataset, even_subset
 from ..data.readers import open_dataset
-from .reference_metrics import Compat, sampath
+from .reference_metrics import ReferenceMetrics, sampath
 from .scoring import Scorer
 
 OTSU = "Otsu on haematoxylin"
@@ -39,22 +39,22 @@ def evaluate(
     """Score a head on a split of a dataset, at the images' own resolution.
 
     Args:
-        dataset: A dataset, or a folder that `open_dataset` knows.
+        dataset: A dataset, or a folder in a layout of `open_dataset`.
         head: A loaded head, the name of a shipped one, or the path of a bundle.
         split: Name of the split.
-        model: The model the head was trained on; loaded if left out.
+        model: The model the head was trained on; loaded by default.
         max_images: Largest number of images, drawn evenly over kinds of tissue and cases; 0 for all.
-        on_progress: Called before every image.
+        on_progress: Called before each image.
 
     Returns:
         {"dataset", "split", "images", "head", "encoder", "classes", "mpp", "scores": {name of the head or of a
-        baseline: what `Scorer.scores` returns}, "rows": one for each image, "compat": the metrics of the reference
-        that published this kind of head, by what they measure, "sampath": those of SAM-Path, "gain_iou": mean IoU per
-        image above the best constant answer}.
+        baseline: result of `Scorer.scores`}, "rows": one per image, "compat": metrics of the reference that published
+        this kind of head, keyed by what they measure, "sampath": metrics of SAM-Path, "gain_iou": mean IoU per image
+        above the best constant prediction}.
 
     Raises:
         DatasetError: If data and head have different classes, or the data cannot be read.
-        WeightsError: If the head was trained on other features than the model's.
+        WeightsError: If the head was trained on another encoder's features.
     """
     return run(evaluate_job(dataset, head, split, model, max_images), on_progress)
 
@@ -66,7 +66,7 @@ def evaluate_job(
     model: Model | None = None,
     max_images: int = 0,
 ) -> Job[dict[str, Any]]:
-    """Score a head, reporting each image; see `evaluate`."""
+    """Score a head as a job; progress counts images. See `evaluate`."""
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset)
     loaded = head if isinstance(head, LoadedHead) else load_head(head)
@@ -78,40 +78,39 @@ def evaluate_job(
         )
     check_match(loaded, model)
     samples = even_subset(dataset.split(split), max_images, seed=0)
-    compat = Compat(loaded.head.kind, loaded.head.arguments, dataset.classes)
+    compat = ReferenceMetrics(loaded.head.kind, loaded.head.arguments, dataset.classes)
     scorers = yield from _score_job(dataset, samples, loaded, model, compat)
     own = scorers.pop(loaded.name)
     scores = {loaded.name: own.scores()}
     if OTSU in scorers:
         scores[OTSU] = scorers.pop(OTSU).scores()
-    baseline, best = max(
-        ((name, one.scores()) for name, one in scorers.items()), key=lambda named: _mean_iou(named[1])
-    )
-    scores[baseline] = best
+    constants = {name: scorer.scores() for name, scorer in scorers.items()}
+    baseline = max(constants, key=lambda name: _mean_iou(constants[name]))
+    scores[baseline] = constants[baseline]
     return {
         "dataset": dataset.name,
         "split": split,
         "images": len(samples),
         "head": loaded.name,
         "encoder": loaded.encoder_name,
-        "classes": [c.name for c in dataset.classes],
+        "classes": [info.name for info in dataset.classes],
         "mpp": dataset.mpp,
         "scores": scores,
         "rows": own.rows,
         "compat": compat.scores(),
         "sampath": sampath(np.sum(own.matrices, axis=0), dataset.classes),
-        "gain_iou": _mean_iou(scores[loaded.name]) - _mean_iou(best),
+        "gain_iou": _mean_iou(scores[loaded.name]) - _mean_iou(constants[baseline]),
     }
 
 
 def check_classes_match(head: LoadedHead, dataset: Dataset) -> None:
-    """Raise a `DatasetError` unless head and dataset tell the same classes apart."""
+    """Raise a `DatasetError` unless head and dataset have the same classes."""
     ids = {c.name: c.id for c in head.classes}
     swapped = any(ids.get(c.name, c.id) != c.id for c in dataset.classes)
     if swapped or [c.id for c in head.classes] != [c.id for c in dataset.classes]:
         raise DatasetError(
-            f"The head '{head.name}' tells {_numbered(head.classes)} apart, the dataset '{dataset.name}' holds "
-            f"{_numbered(dataset.classes)}; evaluate on data with the head's classes, by the same numbers."
+            f"The head '{head.name}' has the classes {_numbered(head.classes)}, the dataset '{dataset.name}' has "
+            f"{_numbered(dataset.classes)}; evaluate on a dataset with the same class names and numbers."
         )
 
 
@@ -120,16 +119,16 @@ def _numbered(classes: Sequence[ClassInfo]) -> str:
 
 
 def channels(labels: UInt8Array, dataset: Dataset) -> UInt8Array:
-    """Turn class ids (H, W) into indices into `dataset.classes`."""
+    """Convert class ids (H, W) into indices into `dataset.classes`."""
     channel = np.zeros(256, dtype=np.uint8)
     channel[[c.id for c in dataset.classes]] = range(len(dataset.classes))
     return channel[labels]
 
 
 def _score_job(
-    dataset: Dataset, samples: list[Any], head: LoadedHead, model: Model, compat: Compat
+    dataset: Dataset, samples: list[Any], head: LoadedHead, model: Model, compat: ReferenceMetrics
 ) -> Job[dict[str, Scorer]]:
-    """Score the head, each constant answer and, for one class against the rest, Otsu's threshold."""
+    """Score the head, each constant prediction and, for one class and background, Otsu's threshold."""
     with_otsu = len(dataset.classes) == 2 and dataset.classes[0].id == 0
     constants = {f"all {c.name}": index for index, c in enumerate(dataset.classes) if c.id > 0}
     names = [head.name, *([OTSU] if with_otsu else []), *constants]
@@ -138,30 +137,30 @@ def _score_job(
         yield Progress(number, len(samples), f"Segmenting {sample.name}", "images")
         example = dataset.read(sample)
         result = run(segment_job(example.pixels, head, model))
-        answers = {name: np.full_like(example.targets, index) for name, index in constants.items()}
-        answers[head.name] = channels(result.labels, dataset)
-        compat.add(sample.group, answers[head.name], example.targets, result.probabilities)
+        predictions = {name: np.full_like(example.targets, index) for name, index in constants.items()}
+        predictions[head.name] = channels(result.labels, dataset)
+        compat.add(sample.group, predictions[head.name], example.targets, result.probabilities)
         if with_otsu:
-            answers[OTSU] = otsu_on_haematoxylin(example.pixels)
-        for name, answer in answers.items():
+            predictions[OTSU] = otsu_on_haematoxylin(example.pixels)
+        for name, predicted in predictions.items():
             confidence = result.confidence if name == head.name else None
             scorers[name].add(
-                sample.name, sample.group, answer, example.targets, example.instances, confidence
+                sample.name, sample.group, predicted, example.targets, example.instances, confidence
             )
     yield Progress(len(samples), len(samples), "Segmented", "images")
     return scorers
 
 
 def otsu_on_haematoxylin(pixels: UInt8Array) -> UInt8Array:
-    """Split an H&E image into much (1) and little (0) haematoxylin at Otsu's threshold.
+    """Threshold the haematoxylin of an H&E image with Otsu's method.
 
-    The stain is smoothed first: a gland is its nuclei and what lies between them.
+    The stain is smoothed first, because a gland includes the tissue between its nuclei.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
 
     Returns:
-        (H, W) uint8.
+        (H, W) uint8, 1 above the threshold, else 0.
     """
     stain = gaussian(rgb2hed(pixels)[..., 0], _SMOOTHING_PX)
     if np.ptp(stain) == 0:

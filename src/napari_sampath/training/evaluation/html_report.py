@@ -1,4 +1,4 @@
-"""A report of `evaluate` as one HTML file with pictures, which needs no other file and no connection."""
+"""A report of `evaluate` as one self-contained HTML file with images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .published_results import Paper
 from .report import figure, outline_table, paper_table, region_table
 
 CASES = 3
-"""Pictures of each kind: best, median, worst."""
+"""Number of best, median and worst images, each."""
 _SIDE_PX = 320
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;text-align:left;border-bottom:1px solid #ddd}
@@ -40,15 +40,15 @@ def write_html_job(
     model: Model,
     source: Paper | None = None,
 ) -> Job[Path]:
-    """Write a report with pictures of the best, median and worst images.
+    """Write a report with the best, median and worst images.
 
     Args:
         path: The file.
-        report: What `evaluate` returned for this dataset and head.
-        dataset: Where the pictures come from.
-        head: Segments them once more.
-        model: Whose features the head reads.
-        source: A paper's table to print beside.
+        report: Result of `evaluate` for this dataset and head.
+        dataset: Source of the images.
+        head: The head, which segments these images again.
+        model: The encoder of the head.
+        source: A paper whose table is added.
 
     Raises:
         StorageError: If the file cannot be written.
@@ -63,9 +63,9 @@ def write_html_job(
             yield Progress(done, total, f"Drawing {row['name']}", "images")
             example = dataset.read(samples[row["name"]])
             predicted = channels(run(segment_job(example.pixels, head, model)).labels, dataset)
-            picture = beside_each_other(example.pixels, example.targets, predicted, dataset.classes)
-            caption = f"{row['name']}, Dice {figure(row['dice'])}: image, truth, {report['head']}"
-            figures.append(_figure(picture, caption))
+            image = side_by_side(example.pixels, example.targets, predicted, dataset.classes)
+            caption = f"{row['name']}, Dice {figure(row['dice'])}: image, ground truth, {report['head']}"
+            figures.append(_figure(image, caption))
             done += 1
         sections.append(f"<h2>{kind}</h2>{''.join(figures)}")
     content = _page(report, dataset, sections, source).encode("utf-8")
@@ -74,7 +74,7 @@ def write_html_job(
 
 
 def choose_cases(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Choose the best, median and worst images by mean Dice, none twice."""
+    """Choose the best, median and worst images by mean Dice, without repetition."""
     ranked = sorted((row for row in rows if row["dice"] is not None), key=lambda row: -row["dice"])
     count = min(CASES, -(-len(ranked) // 3))
     start = max(count, (len(ranked) - count) // 2)
@@ -82,21 +82,21 @@ def choose_cases(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any
     return {"Best": ranked[:count], "Median": middle, "Worst": ranked[max(count, len(ranked) - count) :]}
 
 
-def beside_each_other(
+def side_by_side(
     pixels: UInt8Array, targets: UInt8Array, predicted: UInt8Array, classes: Sequence[ClassInfo]
 ) -> UInt8Array:
-    """Draw an image, its true classes and the predicted ones over it, side by side, (h, 3w, 3) uint8."""
+    """Draw an image, its true classes and its predicted classes side by side, (h, 3w, 3) uint8."""
     colors = np.zeros((256, 3), dtype=np.uint8)
     colors[: len(classes)] = [c.color for c in classes]
-    shown = [pixels]
+    panels = [pixels]
     for labels in (targets, predicted):
         covered = (labels != IGNORED) & np.isin(labels, [i for i, c in enumerate(classes) if c.id > 0])
         tinted = np.where(covered[..., None], pixels // 2 + colors[labels] // 2, pixels)
         tinted[labels == IGNORED] //= 3
-        shown.append(tinted.astype(np.uint8))
+        panels.append(tinted.astype(np.uint8))
     step = max(1.0, max(pixels.shape[:2]) / _SIDE_PX)
     size = max(1, round(pixels.shape[1] / step)), max(1, round(pixels.shape[0] / step))
-    return np.concatenate([np.asarray(Image.fromarray(one).resize(size)) for one in shown], axis=1)
+    return np.concatenate([np.asarray(Image.fromarray(panel).resize(size)) for panel in panels], axis=1)
 
 
 def _page(report: dict[str, Any], dataset: Dataset, sections: list[str], source: Paper | None) -> str:
@@ -109,11 +109,11 @@ def _page(report: dict[str, Any], dataset: Dataset, sections: list[str], source:
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>",
         f"<h1>{title}</h1><p>Split {html.escape(report['split'])}, {report['images']} images, features of "
-        f"{html.escape(report['encoder'])}. Mean IoU per image above the best constant answer: "
+        f"{html.escape(report['encoder'])}. Mean IoU per image above the best constant prediction: "
         f"{report['gain_iou']:+.3f}. Expected calibration error: {figure(error)}.</p><p>{keys}</p>",
         _table(*region_table(report)),
         _table(*outline_table(report)),
-        _table(["the reference's own metrics", ""], [[k, figure(v)] for k, v in report["compat"].items()]),
+        _table(["metrics of the reference implementation", ""], [[k, figure(v)] for k, v in report["compat"].items()]),
     ]
     if source is not None:
         parts += [
@@ -135,9 +135,9 @@ def _cell(text: str) -> str:
     return f"<td{' class=n' if number else ''}>{html.escape(text)}</td>"
 
 
-def _figure(picture: UInt8Array, caption: str) -> str:
+def _figure(image: UInt8Array, caption: str) -> str:
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="JPEG", quality=85)
+    Image.fromarray(image).save(stream, format="JPEG", quality=85)
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     text = html.escape(caption)
     return f'<figure><img alt="{text}" src="data:image/jpeg;base64,{data}"><figcaption>{text}</figcaption></figure>'

@@ -1,4 +1,4 @@
-"""How well objects are told apart: a head with and without its model, the model alone, and plain image processing."""
+"""Instance segmentation scores: a head with and without its model, the model alone, and classical image processing."""
 
 from __future__ import annotations
 
@@ -34,28 +34,27 @@ _INSTANCES = InstanceSettings()
 _EVERYTHING = EverythingSettings(
     points_per_side=16, pred_iou_thresh=0.6, stability_score_thresh=0.7, drop_over_half_image=True
 )
-"""SAM's own thresholds are for SAM's own predicted IoU, and a small model is less sure of itself; a quarter
-of its points, because they are what takes time."""
+"""SAM's thresholds suit SAM's predicted IoU; a small model predicts lower values. A quarter of SAM's points saves time."""
 
 BASELINE = "haematoxylin, watershed"
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceScore:
-    """How well one method finds the objects of all images of one kind; IoU above 0.5 is a hit."""
+    """Scores of one method on all images of one kind; objects match at an IoU above 0.5."""
 
     kind: str
     """"nucleus", "gland", "tumour", or the name of a dataset."""
     method: str
     pq: float | None
-    """Panoptic quality, 0..1, objects of all images together; None where there is no object at all."""
+    """Panoptic quality, 0..1, over the objects of all images; None without objects."""
     f1: float | None
     aji: float | None
     """Aggregated Jaccard index, 0..1."""
     sq: float | None
-    """Mean IoU of the hits, 0..1; None where there is none."""
+    """Mean IoU of the matches, 0..1; None without matches."""
     objects: int
-    """True objects."""
+    """Number of true objects."""
     images: int
 
 
@@ -66,63 +65,68 @@ def evaluate_instances(
     settings: InstanceSettings = _INSTANCES,
     everything: EverythingSettings = _EVERYTHING,
 ) -> Job[list[InstanceScore]]:
-    """Find the objects of images in several ways, and count what was found.
+    """Find the objects of images with several methods, and score each.
 
-    Of a head that knows the kind of an image by name only that class counts; else an object is found if its pixels are.
-    Unverified pixels count as nothing, and so does a found object that has most of its pixels there.
+    If the head has a class named like the kind of an image, only that class counts; else all classes do. Pixels
+    outside the verified area are left out, and so are predicted objects with most of their pixels there.
 
     Args:
-        model: The one whose features the head reads. One that answers no prompts is scored by the head's areas alone.
+        model: The encoder of the head. If it is not promptable, only the head's regions are scored.
         head: A trained head; None for the model and the baseline alone.
         images: Images of a validation split.
-        settings: Of `segment_instances`.
-        everything: Of `segment_everything`.
+        settings: Settings of `segment_instances`.
+        everything: Settings of `segment_everything`.
 
     Returns:
-        One score for each kind and method: "HEAD + MODEL" (`segment_instances`), "HEAD, cut" (the same without the
-        model's outlines), "HEAD, connected areas", "MODEL, everything", and the baseline: Otsu's threshold of the
-        haematoxylin, cut as the head's areas are.
+        One score for each kind and method: "HEAD + MODEL" (`segment_instances`), "HEAD, separated" (without the
+        model's outlines), "HEAD, connected components", "MODEL, everything", and the baseline (Otsu's threshold of
+        the haematoxylin, separated like the head's regions).
 
     Raises:
-        WeightsError: If the head was trained on other features than the model's.
+        WeightsError: If the head was trained on another encoder's features.
     """
     counts: dict[tuple[str, str], ObjectCounts] = {}
-    seen: Counter[str] = Counter()
+    image_counts: Counter[str] = Counter()
     for number, image in enumerate(images):
-        here = Progress(number, len(images), f"finding the objects of {image.name}", "images")
-        yield here
-        seen[image.kind.name] += 1
-        found = yield from _at(here, _found_job(model, head, image, settings, everything))
-        for method, masks in found.items():
+        progress = Progress(number, len(images), f"finding the objects of {image.name}", "images")
+        yield progress
+        image_counts[image.kind.name] += 1
+        masks_by_method = yield from _with_progress(
+            progress, _predict_job(model, head, image, settings, everything)
+        )
+        for method, masks in masks_by_method.items():
             numbers = number_map(masks, (image.instances.shape[0], image.instances.shape[1]))
             count_objects(counts.setdefault((image.kind.name, method), ObjectCounts()), numbers, image)
-    return [_score(kind, method, count, seen[kind]) for (kind, method), count in counts.items()]
+    return [_score(kind, method, count, image_counts[kind]) for (kind, method), count in counts.items()]
 
 
 def count_objects(counts: ObjectCounts, numbers: IntArray, image: InstanceImage) -> None:
-    """Count the objects found on one image.
+    """Add the objects predicted on one image to `counts`.
 
     Args:
-        counts: What to add them to.
-        numbers: (H, W) object numbers, 0 for none.
-        image: With the true objects.
+        counts: Matches so far.
+        numbers: (H, W) predicted object numbers, 0 for none.
+        image: Image with the true objects.
     """
-    # Specks of the truth that are too small to be asked for are neither to be found nor to be left out.
-    known = (image.instances == 0) | np.isin(image.instances, image.objects())
-    here = np.where(known, numbers, 0).astype(np.int64)
+    # True objects that are too small to be prompted for are left out like unverified pixels.
+    valid = (image.instances == 0) | np.isin(image.instances, image.objects())
+    predicted = np.where(valid, numbers, 0).astype(np.int64)
+    # Drop predicted objects with most of their pixels outside.
     largest = int(numbers.max(initial=0)) + 1
-    seen, whole = (np.bincount(one.astype(np.int64).ravel(), minlength=largest) for one in (here, numbers))
-    beyond = 2 * seen < whole
-    here[beyond[here]] = 0
-    counts.add(here, np.where(known, image.instances, 0))
+    inside_px, total_px = (
+        np.bincount(labels.astype(np.int64).ravel(), minlength=largest) for labels in (predicted, numbers)
+    )
+    outside = 2 * inside_px < total_px
+    predicted[outside[predicted]] = 0
+    counts.add(predicted, np.where(valid, image.instances, 0))
 
 
 def haematoxylin_objects(pixels: UInt8Array, settings: InstanceSettings = _INSTANCES) -> list[LocalMask]:
-    """Find what is stained by haematoxylin without any model: the baseline.
+    """Find objects by Otsu's threshold of the haematoxylin; the baseline without a model.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        settings: How areas are cut, and how small an object is.
+        settings: How touching objects are separated, and the min. area.
 
     Returns:
         Masks that share no pixel.
@@ -133,44 +137,44 @@ def haematoxylin_objects(pixels: UInt8Array, settings: InstanceSettings = _INSTA
     return list(objects_of(stain > threshold_otsu(stain), settings))
 
 
-def _found_job(
+def _predict_job(
     model: Model,
     head: LoadedHead | None,
     image: InstanceImage,
     settings: InstanceSettings,
     everything: EverythingSettings,
 ) -> Job[dict[str, list[LocalMask]]]:
-    """Find the objects of one image in all ways: method -> masks."""
-    found: dict[str, list[LocalMask]] = {}
+    """Find the objects of one image with all methods: method -> masks."""
+    masks: dict[str, list[LocalMask]] = {}
     pixels = image.pixels
     if head is not None:
         segmentation = yield from segment_job(pixels, head, model)
-        own = [one.id for one in head.classes if one.name == image.kind.name]
+        own = [info.id for info in head.classes if info.name == image.kind.name]
         if own:
-            alone = np.where(np.isin(segmentation.labels, own), segmentation.labels, 0)
-            segmentation = replace(segmentation, labels=alone.astype(segmentation.labels.dtype))
+            labels = np.where(np.isin(segmentation.labels, own), segmentation.labels, 0)
+            segmentation = replace(segmentation, labels=labels.astype(segmentation.labels.dtype))
         if model.promptable:
             instances = yield from separate_touching_job(segmentation, pixels, model, settings)
-            found[f"{head.name} + {model.name}"] = [one.mask for one in instances]
-        uncut = replace(settings, neck=0.0)
-        found[f"{head.name}, cut"] = [one.mask for one in pieces_of(segmentation, settings)]
-        found[f"{head.name}, connected areas"] = [one.mask for one in pieces_of(segmentation, uncut)]
+            masks[f"{head.name} + {model.name}"] = [instance.mask for instance in instances]
+        for words, neck in (("separated", settings.neck), ("connected components", 0.0)):
+            pieces = pieces_of(segmentation, replace(settings, neck=neck))
+            masks[f"{head.name}, {words}"] = [piece.mask for piece in pieces]
     if model.promptable:
-        masks = yield from segment_everything_job(pixels, model, everything)
-        found[f"{model.name}, everything"] = [one.mask for one in masks]
-    found[BASELINE] = haematoxylin_objects(pixels, settings)
-    return found
+        proposals = yield from segment_everything_job(pixels, model, everything)
+        masks[f"{model.name}, everything"] = [proposal.mask for proposal in proposals]
+    masks[BASELINE] = haematoxylin_objects(pixels, settings)
+    return masks
 
 
-def _at(here: Progress, job: Job[T]) -> Job[T]:
-    """Run a job that can be cancelled at its own steps but reports where the outer one stands."""
+def _with_progress(progress: Progress, job: Job[T]) -> Job[T]:
+    """Run a job that can be cancelled at each of its steps, but report the progress of the outer job."""
     while True:
         try:
             next(job)
         except StopIteration as stop:
             result: T = stop.value
             return result
-        yield here
+        yield progress
 
 
 def _score(kind: str, method: str, counts: ObjectCounts, images: int) -> InstanceScore:

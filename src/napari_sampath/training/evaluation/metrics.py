@@ -1,4 +1,4 @@
-"""Dice, IoU and accuracy from confusion matrices, per image and pooled, and what a constant answer scores."""
+"""Dice, IoU and accuracy from confusion matrices, per image and pooled, and the scores of constant predictions."""
 
 from __future__ import annotations
 
@@ -24,36 +24,37 @@ def confusion(predicted: npt.ArrayLike, targets: npt.ArrayLike, classes: int) ->
         classes: K.
     """
     true = np.asarray(targets).ravel().astype(np.int64)
-    found = np.asarray(predicted).ravel().astype(np.int64)
-    known = true != IGNORED
-    counts = np.bincount(true[known] * classes + found[known], minlength=classes * classes)
+    pred = np.asarray(predicted).ravel().astype(np.int64)
+    valid = true != IGNORED
+    counts = np.bincount(true[valid] * classes + pred[valid], minlength=classes * classes)
     return counts.reshape(classes, classes)
 
 
-def constant(matrix: Confusion, answer: int) -> Confusion:
-    """Return the confusion of predicting the class index `answer` everywhere, given that of any prediction."""
+def constant(matrix: Confusion, index: int) -> Confusion:
+    """Return the confusion of predicting one class index everywhere, given that of any prediction."""
     result = np.zeros_like(matrix)
-    result[..., answer] = matrix.sum(axis=-1)
+    result[..., index] = matrix.sum(axis=-1)
     return result
 
 
 def dice(matrix: Confusion) -> FloatArray:
     """Dice of each class from (..., K, K): (..., K), NaN where the class is neither true nor predicted."""
-    overlap, true, found = _counts(matrix)
+    overlap, true, predicted = _counts(matrix)
     with np.errstate(invalid="ignore"):
-        values: FloatArray = 2 * overlap / (true + found)
+        values: FloatArray = 2 * overlap / (true + predicted)
     return values
 
 
 def iou(matrix: Confusion) -> FloatArray:
-    """Intersection over union of each class, as `dice`."""
-    overlap, true, found = _counts(matrix)
+    """Intersection over union of each class; shapes and NaN as in `dice`."""
+    overlap, true, predicted = _counts(matrix)
     with np.errstate(invalid="ignore"):
-        values: FloatArray = overlap / (true + found - overlap)
+        values: FloatArray = overlap / (true + predicted - overlap)
     return values
 
 
 def _counts(matrix: Confusion) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the overlapping, true and predicted pixels of each class, (..., K) each."""
     overlap = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
     return overlap, matrix.sum(axis=-1).astype(np.float64), matrix.sum(axis=-2).astype(np.float64)
 
@@ -61,33 +62,32 @@ def _counts(matrix: Confusion) -> tuple[FloatArray, FloatArray, FloatArray]:
 def summarise(matrices: Sequence[Confusion], classes: Sequence[ClassInfo]) -> dict[str, Any]:
     """Score predictions on images.
 
-    Means over classes leave out the class with id 0 ("rest"). An image in which a class is neither true nor
-    predicted does not count for that class.
+    Means over classes leave out the background (id 0). An image in which a class is neither true nor predicted does
+    not count for that class.
 
     Args:
-        matrices: One confusion for each image.
-        classes: One for each index.
+        matrices: One confusion matrix per image.
+        classes: One per class index.
 
     Returns:
         {"per_image": {class name: {"dice", "iou", "images"}, "mean": {"dice", "iou"}},
-        "pooled": {class name: {"dice", "iou"}, "mean": {...}}, "pixel_accuracy", "images"}; figures are None
-        where a class does not occur at all.
+        "pooled": {class name: {"dice", "iou"}, "mean": {...}}, "pixel_accuracy", "images"}; a score is None
+        if its class does not occur at all.
     """
     stack = np.stack(matrices)
     pooled = stack.sum(axis=0)
-    counted = [index for index, c in enumerate(classes) if c.id > 0]
-    scores = {"dice": dice(stack), "iou": iou(stack)}
-    all_scores = {"dice": dice(pooled), "iou": iou(pooled)}
+    image_scores = {"dice": dice(stack), "iou": iou(stack)}
+    pooled_scores = {"dice": dice(pooled), "iou": iou(pooled)}
     per_image: dict[str, Any] = {}
     over_all: dict[str, Any] = {}
-    for index, c in enumerate(classes):
-        there = int((~np.isnan(scores["dice"][:, index])).sum())
-        per_image[c.name] = {m: _mean(v[:, index]) for m, v in scores.items()} | {"images": there}
-        over_all[c.name] = {m: _mean(v[[index]]) for m, v in all_scores.items()}
-    names = [classes[index].name for index in counted]
+    for index, info in enumerate(classes):
+        images = int((~np.isnan(image_scores["dice"][:, index])).sum())
+        per_image[info.name] = {m: _mean(v[:, index]) for m, v in image_scores.items()} | {"images": images}
+        over_all[info.name] = {m: _mean(v[[index]]) for m, v in pooled_scores.items()}
+    names = [info.name for info in classes if info.id > 0]
     for table in (per_image, over_all):
         table["mean"] = {
-            m: _mean(np.array([table[n][m] for n in names], dtype=np.float64)) for m in ("dice", "iou")
+            m: _mean(np.array([table[name][m] for name in names], dtype=np.float64)) for m in ("dice", "iou")
         }
     total = int(pooled.sum())
     accuracy = float(np.trace(pooled) / total) if total else None
@@ -95,20 +95,20 @@ def summarise(matrices: Sequence[Confusion], classes: Sequence[ClassInfo]) -> di
 
 
 def _mean(values: FloatArray) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else None
+    valid = values[~np.isnan(values)]
+    return float(valid.mean()) if valid.size else None
 
 
 def best_constant(matrices: Sequence[Confusion], classes: Sequence[ClassInfo]) -> tuple[str, dict[str, Any]]:
-    """Score the best answer that does not look at the image: one class everywhere.
+    """Score the best prediction that ignores the image: one class everywhere.
 
     Returns:
-        Its name ("all gland") and its scores as `summarise` gives them.
+        Its name ("all gland") and its scores as `summarise` returns them.
     """
-    tried = []
-    for index, c in enumerate(classes):
-        if c.id > 0:
-            scores = summarise([constant(matrix, index) for matrix in matrices], classes)
-            tried.append((scores["per_image"]["mean"]["iou"] or 0.0, f"all {c.name}", scores))
-    _, name, scores = max(tried, key=lambda t: t[0])
-    return name, scores
+    scores = {
+        f"all {info.name}": summarise([constant(matrix, index) for matrix in matrices], classes)
+        for index, info in enumerate(classes)
+        if info.id > 0
+    }
+    best = max(scores, key=lambda name: scores[name]["per_image"]["mean"]["iou"] or 0.0)
+    return best, scores[best]

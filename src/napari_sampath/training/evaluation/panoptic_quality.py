@@ -1,4 +1,4 @@
-"""How well objects are found: F1, AJI and PQ from the overlaps of two instance maps."""
+"""Detection quality: F1, AJI and PQ from the overlaps of two instance maps."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from skimage.measure import label
 
 from ...arrays import BoolArray, IntArray
 
-MATCHED = 0.5
-"""IoU above which a predicted object is a true one; no object can then have two partners."""
+MATCH_IOU = 0.5
+"""IoU above which a predicted and a true object match; no object can then have two matches."""
 
 
 @dataclass(slots=True)
@@ -22,22 +22,24 @@ class ObjectCounts:
     matched_iou: float = 0.0
     """Sum of the IoU of matched pairs."""
     missed: int = 0
-    """True objects without a partner."""
-    invented: int = 0
-    """Predicted objects without a partner."""
+    """True objects without a match."""
+    spurious: int = 0
+    """Predicted objects without a match."""
     aji_overlap: float = 0.0
     aji_union: float = 0.0
 
     def add(self, predicted: IntArray, true: IntArray) -> None:
-        """Count an image: two maps (H, W) of object numbers, 0 for none."""
+        """Add an image: two maps (H, W) of object numbers, 0 for none."""
+        # IoU of every pair of a predicted and a true object.
         overlap, predicted_px, true_px = _overlaps(predicted, true)
         union = predicted_px[:, None] + true_px[None, :] - overlap
         iou = overlap / np.maximum(union, 1)
-        hits = iou > MATCHED
+        # Matches, as in panoptic quality (Kirillov et al. 2019).
+        hits = iou > MATCH_IOU
         self.matched += int(hits.sum())
         self.matched_iou += float(iou[hits].sum())
         self.missed += int((~hits.any(axis=0)).sum())
-        self.invented += int((~hits.any(axis=1)).sum())
+        self.spurious += int((~hits.any(axis=1)).sum())
         self._add_aji(overlap, union, iou, predicted_px, true_px)
 
     def _add_aji(
@@ -48,8 +50,9 @@ class ObjectCounts:
         predicted_px: npt.NDArray[np.int64],
         true_px: npt.NDArray[np.int64],
     ) -> None:
-        """Aggregated Jaccard index (Kumar et al. 2017): each true object with the prediction that fits it best."""
+        """Add to the aggregated Jaccard index (Kumar et al. 2017, IEEE TMI 36(7))."""
         used = np.zeros(len(predicted_px), dtype=bool)
+        # Pair each true object with the prediction of the highest IoU.
         for column in range(len(true_px)):
             best = int(iou[:, column].argmax()) if len(predicted_px) else 0
             if len(predicted_px) and overlap[best, column]:
@@ -58,12 +61,16 @@ class ObjectCounts:
                 used[best] = True
             else:
                 self.aji_union += float(true_px[column])
+        # Predictions that were never paired count as union.
         self.aji_union += float(predicted_px[~used].sum())
 
     def scores(self) -> dict[str, float | None]:
-        """Return F1, AJI, PQ and PQ's parts (Kirillov et al. 2019); None where there is no object at all."""
-        either = self.matched + (self.missed + self.invented) / 2
-        recognition = self.matched / either if either else None
+        """Return "f1", "aji", "pq" (Kirillov et al. 2019), its "sq", and the number of true "objects".
+
+        Scores are None without any object.
+        """
+        total = self.matched + (self.missed + self.spurious) / 2
+        recognition = self.matched / total if total else None
         segmentation = self.matched_iou / self.matched if self.matched else 0.0
         return {
             "f1": recognition,
@@ -75,7 +82,7 @@ class ObjectCounts:
 
 
 def connected(mask: BoolArray) -> IntArray:
-    """Number the connected areas (8 neighbours) of a mask (H, W)."""
+    """Number the connected components (8 neighbours) of a mask (H, W)."""
     numbered: IntArray = label(mask, connectivity=2)
     return numbered
 
@@ -83,11 +90,11 @@ def connected(mask: BoolArray) -> IntArray:
 def _overlaps(
     predicted: IntArray, true: IntArray
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return shared pixels (P, T) and the sizes (P,) and (T,) of the objects."""
-    names_p, index_p = np.unique(predicted, return_inverse=True)
-    names_t, index_t = np.unique(true, return_inverse=True)
-    shape = len(names_p), len(names_t)
+    """Return the shared pixels (P, T) and the areas (P,) and (T,) of the objects."""
+    ids_p, index_p = np.unique(predicted, return_inverse=True)
+    ids_t, index_t = np.unique(true, return_inverse=True)
+    shape = len(ids_p), len(ids_t)
     table = np.bincount(index_p.ravel() * shape[1] + index_t.ravel(), minlength=shape[0] * shape[1])
     table = table.reshape(shape).astype(np.int64)
-    keep_p, keep_t = names_p > 0, names_t > 0
+    keep_p, keep_t = ids_p > 0, ids_t > 0
     return table[np.ix_(keep_p, keep_t)], table.sum(axis=1)[keep_p], table.sum(axis=0)[keep_t]

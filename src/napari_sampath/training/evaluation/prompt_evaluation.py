@@ -1,4 +1,4 @@
-"""How well a promptable model answers: one box or one point for every object of a split, beside plain baselines."""
+"""Scores of a promptable model with one box or one point per object, compared with baselines without a model."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from ...predict.decoder.mask_upscaling import local_mask, pieces_at, pointed_at
 from ..data.instances import UNKNOWN, InstanceImage
 from ..data.simulated_clicks import worst_mistake
 from ..data.stain import shift_colours
-from .failures import WorstAnswers
+from .failures import WorstPredictions
 
 if TYPE_CHECKING:
     from ...predict import Model
 
+IOU_GOAL = 0.80
+"""IoU at which simulated corrections stop."""
+MAX_POINTS = 10
+"""Largest number of points; objects that do not reach `IOU_GOAL` count as this many."""
 
-ENOUGH = 0.80
-"""IoU at which a person stops clicking, in "points to IoU 0.80"."""
-MOST_POINTS = 10
-"""An object that is not good enough by then counts as this many."""
+POINTS = f"points to IoU {IOU_GOAL:.2f}"
 
-POINTS = f"points to IoU {ENOUGH:.2f}"
-
-Answers = dict[tuple[str, str], list[float]]
-"""(prompt, method) -> one figure for each object."""
+Values = dict[tuple[str, str], list[float]]
+"""(prompt, method) -> one value per object."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptScore:
-    """Mean figure of one way of answering, over all objects of one kind."""
+    """Mean score of one method with one prompt, over all objects of one kind."""
 
     kind: str
     """"nucleus", "gland", "tumour", or the name of a dataset."""
     prompt: str
-    """"box", "point", or "points to IoU 0.80"; ", colours x 0.8" where the image's were changed."""
+    """"box", "point", or "points to IoU 0.80"; with ", colours x 0.8" on images with shifted colours, and with
+    ", high resolution" on high-resolution tiles."""
     method: str
     """Name of the model, or of the baseline."""
     mean: float
-    """Mean IoU; for "points to IoU 0.80" the mean number of points."""
+    """Mean IoU, or the mean number of points for "points to IoU 0.80"."""
     low: float | None
-    """The lower end of a 95 % interval over the cases; None where there is one case only."""
+    """Lower end of the 95 % interval over the cases; None for a single case."""
     high: float | None
     objects: int
     images: int
     cases: int
-    """Slides, patients or parent fields; images of one are not independent."""
+    """Slides, patients or parent fields; images of one case are not independent."""
 
 
 def iou(predicted: BoolArray, target: BoolArray) -> float:
@@ -68,7 +68,7 @@ def iou(predicted: BoolArray, target: BoolArray) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tile:
-    """What is asked at once."""
+    """One tile of an image and the objects to prompt for."""
 
     image: InstanceImage
     pixels: UInt8Array
@@ -76,117 +76,119 @@ class _Tile:
     ids: list[int]
 
     @property
-    def known(self) -> BoolArray:
+    def verified(self) -> BoolArray:
         """(H, W), the verified area."""
-        known: BoolArray = self.instances != UNKNOWN
-        return known
+        verified: BoolArray = self.instances != UNKNOWN
+        return verified
 
 
 def evaluate_prompts(
     model: Model,
     images: list[InstanceImage],
     clicked: int = 0,
-    shifts: tuple[float, ...] = (),
-    worst: WorstAnswers | None = None,
-    closer: bool = False,
+    colour_factors: tuple[float, ...] = (),
+    worst: WorstPredictions | None = None,
+    high_resolution: bool = False,
 ) -> Job[list[PromptScore]]:
-    """Prompt every object once by its box and once by its innermost pixel.
+    """Prompt for every object once by its bounding box and once by its innermost pixel.
 
-    The answer to a box is the single mask (`multimask` off), that to a point the candidate with the highest
-    predicted IoU, as in SAM's own evaluation. Images larger than a tile are cut as a session does.
+    For a box the model predicts a single mask (`multimask` off), for a point the candidate with the highest predicted
+    IoU, as in SAM's own evaluation. Images larger than a tile are cut as in a session.
 
     Args:
         model: A promptable model.
         images: Images of a validation split.
-        clicked: Of how many objects of a tile, drawn at random, the corrections are simulated too; 0 for none.
-        shifts: Further rows are of images with other colours, see `shift_colours`.
-        worst: Gets the answers to boxes and points, to keep the worst.
-        closer: Further rows are of the same objects on tiles of half the side, as a session answers who has zoomed in;
-            of images that are large enough for them, and whose ids are single objects.
+        clicked: Number of objects per tile, drawn at random, that are also corrected by points; 0 for none.
+        colour_factors: Adds scores on images with shifted colours, see `shift_colours`.
+        worst: Collects the worst predictions for boxes and points.
+        high_resolution: Adds scores on high-resolution tiles, as in a session after zooming in, for images that are
+            large enough and whose ids are single objects.
 
     Returns:
-        One score for each kind, prompt and method, in this order, the highest mean first; for a point also that of the
-        piece of the mask that the point is in, which is what a session shows. Baselines: the box itself, Otsu's
+        One score for each kind, prompt and method, in this order, the highest mean first. For points there is also
+        the connected component under the point, which is what a session shows. Baselines are the box itself, Otsu's
         threshold inside the box, and a flood fill in CIELAB from the point.
     """
-    found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-    seen: Counter[str] = Counter()
+    values_by_key: dict[tuple[str, str, str], dict[str, list[float]]] = {}
+    image_counts: Counter[str] = Counter()
     for number, image in enumerate(images):
         yield Progress(number, len(images), f"prompting the objects of {image.name}", "images")
-        seen[image.kind.name] += 1
+        image_counts[image.kind.name] += 1
         for tile in _tiles(image):
-            for key, values in _all_answers(model, tile, clicked, shifts, worst, closer).items():
-                cases = found.setdefault((image.kind.name, *key), {})
+            scored = _score_tile(model, tile, clicked, colour_factors, worst, high_resolution)
+            for key, values in scored.items():
+                cases = values_by_key.setdefault((image.kind.name, *key), {})
                 cases.setdefault(image.case or image.name, []).extend(values)
     scores = [
         PromptScore(
             *key,
             *mean_and_interval(list(cases.values())),
-            sum(map(len, cases.values())),
-            seen[key[0]],
-            len(cases),
+            objects=sum(map(len, cases.values())),
+            images=image_counts[key[0]],
+            cases=len(cases),
         )
-        for key, cases in found.items()
+        for key, cases in values_by_key.items()
     ]
-    return sorted(scores, key=lambda one: (one.kind, one.prompt, -one.mean))
+    return sorted(scores, key=lambda score: (score.kind, score.prompt, -score.mean))
 
 
 def mean_and_interval(cases: list[list[float]]) -> tuple[float, float | None, float | None]:
-    """Return the mean over all objects and its 95 % interval.
+    """Return the mean over all objects and its 95 % interval, with the cases as sampling units.
 
-    Cases are the units: a ratio of two sums over them, with its linearised variance and Student's t (Cochran 1977,
+    The mean is a ratio of two sums over the cases, with its linearised variance and Student's t (Cochran 1977,
     "Sampling Techniques", chapter 6).
     """
     sums, counts = np.array([sum(values) for values in cases]), np.array([len(values) for values in cases])
     mean, number = float(sums.sum() / counts.sum()), len(cases)
     if number < 2:
         return mean, None, None
+    # Linearised standard error of the ratio.
     spread = np.sqrt(number / (number - 1) * np.square(sums - mean * counts).sum()) / counts.sum()
-    reach = float(stdtrit(number - 1, 0.975) * spread)
-    return mean, max(0.0, mean - reach), mean + reach
+    half_width = float(stdtrit(number - 1, 0.975) * spread)
+    return mean, max(0.0, mean - half_width), mean + half_width
 
 
-def _all_answers(
+def _score_tile(
     model: Model,
     tile: _Tile,
     clicked: int,
-    shifts: tuple[float, ...],
-    worst: WorstAnswers | None,
-    closer: bool,
-) -> Answers:
-    """Ask for the objects of one tile everything that was asked for."""
+    colour_factors: tuple[float, ...],
+    worst: WorstPredictions | None,
+    high_resolution: bool,
+) -> Values:
+    """Score all prompts on one tile."""
     features = model.encode(tile.pixels)
-    found = _answers(model, features, tile, worst) | _baselines(tile)
+    scored = _score_model(model, features, tile, worst) | _score_baselines(tile)
     rng = np.random.default_rng(len(tile.ids))
     clicked_ids = set(rng.choice(tile.ids, size=min(clicked, len(tile.ids)), replace=False).tolist())
     if clicked:
-        found[POINTS, model.name] = _points_needed(model, features, tile, clicked_ids)
-    if closer and tile.image.kind.separate and closer_px(tile.instances.shape):
-        for frame, ids in _by_closer_frame(tile).items():
-            near, part = model.encode(tile.pixels, frame, keep=False), replace(tile, ids=ids)
-            answers = _answers(model, near, part)
+        scored[POINTS, model.name] = _count_points(model, features, tile, clicked_ids)
+    if high_resolution and tile.image.kind.separate and closer_px(tile.instances.shape):
+        for frame, ids in _by_high_resolution_frame(tile).items():
+            closer, part = model.encode(tile.pixels, frame, keep=False), replace(tile, ids=ids)
+            values_by_key = _score_model(model, closer, part)
             if clicked:
-                answers[POINTS, model.name] = _points_needed(model, near, part, clicked_ids)
-            for (prompt, method), values in answers.items():
-                found.setdefault((f"{prompt}, closer", method), []).extend(values)
-    for factor in shifts:
-        changed = _answers(model, model.encode(shift_colours(tile.pixels, factor), keep=False), tile)
-        for (prompt, method), values in changed.items():
-            found[f"{prompt}, colours x {factor:g}", method] = values
-    return found
+                values_by_key[POINTS, model.name] = _count_points(model, closer, part, clicked_ids)
+            for (prompt, method), values in values_by_key.items():
+                scored.setdefault((f"{prompt}, high resolution", method), []).extend(values)
+    for factor in colour_factors:
+        shifted = model.encode(shift_colours(tile.pixels, factor), keep=False)
+        for (prompt, method), values in _score_model(model, shifted, tile).items():
+            scored[f"{prompt}, colours x {factor:g}", method] = values
+    return scored
 
 
-def _points_needed(model: Model, features: Features, tile: _Tile, clicked: set[int]) -> list[float]:
-    """Count the points that those of the tile's objects need which are clicked."""
+def _count_points(model: Model, features: Features, tile: _Tile, clicked_ids: set[int]) -> list[float]:
+    """Return the number of points for each clicked object of a tile."""
     return [
-        float(points_needed(model, features, tile.instances == i, tile.known))
+        float(points_needed(model, features, tile.instances == i, tile.verified))
         for i in tile.ids
-        if i in clicked
+        if i in clicked_ids
     ]
 
 
-def _by_closer_frame(tile: _Tile) -> dict[Frame, list[int]]:
-    """Group the objects of a tile by the closer tile that a session would ask."""
+def _by_high_resolution_frame(tile: _Tile) -> dict[Frame, list[int]]:
+    """Group the objects of a tile by the high-resolution tile that a session would use."""
     grouped: dict[Frame, list[int]] = {}
     for i in tile.ids:
         corners = np.reshape(bounding_box(tile.instances == i), (2, 2))
@@ -195,47 +197,51 @@ def _by_closer_frame(tile: _Tile) -> dict[Frame, list[int]]:
 
 
 def _tiles(image: InstanceImage) -> Iterator[_Tile]:
-    """Cut an image as a session does; each object counts in the first tile that holds all of it."""
+    """Cut an image as in a session; each object counts in the first tile that contains all of it."""
     ids, counts = np.unique(image.instances, return_counts=True)
     areas = dict(zip(ids.tolist(), counts.tolist(), strict=True))
-    left = set(image.objects())
+    remaining = set(image.objects())
     for frame in tiles(image.instances.shape):
         instances = image.instances[frame.slices]
         ids, counts = np.unique(instances, return_counts=True)
-        here = [i for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i in left and n == areas[i]]
-        left.difference_update(here)
-        if here:
-            yield _Tile(image, np.ascontiguousarray(image.pixels[frame.slices]), instances, here)
+        whole = [
+            i for i, n in zip(ids.tolist(), counts.tolist(), strict=True) if i in remaining and n == areas[i]
+        ]
+        remaining.difference_update(whole)
+        if whole:
+            yield _Tile(image, np.ascontiguousarray(image.pixels[frame.slices]), instances, whole)
 
 
-def _answers(model: Model, features: Features, tile: _Tile, worst: WorstAnswers | None = None) -> Answers:
-    """Prompt the model for the objects of one tile."""
-    found: Answers = {}
+def _score_model(
+    model: Model, features: Features, tile: _Tile, worst: WorstPredictions | None = None
+) -> Values:
+    """Prompt the model for each object of a tile by box and by point."""
+    scored: Values = {}
     instances = tile.instances
     boxes = [bounding_box(instances == i) for i in tile.ids]
-    for i, (answer, _) in zip(tile.ids, model.predict_boxes(features, np.array(boxes)), strict=True):
+    for i, (box_mask, _) in zip(tile.ids, model.predict_boxes(features, np.array(boxes)), strict=True):
         target = instances == i
         prompts = Prompts.make(points=[innermost(LocalMask(0, 0, target))])
         logits, scores = model.decode(features, prompts, multimask=True)
         best = logits[int(np.argmax(scores))]
-        piece = pieces_at(best, pointed_at(features.frame, prompts))
+        component = pieces_at(best, pointed_at(features.frame, prompts))
         masks = {
-            ("box", model.name): answer,
+            ("box", model.name): box_mask,
             ("point", model.name): local_mask(features.frame, best),
-            ("point", f"{model.name}, the piece"): local_mask(features.frame, piece),
+            ("point", f"{model.name}, component"): local_mask(features.frame, component),
         }
         for (prompt, method), mask in masks.items():
-            dense = mask.to_dense(target.shape) & tile.known
-            score = iou(dense, target)
-            found.setdefault((prompt, method), []).append(score)
+            predicted = mask.to_dense(target.shape) & tile.verified
+            score = iou(predicted, target)
+            scored.setdefault((prompt, method), []).append(score)
             if worst is not None and method == model.name:
-                worst.offer(f"{tile.image.kind.name}, {prompt}", score, tile.pixels, target, dense)
-    return found
+                worst.add(f"{tile.image.kind.name}, {prompt}", score, tile.pixels, target, predicted)
+    return scored
 
 
-def _baselines(tile: _Tile) -> Answers:
-    """Answer the same prompts without a model."""
-    found: Answers = {}
+def _score_baselines(tile: _Tile) -> Values:
+    """Score the baselines on the same prompts."""
+    scored: Values = {}
     pixels, colours = tile.pixels, rgb2lab(tile.pixels)
     for i in tile.ids:
         target = tile.instances == i
@@ -246,44 +252,47 @@ def _baselines(tile: _Tile) -> Answers:
             ("point", "flood fill"): _flood(colours, innermost(LocalMask(0, 0, target))),
         }
         for key, mask in masks.items():
-            found.setdefault(key, []).append(iou(mask, target))
-    return found
+            scored.setdefault(key, []).append(iou(mask, target))
+    return scored
 
 
-def points_needed(model: Model, features: Features, target: BoolArray, known: BoolArray) -> int:
-    """Correct an answer by points until it is good enough, as the person in front of it would.
+def points_needed(model: Model, features: Features, target: BoolArray, verified: BoolArray) -> int:
+    """Correct a prediction by simulated points until its IoU is high enough.
 
-    Each point goes to the middle of the worst mistake, and the previous logits are fed back (Sofiiuk et al. 2021,
-    "Reviving iterative training with mask guidance", section 4).
+    Each point goes to the innermost pixel of the wrong areas, and the previous logits are fed back (Sofiiuk et al.
+    2021, "Reviving iterative training with mask guidance", section 4).
 
     Args:
         model: A promptable model.
-        features: The tile.
+        features: Features of the tile.
         target: (H, W) bool, not empty.
-        known: (H, W) bool; what the model says elsewhere is neither right nor wrong.
+        verified: (H, W) bool; pixels outside are left out.
 
     Returns:
-        Number of points to an IoU of `ENOUGH`, at most `MOST_POINTS`.
+        Number of points to an IoU of `IOU_GOAL`, at most `MAX_POINTS`.
     """
     points: list[tuple[float, float]] = []
     labels: list[int] = []
-    previous, found = None, np.zeros_like(target)
-    while len(points) < MOST_POINTS and iou(found, target) < ENOUGH:
-        point, mark = worst_mistake(found, target)
+    previous, predicted = None, np.zeros_like(target)
+    while len(points) < MAX_POINTS and iou(predicted, target) < IOU_GOAL:
+        # Click on the worst mistake.
+        point, label = worst_mistake(predicted, target)
         points.append(point)
-        labels.append(mark)
+        labels.append(label)
+        # Predict again, with the previous logits.
         logits, _ = best_first(model, features, Prompts.make(points, labels, mask=previous))
         previous = logits[0]
+        # Enforce the corrections, and keep the connected component under the points, as a session does.
         followed = corrected(
             previous, np.array(points[1:]).reshape(-1, 2), np.array(labels[1:]), features.frame
         )
-        piece = pieces_at(followed, pointed_at(features.frame, Prompts.make(points, labels)))
-        found = local_mask(features.frame, piece).to_dense(target.shape) & known
-    return len(points) if iou(found, target) >= ENOUGH else MOST_POINTS
+        component = pieces_at(followed, pointed_at(features.frame, Prompts.make(points, labels)))
+        predicted = local_mask(features.frame, component).to_dense(target.shape) & verified
+    return len(points) if iou(predicted, target) >= IOU_GOAL else MAX_POINTS
 
 
 def bounding_box(mask: BoolArray) -> tuple[float, float, float, float]:
-    """Return the outer edges (x0, y0, x1, y1) of a non-empty mask (H, W), as a person drags them."""
+    """Return the outer edges (x0, y0, x1, y1) of a non-empty mask (H, W)."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(cols[0]), float(rows[0]), float(cols[-1] + 1), float(rows[-1] + 1)
 
@@ -304,7 +313,7 @@ def _otsu(pixels: UInt8Array, box: tuple[float, float, float, float]) -> BoolArr
 
 
 def _flood(colours: FloatArray, point: tuple[float, float], tolerance: float = 14.0) -> BoolArray:
-    """Fill from (x, y) over pixels whose CIELAB colour lies within `tolerance` of the point's neighbourhood."""
+    """Flood fill from (x, y) pixels whose CIELAB colour is within `tolerance` of the mean around the point."""
     col, row = int(point[0]), int(point[1])
     seed = colours[max(0, row - 2) : row + 3, max(0, col - 2) : col + 3].reshape(-1, 3).mean(axis=0)
     close = np.linalg.norm(colours - seed, axis=2) < tolerance

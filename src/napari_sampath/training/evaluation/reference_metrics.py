@@ -1,6 +1,7 @@
-"""The metrics of the reference implementations, to compare with their papers; what they measure is in their names.
+"""Metrics as the reference implementations compute them, for comparison with their papers.
 
-They are not what their names in the papers say, so nothing else in this package uses them.
+They differ from what their names in the papers suggest, so each is named by what it measures here, and nothing else
+in this package uses them.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ _AUTOSAM = ("autosam", "cnn", "linear")
 _GENERATORS = ("prompt_generator", "surrogate")
 
 
-class Compat:
-    """Adds up, image by image, the metrics of the reference that published a kind of head.
+class ReferenceMetrics:
+    """Accumulates, image by image, the metrics of the reference that published a kind of head.
 
-    AutoSAM's (Hu et al.) are means over cases, at the images' own size where theirs is 224 px; the prompt generator's
-    (Shaharabany et al.) means over images, at the side of its input; for other kinds of head SAM-Path's.
+    Those of AutoSAM (Hu et al. 2023) are means over cases, at the images' own size instead of 224 px; those of the
+    prompt generator (Shaharabany et al. 2023) are means over images, at the size of its input; other kinds of head get
+    those of SAM-Path (Zhang et al. 2023).
 
     Args:
-        kind: Of the head.
-        arguments: Of the head.
-        classes: One for each index.
+        kind: Kind of the head.
+        arguments: Arguments of the head.
+        classes: One per class index.
     """
 
     def __init__(self, kind: str, arguments: Mapping[str, Argument], classes: Sequence[ClassInfo]) -> None:
         self.kind, self.classes = kind, tuple(classes)
         self.side_px = int(arguments["image_px"]) if kind in _GENERATORS else 0
-        self._counted = [index for index, c in enumerate(classes) if c.id > 0]
+        self._counted = [index for index, info in enumerate(classes) if info.id > 0]
         count = len(self.classes)
         self._cases: dict[str, Confusion] = defaultdict(lambda: np.zeros((count, count), np.int64))
         self._images: list[list[tuple[float, float]]] = []
@@ -56,61 +58,57 @@ class Compat:
         """
         self._cases[group] += confusion(predicted, targets, len(self.classes))
         if self.side_px:
-            self._images.append(
-                [
-                    self._outlines_left_out(
-                        predicted == index if probabilities is None else probabilities[index],
-                        targets == index,
-                        targets == IGNORED,
-                    )
-                    for index in self._counted
-                ]
-            )
+            scores = []
+            for k in self._counted:
+                values = predicted == k if probabilities is None else probabilities[k]
+                scores.append(self._prompt_generator_scores(values, targets == k, targets == IGNORED))
+            self._images.append(scores)
 
-    def _outlines_left_out(
-        self, found: npt.NDArray[np.generic], true: npt.NDArray[np.bool_], ignored: npt.NDArray[np.bool_]
+    def _prompt_generator_scores(
+        self,
+        predicted: npt.NDArray[np.generic],
+        true: npt.NDArray[np.bool_],
+        ignored: npt.NDArray[np.bool_],
     ) -> tuple[float, float]:
+        """Return Dice and IoU at the size of the prompt generator's input, without pixels along outlines."""
         labels = prompt_generator_labels(true.astype(np.uint8), self.side_px)
         labels[prompt_generator_labels(ignored.astype(np.uint8), self.side_px) > 0] = 0.5
-        values = torch.from_numpy(found.astype(np.float32))[None, None]
+        values = torch.from_numpy(predicted.astype(np.float32))[None, None]
         side = (self.side_px, self.side_px)
         resized = functional.interpolate(values, side, mode="bilinear", align_corners=True)[0, 0]
         return prompt_generator_dice((resized > 0.5).numpy().astype(np.uint8), labels)
 
     def scores(self) -> dict[str, float | None]:
-        """Return the metrics by what they measure."""
+        """Return the metrics, keyed by what they measure."""
         if self.side_px:
             means = np.mean(self._images, axis=(0, 1))
-            names = ("Dice", "IoU")
             return {
                 f"AutoSAM (Shaharabany et al.) '{name}' (outlines left out)": float(mean)
-                for name, mean in zip(names, means, strict=True)
+                for name, mean in zip(("Dice", "IoU"), means, strict=True)
             }
         if self.kind in _AUTOSAM:
             return self._autosam()
         return sampath(np.sum(list(self._cases.values()), axis=0), self.classes)
 
     def _autosam(self) -> dict[str, float | None]:
-        means = np.mean([autosam_dice(one, self._counted[0]) for one in self._cases.values()], axis=0)
+        means = np.mean([autosam_dice(matrix, self._counted[0]) for matrix in self._cases.values()], axis=0)
         scores: dict[str, float | None] = {
-            f"AutoSAM 'Dice' of {self.classes[index].name} (mean over cases, 1 where a case has none)": float(
-                one
-            )
-            for index, one in zip(self._counted, means, strict=True)
+            f"AutoSAM 'Dice' of {self.classes[k].name} (mean over cases, 1 where a case has none)": float(mean)
+            for k, mean in zip(self._counted, means, strict=True)
         }
         return scores | {"AutoSAM 'Dice', mean of the classes": float(means.mean())}
 
 
 def sampath(matrix: Confusion, classes: Sequence[ClassInfo]) -> dict[str, float | None]:
-    """SAM-Path's metrics: on one class against the rest those on CRAG, else those on BCSS."""
+    """Return SAM-Path's metrics: those on CRAG for one class and background, else those on BCSS."""
     is_gland = len(classes) == 2 and classes[0].id == 0
     return sampath_gland(matrix) if is_gland else sampath_tissue(matrix)
 
 
 def sampath_tissue(matrix: Confusion) -> dict[str, float | None]:
-    """SAM-Path's metrics on BCSS, from the confusion (K, K) of all labelled pixels of a split.
+    """Return SAM-Path's metrics on BCSS, from the confusion (K, K) of all labelled pixels of a split.
 
-    Their macro Jaccard divides by one more than the number of classes.
+    The macro Jaccard of the released code divides by the number of classes plus one.
     """
     total = int(matrix.sum())
     accuracy = float(np.trace(matrix) / total) if total else None
@@ -126,46 +124,50 @@ def sampath_tissue(matrix: Confusion) -> dict[str, float | None]:
 
 
 def sampath_gland(matrix: Confusion) -> dict[str, float | None]:
-    """SAM-Path's metrics on CRAG, from the confusion (2, 2) of background and gland: their IOU is gland recall."""
+    """Return SAM-Path's metrics on CRAG, from the confusion (2, 2) of background and gland.
+
+    The IOU of the released code is the recall of glands.
+    """
     missed, hit, false = (int(matrix[1, 0]), int(matrix[1, 1]), int(matrix[0, 1]))
     recall = hit / (hit + missed) if hit + missed else None
+    any_gland = hit + missed + false > 0
     return {
-        "SAM-Path 'Dice' (gland Dice, pooled)": 2 * hit / (2 * hit + missed + false)
-        if hit + missed + false
-        else None,
+        "SAM-Path 'Dice' (gland Dice, pooled)": 2 * hit / (2 * hit + missed + false) if any_gland else None,
         "SAM-Path 'IOU' (gland recall)": recall,
         "SAM-Path 'IOU_Bal' (gland recall / 3)": None if recall is None else recall / 3,
     }
 
 
 def autosam_dice(matrix: Confusion, first: int = 1) -> list[float]:
-    """AutoSAM's Dice (Hu et al.) of the classes first..K-1 of a whole volume: 1 where both are empty."""
-    found: list[float] = np.nan_to_num(dice(matrix)[first:], nan=1.0).tolist()
-    return found
+    """Return AutoSAM's Dice (Hu et al. 2023) of the classes first..K-1 of a volume: 1 where both are empty."""
+    values: list[float] = np.nan_to_num(dice(matrix)[first:], nan=1.0).tolist()
+    return values
 
 
 def prompt_generator_labels(labels: UInt8Array, side_px: int) -> npt.NDArray[np.float32]:
-    """Take labels (H, W) of 0 and 1 the way that Shaharabany et al. take them before they score.
+    """Resize labels (H, W) of 0 and 1 as Shaharabany et al. 2023 do before scoring.
 
     Returns:
-        (side, side) float32; values between 0 and 1 along outlines, which their Dice leaves out.
+        (side, side) float32; values along outlines lie between 0 and 1, and their Dice leaves these pixels out.
     """
+    # Enlarge to SAM's frame of 1,024 px and pad to a square.
     values = torch.from_numpy(labels.astype(np.float32))[None, None]
     scale = 1024 / max(labels.shape)
     inside = tuple(int(length * scale + 0.5) for length in labels.shape)
     large = functional.interpolate(values, inside, mode="bilinear", align_corners=False, antialias=True)
     large = functional.pad((large > 0.5).float(), (0, 1024 - inside[1], 0, 1024 - inside[0]))
-    back = functional.interpolate(
+    # Remove the padding, return to the original size, and resize to the input of the network.
+    restored = functional.interpolate(
         large[..., : inside[0], : inside[1]], labels.shape, mode="bilinear", align_corners=True
     )
-    taken: npt.NDArray[np.float32] = functional.interpolate(back, (side_px, side_px), mode="nearest")[
-        0, 0
-    ].numpy()
-    return taken
+    resized: npt.NDArray[np.float32] = (
+        functional.interpolate(restored, (side_px, side_px), mode="nearest")[0, 0].numpy()
+    )
+    return resized
 
 
 def prompt_generator_dice(predicted: UInt8Array, labels: npt.NDArray[np.floating]) -> tuple[float, float]:
-    """Dice and IoU of Shaharabany et al.: pixels whose label is neither exactly 0 nor exactly 1 are left out.
+    """Return Dice and IoU as Shaharabany et al. 2023 compute them, on pixels whose label is exactly 0 or 1.
 
     Args:
         predicted: (S, S) of 0 and 1.

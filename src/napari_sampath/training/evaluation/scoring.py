@@ -1,4 +1,4 @@
-"""All figures of one method on a split, added up image by image."""
+"""All scores of one method on a split, accumulated image by image."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Scorer:
     """Scores predictions on images.
 
     Args:
-        classes: One for each index.
+        classes: One per class index.
     """
 
     def __init__(self, classes: Sequence[ClassInfo]) -> None:
         self.classes = tuple(classes)
         self.matrices: list[Confusion] = []
         self.rows: list[dict[str, Any]] = []
-        """One for each image: name, group, and mean Dice and IoU of the classes in it."""
-        self._counted = [index for index, c in enumerate(classes) if c.id > 0]
+        """For each image its name, group, and mean Dice and IoU of the classes that occur in it."""
+        self._counted = [index for index, info in enumerate(classes) if info.id > 0]
         self._distances: dict[int, list[tuple[float, float]]] = {index: [] for index in self._counted}
         self._without_outline = dict.fromkeys(self._counted, 0)
         self._objects = {index: ObjectCounts() for index in self._counted}
@@ -45,22 +45,22 @@ class Scorer:
         """Score an image.
 
         Args:
-            name: Of the image.
+            name: Name of the image.
             group: Its slide or case.
             predicted: (H, W) class index of each pixel.
-            targets: (H, W) true class index, or `IGNORED`, which counts nowhere.
-            instances: (H, W) number of the true object of each pixel; connected areas of a class if left out.
-            confidence: (H, W) probability of the prediction.
+            targets: (H, W) true class index, or `IGNORED`.
+            instances: (H, W) number of the true object of each pixel; by default the connected components of a class.
+            confidence: (H, W) probability of the predicted class.
         """
-        known = targets != IGNORED
+        valid = targets != IGNORED
         matrix = confusion(predicted, targets, len(self.classes))
         self.matrices.append(matrix)
         for index in self._counted:
-            self._add_class(index, (predicted == index) & known, targets == index, instances)
+            self._add_class(index, (predicted == index) & valid, targets == index, instances)
         if confidence is not None:
-            self._calibration.add(confidence[known], (predicted == targets)[known])
-        figures = {"dice": dice(matrix)[self._counted], "iou": iou(matrix)[self._counted]}
-        means = {key: None if np.isnan(v).all() else float(np.nanmean(v)) for key, v in figures.items()}
+            self._calibration.add(confidence[valid], (predicted == targets)[valid])
+        values = {"dice": dice(matrix)[self._counted], "iou": iou(matrix)[self._counted]}
+        means = {key: None if np.isnan(v).all() else float(np.nanmean(v)) for key, v in values.items()}
         self.rows.append({"name": name, "group": group, **means})
 
     def _add_class(
@@ -75,20 +75,21 @@ class Scorer:
         self._objects[index].add(connected(predicted), true_objects)
 
     def scores(self) -> dict[str, Any]:
-        """Return what `metrics.summarise` returns, and "outlines", "objects" and "calibration_error".
+        """Return the result of `metrics.summarise` with "outlines", "objects" and "calibration_error".
 
-        "outlines": {class: {"hd95_px", "assd_px", "images", "without": images in which only one of prediction and
-        truth has the class}}; "objects": {class: see `ObjectCounts.scores`}. Both have a "mean" over classes.
+        "outlines": {class: {"hd95_px", "assd_px", "images", "without": number of images in which the class is either
+        predicted or true, but not both}}; "objects": {class: see `ObjectCounts.scores`}. Both have a "mean" over
+        classes.
         """
         outlines: dict[str, Any] = {}
         objects: dict[str, Any] = {}
         for index in self._counted:
-            name, found = self.classes[index].name, np.array(self._distances[index]).reshape(-1, 2)
-            means = found.mean(axis=0).tolist() if len(found) else [None, None]
+            name, distances = self.classes[index].name, np.array(self._distances[index]).reshape(-1, 2)
+            hd95, assd = distances.mean(axis=0).tolist() if len(distances) else (None, None)
             outlines[name] = {
-                "hd95_px": means[0],
-                "assd_px": means[1],
-                "images": len(found),
+                "hd95_px": hd95,
+                "assd_px": assd,
+                "images": len(distances),
                 "without": self._without_outline[index],
             }
             objects[name] = self._objects[index].scores()
@@ -101,8 +102,8 @@ class Scorer:
 
 
 def _mean_of(table: dict[str, Any], keys: Sequence[str]) -> dict[str, float | None]:
-    found = {}
+    means: dict[str, float | None] = {}
     for key in keys:
         values = [row[key] for row in table.values() if row[key] is not None]
-        found[key] = float(np.mean(values)) if values else None
-    return found
+        means[key] = float(np.mean(values)) if values else None
+    return means

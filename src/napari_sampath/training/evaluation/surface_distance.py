@@ -1,4 +1,4 @@
-"""Distances between outlines: HD95 and ASSD, as medpy defines them."""
+"""Distances between outlines: HD95 and ASSD, as defined in medpy."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ...arrays import BoolArray, FloatArray
 
 @dataclass(frozen=True, slots=True)
 class SurfaceDistances:
-    """How far two outlines are apart, in pixels."""
+    """Distances between two outlines, in pixels."""
 
     hd95: float
-    """95th percentile of the distances of each outline's pixels to the other outline, both ways together."""
+    """95th percentile of the distances of each outline's pixels to the other outline, in both directions together."""
     assd: float
     """Mean of the two mean distances."""
 
@@ -23,23 +23,26 @@ class SurfaceDistances:
 def surface_distances(predicted: BoolArray, true: BoolArray) -> SurfaceDistances | None:
     """Measure the distances between the outlines of two masks (H, W).
 
-    The outline of a mask is its pixels with a 4-neighbour outside of it, or at the edge of the image.
+    The outline of a mask is its pixels with a 4-neighbour outside the mask or at the edge of the image.
 
     Returns:
-        The distances; None if one mask is empty: there is no outline to measure from.
+        The distances; None if a mask is empty and so has no outline.
     """
-    both = predicted | true
-    rows, cols = np.flatnonzero(both.any(axis=1)), np.flatnonzero(both.any(axis=0))
     if not predicted.any() or not true.any():
         return None
+    # Crop to the bounding box of both masks.
+    union = predicted | true
+    rows, cols = np.flatnonzero(union.any(axis=1)), np.flatnonzero(union.any(axis=0))
     window = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
+    # Extract the outlines.
     outlines = [mask[window] & ~binary_erosion(mask[window]) for mask in (predicted, true)]
-    there = _distances(outlines[0], outlines[1])
-    back = _distances(outlines[1], outlines[0])
-    together = np.concatenate([there, back])
-    return SurfaceDistances(float(np.percentile(together, 95)), float((there.mean() + back.mean()) / 2))
+    # Measure each outline's distances to the other.
+    forward = _distances(outlines[0], outlines[1])
+    backward = _distances(outlines[1], outlines[0])
+    hd95 = np.percentile(np.concatenate([forward, backward]), 95)
+    return SurfaceDistances(float(hd95), float((forward.mean() + backward.mean()) / 2))
 
 
 def _distances(outline: BoolArray, other: BoolArray) -> FloatArray:
-    found: FloatArray = distance_transform_edt(~other)[outline]
-    return found
+    distances: FloatArray = distance_transform_edt(~other)[outline]
+    return distances
