@@ -69,7 +69,9 @@ def test_tune_writes_weights_that_answer_prompts(
 
     words = ["--data", str(glands), "--card", str(card), *model]
     assert model_card.main([*words, "--json"]) == 0
-    scores = {(score["prompt"], score["method"]): score for score in json.loads(capsys.readouterr().out)["scores"]}
+    scores = {
+        (score["prompt"], score["method"]): score for score in json.loads(capsys.readouterr().out)["scores"]
+    }
     assert set(scores) >= {("box", "sampath-tiny"), ("box", "box itself"), ("point", "sampath-tiny")}
     assert scores["box", "box itself"]["mean"] == pytest.approx(DISC.sum() / 59**2, abs=0.02)
     assert scores["box", "sampath-tiny"]["objects"] == 1
@@ -94,7 +96,17 @@ def test_card_of_the_shipped_weights_lists_the_shipped_heads(
     own = tmp_path / "mine.safetensors"
     gland = load_head("gland-cnn")
     save_bundle(own, gland.head, replace(gland.metadata, name="mine"))
-    options = ["--clicks", "1", "--closer", "--colours", "1.2", "--objects", "gland-cnn", "--beside", str(own)]
+    options = [
+        "--clicks",
+        "1",
+        "--closer",
+        "--colours",
+        "1.2",
+        "--objects",
+        "gland-cnn",
+        "--beside",
+        str(own),
+    ]
     assert model_card.main([*words, *options, "--json"]) == 0
     captured = capsys.readouterr()
     result = json.loads(captured.out)

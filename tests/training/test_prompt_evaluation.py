@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmarks.model_card import interval
 from hypothesis import given, settings
 from hypothesis.extra import numpy as arrays
 from skimage.color import rgb2hsv
@@ -27,6 +26,7 @@ from napari_sampath.training.evaluation.prompt_evaluation import (
     mean_and_interval,
     points_needed,
 )
+from napari_sampath.training.evaluation.report import interval
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,13 @@ def test_who_zooms_in_is_asked_about_on_closer_tiles(model) -> None:
     for prompt, count in (("box", 18), ("point", 18), ("points to IoU 0.80", 2)):
         usual, closer = found[prompt], found[f"{prompt}, high resolution"]
         assert usual.objects == closer.objects == count
-    assert found["point, high resolution"].mean > found["point"].mean, "discs of 12 px are small for a tile of 288 px"
-    assert not any("high resolution" in s.prompt for s in jobs.run(evaluate_prompts(model, [small], high_resolution=True)))
+    assert found["point, high resolution"].mean > found["point"].mean, (
+        "discs of 12 px are small for a tile of 288 px"
+    )
+    assert not any(
+        "high resolution" in s.prompt
+        for s in jobs.run(evaluate_prompts(model, [small], high_resolution=True))
+    )
 
 
 def test_the_worst_answers_are_kept_with_the_worst_to_the_left() -> None:

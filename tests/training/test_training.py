@@ -45,7 +45,7 @@ from napari_sampath.training.evaluation.metrics import (
     iou,
     summarise,
 )
-from napari_sampath.training.heads.dihedral import turn
+from napari_sampath.training.heads.augmentation import orient
 from napari_sampath.training.heads.losses import ce_dice
 from napari_sampath.training.heads.tiles import TileSet, targets_on_grid
 from support.disc_folder import CLASSES, write_folder
@@ -290,7 +290,9 @@ class TestLossAndMetrics:
         logits = torch.zeros(1, 2, 4, 4)
         targets = torch.zeros(1, 4, 4, dtype=torch.int64)
         # p = 1/2: Dice loss of class 0 is 1 - 17/21, of the absent class 1 it is 1 - 1/5.
-        assert float(ce_dice(logits, targets, with_rest=False).dice) == pytest.approx((4 / 21 + 4 / 5) / 2)
+        assert float(ce_dice(logits, targets, with_background=False).dice) == pytest.approx(
+            (4 / 21 + 4 / 5) / 2
+        )
         assert float(ce_dice(logits, targets).dice) == pytest.approx(4 / 5)
 
     @pytest.mark.parametrize("weight", [1.0, 2.0])
@@ -350,10 +352,10 @@ class TestTiles:
     @settings(deadline=None)
     def test_views_are_eight_and_keep_pixels(self, seed, view):
         image = np.random.default_rng(seed).integers(0, 9, (4, 6, 3), dtype=np.uint8)
-        turned = turn(image, view)
+        turned = orient(image, view)
         assert sorted(turned.ravel()) == sorted(image.ravel())
         assert turned.shape == ((6, 4, 3) if view % 2 else (4, 6, 3))
-        others = [turn(image, other) for other in range(8) if other != view]
+        others = [orient(image, other) for other in range(8) if other != view]
         assert not any(o.shape == turned.shape and (o == turned).all() for o in others)
 
     @given(height=st.integers(16, 300), width=st.integers(16, 300))

@@ -35,10 +35,10 @@ from napari_sampath.training import (
     train_job,
 )
 from napari_sampath.training.data.dataset import IGNORED
+from napari_sampath.training.heads.augmentation import augment
 from napari_sampath.training.heads.checkpoint import checkpoint_path
-from napari_sampath.training.heads.dihedral import vary
-from napari_sampath.training.heads.objective import make_objective
-from napari_sampath.training.heads.optim import Plateau, rate_at
+from napari_sampath.training.heads.losses import make_loss
+from napari_sampath.training.heads.optim import make_plateau, rate_at, set_rate
 from napari_sampath.training.heads.tiles import TileSet
 from support import small_disk
 from support.golden import assert_matches
@@ -201,19 +201,37 @@ class TestRecipes:
         found = [rate_at(config, steps, step) for step in case["inputs"]["steps"]["values"]]
         assert_matches(golden, name, "factor", np.array(found))
 
-    def test_plateau_is_torchs(self):
-        rng = np.random.default_rng(0)
-        losses = (1 / np.arange(1, 90)).clip(0.05) + rng.uniform(0, 0.01, 89)
-        parameter = torch.nn.Parameter(torch.zeros(1))
-        optimiser = torch.optim.Adam([parameter], lr=1.0)
-        theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, "min")
-        ours = Plateau()
-        for epoch, loss in enumerate(losses):
-            if epoch >= 10:
-                theirs.step(float(loss))
-            ours.feed(float(loss), epoch)
-            assert ours.factor == pytest.approx(optimiser.param_groups[0]["lr"])
-        assert ours.factor < 1
+    def test_plateau_leaves_the_rate_to_its_scheduler_after_the_warm_up(self):
+        config = TrainingConfig(schedule="plateau", warmup_epochs=1, learning_rate=0.5)
+        optimiser = torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+        scheduler = make_plateau(optimiser)
+        rates = []
+        for step in range(4):
+            set_rate(optimiser, config, 2, step)
+            rates.append(optimiser.param_groups[0]["lr"])
+        assert rates == [0.25, 0.5, 0.5, 0.5]
+        for _ in range(12):
+            scheduler.step(1.0)
+        set_rate(optimiser, config, 2, 24)
+        assert optimiser.param_groups[0]["lr"] == pytest.approx(0.05)
+
+    def test_a_resumed_run_keeps_the_rate_of_the_plateau(self, folder, tmp_path):
+        config = dataclasses.replace(
+            RECIPE, schedule="plateau", epochs=26, patience=0, learning_rate=1e-5, warmup_epochs=0
+        )
+        whole, resumed = tmp_path / "whole.safetensors", tmp_path / "resumed.safetensors"
+        train(open_dataset(folder), "linear", config, patch_model(), whole)
+        job = train_job(open_dataset(folder), "linear", config, patch_model(), resumed)
+        for progress in job:
+            if getattr(progress, "epoch", 0) == 25:
+                break
+        job.close()
+        assert checkpoint_path(resumed).is_file()
+        train(open_dataset(folder), "linear", config, patch_model(), resumed)
+        rows = whole.with_suffix(".csv").read_text()
+        assert resumed.with_suffix(".csv").read_text() == rows
+        rates = [float(row["learning_rate"]) for row in csv.DictReader(rows.splitlines())]
+        assert rates[-1] == pytest.approx(1e-6), "reduced once"
 
     def test_presets(self):
         assert set(PRESETS) == {"bcss", "crag", "acdc", "glas", "monuseg", "polyp"}
@@ -239,9 +257,9 @@ class TestRecipes:
 
     @pytest.mark.parametrize("name", list(PRESETS))
     def test_losses_of_the_presets_take_their_arguments(self, name):
-        objective = make_objective(preset(name))
+        loss = make_loss(preset(name))
         logits = torch.randn(2, 2, 8, 8, requires_grad=True)
-        total = objective(logits, torch.randint(0, 2, (2, 8, 8)), True, torch.rand(2, 2)).total
+        total = loss(logits, torch.randint(0, 2, (2, 8, 8)), True, torch.rand(2, 2)).total
         total.backward()
         assert torch.isfinite(logits.grad).all()
 
@@ -296,7 +314,7 @@ class TestAugmentation:
         config = TrainingConfig(crop_share=0.3, rotation_degrees=20, stain_jitter=0)
         shapes = set()
         for seed in range(20):
-            seen, targets = vary(pixels, labels, config, np.random.default_rng(seed))
+            seen, targets = augment(pixels, labels, config, np.random.default_rng(seed))
             shapes.add(seen.shape[:2])
             inside = targets != IGNORED
             agree = (seen[..., 0] > 100) == (targets == 1)
@@ -310,7 +328,7 @@ class TestAugmentation:
         config = TrainingConfig(smallest_scale=0.25, crop_share=1.0, stain_jitter=0)
         sides = []
         for seed in range(20):
-            seen, targets = vary(pixels, labels, config, np.random.default_rng(seed))
+            seen, targets = augment(pixels, labels, config, np.random.default_rng(seed))
             assert np.array_equal(seen[..., 0], targets * 200)
             height, width = sorted(targets.shape)
             assert width / height == pytest.approx(1.5, rel=0.05)
@@ -351,7 +369,7 @@ class TestAround:
             made.save_image(Snapshot(f"p{number}", *disc_image(number)), group="slide 1")
         path = train(made.path, "cnn", RECIPE, patch_model(), tmp_path / "h.safetensors")
         assert "no slide or case to validate on" in caplog.text
-        assert "for want of another slide" in load_head(path).metadata.metrics["chosen_on"]
+        assert "because there is no other slide" in load_head(path).metadata.metrics["chosen_on"]
 
     def test_unverified_pixels_are_ignored(self, tmp_path):
         made = DatasetFolder.create(tmp_path / "d", [DISC])
@@ -409,7 +427,7 @@ class TestAround:
         with pytest.raises(StorageError, match=r"h\.safetensors"):
             train(open_dataset(folder), "cnn", RECIPE, patch_model(), path)
         assert path.read_bytes() == b"old"
-        assert "not saved any more" in caplog.text
+        assert "No more checkpoints are written" in caplog.text
         assert not list(small.glob("*.part"))
 
     def test_other_random_numbers_drawn_meanwhile_change_nothing(self, folder, tmp_path):

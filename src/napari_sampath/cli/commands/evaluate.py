@@ -51,7 +51,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     subject = parser.add_mutually_exclusive_group(required=True)
     subject.add_argument("--head", metavar="NAME", help="see 'sampath models', or a bundle file")
     subject.add_argument(
-        "--prompts", action="store_true", help="prompt for every object by its box and by a point, with --model"
+        "--prompts",
+        action="store_true",
+        help="prompt for every object by its box and by a point, with --model",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="with --head: write a report with images")
     parser.add_argument(

@@ -113,7 +113,10 @@ def _page(report: dict[str, Any], dataset: Dataset, sections: list[str], source:
         f"{report['gain_iou']:+.3f}. Expected calibration error: {figure(error)}.</p><p>{keys}</p>",
         _table(*region_table(report)),
         _table(*outline_table(report)),
-        _table(["metrics of the reference implementation", ""], [[k, figure(v)] for k, v in report["compat"].items()]),
+        _table(
+            ["metrics of the reference implementation", ""],
+            [[k, figure(v)] for k, v in report["compat"].items()],
+        ),
     ]
     if source is not None:
         parts += [

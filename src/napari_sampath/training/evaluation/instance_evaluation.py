@@ -34,7 +34,7 @@ _INSTANCES = InstanceSettings()
 _EVERYTHING = EverythingSettings(
     points_per_side=16, pred_iou_thresh=0.6, stability_score_thresh=0.7, drop_over_half_image=True
 )
-"""SAM's thresholds suit SAM's predicted IoU; a small model predicts lower values. A quarter of SAM's points saves time."""
+"""SAM's thresholds suit SAM's predicted IoU, but small models predict lower values. Fewer points save time."""
 
 BASELINE = "haematoxylin, watershed"
 

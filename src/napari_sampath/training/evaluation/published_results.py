@@ -28,8 +28,8 @@ class Paper:
 
 
 _OPTIMISTIC = (
-    "The paper's IoU was not available. Its Dice leaves out the pixels along outlines, and its best epoch was chosen on "
-    "the test images, so it is optimistic."
+    "The paper's IoU was not available. Its Dice leaves out the pixels along outlines, and its best epoch was chosen "
+    "on the test images, so it is optimistic."
 )
 
 PAPERS = {

@@ -93,7 +93,9 @@ class ReferenceMetrics:
     def _autosam(self) -> dict[str, float | None]:
         means = np.mean([autosam_dice(matrix, self._counted[0]) for matrix in self._cases.values()], axis=0)
         scores: dict[str, float | None] = {
-            f"AutoSAM 'Dice' of {self.classes[k].name} (mean over cases, 1 where a case has none)": float(mean)
+            f"AutoSAM 'Dice' of {self.classes[k].name} (mean over cases, 1 where a case has none)": float(
+                mean
+            )
             for k, mean in zip(self._counted, means, strict=True)
         }
         return scores | {"AutoSAM 'Dice', mean of the classes": float(means.mean())}
@@ -160,9 +162,9 @@ def prompt_generator_labels(labels: UInt8Array, side_px: int) -> npt.NDArray[np.
     restored = functional.interpolate(
         large[..., : inside[0], : inside[1]], labels.shape, mode="bilinear", align_corners=True
     )
-    resized: npt.NDArray[np.float32] = (
-        functional.interpolate(restored, (side_px, side_px), mode="nearest")[0, 0].numpy()
-    )
+    resized: npt.NDArray[np.float32] = functional.interpolate(restored, (side_px, side_px), mode="nearest")[
+        0, 0
+    ].numpy()
     return resized
 
 

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 def launch(config: TrainingConfig, device: torch.device) -> Fabric:
-    """Start, or join, the processes that train together.
+    """Start or join the processes of a training run.
 
-    Under `torchrun` the number of processes is torchrun's; else `config.devices`, and with more than one Fabric
-    starts this program again for each of the others.
+    `torchrun` sets the number of processes, otherwise it is `config.devices`; for more than one, Fabric starts this
+    program again for each of the others.
 
     Args:
-        config: Says how many devices and in which arithmetic.
-        device: Of what kind, and which one if it is a single one.
+        config: Number of devices and arithmetic.
+        device: Type of device, and its index if there is a single one.
 
     Raises:
-        ConfigError: If the tiles of a step cannot be shared out evenly.
+        ConfigError: If the batch size is not a multiple of the number of processes.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 
-    started = "TORCHELASTIC_RUN_ID" in os.environ
-    per_node = int(os.environ["LOCAL_WORLD_SIZE"]) if started else config.devices
-    nodes = int(os.environ["WORLD_SIZE"]) // per_node if started else 1
+    torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    per_node = int(os.environ["LOCAL_WORLD_SIZE"]) if torchrun else config.devices
+    nodes = int(os.environ["WORLD_SIZE"]) // per_node if torchrun else 1
     world = per_node * nodes
     if config.batch_size % world:
         raise ConfigError(
@@ -43,7 +43,7 @@ def launch(config: TrainingConfig, device: torch.device) -> Fabric:
         accelerator=device.type,
         devices=[device.index or 0] if single_gpu else per_node,
         num_nodes=nodes,
-        # Some heads have weights that only their reference's checkpoints need.
+        # Some heads have weights that exist only to load checkpoints of their reference.
         strategy="auto" if world == 1 else DDPStrategy(find_unused_parameters=True),
         precision="32-true" if config.head_precision == "float32" else "bf16-mixed",
     )

@@ -1,4 +1,4 @@
-"""What happened in each epoch: a CSV file beside the bundle, and TensorBoard where it is installed."""
+"""Log of the epochs: a CSV file beside the bundle, and TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingLog:
-    """Writes the rows of a run.
+    """Writes one row per epoch.
 
     Args:
-        bundle: The bundle that will be written; the log is called the same, with the ending `.csv`, and
-            TensorBoard's folder the same with `-tensorboard`.
+        bundle: Path of the bundle; the log has the ending `.csv` instead, and TensorBoard's folder `-tensorboard`.
     """
 
     def __init__(self, bundle: Path) -> None:
         self.path = bundle.with_suffix(".csv")
-        self._boards = bundle.with_name(f"{bundle.stem}-tensorboard")
+        self._board_dir = bundle.with_name(f"{bundle.stem}-tensorboard")
         self._board: Any = None
         self._failed = False
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write all rows; a full disk is said once and does not end training."""
+        """Write all rows; if that fails, log one warning and write no more."""
         if not rows or self._failed:
             return
         text = io.StringIO()
@@ -43,10 +42,10 @@ class TrainingLog:
             self._draw(rows[-1])
         except (StorageError, OSError) as error:
             self._failed = True
-            logger.warning("The training log is not written any more: %s", error)
+            logger.warning("The training log is no longer written: %s", error)
 
     def close(self) -> None:
-        """Let go of TensorBoard's file."""
+        """Close TensorBoard's file."""
         if self._board is not None:
             self._board.close()
 
@@ -56,7 +55,7 @@ class TrainingLog:
         if self._board is None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self._boards))
+            self._board = SummaryWriter(str(self._board_dir))
         for name, value in row.items():
             if name != "epoch" and value is not None:
                 self._board.add_scalar(name, value, row["epoch"])

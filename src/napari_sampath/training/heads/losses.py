@@ -1,12 +1,13 @@
-"""What heads minimise: the losses of the published methods, on the verified pixels.
+"""Losses of the published methods, on the verified pixels.
 
 All take logits (B, K, H, W) and targets (B, H, W) int64 with a class index 0..K-1, or `IGNORED`. Ignored pixels
-are left out, and a batch in which all are gives 0. Where that differs from a reference, `compat_ignore` does as
-the reference does.
+are left out, and the loss of a batch without any other pixel is 0. Where a reference treats them differently,
+`compat_ignore` follows the reference.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -15,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...registry import Registry
+from ...registry import Registry, check_arguments
 from ..data.dataset import IGNORED
+from .config import TrainingConfig
 
 _SMOOTH = 1.0
 _SAMPATH_SMOOTH = 1e-5
@@ -26,7 +28,7 @@ _PROBABILITY_FLOOR = 1e-7
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LossParts:
-    """A loss and what it is made of, scalars; None for what is no part of it."""
+    """A loss and its terms, all scalars; None for terms that the loss does not have."""
 
     total: Tensor
     cross_entropy: Tensor | None = None
@@ -36,56 +38,75 @@ class LossParts:
 
 
 Loss: TypeAlias = Callable[..., LossParts]
-"""(logits, targets, with_rest, iou, **arguments): class 0 is "none of the others", and the IoU (B, K) that the
-head predicts or None."""
+"""(logits, targets, with_background, iou, **arguments) -> the loss; `with_background` says that class 0 is the
+background, `iou` is the IoU (B, K) that the head predicts or None."""
 
 registry: Registry[Loss] = Registry("loss")
+
+_INTERNAL_ARGUMENTS = ("logits", "targets", "with_background", "iou", "unlabelled")
+"""Arguments of losses that a configuration cannot set."""
+
+
+def make_loss(config: TrainingConfig) -> Loss:
+    """Return the loss of a configuration with its arguments.
+
+    Raises:
+        UnknownNameError: If there is no such loss, or it has no such argument.
+        ConfigError: If the value of an argument has the wrong type.
+    """
+    loss = registry[config.loss]
+    check_arguments(f"the loss '{config.loss}'", loss, config.loss_arguments, _INTERNAL_ARGUMENTS)
+    return functools.partial(loss, **config.loss_arguments)
 
 
 @registry.register("ce_dice")
 def ce_dice(
     logits: Tensor,
     targets: Tensor,
-    with_rest: bool = True,
+    with_background: bool = True,
     iou: Tensor | None = None,
     dice_weight: float = 1.0,
     object_weight: float = 1.0,
 ) -> LossParts:
-    """Cross-entropy + soft Dice as AutoSAM (Hu et al. 2023) is trained.
+    """Cross-entropy + soft Dice, the loss of AutoSAM (Hu et al. 2023).
 
-    Dice pools the whole batch, squares the probabilities in its denominator and averages over the classes
-    that are not yet perfect. Where no pixel is ignored this equals the reference, which knows no ignored ones.
+    Dice pools the whole batch, squares the probabilities in its denominator and averages over the classes that are
+    not yet perfect. Without ignored pixels, which the reference does not have, it equals the reference.
 
     Args:
         logits: (B, K, H, W).
         targets: (B, H, W) int64, class index 0..K-1, or `IGNORED`.
-        with_rest: Class 0 is "none of the others" and is left out of Dice, as in the reference.
+        with_background: Class 0 is the background and is left out of Dice, as in the reference.
         iou: Not used.
-        dice_weight: Factor of Dice in the total.
-        object_weight: How many pixels of the rest one of any other class counts as in the cross-entropy, which then
-            decides for that class from a probability of 1 / (1 + object_weight) on. For Dice it is best to decide
-            from half the Dice that one expects on (Lipton et al. 2014, "Optimal thresholding of classifiers to
-            maximize F1 measure", theorem 1): 2 where one expects 2/3 on other patients.
+        dice_weight: Weight of Dice in the total.
+        object_weight: Weight of the pixels of other classes in the cross-entropy, where the background has 1; such a
+            class is then predicted from a probability of 1 / (1 + object_weight) on. The threshold that maximises
+            Dice is half the expected Dice (Lipton et al. 2014, "Optimal thresholding of classifiers to maximize F1
+            measure", theorem 1), so use 2 if you expect 2/3 on other patients.
     """
-    known = targets != IGNORED
-    first = 1 if with_rest else 0
-    cross_entropy = _cross_entropy(logits, targets, known * torch.where(targets >= first, object_weight, 1.0))
-    probabilities = logits.softmax(dim=1)[:, first:] * known.unsqueeze(1)
+    # Cross-entropy, weighted by class.
+    valid = targets != IGNORED
+    first = 1 if with_background else 0
+    weights = valid * torch.where(targets >= first, object_weight, 1.0)
+    cross_entropy = _cross_entropy(logits, targets, weights)
+    # Soft Dice of each class over the batch.
+    probabilities = logits.softmax(dim=1)[:, first:] * valid.unsqueeze(1)
     truth = _one_hot(targets, logits.shape[1])[:, first:]
-    over = (0, 2, 3)
-    overlap = (probabilities * truth).sum(over)
-    both = (probabilities**2).sum(over) + truth.sum(over)
-    per_class = 1 - (2 * overlap + _SMOOTH) / (both + _SMOOTH)
+    axes = (0, 2, 3)
+    overlap = (probabilities * truth).sum(axes)
+    size = (probabilities**2).sum(axes) + truth.sum(axes)
+    per_class = 1 - (2 * overlap + _SMOOTH) / (size + _SMOOTH)
+    # Average over the classes that are not yet perfect.
     imperfect = per_class > 0
     dice = per_class[imperfect].mean() if bool(imperfect.any()) else per_class.sum() * 0
-    return LossParts(cross_entropy + dice_weight * dice + _nothing_of(iou), cross_entropy, dice)
+    return LossParts(cross_entropy + dice_weight * dice + _zero_of(iou), cross_entropy, dice)
 
 
 @registry.register("focal_dice")
 def focal_dice(
     logits: Tensor,
     targets: Tensor,
-    with_rest: bool = True,
+    with_background: bool = True,
     iou: Tensor | None = None,
     focal_weight: float = 0.25,
     dice_weight: float = 0.75,
@@ -94,100 +115,107 @@ def focal_dice(
     compat_ignore: bool = False,
     unlabelled: bool = False,
 ) -> LossParts:
-    """Focal loss + Dice + error of the predicted IoU, as SAM-Path (Zhang et al. 2023) is trained.
+    """Focal loss + Dice + error of the predicted IoU, the loss of SAM-Path (Zhang et al. 2023).
 
-    The defaults are its recipe for BCSS; for CRAG 0.125, 0.875, 0 and 0. Focal (gamma 2) takes every class by
-    itself, Dice the softmax over all, for each image and class. The rest counts as a class like any other, as
-    the background does in the reference's CRAG.
+    The default weights are those for BCSS; those for CRAG are 0.125, 0.875, 0 and 0. The focal loss (gamma 2) takes
+    the sigmoid of each class, Dice the softmax over all, for each image and class. The background counts like any
+    other class, as in the reference's CRAG.
 
     Args:
         logits: (B, K, H, W).
         targets: (B, H, W) int64, class index 0..K-1, or `IGNORED`.
-        with_rest: Not used.
+        with_background: Not used.
         iou: (B, K) predicted IoU; without it that term is 0.
-        focal_weight: Factor of the focal loss.
-        dice_weight: Factor of Dice.
-        ce_weight: Factor of cross-entropy.
-        iou_weight: Factor of the squared error of the predicted IoU.
+        focal_weight: Weight of the focal loss.
+        dice_weight: Weight of Dice.
+        ce_weight: Weight of cross-entropy.
+        iou_weight: Weight of the squared error of the predicted IoU.
         compat_ignore: Set logits of ignored pixels to 0 instead of leaving them out, as the reference does: they
             then add constants to the sums.
-        unlabelled: The reference's own form: a channel more than there are classes, the first, to which the
-            ignored pixels belong; targets count from the second.
+        unlabelled: Use the reference's own form: there is an additional first channel for ignored pixels, and
+            targets count from the second.
     """
-    known = targets != IGNORED
+    # Set the logits of ignored pixels to 0.
+    valid = targets != IGNORED
     first = 1 if unlabelled else 0
-    labels = torch.where(known, targets + first, 0 if unlabelled else IGNORED)
-    values = logits * known.unsqueeze(1)
+    labels = torch.where(valid, targets + first, 0 if unlabelled else IGNORED)
+    values = logits * valid.unsqueeze(1)
     truth = _one_hot(labels, logits.shape[1])[:, first:]
-    counted = torch.ones_like(known) if compat_ignore else known
+    counted = torch.ones_like(valid) if compat_ignore else valid
     probabilities = values.softmax(dim=1)[:, first:] * counted.unsqueeze(1)
     images = counted.flatten(1).any(dim=1)
 
+    # Dice of each image and class.
     overlap, size = (probabilities * truth).sum((2, 3)), (probabilities.sum((2, 3)) + truth.sum((2, 3)))
-    each = 1 - (2 * overlap + _SAMPATH_SMOOTH) / (size + _SAMPATH_SMOOTH)
-    dice = _mean_of(each, images.unsqueeze(1))
-    alone = values[:, first:]
-    wrong = torch.sigmoid(-alone * (2 * truth - 1))
-    entropy = functional.binary_cross_entropy_with_logits(alone, truth, reduction="none")
-    focal = _mean_of(wrong**2 * entropy, counted.unsqueeze(1))
-    cross_entropy = _cross_entropy(values, labels, known)
+    per_class = 1 - (2 * overlap + _SAMPATH_SMOOTH) / (size + _SAMPATH_SMOOTH)
+    dice = _mean_of(per_class, images.unsqueeze(1))
+    # Focal loss of each pixel and class.
+    single = values[:, first:]
+    error = torch.sigmoid(-single * (2 * truth - 1))
+    entropy = functional.binary_cross_entropy_with_logits(single, truth, reduction="none")
+    focal = _mean_of(error**2 * entropy, counted.unsqueeze(1))
+    cross_entropy = _cross_entropy(values, labels, valid)
     total = focal_weight * focal + dice_weight * dice + ce_weight * cross_entropy
-    judged = total.new_zeros(())
+    # Squared error of the predicted IoU.
+    iou_error = total.new_zeros(())
     if iou is not None:
-        judged = _mean_of((iou[:, first:] - true_iou(probabilities, truth)) ** 2, images.unsqueeze(1))
-        total = total + iou_weight * judged
-    return LossParts(total, cross_entropy, dice, focal, judged)
+        iou_error = _mean_of((iou[:, first:] - true_iou(probabilities, truth)) ** 2, images.unsqueeze(1))
+        total = total + iou_weight * iou_error
+    return LossParts(total, cross_entropy, dice, focal, iou_error)
 
 
 def true_iou(probabilities: Tensor, truth: Tensor) -> Tensor:
-    """Return the IoU (B, K) of what is at least a half with the truth, both (B, K, H, W); no gradient."""
-    found = (probabilities.detach() >= 0.5).float()
-    overlap = (found * truth).sum((2, 3))
-    union = found.sum((2, 3)) + truth.sum((2, 3)) - overlap
+    """Return the IoU (B, K) of the pixels with a probability of at least 1/2, both (B, K, H, W); without gradient."""
+    predicted = (probabilities.detach() >= 0.5).float()
+    overlap = (predicted * truth).sum((2, 3))
+    union = predicted.sum((2, 3)) + truth.sum((2, 3)) - overlap
     return overlap / (union + _IOU_FLOOR)
 
 
 @registry.register("bce_dice")
-def bce_dice(logits: Tensor, targets: Tensor, with_rest: bool = True, iou: Tensor | None = None) -> LossParts:
-    """Binary cross-entropy + Dice of each class, as Shaharabany et al. (2023) train their prompt generator.
+def bce_dice(
+    logits: Tensor, targets: Tensor, with_background: bool = True, iou: Tensor | None = None
+) -> LossParts:
+    """Binary cross-entropy + Dice of each class, the loss of the prompt generator (Shaharabany et al. 2023).
 
-    The probabilities are the softmax over the classes: with a rest and one other class that is the sigmoid of
-    the difference. A head that stretches its masks to 0..1, as the reference's training does, gives logits
-    whose sigmoid they are.
+    Probabilities are the softmax over the classes; for background and one class this is the sigmoid of the
+    difference. A head that rescales its masks to 0..1, as in the reference's training, returns logits with these
+    probabilities.
 
     Args:
         logits: (B, K, H, W).
         targets: (B, H, W) int64, class index 0..K-1, or `IGNORED`.
-        with_rest: Class 0 is "none of the others" and is left out.
+        with_background: Class 0 is the background and is left out.
         iou: Not used.
     """
-    first = 1 if with_rest else 0
+    first = 1 if with_background else 0
     truth = _one_hot(targets, logits.shape[1])[:, first:]
-    known = (targets != IGNORED).unsqueeze(1)
-    parts = bce_dice_of(logits.softmax(dim=1)[:, first:], truth, known)
-    return replace(parts, total=parts.total + _nothing_of(iou))
+    valid = (targets != IGNORED).unsqueeze(1)
+    parts = bce_dice_of(logits.softmax(dim=1)[:, first:], truth, valid)
+    return replace(parts, total=parts.total + _zero_of(iou))
 
 
-def bce_dice_of(probabilities: Tensor, truth: Tensor, known: Tensor) -> LossParts:
-    """Score masks in 0..1.
+def bce_dice_of(probabilities: Tensor, truth: Tensor, valid: Tensor) -> LossParts:
+    """Binary cross-entropy + Dice of masks in 0..1; see `bce_dice`.
 
     Args:
         probabilities: (B, P, H, W).
         truth: (B, P, H, W), 0 or 1.
-        known: (B, 1, H, W) bool, False where ignored.
+        valid: (B, 1, H, W) bool, False where ignored.
     """
+    # Binary cross-entropy.
     safe = probabilities.clamp(_PROBABILITY_FLOOR, 1 - _PROBABILITY_FLOOR)
-    entropy = _mean_of(-(truth * safe.log() + (1 - truth) * (1 - safe).log()), known)
-    seen = probabilities * known
-    overlap, size = (seen * truth).sum((2, 3)), seen.sum((2, 3)) + (truth * known).sum((2, 3))
-    # Tversky with 0.5 and 0.5: tp + (fn + fp) / 2 is half of the two masks' sum.
-    each = 1 - (overlap + _SMOOTH) / (size / 2 + _SMOOTH)
-    dice = _mean_of(each, known.flatten(1).any(dim=1, keepdim=True))
+    entropy = _mean_of(-(truth * safe.log() + (1 - truth) * (1 - safe).log()), valid)
+    # Dice as Tversky with 0.5 and 0.5: tp + (fn + fp) / 2 is half the sum of both masks.
+    seen = probabilities * valid
+    overlap, size = (seen * truth).sum((2, 3)), seen.sum((2, 3)) + (truth * valid).sum((2, 3))
+    per_class = 1 - (overlap + _SMOOTH) / (size / 2 + _SMOOTH)
+    dice = _mean_of(per_class, valid.flatten(1).any(dim=1, keepdim=True))
     return LossParts(entropy + dice, entropy, dice)
 
 
 def match_targets(logits: Tensor, targets: Tensor) -> Tensor:
-    """Bring logits (B, K, h, w) to the size of targets (B, H, W), bilinearly."""
+    """Resize logits (B, K, h, w) bilinearly to the size of targets (B, H, W)."""
     if logits.shape[-2:] == targets.shape[-2:]:
         return logits
     size = (int(targets.shape[-2]), int(targets.shape[-1]))
@@ -195,30 +223,25 @@ def match_targets(logits: Tensor, targets: Tensor) -> Tensor:
     return resized
 
 
-def to_targets(labels: Tensor) -> Tensor:
-    """Turn uint8 targets into the int64 that PyTorch's losses take."""
-    return labels.to(torch.int64)
-
-
 def _one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Turn (B, H, W) into (B, classes, H, W) float32 with 1 at the class; all 0 where ignored."""
-    known = labels != IGNORED
-    hot = functional.one_hot(labels.masked_fill(~known, 0), classes).movedim(-1, 1)
-    return (hot * known.unsqueeze(1)).float()
+    """Convert (B, H, W) into (B, classes, H, W) float32 with 1 at the class, and 0 everywhere for ignored pixels."""
+    valid = labels != IGNORED
+    hot = functional.one_hot(labels.masked_fill(~valid, 0), classes).movedim(-1, 1)
+    return (hot * valid.unsqueeze(1)).float()
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
-    """Average over the pixels, each of which counts so much (B, H, W), 0 where it is not known; 0 if all are."""
+def _cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Average the cross-entropy over the pixels with weights (B, H, W), 0 for ignored pixels; 0 if all are ignored."""
     per_pixel = functional.cross_entropy(logits, labels.masked_fill(labels == IGNORED, 0), reduction="none")
-    return (per_pixel * counts).sum() / counts.sum().clamp(min=1)
+    return (per_pixel * weights).sum() / weights.sum().clamp(min=1)
 
 
-def _nothing_of(iou: Tensor | None) -> Tensor | float:
-    """Return 0 with a gradient of 0: processes that train together wait for one of every parameter."""
+def _zero_of(iou: Tensor | None) -> Tensor | float:
+    """Return 0 with a gradient of 0, because distributed training waits for a gradient of each parameter."""
     return 0.0 if iou is None else (iou * 0).sum()
 
 
 def _mean_of(values: Tensor, counted: Tensor) -> Tensor:
-    """Average values where a mask that is broadcast over the classes is true; 0 if it is nowhere."""
-    where = counted.expand_as(values)
-    return (values * where).sum() / where.sum().clamp(min=1)
+    """Average the values where a mask, broadcast over the classes, is true; 0 if it is false everywhere."""
+    mask = counted.expand_as(values)
+    return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -1,65 +1,58 @@
-"""Optimiser and learning rate, as functions of the configuration and of the step alone."""
+"""Optimiser and learning rate schedule of a training run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from .config import TrainingConfig
 
-_LAST_RATE = 0.01
+_FINAL_RATE = 0.01
 """Learning rate at the end of "cosine", as a share of its peak."""
-_PLATEAU_EPOCHS = 10
-_PLATEAU_THRESHOLD = 1e-4
-"""Of `torch.optim.lr_scheduler.ReduceLROnPlateau`, the references' defaults."""
+PLATEAU_START = 10
+"""First epoch, counted from 0, whose loss "plateau" uses, as in the reference (AutoSAM, Hu et al. 2023)."""
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
-    """Make the optimiser over the parameters that are trained."""
+    """Create the optimiser of all trainable parameters."""
     kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
-    trained = [one for one in parameters if one.requires_grad]
-    return kind(trained, lr=config.learning_rate, weight_decay=config.weight_decay)
+    trainable = [parameter for parameter in parameters if parameter.requires_grad]
+    return kind(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+
+def make_plateau(optimiser: torch.optim.Optimizer) -> ReduceLROnPlateau:
+    """Create the scheduler of "plateau", with torch's defaults as in the reference."""
+    return ReduceLROnPlateau(optimiser, "min", factor=0.1, patience=10, threshold=1e-4, eps=0)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, steps: int, step: int) -> None:
+    """Set the learning rate of a step; after the warm-up, "plateau" leaves it to its scheduler.
+
+    Args:
+        optimiser: The optimiser.
+        config: Peak and schedule.
+        steps: Optimiser steps per epoch.
+        step: Counted from 0 over the whole run.
+    """
+    if config.schedule == "plateau" and step >= round(config.warmup_epochs * steps):
+        return
+    for group in optimiser.param_groups:
+        group["lr"] = config.learning_rate * rate_at(config, steps, step)
 
 
 def rate_at(config: TrainingConfig, steps: int, step: int) -> float:
-    """Return the factor of the peak learning rate at a step.
-
-    Args:
-        config: The recipe.
-        steps: Steps of the optimiser in an epoch.
-        step: Counted from 0 over the whole run.
-    """
+    """Return the learning rate at a step as a share of its peak; see `set_rate`."""
     warmup = round(config.warmup_epochs * steps)
     if step < warmup:
-        # SAM-Path's "steps" starts at nothing; the others waste no step.
+        # As in SAM-Path, "steps" starts at 0; the others start one step later, where the rate is above 0.
         return (step + (config.schedule != "steps")) / warmup
     if config.schedule == "steps":
         return float(0.1 ** sum(step >= drop * steps for drop in config.drops))
     if config.schedule == "cosine":
-        along = min(1.0, (step - warmup) / max(1, steps * config.epochs - warmup))
-        return _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * along)) / 2
+        progress = min(1.0, (step - warmup) / max(1, steps * config.epochs - warmup))
+        return _FINAL_RATE + (1 - _FINAL_RATE) * (1 + math.cos(math.pi * progress)) / 2
     return 1.0
-
-
-@dataclass(slots=True)
-class Plateau:
-    """What the schedule "plateau" remembers: AutoSAM (Hu et al.) feeds it the last batch's loss of each epoch."""
-
-    factor: float = 1.0
-    best: float = math.inf
-    bad_epochs: int = 0
-
-    def feed(self, loss: float, epoch: int) -> None:
-        """Take the loss of an epoch into account; the reference begins at epoch 10."""
-        if epoch < _PLATEAU_EPOCHS:
-            return
-        if loss < self.best * (1 - _PLATEAU_THRESHOLD):
-            self.best, self.bad_epochs = loss, 0
-            return
-        self.bad_epochs += 1
-        if self.bad_epochs > _PLATEAU_EPOCHS:
-            self.factor, self.bad_epochs = self.factor * 0.1, 0

@@ -1,7 +1,7 @@
-"""The recipes of the papers by name, from their released code where paper and code differ.
+"""Configurations of published methods by name; where paper and released code differ, they follow the code.
 
-What could be kept from the features is not: the papers change pixels at every step, so the encoder runs at every
-step. `dataclasses.replace(preset, augmentation="dihedral")` keeps all else and trains on cached features.
+The papers augment pixels at every step, so the encoder also runs at every step.
+`dataclasses.replace(preset(name), augmentation="dihedral")` trains on cached features instead.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from .config import TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The recipe of a paper."""
+    """The configuration of a paper."""
 
     source: str
-    """Paper and what it did, one line."""
+    """Paper and main settings, one line."""
     head: str
-    """The kind of head it is for."""
+    """Kind of head."""
     model: str
-    """What the paper trained it on, as `--model` takes it; any other can be chosen."""
+    """Encoder of the paper, as a value of `--model`; others can be used as well."""
     config: TrainingConfig
     """Loss, optimiser, schedule, augmentation, and the arguments of the head."""
 
@@ -62,14 +62,14 @@ _PROMPT_GENERATOR = TrainingConfig(
 
 
 def _hardnet(image_px: int) -> dict[str, int | str]:
-    """Name the generator that the paper trained, which sees the image at this side."""
+    """Return the head arguments of the paper's prompt generator for an input of this side."""
     return {"backbone": "hardnet85", "image_px": image_px}
 
 
 PRESETS: dict[str, Preset] = {
     "bcss": Preset(
-        "SAM-Path (Zhang et al. 2023), configuration BCSS: loss 0.25 focal + 0.75 Dice + 0.0625 IoU, 24 tiles a step, "
-        "32 epochs, one of warm-up, a tenth after 25 and 29",
+        "SAM-Path (Zhang et al. 2023), configuration BCSS: loss 0.25 focal + 0.75 Dice + 0.0625 IoU, 24 tiles per "
+        "step, 32 epochs, one of warm-up, a tenth after 25 and 29",
         "sampath",
         "vit_b+hipt-s16",
         replace(
@@ -82,7 +82,7 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "crag": Preset(
-        "SAM-Path (Zhang et al. 2023), configuration CRAG: loss 0.125 focal + 0.875 Dice, 6 tiles a step, 60 epochs, "
+        "SAM-Path (Zhang et al. 2023), configuration CRAG: loss 0.125 focal + 0.875 Dice, 6 tiles per step, 60 epochs, "
         "two of warm-up, a tenth after 50 and 55",
         "sampath",
         "vit_b+hipt-s16",
@@ -96,7 +96,8 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "acdc": Preset(
-        "AutoSAM (Hu et al. 2023): cross-entropy + Dice, Adam 5e-4, 4 slices a step, 120 epochs, a tenth on a plateau",
+        "AutoSAM (Hu et al. 2023): cross-entropy + Dice, Adam 5e-4, 4 slices per step, 120 epochs, a tenth on "
+        "a plateau",
         "autosam",
         "minmax01:vit_b",
         TrainingConfig(
@@ -119,19 +120,19 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "glas": Preset(
-        "AutoSAM (Shaharabany et al. 2023), GlaS: BCE + Dice, Adam 3e-4, 3 x 4 images a step, turns of 5 degrees",
+        "AutoSAM (Shaharabany et al. 2023), GlaS: BCE + Dice, Adam 3e-4, 3 x 4 images per step, rotations of 5 degrees",
         "prompt_generator",
         "vit_h",
         replace(_PROMPT_GENERATOR, rotation_degrees=5.0, head_arguments=_hardnet(256)),
     ),
     "monuseg": Preset(
-        "AutoSAM (Shaharabany et al. 2023), MoNuSeg: as glas with turns of 22 degrees",
+        "AutoSAM (Shaharabany et al. 2023), MoNuSeg: as glas with rotations of 22 degrees",
         "prompt_generator",
         "vit_h",
         replace(_PROMPT_GENERATOR, rotation_degrees=22.0, stain_jitter=1.0, head_arguments=_hardnet(512)),
     ),
     "polyp": Preset(
-        "AutoSAM (Shaharabany et al. 2023), polyps: as glas with turns of 90 degrees",
+        "AutoSAM (Shaharabany et al. 2023), polyps: as glas with rotations of 90 degrees",
         "prompt_generator",
         "vit_b",
         replace(_PROMPT_GENERATOR, rotation_degrees=90.0, head_arguments=_hardnet(352)),
@@ -141,18 +142,18 @@ PRESETS: dict[str, Preset] = {
 
 
 def preset(name: str) -> TrainingConfig:
-    """Return the configuration of a recipe by name; see `PRESETS` for the head it is for.
+    """Return a configuration by name; `PRESETS` lists the matching heads.
 
     Raises:
-        UnknownNameError: If there is none.
+        UnknownNameError: If there is no such preset.
     """
     return find_preset(name).config
 
 
 def find_preset(name: str) -> Preset:
-    """Return a recipe by name.
+    """Return a preset by name.
 
     Raises:
-        UnknownNameError: If there is none.
+        UnknownNameError: If there is no such preset.
     """
     return lookup("recipe", PRESETS, name)

@@ -1,4 +1,4 @@
-"""Training tiles: features that are computed once, and targets on the grid of the logits."""
+"""Training tiles: features that are computed once, and targets on the logit grid."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ...geometry import Frame, tiles, whole
 from ...jobs import Job, Progress
 from ...store import FeatureKey, Store
 from ..data.dataset import IGNORED, Dataset, Sample
+from .augmentation import ORIENTATIONS, augment, orient
 from .config import TrainingConfig
-from .dihedral import VIEWS, turn, vary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,27 +29,28 @@ CELL = 4
 """Target cells per feature cell along a side."""
 
 IMAGE_CELL = 16
-"""Pixels of the encoder's square per feature cell along a side."""
+"""Pixels of the encoder's square input per feature cell along a side."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
-    """One view of one tile of an image, encoded."""
+    """One tile of an image in one orientation, encoded."""
 
     sample: Sample
     window: Frame
-    """Where it was cut from the image."""
-    view: int
+    """Position of the tile in the image."""
+    orientation: int
+    """See `augmentation.orient`."""
     frame: Frame
-    """How the cut and turned window maps to the encoder's square."""
+    """Maps the oriented window to the encoder's square input."""
     key: FeatureKey
-    """Under which its features are kept."""
+    """Key of its features in the store."""
     targets: UInt8Array
-    """(256, 256) uint8, class index or `IGNORED`, over the encoder's square; its padding is ignored."""
+    """(256, 256) uint8, class index or `IGNORED`, on the encoder's square input; its padding is ignored."""
 
 
 def used_cells(frame: Frame) -> tuple[int, int]:
-    """Count the rows and columns of the 64 x 64 grid that hold image and not padding alone."""
+    """Return the number of rows and columns of the 64 x 64 grid that are not padding alone."""
     height, width = frame.input_hw
     cell_px = frame.input_px * CELL // LOGITS_PX
     return -(-height // cell_px), -(-width // cell_px)
@@ -59,10 +60,10 @@ class TileSet:
     """Tiles of some samples of a dataset, with their features in a store.
 
     Args:
-        dataset: Where the samples are read from.
-        model: Whose encoder computes the features.
-        store: Where they are kept.
-        encodes: False if only the pixels will be wanted, so that no encoder needs to run.
+        dataset: Dataset of the samples.
+        model: Provides the encoder.
+        store: Keeps the features.
+        encodes: False if a head reads only pixels, so that the encoder need not run.
     """
 
     def __init__(self, dataset: Dataset, model: Model, store: Store, encodes: bool = True) -> None:
@@ -72,13 +73,12 @@ class TileSet:
         self.encodes = encodes
         self.tiles: list[Tile] = []
         self.seconds_each: float | None = None
-        """Of the encoder, for one tile; None if it did not have to run."""
+        """Seconds that the encoder took for one tile; None if it has not run."""
 
     def add_job(self, samples: Sequence[Sample], augmentation: str, message: str) -> Job[None]:
-        """Read samples and encode what is not in the store, with progress in images.
+        """Read samples and encode the tiles that are not in the store; progress counts images.
 
-        With augmentation "pixels" these features will not be used; one tile is encoded, whether it is in the
-        store or not, for `seconds_each`.
+        With augmentation "pixels" these features are not used; one tile is always encoded to measure `seconds_each`.
         """
         for number, sample in enumerate(samples):
             yield Progress(number, len(samples), message, "images")
@@ -87,27 +87,27 @@ class TileSet:
             for window in tiles((pixels.shape[0], pixels.shape[1])):
                 if (targets[window.slices] == IGNORED).all():
                     continue
-                for view in VIEWS[augmentation]:
+                for orientation in ORIENTATIONS[augmentation]:
                     measure = augmentation == "pixels"
                     encode = self.encodes and (not measure or self.seconds_each is None)
-                    self._add(sample, window, view, pixels, targets, encode, measure)
+                    self._add(sample, window, orientation, pixels, targets, encode, measure)
         yield Progress(len(samples), len(samples), message, "images")
 
     def _add(
         self,
         sample: Sample,
         window: Frame,
-        view: int,
+        orientation: int,
         pixels: UInt8Array,
         targets: UInt8Array,
         encode: bool,
         measure: bool,
     ) -> None:
-        seen = turn(pixels[window.slices], view)
+        oriented = orient(pixels[window.slices], orientation)
         encoder = self.model.encoder
-        frame = encoder.fit(whole((seen.shape[0], seen.shape[1])))
+        frame = encoder.fit(whole((oriented.shape[0], oriented.shape[1])))
         key = FeatureKey.of(
-            seen,
+            oriented,
             frame,
             self.model.name,
             encoder.weights_digest,
@@ -116,20 +116,20 @@ class TileSet:
         )
         if encode and (measure or self.store.get(key, self.model.device) is None):
             began = time.perf_counter()
-            maps = self._encode(seen, frame)
+            maps = self._encode(oriented, frame)
             self.seconds_each = time.perf_counter() - began
             self.store.put(key, maps)
-        grid = targets_on_grid(turn(targets[window.slices], view), frame)
-        self.tiles.append(Tile(sample, window, view, frame, key, grid))
+        grid = targets_on_grid(orient(targets[window.slices], orientation), frame)
+        self.tiles.append(Tile(sample, window, orientation, frame, key, grid))
 
-    def _encode(self, seen: UInt8Array, frame: Frame) -> dict[str, Tensor]:
-        """Run the encoder, whatever is in the store, and keep nothing."""
+    def _encode(self, pixels: UInt8Array, frame: Frame) -> dict[str, Tensor]:
+        """Run the encoder without the store."""
         model = copy.copy(self.model)
         model.store = None
-        return dict(model.encode(seen, frame).maps)
+        return dict(model.encode(pixels, frame).maps)
 
     def features(self, tile: Tile) -> Mapping[str, Tensor]:
-        """Return the features of a tile, {map name: (C, 64, 64)}; encoded again if the store had to drop them."""
+        """Return the features of a tile, {map name: (C, 64, 64)}; encode it again if the store has evicted them."""
         maps = self.store.get(tile.key, self.model.device)
         if maps is None:
             maps = self._encode(self._pixels(tile), tile.frame)
@@ -144,14 +144,14 @@ class TileSet:
         window_cells: int = 64,
         config: TrainingConfig | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Put tiles together, whole or a random window of each.
+        """Make a batch of whole tiles, or of a random window of each.
 
         Args:
             chosen: B tiles.
-            names: The maps wanted; `IMAGE` is the pixels as the encoder gets them.
-            rng: Places the windows; whole tiles if left out.
+            names: Names of the maps; `IMAGE` stands for the preprocessed pixels.
+            rng: Draws the windows; whole tiles by default.
             window_cells: Side of the windows on the 64 x 64 grid.
-            config: With augmentation "pixels", every tile is varied as it says and encoded anew.
+            config: With augmentation "pixels", each tile is augmented and encoded anew.
 
         Returns:
             {map name: (B, C, n, n)}, the image 16 times as large, and targets (B, 4n, 4n) uint8, on the model's
@@ -161,47 +161,46 @@ class TileSet:
         targets: list[Tensor] = []
         for tile in chosen:
             if rng is not None and config is not None and config.augmentation == "pixels":
-                features, grid, frame = self._vary(tile, names, config, rng)
+                features, grid, frame = self._augment(tile, names, config, rng)
             else:
                 features, grid, frame = self._features(tile), tile.targets, tile.frame
                 if IMAGE in names:
                     features[IMAGE] = self._image(self._pixels(tile), frame)
             rows = cols = slice(0, GRID)
             if rng is not None:
-                rows, cols = (_place(used, window_cells, rng) for used in used_cells(frame))
+                rows, cols = (_random_span(used, window_cells, rng) for used in used_cells(frame))
             maps.append({name: _window(name, features[name], rows, cols) for name in names})
             targets.append(torch.from_numpy(grid[_enlarge(rows, CELL), _enlarge(cols, CELL)]))
-        stacked = {name: torch.stack([one[name] for one in maps]) for name in names}
+        stacked = {name: torch.stack([tile_maps[name] for tile_maps in maps]) for name in names}
         return stacked, torch.stack(targets).to(self.model.device)
 
     def _features(self, tile: Tile) -> dict[str, Tensor]:
         return dict(self.features(tile)) if self.encodes else {}
 
     def _pixels(self, tile: Tile) -> UInt8Array:
-        return turn(self.dataset.read(tile.sample).pixels[tile.window.slices], tile.view)
+        return orient(self.dataset.read(tile.sample).pixels[tile.window.slices], tile.orientation)
 
-    def _image(self, seen: UInt8Array, frame: Frame) -> Tensor:
-        return self.model.encoder.preprocess(seen, dataclasses.replace(frame, top=0, left=0))
+    def _image(self, pixels: UInt8Array, frame: Frame) -> Tensor:
+        return self.model.encoder.preprocess(pixels, dataclasses.replace(frame, top=0, left=0))
 
-    def _vary(
+    def _augment(
         self, tile: Tile, names: Sequence[str], config: TrainingConfig, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], UInt8Array, Frame]:
-        """Change the pixels of a tile and encode them; they will not come again, so nothing is kept."""
+        """Augment a tile and encode it, without the store because these pixels never recur."""
         example = self.dataset.read(tile.sample)
-        seen, targets = vary(
+        pixels, targets = augment(
             example.pixels[tile.window.slices], example.targets[tile.window.slices], config, rng
         )
-        frame = self.model.encoder.fit(whole((seen.shape[0], seen.shape[1])))
-        features = self._encode(seen, frame) if self.encodes else {}
+        frame = self.model.encoder.fit(whole((pixels.shape[0], pixels.shape[1])))
+        features = self._encode(pixels, frame) if self.encodes else {}
         if IMAGE in names:
-            features[IMAGE] = self._image(seen, frame)
+            features[IMAGE] = self._image(pixels, frame)
         return features, targets_on_grid(targets, frame), frame
 
     def weights(self, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        """Return the probability with which each tile is drawn, sum 1.
+        """Return the sampling probability of each tile; they sum to 1.
 
-        Kinds of tissue come evenly where samples name them; and else every class evenly, by the tiles in which
-        it occurs.
+        Kinds of tissue are drawn evenly if samples name them, otherwise the classes, by the tiles in which they occur.
         """
         strata = [tile.sample.stratum for tile in self.tiles]
         if any(strata):
@@ -215,11 +214,11 @@ class TileSet:
 
 
 def targets_on_grid(targets: UInt8Array, frame: Frame) -> UInt8Array:
-    """Sample targets (H, W) of a window at the centres of the logits' cells.
+    """Sample targets (H, W) of a window at the centres of the cells of the logit grid.
 
     Args:
         targets: Class index or `IGNORED`.
-        frame: How the window maps to the square.
+        frame: Maps the window to the encoder's square input.
 
     Returns:
         (256, 256) uint8; `IGNORED` in the padding.
@@ -234,14 +233,14 @@ def targets_on_grid(targets: UInt8Array, frame: Frame) -> UInt8Array:
     return grid
 
 
-def _place(used: int, side: int, rng: np.random.Generator) -> slice:
-    """Place a window of `side` cells at random in the `used` first cells, or at their start if it is larger."""
+def _random_span(used: int, side: int, rng: np.random.Generator) -> slice:
+    """Draw a span of `side` cells among the first `used` cells; it starts at 0 if it does not fit."""
     start = int(rng.integers(max(0, used - side) + 1))
     return slice(start, start + side)
 
 
 def _rounded(values: Tensor) -> Tensor:
-    """Round to float16 as the disk tier does, so that a head does not depend on which tier answered."""
+    """Round to float16 as the disk tier does, so that a head does not depend on the tier its features came from."""
     halves = values.half()
     return halves.float() if bool(torch.isfinite(halves).all()) else values
 

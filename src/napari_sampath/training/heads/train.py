@@ -1,4 +1,4 @@
-"""Training any head on features that are computed once: from a dataset to a bundle."""
+"""Training of heads: from a dataset to a bundle."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from ..data.dataset import Dataset, Sample, even_subset, split_by_group
 from ..data.readers import open_dataset
 from ..evaluation.metrics import best_constant, summarise
 from . import checkpoint
+from .augmentation import ORIENTATIONS
 from .checkpoint import Best
 from .config import TrainingConfig
 from .devices import launch
-from .dihedral import VIEWS
-from .objective import make_objective
+from .losses import make_loss
 from .tiles import TileSet
-from .trainer import Run, fit_job
+from .trainer import Run, run_job
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _FLOAT16_BYTES = 2
-"""Of a value in the store."""
+"""Size of a value in the store."""
 
 
 def train(
@@ -51,27 +51,27 @@ def train(
 ) -> Path:
     """Train a head on a dataset and write it as a bundle.
 
-    A run that was killed goes on where it was when it is called again with the same data and recipe, and gives the
-    same head. Beside the bundle lies a log of the epochs, and while it lasts the run itself.
+    A killed run resumes when `train` is called again with the same data and configuration, and gives the same head.
+    A log of the epochs is written beside the bundle, and a checkpoint while the run lasts.
 
     Args:
-        dataset: A dataset, or a folder that `open_dataset` knows.
+        dataset: A dataset, or a folder in a layout of `open_dataset`.
         head: One of `list_heads()`.
-        config: The recipe.
+        config: The configuration.
         model: The encoder, loaded or by name.
-        output: The bundle to write; "<dataset>-<head>.safetensors" in the current folder if left out. Its
-            name becomes the name of the head.
-        on_progress: Called with every `Progress`.
+        output: The bundle to write, by default "<dataset>-<head>.safetensors" in the current folder. Its name
+            becomes the name of the head.
+        on_progress: Called with each `Progress`.
 
     Returns:
         The path of the bundle.
 
     Raises:
-        DatasetError: If the data do not fit together.
+        DatasetError: If the dataset cannot be used.
         UnknownNameError: If there is no such head, argument, loss or encoder.
-        ConfigError: If the value of an argument is of another type.
-        WeightsError: If training diverged.
-        StorageError: If the bundle cannot be written; one that was there before stays.
+        ConfigError: If the value of an argument has the wrong type.
+        WeightsError: If training diverges.
+        StorageError: If the bundle cannot be written; an existing one is kept.
     """
     return run(train_job(dataset, head, config, model, output), on_progress)
 
@@ -83,39 +83,39 @@ def train_job(
     model: Model | str = "sampath-tiny",
     output: str | Path | None = None,
 ) -> Job[Path]:
-    """Train a head, reporting images encoded and then steps; see `train`. Cancelled, it writes no bundle."""
+    """Train a head as a job, which writes no bundle if it is cancelled; see `train`."""
     config = config or TrainingConfig()
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset)
     if head not in registry:
-        registry[head]  # raises with the nearest name, before anything is loaded
-    make_objective(config)
+        registry[head]  # Raises UnknownNameError before anything is loaded.
+    make_loss(config)
     path = Path(output or f"{dataset.name}-{head}.safetensors")
     settings = load_config()
     device = resolve_device(settings.device) if isinstance(model, str) else model.device
     fabric = launch(config, device)
     if isinstance(model, str):
         model = yield from load_model_job(model, str(fabric.device), store=Store.from_config(settings))
-    elif _place(model.device) != _place(fabric.device):
+    elif (model.device.type, model.device.index or 0) != (fabric.device.type, fabric.device.index or 0):
         raise ConfigError(
-            f"The model is on '{model.device}', training on '{fabric.device}'; give its name instead."
+            f"The model is on '{model.device}', but training runs on '{fabric.device}'; give its name instead."
         )
     store = model.store or Store.from_config(settings)
     network = _build(head, dataset, model, config)
 
     training, validation, chosen_on = choose_samples(dataset, config)
-    learnt, judged = yield from check_job(dataset, training, validation)
+    train_facts, val_facts = yield from check_job(dataset, training, validation)
     encodes = any(feature.name != IMAGE for feature in network.spec.maps)
     if encodes:
-        # Of pixels that vary at every step nothing is kept.
-        views = 0 if config.augmentation == "pixels" else len(VIEWS[config.augmentation])
-        count = views * sum(image.tiles for image in learnt) + sum(image.tiles for image in judged)
-        yield from _room_job(model, store, count)
-    learn, check = (TileSet(dataset, model, store, encodes) for _ in range(2))
-    yield from _encode_job(fabric, learn, training, config.augmentation, "Encoding the training images")
-    yield from _encode_job(fabric, check, validation, "none", "Encoding the validation images")
-    fingerprint = _fingerprint(network, learn, check, model, config)
-    best = yield from fit_job(Run(fabric, network, learn, check, config, path, fingerprint))
+        # Features of augmented pixels are not stored.
+        copies = 0 if config.augmentation == "pixels" else len(ORIENTATIONS[config.augmentation])
+        count = copies * sum(image.tiles for image in train_facts) + sum(image.tiles for image in val_facts)
+        yield from _check_store_job(model, store, count)
+    train_set, val_set = (TileSet(dataset, model, store, encodes) for _ in range(2))
+    yield from _encode_job(fabric, train_set, training, config.augmentation, "Encoding the training images")
+    yield from _encode_job(fabric, val_set, validation, "none", "Encoding the validation images")
+    fingerprint = _fingerprint(network, train_set, val_set, model, config)
+    best = yield from run_job(Run(fabric, network, train_set, val_set, config, path, fingerprint))
 
     network.load_state_dict(best.state)
     data = {**dataset.summary(), "trained_on": len(training), "chosen_on": len(validation)}
@@ -129,9 +129,9 @@ def train_job(
 
 
 def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sample], list[Sample], str]:
-    """Choose the samples to train on, those on which the best epoch is chosen, and say what these are.
+    """Return the training samples, the samples on which the best epoch is chosen, and a description of these.
 
-    Where all images are of one slide there is nothing else to choose by than the training images.
+    If all images are of one slide, the best epoch is chosen on the training samples.
     """
     training = list(dataset.split("train"))
     if config.held_out_share:
@@ -141,11 +141,11 @@ def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sampl
         validation, chosen_on = list(dataset.split("val")), "val"
     else:
         logger.warning(
-            "The dataset '%s' has no slide or case to validate on: its scores say how well the training images were "
-            "learnt, no more. Add images of another slide.",
+            "The dataset '%s' has no slide or case to validate on, so the scores are those of the training images. Add "
+            "images of another slide.",
             dataset.name,
         )
-        validation, chosen_on = training, "train, for want of another slide or case"
+        validation, chosen_on = training, "train, because there is no other slide or case"
     return (
         even_subset(training, config.max_images, config.seed),
         even_subset(validation, config.max_validation_images, config.seed),
@@ -153,14 +153,15 @@ def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sampl
     )
 
 
-def _room_job(model: Model, store: Store, count: int) -> Job[None]:
-    """Say so if the store cannot keep the features of that many tiles."""
-    needed = count * sum(one.channels for one in model.encoder.spec.maps) * GRID**2 * _FLOAT16_BYTES
+def _check_store_job(model: Model, store: Store, count: int) -> Job[None]:
+    """Warn if the store cannot keep the features of that many tiles."""
+    channels = sum(feature.channels for feature in model.encoder.spec.maps)
+    needed = count * channels * GRID**2 * _FLOAT16_BYTES
     limit = max(tier.limit_bytes for tier in (store.memory, store.disk) if tier is not None)
     if needed > limit:
         text = (
-            f"Features of {count} tiles take {needed:,} bytes, {limit:,} bytes are kept: the encoder may run "
-            f"at every step; set SAMPATH_CACHE_LIMIT_BYTES to {needed * 5 // 4} or more, or train on fewer images."
+            f"The features of {count} tiles take {needed:,} bytes, but the cache keeps {limit:,}, so the encoder may "
+            f"run at every step; set SAMPATH_CACHE_LIMIT_BYTES to {needed * 5 // 4} or train on fewer images."
         )
         logger.warning("%s", text)
         yield Progress(0, 0, text, "images")
@@ -169,7 +170,7 @@ def _room_job(model: Model, store: Store, count: int) -> Job[None]:
 def _encode_job(
     fabric: Fabric, tiles: TileSet, samples: Sequence[Sample], augmentation: str, message: str
 ) -> Job[None]:
-    """Encode what is not in the store; several processes share the work over the store on disk."""
+    """Encode the tiles that are not in the store; several processes share the work through the store on disk."""
     if fabric.world_size > 1:
         share = TileSet(tiles.dataset, tiles.model, tiles.store, tiles.encodes)
         yield from share.add_job(samples[fabric.global_rank :: fabric.world_size], augmentation, message)
@@ -178,18 +179,17 @@ def _encode_job(
     if augmentation == "pixels" and tiles.seconds_each:
         seconds = tiles.seconds_each * len(tiles.tiles)
         logger.warning(
-            "With augmentation 'pixels' the encoder runs at every step, about %.0f s an epoch of %d tiles; with "
-            "'dihedral' it runs eight times for each tile in all.",
+            "With the augmentation 'pixels' the encoder runs at every step, which takes about %.0f s per epoch of %d "
+            "tiles; with 'dihedral' it runs eight times per tile in total.",
             seconds,
             len(tiles.tiles),
         )
-        yield Progress(
-            len(samples), len(samples), f"Each epoch will encode for about {seconds:.0f} s", "images"
-        )
+        text = f"Encoding takes about {seconds:.0f} s of each epoch"
+        yield Progress(len(samples), len(samples), text, "images")
 
 
 def _build(head: str, dataset: Dataset, model: Model, config: TrainingConfig) -> Head:
-    """Build the head with weights that depend on the seed alone, and leave the global generator as it was."""
+    """Create the head with weights that depend only on the seed, without changing the global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = create(head, model.encoder.spec, dataset.classes, **config.head_arguments)
@@ -197,12 +197,14 @@ def _build(head: str, dataset: Dataset, model: Model, config: TrainingConfig) ->
     return network.to(model.device)
 
 
-def _fingerprint(network: Head, learn: TileSet, check: TileSet, model: Model, config: TrainingConfig) -> str:
-    """Hash everything that the trained head depends on: pixels, labels, encoder, head and recipe."""
+def _fingerprint(
+    network: Head, train_set: TileSet, val_set: TileSet, model: Model, config: TrainingConfig
+) -> str:
+    """Hash everything that the trained head depends on: pixels, labels, encoder, head and configuration."""
     recipe = {key: value for key, value in _recipe(config).items() if key != "save_every_s"}
     digest = hashlib.sha256(json.dumps([network.kind, network.arguments, recipe], sort_keys=True).encode())
     digest.update(repr([(c.id, c.name) for c in network.classes]).encode())
-    for tiles in (learn.tiles, check.tiles):
+    for tiles in (train_set.tiles, val_set.tiles):
         for tile in tiles:
             digest.update(tile.key.digest.encode())
             digest.update(tile.sample.stratum.encode())
@@ -212,7 +214,7 @@ def _fingerprint(network: Head, learn: TileSet, check: TileSet, model: Model, co
 
 
 def _recipe(config: TrainingConfig) -> dict[str, object]:
-    """Return a configuration as JSON can hold it."""
+    """Return a configuration as plain JSON values."""
     return {
         **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)},
         "drops": list(config.drops),
@@ -246,8 +248,3 @@ def _describe(
         licence=dataset.licence,
         attribution=dataset.attribution,
     )
-
-
-def _place(device: torch.device) -> tuple[str, int]:
-    """Return kind and number of a device: "cuda" is the first of them, on which single processes run."""
-    return device.type, device.index or 0
