@@ -134,7 +134,7 @@ def test_enter_waits_for_the_answer_to_the_last_click(
     for _ in range(3):
         window.driver.key(Qt.Key.Key_Return)
     assert not window.session.document.objects
-    assert "not there yet" in window.text
+    assert "still being computed" in window.text
     match then:
         case "key 2":
             window.driver.key(Qt.Key.Key_2)
@@ -198,7 +198,7 @@ def test_enter_asks_again_where_the_answer_failed(
     window.answered()
     assert window.text == "There is no memory left."
     window.model.decode = works
-    window.annotator.ask()
+    window.annotator.input.ask()
     window.answered()
     assert window.session.prompts.candidate is not None
     assert not window.session.document.objects, "what failed is not committed later"

@@ -69,7 +69,7 @@ def test_image_view_and_taken_back(opened: Callable[..., Any], tissue: np.ndarra
     window.driver.press(window.area.buttons["image"])
     assert window.session.area.mask().all()
     assert not shaded(window).any()
-    assert "Complete" in window.text
+    assert "Marked as complete" in window.text
 
     window.viewer.scene.camera.zoom *= 4
     window.driver.press(window.area.buttons["open"])
@@ -87,7 +87,7 @@ def test_image_view_and_taken_back(opened: Callable[..., Any], tissue: np.ndarra
     assert not window.session.area.mask().any()
     assert shaded(window).all()
     window.driver.press(window.area.buttons["image"])
-    assert "Complete. Undo" in window.text
+    assert "Marked as complete. Undo" in window.text
 
 
 def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: np.ndarray) -> None:
@@ -101,7 +101,7 @@ def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: n
     ).apply()
     assert not window.session.area.mask().any(), "what a head proposed is not annotated yet"
     window.driver.press(window.area.buttons["image"])
-    assert "you agreed with 1 object of the head." in window.text
+    assert "1 proposal accepted." in window.text
     (record,) = window.session.document.objects.values()
     assert record.reviewed
 

@@ -14,7 +14,7 @@ from qtpy.QtTest import QTest
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.session import Change
-from napari_sampath.widgets.viewer.prefetch import REST_MS
+from napari_sampath.widgets.viewer.prefetch import SETTLE_MS
 from support.event_loop import assert_alive, longest_stalls
 from support.models.patches import disc_image, patch_model
 
@@ -71,7 +71,7 @@ def passes_once_quiet(window: Any) -> int:
     passes = -1
     while passes != window.model.encoder.passes:
         passes = window.model.encoder.passes
-        QTest.qWait(3 * REST_MS)
+        QTest.qWait(3 * SETTLE_MS)
     return passes
 
 
@@ -318,7 +318,7 @@ def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
     assert 0 < np.count_nonzero(expected) < 40, "what was not painted yet is no stroke"
     wait_until(lambda: np.array_equal(window.layers.classes.data, expected), 20, "the stroke")
     window.driver.click(80, 100)
-    wait_until(lambda: not window.annotator.display.drawing, 20, "the end of a stroke that changes nothing")
+    wait_until(lambda: not window.annotator.layer_sync.drawing, 20, "the end of a stroke that changes nothing")
 
 
 def test_a_key_leads_from_one_uncertain_region_to_the_next(open_segment: Callable[..., Any]) -> None:

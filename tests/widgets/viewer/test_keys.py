@@ -1,7 +1,8 @@
-"""Every key, pressed on the canvas, does what the list of keys says, whatever layer is in use."""
+"""Every key, pressed on the canvas, calls the action that the key list names, on every active layer."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,74 +21,66 @@ QT = {"Enter": Qt.Key.Key_Return, "Escape": Qt.Key.Key_Escape, "Backspace": Qt.K
 MODIFIERS = {"Shift": Qt.KeyboardModifier.ShiftModifier, "Control": Qt.KeyboardModifier.ControlModifier}
 
 
-class Told:
-    """Takes any call and remembers it."""
+class Recorder:
+    """Accepts any method call, also on its parts `tools` and `input`, and records it."""
 
-    def __init__(self) -> None:
-        self.calls: list[tuple[Any, ...]] = []
-        self.path = ""
+    def __init__(self, calls: list[tuple[Any, ...]] | None = None, prefix: str = "") -> None:
+        self.calls = [] if calls is None else calls
+        self.prefix = prefix
 
     def __getattr__(self, name: str) -> Any:
-        if name == "tools":
-            part = Told()
-            part.calls, part.path = self.calls, "tools."
-            return part
-        return lambda *arguments: self.calls.append((self.path + name, *arguments))
+        if name in ("tools", "input"):
+            return Recorder(self.calls, f"{name}.")
+        return lambda *arguments: self.calls.append((self.prefix + name, *arguments))
 
 
 def press(driver: Any, key: str) -> None:
     """Press a key in napari's notation."""
     *held, letter = key.split("-")
     modifiers = Qt.KeyboardModifier.NoModifier
-    for one in held:
-        modifiers |= MODIFIERS[one]
+    for name in held:
+        modifiers |= MODIFIERS[name]
     driver.key(QT.get(letter) or getattr(Qt.Key, f"Key_{letter}"), modifiers)
 
 
-def test_each_key_reaches_what_it_is_for_on_every_layer(viewer: Any) -> None:
-    from types import SimpleNamespace
-
+def test_each_key_calls_its_action_on_every_layer(viewer: Any) -> None:
     from benchmarks.gui_driver import GuiDriver
 
     image = viewer.add_image(np.zeros((60, 80, 3), np.uint8))
     classes = viewer.add_labels(np.zeros((60, 80), np.uint8))
     other = viewer.add_points(np.zeros((0, 2)))
-    driver, told = GuiDriver(viewer, image), Told()
+    driver, recorder = GuiDriver(viewer, image), Recorder()
     driver.settle()
-    bound = [one for one in KEYS if not one.dock]
-    keys = KeyMap(viewer, [image, classes], told, SimpleNamespace(held=False))
+    bound = [key for key in KEYS if not key.dock]
+    keys = KeyMap(viewer, [image, classes], recorder, SimpleNamespace(held=False))
+    places = ((image, "pan_zoom"), (classes, "pan_zoom"), (classes, "paint"), (classes, "erase"))
     try:
-        for layer, mode in (
-            (image, "pan_zoom"),
-            (classes, "pan_zoom"),
-            (classes, "paint"),
-            (classes, "erase"),
-        ):
+        for layer, mode in places:
             viewer.layers.selection.active = layer
             layer.mode = mode
-            for one in bound:
-                told.calls.clear()
-                press(driver, one.key)
-                assert told.calls == [(one.method, *one.arguments)], (one.key, layer.name, mode)
+            for key in bound:
+                recorder.calls.clear()
+                press(driver, key.key)
+                assert recorder.calls == [(key.method, *key.arguments)], (key.key, layer.name, mode)
                 assert str(layer.mode) == mode
-        # A layer of the user's own keeps its keys: 3 chooses the arrow of a points layer.
+        # The user's own layers keep their keys: 3 selects the arrow of a points layer.
         viewer.layers.selection.active = other
-        told.calls.clear()
+        recorder.calls.clear()
         press(driver, "3")
-        assert not told.calls
+        assert not recorder.calls
         assert str(other.mode) == "select"
         press(driver, "W")
-        assert told.calls == [("commit", "overwrite")]
+        assert recorder.calls == [("input.commit", "overwrite")]
     finally:
         keys.close()
     viewer.layers.selection.active = image
-    told.calls.clear()
-    for one in bound:
-        press(driver, one.key)
-    assert not told.calls, "given back"
+    recorder.calls.clear()
+    for key in bound:
+        press(driver, key.key)
+    assert not recorder.calls, "keys are still bound after close"
 
 
-def test_number_keys_choose_the_class_while_a_brush_is_in_use(
+def test_number_keys_choose_the_class_in_brush_modes(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())

@@ -169,7 +169,7 @@ def test_divide_takes_two_presses_and_draws_the_cut(drawn: Any) -> None:
 
 def test_tools_of_the_dock_act_where_one_clicks_until_they_are_let_go(drawn: Any) -> None:
     from napari_sampath.widgets.viewer.mouse import Mode
-    from napari_sampath.widgets.viewer.two_point_tools import Tool
+    from napari_sampath.widgets.viewer.object_tools import Tool
 
     window = drawn
     buttons = window.dock.tools.buttons

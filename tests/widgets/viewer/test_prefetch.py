@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 from napari_sampath.geometry import tile_for
 from napari_sampath.jobs import Progress
 from napari_sampath.widgets.canvas.viewport import box_in_view
-from napari_sampath.widgets.viewer.prefetch import REST_MS
+from napari_sampath.widgets.viewer.prefetch import SETTLE_MS
 from napari_sampath.widgets.viewer.viewer_state import ModelChoice
 from support.models.discs import DiscModel, loader
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.gui
 
-SEEN_MS = 3 * REST_MS
+SEEN_MS = 3 * SETTLE_MS
 """By then it has begun, or nothing is missing."""
 
 
@@ -174,13 +174,13 @@ def test_another_model_ends_it(large: Any) -> None:
     wait_until(lambda: window.session.model is new, 20, "the other model")
     old.go_on.set()
     wait_until(lambda: window.state.ready, 20, "the image to be encoded")
-    assert window.state._ahead._runner.wait(10)
+    assert window.state._prefetcher.runner.wait(10)
     assert len(old.encoded) <= before + 1
 
 
 def test_an_image_that_is_closed_ends_it(large: Any) -> None:
     window = large
-    before, runner = block(window), window.state._ahead._runner
+    before, runner = block(window), window.state._prefetcher.runner
     window.viewer.layers.remove(window.image)
     wait_until(lambda: window.state.image is None, 10, "the image to be let go")
     window.model.go_on.set()
@@ -194,5 +194,5 @@ def test_a_dock_that_is_closed_ends_it(large: Any) -> None:
     window.viewer.window.remove_dock_widget(window.dock)
     wait_until(lambda: state.annotator is None, 10, "the dock to go")
     window.model.go_on.set()
-    assert state._ahead._runner.wait(10)
+    assert state._prefetcher.runner.wait(10)
     assert len(window.model.encoded) <= before + 1

@@ -252,7 +252,7 @@ def test_a_lasso_is_a_mask_prompt(open_window: Callable[..., Any], tissue: np.nd
     window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("lasso")])
     corners = [(30, 40), (70, 40), (70, 80), (30, 80)]
     lines: list[Any] = []
-    line = window.annotator._outline
+    line = window.annotator.input._lasso
     show = line.show
     line.show = lambda path: (lines.append(len(path)), show(path))
     window.driver.drag(corners)
@@ -276,4 +276,4 @@ def test_a_lasso_is_a_mask_prompt(open_window: Callable[..., Any], tissue: np.nd
     )
     window.driver.key(Qt.Key.Key_Escape)
     window.driver.drag([(-30, 20), (-10, 20), (-10, 40)])
-    assert "no inside in the image" in window.text
+    assert "encloses no pixel of the image" in window.text

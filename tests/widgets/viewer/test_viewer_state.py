@@ -50,7 +50,7 @@ def test_a_click_during_encoding_is_answered_when_it_is_done(
     window.driver.click(50, 60)
     for _ in range(3 * enter):
         window.driver.key(Qt.Key.Key_Return)
-        assert "not there yet" in window.text
+        assert "still being computed" in window.text
     model.go_on.set()
     wait_until(
         lambda: window.session.document.objects if enter else window.session.prompts.candidate,

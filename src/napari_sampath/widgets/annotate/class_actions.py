@@ -86,7 +86,7 @@ class ClassActions(QObject):
             return
         name, count = classes.by_id(class_id).name, len(use.ids)
         others = tuple((info.name, info.id) for info in classes if info.id != class_id)
-        annotator.tools.questions.ask(
+        annotator.questions.ask(
             Question(
                 f"{count} object{'s' if count > 1 else ''} with {use.area_px:,} px "
                 f"{'are' if count > 1 else 'is'} '{name}'. Delete the class and what has it?",

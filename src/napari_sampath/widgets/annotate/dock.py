@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..viewer.annotator import Annotator
     from ..viewer.key_settings import KeyChoice
     from ..viewer.mouse import Mode
-    from ..viewer.two_point_tools import Tool
+    from ..viewer.object_tools import Tool
     from ..viewer.viewer_state import ViewerState
 
 ACTIONS = ("next_candidate", "commit", "clear", "undo", "redo")
@@ -108,10 +108,10 @@ class AnnotateDock(Dock):
         if self._ruled:
             annotator.session.mask_mode, annotator.session.overlap = self.rules.value()
         self._ruled = True
-        annotator.tools.by_px = self.tools.reach.value()
+        annotator.tools.distance_px = self.tools.reach.value()
         annotator.tools.changed.connect(self._show_tools)
-        annotator.tools.questions.changed.connect(self._show_question)
-        annotator.tools.help_wished.connect(self._show_help)
+        annotator.questions.changed.connect(self._show_question)
+        annotator.tools.help_requested.connect(self._show_help)
         self._show_keys(annotator.key_choice)
         self._show_tools()
         for problem in annotator.key_choice.problems[:1]:
@@ -174,7 +174,7 @@ class AnnotateDock(Dock):
 
     def _on_mode(self, mode: Mode) -> None:
         if self.state.annotator is not None:
-            self.state.annotator.tools.release()
+            self.state.annotator.tools.disarm()
             self.state.annotator.mode = mode
 
     def _on_preview(self, on: bool) -> None:
@@ -183,7 +183,7 @@ class AnnotateDock(Dock):
 
     def _on_scribble_width(self, width_px: int) -> None:
         if self.state.annotator is not None:
-            self.state.annotator.brush_px = width_px
+            self.state.annotator.input.brush_px = width_px
 
     def _on_tool(self, tool: Tool) -> None:
         if self.state.annotator is not None:
@@ -196,16 +196,16 @@ class AnnotateDock(Dock):
 
     def _on_reach(self, reach_px: int) -> None:
         if self.state.annotator is not None:
-            self.state.annotator.tools.by_px = reach_px
+            self.state.annotator.tools.distance_px = reach_px
 
     def _show_tools(self) -> None:
         if self.state.annotator is not None:
             tools = self.state.annotator.tools
-            self.tools.show_state(tools.armed, tools.by_px)
+            self.tools.show_state(tools.armed, tools.distance_px)
 
     def _show_question(self) -> None:
         annotator = self.state.annotator
-        self.question.show_question(None if annotator is None else annotator.tools.questions)
+        self.question.show_question(None if annotator is None else annotator.questions)
         # A question takes the place of the message, so that all stays in view.
         self.status.message.setVisible(self.question.isHidden())
 

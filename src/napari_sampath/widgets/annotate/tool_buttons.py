@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import QGridLayout, QPushButton, QSpinBox, QWidget
 
-from ..viewer.object_actions import REACH_PX
-from ..viewer.two_point_tools import Tool
+from ..viewer.object_actions import DISTANCE_PX
+from ..viewer.object_tools import Tool
 
 if TYPE_CHECKING:
     from ..viewer.key_settings import KeyChoice
@@ -64,7 +64,7 @@ class ToolButtons(QWidget):
             grid.addWidget(button, number // COLUMNS, number % COLUMNS)
         self.reach = QSpinBox()
         self.reach.setRange(1, 50)
-        self.reach.setValue(REACH_PX)
+        self.reach.setValue(DISTANCE_PX)
         self.reach.setPrefix("by ")
         self.reach.setSuffix(" px")
         self.reach.setToolTip("How far grow, shrink and smooth reach, in pixels of the image")

@@ -11,7 +11,7 @@ from ..canvas import layers as shown
 from ..canvas.viewport import box_in_view
 from ..common.apply_queue import Intake, Result
 from ..segment.jobs import segment_job
-from ..viewer.annotator import completed
+from ..viewer.annotator import completion_message
 from .jobs import automatic_job, picture_job, queue_job
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class FolderWork(QObject):
         agreed: list[int] = []
         done = self._attempt(lambda: agreed.extend(session.area.complete(box)))
         if done:
-            self.message.emit(completed(len(agreed)))
+            self.message.emit(completion_message(len(agreed)))
         return done
 
     def _propose(self) -> None:

@@ -57,11 +57,11 @@ _DOCKS = "With another dock open"
 _ALL = "Everything"
 
 KEYS = (
-    Key("Enter", "Enter", "commit", "commit"),
-    Key("W", "W", "commit, overwriting what is there", "commit", ("overwrite",)),
-    Key("K", "K", "commit, keeping what is there", "commit", ("keep",)),
-    Key("M", "M", "next candidate", "next_candidate"),
-    Key("Backspace", "Backspace", "take the last prompt back", "remove_last_prompt"),
+    Key("Enter", "Enter", "commit", "input.commit"),
+    Key("W", "W", "commit, overwriting what is there", "input.commit", ("overwrite",)),
+    Key("K", "K", "commit, keeping what is there", "input.commit", ("keep",)),
+    Key("M", "M", "next candidate", "input.next_candidate"),
+    Key("Backspace", "Backspace", "take the last prompt back", "input.remove_last_prompt"),
     Key("Escape", "Esc", "clear the prompt, or leave a tool", "clear"),
     Key("1", "1 … 9", "choose class", "choose_class", (1,)),
     *(Key(str(number), "", "choose class", "choose_class", (number,)) for number in range(2, 10)),
@@ -78,7 +78,7 @@ KEYS = (
     Key("N", "N", "next uncertain region (Auto-segment)", "next_uncertain", group=_DOCKS, dock=True),
     Key("PageDown", "PageDown", "next image (Folder)", "next_image", group=_DOCKS, dock=True),
     Key("PageUp", "PageUp", "image before (Folder)", "previous_image", group=_DOCKS, dock=True),
-    Key("Q", "Q", "preview under the mouse on or off", "toggle_preview", group=_ALL),
+    Key("Q", "Q", "preview under the mouse on or off", "input.toggle_preview", group=_ALL),
     Key("Control-Z", "Ctrl-Z", "undo", "undo", group=_ALL),
     Key("Control-Shift-Z", "Ctrl-Shift-Z", "redo", "redo", group=_ALL),
     Key("H", "H", "show or hide these keys", "tools.show_help", group=_ALL),

@@ -1,8 +1,8 @@
-"""Prepares what the camera shows for clicks, once it has come to rest."""
+"""Encode the tiles in view in the background once the camera has stopped."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qtpy.QtCore import QObject, QTimer
 
@@ -10,35 +10,55 @@ from ..background.workers import JobRunner
 from ..canvas.viewport import box_in_view, camera
 
 if TYPE_CHECKING:
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
     from ...predict import Model
     from ...session import Session
-    from .viewer_state import ViewerState
+    from ..background.workers import PromptWorker
 
-REST_MS = 300
-"""So long the camera keeps still before anything is computed for where it is."""
+SETTLE_MS = 300
+"""How long the camera must stand still before its view is encoded."""
+
+
+class PrefetchSource(Protocol):
+    """The parts of a viewer's state that the prefetcher reads."""
+
+    viewer: Viewer
+    image: Image | None
+    model: Model | None
+    ready: bool
+    runner: JobRunner
+    prompts: PromptWorker
+    changed: Any
+
+    @property
+    def session(self) -> Session | None:
+        """The session of the image in use."""
 
 
 class ViewPrefetcher(QObject):
-    """Encodes the tiles in view, those in the middle first, without a word of it.
+    """Encodes the tiles in view, from the centre outward, without showing progress.
 
-    It waits for what the state computes and for prompts, and ends with the image or the model.
+    It waits for the jobs of the viewer and for prompts, and stops when the image or the model changes.
 
     Args:
-        state: State of the viewer.
+        state: The state of the viewer.
+        parent: The Qt parent.
     """
 
-    def __init__(self, state: ViewerState) -> None:
-        super().__init__(state)
+    def __init__(self, state: PrefetchSource, parent: QObject) -> None:
+        super().__init__(parent)
         self._state = state
-        self._runner = JobRunner(self)
+        self.runner = JobRunner(self)
         self._moved = False
-        """Whether the camera was moved since its view was last prepared."""
-        self._used: tuple[Session | None, Model | None] = (None, None)
-        """What the newest job was started for."""
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(REST_MS)
-        self._rest.timeout.connect(self._prepare)
+        """True if the camera moved since its view was last encoded."""
+        self._target: tuple[Session | None, Model | None] = (None, None)
+        """Session and model of the newest job."""
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(SETTLE_MS)
+        self._settle.timeout.connect(self._prefetch)
         self._events = (camera(state.viewer).events.center, camera(state.viewer).events.zoom)
         for event in self._events:
             event.connect(self._on_camera)
@@ -46,32 +66,32 @@ class ViewPrefetcher(QObject):
         state.runner.finished.connect(self._on_free)
 
     def skip(self) -> None:
-        """Note that somebody else prepares what is in view now."""
+        """Treat the current view as encoded: another job encodes it."""
         self._moved = False
 
     def close(self) -> None:
-        """Stop, and let go of the viewer."""
+        """Stop and disconnect from the viewer."""
         for event in self._events:
             event.disconnect(self._on_camera)
         self._state.runner.finished.disconnect(self._on_free)
-        self._rest.stop()
-        self._runner.cancel()
+        self._settle.stop()
+        self.runner.cancel()
 
     def _on_camera(self) -> None:
         self._moved = True
-        self._rest.start()
+        self._settle.start()
 
     def _on_free(self) -> None:
         if self._moved:
-            self._rest.start()
+            self._settle.start()
 
     def _on_changed(self) -> None:
-        session, model = self._used
+        session, model = self._target
         if self._state.session is not session or self._state.model is not model:
-            self._runner.cancel()
-            self._used = None, None
+            self.runner.cancel()
+            self._target = None, None
 
-    def _prepare(self) -> None:
+    def _prefetch(self) -> None:
         state = self._state
         session, image = state.session, state.image
         if session is None or image is None:
@@ -81,10 +101,10 @@ class ViewPrefetcher(QObject):
         if not self._moved or not state.ready or state.runner.busy:
             return
         if not state.prompts.idle:
-            self._rest.start()
+            self._settle.start()
             return
         self._moved = False
         job = session.prompts.view_job(view)
         if job is not None:
-            self._used = session, state.model
-            self._runner.start(job, "preparing what is in view", lambda _count: None)
+            self._target = session, state.model
+            self.runner.start(job, "encoding the view", lambda _count: None)

@@ -1,4 +1,4 @@
-"""Questions that wait in a dock for an answer, without stopping anything."""
+"""Non-modal questions that a dock shows until they are answered."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One answer."""
+    """One possible answer."""
 
     text: str
     hint: str
     act: Callable[..., object] | None = None
-    """What it does; None leaves things as they are."""
+    """Called when the answer is chosen; None does nothing."""
     options: tuple[tuple[str, object], ...] = ()
-    """If given, (text, value) of a menu; `act` is called with the value chosen."""
+    """(text, value) of a menu; `act` is then called with the chosen value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, and the answers."""
+    """A question and its possible answers."""
 
     text: str
     choices: tuple[Choice, ...]
 
 
 class Questions(QObject):
-    """The one question that waits, if any; a new one takes its place."""
+    """Holds the current question; a new question replaces it."""
 
     changed = Signal()
 
@@ -41,12 +41,12 @@ class Questions(QObject):
         self.current: Question | None = None
 
     def ask(self, question: Question) -> None:
-        """Ask."""
+        """Show a question."""
         self.current = question
         self.changed.emit()
 
     def dismiss(self) -> bool:
-        """Take the question back, unanswered; False if there is none."""
+        """Withdraw the question without an answer; return False if there is none."""
         if self.current is None:
             return False
         self.current = None
@@ -54,7 +54,7 @@ class Questions(QObject):
         return True
 
     def answer(self, choice: Choice, *value: object) -> None:
-        """Take an answer."""
+        """Withdraw the question and act on an answer."""
         self.dismiss()
         if choice.act is not None:
             choice.act(*value)

@@ -1,40 +1,20 @@
-"""Joining and dividing: what needs two places, given by two clicks, two presses of a key, or a drag."""
+"""Merge and Split: tools that take two positions, by two clicks, two key presses, or a drag."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
+
+from .object_tools import NO_OBJECT, Tool
 
 if TYPE_CHECKING:
     from ..canvas.highlight import Highlight
-    from .annotator import Annotator
-
-
-class Tool(StrEnum):
-    """One thing that can be done to an object."""
-
-    RECLASSIFY = "reclassify"
-    DELETE = "delete"
-    MERGE = "merge"
-    SPLIT = "split"
-    GROW = "grow"
-    SHRINK = "shrink"
-    FILL_HOLES = "fill_holes"
-    SMOOTH = "smooth"
-    REVIEWED = "reviewed"
-    UNSURE = "unsure"
-
-
-TWO_PLACES = (Tool.MERGE, Tool.SPLIT)
-"""Tools that need two clicks, presses of the key, or a drag from one place to the other."""
-
-NO_OBJECT = "There is no object here; put the mouse over one."
+    from .object_tools import ToolHost
 
 
 @dataclass(frozen=True, slots=True)
-class _First:
-    """The first of two places."""
+class _FirstPoint:
+    """The first of two positions."""
 
     tool: Tool
     xy: tuple[float, float]
@@ -42,74 +22,43 @@ class _First:
 
 
 class TwoPointTools:
-    """Waits for the second place of a tool, and shows what has begun.
+    """Keeps the first position of Merge or Split, marks it on the canvas, and applies the tool at the second.
 
     Args:
-        annotator: Whose objects are joined and divided.
-        highlight: Shows the first object, or the cut.
+        host: The annotator whose objects are merged and split.
+        highlight: Frames the first object, or draws the cut.
     """
 
-    def __init__(self, annotator: Annotator, highlight: Highlight) -> None:
-        self._host = annotator
+    def __init__(self, host: ToolHost, highlight: Highlight) -> None:
+        self._host = host
         self._highlight = highlight
-        self._first: _First | None = None
+        self._first: _FirstPoint | None = None
 
     @property
     def waiting(self) -> bool:
-        """True after the first place."""
+        """True if the first position is set and the second is missing."""
         return self._first is not None
 
-    def use(self, tool: Tool, xy: tuple[float, float], found: int) -> None:
-        """Take the first place, or the second and be done.
+    def use(self, tool: Tool, xy: tuple[float, float], object_id: int) -> None:
+        """Store the first position, or apply the tool if this is the second.
 
         Args:
-            tool: Which.
-            xy: Where, (x, y) in image pixels.
-            found: The object there; 0 for none.
+            tool: `Tool.MERGE` or `Tool.SPLIT`.
+            xy: Position (x, y) in image pixels.
+            object_id: The object at that position; 0 for none.
         """
-        first = self._first
-        if first is not None and first.tool is tool:
-            self._finish(first, xy, found)
-        elif tool is Tool.MERGE and not found:
-            self._host.message.emit(NO_OBJECT)
-        elif tool is Tool.SPLIT and found and self._host.session.objects.pieces(found) > 1:
-            self._host.attempt(lambda: self._host.session.objects.split_pieces(found))
-        else:
-            self._begin(_First(tool, xy, found))
-
-    def _begin(self, first: _First) -> None:
-        self.forget()
-        self._first = first
-        if first.tool is Tool.MERGE:
-            self._highlight.show([self._host.session.document.record(first.object_id).box])
-            self._host.message.emit("Now the object that becomes one with it; Esc leaves both as they are.")
-        else:
-            self._highlight.show((), (first.xy, first.xy))
-            self._host.viewer.mouse_move_callbacks.append(self._on_move)
-            self._host.message.emit("Now the other end of the cut; Esc leaves the object whole.")
-
-    def _finish(self, first: _First, xy: tuple[float, float], found: int) -> None:
         objects = self._host.session.objects
-        if first.tool is Tool.MERGE:
-            if not found or found == first.object_id:
-                self._host.message.emit("Choose another object to become one with it, or leave with Esc.")
-                return
-            self.forget()
-            self._host.attempt(lambda: objects.merge((first.object_id, found)))
-            return
-        self.forget()
-        crossed = objects.across(first.xy, xy)
-        if not crossed:
-            self._host.message.emit(
-                "The cut crosses no object; begin on one side of an object and end on the other."
-            )
-            return
-        # A click gives the centre of a pixel as a whole number; a cut runs in a plane where it is a half.
-        start, stop = ((x + 0.5, y + 0.5) for x, y in (first.xy, xy))
-        self._host.attempt(lambda: objects.split_line(crossed, start, stop))
+        if self._first is not None and self._first.tool is tool:
+            self._finish(self._first, xy, object_id)
+        elif tool is Tool.MERGE and not object_id:
+            self._host.message.emit(NO_OBJECT)
+        elif tool is Tool.SPLIT and object_id and objects.pieces(object_id) > 1:
+            self._host.attempt(lambda: objects.split_pieces(object_id))
+        else:
+            self._begin(_FirstPoint(tool, xy, object_id))
 
-    def forget(self) -> None:
-        """Leave the tool after its first place."""
+    def cancel(self) -> None:
+        """Forget the first position and remove its mark."""
         if self._first is None:
             return
         callbacks = self._host.viewer.mouse_move_callbacks
@@ -117,6 +66,39 @@ class TwoPointTools:
             callbacks.remove(self._on_move)
         self._first = None
         self._highlight.clear()
+
+    def _begin(self, first: _FirstPoint) -> None:
+        self.cancel()
+        self._first = first
+        if first.tool is Tool.MERGE:
+            self._highlight.show([self._host.session.document.record(first.object_id).box])
+            self._host.message.emit("Choose the object to merge with this one; press Esc to cancel.")
+        else:
+            self._highlight.show((), (first.xy, first.xy))
+            self._host.viewer.mouse_move_callbacks.append(self._on_move)
+            self._host.message.emit("Choose the other end of the cut; press Esc to cancel.")
+
+    def _finish(self, first: _FirstPoint, xy: tuple[float, float], object_id: int) -> None:
+        objects = self._host.session.objects
+        if first.tool is Tool.MERGE:
+            if object_id in (0, first.object_id):
+                self._host.message.emit(
+                    "Choose another object to merge with this one, or press Esc to cancel."
+                )
+                return
+            self.cancel()
+            self._host.attempt(lambda: objects.merge((first.object_id, object_id)))
+            return
+        self.cancel()
+        crossed = objects.across(first.xy, xy)
+        if not crossed:
+            self._host.message.emit(
+                "The cut crosses no object; start on one side of an object and end on the other."
+            )
+            return
+        # Clicks put pixel centres at whole numbers, cuts at halves.
+        start, stop = ((x + 0.5, y + 0.5) for x, y in (first.xy, xy))
+        self._host.attempt(lambda: objects.split_line(crossed, start, stop))
 
     def _on_move(self, _viewer: Any, event: Any) -> None:
         if self._first is not None:

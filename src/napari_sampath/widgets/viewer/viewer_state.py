@@ -96,7 +96,7 @@ class ViewerState(QObject):
         """Of the image that was in use before."""
         self.training = TrainingState(sessions_dir, self)
         """The dataset that what is annotated goes to, and its heads."""
-        self._ahead = ViewPrefetcher(self)
+        self._prefetcher = ViewPrefetcher(self, self)
         self.prompts.failed.connect(self.message)
         viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.inserted.connect(self._on_layers)
@@ -124,7 +124,7 @@ class ViewerState(QObject):
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             event.disconnect(self._on_layers)
         self.runner.cancel()
-        self._ahead.close()
+        self._prefetcher.close()
         self.prompts.close()
         self.training.close()
         self._detach()
@@ -207,7 +207,7 @@ class ViewerState(QObject):
     def _encode(self) -> None:
         if self.session is None or self.image is None:
             return
-        self._ahead.skip()
+        self._prefetcher.skip()
         job = prepare_job(self.session, centre_of_view(self.viewer, self.image))
         self.runner.start(job, "preparing the image for clicks", self._on_encoded)
 
@@ -238,7 +238,7 @@ class ViewerState(QObject):
         self.message.emit("Ready: click on a structure.")
         self.changed.emit()
         if self.annotator is not None and self.annotator.session.prompts.candidate is None:
-            self.annotator.ask()
+            self.annotator.input.ask()
 
     def _attach(self, session: Session) -> None:
         if self.image is None:

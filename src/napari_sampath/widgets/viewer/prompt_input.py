@@ -1,0 +1,252 @@
+"""Turn clicks, drags and strokes on the image into prompts of the session, and show the answers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from qtpy.QtCore import QObject, Signal
+
+from ...errors import SampathError
+from ..canvas.other_labels import object_under
+from ..canvas.overlay_line import SceneLine
+from ..canvas.strokes import lasso_mask, scribble_mask
+from .mouse import Mode
+from .preview import Preview
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from ...arrays import LocalMask
+    from ...session import Answer, OverlapRule, Session
+    from ..background.workers import PromptWorker
+    from ..canvas.layer_sync import LayerSync
+
+LASSO_COLOR = (1.0, 0.83, 0.0, 1.0)
+
+
+class PromptInput(QObject):
+    """Builds the session's prompt from mouse and keys and requests its answer (a `mouse.Target`).
+
+    Args:
+        viewer: The viewer.
+        image: The image layer that is annotated.
+        session: The session made from its pixels.
+        worker: The thread that answers prompts.
+        layer_sync: The layers of the session.
+        parent: The Qt parent.
+    """
+
+    message = Signal(str)
+    """A sentence for the user."""
+    changed = Signal()
+    """The candidate or the preview setting changed."""
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        image: Image,
+        session: Session,
+        worker: PromptWorker,
+        layer_sync: LayerSync,
+        parent: QObject,
+    ) -> None:
+        super().__init__(parent)
+        self.mode = Mode.POINT
+        """What the mouse does on the image; set through `set_mode`."""
+        self.brush_px = 12
+        """Width of a scribble in image pixels."""
+        self.preview = Preview(viewer, layer_sync.layers.prompts, session, worker, self)
+        self._viewer = viewer
+        self._image = image
+        self._session = session
+        self._worker = worker
+        self._layer_sync = layer_sync
+        self._lasso = SceneLine(viewer, layer_sync.layers.prompts, LASSO_COLOR)
+        self._corner: tuple[float, float] | None = None
+        """First corner of a box that is drawn by two clicks."""
+        self._pending_commit: Callable[[], None] | None = None
+        """Called when the prompt is answered."""
+        worker.answered.connect(self._on_answered)
+        worker.failed.connect(self.drop_pending_commit)
+
+    def close(self) -> None:
+        """Disconnect from the worker and remove what is drawn."""
+        self._worker.answered.disconnect(self._on_answered)
+        self._worker.failed.disconnect(self.drop_pending_commit)
+        self.preview.close()
+        self._lasso.close()
+
+    @property
+    def committing(self) -> bool:
+        """True while a commit waits for the answer to its prompt."""
+        return self._pending_commit is not None
+
+    def set_mode(self, mode: Mode) -> None:
+        """Change what the mouse does; a half-drawn box and a pending commit are dropped."""
+        self.mode = mode
+        self._corner = self._pending_commit = None
+        self.preview.stop()
+
+    def drop_pending_commit(self) -> None:
+        """Do not commit when the answer arrives."""
+        self._pending_commit = None
+
+    def attempt(self, call: Callable[[], object]) -> bool:
+        """Call a function and show the message of a `SampathError`; return False if it raised one."""
+        try:
+            call()
+        except SampathError as error:
+            self.message.emit(str(error))
+            return False
+        return True
+
+    # Mouse (mouse.Target)
+
+    def click(self, x: float, y: float, positive: bool) -> None:
+        """Handle a click at (x, y): a point, the corner of a box, or an object to use as mask prompt."""
+        if positive and self.mode is Mode.BOX:
+            self._click_corner(x, y)
+        elif positive and self.mode in (Mode.MASK, Mode.LASSO):
+            self._click_object(x, y)
+        else:
+            self.attempt(partial(self._session.prompts.add_point, x, y, positive=positive))
+            self.ask()
+
+    def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False) -> None:
+        """Show a box, clipped to the image, while it is dragged; make it the prompt when `done`.
+
+        With `further` the box is added to those of the prompt, for one more object.
+        """
+        self.preview.stop()
+        height, width = self._session.hw
+        x0, x1 = sorted(float(np.clip(x, 0, width)) for x in (x0, x1))
+        y0, y1 = sorted(float(np.clip(y, 0, height)) for y in (y0, y1))
+        self._layer_sync.show_box((x0, y0, x1, y1), further)
+        if done:
+            if not self.attempt(lambda: self._session.prompts.set_box(x0, y0, x1, y1, further)):
+                self._layer_sync.show_box(None)
+            self.ask()
+
+    def scribble(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
+        """Show a scribble while it is painted; make it the mask prompt when `done`."""
+        mask = scribble_mask(path_xy, self.brush_px, self._session.hw)
+        if mask.bitmap.size and done:
+            self.use_mask(mask)
+        elif mask.bitmap.size:
+            self._layer_sync.show_scribble(mask)
+
+    def lasso(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
+        """Show an outline while it is drawn; make its interior the mask prompt when `done`."""
+        if not done:
+            self._lasso.show(np.asarray(path_xy))
+            return
+        self._lasso.hide()
+        mask = lasso_mask(path_xy, self._session.hw)
+        if mask.bitmap.size:
+            self.use_mask(mask)
+        else:
+            self.message.emit("The outline encloses no pixel of the image; draw around a structure.")
+
+    def hover(self, xy: tuple[float, float] | None) -> None:
+        """Preview the mask of a click at (x, y); None hides the preview."""
+        if xy is None:
+            self.preview.stop()
+        else:
+            self.preview.move(*xy)
+
+    def use_mask(self, mask: LocalMask) -> None:
+        """Make a mask the prompt."""
+        self._layer_sync.wipe_scribble()
+        self.attempt(lambda: self._session.prompts.set_mask(mask))
+        self.ask()
+
+    # Keys
+
+    def toggle_preview(self) -> None:
+        """Switch the preview on or off."""
+        self.preview.on = not self.preview.on
+        self.message.emit(f"The preview is {'on' if self.preview.on else 'off'}.")
+        self.changed.emit()
+
+    def commit(self, overlap: OverlapRule | None = None) -> None:
+        """Commit the candidate to the active class; if the prompt is unanswered, when its answer arrives.
+
+        Args:
+            overlap: What happens to objects under the candidate; the session's rule by default.
+        """
+        if self._session.prompts.state.empty:
+            self.message.emit("There is nothing to commit; click on a structure first.")
+        elif self._session.prompts.answered:
+            self.attempt(lambda: self._session.commit(overlap))
+        else:
+            self._pending_commit = partial(self.commit, overlap)
+            self.message.emit("The mask is still being computed; it will be committed when it is ready.")
+            if self._worker.idle:
+                self.ask()
+
+    def clear(self) -> None:
+        """Drop the prompt and a half-drawn box or scribble."""
+        self._corner = None
+        self._session.prompts.clear()
+        self._layer_sync.wipe_scribble()
+
+    def remove_last_prompt(self) -> None:
+        """Remove the newest point, box or mask from the prompt."""
+        self.attempt(self._session.prompts.remove_last)
+        self.ask()
+
+    def next_candidate(self) -> None:
+        """Show the next candidate mask."""
+        self._session.prompts.next_candidate()
+        self.changed.emit()
+
+    def ask(self) -> None:
+        """Show the answer to the current prompt: at once if the preview has it, else when the worker delivers it."""
+        session = self._session
+        request = session.prompts.request()
+        if request is None:
+            return
+        self.preview.stop()
+        answer = session.prompts.answerer.from_preview(request)
+        if answer is not None:
+            self._on_answered((session, answer))
+        else:
+            self._worker.submit(lambda: (session, session.prompts.answerer.answer(request)))
+
+    def _on_answered(self, result: tuple[Session, Answer]) -> None:
+        session, answer = result
+        commit = self._pending_commit
+        if session is self._session and session.prompts.accept(answer):
+            self.changed.emit()
+            if commit is not None:
+                commit()
+                if session.prompts.state.empty:
+                    self.message.emit("The mask is committed.")
+
+    def _click_corner(self, x: float, y: float) -> None:
+        if self._corner is None:
+            self._corner = (x, y)
+            self.message.emit("First corner set; click the opposite corner, or drag a box.")
+            return
+        x0, y0 = self._corner
+        self._corner = None
+        self.drag_box(x0, y0, x, y, done=True)
+
+    def _click_object(self, x: float, y: float) -> None:
+        object_id = self._session.document.object_at(round(y), round(x))
+        if object_id:
+            self.attempt(lambda: self._session.prompts.set_object(object_id))
+            self.ask()
+            return
+        mask = object_under(self._viewer, self._image, x, y, self._session.hw)
+        if mask is not None:
+            self.use_mask(mask)
+        else:
+            self.message.emit(
+                "There is no object here in any visible label layer; click on one, or drag to paint over a structure."
+            )
