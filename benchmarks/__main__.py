@@ -1,9 +1,9 @@
 """Run all benchmarks, print the table and write it to docs/benchmarks.md.
 
-python -m benchmarks                    everything (`make bench`); some 40 minutes on two cores
-python -m benchmarks click boxes        only these; the page is written anew if the others were measured before
-python -m benchmarks --missing          only what was not measured yet: goes on where a run was stopped
-python -m benchmarks --quick            small and meaningless numbers: does everything run?
+python -m benchmarks                    everything (`make bench`); about 40 minutes on two cores
+python -m benchmarks click boxes        only these; the page is written if all others were measured before
+python -m benchmarks --missing          only what has not been measured yet; resumes an interrupted run
+python -m benchmarks --quick            checks that everything runs; the numbers are meaningless
 """
 
 from __future__ import annotations
@@ -23,57 +23,56 @@ from .table import Row, to_markdown, to_text
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
-KEPT = ROOT / "build" / "benchmarks"
-"""Rows measured here before, a file a module."""
+RESULTS = ROOT / "build" / "benchmarks"
+"""Measured rows, one file per module."""
 
 
 def modules() -> list[str]:
-    """List the modules of this folder that measure something: those with `rows`."""
-    names = [found.name for found in pkgutil.iter_modules([str(Path(__file__).parent)])]
+    """List the modules of this folder that have a function `rows`."""
+    names = [info.name for info in pkgutil.iter_modules([str(Path(__file__).parent)])]
     return [name for name in names if name != "__main__" and hasattr(_module(name), "rows")]
 
 
 def measured(names: list[str], quick: bool) -> Iterator[Row]:
-    """Run modules one by one; what is not quick is kept."""
+    """Run modules one by one and store their rows, unless `quick`."""
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        found = []
+        rows = []
         for row in _module(name).rows(quick):
             print("  " + "  ".join(filter(None, row.cells())), file=sys.stderr, flush=True)
-            found.append(row)
+            rows.append(row)
         if not quick:
-            KEPT.mkdir(parents=True, exist_ok=True)
-            kept = {"load": load(), "rows": [asdict(row) for row in found]}
-            (KEPT / f"{name}.json").write_text(json.dumps(kept), encoding="utf-8")
-        yield from found
+            RESULTS.mkdir(parents=True, exist_ok=True)
+            record = {"load": load(), "rows": [asdict(row) for row in rows]}
+            (RESULTS / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
+        yield from rows
 
 
-def kept_rows(names: list[str]) -> tuple[list[Row], str] | None:
-    """Return all that was measured and the machine's load at each; None as long as a module is missing."""
-    files = {name: KEPT / f"{name}.json" for name in names}
+def stored_rows(names: list[str]) -> tuple[list[Row], str] | None:
+    """Return the stored rows of all modules and the load of the machine; None if a module is missing."""
+    files = {name: RESULTS / f"{name}.json" for name in names}
     if not all(path.is_file() for path in files.values()):
         return None
-    kept = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items()}
-    loads = ", ".join(f"{name} {one['load']}" for name, one in kept.items())
-    return [
-        Row(**row) for one in kept.values() for row in one["rows"]
-    ], f"- load at the end of each part: {loads}"
+    records = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items()}
+    loads = ", ".join(f"{name} {record['load']}" for name, record in records.items())
+    rows = [Row(**row) for record in records.values() for row in record["rows"]]
+    return rows, f"- load average at the end of each module: {loads}"
 
 
 def load() -> str:
-    """Return how many processes wanted a core during the last five minutes."""
+    """Return the load average of the last five minutes."""
     return f"{os.getloadavg()[1]:.1f}" if hasattr(os, "getloadavg") else "?"
 
 
 def machine() -> str:
-    """Describe what the numbers were measured on."""
+    """Describe the processor and the software."""
     import torch
 
     processor = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
-        named = [line for line in information.read_text().splitlines() if line.startswith("model name")]
-        processor = named[0].split(":", 1)[1].strip() if named else processor
+        models = [line for line in information.read_text().splitlines() if line.startswith("model name")]
+        processor = models[0].split(":", 1)[1].strip() if models else processor
     lines = [
         f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads "
         f"({torch.backends.cpu.get_cpu_capability()})",
@@ -84,8 +83,8 @@ def machine() -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def page(rows: list[Row], described: str) -> str:
-    """Write the page of the documentation."""
+def page(rows: list[Row], description: str) -> str:
+    """Return the text of docs/benchmarks.md."""
     missed = sum(row.missed for row in rows)
     verdict = (
         "All bars are met."
@@ -94,34 +93,33 @@ def page(rows: list[Row], described: str) -> str:
     )
     return (
         "# Benchmarks\n\n"
-        "Written by `make bench`. Ratios are against the `segment_anything` package in the same process, on the "
-        "same weights and input, the two sides taking turns; medians of at least 7 runs. Where the second column "
-        "of numbers is a limit, the ratio says how many times the measured value fits into it.\n\n"
-        f"{described}\n\n{to_markdown(rows)}\n\n{verdict}\n"
+        "After this page you know how fast napari-sampath is compared with the `segment_anything` package, and can "
+        "measure it on your machine with `make bench`. Both run in one process, in turn, with the same weights and "
+        "input; times are medians of at least 7 runs. The ratio is their value divided by ours. Where the third "
+        "column is a limit, the ratio is the limit divided by our value.\n\n"
+        f"{description}\n\n{to_markdown(rows)}\n\n{verdict}\n"
     )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(modules())}; all if left out"
-    )
-    parser.add_argument("--missing", action="store_true", help="only what was not measured yet")
-    parser.add_argument("--quick", action="store_true", help="only see that everything runs")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(modules())} (default: all)")
+    parser.add_argument("--missing", action="store_true", help="run only modules without stored results")
+    parser.add_argument("--quick", action="store_true", help="only check that everything runs")
     options = parser.parse_args()
-    known = modules()
-    unknown = sorted(set(options.names) - set(known))
+    available = modules()
+    unknown = sorted(set(options.names) - set(available))
     if unknown:
-        parser.error(f"there is no benchmark '{unknown[0]}'; choose from: {', '.join(known)}")
+        parser.error(f"there is no benchmark '{unknown[0]}'; choose from: {', '.join(available)}")
     names = options.names or [
-        name for name in known if not (options.missing and (KEPT / f"{name}.json").is_file())
+        name for name in available if not (options.missing and (RESULTS / f"{name}.json").is_file())
     ]
-    described = machine()
+    description = machine()
     rows = list(measured(names, options.quick))
-    print(f"{described}\n\n{to_text(rows)}")
-    whole = None if options.quick else kept_rows(known)
-    if whole is not None:
-        PAGE.write_text(page(whole[0], f"{described}\n{whole[1]}"), encoding="utf-8")
+    print(f"{description}\n\n{to_text(rows)}")
+    stored = None if options.quick else stored_rows(available)
+    if stored is not None:
+        PAGE.write_text(page(stored[0], f"{description}\n{stored[1]}"), encoding="utf-8")
     return int(any(row.missed for row in rows))
 
 

@@ -1,4 +1,4 @@
-"""From a click to the mask in image pixels, against `SamPredictor.predict`, and on images of any size."""
+"""Time from a click to its mask, compared with `SamPredictor.predict`, for several image sizes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .models import opened, random_model, tissue
+from .models import shared_embedding, tissue
 from .table import REPEATS, Row, alternate, limited, timed
+from .tiny_sam import tiny_model
 
 if TYPE_CHECKING:
     from napari_sampath.arrays import Features, LocalMask
@@ -19,7 +20,7 @@ HUGE_PX = 20_000
 
 
 def click(model: Model, features: Features, xy: tuple[float, float]) -> LocalMask:
-    """Do what the docks do for a click: three candidates, the best of them in image pixels."""
+    """Answer a click as the docks do: decode three candidates and return the best one in image pixels."""
     from napari_sampath.arrays import Prompts
     from napari_sampath.predict import local_mask
 
@@ -28,43 +29,43 @@ def click(model: Model, features: Features, xy: tuple[float, float]) -> LocalMas
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Click on images of 1,024 and 4,096 px, and compare one of 20,000 px with one of 1,024 px."""
+    """Time clicks on images of 1,024 and 4,096 px, and the growth of the cost from 1,024 to 20,000 px."""
     repeats = 2 if quick else REPEATS
     for side, bar in ((1024, 2.0), (4096, 4.0)):
-        yield from against_package(side, None if quick else bar, repeats)
+        yield from compare_with_package(side, None if quick else bar, repeats)
     yield from growth(repeats)
 
 
-def against_package(side: int, bar: float | None, repeats: int) -> Iterator[Row]:
-    """Time both sides, and check that their masks are the same."""
-    model, xy = random_model(), (0.4 * side, 0.6 * side)
-    features, predictor = opened(side)
+def compare_with_package(side: int, bar: float | None, repeats: int) -> Iterator[Row]:
+    """Time both implementations, and check that their masks are equal."""
+    model, xy = tiny_model(), (0.4 * side, 0.6 * side)
+    features, predictor = shared_embedding(side)
     masks, scores, _ = predictor.predict(np.array([xy]), np.array([1]))
-    different = int((click(model, features, xy).to_dense((side, side)) != masks[scores.argmax()]).sum())
-    if different > 1e-4 * side * side:
-        raise AssertionError(f"The masks differ in {different} pixels.")
+    differing_px = int((click(model, features, xy).to_dense((side, side)) != masks[scores.argmax()]).sum())
+    if differing_px > 1e-4 * side * side:
+        raise AssertionError(f"The masks differ in {differing_px} pixels.")
     medians = alternate(
         {
             "theirs": lambda: predictor.predict(np.array([xy]), np.array([1])),
             "ours": lambda: click(model, features, xy),
-            "all": lambda: model.predict(features, [xy]),
+            "predict": lambda: model.predict(features, [xy]),
         },
         repeats,
     )
     name = f"click to full-resolution mask, {side:,} px image"
-    yield timed(name, medians, bar, f"best of three candidates; {different} pixels differ")
-    every = {"ours": medians["all"], "theirs": medians["theirs"]}
-    yield timed(f"the same, all three masks, {side:,} px", every, None, "`Model.predict`")
+    yield timed(name, medians, bar, f"best of three candidates; {differing_px} pixels differ")
+    predict = {"ours": medians["predict"], "theirs": medians["theirs"]}
+    yield timed(f"the same, all three masks, {side:,} px", predict, None, "`Model.predict`")
 
 
 def growth(repeats: int) -> Iterator[Row]:
-    """Compare clicks in a session on a huge image and on a small one."""
-    model, pixels = random_model(), tissue(1024)
-    # Pages of zeros that nobody reads take no memory.
+    """Compare clicks in sessions on a large and on a small image."""
+    model, pixels = tiny_model(), tissue(1024)
+    # Untouched pages of zeros take no memory.
     huge = np.zeros((HUGE_PX, HUGE_PX, 3), dtype=np.uint8)
     middle = slice(HUGE_PX // 2 - 512, HUGE_PX // 2 + 512)
     huge[middle, middle] = pixels
-    calls = {"huge": asker(model, huge), "small": asker(model, pixels)}
+    calls = {"huge": session_click(model, huge), "small": session_click(model, pixels)}
     medians = alternate(calls, max(repeats, 3))
     ratio = medians["huge"] / medians["small"]
     yield limited(
@@ -72,13 +73,15 @@ def growth(repeats: int) -> Iterator[Row]:
         ratio,
         1.3,
         ": 1",
-        "as the docks ask; tile encoded",
+        "through a session; the tile is encoded already",
     )
-    yield limited("largest allocation of a click on it", largest_allocation(calls["huge"]), 32.0, "MB")
+    yield limited(
+        "largest allocation of a click on the 20,000 px image", largest_allocation(calls["huge"]), 32.0, "MB"
+    )
 
 
-def asker(model: Model, image: np.ndarray) -> Callable[[], object]:
-    """Open an image as a session does; return a call that clicks in its middle."""
+def session_click(model: Model, image: np.ndarray) -> Callable[[], object]:
+    """Return a function that clicks into the middle of an image as a session does."""
     from napari_sampath.session.prompts.answerer import PromptRequest, decode
     from napari_sampath.session.prompts.prompting import Prompting
     from napari_sampath.session.prompts.tile_cache import TileFeatures
@@ -86,16 +89,16 @@ def asker(model: Model, image: np.ndarray) -> Callable[[], object]:
 
     tiles, (height, width) = TileFeatures(model, image), image.shape[:2]
 
-    def ask() -> object:
+    def click_middle() -> object:
         prompting = Prompting(View((height, width)))
         prompting.add_point(width / 2, height / 2, True)
         return decode(PromptRequest(prompting.generation, prompting.state, tiles))
 
-    return ask
+    return click_middle
 
 
 def largest_allocation(call: Callable[[], object]) -> float:
-    """Return the size in MB of the largest tensor an operation yields, or of all of numpy's and Python's."""
+    """Return the larger of the largest tensor and the peak of numpy and Python memory during a call, in MB."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -104,16 +107,16 @@ def largest_allocation(call: Callable[[], object]) -> float:
 
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = function(*args, **(kwargs or {}))
-            for one in result if isinstance(result, (tuple, list)) else (result,):
-                if isinstance(one, torch.Tensor):
-                    self.size = max(self.size, one.untyped_storage().nbytes())
+            for value in result if isinstance(result, (tuple, list)) else (result,):
+                if isinstance(value, torch.Tensor):
+                    self.size = max(self.size, value.untyped_storage().nbytes())
             return result
 
     tracemalloc.start()
     try:
-        with Largest() as seen:
+        with Largest() as largest:
             call()
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    return max(peak, seen.size) / 1e6
+    return max(peak, largest.size) / 1e6

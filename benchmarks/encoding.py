@@ -1,9 +1,9 @@
-"""Encoding: ViT-B against `segment_anything`'s encoder on the same weights, and masks of reduced precision.
+"""Time of a ViT-B encoder compared with `segment_anything`, and accuracy of masks in reduced precision.
 
     python -m benchmarks encoding
 
-Weights are random, which costs the same as trained ones; positions are not left at zero, where they start. Masks
-are compared on trained weights, those of sampath-tiny, over the validation images of SAMPATH_DATA.
+Timed weights are random, position embeddings included. Masks are compared with the trained weights of sampath-tiny
+on the validation images of SAMPATH_DATA.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from napari_sampath.training.data.instances import InstanceImage
 
 GIGAFLOP = 972
-"""Of one image through the package's ViT-B, a multiplication and an addition counted as two."""
+"""Floating point operations of one image in SAM's ViT-B, in 1e9; a multiply-add counts as two."""
 SMALL = Architecture(64, 3, 2, (1,), window=5, input_px=256)
 DATA = Path(os.environ.get("SAMPATH_DATA") or Path(__file__).parent.parent / "../shared/data").resolve()
 GOLDEN = Path(os.environ.get("SAMPATH_GOLDEN") or Path(__file__).parent.parent / "../shared/golden").resolve()
 IMAGES = 40
-"""Validation images of each kind, spread over the split."""
+"""Validation images of each kind of tissue, spread over the split."""
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Measure; `quick` takes a small network and few images."""
+    """Measure speed, then masks; `quick` uses a small network and few images."""
     architecture = SMALL if quick else OFFICIAL["vit_b"]
     ours, theirs = networks(architecture)
     pixels = torch.randn(1, 3, architecture.input_px, architecture.input_px)
@@ -55,7 +55,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 
 def networks(architecture: Architecture) -> tuple[ImageEncoder, ImageEncoderViT]:
-    """Build the encoder and the package's with the same random weights."""
+    """Build both encoders with the same random weights."""
     torch.manual_seed(0)
     theirs = ImageEncoderViT(
         img_size=architecture.input_px,
@@ -107,42 +107,42 @@ def on_cuda(ours: ImageEncoder, theirs: ImageEncoderViT, pixels: torch.Tensor, b
     medians = alternate({"ours": reduced, "theirs": package, "peak": peak})
     rate = batch / medians["ours"]
     share = rate * GIGAFLOP * 1e9 / (2 * 8192**3 / medians["peak"])
-    note = f"{rate:.1f} images/s, {share:.0%} of what one large product of matrices reaches"
+    note = f"{rate:.1f} images/s, {share:.0%} of the rate of one large matrix product"
     yield timed(f"encode ViT-B, batch of {batch}, GPU bfloat16, package float32", medians, 6.0, note)
 
 
 def masks(quick: bool) -> Iterator[Row]:
-    """Compare masks from features in bfloat16 with those in float32, box by box."""
+    """Compare masks from bfloat16 and float32 features for box prompts."""
     from napari_sampath.training.data.instances import SETS
 
     if not DATA.is_dir():
-        missing = f"no images in {DATA}; name their folder in SAMPATH_DATA"
+        missing = f"no images in {DATA}; set SAMPATH_DATA to their folder"
         yield Row("masks in bfloat16", "not measured", "IoU at least 0.99", None, None, missing)
         return
     exact = load_model("sampath-tiny", device="cpu", precision="float32")
-    for kind in dict.fromkeys(one.kind for one in SETS):
-        yield compared(exact, kind, 2 if quick else IMAGES, 1.0)
+    for kind in dict.fromkeys(image_set.kind for image_set in SETS):
+        yield compare_masks(exact, kind, 2 if quick else IMAGES, 1.0)
     if not quick and (GOLDEN / "procweights.py").exists():
-        # Nothing was learnt: logits are small everywhere, and so is what separates masks. A fact, no bar.
-        yield compared(procedural_vit_b(), "nucleus", 2, None)
+        # These weights are untrained and their logits small, so masks are sensitive to rounding: no bar.
+        yield compare_masks(procedural_vit_b(), "nucleus", 2, None)
 
 
-def compared(exact: Model, kind: str, images: int, bar: float | None) -> Row:
+def compare_masks(exact: Model, kind: str, images: int, bar: float | None) -> Row:
     from napari_sampath.training.data.instances import read_instances
 
-    found = read_instances(DATA, "val", (kind,))
-    chosen = found[:: max(1, len(found) // images)][:images]
+    available = read_instances(DATA, "val", (kind,))
+    chosen = available[:: max(1, len(available) // images)][:images]
     ious = np.concatenate([agreement(exact, image) for image in chosen])
     note = f"{len(ious)} objects of {len(chosen)} images; 1 in 100 below {np.quantile(ious, 0.01):.3f}"
     if not cpu_has_bfloat16():
-        note += "; rounded as bfloat16 does, this CPU does not compute in it"
+        note += "; bfloat16 emulated by rounding, since this CPU does not support it"
     mean = float(ious.mean())
     what = f"masks in bfloat16 and float32, {exact.name}, {kind}"
     return Row(what, f"IoU {mean:.4f}", "at least 0.99", mean / 0.99, bar, note)
 
 
 def procedural_vit_b() -> Model:
-    """Build ViT-B of weights made from names and shapes, as the golden cases have it."""
+    """Build a ViT-B with the procedural weights of the golden cases."""
     from napari_sampath.encoders import EncoderInfo
     from napari_sampath.encoders.sam.sam import assemble
 
@@ -154,12 +154,12 @@ def procedural_vit_b() -> Model:
     recipe = make.load_json(GOLDEN / "cases.json")["cases"]["sam.vit_b_full"]["weights"]
     manifest = make.load_json(GOLDEN / "manifests" / f"{recipe['manifest'].removesuffix('.json')}.json")
     state = make.state_dict(manifest, recipe["seed"], scale=recipe.get("scale"))
-    info = EncoderInfo("vit_b of procedural weights", "", "none", "", True, 0.0)
+    info = EncoderInfo("vit_b with procedural weights", "", "none", "", True, 0.0)
     return Model(assemble(state, OFFICIAL["vit_b"], info))
 
 
 def agreement(exact: Model, image: InstanceImage) -> list[float]:
-    """Answer the box of each object from features of both precisions: IoU of the two masks."""
+    """Return, for the box of each object, the IoU of the masks from features in both precisions."""
     from napari_sampath.training.evaluation.prompt_evaluation import bounding_box, iou
 
     boxes = [bounding_box(image.instances == index) for index in image.objects()]
@@ -167,20 +167,20 @@ def agreement(exact: Model, image: InstanceImage) -> list[float]:
         return []
 
     def answers() -> list[BoolArray]:
-        found = exact.predict_boxes(exact.encode(image.pixels), boxes)
-        return [local.to_dense(image.instances.shape) for local, _ in found]
+        masks = exact.predict_boxes(exact.encode(image.pixels), boxes)
+        return [local.to_dense(image.instances.shape) for local, _ in masks]
 
     reference = answers()
     with Reduced(exact):
         reduced = answers()
-    return [iou(one, other) for one, other in zip(reduced, reference, strict=True)]
+    return [iou(mask, expected) for mask, expected in zip(reduced, reference, strict=True)]
 
 
 class Reduced(TorchFunctionMode):
-    """Has the encoder compute in bfloat16, or on a CPU that cannot, round as if it did.
+    """Run the encoder in bfloat16, or emulate it by rounding on a CPU without bfloat16.
 
-    Rounded are operands and results of products of matrices and of convolutions, whose sums a device keeps in
-    float32. All else runs in float32, as under `torch.autocast`.
+    Operands and results of matrix products and convolutions are rounded; devices accumulate their sums in float32.
+    Everything else runs in float32, as under `torch.autocast`.
     """
 
     names = frozenset(

@@ -1,6 +1,6 @@
-"""Segment everything against SamAutomaticMaskGenerator: same weights, image and settings, on the CPU.
+"""Time of "segment everything", compared with SamAutomaticMaskGenerator: same weights, image and settings, on the CPU.
 
-The wall clock of whole calls, encoder included.
+The wall-clock time of complete calls, including the encoder.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ if TYPE_CHECKING:
     from napari_sampath.predict import EverythingSettings, Model
 
 SHARES = 0.35, 0.5
-"""Of candidates: those with a predicted IoU that passes, and of these those that are stable enough."""
+"""Share of candidates that pass the threshold of predicted IoU, and share of those that pass that of stability."""
 SIDE_PX = 1024
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """A grid of 32 x 32 points with SAM's decoder."""
+    """Time a grid of 32 x 32 points with SAM's decoder."""
     from napari_sampath.predict import segment_everything
 
     points = 2 if quick else 32
     model, image = load("random"), tissue(SIDE_PX)
     settings = filters(model, image, points)
     generator = package(model, settings)
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
 
     def theirs() -> None:
-        found["theirs"] = len(generator.generate(image))
+        counts["theirs"] = len(generator.generate(image))
 
     def ours() -> None:
-        found["ours"] = len(segment_everything(image, model, settings))
+        counts["ours"] = len(segment_everything(image, model, settings))
 
     medians = alternate({"theirs": theirs, "ours": ours}, 1 if quick else REPEATS)
-    if abs(found["ours"] - found["theirs"]) > 0.01 * found["theirs"] + 1:
-        raise AssertionError(f"Masks found: {found}.")
+    if abs(counts["ours"] - counts["theirs"]) > 0.01 * counts["theirs"] + 1:
+        raise AssertionError(f"Numbers of masks differ: {counts}.")
     name = f"segment everything, {points} x {points} grid, random weights"
-    yield timed(name, medians, None if quick else 3.0, f"{found['ours']} masks, theirs {found['theirs']}")
+    yield timed(name, medians, None if quick else 3.0, f"{counts['ours']} masks, theirs {counts['theirs']}")
 
 
 def package(model: Model, settings: EverythingSettings) -> SamAutomaticMaskGenerator:
-    """Build the package's generator around the same networks."""
+    """Build a SamAutomaticMaskGenerator with the networks of a model."""
     import torch
     from segment_anything import SamAutomaticMaskGenerator
     from segment_anything.modeling import Sam
 
     class Embedding(torch.nn.Module):
-        """The encoder with the interface of the package's."""
+        """Encoder with the interface of `segment_anything`."""
 
         img_size = model.input_px
 
@@ -73,16 +73,16 @@ def package(model: Model, settings: EverythingSettings) -> SamAutomaticMaskGener
 
 
 def filters(model: Model, image: np.ndarray, points: int) -> EverythingSettings:
-    """Choose thresholds by which `SHARES` of the candidates pass, whatever the weights: a share of SAM's order."""
+    """Choose thresholds that `SHARES` of the candidates pass, which is typical of trained weights."""
     import numpy as np
 
     from napari_sampath.predict import EverythingSettings, segment_everything
 
-    every = EverythingSettings(
+    no_filters = EverythingSettings(
         points_per_side=min(6, points), pred_iou_thresh=-1e9, stability_score_thresh=0.0, box_nms_thresh=1.0
     )
-    found = segment_everything(image, model, every)
-    iou = float(np.quantile([one.predicted_iou for one in found], 1 - SHARES[0]))
-    stable = [one.stability_score for one in found if one.predicted_iou > iou]
-    least = float(np.nanquantile(stable, 1 - SHARES[1]))
-    return EverythingSettings(points_per_side=points, pred_iou_thresh=iou, stability_score_thresh=least)
+    masks = segment_everything(image, model, no_filters)
+    iou = float(np.quantile([mask.predicted_iou for mask in masks], 1 - SHARES[0]))
+    stability = [mask.stability_score for mask in masks if mask.predicted_iou > iou]
+    threshold = float(np.nanquantile(stability, 1 - SHARES[1]))
+    return EverythingSettings(points_per_side=points, pred_iou_thresh=iou, stability_score_thresh=threshold)

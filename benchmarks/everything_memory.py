@@ -1,8 +1,8 @@
-"""Memory of segment everything against SamAutomaticMaskGenerator: same weights, image and settings, on the CPU.
+"""Memory of "segment everything", compared with SamAutomaticMaskGenerator: same weights, image and settings, CPU.
 
-The peak resident set of a process of its own for each side (`memory.peak_bytes`, which sees torch, numpy and the
-interpreter alike), and its rise above the peak after loading the model and a warm-up. Random weights are the
-worst case: masks of specks all over the image. Those of `sampath-tiny` are objects.
+Each implementation runs in its own process. Measured are the peak resident set (`memory.peak_bytes`: PyTorch, numpy
+and the interpreter) and its rise above the peak after loading the model and a warm-up. Random weights are the
+worst case, since their masks are specks all over the image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """A grid of 32 x 32 points, with random weights and trained ones."""
+    """Measure a grid of 32 x 32 points with random and with trained weights."""
     points = 2 if quick else 32
     for weights in ("random",) if quick else ("random", "sampath-tiny"):
         settings = filters(load(weights), tissue(SIDE_PX), points)
@@ -39,13 +39,13 @@ def rows(quick: bool = False) -> Iterator[Row]:
         )
         yield replace(added, note="peak above the loaded model")
         whole = Row(f"{name}: process", f"{peak:.0f} MB", f"{their_peak:.0f} MB", their_peak / peak, None)
-        yield replace(whole, note="peak of the process, interpreter and PyTorch included")
+        yield replace(whole, note="peak of the process, including the interpreter and PyTorch")
 
 
 def child(side: str, weights: str, settings: EverythingSettings) -> tuple[float, float]:
-    """Measure memory in a process of its own: peak and its rise, in MB."""
-    told = json.dumps({"side": side, "weights": weights, "settings": asdict(settings)})
-    words = [sys.executable, "-m", "benchmarks.everything_memory", told]
+    """Measure one implementation in a separate process; return the peak and its rise in MB."""
+    arguments = json.dumps({"side": side, "weights": weights, "settings": asdict(settings)})
+    words = [sys.executable, "-m", "benchmarks.everything_memory", arguments]
     root = Path(__file__).resolve().parent.parent
     result = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root)
     if result.returncode:
@@ -55,16 +55,16 @@ def child(side: str, weights: str, settings: EverythingSettings) -> tuple[float,
 
 
 def memory(side: str, weights: str, settings: dict[str, Any]) -> tuple[float, float]:
-    """Run one side in this process, which must be new: peak and its rise above a loaded model, in MB."""
+    """Measure one implementation in this process, which must be new; return the peak and its rise in MB."""
     from napari_sampath.predict import EverythingSettings, segment_everything
 
     model, image = load(weights), tissue(SIDE_PX)
 
-    def call(chosen: EverythingSettings) -> None:
+    def call(values: EverythingSettings) -> None:
         if side == "ours":
-            segment_everything(image, model, chosen)
+            segment_everything(image, model, values)
         else:
-            package(model, chosen).generate(image)
+            package(model, values).generate(image)
 
     chosen = EverythingSettings(**settings)
     call(replace(chosen, points_per_side=1))

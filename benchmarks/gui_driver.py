@@ -1,4 +1,4 @@
-"""A hand for demonstrations and tests: real Qt mouse and key events on a viewer's canvas and on the docks."""
+"""Driver of the user interface for benchmarks and tests: Qt mouse and key events on the canvas and the docks."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ ALT = Qt.KeyboardModifier.AltModifier
 CTRL = Qt.KeyboardModifier.ControlModifier
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 
-LEAST_CANVAS_PX, QUIET_S = 100, 0.3
+MIN_CANVAS_PX, STABLE_S = 100, 0.3
 STEPS = 6
-"""Mouse moves between two positions of a drag."""
+"""Mouse moves per segment of a drag."""
 
 
 class GuiDriver:
-    """Clicks, drags and types in a window that is shown.
+    """Sender of mouse and key events to a viewer that is shown.
 
     Args:
         viewer: The viewer.
-        image: The image layer in whose pixels (x, y) positions are given.
+        image: Image layer whose pixels (x, y) are the coordinates of all methods.
     """
 
     def __init__(self, viewer: Viewer, image: Image) -> None:
@@ -46,29 +46,29 @@ class GuiDriver:
         self.native: QWidget = self._canvas.native
 
     def settle(self) -> None:
-        """Wait until the window is laid out, and fit the image into what the docks left of it.
+        """Wait until the layout of the window is stable, then fit the image into the canvas.
 
         Raises:
-            TimeoutError: If the canvas gets no size.
+            TimeoutError: If the canvas stays too small.
         """
         size, since = (0, 0), time.monotonic()
 
-        def quiet() -> bool:
+        def stable() -> bool:
             nonlocal size, since
-            now = (self.native.width(), self.native.height())
-            if now != size:
-                size, since = now, time.monotonic()
-            return min(size) >= LEAST_CANVAS_PX and time.monotonic() - since > QUIET_S
+            current = (self.native.width(), self.native.height())
+            if current != size:
+                size, since = current, time.monotonic()
+            return min(size) >= MIN_CANVAS_PX and time.monotonic() - since > STABLE_S
 
-        wait_until(quiet, 30, f"the canvas to be {LEAST_CANVAS_PX} px wide and high at least")
+        wait_until(stable, 30, f"the canvas to be {MIN_CANVAS_PX} px wide and high")
         self.viewer.reset_view()
 
     def at(self, x: float, y: float) -> QPoint:
-        """Return where an image pixel (x, y) is on the canvas, in canvas pixels."""
+        """Return the canvas position of an image pixel (x, y)."""
         row, col = self.image.data_to_world((y, x))[-2:]
         view = self._canvas.view
-        place = (view.transform * view.scene.transform).map([col, row, 0, 1])
-        return QPoint(round(float(place[0] / place[3])), round(float(place[1] / place[3])))
+        position = (view.transform * view.scene.transform).map([col, row, 0, 1])
+        return QPoint(round(float(position[0] / position[3])), round(float(position[1] / position[3])))
 
     def move(self, x: float, y: float) -> None:
         """Move the mouse to an image pixel."""
@@ -76,17 +76,17 @@ class GuiDriver:
 
     def click(self, x: float, y: float, button: Any = LEFT, modifiers: Any = NONE) -> None:
         """Press and release a mouse button at an image pixel."""
-        place = self.at(x, y)
-        self._move(place, Qt.MouseButton.NoButton, NONE)
-        QTest.mousePress(self.native, button, modifiers, place)
-        QTest.mouseRelease(self.native, button, modifiers, place)
+        position = self.at(x, y)
+        self._move(position, Qt.MouseButton.NoButton, NONE)
+        QTest.mousePress(self.native, button, modifiers, position)
+        QTest.mouseRelease(self.native, button, modifiers, position)
         QApplication.processEvents()
 
     def double_click(self, x: float, y: float, button: Any = LEFT, modifiers: Any = NONE) -> None:
         """Press and release a mouse button twice at an image pixel."""
-        place = self.at(x, y)
-        self._move(place, Qt.MouseButton.NoButton, NONE)
-        QTest.mouseDClick(self.native, button, modifiers, place)
+        position = self.at(x, y)
+        self._move(position, Qt.MouseButton.NoButton, NONE)
+        QTest.mouseDClick(self.native, button, modifiers, position)
         QApplication.processEvents()
 
     def drag(
@@ -96,17 +96,17 @@ class GuiDriver:
         modifiers: Any = NONE,
         release: bool = True,
     ) -> None:
-        """Press at the first image pixel of a path, move along it, release at the last, if wished."""
-        places = [self.at(x, y) for x, y in path_xy]
-        self._move(places[0], Qt.MouseButton.NoButton, NONE)
-        QTest.mousePress(self.native, button, modifiers, places[0])
-        for first, second in pairwise(places):
+        """Press at the first image pixel of a path, move along it and, with `release`, release at the last."""
+        positions = [self.at(x, y) for x, y in path_xy]
+        self._move(positions[0], Qt.MouseButton.NoButton, NONE)
+        QTest.mousePress(self.native, button, modifiers, positions[0])
+        for first, second in pairwise(positions):
             for share in np.linspace(0, 1, STEPS + 1)[1:]:
                 self._move(first + (second - first) * float(share), button, modifiers)
-            # A hand rests in a corner, too: napari may have passed over the move that led there.
+            # Repeat the last move: napari may have dropped it, and a user pauses in a corner too.
             self._move(second, button, modifiers)
         if release:
-            QTest.mouseRelease(self.native, button, modifiers, places[-1])
+            QTest.mouseRelease(self.native, button, modifiers, positions[-1])
         QApplication.processEvents()
 
     def key(self, key: Any, modifiers: Any = NONE) -> None:
@@ -116,60 +116,59 @@ class GuiDriver:
         QApplication.processEvents()
 
     def hold(self, key: Any, down: bool) -> None:
-        """Press a key on the canvas and keep it down, or let go of it."""
+        """Press a key on the canvas without releasing it, or release it."""
         self.native.setFocus()
         (QTest.keyPress if down else QTest.keyRelease)(self.native, key)
         QApplication.processEvents()
 
     def press(self, button: QWidget) -> None:
-        """Click a button of a dock, a check box at its tick: the rest of its width may be empty."""
-        place = button.rect().center()
+        """Click a button of a dock; a check box is clicked on its tick, since the rest of its width may be empty."""
+        position = button.rect().center()
         if isinstance(button, QCheckBox):
-            place.setX(button.height() // 2)
-        QTest.mouseClick(button, LEFT, NONE, place)
+            position.setX(button.height() // 2)
+        QTest.mouseClick(button, LEFT, NONE, position)
         QApplication.processEvents()
 
     def screenshot(self, path: Path) -> None:
-        """Save a picture of the whole window."""
+        """Save a screenshot of the whole window."""
         for _ in range(3):
             QApplication.processEvents()
             time.sleep(0.05)
         self.viewer.screenshot(str(path), canvas_only=False, flash=False)
 
-    def _move(self, place: QPoint, button: Any, modifiers: Any) -> None:
-        position = QPointF(place)
+    def _move(self, position: QPoint, button: Any, modifiers: Any) -> None:
         event = QMouseEvent(
             QEvent.Type.MouseMove,
-            position,
-            QPointF(self.native.mapToGlobal(place)),
+            QPointF(position),
+            QPointF(self.native.mapToGlobal(position)),
             Qt.MouseButton.NoButton,
             button,
             modifiers,
         )
         QApplication.sendEvent(self.native, event)
         QApplication.processEvents()
-        # napari looks at moves once in five milliseconds.
+        # napari handles one move in 5 ms.
         time.sleep(0.006)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:
-    """Let the window live until a condition holds.
+    """Process Qt events until a condition holds.
 
     Args:
-        condition: Looked at again and again.
-        timeout_s: Longest wait.
-        what: What is waited for, for the error.
+        condition: Called repeatedly.
+        timeout_s: Maximum wait.
+        what: What is waited for, for the error message.
 
     Returns:
         Seconds waited.
 
     Raises:
-        TimeoutError: If it does not hold in time.
+        TimeoutError: If the condition does not hold in time.
     """
     begin = time.perf_counter()
     while not condition():
         if time.perf_counter() - begin > timeout_s:
-            raise TimeoutError(f"Waited {timeout_s:g} s in vain for {what}.")
+            raise TimeoutError(f"Waited {timeout_s:g} s for {what}.")
         QApplication.processEvents()
         time.sleep(0.002)
     return time.perf_counter() - begin

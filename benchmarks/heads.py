@@ -1,4 +1,4 @@
-"""Heads: SAM-Path's one decoder pass for all classes, against one pass of the package's decoder for each class."""
+"""SAM-Path's single decoder pass for all classes, compared with one pass of `segment_anything`'s decoder per class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CLASSES = 5
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Time five classes on one tile's features, which are given."""
+    """Time five classes on the features of one tile."""
     from napari_sampath.arrays import ClassInfo, FeatureMap, FeatureSpec
     from napari_sampath.encoders.sam.prompt_parts import build_mask_decoder, build_prompt_encoder
     from napari_sampath.heads import create
@@ -36,5 +36,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
                 {"theirs": one_by_one, "ours": lambda head=head: head({"embedding": embedding})},
                 2 if quick else REPEATS,
             )
-        name = f"SAM-Path head ({variant}), {CLASSES} classes, against {CLASSES} one-class decoder passes"
-        yield timed(name, medians, None if quick else 3.0, "one tile, features given")
+        name = (
+            f"SAM-Path head ({variant}), {CLASSES} classes, compared with {CLASSES} one-class decoder passes"
+        )
+        yield timed(name, medians, None if quick else 3.0, "one tile, encoding not included")

@@ -1,4 +1,4 @@
-"""How much memory a process has had at most."""
+"""Peak memory of the current process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 def peak_bytes() -> int:
     """Return the largest resident set of this process so far, in bytes.
 
-    On Linux `ru_maxrss` begins with what the process that started this one had (it is carried over by `execve`), so a
-    large parent hides all that a child takes; the kernel's own mark for this program does not.
+    On Linux `ru_maxrss` starts at the peak of the parent process (`execve` inherits it), so a large parent hides the
+    memory of a child; VmHWM is counted for this program only.
     """
     status = Path("/proc/self/status")
     if status.is_file():
-        (line,) = (one for one in status.read_text(encoding="ascii").splitlines() if one.startswith("VmHWM:"))
+        (line,) = (row for row in status.read_text(encoding="ascii").splitlines() if row.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     import resource
 
-    kept = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kept if sys.platform == "darwin" else kept * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,7 +1,4 @@
-"""What annotating costs: steps in small and large sessions, undo on large images, memory over thousands of steps.
-
-Run: python benchmarks/session.py [--quick]
-"""
+"""Cost of annotating: steps in small and large sessions, undo on large images, memory after thousands of steps."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import gc
 import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from table import Row
-
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.session import Components, Session
 from napari_sampath.session.proposals.components import Component
+
+from .table import Row
 
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
 
@@ -40,8 +34,8 @@ def new_session(side: int, folder: Path, name: str) -> Session:
 
 def stroke(session: Session, bitmap: np.ndarray, row: int, col: int, class_id: int = 1) -> int:
     rows, cols = np.nonzero(bitmap)
-    made = session.paint(rows + row, cols + col, class_id)
-    return 0 if made is None else made.id
+    obj = session.paint(rows + row, cols + col, class_id)
+    return 0 if obj is None else obj.id
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -56,15 +50,15 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def pieces(count: int, side: int) -> Components:
-    """A grid of nuclei, as a head finds them."""
+def grid_of_nuclei(count: int, side: int) -> Components:
+    """Return a grid of round objects in the form of a head's result."""
     per_row = int(np.ceil(np.sqrt(count)))
     step = side // per_row
     shape = disc(max(2, step // 3))
-    found = [
+    components = [
         Component(1, LocalMask(step * (k // per_row), step * (k % per_row), shape), 0.9) for k in range(count)
     ]
-    return Components(tuple(found), CLASSES, "a head")
+    return Components(tuple(components), CLASSES, "a head")
 
 
 def undo_of_a_large_commit(folder: Path, quick: bool) -> Iterator[Row]:
@@ -88,13 +82,13 @@ def undo_of_a_large_commit(folder: Path, quick: bool) -> Iterator[Row]:
 def many_objects(folder: Path, quick: bool) -> Iterator[Row]:
     count, repeats, side = (500 if quick else 5000), (10 if quick else 40), 4096
     empty, full = new_session(side, folder, "empty"), new_session(side, folder, "full")
-    found = pieces(count, side)
-    took = seconds(lambda: full.proposals.add(found).apply())
+    result = grid_of_nuclei(count, side)
+    added_s = seconds(lambda: full.proposals.add(result).apply())
     shape = disc(12)
     medians: dict[str, list[list[float]]] = {}
     for number in range(repeats):
-        # By turns, so that a busy machine slows both alike.
-        for which, session in enumerate((empty, full)):
+        # In turn, so that other load on the machine affects both.
+        for index, session in enumerate((empty, full)):
             made: list[int] = []
             steps: dict[str, Callable[[], object]] = {
                 "commit": lambda s=session, m=made, n=number: m.append(stroke(s, shape, 20 + 30 * n, 60)),
@@ -102,23 +96,23 @@ def many_objects(folder: Path, quick: bool) -> Iterator[Row]:
                 "undo": session.undo,
             }
             for name, call in steps.items():
-                medians.setdefault(name, [[], []])[which].append(seconds(call))
+                medians.setdefault(name, [[], []])[index].append(seconds(call))
     for name, (few, many) in medians.items():
         ours, theirs = statistics.median(many), statistics.median(few)
         yield Row(
-            f"{name} with {count} objects in the session, against an empty session",
+            f"{name} with {count} objects in the session, compared with an empty session",
             f"{ours * 1000:.2f} ms",
             f"{theirs * 1000:.2f} ms",
             theirs / ours,
             0.5,
         )
     yield Row(
-        f"taking over {count} pieces of a head, in the owner's thread",
-        f"{took * 1000:.0f} ms",
+        f"adding {count} objects of a head, in the owner's thread",
+        f"{added_s * 1000:.0f} ms",
         "",
         None,
         None,
-        "the pieces are made in a worker",
+        "the objects are extracted in a worker",
     )
     for session in (empty, full):
         session.close()
@@ -150,18 +144,18 @@ def many_steps(folder: Path, quick: bool) -> Iterator[Row]:
                 session.objects.flag((rng.choice(ids),), "reviewed")
         if number == first:
             start = resident_bytes()
-    grown = resident_bytes() / start - 1
+    growth = resident_bytes() / start - 1
     session.close()
     yield Row(
-        f"memory after {total} steps, against that after {first}",
-        f"{grown:+.1%}",
+        f"memory after {total} steps, compared with {first} steps",
+        f"{growth:+.1%}",
         "at most +5.0%",
-        0.05 / max(grown, 1e-3),
+        0.05 / max(growth, 1e-3),
         1.0,
     )
 
 
-def a_slide(folder: Path, quick: bool) -> Iterator[Row]:
+def objects_on_a_slide(folder: Path, quick: bool) -> Iterator[Row]:
     from napari_sampath.annotations import Add, AnnotatedObject, Document
 
     before = resident_bytes()
@@ -183,16 +177,7 @@ def a_slide(folder: Path, quick: bool) -> Iterator[Row]:
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Measure everything.
-
-    Args:
-        quick: Smaller images and fewer steps, to see that it runs.
-    """
+    """Measure everything; `quick` uses smaller images and fewer steps."""
     with tempfile.TemporaryDirectory() as name:
-        for measure in (undo_of_a_large_commit, many_objects, many_steps, a_slide):
+        for measure in (undo_of_a_large_commit, many_objects, many_steps, objects_on_a_slide):
             yield from measure(Path(name), quick)
-
-
-if __name__ == "__main__":
-    for row in rows("--quick" in sys.argv):
-        print(" | ".join(row.cells()), flush=True)

@@ -1,4 +1,4 @@
-"""How long the window stands still."""
+"""Longest time that the Qt event loop is blocked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TICK_MS = 5
 
 
 class StallMeter(QObject):
-    """Measures the longest time between two turns of the Qt event loop, from now until `stop`."""
+    """Measures the longest time between two timer events of the Qt event loop, from creation until `stop`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class StallMeter(QObject):
         self._timer.start(TICK_MS)
 
     def stop(self) -> float:
-        """End, and return the longest stall in seconds."""
+        """Stop and return the longest stall in seconds."""
         self._tick()
         self._timer.stop()
         return self._longest

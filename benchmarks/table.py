@@ -1,4 +1,4 @@
-"""Rows of the table of benchmarks, and timing that a busy machine disturbs on both sides alike."""
+"""Rows of the benchmark tables, and timing of two implementations in turn."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 REPEATS = 7
-"""Runs of each side, of which the median counts."""
+"""Timed runs of each implementation; the median is reported."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One row of the table."""
 
     what: str
     """What is measured."""
     ours: str
-    """This package, with its unit."""
+    """Result of this package, with unit."""
     theirs: str
-    """`segment_anything`, or the limit."""
+    """Result of `segment_anything`, or the limit."""
     ratio: float | None
-    """How many times better than theirs; for a limit, how many times it would fit. None for plain facts."""
+    """`theirs` divided by `ours`, so higher is better; None for a figure without comparison."""
     bar: float | None
-    """The ratio to reach; None where none was set."""
+    """Ratio to reach; None if none was set."""
     note: str = ""
-    """What must be known to read the numbers."""
+    """Remark needed to read the numbers."""
 
     @property
     def missed(self) -> bool:
@@ -35,13 +35,13 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Whether the bar is met, in one word."""
+        """Return "met", "missed" or "no bar"."""
         if self.bar is None:
             return "no bar"
         return "missed" if self.missed else "met"
 
     def cells(self) -> tuple[str, ...]:
-        """Return the text of each column."""
+        """Return the text of the columns."""
         ratio, bar = ("" if value is None else f"{value:.2f}x" for value in (self.ratio, self.bar))
         return self.what, self.ours, self.theirs, ratio, bar, self.verdict, self.note
 
@@ -50,45 +50,45 @@ HEADINGS = "what", "here", "package or limit", "ratio", "bar", "", "note"
 
 
 def limited(what: str, value: float, limit: float, unit: str, note: str = "") -> Row:
-    """Make the row of something that may be at most `limit`."""
+    """Return the row of a value that may be at most `limit`."""
     return Row(
         what, f"{value:.3g} {unit}", f"at most {limit:.3g} {unit}", limit / max(value, 1e-9), 1.0, note
     )
 
 
 def timed(what: str, medians: Mapping[str, float], bar: float | None, note: str = "") -> Row:
-    """Make the row of two medians in seconds, "ours" and "theirs"."""
+    """Return the row of two medians in seconds, "ours" and "theirs"."""
     ours, theirs = medians["ours"], medians["theirs"]
     return Row(what, seconds(ours), seconds(theirs), theirs / ours, bar, note)
 
 
 def seconds(value: float) -> str:
-    """Write a time in the unit that suits it."""
+    """Format a time in s or ms."""
     return f"{value:.1f} s" if value >= 1 else f"{1e3 * value:.1f} ms"
 
 
 def alternate(calls: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
-    """Run several calls in turn, so that what disturbs the machine disturbs all of them.
+    """Time several calls in turn, so that other load on the machine affects all of them.
 
     Args:
         calls: Name -> call.
-        repeats: Timed runs of each, after one that is not timed.
+        repeats: Timed runs of each, after one untimed run.
 
     Returns:
         Name -> median wall-clock seconds.
     """
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(repeats + 1):
         for name, call in calls.items():
             start = time.perf_counter()
             call()
             if turn:
-                taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in taken.items()}
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def to_text(rows: Iterable[Row]) -> str:
-    """Set rows in columns, for a terminal."""
+    """Format rows as aligned columns for a terminal."""
     lines = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(HEADINGS))]
     return "\n".join(
@@ -98,6 +98,6 @@ def to_text(rows: Iterable[Row]) -> str:
 
 
 def to_markdown(rows: Iterable[Row]) -> str:
-    """Set rows as a Markdown table."""
+    """Format rows as a Markdown table."""
     lines = [HEADINGS, tuple("---" for _ in HEADINGS), *(row.cells() for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,4 +1,4 @@
-"""Training: an epoch on features that are kept against encoding anew, correcting ten tiles, and peak memory."""
+"""Training: time of an epoch on stored features, time to correct and retrain on ten tiles, and peak memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .everything import tissue
 from .memory import peak_bytes
+from .models import tissue
 from .table import Row, limited, seconds
+from .tiny_sam import tiny_model
 
 if TYPE_CHECKING:
     from napari_sampath.predict import Model
@@ -26,7 +27,7 @@ ENCODED = "Encoding the training images"
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Measure all three; quick ones use a small SAM and few images."""
+    """Measure all three; `quick` uses a small SAM and few images."""
     with tempfile.TemporaryDirectory() as folder:
         yield cached_epoch(Path(folder) / "epoch", quick)
         yield from correction(Path(folder) / "correct", quick)
@@ -35,24 +36,24 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 
 def make_dataset(folder: Path, images: int, side: int) -> Any:
-    """Save images of painted tissue whose dark objects are labelled, two of them of a slide that validates."""
+    """Save images of synthetic tissue with labelled nuclei, and two more as validation set."""
     from napari_sampath.arrays import ClassInfo
     from napari_sampath.formats import DatasetFolder, Snapshot
 
-    made = DatasetFolder.create(folder, [ClassInfo(1, "nucleus", (0, 158, 115))])
-    picture = tissue(side)
+    dataset = DatasetFolder.create(folder, [ClassInfo(1, "nucleus", (0, 158, 115))])
+    image = tissue(side)
     for number in range(images + 2):
-        # Each has pixels of its own, or the store would know it.
-        pixels = np.roll(picture, 37 * number, axis=(0, 1)[number % 2])
+        # Different pixels, so that the store has no features of the image.
+        pixels = np.roll(image, 37 * number, axis=(0, 1)[number % 2])
         labels = (pixels.mean(axis=2) < 150).astype(np.uint8)
-        made.save_image(Snapshot(f"tile {number}", pixels, labels), group="b" if number >= images else "a")
-    made.set_split("a", "train")
-    made.set_split("b", "val")
-    return made
+        dataset.save_image(Snapshot(f"tile {number}", pixels, labels), group="b" if number >= images else "a")
+    dataset.set_split("a", "train")
+    dataset.set_split("b", "val")
+    return dataset
 
 
 def vit_b(quick: bool) -> Model:
-    """Build SAM's ViT-B (in quick runs a small one) with random weights, over a store in memory."""
+    """Build SAM's ViT-B, or a small SAM with `quick`, with random weights and a store in memory."""
     import torch
     from segment_anything import sam_model_registry
 
@@ -64,9 +65,6 @@ def vit_b(quick: bool) -> Model:
 
     store = Store(MemoryTier(2**31))
     if quick:
-        sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-        from support.models.tiny_sam import tiny_model
-
         return tiny_model(store)
     torch.manual_seed(0)
     state = sam_keys(sam_model_registry["vit_b"]().state_dict(), "random")
@@ -74,23 +72,23 @@ def vit_b(quick: bool) -> Model:
 
 
 def cached_epoch(folder: Path, quick: bool) -> Row:
-    """Time what 20 tiles take to encode, and an epoch on the features kept; the epoch that encodes is their sum."""
+    """Time an epoch on stored features, and compare it with an epoch that encodes its 20 tiles."""
     from napari_sampath.training import TrainingConfig, open_dataset, train_job
     from napari_sampath.training.heads.trainer import TrainingProgress
 
     images = 2 if quick else 20
     data = open_dataset(make_dataset(folder, images, 256 if quick else 1024).path)
     config = TrainingConfig(epochs=2, patience=0, batch_size=4)
-    began: dict[str, float] = {}
+    started: dict[str, float] = {}
     ended: dict[str, float] = {}
     for progress in train_job(data, "cnn", config, vit_b(quick), folder / "h.safetensors"):
         now = time.perf_counter()
         epoch = getattr(progress, "epoch", 0)
         name = f"epoch {epoch}" if isinstance(progress, TrainingProgress) else progress.message
-        began.setdefault(name, now)
+        started.setdefault(name, now)
         ended[name] = now
-    encoding = ended[ENCODED] - began[ENCODED]
-    # From the end of the first epoch to that of the second, each with its validation.
+    encoding = ended[ENCODED] - started[ENCODED]
+    # From the end of epoch 1 to the end of epoch 2, including validation.
     epoch_s = ended["epoch 2"] - ended["epoch 1"]
     return Row(
         f"epoch of {images} tiles, ViT-B shapes, CNN head",
@@ -98,12 +96,12 @@ def cached_epoch(folder: Path, quick: bool) -> Row:
         seconds(epoch_s + encoding),
         (epoch_s + encoding) / epoch_s,
         None if quick else 20.0,
-        "theirs encodes each image anew; with validation on 2 tiles",
+        "compared with encoding each image again; with validation on 2 tiles",
     )
 
 
 def correction(folder: Path, quick: bool) -> Iterator[Row]:
-    """Time saving ten corrected tiles, training the CNN head on them and segmenting another one."""
+    """Time saving ten corrected tiles, training the CNN head on them and segmenting another image."""
     from napari_sampath import load_model
     from napari_sampath.formats import Snapshot
     from napari_sampath.predict import segment
@@ -111,22 +109,22 @@ def correction(folder: Path, quick: bool) -> Iterator[Row]:
     from napari_sampath.training import TrainingConfig, train
 
     images = 2 if quick else 10
-    made = make_dataset(folder, images, 512 if quick else 1024)
+    dataset = make_dataset(folder, images, 512 if quick else 1024)
     model = load_model("sampath-tiny", device="cpu", store=Store(MemoryTier(2**30)))
     config = TrainingConfig(epochs=2 if quick else 20)
-    for state in ("not encoded before", "encoded while they were annotated"):
+    for state in ("not encoded before", "encoded during annotation"):
         start = time.perf_counter()
-        for name in list(made.images)[:images]:
-            item = made.read(name)
+        for name in list(dataset.images)[:images]:
+            item = dataset.read(name)
             corrected = item.labels.copy()
             corrected[: 8 if "not" in state else 16] = 0
-            made.save_image(Snapshot(name, item.pixels, corrected), group="a")
-        bundle = train(made.path, "cnn", config, model, folder / "h.safetensors")
-        segment(np.roll(made.read("tile 0").pixels, 501, axis=0), bundle, model)
-        taken = time.perf_counter() - start
+            dataset.save_image(Snapshot(name, item.pixels, corrected), group="a")
+        bundle = train(dataset.path, "cnn", config, model, folder / "h.safetensors")
+        segment(np.roll(dataset.read("tile 0").pixels, 501, axis=0), bundle, model)
+        seconds_taken = time.perf_counter() - start
         yield limited(
             f"correct, retrain, predict: {images} tiles, {state}",
-            taken,
+            seconds_taken,
             60,
             "s",
             f"CNN head, sampath-tiny, {os.cpu_count()} cores",
@@ -134,18 +132,22 @@ def correction(folder: Path, quick: bool) -> Iterator[Row]:
 
 
 def peak_memory(folder: Path, head: str, quick: bool) -> Row:
-    """Measure the largest resident set of a process that trains a head at batch 4."""
-    made = make_dataset(folder, 4, 256 if quick else 1024)
-    command = [sys.executable, "-m", "benchmarks.training", str(made.path), head]
+    """Measure the peak resident set of a process that trains a head with batch size 4."""
+    dataset = make_dataset(folder, 4, 256 if quick else 1024)
+    command = [sys.executable, "-m", "benchmarks.training", str(dataset.path), head]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     peak = json.loads(done.stdout.splitlines()[-1])["peak_bytes"] / 2**30
     return limited(
-        f"peak memory of training '{head}' at batch 4", peak, 3, "GiB", "sampath-tiny, the whole process"
+        f"peak memory of training '{head}' with batch size 4",
+        peak,
+        3,
+        "GiB",
+        "sampath-tiny, the whole process",
     )
 
 
-def _train_alone(data: str, head: str) -> None:
-    """Train in this process, and write its largest resident set."""
+def _train_and_print_peak(data: str, head: str) -> None:
+    """Train in this process and print its peak resident set."""
     from napari_sampath import load_model, train
     from napari_sampath.training import TrainingConfig
 
@@ -156,4 +158,4 @@ def _train_alone(data: str, head: str) -> None:
 
 
 if __name__ == "__main__":
-    _train_alone(sys.argv[1], sys.argv[2])
+    _train_and_print_peak(sys.argv[1], sys.argv[2])

@@ -66,8 +66,7 @@ def golden() -> Golden:
 def tiny_sam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint in SAM's format, small and with random weights: `--model sam --weights FILE`."""
     import torch
-
-    from support.models.tiny_sam import build_tiny_sam
+    from benchmarks.tiny_sam import build_tiny_sam
 
     path = tmp_path_factory.mktemp("weights") / "tiny-sam.pth"
     torch.save(build_tiny_sam().state_dict(), path)

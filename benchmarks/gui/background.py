@@ -1,4 +1,4 @@
-"""How long the window stands still while something else is computed."""
+"""Longest stall of the event loop during background jobs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..gui_driver import wait_until
 from ..models import tissue
 from ..stalls import StallMeter
 from ..table import Row, limited
-from .windows import Ours
+from .windows import SampathViewer
 
 LIMIT_MS = 100.0
-PIECES = 5000
+OBJECTS = 5000
 NUCLEUS = ClassInfo(1, "nucleus", (104, 70, 150))
 
 
-def stalls(window: Ours, folder: Path, quick: bool) -> Iterator[Row]:
-    """Measure the longest stall of the event loop during each of the long jobs, the mouse moving meanwhile."""
+def stalls(window: SampathViewer, folder: Path, quick: bool) -> Iterator[Row]:
+    """Measure the longest stall of the event loop during each job, while the mouse moves."""
     side, model = 256 if quick else 2048, window.model
     pixels = tissue(side)
     jobs: dict[str, Callable[[], Any]] = {
@@ -34,46 +34,46 @@ def stalls(window: Ours, folder: Path, quick: bool) -> Iterator[Row]:
         "training (cnn head)": lambda: _train(model, folder, quick),
         "exporting": lambda: window.session.files.export_job(folder / "export", ("png", "tiff")),
     }
-    still = _longest(window, None, quick)
-    yield Row("longest stall with nothing to do, the mouse moving", f"{still:.0f} ms", "", None, None)
+    idle = _longest(window, None, quick)
+    yield Row("longest stall without a job, the mouse moving", f"{idle:.0f} ms", "", None, None)
     for name, job in jobs.items():
         worst = _longest(window, job(), quick)
         yield limited(f"longest stall while {name}", worst, LIMIT_MS, "ms")
 
-    pieces = _pieces(window.session.hw, 60 if quick else PIECES)
-    change = window.session.proposals.replace(pieces)
+    components = _grid_of_nuclei(window.session.hw, 60 if quick else OBJECTS)
+    change = window.session.proposals.replace(components)
     worst = _longest(window, change.prepare(), quick, change.take)
     yield limited(
-        f"longest stall while {len(pieces.pieces):,} pieces of a head are taken over", worst, LIMIT_MS, "ms"
+        f"longest stall while adding {len(components.pieces):,} objects of a head", worst, LIMIT_MS, "ms"
     )
 
 
 def _longest(
-    window: Ours, job: Any, quick: bool, then: Callable[[Any], object] = lambda result: result
+    window: SampathViewer, job: Any, quick: bool, then: Callable[[Any], object] = lambda result: result
 ) -> float:
-    ended: list[Any] = []
+    results: list[Any] = []
     failed: list[str] = []
     runner = window.state.runner
     runner.failed.connect(failed.append)
     height, width = window.image.data.shape[:2]
     if job is not None:
-        runner.start(job, "being measured", lambda result: ended.append(then(result)))
+        runner.start(job, "measuring", lambda result: results.append(then(result)))
     meter = StallMeter()
     step = 0
-    turns: list[int] = []
+    steps_after: list[int] = []
 
-    def over() -> bool:
+    def finished() -> bool:
         nonlocal step
         step += 1
         if step % 20 == 0:
             angle = step / 40
             window.driver.move(width / 2 + 90 * np.cos(angle), height / 2 + 90 * np.sin(angle))
-        # What was taken over is painted after it.
-        if ended:
-            turns.append(step)
-        return bool(len(turns) > 40 or failed) if job is not None else step > (100 if quick else 400)
+        # Continue for some steps after the job, because its result is painted then.
+        if results:
+            steps_after.append(step)
+        return bool(len(steps_after) > 40 or failed) if job is not None else step > (100 if quick else 400)
 
-    wait_until(over, 1200, "the job to end")
+    wait_until(finished, 1200, "the job to end")
     worst = meter.stop()
     runner.failed.disconnect(failed.append)
     if failed:
@@ -81,8 +81,8 @@ def _longest(
     return 1000 * worst
 
 
-def _pieces(hw: tuple[int, int], count: int) -> Components:
-    """Lay out so many round pieces."""
+def _grid_of_nuclei(hw: tuple[int, int], count: int) -> Components:
+    """Return a grid of round objects in the form of a head's result."""
     side = int((hw[0] * hw[1] / count) ** 0.5)
     rows, cols = np.indices((side - 2, side - 2)) - (side - 3) / 2
     disc = rows**2 + cols**2 < (side / 2 - 1) ** 2

@@ -1,4 +1,4 @@
-"""The 2D annotator of micro-sam, clicked in as a person does; for an environment that has it beside this package."""
+"""Clicks in the 2D annotator of micro-sam, for environments in which it is installed too."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
-from .windows import Clock
+from .windows import TimedViewer
 
 
-class MicroSam(Clock):
-    """A viewer with micro-sam's dock on an image that it has encoded as a whole, as it does if not told to tile.
+class MicroSamViewer(TimedViewer):
+    """Viewer with micro-sam's dock on an image encoded without tiles, which is its default.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        weights: File in SAM's format, of a ViT-B.
+        weights: File of a ViT-B in SAM's format.
     """
 
     def __init__(self, pixels: np.ndarray, weights: Path) -> None:
@@ -29,7 +29,7 @@ class MicroSam(Clock):
         self.settle()
 
     def open(self, pixels: np.ndarray) -> Any:
-        """Have the annotator encode and add the image."""
+        """Open the annotator, which encodes the image and adds its layer."""
         from micro_sam.sam_annotator import annotator_2d
 
         annotator_2d(
@@ -43,35 +43,34 @@ class MicroSam(Clock):
         return self.viewer.layers["image"]
 
     def time_click(self, x: float, y: float) -> float:
-        """Click on an image pixel and press S, which asks for the mask; return the seconds until it is painted."""
+        """Click on an image pixel and press S, which requests the mask; return the seconds until it is painted."""
         self.driver.move(x, y)
         self.driver.native.setFocus()
-        self.rest()
-        shown = self.viewer.layers["current_object"]
-        before = shown.data
-
+        self.wait()
+        layer = self.viewer.layers["current_object"]
+        before = layer.data
         click = self.click_at(x, y)
 
-        def ask() -> None:
+        def click_and_request() -> None:
             click()
             QTest.keyClick(self.driver.native, Qt.Key.Key_S)
 
-        seconds = self.until_painted(ask, lambda: shown.data is not before)
-        if len(self.points.data) != 1 or not shown.data.any():
-            raise AssertionError("The click was not answered.")
+        seconds = self.until_painted(click_and_request, lambda: layer.data is not before)
+        if len(self.points.data) != 1 or not layer.data.any():
+            raise AssertionError("The click produced no mask.")
         QTest.keyClick(self.driver.native, Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier)
-        self.rest()
+        self.wait()
         return seconds
 
 
 def vit_b_file(path: Path) -> Path:
-    """Write a ViT-B in SAM's format with the decoder of `models.random_sam`."""
+    """Write a ViT-B in SAM's format with the decoder of `build_tiny_sam`."""
     import torch
     from segment_anything import build_sam_vit_b
 
-    from ..models import random_sam
+    from ..tiny_sam import build_tiny_sam
 
-    parts = {k: v for k, v in random_sam().state_dict().items() if not k.startswith("image_encoder.")}
+    parts = {k: v for k, v in build_tiny_sam().state_dict().items() if not k.startswith("image_encoder.")}
     state = build_sam_vit_b().state_dict()
     torch.save(state | {name: value for name, value in parts.items() if name in state}, path)
     return path

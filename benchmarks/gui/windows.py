@@ -1,4 +1,4 @@
-"""Viewers to click in, with a clock that stops when the frame is finished that shows what was waited for."""
+"""Viewers that measure the time from a mouse or key event to the end of the frame that shows its result."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ WINDOW_PX = (1280, 800)
 CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 
 
-class Clock:
-    """A viewer 1280 x 800 on an image, one image pixel a canvas pixel, in whose middle things are clicked."""
+class TimedViewer:
+    """Viewer of 1280 x 800 px that shows the middle of an image at one canvas pixel per image pixel."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.viewer = napari.Viewer(show=True)
@@ -33,7 +33,7 @@ class Clock:
         self.image = self.open(pixels)
         self.driver = GuiDriver(self.viewer, self.image)
         self._ready: Callable[[], bool] = lambda: False
-        self._seen: float | None = None
+        self._painted_at: float | None = None
         self._wake = QTimer()
         self._wake.start(50)
         self._scene = self.viewer.window._qt_viewer.canvas._scene_canvas
@@ -44,45 +44,45 @@ class Clock:
         return self.viewer.add_image(pixels, name="tissue")
 
     def settle(self) -> None:
-        """Wait for the window, and look at the middle of the image."""
+        """Wait for the window, then centre the image at zoom 1."""
         self.driver.settle()
         height, width = self.image.data.shape[:2]
         camera = getattr(self.viewer, "scene", self.viewer).camera
         camera.center = (0, height / 2, width / 2)
         camera.zoom = 1.0
-        self.rest()
+        self.wait()
 
-    def rest(self, seconds: float = 0.15) -> None:
-        """Let everything that is under way come to an end."""
+    def wait(self, seconds: float = 0.15) -> None:
+        """Process events for some time, so that pending work ends."""
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
             QApplication.processEvents()
             time.sleep(0.005)
 
     def until_painted(self, act: Callable[[], object], ready: Callable[[], bool]) -> float:
-        """Do something; return the seconds until a frame is finished at whose beginning `ready` holds."""
-        self._seen, self._ready = None, ready
+        """Call `act`; return the seconds until the end of the first frame that starts with `ready()` true."""
+        self._painted_at, self._ready = None, ready
         begin = time.perf_counter()
         act()
-        while self._seen is None:
-            # Waits for the next event: asking again and again would take the interpreter from the worker.
+        while self._painted_at is None:
+            # Block until the next event; polling would take the interpreter lock from the worker.
             QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
             if time.perf_counter() - begin > 120:
-                raise TimeoutError("Nothing was painted within 120 s.")
+                raise TimeoutError("No frame was painted within 120 s.")
         self._ready = lambda: False
-        return self._seen - begin
+        return self._painted_at - begin
 
     def frame(self) -> float:
-        """Return the seconds that a frame takes in which nothing has changed."""
+        """Return the seconds of a frame in which nothing has changed."""
         return self.until_painted(self._scene.update, lambda: True)
 
     def click_at(self, x: float, y: float) -> Callable[[], None]:
-        """Return what presses and releases the left button; the mouse must be there already, as this finds out now."""
-        place = self.driver.at(x, y)
+        """Return a function that clicks at an image pixel without moving the mouse, which must be there already."""
+        position = self.driver.at(x, y)
 
         def click() -> None:
-            QTest.mousePress(self.driver.native, LEFT, NONE, place)
-            QTest.mouseRelease(self.driver.native, LEFT, NONE, place)
+            QTest.mousePress(self.driver.native, LEFT, NONE, position)
+            QTest.mouseRelease(self.driver.native, LEFT, NONE, position)
 
         return click
 
@@ -94,14 +94,14 @@ class Clock:
     def _on_draw(self, _event: Any) -> None:
         if self._ready():
             gl.glFinish()
-            self._seen = time.perf_counter()
+            self._painted_at = time.perf_counter()
 
 
-class Ours(Clock):
-    """A viewer with the Annotate dock on an image that is ready for clicks; without the preview.
+class SampathViewer(TimedViewer):
+    """Viewer with the Annotate dock on an image that is encoded; the preview is off.
 
-    The model is loaded in the background, as the docks do it: once the window's own thread has computed with several
-    threads, those of the prompts' thread sleep whenever they wait for each other, and it takes twice as long.
+    The model is loaded in the background, as in the docks: if the GUI thread had run multi-threaded operations, there
+    would be more OpenMP threads than cores, and prompts would take twice as long.
     """
 
     def __init__(self, pixels: np.ndarray, load: Callable[[], Any], folder: Path) -> None:
@@ -117,17 +117,17 @@ class Ours(Clock):
         state.annotator.preview.on = False
 
     def time_click(self, x: float, y: float) -> tuple[float, float]:
-        """Click on an image pixel; return the seconds until the mask is painted, and those of the decoder."""
+        """Click on an image pixel; return the seconds until the mask is painted and the seconds in the decoder."""
         self.driver.move(x, y)
-        self.rest()
-        before, decode, spent = self.session.prompts.candidate, self.model.decode, []
+        self.wait()
+        before, decode, decoding_s = self.session.prompts.candidate, self.model.decode, []
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             begin = time.perf_counter()
             try:
                 return decode(*args, **kwargs)
             finally:
-                spent.append(time.perf_counter() - begin)
+                decoding_s.append(time.perf_counter() - begin)
 
         self.model.decode = timed
         try:
@@ -138,10 +138,10 @@ class Ours(Clock):
             del self.model.decode
         shown = self.state.annotator.layers.candidate.data[self.session.prompts.candidate.mask.slices] == 1
         if not np.array_equal(shown, self.session.prompts.candidate.mask.bitmap):
-            raise AssertionError("What was painted is not the mask.")
+            raise AssertionError("The painted pixels are not the mask.")
         self.driver.key(Qt.Key.Key_Escape)
-        self.rest()
-        return total, sum(spent)
+        self.wait()
+        return total, sum(decoding_s)
 
     def time_key(self, modifiers: Any) -> float:
         """Press Ctrl-Z or Ctrl-Shift-Z; return the seconds until the change is painted."""
@@ -154,14 +154,14 @@ class Ours(Clock):
             )
         finally:
             self.session.document_changed.disconnect(changed.append)
-            self.rest()
+            self.wait()
 
 
-class Peers(Clock):
-    """A viewer in which a click is answered as the other plugins do it.
+class PredictorViewer(TimedViewer):
+    """Viewer that answers clicks as other plugins do.
 
-    `SamPredictor.predict` in the window's own thread, on the embedding of the whole image, and the mask assigned to a
-    label layer as a whole.
+    `SamPredictor.predict` runs in the GUI thread on the embedding of the whole image, and the mask replaces the data of
+    a label layer.
     """
 
     def __init__(self, pixels: np.ndarray, predictor: Any) -> None:
@@ -176,7 +176,7 @@ class Peers(Clock):
     def time_click(self, x: float, y: float) -> float:
         """Click on an image pixel; return the seconds until the mask is painted."""
         self.driver.move(x, y)
-        self.rest()
+        self.wait()
         self._painted = False
         return self.until_painted(self.click_at(x, y), lambda: self._painted)
 

@@ -12,6 +12,7 @@ import pytest
 import skimage.data
 import tifffile
 import torch
+from benchmarks.tiny_sam import build_tiny_sam
 from PIL import Image
 
 import napari_sampath
@@ -25,7 +26,6 @@ from napari_sampath.predict.decoder.candidates import best_first, corrected
 from napari_sampath.predict.everything.everything import segment_everything
 from napari_sampath.predict.everything.settings import EverythingSettings
 from napari_sampath.store import Store
-from support.models.tiny_sam import build_tiny_sam
 
 if TYPE_CHECKING:
     from pathlib import Path

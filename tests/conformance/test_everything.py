@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.tiny_sam import build_tiny_sam
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
 
@@ -30,7 +31,6 @@ from napari_sampath.predict.everything.settings import EverythingSettings
 from napari_sampath.run_lengths import encode_coco
 from support.golden import assert_matches
 from support.models.small_sam import model_of, picture, small_sam, spotlit_model
-from support.models.tiny_sam import build_tiny_sam
 
 if TYPE_CHECKING:
     from support.golden import Golden

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from benchmarks.tiny_sam import tiny_model
 from segment_anything.modeling import ImageEncoderViT
 from torch import Tensor, nn
 
@@ -27,7 +28,6 @@ from napari_sampath.geometry import Frame, tiles
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import Model
 from napari_sampath.store import MemoryTier, Store
-from support.models.tiny_sam import tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path

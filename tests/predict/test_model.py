@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from benchmarks.tiny_sam import build_tiny_sam, tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything import SamPredictor
@@ -29,7 +30,6 @@ from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import Model, load_model, load_model_job, local_mask
 from napari_sampath.store import DiskTier, MemoryTier, Store
-from support.models.tiny_sam import build_tiny_sam, tiny_model
 
 HW = (300, 420)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from benchmarks.tiny_sam import build_tiny_sam
 from segment_anything.modeling import Sam
 from torch import Tensor
 
 from napari_sampath.encoders.tiny.tiny_prompts import MapPromptEncoder, SpreadingMaskDecoder
 from napari_sampath.predict.decoder.prompt_decoder import PromptDecoder
-from support.models.tiny_sam import build_tiny_sam
 
 POINTS = torch.tensor([[[500.0, 400.0], [100.0, 90.0]], [[30.0, 900.0], [700.0, 610.0]]])
 LABELS = torch.tensor([[1, 0], [1, 1]])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.tiny_sam import tiny_model
 
 from napari_sampath.arrays import ClassInfo, LocalMask, Prompts
 from napari_sampath.errors import PromptError
@@ -14,7 +15,6 @@ from napari_sampath.jobs import run
 from napari_sampath.predict.decoder.mask_upscaling import local_mask, pieces_at, pointed_at
 from napari_sampath.session import Session
 from support.models.disc_model import DiscModel, disc_model
-from support.models.tiny_sam import tiny_model
 
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
 BOXES = ((10, 12, 40, 38), (60, 20, 90, 50), (30, 50, 70, 90))

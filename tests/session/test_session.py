@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from benchmarks.tiny_sam import tiny_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +33,6 @@ from napari_sampath.session.prompts.candidate import Candidate
 from napari_sampath.session.prompts.tile_cache import MAX_TILES
 from napari_sampath.session.proposals.components import Component, make_items
 from support.models.disc_model import SCORES, disc_model
-from support.models.tiny_sam import tiny_model
 from support.programs.journal_victim import commit_at, digest, prompt_at
 
 if TYPE_CHECKING:

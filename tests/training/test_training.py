@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from benchmarks.tiny_sam import tiny_model
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -50,7 +51,6 @@ from napari_sampath.training.heads.losses import ce_dice
 from napari_sampath.training.heads.tiles import TileSet, targets_on_grid
 from support.disc_folder import CLASSES, write_folder
 from support.models.patches import disc_image, patch_model
-from support.models.tiny_sam import tiny_model
 
 QUICK = TrainingConfig(epochs=4, batch_size=2, window_cells=16, head_arguments={"top_channel": 4})
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.tiny_sam import build_tiny_sam
 from segment_anything.modeling import ImageEncoderViT, PromptEncoder, Sam
 
 from napari_sampath.encoders import EncoderInfo
@@ -15,7 +16,6 @@ from napari_sampath.encoders.sam.sam_format import deduce, sam_keys
 from napari_sampath.predict import Model
 from napari_sampath.predict.decoder.prompt_decoder import ActiveEmbedding, Attended, PromptDecoder
 from napari_sampath.store import Store
-from support.models.tiny_sam import build_tiny_sam
 
 INFO = EncoderInfo("small-sam", "Random weights, for tests.", "none", "", True, 0.0)
 

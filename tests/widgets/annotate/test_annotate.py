@@ -567,10 +567,11 @@ def test_two_viewers_at_once(open_window: Callable[..., Any], tissue: np.ndarray
 
 def test_masks_are_those_of_the_model(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     """The real thing from the mouse to the layer: a SAM with random weights, of whose specks the clicked one counts."""
+    from benchmarks.tiny_sam import tiny_model
+
     from napari_sampath.arrays import Prompts
     from napari_sampath.predict.decoder.candidates import best_first
     from napari_sampath.predict.decoder.mask_upscaling import local_mask, pieces_at
-    from support.models.tiny_sam import tiny_model
 
     model = tiny_model()
     window = open_window(tissue, model)

@@ -27,9 +27,9 @@ pytestmark = pytest.mark.gui
 def bundle(tmp_path: Path) -> Path:
     """A linear head with random weights on the features of `tiny_sam`."""
     import torch
+    from benchmarks.tiny_sam import tiny_model
 
     from napari_sampath.heads import EncoderRef, Metadata, create, save_bundle
-    from support.models.tiny_sam import tiny_model
 
     torch.manual_seed(0)
     model = tiny_model()
@@ -51,10 +51,11 @@ def add_dock(window: Any, kind: str) -> Any:
 def test_one_click_segments_shows_and_becomes_annotations(
     open_window: Callable[..., Any], tissue: np.ndarray, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from benchmarks.tiny_sam import tiny_model
+
     from napari_sampath.predict import segment
     from napari_sampath.session import from_segmentation
     from napari_sampath.widgets.segment import dock as module
-    from support.models.tiny_sam import tiny_model
 
     model = tiny_model()
     window = open_window(tissue, model)

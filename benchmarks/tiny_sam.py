@@ -1,4 +1,4 @@
-"""A small SAM of `segment_anything`'s own classes with random weights, for tests that need real prompting."""
+"""SAM with a small encoder and random weights, for benchmarks and tests that need real prompting."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _LEARNED = (
     "tokens",
     "iou_token",
 )
-"""What SAM learns as such, unlike matrices that must keep activations of order one."""
+"""Name parts of parameters that are used as they are; other matrices are scaled by their fan-in."""
 
 INFO = EncoderInfo("tiny-sam", "Random weights, for tests.", "none", "", True, 16.0)
 
 
 def build_tiny_sam(seed: int = 0, input_px: int = 1024) -> Sam:
-    """Build a Sam of 4.1 M parameters (ViT of width 32, depth 2; 256 channels out).
+    """Build a `segment_anything` Sam of 4.1 M parameters: ViT of width 32 and depth 2, 256 output channels.
 
-    All weights are random, also those that SAM starts at zero (positions), and scaled so that masks
-    have both signs on every image.
+    All weights are random, including position embeddings, which SAM initialises with zeros. They are scaled so that
+    mask logits have both signs on every image.
     """
     generator = torch.Generator().manual_seed(seed)
     grid = input_px // 16
@@ -84,6 +84,6 @@ def build_tiny_sam(seed: int = 0, input_px: int = 1024) -> Sam:
 
 
 def tiny_model(store: Store | None = None, seed: int = 0, input_px: int = 1024) -> Model:
-    """Build a `Model` around the weights of `build_tiny_sam`, on the CPU."""
+    """Build a `Model` with the weights of `build_tiny_sam` on the CPU."""
     state = sam_keys(build_tiny_sam(seed, input_px).state_dict(), "tiny-sam")
     return Model(assemble(state, deduce(state, "tiny-sam"), INFO), torch.device("cpu"), store)
