@@ -156,7 +156,7 @@ def many_steps(folder: Path, quick: bool) -> Iterator[Row]:
 
 
 def objects_on_a_slide(folder: Path, quick: bool) -> Iterator[Row]:
-    from napari_sampath.annotations import Add, AnnotatedObject, Document
+    from napari_sampath.annotations import Add, AnnotatedObject, Document, perform
 
     before = resident_bytes()
     document = Document((100_000, 100_000), CLASSES)
@@ -165,7 +165,7 @@ def objects_on_a_slide(folder: Path, quick: bool) -> Iterator[Row]:
         (AnnotatedObject(k + 1, 1, "point"), LocalMask(900 * (k // 100) * 10, 900 * (k % 100), shape))
         for k in range(1000)
     ]
-    document.perform(Add(tuple(items)))
+    perform(document, Add(tuple(items)))
     used = (resident_bytes() - before) / 2**20
     yield Row(
         "memory of 1,000 objects spread over a slide of 100,000 px",

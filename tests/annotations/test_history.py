@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sampath.annotations import AnnotatedObject, Document, History, Patch, PromptStep
+from napari_sampath.annotations import Add, AnnotatedObject, Document, History, Patch, PromptStep, perform
 from napari_sampath.annotations.model.patch import Region, Values
 from napari_sampath.annotations.storage.history import Step
 from napari_sampath.arrays import ClassInfo, LocalMask
@@ -85,7 +85,7 @@ def test_a_patch_costs_what_the_outline_costs_and_not_the_area() -> None:
     document = Document((2048, 2048), CLASSES)
     rows, cols = np.mgrid[:1500, :1500]
     disc = LocalMask(100, 100, np.hypot(rows - 750, cols - 750) < 750)
-    patch = document.apply(AnnotatedObject(1, 1, "point"), disc)
+    patch = perform(document, Add(((AnnotatedObject(1, 1, "point"), disc),)))
     assert patch.nbytes < 20_000
     assert document.objects[1].area_px == disc.area_px
     document.revert(patch)

@@ -133,7 +133,7 @@ def test_a_line_damaged_in_the_middle_costs_that_line_only(
         survivor = open_session(path)
     assert set(survivor.document.objects) == {ids[0], ids[2], ids[3]}
     assert "Line 3 of the journal" in caplog.text
-    assert "Step 5 of the journal cannot be done again: There is no annotation 2" in caplog.text
+    assert "Step 5 of the journal cannot be replayed: There is no object 2" in caplog.text
     new = commit_at(survivor, 45, 20)
     survivor.close()
     assert set(open_session(path).document.objects) == {ids[0], ids[2], ids[3], new}
@@ -144,7 +144,7 @@ def test_a_second_session_is_told_where_the_first_is(tmp_path: Path) -> None:
     first = open_session(path)
     commit_at(first, 40, 30)
     with pytest.raises(
-        JournalError, match=r"a\.jsonl' are open in another window or program; close them there"
+        JournalError, match=r"a\.jsonl' is open in another window or program; close the image there"
     ):
         open_session(path)
     program = textwrap.dedent(
@@ -184,7 +184,7 @@ def test_a_journal_of_another_image(tmp_path: Path) -> None:
     other = image()
     other[3, 4, 1] ^= 1
     with pytest.raises(
-        JournalError, match=r"belongs to the image 'slide' \(128 x 96 px\).*not the one.*'other'"
+        JournalError, match=r"belongs to the image 'slide' \(128 x 96 px\), not to the open image 'other'"
     ):
         Session(other, "other", journal=path)
     assert path.read_bytes() == content
@@ -195,13 +195,16 @@ def test_a_journal_of_another_image(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (b"\x89PNG\r\n\x1a\n", "is no journal of napari-sampath"),
-        (b'{"format": "napari-sampath journal"}\n', "is no journal of napari-sampath"),
-        (_seal({"seq": 0, **HEADER.to_json(), "format": "other"}), "is no journal of napari-sampath"),
-        (_seal({"seq": 0, **HEADER.to_json(), "schema": 2}), "has schema 2 and this version reads 1; update"),
+        (b"\x89PNG\r\n\x1a\n", "is not a journal of napari-sampath"),
+        (b'{"format": "napari-sampath journal"}\n', "is not a journal of napari-sampath"),
+        (_seal({"seq": 0, **HEADER.to_json(), "format": "other"}), "is not a journal of napari-sampath"),
+        (
+            _seal({"seq": 0, **HEADER.to_json(), "schema": 2}),
+            "has schema 2, but this version reads schema 1; update",
+        ),
     ],
     # A header says when it was made, and every process must give the tests the same names.
-    ids=["a picture", "no line of ours", "another format", "another schema"],
+    ids=["a picture", "not sealed", "another format", "another schema"],
 )
 def test_files_that_are_no_journal_are_left_alone(tmp_path: Path, content: bytes, error: str) -> None:
     path = tmp_path / "a.jsonl"

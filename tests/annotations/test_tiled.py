@@ -11,7 +11,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sampath.annotations import TiledMap
+from napari_sampath.annotations import Delete, TiledMap, perform
 from napari_sampath.annotations.masks.tiled import TILE_PX
 from napari_sampath.errors import ImageError
 from support.slide import SIDE, annotated_slide
@@ -68,7 +68,7 @@ def test_a_slide_takes_the_memory_of_what_is_annotated(tmp_path: Path) -> None:
     assert document.class_map[3900 + 150, SIDE - 3400 + 150] == 1
     with pytest.raises(ImageError, match="40000 x 40000 px"):
         np.asarray(document.class_map)
-    patch = document.delete(4)
+    patch = perform(document, Delete((4,)))
     document.revert(patch)
     assert document.objects[4].area_px == document.pixels(4).area_px
 

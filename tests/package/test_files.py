@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import textwrap
@@ -191,3 +192,34 @@ def test_leftovers_are_removed_when_old(tmp_path: Path) -> None:
     assert remove_leftovers(tmp_path) == 1
     assert names(tmp_path) == [".b.part", "mine.part"]
     assert remove_leftovers(tmp_path / "absent") == 0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_contents_are_forced_to_the_disk_before_the_renames_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Without the first a power cut leaves an empty file, without the second the old one."""
+    events: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        info = os.fstat(descriptor)
+        if stat.S_ISREG(info.st_mode):
+            assert info.st_size == len(b"content"), "all of the content was flushed before"
+        events.append(("fsync", info.st_ino))
+        fsync(descriptor)
+
+    def recorded_replace(source: Path, target: Path) -> None:
+        events.append(("rename", source.stat().st_ino))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    paths = [tmp_path / f"{number}.bin" for number in range(count)]
+    write_together({path: lambda stream: stream.write(b"content") for path in paths})
+    files = [path.stat().st_ino for path in paths]
+    assert events == [
+        *(("fsync", number) for number in files),
+        *(("rename", number) for number in files),
+        ("fsync", tmp_path.stat().st_ino),
+    ]

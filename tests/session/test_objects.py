@@ -358,7 +358,7 @@ def test_a_refined_object_that_went_meanwhile_and_a_new_scribble_are_new_objects
     again = session.commit()
     assert again is not None
     assert again.id == made.id, "the scribble was taken back"
-    with pytest.raises(UnknownNameError, match="no annotation 99"):
+    with pytest.raises(UnknownNameError, match="no object 99"):
         session.prompts.set_object(99)
 
 
@@ -723,7 +723,7 @@ def test_every_change_that_is_saved_is_told(session: Session) -> None:
     session.undo()
     assert len(heard) == 5
     session.prompts.add_point(50, 50)
-    assert len(heard) == 5, "a prompt is no annotation"
+    assert len(heard) == 5, "a prompt is not saved"
 
 
 # What the docks show

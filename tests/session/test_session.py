@@ -315,10 +315,10 @@ def test_mask_prompt(session: Session) -> None:
             r"lies outside the image",
         ),
         (lambda s: s.commit(), r"no mask to commit; click on an object"),
-        (lambda s: s.objects.delete((3,)), r"no annotation 3"),
-        (lambda s: s.objects.reclassify((3,), 1), r"no annotation 3"),
+        (lambda s: s.objects.delete((3,)), r"no object 3"),
+        (lambda s: s.objects.reclassify((3,), 1), r"no object 3"),
         (lambda s: s.paint([3], [3], 7), r"no class with id 7"),
-        (lambda s: s.paint([3], [3], 1, object_id=4), r"no annotation 4"),
+        (lambda s: s.paint([3], [3], 1, object_id=4), r"no object 4"),
         (lambda s: setattr(s, "active_class", 9), r"no class with id 9"),
     ],
 )
@@ -665,7 +665,7 @@ def test_class_edits_are_told_saved_and_undone(tmp_path: Path) -> None:
 
 def test_a_class_in_use_stays(session: Session) -> None:
     commit_at(session, 40, 30)
-    with pytest.raises(ClassListError, match=r"'gland' cannot be removed because 1 annotation"):
+    with pytest.raises(ClassListError, match=r"'gland' is used by 1 object"):
         session.classes.remove(1)
     session.classes.remove(2)
     session.objects.delete((1,))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_sampath.annotations import Add, AnnotatedObject, Document
+from napari_sampath.annotations import Add, AnnotatedObject, Document, perform
 from napari_sampath.arrays import ClassInfo, LocalMask
 
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)),)
@@ -19,5 +19,5 @@ def annotated_slide() -> Document:
         (AnnotatedObject(number, 1, "point"), LocalMask(number * 3900, SIDE - 400 - number * 3000, disc))
         for number in range(1, 10)
     ]
-    document.perform(Add(tuple(items)))
+    perform(document, Add(tuple(items)))
     return document

@@ -1,19 +1,20 @@
-"""Classes, documents, undo and the journal: what has been annotated, kept safe."""
+"""The objects of an image: classes, document, undo and journal."""
 
 from __future__ import annotations
 
-from .masks.masks import clip, innermost, mask_of_pixels
+from .masks.masks import Box, bounds, clip, innermost, mask_of_pixels, union
 from .masks.tiled import LookupMap, TiledMap
-from .model.annotated_object import FLAGS, AnnotatedObject, Box, FlagName, Source, bounds, union
+from .model.annotated_object import FLAGS, AnnotatedObject, FlagName, Source
 from .model.classes import ClassList
 from .model.document import Document
 from .model.operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Verify
 from .model.patch import Patch
 from .model.prepared import Prepared, prepare
+from .model.recorder import perform
 from .storage.edits import Edits
 from .storage.header import Header, pixel_digest
 from .storage.history import History, PromptStep
-from .storage.journal import Journal
+from .storage.journal import Journal, open_journal
 
 __all__ = [
     "FLAGS",
@@ -45,6 +46,8 @@ __all__ = [
     "clip",
     "innermost",
     "mask_of_pixels",
+    "open_journal",
+    "perform",
     "pixel_digest",
     "prepare",
     "union",

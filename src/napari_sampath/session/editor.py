@@ -103,7 +103,7 @@ class Editor:
 
         Raises:
             StorageError: If it cannot be saved; nothing has changed.
-            SampathError: As `Document.perform`; nothing has changed.
+            SampathError: As `annotations.perform`; nothing has changed.
         """
         self.announce(self.save(operation))
 

@@ -318,7 +318,9 @@ def test_a_large_change_is_painted_in_strips_and_never_under_a_brush(
     assert 0 < np.count_nonzero(expected) < 40, "what was not painted yet is no stroke"
     wait_until(lambda: np.array_equal(window.layers.classes.data, expected), 20, "the stroke")
     window.driver.click(80, 100)
-    wait_until(lambda: not window.annotator.layer_sync.drawing, 20, "the end of a stroke that changes nothing")
+    wait_until(
+        lambda: not window.annotator.layer_sync.drawing, 20, "the end of a stroke that changes nothing"
+    )
 
 
 def test_a_key_leads_from_one_uncertain_region_to_the_next(open_segment: Callable[..., Any]) -> None:

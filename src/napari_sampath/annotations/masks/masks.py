@@ -1,6 +1,8 @@
-"""Masks cut to the image, and made of lists of pixels."""
+"""Masks and their bounding boxes."""
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +10,30 @@ from scipy.ndimage import distance_transform_edt
 
 from ...arrays import BoolArray, FloatArray, IntArray, LocalMask
 
+Box: TypeAlias = tuple[int, int, int, int]
+"""(r0, c0, r1, c1) in image pixels, end exclusive."""
+
+
+def bounds(mask: LocalMask) -> Box:
+    """Return the box of a mask."""
+    rows, cols = mask.slices
+    return rows.start, cols.start, rows.stop, cols.stop
+
+
+def union(first: Box | None, second: Box | None) -> Box | None:
+    """Return the smallest box around two boxes; None counts as empty."""
+    if first is None or second is None:
+        return second if first is None else first
+    return (
+        min(first[0], second[0]),
+        min(first[1], second[1]),
+        max(first[2], second[2]),
+        max(first[3], second[3]),
+    )
+
 
 def clip(mask: LocalMask, hw: tuple[int, int]) -> LocalMask:
-    """Cut off what lies outside an image of size (H, W)."""
+    """Crop a mask to an image of size (H, W)."""
     height, width = mask.bitmap.shape
     top, left = max(0, -mask.row), max(0, -mask.col)
     bottom, right = min(height, hw[0] - mask.row), min(width, hw[1] - mask.col)
@@ -22,7 +45,7 @@ def clip(mask: LocalMask, hw: tuple[int, int]) -> LocalMask:
 
 
 def mask_of_pixels(rows: npt.ArrayLike, cols: npt.ArrayLike, hw: tuple[int, int]) -> LocalMask:
-    """Turn lists of pixels (rows, cols), in any order and repeated or not, into a mask.
+    """Build a mask from lists of pixels, in any order and with repetitions.
 
     Args:
         rows: (N,) rows; pixels outside an image of size (H, W) are left out.
@@ -42,12 +65,12 @@ def mask_of_pixels(rows: npt.ArrayLike, cols: npt.ArrayLike, hw: tuple[int, int]
 
 
 def depth(bitmap: BoolArray) -> FloatArray:
-    """Return how far each pixel of a bitmap (h, w) lies from its edge, in pixels; where the bitmap ends is an edge."""
+    """Return the distance of each pixel of a bitmap (h, w) to the edge of the mask, in pixels."""
     inside: FloatArray = distance_transform_edt(np.pad(bitmap, 1))[1:-1, 1:-1]
     return inside
 
 
 def innermost(mask: LocalMask) -> tuple[float, float]:
-    """Return the centre (x, y), in image pixels, of the pixel of a non-empty mask farthest from its edge."""
+    """Return the centre (x, y), in image pixels, of the pixel of a non-empty mask that is farthest from its edge."""
     row, col = np.unravel_index(int(np.argmax(depth(mask.bitmap))), mask.bitmap.shape)
     return mask.col + float(col) + 0.5, mask.row + float(row) + 0.5

@@ -1,4 +1,4 @@
-"""Masks of objects cut, grown and smoothed. Pure functions: they return what the object's pixels should become."""
+"""Operations on masks: split, join, grow, shrink, fill and smooth. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ _CORNERS = np.ones((3, 3), dtype=np.bool_)
 
 
 def pieces(mask: LocalMask) -> list[LocalMask]:
-    """Take a mask apart into its connected pieces, corners counting as connected, the largest first."""
-    found, _ = ndimage.label(mask.bitmap, _CORNERS)
+    """Return the connected components of a mask (8-connected), largest first."""
+    labels, _ = ndimage.label(mask.bitmap, _CORNERS)
     parts = [
-        LocalMask(mask.row + window[0].start, mask.col + window[1].start, found[window] == number)
-        for number, window in enumerate(ndimage.find_objects(found), start=1)
+        LocalMask(mask.row + window[0].start, mask.col + window[1].start, labels[window] == number)
+        for number, window in enumerate(ndimage.find_objects(labels), start=1)
     ]
     return sorted(parts, key=lambda part: -part.area_px)
 
 
 def cut(mask: LocalMask, start_xy: tuple[float, float], stop_xy: tuple[float, float]) -> list[LocalMask]:
-    """Cut a mask in two along the straight line through two points.
+    """Split a mask along the straight line through two points.
 
     Args:
         mask: The mask.
         start_xy: (x, y) in image pixels.
-        stop_xy: Another point.
+        stop_xy: Another point, (x, y).
 
     Returns:
-        The part on either side that is not empty, the larger first; a pixel belongs to the side of its centre.
+        The non-empty sides, the larger first; a pixel belongs to the side of its centre.
     """
     height, width = mask.bitmap.shape
     y = np.arange(height)[:, None] + mask.row + 0.5 - start_xy[1]
@@ -41,7 +41,7 @@ def cut(mask: LocalMask, start_xy: tuple[float, float], stop_xy: tuple[float, fl
 
 
 def joined(masks: list[LocalMask]) -> LocalMask:
-    """Return the pixels that any of the masks has."""
+    """Return the union of masks."""
     row, col = min(mask.row for mask in masks), min(mask.col for mask in masks)
     height = max(mask.row + mask.bitmap.shape[0] for mask in masks) - row
     width = max(mask.col + mask.bitmap.shape[1] for mask in masks) - col
@@ -53,13 +53,13 @@ def joined(masks: list[LocalMask]) -> LocalMask:
 
 
 def grown(mask: LocalMask, by_px: int, hw: tuple[int, int]) -> LocalMask:
-    """Add all pixels within `by_px` of a mask, inside an image of size (H, W)."""
+    """Dilate a mask by a distance, inside an image of size (H, W)."""
     wide = clip(_padded(mask, by_px), hw)
     return LocalMask.from_dense(_distance(~wide.bitmap) <= by_px, wide.row, wide.col)
 
 
 def shrunk(mask: LocalMask, by_px: int) -> LocalMask:
-    """Take away all pixels within `by_px` of the outside; empty if nothing is left."""
+    """Erode a mask by a distance; the result may be empty."""
     wide = _padded(mask, 1)
     return LocalMask.from_dense(_distance(wide.bitmap) > by_px, wide.row, wide.col)
 
@@ -70,13 +70,13 @@ def filled(mask: LocalMask) -> LocalMask:
 
 
 def smoothed(mask: LocalMask, radius_px: int, hw: tuple[int, int]) -> LocalMask:
-    """Round off what sticks out or in by less than a radius: a median filter by a disc; empty if nothing is left."""
+    """Smooth the outline with the median filter of a disc; the result may be empty."""
     wide = clip(_padded(mask, radius_px), hw)
     y, x = np.mgrid[-radius_px : radius_px + 1, -radius_px : radius_px + 1]
     disc = (np.hypot(y, x) <= radius_px + 0.5).astype(np.float32)
     from scipy.signal import fftconvolve  # Slow to import.
 
-    # More than half of the disc: what a median of 0 and 1 is, in a time that does not grow with the radius.
+    # The median of 0 and 1 is 1 where more than half of the disc is 1; with an FFT the radius costs nothing.
     share = fftconvolve(wide.bitmap.astype(np.float32), disc, mode="same")
     return LocalMask.from_dense(share > disc.sum() / 2, wide.row, wide.col)
 
@@ -86,7 +86,7 @@ def _padded(mask: LocalMask, by_px: int) -> LocalMask:
 
 
 def _distance(inside: BoolArray) -> np.ndarray:
-    """Distance of each pixel that is True to the nearest that is False."""
+    """Return the distance of each True pixel to the nearest False one."""
     if inside.all():
         return np.full(inside.shape, np.inf)
     distance: np.ndarray = ndimage.distance_transform_edt(inside)

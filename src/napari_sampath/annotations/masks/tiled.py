@@ -1,4 +1,4 @@
-"""Maps of any size of which only the annotated parts take memory."""
+"""Label maps of any size, of which only the tiles that were written take memory."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy.typing as npt
 
 from ...arrays import IntArray
 from ...rasters import check_pixels
-from ..model.annotated_object import Box, union
+from .masks import Box, union
 
 TILE_PX = 256
 
 
 class MapView(np.lib.mixins.NDArrayOperatorsMixin):
-    """What makes a map an array to numpy and napari: reads like one, and becomes one where it must.
+    """Array interface of a map for numpy and napari: indexing reads a part, other uses convert it to an array.
 
-    Whatever needs all pixels at once raises an `ImageError` for an image larger than fits in memory.
+    Converting a map that is too large for memory raises `ImageError`.
     """
 
     shape: tuple[int, int]
@@ -35,7 +35,7 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
         raise NotImplementedError
 
     def filled_boxes(self) -> Iterator[Box]:
-        """List boxes outside of which all is 0."""
+        """Yield boxes outside of which all pixels are 0."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -67,11 +67,11 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
         return np.asarray(self).astype(dtype)
 
     def written(self) -> bool:
-        """Say whether a pixel may be other than 0, without looking at pixels."""
+        """Return whether a pixel may be non-zero, without reading pixels."""
         return next(iter(self.filled_boxes()), None) is not None
 
     def any(self) -> bool:
-        """Say whether a pixel is not 0."""
+        """Return whether a pixel is non-zero."""
         return any(self.window(box).any() for box in self.filled_boxes())
 
     def sum(self) -> int:
@@ -87,7 +87,7 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
         return np.asarray(self).tobytes()
 
     def _pick(self, rows: IntArray, cols: IntArray) -> npt.NDArray[Any]:
-        """Return single pixels, any number of them, wherever they lie."""
+        """Return pixels by their coordinates."""
         values = np.zeros(rows.shape, dtype=self.dtype)
         for (row, col), inside in _by_tile(rows, cols):
             r0, c0 = row * TILE_PX, col * TILE_PX
@@ -97,7 +97,7 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 class TiledMap(MapView):
-    """A map (H, W) of 0 that keeps square tiles of what was written into it.
+    """A map (H, W) that stores square tiles where it was written to, and is 0 elsewhere.
 
     Args:
         shape: Size (H, W).
@@ -112,11 +112,11 @@ class TiledMap(MapView):
 
     @property
     def nbytes(self) -> int:
-        """Memory that the tiles take."""
+        """Memory of the tiles."""
         return sum(tile.nbytes for tile in self._tiles.values())
 
     def snapshot(self) -> TiledMap:
-        """Return the map as it is now. Costs nothing: tiles are shared until they are written to."""
+        """Return the map as it is now; tiles are shared until one of the maps writes to them."""
         taken = TiledMap(self.shape, self.dtype)
         taken._tiles = dict(self._tiles)
         taken._lent = set(self._tiles)
@@ -124,11 +124,11 @@ class TiledMap(MapView):
         return taken
 
     def become(self, other: TiledMap) -> None:
-        """Hold what another map of this size holds, which is not used any more. Costs nothing."""
+        """Take the tiles of another map of this size, which must not be used any more."""
         self._tiles, self._lent = other._tiles, other._lent
 
     def differences(self, other: TiledMap) -> Iterator[Box]:
-        """List the boxes of the tiles in which another map may differ that was this one, or a snapshot of it."""
+        """Yield the boxes of tiles that may differ from those of another map, a snapshot of this one or its source."""
         height, width = self.shape
         for row, col in sorted(self._tiles.keys() | other._tiles.keys()):
             if self._tiles.get((row, col)) is not other._tiles.get((row, col)):
@@ -136,22 +136,21 @@ class TiledMap(MapView):
                 yield top, left, min(top + TILE_PX, height), min(left + TILE_PX, width)
 
     def filled_boxes(self) -> Iterator[Box]:
-        """List the boxes of the tiles, row by row."""
+        """Yield the boxes of the tiles, row by row."""
         height, width = self.shape
         for row, col in sorted(self._tiles):
             top, left = row * TILE_PX, col * TILE_PX
             yield top, left, min(top + TILE_PX, height), min(left + TILE_PX, width)
 
     def tiles_in(self, boxes: Iterable[Box]) -> Iterator[Box]:
-        """List, for each tile that boxes inside the map touch, the box around their parts in it."""
-        found: dict[tuple[int, int], Box] = {}
+        """Yield, for each tile that the given boxes touch, the box around their parts in it."""
+        parts: dict[tuple[int, int], Box] = {}
         for box in boxes:
-            for key, outer, _ in _pieces(box):
-                rows, cols = outer
+            for key, (rows, cols), _ in _pieces(box):
                 r0, c0 = box[:2]
                 part = (r0 + rows.start, c0 + cols.start, r0 + rows.stop, c0 + cols.stop)
-                found[key] = union(found.get(key), part) or part
-        yield from found.values()
+                parts[key] = union(parts.get(key), part) or part
+        yield from parts.values()
 
     def window(self, box: Box) -> npt.NDArray[Any]:
         """Return a copy of a box inside the map."""
@@ -186,7 +185,7 @@ class TiledMap(MapView):
             tile[rows_at[inside] - row * TILE_PX, cols_at[inside] - col * TILE_PX] = values[inside]
 
     def _own(self, key: tuple[int, int]) -> npt.NDArray[Any]:
-        """Return a tile to write into."""
+        """Return a tile for writing, copied first if a snapshot shares it."""
         tile = self._tiles.get(key)
         if tile is None:
             tile = self._tiles[key] = np.zeros((TILE_PX, TILE_PX), dtype=self.dtype)
@@ -197,11 +196,11 @@ class TiledMap(MapView):
 
 
 class LookupMap(MapView):
-    """A map that follows from another: each value of that is looked up in a table.
+    """A map whose values are those of another map, looked up in a table.
 
     Args:
-        source: The map whose values are looked up.
-        table: (N,) what each value becomes; as long as the values need.
+        source: The other map, with values 0..N - 1.
+        table: (N,) value in this map for each value of the source.
     """
 
     def __init__(self, source: TiledMap, table: npt.NDArray[Any]) -> None:
@@ -216,7 +215,7 @@ class LookupMap(MapView):
         return values
 
     def filled_boxes(self) -> Iterator[Box]:
-        """List the boxes of the source."""
+        """Yield the boxes of the source."""
         return self.source.filled_boxes()
 
     def snapshot(self, source: TiledMap) -> LookupMap:
@@ -225,7 +224,7 @@ class LookupMap(MapView):
 
 
 def _pieces(box: Box) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
-    """Cut a box at the borders of tiles: the tile, its part of the box, and its part of the tile."""
+    """Split a box at tile borders: yield the tile, the part of the box and the part of the tile."""
     r0, c0, r1, c1 = box
     if r1 <= r0 or c1 <= c0:
         return
@@ -245,16 +244,16 @@ def _by_tile(rows: IntArray, cols: IntArray) -> Iterator[tuple[tuple[int, int], 
 
 
 def _normalize(key: Any, shape: tuple[int, int]) -> tuple[tuple[slice, slice] | None, Any]:
-    """Turn an index into a box and an index into that box; or into pixels (rows, cols), with None for the box."""
+    """Convert an index to a box and an index into it; or to None and pixels (rows, cols) for fancy indexing."""
     parts = key if isinstance(key, tuple) else (key,)
     if isinstance(key, MapView) or (isinstance(key, np.ndarray) and key.dtype == np.bool_):
         return None, np.nonzero(np.asarray(key))
-    if Ellipsis in parts if not any(isinstance(part, np.ndarray) for part in parts) else False:
+    if not any(isinstance(part, np.ndarray) for part in parts) and Ellipsis in parts:
         place = parts.index(Ellipsis)
         parts = (*parts[:place], *[slice(None)] * (3 - len(parts)), *parts[place + 1 :])
     parts = (*parts, *[slice(None)] * (2 - len(parts)))
     if len(parts) != 2:
-        raise IndexError(f"a map has 2 axes, the index {key} has {len(parts)}")
+        raise IndexError(f"a map has 2 axes, but the index {key} has {len(parts)}")
     if not all(isinstance(part, slice | int | np.integer) for part in parts):
         grids = [
             np.arange(*part.indices(side)) if isinstance(part, slice) else np.asarray(part)
@@ -277,7 +276,7 @@ def _normalize(key: Any, shape: tuple[int, int]) -> tuple[tuple[slice, slice] | 
         else:
             place = int(part) + (side if part < 0 else 0)
             if not 0 <= place < side:
-                raise IndexError(f"index {part} is outside of 0..{side - 1}")
+                raise IndexError(f"index {part} is not in 0..{side - 1}")
             boxes.append(slice(place, place + 1))
             inner.append(0)
     return (boxes[0], boxes[1]), tuple(inner)

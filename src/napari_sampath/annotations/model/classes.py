@@ -1,4 +1,4 @@
-"""The ordered list of classes: stable ids, unique names, colours that read well on H&E."""
+"""The ordered list of classes: stable ids, unique names, colours that are visible on H&E."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ PALETTE: tuple[Color, ...] = (
     (213, 94, 0),
     (20, 20, 20),
 )
-"""Okabe and Ito's colours, safe for colour-blind eyes, less their pink, which drowns in eosin; green first, since
-nothing on an H&E slide is green."""
+"""Colours of Okabe and Ito, which colour-blind people can tell apart, without their pink, which is hard to see on
+eosin. Green is first, as nothing on an H&E slide is green."""
 
 
 def next_color(used: Iterable[Color]) -> Color:
-    """Return the first colour of the palette, or of its endless continuation, that is not in use."""
-    taken = set(used)
-    return next(color for color in _colors() if color not in taken)
+    """Return the first colour of the palette, or of its endless continuation, that is not used."""
+    used = set(used)
+    return next(color for color in _colors() if color not in used)
 
 
 def _colors() -> Iterator[Color]:
     yield from PALETTE
-    # Hues from orange through green to blue only: purple and pink are the stains themselves.
+    # Hues from orange through green to blue: purple and pink are the colours of the stains.
     for index in itertools.count():
         hue = (25 + (index * 137.508) % 200) / 360
         value = (1.0, 0.72, 0.5)[index % 3]
@@ -48,16 +48,16 @@ def _colors() -> Iterator[Color]:
 
 
 class ClassList:
-    """Classes in the order a person gave them.
+    """Classes in the user's order.
 
-    An id is given once and stays with its class through renaming and reordering, since label maps hold it.
+    A class keeps its id when it is renamed or moved, as label maps hold the id.
 
     Args:
         classes: Initial classes.
 
     Attributes:
-        redirect: If set, called with the new classes in place of changing the list; whoever sets it calls
-            `restore` when the change has been recorded. If it raises, nothing has changed.
+        redirect: If set, called with the new classes instead of changing the list; it must call `restore` once the
+            change is recorded. If it raises, nothing has changed.
 
     Raises:
         ClassListError: If a name is empty, an id is outside 1..255 or there are more than 255 classes.
@@ -81,7 +81,7 @@ class ClassList:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClassList) and self._classes == other._classes
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
         return f"ClassList({list(self._classes)!r})"
@@ -100,22 +100,22 @@ class ClassList:
         for info in self._classes:
             if info.id == class_id:
                 return info
-        known = ", ".join(f"{info.id} ({info.name})" for info in self._classes) or "none, add a class first"
-        raise UnknownNameError(f"There is no class with id {class_id}; available: {known}.")
+        names = ", ".join(f"{info.id} ({info.name})" for info in self._classes) or "none, add a class first"
+        raise UnknownNameError(f"There is no class with id {class_id}; available: {names}.")
 
     def by_name(self, name: str) -> ClassInfo:
-        """Return the class with a name; capitals and spaces at the ends don't matter.
+        """Return the class with a name, ignoring case and surrounding spaces.
 
         Raises:
             UnknownNameError: If there is none.
         """
-        found = self.find(name)
-        if found is None:
+        info = self.find(name)
+        if info is None:
             raise UnknownNameError(unknown_name("class", name.strip(), [info.name for info in self._classes]))
-        return found
+        return info
 
     def find(self, name: str) -> ClassInfo | None:
-        """Return the class with a name as `by_name` does, or None."""
+        """Return the class with a name like `by_name`, or None."""
         return next((info for info in self._classes if info.key == class_key(name)), None)
 
     def add(self, name: str, color: Color | None = None) -> ClassInfo:
@@ -123,7 +123,7 @@ class ClassList:
 
         Args:
             name: Shown to the user.
-            color: (red, green, blue), 0..255; the next free one of the palette if left out.
+            color: (red, green, blue), 0..255; the next free colour of the palette by default.
 
         Returns:
             The class with its new id.
@@ -134,11 +134,10 @@ class ClassList:
         """
         if len(self) >= MAX_CLASSES:
             raise ClassListError(
-                f"There are {len(self)} classes and '{clean_name(name)}' would be one too many; "
-                f"remove one of them first."
+                f"There are {len(self)} classes, so '{clean_name(name)}' cannot be added; remove a class first."
             )
         ids = {info.id for info in self._classes}
-        # An id that was in use before may still stand in an exported file, so free ones below are the last resort.
+        # Exported files may hold ids of removed classes, so reuse ids only when none are left above.
         new_id = max(ids, default=0) + 1
         if new_id > MAX_CLASSES:
             new_id = min(set(range(1, MAX_CLASSES + 1)) - ids)
@@ -149,44 +148,44 @@ class ClassList:
         return info
 
     def rename(self, class_id: int, name: str) -> ClassInfo:
-        """Give a class another name.
+        """Rename a class.
 
         Raises:
             UnknownNameError: If there is no such class.
             ClassListError: If the name is empty.
-            DuplicateNameError: If another class has it.
+            DuplicateNameError: If another class has the name.
         """
         return self._swap(replace(self.by_id(class_id), name=self._free_name(name, class_id)))
 
     def recolor(self, class_id: int, color: Color) -> ClassInfo:
-        """Give a class another colour (red, green, blue), 0..255.
+        """Change the colour (red, green, blue) of a class, 0..255.
 
         Raises:
             UnknownNameError: If there is no such class.
-            ClassListError: If it is no colour.
+            ClassListError: If it is not a colour.
         """
         return self._swap(replace(self.by_id(class_id), color=color))
 
     def remove(self, class_id: int) -> ClassInfo:
-        """Take a class off the list.
+        """Remove a class.
 
         Returns:
             The class that was removed.
 
         Raises:
             UnknownNameError: If there is no such class.
-            ClassListError: If the list belongs to a document in which annotations have this class.
+            ClassListError: If the list belongs to a document with objects of this class.
         """
         info = self.by_id(class_id)
         self._change(tuple(other for other in self._classes if other.id != class_id))
         return info
 
     def move(self, class_id: int, index: int) -> None:
-        """Put a class at another place in the order.
+        """Move a class in the order.
 
         Args:
             class_id: The class.
-            index: Its new place, 0 for the first.
+            index: Its new position, from 0.
 
         Raises:
             UnknownNameError: If there is no such class.
@@ -197,7 +196,7 @@ class ClassList:
         self._change(tuple(others))
 
     def restore(self, classes: Iterable[ClassInfo]) -> None:
-        """Replace all classes at once, past `redirect`; for undo, files and who records changes.
+        """Replace all classes without `redirect`; for undo and files.
 
         Raises:
             ClassListError: As for the constructor.
@@ -223,20 +222,20 @@ class ClassList:
         taken = self.find(cleaned)
         if taken is not None and taken.id != own_id:
             raise DuplicateNameError(
-                f"There is a class '{taken.name}' already (id {taken.id}); choose another name."
+                f"The class '{taken.name}' (id {taken.id}) already exists; choose another name."
             )
         return cleaned
 
 
 def clean_name(name: str) -> str:
-    """Strip a class name and turn white space in it, line ends too, into single spaces.
+    """Replace each run of white space in a class name, line breaks included, by one space, and strip it.
 
     Raises:
         ClassListError: If nothing is left.
     """
     cleaned = " ".join(name.split())
     if not cleaned:
-        raise ClassListError("A class needs a name and this one is empty; type at least one character.")
+        raise ClassListError("The name of the class is empty; type at least one character.")
     return cleaned
 
 
@@ -250,7 +249,7 @@ def checked(classes: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
     result = tuple(replace(info, name=clean_name(info.name), color=_color(info)) for info in classes)
     if len(result) > MAX_CLASSES:
         raise ClassListError(
-            f"There are {len(result)} classes; at most {MAX_CLASSES} fit, so merge some of them."
+            f"There are {len(result)} classes, but at most {MAX_CLASSES} are allowed; merge some of them."
         )
     names: set[str] = set()
     ids: set[int] = set()
@@ -260,9 +259,7 @@ def checked(classes: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
                 f"The class '{info.name}' has id {info.id}; give it one of 1..{MAX_CLASSES}."
             )
         if info.key in names:
-            raise DuplicateNameError(
-                f"The class name '{info.name}' occurs twice; choose another name for one."
-            )
+            raise DuplicateNameError(f"The class name '{info.name}' occurs twice; rename one of the classes.")
         if info.id in ids:
             raise DuplicateNameError(
                 f"The class id {info.id} occurs twice; choose another id for '{info.name}'."

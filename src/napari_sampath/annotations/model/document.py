@@ -1,4 +1,4 @@
-"""The annotations of one image: class ids and instance ids as two linked views of the same objects."""
+"""The objects of one image: class map and instance map as two linked views of them."""
 
 from __future__ import annotations
 
@@ -9,84 +9,49 @@ import numpy as np
 
 from ...arrays import BoolArray, ClassInfo, LocalMask
 from ...errors import UnknownNameError
+from ..masks.masks import Box
 from ..masks.tiled import LookupMap, TiledMap
-from .annotated_object import TRUSTED, UNSURE, AnnotatedObject, Box
+from .annotated_object import TRUSTED, UNSURE, AnnotatedObject
 from .classes import ClassList
-from .operations import Add, Delete, Erase, Operation, Reclassify
 from .patch import Patch, Region
-from .recorder import Recorder
 
 _TABLE = 256
-"""First length of the tables from annotation to class; they grow."""
+"""Initial length of the tables from object to class, which grow."""
 
 
 class Document:
-    """The instance map, the records of the annotations in it, and the maps that follow from both.
+    """The instance map, the records of the objects in it, and the maps that follow from both.
 
-    Where the instance map holds id i > 0, the class map holds the class of annotation i; elsewhere both are
-    0. Maps are as large as the image and take the memory of what is annotated (`TiledMap`); they are read by anyone
-    and written by the methods here only, each of which either does all it
-    should and returns a `Patch`, or raises and has changed nothing.
+    Where the instance map holds id i > 0, the class map holds the class of object i; elsewhere both are 0. Maps have
+    the size of the image, and only annotated tiles take memory (`TiledMap`). Change a document with `perform` only,
+    which returns a `Patch`.
 
     Args:
         hw: Size (H, W) of the image in pixels.
-        classes: The classes annotations may have.
+        classes: The classes that objects can have.
     """
 
     def __init__(self, hw: tuple[int, int], classes: Iterable[ClassInfo] = ()) -> None:
         self.hw = hw
         self.classes = ClassList(classes)
         self.instance_map = TiledMap(hw, np.int32)
-        """(H, W) int32, 0 for no annotation; only annotated parts take memory."""
+        """(H, W) int32, 0 for no object."""
         self.class_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.uint8))
-        """(H, W) uint8, class of the annotation of each pixel, 0 for none."""
+        """(H, W) uint8, class of the object of each pixel, 0 for none."""
         self.trust_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.uint8))
-        """(H, W) uint8, `AnnotatedObject.trust` of the annotation of each pixel."""
+        """(H, W) uint8, `AnnotatedObject.trust` of the object of each pixel."""
         self.verified_map = TiledMap(hw, np.bool_)
-        """(H, W) bool, areas that a person has marked as annotated to the end, whether there is anything or not."""
+        """(H, W) bool, areas that a person has marked as complete, with or without objects in them."""
         self.objects: dict[int, AnnotatedObject] = {}
         """Id -> record."""
         self.next_id = 1
-        """Id for the next new annotation."""
-
-    def apply(self, annotation: AnnotatedObject, mask: LocalMask) -> Patch:
-        """Give the pixels of a mask to an annotation; what other annotations had there is overwritten.
-
-        Args:
-            annotation: A new one, with an id of `next_id` or above; or one of the document, to extend it.
-            mask: Parts outside the image are cut off.
-
-        Raises:
-            PromptError: If no pixel of the mask lies in the image.
-            UnknownNameError: If the annotation's class is not on the list.
-        """
-        return self.perform(Add(((annotation, mask),)))
-
-    def paint(self, mask: LocalMask, annotation: AnnotatedObject | None) -> Patch:
-        """Paint a stroke: as `apply`, or erase where the annotation is None."""
-        return self.perform(Erase(mask)) if annotation is None else self.apply(annotation, mask)
-
-    def delete(self, object_id: int) -> Patch:
-        """Take an annotation away.
-
-        Raises:
-            UnknownNameError: If there is no such annotation.
-        """
-        return self.perform(Delete((object_id,)))
-
-    def reclassify(self, object_id: int, class_id: int) -> Patch:
-        """Give an annotation another class.
-
-        Raises:
-            UnknownNameError: If there is no such annotation or class.
-        """
-        return self.perform(Reclassify((object_id,), class_id))
+        """Id for the next new object."""
 
     def pixels(self, object_id: int) -> LocalMask:
-        """Return the mask of an annotation as it is now.
+        """Return the current mask of an object.
 
         Raises:
-            UnknownNameError: If there is no such annotation.
+            UnknownNameError: If there is no such object.
         """
         r0, c0, r1, c1 = self.record(object_id).box
         return LocalMask.from_dense(self.instance_map.window((r0, c0, r1, c1)) == object_id, r0, c0)
@@ -97,41 +62,20 @@ class Document:
         return int(self.instance_map[row, col]) if inside else 0
 
     def record(self, object_id: int) -> AnnotatedObject:
-        """Return the record of an annotation.
+        """Return the record of an object.
 
         Raises:
-            UnknownNameError: If there is no such annotation.
+            UnknownNameError: If there is no such object.
         """
         try:
             return self.objects[object_id]
         except KeyError:
             raise UnknownNameError(
-                f"There is no annotation {object_id}; choose one of the {len(self.objects)} in the image."
+                f"There is no object {object_id}; choose one of the {len(self.objects)} in the image."
             ) from None
 
-    def perform(self, operation: Operation) -> Patch:
-        """Do one operation.
-
-        Returns:
-            What changed; an empty patch if nothing did.
-
-        Raises:
-            PromptError: If a mask has no pixel in the image.
-            UnknownNameError: If an annotation or a class is not there.
-            ClassListError: If a class that is in use would disappear, or the list is malformed.
-            DuplicateNameError: If a class name or id occurs twice.
-        """
-        recorder = Recorder(self)
-        try:
-            recorder.do(operation)
-        except BaseException:
-            # Whatever it was, memory or a key press included: all or nothing.
-            self.revert(recorder.patch())
-            raise
-        return recorder.patch()
-
     def revert(self, patch: Patch) -> None:
-        """Take back a patch, which must be the last one in force."""
+        """Undo a patch, which must be the last one in force."""
         for region in reversed(patch.regions):
             region.write(region.before, self._map_of(region))
         if patch.classes is not None:
@@ -140,7 +84,7 @@ class Document:
             self.put(object_id, before)
 
     def reapply(self, patch: Patch) -> None:
-        """Write a patch again that was taken back."""
+        """Redo a patch that was reverted."""
         for region in patch.regions:
             region.write(region.after, self._map_of(region))
         if patch.classes is not None:
@@ -153,17 +97,17 @@ class Document:
         return _verified(self.trust_map, self.verified_map, box)
 
     def verified_snapshot(self) -> Callable[[Box], BoolArray]:
-        """Return `annotated` as it is now, for another thread; costs nothing."""
+        """Return `verified` of the document as it is now, for another thread; copies no pixels."""
         trust = self.trust_map.snapshot(self.instance_map.snapshot())
         return partial(_verified, trust, self.verified_map.snapshot())
 
     def snapshot(self) -> tuple[LookupMap, TiledMap]:
-        """Return class map and instance map as they are now, for another thread; costs nothing."""
+        """Return class map and instance map as they are now, for another thread; copies no pixels."""
         instances = self.instance_map.snapshot()
         return self.class_map.snapshot(instances), instances
 
     def fork(self) -> Document:
-        """Return a copy to change in another thread, which leaves this one as it is; costs next to nothing."""
+        """Return a copy to change in another thread; copies no pixels."""
         copy = Document(self.hw, self.classes)
         copy.instance_map.become(self.instance_map.snapshot())
         copy.verified_map.become(self.verified_map.snapshot())
@@ -172,10 +116,10 @@ class Document:
         copy.next_id = self.next_id
         return copy
 
-    def adopt(self, fork: Document) -> None:
-        """Become what a fork of this document has become, which is not used any more; costs next to nothing.
+    def become(self, fork: Document) -> None:
+        """Take the content of a fork, which must not be used any more; copies no pixels.
 
-        Nothing may have happened to this document since it was forked.
+        This document must not have changed since it was forked.
         """
         self.instance_map.become(fork.instance_map)
         self.verified_map.become(fork.verified_map)
@@ -187,7 +131,7 @@ class Document:
             self.classes.restore(fork.classes)
 
     def put(self, object_id: int, record: AnnotatedObject | None) -> None:
-        """Set or drop a record; for patches only."""
+        """Set a record, or drop it if None; for patches only."""
         for lookup in (self.class_map, self.trust_map):
             if object_id >= len(lookup.table):
                 lookup.table = np.concatenate(

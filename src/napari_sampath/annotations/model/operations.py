@@ -1,4 +1,4 @@
-"""Everything that can be done to a document, as values: performed, journalled and replayed alike."""
+"""Operations on a document as values, which are performed, written to the journal and replayed."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from .annotated_object import FLAGS, AnnotatedObject, FlagName, from_json, to_js
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Add:
-    """Give pixels to annotations, in order; later ones overwrite earlier ones."""
+    """Give pixels to objects, in order; later objects overwrite earlier ones."""
 
     items: tuple[tuple[AnnotatedObject, LocalMask], ...]
-    """An annotation whose id exists already is extended and keeps its class. It keeps its record, too, unless the one
-    given has a time at which it was modified."""
+    """An object whose id exists is extended and keeps its class, and its record unless the new one has a time of
+    modification."""
     classes: tuple[ClassInfo, ...] | None = None
-    """The class list to have first, if classes come with the annotations."""
+    """New class list, set first; None leaves it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Erase:
-    """Take pixels away from whatever annotations they belong to."""
+    """Remove pixels from their objects."""
 
     mask: LocalMask
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Take annotations away with all their pixels."""
+    """Delete objects."""
 
     ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Reclassify:
-    """Give annotations another class."""
+    """Change the class of objects."""
 
     ids: tuple[int, ...]
     class_id: int
@@ -46,14 +46,14 @@ class Reclassify:
 
 @dataclass(frozen=True, slots=True)
 class SetClasses:
-    """Replace the class list; classes in use stay on it."""
+    """Replace the class list, which must keep the classes in use."""
 
     classes: tuple[ClassInfo, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Tick or untick one of `FLAGS` on annotations."""
+    """Set or clear one of `FLAGS` on objects."""
 
     ids: tuple[int, ...]
     flag: FlagName
@@ -62,7 +62,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verify:
-    """Mark an area as annotated to the end, or take the mark back."""
+    """Mark an area as verified, or remove the mark."""
 
     mask: LocalMask
     value: bool = True
@@ -70,11 +70,11 @@ class Verify:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Several operations as one step, all or none."""
+    """Several operations as one step, all or nothing."""
 
     operations: tuple[Operation, ...]
     name: str
-    """In the user's words, to follow "Undid"."""
+    """Noun phrase for messages: "Undid {name}."."""
 
 
 Operation: TypeAlias = Add | Erase | Delete | Reclassify | SetClasses | Flag | Verify | Batch
@@ -87,15 +87,15 @@ _ADDED = {
 
 
 def label(operation: Operation) -> str:
-    """Name an operation for messages, to follow "Undid"."""
+    """Name an operation in a noun phrase for messages: "Undid {label}."."""
     match operation:
         case Add(items=items):
-            several = "the annotation" if len(items) == 1 else f"the {len(items)} annotations"
+            several = "the object" if len(items) == 1 else f"the {len(items)} objects"
             return _ADDED.get(items[0][0].source, several) if items else "the import"
         case Erase():
             return "the erasing"
         case Delete(ids=ids):
-            return "the deletion" if len(ids) == 1 else f"the deletion of {len(ids)} annotations"
+            return "the deletion" if len(ids) == 1 else f"the deletion of {len(ids)} objects"
         case Reclassify():
             return "the change of class"
         case SetClasses():
@@ -103,16 +103,16 @@ def label(operation: Operation) -> str:
         case Flag():
             return "the review mark"
         case Verify():
-            return "the mark of the annotated area"
+            return "the mark of the verified area"
         case Batch(name=name):
             return name
 
 
 def operation_to_json(operation: Operation) -> dict[str, Any]:
-    """Write an operation as a JSON object whose "op" says which."""
+    """Convert an operation to JSON; the key "op" names its type."""
     match operation:
         case Add(items=items, classes=classes):
-            added = [{**to_json(annotation), "pixels": mask_to_json(mask)} for annotation, mask in items]
+            added = [{**to_json(obj), "pixels": mask_to_json(mask)} for obj, mask in items]
             extra = {} if classes is None else {"classes": classes_to_json(classes)}
             return {"op": "add", "annotations": added, **extra}
         case Erase(mask=mask):
@@ -128,19 +128,21 @@ def operation_to_json(operation: Operation) -> dict[str, Any]:
         case Verify(mask=mask, value=value):
             return {"op": "vouch", "pixels": mask_to_json(mask), "value": value}
         case Batch(operations=operations, name=name):
-            return {"op": "batch", "name": name, "steps": [operation_to_json(one) for one in operations]}
+            return {"op": "batch", "name": name, "steps": [operation_to_json(step) for step in operations]}
 
 
 def operation_from_json(fields: Mapping[str, Any]) -> Operation:
-    """Read an operation that `operation_to_json` wrote.
+    """Convert the output of `operation_to_json` to an operation.
 
     Raises:
-        ValueError: If it is none, or a part of it does not fit.
+        ValueError: If the type is unknown or a value is invalid.
         KeyError: If a part is missing.
     """
     match fields["op"]:
         case "add":
-            items = tuple((from_json(one), mask_from_json(one["pixels"])) for one in fields["annotations"])
+            items = tuple(
+                (from_json(entry), mask_from_json(entry["pixels"])) for entry in fields["annotations"]
+            )
             classes = fields.get("classes")
             return Add(items, None if classes is None else classes_from_json(classes))
         case "erase":
@@ -158,16 +160,16 @@ def operation_from_json(fields: Mapping[str, Any]) -> Operation:
         case "vouch":
             return Verify(mask_from_json(fields["pixels"]), bool(fields["value"]))
         case "batch":
-            return Batch(tuple(operation_from_json(one) for one in fields["steps"]), str(fields["name"]))
+            return Batch(tuple(map(operation_from_json, fields["steps"])), str(fields["name"]))
         case unknown:
             raise ValueError(f"there is no operation '{unknown}'")
 
 
 def classes_to_json(classes: tuple[ClassInfo, ...]) -> list[dict[str, Any]]:
-    """Write classes as [{"id", "name", "color": [r, g, b]}, ...]."""
+    """Convert classes to [{"id", "name", "color": [r, g, b]}, ...]."""
     return [{"id": info.id, "name": info.name, "color": list(info.color)} for info in classes]
 
 
 def classes_from_json(entries: list[dict[str, Any]]) -> tuple[ClassInfo, ...]:
-    """Read classes that `classes_to_json` wrote."""
+    """Convert the output of `classes_to_json` to classes."""
     return tuple(ClassInfo(entry["id"], entry["name"], tuple(entry["color"])) for entry in entries)

@@ -1,4 +1,4 @@
-"""What one operation changed, kept so small that hundreds fit in memory: undo and redo write it back."""
+"""The changes of one operation, small enough to keep hundreds in memory for undo and redo."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import numpy as np
 
 from ... import run_lengths
 from ...arrays import BoolArray, ClassInfo, IntArray
+from ..masks.masks import Box, union
 from ..masks.tiled import TiledMap
-from .annotated_object import AnnotatedObject, Box, union
+from .annotated_object import AnnotatedObject
 
 _RECORD_BYTES = 600
-"""About what two annotation records take in memory."""
+"""Approximate memory of two object records."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,13 +52,13 @@ class Region:
     """True for the map of verified pixels, False for the instance map."""
     box: Box
     changed: run_lengths.Runs
-    """Which pixels of the box changed, as run lengths row by row."""
+    """The changed pixels of the box, as run lengths row by row."""
     before: Values
     after: Values
 
     @classmethod
     def of(cls, verified: bool, box: Box, changed: BoolArray, before: Values, after: Values) -> Region:
-        """Pack a box whose `changed` (h, w) pixels had and have these values, row by row."""
+        """Pack a box with its `changed` (h, w) pixels and their values before and after, row by row."""
         return cls(verified, box, run_lengths.encode(changed), before, after)
 
     def write(self, values: Values, target: TiledMap) -> None:
@@ -75,12 +76,12 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
-    """Everything one operation changed."""
+    """The changes of one operation."""
 
     regions: tuple[Region, ...] = ()
-    """Written in this order, taken back in reverse: regions may overlap."""
+    """In the order of writing; undone in reverse, as regions may overlap."""
     records: Mapping[int, tuple[AnnotatedObject | None, AnnotatedObject | None]] | None = None
-    """Annotation id -> record before and after; None where there is none."""
+    """Object id -> record before and after; None if the object did not or does not exist."""
     classes: tuple[tuple[ClassInfo, ...], tuple[ClassInfo, ...]] | None = None
     """Class list before and after, if it changed."""
 
@@ -114,5 +115,5 @@ class Patch:
 
     @property
     def nbytes(self) -> int:
-        """Size in memory, about."""
+        """Approximate size in memory."""
         return sum(region.nbytes for region in self.regions) + _RECORD_BYTES * len(self.records or ())

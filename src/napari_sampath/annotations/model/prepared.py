@@ -1,4 +1,4 @@
-"""Operations worked out beside the document, in a thread: thousands of objects come in without holding up a window."""
+"""Operations done to a fork of a document in another thread, so that thousands of objects do not block a window."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from .recorder import Recorder
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """An operation that has been done to a fork of a document; see `Edits.take`."""
+    """An operation that was done to a fork of a document; see `Edits.take`."""
 
     after: Document
-    """The fork, as the operation left it."""
+    """The fork after the operation."""
     patch: Patch
-    """What changed."""
     record: str
     """The operation for the journal, as JSON."""
     label: str
-    """What undo calls it."""
+    """Name of the step for undo."""
     follows: int
-    """Number of the step that the document was forked after."""
+    """Number of the step after which the document was forked."""
 
 
 def prepare(fork: Document, follows: int, operation: Operation) -> Prepared:
     """Do an operation to a fork.
 
     Raises:
-        SampathError: As `Document.perform`; the fork is of no use any more.
+        SampathError: As `perform`; the fork must not be used any more.
     """
     recorder = Recorder(fork, by_tiles=True)
     recorder.do(operation)

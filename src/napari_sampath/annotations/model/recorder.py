@@ -1,31 +1,50 @@
-"""Does operations to a document step by step and remembers what each step changed."""
+"""Performs operations on a document and records what they change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...arrays import BoolArray, ClassInfo, LocalMask
 from ...errors import ClassListError, PromptError
-from ..masks.masks import clip
-from .annotated_object import FLAGS, AnnotatedObject, Box, bounds, union
+from ..masks.masks import Box, bounds, clip, union
+from .annotated_object import FLAGS, AnnotatedObject
+from .document import Document
 from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Verify
 from .patch import Patch, Region, Values
 
-if TYPE_CHECKING:
-    from .document import Document
+
+def perform(document: Document, operation: Operation) -> Patch:
+    """Do one operation.
+
+    Returns:
+        The changes; an empty patch if there are none.
+
+    Raises:
+        PromptError: If a mask has no pixel in the image.
+        UnknownNameError: If there is no such object or class.
+        ClassListError: If a class in use would be removed, or the list is malformed.
+        DuplicateNameError: If a class name or id occurs twice.
+    """
+    recorder = Recorder(document)
+    try:
+        recorder.do(operation)
+    except BaseException:
+        # All or nothing, for a MemoryError or a KeyboardInterrupt, too.
+        document.revert(recorder.patch())
+        raise
+    return recorder.patch()
 
 
 class Recorder:
-    """One operation on a document, as it happens.
+    """Performs one operation and keeps the pixels and records from before.
 
     Args:
         document: The document.
-        by_tiles: Don't remember each change of the instance map but what has become of each tile in the end: quicker
-            for thousands of objects. Such an operation cannot be taken back halfway.
+        by_tiles: Compare the tiles of the instance map at the end instead of recording each change: faster for
+            thousands of objects, but a failed operation cannot be reverted.
     """
 
     def __init__(self, document: Document, by_tiles: bool = False) -> None:
@@ -37,7 +56,7 @@ class Recorder:
         self.classes_before: tuple[ClassInfo, ...] | None = None
 
     def patch(self) -> Patch:
-        """Return what has changed so far."""
+        """Return the changes so far."""
         now = self.document.objects
         records = {key: (old, now.get(key)) for key, old in self.before.items() if old != now.get(key)}
         old_classes, classes = self.classes_before, self.document.classes.snapshot
@@ -49,7 +68,7 @@ class Recorder:
         )
 
     def _tile_regions(self) -> Iterator[Region]:
-        """Describe what has become of the instance map, tile by tile."""
+        """Compare the instance map with its state before the operation, tile by tile."""
         if self._start is None:
             return
         now = self.document.instance_map
@@ -60,7 +79,7 @@ class Recorder:
                 yield Region.of(False, box, changed, Values.of(old[changed]), Values.of(new[changed]))
 
     def do(self, operation: Operation) -> None:
-        """Do one operation; if it raises, `patch` tells what to take back."""
+        """Do one operation; if it raises, revert `patch`."""
         match operation:
             case Add():
                 self._add(operation)
@@ -82,72 +101,78 @@ class Recorder:
             case SetClasses(classes=classes):
                 self._set_classes(classes)
             case Batch(operations=operations):
-                for one in operations:
-                    self.do(one)
+                for step in operations:
+                    self.do(step)
 
     def _add(self, operation: Add) -> None:
         if operation.classes is not None:
             self._set_classes(operation.classes)
-        for annotation, mask in operation.items:
+        for obj, mask in operation.items:
             clipped = clip(mask, self.document.hw)
             if not clipped.bitmap.any():
-                raise PromptError("The mask has no pixel in the image; give one that has.")
-            known = self.document.objects.get(annotation.id)
-            if known is None:
-                if annotation.id < self.document.next_id:
-                    raise ValueError(f"annotation id {annotation.id} was used before")
-                self.document.classes.by_id(annotation.class_id)
-                known = replace(annotation, box=bounds(clipped), area_px=0)
-                self.document.next_id = annotation.id + 1
+                raise PromptError("The mask has no pixel in the image; draw it on the image.")
+            box, record = bounds(clipped), self.document.objects.get(obj.id)
+            if record is None:
+                if obj.id < self.document.next_id:
+                    raise ValueError(f"object id {obj.id} was used before")
+                self.document.classes.by_id(obj.class_id)
+                record = replace(obj, box=box, area_px=0)
+                self.document.next_id = obj.id + 1
             else:
-                # Older journals have no such time, and what they say of an extended object was never its record.
-                if annotation.modified is not None:
-                    known = replace(annotation, class_id=known.class_id, box=known.box, area_px=known.area_px)
-                known = replace(known, box=union(known.box, bounds(clipped)) or known.box)
-            self._write(clipped, known.id, known)
+                # Only a record with a time of modification replaces that of an extended object: journals written
+                # before there was such a time repeat older records.
+                if obj.modified is not None:
+                    record = replace(obj, class_id=record.class_id, box=record.box, area_px=record.area_px)
+                record = replace(record, box=union(record.box, box) or box)
+            self._write(clipped, record.id, record)
 
     def _delete(self, ids: tuple[int, ...]) -> None:
-        """Take annotations away, by tile and not by object, of which there may be thousands."""
-        owned = self.document.instance_map
+        """Delete objects, tile by tile, as there may be thousands."""
+        instances = self.document.instance_map
         boxes = [self.document.record(object_id).box for object_id in ids]
-        going = np.zeros(self.document.next_id, dtype=np.bool_)
-        going[list(ids)] = True
-        for box in owned.tiles_in(boxes):
-            part = owned.window(box)
-            changed = going[part]
+        deleted = np.zeros(self.document.next_id, dtype=np.bool_)
+        deleted[list(ids)] = True
+        for box in instances.tiles_in(boxes):
+            part = instances.window(box)
+            changed = deleted[part]
             if changed.any():
                 count = int(np.count_nonzero(changed))
                 self._keep(box, changed, Values.of(part[changed]), Values.constant(0, count))
                 part[changed] = 0
-                owned.write(box, part)
+                instances.write(box, part)
         for object_id in ids:
             self._set(object_id, None)
 
     def _write(self, mask: LocalMask, instance_id: int, record: AnnotatedObject | None = None) -> None:
-        """Give the pixels of a clipped mask to one annotation (or none), whose area its record does not count yet."""
-        owned = self.document.instance_map
+        """Give the pixels of a clipped mask to an object, or to none if the id is 0.
+
+        Args:
+            mask: The pixels.
+            instance_id: The object.
+            record: Its record, with the area before.
+        """
+        instances = self.document.instance_map
         box = bounds(mask)
-        part = owned.window(box)
+        part = instances.window(box)
         changed = mask.bitmap & (part != instance_id)
         count = int(np.count_nonzero(changed))
         if record is not None:
             self._set(instance_id, replace(record, area_px=record.area_px + count))
         if count == 0:
             return
-        lost_pixels = part[changed]
-        # Mostly nothing was there, and thousands of pieces of a head are taken over in one go.
-        before = Values.of(lost_pixels) if lost_pixels.any() else Values.constant(0, count)
+        overwritten = part[changed]
+        # The usual case, and the fast path when thousands of objects are added.
+        before = Values.of(overwritten) if overwritten.any() else Values.constant(0, count)
         self._keep(box, changed, before, Values.constant(instance_id, count))
         part[changed] = instance_id
-        owned.write(box, part)
-        for loser in set(before.values.tolist()):
-            if loser:
-                lost = self.document.objects[loser]
-                left = lost.area_px - int(before.lengths[before.values == loser].sum())
-                self._set(loser, replace(lost, area_px=left) if left > 0 else None)
+        instances.write(box, part)
+        for other_id in set(before.values.tolist()) - {0}:
+            other = self.document.objects[other_id]
+            area_px = other.area_px - int(before.lengths[before.values == other_id].sum())
+            self._set(other_id, replace(other, area_px=area_px) if area_px > 0 else None)
 
     def _keep(self, box: Box, changed: BoolArray, before: Values, after: Values) -> None:
-        """Remember what happened to the instance map."""
+        """Record a change of the instance map."""
         if not self.by_tiles:
             self.regions.append(Region.of(False, box, changed, before, after))
 
@@ -167,11 +192,11 @@ class Recorder:
         kept = {info.id for info in classes}
         for info in self.document.classes:
             if info.id not in kept:
-                users = sum(one.class_id == info.id for one in self.document.objects.values())
+                users = sum(obj.class_id == info.id for obj in self.document.objects.values())
                 if users:
                     raise ClassListError(
-                        f"The class '{info.name}' cannot be removed because {users} annotation(s) have it; "
-                        "delete them or give them another class first."
+                        f"The class '{info.name}' is used by {users} object(s) and cannot be removed; "
+                        "delete them or change their class first."
                     )
         if self.classes_before is None:
             self.classes_before = self.document.classes.snapshot

@@ -1,1 +1,1 @@
-"""Undo and the journal: changes kept in memory and on disk."""
+"""Undo history and journal."""

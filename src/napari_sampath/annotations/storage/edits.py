@@ -1,4 +1,4 @@
-"""Document, history and journal kept in step: done, saved, and only then told to anyone."""
+"""A document with its undo history and its journal, kept in step."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..model.document import Document
 from ..model.operations import Operation, label, operation_from_json, operation_to_json
 from ..model.patch import Patch
 from ..model.prepared import Prepared
+from ..model.recorder import perform
 from .compaction import compact, restore
 from .history import History, Step
 from .journal import Journal
@@ -18,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 
 class Edits:
-    """What has been done to a document.
+    """Applies operations to a document and saves them.
 
-    Policy: an operation is on the disk when `do`, `undo` or `redo` returns; if it cannot be saved, it is not
-    done. History is part of what is saved, so that a crash does not take undo away.
+    An operation is in the journal when `do`, `undo` or `redo` returns; if it cannot be saved, it is not done. The
+    history is saved too, so that undo works after a crash.
 
     Args:
         document: The document; empty if there is a journal.
-        journal: Its records are replayed here. None keeps everything in memory only.
+        journal: The journal, which is replayed; None keeps everything in memory only.
     """
 
     def __init__(self, document: Document, journal: Journal | None = None) -> None:
@@ -39,7 +40,7 @@ class Edits:
             document.classes.restore(journal.header.classes)
             for record in journal.records:
                 self._replay(record)
-            # Here and not while someone works: a session is made in a worker, and nobody waits for the window.
+            # Compact now, as sessions are opened in a worker, and not while the user waits.
             compact(document, self.history, journal)
             journal.records.clear()
 
@@ -47,13 +48,13 @@ class Edits:
         """Do and save one operation, as one step of undo.
 
         Returns:
-            What changed; if nothing did, it is empty and there is no step.
+            The changes; if there are none, no step is recorded.
 
         Raises:
             StorageError: If it cannot be saved; nothing has changed.
-            SampathError: As `Document.perform`; nothing has changed.
+            SampathError: As `perform`; nothing has changed.
         """
-        patch = self.document.perform(operation)
+        patch = perform(self.document, operation)
         if patch.empty:
             return patch
         try:
@@ -66,14 +67,14 @@ class Edits:
 
     @property
     def number(self) -> int:
-        """Number of the last thing done, undone or redone; see `Prepared.follows`."""
+        """Number of the last operation, undo or redo; see `Prepared.follows`."""
         return self._number
 
     def take(self, prepared: Prepared) -> bool:
-        """Do and save what was worked out on a fork of the document, as one step of undo.
+        """Save an operation that was done to a fork of the document, as one step of undo.
 
         Returns:
-            False if something else has happened since the document was forked; nothing has changed.
+            False if the document has changed since it was forked; nothing has changed then.
 
         Raises:
             StorageError: If it cannot be saved; nothing has changed.
@@ -82,7 +83,7 @@ class Edits:
             return False
         if not prepared.patch.empty:
             number = self._save(prepared.record)
-            self.document.adopt(prepared.after)
+            self.document.become(prepared.after)
             self.history.push(Step(number, prepared.patch, prepared.label))
         return True
 
@@ -131,7 +132,7 @@ class Edits:
         return self._number
 
     def _replay(self, record: dict[str, Any]) -> None:
-        """Do again what a record says; a record that cannot be is left out, for the sake of all others."""
+        """Replay a record; one that fails is skipped, so that all others are kept."""
         number = record["seq"]
         try:
             if record["op"] in ("undo", "redo"):
@@ -144,16 +145,16 @@ class Edits:
                 self.document.next_id = max(self.document.next_id, int(record["next_id"]))
                 return
             operation = operation_from_json(record)
-            self.history.push(Step(number, self.document.perform(operation), label(operation)))
+            self.history.push(Step(number, perform(self.document, operation), label(operation)))
         except (SampathError, ValueError, KeyError, TypeError) as error:
-            # Only a journal damaged in the middle gets here: what a lost line held is missed by later ones.
-            logger.warning("Step %d of the journal cannot be done again: %s", number, error)
+            # Happens only if a line in the middle of the journal was damaged and later steps need it.
+            logger.warning("Step %d of the journal cannot be replayed: %s", number, error)
 
     def _replay_step(self, record: dict[str, Any]) -> None:
         undo = record["op"] == "undo"
         step = self.history.last if undo else self.history.next
         if not isinstance(step, Step) or step.number != record["of"]:
-            raise ValueError(f"step {record['of']} is not the one to {record['op']}")
+            raise ValueError(f"step {record['of']} is not the next one to {record['op']}")
         if undo:
             self._undo(step)
         else:

@@ -1,4 +1,4 @@
-"""The first line of a journal: of which image it is, and how it began."""
+"""The first line of a journal: its image and its initial classes."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a journal begins with."""
+    """The header of a journal."""
 
     image: str
-    """Name of the image when the journal was made; it may have been renamed since."""
+    """Name of the image when the journal was created."""
     hw: tuple[int, int]
     """Size (H, W) of the image in pixels."""
     digest: str
-    """`pixel_digest` of the image: the journal belongs to whatever has these pixels."""
+    """`pixel_digest` of the image, which identifies it even if it is renamed."""
     classes: tuple[ClassInfo, ...]
-    """Classes at the start."""
+    """Initial classes."""
     max_steps: int = MAX_STEPS
-    """Limits of the history, which decide what an undo in the log takes back."""
+    """Limits of the history, which replay must apply, too."""
     max_bytes: int = MAX_BYTES
     created: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Write the header as the fields of the first line."""
+        """Convert the header to JSON."""
         return {
             "format": FORMAT,
             "schema": SCHEMA,
@@ -50,7 +50,7 @@ class Header:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Header:
-        """Read what `to_json` wrote."""
+        """Convert the output of `to_json` to a header."""
         height, width = fields["hw"]
         history = fields["history"]
         return cls(
@@ -65,7 +65,7 @@ class Header:
 
 
 def pixel_digest(image: UInt8Array) -> str:
-    """Return the SHA-256 of an image's size, type and pixels (H, W, 3) as hex; about a second a gigabyte."""
+    """Return the SHA-256 of an image's size, type and pixels (H, W, 3) as hex; takes about 1 s per GB."""
     digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode())
     for row in range(0, len(image), 256):
         digest.update(np.ascontiguousarray(image[row : row + 256]).data)

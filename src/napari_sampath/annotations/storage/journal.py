@@ -1,9 +1,8 @@
-"""The append-only log that makes every commit survive a crash.
+"""The append-only file of operations that survives a crash.
 
-Format, schema 1: ASCII, one JSON object a line, each with "seq" (its number, rising) and, as last member,
-"sum" (32 hex digits of the SHA-256 of the line up to there). The first line, number 0, is the header; the
-others are operations ("op": see `operations.operation_to_json`), and undo and redo of the step with the
-number "of".
+Format, schema 1: ASCII, one JSON object per line, each with "seq" (its number, increasing) and, as last member, "sum"
+(the first 32 hex digits of the SHA-256 of the line up to there). The first line, number 0, is the header; the others
+are operations ("op": see `operations.operation_to_json`), or undo and redo of the step with the number "of".
 """
 
 from __future__ import annotations
@@ -32,26 +31,39 @@ _SUM_CHARS = 32
 _SUM_START = b',"sum":"'
 
 
+def open_journal(path: Path) -> Journal:
+    """Open an existing journal without its image.
+
+    Raises:
+        JournalError: If there is no such file, it is not a journal, or another session has it open.
+        StorageError: If it cannot be read.
+    """
+    if not path.is_file():
+        raise JournalError(f"There is no journal '{path}'; check the path.")
+    return Journal(path, None)
+
+
 class Journal:
     """One journal file, open for appending by this process only.
 
-    A line is in the file when `append` returns, and stays there however the program ends. A last line that a crash
-    tore is cut off when the journal is opened; a line damaged in the middle is left out and all others are used.
+    A line is in the file when `append` returns, and stays there however the program ends. An incomplete last line is
+    removed when the journal is opened; a damaged line in the middle is skipped.
 
     Args:
-        path: The file; it is made, with its folder, if it is not there.
-        header: For a new file; an existing one must be of the same image.
+        path: The file; created with its folder if it does not exist.
+        header: Header of a new file; an existing file must belong to the same image. None opens an existing file of
+            any image.
 
     Attributes:
         header: The header of the file.
-        records: The operations read when it was opened; empty it once they are replayed.
+        records: The operations read when the file was opened; clear it once they are replayed.
 
     Raises:
-        JournalError: If another session has it open, it is of another image, or it is no journal.
-        StorageError: If it cannot be read or made.
+        JournalError: If another session has it open, or it is not a journal of this image.
+        StorageError: If it cannot be read or created.
     """
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: Header | None) -> None:
         self.path = path
         self.records: list[dict[str, Any]] = []
         self._lock = _lock(path)
@@ -59,10 +71,10 @@ class Journal:
         self._last = 0
         self._end = 0
         try:
-            if not path.exists() or path.stat().st_size == 0:
+            if header is not None and (not path.exists() or path.stat().st_size == 0):
                 first = _seal({"seq": 0, **header.to_json()})
                 write_atomically(path, lambda stream: stream.write(first))
-            self._stream: BinaryIO = open(path, "r+b", buffering=0)  # noqa: SIM115  # open as long as the session
+            self._stream: BinaryIO = open(path, "r+b", buffering=0)  # noqa: SIM115  # open as long as the journal
         except OSError as error:
             self._lock.release()
             _refuse(f"The journal '{path}' cannot be opened", error)
@@ -85,29 +97,29 @@ class Journal:
         return self._last
 
     def append(self, record: Mapping[str, Any] | str) -> int:
-        """Write one record; it is forced to the disk a moment later (see `Syncer` for why that is safe).
+        """Write one record; `Syncer` forces it to the disk a moment later.
 
         Args:
-            record: A JSON object without "seq", "at" and "sum"; or its text, without spaces around it.
+            record: A JSON object without "seq", "at" and "sum", or its text without surrounding spaces.
 
         Returns:
             Its number.
 
         Raises:
-            StorageError: If that fails; the journal is as before and the same record may be tried again.
+            StorageError: If that fails; the journal is unchanged and the record can be appended again.
         """
         number = self._last + 1
         line = memoryview(_seal({"seq": number, "at": now()}, record))
         try:
             self._syncer.check()
             if self._torn:
-                self._cut()
+                self._truncate()
             self._stream.seek(self._end)
             written = 0
             while written < len(line):
                 written += self._stream.write(line[written:])
         except (OSError, ValueError) as error:
-            self._take_back()
+            self._truncate_or_warn()
             _refuse("The last step was not saved and has not been done", error)
         self._last = number
         self._end += len(line)
@@ -115,28 +127,28 @@ class Journal:
         return number
 
     def sync(self, timeout_s: float | None = None) -> bool:
-        """Wait until everything is forced to the disk; False if it is not by then, or the disk refuses."""
+        """Wait until everything is forced to the disk; return False after the timeout or if the disk refuses."""
         return self._syncer.wait(timeout_s)
 
     def encode(self, records: Iterable[Mapping[str, Any]]) -> bytes:
-        """Write the header of this journal and records, which have their numbers, as the content of a file."""
+        """Return the content of a file with the header of this journal and numbered records."""
         return b"".join(map(_seal, ({"seq": 0, **self.header.to_json()}, *records)))
 
     def rewrite(self, content: bytes, last: int) -> None:
-        """Replace the file by another content, whole or not at all.
+        """Replace the content of the file, completely or not at all.
 
         Args:
-            content: What `encode` made.
+            content: Output of `encode`.
             last: Number of its last record.
 
         Raises:
-            StorageError: If the disk refuses; the journal is as before.
+            StorageError: If the disk refuses; the journal is unchanged.
         """
         write_atomically(self.path, lambda stream: stream.write(content))
-        # The lock is beside the file, so that nobody else can have opened it in between.
+        # The lock is a separate file, so no other process can open the journal in between.
         self._close.detach()
         old = self._stream, self._syncer
-        self._stream = open(self.path, "r+b", buffering=0)  # noqa: SIM115  # open as long as the session
+        self._stream = open(self.path, "r+b", buffering=0)  # noqa: SIM115  # open as long as the journal
         self._syncer = Syncer(self._stream.fileno())
         self._close = weakref.finalize(self, _close, self._stream, self._syncer, self._lock)
         old[1].close()
@@ -144,10 +156,10 @@ class Journal:
         self._end, self._last, self._torn = len(content), last, False
 
     def close(self) -> None:
-        """Let go of the file, so that another session may open it."""
+        """Close the file, so that another session can open it."""
         self._close()
 
-    def _read(self, expected: Header) -> Header:
+    def _read(self, expected: Header | None) -> Header:
         content = self._stream.read()
         lines = content.split(b"\n")
         try:
@@ -156,37 +168,36 @@ class Journal:
             first = {}
         if first.get("format") != FORMAT:
             raise JournalError(
-                f"'{self.path}' is no journal of napari-sampath, or its first line is damaged; "
+                f"'{self.path}' is not a journal of napari-sampath, or its first line is damaged; "
                 "move it away or choose another file."
             )
         if first["schema"] != SCHEMA:
             raise JournalError(
-                f"The journal '{self.path}' has schema {first['schema']} and this version reads {SCHEMA}; "
+                f"The journal '{self.path}' has schema {first['schema']}, but this version reads schema {SCHEMA}; "
                 "update napari-sampath."
             )
         header = Header.from_json(first)
-        if (header.digest, header.hw) != (expected.digest, expected.hw):
+        if expected is not None and (header.digest, header.hw) != (expected.digest, expected.hw):
             raise JournalError(
                 f"The journal '{self.path}' belongs to the image '{header.image}' "
-                f"({header.hw[1]} x {header.hw[0]} px), which is not the one that is open ('{expected.image}', "
-                f"{expected.hw[1]} x {expected.hw[0]} px); open that image or choose another journal."
+                f"({header.hw[1]} x {header.hw[0]} px), not to the open image '{expected.image}' "
+                f"({expected.hw[1]} x {expected.hw[0]} px); open that image or choose another journal."
             )
         self._read_lines(lines)
         if self._end < len(content):
             logger.warning(
-                "The journal %s ends in %d unreadable bytes, the rest of a step that was never finished; "
-                "they are cut off.",
+                "The journal %s ends in %d unreadable bytes of a step that was never finished; they are removed.",
                 self.path,
                 len(content) - self._end,
             )
-            self._cut()
+            self._truncate()
         return header
 
     def _read_lines(self, lines: list[bytes]) -> None:
         """Collect the readable records and find where the last of them ends."""
         position = len(lines[0]) + 1
         self._end = position
-        # What follows the last line end is no whole line, even if it can be read: its append never returned.
+        # Text after the last line break is skipped even if it can be read: its append never returned.
         for number, line in enumerate(lines[1:-1], start=2):
             position += len(line) + 1
             try:
@@ -197,21 +208,21 @@ class Journal:
             self.records.append(record)
             self._end, self._last = position, record["seq"]
 
-    def _take_back(self) -> None:
+    def _truncate_or_warn(self) -> None:
         try:
-            self._cut()
+            self._truncate()
         except (OSError, ValueError) as error:
-            logger.warning("The journal %s could not be cut back: %s", self.path, error)
+            logger.warning("The journal %s could not be truncated: %s", self.path, error)
             self._torn = True
 
-    def _cut(self) -> None:
+    def _truncate(self) -> None:
         self._stream.truncate(self._end)
         os.fsync(self._stream.fileno())
         self._torn = False
 
 
 def _seal(record: Mapping[str, Any], more: Mapping[str, Any] | str = "{}") -> bytes:
-    """Write a record, to which may be added what was made JSON before, as one line with its checksum."""
+    """Write a record, with more members as a mapping or as JSON text, as one line with its checksum."""
     if not isinstance(more, str):
         record, more = {**record, **more}, "{}"
     text = json.dumps(record, allow_nan=False, separators=(",", ":"))
@@ -223,14 +234,14 @@ def _unseal(line: bytes) -> dict[str, Any]:
     """Read a line that `_seal` wrote.
 
     Raises:
-        ValueError: If the checksum does not fit, or it is no such line.
+        ValueError: If the checksum is wrong, or it is not such a line.
     """
     body, mark, rest = line.rpartition(_SUM_START)
     if not mark or rest != _sum(body) + b'"}':
-        raise ValueError("the checksum does not fit")
+        raise ValueError("the checksum is wrong")
     record = json.loads(body + b"}")
     if not isinstance(record, dict) or not isinstance(record.get("seq"), int):
-        raise ValueError("it is no numbered record")
+        raise ValueError("it is not a numbered record")
     return record
 
 
@@ -239,15 +250,15 @@ def _sum(body: bytes) -> bytes:
 
 
 def _lock(path: Path) -> FileLock:
-    """Take the lock beside a journal; the operating system lets go of it when the process dies."""
-    # Not bound to a thread: a session may be made in a worker and used in the window's thread.
+    """Lock a journal with a file beside it; the operating system releases the lock when the process ends."""
+    # Not bound to a thread: sessions are opened in a worker and used in the GUI thread.
     lock = FileLock(f"{path}.lock", thread_local=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise JournalError(
-            f"The annotations in '{path}' are open in another window or program; close them there first."
+            f"The journal '{path}' is open in another window or program; close the image there first."
         ) from None
     except OSError as error:
         _refuse(f"The journal '{path}' cannot be opened", error)

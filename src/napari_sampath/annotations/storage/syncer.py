@@ -1,4 +1,4 @@
-"""Forces a file to the disk in a thread of its own, several appends at a time."""
+"""Call fsync on a file in a thread of its own, once for several appends."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import threading
 
 
 class Syncer:
-    """Calls fsync on a file whenever it was asked to since it last did.
+    """Forces a file to the disk a moment after each write.
 
-    Policy: what has been written survives the end of the program, however it ends, since the operating system holds
-    it; fsync makes it survive a power cut too. A window must not wait for that (5 to 50 ms on a disk that turns), so
-    it happens here, a moment later, and for all appends at once that came in between.
+    Written data survives the end of the program, as the operating system holds it; fsync makes it survive a power
+    cut, too. It takes 5 to 50 ms on a hard disk, too long for a GUI thread.
 
     Args:
         descriptor: An open file; it is duplicated.
@@ -28,7 +27,7 @@ class Syncer:
         self._thread: threading.Thread | None = None
 
     def ask(self) -> None:
-        """Ask for what has been written so far to be forced to the disk; returns at once."""
+        """Request that everything written so far is forced to the disk; returns at once."""
         with self._changed:
             self._asked += 1
             if self._thread is None:
@@ -37,17 +36,17 @@ class Syncer:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all that was asked for is on the disk; False if it is not by then, or could not be."""
+        """Wait until everything requested is on the disk; return False after the timeout or if the disk refuses."""
         with self._changed:
             asked = self._asked
             self._changed.wait_for(lambda: self._done >= asked or self._error is not None, timeout_s)
             return self._done >= asked and self._error is None
 
     def check(self) -> None:
-        """Try again in this thread if the disk has refused before.
+        """Try again in this thread if the last fsync failed.
 
         Raises:
-            OSError: If it still does.
+            OSError: If it fails again.
         """
         if self._error is not None:
             os.fsync(self._descriptor)
@@ -55,7 +54,7 @@ class Syncer:
                 self._error, self._done = None, self._asked
 
     def close(self) -> None:
-        """Finish what was asked for and let go of the file."""
+        """Finish the pending fsync and close the file."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...config import load_config
 from ...errors import JournalError
 from ...jobs import run
 from ..output import Output, count
 from ..verb import Verb, add_output, open_image
-
-if TYPE_CHECKING:
-    from ...annotations import Header
 
 JOURNAL_SUFFIX = ".jsonl"
 
@@ -38,15 +33,15 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_export(args: argparse.Namespace, output: Output) -> None:
     """Write the objects in the chosen formats, and `classes.json`."""
-    from ...annotations import Document, Edits, Journal
+    from ...annotations import Document, Edits, open_journal
     from ...session.files.saving import export_job
 
     path = args.source
     if path.suffix != JOURNAL_SUFFIX:
         path = _journal_of(path, output)
-    header = _read_header(path)
-    journal = Journal(path, header)
+    journal = open_journal(path)
     try:
+        header = journal.header
         document = Edits(Document(header.hw, header.classes), journal).document
         formats = tuple(word.strip() for word in args.formats.split(","))
         files = run(export_job(args.output, header.image, document, formats))
@@ -106,25 +101,6 @@ def _journal_of(image: Path, output: Output) -> Path:
     if not path.exists():
         raise JournalError(f"'{image}' has not been annotated on this machine (no journal in '{folder}').")
     return path
-
-
-def _read_header(path: Path) -> Header:
-    """Read the first line of a journal, which describes its image.
-
-    Raises:
-        JournalError: If the file is not a journal.
-    """
-    from ...annotations import Header
-
-    if not path.exists():
-        raise JournalError(f"There is no journal '{path}'; check the path.")
-    try:
-        with path.open("rb") as stream:
-            return Header.from_json(json.loads(stream.readline()))
-    except (ValueError, KeyError, TypeError):
-        raise JournalError(
-            f"'{path}' is not a journal of napari-sampath; name an image or a .jsonl file."
-        ) from None
 
 
 EXPORT = Verb(
