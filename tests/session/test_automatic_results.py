@@ -209,7 +209,9 @@ def test_regions_on_which_heads_differ_by_class_name() -> None:
     first.labels[64:96, 64:128] = 2
     (region,) = uncertain_regions("disagreement", HW, nothing, [first, second], region_px=64)
     assert (region.box, region.score) == ((64, 64, 128, 128), pytest.approx(0.5))
-    with pytest.raises(ImageError, match=r"needs the results of 2 head\(s\) and there are 1"):
+    with pytest.raises(
+        ImageError, match=r"needs the results of 2 head\(s\), and this part of the image has 1"
+    ):
         uncertain_regions("disagreement", HW, nothing, [first])
 
 

@@ -102,7 +102,7 @@ def test_results_of_other_parts_are_not_compared() -> None:
         assert run(session.proposals.uncertain_job("entropy", results)) == run(
             session.proposals.uncertain_job("entropy", results[:1])
         )
-        with pytest.raises(ImageError, match="1 of this part of the image"):
+        with pytest.raises(ImageError, match="this part of the image has 1"):
             run(session.proposals.uncertain_job("disagreement", results))
     assert run(session.proposals.uncertain_job("disagreement", [corner, found((0, 0, 64, 64))]))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from .change import Change
 from .editor import journal_path
-from .files.stage import Stage
 from .folder.batch import FolderRun, automatic_job
 from .folder.queue import Entry, FolderQueue, State
 from .folder.training_samples import TrainingSamples, first_classes, remember_dataset, remembered_dataset
@@ -15,6 +14,7 @@ from .prompts.candidate import Candidate
 from .prompts.prompt_state import PromptState
 from .proposals.components import Components, Segmentation, from_segmentation
 from .proposals.neighbours import Guess
+from .proposals.proposals import Stage
 from .proposals.result_filter import ResultFilter
 from .proposals.uncertain import Reason, UncertainRegion, uncertain_regions
 from .session import Session

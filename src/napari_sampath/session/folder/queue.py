@@ -217,11 +217,12 @@ class FolderQueue:
             index: The image to open; None keeps the current one.
         """
         with alone(self.file):
-            states = {**self._states, **self._load()[0]}
+            saved, _ = self._load()
+            states = {**self._states, **saved}
             yield states
-            index = self._index if index is None else index
-            self._save(states, index)
-            self._states, self._index = states, index
+            if index is not None or states != saved:
+                self._save(states, self._index if index is None else index)
+            self._states, self._index = states, self._index if index is None else index
 
     def _save(self, states: States, index: int) -> None:
         content = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from ...errors import PromptError
 from ...jobs import Job
 from ..change import Change
 from ..editor import Editor
-from ..files.stage import Stage
 from .classifying import apply_guesses, classify_job, everything
 from .components import Components, Segmentation, check_size, from_segmentation
 from .neighbours import Guess
@@ -23,6 +22,9 @@ from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
 
 if TYPE_CHECKING:
     from ..prompts.tile_cache import TileFeatures
+
+Stage: TypeAlias = Literal["assisted", "semi-automatic", "automatic"]
+"""The stages of SAM's data engine (Segment Anything, section 4), see `folder.batch`."""
 
 
 class Proposals:
