@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from napari_sampath.arrays import ClassInfo, LocalMask
-from napari_sampath.session import Components, Session
-from napari_sampath.session.proposals.components import Component
+from napari_sampath.session import NewObjects, Session
+from napari_sampath.session.proposals.new_objects import NewObject
 
 from .table import Row
 
@@ -50,15 +50,15 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def grid_of_nuclei(count: int, side: int) -> Components:
+def grid_of_nuclei(count: int, side: int) -> NewObjects:
     """Return a grid of round objects in the form of a head's result."""
     per_row = int(np.ceil(np.sqrt(count)))
     step = side // per_row
     shape = disc(max(2, step // 3))
     components = [
-        Component(1, LocalMask(step * (k // per_row), step * (k % per_row), shape), 0.9) for k in range(count)
+        NewObject(1, LocalMask(step * (k // per_row), step * (k % per_row), shape), 0.9) for k in range(count)
     ]
-    return Components(tuple(components), CLASSES, "a head")
+    return NewObjects(tuple(components), CLASSES, "a head")
 
 
 def undo_of_a_large_commit(folder: Path, quick: bool) -> Iterator[Row]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.formats import DatasetFolder, Snapshot
-from napari_sampath.session.proposals.components import Component, Components
+from napari_sampath.session.proposals.new_objects import NewObject, NewObjects
 from napari_sampath.widgets.segment.jobs import segment_job
 
 from ..gui_driver import wait_until
@@ -44,7 +44,7 @@ def stalls(window: SampathViewer, folder: Path, quick: bool) -> Iterator[Row]:
     change = window.session.proposals.replace(components)
     worst = _longest(window, change.prepare(), quick, change.take)
     yield limited(
-        f"longest stall while adding {len(components.pieces):,} objects of a head", worst, LIMIT_MS, "ms"
+        f"longest stall while adding {len(components.objects):,} objects of a head", worst, LIMIT_MS, "ms"
     )
 
 
@@ -81,14 +81,14 @@ def _longest(
     return 1000 * worst
 
 
-def _grid_of_nuclei(hw: tuple[int, int], count: int) -> Components:
+def _grid_of_nuclei(hw: tuple[int, int], count: int) -> NewObjects:
     """Return a grid of round objects in the form of a head's result."""
     side = int((hw[0] * hw[1] / count) ** 0.5)
     rows, cols = np.indices((side - 2, side - 2)) - (side - 3) / 2
     disc = rows**2 + cols**2 < (side / 2 - 1) ** 2
     places = [(r, c) for r in range(0, hw[0] - side, side) for c in range(0, hw[1] - side, side)][:count]
-    return Components(
-        tuple(Component(1, LocalMask(r, c, disc), 0.9) for r, c in places), (NUCLEUS,), "a head"
+    return NewObjects(
+        tuple(NewObject(1, LocalMask(r, c, disc), 0.9) for r, c in places), (NUCLEUS,), "a head"
     )
 
 

@@ -28,8 +28,8 @@ from napari_sampath.session import (
     uncertain_regions,
 )
 from napari_sampath.session.folder.queue import Entry
-from napari_sampath.session.proposals.components import Component, Components
 from napari_sampath.session.proposals.neighbours import cell_weights, classify
+from napari_sampath.session.proposals.new_objects import NewObject, NewObjects
 from support import small_disk
 from support.models.disc_model import disc_model
 from support.models.patches import patch_model
@@ -68,11 +68,11 @@ def result(confidence: float = 1.0) -> Result:
 # Taking over what a head found
 
 
-def squares(count: int, class_id: int = 1) -> Components:
+def squares(count: int, class_id: int = 1) -> NewObjects:
     pieces = [
-        Component(class_id, block(2 + 12 * (n // 12), 2 + 12 * (n % 12), 9, 9), 0.5) for n in range(count)
+        NewObject(class_id, block(2 + 12 * (n // 12), 2 + 12 * (n % 12), 9, 9), 0.5) for n in range(count)
     ]
-    return Components(tuple(pieces), CLASSES, "a head")
+    return NewObjects(tuple(pieces), CLASSES, "a head")
 
 
 def state(session: Session) -> tuple[bytes, bytes, list[Any]]:
@@ -131,7 +131,7 @@ def test_what_was_worked_out_before_a_change_is_not_taken() -> None:
     session.message.connect(said.append)
     empty = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i")
     empty.message.connect(said.append)
-    nothing = empty.proposals.replace(Components((), (), "h"))
+    nothing = empty.proposals.replace(NewObjects((), (), "h"))
     assert nothing.take(run(nothing.prepare())) == []
     assert said == ["Nothing was found, so nothing was added."]
 
@@ -160,8 +160,8 @@ def test_a_threshold_for_each_class_and_a_least_size() -> None:
     found.labels[10:20, 10:20], found.labels[40:50, 40:50], found.labels[60:62, 60:62] = 1, 2, 2
     found.confidence[10:20, 10:15], found.confidence[40:50, 40:50] = 0.4, 0.4
     components = from_segmentation(found, ResultFilter(5, {"gland": 0.5}))
-    assert [(one.class_id, one.mask.area_px) for one in components.pieces] == [(1, 50), (2, 100)]
-    assert [round(one.score or 0, 2) for one in components.pieces] == [1.0, 0.4]
+    assert [(one.class_id, one.mask.area_px) for one in components.objects] == [(1, 50), (2, 100)]
+    assert [round(one.score or 0, 2) for one in components.objects] == [1.0, 0.4]
 
 
 # Uncertain regions

@@ -12,9 +12,9 @@ from napari_sampath.annotations.masks import shaping
 from napari_sampath.annotations.model.annotated_object import TRUSTED
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import ClassListError, PromptError, UnknownNameError
-from napari_sampath.session import Components, Overlap, Session, name_overlap
+from napari_sampath.session import NewObjects, Overlap, Session, name_overlap
 from napari_sampath.session.objects.overlap import refine as refine_operation
-from napari_sampath.session.proposals.components import Component
+from napari_sampath.session.proposals.new_objects import NewObject
 from support.models.disc_model import disc_model
 from support.programs.journal_victim import commit_at, digest, prompt_at
 
@@ -192,7 +192,7 @@ def test_a_region_made_of_a_reviewed_proposal_stays_reviewed(session: Session) -
     session.mask_mode = "semantic"
     small = paint(session, block(30, 15, 4, 5))
     (proposed,) = session.proposals.replace(
-        Components((Component(1, block(30, 30, 20, 20), 0.6),), CLASSES, "head")
+        NewObjects((NewObject(1, block(30, 30, 20, 20), 0.6),), CLASSES, "head")
     ).apply()
     session.objects.flag((proposed.id,), "reviewed")
     assert paint(session, block(30, 20, 4, 10)) == small
@@ -207,7 +207,7 @@ def test_a_region_made_of_a_reviewed_proposal_stays_reviewed(session: Session) -
 def test_a_refinement_brings_its_record(tmp_path: Path, again: LocalMask) -> None:
     session = journalled(tmp_path)
     (proposed,) = session.proposals.replace(
-        Components((Component(2, block(30, 30, 10, 10), 0.6),), CLASSES, "head")
+        NewObjects((NewObject(2, block(30, 30, 10, 10), 0.6),), CLASSES, "head")
     ).apply()
     session.objects.flag((proposed.id,), "unsure")
     session.objects.flag((proposed.id,), "unsure", False)
@@ -281,7 +281,7 @@ def refine(session: Session, one: int) -> LocalMask:
 
 def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
     (proposed,) = session.proposals.replace(
-        Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "head")
+        NewObjects((NewObject(2, block(20, 20, 40, 40), 0.6),), CLASSES, "head")
     ).apply()
     neighbour = paint(session, block(30, 60, 20, 20))
     before = digest(session)
@@ -294,7 +294,7 @@ def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
     assert session.prompts.state.empty
     goes_back_and_forth(session, before)
     session.proposals.replace(
-        Components((Component(2, block(20, 20, 40, 40), 0.6),), CLASSES, "newer")
+        NewObjects((NewObject(2, block(20, 20, 40, 40), 0.6),), CLASSES, "newer")
     ).apply()
     assert set(session.document.objects) == {made.id, neighbour}, "nothing is put where it was cut off"
 
@@ -393,7 +393,7 @@ def test_a_stroke_that_begins_on_an_object_of_its_class_extends_it(session: Sess
 
 
 def test_a_proposal_that_a_stroke_extends_is_reviewed(session: Session) -> None:
-    head = Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
+    head = NewObjects((NewObject(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
     (proposed,) = session.proposals.replace(head).apply()
     before = digest(session)
     assert stroke(session, block(30, 20, 5, 10), (25, 25)) == proposed.id
@@ -471,7 +471,7 @@ def test_what_is_merged_has_the_record_of_the_largest(session: Session) -> None:
     session.undo()
     assert [session.document.record(one) for one in (small, large)] == [before, clicked]
     (proposed,) = session.proposals.replace(
-        Components((Component(1, block(0, 90, 30, 30), 0.6),), CLASSES, "head")
+        NewObjects((NewObject(1, block(0, 90, 30, 30), 0.6),), CLASSES, "head")
     ).apply()
     merged = session.objects.merge((small, proposed.id))
     assert (merged.source, merged.model, merged.score, merged.reviewed) == ("head", "head", None, True)
@@ -570,8 +570,8 @@ def test_merging_and_deleting_classes_say_what_they_change(session: Session) -> 
 
 def test_what_a_person_made_reviewed_erased_or_marked_is_annotated(session: Session) -> None:
     mine = paint(session, block(10, 10, 5, 5))
-    pieces = (Component(1, block(40, 40, 10, 10), 0.6), Component(2, block(60, 60, 4, 4), 0.6))
-    head = Components(pieces, CLASSES, "head")
+    pieces = (NewObject(1, block(40, 40, 10, 10), 0.6), NewObject(2, block(60, 60, 4, 4), 0.6))
+    head = NewObjects(pieces, CLASSES, "head")
     first, second = session.proposals.replace(head).apply()
     expected = np.zeros(HW, dtype=bool)
     expected[10:15, 10:15] = True
@@ -598,34 +598,34 @@ def test_what_a_person_made_reviewed_erased_or_marked_is_annotated(session: Sess
 
 def test_a_newer_proposal_replaces_the_older_and_no_correction(session: Session) -> None:
     mine = paint(session, block(10, 10, 5, 5), 2)
-    old = Components(
-        (Component(1, block(40, 40, 10, 10), 0.6), Component(1, block(5, 5, 20, 20), 0.7)), CLASSES, "old"
+    old = NewObjects(
+        (NewObject(1, block(40, 40, 10, 10), 0.6), NewObject(1, block(5, 5, 20, 20), 0.7)), CLASSES, "old"
     )
     agreed, around = session.proposals.replace(old).apply()
     assert session.document.objects[mine].area_px == 25
     session.objects.flag((agreed.id,), "reviewed")
     session.area.mark((70, 70, 80, 80))
     before = digest(session)
-    whole = Components((Component(2, block(0, 0, *HW), 0.9),), CLASSES, "new")
+    whole = NewObjects((NewObject(2, block(0, 0, *HW), 0.9),), CLASSES, "new")
     (new,) = session.proposals.replace(whole).apply()
     assert around.id not in session.document.objects
     assert session.document.objects[agreed.id].area_px == 100
     assert new.area_px == HW[0] * HW[1] - 25 - 100 - 100
     assert new.model == "new"
     goes_back_and_forth(session, before)
-    assert not session.proposals.replace(Components((), (), "none")).apply()
+    assert not session.proposals.replace(NewObjects((), (), "none")).apply()
     assert set(session.document.objects) == {mine, agreed.id}, "what heads proposed before is gone"
 
 
 def test_a_newer_proposal_leaves_what_is_complete_of_an_older_one(session: Session) -> None:
     """An area was marked as complete, and one of its objects reaches out of it."""
-    old = Components(
-        (Component(1, block(20, 20, 30, 40), 0.6), Component(1, block(80, 80, 4, 4), 0.6)), CLASSES, "old"
+    old = NewObjects(
+        (NewObject(1, block(20, 20, 30, 40), 0.6), NewObject(1, block(80, 80, 4, 4), 0.6)), CLASSES, "old"
     )
     crossing, outside = session.proposals.replace(old).apply()
     session.area.complete((0, 0, 60, 40))
     before = digest(session)
-    session.proposals.replace(Components((Component(2, block(25, 25, 40, 60), 0.9),), CLASSES, "new")).apply()
+    session.proposals.replace(NewObjects((NewObject(2, block(25, 25, 40, 60), 0.9),), CLASSES, "new")).apply()
     classes = np.asarray(session.document.class_map)
     assert (classes[20:50, 20:40] == 1).all(), "the area is as the person left it"
     assert (classes[25:50, 40:60] == 2).all()
@@ -639,18 +639,18 @@ def test_what_a_person_adds_is_not_lost_in_a_proposal(session: Session) -> None:
     """In semantic mode a touch would join them, and the next proposal replace them."""
     session.mask_mode = "semantic"
     (proposed,) = session.proposals.replace(
-        Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
+        NewObjects((NewObject(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
     ).apply()
     mine = paint(session, block(30, 20, 5, 10))
     assert mine != proposed.id
-    session.proposals.replace(Components((), (), "newer")).apply()
+    session.proposals.replace(NewObjects((), (), "newer")).apply()
     assert set(session.document.objects) == {mine}
     assert session.area.mask().sum() == 50
 
 
 def test_what_is_deleted_is_not_proposed_again_and_training_learns_it(session: Session) -> None:
-    pieces = (Component(1, block(20, 20, 10, 10), 0.6), Component(1, block(50, 50, 10, 10), 0.6))
-    head = Components(pieces, CLASSES, "head")
+    pieces = (NewObject(1, block(20, 20, 10, 10), 0.6), NewObject(1, block(50, 50, 10, 10), 0.6))
+    head = NewObjects(pieces, CLASSES, "head")
     wrong, right = session.proposals.replace(head).apply()
     mine = paint(session, block(80, 80, 5, 5))
     before = digest(session)
@@ -670,7 +670,7 @@ def test_what_is_reshaped_or_divided_is_not_proposed_again(session: Session, way
     ring = np.pad(np.zeros((4, 4), dtype=bool), 8, constant_values=True)
     if way == "pieces":
         ring[:, 14:16] = False
-    head = Components((Component(1, LocalMask(20, 20, ring), 0.6),), CLASSES, "head")
+    head = NewObjects((NewObject(1, LocalMask(20, 20, ring), 0.6),), CLASSES, "head")
     (made,) = session.proposals.add(head).apply()
     one, objects, before = made.id, session.objects, digest(session)
     assert made.trust == 0
@@ -703,13 +703,13 @@ def test_deleting_a_class_says_nothing_about_its_pixels(session: Session) -> Non
 
 def test_what_is_merged_is_reviewed(session: Session) -> None:
     (proposed,) = session.proposals.replace(
-        Components((Component(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
+        NewObjects((NewObject(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
     ).apply()
     mine = paint(session, block(40, 40, 5, 5))
     before = digest(session)
     session.objects.merge((proposed.id, mine))
     goes_back_and_forth(session, before)
-    session.proposals.replace(Components((), (), "newer")).apply()
+    session.proposals.replace(NewObjects((), (), "newer")).apply()
     assert session.document.objects[proposed.id].area_px == 125
 
 

@@ -45,7 +45,7 @@ def found(box: tuple[int, int, int, int], *objects: tuple[int, int, int, int]) -
 def test_a_result_on_a_region_lies_where_the_region_is() -> None:
     result = found((20, 40, 84, 104), (30, 50, 40, 60))
     components = from_segmentation(result)
-    (piece,) = components.pieces
+    (piece,) = components.objects
     assert (piece.mask.row, piece.mask.col) == (30, 50)
     assert components.within == (20, 40, 84, 104)
     np.testing.assert_array_equal(components.label_map(), result.labels)

@@ -28,10 +28,10 @@ from napari_sampath.geometry import Frame
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict.decoder.candidates import corrected, points_obeyed
 from napari_sampath.predict.decoder.mask_upscaling import local_mask, mask_to_logits, pieces_at, pointed_at
-from napari_sampath.session import Components, ResultFilter, Session, from_segmentation
+from napari_sampath.session import NewObjects, ResultFilter, Session, from_segmentation
 from napari_sampath.session.prompts.candidate import Candidate
 from napari_sampath.session.prompts.tile_cache import MAX_TILES
-from napari_sampath.session.proposals.components import Component, make_items
+from napari_sampath.session.proposals.new_objects import NewObject, make_items
 from support.models.disc_model import SCORES, disc_model
 from support.programs.journal_victim import commit_at, digest, prompt_at
 
@@ -959,8 +959,8 @@ def test_what_another_program_says_of_an_object_is_taken_where_it_makes_sense(
     ],
 )
 def test_times_of_files_are_kept_in_utc(given: str, kept: str) -> None:
-    piece = Component(1, LocalMask(1, 1, np.ones((2, 2), dtype=bool)), None, {"created": given})
-    ((made, _),) = make_items(Components((piece,), CLASSES), 1, int, "import", None, None)
+    piece = NewObject(1, LocalMask(1, 1, np.ones((2, 2), dtype=bool)), None, {"created": given})
+    ((made, _),) = make_items(NewObjects((piece,), CLASSES), 1, int, "import", None, None)
     assert made.created == kept
 
 

@@ -12,8 +12,8 @@ from .objects.overlap import MaskMode, Overlap, OverlapRule, name_overlap
 from .prompts.answerer import Answer, PromptRequest
 from .prompts.candidate import Candidate
 from .prompts.prompt_state import PromptState
-from .proposals.components import Components, Segmentation, from_segmentation
 from .proposals.neighbours import Guess
+from .proposals.new_objects import NewObjects, Segmentation, from_segmentation
 from .proposals.proposals import Stage
 from .proposals.result_filter import ResultFilter
 from .proposals.uncertain import Reason, UncertainRegion, uncertain_regions
@@ -24,12 +24,12 @@ __all__ = [
     "Candidate",
     "Change",
     "Column",
-    "Components",
     "Entry",
     "FolderQueue",
     "FolderRun",
     "Guess",
     "MaskMode",
+    "NewObjects",
     "ObjectRow",
     "Overlap",
     "OverlapRule",

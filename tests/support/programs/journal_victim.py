@@ -24,8 +24,8 @@ import numpy as np
 from napari_sampath.annotations import FLAGS
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import PromptError, SampathError
-from napari_sampath.session import Components, Session
-from napari_sampath.session.proposals.components import Component, LocalMask
+from napari_sampath.session import NewObjects, Session
+from napari_sampath.session.proposals.new_objects import LocalMask, NewObject
 from support.models.disc_model import disc_model
 
 if TYPE_CHECKING:
@@ -116,12 +116,12 @@ def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
         yield
 
 
-def some_pieces(rng: random.Random) -> Components:
+def some_pieces(rng: random.Random) -> NewObjects:
     pieces = tuple(
-        Component(1, LocalMask(rng.randrange(80), rng.randrange(110), np.ones((5, 7), dtype=bool)), 0.5)
+        NewObject(1, LocalMask(rng.randrange(80), rng.randrange(110), np.ones((5, 7), dtype=bool)), 0.5)
         for _ in range(rng.randrange(20))
     )
-    return Components(pieces, CLASSES[:1], "a head")
+    return NewObjects(pieces, CLASSES[:1], "a head")
 
 
 def change(session: Session, what: str, ids: list[int], rng: random.Random) -> None:

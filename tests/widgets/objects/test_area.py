@@ -92,12 +92,12 @@ def test_image_view_and_taken_back(opened: Callable[..., Any], tissue: np.ndarra
 
 def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: np.ndarray) -> None:
     from napari_sampath.arrays import ClassInfo, LocalMask
-    from napari_sampath.session.proposals.components import Component, Components
+    from napari_sampath.session.proposals.new_objects import NewObject, NewObjects
 
     window = opened(tissue)
-    disc = Component(1, LocalMask(10, 10, np.ones((9, 9), bool)), 0.8)
+    disc = NewObject(1, LocalMask(10, 10, np.ones((9, 9), bool)), 0.8)
     window.session.proposals.replace(
-        Components((disc,), (ClassInfo(1, "gland", (0, 158, 115)),), "a head")
+        NewObjects((disc,), (ClassInfo(1, "gland", (0, 158, 115)),), "a head")
     ).apply()
     assert not window.session.area.mask().any(), "what a head proposed is not annotated yet"
     window.driver.press(window.area.buttons["image"])

@@ -13,8 +13,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_sampath.arrays import ClassInfo, LocalMask
-from napari_sampath.session import Components, Session
-from napari_sampath.session.proposals.components import Component
+from napari_sampath.session import NewObjects, Session
+from napari_sampath.session.proposals.new_objects import NewObject
 from napari_sampath.widgets.objects.table import AREA, AREA_UM2, CLASS, HEADINGS, REVIEWED, SCORE, ObjectTable
 from support.models.discs import DiscModel
 
@@ -26,14 +26,14 @@ pytestmark = pytest.mark.gui
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
 
 
-def squares(count: int, side: int = 10, score: float | None = None) -> Components:
+def squares(count: int, side: int = 10, score: float | None = None) -> NewObjects:
     """Squares in rows of ten, the next one pixel smaller than the one before; classes take turns."""
     pieces = []
     for number in range(count):
         size = max(2, side - number)
         place = LocalMask(12 * (number // 10), 12 * (number % 10), np.ones((size, size), bool))
-        pieces.append(Component(1 + number % 2, place, score))
-    return Components(tuple(pieces), CLASSES, "a head")
+        pieces.append(NewObject(1 + number % 2, place, score))
+    return NewObjects(tuple(pieces), CLASSES, "a head")
 
 
 def column(table: Any, place: int) -> list[str]:
@@ -227,10 +227,10 @@ def test_one_more_among_5000_objects_costs_little(qtbot: Any) -> None:
     """By ratio in one process, since machines differ."""
     session = Session(np.zeros((900, 900, 3), np.uint8), "many", None, CLASSES)
     pieces = tuple(
-        Component(1 + n % 2, LocalMask(12 * (n // 72), 12 * (n % 72), np.ones((9, 9), bool)), n / 5000)
+        NewObject(1 + n % 2, LocalMask(12 * (n // 72), 12 * (n % 72), np.ones((9, 9), bool)), n / 5000)
         for n in range(5000)
     )
-    session.proposals.add(Components(pieces, CLASSES, "a head")).apply()
+    session.proposals.add(NewObjects(pieces, CLASSES, "a head")).apply()
     table = ObjectTable()
     begin = time.perf_counter()
     table.use(session)

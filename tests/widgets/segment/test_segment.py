@@ -154,10 +154,10 @@ def test_objects_that_touch_are_separate_annotations_where_the_user_wishes(
 ) -> None:
     window, dock = open_segment(touching())
     done(window, dock)
-    assert len(dock.result.components.pieces) == 1, dock.summary.text()
+    assert len(dock.result.objects.objects) == 1, dock.summary.text()
     labels = dock.result.labels.copy()
     window.driver.press(dock.filters.separate_touching)
-    wait_until(lambda: len(dock.result.components.pieces) == 2, 20, "the pieces")
+    wait_until(lambda: len(dock.result.objects.objects) == 2, 20, "the pieces")
     assert "2 pieces" in dock.summary.text()
     assert np.array_equal(dock.result.labels, labels), "no pixel is lost where they are cut"
     window.driver.press(dock.add_button)
@@ -166,7 +166,7 @@ def test_objects_that_touch_are_separate_annotations_where_the_user_wishes(
     assert objects[60, 55] != objects[60, 95]
     assert 0 not in (objects[60, 55], objects[60, 95])
     window.driver.press(dock.filters.separate_touching)
-    wait_until(lambda: len(dock.result.components.pieces) == 1, 20, "one piece again")
+    wait_until(lambda: len(dock.result.objects.objects) == 1, 20, "one piece again")
 
 
 def test_what_is_wished_while_a_head_runs_is_done_with_its_result(
@@ -188,7 +188,7 @@ def test_what_is_wished_while_a_head_runs_is_done_with_its_result(
     assert dock.runner.busy, "the head goes on"
     assert dock.result is None
     go_on.set()
-    wait_until(lambda: dock.result is not None and len(dock.result.components.pieces) == 2, 60, "two pieces")
+    wait_until(lambda: dock.result is not None and len(dock.result.objects.objects) == 2, 60, "two pieces")
 
 
 def test_looking_elsewhere_does_not_cancel_a_head_that_runs(

@@ -1,1 +1,1 @@
-"""Saving, exporting and training samples of a session."""
+"""Import, export and training samples of a session."""

@@ -1,4 +1,4 @@
-"""Jobs that bring annotations from files, and write a session's elsewhere: exports, and training samples."""
+"""Jobs that import objects, export them and save training samples; all run in any thread."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from ...formats import DatasetFolder, Snapshot, export_labels, import_objects
 from ...formats.labels import renumber
 from ...jobs import Job, Progress
 from ...rasters import MAX_PIXELS
-from ..proposals.components import Components, check_size, from_objects
+from ..proposals.new_objects import NewObjects, check_size, from_file
 
 if TYPE_CHECKING:
     from ...formats.dataset.manifest import DatasetImage
 
 
-def details_of(record: AnnotatedObject) -> dict[str, Any]:
-    """Return what formats keep of an annotation besides its class and pixels; `components` reads it again."""
-    known = {
-        "source": record.source,
-        "score": record.score,
-        "model": record.model,
-        "prompts": _plain_prompts(record.prompts) or None,
-        "created": record.created,
-        "modified": record.modified,
-        "reviewed": record.reviewed or None,
-        "unsure": record.unsure or None,
+def details_of(obj: AnnotatedObject) -> dict[str, Any]:
+    """Return the fields of an object that formats store beside class and pixels; `new_objects` reads them."""
+    details = {
+        "source": obj.source,
+        "score": obj.score,
+        "model": obj.model,
+        "prompts": _prompts(obj.prompts) or None,
+        "created": obj.created,
+        "modified": obj.modified,
+        "reviewed": obj.reviewed or None,
+        "unsure": obj.unsure or None,
     }
-    return {key: value for key, value in known.items() if value is not None}
+    return {key: value for key, value in details.items() if value is not None}
 
 
-def _plain_prompts(prompts: Mapping[str, Any]) -> dict[str, Any]:
-    """Write {"points": [[x, y, positive], ...], "box": [x0, y0, x1, y1], "mask": True}, less what was not given."""
+def _prompts(prompts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {"points": [[x, y, positive], ...], "box": [x0, y0, x1, y1], "mask": True} without empty entries."""
     pairs = zip(prompts.get("points", ()), prompts.get("labels", ()), strict=False)
     points = [[x, y, bool(label)] for (x, y), label in pairs]
-    given = {"points": points, "box": prompts.get("box"), "mask": prompts.get("mask")}
-    return {key: value for key, value in given.items() if value}
+    entries = {"points": points, "box": prompts.get("box"), "mask": prompts.get("mask")}
+    return {key: value for key, value in entries.items() if value}
 
 
 def export_job(folder: Path, name: str, document: Document, formats: tuple[str, ...]) -> Job[list[Path]]:
-    """Make a job that exports a document as it is at this moment; it runs in any thread."""
-    details = {one.id: details_of(one) for one in document.objects.values()}
+    """Make a job that exports a document as it is now."""
+    details = {obj.id: details_of(obj) for obj in document.objects.values()}
     classes, maps = document.classes.snapshot, document.snapshot()
     return _export(folder, Snapshot(name, None, *maps, classes=classes, details=details), formats)
 
@@ -59,33 +59,33 @@ def _export(folder: Path, snapshot: Snapshot, formats: tuple[str, ...]) -> Job[l
     return files
 
 
-def read_job(path: Path, name: str, hw: tuple[int, int]) -> Job[Components]:
-    """Make a job that reads annotations of any format of `formats`; it runs in any thread.
+def read_job(path: Path, name: str, hw: tuple[int, int]) -> Job[NewObjects]:
+    """Make a job that reads the objects of one image in any format of `formats`.
 
     Args:
         path: The file or folder.
-        name: Name of the image, where it holds several.
+        name: Name of the image, to find it among several.
         hw: Size (H, W) of the image.
 
     Raises:
-        SampathError: If it cannot be read, or is not of the image's size.
+        SampathError: If the file cannot be read, or it and the image differ in size.
     """
     yield Progress(0, 1, f"Reading {path.name}", "files")
-    found = import_objects(path, name, hw)
-    check_size(found.hw, hw, f"The label map in '{path}'")
-    return from_objects(found)
+    content = import_objects(path, name, hw)
+    check_size(content.hw, hw, f"The label map in '{path}'")
+    return from_file(content)
 
 
 def save_job(
     folder: Path, image: UInt8Array, name: str, document: Document, group: str, mpp: float | None
 ) -> Job[DatasetImage]:
-    """Make a job that saves a document as it is at this moment as a training sample; it runs in any thread."""
+    """Make a job that saves a document as it is now as a training sample; see `SessionFiles.save_job`."""
     if image.shape[0] * image.shape[1] > MAX_PIXELS:
         raise DatasetError(f"'{name}' is too large for a training sample; save a region of it.")
     maps, verified_in = document.snapshot(), document.verified_snapshot()
-    details = {one.id: details_of(one) for one in document.objects.values()}
-    # A class that nobody has used yet, such as the first one of every session, is no class of the dataset.
-    used = {one.class_id for one in document.objects.values()}
+    details = {obj.id: details_of(obj) for obj in document.objects.values()}
+    # Unused classes, such as the initial class of every session, are not added to the dataset.
+    used = {obj.class_id for obj in document.objects.values()}
     classes = tuple(info for info in document.classes if info.id in used)
     snapshot = Snapshot(name, image, *maps, classes=classes, details=details, mpp=mpp)
     return _save(folder, snapshot, verified_in, group)

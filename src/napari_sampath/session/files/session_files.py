@@ -11,7 +11,7 @@ from ...arrays import UInt8Array
 from ...jobs import Job, run
 from ..change import Change
 from ..editor import Editor
-from ..proposals.components import Components
+from ..proposals.new_objects import NewObjects
 from ..proposals.plan import plan_import
 from .saving import export_job, read_job, save_job
 
@@ -35,9 +35,9 @@ class SessionFiles:
         self.mpp: float | None = None
         """Micrometres per pixel, if known, for training samples."""
 
-    def import_change(self, objects: Components) -> Change:
-        """Make a change that adds what `read_job` read; objects under it are overwritten."""
-        return Change(self._editor, lambda document: plan_import(document, objects))
+    def import_change(self, new: NewObjects) -> Change:
+        """Make a change that adds the objects that `read_job` read; objects under them are overwritten."""
+        return Change(self._editor, lambda document: plan_import(document, new))
 
     def import_labels(self, path: str | Path) -> list[AnnotatedObject]:
         """Read a file of any format of `formats` and add its objects, as one step; see `import_change`.
@@ -46,19 +46,19 @@ class SessionFiles:
             The new objects.
 
         Raises:
-            SampathError: If the file cannot be read, or is not of the image's size.
-            StorageError: If it cannot be saved; nothing has changed.
+            SampathError: If the file cannot be read, or it and the image differ in size.
+            StorageError: If the change cannot be saved; nothing has changed.
         """
         return self.import_change(run(read_job(Path(path), self._name, self._editor.document.hw))).apply()
 
     def export(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> list[Path]:
-        """Write the objects in some of `formats.FORMATS`; see `formats.export_labels`.
+        """Export the objects in some of `formats.FORMATS`; see `formats.export_labels`.
 
         Returns:
             The files.
 
         Raises:
-            StorageError: If they cannot be written; earlier files are untouched.
+            StorageError: If a file cannot be written; earlier files are untouched.
         """
         return run(self.export_job(folder, formats))
 
@@ -67,7 +67,7 @@ class SessionFiles:
         return export_job(Path(folder), self._name, self._editor.document, tuple(formats))
 
     def save_to_dataset(self, folder: str | Path, group: str = "", mpp: float | None = None) -> DatasetImage:
-        """Save the image, its labels and its verified area as a training sample; see `save_job`."""
+        """Save the image, its labels and its verified area as a training sample at once; see `save_job`."""
         return run(self.save_job(folder, group, mpp))
 
     def save_job(self, folder: str | Path, group: str = "", mpp: float | None = None) -> Job[DatasetImage]:
@@ -82,7 +82,7 @@ class SessionFiles:
             mpp: Micrometres per pixel; `mpp` of the session by default.
 
         Raises:
-            DatasetError: If the folder holds something else, or the image is too large for a sample.
-            StorageError: If it cannot be written; earlier files are untouched.
+            DatasetError: If the folder is not a dataset, or the image is too large for a sample.
+            StorageError: If the sample cannot be written; earlier files are untouched.
         """
         return save_job(Path(folder), self._image, self._name, self._editor.document, group, mpp or self.mpp)

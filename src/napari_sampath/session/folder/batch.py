@@ -16,7 +16,7 @@ from ...arrays import ClassInfo, UInt8Array
 from ...errors import SampathError
 from ...jobs import Job, Progress
 from ..editor import journal_path
-from ..proposals.components import Segmentation
+from ..proposals.new_objects import Segmentation
 from ..proposals.result_filter import KEEP_ALL, ResultFilter
 from ..proposals.uncertain import mean_uncertainty
 from ..session import Session

@@ -1,1 +1,1 @@
-"""Proposals of heads, and their review."""
+"""Proposals of models: objects from results, guessed classes, and uncertain regions."""

@@ -1,4 +1,4 @@
-"""Objects of "segment everything" in a session: added without a class, then classified like those that have one."""
+"""Objects of "segment everything": added without a class, then classified by similarity to classified objects."""
 
 from __future__ import annotations
 
@@ -11,99 +11,87 @@ from ...annotations import AnnotatedObject, Batch, Box, Document, Reclassify
 from ...arrays import ClassInfo
 from ...errors import PromptError
 from ...jobs import Job
-from .components import Component, Components
 from .neighbours import Guess, classify, mean_features_job
+from .new_objects import NewObject, NewObjects
 
 if TYPE_CHECKING:
     from ...arrays import LocalMask
     from ..prompts.tile_cache import TileFeatures
 
 UNCLASSIFIED = ClassInfo(1, "unclassified", (128, 128, 128))
-"""Class of objects that nobody has classified yet."""
+"""Class of objects that are not classified yet."""
 
 
-def everything(masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None) -> Components:
-    """Take over masks with their scores, the best on top, as objects without a class.
-
-    Args:
-        masks: In image coordinates.
-        model: What found them.
-        within: The part of the image (r0, c0, r1, c1) that was looked at; None for all of it.
-    """
-    pieces = tuple(
-        Component(UNCLASSIFIED.id, mask, score) for mask, score in sorted(masks, key=lambda one: one[1])
+def everything(masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None) -> NewObjects:
+    """Convert masks and scores to objects without a class, the best on top; see `Proposals.everything`."""
+    objects = (
+        NewObject(UNCLASSIFIED.id, mask, score) for mask, score in sorted(masks, key=lambda item: item[1])
     )
-    return Components(pieces, (UNCLASSIFIED,), model, within)
+    return NewObjects(tuple(objects), (UNCLASSIFIED,), model, within)
 
 
 def classify_job(
     document: Document, tiles: TileFeatures, ids: Iterable[int] | None = None
 ) -> Job[dict[int, Guess]]:
-    """Make a job that guesses classes of objects from the verified ones; it runs in any thread.
+    """Make a job that guesses classes of objects from verified objects, for any thread.
 
     Args:
-        document: Read now; it may go on changing while the job runs.
+        document: Read now; it may change while the job runs.
         tiles: The tiles of the image.
-        ids: Which objects; those of the class "unclassified" and those of heads that nobody has reviewed if left out.
+        ids: The objects to classify; defaults to "unclassified" objects and unreviewed proposals of heads.
 
     Raises:
-        PromptError: If nothing is classified yet.
-        UnknownNameError: If an object is not there.
+        PromptError: If no object is classified yet.
+        UnknownNameError: If an object does not exist.
     """
-    waiting = document.classes.find(UNCLASSIFIED.name)
-    waiting_id = 0 if waiting is None else waiting.id
-    records = document.objects
+    unclassified = document.classes.find(UNCLASSIFIED.name)
+    unclassified_id = 0 if unclassified is None else unclassified.id
+    objects = document.objects.values()
     if ids is None:
-        ids = [one.id for one in records.values() if one.class_id == waiting_id or one.trust == 0]
-    wanted = [document.record(one).id for one in ids]
-    chosen = set(wanted)
-    known = [
-        one
-        for one in records.values()
-        if one.trust == 1 and one.class_id != waiting_id and one.id not in chosen
+        ids = [obj.id for obj in objects if obj.class_id == unclassified_id or obj.trust == 0]
+    targets = [document.record(object_id) for object_id in ids]
+    target_ids = {obj.id for obj in targets}
+    examples = [
+        obj
+        for obj in objects
+        if obj.trust == 1 and obj.class_id != unclassified_id and obj.id not in target_ids
     ]
-    masks = [document.pixels(one) for one in (*wanted, *(one.id for one in known))]
-    return _classify(
-        [records[one] for one in wanted], [one.class_id for one in known], masks, tiles, document.hw
-    )
+    masks = [document.pixels(obj.id) for obj in (*targets, *examples)]
+    return _classify(targets, [obj.class_id for obj in examples], masks, tiles, document.hw)
 
 
 def _classify(
-    wanted: list[AnnotatedObject],
+    targets: list[AnnotatedObject],
     class_ids: list[int],
     masks: list[LocalMask],
     tiles: TileFeatures,
     hw: tuple[int, int],
 ) -> Job[dict[int, Guess]]:
-    if not wanted:
+    if not targets:
         return {}
     if not class_ids:
         raise PromptError("No object has a class yet; classify at least one of each class by hand first.")
     features = yield from mean_features_job(masks, tiles, hw)
-    count = len(wanted)
-    guesses = classify(features[:count], features[count:], class_ids)
-    return {one.id: replace(guess, of=one) for one, guess in zip(wanted, guesses, strict=True)}
+    guesses = classify(features[: len(targets)], features[len(targets) :], class_ids)
+    return {obj.id: replace(guess, of=obj) for obj, guess in zip(targets, guesses, strict=True)}
 
 
 def apply_guesses(document: Document, guesses: Mapping[int, Guess], min_share: float = 0.0) -> Batch:
-    """Return the step that gives objects the classes guessed, but those that have gone or been judged meanwhile.
+    """Return the operation that gives objects their guessed classes.
+
+    Objects that were deleted or reviewed since the guess are skipped.
 
     Args:
         document: The document.
-        guesses: Object -> guess.
-        min_share: Less certain ones are left as they are.
+        guesses: Object id -> guess.
+        min_share: Guesses with a smaller share are skipped.
     """
     by_class: dict[int, list[int]] = defaultdict(list)
-    for one, guess in guesses.items():
-        record = document.objects.get(one)
-        if record is None or (guess.of is not None and judged(record) != judged(guess.of)):
+    for object_id, guess in guesses.items():
+        obj, before = document.objects.get(object_id), guess.of
+        if obj is None or (before and (obj.class_id, obj.trust) != (before.class_id, before.trust)):
             continue
         if guess.class_id in document.classes and guess.share >= min_share:
-            by_class[guess.class_id].append(one)
+            by_class[guess.class_id].append(object_id)
     steps = tuple(Reclassify(tuple(ids), class_id) for class_id, ids in sorted(by_class.items()))
-    return Batch(steps, "the classes by likeness")
-
-
-def judged(record: AnnotatedObject) -> tuple[int, int]:
-    """Return what a person says of an object: its class, and whether it can be trusted."""
-    return record.class_id, record.trust
+    return Batch(steps, "the classes by similarity")

@@ -14,8 +14,8 @@ from ...jobs import Job
 from ..change import Change
 from ..editor import Editor
 from .classifying import apply_guesses, classify_job, everything
-from .components import Components, Segmentation, check_size, from_segmentation
 from .neighbours import Guess
+from .new_objects import NewObjects, Segmentation, check_size, from_segmentation
 from .plan import plan_addition, plan_proposal
 from .result_filter import KEEP_ALL, ResultFilter
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
@@ -44,30 +44,30 @@ class Proposals:
 
     def add(
         self,
-        segmentation: Segmentation | Components,
+        segmentation: Segmentation | NewObjects,
         model: str | None = None,
         keep_existing: bool = False,
         result_filter: ResultFilter = KEEP_ALL,
     ) -> Change:
-        """Make a change that adds the result of a head, one object for each connected component of each class.
+        """Make a change that adds the result of a head: one object per connected component of each class.
 
         Classes are matched by name; missing ones are added.
 
         Args:
-            segmentation: Result of a head, or what `from_segmentation` made of it in a worker.
+            segmentation: Result of a head, or its objects, computed by `from_segmentation` in a worker.
             model: Name to record in place of the head's own.
             keep_existing: Leave pixels of existing objects alone.
-            result_filter: Which parts of a segmentation become objects; not applied to `Components`.
+            result_filter: The parts of a segmentation to keep; not applied to `NewObjects`.
 
         Raises:
-            ImageError: If it is not of the image's size.
+            ImageError: If the result and the image differ in size.
         """
-        found = self._components(segmentation, result_filter)
-        return Change(self._editor, lambda document: plan_addition(document, found, model, keep_existing))
+        new = self._new_objects(segmentation, result_filter)
+        return Change(self._editor, lambda document: plan_addition(document, new, model, keep_existing))
 
     def replace(
         self,
-        segmentation: Segmentation | Components,
+        segmentation: Segmentation | NewObjects,
         model: str | None = None,
         result_filter: ResultFilter = KEEP_ALL,
     ) -> Change:
@@ -76,8 +76,8 @@ class Proposals:
         Objects that a person made, reviewed or marked as unsure stay, and so does everything in the verified area: a
         newer head never undoes a correction. If only a region was segmented, proposals outside it stay too.
         """
-        found = self._components(segmentation, result_filter)
-        return Change(self._editor, lambda document: plan_proposal(document, found, model))
+        new = self._new_objects(segmentation, result_filter)
+        return Change(self._editor, lambda document: plan_proposal(document, new, model))
 
     def everything(
         self, masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None
@@ -95,7 +95,7 @@ class Proposals:
 
     def offer(
         self,
-        segmentation: Segmentation | Components,
+        segmentation: Segmentation | NewObjects,
         result_filter: ResultFilter = KEEP_ALL,
     ) -> list[AnnotatedObject]:
         """Apply `replace`, unless the stage is "assisted"; return the new objects."""
@@ -121,7 +121,7 @@ class Proposals:
         """Give objects the classes that `classify_job` guessed, as one step; they do not count as reviewed.
 
         Raises:
-            StorageError: If that cannot be saved; nothing has changed.
+            StorageError: If the change cannot be saved; nothing has changed.
         """
         self._editor.do(apply_guesses(self._editor.document, guesses, min_share))
 
@@ -132,15 +132,16 @@ class Proposals:
 
         Args:
             by: Ranking criterion.
-            segmentations: Results of heads on the image, or all on one region of it, which alone is ranked then; of
-                several regions the first.
+            segmentations: Results of heads on the image or a region of it; only the region of the first is ranked.
             count: Maximum number of regions.
         """
         document = self._editor.document
         return uncertain_job(by, document.hw, document.verified_snapshot(), segmentations, count)
 
-    def _components(self, segmentation: Segmentation | Components, result_filter: ResultFilter) -> Components:
-        if isinstance(segmentation, Components):
+    def _new_objects(
+        self, segmentation: Segmentation | NewObjects, result_filter: ResultFilter
+    ) -> NewObjects:
+        if isinstance(segmentation, NewObjects):
             return segmentation
         if getattr(segmentation, "origin_rc", (0, 0)) == (0, 0):
             check_size(np.shape(segmentation.labels), self._editor.document.hw, "The segmentation")

@@ -14,7 +14,7 @@ from ...arrays import BoolArray, FloatArray
 from ...errors import ImageError
 from ...geometry import tile_starts
 from ...jobs import Job, Progress
-from .components import Segmentation
+from .new_objects import Segmentation
 
 Reason: TypeAlias = Literal["entropy", "disagreement", "distance"]
 REGION_PX = 256

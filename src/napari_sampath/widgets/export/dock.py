@@ -17,7 +17,7 @@ from .format_boxes import FORMATS, FormatBoxes
 
 if TYPE_CHECKING:
     from ...annotations import AnnotatedObject
-    from ...session import Components
+    from ...session import NewObjects
     from ..viewer.viewer_state import ViewerState
 
 __all__ = ["FORMATS", "ExportDock"]
@@ -95,7 +95,7 @@ class ExportDock(Dock):
         if session is None:
             return
 
-        def take(found: Components) -> None:
+        def take(found: NewObjects) -> None:
             self.intake.add(Result(session, session.files.import_change(found), then))
 
         def then(made: list[AnnotatedObject]) -> None:

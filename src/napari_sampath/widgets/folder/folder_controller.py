@@ -265,9 +265,9 @@ class FolderWork(QObject):
             if self._session is not session:
                 return
             if session.proposals.stage == "assisted":
-                then(session.proposals.offer(result.components))  # which says why there is nothing
+                then(session.proposals.offer(result.objects))  # which says why there is nothing
                 return
-            change = session.proposals.replace(result.components)
+            change = session.proposals.replace(result.objects)
             self.intake.add(Result(session, change, then, self._quietly))
 
         def then(made: list[AnnotatedObject]) -> None:

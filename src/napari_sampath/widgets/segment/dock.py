@@ -264,7 +264,7 @@ class SegmentDock(Dock):
             self._layers.hide(source)
 
         session = annotator.session
-        self.intake.add(Result(session, session.proposals.replace(result.components), then))
+        self.intake.add(Result(session, session.proposals.replace(result.objects), then))
 
     def _on_everything(self) -> None:
         session, model, region = self.state.session, self.state.model, self.region

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...annotations import Box
     from ...arrays import LocalMask, UInt8Array
     from ...predict import Model, Segmentation
-    from ...session import Components, ResultFilter
+    from ...session import NewObjects, ResultFilter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,10 +22,10 @@ class Segmented:
     """What a head found, ready to be shown."""
 
     segmentation: Segmentation
-    components: Components
-    """Its connected pieces, less what was filtered out; they become annotations if the user wishes."""
+    objects: NewObjects
+    """Its objects after filtering, which can be added to the annotations."""
     labels: UInt8Array
-    """(h, w) class ids of these pieces."""
+    """(h, w) class ids of these objects."""
     summary: str
     """Share of each class, in words."""
 
@@ -62,18 +62,18 @@ def filter_job(segmentation: Segmentation, result_filter: ResultFilter) -> Job[S
     yield Progress(0, 0, "Looking at what was found")
     from ...session import from_segmentation
 
-    components = from_segmentation(segmentation, result_filter)
-    labels = components.label_map()
+    objects = from_segmentation(segmentation, result_filter)
+    labels = objects.label_map()
     shares = [
         f"{info.name} {100 * float(np.mean(labels == info.id)):.0f} %"
         for info in segmentation.classes
         if info.id > 0
     ]
-    count = len(components.pieces)
+    count = len(objects.objects)
     pieces = f"{count} {'piece' if count == 1 else 'pieces'}"
     confidence = float(segmentation.confidence.mean())
     summary = f"{pieces}: {', '.join(shares)}; the head's mean confidence is {confidence:.2f}."
-    return Segmented(segmentation, components, labels, summary)
+    return Segmented(segmentation, objects, labels, summary)
 
 
 def everything_job(

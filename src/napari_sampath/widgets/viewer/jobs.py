@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ...arrays import ClassInfo
     from ...predict import Model
-    from ...session import Components, Session
+    from ...session import NewObjects, Session
 
 
 ATTEMPTS, PAUSE_S = 10, 0.1
@@ -152,7 +152,7 @@ def prepare_job(session: Session, centre_rc: tuple[float, float]) -> Job[int]:
         yield Progress(progress.done, total, "Preparing the image for clicks", "parts")
 
 
-def import_job(path: Path, name: str, hw: tuple[int, int]) -> Job[Components]:
+def import_job(path: Path, name: str, hw: tuple[int, int]) -> Job[NewObjects]:
     """Read annotations from a file or folder; see `session.saving.read_job`."""
     yield Progress(0, 0, "Reading the annotations")
     from ...session.files.saving import read_job

@@ -1,0 +1,242 @@
+"""Objects found by a head or read from a file, before they are added to a document. Pure functions, for any thread."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, get_args
+
+import numpy as np
+
+from ...annotations import AnnotatedObject, Box, ClassList, Source, bounds
+from ...annotations.model.annotated_object import now
+from ...annotations.model.classes import next_color
+from ...arrays import BoolArray, ClassInfo, FloatArray, LocalMask, UInt8Array
+from ...errors import ImageError
+from .result_filter import KEEP_ALL, ResultFilter
+
+if TYPE_CHECKING:
+    from ...formats import Objects
+
+
+class Segmentation(Protocol):
+    """Result of a head, see `predict.segment`."""
+
+    @property
+    def labels(self) -> UInt8Array:
+        """(H, W) class ids of `classes`; 0 is background."""
+
+    @property
+    def confidence(self) -> FloatArray:
+        """(H, W) probability of that class, 0..1."""
+
+    @property
+    def classes(self) -> Sequence[ClassInfo]:
+        """Classes of the head; id 0 is the background."""
+
+    @property
+    def head(self) -> str:
+        """Name of the head."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewObject:
+    """One object, with the class ids of its origin."""
+
+    class_id: int
+    mask: LocalMask
+    score: float | None = None
+    """Mean probability of its class inside it, 0..1."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """Unchecked entries of a file, see `saving.details_of`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewObjects:
+    """Objects to be added, and their classes."""
+
+    objects: tuple[NewObject, ...]
+    classes: tuple[ClassInfo, ...]
+    head: str | None = None
+    """Name of the head, if one found them."""
+    within: Box | None = None
+    """The part of the image that was segmented; None for all of it."""
+
+    def label_map(self) -> UInt8Array:
+        """Return the class ids of the objects as a map (h, w) uint8 of `within`, 0 for background."""
+        r0, c0, r1, c1 = self.within or (0, 0, 0, 0)
+        labels = np.zeros((r1 - r0, c1 - c0), dtype=np.uint8)
+        for obj in self.objects:
+            rows, cols = obj.mask.slices
+            window = labels[rows.start - r0 : rows.stop - r0, cols.start - c0 : cols.stop - c0]
+            window[obj.mask.bitmap] = obj.class_id
+        return labels
+
+
+def from_segmentation(segmentation: Segmentation, result_filter: ResultFilter = KEEP_ALL) -> NewObjects:
+    """Convert a class map to objects: the 8-connected components of each class, filtered.
+
+    Args:
+        segmentation: Result of a head, on the image or on a region of it (`origin_rc`).
+        result_filter: The parts to keep; thresholds apply before components are found.
+    """
+    from ...predict.instances.settings import InstanceSettings
+    from ...predict.instances.split_touching import pieces_in
+
+    labels, confidence = np.asarray(segmentation.labels), np.asarray(segmentation.confidence)
+    top, left = getattr(segmentation, "origin_rc", (0, 0))
+    settings = InstanceSettings(min_area_px=result_filter.min_area_px)
+    if not result_filter.separate_touching:
+        settings = replace(settings, neck=0)
+    ids = {info.name: info.id for info in segmentation.classes}
+    thresholds = {ids[name]: least for name, least in result_filter.thresholds.items() if name in ids}
+    objects = tuple(
+        NewObject(piece.class_id, piece.mask, piece.score)
+        for piece in pieces_in(labels, confidence, settings, (top, left), thresholds)
+    )
+    height, width = labels.shape
+    box = (top, left, top + height, left + width)
+    return NewObjects(objects, _used_classes(segmentation.classes, objects), segmentation.head, box)
+
+
+def from_file(content: Objects) -> NewObjects:
+    """Convert the content of a file, including the details that our own exports contain."""
+    objects = tuple(
+        NewObject(obj.class_id, obj.mask, _number(obj.details.get("score")), obj.details)
+        for obj in content.items
+    )
+    return NewObjects(objects, _used_classes(content.classes, objects))
+
+
+def make_items(
+    new: NewObjects,
+    first_id: int,
+    to_id: Callable[[int], int],
+    source: Source,
+    model: str | None,
+    taken: Callable[[Box], BoolArray] | None,
+) -> list[tuple[AnnotatedObject, LocalMask]]:
+    """Make records of new objects, numbered from `first_id`.
+
+    Args:
+        new: The objects.
+        first_id: Id of the first record.
+        to_id: Converts a class id of their origin to one of the document.
+        source: Source of objects whose details have none.
+        model: Model of objects whose details have none.
+        taken: Returns the pixels of a box that are not available; objects without any pixel left are dropped.
+    """
+    items: list[tuple[AnnotatedObject, LocalMask]] = []
+    added = now()
+    for obj in new.objects:
+        mask = obj.mask
+        if taken is not None:
+            mask = LocalMask(mask.row, mask.col, mask.bitmap & ~taken(bounds(mask)))
+            if not mask.bitmap.any():
+                continue
+        details = obj.details
+        record = AnnotatedObject(
+            first_id + len(items),
+            to_id(obj.class_id),
+            details["source"] if details.get("source") in get_args(Source) else source,
+            obj.score,
+            str(details["model"]) if details.get("model") else model,
+            _prompts(details.get("prompts")),
+            _time(details.get("created")) or added,
+            reviewed=details.get("reviewed") is True,
+            unsure=details.get("unsure") is True,
+            modified=_time(details.get("modified")),
+        )
+        items.append((record, mask))
+    return items
+
+
+def match_classes(new: NewObjects, classes: ClassList) -> tuple[Callable[[int], int], tuple[ClassInfo, ...]]:
+    """Match the classes of new objects by name with a list, and add the missing ones.
+
+    Args:
+        new: The objects, with the classes of their origin.
+        classes: The list of the document; it is not changed.
+
+    Returns:
+        A function from their class ids to those of the list, and the extended list.
+
+    Raises:
+        ClassListError: If there would be more than 255 classes.
+    """
+    extended = ClassList(classes)
+    ids: dict[int, int] = {}
+    for info in new.classes:
+        match = extended.find(info.name)
+        if match is None:
+            colors = [other.color for other in extended]
+            match = extended.add(info.name, next_color(colors) if info.color in colors else info.color)
+        ids[info.id] = match.id
+    return ids.__getitem__, extended.snapshot
+
+
+def check_size(shape: tuple[int, ...], hw: tuple[int, int], what: str) -> None:
+    """Raise an `ImageError` if the shape of a label map differs from the size (H, W) of the image."""
+    if shape != hw:
+        size = " x ".join(str(side) for side in reversed(shape))
+        raise ImageError(
+            f"{what} is {size} px and the image {hw[1]} x {hw[0]} px (width x height); "
+            "give one made from this image."
+        )
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _time(value: object) -> str | None:
+    """Convert an ISO 8601 time with time zone to the format of `now`; None if it is invalid."""
+    try:
+        time = datetime.datetime.fromisoformat(value if isinstance(value, str) else "")
+        if time.tzinfo is None:
+            return None
+        return time.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError):
+        return None
+
+
+def _prompts(value: object) -> dict[str, Any]:
+    """Convert the prompts written by `saving.details_of` to those of a record; empty if they are invalid."""
+    if not isinstance(value, Mapping):
+        return {}
+    try:
+        points = [(*_finite((x, y)), int(bool(positive))) for x, y, positive in value.get("points") or ()]
+        box = None if value.get("box") is None else _finite(value["box"])
+    except (TypeError, ValueError, OverflowError):
+        return {}
+    mask = value.get("mask") is True
+    if (box is not None and len(box) != 4) or not (points or box or mask):
+        return {}
+    return {
+        "points": [[x, y] for x, y, _ in points],
+        "labels": [label for _, _, label in points],
+        "box": box,
+        "mask": mask,
+    }
+
+
+def _finite(values: Iterable[Any]) -> list[float]:
+    numbers = list(values)
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError("not a finite number")
+    return [float(number) for number in numbers]
+
+
+def _used_classes(classes: Iterable[ClassInfo], objects: Sequence[NewObject]) -> tuple[ClassInfo, ...]:
+    """Return the classes of the objects; an id without a class gets a name with its number."""
+    by_id = {info.id: info for info in classes}
+    used = {obj.class_id for obj in objects}
+    for class_id in sorted(used - by_id.keys()):
+        color = next_color([info.color for info in by_id.values()])
+        by_id[class_id] = ClassInfo(class_id, f"class {class_id}", color)
+    return tuple(info for info in by_id.values() if info.id in used)
