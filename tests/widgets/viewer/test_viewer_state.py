@@ -179,7 +179,7 @@ def test_a_layer_the_user_closes_comes_back(open_window: Callable[..., Any], tis
     window.answered()
     window.driver.key(Qt.Key.Key_Return)
     window.viewer.layers.remove(window.layers.classes)
-    wait_until(lambda: "shown anew" in window.text, 10, "the sentence")
+    wait_until(lambda: "shown again" in window.text, 10, "the sentence")
     assert window.layers.classes in window.viewer.layers
     assert window.layers.classes.data[60, 50] == 1
     assert [layer.name for layer in window.viewer.layers].count("Classes") == 1

@@ -1,4 +1,4 @@
-"""Keeps native libraries in one process out of each other's way."""
+"""Guards against conflicts between native libraries in one process."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ import importlib.util
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
 
 def import_triton_apart() -> None:
-    """Import triton, if torch will, so that it uses its own LLVM and not that of the OpenGL driver.
+    """Import triton with its symbols bound to its own LLVM; call before the first import of torch with a window open.
 
-    Mesa loads its drivers for all to see, and with the software and AMD ones LLVM; triton (3.7, exports its
-    own LLVM too), which torch and torchvision import, then calls into Mesa's: a segmentation fault when
-    torch is imported after a window is open. TensorFlow has met the same (tensorflow#124205). Bound deeply,
-    triton finds its own first.
-
-    Call this before the first import of torch in a program with a window; the second time it costs nothing.
+    Mesa loads its OpenGL drivers, and with the software and AMD drivers LLVM, with global symbols. triton (3.7), which
+    torch and torchvision import, exports an LLVM of its own and would call Mesa's: a segmentation fault. TensorFlow
+    had the same conflict (tensorflow#124205). RTLD_DEEPBIND makes triton find its own symbols first; the flags of the
+    process are restored after the import.
     """
     if "triton" in sys.modules or not hasattr(os, "RTLD_DEEPBIND"):
         return
@@ -35,18 +30,18 @@ def import_triton_apart() -> None:
     try:
         importlib.import_module("triton")
     except ImportError as error:
-        logger.info("triton cannot be imported, torch will do without it: %s", error)
+        logger.info("triton cannot be imported; torch works without it: %s", error)
     finally:
         sys.setdlopenflags(flags)
 
 
 @contextlib.contextmanager
 def one_numba_thread() -> Iterator[None]:
-    """Have what this thread computes with Numba compute in it alone.
+    """Run this thread's Numba code on one thread; other threads, and this one afterwards, keep their setting.
 
-    Napari maps ids to colours with Numba where it is installed. With several threads each small map waits for another
-    one to wake, up to 6 ms for 200 x 200 px that take 0.8; and as libgomp counts more threads than cores from then on,
-    PyTorch's own sleep at each barrier, so that a prompt takes half as long again.
+    napari maps label ids to colours with Numba if it is installed. With several threads a map of 200 x 200 px waits up
+    to 6 ms for another thread instead of taking 0.8 ms, and because libgomp then counts more threads than cores,
+    PyTorch's threads sleep at each barrier and a prompt takes half as long again.
     """
     numba = sys.modules.get("numba")
     if numba is None:

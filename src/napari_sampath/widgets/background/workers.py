@@ -1,9 +1,8 @@
-"""The threads behind the docks: one runner for jobs, one long-lived worker for prompts.
+"""Threads of the docks: a runner for jobs and a long-lived worker for prompts.
 
-Both are plain threads rather than superqt workers, for two reasons found in superqt 0.9 (`_qthreading.py`):
-its `GeneratorWorker` takes every RuntimeError for a deleted worker and stays silent, and torch raises
-RuntimeError when memory runs out; and each worker swaps the process-wide warning filters, so two at a time
-restore them wrongly.
+Both are plain threads rather than superqt workers (checked with superqt 0.9, `_qthreading.py`): superqt's
+`GeneratorWorker` takes every RuntimeError for a deleted worker and stays silent, but torch raises RuntimeError when
+memory runs out; and each worker swaps the process-wide warning filters, so that two at a time restore them wrongly.
 """
 
 from __future__ import annotations
@@ -11,58 +10,53 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...errors import CancelledError, SampathError
-from .switch_interval import short_turns
+from ...jobs import Job, Progress
 from .threads import start_thread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ...jobs import Job, Progress
 
 logger = logging.getLogger(__name__)
 
 REPORT_MS = 500
-"""Progress is painted twice a second at most: redrawing the window slows computing down by a factor of up to
-nine."""
+"""Interval of progress reports: each redraws the window, which slows computing down by a factor of up to nine."""
 
 
 def error_message(error: Exception, doing: str) -> str:
-    """Turn an exception into one sentence for the message line; the unexpected ones are logged with
-    traceback.
+    """Return one sentence for the user; log unexpected errors with their traceback.
 
     Args:
-        error: What was raised.
-        doing: What was being done, to follow "while".
+        error: The exception.
+        doing: The activity, to follow "while".
     """
     if isinstance(error, SampathError):
         return str(error)
     logger.error("Unexpected error while %s", doing, exc_info=error)
     return (
-        f"Something unexpected went wrong while {doing} ({type(error).__name__}); what you saved is safe. "
-        "Try again, and report it with the log if it stays."
+        f"An unexpected error occurred while {doing} ({type(error).__name__}); saved work is safe. "
+        "Try again, and report the error with the log if it persists."
     )
 
 
+@dataclass(eq=False)
 class _Run:
-    """One job in its thread: what it last reported, and whether it shall stop."""
+    """A job in its thread."""
 
-    def __init__(self, job: Job[Any], doing: str, then: Callable[[Any], object]) -> None:
-        self.job = job
-        self.doing = doing
-        self.then = then
-        self.cancelled = threading.Event()
-        self.latest: Progress | None = None
+    job: Job[Any]
+    doing: str
+    then: Callable[[Any], object]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    latest: Progress | None = None
 
     def drive(self) -> Any:
         """Run the job to its end, or close it at the first yield after a cancel.
 
         Raises:
-            CancelledError: If it was cancelled.
+            CancelledError: If the job was cancelled.
         """
         while not self.cancelled.is_set():
             try:
@@ -74,20 +68,20 @@ class _Run:
 
 
 class JobRunner(QObject):
-    """Runs one job at a time in a thread and tells, in the GUI thread, how far it is and how it ended.
+    """Runs one job at a time in a thread and reports its progress and end in the GUI thread.
 
-    Starting a job cancels the one before; whatever a cancelled job still returns is dropped. Cancel takes
-    effect at the job's next yield, the window is free at once.
+    Starting a job cancels the previous one; the result of a cancelled job is dropped. Cancelling returns at once and
+    takes effect at the job's next yield.
     """
 
     started = Signal(str)
-    """What is being done."""
+    """The activity, in a few words."""
     reported = Signal(object)
-    """The newest `Progress`, every 500 ms at most."""
+    """The newest `Progress`, at most every 500 ms."""
     failed = Signal(str)
     """One sentence."""
     finished = Signal()
-    """The job is over, however it ended."""
+    """The job returned, failed or was cancelled."""
     _ended = Signal(object, object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -95,7 +89,7 @@ class JobRunner(QObject):
         self._run: _Run | None = None
         self._threads: list[threading.Thread] = []
         self.switch = [threading.Event()]
-        """Holds what stops the newest job; for who outlives this object."""
+        """The cancel event of the newest job; usable after this object is deleted."""
         self._timer = QTimer(self)
         self._timer.setInterval(REPORT_MS)
         self._timer.timeout.connect(self._report)
@@ -103,7 +97,7 @@ class JobRunner(QObject):
 
     @property
     def busy(self) -> bool:
-        """True while a job runs that was not cancelled."""
+        """True while a job runs that is not cancelled."""
         return self._run is not None
 
     def start(self, job: Job[Any], doing: str, then: Callable[[Any], object]) -> None:
@@ -111,8 +105,8 @@ class JobRunner(QObject):
 
         Args:
             job: The job; it must not touch widgets or layers.
-            doing: What it does in a few words, to follow "while".
-            then: Called with the job's result in the GUI thread, unless it failed or was cancelled.
+            doing: The activity in a few words, to follow "while".
+            then: Called with the result in the GUI thread, unless the job failed or was cancelled.
         """
         self.cancel()
         run = self._run = _Run(job, doing, then)
@@ -123,14 +117,13 @@ class JobRunner(QObject):
         self._threads.append(start_thread(self._work, run, name="sampath-job", stop=run.cancelled.set))
 
     def cancel(self) -> None:
-        """Ask the running job to stop at its next yield and forget its result."""
-        if self._run is None:
-            return
-        self._run.cancelled.set()
-        self._over()
+        """Stop the running job at its next yield and drop its result."""
+        if self._run is not None:
+            self._run.cancelled.set()
+            self._end()
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until all threads, cancelled ones too, are gone; False if some are left after the time."""
+        """Join all threads, also those of cancelled jobs; return False if one is still alive."""
         for thread in self._threads:
             thread.join(timeout_s)
         return not any(thread.is_alive() for thread in self._threads)
@@ -139,18 +132,17 @@ class JobRunner(QObject):
         result: Any = None
         error: Exception | None = None
         try:
-            with short_turns():
-                result = run.drive()
-        except Exception as caught:  # noqa: BLE001  (the edge of a thread: nobody above would see it)
+            result = run.drive()
+        except Exception as caught:  # noqa: BLE001  (the edge of the thread)
             error = caught
-        # The window may be closed by now, and this object with it.
+        # This object may be deleted with its window.
         with contextlib.suppress(RuntimeError):
             self._ended.emit(run, result, error)
 
     def _on_ended(self, run: _Run, result: Any, error: Exception | None) -> None:
         if run is not self._run:
             return
-        self._over()
+        self._end()
         try:
             if error is None:
                 run.then(result)
@@ -159,7 +151,7 @@ class JobRunner(QObject):
         if error is not None and not isinstance(error, CancelledError):
             self.failed.emit(error_message(error, run.doing))
 
-    def _over(self) -> None:
+    def _end(self) -> None:
         self._timer.stop()
         self._run = None
         self.finished.emit()
@@ -170,17 +162,16 @@ class JobRunner(QObject):
 
 
 class PromptWorker(QObject):
-    """One thread that answers prompts for as long as the dock lives; its queue holds one request, the newest.
+    """A thread that answers prompts; its queue holds the newest request only.
 
-    A request that was not begun when a newer one arrives is dropped unanswered; one already begun is
-    answered and left to `SessionPrompts.accept`, which drops what is stale. Previews have a place of their own in the
-    queue, with the same rule, and wait until no prompt does.
+    A newer request replaces one that has not begun. A request that has begun is answered; the session drops stale
+    answers. Previews have a slot of their own with the same rule and run when no prompt waits.
     """
 
     answered = Signal(object)
-    """What the answering function returned."""
+    """The return value of a submitted function."""
     previewed = Signal(object)
-    """What the function of a preview returned."""
+    """The return value of a preview function."""
     failed = Signal(str)
     """One sentence."""
     _done = Signal(int, object, object)
@@ -188,39 +179,39 @@ class PromptWorker(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._wake = threading.Condition()
-        self._slot: tuple[int, Callable[[], object]] | None = None
+        self._prompt: tuple[int, Callable[[], object]] | None = None
         self._preview: Callable[[], object] | None = None
         self._closed = False
-        self._asked = 0
+        self._submitted = 0
         self._delivered = 0
         self._done.connect(self._on_done)
         self._thread = start_thread(self._work, name="sampath-prompts", stop=self._stop)
 
     @property
     def idle(self) -> bool:
-        """True if whatever was submitted is answered, previews aside, and whoever listens has the answer."""
-        return self._delivered == self._asked
+        """True if the newest submitted function has returned and its answer is delivered; previews do not count."""
+        return self._delivered == self._submitted
 
     def submit(self, answer: Callable[[], object]) -> None:
-        """Queue a function for the thread, in place of one that still waits."""
+        """Queue a function in place of one that still waits."""
         with self._wake:
-            self._asked += 1
-            self._slot = self._asked, answer
+            self._submitted += 1
+            self._prompt = self._submitted, answer
             self._wake.notify()
 
     def submit_preview(self, answer: Callable[[], object]) -> None:
-        """Queue a function whose answer is nice to have, in place of one that still waits; prompts come first."""
+        """Queue a preview function in place of one that still waits; prompts run first."""
         with self._wake:
             self._preview = answer
             self._wake.notify()
 
     def drop_preview(self) -> None:
-        """Forget a preview that still waits."""
+        """Drop a preview that still waits."""
         with self._wake:
             self._preview = None
 
     def close(self, timeout_s: float = 0.0) -> bool:
-        """End the thread after the request it is on; True if it is gone within the time."""
+        """End the thread after its current request; return True if it ended within the timeout."""
         self._stop()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -228,30 +219,28 @@ class PromptWorker(QObject):
     def _stop(self) -> None:
         with self._wake:
             self._closed = True
-            self._slot = self._preview = None
+            self._prompt = self._preview = None
             self._wake.notify()
 
     def _work(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(
-                    lambda: self._closed or self._slot is not None or self._preview is not None
-                )
+                self._wake.wait_for(lambda: self._closed or self._prompt or self._preview)
                 if self._closed:
                     return
-                slot, self._slot = self._slot, None
+                prompt, self._prompt = self._prompt, None
                 preview = None
-                if slot is None:
+                if prompt is None:
                     preview, self._preview = self._preview, None
-            # Once the window is closed there is nobody to tell.
-            with contextlib.suppress(RuntimeError), short_turns():
-                if slot is not None:
-                    self._answer(*slot)
+            # This object may be deleted with its window.
+            with contextlib.suppress(RuntimeError):
+                if prompt is not None:
+                    self._answer(*prompt)
                 elif preview is not None:
-                    self._show(preview)
+                    self._answer_preview(preview)
 
     def _on_done(self, number: int, result: object, failure: str | None) -> None:
-        # In one turn of the window: a key between an answer and the word that there is one would wait for ever.
+        # In one slot: a key event between the signal and the counter would wait for an answer forever.
         if failure is None:
             self.answered.emit(result)
         else:
@@ -261,15 +250,15 @@ class PromptWorker(QObject):
     def _answer(self, number: int, answer: Callable[[], object]) -> None:
         try:
             result = answer()
-        except Exception as error:  # noqa: BLE001  (the edge of a thread: nobody above would see it)
+        except Exception as error:  # noqa: BLE001  (the edge of the thread)
             self._done.emit(number, None, error_message(error, "answering the prompt"))
         else:
             self._done.emit(number, result, None)
 
-    def _show(self, preview: Callable[[], object]) -> None:
+    def _answer_preview(self, preview: Callable[[], object]) -> None:
         try:
             result = preview()
-        except Exception as error:  # noqa: BLE001  (nobody asked for it; a click will say what is wrong)
+        except Exception as error:  # noqa: BLE001  (a click at this place will show the error)
             logger.debug("No preview: %s", error)
         else:
             self.previewed.emit(result)

@@ -1,54 +1,47 @@
-"""The jobs the docks start: what takes long is imported and done here, in a thread."""
+"""Jobs of the viewer state; slow imports happen in them, in a background thread."""
 
 from __future__ import annotations
 
-import gc
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.layers import Image
+
+from ...arrays import ClassInfo
 from ...errors import ImageError, JournalError, SampathError
 from ...jobs import Job, Progress
 from ..background.native_libraries import import_triton_apart
 from ..canvas.pixel_size import mpp_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from napari.layers import Image
-
-    from ...arrays import ClassInfo
     from ...predict import Model
     from ...session import NewObjects, Session
 
-
 ATTEMPTS, PAUSE_S = 10, 0.1
-"""How often a journal that is in use is asked for again."""
+"""Number of attempts to open a journal that is in use, and the pause between them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What there is to choose from on this machine."""
+    """The models, devices and heads that are available on this machine."""
 
     encoders: tuple[tuple[str, str], ...]
-    """(name, summary) of those that answer prompts."""
+    """(name, summary) of the encoders that answer prompts."""
     devices: tuple[str, ...]
     heads: tuple[str, ...]
     """Names of the shipped bundles."""
 
 
 def catalogue_job() -> Job[Catalogue]:
-    """List models, devices and heads; the first time this imports torch, which takes seconds."""
+    """List models, devices and heads; the first call imports torch, which takes seconds."""
     yield Progress(0, 0, "Looking up the models")
     import_triton_apart()
     from ...config import resolve_device
     from ...encoders import registry
     from ...heads import list_bundles
 
-    if not gc.get_freeze_count():
-        # What is imported by now stays. To search all of it for garbage, as Python and napari do now and then, would
-        # stop the window for half a second each time.
-        gc.freeze()
     encoders = tuple(
         (name, registry[name].info.summary) for name in registry if registry[name].info.promptable
     )
@@ -63,44 +56,44 @@ def catalogue_job() -> Job[Catalogue]:
 
 
 def open_job(
-    layer: Image,
-    sessions_dir: Path | None = None,
-    dataset: Path | None = None,
-    classes: tuple[ClassInfo, ...] = (),
+    layer: Image, sessions_dir: Path, dataset: Path | None = None, classes: tuple[ClassInfo, ...] = ()
 ) -> Job[tuple[Session, str | None]]:
-    """Make the session of an image layer, with what its journal holds.
+    """Open the session of an image layer and replay its journal.
 
     Args:
-        layer: The layer; of a pyramid the finest level is used.
-        sessions_dir: Folder of the journals; the user's if left out.
-        dataset: The dataset in use, whose classes a new image begins with.
-        classes: Else those of the image before it.
+        layer: The layer; the finest level of a pyramid is used.
+        sessions_dir: Folder of the journals.
+        dataset: The dataset in use; a new image starts with its classes.
+        classes: Classes of a new image if there is no dataset.
 
     Returns:
-        The session, and a sentence on how the image was converted, if it was.
+        The session, and a sentence on how the image was converted, or None.
+
+    Raises:
+        ImageError: If the layer is not two-dimensional.
+        JournalError: If the journal stays in use by another process.
     """
     yield Progress(0, 0, "Reading the image")
     import_triton_apart()
-    from ...config import load_config
     from ...images import to_loaded_image
     from ...session import Session, first_classes, journal_path
 
     if layer.ndim != 2:
         raise ImageError(
-            f"'{layer.name}' has {layer.ndim} dimensions beside colour, an image to annotate has 2; split it into "
+            f"'{layer.name}' has {layer.ndim} dimensions besides colour, but only 2 can be annotated; split it into "
             "planes (right-click on the layer, Split Stack), or open it as RGB."
         )
     data: Any = layer.data[0] if layer.multiscale else layer.data
-    picture = to_loaded_image(data, layer.name)
+    image = to_loaded_image(data, layer.name)
     yield Progress(0, 0, "Looking for earlier annotations of this image")
-    journal = journal_path(picture.pixels, sessions_dir or load_config().sessions_dir)
-    begin = first_classes(dataset, classes)
+    journal = journal_path(image.pixels, sessions_dir)
+    first = first_classes(dataset, classes)
     for attempt in range(ATTEMPTS):
         try:
-            session = Session(picture.pixels, picture.name, classes=begin, journal=journal)
+            session = Session(image.pixels, image.name, classes=first, journal=journal)
             break
         except JournalError:
-            # A head that goes through a folder holds each image's journal for a moment.
+            # Segmenting a folder opens the journal of each image for a moment.
             if attempt == ATTEMPTS - 1:
                 raise
         time.sleep(PAUSE_S)
@@ -111,17 +104,17 @@ def open_job(
     except GeneratorExit:
         session.close()
         raise
-    return session, picture.note
+    return session, image.note
 
 
 def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -> Job[Model]:
-    """Load a model, downloading its weights where that is needed.
+    """Load a model, downloading its weights if necessary.
 
     Args:
         name: Name of the encoder.
         device: "auto", or a device name.
-        weights: A file of the user's own.
-        keep: Keep features in the user's cache, so that they are never computed twice.
+        weights: The user's own weights file, or None.
+        keep: Store features in the user's cache on disk.
     """
     yield Progress(0, 0, f"Loading {name}")
     import_triton_apart()
@@ -135,25 +128,20 @@ def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -
 
 
 def prepare_job(session: Session, centre_rc: tuple[float, float]) -> Job[int]:
-    """Encode what is in view, told in the words of who looks on.
-
-    Args:
-        session: The session, with a model.
-        centre_rc: (row, col) of the image pixel in the middle of the view.
-    """
+    """Encode an image, the region around (row, col) in image pixels first."""
     job = session.prompts.encode_job(centre_rc)
     while True:
         try:
             progress = next(job)
         except StopIteration as stop:
             return int(stop.value)
-        # One part of one says nothing: the bar just moves.
+        # "1 of 1" is no information: show an indeterminate bar instead.
         total = progress.total if progress.total > 1 else 0
         yield Progress(progress.done, total, "Preparing the image for clicks", "parts")
 
 
 def import_job(path: Path, name: str, hw: tuple[int, int]) -> Job[NewObjects]:
-    """Read annotations from a file or folder; see `session.saving.read_job`."""
+    """Read annotations from a file or folder; see `session.files.saving.read_job`."""
     yield Progress(0, 0, "Reading the annotations")
     from ...session.files.saving import read_job
 

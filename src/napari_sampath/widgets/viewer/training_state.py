@@ -1,47 +1,55 @@
-"""What the docks of one viewer share about training: the dataset, what is saved to it, and which head is in use."""
+"""Training state that the docks of one viewer share: the dataset, what is saved to it, and the head in use."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from ...arrays import ClassInfo
+from ...jobs import Job, Progress
 from ...session.proposals.result_filter import MIN_AREA_PX, ResultFilter
+from ..background.native_libraries import import_triton_apart
 from ..background.workers import JobRunner
-from .training_jobs import open_dataset_job, slides_job
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from ...jobs import Job
     from ...session import Session, TrainingSamples
     from ...training.rounds.heads_in_use import HeadsInUse
-    from .training_jobs import OpenedDataset
 
 SAVE_AFTER_MS = 2000
-"""Corrections are saved to the dataset once nothing has changed for so long."""
+"""Corrections are saved to the dataset after this time without a change."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedDataset:
+    """A dataset, its heads and its classes; no classes before the first sample."""
+
+    samples: TrainingSamples
+    heads: HeadsInUse
+    classes: tuple[ClassInfo, ...]
 
 
 class TrainingState(QObject):
-    """Keeps a dataset equal to what is annotated, in the background, and knows its heads.
+    """Saves annotations to a dataset in the background and holds the dataset's heads.
 
-    Nothing has to be saved by hand: what changed is saved two seconds after the last change, when another image is
-    opened, and before training. What a closed window left unsaved is in the journal, and is saved when the image is
-    opened again.
+    Changes are saved two seconds after the last one, when another image is opened, and before training. What a closed
+    window left unsaved is in the journal and is saved when the image is opened again.
 
     Args:
-        state_dir: Where the dataset in use is remembered; the user's folder if left out.
-        parent: The owner.
+        state_dir: Folder in which the last used dataset is recorded.
+        parent: The Qt parent.
     """
 
     changed = Signal()
-    """Another dataset or another head in use."""
+    """Another dataset or another head is in use."""
     saved = Signal()
     """The dataset has new content."""
     message = Signal(str)
     """A sentence for the user."""
 
-    def __init__(self, state_dir: Path | None = None, parent: QObject | None = None) -> None:
+    def __init__(self, state_dir: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.samples: TrainingSamples | None = None
         self.heads: HeadsInUse | None = None
@@ -59,27 +67,27 @@ class TrainingState(QObject):
 
     @property
     def folder(self) -> Path | None:
-        """The dataset; None before one is chosen."""
+        """Folder of the dataset; None before one is chosen."""
         return None if self.samples is None else self.samples.folder
 
     def restore(self) -> None:
-        """Open the dataset that was in use last, if there is one."""
+        """Open the last used dataset, if there is one."""
         if self.samples is None and not self.runner.busy:
-            self.runner.start(open_dataset_job(None, self._state_dir), "opening the dataset", self._on_opened)
+            self._open(None)
 
     def choose(self, folder: Path) -> None:
-        """Use another dataset; its folder is made with the first sample."""
-        self.runner.start(open_dataset_job(folder, self._state_dir), "opening the dataset", self._on_opened)
+        """Use another dataset; its folder is created if necessary."""
+        self._open(folder)
 
     def find_slides(self, ends_before: str) -> None:
-        """Say how the names of the dataset's images tell of their slides."""
+        """Derive the slide of each image from its name; see `DatasetFolder.find_slides`."""
         if self.folder is not None:
-            # A save that this cancels is due again, and part of the job.
+            # The job saves first, because starting it cancels a save under way.
             job = slides_job(self.pending(), self.folder, ends_before)
             self.runner.start(job, "looking for the slides", lambda _: self.saved.emit())
 
     def follow(self, session: Session | None) -> None:
-        """Save the changes of another session from now on; those of the one before are saved at once."""
+        """Save the changes of another session from now on; unsaved changes of the previous one are saved at once."""
         if session is self._session:
             return
         if self._session is not None:
@@ -92,26 +100,30 @@ class TrainingState(QObject):
             self._on_changed()
 
     def save(self) -> None:
-        """Save what changed now, in the background."""
+        """Save unsaved changes in the background; later, if the dataset is busy."""
         if self.runner.busy:
             self._timer.start()
             return
         job = self.pending()
         if job is not None:
-            self.runner.start(job, "saving the training sample", self._on_saved)
+            self.runner.start(job, "saving the training sample", lambda _: self.saved.emit())
 
     def pending(self) -> Job[int] | None:
-        """Return a job that saves what is not in the dataset yet; None if all is."""
+        """Return a job that saves unsaved changes; None if there are none."""
         self._timer.stop()
         return None if self.samples is None else self.samples.save_job()
 
     def close(self) -> None:
-        """Let go of the session and end."""
+        """Stop saving and disconnect from the session."""
         self._timer.stop()
         if self._session is not None:
             self._session.saved.disconnect(self._on_changed)
         self._session = None
         self.runner.cancel()
+
+    def _open(self, folder: Path | None) -> None:
+        job = open_dataset_job(folder, self._state_dir)
+        self.runner.start(job, "opening the dataset", self._on_opened)
 
     def _on_changed(self) -> None:
         if self.samples is not None and self._session is not None:
@@ -127,5 +139,46 @@ class TrainingState(QObject):
         self._on_changed()
         self.changed.emit()
 
-    def _on_saved(self, _count: int) -> None:
-        self.saved.emit()
+
+def open_dataset_job(folder: Path | None, state_dir: Path) -> Job[OpenedDataset | None]:
+    """Open a dataset and its heads, and record it as the last used one.
+
+    Args:
+        folder: The dataset; the last used one by default.
+        state_dir: Folder in which the last used dataset is recorded.
+
+    Returns:
+        The dataset, or None if no folder is given and none is recorded.
+    """
+    yield Progress(0, 0, "Opening the dataset")
+    from ...session import TrainingSamples, first_classes, remember_dataset, remembered_dataset
+
+    last_used = remembered_dataset(state_dir)
+    folder = folder or last_used
+    if folder is None:
+        return None
+    import_triton_apart()
+    from ...training.rounds.heads_in_use import HeadsInUse
+
+    heads = HeadsInUse(folder)
+    if folder != last_used:
+        folder.expanduser().mkdir(parents=True, exist_ok=True)
+        remember_dataset(folder, state_dir)
+    return OpenedDataset(TrainingSamples(folder), heads, first_classes(folder))
+
+
+def slides_job(save: Job[int] | None, folder: Path, ends_before: str) -> Job[None]:
+    """Save unsaved changes, then derive the slide of each image from its name.
+
+    Args:
+        save: The job that saves.
+        folder: The dataset; created if necessary.
+        ends_before: See `DatasetFolder.find_slides`.
+    """
+    from ...formats import DatasetFolder
+
+    if save is not None:
+        yield from save
+    yield Progress(0, 0, "Looking for the slides")
+    dataset = DatasetFolder.open(folder) if DatasetFolder.exists(folder) else DatasetFolder.create(folder, ())
+    dataset.find_slides(ends_before)

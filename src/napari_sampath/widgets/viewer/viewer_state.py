@@ -1,16 +1,20 @@
-"""What the docks of one viewer share: the image, its session, the model, and the threads."""
+"""State that the docks of one viewer share: the image, its session, the model, and the threads."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from napari.layers import Image
+from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from ...arrays import ClassInfo
+from ...config import load_config
 from ...errors import SampathError
+from ...jobs import Job
 from ..background.workers import JobRunner, PromptWorker
 from ..canvas.napari_internals.napari_canvas import make_context_current
 from ..canvas.viewport import centre_of_view
@@ -20,53 +24,43 @@ from .prefetch import ViewPrefetcher
 from .training_state import TrainingState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from ...arrays import ClassInfo
-    from ...jobs import Job
     from ...predict import Model
     from ...session import Session
 
-logger = logging.getLogger(__name__)
-
-WHILE_PREPARING = "You can look around and click already; answers come once the image is prepared."
+PREPARING = "You can already look around and click; answers arrive when the image is prepared."
 
 _states: WeakValueDictionary[int, ViewerState] = WeakValueDictionary()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """Which model the user wishes."""
+    """The model chosen by the user."""
 
     name: str = "sampath-tiny"
     device: str = "auto"
     weights: Path | None = None
-    """A weights file of the user's own."""
+    """The user's own weights file."""
 
 
 class ViewerState(QObject):
-    """Brings one viewer's image from opened to ready for prompts, one step after the other, in the
-    background.
+    """Prepares one viewer's image for prompts, step by step, in the background.
 
-    The steps are: make the session (which replays its journal), list the models, load the wished one, encode
-    the image with the region in view first. Another image or model starts from the step that changed.
-    Sessions are kept as long as their image layer is, so going back to an image finds its undo history; the
-    journal on disk outlives both.
+    The steps: open the session (which replays its journal), list the models, load the chosen model, encode the image
+    with the region in view first. Another image or model restarts from the step that changed. A session is kept as
+    long as its image layer, so that its undo history survives a change of image; the journal on disk outlives both.
 
     Args:
         viewer: The viewer (not napari's public proxy of it).
-        load_model: Makes the job that loads a model; for tests with a model of their own.
-        sessions_dir: Folder of the journals; the user's if left out.
+        load_model: Makes the job that loads a model.
+        sessions_dir: Folder of the journals; that of the user's configuration by default.
     """
 
     message = Signal(str)
     """A sentence for the user."""
     changed = Signal()
-    """Another image, session or model, or a step finished."""
+    """Another image, session or model, or a finished step."""
     image_chosen = Signal()
     """Another image's session is in use."""
 
@@ -86,16 +80,15 @@ class ViewerState(QObject):
         self.runner = JobRunner(self)
         self.prompts = PromptWorker(self)
         self.ready = False
-        """True once the image in use is encoded, the region in view at least."""
+        """True when the image is encoded, at least where it is in view."""
+        self.sessions_dir = sessions_dir or load_config().sessions_dir
+        """Folder of the journals."""
         self._load_model = load_model or _load
-        self.sessions_dir = sessions_dir
-        """Folder of the journals; None for the user's."""
         self._sessions: WeakKeyDictionary[Layer, Session] = WeakKeyDictionary()
         self._users = 0
         self._classes: tuple[ClassInfo, ...] = ()
-        """Of the image that was in use before."""
-        self.training = TrainingState(sessions_dir, self)
-        """The dataset that what is annotated goes to, and its heads."""
+        """Classes of the previous image."""
+        self.training = TrainingState(self.sessions_dir, self)
         self._prefetcher = ViewPrefetcher(self, self)
         self.prompts.failed.connect(self.message)
         viewer.layers.events.removing.connect(self._on_removing)
@@ -103,23 +96,23 @@ class ViewerState(QObject):
         viewer.layers.events.removed.connect(self._on_layers)
 
     def start(self) -> None:
-        """Pick up the image that is open, if none is in use."""
+        """Use the open image, if none is in use."""
         self._follow_layers()
 
     def join(self) -> None:
-        """Note that one more dock uses this."""
+        """Register a dock."""
         self._users += 1
 
     def leave(self) -> None:
-        """Note that a dock is gone; with the last one everything ends."""
+        """Unregister a dock, and close after the last one."""
         self._users -= 1
         if self._users == 0:
             self.close()
 
     def close(self) -> None:
-        """Stop the threads and give the viewer back; annotations are in the journal already."""
+        """Stop the threads and disconnect from the viewer; annotations are already in the journal."""
         if _states.get(id(self.viewer)) is self:
-            # Somebody may hold it for a while yet; the next dock needs one that works.
+            # Other references may keep this object alive; the next dock needs a new one.
             del _states[id(self.viewer)]
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             event.disconnect(self._on_layers)
@@ -140,15 +133,15 @@ class ViewerState(QObject):
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
-        """The classes of the image in use or, while there is none, of the one before."""
+        """The classes of the image in use; without one, of the previous image."""
         return self._classes if self.session is None else self.session.classes.snapshot
 
     def attempt(self, call: Callable[[], object], say: Callable[[str], object] | None = None) -> bool:
-        """Call something that may refuse; its sentence goes to the user. True if it did not refuse.
+        """Call a function and show the message of a `SampathError`; return False if it raised one.
 
         Args:
-            call: What to do.
-            say: Takes the sentence; `message` if left out.
+            call: The function.
+            say: Receives the message; the signal `message` by default.
         """
         try:
             call()
@@ -158,17 +151,17 @@ class ViewerState(QObject):
         return True
 
     def release(self, image: Image) -> None:
-        """Close the session of an image that was taken out of the viewer, so that another may open its journal."""
+        """Close the session of an image layer that was removed, so that its journal can be opened again."""
         session = self._sessions.pop(image, None)
         if session is not None:
             session.close()
 
     def images(self) -> list[Image]:
-        """List the image layers that can be annotated, the topmost last."""
+        """List the image layers, the topmost last."""
         return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
 
     def choose_image(self, image: Image | None) -> None:
-        """Annotate another image layer, or none; or try again what failed or was cancelled with this one."""
+        """Annotate another image layer or none; for the layer in use, retry a step that failed or was cancelled."""
         if image is self.image and (image is None or self.ready or self.runner.busy):
             return
         if image is not self.image:
@@ -186,7 +179,7 @@ class ViewerState(QObject):
         self._proceed()
 
     def _proceed(self) -> None:
-        """Start the first step that is missing."""
+        """Start the first missing step."""
         self.changed.emit()
         if self.image is None:
             return
@@ -201,15 +194,10 @@ class ViewerState(QObject):
             self.runner.start(catalogue_job(), "looking up the models", self._on_catalogue)
         elif self.model is None:
             self.runner.start(self._load_model(self.choice), f"loading {self.choice.name}", self._on_model)
-        elif not self.ready:
-            self._encode()
-
-    def _encode(self) -> None:
-        if self.session is None or self.image is None:
-            return
-        self._prefetcher.skip()
-        job = prepare_job(self.session, centre_of_view(self.viewer, self.image))
-        self.runner.start(job, "preparing the image for clicks", self._on_encoded)
+        elif not self.ready and self.session is not None:
+            self._prefetcher.skip()
+            prepare = prepare_job(self.session, centre_of_view(self.viewer, self.image))
+            self.runner.start(prepare, "preparing the image for clicks", self._on_encoded)
 
     def _on_opened(self, opened: tuple[Session, str | None]) -> None:
         session, note = opened
@@ -217,8 +205,8 @@ class ViewerState(QObject):
             return
         self._sessions[self.image] = session
         count = len(session.document.objects)
-        found = f"Found {count} earlier annotations of this image." if count else WHILE_PREPARING
-        self.message.emit(f"{note} {found}" if note else found)
+        text = f"Restored {count} earlier object{'s' * (count > 1)} of this image." if count else PREPARING
+        self.message.emit(f"{note} {text}" if note else text)
         self._attach(session)
         self._proceed()
 
@@ -263,23 +251,24 @@ class ViewerState(QObject):
         make_context_current(self.viewer)
 
     def _on_layers(self) -> None:
-        # After the event: napari is in the middle of changing its list.
+        # After the event, during which napari changes its list.
         QTimer.singleShot(0, self._follow_layers)
 
     def _follow_layers(self) -> None:
-        if self.image is not None and self.image not in self.viewer.layers:
+        layers = self.viewer.layers
+        if self.image is not None and self.image not in layers:
             self.choose_image(None)
-            # Somebody may still hold the layer: the same image, opened again, needs the journal.
-            for image in [one for one in self._sessions if one not in self.viewer.layers]:
+            # The layers may still be referenced, and the same image, opened again, needs its journal.
+            for image in [layer for layer in self._sessions if layer not in layers]:
                 self.release(image)
-        elif self.annotator is not None and any(
-            layer not in self.viewer.layers for layer in self.annotator.layers.all()
-        ):
-            self.message.emit("A layer of the annotations was closed; they are kept, and shown anew.")
+        elif self.annotator is not None and any(layer not in layers for layer in self.annotator.layers.all()):
+            self.message.emit(
+                "A layer of the annotations was closed; the annotations are kept and shown again."
+            )
             self._detach()
             self._proceed()
         if self.image is None and self.images():
-            active = self.viewer.layers.selection.active
+            active = layers.selection.active
             self.choose_image(active if active in self.images() else self.images()[-1])
         self.changed.emit()
 
@@ -289,10 +278,10 @@ def _load(choice: ModelChoice) -> Job[Model]:
 
 
 def viewer_state_of(viewer: Any) -> ViewerState:
-    """Return the state of a viewer, made at the first call; it lives as long as a dock holds it.
+    """Return the state of a viewer, created at the first call; it lives as long as a dock uses it.
 
     Args:
-        viewer: A viewer, or the proxy of one that napari hands to plugins.
+        viewer: A viewer, or the proxy that napari hands to plugins.
     """
     viewer = getattr(viewer, "__wrapped__", viewer)
     state = _states.get(id(viewer))
