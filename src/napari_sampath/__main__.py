@@ -1,4 +1,4 @@
-"""`python -m napari_sampath` is `sampath`."""
+"""Run the command line as `python -m napari_sampath`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The values that pass between the parts, with their shapes, ranges and coordinate order spelled out."""
+"""Value types shared by all packages, with shapes, ranges and coordinate order."""
 
 from __future__ import annotations
 
@@ -26,41 +26,41 @@ GRID = 64
 LOGITS_PX = 256
 """Side of the prompt decoder's low-resolution logits."""
 IMAGE = "image"
-"""Name of the map that is the tile itself, (3, S, S) as the encoder takes it: for heads that look at the picture."""
+"""Name of the map that is the encoder's input, (3, S, S), for heads that read pixels."""
 MAPS = ("embedding", "tokens", IMAGE)
-"""Names of all maps there are, see `FeatureMap`."""
+"""Names of all feature maps, see `FeatureMap`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureMap:
-    """One map that an encoder yields for a tile."""
+    """One feature map that an encoder computes for a tile."""
 
     name: str
     """"embedding" (SAM neck output), "tokens" (before the neck; or of a pathology encoder), or `IMAGE`."""
     channels: int
-    """Channels C of the map, shape (C, 64, 64); the image has 16 pixels for each of these cells."""
+    """Channels C of the map, shape (C, 64, 64); the input image has 16 x 16 pixels per cell."""
     encoder: str
-    """Name of the encoder that yields it."""
+    """Name of the encoder that computes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
-    """What a head is built from: the maps it reads, concatenated in this order."""
+    """The feature maps that a head reads, concatenated in this order."""
 
     maps: tuple[FeatureMap, ...]
 
     @property
     def channels(self) -> int:
-        """Channels of all maps together."""
+        """Total channels of all maps."""
         return sum(feature.channels for feature in self.maps)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """The features of one tile: what an encoder is run for, once."""
+    """The features of one tile, computed once by an encoder."""
 
     maps: Mapping[str, torch.Tensor]
-    """Name of the map -> (C, 64, 64) float tensor, on the device that computed it."""
+    """Name of the map -> (C, 64, 64) float tensor, on the device of the model."""
     frame: Frame
     """Which pixels of the image the tile covers, and how they map to the encoder's input."""
     encoder: str
@@ -69,7 +69,7 @@ class Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prompts:
-    """What a person pointed at, in image pixels as (x, y). Build with `Prompts.make`, which checks."""
+    """The prompts for one object, in image pixels (x, y). `Prompts.make` creates checked ones."""
 
     points_xy: FloatArray
     """(N, 2) float64, (x, y) in image pixels; N may be 0."""
@@ -78,7 +78,7 @@ class Prompts:
     box_xyxy: FloatArray | None = None
     """(4,) float64, (x0, y0, x1, y1) in image pixels with x0 < x1 and y0 < y1."""
     mask_logits: FloatArray | None = None
-    """(256, 256) float32 low-resolution logits in the tile's padded square: a mask prompt or a previous answer."""
+    """(256, 256) float32 logits in the tile's padded square: a mask prompt or a previous prediction."""
 
     @classmethod
     def make(
@@ -88,7 +88,7 @@ class Prompts:
         box: Sequence[float] | npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
     ) -> Prompts:
-        """Check and convert what a caller gave.
+        """Check and convert prompts.
 
         Args:
             points: (N, 2) points as (x, y) in image pixels.
@@ -116,7 +116,7 @@ class Prompts:
         corners = None if box is None else _check_box(box)
         logits = None if mask is None else _check_mask(mask)
         if not np.isfinite(xy).all():
-            raise PromptError("A point has a coordinate that is not a number; give finite (x, y) pixels.")
+            raise PromptError("A point has a coordinate that is not finite; give (x, y) in pixels.")
         if len(xy) == 0 and corners is None and logits is None:
             raise PromptError("There is no prompt; give at least one point, a box or a mask.")
         return cls(xy, marks, corners, logits)
@@ -140,20 +140,20 @@ def _check_mask(mask: npt.ArrayLike) -> FloatArray:
     if logits.shape != (LOGITS_PX, LOGITS_PX):
         raise PromptError(f"The mask prompt has shape {logits.shape}; it must be (256, 256) logits.")
     if not np.isfinite(logits).all():
-        raise PromptError("The mask prompt holds values that are not numbers; give finite logits.")
+        raise PromptError("The mask prompt holds values that are not finite; give finite logits.")
     return logits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Masks:
-    """The prompt decoder's answer at image resolution, candidates in SAM's order."""
+    """Candidate masks at image resolution, in SAM's order."""
 
     masks: BoolArray
-    """(M, H, W) bool at the size of the image window the features cover."""
+    """(M, H, W) bool, the size of the image window that the features cover."""
     scores: FloatArray
     """(M,) float32, predicted IoU of each candidate."""
     logits: FloatArray
-    """(M, 256, 256) float32 low-resolution logits; one of them can be fed back as mask prompt."""
+    """(M, 256, 256) float32 low-resolution logits; one of them can be passed back as mask prompt."""
 
     @property
     def best(self) -> int:
@@ -163,14 +163,14 @@ class Masks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalMask:
-    """One mask kept as its bounding box and the bits inside, so that its cost is the object's, not the image's."""
+    """One mask, stored as its bounding box and the pixels inside; its cost does not grow with the image."""
 
     row: int
     """First image row of the bitmap."""
     col: int
     """First image column of the bitmap."""
     bitmap: BoolArray
-    """(h, w) bool; (0, 0) for an empty mask."""
+    """(h, w) bool; shape (0, 0) for an empty mask."""
 
     @property
     def area_px(self) -> int:
@@ -193,7 +193,7 @@ class LocalMask:
         return cls(row + r0, col + c0, np.ascontiguousarray(mask[r0:r1, c0:c1]))
 
     def to_dense(self, hw: tuple[int, int]) -> BoolArray:
-        """Paint the mask into a bool array of an image's size (H, W); parts outside are cut off."""
+        """Paint the mask into a bool array of an image's size (H, W), without the parts outside."""
         dense = np.zeros(hw, dtype=np.bool_)
         rows, cols = self.slices
         target = dense[rows, cols]
@@ -203,7 +203,7 @@ class LocalMask:
 
 @dataclass(frozen=True, slots=True)
 class ClassInfo:
-    """One class that pixels and objects can have."""
+    """One class of pixels and objects."""
 
     id: int
     """Value in label maps, 1..255; 0 is "no class"."""
@@ -214,10 +214,10 @@ class ClassInfo:
 
     @property
     def key(self) -> str:
-        """What tells it from other classes."""
+        """The name by which classes are compared; see `class_key`."""
         return class_key(self.name)
 
 
 def class_key(name: str) -> str:
-    """Return what tells the name of a class from others: capitals and the width of white space do not."""
+    """Normalise a class name for comparison: ignore capitals and the width of white space."""
     return " ".join(name.split()).casefold()

@@ -1,6 +1,7 @@
-"""Where things are kept and on what they run: argument > environment > file > default.
+"""Settings of a process: folders, device, precision.
 
-The file is `config.json` in the user's configuration folder, with the field names of `Config`.
+An argument takes precedence over an environment variable, that over the user's `config.json` (in the configuration
+folder, with the field names of `Config`), and that over the default.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,15 @@ _APP = "napari-sampath"
 _FILE = "config.json"
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-"""Arithmetic an encoder may run in; prompts are always answered in float32."""
+"""Floating-point types in which an encoder may run; prompts are always answered in float32."""
+
+_VARIABLES = {
+    "cache_dir": "SAMPATH_CACHE",
+    "device": "SAMPATH_DEVICE",
+    "cache_limit_bytes": "SAMPATH_CACHE_LIMIT_BYTES",
+    "precision": "SAMPATH_PRECISION",
+}
+"""Field of `Config` -> environment variable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +51,11 @@ class Config:
     cache_limit_bytes: int
     """Size limit of the feature cache on disk. Environment: SAMPATH_CACHE_LIMIT_BYTES."""
     precision: str = "auto"
-    """Arithmetic of encoders, "auto" or one of `PRECISIONS`. Environment: SAMPATH_PRECISION."""
+    """Floating-point type of encoders, "auto" or one of `PRECISIONS`. Environment: SAMPATH_PRECISION."""
 
     @property
     def weights_dir(self) -> Path:
-        """Folder in which downloaded weights lie and where a user may put files by hand."""
+        """Folder of downloaded weights, where users may also put files by hand."""
         return self.cache_dir / "weights"
 
     @property
@@ -65,9 +74,10 @@ _overrides: ContextVar[dict[str, object] | None] = ContextVar("_overrides", defa
 
 @contextlib.contextmanager
 def overriding(**settings: object) -> Iterator[None]:
-    """Let settings, by field name of `Config`, take precedence in `load_config` within the block; None has no effect.
+    """Override settings in `load_config` within a `with` block, for the calling thread only.
 
-    Only the calling thread is affected; neither the environment nor the settings of other threads change.
+    Args:
+        **settings: Values by field name of `Config`; None has no effect.
     """
     token = _overrides.set(settings)
     try:
@@ -80,7 +90,7 @@ def load_config(**flags: object) -> Config:
     """Resolve the settings.
 
     Args:
-        **flags: Values given by the caller, by field name of `Config`; None means not given.
+        **flags: Values by field name of `Config`; None has no effect.
 
     Raises:
         ConfigError: If a value is not allowed.
@@ -91,72 +101,62 @@ def load_config(**flags: object) -> Config:
         "cache_limit_bytes": 20 * 2**30,
         "precision": "auto",
     }
-    environment = {
-        "cache_dir": os.environ.get("SAMPATH_CACHE"),
-        "device": os.environ.get("SAMPATH_DEVICE"),
-        "cache_limit_bytes": os.environ.get("SAMPATH_CACHE_LIMIT_BYTES"),
-        "precision": os.environ.get("SAMPATH_PRECISION"),
-    }
+    environment = {key: os.environ.get(variable) for key, variable in _VARIABLES.items()}
     values: dict[str, object] = {}
     for source in (defaults, _read_config(), environment, _overrides.get() or {}, flags):
         values.update({key: value for key, value in source.items() if value is not None})
-    unknown = set(values) - {field.name for field in fields(Config)}
+    unknown = sorted(set(values) - set(_VARIABLES))
     if unknown:
-        raise ConfigError(f"There is no setting '{sorted(unknown)[0]}'; allowed: {', '.join(defaults)}.")
+        raise ConfigError(f"There is no setting '{unknown[0]}'; allowed: {', '.join(_VARIABLES)}.")
     try:
         limit = int(str(values["cache_limit_bytes"]))
     except ValueError:
-        raise ConfigError(
-            f"cache_limit_bytes is '{values['cache_limit_bytes']}'; give a whole number of bytes."
-        ) from None
+        value = values["cache_limit_bytes"]
+        raise ConfigError(f"cache_limit_bytes is '{value}'; give a whole number of bytes.") from None
     cache_dir = Path(str(values["cache_dir"])).expanduser()
-    return Config(cache_dir, str(values["device"]), limit, _precision(str(values["precision"])))
+    return Config(cache_dir, str(values["device"]), limit, _check_precision(str(values["precision"])))
 
 
 def settings_file(name: str) -> Path:
-    """Return the place of one of the user's settings files, which need not be there."""
+    """Return the path of one of the user's settings files, which may not exist."""
     return Path(platformdirs.user_config_dir(_APP)) / name
 
 
 def read_settings(name: str) -> dict[str, object]:
-    """Read one of the user's settings files, a JSON object; one that is missing or broken is empty."""
+    """Read one of the user's settings files, a JSON object; empty if it is missing or damaged."""
     path = settings_file(name)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        # A broken settings file must never keep a pathologist from working.
+        # A damaged settings file must not prevent annotating.
         logger.warning("The settings file %s is ignored: %s", path, error)
         return {}
     if not isinstance(content, dict):
-        logger.warning("The settings file %s is ignored: it is no JSON object.", path)
+        logger.warning("The settings file %s is ignored: it is not a JSON object.", path)
         return {}
     return content
 
 
 def _read_config() -> dict[str, object]:
     content = read_settings(_FILE)
-    known = {field.name for field in fields(Config)}
-    for key in set(content) - known:
+    for key in set(content) - set(_VARIABLES):
         logger.warning(
-            "The setting '%s' in %s is ignored; known: %s",
-            key,
-            settings_file(_FILE),
-            ", ".join(sorted(known)),
+            "The setting '%s' in %s is ignored; allowed: %s", key, settings_file(_FILE), ", ".join(_VARIABLES)
         )
-    return {key: value for key, value in content.items() if key in known}
+    return {key: value for key, value in content.items() if key in _VARIABLES}
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """Turn a device name into a device that this machine has.
+    """Return the device of this machine for a name.
 
     Args:
-        name: "auto" (CUDA, then Apple's MPS, then CPU), or a torch device name. "cuda" without a number is the
-            device of this process where several were launched together (LOCAL_RANK).
+        name: "auto" (CUDA, else Apple's MPS, else CPU), or a torch device name. "cuda" without a number is the device
+            of this process if several were launched together (LOCAL_RANK).
 
     Raises:
-        ConfigError: If the device does not exist here.
+        ConfigError: If this machine has no such device.
     """
     import torch
 
@@ -168,25 +168,25 @@ def resolve_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if "cuda" in available else "mps" if "mps" in available else "cpu"
     if name not in available:
-        raise ConfigError(f"The device '{name}' is not on this machine; choose auto, {', '.join(available)}.")
+        raise ConfigError(f"This machine has no device '{name}'; choose auto, {', '.join(available)}.")
     own = f"cuda:{os.environ.get('LOCAL_RANK', '')}"
     return torch.device(own if name == "cuda" and own in available else name)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """Turn "auto" into what the device gains from.
+    """Return the precision to use on a device.
 
     Args:
         name: "auto" (the user's setting; without one, bfloat16 on a CUDA device or CPU that computes in it,
             float16 on an older CUDA device, else float32), or one of `PRECISIONS`.
-        device: Where the encoder runs.
+        device: Device of the encoder.
 
     Raises:
-        ConfigError: If the precision is none of these.
+        ConfigError: If there is no such precision.
     """
     import torch
 
-    if _precision(name) == "auto":
+    if _check_precision(name) == "auto":
         name = load_config().precision
     if name != "auto":
         return name
@@ -196,14 +196,14 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Return True if the processor multiplies matrices of bfloat16 (AMX, AVX-512 BF16): others only emulate it."""
+    """Return True if the processor has bfloat16 matrix instructions (AMX, AVX-512 BF16)."""
     import torch
 
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
-def _precision(name: str) -> str:
+def _check_precision(name: str) -> str:
     if name not in ("auto", *PRECISIONS):
         raise ConfigError(f"The precision is '{name}'; allowed: auto, {', '.join(PRECISIONS)}.")
     return name

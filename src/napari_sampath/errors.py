@@ -1,13 +1,13 @@
-"""What can go wrong, as one small tree; every leaf is also the builtin a caller would catch."""
+"""The errors of this package; each is also a subclass of a matching built-in error."""
 
 from __future__ import annotations
 
 
 class SampathError(Exception):
-    """Base of all errors meant for the user: one sentence with the value, what is allowed and what to do."""
+    """Base class of all errors for the user: one sentence with the value, what is allowed and what to do."""
 
     def __str__(self) -> str:
-        # KeyError.__str__ would put the sentence in quotes.
+        # KeyError.__str__ would add quotes.
         return " ".join(str(part) for part in self.args)
 
 
@@ -16,7 +16,7 @@ class UnknownNameError(SampathError, KeyError):
 
 
 class DuplicateNameError(SampathError, ValueError):
-    """A name that is already taken."""
+    """A name that is in use already."""
 
 
 class ConfigError(SampathError, ValueError):
@@ -24,40 +24,40 @@ class ConfigError(SampathError, ValueError):
 
 
 class ImageError(SampathError, ValueError):
-    """An image that cannot be used: shape, type, or unreadable file."""
+    """An image or label file with an unusable shape or type, or one that cannot be read."""
 
 
 class PromptError(SampathError, ValueError):
-    """A prompt that cannot be answered: outside the image, empty, or malformed."""
+    """A prompt that is empty, malformed or outside the image."""
 
 
 class WeightsError(SampathError, ValueError):
-    """Weights that are unreadable, truncated, altered or of another model."""
+    """Weights that are unreadable, truncated, altered or made for another model."""
 
 
 class WeightsMissingError(SampathError, FileNotFoundError):
-    """Weights that are not on this machine and could not be downloaded."""
+    """Weights that are neither on this machine nor downloadable."""
 
 
 class UnsafeFileError(WeightsError):
-    """A file that would run code when loaded."""
+    """A file that would execute code when loaded."""
 
 
 class DatasetError(SampathError, ValueError):
-    """Training data that does not fit together."""
+    """Training data that is inconsistent or damaged."""
 
 
 class StorageError(SampathError, OSError):
-    """Writing failed: full disk, no permission. What was there before is still there."""
+    """A failed write, such as on a full disk; the earlier content is untouched."""
 
 
 class CancelledError(SampathError):
-    """The user cancelled a job."""
+    """A job that the user cancelled."""
 
 
 class ClassListError(SampathError, ValueError):
-    """A class that cannot be had: no name, too many classes, or still in use."""
+    """A change of the class list that is not possible: no name, too many classes, or a class in use."""
 
 
 class JournalError(SampathError, ValueError):
-    """A journal that cannot be used: open in another session, of another image, or no journal at all."""
+    """A journal that is open in another session, of another image, or not a journal."""

@@ -1,4 +1,4 @@
-"""Writing files so that a crash, a full disk or a second process never leaves half of one behind."""
+"""Atomic writing of files: a crash, a full disk or a second process never leaves a partial file."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from .errors import SampathError, StorageError
 logger = logging.getLogger(__name__)
 
 Write: TypeAlias = Callable[[BinaryIO], object]
-"""Writes the content of one file to the stream it is given."""
+"""Function that writes the content of one file to a binary stream."""
 
 LEFTOVER_S = 3600.0
-"""Age from which a temporary file is taken for the remains of a process that was killed."""
+"""Age from which a temporary file counts as left over from a killed process, in seconds."""
 
 LOCK_S = 10.0
-"""How long a change waits for that of another program."""
+"""How long to wait for another program that writes the same file, in seconds."""
 
 _SUFFIX = ".part"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -35,27 +35,26 @@ _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def write_atomically(path: str | Path, write: Write) -> None:
-    """Write a file so that a reader, now or after a crash, finds the old content or the new, never a part.
+    """Write a file so that a reader always finds the old content or the new, also after a crash.
 
-    The content goes to a temporary name in the same folder, is forced to the disk and renamed. Missing
-    folders are made; a link is followed; the permissions of a file that is replaced are kept.
+    The content is written to a temporary file in the same folder, synced to the disk, and the file renamed. Missing
+    folders are created, links followed, and the permissions of a replaced file kept.
 
     Args:
         path: The file.
         write: Called once with a binary stream open for writing.
 
     Raises:
-        StorageError: If the operating system refuses (full disk, no permission, a folder in the way); what
-            was there before is untouched.
+        StorageError: If writing fails (full disk, no permission, a folder of that name); the old content is untouched.
     """
     write_together({Path(path): write})
 
 
 def write_together(files: Mapping[Path, Write]) -> None:
-    """Write several files that belong together: all of them become new, or all stay as they were.
+    """Write several files that belong together: either all are replaced, or none.
 
-    All contents are on the disk before the first is renamed; if a rename fails, those before it are taken
-    back. Only a power cut between two renames can leave a mixture of old and new files, each of them whole.
+    All contents are on the disk before the first file is renamed; if a rename fails, the earlier ones are reverted.
+    Only a power cut between two renames can leave a mixture of old and new files, each of them complete.
 
     Args:
         files: Path -> function that writes its content.
@@ -84,14 +83,14 @@ def write_together(files: Mapping[Path, Write]) -> None:
 
 @contextlib.contextmanager
 def alone(path: str | Path, timeout_s: float = LOCK_S) -> Iterator[None]:
-    """Keep everybody else who changes a file in this way waiting, other threads and programs, until it is done.
+    """Lock a file against changes by other threads and programs that use this lock.
 
     Args:
         path: The file; it need not exist.
-        timeout_s: How long to wait for another one.
+        timeout_s: How long to wait for the lock, in seconds.
 
     Raises:
-        StorageError: If that takes longer, or the operating system refuses.
+        StorageError: If the wait takes longer, or the lock cannot be created.
     """
     path = Path(path)
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=timeout_s)
@@ -100,7 +99,7 @@ def alone(path: str | Path, timeout_s: float = LOCK_S) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise StorageError(
-            f"Another program has been writing '{path}' for {timeout_s:.0f} s; end it, then try again."
+            f"Another program has been writing '{path}' for {timeout_s:.0f} s; close it and try again."
         ) from None
     except OSError as error:
         raise _storage_error(path, error) from error
@@ -111,11 +110,11 @@ def alone(path: str | Path, timeout_s: float = LOCK_S) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> int:
-    """Delete temporary files that killed processes left directly in `folder`.
+    """Delete temporary files that killed processes left in a folder, not in its subfolders.
 
     Args:
         folder: The folder; it need not exist.
-        older_than_s: Younger ones are kept: another process may be writing them now.
+        older_than_s: Younger files are kept, because another process may be writing them; in seconds.
 
     Returns:
         Number of files deleted.
@@ -123,7 +122,7 @@ def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> int:
     removed = 0
     oldest = time.time() - older_than_s
     for leftover in folder.glob(f".*{_SUFFIX}"):
-        # Another process may clean up at the same moment.
+        # Another process may delete the same file.
         with contextlib.suppress(OSError):
             if leftover.stat().st_mtime <= oldest:
                 leftover.unlink()
@@ -132,16 +131,16 @@ def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> int:
 
 
 def _temporary(folder: Path) -> Path:
-    # Its length does not depend on the target's name, which may be as long as the file system allows.
+    # Independent of the target's name, which may have the maximum length already.
     return folder / f".{uuid.uuid4().hex}{_SUFFIX}"
 
 
 def _refuse_special(target: Path) -> None:
-    """Raise if `target` exists and is no plain file: renaming over a device would destroy it."""
+    """Raise if `target` exists and is not a plain file: renaming over a device would destroy it."""
     if target.is_dir():
         raise StorageError(f"'{target}' is a folder; give the name of a file in it.")
     if target.exists() and not target.is_file():
-        raise StorageError(f"'{target}' is a device or a pipe, not a file; give the name of a file.")
+        raise StorageError(f"'{target}' is a device or a pipe; give the name of a file.")
 
 
 def _write_durably(temporary: Path, target: Path, write: Write) -> None:
@@ -154,7 +153,7 @@ def _write_durably(temporary: Path, target: Path, write: Write) -> None:
 
 
 def _rename_all(staged: Mapping[Path, Path]) -> None:
-    """Rename every temporary file to its target; on an error bring back the targets renamed over so far."""
+    """Rename every temporary file to its target; on an error, restore the targets replaced so far."""
     previous: dict[Path, Path | None] = {}
     done: list[Path] = []
     try:
@@ -182,7 +181,7 @@ def _rename_all(staged: Mapping[Path, Path]) -> None:
 
 
 def _keep(target: Path) -> Path | None:
-    """Give the file at `target` a second name, or a copy where the file system has no hard links."""
+    """Create a hard link to a file, or a copy if the file system has no hard links; None if there is no file."""
     if not target.exists():
         return None
     kept = _temporary(target.parent)
@@ -199,7 +198,7 @@ def _keep(target: Path) -> Path | None:
 
 def _sync_folder(folder: Path) -> None:
     """Make the renames in `folder` survive a power cut."""
-    if os.name == "nt":  # Windows cannot open a folder, and writes renames through.
+    if os.name == "nt":  # Windows cannot open a folder, and renames are durable there.
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)
@@ -209,7 +208,7 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some network file systems refuse; the files themselves are whole and in place.
+        # Some network file systems refuse; the files themselves are complete.
         logger.debug("The folder %s cannot be synced: %s", folder, error)
     finally:
         os.close(descriptor)
@@ -223,7 +222,7 @@ def _storage_error(path: Path, error: OSError) -> StorageError:
     else:
         advice = "check the folder or choose another one"
     failure = StorageError(
-        f"Could not write '{path}' ({error.strerror or error}); what was there before is untouched: {advice}."
+        f"Could not write '{path}' ({error.strerror or error}); the earlier content is untouched: {advice}."
     )
     failure.errno = error.errno
     return failure

@@ -1,7 +1,7 @@
-"""The only coordinate code: image pixels, encoder input, tiles, (row, col) and (x, y).
+"""Coordinates and tiles: image pixels, encoder input, (row, col) and (x, y).
 
-Pixel coordinates follow SAM: pixel (row i, column j) is addressed as (x=j, y=i) and its centre lies at
-+0.5; the prompt encoder adds that half pixel itself.
+All conversions of coordinates are here. Pixels are addressed as in SAM: pixel (row i, column j) is (x=j, y=i), and its
+centre lies at +0.5; the prompt encoder adds that half pixel itself.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ INPUT_PX = 1024
 
 
 def rc_to_xy(points_rc: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Turn (..., 2) points from numpy's (row, col) into SAM's (x, y)."""
+    """Convert (..., 2) points from numpy's (row, col) to SAM's (x, y)."""
     return np.asarray(points_rc, dtype=np.float64)[..., ::-1]
 
 
 xy_to_rc = rc_to_xy
-"""The same swap the other way round."""
+"""The inverse conversion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Frame:
     input_px: int = INPUT_PX
     """Side of the square input."""
     stretched: bool = False
-    """True if the window fills the square without padding, at the cost of its proportions (MedSAM)."""
+    """True if the window is stretched to fill the square without padding (MedSAM)."""
 
     @property
     def hw(self) -> tuple[int, int]:
@@ -59,7 +59,7 @@ class Frame:
         if self.stretched:
             return self.input_px, self.input_px
         scale = self.input_px / max(self.height, self.width)
-        # A strip thinner than 1/2048 of its length would vanish.
+        # A window thinner than 1/2048 of its length would otherwise vanish.
         return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))
 
     @property
@@ -84,7 +84,7 @@ class Frame:
         return mapped
 
     def contains(self, points_xy: npt.ArrayLike) -> bool:
-        """Say whether all (..., 2) points (x, y) lie in the window."""
+        """Return True if all (..., 2) points (x, y) lie in the window."""
         x, y = np.moveaxis(np.asarray(points_xy, dtype=np.float64), -1, 0)
         inside_x = (x >= self.left) & (x <= self.left + self.width)
         inside_y = (y >= self.top) & (y <= self.top + self.height)
@@ -97,9 +97,9 @@ def whole(hw: tuple[int, int], input_px: int = INPUT_PX) -> Frame:
 
 
 SINGLE_TILE_PX = 1536
-"""Images up to this long side are one tile, as SAM does; larger ones are tiled so that detail is kept."""
+"""Longest side of an image that is encoded as one tile, as in SAM; larger images are tiled to keep detail."""
 SMALLEST_TILE_PX = 128
-"""Tiles for a closer look are no smaller: what is enlarged more than eight times has no more to show."""
+"""Smallest side of high-resolution tiles; enlarging more than eight times shows no more detail."""
 
 
 def tile_starts(length_px: int, tile_px: int, overlap_px: int) -> list[int]:
@@ -115,9 +115,9 @@ def tiles(hw: tuple[int, int], tile_px: int = INPUT_PX, overlap_px: int = 256) -
 
     Args:
         hw: Image size (H, W) in pixels.
-        tile_px: Side of a window in image pixels; windows of more than 1024 are shrunk, smaller ones enlarged. Smaller
-            ones also cut images that would be one tile.
-        overlap_px: Least overlap of neighbours, so that an object cut by one window is whole in another.
+        tile_px: Side of a tile in image pixels; tiles of more than 1024 px are shrunk, smaller ones enlarged. With a
+            smaller side, images are tiled that would otherwise be one tile.
+        overlap_px: Minimum overlap of neighbours, so that an object cut by one tile is complete in another.
     """
     (height, width), tops, lefts = _lattice(hw, tile_px, overlap_px)
     return [Frame(top, left, height, width) for top in tops for left in lefts]
@@ -126,7 +126,7 @@ def tiles(hw: tuple[int, int], tile_px: int = INPUT_PX, overlap_px: int = 256) -
 def _lattice(
     hw: tuple[int, int], tile_px: int, overlap_px: int
 ) -> tuple[tuple[int, int], list[int], list[int]]:
-    """Return the size (H, W) of the tiles of an image, and their first rows and columns."""
+    """Return the size (H, W) of the tiles of an image, their first rows, and their first columns."""
     if max(hw) <= max(tile_px, SINGLE_TILE_PX if tile_px >= INPUT_PX else 0):
         return hw, [0], [0]
     size = min(tile_px, hw[0]), min(tile_px, hw[1])
@@ -134,12 +134,12 @@ def _lattice(
 
 
 def prompt_tiles(hw: tuple[int, int], tile_px: int = INPUT_PX) -> list[Frame]:
-    """Cover an image of size (H, W) with the tiles that prompts are answered on: each overlaps the next by half."""
+    """Cover an image of size (H, W) with the tiles for prompts: each overlaps the next by half."""
     return tiles(hw, tile_px, tile_px // 2)
 
 
-def closer_px(hw: tuple[int, int]) -> int | None:
-    """Return the side of the tiles for a closer look at an image of size (H, W), half that of its usual ones.
+def high_resolution_px(hw: tuple[int, int]) -> int | None:
+    """Return the side of high-resolution tiles of an image of size (H, W), half that of its usual tiles.
 
     None if they would be smaller than `SMALLEST_TILE_PX`.
     """
@@ -147,13 +147,13 @@ def closer_px(hw: tuple[int, int]) -> int | None:
     return side if side >= SMALLEST_TILE_PX else None
 
 
-def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike, closer: bool = False) -> Frame:
-    """Choose the tile that answers a prompt: the finest level at which the prompt has room around it.
+def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike, high_resolution: bool = False) -> Frame:
+    """Choose the tile that answers a prompt: the smallest that is at least twice as wide as the prompt.
 
     Args:
         hw: Image size (H, W) in pixels.
-        points_xy: (N, 2) all points and box corners of the prompt, (x, y) in image pixels.
-        closer: Begin with tiles of half the side, see `closer_px`: small objects are seen at twice the scale.
+        points_xy: (N, 2) points and box corners of the prompt, (x, y) in image pixels.
+        high_resolution: Start with tiles of half the side, see `high_resolution_px`.
 
     Raises:
         PromptError: If a point lies outside the image.
@@ -162,10 +162,10 @@ def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike, closer: bool = False
     points = np.asarray(points_xy, dtype=np.float64).reshape(-1, 2)
     low, high = points.min(axis=0), points.max(axis=0)
     centre, extent = (low + high) / 2, float((high - low).max())
-    tile_px = _finest_px(hw, closer)
+    tile_px = _finest_px(hw, high_resolution)
     while tile_px < max(hw) and extent > tile_px / 2:
         tile_px *= 2
-    # One axis after the other, and not all tiles: a large image has thousands, and this is asked at every move.
+    # Choose along each axis instead of among all tiles: a large image has thousands, and this runs at every mouse move.
     (height, width), tops, lefts = _lattice(hw, tile_px, tile_px // 2)
     top = min(tops, key=lambda start: abs(start - centre[1] + height / 2))
     left = min(lefts, key=lambda start: abs(start - centre[0] + width / 2))
@@ -173,12 +173,15 @@ def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike, closer: bool = False
 
 
 def tiles_for(
-    hw: tuple[int, int], low_xy: tuple[float, float], high_xy: tuple[float, float], closer: bool = False
+    hw: tuple[int, int],
+    low_xy: tuple[float, float],
+    high_xy: tuple[float, float],
+    high_resolution: bool = False,
 ) -> list[Frame]:
-    """List the tiles that answer points between two corners (x, y), as `tile_for` chooses them."""
-    # It chooses axis by axis, so the tiles of the corners enclose all others.
-    first, last = (tile_for(hw, [corner], closer) for corner in (low_xy, high_xy))
-    tile_px = _finest_px(hw, closer)
+    """List the tiles that `tile_for` chooses for points between two corners (x, y)."""
+    # It chooses along each axis, so the tiles of the corners enclose all others.
+    first, last = (tile_for(hw, [corner], high_resolution) for corner in (low_xy, high_xy))
+    tile_px = _finest_px(hw, high_resolution)
     (height, width), tops, lefts = _lattice(hw, tile_px, tile_px // 2)
     return [
         Frame(top, left, height, width)
@@ -189,8 +192,8 @@ def tiles_for(
     ]
 
 
-def _finest_px(hw: tuple[int, int], closer: bool) -> int:
-    return (closer_px(hw) if closer else None) or INPUT_PX
+def _finest_px(hw: tuple[int, int], high_resolution: bool) -> int:
+    return (high_resolution_px(hw) if high_resolution else None) or INPUT_PX
 
 
 def check_inside(hw: tuple[int, int], points_xy: npt.ArrayLike) -> None:
@@ -204,7 +207,7 @@ def check_inside(hw: tuple[int, int], points_xy: npt.ArrayLike) -> None:
 
 
 def outward(frames: list[Frame], centre_rc: tuple[float, float]) -> Iterator[Frame]:
-    """Order tiles by distance of their centre from (row, col): what is in view first."""
+    """Order tiles by the distance of their centres from (row, col), for example the middle of the view."""
     row, col = centre_rc
 
     def distance(frame: Frame) -> float:

@@ -1,4 +1,4 @@
-"""Long work as a generator of `Progress`: run inline, shown by anyone, cancelled at each yield. No Qt."""
+"""Long tasks as generators of `Progress`, which can be cancelled at each yield."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class Progress:
     """One report of a job."""
 
     done: float
-    """Units finished so far."""
+    """Finished units."""
     total: float
-    """Units in all; 0 where it is not known."""
+    """Total units; 0 if unknown."""
     message: str = ""
-    """What is being done, in the user's words."""
+    """Description for the user, such as "Encoding the image"."""
     unit: str = ""
-    """What is counted: "tiles", "bytes", "steps"."""
+    """Name of the units: "tiles", "bytes", "steps" ..."""
 
     @property
     def fraction(self) -> float:
-        """Share finished, 0..1; 0 where the total is not known."""
+        """Finished fraction, 0..1; 0 if the total is unknown."""
         return min(1.0, self.done / self.total) if self.total else 0.0
 
 
@@ -33,7 +33,7 @@ Job: TypeAlias = Generator[Progress, None, T]
 
 
 def run(job: Job[T], report: Callable[[Progress], object] | None = None) -> T:
-    """Run a job to its end in this thread.
+    """Run a job to the end in the calling thread.
 
     Args:
         job: The job.

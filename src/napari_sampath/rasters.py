@@ -1,4 +1,4 @@
-"""Image files as arrays: TIFF through tifffile, all else through Pillow, every damage one sentence."""
+"""Reading image files as arrays: TIFF with tifffile, other formats with Pillow."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from .arrays import UInt8Array
 
 MAX_PIXELS = 2**30
-"""Largest image that is held in memory whole (3 GiB as RGB)."""
+"""Largest image that is read into memory, in pixels (3 GiB as RGB)."""
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BROKEN = (
     OSError,
     ValueError,  # also tifffile.TiffFileError
     RuntimeError,  # also the decoders of imagecodecs
-    SyntaxError,  # Pillow's word for a broken PNG
+    SyntaxError,  # Pillow on a damaged PNG
     LookupError,
     TypeError,
     EOFError,
@@ -39,41 +39,41 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
-"""What the readers raise on files that are damaged."""
+"""Errors that the readers raise on damaged files."""
 _MPP_RANGE = (0.05, 20.0)
-"""Scales of microscope images; what lies outside is a printer's resolution."""
+"""Plausible micrometres per pixel of microscope images; others are the resolution of a printer."""
 
-_pillow_limit = threading.Lock()
+_pillow_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Raster:
-    """One plane of a file, values as they are stored."""
+    """One plane of an image file, with the values as stored."""
 
     values: npt.NDArray[Any]
-    """(H, W), (H, W, C), or another shape where a TIFF file does not say what its axes are."""
+    """(H, W), (H, W, C), or another shape if a TIFF file does not name its axes."""
     format: str
-    """Pillow's name of the file's format: "PNG", "TIFF", "JPEG" ..."""
+    """Pillow's name of the file format: "PNG", "TIFF", "JPEG" ..."""
     palette: UInt8Array | None = None
-    """(256, 3) RGB colours of the values, if they are indices; entries the file does not define are black."""
+    """(256, 3) RGB colours if the values are indices; colours that the file does not define are black."""
     mpp: float | None = None
-    """Micrometres per pixel, if a TIFF file says it."""
+    """Micrometres per pixel, from the tags of a TIFF file."""
     remarks: tuple[str, ...] = ()
-    """Clauses about what was left out or converted."""
+    """Clauses for the user about skipped or converted content."""
 
 
 def read_raster(path: Path, indexed: bool = False) -> Raster:
     """Read an image file.
 
-    Pixels are taken as they are stored: a rotation tag of a camera is not applied, as in napari. Of a TIFF file
-    the first series is read at full size, of an animation the first picture.
+    Pixels are read as stored: as in napari, the orientation tag of a camera is not applied. Of a TIFF file, the first
+    series is read at full size, of an animation the first frame.
 
     Args:
-        path: JPEG, PNG, TIFF, or anything else that Pillow reads.
-        indexed: Keep the indices of an image with a palette; otherwise they become RGB, as do CMYK, YCbCr ...
+        path: JPEG, PNG, TIFF, or another format that Pillow reads.
+        indexed: Keep the indices of an image with a palette instead of converting it to RGB.
 
     Raises:
-        ImageError: If the file is missing, unreadable, truncated, no image, a stack, or larger than memory.
+        ImageError: If the file is missing, unreadable, truncated, not an image, a stack, or larger than memory.
     """
     start = _first_bytes(path)
     try:
@@ -81,14 +81,14 @@ def read_raster(path: Path, indexed: bool = False) -> Raster:
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"'{path}' is no image that can be read; give a JPEG, PNG or TIFF file.") from None
+        raise ImageError(f"'{path}' is not a readable image; give a JPEG, PNG or TIFF file.") from None
     except MemoryError:
         raise ImageError(
-            f"'{path}' does not fit in memory; cut out a region or use a lower magnification."
+            f"'{path}' does not fit in memory; crop a region or use a lower magnification."
         ) from None
     except _BROKEN as error:
         raise ImageError(
-            f"'{path}' is truncated or damaged ({_reason(error)}); get the file again or save it anew."
+            f"'{path}' is truncated or damaged ({_reason(error)}); download or save the file again."
         ) from error
 
 
@@ -96,14 +96,14 @@ def check_pixels(height: int, width: int, name: str) -> None:
     """Raise an `ImageError` if an image of this size cannot be held in memory."""
     if height * width > MAX_PIXELS:
         raise ImageError(
-            f"'{name}' is {width} x {height} px (width x height), more than {MAX_PIXELS:,} px in all; cut out a "
+            f"'{name}' is {width} x {height} px (width x height), more than {MAX_PIXELS:,} px in total; crop a "
             "region or use a lower magnification."
         )
 
 
 def _first_bytes(path: Path) -> bytes:
     if os.path.isdir(path):  # Unlike `Path.is_dir`, never raises.
-        raise ImageError(f"'{path}' is a folder; give one image file in it.")
+        raise ImageError(f"'{path}' is a folder; give an image file in it.")
     try:
         with open(path, "rb") as stream:
             start = stream.read(4)
@@ -123,19 +123,19 @@ def _read_pillow(path: Path, indexed: bool) -> Raster:
         remarks: tuple[str, ...] = ()
         count = getattr(image, "n_frames", 1)
         if count > 1:
-            remarks = (f"only the first of its {count} pictures was read",)
+            remarks = (f"only the first of its {count} frames was read",)
         if indexed and image.mode == "P":
             return Raster(np.asarray(image), kind, _palette(image), remarks=remarks)
         if image.mode in ("1", "L", "LA", "RGB", "RGBA") or image.mode[0] in "IF":
             return Raster(np.asarray(image), kind, remarks=remarks)
-        # Palettes, CMYK, YCbCr ... have one meaning only.
+        # Palettes, CMYK and YCbCr have an unambiguous conversion.
         remarks += (f"its colours were converted from {image.mode} to RGB",)
         return Raster(np.asarray(image.convert("RGB")), kind, remarks=remarks)
 
 
 def _open_pillow(path: Path) -> Image.Image:
-    """Open a file without Pillow's limit of 179 million pixels; large scans are what this package is for."""
-    with _pillow_limit:
+    """Open a file without Pillow's limit of 179 million pixels."""
+    with _pillow_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(path)
@@ -165,7 +165,7 @@ def _read_tiff(path: Path, indexed: bool) -> Raster:
         elif page.photometric not in (kinds.RGB, kinds.MINISBLACK) and not (
             jpeg and page.photometric == kinds.YCBCR
         ):
-            # tifffile hands out palette indices, inverted grey and inks as they are stored; Pillow makes RGB.
+            # tifffile returns palette indices, inverted grey and inks as stored; Pillow converts them to RGB.
             raster = _read_pillow(path, indexed)
             return Raster(raster.values, "TIFF", raster.palette, mpp, raster.remarks)
         remarks = (
@@ -175,23 +175,23 @@ def _read_tiff(path: Path, indexed: bool) -> Raster:
 
 
 def _arrange(values: npt.NDArray[Any], axes: str, path: Path) -> npt.NDArray[Any]:
-    """Drop axes of length 1 and put the channels last.
+    """Drop axes of length 1 and move the channels last.
 
     Args:
-        values: What tifffile read.
-        axes: One letter an axis: Y, X, S (samples), C (channels), Z, T, I (pages), Q (not known).
-        path: Used in messages.
+        values: The array that tifffile read.
+        axes: One letter per axis: Y, X, S (samples), C (channels), Z, T, I (pages), Q (unknown).
+        path: For error messages.
     """
     kept = [number for number, letter in enumerate(axes) if letter in "YX" or values.shape[number] > 1]
     shape = tuple(values.shape[number] for number in kept)
     letters = "".join(axes[number] for number in kept)
     values = values.reshape(shape)
-    if "Q" in letters:  # Nothing is known but the shape.
+    if "Q" in letters:  # Only the shape is known.
         return values
     if not {"Y", "X"} <= set(letters) or len(letters) > 3 or not set(letters) <= set("YXSC"):
         raise ImageError(
-            f"'{path}' is a stack (axes {letters}, shape {shape}); allowed is one plane, grey or RGB: save that "
-            "plane alone."
+            f"'{path}' is a stack (axes {letters}, shape {shape}); allowed is one plane, grey or RGB: save a "
+            "single plane."
         )
     for channel in "SC":
         if channel in letters:
@@ -200,17 +200,17 @@ def _arrange(values: npt.NDArray[Any], axes: str, path: Path) -> npt.NDArray[Any
 
 
 def _check_complete(series: Any, path: Path) -> None:
-    """Raise if pixel data is not in the file, which tifffile would fill up with zeros.
+    """Raise if pixel data is missing, which tifffile would fill with zeros.
 
-    That is so where the directory names fewer strips or tiles than the size of the image asks for, or where they
-    lie behind the end of the file.
+    Data is missing if the directory lists fewer strips or tiles than the image has, or if some lie beyond the end of
+    the file.
     """
     page = series.keyframe
-    expected, there = math.prod(page.chunked), len(page.dataoffsets)
-    if there < expected:
+    expected, listed = math.prod(page.chunked), len(page.dataoffsets)
+    if listed < expected:
         raise ImageError(
-            f"'{path}' is damaged ({there} of the {expected} parts of the image are there); get the file again or "
-            "save it anew."
+            f"'{path}' is damaged (it holds {listed} of {expected} parts of the image); download or save the "
+            "file again."
         )
     size = path.stat().st_size
     missing = 0
@@ -220,12 +220,12 @@ def _check_complete(series: Any, path: Path) -> None:
             missing = max(missing, max(ends, default=0) - size)
     if missing > 0:
         raise ImageError(
-            f"'{path}' is truncated ({missing} bytes are missing); get the file again or save it anew."
+            f"'{path}' is truncated ({missing} bytes are missing); download or save the file again."
         )
 
 
 def _mpp(tiff: Any, page: Any) -> float | None:
-    """Read micrometres per pixel from the resolution tags; None if absent, not square or not a microscope's."""
+    """Read micrometres per pixel from the resolution tags; None if absent, not square or implausible."""
     unit_um = {2: 25_400.0, 3: 10_000.0}.get(int(page.tags.valueof("ResolutionUnit", default=2)))
     if str((tiff.imagej_metadata or {}).get("unit", "")).lower() in (
         "micron",

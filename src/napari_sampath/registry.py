@@ -1,4 +1,4 @@
-"""Names to builders: register, create with checked arguments, list by wildcard, 'did you mean'."""
+"""Registries of named entries, with wildcards, checked arguments and "did you mean" errors."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A catalogue of entries of one kind, in order of registration.
+    """Named entries of one kind, in order of registration.
 
     Args:
-        kind: What an entry is, in words, for error sentences ("encoder", "head").
+        kind: Name of the kind for error messages, such as "encoder" or "head".
     """
 
     def __init__(self, kind: str) -> None:
@@ -27,7 +27,7 @@ class Registry(Generic[T]):
         self._families: dict[str, Callable[[str], T]] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that adds its argument under `name`.
+        """Return a decorator that registers its argument under a name.
 
         Raises:
             DuplicateNameError: If the name is taken.
@@ -44,24 +44,24 @@ class Registry(Generic[T]):
         return add
 
     def register_family(self, prefix: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
-        """Return a decorator for a function that makes the entry of any name that starts with `prefix`.
+        """Return a decorator for a function that creates the entry of any name that starts with `prefix`.
 
-        The function gets the whole name and raises `UnknownNameError` if there is no such entry. Of two families that
-        fit a name, that of the longer prefix makes it. Names of a family are too many to be listed.
+        The function gets the whole name and raises `UnknownNameError` if there is no such entry. If two prefixes match
+        a name, the longer one is used. Names of a family are not listed.
         """
 
-        def add(make: Callable[[str], T]) -> Callable[[str], T]:
+        def add(create: Callable[[str], T]) -> Callable[[str], T]:
             if prefix in self._families:
                 raise DuplicateNameError(f"The {self.kind} family '{prefix}' is registered already.")
-            self._families[prefix] = make
-            return make
+            self._families[prefix] = create
+            return create
 
         return add
 
     def __getitem__(self, name: str) -> T:
-        families = [prefix for prefix in self._families if name.startswith(prefix)]
-        if families:
-            return self._families[max(families, key=len)](name)
+        prefixes = [prefix for prefix in self._families if name.startswith(prefix)]
+        if prefixes:
+            return self._families[max(prefixes, key=len)](name)
         return lookup(self.kind, self._entries, name)
 
     def __contains__(self, name: object) -> bool:
@@ -79,15 +79,15 @@ class Registry(Generic[T]):
 
 
 def lookup(kind: str, entries: Mapping[str, T], name: str) -> T:
-    """Return the entry of a table by its name.
+    """Return an entry by its name.
 
     Args:
-        kind: What an entry is, in words.
+        kind: Name of the kind for error messages, such as "encoder".
         entries: Name -> entry.
-        name: The name asked for.
+        name: The name.
 
     Raises:
-        UnknownNameError: If there is none.
+        UnknownNameError: If there is no such entry.
     """
     if name not in entries:
         raise UnknownNameError(unknown_name(kind, name, list(entries)))
@@ -95,7 +95,7 @@ def lookup(kind: str, entries: Mapping[str, T], name: str) -> T:
 
 
 def unknown_name(kind: str, name: str, allowed: Iterator[str] | list[str] | dict[str, T]) -> str:
-    """Write the sentence for a name that does not exist: the value, the nearest name, what is allowed."""
+    """Format the error message for an unknown name, with the most similar name and the allowed ones."""
     names = list(allowed)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
@@ -103,7 +103,7 @@ def unknown_name(kind: str, name: str, allowed: Iterator[str] | list[str] | dict
 
 
 def listed(names: list[str], most: int = 20) -> str:
-    """Write names with commas, and of very many how many there are more."""
+    """Join names with commas; of more than `most`, give the number of the others."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
@@ -111,17 +111,17 @@ def listed(names: list[str], most: int = 20) -> str:
 def check_arguments(
     owner: str, build: Callable[..., Any], arguments: Mapping[str, object], others: Collection[str]
 ) -> None:
-    """Make sure that a builder takes the arguments that a user gave, by its signature.
+    """Check a user's arguments against the signature of a builder.
 
     Args:
-        owner: Whose arguments they are, in words, such as "the head 'cnn'".
-        build: Its parameters are annotated with int, float, bool or str.
-        arguments: What was given.
-        others: Parameters that are not the user's to give.
+        owner: Owner of the arguments for error messages, such as "the head 'cnn'".
+        build: A function whose parameters are annotated with int, float, bool or str.
+        arguments: Name -> value.
+        others: Parameters that the user cannot set.
 
     Raises:
         UnknownNameError: If there is no such argument.
-        ConfigError: If a value is of another type, or a number is not finite.
+        ConfigError: If a value has the wrong type, or a number is not finite.
     """
     parameters = inspect.signature(build, eval_str=True).parameters
     allowed = [name for name in parameters if name not in others]

@@ -67,7 +67,7 @@ def test_full_disk_is_one_sentence_and_the_old_file_stays(small_disk: Path) -> N
     path = small_disk / "a.bin"
     path.write_bytes(b"old")
     with pytest.raises(
-        StorageError, match=r"a\.bin.*No space left.*before is untouched.*free some space"
+        StorageError, match=r"a\.bin.*No space left.*earlier content is untouched.*free some space"
     ) as caught:
         write_atomically(path, lambda stream: stream.write(bytes(2 * SIZE_BYTES)))
     assert str(caught.value).count("\n") == 0

@@ -16,7 +16,7 @@ from napari_sampath.geometry import (
     SMALLEST_TILE_PX,
     Frame,
     check_inside,
-    closer_px,
+    high_resolution_px,
     outward,
     prompt_tiles,
     rc_to_xy,
@@ -90,17 +90,22 @@ def test_boxes_come_back_from_any_window(
     assert frame.contains(boxes)
 
 
-@given(hw=st.tuples(image_sides, image_sides), x=st.floats(0, 1), y=st.floats(0, 1), closer=st.booleans())
+@given(
+    hw=st.tuples(image_sides, image_sides),
+    x=st.floats(0, 1),
+    y=st.floats(0, 1),
+    high_resolution=st.booleans(),
+)
 def test_a_click_is_answered_on_the_nearest_of_the_tiles_encoded_ahead(
-    hw: tuple[int, int], x: float, y: float, closer: bool
+    hw: tuple[int, int], x: float, y: float, high_resolution: bool
 ) -> None:
     place = np.array([x * hw[1], y * hw[0]])
-    frames = prompt_tiles(hw, (closer_px(hw) if closer else None) or 1024)
+    frames = prompt_tiles(hw, (high_resolution_px(hw) if high_resolution else None) or 1024)
 
     def distance(frame: Frame) -> float:
         return float(np.abs([frame.left + frame.width / 2, frame.top + frame.height / 2] - place).sum())
 
-    chosen = tile_for(hw, place, closer)
+    chosen = tile_for(hw, place, high_resolution)
     assert chosen in frames
     assert distance(chosen) == pytest.approx(min(map(distance, frames)))
 
@@ -129,13 +134,13 @@ def test_tiles_cover_the_image_and_overlap(hw: tuple[int, int], overlap: int) ->
 @given(
     hw=st.tuples(image_sides, image_sides),
     corners=st.tuples(*[st.one_of(st.sampled_from([0.0, 0.01, 0.5, 1.0]), st.floats(0, 1))] * 4),
-    closer=st.booleans(),
+    high_resolution=st.booleans(),
 )
 def test_tile_for_a_prompt_holds_it_with_room(
-    hw: tuple[int, int], corners: tuple[float, float, float, float], closer: bool
+    hw: tuple[int, int], corners: tuple[float, float, float, float], high_resolution: bool
 ) -> None:
     points = np.array(corners).reshape(2, 2) * [hw[1], hw[0]]
-    frame = tile_for(hw, points, closer)
+    frame = tile_for(hw, points, high_resolution)
     assert frame.contains(points)
     assert frame.top + frame.height <= hw[0]
     assert frame.left + frame.width <= hw[1]
@@ -154,30 +159,32 @@ def test_tile_for_a_prompt_holds_it_with_room(
 @given(hw=st.tuples(image_sides, image_sides), x=st.floats(0, 1), y=st.floats(0, 1))
 def test_a_closer_look_shows_half_as_much_or_the_same(hw: tuple[int, int], x: float, y: float) -> None:
     place = [(x * hw[1], y * hw[0])]
-    usual, close = tile_for(hw, place), tile_for(hw, place, closer=True)
-    if closer_px(hw) is None:
+    usual, close = tile_for(hw, place), tile_for(hw, place, high_resolution=True)
+    if high_resolution_px(hw) is None:
         assert max(hw) <= 2 * SMALLEST_TILE_PX
         assert close == usual
         return
-    assert max(close.hw) == closer_px(hw) == (max(usual.hw) + 1) // 2
-    assert min(close.hw) == min(closer_px(hw), *hw)
-    assert tile_for(hw, [(0, 0), (hw[1], hw[0])], closer=True) == tile_for(hw, [(0, 0), (hw[1], hw[0])])
+    assert max(close.hw) == high_resolution_px(hw) == (max(usual.hw) + 1) // 2
+    assert min(close.hw) == min(high_resolution_px(hw), *hw)
+    assert tile_for(hw, [(0, 0), (hw[1], hw[0])], high_resolution=True) == tile_for(
+        hw, [(0, 0), (hw[1], hw[0])]
+    )
 
 
 @given(
     hw=st.tuples(image_sides, image_sides),
     shares=st.tuples(*[st.floats(0, 1)] * 4),
     at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
-    closer=st.booleans(),
+    high_resolution=st.booleans(),
 )
 def test_all_tiles_that_answer_points_of_a_box_are_listed_once(
-    hw: tuple[int, int], shares: tuple[float, ...], at: tuple[float, float], closer: bool
+    hw: tuple[int, int], shares: tuple[float, ...], at: tuple[float, float], high_resolution: bool
 ) -> None:
     low, high = np.sort(np.array(shares).reshape(2, 2), axis=0) * [hw[1], hw[0]]
-    listed = tiles_for(hw, tuple(low), tuple(high), closer)
-    assert tile_for(hw, [low + (high - low) * at], closer) in listed
+    listed = tiles_for(hw, tuple(low), tuple(high), high_resolution)
+    assert tile_for(hw, [low + (high - low) * at], high_resolution) in listed
     assert len(listed) == len(set(listed))
-    assert set(listed) <= set(prompt_tiles(hw, (closer_px(hw) if closer else None) or 1024))
+    assert set(listed) <= set(prompt_tiles(hw, (high_resolution_px(hw) if high_resolution else None) or 1024))
 
 
 def test_tile_at_the_border_is_still_centred_along_it() -> None:

@@ -176,7 +176,7 @@ def _omezarr(folder: Path, name: str, labels: Labels, enabled: bool) -> Iterator
         if isinstance(error, StorageError):
             raise
         raise StorageError(
-            f"Could not write '{target}' ({error.strerror or error}); what was there before is untouched: free some "
+            f"Could not write '{target}' ({error.strerror or error}); the earlier content is untouched: free some "
             "space or choose another folder."
         ) from error
     finally:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
-from ...geometry import closer_px, outward, tile_for, tiles_for
+from ...geometry import high_resolution_px, outward, tile_for, tiles_for
 from .tile_cache import MAX_TILES
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class View:
             PromptError: If a position lies outside the image.
         """
         if self.tiles is not None and self.box is not None and self._zoomed_in(self.box):
-            frame = tile_for(self.hw, positions_xy, closer=True)
+            frame = tile_for(self.hw, positions_xy, high_resolution=True)
             if self.tiles.holds(frame):
                 return frame
         return tile_for(self.hw, positions_xy)
@@ -72,7 +72,7 @@ class View:
     def _zoomed_in(self, box: Box) -> bool:
         """Return True if a box fits into one high-resolution tile."""
         r0, c0, r1, c1 = box
-        side = closer_px(self.hw)
+        side = high_resolution_px(self.hw)
         return side is not None and max(r1 - r0, c1 - c0) <= side
 
     def _tiles_of(self, box: Box, closer: bool) -> list[Frame]:

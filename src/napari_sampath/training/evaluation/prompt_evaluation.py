@@ -15,7 +15,7 @@ from skimage.segmentation import flood
 
 from ...annotations import innermost
 from ...arrays import BoolArray, Features, FloatArray, IntArray, LocalMask, Prompts, UInt8Array
-from ...geometry import Frame, closer_px, tile_for, tiles
+from ...geometry import Frame, high_resolution_px, tile_for, tiles
 from ...jobs import Job, Progress
 from ...predict.decoder.candidates import best_first, corrected
 from ...predict.decoder.mask_upscaling import local_mask, pieces_at, pointed_at
@@ -163,7 +163,7 @@ def _score_tile(
     clicked_ids = set(rng.choice(tile.ids, size=min(clicked, len(tile.ids)), replace=False).tolist())
     if clicked:
         scored[POINTS, model.name] = _count_points(model, features, tile, clicked_ids)
-    if high_resolution and tile.image.kind.separate and closer_px(tile.instances.shape):
+    if high_resolution and tile.image.kind.separate and high_resolution_px(tile.instances.shape):
         for frame, ids in _by_high_resolution_frame(tile).items():
             closer, part = model.encode(tile.pixels, frame, keep=False), replace(tile, ids=ids)
             values_by_key = _score_model(model, closer, part)
@@ -192,7 +192,7 @@ def _by_high_resolution_frame(tile: _Tile) -> dict[Frame, list[int]]:
     grouped: dict[Frame, list[int]] = {}
     for i in tile.ids:
         corners = np.reshape(bounding_box(tile.instances == i), (2, 2))
-        grouped.setdefault(tile_for(tile.instances.shape, corners, closer=True), []).append(i)
+        grouped.setdefault(tile_for(tile.instances.shape, corners, high_resolution=True), []).append(i)
     return grouped
 
 
