@@ -201,14 +201,14 @@ def test_more_than_memory_is_refused_from_the_header(tmp_path: Path, suffix: str
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("a.png", b"Patient 12, see appendix\n" * 20, "no image that can be read; give a JPEG, PNG or TIFF"),
-        ("a.tif", b"not a tiff at all", "no image that can be read"),
+        ("a.png", b"Patient 12, see appendix\n" * 20, "not a readable image; give a JPEG, PNG or TIFF"),
+        ("a.tif", b"not a tiff at all", "not a readable image"),
         ("a.tif", b"II*\0", "truncated or damaged"),
         ("a.tif", b"II*\0\xff\xff\xff\x7f" + bytes(50), "truncated or damaged"),
         ("a.tif", b"MM\0*" + bytes(500), "truncated or damaged"),
         ("a.jpg", b"", "is empty"),
-        ("a.jpg", b"\xff\xd8\xff\xe0", "no image|truncated"),
-        ("a.png", b"\x89PNG\r\n\x1a\n", "no image|truncated"),
+        ("a.jpg", b"\xff\xd8\xff\xe0", "not a readable image|truncated"),
+        ("a.png", b"\x89PNG\r\n\x1a\n", "not a readable image|truncated"),
     ],
 )
 def test_what_is_no_image(tmp_path: Path, name: str, content: bytes, match: str) -> None:
@@ -222,7 +222,7 @@ def test_what_is_no_image(tmp_path: Path, name: str, content: bytes, match: str)
 def test_a_missing_file_a_folder_and_a_name_that_cannot_be(tmp_path: Path) -> None:
     for path, match in [
         (tmp_path / "gone.png", "There is no file"),
-        (tmp_path, "is a folder; give one image file"),
+        (tmp_path, "is a folder; give an image file"),
         (Path("a\0b.png"), "cannot be opened"),
         (tmp_path / ("n" * 300 + ".png"), "cannot be opened"),
     ]:
