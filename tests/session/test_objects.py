@@ -98,7 +98,7 @@ def test_an_object_that_would_vanish_is_named_and_keeping_everything_is_refused(
     session.commit()
     assert heard[0].swallowed == (small,)
     paint(session, block(0, 0, 96, 128))
-    with pytest.raises(PromptError, match="lies on other objects altogether"):
+    with pytest.raises(PromptError, match="covers only pixels of other objects"):
         session.commit("keep")
     assert session.prompts.candidate is not None
 
@@ -420,27 +420,22 @@ def test_strokes_do_not_join_regions_that_a_person_is_unsure_of(session: Session
 # Objects
 
 
-def test_delete_by_click(session: Session) -> None:
+def test_object_at_a_pixel(session: Session) -> None:
     one = paint(session, block(10, 10, 5, 5))
-    assert session.objects.delete_at(50, 50) is None
-    assert session.objects.delete_at(-1, 500) is None
-    deleted = session.objects.delete_at(12, 12)
-    assert deleted is not None
-    assert deleted.id == one
-    assert not session.document.objects
+    assert [session.document.object_at(*pixel) for pixel in ((12, 12), (50, 50), (-1, 500))] == [one, 0, 0]
 
 
-def test_split_by_pieces_and_by_a_line(session: Session) -> None:
+def test_split_by_components_and_by_a_line(session: Session) -> None:
     bitmap = np.zeros((10, 30), dtype=bool)
     bitmap[:, :8], bitmap[:, 20:] = True, True
     one = paint(session, LocalMask(5, 5, bitmap))
     before = digest(session)
-    large, small = session.objects.split_pieces(one)
+    large, small = session.objects.split_components(one)
     assert (large.id, large.area_px, small.area_px) == (one, 100, 80)
     assert (small.class_id, small.source) == (1, "brush")
     goes_back_and_forth(session, before)
-    with pytest.raises(PromptError, match="is in one piece"):
-        session.objects.split_pieces(one)
+    with pytest.raises(PromptError, match="has one connected component"):
+        session.objects.split_components(one)
     upper, lower = session.objects.split_line(one, (0, 9), (60, 9))
     assert {upper.area_px, lower.area_px} == {40, 60}
     assert upper.id == one
@@ -497,11 +492,11 @@ def test_grow_shrink_fill_smooth(session: Session) -> None:
     session.undo()
     shrunk = session.objects.shrink(one, 2)
     assert shrunk.area_px == 16 * 16
-    with pytest.raises(PromptError, match="Nothing would be left"):
+    with pytest.raises(PromptError, match="would have no pixels left"):
         session.objects.shrink(one, 50)
     spike = paint(session, block(60, 20, 1, 30))
     session.paint(*np.nonzero(block(55, 20, 1, 1).to_dense(HW)), 1)
-    with pytest.raises(PromptError, match="Nothing would be left"):
+    with pytest.raises(PromptError, match="would have no pixels left"):
         session.objects.smooth(spike, 4)
     square = paint(session, block(60, 60, 20, 20))
     smooth = session.objects.smooth(square, 4)
@@ -514,7 +509,7 @@ def test_cuts_cover_the_object_once() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         mask = LocalMask(3, 4, rng.random((15, 17)) < 0.7)
-        parts = shaping.cut(mask, tuple(rng.uniform(0, 20, 2)), tuple(rng.uniform(0, 20, 2)))
+        parts = shaping.split(mask, tuple(rng.uniform(0, 20, 2)), tuple(rng.uniform(0, 20, 2)))
         total = sum(part.to_dense((30, 30)).astype(int) for part in parts)
         np.testing.assert_array_equal(total, mask.to_dense((30, 30)))
 
@@ -686,7 +681,7 @@ def test_what_is_reshaped_or_divided_is_not_proposed_again(session: Session, way
         case "line":
             objects.split_line(one, (0, 30), (60, 30))
         case "pieces":
-            objects.split_pieces(one)
+            objects.split_components(one)
     goes_back_and_forth(session, before)
     after = digest(session)
     assert all(one.reviewed for one in session.document.objects.values())
@@ -735,7 +730,7 @@ def test_the_object_that_a_line_crosses_most(session: Session) -> None:
     assert session.objects.across((5, 20), (15, 20)) == narrow
     assert session.objects.across((-20, 90), (300, 90)) == 0
     assert session.objects.across((30, 30), (30, 30)) == wide
-    assert session.objects.pieces(wide) == 1
+    assert session.objects.component_count(wide) == 1
 
 
 def test_what_lies_under_a_mask_is_named_the_largest_first(session: Session) -> None:

@@ -11,7 +11,7 @@ from .masks import clip
 _CORNERS = np.ones((3, 3), dtype=np.bool_)
 
 
-def pieces(mask: LocalMask) -> list[LocalMask]:
+def components(mask: LocalMask) -> list[LocalMask]:
     """Return the connected components of a mask (8-connected), largest first."""
     labels, _ = ndimage.label(mask.bitmap, _CORNERS)
     parts = [
@@ -21,7 +21,7 @@ def pieces(mask: LocalMask) -> list[LocalMask]:
     return sorted(parts, key=lambda part: -part.area_px)
 
 
-def cut(mask: LocalMask, start_xy: tuple[float, float], stop_xy: tuple[float, float]) -> list[LocalMask]:
+def split(mask: LocalMask, start_xy: tuple[float, float], stop_xy: tuple[float, float]) -> list[LocalMask]:
     """Split a mask along the straight line through two points.
 
     Args:

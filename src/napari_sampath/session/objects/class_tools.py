@@ -1,4 +1,4 @@
-"""Changes of the class list that change objects too, and what they would affect."""
+"""Merge and delete classes together with their objects."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from ...errors import ClassListError
 
 @dataclass(frozen=True, slots=True)
 class ClassUse:
-    """What has a class."""
+    """The objects of a class."""
 
     ids: tuple[int, ...]
-    """Annotations of the class."""
     area_px: int
-    """Their pixels together."""
+    """Their total area."""
 
 
 class ClassTools:
-    """Merging and deleting classes of a session; adding, renaming ... is done on its `classes`.
+    """Merges and deletes classes of a session; use its `classes` to add, rename, recolor and move them.
 
     Args:
         document: The document.
@@ -32,20 +31,20 @@ class ClassTools:
         self._do = do
 
     def use(self, class_id: int) -> ClassUse:
-        """Return what merging or deleting a class would affect.
+        """Return the objects that merging or deleting a class would affect.
 
         Raises:
             UnknownNameError: If there is no such class.
         """
         info = self._document.classes.by_id(class_id)
-        users = [one for one in self._document.objects.values() if one.class_id == info.id]
-        return ClassUse(tuple(one.id for one in users), sum(one.area_px for one in users))
+        objects = [obj for obj in self._document.objects.values() if obj.class_id == info.id]
+        return ClassUse(tuple(obj.id for obj in objects), sum(obj.area_px for obj in objects))
 
     def merge(self, class_id: int, into: int) -> ClassUse:
-        """Give all objects of a class another class and take the class off the list, as one step.
+        """Move all objects of a class to another class and remove the class, as one step.
 
         Returns:
-            What got the other class.
+            The objects that were moved.
 
         Raises:
             UnknownNameError: If there is no such class.
@@ -54,18 +53,18 @@ class ClassTools:
         affected, target = self.use(class_id), self._document.classes.by_id(into)
         if target.id == class_id:
             raise ClassListError(
-                f"The class '{target.name}' cannot be merged with itself; choose another one."
+                f"The class '{target.name}' cannot be merged with itself; choose another class."
             )
-        self._do(Batch((Reclassify(affected.ids, into), self._without(class_id)), "the merging of classes"))
+        self._do(Batch((Reclassify(affected.ids, into), self._without(class_id)), "the merge of classes"))
         return affected
 
     def delete(self, class_id: int) -> ClassUse:
-        """Take a class off the list together with all its objects, as one step; ask before, with `use`.
+        """Delete a class and its objects, as one step; ask the user before, see `use`.
 
         Their pixels do not become verified: deleting a class says nothing about other classes there.
 
         Returns:
-            What was deleted with it.
+            The objects that were deleted.
 
         Raises:
             UnknownNameError: If there is no such class.

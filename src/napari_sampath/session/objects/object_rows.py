@@ -1,4 +1,4 @@
-"""Objects as the table of all of them shows them."""
+"""Rows of the table of objects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Column: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ObjectRow:
-    """One object as the table of objects shows it."""
+    """One row of the table of objects."""
 
     id: int
     class_id: int
@@ -29,30 +29,30 @@ class ObjectRow:
     unsure: bool
     created: str
     centre_rc: tuple[float, float]
-    """Middle of its box (row, col) in image pixels: where to move the camera."""
+    """Centre (row, col) of its box in image pixels, for the camera."""
 
 
-def make_row(one: AnnotatedObject, class_name: str) -> ObjectRow:
-    """Make the row of an annotation."""
-    r0, c0, r1, c1 = one.box
+def make_row(obj: AnnotatedObject, class_name: str) -> ObjectRow:
+    """Return the row of an object."""
+    r0, c0, r1, c1 = obj.box
     return ObjectRow(
-        one.id,
-        one.class_id,
+        obj.id,
+        obj.class_id,
         class_name,
-        one.area_px,
-        one.score,
-        one.source,
-        one.model,
-        one.reviewed,
-        one.unsure,
-        one.created,
+        obj.area_px,
+        obj.score,
+        obj.source,
+        obj.model,
+        obj.reviewed,
+        obj.unsure,
+        obj.created,
         ((r0 + r1) / 2, (c0 + c1) / 2),
     )
 
 
 def sort_rows(rows: Iterable[ObjectRow], sort_by: Column = "id", descending: bool = False) -> list[ObjectRow]:
-    """Sort rows by a column and then by number; those without a value come last either way."""
+    """Sort rows by a column, then by id; rows without a value come last in both directions."""
     rows, value = list(rows), attrgetter(sort_by)
-    known = [row for row in rows if value(row) is not None]
-    known.sort(key=attrgetter(sort_by, "id"), reverse=descending)
-    return known if len(known) == len(rows) else known + [row for row in rows if value(row) is None]
+    valued = [row for row in rows if value(row) is not None]
+    valued.sort(key=attrgetter(sort_by, "id"), reverse=descending)
+    return valued + [row for row in rows if value(row) is None]

@@ -1,4 +1,4 @@
-"""What can be done to single objects: split, merge, reshape, tick off; and the table of all of them."""
+"""Edit single objects (split, merge, reshape, review) and list all of them."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from ...annotations.model.operations import label
 from ...arrays import LocalMask
 from ...errors import PromptError
 from .object_rows import Column, ObjectRow, make_row, sort_rows
-from .overlap import joint_record
+from .overlap import merged_record
 from .reshaping import reshaped, review_steps
 
 Do: TypeAlias = Callable[[Operation], None]
 
 
 class ObjectTools:
-    """The objects of a session; every change is one step of undo and is saved as all others.
+    """Edits the objects of a session; every edit is saved and one step of undo.
 
-    A person who changes an object has judged it: what a head found is reviewed then, and where a person takes an
-    object away, or pixels of it, nothing is proposed again.
+    A proposal that a person edits counts as reviewed. Where a person deletes an object or pixels of it, the pixels
+    become verified background, so that nothing is proposed there again.
 
     Args:
         document: The document.
@@ -55,118 +55,108 @@ class ObjectTools:
         """List objects for a table.
 
         Args:
-            sort_by: Column to sort by; objects without a value come last either way.
-            descending: The other way round.
-            only: Which rows to list; all if left out.
+            sort_by: Column to sort by; objects without a value come last in both directions.
+            descending: Sort in descending order.
+            only: Returns True for the rows to list; all rows by default.
         """
         names = {info.id: info.name for info in self._document.classes}
-        rows = (make_row(one, names[one.class_id]) for one in self._document.objects.values())
+        rows = (make_row(obj, names[obj.class_id]) for obj in self._document.objects.values())
         return sort_rows(rows if only is None else filter(only, rows), sort_by, descending)
 
     def row(self, object_id: int) -> ObjectRow | None:
-        """Return one object as the table shows it; None if it is not there."""
-        record = self._document.objects.get(object_id)
-        return (
-            None if record is None else make_row(record, self._document.classes.by_id(record.class_id).name)
-        )
+        """Return the row of an object; None if it does not exist."""
+        obj = self._document.objects.get(object_id)
+        return None if obj is None else make_row(obj, self._document.classes.by_id(obj.class_id).name)
 
     def across(self, start_xy: tuple[float, float], stop_xy: tuple[float, float]) -> int:
-        """Return the id of the object that has most of the straight way from one point (x, y) to another; 0 for none.
+        """Return the id of the object that covers most of a line between two points (x, y); 0 if no object does.
 
-        Points are given as clicks are: pixel (row i, column j) has its centre at x = j, y = i.
+        As for clicks, pixel (row i, column j) has its centre at x = j, y = i.
         """
         steps = 2 + 2 * int(max(abs(stop_xy[0] - start_xy[0]), abs(stop_xy[1] - start_xy[1])))
-        places = np.linspace(start_xy, stop_xy, steps).round().astype(int)
-        ids = [self._document.object_at(row, col) for col, row in places.tolist()]
-        found, counts = np.unique([one for one in ids if one], return_counts=True)
-        return int(found[counts.argmax()]) if len(found) else 0
+        pixels = np.linspace(start_xy, stop_xy, steps).round().astype(int)
+        on_line = np.array([self._document.object_at(row, col) for col, row in pixels.tolist()])
+        ids, counts = np.unique(on_line[on_line > 0], return_counts=True)
+        return int(ids[counts.argmax()]) if len(ids) else 0
 
-    def pieces(self, object_id: int) -> int:
-        """Return in how many connected pieces an object is, corners counting as connected.
+    def component_count(self, object_id: int) -> int:
+        """Return the number of connected components (8-connected) of an object.
 
         Raises:
             UnknownNameError: If there is no such object.
         """
-        return len(shaping.pieces(self._document.pixels(object_id)))
-
-    def delete_at(self, row: int, col: int) -> AnnotatedObject | None:
-        """Take away the object at a pixel and return what it was; None if there is none."""
-        found = self._document.object_at(row, col)
-        if not found:
-            return None
-        record = self._document.record(found)
-        self.delete((found,))
-        return record
+        return len(shaping.components(self._document.pixels(object_id)))
 
     def delete(self, ids: Iterable[int]) -> None:
         """Delete objects and mark their pixels as verified background.
 
         Raises:
-            UnknownNameError: If one is not there.
+            UnknownNameError: If one of them does not exist.
         """
-        gone = Delete(tuple(ids))
-        nothing = (Verify(self._document.pixels(one)) for one in gone.ids)
-        self._do(Batch((gone, *nothing), label(gone)))
+        deletion = Delete(tuple(ids))
+        background = (Verify(self._document.pixels(object_id)) for object_id in deletion.ids)
+        self._do(Batch((deletion, *background), label(deletion)))
 
     def reclassify(self, ids: Iterable[int], class_id: int) -> None:
-        """Give objects another class; those that a head found count as reviewed then, since a person has judged them.
+        """Change the class of objects; proposals among them count as reviewed.
 
         Raises:
-            UnknownNameError: If one, or the class, is not there.
+            UnknownNameError: If one of them, or the class, does not exist.
         """
         change = Reclassify(tuple(ids), class_id)
-        verify = review_steps(*(self._document.record(one) for one in change.ids))
-        self._do(Batch((change, *verify), "the change of class") if verify else change)
+        review = review_steps(*map(self._document.record, change.ids))
+        self._do(Batch((change, *review), label(change)) if review else change)
 
     def flag(self, ids: Iterable[int], flag: FlagName, value: bool = True) -> None:
-        """Tick objects as "reviewed" or "unsure", or take the tick away.
+        """Set or clear the mark "reviewed" or "unsure" of objects.
 
         Raises:
-            UnknownNameError: If one is not there.
+            UnknownNameError: If one of them does not exist.
         """
         self._do(Flag(tuple(ids), flag, value))
 
     def merge(self, ids: Iterable[int]) -> AnnotatedObject:
-        """Make one object of several, which need not touch; the first keeps its id and class, and is reviewed.
+        """Merge objects, which need not touch; the result keeps id and class of the first and counts as reviewed.
 
-        Where it is from is that of the largest, see `overlap.joint_record`.
+        Its source, score and prompts are those of the largest, see `overlap.merged_record`.
 
         Raises:
             PromptError: If there are fewer than two.
-            UnknownNameError: If one is not there.
+            UnknownNameError: If one of them does not exist.
         """
         first, *others = list(dict.fromkeys(ids)) or [0]
         if not others:
-            raise PromptError("One object cannot be merged with itself; choose at least two.")
-        parts = [self._document.record(one) for one in (first, *others)]
-        record = joint_record(parts, sum(one.area_px for one in parts))
-        mask = shaping.joined([self._document.pixels(one) for one in others])
-        self._do(Batch((Add(((record, mask),)), *review_steps(record)), "the merging"))
+            raise PromptError("A merge needs at least two objects; choose another one.")
+        parts = [self._document.record(object_id) for object_id in (first, *others)]
+        record = merged_record(parts, sum(part.area_px for part in parts))
+        mask = shaping.joined([self._document.pixels(object_id) for object_id in others])
+        self._do(Batch((Add(((record, mask),)), *review_steps(record)), "the merge"))
         return self._document.record(first)
 
-    def split_pieces(self, object_id: int) -> list[AnnotatedObject]:
-        """Make an object of each connected piece; the largest keeps the id.
+    def split_components(self, object_id: int) -> list[AnnotatedObject]:
+        """Make each connected component an object; the largest keeps the id.
 
         Raises:
-            PromptError: If it is in one piece.
+            PromptError: If there is only one component.
             UnknownNameError: If there is no such object.
         """
-        return self._split(object_id, shaping.pieces(self._document.pixels(object_id)), "is in one piece")
+        parts = shaping.components(self._document.pixels(object_id))
+        return self._split(object_id, parts, "has one connected component")
 
     def split_line(
         self, object_id: int, start_xy: tuple[float, float], stop_xy: tuple[float, float]
     ) -> list[AnnotatedObject]:
-        """Cut an object along the straight line through two points (x, y); the larger side keeps the id.
+        """Split an object along the straight line through two points (x, y); the larger side keeps the id.
 
         Raises:
-            PromptError: If the line does not go through it.
+            PromptError: If the line does not cross it.
             UnknownNameError: If there is no such object.
         """
-        parts = shaping.cut(self._document.pixels(object_id), start_xy, stop_xy)
+        parts = shaping.split(self._document.pixels(object_id), start_xy, stop_xy)
         return self._split(object_id, parts, "lies on one side of the line")
 
     def grow(self, object_id: int, by_px: int, overwrite: bool = False) -> AnnotatedObject:
-        """Add all pixels within a distance; those of other objects only if they may be overwritten.
+        """Grow an object by a distance; pixels of other objects are overwritten only if asked for.
 
         Raises:
             UnknownNameError: If there is no such object.
@@ -175,18 +165,17 @@ class ObjectTools:
         return self._reshape(object_id, mask, "the growing", overwrite)
 
     def shrink(self, object_id: int, by_px: int) -> AnnotatedObject:
-        """Take away all pixels within a distance of the outside.
+        """Shrink an object by a distance.
 
         Raises:
-            PromptError: If nothing would be left.
+            PromptError: If no pixel would be left.
             UnknownNameError: If there is no such object.
         """
-        return self._reshape(
-            object_id, shaping.shrunk(self._document.pixels(object_id), by_px), "the shrinking"
-        )
+        mask = shaping.shrunk(self._document.pixels(object_id), by_px)
+        return self._reshape(object_id, mask, "the shrinking")
 
     def fill_holes(self, object_id: int, overwrite: bool = False) -> AnnotatedObject:
-        """Fill the holes of an object; other objects in them stay unless they may be overwritten.
+        """Fill the holes of an object; objects in them are overwritten only if asked for.
 
         Raises:
             UnknownNameError: If there is no such object.
@@ -195,10 +184,10 @@ class ObjectTools:
         return self._reshape(object_id, mask, "the filling of holes", overwrite)
 
     def smooth(self, object_id: int, radius_px: int = 3) -> AnnotatedObject:
-        """Round an object's outline off; other objects keep their pixels.
+        """Smooth the outline of an object; other objects keep their pixels.
 
         Raises:
-            PromptError: If nothing would be left.
+            PromptError: If no pixel would be left.
             UnknownNameError: If there is no such object.
         """
         mask = shaping.smoothed(self._document.pixels(object_id), radius_px, self._document.hw)
@@ -208,19 +197,21 @@ class ObjectTools:
         record = self._document.record(object_id)
         if len(parts) < 2:
             raise PromptError(
-                f"The object {object_id} {why_not}, so it was not split; draw the line through it."
+                f"The object {object_id} {why_not} and cannot be split; draw a line through it."
             )
-        start = self._document.next_id
-        verify = review_steps(record)
-        agreed = replace(record, reviewed=record.reviewed or bool(verify))
-        new = tuple((replace(agreed, id=start + offset), mask) for offset, mask in enumerate(parts[1:]))
-        self._do(Batch((Add(new), *verify), "the split"))
-        return [self._document.record(one) for one in (object_id, *(item.id for item, _ in new))]
+        review = review_steps(record)
+        reviewed = replace(record, reviewed=record.reviewed or bool(review))
+        new = tuple(
+            (replace(reviewed, id=new_id), mask)
+            for new_id, mask in enumerate(parts[1:], start=self._document.next_id)
+        )
+        self._do(Batch((Add(new), *review), "the split"))
+        return [self._document.record(part_id) for part_id in (object_id, *(part.id for part, _ in new))]
 
     def _reshape(
         self, object_id: int, mask: LocalMask, name: str, overwrite: bool = False
     ) -> AnnotatedObject:
-        """Give an object exactly the pixels of a mask, as far as they are free."""
+        """Give an object exactly the free pixels of a mask."""
         steps = reshaped(self._document, object_id, mask, overwrite)
         self._do(Batch(steps, name))
         return self._document.record(object_id)

@@ -1,4 +1,4 @@
-"""The effect of correcting an object: its new pixels and the verified area."""
+"""Operations that correct an object: its new pixels, its review mark and the verified area."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ...errors import PromptError
 
 
 def review_steps(*records: AnnotatedObject) -> tuple[Operation, ...]:
-    """Mark what heads found as reviewed: who corrects it has looked at it, and no newer proposal replaces it."""
-    ids = tuple(one.id for one in records if one.trust == 0)
+    """Mark the proposals among the objects as reviewed, so that no newer proposal replaces them."""
+    ids = tuple(record.id for record in records if record.trust == 0)
     return (Flag(ids, "reviewed", True),) if ids else ()
 
 
-def rubbed_out(mask: LocalMask) -> tuple[Operation, ...]:
+def erase_steps(mask: LocalMask) -> tuple[Operation, ...]:
     """Erase pixels from their objects and mark them as verified background."""
     return Erase(mask), Verify(mask)
 
@@ -23,45 +23,47 @@ def rubbed_out(mask: LocalMask) -> tuple[Operation, ...]:
 def reshaped(
     document: Document, object_id: int, mask: LocalMask, overwrite: bool = False
 ) -> tuple[Operation, ...]:
-    """Work out how to give an object exactly the pixels of a mask, as far as they are free.
+    """Work out how to give an object exactly the free pixels of a mask.
 
     Args:
         document: It is not changed.
         object_id: The object.
         mask: Its new pixels; its other pixels become verified background.
-        overwrite: Those of other objects are free, too.
+        overwrite: Count pixels of other objects as free.
 
     Returns:
-        The steps, none if it has these pixels already.
+        The steps; none if the object has these pixels already.
 
     Raises:
-        PromptError: If nothing would be left.
+        PromptError: If no pixel would be left.
         UnknownNameError: If there is no such object.
     """
     record, mask = document.record(object_id), clip(mask, document.hw)
     owners = document.instance_map[mask.slices]
     wanted = mask.bitmap & ((owners == 0) | (owners == object_id) | overwrite)
     if not wanted.any():
-        raise PromptError(f"Nothing would be left of the object {object_id}; use fewer pixels, or delete it.")
+        raise PromptError(
+            f"The object {object_id} would have no pixels left; use fewer pixels, or delete it."
+        )
     lost = without(document.pixels(object_id), [LocalMask(mask.row, mask.col, wanted)])
     gained = wanted & (owners != object_id)
-    # First what it gains: an object without pixels is gone.
+    # Add pixels before removing others: an object without pixels is deleted.
     steps: tuple[Operation, ...] = ()
     if gained.any():
         steps = (Add(((record, LocalMask(mask.row, mask.col, gained)),)),)
     if lost.bitmap.any():
-        steps += rubbed_out(lost)
+        steps += erase_steps(lost)
     return (*steps, *review_steps(record)) if steps else ()
 
 
 def without(mask: LocalMask, others: Sequence[LocalMask]) -> LocalMask:
-    """Take the pixels of others away from a mask."""
+    """Subtract masks from a mask."""
     bitmap = mask.bitmap.copy()
     for other in others:
         top, left = max(mask.row, other.row), max(mask.col, other.col)
         bottom = min(mask.row + bitmap.shape[0], other.row + other.bitmap.shape[0])
         right = min(mask.col + bitmap.shape[1], other.col + other.bitmap.shape[1])
         if bottom > top and right > left:
-            theirs = other.bitmap[top - other.row : bottom - other.row, left - other.col : right - other.col]
-            bitmap[top - mask.row : bottom - mask.row, left - mask.col : right - mask.col] &= ~theirs
+            part = other.bitmap[top - other.row : bottom - other.row, left - other.col : right - other.col]
+            bitmap[top - mask.row : bottom - mask.row, left - mask.col : right - mask.col] &= ~part
     return LocalMask.from_dense(bitmap, mask.row, mask.col)

@@ -7,7 +7,7 @@ import numpy as np
 from ...annotations import AnnotatedObject, Batch, Document, Operation
 from ...arrays import LocalMask
 from .overlap import MaskMode, OverlapRule, extend, place
-from .reshaping import rubbed_out
+from .reshaping import erase_steps
 
 
 def plan_stroke(
@@ -42,4 +42,4 @@ def plan_erasure(document: Document, mask: LocalMask) -> Operation | None:
     held = mask.bitmap & (np.asarray(document.instance_map[mask.slices]) > 0)
     if not held.any():
         return None
-    return Batch(rubbed_out(LocalMask(mask.row, mask.col, held)), "the erasing")
+    return Batch(erase_steps(LocalMask(mask.row, mask.col, held)), "the erasing")

@@ -1,4 +1,4 @@
-"""The verified area: the pixels that training learns from; all others are ignored."""
+"""The verified area: the pixels that training uses."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from ...errors import PromptError
 
 
 class VerifiedArea:
-    """Which pixels of a session's image are annotated.
+    """The pixels of an image whose labels a person has confirmed.
 
-    Verified are the pixels of each object a person made, changed or reviewed (and did not mark as unsure), of
-    what they erased, cut off or deleted, and for areas they mark as complete, where what is not an object is known to
-    be none.
+    These are the pixels of objects that a person made, edited or reviewed and did not mark as unsure, pixels that a
+    person erased or deleted, and areas marked as complete, where pixels outside of objects are background.
 
     Args:
         document: The document.
@@ -28,38 +27,38 @@ class VerifiedArea:
         self._do = do
 
     def mask(self, box: Box | None = None) -> BoolArray:
-        """Return the annotated pixels of a box (r0, c0, r1, c1), or of the whole image."""
+        """Return the verified pixels of a box (r0, c0, r1, c1), or of the whole image."""
         return self._document.verified(box or (0, 0, *self._document.hw))
 
     def mark(self, area: LocalMask | Box, value: bool = True) -> None:
-        """Mark an area as annotated to the end, or take such marks back; objects in it stay as they are.
+        """Mark an area as complete, or remove the mark; objects in it do not change.
 
         Raises:
-            PromptError: If no pixel of it is in the image.
+            PromptError: If it has no pixel in the image.
         """
         self._do(Verify(self._clipped(area), value))
 
     def complete(self, area: LocalMask | Box) -> tuple[int, ...]:
-        """Mark an area as annotated to the end and agree with the objects in it, as one step.
+        """Mark an area as complete and the objects in it as reviewed, as one step.
 
         Returns:
-            The objects that count as reviewed from now on: those of which no pixel is outside, unless a person is
-            unsure of them.
+            Ids of the objects that became reviewed: those that lie in the area completely and are not unsure.
 
         Raises:
-            PromptError: If no pixel of it is in the image.
+            PromptError: If it has no pixel in the image.
         """
         mask = self._clipped(area)
         under = self._document.instance_map.window(bounds(mask))[mask.bitmap]
         ids, counts = np.unique(under[under > 0], return_counts=True)
-        agreed = []
-        for one, count in zip(ids.tolist(), counts.tolist(), strict=True):
-            record = self._document.objects[one]
-            if record.area_px == count and not record.reviewed and not record.unsure:
-                agreed.append(one)
-        steps = (Flag(tuple(agreed), "reviewed", True), Verify(mask))
-        self._do(Batch(steps, "the completed area"))
-        return tuple(agreed)
+        inside = [
+            (self._document.objects[object_id], count)
+            for object_id, count in zip(ids.tolist(), counts.tolist(), strict=True)
+        ]
+        reviewed = tuple(
+            obj.id for obj, count in inside if obj.area_px == count and not obj.reviewed and not obj.unsure
+        )
+        self._do(Batch((Flag(reviewed, "reviewed", True), Verify(mask)), "the completed area"))
+        return reviewed
 
     def _clipped(self, area: LocalMask | Box) -> LocalMask:
         if not isinstance(area, LocalMask):

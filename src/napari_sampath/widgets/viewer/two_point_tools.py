@@ -52,8 +52,8 @@ class TwoPointTools:
             self._finish(self._first, xy, object_id)
         elif tool is Tool.MERGE and not object_id:
             self._host.message.emit(NO_OBJECT)
-        elif tool is Tool.SPLIT and object_id and objects.pieces(object_id) > 1:
-            self._host.attempt(lambda: objects.split_pieces(object_id))
+        elif tool is Tool.SPLIT and object_id and objects.component_count(object_id) > 1:
+            self._host.attempt(lambda: objects.split_components(object_id))
         else:
             self._begin(_FirstPoint(tool, xy, object_id))
 
