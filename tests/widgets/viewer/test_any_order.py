@@ -123,7 +123,7 @@ class Hand:
 
     def delete(self) -> None:
         if self._session.document.objects:
-            self._session.delete(self._random.choice(list(self._session.document.objects)))
+            self._session.objects.delete((self._random.choice(list(self._session.document.objects)),))
 
     def _tool(self, name: str) -> None:
         self._state.driver.press(self._state.dock.modes.buttons[type(self._state.annotator.mode)(name)])
