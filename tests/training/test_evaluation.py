@@ -180,7 +180,7 @@ class TestReports:
         assert json.loads(json.dumps(report))["head"] == "h"
 
     @pytest.mark.parametrize("name", list(PAPERS))
-    def test_papers_stand_beside_ours(self, trained, name):
+    def test_papers_are_printed_with_own_scores(self, trained, name):
         dataset, path, model = trained
         report = evaluate(dataset, path, "val", model)
         if name == "bcss":
@@ -189,7 +189,7 @@ class TestReports:
         lines = [line for line in text[text.index(PAPERS[name].title) :].splitlines() if "h, here" in line]
         assert len(lines) == 1
         assert len(re.findall(r"\d+\.\d{3}", lines[0])) == len(PAPERS[name].columns)
-        assert ("not in a text at hand" in text) == (name in ("acdc", "glas", "monuseg"))
+        assert ("not available" in text) == (name in ("acdc", "glas", "monuseg"))
 
     def test_unknown_paper(self):
         with pytest.raises(UnknownNameError, match="Did you mean 'bcss'"):
@@ -319,5 +319,5 @@ def test_evaluation_needs_the_classes_of_the_head(trained):
         evaluate(other, path, model=model)
     first, second = dataset.classes
     swapped = (dataclasses.replace(second, id=first.id), dataclasses.replace(first, id=second.id))
-    with pytest.raises(DatasetError, match="by the same numbers"):
+    with pytest.raises(DatasetError, match="same class names and numbers"):
         evaluate(dataclasses.replace(dataset, classes=swapped), path, model=model)

@@ -203,11 +203,11 @@ def test_some_crops_are_out_of_focus() -> None:
     def sharpness(share: float, seed: int) -> float:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(augment, "jitter_stain", lambda pixels, rng: pixels)
-            patch.setattr(augment, "SOFTENED", share)
+            patch.setattr(augment, "BLURRED", share)
             crop, _ = random_crop(source, 96, 96, np.random.default_rng(seed))
         return float(crop.std())
 
-    assert 0 < augment.SOFTENED < 0.5
+    assert 0 < augment.BLURRED < 0.5
     softer = [sharpness(1, seed) / sharpness(0, seed) for seed in range(12)]
     assert max(softer) < 1.01
     assert min(softer) < 0.5
@@ -387,12 +387,12 @@ def test_what_cannot_be_tuned_is_one_sentence(tmp_path: Path) -> None:
             jobs.run(tune_model([tissue()], tmp_path / "x.safetensors", replace(STEPS, **fields), *words))
         return str(caught.value)
 
-    assert "'mask_encoder', with which no weight begins; choose all, image_encoder, mask" in sentence(
+    assert "'mask_encoder', but no weight has this prefix; choose all, image_encoder, mask" in sentence(
         train_only="mask_encoder"
     )
     assert "'vit_b' cannot start from random weights" in sentence("vit_b", "random")
     assert "vit_x" in sentence("vit_x")
-    assert "'hipt-s16' answers no prompts; choose a promptable model" in sentence(
+    assert "'hipt-s16' is not promptable; choose a promptable model" in sentence(
         "hipt-s16", warmup_steps=1, steps=0
     )
     assert "tune the first of them, 'vit_b'" in sentence("vit_b+hipt-s16")
@@ -422,7 +422,7 @@ def test_the_second_encoder_learns_from_dense_targets_alone(tmp_path: Path) -> N
         load_model(f"sampath-tiny+{name}", "cpu", tmp_path / "empty")
     beside = both.encode(tissue().pixels).maps[f"{name}.tokens"]
     assert (beside - tokens).abs().mean() < 0.1 * tokens.abs().mean(), "the same but for two normalisations"
-    with pytest.raises(ConfigError, match=f"{name} answers no prompts; choose a promptable model, or the"):
+    with pytest.raises(ConfigError, match=f"{name} is not promptable; choose a promptable model, or the"):
         jobs.run(tune_model([tissue()], output, STEPS, name, "random"))
 
 
@@ -438,7 +438,7 @@ def test_names_in_a_file_are_those_it_is_loaded_by(tiny_sam_file: Path) -> None:
     plain, aliased = (registry[name].build(tiny_sam_file) for name in ("sam", "aliased:sam"))
     assert set(plain.state_dict()) == set(aliased.state_dict()) == names
     trainee = Trainee(aliased, kinds=1)
-    trainee.choose("image_encoder.neck")
+    trainee.freeze_others("image_encoder.neck")
     trained = {name for name, one in trainee.named_parameters() if one.requires_grad}
     assert {name.split(".")[-3] for name in trained if not name.startswith(HELPERS)} == {"neck"}
 
@@ -446,7 +446,7 @@ def test_names_in_a_file_are_those_it_is_loaded_by(tiny_sam_file: Path) -> None:
 def test_frozen_parts_keep_their_running_statistics() -> None:
     parts = EncoderParts(MobileSamEncoder(), build_prompt_encoder(), build_mask_decoder())
     trainee = Trainee(parts, kinds=1)
-    trainee.choose("image_encoder.neck")
+    trainee.freeze_others("image_encoder.neck")
     norms = [one for one in trainee.image_encoder.modules() if isinstance(one, torch.nn.BatchNorm2d)]
     assert norms
     assert not any(one.training for one in norms)

@@ -1,4 +1,4 @@
-"""`sampath dataset`: what is in a folder of training images, and what is wrong with it."""
+"""`sampath dataset`: check a folder of training images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_patterns(parser: argparse.ArgumentParser) -> None:
-    """Declare the patterns by which images and label maps are found in any folder."""
+    """Declare the patterns of images and label maps in a folder of any layout."""
     group = parser.add_argument_group("any folder of images and label maps")
     group.add_argument(
         "--images", default="", metavar="PATTERN", help="image files below the folder, such as '*/img_*.png'"
@@ -41,19 +41,19 @@ def add_patterns(parser: argparse.ArgumentParser) -> None:
         "--group",
         default="",
         metavar="REGEX",
-        help="finds slide or case in an image's path, such as '(case\\d+)'",
+        help="matches the slide or case in an image's path, such as '(case\\d+)'",
     )
 
 
 def open_data(args: argparse.Namespace, folder: Path) -> Dataset:
-    """Open the dataset that the arguments name."""
+    """Open the dataset that the arguments describe."""
     from ...training import open_dataset
 
     return open_dataset(folder, args.images, args.labels, args.group)
 
 
 def open_instances(args: argparse.Namespace, split: str) -> list[InstanceImage]:
-    """Read the objects of the dataset, or of the collection of sets, that the arguments name."""
+    """Read the objects of the dataset, or of the tissue collection, that the arguments describe."""
     from ...training.data.instances import dataset_instances, read_instances
 
     if args.images or args.labels or args.group:
@@ -63,13 +63,15 @@ def open_instances(args: argparse.Namespace, split: str) -> list[InstanceImage]:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath dataset`."""
-    parser.add_argument("action", choices=["check"], help="check: read all files and say what is in them")
+    parser.add_argument(
+        "action", choices=["check"], help="check: read all files and report their content and errors"
+    )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a dataset, or a COCO file")
     add_patterns(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Check a dataset; fails if a file cannot be used or a slide is in two splits."""
+    """Check a dataset; return 1 if a file cannot be used or a slide is in two splits."""
     from ...training.data.dataset_report import format_dataset_report, report_job
 
     report = output.run(report_job(open_data(args, args.folder)))

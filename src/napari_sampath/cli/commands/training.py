@@ -1,4 +1,4 @@
-"""`sampath train` and `sampath tune`: make what `segment` and `prompt` use."""
+"""`sampath train` and `sampath tune`: train heads and promptable models."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from ...config import load_config, resolve_device
 from ..fields import add_fields, from_args
 from ..output import Output
-from ..verb import Verb, add_model, check_ending, load
+from ..verb import Verb, add_model, add_output, check_ending, load
 from .dataset import add_data, add_patterns, open_data, open_instances
 
 
@@ -25,58 +26,50 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FOLDER",
-        help="train on the training images of this dataset, too, whose classes have the same names; may be repeated",
+        help="also train on the training images of this dataset, whose classes have the same names; may be repeated",
     )
     add_patterns(parser)
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="bundle, .safetensors"
-    )
+    add_output(parser, "bundle, .safetensors")
     sources = "; ".join(
-        f"{name}: {one.source} (--head {one.head}, published with --model {one.model})"
-        for name, one in PRESETS.items()
+        f"{name}: {preset.source} (--head {preset.head}, published with --model {preset.model})"
+        for name, preset in PRESETS.items()
     )
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help=f"start from the recipe of a paper; the flags below change it. {sources}".replace("%", "%%"),
+        help=f"start from the configuration of a paper, which the flags below change. {sources}".replace(
+            "%", "%%"
+        ),
     )
     parser.add_argument(
         "--head", metavar="KIND", help="see 'sampath models' (default: that of the recipe, or cnn)"
     )
-    parser.add_argument(
-        "--head-argument",
-        action="append",
-        default=[],
-        type=_assignment,
-        metavar="NAME=VALUE",
-        help="argument of that kind of head, such as depth=3",
-    )
-    parser.add_argument(
-        "--loss-argument",
-        action="append",
-        default=[],
-        type=_assignment,
-        metavar="NAME=VALUE",
-        help="argument of the loss, such as dice_weight=0.5",
-    )
+    repeated: dict[str, Any] = {
+        "action": "append",
+        "default": [],
+        "type": _assignment,
+        "metavar": "NAME=VALUE",
+    }
+    parser.add_argument("--head-argument", **repeated, help="argument of the head, such as depth=3")
+    parser.add_argument("--loss-argument", **repeated, help="argument of the loss, such as dice_weight=0.5")
     add_model(parser)
     add_fields(parser, TrainingConfig, "recipe")
 
 
 def run_train(args: argparse.Namespace, output: Output) -> None:
-    """Train a head on features that are computed once."""
+    """Train a head."""
     from ...heads import load_head
     from ...training import TrainingConfig, join_datasets, open_dataset, train_job
     from ...training.evaluation.report import figure
     from ...training.heads.presets import find_preset
 
     check_ending(args.output, ".safetensors")
-    base, usual = TrainingConfig(), "cnn"
+    base, default = TrainingConfig(), "cnn"
     if args.recipe:
         published = find_preset(args.recipe)
-        base, usual = published.config, published.head
-    kind = args.head or usual
-    published_arguments = base.head_arguments if kind == usual else {}
+        base, default = published.config, published.head
+    kind = args.head or default
+    published_arguments = base.head_arguments if kind == default else {}
     args.head_arguments = {**published_arguments, **dict(args.head_argument)}
     args.loss_arguments = {**base.loss_arguments, **dict(args.loss_argument)}
     config = from_args(TrainingConfig, args, base)
@@ -86,7 +79,7 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
     dataset = join_datasets(open_data(args, args.data), [open_dataset(folder) for folder in args.also])
     model = load(args, output)
     path = output.run(train_job(dataset, kind, config, model, args.output))
-    if not first:  # The other processes of one training would say the same.
+    if not first:  # The other processes of the run would print the same.
         return
     metrics = load_head(path).metadata.metrics
     lines = [f"Wrote {path}. Mean of the classes per image, on {metrics['chosen_on']}:"]
@@ -98,15 +91,15 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
 
 
 def _assignment(text: str) -> tuple[str, int | float | bool | str]:
-    """Read NAME=VALUE; a value that is no number, true or false is text."""
+    """Parse NAME=VALUE; a value that is not a number, true or false is text."""
     name, mark, value = text.partition("=")
     if not mark or not name:
         raise ValueError(text)
     try:
-        read = json.loads(value)
+        parsed = json.loads(value)
     except ValueError:
         return name, value
-    return name, read if isinstance(read, int | float | bool) else value
+    return name, parsed if isinstance(parsed, int | float | bool) else value
 
 
 def tune_arguments(parser: argparse.ArgumentParser) -> None:
@@ -116,40 +109,38 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
 
     add_data(parser)
     add_patterns(parser)
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write, .safetensors"
-    )
+    add_output(parser, "weights to write, .safetensors")
     parser.add_argument(
         "--model",
         default=tiny.INFO.name,
         metavar="NAME",
-        help="a promptable model of 'sampath models', or sampath-tiny-path by the recipe dense (default: %(default)s)",
+        help="a promptable model, or sampath-tiny-path with the recipe dense (default: %(default)s)",
     )
     parser.add_argument(
         "--start",
         metavar="FILE",
-        help="weights of that model to start from, or 'random'; if left out, 'random' for the recipes "
-        "pretrain and dense, else those the model is known by",
+        help="weights of that model to start from, or 'random' (default: 'random' for the recipes pretrain and dense, "
+        "else the published weights)",
     )
     parser.add_argument(
         "--merge",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="more weights of that model, of stages before or of other runs: training begins with the mean of all",
+        help="more weights of that model, from earlier stages or other runs; training starts from the mean of all",
     )
     sources = "; ".join(f"{name}: {source}" for name, (source, _) in RECIPES.items())
     parser.add_argument(
         "--recipe",
         default="finetune",
         metavar="NAME",
-        help=f"the flags below change it. {sources} (default: %(default)s)",
+        help=f"configuration, which the flags below change. {sources} (default: %(default)s)",
     )
     add_fields(parser, PromptTuningConfig, "recipe", leave_out=("device",))
 
 
 def run_tune(args: argparse.Namespace, output: Output) -> None:
-    """Train a promptable model by SAM's own algorithm."""
+    """Train a promptable model with SAM's algorithm."""
     from ...encoders.tiny import tiny
     from ...training.prompts.config import PromptTuningConfig, recipe
     from ...training.prompts.tune import RANDOM, read_facts, tune_model
@@ -174,7 +165,7 @@ TRAIN = Verb(
     run_train,
 )
 TUNE = Verb(
-    "teach a promptable model your tissue by SAM's own algorithm",
+    "fine-tune a promptable model on your tissue with SAM's training algorithm",
     "sampath tune --data my-nuclei/ -o my-model.safetensors",
     tune_arguments,
     run_tune,

@@ -218,13 +218,9 @@ def even_subset(samples: Sequence[Sample], count: int, seed: int) -> list[Sample
 
 
 def draw_evenly(items: Sequence[T], count: int, seed: int, strata: Callable[[T], tuple[str, str]]) -> list[T]:
-    """Draw up to `count` items, evenly over strata and, within a stratum, over groups.
+    """Draw up to `count` items, evenly over strata and, within a stratum, over groups; all if `count` is 0.
 
-    Args:
-        items: Items of any type.
-        count: 0 for all.
-        seed: Seed of the draw.
-        strata: Returns the stratum and group of an item.
+    `strata` returns the stratum and group of an item.
     """
     if not 0 < count < len(items):
         return list(items)

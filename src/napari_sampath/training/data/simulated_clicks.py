@@ -20,16 +20,13 @@ BOX_NOISE_MAX_PX = 20.0
 def noisy_box(
     mask: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator, share: float
 ) -> FloatArray:
-    """Return the bounding box of an object with randomly shifted sides.
+    """Return the bounding box of an object with randomly shifted sides, (4,) XYXY in pixels of the frame.
 
     Args:
         mask: (h, w) bool on the logit grid, not empty.
         offset_xy: Position of the grid's first cell in the frame, (x, y) in pixels.
         rng: Random number generator.
         share: Standard deviation of the shift, as a share of the box's side.
-
-    Returns:
-        (4,) XYXY in pixels of the frame.
     """
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = np.array([cols[0], rows[0], cols[-1] + 1, rows[-1] + 1], dtype=np.float64) * CELL_PX
@@ -79,12 +76,8 @@ def correcting_point(
 def worst_mistake(predicted: BoolArray, target: BoolArray) -> tuple[tuple[float, float], int]:
     """Return the innermost pixel of the wrong areas, where a person would click next.
 
-    Args:
-        predicted: (H, W) bool.
-        target: (H, W) bool that differs from it.
-
-    Returns:
-        (x, y) of the pixel's centre, and 1 in a missed area or 0 in a surplus one.
+    `predicted` and `target` are (H, W) bool and differ. Returns (x, y) of the pixel's centre, and 1 in a missed area
+    or 0 in a surplus one.
     """
     depths = [depth(wrong) for wrong in (predicted & ~target, target & ~predicted)]
     label = int(depths[1].max() >= depths[0].max())

@@ -9,15 +9,9 @@ from ...arrays import UInt8Array
 
 
 def jitter_stain(pixels: UInt8Array, rng: np.random.Generator, strength: float = 1.0) -> UInt8Array:
-    """Vary haematoxylin, eosin and brightness in optical-density space (Tellez et al. 2018, IEEE TMI 37(9)).
+    """Vary the stains and brightness of (H, W, 3) uint8 RGB in optical density (Tellez et al. 2018, IEEE TMI 37(9)).
 
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-        rng: Random number generator.
-        strength: 0 changes nothing, 1 is the range used for training.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    `strength` 0 changes nothing, 1 is the range used for training.
     """
     # Draw a gain and a shift for each stain.
     gain = 1 + strength * rng.uniform(-0.3, 0.3, 3)
@@ -43,15 +37,10 @@ def jitter_stain(pixels: UInt8Array, rng: np.random.Generator, strength: float =
 
 
 def shift_colours(pixels: UInt8Array, factor: float) -> UInt8Array:
-    """Change hue, saturation and brightness.
+    """Change hue, saturation and brightness of (H, W, 3) uint8 RGB; a `factor` of 1 changes nothing.
 
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-        factor: 1 changes nothing. Saturation and brightness are multiplied by `factor`; the hue is rotated by
-            `factor - 1` sixths of the circle, from red towards yellow.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
+    Saturation and brightness are multiplied by `factor`; the hue is rotated by `factor - 1` sixths of the circle, from
+    red towards yellow.
     """
     hue, saturation, brightness = np.moveaxis(rgb2hsv(pixels), -1, 0)
     changed = [

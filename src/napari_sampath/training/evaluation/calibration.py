@@ -19,12 +19,7 @@ class Calibration:
         self._correct = np.zeros(BINS)
 
     def add(self, confidence: FloatArray, correct: BoolArray) -> None:
-        """Add pixels.
-
-        Args:
-            confidence: Probability of the predicted class, 0..1.
-            correct: Whether the predicted class is right; of the same shape.
-        """
+        """Add the probability of the predicted class, 0..1, of each pixel, and whether the class is right."""
         bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1).ravel()
         self._counts += np.bincount(bins, minlength=BINS)
         self._confidence += np.bincount(bins, confidence.ravel(), minlength=BINS)

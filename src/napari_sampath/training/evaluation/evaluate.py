@@ -152,15 +152,9 @@ def _score_job(
 
 
 def otsu_on_haematoxylin(pixels: UInt8Array) -> UInt8Array:
-    """Threshold the haematoxylin of an H&E image with Otsu's method.
+    """Threshold the haematoxylin of (H, W, 3) uint8 RGB with Otsu's method; (H, W) uint8, 1 above the threshold.
 
     The stain is smoothed first, because a gland includes the tissue between its nuclei.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-
-    Returns:
-        (H, W) uint8, 1 above the threshold, else 0.
     """
     stain = gaussian(rgb2hed(pixels)[..., 0], _SMOOTHING_PX)
     if np.ptp(stain) == 0:

@@ -34,14 +34,9 @@ class WorstPredictions:
         self._failures: dict[str, list[Failure]] = {}
 
     def add(self, row: str, iou: float, pixels: UInt8Array, target: BoolArray, predicted: BoolArray) -> None:
-        """Keep a prediction if it is among the worst of its row.
+        """Keep a prediction if it is among the worst of its row ("gland, box").
 
-        Args:
-            row: Kind of object and prompt, such as "gland, box".
-            iou: IoU of prediction and target.
-            pixels: (H, W, 3) uint8 RGB.
-            target: (H, W) bool, not empty.
-            predicted: (H, W) bool.
+        `pixels` is (H, W, 3) uint8 RGB, `target` and `predicted` are (H, W) bool, and `target` is not empty.
         """
         failures = self._failures.setdefault(row, [])
         if len(failures) < _COLUMNS or iou < failures[-1].iou:

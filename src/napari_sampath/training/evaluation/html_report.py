@@ -40,15 +40,9 @@ def write_html_job(
     model: Model,
     source: Paper | None = None,
 ) -> Job[Path]:
-    """Write a report with the best, median and worst images.
+    """Write the report of a dataset and head with the best, median and worst images, which are segmented again.
 
-    Args:
-        path: The file.
-        report: Result of `evaluate` for this dataset and head.
-        dataset: Source of the images.
-        head: The head, which segments these images again.
-        model: The encoder of the head.
-        source: A paper whose table is added.
+    `source` is a paper whose table is added.
 
     Raises:
         StorageError: If the file cannot be written.

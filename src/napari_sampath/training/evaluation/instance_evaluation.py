@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from skimage.color import rgb2hed
 from skimage.filters import gaussian, threshold_otsu
 
 from ...arrays import IntArray, LocalMask, UInt8Array
+from ...heads import LoadedHead
 from ...jobs import Job, Progress
+from ...predict import Model
 from ...predict.everything.everything import segment_everything_job
 from ...predict.everything.settings import EverythingSettings
 from ...predict.instances.instances import separate_touching_job
@@ -21,12 +24,6 @@ from ...predict.instances.split_touching import objects_of, pieces_of
 from ...predict.segmentation import segment_job
 from ..data.instances import InstanceImage
 from .panoptic_quality import ObjectCounts
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ...heads import LoadedHead
-    from ...predict import Model
 
 T = TypeVar("T")
 
@@ -101,13 +98,7 @@ def evaluate_instances(
 
 
 def count_objects(counts: ObjectCounts, numbers: IntArray, image: InstanceImage) -> None:
-    """Add the objects predicted on one image to `counts`.
-
-    Args:
-        counts: Matches so far.
-        numbers: (H, W) predicted object numbers, 0 for none.
-        image: Image with the true objects.
-    """
+    """Add the objects predicted on an image, given as object numbers (H, W) with 0 for none, to `counts`."""
     # True objects that are too small to be prompted for are left out like unverified pixels.
     valid = (image.instances == 0) | np.isin(image.instances, image.objects())
     predicted = np.where(valid, numbers, 0).astype(np.int64)
@@ -122,15 +113,7 @@ def count_objects(counts: ObjectCounts, numbers: IntArray, image: InstanceImage)
 
 
 def haematoxylin_objects(pixels: UInt8Array, settings: InstanceSettings = _INSTANCES) -> list[LocalMask]:
-    """Find objects by Otsu's threshold of the haematoxylin; the baseline without a model.
-
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-        settings: How touching objects are separated, and the min. area.
-
-    Returns:
-        Masks that share no pixel.
-    """
+    """Find objects in (H, W, 3) uint8 RGB by Otsu's threshold of the haematoxylin: the baseline without a model."""
     stain = gaussian(rgb2hed(pixels)[..., 0], sigma=2)
     if stain.min() == stain.max():
         return []

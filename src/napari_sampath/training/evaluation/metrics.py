@@ -18,10 +18,7 @@ Confusion: TypeAlias = npt.NDArray[np.int64]
 def confusion(predicted: npt.ArrayLike, targets: npt.ArrayLike, classes: int) -> Confusion:
     """Count pixels by true and predicted class index; pixels whose target is `IGNORED` are left out.
 
-    Args:
-        predicted: Class indices 0..K-1 of any shape.
-        targets: Class indices or `IGNORED`, of the same shape.
-        classes: K.
+    `predicted` and `targets` hold indices 0..K-1 in arrays of one shape; `classes` is K.
     """
     true = np.asarray(targets).ravel().astype(np.int64)
     pred = np.asarray(predicted).ravel().astype(np.int64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import stdtrit
@@ -17,15 +16,13 @@ from ...annotations import innermost
 from ...arrays import BoolArray, Features, FloatArray, IntArray, LocalMask, Prompts, UInt8Array
 from ...geometry import Frame, high_resolution_px, tile_for, tiles
 from ...jobs import Job, Progress
+from ...predict import Model
 from ...predict.decoder.candidates import best_first, corrected
 from ...predict.decoder.mask_upscaling import local_mask, pieces_at, pointed_at
 from ..data.instances import UNKNOWN, InstanceImage
 from ..data.simulated_clicks import worst_mistake
 from ..data.stain import shift_colours
 from .failures import WorstPredictions
-
-if TYPE_CHECKING:
-    from ...predict import Model
 
 IOU_GOAL = 0.80
 """IoU at which simulated corrections stop."""
@@ -257,19 +254,11 @@ def _score_baselines(tile: _Tile) -> Values:
 
 
 def points_needed(model: Model, features: Features, target: BoolArray, verified: BoolArray) -> int:
-    """Correct a prediction by simulated points until its IoU is high enough.
+    """Return the number of points to an IoU of `IOU_GOAL` with `target`, at most `MAX_POINTS`.
 
     Each point goes to the innermost pixel of the wrong areas, and the previous logits are fed back (Sofiiuk et al.
-    2021, "Reviving iterative training with mask guidance", section 4).
-
-    Args:
-        model: A promptable model.
-        features: Features of the tile.
-        target: (H, W) bool, not empty.
-        verified: (H, W) bool; pixels outside are left out.
-
-    Returns:
-        Number of points to an IoU of `IOU_GOAL`, at most `MAX_POINTS`.
+    2021, "Reviving iterative training with mask guidance", section 4). `target` is (H, W) bool and not empty; pixels
+    that are not `verified`, (H, W) bool, are left out.
     """
     points: list[tuple[float, float]] = []
     labels: list[int] = []

@@ -29,11 +29,6 @@ class ReferenceMetrics:
     Those of AutoSAM (Hu et al. 2023) are means over cases, at the images' own size instead of 224 px; those of the
     prompt generator (Shaharabany et al. 2023) are means over images, at the size of its input; other kinds of head get
     those of SAM-Path (Zhang et al. 2023).
-
-    Args:
-        kind: Kind of the head.
-        arguments: Arguments of the head.
-        classes: One per class index.
     """
 
     def __init__(self, kind: str, arguments: Mapping[str, Argument], classes: Sequence[ClassInfo]) -> None:
@@ -48,13 +43,9 @@ class ReferenceMetrics:
     def add(
         self, group: str, predicted: UInt8Array, targets: UInt8Array, probabilities: FloatArray | None
     ) -> None:
-        """Score an image.
+        """Score an image of a slide or case (`group`).
 
-        Args:
-            group: Its slide or case.
-            predicted: (H, W) class index of each pixel.
-            targets: (H, W) true class index, or `IGNORED`.
-            probabilities: (K, H, W) of the prediction; None if they are not known.
+        `predicted` and `targets` are class indices (H, W), `probabilities` is (K, H, W) or None if not known.
         """
         self._cases[group] += confusion(predicted, targets, len(self.classes))
         if self.side_px:
@@ -147,10 +138,9 @@ def autosam_dice(matrix: Confusion, first: int = 1) -> list[float]:
 
 
 def prompt_generator_labels(labels: UInt8Array, side_px: int) -> npt.NDArray[np.float32]:
-    """Resize labels (H, W) of 0 and 1 as Shaharabany et al. 2023 do before scoring.
+    """Resize labels (H, W) of 0 and 1 to (side, side) float32, as Shaharabany et al. 2023 do before scoring.
 
-    Returns:
-        (side, side) float32; values along outlines lie between 0 and 1, and their Dice leaves these pixels out.
+    Values along outlines lie between 0 and 1, and their Dice leaves these pixels out.
     """
     # Enlarge to SAM's frame of 1,024 px and pad to a square.
     values = torch.from_numpy(labels.astype(np.float32))[None, None]
@@ -171,9 +161,7 @@ def prompt_generator_labels(labels: UInt8Array, side_px: int) -> npt.NDArray[np.
 def prompt_generator_dice(predicted: UInt8Array, labels: npt.NDArray[np.floating]) -> tuple[float, float]:
     """Return Dice and IoU as Shaharabany et al. 2023 compute them, on pixels whose label is exactly 0 or 1.
 
-    Args:
-        predicted: (S, S) of 0 and 1.
-        labels: (S, S) from `prompt_generator_labels`.
+    `predicted` is (S, S) of 0 and 1, `labels` is (S, S) from `prompt_generator_labels`.
     """
     hit = int(((predicted == 1) & (labels == 1)).sum())
     false = int(((predicted == 1) & (labels == 0)).sum())

@@ -17,12 +17,9 @@ Table: TypeAlias = tuple[list[str], list[list[str]]]
 
 
 def format_report(report: dict[str, Any], compat: bool = False, source: Paper | None = None) -> str:
-    """Format a report as tables.
+    """Format a report of `evaluate` as text.
 
-    Args:
-        report: Result of `evaluate`.
-        compat: Add the metrics of the reference implementation.
-        source: Add the table of a paper, with the matching scores of the report.
+    `compat` adds the metrics of the reference implementation, `source` the table of a paper with the matching scores.
     """
     parts = [
         f"{report['dataset']}, split {report['split']}, {report['images']} images",

@@ -16,11 +16,7 @@ from .surface_distance import surface_distances
 
 
 class Scorer:
-    """Scores predictions on images.
-
-    Args:
-        classes: One per class index.
-    """
+    """Accumulates the scores of predictions; `classes` has one class per index."""
 
     def __init__(self, classes: Sequence[ClassInfo]) -> None:
         self.classes = tuple(classes)
@@ -49,7 +45,7 @@ class Scorer:
             group: Its slide or case.
             predicted: (H, W) class index of each pixel.
             targets: (H, W) true class index, or `IGNORED`.
-            instances: (H, W) number of the true object of each pixel; by default the connected components of a class.
+            instances: (H, W) true object numbers; by default the connected components of a class.
             confidence: (H, W) probability of the predicted class.
         """
         valid = targets != IGNORED

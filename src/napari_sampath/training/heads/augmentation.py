@@ -23,17 +23,10 @@ def orient(image: UInt8Array, orientation: int) -> UInt8Array:
 def augment(
     pixels: UInt8Array, targets: UInt8Array, config: TrainingConfig, rng: np.random.Generator
 ) -> tuple[UInt8Array, UInt8Array]:
-    """Crop, rotate, flip, shrink and re-stain a window.
+    """Crop, rotate, flip, shrink and re-stain pixels (H, W, 3) uint8 RGB and targets (H, W) uint8.
 
-    Args:
-        pixels: (H, W, 3) uint8 RGB.
-        targets: (H, W) uint8.
-        config: Strength of each change.
-        rng: Random number generator.
-
-    Returns:
-        Pixels (h, w, 3) and targets (h, w). A crop makes them smaller, mirrored margins make them larger (the encoder
-        then shrinks them). Targets are `IGNORED` in corners that a rotation leaves empty.
+    A crop makes them smaller, mirrored margins make them larger (the encoder then shrinks them). Targets are `IGNORED`
+    in corners that a rotation leaves empty.
     """
     if config.smallest_scale < 1:
         pixels, targets = _mirror_margins(pixels, targets, config.smallest_scale, rng)

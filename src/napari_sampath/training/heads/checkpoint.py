@@ -65,14 +65,7 @@ def checkpoint_path(bundle: Path) -> Path:
 def save(
     path: Path, fingerprint: str, network: nn.Module, optimiser: torch.optim.Optimizer, position: Position
 ) -> None:
-    """Write a checkpoint.
-
-    Args:
-        path: See `checkpoint_path`.
-        fingerprint: Hash of everything that the run depends on.
-        network: The head.
-        optimiser: Optimiser of its parameters.
-        position: Position of the run.
+    """Write a checkpoint; `fingerprint` is a hash of everything that the run depends on.
 
     Raises:
         StorageError: If it cannot be written; the previous checkpoint is kept.
@@ -98,10 +91,9 @@ def save(
 def load(
     path: Path, fingerprint: str, network: nn.Module, optimiser: torch.optim.Optimizer
 ) -> Position | None:
-    """Restore a run from a checkpoint.
+    """Restore a run from a checkpoint, and return its position.
 
-    Returns:
-        Its position; None if there is no checkpoint, or it is damaged or of another run: the network is then unchanged.
+    None means that there is no checkpoint, or that it is damaged or of another run; the network is then unchanged.
     """
     if not path.is_file():
         return None

@@ -15,14 +15,10 @@ if TYPE_CHECKING:
 
 
 def launch(config: TrainingConfig, device: torch.device) -> Fabric:
-    """Start or join the processes of a training run.
+    """Start or join the processes of a training run on `device`, or on several devices of its type.
 
     `torchrun` sets the number of processes, otherwise it is `config.devices`; for more than one, Fabric starts this
     program again for each of the others.
-
-    Args:
-        config: Number of devices and arithmetic.
-        device: Type of device, and its index if there is a single one.
 
     Raises:
         ConfigError: If the batch size is not a multiple of the number of processes.

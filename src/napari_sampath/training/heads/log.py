@@ -17,11 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingLog:
-    """Writes one row per epoch.
-
-    Args:
-        bundle: Path of the bundle; the log has the ending `.csv` instead, and TensorBoard's folder `-tensorboard`.
-    """
+    """Writes one row per epoch, to a file named like the bundle with the ending `.csv`."""
 
     def __init__(self, bundle: Path) -> None:
         self.path = bundle.with_suffix(".csv")

@@ -180,13 +180,7 @@ def bce_dice(
 
     Probabilities are the softmax over the classes; for background and one class this is the sigmoid of the
     difference. A head that rescales its masks to 0..1, as in the reference's training, returns logits with these
-    probabilities.
-
-    Args:
-        logits: (B, K, H, W).
-        targets: (B, H, W) int64, class index 0..K-1, or `IGNORED`.
-        with_background: Class 0 is the background and is left out.
-        iou: Not used.
+    probabilities. The background is left out, and `iou` is not used.
     """
     first = 1 if with_background else 0
     truth = _one_hot(targets, logits.shape[1])[:, first:]
@@ -198,10 +192,7 @@ def bce_dice(
 def bce_dice_of(probabilities: Tensor, truth: Tensor, valid: Tensor) -> LossParts:
     """Binary cross-entropy + Dice of masks in 0..1; see `bce_dice`.
 
-    Args:
-        probabilities: (B, P, H, W).
-        truth: (B, P, H, W), 0 or 1.
-        valid: (B, 1, H, W) bool, False where ignored.
+    Probabilities and truth are (B, P, H, W); `valid` is (B, 1, H, W) bool, False where ignored.
     """
     # Binary cross-entropy.
     safe = probabilities.clamp(_PROBABILITY_FLOOR, 1 - _PROBABILITY_FLOOR)

@@ -32,11 +32,7 @@ def make_plateau(optimiser: torch.optim.Optimizer) -> ReduceLROnPlateau:
 def set_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, steps: int, step: int) -> None:
     """Set the learning rate of a step; after the warm-up, "plateau" leaves it to its scheduler.
 
-    Args:
-        optimiser: The optimiser.
-        config: Peak and schedule.
-        steps: Optimiser steps per epoch.
-        step: Counted from 0 over the whole run.
+    `steps` is the number of optimiser steps per epoch; `step` counts from 0 over the whole run.
     """
     if config.schedule == "plateau" and step >= round(config.warmup_epochs * steps):
         return

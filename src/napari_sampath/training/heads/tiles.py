@@ -7,23 +7,19 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...arrays import GRID, IMAGE, LOGITS_PX, UInt8Array
 from ...geometry import Frame, tiles, whole
 from ...jobs import Job, Progress
+from ...predict import Model
 from ...store import FeatureKey, Store
 from ..data.dataset import IGNORED, Dataset, Sample
 from .augmentation import ORIENTATIONS, augment, orient
 from .config import TrainingConfig
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ...predict import Model
 
 CELL = 4
 """Target cells per feature cell along a side."""
@@ -59,11 +55,7 @@ def used_cells(frame: Frame) -> tuple[int, int]:
 class TileSet:
     """Tiles of some samples of a dataset, with their features in a store.
 
-    Args:
-        dataset: Dataset of the samples.
-        model: Provides the encoder.
-        store: Keeps the features.
-        encodes: False if a head reads only pixels, so that the encoder need not run.
+    `encodes` is False if a head reads only pixels, so that the encoder need not run.
     """
 
     def __init__(self, dataset: Dataset, model: Model, store: Store, encodes: bool = True) -> None:
@@ -216,12 +208,7 @@ class TileSet:
 def targets_on_grid(targets: UInt8Array, frame: Frame) -> UInt8Array:
     """Sample targets (H, W) of a window at the centres of the cells of the logit grid.
 
-    Args:
-        targets: Class index or `IGNORED`.
-        frame: Maps the window to the encoder's square input.
-
-    Returns:
-        (256, 256) uint8; `IGNORED` in the padding.
+    Returns (256, 256) uint8, `IGNORED` in the padding; `frame` maps the window to the encoder's square input.
     """
     grid = np.full((LOGITS_PX, LOGITS_PX), IGNORED, dtype=np.uint8)
     centres = (np.arange(LOGITS_PX) + 0.5) * frame.input_px / LOGITS_PX

@@ -1,7 +1,7 @@
-"""Training windows: mosaics of several images, scale, angle, aspect and stain.
+"""Training windows: mosaics of images with random scale, rotation, aspect and stain.
 
-A window is a square of the encoder's 1,024 px frame. It may hold one image or a grid of several, of one set
-or of different ones, so that one window shows many objects and tissue types, as a slide does.
+A window is a square of the encoder's 1,024 px frame with one image or a grid of several, of one or of different
+sets, so that it shows many objects and kinds of tissue, as a slide does.
 """
 
 from __future__ import annotations
@@ -19,52 +19,48 @@ from ..data.stain import jitter_stain
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """One training window of side S pixels of the encoder's frame."""
+    """One training window with a side of S pixels of the encoder's frame."""
 
     pixels: UInt8Array
     """(S, S, 3) uint8 RGB."""
     instances: IntArray
-    """(S / 4, S / 4) int32 object ids on the grid of the logits; 0 is background, below it unknown."""
+    """(S / 4, S / 4) int32 object ids on the logit grid; 0 is background, negative is not verified."""
     kinds: IntArray
-    """(S / 4, S / 4) uint8, index of the kind of tissue set each cell comes from."""
+    """(S / 4, S / 4) uint8, index of the kind of the image of each cell."""
     prompted: tuple[int, ...]
-    """Ids of the objects that may be prompted for."""
+    """Ids of the objects to prompt for."""
 
     def part(self, row: int, col: int, side: int) -> Window:
-        """Cut `side` x `side` tokens from (row, col) on; only objects that are whole in it may be prompted for."""
+        """Cut out `side` x `side` tokens from (row, col); objects that this cuts are not prompted for."""
         px, cells = (
             (slice(row * each, (row + side) * each), slice(col * each, (col + side) * each))
             for each in (TOKEN_PX, TOKEN_CELLS)
         )
         instances = self.instances[cells]
         areas = np.bincount(np.maximum(self.instances, 0).ravel())
-        here = np.bincount(np.maximum(instances, 0).ravel(), minlength=len(areas))
-        whole = tuple(i for i in self.prompted if here[i] == areas[i])
+        remaining = np.bincount(np.maximum(instances, 0).ravel(), minlength=len(areas))
+        whole = tuple(i for i in self.prompted if remaining[i] == areas[i])
         return Window(self.pixels[px], instances, self.kinds[cells], whole)
 
 
 TOKEN_PX = INPUT_PX // GRID
 """Side of a token of the embedding, in pixels of the frame."""
 TOKEN_CELLS = LOGITS_PX // GRID
-"""The same in cells of the logits' grid."""
+"""The same in cells of the logit grid."""
 MIN_CELLS = 12
-"""Smallest object that is prompted for, in cells of the logits' grid (4 px of the frame)."""
-TURNED = 0.6
-"""Share of the crops that are turned by any angle; the others by right angles only, and stay as sharp as they are."""
-SOFTENED = 0.25
-"""Share of the crops that are put out of focus, as slides are in places."""
-SOFTEST_PX = 1.2
+"""Smallest object that is prompted for, in cells of the logit grid (4 px of the frame)."""
+ROTATED = 0.6
+"""Share of the crops that are rotated by any angle; the others only by right angles, which keeps them sharp."""
+BLURRED = 0.25
+"""Share of the crops that are blurred like regions of a slide that are out of focus."""
+MAX_BLUR_PX = 1.2
 """Largest standard deviation of the blur, in pixels of the image."""
 STRETCH = 0.12
-"""Largest change of each side of a crop, as a natural logarithm: the aspect of what is in it changes by twice that."""
+"""Largest natural logarithm of the change of each side of a crop; the aspect ratio changes by up to twice as much."""
 
 
 class Pools:
-    """Training images by kind, drawn by the kind's share and, within it, by area.
-
-    Args:
-        images: All training images.
-    """
+    """Training images, drawn by the share of their kind and, within a kind, in proportion to their area."""
 
     def __init__(self, images: list[InstanceImage]) -> None:
         by_name: dict[str, list[InstanceImage]] = {}
@@ -87,12 +83,9 @@ class Pools:
 
 
 def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
-    """Draw a window: a grid of 1, 4 or 9 crops, each scaled, turned and re-stained on its own.
+    """Draw a window of 1, 4 or 9 crops, each with its own scale, rotation and stain.
 
-    Args:
-        pools: Training images.
-        side_px: Side S of the window in pixels of the frame, a multiple of 32.
-        rng: Source of randomness.
+    `side_px` is the side S of the window in pixels of the frame, a multiple of 32.
     """
     grid = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
     edges = np.linspace(0, side_px // 4, grid + 1).astype(int) * 4
@@ -120,24 +113,18 @@ def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
 def random_crop(
     source: InstanceImage, height_px: int, width_px: int, rng: np.random.Generator
 ) -> tuple[UInt8Array, IntArray]:
-    """Cut, soften, enlarge, stretch, turn, flip and re-stain.
+    """Cut a crop, and blur, enlarge, stretch, rotate, flip and re-stain it.
 
-    It is turned by any angle where the image is large enough to fill the corners, and never shows what lies outside.
-
-    Args:
-        source: An image and its objects.
-        height_px: Of the crop, in pixels of the frame, a multiple of 4.
-        width_px: The same.
-        rng: Source of randomness.
-
-    Returns:
-        Pixels (height, width, 3) and ids (height / 4, width / 4).
+    The crop never extends beyond the image; it is rotated by any angle only if the image is large enough. Height and
+    width are in pixels of the frame, multiples of 4. Returns pixels (height, width, 3) and ids (height / 4, width / 4).
     """
+    # Draw the angle, and compute the upright rectangle around the rotated crop.
     full_h, full_w = source.instances.shape
-    angle = rng.uniform(0, 2 * np.pi) if rng.random() < TURNED else 0.0
+    angle = rng.uniform(0, 2 * np.pi) if rng.random() < ROTATED else 0.0
     around_h, around_w = _around(height_px, width_px, angle)
     if max(around_h / full_h, around_w / full_w) > source.kind.max_scale:
         angle, around_h, around_w = 0.0, height_px, width_px
+    # Draw scale and aspect, and cut.
     smallest = max(around_h / full_h, around_w / full_w)
     largest = max(source.kind.max_scale, smallest)
     scale = float(np.exp(rng.uniform(np.log(max(smallest, 0.5)), np.log(largest))))
@@ -146,18 +133,21 @@ def random_crop(
     crop_w = min(full_w, round(around_w / scale / stretch))
     top, left = int(rng.integers(full_h - crop_h + 1)), int(rng.integers(full_w - crop_w + 1))
     window = (slice(top, top + crop_h), slice(left, left + crop_w))
+    # Blur, enlarge and rotate the pixels.
     image = Image.fromarray(source.pixels[window])
-    if rng.random() < SOFTENED:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, SOFTEST_PX)))
+    if rng.random() < BLURRED:
+        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, MAX_BLUR_PX)))
     resized = image.resize((around_w, around_h), Image.Resampling.BILINEAR)
     if angle:
-        resized = _turn(resized, height_px, width_px, angle)
+        resized = _cut_rotated(resized, height_px, width_px, angle)
     pixels = np.asarray(resized)
+    # Sample the ids at the centres of the cells.
     x, y = np.meshgrid(np.arange(2, width_px, 4) + 0.0, np.arange(2, height_px, 4) + 0.0)
-    x, y = _turned(x - width_px / 2, y - height_px / 2, angle)
+    x, y = _rotated(x - width_px / 2, y - height_px / 2, angle)
     rows = ((y + around_h / 2) * crop_h / around_h).astype(int).clip(0, crop_h - 1)
     cols = ((x + around_w / 2) * crop_w / around_w).astype(int).clip(0, crop_w - 1)
     ids = source.instances[window][rows, cols]
+    # Flip.
     if height_px == width_px and rng.random() < 0.5:
         pixels, ids = pixels.transpose(1, 0, 2), ids.T
     if rng.random() < 0.5:
@@ -168,17 +158,17 @@ def random_crop(
 
 
 def _around(height_px: int, width_px: int, angle: float) -> tuple[int, int]:
-    """Return the height and width of the upright rectangle around one that is turned by an angle in radians."""
+    """Return the height and width of the upright rectangle around one that is rotated by an angle in radians."""
     cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
     return round(height_px * cos + width_px * sin), round(height_px * sin + width_px * cos)
 
 
-def _turned(x: FloatArray, y: FloatArray, angle: float) -> tuple[FloatArray, FloatArray]:
+def _rotated(x: FloatArray, y: FloatArray, angle: float) -> tuple[FloatArray, FloatArray]:
     return x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
 
 
-def _turn(image: Image.Image, height_px: int, width_px: int, angle: float) -> Image.Image:
-    """Cut what is turned by an angle around an image's middle."""
+def _cut_rotated(image: Image.Image, height_px: int, width_px: int, angle: float) -> Image.Image:
+    """Cut a rectangle that is rotated by an angle in radians out of the middle of an image."""
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
     x, y = -width_px / 2, -height_px / 2
     left, top = x * cos - y * sin + image.width / 2, x * sin + y * cos + image.height / 2
@@ -191,23 +181,18 @@ def _turn(image: Image.Image, height_px: int, width_px: int, angle: float) -> Im
 
 
 def draw_part(window: Window, side: int, rng: np.random.Generator) -> tuple[Window, tuple[int, int]]:
-    """Draw a square of a window that holds an object, and the others that are near.
+    """Draw a square part of a window that contains an object to prompt for.
 
-    Args:
-        window: A window with an object to prompt for.
-        side: Of the square, in tokens; doubled until the object fits, up to the whole window.
-        rng: Source of randomness.
-
-    Returns:
-        The part, and its first token (row, col) in the window.
+    `side` is in tokens, and doubled until the object fits, up to the whole window. Returns the part, and its first
+    token (row, col) in the window.
     """
     cells = window.instances == rng.choice(window.prompted)
     spans = [np.flatnonzero(cells.any(axis=1 - axis))[[0, -1]] // TOKEN_CELLS for axis in (0, 1)]
-    most = window.instances.shape[0] // TOKEN_CELLS
-    while side < most and max(last - first + 1 for first, last in spans) > side:
+    largest = window.instances.shape[0] // TOKEN_CELLS
+    while side < largest and max(last - first + 1 for first, last in spans) > side:
         side *= 2
-    side = min(side, most)
+    side = min(side, largest)
     row, col = (
-        int(rng.integers(max(0, last + 1 - side), min(first, most - side) + 1)) for first, last in spans
+        int(rng.integers(max(0, last + 1 - side), min(first, largest - side) + 1)) for first, last in spans
     )
     return window.part(row, col, side), (row, col)

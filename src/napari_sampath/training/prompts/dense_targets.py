@@ -1,7 +1,7 @@
-"""Dense targets that warm an encoder up before it sees prompts: what is here, where it ends, to what it belongs.
+"""Dense targets for the warm-up of an encoder: kind, boundary, distance, and offset to the object's centre.
 
-Boundaries, distances and offsets to the object's centre are the targets of HoVer-Net (Graham et al. 2019);
-an encoder that predicts them has learned which pixels make up one object, which is what a prompt asks.
+Distances and offsets are the targets of HoVer-Net (Graham et al. 2019); predicting them teaches an encoder which
+pixels belong to one object, as prompts require.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OBJECT_MAPS = 4
 
 
 class DenseHead(nn.Module):
-    """Embedding (B, 256, h, w) -> (B, kinds + 4, 4h, 4w): one foreground logit a kind, then the object maps."""
+    """Embedding (B, 256, h, w) -> (B, kinds + 4, 4h, 4w): one foreground logit per kind, then the object maps."""
 
     def __init__(self, kinds: int, channels: int = 256) -> None:
         super().__init__()
@@ -31,36 +31,37 @@ class DenseHead(nn.Module):
         self.read = nn.Conv2d(16, kinds + OBJECT_MAPS, kernel_size=3, padding=1)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """Predict all maps at the resolution of the prompt decoder's logits."""
+        """Predict all maps on the logit grid of the prompt decoder."""
         maps: Tensor = self.read(functional.gelu(self.shuffle(self.expand(embedding))))
         return maps
 
 
 def object_maps(instances: IntArray) -> FloatArray:
-    """Describe each cell's place in its object.
-
-    Args:
-        instances: (h, w) ids, 0 for background, below it unknown.
+    """Compute the targets of each cell from ids (h, w), 0 for background, negative outside the verified area.
 
     Returns:
-        (4, h, w) float32: inner boundary (0 or 1), distance to it (0..1 of the object's largest), and the
+        (4, h, w) float32: inner boundary (0 or 1), distance to it (as a share of the object's largest, 0..1), and
         offset to the object's centroid (rows, cols) in units of the square root of its area.
     """
     maps = np.zeros((OBJECT_MAPS, *instances.shape), np.float32)
     inside = instances > 0
     if not inside.any():
         return maps
+    # Boundary.
     boundary = find_boundaries(instances, mode="inner")
     maps[0] = boundary
+    # Number the objects without gaps.
     _, compact = np.unique(instances, return_inverse=True)
     compact = compact.reshape(instances.shape)
     if instances.min() > 0:
         compact = compact + 1
+    # Distance to the boundary, normalised by object.
     distance = distance_transform_edt(inside & ~boundary) + inside
     areas = np.maximum(np.bincount(compact.ravel()), 1)
     largest = np.zeros(len(areas))
     np.maximum.at(largest, compact.ravel(), distance.ravel())
     maps[1] = distance / np.maximum(largest[compact], 1)
+    # Offset to the centroid.
     for axis, coordinates in enumerate(np.indices(instances.shape)):
         centres = np.bincount(compact.ravel(), weights=coordinates.ravel().astype(np.float64)) / areas
         maps[2 + axis] = (centres[compact] - coordinates) / np.sqrt(areas[compact])
@@ -69,15 +70,12 @@ def object_maps(instances: IntArray) -> FloatArray:
 
 
 def dense_loss(predicted: Tensor, windows: list[Window], separate: list[bool]) -> Tensor:
-    """Compare predicted maps with windows, each kind only where its annotators looked, none where nothing is verified.
+    """Compare predicted maps (B, kinds + 4, h, w) with the targets of B windows, inside the verified area.
 
-    Args:
-        predicted: (B, kinds + 4, h, w).
-        windows: B windows with (h, w) grids.
-        separate: For each kind, whether its ids are single objects (glands, nuclei) or regions.
+    `separate` says for each kind whether its ids are single objects; regions have only a foreground target.
 
     Returns:
-        Scalar: binary cross-entropy of the foregrounds and boundary + smooth L1 of distance and offsets.
+        Scalar: binary cross-entropy of foreground and boundary + smooth L1 of distance and offsets.
     """
     device = predicted.device
     instances = torch.as_tensor(np.stack([w.instances for w in windows]), device=device)
@@ -87,14 +85,16 @@ def dense_loss(predicted: Tensor, windows: list[Window], separate: list[bool]) -
     count = len(separate)
     own = logits[:, :count].gather(1, kinds[:, None])[:, 0]
     verified = (instances >= 0).float()
-    known = torch.as_tensor(separate, device=device)[kinds].float() * verified
-    what = functional.binary_cross_entropy_with_logits(own, foreground, reduction="none")
-    loss = (what * verified).sum() / verified.sum().clamp(min=1)
+    counted = torch.as_tensor(separate, device=device)[kinds].float() * verified
+    # Foreground of the window's own kind.
+    foreground_loss = functional.binary_cross_entropy_with_logits(own, foreground, reduction="none")
+    loss = (foreground_loss * verified).sum() / verified.sum().clamp(min=1)
+    # Boundary, distance and offsets of single objects.
     targets = torch.as_tensor(np.stack([object_maps(w.instances) for w in windows]), device=device)
-    inside = known * foreground
+    inside = counted * foreground
     boundary = functional.binary_cross_entropy_with_logits(logits[:, count], targets[:, 0], reduction="none")
     distance = functional.smooth_l1_loss(logits[:, count + 1], targets[:, 1], reduction="none", beta=0.1)
     offsets = functional.smooth_l1_loss(logits[:, count + 2 :], targets[:, 2:], reduction="none", beta=0.1)
-    loss = loss + (boundary * known).sum() / known.sum().clamp(min=1)
-    loss = loss + (distance * known).sum() / known.sum().clamp(min=1)
+    loss = loss + (boundary * counted).sum() / counted.sum().clamp(min=1)
+    loss = loss + (distance * counted).sum() / counted.sum().clamp(min=1)
     return loss + (offsets.sum(dim=1) * inside).sum() / inside.sum().clamp(min=1)

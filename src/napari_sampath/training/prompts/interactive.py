@@ -1,4 +1,4 @@
-"""One window of SAM's interactive training: first prompt, then corrections, each with its own backward pass."""
+"""Interactive training of SAM on one window: a first prompt, then corrections, each with its own backward pass."""
 
 from __future__ import annotations
 
@@ -20,33 +20,30 @@ from .augment import Window
 from .config import PromptTuningConfig
 
 FOCAL_WEIGHT = 20.0
-"""Focal : dice is 20 : 1 (Kirillov et al. 2023, 'Losses')."""
+"""Weight of the focal loss, where Dice has 1 (Kirillov et al. 2023, 'Losses')."""
 
 
 def mask_losses(logits: Tensor, target: Tensor) -> Tensor:
-    """Focal and dice loss of each candidate.
+    """Return 20 * focal + Dice (Kirillov et al. 2023) of each candidate, (N, M).
 
-    Args:
-        logits: (N, M, h, w).
-        target: (N, h, w) 0 or 1.
-
-    Returns:
-        (N, M) 20 * focal + dice.
+    Logits are (N, M, h, w), targets (N, h, w), 0 or 1.
     """
-    goal = target[:, None].expand_as(logits)
-    focal = sigmoid_focal_loss(logits, goal, alpha=0.25, gamma=2.0, reduction="none").mean(dim=(2, 3))
-    share = torch.sigmoid(logits)
-    overlap = (share * goal).sum(dim=(2, 3))
-    dice = 1 - (2 * overlap + 1) / (share.sum(dim=(2, 3)) + goal.sum(dim=(2, 3)) + 1)
+    # Focal loss.
+    truth = target[:, None].expand_as(logits)
+    focal = sigmoid_focal_loss(logits, truth, alpha=0.25, gamma=2.0, reduction="none").mean(dim=(2, 3))
+    # Dice loss.
+    probabilities = torch.sigmoid(logits)
+    overlap = (probabilities * truth).sum(dim=(2, 3))
+    dice = 1 - (2 * overlap + 1) / (probabilities.sum(dim=(2, 3)) + truth.sum(dim=(2, 3)) + 1)
     total: Tensor = FOCAL_WEIGHT * focal + dice
     return total
 
 
 def true_iou(logits: Tensor, target: Tensor) -> Tensor:
     """IoU of each thresholded candidate (N, M, h, w) with its target (N, h, w); (N, M)."""
-    predicted, goal = logits > 0, target[:, None] > 0.5
-    overlap = (predicted & goal).sum(dim=(2, 3)).float()
-    return overlap / (predicted | goal).sum(dim=(2, 3)).clamp(min=1)
+    predicted, truth = logits > 0, target[:, None] > 0.5
+    overlap = (predicted & truth).sum(dim=(2, 3)).float()
+    return overlap / (predicted | truth).sum(dim=(2, 3)).clamp(min=1)
 
 
 def prompt_loss(logits: Tensor, scores: Tensor, target: Tensor, ambiguous: bool) -> Tensor:
@@ -56,7 +53,7 @@ def prompt_loss(logits: Tensor, scores: Tensor, target: Tensor, ambiguous: bool)
         logits: (N, 4, h, w), token 0 is the single mask, 1..3 the candidates of an ambiguous prompt.
         scores: (N, 4) predicted IoU.
         target: (N, h, w).
-        ambiguous: Whether one prompt was given: the best of the three candidates is trained too.
+        ambiguous: True after a single prompt: the best of the three candidates is trained as well.
 
     Returns:
         Scalar mean over the objects.
@@ -72,62 +69,56 @@ def prompt_loss(logits: Tensor, scores: Tensor, target: Tensor, ambiguous: bool)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the objects of one window are prompted."""
+    """How the objects of a window are prompted."""
 
+    config: PromptTuningConfig
     objects: int
     """Largest number of objects."""
     iterations: int
-    """First prompt included."""
-    point_share: float
-    """Probability that the first prompt is a point and not a box."""
+    """Number of iterations, including the first prompt."""
     weight: float
-    """Factor of the loss."""
-    box_noise: float
-    """See `PromptTuningConfig`."""
-    inner_points: bool
-    """See `PromptTuningConfig`."""
-
-    @classmethod
-    def of(cls, config: PromptTuningConfig, objects: int, iterations: int, weight: float) -> Plan:
-        """Return what a recipe asks of one window."""
-        return cls(objects, iterations, config.point_share, weight, config.box_noise, config.inner_points)
+    """Weight of the loss."""
 
 
 @dataclass(frozen=True, slots=True)
 class FirstPrompts:
-    """Some objects of a window, each with a point or each with a noisy box."""
+    """Some objects of a window, all prompted by a point or all by a noisy box."""
 
     targets: BoolArray
-    """(N, h, w) bool on the grid of the logits."""
+    """(N, h, w) bool on the logit grid."""
     offset_xy: tuple[int, int]
-    """Place of the window in the frame, in pixels."""
+    """Position of the window in the frame, in pixels."""
     points: list[list[FloatArray]]
-    """For each object its points (x, y) in pixels of the frame; corrections are added."""
+    """For each object its points (x, y) in pixels of the frame; corrections are appended."""
     labels: list[list[int]]
     boxes: FloatArray | None
-    """(N, 4) XYXY in pixels of the frame, if boxes were drawn."""
+    """(N, 4) XYXY in pixels of the frame; None for points."""
 
     @classmethod
     def draw(
         cls, window: Window, offset_tokens: tuple[int, int], plan: Plan, rng: np.random.Generator
     ) -> FirstPrompts:
-        """Choose objects of a window that has some, at random."""
+        """Draw objects of a window, which has at least one, and their first prompts."""
         chosen = rng.choice(window.prompted, size=min(plan.objects, len(window.prompted)), replace=False)
         targets = np.stack([window.instances == i for i in chosen])
         token_px = INPUT_PX // GRID
         offset_xy = (offset_tokens[1] * token_px, offset_tokens[0] * token_px)
-        boxed = rng.random() >= plan.point_share
-        first_point = inner_point if plan.inner_points else random_point
+        boxed = rng.random() >= plan.config.point_share
+        first_point = inner_point if plan.config.inner_points else random_point
         points = [[] if boxed else [first_point(t, offset_xy, rng)] for t in targets]
         labels = [[] if boxed else [1] for _ in targets]
-        boxes = np.stack([noisy_box(t, offset_xy, rng, plan.box_noise) for t in targets]) if boxed else None
+        boxes = (
+            np.stack([noisy_box(t, offset_xy, rng, plan.config.box_noise) for t in targets])
+            if boxed
+            else None
+        )
         return cls(targets, offset_xy, points, labels, boxes)
 
-    def goal(self, device: torch.device) -> Tensor:
+    def target_tensor(self, device: torch.device) -> Tensor:
         """Return the targets as (N, h, w) float32, 0 or 1."""
         return torch.as_tensor(self.targets, dtype=torch.float32, device=device)
 
-    def box(self, device: torch.device) -> Tensor | None:
+    def box_tensor(self, device: torch.device) -> Tensor | None:
         """Return the boxes as (N, 4) float32."""
         return None if self.boxes is None else torch.as_tensor(self.boxes, dtype=torch.float32, device=device)
 
@@ -141,16 +132,16 @@ def train_window(
     plan: Plan,
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    """Prompt some objects of a window and correct the answers; gradients are accumulated in place.
+    """Prompt for some objects of a window, correct the predictions, and accumulate gradients.
 
     Args:
-        prompt_encoder: SAM's, or one with its signature.
-        mask_decoder: SAM's.
+        prompt_encoder: That of SAM, or one with its signature.
+        mask_decoder: That of SAM.
         embedding: (1, 256, g, g) leaf with `requires_grad`.
-        window: The window the embedding belongs to.
-        offset_tokens: Place (row, col) of the window in the 64 x 64 token grid.
-        plan: What is asked.
-        rng: Source of randomness.
+        window: Window of the embedding.
+        offset_tokens: Position (row, col) of the window in the 64 x 64 token grid.
+        plan: How the objects are prompted.
+        rng: Random number generator.
 
     Returns:
         Mean loss and IoU; empty if the window has no object.
@@ -161,39 +152,39 @@ def train_window(
     device = embedding.device
     first = FirstPrompts.draw(window, offset_tokens, plan, rng)
     targets, points, labels = first.targets, first.points, first.labels
-    goal, box = first.goal(device), first.box(device)
+    truth, box = first.target_tensor(device), first.box_tensor(device)
     decode = _decoder_on_window(prompt_encoder, mask_decoder, embedding, offset_tokens)
-    # SAM's two iterations without a new point: one at random among the corrections, one at the end.
+    # Like SAM, add no point in two iterations: a random one of the corrections, and the last.
     mask_only = {int(rng.integers(1, iterations - 1)), iterations - 1} if iterations >= 4 else set()
     previous: Tensor | None = None
     report = {"loss": 0.0}
     for iteration in range(iterations):
         logits, scores = decode(to_tensors(points, labels, device), box, previous)
-        loss = prompt_loss(logits, scores, goal, ambiguous=iteration == 0) * (weight / iterations)
+        loss = prompt_loss(logits, scores, truth, ambiguous=iteration == 0) * (weight / iterations)
         loss.backward()
         index = (
             1 + scores[:, 1:].argmax(dim=1)
             if iteration == 0 and box is None
             else torch.zeros_like(scores[:, 0]).long()
         )
-        previous = logits.detach()[torch.arange(len(goal)), index]
-        ious = true_iou(previous[:, None], goal)[:, 0]
+        previous = logits.detach()[torch.arange(len(truth)), index]
+        ious = true_iou(previous[:, None], truth)[:, 0]
         report["loss"] += float(loss.detach()) / weight
         if iteration == 0:
             report["point IoU" if box is None else "box IoU"] = float(ious.mean())
         if iteration + 1 < iterations and iteration + 1 not in mask_only:
-            answers: BoolArray = (previous > 0).cpu().numpy()
-            for k, (answer, target) in enumerate(zip(answers, targets, strict=True)):
-                point, mark = correcting_point(answer, target, first.offset_xy, rng)
+            masks: BoolArray = (previous > 0).cpu().numpy()
+            for k, (mask, target) in enumerate(zip(masks, targets, strict=True)):
+                point, label = correcting_point(mask, target, first.offset_xy, rng)
                 points[k].append(point)
-                labels[k].append(mark)
+                labels[k].append(label)
     return report
 
 
 def _decoder_on_window(
     prompt_encoder: PromptEncoder, mask_decoder: MaskDecoder, embedding: Tensor, offset: tuple[int, int]
 ) -> Callable[[tuple[Tensor, Tensor] | None, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]:
-    """Bind the decoder to a part of the token grid that keeps its own positions."""
+    """Return a decoder for a part of the token grid, with the positional encoding of that part."""
     side = embedding.shape[-1]
     rows, cols = (slice(start, start + side) for start in offset)
     positions = prompt_encoder.get_dense_pe()[:, :, rows, cols]
@@ -221,17 +212,10 @@ def embed_on_window(
     masks: Tensor | None,
     part: tuple[slice, slice],
 ) -> tuple[Tensor, Tensor]:
-    """Embed prompts for a part of the token grid.
+    """Embed prompts for a part of the token grid, h rows and w columns.
 
-    Args:
-        prompt_encoder: SAM's, or one with its signature.
-        points: As for SAM, in pixels of the whole frame.
-        boxes: As for SAM.
-        masks: (N, 1, 4h, 4w) logits on the part.
-        part: The h rows and w columns of tokens.
-
-    Returns:
-        Sparse embeddings, and dense ones (N, 256, h, w).
+    Points and boxes are as in SAM, in pixels of the whole frame; masks are (N, 1, 4h, 4w) logits of the part. Returns
+    sparse embeddings, and dense embeddings (N, 256, h, w).
     """
     if isinstance(prompt_encoder, MapPromptEncoder):
         return prompt_encoder.embed(points, boxes, masks, part)

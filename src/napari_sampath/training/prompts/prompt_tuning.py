@@ -1,9 +1,9 @@
-"""SAM's own training algorithm (Kirillov et al. 2023, section 3 and appendix A), for small models and few images.
+"""SAM's training algorithm (Kirillov et al. 2023, section 3 and appendix A), for small models and few images.
 
-A step draws windows of tissue, warms the encoder up on dense targets, and then prompts objects: a point or
-a noisy box first, corrected by points from the error region with the previous logits fed back. Two
-departures, both so that a small model learns on two cores: windows may be smaller than the frame (a part
-of the token grid with its own positions), and the single-mask token is trained at every iteration.
+Training starts with dense targets. Then each step draws windows and prompts for objects: first by a point or a noisy
+box, then by correcting points from the error region, with the previous logits fed back. Two changes let small models
+train on two cores: windows may be smaller than the frame (a part of the token grid with its own positions), and the
+single-mask token is trained at every iteration.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from .spreading import SpreadReader, spread_window
 
 logger = logging.getLogger(__name__)
 
-REDRAWN = 30
-"""So many windows are drawn to find an object: where little is annotated most are empty, and the encoder costs more."""
+MAX_DRAWS = 30
+"""Largest number of windows drawn to find an object; drawing is cheaper than encoding an empty window."""
 HELPERS = ("dense_head.", "spread_reader.")
-"""Parts of the trainee that teach the others and are thrown away."""
+"""Prefixes of the parts that are used only during training."""
 
 
 class Stage(enum.Enum):
-    """What a step teaches."""
+    """Stage of training."""
 
-    DENSE = "learning tissue"
-    SPREAD = "learning how far an object reaches"
-    PROMPTS = "learning to answer prompts"
+    DENSE = "training on dense targets"
+    SPREAD = "training the spread of prompts"
+    PROMPTS = "training on prompts"
 
 
 def _stage(step: int, config: PromptTuningConfig) -> Stage:
@@ -59,7 +59,7 @@ def _stage(step: int, config: PromptTuningConfig) -> Stage:
 
 
 class Trainee(nn.Module):
-    """The parts in training, as one module with SAM's prefixes, and the helpers of the warm-up that are thrown away."""
+    """The parts of a model as one module with SAM's prefixes, and the helpers of the warm-up."""
 
     def __init__(self, parts: EncoderParts, kinds: int) -> None:
         super().__init__()
@@ -69,38 +69,34 @@ class Trainee(nn.Module):
         self.dense_head = DenseHead(kinds)
         self.spread_reader = SpreadReader()
 
-    def answering(self) -> tuple[PromptEncoder, MaskDecoder]:
-        """Return the parts that answer prompts.
-
-        Raises:
-            ConfigError: If the model has none.
-        """
+    def decoder(self) -> tuple[PromptEncoder, MaskDecoder]:
+        """Return the prompt encoder and the mask decoder, or raise a `ConfigError` if there are none."""
         if self.prompt_encoder is None or self.mask_decoder is None:
             raise ConfigError(
-                f"{self.image_encoder.info.name} answers no prompts; choose a promptable model, or the recipe dense."
+                f"{self.image_encoder.info.name} is not promptable; choose a promptable model, or the recipe dense."
             )
         return self.prompt_encoder, self.mask_decoder
 
     def weights(self) -> dict[str, Tensor]:
-        """Return what is kept: all weights but those of the helpers of the warm-up, by their names in a file."""
+        """Return all weights except those of the helpers, by their names in a file."""
         rename = self.image_encoder.name_in_file
         return {rename(key): value for key, value in self.state_dict().items() if not key.startswith(HELPERS)}
 
-    def choose(self, beginnings: str) -> None:
-        """Train what `PromptTuningConfig.train_only` names and keep the rest as it is, its running statistics, too.
+    def freeze_others(self, prefixes: str) -> None:
+        """Freeze all weights and running statistics except those that `PromptTuningConfig.train_only` names.
 
         Raises:
-            ConfigError: If no weight of the model begins so.
+            ConfigError: If no weight has one of the prefixes.
         """
         rename = self.image_encoder.name_in_file
         names = [rename(name) for name, _ in self.named_parameters() if not name.startswith(HELPERS)]
-        chosen = ("",) if beginnings in ("", "all") else tuple(one.strip() for one in beginnings.split(","))
-        idle = [one for one in chosen if not any(name.startswith(one) for name in names)]
-        if idle:
+        chosen = ("",) if prefixes in ("", "all") else tuple(part.strip() for part in prefixes.split(","))
+        unknown = [prefix for prefix in chosen if not any(name.startswith(prefix) for name in names)]
+        if unknown:
             parts = sorted({name.split(".")[0] for name in names})
             raise ConfigError(
-                f"train_only names '{idle[0]}', with which no weight begins; choose all, {', '.join(parts)} or a "
-                "longer beginning."
+                f"train_only is '{unknown[0]}', but no weight has this prefix; choose all, {', '.join(parts)} or a "
+                "longer prefix."
             )
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(rename(name).startswith(chosen) or name.startswith(HELPERS))
@@ -111,12 +107,12 @@ class Trainee(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class TuningResult:
-    """What a run leaves."""
+    """Result of a training run."""
 
     weights: dict[str, Tensor]
     """Averaged weights under SAM's prefixes."""
     losses: list[dict[str, float]]
-    """Mean losses between saves, in order."""
+    """Mean losses between two checkpoints, in order."""
 
 
 def tune(
@@ -130,11 +126,11 @@ def tune(
     Args:
         parts: Encoder, prompt encoder and mask decoder, trained in place.
         images: Training images.
-        config: The recipe.
-        save: File that receives the averaged weights every `save_every` steps; None keeps nothing.
+        config: The configuration.
+        save: File for the averaged weights, written every `save_every` steps; None writes nothing.
 
-    Returns:
-        The averaged weights and the course of the losses.
+    Raises:
+        ConfigError: If the configuration does not suit the model.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -142,18 +138,18 @@ def tune(
     separate = [kind.separate for kind in pools.kinds]
     if config.spread_steps and not isinstance(parts.mask_decoder, SpreadingMaskDecoder):
         raise ConfigError(
-            f"spread_steps is {config.spread_steps}, and {parts.encoder.info.name} has no convolutions that spread a "
-            "prompt; only sampath-tiny has: leave it out."
+            f"spread_steps is {config.spread_steps}, but {parts.encoder.info.name} has no convolutions that spread a "
+            "prompt; leave it out for every model except sampath-tiny."
         )
     trainee = Trainee(parts, len(pools.kinds)).to(config.device)
     if config.spread_steps + config.steps:
-        trainee.answering()
-    trainee.choose(config.train_only)
+        trainee.decoder()
+    trainee.freeze_others(config.train_only)
     optimizer = torch.optim.AdamW(_groups(trainee, config.weight_decay), lr=config.learning_rate)
     average = {key: value.detach().clone() for key, value in trainee.weights().items()}
     total = config.warmup_steps + config.spread_steps + config.steps
     sums: dict[str, float] = {}
-    course: list[dict[str, float]] = []
+    history: list[dict[str, float]] = []
     for step in range(total):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * schedule(step, total)
@@ -172,19 +168,19 @@ def tune(
             sums[f"n {key}"] = sums.get(f"n {key}", 0.0) + 1
         if (step + 1) % config.save_every == 0 or step + 1 == total:
             means = {key: value / sums[f"n {key}"] for key, value in sums.items() if not key.startswith("n ")}
-            course.append({"step": float(step + 1), **means})
+            history.append({"step": float(step + 1), **means})
             sums = {}
             logger.info("step %d: %s", step + 1, ", ".join(f"{k} {v:.3f}" for k, v in means.items()))
             if save is not None:
                 save_weights(save, average, dtype=parts.encoder.stored_as)
         yield Progress(step + 1, total, stage.value, "steps")
-    return TuningResult(average, course)
+    return TuningResult(average, history)
 
 
 def draw_window(pools: Pools, side: int, rng: np.random.Generator) -> Window:
-    """Draw a window with an object to prompt for, if one is found soon."""
+    """Draw a window with an object to prompt for; after `MAX_DRAWS` attempts it may be empty."""
     window = compose(pools, side, rng)
-    for _ in range(REDRAWN):
+    for _ in range(MAX_DRAWS):
         if window.prompted:
             break
         window = compose(pools, side, rng)
@@ -200,7 +196,7 @@ def _step(
     stage: Stage,
     cut: bool,
 ) -> dict[str, float]:
-    """Run one step forward and back; returns its losses."""
+    """Run the forward and backward pass of one step, and return its losses."""
     encoder = trainee.image_encoder
     device = torch.device(config.device)
     reduced = resolve_precision(config.precision, device) != "float32"
@@ -210,33 +206,35 @@ def _step(
     pixels = torch.stack([encoder.preprocess(window.pixels, frame) for window in windows])
     with autocast:
         embedding = encoder(pixels)[encoder.spec.maps[0].name].float()
-        taught = (
-            embedding.requires_grad or stage is Stage.DENSE
-        )  # a frozen encoder learns nothing from dense targets
-        dense = dense_loss(trainee.dense_head(embedding), windows, separate) if taught else None
+        # Dense targets do not train a frozen encoder.
+        uses_dense = embedding.requires_grad or stage is Stage.DENSE
+        dense = dense_loss(trainee.dense_head(embedding), windows, separate) if uses_dense else None
     losses = {} if dense is None else {"dense": float(dense.detach())}
     if dense is not None and stage is Stage.DENSE:
         dense.backward()
         return losses
-    # The encoder's graph is kept once: interactive iterations add their gradients to a leaf.
+    # Interactive iterations accumulate gradients in a leaf, so that the encoder runs backward only once.
     leaf = embedding.detach().requires_grad_(embedding.requires_grad)
     values: dict[str, list[float]] = {}
     parts = config.parts if cut and config.part_px else 0
-    asked = [(i, *view) for i, one in enumerate(windows) for view in _views(one, parts, config.part_px, rng)]
-    for number, window, (row, col), place in asked:
+    crops = [
+        (number, *part)
+        for number, window in enumerate(windows)
+        for part in _parts(window, parts, config.part_px, rng)
+    ]
+    for number, window, (row, col), offset in crops:
         iterations = int(rng.integers(1, config.iterations + 1))
         side = window.instances.shape[0] // TOKEN_CELLS
         share = min(1.0, config.part_px / TOKEN_PX / side) if config.part_px else 1.0
-        plan = Plan.of(config, math.ceil(config.prompts * share), iterations, 1.0 / len(asked))
-        seen = leaf[number : number + 1, :, row : row + side, col : col + side]
-        answering = trainee.answering()
+        plan = Plan(config, math.ceil(config.prompts * share), iterations, 1.0 / len(crops))
+        part = leaf[number : number + 1, :, row : row + side, col : col + side]
+        decoder = trainee.decoder()
         with autocast:
             if stage is Stage.SPREAD:
-                report = spread_window(
-                    *answering, trainee.spread_reader, seen.detach(), window, place, plan, rng
-                )
+                reader = trainee.spread_reader
+                report = spread_window(*decoder, reader, part.detach(), window, offset, plan, rng)
             else:
-                report = train_window(*answering, seen, window, place, plan, rng)
+                report = train_window(*decoder, part, window, offset, plan, rng)
         for key, value in report.items():
             values.setdefault(key, []).append(value)
     if dense is not None:
@@ -245,12 +243,12 @@ def _step(
     return losses | {key: float(np.mean(value)) for key, value in values.items()}
 
 
-def _views(
+def _parts(
     window: Window, parts: int, part_px: int, rng: np.random.Generator
 ) -> list[tuple[Window, tuple[int, int], tuple[int, int]]]:
-    """Choose what the decoder sees of a window: its content, its first token (row, col) in the window and in the frame.
+    """Draw the parts of a window for the decoder, each with its first token (row, col) in the window and in the frame.
 
-    It sees the whole window where no parts are asked for. A window smaller than the frame may lie anywhere in it.
+    With `parts` 0 the whole window is the only part. The window's position in the frame is random.
     """
     side = window.instances.shape[0] // TOKEN_CELLS
     row, col = (int(offset) for offset in rng.integers(0, GRID - side + 1, 2))
@@ -261,7 +259,7 @@ def _views(
 
 
 def schedule(step: int, total: int, warm: int = 250) -> float:
-    """Learning-rate factor: linear over SAM's 250 warm-up iterations (or a tenth), then cosine to 0.01."""
+    """Return the share of the peak rate: linear over SAM's 250 warm-up steps (or a tenth), then cosine to 0.01."""
     warm = min(warm, max(1, total // 10))
     if step < warm:
         return (step + 1) / warm
@@ -269,7 +267,7 @@ def schedule(step: int, total: int, warm: int = 250) -> float:
 
 
 def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Keep norms, biases and embeddings out of weight decay."""
+    """Return the parameter groups, without weight decay for norms and biases."""
     decayed = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
@@ -290,14 +288,7 @@ def save_weights(
     facts: dict[str, object] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write weights as safetensors, with facts as JSON in its metadata; the file before stays whole until then.
-
-    Args:
-        path: The file.
-        weights: Tensors by name.
-        facts: What is known of them.
-        dtype: Of the numbers in the file; None leaves each tensor as it is.
-    """
+    """Write weights atomically as safetensors, with `facts` as JSON in the metadata, converted to `dtype` if given."""
     content = safetensors.torch.save(
         {
             key: (v.to(dtype) if dtype and v.is_floating_point() else v).cpu().contiguous()

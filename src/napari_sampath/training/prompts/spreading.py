@@ -1,6 +1,6 @@
-"""Warms up the convolutions that spread a drawn prompt: a mask is read straight off them, without SAM's transformer.
+"""Warm-up of the convolutions that spread a drawn prompt: they predict a mask directly, without SAM's transformer.
 
-A third of the cost of a whole answer, and a gradient that reaches them undiluted; the reader is thrown away.
+This costs a third of a full prediction and gives them a stronger gradient; the reading layer is discarded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class SpreadReader(nn.Module):
         self.shuffle = nn.PixelShuffle(4)
 
     def forward(self, spread: Tensor) -> Tensor:
-        """Read a mask."""
+        """Predict a mask."""
         logits: Tensor = self.shuffle(self.expand(spread))
         return logits
 
@@ -38,20 +38,10 @@ def spread_window(
     plan: Plan,
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    """Prompt some objects of a window once; gradients are accumulated in place.
+    """Prompt for some objects of a window once, and accumulate gradients.
 
-    Args:
-        prompt_encoder: The one that draws.
-        mask_decoder: The one that spreads.
-        reader: Reads the mask off.
-        embedding: (1, 256, g, g).
-        window: The window the embedding belongs to.
-        offset_tokens: Place (row, col) of the window in the 64 x 64 token grid.
-        plan: What is asked; one iteration.
-        rng: Source of randomness.
-
-    Returns:
-        Mean loss and IoU; empty if the window has no object.
+    `embedding` is (1, 256, g, g); `offset_tokens` is the position (row, col) of the window in the 64 x 64 token grid.
+    Returns the mean loss and IoU; empty if the window has no object.
     """
     if not window.prompted:
         return {}
@@ -62,11 +52,11 @@ def spread_window(
         xy = torch.as_tensor(np.array(first.points), dtype=torch.float32, device=device)
         points = xy, torch.as_tensor(first.labels, device=device)
     rows, cols = (slice(start, start + embedding.shape[-1]) for start in offset_tokens)
-    _, dense = prompt_encoder.embed(points, first.box(device), None, (rows, cols))
-    goal = first.goal(device)
+    _, dense = prompt_encoder.embed(points, first.box_tensor(device), None, (rows, cols))
+    truth = first.target_tensor(device)
     logits = reader(mask_decoder.spread(embedding + dense)).float()
-    loss = mask_losses(logits, goal).mean()
+    loss = mask_losses(logits, truth).mean()
     (loss * plan.weight).backward()
     kind = "box" if points is None else "point"
-    iou = float(true_iou(logits.detach(), goal).mean())
+    iou = float(true_iou(logits.detach(), truth).mean())
     return {"spread loss": float(loss.detach()), f"spread {kind} IoU": iou}

@@ -1,4 +1,4 @@
-"""`sampath tune`: train a promptable model or a small encoder on tissue, and keep it with all that is known of it."""
+"""Training of a promptable model or a small encoder, from images to a weights file with its history."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .prompt_tuning import save_weights, tune
 logger = logging.getLogger(__name__)
 
 RANDOM = "random"
-"""What to start from, where nothing was learned before."""
+"""Value of `start` for random weights."""
 
 
 def tune_model(
@@ -41,24 +41,23 @@ def tune_model(
     """Train a promptable model and write its weights.
 
     Args:
-        images: Images to learn from, see `read_instances`.
-        output: The `.safetensors` file, written when training ends. Until then the averaged weights lie beside
-            it, in a `.checkpoint` that `start` takes, too.
-        config: The recipe; the default fine-tunes the mask decoder.
-        model: Name of the model; the file is loaded as weights of it.
-        start: Weights of that model to start from, "random" for `sampath-tiny` and `sampath-tiny-path` from
-            scratch, or None for the weights that the model is known by.
-        merge: More weights of that model, of stages before or of other runs from the same stage: training begins with
-            the mean of all (Wortsman et al. 2022, "Model soups").
+        images: Training images, see `read_instances`.
+        output: The `.safetensors` file, written when training ends. Until then the averaged weights are in a
+            `.checkpoint` beside it, which can be used as `start`.
+        config: The configuration; the default fine-tunes the mask decoder.
+        model: Name of the model.
+        start: Weights of that model to start from, "random" for `sampath-tiny` and `sampath-tiny-path`, or None for
+            the model's published weights.
+        merge: More weights of that model, from earlier stages or from other runs of the same stage; training starts
+            from the mean of all (Wortsman et al. 2022, "Model soups").
 
     Returns:
         `output`.
 
     Raises:
         UnknownNameError: If there is no such model.
-        ConfigError: If the recipe has steps with prompts and the model answers none, or names weights that
-            it does not have.
-        WeightsError: If `start` is of another model.
+        ConfigError: If the configuration does not suit the model.
+        WeightsError: If `start` holds weights of another model.
         StorageError: If the file cannot be written.
     """
     config = config or PromptTuningConfig()
@@ -66,9 +65,9 @@ def tune_model(
     parts, origin = yield from _start(model, start)
     merged = yield from _merge(parts, model, start, merge)
     if not isinstance(parts.encoder, tiny.TinyEncoder) and config.side_px != INPUT_PX:
-        logger.info("%s takes whole frames: windows are %d px", model, INPUT_PX)
+        logger.info("%s needs whole frames, so windows have a side of %d px", model, INPUT_PX)
         config = dataclasses.replace(config, side_px=INPUT_PX)
-    began = time.monotonic()
+    started = time.monotonic()
     result = yield from tune(parts, images, config, save=checkpoint_path(output))
     facts = {
         "model": model,
@@ -77,7 +76,7 @@ def tune_model(
         "start": origin,
         **({"merged": merged} if merged else {}),
         "data": dict(Counter(image.kind.name for image in images)),
-        "hours": round((time.monotonic() - began) / 3600, 2),
+        "hours": round((time.monotonic() - started) / 3600, 2),
         "hardware": f"{config.device}, {torch.get_num_threads()} threads, {platform.machine()}",
         "losses": result.losses,
     }
@@ -87,7 +86,7 @@ def tune_model(
 
 
 def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, object]]:
-    """Build the parts to train, and say where their weights are from."""
+    """Load the parts to train, and return them with the origin of their weights."""
     if "+" in model:
         raise WeightsError(
             f"'{model}' is a pair of encoders; tune the first of them, '{model.split('+')[0]}'."
@@ -95,14 +94,14 @@ def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, obje
     entry = registry[model]
     if model not in tiny.MODELS and not entry.info.promptable:
         raise ConfigError(
-            f"'{model}' answers no prompts; choose a promptable model, or one that the recipe dense trains: "
+            f"'{model}' is not promptable; choose a promptable model, or one for the recipe dense: "
             f"{', '.join(tiny.MODELS)}."
         )
     if str(start) == RANDOM:
         if model not in tiny.MODELS:
             raise WeightsError(
-                f"'{model}' cannot start from random weights here, only {' and '.join(tiny.MODELS)} can; leave "
-                "--start out to begin with its published weights."
+                f"'{model}' cannot start from random weights, only {' and '.join(tiny.MODELS)} can; leave out --start "
+                "to use its published weights."
             )
         return tiny.MODELS[model].untrained(), RANDOM
     path = None if start is None else Path(start).expanduser()
@@ -111,15 +110,15 @@ def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, obje
     if model not in tiny.MODELS:
         return entry.build(path), {"file": path.name if path else model}
     file = path or tiny.MODELS[model].weights
-    return _grown(tiny.MODELS[model].untrained(), file), {"file": file.name, **read_facts(file)}
+    return _load_partial(tiny.MODELS[model].untrained(), file), {"file": file.name, **read_facts(file)}
 
 
 def _merge(
     parts: EncoderParts, model: str, start: str | Path | None, others: Sequence[str | Path]
 ) -> Job[list[object]]:
-    """Change weights to the mean of them and of others, and say where the others are from."""
+    """Replace the weights of `parts` by the mean of all weights, and return the origins of the others."""
     if others and str(start) == RANDOM:
-        raise ConfigError(f"merge is {others[0]}, and start is '{RANDOM}'; name finished weights with start.")
+        raise ConfigError(f"merge is {others[0]}, but start is '{RANDOM}'; give trained weights as start.")
     weights, origins = parts.state_dict(), []
     for number, path in enumerate(others, start=2):
         other, origin = yield from _start(model, path)
@@ -130,17 +129,17 @@ def _merge(
     return origins
 
 
-def _grown(parts: EncoderParts, file: Path) -> EncoderParts:
-    """Load weights to start from; parts that were added to the network since keep their fresh values."""
-    fresh, found = parts.state_dict(), load_state_dict(file)
-    added = sorted({".".join(key.split(".")[:2]) for key in set(fresh) - set(found)})
-    if added:
-        logger.warning("%s has no weights for %s: these start fresh", file, ", ".join(added))
-    return tiny.load_parts(parts, fresh | found, str(file))
+def _load_partial(parts: EncoderParts, file: Path) -> EncoderParts:
+    """Load weights into new parts; modules that the file lacks keep their random weights."""
+    initial, stored = parts.state_dict(), load_state_dict(file)
+    missing = sorted({".".join(key.split(".")[:2]) for key in set(initial) - set(stored)})
+    if missing:
+        logger.warning("%s has no weights for %s, which start from random weights", file, ", ".join(missing))
+    return tiny.load_parts(parts, initial | stored, str(file))
 
 
 def read_facts(path: Path) -> dict[str, object]:
-    """Read what `tune_model` wrote beside the weights; empty for a file made otherwise."""
+    """Read the facts that `tune_model` stored with the weights; empty for other files."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:

@@ -1,4 +1,4 @@
-"""Which head of a dataset is in use, which were before it, and which one waits for a person to decide."""
+"""The current, previous and offered head of a dataset."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ FOLDER, FILE = "heads", "heads.json"
 class HeadsInUse:
     """The heads trained on one dataset, in its folder `heads/`.
 
-    A head that was trained is first offered. Accepted, it is the current one, and the one before it the previous;
-    rolled back, an offered head is turned down, and without an offer the previous head is current again. No file is
-    ever deleted, and every change is on the disk when the method returns.
+    A newly trained head is first offered. Accepting it makes it the current head and the one before it the previous.
+    Rolling back rejects an offered head, or else makes the previous head current again. Files are never deleted, and
+    every change is saved before the method returns.
 
     Args:
-        dataset: Folder of the dataset; nothing is written before the first head is offered.
+        dataset: Folder of the dataset; nothing is written until a head is offered.
 
     Raises:
-        DatasetError: If the file that says which head is in use is damaged or newer than this program.
+        DatasetError: If the file that records the heads is damaged or of a newer version.
     """
 
     def __init__(self, dataset: str | Path) -> None:
@@ -34,36 +34,32 @@ class HeadsInUse:
 
     @property
     def current(self) -> Path | None:
-        """The head accepted last; None before there is one."""
+        """The head accepted last; None if there is none."""
         return self._accepted[-1] if self._accepted else None
 
     @property
     def previous(self) -> Path | None:
-        """The head that rolling back returns to; None if there is none."""
+        """The head that rolling back restores; None if there is none."""
         return self._accepted[-2] if len(self._accepted) > 1 else None
 
     @property
     def offered(self) -> Path | None:
-        """The head that waits to be accepted or turned down."""
+        """The head to be accepted or rejected."""
         return self._offered
 
     def new_path(self, kind: str) -> Path:
-        """Return a file name that no head has had, for one to be trained: "cnn-3.safetensors"."""
-        taken = [0]
-        if self.folder.is_dir():
-            taken += [
-                int(found[1])
-                for path in self.folder.iterdir()
-                if (found := re.fullmatch(r".+-(\d+)", path.name.partition(".")[0]))
-            ]
-        return self.folder / f"{kind}-{max(taken) + 1}{SUFFIX}"
+        """Return an unused file name for a head, such as "cnn-3.safetensors"."""
+        names = [path.name.partition(".")[0] for path in self.folder.glob("*")]
+        matches = [re.fullmatch(r".+-(\d+)", name) for name in names]
+        number = 1 + max((int(match[1]) for match in matches if match), default=0)
+        return self.folder / f"{kind}-{number}{SUFFIX}"
 
     def offer(self, path: Path) -> None:
-        """Put a trained head up for a decision, in place of one that still waits.
+        """Offer a trained head, in place of one that is already offered.
 
         Raises:
             WeightsMissingError: If there is no such file in the folder of heads.
-            StorageError: If that cannot be saved; nothing has changed.
+            StorageError: If this cannot be saved; nothing has changed.
         """
         if path.resolve().parent != self.folder.resolve() or not path.is_file():
             raise WeightsMissingError(
@@ -76,30 +72,30 @@ class HeadsInUse:
 
         Raises:
             DatasetError: If none is offered.
-            StorageError: If that cannot be saved; nothing has changed.
+            StorageError: If this cannot be saved; nothing has changed.
         """
         if self._offered is None:
             raise DatasetError("There is no new head to accept; train one first.")
-        accepted = [one for one in self._accepted if one != self._offered]
+        accepted = [path for path in self._accepted if path != self._offered]
         self._change([*accepted, self._offered], None)
         return self._accepted[-1]
 
     def roll_back(self) -> Path | None:
-        """Turn the offered head down or, without one, go back to the previous head.
+        """Reject the offered head or, if there is none, return to the previous head.
 
         Returns:
-            The head in use now.
+            The current head.
 
         Raises:
-            DatasetError: If there is nothing to go back to.
-            StorageError: If that cannot be saved; nothing has changed.
+            DatasetError: If there is no head to return to.
+            StorageError: If this cannot be saved; nothing has changed.
         """
         if self._offered is not None:
             self._change(self._accepted, None)
         elif self.previous is not None:
             self._change(self._accepted[:-1], None)
         else:
-            raise DatasetError("There is no earlier head to go back to; train and accept another one first.")
+            raise DatasetError("There is no earlier head to return to; train and accept another one first.")
         return self.current
 
     def _change(self, accepted: list[Path], offered: Path | None) -> None:
@@ -113,20 +109,19 @@ class HeadsInUse:
         self._accepted, self._offered = list(accepted), offered
 
     def _load(self) -> tuple[list[Path], Path | None]:
-        """Read what is in use; heads whose file is gone are left out."""
+        """Read the accepted heads and the offered one; heads without a file are left out."""
         file = self.folder / FILE
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             if content["schema"] != SCHEMA:
                 raise ValueError(f"it has schema {content['schema']}")
-            names = [str(name) for name in content["accepted"]]
-            offered = content["offered"]
+            accepted = [self.folder / str(name) for name in content["accepted"]]
+            offered = None if content["offered"] is None else self.folder / str(content["offered"])
         except FileNotFoundError:
             return [], None
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DatasetError(
                 f"'{file}' does not say which head is in use ({error}); restore it, or move it away."
             ) from error
-        there = [self.folder / name for name in names if (self.folder / name).is_file()]
-        waits = offered is not None and (self.folder / str(offered)).is_file()
-        return there, self.folder / str(offered) if waits else None
+        existing = [path for path in accepted if path.is_file()]
+        return existing, offered if offered is not None and offered.is_file() else None

@@ -72,13 +72,9 @@ def _starts(side: int) -> list[int]:
 
 
 def tumour_regions(types: IntArray) -> UInt8Array:
-    """Draw tumour regions around neoplastic nuclei.
+    """Draw tumour regions around neoplastic nuclei, from the type of each pixel (H, W), 0 for no nucleus.
 
-    Args:
-        types: (H, W), `NEOPLASTIC`, another type, or 0 for no nucleus.
-
-    Returns:
-        (H, W) uint8, 1 for tumour, 0 for background, `IGNORED` on the edge between them.
+    Returns (H, W) uint8, 1 for tumour, 0 for background, `IGNORED` on the edge between them.
     """
     # Smooth the maps of both kinds of nuclei.
     tumour, other = (
