@@ -264,9 +264,9 @@ def main() -> int:
         options.output.mkdir(parents=True, exist_ok=True)
         pictures = ""
         if os.environ.get("DISPLAY"):
-            from .afternoon_pictures import take_pictures
+            from .afternoon_screenshots import take_screenshots
 
-            pictures = take_pictures(Path(folder), model, options.output)
+            pictures = take_screenshots(Path(folder), model, options.output)
     missing = shortfalls(work.rows)
     page = PAGE.format(
         images=options.rounds * options.images,

@@ -38,7 +38,7 @@ CAPTIONS = {
 }
 
 
-def take_pictures(work: Path, model: Any, output: Path, epochs: int = 30) -> str:
+def take_screenshots(work: Path, model: Any, output: Path, epochs: int = 30) -> str:
     """Open the folder and the dataset of an afternoon in napari, use the docks, and take pictures of the window.
 
     Args:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_sampath.errors import SampathError
 from napari_sampath.widgets.demo import add_docks
 
-from .pictures import Sample, open_sample
+from .sample import Sample, open_sample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_sampath.widgets.viewer.annotator import Annotator
     from napari_sampath.widgets.viewer.viewer_state import ViewerState
 
-    from .pictures import Sample, Target
+    from .sample import Sample, Target
 
 PATIENCE_S = 300
 
