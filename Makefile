@@ -1,14 +1,15 @@
-# make demo   the main job on a real image: opens napari, or leaves demo-output/ where there is no display
-# make test   lint, types, import contracts and all tests
-# make bench  speed and memory beside the segment_anything package, into docs/benchmarks.md; some 40 minutes
-# make bench-gui  from click to painted pixels on a real viewer, into docs/latency.md; some 20 minutes
-# make results  trains and scores every head on the tissue images of SAMPATH_DATA, and writes docs/results.md
-# make evaluate-models  scores the shipped models on the tissue images of SAMPATH_DATA, and writes docs/model-card.md
-# make models  trains all that is shipped anew, into build/models; hours; SMALL=1 goes the whole way with few steps
-# make afternoon  a scripted afternoon on the tissue images of SAMPATH_DATA: correct, retrain, predict; docs/afternoon.md
-# All do all their own set-up; PYTHON=/path/to/python3.12 chooses the Python of the virtual environment.
+# make demo             opens napari with a sample; without a display it drives the docks and writes demo-output/
+# make test             runs lint, type checks, import contracts and all tests
+# make bench            compares speed and memory with segment_anything, writes docs/benchmarks.md; about 40 minutes
+# make bench-gui        measures latency on a real viewer, writes docs/latency.md; about 20 minutes
+# make results          trains and evaluates every head on the images of SAMPATH_DATA, writes docs/results.md
+# make evaluate-models  evaluates the shipped models on the images of SAMPATH_DATA, writes docs/model-card.md
+# make models           trains all shipped models into build/models; takes hours; SMALL=1 uses few steps
+# make afternoon        simulates an afternoon of annotating on the images of SAMPATH_DATA, writes docs/afternoon.md
+# make docs             builds the documentation into site/
+# Each target sets up the environment first; PYTHON=/path/to/python3.12 chooses its Python.
 
-.PHONY: help setup demo test bench bench-gui results evaluate-models models afternoon clean
+.PHONY: help setup demo test bench bench-gui results evaluate-models models afternoon docs clean
 .NOTPARALLEL:
 
 help:
@@ -41,6 +42,9 @@ models: setup
 
 afternoon: setup
 	@bash scripts/under_display.sh .venv/bin/python -m benchmarks.afternoon $(ARGS)
+
+docs: setup
+	@.venv/bin/python -m pip install --quiet --group docs && .venv/bin/mkdocs build --strict
 
 clean:
 	rm -rf demo-output build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

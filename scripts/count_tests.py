@@ -1,4 +1,4 @@
-"""Print how many tests ran, by pytest's JUnit reports; exit 1 if none did."""
+"""Print how many tests ran according to JUnit reports; exit with 1 if none did."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def counts(report: Path) -> dict[str, int]:
-    """Sum up a JUnit report.
+    """Add up the suites of a JUnit report.
 
     Returns:
-        "ran", "failed" (with errors) and "skipped" over all suites; all 0 if the report is absent or torn.
+        "ran", "failed" (with errors) and "skipped" over all suites; 0 if the report is missing or truncated.
     """
     totals = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
     try:
@@ -30,10 +30,10 @@ def counts(report: Path) -> dict[str, int]:
 
 def main(reports: list[str]) -> int:
     """Print one line and return the exit code."""
-    each = [counts(Path(report)) for report in reports]
-    found = {key: sum(one[key] for one in each) for key in ("ran", "failed", "skipped")}
-    sys.stdout.write("{ran} tests ran, {failed} failed, {skipped} were skipped.\n".format(**found))
-    return 0 if found["ran"] > 0 else 1
+    totals = [counts(Path(report)) for report in reports]
+    summary = {key: sum(total[key] for total in totals) for key in ("ran", "failed", "skipped")}
+    sys.stdout.write("{ran} tests ran, {failed} failed, {skipped} were skipped.\n".format(**summary))
+    return 0 if summary["ran"] > 0 else 1
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Opens napari ready to click; without a display, or with HEADLESS=1, runs the same by itself and leaves demo-output/.
+# Opens napari with a sample; without a display, or with HEADLESS=1, drives the docks itself and writes demo-output/.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

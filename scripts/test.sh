@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lint, types, import contracts, manifest and all tests; the last line says how many tests ran.
-# Runs every step even if one fails, so that one run shows all there is to mend.
+# Runs lint, types, import contracts, manifest and all tests, and prints how many tests ran.
+# Every step runs even if one fails, so that one run shows all problems.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,13 +23,13 @@ checks() {
     step "npe2 manifest" $bin/npe2 validate src/napari_sampath/napari.yaml
 }
 
-# Compiled once, and not by each of the processes that the tests start.
+# Keep compiled files, so that not every process of the tests compiles them again.
 unset PYTHONDONTWRITEBYTECODE
-# Three processes with a thread each keep two cores busy: tests of windows and of other processes mostly wait.
+# Three single-threaded processes keep two cores busy, because tests of windows and of other processes mostly wait.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} LP_NUM_THREADS=${LP_NUM_THREADS:-1}
 
-# Without --max-worker-restart 0 a process that dies leaves pytest waiting for good.
-# What takes one core for some seconds runs beside the tests, and is shown after them.
+# --max-worker-restart 0: otherwise pytest waits for ever for a worker that died.
+# The checks take one core for some seconds, so they run during the tests and are shown afterwards.
 checks >"$folder/checks" 2>&1 &
 run() {
     bash scripts/under_display.sh $bin/python -m pytest --junit-xml "$folder/junit-$1.xml" "${@:2}"

@@ -1,4 +1,4 @@
-"""What test files share: where the tissue images and the golden cases lie, and a cache of their own."""
+"""Shared fixtures: tissue images, golden cases, a small SAM checkpoint and a separate cache."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import pytest
 from support.golden import Golden
 from support.paths import ROOT, TESTS
 
-# Libraries make millions of objects that stay, and to search those for garbage as often as usual takes a minute.
+# Libraries create millions of permanent objects; searching them for garbage at the usual rate takes a minute.
 gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one process, and all that open windows in the same: they share the display's focus.
+    """Run a file's tests in one process, and all tests with windows in one, since they share the display's focus.
 
-    Tests that start a program with windows give it a display of its own and have a group of their own, too.
+    Tests that start a program with windows give it a separate display and are separate groups.
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             group = "gui" if item.get_closest_marker("gui") else str(item.path)
             item.add_marker(pytest.mark.xdist_group(group))
-    # The longest groups first, so that the processes end together: windows, then what was given more time than usual.
+    # Start the longest groups first, so that the processes end together: windows, then tests with a longer timeout.
     items.sort(
         key=lambda item: (item.get_closest_marker("gui") is None, item.get_closest_marker("timeout") is None)
     )
 
 
 def _folder(variable: str, default: str, proof: str) -> Path:
-    """Return the folder that an environment variable names, or skip the test and say how to have it run."""
+    """Return the folder named by an environment variable; skip the test if it is missing."""
     folder = Path(os.environ.get(variable) or ROOT / default).expanduser().resolve()
     if not (folder / proof).exists():
         pytest.skip(f"needs {proof} in {folder}; set {variable} to the folder that holds it")
@@ -42,13 +42,13 @@ def _folder(variable: str, default: str, proof: str) -> Path:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder with the tissue images (`ebhi_glands/`, `bbbc038_nuclei/` ...); skips where it is absent."""
+    """Folder of the tissue images (`ebhi_glands/`, `bbbc038_nuclei/` ...); skips the test if it is missing."""
     return _folder("SAMPATH_DATA", "../shared/data", "README.md")
 
 
 @pytest.fixture(scope="session")
 def golden() -> Golden:
-    """The golden cases; skips where the folder is absent."""
+    """Golden cases of the reference implementations; skips the test if they are missing."""
     import numpy as np
 
     folder = _folder("SAMPATH_GOLDEN", "../shared/golden", "procweights.py")
@@ -64,7 +64,7 @@ def golden() -> Golden:
 
 @pytest.fixture(scope="session")
 def tiny_sam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint in SAM's format, small and with random weights: `--model sam --weights FILE`."""
+    """Small checkpoint in SAM's format with random weights, for `--model sam --weights FILE`."""
     import torch
     from benchmarks.tiny_sam import build_tiny_sam
 
@@ -75,10 +75,10 @@ def tiny_sam_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep every test, and the processes it starts, out of the user's cache, settings and journals."""
+    """Give every test, and the processes it starts, its own cache, settings and journals."""
     folder = tmp_path_factory.mktemp("sampath-home")
     monkeypatch.setenv("SAMPATH_CACHE", str(folder / "cache"))
-    monkeypatch.setenv("SAMPATH_PRECISION", "float32")  # the same features on every processor
+    monkeypatch.setenv("SAMPATH_PRECISION", "float32")  # equal features on every processor
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     places = [str(TESTS), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, places)))
@@ -89,7 +89,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 @pytest.fixture(autouse=True)
 def _marked(request: pytest.FixtureRequest) -> None:
-    """Give the markers their meaning: `gpu` and `gui` tests skip, saying so, where they cannot run."""
+    """Skip tests marked `data`, `gpu` or `gui` where they cannot run."""
     if request.node.get_closest_marker("data"):
         request.getfixturevalue("data_dir")
     if request.node.get_closest_marker("gpu"):

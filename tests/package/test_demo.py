@@ -1,4 +1,4 @@
-"""`make demo` on a machine that has nothing but the package: no display of its own, no tissue images."""
+"""`make demo` without a display and without tissue images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.mark.xdist_group("demo")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_headless_demo_leaves_screenshots_labels_and_a_report(tmp_path: Path) -> None:
+def test_headless_demo_writes_screenshots_labels_and_report(tmp_path: Path) -> None:
     pytest.importorskip("napari", reason="needs the extra 'gui'")
     output = tmp_path / "demo-output"
     result = subprocess.run(
@@ -45,15 +45,15 @@ def test_headless_demo_leaves_screenshots_labels_and_a_report(tmp_path: Path) ->
     screenshots = sorted(output.glob("[0-9][0-9]-*.png"))
     assert len(screenshots) >= 10
     for screenshot in screenshots:
-        with Image.open(screenshot) as picture:
-            assert picture.size[0] > 1000
-            assert len(np.unique(np.asarray(picture.convert("L")))) > 50
+        with Image.open(screenshot) as image:
+            assert image.size[0] > 1000
+            assert len(np.unique(np.asarray(image.convert("L")))) > 50
     labels = import_labels(output / "labels")
     assert labels.class_map.shape == (512, 512)
     assert len(np.unique(labels.instance_map)) > 3
 
 
-def test_no_window_without_napari(
+def test_demo_without_napari_fails_in_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "_missing", lambda package: package == "napari")

@@ -1,4 +1,4 @@
-"""The scripts behind `make test`: the count of tests, and shell that a shell can read."""
+"""The scripts of `make test`: counting tests, setup, and shell syntax."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def count(report: Path) -> subprocess.CompletedProcess[str]:
         ((0, 0, 0, 0), "0 tests ran, 0 failed, 0 were skipped.", 1),
     ],
 )
-def test_number_of_tests_is_told_and_none_is_a_failure(
+def test_number_of_tests_is_printed_and_none_is_a_failure(
     numbers: tuple[int, ...], line: str, code: int, tmp_path: Path
 ) -> None:
     report = tmp_path / "junit.xml"
@@ -40,7 +40,7 @@ def test_number_of_tests_is_told_and_none_is_a_failure(
 
 
 @pytest.mark.parametrize("content", [None, "<testsuites><testsuite tests="])
-def test_a_report_that_is_absent_or_torn_is_a_failure(content: str | None, tmp_path: Path) -> None:
+def test_missing_or_truncated_report_is_a_failure(content: str | None, tmp_path: Path) -> None:
     report = tmp_path / "junit.xml"
     if content is not None:
         report.write_text(content)
@@ -50,7 +50,7 @@ def test_a_report_that_is_absent_or_torn_is_a_failure(content: str | None, tmp_p
 
 
 class Machine:
-    """A copy of the set-up script and a `PATH` with nothing but what a test puts there."""
+    """Copy of the setup script, and a `PATH` that holds only the programs of a test."""
 
     tools = ("bash", "dirname", "env", "cmp", "cp", "rm")
 
@@ -65,13 +65,13 @@ class Machine:
         self.program("uname", "echo Linux")
 
     def program(self, name: str, body: str) -> None:
-        """Put a shell script on the path."""
+        """Add a shell script to the path."""
         path = self.bin / name
         path.write_text(f"#!{shutil.which('bash')}\n{body}\n")
         path.chmod(0o755)
 
     def debian(self, missing: str, user_id: int) -> None:
-        """Make it Debian with all packages but some."""
+        """Simulate Debian with all packages except `missing`."""
         self.program(
             "dpkg-query", f'case " {missing} " in *" ${{@: -1}} "*) exit 1;; esac; echo -n installed'
         )
@@ -95,33 +95,33 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def test_set_up_installs_the_missing_packages_only_and_says_if_that_fails(machine: Machine) -> None:
+def test_setup_installs_missing_packages_only_and_reports_failure(machine: Machine) -> None:
     machine.debian("xvfb xvfbt64 libxcb-cursor0 libxcb-cursor0t64 libgl1", user_id=0)
     result = machine.set_up()
     assert result.returncode == 1
     install = "apt-get install -y -qq --no-install-recommends xvfb libxcb-cursor0"
     assert machine.log.read_text().splitlines() == [install, "apt-get update -qq", install]
-    assert "set-up: apt-get could not install: xvfb libxcb-cursor0" in result.stderr
+    assert "setup: apt-get could not install: xvfb libxcb-cursor0" in result.stderr
 
 
-def test_set_up_without_the_right_to_install_says_what_to_run(machine: Machine) -> None:
+def test_setup_without_permission_names_the_command(machine: Machine) -> None:
     machine.debian("libegl1 libegl1t64", user_id=1000)
     machine.program("sudo", "exit 1")
     result = machine.set_up()
     assert result.returncode == 1
-    assert "I may not install them; run: sudo apt-get install libegl1\n" in result.stderr
+    assert "has no permission to install them; run: sudo apt-get install libegl1\n" in result.stderr
     assert not machine.log.exists()
 
 
 @pytest.mark.parametrize("debian", [True, False])
-def test_set_up_without_a_new_python_says_so(machine: Machine, debian: bool) -> None:
+def test_setup_reports_a_missing_python(machine: Machine, debian: bool) -> None:
     if debian:
         machine.debian("", user_id=1000)
     machine.program("python3", "exit 1")
     result = machine.set_up()
     assert result.returncode == 1
-    assert "Python 3.11 or newer is needed" in result.stderr
-    assert ("please install Xvfb" in result.stderr) is not debian
+    assert "Python 3.11 or newer is required" in result.stderr
+    assert ("install Xvfb" in result.stderr) is not debian
     assert not (machine.repository / ".venv").exists()
 
 
@@ -129,6 +129,6 @@ def test_set_up_without_a_new_python_says_so(machine: Machine, debian: bool) -> 
 @pytest.mark.parametrize(
     "script", [".ci/run", *(f"scripts/{path.name}" for path in (ROOT / "scripts").glob("*.sh"))]
 )
-def test_shell_can_be_read(script: str) -> None:
+def test_shell_scripts_parse(script: str) -> None:
     result = subprocess.run(["bash", "-n", str(ROOT / script)], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
