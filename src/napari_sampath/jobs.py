@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -50,3 +51,21 @@ def run(job: Job[T], report: Callable[[Progress], object] | None = None) -> T:
             return result
         if report is not None:
             report(progress)
+
+
+SHARE_S = 0.001
+"""Longest time that a loop over `sharing` keeps the interpreter from other threads."""
+
+
+def sharing(items: Iterable[T]) -> Iterator[T]:
+    """Iterate over thousands of items in Python while other threads get the interpreter every `SHARE_S`.
+
+    Otherwise a window waits for Python's switch interval, 5 ms, each time that it has released the interpreter, which
+    it does a hundred times to paint a frame. Loops over native code that releases it, as torch does, do not need this.
+    """
+    last = time.perf_counter()
+    for item in items:
+        if time.perf_counter() - last > SHARE_S:
+            time.sleep(1e-6)  # A sleep of no time ends before a waiting thread wakes up.
+            last = time.perf_counter()
+        yield item

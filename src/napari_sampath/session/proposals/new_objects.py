@@ -15,6 +15,7 @@ from ...annotations.model.annotated_object import now
 from ...annotations.model.classes import next_color
 from ...arrays import BoolArray, ClassInfo, FloatArray, LocalMask, UInt8Array
 from ...errors import ImageError
+from ...jobs import sharing
 from .result_filter import KEEP_ALL, ResultFilter
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def make_items(
     """
     items: list[tuple[AnnotatedObject, LocalMask]] = []
     added = now()
-    for obj in new.objects:
+    for obj in sharing(new.objects):
         mask = obj.mask
         if taken is not None:
             mask = LocalMask(mask.row, mask.col, mask.bitmap & ~taken(bounds(mask)))
