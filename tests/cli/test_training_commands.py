@@ -1,4 +1,4 @@
-"""`sampath tune`, `train` and `evaluate` on a handful of synthetic images."""
+"""`sampath tune`, `train` and `evaluate` on a few synthetic images."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_card_of_the_shipped_weights_lists_the_shipped_heads(
     assert "leave out --model vit_b" in capsys.readouterr().err
 
 
-def test_tune_says_what_is_wrong(
+def test_tune_reports_errors(
     glands: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "own.safetensors"
@@ -166,7 +166,7 @@ def test_tune_says_what_is_wrong(
 
 @pytest.fixture
 def labelled(tmp_path: Path) -> Path:
-    """A dataset of 4 images with the classes rest and disc."""
+    """A dataset of 4 images with the classes background and disc."""
     folder = tmp_path / "discs"
     for number in range(4):
         rng = np.random.default_rng(number)
@@ -181,7 +181,7 @@ def labelled(tmp_path: Path) -> Path:
     return folder
 
 
-def test_train_writes_a_bundle_that_is_evaluated_and_used(
+def test_train_evaluate_and_segment(
     labelled: Path, tiny_sam_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle, labels = tmp_path / "discs.safetensors", tmp_path / "labels.png"
@@ -222,7 +222,7 @@ def test_train_on_several_folders(labelled: Path, tiny_sam_file: Path, tmp_path:
     assert data["name"] == f"{labelled.name} + more"
 
 
-def test_train_says_what_is_wrong(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_reports_errors(labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = str(tmp_path / "head.safetensors")
 
     def sentence(*words: str, code: int = 1) -> str:
@@ -251,7 +251,7 @@ def test_unknown_head_and_head_argument(
 
 @dataclass
 class _Recipe:
-    """For the test below."""
+    """Config for the test below."""
 
     rate: float = 0.5
     """How fast,
@@ -274,7 +274,7 @@ def test_fields_of_a_dataclass_become_flags() -> None:
     assert "--sizes" not in text
 
 
-def test_every_field_of_the_recipe_is_documented_and_has_a_flag() -> None:
+def test_every_field_of_the_config_is_documented_and_has_a_flag() -> None:
     parser = argparse.ArgumentParser()
     add_fields(parser, PromptTuningConfig, "recipe")
     flags = {action.dest for action in parser._actions} - {"help"}

@@ -14,7 +14,7 @@ CLASSES = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "disc", (255, 0, 
 
 
 def write_folder(folder, count=10, groups=5, hw=(96, 96), classes=True, index=True):
-    """Write pictures of discs as a dataset folder: images/, labels/, index.csv, classes.json."""
+    """Write images of discs as a dataset folder: images/, labels/, index.csv, classes.json."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True)
     rows = []

@@ -1,4 +1,4 @@
-"""Label maps and checks that the tests of formats share."""
+"""Label maps and checks shared by the tests of formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets in the layouts in which they are distributed, on tiny folders of the same shape; and `dataset check`."""
+"""Readers of datasets in their published layouts, on tiny folders with the same layout; and `dataset check`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def save(path, values):
 
 
 def splits(dataset):
-    """Split -> groups; no group is in two."""
+    """Map each split to its groups, and check that no group is in two splits."""
     found = {s: {one.group for one in dataset.samples if one.split == s} for s in ("train", "val", "test")}
     assert not found["train"] & found["val"]
     assert not found["train"] & found["test"]
@@ -167,7 +167,7 @@ def test_typed_nuclei(tmp_path):
         found[window] = example.targets
     assert (found[:, :485] == 1).all()
     assert (found[:, 515:] == 0).all(), "stroma, and where there are no nuclei"
-    assert (found == IGNORED).any(axis=1).all(), "on the edge nobody says"
+    assert (found == IGNORED).any(axis=1).all(), "edges are ignored"
 
     typed(tmp_path, "b", types[:300, :200])
     small = [one for one in open_dataset(tmp_path).samples if one.group == "b"]
@@ -195,7 +195,7 @@ class TestJoined:
         typed(tmp_path / "nuclei", "0", types)
         return open_dataset(tmp_path / "nuclei")
 
-    def test_training_images_are_added_and_classes_go_by_name(self, discs, nuclei):
+    def test_join_adds_training_images_and_matches_classes_by_name(self, discs, nuclei):
         both = join_datasets(discs, [nuclei])
         assert both.classes == discs.classes
         for split in ("train", "val"):
@@ -211,7 +211,7 @@ class TestJoined:
         assert both.name == "discs + nuclei"
         assert join_datasets(discs, []) is discs
 
-    def test_a_class_of_another_name(self, discs, nuclei):
+    def test_join_refuses_an_unknown_class(self, discs, nuclei):
         other = dataclasses.replace(nuclei, classes=(nuclei.classes[0], ClassInfo(1, "gland", (1, 2, 3))))
         with pytest.raises(DatasetError, match="has the class 'gland', and 'discs' only background, tumour"):
             join_datasets(discs, [other])
@@ -363,7 +363,7 @@ class TestPatterns:
         assert len(open_dataset(folder, "**/he/img_*.png", "**/mask/m*.png").samples) == 6
         assert "slide or case" in caplog.text
 
-    def test_what_does_not_fit(self, folder):
+    def test_bad_patterns_are_refused(self, folder):
         for words, patterns in (
             ("different wildcards", ("*/he/img_*.png", "*/mask/*/m*.png")),
             ("No file", ("*/xx/img_*.png", "*/mask/m*.png")),

@@ -1,4 +1,4 @@
-"""Figures of evaluation against their definitions, and the reports made of them."""
+"""Scores of the evaluation compared with their definitions, and reports."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class TestObjects:
         expected = sum(value for *_, value in pairs) / (objects / 2) if objects else None
         assert scores["pq"] == (pytest.approx(expected) if objects else None)
 
-    def test_touching_objects_are_told_apart_by_their_numbers(self):
+    def test_touching_objects_are_separated_by_their_numbers(self):
         true = np.zeros((10, 20), np.uint16)
         true[2:8, 2:10], true[2:8, 10:18] = 700, 9
         counts = ObjectCounts()
@@ -119,7 +119,7 @@ def test_calibration():
 
 
 class TestScorer:
-    def test_ignored_pixels_count_nowhere(self):
+    def test_ignored_pixels_are_not_scored(self):
         targets = disc_image(0)[1]
         answer = disc_image(1)[1]
         answer = np.where(np.arange(96)[:, None] < 60, targets, answer).astype(np.uint8)
@@ -133,7 +133,7 @@ class TestScorer:
         assert scores["objects"]["disc"]["pq"] == 1
         assert scores["calibration_error"] == 0
 
-    def test_a_class_that_is_missed_whole(self):
+    def test_a_class_that_is_never_predicted(self):
         targets = disc_image(0)[1]
         scorer = Scorer(CLASSES)
         scorer.add("a", "g", np.zeros_like(targets), targets)
@@ -162,7 +162,7 @@ def trained(tmp_path_factory):
 
 
 class TestReports:
-    def test_all_figures_beside_the_baseline(self, trained):
+    def test_report_lists_all_scores_and_baselines(self, trained):
         dataset, path, model = trained
         report = evaluate(dataset, path, "train", model)
         assert list(report["scores"]) == ["h", "Otsu on haematoxylin", "all disc"]
@@ -195,7 +195,7 @@ class TestReports:
         with pytest.raises(UnknownNameError, match="Did you mean 'bcss'"):
             paper("bcs")
 
-    def test_html_holds_all_it_needs(self, trained, tmp_path):
+    def test_html_report_is_self_contained(self, trained, tmp_path):
         dataset, path, model = trained
         report = evaluate(dataset, path, "train", model)
         file = run(
@@ -223,7 +223,7 @@ class TestReports:
 
 
 class TestReferenceMetrics:
-    """Each kind of head by the metrics of those who published it."""
+    """Each kind of head is scored with the metrics of its reference."""
 
     def test_autosam_pools_the_images_of_a_case(self):
         scorer = ReferenceMetrics("linear", {}, CLASSES)
@@ -268,7 +268,7 @@ class TestReferenceMetrics:
         dice, iou = np.mean(expected, axis=0)
         assert list(scorer.scores().values()) == [pytest.approx(dice), pytest.approx(iou)]
 
-    def test_sampath_by_its_own(self):
+    def test_sampath_metrics_match_the_released_code(self):
         scorer = ReferenceMetrics("sampath", {}, CLASSES)
         scorer.add("a", *(disc_image(number)[1] for number in (1, 2)), None)
         assert "SAM-Path 'IOU' (gland recall)" in scorer.scores()

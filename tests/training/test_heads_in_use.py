@@ -1,4 +1,4 @@
-"""The head in use, the one before it, the one on offer; and two heads compared on what neither was trained on."""
+"""The current, previous and offered head of a dataset, and the comparison of two heads."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def train_a_head(heads: HeadsInUse, kind: str = "cnn") -> Path:
     return path
 
 
-def test_accept_roll_back_and_what_the_next_start_finds(tmp_path: Path) -> None:
+def test_accept_and_roll_back_survive_a_restart(tmp_path: Path) -> None:
     heads = HeadsInUse(tmp_path)
     assert (heads.current, heads.previous, heads.offered) == (None, None, None)
-    assert not (tmp_path / "heads").exists(), "looking writes nothing"
+    assert not (tmp_path / "heads").exists(), "reading writes nothing"
     with pytest.raises(DatasetError, match="train one first"):
         heads.accept()
     with pytest.raises(DatasetError, match="no earlier head"):
@@ -45,7 +45,7 @@ def test_accept_roll_back_and_what_the_next_start_finds(tmp_path: Path) -> None:
     assert (heads.current, heads.offered) == (None, first)
     assert heads.accept() == first
     second = train_a_head(heads, "linear")
-    assert heads.roll_back() == first, "the offer is turned down"
+    assert heads.roll_back() == first, "the offered head is rejected"
     assert (heads.current, heads.offered) == (first, None)
     third = train_a_head(heads)
     assert [path.name for path in (first, second, third)] == [
@@ -61,7 +61,7 @@ def test_accept_roll_back_and_what_the_next_start_finds(tmp_path: Path) -> None:
     assert all(path.is_file() for path in (first, second, third)), "no file is ever deleted"
 
 
-def test_files_that_are_gone_or_damaged(tmp_path: Path) -> None:
+def test_missing_and_damaged_files(tmp_path: Path) -> None:
     heads = HeadsInUse(tmp_path)
     first = train_a_head(heads)
     heads.accept()
@@ -87,7 +87,7 @@ def dataset(tmp_path: Path) -> Path:
     return folder.path
 
 
-def test_a_new_head_beside_the_previous_one(dataset: Path) -> None:
+def test_comparison_of_two_heads(dataset: Path) -> None:
     model, found = patch_model(), open_dataset(dataset)
     heads = HeadsInUse(dataset)
     names = []
@@ -118,7 +118,7 @@ def test_a_new_head_beside_the_previous_one(dataset: Path) -> None:
     assert left < 0.7 * right, "unverified pixels are darker"
 
 
-def test_a_first_head_has_nothing_beside_it(dataset: Path) -> None:
+def test_comparison_of_the_first_head(dataset: Path) -> None:
     model, found = patch_model(), open_dataset(dataset)
     path = HeadsInUse(dataset).new_path("linear")
     train(found, "linear", TrainingConfig(epochs=1), model, path)
@@ -129,14 +129,14 @@ def test_a_first_head_has_nothing_beside_it(dataset: Path) -> None:
     assert {one.previous for one in comparison.worst} == {None}
 
 
-def test_a_round_trains_follows_and_compares(dataset: Path) -> None:
+def test_round_trains_records_curves_and_compares(dataset: Path) -> None:
     heads, curves, model = HeadsInUse(dataset), TrainingCurves(), patch_model()
     config = TrainingConfig(epochs=3, batch_size=2)
     first = run(round_job(dataset, heads, "linear", model, config, curves))
     assert first.path == dataset / "heads" / "linear-1.safetensors"
     assert first.comparison is not None
     assert first.comparison.previous is None
-    assert heads.offered is None, "whoever runs it decides"
+    assert heads.offered is None, "the caller offers it"
     assert [passes for passes, _ in curves.dice] == [1.0, 2.0, 3.0]
     assert curves.losses[-1][0] == 3.0
     assert set(curves.class_dice) == {"background", "disc"}
@@ -147,7 +147,7 @@ def test_a_round_trains_follows_and_compares(dataset: Path) -> None:
     assert second.comparison.previous == "linear-1"
 
 
-def test_a_cancelled_round_leaves_nothing(dataset: Path) -> None:
+def test_a_cancelled_round_leaves_no_file(dataset: Path) -> None:
     config = TrainingConfig(epochs=3, batch_size=2, save_every_s=0)
     job = round_job(dataset, HeadsInUse(dataset), "linear", patch_model(), config)
     while "Epoch 2" not in next(job).message:
@@ -157,7 +157,7 @@ def test_a_cancelled_round_leaves_nothing(dataset: Path) -> None:
     assert list((dataset / "heads").iterdir()) == []
 
 
-def test_a_head_that_cannot_be_compared_is_not_lost(dataset: Path) -> None:
+def test_a_head_is_kept_if_the_comparison_fails(dataset: Path) -> None:
     heads, config = HeadsInUse(dataset), TrainingConfig(epochs=1)
     old = run(round_job(dataset, heads, "linear", patch_model(seed=1), config)).path
     heads.offer(old)
@@ -168,7 +168,7 @@ def test_a_head_that_cannot_be_compared_is_not_lost(dataset: Path) -> None:
     assert "train it again" in new.note
 
 
-def test_what_a_dataset_holds(dataset: Path, tmp_path: Path) -> None:
+def test_dataset_summary(dataset: Path, tmp_path: Path) -> None:
     assert run(dataset_summary_job(tmp_path / "nothing")) is None
     held = run(dataset_summary_job(dataset))
     assert held is not None

@@ -1,4 +1,4 @@
-"""How a promptable model is scored: answers, intervals over cases, simulated corrections, changed colours."""
+"""Scores of a promptable model: prompts, intervals over cases, simulated corrections, shifted colours."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def model():
 
 
 def discs(case: str, radius: int = 14) -> InstanceImage:
-    """Two dark discs on a light ground."""
+    """Two dark discs on a light background."""
     rng = np.random.default_rng(0)
     rows, cols = np.indices((96, 96))
     instances = np.zeros((96, 96), np.int32)
@@ -48,7 +48,7 @@ def discs(case: str, radius: int = 14) -> InstanceImage:
     return InstanceImage(f"{case}-{radius}", kind, pixels.clip(0, 255).astype(np.uint8), instances, 20, case)
 
 
-def test_every_object_counts_once_and_the_interval_is_over_cases(model) -> None:
+def test_every_object_counts_once_with_intervals_over_cases(model) -> None:
     unseen = discs("b", 18)
     images = [discs("a"), discs("a", 10), replace(unseen, pixels=np.full_like(unseen.pixels, 60))]
     found = {(s.prompt, s.method): s for s in jobs.run(evaluate_prompts(model, images, 1, (1.2,)))}
@@ -65,7 +65,7 @@ def test_every_object_counts_once_and_the_interval_is_over_cases(model) -> None:
     assert not any(method == "box itself" for prompt, method in found if "colours" in prompt)
 
 
-def test_who_zooms_in_is_asked_about_on_closer_tiles(model) -> None:
+def test_high_resolution_tiles_are_scored_separately(model) -> None:
     small = discs("a", 6)
     field = replace(
         small,
@@ -88,7 +88,7 @@ def test_who_zooms_in_is_asked_about_on_closer_tiles(model) -> None:
     )
 
 
-def test_the_worst_answers_are_kept_with_the_worst_to_the_left() -> None:
+def test_worst_predictions_are_sorted_from_the_left() -> None:
     target = np.zeros((50, 60), bool)
     target[10:30, 20:50] = True
     worst = WorstPredictions()
@@ -104,11 +104,11 @@ def test_the_worst_answers_are_kept_with_the_worst_to_the_left() -> None:
     for colour, expected in ((TRUE_COLOUR, (True, True)), (PREDICTED_COLOUR, (True, False))):
         shown = (sheet == colour).all(axis=-1)
         assert (shown[:160].any(), shown[160:].any()) == expected
-    assert (sheet[160:, 160:] == 255).all(), "fewer than six leave the rest white"
+    assert (sheet[160:, 160:] == 255).all(), "missing columns are white"
 
 
 def test_one_case_has_no_interval(model) -> None:
-    """Unverified pixels are neither right nor wrong."""
+    """Unverified pixels are not scored."""
     image = discs("")
     image.instances[:, 90:] = UNKNOWN
     (box,) = (s for s in jobs.run(evaluate_prompts(model, [image])) if s.method == "box itself")
@@ -116,8 +116,8 @@ def test_one_case_has_no_interval(model) -> None:
     assert interval(box) == "one case"
 
 
-def test_the_interval_holds_the_truth_nearly_as_often_as_it_says() -> None:
-    """Cases of unequal size whose own means scatter, as those of nuclei do."""
+def test_interval_coverage_is_close_to_nominal() -> None:
+    """Cases differ in size and mean, like those of nuclei."""
     rng = np.random.default_rng(0)
     held = 0
     for _ in range(400):
@@ -127,8 +127,8 @@ def test_the_interval_holds_the_truth_nearly_as_often_as_it_says() -> None:
     assert 0.90 <= held / 400 <= 0.99
 
 
-def test_points_are_counted_until_the_answer_is_good_enough(model) -> None:
-    """What one point answers needs one; what nothing answers the most."""
+def test_points_are_counted_until_the_goal_is_reached(model) -> None:
+    """An object that one point segments needs one; an object that is never segmented needs the maximum."""
     image = discs("a", 18)
     features, known = model.encode(image.pixels), np.ones((96, 96), bool)
     chess = np.indices((96, 96)).sum(axis=0) % 2 == 0
@@ -143,7 +143,7 @@ def test_points_are_counted_until_the_answer_is_good_enough(model) -> None:
 
 @given(answer=arrays.arrays(bool, (12, 9)), target=arrays.arrays(bool, (12, 9)))
 @settings(max_examples=60, deadline=None)
-def test_the_next_point_is_on_a_mistake_and_says_which(answer: np.ndarray, target: np.ndarray) -> None:
+def test_the_next_point_is_in_a_wrong_area_with_its_label(answer: np.ndarray, target: np.ndarray) -> None:
     if np.array_equal(answer, target):
         return
     (x, y), label = worst_mistake(answer, target)
@@ -151,7 +151,7 @@ def test_the_next_point_is_on_a_mistake_and_says_which(answer: np.ndarray, targe
     assert bool(label) == target[int(y), int(x)]
 
 
-def test_the_next_point_is_in_the_middle_of_the_thickest_mistake() -> None:
+def test_the_next_point_is_the_innermost_wrong_pixel() -> None:
     target, answer = np.zeros((40, 40), bool), np.zeros((40, 40), bool)
     target[5:16, 5:16], answer[20:38, 20:27] = True, True
     assert worst_mistake(answer, target) == ((10.5, 10.5), 1)
@@ -161,7 +161,7 @@ def test_the_next_point_is_in_the_middle_of_the_thickest_mistake() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.8, 0.9, 1.0, 1.1, 1.2])
-def test_colours_are_changed_by_their_factor(factor: float) -> None:
+def test_colours_are_shifted_by_the_factor(factor: float) -> None:
     pixels = np.full((2, 2, 3), (150, 100, 160), np.uint8)
     changed = shift_colours(pixels, factor)
     assert changed.shape == pixels.shape

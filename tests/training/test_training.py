@@ -1,4 +1,4 @@
-"""Training and scoring of heads: data, losses, metrics, and the loop on a small world of discs."""
+"""Training and scoring of heads: data, losses, metrics, and the training loop on small images of discs."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TestFolders:
         assert not train_groups & val_groups
         assert (len(discs.split("train")), len(discs.split("val"))) == (8, 2)
 
-    def test_classes_from_values_and_a_warning_about_groups(self, tmp_path, caplog):
+    def test_classes_from_label_values_and_missing_groups(self, tmp_path, caplog):
         folder = write_folder(tmp_path / "plain", classes=False, index=False)
         labels = np.array(Image.open(folder / "labels" / "p0.png"))
         labels[:5], labels[5:9] = 7, IGNORED
@@ -102,13 +102,13 @@ class TestFolders:
         assert [s.name for s in open_dataset(folder).split("val")] == ["p0", "p1", "p2"]
         index = folder / "index.csv"
         text = index.read_text()
-        index.write_text("\ufeff" + text, encoding="utf-8")  # as spreadsheets write it
+        index.write_text("\ufeff" + text, encoding="utf-8")  # with the byte order mark of spreadsheets
         assert [s.name for s in open_dataset(folder).split("val")] == ["p0", "p1", "p2"]
         index.write_text(text.replace(",", ";"))
         with pytest.raises(DatasetError, match=r"has the columns.*name;group;split.*commas"):
             open_dataset(folder)
 
-    def test_splits_by_the_names_that_others_use(self, folder):
+    def test_other_spellings_of_split_names(self, folder):
         named = ["Training", "train", "validation", "Valid ", "VAL", "testing", "test"]
         splits = ["train", "train", "val", "val", "val", "test", "test"]
         index = folder / "index.csv"
@@ -123,7 +123,7 @@ class TestFolders:
         with pytest.raises(DatasetError, match=r"The group 'p\(.\)' applies to images found by patterns"):
             open_dataset(folder, group="p(.)")
 
-    def test_the_same_name_in_two_cases(self, folder):
+    def test_equal_image_names_in_two_cases(self, folder):
         samples = [Sample("0", folder, folder, f"case {n}", "train") for n in range(10)]
         samples.append(Sample("0", folder, folder, "case t", "test"))
         splits = [one.split for one in with_splits(samples)]
@@ -151,7 +151,7 @@ class TestFolders:
         manifest.write_text(json.dumps(content))
         assert open_dataset(old.path).classes == CLASSES
 
-    def test_labels_may_be_an_export(self, folder):
+    def test_exported_labels_are_read(self, folder):
         shutil.rmtree(folder / "labels")
         (folder / "classes.json").unlink()
         for number in range(10):
@@ -227,7 +227,7 @@ class TestFolders:
 
 
 def samples_of(strata):
-    """Make samples: for each stratum a list of group names, one per sample."""
+    """Make samples from lists of group names, one list per stratum."""
     made = []
     for stratum, groups in strata.items():
         for number, group in enumerate(groups):
@@ -279,7 +279,7 @@ class TestLossAndMetrics:
         assert not logits.grad[..., 5:].any()
         assert logits.grad[..., :5].any()
 
-    def test_nothing_but_ignored_pixels(self):
+    def test_loss_is_zero_if_all_pixels_are_ignored(self):
         logits = torch.randn(1, 3, 4, 4, requires_grad=True)
         loss = ce_dice(logits, torch.full((1, 4, 4), IGNORED)).total
         loss.backward()
@@ -296,7 +296,7 @@ class TestLossAndMetrics:
         assert float(ce_dice(logits, targets).dice) == pytest.approx(4 / 5)
 
     @pytest.mark.parametrize("weight", [1.0, 2.0])
-    def test_an_object_is_decided_for_from_a_lower_probability_on(self, weight):
+    def test_object_weight_lowers_the_decision_threshold(self, weight):
         targets = torch.zeros(1, 10, 10, dtype=torch.int64)
         targets[:, :4] = 1
         targets[:, 9] = IGNORED
@@ -307,7 +307,7 @@ class TestLossAndMetrics:
         logits.requires_grad_()
         ce_dice(logits, targets, dice_weight=0, object_weight=weight).total.backward()
         assert float(logits.grad.abs().max()) > 0
-        assert float(logits.grad[:, 1].sum()) == pytest.approx(0, abs=1e-6), "no bias is better than this one"
+        assert float(logits.grad[:, 1].sum()) == pytest.approx(0, abs=1e-6), "this bias is optimal"
 
     def test_confusion_and_scores(self):
         targets = np.array([[0, 0, 1], [1, 2, IGNORED]])
@@ -350,7 +350,7 @@ class TestLossAndMetrics:
 class TestTiles:
     @given(seed=st.integers(0, 20), view=st.integers(0, 7))
     @settings(deadline=None)
-    def test_views_are_eight_and_keep_pixels(self, seed, view):
+    def test_eight_orientations_keep_all_pixels(self, seed, view):
         image = np.random.default_rng(seed).integers(0, 9, (4, 6, 3), dtype=np.uint8)
         turned = orient(image, view)
         assert sorted(turned.ravel()) == sorted(image.ravel())
@@ -361,8 +361,8 @@ class TestTiles:
     @given(height=st.integers(16, 300), width=st.integers(16, 300))
     @example(height=85, width=300)
     @settings(deadline=None, max_examples=50)
-    def test_targets_lie_where_the_logits_do(self, height, width):
-        """The square's cell at (i, j) belongs to the image pixel that its centre falls on; padding is ignored."""
+    def test_targets_are_aligned_with_the_logits(self, height, width):
+        """The target of a cell is that of the image pixel at its centre; padding is ignored."""
         frame = whole((height, width))
         rows, cols = np.indices((height, width))
         grid_rows = targets_on_grid((rows % 251).astype(np.uint8), frame)
@@ -372,11 +372,11 @@ class TestTiles:
         assert len(inside) == round(input_h / 4) * round(input_w / 4) or min(input_h, input_w) % 4
         for i, j in inside[:: max(1, len(inside) // 50)]:
             x, y = frame.to_image((4 * j + 2, 4 * i + 2))
-            # On the edge of two pixels either will do.
+            # On the edge of two pixels either target is right.
             assert grid_rows[i, j] in {int(y - 1e-9) % 251, int(y + 1e-9) % 251}
             assert grid_cols[i, j] in {int(x - 1e-9) % 251, int(x + 1e-9) % 251}
 
-    def test_a_batch_holds_the_same_window_of_features_and_targets(self, discs):
+    def test_features_and_targets_of_a_batch_share_their_window(self, discs):
         model = patch_model()
         tiles = TileSet(discs, model, model.store)
         run(tiles.add_job(discs.samples[:3], "none", ""))
@@ -397,7 +397,7 @@ class TestTiles:
             r, c = places[0]
             assert torch.equal(whole_targets[index, 4 * r : 4 * r + 64, 4 * c : 4 * c + 64], targets[index])
 
-    def test_windows_of_a_narrow_image_hold_some_of_it(self, tmp_path):
+    def test_windows_of_a_narrow_image_contain_pixels(self, tmp_path):
         dataset = open_dataset(write_folder(tmp_path / "narrow", count=4, groups=2, hw=(30, 120)))
         model = patch_model()
         tiles = TileSet(dataset, model, model.store)
@@ -407,7 +407,7 @@ class TestTiles:
             targets = tiles.batch(tiles.tiles, ["embedding"], rng, 16)[1]
             assert (targets != IGNORED).flatten(1).any(dim=1).all()
 
-    def test_large_images_become_several_tiles_and_ignored_ones_none(self, tmp_path):
+    def test_large_images_are_tiled_and_ignored_tiles_skipped(self, tmp_path):
         folder = write_folder(tmp_path / "large", count=2, groups=2, hw=(1600, 300))
         labels = np.array(Image.open(folder / "labels" / "p0.png"))
         labels[:] = IGNORED
@@ -418,7 +418,7 @@ class TestTiles:
         assert [t.sample.name for t in tiles.tiles] == ["p1"] * 2
         assert [t.window.height for t in tiles.tiles] == [1024, 1024]
 
-    def test_weights_even_out(self, discs):
+    def test_sampling_weights_balance_classes(self, discs):
         model = patch_model()
         tiles = TileSet(discs, model, model.store)
         run(tiles.add_job(discs.samples[:4], "none", ""))
@@ -442,7 +442,7 @@ class TestTraining:
         steps = [r for r in reports if isinstance(r, TrainingProgress)]
         assert np.mean([r.loss for r in steps[-4:]]) < 0.7 * np.mean([r.loss for r in steps[:4]])
         assert all(r.done <= r.total for r in reports)
-        assert model.encoder.passes == 10  # every image once, however many epochs
+        assert model.encoder.passes == 10  # each image once, for any number of epochs
         loaded = load_head(path)
         assert loaded.name == "disc-head"
         assert loaded.metadata.data["images"] == {"train": 8, "val": 2}
@@ -461,7 +461,7 @@ class TestTraining:
         found = segment(pixels, path, model).labels == 1
         assert (found & (labels == 1)).sum() / (found | (labels == 1)).sum() > 0.6
 
-    def test_a_forest_learns_discs_at_once(self, discs, tmp_path):
+    def test_a_forest_is_trained_without_steps(self, discs, tmp_path):
         config = dataclasses.replace(QUICK, head_arguments={"trees": 10, "depth": 6, "samples": 2000})
         model, reports = patch_model(), []
         path = train(discs, "forest", config, model, tmp_path / "h.safetensors", reports.append)
@@ -471,7 +471,7 @@ class TestTraining:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("head", list_heads())
-    def test_every_kind_of_head_goes_through_the_loop(self, head, tmp_path):
+    def test_every_kind_of_head_can_be_trained(self, head, tmp_path):
         dataset = open_dataset(write_folder(tmp_path / "few", count=3, groups=3))
         arguments = {"sampath": {"variant": "sam_only"}, "forest": {"trees": 3}}.get(head, {})
         config = TrainingConfig(epochs=1, batch_size=2, head_arguments=arguments)
@@ -481,7 +481,7 @@ class TestTraining:
         assert report["images"] == 1
         assert report["scores"]["h"]["per_image"]["mean"]["dice"] is not None
 
-    def test_same_seed_same_bytes_whatever_the_cache_held(self, discs, tmp_path):
+    def test_same_seed_gives_same_bytes_with_and_without_cache(self, discs, tmp_path):
         warm = patch_model()
         first = train(discs, "cnn", QUICK, warm, tmp_path / "a" / "h.safetensors")
         again = train(discs, "cnn", QUICK, warm, tmp_path / "b" / "h.safetensors")
@@ -492,7 +492,7 @@ class TestTraining:
         assert first.read_bytes() == again.read_bytes() == cold.read_bytes()
         assert first.read_bytes() != different.read_bytes()
 
-    def test_dihedral_encodes_each_view_once(self, discs, tmp_path):
+    def test_dihedral_encodes_each_orientation_once(self, discs, tmp_path):
         model = patch_model()
         config = dataclasses.replace(QUICK, augmentation="dihedral", epochs=2)
         train(
@@ -500,7 +500,7 @@ class TestTraining:
         )
         assert model.encoder.passes == 8 * 8 + 2
 
-    def test_features_that_were_dropped_are_encoded_again(self, discs, tmp_path):
+    def test_evicted_features_are_encoded_again(self, discs, tmp_path):
         model = patch_model()
         expected = train(discs, "cnn", QUICK, model, tmp_path / "a" / "h.safetensors").read_bytes()
         small = patch_model()
@@ -508,7 +508,7 @@ class TestTraining:
         assert train(discs, "cnn", QUICK, small, tmp_path / "b" / "h.safetensors").read_bytes() == expected
         assert small.encoder.passes > 20
 
-    def test_held_out_cases_leave_the_validation_split_alone(self, discs, tmp_path):
+    def test_held_out_cases_leave_the_validation_split_unseen(self, discs, tmp_path):
         model = patch_model()
         config = dataclasses.replace(QUICK, held_out_share=0.25, max_images=5, max_validation_images=1)
         path = train(discs, "cnn", config, model, tmp_path / "h.safetensors")
@@ -534,19 +534,19 @@ class TestTraining:
         assert path.read_bytes() == b"old"
         assert list(tmp_path.glob("*.part")) == []
 
-    def test_divergence_is_told_and_nothing_written(self, discs, tmp_path):
+    def test_divergence_raises_and_writes_nothing(self, discs, tmp_path):
         config = dataclasses.replace(QUICK, learning_rate=1e30, gradient_clip=1e30)
         with pytest.raises(WeightsError, match="lower learning rate"):
             train(discs, "cnn", config, patch_model(), tmp_path / "h.safetensors")
         assert not (tmp_path / "h.safetensors").exists()
 
-    def test_a_gradient_without_bounds_is_told_too(self, discs, tmp_path):
-        config = dataclasses.replace(QUICK, learning_rate=1e3)  # The loss is still a number.
+    def test_an_infinite_gradient_raises(self, discs, tmp_path):
+        config = dataclasses.replace(QUICK, learning_rate=1e3)  # The loss is still finite.
         with pytest.raises(WeightsError, match=r"gradient.*lower learning rate"):
             train(discs, "cnn", config, patch_model(), tmp_path / "h.safetensors")
         assert not (tmp_path / "h.safetensors").exists()
 
-    def test_wrong_names_are_told_before_anything_is_encoded(self, discs):
+    def test_unknown_names_raise_before_encoding(self, discs):
         model = patch_model()
         with pytest.raises(UnknownNameError, match="Did you mean 'cnn'"):
             train(discs, "cn", QUICK, model)
@@ -566,18 +566,18 @@ class TestTraining:
             ),
         ],
     )
-    def test_arguments_of_the_wrong_kind_are_told_before_anything_is_encoded(self, discs, config, words):
+    def test_arguments_of_wrong_type_raise_before_encoding(self, discs, config, words):
         model = patch_model()
         with pytest.raises(ConfigError, match=words):
             train(discs, "cnn", config, model)
         assert model.encoder.passes == 0
 
-    def test_a_loss_for_a_channel_that_no_head_has_is_refused(self, discs):
+    def test_internal_loss_arguments_cannot_be_set(self, discs):
         config = TrainingConfig(loss="focal_dice", loss_arguments={"unlabelled": True})
         with pytest.raises(UnknownNameError, match="'unlabelled'"):
             train(discs, "cnn", config, patch_model())
 
-    def test_nothing_to_learn(self, discs, tmp_path):
+    def test_a_dataset_without_labels_or_a_class_is_refused(self, discs, tmp_path):
         path = tmp_path / "h.safetensors"
         blank = dataclasses.replace(discs, ignored=frozenset({0, 1}))
         with pytest.raises(DatasetError, match="no labelled pixel to train on"):
@@ -606,7 +606,7 @@ class TestTraining:
 
 
 class TestEvaluation:
-    def test_head_of_other_classes_or_features(self, discs, tmp_path):
+    def test_evaluation_refuses_other_classes_or_features(self, discs, tmp_path):
         model = patch_model()
         path = train(discs, "cnn", QUICK, model, tmp_path / "h.safetensors")
         other = dataclasses.replace(discs, classes=(*CLASSES, ClassInfo(2, "fat", (1, 1, 1))))

@@ -1,4 +1,4 @@
-"""Bad training data: each one sentence that names the file, before anything is encoded."""
+"""Bad training data raises one sentence that names the file, before anything is encoded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folder(tmp_path):
 
 
 def sentence(folder, tmp_path):
-    """What training says; nothing was encoded and nothing written."""
+    """Return the error message of training, and check that nothing was encoded or written."""
     model = patch_model()
     with pytest.raises(SampathError) as caught:
         train(folder, "cnn", TrainingConfig(epochs=1), model, tmp_path / "h.safetensors")
@@ -43,7 +43,7 @@ def test_missing_mask(folder, tmp_path):
     assert "'p3' has no label map" in sentence(folder, tmp_path)
 
 
-def test_mask_that_went_missing_after_opening(folder, tmp_path):
+def test_mask_deleted_after_opening(folder, tmp_path):
     dataset = open_dataset(folder)
     (folder / "labels" / "p3.png").unlink()
     text = sentence(dataset, tmp_path)
@@ -105,7 +105,7 @@ def test_rgb_labels(folder, tmp_path):
     assert "not as RGB" in text
 
 
-def test_one_image_without_any_other(tmp_path):
+def test_a_single_image_is_used_for_both_splits(tmp_path):
     for name in ("images", "labels"):
         (tmp_path / "d" / name).mkdir(parents=True)
     Image.fromarray(disc_image(0)[0]).save(tmp_path / "d" / "images" / "p.png")

@@ -1,4 +1,4 @@
-"""Training runs: killed and continued, on several processes, by the papers' recipes, on a full disk."""
+"""Training runs: resumed after a kill, on several processes, with presets, on a full disk."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ small = pytest.fixture(small_disk.mounted)
 
 @pytest.fixture
 def folder(tmp_path):
-    """Eight pictures of four slides, saved as annotating does."""
+    """A dataset folder with eight images of four slides."""
     made = DatasetFolder.create(tmp_path / "discs", [DISC])
     for number in range(8):
         made.save_image(Snapshot(f"p{number}", *disc_image(number), mpp=0.5), group=f"slide {number // 2}")
@@ -59,7 +59,7 @@ def folder(tmp_path):
 
 
 def program(folder, output, *changes, launcher=()):
-    """The command that trains in another process."""
+    """Return the command that trains in another process."""
     return [
         sys.executable,
         *launcher,
@@ -72,7 +72,7 @@ def program(folder, output, *changes, launcher=()):
 
 
 def stop_after(folder, path, steps, config=RECIPE):
-    """Train, and cancel after some reports of the loop."""
+    """Train, and cancel after a number of reports."""
     job = train_job(open_dataset(folder), "cnn", config, patch_model(), path)
     seen = 0
     while seen < steps:
@@ -90,12 +90,12 @@ class TestResume:
         ],
         ids=["defaults", "other"],
     )
-    def test_a_cancelled_run_goes_on_to_the_same_head(self, folder, tmp_path, steps, changes):
+    def test_a_cancelled_run_resumes_to_the_same_head(self, folder, tmp_path, steps, changes):
         config = dataclasses.replace(RECIPE, **changes)
         whole, parts = tmp_path / "a" / "h.safetensors", tmp_path / "b" / "h.safetensors"
         train(open_dataset(folder), "cnn", config, patch_model(), whole)
         stop_after(folder, parts, steps, config)
-        # What two batches add up to is not kept halfway.
+        # Checkpoints hold no accumulated gradients.
         assert checkpoint_path(parts).is_file() == (steps >= config.accumulate)
         reports = []
         train(open_dataset(folder), "cnn", config, patch_model(), parts, reports.append)
@@ -106,7 +106,7 @@ class TestResume:
         assert not checkpoint_path(parts).exists()
 
     @pytest.mark.slow
-    def test_killed_it_leaves_a_whole_checkpoint_and_goes_on(self, folder, tmp_path):
+    def test_a_killed_run_leaves_a_valid_checkpoint_and_resumes(self, folder, tmp_path):
         whole, parts = tmp_path / "a" / "h.safetensors", tmp_path / "b" / "h.safetensors"
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), whole)
         parts.parent.mkdir()
@@ -123,7 +123,7 @@ class TestResume:
         assert float(done[0]) >= 4
         assert parts.read_bytes() == whole.read_bytes()
 
-    def test_another_recipe_or_other_labels_start_anew(self, folder, tmp_path):
+    def test_other_settings_or_labels_start_anew(self, folder, tmp_path):
         path, fresh = tmp_path / "h.safetensors", tmp_path / "fresh" / "h.safetensors"
         stop_after(folder, path, 5)
         changed = dataclasses.replace(RECIPE, learning_rate=1e-3)
@@ -137,7 +137,7 @@ class TestResume:
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), fresh)
         assert path.read_bytes() == fresh.read_bytes()
 
-    def test_a_damaged_checkpoint_is_said_and_not_used(self, folder, tmp_path, caplog):
+    def test_a_damaged_checkpoint_is_reported_and_ignored(self, folder, tmp_path, caplog):
         path, fresh = tmp_path / "h.safetensors", tmp_path / "fresh" / "h.safetensors"
         stop_after(folder, path, 5)
         kept = checkpoint_path(path)
@@ -151,8 +151,8 @@ class TestResume:
 class TestProcesses:
     @pytest.mark.slow
     @pytest.mark.parametrize("launch", ["torchrun", "devices"])
-    def test_two_processes_train_the_head_of_one(self, folder, tmp_path, launch):
-        """Whole tiles and cross-entropy: the mean of the processes' gradients is the gradient of the batch."""
+    def test_two_processes_train_the_same_head_as_one(self, folder, tmp_path, launch):
+        """With whole tiles and cross-entropy, the mean gradient of the processes is the gradient of the batch."""
         same: dict[str, Any] = {
             "window_cells": 64,
             "loss_arguments": {"dice_weight": 0},
@@ -181,19 +181,19 @@ class TestProcesses:
             torch.testing.assert_close(found[name], values, rtol=1e-4, atol=1e-5)
         assert load_head(two).metadata.metrics["head"] == load_head(one).metadata.metrics["head"]
 
-    def test_tiles_that_cannot_be_shared_out(self):
+    def test_batch_size_must_be_divisible_by_processes(self):
         with pytest.raises(ConfigError, match="batch_size is 3 for 2 devices"):
             TrainingConfig(batch_size=3, devices=2)
 
 
 def subprocess_reports(step):
-    """Reports with this number of steps: one of the step, and one of the epoch that it ends."""
+    """Return the number of reports for a number of steps; the last step of an epoch has two."""
     return 2 if step % 3 == 0 else 1
 
 
 class TestRecipes:
     @pytest.mark.parametrize("name", ["sampath.schedule.bcss", "sampath.schedule.crag"])
-    def test_learning_rates_are_the_references(self, golden, name):
+    def test_learning_rates_match_the_reference(self, golden, name):
         case = golden.case(name)
         config = preset(name.rsplit(".", 1)[1])
         steps = round(case["inputs"]["warmup_steps"] / config.warmup_epochs)
@@ -244,8 +244,8 @@ class TestRecipes:
             preset("monusec")
 
     @pytest.mark.parametrize("name", list(PRESETS))
-    def test_a_preset_builds_the_head_it_is_for(self, name):
-        """With the sizes that the paper gives; its model is in the catalogue."""
+    def test_presets_build_their_head(self, name):
+        """Its arguments are those of the paper, and its encoder is registered."""
         one = PRESETS[name]
         encoder = one.model.split(":")[-1].split("+")[0]
         spec = FeatureSpec((FeatureMap("embedding", 256, encoder), FeatureMap("tokens", 768, encoder)))
@@ -257,7 +257,7 @@ class TestRecipes:
         assert set(one.model.split(":")[-1].split("+")) <= set(list_encoders())
 
     @pytest.mark.parametrize("name", list(PRESETS))
-    def test_losses_of_the_presets_take_their_arguments(self, name):
+    def test_losses_accept_the_arguments_of_the_presets(self, name):
         loss = make_loss(preset(name))
         logits = torch.randn(2, 2, 8, 8, requires_grad=True)
         total = loss(logits, torch.randint(0, 2, (2, 8, 8)), True, torch.rand(2, 2)).total
@@ -275,7 +275,7 @@ class TestRecipes:
         path = train(open_dataset(folder), "cnn", config, patch_model(), tmp_path / "h.safetensors")
         assert load_head(path).metadata.training["best_epoch"] == 4
 
-    def test_unknown_loss_and_argument_are_told_first(self, folder, tmp_path):
+    def test_unknown_loss_and_argument_raise_first(self, folder, tmp_path):
         model = patch_model()
         for changes, words in (
             ({"loss": "ce_dica"}, "ce_dice"),
@@ -289,9 +289,9 @@ class TestRecipes:
 
 
 class TestAugmentation:
-    def test_pixels_are_encoded_at_every_step_and_that_is_said(self, folder, tmp_path, caplog):
+    def test_pixel_augmentation_encodes_at_every_step_and_warns(self, folder, tmp_path, caplog):
         model = patch_model()
-        kept = len(open_dataset(folder).split("val")) + 1  # of the training tiles one, to say what it costs
+        kept = len(open_dataset(folder).split("val")) + 1  # and one training tile, to measure the cost
         config = dataclasses.replace(RECIPE, augmentation="pixels", epochs=2, rotation_degrees=10.0)
         train(open_dataset(folder), "cnn", config, model, tmp_path / "h.safetensors")
         assert model.encoder.passes == kept + 2 * 3 * 2
@@ -323,7 +323,7 @@ class TestAugmentation:
             assert seen.shape[0] * seen.shape[1] >= 0.28 * labels.size
         assert len(shapes) > 10
 
-    def test_a_tile_is_seen_small_among_its_mirror_images(self):
+    def test_smallest_scale_adds_mirrored_margins(self):
         labels = disc_image(3, (80, 120))[1]
         pixels = np.stack([labels * 200, labels * 100, labels * 50], axis=-1)
         config = TrainingConfig(smallest_scale=0.25, crop_share=1.0, stain_jitter=0)
@@ -338,7 +338,7 @@ class TestAugmentation:
         assert 80 <= min(sides) < 120
         assert 240 < max(sides) <= 320
 
-    def test_a_head_may_ask_for_the_pixels(self, folder):
+    def test_a_head_can_read_pixels(self, folder):
         dataset, model = open_dataset(folder), patch_model()
         tiles = TileSet(dataset, model, model.store)
         run(tiles.add_job(dataset.samples[:2], "none", ""))
@@ -351,7 +351,7 @@ class TestAugmentation:
 
 
 class TestAround:
-    def test_the_log_holds_loss_and_dice_by_class(self, folder, tmp_path):
+    def test_log_contains_loss_and_dice_by_class(self, folder, tmp_path):
         reports = []
         path = train(
             open_dataset(folder), "cnn", RECIPE, patch_model(), tmp_path / "h.safetensors", reports.append
@@ -364,7 +364,7 @@ class TestAround:
         assert [float(row["dice disc"]) for row in rows] == [r.class_dice["disc"] for r in ends]
         assert all(r.eta_s is not None and r.eta_s >= 0 for r in ends)
 
-    def test_one_slide_is_trained_on_with_a_warning(self, tmp_path, caplog):
+    def test_training_on_one_slide_warns(self, tmp_path, caplog):
         made = DatasetFolder.create(tmp_path / "one", [DISC])
         for number in range(3):
             made.save_image(Snapshot(f"p{number}", *disc_image(number)), group="slide 1")
@@ -403,11 +403,11 @@ class TestAround:
         assert f"the cache keeps {tiles * tile - 1:,}" in warning
 
     @pytest.mark.parametrize("count", [3, 4])
-    def test_without_balancing_an_epoch_sees_every_tile_once(self, folder, tmp_path, monkeypatch, count):
+    def test_unbalanced_epochs_use_every_tile_once(self, folder, tmp_path, monkeypatch, count):
         seen, batch = [], TileSet.batch
 
         def note(self, chosen, *rest, **named):
-            if rest[1:]:  # Those that are learnt from are cut at random.
+            if rest[1:]:  # Only training batches are cut at random.
                 seen.append([tile.sample.name for tile in chosen])
             return batch(self, chosen, *rest, **named)
 
@@ -431,7 +431,7 @@ class TestAround:
         assert "No more checkpoints are written" in caplog.text
         assert not list(small.glob("*.part"))
 
-    def test_other_random_numbers_drawn_meanwhile_change_nothing(self, folder, tmp_path):
+    def test_global_random_state_does_not_affect_training(self, folder, tmp_path):
         paths = [tmp_path / "a" / "h.safetensors", tmp_path / "b" / "h.safetensors"]
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), paths[0])
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), paths[1], lambda _: torch.rand(3))

@@ -1,4 +1,4 @@
-"""SAM's training algorithm on small synthetic tissue: the parts, and the whole way to a weights file."""
+"""SAM's training algorithm on small synthetic tissue: its parts, and complete runs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ DISC = np.hypot(*(np.indices((96, 96)) - 48)) < 30
 
 
 def tissue(kind: Kind = GLAND, seed: int = 0) -> InstanceImage:
-    """A dark disc on a light ground, with noise."""
+    """A dark disc on a light background, with noise."""
     rng = np.random.default_rng(seed)
     pixels = np.where(DISC[..., None], (120, 60, 140), (235, 200, 220)) + rng.normal(0, 5, (96, 96, 3))
     return InstanceImage(
@@ -94,12 +94,12 @@ def test_components_of_a_semantic_mask_become_objects(tmp_path: Path) -> None:
     assert (train[0].instances > 0).sum() == DISC.sum()
 
 
-def test_missing_data_is_one_sentence(tmp_path: Path) -> None:
+def test_missing_data_raises_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no image of the split 'train'.*SAMPATH_DATA"):
         read_instances(tmp_path, "train")
     write_set(tmp_path)
     (tmp_path / "ebhi_glands" / "masks" / "gland1.png").unlink()
-    with pytest.raises(DatasetError, match=r"gland1.png named in .* is missing"):
+    with pytest.raises(DatasetError, match=r"gland1.png listed in .* is missing"):
         read_instances(tmp_path, "train")
 
 
@@ -107,7 +107,7 @@ CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(4, "fat", (250, 200, 
 
 
 def test_objects_of_any_dataset_are_prompted_for(tmp_path: Path) -> None:
-    """Two nuclei that touch stay two; unverified pixels are unknown; classes are of no matter."""
+    """Touching nuclei stay separate, unverified pixels are unknown, and classes are ignored."""
     folder = DatasetFolder.create(tmp_path / "mine", CLASSES)
     labels, instances = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint32)
     labels[10:20, 10:30], labels[25:35, 40:50] = 1, 4
@@ -125,8 +125,8 @@ def test_objects_of_any_dataset_are_prompted_for(tmp_path: Path) -> None:
     assert UNKNOWN not in window.prompted
 
 
-def test_pieces_of_a_class_are_objects_where_none_are_told_apart(tmp_path: Path) -> None:
-    """Two classes that touch are two objects, two pieces of one class, too; background is none."""
+def test_connected_components_are_objects_without_instance_maps(tmp_path: Path) -> None:
+    """Touching components of two classes are two objects; the background is not an object."""
     labels = np.zeros((40, 60), np.uint8)
     labels[10:20, 10:20], labels[10:20, 20:30], labels[25:35, 40:50] = 1, 2, 1
     noise = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
@@ -143,7 +143,7 @@ def test_pieces_of_a_class_are_objects_where_none_are_told_apart(tmp_path: Path)
         read_instances(tmp_path, "train")
 
 
-def test_unverified_pixels_teach_no_dense_target() -> None:
+def test_unverified_pixels_do_not_change_the_dense_loss() -> None:
     known, half = tissue(), tissue()
     half.instances[:, 48:] = UNKNOWN
     maps = torch.randn(1, 5, 24, 24, generator=torch.Generator().manual_seed(0))
@@ -158,7 +158,7 @@ def test_unverified_pixels_teach_no_dense_target() -> None:
 
 @given(seed=st.integers(0, 1000), side=st.sampled_from([64, 96, 256]))
 @settings(max_examples=25, deadline=None)
-def test_a_window_keeps_image_and_ids_together(seed: int, side: int) -> None:
+def test_pixels_and_ids_of_a_window_are_aligned(seed: int, side: int) -> None:
     window = compose(Pools([tissue(GLAND), tissue(NUCLEUS, 1)]), side, np.random.default_rng(seed))
     assert window.pixels.shape == (side, side, 3)
     assert window.instances.shape == window.kinds.shape == (side // 4, side // 4)
@@ -173,10 +173,8 @@ def test_a_window_keeps_image_and_ids_together(seed: int, side: int) -> None:
 
 @given(seed=st.integers(0, 10_000), size=st.sampled_from([(96, 96), (64, 128), (128, 128)]))
 @settings(max_examples=60, deadline=None)
-def test_a_turned_crop_shows_what_its_ids_say_and_nothing_from_outside(
-    seed: int, size: tuple[int, int]
-) -> None:
-    """Colours say where a pixel of the crop was in the image, and ids, in blocks of 12 px, must say the same."""
+def test_rotated_crops_are_aligned_and_inside_the_image(seed: int, size: tuple[int, int]) -> None:
+    """Colours encode the position of a pixel in the image; the ids, in blocks of 12 px, must match it."""
     y, x = np.indices((100, 110))
     pixels = np.stack([50 + x, 50 + y, np.full_like(x, 200)], axis=-1).astype(np.uint8)
     blocks = (1 + x // 12 + 10 * (y // 12)).astype(np.int32)
@@ -196,7 +194,7 @@ def test_a_turned_crop_shows_what_its_ids_say_and_nothing_from_outside(
     assert (ids == said)[clear].all()
 
 
-def test_some_crops_are_out_of_focus() -> None:
+def test_some_crops_are_blurred() -> None:
     grain = np.random.default_rng(1).integers(0, 255, (200, 200, 1), np.uint8).repeat(3, axis=2)
     source = InstanceImage("grain", GLAND, grain, np.ones((200, 200), np.int32), 20)
 
@@ -213,8 +211,8 @@ def test_some_crops_are_out_of_focus() -> None:
     assert min(softer) < 0.5
 
 
-def test_crops_are_turned_by_any_angle() -> None:
-    """The edge between a dark and a light half runs in many directions, where flips alone leave two."""
+def test_crops_are_rotated_by_any_angle() -> None:
+    """The edge between a dark and a light half has many directions, whereas flips alone give two."""
     x = np.indices((200, 200))[1]
     pixels = np.where(x < 100, 60, 200).astype(np.uint8)[..., None].repeat(3, axis=2)
     source = InstanceImage("halves", GLAND, pixels, np.ones((200, 200), np.int32), 20)
@@ -233,7 +231,7 @@ def test_crops_are_turned_by_any_angle() -> None:
 
 @given(seed=st.integers(0, 100))
 @settings(max_examples=10, deadline=None)
-def test_stain_jitter_of_no_strength_changes_nothing_visible(seed: int) -> None:
+def test_stain_jitter_of_strength_0_keeps_pixels(seed: int) -> None:
     pixels = tissue().pixels
     same = jitter_stain(pixels, np.random.default_rng(seed), strength=0.0)
     assert np.abs(same.astype(int) - pixels).max() <= 1
@@ -256,7 +254,7 @@ def test_object_maps_point_to_the_centre() -> None:
 
 @given(seed=st.integers(0, 200), offset=st.tuples(st.integers(0, 500), st.integers(0, 500)))
 @settings(max_examples=40, deadline=None)
-def test_simulated_prompts_lie_where_they_should(seed: int, offset: tuple[int, int]) -> None:
+def test_simulated_prompts_are_inside_their_regions(seed: int, offset: tuple[int, int]) -> None:
     rng = np.random.default_rng(seed)
     for draw in (random_point, inner_point):
         x, y = draw(DISC, offset, rng) + 0.5 - np.array(offset)
@@ -275,15 +273,15 @@ def test_simulated_prompts_lie_where_they_should(seed: int, offset: tuple[int, i
     assert not DISC[row, col]
 
 
-def test_inner_points_lie_where_people_click() -> None:
-    """In a disc the mean distance to the centre is 2/3 of the radius anywhere, and half of it by depth."""
+def test_inner_points_are_near_the_middle() -> None:
+    """In a disc the mean distance to the centre is 2/3 of the radius for uniform points, and 1/2 for inner points."""
     for draw, expected in ((random_point, 20.0), (inner_point, 15.0)):
         rng = np.random.default_rng(0)
         points = np.array([draw(DISC, (0, 0), rng) + 0.5 for _ in range(1500)]) / CELL_PX
         assert np.hypot(*(points - 48.5).T).mean() == pytest.approx(expected, abs=0.6)
 
 
-def test_losses_prefer_the_right_mask() -> None:
+def test_losses_are_lowest_for_the_true_mask() -> None:
     target = torch.as_tensor(DISC, dtype=torch.float32)[None]
     right = (target * 2 - 1) * 8
     logits = torch.stack([-right, right, torch.zeros_like(right), -right], dim=1)
@@ -297,7 +295,7 @@ def test_losses_prefer_the_right_mask() -> None:
     assert one_right == pytest.approx(float(per_mask[0, 0] + per_mask[0, 1]), abs=1e-5)
 
 
-def test_tuning_writes_weights_that_load_and_answer(tmp_path: Path) -> None:
+def test_tuned_weights_load_and_predict(tmp_path: Path) -> None:
     write_set(tmp_path, images=3)
     config = replace(
         recipe("pretrain"), warmup_steps=2, steps=3, windows=1, side_px=64, full_frame_share=0.0, prompts=2,
@@ -325,7 +323,7 @@ STEPS = PromptTuningConfig(
 )
 
 
-def test_a_finished_model_learns_new_objects_and_keeps_its_features(tmp_path: Path) -> None:
+def test_fine_tuning_keeps_the_features(tmp_path: Path) -> None:
     output = tmp_path / "mine.safetensors"
     jobs.run(tune_model([tissue()], output, replace(STEPS, learning_rate=1e-2, average=0)))
     before, after = tiny.SAMPATH_TINY.build(), tiny.SAMPATH_TINY.build(output)
@@ -341,8 +339,8 @@ def test_a_finished_model_learns_new_objects_and_keeps_its_features(tmp_path: Pa
     assert facts["data"] == {"gland": 1}
 
 
-def test_training_begins_with_the_mean_of_several_weights(tmp_path: Path) -> None:
-    """Of each stage before, as the card's command names them; what is not trained afterwards stays the mean."""
+def test_training_starts_from_the_mean_of_several_weights(tmp_path: Path) -> None:
+    """The card lists the stages; weights that are not trained afterwards stay the mean."""
     files = [tmp_path / f"{number}.safetensors" for number in range(4)]
     brief = replace(STEPS, steps=0, warmup_steps=1, learning_rate=1e-2, average=0, train_only="all")
     jobs.run(tune_model([tissue()], files[0], brief))
@@ -367,8 +365,8 @@ def test_training_begins_with_the_mean_of_several_weights(tmp_path: Path) -> Non
         jobs.run(tune_model([tissue()], files[3], last, "sampath-tiny", "random", [files[0]]))
 
 
-def test_weights_of_your_own_in_sams_format_are_tuned(tmp_path: Path, tiny_sam_file: Path) -> None:
-    """The tuned file answers prompts differently, on the embedding that was cached before."""
+def test_custom_weights_in_sams_format_are_tuned(tmp_path: Path, tiny_sam_file: Path) -> None:
+    """The tuned weights predict other masks from the cached embedding."""
     output = tmp_path / "mine.safetensors"
     jobs.run(
         tune_model([tissue()], output, replace(STEPS, learning_rate=1e-2, average=0), "sam", tiny_sam_file)
@@ -381,7 +379,7 @@ def test_weights_of_your_own_in_sams_format_are_tuned(tmp_path: Path, tiny_sam_f
     assert read_facts(output)["recipe"]["side_px"] == 1024  # type: ignore[index]
 
 
-def test_what_cannot_be_tuned_is_one_sentence(tmp_path: Path) -> None:
+def test_invalid_tuning_raises_one_sentence(tmp_path: Path) -> None:
     def sentence(*words: object, **fields: object) -> str:
         with pytest.raises((ConfigError, UnknownNameError, WeightsError)) as caught:
             jobs.run(tune_model([tissue()], tmp_path / "x.safetensors", replace(STEPS, **fields), *words))
@@ -400,8 +398,8 @@ def test_what_cannot_be_tuned_is_one_sentence(tmp_path: Path) -> None:
         recipe("quick")
 
 
-def test_the_second_encoder_learns_from_dense_targets_alone(tmp_path: Path) -> None:
-    """It is loaded by its own name, and beside `sampath-tiny` where both files are in one folder."""
+def test_the_second_encoder_is_trained_on_dense_targets(tmp_path: Path) -> None:
+    """It is loaded by its name, and together with `sampath-tiny` if both files are in one folder."""
     name = "sampath-tiny-path"
     output = tmp_path / f"{name}.safetensors"
     config = replace(recipe("dense"), warmup_steps=2, windows=1, side_px=64, precision="float32")
@@ -421,19 +419,19 @@ def test_the_second_encoder_learns_from_dense_targets_alone(tmp_path: Path) -> N
     ):
         load_model(f"sampath-tiny+{name}", "cpu", tmp_path / "empty")
     beside = both.encode(tissue().pixels).maps[f"{name}.tokens"]
-    assert (beside - tokens).abs().mean() < 0.1 * tokens.abs().mean(), "the same but for two normalisations"
+    assert (beside - tokens).abs().mean() < 0.1 * tokens.abs().mean(), "equal except for two normalisations"
     with pytest.raises(ConfigError, match=f"{name} is not promptable; choose a promptable model, or the"):
         jobs.run(tune_model([tissue()], output, STEPS, name, "random"))
 
 
-def test_spreading_steps_are_for_the_model_that_spreads(tmp_path: Path, tiny_sam_file: Path) -> None:
+def test_spread_steps_need_a_model_that_spreads(tmp_path: Path, tiny_sam_file: Path) -> None:
     config = replace(STEPS, spread_steps=3)
     with pytest.raises(ConfigError, match="spread_steps is 3, and sam has no convolutions"):
         jobs.run(tune_model([tissue()], tmp_path / "x.safetensors", config, "sam", tiny_sam_file))
 
 
-def test_names_in_a_file_are_those_it_is_loaded_by(tiny_sam_file: Path) -> None:
-    """Also of an encoder that gets its pixels otherwise; they are what `train_only` means."""
+def test_stored_names_match_the_loaded_names(tiny_sam_file: Path) -> None:
+    """Also for an encoder with other preprocessing; `train_only` uses these names."""
     names = set(load_state_dict(tiny_sam_file))
     plain, aliased = (registry[name].build(tiny_sam_file) for name in ("sam", "aliased:sam"))
     assert set(plain.state_dict()) == set(aliased.state_dict()) == names
@@ -452,8 +450,8 @@ def test_frozen_parts_keep_their_running_statistics() -> None:
     assert not any(one.training for one in norms)
 
 
-def test_where_little_is_annotated_windows_are_drawn_that_hold_an_object() -> None:
-    """A disc in a picture that nobody has looked at otherwise."""
+def test_windows_with_objects_are_drawn_from_sparse_annotations() -> None:
+    """One disc in an image without any other annotation."""
     instances = np.full((2048, 2048), UNKNOWN, np.int32)
     instances[300:396, 300:396] = DISC
     pixels = np.zeros((2048, 2048, 3), np.uint8) + np.arange(3, dtype=np.uint8) * 90
@@ -471,10 +469,8 @@ def test_where_little_is_annotated_windows_are_drawn_that_hold_an_object() -> No
     radius=st.integers(2, 40),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_part_shows_its_object_whole_where_it_lies_in_the_window(
-    seed: int, centre: tuple[int, int], radius: int
-) -> None:
-    """The same pixels and ids as in the window, the object in it complete, and no prompt for one that is cut."""
+def test_a_part_contains_its_object_completely(seed: int, centre: tuple[int, int], radius: int) -> None:
+    """Its pixels and ids are those of the window, and objects that it cuts are not prompted for."""
     rows, cols = np.indices((64, 64))
     instances = (np.hypot(rows - centre[0], cols - centre[1]) <= radius).astype(np.int32)
     instances[(instances == 0) & (rows < 3)] = 2
@@ -492,8 +488,8 @@ def test_a_part_shows_its_object_whole_where_it_lies_in_the_window(
     assert corner.prompted == ((1,) if (instances[8:] != 1).all() and (instances[:, 8:] != 1).all() else ())
 
 
-def test_prompts_on_parts_teach_the_encoder_that_sees_the_whole_window(tmp_path: Path) -> None:
-    """One optimiser step on parts of 64 px moves weights of all three parts of the model."""
+def test_prompts_on_parts_train_the_encoder(tmp_path: Path) -> None:
+    """One optimiser step on parts of 64 px changes weights of all three parts of the model."""
     output = tmp_path / "mine.safetensors"
     config = replace(
         STEPS,
@@ -516,8 +512,8 @@ def test_prompts_on_parts_teach_the_encoder_that_sees_the_whole_window(tmp_path:
         replace(STEPS, part_px=96)
 
 
-def test_the_decoder_sees_the_part_that_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tokens, the ids and the place in the frame of a part are of one square of the window."""
+def test_tokens_ids_and_offset_of_a_part_match(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens, ids and position of a part belong to the same square of the window."""
     seen: list[tuple[torch.Tensor, Window, tuple[int, int]]] = []
     whole: list[torch.Tensor] = []
     module = "napari_sampath.training.prompts.prompt_tuning"
@@ -556,7 +552,7 @@ def _is_at(part: Window, window: Window, row: int, col: int) -> bool:
     return there.shape == part.pixels.shape and bool((there == part.pixels).all())
 
 
-def test_half_trained_weights_lie_beside_the_file_asked_for(tmp_path: Path) -> None:
+def test_checkpoint_is_written_beside_the_output(tmp_path: Path) -> None:
     write_set(tmp_path, images=3)
     config = PromptTuningConfig(
         warmup_steps=4, steps=0, windows=1, side_px=64, precision="float32", save_every=2, train_only="all"
@@ -574,7 +570,7 @@ def test_half_trained_weights_lie_beside_the_file_asked_for(tmp_path: Path) -> N
     assert not halfway.exists()
 
 
-def test_tuning_learns() -> None:
+def test_tuning_improves_the_scores() -> None:
     torch.manual_seed(0)
     config = PromptTuningConfig(
         warmup_steps=24,

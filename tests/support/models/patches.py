@@ -1,4 +1,4 @@
-"""An encoder that is quick and sees colours, and small tissue-like pictures with known labels, for tests of heads."""
+"""A fast encoder of patch colours, and small tissue-like images with known labels, for tests of heads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHANNELS = 8
 
 
 class PatchEncoder(Encoder):
-    """Random mixtures of the mean colour of each 16 px patch and of its contrast: (8, 64, 64)."""
+    """Encodes each 16 px patch as random mixtures of its mean colour and contrast: (8, 64, 64)."""
 
     def __init__(self, seed: int = 0) -> None:
         spec = FeatureSpec((FeatureMap("embedding", CHANNELS, INFO.name),))
@@ -25,7 +25,7 @@ class PatchEncoder(Encoder):
         generator = torch.Generator().manual_seed(seed)
         self.mixing = torch.nn.Parameter(torch.randn(CHANNELS, 6, generator=generator))
         self.passes = 0
-        """How often the encoder ran, in tiles."""
+        """Number of encoded tiles."""
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         self.passes += len(pixels)

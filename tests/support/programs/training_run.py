@@ -1,4 +1,4 @@
-"""A training run as a program, for tests that kill it or start several of it: DATA OUTPUT KEY=VALUE ..."""
+"""A training run as a program, for tests that kill it or start several: DATA OUTPUT KEY=VALUE ..."""
 
 from __future__ import annotations
 
