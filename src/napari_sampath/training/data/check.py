@@ -69,10 +69,7 @@ def inspect_job(dataset: Dataset, samples: Sequence[Sample], message: str) -> Jo
 def check_job(
     dataset: Dataset, training: Sequence[Sample], validation: Sequence[Sample]
 ) -> Job[list[list[ImageFacts]]]:
-    """Check that a dataset can be trained on, before anything is computed.
-
-    Returns:
-        The properties of the training images and of the validation images.
+    """Check before training that a dataset can be used, and return the facts of its training and validation images.
 
     Raises:
         DatasetError: If a file cannot be used, no pixel is labelled, or a class never occurs.

@@ -103,11 +103,7 @@ class Dataset:
         return scales.pop() if len(scales) == 1 else None
 
     def split(self, name: str) -> tuple[Sample, ...]:
-        """Return the samples of a split.
-
-        Raises:
-            DatasetError: If the split is empty.
-        """
+        """Return the samples of a split; an empty split raises a `DatasetError`."""
         samples = tuple(sample for sample in self.samples if sample.split == name)
         if not samples:
             splits = sorted({sample.split for sample in self.samples})
@@ -137,11 +133,7 @@ class Dataset:
         return Example(item.pixels, targets, item.instances)
 
     def to_targets(self, labels: npt.NDArray[np.integer], source: Path) -> UInt8Array:
-        """Convert the values of a label map (H, W) into indices into `classes`, uint8.
-
-        Raises:
-            DatasetError: If a value has no class; the message names `source`.
-        """
+        """Convert label values (H, W) into indices into `classes`; a value without a class raises a `DatasetError`."""
         channel = {c.id: index for index, c in enumerate(self.classes)}
         present, inverse = np.unique(labels, return_inverse=True)
         unknown = [int(v) for v in present if int(v) not in self.values and int(v) not in self.ignored]
@@ -165,10 +157,7 @@ class Dataset:
 
 
 def read_label_map(path: Path) -> npt.NDArray[np.integer]:
-    """Read a label map: one channel of integers, or the indices of a palette image.
-
-    Returns:
-        (H, W) of an integer type.
+    """Read a label map (H, W): one channel of integers, or the indices of a palette image.
 
     Raises:
         ImageError: If it is truncated, damaged or not an image.
@@ -189,10 +178,7 @@ def read_label_map(path: Path) -> npt.NDArray[np.integer]:
 
 
 def split_by_group(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Hold out whole groups, at least one, until they contain `share` of the samples.
-
-    Returns:
-        The remaining samples, and those held out.
+    """Hold out whole groups, at least one, until they contain `share` of the samples; return the others and these.
 
     Raises:
         DatasetError: If there is only one group, so that validation would measure memorised images.

@@ -93,12 +93,10 @@ class InstanceImage:
 
 
 def read_instances(data: Path, split: str, kinds: tuple[str, ...] = ()) -> list[InstanceImage]:
-    """Read all images of a split from the sets of the collection, or from a dataset.
+    """Read all images of a split ("train" or "val").
 
-    Args:
-        data: Folder that holds the sets, or one dataset in a layout of `open_dataset`.
-        split: "train" or "val".
-        kinds: Kinds to read from the collection; empty for all.
+    `data` is a dataset in a layout of `open_dataset`, or the folder with the sets of the collection, of which `kinds`
+    selects some.
 
     Raises:
         DatasetError: If there is no image, or a dataset has no object.
@@ -121,11 +119,7 @@ def read_instances(data: Path, split: str, kinds: tuple[str, ...] = ()) -> list[
 
 
 def dataset_instances(dataset: Dataset, split: str) -> Iterator[InstanceImage]:
-    """Read the images of a dataset with their objects; the background (id 0) has none.
-
-    Args:
-        dataset: Without instance maps, the connected components of a class are its objects.
-        split: "train", "val" or "test".
+    """Read the images of a split with their objects; without instance maps, these are connected components of a class.
 
     Raises:
         DatasetError: If the split is empty, a file cannot be used, or no image has an object.

@@ -18,12 +18,7 @@ _UNKNOWN = -1
 def join_datasets(first: Dataset, others: Sequence[Dataset]) -> Dataset:
     """Add the training images of other datasets, so that a head sees more patients and stains.
 
-    Args:
-        first: Defines the classes and provides the validation and test splits.
-        others: Only their training images are used. Classes are matched with those of `first` by name.
-
-    Returns:
-        The joined dataset; `first` itself if there are no others.
+    `first` defines the classes, which are matched by name, and provides the validation and test splits.
 
     Raises:
         DatasetError: If another dataset has no training image, or a class that `first` does not have.

@@ -65,14 +65,8 @@ def evaluate_instances(
     """Find the objects of images with several methods, and score each.
 
     If the head has a class named like the kind of an image, only that class counts; else all classes do. Pixels
-    outside the verified area are left out, and so are predicted objects with most of their pixels there.
-
-    Args:
-        model: The encoder of the head. If it is not promptable, only the head's regions are scored.
-        head: A trained head; None for the model and the baseline alone.
-        images: Images of a validation split.
-        settings: Settings of `segment_instances`.
-        everything: Settings of `segment_everything`.
+    outside the verified area are left out, and so are predicted objects with most of their pixels there. Without a head
+    only the model and the baseline are scored; if the model is not promptable, only the head's regions.
 
     Returns:
         One score for each kind and method: "HEAD + MODEL" (`segment_instances`), "HEAD, separated" (without the

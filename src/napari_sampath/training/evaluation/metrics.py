@@ -57,14 +57,10 @@ def _counts(matrix: Confusion) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def summarise(matrices: Sequence[Confusion], classes: Sequence[ClassInfo]) -> dict[str, Any]:
-    """Score predictions on images.
+    """Score predictions on images, from one confusion matrix per image.
 
     Means over classes leave out the background (id 0). An image in which a class is neither true nor predicted does
     not count for that class.
-
-    Args:
-        matrices: One confusion matrix per image.
-        classes: One per class index.
 
     Returns:
         {"per_image": {class name: {"dice", "iou", "images"}, "mean": {"dice", "iou"}},
@@ -97,11 +93,7 @@ def _mean(values: FloatArray) -> float | None:
 
 
 def best_constant(matrices: Sequence[Confusion], classes: Sequence[ClassInfo]) -> tuple[str, dict[str, Any]]:
-    """Score the best prediction that ignores the image: one class everywhere.
-
-    Returns:
-        Its name ("all gland") and its scores as `summarise` returns them.
-    """
+    """Return the name ("all gland") and the scores of the best prediction of one class everywhere; see `summarise`."""
     scores = {
         f"all {info.name}": summarise([constant(matrix, index) for matrix in matrices], classes)
         for index, info in enumerate(classes)

@@ -84,11 +84,7 @@ PAPERS = {
 
 
 def paper(name: str) -> Paper:
-    """Return a paper's table by name.
-
-    Raises:
-        UnknownNameError: If there is no such paper.
-    """
+    """Return a paper's table by name; an unknown name raises an `UnknownNameError`."""
     return lookup("paper", PAPERS, name)
 
 

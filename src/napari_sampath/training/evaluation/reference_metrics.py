@@ -56,10 +56,7 @@ class ReferenceMetrics:
             self._images.append(scores)
 
     def _prompt_generator_scores(
-        self,
-        predicted: npt.NDArray[np.generic],
-        true: npt.NDArray[np.bool_],
-        ignored: npt.NDArray[np.bool_],
+        self, predicted: npt.NDArray[np.generic], true: npt.NDArray[np.bool_], ignored: npt.NDArray[np.bool_]
     ) -> tuple[float, float]:
         """Return Dice and IoU at the size of the prompt generator's input, without pixels along outlines."""
         labels = prompt_generator_labels(true.astype(np.uint8), self.side_px)

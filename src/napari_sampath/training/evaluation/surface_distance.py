@@ -21,12 +21,9 @@ class SurfaceDistances:
 
 
 def surface_distances(predicted: BoolArray, true: BoolArray) -> SurfaceDistances | None:
-    """Measure the distances between the outlines of two masks (H, W).
+    """Measure the distances between the outlines of two masks (H, W); None if one is empty.
 
     The outline of a mask is its pixels with a 4-neighbour outside the mask or at the edge of the image.
-
-    Returns:
-        The distances; None if a mask is empty and so has no outline.
     """
     if not predicted.any() or not true.any():
         return None

@@ -142,18 +142,10 @@ PRESETS: dict[str, Preset] = {
 
 
 def preset(name: str) -> TrainingConfig:
-    """Return a configuration by name; `PRESETS` lists the matching heads.
-
-    Raises:
-        UnknownNameError: If there is no such preset.
-    """
+    """Return the configuration of a preset by name; an unknown name raises an `UnknownNameError`."""
     return find_preset(name).config
 
 
 def find_preset(name: str) -> Preset:
-    """Return a preset by name.
-
-    Raises:
-        UnknownNameError: If there is no such preset.
-    """
+    """Return a preset by name; an unknown name raises an `UnknownNameError`."""
     return lookup("recipe", PRESETS, name)

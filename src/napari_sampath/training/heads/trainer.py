@@ -83,8 +83,7 @@ class Run:
 def run_job(run: Run) -> Job[Best]:
     """Train a head until it no longer improves on the validation tiles; a killed run resumes from its checkpoint.
 
-    Returns:
-        The weights of the best epoch (or the last), and their confusion on each validation tile.
+    Returns the weights of the best epoch (or the last), and their confusion on each validation tile.
 
     Raises:
         WeightsError: If the loss or the gradient is not finite.

@@ -109,9 +109,5 @@ RECIPES: dict[str, tuple[str, PromptTuningConfig]] = {
 
 
 def recipe(name: str) -> PromptTuningConfig:
-    """Return a recipe by name.
-
-    Raises:
-        UnknownNameError: If there is no such recipe.
-    """
+    """Return a recipe by name; an unknown name raises an `UnknownNameError`."""
     return lookup("recipe", RECIPES, name)[1]

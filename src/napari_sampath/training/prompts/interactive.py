@@ -47,16 +47,13 @@ def true_iou(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def prompt_loss(logits: Tensor, scores: Tensor, target: Tensor, ambiguous: bool) -> Tensor:
-    """Loss of one interactive iteration.
+    """Return the loss of one interactive iteration, a scalar mean over the objects.
 
     Args:
         logits: (N, 4, h, w), token 0 is the single mask, 1..3 the candidates of an ambiguous prompt.
         scores: (N, 4) predicted IoU.
         target: (N, h, w).
         ambiguous: True after a single prompt: the best of the three candidates is trained as well.
-
-    Returns:
-        Scalar mean over the objects.
     """
     per_mask = mask_losses(logits, target)
     quality = functional.mse_loss(scores, true_iou(logits, target), reduction="none")
@@ -134,17 +131,8 @@ def train_window(
 ) -> dict[str, float]:
     """Prompt for some objects of a window, correct the predictions, and accumulate gradients.
 
-    Args:
-        prompt_encoder: That of SAM, or one with its signature.
-        mask_decoder: That of SAM.
-        embedding: (1, 256, g, g) leaf with `requires_grad`.
-        window: Window of the embedding.
-        offset_tokens: Position (row, col) of the window in the 64 x 64 token grid.
-        plan: How the objects are prompted.
-        rng: Random number generator.
-
-    Returns:
-        Mean loss and IoU; empty if the window has no object.
+    `embedding` is a leaf (1, 256, g, g) with `requires_grad`; `offset_tokens` is the position (row, col) of the window
+    in the 64 x 64 token grid. Returns the mean loss and IoU; empty if the window has no object.
     """
     iterations, weight = plan.iterations, plan.weight
     if not window.prompted:

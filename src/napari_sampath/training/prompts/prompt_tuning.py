@@ -85,8 +85,7 @@ class Trainee(nn.Module):
     def freeze_others(self, prefixes: str) -> None:
         """Freeze all weights and running statistics except those that `PromptTuningConfig.train_only` names.
 
-        Raises:
-            ConfigError: If no weight has one of the prefixes.
+        Raises a `ConfigError` if no weight has one of the prefixes.
         """
         rename = self.image_encoder.name_in_file
         names = [rename(name) for name, _ in self.named_parameters() if not name.startswith(HELPERS)]
@@ -116,18 +115,11 @@ class TuningResult:
 
 
 def tune(
-    parts: EncoderParts,
-    images: list[InstanceImage],
-    config: PromptTuningConfig,
-    save: Path | None = None,
+    parts: EncoderParts, images: list[InstanceImage], config: PromptTuningConfig, save: Path | None = None
 ) -> Job[TuningResult]:
-    """Train a promptable model on images with objects.
+    """Train the parts of a promptable model in place on images with objects.
 
-    Args:
-        parts: Encoder, prompt encoder and mask decoder, trained in place.
-        images: Training images.
-        config: The configuration.
-        save: File for the averaged weights, written every `save_every` steps; None writes nothing.
+    The averaged weights are written to the file `save`, if given, every `save_every` steps.
 
     Raises:
         ConfigError: If the configuration does not suit the model.

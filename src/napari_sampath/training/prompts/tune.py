@@ -38,10 +38,10 @@ def tune_model(
     start: str | Path | None = None,
     merge: Sequence[str | Path] = (),
 ) -> Job[Path]:
-    """Train a promptable model and write its weights.
+    """Train a promptable model on images, see `read_instances`, and write its weights.
 
     Args:
-        images: Training images, see `read_instances`.
+        images: Training images.
         output: The `.safetensors` file, written when training ends. Until then the averaged weights are in a
             `.checkpoint` beside it, which can be used as `start`.
         config: The configuration; the default fine-tunes the mask decoder.
@@ -51,11 +51,7 @@ def tune_model(
         merge: More weights of that model, from earlier stages or from other runs of the same stage; training starts
             from the mean of all (Wortsman et al. 2022, "Model soups").
 
-    Returns:
-        `output`.
-
     Raises:
-        UnknownNameError: If there is no such model.
         ConfigError: If the configuration does not suit the model.
         WeightsError: If `start` holds weights of another model.
         StorageError: If the file cannot be written.

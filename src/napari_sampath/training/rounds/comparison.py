@@ -98,13 +98,8 @@ def compare_job(
 ) -> Job[Comparison]:
     """Score two heads on the validation split, or on the training split if there is no other.
 
-    Classes are matched by name, so the previous head may lack some of them.
-
-    Args:
-        dataset: The dataset.
-        new: Bundle of the new head.
-        previous: Bundle of the previous head.
-        model: A loaded model, used for the heads that need it; others are loaded.
+    Classes are matched by name, so the previous head may lack some of them. `model` is a loaded model, used for the
+    heads that need it; others are loaded.
 
     Raises:
         DatasetError: If these images have no verified pixel, or cannot be read.

@@ -19,10 +19,7 @@ class HeadsInUse:
 
     A newly trained head is first offered. Accepting it makes it the current head and the one before it the previous.
     Rolling back rejects an offered head, or else makes the previous head current again. Files are never deleted, and
-    every change is saved before the method returns.
-
-    Args:
-        dataset: Folder of the dataset; nothing is written until a head is offered.
+    every change is saved before the method returns; if that fails with a `StorageError`, nothing has changed.
 
     Raises:
         DatasetError: If the file that records the heads is damaged or of a newer version.
@@ -57,9 +54,7 @@ class HeadsInUse:
     def offer(self, path: Path) -> None:
         """Offer a trained head, in place of one that is already offered.
 
-        Raises:
-            WeightsMissingError: If there is no such file in the folder of heads.
-            StorageError: If this cannot be saved; nothing has changed.
+        Raises a `WeightsMissingError` if there is no such file in the folder of heads.
         """
         if path.resolve().parent != self.folder.resolve() or not path.is_file():
             raise WeightsMissingError(
@@ -68,12 +63,7 @@ class HeadsInUse:
         self._change(self._accepted, self.folder / path.name)
 
     def accept(self) -> Path:
-        """Make the offered head the current one.
-
-        Raises:
-            DatasetError: If none is offered.
-            StorageError: If this cannot be saved; nothing has changed.
-        """
+        """Make the offered head the current one; raises a `DatasetError` if none is offered."""
         if self._offered is None:
             raise DatasetError("There is no new head to accept; train one first.")
         accepted = [path for path in self._accepted if path != self._offered]
@@ -81,14 +71,9 @@ class HeadsInUse:
         return self._accepted[-1]
 
     def roll_back(self) -> Path | None:
-        """Reject the offered head or, if there is none, return to the previous head.
+        """Reject the offered head or, if there is none, return to the previous head; return the current head.
 
-        Returns:
-            The current head.
-
-        Raises:
-            DatasetError: If there is no head to return to.
-            StorageError: If this cannot be saved; nothing has changed.
+        Raises a `DatasetError` if there is no head to return to.
         """
         if self._offered is not None:
             self._change(self._accepted, None)

@@ -89,11 +89,7 @@ class Round:
 
 
 def dataset_summary_job(folder: Path, before: DatasetSummary | None = None) -> Job[DatasetSummary | None]:
-    """Summarise a dataset; None until something has been saved to it.
-
-    Args:
-        folder: The dataset.
-        before: Its previous summary.
+    """Summarise a dataset, reusing its previous summary; None until something has been saved to it.
 
     Raises:
         DatasetError: If its `dataset.json` cannot be used.
@@ -138,20 +134,9 @@ def round_job(
     config: TrainingConfig | None = None,
     curves: TrainingCurves | None = None,
 ) -> Job[Round]:
-    """Train a head on a dataset and compare it with the current one.
+    """Train a kind of head on a dataset and compare it with the current one; see `train`.
 
-    The head is not offered yet; call `heads.offer` with its path.
-
-    Args:
-        folder: The dataset.
-        heads: The heads trained on it.
-        kind: One of `list_heads()`.
-        model: The encoder, loaded or by name.
-        config: The configuration.
-        curves: Filled during training.
-
-    Raises:
-        SampathError: See `train`.
+    The head is not offered yet; call `heads.offer` with its path. `curves` is filled during training.
     """
     config, curves = config or TrainingConfig(), curves or TrainingCurves()
     curves.epochs = config.epochs

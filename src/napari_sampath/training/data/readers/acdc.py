@@ -27,9 +27,6 @@ def open_acdc(folder: Path) -> Dataset | None:
     """Open ACDC: `training/patient001/patient001_frame01.nii.gz`, its `_gt`, `Info.cfg`; `testing/` is the test split.
 
     Each slice of a patient's two frames is an image; the patient is the case.
-
-    Raises:
-        DatasetError: If nibabel is missing, or a volume has no labels.
     """
     root = next((p for p in (folder, folder / "database") if (p / "training").is_dir()), None)
     if root is None or not any(root.glob("training/patient*/*_gt.nii*")):

@@ -29,7 +29,6 @@ def read_grey(path: Path) -> IntArray:
 
     Raises:
         DatasetError: If the file is missing or has colours.
-        ImageError: If it is damaged.
     """
     if not path.is_file():
         raise DatasetError(f"There is no label file '{path}'; copy the set again.")

@@ -23,14 +23,11 @@ from .splits import with_splits
 
 
 def open_coco(path: Path) -> Dataset | None:
-    """Open a COCO file, or a folder with one file or with one per split (named "train", "val", "test").
+    """Open a COCO file, or a folder with one file or one per split ("train", "val", "test" in its name); else None.
 
     Images are searched beside the file, in `images/`, in the folder of the split, and one level up. Smaller objects
     are drawn over larger ones; crowds, and objects with a box but no outline, are ignored in training and scoring.
     The key "group", "slide", "case" or "patient" of an image names its case.
-
-    Returns:
-        The dataset; None if there is no such file.
 
     Raises:
         DatasetError: If a file is not COCO, an image is missing, or an object has no category.

@@ -25,16 +25,7 @@ from .typed_nuclei import open_typed_nuclei
 
 logger = logging.getLogger(__name__)
 
-_LAYOUTS = (
-    open_bcss,
-    open_crag,
-    open_glas,
-    open_ebhi,
-    open_acdc,
-    open_monuseg,
-    open_typed_nuclei,
-    open_coco,
-)
+_LAYOUTS = (open_bcss, open_crag, open_glas, open_ebhi, open_acdc, open_monuseg, open_typed_nuclei, open_coco)
 """Readers of sets in their distributed layout; each returns None for any other folder."""
 
 

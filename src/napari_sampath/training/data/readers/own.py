@@ -12,11 +12,7 @@ from .classes import with_background
 
 
 def open_own(path: Path) -> Dataset:
-    """Open a folder with a `dataset.json`; pixels outside the verified area are ignored.
-
-    Raises:
-        DatasetError: If it holds no image, or `dataset.json` cannot be used.
-    """
+    """Open a folder with a `dataset.json`; pixels outside the verified area are ignored."""
     folder = DatasetFolder.open(path)
     if not folder.images:
         raise DatasetError(f"The dataset '{path}' holds no image yet; save one to it.")

@@ -16,12 +16,8 @@ from .splits import with_splits
 def open_pairs(folder: Path, images: str, labels: str, group: str = "") -> Dataset:
     """Open images and label maps whose paths differ only outside the wildcards.
 
-    Args:
-        folder: Root of the patterns.
-        images: Such as "*/img_*.png"; `**` crosses folders.
-        labels: With the same wildcards, such as "*/mask_*.png".
-        group: Regular expression searched in the image's path below `folder`; its first group, or else the whole
-            match, is the slide or case.
+    `images` is a pattern such as "*/img_*.png" (`**` crosses folders), `labels` has the same wildcards, and `group` is
+    a regular expression whose first group, or whole match, in the image's path below `folder` is the slide or case.
 
     Raises:
         DatasetError: If no file matches, an image has no label map, or the patterns have different wildcards.

@@ -15,13 +15,11 @@ _LABEL_NAMES = ("{}.png", "{}.tif", "{}.tiff", "{}_classes.png", "{}_classes.tif
 
 
 def open_plain(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset:
-    """Open the folder.
+    """Open a folder with `images/` and `labels/`, which may be a folder of exported label maps.
 
-    Args:
-        folder: With `images/` and `labels/`; `labels/` may be a folder of exported label maps. `classes.json`
-            names the classes; without it they are named by their values, and 255 is ignored unless it is the only one.
-        rows: Of its `index.csv`, with the columns `name`, `group` and `split`; without splits a fifth of the groups
-            is the validation split.
+    `classes.json` names the classes; without it they are named by their values, and 255 is ignored unless it is the
+    only one. `rows` is the content of `index.csv`, with the columns `name`, `group` and `split`; without splits a fifth
+    of the groups is the validation split.
 
     Raises:
         DatasetError: If there is no image, an image has no label map, or the index names no image.

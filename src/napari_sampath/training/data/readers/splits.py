@@ -14,11 +14,7 @@ _SPELLINGS = {"training": "train", "validation": "val", "valid": "val", "testing
 
 
 def read_split(name: str, file: Path) -> str:
-    """Normalise the name of a split; empty stays empty.
-
-    Raises:
-        DatasetError: If it is not a split.
-    """
+    """Normalise the name of a split; empty stays empty, and an unknown name raises a `DatasetError`."""
     word = name.strip().lower()
     split = _SPELLINGS.get(word, word)
     if split and split not in SPLITS:
@@ -29,8 +25,7 @@ def read_split(name: str, file: Path) -> str:
 def with_splits(samples: Sequence[Sample]) -> list[Sample]:
     """Move a fifth of the training samples, in whole groups, to the validation split if that is empty.
 
-    Raises:
-        DatasetError: If some samples have a split and others have none.
+    Raises a `DatasetError` if some samples have a split and others have none.
     """
     if any(sample.split for sample in samples) and not all(sample.split for sample in samples):
         name = next(sample.name for sample in samples if not sample.split)
