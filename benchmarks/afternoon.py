@@ -1,8 +1,8 @@
-"""A pathologist's afternoon with glands: correct, retrain, predict, on real tissue (`make afternoon`).
+"""Simulate an afternoon of annotating glands: correct, retrain, predict, on real tissue (`make afternoon`).
 
-Three rounds of ten images from a folder. In the first everything is clicked by hand; then a head is trained on what was
-annotated, proposes on the next images, and is corrected. The clicks are simulated from the true masks; everything
-else is what the docks do, through the same calls. Writes docs/afternoon.md, with pictures where there is a display.
+There are three rounds of ten images. In round 1 every gland is prompted; afterwards a head is trained on the
+annotations, proposes on the next images, and is corrected. Clicks are simulated from the true masks; everything
+else uses the same calls as the docks. Writes docs/afternoon.md, with screenshots if there is a display.
 
     python -m benchmarks.afternoon --data ../shared/data
     python -m benchmarks.afternoon --rounds 2 --images 3 --unseen 3 --output build/afternoon
@@ -48,44 +48,44 @@ from .simulated_user import SimulatedUser, dice
 ROOT = Path(__file__).resolve().parent.parent
 GLAND = ClassInfo(1, "gland", (0, 158, 115))
 MIN_AREA_PX = 64
-SAME = 0.01
-"""A difference in Dice that another seed would make, too."""
+SEED_NOISE = 0.01
+"""Difference in Dice that another seed causes as well."""
 
 
 @dataclass
 class Row:
-    """One round."""
+    """Results of one round."""
 
     images: int
     objects: int
     actions: int
-    """Clicks, key presses for another candidate, and what brush strokes count as."""
+    """Clicks, key presses for another candidate, and brush strokes weighted as clicks."""
     proposed: float | None
-    """Mean Dice of what the head in use proposed, before anything was corrected; None in the first round."""
+    """Mean Dice of the proposals before any correction; None in the first round."""
     corrected: float
-    """Mean Dice of what the person left."""
+    """Mean Dice after correction."""
     unseen: float
-    """Mean Dice of the head trained after it, on images of other cases."""
+    """Mean Dice of the head trained after the round, on images of other cases."""
     seconds: float
     """Processor time of the training."""
 
     @property
     def clicks(self) -> float:
-        """Actions for each object."""
+        """Actions per object."""
         return self.actions / max(1, self.objects)
 
 
 def choose(data: Path, split: str, count: int) -> list[str]:
-    """Choose images of as many cases and kinds of gland as there are, always the same."""
+    """Choose images spread over cases and kinds of gland, always the same ones."""
     with (data / "index.csv").open() as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == split]
     seen: Counter[str] = Counter()
     ranked = []
-    for row in sorted(rows, key=lambda one: one["name"]):
+    for row in sorted(rows, key=lambda row: row["name"]):
         ranked.append((seen[row["case_group"]], row["name"], row["class"]))
         seen[row["case_group"]] += 1
     queues: dict[str, list[str]] = defaultdict(list)
-    for _, name, kind in sorted(ranked):  # The first image of each case comes before the second of any.
+    for _, name, kind in sorted(ranked):  # the first image of each case comes before any second image
         queues[kind].append(name)
     chosen: list[str] = []
     while len(chosen) < count and any(queues.values()):
@@ -94,19 +94,19 @@ def choose(data: Path, split: str, count: int) -> list[str]:
 
 
 def read(data: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read an image and which of its pixels are gland."""
+    """Read an image and its true mask."""
     (image,) = (data / "images").glob(f"{name}.*")
     (mask,) = (data / "masks").glob(f"{name}.*")
     return np.asarray(Image.open(image).convert("RGB")), np.asarray(Image.open(mask)) > 0
 
 
 class Afternoon:
-    """The work itself.
+    """Rounds of annotating, training and predicting.
 
     Args:
         data: `ebhi_glands`.
         work: Folder for images, dataset and exports.
-        model: The promptable model, whose features heads are trained on.
+        model: Promptable model whose features the heads use.
     """
 
     def __init__(self, data: Path, work: Path, model: Any) -> None:
@@ -116,7 +116,7 @@ class Afternoon:
         self.rows: list[Row] = []
 
     def copy(self, names: list[str]) -> FolderQueue:
-        """Put the images into a folder, as they would come from the scanner."""
+        """Copy the images into a folder and open it as a queue."""
         folder = self.work / "images"
         folder.mkdir(parents=True, exist_ok=True)
         for number, name in enumerate(names):
@@ -125,7 +125,7 @@ class Afternoon:
         return FolderQueue(folder, load_config().sessions_dir)
 
     def round(self, queue: FolderQueue, count: int, unseen: list[str], epochs: int) -> Row:
-        """Annotate the next images of the queue, then train."""
+        """Annotate the next images of the queue, then train a head."""
         objects = actions = 0
         proposed, corrected = [], []
         for _ in range(count):
@@ -137,12 +137,12 @@ class Afternoon:
             )
             session.proposals.stage = "semi-automatic"
             if self.heads.current is not None:
-                found = segment(pixels, self.heads.current, self.model)
-                session.proposals.offer(from_segmentation(found, ResultFilter(MIN_AREA_PX)))
+                segmentation = segment(pixels, self.heads.current, self.model)
+                session.proposals.offer(from_segmentation(segmentation, ResultFilter(MIN_AREA_PX)))
                 proposed.append(dice(np.asarray(session.document.class_map) > 0, truth))
-            person = SimulatedUser(session, truth)
-            actions += person.annotate()
-            objects += person.objects
+            user = SimulatedUser(session, truth)
+            actions += user.annotate()
+            objects += user.objects
             corrected.append(dice(np.asarray(session.document.class_map) > 0, truth))
             session.area.complete((0, 0, *session.hw))
             self.samples.mark_changed(session)
@@ -176,9 +176,9 @@ class Afternoon:
 
 
 def table(rows: list[Row]) -> str:
-    """Write the rounds as a table."""
+    """Return the rounds as a Markdown table."""
     lines = [
-        "| round | images | glands | clicks a gland | Dice of the proposal | after correction | "
+        "| round | images | glands | clicks per gland | Dice of the proposal | after correction | "
         "Dice of the new head on unseen cases | training |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -192,42 +192,45 @@ def table(rows: list[Row]) -> str:
 
 
 def shortfalls(rows: list[Row]) -> list[str]:
-    """Say in which respect the rounds did not improve: clicks, and what the head proposes on the next images."""
+    """Describe where the last round is no better than the first: clicks per gland, Dice of the proposals."""
     first, last = rows[0], rows[-1]
     proposals = [row.proposed for row in rows if row.proposed is not None]
-    found = []
+    sentences = []
     if last.clicks >= first.clicks:
-        found.append(
+        sentences.append(
             f"A gland took {last.clicks:.2f} clicks in the last round, {first.clicks:.2f} in the first."
         )
     if len(proposals) > 1 and proposals[-1] <= proposals[0]:
-        found.append(f"The last proposals have a Dice of {proposals[-1]:.3f}, the first {proposals[0]:.3f}.")
-    return found
+        sentences.append(
+            f"The last proposals have a Dice of {proposals[-1]:.3f}, the first {proposals[0]:.3f}."
+        )
+    return sentences
 
 
 def on_unseen(rows: list[Row]) -> str:
-    """Say what more images did for the head on cases that it never met."""
+    """Describe the effect of the later rounds on the Dice on unseen cases."""
     gain = rows[-1].unseen - rows[0].unseen
-    if abs(gain) < SAME:
-        return f"There, the images of the later rounds changed little ({gain:+.3f})."
-    return f"There, the later rounds changed the head's Dice by {gain:+.3f}."
+    if abs(gain) < SEED_NOISE:
+        return f"The images of the later rounds changed it little ({gain:+.3f})."
+    return f"The images of the later rounds changed it by {gain:+.3f}."
 
 
-PAGE = """# An afternoon
+PAGE = """# A simulated afternoon
 
-A scripted afternoon on real H&E tissue (EBHI-Seg glands, 224 x 224 px at 400x), made by `make afternoon`. A
-folder of {images} images is worked through in {rounds} rounds. In the first, every gland is clicked by hand
-with `{model}`. After each round a head is trained on all that was annotated so far and proposes on the next
-images, where the person corrects it. The clicks are simulated from the published masks: the person clicks into
-the middle of the largest mistake, adds points until the outline fits (IoU {good}), takes another candidate
-where one fits better, and takes the brush, which counts as {brush} clicks, where clicks do not help. Every
-click, key press and removal counts.
+After this page you know how many clicks it takes to annotate glands, and how many a trained head saves. `make
+afternoon` repeats the experiment on real H&E tissue (EBHI-Seg glands, 224 x 224 px at 400x).
+
+A simulated user annotates a folder of {images} images in {rounds} rounds. In round 1 every gland is clicked with
+`{model}`. After each round a head is trained on all annotations so far; it proposes on the next images, and the
+user corrects it. The user is simulated from the published masks: it clicks into the middle of the largest error,
+adds points until the outline reaches IoU {good}, takes another candidate where it fits better, and paints with the
+brush, counted as {brush} clicks, where clicks do not help. Every click, key press and deletion counts.
 
 {table}
 
-The heads were scored on {unseen} images of cases of which no image was annotated; calling everything gland would
-have a Dice of {trivial:.3f} there. {on_unseen} All of it, exports in every format included, took {minutes:.0f}
-minutes of processor time.
+The Dice on unseen cases is measured on {unseen} images of cases without annotated images; calling everything gland
+reaches {trivial:.3f} there. {on_unseen} The whole run, with exports in every format, took {minutes:.0f} min of
+processor time.
 {verdict}
 {pictures}
 Data: EBHI-Seg (Shi et al. 2023, CC BY 4.0).
@@ -243,8 +246,8 @@ def main() -> int:
     parser.add_argument("--data", type=Path, default=default)
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="folder of afternoon.md")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=10, help="images a round")
-    parser.add_argument("--unseen", type=int, default=20, help="images of other cases to score on")
+    parser.add_argument("--images", type=int, default=10, help="images per round")
+    parser.add_argument("--unseen", type=int, default=20, help="images of other cases for evaluation")
     parser.add_argument("--epochs", type=int, default=30)
     options = parser.parse_args()
     data = Path(options.data) / "ebhi_glands"
@@ -277,16 +280,16 @@ def main() -> int:
         table=table(work.rows),
         unseen=len(unseen),
         trivial=np.mean(
-            [dice(np.ones_like(truth), truth) for _, truth in (read(data, one) for one in unseen)]
+            [dice(np.ones_like(truth), truth) for _, truth in (read(data, name) for name in unseen)]
         ),
         minutes=minutes,
         on_unseen=on_unseen(work.rows),
-        verdict="".join(f"\n**Not reached:** {one}\n" for one in missing),
+        verdict="".join(f"\n**Not reached:** {sentence}\n" for sentence in missing),
         pictures=pictures,
     )
     (options.output / "afternoon.md").write_text(page, encoding="utf-8")
     print(table(work.rows))
-    print("\n".join(missing) or "The last round was better than the first, in clicks and in Dice.")
+    print("\n".join(missing) or "The last round is better than the first in clicks and in Dice.")
     return 1 if missing else 0
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the docks at the afternoon's work, for docs/afternoon.md."""
+"""Screenshots of the docks for docs/afternoon.md."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from napari_sampath.widgets.viewer.viewer_state import ViewerState
 from .gui_driver import wait_until
 
 WINDOW = (1280, 800)
-PATIENCE_S = 3600
+TIMEOUT_S = 3600
 QUALITY = 82
 TITLES = {"segment": "Auto-segment"}
 CAPTIONS = {
-    "annotate": "The Annotate dock: glands that were clicked, in the colour of their class, with their outlines.",
-    "objects": "The Objects dock: what was annotated as a table; a click on a row shows the object.",
-    "folder": "The Folder dock: done images have a green frame; the annotations of the one that is open were kept.",
-    "train": "The Train dock after a round: curves, the new head beside the one in use, and where it does worst.",
-    "segment": "Auto-segment on an image: the head's classes, the filters, and the way to where it is unsure.",
-    "export": "The Export dock: the formats that were written, and the way back in.",
+    "annotate": "The Annotate dock with annotated glands in their class colour and their outlines.",
+    "objects": "The Objects dock lists the objects in a table; a click on a row shows the object.",
+    "folder": "The Folder dock with thumbnails; images that are done have a green frame.",
+    "train": "The Train dock after training: curves, and the new head compared with the current one.",
+    "segment": "The Auto-segment dock with the classes of a head and the filters of the result.",
+    "export": "The Export dock with the formats to export, and import.",
     "light": "The Annotate dock in napari's light theme.",
 }
 
 
 def take_screenshots(work: Path, model: Any, output: Path, epochs: int = 30) -> str:
-    """Open the folder and the dataset of an afternoon in napari, use the docks, and take pictures of the window.
+    """Open the folder and the dataset of the afternoon in napari, use the docks, and take screenshots of the window.
 
     Args:
-        work: With `images` and `dataset`.
-        model: The model that was used.
-        output: Folder of the page; pictures go to `images/` in it.
-        epochs: Passes of the head that is trained for the picture.
+        work: Folder that holds `images` and `dataset`.
+        model: Model of the afternoon.
+        output: Folder of the page; screenshots go to `images/` in it.
+        epochs: Epochs of the head that is trained for a screenshot.
 
     Returns:
-        Text that shows them.
+        Markdown that shows the screenshots.
     """
 
     def load(_choice: Any) -> Any:
@@ -96,21 +96,21 @@ def _work(
 ) -> None:
     folder, train, segment = docks["folder"], docks["train"], docks["segment"]
     folder.work.open_folder(work / "images")
-    wait_until(lambda: state.ready and not folder.looker.busy, PATIENCE_S, "the folder")
+    wait_until(lambda: state.ready and not folder.looker.busy, TIMEOUT_S, "the folder")
     state.training.choose(work / "dataset")
-    wait_until(lambda: train.held is not None and state.training.heads is not None, PATIENCE_S, "the dataset")
+    wait_until(lambda: train.held is not None and state.training.heads is not None, TIMEOUT_S, "the dataset")
     entries = [entry.path.name for entry in folder.work.queue.entries]
     folder.work.open(entries[1])
-    wait_until(lambda: folder.work.session is not None and state.ready, PATIENCE_S, "an image")
+    wait_until(lambda: folder.work.session is not None and state.ready, TIMEOUT_S, "an image")
     shoot("folder")
     shoot("annotate")
     shoot("objects")
     docks["export"].folder.setText(str(work / "export"))
     docks["export"].export_button.click()
-    wait_until(lambda: not docks["export"].runner.busy, PATIENCE_S, "the export")
+    wait_until(lambda: not docks["export"].runner.busy, TIMEOUT_S, "the export")
     shoot("export")
     segment.run()
-    wait_until(lambda: segment.result is not None and not segment.runner.busy, PATIENCE_S, "the result")
+    wait_until(lambda: segment.result is not None and not segment.runner.busy, TIMEOUT_S, "the result")
     annotator = state.annotator
     if annotator is not None:
         for layer in (annotator.layers.classes, annotator.layers.objects):
@@ -122,7 +122,7 @@ def _work(
         state.viewer.layers["Segmentation"].visible = False
     train.passes.setValue(epochs)
     train.train_button.click()
-    wait_until(lambda: not train.runner.busy, PATIENCE_S, "the training")
+    wait_until(lambda: not train.runner.busy, TIMEOUT_S, "the training")
     shoot("train")
 
 

@@ -1,1 +1,1 @@
-"""The main job on a real image, done by simulated mouse and key events."""
+"""Walk through the main workflow with simulated mouse and key events."""

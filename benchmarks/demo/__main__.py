@@ -1,4 +1,4 @@
-"""`python -m benchmarks.demo`: do the main job on a sample with real mouse and key events, and write a report."""
+"""`python -m benchmarks.demo`: drive the main workflow on a sample with mouse and key events, and write a report."""
 
 from __future__ import annotations
 
@@ -22,15 +22,13 @@ WINDOW_PX = (1280, 800)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demonstration; returns the exit code: 0, 1 if a step failed, 2 if the arguments are wrong."""
+    """Run the demo; return the exit code: 0, 1 if a step failed, 2 if the arguments are wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder of the report")
-    parser.add_argument("--image", type=Path, help="image to use in place of the sample")
-    parser.add_argument(
-        "--mask", type=Path, help="its true mask, not 0 where the structures are, to score against"
-    )
+    parser.add_argument("--image", type=Path, help="image to use instead of the sample")
+    parser.add_argument("--mask", type=Path, help="its true mask, objects not 0, for scores")
     parser.add_argument("--model", default="sampath-tiny", help="model that answers prompts")
-    parser.add_argument("--weights", type=Path, help="weights file of your own for the model")
+    parser.add_argument("--weights", type=Path, help="your own weights file for the model")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING)
     try:
@@ -48,24 +46,23 @@ def _walk(sample: Sample, args: argparse.Namespace) -> int:
     from napari_sampath.widgets.viewer.viewer_state import ModelChoice, ViewerState
 
     from .report import write_report
-    from .steps import MainJob
+    from .steps import MainWorkflow
 
     output: Path = args.output
     output.mkdir(parents=True, exist_ok=True)
     viewer = napari.Viewer(title="napari-sampath demo", show=True)
     try:
-        viewer.window._qt_window.showNormal()  # it may have been left maximized
+        viewer.window._qt_window.showNormal()  # the saved state may be maximized
         viewer.window.resize(*WINDOW_PX)
         with tempfile.TemporaryDirectory() as folder:
-            # A journal of its own, so that each run begins with an unannotated image, and no cache of features, so
-            # that the time for encoding is real.
+            # A separate journal, so that the image has no annotations, and no store, so that encoding is timed.
             state = ViewerState(
                 viewer,
                 load_model=lambda choice: model_job(choice.name, choice.device, choice.weights, keep=False),
                 sessions_dir=Path(folder),
             )
             state.choose_model(ModelChoice(args.model, weights=args.weights))
-            walk = MainJob(viewer, state, add_docks(viewer, state), sample, output)
+            walk = MainWorkflow(viewer, state, add_docks(viewer, state), sample, output)
             walk.run()
             files = write_report(output, sample, walk.steps, walk.facts)
     finally:

@@ -1,4 +1,4 @@
-"""The page that the demonstration leaves behind, as Markdown and as HTML."""
+"""Report of the demo as Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def write_report(output: Path, sample: Sample, steps: Sequence[Step], facts: Fac
     """Write report.md and report.html.
 
     Args:
-        output: Folder; the screenshots are in it.
-        sample: The image used.
-        steps: What was done.
-        facts: What was measured.
+        output: Folder that holds the screenshots.
+        sample: Image of the demo.
+        steps: Steps of the walk.
+        facts: Measurements.
 
     Returns:
         The two files.
     """
     lead = (
         f"napari-sampath {__version__}, Python {platform.python_version()}, {platform.system()}. "
-        f"Image: {sample.source}. Every step was done with mouse and key events on the docks and the canvas."
+        f"Image: {sample.source}. Every step was driven by mouse and key events on the docks and the canvas."
     )
     tables = [("Timings", _timings(facts)), ("Scores", _scores(facts)), ("Files", _files(facts, output))]
     markdown, page = output / "report.md", output / "report.html"
@@ -51,7 +51,7 @@ def _timings(facts: Facts) -> Table:
         (name, f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.2f} s")
         for name, seconds in facts.seconds.items()
     ]
-    return ("what", "time"), rows
+    return ("step", "time"), rows
 
 
 def _scores(facts: Facts) -> Table:
@@ -70,7 +70,7 @@ def _files(facts: Facts, output: Path) -> Table:
 
 
 def _markdown(lead: str, tables: Sequence[tuple[str, Table]], steps: Sequence[Step]) -> str:
-    lines = ["# What the demo did", "", lead, ""]
+    lines = ["# Demo report", "", lead, ""]
     for title, (header, rows) in tables:
         lines += [f"## {title}", "", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
         lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
@@ -88,7 +88,7 @@ def _markdown(lead: str, tables: Sequence[tuple[str, Table]], steps: Sequence[St
 
 
 def _html(lead: str, tables: Sequence[tuple[str, Table]], steps: Sequence[Step]) -> str:
-    parts = [f"<h1>What the demo did</h1><p>{html.escape(lead)}</p>"]
+    parts = [f"<h1>Demo report</h1><p>{html.escape(lead)}</p>"]
     for title, (header, rows) in tables:
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
         body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)

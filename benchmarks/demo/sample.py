@@ -1,4 +1,4 @@
-"""The image of the demonstration, and places on it worth clicking."""
+"""Image of the demo and the objects that it prompts."""
 
 from __future__ import annotations
 
@@ -18,58 +18,57 @@ if TYPE_CHECKING:
 
 GLANDS = "ebhi_glands"
 GLAND_IMAGE = "Polyp_GTXC2110503-1-400-005"
-"""Of the val split, which no shipped model has seen: eight whole glands, well apart."""
+"""Image of the val split, which no shipped model was trained on, with eight separate glands."""
 MIN_AREA_PX = 400
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """One structure to point at, in image pixels (x, y)."""
+    """Object to prompt, in image pixels (x, y)."""
 
     click: tuple[float, float]
     box: tuple[float, float, float, float]
     """(x0, y0, x1, y1)."""
     stroke: tuple[tuple[float, float], ...]
-    """A zigzag that roughly covers it."""
+    """Zigzag path that roughly covers the object."""
     truth: BoolArray | None = None
-    """(H, W), its true mask."""
+    """(H, W), true mask."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """An image with structures to point at."""
+    """Image with objects to prompt."""
 
     pixels: UInt8Array
     """(H, W, 3)."""
     name: str
     source: str
-    """Where it is from, for the report."""
+    """Source of the image, for the report."""
     targets: tuple[Target, ...]
-    """Three at least."""
+    """At least three objects."""
     truth: BoolArray | None = None
-    """(H, W), true where the structures are."""
+    """(H, W), true mask of all objects."""
 
 
 def open_sample(image: Path | None = None, mask: Path | None = None) -> Sample:
-    """Open the image of the demonstration.
+    """Open the image of the demo.
 
     Args:
-        image: An image of the user's own; if left out, a gland image of the folder that SAMPATH_DATA names,
-            or what ships with scikit-image where that is absent.
-        mask: Its true mask, not 0 where the structures are.
+        image: Image file; by default a gland image from SAMPATH_DATA, or the sample of scikit-image without it.
+        mask: File of the true mask; object pixels are not 0.
 
     Raises:
-        ImageError: If a file cannot be read, or image and mask do not fit together.
+        ImageError: If a file cannot be read, or image and mask differ in size.
     """
     if image is not None:
-        picture = read(image)
+        loaded = read(image)
         truth = None if mask is None else read(mask).pixels[..., 0] > 0
-        if truth is not None and truth.shape != picture.pixels.shape[:2]:
+        if truth is not None and truth.shape != loaded.pixels.shape[:2]:
             raise ImageError(
-                f"The mask '{mask}' has {truth.shape} pixels and the image {picture.pixels.shape[:2]}; "
+                f"The mask '{mask}' has {truth.shape} pixels and the image {loaded.pixels.shape[:2]}; "
                 "give a mask of the same size."
             )
-        return _sample(picture.pixels, picture.name, str(image), truth)
+        return _sample(loaded.pixels, loaded.name, str(image), truth)
     folder = Path(os.environ.get("SAMPATH_DATA") or "../shared/data") / GLANDS
     path = folder / "images" / f"{GLAND_IMAGE}.jpg"
     if path.is_file():
@@ -84,15 +83,15 @@ def open_sample(image: Path | None = None, mask: Path | None = None) -> Sample:
 def _labels(path: Path) -> UInt8Array:
     from PIL import Image
 
-    # Class ids 0..6 would be stretched to 0..255 by the image reader, and refused if all are one.
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    # The image reader would scale class ids 0..6 to 0..255, and refuse constant images.
+    with Image.open(path) as labels:
+        return np.asarray(labels)
 
 
 def _zigzag(
     box: tuple[float, float, float, float], mask: BoolArray | None = None
 ) -> tuple[tuple[float, float], ...]:
-    """Go to and fro over a structure a little inside its edge, or over the ellipse in its box."""
+    """Return a zigzag path inside an object, or inside the ellipse in its box."""
     x0, y0, x1, y1 = box
     path: list[tuple[float, float]] = []
     for number, share in enumerate(np.linspace(0.15, 0.85, 8).tolist()):
@@ -107,17 +106,17 @@ def _zigzag(
     return tuple(path)
 
 
-def _by_eye(x: float, y: float, box: tuple[float, float, float, float]) -> Target:
+def _target_in_box(x: float, y: float, box: tuple[float, float, float, float]) -> Target:
     return Target((x, y), box, _zigzag(box))
 
 
 IHC_TARGETS = (
-    _by_eye(312, 405, (247, 310, 382, 510)),
-    _by_eye(130, 130, (20, 20, 265, 265)),
-    _by_eye(430, 150, (280, 20, 462, 300)),
+    _target_in_box(312, 405, (247, 310, 382, 510)),
+    _target_in_box(130, 130, (20, 20, 265, 265)),
+    _target_in_box(430, 150, (280, 20, 462, 300)),
 )
-"""Glands of the sample image, found by eye. No box begins at the image's border: there lies the edge of the
-dock, which a press would drag."""
+"""Glands of the sample image, measured by hand. No box starts at the border of the image, where a press would drag the
+edge of the dock."""
 
 
 def _sample(pixels: UInt8Array, name: str, source: str, truth: BoolArray | None) -> Sample:
@@ -125,22 +124,22 @@ def _sample(pixels: UInt8Array, name: str, source: str, truth: BoolArray | None)
     if truth is None:
         middle = width / 2, height / 2
         targets = tuple(
-            _by_eye(x, y, (x - width / 8, y - height / 8, x + width / 8, y + height / 8))
+            _target_in_box(x, y, (x - width / 8, y - height / 8, x + width / 8, y + height / 8))
             for x, y in (middle, (width / 4, height / 4), (3 * width / 4, 3 * height / 4))
         )
         return Sample(pixels, name, source, targets)
     regions = [region for region in regionprops(label(truth)) if region.area >= MIN_AREA_PX]
     if len(regions) < 3:
         raise ImageError(
-            f"The mask of '{name}' has {len(regions)} structures of {MIN_AREA_PX} px or more; "
-            "choose an image with three."
+            f"The mask of '{name}' has {len(regions)} objects of at least {MIN_AREA_PX} px; "
+            "choose an image with three objects."
         )
-    # Whole and round ones first: a person would not begin with what the edge cuts off.
-    regions.sort(key=lambda region: (_cut(region.bbox, (height, width)), -region.solidity))
+    # Complete and round objects first.
+    regions.sort(key=lambda region: (_touches_border(region.bbox, (height, width)), -region.solidity))
     return Sample(pixels, name, source, tuple(_target(region, truth.shape) for region in regions), truth)
 
 
-def _cut(box: tuple[int, int, int, int], hw: tuple[int, int]) -> bool:
+def _touches_border(box: tuple[int, int, int, int], hw: tuple[int, int]) -> bool:
     r0, c0, r1, c1 = box
     return r0 == 0 or c0 == 0 or r1 == hw[0] or c1 == hw[1]
 

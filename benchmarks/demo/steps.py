@@ -1,4 +1,4 @@
-"""The main job, step by step: open, name, point, box, mask, commit, undo, segment, correct, export."""
+"""Steps of the main workflow: open, name, point, box, mask, commit, undo, segment, correct, export."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_sampath.widgets.viewer.mouse import Mode
 
 from ..gui_driver import CTRL, LEFT, NONE, RIGHT, SHIFT, GuiDriver, wait_until
 from ..stalls import StallMeter
-from .walk import PATIENCE_S, StepError, Walk, iou
+from .walk import TIMEOUT_S, StepError, Walk, iou
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,43 +27,43 @@ if TYPE_CHECKING:
     from napari_sampath.arrays import BoolArray
 
 CLASS_NAME = "gland"
-"""As the shipped head calls it, so that its result and the clicks are of one class."""
+"""Class name of the shipped head, so that its result and the clicks have the same class."""
 CLICKS = 10
-"""Clicks timed for the report."""
+"""Number of clicks that are timed."""
 
 
-class MainJob(Walk):
-    """What a pathologist does with an image, from opening it to exported label layers."""
+class MainWorkflow(Walk):
+    """Workflow of a pathologist, from opening an image to exported labels."""
 
     def plan(self) -> list[tuple[str, Callable[[], str]]]:
         """List the steps."""
         return [
             ("Open an image", self._open),
             ("Name the class", self._name),
-            ("The image is prepared in the background", self._encode),
-            ("Click on a structure", self._click),
+            ("Encode in the background", self._encode),
+            ("Click on an object", self._click),
             ("Correct with another click", self._refine),
-            ("Look at the other candidates", self._candidates),
-            ("Enter commits", self._commit),
+            ("Show other candidates", self._candidates),
+            ("Commit with Enter", self._commit),
             ("Drag a box", self._box),
             ("Paint a mask prompt", self._mask),
             ("Undo and redo", self._undo),
-            ("How fast a click is", self._speed),
+            ("Time clicks", self._speed),
             ("Segment with one click", self._segment),
-            ("Look where it is unsure", self._unsure),
-            ("Take it over and correct it", self._correct),
-            ("Export, and read back", self._export),
+            ("Show the confidence", self._confidence),
+            ("Add the result and correct it", self._correct),
+            ("Export and import", self._export),
         ]
 
     def _open(self) -> str:
         begin = time.perf_counter()
         image = self.viewer.add_image(self.sample.pixels, name=self.sample.name)
         self._driver = GuiDriver(self.viewer, image)
-        wait_until(lambda: self.state.annotator is not None, PATIENCE_S, "the session of the image")
+        wait_until(lambda: self.state.annotator is not None, TIMEOUT_S, "the session of the image")
         self.facts.seconds["open image"] = time.perf_counter() - begin
         self.driver.settle()
         height, width = self.sample.pixels.shape[:2]
-        return f"{self.sample.source}, {width} x {height} px. The Annotate dock picks it up by itself."
+        return f"{self.sample.source}, {width} x {height} px. The Annotate dock opens it automatically."
 
     def _name(self) -> str:
         self.driver.press(self.annotate.classes.rename_button)
@@ -73,17 +73,17 @@ class MainJob(Walk):
         QTest.keyClick(editors[0], Qt.Key.Key_Return)
         classes = self.annotator.session.classes
         wait_until(lambda: classes.find(CLASS_NAME) is not None, 10, f"the class to be called {CLASS_NAME}")
-        return f"The first class is called {CLASS_NAME} now; its number key is 1."
+        return f"The first class is named {CLASS_NAME}; its number key is 1."
 
     def _encode(self) -> str:
-        wait_until(lambda: self.state.model is not None, PATIENCE_S, "the model")
+        wait_until(lambda: self.state.model is not None, TIMEOUT_S, "the model")
         meter = StallMeter()
-        seconds = wait_until(lambda: self.state.ready, PATIENCE_S, "the image to be encoded")
+        seconds = wait_until(lambda: self.state.ready, TIMEOUT_S, "the image to be encoded")
         stall = meter.stop()
         self.facts.seconds["encode image"] = seconds
         self.facts.seconds["longest stall of the window while encoding"] = stall
         name = self.state.model.name if self.state.model is not None else ""
-        return f"{name} took {seconds:.2f} s; the window stood still for {1000 * stall:.0f} ms at most."
+        return f"{name} took {seconds:.2f} s; the longest stall of the window was {1000 * stall:.0f} ms."
 
     def _click(self) -> str:
         self._prompt(lambda: self.driver.click(*self.sample.targets[0].click))
@@ -92,31 +92,33 @@ class MainJob(Walk):
     def _refine(self) -> str:
         target = self.sample.targets[0]
         x0, y0, x1, _ = target.box
-        place, positive = ((x0 + x1) / 2, max(3.0, y0 - (x1 - x0) / 6)), False
+        spot, positive = ((x0 + x1) / 2, max(3.0, y0 - (x1 - x0) / 6)), False
         if target.truth is not None:
-            place, positive = worst_error(self._shown(), target.truth)
-        self._prompt(lambda: self.driver.click(*place, LEFT if positive else RIGHT))
-        what = (
-            "A click where the mask falls short" if positive else "A right-click where the mask goes too far"
+            spot, positive = worst_error(self._shown(), target.truth)
+        self._prompt(lambda: self.driver.click(*spot, LEFT if positive else RIGHT))
+        action = (
+            "Click where the mask is too small" if positive else "Right-click where the mask is too large"
         )
-        return f"{what}. {self._score('click, refined by another', target)}"
+        return f"{action}. {self._score('click, refined by another', target)}"
 
     def _candidates(self) -> str:
         self.driver.key(Qt.Key.Key_Escape)
         self._prompt(lambda: self.driver.click(*self.sample.targets[0].click))
-        seen = []
+        shown = []
         for _ in range(len(self.annotator.session.prompts.candidates)):
             self.driver.key(Qt.Key.Key_M)
             candidate = self.annotator.session.prompts.candidate
             if candidate is not None:
-                seen.append(f"{candidate.mask.area_px} px (predicted IoU {candidate.score:.2f})")
-        return f"M shows {len(seen)} candidates: {', '.join(seen)}; the last is the best and stays."
+                shown.append(f"{candidate.mask.area_px} px (predicted IoU {candidate.score:.2f})")
+        return f"M shows {len(shown)} candidates: {', '.join(shown)}; the last one is the best and stays."
 
     def _commit(self) -> str:
         mask = self._shown()
         self.driver.key(Qt.Key.Key_Return)
-        self._check(np.array_equal(self._class_layer() == 1, mask), "the committed mask is not the one shown")
-        return "It is in the journal on the disk before it is painted; nothing needs to be saved."
+        self._check(
+            np.array_equal(self._class_layer() == 1, mask), "the committed mask differs from the one shown"
+        )
+        return "The object is in the journal before it is painted; there is nothing to save."
 
     def _box(self) -> str:
         x0, y0, x1, y1 = self.sample.targets[1].box
@@ -140,8 +142,8 @@ class MainJob(Walk):
         undone = self._class_layer().copy()
         self.driver.key(Qt.Key.Key_Z, CTRL | SHIFT)
         self._check(not np.array_equal(before, undone), "undo changed nothing")
-        self._check(np.array_equal(before, self._class_layer()), "redo did not bring it back")
-        return "Ctrl-Z took the last commit back, Ctrl-Shift-Z made it again."
+        self._check(np.array_equal(before, self._class_layer()), "redo did not restore the commit")
+        return "Ctrl-Z undid the last commit, Ctrl-Shift-Z restored it."
 
     def _speed(self) -> str:
         times = []
@@ -154,35 +156,35 @@ class MainJob(Walk):
 
     def _segment(self) -> str:
         bring_to_front(self.segment)
-        self._check(self.segment.head.count() > 0, "no trained head ships with this version")
+        self._check(self.segment.head.count() > 0, "no trained head is installed")
         self.driver.press(self.segment.run_button)
-        seconds = wait_until(lambda: not self.segment.runner.busy, PATIENCE_S, "the segmentation")
+        seconds = wait_until(lambda: not self.segment.runner.busy, TIMEOUT_S, "the segmentation")
         result = self.segment.result
         if result is None:
             raise StepError(self.segment.status.message.text())
         self.facts.seconds["segment image"] = seconds
         text = f"{result.segmentation.head} took {seconds:.2f} s: {result.summary}"
         if self.sample.truth is not None:
-            found = result.segmentation.labels > 0
-            self.facts.scores.append(("one-click segmentation", None, iou(found, self.sample.truth)))
-            everything = np.ones_like(found)
+            predicted = result.segmentation.labels > 0
+            self.facts.scores.append(("trained head", None, iou(predicted, self.sample.truth)))
+            everything = np.ones_like(predicted)
             self.facts.scores.append(
-                ("everything is gland (base line)", None, iou(everything, self.sample.truth))
+                ("everything as gland (baseline)", None, iou(everything, self.sample.truth))
             )
         return text
 
-    def _unsure(self) -> str:
+    def _confidence(self) -> str:
         self._check(CONFIDENCE in self.viewer.layers, "there is no confidence layer")
         for name, visible in ((CLASSES, False), (CONFIDENCE, True)):
             self.viewer.layers[name].visible = visible
-        return "The confidence layer is dark where a look pays most: along edges, and in what the head has not met."
+        return "The confidence layer is dark where a correction helps most: along edges and in unfamiliar tissue."
 
     def _correct(self) -> str:
         before = len(self.annotator.session.document.objects)
-        self._check(self.segment.add_button.isEnabled(), "there is no segmentation to take over")
+        self._check(self.segment.add_button.isEnabled(), "there is no segmentation to add")
         self.viewer.layers[CONFIDENCE].visible = False
         self.driver.press(self.segment.add_button)
-        wait_until(lambda: not self.segment.intake.busy, PATIENCE_S, "the annotations")
+        wait_until(lambda: not self.segment.intake.busy, TIMEOUT_S, "the annotations")
         added = len(self.annotator.session.document.objects) - before
         bring_to_front(self.annotate)
         x0, y0, x1, y1 = self.sample.targets[0].box
@@ -192,14 +194,14 @@ class MainJob(Walk):
         self.driver.drag([(x0, y1), (x1, y1)], modifiers=NONE)
         self.driver.press(self.annotate.modes.buttons[Mode.POINT])
         same = np.array_equal(self._class_layer(), self.annotator.session.document.class_map)
-        self._check(same, "the layer and the annotations differ")
-        return f"{added} more annotations; rubbed out above and painted below the first structure by hand."
+        self._check(same, "the class layer and the document differ")
+        return f"{added} objects added; erased above and painted below the first object by hand."
 
     def _export(self) -> str:
         bring_to_front(self.export)
         self.export.folder.setText(str((self.output / "labels").absolute()))
         self.driver.press(self.export.export_button)
-        wait_until(lambda: not self.export.runner.busy, PATIENCE_S, "the export")
+        wait_until(lambda: not self.export.runner.busy, TIMEOUT_S, "the export")
         files = sorted((self.output / "labels").glob("*"))
         self._check(bool(files), self.export.status.message.text())
         self.facts.files = files
@@ -207,16 +209,16 @@ class MainJob(Walk):
         session = self.annotator.session
         for object_id in list(session.document.objects):
             session.objects.delete((object_id,))
-        self._check(not self._class_layer().any(), "the annotations could not be removed")
+        self._check(not self._class_layer().any(), "the objects could not be deleted")
         self.export.import_from(self.output / "labels")
         runners = self.export.runner, self.export.intake
-        wait_until(lambda: not any(one.busy for one in runners), PATIENCE_S, "the import")
-        self._check(np.array_equal(before, self._class_layer()), "what was read back differs")
-        return f"{len(files)} files; read back in, the class layer is equal pixel by pixel."
+        wait_until(lambda: not any(runner.busy for runner in runners), TIMEOUT_S, "the import")
+        self._check(np.array_equal(before, self._class_layer()), "the imported labels differ")
+        return f"{len(files)} files; after the import the class layer is equal in every pixel."
 
 
 def worst_error(shown: BoolArray, truth: BoolArray) -> tuple[tuple[float, float], bool]:
-    """Return where a mask is most wrong, (x, y), and whether it falls short there (else it goes too far)."""
+    """Return the centre (x, y) of the largest error of a mask, and True if the mask is too small there."""
     depths = [distance_transform_edt(wrong) for wrong in (truth & ~shown, shown & ~truth)]
     positive = bool(depths[0].max() >= depths[1].max())
     depth = depths[0] if positive else depths[1]

@@ -1,4 +1,4 @@
-"""Doing a job with real mouse and key events, and keeping what was seen and measured."""
+"""Base class of a scripted workflow that records screenshots and measurements."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from .sample import Sample, Target
 
-PATIENCE_S = 300
+TIMEOUT_S = 300
 
 
 class StepError(SampathError, RuntimeError):
-    """A step of the walk did not have the effect it should."""
+    """A step of the walk did not have its expected effect."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Step:
 
 @dataclass
 class Facts:
-    """What was measured."""
+    """Measurements of the walk."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     scores: list[tuple[str, float | None, float | None]] = field(default_factory=list)
@@ -55,13 +55,13 @@ class Facts:
 
 
 class Walk:
-    """Does the main job in a viewer that is shown and keeps what it sees.
+    """Runs steps in a viewer that is shown, and records screenshots and measurements.
 
     Args:
         viewer: The viewer.
-        state: Its state.
-        docks: Annotate, Auto-segment, Export.
-        sample: The image.
+        state: State of the viewer.
+        docks: The Annotate, Auto-segment and Export docks.
+        sample: Image and objects to prompt.
         output: Folder for screenshots and exported files.
     """
 
@@ -83,52 +83,50 @@ class Walk:
         self._driver: GuiDriver | None = None
 
     def run(self) -> None:
-        """Do all steps; one that fails is noted, and the others go on as far as they can."""
-        for number, (title, do) in enumerate(self.plan(), start=1):
+        """Run all steps; if a step fails, record its error and continue."""
+        for number, (title, action) in enumerate(self.plan(), start=1):
             step = Step(title)
             self.steps.append(step)
             try:
-                step.text = do()
+                step.text = action()
             except (SampathError, TimeoutError) as error:
                 step.error = str(error)
             step.screenshot = f"{number:02d}-{title.lower().replace(' ', '-').replace(',', '')}.png"
             self.driver.screenshot(self.output / step.screenshot)
 
     def plan(self) -> list[tuple[str, Callable[[], str]]]:
-        """List the steps: title, and what does it and returns what to say of it."""
+        """Return the steps: title, and a function that runs the step and returns its text for the report."""
         raise NotImplementedError
 
     @property
     def driver(self) -> GuiDriver:
-        """The hand that clicks; there is one once the image is open."""
+        """Driver of mouse and keys; available once the image is open."""
         if self._driver is None:
-            raise StepError("The image is not open; look at the first step.")
+            raise StepError("The image is not open; see the first step.")
         return self._driver
 
     @property
     def annotator(self) -> Annotator:
-        """What binds the image to its session."""
+        """Annotator of the image."""
         if self.state.annotator is None:
             raise StepError(f"The image could not be opened: {self.annotate.status.message.text()}")
         return self.state.annotator
 
-    # Helpers
-
-    def _prompt(self, give: Callable[[], object]) -> float:
-        """Give a prompt and wait until its answer is painted; returns the seconds from the event on."""
+    def _prompt(self, act: Callable[[], object]) -> float:
+        """Make a prompt, wait until its mask is painted, and return the seconds."""
         begin = time.perf_counter()
-        give()
-        wait_until(lambda: self.state.prompts.idle, PATIENCE_S, "the answer")
+        act()
+        wait_until(lambda: self.state.prompts.idle, TIMEOUT_S, "the answer")
         self._check(self.annotator.session.prompts.candidate is not None, self.annotate.status.message.text())
         return time.perf_counter() - begin
 
     def _score(self, prompt: str, target: Target) -> str:
         candidate = self.annotator.session.prompts.candidate
         predicted = None if candidate is None else candidate.score
-        true = None if target.truth is None else iou(self._shown(), target.truth)
-        self.facts.scores.append((prompt, predicted, true))
+        true_iou = None if target.truth is None else iou(self._shown(), target.truth)
+        self.facts.scores.append((prompt, predicted, true_iou))
         text = f"Predicted IoU {predicted:.2f}" if predicted is not None else "No score"
-        return text if true is None else f"{text}, IoU with the true mask {true:.2f}"
+        return text if true_iou is None else f"{text}, IoU with the true mask {true_iou:.2f}"
 
     def _shown(self) -> BoolArray:
         shown: BoolArray = np.asarray(self.annotator.layers.candidate.data) == 1
@@ -137,9 +135,9 @@ class Walk:
     def _class_layer(self) -> Any:
         return self.annotator.layers.classes.data
 
-    def _check(self, holds: bool, otherwise: str) -> None:
-        if not holds:
-            raise StepError(f"{otherwise[:1].upper()}{otherwise[1:]}")
+    def _check(self, condition: bool, error: str) -> None:
+        if not condition:
+            raise StepError(f"{error[:1].upper()}{error[1:]}")
 
 
 def iou(first: BoolArray, second: BoolArray) -> float:
