@@ -95,13 +95,13 @@ def _work(
     docks: dict[str, Any], state: ViewerState, work: Path, shoot: Callable[[str], None], epochs: int
 ) -> None:
     folder, train, segment = docks["folder"], docks["train"], docks["segment"]
-    folder.work.open_folder(work / "images")
-    wait_until(lambda: state.ready and not folder.looker.busy, TIMEOUT_S, "the folder")
+    folder.controller.open_folder(work / "images")
+    wait_until(lambda: state.ready and not folder.thumbnail_runner.busy, TIMEOUT_S, "the folder")
     state.training.choose(work / "dataset")
-    wait_until(lambda: train.held is not None and state.training.heads is not None, TIMEOUT_S, "the dataset")
-    entries = [entry.path.name for entry in folder.work.queue.entries]
-    folder.work.open(entries[1])
-    wait_until(lambda: folder.work.session is not None and state.ready, TIMEOUT_S, "an image")
+    wait_until(lambda: train.summary is not None and state.training.heads is not None, TIMEOUT_S, "the dataset")
+    entries = [entry.path.name for entry in folder.controller.queue.entries]
+    folder.controller.open(entries[1])
+    wait_until(lambda: folder.controller.session is not None and state.ready, TIMEOUT_S, "an image")
     shoot("folder")
     shoot("annotate")
     shoot("objects")
@@ -120,7 +120,7 @@ def _work(
         for layer in (annotator.layers.classes, annotator.layers.objects):
             layer.visible = True
         state.viewer.layers["Segmentation"].visible = False
-    train.passes.setValue(epochs)
+    train.form.widgets["epochs"].value = epochs
     train.train_button.click()
     wait_until(lambda: not train.runner.busy, TIMEOUT_S, "the training")
     shoot("train")

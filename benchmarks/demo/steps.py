@@ -156,7 +156,7 @@ class MainWorkflow(Walk):
 
     def _segment(self) -> str:
         bring_to_front(self.segment)
-        self._check(self.segment.head.count() > 0, "no trained head is installed")
+        self._check(self.segment.head.combo.count() > 0, "no trained head is installed")
         self.driver.press(self.segment.run_button)
         seconds = wait_until(lambda: not self.segment.runner.busy, TIMEOUT_S, "the segmentation")
         result = self.segment.result
@@ -184,7 +184,7 @@ class MainWorkflow(Walk):
         self._check(self.segment.add_button.isEnabled(), "there is no segmentation to add")
         self.viewer.layers[CONFIDENCE].visible = False
         self.driver.press(self.segment.add_button)
-        wait_until(lambda: not self.segment.intake.busy, TIMEOUT_S, "the annotations")
+        wait_until(lambda: not self.segment.apply_queue.busy, TIMEOUT_S, "the annotations")
         added = len(self.annotator.session.document.objects) - before
         bring_to_front(self.annotate)
         x0, y0, x1, y1 = self.sample.targets[0].box
@@ -211,7 +211,7 @@ class MainWorkflow(Walk):
             session.objects.delete((object_id,))
         self._check(not self._class_layer().any(), "the objects could not be deleted")
         self.export.import_from(self.output / "labels")
-        runners = self.export.runner, self.export.intake
+        runners = self.export.runner, self.export.apply_queue
         wait_until(lambda: not any(runner.busy for runner in runners), TIMEOUT_S, "the import")
         self._check(np.array_equal(before, self._class_layer()), "the imported labels differ")
         return f"{len(files)} files; after the import the class layer is equal in every pixel."

@@ -11,7 +11,8 @@ import numpy as np
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.session.proposals.new_objects import NewObject, NewObjects
-from napari_sampath.widgets.segment.jobs import segment_job
+from napari_sampath.session.proposals.result_filter import ResultFilter
+from napari_sampath.widgets.common.segment_jobs import segment_job
 
 from ..gui_driver import wait_until
 from ..models import tissue
@@ -30,7 +31,9 @@ def stalls(window: SampathViewer, folder: Path, quick: bool) -> Iterator[Row]:
     pixels = tissue(side)
     jobs: dict[str, Callable[[], Any]] = {
         "encoding (sampath-tiny)": lambda: _encode(model, pixels),
-        "auto-segmenting (gland-cnn)": lambda: segment_job(pixels, "gland-cnn", model, None, 16, {}),
+        "auto-segmenting (gland-cnn)": lambda: segment_job(
+            pixels, "gland-cnn", model, None, ResultFilter(16)
+        ),
         "training (cnn head)": lambda: _train(model, folder, quick),
         "exporting": lambda: window.session.files.export_job(folder / "export", ("png", "tiff")),
     }

@@ -1,4 +1,4 @@
-"""Nothing of any dock is cut off in a window of 1,280 x 800 px, in napari's dark and light theme."""
+"""The docks fit into a window of 1,280 x 800 px in the dark and the light theme."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_each_dock_fits(open_window: Callable[..., Any], tissue: np.ndarray, nam
         assert_nothing_cut_off(window.viewer, dock)
 
 
-def test_a_label_that_is_cut_off_is_found(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_the_check_finds_a_label_that_is_cut_off(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
     wide = QLabel("much too long a line for a dock " * 4)
     wide.setMinimumWidth(20)
@@ -53,7 +53,7 @@ def test_a_label_that_is_cut_off_is_found(open_window: Callable[..., Any], tissu
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
-def test_text_stands_out(open_window: Callable[..., Any], tissue: np.ndarray, theme: str) -> None:
+def test_text_has_enough_contrast(open_window: Callable[..., Any], tissue: np.ndarray, theme: str) -> None:
     window = open_window(tissue, DiscModel())
     window.viewer.theme = theme
     window.driver.settle()
@@ -72,9 +72,7 @@ def test_text_stands_out(open_window: Callable[..., Any], tissue: np.ndarray, th
         )
 
 
-def test_tooltips_name_the_keys_that_the_user_chose(
-    open_window: Callable[..., Any], tissue: np.ndarray
-) -> None:
+def test_tooltips_name_the_keys_of_the_user(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     keys = keys_file()
     keys.parent.mkdir(parents=True, exist_ok=True)
     keys.write_text('{"commit": "F6", "toggle_preview": "F7"}')
@@ -82,7 +80,7 @@ def test_tooltips_name_the_keys_that_the_user_chose(
         window = open_window(tissue, DiscModel())
     finally:
         keys.unlink()
-    assert window.dock.commit_button.toolTip() == "Add the candidate to the chosen class (F6)"
+    assert window.dock.buttons["commit"].toolTip() == "Add the candidate to the selected class (F6)"
     assert window.dock.modes.preview.toolTip().endswith("(F7)")
-    assert window.dock.undo_button.toolTip().endswith("(Ctrl-Z)")
-    assert window.dock.next_button.toolTip().endswith("smaller part (M)")
+    assert window.dock.buttons["undo"].toolTip().endswith("(Ctrl-Z)")
+    assert window.dock.buttons["next_candidate"].toolTip().endswith("smaller part (M)")

@@ -1,4 +1,4 @@
-"""The main job on real tissue, with the shipped model: click, commit, undo, export, read back."""
+"""Annotating real tissue with the shipped model: click, commit, undo, export, import."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.gui, pytest.mark.data]
 
 BAR = 0.5
-"""IoU with the annotator's mask that a click, or a box, must reach."""
+"""Minimum IoU of a click or a box with the mask of the annotator."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def read(data: Path, folder: str, name: str, components: bool) -> tuple[np.ndarr
         ("bbbc038_nuclei", "train_5c6eb9a47852", False, (170, 204)),
     ],
 )
-def test_a_click_on_tissue_finds_what_was_clicked(
+def test_a_click_segments_the_clicked_object(
     open_window: Callable[..., Any],
     data_dir: Path,
     tmp_path: Path,
@@ -84,9 +84,7 @@ def test_a_click_on_tissue_finds_what_was_clicked(
     assert np.array_equal(back.instance_map, window.layers.objects.data)
 
 
-def test_a_box_around_a_large_gland_holds_the_gland(
-    open_window: Callable[..., Any], data_dir: Path, model: Any
-) -> None:
+def test_a_box_segments_a_large_gland(open_window: Callable[..., Any], data_dir: Path, model: Any) -> None:
     pixels, objects = read(data_dir, "ebhi_glands", "Polyp_GTXC2110181-1-400-001", components=True)
     sizes = np.bincount(objects.ravel())
     sizes[0] = 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtWidgets import QApplication
 
@@ -16,12 +17,7 @@ from .annotate.dock import AnnotateDock
 from .export.dock import ExportDock
 from .samples import tissue
 from .segment.dock import SegmentDock
-from .viewer.viewer_state import ModelChoice
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .viewer.viewer_state import ViewerState
+from .viewer.viewer_state import ModelChoice, ViewerState
 
 
 def add_docks(viewer: Any, state: ViewerState | None = None) -> tuple[AnnotateDock, SegmentDock, ExportDock]:

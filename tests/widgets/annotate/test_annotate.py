@@ -1,4 +1,4 @@
-"""The Annotate dock: real mouse and key events in, pixels of layers out."""
+"""The Annotate dock, driven by real mouse and key events and checked by the pixels of layers."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gui
 
 QUIET_MS = 400
-"""So long a window goes on painting what was done before."""
+"""Time in which a window may still paint earlier changes."""
 
 
 class Painted(QObject):
-    """Lists the widgets that were painted."""
+    """Records the widgets that are painted."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Painted(QObject):
 
 
 def wait(milliseconds: int) -> None:
-    """Let events happen for some time."""
+    """Process events for some time."""
     end = time.monotonic() + milliseconds / 1000
     while time.monotonic() < end:
         QApplication.processEvents()
@@ -63,11 +63,11 @@ def iou(first: np.ndarray, second: np.ndarray) -> float:
     return float((first & second).sum() / (first | second).sum())
 
 
-def test_click_paints_a_candidate_enter_commits_it_undo_removes_it(
+def test_click_shows_a_candidate_enter_commits_it_and_undo_removes_it(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
-    assert window.model.threads == {"sampath-job"}, "encoding belongs in a worker"
+    assert window.model.threads == {"sampath-job"}, "encoding runs in a worker"
     window.driver.click(50, 60)
     window.answered()
     asked = window.model.asked[-1]
@@ -109,7 +109,7 @@ def test_negative_points(open_window: Callable[..., Any], tissue: np.ndarray) ->
         window.answered()
         assert [positive for *_, positive in window.session.prompts.state.points] == [True, False], way
         assert window.model.asked[-1].labels.tolist() == [1, 0]
-        assert window.model.asked[-1].mask_logits is not None, "the answer before is refined"
+        assert window.model.asked[-1].mask_logits is not None, "the previous answer is refined"
         candidate = window.layers.candidate.data == 1
         assert candidate[60, 45]
         assert not candidate[60, 62]
@@ -124,7 +124,7 @@ def test_negative_points(open_window: Callable[..., Any], tissue: np.ndarray) ->
 def test_enter_waits_for_the_answer_to_the_last_click(
     open_window: Callable[..., Any], tissue: np.ndarray, then: str
 ) -> None:
-    """What is shown is the answer to the click before; anything done meanwhile is a change of mind."""
+    """The candidate shown answers the previous click; any other action cancels the waiting commit."""
     window = open_window(tissue, DiscModel())
     window.session.classes.add("stroma")
     window.driver.click(50, 60)
@@ -161,7 +161,7 @@ def test_enter_waits_for_the_answer_to_the_last_click(
 def test_nothing_is_painted_before_the_answer(
     open_window: Callable[..., Any], tissue: np.ndarray, name: str
 ) -> None:
-    """napari paints its whole window, and beside that the decoder takes twice as long."""
+    """napari repaints its whole window, which would double the time of the decoder."""
     window = open_window(tissue, DiscModel())
     if name != "annotate":
         dock = getattr(import_module(f"napari_sampath.widgets.{name}.dock"), f"{name.capitalize()}Dock")
@@ -180,12 +180,10 @@ def test_nothing_is_painted_before_the_answer(
         window.answered()
         wait(QUIET_MS)
         assert window.driver.native in painted.seen
-    assert window.dock.commit_button.isEnabled()
+    assert window.dock.buttons["commit"].isEnabled()
 
 
-def test_enter_asks_again_where_the_answer_failed(
-    open_window: Callable[..., Any], tissue: np.ndarray
-) -> None:
+def test_enter_asks_again_after_a_failed_answer(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
     works = window.model.decode
 
@@ -201,7 +199,7 @@ def test_enter_asks_again_where_the_answer_failed(
     window.annotator.input.ask()
     window.answered()
     assert window.session.prompts.candidate is not None
-    assert not window.session.document.objects, "what failed is not committed later"
+    assert not window.session.document.objects, "a failed prompt is not committed later"
     window.driver.click(52, 60)
     window.model.decode = fails
     window.driver.click(54, 60)
@@ -212,7 +210,9 @@ def test_enter_asks_again_where_the_answer_failed(
     assert set(window.session.document.objects) == {1}
 
 
-def test_drag_is_a_box_and_the_camera_stays(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_a_drag_makes_a_box_and_does_not_move_the_camera(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
     window = open_window(tissue, DiscModel())
     centre = window.viewer.scene.camera.center
     window.driver.drag([(30, 40), (70, 80)])
@@ -279,7 +279,7 @@ def test_mask_mode_scribble_and_object(open_window: Callable[..., Any], tissue: 
     assert candidate[60, 50]
     assert candidate[68, 60]
     assert not candidate[75, 45]
-    assert not (window.layers.candidate.data == 2).any(), "the scribble is gone when the answer is there"
+    assert not (window.layers.candidate.data == 2).any(), "the scribble is removed when the answer arrives"
     window.driver.key(Qt.Key.Key_Return)
     assert window.session.document.objects[1].source == "mask"
 
@@ -294,11 +294,11 @@ def test_mask_mode_scribble_and_object(open_window: Callable[..., Any], tissue: 
     window.answered()
     window.driver.key(Qt.Key.Key_Return)
     assert window.session.prompts.state.empty
-    assert set(window.session.document.objects) == {1}, "what is refined stays the object it is"
+    assert set(window.session.document.objects) == {1}, "a refined object keeps its id"
     assert window.session.document.objects[1].area_px == candidate.sum()
 
 
-def test_keys_cycle_candidates_choose_classes_and_take_back(
+def test_keys_cycle_candidates_select_classes_and_remove_prompts(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -375,7 +375,7 @@ def test_brush_strokes_are_journalled_and_undone(open_window: Callable[..., Any]
     assert np.array_equal(window.layers.classes.data == 1, painted)
 
 
-def test_naparis_fill_bucket_is_journalled_and_undone(
+def test_napari_fill_bucket_is_journalled_and_undone(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -388,7 +388,7 @@ def test_naparis_fill_bucket_is_journalled_and_undone(
     window.layers.classes.mode = "fill"
     window.session.overlap = "keep"
     window.driver.click(40, 20)
-    assert np.array_equal(window.layers.classes.data == 1, painted), "the overlap rule keeps what is there"
+    assert np.array_equal(window.layers.classes.data == 1, painted), "the overlap rule keeps existing objects"
     window.session.overlap = "overwrite"
     window.driver.click(40, 20)
     assert np.array_equal(window.layers.classes.data == 2, painted)
@@ -401,15 +401,13 @@ def test_naparis_fill_bucket_is_journalled_and_undone(
     assert np.array_equal(window.session.document.class_map == 2, painted)
 
     window.driver.click(120, 80)
-    assert (window.session.document.class_map == 2).all(), "the bucket fills what hangs together"
+    assert (window.session.document.class_map == 2).all(), "the bucket fills the connected component"
     assert (window.layers.objects.data > 0).all()
     window.driver.key(Qt.Key.Key_Z, ctrl)
     assert np.array_equal(window.layers.classes.data == 2, painted)
 
 
-def test_naparis_polygon_is_journalled_and_undone(
-    open_window: Callable[..., Any], tissue: np.ndarray
-) -> None:
+def test_napari_polygon_is_journalled_and_undone(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
     window.viewer.layers.selection.active = window.layers.classes
     window.layers.classes.mode = "polygon"
@@ -433,13 +431,13 @@ def test_naparis_polygon_is_journalled_and_undone(
     assert np.array_equal(window.layers.classes.data, window.session.document.class_map), (
         "napari writes later"
     )
-    for _ in range(3):  # the new class is a step, too
+    for _ in range(3):  # Adding the class is a step, too.
         window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not window.layers.classes.data.any()
     assert not window.session.document.objects
 
 
-def test_naparis_outline_of_the_right_button_is_journalled_and_undone(
+def test_napari_outline_drawn_with_the_right_button_is_journalled_and_undone(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -456,10 +454,10 @@ def test_naparis_outline_of_the_right_button_is_journalled_and_undone(
 
 
 @pytest.mark.parametrize("key", [(Qt.Key.Key_Escape,), (Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)])
-def test_escape_and_undo_take_an_unfinished_outline_or_polygon_back(
+def test_escape_and_undo_discard_an_unfinished_outline_or_polygon(
     open_window: Callable[..., Any], tissue: np.ndarray, key: tuple[Any, ...]
 ) -> None:
-    """And leave alone what was committed; what changes meanwhile stays on the layer."""
+    """Committed objects and changes made meanwhile are kept."""
     window = open_window(tissue, DiscModel())
     window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("brush")])
     window.driver.drag([(20, 100), (60, 100)])
@@ -503,9 +501,7 @@ def test_a_stroke_extends_the_object_that_it_begins_on(
     assert np.array_equal(window.layers.objects.data > 0, window.layers.classes.data == 1)
 
 
-def test_a_stroke_of_a_class_that_is_not_there_is_refused(
-    open_window: Callable[..., Any], tissue: np.ndarray
-) -> None:
+def test_a_stroke_of_an_unknown_class_is_refused(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
     window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("brush")])
     window.layers.classes.selected_label = 7
@@ -515,14 +511,16 @@ def test_a_stroke_of_a_class_that_is_not_there_is_refused(
     assert "There is no class with id 7" in window.text
 
 
-def test_a_click_outside_is_one_sentence(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_a_click_outside_the_image_shows_one_sentence(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
     window = open_window(tissue, DiscModel())
     window.driver.click(-3, 60)
     assert "outside the image of 160 x 120 px" in window.text
     assert window.session.prompts.state.empty
 
 
-def test_world_scale_and_place_do_not_move_the_mask(
+def test_masks_follow_the_scale_and_translation_of_the_image(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel(), scale=(0.25, 0.25), translate=(100, -40))
@@ -533,9 +531,7 @@ def test_world_scale_and_place_do_not_move_the_mask(
     assert np.allclose(window.layers.candidate.translate, (100, -40))
 
 
-def test_the_layers_follow_an_image_that_is_moved_turned_or_scaled(
-    open_window: Callable[..., Any], tissue: np.ndarray
-) -> None:
+def test_layers_follow_a_transformed_image(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
     window.annotator.area_view.on = True
     window.image.scale = (0.5, 0.5)
@@ -565,8 +561,8 @@ def test_two_viewers_at_once(open_window: Callable[..., Any], tissue: np.ndarray
     assert first.layers.classes.data[60, 50] == 1
 
 
-def test_masks_are_those_of_the_model(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
-    """The real thing from the mouse to the layer: a SAM with random weights, of whose specks the clicked one counts."""
+def test_masks_equal_those_of_the_model(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    """From the mouse to the layer with a randomly initialised SAM, whose masks are cut to the clicked component."""
     from benchmarks.tiny_sam import tiny_model
 
     from napari_sampath.arrays import Prompts
@@ -592,7 +588,7 @@ def test_masks_are_those_of_the_model(open_window: Callable[..., Any], tissue: n
     assert_shown(1)
 
 
-def test_naparis_own_brush_key_is_shown_in_the_dock(
+def test_the_dock_follows_the_brush_key_of_napari(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -619,7 +615,7 @@ def test_nothing_is_cut_off_at_1280_x_800(open_window: Callable[..., Any], tissu
         assert_nothing_cut_off(window.viewer, window.dock)
 
 
-def test_nothing_scrolls_while_the_image_is_prepared(
+def test_the_dock_does_not_scroll_while_the_image_is_encoded(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     from qtpy.QtWidgets import QWidget

@@ -1,4 +1,4 @@
-"""Classes put in order, merged and deleted in the dock: what the layers and the session show afterwards."""
+"""Reordering, merging and deleting classes in the dock, checked on the layers and the session."""
 
 from __future__ import annotations
 
@@ -41,42 +41,42 @@ def test_order_merge_and_delete(open_window: Callable[..., Any], tissue: np.ndar
     assert not dock.up_button.isEnabled()
     window.driver.key(Qt.Key.Key_2)
     assert window.session.active_class == 1, "number keys follow the order"
-    assert np.array_equal(window.layers.classes.data, original), "ids stay as they are"
+    assert np.array_equal(window.layers.classes.data, original), "ids do not change"
 
-    window.driver.press(dock.remove_button)
+    window.driver.press(dock.delete_button)
     question = window.dock.question
     assert question.isVisible()
-    assert "1 object with 100 px is 'gland'" in question.text.text()
+    assert "'gland' has 1 object with 100 px" in question.text.text()
     _, _, cancel = question.buttons
     window.driver.press(cancel)
     assert not question.isVisible()
     assert names(window) == ["lymphocytes", "gland", "stroma"]
 
     window.driver.key(Qt.Key.Key_3)
-    window.driver.press(dock.remove_button)
-    assert "2 objects with 200 px are 'stroma'" in question.text.text()
+    window.driver.press(dock.delete_button)
+    assert "'stroma' has 2 objects with 200 px" in question.text.text()
     delete, reclass, _ = question.buttons
     assert [action.text() for action in reclass.menu().actions()] == ["lymphocytes", "gland"]
     window.driver.press(delete)
     assert names(window) == ["lymphocytes", "gland"]
     assert set(np.unique(window.layers.classes.data)) == {0, 1}
-    window.driver.press(window.dock.undo_button)
+    window.driver.press(window.dock.buttons["undo"])
     assert names(window) == ["lymphocytes", "gland", "stroma"]
     assert np.array_equal(window.layers.classes.data, original)
 
     window.driver.key(Qt.Key.Key_3)
-    window.driver.press(dock.remove_button)
+    window.driver.press(dock.delete_button)
     question.buttons[1].menu().actions()[1].trigger()
     assert names(window) == ["lymphocytes", "gland"]
     assert (window.layers.classes.data[original > 0] == 1).all()
     assert window.session.active_class == 1
-    assert "2 objects of 'stroma' are 'gland' now" in window.text
-    window.driver.press(window.dock.undo_button)
+    assert "2 objects of 'stroma' moved to 'gland'" in window.text
+    window.driver.press(window.dock.buttons["undo"])
     assert np.array_equal(window.layers.classes.data, original)
 
     window.annotator.activate(3)
-    window.driver.press(dock.remove_button)
-    assert not question.isVisible(), "nothing has this class, so there is nothing to ask"
+    window.driver.press(dock.delete_button)
+    assert not question.isVisible(), "a class without objects is deleted without a question"
     assert names(window) == ["gland", "stroma"]
     window.annotator.activate(2)
     dock.merge_menu.aboutToShow.emit()

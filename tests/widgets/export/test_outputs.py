@@ -1,4 +1,4 @@
-"""The Auto-segment and Export docks."""
+"""The Auto-segment and Export docks from the head to the files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
 from napari_sampath.arrays import ClassInfo
+from napari_sampath.widgets.export.dock import ExportSettings
 from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-COMES_BACK = ("tiff", "geojson", "coco", "coco-polygons", "ome-zarr")
-"""Formats; indexed PNG has a test of its own."""
+ROUND_TRIP = ("tiff", "geojson", "coco", "coco-polygons", "ome-zarr")
+"""Formats that are exported and imported; indexed PNG has a separate test."""
 
 pytestmark = pytest.mark.gui
 
@@ -48,21 +50,20 @@ def add_dock(window: Any, kind: str) -> Any:
     return dock
 
 
-def test_one_click_segments_shows_and_becomes_annotations(
+def test_a_result_is_shown_and_added_as_objects(
     open_window: Callable[..., Any], tissue: np.ndarray, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from benchmarks.tiny_sam import tiny_model
 
     from napari_sampath.predict import segment
     from napari_sampath.session import from_segmentation
-    from napari_sampath.widgets.segment import dock as module
 
     model = tiny_model()
     window = open_window(tissue, model)
     dock = add_dock(window, "segment")
     assert not dock.add_button.isEnabled()
-    monkeypatch.setattr(module.QFileDialog, "getOpenFileName", lambda *_: (str(bundle), ""))
-    window.driver.press(dock.file_button)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(bundle), ""))
+    window.driver.press(dock.head.file_button)
     window.driver.press(dock.run_button)
     wait_until(
         lambda: dock.result is not None or "went wrong" in dock.status.message.text(), 60, "the result"
@@ -73,30 +74,29 @@ def test_one_click_segments_shows_and_becomes_annotations(
     assert np.array_equal(labels.data, kept.label_map())
     np.testing.assert_allclose(confidence.data, expected.confidence, atol=1e-6)
     assert "gland" in dock.summary.text()
-    assert not window.layers.classes.data.any(), "looking at a result changes no annotation"
+    assert not window.layers.classes.data.any(), "showing a result adds no objects"
 
     window.driver.press(dock.add_button)
-    wait_until(lambda: not dock.intake.busy, 20, "the annotations")
+    wait_until(lambda: not dock.apply_queue.busy, 20, "the annotations")
     names = {info.name: info.id for info in window.session.classes}
     both = expected.labels == 1
     agree = (window.layers.classes.data == names["gland"]) == both
-    assert agree.mean() > 0.99, "all but pieces of a few pixels"
+    assert agree.mean() > 0.99, "all but objects of a few pixels"
     assert {one.source for one in window.session.document.objects.values()} == {"head"}
     window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not window.layers.classes.data.any(), "one undo takes all of it back"
+    assert not window.layers.classes.data.any(), "one undo removes all objects"
 
 
-def test_a_wrong_head_is_one_sentence(
+def test_an_unreadable_head_shows_one_sentence(
     open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_sampath.widgets.segment import dock as module
 
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"no bundle at all")
     window = open_window(tissue, DiscModel())
     dock = add_dock(window, "segment")
-    monkeypatch.setattr(module.QFileDialog, "getOpenFileName", lambda *_: (str(broken), ""))
-    window.driver.press(dock.file_button)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(broken), ""))
+    window.driver.press(dock.head.file_button)
     window.driver.press(dock.run_button)
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert "broken.safetensors" in dock.status.message.text()
@@ -104,7 +104,7 @@ def test_a_wrong_head_is_one_sentence(
     assert "Segmentation" not in window.viewer.layers
 
 
-def test_export_and_read_back(open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path) -> None:
+def test_export_and_import(open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path) -> None:
     window = open_window(tissue, DiscModel())
     window.session.classes.add("stroma")
     for x, key in ((50, Qt.Key.Key_1), (115, Qt.Key.Key_2)):
@@ -132,14 +132,14 @@ def test_export_and_read_back(open_window: Callable[..., Any], tissue: np.ndarra
         window.session.objects.delete((object_id,))
     assert not window.layers.classes.data.any()
     dock.import_from(tmp_path / "new" / "labels" / "tissue_classes.png")
-    wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 60, "the import")
+    wait_until(lambda: not dock.runner.busy and not dock.apply_queue.busy, 60, "the import")
     assert np.array_equal(window.layers.classes.data, classes)
     back = window.layers.objects.data
     assert np.array_equal(back > 0, objects > 0)
     assert len(np.unique(back)) == len(np.unique(objects))
 
 
-def test_an_export_that_cannot_be_written_is_one_sentence(
+def test_a_failed_export_shows_one_sentence(
     open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -150,8 +150,7 @@ def test_an_export_that_cannot_be_written_is_one_sentence(
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert str(tmp_path / "file") in dock.status.message.text()
     assert "unexpected" not in dock.status.message.text()
-    for box in dock.formats.values():
-        box.setChecked(False)
+    dock.formats.setValue(ExportSettings(png=False, tiff=False))
     window.driver.press(dock.export_button)
     assert "No format" in dock.status.message.text()
     dock.import_from(tmp_path / "file")
@@ -159,39 +158,39 @@ def test_an_export_that_cannot_be_written_is_one_sentence(
 
 
 @pytest.mark.parametrize("folder", ["", " ", "labels"])
-def test_an_export_to_no_whole_path_is_one_sentence(
+def test_a_relative_path_shows_one_sentence(
     open_window: Callable[..., Any],
     tissue: np.ndarray,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     folder: str,
 ) -> None:
-    """Nobody knows in which folder napari was started."""
+    """The path would depend on the folder in which napari was started."""
     window = open_window(tissue, DiscModel())
     dock = add_dock(window, "export")
     monkeypatch.chdir(tmp_path)
     dock.folder.setText(folder)
     window.driver.press(dock.export_button)
-    assert f"'{folder}' is no whole path" in dock.status.message.text()
+    assert f"'{folder}' is not an absolute path" in dock.status.message.text()
     assert not dock.runner.busy
     assert not list(tmp_path.iterdir())
 
 
-def test_every_format_goes_out_and_comes_back(
+def test_every_format_can_be_exported_and_imported(
     open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_sampath.formats import FORMATS
-    from napari_sampath.widgets.export import dock as module
 
     window = open_window(tissue, DiscModel())
     rows, cols = np.mgrid[20:40, 30:70]
     window.session.paint(rows.ravel(), cols.ravel(), 1)
     before = window.layers.classes.data.copy()
     dock = add_dock(window, "export")
-    assert set(dock.formats) == set(FORMATS) == {"png", *COMES_BACK}
-    for name in COMES_BACK:
-        for key, box in dock.formats.items():
-            box.setChecked(key == name)
+    assert {name.replace("_", "-") for name in dock.formats.widgets} == set(FORMATS) == {"png", *ROUND_TRIP}
+    for name in ROUND_TRIP:
+        dock.formats.setValue(
+            ExportSettings(**{field: field == name.replace("-", "_") for field in dock.formats.widgets})
+        )
         folder = tmp_path / name
         dock.folder.setText(str(folder))
         window.driver.press(dock.export_button)
@@ -204,8 +203,8 @@ def test_every_format_goes_out_and_comes_back(
         assert not window.layers.classes.data.any()
         chooser = "getExistingDirectory" if written.is_dir() else "getOpenFileName"
         answer = str(written) if written.is_dir() else (str(written), "")
-        monkeypatch.setattr(module.QFileDialog, chooser, lambda *_, answer=answer: answer)
-        window.driver.press(dock.folder_button if written.is_dir() else dock.import_button)
-        wait_until(lambda: not dock.runner.busy and not dock.intake.busy, 60, "the import")
-        assert "Imported 1 annotations" in dock.status.message.text(), name
+        monkeypatch.setattr(QFileDialog, chooser, lambda *_, answer=answer: answer)
+        window.driver.press(dock.import_folder_button if written.is_dir() else dock.import_file_button)
+        wait_until(lambda: not dock.runner.busy and not dock.apply_queue.busy, 60, "the import")
+        assert "Imported 1 object " in dock.status.message.text(), name
         assert np.array_equal(window.layers.classes.data, before), name

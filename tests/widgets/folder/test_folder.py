@@ -1,4 +1,4 @@
-"""The Folder dock: a queue of images by keys and buttons, with states, in three stages."""
+"""The Folder dock: moving through the images by keys and buttons, image states, the three stages."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def open_folder(viewers: Callable[[], Any], folder: Path) -> Callable[..., Any]:
         viewer = viewers()
         dock = FolderDock(viewer, ViewerState(viewer, load_model=loader(model)))
         viewer.window.add_dock_widget(dock, name="Folder", area="right")
-        dock.work.open_folder(folder)
-        wait_until(lambda: dock.work.session is not None and dock.state.ready, 60, "the first image")
-        wait_until(lambda: len(dock.pictures) == 4 and not dock.looker.busy, 60, "the thumbnails")
+        dock.controller.open_folder(folder)
+        wait_until(lambda: dock.controller.session is not None and dock.state.ready, 60, "the first image")
+        wait_until(lambda: len(dock.pixels) == 4 and not dock.thumbnail_runner.busy, 60, "the thumbnails")
         driver = GuiDriver(viewer, dock.state.image)
         driver.settle()
         return dock, driver
@@ -58,13 +58,13 @@ def open_folder(viewers: Callable[[], Any], folder: Path) -> Callable[..., Any]:
 
 def shown(dock: Any, name: str) -> None:
     wait_until(
-        lambda: dock.work.session is not None and dock.state.image.name == name and dock.state.ready,
+        lambda: dock.controller.session is not None and dock.state.image.name == name and dock.state.ready,
         60,
         f"image {name}",
     )
 
 
-def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any], folder: Path) -> None:
+def test_keys_and_buttons_move_through_the_folder(open_folder: Callable[..., Any], folder: Path) -> None:
     (folder / "3.png").unlink()
     tifffile.imwrite(
         folder / "3.tif",
@@ -92,73 +92,77 @@ def test_keys_and_buttons_go_through_the_folder(open_folder: Callable[..., Any],
     item = dock.thumbnails.item(3)
     QTest.mouseClick(dock.thumbnails.viewport(), LEFT, NONE, dock.thumbnails.visualItemRect(item).center())
     shown(dock, "3")
-    assert dock.work.session.files.mpp == pytest.approx(0.5)
+    assert dock.controller.session.files.mpp == pytest.approx(0.5)
     assert dock.state.annotator.layers.classes.scale.tolist() == pytest.approx([0.5, 0.5])
     driver.press(dock.next_button)
     wait_until(lambda: "last image" in dock.status.message.text(), 10, "the sentence")
 
 
-def test_states_are_kept_and_annotations_found_again(open_folder: Callable[..., Any], folder: Path) -> None:
+def test_states_and_annotations_are_saved(open_folder: Callable[..., Any], folder: Path) -> None:
     dock, driver = open_folder(DiscModel())
-    assert "0 of 4 done, 0 begun" in dock.progress.text()
-    dock.work.session.paint([5, 6], [5, 5], 1)
-    assert "1 begun" in dock.progress.text()
+    assert "0 of 4 done, 0 in progress" in dock.progress.text()
+    dock.controller.session.paint([5, 6], [5, 5], 1)
+    assert "1 in progress" in dock.progress.text()
     driver.press(dock.done_button)
     shown(dock, "1")
-    assert "1 of 4 done, 0 begun" in dock.progress.text()
+    assert "1 of 4 done, 0 in progress" in dock.progress.text()
     driver.press(dock.unsure_button)
     shown(dock, "2")
     assert "1 unsure" in dock.progress.text()
     driver.press(dock.previous_button)
     shown(dock, "1")
-    assert not dock.work.session.area.mask().any(), "unsure says nothing about the pixels"
+    assert not dock.controller.session.area.mask().any(), "an unsure image is not verified"
     driver.press(dock.previous_button)
     shown(dock, "0")
-    assert dock.work.session.area.mask().all(), "done means that all of it is annotated"
+    assert dock.controller.session.area.mask().all(), "a done image is verified"
     assert dock.state.annotator.layers.classes.data[5, 5] == 1
 
     from napari_sampath.session import FolderQueue
 
-    again = FolderQueue(folder, dock.work.queue.file.parent)
+    again = FolderQueue(folder, dock.controller.queue.file.parent)
     assert [entry.state for entry in again.entries] == ["done", "unsure", "untouched", "untouched"]
     assert again.current.path.name == "0.png"
 
 
-def test_the_next_image_is_encoded_ahead(open_folder: Callable[..., Any]) -> None:
+def test_the_next_image_is_prefetched(open_folder: Callable[..., Any]) -> None:
     model = patch_model()
     dock, driver = open_folder(model)
-    wait_until(lambda: not dock.work.ahead.busy and model.encoder.passes == 2, 60, "the image ahead")
+    wait_until(
+        lambda: not dock.controller.prefetcher.busy and model.encoder.passes == 2, 60, "the next image"
+    )
     driver.press(dock.next_button)
     shown(dock, "1")
-    wait_until(lambda: not dock.work.ahead.busy and model.encoder.passes == 3, 60, "the image after it")
+    wait_until(
+        lambda: not dock.controller.prefetcher.busy and model.encoder.passes == 3, 60, "the image after it"
+    )
 
 
-def test_an_image_that_cannot_be_read_is_one_sentence(open_folder: Callable[..., Any], folder: Path) -> None:
+def test_an_unreadable_image_shows_one_sentence(open_folder: Callable[..., Any], folder: Path) -> None:
     dock, driver = open_folder(DiscModel())
     (folder / "1.png").write_bytes(b"no image")
     driver.press(dock.next_button)
     wait_until(lambda: "1.png" in dock.status.message.text(), 60, "the sentence")
     assert "unexpected" not in dock.status.message.text()
-    assert not dock.done_button.isEnabled(), "the image that is shown is not the one of the queue"
+    assert not dock.done_button.isEnabled(), "the image shown is not the current one"
     driver.press(dock.next_button)
     shown(dock, "2")
 
 
-def test_where_one_is_cannot_be_kept_is_one_sentence(open_folder: Callable[..., Any], folder: Path) -> None:
+def test_states_that_cannot_be_saved_show_one_sentence(open_folder: Callable[..., Any], folder: Path) -> None:
     dock, driver = open_folder(DiscModel())
-    states, dock.work.queue.file = dock.work.queue.file, folder / "0.png" / "states.json"
+    states, dock.controller.queue.file = dock.controller.queue.file, folder / "0.png" / "states.json"
     driver.press(dock.next_button)
     assert "Could not write" in dock.status.message.text()
-    assert dock.work.queue.current.path.name == "0.png"
-    assert dock.done_button.isEnabled(), "the image that is shown is still the one of the queue"
-    dock.work.queue.file = states
+    assert dock.controller.queue.current.path.name == "0.png"
+    assert dock.done_button.isEnabled(), "the image shown is still the current one"
+    dock.controller.queue.file = states
     driver.press(dock.next_button)
     shown(dock, "1")
 
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Callable[[Any], Any]:
-    """Choose a dataset in which a linear head that finds the discs is accepted."""
+    """Use a dataset with an accepted linear head that finds the discs."""
 
     def chosen(dock: Any) -> Any:
         from napari_sampath.training import TrainingConfig, open_dataset, train
@@ -180,94 +184,94 @@ def desk(tmp_path: Path) -> Callable[[Any], Any]:
     return chosen
 
 
-def test_the_head_proposes_and_the_person_completes(
+def test_the_head_adds_objects_and_the_person_verifies_them(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:
     dock, driver = open_folder(patch_model())
     desk(dock)
     dock.stage.setCurrentIndex(dock.stage.findData("semi-automatic"))
     dock.stage.activated.emit(dock.stage.currentIndex())
-    wait_until(lambda: bool(dock.work.session.document.objects), 60, "the proposal")
-    assert "proposes" in dock.status.message.text()
-    assert {one.source for one in dock.work.session.document.objects.values()} == {"head"}
-    assert "0 begun" in dock.progress.text(), "nobody has touched it"
+    wait_until(lambda: bool(dock.controller.session.document.objects), 60, "the proposal")
+    assert "The head added" in dock.status.message.text()
+    assert {one.source for one in dock.controller.session.document.objects.values()} == {"head"}
+    assert "0 in progress" in dock.progress.text(), "the head does not change the state"
     truth = disc_image(0, (100, 130))[1]
-    found = np.asarray(dock.work.session.document.class_map) > 0
+    found = np.asarray(dock.controller.session.document.class_map) > 0
     assert (found == (truth == 1)).mean() > 0.9
-    assert not dock.work.session.area.mask().any(), "a proposal is not verified"
+    assert not dock.controller.session.area.mask().any(), "objects of a head are not verified"
     driver.press(dock.view_button)
-    assert dock.work.session.area.mask().all()
-    assert all(one.reviewed for one in dock.work.session.document.objects.values())
+    assert dock.controller.session.area.mask().all()
+    assert all(one.reviewed for one in dock.controller.session.document.objects.values())
     driver.press(dock.next_button)
     shown(dock, "1")
-    wait_until(lambda: bool(dock.work.session.document.objects), 60, "the next proposal")
+    wait_until(lambda: bool(dock.controller.session.document.objects), 60, "the next proposal")
     wait_until(lambda: not dock.state.training.samples.pending, 60, "the training samples")
     assert "0" in DatasetFolder.open(dock.state.training.folder).images
-    assert [info.name for info in dock.work.session.classes] == ["disc"]
+    assert [info.name for info in dock.controller.session.classes] == ["disc"]
     assert "1" not in DatasetFolder.open(dock.state.training.folder).images
 
 
-def test_the_head_does_all_and_the_most_doubtful_image_comes_next(
+def test_the_head_segments_all_images_and_the_most_uncertain_comes_next(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:
     dock, driver = open_folder(patch_model())
     desk(dock)
     driver.press(dock.all_button)
-    wait_until(lambda: "went through 3 images" in dock.status.message.text(), 120, "all images")
-    doubts = {entry.path.stem: entry.uncertainty for entry in dock.work.queue.entries}
-    assert doubts.pop("0") is None, "the one that is open is left alone"
+    wait_until(lambda: "segmented 3 images" in dock.status.message.text(), 120, "all images")
+    uncertainty = {entry.path.stem: entry.uncertainty for entry in dock.controller.queue.entries}
+    assert uncertainty.pop("0") is None, "the open image is skipped"
     assert dock.stage.currentData() == "automatic"
     driver.press(dock.next_button)
-    most = max(doubts, key=lambda one: doubts[one])
+    most = max(uncertainty, key=lambda one: uncertainty[one])
     shown(dock, most)
-    assert list(dock.work.session.classes) == [DISC], "those of the dataset alone"
-    assert {one.source for one in dock.work.session.document.objects.values()} == {"head"}
+    assert list(dock.controller.session.classes) == [DISC], "only the classes of the dataset"
+    assert {one.source for one in dock.controller.session.document.objects.values()} == {"head"}
     driver.press(dock.done_button)
-    del doubts[most]
-    shown(dock, max(doubts, key=lambda one: doubts[one]))
+    del uncertainty[most]
+    shown(dock, max(uncertainty, key=lambda one: uncertainty[one]))
 
 
-def test_a_review_goes_on_without_a_verdict_and_back(
+def test_a_review_can_skip_images_and_return(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:
     dock, driver = open_folder(patch_model())
     desk(dock)
     driver.press(dock.all_button)
-    wait_until(lambda: "went through 3 images" in dock.status.message.text(), 120, "all images")
-    doubts = {entry.path.stem: entry.uncertainty for entry in dock.work.queue.entries}
-    del doubts["0"]
-    order = sorted(doubts, key=lambda one: -doubts[one])
+    wait_until(lambda: "segmented 3 images" in dock.status.message.text(), 120, "all images")
+    uncertainty = {entry.path.stem: entry.uncertainty for entry in dock.controller.queue.entries}
+    del uncertainty["0"]
+    order = sorted(uncertainty, key=lambda one: -uncertainty[one])
     for name in order:
-        assert dock.work.queue.upcoming.path.stem == name, "what is prepared meanwhile"
+        assert dock.controller.queue.upcoming.path.stem == name, "the image that is prefetched"
         driver.key(Qt.Key.Key_PageDown)
         shown(dock, name)
     driver.key(Qt.Key.Key_PageUp)
     shown(dock, order[1])
-    # Page Down goes by name again once somebody begins by hand, and that is what is prepared.
+    # By hand, Page Down follows the names again, and so does the prefetching.
     dock.stage.setCurrentIndex(dock.stage.findData("assisted"))
     dock.stage.activated.emit(dock.stage.currentIndex())
     after = {"1": "2", "2": "3", "3": None}[order[1]]
-    upcoming = dock.work.queue.upcoming
+    upcoming = dock.controller.queue.upcoming
     assert (None if upcoming is None else upcoming.path.stem) == after
 
 
-def test_a_run_over_the_folder_leaves_out_what_auto_segment_does(
+def test_a_run_over_the_folder_uses_the_filter_of_auto_segment(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:
     dock, driver = open_folder(patch_model())
     desk(dock)
     dock.state.training.result_filter = ResultFilter(10**6)
-    (dock.work.queue.folder / "2.png").write_bytes(b"no image")
+    (dock.controller.queue.folder / "2.png").write_bytes(b"no image")
     driver.press(dock.all_button)
-    wait_until(lambda: "went through 2 images" in dock.status.message.text(), 120, "all images")
-    assert "One image was left out; 2.png:" in dock.status.message.text()
-    doubts = {entry.path.stem: entry.uncertainty for entry in dock.work.queue.entries}
+    wait_until(lambda: "segmented 2 images" in dock.status.message.text(), 120, "all images")
+    assert "One image was skipped; 2.png:" in dock.status.message.text()
+    uncertainty = {entry.path.stem: entry.uncertainty for entry in dock.controller.queue.entries}
     driver.press(dock.next_button)
-    shown(dock, max("13", key=lambda one: doubts[one]))
-    assert not dock.work.session.document.objects, "all pieces are smaller than was wished"
+    shown(dock, max("13", key=lambda one: uncertainty[one]))
+    assert not dock.controller.session.document.objects, "all objects are below the minimum area"
 
 
-def test_going_on_does_not_end_the_run_over_the_folder(
+def test_opening_the_next_image_does_not_cancel_the_run_over_the_folder(
     open_folder: Callable[..., Any], desk: Callable[[Any], Any]
 ) -> None:
     dock, driver = open_folder(patch_model())
@@ -275,6 +279,6 @@ def test_going_on_does_not_end_the_run_over_the_folder(
     driver.press(dock.all_button)
     driver.press(dock.next_button)
     shown(dock, "1")
-    wait_until(lambda: not dock.work.runner.busy, 120, "all images")
-    assert "The head went through" in dock.status.message.text()
+    wait_until(lambda: not dock.controller.runner.busy, 120, "all images")
+    assert "The head segmented" in dock.status.message.text()
     assert dock.state.image.name == "1"

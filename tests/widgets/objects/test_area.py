@@ -1,4 +1,4 @@
-"""What is annotated to the end: said in the Objects dock, shaded on the canvas, taken back by undo."""
+"""The verified area: marked in the Objects dock, shaded on the canvas, undone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def shaded(window: Any) -> np.ndarray:
     return np.asarray(window.viewer.layers[NAME].data) > 0
 
 
-def test_what_is_not_annotated_is_shaded_as_long_as_that_is_wished(
+def test_the_unverified_area_is_shaded_while_the_check_box_is_set(
     opened: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = opened(tissue)
@@ -58,12 +58,12 @@ def test_what_is_not_annotated_is_shaded_as_long_as_that_is_wished(
     window.driver.click(50, 60)
     window.answered()
     window.driver.key(Qt.Key.Key_Return)
-    assert np.array_equal(shaded(window), window.layers.objects.data == 0), "what was clicked is annotated"
+    assert np.array_equal(shaded(window), window.layers.objects.data == 0), "committed objects are verified"
     window.driver.press(window.area.shade)
     assert NAME not in window.viewer.layers
 
 
-def test_image_view_and_taken_back(opened: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_verify_the_image_and_the_view_and_reopen(opened: Callable[..., Any], tissue: np.ndarray) -> None:
     window = opened(tissue)
     window.driver.press(window.area.shade)
     window.driver.press(window.area.buttons["image"])
@@ -90,7 +90,7 @@ def test_image_view_and_taken_back(opened: Callable[..., Any], tissue: np.ndarra
     assert "Marked as complete. Undo" in window.text
 
 
-def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_verifying_includes_the_objects_of_a_head(opened: Callable[..., Any], tissue: np.ndarray) -> None:
     from napari_sampath.arrays import ClassInfo, LocalMask
     from napari_sampath.session.proposals.new_objects import NewObject, NewObjects
 
@@ -99,14 +99,14 @@ def test_objects_of_a_head_are_agreed_with(opened: Callable[..., Any], tissue: n
     window.session.proposals.replace(
         NewObjects((disc,), (ClassInfo(1, "gland", (0, 158, 115)),), "a head")
     ).apply()
-    assert not window.session.area.mask().any(), "what a head proposed is not annotated yet"
+    assert not window.session.area.mask().any(), "objects of a head are not verified yet"
     window.driver.press(window.area.buttons["image"])
     assert "1 proposal accepted." in window.text
     (record,) = window.session.document.objects.values()
     assert record.reviewed
 
 
-def test_on_a_large_image_a_pixel_of_the_shade_stands_for_several(opened: Callable[..., Any]) -> None:
+def test_the_shade_of_a_large_image_has_a_lower_resolution(opened: Callable[..., Any]) -> None:
     pixels = np.random.default_rng(0).integers(200, 250, (4500, 700, 3), dtype=np.uint8)
     window = opened(pixels)
     window.driver.press(window.area.shade)

@@ -1,4 +1,4 @@
-"""The Objects dock: contents of the table, the camera, frames on the image, and changes that undo takes back."""
+"""The Objects dock: content of the table, camera, highlights on the image, changes and undo."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 22
 
 
 def squares(count: int, side: int = 10, score: float | None = None) -> NewObjects:
-    """Squares in rows of ten, the next one pixel smaller than the one before; classes take turns."""
+    """Make squares of two alternating classes in rows of ten, each one pixel smaller than the previous one."""
     pieces = []
     for number in range(count):
         size = max(2, side - number)
@@ -49,7 +49,7 @@ def click(table: Any, row: int, place: int = CLASS, modifier: Any = Qt.KeyboardM
 
 @pytest.fixture
 def opened(open_window: Callable[..., Any], tissue: np.ndarray) -> Any:
-    """The image with four objects of a head and two of a person, Annotate dock and Objects dock."""
+    """Open an image with four objects of a head and two of a person in both docks."""
     from napari_sampath.widgets.objects.dock import ObjectsDock
 
     window = open_window(tissue, DiscModel(), scale=(0.5, 0.5), units=("um", "um"))
@@ -64,7 +64,7 @@ def opened(open_window: Callable[..., Any], tissue: np.ndarray) -> Any:
     return window
 
 
-def test_the_table_is_the_session_sorted_and_filtered(opened: Any) -> None:
+def test_the_table_shows_the_session_sorted_and_filtered(opened: Any) -> None:
     window, table = opened, opened.objects.table
     assert column(table, CLASS) == ["gland", "stroma", "gland", "stroma", "stroma", "stroma"]
     assert column(table, AREA) == ["100", "81", "64", "49", "16", "16"]
@@ -81,8 +81,8 @@ def test_the_table_is_the_session_sorted_and_filtered(opened: Any) -> None:
     assert column(table, AREA)[0] == "100"
 
     filters = window.objects.filters
-    filters.of_class.setCurrentText("stroma")
-    filters.of_class.activated.emit(2)
+    filters.class_id.setCurrentText("stroma")
+    filters.class_id.activated.emit(2)
     filters.source.setCurrentText("Brush")
     filters.source.activated.emit(1)
     assert column(table, AREA) == ["16", "16"]
@@ -97,14 +97,14 @@ def test_the_table_is_the_session_sorted_and_filtered(opened: Any) -> None:
     assert column(table, AREA) == ["81", "49", "16", "16"]
 
     window.session.classes.rename(2, "connective tissue")
-    assert set(column(table, CLASS)) == {"connective tissue"}, "the filter stays on the class"
+    assert set(column(table, CLASS)) == {"connective tissue"}, "the filter keeps its class"
 
 
-def test_a_click_brings_the_object_into_the_middle_and_frames_it(opened: Any) -> None:
+def test_a_click_centres_and_highlights_the_object(opened: Any) -> None:
     window, table = opened, opened.objects.table
     zoom = window.viewer.scene.camera.zoom
     click(table, 4)
-    assert window.objects.chosen() == (5,)
+    assert window.objects.selected() == (5,)
     np.testing.assert_allclose(window.viewer.scene.camera.center[-2:], (82 * 0.5, 102 * 0.5))
     assert window.viewer.scene.camera.zoom == zoom
     frame = window.viewer.layers["Chosen"].data
@@ -112,17 +112,17 @@ def test_a_click_brings_the_object_into_the_middle_and_frames_it(opened: Any) ->
     np.testing.assert_allclose(frame[0].min(axis=0), (77.5, 97.5))
     assert window.viewer.layers.selection.active is window.image
     QTest.keyClick(table, Qt.Key.Key_Down)
-    assert window.objects.chosen() == (6,)
+    assert window.objects.selected() == (6,)
     np.testing.assert_allclose(window.viewer.scene.camera.center[-2:], (102 * 0.5, 102 * 0.5))
     click(table, 0, CLASS, Qt.KeyboardModifier.ControlModifier)
     assert window.annotator.tools.highlight.frames == 2
     window.session.paint([0], [150], 1)
     QApplication.processEvents()
-    assert window.objects.chosen() == (1, 6), "another object leaves the choice alone"
-    assert "2 chosen" in window.objects.count.text()
+    assert window.objects.selected() == (1, 6), "a new object does not change the selection"
+    assert "2 selected" in window.objects.count.text()
 
 
-def test_buttons_and_keys_change_the_chosen_objects_in_one_step(opened: Any) -> None:
+def test_buttons_and_keys_change_the_selected_objects_in_one_step(opened: Any) -> None:
     window, dock, table = opened, opened.objects, opened.objects.table
     records = window.session.document.objects
 
@@ -173,12 +173,12 @@ def test_buttons_and_keys_change_the_chosen_objects_in_one_step(opened: Any) -> 
     choose()
     window.driver.press(dock.buttons["reviewed"])
     window.driver.press(dock.buttons["reviewed"])
-    assert not records[1].reviewed, "once more takes the tick away"
+    assert not records[1].reviewed, "a second press removes the mark"
     QTest.keyClick(table, Qt.Key.Key_2)
     assert window.session.active_class == 2
 
 
-def test_a_tick_in_the_table_is_a_mark(opened: Any) -> None:
+def test_check_boxes_in_the_table_set_the_flags(opened: Any) -> None:
     window, table = opened, opened.objects.table
     spot = table.visualRect(table.model().index(2, REVIEWED))
     QTest.mouseClick(
@@ -192,7 +192,7 @@ def test_a_tick_in_the_table_is_a_mark(opened: Any) -> None:
     assert not window.session.document.objects[3].reviewed
 
 
-def test_a_closed_dock_takes_its_frames_along(opened: Any) -> None:
+def test_closing_the_dock_removes_its_highlights(opened: Any) -> None:
     window = opened
     click(window.objects.table, 1)
     assert window.annotator.tools.highlight.frames == 1
@@ -202,7 +202,7 @@ def test_a_closed_dock_takes_its_frames_along(opened: Any) -> None:
     assert window.layers.objects.data[5, 5] == 0
 
 
-def test_two_viewers_have_tables_of_their_own(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_two_viewers_have_separate_tables(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     from napari_sampath.widgets.objects.dock import ObjectsDock
 
     windows = [open_window(tissue, DiscModel()), open_window(tissue[:, ::-1].copy(), DiscModel())]
@@ -223,8 +223,8 @@ def test_two_viewers_have_tables_of_their_own(open_window: Callable[..., Any], t
     assert windows[1].layers.objects.data[5, 5] == 1
 
 
-def test_one_more_among_5000_objects_costs_little(qtbot: Any) -> None:
-    """By ratio in one process, since machines differ."""
+def test_adding_one_to_5000_objects_is_fast(qtbot: Any) -> None:
+    """Measured as a ratio in one process, because machines differ."""
     session = Session(np.zeros((900, 900, 3), np.uint8), "many", None, CLASSES)
     pieces = tuple(
         NewObject(1 + n % 2, LocalMask(12 * (n // 72), 12 * (n % 72), np.ones((9, 9), bool)), n / 5000)

@@ -1,4 +1,4 @@
-"""The Train dock: a dataset that fills by itself, a head trained while annotating goes on, accepted or rolled back."""
+"""The Train dock: automatic saving to the dataset, training in the background, accepting and rolling back heads."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.formats import DatasetFolder, Snapshot
+from napari_sampath.widgets.train.jobs import TrainingSettings
 from support.event_loop import assert_alive, longest_stalls
 from support.models.patches import disc_image, patch_model
 
@@ -27,7 +28,7 @@ DISC = ClassInfo(1, "object", (0, 158, 115))
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Five annotated pictures of a disc, of three cases as their names tell."""
+    """Return a dataset of five annotated images of a disc; their names say that they belong to three cases."""
     folder = DatasetFolder.create(tmp_path / "discs", (DISC,))
     for number in range(5):
         folder.save_image(Snapshot(f"case{number // 2}-{number}", *disc_image(number)))
@@ -42,52 +43,55 @@ def open_train(open_window: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
         window = open_window(disc_image(9)[0] if pixels is None else pixels, patch_model(), name="new")
         dock = TrainDock(window.viewer, window.state)
         window.viewer.window.add_dock_widget(dock, name="Train", area="right", tabify=True)
-        wait_until(lambda: dock.kind.count() > 0 and not dock.training.runner.busy, 60, "the kinds of head")
+        wait_until(lambda: dock._kinds_known and not dock.training.runner.busy, 60, "the kinds of head")
         if folder is not None:
             dock.choose_folder(folder)
-            wait_until(lambda: dock.held is not None and not dock.looker.busy, 60, "the dataset")
+            wait_until(lambda: dock.summary is not None and not dock.dataset_runner.busy, 60, "the dataset")
         return window, dock
 
     return opened
 
 
 def trained(window: Any, dock: Any, kind: str = "linear", passes: int = 4) -> None:
-    dock.kind.setCurrentIndex(dock.kind.findData(kind))
-    dock.passes.setValue(passes)
+    dock.form.setValue(TrainingSettings(kind, passes))
     window.driver.press(dock.train_button)
     wait_until(lambda: not dock.runner.busy, 120, "the training")
 
 
-def test_what_is_annotated_becomes_a_sample_by_itself(open_train: Callable[..., Any], tmp_path: Path) -> None:
+def test_annotations_are_saved_as_samples_automatically(
+    open_train: Callable[..., Any], tmp_path: Path
+) -> None:
     window, dock = open_train(None)
     assert not dock.train_button.isEnabled()
     assert "Choose a folder" in dock.status.message.text()
     dock.choose_folder(tmp_path / "fresh")
     wait_until(lambda: dock.training.folder is not None, 60, "the dataset")
-    assert "Nothing annotated" in dock.content.text()
+    assert "no samples yet" in dock.dataset.text.text()
     window.session.paint([10, 10, 11], [10, 11, 10], 1)
     window.session.area.mark((0, 0, 40, 50))
-    # Before the two seconds are over after which it would be saved.
-    dock.slides.setCurrentIndex(dock.slides.findData("-"))
-    dock.slides.activated.emit(dock.slides.currentIndex())
-    wait_until(lambda: dock.held is not None, 60, "the sample")
-    assert dock.slides.currentData() == DatasetFolder.open(tmp_path / "fresh").slide_ends_before == "-"
+    # Before the delay of two seconds after which the sample is saved.
+    dock.dataset.slides.setCurrentIndex(dock.dataset.slides.findData("-"))
+    dock.dataset.slides.activated.emit(dock.dataset.slides.currentIndex())
+    wait_until(lambda: dock.summary is not None, 60, "the sample")
+    assert (
+        dock.dataset.slides.currentData() == DatasetFolder.open(tmp_path / "fresh").slide_ends_before == "-"
+    )
     item = DatasetFolder.open(tmp_path / "fresh").read("new")
     assert item.annotated.sum() == 40 * 50
     assert item.labels[10, 11] == 1
-    assert "1997 px" in dock.content.text(), "the area without any object"
-    assert "another slide" in dock.content.text()
+    assert "1997 px" in dock.dataset.table.text(), "the area of the background"
+    assert "another slide" in dock.dataset.text.text()
     window.session.undo()
     window.session.undo()
     wait_until(
         lambda: not DatasetFolder.open(tmp_path / "fresh").read("new").annotated.any(), 60, "the newer sample"
     )
-    assert dock.status.message.text() == "What you annotate is saved into the dataset by itself."
+    assert dock.status.message.text() == "Your annotations are saved to the dataset automatically."
 
 
 def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Path) -> None:
     window, dock = open_train(dataset)
-    assert "to learn from" in dock.content.text()
+    assert "training" in dock.dataset.table.text()
     assert dock.train_button.isEnabled()
     trained(window, dock)
     assert dock.training.heads.offered.stem == "linear-1", dock.status.message.text()
@@ -95,25 +99,25 @@ def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Pat
     assert len(dock.plot.losses) >= 4
     assert dock.plot.losses[-1][1] < dock.plot.losses[0][1]
     assert "first head" in dock.comparison.verdict.text()
-    assert not dock.back_button.isHidden()
+    assert not dock.roll_back_button.isHidden()
     window.driver.press(dock.accept_button)
     assert dock.training.heads.current.stem == "linear-1"
     assert "Auto-segment uses linear-1" in dock.status.message.text()
     assert not dock.accept_button.isEnabled()
-    assert not dock.back_button.isEnabled(), "there is nothing before it"
+    assert not dock.roll_back_button.isEnabled(), "there is no previous head"
     trained(window, dock, passes=8)
     assert "linear-1" in dock.comparison.verdict.text()
-    tiles = [one for one in dock.comparison.pictures if one.pixmap() and not one.pixmap().isNull()]
-    assert len(tiles) == 3 * min(3, len(dock.held.images) and dock.held.images["val"])
-    assert "linear-2" in dock.in_use.text()
-    window.driver.press(dock.back_button)
+    tiles = [one for one in dock.comparison.thumbnails if one.pixmap() and not one.pixmap().isNull()]
+    assert len(tiles) == 3 * min(3, len(dock.summary.images) and dock.summary.images["val"])
+    assert "linear-2" in dock.head_in_use.text()
+    window.driver.press(dock.roll_back_button)
     assert (dock.training.heads.current.stem, dock.training.heads.offered) == ("linear-1", None)
     assert dock.train_button.isEnabled()
 
 
 def test_cancel_leaves_the_head_in_use(open_train: Callable[..., Any], dataset: Path) -> None:
     window, dock = open_train(dataset)
-    dock.passes.setValue(500)
+    dock.form.widgets["epochs"].value = 500
     window.driver.press(dock.train_button)
     wait_until(lambda: bool(dock.plot.losses), 120, "the first steps")
     assert dock.status.bar.isVisible()
@@ -127,14 +131,14 @@ def test_cancel_leaves_the_head_in_use(open_train: Callable[..., Any], dataset: 
 
 def test_closing_the_dock_ends_training(open_train: Callable[..., Any], dataset: Path) -> None:
     window, dock = open_train(dataset)
-    dock.passes.setValue(500)
+    dock.form.widgets["epochs"].value = 500
     window.driver.press(dock.train_button)
     wait_until(lambda: bool(dock.plot.losses), 120, "the first steps")
     window.viewer.window.remove_dock_widget(dock)
     wait_until(lambda: not list((dataset / "heads").glob("*")), 60, "the end of the training")
 
 
-def test_what_cannot_be_trained_is_one_sentence(open_train: Callable[..., Any], dataset: Path) -> None:
+def test_a_failed_training_shows_one_sentence(open_train: Callable[..., Any], dataset: Path) -> None:
     window, dock = open_train(dataset)
     (dataset / "labels" / "case1-2.png").write_bytes(b"no image")
     window.driver.press(dock.train_button)
@@ -144,7 +148,7 @@ def test_what_cannot_be_trained_is_one_sentence(open_train: Callable[..., Any], 
 
 
 def longest_stall(window: Any, row: int, seconds: float = 2.5) -> float:
-    """Paint strokes for some seconds and return the longest stall of the event loop in seconds."""
+    """Paint strokes for some seconds; return the longest stall of the event loop in seconds."""
     from benchmarks.stalls import StallMeter
 
     begin, meter, drawn = time.perf_counter(), StallMeter(), 0
@@ -160,11 +164,10 @@ def longest_stall(window: Any, row: int, seconds: float = 2.5) -> float:
 
 @pytest.mark.alone
 def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], dataset: Path) -> None:
-    """The longest stall while training: under 100 ms."""
+    """The longest stall during the training is under 100 ms."""
     window, dock = open_train(dataset)
     rows = iter(range(10, 100, 10))
-    dock.kind.setCurrentIndex(dock.kind.findData("cnn"))
-    dock.passes.setValue(500)
+    dock.form.setValue(TrainingSettings("cnn", 500))
     window.driver.press(dock.train_button)
     wait_until(lambda: len(dock.plot.losses) > 0, 120, "training to begin")
     stalls = longest_stalls(lambda: longest_stall(window, next(rows)))
@@ -174,12 +177,12 @@ def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], 
     assert_alive(stalls, lambda: longest_stall(window, next(rows)))
 
 
-def test_the_dataset_is_found_again(open_train: Callable[..., Any], dataset: Path) -> None:
+def test_the_dataset_is_remembered(open_train: Callable[..., Any], dataset: Path) -> None:
     window, dock = open_train(dataset)
-    assert "5 images; " in dock.content.text()
-    dock.slides.setCurrentIndex(dock.slides.findData("-"))
-    dock.slides.activated.emit(dock.slides.currentIndex())
-    wait_until(lambda: "5 images of 3 slides" in dock.content.text(), 60, "the slides")
+    assert "5 images; " in dock.dataset.text.text()
+    dock.dataset.slides.setCurrentIndex(dock.dataset.slides.findData("-"))
+    dock.dataset.slides.activated.emit(dock.dataset.slides.currentIndex())
+    wait_until(lambda: "5 images of 3 slides" in dock.dataset.text.text(), 60, "the slides")
     trained(window, dock)
     window.driver.press(dock.accept_button)
     window.viewer.window.remove_dock_widget(dock)
@@ -188,9 +191,9 @@ def test_the_dataset_is_found_again(open_train: Callable[..., Any], dataset: Pat
 
     again = TrainDock(window.viewer, ViewerState(window.viewer, load_model=window.state._load_model))
     window.viewer.window.add_dock_widget(again, name="Train again")
-    wait_until(lambda: again.held is not None and again.training.heads is not None, 60, "the dataset")
+    wait_until(lambda: again.summary is not None and again.training.heads is not None, 60, "the dataset")
     assert again.training.folder == dataset
     assert again.training.heads.current.stem == "linear-1"
-    assert again.slides.currentData() == "-"
+    assert again.dataset.slides.currentData() == "-"
     assert {one.slide for one in DatasetFolder.open(dataset).images.values()} == {"case0", "case1", "case2"}
     window.driver.key(Qt.Key.Key_Escape)

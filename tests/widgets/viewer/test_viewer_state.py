@@ -143,8 +143,8 @@ def test_missing_weights_are_one_sentence_and_another_model_can_be_chosen(
     dock.state.choose_model(ModelChoice("vit_b"))
     viewer.add_image(tissue)
     wait_until(lambda: "put sam_vit_b_01ec64.pth" in dock.status.message.text(), 60, "the sentence")
-    dock.choices.model.setCurrentIndex(dock.choices.model.findData("sampath-tiny"))
-    dock.choices.model.activated.emit(dock.choices.model.currentIndex())
+    dock.model_form.model.setCurrentIndex(dock.model_form.model.findData("sampath-tiny"))
+    dock.model_form.model.activated.emit(dock.model_form.model.currentIndex())
     wait_until(lambda: dock.state.ready, 60, "the other model")
     assert dock.state.session.model is model
 
@@ -161,12 +161,12 @@ def test_going_to_another_image_and_back_keeps_annotations_and_undo(
     QApplication.processEvents()
     assert window.state.image is window.image, "an image that is added does not take over"
     first = window.layers.classes
-    window.dock.choices.image.setCurrentIndex(1)
-    window.dock.choices.image.activated.emit(1)
+    window.dock.model_form.image.setCurrentIndex(1)
+    window.dock.model_form.image.activated.emit(1)
     wait_until(lambda: window.state.image is other and window.state.ready, 60, "the other image")
     assert not first.editable, "nothing would record a stroke on it"
     assert not window.layers.classes.data.any()
-    window.dock.choices.image.activated.emit(0)
+    window.dock.model_form.image.activated.emit(0)
     wait_until(lambda: window.state.image is window.image and window.state.ready, 60, "the first image")
     assert np.array_equal(window.layers.classes.data, committed)
     window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ...settings import setting
+
 MIN_AREA_PX = 16
 """Default of the docks; smaller components of a head's result are mostly noise."""
 
@@ -13,12 +15,12 @@ MIN_AREA_PX = 16
 class ResultFilter:
     """Which parts of a head's result become objects. The default keeps everything."""
 
-    min_area_px: int = 1
+    min_area_px: int = setting(1, min=1, max=10**9, label="Min. area (px)")
     """Smaller objects are dropped."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Class name -> probability, 0..1; pixels of the class with a lower confidence are dropped."""
-    separate_touching: bool = False
-    """Split objects at narrow necks, see `predict.instances.split_touching`."""
+    separate_touching: bool = setting(False, label="Separate touching objects")
+    """Split objects at narrow necks, so that each nucleus becomes an object."""
 
 
 KEEP_ALL = ResultFilter()

@@ -1,43 +1,38 @@
-"""What the list of classes wishes, applied to its session; deleting asks first."""
+"""Carry out what the list of classes requests; deleting a class that has objects asks first."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject
 
+from ...annotations import ClassList
+from ..common.texts import plural
 from ..viewer.questions import Choice, Question
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ...annotations import ClassList
-    from ..viewer.viewer_state import ViewerState
-    from .class_list import ClassListWidget
+from ..viewer.viewer_state import ViewerState
+from .class_list import ClassListWidget
 
 
 class ClassActions(QObject):
-    """Carries out the wishes of a `ClassListWidget`.
-
-    Args:
-        state: The viewer state whose session is changed.
-        widget: The list.
-        refresh: Shows how things stand.
-    """
+    """Applies the requests of a `ClassListWidget` to the session."""
 
     def __init__(self, state: ViewerState, widget: ClassListWidget, refresh: Callable[[], None]) -> None:
         super().__init__(widget)
         self._state = state
         self._widget = widget
         self._refresh = refresh
-        widget.activated.connect(self._on_class)
-        widget.added.connect(self._on_add)
-        widget.renamed.connect(lambda one, name: self._edit(lambda classes: classes.rename(one, name)))
-        widget.recolored.connect(lambda one, rgb: self._edit(lambda classes: classes.recolor(one, rgb)))
-        widget.moved.connect(lambda one, place: self._edit(lambda classes: classes.move(one, place)))
-        widget.merged.connect(self._on_merge)
-        widget.removed.connect(self._on_remove)
+        widget.class_selected.connect(self._activate)
+        widget.add_requested.connect(self._on_add)
+        widget.rename_requested.connect(
+            lambda id_, name: self._edit(lambda classes: classes.rename(id_, name))
+        )
+        widget.recolor_requested.connect(
+            lambda id_, rgb: self._edit(lambda classes: classes.recolor(id_, rgb))
+        )
+        widget.move_requested.connect(lambda id_, index: self._edit(lambda classes: classes.move(id_, index)))
+        widget.merge_requested.connect(self._on_merge)
+        widget.delete_requested.connect(self._on_delete)
 
     def _edit(self, change: Callable[[ClassList], object]) -> None:
         annotator = self._state.annotator
@@ -45,7 +40,7 @@ class ClassActions(QObject):
             annotator.attempt(lambda: change(annotator.session.classes))
             self._refresh()
 
-    def _on_class(self, class_id: int) -> None:
+    def _activate(self, class_id: int) -> None:
         if self._state.annotator is not None:
             self._state.annotator.activate(class_id)
 
@@ -59,22 +54,24 @@ class ClassActions(QObject):
         self._edit(lambda classes: classes.add(f"Class {number}"))
         added = session.classes.find(f"Class {number}")
         if added is not None:
-            self._on_class(added.id)
+            self._activate(added.id)
             self._widget.edit(added.id)
 
-    def _on_merge(self, class_id: int, into: int) -> None:
+    def _on_merge(self, class_id: int, target_id: int) -> None:
         annotator = self._state.annotator
         if annotator is None:
             return
         classes, tools = annotator.session.classes, annotator.session.class_tools
-        gone, target = classes.by_id(class_id).name, classes.by_id(into).name
+        source, target = classes.by_id(class_id).name, classes.by_id(target_id).name
         count = len(tools.use(class_id).ids)
-        if annotator.attempt(lambda: tools.merge(class_id, into)):
-            annotator.activate(into)
-            annotator.message.emit(f"{count} objects of '{gone}' are '{target}' now; undo takes it back.")
+        if annotator.attempt(lambda: tools.merge(class_id, target_id)):
+            annotator.activate(target_id)
+            annotator.message.emit(
+                f"{plural(count, 'object')} of '{source}' moved to '{target}'; Undo reverts it."
+            )
 
-    def _on_remove(self, class_id: int) -> None:
-        """Delete a class that nothing has; ask what to do with the objects of any other."""
+    def _on_delete(self, class_id: int) -> None:
+        """Delete a class without objects; otherwise ask what to do with its objects."""
         annotator = self._state.annotator
         if annotator is None:
             return
@@ -88,17 +85,17 @@ class ClassActions(QObject):
         others = tuple((info.name, info.id) for info in classes if info.id != class_id)
         annotator.questions.ask(
             Question(
-                f"{count} object{'s' if count > 1 else ''} with {use.area_px:,} px "
-                f"{'are' if count > 1 else 'is'} '{name}'. Delete the class and what has it?",
+                f"'{name}' has {plural(count, 'object')} with {use.area_px:,} px. "
+                f"Delete the class and its object{'s' if count > 1 else ''}?",
                 (
-                    Choice(f"Delete {'all' if count > 1 else 'both'}", "Undo brings everything back", delete),
+                    Choice(f"Delete {'all' if count > 1 else 'both'}", "Undo restores everything.", delete),
                     Choice(
-                        "Reclass to",
-                        "Keep the objects, as another class",
+                        "Change class to",
+                        "Keep the objects and move them to another class.",
                         partial(self._on_merge, class_id),
                         others,
                     ),
-                    Choice("Cancel", "Leave the class as it is"),
+                    Choice("Cancel", "Keep the class."),
                 ),
             )
         )

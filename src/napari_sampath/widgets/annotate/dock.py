@@ -1,69 +1,67 @@
-"""The Annotate dock."""
+"""The Annotate dock: model, classes, mouse modes, candidates, object tools, undo."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QMainWindow, QPushButton, QWidget
+from qtpy.QtWidgets import QMainWindow, QWidget
 
-from ..common.base_dock import Dock, group
+from ..common.base_dock import Dock
+from ..common.controls import button, group, label, row
 from ..common.status_line import StatusLine
+from ..viewer.annotator import Annotator
+from ..viewer.key_settings import KeyChoice
+from ..viewer.mouse import Mode
+from ..viewer.object_tools import Tool
+from ..viewer.viewer_state import ViewerState
 from .class_actions import ClassActions
 from .class_list import ClassListWidget
 from .help_overlay import HelpOverlay
-from .mask_rules import RulesForm
+from .mask_rules import MaskRules, MaskRulesForm
 from .mode_buttons import ModeButtons
-from .model_form import ChoicesForm
+from .model_form import ModelForm
 from .question_panel import QuestionPanel
 from .tool_buttons import TOOLS, ToolButtons
 
-if TYPE_CHECKING:
-    from ..viewer.annotator import Annotator
-    from ..viewer.key_settings import KeyChoice
-    from ..viewer.mouse import Mode
-    from ..viewer.object_tools import Tool
-    from ..viewer.viewer_state import ViewerState
-
-ACTIONS = ("next_candidate", "commit", "clear", "undo", "redo")
-"""What the buttons below the candidate do, by `Key.name`."""
-WELCOME = (
-    "Open an image: it is picked up by itself and prepared in the background; you can look around meanwhile."
-)
+ACTIONS = {
+    "next_candidate": ("Next", "Show the next candidate: whole, part, smaller part"),
+    "commit": ("Commit", "Add the candidate to the selected class"),
+    "clear": ("Clear", "Remove the prompt"),
+    "undo": ("Undo", "Undo the last step"),
+    "redo": ("Redo", "Redo the step that was undone last"),
+}
+"""`Key.name`, which is also the name of the method -> text and tooltip of its button."""
+INPUT_ACTIONS = ("next_candidate", "commit")
+"""Those that are methods of `PromptInput`; the others are methods of `Annotator`."""
+WELCOME = "Open an image: it is encoded in the background, and you can move around meanwhile."
 
 
 class AnnotateDock(Dock):
-    """Everything for annotating by prompts and brush: image, model, classes, mouse, candidates, objects, undo.
+    """Everything for annotating by prompts and brush.
 
-    The dock is thin: it shows what the viewer state holds and passes on what the user wishes.
-    Nothing has to be saved: every commit is in the journal on disk before it is painted.
-
-    Args:
-        napari_viewer: The viewer, or napari's public proxy of it.
-        state: Shared state; that of the viewer by default.
+    The dock shows the viewer state and passes requests of the user on; it holds no annotations.
     """
 
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
         super().__init__(napari_viewer, state)
-        self.choices = ChoicesForm()
+        self.model_form = ModelForm()
         self.classes = ClassListWidget()
-        self.rules = RulesForm()
+        self.rules = MaskRulesForm()
         self.modes = ModeButtons()
         self.tools = ToolButtons()
         self.question = QuestionPanel()
         self.help: HelpOverlay | None = None
-        """The sheet of keys, once it was asked for."""
-        self.candidate = QLabel()
-        self.next_button = self.button("Next", "Show the next candidate: whole, part, smaller part")
-        self.commit_button = self.button("Commit", "Add the candidate to the chosen class")
-        self.clear_button = self.button("Clear", "Drop the prompt")
-        self.undo_button = self.button("Undo", "Take the last step back")
-        self.redo_button = self.button("Redo", "Make the step again that was taken back")
-        self.help_button = self.button("Keys", "Show all keys over the image")
+        """The list of keys, made when it is first shown."""
+        self.candidate = label()
+        self.buttons = {
+            name: button(text, tooltip, partial(self._run, name)) for name, (text, tooltip) in ACTIONS.items()
+        }
+        self.help_button = button("Keys", "Show all keys over the image", self._show_help)
         self.status = StatusLine(self.state.runner, WELCOME)
         self._shown: Annotator | None = None
-        self._ruled = False
-        """True once the rules shown are those of a session."""
+        self._has_rules = False
+        """Whether the rules shown are those of a session."""
         self._class_actions = ClassActions(self.state, self.classes, self.refresh)
         self._arrange()
         self._connect()
@@ -71,32 +69,29 @@ class AnnotateDock(Dock):
         self.refresh()
 
     def refresh(self) -> None:
-        """Show how things stand."""
+        """Show the current state."""
         state, annotator = self.state, self.state.annotator
-        self.choices.show_images(state.images(), state.image)
-        self.choices.show_catalogue(state.catalogue, state.choice)
-        # Each change, also there and back, has the whole window painted again, and that while a prompt is decoded.
-        several = self.next_button, self.commit_button
-        for widget in (self.classes, self.rules, self.modes, self.tools, self.help_button, *self._buttons()):
-            if widget not in several:
-                widget.setEnabled(annotator is not None)
-        self.commit_button.setEnabled(
-            annotator is not None and annotator.session.prompts.candidate is not None
-        )
-        self.next_button.setEnabled(annotator is not None and len(annotator.session.prompts.candidates) > 1)
+        self.model_form.show_images(state.images(), state.image)
+        self.model_form.show_catalogue(state.catalogue, state.choice)
+        # Disabling a widget and enabling it again repaints the whole window, even while a prompt is decoded.
+        always = (self.classes, self.rules, self.modes, self.tools, self.help_button)
+        for widget in (*always, *(self.buttons[name] for name in ("clear", "undo", "redo"))):
+            widget.setEnabled(annotator is not None)
+        session = state.session
+        self.buttons["commit"].setEnabled(session is not None and session.prompts.candidate is not None)
+        self.buttons["next_candidate"].setEnabled(session is not None and len(session.prompts.candidates) > 1)
         self.candidate.setText(_describe_candidate(annotator))
         self._follow(annotator)
-        if annotator is None:
+        if annotator is None or session is None:
             return
-        session = annotator.session
         if not self.classes.is_shown(tuple(session.classes), session.active_class):
             self.classes.show_classes(tuple(session.classes), session.active_class)
-        self.rules.show_rules(session.mask_mode, session.overlap)
+        self.rules.setValue(MaskRules(session.mask_mode, session.overlap))
         self.modes.show_mode(annotator.mode)
         self.modes.show_preview(annotator.preview.on)
 
     def _follow(self, annotator: Annotator | None) -> None:
-        """Take over the tools of another session; it gets the rules that the user chose for the one before."""
+        """Connect to the tools of another session, which gets the rules that the user selected before."""
         if annotator is self._shown:
             return
         self._shown = annotator
@@ -105,9 +100,9 @@ class AnnotateDock(Dock):
             self.help.hide()
         if annotator is None:
             return
-        if self._ruled:
-            annotator.session.mask_mode, annotator.session.overlap = self.rules.value()
-        self._ruled = True
+        if self._has_rules:
+            self._on_rules(self.rules.value())
+        self._has_rules = True
         annotator.tools.distance_px = self.tools.reach.value()
         annotator.tools.changed.connect(self._show_tools)
         annotator.questions.changed.connect(self._show_question)
@@ -118,59 +113,48 @@ class AnnotateDock(Dock):
             self.status.say(f"keys.json: {problem}")
 
     def _show_keys(self, keys: KeyChoice) -> None:
-        """Say which keys do the same: the user may have chosen others."""
+        """Name the shortcuts, which the user may have changed."""
         self.tools.show_keys(keys)
         self.help_button.setText(f"Keys ({keys.shown('show_help')})")
-        hinted = zip((*self._buttons(), self.modes.preview), (*ACTIONS, "toggle_preview"), strict=True)
-        for widget, name in hinted:
+        for name, widget in {**self.buttons, "toggle_preview": self.modes.preview}.items():
             widget.setToolTip(f"{widget.toolTip().split(' (')[0]} ({keys.shown(name)})")
 
-    def _buttons(self) -> tuple[QPushButton, ...]:
-        return self.next_button, self.commit_button, self.clear_button, self.undo_button, self.redo_button
-
     def _arrange(self) -> None:
-        self.column.addWidget(self.choices)
-        self.column.addWidget(group("Classes", self.classes, self.rules))
-        self.column.addWidget(group("Mouse", self.modes))
-        candidate = QHBoxLayout()
-        candidate.addWidget(self.candidate, 1)
-        candidate.addWidget(self.next_button)
-        self.column.addLayout(candidate)
-        row = QHBoxLayout()
-        row.setSpacing(4)
-        for button in self._buttons()[1:]:
-            row.addWidget(button)
-        row.addWidget(self.help_button)
-        self.column.addLayout(row)
-        self.column.addWidget(self.question)
-        self.column.addWidget(self.status)
-        self.column.addWidget(group("Change an object: choose, then click it", self.tools))
-        self.column.addStretch(1)
+        candidate = row(self.candidate, self.buttons["next_candidate"], stretch=0)
+        actions = row(*list(self.buttons.values())[1:], self.help_button)
+        self.fill(
+            self.model_form,
+            group("Classes", self.classes, self.rules),
+            group("Mouse", self.modes),
+            candidate,
+            actions,
+            self.question,
+            self.status,
+            group("Edit an object: select a tool, then click the object", self.tools),
+        )
 
     def _connect(self) -> None:
         state = self.state
         state.changed.connect(self.refresh)
         state.message.connect(self.status.say)
-        self.choices.image_chosen.connect(state.choose_image)
-        self.choices.model_chosen.connect(state.choose_model)
-        self.rules.mode_chosen.connect(partial(self._on_rule, "mask_mode"))
-        self.rules.overlap_chosen.connect(partial(self._on_rule, "overlap"))
-        self.modes.chosen.connect(self._on_mode)
-        self.modes.scribble_width_chosen.connect(self._on_scribble_width)
-        self.modes.preview_chosen.connect(self._on_preview)
-        self.tools.chosen.connect(self._on_tool)
-        self.tools.reach_chosen.connect(self._on_reach)
-        self.help_button.clicked.connect(lambda: self._show_help())
-        for button, name in zip(self._buttons(), ACTIONS, strict=True):
-            button.clicked.connect(partial(self._tell, name))
+        self.model_form.image_selected.connect(state.choose_image)
+        self.model_form.valueChanged.connect(state.choose_model)
+        self.rules.valueChanged.connect(self._on_rules)
+        self.modes.mode_selected.connect(self._on_mode)
+        self.modes.scribble_width_changed.connect(self._on_scribble_width)
+        self.modes.preview_toggled.connect(self._on_preview)
+        self.tools.tool_selected.connect(self._on_tool)
+        self.tools.reach_changed.connect(self._on_reach)
 
-    def _tell(self, name: str, _checked: bool = False) -> None:
+    def _run(self, name: str) -> None:
         if self.state.annotator is not None:
-            getattr(self.state.annotator, name)()
+            annotator = self.state.annotator
+            getattr(annotator.input if name in INPUT_ACTIONS else annotator, name)()
 
-    def _on_rule(self, name: str, value: str) -> None:
-        if self.state.session is not None:
-            setattr(self.state.session, name, value)
+    def _on_rules(self, rules: MaskRules) -> None:
+        session = self.state.session
+        if session is not None:
+            session.mask_mode, session.overlap = rules.mode, rules.overlap
 
     def _on_mode(self, mode: Mode) -> None:
         if self.state.annotator is not None:
@@ -191,8 +175,8 @@ class AnnotateDock(Dock):
             tools.arm(tool)
             self._show_tools()
             if tools.armed is not None:
-                leave = self.state.annotator.key_choice.shown("clear")
-                self.status.say(f"{TOOLS[tool][1]}. {leave} gives the mouse back.")
+                key = self.state.annotator.key_choice.shown("clear")
+                self.status.say(f"{TOOLS[tool][1]}. Press {key} to return to the previous tool.")
 
     def _on_reach(self, reach_px: int) -> None:
         if self.state.annotator is not None:
@@ -206,36 +190,33 @@ class AnnotateDock(Dock):
     def _show_question(self) -> None:
         annotator = self.state.annotator
         self.question.show_question(None if annotator is None else annotator.questions)
-        # A question takes the place of the message, so that all stays in view.
+        # The question replaces the message, so that the dock does not scroll.
         self.status.message.setVisible(self.question.isHidden())
 
     def _show_help(self) -> None:
         annotator = self.state.annotator
-        over = _canvas_around(self)
-        if annotator is None or over is None:
+        canvas = _canvas_of(self)
+        if annotator is None or canvas is None:
             return
         if self.help is None:
-            self.help = HelpOverlay(over)
+            self.help = HelpOverlay(canvas)
             self.destroyed.connect(self.help.deleteLater)
         self.help.toggle(annotator.key_choice)
 
 
 def _describe_candidate(annotator: Annotator | None) -> str:
-    """Say which candidate is shown and how sure the model is."""
     candidate = None if annotator is None else annotator.session.prompts.candidate
     if annotator is None or candidate is None:
         return "No candidate yet"
     if candidate.members:
         return f"{len(candidate.members)} objects, lowest predicted IoU {candidate.score:.2f}"
     candidates = list(annotator.session.prompts.candidates)
-    place = candidates.index(candidate) + 1
-    if candidate.box is None:
-        return f"Candidate {place} of {len(candidates)} is empty"
-    return f"Candidate {place} of {len(candidates)}, predicted IoU {candidate.score:.2f}"
+    place = f"Candidate {candidates.index(candidate) + 1} of {len(candidates)}"
+    return f"{place} is empty" if candidate.box is None else f"{place}, predicted IoU {candidate.score:.2f}"
 
 
-def _canvas_around(dock: QWidget) -> QWidget | None:
-    """Return the middle of the window that a dock belongs to, floating or not."""
+def _canvas_of(dock: QWidget) -> QWidget | None:
+    """Return the central widget of the window that a dock belongs to, floating or not."""
     window = dock.parentWidget()
     while window is not None and not isinstance(window, QMainWindow):
         window = window.parentWidget()

@@ -1,69 +1,62 @@
-"""What becomes of a new mask: an object or part of a region, and what happens to objects under it."""
+"""Select what a new mask becomes, an object or part of a region, and what happens to the objects under it."""
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QWidget
 
 from ...session import MaskMode, OverlapRule
+from ..common.controls import combo_box, row, select, set_items
 
 MODES: dict[MaskMode, tuple[str, str]] = {
-    "instance": ("Single objects", "Every mask and stroke is an object of its own, with its own number"),
-    "semantic": ("Whole regions", "Masks and strokes of a class that touch grow together into one region"),
+    "instance": ("Single objects", "Every mask and every stroke is a separate object with its own number"),
+    "semantic": ("Whole regions", "Masks and strokes of one class that touch are merged into one region"),
 }
-RULES: dict[OverlapRule, tuple[str, str]] = {
+OVERLAP_RULES: dict[OverlapRule, tuple[str, str]] = {
     "overwrite": ("Overwrite others", "A new mask takes the pixels of the objects under it"),
-    "keep": ("Keep others", "A new mask gets the free pixels only"),
-    "ask": ("Ask about others", "Ask each time a mask lies on other objects; strokes of the brush overwrite"),
+    "keep": ("Keep others", "A new mask gets only the pixels that are free"),
+    "ask": ("Ask about others", "Ask each time a mask overlaps other objects; brush strokes overwrite them"),
 }
 
 
-class RulesForm(QWidget):
-    """Two choices side by side; shows what the session has and tells what the user wishes."""
+@dataclass(frozen=True, slots=True)
+class MaskRules:
+    """The rules for new masks."""
 
-    mode_chosen = Signal(str)
-    """Wish: a `MaskMode`."""
-    overlap_chosen = Signal(str)
-    """Wish: an `OverlapRule`."""
+    mode: MaskMode = "instance"
+    overlap: OverlapRule = "overwrite"
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.mode = _combo(MODES, "Objects, or regions")
-        self.overlap = _combo(RULES, "What happens to objects under a new mask")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(4)
-        row.addWidget(self.mode)
-        row.addWidget(self.overlap)
-        self.mode.activated.connect(lambda: self.mode_chosen.emit(self.mode.currentData()))
-        self.overlap.activated.connect(lambda: self.overlap_chosen.emit(self.overlap.currentData()))
 
-    def show_rules(self, mode: MaskMode, overlap: OverlapRule) -> None:
-        """Show the rules in force."""
-        for combo, value in ((self.mode, mode), (self.overlap, overlap)):
-            with QSignalBlocker(combo):
-                combo.setCurrentIndex(combo.findData(value))
+class MaskRulesForm(QWidget):
+    """Edits `MaskRules` with two drop-down lists side by side."""
 
-    def value(self) -> tuple[MaskMode, OverlapRule]:
+    valueChanged = Signal(object)
+    """The user selected these `MaskRules`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mode = _rule_box(MODES, "Whether a new mask is an object or part of a region")
+        self.overlap = _rule_box(OVERLAP_RULES, "What happens to objects under a new mask")
+        self.setLayout(row(self.mode, self.overlap))
+        for box in (self.mode, self.overlap):
+            box.activated.connect(lambda: self.valueChanged.emit(self.value()))
+
+    def value(self) -> MaskRules:
         """Return the rules shown."""
-        mode, overlap = self.mode.currentData(), self.overlap.currentData()
-        return (
-            next(one for one in get_args(MaskMode) if one == mode),
-            next(one for one in get_args(OverlapRule) if one == overlap),
-        )
+        return MaskRules(self.mode.currentData(), self.overlap.currentData())
+
+    def setValue(self, rules: MaskRules) -> None:
+        """Show other rules, without emitting a signal."""
+        select(self.mode, rules.mode)
+        select(self.overlap, rules.overlap)
 
 
-def _combo(
-    texts: dict[MaskMode, tuple[str, str]] | dict[OverlapRule, tuple[str, str]], hint: str
-) -> QComboBox:
-    combo = QComboBox()
-    combo.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-    lines = [f"{hint}:"]
-    for row, (value, (text, explained)) in enumerate(texts.items()):
-        combo.addItem(text, value)
-        combo.setItemData(row, explained, Qt.ItemDataRole.ToolTipRole)
-        lines.append(f"{text}: {explained[0].lower()}{explained[1:]}.")
-    combo.setToolTip("\n".join(lines))
-    return combo
+def _rule_box(rules: Mapping[Any, tuple[str, str]], tooltip: str) -> QComboBox:
+    lines = [f"{text}: {hint[0].lower()}{hint[1:]}." for text, hint in rules.values()]
+    box = combo_box("\n".join((f"{tooltip}:", *lines)), max(len(text) for text, _ in rules.values()) - 2)
+    set_items(box, [(text, rule, hint) for rule, (text, hint) in rules.items()])
+    return box

@@ -1,101 +1,66 @@
-"""What the mouse does: one button for each mode, and a line that says how to use it."""
+"""Buttons of the mouse modes, and a line that explains the selected mode."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import (
-    QButtonGroup,
-    QCheckBox,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSpinBox,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from functools import partial
 
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QButtonGroup, QPushButton, QWidget
+
+from ..common.controls import button, button_grid, check_box, column, label, row, set_checked, spin_box
 from ..viewer.mouse import Mode
 
-COLUMNS = 4
-
 HINTS = {
-    Mode.POINT: "Click on a structure; right-click (or Alt-click) on what does not belong. Drag for a box; "
-    "with Shift the box of one more.",
-    Mode.BOX: "Drag a box around a structure, or click two corners. Shift-drag boxes around more; Enter takes all.",
-    Mode.MASK: "Paint roughly over a structure, or click an object that is there already to refine it.",
-    Mode.LASSO: "Draw around a structure, or click an object that is there already to refine it.",
-    Mode.BRUSH: "Paint the chosen class; begin on an object of it to extend that. "
+    Mode.POINT: "Click inside an object; right-click or Alt-click what does not belong to it. Drag for a box, "
+    "Shift-drag to add the box of another object.",
+    Mode.BOX: "Drag a box around an object, or click two corners. Shift-drag boxes around more objects; "
+    "Enter commits them all.",
+    Mode.MASK: "Paint roughly over an object, or click a committed object to refine it.",
+    Mode.LASSO: "Draw around an object, or click a committed object to refine it.",
+    Mode.BRUSH: "Paint the selected class; begin on an object of that class to extend it. "
     "[ and ] change the size of the brush.",
-    Mode.ERASE: "Rub out by hand. [ and ] change the size of the eraser.",
-    Mode.MOVE: "Drag to move the image. Holding the space bar does the same in every other mode.",
+    Mode.ERASE: "Erase by hand. [ and ] change the size of the eraser.",
+    Mode.MOVE: "Drag to move the image. In every other mode, hold the space bar to do the same.",
 }
 
 
 class ModeButtons(QWidget):
-    """The modes of the mouse; shows the one in use and tells which one the user wishes."""
+    """One button for each mouse mode, the switch of the preview and the width of scribbles."""
 
-    chosen = Signal(object)
-    """Wish: a `Mode`."""
-    scribble_width_chosen = Signal(int)
-    """Wish: width of scribbles in image pixels."""
-    preview_chosen = Signal(bool)
-    """Wish: the outline of what a click would give follows the mouse, or not."""
+    mode_selected = Signal(object)
+    """The user selected this `Mode`."""
+    scribble_width_changed = Signal(int)
+    """The user set the width of scribbles, in image pixels."""
+    preview_toggled = Signal(bool)
+    """The user switched the preview under the mouse on or off."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.buttons: dict[Mode, QToolButton] = {}
-        group = QButtonGroup(self)
-        grid = QGridLayout()
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(4)
-        for number, mode in enumerate(Mode):
-            button = self.buttons[mode] = QPushButton(mode.value.capitalize())
-            button.setCheckable(True)
-            button.setToolTip(HINTS[mode])
-            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-            button.clicked.connect(lambda _checked=False, wish=mode: self.chosen.emit(wish))
-            group.addButton(button)
-            grid.addWidget(button, number // COLUMNS, number % COLUMNS)
-        self.hint = QLabel(HINTS[Mode.POINT])
-        self.hint.setWordWrap(True)
+    def __init__(self) -> None:
+        super().__init__()
+        self.buttons: dict[Mode, QPushButton] = {}
+        exclusive = QButtonGroup(self)
+        for mode in Mode:
+            select = partial(self.mode_selected.emit, mode)
+            self.buttons[mode] = button(mode.value.capitalize(), HINTS[mode], select, checkable=True)
+            exclusive.addButton(self.buttons[mode])
+        self.preview = check_box("Preview", "Show the outline that a click would give", True)
+        self.preview.toggled.connect(self.preview_toggled)
+        self.hint = label(HINTS[Mode.POINT], wrap=True)
         self.hint.setMinimumHeight(3 * self.hint.fontMetrics().lineSpacing())
         self.hint.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        self.width_px = QSpinBox()
-        self.width_px.setRange(2, 200)
-        self.width_px.setValue(12)
-        self.width_px.setSuffix(" px")
-        self.width_px.setToolTip("Width of the stroke you paint over a structure")
-        self.width_px.valueChanged.connect(self.scribble_width_chosen)
+        self.width_px = spin_box("Width of the painted stroke in image pixels", 2, 200, 12, suffix=" px")
+        self.width_px.valueChanged.connect(self.scribble_width_changed)
         self.mask_row = QWidget()
-        row = QHBoxLayout(self.mask_row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QLabel("Stroke"))
-        row.addWidget(self.width_px, 1)
-        self.preview = QCheckBox("Preview")
-        self.preview.setChecked(True)
-        self.preview.setToolTip("Show the outline of what a click would give while the mouse moves")
-        self.preview.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.preview.toggled.connect(self.preview_chosen)
-        grid.addWidget(self.preview, len(Mode) // COLUMNS, len(Mode) % COLUMNS)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(grid)
-        column.addWidget(self.hint)
-        column.addWidget(self.mask_row)
+        self.mask_row.setLayout(row(label("Stroke"), self.width_px, stretch=1))
+        grid = button_grid((*self.buttons.values(), self.preview), 4)
+        column(grid, self.hint, self.mask_row, parent=self)
         self.show_mode(Mode.POINT)
 
     def show_preview(self, on: bool) -> None:
-        """Show whether there is a preview under the mouse."""
-        with QSignalBlocker(self.preview):
-            self.preview.setChecked(on)
+        """Show whether the preview under the mouse is on."""
+        set_checked(self.preview, on)
 
     def show_mode(self, mode: Mode) -> None:
-        """Show which mode is in use."""
-        button = self.buttons[mode]
-        with QSignalBlocker(button):
-            button.setChecked(True)
+        """Show the selected mode."""
+        set_checked(self.buttons[mode], True)
         self.hint.setText(HINTS[mode])
         self.mask_row.setVisible(mode is Mode.MASK)

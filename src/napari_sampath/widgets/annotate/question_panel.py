@@ -1,42 +1,33 @@
-"""Questions that wait in a dock for an answer, without stopping anything."""
+"""Show a question in the dock; nothing waits for its answer."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QMenu, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QGridLayout, QMenu, QPushButton
 
+from ..common.controls import SPACING_PX, button, column, delete_widgets, label
 from ..viewer.questions import Choice, Questions
-
-if TYPE_CHECKING:
-    pass
 
 COLUMNS = 3
 
 
 class QuestionPanel(QFrame):
-    """Shows a question with a button for each answer; not there while there is none."""
+    """Shows the current question with a button for each answer; hidden while there is none."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self.text = QLabel()
-        self.text.setWordWrap(True)
+        self.text = label(wrap=True)
         self.buttons: list[QPushButton] = []
         self._grid = QGridLayout()
-        self._grid.setSpacing(4)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(6, 6, 6, 6)
-        column.addWidget(self.text)
-        column.addLayout(self._grid)
+        self._grid.setSpacing(SPACING_PX)
+        column(self.text, self._grid, parent=self).setContentsMargins(6, 6, 6, 6)
         self.hide()
 
     def show_question(self, questions: Questions | None) -> None:
-        """Show the question that waits, or nothing."""
-        for button in self.buttons:
-            button.deleteLater()
+        """Show the current question, if any."""
+        delete_widgets(self._grid)
         self.buttons = []
         question = None if questions is None else questions.current
         self.setVisible(question is not None)
@@ -44,18 +35,16 @@ class QuestionPanel(QFrame):
             return
         self.text.setText(question.text)
         for number, choice in enumerate(question.choices):
-            button = QPushButton(choice.text)
-            button.setToolTip(choice.hint)
-            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
             if choice.options:
-                menu = QMenu(button)
+                widget = button(choice.text, choice.hint)
+                menu = QMenu(widget)
                 for text, value in choice.options:
                     menu.addAction(text).triggered.connect(partial(_answer, questions, choice, (value,)))
-                button.setMenu(menu)
+                widget.setMenu(menu)
             else:
-                button.clicked.connect(partial(_answer, questions, choice, ()))
-            self.buttons.append(button)
-            self._grid.addWidget(button, number // COLUMNS, number % COLUMNS)
+                widget = button(choice.text, choice.hint, partial(questions.answer, choice))
+            self.buttons.append(widget)
+            self._grid.addWidget(widget, number // COLUMNS, number % COLUMNS)
 
 
 def _answer(questions: Questions, choice: Choice, value: tuple[object, ...], _checked: bool = False) -> None:

@@ -1,88 +1,73 @@
-"""The object tools as buttons: choose one, then click objects; each says the key that does the same at once."""
+"""Buttons of the object tools: select one, then click objects; the tooltip names the key that does the same."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QGridLayout, QPushButton, QSpinBox, QWidget
+from qtpy.QtCore import QSignalBlocker, Signal
+from qtpy.QtWidgets import QPushButton, QWidget
 
+from ..common.controls import button, button_grid, set_checked, spin_box
+from ..viewer.key_settings import KeyChoice
 from ..viewer.object_actions import DISTANCE_PX
 from ..viewer.object_tools import Tool
 
-if TYPE_CHECKING:
-    from ..viewer.key_settings import KeyChoice
-
 COLUMNS = 4
+REACH_HINT = "Distance by which objects grow, shrink or are smoothed, in image pixels"
 
 TOOLS: dict[Tool, tuple[str, str]] = {
-    Tool.RECLASSIFY: ("Reclass", "Give an object the chosen class"),
+    Tool.RECLASSIFY: ("Change class", "Give an object the selected class"),
     Tool.DELETE: ("Delete", "Delete an object"),
     Tool.MERGE: (
-        "Join",
-        "Make one object of two: click on each, or drag from one to the other; the first gives the class",
+        "Merge",
+        "Merge two objects into one: click both, or drag from one to the other; the first one gives the class",
     ),
     Tool.SPLIT: (
-        "Divide",
-        "Cut an object in two: drag a line across it, or click on either side of it; "
-        "an object in several pieces falls apart at one click",
+        "Split",
+        "Split an object in two: drag a line across it, or click on both sides of it; "
+        "one click separates an object that has several parts",
     ),
-    Tool.GROW: ("Grow", "Make an object larger all around; neighbours keep their pixels"),
-    Tool.SHRINK: ("Shrink", "Make an object smaller all around"),
-    Tool.FILL_HOLES: ("Fill", "Fill the holes of an object; other objects in them stay"),
-    Tool.SMOOTH: ("Smooth", "Round the outline of an object off"),
-    Tool.REVIEWED: (
-        "Reviewed",
-        "Tick an object: you have looked at it and agree; once more takes the tick away",
-    ),
+    Tool.GROW: ("Grow", "Enlarge an object on all sides; neighbours keep their pixels"),
+    Tool.SHRINK: ("Shrink", "Make an object smaller on all sides"),
+    Tool.FILL_HOLES: ("Fill", "Fill the holes of an object; other objects inside them stay"),
+    Tool.SMOOTH: ("Smooth", "Smooth the outline of an object"),
+    Tool.REVIEWED: ("Reviewed", "Mark an object as reviewed, or remove the mark"),
     Tool.UNSURE: (
         "Unsure",
-        "Mark an object as one you cannot tell; it is not learned from. Once more takes it back",
+        "Mark an object as unsure, so that heads are not trained on it, or remove the mark",
     ),
 }
+"""Tool -> text and tooltip of its button."""
 
 
 class ToolButtons(QWidget):
-    """One button for each object tool; shows the one in use and tells which one the user wishes."""
+    """One button for each object tool, and the distance by which tools grow, shrink and smooth."""
 
-    chosen = Signal(object)
-    """Wish: a `Tool`."""
-    reach_chosen = Signal(int)
-    """Wish: how far grow, shrink and smooth reach, in image pixels."""
+    tool_selected = Signal(object)
+    """The user selected this `Tool`."""
+    reach_changed = Signal(int)
+    """The user set the distance for grow, shrink and smooth, in image pixels."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self) -> None:
+        super().__init__()
         self.buttons: dict[Tool, QPushButton] = {}
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(4)
-        for number, (tool, (text, _)) in enumerate(TOOLS.items()):
-            button = self.buttons[tool] = QPushButton(text)
-            button.setCheckable(True)
-            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-            button.clicked.connect(lambda _checked=False, wish=tool: self.chosen.emit(wish))
-            grid.addWidget(button, number // COLUMNS, number % COLUMNS)
-        self.reach = QSpinBox()
-        self.reach.setRange(1, 50)
-        self.reach.setValue(DISTANCE_PX)
-        self.reach.setPrefix("by ")
-        self.reach.setSuffix(" px")
-        self.reach.setToolTip("How far grow, shrink and smooth reach, in pixels of the image")
-        self.reach.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self.reach.valueChanged.connect(self.reach_chosen)
+        for tool, (text, _) in TOOLS.items():
+            select = partial(self.tool_selected.emit, tool)
+            self.buttons[tool] = button(text, on_click=select, checkable=True)
+        self.reach = spin_box(REACH_HINT, 1, 50, DISTANCE_PX, prefix="by ", suffix=" px")
+        self.reach.valueChanged.connect(self.reach_changed)
+        grid = button_grid(self.buttons.values(), COLUMNS)
         grid.addWidget(self.reach, len(TOOLS) // COLUMNS, len(TOOLS) % COLUMNS, 1, -1)
+        self.setLayout(grid)
 
-    def show_keys(self, choice: KeyChoice) -> None:
-        """Show the keys that do the same to the object under the mouse."""
+    def show_keys(self, keys: KeyChoice) -> None:
+        """Name the shortcut of each tool in its tooltip."""
         for tool, (_, hint) in TOOLS.items():
-            self.buttons[tool].setToolTip(
-                f"{hint}.\nChoose this and click, or press {choice.shown(tool.value)} with the mouse over it."
-            )
+            self.buttons[tool].setToolTip(f"{hint} ({keys.shown(tool.value)} with the mouse on the object)")
 
-    def show_state(self, armed: Tool | None, reach_px: int) -> None:
-        """Show which tool is in use, and how far tools reach."""
-        for tool, button in self.buttons.items():
-            with QSignalBlocker(button):
-                button.setChecked(tool is armed)
+    def show_state(self, selected: Tool | None, reach_px: int) -> None:
+        """Show the selected tool and the distance in image pixels."""
+        for tool, widget in self.buttons.items():
+            set_checked(widget, tool is selected)
         with QSignalBlocker(self.reach):
             self.reach.setValue(reach_px)

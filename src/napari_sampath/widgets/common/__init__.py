@@ -1,1 +1,1 @@
-"""Base class and controls that docks share."""
+"""The base class of the docks and the controls that they share."""

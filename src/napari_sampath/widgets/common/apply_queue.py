@@ -1,98 +1,87 @@
-"""Takes results of any size into a session without holding up the window."""
+"""Apply large changes to a session one after the other without blocking the window."""
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from ...annotations import AnnotatedObject, Prepared
 from ...errors import SampathError
+from ...session import Change, Session
 from ..background.workers import JobRunner
+from ..viewer.viewer_state import ViewerState
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ...annotations import AnnotatedObject, Prepared
-    from ...session import Change, Session
-    from ..viewer.viewer_state import ViewerState
-
-TRIES = 3
-"""So often a result is worked out anew because the user has changed something meanwhile; then the window waits."""
-PATIENCE_MS = 50
-"""So long a result waits before it asks again whether a stroke is finished."""
+MAX_ATTEMPTS = 3
+"""Attempts to prepare a change in the background while the user edits; the next one blocks the window."""
+RETRY_MS = 50
+"""Interval at which a prepared change checks whether the user has finished a stroke."""
 
 
 @dataclass(slots=True)
-class Result:
-    """What comes into a session."""
+class _Pending:
+    """A change that waits to be applied, see `ApplyQueue.add`."""
 
     session: Session
     change: Change
-    then: Callable[[list[AnnotatedObject]], object]
-    """Gets the new objects."""
-    around: Callable[[Callable[[], Any]], Any] = lambda change: change()
-    """Calls what changes the session."""
-    tries: int = TRIES
+    on_done: Callable[[list[AnnotatedObject]], object]
+    context: Callable[[], AbstractContextManager[object]]
+    attempts: int = MAX_ATTEMPTS
 
 
-class Intake(QObject):
-    """Takes in one result after the other; nothing that another job does ends it.
+class ApplyQueue(QObject):
+    """Applies changes one after the other, independent of other jobs.
 
-    What the user does meanwhile stays: a result is worked out anew around it, and waits for a stroke or a commit that
-    is under way. A result for an image that is not in use any more is dropped.
-
-    Args:
-        state: The viewer state.
-        parent: The owner; what is under way ends with it.
+    Edits that the user makes meanwhile are kept: the change is prepared again on top of them, and waits for a stroke
+    or commit to finish. A change of a session that is no longer in use is dropped.
     """
 
     changed = Signal()
-    """It has begun or come to an end."""
+    """A change was started or finished."""
     message = Signal(str)
-    """A sentence for the user: what is being done, or went wrong."""
+    """A sentence for the user."""
 
-    def __init__(self, state: ViewerState, parent: QObject) -> None:
+    def __init__(self, state: ViewerState, parent: QObject | None) -> None:
         super().__init__(parent)
         self._state = state
         self.runner = JobRunner(self)
         self.runner.failed.connect(self._on_failed)
-        self._queue: deque[Result] = deque()
-        self._current: Result | None = None
+        self._queue: deque[_Pending] = deque()
+        self._current: _Pending | None = None
         self._prepared: Prepared | None = None
-        self._wait = QTimer(self)
-        self._wait.setSingleShot(True)
-        self._wait.setInterval(PATIENCE_MS)
-        self._wait.timeout.connect(self._take)
 
     @property
     def busy(self) -> bool:
-        """True until all results are in."""
+        """Whether a change is not applied yet."""
         return self._current is not None or bool(self._queue)
 
-    def add(self, result: Result) -> None:
-        """Take a result in, after those that came before it."""
-        self._queue.append(result)
+    def add(
+        self,
+        session: Session,
+        change: Change,
+        on_done: Callable[[list[AnnotatedObject]], object],
+        context: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """Apply a change within `context` after those that were added before; `on_done` gets the new objects."""
+        self._queue.append(_Pending(session, change, on_done, context))
         if self._current is None:
             self._next()
 
     def _next(self) -> None:
         self._current = self._queue.popleft() if self._queue else None
         if self._current is not None:
-            self.message.emit("Taking over what was found …")
-            self._work_out()
+            self.message.emit("Adding the objects …")
+            self._prepare()
         self.changed.emit()
 
-    def _work_out(self) -> None:
-        if self._current is None or not self._in_use:
+    def _prepare(self) -> None:
+        if self._current is None or self._state.session is not self._current.session:
             self._next()
         else:
-            self.runner.start(self._current.change.prepare(), "taking over what was found", self._on_prepared)
-
-    @property
-    def _in_use(self) -> bool:
-        return self._current is not None and self._state.session is self._current.session
+            self.runner.start(self._current.change.prepare(), "adding the objects", self._on_prepared)
 
     def _on_prepared(self, prepared: Prepared | None) -> None:
         self._prepared = prepared
@@ -100,25 +89,28 @@ class Intake(QObject):
 
     def _take(self) -> None:
         current, annotator = self._current, self._state.annotator
-        if current is None or annotator is None or not self._in_use:
+        if current is None or annotator is None or annotator.session is not current.session:
             self._next()
             return
         if not annotator.settled:
-            self._wait.start()
+            QTimer.singleShot(RETRY_MS, self._take)
             return
         prepared, self._prepared = self._prepared, None
         again = False
         try:
-            made = current.around(lambda: current.change.take(prepared))
-            again = made is None and current.tries > 1
-            if not again:
-                current.then(current.around(current.change.apply) if made is None else made)
+            with current.context():
+                objects = current.change.take(prepared)
+                again = objects is None and current.attempts > 1
+                if objects is None and not again:
+                    objects = current.change.apply()
+            if objects is not None:
+                current.on_done(objects)
         except SampathError as error:
             self.message.emit(str(error))
         finally:
             if again:
-                current.tries -= 1
-                self._work_out()
+                current.attempts -= 1
+                self._prepare()
             else:
                 self._next()
 

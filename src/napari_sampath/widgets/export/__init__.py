@@ -1,1 +1,1 @@
-"""The Export dock."""
+"""The Export dock and its parts."""

@@ -1,144 +1,143 @@
-"""The Export dock: annotations out of napari, and those of other programs in."""
+"""The Export dock: write annotations to files, and import annotations of other programs."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QFormLayout, QHBoxLayout, QLabel, QLineEdit
+from qtpy.QtWidgets import QFileDialog, QLineEdit
 
+from ...annotations import AnnotatedObject
+from ...session import NewObjects
+from ...settings import setting
 from ..background.workers import JobRunner
-from ..common.apply_queue import Intake, Result
-from ..common.base_dock import Dock, group
+from ..common.apply_queue import ApplyQueue
+from ..common.base_dock import Dock
+from ..common.controls import button, elided_label, form, group, row
+from ..common.settings_form import SettingsForm
 from ..common.status_line import StatusLine
+from ..common.texts import plural
 from ..viewer.jobs import import_job
-from .format_boxes import FORMATS, FormatBoxes
+from ..viewer.viewer_state import ViewerState
 
-if TYPE_CHECKING:
-    from ...annotations import AnnotatedObject
-    from ...session import NewObjects
-    from ..viewer.viewer_state import ViewerState
-
-__all__ = ["FORMATS", "ExportDock"]
-
+IMPORT_FILE_HINT = "Add the objects of a PNG, TIFF, COCO or GeoJSON file of this image"
+IMPORT_FOLDER_HINT = "Add the objects of an exported folder or an OME-Zarr"
 READABLE = "Annotations (*.png *.tif *.tiff *.json *.geojson);;All files (*)"
 
 
+@dataclass(frozen=True, slots=True)
+class ExportSettings:
+    """Which formats an export writes; each field is a format of `formats.FORMATS`, with "_" for "-"."""
+
+    png: bool = setting(True, label="PNG")
+    """Label images in the class colours, readable everywhere."""
+    tiff: bool = setting(True, label="TIFF")
+    """Label images for programs such as Fiji."""
+    geojson: bool = setting(False, label="GeoJSON for QuPath")
+    """Outlines with classes, colours, holes and parts; drag the file onto the image in QuPath."""
+    coco: bool = setting(False, label="COCO (run lengths)")
+    """For machine learning; exact to the pixel."""
+    coco_polygons: bool = setting(False, label="COCO (polygons)")
+    """For programs that read outlines only."""
+    ome_zarr: bool = setting(False, label="OME-Zarr")
+    """Label images as pyramids, for large images."""
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Names of the selected formats, as in `formats.FORMATS`."""
+        return tuple(item.name.replace("_", "-") for item in fields(self) if getattr(self, item.name))
+
+
 class ExportDock(Dock):
-    """Writes the annotations in the formats chosen, and reads such files, and those of other programs, in.
+    """Writes the annotations in the selected formats, and imports files of these formats.
 
-    A file appears under its name only when it is complete; one that was there before is replaced, never
-    damaged.
-
-    Args:
-        napari_viewer: The viewer, or napari's public proxy of it.
-        state: Shared state; that of the viewer by default.
+    A file gets its name only when it is complete, so that an existing file is replaced and never damaged.
     """
 
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
         super().__init__(napari_viewer, state)
         self.runner = JobRunner(self)
-        self.intake = Intake(self.state, self)
-        self.image = QLabel()
+        self.apply_queue = ApplyQueue(self.state, self)
+        self.image = elided_label()
         self.folder = QLineEdit(str(Path.home()))
-        self.folder.setToolTip("Folder the files are written to; it is made if it is not there")
-        self.browse_button = self.button("…", "Choose the folder")
+        self.folder.setToolTip("Folder for the files; it is created if it does not exist")
+        self.folder.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.browse_button = button("…", "Choose the folder", self._browse)
         self.browse_button.setMaximumWidth(32)
-        self.boxes = FormatBoxes()
-        self.formats: dict[str, QCheckBox] = self.boxes.boxes
-        self.export_button = self.button("Export", "Write classes, objects and the class list")
-        self.import_button = self.button(
-            "Import a file…", "Read PNG, TIFF, COCO or GeoJSON of this image in as annotations"
+        self.formats = SettingsForm(ExportSettings())
+        self.export_button = button("Export", "Write the annotations in the selected formats", self._export)
+        self.import_file_button = button("Import a file…", IMPORT_FILE_HINT, self._import_file)
+        self.import_folder_button = button("Import a folder…", IMPORT_FOLDER_HINT, self._import_folder)
+        self.status = StatusLine(self.runner, "Export writes the committed objects of this image.")
+        self.fill(
+            form(("Image", self.image), ("Folder", row(self.folder, self.browse_button, stretch=0))),
+            group("Formats", self.formats),
+            self.export_button,
+            row(self.import_file_button, self.import_folder_button),
+            self.status,
         )
-        self.folder_button = self.button(
-            "Import a folder…", "Read a folder in that was exported before, or an OME-Zarr"
-        )
-        self.status = StatusLine(self.runner, "Writes what is committed, for this image.")
-        folder_row = QHBoxLayout()
-        folder_row.addWidget(self.folder, 1)
-        folder_row.addWidget(self.browse_button)
-        form = QFormLayout()
-        form.addRow("Image", self.image)
-        form.addRow("Folder", folder_row)
-        self.column.addLayout(form)
-        self.column.addWidget(group("Formats", self.boxes))
-        self.column.addWidget(self.export_button)
-        imports = QHBoxLayout()
-        imports.addWidget(self.import_button)
-        imports.addWidget(self.folder_button)
-        self.column.addLayout(imports)
-        self.column.addWidget(self.status)
-        self.column.addStretch(1)
-        self.image.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.browse_button.clicked.connect(self._on_browse)
-        self.export_button.clicked.connect(self._on_export)
-        self.import_button.clicked.connect(self._on_import)
-        self.folder_button.clicked.connect(self._on_import_folder)
         self.state.changed.connect(self.refresh)
-        self.intake.message.connect(self.status.say)
-        self.intake.changed.connect(self.refresh)
-        self.hold(self.runner, self.intake.runner)
+        self.apply_queue.message.connect(self.status.say)
+        self.apply_queue.changed.connect(self.refresh)
+        self.cancel_on_close(self.runner, self.apply_queue.runner)
         self.state.start()
         self.refresh()
 
     def refresh(self) -> None:
-        """Show how things stand."""
+        """Show the current state."""
         session = self.state.session
         self.image.setText("Open an image first" if session is None else session.name)
-        for button in (self.export_button, self.import_button, self.folder_button):
-            button.setEnabled(session is not None and not self.intake.busy)
+        for widget in (self.export_button, self.import_file_button, self.import_folder_button):
+            widget.setEnabled(session is not None and not self.apply_queue.busy)
 
     def import_from(self, path: str | Path) -> None:
-        """Read annotations from a file or folder into the session; undo takes them back."""
+        """Add the objects of a file or folder to the session, as one undo step."""
         session, name = self.state.session, Path(path).name
         if session is None:
             return
 
-        def take(found: NewObjects) -> None:
-            self.intake.add(Result(session, session.files.import_change(found), then))
+        def add(components: NewObjects) -> None:
+            self.apply_queue.add(session, session.files.import_change(components), on_done)
 
-        def then(made: list[AnnotatedObject]) -> None:
-            self.status.say(
-                f"Imported {len(made)} annotations from {name}; undo takes them back in one step."
-            )
+        def on_done(objects: list[AnnotatedObject]) -> None:
+            self.status.say(f"Imported {plural(len(objects), 'object')} from {name}; Undo removes them.")
 
         job = import_job(Path(path), session.name, session.hw)
-        self.runner.start(job, f"reading {name}", take)
+        self.runner.start(job, f"reading {name}", add)
 
-    def _on_browse(self) -> None:
+    def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the files", self.folder.text())
         if folder:
             self.folder.setText(folder)
 
-    def _on_export(self) -> None:
-        session = self.state.session
-        chosen = self.boxes.value()
+    def _export(self) -> None:
+        session, formats = self.state.session, self.formats.value().formats
         if session is None:
             return
-        if not chosen:
-            self.status.say("No format is chosen; tick at least one.")
+        if not formats:
+            self.status.say("No format is selected; select at least one.")
             return
         folder = Path(self.folder.text().strip()).expanduser()
-        if not folder.is_absolute():  # else it would be in whatever folder napari was started from
+        if not folder.is_absolute():  # It would depend on the folder in which napari was started.
             self.status.say(
-                f"'{self.folder.text()}' is no whole path of a folder; choose one with the button beside it."
+                f"'{self.folder.text()}' is not an absolute path; choose a folder with the button beside it."
             )
             return
-        self.runner.start(
-            session.files.export_job(folder, chosen), "writing the annotations", self._on_exported
-        )
+        job = session.files.export_job(folder, formats)
+        self.runner.start(job, "writing the annotations", self._on_exported)
 
     def _on_exported(self, paths: list[Path]) -> None:
         names = ", ".join(path.name for path in paths)
         self.status.say(f"Wrote {names} to {paths[0].parent}.")
 
-    def _on_import(self) -> None:
+    def _import_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Annotations", self.folder.text(), READABLE)
         if path:
             self.import_from(path)
 
-    def _on_import_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Exported folder, or OME-Zarr", self.folder.text())
+    def _import_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Exported folder or OME-Zarr", self.folder.text())
         if path:
             self.import_from(path)

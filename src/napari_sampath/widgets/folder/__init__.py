@@ -1,1 +1,1 @@
-"""The Folder dock."""
+"""The Folder dock and its parts."""

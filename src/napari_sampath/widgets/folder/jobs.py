@@ -1,33 +1,27 @@
-"""The jobs of the Folder dock: what takes long is imported and done here, in a thread."""
+"""Jobs of the Folder dock; slow imports and all work happen in the thread."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...arrays import ClassInfo, UInt8Array
 from ...errors import SampathError
 from ...jobs import Job, Progress
+from ...session import FolderQueue, FolderRun, ResultFilter
 from ..background.native_libraries import import_triton_apart
 from .thumbnails import SIDE_PX
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from pathlib import Path
-
-    from ...arrays import ClassInfo, UInt8Array
-    from ...images.loaded_image import LoadedImage
+    from ...images import LoadedImage
     from ...predict import Model
-    from ...session import FolderQueue, FolderRun, ResultFilter
 
 
 def queue_job(folder: Path, sessions_dir: Path | None) -> Job[FolderQueue]:
-    """Open a folder of images.
-
-    Args:
-        folder: The folder.
-        sessions_dir: Where the states of its images are kept; the user's folder if left out.
-    """
+    """Open a folder of images, whose states are saved in `sessions_dir` or the user's folder."""
     yield Progress(0, 0, "Opening the folder")
     from ...config import load_config
     from ...session import FolderQueue
@@ -35,7 +29,7 @@ def queue_job(folder: Path, sessions_dir: Path | None) -> Job[FolderQueue]:
     return FolderQueue(folder, sessions_dir or load_config().sessions_dir)
 
 
-def picture_job(path: Path) -> Job[LoadedImage]:
+def read_job(path: Path) -> Job[LoadedImage]:
     """Read an image file."""
     yield Progress(0, 0, f"Reading {path.name}")
     from ...images import read
@@ -43,68 +37,68 @@ def picture_job(path: Path) -> Job[LoadedImage]:
     return read(path)
 
 
-def thumbnails_job(paths: list[Path], into: dict[str, UInt8Array]) -> Job[int]:
-    """Read images and make them small; one that cannot be read gets no picture.
+def thumbnails_job(paths: list[Path], thumbnails: dict[str, UInt8Array]) -> Job[int]:
+    """Read images and scale them down; images that cannot be read are skipped.
 
     Args:
-        paths: The files.
-        into: Gets file name -> pixels (h, w, 3) uint8, one after the other.
+        paths: The image files.
+        thumbnails: Filled one by one: file name -> (h, w, 3) uint8.
+
+    Returns:
+        The number of thumbnails.
     """
     from ...images import read
 
     for number, path in enumerate(paths):
-        yield Progress(number, len(paths), "Looking through the folder", "images")
+        yield Progress(number, len(paths), "Loading the thumbnails", "images")
         try:
             pixels = read(path).pixels
         except SampathError:
             continue
         step = max(1, max(pixels.shape[:2]) // (2 * SIDE_PX))
-        into[path.name] = np.ascontiguousarray(pixels[::step, ::step])
-    yield Progress(len(paths), len(paths), "Looking through the folder", "images")
-    return len(into)
+        thumbnails[path.name] = np.ascontiguousarray(pixels[::step, ::step])
+    yield Progress(len(paths), len(paths), "Loading the thumbnails", "images")
+    return len(thumbnails)
 
 
-def automatic_job(
+def segment_folder_job(
     queue: FolderQueue,
     head: str,
     model: Model | None,
     sessions_dir: Path | None,
     result_filter: ResultFilter,
-    leave: Collection[str],
+    skip: Collection[str],
     dataset: Path | None,
     classes: tuple[ClassInfo, ...],
 ) -> Job[FolderRun]:
-    """Have a head propose on all images of a folder that are not done; see `session.automatic_job`.
+    """Segment all images of a folder that are not done, see `session.automatic_job`.
 
     Args:
         queue: The folder.
         head: Name of a shipped bundle, or the path of one.
-        model: The model in use; another is loaded where the head needs one.
-        sessions_dir: Folder of the journals; the user's if left out.
-        result_filter: The parts of each result to keep.
-        leave: File names that are left alone.
-        dataset: The dataset in use, whose classes a new image begins with.
-        classes: Else those of the image that is open.
+        model: The model in use; another one is loaded if the head needs it.
+        sessions_dir: Folder of the journals; that of the user if None.
+        result_filter: Which parts of the results are kept.
+        skip: File names of images to leave alone.
+        dataset: The dataset that gives the classes of new images; `classes` if None.
+        classes: See `dataset`.
     """
     yield Progress(0, 0, "Loading the head")
     import_triton_apart()
     from ...config import load_config
     from ...heads import load_head
     from ...predict import load_model_job, segment_job
-    from ...session import automatic_job as on_all
-    from ...session import first_classes
+    from ...session import automatic_job, first_classes
     from ...store import Store
 
-    loaded, settings = load_head(head), load_config()
+    loaded, config = load_head(head), load_config()
     if model is None or model.name != loaded.encoder_name:
-        model = yield from load_model_job(
-            loaded.encoder_name, settings.device, store=Store.from_config(settings)
-        )
-    used = model
+        model = yield from load_model_job(loaded.encoder_name, config.device, store=Store.from_config(config))
+    encoder = model
 
     def segment(pixels: UInt8Array) -> Job[Any]:
-        return segment_job(pixels, loaded, used)
+        return segment_job(pixels, loaded, encoder)
 
-    folder = sessions_dir or settings.sessions_dir
-    begin = first_classes(dataset, classes)
-    return (yield from on_all(queue, segment, folder, result_filter, leave, begin))
+    journals = sessions_dir or config.sessions_dir
+    initial = first_classes(dataset, classes)
+    return (yield from automatic_job(queue, segment, journals, result_filter, skip, initial))

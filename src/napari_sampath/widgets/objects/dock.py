@@ -1,103 +1,88 @@
-"""The Objects dock: a table of all objects, to find, check and correct them."""
+"""The Objects dock: a table of all objects, to find, review and correct them."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QItemSelection, QItemSelectionModel, QModelIndex, QSignalBlocker, QTimer
-from qtpy.QtWidgets import QGridLayout, QLabel
 
+from ...annotations import FlagName
+from ...arrays import ClassInfo
 from ..canvas.pixel_size import mpp_of
 from ..canvas.viewport import camera
-from ..common.base_dock import Dock, group
+from ..common.base_dock import Dock
+from ..common.controls import button, button_grid, group, label
 from ..common.status_line import StatusLine
-from .completed_area import AreaTools
-from .filters import ObjectFilters
+from ..common.texts import plural
+from ..viewer.annotator import Annotator
+from ..viewer.viewer_state import ViewerState
+from .filters import ObjectFilterForm
 from .table import AREA_UM2, HEADINGS, ObjectTable
-from .table_keys import ObjectView, sequence
+from .table_view import ObjectTableView, qt_sequence
+from .verified_area import VerifiedAreaTools
 
-if TYPE_CHECKING:
-    from ...annotations import FlagName
-    from ...arrays import ClassInfo
-    from ..viewer.annotator import Annotator
-    from ..viewer.viewer_state import ViewerState
+ACTIONS = {
+    "reviewed": ("Reviewed", "Mark the selected objects as reviewed, or remove the mark"),
+    "unsure": ("Unsure", "Mark the selected objects as unsure, so that heads are not trained on them"),
+    "reclassify": ("Change class", "Give the selected objects the class selected in the Annotate dock"),
+    "merge": ("Merge", "Merge the selected objects, which need not touch; the uppermost gives the class"),
+    "delete": ("Delete", "Delete the selected objects"),
+    "undo": ("Undo", "Undo the last change"),
+}
+"""`Key.name` -> text and tooltip of its button."""
+MIN_SELECTED = {"undo": 0, "merge": 2}
+"""Name -> number of objects that must be selected, where it is not 1."""
 
 
 class ObjectsDock(Dock):
-    """The objects of the image being annotated: sorted, filtered, shown on the image, corrected several at a time.
-
-    Args:
-        napari_viewer: The viewer, or napari's public proxy of it.
-        state: Shared state; that of the viewer by default.
-    """
+    """The objects of the image in use: sorted, filtered, shown on the image, corrected several at a time."""
 
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
         super().__init__(napari_viewer, state)
         self.model = ObjectTable(self)
-        self.table = ObjectView(self.model)
-        self.filters = ObjectFilters()
-        self.count = QLabel()
+        self.table = ObjectTableView(self.model)
+        self.filters = ObjectFilterForm()
+        self.count = label()
         self.buttons = {
-            name: self.button(text, hint)
-            for name, text, hint in (
-                ("reviewed", "Reviewed", "Tick the chosen objects: you have looked at them and agree"),
-                (
-                    "unsure",
-                    "Unsure",
-                    "Mark the chosen objects as ones you cannot tell; they are not learned from",
-                ),
-                (
-                    "reclassify",
-                    "Reclass",
-                    "Give the chosen objects the class that is chosen in the Annotate dock",
-                ),
-                (
-                    "merge",
-                    "Join",
-                    "Make one object of the chosen ones, which need not touch; the uppermost gives the class",
-                ),
-                ("delete", "Delete", "Delete the chosen objects"),
-                ("undo", "Undo", "Take the last change back"),
-            )
+            name: button(text, tooltip, partial(self.run, name)) for name, (text, tooltip) in ACTIONS.items()
         }
-        self.area = AreaTools(self.state)
+        self.area = VerifiedAreaTools(self.state)
         self.status = StatusLine(self.state.runner, "Click an object in the table to see it on the image.")
         self._shown: Annotator | None = None
         self._classes: tuple[ClassInfo, ...] = ()
-        self._stale: set[int] = set()
-        self._kept: tuple[int, ...] = ()
-        self._marked = False
+        self._changed_ids: set[int] = set()
+        self._kept_selection: tuple[int, ...] = ()
+        self._highlighted = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(0)
-        self._timer.timeout.connect(self._catch_up)
-        self._arrange()
+        self._timer.timeout.connect(self._update_rows)
+        grid = button_grid(self.buttons.values(), 3)
+        area = group("Verified area: all objects in it are annotated", self.area)
+        self.fill(self.filters, self.table, self.count, grid, area, self.status, growing=self.table)
         self._connect()
         self.state.start()
         self.refresh()
 
-    def chosen(self) -> tuple[int, ...]:
-        """List the chosen objects, from the top of the table."""
-        selection = self.table.selectionModel()
-        places = sorted(index.row() for index in selection.selectedRows()) if selection is not None else ()
-        return tuple(self.model.rows[place].id for place in places)
+    def selected(self) -> tuple[int, ...]:
+        """Return the ids of the selected objects, from the top of the table."""
+        rows = sorted(index.row() for index in self.table.selectionModel().selectedRows())
+        return tuple(self.model.rows[row].id for row in rows)
 
-    def choose(self, ids: tuple[int, ...]) -> None:
-        """Choose objects in the table, those of them that are shown; the camera stays where it is."""
+    def select(self, ids: tuple[int, ...]) -> None:
+        """Select those of the objects that are shown; the camera does not move."""
         selection, model = self.table.selectionModel(), self.model
-        wanted, last = QItemSelection(), len(HEADINGS) - 1
-        for one in ids:
-            place = model.row_of(one)
-            if place is not None:
-                wanted.select(model.index(place, 0), model.index(place, last))
-        if selection is not None:
-            with QSignalBlocker(selection):
-                selection.select(wanted, QItemSelectionModel.SelectionFlag.ClearAndSelect)
-                if wanted.indexes():
-                    selection.setCurrentIndex(wanted.indexes()[0], QItemSelectionModel.SelectionFlag.NoUpdate)
-        self._mark()
+        cells = QItemSelection()
+        for row in map(model.row_of, ids):
+            if row is not None:
+                cells.select(model.index(row, 0), model.index(row, len(HEADINGS) - 1))
+        with QSignalBlocker(selection):
+            selection.select(cells, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+            if cells.indexes():
+                selection.setCurrentIndex(cells.indexes()[0], QItemSelectionModel.SelectionFlag.NoUpdate)
+        self._highlight()
         self.table.viewport().update()
 
     def refresh(self) -> None:
@@ -111,154 +96,133 @@ class ObjectsDock(Dock):
     def _follow(self, annotator: Annotator | None) -> None:
         self._shown = annotator
         self.table.keys = {}
+        self._classes = ()
         if annotator is None:
-            self._classes = ()
             self.model.use(None)
             return
         annotator.tools.objects_changed.connect(self._on_objects)
         self.model.mpp = mpp_of(annotator.image)
         self.table.setColumnHidden(AREA_UM2, self.model.mpp is None)
-        self._classes = ()
-        self._bind_keys(annotator)
+        self._bind_table_keys(annotator)
 
-    def _bind_keys(self, annotator: Annotator) -> None:
-        """Let the keys of the canvas do the same to the chosen objects while the table has the keyboard."""
-        for one in annotator.key_choice.keys:
-            key = sequence(one.key)
-            if one.method == "choose_class":
-                self.table.keys[key] = partial(annotator.choose_class, *one.arguments)
-            elif one.name in (*self.buttons, "redo"):
-                self.table.keys[key] = partial(self.do, one.name)
-        for name, button in self.buttons.items():
-            hint = button.toolTip().split("\n")[0]
-            button.setToolTip(f"{hint}\n{annotator.key_choice.shown(name)}, with the keyboard in the table")
+    def _bind_table_keys(self, annotator: Annotator) -> None:
+        """Make the keys of the canvas act on the selected objects while the table has the keyboard."""
+        for key in annotator.key_choice.keys:
+            sequence = qt_sequence(key.key)
+            if key.method == "choose_class":
+                self.table.keys[sequence] = partial(annotator.choose_class, *key.arguments)
+            elif key.name in (*self.buttons, "redo"):
+                self.table.keys[sequence] = partial(self.run, key.name)
+        for name, widget in self.buttons.items():
+            shortcut = annotator.key_choice.shown(name)
+            widget.setToolTip(f"{ACTIONS[name][1]} ({shortcut} while the table has the keyboard)")
 
-    def do(self, name: str) -> None:
-        """Do to the chosen objects what a button says, as one step of undo."""
-        annotator, ids = self.state.annotator, self.chosen()
+    def run(self, name: str) -> None:
+        """Apply an action (a name in `ACTIONS`, or "redo") to the selected objects, as one undo step."""
+        annotator, ids = self.state.annotator, self.selected()
         if annotator is None:
             return
         if name in ("undo", "redo"):
             getattr(annotator, name)()
             return
         if not ids:
-            self.state.message.emit("Choose at least one object in the table first.")
+            self.state.message.emit("Select at least one object in the table first.")
             return
-        objects = annotator.session.objects
+        session = annotator.session
         match name:
             case "reviewed" | "unsure":
                 flag: FlagName = "reviewed" if name == "reviewed" else "unsure"
-                ticked = all(getattr(annotator.session.document.record(one), flag) for one in ids)
-                annotator.attempt(lambda: objects.flag(ids, flag, not ticked))
+                checked = all(getattr(session.document.record(object_id), flag) for object_id in ids)
+                annotator.attempt(lambda: session.objects.flag(ids, flag, not checked))
             case "reclassify":
-                annotator.attempt(lambda: objects.reclassify(ids, annotator.session.active_class))
+                annotator.attempt(lambda: session.objects.reclassify(ids, session.active_class))
             case "merge":
-                annotator.attempt(lambda: objects.merge(ids))
+                annotator.attempt(lambda: session.objects.merge(ids))
             case "delete":
-                annotator.attempt(lambda: objects.delete(ids))
-
-    def _arrange(self) -> None:
-        self.column.addWidget(self.filters)
-        self.column.addWidget(self.table, 1)
-        self.column.addWidget(self.count)
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for number, button in enumerate(self.buttons.values()):
-            grid.addWidget(button, number // 3, number % 3)
-        self.column.addLayout(grid)
-        self.column.addWidget(group("Complete: nothing is left out", self.area))
-        self.column.addWidget(self.status)
+                annotator.attempt(lambda: session.objects.delete(ids))
 
     def _connect(self) -> None:
         self.state.changed.connect(self.refresh)
         self.state.message.connect(self.status.say)
-        for name, button in self.buttons.items():
-            button.clicked.connect(partial(self._on_button, name))
-        self.filters.changed.connect(self._on_filter)
-        self.table.clicked.connect(self._centre)
-        self.model.flag_wished.connect(self._on_flag)
-        # Nothing of this object may be used once it is destroyed.
-        self.destroyed.connect(partial(_unmark, self.state))
-        self.model.modelAboutToBeReset.connect(self._remember)
-        self.model.modelReset.connect(self._restore)
-        selection = self.table.selectionModel()
-        if selection is not None:
-            selection.selectionChanged.connect(self._on_chosen)
+        self.filters.valueChanged.connect(self._apply_filter)
+        self.table.clicked.connect(self._center)
+        self.model.flag_requested.connect(self._on_flag)
+        # Must not refer to the dock itself, which is destroyed by then.
+        self.destroyed.connect(partial(_clear_highlight, self.state))
+        self.model.modelAboutToBeReset.connect(self._keep_selection)
+        self.model.modelReset.connect(self._restore_selection)
+        self.table.selectionModel().selectionChanged.connect(self._on_selection)
 
-    def _on_button(self, name: str, _checked: bool = False) -> None:
-        self.do(name)
-
-    def _on_flag(self, object_id: int, flag: FlagName, ticked: bool) -> None:
+    def _on_flag(self, object_id: int, flag: FlagName, checked: bool) -> None:
         annotator = self.state.annotator
         if annotator is not None:
-            annotator.attempt(lambda: annotator.session.objects.flag((object_id,), flag, ticked))
+            annotator.attempt(lambda: annotator.session.objects.flag((object_id,), flag, checked))
 
     def _on_objects(self, ids: frozenset[int]) -> None:
-        # Later, all at once: a commit must not wait for a table.
-        self._stale |= ids
+        # Collected and shown later, so that a commit does not wait for the table.
+        self._changed_ids |= ids
         self._timer.start()
 
-    def _catch_up(self) -> None:
-        ids, self._stale = self._stale, set()
+    def _update_rows(self) -> None:
+        ids, self._changed_ids = self._changed_ids, set()
         self.model.update_objects(ids)
         self._show_count()
-        self._mark()
+        self._highlight()
 
     def _show_classes(self) -> None:
-        """Show other names, colours or classes, if there are."""
+        """Show classes whose names or colours changed."""
         session = self.state.session
         if session is None or session.classes.snapshot == self._classes:
             return
         self._classes = session.classes.snapshot
         self.filters.show_classes(self._classes)
-        self._stale.clear()
+        self._changed_ids.clear()
         self.model.use(session)
-        self._on_filter()
+        self._apply_filter()
 
-    def _on_filter(self) -> None:
-        self.model.show_only(self.filters.value())
+    def _apply_filter(self) -> None:
+        self.model.filter(self.filters.value().accepts)
         self._show_count()
 
-    def _remember(self) -> None:
-        self._kept = self.chosen()
+    def _keep_selection(self) -> None:
+        self._kept_selection = self.selected()
 
-    def _restore(self) -> None:
-        if self._kept:
-            self.choose(self._kept)
+    def _restore_selection(self) -> None:
+        if self._kept_selection:
+            self.select(self._kept_selection)
 
-    def _on_chosen(self) -> None:
-        self._mark()
+    def _on_selection(self) -> None:
+        self._highlight()
         self._show_count()
-        selection = self.table.selectionModel()
-        if selection is not None and len(rows := selection.selectedRows()) == 1:
-            self._centre(rows[0])
+        rows = self.table.selectionModel().selectedRows()
+        if len(rows) == 1:
+            self._center(rows[0])
 
-    def _centre(self, index: QModelIndex) -> None:
-        """Move the camera to an object; its zoom stays."""
+    def _center(self, index: QModelIndex) -> None:
+        """Move the camera to an object without zooming."""
         annotator = self.state.annotator
         if annotator is not None and index.row() < len(self.model.rows):
             view, centre_rc = camera(annotator.viewer), self.model.rows[index.row()].centre_rc
             world = annotator.image.data_to_world(np.array(centre_rc))
             view.center = (*view.center[:-2], float(world[-2]), float(world[-1]))
 
-    def _mark(self) -> None:
-        """Frame the chosen objects on the image."""
-        annotator, ids = self.state.annotator, self.chosen()
-        # With none chosen, now and before, the frame is somebody else's.
-        if annotator is not None and (ids or self._marked):
-            records = annotator.session.document.objects
-            annotator.tools.highlight.show([records[one].box for one in ids if one in records])
-            self._marked = bool(ids)
+    def _highlight(self) -> None:
+        """Frame the selected objects on the image."""
+        annotator, ids = self.state.annotator, self.selected()
+        # If nothing is and nothing was selected, the frame belongs to a tool.
+        if annotator is not None and (ids or self._highlighted):
+            objects = annotator.session.document.objects
+            annotator.tools.highlight.show([objects[id_].box for id_ in ids if id_ in objects])
+            self._highlighted = bool(ids)
 
     def _show_count(self) -> None:
-        chosen, shown, total = len(self.chosen()), len(self.model.rows), self.model.total
-        objects = f"{total:,} objects" if shown == total else f"{shown:,} of {total:,} objects"
-        self.count.setText(f"{objects}, {chosen:,} chosen" if chosen else objects)
-        for name, button in self.buttons.items():
-            least = {"undo": 0, "merge": 2}.get(name, 1)
-            button.setEnabled(self.state.annotator is not None and chosen >= least)
+        selected, shown, total = len(self.selected()), len(self.model.rows), self.model.total
+        objects = plural(total, "object") if shown == total else f"{shown:,} of {plural(total, 'object')}"
+        self.count.setText(f"{objects}, {selected:,} selected" if selected else objects)
+        for name, widget in self.buttons.items():
+            widget.setEnabled(self.state.annotator is not None and selected >= MIN_SELECTED.get(name, 1))
 
 
-def _unmark(state: ViewerState, _dock: object = None) -> None:
+def _clear_highlight(state: ViewerState, _dock: object = None) -> None:
     if state.annotator is not None:
         state.annotator.tools.highlight.clear()

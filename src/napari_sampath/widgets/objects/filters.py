@@ -1,78 +1,75 @@
-"""Which objects a table shows: of one class, of one origin, or those that nobody has reviewed."""
+"""Filter the table of objects by class, origin and review state."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from qtpy.QtCore import QSignalBlocker, Qt, Signal
-from qtpy.QtWidgets import QCheckBox, QComboBox, QGridLayout, QWidget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QGridLayout, QWidget
 
+from ...arrays import ClassInfo
+from ...session import ObjectRow
+from ..common.controls import SPACING_PX, check_box, combo_box, select, set_checked, set_items
 from .table import SOURCES
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
-    from ...arrays import ClassInfo
-    from ...session import ObjectRow
+@dataclass(frozen=True, slots=True)
+class ObjectFilter:
+    """Which objects the table shows."""
 
-ALL = "all"
+    class_id: int | None = None
+    """Only this class; None for all."""
+    source: str | None = None
+    """Only this origin (`AnnotatedObject.source`); None for all."""
+    unreviewed: bool = False
+    """Only objects that are not reviewed yet."""
+
+    def accepts(self, row: ObjectRow) -> bool:
+        """Whether the table shows this object."""
+        return (
+            self.class_id in (None, row.class_id)
+            and self.source in (None, row.source)
+            and not (self.unreviewed and row.reviewed)
+        )
 
 
-class ObjectFilters(QWidget):
-    """Class, origin and review state."""
+class ObjectFilterForm(QWidget):
+    """Edits an `ObjectFilter`."""
 
-    changed = Signal()
-    """Other objects are wanted."""
+    valueChanged = Signal(object)
+    """The user selected this `ObjectFilter`."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.of_class = _combo("Show objects of one class only")
-        self.source = _combo("Show objects that came about in one way only")
-        self.unreviewed = QCheckBox("Not reviewed yet")
-        self.unreviewed.setToolTip("Show only objects that nobody has ticked as reviewed yet")
-        self.unreviewed.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    def __init__(self) -> None:
+        super().__init__()
+        self.class_id = combo_box("Show only the objects of one class")
+        self.source = combo_box("Show only the objects of one origin")
+        self.unreviewed = check_box("Not reviewed", "Show only objects that are not reviewed yet")
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
-        grid.setSpacing(4)
-        grid.addWidget(self.of_class, 0, 0)
+        grid.setSpacing(SPACING_PX)
+        grid.addWidget(self.class_id, 0, 0)
         grid.addWidget(self.source, 0, 1)
         grid.addWidget(self.unreviewed, 1, 0, Qt.AlignmentFlag.AlignLeft)
         self.show_classes(())
-        self.source.addItem("Any origin", ALL)
-        for source, text in SOURCES.items():
-            self.source.addItem(text.capitalize(), source)
-        for combo in (self.of_class, self.source):
-            combo.activated.connect(lambda: self.changed.emit())
-        self.unreviewed.toggled.connect(lambda: self.changed.emit())
+        origins = [(text.capitalize(), source) for source, text in SOURCES.items()]
+        set_items(self.source, [("Any origin", None), *origins])
+        for signal in (self.class_id.activated, self.source.activated, self.unreviewed.toggled):
+            signal.connect(lambda: self.valueChanged.emit(self.value()))
 
     def show_classes(self, classes: Iterable[ClassInfo]) -> None:
-        """Offer classes; the one chosen stays so, if it is among them."""
-        chosen = self.of_class.currentData()
-        with QSignalBlocker(self.of_class):
-            self.of_class.clear()
-            self.of_class.addItem("All classes", ALL)
-            for info in classes:
-                self.of_class.addItem(info.name, info.id)
-            self.of_class.setCurrentIndex(max(0, self.of_class.findData(chosen)))
+        """List these classes; the selected one stays selected if it is among them."""
+        entries = [(info.name, info.id) for info in classes]
+        set_items(self.class_id, [("All classes", None), *entries], self.class_id.currentData())
 
-    def value(self) -> Callable[[ObjectRow], bool] | None:
-        """Return what tells whether an object is wanted; None if all are."""
-        class_id, source = self.of_class.currentData(), self.source.currentData()
-        unreviewed = self.unreviewed.isChecked()
-        if class_id == source == ALL and not unreviewed:
-            return None
+    def value(self) -> ObjectFilter:
+        """Return the filter shown."""
+        return ObjectFilter(
+            self.class_id.currentData(), self.source.currentData(), self.unreviewed.isChecked()
+        )
 
-        def wanted(row: ObjectRow) -> bool:
-            of_kind = class_id in (ALL, row.class_id) and source in (ALL, row.source)
-            return of_kind and not (unreviewed and row.reviewed)
-
-        return wanted
-
-
-def _combo(hint: str) -> QComboBox:
-    combo = QComboBox()
-    combo.setToolTip(hint)
-    combo.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    combo.setMinimumContentsLength(8)
-    return combo
+    def setValue(self, value: ObjectFilter) -> None:
+        """Show another filter, without emitting a signal."""
+        select(self.class_id, value.class_id)
+        select(self.source, value.source)
+        set_checked(self.unreviewed, value.unreviewed)

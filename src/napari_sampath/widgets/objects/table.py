@@ -1,22 +1,17 @@
-"""The table of objects as Qt's views read it: sorted and filtered rows of a session, updated object by object."""
+"""The Qt model of the table of objects: sorted and filtered rows of a session, updated object by object."""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, Signal
+from qtpy.QtGui import QIcon
 
-from ...session import Column, ObjectRow, sort_rows
-from ..annotate.class_list import swatch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from qtpy.QtGui import QIcon
-
-    from ...session import Session
+from ...session import Column, ObjectRow, Session, sort_rows
+from ..common.pixmaps import swatch
 
 SOURCES = {
     "point": "click",
@@ -26,77 +21,75 @@ SOURCES = {
     "head": "trained head",
     "import": "file",
 }
-"""How an object came about, in the user's words."""
+"""`AnnotatedObject.source` -> text in the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """One column."""
+    """A column of the table."""
 
     title: str
-    hint: str
+    tooltip: str
     column: Column
     text: Callable[[ObjectRow], str]
     number: bool = False
 
 
-def _when(row: ObjectRow) -> str:
+def _created(row: ObjectRow) -> str:
     return datetime.datetime.fromisoformat(row.created).astimezone().strftime("%d %b %H:%M")
 
 
-def _nothing(_row: ObjectRow) -> str:
+def _empty(_row: ObjectRow) -> str:
     return ""
 
 
 CLASS, AREA, AREA_UM2, SCORE, REVIEWED, UNSURE = range(6)
 
 HEADINGS = (
-    Heading("Class", "Its class", "class_name", lambda row: row.class_name),
-    Heading("Area px", "Pixels it has", "area_px", lambda row: f"{row.area_px:,}", True),
-    Heading(
-        "µm²", "Its area in square micrometres, by the scale of the image layer", "area_px", _nothing, True
-    ),
+    Heading("Class", "Class of the object", "class_name", lambda row: row.class_name),
+    Heading("Area px", "Area in pixels", "area_px", lambda row: f"{row.area_px:,}", True),
+    Heading("µm²", "Area in square micrometres, from the scale of the image layer", "area_px", _empty, True),
     Heading(
         "Score",
-        "How sure the model was, 0 to 1; empty for what was made by hand",
+        "Predicted IoU or confidence of the model, 0 to 1; empty for objects drawn by hand",
         "score",
         lambda row: "" if row.score is None else f"{row.score:.2f}",
         True,
     ),
-    Heading("OK", "Reviewed: a person has looked at it and agrees", "reviewed", _nothing),
-    Heading("?", "Unsure: a person cannot tell; it is not learned from", "unsure", _nothing),
-    Heading("Made by", "How it came about", "source", lambda row: SOURCES.get(row.source, row.source)),
-    Heading("Model", "The model or trained head that found it", "model", lambda row: row.model or ""),
-    Heading("When", "When it was made", "created", _when),
-    Heading("No.", "Its number in the layer Objects", "id", lambda row: str(row.id), True),
+    Heading("OK", "Reviewed: a person has checked and accepted the object", "reviewed", _empty),
+    Heading("?", "Unsure: heads are not trained on the object", "unsure", _empty),
+    Heading("Origin", "How the object was made", "source", lambda row: SOURCES.get(row.source, row.source)),
+    Heading("Model", "Model or head that made the object", "model", lambda row: row.model or ""),
+    Heading("Created", "When the object was made", "created", _created),
+    Heading("No.", "Number of the object in the layer Objects", "id", lambda row: str(row.id), True),
 )
 
 
 class ObjectTable(QAbstractTableModel):
-    """Objects of a session, one a row.
+    """One row for each object of a session.
 
-    It holds a row for each object and makes anew those of objects that changed, so that one more among thousands
-    costs little; it never changes the session.
+    Only the rows of changed objects are read again, so that one more object among thousands is cheap. The table never
+    changes the session.
     """
 
-    flag_wished = Signal(int, str, bool)
-    """Wish: object, "reviewed" or "unsure", whether it is ticked."""
+    flag_requested = Signal(int, str, bool)
+    """Object id, "reviewed" or "unsure", whether it is checked."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.mpp: float | None = None
-        """Micrometres per pixel, if known."""
+        """Micrometres per pixel, None if not known."""
         self.rows: list[ObjectRow] = []
-        """What is shown, in its order."""
+        """The rows shown, in their order."""
         self._session: Session | None = None
         self._all: dict[int, ObjectRow] = {}
         self._icons: dict[int, QIcon] = {}
-        self._only: Callable[[ObjectRow], bool] | None = None
-        self._sorted: tuple[int, bool] = (len(HEADINGS) - 1, False)
+        self._accepts: Callable[[ObjectRow], bool] | None = None
+        self._sorting: tuple[int, bool] = (len(HEADINGS) - 1, False)
 
     @property
     def total(self) -> int:
-        """Number of objects, those not shown included."""
+        """Number of objects, including those that are not shown."""
         return len(self._all)
 
     def use(self, session: Session | None) -> None:
@@ -105,40 +98,39 @@ class ObjectTable(QAbstractTableModel):
         classes = () if session is None else session.classes
         self._icons = {info.id: swatch(info.color) for info in classes}
         self._all = {} if session is None else {row.id: row for row in session.objects.rows()}
-        self._arrange(fresh=True)
+        self._arrange(reset=True)
 
     def update_objects(self, ids: Iterable[int]) -> None:
-        """Read some objects of the session again; those that are gone leave the table."""
+        """Read these objects of the session again; deleted ones leave the table."""
         if self._session is None:
             return
-        for one in ids:
-            row = self._session.objects.row(one)
+        for object_id in ids:
+            row = self._session.objects.row(object_id)
             if row is None:
-                self._all.pop(one, None)
+                self._all.pop(object_id, None)
             else:
-                self._all[one] = row
+                self._all[object_id] = row
         self._arrange()
 
-    def show_only(self, only: Callable[[ObjectRow], bool] | None) -> None:
-        """Show some of the rows; None for all."""
-        self._only = only
+    def filter(self, accepts: Callable[[ObjectRow], bool]) -> None:
+        """Show only the objects for which `accepts` returns True."""
+        self._accepts = accepts
         self._arrange()
 
     def row_of(self, object_id: int) -> int | None:
-        """Return the place of an object; None if it is not shown."""
-        return next((place for place, row in enumerate(self.rows) if row.id == object_id), None)
+        """Return the row of an object; None if it is not shown."""
+        return next((index for index, row in enumerate(self.rows) if row.id == object_id), None)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by a column (Qt calls this when a heading is clicked)."""
+        """Sort by a column; Qt calls this when a heading is clicked."""
         if 0 <= column < len(HEADINGS):
-            self._sorted = (column, order == Qt.SortOrder.DescendingOrder)
+            self._sorting = (column, order == Qt.SortOrder.DescendingOrder)
             self._arrange()
 
-    def _arrange(self, fresh: bool = False) -> None:
-        column, descending = self._sorted
-        wanted = self._all.values() if self._only is None else filter(self._only, self._all.values())
-        rows = sort_rows(wanted, HEADINGS[column].column, descending)
-        if not fresh and [row.id for row in rows] == [row.id for row in self.rows]:
+    def _arrange(self, reset: bool = False) -> None:
+        column, descending = self._sorting
+        rows = sort_rows(filter(self._accepts, self._all.values()), HEADINGS[column].column, descending)
+        if not reset and [row.id for row in rows] == [row.id for row in self.rows]:
             self.rows = rows
             if rows:
                 self.dataChanged.emit(self.index(0, 0), self.index(len(rows) - 1, len(HEADINGS) - 1))
@@ -147,7 +139,7 @@ class ObjectTable(QAbstractTableModel):
         self.rows = rows
         self.endResetModel()
 
-    # What Qt asks
+    # Methods of QAbstractTableModel
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         """Return the number of rows."""
@@ -158,15 +150,15 @@ class ObjectTable(QAbstractTableModel):
         return 0 if parent is not None and parent.isValid() else len(HEADINGS)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
-        """Return a heading, or what it means."""
+        """Return the title or the tooltip of a column."""
         if orientation != Qt.Orientation.Horizontal or not 0 <= section < len(HEADINGS):
             return None
         if role == Qt.ItemDataRole.DisplayRole:
             return HEADINGS[section].title
-        return HEADINGS[section].hint if role == Qt.ItemDataRole.ToolTipRole else None
+        return HEADINGS[section].tooltip if role == Qt.ItemDataRole.ToolTipRole else None
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
-        """Return what a cell shows."""
+        """Return the text, icon, check state or alignment of a cell."""
         if not index.isValid() or index.row() >= len(self.rows):
             return None
         row, column = self.rows[index.row()], index.column()
@@ -177,22 +169,22 @@ class ObjectTable(QAbstractTableModel):
         if role == Qt.ItemDataRole.DecorationRole and column == CLASS:
             return self._icons.get(row.class_id)
         if role == Qt.ItemDataRole.CheckStateRole and column in (REVIEWED, UNSURE):
-            ticked = row.reviewed if column == REVIEWED else row.unsure
-            return Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked
+            checked = row.reviewed if column == REVIEWED else row.unsure
+            return Qt.CheckState.Checked if checked else Qt.CheckState.Unchecked
         if role == Qt.ItemDataRole.TextAlignmentRole and HEADINGS[column].number:
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         return None
 
     def setData(self, index: QModelIndex, value: Any, role: int = 0) -> bool:
-        """Pass a tick on as a wish; it is shown once the session has it."""
+        """Request a check mark; it is shown once the session has it."""
         if role != Qt.ItemDataRole.CheckStateRole or not index.isValid():
             return False
-        ticked = Qt.CheckState(value) == Qt.CheckState.Checked
-        name = "reviewed" if index.column() == REVIEWED else "unsure"
-        self.flag_wished.emit(self.rows[index.row()].id, name, ticked)
+        checked = Qt.CheckState(value) == Qt.CheckState.Checked
+        flag = "reviewed" if index.column() == REVIEWED else "unsure"
+        self.flag_requested.emit(self.rows[index.row()].id, flag, checked)
         return True
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        """Say that rows can be chosen, and marks ticked."""
-        plain = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-        return plain | Qt.ItemFlag.ItemIsUserCheckable if index.column() in (REVIEWED, UNSURE) else plain
+        """Return that rows can be selected and flags checked."""
+        flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+        return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() in (REVIEWED, UNSURE) else flags

@@ -1,1 +1,1 @@
-"""The Auto-segment dock."""
+"""The Auto-segment dock and its parts."""

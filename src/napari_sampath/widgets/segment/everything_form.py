@@ -1,56 +1,47 @@
-"""Segment everything, and classes for what it found: by click, or by likeness to what is classified already."""
+"""Segment everything, and classify the objects by similarity to those that have a class."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFormLayout, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QWidget
 
-POINTS = 16
-"""Points along each side that are asked at first; SAM's own 32 take four times as long."""
-SURE = 40
-"""Least predicted IoU in percent; SAM's own 88 leaves out what small models find."""
+from ...predict.everything.settings import EverythingSettings
+from ..common.controls import button, column
+from ..common.settings_form import SettingsForm
+
+INITIAL = EverythingSettings(
+    points_per_side=16,  # A quarter of the time of SAM's 32.
+    pred_iou_thresh=0.4,  # SAM's 0.88 drops most objects that small models find.
+    stability_score_thresh=0.0,  # Small models have soft logits, of which SAM's 0.95 keeps nothing.
+    drop_over_half_image=True,
+)
+"""Values before the user changes them."""
+LIMITS: dict[str, dict[str, float]] = {
+    "points_per_side": {"min": 2, "max": 64},
+    "pred_iou_thresh": {"min": 0, "max": 0.99, "step": 0.05},
+}
+"""The fields of the form and their limits in the window; the command line allows more."""
+FIND_HINT = "Segment every object that SAM finds and add it as 'unclassified'; Undo removes them"
+CLASSIFY_HINT = (
+    "Give objects without a class, and those of a head, the class of the most similar classified objects"
+)
 
 
-class Everything(QWidget):
-    """What the user can wish around "segment everything"; the dock does it."""
+class EverythingForm(QWidget):
+    """Edits `EverythingSettings` and requests the two actions."""
 
-    wanted = Signal()
-    """Wish: find everything."""
-    likeness_wanted = Signal()
-    """Wish: classify by likeness."""
+    find_requested = Signal()
+    """Segment everything."""
+    classify_requested = Signal()
+    """Classify objects by similarity."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.points = QSpinBox()
-        self.points.setRange(2, 64)
-        self.points.setValue(POINTS)
-        self.points.setToolTip(
-            "How densely to look: points along each side; twice as many take four times as long"
-        )
-        self.sure = QSpinBox()
-        self.sure.setRange(0, 99)
-        self.sure.setValue(SURE)
-        self.sure.setSuffix(" %")
-        self.sure.setToolTip(
-            "Leave objects out of which the model expects a worse outline than this (predicted IoU)"
-        )
-        self.find_button = QPushButton("Find all objects")
-        self.find_button.setToolTip("Every object SAM sees is added as 'unclassified'; undo takes it back")
-        self.like_button = QPushButton("Classify by likeness")
-        self.like_button.setToolTip(
-            "Give 'unclassified' objects, and a head's, the class of the most similar objects that you classified"
-        )
-        for button in (self.find_button, self.like_button):
-            button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        form = QFormLayout()
-        form.setVerticalSpacing(4)
-        form.addRow("Points a side", self.points)
-        form.addRow("At least sure", self.sure)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addLayout(form)
-        column.addWidget(self.find_button)
-        column.addWidget(self.like_button)
-        self.find_button.clicked.connect(self.wanted)
-        self.like_button.clicked.connect(self.likeness_wanted)
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = SettingsForm(INITIAL, LIMITS, LIMITS)
+        self.find_button = button("Find all objects", FIND_HINT, self.find_requested.emit)
+        self.classify_button = button("Classify by similarity", CLASSIFY_HINT, self.classify_requested.emit)
+        column(self.settings, self.find_button, self.classify_button, parent=self)
+
+    def value(self) -> EverythingSettings:
+        """Return the settings shown."""
+        return self.settings.value()

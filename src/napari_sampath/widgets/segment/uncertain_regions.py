@@ -1,39 +1,32 @@
-"""Where correcting pays most: a button and a key that lead from one uncertain region to the next."""
+"""Move from one uncertain region to the next, where corrections help most."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QComboBox, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QWidget
 
+from ...session import Reason, Segmentation, Session, UncertainRegion
 from ..background.workers import JobRunner
 from ..canvas.viewport import look_at
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ...session import Reason, Segmentation, Session, UncertainRegion
-    from ..viewer.viewer_state import ViewerState
+from ..common.controls import button, column, combo_box, set_items
+from ..viewer.viewer_state import ViewerState
 
 REASONS: dict[Reason, str] = {
-    "entropy": "the head is unsure",
-    "disagreement": "the last two heads disagree",
-    "distance": "nothing is annotated nearby",
+    "entropy": "where the head is uncertain",
+    "disagreement": "where the last two heads disagree",
+    "distance": "far from verified areas",
 }
-WHY: dict[Reason, str] = {
-    "entropy": "the head's own doubt is {:.0f} % here",
-    "disagreement": "the heads differ on {:.0f} % of it",
-    "distance": "it is {:.0f} % as far from what is annotated as counts",
+MESSAGES: dict[Reason, str] = {
+    "entropy": "the head is {:.0f} % uncertain in this region",
+    "disagreement": "the heads disagree on {:.0f} % of this region",
+    "distance": "this region is far from verified areas ({:.0f} % of the largest distance that counts)",
 }
 
 
 class UncertainRegions(QWidget):
-    """Leads the camera through the regions of an image that deserve a look, those that are annotated left out.
-
-    Args:
-        state: The viewer state.
-    """
+    """Moves the camera through the uncertain regions of the image, except those that are verified."""
 
     message = Signal(str)
     """A sentence for the user."""
@@ -42,34 +35,24 @@ class UncertainRegions(QWidget):
         super().__init__(parent)
         self._state = state
         self.runner = JobRunner(self)
-        self.by = QComboBox()
-        self.by.setToolTip("What makes a region worth a look")
-        self.by.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-        self.by.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        for reason, text in REASONS.items():
-            self.by.addItem(f"where {text}", reason)
-        self.next_button = QPushButton("Next uncertain region")
-        self.next_button.setToolTip("Move to the region where correcting pays most")
-        self.next_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(4)
-        column.addWidget(self.by)
-        column.addWidget(self.next_button)
+        self.reason = combo_box("How uncertain regions are found")
+        set_items(self.reason, [(text, reason) for reason, text in REASONS.items()])
+        self.next_button = button("Next uncertain region", "Go where a correction helps most", self.next)
+        column(self.reason, self.next_button, parent=self)
         self.region: UncertainRegion | None = None
-        """The one that is looked at."""
+        """The region in view."""
         self._results: list[Segmentation] = []
-        self._seen: set[tuple[int, ...]] = set()
-        self._of: Session | None = None
-        self.next_button.clicked.connect(self.next)
-        self.by.activated.connect(self._begin_again)
+        self._visited: set[tuple[int, ...]] = set()
+        self._session: Session | None = None
+        self.reason.activated.connect(self._restart)
         self.runner.failed.connect(self.message)
 
-    def take(self, result: Segmentation) -> None:
-        """Note what a head found on the image in use, the newest first; of each head the newest counts."""
+    def add_result(self, result: Segmentation) -> None:
+        """Use the newest result of a head on the image in use; the two newest heads are compared."""
         self._follow()
-        self._results = [result, *(one for one in self._results if one.head != result.head)][:2]
-        self._begin_again()
+        others = [other for other in self._results if other.head != result.head]
+        self._results = [result, *others][:2]
+        self._restart()
 
     def next(self) -> None:
         """Move to the next region."""
@@ -77,35 +60,34 @@ class UncertainRegions(QWidget):
         session = self._state.session
         if session is None:
             return
-        reason: Reason = self.by.currentData()
+        reason: Reason = self.reason.currentData()
         results: Sequence[Segmentation] = () if reason == "distance" else self._results
         job = session.proposals.uncertain_job(reason, results)
-        self.runner.start(job, "looking for uncertain regions", self._on_found)
+        self.runner.start(job, "looking for uncertain regions", self._on_regions)
 
     def _follow(self) -> None:
-        if self._state.session is not self._of:
-            self._of = self._state.session
+        if self._state.session is not self._session:
+            self._session = self._state.session
             self._results = []
-            self._begin_again()
+            self._restart()
 
-    def _begin_again(self) -> None:
-        self._seen.clear()
+    def _restart(self) -> None:
+        self._visited.clear()
         self.region = None
 
-    def _on_found(self, regions: list[UncertainRegion]) -> None:
+    def _on_regions(self, regions: list[UncertainRegion]) -> None:
         image = self._state.image
         if image is None:
             return
         if not regions:
-            self.message.emit("No uncertain region is left: everything is annotated, or the head is sure.")
+            self.message.emit("No uncertain region is left.")
             return
-        new = [one for one in regions if one.box not in self._seen]
+        new = [region for region in regions if region.box not in self._visited]
         if not new:
-            self._seen.clear()
+            self._visited.clear()
             new = regions
         region = self.region = new[0]
-        self._seen.add(region.box)
+        self._visited.add(region.box)
         look_at(self._state.viewer, image, region.box)
-        why = WHY[region.reason].format(100 * region.score)
-        left = len(new) - 1
-        self.message.emit(f"Look here: {why}. {left} more to look at.")
+        text = MESSAGES[region.reason].format(100 * region.score)
+        self.message.emit(f"{text[0].upper()}{text[1:]}. Regions left: {len(new) - 1}.")

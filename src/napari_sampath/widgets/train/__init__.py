@@ -1,1 +1,1 @@
-"""The Train dock."""
+"""The Train dock and its parts."""

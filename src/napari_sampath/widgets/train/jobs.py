@@ -1,16 +1,16 @@
-"""The jobs of the Train dock: what takes long is imported and done here, in a thread."""
+"""Jobs of the Train dock; slow imports and all work happen in the thread."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...jobs import Job, Progress
+from ...settings import setting
 from ..background.native_libraries import import_triton_apart
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ...predict import Model
     from ...training.rounds.heads_in_use import HeadsInUse
     from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
@@ -25,56 +25,50 @@ class HeadKind:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class TrainingSettings:
     """What the user wants to train."""
 
-    kind: str = "cnn"
-    epochs: int = 20
-    turned: bool = False
-    """Learn from each image in eight views, turned and mirrored."""
+    kind: str = setting("cnn", choices=("cnn",), label="Head", tooltip="The kind of head to train")
+    """A name in `heads.registry`; the dock lists the other kinds once they are known."""
+    epochs: int = setting(20, min=1, max=500, label="Max. epochs")
+    """Largest number of passes over the training images; training stops earlier when validation no longer improves."""
+    flips_and_rotations: bool = setting(False, label="Flips and rotations")
+    """Train on eight views of each image: better with few images, but the first run takes eight times as long."""
 
 
 def kinds_job() -> Job[tuple[HeadKind, ...]]:
-    """List the kinds of head; the first time this imports torch, which takes seconds."""
-    yield Progress(0, 0, "Looking up the kinds of head")
+    """List the kinds of heads; the first call imports torch, which takes seconds."""
+    yield Progress(0, 0, "Listing the kinds of heads")
     import_triton_apart()
     from ...heads import registry
 
     return tuple(HeadKind(name, registry[name].summary) for name in registry)
 
 
-def held_job(folder: Path, before: DatasetSummary | None) -> Job[DatasetSummary | None]:
-    """Say what a dataset holds."""
-    yield Progress(0, 0, "Looking at the dataset")
+def summary_job(folder: Path, previous: DatasetSummary | None) -> Job[DatasetSummary | None]:
+    """Summarise a dataset; only images that changed since the previous summary are read."""
+    yield Progress(0, 0, "Reading the dataset")
     import_triton_apart()
     from ...training.rounds.rounds import dataset_summary_job
 
-    return (yield from dataset_summary_job(folder, before))
+    return (yield from dataset_summary_job(folder, previous))
 
 
 def train_job(
     save: Job[int] | None,
     folder: Path,
     heads: HeadsInUse,
-    wish: Wish,
+    settings: TrainingSettings,
     model: Model | str,
     curves: TrainingCurves,
 ) -> Job[Round]:
-    """Save what is not in the dataset yet, train a head and compare it with the one in use.
-
-    Args:
-        save: The job that saves.
-        folder: The dataset.
-        heads: Its heads.
-        wish: What to train.
-        model: The encoder, loaded or by name.
-        curves: Filled while training goes on.
-    """
+    """Run `save`, train a head on the dataset in `folder` and compare it with the one in use; fills `curves`."""
     import_triton_apart()
     from ...training import TrainingConfig
     from ...training.rounds.rounds import round_job
 
     if save is not None:
         yield from save
-    config = TrainingConfig(epochs=wish.epochs, augmentation="dihedral" if wish.turned else "none")
-    return (yield from round_job(folder, heads, wish.kind, model, config, curves))
+    augmentation = "dihedral" if settings.flips_and_rotations else "none"
+    config = TrainingConfig(epochs=settings.epochs, augmentation=augmentation)
+    return (yield from round_job(folder, heads, settings.kind, model, config, curves))

@@ -1,8 +1,8 @@
-"""The view of the table of objects: rows to choose from, and keys that act on the chosen ones."""
+"""The view of the table of objects, with keys that act on the selected rows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from app_model.backends.qt import QKeyBindingSequence
 from napari.utils.key_bindings import coerce_keybinding
@@ -10,77 +10,65 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QKeyEvent, QKeySequence
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
-from .table import HEADINGS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .table import ObjectTable
+from .table import HEADINGS, ObjectTable
 
 ROW_PX = 22
-LEAST_COLUMN_PX = 28
+MIN_COLUMN_PX = 28
 WIDTHS_PX = (106, 58, 64, 46, 30, 30, 88, 90, 92, 40)
-"""First widths of the columns."""
-TICKS = (
+"""Initial width of each column."""
+CHECK_MARKS = (
     "QTableView::indicator { width: 12px; height: 12px; border: 1px solid #8a8f99; border-radius: 2px; }"
     "QTableView::indicator:checked { background: #3d7bff; border-color: #3d7bff; }"
 )
-"""napari's own are hardly seen in a table with a dark theme."""
+"""Style of the check marks; napari's own can hardly be seen in a table with the dark theme."""
 
 
-class ObjectView(QTableView):
-    """Shows an `ObjectTable`.
-
-    Args:
-        table: The table.
-    """
+class ObjectTableView(QTableView):
+    """Shows an `ObjectTable`."""
 
     def __init__(self, table: ObjectTable) -> None:
         super().__init__()
         self.keys: dict[str, Callable[[], object]] = {}
-        """Key, as `sequence` writes it -> what it does while this has the keyboard."""
+        """Key, as `qt_sequence` writes it -> action while the table has the keyboard."""
         self.setModel(table)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setShowGrid(False)
-        self.setStyleSheet(TICKS)
+        self.setStyleSheet(CHECK_MARKS)
         self.setWordWrap(False)
         self.setMinimumHeight(6 * ROW_PX)
-        rows, columns = self.verticalHeader(), self.horizontalHeader()
-        if rows is not None and columns is not None:
-            rows.setVisible(False)
-            rows.setDefaultSectionSize(ROW_PX)
-            columns.setMinimumSectionSize(LEAST_COLUMN_PX)
-            columns.setSortIndicator(len(HEADINGS) - 1, Qt.SortOrder.AscendingOrder)
+        self.verticalHeader().setVisible(False)
+        self.verticalHeader().setDefaultSectionSize(ROW_PX)
+        self.horizontalHeader().setMinimumSectionSize(MIN_COLUMN_PX)
+        self.horizontalHeader().setSortIndicator(len(HEADINGS) - 1, Qt.SortOrder.AscendingOrder)
         self.setSortingEnabled(True)
-        for place, width in enumerate(WIDTHS_PX):
-            self.setColumnWidth(place, width)
+        for column, width in enumerate(WIDTHS_PX):
+            self.setColumnWidth(column, width)
 
     def event(self, event: QEvent | None) -> bool:
-        """Claim the keys that mean something here before any menu does."""
+        """Claim the keys of the table before a menu can take them."""
         if (
             isinstance(event, QKeyEvent)
             and event.type() == QEvent.Type.ShortcutOverride
-            and pressed(event) in self.keys
+            and _pressed(event) in self.keys
         ):
             event.accept()
             return True
         return bool(super().event(event))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Do what the key means here."""
-        act = None if event is None else self.keys.get(pressed(event))
-        if act is None:
+        """Run the action of a key."""
+        action = None if event is None else self.keys.get(_pressed(event))
+        if action is None:
             super().keyPressEvent(event)
         else:
-            act()
+            action()
 
 
-def sequence(key: str) -> str:
-    """Write a key in napari's notation as Qt does."""
+def qt_sequence(key: str) -> str:
+    """Convert a key from napari's notation to Qt's."""
     return str(QKeyBindingSequence(coerce_keybinding(key)).toString())
 
 
-def pressed(event: QKeyEvent) -> str:
-    """Return the key of an event as Qt writes it."""
+def _pressed(event: QKeyEvent) -> str:
     return str(QKeySequence(event.keyCombination()).toString())

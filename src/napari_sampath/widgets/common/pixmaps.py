@@ -1,0 +1,37 @@
+"""Draw class colours and images as Qt icons and pixmaps."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QIcon, QImage, QPainter, QPixmap
+
+from ...arrays import UInt8Array
+
+SWATCH_PX = 16
+
+
+def swatch(color: tuple[int, int, int], text: str = "") -> QIcon:
+    """Draw a small square in a class colour (red, green, blue), with a short text in it."""
+    pixmap = QPixmap(SWATCH_PX, SWATCH_PX)
+    pixmap.fill(QColor(*color))
+    painter = QPainter(pixmap)
+    dark = 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] < 140
+    painter.setPen(QColor("white" if dark else "black"))
+    painter.drawText(pixmap.rect(), Qt.AlignmentFlag.AlignCenter, text)
+    painter.end()
+    return QIcon(pixmap)
+
+
+def hex_color(color: tuple[int, int, int]) -> str:
+    """Write a colour (red, green, blue) as "#rrggbb"."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
+def thumbnail(pixels: UInt8Array, side_px: int) -> QPixmap:
+    """Scale pixels (H, W, 3) uint8 so that the longer side is `side_px`."""
+    height, width = pixels.shape[:2]
+    data = pixels.tobytes()  # QImage does not copy it.
+    image = QImage(data, width, height, 3 * width, QImage.Format.Format_RGB888)
+    return QPixmap.fromImage(image).scaled(
+        side_px, side_px, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation
+    )

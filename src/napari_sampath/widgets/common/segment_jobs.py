@@ -1,0 +1,99 @@
+"""Jobs that run a head or *segment everything*; slow imports and all work happen in the thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...annotations import Box
+from ...arrays import LocalMask, UInt8Array
+from ...jobs import Job, Progress
+from ...session import NewObjects
+from ...session.proposals.result_filter import ResultFilter
+from ..background.native_libraries import import_triton_apart
+from .texts import plural
+
+if TYPE_CHECKING:
+    from ...predict import EverythingSettings, Model, Segmentation
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadResult:
+    """The filtered result of a head."""
+
+    segmentation: Segmentation
+    """The result before the filter."""
+    objects: NewObjects
+    """The objects that pass the filter."""
+    labels: UInt8Array
+    """(h, w) class ids of these objects."""
+    summary: str
+    """One sentence: number of objects, share of each class, mean confidence."""
+
+
+def segment_job(
+    image: UInt8Array, head: str, model: Model | None, region: Box | None, result_filter: ResultFilter
+) -> Job[HeadResult]:
+    """Run a head on an image or a region of it.
+
+    Args:
+        image: (H, W, 3) uint8.
+        head: Name of a shipped bundle, or the path of one.
+        model: The model in use; another one is loaded if the head needs it.
+        region: (r0, c0, r1, c1) in pixels; None for the whole image.
+        result_filter: Which parts of the result are kept.
+    """
+    yield Progress(0, 0, "Loading the head")
+    import_triton_apart()
+    from ...heads import load_head
+    from ...predict import segment_job as head_job
+
+    loaded = load_head(head)
+    usable = model is not None and model.name == loaded.encoder_name
+    segmentation = yield from head_job(image, loaded, model if usable else None, region)
+    return (yield from filter_job(segmentation, result_filter))
+
+
+def filter_job(segmentation: Segmentation, result_filter: ResultFilter) -> Job[HeadResult]:
+    """Filter the result of a head, without running the head again."""
+    yield Progress(0, 0, "Filtering the result")
+    from ...session import from_segmentation
+
+    objects = from_segmentation(segmentation, result_filter)
+    labels = objects.label_map()
+    shares = [
+        f"{info.name} {100 * float(np.mean(labels == info.id)):.0f} %"
+        for info in segmentation.classes
+        if info.id > 0
+    ]
+    count, confidence = plural(len(objects.objects), "object"), float(segmentation.confidence.mean())
+    summary = f"{count}: {', '.join(shares)}; mean confidence {confidence:.2f}."
+    return HeadResult(segmentation, objects, labels, summary)
+
+
+def everything_job(
+    image: UInt8Array, model: Model, region: Box, settings: EverythingSettings
+) -> Job[list[tuple[LocalMask, float]]]:
+    """Segment everything in a region of an image.
+
+    Args:
+        image: (H, W, 3) uint8.
+        model: A model that answers prompts.
+        region: (r0, c0, r1, c1) in pixels.
+        settings: Settings of the mask generator; masks of fewer than `min_mask_region_area` pixels are dropped.
+
+    Returns:
+        Masks in image coordinates, each with its predicted IoU.
+    """
+    from ...predict import segment_everything_job
+
+    r0, c0, r1, c1 = region
+    pixels = np.ascontiguousarray(image[r0:r1, c0:c1])
+    masks = yield from segment_everything_job(pixels, model, settings)
+    return [
+        (replace(mask.mask, row=mask.mask.row + r0, col=mask.mask.col + c0), mask.predicted_iou)
+        for mask in masks
+        if mask.area_px >= settings.min_mask_region_area
+    ]

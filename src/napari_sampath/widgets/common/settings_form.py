@@ -1,0 +1,78 @@
+"""Build a form from a dataclass of settings with magicgui."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from magicgui.widgets import create_widget
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QWidget
+
+from ...settings import field_docs
+from .controls import form
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+OPTIONS = ("min", "max", "step", "choices")
+"""Metadata that are passed to the magicgui widget."""
+
+
+class SettingsForm(QWidget, Generic[T]):
+    """Edits a frozen dataclass whose fields are declared with `settings.setting`.
+
+    A number gets a spin box, a bool a check box, a text with choices a drop-down list. Fields that are not shown keep
+    the values that the settings had.
+
+    Args:
+        settings: The settings to begin with.
+        names: The fields to show, in this order; all with a label if left out.
+        limits: Field name -> metadata that apply in this form only, such as a narrower "max".
+    """
+
+    valueChanged = Signal(object)
+    """The user set these settings."""
+
+    def __init__(
+        self, settings: T, names: Iterable[str] = (), limits: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> None:
+        super().__init__()
+        self._settings = settings
+        self._layout = form(parent=self)
+        self.widgets: dict[str, Any] = {}
+        """Field name -> magicgui widget."""
+        metadata = {field.name: field.metadata for field in fields(settings)}
+        docs = field_docs(type(settings))
+        for name in names or (name for name in metadata if "label" in metadata[name]):
+            texts = {"label": name, "tooltip": docs.get(name, "")}
+            self._add(name, **{**texts, **metadata[name], **(limits or {}).get(name, {})})
+
+    def value(self) -> T:
+        """Return the settings shown."""
+        return replace(self._settings, **{name: widget.value for name, widget in self.widgets.items()})
+
+    def setValue(self, settings: T) -> None:
+        """Show other settings, without emitting a signal."""
+        self._settings = settings
+        for name, widget in self.widgets.items():
+            with widget.changed.blocked():
+                widget.value = getattr(settings, name)
+
+    def _add(self, name: str, label: str, tooltip: str, **metadata: Any) -> None:
+        value = getattr(self._settings, name)
+        options = {key: metadata[key] for key in OPTIONS if key in metadata}
+        widget = create_widget(value=value, annotation=type(value), name=name, options=options)
+        widget.native.setToolTip(tooltip)
+        if isinstance(value, bool):
+            widget.native.setText(label)
+            widget.native.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            self._layout.addRow(widget.native)
+        else:
+            widget.native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+            self._layout.addRow(label, widget.native)
+        widget.changed.connect(lambda _value: self.valueChanged.emit(self.value()))
+        self.widgets[name] = widget

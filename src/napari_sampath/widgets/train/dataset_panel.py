@@ -1,0 +1,116 @@
+"""Show the training dataset: its folder, how images are grouped into slides, and its content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFileDialog, QWidget
+
+from ...formats.dataset.manifest import slide_in
+from ..common.controls import button, column, combo_box, elided_label, form, label, row, set_items
+from ..common.text_table import Row, TextTable
+from ..common.texts import plural
+
+if TYPE_CHECKING:
+    from ...training.rounds.rounds import DatasetSummary
+
+SLIDE_ENDS_BEFORE = ("", "-", "_", " ", ".")
+"""Texts before which the name of the slide ends in the name of an image; "" if each image is a slide of its own."""
+SLIDES_HINT = (
+    "How images are grouped into slides: a slide is used either for training or for validation, "
+    "because scores would otherwise be too high"
+)
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+"""Split -> heading."""
+
+
+class DatasetPanel(QWidget):
+    """Shows a `DatasetSummary` and requests another folder or another grouping."""
+
+    folder_selected = Signal(object)
+    """The user selected this folder, a `Path`."""
+    grouping_selected = Signal(str)
+    """The user selected this entry of `SLIDE_ENDS_BEFORE`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder: Path | None = None
+        self.folder = elided_label()
+        self.folder_button = button("Choose…", "Choose the folder of the dataset", self._choose_folder)
+        self.slides = combo_box(SLIDES_HINT)
+        self.table = TextTable()
+        self.text = label(wrap=True)
+        folder_row = row(self.folder, self.folder_button, stretch=0)
+        column(form(("Dataset", folder_row), ("Slides", self.slides)), self.table, self.text, parent=self)
+        self.slides.activated.connect(lambda: self.grouping_selected.emit(self.slides.currentData()))
+
+    def show_dataset(
+        self, folder: Path | None, summary: DatasetSummary | None, image_name: str, grouping: str | None
+    ) -> None:
+        """Show a dataset.
+
+        Args:
+            folder: The dataset; None before one is chosen.
+            summary: Its content; None if it has no sample.
+            image_name: Name of the open image, as an example for the grouping; "" if there is none.
+            grouping: The entry of `SLIDE_ENDS_BEFORE` in use; None leaves the selection as it is.
+        """
+        self._folder = folder
+        self.folder.setText("none yet" if folder is None else folder.name)
+        self.folder.setToolTip("" if folder is None else str(folder))
+        selected = self.slides.currentData() if grouping is None else grouping
+        groupings = dict.fromkeys((*SLIDE_ENDS_BEFORE, selected or ""))
+        set_items(self.slides, [(_describe_grouping(end, image_name), end) for end in groupings], selected)
+        self.slides.setEnabled(folder is not None)
+        shown = summary if folder is not None else None
+        self.table.show_rows([] if shown is None else _rows(shown))
+        self.table.setVisible(shown is not None)
+        self.text.setText(_describe(shown) if folder is not None else "")
+
+    def _choose_folder(self) -> None:
+        start = str(self._folder or Path.home())
+        folder = QFileDialog.getExistingDirectory(self, "Folder of the dataset", start)
+        if folder:
+            self.folder_selected.emit(Path(folder))
+
+
+def _describe_grouping(ends_before: str, image_name: str) -> str:
+    if not ends_before:
+        return "each image is a slide"
+    slide = slide_in(image_name, ends_before)
+    return f"name before the first '{ends_before}'" + (f": {slide}" if slide else "")
+
+
+def _rows(summary: DatasetSummary) -> list[Row]:
+    splits = [split for split in SPLITS if split in summary.images]
+    rows: list[Row] = [
+        (None, ("", *(SPLITS[split] for split in splits))),
+        (None, ("images", *(str(summary.images[split]) for split in splits))),
+    ]
+    for index, info in enumerate(summary.classes):
+        areas = (summary.annotated_px.get(split, ()) for split in splits)
+        texts = [_format_area(area[index] if index < len(area) else 0) for area in areas]
+        name, color = (info.name, info.color) if info.id else ("background", None)
+        rows.append((color, (name, *texts)))
+    return rows
+
+
+def _describe(summary: DatasetSummary | None) -> str:
+    if summary is None:
+        return "The dataset has no samples yet."
+    verified_px = sum(map(sum, summary.annotated_px.values()))
+    percent = 100 * verified_px / summary.total_px if summary.total_px else 0
+    images = sum(summary.images.values())
+    slides = f" of {summary.slides} slides" if summary.slides < images else ""
+    text = f"{plural(images, 'image')}{slides}; {percent:.0f} % of all pixels are verified."
+    if not summary.images.get("val"):
+        text += " Annotate an image of another slide for validation."
+    return "\n".join((text, *summary.problems[:2]))
+
+
+def _format_area(pixels: int) -> str:
+    if pixels >= 1e6:
+        return f"{pixels / 1e6:.1f} Mpx"
+    return f"{pixels / 1e3:.0f} kpx" if pixels >= 1e4 else f"{pixels} px"
