@@ -1,4 +1,4 @@
-"""The npe2 manifest: valid, found by napari, and every command exists."""
+"""The npe2 manifest is valid, found by napari, and all its commands exist."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import napari_sampath
 PATH = Path(napari_sampath.__file__).parent / "napari.yaml"
 
 
-def test_the_manifest_is_valid_and_lists_what_it_should() -> None:
+def test_the_manifest_is_valid_and_complete() -> None:
     manifest = PluginManifest.from_file(PATH)
     manifest.validate_imports()
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
     assert widgets == ["Annotate", "Objects", "Auto-segment", "Train", "Folder", "Export"]
     (sample,) = manifest.contributions.sample_data
-    assert sample.display_name == "H&E-like tissue (immunohistochemistry)"
+    assert sample.display_name == "Colon tissue, immunohistochemistry (DAB)"
     for command in manifest.contributions.commands:
         module, _, name = command.python_name.partition(":")
         target = getattr(import_module(module), name)
@@ -45,7 +45,7 @@ def test_the_sample_is_an_image() -> None:
 
 
 def test_opening_a_dock_imports_no_torch() -> None:
-    """Torch takes seconds to import: that belongs in a worker, not in front of an empty dock."""
+    """Importing torch takes seconds and is done in a worker."""
     code = (
         "import sys, importlib;"
         "names = ('annotate', 'objects', 'segment', 'train', 'folder', 'export');"
@@ -57,8 +57,8 @@ def test_opening_a_dock_imports_no_torch() -> None:
 
 
 @pytest.mark.gui
-def test_napari_opens_the_docks_and_the_sample(viewer: Any) -> None:
-    """The way a user comes: plugin menu and sample menu, with the viewer behind napari's public proxy."""
+def test_the_menus_open_the_docks_and_the_sample(viewer: Any) -> None:
+    """Open them as a user does, from the menus, with napari's public proxy of the viewer."""
     from benchmarks.gui_driver import wait_until
 
     from napari_sampath.widgets.viewer.viewer_state import viewer_state_of
@@ -70,6 +70,6 @@ def test_napari_opens_the_docks_and_the_sample(viewer: Any) -> None:
     )
     (image,) = viewer.open_sample("napari-sampath", "immunohistochemistry")
     wait_until(lambda: annotate.state.annotator is not None, 60, "the image to be picked up")
-    assert annotate.choices.image.currentText() == image.name
+    assert annotate.model_form.image.currentText() == image.name
     annotate.state.runner.cancel()
     assert annotate.state.runner.wait(60)

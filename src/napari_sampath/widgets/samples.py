@@ -10,5 +10,5 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def tissue() -> list[LayerData]:
-    """Return colon tissue, (512, 512, 3) uint8, that ships inside scikit-image (DAB stain)."""
-    return [(immunohistochemistry(), {"name": "H&E-like tissue", "rgb": True}, "image")]
+    """Return colon tissue with DAB immunohistochemistry, (512, 512, 3) uint8, that ships with scikit-image."""
+    return [(immunohistochemistry(), {"name": "Immunohistochemistry (DAB)", "rgb": True}, "image")]
