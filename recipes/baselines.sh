@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Trains what the shipped heads are compared with: bash recipes/baselines.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
-# A U-Net (Ronneberger et al. 2015) from random weights, on the images that the heads of the same tissue are trained on.
-# They are not shipped; where they lie in build/models, 'make evaluate-models' puts their scores beside the heads'.
+# Trains the baselines of the shipped heads: bash recipes/baselines.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
+# Each is a U-Net (Ronneberger et al. 2015) from random weights, trained on the same images as the head of its tissue.
+# They are not shipped; if they are in build/models, 'make evaluate-models' scores them beside the heads.
 set -euo pipefail
-data=${1:?name the folder that holds ebhi_glands and bcss_tumor}
+data=${1:?give the folder with ebhi_glands and bcss_tumor}
 out=${2:-build/models}
 mkdir -p "$out"
 

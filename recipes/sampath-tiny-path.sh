@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Rebuilds the shipped second encoder: bash recipes/sampath-tiny-path.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
-# SMALL=1 takes a tenth of the steps.
+# Trains the second shipped encoder: bash recipes/sampath-tiny-path.sh FOLDER_WITH_TISSUE [OUTPUT_FOLDER]
+# SMALL=1 uses a tenth of the steps.
 set -euo pipefail
-data=${1:?name the folder that holds ebhi_glands, bbbc038_nuclei, bcss_tumor and hgsc_nuclei}
+data=${1:?give the folder with ebhi_glands, bbbc038_nuclei, bcss_tumor and hgsc_nuclei}
 out=${2:-build/models}
 mkdir -p "$out"
 steps=1000

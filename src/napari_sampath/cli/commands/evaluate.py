@@ -81,7 +81,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COUNT",
         help="score at most this many images, drawn evenly over kinds of tissue and cases",
     )
-    group = parser.add_argument_group("scores of prompts")
+    group = parser.add_argument_group("scores of a promptable model")
     group.add_argument(
         "--clicks",
         type=_count,
@@ -121,7 +121,7 @@ def _score_head(args: argparse.Namespace, output: Output) -> None:
     from ...heads import load_head
     from ...training import evaluate_job, format_report
     from ...training.evaluation.html_report import write_html_job
-    from ...training.evaluation.published_results import beside, paper
+    from ...training.evaluation.published_results import merged_rows, paper
 
     source = paper(args.paper) if args.paper else None
     if args.html is not None:
@@ -132,7 +132,11 @@ def _score_head(args: argparse.Namespace, output: Output) -> None:
     model = load(args, output)
     report = output.run(evaluate_job(dataset, head, args.split, model, args.max_images))
     if source is not None:
-        report["paper"] = {"title": source.title, "columns": source.columns, "rows": beside(source, report)}
+        report["paper"] = {
+            "title": source.title,
+            "columns": source.columns,
+            "rows": merged_rows(source, report),
+        }
     if args.html is not None:
         output.run(write_html_job(args.html, report, dataset, head, model, source))
         output.note(f"Wrote {args.html}.")

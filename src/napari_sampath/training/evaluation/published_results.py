@@ -88,8 +88,8 @@ def paper(name: str) -> Paper:
     return lookup("paper", PAPERS, name)
 
 
-def beside(source: Paper, report: Mapping[str, Any]) -> dict[str, tuple[float | None, ...]]:
-    """Return the rows of a paper followed by those of a report, with the matching scores."""
+def merged_rows(source: Paper, report: Mapping[str, Any]) -> dict[str, tuple[float | None, ...]]:
+    """Return the rows of a paper, followed by the matching scores of a report."""
     own: dict[str, tuple[float | None, ...]] = {}
     for method, scores in report["scores"].items():
         values = []

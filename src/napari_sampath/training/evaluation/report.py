@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..data.dataset_report import text_table
-from .published_results import Paper, beside
+from .published_results import Paper, merged_rows
 
 if TYPE_CHECKING:
     from .instance_evaluation import InstanceScore
@@ -67,7 +67,7 @@ def outline_table(report: dict[str, Any]) -> Table:
 
 def paper_table(source: Paper, report: dict[str, Any]) -> Table:
     """Return a paper's table with the scores of a report appended."""
-    rows = [[method, *map(figure, values)] for method, values in beside(source, report).items()]
+    rows = [[method, *map(figure, values)] for method, values in merged_rows(source, report).items()]
     return ["method", *source.columns], rows
 
 

@@ -26,7 +26,7 @@ class TrainingConfig:
     accumulate: int = setting(1, min=1)
     """Batches whose gradients are averaged for each step of the optimiser."""
     loss: str = "ce_dice"
-    """Name of a loss in `losses.registry`."""
+    """"ce_dice", "focal_dice" or "bce_dice"."""
     optimiser: str = setting("adamw", choices=("adamw", "adam"))
     """"adamw" (Loshchilov and Hutter 2019) or "adam"."""
     learning_rate: float = setting(2e-3, above=0)
