@@ -34,7 +34,7 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sight", [np.eye(3), DEUTERANOPIA, PROTANOPIA], ids=["normal", "deuteran", "protan"])
-def test_palette_differs_for_every_eye(sight: np.ndarray) -> None:
+def test_palette_is_distinct_for_colour_blind_viewers(sight: np.ndarray) -> None:
     seen = [lab(np.clip(sight @ linear(color), 0, 1)) for color in PALETTE]
     distances = [np.linalg.norm(a - b) for i, a in enumerate(seen) for b in seen[:i]]
     # 2.3 is a just noticeable difference.
@@ -52,7 +52,7 @@ def test_no_color_is_pink_or_purple_like_the_stains() -> None:
         assert saturation < 0.05 or 20 < hue * 360 < 240, color
 
 
-def test_ids_are_stable_and_not_given_twice() -> None:
+def test_ids_are_stable_and_not_reused() -> None:
     classes = ClassList()
     gland, stroma, fat = (classes.add(name) for name in ("gland", "stroma", "fat"))
     assert [info.id for info in classes] == [1, 2, 3]
@@ -76,7 +76,7 @@ def test_recolor_and_colors_of_new_classes() -> None:
 
 
 @pytest.mark.parametrize("name", ["gland", " Gland ", "GLAND", "gland\n"])
-def test_a_name_twice(name: str) -> None:
+def test_duplicate_name_is_refused(name: str) -> None:
     classes = ClassList([ClassInfo(7, "Gland", (0, 0, 0)), ClassInfo(9, "fat", (1, 1, 1))])
     before = classes.snapshot
     with pytest.raises(
@@ -91,7 +91,7 @@ def test_a_name_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "   ", "\n\t"])
-def test_an_empty_name(name: str) -> None:
+def test_empty_name_is_refused(name: str) -> None:
     classes = ClassList([ClassInfo(1, "gland", (0, 0, 0))])
     for call in (lambda: classes.add(name), lambda: classes.rename(1, name)):
         with pytest.raises(ClassListError, match="name of the class is empty"):
@@ -99,7 +99,7 @@ def test_an_empty_name(name: str) -> None:
     assert [info.name for info in classes] == ["gland"]
 
 
-def test_255_classes_and_no_more() -> None:
+def test_at_most_255_classes() -> None:
     classes = ClassList()
     for number in range(255):
         classes.add(f"class {number}")
@@ -130,13 +130,13 @@ def test_unknown_ids_and_names() -> None:
         ([ClassInfo(1, " ", (0, 0, 0))], "name of the class is empty"),
     ],
 )
-def test_a_list_that_does_not_hold_together(classes: list[ClassInfo], error: str) -> None:
+def test_inconsistent_list_is_refused(classes: list[ClassInfo], error: str) -> None:
     with pytest.raises(SampathError, match=error) as caught:
         ClassList(classes)
     assert "\n" not in str(caught.value)
 
 
-def test_redirect_gets_the_wish_in_place_of_the_list() -> None:
+def test_redirect_receives_the_new_classes() -> None:
     classes = ClassList([ClassInfo(1, "gland", (0, 0, 0))])
     wishes: list[tuple[ClassInfo, ...]] = []
     classes.redirect = wishes.append
@@ -148,7 +148,7 @@ def test_redirect_gets_the_wish_in_place_of_the_list() -> None:
 
 
 @given(st.lists(st.text(max_size=8), max_size=30))
-def test_names_stay_unique_whatever_is_typed(names: list[str]) -> None:
+def test_names_stay_unique(names: list[str]) -> None:
     classes = ClassList()
     sentences = []
     for name in names:

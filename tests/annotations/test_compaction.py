@@ -21,13 +21,13 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs L
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compact whatever can be."""
+    """Compact the journal regardless of its length."""
     monkeypatch.setattr(compaction, "MIN_BYTES", 0)
     monkeypatch.setattr(compaction, "GAIN", 0)
 
 
 def long_journal(path: Path, seed: int, steps: int = 420) -> str:
-    """More steps than can be undone, the last few of them undone."""
+    """Do more steps than can be undone, and undo the last few."""
     session = open_session(path)
     for _ in script(session, seed, steps):
         pass
@@ -38,7 +38,7 @@ def long_journal(path: Path, seed: int, steps: int = 420) -> str:
 
 
 def states(session: Session) -> list[str]:
-    """Everything that undo and redo lead to."""
+    """Return all states that undo and redo reach."""
     found = [digest(session)]
     while session.redo():
         found.append(digest(session))
@@ -48,7 +48,7 @@ def states(session: Session) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_state_undo_redo_and_further_steps_are_the_same(
+def test_compaction_keeps_state_undo_redo_and_later_steps(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, copy = tmp_path / "a.jsonl", tmp_path / "copy.jsonl"
@@ -76,7 +76,7 @@ def test_state_undo_redo_and_further_steps_are_the_same(
     assert shorter.document.objects == plain.document.objects, "the times they were made included"
 
 
-def test_it_waits_until_it_pays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_long_journals_are_compacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jsonl"
     long_journal(path, 0, 300)
     content = path.read_bytes()
@@ -99,7 +99,7 @@ def test_it_waits_until_it_pays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("eager")
-def test_a_disk_that_refuses_leaves_the_long_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_keeps_the_long_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.jsonl"
     final = long_journal(path, 1)
     content = path.read_bytes()
@@ -116,7 +116,7 @@ def test_a_disk_that_refuses_leaves_the_long_one(tmp_path: Path, monkeypatch: py
 
 @LINUX
 @pytest.mark.usefixtures("eager")
-def test_kill_9_while_it_is_made_shorter_loses_nothing(tmp_path: Path) -> None:
+def test_kill_9_during_compaction_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     final = long_journal(path, 2)
     whole = path.read_bytes()

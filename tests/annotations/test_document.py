@@ -72,7 +72,7 @@ def document() -> Document:
     return Document(HW, CLASSES)
 
 
-def test_two_views_of_one_object(document: Document) -> None:
+def test_class_and_instance_map_show_the_same_object(document: Document) -> None:
     patch = apply(document, make(5), square(2, 3, 4))
     assert patch.box == (2, 3, 6, 7)
     assert document.class_map.sum() == 5 * 16
@@ -84,7 +84,7 @@ def test_two_views_of_one_object(document: Document) -> None:
     assert document.next_id == 2
 
 
-def test_later_annotations_overwrite_and_undo_brings_back(document: Document) -> None:
+def test_later_objects_overwrite_and_undo_restores(document: Document) -> None:
     apply(document, make(1, 1), square(0, 0, 10))
     before = document.class_map.copy(), document.instance_map.copy(), dict(document.objects)
     patch = apply(document, make(5, 2), square(5, 5, 10))
@@ -99,7 +99,7 @@ def test_later_annotations_overwrite_and_undo_brings_back(document: Document) ->
     assert document.objects[2].class_id == 5
 
 
-def test_an_annotation_without_pixels_is_gone(document: Document) -> None:
+def test_object_without_pixels_is_deleted(document: Document) -> None:
     apply(document, make(1, 1), square(3, 3, 4))
     patch = apply(document, make(5, 2), square(0, 0, 12))
     assert set(document.objects) == {2}
@@ -122,7 +122,7 @@ def test_erase_delete_reclassify(document: Document) -> None:
     assert erase(document, square(0, 0, 3)).empty
 
 
-def test_a_stroke_extends_an_annotation(document: Document) -> None:
+def test_stroke_extends_an_object(document: Document) -> None:
     apply(document, make(5, 1), square(0, 0, 4))
     apply(document, document.objects[1], square(2, 2, 4))
     record = document.objects[1]
@@ -130,7 +130,7 @@ def test_a_stroke_extends_an_annotation(document: Document) -> None:
     assert document.next_id == 2
 
 
-def test_a_record_made_later_takes_the_place_of_the_one_before(document: Document) -> None:
+def test_modified_record_replaces_the_earlier_one(document: Document) -> None:
     apply(document, make(5, 1), square(0, 0, 4))
     before = document.objects[1]
     later = AnnotatedObject(1, 1, "box", 0.5, "other", {"box": [0, 0, 4, 4]}, "then", modified="now")
@@ -143,13 +143,13 @@ def test_a_record_made_later_takes_the_place_of_the_one_before(document: Documen
     assert document.objects[1] == replace(before, box=(0, 0, 6, 6), area_px=28), "a mere extension"
 
 
-def test_a_record_without_a_second_time_is_written_as_ever() -> None:
+def test_record_without_modified_time_is_written_without_the_key() -> None:
     assert "modified" not in to_json(make())
     again = replace(make(), modified="now")
     assert from_json(to_json(again)) == again
 
 
-def test_what_lies_outside_is_cut_off(document: Document) -> None:
+def test_masks_are_cropped_to_the_image(document: Document) -> None:
     apply(document, make(), square(-2, -3, 5))
     assert document.objects[1].box == (0, 0, 3, 2)
     assert document.objects[1].area_px == 6
@@ -160,7 +160,7 @@ def test_what_lies_outside_is_cut_off(document: Document) -> None:
             apply(document, make(1, 3), mask)
 
 
-def test_refusals_change_nothing(document: Document) -> None:
+def test_refused_operations_change_nothing(document: Document) -> None:
     apply(document, make(1, 1), square(0, 0, 4))
     before = document.class_map.copy(), dict(document.objects), document.classes.snapshot
     bad = Add(
@@ -182,13 +182,13 @@ def test_refusals_change_nothing(document: Document) -> None:
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is really in use."""
+    """Return the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux: /proc/self/statm")
-def test_a_large_image_costs_nothing_until_it_is_annotated() -> None:
+def test_empty_maps_of_a_large_image_take_no_memory() -> None:
     before = resident_bytes()
     document = Document((20_000, 20_000), CLASSES)
     patch = apply(document, make(), square(19_000, 19_000, 100))
@@ -213,7 +213,7 @@ def test_runs_round_trip(bitmap: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("lengths", [[3], [1, 2, 2], [-1, 5], [[4]]])
-def test_runs_that_do_not_fit(lengths: list[int]) -> None:
+def test_run_lengths_of_another_size_are_refused(lengths: list[int]) -> None:
     with pytest.raises(ValueError, match="run lengths"):
         run_lengths.decode(lengths, (2, 2))
 
@@ -258,7 +258,7 @@ moves = st.one_of(
 
 @dataclass
 class Plain:
-    """The same rules written down as directly as can be: whole maps, no records."""
+    """A plain model of the same rules: whole maps, no records."""
 
     instances: np.ndarray = field(default_factory=lambda: np.zeros(HW, dtype=int))
     class_of: dict[int, int] = field(default_factory=dict)
@@ -273,7 +273,7 @@ class Plain:
 
 
 def operation_of(move: tuple, document: Document, plain: Plain) -> Operation:
-    """Turn a drawn move into an operation and do it to the plain model."""
+    """Convert a drawn move to an operation and apply it to the plain model."""
     present = sorted(document.objects)
     pick = present[move[-1] % len(present)] if present and move[0] in ("delete", "extend", "renew") else 0
     match move:
@@ -339,7 +339,7 @@ def check(document: Document, plain: Plain) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(moves, max_size=14), st.sampled_from([8, 256]))
-def test_any_sequence_keeps_both_views_true_and_goes_back_and_forth(moves: list[tuple], tile_px: int) -> None:
+def test_any_sequence_matches_the_plain_model_and_can_be_undone(moves: list[tuple], tile_px: int) -> None:
     with mock.patch.object(tiled, "TILE_PX", tile_px):
         back_and_forth(moves)
 
@@ -386,7 +386,7 @@ def back_and_forth(moves: list[tuple]) -> None:
 
 
 def inside(patch: Patch, before: tuple, document: Document) -> None:
-    """The announced box holds every pixel that changed."""
+    """Check that the box of a patch contains every changed pixel."""
     old = (
         np.frombuffer(before[0], dtype=np.uint8).reshape(HW),
         np.frombuffer(before[1], dtype=np.int32).reshape(HW),

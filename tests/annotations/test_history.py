@@ -57,7 +57,7 @@ def test_prompt_steps_share_the_stack() -> None:
     assert history.nbytes == 0
 
 
-def test_200_steps_are_kept() -> None:
+def test_history_keeps_200_steps() -> None:
     history = History()
     for number in range(1000):
         history.push(step(number))
@@ -65,7 +65,7 @@ def test_200_steps_are_kept() -> None:
     assert [number_of(history.undo()) for _ in range(201)] == [*range(999, 799, -1), None]
 
 
-def test_memory_is_bounded_and_the_newest_step_is_kept_whatever_its_size() -> None:
+def test_memory_is_bounded_and_the_newest_step_is_always_kept() -> None:
     small, large = step(0, 100).patch.nbytes, step(0, 10_000).patch.nbytes
     history = History(max_steps=1000, max_bytes=10 * small)
     for number in range(50):
@@ -81,7 +81,7 @@ def test_memory_is_bounded_and_the_newest_step_is_kept_whatever_its_size() -> No
     assert history.nbytes == small
 
 
-def test_a_patch_costs_what_the_outline_costs_and_not_the_area() -> None:
+def test_patch_size_grows_with_the_outline_not_the_area() -> None:
     document = Document((2048, 2048), CLASSES)
     rows, cols = np.mgrid[:1500, :1500]
     disc = LocalMask(100, 100, np.hypot(rows - 750, cols - 750) < 750)

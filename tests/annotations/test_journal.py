@@ -62,7 +62,7 @@ def test_header_and_lines_are_plain_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_replay_gives_the_identical_document_and_its_history(tmp_path: Path, seed: int) -> None:
+def test_replay_restores_document_and_history(tmp_path: Path, seed: int) -> None:
     session = open_session(tmp_path / "a.jsonl")
     for _ in script(session, seed):
         pass
@@ -86,9 +86,7 @@ def test_replay_gives_the_identical_document_and_its_history(tmp_path: Path, see
     )
 
 
-def test_every_cut_and_every_flipped_byte_of_the_last_line(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_truncated_or_damaged_last_line_is_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = tmp_path / "whole.jsonl"
     session = open_session(whole)
     commit_at(session, 40, 30)
@@ -115,7 +113,7 @@ def test_every_cut_and_every_flipped_byte_of_the_last_line(
     assert digest(open_session(torn)) == digest(session)
 
 
-def test_a_line_damaged_in_the_middle_costs_that_line_only(
+def test_damaged_line_in_the_middle_loses_that_line_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "a.jsonl"
@@ -139,7 +137,7 @@ def test_a_line_damaged_in_the_middle_costs_that_line_only(
     assert set(open_session(path).document.objects) == {ids[0], ids[2], ids[3], new}
 
 
-def test_a_second_session_is_told_where_the_first_is(tmp_path: Path) -> None:
+def test_second_session_on_a_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     first = open_session(path)
     commit_at(first, 40, 30)
@@ -169,7 +167,7 @@ def test_a_second_session_is_told_where_the_first_is(tmp_path: Path) -> None:
     assert len(open_session(path).document.objects) == 2
 
 
-def test_a_session_that_is_dropped_frees_its_journal(tmp_path: Path) -> None:
+def test_dropped_session_frees_its_journal(tmp_path: Path) -> None:
     session: Session | None = open_session(tmp_path / "a.jsonl")
     assert session is not None
     commit_at(session, 40, 30)
@@ -177,7 +175,7 @@ def test_a_session_that_is_dropped_frees_its_journal(tmp_path: Path) -> None:
     assert len(open_session(tmp_path / "a.jsonl").document.objects) == 1
 
 
-def test_a_journal_of_another_image(tmp_path: Path) -> None:
+def test_journal_of_another_image_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     open_session(path).close()
     content = path.read_bytes()
@@ -206,7 +204,7 @@ def test_a_journal_of_another_image(tmp_path: Path) -> None:
     # A header says when it was made, and every process must give the tests the same names.
     ids=["a picture", "not sealed", "another format", "another schema"],
 )
-def test_files_that_are_no_journal_are_left_alone(tmp_path: Path, content: bytes, error: str) -> None:
+def test_other_files_are_refused_and_not_changed(tmp_path: Path, content: bytes, error: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(content)
     with pytest.raises(JournalError, match=error):
@@ -214,7 +212,7 @@ def test_files_that_are_no_journal_are_left_alone(tmp_path: Path, content: bytes
     assert path.read_bytes() == content
 
 
-def test_a_file_of_no_bytes_becomes_a_journal(tmp_path: Path) -> None:
+def test_empty_file_becomes_a_journal(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.touch()
     journal = Journal(path, HEADER)
@@ -225,7 +223,7 @@ def test_a_file_of_no_bytes_becomes_a_journal(tmp_path: Path) -> None:
     assert replace(with_records.header, created="") == HEADER
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match=r"journal '.*a\.jsonl' cannot be opened \(.+\)"):
         Journal(tmp_path / "file" / "a.jsonl", HEADER)
@@ -241,7 +239,7 @@ def test_journal_path_follows_the_pixels(tmp_path: Path) -> None:
 
 
 def until_refused(session: Session, journal: Path, call: Callable[[], object]) -> StorageError:
-    """Call until it is refused: the journal's last page may have some room yet. A refusal changes nothing."""
+    """Call until it is refused (the last page of the journal may have room), and check that nothing changed."""
     told: list[object] = []
     session.document_changed.connect(told.append)
     session.classes_changed.connect(lambda: told.append(None))
@@ -262,7 +260,7 @@ def until_refused(session: Session, journal: Path, call: Callable[[], object]) -
     raise AssertionError("the disk is not full")
 
 
-def test_full_disk_refuses_everything_and_keeps_what_was_there(small_disk: Path) -> None:
+def test_full_disk_refuses_changes_and_keeps_the_journal(small_disk: Path) -> None:
     path = small_disk / "a.jsonl"
     session = open_session(path)
     commit_at(session, 40, 30)
@@ -294,7 +292,7 @@ def test_full_disk_refuses_everything_and_keeps_what_was_there(small_disk: Path)
     assert digest(again) == final
 
 
-def test_everything_is_in_the_file_before_it_is_told_and_forced_to_the_disk_by_another_thread(
+def test_records_are_in_the_file_before_signals_and_synced_in_another_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.jsonl"
@@ -328,9 +326,7 @@ def test_everything_is_in_the_file_before_it_is_told_and_forced_to_the_disk_by_a
     assert not any(in_window for _, in_window in forced), "the window never does"
 
 
-def test_a_disk_that_refuses_to_keep_what_it_took_is_told_at_the_next_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_sync_is_reported_at_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = open_session(tmp_path / "a.jsonl")
     journal = session._editor._edits.journal
     assert journal is not None
@@ -354,7 +350,7 @@ def test_a_disk_that_refuses_to_keep_what_it_took_is_told_at_the_next_step(
 
 
 @LINUX
-def test_a_limit_on_the_file_size_refuses_the_commit(tmp_path: Path) -> None:
+def test_file_size_limit_refuses_the_commit(tmp_path: Path) -> None:
     program = textwrap.dedent(
         """
         import resource, sys

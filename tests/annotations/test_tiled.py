@@ -38,7 +38,7 @@ keys = st.one_of(
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(keys, st.integers(0, 9)), max_size=5), keys)
-def test_reads_and_writes_as_an_array_does(writes: list, key: object) -> None:
+def test_indexing_matches_an_array(writes: list, key: object) -> None:
     tiled, plain = TiledMap(HW, np.int32), np.zeros(HW, dtype=np.int32)
     for place, value in writes:
         taken, before = tiled.snapshot(), plain.copy()
@@ -55,14 +55,14 @@ def test_reads_and_writes_as_an_array_does(writes: list, key: object) -> None:
     assert not plain[~covered].any()
 
 
-def test_indices_outside_are_refused() -> None:
+def test_indices_outside_the_map_are_refused() -> None:
     tiled = TiledMap(HW, np.uint8)
     for key in ((HW[0], 0), (0, -HW[1] - 1), (0, 0, 0)):
         with pytest.raises(IndexError):
             tiled[key]
 
 
-def test_a_slide_takes_the_memory_of_what_is_annotated(tmp_path: Path) -> None:
+def test_slide_takes_memory_for_annotated_tiles_only(tmp_path: Path) -> None:
     document = annotated_slide()
     assert document.instance_map.nbytes < 50 * 2**20
     assert document.class_map[3900 + 150, SIDE - 3400 + 150] == 1
@@ -74,7 +74,7 @@ def test_a_slide_takes_the_memory_of_what_is_annotated(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
-def test_a_slide_is_exported_and_read_back_without_its_full_size_in_memory(tmp_path: Path) -> None:
+def test_slide_is_exported_and_imported_in_little_memory(tmp_path: Path) -> None:
     program = textwrap.dedent(
         """
         import pathlib, sys

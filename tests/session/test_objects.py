@@ -61,7 +61,7 @@ def goes_back_and_forth(session: Session, before: str) -> None:
 # Overlaps
 
 
-def test_what_lies_under_a_commit_is_overwritten_kept_or_asked_about(session: Session) -> None:
+def test_overlap_rules_overwrite_keep_and_ask(session: Session) -> None:
     first = commit_at(session, 40, 40)
     whole = session.document.objects[first].area_px
     heard: list[Overlap] = []
@@ -89,7 +89,7 @@ def test_what_lies_under_a_commit_is_overwritten_kept_or_asked_about(session: Se
     assert session.document.objects[first].area_px == whole - under
 
 
-def test_an_object_that_would_vanish_is_named_and_keeping_everything_is_refused(session: Session) -> None:
+def test_covered_objects_are_reported_and_a_mask_without_free_pixels_is_refused(session: Session) -> None:
     small = paint(session, block(38, 38, 3, 3))
     session.overlap = "ask"
     heard: list[Overlap] = []
@@ -103,7 +103,7 @@ def test_an_object_that_would_vanish_is_named_and_keeping_everything_is_refused(
     assert session.prompts.candidate is not None
 
 
-def test_strokes_keep_too(session: Session) -> None:
+def test_strokes_obey_the_keep_rule(session: Session) -> None:
     first = paint(session, block(10, 10, 10, 10))
     session.overlap = "keep"
     second = paint(session, block(15, 15, 10, 10), 2)
@@ -111,7 +111,7 @@ def test_strokes_keep_too(session: Session) -> None:
     assert session.document.objects[second].area_px == 75
 
 
-def test_semantic_mode_joins_what_touches(session: Session) -> None:
+def test_semantic_mode_merges_touching_objects(session: Session) -> None:
     session.mask_mode = "semantic"
     left, right = paint(session, block(10, 10, 5, 5)), paint(session, block(10, 30, 5, 5))
     other = paint(session, block(20, 15, 5, 5), 2)
@@ -136,7 +136,7 @@ def journalled(tmp_path: Path) -> Session:
 
 
 def reopened(session: Session, tmp_path: Path) -> dict[int, AnnotatedObject]:
-    """Return what the journal of a session makes of it."""
+    """Reopen a session from its journal."""
     session.close()
     again = journalled(tmp_path)
     found = dict(again.document.objects)
@@ -144,7 +144,7 @@ def reopened(session: Session, tmp_path: Path) -> dict[int, AnnotatedObject]:
     return found
 
 
-def test_a_region_that_grows_together_has_the_record_of_its_largest_part(tmp_path: Path) -> None:
+def test_merged_region_has_the_record_of_its_largest_part(tmp_path: Path) -> None:
     session = journalled(tmp_path)
     session.mask_mode = "semantic"
     small = paint(session, block(40, 26, 4, 4))
@@ -167,7 +167,7 @@ def test_a_region_that_grows_together_has_the_record_of_its_largest_part(tmp_pat
     assert reopened(session, tmp_path) == records
 
 
-def test_a_score_stays_as_long_as_it_describes_the_region(session: Session) -> None:
+def test_score_is_dropped_when_the_region_grows(session: Session) -> None:
     session.mask_mode = "semantic"
     prompt_at(session, 40, 40)
     made = session.commit()
@@ -188,7 +188,7 @@ def test_a_score_stays_as_long_as_it_describes_the_region(session: Session) -> N
     assert (again.id, again.score) == (tiny, made.score), "the mask has all of it"
 
 
-def test_a_region_made_of_a_reviewed_proposal_stays_reviewed(session: Session) -> None:
+def test_region_of_a_reviewed_proposal_stays_reviewed(session: Session) -> None:
     session.mask_mode = "semantic"
     small = paint(session, block(30, 15, 4, 5))
     (proposed,) = session.proposals.replace(
@@ -204,7 +204,7 @@ def test_a_region_made_of_a_reviewed_proposal_stays_reviewed(session: Session) -
 
 
 @pytest.mark.parametrize("again", [block(30, 30, 10, 10), block(32, 32, 4, 4), block(25, 30, 20, 10)])
-def test_a_refinement_brings_its_record(tmp_path: Path, again: LocalMask) -> None:
+def test_refinement_replaces_the_record(tmp_path: Path, again: LocalMask) -> None:
     session = journalled(tmp_path)
     (proposed,) = session.proposals.replace(
         NewObjects((NewObject(2, block(30, 30, 10, 10), 0.6),), CLASSES, "head")
@@ -232,7 +232,7 @@ def test_a_refinement_brings_its_record(tmp_path: Path, again: LocalMask) -> Non
     assert reopened(session, tmp_path) == records
 
 
-def test_a_commit_that_refines_brings_its_record(tmp_path: Path) -> None:
+def test_commit_of_a_refinement_replaces_the_record(tmp_path: Path) -> None:
     session = journalled(tmp_path)
     prompt_at(session, 40, 40)
     first = session.commit()
@@ -253,7 +253,7 @@ def test_a_commit_that_refines_brings_its_record(tmp_path: Path) -> None:
     assert reopened(session, tmp_path) == records == {first.id: refined}
 
 
-def test_a_refinement_that_takes_others_in_has_no_score(session: Session) -> None:
+def test_refinement_that_merges_objects_has_no_score(session: Session) -> None:
     one, other = paint(session, block(30, 30, 10, 10)), paint(session, block(30, 50, 10, 10))
     asked = AnnotatedObject(99, 1, "point", 0.8, "discs", {"points": [[35, 35]], "labels": [1]})
     wide = block(30, 30, 10, 22)
@@ -270,7 +270,7 @@ def test_a_refinement_that_takes_others_in_has_no_score(session: Session) -> Non
 
 
 def refine(session: Session, one: int) -> LocalMask:
-    """Click an object in Mask mode, and wait for the answer: a disc of 12 px in its middle."""
+    """Set an object as mask prompt and accept the answer: a disc of 12 px at its centre."""
     session.prompts.set_object(one)
     request = session.prompts.request()
     assert request is not None
@@ -279,7 +279,7 @@ def refine(session: Session, one: int) -> LocalMask:
     return session.prompts.candidate.mask
 
 
-def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
+def test_refinement_replaces_the_pixels(session: Session) -> None:
     (proposed,) = session.proposals.replace(
         NewObjects((NewObject(2, block(20, 20, 40, 40), 0.6),), CLASSES, "head")
     ).apply()
@@ -300,8 +300,8 @@ def test_a_refined_object_is_replaced_by_the_mask(session: Session) -> None:
 
 
 @pytest.mark.parametrize("mode", ["instance", "semantic"])
-def test_a_refined_object_meets_others_as_every_mask_does(session: Session, mode: Any) -> None:
-    """Its own pixels are no question; those of others are overwritten, kept or asked about."""
+def test_overlap_rules_apply_to_refinements(session: Session, mode: Any) -> None:
+    """The rules apply to pixels of other objects, not to its own."""
     one = paint(session, block(30, 30, 10, 10))
     other = paint(session, block(44, 30, 10, 10), 2)
     session.mask_mode, session.overlap = mode, "ask"
@@ -321,7 +321,7 @@ def test_a_refined_object_meets_others_as_every_mask_does(session: Session, mode
     assert session.document.objects[other].area_px == 100 - under.sum()
 
 
-def test_a_refined_region_grows_together_with_those_it_reaches(session: Session) -> None:
+def test_refined_region_merges_with_regions_it_touches(session: Session) -> None:
     session.mask_mode = "semantic"
     other, one = paint(session, block(44, 30, 10, 10)), paint(session, block(30, 30, 10, 10))
     mask = refine(session, one).to_dense(HW) | (dense(session) == other)
@@ -335,7 +335,7 @@ def test_a_refined_region_grows_together_with_those_it_reaches(session: Session)
     assert session.document.objects[other].area_px == 100, "an unsure region takes no other in"
 
 
-def test_a_refined_object_that_went_meanwhile_and_a_new_scribble_are_new_objects(session: Session) -> None:
+def test_refining_a_deleted_object_or_a_new_scribble_adds_an_object(session: Session) -> None:
     one = paint(session, block(30, 30, 10, 10), 2)
     refine(session, one)
     session.objects.delete((one,))
@@ -372,7 +372,7 @@ def stroke(session: Session, mask: LocalMask, start_rc: tuple[int, int], class_i
     return made.id
 
 
-def test_a_stroke_that_begins_on_an_object_of_its_class_extends_it(session: Session) -> None:
+def test_stroke_that_starts_on_an_object_of_its_class_extends_it(session: Session) -> None:
     one, other = paint(session, block(10, 10, 10, 10)), paint(session, block(40, 10, 10, 10), 2)
     before = digest(session)
     heard: list[str] = []
@@ -392,7 +392,7 @@ def test_a_stroke_that_begins_on_an_object_of_its_class_extends_it(session: Sess
     assert session.document.objects[other].area_px == 100
 
 
-def test_a_proposal_that_a_stroke_extends_is_reviewed(session: Session) -> None:
+def test_stroke_marks_an_extended_proposal_as_reviewed(session: Session) -> None:
     head = NewObjects((NewObject(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
     (proposed,) = session.proposals.replace(head).apply()
     before = digest(session)
@@ -403,7 +403,7 @@ def test_a_proposal_that_a_stroke_extends_is_reviewed(session: Session) -> None:
     assert session.document.objects[proposed.id].area_px == 150
 
 
-def test_strokes_do_not_join_regions_that_a_person_is_unsure_of(session: Session) -> None:
+def test_strokes_do_not_merge_with_unsure_regions(session: Session) -> None:
     session.mask_mode = "semantic"
     unsure = paint(session, block(10, 10, 10, 10))
     session.objects.flag((unsure,), "unsure")
@@ -455,7 +455,7 @@ def test_merge(session: Session) -> None:
         session.objects.merge(ids[:1])
 
 
-def test_what_is_merged_has_the_record_of_the_largest(session: Session) -> None:
+def test_merge_keeps_the_record_of_the_largest(session: Session) -> None:
     small = paint(session, block(10, 10, 5, 5), 2)
     large = commit_at(session, 60, 50)
     before, clicked = session.document.record(small), session.document.record(large)
@@ -505,7 +505,7 @@ def test_grow_shrink_fill_smooth(session: Session) -> None:
     assert dense(session)[60, 70] == square, "the side is not"
 
 
-def test_cuts_cover_the_object_once() -> None:
+def test_split_parts_cover_the_object_once() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         mask = LocalMask(3, 4, rng.random((15, 17)) < 0.7)
@@ -540,7 +540,7 @@ def test_marks_and_the_table(session: Session) -> None:
 # Classes
 
 
-def test_merging_and_deleting_classes_say_what_they_change(session: Session) -> None:
+def test_merging_and_deleting_classes_report_their_objects(session: Session) -> None:
     ids = [paint(session, block(10, col, 5, 5), class_id) for col, class_id in ((10, 2), (30, 1), (50, 2))]
     assert session.class_tools.use(2).ids == (ids[0], ids[2])
     assert session.class_tools.use(2).area_px == 50
@@ -563,7 +563,7 @@ def test_merging_and_deleting_classes_say_what_they_change(session: Session) -> 
 # The annotated area and proposals of heads
 
 
-def test_what_a_person_made_reviewed_erased_or_marked_is_annotated(session: Session) -> None:
+def test_made_reviewed_erased_and_marked_pixels_are_verified(session: Session) -> None:
     mine = paint(session, block(10, 10, 5, 5))
     pieces = (NewObject(1, block(40, 40, 10, 10), 0.6), NewObject(2, block(60, 60, 4, 4), 0.6))
     head = NewObjects(pieces, CLASSES, "head")
@@ -591,7 +591,7 @@ def test_what_a_person_made_reviewed_erased_or_marked_is_annotated(session: Sess
         session.area.mark((200, 200, 210, 210))
 
 
-def test_a_newer_proposal_replaces_the_older_and_no_correction(session: Session) -> None:
+def test_newer_proposals_replace_older_ones_but_no_corrections(session: Session) -> None:
     mine = paint(session, block(10, 10, 5, 5), 2)
     old = NewObjects(
         (NewObject(1, block(40, 40, 10, 10), 0.6), NewObject(1, block(5, 5, 20, 20), 0.7)), CLASSES, "old"
@@ -612,8 +612,8 @@ def test_a_newer_proposal_replaces_the_older_and_no_correction(session: Session)
     assert set(session.document.objects) == {mine, agreed.id}, "what heads proposed before is gone"
 
 
-def test_a_newer_proposal_leaves_what_is_complete_of_an_older_one(session: Session) -> None:
-    """An area was marked as complete, and one of its objects reaches out of it."""
+def test_newer_proposals_keep_older_ones_in_a_complete_area(session: Session) -> None:
+    """One object of the complete area extends beyond it."""
     old = NewObjects(
         (NewObject(1, block(20, 20, 30, 40), 0.6), NewObject(1, block(80, 80, 4, 4), 0.6)), CLASSES, "old"
     )
@@ -630,8 +630,8 @@ def test_a_newer_proposal_leaves_what_is_complete_of_an_older_one(session: Sessi
     goes_back_and_forth(session, before)
 
 
-def test_what_a_person_adds_is_not_lost_in_a_proposal(session: Session) -> None:
-    """In semantic mode a touch would join them, and the next proposal replace them."""
+def test_painted_pixels_are_not_merged_with_a_proposal(session: Session) -> None:
+    """If they were merged in semantic mode, the next proposal would replace both."""
     session.mask_mode = "semantic"
     (proposed,) = session.proposals.replace(
         NewObjects((NewObject(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
@@ -643,7 +643,7 @@ def test_what_a_person_adds_is_not_lost_in_a_proposal(session: Session) -> None:
     assert session.area.mask().sum() == 50
 
 
-def test_what_is_deleted_is_not_proposed_again_and_training_learns_it(session: Session) -> None:
+def test_deleted_proposals_become_verified_background(session: Session) -> None:
     pieces = (NewObject(1, block(20, 20, 10, 10), 0.6), NewObject(1, block(50, 50, 10, 10), 0.6))
     head = NewObjects(pieces, CLASSES, "head")
     wrong, right = session.proposals.replace(head).apply()
@@ -660,8 +660,8 @@ def test_what_is_deleted_is_not_proposed_again_and_training_learns_it(session: S
 
 
 @pytest.mark.parametrize("way", ["grow", "shrink", "smooth", "fill", "line", "pieces"])
-def test_what_is_reshaped_or_divided_is_not_proposed_again(session: Session, way: str) -> None:
-    """A newer proposal leaves it as the person did, and puts nothing where they took something away."""
+def test_reshaped_and_split_proposals_are_kept(session: Session, way: str) -> None:
+    """Newer proposals change neither the object nor the pixels removed from it."""
     ring = np.pad(np.zeros((4, 4), dtype=bool), 8, constant_values=True)
     if way == "pieces":
         ring[:, 14:16] = False
@@ -689,14 +689,14 @@ def test_what_is_reshaped_or_divided_is_not_proposed_again(session: Session, way
     assert digest(session) == after
 
 
-def test_deleting_a_class_says_nothing_about_its_pixels(session: Session) -> None:
-    """Who gives up a class has not looked at whether other classes are there."""
+def test_deleting_a_class_does_not_verify_its_pixels(session: Session) -> None:
+    """Deleting a class says nothing about other classes there."""
     paint(session, block(10, 10, 5, 5), 2)
     session.class_tools.delete(2)
     assert not session.area.mask().any()
 
 
-def test_what_is_merged_is_reviewed(session: Session) -> None:
+def test_merged_objects_are_reviewed(session: Session) -> None:
     (proposed,) = session.proposals.replace(
         NewObjects((NewObject(1, block(20, 20, 10, 10), 0.6),), CLASSES, "head")
     ).apply()
@@ -708,7 +708,7 @@ def test_what_is_merged_is_reviewed(session: Session) -> None:
     assert session.document.objects[proposed.id].area_px == 125
 
 
-def test_every_change_that_is_saved_is_told(session: Session) -> None:
+def test_saved_is_emitted_for_every_change(session: Session) -> None:
     heard: list[None] = []
     session.saved.connect(lambda: heard.append(None))
     first = paint(session, block(10, 10, 10, 10))
@@ -724,7 +724,7 @@ def test_every_change_that_is_saved_is_told(session: Session) -> None:
 # What the docks show
 
 
-def test_the_object_that_a_line_crosses_most(session: Session) -> None:
+def test_across_returns_the_object_that_a_line_crosses_most(session: Session) -> None:
     narrow, wide = paint(session, block(10, 10, 40, 4)), paint(session, block(10, 20, 40, 30))
     assert session.objects.across((5, 20), (60, 20)) == wide
     assert session.objects.across((5, 20), (15, 20)) == narrow
@@ -733,7 +733,7 @@ def test_the_object_that_a_line_crosses_most(session: Session) -> None:
     assert session.objects.component_count(wide) == 1
 
 
-def test_what_lies_under_a_mask_is_named_the_largest_first(session: Session) -> None:
+def test_name_overlap_lists_the_largest_first(session: Session) -> None:
     small, large = paint(session, block(40, 40, 2, 2)), paint(session, block(10, 10, 30, 90), 2)
     more = [paint(session, block(70, 20 * n, 3, 3)) for n in range(1, 4)]
     overlap = Overlap({small: 4, large: 1200, **dict.fromkeys(more, 9)}, (small, *more))
@@ -743,7 +743,7 @@ def test_what_lies_under_a_mask_is_named_the_largest_first(session: Session) -> 
     assert name_overlap(document, overlap, 9).endswith(f"and gland {small} (all of it)")
 
 
-def test_every_change_of_an_object_is_told_with_its_id(session: Session) -> None:
+def test_objects_changed_lists_the_changed_ids(session: Session) -> None:
     heard: list[frozenset[int]] = []
     session.objects_changed.connect(heard.append)
     first = paint(session, block(10, 10, 10, 10))

@@ -64,7 +64,7 @@ def settle(session: Session) -> None:
 
 @dataclass
 class Heard:
-    """Everything a session told, in order."""
+    """Records the signals of a session in order."""
 
     events: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -84,7 +84,7 @@ class Heard:
         return taken
 
 
-def test_importing_a_session_costs_no_torch_and_no_qt() -> None:
+def test_importing_session_imports_neither_torch_nor_qt() -> None:
     program = (
         "import sys, napari_sampath.session as s; s.Session;"
         "found = {'torch', 'qtpy', 'PyQt6', 'napari'} & set(sys.modules); sys.exit(str(found) if found else 0)"
@@ -93,7 +93,7 @@ def test_importing_a_session_costs_no_torch_and_no_qt() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_from_click_to_commit_with_every_signal(session: Session) -> None:
+def test_signals_from_click_to_commit(session: Session) -> None:
     heard = Heard().listen(session)
     session.prompts.add_point(40, 30)
     assert heard.take() == [("prompts_changed",)]
@@ -124,7 +124,7 @@ def test_from_click_to_commit_with_every_signal(session: Session) -> None:
     assert session.prompts.candidates == ()
 
 
-def test_candidates_by_predicted_iou_and_the_keys_go_round(session: Session) -> None:
+def test_candidates_are_sorted_by_predicted_iou_and_cycle(session: Session) -> None:
     heard = Heard().listen(session)
     prompt_at(session, 40, 30)
     assert [round(one.score, 1) for one in session.prompts.candidates] == [0.9, 0.7, 0.5]
@@ -162,7 +162,7 @@ def test_candidates_by_predicted_iou_and_the_keys_go_round(session: Session) -> 
         lambda s: (s.prompts.accept(s.prompts.answerer.answer(s.prompts.request())), s.commit()),
     ],
 )
-def test_an_answer_to_an_older_prompt_is_dropped(session: Session, move_on: Any) -> None:
+def test_answer_to_an_older_prompt_is_dropped(session: Session, move_on: Any) -> None:
     session.prompts.add_point(40, 30)
     request = session.prompts.request()
     assert request is not None
@@ -175,7 +175,7 @@ def test_an_answer_to_an_older_prompt_is_dropped(session: Session, move_on: Any)
     assert heard.take() == []
 
 
-def test_an_answer_of_another_session_is_dropped(session: Session) -> None:
+def test_answer_of_another_session_is_dropped(session: Session) -> None:
     other = Session(picture(), "other", disc_model(), CLASSES)
     for one in (session, other):
         one.prompts.add_point(40, 30)
@@ -184,7 +184,7 @@ def test_an_answer_of_another_session_is_dropped(session: Session) -> None:
     assert not session.prompts.accept(other.prompts.answerer.answer(request))
 
 
-def test_refinement_feeds_the_chosen_logits_back_and_asks_for_one_mask(session: Session) -> None:
+def test_refinement_feeds_back_the_chosen_logits_and_requests_one_mask(session: Session) -> None:
     prompt_at(session, 40, 30)
     chosen = session.prompts.next_candidate()
     assert chosen is not None
@@ -214,7 +214,7 @@ def test_refinement_feeds_the_chosen_logits_back_and_asks_for_one_mask(session: 
     assert asked(session)[-1][0].mask_logits is None
 
 
-def test_which_masks_are_asked_for(session: Session) -> None:
+def test_number_of_requested_masks(session: Session) -> None:
     def multimask() -> bool | None:
         settle(session)
         wanted: bool | None = asked(session)[-1][1]
@@ -249,7 +249,7 @@ def test_box_with_points(session: Session) -> None:
 
 
 @pytest.mark.parametrize("other", ["box", "mask"])
-def test_a_box_or_mask_refines_nothing_that_was_answered_without_it(session: Session, other: str) -> None:
+def test_box_or_mask_drops_earlier_logits(session: Session, other: str) -> None:
     prompt_at(session, 40, 30)
     session.prompts.add_point(44, 30)
     settle(session)
@@ -269,7 +269,7 @@ def test_a_box_or_mask_refines_nothing_that_was_answered_without_it(session: Ses
         assert (prompts.mask_logits == model.mask_to_logits(mask, session.prompts.state.frame)).all()
 
 
-def test_a_box_is_cut_at_the_edge(session: Session) -> None:
+def test_box_is_cropped_to_the_image(session: Session) -> None:
     session.prompts.set_box(-20, 50, 60, 500)
     assert session.prompts.state.box == (0, 50, 60, 96)
     session.prompts.set_box(60, 20, 30, 40)
@@ -322,7 +322,9 @@ def test_mask_prompt(session: Session) -> None:
         (lambda s: setattr(s, "active_class", 9), r"no class with id 9"),
     ],
 )
-def test_refusals_are_one_sentence_and_change_nothing(session: Session, call: Any, sentence: str) -> None:
+def test_refused_calls_raise_one_sentence_and_change_nothing(
+    session: Session, call: Any, sentence: str
+) -> None:
     commit_at(session, 100, 20)
     session.prompts.add_point(40, 30)
     session.prompts.clear()
@@ -337,7 +339,7 @@ def test_refusals_are_one_sentence_and_change_nothing(session: Session, call: An
     assert session.document.objects == {}
 
 
-def test_a_refused_prompt_leaves_those_before(session: Session) -> None:
+def test_refused_prompt_keeps_earlier_prompts(session: Session) -> None:
     prompt_at(session, 40, 30)
     candidates = session.prompts.candidates
     with pytest.raises(PromptError, match="outside"):
@@ -347,7 +349,7 @@ def test_a_refused_prompt_leaves_those_before(session: Session) -> None:
     session.commit()
 
 
-def test_a_mask_that_does_not_answer_the_last_prompt_is_not_committed(session: Session) -> None:
+def test_outdated_mask_is_not_committed(session: Session) -> None:
     prompt_at(session, 40, 30)
     shown = session.prompts.candidate
     session.prompts.add_point(44, 30, positive=False)
@@ -365,7 +367,7 @@ def test_a_mask_that_does_not_answer_the_last_prompt_is_not_committed(session: S
     assert annotation.prompts["labels"] == [1, 0]
 
 
-def test_an_empty_candidate_is_not_committed(session: Session) -> None:
+def test_empty_candidate_is_not_committed(session: Session) -> None:
     session.model = tiny_like_empty()
     prompt_at(session, 40, 30)
     assert session.prompts.candidate is not None
@@ -374,7 +376,7 @@ def test_an_empty_candidate_is_not_committed(session: Session) -> None:
         session.commit()
 
 
-def test_an_empty_candidate_comes_last(session: Session) -> None:
+def test_empty_candidate_is_last(session: Session) -> None:
     session.model = tiny_like_empty([int(np.argmax(SCORES))])
     prompt_at(session, 40, 30)
     assert [round(one.score, 1) for one in session.prompts.candidates] == [0.7, 0.5, 0.9]
@@ -382,7 +384,7 @@ def test_an_empty_candidate_comes_last(session: Session) -> None:
 
 
 def tiny_like_empty(which: Any = slice(None)) -> Any:
-    """A model that finds nothing anywhere in some of its masks."""
+    """Return a model, some of whose masks are empty."""
     model = disc_model()
     plain = model.decode
 
@@ -409,7 +411,7 @@ def test_without_a_model(session: Session) -> None:
     assert session.commit().id == 1
 
 
-def test_another_model_answers_afresh(session: Session) -> None:
+def test_another_model_drops_the_answers(session: Session) -> None:
     prompt_at(session, 40, 30)
     session.prompts.add_point(50, 30)
     heard = Heard().listen(session)
@@ -450,7 +452,7 @@ def test_one_frame_for_all_prompts_of_an_object_in_a_large_image() -> None:
     assert session.prompts.state.frame == first
 
 
-def test_encode_ahead_takes_the_tiles_in_view_first_and_each_once() -> None:
+def test_encode_job_encodes_tiles_nearest_first_and_once() -> None:
     model = disc_model()
     session = Session(picture((2048, 4096)), "large", model, CLASSES)
     reports: list[Progress] = []
@@ -471,7 +473,7 @@ def test_encode_ahead_takes_the_tiles_in_view_first_and_each_once() -> None:
     assert run(Session(picture(), "small", disc_model()).prompts.encode_job()) == 1
 
 
-def test_what_a_view_needs_is_encoded_from_its_middle_and_only_what_is_missing() -> None:
+def test_view_job_encodes_missing_tiles_from_the_centre() -> None:
     model = disc_model()
     session = Session(picture((4096, 4096)), "large", model, CLASSES)
     corner = (3400, 3400, 4096, 4096)
@@ -500,7 +502,7 @@ def test_what_a_view_needs_is_encoded_from_its_middle_and_only_what_is_missing()
 
 @pytest.fixture
 def zoomed() -> Session:
-    """An image whose middle is in view, the closer tiles there encoded."""
+    """Return a session with the centre of the image in view and its high-resolution tiles encoded."""
     session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
     run(session.prompts.encode_job())
     look(session, (150, 200, 450, 600))
@@ -513,7 +515,7 @@ def look(session: Session, view: Box) -> None:
         run(job)
 
 
-def test_a_correction_is_followed_by_a_model_that_does_not() -> None:
+def test_corrections_are_obeyed_whatever_the_model_returns() -> None:
     session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
     prompt_at(session, 400, 300)
     first = session.prompts.candidate
@@ -540,7 +542,7 @@ def mask_at(candidate: Candidate, x: int, y: int) -> bool:
     return bool(candidate.mask.to_dense((600, 800))[y, x])
 
 
-def test_who_zooms_in_is_answered_on_closer_tiles(zoomed: Session) -> None:
+def test_zooming_in_switches_to_high_resolution_tiles(zoomed: Session) -> None:
     model: Any = zoomed.model
     assert [frame.hw for frame in model.encoded] == [(600, 800)] + [(400, 400)] * (len(model.encoded) - 1)
     assert 4 <= len(set(model.encoded)) == len(model.encoded) <= 10
@@ -562,7 +564,7 @@ def test_who_zooms_in_is_answered_on_closer_tiles(zoomed: Session) -> None:
     assert len(model.encoded) == encoded, "nobody waits for any of this"
 
 
-def test_nobody_waits_for_a_closer_tile() -> None:
+def test_clicks_do_not_wait_for_high_resolution_tiles() -> None:
     session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
     run(session.prompts.encode_job())
     session.prompts.look((150, 200, 450, 600))
@@ -579,7 +581,7 @@ def test_nobody_waits_for_a_closer_tile() -> None:
     assert session.prompts.candidate.frame == session.prompts.state.frame == Frame(200, 200, 400, 400)
 
 
-def test_a_model_that_takes_long_is_not_asked_for_closer_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_models_get_no_high_resolution_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     view = (150, 200, 450, 600)
     session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
     job = session.prompts.view_job(view)
@@ -589,14 +591,14 @@ def test_a_model_that_takes_long_is_not_asked_for_closer_tiles(monkeypatch: pyte
     assert session.prompts.view_job(view) is None
 
 
-def test_a_small_image_has_no_closer_tiles() -> None:
+def test_small_images_have_no_high_resolution_tiles() -> None:
     session = Session(picture((96, 128)), "small", disc_model(), CLASSES)
     look(session, (10, 10, 30, 30))
     model: Any = session.model
     assert model.encoded == [Frame(0, 0, 96, 128)]
 
 
-def test_a_view_of_more_tiles_than_are_kept_comes_to_an_end() -> None:
+def test_view_job_of_more_tiles_than_the_cache_ends() -> None:
     model = disc_model()
     session = Session(picture((4096, 8192)), "large", model, CLASSES)
     run(session.prompts.encode_job((0, 0)))
@@ -609,7 +611,7 @@ def test_a_view_of_more_tiles_than_are_kept_comes_to_an_end() -> None:
     assert len(model.encoded) == 4 + MAX_TILES
 
 
-def test_encoding_is_cancelled_between_tiles() -> None:
+def test_encoding_can_be_cancelled_between_tiles() -> None:
     model = disc_model()
     job = Session(picture((2048, 2048)), "large", model, CLASSES).prompts.encode_job()
     next(job)
@@ -618,7 +620,7 @@ def test_encoding_is_cancelled_between_tiles() -> None:
     assert len(model.encoded) == 1
 
 
-def test_two_threads_that_want_one_tile_encode_it_once() -> None:
+def test_two_threads_encode_a_tile_once() -> None:
     model = disc_model(gate=threading.Event())
     session = Session(picture(), "slide", model, CLASSES)
     session.prompts.add_point(40, 30)
@@ -640,7 +642,7 @@ def test_two_threads_that_want_one_tile_encode_it_once() -> None:
     assert session.prompts.accept(answers[2])
 
 
-def test_class_edits_are_told_saved_and_undone(tmp_path: Path) -> None:
+def test_class_edits_are_signalled_saved_and_undone(tmp_path: Path) -> None:
     session = Session(picture(), "slide", None, CLASSES, tmp_path / "a.jsonl")
     heard = Heard().listen(session)
     fat = session.classes.add("fat")
@@ -663,7 +665,7 @@ def test_class_edits_are_told_saved_and_undone(tmp_path: Path) -> None:
     assert Session(picture(), "slide", None, None, tmp_path / "a.jsonl").classes.by_name("fat").id == 3
 
 
-def test_a_class_in_use_stays(session: Session) -> None:
+def test_class_in_use_cannot_be_removed(session: Session) -> None:
     commit_at(session, 40, 30)
     with pytest.raises(ClassListError, match=r"'gland' is used by 1 object"):
         session.classes.remove(1)
@@ -679,13 +681,13 @@ def test_a_class_in_use_stays(session: Session) -> None:
     session.commit()
 
 
-def test_a_session_without_classes_has_one_to_begin_with() -> None:
+def test_session_without_classes_starts_with_one() -> None:
     session = Session(picture(), "slide")
     assert [(info.id, info.name) for info in session.classes] == [(1, "object")]
     assert session.active_class == 1
 
 
-def test_brush_strokes_are_annotations_and_steps(session: Session) -> None:
+def test_brush_strokes_are_objects_and_undo_steps(session: Session) -> None:
     stroke = session.paint([10, 10, 10, 200], [5, 6, 6, 5], 2)
     assert stroke is not None
     assert (stroke.source, stroke.class_id, stroke.area_px, stroke.box) == ("brush", 2, 2, (10, 5, 11, 7))
@@ -734,7 +736,7 @@ class Found:
 
 
 def found() -> Found:
-    """Two glands (id 1 of the head), one of them by a corner, and a vessel (id 2) of two px."""
+    """Return a result with two glands (id 1), one in a corner, and a vessel (id 2) of 2 px."""
     labels = np.zeros(HW, dtype=np.uint8)
     labels[5:15, 5:15] = 1
     labels[15:18, 15:18] = 1
@@ -750,7 +752,7 @@ def found() -> Found:
     return Found(labels, confidence, classes)
 
 
-def test_a_segmentation_becomes_annotations_in_one_step(tmp_path: Path) -> None:
+def test_segmentation_becomes_objects_in_one_step(tmp_path: Path) -> None:
     session = Session(picture(), "slide", None, CLASSES[::-1], tmp_path / "a.jsonl")
     made = session.proposals.add(found()).apply()
     assert [(one.class_id, one.area_px, one.source, one.model) for one in made] == [
@@ -774,7 +776,7 @@ def test_a_segmentation_becomes_annotations_in_one_step(tmp_path: Path) -> None:
     assert digest(Session(picture(), "slide", journal=tmp_path / "a.jsonl")) == saved
 
 
-def test_a_segmentation_prepared_in_a_worker_with_small_pieces_left_out(session: Session) -> None:
+def test_segmentation_filtered_in_a_worker(session: Session) -> None:
     components = from_segmentation(found(), ResultFilter(5))
     assert [one.area_px for one in session.proposals.add(components, "mine").apply()] == [109, 800]
     assert {one.model for one in session.document.objects.values()} == {"mine"}
@@ -783,7 +785,7 @@ def test_a_segmentation_prepared_in_a_worker_with_small_pieces_left_out(session:
     assert len(session.proposals.add(found(), result_filter=ResultFilter(800)).apply()) == 1
 
 
-def test_a_segmentation_overwrites_or_goes_around(session: Session) -> None:
+def test_segmentation_overwrites_or_keeps_existing_objects(session: Session) -> None:
     rows, cols = np.mgrid[40:60, 40:60]
     mine = session.paint(rows, cols, 2)
     assert mine is not None
@@ -796,7 +798,7 @@ def test_a_segmentation_overwrites_or_goes_around(session: Session) -> None:
     assert session.document.objects[mine.id].area_px == 200
 
 
-def test_a_segmentation_of_nothing_or_of_another_size(session: Session) -> None:
+def test_empty_segmentation_and_segmentation_of_another_size(session: Session) -> None:
     heard = Heard().listen(session)
     nothing = Found(np.zeros(HW, dtype=np.uint8), np.ones(HW, dtype=np.float32), CLASSES)
     assert session.proposals.add(nothing).apply() == []
@@ -838,7 +840,7 @@ def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str,
 
 
 def recorded(tmp_path: Path) -> Session:
-    """A session with an object of each kind of prompt, one a person is unsure of, and one joined with another."""
+    """Return a session with an object of each kind of prompt, an unsure one and a merged one."""
     session = Session(picture(), "slide", disc_model(), CLASSES)
     session.prompts.add_point(30, 30)
     session.prompts.add_point(31, 33)
@@ -869,7 +871,7 @@ def recorded(tmp_path: Path) -> Session:
 
 
 @pytest.mark.parametrize("word", ["png", "tiff", "coco", "coco-polygons", "geojson", "ome-zarr"])
-def test_everything_that_is_known_of_an_object_is_exported_and_comes_back(tmp_path: Path, word: str) -> None:
+def test_object_records_survive_export_and_import(tmp_path: Path, word: str) -> None:
     session = recorded(tmp_path)
     session.files.export(tmp_path / "out", (word,))
     other = Session(picture(), "slide", None, CLASSES, tmp_path / "other.jsonl")
@@ -905,8 +907,8 @@ def test_prompts_are_exported_as_plain_json(tmp_path: Path) -> None:
     assert item.provenance["annotations"]["1"] == {k: v for k, v in pointed.items() if k != "number"}
 
 
-def test_a_dataset_names_objects_as_its_maps_do(tmp_path: Path) -> None:
-    """Ids grow for ever, and the maps of a dataset have 16 bits."""
+def test_dataset_ids_match_its_maps(tmp_path: Path) -> None:
+    """Ids keep growing, but the maps of a dataset have 16 bits."""
     session = recorded(tmp_path)
     session.document.next_id = 70_000
     session.prompts.add_point(100, 80)
@@ -936,7 +938,7 @@ def test_a_dataset_names_objects_as_its_maps_do(tmp_path: Path) -> None:
         {"prompts": {"points": [], "box": None, "mask": False}},
     ],
 )
-def test_what_another_program_says_of_an_object_is_taken_where_it_makes_sense(
+def test_records_of_other_programs_are_read_where_valid(
     session: Session, tmp_path: Path, told: dict[str, Any]
 ) -> None:
     file = tmp_path / "a.json"
@@ -958,7 +960,7 @@ def test_what_another_program_says_of_an_object_is_taken_where_it_makes_sense(
         ("2026-01-02T05:04:05.123456+02:00", "2026-01-02T03:04:05.123+00:00"),
     ],
 )
-def test_times_of_files_are_kept_in_utc(given: str, kept: str) -> None:
+def test_imported_times_are_converted_to_utc(given: str, kept: str) -> None:
     piece = NewObject(1, LocalMask(1, 1, np.ones((2, 2), dtype=bool)), None, {"created": given})
     ((made, _),) = make_items(NewObjects((piece,), CLASSES), 1, int, "import", None, None)
     assert made.created == kept
@@ -973,12 +975,12 @@ def test_times_of_files_are_kept_in_utc(given: str, kept: str) -> None:
         np.zeros((0, 9, 3), np.uint8),
     ],
 )
-def test_only_rgb_bytes_are_an_image(image: np.ndarray) -> None:
+def test_images_must_be_rgb_uint8(image: np.ndarray) -> None:
     with pytest.raises(ImageError, match=r"give red, green and blue as \(H, W, 3\) uint8"):
         Session(image, "slide")
 
 
-def test_redo_goes_forth_in_the_order_that_undo_went_back(session: Session) -> None:
+def test_redo_reverses_undo_of_prompts_and_changes(session: Session) -> None:
     session.paint([5], [5], 1)
     session.prompts.add_point(40, 30)
     session.paint([6], [6], 1)
@@ -1015,7 +1017,7 @@ steps = st.lists(
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
-def test_undo_takes_back_the_newest_of_prompts_and_changes(steps: list[tuple[Any, ...]]) -> None:
+def test_undo_reverts_the_newest_prompt_or_change(steps: list[tuple[Any, ...]]) -> None:
     session = Session(picture(), "slide", disc_model(), CLASSES)
     done: list[tuple[str, Any]] = []  # kind of step, and what it changed as it was before
     undone: list[tuple[str, Any]] = []
@@ -1077,7 +1079,7 @@ def test_undo_takes_back_the_newest_of_prompts_and_changes(steps: list[tuple[Any
                     assert state(kind) == past
 
 
-def test_masks_of_a_real_model_are_the_pieces_of_predicts_that_were_pointed_at() -> None:
+def test_masks_of_a_real_model_are_the_prompted_components_of_predict() -> None:
     image = picture((300, 400))
     model = tiny_model()
     session = Session(image, "noise", model, CLASSES)
