@@ -86,7 +86,7 @@ def test_duplicate_name_is_refused(name: str) -> None:
     with pytest.raises(DuplicateNameError, match="choose another name"):
         classes.rename(9, name)
     assert classes.snapshot == before
-    classes.rename(7, name)  # its own name, written differently, is no clash
+    classes.rename(7, name)  # its own name in another spelling is allowed
     assert classes.by_id(7).name == name.strip()
 
 
@@ -143,7 +143,7 @@ def test_redirect_receives_the_new_classes() -> None:
     added = classes.add("fat")
     assert wishes == [(classes.by_id(1), added)]
     assert len(classes) == 1
-    classes.rename(1, "gland")  # no change, no wish
+    classes.rename(1, "gland")  # no change, no call
     assert len(wishes) == 1
 
 

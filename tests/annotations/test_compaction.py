@@ -73,7 +73,7 @@ def test_compaction_keeps_state_undo_redo_and_later_steps(
     plain.undo()
     shorter = open_session(path)
     assert states(shorter) == states(plain)
-    assert shorter.document.objects == plain.document.objects, "the times they were made included"
+    assert shorter.document.objects == plain.document.objects, "including their times"
 
 
 def test_only_long_journals_are_compacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_only_long_journals_are_compacted(tmp_path: Path, monkeypatch: pytest.Mo
     long_journal(path, 0, 300)
     content = path.read_bytes()
     open_session(path).close()
-    assert path.read_bytes() == content, "too short to bother"
+    assert path.read_bytes() == content, "too short to compact"
     monkeypatch.setattr(compaction, "MIN_BYTES", 0)
     session = open_session(path)
     for _ in range(800):
@@ -95,7 +95,7 @@ def test_only_long_journals_are_compacted(tmp_path: Path, monkeypatch: pytest.Mo
     again.close()
     content = path.read_bytes()
     open_session(path).close()
-    assert path.read_bytes() == content, "once is enough"
+    assert path.read_bytes() == content, "compacted only once"
 
 
 @pytest.mark.usefixtures("eager")
@@ -138,4 +138,4 @@ def test_kill_9_during_compaction_loses_nothing(tmp_path: Path) -> None:
         survivor = open_session(path)
         assert digest(survivor) == final
         survivor.close()
-    assert shortened < 25, "some were killed before"
+    assert shortened < 25, "some were killed before compaction"

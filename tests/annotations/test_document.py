@@ -140,7 +140,7 @@ def test_modified_record_replaces_the_earlier_one(document: Document) -> None:
     document.revert(patch)
     assert document.objects[1] == before
     apply(document, replace(later, modified=None), square(2, 2, 4))
-    assert document.objects[1] == replace(before, box=(0, 0, 6, 6), area_px=28), "a mere extension"
+    assert document.objects[1] == replace(before, box=(0, 0, 6, 6), area_px=28), "extended only"
 
 
 def test_record_without_modified_time_is_written_without_the_key() -> None:
@@ -202,7 +202,7 @@ def test_empty_maps_of_a_large_image_take_no_memory() -> None:
 def test_runs_round_trip(bitmap: np.ndarray) -> None:
     lengths = run_lengths.encode(bitmap)
     assert (run_lengths.decode(lengths, bitmap.shape) == bitmap).all()
-    # Row by row, False first: the definition, spelled out.
+    # The definition: row by row, False first.
     expected, value = [], False
     flat = bitmap.ravel().tolist()
     while flat:
@@ -366,7 +366,7 @@ def back_and_forth(moves: list[tuple]) -> None:
         states.append(state_of(document))
         perform(replayed, operation_from_json(operation_to_json(operation)))
         assert state_of(replayed) == states[-1]
-        # What was worked out on a fork comes to the same, and leaves the document alone until it is taken.
+        # An operation prepared on a fork has the same result and does not change the document before `take`.
         prepared = prepare(beside.document.fork(), beside.number, operation)
         assert state_of(beside.document) == states[-2]
         assert beside.take(prepared)

@@ -70,7 +70,7 @@ def test_replay_restores_document_and_history(tmp_path: Path, seed: int) -> None
     session.close()
     again = open_session(tmp_path / "a.jsonl")
     assert digest(again) == digest(session)
-    assert again.document.objects == records, "the times they were made included"
+    assert again.document.objects == records, "including their times"
     assert again.document.next_id >= session.document.next_id - 1
     while True:
         went_back = again.undo()
@@ -82,7 +82,7 @@ def test_replay_restores_document_and_history(tmp_path: Path, seed: int) -> None
         assert digest(again) == digest(session)
     again.close()
     assert digest(open_session(tmp_path / "a.jsonl")) == digest(session), (
-        "what was undone after the restart too"
+        "undo after the restart is saved, too"
     )
 
 
@@ -107,7 +107,7 @@ def test_truncated_or_damaged_last_line_is_dropped(tmp_path: Path, caplog: pytes
             survivor = open_session(torn)
         assert digest(survivor) == before, case[start:]
         assert "unreadable bytes" in caplog.text
-        assert torn.read_bytes() == content[:start], "cut off before anything is appended"
+        assert torn.read_bytes() == content[:start], "truncated before anything is appended"
         survivor.paint([1, 2], [3, 4], 2)
         survivor.close()
     assert digest(open_session(torn)) == digest(session)
@@ -201,7 +201,7 @@ def test_journal_of_another_image_is_refused(tmp_path: Path) -> None:
             "has schema 2, but this version reads schema 1; update",
         ),
     ],
-    # A header says when it was made, and every process must give the tests the same names.
+    # The header holds a time, and every xdist process must generate the same test names.
     ids=["a picture", "not sealed", "another format", "another schema"],
 )
 def test_other_files_are_refused_and_not_changed(tmp_path: Path, content: bytes, error: str) -> None:
@@ -302,7 +302,7 @@ def test_records_are_in_the_file_before_signals_and_synced_in_another_thread(
     real = os.fsync
 
     def steps() -> int:
-        # Whole lines only, so the number of line ends counts the steps that survive the end of the program.
+        # The number of line breaks is the number of steps that survive the end of the program.
         return path.read_bytes().count(b"seq") - 1
 
     def fsync(descriptor: int) -> None:
@@ -323,7 +323,7 @@ def test_records_are_in_the_file_before_signals_and_synced_in_another_thread(
     assert told == list(range(1, 8))
     session.close()
     assert forced[-1][0] == 7, "closing waits for the disk"
-    assert not any(in_window for _, in_window in forced), "the window never does"
+    assert not any(in_window for _, in_window in forced), "the GUI thread does not"
 
 
 def test_failed_sync_is_reported_at_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,11 +407,11 @@ def test_kill_9_at_random_moments_loses_no_commit(tmp_path: Path) -> None:
     middle = 0
     for death in deaths:
         survivor = Session(image(), "victim", None, CLASSES, Path(death["journal"]))
-        # The step in flight may be saved already; none that was reported may be missing.
+        # The step in progress may be saved already; no reported step may be missing.
         saved = expected[death["seed"]][death["reported"] : death["reported"] + 2]
         assert digest(survivor) in saved, death
         commit_at_end = survivor.paint([0], [0], 1)
         assert commit_at_end is not None
         middle += 0 < death["reported"] < STEPS
         survivor.close()
-    assert middle >= count // 2, "most were killed at work"
+    assert middle >= count // 2, "most were killed between steps"

@@ -44,7 +44,7 @@ def test_indexing_matches_an_array(writes: list, key: object) -> None:
         taken, before = tiled.snapshot(), plain.copy()
         tiled[place] = value
         plain[place] = value
-        assert (np.asarray(taken) == before).all(), "a snapshot stays as it was"
+        assert (np.asarray(taken) == before).all(), "a snapshot does not change"
     assert (np.asarray(tiled) == plain).all()
     np.testing.assert_array_equal(tiled[key], plain[key])
     assert (tiled.sum(), tiled.any(), tiled.max()) == (plain.sum(), plain.any(), plain.max())
@@ -83,7 +83,7 @@ def test_slide_is_exported_and_imported_in_little_memory(tmp_path: Path) -> None
         from support.slide import annotated_slide
 
         def peak_kib():
-            # Not ru_maxrss: a process inherits that of the one that started it.
+            # Not ru_maxrss, which a process inherits from its parent.
             lines = pathlib.Path("/proc/self/status").read_text().splitlines()
             return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
 

@@ -118,7 +118,7 @@ def test_semantic_mode_merges_touching_objects(session: Session) -> None:
     assert len({left, right, other}) == 3
     before = digest(session)
     bridge = paint(session, block(15, 15, 2, 15))
-    assert bridge == left, "touching at a corner is touching"
+    assert bridge == left, "objects that touch at a corner are merged"
     assert set(session.document.objects) == {left, other}
     assert session.document.objects[left].area_px == 25 + 25 + 30
     goes_back_and_forth(session, before)
@@ -127,7 +127,7 @@ def test_semantic_mode_merges_touching_objects(session: Session) -> None:
     heard: list[Any] = []
     session.overlap_found.connect(heard.append)
     prompt_at(session, 12, 12)
-    assert session.commit() is not None, "its own region is no question"
+    assert session.commit() is not None, "its own region is not reported"
     assert not heard
 
 
@@ -154,14 +154,14 @@ def test_merged_region_has_the_record_of_its_largest_part(tmp_path: Path) -> Non
     assert made is not None
     assert (made.id, made.source, made.model) == (small, "point", session.model and session.model.name)
     assert made.prompts["points"] == [[40.0, 40.0]]
-    assert made.score is None, "it was given for the disc alone"
+    assert made.score is None, "the score was predicted for the disc alone"
     assert (made.created, before.modified) == (before.created, None)
     assert made.modified is not None
     session.undo()
     assert session.document.record(small) == before
     session.redo()
     paint(session, block(40, 52, 2, 6))
-    assert session.document.record(small).source == "point", "a small stroke does not change where it is from"
+    assert session.document.record(small).source == "point", "a small stroke does not change the source"
     assert session.document.record(small).modified == made.modified
     records = dict(session.document.objects)
     assert reopened(session, tmp_path) == records
@@ -185,7 +185,7 @@ def test_score_is_dropped_when_the_region_grows(session: Session) -> None:
     prompt_at(session, 40, 40)
     again = session.commit()
     assert again is not None
-    assert (again.id, again.score) == (tiny, made.score), "the mask has all of it"
+    assert (again.id, again.score) == (tiny, made.score), "the mask covers all of it"
 
 
 def test_region_of_a_reviewed_proposal_stays_reviewed(session: Session) -> None:
@@ -296,7 +296,7 @@ def test_refinement_replaces_the_pixels(session: Session) -> None:
     session.proposals.replace(
         NewObjects((NewObject(2, block(20, 20, 40, 40), 0.6),), CLASSES, "newer")
     ).apply()
-    assert set(session.document.objects) == {made.id, neighbour}, "nothing is put where it was cut off"
+    assert set(session.document.objects) == {made.id, neighbour}, "nothing is proposed where it was removed"
 
 
 @pytest.mark.parametrize("mode", ["instance", "semantic"])
@@ -332,7 +332,7 @@ def test_refined_region_merges_with_regions_it_touches(session: Session) -> None
     session.objects.flag((one,), "unsure")
     refine(session, one)
     session.commit("keep")
-    assert session.document.objects[other].area_px == 100, "an unsure region takes no other in"
+    assert session.document.objects[other].area_px == 100, "an unsure region is not merged"
 
 
 def test_refining_a_deleted_object_or_a_new_scribble_adds_an_object(session: Session) -> None:
@@ -357,7 +357,7 @@ def test_refining_a_deleted_object_or_a_new_scribble_adds_an_object(session: Ses
     session.prompts.accept(session.prompts.answerer.answer(request))
     again = session.commit()
     assert again is not None
-    assert again.id == made.id, "the scribble was taken back"
+    assert again.id == made.id, "the scribble was undone"
     with pytest.raises(UnknownNameError, match="no object 99"):
         session.prompts.set_object(99)
 
@@ -382,7 +382,7 @@ def test_stroke_that_starts_on_an_object_of_its_class_extends_it(session: Sessio
     goes_back_and_forth(session, before)
     assert heard == ["Undid the brush stroke.", "Redid the brush stroke."]
     beside = stroke(session, block(25, 10, 2, 10), (25, 15))
-    assert beside not in (one, other), "a stroke that begins elsewhere is a new object, also if it touches"
+    assert beside not in (one, other), "a stroke that starts elsewhere is a new object even if it touches"
     assert stroke(session, block(50, 10, 5, 10), (45, 15)) not in (one, other, beside), "another class"
     assert stroke(session, block(50, 60, 5, 10), (-1, 500)) > beside, (
         "a stroke may begin outside of the image"
@@ -414,7 +414,7 @@ def test_strokes_do_not_merge_with_unsure_regions(session: Session) -> None:
     session.overlap_found.connect(heard.append)
     prompt_at(session, 12, 12)
     assert session.commit() is None
-    assert set(heard[0].pixels) == {unsure}, "what is not joined is asked about"
+    assert set(heard[0].pixels) == {unsure}, "objects that are not merged are reported"
 
 
 # Objects
@@ -560,7 +560,7 @@ def test_merging_and_deleting_classes_report_their_objects(session: Session) -> 
     assert digest(session) == before
 
 
-# The annotated area and proposals of heads
+# The verified area and proposals of heads
 
 
 def test_made_reviewed_erased_and_marked_pixels_are_verified(session: Session) -> None:
@@ -577,7 +577,7 @@ def test_made_reviewed_erased_and_marked_pixels_are_verified(session: Session) -
     session.objects.reclassify((first.id,), 2)
     expected[40:50, 40:50] = True
     np.testing.assert_array_equal(session.area.mask(), expected)
-    assert session.document.objects[first.id].reviewed, "who changes the class has looked at it"
+    assert session.document.objects[first.id].reviewed, "changing the class counts as review"
     session.paint(*np.nonzero(block(58, 58, 4, 4).to_dense(HW)), 0)
     expected[60:62, 60:62] = True
     np.testing.assert_array_equal(session.area.mask(), expected)
@@ -609,7 +609,7 @@ def test_newer_proposals_replace_older_ones_but_no_corrections(session: Session)
     assert new.model == "new"
     goes_back_and_forth(session, before)
     assert not session.proposals.replace(NewObjects((), (), "none")).apply()
-    assert set(session.document.objects) == {mine, agreed.id}, "what heads proposed before is gone"
+    assert set(session.document.objects) == {mine, agreed.id}, "earlier proposals are replaced"
 
 
 def test_newer_proposals_keep_older_ones_in_a_complete_area(session: Session) -> None:
@@ -622,7 +622,7 @@ def test_newer_proposals_keep_older_ones_in_a_complete_area(session: Session) ->
     before = digest(session)
     session.proposals.replace(NewObjects((NewObject(2, block(25, 25, 40, 60), 0.9),), CLASSES, "new")).apply()
     classes = np.asarray(session.document.class_map)
-    assert (classes[20:50, 20:40] == 1).all(), "the area is as the person left it"
+    assert (classes[20:50, 20:40] == 1).all(), "the area did not change"
     assert (classes[25:50, 40:60] == 2).all()
     assert not classes[20:25, 40:60].any()
     assert session.document.objects[crossing.id].area_px == 30 * 20
@@ -721,7 +721,7 @@ def test_saved_is_emitted_for_every_change(session: Session) -> None:
     assert len(heard) == 5, "a prompt is not saved"
 
 
-# What the docks show
+# Rows and names for the docks
 
 
 def test_across_returns_the_object_that_a_line_crosses_most(session: Session) -> None:

@@ -100,7 +100,7 @@ def test_signals_from_click_to_commit(session: Session) -> None:
     request = session.prompts.request()
     assert request is not None
     answer = session.prompts.answerer.answer(request)
-    assert heard.take() == [], "answering touches nothing"
+    assert heard.take() == [], "answering does not change the session"
     assert session.prompts.accept(answer)
     candidate = session.prompts.candidate
     assert candidate is not None
@@ -189,7 +189,7 @@ def test_refinement_feeds_back_the_chosen_logits_and_requests_one_mask(session: 
     chosen = session.prompts.next_candidate()
     assert chosen is not None
     session.prompts.add_point(44, 30, positive=False)
-    assert len(session.prompts.candidates) == 3, "the old answer is shown until the new one is there"
+    assert len(session.prompts.candidates) == 3, "the old answer is shown until the new one arrives"
     settle(session)
     prompts, multimask = asked(session)[-1]
     assert prompts.points_xy.tolist() == [[40, 30], [44, 30]]
@@ -197,13 +197,13 @@ def test_refinement_feeds_back_the_chosen_logits_and_requests_one_mask(session: 
     assert prompts.mask_logits is chosen.logits
     assert not multimask
     assert len(session.prompts.candidates) == 1
-    # Two more before an answer is there: the last answer given is what both refine.
+    # Two more points before the answer arrives: both refine the last answer.
     refined = session.prompts.candidates[0].logits
     session.prompts.add_point(46, 30)
     session.prompts.add_point(48, 30)
     settle(session)
     assert asked(session)[-1][0].mask_logits is refined
-    # Going back asks for exactly what was asked then.
+    # Undo sends the same request again.
     session.undo()
     session.undo()
     settle(session)
@@ -222,7 +222,7 @@ def test_number_of_requested_masks(session: Session) -> None:
         return wanted
 
     session.prompts.add_point(40, 30)
-    assert multimask(), "one point may mean several things"
+    assert multimask(), "one point is ambiguous"
     session.prompts.set_box(10, 10, 60, 60)
     assert multimask() is False
     session.prompts.set_box(10, 10, 60, 60)
@@ -232,7 +232,7 @@ def test_number_of_requested_masks(session: Session) -> None:
     assert multimask() is False
     session.prompts.add_point(40, 30)
     session.prompts.add_point(42, 30)
-    assert multimask() is None, "which one obeys the points is seen of all four"
+    assert multimask() is None, "the mask that obeys the points is chosen from all four"
 
 
 def test_box_with_points(session: Session) -> None:
@@ -286,7 +286,7 @@ def test_mask_prompt(session: Session) -> None:
     prompts = asked(session)[-1][0]
     # 256 cells over the longer side of 128 px: two a pixel.
     assert ((prompts.mask_logits > 0).sum() / 4) == pytest.approx(mask.area_px, rel=0.05)
-    np.testing.assert_allclose(prompts.points_xy, [[72, 42]], atol=1)  # no mask without a click in it
+    np.testing.assert_allclose(prompts.points_xy, [[72, 42]], atol=1)  # a mask is sent with a click in it
     assert prompts.labels.tolist() == [1]
     candidate = session.prompts.candidate
     assert candidate is not None
@@ -419,7 +419,7 @@ def test_another_model_drops_the_answers(session: Session) -> None:
     assert session.prompts.candidates == ()
     assert heard.take()[0][0] == "candidate_changed"
     settle(session)
-    assert asked(session)[-1][0].mask_logits is None, "logits of the model before mean nothing to it"
+    assert asked(session)[-1][0].mask_logits is None, "logits of the previous model are dropped"
     assert session.commit().model == "other"
     same = session.model
     prompt_at(session, 20, 20)
@@ -434,7 +434,7 @@ def test_one_frame_for_all_prompts_of_an_object_in_a_large_image() -> None:
     assert first is not None
     assert (first.width, first.height) == (1024, 64)
     assert first.left <= 1000 - 256
-    # Inside the tile, though another tile would be nearer to it alone.
+    # Inside the tile, although another tile is nearer.
     session.prompts.add_point(first.left + 1000, 30)
     assert session.prompts.state.frame == first
     assert session.prompts.state.previous_logits is not None
@@ -464,7 +464,7 @@ def test_encode_job_encodes_tiles_nearest_first_and_once() -> None:
     assert all(frame.left >= 2048 and frame.top <= 1024 for frame in model.encoded)
     assert run(session.prompts.encode_job((100, 3900))) == 4
     prompt_at(session, 3800, 200)
-    assert len(model.encoded) == 4, "a click in view needs no more"
+    assert len(model.encoded) == 4, "a click in the view needs no other tile"
     prompt_at(session, 200, 200)
     assert session.prompts.state.frame not in model.encoded[:4]
     session.prompts.clear()
@@ -496,7 +496,7 @@ def test_view_job_encodes_missing_tiles_from_the_centre() -> None:
     for x in (1500, 2222, 2815, 2817, 3333, 4096):
         for y in (1500, 2222, 2815, 2817, 3333, 4096):
             assert session.prompts.preview(x, y) is not None
-    assert len(set(model.encoded)) == encoded, "each once"
+    assert len(set(model.encoded)) == encoded, "each tile once"
     assert Session(picture(), "none", None, CLASSES).prompts.view_job((0, 0, 20, 20)) is None
 
 
@@ -529,11 +529,11 @@ def test_corrections_are_obeyed_whatever_the_model_returns() -> None:
     session.prompts.add_point(430, 300)
     settle(session)
     assert asked(session)[-1][0].mask_logits is second.logits, (
-        "the model's own answer is what it is asked to refine"
+        "the logits of the model are fed back, not the corrected ones"
     )
     assert session.prompts.candidate is not None
     assert [mask_at(session.prompts.candidate, x, 300) for x in (400, 406, 430)] == [True, False, True]
-    assert mask_at(second, 394, 300) == mask_at(first, 394, 300), "far from a correction nothing changes"
+    assert mask_at(second, 394, 300) == mask_at(first, 394, 300), "pixels far from a correction do not change"
     session.commit()
     assert session.document.instance_map[300, 430] == session.document.instance_map[300, 400] > 0
 
@@ -556,12 +556,14 @@ def test_zooming_in_switches_to_high_resolution_tiles(zoomed: Session) -> None:
     assert zoomed.prompts.candidate.frame == preview.frame
     assert zoomed.commit() is not None
     zoomed.prompts.set_box(210, 200, 590, 400)
-    assert zoomed.prompts.state.frame == Frame(0, 0, 600, 800), "it has no room on a closer one"
+    assert zoomed.prompts.state.frame == Frame(0, 0, 600, 800), (
+        "the box does not fit on a high-resolution tile"
+    )
     zoomed.prompts.clear()
     zoomed.prompts.look((0, 0, 600, 800))
     prompt_at(zoomed, 400, 310)
-    assert zoomed.prompts.state.frame == Frame(0, 0, 600, 800), "large things are meant there"
-    assert len(model.encoded) == encoded, "nobody waits for any of this"
+    assert zoomed.prompts.state.frame == Frame(0, 0, 600, 800), "the whole image is in view"
+    assert len(model.encoded) == encoded, "nothing was encoded for the clicks"
 
 
 def test_clicks_do_not_wait_for_high_resolution_tiles() -> None:
@@ -575,7 +577,7 @@ def test_clicks_do_not_wait_for_high_resolution_tiles() -> None:
     session.prompts.add_point(400, 310)
     request = session.prompts.request()
     assert request is not None
-    assert session.prompts.answerer.from_preview(request) is None, "its logits are of another tile"
+    assert session.prompts.answerer.from_preview(request) is None, "its logits belong to another tile"
     settle(session)
     assert session.prompts.candidate is not None
     assert session.prompts.candidate.frame == session.prompts.state.frame == Frame(200, 200, 400, 400)
@@ -587,7 +589,7 @@ def test_slow_models_get_no_high_resolution_tiles(monkeypatch: pytest.MonkeyPatc
     job = session.prompts.view_job(view)
     assert job is not None
     monkeypatch.setattr("napari_sampath.session.prompts.tile_cache.QUICK_S", 0.0)
-    assert run(job) == 1, "that it does take long was seen on the way"
+    assert run(job) == 1, "the job stops once a tile is slow"
     assert session.prompts.view_job(view) is None
 
 
@@ -607,7 +609,7 @@ def test_view_job_of_more_tiles_than_the_cache_ends() -> None:
         if job is not None:
             run(job)
     assert session.prompts.view_job((0, 0, 4096, 8192)) is None
-    assert session.prompts.preview(4096, 2048) is not None, "the middle is kept"
+    assert session.prompts.preview(4096, 2048) is not None, "tiles at the centre are kept"
     assert len(model.encoded) == 4 + MAX_TILES
 
 
@@ -780,7 +782,7 @@ def test_segmentation_filtered_in_a_worker(session: Session) -> None:
     components = from_segmentation(found(), ResultFilter(5))
     assert [one.area_px for one in session.proposals.add(components, "mine").apply()] == [109, 800]
     assert {one.model for one in session.document.objects.values()} == {"mine"}
-    assert len(session.classes) == 2, "a class that nothing has is not added"
+    assert len(session.classes) == 2, "an unused class is not added"
     session.undo()
     assert len(session.proposals.add(found(), result_filter=ResultFilter(800)).apply()) == 1
 
@@ -864,7 +866,7 @@ def recorded(tmp_path: Path) -> Session:
     assert joint.modified is not None
     session.objects.flag((boxed.id,), "unsure")
     session.objects.flag((joint.id,), "reviewed")
-    # Long ago, so that a time that is made anew cannot be the same.
+    # Long ago, so that a newly created time differs.
     for one in list(session.document.objects.values()):
         session.document.put(one.id, replace(one, created="2026-01-02T03:04:05.678+00:00"))
     return session
@@ -1098,7 +1100,7 @@ def test_masks_of_a_real_model_are_the_prompted_components_of_predict() -> None:
         given = {name: value for name, value in prompt.items() if name in ("points", "labels", "box")}
         pointed = pointed_at(features.frame, Prompts.make(**given))
         counts = points_obeyed(expected, Prompts.make(**given), features.frame)
-        painted = "mask" in prompt and prompt["mask"].dtype == np.bool_  # and not logits that are fed back
+        painted = "mask" in prompt and prompt["mask"].dtype == np.bool_  # not the logits that are fed back
         if painted:
             pointed |= mask_to_logits(prompt["mask"], features.frame) > 0
         order = np.lexsort((-scores, -counts))[: 1 if several is None else None]
@@ -1113,7 +1115,7 @@ def test_masks_of_a_real_model_are_the_prompted_components_of_predict() -> None:
             wanted = local_mask(features.frame, pieces_at(followed, pointed)).to_dense((300, 400))
             assert (one.mask.to_dense((300, 400)) == wanted).all()
             assert (local_mask(features.frame, followed).to_dense((300, 400)) | ~wanted).all()
-            assert np.allclose(one.logits, expected[k], atol=1e-4), "what is fed back is the model's own"
+            assert np.allclose(one.logits, expected[k], atol=1e-4), "the logits of the model are fed back"
         return expected[order]
 
     prompt_at(session, 150, 120)

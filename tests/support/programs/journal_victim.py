@@ -1,8 +1,8 @@
 """A scripted session that is killed. Run: python journal_victim.py FOLDER COUNT SEED
 
-Forks COUNT children, one after the other; each runs `script` on a journal of its own and writes a byte into a
-pipe after every step that returned, until it is killed with SIGKILL: some time after a random step. Prints one
-JSON line a child: the journal, and how many steps it had reported.
+Forks COUNT children, one after the other. Each runs `script` on its own journal and writes a byte to a pipe after each
+finished step, until it is killed with SIGKILL shortly after a random step. Prints one JSON line per child: the journal
+and the number of steps it reported.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 STEPS = 60
 SCRIPTS = 6
-"""Different scripts; deaths take turns."""
+"""Number of different scripts."""
 ACTIONS = (
     ["commit"] * 6
     + ["paint", "erase", "delete", "reclassify", "class", "undo", "undo", "redo", "head", "propose"]
-    + ["split", "merge", "shape", "flag", "vouch", "complete", "merge classes", "delete class", "semantic"]
+    + ["split", "merge", "shape", "flag", "verify", "complete", "merge classes", "delete class", "semantic"]
 )
 CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(2, "stroma", (240, 228, 66)))
 
@@ -47,7 +47,7 @@ def image() -> np.ndarray:
 
 
 def digest(session: Session) -> str:
-    """Everything that is kept, as one word; only the times at which annotations were made are left out."""
+    """Return a hash of the saved state without the times at which objects were made."""
     document = session.document
     records = [
         (key, replace(record, created="", modified=record.modified and "some time"))
@@ -75,7 +75,7 @@ def commit_at(session: Session, x: float, y: float) -> int:
 
 
 def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
-    """Do a random but repeatable mixture of everything; yields after each step."""
+    """Run a random but reproducible mixture of all actions; yields after each step."""
     rng = random.Random(seed)
     for number in range(steps):
         ids = sorted(session.document.objects)
@@ -145,7 +145,7 @@ def change(session: Session, what: str, ids: list[int], rng: random.Random) -> N
                     session.objects.smooth(one)
         case "flag" if ids:
             session.objects.flag(rng.sample(ids, 1), rng.choice(FLAGS), rng.random() < 0.7)
-        case "vouch":
+        case "verify":
             session.area.mark((rng.randrange(90), rng.randrange(120), 95, 127), rng.random() < 0.7)
         case "complete":
             session.area.complete((rng.randrange(50), rng.randrange(60), 90, 120))
@@ -168,7 +168,7 @@ def run_child(journal: Path, seed: int, pipe: int) -> None:
 
 
 def kill_one(journal: Path, seed: int, after_steps: int, delay_s: float) -> int:
-    """Run a child, kill it a while after it has reported some steps, and return how many it had reported."""
+    """Run a child, kill it a while after it reported some steps, and return the number of reported steps."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -189,7 +189,7 @@ def kill_one(journal: Path, seed: int, after_steps: int, delay_s: float) -> int:
 
 def main(folder: Path, count: int, seed: int) -> None:
     rng = random.Random(seed)
-    # Twice without being killed: first so that everything is imported before the fork, then for how long a step takes.
+    # Two complete runs: the first imports everything before the fork, the second measures the time of a step.
     step_s = 0.0
     for attempt in range(2):
         session = open_session(folder / f"unharmed {attempt}.jsonl")
