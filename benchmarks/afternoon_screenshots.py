@@ -98,7 +98,9 @@ def _work(
     folder.controller.open_folder(work / "images")
     wait_until(lambda: state.ready and not folder.thumbnail_runner.busy, TIMEOUT_S, "the folder")
     state.training.choose(work / "dataset")
-    wait_until(lambda: train.summary is not None and state.training.heads is not None, TIMEOUT_S, "the dataset")
+    wait_until(
+        lambda: train.summary is not None and state.training.heads is not None, TIMEOUT_S, "the dataset"
+    )
     entries = [entry.path.name for entry in folder.controller.queue.entries]
     folder.controller.open(entries[1])
     wait_until(lambda: folder.controller.session is not None and state.ready, TIMEOUT_S, "an image")

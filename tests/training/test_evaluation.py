@@ -23,7 +23,6 @@ from napari_sampath.heads import load_head
 from napari_sampath.jobs import run
 from napari_sampath.training import TrainingConfig, evaluate, format_report, open_dataset, train
 from napari_sampath.training.data.dataset import IGNORED
-from napari_sampath.training.evaluation.calibration import Calibration
 from napari_sampath.training.evaluation.html_report import choose_cases, write_html_job
 from napari_sampath.training.evaluation.panoptic_quality import ObjectCounts, connected
 from napari_sampath.training.evaluation.published_results import PAPERS, paper
@@ -32,7 +31,7 @@ from napari_sampath.training.evaluation.reference_metrics import (
     prompt_generator_dice,
     prompt_generator_labels,
 )
-from napari_sampath.training.evaluation.scoring import Scorer
+from napari_sampath.training.evaluation.scoring import Calibration, Scorer
 from napari_sampath.training.evaluation.surface_distance import surface_distances
 from support.models.patches import disc_image, patch_model
 

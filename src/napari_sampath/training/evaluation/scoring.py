@@ -1,4 +1,4 @@
-"""All scores of one method on a split, accumulated image by image."""
+"""All scores of one method on a split, accumulated image by image, and the calibration of its confidence."""
 
 from __future__ import annotations
 
@@ -9,10 +9,36 @@ import numpy as np
 
 from ...arrays import BoolArray, ClassInfo, FloatArray, IntArray, UInt8Array
 from ..data.dataset import IGNORED
-from .calibration import Calibration
 from .metrics import Confusion, confusion, dice, iou, summarise
 from .panoptic_quality import ObjectCounts, connected
 from .surface_distance import surface_distances
+
+BINS = 15
+"""Number of bins of the calibration error (Guo et al. 2017)."""
+
+
+class Calibration:
+    """Compares confidence with accuracy, over any number of images."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(BINS)
+        self._confidence = np.zeros(BINS)
+        self._correct = np.zeros(BINS)
+
+    def add(self, confidence: FloatArray, correct: BoolArray) -> None:
+        """Add the probability of the predicted class, 0..1, of each pixel, and whether the class is right."""
+        bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1).ravel()
+        self._counts += np.bincount(bins, minlength=BINS)
+        self._confidence += np.bincount(bins, confidence.ravel(), minlength=BINS)
+        self._correct += np.bincount(bins, correct.ravel(), minlength=BINS)
+
+    def error(self) -> float | None:
+        """Return the expected calibration error (Guo et al. 2017), 0 (best) to 1; None without pixels.
+
+        It is the mean distance of confidence and accuracy over bins of equal width, weighted by pixels.
+        """
+        total = self._counts.sum()
+        return float(np.abs(self._confidence - self._correct).sum() / total) if total else None
 
 
 class Scorer:
