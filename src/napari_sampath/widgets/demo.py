@@ -47,15 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     import napari
 
     try:
-        picture = None if args.image is None else read(args.image)
+        image = None if args.image is None else read(args.image)
     except SampathError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     viewer = napari.Viewer(title="napari-sampath demo")
     docks = add_docks(viewer)
     docks[0].state.choose_model(ModelChoice(args.model, weights=args.weights))
-    if picture is not None:
-        viewer.add_image(picture.pixels, name=picture.name)
+    if image is not None:
+        viewer.add_image(image.pixels, name=image.name)
     else:
         for data, options, _kind in tissue():
             viewer.add_image(data, **options)

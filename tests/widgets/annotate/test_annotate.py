@@ -70,8 +70,8 @@ def test_click_shows_a_candidate_enter_commits_it_and_undo_removes_it(
     assert window.model.threads == {"sampath-job"}, "encoding runs in a worker"
     window.driver.click(50, 60)
     window.answered()
-    asked = window.model.asked[-1]
-    np.testing.assert_allclose(asked.points_xy, [[50, 60]], atol=0.5)
+    prompt = window.model.asked[-1]
+    np.testing.assert_allclose(prompt.points_xy, [[50, 60]], atol=0.5)
     assert iou(window.layers.candidate.data == 1, disc((120, 160), 50, 60, 20)) > 0.9
     assert not window.layers.classes.data.any()
     np.testing.assert_allclose(window.layers.prompts.data, [[60, 50]], atol=0.5)

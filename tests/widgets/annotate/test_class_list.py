@@ -27,21 +27,21 @@ def widget(qtbot: Any) -> Any:
 
 
 def test_showing_classes_emits_no_request(widget: Any) -> None:
-    asked: list[Any] = []
-    widget.class_selected.connect(asked.append)
+    emitted: list[Any] = []
+    widget.class_selected.connect(emitted.append)
     widget.show_classes(CLASSES, 1)
     assert [widget.list.item(row).text() for row in range(widget.list.count())] == ["gland", "stroma"]
     assert widget.list.currentItem().text() == "gland"
-    assert not asked
+    assert not emitted
     assert widget.is_shown(CLASSES, 1)
     assert not widget.is_shown(CLASSES, 4)
 
 
 def test_a_click_selects_a_class_by_id(widget: Any, qtbot: Any) -> None:
     place = widget.list.visualItemRect(widget.list.item(0)).center()
-    with qtbot.waitSignal(widget.class_selected) as asked:
+    with qtbot.waitSignal(widget.class_selected) as signal:
         QTest.mouseClick(widget.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    assert asked.args == [1]
+    assert signal.args == [1]
 
 
 def test_typing_a_name_requests_it_without_changing_the_list(widget: Any, qtbot: Any) -> None:
@@ -50,16 +50,16 @@ def test_typing_a_name_requests_it_without_changing_the_list(widget: Any, qtbot:
 
     (editor,) = widget.list.findChildren(QLineEdit)
     editor.setText("tumour")
-    with qtbot.waitSignal(widget.rename_requested) as asked:
+    with qtbot.waitSignal(widget.rename_requested) as signal:
         QTest.keyClick(editor, Qt.Key.Key_Return)
-    assert asked.args == [4, "tumour"]
+    assert signal.args == [4, "tumour"]
     assert widget.list.item(1).text() == "stroma", "only the owner of the classes changes them"
 
 
 def test_the_last_class_cannot_be_deleted(widget: Any, qtbot: Any) -> None:
-    with qtbot.waitSignal(widget.delete_requested) as asked:
+    with qtbot.waitSignal(widget.delete_requested) as signal:
         QTest.mouseClick(widget.delete_button, Qt.MouseButton.LeftButton)
-    assert asked.args == [4]
+    assert signal.args == [4]
     widget.show_classes(CLASSES[:1], 1)
     assert not widget.delete_button.isEnabled()
 
@@ -72,20 +72,20 @@ def test_the_colour_dialog_requests_a_colour(
     from napari_sampath.widgets.annotate import class_list
 
     monkeypatch.setattr(class_list.QColorDialog, "getColor", lambda *_: QColor(1, 2, 3))
-    with qtbot.waitSignal(widget.recolor_requested) as asked:
+    with qtbot.waitSignal(widget.recolor_requested) as signal:
         QTest.mouseClick(widget.color_button, Qt.MouseButton.LeftButton)
-    assert asked.args == [4, (1, 2, 3)]
+    assert signal.args == [4, (1, 2, 3)]
 
 
 def test_arrows_and_dragging_request_another_order(widget: Any, qtbot: Any) -> None:
     assert not widget.down_button.isEnabled(), "the last class is selected"
-    with qtbot.waitSignal(widget.move_requested) as asked:
+    with qtbot.waitSignal(widget.move_requested) as signal:
         QTest.mouseClick(widget.up_button, Qt.MouseButton.LeftButton)
-    assert asked.args == [4, 0]
+    assert signal.args == [4, 0]
     model = widget.list.model()
-    with qtbot.waitSignal(widget.move_requested) as asked:
+    with qtbot.waitSignal(widget.move_requested) as signal:
         assert model.moveRow(model.index(-1, 0), 1, model.index(-1, 0), 0), "as when a dragged row is dropped"
-    assert asked.args in ([4, 0], [1, 1])
+    assert signal.args in ([4, 0], [1, 1])
     assert [widget.list.item(row).text() for row in range(2)] == ["gland", "stroma"], (
         "a request does not change the list"
     )
@@ -97,6 +97,6 @@ def test_the_merge_menu_lists_the_other_classes(widget: Any, qtbot: Any) -> None
     widget.merge_menu.aboutToShow.emit()
     (action,) = widget.merge_menu.actions()
     assert action.text() == "into gland"
-    with qtbot.waitSignal(widget.merge_requested) as asked:
+    with qtbot.waitSignal(widget.merge_requested) as signal:
         action.trigger()
-    assert asked.args == [4, 1]
+    assert signal.args == [4, 1]

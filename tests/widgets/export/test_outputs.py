@@ -82,7 +82,7 @@ def test_a_result_is_shown_and_added_as_objects(
     both = expected.labels == 1
     agree = (window.layers.classes.data == names["gland"]) == both
     assert agree.mean() > 0.99, "all but objects of a few pixels"
-    assert {one.source for one in window.session.document.objects.values()} == {"head"}
+    assert {obj.source for obj in window.session.document.objects.values()} == {"head"}
     window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not window.layers.classes.data.any(), "one undo removes all objects"
 
@@ -196,7 +196,7 @@ def test_every_format_can_be_exported_and_imported(
         window.driver.press(dock.export_button)
         wait_until(lambda: not dock.runner.busy, 60, "the export")
         (written,) = [
-            one for one in folder.iterdir() if one.name.endswith(FORMATS[name]) and "inst" not in one.name
+            path for path in folder.iterdir() if path.name.endswith(FORMATS[name]) and "inst" not in path.name
         ]
         for object_id in list(window.session.document.objects):
             window.session.objects.delete((object_id,))

@@ -193,15 +193,15 @@ def test_the_head_adds_objects_and_the_person_verifies_them(
     dock.stage.activated.emit(dock.stage.currentIndex())
     wait_until(lambda: bool(dock.controller.session.document.objects), 60, "the proposal")
     assert "The head added" in dock.status.message.text()
-    assert {one.source for one in dock.controller.session.document.objects.values()} == {"head"}
+    assert {obj.source for obj in dock.controller.session.document.objects.values()} == {"head"}
     assert "0 in progress" in dock.progress.text(), "the head does not change the state"
     truth = disc_image(0, (100, 130))[1]
-    found = np.asarray(dock.controller.session.document.class_map) > 0
-    assert (found == (truth == 1)).mean() > 0.9
+    predicted = np.asarray(dock.controller.session.document.class_map) > 0
+    assert (predicted == (truth == 1)).mean() > 0.9
     assert not dock.controller.session.area.mask().any(), "objects of a head are not verified"
     driver.press(dock.view_button)
     assert dock.controller.session.area.mask().all()
-    assert all(one.reviewed for one in dock.controller.session.document.objects.values())
+    assert all(obj.reviewed for obj in dock.controller.session.document.objects.values())
     driver.press(dock.next_button)
     shown(dock, "1")
     wait_until(lambda: bool(dock.controller.session.document.objects), 60, "the next proposal")
@@ -222,13 +222,13 @@ def test_the_head_segments_all_images_and_the_most_uncertain_comes_next(
     assert uncertainty.pop("0") is None, "the open image is skipped"
     assert dock.stage.currentData() == "automatic"
     driver.press(dock.next_button)
-    most = max(uncertainty, key=lambda one: uncertainty[one])
+    most = max(uncertainty, key=lambda name: uncertainty[name])
     shown(dock, most)
     assert list(dock.controller.session.classes) == [DISC], "only the classes of the dataset"
-    assert {one.source for one in dock.controller.session.document.objects.values()} == {"head"}
+    assert {obj.source for obj in dock.controller.session.document.objects.values()} == {"head"}
     driver.press(dock.done_button)
     del uncertainty[most]
-    shown(dock, max(uncertainty, key=lambda one: uncertainty[one]))
+    shown(dock, max(uncertainty, key=lambda name: uncertainty[name]))
 
 
 def test_a_review_can_skip_images_and_return(
@@ -240,7 +240,7 @@ def test_a_review_can_skip_images_and_return(
     wait_until(lambda: "segmented 3 images" in dock.status.message.text(), 120, "all images")
     uncertainty = {entry.path.stem: entry.uncertainty for entry in dock.controller.queue.entries}
     del uncertainty["0"]
-    order = sorted(uncertainty, key=lambda one: -uncertainty[one])
+    order = sorted(uncertainty, key=lambda name: -uncertainty[name])
     for name in order:
         assert dock.controller.queue.upcoming.path.stem == name, "the image that is prefetched"
         driver.key(Qt.Key.Key_PageDown)
@@ -267,7 +267,7 @@ def test_a_run_over_the_folder_uses_the_filter_of_auto_segment(
     assert "One image was skipped; 2.png:" in dock.status.message.text()
     uncertainty = {entry.path.stem: entry.uncertainty for entry in dock.controller.queue.entries}
     driver.press(dock.next_button)
-    shown(dock, max("13", key=lambda one: uncertainty[one]))
+    shown(dock, max("13", key=lambda name: uncertainty[name]))
     assert not dock.controller.session.document.objects, "all objects are below the minimum area"
 
 

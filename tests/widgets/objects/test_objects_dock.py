@@ -135,8 +135,8 @@ def test_buttons_and_keys_change_the_selected_objects_in_one_step(opened: Any) -
         QTest.keyClick(table, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
         QApplication.processEvents()
         assert column(table, AREA) == ["100", "81", "64", "49", "16", "16"]
-        assert [records[one].class_id for one in range(1, 7)] == [1, 2, 1, 2, 2, 2]
-        assert not any(one.reviewed or one.unsure for one in records.values())
+        assert [records[object_id].class_id for object_id in range(1, 7)] == [1, 2, 1, 2, 2, 2]
+        assert not any(obj.reviewed or obj.unsure for obj in records.values())
 
     window.annotator.activate(1)
     keys = {
@@ -238,18 +238,18 @@ def test_adding_one_to_5000_objects_is_fast(qtbot: Any) -> None:
     assert table.rowCount() == table.total == 5000
     table.sort(SCORE, Qt.SortOrder.DescendingOrder)
     assert table.rows[0].id == 5000
-    heard: list[frozenset[int]] = []
-    session.objects_changed.connect(heard.append)
+    emitted: list[frozenset[int]] = []
+    session.objects_changed.connect(emitted.append)
     times = []
-    for one in range(1, 10):
-        session.objects.reclassify((one,), 2)
+    for object_id in range(1, 10):
+        session.objects.reclassify((object_id,), 2)
         begin = time.perf_counter()
-        table.update_objects(heard[-1])
+        table.update_objects(emitted[-1])
         times.append(time.perf_counter() - begin)
-    assert heard == [frozenset({one}) for one in range(1, 10)]
+    assert emitted == [frozenset({object_id}) for object_id in range(1, 10)]
     assert [table.index(row, CLASS, QModelIndex()).data() for row in range(4991, 5000)] == ["stroma"] * 9
     print(f"whole table {1000 * whole:.1f} ms, one object {1000 * np.median(times):.1f} ms")
     assert np.median(times) < 0.5 * whole
     session.objects.delete((5000,))
-    table.update_objects(heard[-1])
+    table.update_objects(emitted[-1])
     assert table.total == 4999

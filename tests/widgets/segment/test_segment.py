@@ -67,13 +67,13 @@ def done(window: Any, dock: Any) -> None:
     assert dock.result is not None, dock.status.message.text()
 
 
-def passes_once_quiet(window: Any) -> int:
+def tiles_once_idle(window: Any) -> int:
     """Wait until the view is encoded; return the number of tiles encoded so far."""
-    passes = -1
-    while passes != window.model.encoder.passes:
-        passes = window.model.encoder.passes
+    encoded = -1
+    while encoded != window.model.encoder.passes:
+        encoded = window.model.encoder.passes
         QTest.qWait(3 * SETTLE_MS)
-    return passes
+    return encoded
 
 
 def test_the_result_of_a_box_lies_in_the_box(open_segment: Callable[..., Any], bundle: Path) -> None:
@@ -111,7 +111,7 @@ def test_only_the_view_of_a_large_image_is_segmented(open_segment: Callable[...,
     r0, c0, r1, c1 = box_in_view(window.viewer, window.image, window.session.hw)
     assert r0 < 60 < 160 < r1 < 500
     assert c0 < 70 < 170 < c1 < 500
-    before = passes_once_quiet(window)
+    before = tiles_once_idle(window)
     done(window, dock)
     assert dock.result.labels.shape == (r1 - r0, c1 - c0)
     assert window.model.encoder.passes - before <= 1, "of the four tiles of the image"
@@ -121,12 +121,12 @@ def test_filters_apply_without_running_the_head_again(open_segment: Callable[...
     pixels, _ = disc_image(3, (120, 160))
     window, dock = open_segment(pixels)
     done(window, dock)
-    found = dock.result.segmentation
-    passes = window.model.encoder.passes
+    segmentation = dock.result.segmentation
+    encoded = window.model.encoder.passes
     (slider,) = dock.filters.sliders.values()
     slider.setValue(90)
-    wait_until(lambda: dock.result.segmentation is found and not dock.runner.busy, 20, "the filter")
-    wait_until(lambda: not (dock.result.labels[found.confidence < 0.9] == 1).any(), 20, "the filter")
+    wait_until(lambda: dock.result.segmentation is segmentation and not dock.runner.busy, 20, "the filter")
+    wait_until(lambda: not (dock.result.labels[segmentation.confidence < 0.9] == 1).any(), 20, "the filter")
     assert np.array_equal(window.viewer.layers["Segmentation"].data, dock.result.labels)
     assert (dock.result.labels == 1).any()
     assert (
@@ -135,10 +135,14 @@ def test_filters_apply_without_running_the_head_again(open_segment: Callable[...
     dock.filters.settings.widgets["min_area_px"].value = 10_000_000
     wait_until(lambda: not dock.result.labels.any(), 20, "the least size")
     assert "0 objects" in dock.summary.text()
-    assert window.model.encoder.passes == passes
+    assert window.model.encoder.passes == encoded
     dock.filters.settings.widgets["min_area_px"].value = 16
     slider.setValue(0)
-    wait_until(lambda: (dock.result.labels == 1).sum() == (found.labels == 1).sum(), 20, "all of it again")
+    wait_until(
+        lambda: (dock.result.labels == 1).sum() == (segmentation.labels == 1).sum(),
+        20,
+        "the unfiltered result",
+    )
 
 
 def touching() -> np.ndarray:
@@ -207,7 +211,7 @@ def test_moving_the_camera_does_not_cancel_a_running_head(
     window.viewer.scene.camera.center = (0, 300, 300)
     window.driver.press(dock.run_button)
     window.viewer.scene.camera.center = (0, 3000, 3000)
-    wait_until(lambda: window.session.prompts.preview(3000, 3000) is not None, 20, "the tiles there")
+    wait_until(lambda: window.session.prompts.preview(3000, 3000) is not None, 20, "the tiles in view")
     assert dock.runner.busy, "the head is still running"
     go_on.set()
     wait_until(lambda: not dock.runner.busy, 60, "the result")
@@ -220,7 +224,7 @@ def test_a_newer_result_replaces_proposals_but_no_corrections(open_segment: Call
     done(window, dock)
     window.driver.press(dock.add_button)
     wait_until(lambda: not dock.apply_queue.busy, 20, "the annotations")
-    head = {one.id for one in window.session.document.objects.values()}
+    head = {obj.id for obj in window.session.document.objects.values()}
     rows, cols = np.nonzero(labels)
     window.session.classes.add("fat")
     window.session.paint(rows[:50], cols[:50], 2)
@@ -289,7 +293,7 @@ def test_a_result_waits_for_the_end_of_a_stroke(open_segment: Callable[..., Any]
     fat = window.session.active_class
     assert (window.layers.classes.data[5, 22:98] == fat).all(), "the whole stroke is kept"
     assert (window.layers.classes.data != fat).any()
-    assert {one.source for one in window.session.document.objects.values()} == {"brush", "head"}
+    assert {obj.source for obj in window.session.document.objects.values()} == {"brush", "head"}
     assert np.array_equal(window.layers.classes.data, np.asarray(window.session.document.class_map))
     window.session.active_class = 1
     window.annotator.mode = type(window.annotator.mode)("point")
@@ -338,8 +342,8 @@ def test_a_key_moves_to_the_next_uncertain_region(open_segment: Callable[..., An
         region = dock.uncertain.region
         np.testing.assert_allclose(centre_of_view(window.viewer, window.image), region.centre_rc, atol=1)
         seen.append(region)
-    assert len({one.box for one in seen}) == 3
-    assert [one.score for one in seen] == sorted((one.score for one in seen), reverse=True)
+    assert len({region.box for region in seen}) == 3
+    assert [region.score for region in seen] == sorted((region.score for region in seen), reverse=True)
     window.session.area.complete((0, 0, *window.session.hw))
     window.driver.key(Qt.Key.Key_N)
     wait_until(lambda: "No uncertain region is left" in dock.status.message.text(), 20, "the sentence")
@@ -379,7 +383,7 @@ def test_segment_everything_and_classify_by_similarity(
     assert "Found" in dock.status.message.text()
     on_disc = [window.session.document.object_at(row, col) for row in (60, 180) for col in (50, 115)]
     assert all(on_disc), "each disc is an object"
-    assert {one.class_id for one in window.session.document.objects.values()} == {
+    assert {obj.class_id for obj in window.session.document.objects.values()} == {
         window.session.classes.find("unclassified").id
     }
     window.driver.press(dock.everything.classify_button)
@@ -388,7 +392,7 @@ def test_segment_everything_and_classify_by_similarity(
     window.session.objects.reclassify((on_disc[0],), 1)
     window.driver.press(dock.everything.classify_button)
     wait_until(lambda: not dock.runner.busy, 60, "the classes")
-    assert {window.session.document.objects[one].class_id for one in on_disc} == {1}
+    assert {window.session.document.objects[object_id].class_id for object_id in on_disc} == {1}
 
 
 @pytest.mark.alone
@@ -400,11 +404,11 @@ def test_the_window_responds_while_a_head_runs(open_segment: Callable[..., Any])
     dock.region.combo.setCurrentIndex(dock.region.combo.findData("image"))
 
     def segmenting() -> float:
-        found: list[float] = []
+        stalls: list[float] = []
         meter = StallMeter()
-        dock._on_result = lambda *_: found.append(meter.stop())
+        dock._on_result = lambda *_: stalls.append(meter.stop())
         window.driver.press(dock.run_button)
-        wait_until(lambda: bool(found), 60, "the result")
-        return found[0]
+        wait_until(lambda: bool(stalls), 60, "the result")
+        return stalls[0]
 
     assert_alive(longest_stalls(segmenting))

@@ -52,8 +52,8 @@ def open_train(open_window: Callable[..., Any]) -> Callable[..., tuple[Any, Any]
     return opened
 
 
-def trained(window: Any, dock: Any, kind: str = "linear", passes: int = 4) -> None:
-    dock.form.setValue(TrainingSettings(kind, passes))
+def trained(window: Any, dock: Any, kind: str = "linear", epochs: int = 4) -> None:
+    dock.form.setValue(TrainingSettings(kind, epochs))
     window.driver.press(dock.train_button)
     wait_until(lambda: not dock.runner.busy, 120, "the training")
 
@@ -95,7 +95,7 @@ def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Pat
     assert dock.train_button.isEnabled()
     trained(window, dock)
     assert dock.training.heads.offered.stem == "linear-1", dock.status.message.text()
-    assert [passes for passes, _ in dock.plot.dice] == [1, 2, 3, 4]
+    assert [epoch for epoch, _ in dock.plot.dice] == [1, 2, 3, 4]
     assert len(dock.plot.losses) >= 4
     assert dock.plot.losses[-1][1] < dock.plot.losses[0][1]
     assert "first head" in dock.comparison.verdict.text()
@@ -105,9 +105,9 @@ def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Pat
     assert "Auto-segment uses linear-1" in dock.status.message.text()
     assert not dock.accept_button.isEnabled()
     assert not dock.roll_back_button.isEnabled(), "there is no previous head"
-    trained(window, dock, passes=8)
+    trained(window, dock, epochs=8)
     assert "linear-1" in dock.comparison.verdict.text()
-    tiles = [one for one in dock.comparison.thumbnails if one.pixmap() and not one.pixmap().isNull()]
+    tiles = [label for label in dock.comparison.thumbnails if label.pixmap() and not label.pixmap().isNull()]
     assert len(tiles) == 3 * min(3, len(dock.summary.images) and dock.summary.images["val"])
     assert "linear-2" in dock.head_in_use.text()
     window.driver.press(dock.roll_back_button)
@@ -195,5 +195,9 @@ def test_the_dataset_is_remembered(open_train: Callable[..., Any], dataset: Path
     assert again.training.folder == dataset
     assert again.training.heads.current.stem == "linear-1"
     assert again.dataset.slides.currentData() == "-"
-    assert {one.slide for one in DatasetFolder.open(dataset).images.values()} == {"case0", "case1", "case2"}
+    assert {image.slide for image in DatasetFolder.open(dataset).images.values()} == {
+        "case0",
+        "case1",
+        "case2",
+    }
     window.driver.key(Qt.Key.Key_Escape)

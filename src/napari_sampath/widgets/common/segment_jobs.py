@@ -10,7 +10,7 @@ import numpy as np
 from ...annotations import Box
 from ...arrays import LocalMask, UInt8Array
 from ...jobs import Job, Progress
-from ...session import NewObjects
+from ...session import NewObjects, from_segmentation
 from ...session.proposals.result_filter import ResultFilter
 from ..background.native_libraries import import_triton_apart
 from .texts import plural
@@ -59,8 +59,6 @@ def segment_job(
 def filter_job(segmentation: Segmentation, result_filter: ResultFilter) -> Job[HeadResult]:
     """Filter the result of a head, without running the head again."""
     yield Progress(0, 0, "Filtering the result")
-    from ...session import from_segmentation
-
     objects = from_segmentation(segmentation, result_filter)
     labels = objects.label_map()
     shares = [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal
 
 from ...annotations import AnnotatedObject, Box
+from ...images import LoadedImage
 from ...session import FolderQueue, FolderRun, Session, Stage, State
 from ..background.workers import JobRunner
 from ..canvas import layers as canvas_layers
@@ -23,8 +24,6 @@ from .jobs import queue_job, read_job, segment_folder_job
 
 if TYPE_CHECKING:
     from napari.layers import Image
-
-    from ...images import LoadedImage
 
 
 class FolderController(QObject):

@@ -9,31 +9,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arrays import ClassInfo, UInt8Array
+from ...config import load_config
 from ...errors import SampathError
+from ...images import LoadedImage, read
 from ...jobs import Job, Progress
-from ...session import FolderQueue, FolderRun, ResultFilter
+from ...session import FolderQueue, FolderRun, ResultFilter, automatic_job, first_classes
 from ..background.native_libraries import import_triton_apart
 from .thumbnails import SIDE_PX
 
 if TYPE_CHECKING:
-    from ...images import LoadedImage
     from ...predict import Model
 
 
-def queue_job(folder: Path, sessions_dir: Path | None) -> Job[FolderQueue]:
-    """Open a folder of images, whose states are saved in `sessions_dir` or the user's folder."""
+def queue_job(folder: Path, sessions_dir: Path) -> Job[FolderQueue]:
+    """Open a folder of images, whose states are saved in `sessions_dir`."""
     yield Progress(0, 0, "Opening the folder")
-    from ...config import load_config
-    from ...session import FolderQueue
-
-    return FolderQueue(folder, sessions_dir or load_config().sessions_dir)
+    return FolderQueue(folder, sessions_dir)
 
 
 def read_job(path: Path) -> Job[LoadedImage]:
     """Read an image file."""
     yield Progress(0, 0, f"Reading {path.name}")
-    from ...images import read
-
     return read(path)
 
 
@@ -47,8 +43,6 @@ def thumbnails_job(paths: list[Path], thumbnails: dict[str, UInt8Array]) -> Job[
     Returns:
         The number of thumbnails.
     """
-    from ...images import read
-
     for number, path in enumerate(paths):
         yield Progress(number, len(paths), "Loading the thumbnails", "images")
         try:
@@ -65,7 +59,7 @@ def segment_folder_job(
     queue: FolderQueue,
     head: str,
     model: Model | None,
-    sessions_dir: Path | None,
+    sessions_dir: Path,
     result_filter: ResultFilter,
     skip: Collection[str],
     dataset: Path | None,
@@ -77,7 +71,7 @@ def segment_folder_job(
         queue: The folder.
         head: Name of a shipped bundle, or the path of one.
         model: The model in use; another one is loaded if the head needs it.
-        sessions_dir: Folder of the journals; that of the user if None.
+        sessions_dir: Folder of the journals.
         result_filter: Which parts of the results are kept.
         skip: File names of images to leave alone.
         dataset: The dataset that gives the classes of new images; `classes` if None.
@@ -85,10 +79,8 @@ def segment_folder_job(
     """
     yield Progress(0, 0, "Loading the head")
     import_triton_apart()
-    from ...config import load_config
     from ...heads import load_head
     from ...predict import load_model_job, segment_job
-    from ...session import automatic_job, first_classes
     from ...store import Store
 
     loaded, config = load_head(head), load_config()
@@ -99,6 +91,5 @@ def segment_folder_job(
     def segment(pixels: UInt8Array) -> Job[Any]:
         return segment_job(pixels, loaded, encoder)
 
-    journals = sessions_dir or config.sessions_dir
     initial = first_classes(dataset, classes)
-    return (yield from automatic_job(queue, segment, journals, result_filter, skip, initial))
+    return (yield from automatic_job(queue, segment, sessions_dir, result_filter, skip, initial))
