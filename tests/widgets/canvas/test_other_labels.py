@@ -14,7 +14,7 @@ from napari.layers import Image, Labels
 from scipy.ndimage import label
 
 from napari_sampath.widgets.canvas import other_labels
-from napari_sampath.widgets.canvas.other_labels import connected, object_under
+from napari_sampath.widgets.canvas.other_labels import component_at, object_under
 from napari_sampath.widgets.viewer.mouse import Mode
 from support.models.discs import DiscModel
 
@@ -34,7 +34,7 @@ def test_an_object_is_what_hangs_together_however_far_it_reaches(
     labels[row, col] = 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(other_labels, "FIRST_PX", 2)
-        found = connected(labels, row, col)
+        found = component_at(labels, row, col)
     pieces, _ = label(labels)
     assert np.array_equal(found.to_dense(labels.shape), pieces == pieces[row, col])
 

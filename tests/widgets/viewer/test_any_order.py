@@ -13,7 +13,7 @@ from qtpy.QtCore import Qt
 
 from napari_sampath.config import load_config
 from napari_sampath.session import Session
-from napari_sampath.widgets.canvas.label_tools import is_outlining
+from napari_sampath.widgets.canvas.napari_internals.label_tools import is_outlining
 from support.models.discs import DiscModel
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Shades what nobody has annotated yet: heads learn from all the rest, and only from that."""
+"""A layer that shades the part of an image that is not verified, from which heads do not learn."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
 
+from ...annotations import Box
 from ..background.native_libraries import one_numba_thread
-from . import layers as shown
+from . import layers as session_layers
 from .chunked_paint import ChunkedPainter
 from .transform_sync import TransformSync
 
@@ -16,18 +17,17 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-    from ...annotations import Box
     from ...session import Session
 
 NAME = "Not annotated yet"
 SHADE = (0.1, 0.1, 0.12, 1.0)
 OPACITY = 0.6
-MOST_PX = 2048
-"""Longer side of the layer; on larger images one of its pixels stands for several."""
+MAX_SIDE_PX = 2048
+"""Longer side of the layer; on larger images one of its pixels covers several image pixels."""
 
 
 class AreaView:
-    """A layer over an image that is dark where the session's annotated area is not; there only while it is on.
+    """A dark layer over the area of a session that is not verified; it exists only while `on`.
 
     Args:
         viewer: The viewer.
@@ -40,61 +40,62 @@ class AreaView:
         self._image = image
         self._session = session
         self._layer: Labels | None = None
-        self._in_place: TransformSync | None = None
-        self._step = -(-max(session.hw) // MOST_PX)
-        self._strips = ChunkedPainter(self._paint)
+        self._transform: TransformSync | None = None
+        self._step = -(-max(session.hw) // MAX_SIDE_PX)
+        self._painter = ChunkedPainter(self._paint)
         session.area_changed.connect(self._on_area)
 
     @property
     def on(self) -> bool:
-        """Whether it is shown."""
+        """Whether the layer is in the viewer."""
         return self._layer is not None and self._layer in self._viewer.layers
 
     @on.setter
     def on(self, on: bool) -> None:
         if on == self.on:
             return
-        if self._in_place is not None:
-            self._in_place.close()
+        self._stop_following()
         if on:
             self._layer = self._add()
-            self._in_place = TransformSync(self._image, [self._layer], self._step)
-            self._strips.add((0, 0, *self._session.hw))
+            self._transform = TransformSync(self._image, [self._layer], self._step)
+            self._painter.add((0, 0, *self._session.hw))
         elif self._layer is not None:
-            self._strips.drop()
-            shown.remove(self._viewer, [self._layer])
+            self._painter.drop()
+            session_layers.remove(self._viewer, [self._layer])
             self._layer = None
 
     def close(self) -> None:
-        """Take the layer away."""
+        """Remove the layer."""
         self._session.area_changed.disconnect(self._on_area)
         self.on = False
-        if self._in_place is not None:
-            self._in_place.close()  # the user may have closed the layer
+        self._stop_following()  # The user may have closed the layer.
+
+    def _stop_following(self) -> None:
+        if self._transform is not None:
+            self._transform.close()
 
     def _add(self) -> Labels:
         height, width = self._session.hw
         step, selection = self._step, self._viewer.layers.selection
         active = selection.active
-        place = {**shown.placement(self._image), "scale": self._image.scale * step}
         with one_numba_thread():
             layer = self._viewer.add_labels(
                 np.zeros((-(-height // step), -(-width // step)), np.uint8),
                 name=NAME,
                 opacity=OPACITY,
                 colormap=DirectLabelColormap(color_dict={None: SHADE, 0: (0.0, 0.0, 0.0, 0.0)}),
-                metadata={shown.MARK: self._image.name},
-                **place,
+                metadata={session_layers.MARK: self._image.name},
+                **{**session_layers.placement(self._image), "scale": self._image.scale * step},
             )
         layer.editable = False
-        # The layer in use is the user's business; what is annotated stays on top of the shade.
+        # Keep the user's active layer, and the annotations above the shade.
         selection.active = active
         self._viewer.layers.move(len(self._viewer.layers) - 1, self._viewer.layers.index(self._image) + 1)
         return layer
 
     def _on_area(self, box: Box) -> None:
         if self.on:
-            self._strips.add(box)
+            self._painter.add(box)
 
     def _paint(self, box: Box) -> None:
         if self._layer is None:
@@ -104,5 +105,5 @@ class AreaView:
         r1, c1 = -(-box[2] // step), -(-box[3] // step)
         height, width = self._session.hw
         inside = r0 * step, c0 * step, min(r1 * step, height), min(c1 * step, width)
-        open_yet = ~self._session.area.mask(inside)[::step, ::step]
-        shown.write(self._layer, (r0, c0, r1, c1), open_yet.astype(np.uint8))
+        unverified = ~self._session.area.mask(inside)[::step, ::step]
+        session_layers.write(self._layer, (r0, c0, r1, c1), unverified.astype(np.uint8))

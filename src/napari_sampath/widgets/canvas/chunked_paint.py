@@ -1,22 +1,19 @@
-"""Paints a large part of a picture strip by strip, between which the window lives."""
+"""Paint large boxes in strips, one per turn of the event loop."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from qtpy.QtCore import QTimer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ...annotations import Box
+from ...annotations import Box
 
 STRIP_PX = 1 << 20
-"""Pixels of a strip: 20 ms each."""
+"""Pixels of a strip; painting one takes about 20 ms."""
 
 
 class ChunkedPainter:
-    """Boxes to paint; one of up to a strip is painted at once, larger ones a strip each turn of the window.
+    """Paints boxes of up to one strip at once and larger boxes strip by strip.
 
     Args:
         paint: Paints a box (r0, c0, r1, c1).
@@ -25,9 +22,9 @@ class ChunkedPainter:
     def __init__(self, paint: Callable[[Box], object]) -> None:
         self._paint = paint
         self._waiting: list[Box] = []
-        self._turns = QTimer()
-        self._turns.setInterval(0)
-        self._turns.timeout.connect(self._paint_next)
+        self._timer = QTimer()
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._paint_next)
 
     def add(self, box: Box) -> None:
         """Paint a box, now or in strips."""
@@ -37,20 +34,20 @@ class ChunkedPainter:
             self._paint(box)
             return
         self._waiting += [(top, c0, min(top + rows, r1), c1) for top in range(r0, r1, rows)]
-        self._turns.start()
+        self._timer.start()
 
     def finish(self) -> None:
-        """Paint all that waits."""
+        """Paint all waiting strips now."""
         while self._waiting:
             self._paint_next()
 
     def drop(self) -> None:
-        """Forget what waits."""
+        """Discard the waiting strips."""
         self._waiting.clear()
-        self._turns.stop()
+        self._timer.stop()
 
     def _paint_next(self) -> None:
         if self._waiting:
             self._paint(self._waiting.pop(0))
         if not self._waiting:
-            self._turns.stop()
+            self._timer.stop()

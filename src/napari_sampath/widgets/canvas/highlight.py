@@ -1,34 +1,32 @@
-"""A frame around objects that are chosen, and a line while one is drawn: the only layer that marks and never holds."""
+"""A layer with frames around selected objects and the line of a cut that is being drawn."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import layers as shown
+from ...annotations import Box
+from . import layers as session_layers
 from .viewport import camera
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari.layers import Image, Shapes
     from napari.viewer import Viewer
-
-    from ...annotations import Box
 
 NAME = "Chosen"
 COLOR = "#ff00c8"
 CANVAS_PX = 2.5
-"""Width of frame and line on the canvas."""
+"""Line width on the canvas."""
 MARGIN_PX = 2
-"""Distance of the frame from the object, in image pixels."""
-MOST = 200
-"""More frames than this say nothing, and take napari long to draw."""
+"""Distance of a frame from its object, in image pixels."""
+MAX_FRAMES = 200
+"""More frames tell the user nothing and take napari long to draw."""
 
 
 class Highlight:
-    """Frames and a line over an image layer; the layer is made when there is something to show.
+    """Frames and a line over an image layer; their layer is created when it is needed.
 
     Args:
         viewer: The viewer.
@@ -42,14 +40,14 @@ class Highlight:
         camera(viewer).events.zoom.connect(self._on_zoom)
 
     def close(self) -> None:
-        """Take the layer away."""
+        """Remove the layer."""
         camera(self._viewer).events.zoom.disconnect(self._on_zoom)
         if self._layer is not None:
-            shown.remove(self._viewer, [self._layer])
+            session_layers.remove(self._viewer, [self._layer])
 
     @property
     def frames(self) -> int:
-        """Number of frames and lines shown."""
+        """Number of frames and lines."""
         return 0 if self._layer is None else int(self._layer.nshapes)
 
     def show(
@@ -57,7 +55,7 @@ class Highlight:
         boxes: Sequence[Box],
         line_xy: tuple[tuple[float, float], tuple[float, float]] | None = None,
     ) -> None:
-        """Frame boxes (r0, c0, r1, c1) and draw a line between two points (x, y), in place of what was shown."""
+        """Replace the frames and line: frames around boxes (r0, c0, r1, c1), a line between two points (x, y)."""
         if not boxes and line_xy is None and self._layer is None:
             return
         layer = self._shapes()
@@ -66,13 +64,13 @@ class Highlight:
             layer.data = []
         width = self._width()
         if boxes:
-            layer.add_rectangles([_corners(box) for box in boxes[:MOST]], edge_width=width)
+            layer.add_rectangles([_corners(box) for box in boxes[:MAX_FRAMES]], edge_width=width)
         if line_xy is not None:
             (x0, y0), (x1, y1) = line_xy
             layer.add_lines([np.array([[y0, x0], [y1, x1]])], edge_width=width)
 
     def clear(self) -> None:
-        """Show nothing."""
+        """Remove all frames and the line."""
         if self.frames:
             self.show(())
 
@@ -86,12 +84,11 @@ class Highlight:
                 name=NAME,
                 face_color="transparent",
                 edge_color=COLOR,
-                metadata={shown.MARK: self._image.name},
-                **shown.placement(self._image),
+                metadata={session_layers.MARK: self._image.name},
+                **session_layers.placement(self._image),
             )
             self._layer.editable = False
-            # The layer in use is the user's business.
-            selection.active = active
+            selection.active = active  # Keep the user's active layer.
         return self._layer
 
     def _width(self) -> float:
@@ -103,8 +100,7 @@ class Highlight:
 
 
 def _corners(box: Box) -> np.ndarray:
-    # A pixel's edges are half a pixel from its centre.
-    top, left, bottom, right = (
-        edge + side * MARGIN_PX - 0.5 for edge, side in zip(box, (-1, -1, 1, 1), strict=True)
-    )
+    # The edges of a pixel are half a pixel from its centre.
+    top, left = box[0] - MARGIN_PX - 0.5, box[1] - MARGIN_PX - 0.5
+    bottom, right = box[2] + MARGIN_PX - 0.5, box[3] + MARGIN_PX - 0.5
     return np.array([[top, left], [top, right], [bottom, right], [bottom, left]])

@@ -1,47 +1,44 @@
-"""Shows a session on layers: listens to its signals and rewrites only what changed."""
+"""Keep the layers of a session up to date: listen to its signals and rewrite only what changed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QTimer
 
-from ...annotations import bounds, union
+from ...annotations import Box, bounds, union
+from ...arrays import ClassInfo, LocalMask
 from ...errors import SampathError
-from . import layers as shown
+from . import layers as session_layers
 from .chunked_paint import ChunkedPainter
-from .label_tools import is_outlining, outline_of
 from .napari_internals.cropped_visual import CroppedVisual
+from .napari_internals.label_tools import is_outlining, outline_of
 from .strokes import stroke_of
 from .transform_sync import TransformSync
 from .viewport import camera
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-    from ...annotations import Box
-    from ...arrays import ClassInfo, LocalMask
     from ...session import Session
 
-
 ANSWER_MS = 200
-"""So long a new prompt waits for its answer to be painted together with it: one picture instead of two. On two cores
-without a graphics card the other picture held the answer up by 50 ms: napari paints its window with Python locked."""
+"""How long a new prompt waits for its answer, to be painted with it in one frame: without a graphics card a second
+frame delays the answer by 50 ms, because napari paints with the interpreter locked."""
 
 
 class LayerSync:
-    """The layers of one session, kept equal to it; brush strokes on the class layer go back into the session.
+    """Keeps layers equal to a session, and passes brush strokes on the class layer to the session.
 
     Args:
         viewer: The viewer.
-        image: The image layer the session was made from.
+        image: The image layer that the session was made from.
         session: The session.
-        say: Takes a sentence for the user.
+        say: Receives messages for the user.
     """
 
     def __init__(self, viewer: Viewer, image: Image, session: Session, say: Callable[[str], object]) -> None:
@@ -51,16 +48,20 @@ class LayerSync:
         self._scribble: Box | None = None
         self._whole: Box = (0, 0, *session.hw)
         self._pressed: tuple[int, int] | None = None
+        """(row, col) at which the current brush stroke began."""
         self._under_outline: Box | None = None
+        """Box that changed while an outline of the right mouse button is open."""
         self._colored: tuple[ClassInfo, ...] | None = None
-        self.layers = shown.add_layers(viewer, image, session.hw, session.document.instance_map.filled_boxes)
+        self.layers = session_layers.add_layers(
+            viewer, image, session.hw, session.document.instance_map.filled_boxes
+        )
         self._unanswered = QTimer()
         self._unanswered.setSingleShot(True)
         self._unanswered.setInterval(ANSWER_MS)
         self._unanswered.timeout.connect(self._show_prompts)
-        self._strips = ChunkedPainter(self._paint)
-        shown.recolour(self.layers.candidate, shown.candidate_colormap())
-        self._drawn = [
+        self._painter = ChunkedPainter(self._paint)
+        session_layers.recolour(self.layers.candidate, session_layers.candidate_colormap())
+        self._cropped = [
             CroppedVisual(viewer, layer, filled)
             for layer, filled in (
                 (self.layers.classes, self._classes_box),
@@ -83,58 +84,61 @@ class LayerSync:
             self._links.append((outline.events.active, self._on_outline))
         for signal, slot in self._links:
             signal.connect(slot)
-        self._in_place = TransformSync(image, self.layers.all())
+        self._transform = TransformSync(image, self.layers.all())
         self.layers.classes.mouse_drag_callbacks.append(self._on_press)
         self._on_zoom()
         self._on_classes()
-        drawn: Box | None = None
-        for annotation in session.document.objects.values():
-            drawn = union(drawn, annotation.box)
-        if drawn is not None:
-            self._on_document(drawn)
+        filled: Box | None = None
+        for obj in session.document.objects.values():
+            filled = union(filled, obj.box)
+        if filled is not None:
+            self._on_document(filled)
         self._show_prompts()
 
     @property
     def drawing(self) -> bool:
-        """True while the brush is down, or an outline of the right mouse button is open."""
+        """True during a brush stroke or an outline of the right mouse button."""
         return self._pressed is not None or is_outlining(self.layers.classes)
 
     def close(self) -> None:
-        """Stop listening and take the helper layers away; the label layers stay for the user."""
+        """Disconnect and remove the helper layers; the label layers stay in the viewer."""
         self._unanswered.stop()
-        self._strips.finish()
-        self._in_place.close()
-        for one in self._drawn:
-            one.close()
+        self._painter.finish()
+        self._transform.close()
+        for visual in self._cropped:
+            visual.close()
         for signal, slot in self._links:
             signal.disconnect(slot)
         self._links.clear()
         self.layers.classes.mouse_drag_callbacks.remove(self._on_press)
-        # Nobody would notice a stroke from now on, and it would be gone when the image is annotated again.
+        # Strokes would no longer reach the session and would be lost when the image is annotated again.
         self.layers.classes.mode = "pan_zoom"
         self.layers.classes.editable = False
-        shown.remove(self._viewer, self.layers.helpers())
+        session_layers.remove(self._viewer, self.layers.helpers())
 
     def show_box(self, box_xyxy: tuple[float, float, float, float] | None, further: bool = False) -> None:
-        """Show a box (x0, y0, x1, y1) that is not yet the prompt, and if further the prompt's own; None for those."""
+        """Show a box (x0, y0, x1, y1) that is being drawn, with `further` beside the prompt's; None: the prompt's."""
         own = self._session.prompts.state.boxes if box_xyxy is None or further else ()
-        shown.show_boxes(self.layers.box, own if box_xyxy is None else (*own, box_xyxy))
+        session_layers.show_boxes(self.layers.box, own if box_xyxy is None else (*own, box_xyxy))
 
     def show_scribble(self, mask: LocalMask) -> None:
-        """Show a piece of a scribble while it is painted."""
+        """Show a part of a scribble while it is painted."""
         box = bounds(mask)
         self._scribble = union(self._scribble, box)
         under = self.layers.candidate.data[mask.slices]
-        shown.write(self.layers.candidate, box, np.where(mask.bitmap, shown.SCRIBBLE, under))
+        values = np.where(mask.bitmap, session_layers.SCRIBBLE, under)
+        session_layers.write(self.layers.candidate, box, values)
 
     def wipe_scribble(self) -> None:
-        """Take the scribble away again."""
+        """Remove the scribble."""
         scribble, self._scribble = self._scribble, None
         if scribble is not None:
             self._on_candidate(scribble, None)
 
+    # Boxes outside of which a layer is empty
+
     def _classes_box(self) -> Box | None:
-        # A brush is told of when the stroke has ended.
+        # A brush stroke is announced when it ends.
         return self._objects_box() if str(self.layers.classes.mode) == "pan_zoom" else self._whole
 
     def _objects_box(self) -> Box | None:
@@ -147,6 +151,8 @@ class LayerSync:
     def _prompts_box(self) -> Box | None:
         return self._whole if self.layers.box.nshapes else None
 
+    # From the session to the layers
+
     def _on_prompts(self) -> None:
         if self._session.prompts.state.empty:
             self._show_prompts()
@@ -156,56 +162,57 @@ class LayerSync:
     def _show_prompts(self) -> None:
         self._unanswered.stop()
         prompts = self._session.prompts.state
-        points = list(prompts.points)
-        xy = np.array([(x, y) for x, y, _ in points], dtype=np.float64).reshape(-1, 2)
-        shown.show_points(self.layers.prompts, xy, [positive for _, _, positive in points])
-        shown.show_boxes(self.layers.box, prompts.boxes)
+        xy = np.array([(x, y) for x, y, _ in prompts.points], dtype=np.float64).reshape(-1, 2)
+        session_layers.show_points(self.layers.prompts, xy, [positive for _, _, positive in prompts.points])
+        session_layers.show_boxes(self.layers.box, prompts.boxes)
 
     def _on_zoom(self) -> None:
-        shown.fit_to_zoom(self.layers, float(camera(self._viewer).zoom))
+        session_layers.fit_to_zoom(self.layers, float(camera(self._viewer).zoom))
 
     def _on_candidate(self, old: Box | None, new: Box | None) -> None:
         candidate = self._session.prompts.candidate
         mask = None if candidate is None else candidate.mask
-        shown.write_mask(self.layers.candidate, mask, union(old, new))
+        session_layers.write_mask(self.layers.candidate, mask, union(old, new))
         if self._unanswered.isActive():
             self._show_prompts()
 
     def _on_document(self, box: Box) -> None:
         if is_outlining(self.layers.classes):
             self._under_outline = union(self._under_outline, box)
-        # Under a brush everything is painted at once: a stroke is told by what the layer shows besides.
+        # A stroke is found by comparison with the layer, so nothing may wait to be painted during one.
         if self._pressed is not None:
             self._paint(box)
         else:
-            self._strips.add(box)
+            self._painter.add(box)
 
     def _paint(self, box: Box) -> None:
         r0, c0, r1, c1 = box
         document = self._session.document
-        shown.write(self.layers.classes, box, document.class_map[r0:r1, c0:c1])
-        shown.write(self.layers.objects, box, document.instance_map[r0:r1, c0:c1])
+        session_layers.write(self.layers.classes, box, document.class_map[r0:r1, c0:c1])
+        session_layers.write(self.layers.objects, box, document.instance_map[r0:r1, c0:c1])
 
     def _on_classes(self) -> None:
         labels, classes = self.layers.classes, self._session.classes.snapshot
-        # First the label: a change of colours announces the selected label once more.
+        # Before the colours, whose change emits the selected label again.
         labels.selected_label = self._session.active_class
         if classes != self._colored:
             self._colored = classes
-            shown.recolour(labels, shown.class_colormap(classes))
+            session_layers.recolour(labels, session_layers.class_colormap(classes))
+
+    # From the class layer to the session
 
     def _on_press(self, labels: Labels, event: Any) -> Iterator[None]:
-        """Note where a stroke begins: what napari tells of it leaves out pixels that have the class already."""
-        self._strips.finish()
+        """Record where a stroke begins: napari's paint event omits pixels that already have the class."""
+        self._painter.finish()
         row, col = np.round(labels.world_to_data(event.position)[-2:]).astype(int).tolist()
         self._pressed = row, col
         yield
         while event.type == "mouse_move":
             yield
-        # After napari has told of the stroke, which it does not if no pixel has changed.
-        QTimer.singleShot(0, self._let_go)
+        # After napari's paint event, which a stroke that changes no pixel does not have.
+        QTimer.singleShot(0, self._on_release)
 
-    def _let_go(self) -> None:
+    def _on_release(self) -> None:
         self._pressed = None
 
     def _on_paint(self, event: Any) -> None:
@@ -213,8 +220,8 @@ class LayerSync:
         stroke = stroke_of(event.value, labels.data)
         r0, c0, r1, c1 = box = stroke.box
         if not np.array_equal(labels.data[r0:r1, c0:c1], stroke.after):
-            # napari writes it when this is done, over what the session makes of it here.
-            QTimer.singleShot(0, partial(self._write_again, box))
+            # napari writes a polygon after this event, over what the session makes of it.
+            QTimer.singleShot(0, partial(self._repaint, box))
         changed = stroke.touched & (stroke.after != document.class_map[r0:r1, c0:c1])
         strokes = [
             (value, *np.nonzero(changed & (stroke.after == value)))
@@ -226,21 +233,21 @@ class LayerSync:
                 self._session.paint(rows + r0, cols + c0, int(value), start_rc=start_rc)
             except SampathError as error:
                 self._say(str(error))
-                shown.write(labels, box, document.class_map[r0:r1, c0:c1])
+                session_layers.write(labels, box, document.class_map[r0:r1, c0:c1])
                 return
 
     def _on_outline(self) -> None:
         box = self._under_outline
         if box is not None and not is_outlining(self.layers.classes):
-            # An outline that is given up puts back what was there when it began.
+            # An aborted outline restores the pixels from before it began.
             self._under_outline = None
-            QTimer.singleShot(0, partial(self._write_again, box))
+            QTimer.singleShot(0, partial(self._repaint, box))
 
-    def _write_again(self, box: Box) -> None:
+    def _repaint(self, box: Box) -> None:
         if self._links:
             self._paint(box)
 
     def _on_selected_label(self) -> None:
-        chosen = int(self.layers.classes.selected_label)
-        if chosen != self._session.active_class and chosen in {info.id for info in self._session.classes}:
-            self._session.active_class = chosen
+        label = int(self.layers.classes.selected_label)
+        if label != self._session.active_class and label in {info.id for info in self._session.classes}:
+            self._session.active_class = label

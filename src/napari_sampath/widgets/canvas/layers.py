@@ -1,4 +1,4 @@
-"""The napari layers that show a session: made from an image layer, rewritten only where something changed."""
+"""The napari layers that show a session; only changed boxes are rewritten."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from napari.utils.colormaps.standardize_color import transform_color
 from ...annotations import bounds, union
 from ...geometry import xy_to_rc
 from ..background.native_libraries import one_numba_thread
-from .napari_internals.napari_canvas import drop_text, make_context_current
-from .napari_internals.partial_refresh import ObjectLabels, repaint
+from .napari_internals.napari_canvas import hide_text, make_context_current
+from .napari_internals.partial_refresh import ObjectLabels, one_refresh, repaint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from napari.layers import Image, Labels, Layer, Points, Shapes
     from napari.viewer import Viewer
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from ...arrays import ClassInfo, FloatArray, IntArray, LocalMask
 
 MARK = "napari-sampath"
-"""Key in a layer's metadata that says it was made here, and from which image layer."""
+"""Metadata key of the layers made here; its value is the name of their image layer."""
 
 MARK_HEAD = "napari-sampath-head"
-"""The same for layers that show what a head found."""
+"""The same for layers that show the result of a head."""
 
 MASK, SCRIBBLE = 1, 2
-"""Values of the candidate layer: the mask proposed, and strokes being painted as a mask prompt."""
+"""Values of the candidate layer: the candidate mask, and a scribble that becomes a mask prompt."""
 
 POSITIVE_COLOR, NEGATIVE_COLOR, BOX_COLOR = "#19d24b", "#ff2d2d", "#ffd400"
 POINT_CANVAS_PX, BOX_CANVAS_PX = 13, 2
@@ -41,7 +41,7 @@ OUTLINE_COLOR = (0.05, 0.05, 0.2, 1.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionLayers:
-    """The layers of one session, all with the image layer's scale and place."""
+    """The layers of one session, all with the transform of the image layer."""
 
     classes: Labels
     """(H, W) uint8 class ids; the brush paints here."""
@@ -52,35 +52,34 @@ class SessionLayers:
     prompts: Points
     """The points of the prompt: green positive, red negative."""
     box: Shapes
-    """The boxes of the prompt, a rectangle each."""
+    """The boxes of the prompt."""
 
     def all(self) -> tuple[Layer, ...]:
         """List the layers, bottom to top."""
         return self.classes, self.objects, self.candidate, self.box, self.prompts
 
     def helpers(self) -> tuple[Layer, ...]:
-        """List the layers that mean nothing once prompting has ended."""
+        """List the layers that are removed when prompting ends."""
         return self.candidate, self.box, self.prompts
 
 
 def add_layers(
     viewer: Viewer, image: Image, hw: tuple[int, int], filled: Callable[[], Iterable[Box]]
 ) -> SessionLayers:
-    """Add the layers of a session over an image layer, in place of those an earlier one left.
+    """Add the layers of a session over an image layer, in place of those of an earlier session.
 
     Args:
-        viewer: The viewer that holds the image layer; the image layer is the active one afterwards.
+        viewer: The viewer; the image layer is its active layer afterwards.
         image: The image layer.
         hw: Size (H, W) of the image in pixels.
-        filled: Lists boxes outside of which there are no objects.
+        filled: Lists boxes (r0, c0, r1, c1) outside of which there are no objects.
     """
     remove(viewer, [layer for layer in viewer.layers if layer.metadata.get(MARK) == image.name])
     common = {**placement(image), "metadata": {MARK: image.name}}
     small = np.zeros(hw, dtype=np.uint8)
     selection = viewer.layers.selection
     selection.active = image
-    # Each layer is active for a moment when it is added; to show that in lists
-    # and buttons takes a quarter of the time.
+    # Each added layer becomes active for a moment; updating lists and buttons for it takes a quarter of the time.
     with selection.events.blocker_all(), one_numba_thread():
         classes = viewer.add_labels(small, name="Classes", opacity=0.45, **common)
         objects = ObjectLabels(
@@ -109,13 +108,12 @@ def add_layers(
     for layer in (objects, candidate, box, prompts):
         layer.editable = False
     for layer in (box, prompts):
-        drop_text(viewer, layer)
-    layers = SessionLayers(classes, objects, candidate, prompts, box)
-    return layers
+        hide_text(viewer, layer)
+    return SessionLayers(classes, objects, candidate, prompts, box)
 
 
 def placement(image: Image) -> dict[str, Any]:
-    """Return the arguments that put a layer where an image layer is."""
+    """Return the layer arguments that copy the transform of an image layer."""
     return {
         "scale": image.scale,
         "translate": image.translate,
@@ -127,22 +125,22 @@ def placement(image: Image) -> dict[str, Any]:
 
 
 def remove(viewer: Viewer, layers: Sequence[Layer]) -> None:
-    """Take layers out of a viewer; those that are gone already are left alone."""
-    there = [layer for layer in layers if layer in viewer.layers]
-    if not there:
+    """Remove layers from a viewer, in one batch; layers that are not in it are ignored."""
+    present = [layer for layer in layers if layer in viewer.layers]
+    if not present:
         return
     make_context_current(viewer)
     with getattr(viewer.layers, "batched_update", contextlib.nullcontext)():
-        for layer in there:
+        for layer in present:
             viewer.layers.remove(layer)
 
 
 def write(layer: Labels, box: Box, values: IntArray) -> None:
-    """Write a box of a label layer and repaint it, which is no brush stroke and no step of napari's undo.
+    """Write a box of a label layer and repaint it, without a paint event or a step in napari's undo history.
 
     Args:
         layer: A two-dimensional label layer backed by a numpy array.
-        box: Where, in pixels; it must lie inside the layer.
+        box: (r0, c0, r1, c1) in pixels, inside the layer.
         values: (r1 - r0, c1 - c0) label values.
     """
     r0, c0, r1, c1 = box
@@ -153,13 +151,13 @@ def write(layer: Labels, box: Box, values: IntArray) -> None:
 
 
 def write_mask(layer: Labels, mask: LocalMask | None, old: Box | None, value: int = MASK) -> None:
-    """Show a mask in place of the one painted in a box before.
+    """Show a mask in place of the previous one.
 
     Args:
         layer: The candidate layer.
-        mask: The mask to show, or None for none.
-        old: Box of what to wipe out, or None.
-        value: Label value to show the mask with.
+        mask: The mask, or None for none.
+        old: Box (r0, c0, r1, c1) of the previous mask, or None.
+        value: Label value of the mask.
     """
     new = None if mask is None or mask.bitmap.size == 0 else bounds(mask)
     box = union(old, new)
@@ -178,20 +176,20 @@ def write_mask(layer: Labels, mask: LocalMask | None, old: Box | None, value: in
 
 
 def recolour(layer: Labels, colormap: DirectLabelColormap) -> None:
-    """Give a label layer other colours."""
+    """Set the colours of a label layer."""
     with one_numba_thread():
         layer.colormap = colormap
 
 
 def class_colormap(classes: Sequence[ClassInfo]) -> DirectLabelColormap:
-    """Build the colours of the class layer; values without a class are grey."""
+    """Return the colours of the class layer; values without a class are grey."""
     colors: dict[int | None, tuple[float, ...]] = {None: (0.5, 0.5, 0.5, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
     colors.update({info.id: (*(part / 255 for part in info.color), 1.0) for info in classes})
     return DirectLabelColormap(color_dict=colors)
 
 
 def candidate_colormap() -> DirectLabelColormap:
-    """Build the colours of the candidate layer: what stands out on haematoxylin and eosin alike."""
+    """Return the colours of the candidate layer, which stand out from haematoxylin and eosin."""
     return DirectLabelColormap(
         color_dict={
             None: (0.0, 0.0, 0.0, 0.0),
@@ -202,13 +200,13 @@ def candidate_colormap() -> DirectLabelColormap:
 
 
 def fit_to_zoom(layers: SessionLayers, zoom: float) -> None:
-    """Draw points and box at the same size on the canvas, however far the camera is.
+    """Draw points and boxes at a constant size on the canvas.
 
-    Points' own `canvas_size_limits` would do for the points, but leave their borders thick (napari 0.9).
+    `Points.canvas_size_limits` would do so for the points but not for the width of their borders (napari 0.9).
 
     Args:
         layers: The layers.
-        zoom: Canvas pixels a world unit.
+        zoom: Canvas pixels per world unit.
     """
     canvas_px = zoom * float(layers.prompts.scale[-1])
     layers.prompts.current_size = POINT_CANVAS_PX / canvas_px
@@ -220,14 +218,14 @@ def fit_to_zoom(layers: SessionLayers, zoom: float) -> None:
 
 
 def show_points(layer: Points, points_xy: FloatArray, positive: Sequence[bool]) -> None:
-    """Show the points (N, 2) (x, y) of a prompt; green where positive, red where negative."""
+    """Show the points (N, 2) (x, y) of a prompt: positive ones green, negative ones red."""
     if not len(points_xy) and not len(layer.data):
         return
-    with _one_repaint(layer):
+    with one_refresh(layer):
         layer.data = xy_to_rc(points_xy) if len(points_xy) else np.zeros((0, 2))
-        # Each of these takes some milliseconds, between an answer and its picture; new points are green by themselves.
+        # Each assignment takes milliseconds between an answer and its frame; new points are green by default.
         if len(points_xy):
-            colors = transform_color([POSITIVE_COLOR if mark else NEGATIVE_COLOR for mark in positive])
+            colors = transform_color([POSITIVE_COLOR if sign else NEGATIVE_COLOR for sign in positive])
             if not np.array_equal(layer.face_color, colors):
                 layer.face_color = colors
         if layer.selected_data:
@@ -241,22 +239,9 @@ def show_boxes(layer: Shapes, boxes_xyxy: Sequence[Sequence[float]]) -> None:
     corners = [
         np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], dtype=np.float64) for x0, y0, x1, y1 in boxes_xyxy
     ]
-    with _one_repaint(layer):
+    with one_refresh(layer):
         layer.selected_data = set()
         if layer.nshapes:
             layer.data = []
         if corners:
             layer.add_rectangles(corners)
-
-
-@contextlib.contextmanager
-def _one_repaint(layer: Points | Shapes) -> Iterator[None]:
-    """Change a layer without telling of each step, of which each would be repainted, then repaint it once.
-
-    What is shown lies on the image, so nobody has to be told of another extent either.
-    """
-    still = getattr(layer, "_block_refresh", contextlib.nullcontext)
-    chosen = bool(layer.selected_data)
-    with layer.events.blocker_all(), still():
-        yield
-    layer.refresh(extent=False, thumbnail=False, highlight=chosen)

@@ -1,4 +1,4 @@
-"""A line drawn straight into napari's scene: no layer, no undo, and no cost but that of its own corners."""
+"""Lines drawn into napari's scene without a layer, an undo step, or a cost that grows with the image."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from vispy.scene.visuals import Line
 
+from ...arrays import FloatArray, LocalMask
 from .napari_internals.napari_canvas import node_of
 
 if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from ...arrays import FloatArray, LocalMask
-
 HALO = (0.05, 0.05, 0.2, 0.9)
-"""Under the line, so that it is seen on any tissue."""
+"""Colour under the line, which makes it visible on any tissue."""
 HALO_CANVAS_PX, LINE_CANVAS_PX = 4, 2
 
 
 class SceneLine:
-    """A coloured line in the pixels of a layer, over all layers below that one.
+    """A coloured line in the pixel coordinates of a layer, above all layers below that one.
 
-    napari has no public way to draw into its scene; without the private one the line is not shown, and all else
-    works.
+    Without napari's private scene node (see `node_of`) the line is not drawn.
 
     Args:
         viewer: The viewer.
-        layer: A points layer: the line takes its place, scale and visibility.
+        layer: The layer whose transform and visibility the line has.
         color: Red, green, blue, alpha, each 0..1.
     """
 
     def __init__(self, viewer: Viewer, layer: Layer, color: tuple[float, float, float, float]) -> None:
         self.points_xy: FloatArray | None = None
-        """What is shown, as `show` was given it; None if nothing is."""
+        """The points of the last `show`; None if the line is hidden."""
         self._lines: list[Any] = []
         parent = node_of(viewer, layer)
         if parent is None:
@@ -47,21 +45,21 @@ class SceneLine:
             self._lines.append(line)
 
     def show(self, points_xy: FloatArray, segments: bool = False) -> None:
-        """Show a line through (N, 2) points (x, y) in pixels, or a segment for each two of them."""
+        """Draw a line through (N, 2) points (x, y) in pixels, or a segment between each two of them."""
         self.points_xy = points_xy
         for line in self._lines:
             line.set_data(points_xy.astype(np.float32), connect="segments" if segments else "strip")
             line.visible = True
 
     def hide(self) -> None:
-        """Show nothing."""
+        """Hide the line."""
         if self.points_xy is not None:
             self.points_xy = None
             for line in self._lines:
                 line.visible = False
 
     def close(self) -> None:
-        """Take the line out of the scene."""
+        """Remove the line from the scene."""
         for line in self._lines:
             line.parent = None
         self._lines.clear()
@@ -78,9 +76,9 @@ def outline_segments(mask: LocalMask) -> FloatArray:
     """
     padded = np.pad(mask.bitmap, 1)
     rows, cols = np.nonzero(padded[1:, :] != padded[:-1, :])
-    flat = np.stack([np.stack([cols, rows + 1], -1), np.stack([cols + 1, rows + 1], -1)], 1)
+    horizontal = np.stack([np.stack([cols, rows + 1], -1), np.stack([cols + 1, rows + 1], -1)], 1)
     rows, cols = np.nonzero(padded[:, 1:] != padded[:, :-1])
-    upright = np.stack([np.stack([cols + 1, rows], -1), np.stack([cols + 1, rows + 1], -1)], 1)
-    corners = np.concatenate([flat, upright]).reshape(-1, 2)
+    vertical = np.stack([np.stack([cols + 1, rows], -1), np.stack([cols + 1, rows + 1], -1)], 1)
+    corners = np.concatenate([horizontal, vertical]).reshape(-1, 2)
     placed: FloatArray = corners + np.array([mask.col - 1.5, mask.row - 1.5])
     return placed

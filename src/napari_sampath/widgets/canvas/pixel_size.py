@@ -1,4 +1,4 @@
-"""The scale of an image layer."""
+"""The pixel size of an image layer."""
 
 from __future__ import annotations
 

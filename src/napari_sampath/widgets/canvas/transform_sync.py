@@ -1,24 +1,23 @@
-"""Keeps layers over their image when the user moves, turns or scales that."""
+"""Keep layers aligned with their image when the user moves, rotates or scales it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .layers import placement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from napari.layers import Image, Layer
 
 
 class TransformSync:
-    """Puts layers where an image layer is whenever that changes its place.
+    """Copies the transform of an image layer to other layers whenever it changes.
 
     Args:
         image: The image layer.
-        layers: Layers over it.
-        step: Image pixels to a pixel of theirs.
+        layers: The layers over it.
+        step: Number of image pixels per pixel of the layers, along each axis.
     """
 
     def __init__(self, image: Image, layers: Sequence[Layer], step: int = 1) -> None:
@@ -27,16 +26,16 @@ class TransformSync:
             getattr(image.events, name) for name in placement(image) if hasattr(image.events, name)
         ]
         for event in self._events:
-            event.connect(self._put)
+            event.connect(self._copy)
 
     def close(self) -> None:
-        """Stop following."""
+        """Stop following the image."""
         for event in self._events:
-            event.disconnect(self._put)
+            event.disconnect(self._copy)
         self._events.clear()
 
-    def _put(self) -> None:
-        place = {**placement(self._image), "scale": self._image.scale * self._step}
+    def _copy(self) -> None:
+        transform = {**placement(self._image), "scale": self._image.scale * self._step}
         for layer in self._layers:
-            for name, value in place.items():
+            for name, value in transform.items():
                 setattr(layer, name, value)

@@ -1,4 +1,4 @@
-"""Which part of an image is in view, and how to look at another."""
+"""Find the part of an image that is in view, and move the camera to another part."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...annotations import Box
+from .napari_internals.napari_canvas import canvas_size
+
 if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ...annotations import Box
-
-SHARE = 0.6
-"""Share of the window's shorter side that a region fills which is looked at."""
+FILL = 0.6
+"""Part of the window's shorter side that a region fills after `look_at`."""
 
 
 def box_in_view(viewer: Viewer, image: Image, hw: tuple[int, int]) -> Box:
-    """Return the box (r0, c0, r1, c1) of the image pixels that are on the canvas, cut at the image's edge."""
-    size = _canvas_size(viewer)
+    """Return the box (r0, c0, r1, c1) of the image pixels on the canvas, clipped to an image of size `hw`."""
+    size = canvas_size(viewer)
+    if size is None:
+        return 0, 0, *hw
     half = np.array(size, dtype=np.float64) / (2 * float(camera(viewer).zoom))
     centre = np.array(camera(viewer).center[-2:], dtype=np.float64)
     corners = []
@@ -33,29 +36,23 @@ def box_in_view(viewer: Viewer, image: Image, hw: tuple[int, int]) -> Box:
 
 
 def look_at(viewer: Viewer, image: Image, box: Box) -> None:
-    """Move the camera to a box of an image, so that it fills a good part of the canvas."""
+    """Centre the camera on a box (r0, c0, r1, c1) of an image and zoom so that it fills `FILL` of the canvas."""
     r0, c0, r1, c1 = box
     corners = np.array([image.data_to_world(point)[-2:] for point in ((r0, c0), (r1, c1))])
-    extent = np.abs(corners[1] - corners[0])
+    extent = float(np.abs(corners[1] - corners[0]).max())
     camera(viewer).center = tuple(corners.mean(axis=0))
-    zoom = SHARE * min(_canvas_size(viewer)) / max(float(extent.max()), 1e-9)
-    camera(viewer).zoom = zoom
-
-
-def _canvas_size(viewer: Viewer) -> tuple[int, int]:
-    """Return the size (height, width) of the canvas in its own pixels."""
-    window: Any = viewer.window
-    height, width = window._qt_viewer.canvas.size
-    return int(height), int(width)
+    size = canvas_size(viewer)
+    if size is not None:
+        camera(viewer).zoom = FILL * min(size) / max(extent, 1e-9)
 
 
 def camera(viewer: Viewer) -> Any:
-    """Return the viewer's camera, which moved in napari 0.9."""
+    """Return the camera of a viewer, which napari 0.9 moved to `viewer.scene`."""
     return getattr(viewer, "scene", viewer).camera
 
 
 def centre_of_view(viewer: Viewer, image: Image) -> tuple[float, float]:
-    """Return (row, col) of the image pixel in the middle of the canvas."""
+    """Return the (row, col) in image pixels at the centre of the canvas."""
     world = np.zeros(len(viewer.dims.point))
     world[-2:] = camera(viewer).center[-2:]
     row, col = image.world_to_data(world)[-2:]

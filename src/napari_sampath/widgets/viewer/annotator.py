@@ -9,8 +9,8 @@ from qtpy.QtCore import QObject, Signal
 
 from ...session import name_overlap
 from ..canvas.area_layer import AreaView
-from ..canvas.label_tools import drop_unfinished
 from ..canvas.layer_sync import LayerSync
+from ..canvas.napari_internals.label_tools import drop_unfinished
 from ..canvas.viewport import box_in_view
 from .key_settings import load_keys
 from .keys import KeyMap

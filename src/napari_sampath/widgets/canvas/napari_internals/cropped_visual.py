@@ -1,53 +1,51 @@
-"""Has napari draw of a layer only the box that holds something.
-
-Without a graphics card an empty label layer costs as much of each frame as the image. The layer stays as it is, its
-eye too. napari has no public way to do so; without the private one, and in three dimensions, all of it is drawn.
-"""
+"""Restrict the drawing of a layer to the bounding box of its non-empty pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QTimer
 from vispy.visuals import ImageVisual
 
+from ....annotations import Box
 from .napari_canvas import node_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-    from ....annotations import Box
-
 FIRST_MS = 1000
-"""So long all of a new layer is drawn, so that the first thing it shows waits for no shader."""
+"""A new layer is drawn as a whole for this time, so that the first content does not wait for its shaders."""
 
 TRIANGLES = (0, 1), (2, 1), (2, 3), (0, 1), (2, 3), (0, 3)
-"""The corners of two triangles that make a box; indices into its (left, top, right, bottom)."""
+"""Corners of two triangles that make a box, as indices into (left, top, right, bottom)."""
 
 
 class CroppedVisual:
-    """Keeps what is drawn of a layer at the box that holds something.
+    """Draws only the non-empty box of a layer; `Layer.visible` is not changed.
+
+    Without a graphics card an empty label layer takes as long per frame as the image.
+
+    Replaces: `Layer.visible` for empty layers; sets `node.visible` and the vertices `ImageVisual._subdiv_position` and
+    `_subdiv_texcoord`, which vispy computes for the whole image when its size changes.
+    Fallback: without the node or the vertices, and in three dimensions, the whole layer is drawn.
 
     Args:
         viewer: The viewer.
         layer: The layer.
-        filled: Returns a box (r0, c0, r1, c1) of pixels outside of which nothing is shown; None if nothing
-            is shown at all.
+        filled: Returns a box (r0, c0, r1, c1) outside of which all pixels are empty; None if all are.
     """
 
     def __init__(self, viewer: Viewer, layer: Layer, filled: Callable[[], Box | None]) -> None:
         self._viewer = viewer
         self._layer = layer
         self._filled = filled
-        events = layer.events
         names = ("visible", "set_data", "labels_update", "mode")
-        self._emitters = [getattr(events, name) for name in names if hasattr(events, name)]
+        self._emitters = [getattr(layer.events, name) for name in names if hasattr(layer.events, name)]
         for emitter in self._emitters:
-            # After napari's own, which draws whatever is visible.
+            # After napari's own callback, which shows every visible layer.
             emitter.connect(self.update, position="last")
         self._first = QTimer()
         self._first.setSingleShot(True)
@@ -55,23 +53,22 @@ class CroppedVisual:
         self._first.start(FIRST_MS)
 
     def update(self, _event: object = None) -> None:
-        """Draw what there is now."""
+        """Crop to the current content."""
         node = node_of(self._viewer, self._layer)
         if node is None or self._first.isActive():
             return
         box = self._filled()
         node.visible = self._layer.visible and box is not None
-        if box is not None and isinstance(node, ImageVisual):
+        if box is not None and isinstance(node, ImageVisual) and hasattr(node, "_subdiv_position"):
             width, height = node.size
             left, right = np.clip((box[1], box[3]), 0, width)
             top, bottom = np.clip((box[0], box[2]), 0, height)
             corners = np.array([left, top, right, bottom], np.float32)[np.array(TRIANGLES)]
-            # Made by vispy for all of the image whenever its size changes.
             node._subdiv_position.set_data(corners)
             node._subdiv_texcoord.set_data(corners / np.array([width, height], np.float32))
 
     def close(self) -> None:
-        """Leave it to napari again."""
+        """Draw the whole layer again."""
         self._first.stop()
         for emitter in self._emitters:
             emitter.disconnect(self.update)

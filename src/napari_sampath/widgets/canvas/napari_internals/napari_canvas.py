@@ -1,4 +1,4 @@
-"""napari's canvas, which has no public name."""
+"""Access to napari's canvas and scene graph, which have no public names."""
 
 from __future__ import annotations
 
@@ -11,28 +11,51 @@ if TYPE_CHECKING:
 
 
 def canvas_of(viewer: Viewer) -> Any:
-    """Return the canvas of a viewer; None if there is no window."""
+    """Return the canvas of a viewer.
+
+    Replaces: nothing public; reads `Window._qt_viewer.canvas`.
+    Fallback: None, as for a viewer without a window.
+    """
     return getattr(getattr(viewer.window, "_qt_viewer", None), "canvas", None)
 
 
+def canvas_size(viewer: Viewer) -> tuple[int, int] | None:
+    """Return the size (height, width) of the canvas in its own pixels.
+
+    Replaces: nothing public; reads `VispyCanvas.size`.
+    Fallback: None; the whole image then counts as in view, and prompts are prepared for all of it.
+    """
+    size = getattr(canvas_of(viewer), "size", None)
+    return None if size is None else (int(size[0]), int(size[1]))
+
+
 def node_of(viewer: Viewer, layer: Layer) -> Any:
-    """Return what draws a layer in the scene of a viewer; None if there is none."""
+    """Return the vispy node that draws a layer.
+
+    Replaces: nothing public; reads `VispyCanvas.layer_to_visual`.
+    Fallback: None; overlay lines are not drawn, and empty layers are drawn as a whole.
+    """
     visual = getattr(canvas_of(viewer), "layer_to_visual", {}).get(layer)
     return getattr(visual, "node", None)
 
 
-def drop_text(viewer: Viewer, layer: Layer) -> None:
-    """Draw no text on a layer of points or shapes that has none: napari lays an empty one out for each frame."""
+def hide_text(viewer: Viewer, layer: Layer) -> None:
+    """Hide the empty text of a points or shapes layer, which napari lays out for each frame.
+
+    Replaces: `layer.text.visible`, which does not stop the layout (napari 0.9); sets `node.text.visible`.
+    Fallback: the empty text is laid out; each frame takes longer.
+    """
     text = getattr(node_of(viewer, layer), "text", None)
     if text is not None:
         text.visible = False
 
 
 def make_context_current(viewer: Viewer) -> None:
-    """Have what is sent to the graphics card from now on reach this viewer's canvas; call before a layer goes.
+    """Make the OpenGL context of a viewer's canvas the current one; call before layers are removed.
 
-    napari 0.9 sends what is waiting for the graphics card off when a layer goes. Outside of a repaint that reaches no
-    context, or that of another window: what other layers had waiting is lost, and painting them crashes.
+    Replaces: nothing public. napari 0.9 flushes the queued OpenGL commands when a layer is removed; outside a repaint
+    they reach no context, or that of another window, and painting the other layers crashes.
+    Fallback: nothing is done, as before napari 0.9.
     """
     with contextlib.suppress(AttributeError, RuntimeError):  # The window may be closed already.
         canvas_of(viewer).native.makeCurrent()

@@ -1,39 +1,43 @@
-"""Repaints the part of a label layer that changed, and finds outlines of objects at the cost of what is annotated.
+"""Repaint only the changed box of a label layer, and draw the outlines of objects at the cost of their area.
 
-napari repaints all of a layer whenever it is told that its data changed, and finds outlines (its `contour`) on all
-of it with two grey-scale filters: seconds for 8,192 px. It has the means to replace a box of the texture, which its
-brush uses; they are used here without its undo history, because the session has one. Checked with napari 0.9;
-where a part of this is missing or the view is not the plain two-dimensional one, everything is repainted.
+napari repaints a whole layer when its data change, and finds its `contour` with two grey-scale filters over the whole
+layer, which takes seconds for 8,192 x 8,192 px.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
 
+from ....annotations import Box
+from ....arrays import BoolArray, IntArray
 from ...background.native_libraries import one_numba_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from ....annotations import Box
-    from ....arrays import BoolArray, IntArray
+    from napari.layers import Points, Shapes
 
 
 def repaint(layer: Labels, box: Box) -> None:
-    """Show what the data of a layer holds in a box; a hidden layer is repainted by napari when it is shown.
+    """Show the data of a layer inside a box; a hidden layer is repainted by napari when it is shown.
+
+    Replaces: `Layer.refresh`. Replaces a box of the texture as napari's brush does, through `_slice.image`,
+    `_slice_input`, `_raw_to_displayed` and the event `labels_update`, but without an entry in napari's undo history.
+    Fallback: `Layer.refresh` of the whole layer, as in three dimensions.
 
     Args:
         layer: A two-dimensional label layer backed by a numpy array.
-        box: Where the data changed; it must lie inside the layer.
+        box: The changed box (r0, c0, r1, c1), inside the layer.
     """
     if not layer.visible:
         return
     try:
         image: Any = layer._slice.image
         plain = list(layer._slice_input.displayed) == [0, 1] and image.raw.shape == layer.data.shape
+        update, to_displayed = layer.events.labels_update, layer._raw_to_displayed
     except AttributeError:
         plain = False
     if not plain:
@@ -41,70 +45,92 @@ def repaint(layer: Labels, box: Box) -> None:
         return
     r0, c0, r1, c1 = box
     if layer.contour:
-        # Outlines depend on neighbours.
+        # Outlines depend on the neighbouring pixels.
         height, width = layer.data.shape
         r0, c0, r1, c1 = max(0, r0 - 1), max(0, c0 - 1), min(height, r1 + 1), min(width, c1 + 1)
     key = slice(r0, r1), slice(c0, c1)
-    image.view[key] = layer._raw_to_displayed(image.raw, key)
-    layer.events.labels_update(data=image.view[key], offset=[r0, c0])
+    image.view[key] = to_displayed(image.raw, key)
+    update(data=image.view[key], offset=[r0, c0])
+
+
+@contextlib.contextmanager
+def one_refresh(layer: Points | Shapes) -> Iterator[None]:
+    """Change a points or shapes layer in several steps and repaint it once.
+
+    The extent of the layer is not updated: it lies on the image.
+
+    Replaces: a repaint after each step; uses `Layer._block_refresh`.
+    Fallback: events are blocked, but each step refreshes the layer.
+    """
+    block = getattr(layer, "_block_refresh", contextlib.nullcontext)
+    selected = bool(layer.selected_data)
+    with layer.events.blocker_all(), block():
+        yield
+    layer.refresh(extent=False, thumbnail=False, highlight=selected)
 
 
 class ObjectLabels(Labels):
-    """A label layer of instance ids whose outlines are looked for only where there is something.
+    """A label layer of instance ids that looks for outlines only where there are objects.
+
+    Replaces: `Labels.contour` over the whole layer; overrides `_raw_to_displayed` and `_update_thumbnail` and calls
+    `colormap._data_to_texture`.
+    Fallback: without one of these napari draws its own outlines over the whole layer.
 
     Args:
         data: (H, W) instance ids.
-        filled: Lists boxes outside of which the data are 0.
-        options: As `Labels` takes.
+        filled: Lists boxes (r0, c0, r1, c1) outside of which the data are 0.
+        options: Keyword arguments of `Labels`.
     """
 
     def __init__(self, data: IntArray, *, filled: Callable[[], Iterable[Box]], **options: Any) -> None:
         self._filled = filled
-        self._made = False
+        self._initialised = False
         super().__init__(data, **options)
         self.contour = 1
-        self._made = True
+        self._initialised = True
 
     @property
     def _type_string(self) -> str:
-        # napari names what it saves, and the icon, after the class.
+        # napari names saved files and the icon after the class.
         return "labels"
 
     def _raw_to_displayed(self, raw: IntArray, data_slice: tuple[slice, ...] | None = None) -> Any:
-        filled = self._made and self.contour != 1
-        if filled or raw.ndim != 2 or raw.shape != self.data.shape:
+        filled = self._initialised and self.contour != 1
+        to_texture = getattr(self.colormap, "_data_to_texture", None)
+        if filled or to_texture is None or raw.ndim != 2 or raw.shape != self.data.shape:
             return super()._raw_to_displayed(raw, data_slice)
         with one_numba_thread():
-            return self._outlined_all(raw) if data_slice is None else self._outlined(raw, data_slice)
+            if data_slice is not None:
+                return _outlined(raw, data_slice, to_texture)
+            (background,) = to_texture(np.zeros(1, raw.dtype))
+            # Zeros that are never written take no memory.
+            fill = np.zeros(raw.shape, background.dtype)
+            displayed = np.full(raw.shape, background) if background else fill
+            for r0, c0, r1, c1 in self._filled():
+                key = slice(r0, r1), slice(c0, c1)
+                displayed[key] = _outlined(raw, key, to_texture)
+            return displayed
 
     def _update_thumbnail(self) -> None:
         with one_numba_thread():
             super()._update_thumbnail()
 
-    def _outlined_all(self, raw: IntArray) -> Any:
-        (nothing,) = self.colormap._data_to_texture(np.zeros(1, raw.dtype))
-        # Zeros that nobody writes to take no memory.
-        shape, kind = raw.shape, nothing.dtype
-        shown = np.full(shape, nothing) if nothing else np.zeros(shape, kind)
-        for r0, c0, r1, c1 in self._filled():
-            key = slice(r0, r1), slice(c0, c1)
-            shown[key] = self._outlined(raw, key)
-        return shown
 
-    def _outlined(self, raw: IntArray, key: tuple[slice, ...]) -> Any:
-        rows, cols = key
-        top, left = max(0, rows.start - 1), max(0, cols.start - 1)
-        around = raw[top : rows.stop + 1, left : cols.stop + 1]
-        inside = slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left)
-        edges = outlines(around)[inside]
-        texture = self.colormap._data_to_texture(np.append(around[inside][edges], around.dtype.type(0)))
-        shown = np.full(edges.shape, texture[-1])
-        shown[edges] = texture[:-1]
-        return shown
+def _outlined(raw: IntArray, key: tuple[slice, ...], to_texture: Callable[[Any], Any]) -> Any:
+    """Return the texture of a part of the ids: their outlines, the rest as background."""
+    rows, cols = key
+    top, left = max(0, rows.start - 1), max(0, cols.start - 1)
+    around = raw[top : rows.stop + 1, left : cols.stop + 1]
+    inside = slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left)
+    edges = outlines(around)[inside]
+    texture = to_texture(np.append(around[inside][edges], around.dtype.type(0)))
+    displayed = np.full(edges.shape, texture[-1])
+    displayed[edges] = texture[:-1]
+    return displayed
 
 
 def outlines(labels: IntArray) -> BoolArray:
-    """Return (H, W) which pixels of objects have a neighbour above, below, left or right that is not the same."""
+    """Return (H, W) True for pixels of objects with another value above, below, left or right."""
     edges = np.zeros(labels.shape, dtype=np.bool_)
     down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
     edges[1:] |= down
