@@ -40,9 +40,9 @@ def test_whole_model(golden):
     with torch.inference_mode():
         large = interpolate(x, (1024, 1024), mode="bilinear")
         embedding = image_encoder(case, state)(large)
-        answers, upscaled = head.ask(embedding)
+        answers, upscaled = head.run_decoder(embedding)
         both = head.decoder.masks(answers[:, 1:], upscaled)
-        judged = head.decoder.iou_prediction_head(answers[:, 0])
+        iou = head.decoder.iou_prediction_head(answers[:, 0])
         low = head({"embedding": embedding})
         logits = interpolate(low, x.shape[-2:], mode="bilinear")
     for output, found in {
@@ -51,8 +51,8 @@ def test_whole_model(golden):
         "pooled_embedding": embedding.mean((2, 3)),
         "tokens": head.tokens().repeat(2, 1, 1),
         "both_masks": both,
-        "both_iou": judged,
-        "iou": judged[:, :1],
+        "both_iou": iou,
+        "iou": iou[:, :1],
         "low_res": low.reshape(8, 1, 256, 256),
         "logits": logits,
         "prediction": logits.argmax(dim=1).to(torch.uint8),

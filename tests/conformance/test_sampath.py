@@ -51,13 +51,13 @@ def test_fusion_head(name, golden):
         fused = head.fuse(maps)
         low, iou = head.decode(fused, first=1)
         large = torch.nn.functional.interpolate(low, case["model"]["mask_hw"], mode="bilinear")
-        logits, judged = head.forward_with_iou(maps)
+        logits, predicted_iou = head.forward_with_iou(maps)
     assert_matches(golden, name, "fusion_out", fused)
     assert_matches(golden, name, "low_res", low)
     assert_matches(golden, name, "iou", iou.unsqueeze(-1))
     assert_matches(golden, name, "masks", large)
     torch.testing.assert_close(logits, low[:, 1:], atol=1e-5, rtol=0)
-    torch.testing.assert_close(judged, iou[:, 1:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(predicted_iou, iou[:, 1:], atol=1e-5, rtol=0)
 
 
 def test_classes_are_those_of_the_interface(golden):

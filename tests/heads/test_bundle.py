@@ -1,4 +1,4 @@
-"""Bundles: written whole, read without running anything, refused when they do not fit."""
+"""Bundles are written atomically, read without running code, and rejected if they do not fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_sampath.errors import StorageError, UnknownNameError, WeightsError, 
 from napari_sampath.heads import EncoderRef, Metadata, create, list_bundles, load_head, save_bundle
 
 SPEC = FeatureSpec((FeatureMap("embedding", 6, "patches"),))
-CLASSES = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(1, "drüse", (200, 30, 1)))
+CLASSES = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(1, "drüse", (200, 30, 1)))
 METADATA = Metadata(
     name="small",
     encoders=(EncoderRef("patches", "abc123", 2),),
@@ -40,7 +40,7 @@ def bundle(tmp_path):
 
 
 def rewrite(path, change):
-    """Read a bundle's metadata as JSON, change it, and write it back over the same tensors."""
+    """Change the JSON metadata of a bundle and keep its tensors."""
     with safetensors.safe_open(path, framework="pt") as file:
         content = json.loads(file.metadata()["sampath_bundle"])
     change(content)
@@ -63,7 +63,28 @@ def test_round_trip(tmp_path, kind, arguments):
     assert torch.equal(loaded.head(maps), head(maps))
 
 
-def test_half_is_half_the_size_and_close(tmp_path):
+def test_class_0_of_earlier_versions_is_read_as_background(bundle):
+    def make_old(content):
+        content["classes"][0]["name"] = "rest"
+        content["metrics"] = {"head": {"pooled": {"rest": {"iou": 0.5}, "mean": {"iou": 0.4}}}}
+        content["data"] = {"classes": ["rest", "drüse"], "images": 4}
+
+    rewrite(bundle, make_old)
+    loaded = load_head(bundle)
+    assert loaded.classes == CLASSES
+    assert loaded.metadata.metrics == {"head": {"pooled": {"background": {"iou": 0.5}, "mean": {"iou": 0.4}}}}
+    assert loaded.metadata.data == {"classes": ["background", "drüse"], "images": 4}
+
+
+def test_class_0_keeps_its_name_if_another_class_is_called_background(bundle):
+    def make_old(content):
+        content["classes"][0]["name"], content["classes"][1]["name"] = "rest", "background"
+
+    rewrite(bundle, make_old)
+    assert [info.name for info in load_head(bundle).classes] == ["rest", "background"]
+
+
+def test_half_precision_halves_the_size_and_changes_little(tmp_path):
     head = make_head().eval()
     full = save_bundle(tmp_path / "full.safetensors", head, METADATA)
     half = save_bundle(tmp_path / "half.safetensors", head, METADATA, half=True)
@@ -75,23 +96,23 @@ def test_half_is_half_the_size_and_close(tmp_path):
     assert 0 < difference < 0.02
 
 
-def test_same_head_same_bytes(tmp_path, bundle):
+def test_same_head_gives_the_same_bytes(tmp_path, bundle):
     again = save_bundle(tmp_path / "again.safetensors", make_head(), METADATA)
     assert again.read_bytes() == bundle.read_bytes()
 
 
-def test_encoder_must_be_the_one_it_was_trained_on(bundle):
+def test_another_encoder_is_rejected(bundle):
     loaded = load_head(str(bundle))
     loaded.check_encoder("patches", "abc123", 2)
     with pytest.raises(WeightsError, match="load 'patches', or train a head for 'vit_b'"):
         loaded.check_encoder("vit_b", "abc123", 2)
-    with pytest.raises(WeightsError, match=r"abc123.*def456.*train it again"):
+    with pytest.raises(WeightsError, match=r"abc123.*def456.*train the head again"):
         loaded.check_encoder("patches", "def456", 2)
     with pytest.raises(WeightsError):
         loaded.check_encoder("patches", "abc123", 3)
 
 
-def test_names():
+def test_shipped_and_unknown_names():
     with pytest.raises(UnknownNameError, match="no trained head 'glnd'"):
         load_head("glnd")
     with pytest.raises(WeightsMissingError, match=r"nowhere\.safetensors"):
@@ -103,7 +124,7 @@ def test_names():
         assert loaded.metadata.attribution
 
 
-def test_other_files(tmp_path):
+def test_files_that_are_not_bundles_are_rejected(tmp_path):
     nothing = tmp_path / "empty.safetensors"
     nothing.write_bytes(b"")
     text = tmp_path / "text.safetensors"
@@ -119,7 +140,7 @@ def test_other_files(tmp_path):
 
 @given(share=st.floats(0, 0.999))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_truncated_anywhere(bundle, share):
+def test_truncated_files_are_rejected(bundle, share):
     content = bundle.read_bytes()
     cut = bundle.with_name("cut.safetensors")
     cut.write_bytes(content[: int(share * len(content))])
@@ -129,7 +150,7 @@ def test_truncated_anywhere(bundle, share):
 
 @given(position=st.floats(0, 0.999), value=st.integers(0, 255))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_an_altered_header_is_an_error_or_harmless(bundle, position, value):
+def test_altered_header_raises_or_changes_nothing_in_the_shape(bundle, position, value):
     content = bytearray(bundle.read_bytes())
     length = struct.unpack("<Q", content[:8])[0]
     content[int(position * (8 + length))] = value
@@ -149,36 +170,36 @@ def test_an_altered_header_is_an_error_or_harmless(bundle, position, value):
 CHANGES = {
     "newer version": lambda c: c.update(schema=2),
     "no version": lambda c: c.pop("schema"),
-    "other kind": lambda c: c["head"].update(kind="os.system"),
-    "other kind, known": lambda c: c["head"].update(kind="linear", arguments={}),
+    "unknown kind": lambda c: c["head"].update(kind="os.system"),
+    "another known kind": lambda c: c["head"].update(kind="linear", arguments={}),
     "unknown argument": lambda c: c["head"]["arguments"].update(run="rm"),
     "argument of another type": lambda c: c["head"]["arguments"].update(depth="2"),
     "another width": lambda c: c["head"]["arguments"].update(top_channel=4),
-    "a giant": lambda c: c["features"][0].update(channels=10**12),
-    "a negative": lambda c: c["features"][0].update(channels=-6),
-    "a map that no encoder has": lambda c: c["features"][0].update(name="embeddinG"),
+    "too many channels": lambda c: c["features"][0].update(channels=10**12),
+    "negative channels": lambda c: c["features"][0].update(channels=-6),
+    "unknown map": lambda c: c["features"][0].update(name="embeddinG"),
     "no features": lambda c: c.update(features=[]),
     "one class more": lambda c: c["classes"].append({"id": 9, "name": "x", "color": [1, 2, 3]}),
-    "class twice": lambda c: c["classes"].__setitem__(1, c["classes"][0]),
+    "duplicate class": lambda c: c["classes"].__setitem__(1, c["classes"][0]),
     "colour out of range": lambda c: c["classes"][0].update(color=[0, 0, 256]),
-    "colour of two": lambda c: c["classes"][0].update(color=[0, 0]),
+    "colour of two values": lambda c: c["classes"][0].update(color=[0, 0]),
     "no encoder": lambda c: c.update(encoders=[]),
     "encoders of another type": lambda c: c.update(encoders=5),
     "mpp": lambda c: c.update(mpp=-1),
     "metrics": lambda c: c.update(metrics=3),
-    "a part missing": lambda c: c.pop("head"),
+    "missing key": lambda c: c.pop("head"),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_altered_metadata(bundle, change):
+def test_altered_metadata_is_rejected(bundle, change):
     rewrite(bundle, change)
     with pytest.raises(WeightsError, match=r"small\.safetensors") as caught:
         load_head(bundle)
     assert "\n" not in str(caught.value)
 
 
-def test_metadata_that_is_no_object(bundle):
+def test_metadata_that_is_not_an_object_is_rejected(bundle):
     for text in ("", "[]", "5", "{", "null", "[" * 100_000):
         tensors = safetensors.torch.load_file(bundle)
         bundle.write_bytes(safetensors.torch.save(tensors, {"sampath_bundle": text}))
@@ -186,7 +207,7 @@ def test_metadata_that_is_no_object(bundle):
             load_head(bundle)
 
 
-def test_weights_that_are_not_numbers(tmp_path, bundle):
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, bundle):
     head = make_head()
     with torch.no_grad():
         head.final[1].bias[0] = float("nan")
@@ -200,7 +221,7 @@ def test_weights_that_are_not_numbers(tmp_path, bundle):
         save_bundle(bundle, head, METADATA, half=True)
 
 
-def test_the_old_bundle_stays_when_writing_fails(bundle, monkeypatch):
+def test_failed_write_keeps_the_old_bundle(bundle, monkeypatch):
     import errno
     import os
 
@@ -215,6 +236,6 @@ def test_the_old_bundle_stays_when_writing_fails(bundle, monkeypatch):
     assert sorted(p.name for p in bundle.parent.iterdir()) == ["small.safetensors"]
 
 
-def test_ending(tmp_path):
+def test_wrong_ending_is_rejected(tmp_path):
     with pytest.raises(WeightsError, match=r"\.safetensors"):
         save_bundle(tmp_path / "head.pth", make_head(), METADATA)

@@ -1,4 +1,4 @@
-"""One body for all registered heads, and the rules of building them."""
+"""All registered heads in one parametrised test, and the checks of their arguments."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SPECS = {
     "pair": FeatureSpec((EMBEDDING, FeatureMap("tokens", 6, "a"), FeatureMap("b.tokens", 5, "b"))),
 }
 CLASSES = (
-    ClassInfo(0, "rest", (0, 0, 0)),
+    ClassInfo(0, "background", (0, 0, 0)),
     ClassInfo(3, "gland", (255, 0, 0)),
     ClassInfo(7, "fat", (0, 9, 9)),
 )
@@ -68,7 +68,7 @@ SIDES = {("cnn", 3): 2, ("cnn", 5): 8, ("forest", None): 1}
 
 
 def features(spec: FeatureSpec, batch: int = 2, side: int = 64, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random maps, and a picture that fits them, without knowing what a head will read of them."""
+    """Return random maps and a matching image, independent of which of them the head reads."""
     generator = torch.Generator().manual_seed(seed)
     maps = {m.name: torch.randn(batch, m.channels, side, side, generator=generator) for m in spec.maps}
     coarse = torch.randn(batch, 3, 2 * side, 2 * side, generator=generator)
@@ -77,13 +77,13 @@ def features(spec: FeatureSpec, batch: int = 2, side: int = 64, seed: int = 0) -
 
 @pytest.fixture(scope="module")
 def sam() -> dict[str, torch.Tensor]:
-    """The trained prompt decoder that ships with the package, under SAM's names."""
+    """Return the trained prompt decoder that ships with the package, under SAM's names."""
     decoder = load_model("sampath-tiny", device="cpu").decoder
     return {key: value.clone() for key, value in decoder.state_dict().items()}
 
 
 def build(kind, arguments, spec, sam) -> Head:
-    """A head as training makes it."""
+    """Build a head as training does."""
     torch.manual_seed(1)
     head = create(kind, SPECS[spec], CLASSES, **arguments)
     head.init_from_sam(sam)
@@ -91,7 +91,7 @@ def build(kind, arguments, spec, sam) -> Head:
 
 
 def labels_of(head, maps, seed=5):
-    """Labels in patches that nothing but learning by heart explains, at the size of the logits."""
+    """Return random patches of labels at the size of the logits, which can only be memorised."""
     size = head(maps).shape[-1]
     generator = torch.Generator().manual_seed(seed)
     patches = torch.randint(0, 3, (len(maps[IMAGE]), 1, 4, 4), generator=generator)
@@ -103,7 +103,7 @@ def trained(head) -> dict[str, torch.nn.Parameter]:
 
 
 def loss_of(head, maps, labels):
-    """The loss that uses all that a head answers."""
+    """Compute the loss that uses every output of a head."""
     logits, iou = head.forward_with_iou(maps)
     return focal_dice(match_targets(logits, labels), labels, iou=iou, ce_weight=1.0).total
 
@@ -123,7 +123,7 @@ class TestEveryHead:
         assert logits.shape == (1 if side == 64 else 2, len(CLASSES), side * factor, side * factor)
         assert logits.dtype == torch.float32
 
-    def test_gradients_reach_all_that_is_trained_and_nothing_else(self, kind, arguments, spec, sam):
+    def test_gradients_reach_exactly_the_trained_parameters(self, kind, arguments, spec, sam):
         head = build(kind, arguments, spec, sam).train()
         if isinstance(head, DirectHead):
             assert not list(head.parameters())
@@ -140,15 +140,15 @@ class TestEveryHead:
         changed = {key for key in before if not torch.equal(before[key], after[key])}
         assert {key for key in changed if not key.endswith(statistics)} == set(wanted)
 
-    def test_every_map_matters(self, kind, arguments, spec, sam):
+    def test_every_map_changes_the_output(self, kind, arguments, spec, sam):
         head = learned(build(kind, arguments, spec, sam), spec).eval()
         maps = features(SPECS[spec], side=16)
         with torch.inference_mode():
             before = head(maps)
-            for one in head.spec.maps:
-                changed = {**maps, one.name: maps[one.name].flip(-1)}
+            for feature in head.spec.maps:
+                changed = {**maps, feature.name: maps[feature.name].flip(-1)}
                 assert not torch.equal(head(changed), before)
-            unread = [name for name in maps if name not in {one.name for one in head.spec.maps}]
+            unread = [name for name in maps if name not in {feature.name for feature in head.spec.maps}]
             assert torch.equal(head({name: maps[name] for name in maps if name not in unread}), before)
 
     @pytest.mark.parametrize("half", [False, True])
@@ -167,22 +167,22 @@ class TestEveryHead:
 
 
 def learned(head: Head, spec: str) -> Head:
-    """Let a head that learns at once do so: before, it says the same of everything."""
+    """Train a `DirectHead`: untrained, it gives the same output everywhere."""
     if isinstance(head, DirectHead):
         maps = features(SPECS[spec], side=16, seed=9)
         head.learn([(maps, labels_of(head, maps))], 2, seed=0)
     return head
 
 
-# The reference's clamped logits (final_relu) may lose a class for good, which is why they are not the default;
-# the reference's stretched masks reach their extremes at two pixels only.
+# Clamped logits (final_relu) of the published head may lose a class for good, which is why they are not the default;
+# its stretched masks reach 0 and 1 at two pixels only.
 @pytest.mark.parametrize(
     ("kind", "arguments", "spec"),
     [v for v in VARIANTS if not {"final_relu", "as_reference"} & v[1].keys()],
     ids=[n for n in NAMES if "final_relu" not in n and "as_reference" not in n],
 )
 def test_overfits_four_tiles(kind, arguments, spec, sam):
-    """Each tile has its own random features, and labels in patches that a head must learn by heart."""
+    """Each tile has its own random features, and random patches of labels that a head must memorise."""
     head = build(kind, arguments, spec, sam)
     small = kind in ("cnn", "linear", "forest")
     maps = features(SPECS[spec], batch=4, side=8 if small else 4)
@@ -204,7 +204,7 @@ def test_overfits_four_tiles(kind, arguments, spec, sam):
     assert best > 0.95
 
 
-def test_unknown_kind_and_argument():
+def test_unknown_kind_and_argument_are_rejected():
     with pytest.raises(UnknownNameError, match="Did you mean 'linear'"):
         create("linaer", SPECS["one map"], CLASSES)
     with pytest.raises(UnknownNameError, match="Did you mean 'depth'"):
@@ -235,7 +235,7 @@ def test_cnn_refuses_sizes(arguments):
         ("sampath", {"variant": 3}, "'variant' of the head 'sampath' is 3; give a text."),
     ],
 )
-def test_arguments_of_the_wrong_kind_are_one_sentence(kind, arguments, words):
+def test_arguments_of_the_wrong_type_raise_one_sentence(kind, arguments, words):
     with pytest.raises(ConfigError, match=re.escape(words)):
         create(kind, SPECS["embedding"], CLASSES, **arguments)
 
@@ -244,14 +244,20 @@ def test_arguments_of_the_wrong_kind_are_one_sentence(kind, arguments, words):
 @pytest.mark.parametrize(
     "backbone", ["hf-hub:foo/bar", "tu-hf-hub:foo/bar", "local-dir:/tmp", "resnet18.a:b"]
 )
-def test_a_backbone_is_built_here_and_never_looked_for_elsewhere(kind, backbone):
+def test_backbones_that_would_be_downloaded_are_rejected(kind, backbone):
     with pytest.raises(DatasetError, match=backbone):
         create(kind, SPECS["embedding"], CLASSES, backbone=backbone)
 
 
 def test_classes_are_checked():
-    rest, gland, fat = CLASSES
-    for wrong in ((), (gland,), (gland, gland), (gland, rest), (gland, ClassInfo(3, "other", (0, 0, 0)))):
+    background, gland, fat = CLASSES
+    for wrong in (
+        (),
+        (gland,),
+        (gland, gland),
+        (gland, background),
+        (gland, ClassInfo(3, "other", (0, 0, 0))),
+    ):
         with pytest.raises(DatasetError, match="class"):
             create("linear", SPECS["one map"], wrong)
     with pytest.raises(DatasetError, match="1 to 255"):
@@ -259,7 +265,7 @@ def test_classes_are_checked():
     assert create("linear", SPECS["one map"], (gland, fat)).classes == (gland, fat)
 
 
-def test_features_of_another_encoder_are_refused():
+def test_features_of_another_encoder_are_rejected():
     head = create("linear", SPECS["two maps"], CLASSES)
     maps = features(SPECS["two maps"], side=8)
     with pytest.raises(WeightsError, match="'tokens' with 5 channels of b"):
@@ -268,7 +274,7 @@ def test_features_of_another_encoder_are_refused():
         head({**maps, "embedding": maps["embedding"][:, :7]})
 
 
-def test_stack_maps_takes_what_the_head_reads():
+def test_stack_maps_keeps_the_maps_of_the_spec():
     spec = SPECS["one map"]
     tiles = [{"embedding": torch.ones(12, 4, 4) * i, "other": torch.ones(1, 4, 4)} for i in range(3)]
     batch = stack_maps(tiles, spec)
@@ -276,13 +282,13 @@ def test_stack_maps_takes_what_the_head_reads():
     assert batch["embedding"][2, 0, 0, 0] == 2
 
 
-def test_kinds_say_what_they_are():
+def test_every_kind_has_a_name_and_a_summary():
     for kind in list_heads():
         assert registry[kind].kind == kind
         assert registry[kind].summary.endswith(".")
 
 
-def test_variants_of_sampath_say_what_they_lack():
+def test_sampath_variants_name_the_missing_maps():
     for variant in ("pathology_only", "plus"):
         with pytest.raises(DatasetError, match=f"'{variant}' reads.*'embedding of a'"):
             create("sampath", SPECS["embedding"], CLASSES, variant=variant)
@@ -292,7 +298,7 @@ def test_variants_of_sampath_say_what_they_lack():
         create("sampath", SPECS["embedding"], CLASSES, unused_tokens=1)
 
 
-def test_sampath_reads_what_its_variant_names():
+def test_sampath_variant_selects_the_maps():
     read = {
         v: [m.name for m in create("sampath", SPECS["pair"], CLASSES, variant=v).spec.maps]
         for v in VARIANT_NAMES
@@ -306,7 +312,7 @@ def test_sampath_reads_what_its_variant_names():
 
 
 def test_sampath_reads_both_of_a_pair_whose_first_has_no_tokens():
-    """As `sampath-tiny+sampath-tiny-path`; a head that was kept reads what it was trained on."""
+    """As in `sampath-tiny+sampath-tiny-path`; a head built from selected maps selects the same ones."""
     spec = FeatureSpec((EMBEDDING, FeatureMap("b.tokens", 5, "b")))
     head = create("sampath", spec, CLASSES)
     assert [m.name for m in head.spec.maps] == ["embedding", "b.tokens"]
@@ -316,12 +322,12 @@ def test_sampath_reads_both_of_a_pair_whose_first_has_no_tokens():
         assert logits.shape == (1, len(CLASSES), 32, 32)
         for name, values in maps.items():
             assert not torch.allclose(head(maps | {name: values + torch.randn_like(values)}), logits)
-    kept = FeatureSpec(spec.maps[1:])
-    assert create("sampath", kept, CLASSES).spec == kept
+    selected = FeatureSpec(spec.maps[1:])
+    assert create("sampath", selected, CLASSES).spec == selected
 
 
-def test_heads_on_sams_decoder_start_from_it(sam):
-    """Features of the trained decoder are found in the head, which without it is random."""
+def test_heads_with_sams_decoder_start_from_its_weights(sam):
+    """Weights of the trained decoder are copied into the head, which is random otherwise."""
     key = "transformer.layers.0.self_attn.q_proj.weight"
     for kind in ("sampath", "autosam", "prompt_generator"):
         head = build(kind, {}, "embedding", sam)
@@ -329,12 +335,12 @@ def test_heads_on_sams_decoder_start_from_it(sam):
     head = build("sampath", {}, "embedding", sam)
     networks = [n.state_dict() for n in head.decoder.output_hypernetworks_mlps]
     for name, value in networks[0].items():
-        assert all(torch.equal(one[name], value) for one in networks)
+        assert all(torch.equal(network[name], value) for network in networks)
     with pytest.raises(WeightsError, match="is missing"):
         head.init_from_sam({"mask_decoder.x": torch.zeros(1)})
 
 
-def test_prompt_generator_wants_a_prompt_decoder():
+def test_prompt_generator_requires_a_prompt_decoder():
     head = create("prompt_generator", SPECS["embedding"], CLASSES)
     with pytest.raises(DatasetError, match="has none"):
         head.init_from_sam(None)
@@ -342,15 +348,15 @@ def test_prompt_generator_wants_a_prompt_decoder():
 
 
 @pytest.mark.parametrize("kind", ["prompt_generator", "surrogate", "unet"])
-def test_picture_sizes_and_backbones_are_checked(kind):
+def test_image_sizes_and_backbones_are_checked(kind):
     with pytest.raises(DatasetError, match="multiples of 32"):
         create(kind, SPECS["embedding"], CLASSES, image_px=100)
     with pytest.raises(DatasetError, match="resnet18"):
         create(kind, SPECS["embedding"], CLASSES, backbone="resnet19")
 
 
-def test_forest_is_that_of_scikit_learn(tmp_path):
-    """From a bundle of arrays, the numbers of `predict_proba`, classes that never occurred included."""
+def test_forest_predicts_as_scikit_learn(tmp_path):
+    """A bundle gives the same probabilities as `predict_proba`, also for classes without a training pixel."""
     from sklearn.ensemble import RandomForestClassifier
 
     spec = SPECS["one map"]
@@ -362,13 +368,13 @@ def test_forest_is_that_of_scikit_learn(tmp_path):
         tmp_path / "f.safetensors", head, Metadata("f", (EncoderRef("a", "0" * 32),)), half=True
     )
     again = load_head(path).head
-    rows, known = head._draw([(maps, labels)], head.samples // 2, np.random.default_rng(3))
+    rows, drawn = head._draw([(maps, labels)], head.samples // 2, np.random.default_rng(3))
     forest = RandomForestClassifier(7, max_depth=6, class_weight="balanced_subsample", random_state=3)
-    forest.fit(rows, known)
+    forest.fit(rows, drawn)
     fresh = torch.randn(500, 12, generator=torch.Generator().manual_seed(4))
-    found = again.probabilities(fresh).numpy()
-    np.testing.assert_allclose(found[:, [0, 2]], forest.predict_proba(fresh.numpy()), atol=1e-12)
-    assert not found[:, 1].any()
+    probabilities = again.probabilities(fresh).numpy()
+    np.testing.assert_allclose(probabilities[:, [0, 2]], forest.predict_proba(fresh.numpy()), atol=1e-12)
+    assert not probabilities[:, 1].any()
 
 
 def test_forest_learns_from_labelled_cells_only():
@@ -378,5 +384,5 @@ def test_forest_learns_from_labelled_cells_only():
     with pytest.raises(DatasetError, match="labelled"):
         head.learn([(features(spec, side=16), nothing)], 2, seed=0)
     for wrong in ({"trees": 0}, {"depth": 100}, {"samples": 0}):
-        with pytest.raises(DatasetError, match="forest head"):
+        with pytest.raises(DatasetError, match="of a forest head is"):
             create("forest", spec, CLASSES, **wrong)

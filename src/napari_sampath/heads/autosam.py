@@ -1,4 +1,4 @@
-"""AutoSAM's ViT head (Hu et al. 2023, xhu248/AutoSAM): SAM's decoder without prompts, asked for each class."""
+"""AutoSAM's ViT head (Hu et al. 2023, xhu248/AutoSAM): SAM's decoder without prompts, run once for each class."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from torch import Tensor
 
 from ..arrays import ClassInfo, FeatureSpec
 from ..errors import DatasetError, WeightsError
-from .base import Argument, Head, embedding_spec, load_own, reference_classes, registry
-from .sam_decoder import WIDTH, PositionEncoding, TokenDecoder, copy_decoder, copy_position
+from .base import Head, load_weights, registry
+from .published import AUTOSAM_WRAPPERS, embedding_spec, reference_classes, rename_tensors, require_tensors
+from .sam_decoder import POSITION_MATRIX, WIDTH, PositionEncoding, TokenDecoder, copy_decoder, copy_position
 
 _MASKS = 2
-"""Mask tokens of each class; the first one's mask is the answer."""
-_PREFIXES = ("module.", "mask_decoder.")
+"""Mask tokens of each class; the mask of the first is the output."""
 
 
 @registry.register("autosam")
 class AutoSamHead(Head):
-    """Own IoU and mask tokens for each class; the embedding is repeated for each of them.
+    """SAM's decoder with own IoU and mask tokens for each class; the embedding is repeated for each class.
 
-    What the reference does not train (IoU tokens and network), or trains in vain (the second mask's network),
-    is kept frozen, so that weights go both ways.
+    Parameters that the published program does not train (IoU tokens and network), or trains without effect
+    (the network of the second mask), are kept frozen, so that weights can be exchanged in both directions.
 
     Args:
-        spec: The maps there are; it reads the embedding.
-        classes: What it tells apart.
-        sam_position: Start from SAM's positional encoding, with which the decoder was trained; the reference
-            draws one of its own.
+        spec: The available maps; the head reads the embedding.
+        classes: The classes to distinguish.
+        sam_position: Start from SAM's positional encoding, with which the decoder was trained; the published
+            program starts from a random one.
 
     Raises:
-        DatasetError: If the encoder yields no embedding of 256 channels.
+        DatasetError: If the encoder has no embedding of 256 channels.
     """
 
     kind = "autosam"
     summary = (
-        "AutoSAM's ViT head (Hu et al. 2023): SAM's decoder asked by its own tokens, once for each class."
+        "AutoSAM's ViT head (Hu et al. 2023): SAM's decoder with learned tokens, run once for each class."
     )
     reads_windows = False
 
@@ -55,40 +55,38 @@ class AutoSamHead(Head):
             unused.requires_grad_(False)
         self.pe_layer = PositionEncoding()
 
-    @property
-    def arguments(self) -> dict[str, Argument]:
-        """What builds the same head again."""
-        return {"sam_position": self.sam_position}
-
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
         """Map {map name: (B, 256, h, w)} to logits (B, K, 4h, 4w)."""
-        answers, upscaled = self.ask(self.gather(maps))
-        logits = self.decoder.masks(answers[:, 1:2], upscaled, slice(0, 1))
+        tokens, upscaled = self.run_decoder(self.gather(maps))
+        logits = self.decoder.masks(tokens[:, 1:2], upscaled, slice(0, 1))
         return logits.reshape(-1, len(self.classes), *logits.shape[2:])
 
-    def ask(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Ask for every class.
+    def run_decoder(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Run SAM's decoder for every class.
 
         Args:
             image: (B, 256, h, w), the embedding; no dense prompt is added to it.
 
         Returns:
-            The tokens (B * K, 3, 256) and the map (B * K, 32, 4h, 4w), class c of image b at b * K + c.
+            The output tokens (B * K, 3, 256) and the map (B * K, 32, 4h, 4w); class c of image b is at b * K + c.
         """
         batch, _, height, width = image.shape
         repeated = image.repeat_interleave(len(self.classes), dim=0)
-        return self.decoder.ask(repeated, self.pe_layer(height, width), self.tokens().repeat(batch, 1, 1))
+        tokens, upscaled = self.decoder(
+            repeated, self.pe_layer(height, width), self.tokens().repeat(batch, 1, 1)
+        )
+        return tokens, upscaled
 
     def tokens(self) -> Tensor:
-        """Return what each class asks with, (K, 3, 256): its IoU token and its two mask tokens."""
+        """Return the input tokens of each class, (K, 3, 256): its IoU token and its two mask tokens."""
         masks = self.decoder.mask_tokens.weight.view(len(self.classes), _MASKS, WIDTH)
         return torch.cat([self.decoder.iou_token.weight.unsqueeze(1), masks], dim=1)
 
     def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
-        """Start from SAM's decoder, but for its tokens; without a prompt decoder, from scratch."""
+        """Copy SAM's decoder except its tokens; keep random weights if there is no prompt decoder."""
         if sam is None:
             return
-        copy_decoder(self.decoder, sam, ("iou", "mask_tokens"))
+        copy_decoder(self.decoder, sam, skip=("iou", "mask_tokens"))
         if self.sam_position:
             copy_position(self.pe_layer, sam)
 
@@ -100,53 +98,54 @@ class AutoSamHead(Head):
         encoder: str = "vit_b",
         input_norm: str = "minmax01",
     ) -> Self:
-        """Build the head from the weights of the reference's `MaskDecoder`, alone or in the whole model.
+        """Build the head from the weights of the published `MaskDecoder`, alone or in the whole model.
 
         See `CNNHead` for `input_norm`.
 
         Warns:
-            UserWarning: If the positional encoding is not there: the reference's own way of saving the head
-                alone leaves it out, and what the head then answers is not what it was trained to.
+            UserWarning: If the positional encoding is missing. The published program leaves it out when it saves
+                the head alone, and without it the output is not what the head was trained to give.
         """
-        own = {}
-        for key, value in state.items():
-            short = key
-            for prefix in _PREFIXES:
-                short = short.removeprefix(prefix)
-            own[short] = value
-        tokens = own.get("iou_token.weight")
-        masks = own.get("mask_tokens.weight")
-        if tokens is None or masks is None or len(masks) != _MASKS * len(tokens):
+        tensors = rename_tensors(state, {"": ""}, AUTOSAM_WRAPPERS)
+        tokens, masks = require_tensors(
+            tensors,
+            ("iou_token.weight", "mask_tokens.weight"),
+            "AutoSAM's ViT head",
+            "give its state_dict, alone or inside that of the whole model",
+        )
+        if len(masks) != _MASKS * len(tokens):
             raise WeightsError(
-                "The weights are not those of AutoSAM's ViT head (keys iou_token, mask_tokens with two rows a "
-                "class); give its state_dict, alone or inside that of the whole model."
+                f"The weights have {len(masks)} mask tokens for {len(tokens)} classes; "
+                f"AutoSAM's ViT head has {_MASKS} for each class."
             )
         spec = embedding_spec(WIDTH, encoder, input_norm)
         head = cls(spec, reference_classes(len(tokens), classes), sam_position=False)
-        name = "pe_layer.positional_encoding_gaussian_matrix"
-        own_names = {key: key.removeprefix("decoder.") for key in head.state_dict()}
-        picked = {key: own[short] for key, short in own_names.items() if short in own}
-        if name not in picked:
+        published_names = {key: key.removeprefix("decoder.") for key in head.state_dict()}
+        own = {key: tensors[name] for key, name in published_names.items() if name in tensors}
+        if POSITION_MATRIX not in own:
             warnings.warn(
-                "The weights hold no positional encoding (pe_layer), as the reference saves its head: a random one "
-                "stands in for it, so the head must be trained further before its answers mean anything.",
+                "The weights contain no positional encoding (pe_layer), since the published program does not save it "
+                "with the head; a random one is used instead, so train the head further before you use it.",
                 stacklevel=2,
             )
-            picked[name] = head.state_dict()[name]
-        load_own(head, picked, "The weights")
+            own[POSITION_MATRIX] = head.state_dict()[POSITION_MATRIX]
+        load_weights(head, own, "The weights")
         return head
 
 
 def only_embedding(spec: FeatureSpec, kind: str) -> FeatureSpec:
-    """Keep the embedding of the maps there are.
+    """Select the embedding from the available maps.
 
     Raises:
         DatasetError: If there is none of 256 channels.
     """
-    found = tuple(one for one in spec.maps if one.name == "embedding" and one.channels == WIDTH)
-    if not found:
+    embedding = tuple(
+        feature for feature in spec.maps if feature.name == "embedding" and feature.channels == WIDTH
+    )
+    if not embedding:
         raise DatasetError(
-            f"A head of the kind '{kind}' reads an embedding with {WIDTH} channels, the encoder yields "
-            f"{[f'{one.name} ({one.channels})' for one in spec.maps]}; choose an encoder with SAM's interface."
+            f"A head of the kind '{kind}' reads an embedding with {WIDTH} channels, the encoder has "
+            f"{[f'{feature.name} ({feature.channels})' for feature in spec.maps]}; choose an encoder with SAM's "
+            "interface."
         )
-    return FeatureSpec(found)
+    return FeatureSpec(embedding)

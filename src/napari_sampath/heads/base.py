@@ -1,7 +1,8 @@
-"""The contract of every head, and the catalogue of the kinds of head by name."""
+"""The contract of every head, and the registry of head kinds."""
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Self, TypeAlias
@@ -11,129 +12,126 @@ from torch import Tensor, nn
 
 from ..arrays import ClassInfo, FeatureMap, FeatureSpec
 from ..errors import DatasetError, WeightsError
-from ..registry import Registry, check_arguments, lookup
+from ..registry import Registry, check_arguments
 
 Argument: TypeAlias = int | float | bool | str
-"""What the arguments of a head may be: values that JSON holds exactly."""
-
-INPUT_NORMS = {"sam": "", "minmax01": "minmax01:", "double": "double-norm:"}
-"""How pixels are normalised before the encoder gets them -> what stands in front of its name."""
-
-_REFERENCE_PREFIXES = ("module.", "mask_decoder.")
-"""What the references' checkpoints put in front of a head's keys."""
+"""Types that an argument of a head may have: values that JSON stores exactly."""
 
 
 class Head(nn.Module, ABC):
-    """A trained network, features -> class logits, no prompt.
+    """A trained network that maps features to class logits, without a prompt.
 
-    Channel k of the logits belongs to `classes[k]`. A class with id 0 ("rest") may come first: pixels that
-    belong to none of the others.
+    Channel k of the logits belongs to `classes[k]`. The first class may have the id 0 ("background"): pixels
+    that belong to no other class.
 
     Args:
-        spec: The maps it reads, concatenated in this order.
-        classes: What it tells apart.
+        spec: The feature maps to read, concatenated in this order.
+        classes: The classes to distinguish.
 
     Raises:
-        DatasetError: If the classes are fewer than two, or their ids or names are not unique; or there is no
-            map to read.
+        DatasetError: If there are fewer than two classes, their ids or names are not unique, or `spec` has no map.
     """
 
     kind: ClassVar[str]
-    """Name of the kind of head, as registered."""
+    """Registered name of this kind of head."""
     summary: ClassVar[str]
     """One line for menus and `sampath models`."""
     reads_windows: ClassVar[bool] = True
-    """True if it may be trained on parts of a tile; False where the place in the tile matters."""
+    """True if the head may be trained on parts of a tile; False if its output depends on the position in the tile."""
 
     def __init__(self, spec: FeatureSpec, classes: Sequence[ClassInfo]) -> None:
         super().__init__()
         if not spec.maps or any(feature.channels < 1 for feature in spec.maps):
             raise DatasetError(
-                f"A head reads at least one map with channels, the features given are {spec.maps}."
+                f"The features given to the head are {spec.maps}; give at least one map with channels."
             )
         self.spec = spec
         self.classes = check_classes(classes)
 
     @property
-    @abstractmethod
     def arguments(self) -> dict[str, Argument]:
-        """What was given to the constructor beside spec and classes; builds the same head again."""
+        """The constructor arguments beside spec and classes, which build the same head again."""
+        names = [name for name in inspect.signature(type(self)).parameters if name not in ("spec", "classes")]
+        return {name: getattr(self, name) for name in names}
 
     @abstractmethod
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """Map {map name: (B, C, h, w)} to logits (B, K, h', w') over the same square.
+        """Map {map name: (B, C, h, w)} to logits (B, K, h', w') that cover the same square.
 
         h = w = 64 for a whole tile; training may pass windows of the grid.
         """
 
     def forward_with_iou(self, maps: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Return the logits, and the IoU (B, K) that the head expects of each class; None if it expects none."""
+        """Return the logits and the predicted IoU of each class (B, K); None if the head predicts no IoU."""
         return self(maps), None
 
     def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
-        """Start from the prompt decoder of the encoder whose features the head reads; called once, before training.
+        """Initialise from the prompt decoder of the encoder whose features the head reads, before training.
 
-        A head that needs parts of it copies them, so that its bundle holds all that it needs.
+        A head that needs parts of the decoder copies them, so that its bundle is complete.
 
         Args:
             sam: Weights under SAM's names, `prompt_encoder.*` and `mask_decoder.*`; None if the encoder
-                answers no prompts.
+                has no prompt decoder.
 
         Raises:
-            WeightsError: If the head cannot do without, or the decoder is not SAM's.
+            DatasetError: If the head needs a prompt decoder and there is none.
+            WeightsError: If the decoder is not SAM's.
         """
 
     @classmethod
-    @abstractmethod
     def import_reference(
         cls, state: Mapping[str, Tensor], classes: Sequence[ClassInfo] | None = None, encoder: str = "vit_b"
     ) -> Self:
-        """Build a head from weights under the reference implementation's own names.
+        """Build a head from weights under the names of the published implementation.
 
         Args:
-            state: The reference's state_dict, of the head alone or of a whole model.
-            classes: The classes, one per output channel; named by number if left out.
-            encoder: Name of the encoder whose features it was trained on.
+            state: The published state_dict, of the head alone or of a whole model.
+            classes: The classes, one per output channel; numbered classes if left out.
+            encoder: Name of the encoder whose features the head was trained on.
 
         Raises:
-            WeightsError: If keys or shapes are of another network.
+            WeightsError: If names or shapes are those of another network, or no weights are published.
         """
+        raise WeightsError(
+            f"A '{cls.kind}' head has no published weights to import; train one with 'sampath train'."
+        )
 
     def gather(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """Concatenate the maps that this head reads: (B, channels, h, w).
+        """Concatenate the maps of the spec: (B, channels, h, w).
 
         Raises:
             WeightsError: If a map is missing or has another number of channels.
         """
-        return torch.cat([self.read(maps, wanted) for wanted in self.spec.maps], dim=1)
+        return torch.cat([self.read(maps, feature) for feature in self.spec.maps], dim=1)
 
-    def read(self, maps: Mapping[str, Tensor], wanted: FeatureMap) -> Tensor:
-        """Return one of the maps that this head reads.
+    def read(self, maps: Mapping[str, Tensor], feature: FeatureMap) -> Tensor:
+        """Return one map of the spec, (B, C, h, w).
 
         Raises:
             WeightsError: If it is missing or has another number of channels.
         """
-        found = maps.get(wanted.name)
-        if found is None or found.shape[1] != wanted.channels:
+        values = maps.get(feature.name)
+        if values is None or values.shape[1] != feature.channels:
             given = ", ".join(f"{name} ({values.shape[1]} channels)" for name, values in maps.items())
             raise WeightsError(
-                f"The head reads the map '{wanted.name}' with {wanted.channels} channels of {wanted.encoder}, "
-                f"the features hold {given or 'none'}; use the encoder the head was trained with."
+                f"The head reads the map '{feature.name}' with {feature.channels} channels of {feature.encoder}, "
+                f"the features contain {given or 'no maps'}; use the encoder that the head was trained with."
             )
-        return found
+        return values
 
 
 class DirectHead(Head):
-    """A head that is learned in one go, without gradients."""
+    """A head that is trained in a single pass, without gradient descent."""
 
     @abstractmethod
     def learn(self, batches: Iterable[tuple[Mapping[str, Tensor], Tensor]], tiles: int, seed: int) -> None:
-        """Learn from tiles.
+        """Train on all tiles.
 
         Args:
-            batches: Maps (B, C, h, w) and class indices (B, h', w') int64; ignored where they are no channel.
-            tiles: How many tiles come in all.
-            seed: Of everything random.
+            batches: Maps (B, C, h, w) and class indices (B, h', w') int64; indices without a channel are ignored.
+            tiles: Total number of tiles.
+            seed: Seed of all random choices.
 
         Raises:
             DatasetError: If no pixel is labelled.
@@ -144,7 +142,7 @@ registry: Registry[type[Head]] = Registry("kind of head")
 
 
 def list_heads(pattern: str = "*") -> list[str]:
-    """List the kinds of head that can be trained, by shell wildcard; `list_bundles` lists trained ones."""
+    """List the kinds of head that can be trained, by shell wildcard; see `list_bundles` for trained heads."""
     return registry.names(pattern)
 
 
@@ -153,14 +151,14 @@ def create(kind: str, spec: FeatureSpec, classes: Sequence[ClassInfo], **argumen
 
     Args:
         kind: One of `list_heads()`.
-        spec: The maps it reads.
-        classes: What it tells apart.
+        spec: The feature maps to read.
+        classes: The classes to distinguish.
         **arguments: Arguments of that kind of head.
 
     Raises:
         UnknownNameError: If there is no such kind, or it has no such argument.
-        ConfigError: If an argument's value is of another type.
-        DatasetError: If the classes or an argument's value are not allowed.
+        ConfigError: If an argument has the wrong type.
+        DatasetError: If the classes or the value of an argument are not allowed.
     """
     build = registry[kind]
     check_arguments(f"the head '{kind}'", build, arguments, ("spec", "classes"))
@@ -171,85 +169,47 @@ def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
     """Return the classes as a tuple if they can be the channels of a head.
 
     Raises:
-        DatasetError: If they are fewer than two, or ids or names are not unique, out of range or out of place.
+        DatasetError: If there are fewer than two, names or ids are not unique, an id is outside 0..255, or
+            the id 0 is not the first.
     """
-    ids, names = [c.id for c in classes], [c.name for c in classes]
+    ids, names = [info.id for info in classes], [info.name for info in classes]
     if len(classes) < 2:
         raise DatasetError(
-            f"A head tells at least two classes apart, there is {names or 'none'}; add one, or 'rest' with id 0."
+            f"A head needs at least two classes, there is {names or 'none'}; add one, or 'background' with id 0."
         )
     if len(set(ids)) < len(ids) or len(set(names)) < len(names):
-        raise DatasetError(f"The classes {names} have the ids {ids}; give each its own name and id.")
+        raise DatasetError(f"The classes {names} have the ids {ids}; give each class its own name and id.")
     if any(not 0 <= i <= 255 for i in ids) or 0 in ids[1:]:
         raise DatasetError(f"The class ids are {ids}; allowed are 1 to 255, and 0 for the first class only.")
     return tuple(classes)
 
 
 def stack_maps(batch: Sequence[Mapping[str, Tensor]], spec: FeatureSpec) -> dict[str, Tensor]:
-    """Make a batch {map name: (B, C, h, w)} of tiles {map name: (C, h, w)}, with the maps of `spec` only."""
+    """Stack tiles {map name: (C, h, w)} to a batch {map name: (B, C, h, w)}, keeping only the maps of `spec`."""
     names = [feature.name for feature in spec.maps]
     return {name: torch.stack([maps[name] for maps in batch]) for name in names if name in batch[0]}
 
 
-def own_keys(state: Mapping[str, Tensor], markers: Sequence[str]) -> dict[str, Tensor]:
-    """Pick a head's weights out of a reference checkpoint and strip the prefixes.
+def load_weights(head: Head, state: Mapping[str, Tensor], source: str) -> None:
+    """Load a complete state_dict into a head.
 
     Args:
-        state: Keys of the head alone or of a whole model.
-        markers: First parts of the head's own keys, such as "input_block".
-    """
-    found = {}
-    for key, value in state.items():
-        short = key
-        for prefix in _REFERENCE_PREFIXES:
-            short = short.removeprefix(prefix)
-        if short.split(".", 1)[0] in markers:
-            found[short] = value
-    return found
-
-
-def load_own(head: Head, state: Mapping[str, Tensor], source: str) -> None:
-    """Put weights into a head.
+        head: The head; it may have been built on the meta device.
+        state: Tensors under the head's own names.
+        source: Subject of the error message, in the plural: "The weights".
 
     Raises:
-        WeightsError: If names or shapes differ, naming the first difference.
+        WeightsError: If names or shapes differ; the message names the first difference.
     """
-    wanted = head.state_dict()
-    for key in (*wanted, *state):
-        if key not in state or key not in wanted:
-            where = "is missing" if key not in state else "does not belong there"
-            raise WeightsError(f"{source} are not those of a '{head.kind}' head: '{key}' {where}.")
-        if wanted[key].shape != state[key].shape:
+    expected = head.state_dict()
+    for key in (*expected, *state):
+        if key not in state or key not in expected:
+            fault = "is missing" if key not in state else "does not belong there"
+            raise WeightsError(f"{source} are not those of a '{head.kind}' head: '{key}' {fault}.")
+        if expected[key].shape != state[key].shape:
             raise WeightsError(
                 f"{source} are not those of this '{head.kind}' head: '{key}' has shape "
-                f"{tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}."
+                f"{tuple(state[key].shape)} instead of {tuple(expected[key].shape)}."
             )
-    # Assigned, not copied: the head may have been built without memory behind its weights.
-    head.load_state_dict({key: value.to(wanted[key].dtype) for key, value in state.items()}, assign=True)
-
-
-def reference_classes(count: int, classes: Sequence[ClassInfo] | None) -> tuple[ClassInfo, ...]:
-    """Return the classes of an imported head with `count` channels; numbered ones if none are given."""
-    if classes is None:
-        greys = [(index * 255 // max(1, count - 1),) * 3 for index in range(count)]
-        return tuple(
-            ClassInfo(k, f"class {k}" if k else "rest", (g[0], g[1], g[2])) for k, g in enumerate(greys)
-        )
-    if len(classes) != count:
-        raise WeightsError(f"The weights are of {count} classes, {len(classes)} are given; give {count}.")
-    return tuple(classes)
-
-
-def embedding_spec(channels: int, encoder: str, input_norm: str = "sam") -> FeatureSpec:
-    """Describe the features the references' heads read: SAM's embedding alone.
-
-    Args:
-        channels: Of the embedding.
-        encoder: Its name.
-        input_norm: One of `INPUT_NORMS`.
-
-    Raises:
-        UnknownNameError: If there is no such way.
-    """
-    prefix = lookup("input_norm", INPUT_NORMS, input_norm)
-    return FeatureSpec((FeatureMap("embedding", channels, f"{prefix}{encoder}"),))
+    # Assign instead of copying: a head on the meta device has no memory to copy into.
+    head.load_state_dict({key: value.to(expected[key].dtype) for key, value in state.items()}, assign=True)

@@ -1,8 +1,8 @@
 """Bundles: one `.safetensors` file with a trained head and all that is needed to use it again.
 
-The tensors are the head's weights; the file's metadata holds one JSON text under `sampath_bundle`. Reading
-one runs no code: the JSON names a registered kind of head and its arguments, and its shapes must be those
-of the tensors before anything is allocated.
+The tensors are the weights of the head; the file's metadata has one JSON text under `sampath_bundle`. Reading
+runs no code: the JSON names a registered kind of head and its arguments, and the shapes that follow from them
+must match the tensors before any memory is allocated.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..arrays import MAPS, ClassInfo, FeatureMap, FeatureSpec
 from ..errors import SampathError, UnknownNameError, WeightsError, WeightsMissingError
 from ..files import write_atomically
 from ..registry import unknown_name
-from .base import Head, create, load_own
+from .base import Head, create, load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,20 +32,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA_VERSION = 1
-"""Raised when older programs could no longer read new bundles."""
+"""Increased when older programs can no longer read new bundles."""
 
 SUFFIX = ".safetensors"
 
 _SHIPPED = Path(__file__).parent / "bundles"
 _METADATA_KEY = "sampath_bundle"
+_BACKGROUND, _FORMER_BACKGROUND = "background", "rest"
+"""Name of class 0, and its name in bundles of earlier versions."""
 
 Json: TypeAlias = Any
-"""A value that JSON holds."""
+"""A value that JSON can store."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderRef:
-    """The encoder a head was trained on, down to its weights."""
+    """The encoder that a head was trained on, including its weights."""
 
     name: str
     weights_digest: str
@@ -56,33 +58,33 @@ class EncoderRef:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a bundle says beside kind, arguments, features and classes of its head."""
+    """The content of a bundle beside kind, arguments, features and classes of its head."""
 
     name: str
     encoders: tuple[EncoderRef, ...]
-    """One for each encoder that the head's maps come from."""
+    """One for each encoder that the head reads maps of."""
     mpp: float | None = None
-    """Micrometres per pixel of the training images; None where it is not known."""
+    """Micrometres per pixel of the training images; None if unknown."""
     training: Mapping[str, Json] = field(default_factory=dict)
-    """The training configuration and what was done with it."""
+    """The training configuration and the epoch of the weights."""
     metrics: Mapping[str, Json] = field(default_factory=dict)
-    """Scores on the split that chose the weights, with the trivial baseline."""
+    """Scores on the split that selected the weights, and those of the trivial baseline."""
     data: Mapping[str, Json] = field(default_factory=dict)
     """Summary of the training data: name, images, groups, classes."""
     licence: str = ""
-    """Under which the weights may be used."""
+    """Licence of the weights."""
     attribution: str = ""
-    """Whom to name: authors of the training data."""
+    """Authors of the training data, to be cited."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedHead:
-    """A head ready to use, and what its bundle says of it."""
+    """A head ready to use, with the metadata of its bundle."""
 
     head: Head
     metadata: Metadata
     source: str
-    """The file it was read from."""
+    """Path of the bundle."""
 
     @property
     def name(self) -> str:
@@ -91,7 +93,7 @@ class LoadedHead:
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
-        """What the head tells apart, in the order of its channels."""
+        """The classes of the head, in the order of its channels."""
         return self.head.classes
 
     @property
@@ -100,27 +102,27 @@ class LoadedHead:
         return self.metadata.encoders[0].name
 
     def check_encoder(self, name: str, weights_digest: str, preprocessing_version: int) -> None:
-        """Refuse features of another encoder or other weights: the answer would be meaningless, not just worse.
+        """Raise if the head was trained on another encoder or other weights: its output would be meaningless.
 
         Raises:
             WeightsError: If the head was not trained on this encoder.
         """
-        known = {ref.name: ref for ref in self.metadata.encoders}
-        if name not in known:
+        refs = {ref.name: ref for ref in self.metadata.encoders}
+        if name not in refs:
             raise WeightsError(
-                f"The head '{self.name}' reads features of {' and '.join(known)}, the loaded model is '{name}'; "
+                f"The head '{self.name}' reads features of {' and '.join(refs)}, the loaded model is '{name}'; "
                 f"load '{self.encoder_name}', or train a head for '{name}'."
             )
-        ref = known[name]
+        ref = refs[name]
         if (ref.weights_digest, ref.preprocessing_version) != (weights_digest, preprocessing_version):
             raise WeightsError(
                 f"The head '{self.name}' was trained on '{name}' with the weights {ref.weights_digest[:12]}, the "
-                f"loaded ones are {weights_digest[:12]}; load those it was trained on, or train it again."
+                f"loaded weights are {weights_digest[:12]}; load the former, or train the head again."
             )
 
 
 def list_bundles(pattern: str = "*") -> list[str]:
-    """List the trained heads in the package by name or shell wildcard: by tissue, of each the lightest file first."""
+    """List the trained heads in the package by shell wildcard, grouped by tissue, the smallest file first."""
     files = _SHIPPED.glob(f"*{SUFFIX}")
     ordered = sorted(files, key=lambda path: (path.stem.split("-")[0], path.stat().st_size, path.stem))
     return [path.stem for path in ordered if fnmatch.fnmatchcase(path.stem, pattern)]
@@ -132,33 +134,38 @@ def save_bundle(path: str | Path, head: Head, metadata: Metadata, half: bool = F
     Args:
         path: The file, ending in `.safetensors`.
         head: The trained head.
-        metadata: What to say of it.
-        half: Store float16, half the size; the head is rounded to it.
+        metadata: Name, encoder, scores and licence.
+        half: Store float16, which halves the size and rounds the weights.
 
     Returns:
         The path.
 
     Raises:
-        WeightsError: If the name ends otherwise, or a weight is not a finite number of the type stored.
-        StorageError: If the file cannot be written; what was there before is untouched.
+        WeightsError: If the file has another ending, or a weight is not finite in the stored type.
+        StorageError: If the file cannot be written; an existing file is left unchanged.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
-        raise WeightsError(
-            f"A bundle is a {SUFFIX} file, the name given is '{path.name}'; change its ending."
-        )
+        raise WeightsError(f"The bundle '{path.name}' does not end in {SUFFIX}; change its ending.")
     dtype = torch.float16 if half else torch.float32
     state = {
-        # Counters, indices and thresholds of trees are kept as they are.
+        # Counters, indices and thresholds of trees keep their type.
         key: value.detach().to("cpu", dtype if value.dtype == torch.float32 else None).contiguous()
         for key, value in head.state_dict().items()
     }
     _check_finite(
         state, f"The head '{metadata.name}'", "it was not saved; train it again at a lower learning rate"
     )
-    text = json.dumps(_describe(head, metadata), sort_keys=True, allow_nan=False)
-    content = safetensors.torch.save(state, {_METADATA_KEY: text})
-    write_atomically(path, lambda stream: stream.write(content))
+    content = {
+        "schema": SCHEMA_VERSION,
+        "head": {"kind": head.kind, "arguments": head.arguments},
+        "features": [dataclasses.asdict(feature) for feature in head.spec.maps],
+        "classes": [dataclasses.asdict(info) for info in head.classes],
+        **dataclasses.asdict(metadata),
+    }
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    data = safetensors.torch.save(state, {_METADATA_KEY: text})
+    write_atomically(path, lambda stream: stream.write(data))
     return path
 
 
@@ -169,12 +176,12 @@ def load_head(source: str | Path) -> LoadedHead:
         source: A name of `list_bundles()`, or the path of a `.safetensors` bundle.
 
     Returns:
-        The head on the CPU, in evaluation mode, float32, and what its bundle says.
+        The head on the CPU, in evaluation mode, float32, and the metadata of its bundle.
 
     Raises:
         UnknownNameError: If it is neither a path nor the name of a shipped bundle.
         WeightsMissingError: If there is no such file.
-        WeightsError: If the file is truncated, altered or no bundle.
+        WeightsError: If the file is truncated, altered or not a bundle.
     """
     path = _locate(source)
     state, text = _read(path)
@@ -185,8 +192,9 @@ def load_head(source: str | Path) -> LoadedHead:
         if content["schema"] > SCHEMA_VERSION:
             raise WeightsError(
                 f"'{path}' was made by a newer version of napari-sampath (bundle format {content['schema']}, "
-                f"this one reads {SCHEMA_VERSION}); update napari-sampath."
+                f"this version reads {SCHEMA_VERSION}); update napari-sampath."
             )
+        content = _rename_background(content)
         metadata = _parse_metadata(content)
         # On the meta device nothing is allocated, however large the arguments are.
         with torch.device("meta"):
@@ -208,9 +216,9 @@ def load_head(source: str | Path) -> LoadedHead:
         RecursionError,
     ) as error:
         raise WeightsError(
-            f"'{path}' is no bundle of this program ({error}); choose a file made by 'sampath train'."
+            f"'{path}' is not a bundle of this program ({error}); choose a file made by 'sampath train'."
         ) from error
-    load_own(head, state, f"The tensors in '{path}'")
+    load_weights(head, state, f"The tensors in '{path}'")
     _check_finite(head.state_dict(), f"'{path}'", "it is damaged: copy or train it again")
     return LoadedHead(head.eval().requires_grad_(False), metadata, str(path))
 
@@ -226,7 +234,7 @@ def _locate(source: str | Path) -> Path:
     if isinstance(source, str) and path.name == source and path.suffix != SUFFIX:
         raise UnknownNameError(unknown_name("trained head", source, list_bundles()))
     raise WeightsMissingError(
-        f"There is no bundle '{path}'; check the path, or name one of {list_bundles()}."
+        f"There is no bundle '{path}'; check the path, or choose from {list_bundles()}."
     )
 
 
@@ -236,33 +244,39 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
             text = (file.metadata() or {}).get(_METADATA_KEY)
             if text is None:
                 raise WeightsError(
-                    f"'{path}' is no bundle: it holds tensors but does not say of what; "
+                    f"'{path}' is not a bundle: it has tensors but no description of a head; "
                     "choose a file made by 'sampath train'."
                 )
-            # Cloned: the file may be replaced while the head is in use.
+            # Cloned, because the file may be replaced while the head is in use.
             return {key: file.get_tensor(key).clone() for key in file.keys()}, text  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, SampathError):
             raise
         raise WeightsError(
-            f"'{path}' ({path.stat().st_size} bytes) is truncated, damaged or no bundle; copy or train it again."
+            f"'{path}' ({path.stat().st_size} bytes) is truncated, damaged or not a bundle; copy or train it again."
         ) from error
 
 
-def _check_finite(state: Mapping[str, Tensor], what: str, advice: str) -> None:
+def _check_finite(state: Mapping[str, Tensor], subject: str, advice: str) -> None:
     for key, values in state.items():
         if not bool(torch.isfinite(values).all()):
-            raise WeightsError(f"{what} holds weights that are not finite numbers ('{key}'); {advice}.")
+            raise WeightsError(f"{subject} has weights that are not finite numbers ('{key}'); {advice}.")
 
 
-def _describe(head: Head, metadata: Metadata) -> dict[str, Json]:
-    return {
-        "schema": SCHEMA_VERSION,
-        "head": {"kind": head.kind, "arguments": head.arguments},
-        "features": [dataclasses.asdict(feature) for feature in head.spec.maps],
-        "classes": [dataclasses.asdict(c) for c in head.classes],
-        **dataclasses.asdict(metadata),
-    }
+def _rename_background(content: dict[str, Json]) -> dict[str, Json]:
+    """Give class 0 of an earlier version its present name, in the class list, the scores and the data summary."""
+    names = {entry["id"]: entry["name"] for entry in content["classes"]}
+    if names.get(0) != _FORMER_BACKGROUND or _BACKGROUND in names.values():
+        return content
+
+    def rename(value: Json) -> Json:
+        if isinstance(value, dict):
+            return {rename(key): rename(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [rename(item) for item in value]
+        return _BACKGROUND if value == _FORMER_BACKGROUND else value
+
+    return content | {key: rename(content[key]) for key in ("classes", "metrics", "data")}
 
 
 def _parse_metadata(content: Mapping[str, Json]) -> Metadata:
@@ -271,7 +285,7 @@ def _parse_metadata(content: Mapping[str, Json]) -> Metadata:
         for ref in content["encoders"]
     )
     if not refs:
-        raise ValueError("it names no encoder")
+        raise ValueError("no encoder is named")
     mpp = content["mpp"]
     if mpp is not None and not (isinstance(mpp, int | float) and math.isfinite(mpp) and mpp > 0):
         raise ValueError(f"mpp is {mpp}")
@@ -289,9 +303,9 @@ def _parse_metadata(content: Mapping[str, Json]) -> Metadata:
 
 def _parse_spec(entries: Sequence[Mapping[str, Json]]) -> FeatureSpec:
     for entry in entries:
-        # Of a pair's second encoder "<its name>.<map>".
+        # Maps of the second encoder of a pair are named "<encoder>.<map>".
         if str(entry["name"]).rpartition(".")[2] not in MAPS:
-            raise ValueError(f"it reads a map '{entry['name']}', which no encoder has")
+            raise ValueError(f"no encoder has the map '{entry['name']}'")
     return FeatureSpec(
         tuple(FeatureMap(str(e["name"]), int(e["channels"]), str(e["encoder"])) for e in entries)
     )

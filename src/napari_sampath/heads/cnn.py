@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ..arrays import ClassInfo, FeatureSpec
 from ..errors import DatasetError, WeightsError
-from .base import Argument, Head, embedding_spec, load_own, own_keys, reference_classes, registry
+from .base import Head, load_weights, registry
+from .published import AUTOSAM_WRAPPERS, embedding_spec, reference_classes, rename_tensors, require_tensors
 
 DEPTHS = (2, 3, 4, 5)
 
@@ -19,17 +20,16 @@ DEPTHS = (2, 3, 4, 5)
 class CNNHead(Head):
     """Two 1 x 1 convolutions, `depth` stages that halve the channels, two convolutions to the classes.
 
-    With more than two stages the first two do not enlarge, so a tile's logits have a side of 256, 128, 256
-    and 512 for depth 2, 3, 4 and 5.
+    With more than two stages, the first two do not upscale: the logits of a tile have 256, 128, 256 and 512 px
+    per side for depth 2, 3, 4 and 5.
 
     Args:
-        spec: The maps it reads.
-        classes: What it tells apart.
-        depth: Number of stages, 2 to 5; the reference's default is 4.
-        top_channel: Channels after the last stage; the first has `top_channel * 2**depth`. The reference's
-            default is 64: 20.7 M parameters at depth 4, here 0.5 M at depth 2.
-        norm: Normalise over the channels after each 3 x 3 convolution (SAM's LayerNorm2d). The reference
-            does not.
+        spec: The feature maps to read.
+        classes: The classes to distinguish.
+        depth: Number of stages, 2 to 5; 4 in the published head.
+        top_channel: Channels after the last stage; the first has `top_channel * 2**depth`. 64 in the published
+            head, which has 20.7 M parameters at depth 4; the defaults here give 0.5 M.
+        norm: Normalise over the channels after each 3 x 3 convolution (SAM's LayerNorm2d); not in the published head.
 
     Raises:
         DatasetError: If depth or top_channel is not allowed.
@@ -61,8 +61,7 @@ class CNNHead(Head):
         )
         stages = []
         for stage in range(depth):
-            enlarges = depth == 2 or stage >= 2
-            stages.append(self._stage(channels, enlarges))
+            stages.append(self._stage(channels, upscale=depth == 2 or stage >= 2))
             channels //= 2
         self.blocks = nn.ModuleList(stages)
         self.final = nn.Sequential(
@@ -71,22 +70,16 @@ class CNNHead(Head):
         )
         self.apply(_initialise)
 
-    def _stage(self, channels: int, enlarges: bool) -> nn.Sequential:
-        after = channels if enlarges else channels // 2
+    def _stage(self, channels: int, upscale: bool) -> nn.Sequential:
         layers: list[nn.Module] = []
-        for out in (channels, after):
+        for out in (channels, channels if upscale else channels // 2):
             layers.append(nn.Conv2d(channels, out, kernel_size=3, padding=1))
             if self.norm:
                 layers.append(LayerNorm2d(out))
             layers.append(nn.ReLU())
-        if enlarges:
+        if upscale:
             layers.append(nn.ConvTranspose2d(channels, channels // 2, kernel_size=2, stride=2))
         return nn.Sequential(*layers)
-
-    @property
-    def arguments(self) -> dict[str, Argument]:
-        """What builds the same head again."""
-        return {"depth": self.depth, "top_channel": self.top_channel, "norm": self.norm}
 
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
         """Map {map name: (B, C, h, w)} to logits (B, K, h', w'); h' is 4h at depth 2 and 4, 2h at 3, 8h at 5."""
@@ -104,29 +97,29 @@ class CNNHead(Head):
         encoder: str = "vit_b",
         input_norm: str = "minmax01",
     ) -> Self:
-        """Build the head from `SegDecoderCNN` weights; depth and width are read off the shapes.
+        """Build the head from `SegDecoderCNN` weights; depth and width follow from the shapes.
 
-        The reference trains on pixels stretched to 0..1; `input_norm` "sam" is for weights trained on SAM's own.
+        Args:
+            state: See `Head`.
+            classes: See `Head`.
+            encoder: See `Head`.
+            input_norm: "minmax01" for weights trained on pixels stretched to 0..1, as the published program does;
+                "sam" for weights trained on pixels normalised as SAM does.
         """
-        own = own_keys(state, ("input_block", "blocks", "final"))
-        stages = {key.split(".")[1] for key in own if key.startswith("blocks.")}
-        first, last, final = (
-            own.get("input_block.0.weight"),
-            own.get("final.1.weight"),
-            own.get("final.0.weight"),
+        parts = {name: name for name in ("input_block.", "blocks.", "final.")}
+        tensors = rename_tensors(state, parts, AUTOSAM_WRAPPERS)
+        first, last, final = require_tensors(
+            tensors,
+            ("input_block.0.weight", "final.1.weight", "final.0.weight"),
+            "AutoSAM's CNN head",
+            "give its state_dict, alone or inside that of the whole model",
         )
-        if first is None or last is None or final is None or len(stages) not in DEPTHS:
-            raise WeightsError(
-                "The weights are not those of AutoSAM's CNN head (keys input_block, blocks, final); "
-                "give its state_dict, alone or inside that of the whole model."
-            )
-        head = cls(
-            embedding_spec(first.shape[1], encoder, input_norm),
-            reference_classes(last.shape[0], classes),
-            depth=len(stages),
-            top_channel=final.shape[0],
-        )
-        load_own(head, own, "The weights")
+        depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
+        if depth not in DEPTHS:
+            raise WeightsError(f"The weights are of a CNN head with {depth} stages; allowed: 2, 3, 4, 5.")
+        spec = embedding_spec(first.shape[1], encoder, input_norm)
+        head = cls(spec, reference_classes(last.shape[0], classes), depth=depth, top_channel=final.shape[0])
+        load_weights(head, tensors, "The weights")
         return head
 
 

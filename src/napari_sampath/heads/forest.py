@@ -1,36 +1,36 @@
-"""A baseline: a random forest (Breiman 2001) on the features of each cell, kept as plain arrays."""
+"""A baseline: a random forest (Breiman 2001) on the features of each cell, stored as plain arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..arrays import ClassInfo, FeatureSpec
-from ..errors import DatasetError, WeightsError
-from .base import Argument, DirectHead, registry
+from ..errors import DatasetError
+from .base import DirectHead, registry
 
 _FLOOR = 1e-6
-"""Least probability that is answered: a logit must be finite."""
+"""Lower limit of probabilities, so that logits are finite."""
 
 
 @registry.register("forest")
 class ForestHead(DirectHead):
-    """Classifies each cell of the 64 x 64 grid by itself; learned in one go by scikit-learn, not step by step.
+    """Classify each cell of the 64 x 64 grid independently; trained by scikit-learn in a single pass.
 
-    Its trees are arrays: the node to go on with, the feature and threshold that decide, and the classes'
-    shares. What it answers equals scikit-learn's `predict_proba`, needs no scikit-learn and runs no pickle.
+    The trees are stored as arrays: child nodes, feature and threshold of each split, and class probabilities of
+    each node. Prediction equals scikit-learn's `predict_proba`, but needs neither scikit-learn nor pickle.
 
     Args:
-        spec: The maps it reads.
-        classes: What it tells apart.
+        spec: The feature maps to read.
+        classes: The classes to distinguish.
         trees: Number of trees.
-        depth: Largest depth of a tree.
-        samples: Largest number of cells it learns from, drawn evenly over the tiles.
-        nodes: Nodes of the largest tree, known once it has learned; 1 until then.
+        depth: Maximum depth of a tree.
+        samples: Maximum number of training cells, drawn evenly over the tiles.
+        nodes: Number of nodes of the largest tree; 1 before training.
 
     Raises:
         DatasetError: If an argument is not allowed.
@@ -49,11 +49,11 @@ class ForestHead(DirectHead):
         nodes: int = 1,
     ) -> None:
         super().__init__(spec, classes)
-        for name, value, most in (("trees", trees, 2000), ("depth", depth, 64), ("nodes", nodes, 10**6)):
-            if not 1 <= value <= most:
-                raise DatasetError(f"The {name} of a forest head are {value}; allowed: 1 to {most}.")
+        for name, value, maximum in (("trees", trees, 2000), ("depth", depth, 64), ("nodes", nodes, 10**6)):
+            if not 1 <= value <= maximum:
+                raise DatasetError(f"{name} of a forest head is {value}; allowed: 1 to {maximum}.")
         if samples < 1:
-            raise DatasetError(f"The samples of a forest head are {samples}; give at least 1.")
+            raise DatasetError(f"samples of a forest head is {samples}; give at least 1.")
         self.trees, self.depth, self.samples, self.nodes = trees, depth, samples, nodes
         shape = (trees, nodes)
         self.left: Tensor
@@ -69,18 +69,13 @@ class ForestHead(DirectHead):
         count = len(self.classes)
         self.register_buffer("share", torch.full((*shape, count), 1 / count, dtype=torch.float64))
 
-    @property
-    def arguments(self) -> dict[str, Argument]:
-        """What builds the same head again."""
-        return {"trees": self.trees, "depth": self.depth, "samples": self.samples, "nodes": self.nodes}
-
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
         """Map {map name: (B, C, h, w)} to logits (B, K, h, w), the logarithms of the probabilities."""
         values = self.gather(maps)
         batch, channels, height, width = values.shape
         rows = values.permute(0, 2, 3, 1).reshape(-1, channels)
-        found = self.probabilities(rows).clamp(min=_FLOOR).log().to(values.dtype)
-        return found.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
+        logits = self.probabilities(rows).clamp(min=_FLOOR).log().to(values.dtype)
+        return logits.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
     def probabilities(self, rows: Tensor) -> Tensor:
         """Classify rows (N, C) float32: (N, K) float64, sum 1."""
@@ -89,10 +84,11 @@ class ForestHead(DirectHead):
             left, right = self.left[tree].long(), self.right[tree].long()
             feature, threshold = self.feature[tree].long(), self.threshold[tree]
             node = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+            # Descend all levels; the children of a leaf are the leaf itself
             for _ in range(self.depth):
-                # A leaf leads to itself.
                 smaller = rows.gather(1, feature[node].unsqueeze(1))[:, 0].double() <= threshold[node]
                 node = torch.where(smaller, left[node], right[node])
+            # Average the class probabilities of the leaves
             total += self.share[tree][node]
         return total / self.trees
 
@@ -114,25 +110,25 @@ class ForestHead(DirectHead):
             self.trees, max_depth=self.depth, class_weight="balanced_subsample", random_state=seed, n_jobs=1
         )
         forest.fit(rows, labels)
-        self._take(forest)
+        self._copy_trees(forest)
 
     def _draw(self, batches: Any, each: int, rng: np.random.Generator) -> tuple[Any, Any]:
         rows, labels = [], []
         for maps, targets in batches:
             values = self.gather(maps)
             grid = _centres(targets, values.shape[-2:])
-            for one, known in zip(values, grid, strict=True):
-                places = torch.nonzero((known >= 0) & (known < len(self.classes)))
-                chosen = places[rng.permutation(len(places))[:each]]
-                rows.append(one[:, chosen[:, 0], chosen[:, 1]].T.cpu().numpy())
-                labels.append(known[chosen[:, 0], chosen[:, 1]].cpu().numpy())
-        if not labels or not sum(len(one) for one in labels):
+            for tile, classes in zip(values, grid, strict=True):
+                labelled = torch.nonzero((classes >= 0) & (classes < len(self.classes)))
+                drawn = labelled[rng.permutation(len(labelled))[:each]]
+                rows.append(tile[:, drawn[:, 0], drawn[:, 1]].T.cpu().numpy())
+                labels.append(classes[drawn[:, 0], drawn[:, 1]].cpu().numpy())
+        if not any(len(part) for part in labels):
             raise DatasetError("No cell of the training tiles is labelled; label some.")
         return np.concatenate(rows), np.concatenate(labels)
 
-    def _take(self, forest: Any) -> None:
-        """Copy scikit-learn's trees, padded to the largest one."""
-        trees = [one.tree_ for one in forest.estimators_]
+    def _copy_trees(self, forest: Any) -> None:
+        """Copy scikit-learn's trees into arrays (trees, nodes), padded to the largest tree."""
+        trees = [estimator.tree_ for estimator in forest.estimators_]
         self.nodes = max(tree.node_count for tree in trees)
         device = self.left.device
         shape = (self.trees, self.nodes)
@@ -152,18 +148,11 @@ class ForestHead(DirectHead):
         for name, array in (*arrays.items(), ("threshold", threshold), ("share", share)):
             setattr(self, name, torch.from_numpy(array).to(device))
 
-    @classmethod
-    def import_reference(
-        cls, state: Mapping[str, Tensor], classes: Sequence[ClassInfo] | None = None, encoder: str = "vit_b"
-    ) -> Self:
-        """Refuse: there is no published checkpoint of this baseline."""
-        raise WeightsError("A forest has no published weights to import; train one with the head 'forest'.")
-
 
 def _centres(targets: Tensor, size: torch.Size) -> Tensor:
-    """Sample targets (B, H, W) in the middle of the cells of a coarser grid (h, w)."""
+    """Sample targets (B, H, W) at the centres of the cells of a coarser grid (h, w)."""
     rows, cols = (
-        ((torch.arange(small, device=targets.device) + 0.5) * large / small).long()
-        for small, large in zip(size, targets.shape[-2:], strict=True)
+        ((torch.arange(cells, device=targets.device) + 0.5) * pixels / cells).long()
+        for cells, pixels in zip(size, targets.shape[-2:], strict=True)
     )
     return targets[:, rows][:, :, cols]

@@ -1,7 +1,7 @@
-"""Shaharabany et al.'s prompt generator g (AutoSAM, BMVC 2023) and its light decoder h, as networks.
+"""The networks of Shaharabany et al. (AutoSAM, BMVC 2023): the prompt generator g and the light decoder h.
 
-g turns the image into the dense embedding that SAM's prompt encoder would give; h turns that embedding into a
-mask without SAM. Written from the paper and a description of the published program, which carries no licence.
+g maps the image to the dense embedding that SAM's prompt encoder would give; h maps that embedding to a mask
+without SAM. Written from the paper and a description of the published program, which has no licence.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..arrays import GRID
-from ..errors import DatasetError
+from ..errors import DatasetError, WeightsError
+from ..geometry import INPUT_PX
 from .hardnet import PLANS, HarDNet
+from .published import rename_tensors
 from .sam_decoder import WIDTH
 
 IMAGE_CHANNELS = 3
+CELL_PX = INPUT_PX // GRID
+"""Pixels of the image for each cell of the embedding."""
 BACKBONE = "convnext_atto_ols"
-"""For new training: small, and its normalisation does not depend on the batch."""
+"""Default for new training: small, and its normalisation does not depend on the batch."""
 _STRIDES = (4, 8, 16)
-"""Of the backbone's maps that the decoder reads."""
+"""Strides of the backbone's maps that the decoder reads."""
 
 
 class UpBlock(nn.Module):
-    """Enlarge twice, put a finer map beside it, two convolutions, one normalisation, leaky ReLU."""
+    """Upscale by 2, concatenate a finer map, two convolutions, one batch normalisation, leaky ReLU."""
 
     def __init__(self, channels: int, skip: int, out: int) -> None:
         super().__init__()
@@ -38,13 +42,13 @@ class UpBlock(nn.Module):
 
     def forward(self, values: Tensor, finer: Tensor) -> Tensor:
         """Map (B, C, h, w) and (B, skip, 2h, 2w) to (B, out, 2h, 2w)."""
-        large = functional.interpolate(values, size=finer.shape[-2:], mode="bilinear", align_corners=False)
-        mixed = self.BN(self.conv2(self.conv1(torch.cat([large, finer], dim=1))))
+        upscaled = functional.interpolate(values, size=finer.shape[-2:], mode="bilinear", align_corners=False)
+        mixed = self.BN(self.conv2(self.conv1(torch.cat([upscaled, finer], dim=1))))
         return functional.leaky_relu(mixed, 0.01)
 
 
 class LastBlock(nn.Module):
-    """Two convolutions with normalisation and ReLU between them."""
+    """Two convolutions with batch normalisation and ReLU between them."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -59,11 +63,11 @@ class LastBlock(nn.Module):
 
 
 class SmallDecoder(nn.Module):
-    """From the backbone's maps at strides 4, 8 and 16 to one at stride 4 in -1..1.
+    """Fuse the backbone's maps at strides 4, 8 and 16 to one map at stride 4, -1..1.
 
     Args:
-        channels: Of the maps at strides 4, 8 and 16.
-        out: Channels of the result.
+        channels: Channels of the maps at strides 4, 8 and 16.
+        out: Channels of the output.
     """
 
     def __init__(self, channels: Sequence[int], out: int) -> None:
@@ -80,11 +84,11 @@ class SmallDecoder(nn.Module):
 
 
 class PromptGenerator(nn.Module):
-    """g: image -> dense embeddings, one for each class.
+    """The generator g: maps an image to one dense embedding for each class.
 
     Args:
         backbone: One of `hardnet.PLANS`, or a timm model with `features_only` at strides 4, 8 and 16.
-        count: Classes.
+        count: Number of embeddings.
 
     Raises:
         DatasetError: If there is no such backbone.
@@ -94,7 +98,7 @@ class PromptGenerator(nn.Module):
         super().__init__()
         self.count = count
         if backbone in PLANS:
-            # The reference's stage behind stride 16 (17.5 of 41.6 million weights) never reaches its answer.
+            # The published stage behind stride 16 (17.5 of 41.6 million weights) has no effect on the output.
             hardnet = HarDNet(PLANS[backbone], maps=4)
             self.backbone: nn.Module = hardnet
             channels = hardnet.channels[1:]
@@ -104,8 +108,8 @@ class PromptGenerator(nn.Module):
 
     def features(self, image: Tensor) -> Sequence[Tensor]:
         """Return the backbone's maps at strides 4, 8 and 16."""
-        found: Sequence[Tensor] = self.backbone(image)
-        return found[-len(_STRIDES) :]
+        maps: Sequence[Tensor] = self.backbone(image)
+        return maps[-len(_STRIDES) :]
 
     def forward(self, image: Tensor, grid: tuple[int, int] = (GRID, GRID)) -> Tensor:
         """Map (B, 3, S, S), S a multiple of 32, to embeddings (B, count, 256, *grid) in -1..1."""
@@ -115,7 +119,7 @@ class PromptGenerator(nn.Module):
 
 
 class SurrogateDecoder(nn.Module):
-    """h: dense embedding -> mask logits at four times the size."""
+    """The decoder h: maps a dense embedding to mask logits at four times the size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,30 +137,39 @@ class SurrogateDecoder(nn.Module):
 
 
 def resize_image(image: Tensor, side: tuple[int, int], as_reference: bool) -> Tensor:
-    """Resize a normalised image (B, 3, H, W) for g; as the reference does it, or without aliasing."""
+    """Resize a normalised image (B, 3, H, W) for g: as the published program does, or with antialiasing."""
     if as_reference:
         return functional.interpolate(image, size=side, mode="bilinear", align_corners=True)
     return functional.interpolate(image, size=side, mode="bilinear", align_corners=False, antialias=True)
 
 
-def reference_state(generator: PromptGenerator, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Pick g's weights out of the reference's, without those that never reach its answer.
+def import_generator(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """Select g's weights from a published checkpoint, under the names `generator.*` of a head.
 
-    These are the backbone's stage behind stride 16 and the second normalisation of the last block.
+    Left out are weights without effect on the output: the backbone's stage behind stride 16 and the second
+    normalisation of the last block.
+
+    Returns:
+        Name of the backbone, one of `hardnet.PLANS`, and the tensors.
+
+    Raises:
+        WeightsError: If the weights are not those of a prompt generator.
     """
-    layers = len(generator.backbone.base) if isinstance(generator.backbone, HarDNet) else 0
-    picked = {}
-    for key, value in state.items():
-        first, *rest = key.split(".")
-        if (first == "decoder" and "BN2" not in rest) or (
-            first == "backbone" and rest[1].isdecimal() and int(rest[1]) < layers
-        ):
-            picked[key] = value
-    return picked
+    backbone = reference_backbone(state)
+    if backbone is None:
+        raise WeightsError(
+            "The weights are not those of a prompt generator (keys backbone.base, decoder.up1); give the file "
+            "'net_best.pth' of AutoSAM (Shaharabany et al.), as a state_dict."
+        )
+    with torch.device("meta"):
+        layers = len(HarDNet(PLANS[backbone], maps=4).base)
+    parts = ["decoder.", *(f"backbone.base.{layer}." for layer in range(layers))]
+    tensors = rename_tensors(state, {name: f"generator.{name}" for name in parts})
+    return backbone, {name: tensor for name, tensor in tensors.items() if ".BN2." not in name}
 
 
 def reference_backbone(state: Mapping[str, Tensor]) -> str | None:
-    """Tell which HarDNet g's weights are of, by its second layer; None if of none."""
+    """Identify the HarDNet of g's weights by its second layer; None if it is none."""
     for name, plan in PLANS.items():
         second = state.get("backbone.base.1.conv.weight")
         kernel = 1 if plan.depthwise else 3
@@ -165,17 +178,17 @@ def reference_backbone(state: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def in_timm(name: str) -> bool:
-    """Return True if timm builds the model itself; other names it looks for on the internet or on disk."""
+def is_timm_model(name: str) -> bool:
+    """Return True if timm itself builds the model; it looks for other names on the internet or on disk."""
     return ":" not in name and timm.is_model(name)
 
 
 def _timm_backbone(name: str) -> tuple[nn.Module, list[int]]:
     try:
-        if not in_timm(name):
+        if not is_timm_model(name):
             raise ValueError(name)
-        whole: Any = timm.create_model(name, pretrained=False, features_only=True)
-        strides = whole.feature_info.reduction()
+        complete: Any = timm.create_model(name, pretrained=False, features_only=True)
+        strides = complete.feature_info.reduction()
         backbone: Any = timm.create_model(
             name, pretrained=False, features_only=True, out_indices=[strides.index(s) for s in _STRIDES]
         )

@@ -1,4 +1,4 @@
-"""HarDNet (Chao et al. 2019) as the backbone of Shaharabany et al.'s prompt generator, cut before its classifier.
+"""HarDNet (Chao et al. 2019) without its classifier: the backbone of Shaharabany et al.'s prompt generator.
 
 A harmonic dense block links layer L to the layers L - 1, L - 2, L - 4 ... for every power of two that divides L.
 """
@@ -14,23 +14,23 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The sizes of one HarDNet, Chao et al. 2019, Table 1 and the published 85."""
+    """The sizes of one HarDNet: Chao et al. 2019, Table 1, and the published code for HarDNet-85."""
 
     first: tuple[int, int]
-    """Channels of the two convolutions at the start."""
+    """Channels of the first two convolutions."""
     channels: tuple[int, ...]
     """Channels after each block."""
     growth: tuple[int, ...]
-    """Channels that a layer of each block adds."""
+    """Channels that each layer of a block adds."""
     layers: tuple[int, ...]
-    """Layers of each block."""
-    shrinks: tuple[bool, ...]
-    """Whether the map is halved after each block."""
+    """Number of layers of each block."""
+    downsample: tuple[bool, ...]
+    """Whether the map is downsampled by 2 after each block."""
     multiplier: float = 1.7
     """Factor of a layer's channels for each link beyond the first."""
     depthwise: bool = False
     dropout: bool = False
-    """Drop a tenth of the channels before the last convolution."""
+    """Dropout of 0.1 before the last convolution."""
 
 
 PLANS = {
@@ -61,7 +61,7 @@ PLANS = {
         (24, 48), (96, 320, 640), (16, 20, 64), (4, 16, 8), (True, True, False), 1.6, depthwise=True
     ),
 }
-"""Name -> sizes; the depth-wise 39 without its last block, which the reference cuts off."""
+"""Name -> sizes; the depthwise 39 without its last block, as in the published prompt generator."""
 
 
 class ConvLayer(nn.Module):
@@ -80,7 +80,7 @@ class ConvLayer(nn.Module):
 
 
 class DepthwiseLayer(nn.Module):
-    """A 3 x 3 convolution of each channel alone, batch normalisation."""
+    """Depthwise 3 x 3 convolution, batch normalisation."""
 
     def __init__(self, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class DepthwiseLayer(nn.Module):
 
 
 class SeparableLayer(nn.Module):
-    """A 1 x 1 convolution over the channels, then one of each channel."""
+    """Pointwise convolution, then a depthwise one."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -108,13 +108,13 @@ class SeparableLayer(nn.Module):
 
 
 class HarmonicBlock(nn.Module):
-    """Layers that read a few earlier ones; yields those of odd number and the last.
+    """A harmonic dense block; its output concatenates the layers of odd number and the last one.
 
     Args:
-        channels: Of the input, which counts as layer 0.
+        channels: Channels of the input, which counts as layer 0.
         growth: Channels of a layer with one link.
         count: Number of layers.
-        multiplier: Factor for each further link.
+        multiplier: Factor of the channels for each further link.
         depthwise: Use separable layers.
     """
 
@@ -127,35 +127,37 @@ class HarmonicBlock(nn.Module):
             width = growth * multiplier ** (len(links) - 1)
             widths.append(int(int(width + 1) / 2) * 2)
             kind = SeparableLayer if depthwise else ConvLayer
-            layers.append(kind(sum(widths[one] for one in links), widths[-1]))
+            layers.append(kind(sum(widths[link] for link in links), widths[-1]))
         self.layers = nn.ModuleList(layers)
         self.kept = [layer for layer in range(1, count + 1) if layer % 2 or layer == count]
         self.out_channels = sum(widths[layer] for layer in self.kept)
 
     def forward(self, values: Tensor) -> Tensor:
         """Map (B, C, h, w) to (B, `out_channels`, h, w)."""
-        found = [values]
+        outputs = [values]
+        # Each layer reads the concatenated outputs of the layers it is linked to
         for links, layer in zip(self.links, self.layers, strict=True):
-            found.append(layer(torch.cat([found[one] for one in links], dim=1)))
-        return torch.cat([found[layer] for layer in self.kept], dim=1)
+            outputs.append(layer(torch.cat([outputs[link] for link in links], dim=1)))
+        return torch.cat([outputs[layer] for layer in self.kept], dim=1)
 
 
 def _links(layer: int) -> list[int]:
-    """List the layers that a layer reads, the nearest first."""
+    """List the layers that a layer is linked to, the nearest first."""
     return [layer - 2**i for i in range(layer.bit_length()) if layer % 2**i == 0]
 
 
 class HarDNet(nn.Module):
-    """The backbone; yields the map before each halving, and the last.
+    """The backbone; returns the map before each downsampling, and the last one.
 
     Args:
         plan: One of `PLANS`.
-        maps: How many maps are wanted, from the finest on; what lies behind them is not built. 0 for all.
+        maps: Number of maps to return, the finest first; layers behind them are not built. 0 for all.
     """
 
     def __init__(self, plan: Plan, maps: int = 0) -> None:
         super().__init__()
         first, second = plan.first
+        # Stem: two convolutions and a downsampling, stride 4
         base: list[nn.Module] = [
             ConvLayer(3, first, stride=2),
             ConvLayer(first, second, kernel=1 if plan.depthwise else 3),
@@ -164,9 +166,10 @@ class HarDNet(nn.Module):
         self.taps = [1]
         self.channels = [second]
         width = second
-        for number, (out, growth, count, shrinks) in enumerate(
-            zip(plan.channels, plan.growth, plan.layers, plan.shrinks, strict=True)
+        for number, (out, growth, count, downsample) in enumerate(
+            zip(plan.channels, plan.growth, plan.layers, plan.downsample, strict=True)
         ):
+            # Harmonic block, then a 1 x 1 convolution that reduces its channels
             block = HarmonicBlock(width, growth, count, plan.multiplier, plan.depthwise)
             base.append(block)
             last = number == len(plan.channels) - 1
@@ -174,10 +177,11 @@ class HarDNet(nn.Module):
                 base.append(nn.Dropout(0.1))
             base.append(ConvLayer(block.out_channels, out, kernel=1))
             width = out
-            if shrinks or last:
+            # The map before each downsampling is an output
+            if downsample or last:
                 self.taps.append(len(base) - 1)
                 self.channels.append(width)
-            if shrinks:
+            if downsample:
                 base.append(DepthwiseLayer(width, stride=2) if plan.depthwise else nn.MaxPool2d(2))
         if maps:
             self.taps, self.channels = self.taps[:maps], self.channels[:maps]
@@ -185,9 +189,9 @@ class HarDNet(nn.Module):
 
     def forward(self, image: Tensor) -> Sequence[Tensor]:
         """Map a normalised image (B, 3, S, S) to maps at strides 2, 4, 8, 16 and, but for 39ds, 32."""
-        found, values = [], image
+        maps, values = [], image
         for index, layer in enumerate(self.base):
             values = layer(values)
             if index in self.taps:
-                found.append(values)
-        return found
+                maps.append(values)
+        return maps

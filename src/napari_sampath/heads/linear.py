@@ -9,8 +9,8 @@ from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
 from ..arrays import ClassInfo, FeatureSpec
-from ..errors import WeightsError
-from .base import Argument, Head, embedding_spec, load_own, own_keys, reference_classes, registry
+from .base import Head, load_weights, registry
+from .published import AUTOSAM_WRAPPERS, embedding_spec, reference_classes, rename_tensors, require_tensors
 
 
 @registry.register("linear")
@@ -18,14 +18,14 @@ class LinearHead(Head):
     """Two transposed convolutions as in SAM's mask decoder, then a classifier for each cell.
 
     Args:
-        spec: The maps it reads.
-        classes: What it tells apart.
-        final_relu: Clamp the logits at 0 as the reference does; a class whose logit is 0 everywhere can
-            then never be learned again, so it is off except for imported weights.
+        spec: The feature maps to read.
+        classes: The classes to distinguish.
+        final_relu: Clamp the logits at 0 as the published head does. A class whose logit is 0 everywhere
+            has no gradient any more, so this is meant for imported weights only.
     """
 
     kind = "linear"
-    summary = "AutoSAM's linear head (Hu et al. 2023): the smallest, for few classes of plain looks."
+    summary = "AutoSAM's linear head (Hu et al. 2023): the smallest, for few classes of uniform appearance."
 
     def __init__(self, spec: FeatureSpec, classes: Sequence[ClassInfo], final_relu: bool = False) -> None:
         super().__init__(spec, classes)
@@ -44,11 +44,6 @@ class LinearHead(Head):
             *([nn.ReLU()] if final_relu else []),
         )
 
-    @property
-    def arguments(self) -> dict[str, Argument]:
-        """What builds the same head again."""
-        return {"final_relu": self.final_relu}
-
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
         """Map {map name: (B, C, h, w)} to logits (B, K, 4h, 4w)."""
         logits: Tensor = self.final(self.output_upscaling(self.gather(maps)))
@@ -63,14 +58,15 @@ class LinearHead(Head):
         input_norm: str = "minmax01",
     ) -> Self:
         """Build the head from `SegDecoderLinear` weights; see `CNNHead` for `input_norm`."""
-        own = own_keys(state, ("output_upscaling", "final"))
-        first, last = own.get("output_upscaling.0.weight"), own.get("final.2.weight")
-        if first is None or last is None:
-            raise WeightsError(
-                "The weights are not those of AutoSAM's linear head (keys output_upscaling, final); "
-                "give its state_dict, alone or inside that of the whole model."
-            )
+        parts = {name: name for name in ("output_upscaling.", "final.")}
+        tensors = rename_tensors(state, parts, AUTOSAM_WRAPPERS)
+        first, last = require_tensors(
+            tensors,
+            ("output_upscaling.0.weight", "final.2.weight"),
+            "AutoSAM's linear head",
+            "give its state_dict, alone or inside that of the whole model",
+        )
         spec = embedding_spec(first.shape[0], encoder, input_norm)
         head = cls(spec, reference_classes(last.shape[0], classes), final_relu=True)
-        load_own(head, own, "The weights")
+        load_weights(head, tensors, "The weights")
         return head

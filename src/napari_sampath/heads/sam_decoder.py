@@ -1,4 +1,4 @@
-"""SAM's mask decoder asked by learned tokens instead of prompts: what the heads built on it share."""
+"""SAM's mask decoder with learned tokens instead of prompts: the part that several heads share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from ..errors import WeightsError
 
 WIDTH = 256
 """Channels of the decoder, and of the embedding it reads."""
-_MATRIX = "pe_layer.positional_encoding_gaussian_matrix"
+POSITION_MATRIX = "pe_layer.positional_encoding_gaussian_matrix"
+"""Name of the positional encoding's tensor in a head; behind "prompt_encoder." in SAM."""
 
 
 class PositionEncoding(nn.Module):
@@ -27,23 +28,25 @@ class PositionEncoding(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, WIDTH // 2))
 
     def forward(self, height: int, width: int) -> Tensor:
-        """Encode a grid that fills the tile's square: (1, 256, height, width)."""
+        """Encode a grid that fills the square of the tile: (1, 256, height, width)."""
         matrix = self.positional_encoding_gaussian_matrix
+        # Centres of the cells, 0..1
         rows = (torch.arange(height, device=matrix.device, dtype=matrix.dtype) + 0.5) / height
         cols = (torch.arange(width, device=matrix.device, dtype=matrix.dtype) + 0.5) / width
         xy = torch.stack([cols.expand(height, width), rows[:, None].expand(height, width)], dim=-1)
+        # Project -1..1 on random frequencies
         angles = 2 * math.pi * ((2 * xy - 1) @ matrix)
         return torch.cat([angles.sin(), angles.cos()], dim=-1).permute(2, 0, 1).unsqueeze(0)
 
 
 class TokenDecoder(nn.Module):
-    """Two-way transformer, upscaling and one small network for each mask; parts named as in SAM's decoder.
+    """Two-way transformer, upscaling and one small network for each mask; parts are named as in SAM's decoder.
 
     Args:
-        iou_tokens: Rows of the embedding from which the IoU token of each question is taken.
-        mask_tokens: Rows of the embedding of mask tokens.
-        mask_networks: Networks that turn mask tokens into masks.
-        iou_outputs: Masks whose IoU is predicted; 0 leaves that network out.
+        iou_tokens: Number of IoU tokens.
+        mask_tokens: Number of mask tokens.
+        mask_networks: Number of networks that turn mask tokens into masks.
+        iou_outputs: Number of masks whose IoU is predicted; 0 leaves that network out.
     """
 
     def __init__(self, iou_tokens: int, mask_tokens: int, mask_networks: int, iou_outputs: int) -> None:
@@ -64,30 +67,30 @@ class TokenDecoder(nn.Module):
         if iou_outputs:
             self.iou_prediction_head = MLP(WIDTH, WIDTH, iou_outputs, 3)
 
-    def ask(self, image: Tensor, position: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Let tokens and map look at each other.
+    def forward(self, image: Tensor, position: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Run cross-attention between tokens and image, then upscale the image.
 
         Args:
-            image: (B, 256, h, w) what the dense prompt was added to.
-            position: (1, 256, h, w).
+            image: (B, 256, h, w), the embedding plus the dense prompt.
+            position: (1, 256, h, w), the positional encoding.
             tokens: (B, n, 256).
 
         Returns:
-            The tokens (B, n, 256), and the map at four times the size, (B, 32, 4h, 4w).
+            The output tokens (B, n, 256), and the map at four times the size, (B, 32, 4h, 4w).
         """
         batch, channels, height, width = image.shape
-        answers, cells = self.transformer(image, position.expand(batch, -1, -1, -1), tokens)
-        return answers, self.output_upscaling(cells.transpose(1, 2).reshape(batch, channels, height, width))
+        tokens, cells = self.transformer(image, position.expand(batch, -1, -1, -1), tokens)
+        return tokens, self.output_upscaling(cells.transpose(1, 2).reshape(batch, channels, height, width))
 
-    def masks(self, answers: Tensor, upscaled: Tensor, networks: slice = slice(None)) -> Tensor:
-        """Make logits (B, m, 4h, 4w) of the mask tokens' answers (B, m, 256), network i for answer i."""
-        chosen = list(self.output_hypernetworks_mlps)[networks]
-        weights = torch.stack([one(answers[:, i]) for i, one in enumerate(chosen)], dim=1)
+    def masks(self, tokens: Tensor, upscaled: Tensor, networks: slice = slice(None)) -> Tensor:
+        """Compute mask logits (B, m, 4h, 4w) from output tokens (B, m, 256), with network i for token i."""
+        selected = list(self.output_hypernetworks_mlps)[networks]
+        weights = torch.stack([network(tokens[:, i]) for i, network in enumerate(selected)], dim=1)
         return torch.einsum("bmc,bchw->bmhw", weights, upscaled)
 
 
 def new_neck(channels: int) -> nn.Sequential:
-    """Reduce maps to the decoder's 256 channels: SAM's neck, SAM-Path's module R, with random weights."""
+    """Reduce maps to the decoder's 256 channels: SAM's neck and SAM-Path's module R, with random weights."""
     return nn.Sequential(
         nn.Conv2d(channels, WIDTH, kernel_size=1, bias=False),
         LayerNorm2d(WIDTH),
@@ -97,46 +100,40 @@ def new_neck(channels: int) -> nn.Sequential:
 
 
 def copy_position(layer: PositionEncoding, sam: Mapping[str, Tensor]) -> None:
-    """Take SAM's positional encoding: its dense map is part of what the decoder was trained with."""
+    """Copy SAM's positional encoding, with which its decoder was trained."""
     own = layer.positional_encoding_gaussian_matrix
     with torch.no_grad():
-        own.copy_(pick(sam, f"prompt_encoder.{_MATRIX}", own))
+        own.copy_(sam_tensor(sam, f"prompt_encoder.{POSITION_MATRIX}", own))
 
 
-def copy_decoder(decoder: TokenDecoder, sam: Mapping[str, Tensor], skip: tuple[str, ...]) -> list[str]:
-    """Copy SAM's mask decoder into a head, all parts that both have except those named.
+def copy_decoder(decoder: TokenDecoder, sam: Mapping[str, Tensor], skip: tuple[str, ...] = ()) -> None:
+    """Copy SAM's mask decoder into the decoder of a head.
 
     Args:
-        decoder: The head's.
+        decoder: The decoder to change.
         sam: SAM's weights under its own names, `prompt_encoder.*` and `mask_decoder.*`.
-        skip: Parts of names that are left as they are, "mask_tokens".
-
-    Returns:
-        Names of the tensors that were copied, without prefix.
+        skip: Tensors whose name contains one of these are left as they are.
 
     Raises:
         WeightsError: If a tensor is missing or of another shape.
     """
-    copied = []
     with torch.no_grad():
         for name, own in decoder.state_dict().items():
             if not any(part in name for part in skip):
-                own.copy_(pick(sam, f"mask_decoder.{name}", own))
-                copied.append(name)
-    return copied
+                own.copy_(sam_tensor(sam, f"mask_decoder.{name}", own))
 
 
-def pick(sam: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
-    """Return SAM's tensor `key` if it has the shape of `like`.
+def sam_tensor(sam: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
+    """Return SAM's tensor `key`, which must have the shape of `like`.
 
     Raises:
-        WeightsError: If there is none, or of another shape.
+        WeightsError: If it is missing or of another shape.
     """
-    found = sam.get(key)
-    if found is None or found.shape != like.shape:
-        shape = "missing" if found is None else f"of shape {tuple(found.shape)}"
+    tensor = sam.get(key)
+    if tensor is None or tensor.shape != like.shape:
+        fault = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
         raise WeightsError(
-            f"The encoder's prompt decoder is not SAM's: '{key}' is {shape}, wanted is {tuple(like.shape)}; "
+            f"The encoder's prompt decoder is not SAM's: '{key}' is {fault} instead of {tuple(like.shape)}; "
             "choose an encoder that answers prompts, such as 'vit_b' or 'sampath-tiny'."
         )
-    return found
+    return tensor

@@ -10,7 +10,7 @@ from ..config import load_config
 from ..encoders.weights.weights import load_state_dict
 from ..errors import WeightsError
 from ..heads import EncoderRef, Metadata, registry, save_bundle
-from ..heads.base import INPUT_NORMS
+from ..heads.published import INPUT_NORMS
 from .loading import load_model
 from .model import Model
 
