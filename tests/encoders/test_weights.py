@@ -21,6 +21,7 @@ from napari_sampath.encoders.weights import download
 from napari_sampath.encoders.weights.weights import WeightsFile, digest, load_state_dict, locate, locate_job
 from napari_sampath.errors import StorageError, UnsafeFileError, WeightsError, WeightsMissingError
 from napari_sampath.jobs import Progress, run
+from support.models.small_vits import one_sentence
 from support.web_server import serve
 
 CONTENT = hashlib.sha256(b"seed").digest() * 100_000  # 3.2 MB: several pieces
@@ -29,23 +30,6 @@ SHA = hashlib.sha256(CONTENT).hexdigest()
 
 def wanted(url: str, sha: str = SHA) -> WeightsFile:
     return WeightsFile("sam_test.pth", url, sha, len(CONTENT))
-
-
-@pytest.fixture(autouse=True)
-def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "_PAUSE_S", 0.0)
-
-
-@pytest.fixture
-def folder(own_cache: Path) -> Path:
-    return own_cache / "weights"
-
-
-def one_sentence(error: BaseException) -> str:
-    text = str(error)
-    assert "\n" not in text
-    assert text.endswith((".", "'."))
-    return text
 
 
 # Finding and downloading

@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..arrays import FeatureSpec, UInt8Array
+from ..config import load_config
 from ..geometry import Frame
 from ..jobs import Job
 from ..registry import Registry
 
 if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder
+
+    from .weights.hub import HubFile
 
 SAM_MEAN = (123.675, 116.28, 103.53)
 SAM_STD = (58.395, 57.12, 57.375)
@@ -159,6 +162,14 @@ class EncoderEntry:
     """None where the weights are shipped with the package."""
     file: str = ""
     """Name of the weights file in the folder of downloaded weights; empty if shipped, or the user's own."""
+    hub_file: HubFile | None = None
+    """The file on the Hugging Face Hub, if the weights are there."""
+
+    def is_downloaded(self) -> bool:
+        """Return True if the weights file is in the folder of downloaded weights or in the Hub's cache."""
+        if self.file and (load_config().weights_dir / self.file).is_file():
+            return True
+        return self.hub_file is not None and self.hub_file.cached() is not None
 
 
 registry: Registry[EncoderEntry] = Registry("encoder")

@@ -62,7 +62,7 @@ def encoder_row(entry: EncoderEntry) -> dict[str, Any]:
         weights = "shipped" if tiny.MODELS[info.name].weights.is_file() else "missing"
     elif not entry.file:
         weights = "your own"
-    elif (load_config().weights_dir / entry.file).is_file():
+    elif entry.is_downloaded():
         weights = "here"
     else:
         weights = "on request" if info.gated else "to be downloaded"

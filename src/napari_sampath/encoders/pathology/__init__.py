@@ -1,1 +1,1 @@
-"""Vision transformers for pathology, beside SAM's encoder."""
+"""Encoders for pathology besides SAM's: vision transformers and models of timm."""

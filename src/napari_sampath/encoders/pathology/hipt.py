@@ -1,4 +1,4 @@
-"""HIPT's ViT-S/16 (Chen et al. 2022), a DINO vision transformer: its positions."""
+"""Position embedding of HIPT's ViT-S/16 (Chen et al. 2022), a DINO vision transformer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn import functional
 def resize_position(position: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize a position embedding as DINO and HIPT do.
 
-    They ask for a scale of (grid + 0.1) / 14 instead of a size, and PyTorch reads between the 14 x 14
-    positions with that scale: another result than asking for the size (0.02 at a spread of 0.2).
+    They interpolate the 14 x 14 positions with a scale factor of (grid + 0.1) / 14 instead of a target size, which
+    gives slightly different values (0.02 at a spread of 0.2).
 
     Args:
-        position: (1, 1 + 14 * 14, C), the class token's first.
-        grid: (rows, columns) wanted.
+        position: (1, 1 + 14 * 14, C), the class token first.
+        grid: Target (rows, columns).
 
     Returns:
         (1, 1 + rows * columns, C).

@@ -1,6 +1,6 @@
-"""Encoders trained on tissue, as data: where the weights are, on what terms, how each wants its pixels.
+"""Encoders trained on tissue, as data: address and licence of the weights, architecture, normalisation.
 
-Sources of the figures: the model cards of the repositories named, TRIDENT and eva for the normalisation.
+Sources: the model cards of the repositories; TRIDENT and eva for the normalisation.
 """
 
 from __future__ import annotations
@@ -164,9 +164,10 @@ MODELS = (
         options={"init_values": 1e-5},
     ),
 )
-"""By their names: encoder, number of parameters and patch."""
-
 for _model in MODELS:
+    _hub_file = _model.weights if isinstance(_model.weights, HubFile) else None
     registry.register(_model.name)(
-        EncoderEntry(_model.info, partial(build, _model), partial(fetch, _model), _model.weights.name)
+        EncoderEntry(
+            _model.info, partial(build, _model), partial(fetch, _model), _model.weights.name, _hub_file
+        )
     )

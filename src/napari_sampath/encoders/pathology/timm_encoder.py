@@ -1,4 +1,4 @@
-"""Networks of timm as encoders: the map of one of their stages, on the 64 x 64 grid."""
+"""Models of timm as encoders: the feature map of one stage, on the 64 x 64 grid."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ RGB = tuple[float, float, float]
 
 
 class TimmEncoder(Encoder):
-    """A frozen network of timm; yields `tokens` (C, 64, 64).
+    """A frozen model of timm with the map `tokens` (C, 64, 64).
 
     Args:
         info: See `Encoder`.
         network: Any timm model with `forward_intermediates`, built for squares of `input_px`.
         weights_digest: See `Encoder`.
-        mean: Per channel, of RGB in 0..1.
-        std: Per channel, of RGB in 0..1.
-        input_px: Side of the square that it takes.
-        stage: Index of the map in `network.feature_info`; the last one is normalised as for the network's
-            own head.
+        mean: Mean of each channel, RGB in 0..1.
+        std: Standard deviation of each channel, RGB in 0..1.
+        input_px: Side of the input.
+        stage: Index of the map in `network.feature_info`; the last one is normalised as for the classifier.
     """
 
     def __init__(
@@ -44,17 +43,17 @@ class TimmEncoder(Encoder):
         stages: Any = network.feature_info
         tokens = FeatureMap("tokens", int(stages[stage]["num_chs"]), info.name)
         super().__init__(
-            info, FeatureSpec((tokens,)), weights_digest, _in_255(mean), _in_255(std), input_px=input_px
+            info, FeatureSpec((tokens,)), weights_digest, _to_255(mean), _to_255(std), input_px=input_px
         )
         self.network: Any = network
         self.stage = stage
         self.is_last = stage == len(stages) - 1
-        # A corrected row of the table makes other features: the store must not find the old ones.
-        recipe = repr((Encoder.preprocessing_version, *map(float, (*mean, *std)), input_px, stage))
-        self.preprocessing_version = zlib.crc32(recipe.encode())
+        # Different normalisation gives different features: the store must not return the old ones.
+        settings = repr((Encoder.preprocessing_version, *map(float, (*mean, *std)), input_px, stage))
+        self.preprocessing_version = zlib.crc32(settings.encode())
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Map a normalised batch (B, 3, S, S) to {"tokens": (B, C, 64, 64)}, class and register tokens left out."""
+        """Map a normalised batch (B, 3, S, S) to {"tokens": (B, C, 64, 64)}, without class and register tokens."""
         (tokens,) = self.network.forward_intermediates(
             pixels, indices=[self.stage], norm=self.is_last, stop_early=True, intermediates_only=True
         )
@@ -62,19 +61,19 @@ class TimmEncoder(Encoder):
 
 
 def choose_stage(strides_px: Sequence[int]) -> tuple[int, int]:
-    """Choose the map that comes closest to SAM's: the deepest one with patches of at most 16 px.
+    """Select the map closest to SAM's: the deepest one with cells of at most 16 px.
 
     Args:
-        strides_px: Pixels that one cell of each map covers, in order of depth.
+        strides_px: Side of a cell of each map in pixels, in order of depth.
 
     Returns:
-        Its index, and the side of the square for which it has 64 x 64 cells, in pixels.
+        Index of the map, and the side in pixels of the input for which it has 64 x 64 cells.
     """
     fine = [index for index, stride in enumerate(strides_px) if stride <= INPUT_PX // GRID]
     stage = fine[-1] if fine else min(range(len(strides_px)), key=lambda index: (strides_px[index], -index))
     return stage, GRID * strides_px[stage]
 
 
-def _in_255(values: Sequence[float]) -> RGB:
+def _to_255(values: Sequence[float]) -> RGB:
     red, green, blue = (255.0 * value for value in values)
     return red, green, blue

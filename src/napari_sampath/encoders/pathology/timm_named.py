@@ -1,4 +1,4 @@
-"""Any network of timm by its name: `timm:convnext_tiny.in12k`."""
+"""Any model of timm by its name: `timm:convnext_tiny.in12k`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from ...errors import UnknownNameError, WeightsError, WeightsMissingError
 from ...jobs import Job, Progress, run
 from ..base import EncoderEntry, EncoderInfo, EncoderParts, registry
+from ..weights.download import find_explicit
 from ..weights.hub import HUB, HubFile, locate_hub_job
 from ..weights.weights import digest, load_state_dict
 from .timm_encoder import TimmEncoder, choose_stage
@@ -22,75 +23,79 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PREFIX = "timm:"
+_TIMM = "https://github.com/huggingface/pytorch-image-models"
 
 
 @registry.register_family(PREFIX)
 def entry(name: str) -> EncoderEntry:
-    """Make the catalogue's entry of a network of timm.
+    """Describe a model of timm as an encoder.
 
     Args:
-        name: "timm:" and a name as timm has it, with or without the tag of its weights.
+        name: "timm:" and timm's name of the model, with or without the tag of its weights.
 
     Raises:
-        UnknownNameError: If timm has no such network, or no such weights of it.
+        UnknownNameError: If timm has no such model, or no such weights of it.
     """
     config = _config(name)
     info = EncoderInfo(
         name=name,
         summary=f"{config.architecture} of timm, weights '{config.tag or 'your own'}'.",
         licence=config.license or "see the page of the weights",
-        source_url=f"{HUB}/{config.hf_hub_id}"
-        if config.hf_hub_id
-        else "https://github.com/huggingface/pytorch-image-models",
+        source_url=f"{HUB}/{config.hf_hub_id}" if config.hf_hub_id else _TIMM,
         promptable=False,
         size_mb=0.0,
     )
-    return EncoderEntry(info, partial(build, info), partial(fetch, info), _file(name))
+    hub_file = HubFile(_file_name(name), config.hf_hub_id, 0) if config.hf_hub_id else None
+    return EncoderEntry(
+        info, partial(build, info, hub_file), partial(fetch, info, hub_file), _file_name(name), hub_file
+    )
 
 
 def _config(name: str) -> Any:
-    """Return what timm knows of a network's weights."""
-    wanted = name.removeprefix(PREFIX)
-    architecture, _, tag = wanted.partition(".")
+    """Return timm's configuration of a model and its weights."""
+    model = name.removeprefix(PREFIX)
+    architecture, _, tag = model.partition(".")
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
         hint = f" Did you mean {' or '.join(repr(PREFIX + match) for match in close)}?" if close else ""
-        raise UnknownNameError(f"timm has no network '{architecture}'.{hint} timm.list_models() lists them.")
+        raise UnknownNameError(f"timm has no model '{architecture}'.{hint} See timm.list_models().")
     tagged = timm.list_pretrained(f"{architecture}.*")
-    if tag and wanted not in tagged:
+    if tag and model not in tagged:
         raise UnknownNameError(
             f"timm has no weights '{tag}' for '{architecture}'; "
             f"available: {', '.join(match.partition('.')[2] for match in tagged) or 'none'}."
         )
-    return timm.get_pretrained_cfg(wanted)
+    return timm.get_pretrained_cfg(model)
 
 
-def _file(name: str) -> str:
+def _file_name(name: str) -> str:
     return name.replace(":", "-") + ".safetensors"
 
 
-def fetch(info: EncoderInfo, explicit: Path | None = None) -> Job[Path]:
-    """Find the weights: a file or folder that the user names, in the cache, or on the hub.
+def fetch(info: EncoderInfo, hub_file: HubFile | None, explicit: Path | None = None) -> Job[Path]:
+    """Find the weights: a file or folder that the user names, in the cache, or on the Hub.
 
     Raises:
-        WeightsMissingError: If they are not here and cannot be downloaded.
+        WeightsMissingError: If they are not on this machine and cannot be downloaded.
     """
-    config = _config(info.name)
-    if explicit is None and not config.hf_hub_id:
+    if hub_file is not None:
+        return (yield from locate_hub_job(hub_file, explicit))
+    path = None if explicit is None else find_explicit(explicit, (_file_name(info.name),))
+    if path is None:
         yield Progress(0, 0, f"Looking up {info.name}", "bytes")
         raise WeightsMissingError(
-            f"timm offers no weights for '{info.name}'; name a file of your own that holds its state_dict."
+            f"timm publishes no weights for '{info.name}'; name a file of your own with its state_dict."
         )
-    return (yield from locate_hub_job(HubFile(_file(info.name), config.hf_hub_id or "", 0), explicit))
+    return path
 
 
-def build(info: EncoderInfo, path: Path | None = None) -> EncoderParts:
+def build(info: EncoderInfo, hub_file: HubFile | None, path: Path | None = None) -> EncoderParts:
     """Build the encoder with timm's weights, or those of a file.
 
     Raises:
-        UnknownNameError: If the network has no maps that could be features.
-        WeightsMissingError: If the weights are not here and cannot be downloaded.
-        WeightsError: If the file is unreadable, or of another network.
+        UnknownNameError: If the model gives no feature maps.
+        WeightsMissingError: If the weights are not on this machine and cannot be downloaded.
+        WeightsError: If the file is unreadable, or of another model.
     """
     config = _config(info.name)
     with torch.device("meta"):
@@ -98,21 +103,21 @@ def build(info: EncoderInfo, path: Path | None = None) -> EncoderParts:
     stages = getattr(probe, "feature_info", None)
     if not stages or not hasattr(probe, "forward_intermediates"):
         raise UnknownNameError(
-            f"timm's '{info.name.removeprefix(PREFIX)}' gives no maps of its stages; "
+            f"timm's '{info.name.removeprefix(PREFIX)}' gives no feature maps of its stages; "
             "choose a vision transformer or a convolutional network of timm."
         )
-    stage, input_px = choose_stage([int(one["reduction"]) for one in stages])
+    index, input_px = choose_stage([int(stage["reduction"]) for stage in stages])
     if path is None or not path.is_file():
-        path = run(fetch(info, path))
+        path = run(fetch(info, hub_file, path))
     state = load_state_dict(path)
     network = _load(info, config, state, input_px, path)
     weights_digest = digest(network.state_dict())
-    encoder = TimmEncoder(info, network, weights_digest, config.mean, config.std, input_px, stage)
+    encoder = TimmEncoder(info, network, weights_digest, config.mean, config.std, input_px, index)
     return EncoderParts(encoder.requires_grad_(False).eval())
 
 
 def _load(info: EncoderInfo, config: Any, state: dict[str, Tensor], input_px: int, path: Path) -> Any:
-    """Let timm build the network and bring weights to it: it knows how to resize positions for each."""
+    """Let timm build the model and load the weights, since it resizes the position embedding of each architecture."""
     classifiers = [config.classifier] if isinstance(config.classifier, str) else config.classifier or ()
     heads = tuple(f"{name}." for name in classifiers)
     body = {key: value.float() for key, value in state.items() if not key.startswith(heads)}

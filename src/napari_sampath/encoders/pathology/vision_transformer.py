@@ -1,4 +1,4 @@
-"""Vision transformers of timm around weights files: names brought to timm's, positions resized, nothing random."""
+"""Vision transformers of timm built from weights files: names mapped to timm's, position embeddings resized."""
 
 from __future__ import annotations
 
@@ -29,43 +29,43 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 _LANDMARK = "patch_embed.proj.weight"
 _UNUSED = ("head.", "mask_token", "pooler.")
-"""Parts that training left in files and that have no say in the tokens."""
+"""Prefixes of tensors in published files that do not affect the tokens."""
 
 State = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class PathologyModel:
-    """One row of the table in `pathology`: a vision transformer of timm with weights from tissue."""
+    """One row of the table in `pathology`: a vision transformer of timm with weights trained on tissue."""
 
     name: str
     summary: str
     licence: str
     source_url: str
     architecture: str
-    """Name of the network in timm."""
+    """Name of the model in timm."""
     patch_px: int
     prefix_tokens: int
-    """Class token and registers, which come before the tokens of the patches and are left out."""
+    """Number of class and register tokens, which precede the patch tokens and are left out."""
     channels: int
     weights: HubFile | WeightsFile
     mean: RGB = IMAGENET_MEAN
     std: RGB = IMAGENET_STD
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of timm's builder besides the size."""
+    """Arguments of `timm.create_model` besides the size."""
     convert: Callable[[State], State] = dict
-    """Brings a file's names to timm's."""
+    """Maps the names in the file to timm's."""
     dino_positions: bool = False
-    """True if the position embedding is resized as DINO does, instead of timm."""
+    """True if the position embedding is resized as in DINO, not as in timm."""
 
     @property
     def input_px(self) -> int:
-        """Side of the square for which there are 64 x 64 patches."""
+        """Side of the input that has 64 x 64 patches."""
         return GRID * self.patch_px
 
     @property
     def info(self) -> EncoderInfo:
-        """The row's line in the catalogue."""
+        """Description of the encoder."""
         gated = isinstance(self.weights, HubFile) and self.weights.gated
         return EncoderInfo(
             self.name, self.summary, self.licence, self.source_url, False, self.weights.size / 1e6, gated
@@ -73,10 +73,10 @@ class PathologyModel:
 
 
 def from_transformers(state: State) -> State:
-    """Rename a `ViTModel` of the transformers library to timm's names, joining query, key and value.
+    """Rename the tensors of a `ViTModel` of transformers to timm's names, concatenating query, key and value.
 
     Args:
-        state: Tensors by name; timm's names pass unchanged.
+        state: Tensors by name; timm's names are left unchanged.
     """
     renamed: State = {}
     for key, value in state.items():
@@ -86,8 +86,7 @@ def from_transformers(state: State) -> State:
         renamed[name] = value
     for key in [key for key in renamed if ".attn.query." in key]:
         parts = [renamed.pop(key.replace("query", part), None) for part in ("query", "key", "value")]
-        present = [part for part in parts if part is not None]
-        renamed[key.replace("query", "qkv")] = torch.cat(present)
+        renamed[key.replace("query", "qkv")] = torch.cat([part for part in parts if part is not None])
     return renamed
 
 
@@ -111,16 +110,16 @@ _TRANSFORMERS = (
 def build_network(
     model: PathologyModel, state: Mapping[str, Tensor], hw: tuple[int, int], source: str
 ) -> Any:
-    """Build a vision transformer around given tensors, with its position embedding resized.
+    """Build a vision transformer from tensors, with its position embedding resized.
 
     Args:
         model: The row of the table.
         state: From `vit_keys`.
         hw: Size (H, W) of the input in pixels, multiples of the patch.
-        source: What to call the file in sentences.
+        source: Name of the file, for messages.
 
     Raises:
-        WeightsError: If tensors are missing, too many, or of another shape.
+        WeightsError: If tensors are missing, surplus or of another shape.
     """
     with torch.device("meta"):
         network: Any = timm.create_model(model.architecture, num_classes=0, img_size=hw, **model.options)
@@ -139,19 +138,18 @@ def build_network(
 
 
 def vit_keys(model: PathologyModel, state: Mapping[str, Tensor], source: str) -> State:
-    """Bring a file's tensors to timm's names: no prefix ("module.", "backbone."), no head, float32.
+    """Map the tensors of a file to timm's names: no prefix ("module.", "backbone."), no head, float32.
 
     Raises:
-        WeightsError: If no vision transformer is in it.
+        WeightsError: If the file has no vision transformer.
     """
     converted = model.convert(dict(state))
-    found = [key for key in converted if key.endswith(_LANDMARK)]
-    if not found:
+    prefix = next((key.removesuffix(_LANDMARK) for key in converted if key.endswith(_LANDMARK)), None)
+    if prefix is None:
         raise WeightsError(
-            f"'{source}' is no weights file of '{model.name}': it has no '{_LANDMARK}'; "
+            f"'{source}' is not a weights file of '{model.name}': it has no '{_LANDMARK}'; "
             f"give the file of {model.source_url}."
         )
-    prefix = found[0].removesuffix(_LANDMARK)
     names = {key: key.removeprefix(prefix) for key in converted if key.startswith(prefix)}
     return {name: converted[key].float() for key, name in names.items() if not name.startswith(_UNUSED)}
 
@@ -167,7 +165,7 @@ def build(model: PathologyModel, path: Path | None = None) -> EncoderParts:
     """Build the encoder of a row with its published weights, or those of a file.
 
     Raises:
-        WeightsMissingError: If the weights are not here and cannot be downloaded.
+        WeightsMissingError: If the weights are not on this machine and cannot be downloaded.
         WeightsError: If the file is unreadable, or of another model.
     """
     if path is None or not path.is_file():

@@ -1,1 +1,1 @@
-"""Finding, downloading, checking and reading weights."""
+"""Weights files: find, download, verify and read them."""

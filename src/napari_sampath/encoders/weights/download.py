@@ -1,4 +1,4 @@
-"""Where a weights file lies: named by the user, in the cache, or downloaded (resumed, checked) into it."""
+"""Location of a weights file: named by the user, in the cache, or downloaded (resumed, verified) into the cache."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import requests
 import xxhash
 from filelock import FileLock, Timeout
+from huggingface_hub.utils import build_hf_headers
 
 from ...config import load_config
 from ...errors import StorageError, WeightsError, WeightsMissingError
@@ -24,30 +26,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHUNK = 2**18
-"""Bytes between two reports; what is read of a piece when the connection breaks is lost."""
+"""Bytes between two progress reports; a broken connection loses at most one chunk."""
 _TIMEOUT_S = (10.0, 30.0)
-"""To connect, and between two pieces."""
+"""To connect, and between two chunks."""
 _ATTEMPTS = 3
-"""How often in a row a lost connection is taken up again in vain before the user is told."""
+"""Number of attempts in a row without new data before the download fails."""
 _PAUSE_S = 1.0
-"""Before the second attempt; then twice, then three times that."""
+"""Pause before the second attempt; twice as long before the third."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """A file that is published under a fixed address."""
+    """A file that is published at a fixed address."""
 
     name: str
     """File name, also in the cache."""
     url: str
     sha256: str
-    """Hex digits; "xxh128:" and hex digits where only that is published; empty if no hash is: then the length
-    that the server tells is all there is to check."""
+    """Hex digest, or "xxh128:" and a hex digest where only that is published; empty if none is, then only the
+    length that the server announces is checked."""
     size: int
-    """Bytes, for messages and progress; the hash decides."""
+    """Bytes, for messages and progress."""
+    from_hub: bool = False
+    """True if requests carry the user's token of the Hugging Face Hub."""
 
-    def sentence(self, folder: Path, reason: str) -> str:
-        """Say which file to put where."""
+    def message(self, folder: Path, reason: str) -> str:
+        """Say which file is missing, and where to put it."""
         return (
             f"The weights file '{self.name}' ({_readable(self.size)}) {reason}; "
             f"download {self.url} and put it into '{folder}'."
@@ -55,7 +59,7 @@ class WeightsFile:
 
 
 def locate(name: str, url: str, sha256: str, size: int, explicit: Path | None = None) -> Path:
-    """Find a weights file, downloading it if need be; see `locate_job`."""
+    """Find a weights file, downloading it if necessary; see `locate_job`."""
     return run(locate_job(WeightsFile(name, url, sha256, size), explicit))
 
 
@@ -63,19 +67,22 @@ def locate_job(wanted: WeightsFile, explicit: Path | None = None) -> Job[Path]:
     """Find a weights file: where the user says, in the cache, or by downloading it into the cache.
 
     Args:
-        wanted: Its name, address, hash and size.
-        explicit: A file (taken as it is), or a folder that holds a file of that name.
+        wanted: Name, address, hash and size.
+        explicit: A weights file, used as it is, or a folder that has a file of that name.
 
     Returns:
         The file. Files in the cache have the published hash.
 
     Raises:
-        WeightsMissingError: If it is not there and cannot be downloaded.
-        WeightsError: If what lies in the cache or was downloaded has another hash.
+        WeightsMissingError: If it is not on this machine and cannot be downloaded.
+        WeightsError: If the file in the cache or the downloaded one has another hash.
         StorageError: If it cannot be written.
     """
     if explicit is not None:
-        return _explicit(wanted, explicit)
+        path = find_explicit(explicit, (wanted.name,))
+        if path is None:
+            raise WeightsMissingError(wanted.message(explicit, f"is not in the folder '{explicit}'"))
+        return path
     folder = load_config().weights_dir
     target = folder / wanted.name
     if not target.exists():
@@ -83,12 +90,12 @@ def locate_job(wanted: WeightsFile, explicit: Path | None = None) -> Job[Path]:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
-                f"The folder '{folder}' cannot be made: {error.strerror}; choose another cache."
+                f"The folder '{folder}' cannot be created: {error.strerror}; choose another cache."
             ) from error
-        lock = yield from _acquire(folder / f".{wanted.name}.lock", wanted)
+        lock = yield from _acquire_job(folder / f".{wanted.name}.lock", wanted)
         try:
-            if not target.exists():  # another process may have finished it meanwhile
-                yield from _download(wanted, target)
+            if not target.exists():  # unless another process has downloaded it meanwhile
+                yield from _download_job(wanted, target)
         finally:
             lock.release()
     if not _verified(target, wanted.sha256):
@@ -99,24 +106,29 @@ def locate_job(wanted: WeightsFile, explicit: Path | None = None) -> Job[Path]:
     return target
 
 
-def _explicit(wanted: WeightsFile, explicit: Path) -> Path:
+def find_explicit(explicit: Path, names: Sequence[str]) -> Path | None:
+    """Return the weights file that a user named, or the first of `names` in a folder that the user named.
+
+    Returns:
+        The file; None if the folder has none of them.
+
+    Raises:
+        WeightsMissingError: If there is no such file or folder.
+    """
     if explicit.is_dir():
-        if (explicit / wanted.name).is_file():
-            return explicit / wanted.name
-        raise WeightsMissingError(wanted.sentence(explicit, f"is not in the folder '{explicit}'"))
+        return next((explicit / name for name in names if (explicit / name).is_file()), None)
     if not explicit.exists():
         raise WeightsMissingError(f"There is no file or folder '{explicit}'; check the path of the weights.")
     return explicit
 
 
-def _acquire(path: Path, wanted: WeightsFile) -> Job[FileLock]:
-    """Wait for other processes that download the same file; can be cancelled."""
+def _acquire_job(path: Path, wanted: WeightsFile) -> Job[FileLock]:
+    """Wait for other processes that download the same file."""
     lock = FileLock(path, thread_local=False)
     while True:
         try:
             lock.acquire(timeout=0.2)
-        except Timeout:
-            # Timeout is an OSError too.
+        except Timeout:  # before OSError, of which it is a subclass
             yield Progress(0, 0, f"Waiting for another program that downloads {wanted.name}", "bytes")
         except OSError as error:
             raise StorageError(
@@ -126,65 +138,70 @@ def _acquire(path: Path, wanted: WeightsFile) -> Job[FileLock]:
             return lock
 
 
-def _download(wanted: WeightsFile, target: Path) -> Job[None]:
+def _download_job(wanted: WeightsFile, target: Path) -> Job[None]:
     part = target.with_name(target.name + ".part")
-    known, failures = -1, 0
-    while not (yield from _receive(wanted, part)):
-        here = _size(part)
-        failures = 0 if here > known else failures + 1
-        known = here
+    previous, failures = -1, 0
+    while not (yield from _receive_job(wanted, part)):
+        received = _size(part)
+        failures = 0 if received > previous else failures + 1
+        previous = received
         if failures == _ATTEMPTS:
-            reason = f"is not complete: the download broke off after {_readable(here)}, kept for the next try"
-            raise WeightsMissingError(wanted.sentence(target.parent, reason))
-        yield Progress(here, wanted.size, f"Connection lost, trying again for {wanted.name}", "bytes")
+            reason = (
+                f"is incomplete: the download stopped after {_readable(received)}, kept for the next attempt"
+            )
+            raise WeightsMissingError(wanted.message(target.parent, reason))
+        yield Progress(received, wanted.size, f"Connection lost, trying again for {wanted.name}", "bytes")
         time.sleep(_PAUSE_S * failures)
-    yield Progress(wanted.size, wanted.size, f"Checking {wanted.name}", "bytes")
+    yield Progress(wanted.size, wanted.size, f"Verifying {wanted.name}", "bytes")
     if not _matches(part, wanted.sha256):
         part.unlink()
         raise WeightsError(
-            f"What was downloaded from {wanted.url} is not the published '{wanted.name}' "
-            "(its checksum differs), so it was deleted; try again, or download it by hand."
+            f"The download from {wanted.url} is not the published '{wanted.name}' "
+            "(its checksum differs) and was deleted; try again, or download the file by hand."
         )
     part.replace(target)
     _stamp(target, wanted.sha256)
 
 
-def _receive(wanted: WeightsFile, part: Path) -> Job[bool]:
-    """Fetch what is missing of the file; False if the connection broke off before the end."""
-    here = _size(part)
-    # Compressed answers have no byte ranges that match the file's.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
+def _receive_job(wanted: WeightsFile, part: Path) -> Job[bool]:
+    """Receive the missing rest of the file; return False if the connection broke."""
+    received = _size(part)
+    # Byte ranges of compressed responses do not match those of the file.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
+    if wanted.from_hub:  # requests drops the token when it is redirected to another host
+        headers |= build_hf_headers()
     try:
-        answer = requests.get(wanted.url, headers=headers, stream=True, timeout=_TIMEOUT_S)
+        response = requests.get(wanted.url, headers=headers, stream=True, timeout=_TIMEOUT_S)
     except requests.RequestException as error:
         logger.info("Downloading %s failed: %s", wanted.url, error)
-        if here:
+        if received:
             return False
         reason = f"is not on this machine and could not be downloaded (no connection to {wanted.url.split('/')[2]})"
-        raise WeightsMissingError(wanted.sentence(part.parent, reason)) from error
-    with answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            return True  # all of it is here, or what is here is no beginning of it: the hash tells
-        if not answer.ok:
-            reason = f"is not on this machine and could not be downloaded (the server answers {answer.status_code})"
-            raise WeightsMissingError(wanted.sentence(part.parent, reason))
-        done = here if answer.status_code == requests.codes.partial_content else 0
-        total = done + int(answer.headers.get("Content-Length", wanted.size - done))
-        _check_space(part.parent, total - done, wanted)
+        raise WeightsMissingError(wanted.message(part.parent, reason)) from error
+    with response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            return True  # nothing is missing, or the part is of another file: the hash will tell
+        if not response.ok:
+            reason = f"is not on this machine and could not be downloaded (the server answers {response.status_code})"
+            raise WeightsMissingError(wanted.message(part.parent, reason))
+        if response.status_code != requests.codes.partial_content:
+            received = 0
+        total = received + int(response.headers.get("Content-Length", wanted.size - received))
+        _check_space(part.parent, total - received, wanted)
         try:
-            with part.open("ab" if done else "wb") as file:
-                for piece in answer.iter_content(_CHUNK):
-                    file.write(piece)
-                    done += len(piece)
-                    yield Progress(done, total, f"Downloading {wanted.name}", "bytes")
+            with part.open("ab" if received else "wb") as file:
+                for chunk in response.iter_content(_CHUNK):
+                    file.write(chunk)
+                    received += len(chunk)
+                    yield Progress(received, total, f"Downloading {wanted.name}", "bytes")
         except requests.RequestException as error:
-            logger.info("The connection to %s broke off: %s", wanted.url, error)
+            logger.info("The connection to %s broke: %s", wanted.url, error)
             return False
         except OSError as error:
             raise StorageError(
                 f"'{part}' cannot be written: {error.strerror}; free some space or choose another cache."
             ) from error
-        return done >= total
+        return received >= total
 
 
 def _size(part: Path) -> int:
@@ -206,7 +223,7 @@ def _sha256(path: Path) -> str:
 
 
 def _matches(path: Path, published: str) -> bool:
-    """Compare a file with its published hash; True if there is none."""
+    """Compare a file with its published hash; True if none is published."""
     if not published:
         return True
     if published.startswith("xxh128:"):
@@ -216,7 +233,7 @@ def _matches(path: Path, published: str) -> bool:
 
 
 def _verified(target: Path, sha256: str) -> bool:
-    """Compare a file's hash, once: the answer is kept beside it with the size and time it holds for."""
+    """Compare a file with its published hash, once: the result is stored with size and time of the file."""
     try:
         note = json.loads(_note(target).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -241,10 +258,8 @@ def _note(target: Path) -> Path:
 def _stamp(target: Path, sha256: str) -> None:
     try:
         _note(target).write_text(json.dumps(_facts(target, sha256)), encoding="utf-8")
-    except (
-        OSError
-    ) as error:  # a cache that cannot be written to (shared by an administrator) is hashed each time
-        logger.info("The check of %s is not remembered: %s", target, error)
+    except OSError as error:  # a read-only cache, shared by an administrator: the file is hashed each time
+        logger.info("The verification of %s is not stored: %s", target, error)
 
 
 def _readable(size: int) -> str:

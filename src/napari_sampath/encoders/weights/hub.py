@@ -1,130 +1,140 @@
-"""Weights files on the Hugging Face hub: asked for their hash, or explained where access has to be requested."""
+"""Weights on the Hugging Face Hub: the user's token, the published hash, and the cache shared with other programs."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
-from urllib.parse import urljoin
+from pathlib import Path
 
-import requests
+from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 from ...config import load_config
 from ...errors import WeightsMissingError
 from ...files import write_atomically
 from ...jobs import Job, Progress
-from .download import WeightsFile, locate_job
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from .download import WeightsFile, find_explicit, locate_job
 
 logger = logging.getLogger(__name__)
 
 HUB = "https://huggingface.co"
-_TIMEOUT_S = (10.0, 30.0)
-_HOPS = 4
-"""Renamed repositories answer with a redirection; the file's own address, on another server, is the last."""
 
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """A file in a repository of the hub; its hash is what the hub says it is when it is downloaded."""
+    """A file in a model repository of the Hub, which publishes its hash."""
 
     name: str
-    """File name in the folder of downloaded weights; files on the hub are all called alike."""
+    """File name in the folder of downloaded weights, unique among models."""
     repository: str
     """"owner/name"."""
     size: int
-    """Bytes, for messages; 0 if not known."""
+    """Bytes, for messages; 0 if unknown."""
     gated: bool = False
-    """True if only people who accepted the terms, with an account, get it."""
+    """True if only accounts that accepted the terms may download the file."""
     file: str = "model.safetensors"
     """File name in the repository."""
 
     @property
     def page(self) -> str:
-        """Address of the page that shows licence and terms."""
+        """Address of the page with licence and terms, where access is requested."""
         return f"{HUB}/{self.repository}"
 
     @property
     def url(self) -> str:
-        """Address of the file."""
-        return f"{self.page}/resolve/main/{self.file}"
+        """Address of the file, on the mirror that the environment variable HF_ENDPOINT names, if any."""
+        return hf_hub_url(self.repository, self.file, endpoint=_endpoint())
+
+    def cached(self) -> Path | None:
+        """Return the file in the Hub's own cache, which timm and other programs share; None if it is not there."""
+        path = try_to_load_from_cache(self.repository, self.file)
+        return Path(path) if isinstance(path, str) else None
 
 
 def locate_hub_job(wanted: HubFile, explicit: Path | None = None) -> Job[Path]:
-    """Find a weights file: where the user says, in the cache, or by downloading it from the hub.
+    """Find a weights file: where the user says, in our folder or the Hub's cache, or by downloading it.
+
+    The token of `hf auth login` or HF_TOKEN is sent to the Hub and to nobody else.
 
     Args:
         wanted: The file.
-        explicit: A file (taken as it is), or a folder that holds it under its name here or on the hub.
+        explicit: A weights file, used as it is, or a folder that has the file under its name here or on the Hub.
 
     Returns:
-        The file.
+        The file. Downloaded files have the hash that the Hub published.
 
     Raises:
-        WeightsMissingError: If it is not here and is gated, or cannot be downloaded.
-        WeightsError: If what lies in the cache or was downloaded has another hash than the hub told.
-        StorageError: If it cannot be written.
+        WeightsMissingError: If it is not on this machine, and access is denied or the download fails.
+        WeightsError: If a downloaded file does not have the published hash.
+        StorageError: If the file cannot be written.
     """
-    if explicit is not None and explicit.is_dir():
-        for name in (wanted.name, wanted.file):
-            if (explicit / name).is_file():
-                return explicit / name
-        raise WeightsMissingError(_sentence(wanted, explicit, f"is not in the folder '{explicit}'"))
+    if explicit is not None:
+        path = find_explicit(explicit, (wanted.name, wanted.file))
+        if path is None:
+            raise WeightsMissingError(_message(wanted, explicit, f"is not in the folder '{explicit}'"))
+        return path
     folder = load_config().weights_dir
     target, note = folder / wanted.name, folder / f".{wanted.name}.hub.json"
-    if explicit is None and not note.exists():
-        if target.exists():
-            return target  # put there by hand: whether it fits is seen when it is read
-        if wanted.gated:
-            raise WeightsMissingError(_sentence(wanted, folder, "is not on this machine"))
-        yield Progress(0, 0, f"Looking up {wanted.name}", "bytes")
-        told = json.dumps(asdict(_ask(wanted, folder))).encode()
-        write_atomically(note, lambda file: file.write(told))  # to check the file later without the hub
-    known = _known(note) or WeightsFile(wanted.name, wanted.url, "", wanted.size)
-    return (yield from locate_job(known, explicit))
+    if target.exists():
+        published = _read_note(note)
+        return target if published is None else (yield from locate_job(published))
+    cached = wanted.cached()
+    if cached is not None:
+        return cached
+    if wanted.gated and get_token() is None:
+        raise WeightsMissingError(_message(wanted, folder, "is not on this machine"))
+    yield Progress(0, 0, f"Looking up {wanted.name}", "bytes")
+    published = _look_up(wanted, folder)
+    text = json.dumps(asdict(published)).encode()
+    write_atomically(note, lambda file: file.write(text))  # to verify the file later without a connection
+    return (yield from locate_job(published))
 
 
-def _sentence(wanted: HubFile, folder: Path, reason: str) -> str:
-    if wanted.gated:
-        return (
-            f"The weights file '{wanted.name}' {reason} and is given out on request only; ask for access at "
-            f"{wanted.page}, download '{wanted.file}' there and put it as '{wanted.name}' into '{folder}'."
-        )
+def _look_up(wanted: HubFile, folder: Path) -> WeightsFile:
+    """Ask the Hub for hash and size of a file."""
+    try:
+        metadata = get_hf_file_metadata(wanted.url, endpoint=_endpoint())
+    except HfHubHTTPError as error:
+        logger.info("The Hub refuses %s: %s", wanted.url, error)
+        status = error.response.status_code
+        if status == 401 and get_token() is not None:
+            raise WeightsMissingError(
+                f"The Hugging Face Hub does not accept your token for '{wanted.repository}'; log in again with "
+                f"'hf auth login', or ask for access at {wanted.page}."
+            ) from error
+        denied = wanted.gated and status in (401, 403, 404)
+        reason = "is not on this machine" + ("" if denied else f" and the Hub answers {status}")
+        raise WeightsMissingError(_message(wanted, folder, reason)) from error
+    except (HTTPError, OSError) as error:
+        logger.info("Looking up %s failed: %s", wanted.url, error)
+        reason = "is not on this machine and the Hub cannot be reached"
+        raise WeightsMissingError(_message(wanted, folder, reason, denied=False)) from error
+    sha256 = metadata.etag if metadata.etag and re.fullmatch("[0-9a-f]{64}", metadata.etag) else ""
+    return WeightsFile(wanted.name, wanted.url, sha256, metadata.size or wanted.size, from_hub=True)
+
+
+def _message(wanted: HubFile, folder: Path, reason: str, denied: bool = True) -> str:
+    """Say how to get a file; `denied` is False where access is not the reason."""
+    by_hand = f"put it as '{wanted.name}' into '{folder}'"
+    if not (wanted.gated and denied):
+        return f"The weights file '{wanted.name}' {reason}; download {wanted.url} and {by_hand}."
+    login = (
+        "log in with 'hf auth login' or set HF_TOKEN" if get_token() is None else "wait until it is granted"
+    )
     return (
-        f"The weights file '{wanted.name}' {reason}; download {wanted.url} "
-        f"and put it as '{wanted.name}' into '{folder}'."
+        f"The weights file '{wanted.name}' {reason} and is available on request only; ask for access at {wanted.page} "
+        f"and {login}, or download '{wanted.file}' there and {by_hand}."
     )
 
 
-def _ask(wanted: HubFile, folder: Path) -> WeightsFile:
-    """Ask the hub for hash and size of a file, which it tells before it sends to the server that has it."""
-    url = wanted.url
-    for _ in range(_HOPS):
-        try:
-            answer = requests.head(
-                url, allow_redirects=False, timeout=_TIMEOUT_S, headers={"Accept-Encoding": "identity"}
-            )
-        except requests.RequestException as error:
-            logger.info("Asking for %s failed: %s", url, error)
-            reason = "is not on this machine and the hub cannot be reached"
-            raise WeightsMissingError(_sentence(wanted, folder, reason)) from error
-        etag = answer.headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"')
-        if re.fullmatch("[0-9a-f]{64}", etag):
-            return WeightsFile(wanted.name, url, etag, int(answer.headers.get("X-Linked-Size", wanted.size)))
-        if not answer.is_redirect:
-            break
-        url = urljoin(url, answer.headers["Location"])
-    if not answer.ok:
-        reason = f"is not on this machine and the hub answers {answer.status_code}"
-        raise WeightsMissingError(_sentence(wanted, folder, reason))
-    return WeightsFile(wanted.name, url, "", int(answer.headers.get("Content-Length", wanted.size)))
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
-def _known(note: Path) -> WeightsFile | None:
+def _read_note(note: Path) -> WeightsFile | None:
     try:
         return WeightsFile(**json.loads(note.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
