@@ -233,9 +233,9 @@ def incomplete(path: Path, weights: Path) -> None:
 
 BAD_WEIGHTS = {
     "absent": (lambda path, weights: None, "no", "file"),
-    "no weights": (lambda path, weights: path.write_text("hello"), "no weights file", ".safetensors"),
-    "truncated": (truncated, "truncated, damaged or no weights file", "again"),
-    "bad zip": (lambda path, weights: zipfile.ZipFile(path, "w").close(), "no weights file", ".pth"),
+    "no weights": (lambda path, weights: path.write_text("hello"), "not a weights file", ".safetensors"),
+    "truncated": (truncated, "truncated, damaged or not a weights file", "again"),
+    "bad zip": (lambda path, weights: zipfile.ZipFile(path, "w").close(), "not a weights file", ".pth"),
     "other model": (other_model, "", "SAM"),
     "incomplete": (incomplete, "mask_decoder.iou_token.weight", ""),
     "code": (lambda path, weights: path.write_bytes(pickle.dumps(_Bomb())), "can run code", "safetensors"),

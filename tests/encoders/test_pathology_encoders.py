@@ -1,4 +1,4 @@
-"""Encoders by name: what the catalogue says of each, and each architecture at a small size, from a file to features."""
+"""All registered encoders: their description, and each architecture at a small size, from a file to features."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ MILLION_PARAMETERS = {
 """As published, at the size of image that each was trained on."""
 
 
-# The catalogue
+# Registry
 
 
 @pytest.mark.parametrize("name", [*list_encoders(), "timm:test_vit.r160_in1k", "timm:test_resnet"])
-def test_what_is_told_of_an_encoder(name: str) -> None:
+def test_description_of_an_encoder_is_complete(name: str) -> None:
     entry = registry[name]
     info = entry.info
     assert info.name == name
@@ -68,7 +68,7 @@ def test_what_is_told_of_an_encoder(name: str) -> None:
         assert f"'{entry.file}'" in sentence
 
 
-def test_files_of_different_encoders_do_not_meet_in_the_cache() -> None:
+def test_file_names_in_the_cache_are_unique() -> None:
     files = [registry[name].file for name in registry if registry[name].file]
     assert len(files) == len(set(files))
     assert {name for name in registry if not registry[name].file} <= {
@@ -81,7 +81,7 @@ def test_files_of_different_encoders_do_not_meet_in_the_cache() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=list(ROWS))
-def test_row_of_the_table_describes_the_network(model: PathologyModel) -> None:
+def test_row_of_the_table_matches_the_network(model: PathologyModel) -> None:
     with torch.device("meta"):
         network: Any = timm.create_model(model.architecture, num_classes=0, **model.options)
     usual_px = 518 if "dinov2" in model.architecture else 224
@@ -89,7 +89,7 @@ def test_row_of_the_table_describes_the_network(model: PathologyModel) -> None:
     assert network.patch_embed.patch_size == (model.patch_px, model.patch_px)
     assert network.num_features == model.channels
     assert network.patch_embed.img_size == (usual_px, usual_px)
-    assert choose_stage([one["reduction"] for one in network.feature_info]) == (
+    assert choose_stage([stage["reduction"] for stage in network.feature_info]) == (
         len(network.blocks) - 1,
         model.input_px,
     )
@@ -164,13 +164,13 @@ ARCHITECTURES = {
 }
 
 
-def test_every_registered_architecture_is_built_here() -> None:
-    """B, L and H of SAM differ from `sam` in their sizes only."""
+def test_every_registered_architecture_is_tested() -> None:
+    """ViT-B, L and H of SAM differ from `sam` in size only."""
     assert set(list_encoders()) - set(ARCHITECTURES) == {"vit_b", "vit_l", "vit_h"}
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_tile_becomes_maps_of_64_by_64(name: str, tmp_path: Path, tiny_sam_file: Path) -> None:
+def test_tile_is_encoded_to_maps_of_64_by_64(name: str, tmp_path: Path, tiny_sam_file: Path) -> None:
     parts = ARCHITECTURES[name](tmp_path, tiny_sam_file)
     encoder: Encoder = parts.encoder
     assert encoder.info.name == name
@@ -180,25 +180,25 @@ def test_tile_becomes_maps_of_64_by_64(name: str, tmp_path: Path, tiny_sam_file:
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
     frame = Frame(20, 30, 250, 350)
     features = model.encode(image(), frame)
-    assert set(features.maps) == {one.name for one in encoder.spec.maps}
-    for one in encoder.spec.maps:
-        values = features.maps[one.name]
-        assert one.encoder == name
-        assert values.shape == (one.channels, GRID, GRID)
+    assert set(features.maps) == {feature.name for feature in encoder.spec.maps}
+    for feature in encoder.spec.maps:
+        values = features.maps[feature.name]
+        assert feature.encoder == name
+        assert values.shape == (feature.channels, GRID, GRID)
         assert values.dtype == torch.float32
         assert torch.isfinite(values).all()
-        # Tokens of the tissue differ from each other; a map that is flat was read from the wrong place.
+        # Tokens of tissue differ from each other; a constant map would come from the wrong layer.
         assert values[:, :40].std(dim=(1, 2)).max() > 1e-3
-    assert features.frame == encoder.fit(frame)
+    assert features.frame == encoder.adapt_frame(frame)
     assert (features.frame.input_px, features.frame.hw) == (INPUT_PX, frame.hw)
     assert ("embedding" in features.maps) == encoder.info.promptable == model.promptable
     encoder.register_forward_hook(lambda *_: pytest.fail("the encoder ran again"))
-    assert torch.equal(model.encode(image(), frame).maps[one.name], values)
+    assert torch.equal(model.encode(image(), frame).maps[feature.name], values)
 
 
 @pytest.mark.parametrize("name", [name for name in ROWS if name != "hipt-s16"])
-def test_tokens_are_those_of_timm(name: str, tmp_path: Path) -> None:
-    """Positions resized as timm does when it meets another size, class token and registers left out."""
+def test_tokens_equal_those_of_timm(name: str, tmp_path: Path) -> None:
+    """Position embedding resized as in timm, without class and register tokens."""
     row = small(ROWS[name])
     encoder = vits.build(row, write(row, tmp_path / "weights.file")).encoder
     pixels = encoder.preprocess(image(), whole((300, 400)))[None]
@@ -212,7 +212,7 @@ def test_tokens_are_those_of_timm(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["lunit-s8", "uni2-h", "phikon"])
-def test_pixels_are_normalised_as_the_row_says(name: str, tmp_path: Path) -> None:
+def test_pixels_are_normalised_by_mean_and_std_of_the_row(name: str, tmp_path: Path) -> None:
     row = small(ROWS[name])
     encoder = vits.build(row, write(row, tmp_path / "weights.file")).encoder
     flat = np.full((100, 200, 3), (10, 120, 250), dtype=np.uint8)
@@ -223,7 +223,7 @@ def test_pixels_are_normalised_as_the_row_says(name: str, tmp_path: Path) -> Non
     assert torch.equal(pixels[:, half:], torch.zeros(3, half, row.input_px))
 
 
-def test_digest_sees_each_weight_and_the_store_each_preprocessing(tmp_path: Path) -> None:
+def test_other_weights_or_normalisation_give_other_keys(tmp_path: Path) -> None:
     row = small(ROWS["lunit-s16"])
     first = vits.build(row, write(row, tmp_path / "a.safetensors")).encoder
     again = vits.build(row, write(row, tmp_path / "b.safetensors")).encoder
@@ -235,13 +235,13 @@ def test_digest_sees_each_weight_and_the_store_each_preprocessing(tmp_path: Path
     assert moved.weights_digest == first.weights_digest
     assert moved.preprocessing_version != first.preprocessing_version
     store = Store.from_config(load_config())
-    models = [Model(EncoderParts(one), torch.device("cpu"), store) for one in (first, other, moved)]
-    found = [model.encode(image()).maps["tokens"] for model in models]
-    assert (found[0] - found[1]).abs().max() > 0.1
-    assert (found[0] - found[2]).abs().max() > 1e-3
+    models = [Model(EncoderParts(encoder), torch.device("cpu"), store) for encoder in (first, other, moved)]
+    tokens = [model.encode(image()).maps["tokens"] for model in models]
+    assert (tokens[0] - tokens[1]).abs().max() > 0.1
+    assert (tokens[0] - tokens[2]).abs().max() > 1e-3
 
 
-def test_pathology_encoder_answers_no_prompts(tmp_path: Path) -> None:
+def test_pathology_encoder_rejects_prompts(tmp_path: Path) -> None:
     row = small(ROWS["lunit-s16"])
     model = Model(vits.build(row, write(row, tmp_path / "w.safetensors")), torch.device("cpu"))
     features = model.encode(image())
@@ -250,7 +250,7 @@ def test_pathology_encoder_answers_no_prompts(tmp_path: Path) -> None:
     one_sentence(caught.value)
 
 
-def test_every_hub_address_is_https() -> None:
+def test_addresses_of_weights_are_https() -> None:
     for model in MODELS:
         assert model.weights.url.startswith("https://")
         if isinstance(model.weights, HubFile):

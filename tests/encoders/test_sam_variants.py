@@ -105,6 +105,6 @@ def test_folder_and_wrong_file(tmp_path: Path) -> None:
         registry["medsam"].build(tmp_path)
     one_sentence(missing.value)
     torch.save({"a": torch.ones(2)}, tmp_path / "medsam_vit_b.pth")
-    with pytest.raises(WeightsError, match="no SAM weights file") as wrong:
+    with pytest.raises(WeightsError, match="not a SAM weights file") as wrong:
         registry["medsam"].build(tmp_path)
     one_sentence(wrong.value)

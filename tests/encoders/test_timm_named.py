@@ -1,4 +1,4 @@
-"""Any network of timm by its name."""
+"""Models of timm by name: `timm:resnet50`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         ([8, 32], 0, 512),
     ],
 )
-def test_stage_closest_to_sams(strides: list[int], stage: int, input_px: int) -> None:
+def test_stage_closest_to_sams_is_selected(strides: list[int], stage: int, input_px: int) -> None:
     assert choose_stage(strides) == (stage, input_px)
 
 
@@ -41,17 +41,17 @@ def test_stage_closest_to_sams(strides: list[int], stage: int, input_px: int) ->
     [
         ("timm:test_vitt", "Did you mean 'timm:test_vit'"),
         ("timm:resnet50.nowhere", "available: .*a1_in1k"),
-        ("timm:", "no network ''"),
+        ("timm:", "no model ''"),
         ("tinm:test_vit", "no encoder 'tinm:test_vit'"),
     ],
 )
-def test_name_that_timm_does_not_know(name: str, says: str) -> None:
+def test_unknown_names_are_rejected(name: str, says: str) -> None:
     with pytest.raises(UnknownNameError, match=says):
         registry[name]
 
 
-def test_tokens_of_a_network_of_timm(tmp_path: Path) -> None:
-    """A vision transformer's last block, normalised; a convolutional network's stage of 16 px."""
+def test_tokens_equal_those_of_timm(tmp_path: Path) -> None:
+    """Normalised last block of a vision transformer; stage with stride 16 px of a convolutional network."""
     vit = timm.create_model("test_vit").eval()
     torch.save({"model": {f"{key}": value for key, value in vit.state_dict().items()}}, tmp_path / "vit.pth")
     encoder = registry["timm:test_vit"].build(tmp_path / "vit.pth").encoder
@@ -70,27 +70,27 @@ def test_tokens_of_a_network_of_timm(tmp_path: Path) -> None:
         torch.testing.assert_close(encoder(pixels)["tokens"], expected)
 
 
-def test_file_of_another_network_of_timm(tmp_path: Path) -> None:
+def test_file_of_another_model_is_rejected(tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="does not fit timm's 'test_vit'") as caught:
         registry["timm:test_vit"].build(tmp_path / "w.pth")
     one_sentence(caught.value)
 
 
-def test_network_of_timm_without_published_weights(tmp_path: Path) -> None:
-    with pytest.raises(WeightsMissingError, match="offers no weights") as caught:
+def test_model_without_published_weights_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(WeightsMissingError, match="publishes no weights") as caught:
         registry["timm:vit_giant_patch14_224"].build(None)
     one_sentence(caught.value)
 
 
-def test_hub_file_of_a_network_of_timm() -> None:
+def test_model_with_published_weights_names_its_page() -> None:
     entry = registry["timm:convnext_atto.d2_in1k"]
     assert entry.file == "timm-convnext_atto.d2_in1k.safetensors"
     assert entry.info.source_url == "https://huggingface.co/timm/convnext_atto.d2_in1k"
     assert entry.info.licence == "apache-2.0"
 
 
-def test_family_of_names() -> None:
+def test_registry_of_name_families() -> None:
     catalogue: Registry[str] = Registry("thing")
     catalogue.register("plain")("one")
     catalogue.register_family("many:")(lambda name: name.upper())

@@ -234,7 +234,7 @@ def test_a_file_that_holds_itself(tmp_path: Path) -> None:
     content: dict[str, Any] = {"args": argparse.Namespace()}
     content["model"] = content
     torch.save(content, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="damaged or no weights file"):
+    with pytest.raises(WeightsError, match="damaged or not a weights file"):
         load_state_dict(tmp_path / "w.pth")
 
 

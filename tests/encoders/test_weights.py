@@ -1,4 +1,4 @@
-"""Weights files: found, downloaded, checked, and read without running what is in them."""
+"""Weights files are located, downloaded, verified, and read without running code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from napari_sampath.jobs import Progress, run
 from support.models.small_vits import one_sentence
 from support.web_server import serve
 
-CONTENT = hashlib.sha256(b"seed").digest() * 100_000  # 3.2 MB: several pieces
+CONTENT = hashlib.sha256(b"seed").digest() * 100_000  # 3.2 MB: several chunks
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -32,7 +32,7 @@ def wanted(url: str, sha: str = SHA) -> WeightsFile:
     return WeightsFile("sam_test.pth", url, sha, len(CONTENT))
 
 
-# Finding and downloading
+# Location and download
 
 
 def test_download_reports_progress_and_is_not_repeated(folder: Path) -> None:
@@ -51,7 +51,7 @@ def test_download_reports_progress_and_is_not_repeated(folder: Path) -> None:
     assert not list(folder.glob("*.part"))
 
 
-def test_cut_connection_is_taken_up_where_it_broke(folder: Path) -> None:
+def test_broken_connection_is_resumed(folder: Path) -> None:
     with serve(CONTENT, cut_after=[1_500_000, 1_000_000]) as server:
         assert run(locate_job(wanted(server.url))).read_bytes() == CONTENT
     assert server.seen[0] is None
@@ -60,7 +60,7 @@ def test_cut_connection_is_taken_up_where_it_broke(folder: Path) -> None:
     assert 1_000_000 < starts[0] <= 1_500_000 < starts[1] <= 2_500_000
 
 
-def test_interrupted_download_goes_on_in_the_next_process(folder: Path) -> None:
+def test_cancelled_download_is_resumed_later(folder: Path) -> None:
     with serve(CONTENT) as server:
         job = locate_job(wanted(server.url))
         while next(job).done < 2_000_000:
@@ -73,30 +73,30 @@ def test_interrupted_download_goes_on_in_the_next_process(folder: Path) -> None:
         assert server.seen == [None, f"bytes={kept}-"]
 
 
-def test_server_without_ranges_is_read_from_the_start(folder: Path) -> None:
+def test_server_without_ranges_restarts_the_download(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "sam_test.pth.part").write_bytes(b"x" * 1000)
     with serve(CONTENT, ranges=False) as server:
         assert run(locate_job(wanted(server.url))).read_bytes() == CONTENT
 
 
-def test_complete_part_is_checked_and_used(folder: Path) -> None:
+def test_complete_part_is_verified_and_used(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "sam_test.pth.part").write_bytes(CONTENT)
     with serve(CONTENT) as server:
         assert run(locate_job(wanted(server.url))).read_bytes() == CONTENT
 
 
-def test_server_that_always_cuts_ends_in_a_sentence_and_keeps_what_is_here(folder: Path) -> None:
+def test_repeated_failure_is_an_error_and_keeps_the_part(folder: Path) -> None:
     with serve(CONTENT, cut_after=[2_000_000, 0, 0, 0, 0, 0, 0, 0]) as server:
-        with pytest.raises(WeightsMissingError, match=r"broke off after 2 MB, kept") as caught:
+        with pytest.raises(WeightsMissingError, match=r"stopped after 2 MB, kept") as caught:
             run(locate_job(wanted(server.url)))
         one_sentence(caught.value)
-        assert len(server.seen) == 4  # the first, and three in a row that brought nothing
+        assert len(server.seen) == 4  # the first, and three in a row without new data
     assert (folder / "sam_test.pth.part").stat().st_size > 1_700_000
 
 
-def test_wrong_hash_is_deleted(folder: Path) -> None:
+def test_download_with_wrong_hash_is_deleted(folder: Path) -> None:
     with serve(b"<html>Please log in</html>") as server:
         with pytest.raises(WeightsError, match="checksum differs") as caught:
             run(locate_job(wanted(server.url)))
@@ -105,13 +105,13 @@ def test_wrong_hash_is_deleted(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 403, 500])
-def test_server_that_refuses(folder: Path, status: int) -> None:
+def test_error_of_the_server_is_named(folder: Path, status: int) -> None:
     with serve(CONTENT, status=status) as server, pytest.raises(WeightsMissingError) as caught:
         run(locate_job(wanted(server.url)))
     assert f"answers {status}" in one_sentence(caught.value)
 
 
-def test_no_connection_says_which_file_to_put_where(folder: Path) -> None:
+def test_no_connection_names_file_and_folder(folder: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/sam_test.pth"
@@ -122,7 +122,7 @@ def test_no_connection_says_which_file_to_put_where(folder: Path) -> None:
         assert part in sentence
 
 
-def test_full_disk_is_noticed_before_the_download(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_an_error_before_the_download(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(folder.anchor)
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
     with serve(CONTENT) as server, pytest.raises(StorageError, match=r"3 MB .* 1 MB left") as caught:
@@ -130,10 +130,10 @@ def test_full_disk_is_noticed_before_the_download(folder: Path, monkeypatch: pyt
     one_sentence(caught.value)
 
 
-def test_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_that_cannot_be_created_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SAMPATH_CACHE", str(tmp_path / "file"))
-    with pytest.raises(StorageError, match="cannot be made") as caught:
+    with pytest.raises(StorageError, match="cannot be created") as caught:
         run(locate_job(wanted("http://127.0.0.1:9/x")))
     one_sentence(caught.value)
 
@@ -149,7 +149,7 @@ def test_second_process_waits_for_the_first(folder: Path) -> None:
         assert server.seen == []
 
 
-def test_file_put_into_the_cache_by_hand_is_checked_once(
+def test_file_copied_into_the_cache_by_hand_is_verified_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder.mkdir(parents=True)
@@ -168,7 +168,7 @@ def test_file_put_into_the_cache_by_hand_is_checked_once(
     assert target.exists()
 
 
-def test_named_file_and_named_folder(tmp_path: Path) -> None:
+def test_explicit_file_and_folder_are_used(tmp_path: Path) -> None:
     own = tmp_path / "my.pth"
     own.write_bytes(b"anything")
     nowhere = wanted("http://127.0.0.1:9/x")
@@ -186,7 +186,7 @@ def test_named_file_and_named_folder(tmp_path: Path) -> None:
 
 
 class _RunsCode:
-    """Pickles as a call that makes a file: if the file appears, code was run."""
+    """Pickled as a call that creates a folder: if it exists, code was run."""
 
     def __init__(self, proof: Path) -> None:
         self.proof = proof
@@ -217,25 +217,25 @@ def write(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["safetensors", "zip", "legacy", "nested"])
-def test_all_formats_read_alike(tmp_path: Path, how: str) -> None:
+def test_all_formats_give_the_same_tensors(tmp_path: Path, how: str) -> None:
     path = tmp_path / f"w.{'safetensors' if how == 'safetensors' else 'pth'}"
     write(path, how)
-    found = load_state_dict(path)
-    assert found.keys() == tensors().keys()
+    state = load_state_dict(path)
+    assert state.keys() == tensors().keys()
     for key, value in tensors().items():
-        assert torch.equal(found[key], value)
-        assert found[key].dtype == value.dtype
-    assert digest(found) == digest(tensors())
+        assert torch.equal(state[key], value)
+        assert state[key].dtype == value.dtype
+    assert digest(state) == digest(tensors())
 
 
-def test_safetensors_are_known_by_content_too(tmp_path: Path) -> None:
+def test_safetensors_are_recognised_by_content(tmp_path: Path) -> None:
     write(tmp_path / "w.pth", "safetensors")
     assert load_state_dict(tmp_path / "w.pth").keys() == tensors().keys()
 
 
 @pytest.mark.parametrize("how", ["zip", "legacy", "pickle0", "pickle4"])
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path, how: str, suffix: str) -> None:
+def test_pickle_that_would_run_code_is_rejected(tmp_path: Path, how: str, suffix: str) -> None:
     proof, path = tmp_path / "code-was-run", tmp_path / f"w.{suffix}"
     bad = {"weights": tensors()["a.weight"], "extra": _RunsCode(proof)}
     if how in ("zip", "legacy"):
@@ -246,7 +246,7 @@ def test_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path, how: str, 
         load_state_dict(path)
     assert not proof.exists()
     one_sentence(caught.value)
-    if suffix == "pth" and how != "pickle0":  # protocol 0 is text: no sign of a pickle at its start
+    if suffix == "pth" and how != "pickle0":  # protocol 0 is text, which does not start like a pickle
         assert isinstance(caught.value, UnsafeFileError)
         assert "mkdir" in str(caught.value)
     if how.startswith("pickle"):
@@ -258,15 +258,15 @@ def test_pickle_that_runs_code_is_refused_and_not_run(tmp_path: Path, how: str, 
     ("content", "says"),
     [
         (b"", "is empty"),
-        (b"<html>404</html>", "no weights file"),
+        (b"<html>404</html>", "not a weights file"),
         (b"PK\x03\x04 but no archive", "truncated, damaged"),
         (b"\x80\x02", "truncated, damaged"),
-        (pickle.dumps([1, 2], protocol=2), "no weights"),
-        (pickle.dumps({"a": 1}, protocol=2), "no weights"),
+        (pickle.dumps([1, 2], protocol=2), "has no weights"),
+        (pickle.dumps({"a": 1}, protocol=2), "has no weights"),
         ((8).to_bytes(8, "little") + b"{        ", "truncated, damaged"),
     ],
 )
-def test_what_is_no_weights_file(tmp_path: Path, content: bytes, says: str) -> None:
+def test_other_files_are_rejected(tmp_path: Path, content: bytes, says: str) -> None:
     path = tmp_path / "w.pth"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=says) as caught:
@@ -274,24 +274,24 @@ def test_what_is_no_weights_file(tmp_path: Path, content: bytes, says: str) -> N
     assert str(path) in one_sentence(caught.value)
 
 
-def test_absent_file_and_folder(tmp_path: Path) -> None:
+def test_missing_file_and_folder_are_errors(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissingError, match="no weights file"):
         load_state_dict(tmp_path / "absent.pth")
     with pytest.raises(WeightsError, match="is a folder"):
         load_state_dict(tmp_path)
 
 
-def test_file_without_tensors(tmp_path: Path) -> None:
+def test_file_without_tensors_is_rejected(tmp_path: Path) -> None:
     torch.save({"epoch": 1, "names": ["a"]}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="holds no weights"):
+    with pytest.raises(WeightsError, match="has no weights"):
         load_state_dict(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize("how", ["safetensors", "zip", "legacy"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damaged_files_give_a_sentence(tmp_path: Path, how: str, data: st.DataObject) -> None:
-    """A cut file is always noticed; a changed byte is noticed or changes a value, and never anything else."""
+def test_damaged_files_raise_one_sentence(tmp_path: Path, how: str, data: st.DataObject) -> None:
+    """A truncated file always raises; a changed byte raises or changes a value."""
     good = tmp_path / f"good-{how}"
     if not good.exists():
         write(good, how)
@@ -305,22 +305,22 @@ def test_damaged_files_give_a_sentence(tmp_path: Path, how: str, data: st.DataOb
     bad = tmp_path / "bad"
     bad.write_bytes(content)
     try:
-        found = load_state_dict(bad)
+        state = load_state_dict(bad)
     except WeightsError as error:
         one_sentence(error)
     else:
         assert not cut
-        assert all(isinstance(value, torch.Tensor) for value in found.values())
+        assert all(isinstance(value, torch.Tensor) for value in state.values())
 
 
 # Digest
 
 
-def test_digest_ignores_order_and_sees_every_change() -> None:
+def test_digest_ignores_order_and_changes_with_content() -> None:
     state = tensors()
-    known = digest(state)
-    assert len(known) == 32
-    assert digest(dict(reversed(state.items()))) == known
+    original = digest(state)
+    assert len(original) == 32
+    assert digest(dict(reversed(state.items()))) == original
     changes = [
         state | {"a.weight": state["a.weight"].index_fill(0, torch.tensor([29]), 0.5)},
         state | {"a.weight": state["a.weight"].reshape(40, 30)},
@@ -328,6 +328,6 @@ def test_digest_ignores_order_and_sees_every_change() -> None:
         {key.replace("a.", "b."): value for key, value in state.items()},
         {key: value for key, value in state.items() if key != "steps"},
     ]
-    assert len({known, *map(digest, changes)}) == len(changes) + 1
+    assert len({original, *map(digest, changes)}) == len(changes) + 1
     transposed = state | {"a.weight": state["a.weight"].T.contiguous().T}
-    assert digest(transposed) == known, "memory layout is no content"
+    assert digest(transposed) == original, "memory layout does not matter"

@@ -416,8 +416,8 @@ def without(state: dict[str, torch.Tensor], *parts: str) -> dict[str, torch.Tens
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda s: without(s, "image_encoder."), "is no SAM weights file"),
-        (lambda s: {"layer.weight": torch.ones(2, 2)}, r"is no SAM weights file.*layer\.weight"),
+        (lambda s: without(s, "image_encoder."), "is not a SAM weights file"),
+        (lambda s: {"layer.weight": torch.ones(2, 2)}, r"is not a SAM weights file.*layer\.weight"),
         (lambda s: without(s, "prompt_encoder."), r"17 tensors missing \(prompt_encoder\.\S+, .* \.\.\.\)"),
         (lambda s: without(s, "pos_embed"), r"lacks 'image_encoder\.pos_embed'"),
         (lambda s: without(s, "rel_pos_h"), "rel_pos_h"),

@@ -415,7 +415,7 @@ def test_the_second_encoder_is_trained_on_dense_targets(tmp_path: Path) -> None:
     assert both.promptable
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        WeightsMissingError, match=f"holds no weights of sampath-tiny or {name}; name a folder with"
+        WeightsMissingError, match=f"has no weights of sampath-tiny or {name}; name a folder with"
     ):
         load_model(f"sampath-tiny+{name}", "cpu", tmp_path / "empty")
     beside = both.encode(tissue().pixels).maps[f"{name}.tokens"]

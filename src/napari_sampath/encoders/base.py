@@ -1,4 +1,4 @@
-"""The contract of every encoder, and the catalogue of them by name."""
+"""The contract of every encoder, and the registry of encoders by name."""
 
 from __future__ import annotations
 
@@ -23,46 +23,44 @@ from ..registry import Registry
 if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder
 
-    from .weights.hub import HubFile
-
 SAM_MEAN = (123.675, 116.28, 103.53)
 SAM_STD = (58.395, 57.12, 57.375)
-"""Normalisation of SAM (ImageNet's, in 0..255), `segment_anything/build_sam.py`."""
+"""SAM's normalisation (that of ImageNet, in 0..255), `segment_anything/build_sam.py`."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderInfo:
-    """What is known of an encoder before its weights are loaded."""
+    """Description of an encoder, available before its weights are loaded."""
 
     name: str
     summary: str
     """One line for menus and `sampath models`."""
     licence: str
     source_url: str
-    """Where weights and licence come from."""
+    """Page of the weights and their licence."""
     promptable: bool
-    """True if it brings SAM's prompt encoder and mask decoder."""
+    """True if SAM's prompt encoder and mask decoder come with it."""
     size_mb: float
-    """Size of the weights file; 0 if it is not known."""
+    """Size of the weights file; 0 if unknown."""
     gated: bool = False
-    """True if the weights are given out on request only, to people who accept their terms."""
+    """True if the weights are available on request only, to people who accept their terms."""
 
 
 class Encoder(nn.Module, ABC):
-    """A frozen network: one tile -> maps of shape (C, 64, 64).
+    """A frozen network that maps one tile to feature maps (C, 64, 64).
 
     Args:
         info: Name, licence, origin.
-        spec: The maps it yields.
-        weights_digest: Hex digest that changes when any weight does; part of the store's key.
-        mean: Per channel, subtracted from RGB in 0..255.
-        std: Per channel, divides after that.
-        input_px: Side of the square that the network takes, if that is not the frame's: a patch of 14 px
-            wants 896 px to yield 64 x 64 tokens. The frame that the features belong to stays as it is.
+        spec: The output maps.
+        weights_digest: Hex digest that changes with any weight; part of the store's key.
+        mean: Mean of each channel, RGB in 0..255.
+        std: Standard deviation of each channel, RGB in 0..255.
+        input_px: Side of the network's input if it is not that of the frame: patches of 14 px need 896 px for
+            64 x 64 tokens. The frame of the features stays unchanged.
     """
 
     preprocessing_version = 1
-    """Raise when the way from pixels to maps changes: cached features of the old way are then not found."""
+    """Increase when preprocessing changes, so that cached features of the old version are not used."""
 
     def __init__(
         self,
@@ -83,31 +81,32 @@ class Encoder(nn.Module, ABC):
         self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
-    def fit(self, frame: Frame) -> Frame:
-        """Return the frame that features of this encoder belong to: how it maps a window to its square."""
+    def adapt_frame(self, frame: Frame) -> Frame:
+        """Return the frame of this encoder's features, which describes how the window is mapped to the input."""
         return frame
 
     def preprocess(self, image: UInt8Array, frame: Frame) -> Tensor:
-        """Cut a window, resize, normalise and pad it as SAM does.
+        """Crop a window, resize, normalise and pad it as SAM does.
 
         Args:
             image: (H, W, 3) uint8 RGB, the whole image.
             frame: The window.
 
         Returns:
-            (3, S, S) float32 on this encoder's device, S = 1024 unless the encoder or the frame says otherwise.
+            (3, S, S) float32 on this encoder's device, S = 1024 unless the encoder or the frame differs.
         """
         if self.input_px is not None:
             frame = replace(frame, input_px=self.input_px)
         window = image[frame.slices]
-        device = self.pixel_mean.device
-        pixels = upload(resize_longest_side(window, frame), device).permute(2, 0, 1).float()
-        pixels = self.normalise(pixels, window)
+        # Resize on the CPU and move to the device
+        resized = upload(resize_longest_side(window, frame), self.pixel_mean.device)
+        pixels = self.normalise(resized.permute(2, 0, 1).float(), window)
+        # Pad at the bottom and right
         height, width = frame.input_hw
         return functional.pad(pixels, (0, frame.input_px - width, 0, frame.input_px - height))
 
     def normalise(self, pixels: Tensor, window: UInt8Array) -> Tensor:
-        """Normalise resized pixels (3, h, w), 0..255, of a window (H, W, 3); padding is 0 afterwards."""
+        """Normalise resized pixels (3, h, w), 0..255, of a window (H, W, 3), before padding with 0."""
         return (pixels - self.pixel_mean) / self.pixel_std
 
     @abstractmethod
@@ -115,24 +114,24 @@ class Encoder(nn.Module, ABC):
         """Map a normalised batch (B, 3, S, S) to {map name: (B, C, 64, 64)}."""
 
     stored_as: torch.dtype | None = None
-    """Type of the numbers in files of this model's weights; None for the one they are trained in. Other models stay as
-    they are: an encoder that was not trained must stay the one that cached features are of."""
+    """Type of the stored weights; None for the type they are trained in, so that the digest of a frozen encoder, and
+    with it the key of cached features, stays the same."""
 
     def name_in_file(self, name: str) -> str:
-        """Turn the name of a tensor of a whole model ("image_encoder.neck.0.weight") into that in its files."""
+        """Return the name in weights files of a tensor of the whole model ("image_encoder.neck.0.weight")."""
         return name
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderParts:
-    """An encoder with SAM's interface and, if it has them, the parts that answer prompts."""
+    """An encoder and, if it has them, SAM's prompt encoder and mask decoder."""
 
     encoder: Encoder
     prompt_encoder: PromptEncoder | None = None
     mask_decoder: MaskDecoder | None = None
 
     def modules(self) -> nn.ModuleDict:
-        """Return the parts that there are, by SAM's prefixes."""
+        """Return the available parts under SAM's prefixes."""
         parts = {
             "image_encoder": self.encoder,
             "prompt_encoder": self.prompt_encoder,
@@ -141,35 +140,35 @@ class EncoderParts:
         return nn.ModuleDict({prefix: module for prefix, module in parts.items() if module is not None})
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Collect the weights of all parts by their names in a file that this model can be loaded from."""
+        """Return the weights of all parts under their names in weights files."""
         return {self.encoder.name_in_file(key): value for key, value in self.modules().state_dict().items()}
 
 
 Builder = Callable[[Path | None], EncoderParts]
-"""Builds an encoder; the path is a weights file the user named, None for the official or shipped one."""
+"""Builds an encoder; the path is a weights file that the user named, None for the official or shipped one."""
 
 Fetcher = Callable[[Path | None], Job[Path]]
-"""Finds or downloads the file that a builder then reads; the path is a file or folder the user named."""
+"""Finds or downloads the weights file; the path is a file or folder that the user named."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderEntry:
-    """One line of the catalogue."""
+    """One entry of the registry."""
 
     info: EncoderInfo
     build: Builder
     fetch: Fetcher | None = None
-    """None where the weights are shipped with the package."""
+    """None if the weights are shipped with the package."""
     file: str = ""
     """Name of the weights file in the folder of downloaded weights; empty if shipped, or the user's own."""
-    hub_file: HubFile | None = None
-    """The file on the Hugging Face Hub, if the weights are there."""
+    find_in_hub_cache: Callable[[], Path | None] | None = None
+    """Finds the file in the cache of the Hugging Face Hub, for weights that are published there."""
 
     def is_downloaded(self) -> bool:
         """Return True if the weights file is in the folder of downloaded weights or in the Hub's cache."""
         if self.file and (load_config().weights_dir / self.file).is_file():
             return True
-        return self.hub_file is not None and self.hub_file.cached() is not None
+        return self.find_in_hub_cache is not None and self.find_in_hub_cache() is not None
 
 
 registry: Registry[EncoderEntry] = Registry("encoder")
@@ -187,6 +186,6 @@ def resize_longest_side(window: UInt8Array, frame: Frame) -> UInt8Array:
 
 
 def upload(pixels: UInt8Array, device: torch.device) -> Tensor:
-    """Bring an array to a device; to a CUDA device without waiting for it, through memory locked for that."""
+    """Move an array to a device; to a CUDA device asynchronously, through pinned memory."""
     tensor = torch.from_numpy(pixels)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

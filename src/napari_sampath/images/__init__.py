@@ -1,4 +1,4 @@
-"""Pictures from files and arrays, brought to the one form that encoders take, or refused in a sentence."""
+"""Images from files and arrays, converted to the (H, W, 3) uint8 RGB that encoders take."""
 
 from .loaded_image import MIN_SIDE_PX, LoadedImage, to_loaded_image
 from .reader import read

@@ -1,4 +1,4 @@
-"""Any array that can pass for an image -> (H, W, 3) uint8 RGB, with a note on what was done to it."""
+"""Conversion of arrays to (H, W, 3) uint8 RGB, with a note on the conversion."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ..arrays import UInt8Array
 
 MIN_SIDE_PX = 16
-"""Shortest side that is taken: below it one feature cell covers the image."""
+"""Minimum side of an image: below it, one feature cell covers the whole image."""
 
 _ALLOWED = "allowed are (H, W), (H, W, 3) and (H, W, 4)"
 _BLOCK = 2**24
-"""Values compared in one go, so that checking a large image needs no second one in memory."""
+"""Values compared at a time, so that checking a large image needs no copy of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,49 +32,48 @@ class LoadedImage:
     pixels: UInt8Array
     """(H, W, 3) uint8 RGB, C-contiguous; may share memory with the array it was made from."""
     note: str | None
-    """One sentence on how it was converted, and on tiling; None if there is nothing to say."""
+    """One sentence on conversion and tiling; None if there was none."""
     name: str
-    """File or array name, for messages and for the names of exported files."""
+    """Name of the file or array, for messages and names of exported files."""
     mpp: float | None
-    """Micrometres per pixel, None if not known."""
+    """Micrometres per pixel; None if unknown."""
 
 
 def to_loaded_image(
     array: Any, name: str = "image", *, mpp: float | None = None, remarks: tuple[str, ...] = ()
 ) -> LoadedImage:
-    """Bring an array to (H, W, 3) uint8.
+    """Convert an array to (H, W, 3) uint8.
 
-    One channel is repeated as grey, a fourth (alpha) is dropped, (3, H, W) is turned to (H, W, 3); values
-    other than uint8 are scaled to 0..255 (see `scaling.to_uint8`). The note says what was done.
+    A single channel is repeated as grey, a fourth (alpha) is dropped, and (3, H, W) is transposed to (H, W, 3);
+    values other than uint8 are scaled to 0..255 (see `scaling.to_uint8`). The note describes these steps.
 
     Args:
         array: (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or channels first; bool, integer or float; numpy, dask
-            or anything numpy can read.
+            or any other array-like.
         name: Used in messages.
-        mpp: Micrometres per pixel if known.
-        remarks: What a reader did to the image before, as clauses for the note.
+        mpp: Micrometres per pixel, if known.
+        remarks: Conversions by the reader of the file, as clauses for the note.
 
     Raises:
         ImageError: If it is empty, has 1, 4 or more dimensions, 2 or more than 4 channels, a side shorter
-            than 16 px, more pixels than fit in memory, values that are not numbers, or one colour only.
+            than 16 px, more pixels than fit in memory, values that are not finite, or a single colour.
     """
-    # The shape is looked at before a lazy array (dask) is computed.
-    shape = tuple(getattr(array, "shape", ())) or None
-    if shape is not None:
+    # Check the shape before a lazy array (dask) is computed.
+    if shape := tuple(getattr(array, "shape", ())):
         _check_size(shape, name)
     values = _as_numpy(array, name)
-    channels_last, channels, done = _check_size(values.shape, name)
+    channels_last, channels, conversions = _check_size(values.shape, name)
     if values.ndim == 3 and not channels_last:
         values = np.moveaxis(values, 0, -1)
-    clauses = [*remarks, *done]
+    clauses = [*remarks, *conversions]
     if channels == 4:
         values = values[..., :3]
     elif channels == 1:
         values = values.reshape(*values.shape[:2], 1)
-    scaled, how = to_uint8(values, name)
-    if how:
-        clauses.append(how)
-    _check_content(scaled, name, how)
+    scaled, scaling = to_uint8(values, name)
+    if scaling:
+        clauses.append(scaling)
+    _check_content(scaled, name, scaling)
     pixels = np.repeat(scaled, 3, axis=2) if channels == 1 else scaled
     height, width = pixels.shape[:2]
     if max(height, width) > SINGLE_TILE_PX:
@@ -87,32 +86,30 @@ def _as_numpy(array: Any, name: str) -> npt.NDArray[Any]:
     try:
         values = np.asarray(array)
     except MemoryError:
-        raise ImageError(
-            f"'{name}' does not fit in memory; cut out a region or use a lower magnification."
-        ) from None
+        raise ImageError(f"'{name}' does not fit in memory; crop it or use a lower magnification.") from None
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise ImageError(
-            f"'{name}' is no array of numbers ({_first_line(error)}); give one (H, W, 3) array."
+            f"'{name}' is not an array of numbers ({_first_line(error)}); give one (H, W, 3) array."
         ) from error
     if values.dtype.kind not in "buif":
         raise ImageError(
-            f"'{name}' holds values of type {values.dtype}; allowed are integers, floats and bool: convert it first."
+            f"'{name}' has values of type {values.dtype}; allowed are integers, floats and bool: convert it first."
         )
     return values
 
 
 def _check_size(shape: tuple[int, ...], name: str) -> tuple[bool, int, list[str]]:
-    """Find the channels in a shape.
+    """Check a shape and find its channels.
 
     Returns:
-        Whether the channels are last, how many there are, and clauses for the note.
+        True if the channels are last, the number of channels, and clauses for the note.
     """
     text = f"({', '.join(map(str, shape))})"
     if 0 in shape:
-        raise ImageError(f"'{name}' is empty (shape {text}); choose an image with pixels in it.")
+        raise ImageError(f"'{name}' is empty (shape {text}); choose an image with pixels.")
     if len(shape) not in (2, 3):
         raise ImageError(
-            f"'{name}' has {len(shape)} dimensions (shape {text}); {_ALLOWED}: choose one plane of it."
+            f"'{name}' has {len(shape)} dimensions (shape {text}); {_ALLOWED}: choose one plane."
         )
     channels_last, channels, clauses = True, 1, ["one channel was repeated as grey"]
     hw = shape[:2]
@@ -122,31 +119,31 @@ def _check_size(shape: tuple[int, ...], name: str) -> tuple[bool, int, list[str]
         clauses = {1: clauses, 4: ["the alpha channel was dropped"]}.get(channels, [])
         if channels == 2 or channels > 4:
             raise ImageError(
-                f"'{name}' has {channels} channels (shape {text}); {_ALLOWED}: choose one channel or make it RGB."
+                f"'{name}' has {channels} channels (shape {text}); {_ALLOWED}: choose one channel or convert it to RGB."
             )
         if not channels_last:
             clauses = [f"{text} was taken as channels first", *clauses]
     height, width = hw
     if min(height, width) < MIN_SIDE_PX:
         raise ImageError(
-            f"'{name}' is {width} x {height} px (width x height); at least {MIN_SIDE_PX} x {MIN_SIDE_PX} px are "
-            "needed: choose a larger image."
+            f"'{name}' is {width} x {height} px (width x height); the minimum is {MIN_SIDE_PX} x {MIN_SIDE_PX} px: "
+            "choose a larger image."
         )
     check_pixels(height, width, name)
     return channels_last, channels, clauses
 
 
-def _check_content(pixels: UInt8Array, name: str, how: str | None) -> None:
+def _check_content(pixels: UInt8Array, name: str, scaling: str | None) -> None:
     """Raise if every pixel of (H, W, C) uint8 has the same colour."""
     first = pixels[0, 0]
     rows = max(1, _BLOCK // pixels[0].size)
     for top in range(0, len(pixels), rows):
         if (pixels[top : top + rows] != first).any():
             return
-    after = f" after scaling ({how})" if how else ""
+    after = f" after scaling ({scaling})" if scaling else ""
     raise ImageError(
-        f"Every pixel of '{name}' has the same value, {', '.join(map(str, first.tolist()))}{after}; there is nothing "
-        "to segment: choose another image or channel."
+        f"Every pixel of '{name}' has the same value, {', '.join(map(str, first.tolist()))}{after}; choose another "
+        "image or channel."
     )
 
 

@@ -1,4 +1,4 @@
-"""Image files -> `LoadedImage`."""
+"""Image files to `LoadedImage`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def read(path: str | Path) -> LoadedImage:
     """Read an image file.
 
     Args:
-        path: JPEG, PNG, TIFF, or anything else that Pillow reads; see `rasters.read_raster` for what is taken of
-            a file that holds several images.
+        path: JPEG, PNG, TIFF, or any other format of Pillow; see `rasters.read_raster` for files with several
+            images.
 
     Returns:
-        The picture, named after the file without its suffix; its scale is known if a TIFF file says it.
+        The image, named after the file without its suffix; `mpp` is set if a TIFF file states it.
 
     Raises:
-        ImageError: If the file is missing, unreadable, truncated, no image, or one that `to_loaded_image` refuses.
+        ImageError: If the file is missing, unreadable, truncated or not an image, or `to_loaded_image` rejects it.
     """
     path = Path(path).expanduser()
     raster = read_raster(path)

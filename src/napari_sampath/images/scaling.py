@@ -1,4 +1,4 @@
-"""Pixel values of any type -> 0..255."""
+"""Scaling of pixel values of any type to 0..255."""
 
 from __future__ import annotations
 
@@ -15,27 +15,25 @@ if TYPE_CHECKING:
     from ..arrays import UInt8Array
 
 _BLOCK = 2**22
-"""Values converted in one go; float64 copies of a whole slide would not fit in memory."""
+"""Values converted at a time; a float64 copy of a whole slide would not fit in memory."""
 
 
 def to_uint8(values: npt.NDArray[Any], name: str) -> tuple[UInt8Array, str | None]:
     """Scale (H, W, C) values to 0..255, the same for all channels.
 
-    The first of these that fits is mapped to 0..255:
+    The first of these ranges that applies is mapped to 0..255:
 
-    * bool: 0..1;
-    * float within 0..1: 0..1;
-    * 0..255, if the largest value lies in the upper half of it (8-bit values in a wider type);
-    * the full range of an integer type, from 0, if the largest value lies in the upper half of it;
-    * the smallest to the largest value.
+    * 0..1 for bool, and for float values within 0..1;
+    * 0..255, if the maximum lies in its upper half (8-bit values in a wider type);
+    * 0 to the maximum of an integer type, if the maximum of the values lies in its upper half;
+    * the minimum to the maximum of the values.
 
     Args:
         values: (H, W, C) bool, integer or float.
         name: Used in messages.
 
     Returns:
-        (H, W, C) uint8, `values` itself if it was uint8 already, and a clause that says how it was scaled, None if
-        it was not.
+        (H, W, C) uint8, `values` itself if it is uint8, and a clause on how it was scaled; None if it was not.
 
     Raises:
         ImageError: If a value is not a finite number.
@@ -43,7 +41,8 @@ def to_uint8(values: npt.NDArray[Any], name: str) -> tuple[UInt8Array, str | Non
     if values.dtype == np.uint8:
         return values, None
     if values.dtype == np.bool_:
-        return values.astype(np.uint8) * np.uint8(255), "false and true were made 0 and 255"
+        return values.astype(np.uint8) * np.uint8(255), "false and true were mapped to 0 and 255"
+    # Find the minimum and the maximum, and the range to map to 0..255
     low, high = _extremes(values, name)
     bottom, top, how = _range(values.dtype, low, high)
     if low == high:
@@ -56,14 +55,14 @@ def _extremes(values: npt.NDArray[Any], name: str) -> tuple[float, float]:
     for block in _blocks(values):
         if values.dtype.kind == "f" and not np.isfinite(block).all():
             raise ImageError(
-                f"'{name}' holds values that are not numbers (NaN or infinite); replace them before opening it."
+                f"'{name}' has values that are not finite (NaN or infinity); replace them before you open it."
             )
         low, high = min(low, float(block.min())), max(high, float(block.max()))
     return low, high
 
 
 def _range(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float, str]:
-    """Choose the values that become 0 and 255, and say how."""
+    """Return the values that become 0 and 255, and a clause on the scaling."""
     if dtype.kind == "f":
         tops = [1.0, 255.0]
     else:
@@ -86,6 +85,6 @@ def _scale(values: npt.NDArray[Any], bottom: float, top: float) -> UInt8Array:
 
 
 def _blocks(values: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
-    """Cut an array into views of some rows each."""
+    """Split an array into views of a few rows each."""
     rows = max(1, _BLOCK // max(1, values[0].size))
     return [values[top : top + rows] for top in range(0, len(values), rows)]

@@ -111,7 +111,7 @@ class TileEncoder:
         yield from _ready(waiting)
 
     def _look_up(self, pixels: Any, frame: Frame, store: Store | None) -> _Tile:
-        frame = self.encoder.fit(frame)
+        frame = self.encoder.adapt_frame(frame)
         tile = _Tile(frame, np.ascontiguousarray(np.asarray(pixels[frame.slices])), None)
         if store is None:
             return tile

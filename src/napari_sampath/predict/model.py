@@ -131,7 +131,7 @@ class Model:
         encoded: Iterable[Features] = (
             self.encode_tiles(pixels, frames)
             if names != [IMAGE]
-            else (Features({}, self.encoder.fit(frame), self.name) for frame in frames)
+            else (Features({}, self.encoder.adapt_frame(frame), self.name) for frame in frames)
         )
         for features in encoded:
             frame, maps = features.frame, dict(features.maps)

@@ -1,4 +1,4 @@
-"""Features computed once and kept: in memory, and on disk for the next time."""
+"""Cache of features, in memory and on disk."""
 
 from .base import FeatureKey, StoreTier, TierInfo
 from .disk import DiskTier, Verification

@@ -1,4 +1,4 @@
-"""The key under which features are kept, and what each tier of the store must be able to do."""
+"""The key of cached features, and the interface of a tier of the store."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ Maps: TypeAlias = "Mapping[str, Tensor]"
 
 @dataclass(frozen=True, slots=True)
 class FeatureKey:
-    """All that the features of one tile depend on, and nothing else.
+    """Everything that the features of one tile depend on, and nothing else.
 
-    Neither the image's name nor the tile's place in it is part of the key, so that a renamed or cropped
-    image finds what is there; one changed pixel does not.
+    Neither the name of the image nor the position of the tile is part of the key: a renamed or cropped image
+    finds its cached features, an image with one changed pixel does not.
     """
 
     pixels: str
-    """Hex digest of the window's pixels, shape and data type, and of the side of the encoder's input."""
+    """Hex digest of pixels, shape and data type of the window, and of the side of the encoder's input."""
     encoder: str
     """Name of the encoder."""
     weights: str
     """Hex digest of the encoder's weights."""
     precision: str
-    """What the encoder computes in: "float32", "bfloat16" ..."""
+    """Arithmetic of the encoder: "float32", "bfloat16" ..."""
     preprocessing: int
-    """Version of the way from pixels to the encoder's input."""
+    """Version of the preprocessing from pixels to the encoder's input."""
 
     @classmethod
     def of(
@@ -52,14 +52,14 @@ class FeatureKey:
         precision: str,
         preprocessing_version: int,
     ) -> FeatureKey:
-        """Make the key of one tile.
+        """Compute the key of one tile.
 
         Args:
-            pixels: (H, W, 3) uint8 RGB, the tile's window only, not the whole image.
-            frame: The tile; its size must be that of `pixels`, its position does not matter.
+            pixels: (H, W, 3) uint8 RGB, the window of the tile, not the whole image.
+            frame: The tile; it must have the size of `pixels`.
             encoder_name: Name of the encoder.
             weights_digest: `Encoder.weights_digest`.
-            precision: What the encoder computes in.
+            precision: Arithmetic of the encoder.
             preprocessing_version: `Encoder.preprocessing_version`.
 
         Raises:
@@ -67,9 +67,9 @@ class FeatureKey:
         """
         if pixels.shape[:2] != frame.hw:
             raise ValueError(
-                f"The window has shape {pixels.shape}, its frame {frame.hw}; pass the window's pixels."
+                f"The pixels have shape {pixels.shape}, the frame has size {frame.hw}; pass the pixels of the window."
             )
-        # Nobody gains by a forged collision here, and all pixels are hashed at every opening: speed counts.
+        # A fast hash: all pixels are hashed whenever an image is opened, and nobody gains by a forged collision.
         content = xxhash.xxh3_128(
             json.dumps([pixels.shape, str(pixels.dtype), *frame.hw, frame.input_px]).encode("ascii")
         )
@@ -78,49 +78,49 @@ class FeatureKey:
 
     @property
     def digest(self) -> str:
-        """Hex digest of the whole key (64 characters): the entry's name."""
+        """Hex digest of the key (64 characters), which names the entry."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode("utf-8")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class TierInfo:
-    """What one tier holds."""
+    """Content of one tier."""
 
     entries: int
     """Number of tiles."""
     size_bytes: int
-    """Bytes they take."""
+    """Size of all entries in bytes."""
     limit_bytes: int
-    """Bytes they may take; the least recently used go first."""
+    """Size limit in bytes; the least recently used entries are evicted first."""
     place: str
-    """Where they are: "memory", or the folder."""
+    """"memory", or the path of the folder."""
 
 
 class StoreTier(ABC):
-    """One place in which features are kept; safe to use from several threads."""
+    """One place where features are cached; thread-safe."""
 
     @abstractmethod
     def get(self, key: FeatureKey) -> dict[str, Tensor] | None:
-        """Return the maps kept under `key`, None if there are none; counts as a use.
+        """Return the maps of `key` and mark them as used; None if they are not cached.
 
-        The tensors are shared with the tier and must not be written to.
+        The tensors are shared with the tier: do not modify them.
         """
 
     @abstractmethod
     def put(self, key: FeatureKey, maps: Maps) -> None:
-        """Keep maps under `key`, dropping the least recently used entries if there is no room.
+        """Store maps under `key`, evicting the least recently used entries if necessary.
 
-        What is larger than the whole tier is not kept.
+        Maps larger than the limit of the tier are not stored.
         """
 
     @abstractmethod
     def discard(self, key: FeatureKey) -> None:
-        """Forget the maps under `key`; nothing happens if there are none."""
+        """Delete the maps of `key`, if there are any."""
 
     @abstractmethod
     def clear(self) -> int:
-        """Forget everything and return the number of entries that were there."""
+        """Delete all entries and return their number."""
 
     @abstractmethod
     def info(self) -> TierInfo:
-        """Count what is there."""
+        """Count entries and bytes."""

@@ -1,7 +1,7 @@
-"""Features on disk, for the next opening of the image: one verified file a tile, shared among processes.
+"""The disk tier of the store: one verified file per tile, shared by processes.
 
-A file is `<first two hex digits>/<digest>.safetensors`. Its maps are float16, half the bytes of
-float32; its metadata holds the key and an XXH3 checksum of the maps.
+A file is `<first two hex digits>/<digest>.safetensors`. Its maps are float16, half the size of float32; its
+metadata has the key and an XXH3 checksum of the maps.
 """
 
 from __future__ import annotations
@@ -35,33 +35,33 @@ logger = logging.getLogger(__name__)
 
 _SUFFIX = ".safetensors"
 _AFTER_EVICTION = 0.9
-"""Share of the limit that is kept when something must go, so that not every write has to look for room."""
+"""Share of the limit that remains after an eviction, so that not every write has to evict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Outcome of reading every entry."""
+    """Result of reading every entry."""
 
     checked: int
-    """Entries read."""
+    """Number of entries read."""
     dropped: int
-    """Entries that were damaged and are deleted."""
+    """Number of damaged entries, which were deleted."""
 
 
 class DamagedEntryError(ValueError):
-    """An entry that is not what was written; never leaves this module."""
+    """An entry differs from what was written; caught within this module."""
 
 
 class DiskTier(StoreTier):
-    """Least-recently-used tiles in a folder.
+    """LRU cache of tiles in a folder.
 
-    Several processes may share the folder: files appear whole under their final name, an entry that another
-    process deletes is a miss, and the modification time of a file is the time of its last use by anyone.
+    Several processes may share the folder: files are renamed into place when they are complete, an entry that
+    another process deletes is a miss, and the modification time of a file is the time of its last use.
 
     Args:
-        folder: The folder; made on the first write.
-        limit_bytes: Bytes that all entries together may take; processes that write at the same moment may
-            pass it by a few entries.
+        folder: The folder; created on the first write.
+        limit_bytes: Size limit of all entries in bytes; processes that write at the same time may exceed it by
+            a few entries.
     """
 
     def __init__(self, folder: Path, limit_bytes: int) -> None:
@@ -72,11 +72,11 @@ class DiskTier(StoreTier):
         """Bytes that may still be written before the folder is measured again."""
 
     def path(self, key: FeatureKey) -> Path:
-        """Return the file of an entry, whether it exists or not."""
+        """Return the path of an entry, whether it exists or not."""
         return self._path(key.digest)
 
     def get(self, key: FeatureKey) -> dict[str, Tensor] | None:
-        """Return float16 maps on the CPU, None if there are none; a damaged entry is deleted and logged."""
+        """Return float16 maps on the CPU; None if there are none. A damaged entry is deleted and logged."""
         path = self.path(key)
         try:
             maps = _read(path)
@@ -92,9 +92,9 @@ class DiskTier(StoreTier):
         return maps
 
     def put(self, key: FeatureKey, maps: Maps) -> None:
-        """Write maps as float16, unless they are there already.
+        """Write maps as float16, unless they are cached already.
 
-        Maps with values that float16 cannot hold (over 65,504, or not numbers) are left out with a log line.
+        Maps with values outside float16 (above 65,504, or not finite) are not written; a warning is logged.
 
         Raises:
             StorageError: If the disk is full or the folder may not be written to.
@@ -108,18 +108,18 @@ class DiskTier(StoreTier):
         }
         if not all(bool(torch.isfinite(tensor).all()) for tensor in halves.values()):
             logger.warning(
-                "Features of '%s' hold values outside float16 and are not kept on disk.", key.encoder
+                "Features of '%s' have values outside float16 and are not cached on disk.", key.encoder
             )
             return
         metadata = {"key": json.dumps(asdict(key), sort_keys=True), "xxh3_128": _maps_digest(halves)}
         content = safetensors.torch.save(halves, metadata)
         if len(content) > self.limit_bytes:
             logger.warning(
-                "Features of %d bytes pass the disk limit of %d bytes.", len(content), self.limit_bytes
+                "Features of %d bytes exceed the disk limit of %d bytes.", len(content), self.limit_bytes
             )
             return
         with self._lock:
-            self._make_room(len(content))
+            self._evict(len(content))
         write_atomically(path, lambda stream: stream.write(content))
         _touch(path)
 
@@ -132,7 +132,7 @@ class DiskTier(StoreTier):
         _delete(self.path(key))
 
     def clear(self) -> int:
-        """Delete all entries and return how many there were; other files in the folder stay.
+        """Delete all entries and return their number; other files in the folder stay.
 
         Raises:
             StorageError: If the folder may not be written to.
@@ -145,17 +145,17 @@ class DiskTier(StoreTier):
             self._unmeasured_bytes = 0
         for shard in self._shards():
             remove_leftovers(shard)
-            with contextlib.suppress(OSError):  # Not empty: another process writes there.
+            with contextlib.suppress(OSError):  # not empty: another process writes there
                 shard.rmdir()
         return count
 
     def info(self) -> TierInfo:
-        """Count what is there."""
+        """Count entries and bytes."""
         entries = self._measure()
         return TierInfo(len(entries), sum(size for _, size, _ in entries), self.limit_bytes, str(self.folder))
 
     def verify_job(self) -> Job[Verification]:
-        """Read every entry, delete the damaged ones with a log line, and report progress."""
+        """Read every entry, delete and log the damaged ones, and report progress."""
         paths = list(self._paths())
         checked = dropped = 0
         for done, path in enumerate(paths):
@@ -168,7 +168,7 @@ class DiskTier(StoreTier):
                 checked += 1
                 dropped += 1
             except FileNotFoundError:
-                continue  # Evicted meanwhile by another process.
+                continue  # evicted by another process meanwhile
             except OSError as error:
                 logger.warning("The cached features %s cannot be read: %s", path, error)
         return Verification(checked, dropped)
@@ -196,11 +196,11 @@ class DiskTier(StoreTier):
                 entries.append((status.st_mtime_ns, status.st_size, path))
         return sorted(entries)
 
-    def _make_room(self, new_bytes: int) -> None:
-        """Delete the least recently used entries if `new_bytes` more would pass the limit.
+    def _evict(self, new_bytes: int) -> None:
+        """Delete the least recently used entries if `new_bytes` more would exceed the limit.
 
-        Measuring the folder takes a look at every file, so it is done only after an eighth of the room that was
-        left at the last time has been written: other processes may have used the rest.
+        Measuring the folder reads the size of every file, so it is done only after an eighth of the space that was
+        free at the last measurement has been written: other processes may have used the rest.
         """
         self._unmeasured_bytes -= new_bytes
         if self._unmeasured_bytes > 0:
@@ -213,7 +213,9 @@ class DiskTier(StoreTier):
             for _, size, path in entries:
                 if total + new_bytes <= self.limit_bytes * _AFTER_EVICTION:
                     break
-                with contextlib.suppress(OSError):  # Held open on Windows; the next oldest goes instead.
+                with contextlib.suppress(
+                    OSError
+                ):  # open in another process on Windows: delete the next one instead
                     path.unlink(missing_ok=True)
                     total -= size
         self._unmeasured_bytes = (self.limit_bytes - total - new_bytes) // 8
@@ -227,9 +229,9 @@ class DiskTier(StoreTier):
 
 
 def _touch(path: Path) -> None:
-    """Note the use of an entry, finer than the file system's own clock (some milliseconds)."""
+    """Set the time of last use, at a finer resolution than the file system's clock (milliseconds)."""
     now = time.time_ns()
-    with contextlib.suppress(OSError):  # Deleted meanwhile by another process, or a read-only folder.
+    with contextlib.suppress(OSError):  # deleted by another process, or read-only
         os.utime(path, ns=(now, now))
 
 
@@ -243,9 +245,9 @@ def _delete(path: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """Read one entry and check all of it.
+    """Read and verify one entry.
 
-    The file is read, not mapped into memory: a mapped file that another process cuts short kills the reader.
+    The file is not mapped into memory, because truncation by another process would then kill this one.
 
     Raises:
         OSError: If it cannot be read.
@@ -259,9 +261,9 @@ def _read(path: Path) -> dict[str, Tensor]:
         key = FeatureKey(**json.loads(metadata["key"]))
         digest = metadata["xxh3_128"]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise DamagedEntryError("it is truncated or no safetensors file") from error
+        raise DamagedEntryError("it is truncated or not a safetensors file") from error
     if key.digest != path.stem:
-        raise DamagedEntryError("it belongs to another name")
+        raise DamagedEntryError("its key belongs to another name")
     if _maps_digest(maps) != digest:
         raise DamagedEntryError("its checksum is wrong")
     return maps

@@ -1,4 +1,4 @@
-"""The store that the rest of the package sees: memory over disk."""
+"""The store that the rest of the package uses: a memory tier in front of a disk tier."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_MEMORY_BYTES = 2**30
-"""Room for about 500 tiles with an embedding."""
+"""About 500 tiles with an embedding."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
-    """What a store holds."""
+    """Content of a store."""
 
     memory: TierInfo
     """The memory tier of this process."""
     disk: TierInfo | None
-    """The disk tier; None if there is none."""
+    """The disk tier; None if it is switched off."""
 
 
 class Store:
-    """Features of tiles, found by their content: looked for in memory, then on disk.
+    """Content-addressed cache of features: memory first, then disk.
 
-    Both tiers keep float16 (relative rounding 5e-4), and `put` hands back what was kept: whoever goes on with
-    that gets the same answers now and after the image is opened again.
+    Both tiers store float16 (relative rounding error 5e-4), and `put` returns the rounded maps, so that results are
+    the same before and after the image is opened again.
 
     Args:
         memory: The memory tier.
-        disk: The disk tier; None keeps features in memory only.
+        disk: The disk tier; None to cache in memory only.
     """
 
     def __init__(self, memory: MemoryTier, disk: DiskTier | None = None) -> None:
@@ -54,11 +54,11 @@ class Store:
 
     @classmethod
     def from_config(cls, config: Config, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> Store:
-        """Make the store of one process.
+        """Build the store of one process.
 
         Args:
-            config: Says where the disk tier lies and how large it may grow; a limit of 0 leaves it out.
-            memory_bytes: Bytes that features may take in memory.
+            config: Folder and size limit of the disk tier; a limit of 0 switches it off.
+            memory_bytes: Size limit of the memory tier in bytes.
         """
         disk = (
             DiskTier(config.features_dir, config.cache_limit_bytes) if config.cache_limit_bytes > 0 else None
@@ -67,7 +67,7 @@ class Store:
 
     @property
     def keeps(self) -> bool:
-        """True as long as what is put is found by the next process, too."""
+        """True while stored features are available to the next process."""
         return self.disk is not None and self._disk_writable
 
     def get(self, key: FeatureKey, device: torch.device | str) -> dict[str, Tensor] | None:
@@ -75,10 +75,10 @@ class Store:
 
         Args:
             key: The tile.
-            device: Where the maps are needed.
+            device: Device of the returned maps.
 
         Returns:
-            Name -> (C, h, w) float32 on `device`, not to be written to; None if the tile must be encoded.
+            Name -> (C, h, w) float32 on `device`, not to be modified; None if the tile must be encoded.
         """
         maps = self.memory.get(key)
         if maps is None and self.disk is not None:
@@ -91,22 +91,22 @@ class Store:
         return {name: tensor.to(device, torch.float32) for name, tensor in maps.items()}
 
     def put(self, key: FeatureKey, maps: Maps) -> dict[str, Tensor]:
-        """Keep the features of one tile in memory and on disk, as float16.
+        """Store the features of one tile in memory and on disk, as float16.
 
-        Maps with values that float16 cannot hold (over 65,504, or not numbers) are kept in memory as they are.
-        If the disk cannot be written to, that is said once in the log and this store goes on in memory only.
+        Maps with values outside float16 (above 65,504, or not finite) stay as they are, in memory only.
+        If the disk cannot be written to, one warning is logged and the store continues in memory only.
 
         Args:
             key: The tile.
             maps: Name -> (C, h, w) float tensors on any device.
 
         Returns:
-            What `get` will find, float32 on the device of `maps`.
+            What `get` will return, float32 on the device of `maps`.
         """
-        kept = _rounded(maps)
-        self.memory.put(key, kept)
-        self._write(key, kept)
-        return {name: tensor.float() for name, tensor in kept.items()}
+        rounded = _rounded(maps)
+        self.memory.put(key, rounded)
+        self._write(key, rounded)
+        return {name: tensor.float() for name, tensor in rounded.items()}
 
     def _write(self, key: FeatureKey, maps: Maps) -> None:
         if self.disk is None or not self._disk_writable:
@@ -117,10 +117,10 @@ class Store:
             with self._lock:
                 first, self._disk_writable = self._disk_writable, False
             if first:
-                logger.warning("Features are from now on kept in memory only: %s", error)
+                logger.warning("Features are cached in memory only from now on: %s", error)
 
     def clear(self) -> int:
-        """Forget everything, in memory and on disk, and return the number of tiles that were there.
+        """Delete all features, in memory and on disk, and return the number of tiles.
 
         Raises:
             StorageError: If the folder may not be written to.
@@ -129,25 +129,25 @@ class Store:
         if self.disk is None:
             return in_memory
         on_disk = self.disk.clear()
-        self._disk_writable = True  # There may be room now.
+        self._disk_writable = True  # there may be free space now
         return max(in_memory, on_disk)
 
     def info(self) -> StoreInfo:
-        """Count what is there."""
+        """Count entries and bytes of both tiers."""
         return StoreInfo(self.memory.info(), None if self.disk is None else self.disk.info())
 
     def verify_job(self) -> jobs.Job[Verification]:
-        """Read every entry on disk and delete the damaged ones, with progress."""
+        """Read every entry on disk and delete the damaged ones, reporting progress."""
         if self.disk is None:
             return Verification(0, 0)
         return (yield from self.disk.verify_job())
 
     def verify(self) -> Verification:
-        """Read every entry on disk and delete the damaged ones; they will be computed again."""
+        """Read every entry on disk and delete the damaged ones, which will be computed again."""
         return jobs.run(self.verify_job())
 
 
 def _rounded(maps: Maps) -> Maps:
-    """Round all maps to float16, or none if one holds what float16 cannot."""
+    """Round all maps to float16, or none if one has values outside float16."""
     halves = {name: tensor.detach().half() for name, tensor in maps.items()}
     return halves if all(bool(tensor.isfinite().all()) for tensor in halves.values()) else maps

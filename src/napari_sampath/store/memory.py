@@ -1,4 +1,4 @@
-"""Features of this process, limited by bytes; on a GPU when they were computed there."""
+"""The memory tier of the store: features of this process, on the device that computed them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class MemoryTier(StoreTier):
-    """Least-recently-used tiles in memory, each tensor in the type and on the device it was put with.
+    """LRU cache of tiles in memory; tensors keep their type and device.
 
     Args:
-        limit_bytes: Bytes that all tensors together may take, over all devices.
+        limit_bytes: Size limit of all tensors on all devices, in bytes.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -26,7 +26,7 @@ class MemoryTier(StoreTier):
         self._lock = threading.Lock()
 
     def get(self, key: FeatureKey) -> dict[str, Tensor] | None:
-        """Return the very tensors that were put, None if there are none."""
+        """Return the stored tensors themselves; None if there are none."""
         with self._lock:
             maps = self._entries.get(key)
             if maps is None:
@@ -35,25 +35,25 @@ class MemoryTier(StoreTier):
             return dict(maps)
 
     def put(self, key: FeatureKey, maps: Maps) -> None:
-        """Keep maps; a part of a larger tensor (a batch) is copied, or all of it would stay alive."""
-        kept = {name: _own(tensor) for name, tensor in maps.items()}
-        size = _size_bytes(kept)
+        """Store maps; a view of a larger tensor (a batch) is copied, so that the batch can be freed."""
+        owned = {name: _own(tensor) for name, tensor in maps.items()}
+        size = _size_bytes(owned)
         with self._lock:
             self._drop(key)
             if size > self.limit_bytes:
                 return
-            self._entries[key] = kept
+            self._entries[key] = owned
             self._size_bytes += size
             while self._size_bytes > self.limit_bytes:
                 self._drop(next(iter(self._entries)))
 
     def discard(self, key: FeatureKey) -> None:
-        """Forget the maps under `key`."""
+        """Delete the maps of `key`."""
         with self._lock:
             self._drop(key)
 
     def clear(self) -> int:
-        """Forget everything and return the number of entries that were there."""
+        """Delete all entries and return their number."""
         with self._lock:
             count = len(self._entries)
             self._entries.clear()
@@ -61,7 +61,7 @@ class MemoryTier(StoreTier):
             return count
 
     def info(self) -> TierInfo:
-        """Count what is there."""
+        """Count entries and bytes."""
         with self._lock:
             return TierInfo(len(self._entries), self._size_bytes, self.limit_bytes, "memory")
 

@@ -165,9 +165,9 @@ MODELS = (
     ),
 )
 for _model in MODELS:
-    _hub_file = _model.weights if isinstance(_model.weights, HubFile) else None
+    _cached = _model.weights.cached if isinstance(_model.weights, HubFile) else None
     registry.register(_model.name)(
         EncoderEntry(
-            _model.info, partial(build, _model), partial(fetch, _model), _model.weights.name, _hub_file
+            _model.info, partial(build, _model), partial(fetch, _model), _model.weights.name, _cached
         )
     )

@@ -47,7 +47,11 @@ def entry(name: str) -> EncoderEntry:
     )
     hub_file = HubFile(_file_name(name), config.hf_hub_id, 0) if config.hf_hub_id else None
     return EncoderEntry(
-        info, partial(build, info, hub_file), partial(fetch, info, hub_file), _file_name(name), hub_file
+        info,
+        partial(build, info, hub_file),
+        partial(fetch, info, hub_file),
+        _file_name(name),
+        hub_file.cached if hub_file else None,
     )
 
 

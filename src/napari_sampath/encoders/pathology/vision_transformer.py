@@ -16,7 +16,7 @@ from ...arrays import GRID
 from ...errors import WeightsError
 from ...jobs import Job, run
 from ..base import EncoderInfo, EncoderParts
-from ..sam.sam_format import check_fit
+from ..sam.sam_format import check_tensors
 from ..weights.hub import HubFile, locate_hub_job
 from ..weights.weights import WeightsFile, digest, load_state_dict, locate_job
 from .hipt import resize_position
@@ -132,7 +132,7 @@ def build_network(
         else:
             prefix = expected["pos_embed"].shape[1] - grid[0] * grid[1]
             given["pos_embed"] = resample_abs_pos_embed(position, list(grid), num_prefix_tokens=prefix)
-    check_fit(expected, given, source, f"'{model.name}'")
+    check_tensors(expected, given, source, f"'{model.name}'")
     network.load_state_dict(given, assign=True)
     return network.eval()
 

@@ -1,1 +1,1 @@
-"""SAM's image encoders and the formats of their checkpoints."""
+"""SAM, its variants, and the format of their checkpoints."""

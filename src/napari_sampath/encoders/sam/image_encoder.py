@@ -1,9 +1,8 @@
 """SAM's image encoder (Kirillov et al. 2023, after ViTDet, Li et al. 2022), computed without large intermediates.
 
-The same function of the same named weights as `segment_anything.modeling.ImageEncoderViT`. What is left out is
-waste: attention over the whole image keeps no (heads, 4096, 4096) matrices but goes through a fused kernel in
-pieces; windows that stick out of the image are filled after the projection to queries, keys and values, which
-there are the bias, not before it.
+Weights and output are those of `segment_anything.modeling.ImageEncoderViT`, with two savings: attention over the
+whole image runs in chunks through a fused kernel instead of keeping matrices of (heads, 4096, 4096), and windows that
+extend beyond the image are padded after the projection to queries, keys and values, where padding is the bias.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ if TYPE_CHECKING:
     from .sam_format import Architecture
 
 _BIAS_BYTES = 8 * 2**20
-"""Bytes of relative-position bias at once, for each CPU thread: small enough for the last level of cache."""
+"""Bytes of relative-position bias at a time for each CPU thread: fits the last-level cache."""
 _BIAS_BYTES_ELSEWHERE = 2**29
-"""The same on other devices, where fewer and larger calls are better."""
+"""The same on other devices, where fewer and larger calls are faster."""
 
 
 class ImageEncoder(nn.Module):
-    """Image (B, 3, S, S) -> tokens of its patches and, from them, the embedding.
+    """SAM's ViT; returns the tokens of the patches and the embedding computed from them.
 
     Args:
-        architecture: Its sizes.
-        channels: Of the embedding.
+        architecture: Sizes of the network.
+        channels: Channels of the embedding.
     """
 
     def __init__(self, architecture: Architecture, channels: int) -> None:
@@ -58,9 +57,11 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Map (B, 3, S, S) to the embedding (B, channels, S / 16, S / 16) and tokens (B, D, S / 16, S / 16)."""
+        # Embed patches and add positions
         hidden = self.patch_embed(pixels).permute(0, 2, 3, 1) + self.pos_embed
         for block in self.blocks:
             hidden = block(hidden)
+        # Reduce the tokens to the embedding
         tokens = hidden.permute(0, 3, 1, 2)
         return self.neck(tokens), tokens
 
@@ -70,7 +71,7 @@ class Block(nn.Module):
 
     Args:
         architecture: Sizes of the encoder.
-        window: Side of the windows within which it attends, in patches; None for the whole image.
+        window: Side of the attention windows in patches; None for attention over the whole image.
     """
 
     def __init__(self, architecture: Architecture, window: int | None) -> None:
@@ -95,7 +96,7 @@ class Attention(nn.Module):
         width: Channels D.
         heads: Number of heads.
         grid: Side of the image in patches.
-        window: Side of the windows in patches, None for one window that is the image.
+        window: Side of the windows in patches; None for the whole image.
     """
 
     def __init__(self, width: int, heads: int, grid: int, window: int | None) -> None:
@@ -117,23 +118,26 @@ class Attention(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Map (B, H, W, D) to (B, H, W, D)."""
         batch, channels = hidden.shape[0], hidden.shape[-1]
+        # Project to queries, keys and values
         qkv = self.qkv(hidden).flatten(1, 2)
         if self.window:
-            # SAM fills up with zeros before this layer; what it makes of zeros is its bias.
-            filling = self.qkv.bias.to(qkv.dtype).expand(batch, len(self.outside), -1)
-            qkv = qkv.index_select(1, self.places).index_copy(1, self.outside, filling)
-        # (B * windows, patches, 3, heads, C) -> three times (B * windows, heads, patches, C)
+            # Sort patches into windows; SAM pads with zeros before the projection, which gives its bias
+            padding = self.qkv.bias.to(qkv.dtype).expand(batch, len(self.outside), -1)
+            qkv = qkv.index_select(1, self.places).index_copy(1, self.outside, padding)
+        # Split into heads: (B * windows, patches, 3, heads, C) -> three times (B * windows, heads, patches, C)
         split = qkv.reshape(-1, self.side**2, 3, self.heads, channels // self.heads)
         query, key, value = split.permute(2, 0, 3, 1, 4)
+        # Attend with relative positions, and merge the heads
         mixed = attend(query, key, value, *self._relative_positions(query))
         mixed = mixed.transpose(1, 2).reshape(batch, -1, channels)
+        # Sort windows back into the image, without the padding
         if self.window:
             mixed = mixed.index_select(1, self.back)
         projected: Tensor = self.proj(mixed)
         return projected.view(hidden.shape)
 
     def _relative_positions(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Weigh rows and columns of keys for each query: (B, heads, N, side) twice."""
+        """Compute the bias of rows and of columns of keys for each query: two of (B, heads, N, side)."""
         square = query.unflatten(2, (self.side, self.side))
         of_rows = torch.einsum("bnhwc,hkc->bnhwk", square, self.rel_pos_h[self.differences])
         of_cols = torch.einsum("bnhwc,wkc->bnhwk", square, self.rel_pos_w[self.differences])
@@ -141,9 +145,9 @@ class Attention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, of_rows: Tensor, of_cols: Tensor) -> Tensor:
-    """Attend with the bias `of_rows[..., i, None] + of_cols[..., None, j]` for the key in row i, column j.
+    """Compute attention with the bias `of_rows[..., i, None] + of_cols[..., None, j]` for the key in row i, column j.
 
-    The bias is made for as many queries at a time as `_BIAS_BYTES` hold, and never whole.
+    The bias is computed in chunks of at most `_BIAS_BYTES`.
 
     Args:
         query: (B, heads, N, C).
@@ -156,10 +160,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, of_rows: Tensor, of_cols: 
         (B, heads, N, C).
     """
     if query.device.type == "cpu" and not cpu_has_bfloat16():
-        # Without the instructions, the fused kernel takes 100 times as long in reduced precision.
+        # Without bfloat16 instructions, the fused kernel takes 100 times as long in reduced precision.
         query, key, value = query.float(), key.float(), value.float()
     mixed = torch.empty_like(value.transpose(1, 2)).transpose(1, 2)
-    for items, heads, queries in _pieces(query, key.shape[2]):
+    for items, heads, queries in _chunks(query, key.shape[2]):
         part = items, heads, queries
         bias = (of_rows[part].unsqueeze(-1) + of_cols[part].unsqueeze(-2)).flatten(-2)
         with torch.autocast(query.device.type, enabled=False):
@@ -169,38 +173,38 @@ def attend(query: Tensor, key: Tensor, value: Tensor, of_rows: Tensor, of_cols: 
     return mixed
 
 
-def _pieces(query: Tensor, keys: int) -> Iterator[tuple[slice, slice, slice]]:
-    """Cut (B, heads, N) so that a bias for `keys` keys takes no more than the bytes allowed."""
+def _chunks(query: Tensor, keys: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Split (B, heads, N) so that the bias of a chunk for `keys` keys stays within the allowed bytes."""
     on_cpu = query.device.type == "cpu"
     allowed = _BIAS_BYTES * torch.get_num_threads() if on_cpu else _BIAS_BYTES_ELSEWHERE
-    room = max(1, allowed // (keys * query.element_size()))
+    remaining = max(1, allowed // (keys * query.element_size()))
     cuts = []
     for length in (query.shape[2], query.shape[1], query.shape[0]):
-        step = min(length, room)
-        room //= step
+        step = min(length, remaining)
+        remaining //= step
         cuts.append([slice(start, start + step) for start in range(0, length, step)])
     queries, heads, items = cuts
     return product(items, heads, queries)
 
 
 def differences(side: int) -> Tensor:
-    """Return (side, side) rows of a table of relative positions: that for query i and key j is `i - j + side - 1`."""
+    """Return (side, side) indices into the table of relative positions: `i - j + side - 1` for query i and key j."""
     places = np.arange(side)
     return torch.from_numpy(places[:, None] - places[None, :] + side - 1)
 
 
 def window_places(grid: int, window: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Say which patch lies where when an image is cut into windows that may stick out at the right and the bottom.
+    """Map patches to windows, which may extend beyond the image at the right and the bottom.
 
     Args:
         grid: Side of the image in patches.
         window: Side of a window in patches.
 
     Returns:
-        Patch row * grid + column of each place in the windows, 0 outside the image; the places outside the
-        image; and the place of each patch.
+        For each place in the windows the patch, row * grid + column, 0 outside the image; the places outside the
+        image; and for each patch its place.
     """
-    # numpy, because networks are built on PyTorch's "meta" device, where tensors have no values.
+    # numpy, because tensors have no values on the meta device, on which networks are built.
     patches = np.pad(np.arange(grid * grid).reshape(grid, grid), (0, -grid % window), constant_values=-1)
     count = len(patches) // window
     tiled = patches.reshape(count, window, count, window).swapaxes(1, 2).ravel()

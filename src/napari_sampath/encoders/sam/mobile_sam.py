@@ -15,7 +15,7 @@ from ...jobs import run
 from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 from ..weights.weights import WeightsFile, encoder_digest, load_state_dict, locate_job
 from .prompt_parts import CHANNELS, build_mask_decoder, build_prompt_encoder
-from .sam_format import check_fit, sam_keys
+from .sam_format import check_tensors, sam_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ FILE = WeightsFile(
 
 INFO = EncoderInfo(
     name="vit_t",
-    summary="MobileSAM: SAM with a small encoder, quick on a CPU, downloaded at first use (41 MB).",
+    summary="MobileSAM: SAM with a small encoder, fast on a CPU, downloaded at first use (41 MB).",
     licence="Apache-2.0",
     source_url="https://github.com/ChaoningZhang/MobileSAM",
     promptable=True,
@@ -41,7 +41,7 @@ _LANDMARK = "image_encoder.patch_embed.seq.0.c.weight"
 _WIDTHS = (64, 128, 160, 320)
 
 _NAMES = (
-    (r"\.vit\.stages\.(\d+)\.downsample\.", lambda found: f".layers.{int(found[1]) - 1}.downsample."),
+    (r"\.vit\.stages\.(\d+)\.downsample\.", lambda match: f".layers.{int(match[1]) - 1}.downsample."),
     (r"\.vit\.stages\.", ".layers."),
     (r"\.vit\.patch_embed\.conv1\.", ".patch_embed.seq.0."),
     (r"\.vit\.patch_embed\.conv2\.", ".patch_embed.seq.2."),
@@ -49,11 +49,11 @@ _NAMES = (
     (r"\.vit\.head\.fc\.", ".head."),
     (r"\.conv\.", ".c."),
 )
-"""From our names to MobileSAM's. timm puts what makes a map smaller before a stage, MobileSAM behind the last."""
+"""Our names -> MobileSAM's. timm downsamples at the beginning of a stage, MobileSAM at the end of the previous one."""
 
 
 class MobileSamEncoder(Encoder):
-    """TinyViT with SAM's neck; yields `embedding` (256, 64, 64) and, from before it, `tokens` (320, 64, 64).
+    """TinyViT with SAM's neck: `embedding` (256, 64, 64), and before the neck `tokens` (320, 64, 64).
 
     Args:
         weights_digest: See `Encoder`.
@@ -69,7 +69,7 @@ class MobileSamEncoder(Encoder):
             window_sizes=(7, 7, 14, 7),
             drop_path_rate=0.0,
         )
-        # The last stage keeps the 64 x 64 grid.
+        # MobileSAM does not downsample before the last stage: the grid stays 64 x 64.
         self.vit.stages[-1].downsample.conv2.conv.stride = (1, 1)
         self.neck = nn.Sequential(
             nn.Conv2d(_WIDTHS[-1], CHANNELS, kernel_size=1, bias=False),
@@ -89,7 +89,7 @@ class MobileSamEncoder(Encoder):
 
 
 def mobile_sam_name(name: str) -> str:
-    """Turn the name of a tensor in our modules into its name in a MobileSAM file."""
+    """Return the name in a MobileSAM file of a tensor of our modules."""
     if name.startswith("image_encoder."):
         for pattern, replacement in _NAMES:
             name = re.sub(pattern, replacement, name)
@@ -97,24 +97,24 @@ def mobile_sam_name(name: str) -> str:
 
 
 def assemble(state: Mapping[str, Tensor], source: str = "weights") -> EncoderParts:
-    """Build the three parts with given weights.
+    """Build the three parts and load weights.
 
     Args:
-        state: Tensors by MobileSAM's names, 439 of them.
-        source: What to call the file in sentences.
+        state: The 439 tensors under MobileSAM's names.
+        source: Name of the file, for messages.
 
     Raises:
-        WeightsError: If tensors are missing, too many, or of another shape.
+        WeightsError: If tensors are missing, surplus or of another shape.
     """
     encoder = MobileSamEncoder(encoder_digest(state))
     prompt_encoder, mask_decoder = build_prompt_encoder(), build_mask_decoder()
     parts = nn.ModuleDict(
         {"image_encoder": encoder, "prompt_encoder": prompt_encoder, "mask_decoder": mask_decoder}
     )
-    ours = parts.state_dict()
-    check_fit({mobile_sam_name(name): ours[name] for name in ours}, state, source, "MobileSAM")
-    parts.load_state_dict({name: state[mobile_sam_name(name)] for name in ours})
-    # timm looks the attention biases up once and keeps them until `train` or `eval` is called.
+    own = parts.state_dict()
+    check_tensors({mobile_sam_name(name): own[name] for name in own}, state, source, "MobileSAM")
+    parts.load_state_dict({name: state[mobile_sam_name(name)] for name in own})
+    # timm caches the attention biases until `train` or `eval` is called.
     parts.requires_grad_(False).eval()
     return EncoderParts(encoder, prompt_encoder, mask_decoder)
 
@@ -123,7 +123,7 @@ def build(path: Path | None = None) -> EncoderParts:
     """Build `vit_t` with the official weights, or those of a file in MobileSAM's format.
 
     Raises:
-        WeightsError: If it is no such file.
+        WeightsError: If the file has another format.
     """
     if path is None or not path.is_file():
         path = run(locate_job(FILE, path))

@@ -1,4 +1,4 @@
-"""SAM's prompt encoder and mask decoder at SAM's sizes, for encoders that end in SAM's neck."""
+"""SAM's prompt encoder and mask decoder in SAM's sizes, for encoders with SAM's neck."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ CHANNELS = 256
 
 
 class SingleMaskDecoder(MaskDecoder):
-    """SAM's mask decoder where only the single mask was trained: it gives that one, also when asked for three."""
+    """SAM's mask decoder of which only the single mask was trained; returns it even if three are requested."""
 
     def forward(self, *args: Any, multimask_output: bool, **kwargs: Any) -> Any:
-        """Decode as SAM does; (B, 1, 256, 256) logits and (B, 1) predicted IoU, whatever `multimask_output`."""
+        """Decode as SAM does: (B, 1, 256, 256) logits and (B, 1) predicted IoU, whatever `multimask_output`."""
         return super().forward(*args, multimask_output=False, **kwargs)
 
 
-def build_prompt_encoder() -> PromptEncoder:
-    """Build a prompt encoder for the 1,024 px square, with random weights."""
+def build_prompt_encoder(grid: int = GRID, input_px: int = INPUT_PX) -> PromptEncoder:
+    """Build a prompt encoder with random weights, for embeddings of `grid` cells and inputs of `input_px` per side."""
     return PromptEncoder(
         embed_dim=CHANNELS,
-        image_embedding_size=(GRID, GRID),
-        input_image_size=(INPUT_PX, INPUT_PX),
+        image_embedding_size=(grid, grid),
+        input_image_size=(input_px, input_px),
         mask_in_chans=16,
     )
 

@@ -1,4 +1,4 @@
-"""Segment Anything (Kirillov et al. 2023) through the `segment_anything` package: B, L, H and own files."""
+"""Segment Anything (Kirillov et al. 2023): ViT-B, L, H, and your own files in SAM's format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 
 from ...arrays import GRID, FeatureMap, FeatureSpec
@@ -16,14 +15,13 @@ from ...jobs import run
 from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 from ..weights.weights import WeightsFile, encoder_digest, load_state_dict, locate_job
 from .image_encoder import ImageEncoder
-from .sam_format import Architecture, check_fit, deduce, sam_keys
+from .prompt_parts import CHANNELS, build_mask_decoder, build_prompt_encoder
+from .sam_format import Architecture, check_tensors, deduce, sam_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-CHANNELS = 256
-"""Channels of the embedding, and width of prompt encoder and mask decoder."""
 _URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 
 
@@ -57,7 +55,7 @@ FILES = {
 
 
 class SamEncoder(Encoder):
-    """SAM's image encoder; yields `embedding` (256, 64, 64) and, from before the neck, `tokens` (D, 64, 64).
+    """SAM's image encoder: `embedding` (256, 64, 64), and before the neck `tokens` (D, 64, 64).
 
     Args:
         info: See `Encoder`.
@@ -84,38 +82,27 @@ class SamEncoder(Encoder):
 def assemble(
     state: Mapping[str, Tensor], architecture: Architecture, info: EncoderInfo, source: str = "weights"
 ) -> EncoderParts:
-    """Build SAM's three parts around given tensors, which are used as they are and not copied.
+    """Build SAM's three parts from tensors, which are used without copying.
 
     Args:
         state: From `sam_keys`.
         architecture: From `deduce`, or one of `OFFICIAL`.
         info: Name, licence, origin.
-        source: What to call the file in sentences.
+        source: Name of the file, for messages.
 
     Raises:
-        WeightsError: If tensors are missing, too many, or of another shape.
+        WeightsError: If tensors are missing, surplus or of another shape.
     """
     with torch.device("meta"):
         image_encoder = ImageEncoder(architecture, CHANNELS)
         parts = nn.ModuleDict(
             {
                 "image_encoder": image_encoder,
-                "prompt_encoder": PromptEncoder(
-                    embed_dim=CHANNELS,
-                    image_embedding_size=(architecture.grid, architecture.grid),
-                    input_image_size=(architecture.input_px, architecture.input_px),
-                    mask_in_chans=16,
-                ),
-                "mask_decoder": MaskDecoder(
-                    transformer_dim=CHANNELS,
-                    transformer=TwoWayTransformer(depth=2, embedding_dim=CHANNELS, mlp_dim=2048, num_heads=8),
-                    num_multimask_outputs=3,
-                    iou_head_depth=3,
-                    iou_head_hidden_dim=256,
-                ),
+                "prompt_encoder": build_prompt_encoder(architecture.grid, architecture.input_px),
+                "mask_decoder": build_mask_decoder(),
             }
         )
-    check_fit(parts.state_dict(), state, source)
+    check_tensors(parts.state_dict(), state, source)
     parts.load_state_dict(dict(state), assign=True)
     parts.requires_grad_(False).eval()
     encoder = SamEncoder(info, image_encoder, encoder_digest(state))
@@ -123,26 +110,26 @@ def assemble(
 
 
 def build_file(path: Path, info: EncoderInfo) -> EncoderParts:
-    """Build from a SAM-format file whose sizes are read from it.
+    """Build from a file in SAM's format, whatever its sizes.
 
     Args:
         path: The file.
-        info: Of the encoder that was asked for; if it is an official one, the file must be of that size.
+        info: Description of the requested encoder; the file of an official one must have its size.
 
     Raises:
-        WeightsError: If it is no such file.
+        WeightsError: If the file has another format or size.
     """
     state = sam_keys(load_state_dict(path), str(path))
     architecture = deduce(state, str(path))
     if architecture.input_px != INPUT_PX or architecture.patch_px != INPUT_PX // GRID:
         raise WeightsError(
             f"'{path}' is for images of {architecture.input_px} px in patches of {architecture.patch_px} px; "
-            f"only SAM's {INPUT_PX} px in patches of 16 px can be used."
+            f"allowed are SAM's {INPUT_PX} px in patches of 16 px."
         )
     if OFFICIAL.get(info.name, architecture) != architecture:
         names = [name for name, official in OFFICIAL.items() if official == architecture] or ["sam"]
         raise WeightsError(
-            f"'{path}' is not of the size of {info.name} (embed_dim {architecture.embed_dim}, "
+            f"'{path}' does not have the size of {info.name} (embed_dim {architecture.embed_dim}, "
             f"{architecture.depth} blocks); load it as '{names[0]}'."
         )
     return assemble(state, architecture, info, str(path))

@@ -1,4 +1,4 @@
-"""SAM-format weights files: their names, and the sizes of the network that they tell."""
+"""Weights files in SAM's format: names of tensors, and the sizes of the network deduced from them."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ logger = logging.getLogger(__name__)
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 _PATCHES = "image_encoder.patch_embed.proj.weight"
 _NAMED = 3
-"""How many wrong keys a sentence names."""
+"""Number of wrong keys that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The sizes of an image encoder; prompt encoder and mask decoder always have SAM's."""
+    """Sizes of an image encoder; those of prompt encoder and mask decoder are always SAM's."""
 
     embed_dim: int
     depth: int
     heads: int
     global_blocks: tuple[int, ...]
-    """Blocks that attend to the whole image; the others attend within windows."""
+    """Blocks with attention over the whole image; the others attend within windows."""
     window: int = 14
     """Side of a window, in patches."""
     mlp_dim: int = 0
-    """Width inside a block's MLP; 0 means four times `embed_dim`."""
+    """Hidden width of the MLP in a block; 0 means four times `embed_dim`."""
     patch_px: int = 16
     input_px: int = INPUT_PX
 
@@ -46,43 +46,42 @@ class Architecture:
 
 
 def sam_keys(state: Mapping[str, Tensor], source: str, landmark: str = _PATCHES) -> dict[str, Tensor]:
-    """Bring a SAM-format state dict to SAM's own names: no prefix ("module.", "sam."), nothing besides SAM.
+    """Map a state_dict in SAM's format to SAM's own names: no prefix ("module.", "sam."), no other tensors.
 
     Args:
         state: Tensors by name.
-        source: What to call the file in sentences.
-        landmark: The tensor by which such a file is known, and its prefix found.
+        source: Name of the file, for messages.
+        landmark: The tensor that identifies such a file and its prefix.
 
     Returns:
         float32 tensors.
 
     Raises:
-        WeightsError: If no SAM image encoder is in it.
+        WeightsError: If it has no SAM image encoder.
     """
-    found = [key for key in state if key.endswith(landmark)]
-    if not found:
+    prefix = next((key.removesuffix(landmark) for key in state if key.endswith(landmark)), None)
+    if prefix is None:
         raise WeightsError(
-            f"'{source}' is no SAM weights file: it has no '{landmark}' but {_some(list(state))}; "
+            f"'{source}' is not a SAM weights file: it has no '{landmark}' but {_some(list(state))}; "
             "give a file of SAM's format."
         )
-    prefix = found[0].removesuffix(landmark)
-    ours, others = {}, []
+    tensors, others = {}, []
     for key, value in state.items():
         name = key.removeprefix(prefix)
         if key.startswith(prefix) and name.startswith(_PARTS):
-            ours[name] = value.float() if value.is_floating_point() else value
+            tensors[name] = value.float() if value.is_floating_point() else value
         elif name not in ("pixel_mean", "pixel_std"):
             others.append(key)
     if others:
-        logger.info("'%s' holds more than SAM; left aside: %s", source, _some(others))
-    return ours
+        logger.info("'%s' has more than SAM; ignored: %s", source, _some(others))
+    return tensors
 
 
 def deduce(state: Mapping[str, Tensor], source: str) -> Architecture:
-    """Read the sizes of the image encoder from the shapes of its tensors.
+    """Deduce the sizes of the image encoder from the shapes of its tensors.
 
     Raises:
-        WeightsError: If a tensor that tells a size is missing or of an odd shape.
+        WeightsError: If a required tensor is missing or of an unexpected shape.
     """
 
     def shape(key: str, dims: int) -> tuple[int, ...]:
@@ -117,19 +116,19 @@ def deduce(state: Mapping[str, Tensor], source: str) -> Architecture:
     )
 
 
-def check_fit(
+def check_tensors(
     expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str, model: str = "SAM"
 ) -> None:
-    """Compare names and shapes with those of the network.
+    """Compare names and shapes of tensors with those of the network.
 
     Args:
-        expected: The network's tensors by name.
-        state: The file's.
-        source: What to call the file in sentences.
-        model: What to call the network in sentences.
+        expected: The tensors of the network by name.
+        state: The tensors of the file by name.
+        source: Name of the file, for messages.
+        model: Name of the network, for messages.
 
     Raises:
-        WeightsError: If tensors are missing, too many or of another shape; names the first few.
+        WeightsError: If tensors are missing, surplus or of another shape; the message names the first few.
     """
     missing = [key for key in expected if key not in state]
     surplus = [key for key in state if key not in expected]
@@ -139,8 +138,8 @@ def check_fit(
         if key in state and state[key].shape != expected[key].shape
     ]
     faults = [
-        f"{len(keys)} tensors {what} ({_some(keys)})"
-        for keys, what in ((missing, "missing"), (surplus, "too many"), (reshaped, "of another shape"))
+        f"{len(keys)} tensors {fault} ({_some(keys)})"
+        for keys, fault in ((missing, "missing"), (surplus, "too many"), (reshaped, "of another shape"))
         if keys
     ]
     if faults:

@@ -1,4 +1,4 @@
-"""SAM's networks with weights from medicine: MedSAM (Ma et al. 2024), PathoSAM (Griebel et al. 2025)."""
+"""SAM fine-tuned on medical images: MedSAM (Ma et al. 2024), PathoSAM (Griebel et al. 2025)."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ _PATHOSAM = "https://owncloud.gwdg.de/index.php/s/{}/download"
 
 
 class MedSamEncoder(SamEncoder):
-    """SAM's image encoder fed as MedSAM was trained: stretched to the square, in 0..1 by image."""
+    """SAM's image encoder with MedSAM's preprocessing: stretched to the square, scaled to 0..1 per image."""
 
     preprocessing_version = 1
 
-    def fit(self, frame: Frame) -> Frame:
-        """Return the frame that fills the whole square."""
+    def adapt_frame(self, frame: Frame) -> Frame:
+        """Return the frame stretched to the whole input."""
         return replace(frame, stretched=True)
 
     def preprocess(self, image: UInt8Array, frame: Frame) -> Tensor:
-        """Cut a window, stretch it to the square by cubic splines and scale its values to 0..1.
+        """Crop a window, stretch it to the square by cubic splines and scale its values to 0..1.
 
-        MedSAM's inference script does the same with one image at a time: minimum and maximum over all
-        channels, no mean, no standard deviation.
+        As in MedSAM's inference script for one image: minimum and maximum over all channels, without mean and
+        standard deviation.
 
         Args:
             image: (H, W, 3) uint8 RGB, the whole image.
@@ -60,7 +60,7 @@ class MedSamEncoder(SamEncoder):
 
 
 def _as_medsam(parts: EncoderParts) -> EncoderParts:
-    """Give SAM's parts the input and the single mask of MedSAM."""
+    """Replace SAM's preprocessing and three masks by MedSAM's preprocessing and single mask."""
     decoder = build_mask_decoder(SingleMaskDecoder)
     if not isinstance(parts.encoder, SamEncoder) or parts.mask_decoder is None:
         raise TypeError("MedSAM is built from SAM's parts.")
@@ -73,7 +73,7 @@ def _as_medsam(parts: EncoderParts) -> EncoderParts:
 
 @dataclass(frozen=True, slots=True)
 class SamVariant:
-    """One row: a file in SAM's format."""
+    """One row of the table: a published file in SAM's format."""
 
     name: str
     summary: str
@@ -81,11 +81,11 @@ class SamVariant:
     source_url: str
     weights: WeightsFile
     adapt: Callable[[EncoderParts], EncoderParts] | None = None
-    """What is different from SAM; None if nothing is."""
+    """Changes SAM's parts to those of the variant; None if they are the same."""
 
     @property
     def info(self) -> EncoderInfo:
-        """The row's line in the catalogue."""
+        """Description of the encoder."""
         return EncoderInfo(
             self.name, self.summary, self.licence, self.source_url, True, self.weights.size / 1e6
         )
@@ -95,7 +95,7 @@ def _pathosam(size: str, share: str, xxh128: str, size_bytes: int) -> SamVariant
     name = f"vit_{size}_histopathology"
     return SamVariant(
         name=name,
-        summary=f"PathoSAM ViT-{size.upper()}: SAM trained further on nuclei in H&E ({size_bytes / 1e9:.1f} GB).",
+        summary=f"PathoSAM ViT-{size.upper()}: SAM fine-tuned on nuclei in H&E ({size_bytes / 1e9:.1f} GB).",
         licence="not stated by the authors",
         source_url="https://github.com/computational-cell-analytics/patho-sam",
         weights=WeightsFile(f"{name}.pt", _PATHOSAM.format(share), f"xxh128:{xxh128}", size_bytes),
@@ -105,7 +105,7 @@ def _pathosam(size: str, share: str, xxh128: str, size_bytes: int) -> SamVariant
 VARIANTS = (
     SamVariant(
         name="medsam",
-        summary="MedSAM ViT-B: SAM trained further on medical images, answers boxes with one mask (0.4 GB).",
+        summary="MedSAM ViT-B: SAM fine-tuned on medical images, one mask for a box prompt (0.4 GB).",
         licence="Apache-2.0",
         source_url="https://github.com/bowang-lab/MedSAM",
         weights=WeightsFile(
@@ -126,7 +126,7 @@ def build(variant: SamVariant, path: Path | None = None) -> EncoderParts:
     """Build the parts of a row with the published weights, or those of a file.
 
     Raises:
-        WeightsMissingError: If the weights are not here and cannot be downloaded.
+        WeightsMissingError: If the weights are not on this machine and cannot be downloaded.
         WeightsError: If the file is unreadable, or not in SAM's format.
     """
     if path is None or not path.is_file():

@@ -1,8 +1,8 @@
-"""PyTorch files with more in them than tensors, read without running anything of it.
+"""Reading of PyTorch files with other objects than tensors, without running code from them.
 
-A pickle is a small program: it names classes and functions and has them called. Here every name stands for an
-inert class of our own that keeps what it is given; only tensors and containers are built. Nothing is imported,
-and a call that an honest checkpoint has no use for ends the reading.
+A pickle is a small program that names classes and functions and calls them. Here every name becomes an inert stub
+class that stores its state; only tensors and containers are built. Nothing is imported, and a call that no honest
+checkpoint needs raises an error.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _HARMLESS = re.compile(
     r"|torch\.(device|Size)|(pathlib|datetime)(\._local)?\.\w+|functools\.partial|copy_?reg\._reconstructor"
     r"|collections\.\w+|(builtins|__builtin__)\.(set|frozenset|list|dict|tuple|bytearray|complex|object|slice|range)"
 )
-"""Calls into the standard library, PyTorch and numpy that settings and optimisers leave in checkpoints."""
+"""Calls of the standard library, PyTorch and numpy that occur in checkpoints with settings and optimisers."""
 
 _CLASS_NAME = re.compile(r"_*[A-Z]\w*")
 
 
 class RefusedError(pickle.UnpicklingError):
-    """A file has something called that no checkpoint needs; the message is its name."""
+    """A file calls something that no checkpoint needs; the message is its name."""
 
 
 class _StubType(type):
-    """Type of stubs; calling one is what a pickle does to run code, and makes an inert object or is refused."""
+    """Type of stubs: a call, by which a pickle would run code, creates an inert object or raises an error."""
 
     reference: str
 
@@ -50,14 +50,14 @@ class _StubType(type):
 
 
 class Stub(metaclass=_StubType):
-    """What stands for an object of any class: keeps state and items, and does nothing."""
+    """Stands for an object of any class: stores state and items, and does nothing."""
 
     reference = ""
     state: Any
     items: dict[Any, Any]
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Stub:
-        """Make an object of nothing, whatever the file would have it made of."""
+        """Create an empty object and ignore the arguments in the file."""
         made = object.__new__(cls)
         made.state, made.items = None, {}
         return made
@@ -69,28 +69,28 @@ class Stub(metaclass=_StubType):
         self.items[key] = value
 
     def append(self, item: Any) -> None:
-        """Leave an item of a list aside."""
+        """Ignore an item of a list."""
 
     def extend(self, items: Any) -> None:
-        """Leave items of a list aside."""
+        """Ignore items of a list."""
 
     def add(self, item: Any) -> None:
-        """Leave a member of a set aside."""
+        """Ignore a member of a set."""
 
 
 def _may_be_called(reference: str) -> bool:
-    """Tell a class of some package from a function, and from all that Python and PyTorch bring along."""
+    """Return True for a class of a third-party package, False for functions and names of Python, PyTorch and numpy."""
     if _HARMLESS.fullmatch(reference):
         return True
     root, last = reference.split(".")[0], reference.split(".")[-1]
-    # Python 2 had other names for the module of builtins and for what "os" is made of.
-    known = root in sys.stdlib_module_names or root in ("__builtin__", "torch", "numpy", "commands")
-    return not known and _CLASS_NAME.fullmatch(last) is not None
+    # Python 2 had other names for the modules builtins and os.
+    built_in = root in sys.stdlib_module_names or root in ("__builtin__", "torch", "numpy", "commands")
+    return not built_in and _CLASS_NAME.fullmatch(last) is not None
 
 
 @dataclass(slots=True)
 class _Storage:
-    """Numbers of one or more tensors, in memory or mapped from the file."""
+    """Storage of one or more tensors, in memory or mapped from the file."""
 
     dtype: torch.dtype
     content: torch.UntypedStorage
@@ -102,7 +102,7 @@ class _StorageType:
 
 
 class _Builder:
-    """A function that a file may have called; the file cannot write to it."""
+    """A function that a file may call; the file cannot change it."""
 
     __slots__ = ("_make",)
 
@@ -120,7 +120,7 @@ def _tensor(
     storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> Tensor:
     if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("a tensor of something else than numbers")
+        raise pickle.UnpicklingError("a tensor of something other than numbers")
     if min((offset, *size, *stride)) < 0 or len(size) != len(stride):
         raise pickle.UnpicklingError("a tensor of impossible shape")
     end = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True)) + 1
@@ -139,7 +139,7 @@ def _of_type(build: Any, _type: Any, args: tuple[Any, ...], _state: Any) -> Any:
     return build(*args)
 
 
-_KNOWN: dict[str, Any] = {
+_STAND_INS: dict[str, Any] = {
     "torch._utils._rebuild_tensor": _Builder(_tensor),
     "torch._utils._rebuild_tensor_v2": _Builder(_tensor),
     "torch._utils._rebuild_parameter": _Builder(_parameter),
@@ -168,36 +168,36 @@ _STORAGES = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds tensors and containers; everything else becomes a `Stub`."""
+    """Build tensors and containers; everything else becomes a `Stub`."""
 
     def __init__(self, file: IO[bytes], storage: Callable[[str, torch.dtype, int], _Storage]) -> None:
         super().__init__(file, encoding="latin1")
         self._storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what stands for a class or function; imports nothing."""
+        """Return the stand-in for a class or function, without importing it."""
         reference = f"{module}.{name}"
-        if reference in _KNOWN:
-            return _KNOWN[reference]
+        if reference in _STAND_INS:
+            return _STAND_INS[reference]
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _StorageType(_STORAGES[name])
         return _StubType(name, (Stub,), {"reference": reference})
 
     def persistent_load(self, pid: Any) -> Any:
-        """Return the numbers that a tensor refers to."""
+        """Return the storage that a tensor refers to."""
         if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":  # before PyTorch 1.6
             return pid[1]
         if not (isinstance(pid, tuple) and len(pid) >= 5 and isinstance(pid[1], _StorageType)):
-            raise pickle.UnpicklingError("a reference to something else than numbers")
+            raise pickle.UnpicklingError("a reference to something other than numbers")
         return self._storage(str(pid[2]), pid[1].dtype, int(pid[4]))
 
 
 def read_zip(path: Path) -> Any:
-    """Read what a file of PyTorch 1.6 and later holds; numbers stay in the file, mapped into memory.
+    """Read a file of PyTorch 1.6 or later; tensors are mapped into memory.
 
     Raises:
-        RefusedError: If it calls what no checkpoint needs.
-        pickle.UnpicklingError: If it is damaged, as many other errors may.
+        RefusedError: If the file calls something that no checkpoint needs.
+        pickle.UnpicklingError: If the file is damaged; many other errors are possible.
     """
     with zipfile.ZipFile(path) as archive:
         (main,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
@@ -229,18 +229,18 @@ def _map(path: Path, entry: zipfile.ZipInfo) -> torch.UntypedStorage:
 
 
 def read_stream(path: Path, legacy: bool) -> Any:
-    """Read what a file of before PyTorch 1.6 holds (a row of pickles, then numbers), or a plain pickle.
+    """Read a file of PyTorch before 1.6 (a sequence of pickles, then numbers), or a plain pickle.
 
     Raises:
-        RefusedError: If it calls what no checkpoint needs.
-        pickle.UnpicklingError: If it is damaged, as many other errors may.
+        RefusedError: If the file calls something that no checkpoint needs.
+        pickle.UnpicklingError: If the file is damaged; many other errors are possible.
     """
     loaded: dict[str, _Storage] = {}
-    room = path.stat().st_size
+    file_bytes = path.stat().st_size
 
     def storage(key: str, dtype: torch.dtype, count: int) -> _Storage:
         if key not in loaded:
-            if not 0 <= count * dtype.itemsize <= room:
+            if not 0 <= count * dtype.itemsize <= file_bytes:
                 raise pickle.UnpicklingError("more numbers than the file has bytes")
             loaded[key] = _Storage(dtype, torch.UntypedStorage(count * dtype.itemsize))
         return loaded[key]
@@ -265,10 +265,10 @@ def read_stream(path: Path, legacy: bool) -> Any:
 
 
 def module_tensors(stub: Stub, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield parameters and buffers of a pickled network under the names its `state_dict` would give them."""
+    """Yield parameters and buffers of a pickled network under their names in its `state_dict`."""
     state = stub.state if isinstance(stub.state, Mapping) else {}
-    passing = state.get("_non_persistent_buffers_set")
-    left_out = passing if isinstance(passing, set) else set()
+    temporary = state.get("_non_persistent_buffers_set")
+    left_out = temporary if isinstance(temporary, set) else set()
     for part in ("_parameters", "_buffers"):
         entries = state.get(part)
         for name, value in (entries if isinstance(entries, Mapping) else {}).items():

@@ -1,4 +1,4 @@
-"""Weights files: read without running code, and identified by their content."""
+"""Reading of weights files without running code, and digests of their content."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from .unpickling import RefusedError, Stub, module_tensors, read_stream, read_zi
 __all__ = ["WeightsFile", "digest", "encoder_digest", "load_state_dict", "locate", "locate_job"]
 
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "teacher")
-"""Names under which training programs put the weights inside a checkpoint, most telling first."""
+"""Names under which training programs store the weights in a checkpoint, the most specific first."""
 
 _PLAIN = re.compile(
     r"torch\._utils\._rebuild_\w+|torch\.(\w+\.)?\w*Storage|torch\.(Tensor|Size|device|serialization\._get_layout)"
     r"|torch\.(b?float|u?int|complex|bool)\w*|torch\._tensor\._rebuild_from_type_v2|torch\.nn\.parameter\.\w+"
     r"|collections\.(OrderedDict|defaultdict|Counter)|_codecs\.encode|__builtin__\.(set|bytearray)"
 )
-"""What a file of tensors refers to; PyTorch's own list (`weights_only=True`) decides after this one."""
+"""References in a plain file of tensors, which is then read by PyTorch with `weights_only=True`."""
 
 _LEGACY_HEAD = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
-"""First bytes of files that PyTorch wrote before version 1.6."""
+"""First bytes of files of PyTorch before version 1.6."""
 
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -53,25 +53,25 @@ _UNREADABLE = (
     struct.error,
     zipfile.BadZipFile,
 )
-"""What PyTorch, pickletools and zipfile raise on damaged bytes."""
+"""Errors of PyTorch, pickletools and zipfile on damaged files."""
 
 
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors or PyTorch file on the CPU; nothing in the file is run.
+    """Read the tensors of a safetensors or PyTorch file on the CPU, without running code from it.
 
-    Large files are mapped into memory, so a file in use must be replaced, not written over.
+    Large files are mapped into memory, so a file in use must be replaced, not overwritten.
 
     Args:
-        path: The file; a dictionary of tensors, a training checkpoint that holds one, or a whole pickled
-            network. Objects of other classes in it are passed over, see `unpickling`.
+        path: A file with a dictionary of tensors, a training checkpoint that contains one, or a whole pickled
+            network. Objects of other classes are ignored, see `unpickling`.
 
     Returns:
-        Tensors by name, as named in the file.
+        Tensors under their names in the file.
 
     Raises:
         WeightsMissingError: If there is no such file.
-        UnsafeFileError: If the file has anything called that could run code.
-        WeightsError: If it is empty, truncated, damaged or no weights file.
+        UnsafeFileError: If the file calls anything that could run code.
+        WeightsError: If it is empty, truncated, damaged or not a weights file.
     """
     path = Path(path)
     if not path.exists():
@@ -89,12 +89,12 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
         return _load_safetensors(path)
     if not (head.startswith((b"PK\x03\x04", _LEGACY_HEAD)) or head[:1] == b"\x80"):
         raise WeightsError(
-            f"'{path}' is no weights file (it starts with {head[:16]!r}); "
+            f"'{path}' is not a weights file (it starts with {head[:16]!r}); "
             "give a .safetensors, .pth or .pt file."
         )
     try:
         return _pick(_load_torch(path), path)
-    except RecursionError as error:  # it holds itself
+    except RecursionError as error:  # it contains itself
         raise WeightsError(_damaged(path)) from error
 
 
@@ -107,10 +107,10 @@ def _load_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _load_torch(path: Path) -> Any:
     try:
-        zipped = zipfile.is_zipfile(path)  # raises, too, where the end of the archive is damaged
+        zipped = zipfile.is_zipfile(path)  # raises if the end of the archive is damaged
         if all(_PLAIN.fullmatch(name) for name in _references(path, zipped)):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about pickle protocols: of no use to who chose the file
+                warnings.simplefilter("ignore")  # about pickle protocols, which the user cannot change
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
         return read_zip(path) if zipped else read_stream(path, _is_legacy(path))
     except RefusedError as error:
@@ -129,11 +129,13 @@ def _is_legacy(path: Path) -> bool:
 
 def _damaged(path: Path) -> str:
     size_mb = path.stat().st_size / 1e6
-    return f"'{path}' ({size_mb:.1f} MB) is truncated, damaged or no weights file; download or copy it again."
+    return (
+        f"'{path}' ({size_mb:.1f} MB) is truncated, damaged or not a weights file; download or copy it again."
+    )
 
 
 def _references(path: Path, zipped: bool) -> Iterator[str]:
-    """List the functions and classes that a PyTorch file names, reading its pickles without running them."""
+    """List the functions and classes that a PyTorch file refers to, without running its pickles."""
     if zipped:
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
@@ -141,8 +143,8 @@ def _references(path: Path, zipped: bool) -> Iterator[str]:
                     with archive.open(name) as file:
                         yield from _globals(file)
         return
-    # A file of before PyTorch 1.6 is a row of pickles (magic number, version, machine, object, keys),
-    # then raw numbers; any other pickle is one.
+    # Before PyTorch 1.6, a file was a sequence of pickles (magic number, version, machine, object, keys),
+    # followed by raw numbers; any other file is a single pickle.
     pickles = 5 if _is_legacy(path) else 1
     with path.open("rb") as file:
         for _ in range(pickles):
@@ -163,10 +165,9 @@ def _globals(file: IO[bytes]) -> Iterator[str]:
 
 
 def _pick(content: object, path: Path) -> dict[str, Tensor]:
-    """Find the dictionary of tensors in what a file holds."""
+    """Find the dictionary of tensors in the content of a file."""
     if isinstance(content, Stub):
-        named = dict(module_tensors(content))
-        if named:
+        if named := dict(module_tensors(content)):
             return named
         content = content.items
     if isinstance(content, Mapping):
@@ -178,17 +179,17 @@ def _pick(content: object, path: Path) -> dict[str, Tensor]:
         if tensors:
             return tensors
     raise WeightsError(
-        f"'{path}' holds no weights (no named tensors); give a file made with torch.save(state_dict)."
+        f"'{path}' has no weights (no named tensors); give a file made with torch.save(state_dict)."
     )
 
 
 def encoder_digest(state: Mapping[str, Tensor]) -> str:
-    """Hash what features come from in a file with SAM's prefixes: they outlast training of the prompt side."""
+    """Hash the image encoder alone, so that cached features stay valid when the prompt decoder is tuned."""
     return digest({key: value for key, value in state.items() if key.startswith("image_encoder.")})
 
 
 def digest(state: Mapping[str, Tensor]) -> str:
-    """Hash names, types, shapes and values of weights, in whatever order they come.
+    """Hash names, types, shapes and values of weights, independent of their order.
 
     Returns:
         32 hexadecimal digits.

@@ -1,1 +1,1 @@
-"""Encoders that combine or change other encoders."""
+"""Encoders that combine other encoders or change their input."""

@@ -1,4 +1,4 @@
-"""An encoder on tiles that are shrunk without smoothing, for weights of SAM-Path: "aliased:vit_b+hipt-s16"."""
+"""An encoder on tiles resized without antialiasing, for weights of SAM-Path: "aliased:vit_b+hipt-s16"."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from .wrapped import WrappedEncoder, register
 
 @register
 class AliasedEncoder(WrappedEncoder):
-    """Another encoder whose input is interpolated between the four nearest pixels only, after it was normalised.
+    """Resize the normalised input bilinearly without antialiasing, as the published program of SAM-Path does.
 
-    The published program trains on tiles of CRAG of 1,536 px and lets the network shrink them so; SAM's own way, which
-    every other encoder takes, smooths first. On tiles of 1,024 px there is no difference.
-
-    Args:
-        inner: With SAM's interface.
+    That program trains on CRAG tiles of 1,536 px. SAM and all other encoders here resize with antialiasing, before
+    they normalise. Tiles of 1,024 px are not resized, so that both give the same.
     """
 
     prefix = "aliased:"
-    pixels = "shrunk without smoothing"
+    pixels = "resized without antialiasing"
 
     def preprocess(self, image: UInt8Array, frame: Frame) -> Tensor:
         """Cut a window, normalise, resize and pad it; see `Encoder.preprocess`."""
@@ -35,5 +32,7 @@ class AliasedEncoder(WrappedEncoder):
         pixels = upload(window.copy(), self.pixel_mean.device).permute(2, 0, 1).float()
         pixels = self.inner.normalise(pixels, window)
         height, width = frame.input_hw
-        small = functional.interpolate(pixels[None], (height, width), mode="bilinear", align_corners=False)[0]
-        return functional.pad(small, (0, frame.input_px - width, 0, frame.input_px - height))
+        resized = functional.interpolate(pixels[None], (height, width), mode="bilinear", align_corners=False)[
+            0
+        ]
+        return functional.pad(resized, (0, frame.input_px - width, 0, frame.input_px - height))

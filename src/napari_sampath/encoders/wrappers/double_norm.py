@@ -1,4 +1,4 @@
-"""An encoder on pixels that are normalised twice, for weights of AutoSAM (Shaharabany et al.): "double-norm:vit_h"."""
+"""An encoder on pixels normalised twice, for weights of AutoSAM (Shaharabany et al.): "double-norm:vit_h"."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from .wrapped import WrappedEncoder, register
 
 @register
 class DoubleNormEncoder(WrappedEncoder):
-    """Another encoder whose padded and normalised input is normalised once more.
+    """Normalise the padded and normalised input once more.
 
-    The published program does so while training and predicting, by mistake: SAM sees an image with a hundredth
-    of its contrast, and a prompt generator trained that way answers well on nothing else. The image itself, as
-    other parts get it from `preprocess`, is normalised once.
-
-    Args:
-        inner: With SAM's interface.
+    The published program does so in training and prediction, by mistake: SAM gets an image with a hundredth of its
+    contrast, and a prompt generator trained on its features works on no others. The image that heads get from
+    `preprocess` is normalised once.
     """
 
     prefix = "double-norm:"

@@ -10,19 +10,16 @@ from .wrapped import WrappedEncoder, register
 
 @register
 class MinMaxEncoder(WrappedEncoder):
-    """Another encoder whose input goes from 0, the lowest value of a tile, to 1, its highest; padding is 0.
+    """Scale the minimum of a tile to 0 and its maximum to 1; padding is 0.
 
-    The published program never takes SAM's mean off nor divides by its deviation. A slice of its volumes is one tile
-    here, so that its lowest and highest values are those of the slice.
-
-    Args:
-        inner: With SAM's interface.
+    The published program does not use SAM's mean and standard deviation. A slice of its volumes is one tile here, so
+    that minimum and maximum are those of the slice.
     """
 
     prefix = "minmax01:"
-    pixels = "stretched from 0 to 1"
+    pixels = "scaled to 0..1"
 
     def normalise(self, pixels: Tensor, window: UInt8Array) -> Tensor:
-        """Stretch resized pixels (3, h, w) as their window's own values say."""
+        """Scale resized pixels (3, h, w) by minimum and maximum of their window (H, W, 3)."""
         low, high = float(window.min()), float(window.max())
         return (pixels - low) / max(high - low, 1.0)

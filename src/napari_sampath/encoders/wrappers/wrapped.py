@@ -1,4 +1,4 @@
-"""Encoders under another name that get their pixels otherwise than they were published with, for imported weights."""
+"""Encoders with another preprocessing than published, under a prefixed name, for imported weights."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 
 
 class WrappedEncoder(Encoder):
-    """Another encoder, named after it with a prefix.
+    """An encoder whose pixels are preprocessed differently, named by a prefix and the inner encoder.
 
     Args:
-        inner: With SAM's interface.
+        inner: An encoder with SAM's interface.
     """
 
     prefix: ClassVar[str]
-    """In front of the other encoder's name."""
+    """Prefix of the inner encoder's name."""
     pixels: ClassVar[str]
-    """What is done to pixels, for menus."""
+    """The preprocessing in words, for menus: "normalised twice"."""
 
     def __init__(self, inner: Encoder) -> None:
         info = self.describe(inner.info)
-        maps = tuple(replace(one, encoder=info.name) for one in inner.spec.maps)
+        maps = tuple(replace(feature, encoder=info.name) for feature in inner.spec.maps)
         mean, std = (tuple(values.flatten().tolist()) for values in (inner.pixel_mean, inner.pixel_std))
         super().__init__(info, FeatureSpec(maps), inner.weights_digest, mean, std, inner.input_px)
         self.inner = inner
@@ -36,16 +36,16 @@ class WrappedEncoder(Encoder):
 
     @classmethod
     def describe(cls, inner: EncoderInfo) -> EncoderInfo:
-        """Describe the encoder that wraps another one."""
+        """Describe the encoder that wraps `inner`."""
         summary = f"{inner.name} on pixels {cls.pixels}, for imported weights."
         return replace(inner, name=f"{cls.prefix}{inner.name}", summary=summary)
 
-    def fit(self, frame: Frame) -> Frame:
-        """Return the frame as the inner encoder maps it."""
-        return self.inner.fit(frame)
+    def adapt_frame(self, frame: Frame) -> Frame:
+        """Return the frame as the inner encoder adapts it."""
+        return self.inner.adapt_frame(frame)
 
     def name_in_file(self, name: str) -> str:
-        """Return the name in a file of the inner encoder, which is the one that is loaded."""
+        """Return the name in a file of the inner encoder, from which the weights are loaded."""
         return self.inner.name_in_file(name.replace("image_encoder.inner.", "image_encoder.", 1))
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -58,13 +58,13 @@ _Wrapped = TypeVar("_Wrapped", bound=type[WrappedEncoder])
 
 
 def register(wrapper: _Wrapped) -> _Wrapped:
-    """Make every encoder available under its name with the prefix."""
+    """Register a wrapper for every encoder, under its name with the prefix."""
 
     @registry.register_family(wrapper.prefix)
     def entry(name: str) -> EncoderEntry:
         if "+" in name:
             raise UnknownNameError(
-                f"There is no encoder '{name}': a pair prepares its pixels once for both; choose one encoder, or "
+                f"There is no encoder '{name}': a pair preprocesses the pixels once for both; choose one encoder, or "
                 "'aliased:vit_b+hipt-s16' for SAM-Path's weights."
             )
         inner = registry[name.removeprefix(wrapper.prefix)]

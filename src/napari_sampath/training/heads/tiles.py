@@ -97,7 +97,7 @@ class TileSet:
     ) -> None:
         oriented = orient(pixels[window.slices], orientation)
         encoder = self.model.encoder
-        frame = encoder.fit(whole((oriented.shape[0], oriented.shape[1])))
+        frame = encoder.adapt_frame(whole((oriented.shape[0], oriented.shape[1])))
         key = FeatureKey.of(
             oriented,
             frame,
@@ -183,7 +183,7 @@ class TileSet:
         pixels, targets = augment(
             example.pixels[tile.window.slices], example.targets[tile.window.slices], config, rng
         )
-        frame = self.model.encoder.fit(whole((pixels.shape[0], pixels.shape[1])))
+        frame = self.model.encoder.adapt_frame(whole((pixels.shape[0], pixels.shape[1])))
         features = self._encode(pixels, frame) if self.encodes else {}
         if IMAGE in names:
             features[IMAGE] = self._image(pixels, frame)
