@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     pass
 
 
-def test_files_of_every_kind(tmp_path: Path) -> None:
+def test_all_file_formats_are_read(tmp_path: Path) -> None:
     for suffix in ("png", "tif", "bmp", "webp", "gif", "ppm"):
         options = {"lossless": True} if suffix == "webp" else {}
         Image.fromarray(GREY if suffix == "gif" else RGB).save(tmp_path / f"slide.{suffix}", **options)
-        picture = read(str(tmp_path / f"slide.{suffix}"))
-        np.testing.assert_array_equal(picture.pixels, grey(GREY) if suffix == "gif" else RGB)
-        assert picture.name == "slide"
+        loaded = read(str(tmp_path / f"slide.{suffix}"))
+        np.testing.assert_array_equal(loaded.pixels, grey(GREY) if suffix == "gif" else RGB)
+        assert loaded.name == "slide"
     Image.fromarray(SMOOTH).save(tmp_path / "slide.jpg", quality=95)
     assert np.abs(read(tmp_path / "slide.jpg").pixels.astype(int) - SMOOTH).mean() < 3
 
@@ -44,7 +44,7 @@ def test_files_of_every_kind(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_modes_of_pillow(tmp_path: Path, mode: str, note: str, suffix: str) -> None:
+def test_modes_of_pillow_are_converted(tmp_path: Path, mode: str, note: str, suffix: str) -> None:
     if (mode, suffix) == ("CMYK", "png"):
         suffix = "jpg"
     colours = SMOOTH if suffix == "jpg" else RGB
@@ -52,27 +52,27 @@ def test_modes_of_pillow(tmp_path: Path, mode: str, note: str, suffix: str) -> N
     image = Image.fromarray(GREY.astype(np.uint16) * 16 + 15) if mode == "I;16" else source.convert(mode)
     assert image.mode == mode
     image.save(tmp_path / f"a.{suffix}")
-    picture = read(tmp_path / f"a.{suffix}")
-    assert picture.note is not None
-    assert note.rstrip("; ") in picture.note
+    loaded = read(tmp_path / f"a.{suffix}")
+    assert loaded.note is not None
+    assert note.rstrip("; ") in loaded.note
     reference = grey(GREY) if mode == "I;16" else np.asarray(image.convert("RGB"))
-    difference = np.abs(picture.pixels.astype(int) - reference)
+    difference = np.abs(loaded.pixels.astype(int) - reference)
     assert difference.mean() < (5 if suffix == "jpg" else 0.01)
 
 
-def test_grey_with_alpha_is_two_channels(tmp_path: Path) -> None:
+def test_grey_with_alpha_is_rejected(tmp_path: Path) -> None:
     Image.fromarray(RGB).convert("LA").save(tmp_path / "a.png")
     with pytest.raises(ImageError, match="2 channels"):
         read(tmp_path / "a.png")
 
 
-def test_an_animation_gives_its_first_picture(tmp_path: Path) -> None:
+def test_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:
     frames = [Image.fromarray(GREY), Image.fromarray(GREY[::-1].copy())]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    picture = read(tmp_path / "a.gif")
-    np.testing.assert_array_equal(picture.pixels, grey(GREY))
-    assert picture.note is not None
-    assert "first of its 2 pictures" in picture.note
+    loaded = read(tmp_path / "a.gif")
+    np.testing.assert_array_equal(loaded.pixels, grey(GREY))
+    assert loaded.note is not None
+    assert "first of its 2 frames" in loaded.note
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_an_animation_gives_its_first_picture(tmp_path: Path) -> None:
         {"photometric": "rgb", "metadata": {"axes": "YXS"}, "ome": True},
     ],
 )
-def test_tiff_of_every_layout(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_all_tiff_layouts_are_read(tmp_path: Path, options: dict[str, Any]) -> None:
     path = tmp_path / "a.tif"
     values = np.moveaxis(RGB, -1, 0) if "planarconfig" in options else RGB
     tifffile.imwrite(path, values, **options)
     check_image(read(path), RGB, None)
 
 
-def test_tiff_of_every_meaning(tmp_path: Path) -> None:
+def test_all_tiff_photometrics_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, GREY.astype(np.float32), photometric="minisblack")
     check_image(read(path), grey(GREY), "repeated as grey; float32 values")
@@ -119,7 +119,7 @@ def test_tiff_of_every_meaning(tmp_path: Path) -> None:
     ("axes", "shape"),
     [("ZYX", (3, 40, 60)), ("TYXS", (2, 40, 60, 3)), ("ZCYX", (2, 3, 40, 60)), ("CYX", (5, 40, 60))],
 )
-def test_stacks_are_refused(tmp_path: Path, axes: str, shape: tuple[int, ...]) -> None:
+def test_stacks_are_rejected(tmp_path: Path, axes: str, shape: tuple[int, ...]) -> None:
     photometric = "rgb" if axes.endswith("S") else "minisblack"
     values = np.resize(RGB, shape)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric, metadata={"axes": axes}, ome=True)
@@ -127,14 +127,14 @@ def test_stacks_are_refused(tmp_path: Path, axes: str, shape: tuple[int, ...]) -
         read(tmp_path / "a.tif")
 
 
-def test_a_pyramid_gives_its_finest_level(tmp_path: Path) -> None:
+def test_finest_level_of_a_pyramid_is_read(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(RGB, photometric="rgb", subifds=1, tile=(16, 16))
         writer.write(RGB[::2, ::2], photometric="rgb", subfiletype=1, tile=(16, 16))
     check_image(read(tmp_path / "a.tif"), RGB, None)
 
 
-def test_pages_of_different_size_give_the_first(tmp_path: Path) -> None:
+def test_first_of_pages_of_different_sizes_is_read(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(RGB, photometric="rgb", metadata=None)
         writer.write(RGB[:17], photometric="rgb", metadata=None)
@@ -153,13 +153,15 @@ def test_pages_of_different_size_give_the_first(tmp_path: Path) -> None:
         ((10_000_000, 10_000_000), "CENTIMETER", None),
     ],
 )
-def test_scale_of_tiff(tmp_path: Path, resolution: tuple[int, int], unit: str, mpp: float | None) -> None:
+def test_resolution_of_a_tiff_is_read_as_mpp(
+    tmp_path: Path, resolution: tuple[int, int], unit: str, mpp: float | None
+) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RGB, photometric="rgb", resolution=resolution, resolutionunit=unit, metadata=None)
     assert read(path).mpp == pytest.approx(mpp)
 
 
-def test_scale_of_imagej_and_of_none(tmp_path: Path) -> None:
+def test_resolution_of_imagej_and_of_other_files(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, RGB, photometric="rgb", imagej=True, resolution=(4, 4), metadata={"unit": "um"})
     assert read(path).mpp == pytest.approx(0.25)
@@ -168,21 +170,21 @@ def test_scale_of_imagej_and_of_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_large_scan_passes_pillows_limit(tmp_path: Path) -> None:
-    """180 million px are over twice Pillow's limit; one bit a pixel keeps file and test small."""
+def test_large_scans_exceed_pillows_limit(tmp_path: Path) -> None:
+    """180 million px are over twice Pillow's limit; one bit per pixel keeps file and test small."""
     limit = Image.MAX_IMAGE_PIXELS
     image = Image.new("1", (20_000, 9_000))
     image.putpixel((5, 5), 1)
     image.save(tmp_path / "a.png")
-    picture = read(tmp_path / "a.png")
-    assert picture.pixels.shape == (9_000, 20_000, 3)
-    assert picture.note is not None
-    assert "20000 x 9000 px" in picture.note
+    loaded = read(tmp_path / "a.png")
+    assert loaded.pixels.shape == (9_000, 20_000, 3)
+    assert loaded.note is not None
+    assert "20000 x 9000 px" in loaded.note
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_more_than_memory_is_refused_from_the_header(tmp_path: Path, suffix: str) -> None:
+def test_too_large_images_are_rejected_by_their_header(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     if suffix == "tif":
         image = tifffile.memmap(path, shape=(70_000, 70_000), dtype=np.uint8, bigtiff=True)
@@ -211,7 +213,7 @@ def test_more_than_memory_is_refused_from_the_header(tmp_path: Path, suffix: str
         ("a.png", b"\x89PNG\r\n\x1a\n", "not a readable image|truncated"),
     ],
 )
-def test_what_is_no_image(tmp_path: Path, name: str, content: bytes, match: str) -> None:
+def test_other_files_are_rejected(tmp_path: Path, name: str, content: bytes, match: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ImageError, match=match) as caught:
@@ -219,7 +221,7 @@ def test_what_is_no_image(tmp_path: Path, name: str, content: bytes, match: str)
     check_sentence(str(caught.value), name)
 
 
-def test_a_missing_file_a_folder_and_a_name_that_cannot_be(tmp_path: Path) -> None:
+def test_missing_files_folders_and_invalid_names_are_rejected(tmp_path: Path) -> None:
     for path, match in [
         (tmp_path / "gone.png", "There is no file"),
         (tmp_path, "is a folder; give an image file"),
@@ -231,7 +233,7 @@ def test_a_missing_file_a_folder_and_a_name_that_cannot_be(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission(tmp_path: Path) -> None:
+def test_unreadable_files_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"x")
     path.chmod(0)
@@ -255,7 +257,7 @@ def encoded(path: Path) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "plain.tif", "zlib.tif", "jpeg.tif", "end.tif"])
-def test_no_truncated_file_is_read(tmp_path: Path, name: str) -> None:
+def test_truncated_files_are_rejected(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     content = encoded(path)
     assert read(path).pixels.shape == (64, 64, 3)
@@ -269,7 +271,7 @@ def test_no_truncated_file_is_read(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "plain.tif", "zlib.tif", "jpeg.tif", "end.tif"])
-def test_a_damaged_file_gives_a_picture_or_a_sentence(tmp_path: Path, name: str) -> None:
+def test_damaged_files_give_an_image_or_one_sentence(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     content = encoded(path)
     rng = np.random.default_rng(3)
@@ -279,13 +281,13 @@ def test_a_damaged_file_gives_a_picture_or_a_sentence(tmp_path: Path, name: str)
         damaged[position] ^= int(rng.integers(1, 256))
         path.write_bytes(damaged)
         try:
-            picture = read(path)
+            loaded = read(path)
         except ImageError as error:
             check_sentence(str(error), path.stem)
         else:
-            assert picture.pixels.shape[2] == 3
+            assert loaded.pixels.shape[2] == 3
 
 
-def test_importing_costs_no_torch() -> None:
+def test_import_does_not_load_torch() -> None:
     program = "import sys, napari_sampath.images, napari_sampath.formats; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
-def refused(array: Any, match: str, name: str = "slide 7") -> None:
+def check_rejected(array: Any, match: str, name: str = "slide 7") -> None:
     with pytest.raises(ImageError, match=match) as caught:
         to_loaded_image(array, name)
     check_sentence(str(caught.value), name)
 
 
-def test_rgb_is_taken_as_it_is() -> None:
-    picture = to_loaded_image(RGB, "a")
-    check_image(picture, RGB, None)
-    assert (picture.name, picture.mpp) == ("a", None)
-    assert np.shares_memory(picture.pixels, RGB)
+def test_rgb_is_used_without_a_copy() -> None:
+    loaded = to_loaded_image(RGB, "a")
+    check_image(loaded, RGB, None)
+    assert (loaded.name, loaded.mpp) == ("a", None)
+    assert np.shares_memory(loaded.pixels, RGB)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_rgb_is_taken_as_it_is() -> None:
         ((RGB / 255 * 2 - 1) * 1.7e308, RGB, "were stretched to 0..255"),
     ],
 )
-def test_conversions(array: Any, expected: npt.NDArray[np.uint8], note: str | None) -> None:
+def test_arrays_are_converted_to_rgb(array: Any, expected: npt.NDArray[np.uint8], note: str | None) -> None:
     check_image(to_loaded_image(array), expected, note)
 
 
@@ -72,33 +72,33 @@ def test_conversions(array: Any, expected: npt.NDArray[np.uint8], note: str | No
     )
 )
 @settings(max_examples=150, deadline=None)
-def test_any_numbers_keep_their_order(values: npt.NDArray[Any]) -> None:
-    """Scaling may merge values but never swaps or wraps them; else there is one sentence."""
+def test_scaling_keeps_the_order_of_values(values: npt.NDArray[Any]) -> None:
+    """Scaling may merge values, but never swaps or wraps them; other arrays raise one sentence."""
     try:
         with np.errstate(over="raise", invalid="raise", divide="raise"):
-            picture = to_loaded_image(values, "slide 7")
+            loaded = to_loaded_image(values, "slide 7")
     except ImageError as error:
         check_sentence(str(error), "slide 7")
         return
     assert np.isfinite(values).all()
     order = np.argsort(values.ravel(), kind="stable")
-    assert (np.diff(picture.pixels[..., 0].ravel()[order].astype(int)) >= 0).all()
-    assert picture.pixels.min() < picture.pixels.max()
+    assert (np.diff(loaded.pixels[..., 0].ravel()[order].astype(int)) >= 0).all()
+    assert loaded.pixels.min() < loaded.pixels.max()
 
 
-def test_a_very_wide_image_is_taken_with_a_note() -> None:
+def test_a_wide_image_is_accepted_with_a_note() -> None:
     wide = np.resize(RGB, (20, 20_000, 3))
     check_image(to_loaded_image(wide), wide, "its 20000 x 20 px (width x height) are encoded tile by tile")
 
 
 def test_large_scaling_works_in_blocks() -> None:
     large = RNG.integers(0, 65536, (3000, 3000), dtype=np.uint16)
-    picture = to_loaded_image(large)
-    np.testing.assert_array_equal(picture.pixels[..., 1], np.rint(large / 257).astype(np.uint8))
+    loaded = to_loaded_image(large)
+    np.testing.assert_array_equal(loaded.pixels[..., 1], np.rint(large / 257).astype(np.uint8))
 
 
 @pytest.mark.parametrize("side", [1536, 1537])
-def test_tiling_note_begins_above_1536_px(side: int) -> None:
+def test_note_on_tiling_above_1536_px(side: int) -> None:
     note = to_loaded_image(np.resize(RGB, (side, 20, 3))).note
     assert (note is not None) == (side > 1536)
 
@@ -116,15 +116,15 @@ def test_tiling_note_begins_above_1536_px(side: int) -> None:
         (np.zeros((0, 60, 3), np.uint8), r"is empty \(shape \(0, 60, 3\)\)"),
         (np.zeros((40, 60, 0), np.uint8), "is empty"),
         ([], "is empty"),
-        (RGB[:, :3], "is 3 x 40 px .* at least 16 x 16 px"),
+        (RGB[:, :3], "is 3 x 40 px .* minimum is 16 x 16 px"),
         (RGB[:15], "is 60 x 15 px"),
         (np.moveaxis(RGB[:3], -1, 0), "is 60 x 3 px"),
         (np.zeros((40, 60, 3), np.uint8), "same value, 0, 0, 0; choose another"),
         (np.full((40, 60, 3), (200, 100, 150), np.uint8), "same value, 200, 100, 150"),
         (np.full((40, 60), 1000, np.uint16), "same value, 0 after scaling"),
         (np.full((40, 60), 0.5), r"same value, 128 after scaling"),
-        (np.where(GREY > 200, np.nan, GREY), "not numbers"),
-        (np.where(GREY > 200, np.inf, GREY), "not numbers"),
+        (np.where(GREY > 200, np.nan, GREY), "not finite"),
+        (np.where(GREY > 200, np.inf, GREY), "not finite"),
         (RGB.astype(complex), "type complex128; allowed"),
         (np.full((40, 60), "a"), "type <U1"),
         (np.full((40, 60), None), "type object"),
@@ -133,22 +133,24 @@ def test_tiling_note_begins_above_1536_px(side: int) -> None:
         ("file.png", "0 dimensions|type <U"),
     ],
 )
-def test_bad_arrays(array: Any, match: str) -> None:
-    refused(array, match)
+def test_invalid_arrays_are_rejected(array: Any, match: str) -> None:
+    check_rejected(array, match)
 
 
-def test_a_lazy_array() -> None:
+def test_lazy_arrays_are_computed() -> None:
     dask_array = pytest.importorskip("dask.array")
     check_image(to_loaded_image(dask_array.from_array(RGB, chunks=(16, 16, 3))), RGB, None)
 
 
-def test_a_lazy_array_that_is_too_large_is_refused_before_it_is_computed() -> None:
+def test_a_too_large_lazy_array_is_rejected_before_it_is_computed() -> None:
     dask_array = pytest.importorskip("dask.array")
     side = int(MAX_PIXELS**0.5) + 1
-    refused(dask_array.zeros((side, side, 3), dtype=np.uint8, chunks=1024), "more than 1,073,741,824 px")
+    check_rejected(
+        dask_array.zeros((side, side, 3), dtype=np.uint8, chunks=1024), "more than 1,073,741,824 px"
+    )
 
 
-def test_a_lazy_array_that_fails() -> None:
+def test_a_failing_lazy_array_raises_one_sentence() -> None:
     dask_array = pytest.importorskip("dask.array")
 
     def fail(block: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -157,4 +159,4 @@ def test_a_lazy_array_that_fails() -> None:
     array = dask_array.from_array(RGB, chunks=40).map_blocks(
         fail, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8)
     )
-    refused(array, "chunk 3 is gone")
+    check_rejected(array, "chunk 3 is gone")

@@ -1,4 +1,4 @@
-"""Pixels and checks that the tests of images share."""
+"""Sample images, and checks of converted images."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def check_sentence(text: str, name: str) -> None:
     assert len(text) < 300
 
 
-def check_image(picture: LoadedImage, expected: npt.NDArray[np.uint8], note: str | None) -> None:
-    assert picture.pixels.dtype == np.uint8
-    assert picture.pixels.flags.c_contiguous
-    np.testing.assert_array_equal(picture.pixels, expected)
+def check_image(loaded: LoadedImage, expected: npt.NDArray[np.uint8], note: str | None) -> None:
+    assert loaded.pixels.dtype == np.uint8
+    assert loaded.pixels.flags.c_contiguous
+    np.testing.assert_array_equal(loaded.pixels, expected)
     if note is None:
-        assert picture.note is None
+        assert loaded.note is None
     else:
-        assert picture.note is not None
-        assert note in picture.note
-        assert picture.note.endswith(".")
+        assert loaded.note is not None
+        assert note in loaded.note
+        assert loaded.note.endswith(".")
 
 
 def grey(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

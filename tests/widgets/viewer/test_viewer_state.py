@@ -84,8 +84,8 @@ def test_progress_is_shown_and_cancel_works(open_window: Callable[..., Any], tis
     ("pixels", "sentence"),
     [
         (np.full((40, 50, 3), 7, np.uint8), "same value"),
-        (np.zeros((40, 3), np.uint8), "at least 16 x 16 px"),
-        (np.full((40, 50), np.nan), "not numbers"),
+        (np.zeros((40, 3), np.uint8), "minimum is 16 x 16 px"),
+        (np.full((40, 50), np.nan), "not finite"),
         (np.zeros((4, 40, 50, 6), np.uint8), "dimensions"),
     ],
     ids=["one value", "three wide", "nan", "four-dimensional"],
