@@ -31,7 +31,7 @@ class Heading:
     title: str
     tooltip: str
     column: Column
-    text: Callable[[ObjectRow], str]
+    text: Callable[[ObjectRow], str] = lambda _row: ""
     number: bool = False
 
 
@@ -39,25 +39,21 @@ def _created(row: ObjectRow) -> str:
     return datetime.datetime.fromisoformat(row.created).astimezone().strftime("%d %b %H:%M")
 
 
-def _empty(_row: ObjectRow) -> str:
-    return ""
-
-
 CLASS, AREA, AREA_UM2, SCORE, REVIEWED, UNSURE = range(6)
 
 HEADINGS = (
     Heading("Class", "Class of the object", "class_name", lambda row: row.class_name),
     Heading("Area px", "Area in pixels", "area_px", lambda row: f"{row.area_px:,}", True),
-    Heading("µm²", "Area in square micrometres, from the scale of the image layer", "area_px", _empty, True),
+    Heading("µm²", "Area in square micrometres, from the scale of the image layer", "area_px", number=True),
     Heading(
         "Score",
-        "Predicted IoU or confidence of the model, 0 to 1; empty for objects drawn by hand",
+        "Predicted IoU or confidence, 0 to 1; empty if drawn by hand",
         "score",
         lambda row: "" if row.score is None else f"{row.score:.2f}",
         True,
     ),
-    Heading("OK", "Reviewed: a person has checked and accepted the object", "reviewed", _empty),
-    Heading("?", "Unsure: heads are not trained on the object", "unsure", _empty),
+    Heading("OK", "Reviewed: a person has checked and accepted the object", "reviewed"),
+    Heading("?", "Unsure: heads are not trained on the object", "unsure"),
     Heading("Origin", "How the object was made", "source", lambda row: SOURCES.get(row.source, row.source)),
     Heading("Model", "Model or head that made the object", "model", lambda row: row.model or ""),
     Heading("Created", "When the object was made", "created", _created),

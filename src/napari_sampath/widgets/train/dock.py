@@ -18,7 +18,7 @@ from ..viewer.viewer_state import ViewerState
 from .comparison import ComparisonView
 from .curves import CurvesPlot
 from .dataset_panel import DatasetPanel
-from .jobs import HeadKind, TrainingSettings, kinds_job, summary_job, train_job
+from .jobs import TrainingSettings, kinds_job, summary_job, train_job
 
 if TYPE_CHECKING:
     from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
@@ -134,11 +134,11 @@ class TrainDock(Dock):
         if self.training.heads is None:
             self.training.restore()
 
-    def _on_kinds(self, kinds: tuple[HeadKind, ...]) -> None:
+    def _on_kinds(self, summaries: dict[str, str]) -> None:
         box = self.form.widgets["kind"]
-        box.choices = [kind.name for kind in kinds]
-        for index, kind in enumerate(kinds):
-            box.native.setItemData(index, kind.summary, Qt.ItemDataRole.ToolTipRole)
+        box.choices = list(summaries)
+        for index, summary in enumerate(summaries.values()):
+            box.native.setItemData(index, summary, Qt.ItemDataRole.ToolTipRole)
         self._kinds_known = True
         self.refresh()
         if self.summary is None:

@@ -17,14 +17,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadKind:
-    """A kind of head that can be trained."""
-
-    name: str
-    summary: str
-
-
-@dataclass(frozen=True, slots=True)
 class TrainingSettings:
     """What the user wants to train."""
 
@@ -36,13 +28,13 @@ class TrainingSettings:
     """Train on eight views of each image: better with few images, but the first run takes eight times as long."""
 
 
-def kinds_job() -> Job[tuple[HeadKind, ...]]:
-    """List the kinds of heads; the first call imports torch, which takes seconds."""
+def kinds_job() -> Job[dict[str, str]]:
+    """List the kinds of heads with their summaries; the first call imports torch, which takes seconds."""
     yield Progress(0, 0, "Listing the kinds of heads")
     import_triton_apart()
     from ...heads import registry
 
-    return tuple(HeadKind(name, registry[name].summary) for name in registry)
+    return {name: registry[name].summary for name in registry}
 
 
 def summary_job(folder: Path, previous: DatasetSummary | None) -> Job[DatasetSummary | None]:
