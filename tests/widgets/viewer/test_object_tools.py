@@ -250,6 +250,8 @@ def test_a_mask_on_others_is_asked_about(drawn: Any, way: str) -> None:
 def test_regions_grow_together_and_another_image_keeps_the_rules(drawn: Any, tissue: np.ndarray) -> None:
     from benchmarks.gui_driver import wait_until
 
+    from napari_sampath.widgets.annotate.mask_rules import MaskRules
+
     window = drawn
     for combo, value in ((window.dock.rules.mode, "semantic"), (window.dock.rules.overlap, "keep")):
         combo.setCurrentIndex(combo.findData(value))
@@ -264,7 +266,7 @@ def test_regions_grow_together_and_another_image_keeps_the_rules(drawn: Any, tis
     window.state.choose_image(other)
     wait_until(lambda: window.state.ready, 30, "the other image")
     assert (window.session.mask_mode, window.session.overlap) == ("semantic", "keep")
-    assert window.dock.rules.value() == ("semantic", "keep")
+    assert window.dock.rules.value() == MaskRules("semantic", "keep")
 
 
 def test_the_sheet_of_keys_comes_and_goes_and_lists_every_key(drawn: Any) -> None:

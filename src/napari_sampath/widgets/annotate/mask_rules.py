@@ -1,4 +1,4 @@
-"""Select what a new mask becomes, an object or part of a region, and what happens to the objects under it."""
+"""Select whether a new mask is an object or part of a region, and what happens to objects under it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 USER_WEIGHTS = "sam"
-"""The encoder without weights of its own: the user selects a file."""
+"""Name of the encoder whose weights file the user selects."""
 DEVICES = {"auto": "automatic", "cpu": "CPU", "cuda": "GPU (CUDA)", "mps": "GPU (Apple)"}
 
 
@@ -67,7 +67,7 @@ class ModelForm(QWidget):
         self.image.setEnabled(bool(self._images))
 
     def show_catalogue(self, catalogue: Catalogue | None, choice: ModelChoice) -> None:
-        """List models and devices, and select those of `choice`; None before they are known."""
+        """List models and devices, and select those of `choice`; `catalogue` is None while it is loading."""
         if (catalogue, choice) == (self._catalogue, self._choice):
             return
         self._catalogue, self._choice = catalogue, choice

@@ -1,4 +1,4 @@
-"""Show a question in the dock; nothing waits for its answer."""
+"""Show a question in the dock without blocking anything."""
 
 from __future__ import annotations
 

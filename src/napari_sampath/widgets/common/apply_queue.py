@@ -55,7 +55,7 @@ class ApplyQueue(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a change is not applied yet."""
+        """Whether a change is waiting or being applied."""
         return self._current is not None or bool(self._queue)
 
     def add(

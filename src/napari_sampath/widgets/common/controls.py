@@ -1,4 +1,4 @@
-"""Build the controls that all docks share: none of them takes the keyboard from the canvas unless it is typed into."""
+"""Build the controls that all docks share; they take the keyboard from the canvas only when clicked."""
 
 from __future__ import annotations
 

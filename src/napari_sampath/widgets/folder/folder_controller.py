@@ -93,7 +93,7 @@ class FolderController(QObject):
         self.changed.emit()
 
     def open_folder(self, folder: Path) -> None:
-        """Open another folder at the image where work on it stopped."""
+        """Open a folder at the image that was open last."""
         job = queue_job(folder, self._state.sessions_dir)
         self.opener.start(job, "opening the folder", self._on_queue)
 

@@ -33,7 +33,7 @@ ACTIONS = {
 }
 """`Key.name` -> text and tooltip of its button."""
 MIN_SELECTED = {"undo": 0, "merge": 2}
-"""Name -> number of objects that must be selected, where it is not 1."""
+"""Name -> minimum number of selected objects, if it is not 1."""
 
 
 class ObjectsDock(Dock):
@@ -72,7 +72,7 @@ class ObjectsDock(Dock):
         return tuple(self.model.rows[row].id for row in rows)
 
     def select(self, ids: tuple[int, ...]) -> None:
-        """Select those of the objects that are shown; the camera does not move."""
+        """Select these objects, as far as the table shows them, without moving the camera."""
         selection, model = self.table.selectionModel(), self.model
         cells = QItemSelection()
         for row in map(model.row_of, ids):
@@ -209,7 +209,7 @@ class ObjectsDock(Dock):
     def _highlight(self) -> None:
         """Frame the selected objects on the image."""
         annotator, ids = self.state.annotator, self.selected()
-        # If nothing is and nothing was selected, the frame belongs to a tool.
+        # If no object is selected and none was before, the frame belongs to a tool.
         if annotator is not None and (ids or self._highlighted):
             objects = annotator.session.document.objects
             annotator.tools.highlight.show([objects[id_].box for id_ in ids if id_ in objects])

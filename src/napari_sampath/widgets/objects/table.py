@@ -172,7 +172,7 @@ class ObjectTable(QAbstractTableModel):
         return None
 
     def setData(self, index: QModelIndex, value: Any, role: int = 0) -> bool:
-        """Request a check mark; it is shown once the session has it."""
+        """Request a flag; its check mark is shown once the session has set it."""
         if role != Qt.ItemDataRole.CheckStateRole or not index.isValid():
             return False
         checked = Qt.CheckState(value) == Qt.CheckState.Checked
@@ -181,6 +181,6 @@ class ObjectTable(QAbstractTableModel):
         return True
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        """Return that rows can be selected and flags checked."""
+        """Make rows selectable and the flags checkable."""
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() in (REVIEWED, UNSURE) else flags

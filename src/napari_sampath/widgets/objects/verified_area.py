@@ -19,7 +19,7 @@ BUTTONS = {
 
 
 class VerifiedAreaTools(QWidget):
-    """Marks what of the image is verified."""
+    """Marks parts of the image as verified."""
 
     def __init__(self, state: ViewerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -29,7 +29,7 @@ class VerifiedAreaTools(QWidget):
             name: button(text, tooltip, partial(self._on_button, name))
             for name, (text, tooltip) in BUTTONS.items()
         }
-        self.shade = check_box("Shade the rest", "Darken what is not verified and not used for training")
+        self.shade = check_box("Shade the rest", "Darken the area that is not verified")
         self.shade.toggled.connect(self._show_shade)
         layout = row(*self.buttons.values(), self.shade)
         for index in range(len(self.buttons)):

@@ -37,7 +37,7 @@ class UncertainRegions(QWidget):
         self.runner = JobRunner(self)
         self.reason = combo_box("How uncertain regions are found")
         set_items(self.reason, [(text, reason) for reason, text in REASONS.items()])
-        self.next_button = button("Next uncertain region", "Go where a correction helps most", self.next)
+        self.next_button = button("Next uncertain region", "Show the region to correct first", self.next)
         column(self.reason, self.next_button, parent=self)
         self.region: UncertainRegion | None = None
         """The region in view."""

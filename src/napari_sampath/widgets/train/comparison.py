@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL_PX = 84
 SAME = 0.005
-"""Largest difference in Dice that counts as none."""
+"""Differences in Dice up to this count as equal."""
 
 
 class ComparisonView(QWidget):
@@ -30,7 +30,7 @@ class ComparisonView(QWidget):
             "Dice: overlap with your annotations on validation images, from 0 (none) to 1 (identical)."
         )
         self.verdict = label(wrap=True)
-        self.caption = label("Tiles on which the new head is worst")
+        self.caption = label("Worst tiles of the new head")
         self.thumbnails: list[QLabel] = []
         self._grid = QGridLayout()
         self._grid.setSpacing(3)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...training.rounds.rounds import DatasetSummary
 
 SLIDE_ENDS_BEFORE = ("", "-", "_", " ", ".")
-"""Texts before which the name of the slide ends in the name of an image; "" if each image is a slide of its own."""
+"""Separators that end the name of the slide in the name of an image; "" makes each image a slide."""
 SLIDES_HINT = (
     "How images are grouped into slides: a slide is used either for training or for validation, "
     "because scores would otherwise be too high"

@@ -111,7 +111,7 @@ class TrainDock(Dock):
         heads, folder = self.training.heads, self.training.folder
         if heads is None or folder is None:
             return
-        from ...training.rounds.rounds import TrainingCurves  # Slow; the job list has imported it by now.
+        from ...training.rounds.rounds import TrainingCurves  # `kinds_job` has imported torch by now.
 
         self.curves = TrainingCurves()
         settings = self.form.value()
