@@ -34,7 +34,7 @@ results: setup
 	@.venv/bin/python -m benchmarks.results $(ARGS)
 
 evaluate-models: setup
-	@.venv/bin/python -m benchmarks.model_card --data "$${SAMPATH_DATA:-../shared/data}" --clicks 20 --closer --colours 0.8 1.2 \
+	@.venv/bin/python -m benchmarks.model_card --data "$${SAMPATH_DATA:-../shared/data}" --clicks 20 --high-resolution --colours 0.8 1.2 \
 		--objects nucleus-cnn --card docs/model-card.md $(addprefix --beside ,$(wildcard build/models/unet-*.safetensors)) $(ARGS)
 
 models: setup

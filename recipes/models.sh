@@ -6,7 +6,7 @@ here=$(dirname "$0")
 data=${1:?give the folder with the tissue sets}
 out=${2:-build/models}
 limit=(--max-images 0)
-score=(--clicks 20 --closer --colours 0.8 1.2)
+score=(--clicks 20 --high-resolution --colours 0.8 1.2)
 if [ -n "${SMALL:-}" ]; then
     limit=(--max-images 40)
     score=("${limit[@]}")

@@ -89,7 +89,9 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COUNT",
         help="correct this many objects per tile by points until IoU 0.80, and count the points",
     )
-    group.add_argument("--closer", action="store_true", help="also score prompts on high-resolution tiles")
+    group.add_argument(
+        "--high-resolution", "--closer", action="store_true", help="also score high-resolution tiles"
+    )
     group.add_argument(
         "--colours",
         type=_factor,
@@ -170,7 +172,7 @@ def score_prompts(
     # Checked first, so that an unsuitable head fails before the prompts, which take long.
     by_head = [(head, _images_of(head, model, images)) for head in map(load_head, args.objects)]
     colours = tuple(args.colours)
-    prompts = output.run(evaluate_prompts(model, images, args.clicks, colours, worst, args.closer))
+    prompts = output.run(evaluate_prompts(model, images, args.clicks, colours, worst, args.high_resolution))
     objects = [score for head, own in by_head for score in output.run(evaluate_instances(model, head, own))]
     return model, ModelScores(prompts, objects)
 
