@@ -83,16 +83,16 @@ def growth(repeats: int) -> Iterator[Row]:
 def session_click(model: Model, image: np.ndarray) -> Callable[[], object]:
     """Return a function that clicks into the middle of an image as a session does."""
     from napari_sampath.session.prompts.answerer import PromptRequest, decode
-    from napari_sampath.session.prompts.prompting import Prompting
+    from napari_sampath.session.prompts.prompt_state import PromptState
     from napari_sampath.session.prompts.tile_cache import TileFeatures
     from napari_sampath.session.prompts.tile_choice import View
 
     tiles, (height, width) = TileFeatures(model, image), image.shape[:2]
 
     def click_middle() -> object:
-        prompting = Prompting(View((height, width)))
-        prompting.add_point(width / 2, height / 2, True)
-        return decode(PromptRequest(prompting.generation, prompting.state, tiles))
+        middle = (width / 2, height / 2)
+        state = PromptState(((*middle, True),), frame=View((height, width)).tile_for([middle]))
+        return decode(PromptRequest(0, state, tiles))
 
     return click_middle
 

@@ -510,7 +510,7 @@ def zoomed() -> Session:
 
 
 def look(session: Session, view: Box) -> None:
-    session.prompts.look(view)
+    session.prompts.set_view(view)
     while (job := session.prompts.view_job(view)) is not None:
         run(job)
 
@@ -560,7 +560,7 @@ def test_zooming_in_switches_to_high_resolution_tiles(zoomed: Session) -> None:
         "the box does not fit on a high-resolution tile"
     )
     zoomed.prompts.clear()
-    zoomed.prompts.look((0, 0, 600, 800))
+    zoomed.prompts.set_view((0, 0, 600, 800))
     prompt_at(zoomed, 400, 310)
     assert zoomed.prompts.state.frame == Frame(0, 0, 600, 800), "the whole image is in view"
     assert len(model.encoded) == encoded, "nothing was encoded for the clicks"
@@ -569,7 +569,7 @@ def test_zooming_in_switches_to_high_resolution_tiles(zoomed: Session) -> None:
 def test_clicks_do_not_wait_for_high_resolution_tiles() -> None:
     session = Session(picture((600, 800)), "field", disc_model(), CLASSES)
     run(session.prompts.encode_job())
-    session.prompts.look((150, 200, 450, 600))
+    session.prompts.set_view((150, 200, 450, 600))
     shown = session.prompts.preview(400, 310)
     assert shown is not None
     assert session.prompts.answerer.preview(shown).candidates[0].frame == Frame(0, 0, 600, 800)

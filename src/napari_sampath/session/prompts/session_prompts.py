@@ -1,35 +1,37 @@
-"""The pending prompt of a session and its candidates."""
+"""The pending prompt of a session: its steps, the answer to it, the chosen candidate, and the tiles it needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+import numpy as np
 from psygnal import Signal
 
-from ...annotations import Box
-from ...arrays import LocalMask, UInt8Array
+from ...annotations import Box, PromptStep, bounds
+from ...arrays import LocalMask, Prompts, UInt8Array
 from ...errors import PromptError
+from ...geometry import check_inside
 from ...jobs import Job
 from ..editor import Editor
 from .answerer import Answer, Answerer, PromptRequest
 from .candidate import Candidate
 from .prompt_state import PromptState
-from .prompting import Prompting
 from .tile_cache import AHEAD_TILES, TileFeatures
 from .tile_choice import View
 
 if TYPE_CHECKING:
+    from ...annotations.storage.history import Entry
     from ...predict import Model
-
-T = TypeVar("T")
 
 
 class SessionPrompts:
-    """The prompt of the next object: points, boxes and masks, the masks that answer it, and the tiles they need.
+    """The prompt of the next object, and the masks that answer it.
 
     Pending prompts are kept in memory only. `request` and `accept` run in the thread of the session; `answerer` and
-    the jobs run in any thread.
+    the jobs run in any thread. Every change starts a new generation; answers to earlier generations are stale.
 
     Args:
         image: (H, W, 3) uint8.
@@ -44,7 +46,14 @@ class SessionPrompts:
         self._image = image
         self._editor = editor
         self._view = View((image.shape[0], image.shape[1]))
-        self._prompting = Prompting(self._view, editor.history)
+        self._generation = 0
+        self._chosen = 0
+        self._answered: PromptState | None = None
+        """The state that the candidates answer, which may be an earlier one."""
+        self.state = PromptState()
+        """The pending prompt; read only."""
+        self.candidates: tuple[Candidate, ...] = ()
+        """The masks that answer the prompt, highest predicted IoU first, empty ones last; read only."""
         self.answerer = Answerer()
         """Answers the requests of `request` and `preview` in any thread."""
 
@@ -55,44 +64,32 @@ class SessionPrompts:
 
     @property
     def model(self) -> Model | None:
-        """The model that answers prompts; setting another one drops the answers of the model before."""
+        """The model that answers prompts; setting another one keeps the prompt and drops its answers."""
         return None if self.tiles is None else self.tiles.model
 
     @model.setter
     def model(self, model: Model | None) -> None:
-        if model is not self.model:
-            self._view.tiles = None if model is None else TileFeatures(model, self._image)
-            self._change(self._prompting.forget_answers)
-
-    @property
-    def state(self) -> PromptState:
-        """The pending prompt: `points` (x, y, positive), `box` and `mask`."""
-        return self._prompting.state
-
-    @property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """The masks that answer the prompt, highest predicted IoU first, empty ones last."""
-        return self._prompting.candidates
+        if model is self.model:
+            return
+        self._view.tiles = None if model is None else TileFeatures(model, self._image)
+        with self._candidate_signal():
+            for step in self._editor.history.prompt_steps:
+                step.state = replace(step.state, previous_logits=None)
+            self._set_state(replace(self.state, previous_logits=None))
+            self._set_candidates((), None)
 
     @property
     def candidate(self) -> Candidate | None:
-        """The mask that a commit would use."""
-        return self._prompting.candidate
+        """The chosen candidate, which a commit would use."""
+        return self.candidates[self._chosen] if self.candidates else None
 
     @property
     def answered(self) -> bool:
         """True if the candidates answer the prompt as it is now."""
-        return self._prompting.answered is self.state
+        return self._answered is self.state
 
     def encode_job(self, centre_rc: tuple[float, float] | None = None, ahead: int = AHEAD_TILES) -> Job[int]:
-        """Make a job that encodes the tiles that a click will probably need; tiles in the cache cost nothing.
-
-        Args:
-            centre_rc: (row, col) of the centre of the view, in image pixels; the centre of the image by default.
-            ahead: Maximum number of tiles of an image that has more than one, nearest first.
-
-        Returns:
-            The job; its result is the number of tiles.
+        """Make a job that encodes the tiles of the first clicks; see `TileFeatures.encode_ahead_job`.
 
         Raises:
             PromptError: If there is no model.
@@ -101,60 +98,62 @@ class SessionPrompts:
             raise PromptError("No model is loaded, so the image cannot be encoded; choose a model.")
         return self.tiles.encode_ahead_job(centre_rc, ahead)
 
-    def look(self, view: Box | None) -> None:
-        """Set the part of the image in view: zooming in switches to high-resolution tiles once they are encoded.
-
-        Args:
-            view: Box (r0, c0, r1, c1) in image pixels; None if the image is not in view.
-        """
+    def set_view(self, view: Box | None) -> None:
+        """Set the part (r0, c0, r1, c1) of the image in view: zooming in switches to high-resolution tiles."""
         self._view.box = view
 
     def view_job(self, view: Box, ahead: int = AHEAD_TILES) -> Job[int] | None:
-        """Make a job that encodes the tiles that clicks into a view need and that are not encoded yet.
-
-        High-resolution tiles, of half the side, follow the normal ones where the view is no larger than one of them
-        and the model takes a few seconds a tile at most.
-
-        Args:
-            view: Box (r0, c0, r1, c1) in image pixels.
-            ahead: Maximum number of normal tiles, those in the centre of the view first.
-
-        Returns:
-            The job; None if nothing is missing, or there is no model.
-        """
+        """Make a job that encodes the missing tiles of a view; see `View.job`."""
         return self._view.job(view, ahead)
 
     def add_point(self, x: float, y: float, positive: bool = True) -> None:
-        """Add a point at (x, y) in image pixels; it refines the chosen candidate, if there is one.
+        """Add a point at (x, y) in image pixels, which refines the chosen candidate if it answers the present prompt.
 
         Raises:
-            PromptError: If it lies outside the image.
+            PromptError: If it lies outside the image, or the prompt has several boxes.
         """
-        self._prompt(lambda: self._prompting.add_point(float(x), float(y), bool(positive)))
+        self._refuse_several_boxes()
+        current = self.candidate if self.answered else None
+        previous = self.state.previous_logits if current is None else current.logits
+        points = (*self.state.points, (float(x), float(y), bool(positive)))
+        self._push(replace(self.state, points=points, previous_logits=previous))
 
     def set_box(self, x0: float, y0: float, x1: float, y1: float, further: bool = False) -> None:
-        """Set the box in image pixels, corners in any order; it is cropped to the image.
+        """Set the box (x0, y0, x1, y1) in image pixels, corners in any order; it is clipped to the image.
 
-        Args:
-            x0: One side.
-            y0: One side.
-            x1: The opposite side.
-            y1: The opposite side.
-            further: Keep the earlier boxes; each box is an object of its own, and one commit adds all.
+        With `further`, keep the earlier boxes: each box is an object of its own, and one commit adds all.
 
         Raises:
             PromptError: If it lies outside the image or is less than 1 px wide or high, or if it is a further one and
-                the object before has points or a mask.
+                the present object has points or a mask.
         """
-        self._prompt(lambda: self._prompting.set_box(x0, y0, x1, y1, further))
+        x0, y0, x1, y1 = np.asarray(Prompts.make(box=(x0, y0, x1, y1)).box_xyxy).tolist()
+        height, width = self._view.hw
+        box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+        if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+            check_inside(self._view.hw, [(x0, y0), (x1, y1)])
+        if not further or self.state.box is None:
+            self._push(replace(self.state, box=box, more_boxes=(), previous_logits=None))
+            return
+        if self.state.points or self.state.mask is not None:
+            raise PromptError(
+                "A further box would be a new object, and the present object has points or a mask; "
+                "commit it first, then draw the boxes of the others."
+            )
+        self._push(replace(self.state, more_boxes=(*self.state.more_boxes, box), previous_logits=None))
 
-    def set_mask(self, mask: LocalMask) -> None:
-        """Set a painted mask as prompt.
+    def set_mask(self, mask: LocalMask, refines: int = 0) -> None:
+        """Set a mask as prompt; `refines` is the id of the object that it belongs to, see `set_object`.
 
         Raises:
-            PromptError: If it is empty or does not lie in the image.
+            PromptError: If it is empty or does not lie in the image, or the prompt has several boxes.
         """
-        self._prompt(lambda: self._prompting.set_mask(mask))
+        self._refuse_several_boxes()
+        if not mask.bitmap.any():
+            raise PromptError("The mask prompt is empty; paint or pick a mask.")
+        r0, c0, r1, c1 = bounds(mask)
+        check_inside(self._view.hw, [(c0, r0), (c1, r1)])
+        self._push(replace(self.state, mask=mask, refines=refines, previous_logits=None))
 
     def set_object(self, object_id: int) -> None:
         """Set an object as mask prompt; a commit then changes this object, if it still exists.
@@ -162,76 +161,121 @@ class SessionPrompts:
         Raises:
             UnknownNameError: If there is no such object.
         """
-        mask = self._editor.document.pixels(object_id)
-        self._prompt(lambda: self._prompting.set_mask(mask, object_id))
+        self.set_mask(self._editor.document.pixels(object_id), object_id)
 
     def remove_last(self) -> bool:
         """Undo the last point, box or mask; return False if there is none."""
-        return self._travel(self._prompting.undo)
+        return self._swap(self._editor.history.undo_prompt())
 
     def redo(self) -> bool:
-        """Redo the next step of undo; return False if it is none of the prompt."""
-        return self._travel(self._prompting.redo)
+        """Redo the next step of the history; return False if it is no change of the prompt."""
+        history = self._editor.history
+        return isinstance(history.next, PromptStep) and self._swap(history.redo())
 
     def clear(self) -> None:
-        """Drop the prompt and its candidates."""
+        """Drop the prompt, its steps and its candidates."""
         if not self.state.empty:
-            self._change(self._prompting.clear)
-            self.prompts_changed.emit()
+            self._editor.history.forget_prompts()
+            self._change_state(PromptState())
 
     def request(self) -> PromptRequest | None:
         """Return the prompt to be answered; None if there is no prompt or no model."""
         if self.state.empty or self.tiles is None:
             return None
-        return PromptRequest(self._prompting.generation, self.state, self.tiles)
+        return PromptRequest(self._generation, self.state, self.tiles)
 
     def preview(self, x: float, y: float) -> PromptRequest | None:
-        """Return a request for the answer that a click at (x, y) would get; the pending prompt does not change.
+        """Return a request for the answer that a first click at (x, y) would get; the pending prompt does not change.
 
         None outside the image, while a prompt is pending, and on tiles that are not encoded yet: a preview must not
-        delay real prompts.
-
-        Args:
-            x: In image pixels.
-            y: In image pixels.
+        delay clicks.
         """
-        state, tiles = self._prompting.preview(float(x), float(y)), self.tiles
-        if state is None or state.frame is None or tiles is None or not tiles.holds(state.frame):
+        height, width = self._view.hw
+        if self.tiles is None or not self.state.empty or not (0 <= x <= width and 0 <= y <= height):
             return None
-        return PromptRequest(self._prompting.generation, state, tiles)
+        frame = self._view.tile_for([(x, y)])
+        if not self.tiles.holds(frame):
+            return None
+        return PromptRequest(
+            self._generation, PromptState(((float(x), float(y), True),), frame=frame), self.tiles
+        )
 
     def accept(self, answer: Answer) -> bool:
-        """Use an answer as the candidates; return False, and change nothing, if the prompt has changed since."""
-        return self._change(lambda: self._prompting.accept(answer))
+        """Use an answer as the candidates; return False, and change nothing, if it is stale."""
+        if answer.generation != self._generation or answer.state is not self.state:
+            return False
+        with self._candidate_signal():
+            self._set_candidates(answer.candidates, answer.state)
+        return True
 
     def next_candidate(self, step: int = 1) -> Candidate | None:
         """Choose the next candidate, or the one `step` further; the first follows the last."""
-        self._change(lambda: self._prompting.step(step))
+        if self.candidates:
+            with self._candidate_signal():
+                self._chosen = (self._chosen + step) % len(self.candidates)
         return self.candidate
 
     def to_commit(self) -> tuple[Candidate, PromptState]:
         """Return the candidate to commit and the prompt that it answers.
 
         Raises:
-            PromptError: If there is none, it is empty, or it does not answer the last prompt yet.
+            PromptError: If there is no candidate, it is empty, or it does not answer the last prompt yet.
         """
-        return self._prompting.to_commit()
+        if self.candidate is None:
+            raise PromptError("There is no mask to commit; click on an object or draw a box around it first.")
+        if not self.answered:
+            raise PromptError(
+                "The mask does not answer the last prompt yet; wait for the new mask, or undo the last prompt."
+            )
+        if self.candidate.box is None:
+            raise PromptError("The mask is empty; add a point or choose another candidate.")
+        return self.candidate, self.state
 
-    def _prompt(self, add: Callable[[], None]) -> None:
-        self._change(add)
+    def _refuse_several_boxes(self) -> None:
+        if self.state.more_boxes:
+            raise PromptError(
+                f"The prompt has {len(self.state.boxes)} boxes, one per object, and cannot be refined; "
+                "press Enter to commit them, or remove all boxes but one."
+            )
+
+    def _push(self, state: PromptState) -> None:
+        """Make a new step of the history."""
+        positions = state.positions()
+        check_inside(self._view.hw, positions)
+        frame = self.state.frame
+        if frame is None or not frame.contains(positions):
+            # Logits are valid on their own tile only.
+            state = replace(state, frame=self._view.tile_for(positions), previous_logits=None)
+        self._editor.history.push(PromptStep(self.state))
+        self._change_state(state)
+
+    def _swap(self, step: Entry | None) -> bool:
+        """Exchange the prompt with the one that a step of the history holds."""
+        if not isinstance(step, PromptStep):
+            return False
+        state, step.state = step.state, self.state
+        self._change_state(state)
+        return True
+
+    def _change_state(self, state: PromptState) -> None:
+        with self._candidate_signal():
+            self._set_state(state)
         self.prompts_changed.emit()
 
-    def _travel(self, move: Callable[[], bool]) -> bool:
-        moved = self._change(move)
-        if moved:
-            self.prompts_changed.emit()
-        return moved
+    def _set_state(self, state: PromptState) -> None:
+        self.state = state
+        self._generation += 1
+        if state.empty:
+            self._set_candidates((), None)
 
-    def _change(self, change: Callable[[], T]) -> T:
-        """Call something that may change the candidate, and emit `candidate_changed` if it did."""
+    def _set_candidates(self, candidates: tuple[Candidate, ...], answered: PromptState | None) -> None:
+        self.candidates, self._chosen, self._answered = candidates, 0, answered
+
+    @contextlib.contextmanager
+    def _candidate_signal(self) -> Iterator[None]:
+        """Emit `candidate_changed` if the candidate is another one afterwards."""
         before = self.candidate
-        result = change()
+        yield
         after = self.candidate
         if after is not before:
             self.candidate_changed.emit(before and before.box, after and after.box)
-        return result

@@ -97,7 +97,7 @@ class ViewPrefetcher(QObject):
         if session is None or image is None:
             return
         view = box_in_view(state.viewer, image, session.hw)
-        session.prompts.look(view)
+        session.prompts.set_view(view)
         if not self._moved or not state.ready or state.runner.busy:
             return
         if not state.prompts.idle:
