@@ -1,4 +1,4 @@
-"""Uncertain regions, classes by likeness, folders and training samples: what a session does with automatic results."""
+"""Automatic results in a session: proposals, uncertain regions, classes by similarity, folders, training samples."""
 
 from __future__ import annotations
 
@@ -65,58 +65,58 @@ def result(confidence: float = 1.0) -> Result:
     return Result(np.zeros(HW, np.uint8), np.full(HW, confidence, np.float32))
 
 
-# Taking over what a head found
+# Proposals of heads
 
 
 def squares(count: int, class_id: int = 1) -> NewObjects:
-    pieces = [
+    objects = [
         NewObject(class_id, block(2 + 12 * (n // 12), 2 + 12 * (n % 12), 9, 9), 0.5) for n in range(count)
     ]
-    return NewObjects(tuple(pieces), CLASSES, "a head")
+    return NewObjects(tuple(objects), CLASSES, "a head")
 
 
 def state(session: Session) -> tuple[bytes, bytes, list[Any]]:
-    """The maps and the records, but for when these were made."""
-    records = [replace(one, created="") for _, one in sorted(session.document.objects.items())]
-    return session.document.class_map.tobytes(), session.document.instance_map.tobytes(), records
+    """Return the maps and the objects without their times."""
+    objects = [replace(obj, created="") for _, obj in sorted(session.document.objects.items())]
+    return session.document.class_map.tobytes(), session.document.instance_map.tobytes(), objects
 
 
-def test_what_is_worked_out_in_a_thread_comes_to_the_same_as_at_once(tmp_path: Path) -> None:
-    """Maps, records, classes, the journal, one step of undo; signals come with it."""
+def test_a_change_prepared_in_a_thread_equals_one_applied_at_once(tmp_path: Path) -> None:
+    """Compare maps, objects, classes, the journal and undo; signals are emitted when it is taken."""
     picture = np.arange(HW[0] * HW[1] * 3, dtype=np.uint8).reshape(*HW, 3)
     sessions = [Session(picture, name, journal=tmp_path / name) for name in ("at once", "prepared")]
-    told: list[object] = []
-    for one in sessions:
-        one.paint(*np.indices((20, 20)).reshape(2, -1), 1)
-        one.proposals.replace(squares(30, 2)).apply()
+    boxes: list[object] = []
+    for session in sessions:
+        session.paint(*np.indices((20, 20)).reshape(2, -1), 1)
+        session.proposals.replace(squares(30, 2)).apply()
     empty = state(sessions[0])
     sessions[0].proposals.replace(squares(60)).apply()
     with ThreadPoolExecutor(1) as pool:
         change = sessions[1].proposals.replace(squares(60))
         prepared = pool.submit(run, change.prepare()).result()
     assert state(sessions[1]) == empty
-    sessions[1].document_changed.connect(told.append)
-    made = change.take(prepared)
-    assert made is not None
-    assert {one.class_id for one in made} == {sessions[1].classes.by_name("gland").id}
-    assert len(told) == 1
+    sessions[1].document_changed.connect(boxes.append)
+    added = change.take(prepared)
+    assert added is not None
+    assert {obj.class_id for obj in added} == {sessions[1].classes.by_name("gland").id}
+    assert len(boxes) == 1
     assert state(sessions[0]) == state(sessions[1])
     assert sessions[0].classes == sessions[1].classes
     full = state(sessions[0])
-    for one in sessions:
-        assert one.undo()
-        assert state(one) == empty
-        assert one.redo()
-        one.close()
-    again = [Session(picture, name, journal=tmp_path / name) for name in ("at once", "prepared")]
-    for one in again:
-        assert state(one) == full
-        assert one.undo()
-        assert state(one) == empty
-        one.close()
+    for session in sessions:
+        assert session.undo()
+        assert state(session) == empty
+        assert session.redo()
+        session.close()
+    reopened = [Session(picture, name, journal=tmp_path / name) for name in ("at once", "prepared")]
+    for session in reopened:
+        assert state(session) == full
+        assert session.undo()
+        assert state(session) == empty
+        session.close()
 
 
-def test_what_was_worked_out_before_a_change_is_not_taken() -> None:
+def test_a_change_prepared_for_an_earlier_document_is_refused() -> None:
     session = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i")
     change = session.proposals.replace(squares(5))
     prepared = run(change.prepare())
@@ -124,19 +124,19 @@ def test_what_was_worked_out_before_a_change_is_not_taken() -> None:
     before = state(session)
     assert change.take(prepared) is None
     assert state(session) == before
-    made = change.take(run(change.prepare()))
-    assert made is not None
-    assert len(made) == 5
-    said: list[str] = []
-    session.message.connect(said.append)
+    added = change.take(run(change.prepare()))
+    assert added is not None
+    assert len(added) == 5
+    messages: list[str] = []
+    session.message.connect(messages.append)
     empty = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i")
-    empty.message.connect(said.append)
+    empty.message.connect(messages.append)
     nothing = empty.proposals.replace(NewObjects((), (), "h"))
     assert nothing.take(run(nothing.prepare())) == []
-    assert said == ["Nothing was found, so nothing was added."]
+    assert messages == ["Nothing was found, so nothing was added."]
 
 
-def test_what_cannot_be_saved_is_not_taken(small: Path) -> None:
+def test_a_change_that_cannot_be_saved_is_not_applied(small: Path) -> None:
     session = Session(np.zeros((*HW, 3), np.uint8) + np.arange(3, dtype=np.uint8), "i", journal=small / "j")
     change = session.proposals.replace(squares(60))
     prepared = run(change.prepare())
@@ -146,63 +146,67 @@ def test_what_cannot_be_saved_is_not_taken(small: Path) -> None:
         change.take(prepared)
     assert state(session) == before
     filler.unlink()
-    made = change.take(prepared)
-    assert made is not None
-    assert len(made) == 60
+    added = change.take(prepared)
+    assert added is not None
+    assert len(added) == 60
     session.close()
 
 
 # Thresholds
 
 
-def test_a_threshold_for_each_class_and_a_least_size() -> None:
-    found = result()
-    found.labels[10:20, 10:20], found.labels[40:50, 40:50], found.labels[60:62, 60:62] = 1, 2, 2
-    found.confidence[10:20, 10:15], found.confidence[40:50, 40:50] = 0.4, 0.4
-    components = from_segmentation(found, ResultFilter(5, {"gland": 0.5}))
-    assert [(one.class_id, one.mask.area_px) for one in components.objects] == [(1, 50), (2, 100)]
-    assert [round(one.score or 0, 2) for one in components.objects] == [1.0, 0.4]
+def test_a_threshold_per_class_and_a_minimum_area() -> None:
+    segmentation = result()
+    (
+        segmentation.labels[10:20, 10:20],
+        segmentation.labels[40:50, 40:50],
+        segmentation.labels[60:62, 60:62],
+    ) = 1, 2, 2
+    segmentation.confidence[10:20, 10:15], segmentation.confidence[40:50, 40:50] = 0.4, 0.4
+    new = from_segmentation(segmentation, ResultFilter(5, {"gland": 0.5}))
+    assert [(obj.class_id, obj.mask.area_px) for obj in new.objects] == [(1, 50), (2, 100)]
+    assert [round(obj.score or 0, 2) for obj in new.objects] == [1.0, 0.4]
 
 
 # Uncertain regions
 
 
-def test_regions_by_the_heads_own_doubt() -> None:
-    found = result(0.99)
-    found.confidence[64:128, 128:192] = 0.5
-    found.confidence[0:64, 0:64] = 0.8
-    first, second, *rest = uncertain_regions("entropy", HW, nothing, [found], region_px=64)
+def test_regions_ranked_by_entropy() -> None:
+    segmentation = result(0.99)
+    segmentation.confidence[64:128, 128:192] = 0.5
+    segmentation.confidence[0:64, 0:64] = 0.8
+    first, second, *rest = uncertain_regions("entropy", HW, nothing, [segmentation], region_px=64)
     assert first.box == (64, 128, 128, 192)
     assert first.score == pytest.approx(1.0)
     assert first.centre_rc == (96, 160)
     assert second.box == (0, 0, 64, 64)
     assert second.score == pytest.approx(-(0.8 * np.log2(0.8) + 0.2 * np.log2(0.2)), abs=1e-6)
     assert len(rest) == 4
-    found.probabilities = np.zeros((3, *HW), np.float16)
-    found.probabilities[0] = 1
-    found.probabilities[:, 0:64, 64:128] = 1 / 3
-    (best,) = uncertain_regions("entropy", HW, nothing, [found], region_px=64, count=1)
+    segmentation.probabilities = np.zeros((3, *HW), np.float16)
+    segmentation.probabilities[0] = 1
+    segmentation.probabilities[:, 0:64, 64:128] = 1 / 3
+    (best,) = uncertain_regions("entropy", HW, nothing, [segmentation], region_px=64, count=1)
     assert best.box == (0, 64, 64, 128)
     assert best.score == pytest.approx(1.0, abs=1e-3)
 
 
-def test_annotated_pixels_are_certain() -> None:
-    found = result(0.5)
+def test_verified_pixels_are_certain() -> None:
+    segmentation = result(0.5)
 
-    def annotated(box: tuple[int, int, int, int]) -> np.ndarray:
-        known = np.zeros(HW, dtype=bool)
-        known[:64, :96] = True
-        return known[box[0] : box[2], box[1] : box[3]]
+    def verified(box: tuple[int, int, int, int]) -> np.ndarray:
+        area = np.zeros(HW, dtype=bool)
+        area[:64, :96] = True
+        return area[box[0] : box[2], box[1] : box[3]]
 
-    regions = uncertain_regions("entropy", HW, annotated, [found], region_px=64)
-    assert {one.box for one in regions if one.score > 0.99} == {(0, 128, 64, 192)} | {
+    regions = uncertain_regions("entropy", HW, verified, [segmentation], region_px=64)
+    assert {region.box for region in regions if region.score > 0.99} == {(0, 128, 64, 192)} | {
         (64, col, 128, col + 64) for col in (0, 64, 128)
     }
-    assert (0, 0, 64, 64) not in {one.box for one in regions}
+    assert (0, 0, 64, 64) not in {region.box for region in regions}
     assert regions[-1].score == pytest.approx(0.5)
 
 
-def test_regions_on_which_heads_differ_by_class_name() -> None:
+def test_regions_ranked_by_disagreement_on_class_names() -> None:
     first, second = result(), result()
     second.classes = (CLASSES[0], ClassInfo(2, "gland", (9, 9, 9)))
     first.labels[:64, :64], second.labels[:64, :64] = 1, 2
@@ -215,73 +219,79 @@ def test_regions_on_which_heads_differ_by_class_name() -> None:
         uncertain_regions("disagreement", HW, nothing, [first])
 
 
-def test_regions_far_from_what_is_annotated() -> None:
+def test_regions_ranked_by_distance_from_the_verified_area() -> None:
     session = Session(np.zeros((*HW, 3), np.uint8), "slide", None, CLASSES[1:])
     regions = uncertain_regions("distance", HW, session.document.verified, region_px=64)
-    assert {one.score for one in regions} == {1.0}
+    assert {region.score for region in regions} == {1.0}
     session.area.mark((0, 0, 64, 64))
     regions = uncertain_regions("distance", HW, session.document.verified, region_px=64)
-    assert (0, 0, 64, 64) not in [one.box for one in regions]
+    assert (0, 0, 64, 64) not in [region.box for region in regions]
     assert regions[0].box[1] == 128
     assert regions[-1].score < 0.8
     with pytest.raises(ImageError, match="segment this image"):
         uncertain_regions("entropy", (9, 9), session.document.verified, [result()])
 
 
-# Classes by likeness
+# Classes by similarity
 
 
-def test_weights_of_cells_follow_the_pixels() -> None:
+def test_cell_weights_are_shares_of_the_mask_pixels() -> None:
     frame = whole((128, 128))
     weights = cell_weights(block(0, 0, 2, 4), frame).reshape(64, 64)
     np.testing.assert_allclose(weights[0, :2], [0.5, 0.5])
     assert weights.sum() == pytest.approx(1)
 
 
-def test_nearest_neighbours() -> None:
-    known = np.eye(3, dtype=np.float32)
-    unknown = np.array([[0.9, 0.1, 0], [0, 0.1, 0.95]], dtype=np.float32)
-    guesses = classify(unknown, known, [5, 7, 9], neighbours=2)
+def test_targets_get_the_class_of_their_nearest_examples() -> None:
+    examples = np.eye(3, dtype=np.float32)
+    targets = np.array([[0.9, 0.1, 0], [0, 0.1, 0.95]], dtype=np.float32)
+    guesses = classify(targets, examples, [5, 7, 9], neighbours=2)
     assert [guess.class_id for guess in guesses] == [5, 9]
     assert all(guess.share > 0.9 for guess in guesses)
 
 
-def test_objects_of_segment_everything_get_the_class_of_those_like_them() -> None:
+def test_objects_of_segment_everything_are_classified_by_similarity() -> None:
     rng = np.random.default_rng(0)
     pixels = np.full((256, 256, 3), 230, np.uint8)
     colours = {1: (120, 40, 150), 2: (220, 40, 60)}
     masks, truth = [], []
     for number in range(16):
-        row, col, kind = 64 * (number // 4) + 12, 64 * (number % 4) + 12, 1 + number % 2
+        row, col, class_id = 64 * (number // 4) + 12, 64 * (number % 4) + 12, 1 + number % 2
         masks.append((block(row, col, 40, 40), 0.9 - number / 100))
-        truth.append(kind)
-        pixels[row : row + 40, col : col + 40] = colours[kind]
+        truth.append(class_id)
+        pixels[row : row + 40, col : col + 40] = colours[class_id]
     pixels = np.clip(pixels + rng.normal(0, 8, pixels.shape), 0, 255).astype(np.uint8)
     session = Session(pixels, "cells", patch_model(), CLASSES[1:])
     session.proposals.everything(masks, "everything").apply()
     with pytest.raises(PromptError, match="classify at least one"):
         run(session.proposals.classify_job())
-    made = {
-        session.document.object_at(one.row + 5, one.col + 5): kind
-        for (one, _), kind in zip(masks, truth, strict=True)
+    expected = {
+        session.document.object_at(mask.row + 5, mask.col + 5): class_id
+        for (mask, _), class_id in zip(masks, truth, strict=True)
     }
-    assert len(made) == 16
-    assert {one.class_id for one in session.document.objects.values()} == {3}
-    by_hand = [next(one for one, kind in made.items() if kind == wanted) for wanted in (1, 2)]
-    for one in by_hand:
-        session.objects.reclassify((one,), made[one])
-    before = {one: record.class_id for one, record in session.document.objects.items()}
+    assert len(expected) == 16
+    assert {obj.class_id for obj in session.document.objects.values()} == {3}
+    by_hand = [
+        next(object_id for object_id, class_id in expected.items() if class_id == wanted) for wanted in (1, 2)
+    ]
+    for object_id in by_hand:
+        session.objects.reclassify((object_id,), expected[object_id])
+    before = {obj.id: obj.class_id for obj in session.document.objects.values()}
     session.proposals.apply_guesses(run(session.proposals.classify_job()))
-    assert {one: record.class_id for one, record in session.document.objects.items()} == made
-    assert not any(session.document.objects[one].reviewed for one in made if one not in by_hand)
+    assert {obj.id: obj.class_id for obj in session.document.objects.values()} == expected
+    assert not any(
+        session.document.objects[object_id].reviewed for object_id in expected if object_id not in by_hand
+    )
     session.undo()
-    assert {one: record.class_id for one, record in session.document.objects.items()} == before
+    assert {obj.id: obj.class_id for obj in session.document.objects.values()} == before
 
     guesses = run(session.proposals.classify_job())
-    late = next(one for one in made if one not in by_hand)
-    session.objects.reclassify((late,), 3 - made[late])
+    late = next(object_id for object_id in expected if object_id not in by_hand)
+    session.objects.reclassify((late,), 3 - expected[late])
     session.proposals.apply_guesses(guesses)
-    assert session.document.objects[late].class_id == 3 - made[late], "a person was quicker"
+    assert session.document.objects[late].class_id == 3 - expected[late], (
+        "a class set by the user meanwhile stays"
+    )
 
 
 # Folders
@@ -298,7 +308,7 @@ def folder(tmp_path: Path) -> Path:
     return images
 
 
-def test_a_queue_remembers_where_one_was(folder: Path, tmp_path: Path) -> None:
+def test_a_queue_restores_states_and_the_open_image(folder: Path, tmp_path: Path) -> None:
     queue = FolderQueue(folder, tmp_path / "state")
     assert [entry.path.name for entry in queue.entries] == ["0.png", "1.png", "2.png", "3.png"]
     assert queue.previous() is None
@@ -321,7 +331,7 @@ def test_a_queue_remembers_where_one_was(folder: Path, tmp_path: Path) -> None:
     assert again.open("0.png").path.name == "0.png"
 
 
-def test_two_queues_on_one_folder_keep_each_others_marks(folder: Path, tmp_path: Path) -> None:
+def test_two_queues_on_one_folder_keep_the_states_of_each_other(folder: Path, tmp_path: Path) -> None:
     queues = [FolderQueue(folder, tmp_path / "state") for _ in range(2)]
 
     def mark(number: int) -> None:
@@ -333,16 +343,18 @@ def test_two_queues_on_one_folder_keep_each_others_marks(folder: Path, tmp_path:
     queues[0].next()
     queues[1].touch("0.png")
     again = FolderQueue(folder, tmp_path / "state")
-    assert [(one.state, one.uncertainty) for one in again.entries] == [("done", n / 10) for n in range(4)]
+    assert [(entry.state, entry.uncertainty) for entry in again.entries] == [
+        ("done", n / 10) for n in range(4)
+    ]
     assert again.current.path.name == "1.png"
     again.file.unlink()
     queues[1].mark("2.png", "unsure")
-    assert [one.state for one in FolderQueue(folder, tmp_path / "state").entries] == [
+    assert [entry.state for entry in FolderQueue(folder, tmp_path / "state").entries] == [
         *("done", "done", "unsure", "done")
-    ], "what a queue knows is written again"
+    ], "a queue restores its states if the file was deleted"
 
 
-def test_a_full_disk_moves_nothing(folder: Path, small: Path) -> None:
+def test_a_full_disk_leaves_the_queue_unchanged(folder: Path, small: Path) -> None:
     queue = FolderQueue(folder, small / "state")
     queue.next()
     (small / "filler").write_bytes(bytes(small_disk.SIZE_BYTES - 16 * 1024))
@@ -356,7 +368,7 @@ def test_a_full_disk_moves_nothing(folder: Path, small: Path) -> None:
     assert FolderQueue(folder, small / "state").current == queue.current
 
 
-def test_images_come_and_go_and_a_damaged_state_is_put_aside(folder: Path, tmp_path: Path) -> None:
+def test_images_may_change_and_a_damaged_state_file_is_renamed(folder: Path, tmp_path: Path) -> None:
     queue = FolderQueue(folder, tmp_path / "state")
     queue.mark("0.png", "done")
     queue.open("3.png")
@@ -378,7 +390,7 @@ def test_images_come_and_go_and_a_damaged_state_is_put_aside(folder: Path, tmp_p
             FolderQueue(bad, tmp_path / "state")
 
 
-def test_the_next_image_is_encoded_ahead(folder: Path, tmp_path: Path) -> None:
+def test_the_upcoming_image_is_encoded_in_advance(folder: Path, tmp_path: Path) -> None:
     queue, model = FolderQueue(folder, tmp_path / "state"), patch_model()
     job = queue.encode_ahead_job(model)
     assert job is not None
@@ -394,7 +406,7 @@ def test_the_next_image_is_encoded_ahead(folder: Path, tmp_path: Path) -> None:
 # Stages
 
 
-def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
+def test_the_automatic_stage_proposes_on_every_image_and_sorts_the_review(
     folder: Path, tmp_path: Path
 ) -> None:
     queue = FolderQueue(folder, tmp_path / "state")
@@ -405,30 +417,30 @@ def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
     def segment(pixels: np.ndarray) -> Any:
         asked.append(int(pixels[0, 0, 0]))
         yield Progress(0, 1, "Segmenting", "tiles")
-        sure = 0.9 if len(asked) == 1 else 0.6
-        found = Result(np.zeros(pixels.shape[:2], np.uint8), np.full(pixels.shape[:2], sure))
-        found.labels[2:8, 2:8] = 1
-        return found
+        confidence = 0.9 if len(asked) == 1 else 0.6
+        segmentation = Result(np.zeros(pixels.shape[:2], np.uint8), np.full(pixels.shape[:2], confidence))
+        segmentation.labels[2:8, 2:8] = 1
+        return segmentation
 
     classes = (ClassInfo(3, "Gland", (9, 9, 9)), ClassInfo(5, "nerve", (7, 7, 7)))
-    went = run(automatic_job(queue, segment, tmp_path / "sessions", classes=classes))
-    found = went.uncertainty
-    assert list(found) == ["1.png", "3.png"]
-    assert list(went.skipped) == ["2.png"]
-    assert "2.png" in went.skipped["2.png"]
-    assert found["3.png"] > found["1.png"] > 0
+    folder_run = run(automatic_job(queue, segment, tmp_path / "sessions", classes=classes))
+    uncertainty = folder_run.uncertainty
+    assert list(uncertainty) == ["1.png", "3.png"]
+    assert list(folder_run.skipped) == ["2.png"]
+    assert "2.png" in folder_run.skipped["2.png"]
+    assert uncertainty["3.png"] > uncertainty["1.png"] > 0
     assert [entry.path.name for entry in queue.to_review()] == ["3.png", "1.png", "2.png"]
     pixels = np.asarray(Image.open(folder / "3.png"))
     session = Session(pixels, "3", journal=journal_path(pixels, tmp_path / "sessions"))
     (row,) = session.objects.rows()
     assert (row.source, row.class_name, row.area_px) == ("head", "Gland", 36)
-    assert session.classes.snapshot[:2] == classes, "what opening the image would have begun with"
+    assert session.classes.snapshot[:2] == classes, "the same initial classes as when the image is opened"
     assert not session.area.mask().any()
-    heard: list[str] = []
-    session.message.connect(heard.append)
+    messages: list[str] = []
+    session.message.connect(messages.append)
     again = Result(np.zeros((20, 30), np.uint8), np.ones((20, 30)))
     assert session.proposals.offer(again) == []
-    assert "switched off" in heard[0]
+    assert "switched off" in messages[0]
     assert len(session.objects.rows()) == 1
     session.proposals.stage = "semi-automatic"
     session.proposals.offer(again)
@@ -436,12 +448,10 @@ def test_the_automatic_stage_proposes_on_every_image_and_orders_the_review(
     session.undo()
     session.area.complete((0, 0, 20, 30))
     session.proposals.offer(again)
-    assert len(session.objects.rows()) == 1, "what is complete stays"
+    assert len(session.objects.rows()) == 1, "objects in the verified area stay"
 
 
-def test_what_is_done_while_the_head_goes_through_a_folder_is_left_alone(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_images_marked_during_the_run_are_left_alone(folder: Path, tmp_path: Path) -> None:
     queue = FolderQueue(folder, tmp_path / "state")
 
     def segment(pixels: np.ndarray) -> Any:
@@ -450,10 +460,10 @@ def test_what_is_done_while_the_head_goes_through_a_folder_is_left_alone(
 
     job = automatic_job(queue, segment, tmp_path / "sessions")
     next(job)
-    queue.mark("0.png", "unsure")  # while it is segmented
+    queue.mark("0.png", "unsure")  # while it is being segmented
     queue.mark("2.png", "done")
-    found = run(job).uncertainty
-    assert list(found) == ["1.png", "3.png"]
+    uncertainty = run(job).uncertainty
+    assert list(uncertainty) == ["1.png", "3.png"]
     states = {entry.path.name: entry.state for entry in queue.entries}
     assert states == {"0.png": "unsure", "1.png": "untouched", "2.png": "done", "3.png": "untouched"}
     for name in ("0.png", "2.png"):
@@ -464,7 +474,7 @@ def test_what_is_done_while_the_head_goes_through_a_folder_is_left_alone(
 # Training samples
 
 
-def test_a_session_becomes_a_training_sample_and_a_newer_one_replaces_it(tmp_path: Path) -> None:
+def test_a_newer_training_sample_replaces_the_earlier_one(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (*HW, 3), dtype=np.uint8)
     session = Session(image, "slide 7", disc_model(), CLASSES[1:])
@@ -490,19 +500,19 @@ def test_a_session_becomes_a_training_sample_and_a_newer_one_replaces_it(tmp_pat
         session.files.save_to_dataset(tmp_path / "other")
 
 
-def test_a_review_goes_from_the_most_doubtful_image_to_the_least_and_back(
+def test_a_review_goes_from_the_most_uncertain_image_to_the_least_and_back(
     folder: Path, tmp_path: Path
 ) -> None:
     queue = FolderQueue(folder, tmp_path / "state")
-    for name, doubt in (("1.png", 0.2), ("2.png", 0.9), ("3.png", 0.5)):
-        queue.mark(name, None, doubt)
+    for name, uncertainty in (("1.png", 0.2), ("2.png", 0.9), ("3.png", 0.5)):
+        queue.mark(name, None, uncertainty)
     queue.by_uncertainty = True
 
     def walk(step: Any) -> str:
         entry = step()
         return "end" if entry is None else str(entry.path.stem)
 
-    assert queue.current.path.stem == "0", "which no head has seen"
+    assert queue.current.path.stem == "0", "the image without a result is open first"
     assert queue.upcoming is not None
     assert queue.upcoming.path.stem == "2"
     assert [walk(queue.next) for _ in range(3)] == ["2", "3", "1"]
@@ -511,11 +521,11 @@ def test_a_review_goes_from_the_most_doubtful_image_to_the_least_and_back(
     assert walk(queue.next) == "3"
     queue.mark("3.png", "done")
     assert walk(queue.next) == "1"
-    assert walk(queue.next) == "0", "which comes when all others are done"
+    assert walk(queue.next) == "0", "the image without a result comes last"
     assert walk(queue.next) == "1"
     queue.mark("0.png", "unsure")
-    assert walk(queue.next) == "end", "it is the only one left"
-    assert walk(queue.previous) == "3", "what is done can be looked at once more"
+    assert walk(queue.next) == "end", "no other image awaits review"
+    assert walk(queue.previous) == "3", "images that are done can be opened again"
     queue.by_uncertainty = False
     assert walk(queue.next) == "end"
     assert walk(queue.previous) == "2"

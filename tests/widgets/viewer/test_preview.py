@@ -1,4 +1,4 @@
-"""The preview that follows the mouse, several boxes, and the lasso: real events in, pixels of the canvas out."""
+"""The preview under the mouse, several boxes, and the lasso, tested with real events and canvas pixels."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def canvas(window: Any) -> np.ndarray:
     return np.asarray(window.viewer.screenshot(canvas_only=True, flash=False))[..., :3].astype(int)
 
 
-def cyan_at(picture: np.ndarray, window: Any) -> np.ndarray:
-    """Places (x, y) in image pixels of what has the colour of the preview."""
-    rows, cols = np.nonzero(np.abs(picture - CYAN).max(axis=-1) < 40)
-    scale = picture.shape[1] / window.driver.native.width()
+def cyan_at(screenshot: np.ndarray, window: Any) -> np.ndarray:
+    """Return the positions (N, 2) as (x, y) in image pixels that have the colour of the preview."""
+    rows, cols = np.nonzero(np.abs(screenshot - CYAN).max(axis=-1) < 40)
+    scale = screenshot.shape[1] / window.driver.native.width()
     left, right = window.driver.at(0, 0), window.driver.at(100, 100)
     x = (cols / scale - left.x()) * 100 / (right.x() - left.x())
     y = (rows / scale - left.y()) * 100 / (right.y() - left.y())
@@ -38,9 +38,9 @@ def cyan_at(picture: np.ndarray, window: Any) -> np.ndarray:
 
 
 def previewed(window: Any, x: float, y: float) -> None:
-    """Hold the mouse over (x, y) until the preview is there, moving a little as a hand does.
+    """Hold the mouse over (x, y) until the preview is shown, moving it every two seconds.
 
-    A window that was only just shown may still tell that the mouse left it, which takes the preview away.
+    A window that has just been opened may still send a leave event, which hides the preview.
     """
     from benchmarks.gui_driver import wait_until
 
@@ -58,7 +58,7 @@ def previewed(window: Any, x: float, y: float) -> None:
     wait_until(shown, 20, "the preview")
 
 
-def test_the_outline_of_what_a_click_would_give_follows_the_mouse(
+def test_the_outline_of_the_mask_of_a_click_follows_the_mouse(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -66,10 +66,10 @@ def test_the_outline_of_what_a_click_would_give_follows_the_mouse(
     assert not len(cyan_at(before, window))
     for x, y in ((50, 60), (115, 70)):
         previewed(window, x, y)
-        places = cyan_at(canvas(window), window)
-        distance = np.hypot(*(places - (x, y)).T)
-        assert len(places) > 50
-        assert np.percentile(distance, 5) > 17, "an outline, not an area"
+        outline = cyan_at(canvas(window), window)
+        distance = np.hypot(*(outline - (x, y)).T)
+        assert len(outline) > 50
+        assert np.percentile(distance, 5) > 17, "the preview is an outline, not an area"
         assert np.percentile(distance, 95) < 23
     assert window.session.prompts.state.empty
     assert not window.layers.candidate.data.any()
@@ -87,11 +87,11 @@ def test_the_outline_of_what_a_click_would_give_follows_the_mouse(
     window.driver.key(Qt.Key.Key_Escape)
     previewed(window, 50, 60)
     QApplication.sendEvent(window.driver.native, QEvent(QEvent.Type.Leave))
-    assert window.annotator.preview.line.points_xy is None, "the mouse left the image"
+    assert window.annotator.preview.line.points_xy is None, "the mouse has left the image"
     assert not len(cyan_at(canvas(window), window))
 
 
-def test_a_click_on_what_is_previewed_needs_no_second_answer(
+def test_a_click_on_a_shown_preview_is_not_decoded_again(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -100,7 +100,7 @@ def test_a_click_on_what_is_previewed_needs_no_second_answer(
     asked = len(window.model.asked)
     window.driver.click(50, 60)
     window.answered()
-    assert len(window.model.asked) - asked <= 1, "the move of the click at most"
+    assert len(window.model.asked) - asked <= 1, "at most the mouse move of the click"
     assert len(window.session.prompts.candidates) == 3
     assert (window.layers.candidate.data == 1)[60, 50]
     window.driver.click(60, 66)
@@ -108,7 +108,7 @@ def test_a_click_on_what_is_previewed_needs_no_second_answer(
     assert window.model.asked[-1].mask_logits is not None, "the second click refines"
 
 
-def test_the_preview_is_switched_off_by_key_and_by_check_box(
+def test_the_preview_is_switched_off_by_key_and_check_box(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -127,14 +127,14 @@ def test_the_preview_is_switched_off_by_key_and_by_check_box(
     previewed(window, 50, 62)
 
 
-def test_there_is_no_preview_where_a_click_means_something_else(
+def test_there_is_no_preview_in_modes_without_point_prompts(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
     buttons, modes = window.dock.modes.buttons, type(window.annotator.mode)
-    for turn, mode in enumerate(("box", "mask", "lasso", "brush", "erase", "move")):
+    for k, mode in enumerate(("box", "mask", "lasso", "brush", "erase", "move")):
         window.driver.press(buttons[modes("point")])
-        previewed(window, 50 + turn, 60)
+        previewed(window, 50 + k, 60)
         window.driver.press(buttons[modes(mode)])
         assert window.annotator.preview.line.points_xy is None, mode
         asked = len(window.model.asked)
@@ -144,11 +144,11 @@ def test_there_is_no_preview_where_a_click_means_something_else(
         assert len(window.model.asked) == asked, mode
 
 
-def test_a_prompt_goes_before_a_preview(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_a_click_is_answered_before_previews(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     go_on = threading.Event()
 
     class Held(DiscModel):
-        """Answers when it is told to."""
+        """Decodes only after `go_on` is set."""
 
         def decode(self, *args: Any) -> Any:
             assert go_on.wait(60)
@@ -161,13 +161,13 @@ def test_a_prompt_goes_before_a_preview(open_window: Callable[..., Any], tissue:
     window.driver.move(116, 62)
     go_on.set()
     window.answered()
-    asked = [round(float(one.points_xy[0][0])) for one in window.model.asked]
-    assert asked == [40, 115], "the preview that was begun, then the click; the others are left behind"
+    asked = [round(float(prompts.points_xy[0][0])) for prompts in window.model.asked]
+    assert asked == [40, 115], "the preview already started, then the click; other previews are dropped"
     assert (window.layers.candidate.data == 1)[60, 115]
     assert window.annotator.preview.line.points_xy is None
 
 
-def test_a_click_on_a_preview_under_way_needs_no_second_answer(
+def test_a_click_on_a_preview_in_progress_is_not_decoded_again(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     from benchmarks.gui_driver import wait_until
@@ -175,7 +175,7 @@ def test_a_click_on_a_preview_under_way_needs_no_second_answer(
     begun, go_on = threading.Event(), threading.Event()
 
     class Held(DiscModel):
-        """Answers when it is told to."""
+        """Decodes only after `go_on` is set."""
 
         def decode(self, *args: Any) -> Any:
             begun.set()
@@ -209,25 +209,27 @@ def test_shift_drag_adds_the_box_of_one_more_object(
     assert candidate[60, 50]
     assert candidate[60, 115]
     assert not candidate[60, 82]
-    picture = canvas(window)
+    screenshot = canvas(window)
     for x, y in ((50, 40), (115, 40)):
-        place = window.driver.at(x, y)
-        near = picture[place.y() - 3 : place.y() + 4, place.x() - 3 : place.x() + 4].reshape(-1, 3)
+        position = window.driver.at(x, y)
+        near = screenshot[position.y() - 3 : position.y() + 4, position.x() - 3 : position.x() + 4].reshape(
+            -1, 3
+        )
         assert (np.abs(near - (255, 212, 0)).max(axis=-1) < 110).any(), "both boxes are drawn"
     window.driver.key(Qt.Key.Key_Return)
     ids = window.layers.objects.data
     assert ids[60, 50] == 1
     assert ids[60, 115] == 2
     assert window.layers.box.nshapes == 0
-    assert [one.prompts["box"] is not None for one in window.session.document.objects.values()] == [
+    assert [obj.prompts["box"] is not None for obj in window.session.document.objects.values()] == [
         True,
         True,
     ]
     window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not window.layers.objects.data.any(), "one step for both"
+    assert not window.layers.objects.data.any(), "both are one step of undo"
 
 
-def test_what_does_not_go_with_several_boxes_is_said(
+def test_prompts_that_exclude_several_boxes_are_refused_with_a_message(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -257,7 +259,7 @@ def test_a_lasso_is_a_mask_prompt(open_window: Callable[..., Any], tissue: np.nd
     line.show = lambda path: (lines.append(len(path)), show(path))
     window.driver.drag(corners)
     window.answered()
-    assert lines, "the outline is seen while it is drawn"
+    assert lines, "the outline is visible while it is drawn"
     assert line.points_xy is None
     mask = window.session.prompts.state.mask
     assert mask is not None
@@ -272,7 +274,7 @@ def test_a_lasso_is_a_mask_prompt(open_window: Callable[..., Any], tissue: np.nd
     window.driver.click(50, 60)
     window.answered()
     assert window.session.prompts.state.mask.area_px == window.session.document.objects[1].area_px, (
-        "a click takes the object"
+        "a click uses the object as mask prompt"
     )
     window.driver.key(Qt.Key.Key_Escape)
     window.driver.drag([(-30, 20), (-10, 20), (-10, 40)])
