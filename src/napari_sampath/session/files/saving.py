@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,13 +13,11 @@ from ...annotations import AnnotatedObject, Box, Document
 from ...arrays import BoolArray, UInt8Array
 from ...errors import DatasetError
 from ...formats import DatasetFolder, Snapshot, export_labels, import_objects
+from ...formats.dataset.manifest import DatasetImage
 from ...formats.labels import renumber
 from ...jobs import Job, Progress
 from ...rasters import MAX_PIXELS
 from ..proposals.new_objects import NewObjects, check_size, from_file
-
-if TYPE_CHECKING:
-    from ...formats.dataset.manifest import DatasetImage
 
 
 def details_of(obj: AnnotatedObject) -> dict[str, Any]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...annotations import AnnotatedObject
 from ...arrays import UInt8Array
+from ...formats.dataset.manifest import DatasetImage
 from ...jobs import Job, run
 from ..change import Change
 from ..editor import Editor
 from ..proposals.new_objects import NewObjects
 from ..proposals.plan import plan_import
 from .saving import export_job, read_job, save_job
-
-if TYPE_CHECKING:
-    from ...formats.dataset.manifest import DatasetImage
 
 
 class SessionFiles:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ...arrays import ClassInfo
 from ...errors import DatasetError, SampathError
 from ...files import write_atomically
 from ...formats import DatasetFolder
+from ...formats.dataset.manifest import DatasetImage
 from ...formats.dataset.names import alike
 from ...jobs import Job, Progress
-
-if TYPE_CHECKING:
-    from ...arrays import ClassInfo
-    from ...formats.dataset.manifest import DatasetImage
-    from ..session import Session
+from ..session import Session
 
 logger = logging.getLogger(__name__)
 

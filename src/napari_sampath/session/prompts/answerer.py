@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,7 @@ from ...predict.decoder.candidates import best_first, corrected
 from ...predict.decoder.mask_upscaling import pointed_at
 from .candidate import Candidate
 from .prompt_state import PromptState
-
-if TYPE_CHECKING:
-    from .tile_cache import TileFeatures
+from .tile_cache import TileFeatures
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 from psygnal import Signal
 
 from ...annotations import Box, PromptStep, bounds
+from ...annotations.storage.history import Entry
 from ...arrays import LocalMask, Prompts, UInt8Array
 from ...errors import PromptError
 from ...geometry import check_inside
@@ -23,7 +24,6 @@ from .tile_cache import AHEAD_TILES, TileFeatures
 from .tile_choice import View
 
 if TYPE_CHECKING:
-    from ...annotations.storage.history import Entry
     from ...predict import Model
 
 

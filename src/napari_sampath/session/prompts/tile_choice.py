@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy.typing as npt
 
-from ...geometry import high_resolution_px, outward, tile_for, tiles_for
-from .tile_cache import MAX_TILES
-
-if TYPE_CHECKING:
-    from ...annotations import Box
-    from ...geometry import Frame
-    from ...jobs import Job
-    from .tile_cache import TileFeatures
+from ...annotations import Box
+from ...geometry import Frame, high_resolution_px, outward, tile_for, tiles_for
+from ...jobs import Job
+from .tile_cache import MAX_TILES, TileFeatures
 
 
 class View:
@@ -59,14 +53,16 @@ class View:
         if self.tiles is None or r0 >= r1 or c0 >= c1:
             return None
         # Limited to the size of the cache, or tiles at the edge of a wide view would evict those in its middle.
-        standard = self._tiles_of(box, closer=False)[:MAX_TILES]
-        closer = self._tiles_of(box, closer=True) if self._zoomed_in(box) and self.tiles.quick else []
+        standard = self._tiles_of(box)[:MAX_TILES]
+        fine: list[Frame] = []
+        if self._zoomed_in(box) and self.tiles.quick:
+            fine = self._tiles_of(box, high_resolution=True)
         missing = [frame for frame in standard if not self.tiles.holds(frame)][:ahead]
-        extra = [frame for frame in closer if not self.tiles.holds(frame)]
+        extra = [frame for frame in fine if not self.tiles.holds(frame)]
         if not missing and not extra:
             return None
         # Touch cached tiles first, so that the LRU keeps them.
-        cached = [frame for frame in (*standard, *closer) if self.tiles.holds(frame)]
+        cached = [frame for frame in (*standard, *fine) if self.tiles.holds(frame)]
         return self.tiles.encode_job(cached + missing, extra)
 
     def _zoomed_in(self, box: Box) -> bool:
@@ -75,7 +71,8 @@ class View:
         side = high_resolution_px(self.hw)
         return side is not None and max(r1 - r0, c1 - c0) <= side
 
-    def _tiles_of(self, box: Box, closer: bool) -> list[Frame]:
+    def _tiles_of(self, box: Box, high_resolution: bool = False) -> list[Frame]:
         """Return the tiles that answer clicks into a box, those in its middle first."""
         r0, c0, r1, c1 = box
-        return list(outward(tiles_for(self.hw, (c0, r0), (c1, r1), closer), ((r0 + r1) / 2, (c0 + c1) / 2)))
+        tiles = tiles_for(self.hw, (c0, r0), (c1, r1), high_resolution)
+        return list(outward(tiles, ((r0 + r1) / 2, (c0 + c1) / 2)))

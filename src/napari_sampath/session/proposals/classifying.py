@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ...annotations import AnnotatedObject, Batch, Box, Document, Reclassify
-from ...arrays import ClassInfo
+from ...arrays import ClassInfo, LocalMask
 from ...errors import PromptError
 from ...jobs import Job
+from ..prompts.tile_cache import TileFeatures
 from .neighbours import Guess, classify, mean_features_job
 from .new_objects import NewObject, NewObjects
-
-if TYPE_CHECKING:
-    from ...arrays import LocalMask
-    from ..prompts.tile_cache import TileFeatures
 
 UNCLASSIFIED = ClassInfo(1, "unclassified", (128, 128, 128))
 """Class of objects that are not classified yet."""

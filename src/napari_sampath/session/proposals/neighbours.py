@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +12,7 @@ from ...annotations import AnnotatedObject, bounds
 from ...arrays import GRID, Features, FloatArray, LocalMask
 from ...geometry import Frame, tile_for
 from ...jobs import Job, Progress
-
-if TYPE_CHECKING:
-    from ..prompts.tile_cache import TileFeatures
+from ..prompts.tile_cache import TileFeatures
 
 NEIGHBOURS = 5
 

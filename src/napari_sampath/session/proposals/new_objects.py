@@ -6,7 +6,7 @@ import datetime
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
@@ -15,11 +15,9 @@ from ...annotations.model.annotated_object import now
 from ...annotations.model.classes import next_color
 from ...arrays import BoolArray, ClassInfo, FloatArray, LocalMask, UInt8Array
 from ...errors import ImageError
+from ...formats import Objects
 from ...jobs import sharing
 from .result_filter import KEEP_ALL, ResultFilter
-
-if TYPE_CHECKING:
-    from ...formats import Objects
 
 
 class Segmentation(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -13,15 +13,13 @@ from ...errors import PromptError
 from ...jobs import Job
 from ..change import Change
 from ..editor import Editor
+from ..prompts.tile_cache import TileFeatures
 from .classifying import apply_guesses, classify_job, everything
 from .neighbours import Guess
 from .new_objects import NewObjects, Segmentation, check_size, from_segmentation
 from .plan import plan_addition, plan_proposal
 from .result_filter import KEEP_ALL, ResultFilter
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
-
-if TYPE_CHECKING:
-    from ..prompts.tile_cache import TileFeatures
 
 Stage: TypeAlias = Literal["assisted", "semi-automatic", "automatic"]
 """The stages of SAM's data engine (Segment Anything, section 4), see `folder.batch`."""
