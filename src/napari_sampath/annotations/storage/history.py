@@ -92,7 +92,8 @@ class History:
         self._done.append(entry)
         if isinstance(entry, Step):
             self._bytes += entry.patch.nbytes
-            self._drop_oldest()
+            if len(self._done) > self.max_steps or self._bytes > self.max_bytes:
+                self._drop_oldest()
 
     def undo(self) -> Entry | None:
         """Move the last step to those that can be redone."""
