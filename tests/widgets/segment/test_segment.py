@@ -152,9 +152,7 @@ def touching() -> np.ndarray:
     return np.where((discs[0] | discs[1])[..., None], (120, 60, 140), (235, 200, 220)).astype(np.uint8)
 
 
-def test_touching_objects_are_separated_on_request(
-    open_segment: Callable[..., Any],
-) -> None:
+def test_touching_objects_are_separated_on_request(open_segment: Callable[..., Any]) -> None:
     window, dock = open_segment(touching())
     done(window, dock)
     assert len(dock.result.objects.objects) == 1, dock.summary.text()
