@@ -316,8 +316,8 @@ def operation_of(move: tuple, document: Document, plain: Plain) -> Operation:
 
 def state_of(document: Document) -> tuple:
     return (
-        document.class_map.tobytes(),
-        document.instance_map.tobytes(),
+        np.asarray(document.class_map).tobytes(),
+        np.asarray(document.instance_map).tobytes(),
         dict(document.objects),
         document.classes.snapshot,
     )

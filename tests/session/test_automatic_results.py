@@ -78,7 +78,11 @@ def squares(count: int, class_id: int = 1) -> NewObjects:
 def state(session: Session) -> tuple[bytes, bytes, list[Any]]:
     """Return the maps and the objects without their times."""
     objects = [replace(obj, created="") for _, obj in sorted(session.document.objects.items())]
-    return session.document.class_map.tobytes(), session.document.instance_map.tobytes(), objects
+    return (
+        np.asarray(session.document.class_map).tobytes(),
+        np.asarray(session.document.instance_map).tobytes(),
+        objects,
+    )
 
 
 def test_a_change_prepared_in_a_thread_equals_one_applied_at_once(tmp_path: Path) -> None:

@@ -54,7 +54,11 @@ def digest(session: Session) -> str:
         for key, record in sorted(document.objects.items())
     ]
     text = repr(records) + repr(document.classes.snapshot)
-    maps = document.class_map.tobytes() + document.instance_map.tobytes() + document.verified_map.tobytes()
+    maps = (
+        np.asarray(document.class_map).tobytes()
+        + np.asarray(document.instance_map).tobytes()
+        + np.asarray(document.verified_map).tobytes()
+    )
     return hashlib.sha256(text.encode() + maps).hexdigest()
 
 

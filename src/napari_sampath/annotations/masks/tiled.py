@@ -42,12 +42,8 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> Any:
-        places, index = _normalize(key, self.shape)
-        if places is None:
-            return self._pick(*index)
-        rows, cols = places
-        part = self.window((rows.start, cols.start, rows.stop, cols.stop))
-        return part[index]
+        box, index = _normalize(key, self.shape)
+        return self._pick(*index) if box is None else self.window(box)[index]
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         check_pixels(*self.shape, "the label map")
@@ -82,18 +78,18 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
         """Return the largest value."""
         return max((int(self.window(box).max()) for box in self.filled_boxes()), default=0)
 
-    def tobytes(self) -> bytes:
-        """Return all pixels row by row."""
-        return np.asarray(self).tobytes()
-
     def _pick(self, rows: IntArray, cols: IntArray) -> npt.NDArray[Any]:
         """Return pixels by their coordinates."""
         values = np.zeros(rows.shape, dtype=self.dtype)
         for (row, col), inside in _by_tile(rows, cols):
-            r0, c0 = row * TILE_PX, col * TILE_PX
-            tile = self.window((r0, c0, min(r0 + TILE_PX, self.shape[0]), min(c0 + TILE_PX, self.shape[1])))
-            values[inside] = tile[rows[inside] - r0, cols[inside] - c0]
+            box = self._tile_box(row, col)
+            values[inside] = self.window(box)[rows[inside] - box[0], cols[inside] - box[1]]
         return values
+
+    def _tile_box(self, row: int, col: int) -> Box:
+        """Return the box of a tile, given its position in the grid of tiles."""
+        top, left = row * TILE_PX, col * TILE_PX
+        return top, left, min(top + TILE_PX, self.shape[0]), min(left + TILE_PX, self.shape[1])
 
 
 class TiledMap(MapView):
@@ -108,7 +104,7 @@ class TiledMap(MapView):
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self._tiles: dict[tuple[int, int], npt.NDArray[Any]] = {}
-        self._lent: set[tuple[int, int]] = set()
+        self._shared: set[tuple[int, int]] = set()
 
     @property
     def nbytes(self) -> int:
@@ -117,30 +113,24 @@ class TiledMap(MapView):
 
     def snapshot(self) -> TiledMap:
         """Return the map as it is now; tiles are shared until one of the maps writes to them."""
-        taken = TiledMap(self.shape, self.dtype)
-        taken._tiles = dict(self._tiles)
-        taken._lent = set(self._tiles)
-        self._lent = set(self._tiles)
-        return taken
+        copy = TiledMap(self.shape, self.dtype)
+        copy._tiles = dict(self._tiles)
+        copy._shared, self._shared = set(self._tiles), set(self._tiles)
+        return copy
 
     def become(self, other: TiledMap) -> None:
         """Take the tiles of another map of this size, which must not be used any more."""
-        self._tiles, self._lent = other._tiles, other._lent
+        self._tiles, self._shared = other._tiles, other._shared
 
     def differences(self, other: TiledMap) -> Iterator[Box]:
         """Yield the boxes of tiles that may differ from those of another map, a snapshot of this one or its source."""
-        height, width = self.shape
-        for row, col in sorted(self._tiles.keys() | other._tiles.keys()):
-            if self._tiles.get((row, col)) is not other._tiles.get((row, col)):
-                top, left = row * TILE_PX, col * TILE_PX
-                yield top, left, min(top + TILE_PX, height), min(left + TILE_PX, width)
+        for key in sorted(self._tiles.keys() | other._tiles.keys()):
+            if self._tiles.get(key) is not other._tiles.get(key):
+                yield self._tile_box(*key)
 
     def filled_boxes(self) -> Iterator[Box]:
         """Yield the boxes of the tiles, row by row."""
-        height, width = self.shape
-        for row, col in sorted(self._tiles):
-            top, left = row * TILE_PX, col * TILE_PX
-            yield top, left, min(top + TILE_PX, height), min(left + TILE_PX, width)
+        return (self._tile_box(*key) for key in sorted(self._tiles))
 
     def tiles_in(self, boxes: Iterable[Box]) -> Iterator[Box]:
         """Yield, for each tile that the given boxes touch, the box around their parts in it."""
@@ -170,10 +160,8 @@ class TiledMap(MapView):
                 self._own(key)[inner] = part
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        places, index = _normalize(key, self.shape)
-        if places is not None:
-            rows, cols = places
-            box = rows.start, cols.start, rows.stop, cols.stop
+        box, index = _normalize(key, self.shape)
+        if box is not None:
             part = self.window(box)
             part[index] = value
             self.write(box, part)
@@ -189,9 +177,9 @@ class TiledMap(MapView):
         tile = self._tiles.get(key)
         if tile is None:
             tile = self._tiles[key] = np.zeros((TILE_PX, TILE_PX), dtype=self.dtype)
-        elif key in self._lent:
+        elif key in self._shared:
             tile = self._tiles[key] = tile.copy()
-        self._lent.discard(key)
+        self._shared.discard(key)
         return tile
 
 
@@ -243,7 +231,7 @@ def _by_tile(rows: IntArray, cols: IntArray) -> Iterator[tuple[tuple[int, int], 
         yield (row, col), (rows // TILE_PX == row) & (cols // TILE_PX == col)
 
 
-def _normalize(key: Any, shape: tuple[int, int]) -> tuple[tuple[slice, slice] | None, Any]:
+def _normalize(key: Any, shape: tuple[int, int]) -> tuple[Box | None, Any]:
     """Convert an index to a box and an index into it; or to None and pixels (rows, cols) for fancy indexing."""
     parts = key if isinstance(key, tuple) else (key,)
     if isinstance(key, MapView) or (isinstance(key, np.ndarray) and key.dtype == np.bool_):
@@ -263,20 +251,20 @@ def _normalize(key: Any, shape: tuple[int, int]) -> tuple[tuple[slice, slice] | 
             grids = np.ix_(*(np.atleast_1d(grid) for grid in grids))  # type: ignore[assignment]
         rows, cols = np.broadcast_arrays(*grids)
         return None, (np.where(rows < 0, rows + shape[0], rows), np.where(cols < 0, cols + shape[1], cols))
-    boxes: list[slice] = []
+    spans: list[tuple[int, int]] = []
     inner: list[Any] = []
     for part, side in zip(parts, shape, strict=True):
         if isinstance(part, slice):
             start, stop, step = part.indices(side)
-            places = range(start, stop, step)
-            low, high = (min(places), max(places) + 1) if places else (start, start)
-            boxes.append(slice(low, high))
-            first = (high - 1 - low) if step < 0 else 0
-            inner.append(slice(first, None, step))
+            indices = range(start, stop, step)
+            low, high = (min(indices), max(indices) + 1) if indices else (start, start)
+            spans.append((low, high))
+            inner.append(slice(high - 1 - low if step < 0 else 0, None, step))
         else:
-            place = int(part) + (side if part < 0 else 0)
-            if not 0 <= place < side:
+            index = int(part) + (side if part < 0 else 0)
+            if not 0 <= index < side:
                 raise IndexError(f"index {part} is not in 0..{side - 1}")
-            boxes.append(slice(place, place + 1))
+            spans.append((index, index + 1))
             inner.append(0)
-    return (boxes[0], boxes[1]), tuple(inner)
+    (r0, r1), (c0, c1) = spans
+    return (r0, c0, r1, c1), tuple(inner)
