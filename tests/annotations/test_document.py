@@ -24,6 +24,7 @@ from napari_sampath.annotations import (
     Patch,
     Reclassify,
     SetClasses,
+    Verify,
     mask_of_pixels,
     perform,
     prepare,
@@ -147,6 +148,13 @@ def test_record_without_modified_time_is_written_without_the_key() -> None:
     assert "modified" not in to_json(make())
     again = replace(make(), modified="now")
     assert from_json(to_json(again)) == again
+
+
+def test_journals_keep_the_first_name_of_verify() -> None:
+    """Journals of earlier versions call the operation "vouch"."""
+    fields = operation_to_json(Verify(square(1, 2, 3)))
+    assert fields["op"] == "vouch"
+    assert isinstance(operation_from_json(fields), Verify)
 
 
 def test_masks_are_cropped_to_the_image(document: Document) -> None:

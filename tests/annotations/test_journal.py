@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from napari_sampath.annotations import Header, Journal, pixel_digest
+from napari_sampath.annotations import Document, Edits, Header, Journal, open_journal, pixel_digest
 from napari_sampath.annotations.storage.journal import _seal
 from napari_sampath.errors import JournalError, StorageError
 from napari_sampath.session import Session, journal_path
@@ -210,6 +210,23 @@ def test_other_files_are_refused_and_not_changed(tmp_path: Path, content: bytes,
     with pytest.raises(JournalError, match=error):
         Journal(path, HEADER)
     assert path.read_bytes() == content
+
+
+def test_open_journal_needs_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with pytest.raises(JournalError, match=r"There is no journal '.*a\.jsonl'"):
+        open_journal(path)
+    assert not path.exists()
+    path.touch()
+    with pytest.raises(JournalError, match="is not a journal of napari-sampath"):
+        open_journal(path)
+    session = open_session(path)
+    commit_at(session, 40, 30)
+    session.close()
+    journal = open_journal(path)
+    document = Edits(Document(journal.header.hw), journal).document
+    journal.close()
+    assert (journal.header.image, document.objects) == ("slide", session.document.objects)
 
 
 def test_empty_file_becomes_a_journal(tmp_path: Path) -> None:
