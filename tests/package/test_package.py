@@ -31,14 +31,14 @@ HEAVY = (
 
 
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in a fresh interpreter."""
+    """Run a program in a new interpreter."""
     return subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False, timeout=120
     )
 
 
 @pytest.mark.parametrize("statement", ["import napari_sampath", "from napari_sampath.cli import main"])
-def test_importing_costs_neither_torch_nor_qt(statement: str) -> None:
+def test_importing_loads_neither_torch_nor_qt(statement: str) -> None:
     result = python(
         f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     )
@@ -48,14 +48,14 @@ def test_importing_costs_neither_torch_nor_qt(statement: str) -> None:
     assert loaded.isdisjoint(HEAVY)
 
 
-def test_a_session_costs_no_torch() -> None:
-    """Annotations are opened, corrected and exported at once; a prompt alone needs the networks."""
+def test_importing_a_session_does_not_load_torch() -> None:
+    """Annotations open without the networks, which only prompts need."""
     result = python("import sys\nimport napari_sampath.session\nsys.exit('torch' in sys.modules)")
     assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["prompt", "--help"]])
-def test_help_costs_no_torch(words: list[str]) -> None:
+def test_help_does_not_load_torch(words: list[str]) -> None:
     program = (
         "import sys\nfrom napari_sampath.cli import main\n"
         "code = main(sys.argv[1:])\nsys.exit(code or ('torch' in sys.modules) * 3)"
@@ -71,7 +71,7 @@ def test_every_module_imports(name: str) -> None:
     assert importlib.import_module(name).__name__ == name
 
 
-def test_walk_found_the_package() -> None:
+def test_all_packages_are_tested() -> None:
     packages = {name.split(".")[1] for name in MODULES}
     assert {"annotations", "cli", "encoders", "formats", "heads", "images", "predict", "store"} <= packages
     assert {"training", "widgets", "session", "errors", "jobs", "registry"} <= packages
@@ -86,11 +86,11 @@ def test_public_names_exist_and_are_listed() -> None:
         napari_sampath.no_such_name  # noqa: B018
 
 
-def test_version_is_that_of_the_installed_package() -> None:
+def test_version_of_the_installed_package() -> None:
     assert metadata.version("napari-sampath") == napari_sampath.__version__
 
 
-def test_manifest_at_the_root_is_the_one_in_the_package() -> None:
+def test_manifest_at_the_root_equals_that_of_the_package() -> None:
     assert (ROOT / "napari.yaml").read_bytes() == (SOURCE / "napari.yaml").read_bytes()
 
 
@@ -103,16 +103,26 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
 }
-"""Where a package is installed under another name than it is imported by."""
+"""Name of an imported package -> name of its distribution, where they differ."""
 
 
-def test_every_import_is_a_declared_dependency() -> None:
+NOT_IMPORTED = {
+    "imagecodecs",  # decoders of tifffile and zarr
+    "npe2",  # validates the manifest in `make test` and tests/widgets/test_manifest.py
+}
+"""Declared dependencies that src does not import."""
+WITH_NAPARI = {"app_model", "vispy"}
+"""Imported packages that napari depends on."""
+
+
+def test_dependencies_are_declared_and_used() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     declared = {line.split(">=")[0].split("[")[0].strip() for line in lines}
-    extra = {"app_model", "vispy"}  # come with napari
     imported: dict[str, str] = {}
-    for path in SOURCE.rglob("*.py"):
+    for path in SOURCE.rglob("*.py*"):
+        if path.suffix not in (".py", ".pyi"):
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -121,10 +131,10 @@ def test_every_import_is_a_declared_dependency() -> None:
             else:
                 continue
             imported.update({name.split(".")[0]: str(path) for name in names})
-    foreign = {
+    third_party = {
         DISTRIBUTIONS.get(name, name): path
         for name, path in imported.items()
-        if name not in sys.stdlib_module_names and name != "napari_sampath"
+        if name not in sys.stdlib_module_names and name not in ("napari_sampath", "_typeshed")
     }
-    undeclared = {name: path for name, path in foreign.items() if name not in declared | extra}
-    assert undeclared == {}
+    assert {name: path for name, path in third_party.items() if name not in declared | WITH_NAPARI} == {}
+    assert declared - set(third_party) - NOT_IMPORTED == set()
