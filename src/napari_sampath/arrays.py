@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -211,6 +211,16 @@ class ClassInfo:
     """Shown to the user, unique within a list."""
     color: tuple[int, int, int]
     """(red, green, blue), each 0..255."""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ClassInfo:
+        """Create a class from {"id", "name", "color": [red, green, blue]}.
+
+        Raises:
+            ValueError, LookupError, TypeError: If the values are malformed.
+        """
+        red, green, blue = (int(part) for part in values["color"])
+        return cls(int(values["id"]), str(values["name"]), (red, green, blue))
 
     @property
     def key(self) -> str:

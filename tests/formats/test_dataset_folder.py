@@ -286,7 +286,7 @@ def test_what_does_not_fit_is_one_sentence_and_nothing_is_written(folder):
     before = files(folder)
     for words, values in (
         (r"labels of 'a' have shape \(9, 9\)", {"class_map": labels[:9, :9]}),
-        ("hold 3, which stands for no class", {"class_map": labels * 3}),
+        ("hold 3, which is the id of no class", {"class_map": labels * 3}),
         (r"values from 0 to 70000", {"instance_map": labels * np.int64(70000)}),
         ("give bool", {"verified": labels}),
         ("give RGB", {"image": pixels[..., 0]}),
@@ -295,11 +295,11 @@ def test_what_does_not_fit_is_one_sentence_and_nothing_is_written(folder):
     ):
         with pytest.raises(DatasetError, match=words):
             folder.save_image(Snapshot("a", **({"image": pixels, "class_map": labels} | values)))
-    with pytest.raises(DatasetError, match="what JSON cannot"):
+    with pytest.raises(DatasetError, match="that JSON cannot store"):
         folder.save_image(Snapshot("a", pixels, labels), provenance={"x": object()})
     assert files(folder) == before
     folder.save_image(Snapshot("a", pixels, labels))
-    with pytest.raises(DatasetError, match="do not tell from 'A'"):
+    with pytest.raises(DatasetError, match="only in capitals"):
         folder.save_image(Snapshot("A", pixels, labels))
     with pytest.raises(DatasetError, match="a dataset already"):
         DatasetFolder.create(folder.path, [GLAND])
@@ -315,7 +315,7 @@ def test_damage_is_told_with_the_file(folder):
     with pytest.raises(ImageError, match=r"a\.png"):
         folder.read("a")
     labels.unlink()
-    with pytest.raises(DatasetError, match=r"a\.png' is missing"):
+    with pytest.raises(DatasetError, match=r"a\.png' is listed in dataset\.json but missing"):
         folder.read("a")
     path = folder.path / "dataset.json"
     content = json.loads(path.read_text())

@@ -145,13 +145,13 @@ def test_every_kind_of_damage_is_one_sentence(tmp_path: Path) -> None:
 
     for text in ("", "{", "[]", "7", '{"schema_version": 1}', '{"schema_version": 1, "images": [1]}', "\xff"):
         manifest.write_text(text, encoding="latin-1")
-        check("is damaged or of another program")
+        check("is damaged or made by another program")
     manifest.write_text(json.dumps({**good, "schema_version": 2}))
-    check("schema version 2, this program knows up to 1; update")
+    check("schema version 2, this version reads up to 1; update")
     change(files={"classes": ["../a.png"], "instances": []})
-    check("is damaged or of another program")
+    check("is damaged or made by another program")
     change(classes=[{"id": 1}])
-    check("is damaged or of another program")
+    check("is damaged or made by another program")
     change(classes=[{"id": number, "name": "tumour", "color": [1, 2, 3]} for number in (1, 2, 200)])
     with pytest.raises(DuplicateNameError, match=r"classes.json' has 3 classes with the name 'tumour'"):
         import_labels(tmp_path)
@@ -163,7 +163,7 @@ def test_every_kind_of_damage_is_one_sentence(tmp_path: Path) -> None:
     png.write_bytes(png.read_bytes()[:-200])
     check("truncated or damaged")
     png.unlink()
-    check(r"has lost the instances file of 'slide 7' \(slide 7_instances.png\)")
+    check(r"lacks the instances file of 'slide 7' \(slide 7_instances.png\)")
     manifest.unlink()
     check(r"There are no label maps in .* \(no classes.json\); give a label file")
     with pytest.raises(ImageError, match="There is no file"):

@@ -304,7 +304,7 @@ def test_refused_write_leaves_the_earlier_export_whole(tmp_path: Path) -> None:
 
 def test_a_foreign_classes_json_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "classes.json").write_text('{"names": ["a"]}')
-    with pytest.raises(ImageError, match="damaged or of another program; move it away"):
+    with pytest.raises(ImageError, match="damaged or made by another program; move it away"):
         export(tmp_path)
     assert names(tmp_path) == ["classes.json"]
 

@@ -186,7 +186,7 @@ def test_geojson_of_other_versions_of_qupath(tmp_path: Path, caplog: pytest.LogC
     assert objects.classes[2].name == "Unclassified"
     assert [one.class_id for one in objects.items] == [1, 2, 3]
     assert [one.mask.area_px for one in objects.items] == [20, 20, 20]
-    assert "1 features without an area were left out (LineString)" in caplog.text
+    assert "1 features without an area were skipped (LineString)" in caplog.text
     assert import_objects(path).hw == (9, 14), "as large as need be where nobody says it"
 
 
@@ -229,7 +229,7 @@ def test_coco_with_several_images_and_odd_categories(tmp_path: Path) -> None:
     check_sentence(str(caught.value))
 
 
-def test_boxes_without_masks_are_left_out_and_it_is_said(
+def test_boxes_without_masks_are_skipped_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "boxes.json"
@@ -243,7 +243,7 @@ def test_boxes_without_masks_are_left_out_and_it_is_said(
         )
     )
     assert len(import_objects(path).items) == 1
-    assert "1 annotations without a pixel were left out" in caplog.text
+    assert "1 annotations without a pixel were skipped" in caplog.text
 
 
 def test_a_class_of_geojson_that_is_a_text(tmp_path: Path) -> None:
@@ -276,9 +276,9 @@ def coco(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("name", "text", "match"),
     [
-        ("a.json", "{", "is no JSON file, or is damaged"),
-        ("a.json", '{"a": 1}', "no images with sizes, categories and annotations"),
-        ("a.json", "[1]", "no images with sizes"),
+        ("a.json", "{", "is not JSON or is damaged"),
+        ("a.json", '{"a": 1}', "lacks the images, categories or annotations"),
+        ("a.json", "[1]", "lacks the images"),
         ("a.json", coco(segmentation=None), "annotation 5 that cannot be read"),
         ("a.json", coco(category_id=8), "annotation 5 that cannot be read"),
         ("a.json", coco(segmentation={"counts": [3], "size": [9, 9]}), "annotation 5 .*The runs cover 3 px"),
@@ -288,10 +288,10 @@ def coco(**changes: Any) -> str:
         (
             "a.geojson",
             '{"type": "FeatureCollection", "features": [{"geometry": 5}]}',
-            "number 1, that is malformed",
+            "malformed feature .number 1",
         ),
         ("a.geojson", json.dumps({**feature(), "geometry": {"type": "Point"}}), "none covers a pixel"),
-        ("a.geojson", json.dumps(feature()).replace("10.0", "NaN"), "number 1, that is malformed"),
+        ("a.geojson", json.dumps(feature()).replace("10.0", "NaN"), "malformed feature .number 1"),
     ],
 )
 def test_damaged_files_of_others_are_one_sentence(tmp_path: Path, name: str, text: str, match: str) -> None:
@@ -306,7 +306,7 @@ def test_damaged_files_of_others_are_one_sentence(tmp_path: Path, name: str, tex
     [
         ({}, "has no label images"),
         ({"labels": ["x"]}, "has no label images"),
-        ({"labels": 5}, "is no OME-Zarr"),
+        ({"labels": 5}, "is not a readable OME-Zarr"),
     ],
 )
 def test_zarr_without_labels(tmp_path: Path, attributes: dict[str, Any], match: str) -> None:

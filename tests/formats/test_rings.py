@@ -77,7 +77,7 @@ def test_a_pixel_is_inside_if_its_centre_is(ring: list[tuple[float, float]]) -> 
 def test_polygons_that_are_nowhere_or_everywhere() -> None:
     assert rings.fill([]).bitmap.size == 0
     assert rings.fill([[np.array([[-9, -9], [-2, -9], [-2, -2]])]]).bitmap.size == 0
-    with pytest.raises(ImageError, match="more than 1,073,741,824 px in all"):
+    with pytest.raises(ImageError, match="more than 1,073,741,824 px in total"):
         rings.fill([[np.array([[0, 0], [1e9, 0], [1e9, 1e9]])]])
 
 

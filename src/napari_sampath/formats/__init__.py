@@ -1,4 +1,4 @@
-"""Annotations and datasets out to files that other programs read, and back in."""
+"""Export and import of annotations, and dataset folders."""
 
 from .dataset.folder import DatasetFolder
 from .dataset.maps import DatasetItem

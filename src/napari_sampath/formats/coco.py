@@ -51,30 +51,30 @@ class CocoContent:
 
 
 def dump(objects: Objects, name: str, polygons: bool) -> bytes:
-    """Write a COCO file.
+    """Encode the objects of one image as COCO JSON.
 
     Args:
         objects: The objects of one image.
-        name: Its name.
-        polygons: Outlines along the edges of pixels in place of uncompressed run lengths. COCO's polygons have no
-            holes, so an object with holes is cut into pieces that have none; reading them gives the same pixels.
+        name: Name of the image.
+        polygons: Encode outlines along pixel edges instead of uncompressed run lengths. COCO polygons have no holes, so
+            an object with holes is cut into parts without holes; reading them gives the same pixels.
     """
     height, width = objects.hw
     annotations = []
-    for number, one in enumerate(objects.items, start=1):
-        r, c = one.mask.slices
+    for number, obj in enumerate(objects.items, start=1):
+        rows, cols = obj.mask.slices
         entry = {
             "id": number,
             "image_id": 1,
-            "category_id": one.class_id,
-            "segmentation": _outlines(one.mask) if polygons else _runs(one.mask, objects.hw),
-            "area": one.mask.area_px,
-            "bbox": [c.start, r.start, c.stop - c.start, r.stop - r.start],
+            "category_id": obj.class_id,
+            "segmentation": _outlines(obj.mask) if polygons else _runs(obj.mask, objects.hw),
+            "area": obj.mask.area_px,
+            "bbox": [cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start],
             "iscrowd": 0,
-            "sampath": {"number": one.number, **one.details},
+            "sampath": {"number": obj.number, **obj.details},
         }
-        if one.details.get("score") is not None:
-            entry["score"] = one.details["score"]
+        if obj.details.get("score") is not None:
+            entry["score"] = obj.details["score"]
         annotations.append(entry)
     return dump_json(
         {
@@ -91,16 +91,16 @@ def dump(objects: Objects, name: str, polygons: bool) -> bytes:
 
 
 def parse(content: Any, path: Path, name: str | None = None) -> Objects:
-    """Read one image of a COCO file.
+    """Decode the objects of one image of a COCO file.
 
     Args:
         content: The parsed JSON.
-        path: Used in messages.
-        name: Name of the image (with or without the ending), where there are several.
+        path: For error messages.
+        name: Name of the image (with or without suffix), if there are several.
 
     Raises:
-        ImageError: If it is no COCO file, has several images and no name is given, a segmentation is missing or
-            malformed, or none has a pixel though there are annotations.
+        ImageError: If it is not a COCO file, has several images and no name is given, or a segmentation is missing,
+            malformed, or covers no pixel in any annotation.
         UnknownNameError: If it has several images and none of that name.
         ClassListError: If it has more than 255 categories.
     """
@@ -112,9 +112,7 @@ def parse(content: Any, path: Path, name: str | None = None) -> Objects:
     except SampathError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError):
-        refuse(
-            path, "has no images with sizes, categories and annotations as COCO has them", "export it again"
-        )
+        refuse(path, "lacks the images, categories or annotations of a COCO file", "export it again")
     table = ClassTable()
     ids = {}
     for number, category in parsed.categories.items():
@@ -142,13 +140,13 @@ def parse(content: Any, path: Path, name: str | None = None) -> Objects:
             "export masks, not boxes",
         )
     if len(items) < len(entries):
-        logger.warning("%s: %d annotations without a pixel were left out.", path, len(entries) - len(items))
+        logger.warning("%s: %d annotations without a pixel were skipped.", path, len(entries) - len(items))
     return Objects(hw, table.classes, tuple(items))
 
 
 def _item(entry: dict[str, Any], index: int, class_id: int, mask: LocalMask) -> LabelledObject:
-    ours = entry.get("sampath")
-    details = dict(ours) if isinstance(ours, dict) else {}
+    stored = entry.get("sampath")
+    details = dict(stored) if isinstance(stored, dict) else {}
     number = details.pop("number", index)
     score = entry.get("score")
     if "score" not in details and isinstance(score, int | float):
@@ -175,9 +173,9 @@ def _runs(mask: LocalMask, hw: tuple[int, int]) -> dict[str, Any]:
 
 
 def _outlines(mask: LocalMask) -> list[list[int]]:
+    outlines = (ring for part in rings.without_holes(mask) for (ring,) in rings.trace(part))
     # COCO's rings are not closed.
-    pieces = (ring for piece in rings.without_holes(mask) for (ring,) in rings.trace(piece))
-    return [[int(value) for value in ring[:-1].ravel()] for ring in pieces]
+    return [[int(value) for value in ring[:-1].ravel()] for ring in outlines]
 
 
 def decode_segmentation(segmentation: Any, hw: tuple[int, int]) -> LocalMask:

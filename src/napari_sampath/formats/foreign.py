@@ -1,4 +1,4 @@
-"""What reading files of other programs takes: JSON with one-sentence errors, and classes without our numbers."""
+"""Helpers for files of other programs: JSON with one-sentence errors, rings, colours, classes without ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def load_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ImageError: If it is missing or no JSON.
+        ImageError: If it is missing or not JSON.
     """
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig", "surrogatepass"))
@@ -29,11 +29,11 @@ def load_json(path: Path) -> Any:
     except OSError as error:
         raise ImageError(f"'{path}' cannot be opened ({error.strerror}); check the file.") from error
     except (ValueError, RecursionError) as error:
-        raise ImageError(f"'{path}' is no JSON file, or is damaged ({error}); export it again.") from error
+        raise ImageError(f"'{path}' is not JSON or is damaged ({error}); export it again.") from error
 
 
 def dump_json(content: Any) -> bytes:
-    """Write JSON as a file's content."""
+    """Encode JSON compactly as the content of a file."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("utf-8", "surrogatepass")
 
@@ -44,13 +44,13 @@ def refuse(path: Path, what: str, advice: str) -> NoReturn:
 
 
 def corners(values: Any) -> Any:
-    """Read a ring: [[x, y], ...] or [x, y, x, y, ...], as (N, 2) float64.
+    """Convert a ring, [[x, y], ...] or [x, y, x, y, ...], to (N, 2) float64.
 
     Raises:
-        ValueError: If it is none, or has a corner that is not a number.
+        ValueError: If it is malformed or has a corner that is not finite.
     """
     if len(values) and isinstance(values[0], list):
-        values = [corner[:2] for corner in values]  # a third coordinate is the plane
+        values = [corner[:2] for corner in values]  # Drop the plane.
     ring = np.asarray(values, dtype=np.float64).reshape(-1, 2)
     if not np.isfinite(ring).all():
         raise ValueError("a corner is not a number")
@@ -58,7 +58,7 @@ def corners(values: Any) -> Any:
 
 
 def color_of(value: Any) -> Color | None:
-    """Read a colour: [red, green, blue] 0..255, or QuPath's packed number; None if it is neither."""
+    """Convert [red, green, blue], 0..255, or QuPath's packed number to a colour; None if it is neither."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = [value >> 16 & 255, value >> 8 & 255, value & 255]
     if isinstance(value, list) and len(value) in (3, 4) and all(isinstance(part, int) for part in value):
@@ -68,31 +68,31 @@ def color_of(value: Any) -> Color | None:
 
 
 class ClassTable:
-    """Gives classes their ids as they turn up; one name is one class."""
+    """Assigns ids to class names in order of appearance."""
 
     def __init__(self) -> None:
         self._classes: dict[str, ClassInfo] = {}
 
-    def take(self, name: str, color: Color | None = None, wish: int = 0) -> int:
-        """Return the id of a class, which is `wish` if that is free and within 1..255.
+    def take(self, name: str, color: Color | None = None, preferred_id: int = 0) -> int:
+        """Return the id of a class; a new class gets the preferred id if it is free and within 1..255.
 
         Raises:
             ClassListError: If there are more than 255.
         """
-        known = self._classes.get(name)
-        if known is None:
-            used = {info.id for info in self._classes.values()}
+        info = self._classes.get(name)
+        if info is None:
+            used = {cls.id for cls in self._classes.values()}
             if len(used) >= MAX_CLASSES:
                 raise ClassListError(
-                    f"There are more than {MAX_CLASSES} classes; leave some out of the export."
+                    f"There are more than {MAX_CLASSES} classes; merge or delete some before exporting."
                 )
-            free = 1 <= wish <= MAX_CLASSES and wish not in used
-            new_id = wish if free else next(k for k in range(1, MAX_CLASSES + 1) if k not in used)
-            known = ClassInfo(new_id, name, color or default_color(new_id))
-            self._classes[name] = known
-        return known.id
+            free = [class_id for class_id in range(1, MAX_CLASSES + 1) if class_id not in used]
+            class_id = preferred_id if preferred_id in free else free[0]
+            info = ClassInfo(class_id, name, color or default_color(class_id))
+            self._classes[name] = info
+        return info.id
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
-        """All of them, in the order in which they came."""
+        """All classes, in order of appearance."""
         return tuple(self._classes.values())

@@ -1,9 +1,9 @@
-"""QuPath's GeoJSON: objects as polygons with classes, colours and holes.
+"""GeoJSON as QuPath has it: objects as polygons with holes, classes and colours.
 
 https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html. Every object is a feature with
-`objectType` "annotation". What else is known of it stands in `metadata`, which QuPath shows and writes again, and a
-score in `measurements`; the size of the image and the ids of the classes in a member of the collection that QuPath
-ignores.
+`objectType` "annotation". Its details are in `metadata`, which QuPath shows and keeps, and its score in
+`measurements`. The size of the image and the ids of the classes are in the member "sampath" of the collection, which
+QuPath ignores.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ logger = logging.getLogger(__name__)
 
 UNCLASSIFIED = "Unclassified"
 _KEY = "sampath."
-"""Start of our keys in `metadata`."""
+"""Prefix of this package's keys in `metadata`."""
 _SCORE = "Score"
 _SPACE = uuid.UUID("6f1d3c9e-0d0b-5a5e-9d55-1f3f5c0f1a01")
-"""Where the names of objects become UUIDs, so that the same export is the same file."""
+"""Namespace of the UUIDs of objects, so that exporting again gives the same file."""
 
 
 def dump(objects: Objects, name: str) -> bytes:
-    """Write a GeoJSON file of one image."""
+    """Encode the objects of one image as GeoJSON."""
     classes = {info.id: info for info in objects.classes}
     features = []
-    for index, one in enumerate(objects.items):
-        info = classes[one.class_id]
+    for index, obj in enumerate(objects.items):
+        info = classes[obj.class_id]
         properties: dict[str, Any] = {
             "objectType": "annotation",
-            "name": f"{info.name} {one.number}" if one.number else info.name,
+            "name": f"{info.name} {obj.number}" if obj.number else info.name,
             "classification": {"name": info.name, "color": list(info.color)},
             "isLocked": False,
-            "metadata": {_KEY + key: json.dumps(value) for key, value in _known(one).items()},
+            "metadata": {_KEY + key: json.dumps(value) for key, value in _metadata(obj).items()},
         }
-        if one.details.get("score") is not None:
-            properties["measurements"] = {_SCORE: one.details["score"]}
-        identity = str(uuid.uuid5(_SPACE, f"{name}/{index}/{one.number}/{one.class_id}"))
+        if obj.details.get("score") is not None:
+            properties["measurements"] = {_SCORE: obj.details["score"]}
+        identity = str(uuid.uuid5(_SPACE, f"{name}/{index}/{obj.number}/{obj.class_id}"))
         features.append(
-            {"type": "Feature", "id": identity, "geometry": _geometry(one.mask), "properties": properties}
+            {"type": "Feature", "id": identity, "geometry": _geometry(obj.mask), "properties": properties}
         )
     height, width = objects.hw
-    ours = {
+    image = {
         "name": name,
         "height": height,
         "width": width,
@@ -59,33 +59,33 @@ def dump(objects: Objects, name: str) -> bytes:
             {"id": info.id, "name": info.name, "color": list(info.color)} for info in objects.classes
         ],
     }
-    return dump_json({"type": "FeatureCollection", "features": features, "sampath": ours})
+    return dump_json({"type": "FeatureCollection", "features": features, "sampath": image})
 
 
 def is_geojson(content: Any) -> bool:
-    """Say whether a parsed JSON is a feature, a collection of them, or a list of them."""
+    """Return True if parsed JSON is a feature, a feature collection, or a list of features."""
     if isinstance(content, list):
-        return all(isinstance(one, dict) and one.get("type") == "Feature" for one in content)
+        return all(isinstance(item, dict) and item.get("type") == "Feature" for item in content)
     return isinstance(content, dict) and content.get("type") in ("Feature", "FeatureCollection")
 
 
 def parse(content: Any, path: Path, hw: tuple[int, int] | None = None) -> Objects:
-    """Read a GeoJSON file.
+    """Decode GeoJSON.
 
-    Polygons and multi-polygons of annotations, detections and cells become objects; points and lines have no area
-    and are left out.
+    Polygons and multi-polygons of annotations, detections and cells become objects; points and lines have no area and
+    are skipped.
 
     Args:
         content: The parsed JSON.
-        path: Used in messages.
-        hw: Size (H, W) of the image, for a file that does not say it; just enough for all objects if left out.
+        path: For error messages.
+        hw: Size (H, W) of the image, for a file without it; the extent of all objects if left out.
 
     Raises:
         ImageError: If a feature is malformed, or none has an area though there are features.
         ClassListError: If it has more than 255 classes.
     """
     features = content if isinstance(content, list) else content.get("features", [content])
-    table, own_hw = _own(content)
+    table, stored_hw = _read_sampath(content)
     items, skipped = [], []
     for index, feature in enumerate(features, start=1):
         try:
@@ -95,38 +95,38 @@ def parse(content: Any, path: Path, hw: tuple[int, int] | None = None) -> Object
                 skipped.append(str((geometry or {}).get("type")))
                 continue
             class_id = _class(properties, table)
-            mask = rings.fill(polygons, own_hw or hw)
+            mask = rings.fill(polygons, stored_hw or hw)
         except (LookupError, TypeError, ValueError, AttributeError):
-            refuse(path, f"has a feature, number {index}, that is malformed", "export it again")
+            refuse(path, f"holds a malformed feature (number {index})", "export it again")
         if mask.bitmap.size:
             items.append(_item(properties, index, class_id, mask))
     if skipped:
-        logger.warning("%s: %d features without an area were left out (%s).", path, len(skipped), skipped[0])
+        logger.warning("%s: %d features without an area were skipped (%s).", path, len(skipped), skipped[0])
     if features and not items:
         refuse(path, f"has {len(features)} features and none covers a pixel of the image", "export polygons")
-    extent = [(one.mask.slices[0].stop, one.mask.slices[1].stop) for one in items]
+    extent = [(obj.mask.slices[0].stop, obj.mask.slices[1].stop) for obj in items]
     size = (
-        own_hw
+        stored_hw
         or hw
         or (max((row for row, _ in extent), default=1), max((col for _, col in extent), default=1))
     )
     return Objects(size, table.classes, tuple(items))
 
 
-def _own(content: Any) -> tuple[ClassTable, tuple[int, int] | None]:
-    """Read what our own export says of classes and size; anything else is passed over."""
+def _read_sampath(content: Any) -> tuple[ClassTable, tuple[int, int] | None]:
+    """Read the classes and the size (H, W) that this package's exports store; empty and None for other files."""
     table = ClassTable()
     try:
-        ours = content["sampath"]
-        for info in ours["classes"]:
+        image = content["sampath"]
+        for info in image["classes"]:
             table.take(str(info["name"]), color_of(info["color"]), int(info["id"]))
-        return table, (int(ours["height"]), int(ours["width"]))
+        return table, (int(image["height"]), int(image["width"]))
     except (LookupError, TypeError, ValueError):
         return ClassTable(), None
 
 
-def _known(one: LabelledObject) -> dict[str, Any]:
-    return {"number": one.number, **{key: value for key, value in one.details.items() if key != "score"}}
+def _metadata(obj: LabelledObject) -> dict[str, Any]:
+    return {"number": obj.number, **{key: value for key, value in obj.details.items() if key != "score"}}
 
 
 def _item(properties: dict[str, Any], index: int, class_id: int, mask: LocalMask) -> LabelledObject:
@@ -147,29 +147,28 @@ def _item(properties: dict[str, Any], index: int, class_id: int, mask: LocalMask
 
 def _class(properties: dict[str, Any], table: ClassTable) -> int:
     given = properties.get("classification") or {}
-    if isinstance(given, str):  # as other programs than QuPath write it
+    if isinstance(given, str):  # Not written by QuPath, but by other programs.
         given = {"name": given}
-    # Older versions of QuPath have "colorRGB", newer ones "names" for derived classes ("Tumour: Positive").
+    # Older versions of QuPath write "colorRGB", newer ones "names" for derived classes ("Tumour: Positive").
     names = given.get("names")
     name = ": ".join(map(str, names)) if names else str(given.get("name") or UNCLASSIFIED)
     return table.take(name, color_of(given.get("color", given.get("colorRGB"))))
 
 
 def _geometry(mask: LocalMask) -> dict[str, Any]:
-    pieces = [[ring.tolist() for ring in polygon] for polygon in rings.trace(mask)]
-    if len(pieces) == 1:
-        return {"type": "Polygon", "coordinates": pieces[0]}
-    return {"type": "MultiPolygon", "coordinates": pieces}
+    polygons = [[ring.tolist() for ring in polygon] for polygon in rings.trace(mask)]
+    if len(polygons) == 1:
+        return {"type": "Polygon", "coordinates": polygons[0]}
+    return {"type": "MultiPolygon", "coordinates": polygons}
 
 
 def _polygons(geometry: Any) -> list[list[Any]] | None:
-    """Read the polygons of a geometry; None if it has no area."""
+    """Return the polygons of a geometry; None if it has no area."""
     kind = None if geometry is None else geometry["type"]
     if kind == "GeometryCollection":
         parts = [_polygons(part) for part in geometry["geometries"]]
-        found = [polygon for part in parts if part for polygon in part]
-        return found or None
+        return [polygon for part in parts if part for polygon in part] or None
     if kind not in ("Polygon", "MultiPolygon"):
         return None
-    pieces = geometry["coordinates"] if kind == "MultiPolygon" else [geometry["coordinates"]]
-    return [[np.asarray(corners(ring)) for ring in piece] for piece in pieces]
+    polygons = geometry["coordinates"] if kind == "MultiPolygon" else [geometry["coordinates"]]
+    return [[np.asarray(corners(ring)) for ring in polygon] for polygon in polygons]

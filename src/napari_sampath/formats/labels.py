@@ -1,4 +1,4 @@
-"""Label maps as they pass to and from files, and the file names of an export."""
+"""Label maps in memory, and the file names and formats of an export."""
 
 from __future__ import annotations
 
@@ -19,29 +19,28 @@ if TYPE_CHECKING:
     from ..arrays import ClassInfo, IntArray
 
 RASTERS = {"png": "png", "tiff": "tif"}
-"""Formats that write one file for each label map -> suffix."""
+"""Formats with one file for each label map -> file suffix."""
 OUTLINES = {"coco": "coco.json", "coco-polygons": "polygons.coco.json", "geojson": "geojson"}
-"""Formats that write one file of objects -> suffix."""
+"""Formats with one file of outlines -> file suffix."""
 FORMATS = {**RASTERS, **OUTLINES, "ome-zarr": "ome.zarr"}
-"""Formats of an export -> suffix of their files."""
+"""All formats of an export -> file suffix."""
 KINDS = ("classes", "instances")
-"""The two label maps of an image; last part of their files' names."""
+"""The two label maps of an image; last part of their file names."""
 WHOLE = "objects"
-"""Last part of the name of a file that holds everything of an image."""
-
+"""Last part of the name of a file that holds both label maps or all objects of an image."""
 DETAILS = "details"
-"""Last part of the name of a file that says of objects what label maps cannot, see `LabelledObject.details`."""
+"""Last part of the name of the file with the details of objects, see `LabelledObject.details`."""
 
 Box: TypeAlias = tuple[int, int, int, int]
 """(r0, c0, r1, c1) in image pixels, end exclusive."""
 
 _BLOCK_PX = 2048
-"""Side of what is read of a map in one go."""
+"""Side of the blocks in which maps are read."""
 _ALLOWED_IN_NAMES = " -_.~!#$&'()+,;=@[]^`{}"
 
 
 class MapLike(Protocol):
-    """What label maps have in common with arrays: a numpy array, a map kept in tiles, one on the disk."""
+    """A label map: a numpy array, a tiled map, or an array on disk."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -49,7 +48,7 @@ class MapLike(Protocol):
 
     @property
     def dtype(self) -> Any:
-        """Type of its values."""
+        """Data type of the values."""
 
     def __getitem__(self, key: Any, /) -> Any:
         """Read a window."""
@@ -60,27 +59,24 @@ class Labels:
     """The label maps of one image."""
 
     class_map: Any
-    """(H, W) uint8, class id of each pixel, 0 for none; an array, or a `MapLike`."""
+    """(H, W) uint8, class id of each pixel, 0 for none; an array or another `MapLike`."""
     instance_map: Any
-    """(H, W) int32, number of the object each pixel belongs to, 0 for none."""
+    """(H, W) int32, object number of each pixel, 0 for none."""
     classes: tuple[ClassInfo, ...]
     """The classes that `class_map` may hold."""
     details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
-    """Number of an object -> what else is known of it, see `LabelledObject.details`."""
+    """Number of an object -> its details, see `LabelledObject.details`."""
 
 
 def file_name(name: str, kind: str, suffix: str) -> str:
-    """Name the file of one label map: `<image>_classes.png`.
-
-    `image_name` is the way back.
-    """
+    """Return the name of an exported file, such as `<image>_classes.png`; the inverse of `image_name`."""
     return f"{safe_name(name)}_{kind}.{suffix}"
 
 
 def safe_name(name: str) -> str:
-    """Write what a file system may refuse (slashes, colons ...) as in a web address (%2F).
+    """Percent-encode the characters that a file system may refuse, such as slashes and colons.
 
-    Two names that differ never become one. `urllib.parse.unquote` is the way back.
+    Different names stay different; `urllib.parse.unquote` is the inverse.
     """
     return "".join(
         letter
@@ -91,7 +87,7 @@ def safe_name(name: str) -> str:
 
 
 def image_name(file: str) -> str | None:
-    """Return the name of the image whose label map a file is, None if it has no such name."""
+    """Return the image name in the name of an exported file; None for other files."""
     name, _, end = file.rpartition("_")
     return unquote(name) if end.partition(".")[0] in (*KINDS, WHOLE) else None
 
@@ -101,10 +97,10 @@ def check_unique(classes: Sequence[ClassInfo], place: str) -> None:
 
     Args:
         classes: The classes.
-        place: Where they come from, to begin the sentence with.
+        place: Subject of the error message, such as "The class list".
 
     Raises:
-        DuplicateNameError: Naming the first id or name that is there twice.
+        DuplicateNameError: If two classes share an id or a name.
     """
     for what, values in (("id", [info.id for info in classes]), ("name", [info.name for info in classes])):
         for value, count in Counter(values).items():
@@ -115,14 +111,14 @@ def check_unique(classes: Sequence[ClassInfo], place: str) -> None:
 
 
 def default_color(class_id: int) -> tuple[int, int, int]:
-    """Choose a colour for a class that comes without one; neighbours in number are far apart in hue."""
+    """Return the default colour of a class; consecutive ids differ strongly in hue."""
     hue = (class_id * 0.618034) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.95)
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def used_ids(class_map: MapLike) -> list[int]:
-    """List the values other than 0 of (H, W) uint8, ascending."""
+    """List the values of a class map (H, W) uint8 other than 0, in ascending order."""
     counts = np.zeros(256, dtype=np.int64)
     for r0, c0, r1, c1 in blocks(class_map):
         counts += np.bincount(np.asarray(class_map[r0:r1, c0:c1]).ravel(), minlength=256)
@@ -130,9 +126,9 @@ def used_ids(class_map: MapLike) -> list[int]:
 
 
 def numbers_in(instance_map: MapLike) -> IntArray:
-    """List the numbers other than 0 of a map (H, W), ascending."""
-    found = [np.unique(np.asarray(instance_map[r0:r1, c0:c1])) for r0, c0, r1, c1 in blocks(instance_map)]
-    numbers: IntArray = np.unique(np.concatenate([np.zeros(1, np.int64), *found]))[1:]
+    """List the numbers of an instance map (H, W) other than 0, in ascending order."""
+    parts = [np.unique(np.asarray(instance_map[r0:r1, c0:c1])) for r0, c0, r1, c1 in blocks(instance_map)]
+    numbers: IntArray = np.unique(np.concatenate([np.zeros(1, np.int64), *parts]))[1:]
     return numbers
 
 
@@ -158,10 +154,10 @@ def renumber(
 
 
 def blocks(values: MapLike, side_px: int = _BLOCK_PX) -> Iterator[Box]:
-    """List windows that hold all pixels of a map other than 0; a map that knows them itself has `filled_boxes`."""
-    known = getattr(values, "filled_boxes", None)
-    if known is not None:
-        yield from known()
+    """Yield windows that cover all non-zero pixels of a map, from its own `filled_boxes` if it has them."""
+    filled_boxes = getattr(values, "filled_boxes", None)
+    if filled_boxes is not None:
+        yield from filled_boxes()
         return
     height, width = values.shape
     for top in range(0, height, side_px):

@@ -1,4 +1,4 @@
-"""`classes.json`: which label files lie in a folder, of which images, and what their numbers mean.
+"""`classes.json`: the exported files in a folder, by image, with the classes of each image.
 
     {"schema_version": 1,
      "images": {"slide 7": {"height": 1000, "width": 1200,
@@ -7,11 +7,11 @@
                                       "instances": ["slide 7_instances.png", "slide 7_instances.tif"],
                                       "details": ["slide 7_details.json"]}}}}
 
-All files of an image tell its objects apart by the same numbers. Those are the numbers that the objects have while they
-are annotated, unless PNG is among the files and one is above 65,535: then it is 1, 2, 3 ... in their order.
+All files of an image use the same object numbers: those of the session, or 1, 2, 3 ... in their order if a PNG is among
+the files and a number exceeds 65,535.
 
-Every image has a class list of its own, so that a later export with other classes does not change what earlier
-files mean.
+Every image has its own class list, so that a later export with other classes does not change the meaning of earlier
+files.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What `classes.json` says of one image."""
+    """The entry of one image in `classes.json`."""
 
     hw: tuple[int, int]
-    """Size (H, W) of its label maps."""
+    """Size (H, W) of the label maps."""
     classes: tuple[ClassInfo, ...]
-    """Its classes."""
+    """The classes of the image."""
     files: dict[str, list[str]]
-    """"classes", "instances", "objects" (both in one file), "details" -> names in the folder, copies of each other."""
+    """Kind ("classes", "instances", "objects" for both, "details") -> names of files with the same content."""
 
     def holds(self, file: str) -> bool:
-        """Say whether a file of this name is one of the image's."""
+        """Return True if a file of this name belongs to the image."""
         return any(file in names for names in self.files.values())
 
 
 def dump(entries: dict[str, Entry]) -> bytes:
-    """Write the content of `classes.json`."""
+    """Encode a `classes.json`."""
     images = {
         name: {
             "height": entry.hw[0],
@@ -70,14 +70,14 @@ def load(path: Path) -> dict[str, Entry]:
         Name of the image -> its entry; empty if the file does not exist.
 
     Raises:
-        ImageError: If it is damaged, of another program, or of a newer version.
+        ImageError: If it is damaged, made by another program, or of a newer version.
     """
     try:
         content = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
         version = content["schema_version"]
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise ImageError(
-                f"'{path}' has schema version {version}, this program knows up to {SCHEMA_VERSION}; update "
+                f"'{path}' has schema version {version}, this version reads up to {SCHEMA_VERSION}; update "
                 "napari-sampath."
             )
         return {str(name): _entry(values) for name, values in content["images"].items()}
@@ -89,29 +89,31 @@ def load(path: Path) -> dict[str, Entry]:
         raise ImageError(f"'{path}' cannot be opened ({error.strerror}); check the file.") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ImageError(
-            f"'{path}' is damaged or of another program; move it away, or use another folder."
+            f"'{path}' is damaged or made by another program; move it away, or use another folder."
         ) from error
 
 
 def dump_details(details: Mapping[int, Mapping[str, Any]]) -> bytes:
-    """Write what is known of objects, by their numbers in the label maps."""
-    objects = {str(number): dict(known) for number, known in details.items()}
+    """Encode the details of objects by their numbers."""
+    objects = {str(number): dict(values) for number, values in details.items()}
     return json.dumps({"schema_version": SCHEMA_VERSION, "objects": objects}, ensure_ascii=False).encode(
         "utf-8", "surrogatepass"
     )
 
 
 def load_details(path: Path) -> dict[int, dict[str, Any]]:
-    """Read what `dump_details` wrote.
+    """Read the details of objects; the inverse of `dump_details`.
 
     Raises:
         ImageError: If it is damaged.
     """
     content = load_json(path)
     try:
-        return {int(number): dict(known) for number, known in content["objects"].items()}
+        return {int(number): dict(values) for number, values in content["objects"].items()}
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ImageError(f"'{path}' is damaged; delete it to import the label maps without it.") from error
+        raise ImageError(
+            f"'{path}' is damaged; delete it to import the label maps without details."
+        ) from error
 
 
 def _entry(values: dict[str, Any]) -> Entry:
@@ -121,8 +123,5 @@ def _entry(values: dict[str, Any]) -> Entry:
     for name in chain.from_iterable(files.values()):
         if Path(name).name != name:
             raise ValueError(f"{name} is not in this folder")
-    classes = []
-    for info in values["classes"]:
-        red, green, blue = (int(part) for part in info["color"])
-        classes.append(ClassInfo(int(info["id"]), str(info["name"]), (red, green, blue)))
-    return Entry((int(values["height"]), int(values["width"])), tuple(classes), files)
+    classes = tuple(ClassInfo.from_json(info) for info in values["classes"])
+    return Entry((int(values["height"]), int(values["width"])), classes, files)

@@ -1,4 +1,4 @@
-"""Label maps as lists of objects, and back: what formats of outlines hold, and what annotations are made of."""
+"""Conversion between label maps and lists of objects."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledObject:
-    """One object, or a piece of a region in which no objects are told apart."""
+    """One object, or one connected component of a class without object numbers."""
 
     number: int
-    """Number in the instance map; 0 for a piece of a region."""
+    """Number in the instance map; 0 for a component without a number."""
     class_id: int
     """1..255."""
     mask: LocalMask
     details: Mapping[str, Any] = field(default_factory=dict)
-    """What else is known, as plain JSON values: "score", "source", "model", "prompts", "created" ..."""
+    """Further JSON values: "score", "source", "model", "prompts", "created" ..."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Objects:
-    """The objects of one image. They may overlap: later ones lie on top."""
+    """The objects of one image. They may overlap; later ones are on top."""
 
     hw: tuple[int, int]
     """Size (H, W) of the image in pixels."""
@@ -41,13 +41,13 @@ class Objects:
 
     @classmethod
     def of(cls, labels: Labels) -> Objects:
-        """Take label maps apart: one object for each pair of instance and class, then one for each connected piece
-        of a class where there is no instance (corners counting as connected).
+        """Convert label maps to objects.
 
-        Maps of any size are read block by block; pixels without a class are left out.
+        Each pair of instance and class is an object, then each 8-connected component of a class without instance.
+        Maps of any size are read block by block; pixels without a class are skipped.
 
         Raises:
-            ImageError: If the pixels without an instance spread over more than fits in memory.
+            ImageError: If the bounding box of the pixels without instance does not fit in memory.
         """
         height, width = labels.instance_map.shape
         items = [*_instances(labels), *_regions(labels)]
@@ -62,21 +62,21 @@ class Objects:
         check_pixels(*self.hw, "the label map")
         class_map = np.zeros(self.hw, dtype=np.uint8)
         instance_map = np.zeros(self.hw, dtype=np.int32)
-        for one in self.items:
-            class_map[one.mask.slices][one.mask.bitmap] = one.class_id
-            instance_map[one.mask.slices][one.mask.bitmap] = one.number
-        details = {one.number: one.details for one in self.items if one.number and one.details}
+        for obj in self.items:
+            class_map[obj.mask.slices][obj.mask.bitmap] = obj.class_id
+            instance_map[obj.mask.slices][obj.mask.bitmap] = obj.number
+        details = {obj.number: obj.details for obj in self.items if obj.number and obj.details}
         return Labels(class_map, instance_map, self.classes, details)
 
 
 def boxes_of(instance_map: MapLike) -> dict[int, Box]:
-    """Find the bounding box (r0, c0, r1, c1) of every number other than 0 in a map (H, W) of any size."""
+    """Return the bounding box (r0, c0, r1, c1) of every number in an instance map (H, W) of any size."""
     boxes: dict[int, Box] = {}
     for r0, c0, r1, c1 in blocks(instance_map):
         for number, (rows, cols) in _windows(np.asarray(instance_map[r0:r1, c0:c1])):
-            here = (r0 + rows.start, c0 + cols.start, r0 + rows.stop, c0 + cols.stop)
-            old = boxes.get(number, here)
-            boxes[number] = (*map(min, old[:2], here[:2]), *map(max, old[2:], here[2:]))
+            box = (r0 + rows.start, c0 + cols.start, r0 + rows.stop, c0 + cols.stop)
+            merged = boxes.get(number, box)
+            boxes[number] = (*map(min, merged[:2], box[:2]), *map(max, merged[2:], box[2:]))
     return boxes
 
 
@@ -86,7 +86,7 @@ def _windows(numbers: IntArray) -> Iterator[tuple[int, tuple[slice, slice]]]:
         return
     values = None
     if most > 4 * numbers.size:
-        # As many places as the highest number would be a waste.
+        # find_objects allocates an entry for every number up to the highest.
         values, inverse = np.unique(numbers, return_inverse=True)
         numbers = inverse.reshape(numbers.shape) + 1
     for index, window in enumerate(ndimage.find_objects(numbers), start=1):
@@ -106,27 +106,28 @@ def _instances(labels: Labels) -> Iterator[LabelledObject]:
 
 
 def _regions(labels: Labels) -> Iterator[LabelledObject]:
-    found: list[Box] = []
+    boxes: list[Box] = []
     for r0, c0, r1, c1 in blocks(labels.class_map):
-        loose = np.asarray(labels.class_map[r0:r1, c0:c1]) * (
+        unnumbered = np.asarray(labels.class_map[r0:r1, c0:c1]) * (
             np.asarray(labels.instance_map[r0:r1, c0:c1]) == 0
         )
-        found += [
-            (r0 + s[0].start, c0 + s[1].start, r0 + s[0].stop, c0 + s[1].stop) for _, s in _windows(loose)
+        boxes += [
+            (r0 + s[0].start, c0 + s[1].start, r0 + s[0].stop, c0 + s[1].stop)
+            for _, s in _windows(unnumbered)
         ]
-    if not found:
+    if not boxes:
         return
     from skimage.measure import label  # Slow to import.
 
     r0, c0, r1, c1 = (
-        pick(side) for pick, side in zip((min, min, max, max), zip(*found, strict=True), strict=True)
+        pick(side) for pick, side in zip((min, min, max, max), zip(*boxes, strict=True), strict=True)
     )
     check_pixels(r1 - r0, c1 - c0, "the area without objects")
     classes = np.asarray(labels.class_map[r0:r1, c0:c1]) * (
         np.asarray(labels.instance_map[r0:r1, c0:c1]) == 0
     )
-    pieces = label(classes, background=0, connectivity=2)
-    for number, window in _windows(pieces):
-        bitmap = pieces[window] == number
+    components = label(classes, background=0, connectivity=2)
+    for number, window in _windows(components):
+        bitmap = components[window] == number
         class_id = int(classes[window][bitmap][0])
         yield LabelledObject(0, class_id, LocalMask(r0 + window[0].start, c0 + window[1].start, bitmap))

@@ -1,7 +1,7 @@
-"""Label maps as OME-Zarr (NGFF 0.5): `labels/classes` and `labels/instances`, each a pyramid, written tile by tile.
+"""Label maps as OME-Zarr (NGFF 0.5): `labels/classes` and `labels/instances`, each a pyramid.
 
-https://ngff.openmicroscopy.org/specifications/0.5/#labels-metadata. Classes stand in `image-label` as
-colours and properties ("name"), what is known of an object in the properties of its number.
+https://ngff.openmicroscopy.org/specifications/0.5/#labels-metadata. `image-label` holds the classes as colours and
+properties ("name"), and the details of objects as properties of their numbers.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 VERSION = "0.5"
 CHUNK_PX = 1024
 _SMALLEST_PX = 512
-"""A pyramid ends with the level whose longer side is at most this."""
+"""Maximum longer side of the last level of a pyramid."""
 _AXES = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
 
 
 def write(folder: Path, labels: Labels, mpp: float | None = None) -> None:
-    """Write label maps into a folder that does not exist yet; memory is that of one tile.
+    """Write label maps into a new folder, tile by tile.
 
     Args:
-        folder: The root group; its `labels` group gets both maps.
+        folder: The root group; its `labels` group holds both maps.
         labels: The maps.
         mpp: Micrometres per pixel, if known.
     """
@@ -42,43 +42,43 @@ def write(folder: Path, labels: Labels, mpp: float | None = None) -> None:
     group = root.create_group("labels", attributes={"ome": {"version": VERSION, "labels": list(KINDS)}})
     colors = [{"label-value": info.id, "rgba": [*info.color, 255]} for info in labels.classes if info.id]
     names = [{"label-value": info.id, "name": info.name} for info in labels.classes if info.id]
-    known = [{"label-value": number, **details} for number, details in labels.details.items()]
+    details = [{"label-value": number, **values} for number, values in labels.details.items()]
     _write_map(group, "classes", labels.class_map, np.dtype(np.uint8), mpp, colors, names)
-    _write_map(group, "instances", labels.instance_map, np.dtype(np.int32), mpp, [], known)
+    _write_map(group, "instances", labels.instance_map, np.dtype(np.int32), mpp, [], details)
 
 
 def is_omezarr(path: Path) -> bool:
-    """Say whether a folder is a Zarr group."""
+    """Return True if a folder is a Zarr group."""
     return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs"))
 
 
 def read(path: Path) -> Labels:
-    """Read label maps; their pixels stay on the disk until they are asked for.
+    """Open label maps; their pixels are read from disk on access.
 
     Args:
-        path: A group with `labels`, or a label image itself; of this program, or of another (NGFF 0.4 or 0.5): a
-            single label image of up to 8 bits is then taken for classes, a wider one for objects of one class.
+        path: A group with `labels`, or a label image (NGFF 0.4 or 0.5). A single label image of another program is
+            read as classes if it has 8 bits, else as objects of one class.
 
     Raises:
-        ImageError: If it has no label image that can be used.
-        UnknownNameError: If it has several label images of another program.
+        ImageError: If it has no usable label image.
+        UnknownNameError: If it has several label images, made by another program.
     """
     import zarr
 
     try:
         group = zarr.open_group(str(path), mode="r")
-        found = _label_groups(path, group)
+        groups = _label_groups(path, group)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ImageError(f"'{path}' is no OME-Zarr that can be read ({error}); export it again.") from error
-    if not found:
+        raise ImageError(f"'{path}' is not a readable OME-Zarr ({error}); export it again.") from error
+    if not groups:
         refuse(path, "has no label images", "give an OME-Zarr with labels")
-    if set(KINDS) <= set(found):
-        return _read_ours(path, found)
-    if len(found) > 1:
+    if set(KINDS) <= set(groups):
+        return _read_export(path, groups)
+    if len(groups) > 1:
         raise UnknownNameError(
-            unknown_name(f"label image in '{path}' (give its own folder)", "classes", sorted(found))
+            unknown_name(f"label image in '{path}' (give its own folder)", "classes", sorted(groups))
         )
-    ((name, label),) = found.items()
+    ((name, label),) = groups.items()
     return _read_foreign(path, name, label)
 
 
@@ -105,12 +105,12 @@ def _write_map(
         _copy(source, array, 1 if level == 0 else 2)
         source = array
         scale = 2.0**level * (mpp or 1.0)
-        # Every other pixel is taken, so that a level begins where the one below does.
+        # Each level has every other pixel of the one before, so all start at the same place.
         datasets.append(
             {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": [scale, scale]}]}
         )
     axes = [{**axis, **({"unit": "micrometer"} if mpp else {})} for axis in _AXES]
-    # Lists without entries are not allowed.
+    # The specification does not allow empty lists.
     image_label: Any = {
         key: value for key, value in (("colors", colors), ("properties", properties)) if value
     }
@@ -119,7 +119,7 @@ def _write_map(
 
 
 def _copy(source: MapLike, array: zarr.Array[Any], step: int) -> None:
-    """Copy a map into an array chunk by chunk, every `step`-th pixel; empty chunks are not written."""
+    """Copy every `step`-th pixel of a map into an array, chunk by chunk; empty chunks are not written."""
     rows, cols = array.chunks
     filled = {
         (row, col)
@@ -138,12 +138,12 @@ def _copy(source: MapLike, array: zarr.Array[Any], step: int) -> None:
 
 def _metadata(group: zarr.Group) -> dict[str, Any]:
     attributes = dict(group.attrs)
-    ours = attributes.get("ome", attributes)
-    return ours if isinstance(ours, dict) else {}
+    metadata = attributes.get("ome", attributes)
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _label_groups(path: Path, group: zarr.Group) -> dict[str, zarr.Group]:
-    """Find label images in a group, in its `labels`, or the group itself."""
+    """Return the label images by name: the group itself, those in its `labels`, or those that it lists."""
     import zarr
 
     if "image-label" in _metadata(group):
@@ -151,15 +151,15 @@ def _label_groups(path: Path, group: zarr.Group) -> dict[str, zarr.Group]:
     if "labels" in group and isinstance(group["labels"], zarr.Group):
         group = group["labels"]
     listed = _metadata(group).get("labels", [])
-    found = {str(name): group.get(name) for name in listed}
-    return {name: label for name, label in found.items() if isinstance(label, zarr.Group)}
+    labels = {str(name): group.get(name) for name in listed}
+    return {name: label for name, label in labels.items() if isinstance(label, zarr.Group)}
 
 
 def _array(path: Path, group: zarr.Group) -> Any:
     """Return the full-size array (H, W) of a label image.
 
     Raises:
-        ImageError: If it is not one plane of whole numbers.
+        ImageError: If it is not a single plane of whole numbers.
     """
     try:
         array: Any = group[_metadata(group)["multiscales"][0]["datasets"][0]["path"]]
@@ -176,7 +176,7 @@ def _array(path: Path, group: zarr.Group) -> Any:
 
 
 def _colors(group: zarr.Group) -> tuple[dict[int, Any], dict[int, dict[str, Any]]]:
-    """Read colours and properties of a label image by value; what is malformed is passed over."""
+    """Read the colours and properties of a label image by value, without malformed entries."""
     label = _metadata(group).get("image-label") or {}
     colors, properties = {}, {}
     for entry in label.get("colors") or []:
@@ -188,16 +188,16 @@ def _colors(group: zarr.Group) -> tuple[dict[int, Any], dict[int, dict[str, Any]
     return colors, properties
 
 
-def _read_ours(path: Path, found: dict[str, zarr.Group]) -> Labels:
-    maps = [_array(path, found[kind]) for kind in KINDS]
+def _read_export(path: Path, groups: dict[str, zarr.Group]) -> Labels:
+    maps = [_array(path, groups[kind]) for kind in KINDS]
     if maps[0].shape != maps[1].shape:
         refuse(path, f"has maps of shapes {maps[0].shape} and {maps[1].shape}", "export it again")
-    colors, names = _colors(found["classes"])
+    colors, names = _colors(groups["classes"])
     table = ClassTable()
     for value in dict.fromkeys([*names, *colors]):
         if 1 <= value <= 255:
             table.take(str(names.get(value, {}).get("name", f"class {value}")), colors.get(value), value)
-    _, details = _colors(found["instances"])
+    _, details = _colors(groups["instances"])
     return Labels(maps[0], maps[1], table.classes, details)
 
 
@@ -205,15 +205,15 @@ def _read_foreign(path: Path, name: str, group: zarr.Group) -> Labels:
     array = _array(path, group)
     colors, names = _colors(group)
     if array.dtype.itemsize > 1:
-        return Labels(_Present(array), array, (ClassInfo(1, name, default_color(1)),))
+        return Labels(_Foreground(array), array, (ClassInfo(1, name, default_color(1)),))
     table = ClassTable()
     for value in used_ids(np.asarray(array[:]).astype(np.uint8)):
         table.take(str(names.get(value, {}).get("name", f"class {value}")), colors.get(value), value)
-    return Labels(array, _Nothing(array), table.classes)
+    return Labels(array, _Zeros(array), table.classes)
 
 
-class _Present:
-    """Class 1 wherever a map is not 0."""
+class _Foreground:
+    """A class map with class 1 where another map is not 0."""
 
     dtype = np.dtype(np.uint8)
 
@@ -225,8 +225,8 @@ class _Present:
         return (np.asarray(self.values[key]) > 0).astype(np.uint8)
 
 
-class _Nothing(_Present):
-    """0 everywhere."""
+class _Zeros(_Foreground):
+    """A map of zeros of the shape of another map."""
 
     def __getitem__(self, key: Any) -> Any:
         return np.zeros(np.asarray(self.values[key]).shape, dtype=np.uint8)

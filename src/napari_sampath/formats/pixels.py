@@ -1,4 +1,4 @@
-"""Label maps as image files: indexed PNG, and TIFF, tile by tile where a map is not an array in memory."""
+"""Writing label maps as indexed PNG and as TIFF, tile by tile if a map is not in memory."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ PNG_IDS = 2**16 - 1
 """Largest number a 16-bit PNG holds."""
 _TILE_PX = 512
 _BIG_BYTES = 2**31
-"""From this size on a TIFF file gets the 64-bit form."""
+"""Size from which a BigTIFF is written."""
 
 
 def writers(
     word: str, class_map: MapLike, instance_map: MapLike, highest: int, classes: Sequence[ClassInfo]
 ) -> tuple[Write, Write]:
-    """Pair the functions that write the two maps in one format.
+    """Return the functions that write the two maps in one format.
 
     Args:
         word: "png" or "tiff".
         class_map: (H, W) 0..255.
         instance_map: (H, W) 0..`highest`.
-        highest: Its highest number.
-        classes: Their colours make the palette of a PNG.
+        highest: Highest number in it.
+        classes: Their colours are the palette of a PNG.
     """
     if word == "png":
-        coloured = partial(write_palette, values=class_map, classes=classes)
-        return coloured, partial(write_png, values=instance_map, dtype=np.uint16)
+        indexed = partial(write_palette, values=class_map, classes=classes)
+        return indexed, partial(write_png, values=instance_map, dtype=np.uint16)
     wide = np.uint16 if highest <= PNG_IDS else np.uint32
     return (
         partial(_write_tiff, values=class_map, dtype=np.uint8),
@@ -48,8 +48,8 @@ def writers(
 
 
 def write_palette(stream: BinaryIO, values: MapLike, classes: Sequence[ClassInfo]) -> None:
-    """Write class ids (H, W) as an indexed PNG whose palette holds the colours of the classes; 0 is transparent."""
-    # All 256 entries, because Pillow packs images with short palettes into 1, 2 or 4 bits, which few others read.
+    """Write class ids (H, W) as an indexed PNG with the class colours as palette; 0 is transparent."""
+    # Use all 256 entries: Pillow packs images with shorter palettes into 1, 2 or 4 bits, which few programs read.
     palette = np.zeros((256, 3), dtype=np.uint8)
     for info in classes:
         if info.id:
@@ -60,7 +60,7 @@ def write_palette(stream: BinaryIO, values: MapLike, classes: Sequence[ClassInfo
 
 
 def write_png(stream: BinaryIO, values: MapLike, dtype: npt.DTypeLike | None = None) -> None:
-    """Write a map (H, W) of 1, 8 or 16 bits as a PNG; as another type if that is given."""
+    """Write a map (H, W) of 1, 8 or 16 bits as a PNG, converted to `dtype` if given."""
     pixels = np.asarray(values[:])
     Image.fromarray(pixels if dtype is None else pixels.astype(dtype)).save(stream, format="PNG")
 

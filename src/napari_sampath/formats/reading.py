@@ -1,4 +1,4 @@
-"""Import of annotations: of our own exports, and single files of others."""
+"""Import of annotations: exports of this package, and single files of other programs."""
 
 from __future__ import annotations
 
@@ -23,45 +23,44 @@ if TYPE_CHECKING:
 
 _OUTLINES = (".json", ".geojson")
 _LOSSY = ("JPEG", "JPEG2000", "MPO", "WEBP", "AVIF")
-_ALLOWED = "allowed are whole numbers, one a pixel (8 or 16-bit grey or indexed PNG, or TIFF)"
+_ALLOWED = "allowed are whole numbers, one per pixel (8 or 16-bit grey or indexed PNG, or TIFF)"
 
 
 def import_labels(path: str | Path, name: str | None = None, hw: tuple[int, int] | None = None) -> Labels:
-    """Read label maps; outlines are painted into them, later objects over earlier ones.
+    """Read label maps; outlines are painted into maps, later objects over earlier ones.
 
     Args:
-        path: A folder (or its `classes.json`) that `export_labels` wrote; one label file of such a folder, which
-            brings the other map of its image along; or a file of another program: a COCO or GeoJSON file, an
-            OME-Zarr folder, or a label image. There, an image of 8 bits is taken for classes (with the colours of
-            its palette, if it has one), and each connected area of a class becomes an object; wider numbers are
-            taken for objects of one class.
-        name: Name of the image, where the folder or file holds several.
-        hw: Size (H, W) of the image, for a GeoJSON file that does not say it.
+        path: A folder that `export_labels` wrote, its `classes.json`, or one label file in it (the other map of the
+            image is read, too); or a file of another program: COCO, GeoJSON, OME-Zarr or a label image. A label image
+            of 8 bits is read as classes (with the colours of its palette), and each connected component of a class
+            becomes an object; an image of more bits is read as objects of one class.
+        name: Name of the image, if the folder or file holds several.
+        hw: Size (H, W) of the image, for a GeoJSON file without it.
 
     Raises:
-        ImageError: If a file is missing, unreadable, no label map (RGB, float, JPEG ...), or not of the size that
-            `classes.json` gives.
-        DuplicateNameError: If two classes of `classes.json` share an id or a name.
-        UnknownNameError: If the folder has no label maps of an image of that name.
+        ImageError: If a file is missing, unreadable, not a label map (RGB, float, JPEG ...), or not of the size in
+            `classes.json`.
+        DuplicateNameError: If two classes in `classes.json` share an id or a name.
+        UnknownNameError: If there is no image of that name.
     """
-    found = _read(Path(path).expanduser(), name, hw)
-    if isinstance(found, Objects):
-        return found.to_labels()
-    if isinstance(found.class_map, np.ndarray):
-        return found
-    check_pixels(found.class_map.shape[0], found.class_map.shape[1], "the label map")
-    maps = np.asarray(found.class_map[:]), np.asarray(found.instance_map[:]).astype(np.int32)
-    return Labels(*maps, found.classes, found.details)
+    labels = _read(Path(path).expanduser(), name, hw)
+    if isinstance(labels, Objects):
+        return labels.to_labels()
+    if isinstance(labels.class_map, np.ndarray):
+        return labels
+    check_pixels(labels.class_map.shape[0], labels.class_map.shape[1], "the label map")
+    maps = np.asarray(labels.class_map[:]), np.asarray(labels.instance_map[:]).astype(np.int32)
+    return Labels(*maps, labels.classes, labels.details)
 
 
 def import_objects(path: str | Path, name: str | None = None, hw: tuple[int, int] | None = None) -> Objects:
-    """Read annotations as objects, which takes the memory of the objects and not of the image; see `import_labels`.
+    """Read annotations as objects, without label maps of the size of the image; see `import_labels`.
 
     Raises:
         SampathError: As `import_labels`.
     """
-    found = _read(Path(path).expanduser(), name, hw)
-    return found if isinstance(found, Objects) else Objects.of(found)
+    labels = _read(Path(path).expanduser(), name, hw)
+    return labels if isinstance(labels, Objects) else Objects.of(labels)
 
 
 def _read(path: Path, name: str | None, hw: tuple[int, int] | None) -> Labels | Objects:
@@ -76,7 +75,7 @@ def _read(path: Path, name: str | None, hw: tuple[int, int] | None) -> Labels | 
     listed = image_name(path.name)
     entry = manifest.load(path.parent / manifest.MANIFEST).get(listed) if listed is not None else None
     if listed is not None and entry is not None and entry.holds(path.name):
-        # The named file counts, not its copy in the other format: a person may have edited it.
+        # Read the named file instead of its copy in another format: it may have been edited.
         files = {
             kind: sorted(names, key=lambda file: file != path.name) for kind, names in entry.files.items()
         }
@@ -111,30 +110,30 @@ def _choose(folder: Path, name: str | None) -> tuple[str, manifest.Entry]:
 
 def _read_entry(folder: Path, name: str, entry: manifest.Entry) -> Labels | Objects:
     check_unique(entry.classes, f"'{folder / manifest.MANIFEST}'")
-    whole = [folder / file for file in entry.files.get(WHOLE, ()) if (folder / file).exists()]
-    if whole and not entry.files[KINDS[0]]:
-        return _read(whole[0], name, entry.hw)
+    combined = [folder / file for file in entry.files.get(WHOLE, ()) if (folder / file).exists()]
+    if combined and not entry.files[KINDS[0]]:
+        return _read(combined[0], name, entry.hw)
     maps = []
     for kind, most in zip(KINDS, (255, np.iinfo(np.int32).max), strict=True):
         files = [folder / file for file in entry.files[kind]]
-        there = [file for file in files if file.is_file()]
-        if not there:
+        existing = [file for file in files if file.is_file()]
+        if not existing:
             raise ImageError(
-                f"'{folder}' has lost the {kind} file of '{name}' ({', '.join(file.name for file in files)}); put it "
-                "back or export again."
+                f"'{folder}' lacks the {kind} file of '{name}' ({', '.join(file.name for file in files)}); restore it "
+                "or export again."
             )
-        values = _label_values(read_raster(there[0], indexed=True), there[0])
+        values = _label_values(read_raster(existing[0], indexed=True), existing[0])
         if values.shape != entry.hw:
             raise ImageError(
-                f"'{there[0]}' has shape {values.shape}, and {manifest.MANIFEST} says {entry.hw}; export again."
+                f"'{existing[0]}' has shape {values.shape}, and {manifest.MANIFEST} says {entry.hw}; export again."
             )
         if values.max(initial=0) > most:
-            raise ImageError(f"'{there[0]}' holds {values.max()}; allowed are 0 to {most}: export again.")
+            raise ImageError(f"'{existing[0]}' holds {values.max()}; allowed are 0 to {most}: export again.")
         maps.append(values)
     class_map = maps[0].astype(np.uint8)
-    classes = _with_unknown(class_map, entry.classes, None)
-    about = [folder / file for file in entry.files.get(DETAILS, ()) if (folder / file).is_file()]
-    details = manifest.load_details(about[0]) if about else {}
+    classes = _add_missing(class_map, entry.classes, None)
+    details_files = [folder / file for file in entry.files.get(DETAILS, ()) if (folder / file).is_file()]
+    details = manifest.load_details(details_files[0]) if details_files else {}
     return Labels(class_map, maps[1].astype(np.int32), classes, details)
 
 
@@ -146,23 +145,27 @@ def _read_foreign(path: Path) -> Labels:
 
         class_map = values.astype(np.uint8)
         objects = label(class_map, background=0, connectivity=2)
-        return Labels(class_map, objects.astype(np.int32), _with_unknown(class_map, (), raster.palette))
+        return Labels(class_map, objects.astype(np.int32), _add_missing(class_map, (), raster.palette))
     if int(values.max(initial=0)) > np.iinfo(np.int32).max:
         raise ImageError(
             f"'{path}' holds {values.max()}; allowed are 0 to {np.iinfo(np.int32).max}: renumber it."
         )
     class_map = (values > 0).astype(np.uint8)
-    return Labels(class_map, values.astype(np.int32), _with_unknown(class_map, (), None))
+    return Labels(class_map, values.astype(np.int32), _add_missing(class_map, (), None))
 
 
 def _label_values(raster: Raster, path: Path) -> npt.NDArray[Any]:
-    """Check that an image can be a label map; (H, W) bool or integers from 0 on."""
+    """Return the values of a label image, (H, W) bool or whole numbers from 0.
+
+    Raises:
+        ImageError: If it is not a label image.
+    """
     values = raster.values
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if raster.format in _LOSSY:
         raise ImageError(
-            f"'{path}' is a {raster.format} file, which alters label values; {_ALLOWED}: save it as one."
+            f"'{path}' is a {raster.format} file, which alters label values; {_ALLOWED}: export it again."
         )
     if values.ndim != 2:
         colours = values.shape[2] if values.ndim == 3 else f"{values.ndim} dimensions and 0"
@@ -176,15 +179,15 @@ def _label_values(raster: Raster, path: Path) -> npt.NDArray[Any]:
     return values
 
 
-def _with_unknown(
+def _add_missing(
     class_map: UInt8Array, classes: tuple[ClassInfo, ...], palette: UInt8Array | None
 ) -> tuple[ClassInfo, ...]:
-    """Add a class for every value of (H, W) uint8 that has none."""
-    known = {info.id for info in classes}
+    """Add a class for every value of a class map (H, W) uint8 that has none, coloured by the palette if given."""
+    ids = {info.id for info in classes}
     names = {info.name for info in classes}
     added = []
     for number in used_ids(class_map):
-        if number in known:
+        if number in ids:
             continue
         color = default_color(number)
         if palette is not None and palette[number].any():

@@ -1,4 +1,4 @@
-"""Export of annotations: label maps, outlines, OME-Zarr, and a `classes.json` that says what lies in a folder."""
+"""Export of annotations as label maps, outlines or OME-Zarr, with a `classes.json` for the folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from ..errors import ImageError, StorageError
-from ..files import Write, write_together
+from ..files import Write, alone, write_together
 from ..rasters import check_pixels
 from ..registry import lookup
 from . import coco, geojson, manifest, omezarr, pixels
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 _MOST_IDS = 2**31 - 1
 LOCK_S = 60.0
-"""How long an export waits for another one into the same folder."""
+"""How long an export waits for another one into the same folder, in seconds."""
 
 
 def export_labels(
@@ -85,7 +84,10 @@ def export_labels(
     if "png" in formats:
         labels, highest = _fit_png(labels, name, highest)
     files, listed = _files(folder, name, labels, highest, formats)
-    with _locked(folder), _omezarr(folder, name, labels, "ome-zarr" in formats) as (extra, put_in_place):
+    with (
+        alone(folder / manifest.MANIFEST, LOCK_S),
+        _omezarr(folder, name, labels, "ome-zarr" in formats) as (extra, put_in_place),
+    ):
         entries = manifest.load(folder / manifest.MANIFEST)
         listed[WHOLE] += [path.name for path in extra]
         entries[name] = manifest.Entry(
@@ -102,7 +104,7 @@ def export_labels(
 def _files(
     folder: Path, name: str, labels: Labels, highest: int, formats: list[str]
 ) -> tuple[dict[Path, Write], dict[str, list[str]]]:
-    """Pair each file with what writes it, and list their names by kind."""
+    """Return the function that writes each file, and the file names by kind."""
     files: dict[Path, Write] = {}
     listed: dict[str, list[str]] = {kind: [] for kind in (*KINDS, WHOLE)}
     for word in formats:
@@ -115,10 +117,9 @@ def _files(
         listed[DETAILS] = [file_name(name, DETAILS, "json")]
         content = manifest.dump_details(labels.details)
         files[folder / listed[DETAILS][0]] = lambda stream: stream.write(content)
-    outlines = [word for word in formats if word in OUTLINES]
-    objects = Objects.of(labels) if outlines else None
-    for word in outlines:
-        if objects is not None:
+    if outlines := [word for word in formats if word in OUTLINES]:
+        objects = Objects.of(labels)
+        for word in outlines:
             listed[WHOLE].append(file_name(name, WHOLE, FORMATS[word]))
             files[folder / listed[WHOLE][-1]] = _outline_writer(word, objects, name)
     return files, listed
@@ -135,29 +136,8 @@ def _outline_writer(word: str, objects: Objects, name: str) -> Write:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other exports into the folder waiting: they would write `classes.json` without this one's entry."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f".{manifest.MANIFEST}.lock", timeout=LOCK_S):
-            yield
-    except Timeout:
-        raise StorageError(
-            f"Another program has been exporting into '{folder}' for {LOCK_S:.0f} s; wait for it or choose another "
-            "folder."
-        ) from None
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"Could not write into '{folder}' ({error.strerror}); free some space or choose a folder in which you "
-            "may write."
-        ) from error
-
-
-@contextlib.contextmanager
 def _omezarr(folder: Path, name: str, labels: Labels, enabled: bool) -> Iterator[tuple[list[Path], Any]]:
-    """Write the OME-Zarr under a temporary name; the caller puts it in place when all else is done."""
+    """Write the OME-Zarr under a temporary name; yield its path and a function that moves it there."""
     if not enabled:
         yield [], lambda: None
         return
@@ -185,7 +165,7 @@ def _omezarr(folder: Path, name: str, labels: Labels, enabled: bool) -> Iterator
 
 
 def _check_maps(class_map: Any, instance_map: Any) -> tuple[tuple[Any, Any], int]:
-    """Check two maps; return them and the highest object number."""
+    """Check the class and instance maps; return them and the highest object number."""
     if instance_map is None:
         instance_map = np.zeros(class_map.shape, dtype=np.uint8)
     maps = tuple(
@@ -209,7 +189,7 @@ def _check_maps(class_map: Any, instance_map: Any) -> tuple[tuple[Any, Any], int
             )
     if maps[0].shape != maps[1].shape:
         raise ImageError(
-            f"The class map has shape {maps[0].shape} and the instance map {maps[1].shape}; give two of the same "
+            f"The class map has shape {maps[0].shape} and the instance map {maps[1].shape}; give maps of the same "
             "shape."
         )
     if isinstance(maps[0], np.ndarray):
@@ -245,10 +225,10 @@ def _check_classes(class_map: MapLike, classes: Sequence[ClassInfo]) -> None:
                 f"The class '{info.name}' has id {info.id} and colour {info.color}; allowed are 0 to 255: change it."
             )
     check_unique(classes, "The class list")
-    known = [info.id for info in classes]
-    nameless = [number for number in used_ids(class_map) if number not in known]
-    if nameless:
+    ids = [info.id for info in classes]
+    unknown = [value for value in used_ids(class_map) if value not in ids]
+    if unknown:
         raise ImageError(
-            f"The class map holds the value {nameless[0]}, and no class has this id; known: "
-            f"{', '.join(map(str, known)) or 'none'}: add a class with it."
+            f"The class map holds the value {unknown[0]}, and no class has this id; known: "
+            f"{', '.join(map(str, ids)) or 'none'}: add a class with it."
         )

@@ -1,12 +1,12 @@
-"""A dataset as a folder: images, label maps and what is known of them; what annotating writes and training reads.
+"""A dataset folder: images, label maps and metadata, written by annotation sessions and read by training.
 
-dataset.json          schema version, classes with colours, splits by slide, one entry an image
+dataset.json          schema version, classes with colours, splits by slide, one entry per image
 images/NAME.png       RGB
 labels/NAME.png       indexed, class id of each pixel, 0 for none
-instances/NAME.png    16 bits, number of the object of each pixel, if there are objects
+instances/NAME.png    16 bits, object number of each pixel; only if objects are separated
 annotated/NAME.png    1 bit, the verified area; pixels outside are ignored in the loss
-provenance/NAME.json  who, with which model, from which file: what the caller says
-history/NAME/1/...    the same files of earlier revisions
+provenance/NAME.json  origin of the labels: annotator, model, file ...
+history/NAME/1/...    the files of earlier revisions
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _LOCK = ".lock"
 
 
 class DatasetFolder:
-    """A dataset on disk; `create` makes one and `open` finds one.
+    """A dataset on disk.
 
-    Several processes may save into one folder: each save reads what is there under a lock. Readers need none.
+    Several processes may save into one folder: each save locks it and reads its current state. Readers need no lock.
 
     Args:
-        path: The folder, which holds a `dataset.json`.
+        path: A folder with a `dataset.json`; `create` makes a new one.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -55,15 +55,15 @@ class DatasetFolder:
 
     @classmethod
     def create(cls, path: str | Path, classes: Sequence[ClassInfo], name: str = "") -> DatasetFolder:
-        """Make an empty dataset.
+        """Create an empty dataset.
 
         Args:
-            path: The folder; made if missing.
-            classes: What the label maps tell apart.
+            path: The folder; created if missing.
+            classes: The classes of the label maps.
             name: Name of the dataset; that of the folder if left out.
 
         Raises:
-            DatasetError: If there is a dataset already.
+            DatasetError: If the folder is a dataset already.
             DuplicateNameError: If two classes share an id or a name.
             StorageError: If the folder cannot be written to.
         """
@@ -85,7 +85,7 @@ class DatasetFolder:
 
     @staticmethod
     def exists(path: str | Path) -> bool:
-        """Say whether a folder is a dataset."""
+        """Return True if a folder is a dataset."""
         return (Path(path).expanduser() / MANIFEST).is_file()
 
     @property
@@ -95,44 +95,44 @@ class DatasetFolder:
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
-        """What the label maps tell apart."""
+        """The classes of the label maps."""
         return self._manifest.classes
 
     @property
     def images(self) -> Mapping[str, DatasetImage]:
-        """Name -> what is known of the image, in the order of the first save."""
+        """Name -> entry of the image, in the order of the first save."""
         return self._manifest.images
 
     @property
     def slide_ends_before(self) -> str:
-        """Text in an image's name before which the name of its slide ends; empty if names tell of no slide."""
+        """Text in an image name before which the slide name ends; empty if names do not contain the slide."""
         return self._manifest.slide_ends_before
 
     def find_slides(self, ends_before: str) -> None:
-        """Say how the name of an image tells of its slide or case, for images that are there and those to come.
+        """Set how to find the slide or case in image names, for present and future images.
 
-        Images whose slide was said by whoever saved them keep it. A slide that comes together from images that trained
-        and images that validated trains: what has been learnt from must not validate.
+        Images saved with an explicit slide keep it. If a slide unites training and validation images, it becomes part
+        of the training set, so that no image that was trained on is used for validation.
 
         Args:
-            ends_before: Text before which the slide's name ends, for example "-"; "" if names tell of no slide.
+            ends_before: Text before which the slide name ends, for example "-"; "" if names do not contain the slide.
         """
         with self._locked():
             self._write({}, self._manifest.with_slides(ends_before))
 
     def find(self, name: str, pixels: UInt8Array) -> str | None:
-        """Return the name under which an image (H, W, 3) is kept, None if it is not: a name alone says little.
+        """Return the name under which an image (H, W, 3) is stored, None if it is not.
 
-        The pictures of like names are read, so that takes a moment. One that cannot be read is not this image.
+        Only images of this name, or of this name with a number, are read and compared by their pixels.
         """
-        for one in alike(name, self.images):
-            same_size = self.images[one].hw == pixels.shape[:2]
-            if same_size and np.array_equal(self._picture(one), pixels):
-                return one
+        for stored in alike(name, self.images):
+            same_size = self.images[stored].hw == pixels.shape[:2]
+            if same_size and np.array_equal(self._pixels(stored), pixels):
+                return stored
         return None
 
     def split_of(self, name: str) -> str:
-        """Return the split of an image, "train", "val" or "test": that of its slide."""
+        """Return the split of the slide of an image: "train", "val" or "test"."""
         return self._manifest.split_for(self._entry(name).slide)
 
     def set_split(self, slide: str, split: str) -> None:
@@ -140,7 +140,7 @@ class DatasetFolder:
 
         Raises:
             DatasetError: If there is no such split.
-            UnknownNameError: If no image is of that slide.
+            UnknownNameError: If there is no image of that slide.
         """
         slides = {image.slide for image in self.images.values()}
         if slide not in slides:
@@ -153,14 +153,14 @@ class DatasetFolder:
         """Rename and recolour classes by their ids, and add new ones.
 
         Raises:
-            DatasetError: If an id that is there now is left out.
+            DatasetError: If a present id is missing.
         """
         with self._locked():
-            lost = [c for c in self.classes if c.id not in {new.id for new in classes}]
-            if lost:
+            removed = [info for info in self.classes if info.id not in {new.id for new in classes}]
+            if removed:
                 raise DatasetError(
-                    f"The class '{lost[0].name}' (id {lost[0].id}) is missing from the new list, and label maps may "
-                    "hold it; keep it."
+                    f"The class '{removed[0].name}' (id {removed[0].id}) is missing from the new list, and label "
+                    "maps may hold it; keep it."
                 )
             self._write({}, dataclasses.replace(self._manifest, classes=check_classes(classes)))
 
@@ -198,7 +198,7 @@ class DatasetFolder:
             check_name(name, self.images)
             classes, class_map = adopt_classes(self.classes, maps["labels"], snapshot.classes)
             if snapshot.classes is not None:
-                classes = self._without_lost(classes, name, class_map)
+                classes = self._without_unused(classes, name, class_map)
             check_ids(name, class_map, classes)
             content = encode_maps(maps | {"labels": class_map}, classes, provenance or {})
             before = self.images.get(name)
@@ -217,15 +217,15 @@ class DatasetFolder:
         return entry
 
     def read(self, name: str) -> DatasetItem:
-        """Read an image and all that was saved of it.
+        """Read an image with its labels and provenance.
 
         Raises:
             UnknownNameError: If there is no such image.
-            DatasetError: If files are missing or have other sizes than `dataset.json` says.
+            DatasetError: If files are missing or have another size than in `dataset.json`.
             ImageError: If a file is damaged.
         """
         entry = self._entry(name)
-        found = {
+        maps = {
             kind: read_map(self.file(kind, name), entry.hw)
             for kind in ("images", "labels", "annotated", *(["instances"] if entry.instances else []))
         }
@@ -236,31 +236,31 @@ class DatasetFolder:
                 f"'{self.file('provenance', name)}' cannot be read ({error}); restore it, or save the image again."
             ) from error
         return DatasetItem(
-            found["images"],
-            found["labels"],
-            found.get("instances"),
-            found["annotated"].astype(bool),
+            maps["images"],
+            maps["labels"],
+            maps.get("instances"),
+            maps["annotated"].astype(bool),
             provenance,
         )
 
     def file(self, kind: str, name: str) -> Path:
-        """Return the file of an image: kind is "images", "labels", "instances", "annotated" or "provenance"."""
+        """Return the path of a file of an image; kind: "images", "labels", "instances", "annotated" or "provenance"."""
         return self.path / kind / f"{safe_name(name)}.{'json' if kind == 'provenance' else 'png'}"
 
-    def _without_lost(
+    def _without_unused(
         self, classes: tuple[ClassInfo, ...], name: str, labels: UInt8Array
     ) -> tuple[ClassInfo, ...]:
-        """Leave out classes of which the last pixel goes when an image gets these labels (H, W)."""
+        """Remove classes whose last pixels disappear when an image gets these labels (H, W)."""
         if name not in self.images:
             return classes
         try:
-            lost = self._ids_in(name) - set(np.unique(labels).tolist())
+            unused = self._ids_in(name) - set(np.unique(labels).tolist())
             for other in self.images:
-                if lost and other != name:
-                    lost -= self._ids_in(other)
-        except (DatasetError, ImageError):  # Nobody knows what a damaged file held.
+                if unused and other != name:
+                    unused -= self._ids_in(other)
+        except (DatasetError, ImageError):  # A damaged file may have held any class.
             return classes
-        return tuple(info for info in classes if info.id not in lost)
+        return tuple(info for info in classes if info.id not in unused)
 
     def _ids_in(self, name: str) -> set[int]:
         labels = read_map(self.file("labels", name), self.images[name].hw)
@@ -273,13 +273,13 @@ class DatasetFolder:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock, with `dataset.json` as it is now."""
+        """Lock the folder and read the current `dataset.json`."""
         with FileLock(self.path / _LOCK):
             self._manifest = load(self.path / MANIFEST)
             yield
 
     def _write(self, files: Mapping[Path, bytes], manifest: Manifest) -> None:
-        """Write files, those that changed alone, and `dataset.json` last."""
+        """Write the files that changed and, last, `dataset.json`."""
         writes: dict[Path, Write] = {
             path: partial(_write_bytes, content=content)
             for path, content in files.items()
@@ -290,15 +290,15 @@ class DatasetFolder:
         self._manifest = manifest
 
     def _own_name(self, name: str, pixels: UInt8Array) -> str:
-        """Return the name under which an image is kept, else a free one; that of a damaged picture counts as such."""
-        found = self.find(name, pixels)
-        if found is not None:
-            return found
-        if name in self.images and self.images[name].hw == pixels.shape[:2] and self._picture(name).size == 0:
+        """Return the name under which an image is stored, else a free name; a damaged image is replaced."""
+        stored = self.find(name, pixels)
+        if stored is not None:
+            return stored
+        if name in self.images and self.images[name].hw == pixels.shape[:2] and self._pixels(name).size == 0:
             return name
         return free_name(name, self.images)
 
-    def _picture(self, name: str) -> UInt8Array:
+    def _pixels(self, name: str) -> UInt8Array:
         """Read the pixels of an image; empty if they cannot be read."""
         try:
             return read_map(self.file("images", name), self.images[name].hw)
@@ -306,7 +306,7 @@ class DatasetFolder:
             return np.zeros((0, 0, 3), np.uint8)
 
     def _holds(self, name: str, content: Mapping[str, bytes]) -> bool:
-        return all(_same(self.file(kind, name), one) for kind, one in content.items())
+        return all(_same(self.file(kind, name), data) for kind, data in content.items())
 
 
 def _same(path: Path, content: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""`history/`: the earlier versions of a dataset's images."""
+"""`history/`: earlier revisions of the images of a dataset."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .manifest import DatasetImage
 
 
 def keep(folder: Path, entry: DatasetImage, files: Mapping[str, Path]) -> None:
-    """Give the files of the present revision of an image a second name.
+    """Keep the files of the present revision of an image as hard links or copies.
 
     Args:
         folder: Folder of the image's history.
         entry: The image.
-        files: Kind -> file; one that is missing is left out.
+        files: Kind -> file; missing files are skipped.
 
     Raises:
-        StorageError: If that cannot be done.
+        StorageError: If a file cannot be linked or copied.
     """
     folder = folder / str(entry.revision)
     try:

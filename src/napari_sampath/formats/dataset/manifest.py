@@ -1,4 +1,4 @@
-"""`dataset.json`: what a dataset folder holds, its classes, and which slides train and which validate.
+"""`dataset.json`: the images and classes of a dataset folder, and the split of each slide.
 
     {"schema_version": 1, "name": "glands",
      "classes": [{"id": 1, "name": "gland", "color": [0, 158, 115]}],
@@ -6,8 +6,8 @@
      "images": {"slide 7 region 1": {"group": "slide 7", "mpp": 0.5, "height": 1000, "width": 1200,
                                      "instances": true, "revision": 2, "saved": "2025-04-01T09:30:00+00:00"}}}
 
-Splits name slides or cases, never images, so that no slide can be in two of them. An image's slide is said when it is
-saved, or is what its name begins with, up to "slide_ends_before".
+Slides or cases are assigned to splits, never single images, so that no slide is in two splits. The slide of an image is
+given when it is saved, or is the start of its name, up to "slide_ends_before".
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ MANIFEST = "dataset.json"
 SCHEMA_VERSION = 1
 SPLITS = ("train", "val", "test")
 VALIDATION_SHARE = 0.2
-"""Share of the images whose slides validate, where nobody chose."""
+"""Fraction of images that are assigned to validation by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetImage:
-    """What `dataset.json` says of one image."""
+    """The entry of one image in `dataset.json`."""
 
     name: str
     hw: tuple[int, int]
     """Size (H, W)."""
     group: str
-    """Slide or case; empty where it is not known, the image then counts as a slide of its own."""
+    """Slide or case; if empty, the image counts as a slide of its own."""
     mpp: float | None
-    """Micrometres per pixel; None where it is not known."""
+    """Micrometres per pixel; None if unknown."""
     instances: bool
-    """True if object numbers were saved beside the classes."""
+    """True if an instance map was saved."""
     revision: int
-    """1 at the first save, one more at each that changed something."""
+    """1 for the first save, increased by each save that changes something."""
     saved: str
-    """When, ISO 8601 in UTC."""
+    """Time of the last save, ISO 8601 in UTC."""
 
     @property
     def slide(self) -> str:
-        """The group, or the image's own name where it is not known."""
+        """The slide or case; the name of the image if unknown."""
         return self.group or self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Content of a `dataset.json`."""
+    """The content of a `dataset.json`."""
 
     name: str
     classes: tuple[ClassInfo, ...]
@@ -63,29 +63,28 @@ class Manifest:
     splits: Mapping[str, str] = field(default_factory=dict)
     """Slide or case -> "train", "val" or "test"."""
     slide_ends_before: str = ""
-    """Text in an image's name before which the name of its slide ends; empty if names tell of no slide."""
+    """Text in an image name before which the slide name ends; empty if names do not contain the slide."""
 
     def slide_in(self, name: str) -> str:
-        """Return the slide or case that an image's name tells of; "" if it tells of none."""
+        """Return the slide or case in an image name; "" if there is none."""
         return slide_in(name, self.slide_ends_before)
 
     def split_for(self, slide: str) -> str:
-        """Choose the split of a slide: its own, else validation while that holds under a fifth of the images.
+        """Return the split of a slide; a new one validates while under a fifth of the images do, but not the first.
 
-        The first slide trains. A slide keeps its split for ever, so that what validates stays unseen.
+        A slide keeps its split, so that validation images are never trained on.
         """
-        known = self.splits.get(slide)
-        if known is not None:
-            return known
+        if slide in self.splits:
+            return self.splits[slide]
         if not self.images:
             return "train"
         validating = sum(self.splits.get(image.slide) == "val" for image in self.images.values())
         return "val" if validating < VALIDATION_SHARE * len(self.images) else "train"
 
     def with_image(self, image: DatasetImage) -> Manifest:
-        """Return this with one more image, or another revision of one that is there.
+        """Return a copy with a new image, or a new revision of an image.
 
-        An image keeps its split under another slide's name: what was learnt from must not validate.
+        An image that moves to another slide keeps its split, so that no training image is used for validation.
         """
         before = self.images.get(image.name)
         split = None if before is None else self.splits.get(before.slide)
@@ -93,29 +92,28 @@ class Manifest:
         return replace(self, images={**self.images, image.name: image}, splits=splits)
 
     def with_slides(self, ends_before: str) -> Manifest:
-        """Return this with the slides that names tell of by another text; see `DatasetFolder.find_slides`."""
+        """Return a copy with the slides found by another text; see `DatasetFolder.find_slides`."""
         after = replace(self, slide_ends_before=ends_before)
         images, splits = {}, dict(self.splits)
-        found: dict[str, set[str]] = {}
+        previous: dict[str, set[str]] = {}
         for name, image in self.images.items():
             split = self.split_for(image.slide)
             if image.group in ("", self.slide_in(name)):
                 image = replace(image, group=after.slide_in(name))
-            found.setdefault(image.slide, set()).add(split)
+            previous.setdefault(image.slide, set()).add(split)
             images[name] = image
-        for slide, olds in found.items():
-            splits[slide] = next((one for one in ("train", "val") if one in olds), "test")
+        for slide, used in previous.items():
+            splits[slide] = next((split for split in SPLITS if split in used), "test")
         return replace(after, images=images, splits=splits)
 
 
 def slide_in(name: str, ends_before: str) -> str:
-    """Return what an image's name begins with, up to a text; "" if the text is empty or not in it."""
-    start, found, _ = name.partition(ends_before) if ends_before else ("", "", "")
-    return start.strip() if found else ""
+    """Return the start of an image name up to a text; "" if the text is empty or not in the name."""
+    return name.partition(ends_before)[0].strip() if ends_before and ends_before in name else ""
 
 
 def dump(manifest: Manifest) -> bytes:
-    """Write the content of `dataset.json`."""
+    """Encode a `dataset.json`."""
     images = {}
     for name, image in manifest.images.items():
         values = {key: value for key, value in asdict(image).items() if key not in ("name", "hw")}
@@ -135,14 +133,14 @@ def load(path: Path) -> Manifest:
     """Read a `dataset.json`.
 
     Raises:
-        DatasetError: If it is missing, damaged, of another program, or of a newer version.
+        DatasetError: If it is missing, damaged, made by another program, or of a newer version.
     """
     try:
         content = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
         version = content["schema_version"]
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise DatasetError(
-                f"'{path}' has schema version {version}, this program knows up to {SCHEMA_VERSION}; update "
+                f"'{path}' has schema version {version}, this version reads up to {SCHEMA_VERSION}; update "
                 "napari-sampath."
             )
         return _parse(content)
@@ -150,12 +148,14 @@ def load(path: Path) -> Manifest:
         raise
     except FileNotFoundError:
         raise DatasetError(
-            f"There is no '{path}'; name the folder of a dataset, or make a new one."
+            f"There is no '{path}'; give the folder of a dataset, or create a dataset."
         ) from None
     except OSError as error:
         raise DatasetError(f"'{path}' cannot be opened ({error.strerror}); check the file.") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DatasetError(f"'{path}' is damaged or of another program ({error}); restore it.") from error
+        raise DatasetError(
+            f"'{path}' is damaged or made by another program ({error}); restore it."
+        ) from error
 
 
 def _parse(content: dict[str, Any]) -> Manifest:
@@ -163,21 +163,9 @@ def _parse(content: dict[str, Any]) -> Manifest:
     for split in splits.values():
         check_split(split)
     images = {str(name): _parse_image(str(name), values) for name, values in content["images"].items()}
+    classes = tuple(ClassInfo.from_json(info) for info in content["classes"])
     ends_before = str(content.get("slide_ends_before", ""))
-    return Manifest(str(content["name"]), parse_classes(content["classes"]), images, splits, ends_before)
-
-
-def parse_classes(entries: list[dict[str, Any]]) -> tuple[ClassInfo, ...]:
-    """Read classes from JSON: a list of {"id", "name", "color": [red, green, blue]}.
-
-    Raises:
-        ValueError, LookupError, TypeError: If it is something else.
-    """
-    classes = []
-    for entry in entries:
-        red, green, blue = (int(part) for part in entry["color"])
-        classes.append(ClassInfo(int(entry["id"]), str(entry["name"]), (red, green, blue)))
-    return tuple(classes)
+    return Manifest(str(content["name"]), classes, images, splits, ends_before)
 
 
 def _parse_image(name: str, values: dict[str, Any]) -> DatasetImage:
@@ -193,10 +181,10 @@ def _parse_image(name: str, values: dict[str, Any]) -> DatasetImage:
 
 
 def check_split(split: str) -> str:
-    """Return the name of a split if it is one.
+    """Return the name of a split after checking it.
 
     Raises:
-        DatasetError: If it is not.
+        DatasetError: If there is no such split.
     """
     if split not in SPLITS:
         raise DatasetError(f"There is no split '{split}'; allowed are {', '.join(SPLITS)}.")
@@ -204,13 +192,11 @@ def check_split(split: str) -> str:
 
 
 def check_mpp(mpp: float | None) -> float | None:
-    """Return micrometres per pixel if they are a positive number, or None.
+    """Return micrometres per pixel after checking that they are positive or None.
 
     Raises:
-        DatasetError: If they are something else.
+        DatasetError: If they are not.
     """
     if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
-        raise DatasetError(
-            f"mpp is {mpp}; give micrometres per pixel above 0, or None where it is not known."
-        )
+        raise DatasetError(f"mpp is {mpp}; give micrometres per pixel above 0, or None if unknown.")
     return None if mpp is None else float(mpp)

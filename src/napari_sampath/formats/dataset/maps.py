@@ -1,4 +1,4 @@
-"""The maps of one image of a dataset: checked, encoded as files, and read back."""
+"""The maps of one image of a dataset: checks, encoding and reading."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ _MOST_OBJECTS = 2**16 - 1
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class DatasetItem:
-    """One image of a dataset with all that was saved of it."""
+    """One image of a dataset with its labels and provenance."""
 
     pixels: UInt8Array
     """(H, W, 3) uint8 RGB."""
     labels: UInt8Array
     """(H, W) uint8, class id of each pixel, 0 for none."""
     instances: IntArray | None
-    """(H, W) uint16, number of the object of each pixel, 0 for none; None if there are none."""
+    """(H, W) uint16, object number of each pixel, 0 for none; None if objects are not separated."""
     annotated: BoolArray
-    """(H, W) bool, True where a person has verified the label."""
+    """(H, W) bool, True in the verified area."""
     provenance: Mapping[str, Any]
-    """What the caller of `save_image` said."""
+    """JSON values about the origin of the labels."""
 
 
 def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
-    """Return a class list if its ids and names are unique and in range.
+    """Check that ids and names of a class list are unique and in range; return it as a tuple.
 
     Raises:
         DatasetError: If an id or a colour is out of range.
-        DuplicateNameError: If an id or a name is there twice, also in other capitals.
+        DuplicateNameError: If two classes share an id, or a name up to capitals and spaces.
     """
     check_unique(classes, "The class list")
     by_key = {info.key: info for info in classes}
     for info in classes:
         if by_key[info.key] is not info:
             raise DuplicateNameError(
-                f"The class list has '{info.name}' and '{by_key[info.key].name}', which differ in capitals or spaces "
-                "only; rename one."
+                f"The class list has '{info.name}' and '{by_key[info.key].name}', which differ only in capitals "
+                "or spaces; rename one."
             )
     for info in classes:
         if not 0 <= info.id <= 255 or not all(0 <= part <= 255 for part in info.color):
@@ -67,7 +67,7 @@ def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
 
 
 def check_maps(snapshot: Snapshot) -> dict[str, npt.NDArray[Any]]:
-    """Check the arrays of one image against each other; kind -> map, without instances if there are none.
+    """Check the arrays of one image against each other; return kind -> map, without missing instances.
 
     Raises:
         DatasetError: If a shape, a type or a value is not allowed.
@@ -107,42 +107,44 @@ def check_maps(snapshot: Snapshot) -> dict[str, npt.NDArray[Any]]:
 
 
 def check_ids(name: str, class_map: UInt8Array, classes: Sequence[ClassInfo]) -> None:
-    """Raise a `DatasetError` if a value of (H, W) other than 0 is the id of no class."""
-    known = {info.id for info in classes}
-    unknown = [number for number in used_ids(class_map) if number not in known]
+    """Raise a `DatasetError` if a class map (H, W) holds a value other than 0 that is the id of no class."""
+    ids = {info.id for info in classes}
+    unknown = [value for value in used_ids(class_map) if value not in ids]
     if unknown:
         raise DatasetError(
-            f"The labels of '{name}' hold {unknown[0]}, which stands for no class; known are {sorted(known)}: add a "
-            "class with it."
+            f"The labels of '{name}' hold {unknown[0]}, which is the id of no class; known are {sorted(ids)}: "
+            "add a class with it."
         )
 
 
 def adopt_classes(
     own: tuple[ClassInfo, ...], labels: UInt8Array, classes: Sequence[ClassInfo] | None
 ) -> tuple[tuple[ClassInfo, ...], UInt8Array]:
-    """Translate the ids of another class list by name; capitals don't matter, and the dataset keeps its spelling.
+    """Translate the ids of another class list to those of a dataset, by name.
+
+    Capitals do not matter, and the dataset keeps its spelling. New classes keep their ids if these are free.
 
     Args:
         own: The classes of the dataset.
         labels: (H, W) ids of `classes`.
-        classes: The other list; the dataset's own if None. A class with id 0 stays 0.
+        classes: The other list; None for the classes of the dataset. A class with id 0 stays 0.
 
     Returns:
-        The dataset's classes with those that are new, under their own id if it is free; (H, W) ids of these.
+        The classes of the dataset with the new ones, and (H, W) ids of these.
 
     Raises:
-        DatasetError: If an id stands for no class, or none is left for a new one.
+        DatasetError: If an id belongs to no class, or no id is left for a new one.
     """
     if classes is None:
         return own, labels
     check_ids("the image", labels, check_classes(classes))
-    # Of two spellings, which earlier versions have let in, the first: the other goes with its last pixel.
+    # Earlier versions allowed two spellings of a class: use the first.
     ids = {info.key: info.id for info in reversed(own)}
     table = np.zeros(256, dtype=np.uint8)
     added: list[ClassInfo] = []
     for info in classes:
         if info.key not in ids and info.id:
-            taken = {one.id for one in (*own, *added)}
+            taken = {cls.id for cls in (*own, *added)}
             free = next((i for i in (info.id, *range(1, 256)) if i not in taken), None)
             if free is None:
                 raise DatasetError(
@@ -157,7 +159,7 @@ def adopt_classes(
 def encode_maps(
     maps: Mapping[str, npt.NDArray[Any]], classes: Sequence[ClassInfo], provenance: Mapping[str, Any]
 ) -> dict[str, bytes]:
-    """Encode the files of an image: kind -> content."""
+    """Encode the files of an image; return kind -> content."""
     content = {}
     for kind, values in maps.items():
         stream = io.BytesIO()
@@ -170,14 +172,14 @@ def encode_maps(
         text = json.dumps(dict(provenance), indent=2, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise DatasetError(
-            f"The provenance holds what JSON cannot ({error}); give text and numbers."
+            f"The provenance holds a value that JSON cannot store ({error}); give texts and numbers."
         ) from error
     content["provenance"] = (text + "\n").encode("utf-8", "surrogatepass")
     return content
 
 
 def read_map(path: Path, hw: tuple[int, int]) -> npt.NDArray[Any]:
-    """Read one map; a file in the folder "images" gives (H, W, 3), any other (H, W).
+    """Read one map: (H, W, 3) from the folder "images", (H, W) from others.
 
     Raises:
         DatasetError: If it is missing or not of size `hw`.
@@ -185,7 +187,7 @@ def read_map(path: Path, hw: tuple[int, int]) -> npt.NDArray[Any]:
     """
     if not path.is_file():
         raise DatasetError(
-            f"'{path}' is missing, though {MANIFEST} names it; put it back or save the image again."
+            f"'{path}' is listed in {MANIFEST} but missing; restore it or save the image again."
         )
     values = read_raster(path, indexed=path.parent.name != "images").values
     if values.shape[:2] != hw:

@@ -1,4 +1,4 @@
-"""Names of the images of a dataset: those of two images differ, on the disks of Windows and macOS, too."""
+"""Names of the images of a dataset, which must differ in more than capitals (file names on Windows and macOS)."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from ...errors import DatasetError
 
 
 def alike(name: str, names: Iterable[str]) -> list[str]:
-    """List the names under which an image of a name may be kept: "tile" or "tile (2)"; capitals don't matter."""
-    own = re.compile(re.escape(name.casefold()) + r"( \(\d+\))?")
-    return [one for one in names if own.fullmatch(one.casefold())]
+    """List the names under which an image may be stored, such as "tile" and "tile (2)", ignoring capitals."""
+    pattern = re.compile(re.escape(name.casefold()) + r"( \(\d+\))?")
+    return [other for other in names if pattern.fullmatch(other.casefold())]
 
 
 def free_name(name: str, names: Iterable[str]) -> str:
-    """Return a name, with the first number that makes it differ from all others: "tile (2)"."""
-    taken = {one.casefold() for one in names}
-    wished = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
-    return next(one for one in wished if one.casefold() not in taken)
+    """Return a name that differs from all others, if needed with a number, such as "tile (2)"."""
+    taken = {other.casefold() for other in names}
+    candidates = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate.casefold() not in taken)
 
 
 def check_name(name: str, names: Iterable[str]) -> None:
-    """Raise a `DatasetError` if an image cannot have a name beside others."""
+    """Raise a `DatasetError` if a name is empty or differs from another one only in capitals."""
     if not name.strip():
         raise DatasetError("The image has no name; give it one.")
-    near = [one for one in names if one != name and one.casefold() == name.casefold()]
-    if near:  # One file on the disks of Windows and macOS.
+    similar = [other for other in names if other != name and other.casefold() == name.casefold()]
+    if similar:
         raise DatasetError(
-            f"The dataset holds '{near[0]}', which many disks do not tell from '{name}'; rename it."
+            f"'{name}' differs from '{similar[0]}' in the dataset only in capitals; rename the image."
         )

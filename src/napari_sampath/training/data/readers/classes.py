@@ -11,7 +11,6 @@ import numpy as np
 
 from ....arrays import ClassInfo
 from ....errors import DatasetError
-from ....formats.dataset.manifest import parse_classes
 from ....formats.labels import default_color
 from ....heads.base import check_classes
 from ..dataset import IGNORED, Sample, read_label_map
@@ -64,7 +63,8 @@ def _read_classes(path: Path) -> list[ClassInfo]:
             entries = [entry for image in content["images"].values() for entry in image["classes"]]
         else:
             entries = content["classes"] if isinstance(content, dict) else content
-        unique = {(info.id, info.name): info for info in reversed(parse_classes(entries))}
+        classes = [ClassInfo.from_json(entry) for entry in reversed(entries)]
+        unique = {(info.id, info.name): info for info in classes}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"'{path}' cannot be read ({error}); it must list id, name and color (red, green, blue) of each class."
