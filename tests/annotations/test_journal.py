@@ -343,6 +343,24 @@ def test_records_are_in_the_file_before_signals_and_synced_in_another_thread(
     assert not any(in_window for _, in_window in forced), "the GUI thread does not"
 
 
+def test_truncation_is_forced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jsonl"
+    open_session(path).close()
+    content = path.read_bytes()
+    path.write_bytes(content + b'{"seq":1')
+    synced: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    open_session(path).close()
+    assert synced == [len(content)]
+    assert path.read_bytes() == content
+
+
 def test_failed_sync_is_reported_at_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = open_session(tmp_path / "a.jsonl")
     journal = session._editor._edits.journal
