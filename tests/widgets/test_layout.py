@@ -27,8 +27,8 @@ def test_each_dock_fits(open_window: Callable[..., Any], tissue: np.ndarray, nam
     module, kind = name.split(":")
     window = open_window(tissue, DiscModel())
     window.session.paint(*np.indices((20, 20)).reshape(2, -1), 1)
-    made = getattr(import_module(f"napari_sampath.widgets.{module}.dock"), f"{kind}Dock")
-    dock = made(window.viewer, window.state)
+    dock_class = getattr(import_module(f"napari_sampath.widgets.{module}.dock"), f"{kind}Dock")
+    dock = dock_class(window.viewer, window.state)
     window.viewer.window.add_dock_widget(dock, name=kind, area="right", tabify=True)
     dock.parentWidget().raise_()
     dock.status.say(
@@ -58,11 +58,9 @@ def test_text_has_enough_contrast(open_window: Callable[..., Any], tissue: np.nd
     window.viewer.theme = theme
     window.driver.settle()
     for label in (window.dock.candidate, window.dock.status.message):
-        picture = label.grab().toImage()
+        image = label.grab().toImage()
         values = [
-            picture.pixelColor(x, y).lightnessF()
-            for x in range(picture.width())
-            for y in range(picture.height())
+            image.pixelColor(x, y).lightnessF() for x in range(image.width()) for y in range(image.height())
         ]
         assert label.text()
         assert max(values) - min(values) > 0.4, (

@@ -19,11 +19,11 @@ CLASSES = (ClassInfo(1, "gland", (0, 158, 115)), ClassInfo(4, "stroma", (240, 22
 def widget(qtbot: Any) -> Any:
     from napari_sampath.widgets.annotate.class_list import ClassListWidget
 
-    made = ClassListWidget()
-    qtbot.addWidget(made)
-    made.show_classes(CLASSES, 4)
-    made.show()
-    return made
+    class_list = ClassListWidget()
+    qtbot.addWidget(class_list)
+    class_list.show_classes(CLASSES, 4)
+    class_list.show()
+    return class_list
 
 
 def test_showing_classes_emits_no_request(widget: Any) -> None:
