@@ -69,10 +69,10 @@ def test_verify_the_image_and_the_view_and_reopen(opened: Callable[..., Any], ti
     window.driver.press(window.area.buttons["image"])
     assert window.session.area.mask().all()
     assert not shaded(window).any()
-    assert "Marked as complete" in window.text
+    assert "Marked as verified" in window.text
 
     window.viewer.scene.camera.zoom *= 4
-    window.driver.press(window.area.buttons["open"])
+    window.driver.press(window.area.buttons["reopen"])
     seen = ~window.session.area.mask()
     rows, cols = np.nonzero(seen)
     height, width = (np.ptp(rows) + 1, np.ptp(cols) + 1)
@@ -87,7 +87,7 @@ def test_verify_the_image_and_the_view_and_reopen(opened: Callable[..., Any], ti
     assert not window.session.area.mask().any()
     assert shaded(window).all()
     window.driver.press(window.area.buttons["image"])
-    assert "Marked as complete. Undo" in window.text
+    assert "Marked as verified. Undo" in window.text
 
 
 def test_verifying_includes_the_objects_of_a_head(opened: Callable[..., Any], tissue: np.ndarray) -> None:

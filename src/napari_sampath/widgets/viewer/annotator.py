@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def completion_message(accepted: int) -> str:
-    """Report that an area was marked as complete and how many proposals were accepted with it."""
+    """Report that an area was marked as verified and how many proposals were accepted with it."""
     proposals = f"; {accepted} proposal{'s' if accepted > 1 else ''} accepted" if accepted else ""
-    return f"Marked as complete{proposals}. Undo reverts it."
+    return f"Marked as verified{proposals}. Undo reverts it."
 
 
 class Annotator(QObject):
