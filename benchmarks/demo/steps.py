@@ -202,7 +202,7 @@ class MainWorkflow(Walk):
         self.export.folder.setText(str((self.output / "labels").absolute()))
         self.driver.press(self.export.export_button)
         wait_until(lambda: not self.export.runner.busy, TIMEOUT_S, "the export")
-        files = sorted((self.output / "labels").glob("*"))
+        files = sorted((self.output / "labels").glob("[!.]*"))
         self._check(bool(files), self.export.status.message.text())
         self.facts.files = files
         before = self._class_layer().copy()

@@ -30,7 +30,7 @@ from napari_sampath.predict.everything.mask_filters import (
 from napari_sampath.predict.everything.settings import EverythingSettings
 from napari_sampath.run_lengths import encode_coco
 from support.golden import assert_matches
-from support.models.small_sam import model_of, picture, small_sam, spotlit_model
+from support.models.small_sam import model_of, small_sam, spotlit_model, wave_image
 
 if TYPE_CHECKING:
     from support.golden import Golden
@@ -256,7 +256,7 @@ UNFILTERED = EverythingSettings(
 
 @pytest.mark.parametrize("hw", [(256, 256), (180, 300), (333, 141), (700, 512), (100, 90)])
 def test_masks_equal_the_packages(hw: tuple[int, int]) -> None:
-    sam, image = small_sam(), picture(hw)
+    sam, image = small_sam(), wave_image(hw)
     found = segment_everything(image, model_of(sam), UNFILTERED)
     assert len(found) == 75
     assert_same(found, theirs(sam, image, UNFILTERED), hw)
@@ -264,7 +264,7 @@ def test_masks_equal_the_packages(hw: tuple[int, int]) -> None:
 
 def test_masks_equal_the_packages_at_full_size() -> None:
     sam, hw = build_tiny_sam(), (300, 420)
-    settings, image = replace(UNFILTERED, points_per_side=3), picture((300, 420))
+    settings, image = replace(UNFILTERED, points_per_side=3), wave_image((300, 420))
     found = segment_everything(image, model_of(sam), settings)
     assert len(found) == 27
     assert_same(found, theirs(sam, image, settings), hw)
@@ -291,7 +291,7 @@ def test_filters_equal_the_packages(
     offset: float,
 ) -> None:
     sam, model = spotlit
-    image = picture(hw)
+    image = wave_image(hw)
     unfiltered = replace(UNFILTERED, stability_score_offset=offset)
     scored = segment_everything(image, model, unfiltered)
     settings = replace(
@@ -308,7 +308,7 @@ def test_filters_equal_the_packages(
 @pytest.mark.parametrize("hw", [(180, 300), (401, 333)])
 def test_crops_equal_the_packages(spotlit: tuple[Sam, Model], hw: tuple[int, int]) -> None:
     sam, model = spotlit
-    image = picture(hw)
+    image = wave_image(hw)
     settings = replace(
         UNFILTERED,
         points_per_side=4,
@@ -326,7 +326,7 @@ def test_crops_equal_the_packages(spotlit: tuple[Sam, Model], hw: tuple[int, int
 def test_small_regions_equal_the_packages(spotlit: tuple[Sam, Model], area: int) -> None:
     pytest.importorskip("cv2", reason="SAM's removal of small regions needs OpenCV, this package's doesn't")
     sam, model = spotlit
-    hw, image = (180, 300), picture((180, 300))
+    hw, image = (180, 300), wave_image((180, 300))
     settings = replace(UNFILTERED, box_nms_thresh=0.95, crop_nms_thresh=0.9)
     before = segment_everything(image, model, settings)
     settings = replace(settings, min_mask_region_area=area)

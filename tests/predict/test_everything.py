@@ -36,7 +36,7 @@ from napari_sampath.predict.everything.mask_filters import (
 from napari_sampath.predict.everything.settings import EverythingSettings
 from napari_sampath.run_lengths import decode_coco, encode_coco
 from napari_sampath.store import MemoryTier, Store
-from support.models.small_sam import Spotlight, model_of, picture, small_sam, spotlit_model
+from support.models.small_sam import Spotlight, model_of, small_sam, spotlit_model, wave_image
 
 LENIENT = EverythingSettings(points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0)
 
@@ -99,7 +99,7 @@ def test_too_few_points_for_the_layers() -> None:
 
 def test_masks_are_found(model: Model) -> None:
     hw = (180, 300)
-    found = segment_everything(picture(hw), model, LENIENT)
+    found = segment_everything(wave_image(hw), model, LENIENT)
     assert len(found) > 5
     scores = [one.predicted_iou for one in found]
     assert scores == sorted(scores, reverse=True)
@@ -114,9 +114,9 @@ def test_masks_are_found(model: Model) -> None:
 
 
 def test_nothing_passes(model: Model) -> None:
-    assert segment_everything(picture((90, 120)), model, replace(LENIENT, pred_iou_thresh=1000.0)) == []
+    assert segment_everything(wave_image((90, 120)), model, replace(LENIENT, pred_iou_thresh=1000.0)) == []
     layers = replace(LENIENT, stability_score_thresh=1000.0, crop_n_layers=1, min_mask_region_area=5)
-    assert segment_everything(picture((90, 120)), model, layers) == []
+    assert segment_everything(wave_image((90, 120)), model, layers) == []
 
 
 def test_masks_may_be_without_a_pixel() -> None:
@@ -124,13 +124,13 @@ def test_masks_may_be_without_a_pixel() -> None:
     for hypernetwork in sam.mask_decoder.output_hypernetworks_mlps:
         torch.nn.init.zeros_(hypernetwork.layers[-1].weight)
         torch.nn.init.zeros_(hypernetwork.layers[-1].bias)
-    found = segment_everything(picture((90, 120)), model_of(sam), replace(LENIENT, pred_iou_thresh=-1e9))
+    found = segment_everything(wave_image((90, 120)), model_of(sam), replace(LENIENT, pred_iou_thresh=-1e9))
     assert found
     assert not any(one.area_px for one in found)
 
 
 def test_batches_change_nothing(model: Model) -> None:
-    image = picture((180, 300))
+    image = wave_image((180, 300))
     one_by_one = segment_everything(image, model, replace(LENIENT, points_per_batch=1))
     assert same(one_by_one, segment_everything(image, model, LENIENT))
 
@@ -138,7 +138,7 @@ def test_batches_change_nothing(model: Model) -> None:
 def test_progress_counts_points_and_ends_at_the_total(model: Model) -> None:
     seen: list[Progress] = []
     layers = replace(LENIENT, crop_n_layers=1, points_per_side=4, points_per_batch=3)
-    segment_everything(picture((180, 300)), model, layers, seen.append)
+    segment_everything(wave_image((180, 300)), model, layers, seen.append)
     done = [progress.done for progress in seen]
     assert done == sorted(done)
     assert done[:3] == [0, 0, 3]
@@ -154,7 +154,7 @@ def test_cancelling_stops_decoding(model: Model, monkeypatch: pytest.MonkeyPatch
         Spotlight, "logits", lambda self, attended, chosen: asked.append(1) or torch.zeros(0, 64, 64)
     )
     job = segment_everything_job(
-        picture((90, 120)), model, replace(LENIENT, points_per_batch=2, pred_iou_thresh=1e3)
+        wave_image((90, 120)), model, replace(LENIENT, points_per_batch=2, pred_iou_thresh=1e3)
     )
     for _ in range(4):
         next(job)
@@ -169,23 +169,23 @@ def test_crops_are_encoded_once(model: Model) -> None:
     calls: list[int] = []
     model.encoder.register_forward_pre_hook(lambda *_: calls.append(1))
     layers = replace(LENIENT, crop_n_layers=1)
-    first = segment_everything(picture((180, 300)), model, layers)
+    first = segment_everything(wave_image((180, 300)), model, layers)
     assert len(calls) == 5
-    assert same(segment_everything(picture((180, 300)), model, layers), first)
+    assert same(segment_everything(wave_image((180, 300)), model, layers), first)
     assert len(calls) == 5
 
 
 def test_masks_over_half_the_image_can_be_dropped() -> None:
     model, hw = model_of(small_sam()), (100, 150)
     every = replace(LENIENT, pred_iou_thresh=-1.0, box_nms_thresh=1.0)
-    found = segment_everything(picture(hw), model, every)
+    found = segment_everything(wave_image(hw), model, every)
     small = [one for one in found if one.area_px <= 7500]
     assert 0 < len(small) < len(found)
-    assert same(segment_everything(picture(hw), model, replace(every, drop_over_half_image=True)), small)
+    assert same(segment_everything(wave_image(hw), model, replace(every, drop_over_half_image=True)), small)
 
 
 def test_any_picture_is_taken(model: Model) -> None:
-    colours = picture((90, 120))
+    colours = wave_image((90, 120))
     grey = colours[:, :, 0].astype(np.uint16) * 257
     grey[0, :2] = 0, 65535
     found = segment_everything(grey, model, LENIENT)
@@ -196,17 +196,17 @@ def test_any_picture_is_taken(model: Model) -> None:
 def test_a_model_without_decoder_is_refused() -> None:
     model = Model(EncoderParts(model_of(small_sam()).encoder))
     with pytest.raises(PromptError, match=r"'small-sam' answers no prompts.*choose one that does"):
-        segment_everything(picture((90, 120)), model, LENIENT)
+        segment_everything(wave_image((90, 120)), model, LENIENT)
 
 
 def test_too_many_layers_for_the_image_are_refused(model: Model) -> None:
     deep = replace(LENIENT, crop_n_layers=6)
     with pytest.raises(ConfigError, match="crop_n_layers is 6, too many for an image of 20 x 16 px"):
-        segment_everything(picture((16, 20)), model, deep)
+        segment_everything(wave_image((16, 20)), model, deep)
 
 
 def test_memory_is_that_of_the_objects(model: Model) -> None:
-    image = picture((3000, 3000))
+    image = wave_image((3000, 3000))
     segment_everything(image, model, LENIENT)
     tracemalloc.start()
     found = segment_everything(image, model, replace(LENIENT, points_per_side=6))

@@ -1,4 +1,4 @@
-"""A dataset folder of discs."""
+"""Dataset folder of discs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a dock fits into its window."""
+"""Check that a dock fits into its window."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from qtpy.QtWidgets import QAbstractButton, QComboBox, QLabel, QWidget
 
 
 def assert_nothing_cut_off(viewer: Any, dock: Any) -> None:
-    """Every label, button and box of a dock has the room that it needs, in a window of 1,280 x 800 px."""
-
+    """Assert that labels, buttons and combo boxes of a dock are not cut off in a window of 1,280 x 800 px."""
     width = dock.viewport().width()
     assert dock.widget().width() <= width
     window = viewer.window._qt_window

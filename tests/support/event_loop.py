@@ -1,4 +1,4 @@
-"""Does the window live while it works? Measured by a timer, on machines that have other work, too."""
+"""Check that the event loop is not blocked during work, on machines that may have other load."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BAR_S = 0.1
-"""The longest time that the window may stand still."""
+"""Maximum stall of the event loop."""
 BUSY_S = 0.05
-"""A machine whose window stands still for so long with nothing to do says nothing about what we do."""
+"""If the event loop of an idle window stalls longer than this, the machine is too busy to measure."""
 TRIES = 6
 
 
 def idle_stall(seconds: float = 2.0) -> float:
-    """Only wait, and return the longest stall in seconds."""
+    """Return the longest stall in seconds of an idle window."""
     from benchmarks.stalls import StallMeter
 
     begin, meter = time.perf_counter(), StallMeter()
-    wait_until(lambda: time.perf_counter() - begin > seconds, 10 + seconds, "some idle seconds")
+    wait_until(lambda: time.perf_counter() - begin > seconds, 10 + seconds, "the idle time to pass")
     return meter.stop()
 
 
 def longest_stalls(measure: Callable[[], float]) -> list[float]:
-    """Measure until one is under the bar: other programs stall a window now and then, what we do stalls it always."""
-    found: list[float] = []
-    while len(found) < TRIES and (not found or min(found) >= BAR_S):
-        found.append(measure())
-    return found
+    """Repeat a measurement until a stall is below the bar, since other programs cause stalls now and then."""
+    stalls: list[float] = []
+    while len(stalls) < TRIES and (not stalls or min(stalls) >= BAR_S):
+        stalls.append(measure())
+    return stalls
 
 
 def assert_alive(stalls: list[float], idle: Callable[[], float] = idle_stall) -> None:
-    """One of the longest stalls is under the bar; skips on a machine that stalls without the work, too."""
-    shown = f"longest stalls {[round(1000 * one) for one in stalls]} ms"
-    print(shown)
+    """Assert that a stall is below the bar; skip on a machine that stalls without the work too."""
+    summary = f"longest stalls {[round(1000 * stall) for stall in stalls]} ms"
+    print(summary)
     if min(stalls) >= BAR_S:
-        without = idle()
-        if without > BUSY_S:
+        idle_s = idle()
+        if idle_s > BUSY_S:
             pytest.skip(
-                f"the machine is too busy to measure: {shown}, {1000 * without:.0f} ms without the work"
+                f"the machine is too busy to measure: {summary}, {1000 * idle_s:.0f} ms without the work"
             )
-    assert min(stalls) < BAR_S, shown
+    assert min(stalls) < BAR_S, summary

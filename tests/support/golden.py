@@ -1,4 +1,4 @@
-"""Comparing an output with a golden case, by the rules of `cases.json["usage"]`."""
+"""Compare outputs with the golden cases, by the rules of `cases.json["usage"]`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Golden:
-    """Outputs of the reference implementations on weights and inputs made from names, shapes and seeds."""
+    """Outputs of the reference implementations for weights and inputs generated from names, shapes and seeds."""
 
     folder: Path
     make: ModuleType
@@ -25,45 +25,45 @@ class Golden:
 
     def case(self, name: str) -> dict[str, Any]:
         """Return the description of a case: configuration, weights, inputs, outputs, tolerance."""
-        found: dict[str, Any] = self.cases["cases"][name]
-        return found
+        case: dict[str, Any] = self.cases["cases"][name]
+        return case
 
     def weights(
         self, manifest: str, seed: int, scale: dict[str, float] | None = None
     ) -> dict[str, torch.Tensor]:
-        """Make a state_dict from a file in `manifests/` (with or without `.json`)."""
+        """Generate the state_dict of a file in `manifests/` (with or without `.json`)."""
         path = self.folder / "manifests" / f"{manifest.removesuffix('.json')}.json"
         state: dict[str, torch.Tensor] = self.make.state_dict(self.make.load_json(path), seed, scale=scale)
         return state
 
     def build(self, recipe: dict[str, Any]) -> torch.Tensor:
-        """Make the input that a recipe describes."""
+        """Generate the input described by a recipe."""
         tensor: torch.Tensor = self.make.build(recipe, self.arrays)
         return tensor
 
     def expected(self, array: str) -> np.ndarray:
-        """Return a stored output by the name in its case's `outputs[...]["array"]`."""
+        """Return a stored output by its name in `outputs[...]["array"]` of the case."""
         values: np.ndarray = self.arrays[array]
         return values
 
     def subsample(self, tensor: torch.Tensor, slicing: str | None) -> torch.Tensor:
-        """Take the part of an output that was stored."""
+        """Return the part of an output that is stored."""
         part: torch.Tensor = self.make.subsample(tensor, slicing)
         return part
 
 
-def assert_matches(golden: Golden, case: str, output: str, found: torch.Tensor | np.ndarray) -> None:
-    """Assert that a full output equals the stored part of it, at the case's tolerance.
+def assert_matches(golden: Golden, case: str, output: str, actual: torch.Tensor | np.ndarray) -> None:
+    """Assert that an output equals its stored part within the tolerance of the case.
 
     Args:
-        golden: The fixture.
+        golden: Golden cases.
         case: Name of the case, "sam.encoder".
         output: Name of its output, "embedding".
-        found: The full output, as large as the reference's.
+        actual: Complete output, with the shape of the reference.
     """
     described = golden.case(case)
     rule: dict[str, Any] = described["outputs"][output]
-    tensor = torch.as_tensor(found).detach().cpu()
+    tensor = torch.as_tensor(actual).detach().cpu()
     assert list(tensor.shape) == rule["shape"]
     part = golden.subsample(tensor, rule["slice"]).numpy()
     expected = golden.expected(rule["array"])

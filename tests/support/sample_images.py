@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
 SMOOTH = np.asarray(Image.fromarray(RGB[:5, :6]).resize((60, 40)))
-"""Survives JPEG."""
+"""Smooth image that JPEG changes little."""
 
 
 def check_sentence(text: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""A slide of 40,000 x 40,000 px with nine objects."""
+"""Slide of 40,000 x 40,000 px with nine objects."""
 
 from __future__ import annotations
 

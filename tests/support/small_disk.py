@@ -1,4 +1,4 @@
-"""A disk that is really full, for tests: a tmpfs of 256 KiB where mounting is allowed."""
+"""Small real disk for tests: a tmpfs of 256 KiB, where mounting is allowed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZE_BYTES = 256 * 1024
 
 
 def mounted(tmp_path: Path) -> Iterator[Path]:
-    """Yield a folder on a file system of 256 KiB of its own; skip the test where that cannot be made."""
+    """Yield a folder on its own file system of 256 KiB; skip the test if it cannot be mounted."""
     if not sys.platform.startswith("linux"):
         pytest.skip("needs Linux: a small file system is mounted")
     folder = tmp_path / "small"
@@ -36,7 +36,7 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Take all the space that is left on a file system."""
+    """Fill the remaining space of a file system."""
     filler = folder / "filler"
     with open(filler, "wb", buffering=0) as stream:
         try:

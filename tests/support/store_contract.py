@@ -1,4 +1,4 @@
-"""What every tier of the store must do; a tier's test class inherits `TierContract` and makes the tier."""
+"""Tests that every tier of the store must pass; the test class of a tier inherits `TierContract`."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ def make_key(number: int) -> FeatureKey:
 
 
 def make_maps(number: int, side: int = 8) -> dict[str, Tensor]:
-    """Two maps whose values float16 holds exactly and that follow from the number alone."""
+    """Return two maps that depend on the number only, with values that float16 represents exactly."""
     grid = torch.arange(4 * side * side, dtype=torch.float32).reshape(4, side, side) % 64
     return {"embedding": grid + number, "tokens": -grid[:2] / 8}
 
 
-def assert_same(found: dict[str, Tensor] | None, expected: dict[str, Tensor]) -> None:
-    assert found is not None
-    assert set(found) == set(expected)
+def assert_same(maps: dict[str, Tensor] | None, expected: dict[str, Tensor]) -> None:
+    assert maps is not None
+    assert set(maps) == set(expected)
     for name, tensor in expected.items():
-        assert found[name].shape == tensor.shape
-        assert torch.equal(found[name].float(), tensor.float())
+        assert maps[name].shape == tensor.shape
+        assert torch.equal(maps[name].float(), tensor.float())
 
 
 class TierContract(ABC):
     @abstractmethod
     def make(self, tmp_path: Path, limit_bytes: int) -> StoreTier:
-        """Make an empty tier."""
+        """Create an empty tier."""
 
     @abstractmethod
     def entry_bytes(self) -> int:
-        """Upper bound of the bytes that one `make_maps` takes."""
+        """Upper bound of the size of the result of `make_maps` in bytes."""
 
     @pytest.fixture
     def tier(self, tmp_path: Path) -> StoreTier:
@@ -76,9 +76,9 @@ class TierContract(ABC):
         maps = make_maps(1)
         tier.put(make_key(1), maps)
         maps.clear()
-        found = tier.get(make_key(1))
-        assert found is not None
-        found.clear()
+        maps = tier.get(make_key(1))
+        assert maps is not None
+        maps.clear()
         assert_same(tier.get(make_key(1)), make_maps(1))
 
     def test_discard_and_clear(self, tier: StoreTier) -> None:
@@ -120,9 +120,9 @@ class TierContract(ABC):
     def test_gradients_are_not_kept(self, tier: StoreTier) -> None:
         tensor = torch.ones(4, 2, 2, requires_grad=True)
         tier.put(make_key(1), {"embedding": tensor * 2})
-        found = tier.get(make_key(1))
-        assert found is not None
-        assert not found["embedding"].requires_grad
+        maps = tier.get(make_key(1))
+        assert maps is not None
+        assert not maps["embedding"].requires_grad
 
     def test_a_map_of_a_batch(self, tier: StoreTier) -> None:
         batch = torch.arange(3 * 4 * 2 * 2, dtype=torch.float32).reshape(3, 4, 2, 2)
@@ -138,9 +138,9 @@ class TierContract(ABC):
             try:
                 for number in order.tolist():
                     tier.put(make_key(number), make_maps(number))
-                    found = tier.get(make_key(number))
-                    if found is not None:
-                        assert_same(found, make_maps(number))
+                    maps = tier.get(make_key(number))
+                    if maps is not None:
+                        assert_same(maps, make_maps(number))
             except (AssertionError, OSError, RuntimeError, KeyError) as error:
                 errors.append(error)
 

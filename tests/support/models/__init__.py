@@ -1,1 +1,1 @@
-"""Models that tests use in place of the shipped ones: small, quick, or with known answers."""
+"""Models that replace the shipped ones in tests: small, fast, or with known answers."""

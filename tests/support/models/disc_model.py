@@ -1,4 +1,4 @@
-"""A model whose answers are known beforehand: discs around the prompt. For rules, not for masks."""
+"""Model that answers prompts with discs, for tests of the rules of a session."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SCORES = (0.5, 0.9, 0.7)
 
 @dataclass
 class DiscModel:
-    """Answers a single point with three discs, anything else with one of 12 px."""
+    """Answers a single point with three discs, and other prompts with one disc of 12 px."""
 
     name: str = "discs"
     input_px: int = INPUT_PX
     encoded: list[Frame] = field(default_factory=list)
     asked: list[tuple[Prompts, bool]] = field(default_factory=list)
     gate: threading.Event | None = None
-    """If set, encoding waits for it."""
+    """Event that encoding waits for, if it is not None."""
 
     def encode(self, image: UInt8Array, frame: Frame) -> Features:
         self.encoded.append(frame)
@@ -63,5 +63,5 @@ class DiscModel:
 
 
 def disc_model(**options: Any) -> Any:
-    """Build a `DiscModel`, typed as what a session takes."""
+    """Build a `DiscModel` with the type `Model`."""
     return DiscModel(**options)

@@ -1,5 +1,4 @@
-"""A model without a network, for tests of what happens around it: its masks are discs, its encoder can be
-slow."""
+"""Model without a network, with discs as masks and an encoder that can be slow, for tests of the docks."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from napari_sampath.jobs import Job
 
 RADII = (20, 12, 6)
-"""Radius of the three candidates of one point, in image pixels: whole, part, smaller part."""
+"""Radii of the three candidates of a point, in image pixels: whole, part, smaller part."""
 
 
 class DiscModel:
@@ -41,7 +40,7 @@ class DiscModel:
         self.threads: set[str] = set()
         self.encoding = threading.Event()
         self.go_on = threading.Event()
-        """Encoding and answering wait for this; set unless a test clears it."""
+        """Event that encoding and decoding wait for; a test clears it to block them."""
         self.go_on.set()
 
     def encode(self, image: Any, frame: Frame) -> Features:
@@ -63,9 +62,9 @@ class DiscModel:
         self.asked.append(prompts)
         cells = (np.mgrid[:LOGITS_PX, :LOGITS_PX] + 0.5) * (INPUT_PX / LOGITS_PX)
         cols, rows = np.moveaxis(features.frame.to_image(np.stack(cells[::-1], axis=-1)), -1, 0)
-        found = [self._mask(rows, cols, prompts, radius) for radius in (RADII if multimask else RADII[:1])]
-        logits = np.where(np.stack(found), 8.0, -8.0).astype(np.float32)
-        return logits, np.array([0.9, 0.8, 0.7][: len(found)], dtype=np.float32)
+        masks = [self._mask(rows, cols, prompts, radius) for radius in (RADII if multimask else RADII[:1])]
+        logits = np.where(np.stack(masks), 8.0, -8.0).astype(np.float32)
+        return logits, np.array([0.9, 0.8, 0.7][: len(masks)], dtype=np.float32)
 
     def decode_boxes(self, features: Features, boxes: Any) -> tuple[np.ndarray, np.ndarray]:
         each = [self.decode(features, Prompts.make(box=box), multimask=False) for box in boxes]
@@ -83,7 +82,7 @@ class DiscModel:
                 (rows - (y0 + y1) / 2) / (y1 - y0)
             ) ** 2 <= 0.25
         elif prompts.mask_logits is not None and len(prompts.points_xy) <= 1:
-            # A mask prompt alone comes with a point inside it; a refined answer with two points at least.
+            # A mask prompt comes with one point inside it, a refinement with at least two points.
             return np.asarray(prompts.mask_logits > 0)
         for (x, y), positive in zip(prompts.points_xy, prompts.labels, strict=True):
             disc = (rows - y) ** 2 + (cols - x) ** 2 <= (radius if positive else 8) ** 2
@@ -92,7 +91,7 @@ class DiscModel:
 
 
 def loader(model: Any) -> Callable[[Any], Job[Any]]:
-    """Return what a viewer state calls to load a model: it yields once and gives the model."""
+    """Return a job that yields once and returns the model, for `ViewerState`."""
 
     def load(_choice: Any) -> Job[Any]:
         yield Progress(0, 0, "Loading discs")

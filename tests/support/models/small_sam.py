@@ -1,4 +1,4 @@
-"""SAM for a square of 256 px with random weights and masks as small as objects: what segments everything in tests."""
+"""SAM with an input of 256 px, random weights and small masks, for tests of "segment everything"."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INFO = EncoderInfo("small-sam", "Random weights, for tests.", "none", "", True, 
 
 
 def small_sam() -> Sam:
-    """SAM with random weights for a square of 256 px, so that crops are cheap; full-size decoder."""
+    """Build SAM with random weights, an input of 256 px, so that crops are cheap, and the full-size decoder."""
     torch.manual_seed(0)
     tiny = build_tiny_sam()
     encoder = ImageEncoderViT(
@@ -43,13 +43,13 @@ def small_sam() -> Sam:
 
 
 def model_of(sam: Sam, store: Store | None = None) -> Model:
-    """Build a `Model` of the weights of a Sam, on the CPU."""
+    """Build a `Model` with the weights of a Sam on the CPU."""
     state = sam_keys(sam.state_dict(), "test")
     return Model(assemble(state, deduce(state, "test"), INFO), torch.device("cpu"), store)
 
 
 class Spotlight(PromptDecoder):
-    """The decoder with logits that fall off around the point: random masks of the size of objects."""
+    """Decoder whose logits decrease with the distance from the point, so that masks are as small as objects."""
 
     points: torch.Tensor
 
@@ -67,7 +67,7 @@ class Spotlight(PromptDecoder):
 
 
 def spotlit_model(sam: Sam, store: Store | None = None) -> Model:
-    """Build a `Model` of the weights of a Sam whose masks are as small as objects."""
+    """Build a `Model` with the weights of a Sam and masks as small as objects."""
     model = model_of(sam, store)
     assert model.decoder is not None
     spotlight = Spotlight(model.decoder.prompt_encoder, model.decoder.mask_decoder)
@@ -75,8 +75,8 @@ def spotlit_model(sam: Sam, store: Store | None = None) -> Model:
     return model
 
 
-def picture(hw: tuple[int, int]) -> np.ndarray:
-    """Paint a picture (H, W, 3) uint8 of waves."""
+def wave_image(hw: tuple[int, int]) -> np.ndarray:
+    """Return an image (H, W, 3) uint8 of waves."""
     rows, cols = np.mgrid[: hw[0], : hw[1]]
     waves = [np.sin(rows / a) * np.cos(cols / b) for a, b in ((9, 14), (23, 7), (40, 31))]
     return (127.5 * (1 + np.stack(waves, axis=-1))).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The vision transformers of the catalogue at a small width, with random weights, in the files they come in."""
+"""Vision transformers of the catalogue with small width and random weights, in their usual file formats."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def small(model: PathologyModel) -> PathologyModel:
 
 
 def reference(model: PathologyModel, seed: int = 0, **options: Any) -> Any:
-    """The network of a row as timm builds it, random also where timm starts at zero or one."""
+    """Build the network of a row with timm; parameters that timm sets to zero or one are random too."""
     network = timm.create_model(model.architecture, num_classes=0, **{**model.options, **options}).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -49,7 +49,7 @@ def reference(model: PathologyModel, seed: int = 0, **options: Any) -> Any:
 
 
 def to_transformers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The names that the transformers library gives the parts of a vision transformer."""
+    """Rename parameters to those of a vision transformer in the transformers library."""
     plain = {
         "cls_token": "embeddings.cls_token",
         "pos_embed": "embeddings.position_embeddings",
@@ -81,7 +81,7 @@ def to_transformers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def write(model: PathologyModel, path: Path, seed: int = 0) -> Path:
-    """Save random weights of a small network, at its usual image size and with a file's usual names."""
+    """Save random weights of a small network, with its usual image size and parameter names."""
     state = reference(model, seed).state_dict()
     if model.name == "phikon":
         state = to_transformers(state)

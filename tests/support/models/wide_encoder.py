@@ -1,4 +1,4 @@
-"""A quick encoder with the channels of SAM's embedding, and a promptable model with it."""
+"""Fast encoder with as many channels as SAM's embedding, and a promptable model that uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.models.patches import INFO, PatchEncoder
 
 
 class WideEncoder(PatchEncoder):
-    """The quick encoder with as many channels as SAM's embedding, and tokens before them."""
+    """`PatchEncoder` with as many channels as SAM's embedding, and with tokens."""
 
     def __init__(self, name: str = INFO.name) -> None:
         super().__init__()

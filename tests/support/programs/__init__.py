@@ -1,1 +1,1 @@
-"""Programs that tests start as processes of their own, some of them to kill."""
+"""Programs that tests run in separate processes, some of which they kill."""

@@ -1,4 +1,4 @@
-"""A scripted session that is killed. Run: python journal_victim.py FOLDER COUNT SEED
+"""Scripted session that is killed. Run: python journal_victim.py FOLDER COUNT SEED
 
 Forks COUNT children, one after the other. Each runs `script` on its own journal and writes a byte to a pipe after each
 finished step, until it is killed with SIGKILL shortly after a random step. Prints one JSON line per child: the journal
@@ -115,7 +115,7 @@ def script(session: Session, seed: int, steps: int = STEPS) -> Iterator[None]:
             case other:
                 with contextlib.suppress(
                     PromptError
-                ):  # one piece cannot be split, what is small cannot be shrunk
+                ):  # a single component cannot be split, a small object cannot be shrunk
                     change(session, other, ids, rng)
         yield
 
@@ -129,7 +129,7 @@ def some_pieces(rng: random.Random) -> NewObjects:
 
 
 def change(session: Session, what: str, ids: list[int], rng: random.Random) -> None:
-    """Do what takes more than one operation."""
+    """Run an action of several operations."""
     extra = [info.id for info in session.classes if info.id > 2]
     match what:
         case "split" if ids:

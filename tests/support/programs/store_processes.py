@@ -1,4 +1,4 @@
-"""Run by `test_store.py` in processes of its own: writers that are killed, and writers that share a folder.
+"""Programs of the store tests: writers that are killed, and writers that share a folder.
 
 `store_processes.py kill FOLDER COUNT SEED` and `store_processes.py fill FOLDER LIMIT_BYTES SEED`.
 """
@@ -18,14 +18,14 @@ from napari_sampath.store import DiskTier
 from support.store_contract import assert_same, make_key, make_maps
 
 KEYS = 30
-"""Entries that processes fill a folder with."""
+"""Number of entries that processes write to a shared folder."""
 VICTIMS = 6
-"""Entries that a process is killed over."""
+"""Number of entries that the killed process writes."""
 SIDE = 128
 
 
 def write_forever(folder: Path, seed: int, before_write: int) -> None:
-    """Write entries anew, and one byte to the pipe before each."""
+    """Rewrite entries for ever, and write one byte to the pipe before each."""
     tier = DiskTier(folder, 10**9)
     rng = np.random.default_rng(seed)
     while True:
@@ -37,9 +37,9 @@ def write_forever(folder: Path, seed: int, before_write: int) -> None:
 
 
 def kill(folder: Path, count: int, seed: int) -> dict[str, int]:
-    """Kill a writing process `count` times at random moments of a write; after each, read what is there.
+    """Kill a writing process `count` times at random moments of a write; after each, read all entries.
 
-    How long a write takes is measured as it goes, so that the kills hit one on a busy machine, too.
+    The duration of a write is measured during the run, so that kills interrupt writes on a busy machine too.
     """
     rng = np.random.default_rng(seed)
     read = parts = 0
@@ -48,7 +48,7 @@ def kill(folder: Path, count: int, seed: int) -> dict[str, int]:
         pipe, before_write = os.pipe()
         child = os.fork()
         if child == 0:
-            os.close(pipe)  # So that it ends with its parent.
+            os.close(pipe)  # the child ends with its parent
             write_forever(folder, turn, before_write)
         os.read(pipe, 1)
         for _ in range(int(rng.integers(4))):
@@ -63,9 +63,9 @@ def kill(folder: Path, count: int, seed: int) -> dict[str, int]:
         tier = DiskTier(folder, 10**9)
         for number in range(VICTIMS):
             there = tier.path(make_key(number)).exists()
-            found = tier.get(make_key(number))
+            maps = tier.get(make_key(number))
             if there:
-                assert_same(found, make_maps(number, SIDE))
+                assert_same(maps, make_maps(number, SIDE))
                 read += 1
         for leftover in folder.glob("*/.*.part"):
             leftover.unlink()
@@ -79,11 +79,11 @@ def fill(folder: Path, limit_bytes: int, seed: int) -> dict[str, int]:
     rng = np.random.default_rng(seed)
     hits = 0
     for number in np.concatenate([rng.permutation(KEYS), rng.permutation(KEYS)]).tolist():
-        found = tier.get(make_key(number))
-        if found is None:
+        maps = tier.get(make_key(number))
+        if maps is None:
             tier.put(make_key(number), make_maps(number, SIDE))
         else:
-            assert_same(found, make_maps(number, SIDE))
+            assert_same(maps, make_maps(number, SIDE))
             hits += 1
     return {"hits": hits}
 
