@@ -208,8 +208,8 @@ def test_train_evaluate_and_segment(
     assert main(["segment", str(image), "--head", str(bundle), "-o", str(labels), *model]) == 0
     assert "disc" in capsys.readouterr().out
     with Image.open(labels) as found, Image.open(labelled / "labels" / "3.png") as expected:
-        one, two = np.asarray(found) > 0, np.asarray(expected) > 0
-    assert (one & two).sum() / (one | two).sum() > 0.5
+        predicted, true = np.asarray(found) > 0, np.asarray(expected) > 0
+    assert (predicted & true).sum() / (predicted | true).sum() > 0.5
 
 
 def test_train_on_several_folders(labelled: Path, tiny_sam_file: Path, tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ class _Recipe:
     """How fast,
     at 50 % of the most."""
     name: str | None = None
-    """Which one."""
+    """Name of it."""
     deep: bool = True
     sizes: tuple[int, ...] = (1, 2)
     """Not a plain value, so no flag."""

@@ -28,7 +28,9 @@ def save(path, values):
 
 def splits(dataset):
     """Map each split to its groups, and check that no group is in two splits."""
-    found = {s: {one.group for one in dataset.samples if one.split == s} for s in ("train", "val", "test")}
+    found = {
+        s: {sample.group for sample in dataset.samples if sample.split == s} for s in ("train", "val", "test")
+    }
     assert not found["train"] & found["val"]
     assert not found["train"] & found["test"]
     return found
@@ -111,7 +113,7 @@ def regions(*outlines):
     def vertices(corners):
         return "".join(f'<Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in corners)
 
-    inside = "".join(f"<Region><Vertices>{vertices(one)}</Vertices></Region>" for one in outlines)
+    inside = "".join(f"<Region><Vertices>{vertices(outline)}</Vertices></Region>" for outline in outlines)
     return f'<?xml version="1.0"?><Annotations><Annotation><Regions>{inside}</Regions></Annotation></Annotations>'
 
 
@@ -170,8 +172,8 @@ def test_typed_nuclei(tmp_path):
     assert (found == IGNORED).any(axis=1).all(), "edges are ignored"
 
     typed(tmp_path, "b", types[:300, :200])
-    small = [one for one in open_dataset(tmp_path).samples if one.group == "b"]
-    assert [dataset.read(one).targets.shape for one in small] == [(300, 200)]
+    small = [sample for sample in open_dataset(tmp_path).samples if sample.group == "b"]
+    assert [dataset.read(sample).targets.shape for sample in small] == [(300, 200)]
     (tmp_path / "images" / "b.png").unlink()
     with pytest.raises(SampathError, match=r"b\.png"):
         dataset.read(small[0])
@@ -202,9 +204,9 @@ class TestJoined:
             old, new = discs.split(split), both.split(split)
             added = nuclei.split("train") if split == "train" else ()
             assert len(new) == len(old) + len(added)
-            for one, other in zip(new, (*old, *added), strict=True):
+            for joined, other in zip(new, (*old, *added), strict=True):
                 source = discs if other in old else nuclei
-                a, b = both.read(one), source.read(other)
+                a, b = both.read(joined), source.read(other)
                 np.testing.assert_array_equal(a.pixels, b.pixels)
                 np.testing.assert_array_equal(a.targets, b.targets)
         assert not {s.group for s in both.split("train")} & {s.group for s in both.split("val")}
@@ -293,8 +295,8 @@ class TestCoco:
         content = json.loads(path.read_text())
         boxes = [[40.5, 10, 9, 20], [20, 30, 200, 4.5]]
         for number, (box, outline) in enumerate(zip(boxes, ([], None), strict=True), start=20):
-            one = {"id": number, "image_id": 1, "category_id": 1, "bbox": box, "segmentation": outline}
-            content["annotations"].append(one)
+            entry = {"id": number, "image_id": 1, "category_id": 1, "bbox": box, "segmentation": outline}
+            content["annotations"].append(entry)
         path.write_text(json.dumps(content))
         found = read(open_dataset(folder), "p1")
         expected = disc_image(1, (60, 80))[1] * 2

@@ -50,10 +50,10 @@ def outline(mask):
 
 
 class TestSurfaces:
-    @given(one=st.integers(0, 999), two=st.integers(0, 999))
+    @given(first=st.integers(0, 999), second=st.integers(0, 999))
     @settings(deadline=None, max_examples=60)
-    def test_every_pair_of_outline_pixels(self, one, two):
-        a, b = blobs(one), blobs(two)
+    def test_every_pair_of_outline_pixels(self, first, second):
+        a, b = blobs(first), blobs(second)
         assume(a.any() and b.any())
         found = surface_distances(a, b)
         table = cdist(outline(a), outline(b))
@@ -71,10 +71,10 @@ class TestSurfaces:
 
 
 class TestObjects:
-    @given(one=st.integers(0, 999), two=st.integers(0, 999))
+    @given(first=st.integers(0, 999), second=st.integers(0, 999))
     @settings(deadline=None, max_examples=60)
-    def test_counts_by_definition(self, one, two):
-        predicted, true = connected(blobs(one)), connected(blobs(two))
+    def test_counts_by_definition(self, first, second):
+        predicted, true = connected(blobs(first)), connected(blobs(second))
         counts = ObjectCounts()
         counts.add(predicted, true)
         pairs, used, overlap, union = [], set(), 0, 0
@@ -233,7 +233,7 @@ class TestReferenceMetrics:
             scorer.add(case, predicted, targets, None)
             wanted.setdefault(case, []).append((predicted, targets))
         for images in wanted.values():
-            predicted, targets = (np.stack(one) for one in zip(*images, strict=True))
+            predicted, targets = (np.stack(arrays) for arrays in zip(*images, strict=True))
             both = predicted.sum() + targets.sum()
             found.append(2 * (predicted & targets).sum() / both if both else 1.0)
         assert len(found) == 3
@@ -300,12 +300,12 @@ def test_command_line(tmp_path, tiny_sam_file, capsys):
     quick = ["--epochs", "1", "--batch-size", "2", "--head-argument", "top_channel=4"]
     assert main(["train", "-o", head, *words, *quick]) == 0
     capsys.readouterr()
-    asked = ["evaluate", "--head", head, *words, "--html", str(page), "--paper", "crag"]
-    assert main([*asked, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["paper"]["rows"]["SAM-Path"] == [0.8841, 0.8831, 0.792]
+    arguments = ["evaluate", "--head", head, *words, "--html", str(page), "--paper", "crag"]
+    assert main([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["paper"]["rows"]["SAM-Path"] == [0.8841, 0.8831, 0.792]
     assert page.read_text("utf-8").startswith("<!doctype html>")
-    assert main([*asked, "--compat"]) == 0
+    assert main([*arguments, "--compat"]) == 0
     assert "AutoSAM 'Dice' of disc" in capsys.readouterr().out
     assert main(["evaluate", "--head", head, *words, "--html", str(tmp_path / "r.pdf")]) == 1
     assert "must end in .html" in capsys.readouterr().err

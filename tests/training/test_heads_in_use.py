@@ -110,7 +110,7 @@ def test_comparison_of_two_heads(dataset: Path) -> None:
             expected.append(dice(confusion(labels, example.targets, 2))[1])
         assert value == pytest.approx(np.nanmean(expected))
     assert comparison.gain == pytest.approx(disc.new - disc.previous)
-    assert [one.dice for one in comparison.worst] == sorted(one.dice for one in comparison.worst)
+    assert [tile.dice for tile in comparison.worst] == sorted(tile.dice for tile in comparison.worst)
     worst = comparison.worst[0]
     assert worst.truth.shape == worst.new.shape == worst.previous.shape
     assert max(worst.truth.shape[:2]) <= THUMBNAIL_PX
@@ -126,7 +126,7 @@ def test_comparison_of_the_first_head(dataset: Path) -> None:
     assert comparison.previous is None
     assert comparison.gain is None
     assert {row.previous for row in comparison.scores} == {None}
-    assert {one.previous for one in comparison.worst} == {None}
+    assert {tile.previous for tile in comparison.worst} == {None}
 
 
 def test_round_trains_records_curves_and_compares(dataset: Path) -> None:

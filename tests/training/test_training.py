@@ -126,7 +126,7 @@ class TestFolders:
     def test_equal_image_names_in_two_cases(self, folder):
         samples = [Sample("0", folder, folder, f"case {n}", "train") for n in range(10)]
         samples.append(Sample("0", folder, folder, "case t", "test"))
-        splits = [one.split for one in with_splits(samples)]
+        splits = [sample.split for sample in with_splits(samples)]
         assert splits.count("val") == 2
         assert splits[-1] == "test"
 

@@ -236,7 +236,7 @@ class TestRecipes:
 
     def test_presets(self):
         assert set(PRESETS) == {"bcss", "crag", "acdc", "glas", "monuseg", "polyp"}
-        assert all("20" in one.source for one in PRESETS.values())
+        assert all("20" in preset.source for preset in PRESETS.values())
         bcss = preset("bcss")
         assert bcss.batch_size * bcss.accumulate == 24
         assert (bcss.epochs, bcss.learning_rate, bcss.weight_decay) == (32, 1e-4, 1e-2)
@@ -246,15 +246,15 @@ class TestRecipes:
     @pytest.mark.parametrize("name", list(PRESETS))
     def test_presets_build_their_head(self, name):
         """Its arguments are those of the paper, and its encoder is registered."""
-        one = PRESETS[name]
-        encoder = one.model.split(":")[-1].split("+")[0]
+        case = PRESETS[name]
+        encoder = case.model.split(":")[-1].split("+")[0]
         spec = FeatureSpec((FeatureMap("embedding", 256, encoder), FeatureMap("tokens", 768, encoder)))
-        if one.head == "sampath":
+        if case.head == "sampath":
             spec = FeatureSpec((*spec.maps, FeatureMap("hipt-s16.tokens", 384, "hipt-s16")))
         with torch.device("meta"):
-            head = registry[one.head](spec, (BACKGROUND, DISC), **one.config.head_arguments)
-        assert head.arguments.items() >= one.config.head_arguments.items()
-        assert set(one.model.split(":")[-1].split("+")) <= set(list_encoders())
+            head = registry[case.head](spec, (BACKGROUND, DISC), **case.config.head_arguments)
+        assert head.arguments.items() >= case.config.head_arguments.items()
+        assert set(case.model.split(":")[-1].split("+")) <= set(list_encoders())
 
     @pytest.mark.parametrize("name", list(PRESETS))
     def test_losses_accept_the_arguments_of_the_presets(self, name):

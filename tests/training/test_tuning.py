@@ -189,9 +189,9 @@ def test_rotated_crops_are_aligned_and_inside_the_image(seed: int, size: tuple[i
     middle = crop.reshape(size[0] // 4, 4, size[1] // 4, 4, 3)[:, 1:3, :, 1:3].mean(axis=(1, 3)) - 50
     seen_x, seen_y = middle[..., 0] + 0.5, middle[..., 1] + 0.5
     clear = (np.abs((seen_x + 6) % 12 - 6) > 1.5) & (np.abs((seen_y + 6) % 12 - 6) > 1.5)
-    said = 1 + (seen_x // 12 + 10 * (seen_y // 12)).astype(int)
+    expected = 1 + (seen_x // 12 + 10 * (seen_y // 12)).astype(int)
     assert clear.any()
-    assert (ids == said)[clear].all()
+    assert (ids == expected)[clear].all()
 
 
 def test_some_crops_are_blurred() -> None:
@@ -352,11 +352,11 @@ def test_training_starts_from_the_mean_of_several_weights(tmp_path: Path) -> Non
     kept = [name for name in stored[0] if not name.startswith("mask_decoder.iou_prediction_head")]
     for name in kept:
         if stored[0][name].is_floating_point():
-            mean = torch.stack([one[name].float() for one in stored[:3]]).mean(dim=0)
+            mean = torch.stack([weights[name].float() for weights in stored[:3]]).mean(dim=0)
             torch.testing.assert_close(stored[3][name].float(), mean, rtol=2e-3, atol=2e-3)
     assert any((stored[3][name] != stored[1][name]).any() for name in kept)
     merged = read_facts(files[3])["merged"]
-    assert [one["file"] for one in merged] == ["2.safetensors", "0.safetensors"]  # type: ignore[attr-defined]
+    assert [facts["file"] for facts in merged] == ["2.safetensors", "0.safetensors"]  # type: ignore[attr-defined]
     known = len(_stages(read_facts(files[0])))
     card = write_model_card(tmp_path / "card.md", files[3], []).read_text()
     expected = f"--merge stage{known + 1}.safetensors stage{known}.safetensors"
@@ -437,7 +437,7 @@ def test_stored_names_match_the_loaded_names(tiny_sam_file: Path) -> None:
     assert set(plain.state_dict()) == set(aliased.state_dict()) == names
     trainee = Trainee(aliased, kinds=1)
     trainee.freeze_others("image_encoder.neck")
-    trained = {name for name, one in trainee.named_parameters() if one.requires_grad}
+    trained = {name for name, parameter in trainee.named_parameters() if parameter.requires_grad}
     assert {name.split(".")[-3] for name in trained if not name.startswith(HELPERS)} == {"neck"}
 
 
@@ -445,9 +445,9 @@ def test_frozen_parts_keep_their_running_statistics() -> None:
     parts = EncoderParts(MobileSamEncoder(), build_prompt_encoder(), build_mask_decoder())
     trainee = Trainee(parts, kinds=1)
     trainee.freeze_others("image_encoder.neck")
-    norms = [one for one in trainee.image_encoder.modules() if isinstance(one, torch.nn.BatchNorm2d)]
+    norms = [module for module in trainee.image_encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert norms
-    assert not any(one.training for one in norms)
+    assert not any(module.training for module in norms)
 
 
 def test_windows_with_objects_are_drawn_from_sparse_annotations() -> None:
