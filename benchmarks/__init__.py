@@ -1,1 +1,1 @@
-"""What this package costs beside `segment_anything`, as ratios; `python -m benchmarks` runs everything."""
+"""Benchmarks of speed and memory, compared with `segment_anything`; `python -m benchmarks` runs all of them."""

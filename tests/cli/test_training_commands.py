@@ -31,7 +31,7 @@ QUICK = [
 
 @pytest.fixture
 def glands(tmp_path: Path) -> Path:
-    """A folder with `ebhi_glands` of dark discs: two images to train on, one to validate."""
+    """Folder with `ebhi_glands` of dark discs: two training images and one validation image."""
     folder = tmp_path / "data" / "ebhi_glands"
     rows = ["name,class,class_id,case_group,split"]
     for number, split in enumerate(["val", "train", "train"]):
@@ -251,7 +251,7 @@ def test_unknown_head_and_head_argument(
 
 @dataclass
 class _Recipe:
-    """Config for the test below."""
+    """Settings for the tests below."""
 
     rate: float = 0.5
     """How fast,

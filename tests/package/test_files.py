@@ -32,7 +32,7 @@ def names(folder: Path) -> list[str]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 @given(old=st.none() | st.binary(max_size=100), new=st.binary(max_size=100))
-def test_content_replaces_what_was_there(tmp_path: Path, old: bytes | None, new: bytes) -> None:
+def test_content_replaces_the_old_file(tmp_path: Path, old: bytes | None, new: bytes) -> None:
     path = tmp_path / "a.bin"
     path.unlink(missing_ok=True)
     if old is not None:
@@ -42,14 +42,14 @@ def test_content_replaces_what_was_there(tmp_path: Path, old: bytes | None, new:
     assert names(tmp_path) == ["a.bin"]
 
 
-def test_missing_folders_are_made_and_the_longest_name_works(tmp_path: Path) -> None:
+def test_missing_folders_are_created_and_long_names_work(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / ("n" * 251 + ".bin")
     write_atomically(str(path), lambda stream: stream.write(b"x"))
     assert path.read_bytes() == b"x"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("own"), ImageError("own"), KeyboardInterrupt("own")])
-def test_an_error_of_the_writer_passes_and_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
+def test_error_of_the_writer_is_raised_and_keeps_the_old_file(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
 
@@ -63,7 +63,7 @@ def test_an_error_of_the_writer_passes_and_leaves_the_old_file(tmp_path: Path, e
     assert names(tmp_path) == ["a.bin"]
 
 
-def test_full_disk_is_one_sentence_and_the_old_file_stays(small_disk: Path) -> None:
+def test_full_disk_is_one_sentence_and_keeps_the_old_file(small_disk: Path) -> None:
     path = small_disk / "a.bin"
     path.write_bytes(b"old")
     with pytest.raises(
@@ -75,7 +75,7 @@ def test_full_disk_is_one_sentence_and_the_old_file_stays(small_disk: Path) -> N
     assert names(small_disk) == ["a.bin"]
 
 
-def test_full_disk_leaves_the_whole_group_as_it_was(small_disk: Path) -> None:
+def test_full_disk_keeps_all_old_files_of_a_group(small_disk: Path) -> None:
     first, second, third = (small_disk / name for name in ("1.bin", "2.bin", "3.bin"))
     write_together({first: lambda s: s.write(b"old 1"), second: lambda s: s.write(b"old 2")})
     with pytest.raises(StorageError, match="No space left"):
@@ -116,7 +116,7 @@ def test_refused_write_in_a_process_with_a_file_size_limit(tmp_path: Path) -> No
     assert names(tmp_path) == ["a.bin"]
 
 
-def test_a_rename_that_fails_takes_the_others_back(tmp_path: Path) -> None:
+def test_failed_rename_reverts_the_others(tmp_path: Path) -> None:
     first, second, third = (tmp_path / name for name in ("1.bin", "2.bin", "3.bin"))
     first.write_bytes(b"old 1")
 
@@ -133,7 +133,7 @@ def test_a_rename_that_fails_takes_the_others_back(tmp_path: Path) -> None:
     assert names(tmp_path) == ["1.bin", "3.bin"]
 
 
-def test_a_folder_or_a_device_is_refused(tmp_path: Path) -> None:
+def test_folders_and_devices_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is a folder; give the name of a file"):
         write_atomically(tmp_path, lambda stream: stream.write(b"x"))
     pipe = tmp_path / "pipe"
@@ -143,14 +143,14 @@ def test_a_folder_or_a_device_is_refused(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+def test_file_in_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"old")
     with pytest.raises(StorageError, match="untouched: check the folder"):
         write_atomically(tmp_path / "file" / "a.bin", lambda stream: stream.write(b"x"))
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_a_link_is_followed_and_permissions_are_kept(tmp_path: Path) -> None:
+def test_links_are_followed_and_permissions_kept(tmp_path: Path) -> None:
     real, link = tmp_path / "real.bin", tmp_path / "link.bin"
     real.write_bytes(b"old")
     real.chmod(0o660)
@@ -161,7 +161,7 @@ def test_a_link_is_followed_and_permissions_are_kept(tmp_path: Path) -> None:
     assert real.stat().st_mode & 0o777 == 0o660
 
 
-def test_readers_never_see_a_part(tmp_path: Path) -> None:
+def test_readers_never_see_partial_files(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     write_atomically(path, lambda stream: stream.write(bytes(50_000)))
     seen: list[bytes] = []
@@ -183,7 +183,7 @@ def test_readers_never_see_a_part(tmp_path: Path) -> None:
     assert all(len(content) == 50_000 and len(set(content)) == 1 for content in seen)
 
 
-def test_leftovers_are_removed_when_old(tmp_path: Path) -> None:
+def test_old_temporary_files_are_removed(tmp_path: Path) -> None:
     old, young, other = tmp_path / ".a.part", tmp_path / ".b.part", tmp_path / "mine.part"
     for path in (old, young, other):
         path.write_bytes(b"x")
@@ -195,10 +195,10 @@ def test_leftovers_are_removed_when_old(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_contents_are_forced_to_the_disk_before_the_renames_and_the_folder_after(
+def test_fsync_of_contents_before_renames_and_of_the_folder_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """Without the first a power cut leaves an empty file, without the second the old one."""
+    """Without the first fsync a power cut leaves an empty file, without the second the old file."""
     events: list[tuple[str, int]] = []
     fsync, replace = os.fsync, os.replace
 

@@ -1,4 +1,4 @@
-"""Coordinates: frames as SAM resizes and pads, tiles that cover, (row, col) and (x, y)."""
+"""Coordinates: frames resized and padded as in SAM, tiles that cover an image, (row, col) and (x, y)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_points_are_mapped_as_sam_does(hw: tuple[int, int], seed: int) -> None:
     np.testing.assert_allclose(frame.to_image(frame.to_input(points)), points, atol=1e-9 * max(hw))
 
 
-def test_window_points_are_counted_from_the_window() -> None:
+def test_points_are_relative_to_the_window() -> None:
     frame = Frame(top=100, left=400, height=512, width=256)
     assert frame.input_hw == (1024, 512)
     np.testing.assert_array_equal(frame.to_input([[400, 100], [656, 612]]), [[0, 0], [512, 1024]])
@@ -67,7 +67,7 @@ def test_window_points_are_counted_from_the_window() -> None:
     choice=st.integers(0, 10_000),
     shares=st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=4),
 )
-def test_boxes_come_back_from_any_window(
+def test_boxes_round_trip_through_windows(
     hw: tuple[int, int],
     tile_px: int,
     input_px: int,
@@ -96,7 +96,7 @@ def test_boxes_come_back_from_any_window(
     y=st.floats(0, 1),
     high_resolution=st.booleans(),
 )
-def test_a_click_is_answered_on_the_nearest_of_the_tiles_encoded_ahead(
+def test_click_uses_the_nearest_encoded_tile(
     hw: tuple[int, int], x: float, y: float, high_resolution: bool
 ) -> None:
     place = np.array([x * hw[1], y * hw[0]])
@@ -136,7 +136,7 @@ def test_tiles_cover_the_image_and_overlap(hw: tuple[int, int], overlap: int) ->
     corners=st.tuples(*[st.one_of(st.sampled_from([0.0, 0.01, 0.5, 1.0]), st.floats(0, 1))] * 4),
     high_resolution=st.booleans(),
 )
-def test_tile_for_a_prompt_holds_it_with_room(
+def test_tile_for_a_prompt_contains_it_with_a_margin(
     hw: tuple[int, int], corners: tuple[float, float, float, float], high_resolution: bool
 ) -> None:
     points = np.array(corners).reshape(2, 2) * [hw[1], hw[0]]
@@ -157,7 +157,7 @@ def test_tile_for_a_prompt_holds_it_with_room(
 
 
 @given(hw=st.tuples(image_sides, image_sides), x=st.floats(0, 1), y=st.floats(0, 1))
-def test_a_closer_look_shows_half_as_much_or_the_same(hw: tuple[int, int], x: float, y: float) -> None:
+def test_high_resolution_tile_is_half_as_large_or_equal(hw: tuple[int, int], x: float, y: float) -> None:
     place = [(x * hw[1], y * hw[0])]
     usual, close = tile_for(hw, place), tile_for(hw, place, high_resolution=True)
     if high_resolution_px(hw) is None:
@@ -177,7 +177,7 @@ def test_a_closer_look_shows_half_as_much_or_the_same(hw: tuple[int, int], x: fl
     at=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     high_resolution=st.booleans(),
 )
-def test_all_tiles_that_answer_points_of_a_box_are_listed_once(
+def test_tiles_for_points_of_a_box_are_listed_once(
     hw: tuple[int, int], shares: tuple[float, ...], at: tuple[float, float], high_resolution: bool
 ) -> None:
     low, high = np.sort(np.array(shares).reshape(2, 2), axis=0) * [hw[1], hw[0]]
@@ -187,14 +187,14 @@ def test_all_tiles_that_answer_points_of_a_box_are_listed_once(
     assert set(listed) <= set(prompt_tiles(hw, (high_resolution_px(hw) if high_resolution else None) or 1024))
 
 
-def test_tile_at_the_border_is_still_centred_along_it() -> None:
+def test_tile_at_the_border_is_centred_along_it() -> None:
     frame = tile_for((6000, 6000), [(5, 3000)])
     assert frame.left == 0
     assert abs(frame.top + frame.height / 2 - 3000) <= 256
 
 
 @pytest.mark.parametrize("point", [(-1, 5), (5, -0.1), (101, 5), (5, 51)])
-def test_point_outside_is_named(point: tuple[float, float]) -> None:
+def test_error_names_the_point_outside(point: tuple[float, float]) -> None:
     with pytest.raises(PromptError, match="outside the image of 100 x 50 px") as caught:
         check_inside((50, 100), [(3, 4), point])
     assert f"x={point[0]:g}, y={point[1]:g}" in str(caught.value)

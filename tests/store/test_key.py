@@ -59,5 +59,5 @@ def test_key_sees_shape_and_everything_else() -> None:
 
 
 def test_key_refuses_the_whole_image_with_the_frame_of_a_window() -> None:
-    with pytest.raises(ValueError, match="pass the window's pixels"):
+    with pytest.raises(ValueError, match="pass the pixels of the window"):
         FeatureKey.of(PIXELS, Frame(0, 0, 20, 20), "vit_b", "0123", "float32", 1)
