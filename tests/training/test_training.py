@@ -612,7 +612,7 @@ class TestEvaluation:
         other = dataclasses.replace(discs, classes=(*CLASSES, ClassInfo(2, "fat", (1, 1, 1))))
         with pytest.raises(DatasetError, match="fat"):
             evaluate(other, path, model=model)
-        with pytest.raises(WeightsError, match="train it again"):
+        with pytest.raises(WeightsError, match="train the head again"):
             evaluate(discs, path, model=patch_model(seed=3))
         foreign = patch_model()
         foreign.encoder.info = EncoderInfo("other", "", "", "", False, 0.0)

@@ -24,7 +24,7 @@ from .published_results import Paper
 from .report import figure, outline_table, paper_table, region_table
 
 CASES = 3
-"""Number of best, median and worst images, each."""
+"""Number of images in each group: best, median and worst."""
 _SIDE_PX = 320
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;text-align:left;border-bottom:1px solid #ddd}
