@@ -1,4 +1,4 @@
-"""A journal becomes shorter when it is opened, and loses nothing by it, whatever happens in between."""
+"""Compaction of a journal on opening, also when it is interrupted."""
 
 from __future__ import annotations
 

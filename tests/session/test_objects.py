@@ -1,4 +1,4 @@
-"""Objects, classes, overlaps and the annotated area of a session."""
+"""Objects, classes, overlaps and the verified area of a session."""
 
 from __future__ import annotations
 
@@ -486,7 +486,7 @@ def test_grow_shrink_fill_smooth(session: Session) -> None:
     rows, cols = np.mgrid[-3:23, -3:23]
     gaps = np.hypot(np.maximum(np.maximum(-rows, rows - 19), 0), np.maximum(np.maximum(-cols, cols - 19), 0))
     expected = gaps <= 3
-    expected[3:23, 25:] = False  # the neighbour's
+    expected[3:23, 25:] = False  # pixels of the neighbour
     np.testing.assert_array_equal(dense(session)[17:43, 17:43] == one, expected)
     assert grown.area_px == expected.sum()
     session.undo()

@@ -284,7 +284,7 @@ def test_mask_prompt(session: Session) -> None:
     session.prompts.set_mask(mask)
     settle(session)
     prompts = asked(session)[-1][0]
-    # 256 cells over the longer side of 128 px: two a pixel.
+    # 256 cells over the longer side of 128 px: two cells per pixel.
     assert ((prompts.mask_logits > 0).sum() / 4) == pytest.approx(mask.area_px, rel=0.05)
     np.testing.assert_allclose(prompts.points_xy, [[72, 42]], atol=1)  # a mask is sent with a click in it
     assert prompts.labels.tolist() == [1]
@@ -1021,7 +1021,7 @@ steps = st.lists(
 @given(steps)
 def test_undo_reverts_the_newest_prompt_or_change(steps: list[tuple[Any, ...]]) -> None:
     session = Session(picture(), "slide", disc_model(), CLASSES)
-    done: list[tuple[str, Any]] = []  # kind of step, and what it changed as it was before
+    done: list[tuple[str, Any]] = []  # kind of step, and the state before it
     undone: list[tuple[str, Any]] = []
 
     def state(kind: str) -> Any:
@@ -1089,7 +1089,7 @@ def test_masks_of_a_real_model_are_the_prompted_components_of_predict() -> None:
     features = model.encode(image)
 
     def check(**prompt: Any) -> Any:
-        """Compare with predict; the masks that obey most points come first, of four only the first is left."""
+        """Compare with predict: masks that obey more points come first, and of four masks only the first is kept."""
         several = prompt.pop("multimask", True)
         sides = [False, True] if several is None else [several]
         found = [model.predict(features, **prompt, multimask=side) for side in sides]

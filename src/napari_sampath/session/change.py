@@ -43,7 +43,7 @@ class Change:
         return [obj for obj in document.objects.values() if obj.id >= first]
 
     def prepare(self) -> Job[Prepared | None]:
-        """Make a job, for any thread, that works the change out for the document as it is now.
+        """Make a job that computes the change for the document as it is now, in any thread.
 
         Returns:
             The job; its result is None if there is nothing to do.
@@ -51,7 +51,7 @@ class Change:
         return _prepare(self.plan, *self.editor.fork())
 
     def take(self, prepared: Prepared | None) -> list[AnnotatedObject] | None:
-        """Do and save what the job of `prepare` worked out.
+        """Do and save the change that the job of `prepare` computed.
 
         Returns:
             The new objects; None if the document has changed since `prepare` was called. Nothing is done then;

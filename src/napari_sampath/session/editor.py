@@ -34,7 +34,7 @@ def journal_path(image: UInt8Array, folder: Path) -> Path:
 
 
 class Editor:
-    """A document that is saved after every change; the parts of a session share one and change it only here.
+    """A document that is saved after every change, shared by the parts of a session.
 
     Args:
         hw: Size (H, W) of the image in pixels.
@@ -130,7 +130,7 @@ class Editor:
         return taken
 
     def undo(self) -> bool:
-        """Undo the last step; return False if there is none, or it is one of the prompt.
+        """Undo the last step; return False if there is none, or if it is a prompt step.
 
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
@@ -142,7 +142,7 @@ class Editor:
         return step is not None
 
     def redo(self) -> bool:
-        """Redo the step undone last; return False if there is none, or it is one of the prompt.
+        """Redo the step that was undone last; return False if there is none, or if it is a prompt step.
 
         Raises:
             StorageError: If that cannot be saved; nothing has changed.

@@ -93,7 +93,7 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 class TiledMap(MapView):
-    """A map (H, W) that stores square tiles where it was written to, and is 0 elsewhere.
+    """A map (H, W) of square tiles, which take memory once they are written to; other pixels are 0.
 
     Args:
         shape: Size (H, W).
@@ -123,7 +123,7 @@ class TiledMap(MapView):
         self._tiles, self._shared = other._tiles, other._shared
 
     def differences(self, other: TiledMap) -> Iterator[Box]:
-        """Yield the boxes of tiles that may differ from those of another map, a snapshot of this one or its source."""
+        """Yield the boxes of the tiles that may differ between this map and a snapshot of it."""
         for key in sorted(self._tiles.keys() | other._tiles.keys()):
             if self._tiles.get(key) is not other._tiles.get(key):
                 yield self._tile_box(*key)
@@ -232,7 +232,7 @@ def _by_tile(rows: IntArray, cols: IntArray) -> Iterator[tuple[tuple[int, int], 
 
 
 def _normalize(key: Any, shape: tuple[int, int]) -> tuple[Box | None, Any]:
-    """Convert an index to a box and an index into it; or to None and pixels (rows, cols) for fancy indexing."""
+    """Convert an index to a box and an index into that box; fancy indices to None and (rows, cols)."""
     parts = key if isinstance(key, tuple) else (key,)
     if isinstance(key, MapView) or (isinstance(key, np.ndarray) and key.dtype == np.bool_):
         return None, np.nonzero(np.asarray(key))

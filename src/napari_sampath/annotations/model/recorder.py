@@ -120,8 +120,7 @@ class Recorder:
                 record = replace(obj, box=box, area_px=0)
                 self.document.next_id = obj.id + 1
             else:
-                # Only a record with a time of modification replaces that of an extended object: journals written
-                # before there was such a time repeat older records.
+                # Old journals repeat outdated records of extended objects, without a time of modification.
                 if obj.modified is not None:
                     record = replace(obj, class_id=record.class_id, box=record.box, area_px=record.area_px)
                 record = replace(record, box=union(record.box, box) or box)

@@ -1,4 +1,4 @@
-"""A document with its undo history and its journal, kept in step."""
+"""A document with its undo history and its journal, kept in sync."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Edits:
         """Undo the last step.
 
         Returns:
-            The step; None if there is none, or the last step is one of the prompt.
+            The step; None if there is none, or if the last step is a prompt step.
 
         Raises:
             StorageError: If that cannot be saved; nothing has changed.
@@ -107,7 +107,7 @@ class Edits:
         """Redo the step that was undone last.
 
         Returns:
-            The step; None if there is none, or the next step is one of the prompt.
+            The step; None if there is none, or if the next step is a prompt step.
 
         Raises:
             StorageError: If that cannot be saved; nothing has changed.

@@ -62,7 +62,7 @@ def name_overlap(document: Document, overlap: Overlap, most: int = 3) -> str:
 def find_overlap(
     document: Document, mask: LocalMask, class_id: int, mode: MaskMode, own: int = 0
 ) -> Overlap | None:
-    """Return the objects that a mask covers, without object `own` and those it would be merged with, if any."""
+    """Return the objects under a mask except `own` and those it is merged with; None if there are none."""
     clipped = clip(mask, document.hw)
     under = document.instance_map.window(bounds(clipped))[clipped.bitmap]
     ids, counts = np.unique(under[(under > 0) & (under != own)], return_counts=True)
@@ -184,7 +184,7 @@ def refine(
 
 
 def _free(document: Document, mask: LocalMask, rule: OverlapRule, own: list[int]) -> LocalMask:
-    """Return the pixels of a mask that it may use: all of them, or with "keep" those of no objects but `own`."""
+    """Return the free pixels of a mask: all of them, or with "keep" those not held by objects other than `own`."""
     clipped = clip(mask, document.hw)
     if not clipped.bitmap.any():
         raise PromptError("The mask has no pixel in the image; draw it on the image.")
