@@ -305,4 +305,4 @@ def test_keys_of_the_user_are_bound_and_a_clash_is_told(
     assert area(window, 1) == 0
     press(window, "show_help")
     assert ("F2", "delete it") in window.dock.help.lines
-    assert "G is the key for 'grow' too, so 'smooth its outline' stays on S" in window.dock.help.note.text()
+    assert "G is also the key of 'grow it', so 'smooth its outline' stays on S" in window.dock.help.note.text()

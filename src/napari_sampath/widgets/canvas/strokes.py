@@ -1,41 +1,37 @@
-"""Brush strokes as arrays: what napari painted, and scribbles that become a mask prompt."""
+"""Brush strokes of napari, scribbles and outlines as arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from skimage.draw import disk, polygon
 
-from ...arrays import LocalMask
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ...annotations import Box
-    from ...arrays import BoolArray, IntArray
+from ...annotations import Box
+from ...arrays import BoolArray, IntArray, LocalMask
 
 
 @dataclass(frozen=True)
 class Stroke:
-    """What napari announced that it painted, fills or will fill."""
+    """The pixels that a paint event of napari changes."""
 
     box: Box
     """(r0, c0, r1, c1)."""
     after: IntArray
-    """(r1 - r0, c1 - c0) what stands in the box when napari is done."""
+    """(r1 - r0, c1 - c0) values in the box after the stroke."""
     touched: BoolArray
-    """Of the same shape: which pixels are the stroke's."""
+    """Of the same shape: True for the pixels of the stroke."""
 
 
 def stroke_of(atoms: Sequence[Any], data: IntArray) -> Stroke:
-    """Read a Labels layer's paint event, which comes after a brush stroke is written, but before a polygon is.
+    """Convert a paint event of a Labels layer; napari emits it after a brush stroke but before a polygon is written.
 
     Args:
-        atoms: Value of the event: for each step either an object with `slice_key`, `mask` and `new_value` (napari
-            0.9) or a tuple of index arrays, old and new values (before).
-        data: (H, W) the layer's; if a step is of neither kind, all of it counts as painted.
+        atoms: Value of the event: for each step an object with `slice_key`, `mask` and `new_value` (napari 0.9), or a
+            tuple of index arrays, old and new values (older napari).
+        data: (H, W) data of the layer; a step of another type counts as a change of all pixels.
     """
     steps = [_step(atom) for atom in atoms]
     boxes = [box for box, _, _ in steps if box is not None]
@@ -54,7 +50,7 @@ def stroke_of(atoms: Sequence[Any], data: IntArray) -> Stroke:
 
 
 def _step(atom: Any) -> tuple[Any, Any, Any]:
-    """Return box, which pixels of it, and their new values; Nones if the kind is unknown."""
+    """Return the box, its changed pixels, and their new values; Nones for an unknown type."""
     if hasattr(atom, "slice_key"):
         rows, cols = atom.slice_key[-2:]
         where = ... if atom.mask is None else atom.mask
@@ -67,11 +63,11 @@ def _step(atom: Any) -> tuple[Any, Any, Any]:
 
 
 def lasso_mask(path_xy: Sequence[tuple[float, float]], hw: tuple[int, int]) -> LocalMask:
-    """Fill a freehand outline, whose ends are joined.
+    """Fill a freehand outline, closed from its end to its start.
 
     Args:
         path_xy: Positions (x, y) in image pixels.
-        hw: Size (H, W) of the image; what lies outside is cut off.
+        hw: Size (H, W) of the image; the mask is clipped to it.
     """
     points = np.asarray(path_xy, dtype=np.float64)[:, ::-1]
     low = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)
@@ -89,7 +85,7 @@ def scribble_mask(path_xy: Sequence[tuple[float, float]], width_px: float, hw: t
     Args:
         path_xy: Positions (x, y) in image pixels.
         width_px: Width of the brush in image pixels.
-        hw: Size (H, W) of the image; what lies outside is cut off.
+        hw: Size (H, W) of the image; the mask is clipped to it.
     """
     points = np.asarray(path_xy, dtype=np.float64)[:, ::-1]
     radius = width_px / 2
@@ -101,10 +97,10 @@ def scribble_mask(path_xy: Sequence[tuple[float, float]], width_px: float, hw: t
     for centre in points - low:
         bitmap[disk(tuple(centre), radius, shape=bitmap.shape)] = True
     for first, second in zip(points[:-1] - low, points[1:] - low, strict=True):
-        along = second - first
-        length = float(np.hypot(*along))
+        direction = second - first
+        length = float(np.hypot(*direction))
         if length > 0:
-            aside = np.array([-along[1], along[0]]) / length * radius
-            corners = np.array([first + aside, second + aside, second - aside, first - aside])
+            normal = np.array([-direction[1], direction[0]]) / length * radius
+            corners = np.array([first + normal, second + normal, second - normal, first - normal])
             bitmap[polygon(corners[:, 0], corners[:, 1], bitmap.shape)] = True
     return LocalMask.from_dense(bitmap, int(low[0]), int(low[1]))

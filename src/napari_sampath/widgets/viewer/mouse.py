@@ -1,12 +1,13 @@
-"""What the mouse does on the canvas while annotating: clicks, boxes and scribbles become prompts.
+"""Mouse input on the canvas while annotating: clicks, boxes and strokes.
 
-Positions are (x, y) in pixels of the image layer. napari puts the centre of pixel (row i, column j) at (i,
-j), as SAM does, so they are passed on unchanged.
+Positions are (x, y) in pixels of the image layer. napari puts the centre of pixel (row i, column j) at (i, j), as SAM
+does, so positions are passed on unchanged.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Generator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,8 +16,6 @@ import numpy as np
 from ..canvas.viewport import camera
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-
     from napari.layers import Image
     from napari.viewer import Viewer
 
@@ -27,16 +26,16 @@ LEFT, RIGHT = 1, 2
 
 
 class Mode(StrEnum):
-    """What a click or a drag on the image means."""
+    """What a click or a drag on the image does."""
 
     POINT = "point"
-    """Click: a point; drag: a box; with Shift the box of one more object."""
+    """Click: a point; drag: a box; Shift-drag: the box of one more object."""
     BOX = "box"
     """Drag, or click two corners: a box; with Shift the box of one more object."""
     MASK = "mask"
     """Drag: a scribble; click on an object: that object. Both become the mask prompt."""
     LASSO = "lasso"
-    """Drag: an outline whose inside becomes the mask prompt; click: as with `MASK`."""
+    """Drag: an outline whose interior becomes the mask prompt; click: as with `MASK`."""
     BRUSH = "brush"
     """napari's own brush on the class layer."""
     ERASE = "erase"
@@ -46,37 +45,37 @@ class Mode(StrEnum):
 
 
 class Target(Protocol):
-    """Who is told what the mouse did; positions (x, y) in image pixels."""
+    """Receives mouse input; positions are (x, y) in image pixels."""
 
     mode: Mode
 
     def click(self, x: float, y: float, positive: bool) -> None:
-        """Take a click."""
+        """Handle a click."""
 
     def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False) -> None:
-        """Take a box, while it is dragged and when it is done; a further one leaves those before."""
+        """Handle a box during the drag and when it is `done`; with `further` it is added to the previous boxes."""
 
     def scribble(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
-        """Take the newest two positions of a scribble, or all of it when it is done."""
+        """Handle the newest two positions of a scribble, and the whole path when it is `done`."""
 
     def lasso(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
-        """Take all of an outline so far, and when it is done."""
+        """Handle the path of an outline so far, and when it is `done`."""
 
     def hover(self, xy: tuple[float, float] | None) -> None:
-        """Take where the mouse is while it could click a point; None if it could not."""
+        """Handle a position at which a click would set a point; None where it would not."""
 
 
 class MouseTool:
-    """Listens to presses and drags on one viewer's canvas.
+    """Passes presses and drags on one viewer's canvas to a target.
 
-    It acts only while the active layer is in napari's pan and zoom mode, so that another layer's own tools
-    keep working, and not while the space bar is held, which always moves the image. A left drag keeps the
-    camera still; a right drag zooms as always.
+    It acts only while the active layer is in napari's pan and zoom mode, so that the tools of other layers keep
+    working, and not while the space bar is held, which always moves the image. A left drag keeps the camera still; a
+    right drag zooms as always.
 
     Args:
         viewer: The viewer.
-        image: The image layer; positions are given in its pixels.
-        target: Who is told.
+        image: The image layer whose pixels are the unit of positions.
+        target: Receives the input.
     """
 
     def __init__(self, viewer: Viewer, image: Image, target: Target) -> None:
@@ -85,29 +84,35 @@ class MouseTool:
         self.target = target
         self.held = False
         """True while the space bar is held."""
-        self._double_clicks: list[Any] = []
+        self._double_click_zoom: list[Any] = []
         viewer.mouse_drag_callbacks.append(self.on_drag)
         viewer.mouse_move_callbacks.append(self.on_move)
 
     def close(self) -> None:
         """Stop listening."""
-        with contextlib.suppress(ValueError):
-            self.viewer.mouse_drag_callbacks.remove(self.on_drag)
-        if self.on_move in self.viewer.mouse_move_callbacks:
-            self.viewer.mouse_move_callbacks.remove(self.on_move)
+        for callbacks, callback in (
+            (self.viewer.mouse_drag_callbacks, self.on_drag),
+            (self.viewer.mouse_move_callbacks, self.on_move),
+        ):
+            if callback in callbacks:
+                callbacks.remove(callback)
         self.keep_double_click_zoom(True)
 
     def keep_double_click_zoom(self, keep: bool) -> None:
-        """Let napari zoom at a double click, or not: two quick points are no wish to zoom."""
+        """Enable or disable napari's zoom by double click, which two quick points would trigger."""
         callbacks = self.viewer.mouse_double_click_callbacks
         if keep:
-            callbacks.extend(self._double_clicks)
-            self._double_clicks = []
+            callbacks.extend(self._double_click_zoom)
+            self._double_click_zoom = []
         else:
-            found = [one for one in callbacks if getattr(one, "__name__", "") == "double_click_to_zoom"]
-            for callback in found:
+            zoom = [
+                function
+                for function in callbacks
+                if getattr(function, "__name__", "") == "double_click_to_zoom"
+            ]
+            for callback in zoom:
                 callbacks.remove(callback)
-            self._double_clicks += found
+            self._double_click_zoom += zoom
 
     @property
     def active(self) -> bool:
@@ -121,11 +126,11 @@ class MouseTool:
         )
 
     def on_move(self, viewer: Viewer, event: Any) -> None:
-        """Follow the mouse while no button is held (napari's move callback)."""
+        """Handle a mouse move without a button (napari's move callback)."""
         self.target.hover(self.xy(event) if self.active and self.target.mode is Mode.POINT else None)
 
     def on_drag(self, viewer: Viewer, event: Any) -> Generator[None, None, None]:
-        """Follow one press of a mouse button until it is released (napari's drag callback)."""
+        """Handle a press until its release (napari's drag callback)."""
         if not self.active or event.button not in (LEFT, RIGHT):
             self.target.hover(None)
             return
@@ -135,18 +140,18 @@ class MouseTool:
         further = "Shift" in event.modifiers
         if further and self.target.mode not in (Mode.POINT, Mode.BOX):
             return
-        # Nobody else needs the press: without this, vispy would draw the scene once more to see what was hit.
+        # Otherwise vispy draws the scene once more to find what was hit.
         event.handled = True
         with self._camera_still():
             if self.target.mode is Mode.MASK:
-                yield from self._freehand(event, self._scribble_on)
+                yield from self._freehand(event, self._scribble)
             elif self.target.mode is Mode.LASSO:
                 yield from self._freehand(event, self.target.lasso)
             else:
                 yield from self._box_or_click(event, further)
 
     def xy(self, event: Any) -> tuple[float, float]:
-        """Return where an event happened, (x, y) in image pixels."""
+        """Return the position (x, y) of an event in image pixels."""
         row, col = self.image.world_to_data(event.position)[-2:]
         return float(col), float(row)
 
@@ -187,12 +192,12 @@ class MouseTool:
                 draw(path, False)
             yield
         if dragged:
-            # napari skips moves that come too fast; where the button is let go is never left out.
+            # napari skips moves that follow too quickly, but never the position of the release.
             draw([*path, self.xy(event)], True)
         else:
             self.target.click(*path[0], True)
 
-    def _scribble_on(self, path: Sequence[tuple[float, float]], done: bool) -> None:
+    def _scribble(self, path: Sequence[tuple[float, float]], done: bool) -> None:
         self.target.scribble(path if done else path[-2:], done)
 
     @contextlib.contextmanager
