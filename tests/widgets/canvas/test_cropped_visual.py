@@ -1,4 +1,4 @@
-"""Of a layer only the box that holds something is drawn, and the picture is the same as if all of it were."""
+"""Cropped drawing of layers gives the same frame as drawing them as a whole."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gui
 
 
-def empty_left_out(window: Any) -> None:
-    wait_until(lambda: not drawn(window), 10, "empty layers to be left out")
+def wait_for_empty_layers(window: Any) -> None:
+    wait_until(lambda: not drawn(window), 10, "empty layers to be hidden")
 
 
 def drawn(window: Any) -> set[str]:
-    """Names of the label layers, and that of boxes, that are drawn at all."""
+    """Return the names of the layers that are drawn."""
     layers = (window.layers.classes, window.layers.objects, window.layers.candidate, window.layers.box)
     return {layer.name for layer in layers if node_of(window.viewer, layer).visible}
 
 
-def picture(window: Any) -> np.ndarray:
-    """What is seen, which must be what is seen if napari draws all of its layers."""
+def frame(window: Any) -> np.ndarray:
+    """Return the frame, after comparing it with a frame in which napari draws the whole layers."""
     seen = window.viewer.screenshot(canvas_only=True, flash=False)
     label_layers = (window.layers.classes, window.layers.objects, window.layers.candidate)
     for layer in label_layers:
@@ -40,24 +40,24 @@ def picture(window: Any) -> np.ndarray:
         node._need_vertex_update = True
     whole = window.viewer.screenshot(canvas_only=True, flash=False)
     other = (seen != whole).any(axis=-1).sum()
-    assert other <= 20, "a few lie between two pixels of the image, and may show either"
+    assert other <= 20, "pixels on the border between two image pixels may show either"
     for layer in label_layers:
         layer.refresh()
     return np.asarray(seen)
 
 
-def test_the_picture_is_that_of_all_layers(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_the_frame_equals_that_of_whole_layers(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
     window.annotator.preview.on = False
-    empty_left_out(window)
-    bare = picture(window)
+    wait_for_empty_layers(window)
+    bare = frame(window)
     seen = [bare]
 
     def changed() -> None:
-        seen.append(picture(window))
+        seen.append(frame(window))
         assert not np.array_equal(seen[-1], seen[-2])
 
-    window.driver.click(3, 60)  # A disc that reaches over the edge of the image.
+    window.driver.click(3, 60)  # A disc across the edge of the image.
     window.answered()
     assert drawn(window) == {"Candidate"}
     changed()
@@ -72,20 +72,22 @@ def test_the_picture_is_that_of_all_layers(open_window: Callable[..., Any], tiss
     assert drawn(window) == {"Objects"}
     changed()
     window.layers.classes.visible = True
-    assert np.array_equal(picture(window), seen[-2])
+    assert np.array_equal(frame(window), seen[-2])
     window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not drawn(window)
     changed()
 
 
-def test_a_brush_is_seen_while_it_paints(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_a_brush_stroke_is_visible_while_it_is_painted(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
     window = open_window(tissue, DiscModel())
-    empty_left_out(window)
-    bare = picture(window)
+    wait_for_empty_layers(window)
+    bare = frame(window)
     window.driver.press(window.dock.modes.buttons[Mode.BRUSH])
     window.driver.drag([(40, 40), (60, 60)], release=False)
     assert not window.session.document.objects
-    assert not np.array_equal(picture(window), bare)
+    assert not np.array_equal(frame(window), bare)
     QTest.mouseRelease(window.driver.native, LEFT, NONE, window.driver.at(60, 60))
     wait_until(lambda: bool(window.session.document.objects), 10, "the stroke")
     window.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
@@ -93,28 +95,30 @@ def test_a_brush_is_seen_while_it_paints(open_window: Callable[..., Any], tissue
     assert not drawn(window)
 
 
-def test_a_scribble_is_seen_while_it_is_painted(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_a_scribble_is_visible_while_it_is_painted(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
     window = open_window(tissue, DiscModel())
-    empty_left_out(window)
-    bare = picture(window)
+    wait_for_empty_layers(window)
+    bare = frame(window)
     window.driver.press(window.dock.modes.buttons[Mode.MASK])
     window.driver.drag([(40, 40), (60, 60)], release=False)
     assert drawn(window) == {"Candidate"}
-    assert not np.array_equal(picture(window), bare)
+    assert not np.array_equal(frame(window), bare)
     QTest.mouseRelease(window.driver.native, LEFT, NONE, window.driver.at(60, 60))
     window.answered()
     window.driver.key(Qt.Key.Key_Escape)
     assert not drawn(window)
 
 
-def test_layers_that_stay_are_drawn_by_napari_again(
+def test_remaining_layers_are_drawn_as_a_whole_after_close(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
-    empty_left_out(window)
+    wait_for_empty_layers(window)
     classes = window.layers.classes
     window.viewer.window.remove_dock_widget(window.dock)
-    wait_until(lambda: "Candidate" not in window.viewer.layers, 10, "the helper layers to go")
+    wait_until(lambda: "Candidate" not in window.viewer.layers, 10, "the helper layers to be removed")
     bare = window.viewer.screenshot(canvas_only=True, flash=False)
     classes.data[40:60, 40:60] = 1
     classes.refresh()

@@ -1,4 +1,4 @@
-"""What needs no window: masks written into layers, strokes, scribbles, words for progress."""
+"""Layers without a window: masks, strokes, scribbles, outlines, colours and progress texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from napari_sampath.annotations import bounds
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.formats.rings import trace
 from napari_sampath.jobs import Progress
-from napari_sampath.widgets.canvas import layers as shown
+from napari_sampath.widgets.canvas import layers as session_layers
 from napari_sampath.widgets.canvas.napari_internals.partial_refresh import ObjectLabels
 from napari_sampath.widgets.canvas.overlay_line import outline_segments
 from napari_sampath.widgets.canvas.strokes import lasso_mask, scribble_mask, stroke_of
@@ -39,7 +39,7 @@ def outline_colormap() -> DirectLabelColormap:
 
 
 def dense(mask: LocalMask) -> np.ndarray:
-    """Paint a mask into an image pixel by pixel; what sticks out is cut off."""
+    """Paint a mask into an image pixel by pixel, clipped to the image."""
     image = np.zeros(HW, dtype=bool)
     for row, col in zip(*np.nonzero(mask.bitmap), strict=True):
         if 0 <= row + mask.row < HW[0] and 0 <= col + mask.col < HW[1]:
@@ -47,8 +47,8 @@ def dense(mask: LocalMask) -> np.ndarray:
     return image
 
 
-def test_small_maps_of_colours_are_no_work_for_several_numba_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else they take longer, and so does each prompt."""
+def test_colour_maps_use_one_numba_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several threads slow down small maps and all prompts."""
     numba = pytest.importorskip("numba")
     from napari.utils.colormaps import _accelerated_cmap
 
@@ -68,25 +68,25 @@ def test_small_maps_of_colours_are_no_work_for_several_numba_threads(monkeypatch
     layer = ObjectLabels(data, filled=lambda: [(8, 8, 20, 20)], colormap=outline_colormap())
     data[8:20, 8:20] = 70_000
     layer.refresh()
-    shown.recolour(layer, outline_colormap())
+    session_layers.recolour(layer, outline_colormap())
     assert set(threads) == {1}
     assert numba.get_num_threads() == numba.config.NUMBA_NUM_THREADS
 
 
 @settings(max_examples=60, deadline=None)
 @given(masks, masks)
-def test_a_mask_takes_the_place_of_the_one_before(first: LocalMask, second: LocalMask) -> None:
+def test_a_mask_replaces_the_previous_one(first: LocalMask, second: LocalMask) -> None:
     layer = Labels(np.zeros(HW, np.uint8))
     strokes = []
     layer.events.paint.connect(strokes.append)
-    shown.write_mask(layer, first, None)
+    session_layers.write_mask(layer, first, None)
     assert np.array_equal(layer.data == 1, dense(first))
     old = bounds(first) if first.bitmap.size else None
-    shown.write_mask(layer, second, old)
+    session_layers.write_mask(layer, second, old)
     assert np.array_equal(layer.data == 1, dense(second))
-    shown.write_mask(layer, None, bounds(second) if second.bitmap.size else None)
+    session_layers.write_mask(layer, None, bounds(second) if second.bitmap.size else None)
     assert not layer.data.any()
-    assert not strokes, "writing must not look like a brush stroke"
+    assert not strokes, "writing emits no paint event"
 
 
 def some_boxes(layer: Labels, seed: int) -> list[tuple[int, int, int, int]]:
@@ -95,15 +95,15 @@ def some_boxes(layer: Labels, seed: int) -> list[tuple[int, int, int, int]]:
     for _ in range(12):
         r0, c0 = (int(random.integers(0, side - 10)) for side in layer.data.shape)
         boxes.append((r0, c0, r0 + 10, c0 + 10))
-        shown.write(
+        session_layers.write(
             layer, boxes[-1], np.kron(random.integers(0, 4, (2, 2)), np.ones((5, 5), int)).astype(np.uint8)
         )
     return boxes
 
 
 @pytest.mark.parametrize("contour", [0, 1])
-def test_what_is_painted_on_the_canvas_follows_what_is_written(contour: int) -> None:
-    """A partial repaint has to leave the picture as a full one would."""
+def test_the_texture_follows_written_data(contour: int) -> None:
+    """A partial repaint gives the same texture as a full one."""
     layer = Labels(np.zeros((60, 80), np.uint8))
     layer.contour = contour
     some_boxes(layer, 1)
@@ -113,29 +113,29 @@ def test_what_is_painted_on_the_canvas_follows_what_is_written(contour: int) -> 
     assert layer._slice.image.view.any()
 
 
-def test_a_box_is_what_is_sent_to_the_canvas_and_napari_keeps_no_history() -> None:
+def test_only_the_changed_box_is_sent_and_napari_records_no_history() -> None:
     layer = Labels(np.zeros((600, 800), np.uint8))
     sent: list[tuple[list[int], tuple[int, ...]]] = []
     layer.events.labels_update.connect(lambda event: sent.append((list(event.offset), event.data.shape)))
     layer.events.set_data.connect(lambda event: pytest.fail("all of it was repainted"))
-    shown.write(layer, (300, 400, 310, 420), np.ones((10, 20), np.uint8))
-    shown.write(layer, (300, 400, 310, 420), np.ones((10, 20), np.uint8))
-    assert sent == [([300, 400], (10, 20))], "once, and only the box; nothing where nothing changed"
+    session_layers.write(layer, (300, 400, 310, 420), np.ones((10, 20), np.uint8))
+    session_layers.write(layer, (300, 400, 310, 420), np.ones((10, 20), np.uint8))
+    assert sent == [([300, 400], (10, 20))], "once, and only the changed box"
     layer.undo()
     assert layer.data.sum() == 200
 
 
-def test_a_hidden_layer_is_painted_when_it_is_shown() -> None:
+def test_a_hidden_layer_is_repainted_when_it_is_shown() -> None:
     layer = ObjectLabels(np.zeros((60, 80), np.int32), filled=lambda: [(0, 0, 60, 80)])
     layer.visible = False
-    shown.write(layer, (10, 10, 20, 20), np.ones((10, 10), np.int32))
+    session_layers.write(layer, (10, 10, 20, 20), np.ones((10, 10), np.int32))
     layer.visible = True
     assert layer._slice.image.view[10, 10]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_objects_have_naparis_own_outlines(seed: int) -> None:
-    """Partial and full repaint, against the contour of a label layer as napari has it."""
+def test_outlines_equal_those_of_napari(seed: int) -> None:
+    """Partial and full repaint are compared with the contour of napari's Labels."""
     filled: list[tuple[int, int, int, int]] = []
     objects = ObjectLabels(np.zeros((60, 80), np.int32), filled=lambda: filled, colormap=outline_colormap())
     filled += some_boxes(objects, seed)
@@ -146,14 +146,16 @@ def test_objects_have_naparis_own_outlines(seed: int) -> None:
     objects.refresh()
     assert np.array_equal(objects._slice.image.view, plain._slice.image.view)
     objects.contour = plain.contour = 0
-    assert np.array_equal(objects._slice.image.view, plain._slice.image.view), "areas, if the user wishes"
+    assert np.array_equal(objects._slice.image.view, plain._slice.image.view), (
+        "filled areas, if the user sets no contour"
+    )
     assert objects.as_layer_data_tuple()[2] == "labels"
 
 
 @given(masks)
-def test_the_outline_of_a_mask_is_that_of_its_polygons(mask: LocalMask) -> None:
+def test_the_outline_of_a_mask_equals_that_of_its_polygons(mask: LocalMask) -> None:
     segments = outline_segments(mask).reshape(-1, 2, 2)
-    assert np.allclose(np.abs(np.diff(segments, axis=1)).sum(axis=-1), 1), "one pixel's edge each"
+    assert np.allclose(np.abs(np.diff(segments, axis=1)).sum(axis=-1), 1), "each segment is one pixel edge"
     if not mask.bitmap.any():
         assert not len(segments)
     else:
@@ -168,7 +170,7 @@ def test_the_outline_of_a_mask_is_that_of_its_polygons(mask: LocalMask) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.floats(-5, 35), st.floats(-5, 35), st.floats(3, 20), st.integers(3, 30))
-def test_a_lasso_holds_what_it_goes_around(x: float, y: float, radius: float, count: int) -> None:
+def test_a_lasso_fills_its_interior(x: float, y: float, radius: float, count: int) -> None:
     angles = np.linspace(0, 2 * np.pi, count, endpoint=False)
     path = [(x + radius * np.cos(angle), y + radius * np.sin(angle)) for angle in angles]
     mask = lasso_mask(path, HW)
@@ -179,9 +181,9 @@ def test_a_lasso_holds_what_it_goes_around(x: float, y: float, radius: float, co
     assert painted[distance < radius * np.cos(np.pi / count) - 1e-6].all()
 
 
-def test_the_class_colours_are_those_of_the_classes() -> None:
+def test_the_class_layer_has_the_class_colours() -> None:
     classes = [ClassInfo(1, "gland", (255, 0, 0)), ClassInfo(7, "stroma", (0, 0, 255))]
-    colors = shown.class_colormap(classes).color_dict
+    colors = session_layers.class_colormap(classes).color_dict
     np.testing.assert_allclose(colors[1], (1, 0, 0, 1))
     np.testing.assert_allclose(colors[7], (0, 0, 1, 1))
     assert colors[0][3] == 0
@@ -192,8 +194,8 @@ def test_the_class_colours_are_those_of_the_classes() -> None:
     st.lists(st.tuples(st.floats(-10, 40), st.floats(-10, 40)), min_size=1, max_size=5),
     st.floats(2, 12),
 )
-def test_a_scribble_covers_its_path_and_no_more(path: list[tuple[float, float]], width: float) -> None:
-    """Compared with the distance of every pixel from the path."""
+def test_a_scribble_covers_its_path_exactly(path: list[tuple[float, float]], width: float) -> None:
+    """The mask is compared with the distance of every pixel from the path."""
     mask = scribble_mask(path, width, HW)
     painted = mask.to_dense(HW) if mask.bitmap.size else np.zeros(HW, bool)
     cols, rows = np.meshgrid(np.arange(HW[1]), np.arange(HW[0]))
@@ -208,7 +210,7 @@ def test_a_scribble_covers_its_path_and_no_more(path: list[tuple[float, float]],
     assert not painted[distance > width / 2 + 1].any()
 
 
-def test_strokes_of_either_napari_are_read() -> None:
+def test_paint_events_of_both_napari_versions_are_read() -> None:
     data = np.zeros(HW, dtype=np.uint8)
     data[8, 5] = 7
     mask = np.zeros((6, 2), dtype=bool)
@@ -216,12 +218,12 @@ def test_strokes_of_either_napari_are_read() -> None:
     new = SimpleNamespace(slice_key=(slice(3, 9), slice(4, 6)), mask=mask, new_value=2)
     full = SimpleNamespace(slice_key=(slice(4, 6), slice(4, 6)), mask=None, new_value=3)
     old = ((np.array([1, 2, 20]), np.array([5, 7, 30])), np.zeros(3), 1)
-    one = stroke_of([new], data)
-    assert one.box == (3, 4, 9, 6)
+    stroke = stroke_of([new], data)
+    assert stroke.box == (3, 4, 9, 6)
     expected = data[3:9, 4:6].copy()
     expected[0, 1] = 2
-    np.testing.assert_array_equal(one.after, expected)
-    np.testing.assert_array_equal(one.touched, mask)
+    np.testing.assert_array_equal(stroke.after, expected)
+    np.testing.assert_array_equal(stroke.touched, mask)
     several = stroke_of([new, full, old], data)
     assert several.box == (1, 4, 21, 31)
     expected = data.copy()
@@ -253,7 +255,7 @@ def test_strokes_of_either_napari_are_read() -> None:
         (Progress(1, 1000, "Working", "steps"), 10, "Working: 1 of 1000 steps, 0.1 a second, 2.8 h left"),
     ],
 )
-def test_progress_in_words(progress: Progress, elapsed_s: float, text: str) -> None:
+def test_progress_text(progress: Progress, elapsed_s: float, text: str) -> None:
     from napari_sampath.widgets.common.status_line import describe
 
     assert describe(progress, elapsed_s) == text

@@ -1,4 +1,4 @@
-"""Objects of label layers that are not the session's."""
+"""Objects in label layers that do not belong to the session."""
 
 from __future__ import annotations
 
@@ -26,17 +26,15 @@ if TYPE_CHECKING:
 @given(
     arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.integers(0, 1)), st.data()
 )
-def test_an_object_is_what_hangs_together_however_far_it_reaches(
-    labels: np.ndarray, data: st.DataObject
-) -> None:
+def test_an_object_is_a_connected_component_of_any_size(labels: np.ndarray, data: st.DataObject) -> None:
     row = data.draw(st.integers(0, labels.shape[0] - 1))
     col = data.draw(st.integers(0, labels.shape[1] - 1))
     labels[row, col] = 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(other_labels, "FIRST_PX", 2)
-        found = component_at(labels, row, col)
+        mask = component_at(labels, row, col)
     pieces, _ = label(labels)
-    assert np.array_equal(found.to_dense(labels.shape), pieces == pieces[row, col])
+    assert np.array_equal(mask.to_dense(labels.shape), pieces == pieces[row, col])
 
 
 def disc(hw: tuple[int, int], row: float, col: float, radius: float) -> np.ndarray:
@@ -44,50 +42,50 @@ def disc(hw: tuple[int, int], row: float, col: float, radius: float) -> np.ndarr
     return (rows - row) ** 2 + (cols - col) ** 2 <= radius**2
 
 
-def test_a_layer_of_another_scale_and_place() -> None:
+def test_a_layer_with_another_scale_and_translation() -> None:
     image = Image(np.zeros((120, 160)), scale=(0.5, 0.5), translate=(10, 20))
     half = disc((60, 80), 30, 40, 10).astype(np.uint8)
-    # A pixel of the layer is two by two of the image, whose centre lies half an image pixel further.
+    # A layer pixel covers 2 x 2 image pixels, so its centre is shifted by half an image pixel.
     labels = Labels(half, scale=(1, 1), translate=(10.25, 20.25))
-    found = object_under(SimpleNamespace(layers=[image, labels]), image, 81, 61, (120, 160))
-    assert found is not None
-    assert np.array_equal(found.to_dense((120, 160)), np.kron(half, np.ones((2, 2))).astype(bool))
+    mask = object_under(SimpleNamespace(layers=[image, labels]), image, 81, 61, (120, 160))
+    assert mask is not None
+    assert np.array_equal(mask.to_dense((120, 160)), np.kron(half, np.ones((2, 2))).astype(bool))
 
 
-def test_a_turned_layer() -> None:
+def test_a_rotated_layer() -> None:
     image = Image(np.zeros((40, 50)), scale=(0.5, 0.5), translate=(3, 2))
     labels = Labels(disc((30, 30), 15, 15, 8).astype(np.uint8), rotate=30)
     labels.translate = np.array((13, 14)) - labels.data_to_world((15, 15))
     expected = np.zeros((40, 50), bool)
     for row, col in np.ndindex(40, 50):
-        there = np.round(labels.world_to_data(image.data_to_world((row, col)))).astype(int)
-        if (there >= 0).all() and (there < 30).all():
-            expected[row, col] = labels.data[tuple(there)] > 0
+        place = np.round(labels.world_to_data(image.data_to_world((row, col)))).astype(int)
+        if (place >= 0).all() and (place < 30).all():
+            expected[row, col] = labels.data[tuple(place)] > 0
     row, col = np.argwhere(expected).mean(axis=0)
-    found = object_under(SimpleNamespace(layers=[labels]), image, col, row, (40, 50))
-    assert found is not None
+    mask = object_under(SimpleNamespace(layers=[labels]), image, col, row, (40, 50))
+    assert mask is not None
     assert expected.sum() > 300
-    assert np.array_equal(found.to_dense((40, 50)), expected)
+    assert np.array_equal(mask.to_dense((40, 50)), expected)
 
 
-def test_what_is_not_shown_is_not_there() -> None:
+def test_hidden_layers_are_ignored() -> None:
     image = Image(np.zeros((20, 20)))
     below, above = Labels(np.full((20, 20), 2)), Labels(np.zeros((20, 20), int))
     above.data[4:8, 4:8] = 3
     viewer = SimpleNamespace(layers=[image, below, above])
-    found = object_under(viewer, image, 5, 5, (20, 20))
-    assert found is not None
-    assert found.bitmap.sum() == 16, "the topmost layer"
+    mask = object_under(viewer, image, 5, 5, (20, 20))
+    assert mask is not None
+    assert mask.bitmap.sum() == 16, "the topmost layer"
     above.visible = False
-    found = object_under(viewer, image, 5, 5, (20, 20))
-    assert found is not None
-    assert found.bitmap.sum() == 400
+    mask = object_under(viewer, image, 5, 5, (20, 20))
+    assert mask is not None
+    assert mask.bitmap.sum() == 400
     below.visible = False
     assert object_under(viewer, image, 5, 5, (20, 20)) is None
 
 
 @pytest.mark.gui
-def test_a_label_of_the_users_own_is_the_mask_prompt(
+def test_an_object_of_a_user_s_label_layer_becomes_the_mask_prompt(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())

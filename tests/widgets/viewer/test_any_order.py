@@ -1,4 +1,4 @@
-"""All that a hand can do with one image, in any order: the layers show the session, the journal gives it back."""
+"""Random sequences of user actions: the layers equal the session, and the journal restores it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OFTEN = ["brush", "click", "commit", "commit", "undo"]
 
 
 class Hand:
-    """Does one thing after another at random places; every public method is one thing.
+    """Performs random actions at random positions; every public method is an action.
 
     Args:
         state: An image that is annotated.
@@ -42,7 +42,7 @@ class Hand:
         self._things = [name for name in vars(Hand) if not name.startswith("_") and name != "anything"]
 
     def anything(self) -> str:
-        """Do one thing; return its name."""
+        """Perform one action and return its name."""
         name = self._random.choice(self._things + OFTEN)
         getattr(self, name)()
         return name
@@ -141,7 +141,7 @@ class Hand:
 
 
 @pytest.mark.parametrize("seed", [13, 21])
-def test_layers_and_journal_follow_whatever_is_done(
+def test_layers_and_journal_follow_every_action(
     open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, seed: int
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -159,10 +159,10 @@ def test_layers_and_journal_follow_whatever_is_done(
         done.append(hand.anything())
         if not is_outlining(window.layers.classes):
             wait_until(shown, 10, f"the layers to show the session after {done[-6:]}")
-        for one in document.objects.values():
-            pixels = np.asarray(document.instance_map) == one.id
-            assert pixels.sum() == one.area_px > 0, done[-6:]
-            assert (np.asarray(document.class_map)[pixels] == one.class_id).all(), done[-6:]
+        for obj in document.objects.values():
+            pixels = np.asarray(document.instance_map) == obj.id
+            assert pixels.sum() == obj.area_px > 0, done[-6:]
+            assert (np.asarray(document.class_map)[pixels] == obj.class_id).all(), done[-6:]
     window.driver.key(Qt.Key.Key_Escape)
     window.answered()
     (journal,) = load_config().sessions_dir.glob("*.jsonl")
@@ -170,5 +170,5 @@ def test_layers_and_journal_follow_whatever_is_done(
     np.testing.assert_array_equal(again.document.class_map, document.class_map)
     np.testing.assert_array_equal(again.document.instance_map, document.instance_map)
     assert again.document.objects == document.objects
-    assert document.objects, "a run that leaves nothing shows nothing"
+    assert document.objects, "a run without objects would test nothing"
     again.close()

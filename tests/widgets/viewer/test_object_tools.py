@@ -1,4 +1,4 @@
-"""Object tools by key and by click, the question about overlaps, the sheet of keys: real events in, pixels out."""
+"""Object tools by key and by click, the question about overlaps, and the key list, with real events and pixels."""
 
 from __future__ import annotations
 
@@ -48,17 +48,17 @@ def hover(window: Any, x: float, y: float) -> None:
 
 
 def press(window: Any, name: str) -> None:
-    """Press the key of an action, as the map of keys has it."""
-    *modifiers, key = next(one.key for one in KEYS if one.name == name).split("-")
+    """Press the default key of an action."""
+    *modifiers, key = next(key.key for key in KEYS if key.name == name).split("-")
     held = {"Shift": SHIFT, "Control": CTRL}
     flags = NONE
-    for one in modifiers:
-        flags |= held[one]
+    for modifier in modifiers:
+        flags |= held[modifier]
     window.driver.key(getattr(Qt.Key, {"Enter": "Key_Return"}.get(key, f"Key_{key}")), flags)
 
 
 def area(window: Any, object_id: int) -> int:
-    """Pixels of an object on the layer."""
+    """Return the number of pixels of an object on the layer."""
     return int((window.layers.objects.data == object_id).sum())
 
 
@@ -66,7 +66,7 @@ def count(window: Any) -> int:
     return len(np.unique(window.layers.objects.data)) - 1
 
 
-def test_every_key_of_an_object_tool(drawn: Any) -> None:
+def test_every_key_of_an_object_tool_acts_on_the_object_under_the_mouse(drawn: Any) -> None:
     window = drawn
     original = window.layers.objects.data.copy()
     press(window, "choose_class_2")
@@ -106,7 +106,7 @@ def test_every_key_of_an_object_tool(drawn: Any) -> None:
         "unsure": ((100, 85), ticked("unsure")),
     }
     two_presses = {"merge"}
-    assert {one.name for one in KEYS if one.method == "tools.use"} == set(expected) | two_presses
+    assert {key.name for key in KEYS if key.method == "tools.use"} == set(expected) | two_presses
     for name, (place, check) in expected.items():
         hover(window, *place)
         press(window, name)
@@ -114,7 +114,7 @@ def test_every_key_of_an_object_tool(drawn: Any) -> None:
         press(window, "undo")
         assert np.array_equal(window.layers.objects.data, original), name
         assert np.array_equal(window.layers.classes.data > 0, original > 0), name
-        assert not any(one.reviewed or one.unsure for one in window.session.document.objects.values()), name
+        assert not any(obj.reviewed or obj.unsure for obj in window.session.document.objects.values()), name
     for name in sorted({*expected, *two_presses}):
         hover(window, 5, 5)
         press(window, name)
@@ -124,7 +124,7 @@ def test_every_key_of_an_object_tool(drawn: Any) -> None:
     assert np.array_equal(window.layers.objects.data, original)
 
 
-def test_join_takes_two_presses_and_esc_leaves_both(drawn: Any) -> None:
+def test_merge_takes_two_presses_and_esc_cancels(drawn: Any) -> None:
     window = drawn
     hover(window, 25, 25)
     press(window, "merge")
@@ -145,7 +145,7 @@ def test_join_takes_two_presses_and_esc_leaves_both(drawn: Any) -> None:
     assert area(window, RING) > 0
 
 
-def test_divide_takes_two_presses_and_draws_the_cut(drawn: Any) -> None:
+def test_split_takes_two_presses_and_draws_the_cut(drawn: Any) -> None:
     window = drawn
     hover(window, 110, 70)
     press(window, "split")
@@ -167,7 +167,7 @@ def test_divide_takes_two_presses_and_draws_the_cut(drawn: Any) -> None:
     assert "crosses no object" in window.text
 
 
-def test_tools_of_the_dock_act_where_one_clicks_until_they_are_let_go(drawn: Any) -> None:
+def test_an_armed_tool_acts_at_each_click_until_it_is_disarmed(drawn: Any) -> None:
     from napari_sampath.widgets.viewer.mouse import Mode
     from napari_sampath.widgets.viewer.object_tools import Tool
 
@@ -178,7 +178,7 @@ def test_tools_of_the_dock_act_where_one_clicks_until_they_are_let_go(drawn: Any
     assert area(window, RING) == 0
     window.driver.click(100, 85)
     assert area(window, BAR) == 0
-    assert window.session.prompts.state.empty, "a click with a tool is no prompt"
+    assert window.session.prompts.state.empty, "a click with a tool adds no point"
     press(window, "undo")
     press(window, "undo")
     centre = window.viewer.scene.camera.center
@@ -206,7 +206,7 @@ def test_tools_of_the_dock_act_where_one_clicks_until_they_are_let_go(drawn: Any
 
 
 @pytest.mark.parametrize("way", ["key", "button"])
-def test_a_mask_on_others_is_asked_about(drawn: Any, way: str) -> None:
+def test_an_overlapping_mask_raises_a_question(drawn: Any, way: str) -> None:
     window = drawn
     window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)("point")])
     window.dock.rules.overlap.setCurrentIndex(window.dock.rules.overlap.findData("ask"))
@@ -224,7 +224,7 @@ def test_a_mask_on_others_is_asked_about(drawn: Any, way: str) -> None:
     overwrite, keep, cancel = window.dock.question.buttons
     press(window, "clear") if way == "key" else window.driver.press(cancel)
     assert not window.dock.question.isVisible()
-    assert np.array_equal(window.layers.candidate.data == 1, candidate), "the mask waits"
+    assert np.array_equal(window.layers.candidate.data == 1, candidate), "the candidate stays"
     press(window, "commit")
     overwrite, keep, cancel = window.dock.question.buttons
     press(window, "commit_keep") if way == "key" else window.driver.press(keep)
@@ -244,10 +244,10 @@ def test_a_mask_on_others_is_asked_about(drawn: Any, way: str) -> None:
     press(window, "commit")
     assert window.dock.question.isVisible()
     window.driver.click(118, 70)
-    assert not window.dock.question.isVisible(), "going on with the prompt is an answer too"
+    assert not window.dock.question.isVisible(), "a new point withdraws the question"
 
 
-def test_regions_grow_together_and_another_image_keeps_the_rules(drawn: Any, tissue: np.ndarray) -> None:
+def test_whole_regions_merge_and_the_rules_apply_to_the_next_image(drawn: Any, tissue: np.ndarray) -> None:
     from benchmarks.gui_driver import wait_until
 
     from napari_sampath.widgets.annotate.mask_rules import MaskRules
@@ -260,7 +260,7 @@ def test_regions_grow_together_and_another_image_keeps_the_rules(drawn: Any, tis
     window.driver.click(115, 70)
     window.answered()
     press(window, "commit")
-    assert set(np.unique(window.layers.objects.data)) == {0, RING, PAIR, BAR}, "it joined the bar"
+    assert set(np.unique(window.layers.objects.data)) == {0, RING, PAIR, BAR}, "it merged with the bar"
     assert area(window, BAR) > 1000
     other = window.viewer.add_image(255 - tissue, name="other")
     window.state.choose_image(other)
@@ -269,27 +269,27 @@ def test_regions_grow_together_and_another_image_keeps_the_rules(drawn: Any, tis
     assert window.dock.rules.value() == MaskRules("semantic", "keep")
 
 
-def test_the_sheet_of_keys_comes_and_goes_and_lists_every_key(drawn: Any) -> None:
+def test_the_key_list_opens_closes_and_lists_every_key(drawn: Any) -> None:
     window = drawn
     press(window, "show_help")
-    sheet = window.dock.help
-    assert sheet.isVisible()
-    assert {key for key, _ in sheet.lines} >= {one.shown for one in KEYS if one.shown}
+    key_list = window.dock.help
+    assert key_list.isVisible()
+    assert {key for key, _ in key_list.lines} >= {key.shown for key in KEYS if key.shown}
     canvas = window.driver.native
-    corner = sheet.mapTo(window.viewer.window._qt_window, sheet.rect().topLeft())
+    corner = key_list.mapTo(window.viewer.window._qt_window, key_list.rect().topLeft())
     place = canvas.mapTo(window.viewer.window._qt_window, canvas.rect().topLeft())
-    assert corner.x() >= place.x(), "it lies over the canvas"
-    assert sheet.table.width() >= sheet.table.sizeHint().width()
-    assert sheet.table.height() >= sheet.table.sizeHint().height()
+    assert corner.x() >= place.x(), "it covers the canvas"
+    assert key_list.table.width() >= key_list.table.sizeHint().width()
+    assert key_list.table.height() >= key_list.table.sizeHint().height()
     press(window, "show_help")
-    assert not sheet.isVisible()
+    assert not key_list.isVisible()
     window.driver.press(window.dock.help_button)
-    assert sheet.isVisible()
-    QTest.mouseClick(sheet, Qt.MouseButton.LeftButton)
-    assert not sheet.isVisible()
+    assert key_list.isVisible()
+    QTest.mouseClick(key_list, Qt.MouseButton.LeftButton)
+    assert not key_list.isVisible()
 
 
-def test_keys_of_the_user_are_bound_and_a_clash_is_told(
+def test_user_defined_keys_are_bound_and_a_clash_is_reported(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     from napari_sampath.widgets.viewer.key_settings import keys_file
@@ -305,4 +305,6 @@ def test_keys_of_the_user_are_bound_and_a_clash_is_told(
     assert area(window, 1) == 0
     press(window, "show_help")
     assert ("F2", "delete it") in window.dock.help.lines
-    assert "G is also the key of 'grow it', so 'smooth its outline' stays on S" in window.dock.help.note.text()
+    assert (
+        "G is also the key of 'grow it', so 'smooth its outline' stays on S" in window.dock.help.note.text()
+    )

@@ -1,4 +1,4 @@
-"""What the camera shows is prepared for clicks once it has come to rest."""
+"""The tiles in view are encoded once the camera has stopped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gui
 
 SEEN_MS = 3 * SETTLE_MS
-"""By then it has begun, or nothing is missing."""
+"""Encoding has begun by then, or no tile is missing."""
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture
 def large(open_window: Callable[..., Any], pixels: np.ndarray) -> Any:
-    """The image on the screen, the camera in its middle."""
+    """The image in a viewer, with the camera at its centre."""
     window = open_window(pixels, DiscModel())
     look(window, 1500, 1500)
     wait_until(lambda: prepared(window), 20, "the middle")
@@ -42,25 +42,25 @@ def large(open_window: Callable[..., Any], pixels: np.ndarray) -> Any:
 
 
 def look(window: Any, row: float, col: float, zoom: float = 2.0) -> None:
-    """Move the camera; at the zoom of most tests a view needs four tiles at most."""
+    """Move the camera; at the default zoom a view needs at most four tiles."""
     window.viewer.scene.camera.zoom = zoom
     window.viewer.scene.camera.center = (0, row, col)
 
 
 def prepared(window: Any) -> bool:
-    """Whether a click anywhere in view needs no encoding."""
+    """Return True if a click anywhere in view needs no encoding."""
     return (
         window.session.prompts.view_job(box_in_view(window.viewer, window.image, window.session.hw)) is None
     )
 
 
 def usual(window: Any) -> list[Any]:
-    """What was encoded, without closer tiles."""
+    """Return the encoded tiles, without high-resolution tiles."""
     return [frame for frame in window.model.encoded if max(frame.hw) == 1024]
 
 
 def block(window: Any) -> int:
-    """Look at a corner and stop the encoding there; return how many tiles were encoded before."""
+    """Move to a corner and block the encoding there; return the number of tiles encoded before."""
     window.model.go_on.clear()
     window.model.encoding.clear()
     look(window, 2500, 2500, 0.8)
@@ -68,16 +68,16 @@ def block(window: Any) -> int:
     return len(window.model.encoded)
 
 
-def test_the_tiles_in_view_are_encoded_and_answer_at_once(large: Any, qtbot: Any) -> None:
+def test_tiles_in_view_are_encoded_and_answer_at_once(large: Any, qtbot: Any) -> None:
     window = large
-    before, said = len(usual(window)), window.text
+    before, text = len(usual(window)), window.text
     shown: list[str] = []
     window.state.runner.started.connect(shown.append)
     look(window, 2700, 2700)
     assert not prepared(window)
     wait_until(lambda: prepared(window), 20, "the corner")
     assert 1 <= len(usual(window)) - before <= 4
-    assert window.text == said, "nobody has to read of it"
+    assert window.text == text, "no message is shown"
     assert not shown
     ready = len(window.model.encoded)
     window.driver.move(2700, 2700)
@@ -88,10 +88,10 @@ def test_the_tiles_in_view_are_encoded_and_answer_at_once(large: Any, qtbot: Any
     assert len(window.model.encoded) == ready
     look(window, 2702, 2702)
     qtbot.wait(SEEN_MS)
-    assert len(window.model.encoded) == ready, "nothing is done twice"
+    assert len(window.model.encoded) == ready, "no tile is encoded twice"
 
 
-def test_the_camera_is_followed_where_the_mouse_drags_it(large: Any) -> None:
+def test_dragging_the_image_encodes_the_new_view(large: Any) -> None:
     window = large
     window.annotator.mode = window.annotator.mode.MOVE
     middle = window.viewer.scene.camera.center
@@ -104,7 +104,7 @@ def test_the_camera_is_followed_where_the_mouse_drags_it(large: Any) -> None:
     assert tile_for(window.session.hw, [(col, row)]) in window.model.encoded
 
 
-def test_who_zooms_in_is_answered_on_closer_tiles_and_who_zooms_out_is_not(large: Any) -> None:
+def test_zooming_in_switches_to_high_resolution_tiles_and_zooming_out_back(large: Any) -> None:
     window = large
     assert {max(frame.hw) for frame in window.model.encoded} == {512, 1024}
     window.driver.click(1520, 1510)
@@ -122,7 +122,7 @@ def test_who_zooms_in_is_answered_on_closer_tiles_and_who_zooms_out_is_not(large
     assert window.session.prompts.candidate.frame.hw == (1024, 1024)
 
 
-def test_a_wide_view_is_prepared_four_tiles_at_a_rest(large: Any, qtbot: Any) -> None:
+def test_a_wide_view_is_encoded_four_tiles_at_a_time(large: Any, qtbot: Any) -> None:
     window = large
     for step in range(8):
         before = len(usual(window))
@@ -135,7 +135,7 @@ def test_a_wide_view_is_prepared_four_tiles_at_a_rest(large: Any, qtbot: Any) ->
     assert len(set(window.model.encoded)) == len(window.model.encoded)
 
 
-def test_what_runs_comes_first(large: Any, qtbot: Any) -> None:
+def test_a_running_job_comes_first(large: Any, qtbot: Any) -> None:
     window, go_on, ended = large, threading.Event(), []
     before = len(window.model.encoded)
 
@@ -149,10 +149,10 @@ def test_what_runs_comes_first(large: Any, qtbot: Any) -> None:
     assert len(window.model.encoded) == before
     go_on.set()
     wait_until(lambda: prepared(window), 20, "the corner")
-    assert len(ended) == 1, "it was not cancelled"
+    assert len(ended) == 1, "the job was not cancelled"
 
 
-def test_a_move_while_the_image_is_prepared_is_followed_after_it(
+def test_a_camera_move_during_preparation_is_followed_afterwards(
     open_window: Callable[..., Any], pixels: np.ndarray, qtbot: Any
 ) -> None:
     model = DiscModel()
@@ -166,7 +166,7 @@ def test_a_move_while_the_image_is_prepared_is_followed_after_it(
     assert tile_for(window.session.hw, [(2700, 2700)]) in model.encoded
 
 
-def test_another_model_ends_it(large: Any) -> None:
+def test_another_model_ends_prefetching(large: Any) -> None:
     window, old, new = large, large.model, DiscModel()
     before = block(window)
     window.state._load_model = loader(new)
@@ -178,7 +178,7 @@ def test_another_model_ends_it(large: Any) -> None:
     assert len(old.encoded) <= before + 1
 
 
-def test_an_image_that_is_closed_ends_it(large: Any) -> None:
+def test_closing_the_image_ends_prefetching(large: Any) -> None:
     window = large
     before, runner = block(window), window.state._prefetcher.runner
     window.viewer.layers.remove(window.image)
@@ -188,7 +188,7 @@ def test_an_image_that_is_closed_ends_it(large: Any) -> None:
     assert len(window.model.encoded) <= before + 1
 
 
-def test_a_dock_that_is_closed_ends_it(large: Any) -> None:
+def test_closing_the_dock_ends_prefetching(large: Any) -> None:
     window = large
     before, state = block(window), window.state
     window.viewer.window.remove_dock_widget(window.dock)

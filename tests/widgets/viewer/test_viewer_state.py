@@ -23,10 +23,10 @@ pytestmark = pytest.mark.gui
 
 
 @pytest.mark.alone
-def test_the_window_stays_alive_while_a_slow_model_encodes(
+def test_the_window_stays_responsive_while_a_slow_model_encodes(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    """The longest stall of the event loop, by a timer: under 100 ms."""
+    """The longest stall of the event loop is under 100 ms."""
     model = DiscModel()
     model.go_on.clear()
     window = open_window(tissue, model, ready=False)
@@ -39,10 +39,10 @@ def test_the_window_stays_alive_while_a_slow_model_encodes(
 
 
 @pytest.mark.parametrize("enter", [False, True])
-def test_a_click_during_encoding_is_answered_when_it_is_done(
+def test_a_click_during_encoding_is_answered_afterwards(
     open_window: Callable[..., Any], tissue: np.ndarray, enter: bool
 ) -> None:
-    """And what Enter was pressed for is committed then, once."""
+    """Enter pressed meanwhile commits the answer, once."""
     model = DiscModel()
     model.go_on.clear()
     window = open_window(tissue, model, ready=False)
@@ -61,7 +61,7 @@ def test_a_click_during_encoding_is_answered_when_it_is_done(
     assert (window.layers.classes if enter else window.layers.candidate).data[60, 50] == 1
     assert len(window.session.document.objects) == enter
     assert window.session.prompts.state.empty == enter
-    assert len(window.model.encoded) == 1, "the tile is encoded once, whoever asks first"
+    assert len(window.model.encoded) == 1, "the tile is encoded once"
 
 
 def test_progress_is_shown_and_cancel_works(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
@@ -90,7 +90,9 @@ def test_progress_is_shown_and_cancel_works(open_window: Callable[..., Any], tis
     ],
     ids=["one value", "three wide", "nan", "four-dimensional"],
 )
-def test_a_bad_image_is_one_sentence(viewers: Callable[[], Any], pixels: np.ndarray, sentence: str) -> None:
+def test_a_bad_image_is_reported_in_one_sentence(
+    viewers: Callable[[], Any], pixels: np.ndarray, sentence: str
+) -> None:
     from napari_sampath.widgets.annotate.dock import AnnotateDock
     from napari_sampath.widgets.viewer.viewer_state import ViewerState
 
@@ -110,7 +112,7 @@ def test_a_bad_image_is_one_sentence(viewers: Callable[[], Any], pixels: np.ndar
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_other_images_are_converted_and_it_is_said_how(
+def test_unusual_images_are_converted_with_a_note(
     open_window: Callable[..., Any], tissue: np.ndarray, channels: int
 ) -> None:
     grey = tissue[..., 0].astype(np.uint16) * 200
@@ -121,7 +123,7 @@ def test_other_images_are_converted_and_it_is_said_how(
     assert ("grey" if channels == 1 else "alpha") in window.text.lower()
 
 
-def test_missing_weights_are_one_sentence_and_another_model_can_be_chosen(
+def test_missing_weights_are_reported_and_another_model_can_be_chosen(
     viewers: Callable[[], Any], tissue: np.ndarray
 ) -> None:
     from napari_sampath.widgets.annotate.dock import AnnotateDock
@@ -149,7 +151,7 @@ def test_missing_weights_are_one_sentence_and_another_model_can_be_chosen(
     assert dock.state.session.model is model
 
 
-def test_going_to_another_image_and_back_keeps_annotations_and_undo(
+def test_changing_the_image_and_back_keeps_objects_and_undo(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -159,12 +161,12 @@ def test_going_to_another_image_and_back_keeps_annotations_and_undo(
     committed = window.layers.classes.data.copy()
     other = window.viewer.add_image(tissue[:, ::-1].copy(), name="other")
     QApplication.processEvents()
-    assert window.state.image is window.image, "an image that is added does not take over"
+    assert window.state.image is window.image, "an added image is not selected"
     first = window.layers.classes
     window.dock.model_form.image.setCurrentIndex(1)
     window.dock.model_form.image.activated.emit(1)
     wait_until(lambda: window.state.image is other and window.state.ready, 60, "the other image")
-    assert not first.editable, "nothing would record a stroke on it"
+    assert not first.editable, "strokes on it would be lost"
     assert not window.layers.classes.data.any()
     window.dock.model_form.image.activated.emit(0)
     wait_until(lambda: window.state.image is window.image and window.state.ready, 60, "the first image")
@@ -173,7 +175,7 @@ def test_going_to_another_image_and_back_keeps_annotations_and_undo(
     assert not window.layers.classes.data.any()
 
 
-def test_a_layer_the_user_closes_comes_back(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+def test_a_closed_annotation_layer_is_restored(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
     window = open_window(tissue, DiscModel())
     window.driver.click(50, 60)
     window.answered()
@@ -188,7 +190,7 @@ def test_a_layer_the_user_closes_comes_back(open_window: Callable[..., Any], tis
     assert window.annotator is None
 
 
-def test_annotations_are_there_when_the_image_is_opened_again(
+def test_objects_are_restored_when_the_image_is_opened_again(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -204,10 +206,10 @@ def test_annotations_are_there_when_the_image_is_opened_again(
     again = open_window(tissue, DiscModel(), name="renamed")
     assert np.array_equal(again.layers.classes.data, committed)
     again.driver.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert not again.layers.classes.data.any(), "undo reaches back into the session before"
+    assert not again.layers.classes.data.any(), "undo includes the steps of the earlier session"
 
 
-def test_closing_the_dock_gives_mouse_and_keys_back(
+def test_closing_the_dock_releases_mouse_and_keys(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -218,14 +220,14 @@ def test_closing_the_dock_gives_mouse_and_keys_back(
     assert not window.image.keymap
     assert not viewer.keymap
     assert [layer.name for layer in viewer.layers] == ["tissue", "Classes", "Objects"]
-    zooms = [getattr(one, "__name__", "") for one in viewer.mouse_double_click_callbacks]
+    zooms = [getattr(callback, "__name__", "") for callback in viewer.mouse_double_click_callbacks]
     assert "double_click_to_zoom" in zooms
     before = viewer.scene.camera.center
     GuiDriver(viewer, window.image).drag([(30, 40), (70, 80)])
     assert viewer.scene.camera.center != before
 
 
-def test_the_same_image_in_two_viewers_is_one_sentence(
+def test_the_same_image_in_two_viewers_is_refused_with_one_sentence(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     """Two sessions on one journal would overwrite each other."""
@@ -240,7 +242,7 @@ def test_the_same_image_in_two_viewers_is_one_sentence(
     wait_until(lambda: second.state.ready, 60, "the image, which is free now")
 
 
-def test_an_image_is_opened_again_while_its_old_layer_is_still_held(
+def test_an_image_can_be_reopened_while_its_old_layer_is_referenced(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
     window = open_window(tissue, DiscModel())
@@ -255,25 +257,25 @@ def test_an_image_is_opened_again_while_its_old_layer_is_still_held(
     assert window.layers.classes.data[60, 50] == 1
 
 
-def test_an_image_with_a_third_dimension_is_one_sentence(open_window: Callable[..., Any]) -> None:
+def test_a_three_dimensional_image_is_refused_with_one_sentence(open_window: Callable[..., Any]) -> None:
     window = open_window(np.zeros((3, 40, 60), np.uint8), DiscModel(), ready=False)
     wait_until(lambda: "3 dimensions" in window.text and not window.state.runner.busy, 60, "the sentence")
     assert "unexpected" not in window.text
     assert window.annotator is None
 
 
-def test_a_layer_that_anybody_removes_finds_the_canvas(
+def test_the_context_is_current_whenever_a_layer_is_removed(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:
-    """napari sends what waits for the graphics card off when a layer goes: without a context that crashes."""
+    """napari flushes queued OpenGL commands when a layer is removed, which crashes without a context."""
     from qtpy.QtGui import QOpenGLContext
 
     window = open_window(tissue, DiscModel())
     native = window.viewer.window._qt_viewer.canvas.native
-    found: list[bool] = []
+    current: list[bool] = []
 
     def look() -> None:
-        found.append(QOpenGLContext.currentContext() is native.context())
+        current.append(QOpenGLContext.currentContext() is native.context())
 
     window.viewer.layers.events.removed.connect(look)
     other = window.viewer.add_image(tissue, name="other")
@@ -281,10 +283,10 @@ def test_a_layer_that_anybody_removes_finds_the_canvas(
     assert QOpenGLContext.currentContext() is not native.context()
     window.viewer.layers.remove(other)
     window.viewer.layers.events.removed.disconnect(look)
-    assert found == [True]
+    assert current == [True]
 
 
-def test_a_dock_opened_after_the_last_one_was_closed_works(viewer: Any, tissue: np.ndarray) -> None:
+def test_a_new_dock_works_after_the_last_one_was_closed(viewer: Any, tissue: np.ndarray) -> None:
     from napari_sampath.widgets.annotate.dock import AnnotateDock
 
     first = AnnotateDock(viewer)
