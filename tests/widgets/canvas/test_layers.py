@@ -243,16 +243,16 @@ def test_paint_events_of_both_napari_versions_are_read() -> None:
         (
             Progress(3, 12, "Preparing the image", "parts"),
             6,
-            "Preparing the image: 3 of 12 parts, 0.5 a second, 18 s left",
+            "Preparing the image: 3 of 12 parts, 0.5 per second, 18 s left",
         ),
         (Progress(12, 12, "Preparing the image", "parts"), 6, "Preparing the image: 12 of 12 parts"),
         (Progress(0, 0, "Loading vit_b"), 3, "Loading vit_b …"),
         (
             Progress(1e8, 4e8, "Downloading", "bytes"),
             10,
-            "Downloading: 100 of 400 MB, 10.0 MB a second, 30 s left",
+            "Downloading: 100 of 400 MB, 10.0 MB/s, 30 s left",
         ),
-        (Progress(1, 1000, "Working", "steps"), 10, "Working: 1 of 1000 steps, 0.1 a second, 2.8 h left"),
+        (Progress(1, 1000, "Working", "steps"), 10, "Working: 1 of 1000 steps, 0.1 per second, 2.8 h left"),
     ],
 )
 def test_progress_text(progress: Progress, elapsed_s: float, text: str) -> None:
