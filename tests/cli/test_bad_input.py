@@ -87,7 +87,7 @@ BAD_IMAGES = {
     "not a number": (tiff(np.full((64, 64), np.nan, np.float32)), "not"),
     "no bytes": (lambda path: path.write_bytes(b""), "is empty"),
     "truncated": (damaged, "truncated or damaged"),
-    "text": (lambda path: path.write_text("a letter, not an image"), "no image"),
+    "text": (lambda path: path.write_text("a letter, not an image"), "not a readable image"),
     "folder": (lambda path: path.mkdir(), "is a folder"),
     "absent": (lambda path: None, "There is no file"),
     "stack": (tiff(np.zeros((5, 64, 64), np.uint8), photometric="minisblack"), "5"),
