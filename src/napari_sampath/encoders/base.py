@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
+from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,9 +19,6 @@ from ..config import load_config
 from ..geometry import Frame
 from ..jobs import Job
 from ..registry import Registry
-
-if TYPE_CHECKING:
-    from segment_anything.modeling import MaskDecoder, PromptEncoder
 
 SAM_MEAN = (123.675, 116.28, 103.53)
 SAM_STD = (58.395, 57.12, 57.375)

@@ -11,25 +11,21 @@ import dataclasses
 import fnmatch
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from ..arrays import MAPS, ClassInfo, FeatureMap, FeatureSpec
 from ..errors import SampathError, UnknownNameError, WeightsError, WeightsMissingError
 from ..files import write_atomically
 from ..registry import unknown_name
 from .base import Head, create, load_weights
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
 
 SCHEMA_VERSION = 1
 """Increased when older programs can no longer read new bundles."""

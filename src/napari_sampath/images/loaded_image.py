@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ..arrays import UInt8Array
 from ..errors import ImageError
 from ..geometry import SINGLE_TILE_PX
 from ..rasters import check_pixels
 from .scaling import to_uint8
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from ..arrays import UInt8Array
 
 MIN_SIDE_PX = 16
 """Minimum side of an image: below it, one feature cell covers the whole image."""

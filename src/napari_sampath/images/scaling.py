@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ..arrays import UInt8Array
 from ..errors import ImageError
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from ..arrays import UInt8Array
 
 _BLOCK = 2**22
 """Values converted at a time; a float64 copy of a whole slide would not fit in memory."""

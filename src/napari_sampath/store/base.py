@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import xxhash
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from ..arrays import UInt8Array
-    from ..geometry import Frame
+from ..arrays import UInt8Array
+from ..geometry import Frame
 
 Maps: TypeAlias = "Mapping[str, Tensor]"
 """Name of a map -> (C, h, w) float tensor, as in `arrays.Features.maps`."""

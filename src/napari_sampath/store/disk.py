@@ -12,24 +12,20 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import safetensors.torch
 import torch
 import xxhash
 from safetensors import SafetensorError
+from torch import Tensor
 
 from ..errors import StorageError
 from ..files import remove_leftovers, write_atomically
 from ..jobs import Job, Progress
 from .base import FeatureKey, Maps, StoreTier, TierInfo
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from torch import Tensor
 
 logger = logging.getLogger(__name__)
 

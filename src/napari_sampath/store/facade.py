@@ -5,19 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from .. import jobs
+from ..config import Config
+from .base import FeatureKey, Maps, TierInfo
 from .disk import DiskTier, Verification
 from .memory import MemoryTier
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..config import Config
-    from .base import FeatureKey, Maps, TierInfo
 
 logger = logging.getLogger(__name__)
 

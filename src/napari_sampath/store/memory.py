@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from .base import FeatureKey, Maps, StoreTier, TierInfo
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class MemoryTier(StoreTier):

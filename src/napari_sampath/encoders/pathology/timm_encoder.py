@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from ...arrays import GRID, FeatureMap, FeatureSpec
 from ...geometry import INPUT_PX
 from ..base import Encoder, EncoderInfo
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 RGB = tuple[float, float, float]
 

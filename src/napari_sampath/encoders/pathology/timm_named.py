@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import timm
 import torch
+from torch import Tensor
 
 from ...errors import UnknownNameError, WeightsError, WeightsMissingError
 from ...jobs import Job, Progress, run
@@ -16,11 +18,6 @@ from ..weights.download import find_explicit
 from ..weights.hub import HUB, HubFile, locate_hub_job
 from ..weights.weights import digest, load_state_dict
 from .timm_encoder import TimmEncoder, choose_stage
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import Tensor
 
 PREFIX = "timm:"
 _TIMM = "https://github.com/huggingface/pytorch-image-models"

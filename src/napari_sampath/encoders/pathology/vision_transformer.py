@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -21,9 +22,6 @@ from ..weights.hub import HubFile, locate_hub_job
 from ..weights.weights import WeightsFile, digest, load_state_dict, locate_job
 from .hipt import resize_position
 from .timm_encoder import RGB, TimmEncoder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -8,8 +8,8 @@ extend beyond the image are padded after the projection to queries, keys and val
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,11 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...config import cpu_has_bfloat16
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .sam_format import Architecture
+from .sam_format import Architecture
 
 _BIAS_BYTES = 8 * 2**20
 """Bytes of relative-position bias at a time for each CPU thread: fits the last-level cache."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from segment_anything.modeling.common import LayerNorm2d
 from timm.models.tiny_vit import TinyVit
@@ -16,10 +17,6 @@ from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 from ..weights.weights import WeightsFile, encoder_digest, load_state_dict, locate_job
 from .prompt_parts import CHANNELS, build_mask_decoder, build_prompt_encoder
 from .sam_format import check_tensors, sam_keys
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 FILE = WeightsFile(
     "mobile_sam.pt",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +18,6 @@ from ..weights.weights import WeightsFile, encoder_digest, load_state_dict, loca
 from .image_encoder import ImageEncoder
 from .prompt_parts import CHANNELS, build_mask_decoder, build_prompt_encoder
 from .sam_format import Architecture, check_tensors, deduce, sam_keys
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 _URL = "https://dl.fbaipublicfiles.com/segment_anything/"
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from skimage.transform import resize
+from torch import Tensor
 
+from ...arrays import UInt8Array
+from ...geometry import Frame
 from ...jobs import run
 from ..base import EncoderEntry, EncoderInfo, EncoderParts, registry, upload
 from ..weights.weights import WeightsFile, locate_job
 from .prompt_parts import SingleMaskDecoder, build_mask_decoder
 from .sam import SamEncoder, build_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from ...arrays import UInt8Array
-    from ...geometry import Frame
 
 _PATHOSAM = "https://owncloud.gwdg.de/index.php/s/{}/download"
 

@@ -1,1 +1,1 @@
-"""`sampath-tiny`, the model that is shipped."""
+"""`sampath-tiny` and `sampath-tiny-path`, the models shipped with the package."""

@@ -1,8 +1,8 @@
-"""Small models trained on tissue and shipped in the package: `sampath-tiny`, and `sampath-tiny-path` beside it.
+"""Small models trained on tissue and shipped with the package: `sampath-tiny` and `sampath-tiny-path`.
 
-A ConvNeXt (Liu et al. 2022, through timm) reads the 1,024 px square; its four stages are brought to the
-64 x 64 grid and end in SAM's neck. Prompt encoder and mask decoder of `sampath-tiny` are SAM's own, helped by
-pictures of the prompt (see `tiny_prompts`); `sampath-tiny-path` is an encoder only, the second one of SAM-Path.
+A ConvNeXt (Liu et al. 2022, through timm) reads the 1,024 px input; its four stages are fused on the 64 x 64 grid,
+followed by SAM's neck. Prompt encoder and mask decoder of `sampath-tiny` are SAM's, extended by maps of the prompt
+(see `tiny_prompts`); `sampath-tiny-path` is an encoder only, the second one of SAM-Path.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LICENCE = "Apache-2.0 (trained on CC BY 4.0, CC0 and BSD-3-Clause images, see th
 
 INFO = EncoderInfo(
     name="sampath-tiny",
-    summary="Small model trained on H&E nuclei and glands; ships with the package, quick on a CPU.",
+    summary="Small model trained on H&E nuclei and glands; ships with the package, fast on a CPU.",
     licence=LICENCE,
     source_url="https://doi.org/10.6084/m9.figshare.21540159",
     promptable=True,
@@ -34,7 +34,7 @@ INFO = EncoderInfo(
 )
 PATH_INFO = EncoderInfo(
     name="sampath-tiny-path",
-    summary="Small pathology encoder trained on H&E tissue; ships with the package, for SAM-Path beside sampath-tiny.",
+    summary="Small pathology encoder trained on H&E tissue; ships with the package, for SAM-Path with sampath-tiny.",
     licence=LICENCE,
     source_url=INFO.source_url,
     promptable=False,
@@ -44,15 +44,15 @@ PATH_INFO = EncoderInfo(
 
 @dataclass(frozen=True, slots=True)
 class TinyModel:
-    """A model that can be trained from random weights here, and whose trained weights are shipped."""
+    """A model whose trained weights are shipped, and which can be trained from random weights."""
 
     info: EncoderInfo
     backbone: str
-    """Any timm model with stages at strides 4, 8, 16 and 32."""
+    """Name of a timm model with stages at strides 4, 8, 16 and 32."""
 
     @property
     def weights(self) -> Path:
-        """The shipped file."""
+        """Path of the shipped file."""
         return Path(__file__).parents[1] / "shipped" / f"{self.info.name}.safetensors"
 
     def untrained(self) -> EncoderParts:
@@ -69,10 +69,10 @@ class TinyModel:
 
 
 class TinyEncoder(Encoder):
-    """ConvNeXt stages fused on the 64 x 64 grid; yields `embedding` (256, 64, 64), or `tokens` without prompts.
+    """ConvNeXt stages fused on the 64 x 64 grid: `embedding` (256, 64, 64), or `tokens` if not promptable.
 
     Args:
-        info: Of the model that it is part of.
+        info: Description of the model.
         backbone: See `TinyModel`.
         weights_digest: See `Encoder`.
     """
@@ -98,8 +98,10 @@ class TinyEncoder(Encoder):
         )
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Map (B, 3, S, S), S a multiple of 32, to its one map (B, 256, S / 16, S / 16)."""
+        """Map (B, 3, S, S), S a multiple of 32, to {map_name: (B, 256, S / 16, S / 16)}."""
+        # Compute maps at strides 4, 8, 16 and 32
         quarter, eighth, sixteenth, thirtysecond = self.backbone(pixels)
+        # Bring all to stride 16 and 256 channels, and add them
         coarse = functional.interpolate(
             self.from_stride32(thirtysecond), scale_factor=2.0, mode="bilinear", align_corners=False
         )
@@ -110,10 +112,10 @@ class TinyEncoder(Encoder):
 
 
 def load_parts(parts: EncoderParts, state: dict[str, Tensor], source: str) -> EncoderParts:
-    """Put weights into freshly built parts and freeze them.
+    """Load weights into new parts and freeze them.
 
     Raises:
-        WeightsError: If keys or shapes are of another model.
+        WeightsError: If names or shapes are those of another model.
     """
     for prefix, module in parts.modules().items():
         own = {
@@ -127,7 +129,7 @@ def load_parts(parts: EncoderParts, state: dict[str, Tensor], source: str) -> En
             first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
             raise WeightsError(
                 f"The weights in {source} are not those of {parts.encoder.info.name} ({first}); give a file made by "
-                "'sampath tune', or choose the model the file belongs to."
+                "'sampath tune', or choose the model of the file."
             ) from None
         module.eval().requires_grad_(False)
     parts.encoder.weights_digest = encoder_digest(state)

@@ -1,9 +1,9 @@
-"""The prompt side of `sampath-tiny`: SAM's prompt encoder and mask decoder, helped by pictures of the prompt.
+"""Prompt encoder and mask decoder of `sampath-tiny`: SAM's, extended by maps of the prompt.
 
-A small network with few images learns "inside this box" and "the gland that was clicked" far sooner from
-maps than from corner and click tokens: the prompt encoder also draws the prompts, and the mask decoder runs
-a few convolutions over image and drawing together before SAM's transformer. Both additions end in weights
-that start at zero, so that weights trained without them answer as before.
+A small network trained on few images learns "inside this box" and "the gland under the click" far sooner from maps
+than from tokens of corners and clicks. So the prompt encoder also draws the prompts as maps, and the mask decoder runs
+a few convolutions over image and maps before SAM's transformer. Both additions end in weights that are initialised
+to zero, so that weights trained without them give the same output as before.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ...geometry import INPUT_PX
 
 CHANNELS = 256
 DISC_PX = (8.0, 32.0)
-"""Standard deviations of the sharp discs around a click, in pixels of the 1,024 px square."""
+"""Standard deviations of the two sharp discs around a click, in pixels of the 1,024 px input."""
 REACH_PX = 128.0
-"""Standard deviation of the wide disc around a click, and the distance at which its vector is half its limit."""
+"""Standard deviation of the wide disc around a click, and distance at which the vector to it has length 0.5."""
 
 
 class MapPromptEncoder(PromptEncoder):
-    """SAM's prompt encoder that also draws points and box.
+    """SAM's prompt encoder with additional maps of points and box.
 
-    Six sharp maps on the grid of the logits (box coverage, a bump that fills the box, near and far discs
-    around positive and around negative points) and six smooth ones on the grid of the embedding (wide discs
-    around both, the vector to the nearest positive point, the place within the box) are embedded by small
-    convolutions and added to SAM's dense embedding.
+    Six sharp maps on the grid of the logits (coverage by the box, a bump that fills the box, small and large discs
+    around positive and around negative points) and six smooth maps on the grid of the embedding (wide discs around
+    both, vector to the nearest positive point, position in the box) are embedded by small convolutions and added to
+    SAM's dense embedding.
     """
 
     def __init__(self) -> None:
@@ -67,13 +67,13 @@ class MapPromptEncoder(PromptEncoder):
         masks: Tensor | None,
         part: tuple[slice, slice],
     ) -> tuple[Tensor, Tensor]:
-        """Embed prompts for a part of the frame, as `forward` does for all of it.
+        """Embed prompts for a part of the frame, as `forward` does for the whole frame.
 
         Args:
             points: (B, N, 2) as (x, y) in pixels of the whole frame, and (B, N) labels.
             boxes: (B, 4) XYXY.
-            masks: (B, 1, 4h, 4w) logits on the part.
-            part: The h rows and w columns of the 64 x 64 tokens.
+            masks: (B, 1, 4h, 4w) logits of the part.
+            part: h rows and w columns of the 64 x 64 tokens.
 
         Returns:
             Sparse embeddings (B, n, 256) and dense ones (B, 256, h, w).
@@ -83,8 +83,9 @@ class MapPromptEncoder(PromptEncoder):
             dense = dense[:, :, *part]
         if points is None and boxes is None:
             return sparse, dense
-        drawn = self.map_downscaling(_by_cell(self.draw(points, boxes, part)))
-        return sparse, dense + drawn + self.place_embedding(_by_cell(self.place(points, boxes, part)))
+        sharp = self.map_downscaling(_channels_last(self.draw(points, boxes, part)))
+        smooth = self.place_embedding(_channels_last(self.place(points, boxes, part)))
+        return sparse, dense + sharp + smooth
 
     def draw(
         self,
@@ -92,7 +93,7 @@ class MapPromptEncoder(PromptEncoder):
         boxes: Tensor | None,
         part: tuple[slice, slice] = (slice(0, GRID), slice(0, GRID)),
     ) -> Tensor:
-        """Draw prompts given in pixels of the 1,024 px square, (x, y), as sharp maps (B, 6, 4h, 4w) of a part."""
+        """Draw prompts, (x, y) in pixels of the 1,024 px input, as sharp maps (B, 6, 4h, 4w) of a part."""
         cell_px = INPUT_PX / LOGITS_PX
         count = self._get_batch_size(points, boxes, None)
         edges = tuple(self._edges(along, LOGITS_PX // GRID) for along in part)
@@ -111,7 +112,7 @@ class MapPromptEncoder(PromptEncoder):
         boxes: Tensor | None,
         part: tuple[slice, slice] = (slice(0, GRID), slice(0, GRID)),
     ) -> Tensor:
-        """Describe where each token of a part lies with respect to the prompts, as smooth maps (B, 6, h, w)."""
+        """Compute the position of each token of a part relative to the prompts, as smooth maps (B, 6, h, w)."""
         count = self._get_batch_size(points, boxes, None)
         centres = _shifted(tuple(self._edges(along, 1) for along in part), INPUT_PX / GRID / 2)
         maps = torch.zeros(count, 6, *(len(along) for along in centres), device=self._get_device())
@@ -122,9 +123,9 @@ class MapPromptEncoder(PromptEncoder):
             maps[:, 2:4] = _vector_to_nearest(xy, labels == 1, centres)
         if boxes is not None:
             corners = boxes.reshape(-1, 2, 2)
-            middle, half = corners.mean(dim=1), ((corners[:, 1] - corners[:, 0]) / 2).clamp(min=1.0)
+            centre, half = corners.mean(dim=1), ((corners[:, 1] - corners[:, 0]) / 2).clamp(min=1.0)
             rows, cols = (
-                ((along - middle[:, axis, None]) / half[:, axis, None]).clamp(-2, 2)
+                ((along - centre[:, axis, None]) / half[:, axis, None]).clamp(-2, 2)
                 for axis, along in ((1, centres[0]), (0, centres[1]))
             )
             maps[:, 4] = cols[:, None, :]
@@ -132,15 +133,15 @@ class MapPromptEncoder(PromptEncoder):
         return maps
 
     def _edges(self, along: slice, cells: int) -> Tensor:
-        """Return where the cells of some tokens begin, in pixels of the frame; `cells` of them a token."""
-        places = torch.arange(
+        """Return the first pixel of each cell of some tokens in the frame, with `cells` cells per token."""
+        indices = torch.arange(
             along.start * cells, along.stop * cells, device=self._get_device(), dtype=torch.float32
         )
-        return places * (INPUT_PX / GRID / cells)
+        return indices * (INPUT_PX / GRID / cells)
 
 
 Axes = tuple[Tensor, ...]
-"""Places along the rows (h,) and along the columns (w,) of a grid, in pixels of the frame."""
+"""Positions of the rows (h,) and of the columns (w,) of a grid, in pixels of the frame."""
 
 
 def _shifted(axes: Axes, by_px: float) -> Axes:
@@ -148,7 +149,7 @@ def _shifted(axes: Axes, by_px: float) -> Axes:
 
 
 def _discs(xy: Tensor, shown: Tensor, centres: Axes, sigma_px: float) -> Tensor:
-    """Draw the points (B, N, 2) that are shown (B, N) as Gaussians on a grid; (B, h, w), 0 to 1."""
+    """Draw the points (B, N, 2) selected by `shown` (B, N) as Gaussians on a grid: (B, h, w), 0..1."""
     rows, cols = (
         torch.exp(-((along - xy[..., axis, None] - 0.5) ** 2) / (2 * sigma_px**2))
         for axis, along in ((1, centres[0]), (0, centres[1]))
@@ -158,19 +159,21 @@ def _discs(xy: Tensor, shown: Tensor, centres: Axes, sigma_px: float) -> Tensor:
 
 
 def _vector_to_nearest(xy: Tensor, shown: Tensor, centres: Axes) -> Tensor:
-    """Map each cell to the vector (x, y) to the nearest shown point, squashed to length below 1; (B, 2, h, w)."""
+    """Compute the vector (x, y) from each cell to the nearest shown point, scaled to a length below 1: (B, 2, h, w)."""
+    # Find the nearest point of each cell
     x = (xy[..., 0, None] + 0.5 - centres[1])[:, :, None, :]
     y = (xy[..., 1, None] + 0.5 - centres[0])[:, :, :, None]
     distance = (x**2 + y**2).sqrt()  # (B, N, g, g)
     nearest = distance.masked_fill(~shown[..., None, None], torch.inf).argmin(dim=1, keepdim=True)
+    # Scale the vectors to all points, and select that to the nearest one
     vector = torch.stack([torch.broadcast_to(part, distance.shape) for part in (x, y)], dim=2)
-    squashed = vector / (REACH_PX + distance)[:, :, None]
-    chosen = squashed.gather(1, nearest[:, :, None].expand(-1, -1, 2, -1, -1))[:, 0]
-    return chosen * shown.any(dim=1)[:, None, None, None]
+    scaled = vector / (REACH_PX + distance)[:, :, None]
+    selected = scaled.gather(1, nearest[:, :, None].expand(-1, -1, 2, -1, -1))[:, 0]
+    return selected * shown.any(dim=1)[:, None, None, None]
 
 
 def _draw_boxes(boxes: Tensor, edges: Axes, cell_px: float) -> Tensor:
-    """Draw (B, 4) XYXY boxes: share of each cell covered, and a bump falling off towards the box's edges."""
+    """Draw (B, 4) XYXY boxes as (B, 2, h, w): the covered share of each cell, and a bump around the centre."""
     profiles = []
     for axis, along in ((1, edges[0]), (0, edges[1])):
         low, high = boxes[:, axis, None], boxes[:, axis + 2, None]
@@ -184,15 +187,15 @@ def _draw_boxes(boxes: Tensor, edges: Axes, cell_px: float) -> Tensor:
 
 
 class SpreadingMaskDecoder(MaskDecoder):
-    """SAM's mask decoder that first spreads the drawn prompt over the image features.
+    """SAM's mask decoder preceded by a U-Net that spreads the maps of the prompt over the image features.
 
-    SAM's transformer has no layer that mixes neighbouring tokens; SAM's encoder is large enough to have named
-    each object by then. Here a small U-Net (Ronneberger et al. 2015) over embedding and drawn prompt reaches
-    from a click to the edges of a large object.
+    SAM's transformer has no layer that mixes neighbouring tokens, because its large encoder has separated the objects
+    already. Here a small U-Net (Ronneberger et al. 2015) over embedding and prompt maps reaches from a click to the
+    edges of a large object.
     """
 
     widths = (96, 128, 160, 192)
-    """Channels at 64, 32, 16 and 8 tokens a side."""
+    """Channels at 64, 32, 16 and 8 tokens per side."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -206,7 +209,7 @@ class SpreadingMaskDecoder(MaskDecoder):
         self.join = _starting_at_zero(nn.Conv2d(self.widths[0], CHANNELS, kernel_size=1))
 
     def spread_prompt(self, image_embeddings: Tensor, dense_prompt_embeddings: Tensor) -> Tensor:
-        """Return dense prompt embeddings (B, 256, h, w) that saw the image (1 or B, 256, h, w)."""
+        """Return dense prompt embeddings (B, 256, h, w) combined with the image (1 or B, 256, h, w)."""
         spread: Tensor = self.join(self.spread(image_embeddings + dense_prompt_embeddings))
         return dense_prompt_embeddings + spread
 
@@ -217,14 +220,14 @@ class SpreadingMaskDecoder(MaskDecoder):
         sparse_prompt_embeddings: Tensor,
         dense_prompt_embeddings: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Predict as SAM does (same arguments, same shapes), from dense embeddings that saw the image."""
+        """Predict as SAM does (same arguments, same shapes), after `spread_prompt`."""
         dense = self.spread_prompt(image_embeddings, dense_prompt_embeddings)
         logits, scores = super().predict_masks(image_embeddings, image_pe, sparse_prompt_embeddings, dense)
         return logits, scores
 
 
 class _Level(nn.Module):
-    """One level of the U-Net and all below: in and out (B, widths[0], h, w)."""
+    """One level of the U-Net and those below: input and output (B, widths[0], h, w)."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -243,26 +246,26 @@ class _Level(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Mix a level with what is seen farther around."""
+        """Add the upscaled output of the coarser level, then convolve."""
         mixed = features
         if self.below is not None:
             mixed = features + functional.interpolate(
                 self.below(features), features.shape[-2:], mode="bilinear", align_corners=False
             )
-        here: Tensor = self.here(mixed)
-        return features + here
+        output: Tensor = features + self.here(mixed)
+        return output
 
 
-def _by_cell(maps: Tensor) -> Tensor:
-    """Lay (B, C, h, w) out cell by cell, which all layers then keep: a CPU is fastest so."""
+def _channels_last(maps: Tensor) -> Tensor:
+    """Convert (B, C, h, w) to channels-last, which all layers keep and which is fastest on a CPU."""
     return maps.contiguous(memory_format=torch.channels_last)
 
 
 class _ChannelNorm(LayerNorm2d):
-    """SAM's norm over channels in one operation instead of nine, cell by cell."""
+    """SAM's LayerNorm2d in one operation instead of nine, on channels-last maps."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Normalize (B, C, h, w)."""
+        """Normalise (B, C, h, w) over the channels."""
         cells = maps.permute(0, 2, 3, 1)
         normed = functional.layer_norm(cells, cells.shape[-1:], self.weight, self.bias, self.eps)
         return normed.permute(0, 3, 1, 2)

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import requests
 import xxhash
@@ -19,9 +19,6 @@ from huggingface_hub.utils import build_hf_headers
 from ...config import load_config
 from ...errors import StorageError, WeightsError, WeightsMissingError
 from ...jobs import Job, Progress, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 logger = logging.getLogger(__name__)
 

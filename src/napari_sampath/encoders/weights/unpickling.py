@@ -15,14 +15,12 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _HARMLESS = re.compile(
     r"numpy\.(core\.|_core\.)?(multiarray\.(scalar|_reconstruct)|dtype|dtypes\.\w+)|_codecs\.encode"
