@@ -1,1 +1,1 @@
-"""Agreement with the reference implementations, number by number."""
+"""Numerical agreement with the reference implementations."""

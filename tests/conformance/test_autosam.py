@@ -1,4 +1,4 @@
-"""AutoSAM's ViT head (Hu et al.) against the numbers of the reference, loading its own key names."""
+"""AutoSAM's ViT head (Hu et al.) against the published implementation, with its weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def image_encoder(case, state):
     return encoder
 
 
-def test_whole_model(golden):
+def test_whole_model_agrees_with_reference(golden):
     case, state = golden.case(CASE), weights(golden)
     head = AutoSamHead.import_reference(state).eval()
     x = golden.build(case["inputs"]["x"])
@@ -61,13 +61,13 @@ def test_whole_model(golden):
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_prefixes_of_distributed_training(prefix, golden):
+def test_prefixes_of_distributed_training_are_removed(prefix, golden):
     state = weights(golden)
     head = AutoSamHead.import_reference({f"{prefix}{key}": value for key, value in state.items()})
     assert torch.equal(head.decoder.mask_tokens.weight, state["mask_decoder.mask_tokens.weight"])
 
 
-def test_head_alone_has_no_position_and_says_so(golden):
+def test_head_without_positional_encoding_warns(golden):
     state = weights(golden)
     prefix = "mask_decoder."
     alone = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
@@ -78,8 +78,8 @@ def test_head_alone_has_no_position_and_says_so(golden):
 
 
 @pytest.mark.parametrize("sam_position", [False, True])
-def test_starts_from_sam(sam_position, golden):
-    """The reference copies 277 of SAM's tensors: 177 of the encoder, and these 100 of the decoder."""
+def test_same_tensors_are_copied_from_sam(sam_position, golden):
+    """The published program copies 277 of SAM's tensors: 177 of the encoder and these 100 of the decoder."""
     lists = json.loads((golden.folder / "key_lists" / "autosam_vit_from_sam_vit_b.json").read_text())
     described = golden.case("autosam.key_transfer")
     sam = golden.weights("sam_vit_b", 1)
@@ -98,7 +98,7 @@ def test_starts_from_sam(sam_position, golden):
     assert (PE in changed) is sam_position
 
 
-def test_refuses_other_weights(golden):
+def test_other_weights_are_rejected(golden):
     with pytest.raises(WeightsError, match="AutoSAM's ViT head"):
         AutoSamHead.import_reference(golden.weights("autosam_linear", 42))
     broken = weights(golden)

@@ -1,4 +1,4 @@
-"""Heads against the numbers of the reference implementation, loading its own key names."""
+"""CNN and linear heads against the published implementation, with its weights."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_agrees_with_reference(name, kind: type[Head], golden):
         assert float(logits.min()) == case["outputs"]["minimum"]["value"]
 
 
-def test_cnn_in_a_whole_model(golden):
-    """Keys with the reference's prefix, an encoder's weights beside them, and resizing to the image."""
+def test_cnn_in_a_whole_model_agrees_with_reference(golden):
+    """Weights of the whole model with prefixes, and logits resized to the image."""
     from functools import partial
 
     from segment_anything.modeling import ImageEncoderViT
@@ -53,7 +53,7 @@ def test_cnn_in_a_whole_model(golden):
     assert_matches(golden, "autosam.cnn.whole", "logits", logits)
 
 
-def test_refuses_weights_of_the_other_head(golden):
+def test_weights_of_the_other_head_are_rejected(golden):
     cnn = golden.weights("autosam_cnn_depth2_top8", 32)
     linear = golden.weights("autosam_linear", 42)
     with pytest.raises(WeightsError, match="linear head"):

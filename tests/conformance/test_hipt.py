@@ -1,4 +1,4 @@
-"""HIPT's vision transformer as this package loads and runs it, against outputs of the reference implementation."""
+"""HIPT's vision transformer, as loaded and run by this package, against the reference implementation."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ HIPT = next(model for model in MODELS if model.name == "hipt-s16")
 
 
 def reduced(described: dict[str, Any]) -> PathologyModel:
-    """The row of the table with the sizes of a case."""
+    """Return the row of the table with the sizes of a case."""
     sizes = {key: described[key] for key in ("embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias")}
-    return dataclasses.replace(HIPT, channels=described["embed_dim"], options=sizes)
+    return dataclasses.replace(HIPT, options=sizes)
 
 
 def network_of(golden: Golden, case: str, hw: tuple[int, int]) -> Any:
@@ -37,7 +37,7 @@ def network_of(golden: Golden, case: str, hw: tuple[int, int]) -> Any:
 
 
 def run(golden: Golden, case: str) -> dict[str, torch.Tensor]:
-    """Everything that a case may ask for, computed on its input."""
+    """Compute all outputs of a case."""
     pixels = golden.build(golden.case(case)["inputs"]["x"])
     network = network_of(golden, case, (pixels.shape[2], pixels.shape[3]))
     seen: dict[str, torch.Tensor] = {}
@@ -77,21 +77,21 @@ def run(golden: Golden, case: str) -> dict[str, torch.Tensor]:
     ]
     + ["eps_stress.hipt", "hipt.full.224", "hipt.full.256"],
 )
-def test_vision_transformer(golden: Golden, case: str) -> None:
+def test_vision_transformer_agrees_with_reference(golden: Golden, case: str) -> None:
     found = run(golden, case)
     for output in golden.case(case)["outputs"]:
         assert_matches(golden, case, output, found[output])
 
 
 @pytest.mark.slow
-def test_full_size(golden: Golden) -> None:
+def test_full_size_agrees_with_reference(golden: Golden) -> None:
     found = run(golden, "hipt.full.1024")
     assert_matches(golden, "hipt.full.1024", "cls", found["cls"])
     assert_matches(golden, "hipt.full.1024", "dense", found["dense"])
 
 
-def test_image_is_normalised_with_halves(golden: Golden) -> None:
-    """SAM-Path undoes ImageNet's normalisation for HIPT; here each encoder starts from the image itself."""
+def test_mean_and_std_are_one_half(golden: Golden) -> None:
+    """SAM-Path inverts ImageNet's normalisation for HIPT; here each encoder normalises the image itself."""
     case = "hipt.small.renormalised"
     image = golden.build(golden.case(case)["inputs"]["image_u8"]).numpy()
     network = network_of(golden, case, (256, 256))
@@ -101,8 +101,8 @@ def test_image_is_normalised_with_halves(golden: Golden) -> None:
     assert_matches(golden, case, "dense", tokens.flatten(2).transpose(1, 2))
 
 
-def test_checkpoint_of_dino(golden: Golden) -> None:
-    """Teacher, not student; prefix and head gone; the settings in the file do not stop it from being read."""
+def test_dino_checkpoint_is_read(golden: Golden) -> None:
+    """The teacher is used, prefix and head are removed, and other objects in the file are ignored."""
     case = "hipt.checkpoint_tiny"
     described = golden.case(case)
     path = golden.folder / described["inputs"]["checkpoint"]
@@ -120,8 +120,8 @@ def test_checkpoint_of_dino(golden: Golden) -> None:
     assert_matches(golden, case, "dense", tokens[:, 1:])
 
 
-def test_manifest_is_that_of_the_network(golden: Golden) -> None:
-    """The 150 tensors of HIPT's file, no more and no less, and SAM-Path's count of parameters."""
+def test_network_has_the_tensors_of_the_published_file(golden: Golden) -> None:
+    """Exactly the 150 tensors of HIPT's file, and the number of parameters of SAM-Path."""
     weights = golden.weights("hipt_vit256", 0)
     network = build_network(HIPT, vit_keys(HIPT, weights, "x"), (224, 224), "x")
     assert len(weights) == 150
@@ -129,7 +129,7 @@ def test_manifest_is_that_of_the_network(golden: Golden) -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == 21_665_664
 
 
-def test_positions_are_not_those_asked_for_by_size(golden: Golden) -> None:
+def test_positions_differ_from_those_resized_to_a_size(golden: Golden) -> None:
     position = golden.weights("hipt_small", 11)["pos_embed"]
     square = position[:, 1:].reshape(1, 14, 14, -1).permute(0, 3, 1, 2)
     by_size = (

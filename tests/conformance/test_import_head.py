@@ -1,4 +1,4 @@
-"""Files as the references write them become bundles that segment an image."""
+"""Published checkpoints are imported as bundles that segment an image."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.models.wide_encoder import WideEncoder, promptable
 
 
 def lightning(golden, path):
-    """SAM-Path's checkpoint without the settings that only python-box can read."""
+    """Write SAM-Path's checkpoint without the settings that need python-box."""
     case = golden.case("sampath.crag.head")
     state = golden.weights(case["weights"]["manifest"], case["weights"]["seed"])
     content = {
@@ -41,7 +41,7 @@ def autosam(golden, path, whole):
 
 
 class Tokens(WideEncoder):
-    """As many channels as ViT-B's and HIPT's tokens."""
+    """An encoder with as many token channels as ViT-B or HIPT."""
 
     def __init__(self, name, embedding, tokens):
         super().__init__(name)
@@ -61,7 +61,7 @@ class Tokens(WideEncoder):
         )
 
 
-def test_sampath(golden, tmp_path):
+def test_sampath_is_imported(golden, tmp_path):
     model = promptable(PairEncoder(Tokens("vit_b", True, 768), Tokens("hipt-s16", False, 384)))
     file = lightning(golden, tmp_path / "last.ckpt")
     path = import_head(file, "sampath", tmp_path / "crag.safetensors", model, licence="research only")
@@ -73,7 +73,7 @@ def test_sampath(golden, tmp_path):
     assert set(np.unique(found.labels)) <= {0, 1}
 
 
-def test_autosam(golden, tmp_path):
+def test_autosam_is_imported(golden, tmp_path):
     model = promptable(MinMaxEncoder(WideEncoder("vit_b")))
     path = import_head(
         autosam(golden, tmp_path / "w.pth.tar", True), "autosam", tmp_path / "a.safetensors", model
@@ -89,7 +89,7 @@ def test_autosam(golden, tmp_path):
     ("kind", "weights"),
     [("autosam", "autosam_vit_small"), ("cnn", "autosam_cnn_depth2_top8"), ("linear", "autosam_linear")],
 )
-def test_hu_et_al_trained_on_pixels_from_0_to_1(golden, tmp_path, kind, weights):
+def test_heads_of_hu_et_al_require_pixels_from_0_to_1(golden, tmp_path, kind, weights):
     file, path = tmp_path / "w.pth.tar", tmp_path / "h.safetensors"
     seed = {"autosam": 21, "cnn": 32, "linear": 42}[kind]
     torch.save({"epoch": 120, "state_dict": golden.weights(weights, seed)}, file)
@@ -106,7 +106,7 @@ def test_hu_et_al_trained_on_pixels_from_0_to_1(golden, tmp_path, kind, weights)
         import_head(file, kind, path, once, input_norm="minmax")
 
 
-def test_prompt_generator_takes_the_decoder_of_the_encoder(golden, tmp_path):
+def test_prompt_generator_copies_the_decoder_of_the_encoder(golden, tmp_path):
     file = tmp_path / "g.pth"
     torch.save(golden.weights("prompt_generator_hardnet39ds", 51), file)
     once = promptable(WideEncoder("vit_b"))
@@ -123,7 +123,7 @@ def test_prompt_generator_takes_the_decoder_of_the_encoder(golden, tmp_path):
     assert load_head(path).head.arguments["image_px"] == 352
 
 
-def test_surrogate_from_two_files(golden, tmp_path):
+def test_surrogate_is_imported_from_two_files(golden, tmp_path):
     files = tmp_path / "g.pth", tmp_path / "h.pth"
     torch.save(golden.weights("prompt_generator_hardnet39ds", 51), files[0])
     torch.save(golden.weights("surrogate_h", 53), files[1])
@@ -137,7 +137,7 @@ class Harmful:
         return print, ("run",)
 
 
-def test_runs_nothing(tmp_path, capsys):
+def test_harmful_file_is_rejected(tmp_path, capsys):
     torch.save({"state_dict": {"a": torch.zeros(1)}, "x": Harmful()}, tmp_path / "bad.ckpt")
     with pytest.raises((UnsafeFileError, WeightsError)):
         import_head(

@@ -1,4 +1,4 @@
-"""Losses and metrics of heads against the numbers of the reference implementation."""
+"""Losses of heads against the reference implementations."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sampath_inputs(golden, case):
 
 @pytest.mark.parametrize("name", ["bcss", "crag", "allterms"])
 def test_sampath(golden, name):
-    """The reference's labels: 0 is ignored, and channel 0 stands for it."""
+    """In the reference, the label 0 is ignored and channel 0 stands for it."""
     case = golden.case(f"sampath.loss.{name}")
     logits, targets, iou = sampath_inputs(golden, case)
     factors = case["model"]["coefficients"]
@@ -71,7 +71,7 @@ def test_true_iou(golden, name):
 
 
 def test_sampath_without_a_labelled_pixel(golden):
-    """The reference's terms, but for its NaN: 0 times the cross-entropy of nothing."""
+    """Equal to the reference except for its NaN, which is 0 times the cross-entropy of no pixels."""
     outputs = golden.case("sampath.loss.all_ignored")["outputs"]
     logits = torch.zeros(1, 6, 8, 8, requires_grad=True)
     nothing = torch.full((1, 8, 8), IGNORED)
@@ -94,7 +94,7 @@ class TestIgnoredPixels:
         )
 
     def test_do_not_count(self, loss):
-        """Half of each image ignored is the same as that half not being there."""
+        """Ignoring half of each image gives the loss of the other half."""
         logits, targets, iou = self.random()
         cut = targets.clone()
         cut[:, :, 4:] = IGNORED
@@ -143,7 +143,7 @@ def test_prompt_generator(golden):
     assert float(parts.total.detach()) == pytest.approx(case["outputs"]["total"]["value"], abs=atol)
     parts.total.backward()
     assert_matches(golden, "promptgen.loss", "grad_probabilities", probabilities.grad)
-    # The same through logits of two classes, the way a head is trained.
+    # The same with logits of two classes, as in training.
     with torch.no_grad():
         logits = torch.cat([torch.zeros_like(probabilities), torch.logit(probabilities)], dim=1)
         again = bce_dice(logits, truth[:, 0].long())
@@ -156,7 +156,7 @@ def test_dice(golden):
     matrix = confusion(predicted, labels, classes=4)
     found = dice(matrix)[1:]
     np.testing.assert_allclose(found, golden.expected("autosam.metric.dice/dice_training"), atol=1e-6)
-    # The reference gives 1 where prediction and label are both empty; here that is no figure at all.
+    # The reference gives 1 if prediction and label are both empty; here the value is undefined.
     expected = golden.expected("autosam.metric.dice/dice_evaluation")
     np.testing.assert_allclose([*found, 1.0], expected, atol=1e-6)
     empty = dice(confusion(np.zeros(9), np.zeros(9), classes=2))

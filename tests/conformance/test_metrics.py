@@ -1,4 +1,4 @@
-"""Metrics of evaluation against those of the reference implementations, and against definitions."""
+"""Metrics of evaluation against the reference implementations and the definitions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.golden import assert_matches
 
 
 def pooled(golden, name):
-    """The confusion of both batches, classes counted from 0, as this package counts it."""
+    """Return the confusion matrices of both batches, classes counted from 0."""
     case = golden.case(name)
     count = case["model"]["num_classes"]
     total = np.zeros((count - 1, count - 1), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""MobileSAM as this package loads and runs it, against outputs of the reference implementation."""
+"""MobileSAM, as loaded and run by this package, against the reference implementation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def state(golden: Golden) -> dict[str, torch.Tensor]:
     return golden.weights(recipe["manifest"], recipe["seed"])
 
 
-def test_every_tensor_of_a_mobile_sam_file_has_its_place(state: dict[str, torch.Tensor]) -> None:
+def test_all_tensors_of_the_file_are_used(state: dict[str, torch.Tensor]) -> None:
     assert len(state) == 439
     parts = assemble(state)
     modules = {
@@ -47,7 +47,7 @@ def test_every_tensor_of_a_mobile_sam_file_has_its_place(state: dict[str, torch.
 
 
 @pytest.mark.parametrize("change", ["missing", "surplus", "shape"])
-def test_other_tensors_are_named(state: dict[str, torch.Tensor], change: str) -> None:
+def test_wrong_tensors_are_named(state: dict[str, torch.Tensor], change: str) -> None:
     key = "image_encoder.layers.2.downsample.conv2.c.weight"
     changed = dict(state)
     if change == "missing":
@@ -63,10 +63,10 @@ def test_other_tensors_are_named(state: dict[str, torch.Tensor], change: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_embedding_and_answer_to_a_point(
+def test_embedding_and_masks_agree_with_reference(
     golden: Golden, state: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    """From the image and a file on disk to logits and scores, the way a user gets there."""
+    """From the image and a weights file to logits and scores, through the public interface."""
     path = tmp_path / "mobile_sam.pt"
     torch.save(state, path)
     model = Model(registry["vit_t"].build(path), torch.device("cpu"))
@@ -88,8 +88,8 @@ def test_embedding_and_answer_to_a_point(
     assert_matches(golden, CASE, "iou", scores[None])
 
 
-def test_biases_are_those_of_the_weights_loaded_last(state: dict[str, torch.Tensor]) -> None:
-    """timm keeps the attention biases it has looked up: a second file must not be answered with the first's."""
+def test_attention_biases_follow_the_loaded_weights(state: dict[str, torch.Tensor]) -> None:
+    """timm caches attention biases: a second file must not use those of the first."""
     pixels = torch.zeros(1, 3, 224, 224)
     other = {key: value * 3 if "attention_biases" in key else value for key, value in state.items()}
     encoder = assemble(state).encoder

@@ -1,4 +1,4 @@
-"""Shaharabany et al.'s prompt generator and surrogate against the numbers of the reference."""
+"""Shaharabany et al.'s prompt generator and surrogate against the published implementation."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run_generator(name, golden):
         if "decoder_out" in case["outputs"]:
             assert_matches(golden, name, "decoder_out", g.decoder(*g.features(x)))
         features = whole_backbone(golden, case)(x)
-    assert [list(one.shape) for one in features] == case["outputs"]["feature_shapes"]["value"]
+    assert [list(values.shape) for values in features] == case["outputs"]["feature_shapes"]["value"]
     if "feature_l2" in case["outputs"]:
         norms = torch.stack([torch.linalg.vector_norm(one.double()) for one in features])
         rule = case["outputs"]["feature_l2"]
@@ -57,7 +57,7 @@ def run_generator(name, golden):
 
 
 def whole_backbone(golden, case):
-    """The reference's backbone with the stage that its decoder never reads."""
+    """Build the published backbone including the stage that its decoder does not read."""
     state = golden.weights(case["weights"]["manifest"], case["weights"]["seed"])
     backbone = HarDNet(PLANS[reference_backbone(state)]).eval()
     prefix = "backbone."
@@ -68,7 +68,7 @@ def whole_backbone(golden, case):
 def test_generator_in_training(golden):
     name = "promptgen.hardnet85.train"
     case = golden.case(name)
-    # In float32 the batch statistics alone move single values by 4e-4 from float64, the stored ones by 3e-4.
+    # In float32, batch statistics alone change single values by 4e-4 from float64, and the stored ones by 3e-4.
     g = generator(golden, case["weights"]).double().train()
     with torch.no_grad():
         assert_matches(golden, name, "embedding", g(golden.build(case["inputs"]["x"]).double())[:, 0])
@@ -76,7 +76,7 @@ def test_generator_in_training(golden):
 
 
 @pytest.mark.parametrize("backbone", list(PLANS))
-def test_every_backbone_loads(backbone, golden):
+def test_every_backbone_is_imported(backbone, golden):
     state = golden.weights(f"prompt_generator_{backbone}", 1)
     head = PromptGeneratorHead.import_reference(state)
     assert head.backbone == backbone
@@ -101,7 +101,7 @@ def test_surrogate(golden):
 
 @pytest.fixture(scope="module")
 def call(golden):
-    """The case's encoder and head: g of one case, SAM of the other, in one state_dict."""
+    """Return encoder and head of the case: g and SAM in one state_dict."""
     case = golden.case(CALL)
     state = golden.weights(case["weights"]["manifest"], case["weights"]["seed"])
     vit = ImageEncoder(deduce(state, CALL), CHANNELS)
@@ -115,7 +115,7 @@ def call(golden):
 
 
 def prepared(golden):
-    """The reference's images: resized by torch, normalised once, padded (2, 3, 1024, 1024)."""
+    """Return the images of the reference: resized by torch, normalised once, padded (2, 3, 1024, 1024)."""
     case = golden.case(CALL)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
     batch = []
@@ -157,7 +157,7 @@ def test_sam_call(golden, call):
 
 
 def postprocess(golden, mask):
-    """The reference enlarges with aligned corners in each step; ours is SAM's way, so this is the test's own code."""
+    """Upscale with aligned corners as the reference does; this package upscales as SAM does."""
     height, width = golden.case(CALL)["inputs"]["resized_hw"]
     large = interpolate(mask, (1024, 1024), mode="bilinear", align_corners=True)[..., :height, :width]
     original = golden.case(CALL)["inputs"]["original_hw"]
@@ -168,21 +168,21 @@ def postprocess(golden, mask):
     assert_matches(golden, CALL, "final_mask", (final > 0.5).to(torch.uint8))
 
 
-def test_says_which_encoder_it_needs(golden):
+def test_spec_names_the_encoder(golden):
     state = golden.weights("prompt_generator_hardnet39ds", 51)
     compat = PromptGeneratorHead.import_reference(state, encoder="vit_h")
-    assert {one.encoder for one in compat.spec.maps} == {"double-norm:vit_h"}
+    assert {feature.encoder for feature in compat.spec.maps} == {"double-norm:vit_h"}
     sensible = PromptGeneratorHead.import_reference(state, encoder="vit_h", compat_double_norm=False)
-    assert {one.encoder for one in sensible.spec.maps} == {"vit_h"}
+    assert {feature.encoder for feature in sensible.spec.maps} == {"vit_h"}
 
 
-def test_picture_is_not_normalised_twice(golden, call):
+def test_image_is_normalised_once(golden, call):
     image = golden.build(golden.case(CALL)["inputs"]["image0_u8"]).numpy()
     frame = whole(image.shape[:2])
     assert torch.equal(DoubleNormEncoder(call[0]).preprocess(image, frame), call[0].preprocess(image, frame))
 
 
-def test_refuses_other_weights(golden):
+def test_other_weights_are_rejected(golden):
     with pytest.raises(WeightsError, match="prompt generator"):
         PromptGeneratorHead.import_reference(golden.weights("autosam_linear", 42))
     broken = golden.weights("prompt_generator_hardnet39ds", 51)

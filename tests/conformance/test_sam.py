@@ -1,4 +1,4 @@
-"""SAM as this package loads and runs it, against outputs of the reference implementation."""
+"""SAM, as loaded and run by this package, against the reference implementation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def parts_of(golden: Golden, case: str) -> EncoderParts:
 
 @pytest.fixture(scope="module")
 def small(golden: Golden) -> Model:
-    """The reduced SAM of the golden cases: 256 px in, 16 x 16 grid."""
+    """The reduced SAM of the golden cases: input of 256 px, 16 x 16 grid."""
     return Model(parts_of(golden, "sam.encoder"), torch.device("cpu"))
 
 
@@ -48,7 +48,7 @@ def inputs(golden: Golden, case: str) -> dict[str, torch.Tensor]:
     }
 
 
-def test_small_architecture_is_read_from_the_weights(golden: Golden) -> None:
+def test_small_architecture_is_deduced_from_the_weights(golden: Golden) -> None:
     described = golden.case("sam.encoder")["model"]["image_encoder"]
     found = deduce(golden.weights("sam_small", 1), "sam_small")
     assert found.embed_dim == described["embed_dim"]
@@ -60,7 +60,7 @@ def test_small_architecture_is_read_from_the_weights(golden: Golden) -> None:
 
 
 @pytest.mark.parametrize("name", ["vit_b", "vit_l", "vit_h"])
-def test_official_architectures_are_read_from_their_shapes(golden: Golden, name: str) -> None:
+def test_official_architectures_are_deduced_from_shapes(golden: Golden, name: str) -> None:
     manifest = golden.make.load_json(golden.folder / "manifests" / f"sam_{name}.json")
     state = {key: torch.empty(shape, device="meta") for key, (shape, _) in manifest.items()}
     assert deduce(sam_keys(state, name), name) == OFFICIAL[name]
@@ -140,7 +140,7 @@ def test_postprocess(golden: Golden) -> None:
 
 
 def test_forward(golden: Golden, small: Model) -> None:
-    # The reference is given the resized image and prompts in its frame; its masks have the original size.
+    # The reference gets the resized image and prompts in its coordinates; its masks have the original size.
     case = "sam.forward"
     image = golden.build(golden.case("sam.encoder")["inputs"]["image_u8"]).numpy()
     features = small.encode(image)

@@ -1,4 +1,4 @@
-"""SAM-Path's head against the numbers of the reference, loading its checkpoints' own key names."""
+"""SAM-Path's head against the published implementation, with its checkpoints."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAIR = "vit_b+hipt-s16"
 
 
 def weights(golden, case):
-    """The state_dict as it lies in the Lightning checkpoint: every key behind `model.`."""
+    """Return the state_dict of the Lightning checkpoint, with the prefix `model.`."""
     rule = case["weights"]
     state = golden.weights(rule["manifest"], rule["seed"])
     return {f"{rule['checkpoint_prefix']}{key}": value for key, value in state.items()}
@@ -41,11 +41,14 @@ def fixed_maps(golden, case):
 
 
 @pytest.mark.parametrize("name", ["sampath.bcss.head", "sampath.crag.head"])
-def test_fusion_head(name, golden):
+def test_fusion_head_agrees_with_reference(name, golden):
     case = golden.case(name)
     head = SamPathHead.import_reference(weights(golden, case), encoder=PAIR).eval()
     assert (head.variant, len(head.classes)) == ("fusion", case["model"]["real_classes"])
-    assert [(one.encoder, one.channels) for one in head.spec.maps] == [("vit_b", 768), ("hipt-s16", 384)]
+    assert [(feature.encoder, feature.channels) for feature in head.spec.maps] == [
+        ("vit_b", 768),
+        ("hipt-s16", 384),
+    ]
     maps = fixed_maps(golden, case)
     with torch.inference_mode():
         fused = head.fuse(maps)
@@ -60,16 +63,16 @@ def test_fusion_head(name, golden):
     torch.testing.assert_close(predicted_iou, iou[:, 1:], atol=1e-5, rtol=0)
 
 
-def test_classes_are_those_of_the_interface(golden):
-    """The checkpoint's tokens are k + 2; the k classes can be named, and no other number of them."""
+def test_classes_can_be_named(golden):
+    """A checkpoint with k + 2 tokens has k classes; another number of names is rejected."""
     case = golden.case("sampath.crag.head")
-    names = (ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(4, "gland", (255, 0, 0)))
+    names = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(4, "gland", (255, 0, 0)))
     assert SamPathHead.import_reference(weights(golden, case), names, PAIR).classes == names
     with pytest.raises(WeightsError, match="of 2 classes, 1 are given"):
         SamPathHead.import_reference(weights(golden, case), names[:1], PAIR)
 
 
-def test_refuses_other_weights(golden):
+def test_other_weights_are_rejected(golden):
     with pytest.raises(WeightsError, match="not those of SAM-Path"):
         SamPathHead.import_reference(golden.weights("autosam_linear", 42))
     broken = weights(golden, golden.case("sampath.crag.head"))
@@ -79,7 +82,7 @@ def test_refuses_other_weights(golden):
 
 
 def whole_maps(golden, case, state, head):
-    """Run the encoders that the head reads, built from the checkpoint's own tensors, on the case's picture."""
+    """Run the encoders of the head, built from the tensors of the checkpoint, on the image of the case."""
     state = {key.removeprefix("model."): value for key, value in state.items()}
     image = golden.build(case["inputs"]["image_u8"]).numpy()
     sam = SamEncoder(INFO, ImageEncoder(OFFICIAL["vit_b"], CHANNELS), "")
@@ -87,8 +90,10 @@ def whole_maps(golden, case, state, head):
     sam.image_encoder.load_state_dict(
         {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     )
-    encoder = AliasedEncoder(sam) if "aliased:vit_b" in {one.encoder for one in head.spec.maps} else sam
-    if not {one.encoder for one in head.spec.maps} <= {encoder.info.name}:
+    encoder = (
+        AliasedEncoder(sam) if "aliased:vit_b" in {feature.encoder for feature in head.spec.maps} else sam
+    )
+    if not {feature.encoder for feature in head.spec.maps} <= {encoder.info.name}:
         tokens = vit_keys(HIPT, {k: v for k, v in state.items() if k.startswith("extra_encoder.model.")}, "x")
         network = build_network(HIPT, tokens, (1024, 1024), "x")
         last = len(network.feature_info) - 1
@@ -111,8 +116,8 @@ def whole_maps(golden, case, state, head):
         ("ablation.plus", "plus", PAIR),
     ],
 )
-def test_whole_model(name, variant, encoder, golden):
-    """From the picture on: ViT-B and HIPT at full size, each with the checkpoint's own weights."""
+def test_whole_model_agrees_with_reference(name, variant, encoder, golden):
+    """From the image to the masks: ViT-B and HIPT at full size, with the weights of the checkpoint."""
     case = golden.case(f"sampath.{name}")
     state = weights(golden, case)
     head = SamPathHead.import_reference(state, encoder=encoder).eval()

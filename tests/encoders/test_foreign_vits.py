@@ -1,4 +1,4 @@
-"""Weights files as others wrote them: prefixes, names of another library, DINO's checkpoints, wrong files."""
+"""Weights files of other programs: prefixes, names of transformers, DINO's checkpoints, wrong files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("prefix", ["module.", "backbone.", "module.backbone.", "model."])
-def test_prefixes_of_training_programs_are_taken_off(tmp_path: Path, prefix: str) -> None:
+def test_prefixes_of_training_programs_are_removed(tmp_path: Path, prefix: str) -> None:
     row = small(ROWS["kaiko-s16"])
     state = reference(row).state_dict()
     wrapped = {prefix + key: value for key, value in state.items()} | {"head.mlp.0.weight": torch.ones(3)}
@@ -34,7 +34,7 @@ def test_prefixes_of_training_programs_are_taken_off(tmp_path: Path, prefix: str
     assert len(digests) == 1
 
 
-def test_transformers_prefix_and_pooler(tmp_path: Path) -> None:
+def test_prefix_and_pooler_of_transformers_are_removed(tmp_path: Path) -> None:
     row = small(ROWS["phikon"])
     plain = to_transformers(reference(row).state_dict())
     wrapped = {f"vit.{key}": value for key, value in plain.items()}
@@ -49,7 +49,7 @@ def test_transformers_prefix_and_pooler(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["missing", "depth", "shape", "other"])
-def test_file_of_another_network(tmp_path: Path, change: str) -> None:
+def test_file_of_another_network_is_rejected(tmp_path: Path, change: str) -> None:
     row = small(ROWS["kaiko-s16"])
     state = dict(reference(row).state_dict())
     if change == "missing":
@@ -81,7 +81,7 @@ def _dino(path: Path, **more: object) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def test_dino_checkpoint_with_what_training_left_in_it(tmp_path: Path) -> None:
+def test_dino_checkpoint_with_training_state_is_read(tmp_path: Path) -> None:
     path = tmp_path / "dino.pth"
     state = _dino(path, best=np.float32(3), dtype=np.dtype("float64"))
     row = small(ROWS["hipt-s16"])
@@ -90,8 +90,8 @@ def test_dino_checkpoint_with_what_training_left_in_it(tmp_path: Path) -> None:
     assert all(torch.equal(found[key], state[key]) for key in state)
 
 
-def test_dino_checkpoint_written_with_numpy_1(tmp_path: Path) -> None:
-    """Older numpy had its scalars in another module; files of 2022 say so."""
+def test_dino_checkpoint_of_numpy_1_is_read(tmp_path: Path) -> None:
+    """Older numpy had its scalars in another module, which files of 2022 refer to."""
     _dino(tmp_path / "new.pth")
     with zipfile.ZipFile(tmp_path / "new.pth") as new, zipfile.ZipFile(tmp_path / "old.pth", "w") as old:
         replaced = 0
@@ -113,7 +113,7 @@ class _RunsCode:
         return os.mkdir, (str(self.proof),)
 
 
-def test_dino_checkpoint_with_anything_else_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_dino_checkpoint_that_would_run_code_is_rejected(tmp_path: Path) -> None:
     _dino(tmp_path / "dino.pth", hook=_RunsCode(tmp_path / "proof"))
     with pytest.raises(UnsafeFileError, match="mkdir") as caught:
         registry["hipt-s16"].build(tmp_path / "dino.pth")

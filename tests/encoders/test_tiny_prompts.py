@@ -1,4 +1,4 @@
-"""The prompt side of sampath-tiny: drawn prompts, and what spreads them."""
+"""Prompt encoder and mask decoder of sampath-tiny: maps of prompts, and the U-Net that spreads them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def points(*marks: tuple[float, float, int]) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("corrected", [False, True])
-def test_a_part_of_the_frame_is_embedded_as_the_whole_is(corrected: bool) -> None:
-    """Training on windows must see what an answer on the whole frame sees there."""
+def test_part_of_the_frame_is_embedded_like_the_whole(corrected: bool) -> None:
+    """Training on windows uses the same embeddings as prediction on the whole frame."""
     rows, cols = part = slice(5, 20), slice(30, 62)
     torch.manual_seed(1)
     drawing = MapPromptEncoder().eval()
@@ -38,7 +38,7 @@ def test_a_part_of_the_frame_is_embedded_as_the_whole_is(corrected: bool) -> Non
     assert (dense[:, :, rows, cols] - there).abs().max() < 1e-5
 
 
-def test_sharp_discs_sit_on_their_point(drawing: MapPromptEncoder) -> None:
+def test_sharp_discs_are_centred_on_their_point(drawing: MapPromptEncoder) -> None:
     maps = drawing.draw(points((399.5, 199.5, 1), (799.5, 599.5, 0)), None)[0]
     for index, (row, col) in enumerate([(50, 100), (50, 100), (150, 200), (150, 200)]):
         disc = maps[2 + index]
@@ -46,14 +46,14 @@ def test_sharp_discs_sit_on_their_point(drawing: MapPromptEncoder) -> None:
     assert maps[:2].abs().max() == 0
 
 
-def test_box_is_covered_in_part_at_its_edges(drawing: MapPromptEncoder) -> None:
+def test_cells_at_the_edge_of_a_box_are_partly_covered(drawing: MapPromptEncoder) -> None:
     coverage = drawing.draw(None, torch.tensor([[402.0, 200.0, 800.0, 600.0]]))[0, 0]
     assert coverage[100, 100] == 0.5
     assert coverage[100, 101] == 1
     assert coverage[100, 99] == coverage[100, 200] == coverage[49, 150] == 0
 
 
-def test_vector_leads_to_the_nearest_positive_point(drawing: MapPromptEncoder) -> None:
+def test_vector_points_to_the_nearest_positive_point(drawing: MapPromptEncoder) -> None:
     place = drawing.place(points((199.5, 199.5, 1), (799.5, 199.5, 1), (199.5, 799.5, 0)), None)[0]
     x, y = place[2:4]
     assert x[12, 0] > 0 > x[12, 30], "left of the first point it leads right, right of it left"
@@ -70,7 +70,7 @@ def test_without_a_positive_point_there_is_no_vector(drawing: MapPromptEncoder, 
     assert not place.isnan().any()
 
 
-def test_place_in_a_box_runs_from_minus_one_to_one_and_no_farther_than_two(drawing: MapPromptEncoder) -> None:
+def test_position_in_a_box_is_minus_one_to_one_and_clipped_at_two(drawing: MapPromptEncoder) -> None:
     place = drawing.place(None, torch.tensor([[256.0, 512.0, 768.0, 1024.0]]))[0]
     across, down = place[4][0], place[5][:, 0]
     assert across[16].item() == pytest.approx(-1, abs=0.04)
@@ -79,7 +79,7 @@ def test_place_in_a_box_runs_from_minus_one_to_one_and_no_farther_than_two(drawi
     assert torch.equal(place[4], across.expand(64, 64))
 
 
-def test_what_spreads_starts_as_sam(drawing: MapPromptEncoder) -> None:
+def test_untrained_additions_give_the_output_of_sam(drawing: MapPromptEncoder) -> None:
     torch.manual_seed(1)
     spreading = SpreadingMaskDecoder().eval()
     plain = MaskDecoder(
@@ -104,7 +104,7 @@ def test_what_spreads_starts_as_sam(drawing: MapPromptEncoder) -> None:
         assert not torch.allclose(spreading(**given)[0], before[0])
 
 
-def test_features_stay_valid_when_only_the_prompt_side_changes() -> None:
+def test_features_stay_valid_when_only_the_prompt_decoder_changes() -> None:
     state = tiny.SAMPATH_TINY.build().state_dict()
     digest = tiny.SAMPATH_TINY.build().encoder.weights_digest
     prompt_side = {k: v + 1 if k.startswith("mask_decoder.") else v for k, v in state.items()}

@@ -1,4 +1,4 @@
-"""Checkpoints with objects in them: weights come out, nothing is run. Files made by torch.save and pickle."""
+"""Checkpoints with other objects: the weights are read and no code is run. Files of torch.save and pickle."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"]
 
 @pytest.fixture
 def package() -> Iterator[types.ModuleType]:
-    """A package that is here when files are written and gone when they are read."""
+    """A package that is importable while files are written, but not while they are read."""
     module = types.ModuleType("elsewhere")
     module.Trap = type("Trap", (), {"__module__": "elsewhere"})
     sys.modules["elsewhere"] = module
@@ -79,11 +79,11 @@ def save(content: object, path: Path, zipped: bool) -> Path:
     return path
 
 
-# Honest files
+# Harmless files
 
 
 @FORMATS
-def test_lightning_checkpoint_with_a_class_of_another_package(
+def test_lightning_checkpoint_with_an_unknown_class_is_read(
     tmp_path: Path, package: types.ModuleType, zipped: bool
 ) -> None:
     box = define(package, type("Box", (dict,), {}))
@@ -105,7 +105,7 @@ def test_lightning_checkpoint_with_a_class_of_another_package(
 
 
 @FORMATS
-def test_settings_of_the_standard_library_and_numpy(
+def test_checkpoint_with_objects_of_numpy_and_the_standard_library_is_read(
     tmp_path: Path, package: types.ModuleType, zipped: bool
 ) -> None:
     colour = define(package, enum.Enum("Colour", "RED BLUE", module="elsewhere"))
@@ -124,7 +124,7 @@ def test_settings_of_the_standard_library_and_numpy(
 
 
 @FORMATS
-def test_whole_network_of_classes_that_are_not_here(
+def test_pickled_network_of_unknown_classes_is_read(
     tmp_path: Path, package: types.ModuleType, zipped: bool
 ) -> None:
     class Part(nn.Module):
@@ -157,7 +157,7 @@ def test_whole_network_of_classes_that_are_not_here(
 
 
 class _Calls:
-    """Pickles as a call."""
+    """Pickled as a function call."""
 
     def __init__(self, function: Any, *args: Any) -> None:
         self.call = function, args
@@ -186,7 +186,7 @@ def _hostile(proof: Path) -> dict[str, object]:
 
 @FORMATS
 @pytest.mark.parametrize("name", list(_hostile(pathlib.Path("x"))))
-def test_what_runs_code_is_refused_and_not_run(tmp_path: Path, name: str, zipped: bool) -> None:
+def test_file_that_would_run_code_is_rejected(tmp_path: Path, name: str, zipped: bool) -> None:
     proof = tmp_path / "code-was-run"
     content = {"state_dict": weights(), "hyper_parameters": {"cfg": _hostile(proof)[name]}}
     path = save(content, tmp_path / "w.ckpt", zipped)
@@ -199,8 +199,8 @@ def test_what_runs_code_is_refused_and_not_run(tmp_path: Path, name: str, zipped
     assert not proof.exists()
 
 
-def test_an_honest_class_hides_nothing(tmp_path: Path, package: types.ModuleType) -> None:
-    """The class of another package is called as such, its module would run code when imported."""
+def test_classes_of_other_packages_are_not_imported(tmp_path: Path, package: types.ModuleType) -> None:
+    """A class of another package, whose module would run code when imported."""
     proof = tmp_path / "code-was-run"
     trap = define(package, type("Trap", (), {"__reduce__": lambda self: (type(self), ("argument",))}))
     path = save({"state_dict": weights(), "x": trap()}, tmp_path / "w.ckpt", True)
@@ -215,7 +215,7 @@ def test_an_honest_class_hides_nothing(tmp_path: Path, package: types.ModuleType
     assert not proof.exists()
 
 
-def test_a_tensor_reaches_no_memory_but_its_own(tmp_path: Path) -> None:
+def test_tensor_cannot_read_beyond_its_storage(tmp_path: Path) -> None:
     tensor = torch.arange(4.0)
     for size, stride in (((5,), (1,)), ((2, 2), (3, 1)), ((-1,), (1,)), ((2,), (-1,))):
 
@@ -230,7 +230,7 @@ def test_a_tensor_reaches_no_memory_but_its_own(tmp_path: Path) -> None:
             load_state_dict(path)
 
 
-def test_a_file_that_holds_itself(tmp_path: Path) -> None:
+def test_recursive_file_is_rejected(tmp_path: Path) -> None:
     content: dict[str, Any] = {"args": argparse.Namespace()}
     content["model"] = content
     torch.save(content, tmp_path / "w.pth")
@@ -238,7 +238,7 @@ def test_a_file_that_holds_itself(tmp_path: Path) -> None:
         load_state_dict(tmp_path / "w.pth")
 
 
-def test_state_for_a_function_is_refused(tmp_path: Path) -> None:
+def test_state_for_a_function_is_rejected(tmp_path: Path) -> None:
     code = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}(X\x01\x00\x00\x00aK\x01ub."
     code = code[:2] + b"cargparse\nNamespace\n0" + code[2:]
     (tmp_path / "w.pth").write_bytes(code)
@@ -249,7 +249,7 @@ def test_state_for_a_function_is_refused(tmp_path: Path) -> None:
 @FORMATS
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damaged_files_give_a_sentence(tmp_path: Path, zipped: bool, data: st.DataObject) -> None:
+def test_damaged_files_raise_one_sentence(tmp_path: Path, zipped: bool, data: st.DataObject) -> None:
     good = tmp_path / "good.pth"
     if not good.exists():
         save({"args": argparse.Namespace(lr=1.0), "net": nn.Linear(3, 2), "model": weights()}, good, zipped)
@@ -267,7 +267,7 @@ def test_damaged_files_give_a_sentence(tmp_path: Path, zipped: bool, data: st.Da
     assert all(isinstance(value, torch.Tensor) for value in found.values())
 
 
-def test_an_archive_that_claims_several_disks_is_damaged(tmp_path: Path) -> None:
+def test_archive_of_several_disks_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     save(weights(), path, True)
     content = bytearray(path.read_bytes())
@@ -279,7 +279,7 @@ def test_an_archive_that_claims_several_disks_is_damaged(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
-def test_plain_pickles_of_any_protocol_run_nothing(tmp_path: Path, protocol: int) -> None:
+def test_plain_pickles_of_any_protocol_run_no_code(tmp_path: Path, protocol: int) -> None:
     proof = tmp_path / "code-was-run"
     path = tmp_path / "w.pkl"
     path.write_bytes(pickle.dumps({"a": _hostile(proof)["mkdir"]}, protocol))

@@ -1,4 +1,4 @@
-"""Heads that need more than the encoder's maps go all the way: dataset, training, bundle, an image segmented."""
+"""Training of heads that read the image or SAM's decoder, from a dataset to a segmented image; wrapped encoders."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def discs(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["sampath", "autosam", "prompt_generator", "surrogate", "unet"])
-def test_from_pictures_to_a_segmented_image(kind, discs, tmp_path):
+def test_trained_head_segments_an_image(kind, discs, tmp_path):
     model = promptable()
     path = train(discs, kind, ONE_STEP, model, tmp_path / "h.safetensors")
     loaded = load_head(path)
@@ -53,7 +53,7 @@ def test_from_pictures_to_a_segmented_image(kind, discs, tmp_path):
         assert torch.equal(own, frozen.half().float()) is (kind == "prompt_generator")
 
 
-def test_heads_of_the_picture_run_no_encoder(discs):
+def test_heads_that_read_the_image_run_no_encoder(discs):
     model = promptable()
     spec = FeatureSpec((FeatureMap(IMAGE, 3, INFO.name),))
     maps = model.read(disc_image(1)[0], whole((96, 96)), spec).maps
@@ -61,7 +61,7 @@ def test_heads_of_the_picture_run_no_encoder(discs):
     assert model.encoder.passes == 0
 
 
-def test_forest_learns_discs(discs, tmp_path):
+def test_forest_segments_discs(discs, tmp_path):
     model = patch_model()
     config = dataclasses.replace(ONE_STEP, max_images=0, head_arguments={"trees": 10}, half=True)
     path = train(discs, "forest", config, model, tmp_path / "forest.safetensors")
@@ -72,14 +72,14 @@ def test_forest_learns_discs(discs, tmp_path):
     assert (found & labels).sum() / (found | labels).sum() > 0.7
 
 
-def test_prompt_generator_says_that_the_encoder_cannot(discs, tmp_path):
+def test_prompt_generator_requires_a_prompt_decoder(discs, tmp_path):
     model = Model(EncoderParts(WideEncoder()), torch.device("cpu"), Store(MemoryTier(2**26)))
     with pytest.raises(DatasetError, match="has none"):
         train(discs, "prompt_generator", ONE_STEP, model, tmp_path / "h.safetensors")
 
 
-def test_windows_of_the_picture_lie_where_those_of_the_maps_do(discs):
-    """Mean colours of the picture's patches are what the encoder's maps are made of."""
+def test_windows_of_the_image_match_those_of_the_maps(discs):
+    """The maps of the encoder follow from the mean colours of the image patches."""
     model = patch_model()
     tiles = TileSet(discs, model, model.store)
     run(tiles.add_job(discs.samples[:2], "dihedral", ""))
@@ -94,7 +94,7 @@ def test_windows_of_the_picture_lie_where_those_of_the_maps_do(discs):
 
 class TestPairs:
     def test_second_sees_its_own_normalisation(self):
-        """Each of the pair yields what it yields alone where there is no padding."""
+        """Both encoders of a pair give the same maps as alone, outside the padding."""
         second = PatchEncoder(seed=3)
         second.pixel_mean, second.pixel_std = second.pixel_mean + 7, second.pixel_std * 2
         second.info = dataclasses.replace(INFO, name="other")
@@ -119,7 +119,7 @@ class TestPairs:
             registry["vit_b+hipt-s17"]
 
 
-def test_min_max_by_name():
+def test_min_max_encoder_is_registered():
     info = registry["minmax01:vit_b"].info
     assert (info.name, info.promptable) == ("minmax01:vit_b", True)
     encoder = MinMaxEncoder(WideEncoder())
@@ -139,8 +139,8 @@ def test_min_max_by_name():
     assert not torch.allclose(*maps)
 
 
-def test_aliased_by_name():
-    """Alone and first of a pair; where nothing is shrunk it is the encoder itself."""
+def test_aliased_encoder_is_registered():
+    """Alone and first of a pair; without resizing it equals the inner encoder."""
     assert registry["aliased:vit_b"].info.name == "aliased:vit_b"
     pair = registry["aliased:vit_b+hipt-s16"].info
     assert (pair.name, pair.promptable) == ("aliased:vit_b+hipt-s16", True)
@@ -153,7 +153,7 @@ def test_aliased_by_name():
     half = Frame(0, 0, 96, 60, 48)
     seen = encoder.preprocess(noise, half)
     assert seen.shape == (3, 48, 48)
-    # Halving takes the four nearest pixels; smoothing first takes more of them, and flattens noise.
+    # Without antialiasing, halving averages four pixels; with it, more pixels, which reduces noise.
     mean = noise.reshape(48, 2, 30, 2, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
     expected = (torch.as_tensor(mean, dtype=torch.float32) - encoder.pixel_mean) / encoder.pixel_std
     torch.testing.assert_close(seen[:, :, :30], expected, atol=1e-4, rtol=1e-4)
@@ -161,7 +161,7 @@ def test_aliased_by_name():
     assert (seen[:, :, 30:] == 0).all()
 
 
-def test_double_norm_by_name():
+def test_double_norm_encoder_is_registered():
     assert registry["double-norm:vit_h"].info.name == "double-norm:vit_h"
     model = promptable(DoubleNormEncoder(WideEncoder()))
     pixels, frame = disc_image(2)[0], whole((96, 96))

@@ -1,4 +1,4 @@
-"""The trained heads in the package: they fit the shipped encoder and beat what needs no training."""
+"""The trained heads in the package match the shipped encoders and beat the trivial baseline."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def test_shipped_heads_fit_the_shipped_encoders(name, model):
     check_match(loaded, own)
     assert sum(p.numel() for p in loaded.head.parameters()) < 6_000_000
     licences, sources = zip(
-        *(ATTRIBUTION[one] for one in loaded.metadata.data["name"].split(" + ")), strict=True
+        *(ATTRIBUTION[name] for name in loaded.metadata.data["name"].split(" + ")), strict=True
     )
     assert loaded.metadata.licence == " AND ".join(licences)
     assert all(source in loaded.metadata.attribution for source in sources)
 
 
-def test_the_head_that_answers_fastest_comes_first():
-    """The docks choose the first one; it must not be one that takes a decoder of SAM."""
+def test_fastest_head_comes_first():
+    """The docks select the first one, which must not run SAM's decoder."""
     assert list_bundles()[0] == "gland-cnn"
     assert list_bundles("gland-*") == ["gland-cnn", *sorted(list_bundles("gland-*")[1:], key=_bytes)]
 
@@ -50,7 +50,7 @@ def _bytes(name):
     return Path(load_head(name).source).stat().st_size
 
 
-def test_segments_an_array_in_one_call(model):
+def test_array_is_segmented_in_one_call(model):
     from skimage.data import immunohistochemistry
 
     result = segment(immunohistochemistry(), "gland-cnn", model)
@@ -62,7 +62,7 @@ def test_segments_an_array_in_one_call(model):
 @pytest.mark.data
 @pytest.mark.slow
 def test_gland_cnn_beats_all_gland(model, data_dir):
-    """On a part of the validation split that is even over kinds of tissue and cases."""
+    """On a part of the validation split, balanced over kinds of tissue and cases."""
     report = evaluate(open_dataset(data_dir / "ebhi_glands"), "gland-cnn", model=model, max_images=24)
     print(format_report(report))
     assert report["images"] == 24

@@ -37,7 +37,7 @@ def written(disk: DiskTier) -> tuple[Path, bytes]:
     return path, path.read_bytes()
 
 
-def test_no_flipped_byte_gives_wrong_features(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_flipped_bytes_never_give_wrong_features(tmp_path_factory: pytest.TempPathFactory) -> None:
     disk = DiskTier(tmp_path_factory.mktemp("flip"), 10**8)
     path, content = written(disk)
     header_bytes = 8 + int.from_bytes(content[:8], "little")
@@ -69,7 +69,7 @@ def test_no_flipped_byte_gives_wrong_features(tmp_path_factory: pytest.TempPathF
     flip_values()
 
 
-def test_no_truncated_entry_is_read(disk: DiskTier) -> None:
+def test_truncated_entries_are_not_read(disk: DiskTier) -> None:
     path, content = written(disk)
     for size in [*range(0, 64), *range(64, len(content), 37), len(content) - 1]:
         path.write_bytes(content[:size])
@@ -91,7 +91,7 @@ def test_damage_is_logged_and_the_entry_can_be_written_again(
     assert_same(disk.get(make_key(1)), make_maps(1))
 
 
-def test_an_entry_under_another_name_is_not_served(disk: DiskTier) -> None:
+def test_entry_under_another_name_is_not_returned(disk: DiskTier) -> None:
     path, content = written(disk)
     other = disk.path(make_key(2))
     other.parent.mkdir(exist_ok=True)
@@ -100,7 +100,7 @@ def test_an_entry_under_another_name_is_not_served(disk: DiskTier) -> None:
     assert path.exists()
 
 
-def test_verify_finds_all_damage(disk: DiskTier) -> None:
+def test_verify_deletes_all_damaged_entries(disk: DiskTier) -> None:
     for number in range(6):
         disk.put(make_key(number), make_maps(number))
     for number in (1, 4):
@@ -116,7 +116,7 @@ def test_verify_finds_all_damage(disk: DiskTier) -> None:
     assert_same(disk.get(make_key(2)), make_maps(2))
 
 
-# What is on disk
+# Files on disk
 
 
 def test_files_are_float16_named_by_digest_and_sharded(disk: DiskTier) -> None:
@@ -132,7 +132,7 @@ def test_files_are_float16_named_by_digest_and_sharded(disk: DiskTier) -> None:
 
 
 @pytest.mark.parametrize("value", [1e6, float("inf"), float("nan")])
-def test_what_float16_cannot_hold_stays_in_memory(disk: DiskTier, value: float) -> None:
+def test_values_outside_float16_stay_in_memory(disk: DiskTier, value: float) -> None:
     maps = {"embedding": torch.full((1, 2, 2), value)}
     store = Store(MemoryTier(10**6), disk)
     store.put(make_key(1), maps)
@@ -142,7 +142,7 @@ def test_what_float16_cannot_hold_stays_in_memory(disk: DiskTier, value: float) 
     assert torch.equal(found["embedding"].nan_to_num(), maps["embedding"].nan_to_num())
 
 
-def test_old_leftovers_go_and_foreign_files_stay(disk: DiskTier) -> None:
+def test_old_temporary_files_are_deleted_and_other_files_kept(disk: DiskTier) -> None:
     path, _ = written(disk)
     old, young, foreign = path.parent / ".old.part", path.parent / ".young.part", disk.folder / "notes.txt"
     for file in (old, young, foreign):
@@ -154,7 +154,7 @@ def test_old_leftovers_go_and_foreign_files_stay(disk: DiskTier) -> None:
     assert (young.exists(), foreign.exists()) == (True, True)
 
 
-def test_two_processes_do_not_pass_the_limit_together(tmp_path: Path) -> None:
+def test_two_processes_respect_the_limit(tmp_path: Path) -> None:
     first, second = (DiskTier(tmp_path, 20_000) for _ in range(2))
     for number in range(0, 200, 2):
         first.put(make_key(number), make_maps(number))
@@ -190,7 +190,7 @@ def run_processes(*arguments: object, count: int = 1) -> list[dict[str, int]]:
 
 @pytest.fixture
 def quick_folder(tmp_path: Path) -> Iterator[Path]:
-    """Folder in memory where there is one: a kill does not care, and a busy disk would make minutes of seconds."""
+    """Return a folder in memory if possible, since a busy disk would make the test take minutes."""
     if not os.access("/dev/shm", os.W_OK):
         yield tmp_path
         return
@@ -200,7 +200,7 @@ def quick_folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.slow
-def test_a_process_killed_200_times_never_leaves_a_wrong_entry(quick_folder: Path) -> None:
+def test_process_killed_200_times_never_leaves_a_wrong_entry(quick_folder: Path) -> None:
     (result,) = run_processes("kill", quick_folder, 200)
     assert result["kills"] == 200
     assert result["read"] > 500

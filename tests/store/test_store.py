@@ -77,7 +77,7 @@ def test_store_prefers_memory_and_fills_it_from_disk(disk: DiskTier) -> None:
     assert later.get(make_key(2), "cpu") is None
 
 
-def test_features_are_the_same_now_and_after_reopening(disk: DiskTier) -> None:
+def test_features_are_the_same_before_and_after_reopening(disk: DiskTier) -> None:
     store, maps = Store(MemoryTier(10**6), disk), {"embedding": torch.full((4, 2, 2), 1 / 3)}
     given = store.put(make_key(1), maps)
     assert given["embedding"].dtype == torch.float32
@@ -86,7 +86,7 @@ def test_features_are_the_same_now_and_after_reopening(disk: DiskTier) -> None:
         assert_same(later.get(make_key(1), "cpu"), given)
 
 
-def test_a_tile_takes_two_megabytes_either_way(disk: DiskTier) -> None:
+def test_tile_takes_two_megabytes_in_memory_and_on_disk(disk: DiskTier) -> None:
     fresh, later = Store(MemoryTier(10**8), disk), Store(MemoryTier(10**8), disk)
     fresh.put(make_key(1), {"embedding": torch.randn(256, 64, 64)})
     later.get(make_key(1), "cpu")
@@ -121,7 +121,7 @@ def test_store_from_config(tmp_path: Path) -> None:
     assert Store.from_config(load_config(cache_dir=tmp_path, cache_limit_bytes=0)).info().disk is None
 
 
-def test_clear_forgets_both_tiers(disk: DiskTier) -> None:
+def test_clear_empties_both_tiers(disk: DiskTier) -> None:
     store = Store(MemoryTier(10**6), disk)
     for number in range(3):
         store.put(make_key(number), make_maps(number))
@@ -137,7 +137,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     yield from mounted(tmp_path)
 
 
-def test_full_disk_is_one_warning_and_memory_goes_on(
+def test_full_disk_is_one_warning_and_memory_is_used(
     small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(MemoryTier(10**8), DiskTier(small_disk / "features", 10**9))
@@ -158,7 +158,7 @@ def test_full_disk_is_one_warning_and_memory_goes_on(
     assert_same(DiskTier(small_disk / "features", 10**9).get(make_key(1)), make_maps(1))
 
 
-def test_a_folder_that_cannot_be_made_is_one_warning(
+def test_folder_that_cannot_be_created_is_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
@@ -173,8 +173,8 @@ def test_a_folder_that_cannot_be_made_is_one_warning(
         store.disk.put(make_key(1), make_maps(1))  # type: ignore[union-attr]
 
 
-def test_second_opening_is_quick(disk: DiskTier) -> None:
-    """Key, read, check and convert a tile of full size: the budget is 5 ms a tile; ten times that fails."""
+def test_cached_features_are_read_quickly(disk: DiskTier) -> None:
+    """Key, read, verify and convert a full-size tile: the budget is 5 ms; ten times as much fails."""
     pixels = np.random.default_rng(0).integers(0, 256, (1024, 1024, 3), dtype=np.uint8)
     maps = {"embedding": torch.randn(256, 64, 64)}
 
@@ -191,7 +191,7 @@ def test_second_opening_is_quick(disk: DiskTier) -> None:
     assert min(seconds) < 0.05, f"{1e3 * min(seconds):.1f} ms"
 
 
-def test_one_store_many_threads(disk: DiskTier) -> None:
+def test_store_is_thread_safe(disk: DiskTier) -> None:
     store = Store(MemoryTier(20_000), disk)
     wrong: list[int] = []
 

@@ -11,7 +11,7 @@ from timm.layers import SwiGLUPacked
 from torch import nn
 
 from ..base import EncoderEntry, registry
-from ..weights.hub import HUB, HubFile
+from ..weights.hub import HubFile
 from ..weights.weights import WeightsFile
 from .vision_transformer import PathologyModel, build, fetch, from_transformers
 
@@ -29,29 +29,23 @@ def _lunit(patch_px: int) -> PathologyModel:
         name=f"lunit-s{patch_px}",
         summary=f"Lunit ViT-S/{patch_px}, trained by DINO on 33 million tissue patches.",
         licence=_LUNIT,
-        source_url=f"{HUB}/{repository}",
         architecture=f"vit_small_patch{patch_px}_224",
         patch_px=patch_px,
-        prefix_tokens=1,
-        channels=384,
         weights=HubFile(f"lunit-s{patch_px}.safetensors", repository, 86_700_000),
         mean=_LUNIT_MEAN,
         std=_LUNIT_STD,
     )
 
 
-def _kaiko(size: str, patch_px: int, channels: int, size_bytes: int) -> PathologyModel:
+def _kaiko(size: str, patch_px: int, size_bytes: int) -> PathologyModel:
     repository = f"1aurent/vit_{size}_patch{patch_px}_224.kaiko_ai_towards_large_pathology_fms"
     name = f"kaiko-{size[0]}{patch_px}"
     return PathologyModel(
         name=name,
         summary=f"kaiko.ai ViT-{size[0].upper()}/{patch_px}, trained by DINO on TCGA slides.",
         licence=_KAIKO,
-        source_url=f"{HUB}/{repository}",
         architecture=f"vit_{size}_patch{patch_px}_224",
         patch_px=patch_px,
-        prefix_tokens=1,
-        channels=channels,
         weights=HubFile(f"{name}.safetensors", repository, size_bytes),
         mean=_HALF,
         std=_HALF,
@@ -63,11 +57,9 @@ MODELS = (
         name="hipt-s16",
         summary="HIPT ViT-S/16, trained by DINO on 104 million TCGA patches; the encoder of SAM-Path.",
         licence="Apache-2.0 with Commons Clause; the authors ask for non-commercial academic use",
-        source_url="https://github.com/mahmoodlab/HIPT",
+        page="https://github.com/mahmoodlab/HIPT",
         architecture="vit_small_patch16_224",
         patch_px=16,
-        prefix_tokens=1,
-        channels=384,
         weights=WeightsFile(
             "vit256_small_dino.pth",
             "https://media.githubusercontent.com/media/mahmoodlab/HIPT/master/HIPT_4K/Checkpoints/vit256_small_dino.pth",
@@ -80,19 +72,16 @@ MODELS = (
     ),
     _lunit(16),
     _lunit(8),
-    _kaiko("small", 16, 384, 86_700_000),
-    _kaiko("small", 8, 384, 86_700_000),
-    _kaiko("base", 16, 768, 343_000_000),
-    _kaiko("base", 8, 768, 343_000_000),
+    _kaiko("small", 16, 86_700_000),
+    _kaiko("small", 8, 86_700_000),
+    _kaiko("base", 16, 343_000_000),
+    _kaiko("base", 8, 343_000_000),
     PathologyModel(
         name="kaiko-l14",
         summary="kaiko.ai ViT-L/14 with registers, trained by DINOv2 on TCGA slides.",
         licence=_KAIKO,
-        source_url=f"{HUB}/1aurent/vit_large_patch14_reg4_224.kaiko_ai_towards_large_pathology_fms",
         architecture="vit_large_patch14_reg4_dinov2",
         patch_px=14,
-        prefix_tokens=5,
-        channels=1024,
         weights=HubFile(
             "kaiko-l14.safetensors",
             "1aurent/vit_large_patch14_reg4_224.kaiko_ai_towards_large_pathology_fms",
@@ -105,11 +94,8 @@ MODELS = (
         name="phikon",
         summary="Owkin Phikon ViT-B/16, trained by iBOT on 40 million TCGA tiles.",
         licence="Owkin non-commercial",
-        source_url=f"{HUB}/owkin/phikon",
         architecture="vit_base_patch16_224",
         patch_px=16,
-        prefix_tokens=1,
-        channels=768,
         weights=HubFile("phikon.safetensors", "owkin/phikon", 346_000_000),
         convert=from_transformers,
     ),
@@ -117,11 +103,8 @@ MODELS = (
         name="uni",
         summary="UNI ViT-L/16, trained by DINOv2 on 100 million patches of 100,000 slides.",
         licence=_NO_DERIVATIVES,
-        source_url=f"{HUB}/MahmoodLab/UNI",
         architecture="vit_large_patch16_224",
         patch_px=16,
-        prefix_tokens=1,
-        channels=1024,
         weights=HubFile("uni.bin", "MahmoodLab/UNI", 1_210_000_000, gated=True, file="pytorch_model.bin"),
         options={"init_values": 1e-5},
     ),
@@ -129,11 +112,8 @@ MODELS = (
         name="uni2-h",
         summary="UNI2-h ViT-H/14 with registers, trained by DINOv2 on 200 million patches.",
         licence=_NO_DERIVATIVES,
-        source_url=f"{HUB}/MahmoodLab/UNI2-h",
         architecture="vit_giant_patch14_224",
         patch_px=14,
-        prefix_tokens=9,
-        channels=1536,
         weights=HubFile(
             "uni2-h.bin", "MahmoodLab/UNI2-h", 2_730_000_000, gated=True, file="pytorch_model.bin"
         ),
@@ -153,11 +133,8 @@ MODELS = (
         name="h-optimus-0",
         summary="H-optimus-0 ViT-g/14 with registers, trained by DINOv2 on 500,000 slides.",
         licence="Apache-2.0",
-        source_url=f"{HUB}/bioptimus/H-optimus-0",
         architecture="vit_giant_patch14_reg4_dinov2",
         patch_px=14,
-        prefix_tokens=5,
-        channels=1536,
         weights=HubFile("h-optimus-0.safetensors", "bioptimus/H-optimus-0", 4_540_000_000, gated=True),
         mean=(0.707223, 0.578729, 0.703617),
         std=(0.211883, 0.230117, 0.177517),

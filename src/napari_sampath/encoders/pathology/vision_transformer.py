@@ -39,13 +39,9 @@ class PathologyModel:
     name: str
     summary: str
     licence: str
-    source_url: str
     architecture: str
     """Name of the model in timm."""
     patch_px: int
-    prefix_tokens: int
-    """Number of class and register tokens, which precede the patch tokens and are left out."""
-    channels: int
     weights: HubFile | WeightsFile
     mean: RGB = IMAGENET_MEAN
     std: RGB = IMAGENET_STD
@@ -53,6 +49,8 @@ class PathologyModel:
     """Arguments of `timm.create_model` besides the size."""
     convert: Callable[[State], State] = dict
     """Maps the names in the file to timm's."""
+    page: str = ""
+    """Page of weights and licence, if they are not on the Hub."""
     dino_positions: bool = False
     """True if the position embedding is resized as in DINO, not as in timm."""
 
@@ -60,6 +58,11 @@ class PathologyModel:
     def input_px(self) -> int:
         """Side of the input that has 64 x 64 patches."""
         return GRID * self.patch_px
+
+    @property
+    def source_url(self) -> str:
+        """Page of weights and licence."""
+        return self.weights.page if isinstance(self.weights, HubFile) else self.page
 
     @property
     def info(self) -> EncoderInfo:

@@ -1,54 +1,28 @@
-"""Segment Anything (Kirillov et al. 2023): ViT-B, L, H, and your own files in SAM's format."""
+"""Segment Anything (Kirillov et al. 2023), built from a file in SAM's format."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ...arrays import GRID, FeatureMap, FeatureSpec
-from ...errors import WeightsError, WeightsMissingError
+from ...errors import WeightsError
 from ...geometry import INPUT_PX
-from ...jobs import run
-from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
-from ..weights.weights import WeightsFile, encoder_digest, load_state_dict, locate_job
+from ..base import Encoder, EncoderInfo, EncoderParts
+from ..weights.weights import encoder_digest, load_state_dict
 from .image_encoder import ImageEncoder
 from .prompt_parts import CHANNELS, build_mask_decoder, build_prompt_encoder
 from .sam_format import Architecture, check_tensors, deduce, sam_keys
-
-_URL = "https://dl.fbaipublicfiles.com/segment_anything/"
-
 
 OFFICIAL = {
     "vit_b": Architecture(768, 12, 12, (2, 5, 8, 11)),
     "vit_l": Architecture(1024, 24, 16, (5, 11, 17, 23)),
     "vit_h": Architecture(1280, 32, 16, (7, 15, 23, 31)),
 }
-
-FILES = {
-    "vit_b": WeightsFile(
-        "sam_vit_b_01ec64.pth",
-        _URL + "sam_vit_b_01ec64.pth",
-        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-        375_042_383,
-    ),
-    "vit_l": WeightsFile(
-        "sam_vit_l_0b3195.pth",
-        _URL + "sam_vit_l_0b3195.pth",
-        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-        1_249_524_607,
-    ),
-    "vit_h": WeightsFile(
-        "sam_vit_h_4b8939.pth",
-        _URL + "sam_vit_h_4b8939.pth",
-        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-        2_564_550_879,
-    ),
-}
-"""The published checkpoints, github.com/facebookresearch/segment-anything, "Model Checkpoints"."""
+"""Sizes of the three encoders that Meta AI published."""
 
 
 class SamEncoder(Encoder):
@@ -130,44 +104,3 @@ def build_file(path: Path, info: EncoderInfo) -> EncoderParts:
             f"{architecture.depth} blocks); load it as '{names[0]}'."
         )
     return assemble(state, architecture, info, str(path))
-
-
-def _build_official(info: EncoderInfo, path: Path | None) -> EncoderParts:
-    if path is None or not path.is_file():
-        path = run(locate_job(FILES[info.name], path))
-    return build_file(path, info)
-
-
-def _build_own(info: EncoderInfo, path: Path | None) -> EncoderParts:
-    if path is None:
-        raise WeightsMissingError(
-            "The encoder 'sam' is for a file of your own in SAM's format; name that file as its weights."
-        )
-    return build_file(path, info)
-
-
-def _register() -> None:
-    for name, title in (("vit_b", "ViT-B"), ("vit_l", "ViT-L"), ("vit_h", "ViT-H")):
-        file = FILES[name]
-        info = EncoderInfo(
-            name=name,
-            summary=f"Segment Anything {title} by Meta AI, downloaded at first use ({file.size / 1e9:.1f} GB).",
-            licence="Apache-2.0",
-            source_url="https://github.com/facebookresearch/segment-anything",
-            promptable=True,
-            size_mb=file.size / 1e6,
-        )
-        build, fetch = partial(_build_official, info), partial(locate_job, file)
-        registry.register(name)(EncoderEntry(info, build, fetch, file.name))
-    own = EncoderInfo(
-        name="sam",
-        summary="A weights file of your own in SAM's format (MedSAM, a fine-tuned SAM ...).",
-        licence="that of the file",
-        source_url="",
-        promptable=True,
-        size_mb=0.0,
-    )
-    registry.register("sam")(EncoderEntry(own, partial(_build_own, own)))
-
-
-_register()

@@ -1,4 +1,4 @@
-"""SAM fine-tuned on medical images: MedSAM (Ma et al. 2024), PathoSAM (Griebel et al. 2025)."""
+"""Checkpoints in SAM's format: SAM (Kirillov et al. 2023), MedSAM (Ma et al. 2024), PathoSAM (Griebel et al. 2025)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from skimage.transform import resize
 from torch import Tensor
 
 from ...arrays import UInt8Array
+from ...errors import WeightsMissingError
 from ...geometry import Frame
 from ...jobs import run
 from ..base import EncoderEntry, EncoderInfo, EncoderParts, registry, upload
@@ -19,6 +20,7 @@ from ..weights.weights import WeightsFile, locate_job
 from .prompt_parts import SingleMaskDecoder, build_mask_decoder
 from .sam import SamEncoder, build_file
 
+_SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
 _PATHOSAM = "https://owncloud.gwdg.de/index.php/s/{}/download"
 
 
@@ -97,7 +99,25 @@ def _pathosam(size: str, share: str, xxh128: str, size_bytes: int) -> SamVariant
     )
 
 
+def _official(size: str, code: str, sha256: str, size_bytes: int) -> SamVariant:
+    file = f"sam_vit_{size}_{code}.pth"
+    return SamVariant(
+        name=f"vit_{size}",
+        summary=f"Segment Anything ViT-{size.upper()} by Meta AI, downloaded at first use ({size_bytes / 1e9:.1f} GB).",
+        licence="Apache-2.0",
+        source_url="https://github.com/facebookresearch/segment-anything",
+        weights=WeightsFile(file, f"{_SAM}{file}", sha256, size_bytes),
+    )
+
+
 VARIANTS = (
+    _official("b", "01ec64", "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912", 375_042_383),
+    _official(
+        "l", "0b3195", "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622", 1_249_524_607
+    ),
+    _official(
+        "h", "4b8939", "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e", 2_564_550_879
+    ),
     SamVariant(
         name="medsam",
         summary="MedSAM ViT-B: SAM fine-tuned on medical images, one mask for a box prompt (0.4 GB).",
@@ -130,12 +150,26 @@ def build(variant: SamVariant, path: Path | None = None) -> EncoderParts:
     return variant.adapt(parts) if variant.adapt else parts
 
 
-for _variant in VARIANTS:
-    registry.register(_variant.name)(
-        EncoderEntry(
-            _variant.info,
-            partial(build, _variant),
-            partial(locate_job, _variant.weights),
-            _variant.weights.name,
+def _build_own(info: EncoderInfo, path: Path | None) -> EncoderParts:
+    if path is None:
+        raise WeightsMissingError(
+            "The encoder 'sam' is for a file of your own in SAM's format; name that file as its weights."
         )
+    return build_file(path, info)
+
+
+for _variant in VARIANTS:
+    _file = _variant.weights
+    registry.register(_variant.name)(
+        EncoderEntry(_variant.info, partial(build, _variant), partial(locate_job, _file), _file.name)
     )
+
+_OWN = EncoderInfo(
+    name="sam",
+    summary="A weights file of your own in SAM's format (MedSAM, a fine-tuned SAM ...).",
+    licence="that of the file",
+    source_url="",
+    promptable=True,
+    size_mb=0.0,
+)
+registry.register("sam")(EncoderEntry(_OWN, partial(_build_own, _OWN)))
