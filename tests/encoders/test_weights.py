@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from napari_sampath.encoders.weights import download
-from napari_sampath.encoders.weights.weights import WeightsFile, digest, load_state_dict, locate, locate_job
+from napari_sampath.encoders.weights.weights import WeightsFile, digest, load_state_dict, locate_job
 from napari_sampath.errors import StorageError, UnsafeFileError, WeightsError, WeightsMissingError
 from napari_sampath.jobs import Progress, run
 from support.models.small_vits import one_sentence
@@ -46,7 +46,7 @@ def test_download_reports_progress_and_is_not_repeated(folder: Path) -> None:
         assert len(done) > 3
         assert {report.unit for report in reports} == {"bytes"}
         assert reports[-1].fraction == 1.0
-        assert locate("sam_test.pth", server.url, SHA, len(CONTENT)) == path
+        assert run(locate_job(wanted(server.url))) == path
         assert server.seen == [None]
     assert not list(folder.glob("*.part"))
 

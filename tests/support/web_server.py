@@ -90,7 +90,11 @@ class _HubHandler(_FileHandler):
             self.send_error(hub.status)
         elif self.path == "/api/whoami-v2":
             body = json.dumps(
-                {"name": "tester", "type": "user", "auth": {"accessToken": {"role": "read"}}}
+                {
+                    "name": "tester",
+                    "type": "user",
+                    "auth": {"accessToken": {"displayName": "test", "role": "read"}},
+                }
             ).encode()
             self.respond(200, {"Content-Type": "application/json", "Content-Length": str(len(body))})
             self.wfile.write(body)

@@ -209,9 +209,8 @@ class DiskTier(StoreTier):
             for _, size, path in entries:
                 if total + new_bytes <= self.limit_bytes * _AFTER_EVICTION:
                     break
-                with contextlib.suppress(
-                    OSError
-                ):  # open in another process on Windows: delete the next one instead
+                # Windows does not delete a file that another process has open: delete the next one instead.
+                with contextlib.suppress(OSError):
                     path.unlink(missing_ok=True)
                     total -= size
         self._unmeasured_bytes = (self.limit_bytes - total - new_bytes) // 8

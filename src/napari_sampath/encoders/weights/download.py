@@ -18,7 +18,7 @@ from huggingface_hub.utils import build_hf_headers
 
 from ...config import load_config
 from ...errors import StorageError, WeightsError, WeightsMissingError
-from ...jobs import Job, Progress, run
+from ...jobs import Job, Progress
 
 logger = logging.getLogger(__name__)
 
@@ -55,16 +55,11 @@ class WeightsFile:
         )
 
 
-def locate(name: str, url: str, sha256: str, size: int, explicit: Path | None = None) -> Path:
-    """Find a weights file, downloading it if necessary; see `locate_job`."""
-    return run(locate_job(WeightsFile(name, url, sha256, size), explicit))
-
-
-def locate_job(wanted: WeightsFile, explicit: Path | None = None) -> Job[Path]:
+def locate_job(weights: WeightsFile, explicit: Path | None = None) -> Job[Path]:
     """Find a weights file: where the user says, in the cache, or by downloading it into the cache.
 
     Args:
-        wanted: Name, address, hash and size.
+        weights: Name, address, hash and size.
         explicit: A weights file, used as it is, or a folder that has a file of that name.
 
     Returns:
@@ -76,12 +71,12 @@ def locate_job(wanted: WeightsFile, explicit: Path | None = None) -> Job[Path]:
         StorageError: If it cannot be written.
     """
     if explicit is not None:
-        path = find_explicit(explicit, (wanted.name,))
+        path = find_explicit(explicit, (weights.name,))
         if path is None:
-            raise WeightsMissingError(wanted.message(explicit, f"is not in the folder '{explicit}'"))
+            raise WeightsMissingError(weights.message(explicit, f"is not in the folder '{explicit}'"))
         return path
     folder = load_config().weights_dir
-    target = folder / wanted.name
+    target = folder / weights.name
     if not target.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -89,15 +84,15 @@ def locate_job(wanted: WeightsFile, explicit: Path | None = None) -> Job[Path]:
             raise StorageError(
                 f"The folder '{folder}' cannot be created: {error.strerror}; choose another cache."
             ) from error
-        lock = yield from _acquire_job(folder / f".{wanted.name}.lock", wanted)
+        lock = yield from _acquire_job(folder / f".{weights.name}.lock", weights)
         try:
             if not target.exists():  # unless another process has downloaded it meanwhile
-                yield from _download_job(wanted, target)
+                yield from _download_job(weights, target)
         finally:
             lock.release()
-    if not _verified(target, wanted.sha256):
+    if not _verified(target, weights.sha256):
         raise WeightsError(
-            f"'{target}' is not the published '{wanted.name}' (its checksum differs); "
+            f"'{target}' is not the published '{weights.name}' (its checksum differs); "
             "delete it to download it again, or move it elsewhere and name it as your own weights."
         )
     return target
@@ -119,14 +114,14 @@ def find_explicit(explicit: Path, names: Sequence[str]) -> Path | None:
     return explicit
 
 
-def _acquire_job(path: Path, wanted: WeightsFile) -> Job[FileLock]:
+def _acquire_job(path: Path, weights: WeightsFile) -> Job[FileLock]:
     """Wait for other processes that download the same file."""
     lock = FileLock(path, thread_local=False)
     while True:
         try:
             lock.acquire(timeout=0.2)
         except Timeout:  # before OSError, of which it is a subclass
-            yield Progress(0, 0, f"Waiting for another program that downloads {wanted.name}", "bytes")
+            yield Progress(0, 0, f"Waiting for another program that downloads {weights.name}", "bytes")
         except OSError as error:
             raise StorageError(
                 f"The folder '{path.parent}' cannot be written to: {error.strerror}; choose another cache."
@@ -135,10 +130,10 @@ def _acquire_job(path: Path, wanted: WeightsFile) -> Job[FileLock]:
             return lock
 
 
-def _download_job(wanted: WeightsFile, target: Path) -> Job[None]:
+def _download_job(weights: WeightsFile, target: Path) -> Job[None]:
     part = target.with_name(target.name + ".part")
     previous, failures = -1, 0
-    while not (yield from _receive_job(wanted, part)):
+    while not (yield from _receive_job(weights, part)):
         received = _size(part)
         failures = 0 if received > previous else failures + 1
         previous = received
@@ -146,53 +141,53 @@ def _download_job(wanted: WeightsFile, target: Path) -> Job[None]:
             reason = (
                 f"is incomplete: the download stopped after {_readable(received)}, kept for the next attempt"
             )
-            raise WeightsMissingError(wanted.message(target.parent, reason))
-        yield Progress(received, wanted.size, f"Connection lost, trying again for {wanted.name}", "bytes")
+            raise WeightsMissingError(weights.message(target.parent, reason))
+        yield Progress(received, weights.size, f"Connection lost, trying again for {weights.name}", "bytes")
         time.sleep(_PAUSE_S * failures)
-    yield Progress(wanted.size, wanted.size, f"Verifying {wanted.name}", "bytes")
-    if not _matches(part, wanted.sha256):
+    yield Progress(weights.size, weights.size, f"Verifying {weights.name}", "bytes")
+    if not _matches(part, weights.sha256):
         part.unlink()
         raise WeightsError(
-            f"The download from {wanted.url} is not the published '{wanted.name}' "
+            f"The download from {weights.url} is not the published '{weights.name}' "
             "(its checksum differs) and was deleted; try again, or download the file by hand."
         )
     part.replace(target)
-    _stamp(target, wanted.sha256)
+    _stamp(target, weights.sha256)
 
 
-def _receive_job(wanted: WeightsFile, part: Path) -> Job[bool]:
+def _receive_job(weights: WeightsFile, part: Path) -> Job[bool]:
     """Receive the missing rest of the file; return False if the connection broke."""
     received = _size(part)
     # Byte ranges of compressed responses do not match those of the file.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
-    if wanted.from_hub:  # requests drops the token when it is redirected to another host
+    if weights.from_hub:  # requests drops the token when it is redirected to another host
         headers |= build_hf_headers()
     try:
-        response = requests.get(wanted.url, headers=headers, stream=True, timeout=_TIMEOUT_S)
+        response = requests.get(weights.url, headers=headers, stream=True, timeout=_TIMEOUT_S)
     except requests.RequestException as error:
-        logger.info("Downloading %s failed: %s", wanted.url, error)
+        logger.info("Downloading %s failed: %s", weights.url, error)
         if received:
             return False
-        reason = f"is not on this machine and could not be downloaded (no connection to {wanted.url.split('/')[2]})"
-        raise WeightsMissingError(wanted.message(part.parent, reason)) from error
+        reason = f"is not on this machine and could not be downloaded (no connection to {weights.url.split('/')[2]})"
+        raise WeightsMissingError(weights.message(part.parent, reason)) from error
     with response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             return True  # nothing is missing, or the part is of another file: the hash will tell
         if not response.ok:
             reason = f"is not on this machine and could not be downloaded (the server answers {response.status_code})"
-            raise WeightsMissingError(wanted.message(part.parent, reason))
+            raise WeightsMissingError(weights.message(part.parent, reason))
         if response.status_code != requests.codes.partial_content:
             received = 0
-        total = received + int(response.headers.get("Content-Length", wanted.size - received))
-        _check_space(part.parent, total - received, wanted)
+        total = received + int(response.headers.get("Content-Length", weights.size - received))
+        _check_space(part.parent, total - received, weights)
         try:
             with part.open("ab" if received else "wb") as file:
                 for chunk in response.iter_content(_CHUNK):
                     file.write(chunk)
                     received += len(chunk)
-                    yield Progress(received, total, f"Downloading {wanted.name}", "bytes")
+                    yield Progress(received, total, f"Downloading {weights.name}", "bytes")
         except requests.RequestException as error:
-            logger.info("The connection to %s broke: %s", wanted.url, error)
+            logger.info("The connection to %s broke: %s", weights.url, error)
             return False
         except OSError as error:
             raise StorageError(
@@ -205,11 +200,11 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _check_space(folder: Path, needed: int, wanted: WeightsFile) -> None:
+def _check_space(folder: Path, needed: int, weights: WeightsFile) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StorageError(
-            f"'{wanted.name}' needs {_readable(needed)} and '{folder}' has {_readable(free)} left; "
+            f"'{weights.name}' needs {_readable(needed)} and '{folder}' has {_readable(free)} left; "
             "free some space or choose another cache."
         )
 

@@ -54,13 +54,13 @@ class HubFile:
         return Path(path) if isinstance(path, str) else None
 
 
-def locate_hub_job(wanted: HubFile, explicit: Path | None = None) -> Job[Path]:
+def locate_hub_job(weights: HubFile, explicit: Path | None = None) -> Job[Path]:
     """Find a weights file: where the user says, in our folder or the Hub's cache, or by downloading it.
 
     The token of `hf auth login` or HF_TOKEN is sent to the Hub and to nobody else.
 
     Args:
-        wanted: The file.
+        weights: The file.
         explicit: A weights file, used as it is, or a folder that has the file under its name here or on the Hub.
 
     Returns:
@@ -72,61 +72,61 @@ def locate_hub_job(wanted: HubFile, explicit: Path | None = None) -> Job[Path]:
         StorageError: If the file cannot be written.
     """
     if explicit is not None:
-        path = find_explicit(explicit, (wanted.name, wanted.file))
+        path = find_explicit(explicit, (weights.name, weights.file))
         if path is None:
-            raise WeightsMissingError(_message(wanted, explicit, f"is not in the folder '{explicit}'"))
+            raise WeightsMissingError(_message(weights, explicit, f"is not in the folder '{explicit}'"))
         return path
     folder = load_config().weights_dir
-    target, note = folder / wanted.name, folder / f".{wanted.name}.hub.json"
+    target, note = folder / weights.name, folder / f".{weights.name}.hub.json"
     if target.exists():
         published = _read_note(note)
         return target if published is None else (yield from locate_job(published))
-    cached = wanted.cached()
+    cached = weights.cached()
     if cached is not None:
         return cached
-    if wanted.gated and get_token() is None:
-        raise WeightsMissingError(_message(wanted, folder, "is not on this machine"))
-    yield Progress(0, 0, f"Looking up {wanted.name}", "bytes")
-    published = _look_up(wanted, folder)
+    if weights.gated and get_token() is None:
+        raise WeightsMissingError(_message(weights, folder, "is not on this machine"))
+    yield Progress(0, 0, f"Looking up {weights.name}", "bytes")
+    published = _look_up(weights, folder)
     text = json.dumps(asdict(published)).encode()
     write_atomically(note, lambda file: file.write(text))  # to verify the file later without a connection
     return (yield from locate_job(published))
 
 
-def _look_up(wanted: HubFile, folder: Path) -> WeightsFile:
+def _look_up(weights: HubFile, folder: Path) -> WeightsFile:
     """Ask the Hub for hash and size of a file."""
     try:
-        metadata = get_hf_file_metadata(wanted.url, endpoint=_endpoint())
+        metadata = get_hf_file_metadata(weights.url, endpoint=_endpoint())
     except HfHubHTTPError as error:
-        logger.info("The Hub refuses %s: %s", wanted.url, error)
+        logger.info("The Hub refuses %s: %s", weights.url, error)
         status = error.response.status_code
         if status == 401 and get_token() is not None:
             raise WeightsMissingError(
-                f"The Hugging Face Hub does not accept your token for '{wanted.repository}'; log in again with "
-                f"'hf auth login', or ask for access at {wanted.page}."
+                f"The Hugging Face Hub does not accept your token for '{weights.repository}'; log in again with "
+                f"'hf auth login', or ask for access at {weights.page}."
             ) from error
-        denied = wanted.gated and status in (401, 403, 404)
+        denied = weights.gated and status in (401, 403, 404)
         reason = "is not on this machine" + ("" if denied else f" and the Hub answers {status}")
-        raise WeightsMissingError(_message(wanted, folder, reason)) from error
+        raise WeightsMissingError(_message(weights, folder, reason)) from error
     except (HTTPError, OSError) as error:
-        logger.info("Looking up %s failed: %s", wanted.url, error)
+        logger.info("Looking up %s failed: %s", weights.url, error)
         reason = "is not on this machine and the Hub cannot be reached"
-        raise WeightsMissingError(_message(wanted, folder, reason, denied=False)) from error
+        raise WeightsMissingError(_message(weights, folder, reason, denied=False)) from error
     sha256 = metadata.etag if metadata.etag and re.fullmatch("[0-9a-f]{64}", metadata.etag) else ""
-    return WeightsFile(wanted.name, wanted.url, sha256, metadata.size or wanted.size, from_hub=True)
+    return WeightsFile(weights.name, weights.url, sha256, metadata.size or weights.size, from_hub=True)
 
 
-def _message(wanted: HubFile, folder: Path, reason: str, denied: bool = True) -> str:
+def _message(weights: HubFile, folder: Path, reason: str, denied: bool = True) -> str:
     """Say how to get a file; `denied` is False where access is not the reason."""
-    by_hand = f"put it as '{wanted.name}' into '{folder}'"
-    if not (wanted.gated and denied):
-        return f"The weights file '{wanted.name}' {reason}; download {wanted.url} and {by_hand}."
+    by_hand = f"put it as '{weights.name}' into '{folder}'"
+    if not (weights.gated and denied):
+        return f"The weights file '{weights.name}' {reason}; download {weights.url} and {by_hand}."
     login = (
         "log in with 'hf auth login' or set HF_TOKEN" if get_token() is None else "wait until it is granted"
     )
     return (
-        f"The weights file '{wanted.name}' {reason} and is available on request only; ask for access at {wanted.page} "
-        f"and {login}, or download '{wanted.file}' there and {by_hand}."
+        f"The weights file '{weights.name}' {reason} and is available on request only; ask for access at "
+        f"{weights.page} and {login}, or download '{weights.file}' there and {by_hand}."
     )
 
 

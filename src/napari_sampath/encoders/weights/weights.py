@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from ...errors import UnsafeFileError, WeightsError, WeightsMissingError
-from .download import WeightsFile, locate, locate_job
+from .download import WeightsFile, locate_job
 from .unpickling import RefusedError, Stub, module_tensors, read_stream, read_zip
 
-__all__ = ["WeightsFile", "digest", "encoder_digest", "load_state_dict", "locate", "locate_job"]
+__all__ = ["WeightsFile", "digest", "encoder_digest", "load_state_dict", "locate_job"]
 
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "teacher")
 """Names under which training programs store the weights in a checkpoint, the most specific first."""
