@@ -144,7 +144,7 @@ def test_aliased_encoder_is_registered():
     assert registry["aliased:vit_b"].info.name == "aliased:vit_b"
     pair = registry["aliased:vit_b+hipt-s16"].info
     assert (pair.name, pair.promptable) == ("aliased:vit_b+hipt-s16", True)
-    with pytest.raises(UnknownNameError, match="a pair prepares its pixels once for both"):
+    with pytest.raises(UnknownNameError, match="a pair preprocesses the pixels once for both"):
         registry["minmax01:vit_b+hipt-s16"]
     plain, encoder = WideEncoder(), AliasedEncoder(WideEncoder())
     noise = np.random.default_rng(0).integers(0, 255, (96, 60, 3), np.uint8)

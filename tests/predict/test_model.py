@@ -448,14 +448,14 @@ def test_file_that_does_not_fit(save: Any, state: dict[str, torch.Tensor], chang
 
 def test_file_of_another_size_is_named(save: Any, state: dict[str, torch.Tensor]) -> None:
     with pytest.raises(
-        WeightsError, match=r"not of the size of vit_b \(embed_dim 32, 2 blocks\); load it as 'sam'"
+        WeightsError, match=r"does not have the size of vit_b \(embed_dim 32, 2 blocks\); load it as 'sam'"
     ):
         load_model("vit_b", weights=save(state))
 
 
 def test_folder_with_the_official_file(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
     torch.save(state, tmp_path / "sam_vit_l_0b3195.pth")
-    with pytest.raises(WeightsError, match=r"sam_vit_l_0b3195\.pth' is not of the size of vit_l"):
+    with pytest.raises(WeightsError, match=r"sam_vit_l_0b3195\.pth' does not have the size of vit_l"):
         load_model("vit_l", weights=tmp_path)
     with pytest.raises(WeightsMissingError, match=r"'sam_vit_b_01ec64\.pth' \(375 MB\) is not in the folder"):
         load_model("vit_b", weights=tmp_path)

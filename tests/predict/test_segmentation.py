@@ -116,7 +116,7 @@ def test_bundle_by_path_and_foreign_features(tmp_path, model):
     by_path = segment(pixels, str(path), model)
     np.testing.assert_array_equal(by_path.labels, segment(pixels, load_head(path), model).labels)
     other = patch_model(seed=1)
-    with pytest.raises(WeightsError, match="train it again"):
+    with pytest.raises(WeightsError, match="train the head again"):
         segment(pixels, path, other)
     assert other.encoder.passes == 0
     with pytest.raises(UnknownNameError, match="gland-cn"):
