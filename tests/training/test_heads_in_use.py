@@ -165,7 +165,7 @@ def test_a_head_is_kept_if_the_comparison_fails(dataset: Path) -> None:
     new = run(round_job(dataset, heads, "linear", patch_model(), config))
     assert new.path.is_file()
     assert new.comparison is None
-    assert "train it again" in new.note
+    assert "train the head again" in new.note
 
 
 def test_dataset_summary(dataset: Path, tmp_path: Path) -> None:

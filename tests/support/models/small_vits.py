@@ -34,7 +34,7 @@ def one_sentence(error: BaseException) -> str:
 
 
 def small(model: PathologyModel) -> PathologyModel:
-    return dataclasses.replace(model, channels=SMALL["embed_dim"], options={**model.options, **SMALL})
+    return dataclasses.replace(model, options={**model.options, **SMALL})
 
 
 def reference(model: PathologyModel, seed: int = 0, **options: Any) -> Any:
