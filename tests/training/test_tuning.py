@@ -361,7 +361,7 @@ def test_training_starts_from_the_mean_of_several_weights(tmp_path: Path) -> Non
     card = write_model_card(tmp_path / "card.md", files[3], []).read_text()
     expected = f"--merge stage{known + 1}.safetensors stage{known}.safetensors"
     assert f"-o stage{known + 2}.safetensors {expected}" in card
-    with pytest.raises(ConfigError, match="start is 'random'; name finished weights"):
+    with pytest.raises(ConfigError, match="start is 'random'; give trained weights"):
         jobs.run(tune_model([tissue()], files[3], last, "sampath-tiny", "random", [files[0]]))
 
 
@@ -426,7 +426,7 @@ def test_the_second_encoder_is_trained_on_dense_targets(tmp_path: Path) -> None:
 
 def test_spread_steps_need_a_model_that_spreads(tmp_path: Path, tiny_sam_file: Path) -> None:
     config = replace(STEPS, spread_steps=3)
-    with pytest.raises(ConfigError, match="spread_steps is 3, and sam has no convolutions"):
+    with pytest.raises(ConfigError, match="spread_steps is 3, but sam has no convolutions"):
         jobs.run(tune_model([tissue()], tmp_path / "x.safetensors", config, "sam", tiny_sam_file))
 
 
