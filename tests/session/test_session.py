@@ -784,7 +784,7 @@ def test_segmentation_filtered_in_a_worker(session: Session) -> None:
     assert {one.model for one in session.document.objects.values()} == {"mine"}
     assert len(session.classes) == 2, "an unused class is not added"
     session.undo()
-    assert len(session.proposals.add(found(), result_filter=ResultFilter(800)).apply()) == 1
+    assert len(session.proposals.add(from_segmentation(found(), ResultFilter(800))).apply()) == 1
 
 
 def test_segmentation_overwrites_or_keeps_existing_objects(session: Session) -> None:

@@ -16,7 +16,7 @@ from ...arrays import ClassInfo, UInt8Array
 from ...errors import SampathError
 from ...jobs import Job, Progress
 from ..editor import journal_path
-from ..proposals.new_objects import Segmentation
+from ..proposals.new_objects import Segmentation, from_segmentation
 from ..proposals.result_filter import KEEP_ALL, ResultFilter
 from ..proposals.uncertain import mean_uncertainty
 from ..session import Session
@@ -76,7 +76,7 @@ def automatic_job(
             journal = journal_path(image.pixels, sessions_dir)
             session = Session(image.pixels, image.name, classes=classes, journal=journal)
             try:
-                session.proposals.replace(segmentation, result_filter=result_filter).apply()
+                session.proposals.replace(from_segmentation(segmentation, result_filter)).apply()
                 uncertainty = mean_uncertainty(segmentation, session.hw, session.document.verified)
             finally:
                 session.close()

@@ -18,7 +18,6 @@ from .classifying import apply_guesses, classify_job, everything
 from .neighbours import Guess
 from .new_objects import NewObjects, Segmentation, check_size, from_segmentation
 from .plan import plan_addition, plan_proposal
-from .result_filter import KEEP_ALL, ResultFilter
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
 
 Stage: TypeAlias = Literal["assisted", "semi-automatic", "automatic"]
@@ -45,36 +44,29 @@ class Proposals:
         segmentation: Segmentation | NewObjects,
         model: str | None = None,
         keep_existing: bool = False,
-        result_filter: ResultFilter = KEEP_ALL,
     ) -> Change:
         """Make a change that adds the result of a head: one object per connected component of each class.
 
         Classes are matched by name; missing ones are added.
 
         Args:
-            segmentation: Result of a head, or its objects, computed by `from_segmentation` in a worker.
+            segmentation: Result of a head, or its objects, filtered and computed by `from_segmentation` in a worker.
             model: Name to record in place of the head's own.
             keep_existing: Leave pixels of existing objects alone.
-            result_filter: The parts of a segmentation to keep; not applied to `NewObjects`.
 
         Raises:
             ImageError: If the result and the image differ in size.
         """
-        new = self._new_objects(segmentation, result_filter)
+        new = self._new_objects(segmentation)
         return Change(self._editor, lambda document: plan_addition(document, new, model, keep_existing))
 
-    def replace(
-        self,
-        segmentation: Segmentation | NewObjects,
-        model: str | None = None,
-        result_filter: ResultFilter = KEEP_ALL,
-    ) -> Change:
+    def replace(self, segmentation: Segmentation | NewObjects, model: str | None = None) -> Change:
         """Make a change that replaces earlier proposals by the result of a head; arguments as `add`.
 
         Objects that a person made, reviewed or marked as unsure stay, and so does everything in the verified area: a
         newer head never undoes a correction. If only a region was segmented, proposals outside it stay too.
         """
-        new = self._new_objects(segmentation, result_filter)
+        new = self._new_objects(segmentation)
         return Change(self._editor, lambda document: plan_proposal(document, new, model))
 
     def everything(
@@ -91,18 +83,14 @@ class Proposals:
         """
         return self.replace(everything(masks, model, within))
 
-    def offer(
-        self,
-        segmentation: Segmentation | NewObjects,
-        result_filter: ResultFilter = KEEP_ALL,
-    ) -> list[AnnotatedObject]:
+    def offer(self, segmentation: Segmentation | NewObjects) -> list[AnnotatedObject]:
         """Apply `replace`, unless the stage is "assisted"; return the new objects."""
         if self.stage == "assisted":
             self._editor.message.emit(
                 "Proposals are switched off; choose the semi-automatic stage to get them."
             )
             return []
-        return self.replace(segmentation, result_filter=result_filter).apply()
+        return self.replace(segmentation).apply()
 
     def classify_job(self, ids: Iterable[int] | None = None) -> Job[dict[int, Guess]]:
         """Make a job that guesses classes of objects from verified ones; see `classifying.classify_job`.
@@ -136,11 +124,9 @@ class Proposals:
         document = self._editor.document
         return uncertain_job(by, document.hw, document.verified_snapshot(), segmentations, count)
 
-    def _new_objects(
-        self, segmentation: Segmentation | NewObjects, result_filter: ResultFilter
-    ) -> NewObjects:
+    def _new_objects(self, segmentation: Segmentation | NewObjects) -> NewObjects:
         if isinstance(segmentation, NewObjects):
             return segmentation
         if getattr(segmentation, "origin_rc", (0, 0)) == (0, 0):
             check_size(np.shape(segmentation.labels), self._editor.document.hw, "The segmentation")
-        return from_segmentation(segmentation, result_filter)
+        return from_segmentation(segmentation)
