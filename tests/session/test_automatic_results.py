@@ -28,7 +28,7 @@ from napari_sampath.session import (
     uncertain_regions,
 )
 from napari_sampath.session.folder.queue import Entry
-from napari_sampath.session.proposals.neighbours import cell_weights, classify
+from napari_sampath.session.proposals.classifying import cell_weights, classify
 from napari_sampath.session.proposals.new_objects import NewObject, NewObjects
 from support import small_disk
 from support.models.disc_model import disc_model

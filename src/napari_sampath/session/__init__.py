@@ -12,7 +12,7 @@ from .objects.overlap import MaskMode, Overlap, OverlapRule, name_overlap
 from .prompts.answerer import Answer, PromptRequest
 from .prompts.candidate import Candidate
 from .prompts.prompt_state import PromptState
-from .proposals.neighbours import Guess
+from .proposals.classifying import Guess
 from .proposals.new_objects import NewObjects, Segmentation, from_segmentation
 from .proposals.proposals import Stage
 from .proposals.result_filter import ResultFilter

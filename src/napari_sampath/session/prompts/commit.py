@@ -18,15 +18,7 @@ from .prompt_state import PromptState
 def new_objects(
     candidate: Candidate, state: PromptState, first_id: int, class_id: int, model: str | None
 ) -> list[tuple[AnnotatedObject, LocalMask]]:
-    """Return the objects that a candidate would become: one, or one per box if the prompt has several.
-
-    Args:
-        candidate: Not empty.
-        state: The prompt that it answers.
-        first_id: Id of the first object.
-        class_id: Class of all objects.
-        model: Name of the model that answered.
-    """
+    """Return the objects that a candidate, not empty, would become: one, or one per box of the prompt."""
     pairs = [(candidate, state)]
     if candidate.members:
         prompts = [PromptState(box=box, frame=state.frame) for box in state.boxes]
@@ -61,15 +53,6 @@ def make_commit(
     mode: MaskMode,
 ) -> tuple[Operation, int]:
     """Return the operation of a commit: change the object being refined, if it still exists, or add objects.
-
-    Args:
-        document: It is not changed.
-        candidate: Not empty.
-        state: The prompt that it answers.
-        class_id: Class of new objects.
-        model: Name of the model that answered.
-        rule: See `overlap.place`.
-        mode: See `overlap.MaskMode`.
 
     Returns:
         The operation, and the id of the first object that gets pixels.

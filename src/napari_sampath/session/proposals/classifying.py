@@ -1,21 +1,35 @@
-"""Objects of "segment everything": added without a class, then classified by similarity to classified objects."""
+"""Classify the objects of "segment everything" by their nearest neighbours in feature space."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from ...annotations import AnnotatedObject, Batch, Box, Document, Reclassify
-from ...arrays import ClassInfo, LocalMask
+import numpy as np
+
+from ...annotations import AnnotatedObject, Batch, Box, Document, Reclassify, bounds
+from ...arrays import GRID, ClassInfo, Features, FloatArray, LocalMask
 from ...errors import PromptError
-from ...jobs import Job
+from ...geometry import Frame, tile_for
+from ...jobs import Job, Progress
 from ..prompts.tile_cache import TileFeatures
-from .neighbours import Guess, classify, mean_features_job
 from .new_objects import NewObject, NewObjects
 
+NEIGHBOURS = 5
 UNCLASSIFIED = ClassInfo(1, "unclassified", (128, 128, 128))
 """Class of objects that are not classified yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """The most probable class of an object."""
+
+    class_id: int
+    share: float
+    """Share of this class in the weights of the neighbours, 0..1."""
+    of: AnnotatedObject | None = None
+    """The object at the time of the guess."""
 
 
 def everything(masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None) -> NewObjects:
@@ -73,14 +87,9 @@ def _classify(
 
 
 def apply_guesses(document: Document, guesses: Mapping[int, Guess], min_share: float = 0.0) -> Batch:
-    """Return the operation that gives objects their guessed classes.
+    """Return the operation that gives objects their guessed classes; guesses are by object id.
 
-    Objects that were deleted or reviewed since the guess are skipped.
-
-    Args:
-        document: The document.
-        guesses: Object id -> guess.
-        min_share: Guesses with a smaller share are skipped.
+    Guesses with a share below `min_share` are skipped, and objects that were deleted or reviewed since the guess.
     """
     by_class: dict[int, list[int]] = defaultdict(list)
     for object_id, guess in guesses.items():
@@ -91,3 +100,75 @@ def apply_guesses(document: Document, guesses: Mapping[int, Guess], min_share: f
             by_class[guess.class_id].append(object_id)
     steps = tuple(Reclassify(tuple(ids), class_id) for class_id, ids in sorted(by_class.items()))
     return Batch(steps, "the classes by similarity")
+
+
+def mean_features_job(
+    masks: Sequence[LocalMask], tiles: TileFeatures, hw: tuple[int, int]
+) -> Job[FloatArray]:
+    """Make a job that describes each object by the mean feature inside its mask.
+
+    Each object is described on the tile centred closest to it, so that objects of a large image are compared at one
+    scale unless they are larger than half a tile.
+
+    Args:
+        masks: N masks, none empty.
+        tiles: The tiles of the image; missing ones are encoded.
+        hw: Size (H, W) of the image in pixels.
+
+    Returns:
+        (N, C) float32 unit vectors.
+    """
+    by_frame: dict[Frame, list[int]] = defaultdict(list)
+    for index, mask in enumerate(masks):
+        r0, c0, r1, c1 = bounds(mask)
+        by_frame[tile_for(hw, [(c0, r0), (c1, r1)])].append(index)
+    rows: dict[int, FloatArray] = {}
+    for done, (frame, indices) in enumerate(by_frame.items()):
+        yield Progress(done, len(by_frame), "Describing the objects", "tiles")
+        features = _flat(tiles.get(frame))
+        for index in indices:
+            rows[index] = features @ cell_weights(masks[index], frame)
+    yield Progress(len(by_frame), len(by_frame), "Describing the objects", "tiles")
+    means = np.stack([rows[index] for index in range(len(masks))]).astype(np.float32)
+    unit: FloatArray = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def cell_weights(mask: LocalMask, frame: Frame) -> FloatArray:
+    """Return the share of a mask's pixels in each cell of a tile's feature map, (4096,) with sum 1."""
+    rows, cols = np.nonzero(mask.bitmap)
+    xy = np.stack([cols + mask.col + 0.5, rows + mask.row + 0.5], axis=-1)
+    cells = np.clip(frame.to_input(xy) * GRID / frame.input_px, 0, GRID - 1).astype(np.int64)
+    counts = np.bincount(cells[:, 1] * GRID + cells[:, 0], minlength=GRID * GRID)
+    weights: FloatArray = counts / max(1, len(rows))
+    return weights
+
+
+def classify(
+    targets: FloatArray, examples: FloatArray, class_ids: Sequence[int], neighbours: int = NEIGHBOURS
+) -> list[Guess]:
+    """Give each target the class with the largest weight among its nearest examples.
+
+    Args:
+        targets: (N, C) unit vectors.
+        examples: (M, C) unit vectors of classified objects, M >= 1.
+        class_ids: (M,) their classes.
+        neighbours: Number of examples that vote; each weighs its cosine similarity minus that of the farthest.
+    """
+    classes = np.asarray(class_ids)
+    guesses = []
+    for similarity in targets @ examples.T:
+        nearest = np.argsort(-similarity, kind="stable")[:neighbours]
+        # Relative to the farthest, so that one identical example outweighs four dissimilar ones.
+        weights = similarity[nearest] - similarity[nearest].min() + 1e-3
+        votes = np.bincount(classes[nearest], weights=weights)
+        best = int(votes.argmax())
+        guesses.append(Guess(best, float(votes[best] / weights.sum())))
+    return guesses
+
+
+def _flat(features: Features) -> FloatArray:
+    """Return all maps of a tile as (C, 4096) float32."""
+    maps = [values.detach().float().cpu().numpy() for values in features.maps.values()]
+    flat: FloatArray = np.concatenate([values.reshape(len(values), -1) for values in maps])
+    return flat

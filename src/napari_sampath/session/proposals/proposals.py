@@ -14,8 +14,7 @@ from ...jobs import Job
 from ..change import Change
 from ..editor import Editor
 from ..prompts.tile_cache import TileFeatures
-from .classifying import apply_guesses, classify_job, everything
-from .neighbours import Guess
+from .classifying import Guess, apply_guesses, classify_job, everything
 from .new_objects import NewObjects, Segmentation, check_size, from_segmentation
 from .plan import plan_addition, plan_proposal
 from .uncertain import REGION_COUNT, Reason, UncertainRegion, uncertain_job
