@@ -43,7 +43,7 @@ class Answer:
 
 
 class Answerer:
-    """Answers the previews and clicks of one session; a click may reuse the newest preview. For any thread."""
+    """Answers the previews and clicks of one session; a click reuses a matching preview. For any thread."""
 
     def __init__(self) -> None:
         self._preview: Answer | None = None
@@ -58,7 +58,7 @@ class Answerer:
         return self._preview
 
     def from_preview(self, request: PromptRequest) -> Answer | None:
-        """Return the newest preview as the answer to a request; None unless it shows what the request asks for."""
+        """Return the newest preview as the answer to a click; None if it shows another prompt."""
         preview, state = self._preview, request.state
         if (
             preview is None
@@ -115,7 +115,7 @@ def decode(request: PromptRequest) -> Answer:
 
 
 def _prompts(state: PromptState, mask_logits: FloatArray | None) -> Prompts:
-    """Convert a prompt to the model's input; `mask_logits` (256, 256) is the mask prompt, if there is one."""
+    """Convert a prompt to the input of the model; `mask_logits` (256, 256) is the mask prompt, if any."""
     points = [(x, y) for x, y, _ in state.points]
     labels = [int(positive) for _, _, positive in state.points]
     if state.mask is not None and state.previous_logits is None and state.box is None and 1 not in labels:

@@ -209,7 +209,7 @@ class SessionPrompts:
         return True
 
     def next_candidate(self, step: int = 1) -> Candidate | None:
-        """Choose the next candidate, or the one `step` further; the first follows the last."""
+        """Choose the candidate `step` positions further, wrapping around at the end."""
         if self.candidates:
             with self._candidate_signal():
                 self._chosen = (self._chosen + step) % len(self.candidates)
@@ -250,7 +250,7 @@ class SessionPrompts:
         self._change_state(state)
 
     def _swap(self, step: Entry | None) -> bool:
-        """Exchange the prompt with the one that a step of the history holds."""
+        """Exchange the prompt with that of a history step; return False if it is no prompt step."""
         if not isinstance(step, PromptStep):
             return False
         state, step.state = step.state, self.state
@@ -273,7 +273,7 @@ class SessionPrompts:
 
     @contextlib.contextmanager
     def _candidate_signal(self) -> Iterator[None]:
-        """Emit `candidate_changed` if the candidate is another one afterwards."""
+        """Emit `candidate_changed` at the end if another candidate is chosen."""
         before = self.candidate
         yield
         after = self.candidate

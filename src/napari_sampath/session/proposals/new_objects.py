@@ -42,7 +42,7 @@ class Segmentation(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewObject:
-    """One object, with the class ids of its origin."""
+    """One object; its class id is that of the head or file."""
 
     class_id: int
     mask: LocalMask

@@ -25,7 +25,7 @@ REGION_COUNT = 20
 
 @dataclass(frozen=True, slots=True)
 class UncertainRegion:
-    """One region of the ranking."""
+    """A region and its uncertainty."""
 
     box: Box
     score: float
