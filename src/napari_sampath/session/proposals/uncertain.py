@@ -50,9 +50,9 @@ def uncertain_regions(
     """Rank regions of an image, most uncertain first. Memory does not grow with the image.
 
     Args:
-        by: "entropy": normalised entropy of the class probabilities of the first head, or that of its confidence c
-            against 1 - c if it kept no probabilities. "disagreement": share of pixels to which the heads give different
-            class names. "distance": distance of pixels from the verified area, 1 from `region_px` on; needs no head.
+        by: "entropy": normalised entropy of the first head's class probabilities (of its confidence c and 1 - c if it
+            has no probabilities). "disagreement": share of pixels to which the heads give different class names.
+            "distance": distance of pixels from the verified area, 1 from `region_px` on; needs no head.
         hw: Size (H, W) of the image.
         verified: Returns the verified pixels of a box, see `Document.verified`.
         segmentations: Results of heads, each of the image's size.
