@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CARD = ROOT / "docs" / "model-card.md"
 
-# Every object of 28 images is asked for: minutes, where two cores have other tests to run as well.
+# Every object of some 30 images is prompted for, which takes minutes while other tests run.
 pytestmark = pytest.mark.timeout(1200)
 
 CLICKED = 20
@@ -54,7 +54,7 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def images(data_dir: Path) -> list[InstanceImage]:
-    """All 8 validation images of nuclei and 20 of glands, even over the cases."""
+    """All validation images of nuclei and 20 of glands, drawn evenly over the cases."""
     every = read_instances(data_dir, "val")
     nuclei = [one for one in every if one.kind.name == "nucleus"]
     glands = [one for one in every if one.kind.name == "gland"]
@@ -124,7 +124,7 @@ def test_heads_find_their_tissue(
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_nuclei_are_told_apart(model: Model, images: list[InstanceImage]) -> None:
+def test_nuclei_are_separated(model: Model, images: list[InstanceImage]) -> None:
     nuclei = [one for one in images if one.kind.name == "nucleus"]
     few_points = EverythingSettings(points_per_side=1)
     rows = jobs.run(evaluate_instances(model, load_head("nucleus-cnn"), nuclei, everything=few_points))
