@@ -120,3 +120,21 @@ def test_how_many_masks_are_made(prompts: Prompts, wanted: bool | None) -> None:
     model = Ready(half("left")[None], [0.5])
     best_first(model, FEATURES, prompts)
     assert model.wanted == [wanted]
+
+
+def test_point_near_the_outline_is_moved_to_the_margin() -> None:
+    """A logit of 1.5 is on the right side of 0, but less than the margin of 2 beyond it."""
+    points = np.array([(512.0, 512.0)])
+    corrected_logits = corrected(np.full((256, 256), 1.5, np.float32), points, np.array([1]), FRAME)
+    np.testing.assert_allclose(corrected_logits[127:129, 127:129].mean(), 2.0, atol=0.05)
+
+
+def test_reach_of_a_correction_counts_all_positive_logits() -> None:
+    """A mask with logits of 0.5 has the same area as one with logits of 5."""
+    points, labels = np.array([(514.0, 514.0)]), np.array([0])
+    changes = []
+    for inside in (0.5, 5.0):
+        logits = np.full((256, 256), inside, np.float32)
+        change = logits - corrected(logits, points, labels, FRAME)
+        changes.append(change / change.max())
+    np.testing.assert_allclose(changes[0], changes[1], atol=1e-5)

@@ -20,9 +20,9 @@ from napari_sampath.predict.decoder.mask_upscaling import (
     full_masks,
     image_logits,
     interpolation_matrix,
+    keep_prompted,
     local_mask,
     mask_to_logits,
-    pieces_at,
 )
 
 MB = 2**20
@@ -123,7 +123,7 @@ def test_pieces_that_nothing_points_at_are_background(seed: int, spread: float, 
     (logits,) = smooth_logits(seed, spread, 4.0)
     pointed = np.zeros((256, 256), dtype=bool)
     pointed.flat[cells] = True
-    found = pieces_at(logits, pointed)
+    found = keep_prompted(logits, pointed)
     assert np.array_equal(np.abs(found), np.abs(logits))
     grown = reconstruction(pointed & (logits > 0), logits > 0, footprint=np.ones((3, 3))) > 0
     assert np.array_equal(found > 0, grown if grown.any() else logits > 0)
@@ -225,10 +225,10 @@ def test_painted_mask_of_a_window() -> None:
 def test_painted_mask_must_lie_in_the_window() -> None:
     frame = Frame(top=50, left=80, height=200, width=300)
     mask = np.zeros((400, 500), dtype=bool)
-    with pytest.raises(PromptError, match="is empty where the model looks"):
+    with pytest.raises(PromptError, match="is empty in the tile of the prompt"):
         mask_to_logits(mask, frame)
     mask[:50] = True
-    with pytest.raises(PromptError, match="is empty where the model looks"):
+    with pytest.raises(PromptError, match="is empty in the tile of the prompt"):
         mask_to_logits(LocalMask.from_dense(mask), frame)
     with pytest.raises(PromptError, match=r"shape \(100, 100\).*at least \(250, 380\)"):
         mask_to_logits(np.ones((100, 100), dtype=bool), frame)

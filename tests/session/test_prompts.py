@@ -12,7 +12,7 @@ from benchmarks.tiny_sam import tiny_model
 from napari_sampath.arrays import ClassInfo, LocalMask, Prompts
 from napari_sampath.errors import PromptError
 from napari_sampath.jobs import run
-from napari_sampath.predict.decoder.mask_upscaling import local_mask, pieces_at, pointed_at
+from napari_sampath.predict.decoder.mask_upscaling import keep_prompted, local_mask, prompted_cells
 from napari_sampath.session import Session
 from support.models.disc_model import DiscModel, disc_model
 
@@ -115,7 +115,7 @@ def test_several_boxes_become_one_object_each_in_one_step(session: Session, tmp_
     features = model.encode(session.image)
     for box, member in zip(BOXES, candidate.members, strict=True):
         single = model.predict(features, box=box, multimask=False)
-        pieces = pieces_at(single.logits[0], pointed_at(features.frame, Prompts.make(box=box)))
+        pieces = keep_prompted(single.logits[0], prompted_cells(features.frame, Prompts.make(box=box)))
         assert np.array_equal(
             member.mask.to_dense(session.hw), local_mask(features.frame, pieces).to_dense(session.hw)
         )

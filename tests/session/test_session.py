@@ -27,7 +27,12 @@ from napari_sampath.formats import DatasetFolder
 from napari_sampath.geometry import Frame
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict.decoder.candidates import corrected, points_obeyed
-from napari_sampath.predict.decoder.mask_upscaling import local_mask, mask_to_logits, pieces_at, pointed_at
+from napari_sampath.predict.decoder.mask_upscaling import (
+    keep_prompted,
+    local_mask,
+    mask_to_logits,
+    prompted_cells,
+)
 from napari_sampath.session import NewObjects, ResultFilter, Session, from_segmentation
 from napari_sampath.session.prompts.candidate import Candidate
 from napari_sampath.session.prompts.tile_cache import MAX_TILES
@@ -1098,7 +1103,7 @@ def test_masks_of_a_real_model_are_the_prompted_components_of_predict() -> None:
             np.concatenate([one.logits for one in found]),
         )
         given = {name: value for name, value in prompt.items() if name in ("points", "labels", "box")}
-        pointed = pointed_at(features.frame, Prompts.make(**given))
+        pointed = prompted_cells(features.frame, Prompts.make(**given))
         counts = points_obeyed(expected, Prompts.make(**given), features.frame)
         painted = "mask" in prompt and prompt["mask"].dtype == np.bool_  # not the logits that are fed back
         if painted:
@@ -1112,7 +1117,7 @@ def test_masks_of_a_real_model_are_the_prompted_components_of_predict() -> None:
         labels = np.array(prompt.get("labels", [1] * len(points)))
         for one, k in zip(session.prompts.candidates, order, strict=True):
             followed = corrected(expected[k], points[first:], labels[first:], features.frame)
-            wanted = local_mask(features.frame, pieces_at(followed, pointed)).to_dense((300, 400))
+            wanted = local_mask(features.frame, keep_prompted(followed, pointed)).to_dense((300, 400))
             assert (one.mask.to_dense((300, 400)) == wanted).all()
             assert (local_mask(features.frame, followed).to_dense((300, 400)) | ~wanted).all()
             assert np.allclose(one.logits, expected[k], atol=1e-4), "the logits of the model are fed back"

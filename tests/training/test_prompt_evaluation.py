@@ -14,7 +14,7 @@ from napari_sampath import jobs
 from napari_sampath.annotations import innermost
 from napari_sampath.arrays import LocalMask, Prompts
 from napari_sampath.predict import load_model
-from napari_sampath.predict.decoder.mask_upscaling import local_mask, pieces_at, pointed_at
+from napari_sampath.predict.decoder.mask_upscaling import keep_prompted, local_mask, prompted_cells
 from napari_sampath.training.data.instances import UNKNOWN, InstanceImage, Kind
 from napari_sampath.training.data.simulated_clicks import worst_mistake
 from napari_sampath.training.data.stain import shift_colours
@@ -135,7 +135,7 @@ def test_points_are_counted_until_the_goal_is_reached(model) -> None:
     assert points_needed(model, features, chess, known) == MAX_POINTS
     prompts = Prompts.make(points=[innermost(LocalMask(0, 0, image.instances == 1))])
     logits, scores = model.decode(features, prompts, multimask=True)
-    best = pieces_at(logits[int(np.argmax(scores))], pointed_at(features.frame, prompts))
+    best = keep_prompted(logits[int(np.argmax(scores))], prompted_cells(features.frame, prompts))
     answered = local_mask(features.frame, best).to_dense((96, 96))
     needed = points_needed(model, features, image.instances == 1, known)
     assert needed == 1 if iou(answered, image.instances == 1) >= 0.8 else needed > 1

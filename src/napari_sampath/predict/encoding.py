@@ -1,4 +1,4 @@
-"""Tiles through the encoder: what the store has is not computed, the rest goes in batches as large as memory allows."""
+"""Encoding of tiles: features are read from the store or computed in batches that fit in memory."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _MAX_BATCH = 32
-"""Tiles at once; more keep no device busier."""
+"""Maximum tiles per batch; larger batches are not faster."""
 _SHARE = 0.6
-"""Of the free memory of a device that a batch may take."""
+"""Maximum fraction of a device's free memory that a batch uses."""
 
 
 @dataclass(slots=True)
@@ -45,21 +45,21 @@ class _Tile:
 class _Batch:
     tiles: list[_Tile]
     maps: dict[str, Tensor]
-    """(B, C, 64, 64) each; on a CUDA device perhaps still being computed."""
+    """(B, C, 64, 64) each; on a CUDA device they may still be computing."""
 
 
 class TileEncoder:
     """Runs a frozen encoder on tiles.
 
-    On a CUDA device the next batch is cut, resized and sent while the last one is computed, and batches are
-    sized by what the first tile takes of the memory that is free. Elsewhere tiles go one at a time, which
-    on a CPU is as fast. A batch that does not fit is halved, and so are those after it.
+    On a CUDA device, the next batch is prepared and uploaded while the last one is computed, and the batch size is
+    derived from the memory that the first tile takes. On other devices tiles are encoded singly, which is as fast on a
+    CPU. If a batch does not fit in memory, it and the following ones are halved.
 
     Args:
-        encoder: On `device`.
-        device: Where it runs.
+        encoder: The encoder, on `device`.
+        device: Device of the encoder.
         precision: One of `config.PRECISIONS`.
-        compiled: Compile the encoder with `torch.compile` when it first runs: minutes once, then quicker.
+        compiled: Compile the encoder with `torch.compile` on the first run, which takes minutes once.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class TileEncoder:
     def encode(
         self, pixels: Any, frames: Iterable[Frame], store: Store | None = None, batch: int | None = None
     ) -> Iterator[Features]:
-        """Yield the features of tiles in the order given, each as soon as those before it are there.
+        """Yield the features of tiles in the given order, each as soon as it and those before it are computed.
 
         Args:
             pixels: (H, W, 3) uint8 RGB, the whole image, sliced tile by tile.
             frames: The tiles.
-            store: Where features are looked up before the encoder runs, and kept after.
-            batch: Tiles at once, if they fit into memory; chosen for the device if left out.
+            store: Store in which features are looked up and saved.
+            batch: Tiles per batch, if they fit in memory; chosen for the device if left out.
 
         Raises:
             ConfigError: If the device has too little memory for one tile.
@@ -97,9 +97,9 @@ class TileEncoder:
             waiting.append(tile)
             if tile.features is None:
                 missing.append(tile)
-            at_once = min(batch or self._fits, self._limit)
-            # What is there already does not pile up behind a tile that waits for its batch to fill.
-            if len(missing) >= at_once or ((missing or running) and len(waiting) > 2 * at_once):
+            batch_size = min(batch or self._fits, self._limit)
+            # Also run a partial batch, so that stored tiles do not accumulate behind a missing one.
+            if len(missing) >= batch_size or ((missing or running) and len(waiting) > 2 * batch_size):
                 launched = self._launch(missing)
                 self._collect(running, store)
                 running, missing = launched, []
@@ -124,13 +124,13 @@ class TileEncoder:
             self.precision,
             encoder.preprocessing_version,
         )
-        found = store.get(tile.key, self.device)
-        if found is not None:
-            tile.features = Features(found, frame, encoder.info.name)
+        maps = store.get(tile.key, self.device)
+        if maps is not None:
+            tile.features = Features(maps, frame, encoder.info.name)
         return tile
 
     def _launch(self, tiles: list[_Tile]) -> list[_Batch]:
-        """Start the encoder on tiles, at once or in halves of halves."""
+        """Start the encoder on tiles, in smaller batches if memory runs out."""
         if not tiles:
             return []
         try:
@@ -141,9 +141,9 @@ class TileEncoder:
             if len(tiles) == 1:
                 raise ConfigError(
                     f"The device '{self.device}' has too little free memory for {self.encoder.info.name}; close "
-                    "what else uses it, or choose a smaller encoder or the device 'cpu'."
+                    "other programs that use it, or choose a smaller encoder or the device 'cpu'."
                 ) from error
-        # Here, and not above, the error no longer holds on to what was computed.
+        # Retry outside of the except block, where the error no longer holds references to tensors.
         half = len(tiles) // 2
         self._limit = min(self._limit, half)
         logger.info("%d tiles at once do not fit into the memory of '%s'; halved.", len(tiles), self.device)
@@ -152,7 +152,7 @@ class TileEncoder:
         return self._launch(tiles[:half]) + self._launch(tiles[half:])
 
     def _prepare(self, tiles: list[_Tile]) -> Tensor:
-        """Cut, resize and normalise tiles: (B, 3, S, S) on the device."""
+        """Resize and normalise tiles to (B, 3, S, S) on the device."""
         if self._uploads is None:
             return torch.stack([self._input(tile) for tile in tiles])
         with torch.cuda.stream(self._uploads):
@@ -178,22 +178,24 @@ class TileEncoder:
         with torch.inference_mode(), reduced:
             maps: dict[str, Tensor] = self._network(inputs)
         if not self._measured:
-            self._fits = self._room((torch.cuda.max_memory_allocated(self.device) - before) // len(inputs))
+            self._fits = self._tiles_that_fit(
+                (torch.cuda.max_memory_allocated(self.device) - before) // len(inputs)
+            )
             self._measured = True
         return maps
 
-    def _room(self, tile_bytes: int) -> int:
-        """Count the tiles that fit into the memory free on a CUDA device."""
+    def _tiles_that_fit(self, tile_bytes: int) -> int:
+        """Return the number of tiles that fit in the free memory of a CUDA device."""
         cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         free = torch.cuda.mem_get_info(self.device)[0] + cached
         return max(1, min(_MAX_BATCH, int(_SHARE * free / max(1, tile_bytes))))
 
     def _collect(self, batches: list[_Batch], store: Store | None) -> None:
-        """Give tiles their features, and the store too."""
+        """Set the features of tiles and save them in the store."""
         while batches:
             batch = batches.pop(0)
             for index, tile in enumerate(batch.tiles):
-                # A clone made outside of inference mode is an ordinary tensor: heads can be trained on it.
+                # Clone outside of inference mode, so that heads can be trained on the tensors.
                 maps = {name: values[index].float().clone() for name, values in batch.maps.items()}
                 if store is not None and tile.key is not None:
                     maps = store.put(tile.key, maps)
@@ -201,7 +203,7 @@ class TileEncoder:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Say whether memory ran out: PyTorch has an exception for it on CUDA, and a text on a CPU and on MPS."""
+    """Return True if memory ran out; PyTorch has an exception type for it only on CUDA."""
     text = str(error).lower()
     return (
         isinstance(error, torch.OutOfMemoryError)

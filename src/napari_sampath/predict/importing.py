@@ -1,4 +1,4 @@
-"""Checkpoints of the reference implementations, made into bundles."""
+"""Conversion of checkpoints of the reference implementations to bundles."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ def import_head(
     licence: str = "that of the imported checkpoint",
     **options: Any,
 ) -> Path:
-    """Make a bundle of a head that a reference implementation trained; nothing in its file is run.
+    """Convert a head trained with a reference implementation to a bundle, without executing code from its file.
 
     Args:
-        checkpoint: The file, or several whose tensors belong together (g and its surrogate decoder).
+        checkpoint: The file, or several files with parts of the weights.
         kind: "sampath", "autosam", "cnn", "linear", "prompt_generator" or "surrogate".
         output: The bundle to write, ending in `.safetensors`.
-        encoder: What it was trained on, by name or loaded: "vit_b", or a pair as "vit_b+hipt-s16" for SAM-Path, or
+        encoder: The encoder of the training, by name or loaded: "vit_b", or a pair as "vit_b+hipt-s16" for SAM-Path, or
             "aliased:vit_b+hipt-s16" if it was trained on tiles of other than 1,024 px, as for CRAG. A prompt
             generator reads "double-norm:vit_h" and the like, unless `compat_double_norm=False` is given; "autosam",
             "cnn" and "linear" read "minmax01:vit_b" and the like, unless `input_norm="sam"` is given.
-        classes: One for each channel; numbered if left out.
-        licence: Under which the weights may be used.
-        **options: Of that kind's `import_reference`.
+        classes: One class for each channel; numbered names if left out.
+        licence: Licence of the weights.
+        **options: Options of `import_reference` of the head.
 
     Returns:
         The path of the bundle.
 
     Raises:
         UnknownNameError: If there is no such kind of head or encoder.
-        WeightsError: If the file is of another network, or would run code.
-        WeightsMissingError: If the encoder's weights are not here and cannot be downloaded.
+        WeightsError: If the file has the weights of another network, or would execute code.
+        WeightsMissingError: If the encoder's weights can neither be found nor downloaded.
         StorageError: If the bundle cannot be written.
     """
     files = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
@@ -59,15 +59,15 @@ def import_head(
     name = encoder if isinstance(encoder, str) else encoder.name
     build: Any = registry[kind].import_reference
     head = build(state, classes, _published(name), **options)
-    sources = {one.encoder for one in head.spec.maps}
+    sources = {feature_map.encoder for feature_map in head.spec.maps}
     wanted = name if "+" in name else sources.pop()
     if isinstance(encoder, str):
         encoder = load_model(wanted, device=load_config().device)
     elif encoder.name != wanted:
         option = "compat_double_norm=False" if kind == "prompt_generator" else 'input_norm="sam"'
         raise WeightsError(
-            f"The weights are of a head that reads features of '{wanted}', the model given is '{encoder.name}'; load "
-            f"'{wanted}', or say by {option} that pixels were normalised as SAM does."
+            f"The head reads features of '{wanted}', and the given model is '{encoder.name}'; load '{wanted}', or pass "
+            f"{option} if the pixels were normalised as in SAM."
         )
     if kind == "prompt_generator" and not _holds_decoder(state) and encoder.decoder is not None:
         head.init_from_sam(encoder.decoder.state_dict())
@@ -79,7 +79,7 @@ def import_head(
 
 
 def _published(name: str) -> str:
-    """Return the name of an encoder without what is done to its pixels."""
+    """Return the name of an encoder without the prefix of its pixel normalisation."""
     for prefix in INPUT_NORMS.values():
         name = name.removeprefix(prefix)
     return name

@@ -1,4 +1,4 @@
-"""Models by name: weights found or downloaded, parts built, put on a device."""
+"""Loading of models by name, with download of weights if needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def load_model_job(
     precision: str = "auto",
     compiled: bool = False,
 ) -> Job[Model]:
-    """Load a model, reporting the download of its weights if there is one; see `load_model`."""
+    """Make a job that loads a model and reports the download of its weights; see `load_model`."""
     entry = registry[name]
     target = resolve_device(device)
     path = None if weights is None else Path(weights).expanduser()
@@ -40,16 +40,16 @@ def load_model(
     precision: str = "auto",
     compiled: bool = False,
 ) -> Model:
-    """Load an encoder with the parts that answer prompts.
+    """Load an encoder with its prompt decoder, if it has one.
 
     Args:
         name: One of `list_encoders()`.
         device: "auto", or a torch device name.
-        weights: A weights file of your own, or a folder that holds the official file; the official or
-            shipped weights if left out.
-        store: Where features are kept; nowhere if left out.
-        precision: Arithmetic of the encoder: "auto", "float32", "bfloat16" or "float16".
-        compiled: Compile the encoder with `torch.compile` when it first runs: minutes once, then quicker.
+        weights: Your own weights file, or a folder with the official file; the official or shipped weights if left
+            out.
+        store: Store for features; none if left out.
+        precision: Precision of the encoder: "auto", "float32", "bfloat16" or "float16".
+        compiled: Compile the encoder with `torch.compile` on the first run, which takes minutes once.
 
     Returns:
         The model.
@@ -57,7 +57,7 @@ def load_model(
     Raises:
         UnknownNameError: If there is no such encoder.
         ConfigError: If the device or precision is not available.
-        WeightsMissingError: If the weights are not here and cannot be downloaded.
-        WeightsError: If the file is unreadable, truncated, or of another model.
+        WeightsMissingError: If the weights can neither be found nor downloaded.
+        WeightsError: If the file is unreadable, truncated, or made for another model.
     """
     return run(load_model_job(name, device, weights, store, precision, compiled))

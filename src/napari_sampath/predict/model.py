@@ -1,4 +1,4 @@
-"""An encoder with its prompt decoder, on one device: what `load_model` returns."""
+"""The model: an encoder with its prompt decoder, on one device."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """An encoder and the parts that answer prompts; holds no image, so any number of images can share it.
+    """An encoder with its prompt decoder; it holds no image, so any number of images can share it.
 
     Args:
         parts: The encoder, and SAM's prompt encoder and mask decoder if it brings them.
-        device: Where everything runs.
-        store: Where features are looked up before the encoder runs, and kept after.
-        precision: Arithmetic of the encoder: "auto" or one of `config.PRECISIONS`; see `resolve_precision`.
+        device: Device of the encoder and the decoder.
+        store: Store in which features are looked up and saved.
+        precision: Precision of the encoder: "auto" or one of `config.PRECISIONS`; see `resolve_precision`.
             Prompts are always answered in float32.
-        compiled: Compile the encoder with `torch.compile` when it first runs.
+        compiled: Compile the encoder with `torch.compile` on the first run.
 
     Raises:
         ConfigError: If there is no such precision.
@@ -88,22 +88,22 @@ class Model:
 
     @property
     def maps(self) -> tuple[FeatureMap, ...]:
-        """The maps `encode` yields."""
+        """The maps that `encode` computes."""
         return self.encoder.spec.maps
 
     def encode(self, image: Any, frame: Frame | None = None, keep: bool = True) -> Features:
-        """Compute the features of one tile, or find them in the store.
+        """Return the features of one tile, from the store or computed.
 
         Args:
-            image: (H, W, 3) uint8 RGB, the whole image; any other array is converted as a picture is.
+            image: (H, W, 3) uint8 RGB, the whole image; other arrays are converted like image files.
             frame: The tile; the whole image if left out.
-            keep: Look them up in the store and keep them there; False for a picture that nobody opens again.
+            keep: Use the store; False for images that will not be opened again.
 
         Returns:
             The features, float32, on the model's device.
 
         Raises:
-            ImageError: If the array is no image.
+            ImageError: If the array is not an image.
             ConfigError: If the device has too little memory.
         """
         pixels = as_pixels(image)
@@ -112,22 +112,22 @@ class Model:
         return features
 
     def read(self, image: Any, frame: Frame, spec: FeatureSpec) -> Features:
-        """Provide the maps that a head reads of one tile; see `read_tiles`."""
+        """Return the maps that a head reads for one tile; see `read_tiles`."""
         (features,) = self.read_tiles(image, [frame], spec)
         return features
 
     def read_tiles(self, image: Any, frames: Sequence[Frame], spec: FeatureSpec) -> Iterator[Features]:
-        """Provide the maps that a head reads of tiles: the encoder's, and the picture if it is among them.
+        """Yield the maps that a head reads for each tile: those of the encoder, and the input image if needed.
 
-        The encoder does not run for a head that reads the picture alone.
+        The encoder does not run for heads that read only the image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, the whole image; any other array is converted as a picture is.
+            image: (H, W, 3) uint8 RGB, the whole image; other arrays are converted like image files.
             frames: The tiles.
-            spec: Of the head.
+            spec: Feature specification of the head.
         """
         pixels = as_pixels(image)
-        names = [one.name for one in spec.maps]
+        names = [feature_map.name for feature_map in spec.maps]
         encoded: Iterable[Features] = (
             self.encode_tiles(pixels, frames)
             if names != [IMAGE]
@@ -143,15 +143,15 @@ class Model:
     def encode_tiles(
         self, image: Any, frames: Iterable[Frame], batch: int | None = None
     ) -> Iterator[Features]:
-        """Compute the features of several tiles, or find them in the store, and yield them in the order given.
+        """Yield the features of several tiles in the given order, from the store or computed.
 
         Args:
             image: As for `encode`.
             frames: The tiles.
-            batch: Tiles at once, if they fit into memory; chosen for the device if left out.
+            batch: Tiles per batch, if they fit in memory; chosen for the device if left out.
 
         Raises:
-            ImageError: If the array is no image.
+            ImageError: If the array is not an image.
             ConfigError: If the device has too little memory.
         """
         return self._tiles.encode(as_pixels(image), frames, self.store, batch)
@@ -159,7 +159,7 @@ class Model:
     def encode_job(
         self, image: Any, frames: Sequence[Frame], batch: int | None = None
     ) -> Job[list[Features]]:
-        """Do the same with progress, and return all of them; can be cancelled between batches."""
+        """Make a job that returns the features of several tiles; it can be cancelled between batches."""
         encoded: list[Features] = []
         yield Progress(0, len(frames), "Encoding the image", "tiles")
         for features in self.encode_tiles(image, frames, batch):
@@ -175,13 +175,13 @@ class Model:
         Args:
             features: The tile.
             prompts: Points, a box, a mask or all of them, in image pixels (x, y).
-            multimask: Three candidates, or one; None for all four, the one first.
+            multimask: True for three candidates, False for a single mask, None for all four, the single mask first.
 
         Returns:
             (M, 256, 256) float32 logits and (M,) float32 predicted IoU, in SAM's order.
 
         Raises:
-            PromptError: If a prompt lies outside the tile, or the encoder answers no prompts.
+            PromptError: If a prompt lies outside the tile, or the model has no prompt decoder.
         """
         points, boxes, masks = None, None, None
         if len(prompts.points_xy):
@@ -206,18 +206,18 @@ class Model:
         mask: npt.ArrayLike | None = None,
         multimask: bool = True,
     ) -> Masks:
-        """Answer prompts with masks at image resolution, the same as `segment_anything.SamPredictor`.
+        """Predict masks at image resolution, equal to those of `segment_anything.SamPredictor`.
 
         Args:
-            features: From `encode`.
+            features: The features of `encode`.
             points: (N, 2) points (x, y) in image pixels.
             labels: (N,) 1 for positive and 0 for negative points; all positive if left out.
             box: (x0, y0, x1, y1) in image pixels.
-            mask: (256, 256) logits of a previous answer, or a painted mask (H, W) bool of the whole image.
-            multimask: Three candidates, or one.
+            mask: (256, 256) logits of a previous prediction, or a painted mask (H, W) bool of the whole image.
+            multimask: True for three candidates, False for a single mask.
 
         Returns:
-            The candidates; masks have the size of the window that the features cover.
+            The candidates, of the size of the window that the features cover.
 
         Raises:
             PromptError: If there is no prompt, or one is malformed or outside the tile.
@@ -230,15 +230,15 @@ class Model:
     def predict_boxes(
         self, features: Features, boxes: npt.ArrayLike, multimask: bool = False
     ) -> list[tuple[LocalMask, float]]:
-        """Answer many boxes on one tile.
+        """Predict a mask for each of many boxes on one tile.
 
         Args:
             features: The tile.
             boxes: (N, 4) boxes (x0, y0, x1, y1) in image pixels.
-            multimask: Take the best of three candidates instead of SAM's single one.
+            multimask: Use the best of three candidates instead of SAM's single mask.
 
         Returns:
-            For each box its mask and predicted IoU.
+            The mask and predicted IoU of each box.
 
         Raises:
             PromptError: If a box is malformed or outside the tile.
@@ -249,7 +249,7 @@ class Model:
     def decode_boxes(
         self, features: Features, boxes: Sequence[Sequence[float]] | npt.ArrayLike
     ) -> tuple[FloatArray, FloatArray]:
-        """Answer (N, 4) boxes, at least one, as `predict_boxes`, but with the logits of SAM's single mask.
+        """Predict the logits of SAM's single mask for each of (N, 4) boxes; see `predict_boxes`.
 
         Returns:
             (N, 256, 256) float32 logits and (N,) float32 predicted IoU.
@@ -274,15 +274,15 @@ class Model:
     def predict_points(
         self, features: Features, points: npt.ArrayLike, multimask: bool = True
     ) -> list[tuple[LocalMask, float]]:
-        """Answer many single points on one tile, each an object of its own.
+        """Predict a mask for each of many points on one tile.
 
         Args:
             features: The tile.
             points: (N, 2) positive points (x, y) in image pixels.
-            multimask: Take the best of three candidates instead of SAM's single one.
+            multimask: Use the best of three candidates instead of SAM's single mask.
 
         Returns:
-            For each point its mask and predicted IoU.
+            The mask and predicted IoU of each point.
 
         Raises:
             PromptError: If a point is malformed or outside the tile.
@@ -301,7 +301,7 @@ class Model:
     def _decode_each(
         self, features: Features, rows: Tensor, prompt: Callable[[Tensor], dict[str, Any]], multimask: bool
     ) -> Iterator[tuple[FloatArray, float]]:
-        """Answer N prompts, some at a time; only the best candidate of each is upscaled to logits."""
+        """Answer N prompts in batches; only the best candidate of each is upscaled."""
         decoder = self._decoder()
         active = decoder.activate(features.maps["embedding"])
         for batch in rows.split(decoder.batch):
@@ -312,14 +312,14 @@ class Model:
             yield from zip(logits, best.flatten().tolist(), strict=True)
 
     def mask_to_logits(self, mask: BoolArray | LocalMask, frame: Frame) -> FloatArray:
-        """Turn a painted mask into the logits of a mask prompt; see `predict.masks.mask_to_logits`."""
+        """Convert a painted mask to the logits of a mask prompt; see `predict.mask_to_logits`."""
         return mask_to_logits(mask, frame)
 
     def _decoder(self) -> PromptDecoder:
         if self.decoder is None:
-            able = [name for name in registry if registry[name].info.promptable]
+            promptable = [name for name in registry if registry[name].info.promptable]
             raise PromptError(
-                f"The encoder '{self.name}' answers no prompts; choose one of: {', '.join(able)}."
+                f"The encoder '{self.name}' answers no prompts; choose one of: {', '.join(promptable)}."
             )
         return self.decoder
 
@@ -336,10 +336,10 @@ class Model:
 
 
 def as_pixels(image: Any) -> Any:
-    """Return an (H, W, 3) uint8 array as it is, whatever holds it, and convert anything else.
+    """Return (H, W, 3) uint8 arrays of any kind unchanged, and convert other images.
 
     Raises:
-        ImageError: If it is no image.
+        ImageError: If it is not an image.
     """
     shape: tuple[int, ...] = getattr(image, "shape", ())
     is_rgb = getattr(image, "dtype", None) == np.uint8 and len(shape) == 3 and shape[2] == 3

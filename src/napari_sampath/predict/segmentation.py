@@ -1,4 +1,4 @@
-"""A trained head over the tiles of an image: class map and confidence, without a prompt."""
+"""Segmentation of an image with a trained head, tile by tile."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ Region: TypeAlias = tuple[int, int, int, int]
 """(r0, c0, r1, c1) in image pixels, end exclusive."""
 
 KEEP_BYTES = 2**28
-"""Probabilities of all classes are kept up to this size (float16): 67 megapixels for two classes."""
+"""Maximum size of the probabilities of all classes (float16) in a result: 67 megapixels for two classes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmentation:
-    """What a head makes of an image."""
+    """The segmentation of an image by a head."""
 
     labels: UInt8Array
-    """(H, W) uint8, id of the most probable class of each pixel."""
+    """(H, W) uint8, id of the most probable class per pixel."""
     confidence: FloatArray
     """(H, W) float32, 0..1, probability of that class."""
     probabilities: FloatArray | None
-    """(K, H, W) float16, 0..1, one channel per class; None where they would take more than `KEEP_BYTES`."""
+    """(K, H, W) float16, 0..1, one channel per class; None if larger than `KEEP_BYTES`."""
     classes: tuple[ClassInfo, ...]
-    """What the head tells apart, in the order of the channels."""
+    """The classes of the head, in the order of the channels."""
     head: str
     """Name of the head."""
     origin_rc: tuple[int, int] = (0, 0)
-    """Where in the image (row, col) the first pixel lies, if a region alone was segmented."""
+    """Position (row, col) of the first pixel in the image, if only a region was segmented."""
 
 
 def segment(
@@ -59,21 +59,20 @@ def segment(
     """Segment an image with a trained head.
 
     Args:
-        image: (H, W, 3) uint8 RGB; any other array is converted as a picture is.
+        image: (H, W, 3) uint8 RGB; other arrays are converted like image files.
         head: A loaded head, the name of a shipped one, or the path of a bundle.
-        model: The model whose encoder the head was trained on; loaded, with the feature store of the
-            user's cache, if left out.
-        on_progress: Called before every tile.
-        region: Segment this part (r0, c0, r1, c1) alone, as it would be in the whole image; only the tiles that
-            reach into it are computed.
+        model: The model whose encoder the head was trained on; loaded, with the feature store of the user's cache, if
+            left out.
+        on_progress: Called with the progress of every tile.
+        region: Segment only this region (r0, c0, r1, c1), with the same result as in the whole image.
 
     Returns:
-        Class map, confidence and, if they are not too large, probabilities, of the image or of the region.
+        Class map, confidence and, if they are not too large, probabilities.
 
     Raises:
-        WeightsError: If the head was trained on other features than the model's, or its bundle is damaged.
+        WeightsError: If the head was trained on another model, or its bundle is damaged.
         UnknownNameError: If there is no such head.
-        ImageError: If the array is no image, or the region does not lie in it.
+        ImageError: If the array is not an image, or the region lies outside.
     """
     return run(segment_job(image, head, model, region), on_progress)
 
@@ -81,10 +80,10 @@ def segment(
 def segment_job(
     image: Any, head: LoadedHead | str | Path, model: Model | None = None, region: Region | None = None
 ) -> Job[Segmentation]:
-    """Segment an image tile by tile, reporting each; see `segment`. Can be cancelled between tiles.
+    """Make a job for `segment` that can be cancelled between tiles.
 
-    Memory beyond the result grows with the width of the image, not with its area: rows that no further
-    tile reaches are settled at once.
+    Memory beyond the result grows with the width of the image, not its area: rows are finished as soon as no further
+    tile covers them.
     """
     loaded = head if isinstance(head, LoadedHead) else load_head(head)
     if model is None:
@@ -93,8 +92,8 @@ def segment_job(
     check_match(loaded, model)
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
-    region = _inside(region or (0, 0, *hw), hw)
-    frames = [frame for frame in tiles(hw) if _reaches(frame, region)]
+    region = _clip(region or (0, 0, *hw), hw)
+    frames = [frame for frame in tiles(hw) if _overlaps(frame, region)]
     network = loaded.head.to(model.device).eval()
     canvas = _Canvas(frames, loaded.classes)
     yield Progress(0, len(frames), f"Segmenting with {loaded.name}", "tiles")
@@ -105,18 +104,18 @@ def segment_job(
     return canvas.finish(loaded.name, region)
 
 
-def _inside(region: Region, hw: tuple[int, int]) -> Region:
-    """Cut a region at the image's edge."""
+def _clip(region: Region, hw: tuple[int, int]) -> Region:
+    """Clip a region to the image."""
     r0, c0, r1, c1 = max(0, region[0]), max(0, region[1]), min(hw[0], region[2]), min(hw[1], region[3])
     if r1 <= r0 or c1 <= c0:
         raise ImageError(
-            f"The region {region} (first row, first column, last row, last column) has no pixel in the image of "
-            f"{hw[1]} x {hw[0]} px (width x height); choose one on the image."
+            f"The region {region} (first row, first column, last row, last column) lies outside the image of "
+            f"{hw[1]} x {hw[0]} px (width x height); choose a region in the image."
         )
     return r0, c0, r1, c1
 
 
-def _reaches(frame: Frame, region: Region) -> bool:
+def _overlaps(frame: Frame, region: Region) -> bool:
     r0, c0, r1, c1 = region
     return (
         frame.top < r1 and r0 < frame.top + frame.height and frame.left < c1 and c0 < frame.left + frame.width
@@ -124,54 +123,54 @@ def _reaches(frame: Frame, region: Region) -> bool:
 
 
 def check_match(loaded: LoadedHead, model: Model) -> None:
-    """Raise a `WeightsError` unless the head was trained on the features of this model."""
+    """Raise a `WeightsError` unless the head was trained on features of this model."""
     encoder = model.encoder
     loaded.check_encoder(model.name, encoder.weights_digest, encoder.preprocessing_version)
 
 
 def tile_probabilities(head: Head, features: Features) -> FloatArray:
-    """Run a head on one tile and enlarge its answer as SAM's masks are.
+    """Run a head on one tile and upscale its logits like SAM's masks.
 
     Args:
-        head: On the device of the features.
+        head: The head, on the device of the features.
         features: The tile.
 
     Returns:
-        (K, h, w) float32, the classes' probabilities at the size of the tile's window; sum 1.
+        (K, h, w) float32, class probabilities at the size of the tile's window; they sum to 1.
     """
     with torch.inference_mode():
         logits = head({name: values.unsqueeze(0) for name, values in features.maps.items()})[0]
     low = logits.float().cpu().numpy()
-    large = np.stack([image_logits(features.frame, one) for one in low])
+    large = np.stack([image_logits(features.frame, channel) for channel in low])
     probabilities: FloatArray = torch.from_numpy(large).softmax(dim=0).numpy()
     return probabilities
 
 
 class _Canvas:
-    """Blends overlapping tiles that come row by row, and settles the rows that are done.
+    """Blends overlapping tiles, row by row, into a segmentation.
 
-    Every tile that reaches into the region is there, so that inside it each pixel is blended as in the whole image.
+    It covers every tile that overlaps the region, so pixels in the region are blended as in the whole image.
 
     Args:
-        frames: The tiles, in the order in which they will come; the canvas is as large as all of them together.
-        classes: One per channel.
+        frames: The tiles in order, row by row; the canvas is their bounding box.
+        classes: One class per channel.
     """
 
     def __init__(self, frames: Sequence[Frame], classes: tuple[ClassInfo, ...]) -> None:
         self._first_rc = min(f.top for f in frames), min(f.left for f in frames)
-        own = [self._moved(f) for f in frames]
-        hw = max(f.top + f.height for f in own), max(f.left + f.width for f in own)
+        moved = [self._moved(f) for f in frames]
+        hw = max(f.top + f.height for f in moved), max(f.left + f.width for f in moved)
         self._classes = classes
         self._ids = np.array([c.id for c in classes], dtype=np.uint8)
-        self._row_weights = blend_weights({f.top: f.height for f in own}, hw[0])
-        self._col_weights = blend_weights({f.left: f.width for f in own}, hw[1])
+        self._row_weights = blend_weights({f.top: f.height for f in moved}, hw[0])
+        self._col_weights = blend_weights({f.left: f.width for f in moved}, hw[1])
         self._labels = np.zeros(hw, dtype=np.uint8)
         self._confidence = np.zeros(hw, dtype=np.float32)
         keep = len(classes) * hw[0] * hw[1] * 2 <= KEEP_BYTES
         self._probabilities = np.zeros((len(classes), *hw), dtype=np.float16) if keep else None
         self._top = 0
         self._band = np.zeros((len(classes), frames[0].height, hw[1]), dtype=np.float32)
-        """Weighted sum of the rows that are not settled; the first is row `_top` of the canvas."""
+        """Weighted sum of the unfinished rows; the first is row `_top` of the canvas."""
 
     def _moved(self, frame: Frame) -> Frame:
         return replace(frame, top=frame.top - self._first_rc[0], left=frame.left - self._first_rc[1])
@@ -181,7 +180,7 @@ class _Canvas:
         frame = self._moved(frame)
         if frame.top > self._top:
             done = frame.top - self._top
-            self._settle(done)
+            self._finish_rows(done)
             self._band[:, :-done] = self._band[:, done:]
             self._band[:, -done:] = 0
             self._top = frame.top
@@ -189,8 +188,8 @@ class _Canvas:
         self._band[:, : frame.height, frame.left : frame.left + frame.width] += probabilities * weight
 
     def finish(self, head: str, region: Region) -> Segmentation:
-        """Settle what is left and return the result inside a region (r0, c0, r1, c1) of the image."""
-        self._settle(self._labels.shape[0] - self._top)
+        """Finish the remaining rows and return the result in a region (r0, c0, r1, c1) of the image."""
+        self._finish_rows(self._labels.shape[0] - self._top)
         top, left = self._first_rc
         inside = slice(region[0] - top, region[2] - top), slice(region[1] - left, region[3] - left)
         labels, confidence, probabilities = (
@@ -200,12 +199,12 @@ class _Canvas:
         )
         if probabilities is not None:
             probabilities = probabilities[(slice(None), *inside)]
-        if labels.shape != self._labels.shape:  # So that what lies around the region is let go.
+        if labels.shape != self._labels.shape:  # Release the memory around the region.
             labels, confidence = labels.copy(), confidence.copy()
             probabilities = None if probabilities is None else probabilities.copy()
         return Segmentation(labels, confidence, probabilities, self._classes, head, (region[0], region[1]))
 
-    def _settle(self, rows: int) -> None:
+    def _finish_rows(self, rows: int) -> None:
         values = self._band[:, :rows]
         target = slice(self._top, self._top + rows)
         self._labels[target] = self._ids[values.argmax(axis=0)]
@@ -215,7 +214,7 @@ class _Canvas:
 
 
 def blend_weights(lengths: dict[int, int], total: int) -> dict[int, FloatArray]:
-    """Weigh windows along one axis so that they fade into each other and sum to 1 everywhere.
+    """Compute blending weights along one axis: overlapping windows fade into each other, and weights sum to 1.
 
     Args:
         lengths: First pixel of each window -> its length; together they cover the axis.
@@ -227,7 +226,7 @@ def blend_weights(lengths: dict[int, int], total: int) -> dict[int, FloatArray]:
     hats = {
         start: np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2 for start, length in lengths.items()
     }
-    both = np.zeros(total)
+    summed = np.zeros(total)
     for start, hat in hats.items():
-        both[start : start + len(hat)] += hat
-    return {start: (hat / both[start : start + len(hat)]).astype(np.float32) for start, hat in hats.items()}
+        summed[start : start + len(hat)] += hat
+    return {start: (hat / summed[start : start + len(hat)]).astype(np.float32) for start, hat in hats.items()}

@@ -567,7 +567,7 @@ def test_masks_equal_those_of_the_model(open_window: Callable[..., Any], tissue:
 
     from napari_sampath.arrays import Prompts
     from napari_sampath.predict.decoder.candidates import best_first
-    from napari_sampath.predict.decoder.mask_upscaling import local_mask, pieces_at
+    from napari_sampath.predict.decoder.mask_upscaling import keep_prompted, local_mask
 
     model = tiny_model()
     window = open_window(tissue, model)
@@ -580,7 +580,7 @@ def test_masks_equal_those_of_the_model(open_window: Callable[..., Any], tissue:
     clicked[int(y * 256 / 160), int(x * 256 / 160)] = True
 
     def assert_shown(k: int) -> None:
-        mask = local_mask(features.frame, pieces_at(logits[k], clicked))
+        mask = local_mask(features.frame, keep_prompted(logits[k], clicked))
         assert np.array_equal(window.layers.candidate.data == 1, mask.to_dense(tissue.shape[:2]))
 
     assert_shown(0)

@@ -1,4 +1,4 @@
-"""The masks that answer a prompt, the best first."""
+"""Ranking of candidate masks, and correction of masks by points."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 MARGIN = 2.0
-"""A point counts as followed if the logit at it is so far on its side of 0."""
+"""Logit that a correction sets at its point: above 0 for a positive point, below 0 for a negative one."""
 REACH = 0.2
-"""Standard deviation of a correction's reach, as a share of the square root of the mask's area."""
+"""Standard deviation of the Gaussian of a correction, as a fraction of the square root of the mask area."""
 
 
-class Decodes(Protocol):
-    """What answers prompts, as `Model` does."""
+class PromptModel(Protocol):
+    """A model that answers prompts, such as `Model`."""
 
     def decode(
         self, features: Features, prompts: Prompts, multimask: bool | None = ...
@@ -29,12 +29,13 @@ class Decodes(Protocol):
         """Return logits (M, 256, 256) and predicted IoU (M,)."""
 
 
-def best_first(model: Decodes, features: Features, prompts: Prompts) -> tuple[FloatArray, FloatArray]:
-    """Answer a prompt on one tile; the first mask is the one that obeys most points and, of those, the surest.
+def best_first(model: PromptModel, features: Features, prompts: Prompts) -> tuple[FloatArray, FloatArray]:
+    """Answer a prompt on one tile, the best mask first.
 
-    One point alone may mean a part or the whole and gets SAM's three candidates. Several points, or a box with points,
-    say what is meant, and get the best of all four masks: which one obeys them says more than the predicted IoU. A box
-    alone, or a mask with at most one point, gets SAM's single mask.
+    Masks are sorted by the number of points that they satisfy, then by predicted IoU; empty masks come after others.
+    A single point is ambiguous and gets SAM's three candidates. Several points, or a box with points, get the best of
+    all four masks: satisfied points are a better criterion than predicted IoU. A box without points, or a mask with at
+    most one point, gets SAM's single mask.
 
     Args:
         model: A promptable model.
@@ -42,25 +43,24 @@ def best_first(model: Decodes, features: Features, prompts: Prompts) -> tuple[Fl
         prompts: In image pixels.
 
     Returns:
-        (M, 256, 256) float32 logits and (M,) float32 predicted IoU, M = 3 or 1; empty masks after others that obey as
-        many points.
+        (M, 256, 256) float32 logits and (M,) float32 predicted IoU, M = 3 or 1.
 
     Raises:
         PromptError: As `Model.decode`.
     """
-    wanted = _how_many(prompts)
-    logits, scores = model.decode(features, prompts, wanted)
+    multimask = _multimask(prompts)
+    logits, scores = model.decode(features, prompts, multimask)
     obeyed = points_obeyed(logits, prompts, features.frame)
     empty = ~(logits > 0).any(axis=(1, 2))
-    order = np.lexsort((-scores, empty, -obeyed))[: 1 if wanted is None else None]
+    order = np.lexsort((-scores, empty, -obeyed))[: 1 if multimask is None else None]
     return logits[order], scores[order]
 
 
 def points_obeyed(logits: FloatArray, prompts: Prompts, frame: Frame) -> IntArray:
-    """Count for each mask the positive points inside it and the negative ones outside.
+    """Count for each mask the positive points inside and the negative points outside.
 
     Args:
-        logits: (M, 256, 256), inside above 0.
+        logits: (M, 256, 256), positive inside.
         prompts: In image pixels.
         frame: The tile.
 
@@ -69,59 +69,63 @@ def points_obeyed(logits: FloatArray, prompts: Prompts, frame: Frame) -> IntArra
     """
     if not len(prompts.points_xy):
         return np.zeros(len(logits), dtype=np.int64)
-    inside = [_read(one, prompts.points_xy, frame) > 0 for one in logits]
+    inside = [_read(mask, prompts.points_xy, frame) > 0 for mask in logits]
     obeyed: IntArray = (np.array(inside) == (prompts.labels == 1)).sum(axis=1)
     return obeyed
 
 
 def corrected(logits: FloatArray, points_xy: FloatArray, labels: IntArray, frame: Frame) -> FloatArray:
-    """Make a mask follow corrections, also those that the model does not follow: nobody shall click in vain.
+    """Make a mask satisfy all corrections, also those that the model does not follow.
 
-    Around each point that lacks it a Gaussian is added, or taken away if the point is negative, just as high as takes
-    the logit at the point to `MARGIN`; it reaches farther in a large mask. What the model follows is left as it is. Of
-    points that contradict each other the last one counts. With `sampath-tiny` this saves one in ten points to
-    IoU 0.80. (`REACH` and `MARGIN` were chosen on training images.)
+    At each point whose logit is not beyond `MARGIN`, a Gaussian is added (subtracted for a negative point) that moves
+    the logit at the point to the margin; it is wider in larger masks. If points contradict each other, the last one
+    wins. With `sampath-tiny`, this saves one of ten points needed for IoU 0.80 (`REACH` and `MARGIN` were chosen on
+    training images).
 
     Args:
-        logits: (256, 256), inside above 0.
+        logits: (256, 256), positive inside.
         points_xy: (N, 2) corrections (x, y) in image pixels.
         labels: (N,) 1 inside, 0 outside.
         frame: The tile.
 
     Returns:
-        (256, 256) float32, for a mask; the model's own logits are what is fed back to it.
+        (256, 256) float32 for drawing the mask; the model gets its own logits as previous mask.
     """
-    found = np.array(logits, dtype=np.float32)
-    reach = max(1.0, REACH * float((found > 0).sum()) ** 0.5)
+    result = np.array(logits, dtype=np.float32)
+    # Scale the reach of corrections with the mask.
+    reach = max(1.0, REACH * float((result > 0).sum()) ** 0.5)
     for point, (col, row), label in zip(points_xy, _cells(points_xy, frame), labels, strict=True):
         sign = 1.0 if label == 1 else -1.0
-        lacking = MARGIN - sign * float(_read(found, point[None], frame)[0])
-        if lacking <= 0:
+        # Skip points that the mask satisfies already.
+        missing = MARGIN - sign * float(_read(result, point[None], frame)[0])
+        if missing <= 0:
             continue
+        # Draw a Gaussian around the point.
         rows, cols = (
             np.exp(-((np.arange(LOGITS_PX, dtype=np.float32) - at) ** 2) / (2 * reach**2))
             for at in (row, col)
         )
         spot = rows[:, None] * cols[None, :]
-        found += spot * np.float32(sign * lacking / float(_read(spot, point[None], frame)[0]))
-    return found
+        # Scale it so that the interpolated logit at the point reaches the margin.
+        result += spot * np.float32(sign * missing / float(_read(spot, point[None], frame)[0]))
+    return result
 
 
 def _cells(points_xy: FloatArray, frame: Frame) -> FloatArray:
-    """Map (N, 2) points (x, y) in image pixels to (column, row) of the logits, whole numbers at the cells' centres."""
+    """Map (N, 2) points (x, y) in image pixels to (column, row) of the logits; cell centres are whole numbers."""
     cells: FloatArray = frame.to_input(points_xy) * LOGITS_PX / frame.input_px - 0.5
     return cells
 
 
 def _read(logits: FloatArray, points_xy: FloatArray, frame: Frame) -> FloatArray:
-    """Read logits (256, 256) at (N, 2) points (x, y) in image pixels, interpolated as where masks are drawn."""
+    """Interpolate logits (256, 256) at (N, 2) points (x, y) in image pixels, as for drawing masks."""
     cols, rows = _cells(points_xy, frame).T
     values: FloatArray = ndimage.map_coordinates(logits, (rows, cols), order=1, mode="nearest")
     return values
 
 
-def _how_many(prompts: Prompts) -> bool | None:
-    """Say as `Model.decode` wants it which masks are worth making."""
+def _multimask(prompts: Prompts) -> bool | None:
+    """Return the `multimask` argument of `Model.decode` that suits the prompts."""
     points = len(prompts.points_xy)
     if points > 1 or (points and prompts.box_xyxy is not None):
         return None

@@ -1,9 +1,8 @@
-"""Low-resolution logits to image pixels and back, at the cost of the object and not of the image.
+"""Upscaling of low-resolution logits to image pixels, and the inverse, within the bounding box of the mask.
 
-Segment Anything enlarges the decoder's logits in two bilinear steps: to the padded square, then, after
-cutting the padding off, to the image (`Sam.postprocess_masks`). Both steps are linear and act on rows and
-columns separately, so together they are `A_rows @ logits @ A_cols.T` with at most four weights in a row.
-That product can be taken for the mask's bounding box alone.
+Segment Anything enlarges the decoder's logits in two bilinear steps: to the padded square, then, after cropping the
+padding, to the image (`Sam.postprocess_masks`). Both steps are linear and separable, so together they are
+`A_rows @ logits @ A_cols.T` with at most four weights per row. The product is computed only for the bounding box.
 """
 
 from __future__ import annotations
@@ -25,28 +24,29 @@ if TYPE_CHECKING:
     from ...geometry import Frame
 
 CHUNK_BYTES = 2**21
-"""Logits at image resolution are made in pieces of this size: they stay in the processor's cache."""
+"""Size of the chunks in which logits at image resolution are computed, to stay in the processor's cache."""
 
-_SURE = 1e-3
-"""A cell that a painted mask fills counts as 99.9 % sure: logits of +-6.9, the range of SAM's own answers."""
+_MIN_SHARE = 1e-3
+"""Cells inside a painted mask get a probability of 99.9 %: logits of +-6.9, the range of SAM's own logits."""
 
 
 def interpolation_matrix(frame: Frame, axis: int, logits_px: int = LOGITS_PX) -> sparse.csr_array:
-    """Return the matrix that takes low-resolution logits to the pixels of a frame along one axis.
+    """Return the matrix that maps low-resolution logits to the pixels of a frame along one axis.
 
     Args:
-        frame: The window; only its sizes matter.
+        frame: The window; only its size is used.
         axis: 0 for rows, 1 for columns.
         logits_px: Side of the low-resolution logits.
 
     Returns:
-        (pixels of the frame, logits_px) float32; every row sums to 1 and has at most four entries.
+        (pixels of the frame, logits_px) float32; every row sums to 1 and has at most four non-zero entries.
     """
     return _two_steps(logits_px, frame.input_px, frame.input_hw[axis], frame.hw[axis])
 
 
 @lru_cache(maxsize=64)
 def _two_steps(logits_px: int, input_px: int, kept_px: int, image_px: int) -> sparse.csr_array:
+    # Resize to the padded square, crop the padding, resize to the image.
     to_square = _bilinear(logits_px, input_px)[:kept_px]
     matrix = sparse.csr_array((_bilinear(kept_px, image_px) @ to_square).astype(np.float32))
     matrix.eliminate_zeros()
@@ -55,14 +55,16 @@ def _two_steps(logits_px: int, input_px: int, kept_px: int, image_px: int) -> sp
 
 
 def _bilinear(source_px: int, target_px: int) -> sparse.csr_array:
-    """One step of `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)` along one axis.
+    """Return the matrix of `torch.nn.functional.interpolate(mode="bilinear", align_corners=False)` along one axis.
 
-    Positions are computed in float32 as PyTorch does: in float64 they would differ by up to 1e-4 px at
-    1,024 px, enough to move a pixel across the threshold.
+    Positions are computed in float32 as in PyTorch: in float64 they would differ by up to 1e-4 px at 1,024 px,
+    enough to move a pixel across the threshold.
     """
+    # Map the centres of target pixels to source positions.
     scale = np.float32(source_px) / np.float32(target_px)
     half = np.float32(0.5)
     position = np.maximum(scale * (np.arange(target_px, dtype=np.float32) + half) - half, np.float32(0))
+    # Weigh the two nearest source pixels by distance.
     lower = np.minimum(position.astype(np.int64), source_px - 1)
     upper = np.minimum(lower + 1, source_px - 1)
     fraction = np.clip(position - lower.astype(np.float32), 0, 1).astype(np.float64)
@@ -75,16 +77,16 @@ def _bilinear(source_px: int, target_px: int) -> sparse.csr_array:
 def image_logits(
     frame: Frame, logits: npt.ArrayLike, rows: slice = slice(None), cols: slice = slice(None)
 ) -> FloatArray:
-    """Enlarge logits to image resolution inside a part of the frame.
+    """Enlarge logits to image resolution in a part of the frame.
 
     Args:
-        frame: The window the logits belong to.
+        frame: The window of the logits.
         logits: (256, 256) low-resolution logits.
-        rows: Rows wanted, counted from the frame's first row, step 1.
-        cols: Columns wanted, counted from the frame's first column, step 1.
+        rows: Rows to compute, relative to the frame, step 1.
+        cols: Columns to compute, relative to the frame, step 1.
 
     Returns:
-        (rows, cols) float32, what `Sam.postprocess_masks` yields there.
+        (rows, cols) float32, equal to `Sam.postprocess_masks`.
     """
     low = np.asarray(logits, dtype=np.float32)
     along_cols = interpolation_matrix(frame, 1, low.shape[1])[cols]
@@ -93,34 +95,35 @@ def image_logits(
 
 
 def _columns(along_cols: sparse.csr_array, low: FloatArray) -> FloatArray:
-    """Enlarge (h, w) logits along columns only: (h, columns) float32, C-contiguous for the row step."""
+    """Enlarge (h, w) logits along columns to (h, columns) float32, C-contiguous."""
     return np.ascontiguousarray((along_cols @ np.ascontiguousarray(low.T)).T)
 
 
-def pieces_at(logits: FloatArray, pointed: BoolArray) -> FloatArray:
-    """Turn the pieces of a mask that nothing points at into background.
+def keep_prompted(logits: FloatArray, prompted: BoolArray) -> FloatArray:
+    """Remove the connected components of a mask that no prompt covers.
 
     Args:
         logits: (256, 256) low-resolution logits.
-        pointed: (256, 256), True at the cells that clicks, a box or a painted mask cover.
+        prompted: (256, 256), True at the cells that points, a box or a painted mask cover.
 
     Returns:
-        The same logits, those of the other pieces (8-connected) with their sign turned; all as they are if no piece
-        is pointed at.
+        The logits, negated in the other components (8-connected); unchanged if no component is covered.
     """
-    pieces, count = ndimage.label(logits > 0, structure=np.ones((3, 3)))
+    # Label the components, and keep those that are prompted.
+    components, count = ndimage.label(logits > 0, structure=np.ones((3, 3)))
     kept = np.zeros(count + 1, dtype=np.bool_)
-    kept[pieces[pointed]] = True
+    kept[components[prompted]] = True
     kept[0] = False
     if not kept.any():
         return logits
+    # Negate the others, but not the background.
     kept[0] = True
-    result: FloatArray = np.where(kept[pieces], logits, -logits)
+    result: FloatArray = np.where(kept[components], logits, -logits)
     return result
 
 
-def pointed_at(frame: Frame, prompts: Prompts) -> BoolArray:
-    """Return the cells (256, 256) of the logits that positive points, a box or a mask cover."""
+def prompted_cells(frame: Frame, prompts: Prompts) -> BoolArray:
+    """Return the cells (256, 256) of the logits that positive points, a box or a mask prompt cover."""
     cells = np.zeros((LOGITS_PX, LOGITS_PX), dtype=np.bool_)
     if prompts.mask_logits is not None:
         cells |= prompts.mask_logits > 0
@@ -140,10 +143,10 @@ def _cells(frame: Frame, points_xy: FloatArray) -> IntArray:
 
 
 def local_mask(frame: Frame, logits: npt.ArrayLike) -> LocalMask:
-    """Turn one candidate's logits into the pixels of its mask (logits > 0, as SAM does).
+    """Convert the logits of one candidate to a mask (logits > 0, as in SAM).
 
     Args:
-        frame: The window the logits belong to.
+        frame: The window of the logits.
         logits: (256, 256) low-resolution logits.
 
     Returns:
@@ -153,9 +156,10 @@ def local_mask(frame: Frame, logits: npt.ArrayLike) -> LocalMask:
     along_rows = interpolation_matrix(frame, 0, low.shape[0])
     along_cols = interpolation_matrix(frame, 1, low.shape[1])
     positive = low > 0
-    # Weights are non-negative, so a pixel is positive only if a cell that it reads is.
+    # Find the pixels that can be positive: weights are non-negative, so one of their cells must be.
     r0, r1 = _reading(along_rows, positive.any(axis=1))
     c0, c1 = _reading(along_cols, positive.any(axis=0))
+    # Enlarge the logits there, and threshold them.
     bits = np.empty((r1 - r0, c1 - c0), dtype=np.bool_)
     for band, values in enlarge_rows(along_rows, _columns(along_cols[c0:c1], low), r0, r1):
         np.greater(values, 0, out=bits[band])
@@ -166,19 +170,19 @@ def local_mask(frame: Frame, logits: npt.ArrayLike) -> LocalMask:
 def enlarge_rows(
     along_rows: sparse.csr_array, columns: FloatArray, start: int, stop: int
 ) -> Iterator[tuple[slice, FloatArray]]:
-    """Enlarge logits along rows, some rows at a time.
+    """Enlarge logits along rows, in bands.
 
     Args:
         along_rows: From `interpolation_matrix`.
-        columns: (h, w) float32, enlarged along columns already.
-        start: First row wanted.
-        stop: Row after the last one wanted.
+        columns: (h, w) float32, already enlarged along columns.
+        start: First row to compute.
+        stop: Row after the last one to compute.
 
     Yields:
-        The band, counted from `start`, and its values (rows, w) float32.
+        The rows of the band, relative to `start`, and its values (rows, w) float32.
     """
-    # SciPy's product runs in the thread that asks. A library with threads of its own gains nothing on so little, and
-    # loses a hundredfold where they have to wait for a processor: beside a head that trains, for example.
+    # SciPy's product runs in the calling thread. A multi-threaded library gains nothing on so little data, and is a
+    # hundred times slower if its threads wait for a processor, for example during training.
     step = max(1, CHUNK_BYTES // (4 * max(1, columns.shape[1])))
     for row in range(start, stop, step):
         last = min(row + step, stop)
@@ -186,7 +190,7 @@ def enlarge_rows(
 
 
 def _reading(matrix: sparse.csr_array, marked: npt.ArrayLike) -> tuple[int, int]:
-    """Return the range of matrix rows that read from the marked range of sources; (0, 0) if none is marked."""
+    """Return the range of matrix rows that depend on the marked range of sources; (0, 0) if none is marked."""
     cells = np.flatnonzero(marked)
     if cells.size == 0:
         return 0, 0
@@ -198,11 +202,11 @@ def _reading(matrix: sparse.csr_array, marked: npt.ArrayLike) -> tuple[int, int]
 
 
 def full_masks(frame: Frame, logits: npt.ArrayLike) -> BoolArray:
-    """Turn logits (M, 256, 256) into masks (M, H, W) bool at the size of the frame's window."""
+    """Convert logits (M, 256, 256) to masks (M, H, W) bool of the size of the frame's window."""
     low = np.asarray(logits, dtype=np.float32)
     masks = np.zeros((len(low), *frame.hw), dtype=np.bool_)
-    for target, one in zip(masks, low, strict=True):
-        local = local_mask(frame, one)
+    for target, candidate in zip(masks, low, strict=True):
+        local = local_mask(frame, candidate)
         rows, cols = local.row - frame.top, local.col - frame.left
         height, width = local.bitmap.shape
         target[rows : rows + height, cols : cols + width] = local.bitmap
@@ -210,21 +214,21 @@ def full_masks(frame: Frame, logits: npt.ArrayLike) -> BoolArray:
 
 
 def mask_to_logits(mask: BoolArray | LocalMask, frame: Frame, logits_px: int = LOGITS_PX) -> FloatArray:
-    """Turn a painted mask into the logits of a mask prompt.
+    """Convert a painted mask to the logits of a mask prompt.
 
-    Each cell gets the log-odds of the share of it that is painted: 0 where the outline halves it, +-6.9
-    inside and outside; the padding of the square counts as outside.
+    Each cell gets the log-odds of its painted fraction: 0 if the outline halves it, +-6.9 inside and outside; the
+    padding of the square counts as outside.
 
     Args:
         mask: (H, W) bool of the image that the frame is cut from, or a `LocalMask`.
-        frame: The window the prompt is for.
+        frame: The window of the prompt.
         logits_px: Side of the low-resolution logits.
 
     Returns:
         (logits_px, logits_px) float32.
 
     Raises:
-        PromptError: If the mask is smaller than the window, or nothing is painted in the window.
+        PromptError: If the mask is smaller than the window, or empty in the window.
     """
     if isinstance(mask, LocalMask):
         local = mask
@@ -238,24 +242,26 @@ def mask_to_logits(mask: BoolArray | LocalMask, frame: Frame, logits_px: int = L
         local = LocalMask.from_dense(window, frame.top, frame.left)
     share = _painted_share(local, frame, logits_px)
     if not share.any():
-        raise PromptError("The mask prompt is empty where the model looks; paint or pick a mask there.")
-    share = np.clip(share, _SURE, 1 - _SURE)
+        raise PromptError("The mask prompt is empty in the tile of the prompt; paint or pick a mask there.")
+    share = np.clip(share, _MIN_SHARE, 1 - _MIN_SHARE)
     logits: FloatArray = np.log(share / (1 - share)).astype(np.float32)
     return logits
 
 
 def _painted_share(local: LocalMask, frame: Frame, logits_px: int) -> FloatArray:
-    """Share of each low-resolution cell (logits_px, logits_px) that the mask covers, 0..1."""
+    """Return the fraction of each low-resolution cell (logits_px, logits_px) that the mask covers, 0..1."""
     rows = slice(max(local.row, frame.top), min(local.slices[0].stop, frame.top + frame.height))
     cols = slice(max(local.col, frame.left), min(local.slices[1].stop, frame.left + frame.width))
     share = np.zeros((logits_px, logits_px))
     if rows.stop <= rows.start or cols.stop <= cols.start:
         return share
+    # Compute the size of a cell in image pixels, and the overlaps of cells and pixels along each axis.
     (input_h, input_w), (height, width) = frame.input_hw, frame.hw
     cell_h = frame.input_px / logits_px * height / input_h
     cell_w = frame.input_px / logits_px * width / input_w
     over_rows = _cell_overlap(logits_px, cell_h, height)[:, rows.start - frame.top : rows.stop - frame.top]
     over_cols = _cell_overlap(logits_px, cell_w, width)[:, cols.start - frame.left : cols.stop - frame.left]
+    # Sum the painted pixels of each cell, in bands of rows.
     step = max(1, CHUNK_BYTES // (4 * (cols.stop - cols.start)))
     for start in range(rows.start, rows.stop, step):
         stop = min(start + step, rows.stop)
@@ -269,7 +275,8 @@ def _painted_share(local: LocalMask, frame: Frame, logits_px: int) -> FloatArray
 
 @lru_cache(maxsize=64)
 def _cell_overlap(cells: int, cell_px: float, image_px: int) -> sparse.csc_array:
-    """Matrix (cells, image_px): the share of each cell of side `cell_px` that each pixel covers."""
+    """Return the matrix (cells, image_px) with the fraction of each cell of side `cell_px` that each pixel covers."""
+    # Cut the axis at all edges of cells and pixels: each part lies in one cell and one pixel.
     edges = np.minimum(np.arange(cells + 1) * cell_px, image_px)
     breaks = np.union1d(edges, np.arange(image_px + 1))
     middle = (breaks[:-1] + breaks[1:]) / 2

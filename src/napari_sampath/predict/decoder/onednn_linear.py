@@ -1,8 +1,8 @@
-"""Products of float32 matrices by oneDNN, where PyTorch has it, else as PyTorch does them.
+"""Linear layers in float32 with oneDNN if PyTorch has it, for inference only.
 
-PyTorch hands float32 products to MKL, which leaves the widest instructions of AMD's processors unused; oneDNN, which
-does PyTorch's convolutions, is twice as fast there and as fast elsewhere. PyTorch's only way to it for plain tensors
-is an operator of its compiler's. It has no gradients: all of this is for answers and not for training.
+PyTorch uses MKL for float32 products, which does not use the widest instructions of AMD processors; oneDNN, which
+PyTorch uses for convolutions, is twice as fast there and as fast elsewhere. For plain tensors it is only reachable
+through an operator of PyTorch's compiler, which has no gradients.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OPERATOR: Any = _find_operator()
 
 
 def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
-    """Return `rows @ weight.T + bias`, (N, D), and what GELU makes of it if that is wanted.
+    """Return `rows @ weight.T + bias`, (N, D), optionally with GELU.
 
     Args:
         rows: (N, C).
@@ -32,7 +32,7 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool 
         bias: (D,).
         gelu: Whether to apply the exact GELU.
     """
-    if _takes(rows):
+    if _is_supported(rows):
         product: Tensor = _OPERATOR(
             rows, weight, bias, "gelu" if gelu else "none", [], "none" if gelu else ""
         )
@@ -43,11 +43,11 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool 
 
 def add_linear(added: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
     """Return `added + rows @ weight.T`, (N, D), for `added` (N, D), `rows` (N, C) and `weight` (D, C)."""
-    if _takes(rows):
+    if _is_supported(rows):
         product: Tensor = _OPERATOR.binary(rows, added, weight, None, "add")
         return product
     return torch.addmm(added, rows, weight.T)
 
 
-def _takes(rows: Tensor) -> bool:
+def _is_supported(rows: Tensor) -> bool:
     return _OPERATOR is not None and rows.device.type == "cpu" and rows.dtype == torch.float32

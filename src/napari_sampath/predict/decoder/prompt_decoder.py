@@ -1,8 +1,8 @@
-"""The prompt decoder: features + prompts -> low-resolution logits, in torch, for batches of prompts.
+"""SAM's prompt encoder and mask decoder for inference: features and prompts to low-resolution logits.
 
-The weights are those of `segment_anything`'s own `PromptEncoder` and `MaskDecoder` (or subclasses with the
-same interface), the answers theirs up to rounding; the order of the work is this package's: what does not
-depend on the prompt is done once for a tile, and only candidates that are asked for are upscaled.
+The weights are those of the `PromptEncoder` and `MaskDecoder` of `segment_anything` (or subclasses), and the results
+equal theirs up to rounding. What does not depend on the prompt is computed once per tile, and only selected candidates
+are upscaled.
 """
 
 from __future__ import annotations
@@ -23,48 +23,47 @@ if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder
 
 _ACTIVE = 4
-"""Tiles kept prepared for the next prompt: 10 MB each besides their embedding."""
+"""Tiles that are kept prepared for further prompts: 10 MB each besides their embedding."""
 _CPU_BATCH = 4
-"""Prompts worth answering at once on a CPU; more are no faster and no longer fit its cache."""
+"""Prompts per batch on a CPU; more are not faster, because they exceed its cache."""
 _GPU_BATCH = 64
 
 _Stamp: TypeAlias = tuple[tuple[int, int], ...]
-"""Where each weight lies and how often it was changed."""
+"""Address and version of each weight, to notice changes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ActiveEmbedding:
-    """What the decoder needs of one tile, made once and used for every prompt on it."""
+    """The prepared embedding of one tile, used for all prompts on it."""
 
     cells: Tensor
-    """(N, C) float32, the encoder's embedding, cell by cell, on the decoder's device."""
+    """(N, C) float32, the embedding by cell, on the device of the decoder."""
     shared: SharedCells
-    """The first layer's image side for prompts without a mask."""
+    """Projections of the first layer for prompts without a mask."""
     network: TwoWay
     upscaling: Upscaling
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attended:
-    """B prompts with their predicted IoU, before any mask is made."""
+    """B prompts after attention, with predicted IoU but without masks."""
 
     active: ActiveEmbedding
     tokens: Tensor
-    """(B, T, C) after attention: predicted IoU, the single mask, three candidates, prompts."""
+    """(B, T, C) tokens after attention: predicted IoU, the single mask, three candidates, prompts."""
     cells: Parts
-    """After attention."""
+    """Cells after attention."""
     scores: Tensor
     """(B, M) predicted IoU of the candidates, M = 3, 1 or 4."""
 
 
 class PromptDecoder(nn.Module):
-    """SAM's prompt encoder and mask decoder as one network, for answers and not for training.
+    """SAM's prompt encoder and mask decoder as one network, for inference.
 
-    `forward` answers prompts. Its two steps can be had one by one: `attend` yields predicted IoU, `logits`
-    upscales the candidates that are worth it.
+    `forward` answers prompts in two steps: `attend` predicts the IoU, `logits` upscales selected candidates.
 
     Args:
-        prompt_encoder: Called as `(points, boxes, masks) -> (sparse, dense)`, all prompts together.
+        prompt_encoder: SAM's prompt encoder.
         mask_decoder: SAM's mask decoder.
     """
 
@@ -80,11 +79,11 @@ class PromptDecoder(nn.Module):
         self._lock = threading.Lock()
         self._stamp: _Stamp = ()
         self._active: list[tuple[Tensor, ActiveEmbedding]] = []
-        """Embeddings given to `activate`, the most recently used last."""
+        """Embeddings given to `activate` and their preparation, the most recently used last."""
 
     @property
     def input_px(self) -> int:
-        """Side of the square in which prompts are given, in pixels."""
+        """Side of the square input, in pixels."""
         return int(self.prompt_encoder.input_image_size[0])
 
     @property
@@ -94,20 +93,20 @@ class PromptDecoder(nn.Module):
 
     @property
     def batch(self) -> int:
-        """Prompts to answer at once; each takes some 15 MB."""
+        """Prompts per batch; each takes about 15 MB."""
         return _CPU_BATCH if self.position.device.type == "cpu" else _GPU_BATCH
 
     def activate(self, embedding: Tensor) -> ActiveEmbedding:
         """Prepare a tile's embedding (256, 64, 64), of any float type and device, for prompts.
 
-        The last few are remembered by the tensor itself, which must not be written to.
+        The last few are cached by the identity of the tensor, which must not be modified.
         """
         stamp = tuple((weight.data_ptr(), weight._version) for weight in self.parameters())
         with self._lock:
             if stamp != self._stamp:
                 self._active, self._stamp = [], stamp
-            for index, (known, active) in enumerate(self._active):
-                if known is embedding:
+            for index, (cached, active) in enumerate(self._active):
+                if cached is embedding:
                     self._active.append(self._active.pop(index))
                     return active
             active = self._prepare(embedding)
@@ -134,16 +133,16 @@ class PromptDecoder(nn.Module):
         masks: Tensor | None = None,
         multimask: bool | None = True,
     ) -> Attended:
-        """Run a batch of B prompts up to their predicted IoU; arguments as in `forward`."""
+        """Run a batch of B prompts up to the predicted IoU; arguments as in `forward`."""
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
         parts = self.mask_decoder
-        own = torch.cat([parts.iou_token.weight, parts.mask_tokens.weight])
-        tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], dim=1)
+        output_tokens = torch.cat([parts.iou_token.weight, parts.mask_tokens.weight])
+        tokens = torch.cat([output_tokens.expand(len(sparse), -1, -1), sparse], dim=1)
         tile: SharedCells | Parts = active.shared
         if isinstance(parts, SpreadingMaskDecoder):
             side = self.prompt_encoder.image_embedding_size
             dense = parts.spread_prompt(active.cells.T.unflatten(1, side)[None], dense)
-        if not self._says_no_mask(dense):
+        if not self._is_without_mask(dense):
             tile = in_parts((active.cells + dense.flatten(2).transpose(1, 2)).contiguous())
         tokens, cells = active.network.attend(tokens, tile)
         scores = parts.iou_prediction_head(tokens[:, 0])
@@ -159,15 +158,15 @@ class PromptDecoder(nn.Module):
 
         Args:
             attended: From `attend`.
-            chosen: (B, M) bool, which candidates; all if left out.
+            chosen: (B, M) bool, the candidates to upscale; all if left out.
 
         Returns:
-            (K, 4h, 4w) float32 logits of the chosen ones, prompt by prompt.
+            (K, 4h, 4w) float32 logits of the chosen candidates, ordered by prompt.
         """
         count = attended.scores.shape[1]
         if chosen is None:
             chosen = torch.ones_like(attended.scores, dtype=torch.bool)
-        # SAM's first mask token is for prompts that are not ambiguous, the others are the candidates'.
+        # SAM's first mask token is for unambiguous prompts, the others are for the three candidates.
         first = 1 if count == self.mask_decoder.num_mask_tokens - 1 else 0
         numbers = range(first, first + count)
         networks = self.mask_decoder.output_hypernetworks_mlps
@@ -176,11 +175,11 @@ class PromptDecoder(nn.Module):
         result = kernels.new_empty(int(chosen.sum()), side, side)
         start = 0
         by_prompt = zip(*attended.cells, strict=True)
-        for cells, weights, wanted in zip(by_prompt, kernels, chosen.cpu(), strict=True):
-            stop = start + int(wanted.sum())
+        for cells, weights, selected in zip(by_prompt, kernels, chosen.cpu(), strict=True):
+            stop = start + int(selected.sum())
             if stop > start:
                 attended.active.upscaling.logits(
-                    list(cells), weights[wanted.to(weights.device)], result[start:stop]
+                    list(cells), weights[selected.to(weights.device)], result[start:stop]
                 )
             start = stop
         return result
@@ -198,10 +197,11 @@ class PromptDecoder(nn.Module):
         Args:
             active: The tile.
             points: (B, N, 2) float32 points (x, y) in pixels of the square input, and (B, N) labels:
-                1 positive, 0 negative, -1 none (to fill up a batch).
+                1 positive, 0 negative, -1 padding.
             boxes: (B, 4) float32 boxes (x0, y0, x1, y1) in pixels of the square input.
-            masks: (B, 1, 256, 256) float32 logits, painted or of the previous answer.
-            multimask: Three candidates a prompt, for what is ambiguous; or one; None for all four, the one first.
+            masks: (B, 1, 256, 256) float32 logits, painted or of a previous prediction.
+            multimask: True for three candidates per prompt, False for a single mask, None for all four, the single
+                mask first.
 
         Returns:
             (B, M, 256, 256) logits and (B, M) predicted IoU, M = 3, 1 or 4.
@@ -209,12 +209,12 @@ class PromptDecoder(nn.Module):
         attended = self.attend(active, points, boxes, masks, multimask)
         return self.logits(attended).unflatten(0, attended.scores.shape), attended.scores
 
-    def _says_no_mask(self, dense: Tensor) -> bool:
-        """Say whether a dense embedding (B, C, h, w) is the one that SAM gives prompts without a mask."""
+    def _is_without_mask(self, dense: Tensor) -> bool:
+        """Return True if a dense embedding (B, C, h, w) is that of prompts without a mask."""
         expanded = dense.stride(-1) == dense.stride(-2) == 0
         return expanded and bool((dense[..., 0, 0] == self.prompt_encoder.no_mask_embed.weight).all())
 
 
 def _by_cell(values: Tensor) -> Tensor:
-    """(C, h, w) -> (N, C)."""
+    """Reshape (C, h, w) to (N, C)."""
     return values.flatten(1).T.contiguous()

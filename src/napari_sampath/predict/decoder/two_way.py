@@ -1,12 +1,12 @@
-"""SAM's two-way transformer between tokens and cells, with the sums taken in a cheaper order.
+"""SAM's two-way transformer between tokens and cells, with fewer operations.
 
-The tokens of a prompt are few (7 for a point) and the cells of a tile are many (4,096), yet the package
-projects every cell for every prompt. A projection is linear, so it can be applied to the tokens instead:
-with cells K, positions P and one head's weights W, `q . W (K + P) = (W' q) . (K + P)`. In the first layer
-the cells are the same for all prompts without a mask, so there the whole projection is made once for a tile.
-That is 0.9 GFLOP a point instead of 2.8. Same numbers up to rounding (about 1e-5 on logits; tests compare).
+A prompt has few tokens (7 for a point) and a tile many cells (4,096), yet `segment_anything` projects every cell for
+every prompt. Projections are linear, so they can be applied to the tokens instead: with cells K, positions P and the
+weights W of one head, `q . W (K + P) = (W' q) . (K + P)`. In the first layer the cells are the same for all prompts
+without a mask, so their projection is computed once per tile. A point takes 0.9 instead of 2.8 GFLOP, with the same
+results up to rounding (about 1e-5 on logits).
 
-On a CPU the cells are worked on, and handed on, in parts that stay in its cache.
+On a CPU, the cells are processed in parts that stay in its cache.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
 
 
 _CELLS = 512
-"""Cells that each thread works on at a time: half a megabyte, which stays in its core's cache."""
+"""Cells per thread and part: half a megabyte, which stays in the cache of a core."""
 
 Parts: TypeAlias = list[Tensor]
-"""The cells of B prompts, some after the other: each (B, n, C), and their n add up to N."""
+"""The cells of B prompts in parts (B, n, C), whose n sum to N."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedCells:
-    """The image side of the first layer, the same for all prompts on a tile."""
+    """Projections of the cells in the first layer, the same for all prompts on a tile."""
 
     cells: list[Tensor]
-    """Cells of the tile in parts (n, C)."""
+    """Cells of the tile, in parts (n, C)."""
     read_keys: Tensor
     """(heads, D, N) keys that tokens attend to."""
     read_values: Tensor
-    """(heads, N, D) values that tokens get."""
+    """(heads, N, D) values that tokens receive."""
     ask_queries: Tensor
-    """(heads, D, N) queries by which cells attend to tokens."""
+    """(heads, D, N) queries with which cells attend to tokens."""
 
 
 class _Attention:
     """One of SAM's attentions between tokens and cells, its weights split into heads.
 
     Args:
-        attention: The package's module.
+        attention: The module of `segment_anything`.
         position: (N, C) positional encoding of the cells.
-        cells_ask: True if cells are queries and tokens keys; False the other way round.
+        cells_ask: True if cells are queries and tokens keys; False for the opposite.
     """
 
     def __init__(self, attention: Attention, position: Tensor, cells_ask: bool) -> None:
@@ -67,11 +67,11 @@ class _Attention:
         self.cell_bias = self.cell_side.bias.view(self.heads, -1, 1)
         self.value_weight = self._split(attention.v_proj.weight)
         self.out_weight = self._split(attention.out_proj.weight.T)
-        # A cell's weights over the tokens sum to 1 in each head: a share of the bias can ride along.
+        # The weights of a cell over the tokens sum to 1 in each head, so each head can add its part of the bias.
         self.out_bias: Tensor = attention.out_proj.bias / self.heads
 
     def _split(self, weight: Tensor) -> Tensor:
-        """(heads * D, C) -> (heads, D, C)."""
+        """Reshape (heads * D, C) to (heads, D, C)."""
         return weight.reshape(self.heads, -1, weight.shape[1]).contiguous()
 
     def project(self, cells: Tensor) -> Tensor:
@@ -86,25 +86,27 @@ class _Attention:
         return values.transpose(0, 1).contiguous()
 
     def _sides(self, tokens: Tensor) -> Tensor:
-        """Project tokens (B, T, C) to what cells are compared with: (B, heads, T, D)."""
+        """Project tokens (B, T, C) to scaled queries or keys (B, heads, T, D)."""
         batch, count, _ = tokens.shape
         sides: Tensor = self.token_side(tokens).view(batch, count, self.heads, -1).transpose(1, 2)
         return sides * self.scale
 
     def read(self, tokens: Tensor, tile: SharedCells | Parts) -> Tensor:
-        """Let tokens (B, T, C) attend to shared cells, or to the cells of each prompt: (B, T, C)."""
+        """Attend from tokens (B, T, C) to shared cells, or to the cells of each prompt; return (B, T, C)."""
         sides = self._sides(tokens)
         if isinstance(tile, SharedCells):
             return self._out(_times(_times(sides, tile.read_keys).softmax(-1), tile.read_values))
-        # The bias of the keys adds the same to all cells, which the softmax does not see.
+        # Project the tokens to the space of the cells. Softmax ignores the bias of the keys, equal for all cells.
         moved = torch.matmul(sides, self.cell_weight).flatten(1, 2)
+        # Compare them with all cells, and take the softmax over the parts together.
         scores = torch.cat([_compare(moved, part + place) for part, place in self._placed(tile)], dim=2)
         weights = scores.softmax(-1).split([part.shape[1] for part in tile], dim=2)
+        # Average the cells by these weights, then project the averages to values.
         seen = _gather(weights, tile).view(*sides.shape[:3], -1)
         return self._out(torch.matmul(seen, self.value_weight.transpose(1, 2)), self.attention.v_proj.bias)
 
     def ask(self, tokens: Tensor, values: Tensor, tile: SharedCells | Parts, norm: nn.LayerNorm) -> Parts:
-        """Let cells attend to tokens (B, T, C) with values (B, T, C), add what they get and normalize."""
+        """Attend from cells to tokens (B, T, C) with values (B, T, C), add the result to the cells and normalise."""
         sides, given = self._sides(tokens), self._given(values)
         if isinstance(tile, SharedCells):
             queries = tile.ask_queries.split([len(cells) for cells in tile.cells], dim=2)
@@ -112,6 +114,7 @@ class _Attention:
                 norm(_give(_times(sides, one), given, cells.expand(len(tokens), -1, -1)))
                 for one, cells in zip(queries, tile.cells, strict=True)
             ]
+        # Project the tokens to the space of the cells, and compare each part of the cells with them.
         moved = torch.matmul(sides, self.cell_weight).flatten(1, 2)
         bias = torch.matmul(sides, self.cell_bias)
         return [
@@ -120,24 +123,24 @@ class _Attention:
         ]
 
     def _placed(self, parts: Parts) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give each part the positional encoding of its cells."""
+        """Pair each part with the positional encoding of its cells."""
         return zip(parts, self.position.split([part.shape[1] for part in parts]), strict=True)
 
     def _given(self, values: Tensor) -> Tensor:
-        """Project tokens (B, T, C) to what a cell that attends to one of them gets: (B, heads * T, C)."""
+        """Project tokens (B, T, C) to the values that cells receive, (B, heads * T, C)."""
         batch, count, _ = values.shape
         given: Tensor = self.attention.v_proj(values).view(batch, count, self.heads, -1).transpose(1, 2)
         return (torch.matmul(given, self.out_weight) + self.out_bias).flatten(1, 2)
 
     def _out(self, by_head: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Join what heads (B, heads, T, D) have read, with the values' bias if it is still missing: (B, T, C)."""
+        """Join the outputs of the heads (B, heads, T, D), add the bias of the values if given: (B, T, C)."""
         joined = by_head.transpose(1, 2).flatten(2)
         projected: Tensor = self.attention.out_proj(joined if bias is None else joined + bias)
         return projected
 
 
 def in_parts(cells: Tensor) -> Parts:
-    """Divide cells (B, N, C) into what is worked on at a time."""
+    """Divide cells (B, N, C) into the parts that are processed at a time."""
     step = _CELLS * torch.get_num_threads() if cells.device.type == "cpu" else cells.shape[1]
     return list(cells.split(step, dim=1))
 
@@ -157,7 +160,7 @@ def _compare(moved: Tensor, cells: Tensor) -> Tensor:
 
 
 def _gather(weights: Sequence[Tensor], parts: Parts) -> Tensor:
-    """Add up the cells (B, n, C) of all parts with the weights (B, R, n) of each: (B, R, C)."""
+    """Sum the cells (B, n, C) of all parts with the weights (B, R, n): (B, R, C)."""
     if parts[0].device.type != "cpu":
         return torch.stack([torch.bmm(one, part) for one, part in zip(weights, parts, strict=True)]).sum(0)
     total = [linear(one, part.T) for one, part in zip(weights[0], parts[0], strict=True)]
@@ -167,7 +170,7 @@ def _gather(weights: Sequence[Tensor], parts: Parts) -> Tensor:
 
 
 def _give(scores: Tensor, given: Tensor, cells: Tensor) -> Tensor:
-    """Add to cells (B, n, C) what their scores (B, heads, T, n) let them get of (B, heads * T, C)."""
+    """Add values (B, heads * T, C) to cells (B, n, C), weighted by the softmax of scores (B, heads, T, n)."""
     weights = scores.softmax(2).flatten(1, 2).transpose(1, 2)
     if cells.device.type != "cpu":
         return torch.baddbmm(cells, weights, given)
@@ -180,10 +183,10 @@ def _stack(each: list[Tensor]) -> Tensor:
 
 
 class TwoWay:
-    """SAM's transformer of the mask decoder on tiles whose cells lie at given positions.
+    """The transformer of SAM's mask decoder.
 
     Args:
-        transformer: The package's; its weights are read now and must not change afterwards.
+        transformer: The module of `segment_anything`; its weights are read here and must not change afterwards.
         position: (N, C) positional encoding of the cells.
     """
 
@@ -200,7 +203,7 @@ class TwoWay:
         self._last_norm = transformer.norm_final_attn
 
     def share(self, cells: Tensor) -> SharedCells:
-        """Do the first layer's work on the cells (N, C) of a tile, for all prompts that leave them as they are."""
+        """Project the cells (N, C) of a tile for the first layer, for all prompts without a mask."""
         _, read, ask = self._layers[0]
         parts = [part[0] for part in in_parts(cells[None])]
         return SharedCells(parts, read.project(cells), read.values(cells), ask.project(cells))
@@ -210,18 +213,20 @@ class TwoWay:
 
         Args:
             tokens: (B, T, C) output tokens and prompts.
-            tile: What the prompts share, or the cells of each.
+            tile: Shared cells, or the cells of each prompt.
 
         Returns:
             Tokens (B, T, C) and cells after all layers.
         """
         (first, read, ask), *others = self._layers
+        # First layer: self-attention without residual, then cross-attention.
         queries = first.norm1(first.self_attn(q=tokens, k=tokens, v=tokens))
         queries, cells = self._cross(first, read, ask, queries, tokens, tile)
         for layer, read, ask in others:
             asking = queries + tokens
             queries = layer.norm1(queries + layer.self_attn(q=asking, k=asking, v=queries))
             queries, cells = self._cross(layer, read, ask, queries, tokens, cells)
+        # Last attention from tokens to cells.
         queries = queries + self._last.read(queries + tokens, cells)
         return self._last_norm(queries), cells
 
@@ -235,6 +240,8 @@ class TwoWay:
         tile: SharedCells | Parts,
     ) -> tuple[Tensor, Parts]:
         """Run a layer after its self-attention."""
+        # Tokens attend to cells, then pass the MLP.
         queries = layer.norm2(queries + read.read(queries + tokens, tile))
         queries = layer.norm3(queries + layer.mlp(queries))
+        # Cells attend to tokens.
         return queries, ask.ask(queries + tokens, queries, tile, layer.norm4)

@@ -1,7 +1,7 @@
-"""Cells to low-resolution logits: SAM's upscaling, cell by cell and for chosen candidates only.
+"""SAM's upscaling of cells to low-resolution logits, for selected candidates.
 
-Both transposed convolutions have stride 2 and a kernel of 2, so each is a linear layer on one cell. A part
-of the cells goes from cell to logit without leaving the processor's cache.
+Both transposed convolutions have stride 2 and a kernel of 2, so each is a linear layer on single cells. The cells are
+processed in parts that stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Upscaling:
-    """The end of SAM's mask decoder.
+    """The upscaling at the end of SAM's mask decoder.
 
     Args:
-        decoder: The package's; its weights are read now and must not change afterwards.
+        decoder: SAM's mask decoder; its weights are read here and must not change afterwards.
         grid_hw: Size (h, w) of the grid of cells.
     """
 
@@ -32,23 +32,26 @@ class Upscaling:
         self._grid_hw = grid_hw
 
     def logits(self, parts: list[Tensor], kernels: Tensor, out: Tensor) -> None:
-        """Upscale the cells of one prompt sixteenfold and weigh them.
+        """Upscale the cells of one prompt four times per axis, and multiply them with the candidates' kernels.
 
         Args:
-            parts: The cells after attention, each (n, C) some whole rows of the grid.
+            parts: The cells after attention, each (n, C), whole rows of the grid.
             kernels: (M, C / 8), one for each candidate.
             out: (M, 4h, 4w) float, filled with the logits.
         """
         height, width = self._grid_hw
-        # A cell is halved twice along each axis: rows (h, 2, 2), columns (w, 2, 2).
+        # Each cell is halved twice along each axis: rows (h, 2, 2), columns (w, 2, 2).
         planes = out.view(len(kernels), height, 2, 2, width, 2, 2)
         row = 0
         for part in parts:
+            # First transposed convolution and layer norm.
             halves = linear(part, *self._first).view(4 * len(part), -1)
             halves = functional.layer_norm(
                 halves, halves.shape[-1:], self._norm.weight, self._norm.bias, self._norm.eps
             )
+            # Second transposed convolution, with GELU before and after.
             quarters = linear(functional.gelu(halves), *self._second, gelu=True)
+            # Multiply with the kernels, and sort the values into the planes.
             values = linear(kernels, quarters.view(-1, kernels.shape[1]))
             values = values.view(len(kernels), -1, width, 2, 2, 2, 2)
             stop = row + values.shape[1]
@@ -57,5 +60,5 @@ class Upscaling:
 
 
 def _as_linear(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn a 2 x 2 transposed convolution (C, D, 2, 2) of stride 2 into a linear layer (4 D, C) on cells."""
+    """Convert a 2 x 2 transposed convolution (C, D, 2, 2) of stride 2 to a linear layer (4 D, C) on cells."""
     return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous(), bias.repeat(4)

@@ -1,4 +1,4 @@
-"""Where the mask generator looks: SAM's overlapping crops of an image, and the grid of points in each."""
+"""SAM's overlapping crops of an image, and the grid of points in each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...arrays import BoolArray, FloatArray
 
 EDGE_PX = 20.0
-"""A mask that comes this close to a crop's edge was probably cut off by it, `is_box_near_crop_edge` in SAM."""
+"""Distance to the crop edge within which a mask was probably cut off (`is_box_near_crop_edge` in SAM)."""
 
 
 def point_grid(per_side: int) -> FloatArray:
@@ -34,18 +34,18 @@ def points_in(frame: Frame, per_side: int) -> FloatArray:
 
 
 def crop_frames(hw: tuple[int, int], layers: int, overlap_ratio: float, input_px: int) -> list[list[Frame]]:
-    """Divide an image as SAM's mask generator does.
+    """Divide an image into the crops of SAM's mask generator.
 
     Args:
         hw: Image size (H, W) in pixels.
-        layers: Layers below the whole image; layer i has 2**i crops a side.
-        overlap_ratio: Overlap of the first layer's crops as a share of the image's shorter side; halved
-            with each layer.
+        layers: Layers besides the whole image; layer i has 2**i crops per side.
+        overlap_ratio: Overlap of the first layer's crops, as a fraction of the image's shorter side; halved in each
+            layer.
         input_px: Side of the encoder's square input.
 
     Returns:
-        For each layer its windows, column by column; layer 0 is the whole image. A window is empty where
-        the image has too few pixels for so many crops.
+        The crops of each layer, column by column; layer 0 is the whole image. Crops are empty if the image has too few
+        pixels.
     """
     frames = [[whole(hw, input_px)]]
     for layer in range(1, layers + 1):
@@ -69,13 +69,13 @@ def crop_frames(hw: tuple[int, int], layers: int, overlap_ratio: float, input_px
 def near_crop_edge(
     boxes: npt.ArrayLike, crop: Frame, hw: tuple[int, int], within_px: float = EDGE_PX
 ) -> BoolArray:
-    """Say which boxes come close to an edge of their crop that is no edge of the image.
+    """Return which boxes are close to an edge of their crop that is not an edge of the image.
 
     Args:
         boxes: (N, 4) boxes (x0, y0, x1, y1) in image pixels, x1 and y1 the last pixels inside.
-        crop: The window they were found in.
+        crop: The crop of the boxes.
         hw: Image size (H, W).
-        within_px: How close.
+        within_px: Maximum distance.
 
     Returns:
         (N,) bool.

@@ -1,9 +1,8 @@
 """Segment everything: SAM's automatic mask generator on this package's decoder.
 
-The same masks as `segment_anything.SamAutomaticMaskGenerator` makes with the same settings (Kirillov et al.
-2023, appendix B), in another order of work: predicted IoU is known before a mask is upscaled, a limit of
-its stability before it is enlarged, and no more than a mask's own bounding box is ever made at image
-resolution.
+The masks equal those of `segment_anything.SamAutomaticMaskGenerator` with the same settings (Kirillov et al. 2023,
+appendix B), in a different order of computation: masks are filtered by predicted IoU before upscaling, and by an upper
+bound of their stability before enlargement, and only bounding boxes are computed at image resolution.
 """
 
 from __future__ import annotations
@@ -42,18 +41,18 @@ _DEFAULTS = EverythingSettings()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EverythingMask:
-    """One mask that `segment_everything` found."""
+    """One mask of `segment_everything`."""
 
     mask: LocalMask
-    """Its pixels, in image coordinates."""
+    """The pixels, in image coordinates."""
     predicted_iou: float
-    """The decoder's own estimate of the mask's IoU with the true one."""
+    """IoU that the decoder predicts for the mask."""
     stability_score: float
     """IoU of the masks at the thresholds +offset and -offset, 0..1."""
     point_xy: tuple[float, float]
-    """The grid point that it answers, (x, y) in image pixels."""
+    """The grid point of the mask, (x, y) in image pixels."""
     crop: Frame
-    """The window of the image in which it was found."""
+    """The window of the image in which the mask was found."""
 
     @property
     def area_px(self) -> int:
@@ -62,7 +61,7 @@ class EverythingMask:
 
     @property
     def bbox_xywh(self) -> tuple[int, int, int, int]:
-        """Bounding box as in SAM's records: (x, y) of the first pixel, and how far the last one is from it."""
+        """Bounding box as in SAM's records: (x, y) of the first pixel, and the distance to the last one."""
         x0, y0, x1, y1 = inclusive_box(self.mask)
         return x0, y0, x1 - x0, y1 - y0
 
@@ -74,7 +73,7 @@ class EverythingMask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
-    """A mask that passed the filters, its bits compressed until it is known to be no duplicate: most are."""
+    """A mask that passed the filters, compressed, because most are dropped as duplicates."""
 
     row: int
     col: int
@@ -100,10 +99,10 @@ def segment_everything(
     settings: EverythingSettings = _DEFAULTS,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> list[EverythingMask]:
-    """Find all masks that a grid of points brings out, as `SamAutomaticMaskGenerator.generate` does.
+    """Segment all objects with a grid of points, as `SamAutomaticMaskGenerator.generate` does.
 
     Args:
-        image: (H, W, 3) uint8 RGB; any other array is converted as a picture is.
+        image: (H, W, 3) uint8 RGB; other arrays are converted like image files.
         model: A model that answers prompts; crops are looked up in its store.
         settings: SAM's settings.
         on_progress: Called with every `Progress`.
@@ -112,7 +111,7 @@ def segment_everything(
         The masks in SAM's order: by predicted IoU with a single crop.
 
     Raises:
-        ImageError: If the array is no image.
+        ImageError: If the array is not an image.
         PromptError: If the model answers no prompts.
         ConfigError: If the image is too small for so many layers of crops.
     """
@@ -122,12 +121,12 @@ def segment_everything(
 def segment_everything_job(
     image: Any, model: Model, settings: EverythingSettings = _DEFAULTS
 ) -> Job[list[EverythingMask]]:
-    """As `segment_everything`, reporting points after each batch; can be cancelled between batches."""
+    """Make a job for `segment_everything` that can be cancelled between batches of points."""
     decoder = model.decoder
     if decoder is None:
         raise PromptError(
             f"The encoder '{model.name}' answers no prompts, so it cannot segment everything; "
-            "choose one that does, 'sampath-tiny' or 'vit_b'."
+            "choose 'sampath-tiny' or 'vit_b'."
         )
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
@@ -151,17 +150,17 @@ def segment_everything_job(
             candidates += search.results()
     if len(layers) > 1:
         candidates = _between_crops(candidates, settings.crop_nms_thresh)
-    found = [one.unpack() for one in candidates]
+    masks = [candidate.unpack() for candidate in candidates]
     if settings.min_mask_region_area:
-        found = _without_small_regions(found, hw, settings)
+        masks = _without_small_regions(masks, hw, settings)
     if settings.drop_over_half_image:
-        found = [one for one in found if 2 * one.area_px <= hw[0] * hw[1]]
+        masks = [mask for mask in masks if 2 * mask.area_px <= hw[0] * hw[1]]
     yield Progress(total, total, "Segmenting everything", "points")
-    return found
+    return masks
 
 
 class _CropSearch:
-    """The grid of one window: encodes it, decodes points, keeps what passes the filters."""
+    """The search in one crop: encode it, decode points, keep masks that pass the filters."""
 
     def __init__(
         self,
@@ -181,7 +180,7 @@ class _CropSearch:
         self.batch = min(settings.points_per_batch, decoder.batch)
 
     def ask(self, points_xy: FloatArray) -> None:
-        """Decode points (N, 2), (x, y) in image pixels, and keep the candidates that pass."""
+        """Decode points (N, 2), (x, y) in image pixels, and keep the candidates that pass the filters."""
         device = self._decoder.position.device
         xy = torch.as_tensor(self._frame.to_input(points_xy), dtype=torch.float32).to(device)
         labels = torch.ones(len(xy), 1, dtype=torch.int64, device=device)
@@ -222,7 +221,7 @@ class _CropSearch:
 
 
 def _between_crops(found: Sequence[_Candidate], iou: float) -> list[_Candidate]:
-    """Drop duplicates that different crops found; smaller crops see more detail and win."""
+    """Drop duplicates between crops; masks from smaller crops have more detail and win."""
     areas = torch.tensor([one.crop.height * one.crop.width for one in found])
     kept = without_duplicates([one.box for one in found], 1 / areas, iou)
     return [found[index] for index in kept]
@@ -231,7 +230,7 @@ def _between_crops(found: Sequence[_Candidate], iou: float) -> list[_Candidate]:
 def _without_small_regions(
     found: Sequence[EverythingMask], hw: tuple[int, int], settings: EverythingSettings
 ) -> list[EverythingMask]:
-    """Fill small holes, remove small islands, then drop what has become a duplicate; untouched masks win."""
+    """Fill small holes, remove small islands, then drop new duplicates; unchanged masks win."""
     cleaned: list[EverythingMask] = []
     untouched: list[float] = []
     for one in found:

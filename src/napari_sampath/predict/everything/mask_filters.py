@@ -1,6 +1,6 @@
-"""What decides which of many candidate masks stay: stability, duplicates, small regions.
+"""Filters of candidate masks: stability, duplicates, small regions.
 
-Stability is bounded at 256 px first; only what may pass is enlarged, inside its bounding box.
+Stability is first bounded at 256 px; only masks that may pass are enlarged, within their bounding boxes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ...geometry import Frame
 
 _LEEWAY = 1e-3
-"""Added to a threshold when a bound is taken: more than the rounding of an enlarged logit."""
+"""Tolerance of bounds, larger than the rounding errors of enlarged logits."""
 _CONNECTED = np.ones((3, 3), dtype=np.bool_)
-"""Pixels that touch at a corner belong together, as in SAM."""
+"""8-connectivity, as in SAM."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Axis:
-    """How the pixels of a window read low-resolution logits along one axis."""
+    """The mapping of low-resolution logits to the pixels of a window along one axis."""
 
     matrix: sparse.csr_array
     first: IntArray
@@ -45,7 +45,7 @@ class _Axis:
         return cls(matrix, matrix.indices[matrix.indptr[:-1]], matrix.indices[matrix.indptr[1:] - 1])
 
     def readers(self, cells: npt.ArrayLike) -> tuple[int, int]:
-        """Return the range of pixels that read from the range of marked cells (n,); (0, 0) if none is."""
+        """Return the range of pixels that depend on marked cells (n,); (0, 0) if none is marked."""
         marked = np.flatnonzero(cells)
         if marked.size == 0:
             return 0, 0
@@ -55,20 +55,20 @@ class _Axis:
 
     @property
     def span(self) -> int:
-        """Most cells that one pixel reads."""
+        """Maximum number of cells that one pixel depends on."""
         return int((self.last - self.first).max()) + 1
 
 
 class StabilityScreen:
-    """Stability of candidates of one window: a limit at low resolution, and the value at the image's.
+    """Stability scores of the candidates in one window: an upper bound at low resolution, and the exact value.
 
-    The stability score is the IoU of the masks that logits above +offset and above -offset make (SAM,
-    `calculate_stability_score`); one lies inside the other, so it is a ratio of areas.
+    The stability score is the IoU of the masks of logits above +offset and above -offset (`calculate_stability_score`
+    in SAM); one contains the other, so it is a ratio of areas.
 
     Args:
         frame: The window.
         logits_px: Side of the low-resolution logits.
-        offset: At least 0.
+        offset: Offset of the thresholds, at least 0.
     """
 
     def __init__(self, frame: Frame, logits_px: int, offset: float) -> None:
@@ -81,23 +81,23 @@ class StabilityScreen:
         ]
 
     def limit(self, logits: Tensor) -> Tensor:
-        """Bound stability scores from above without enlarging anything.
+        """Compute an upper bound of the stability scores without enlarging logits.
 
-        An enlarged logit is a mean of the few cells that its pixel reads: it can exceed a threshold only if
-        one of them does, and does so for certain if all of them do.
+        An enlarged logit is a weighted mean of a few cells: it can exceed a threshold only if one of them does, and
+        certainly does if all of them do.
 
         Args:
             logits: (K, h, w) low-resolution logits, on any device.
 
         Returns:
-            (K,) float32, at least the score; infinite where nothing can be said.
+            (K,) float32 upper bounds; infinite if unknown.
         """
         inner = self._area(logits > self._offset - _LEEWAY, every=False)
         outer = self._area(logits > _LEEWAY - self._offset, every=True)
         return torch.where(outer > 0, inner * (1 + _LEEWAY) / outer, torch.inf)
 
     def _area(self, above: Tensor, every: bool) -> Tensor:
-        """Count pixels of which some cell (or every cell) they read is marked, of (K, h, w): (K,) float32."""
+        """Count the pixels for which some (or every) cell they depend on is marked in (K, h, w): (K,) float32."""
         for dim, axis in ((1, self._rows), (2, self._cols)):
             last = above.shape[dim] - 1
             cells = torch.arange(last + 1, device=above.device)
@@ -110,17 +110,19 @@ class StabilityScreen:
         return above.float() @ cols @ rows
 
     def measure(self, logits: FloatArray) -> tuple[LocalMask, np.float32]:
-        """Enlarge one candidate inside its bounding box, some rows at a time.
+        """Enlarge one candidate within its bounding box and measure its stability.
 
         Args:
             logits: (h, w) float32 low-resolution logits.
 
         Returns:
-            The mask in image pixels and its stability score; not a number where no logit reaches -offset.
+            The mask in image pixels and its stability score; NaN if no logit exceeds -offset.
         """
+        # Find the pixels that can exceed -offset.
         wide = logits > -self._offset
         r0, r1 = self._rows.readers(wide.any(axis=1))
         c0, c1 = self._cols.readers(wide.any(axis=0))
+        # Enlarge the logits there in bands, and count the pixels above each threshold.
         columns = np.ascontiguousarray((self._cols.matrix[c0:c1] @ np.ascontiguousarray(logits.T)).T)
         bits = np.zeros((r1 - r0, c1 - c0), dtype=np.bool_)
         inner = outer = 0
@@ -136,21 +138,21 @@ class StabilityScreen:
 
 
 def inclusive_box(mask: LocalMask) -> tuple[int, int, int, int]:
-    """Return (x0, y0, x1, y1), the first and the last pixels inside, as SAM's boxes of masks are.
+    """Return the first and last pixels (x0, y0, x1, y1) of a mask, as in SAM.
 
-    That of an empty mask has both corners at the first pixel of its window.
+    For an empty mask, both corners are the first pixel of its window.
     """
     height, width = mask.bitmap.shape
     return mask.col, mask.row, mask.col + max(0, width - 1), mask.row + max(0, height - 1)
 
 
 def without_duplicates(boxes: list[tuple[int, int, int, int]], scores: Tensor, iou: float) -> list[int]:
-    """Return the indices of what non-maximum suppression of boxes keeps, best score first.
+    """Return the indices of the boxes that non-maximum suppression keeps, best score first.
 
     Args:
         boxes: N boxes (x0, y0, x1, y1).
         scores: (N,) float.
-        iou: Of two boxes that overlap more than this, the one with the lower score goes.
+        iou: Of two boxes with a larger IoU, the one with the lower score is dropped.
     """
     if not boxes:
         return []
@@ -162,18 +164,17 @@ def without_duplicates(boxes: list[tuple[int, int, int, int]], scores: Tensor, i
 def fill_small_holes(mask: LocalMask, hw: tuple[int, int], area_px: int) -> tuple[LocalMask, bool]:
     """Fill holes of fewer than `area_px` pixels.
 
-    A hole is what the mask leaves of the image, in pieces connected also by corners: a small strip between
-    mask and image edge is one, too.
+    A hole is an 8-connected component of the background, also one between the mask and the image edge.
 
     Args:
         mask: Not empty, inside the image.
         hw: Image size (H, W).
-        area_px: Least area that stays.
+        area_px: Minimum area of regions that are kept.
 
     Returns:
         The mask, and whether it was changed.
     """
-    # One pixel around the bounding box stands for all of the image on that side.
+    # Pad the bounding box by one pixel, which stands for the rest of the image on that side.
     height, width = mask.bitmap.shape
     r0, r1 = max(0, mask.row - 1), min(hw[0], mask.row + height + 1)
     c0, c1 = max(0, mask.col - 1), min(hw[1], mask.col + width + 1)
@@ -185,6 +186,7 @@ def fill_small_holes(mask: LocalMask, hw: tuple[int, int], area_px: int) -> tupl
     weights = np.multiply.outer(row_weights, col_weights)
     inside = np.zeros((r1 - r0, c1 - c0), dtype=np.bool_)
     inside[mask.row - r0 : mask.row - r0 + height, mask.col - c0 : mask.col - c0 + width] = mask.bitmap
+    # Measure the holes, and fill the small ones.
     labels, _ = ndimage.label(~inside, _CONNECTED)
     sizes = np.bincount(labels.ravel(), weights=weights.ravel())
     small = sizes < area_px
@@ -199,11 +201,11 @@ def fill_small_holes(mask: LocalMask, hw: tuple[int, int], area_px: int) -> tupl
 
 
 def drop_small_islands(mask: LocalMask, area_px: int) -> tuple[LocalMask, bool]:
-    """Remove connected regions of fewer than `area_px` pixels, but keep the largest if all are smaller.
+    """Remove components of fewer than `area_px` pixels; if all are smaller, keep the largest.
 
     Args:
         mask: Not empty.
-        area_px: Least area that stays.
+        area_px: Minimum area of regions that are kept.
 
     Returns:
         The mask, and whether it was changed.
@@ -221,7 +223,7 @@ def drop_small_islands(mask: LocalMask, area_px: int) -> tuple[LocalMask, bool]:
 
 
 def _first_of_largest(labels: IntArray, sizes: IntArray, mask: LocalMask) -> int:
-    """Return the label of the largest region; of equals, the one OpenCV, which reads 2 x 2 blocks, meets first."""
+    """Return the label of the largest component; among equals, the first in OpenCV's order of 2 x 2 blocks."""
     rows, cols = np.nonzero(sizes[labels] == sizes.max())
     first = np.lexsort(((cols + mask.col) // 2, (rows + mask.row) // 2))[0]
     return int(labels[rows[first], cols[first]])

@@ -1,7 +1,7 @@
-"""Objects told apart: what a head finds is cut where objects touch, and the promptable model outlines each.
+"""Instance segmentation: split a head's class map where objects touch, and outline each object with the prompt decoder.
 
-The head says what is where, the shape of its areas how many objects there are, and the decoder, asked for the box of
-each, where the outline runs. Its answer is taken only where it means the same object.
+The head finds the areas of each class, their shape gives the number of objects, and the prompt decoder refines the
+outline of each from its box. Its outline is used only if it matches the object of the head.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS = InstanceSettings()
 _AT_ONCE = 64
-"""Objects between two reports of progress, at most."""
+"""Maximum number of objects between two progress reports."""
 
 
 def segment_instances(
@@ -43,25 +43,25 @@ def segment_instances(
     on_progress: Callable[[Progress], object] | None = None,
     region: Region | None = None,
 ) -> list[Instance]:
-    """Segment an image with a trained head and tell the objects of each class apart, also where they touch.
+    """Segment an image with a trained head and separate its objects, also where they touch.
 
     Args:
-        image: (H, W, 3) uint8 RGB; any other array is converted as a picture is.
+        image: (H, W, 3) uint8 RGB; other arrays are converted like image files.
         head: A loaded head, the name of a shipped one, or the path of a bundle.
         model: The model whose encoder the head was trained on, one that answers prompts; loaded, with the feature
             store of the user's cache, if left out. Without a store each tile is encoded twice.
-        settings: What an object is, and when the model's outline is taken.
+        settings: How objects are split, and when the model's outline is used.
         on_progress: Called with every `Progress`.
-        region: Look at this part (r0, c0, r1, c1) alone; an outline may reach a little beyond it.
+        region: Segment only this region (r0, c0, r1, c1); outlines may extend slightly beyond it.
 
     Returns:
-        The objects, class by class; they share no pixel.
+        The objects, ordered by class, without overlap.
 
     Raises:
         PromptError: If the model answers no prompts.
-        WeightsError: If the head was trained on other features than the model's, or its bundle is damaged.
+        WeightsError: If the head was trained on another model, or its bundle is damaged.
         UnknownNameError: If there is no such head.
-        ImageError: If the array is no image, or the region does not lie in it.
+        ImageError: If the array is not an image, or the region lies outside.
     """
     return run(segment_instances_job(image, head, model, settings, region), on_progress)
 
@@ -73,7 +73,7 @@ def segment_instances_job(
     settings: InstanceSettings = _DEFAULTS,
     region: Region | None = None,
 ) -> Job[list[Instance]]:
-    """As `segment_instances`, reporting tiles, then objects; can be cancelled between them."""
+    """Make a job for `segment_instances` that can be cancelled between tiles and between objects."""
     loaded = head if isinstance(head, LoadedHead) else load_head(head)
     if model is None:
         config = load_config()
@@ -88,16 +88,16 @@ def segment_instances_job(
 def separate_touching_job(
     segmentation: Segmentation, image: Any, model: Model, settings: InstanceSettings = _DEFAULTS
 ) -> Job[list[Instance]]:
-    """Do the second half of `segment_instances`: from the result of a head to objects.
+    """Make a job that separates the objects in the result of a head: the second half of `segment_instances`.
 
     Args:
-        segmentation: Of this image, or of a region of it.
-        image: (H, W, 3) uint8 RGB, the whole image; any other array is converted as a picture is.
+        segmentation: The result of a head for this image or a region of it.
+        image: (H, W, 3) uint8 RGB, the whole image; other arrays are converted like image files.
         model: A model that answers prompts; features of the tiles are looked up in its store.
-        settings: What an object is, and when the model's outline is taken.
+        settings: How objects are split, and when the model's outline is used.
 
     Returns:
-        The objects, class by class; they share no pixel.
+        The objects, ordered by class, without overlap.
 
     Raises:
         PromptError: If the model answers no prompts.
@@ -108,7 +108,7 @@ def separate_touching_job(
     pieces: list[Piece] = []
     for piece in pieces_of(segmentation, settings):
         if len(pieces) % _AT_ONCE == 0:
-            yield Progress(len(pieces), 0, "Telling objects apart", "objects")
+            yield Progress(len(pieces), 0, "Separating objects", "objects")
         pieces.append(piece)
     answers: dict[int, Answer] = {}
     done = 0
@@ -116,33 +116,33 @@ def separate_touching_job(
     for features, indices in zip(model.encode_tiles(pixels, by_frame), by_frame.values(), strict=True):
         for start in range(0, len(indices), _AT_ONCE):
             yield Progress(done, len(pieces), "Outlining objects", "objects")
-            asked = indices[start : start + _AT_ONCE]
-            boxes = np.array([outer_box(pieces[index].mask) for index in asked])
-            answers.update(zip(asked, model.predict_boxes(features, boxes), strict=True))
-            done += len(asked)
-    found = settle(pieces, [answers[number] for number in range(len(pieces))], settings)
+            batch = indices[start : start + _AT_ONCE]
+            boxes = np.array([outer_box(pieces[index].mask) for index in batch])
+            answers.update(zip(batch, model.predict_boxes(features, boxes), strict=True))
+            done += len(batch)
+    instances = settle(pieces, [answers[number] for number in range(len(pieces))], settings)
     yield Progress(done, len(pieces), "Outlining objects", "objects")
-    return found
+    return instances
 
 
 def check_promptable(model: Model) -> None:
     """Raise a `PromptError` unless the model answers prompts."""
     if not model.promptable:
         raise PromptError(
-            f"The encoder '{model.name}' answers no prompts, so it cannot outline objects; take a head trained on "
-            "one that does, 'sampath-tiny' or 'vit_b', or its classes without telling objects apart."
+            f"The encoder '{model.name}' answers no prompts, so it cannot outline objects; use a head trained on "
+            "'sampath-tiny' or 'vit_b', or segment classes only."
         )
 
 
 def _by_frame(pieces: Sequence[Piece], hw: tuple[int, int]) -> dict[Frame, list[int]]:
-    """Choose for each piece the tile of the head that has most room around it; a wider one if none holds it whole.
+    """Choose for each piece the tile with the largest margin around it, or a wider tile if none contains it.
 
     Returns:
-        Tile -> the numbers of its pieces, tiles row by row.
+        Tile -> indices of its pieces, tiles row by row.
     """
     frames = tiles(hw)
     edges = np.array([(f.left, f.top, f.left + f.width, f.top + f.height) for f in frames])
-    # Beyond the edge of the image there is nothing to be cut off.
+    # The image edge cuts off nothing, so its margin is infinite.
     first = np.where(edges[:, :2] == 0, -np.inf, edges[:, :2])
     last = np.where(edges[:, 2:] == (hw[1], hw[0]), np.inf, edges[:, 2:])
     chosen: dict[Frame, list[int]] = {frame: [] for frame in frames}

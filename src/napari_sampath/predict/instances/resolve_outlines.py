@@ -1,4 +1,4 @@
-"""Which outline each object gets, the decoder's or the head's, so that no pixel belongs to two."""
+"""Choice of the outline of each object, the decoder's or the head's, without overlap."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Instance:
     """One object of a class."""
 
     mask: LocalMask
-    """Its pixels, in image coordinates; no other object has one of them."""
+    """The pixels, in image coordinates; not shared with other objects."""
     class_id: int
     score: float
-    """Mean probability, 0..1, that the head gives its class where it found the object."""
+    """Mean probability of the class, 0..1, in the area that the head found."""
     predicted_iou: float | None
-    """The decoder's own estimate of its outline; None where the outline is the head's."""
+    """IoU that the decoder predicts for its outline; None if the outline is the head's."""
 
     @property
     def area_px(self) -> int:
@@ -40,51 +40,54 @@ class Instance:
 
     @property
     def bbox_xywh(self) -> tuple[int, int, int, int]:
-        """Bounding box as `EverythingMask` has it: (x, y) of the first pixel, and how far the last one is from it."""
+        """Bounding box as in SAM's records: (x, y) of the first pixel, and the distance to the last one."""
         x0, y0, x1, y1 = inclusive_box(self.mask)
         return x0, y0, x1 - x0, y1 - y0
 
 
 def settle(pieces: Sequence[Piece], answers: Sequence[Answer], settings: InstanceSettings) -> list[Instance]:
-    """Decide the outline of each piece.
+    """Choose the outline of each piece.
 
-    What the head gives to an object goes to no other, so that none is lost to a neighbour; of the rest, the one with
-    the better predicted IoU gets what several claim.
+    Pixels of a piece stay with it, so that no object is lost to a neighbour. Other pixels covered by several outlines
+    go to the one with the best predicted IoU.
 
     Args:
-        pieces: What the head found; without a pixel in common.
-        answers: What the decoder made of the box of each.
-        settings: When an answer means the same object.
+        pieces: The pieces of the head's class map, without overlap.
+        answers: The decoder's mask and predicted IoU for the box of each piece.
+        settings: When the decoder's outline is used.
 
     Returns:
         One object for each piece, in the same order.
     """
     owners = _Owners([piece.mask for piece in pieces], [mask for mask, _ in answers])
-    found: dict[int, Instance] = {}
+    instances: dict[int, Instance] = {}
+    # Visit the pieces by predicted IoU, the best first.
     for number in sorted(range(len(pieces)), key=lambda number: -answers[number][1]):
         piece, (mask, score) = pieces[number], answers[number]
+        # Take the free pixels of the decoder's mask, of its component on the piece.
         outline = _part_on(owners.open_to(number, mask), piece.mask)
-        alike = _iou(outline, piece.mask)
-        if alike > 0 and alike >= settings.agreement and outline.area_px >= settings.min_area_px:
+        # Use this outline if it agrees with the head, else keep the piece.
+        agreement = _iou(outline, piece.mask)
+        if agreement > 0 and agreement >= settings.agreement and outline.area_px >= settings.min_area_px:
             owners.give(number, outline)
-            found[number] = Instance(outline, piece.class_id, piece.score, score)
+            instances[number] = Instance(outline, piece.class_id, piece.score, score)
         else:
-            found[number] = Instance(piece.mask, piece.class_id, piece.score, None)
-    return [found[number] for number in range(len(pieces))]
+            instances[number] = Instance(piece.mask, piece.class_id, piece.score, None)
+    return [instances[number] for number in range(len(pieces))]
 
 
 def outer_box(mask: LocalMask) -> tuple[int, int, int, int]:
-    """Return the outer edges (x0, y0, x1, y1) of a mask, as a person drags them."""
+    """Return the outer edges (x0, y0, x1, y1) of a mask, like a dragged box."""
     height, width = mask.bitmap.shape
     return mask.col, mask.row, mask.col + width, mask.row + height
 
 
 class _Owners:
-    """Which object each pixel belongs to.
+    """The owner of each pixel.
 
     Args:
-        pieces: What belongs to objects from the start.
-        claims: All that they may ask for; only the part of the image that these and the pieces lie in is kept.
+        pieces: The initial pixels of each object.
+        claims: All further pixels that the objects may get; they limit the size of the map.
     """
 
     def __init__(self, pieces: Sequence[LocalMask], claims: Sequence[LocalMask]) -> None:
@@ -99,19 +102,19 @@ class _Owners:
         return self._owner[LocalMask(mask.row - self._top, mask.col - self._left, mask.bitmap).slices]
 
     def open_to(self, number: int, mask: LocalMask) -> LocalMask:
-        """Return the pixels of a mask that nobody has, or this object itself."""
+        """Return the pixels of a mask that are free or belong to this object."""
         if not mask.bitmap.size:
             return mask
         owner = self._inside(mask)
         return LocalMask.from_dense(mask.bitmap & ((owner == 0) | (owner == number + 1)), mask.row, mask.col)
 
     def give(self, number: int, mask: LocalMask) -> None:
-        """Let an object have the pixels of a mask."""
+        """Assign the pixels of a mask to an object."""
         self._inside(mask)[mask.bitmap] = number + 1
 
 
 def _part_on(mask: LocalMask, piece: LocalMask) -> LocalMask:
-    """Return the connected part (corners count) of a mask that has most pixels of a piece."""
+    """Return the 8-connected component of a mask that has the most pixels of a piece."""
     if not mask.bitmap.size:
         return mask
     parts, count = label(mask.bitmap, connectivity=2, return_num=True)
@@ -130,7 +133,7 @@ def _iou(first: LocalMask, second: LocalMask) -> float:
 
 
 def _seen_from(window: LocalMask, mask: LocalMask) -> BoolArray:
-    """Return the pixels of a mask inside the bounding box of another, (h, w) bool of that box."""
+    """Return the pixels of a mask in the bounding box (h, w) of another mask."""
     seen = np.zeros(window.bitmap.shape, dtype=np.bool_)
     (r0, r1), (c0, c1) = (
         (max(one.start, other.start), min(one.stop, other.stop))

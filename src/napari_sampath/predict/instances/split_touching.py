@@ -1,8 +1,8 @@
-"""A head's class map cut into pieces, one for each object: objects that touch are told apart by their shape alone.
+"""Splitting of a head's class map into one piece per object; touching objects are separated by shape.
 
-An object is thick in the middle, and where two touch there is a neck. The middles are the maxima of the distance
-from the outline; a maximum counts if the way to a higher one leads through a neck (h-maxima of the logarithm of the
-distance, Soille 2003, "Morphological image analysis", section 6.3.4: so that the depth is a ratio and no length).
+An object is wide in the middle, and two touching objects are connected by a neck. The middles are maxima of the
+distance to the outline; a maximum counts if the path to a higher one leads through a neck (h-maxima of the logarithm of
+the distance, so that the depth is a ratio: Soille 2003, "Morphological image analysis", section 6.3.4).
 """
 
 from __future__ import annotations
@@ -26,34 +26,32 @@ if TYPE_CHECKING:
     from .settings import InstanceSettings
 
 _FINE_PX = 1024
-"""Larger areas are cut on a coarser grid of at most this side; the lines of the cut are that much coarser, too."""
+"""Larger areas are split on a coarser grid of at most this side, with coarser cuts."""
 
 _OUTLINE_PX = 1.0
-"""Added to distances before they are compared: an outline is known to a pixel, so small objects need deep necks."""
+"""Added to distances before comparison: outlines are accurate to a pixel, so small objects need deeper necks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """What the head takes for one object."""
+    """A piece of the class map for one object."""
 
     mask: LocalMask
-    """Its pixels, in image coordinates, connected (corners count)."""
+    """The pixels, in image coordinates, 8-connected."""
     class_id: int
     score: float
-    """Mean probability of its class inside it, 0..1."""
+    """Mean probability of the class in the piece, 0..1."""
 
 
 def pieces_of(segmentation: Segmentation, settings: InstanceSettings) -> Iterator[Piece]:
-    """Cut a class map into objects of one class each.
-
-    Tiles play no part in it: they are blended in the class map already.
+    """Split a class map into objects.
 
     Args:
-        segmentation: Result of a head, on the image or on a region of it.
-        settings: What an object is.
+        segmentation: Result of a head for an image or a region of it.
+        settings: How objects are split.
 
     Yields:
-        The pieces, class by class, without a pixel in common; the class with id 0 has none.
+        The pieces, ordered by class, without overlap; class 0 has none.
     """
     yield from pieces_in(segmentation.labels, segmentation.confidence, settings, segmentation.origin_rc)
 
@@ -65,17 +63,17 @@ def pieces_in(
     origin_rc: tuple[int, int] = (0, 0),
     thresholds: Mapping[int, float] | None = None,
 ) -> Iterator[Piece]:
-    """As `pieces_of`, for a class map that lies anywhere.
+    """Split a class map into objects, with a position and thresholds per class; see `pieces_of`.
 
     Args:
         labels: (H, W) class ids, 0 is none.
         confidence: (H, W) probability of that class, 0..1.
-        settings: What an object is.
-        origin_rc: Where in the image (row, col) the first pixel lies.
-        thresholds: Class id -> its own threshold, in place of that of the settings.
+        settings: How objects are split.
+        origin_rc: Position (row, col) of the first pixel in the image.
+        thresholds: Class id -> threshold, instead of that of the settings.
 
     Yields:
-        The pieces, class by class, in image coordinates.
+        The pieces, ordered by class, in image coordinates.
     """
     top, left = origin_rc
     for class_id in map(int, np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1):
@@ -89,9 +87,9 @@ def pieces_in(
 
 
 def objects_of(mask: BoolArray, settings: InstanceSettings) -> Iterator[LocalMask]:
-    """Yield the objects of a mask (H, W) bool: its connected areas (corners count), each cut where it has a neck.
+    """Yield the objects of a mask (H, W) bool: its 8-connected components, each split at necks.
 
-    Areas of fewer than `min_area_px` are left out. The cost is that of the areas, not of the image times their number.
+    Components of fewer than `min_area_px` pixels are skipped. The cost is that of the components, not of the image.
     """
     areas: IntArray = label(mask, connectivity=2)
     for number, window in enumerate(ndimage.find_objects(areas), start=1):
@@ -105,44 +103,47 @@ def objects_of(mask: BoolArray, settings: InstanceSettings) -> Iterator[LocalMas
 
 
 def split(mask: BoolArray, settings: InstanceSettings) -> IntArray:
-    """Cut one connected area where it has a neck.
+    """Split one component at its necks.
 
     Args:
-        mask: (H, W) bool, connected (corners count), not empty; beyond the array there is nothing.
-        settings: How narrow a neck is, and how small a part.
+        mask: (H, W) bool, 8-connected, not empty; pixels outside the array are background.
+        settings: How narrow a neck is, and the minimum area of a part.
 
     Returns:
         (H, W) int, the part 1, 2 ... of each pixel of the mask, 0 elsewhere.
     """
     if settings.neck <= 0:
         return mask.astype(np.int32)
+    # Compute the smoothed distance to the outline, and the maxima between which there is a neck.
     inside = np.pad(mask, 1)
     distance = ndimage.distance_transform_edt(inside)
     if settings.smoothing > 0:
         distance = ndimage.gaussian_filter(distance, settings.smoothing * distance.max()) * inside
     seeds = _seeds(distance, inside, settings.neck)
     while seeds.max() > 1:
+        # Grow the parts from the maxima.
         parts: IntArray = watershed(-distance, seeds, connectivity=2, mask=inside)
         areas = np.bincount(parts.ravel())
         kept = areas >= settings.min_area_px
         kept[0] = False
         if kept[1:].all():
             return parts[1:-1, 1:-1]
-        # A part that is too small goes to its neighbours; its pixels are not lost.
+        # Remove the maxima of parts that are too small, so that their pixels go to neighbours.
         kept[areas[1:].argmax() + 1] = True
         seeds = np.where(kept, np.cumsum(kept), 0)[seeds]
     return mask.astype(np.int32)
 
 
 def _split_coarse(mask: BoolArray, settings: InstanceSettings) -> IntArray:
-    """As `split`, on every nth pixel alone; the others belong to the part that is nearest."""
+    """Split a component using every nth pixel; the other pixels go to the nearest part."""
     step = -(-max(mask.shape) // _FINE_PX)
     coarse = mask[step // 2 :: step, step // 2 :: step]
-    # What is thinner than a step can fall apart there, and is no object for that.
+    # Thin connections may be interrupted on the coarse grid: split only the largest component.
     areas = label(coarse, connectivity=2)
     parts = split(areas == 1 + np.bincount(areas.ravel())[1:].argmax(), settings) if areas.any() else areas
     if parts.max() < 2:
         return mask.astype(np.int32)
+    # Enlarge the parts to full resolution.
     nearest = ndimage.distance_transform_edt(parts == 0, return_distances=False, return_indices=True)
     filled = parts[tuple(nearest)].repeat(step, axis=0).repeat(step, axis=1)
     missing = [(0, max(0, side - have)) for side, have in zip(mask.shape, filled.shape, strict=True)]
@@ -151,11 +152,12 @@ def _split_coarse(mask: BoolArray, settings: InstanceSettings) -> IntArray:
 
 
 def _rejoin(parts: IntArray) -> IntArray:
-    """Give what is cut off from the largest piece of its part to a part that it touches.
+    """Reassign components that are separated from the largest component of their part to a touching part.
 
     Args:
-        parts: (H, W) int, 0 outside; all that is not 0 is connected (corners count).
+        parts: (H, W) int, 0 outside; the non-zero pixels are 8-connected.
     """
+    # Label the components, and find the part of each and the largest of each part.
     pieces: IntArray = label(parts, connectivity=2)
     owner = np.zeros(pieces.max() + 1, dtype=np.int32)
     owner[pieces.ravel()] = parts.ravel()
@@ -164,32 +166,33 @@ def _rejoin(parts: IntArray) -> IntArray:
     largest[owner[smallest_first]] = smallest_first
     final = np.zeros_like(owner)
     final[largest[1:]] = np.arange(1, len(largest))
+    # Assign the others from neighbour to neighbour.
     pairs = _touching(pieces)
     while (final[1:] == 0).any():
-        for one, other in (pairs, pairs[::-1]):
-            free = (final[one] == 0) & (final[other] > 0)
-            final[one[free]] = final[other[free]]
+        for first, second in (pairs, pairs[::-1]):
+            free = (final[first] == 0) & (final[second] > 0)
+            final[first[free]] = final[second[free]]
     joined: IntArray = final[pieces]
     return joined
 
 
 def _touching(pieces: IntArray) -> IntArray:
-    """List which numbers are neighbours (corners count), (2, n); 0 is none's neighbour."""
-    found = []
-    for one, other in (
+    """List the pairs of numbers that touch (8-connected), (2, n), without 0."""
+    pairs_by_direction = []
+    for first, second in (
         (pieces[:, 1:], pieces[:, :-1]),
         (pieces[1:], pieces[:-1]),
         (pieces[1:, 1:], pieces[:-1, :-1]),
         (pieces[1:, :-1], pieces[:-1, 1:]),
     ):
-        border = (one != other) & (one > 0) & (other > 0)
-        found.append(np.stack([one[border], other[border]]))
-    pairs: IntArray = np.unique(np.concatenate(found, axis=1), axis=1)
+        border = (first != second) & (first > 0) & (second > 0)
+        pairs_by_direction.append(np.stack([first[border], second[border]]))
+    pairs: IntArray = np.unique(np.concatenate(pairs_by_direction, axis=1), axis=1)
     return pairs
 
 
 def _seeds(distance: FloatArray, inside: BoolArray, neck: float) -> IntArray:
-    """Number the maxima of the distance that a neck divides from each other; 0 elsewhere."""
+    """Number the maxima of the distance that necks separate from each other; 0 elsewhere."""
     height = np.log(distance + _OUTLINE_PX)
     lowered = reconstruction(height + np.log(neck), height, method="dilation")
     seeds: IntArray = label(local_maxima(lowered, connectivity=2).astype(bool) & inside, connectivity=2)

@@ -11,7 +11,7 @@ from ...arrays import FloatArray, Prompts
 from ...errors import PromptError
 from ...geometry import Frame
 from ...predict.decoder.candidates import best_first, corrected
-from ...predict.decoder.mask_upscaling import pointed_at
+from ...predict.decoder.mask_upscaling import prompted_cells
 from .candidate import Candidate
 from .prompt_state import PromptState
 from .tile_cache import TileFeatures
@@ -94,7 +94,7 @@ def decode(request: PromptRequest) -> Answer:
     if state.more_boxes:
         logits, scores = model.decode_boxes(features, state.boxes)
         members = tuple(
-            Candidate(frame, box_logits, float(score), pointed_at(frame, Prompts.make(box=box)))
+            Candidate(frame, box_logits, float(score), prompted_cells(frame, Prompts.make(box=box)))
             for box_logits, score, box in zip(logits, scores, state.boxes, strict=True)
         )
         candidates: tuple[Candidate, ...] = (
@@ -105,7 +105,7 @@ def decode(request: PromptRequest) -> Answer:
         prompts = _prompts(state, mask_logits)
         logits, scores = best_first(model, features, prompts)
         # The connected components to keep follow from the user's prompt alone, not from the fed-back logits.
-        cells = pointed_at(frame, replace(prompts, mask_logits=mask_logits))
+        cells = prompted_cells(frame, replace(prompts, mask_logits=mask_logits))
         candidates = tuple(
             Candidate(frame, mask, float(score), cells, _corrected(mask, state, frame))
             for mask, score in zip(logits, scores, strict=True)

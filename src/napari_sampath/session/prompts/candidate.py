@@ -9,7 +9,7 @@ from ...annotations import Box, bounds
 from ...annotations.masks.shaping import joined
 from ...arrays import BoolArray, FloatArray, LocalMask
 from ...geometry import Frame
-from ...predict.decoder.mask_upscaling import local_mask, pieces_at
+from ...predict.decoder.mask_upscaling import keep_prompted, local_mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Candidate:
             return joined(masks) if masks else self.members[0].mask
         logits = self.logits if self.corrected_logits is None else self.corrected_logits
         if self.prompted_cells is not None:
-            mask = local_mask(self.frame, pieces_at(logits, self.prompted_cells))
+            mask = local_mask(self.frame, keep_prompted(logits, self.prompted_cells))
             if mask.bitmap.size:  # A single, barely positive cell may cover no pixel of the image.
                 return mask
         return local_mask(self.frame, logits)

@@ -18,7 +18,7 @@ from ...geometry import Frame, high_resolution_px, tile_for, tiles
 from ...jobs import Job, Progress
 from ...predict import Model
 from ...predict.decoder.candidates import best_first, corrected
-from ...predict.decoder.mask_upscaling import local_mask, pieces_at, pointed_at
+from ...predict.decoder.mask_upscaling import keep_prompted, local_mask, prompted_cells
 from ..data.instances import UNKNOWN, InstanceImage
 from ..data.simulated_clicks import worst_mistake
 from ..data.stain import shift_colours
@@ -221,7 +221,7 @@ def _score_model(
         prompts = Prompts.make(points=[innermost(LocalMask(0, 0, target))])
         logits, scores = model.decode(features, prompts, multimask=True)
         best = logits[int(np.argmax(scores))]
-        component = pieces_at(best, pointed_at(features.frame, prompts))
+        component = keep_prompted(best, prompted_cells(features.frame, prompts))
         masks = {
             ("box", model.name): box_mask,
             ("point", model.name): local_mask(features.frame, best),
@@ -275,7 +275,7 @@ def points_needed(model: Model, features: Features, target: BoolArray, verified:
         followed = corrected(
             previous, np.array(points[1:]).reshape(-1, 2), np.array(labels[1:]), features.frame
         )
-        component = pieces_at(followed, pointed_at(features.frame, Prompts.make(points, labels)))
+        component = keep_prompted(followed, prompted_cells(features.frame, Prompts.make(points, labels)))
         predicted = local_mask(features.frame, component).to_dense(target.shape) & verified
     return len(points) if iou(predicted, target) >= IOU_GOAL else MAX_POINTS
 
