@@ -195,7 +195,7 @@ def test_any_picture_is_taken(model: Model) -> None:
 
 def test_a_model_without_decoder_is_refused() -> None:
     model = Model(EncoderParts(model_of(small_sam()).encoder))
-    with pytest.raises(PromptError, match=r"'small-sam' answers no prompts.*choose one that does"):
+    with pytest.raises(PromptError, match=r"'small-sam' answers no prompts.*choose 'sampath-tiny'"):
         segment_everything(wave_image((90, 120)), model, LENIENT)
 
 
