@@ -257,11 +257,11 @@ def test_journal_path_follows_the_pixels(tmp_path: Path) -> None:
 
 def until_refused(session: Session, journal: Path, call: Callable[[], object]) -> StorageError:
     """Call until it is refused (the last page of the journal may have room), and check that nothing changed."""
-    told: list[object] = []
-    session.document_changed.connect(told.append)
-    session.classes_changed.connect(lambda: told.append(None))
+    emitted: list[object] = []
+    session.document_changed.connect(emitted.append)
+    session.classes_changed.connect(lambda: emitted.append(None))
     for _ in range(100):
-        told.clear()
+        emitted.clear()
         before = digest(session), journal.read_bytes(), session.prompts.candidate, session.prompts.state
         try:
             call()
@@ -272,7 +272,7 @@ def until_refused(session: Session, journal: Path, call: Callable[[], object]) -
                 session.prompts.candidate,
                 session.prompts.state,
             ) == before
-            assert not told
+            assert not emitted
             return error
     raise AssertionError("the disk is not full")
 
@@ -314,8 +314,8 @@ def test_records_are_in_the_file_before_signals_and_synced_in_another_thread(
 ) -> None:
     path = tmp_path / "a.jsonl"
     session = open_session(path)
-    told: list[int] = []
-    forced: list[tuple[int, bool]] = []
+    emitted: list[int] = []
+    synced: list[tuple[int, bool]] = []
     real = os.fsync
 
     def steps() -> int:
@@ -325,11 +325,11 @@ def test_records_are_in_the_file_before_signals_and_synced_in_another_thread(
     def fsync(descriptor: int) -> None:
         before = steps()
         real(descriptor)
-        forced.append((before, threading.current_thread() is threading.main_thread()))
+        synced.append((before, threading.current_thread() is threading.main_thread()))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    session.document_changed.connect(lambda box: told.append(steps()))
-    session.classes_changed.connect(lambda: told.append(steps()))
+    session.document_changed.connect(lambda box: emitted.append(steps()))
+    session.classes_changed.connect(lambda: emitted.append(steps()))
     commit_at(session, 40, 30)
     session.paint([1], [1], 2)
     session.classes.add("fat")
@@ -337,10 +337,10 @@ def test_records_are_in_the_file_before_signals_and_synced_in_another_thread(
     session.redo()
     session.objects.reclassify((1,), 2)
     session.objects.delete((1,))
-    assert told == list(range(1, 8))
+    assert emitted == list(range(1, 8))
     session.close()
-    assert forced[-1][0] == 7, "closing waits for the disk"
-    assert not any(in_window for _, in_window in forced), "the GUI thread does not"
+    assert synced[-1][0] == 7, "closing waits for the disk"
+    assert not any(in_window for _, in_window in synced), "the GUI thread does not"
 
 
 def test_truncation_is_forced_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,8 +64,8 @@ def goes_back_and_forth(session: Session, before: str) -> None:
 def test_overlap_rules_overwrite_keep_and_ask(session: Session) -> None:
     first = commit_at(session, 40, 40)
     whole = session.document.objects[first].area_px
-    heard: list[Overlap] = []
-    session.overlap_found.connect(heard.append)
+    signals: list[Overlap] = []
+    session.overlap_found.connect(signals.append)
     session.overlap = "ask"
     prompt_at(session, 50, 40)
     candidate = session.prompts.candidate
@@ -74,7 +74,7 @@ def test_overlap_rules_overwrite_keep_and_ask(session: Session) -> None:
     assert session.commit() is None
     assert digest(session) == before
     assert session.prompts.candidate is candidate, "waits for the answer"
-    (overlap,) = heard
+    (overlap,) = signals
     under = int((candidate.mask.to_dense(HW) & (dense(session) == first)).sum())
     assert (overlap.pixels, overlap.swallowed) == ({first: under}, ())
     assert f"covers {under} px of 1 object; overwrite" in overlap.sentence
@@ -92,11 +92,11 @@ def test_overlap_rules_overwrite_keep_and_ask(session: Session) -> None:
 def test_covered_objects_are_reported_and_a_mask_without_free_pixels_is_refused(session: Session) -> None:
     small = paint(session, block(38, 38, 3, 3))
     session.overlap = "ask"
-    heard: list[Overlap] = []
-    session.overlap_found.connect(heard.append)
+    signals: list[Overlap] = []
+    session.overlap_found.connect(signals.append)
     prompt_at(session, 40, 40)
     session.commit()
-    assert heard[0].swallowed == (small,)
+    assert signals[0].swallowed == (small,)
     paint(session, block(0, 0, 96, 128))
     with pytest.raises(PromptError, match="covers only pixels of other objects"):
         session.commit("keep")
@@ -124,11 +124,11 @@ def test_semantic_mode_merges_touching_objects(session: Session) -> None:
     goes_back_and_forth(session, before)
     session.objects.delete((other,))
     session.overlap = "ask"
-    heard: list[Any] = []
-    session.overlap_found.connect(heard.append)
+    signals: list[Any] = []
+    session.overlap_found.connect(signals.append)
     prompt_at(session, 12, 12)
     assert session.commit() is not None, "its own region is not reported"
-    assert not heard
+    assert not signals
 
 
 def journalled(tmp_path: Path) -> Session:
@@ -212,8 +212,10 @@ def test_refinement_replaces_the_record(tmp_path: Path, again: LocalMask) -> Non
     session.objects.flag((proposed.id,), "unsure")
     session.objects.flag((proposed.id,), "unsure", False)
     before = session.document.record(proposed.id)
-    asked = AnnotatedObject(99, 1, "mask", 0.8, "discs", {"mask": True})
-    session._editor.do(refine_operation(session.document, proposed.id, again, "overwrite", "instance", asked))
+    refinement = AnnotatedObject(99, 1, "mask", 0.8, "discs", {"mask": True})
+    session._editor.do(
+        refine_operation(session.document, proposed.id, again, "overwrite", "instance", refinement)
+    )
     record = session.document.record(proposed.id)
     assert (record.id, record.class_id, record.created) == (proposed.id, 2, before.created)
     assert (record.source, record.score, record.model, record.prompts) == (
@@ -254,24 +256,28 @@ def test_commit_of_a_refinement_replaces_the_record(tmp_path: Path) -> None:
 
 
 def test_refinement_that_merges_objects_has_no_score(session: Session) -> None:
-    one, other = paint(session, block(30, 30, 10, 10)), paint(session, block(30, 50, 10, 10))
-    asked = AnnotatedObject(99, 1, "point", 0.8, "discs", {"points": [[35, 35]], "labels": [1]})
+    object_id, other = paint(session, block(30, 30, 10, 10)), paint(session, block(30, 50, 10, 10))
+    refinement = AnnotatedObject(99, 1, "point", 0.8, "discs", {"points": [[35, 35]], "labels": [1]})
     wide = block(30, 30, 10, 22)
-    session._editor.do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
-    assert set(session.document.objects) == {one}
-    record = session.document.record(one)
+    session._editor.do(
+        refine_operation(session.document, object_id, wide, "overwrite", "semantic", refinement)
+    )
+    assert set(session.document.objects) == {object_id}
+    record = session.document.record(object_id)
     assert (record.source, record.score, record.area_px) == ("point", None, 300)
     session.undo()
-    session.objects.flag((one,), "unsure")
-    session._editor.do(refine_operation(session.document, one, wide, "overwrite", "semantic", asked))
+    session.objects.flag((object_id,), "unsure")
+    session._editor.do(
+        refine_operation(session.document, object_id, wide, "overwrite", "semantic", refinement)
+    )
     assert session.document.record(other).area_px == 80
-    record = session.document.record(one)
+    record = session.document.record(object_id)
     assert (record.score, record.unsure, record.reviewed) == (0.8, True, False)
 
 
-def refine(session: Session, one: int) -> LocalMask:
+def refine(session: Session, object_id: int) -> LocalMask:
     """Set an object as mask prompt and accept the answer: a disc of 12 px at its centre."""
-    session.prompts.set_object(one)
+    session.prompts.set_object(object_id)
     request = session.prompts.request()
     assert request is not None
     assert session.prompts.accept(session.prompts.answerer.answer(request))
@@ -302,46 +308,46 @@ def test_refinement_replaces_the_pixels(session: Session) -> None:
 @pytest.mark.parametrize("mode", ["instance", "semantic"])
 def test_overlap_rules_apply_to_refinements(session: Session, mode: Any) -> None:
     """The rules apply to pixels of other objects, not to its own."""
-    one = paint(session, block(30, 30, 10, 10))
+    object_id = paint(session, block(30, 30, 10, 10))
     other = paint(session, block(44, 30, 10, 10), 2)
     session.mask_mode, session.overlap = mode, "ask"
-    heard: list[Overlap] = []
-    session.overlap_found.connect(heard.append)
-    mask = refine(session, one).to_dense(HW)
+    signals: list[Overlap] = []
+    session.overlap_found.connect(signals.append)
+    mask = refine(session, object_id).to_dense(HW)
     under = mask & (dense(session) == other)
     assert session.commit() is None
-    assert heard[0].pixels == {other: under.sum()}
+    assert signals[0].pixels == {other: under.sum()}
     assert session.commit("keep") is not None
-    np.testing.assert_array_equal(dense(session) == one, mask & ~under)
+    np.testing.assert_array_equal(dense(session) == object_id, mask & ~under)
     session.undo()
     session.overlap = "overwrite"
-    refine(session, one)
+    refine(session, object_id)
     session.commit()
-    np.testing.assert_array_equal(dense(session) == one, mask)
+    np.testing.assert_array_equal(dense(session) == object_id, mask)
     assert session.document.objects[other].area_px == 100 - under.sum()
 
 
 def test_refined_region_merges_with_regions_it_touches(session: Session) -> None:
     session.mask_mode = "semantic"
-    other, one = paint(session, block(44, 30, 10, 10)), paint(session, block(30, 30, 10, 10))
-    mask = refine(session, one).to_dense(HW) | (dense(session) == other)
+    other, object_id = paint(session, block(44, 30, 10, 10)), paint(session, block(30, 30, 10, 10))
+    mask = refine(session, object_id).to_dense(HW) | (dense(session) == other)
     session.commit()
-    assert set(session.document.objects) == {one}
-    np.testing.assert_array_equal(dense(session) == one, mask)
+    assert set(session.document.objects) == {object_id}
+    np.testing.assert_array_equal(dense(session) == object_id, mask)
     session.undo()
-    session.objects.flag((one,), "unsure")
-    refine(session, one)
+    session.objects.flag((object_id,), "unsure")
+    refine(session, object_id)
     session.commit("keep")
     assert session.document.objects[other].area_px == 100, "an unsure region is not merged"
 
 
 def test_refining_a_deleted_object_or_a_new_scribble_adds_an_object(session: Session) -> None:
-    one = paint(session, block(30, 30, 10, 10), 2)
-    refine(session, one)
-    session.objects.delete((one,))
+    object_id = paint(session, block(30, 30, 10, 10), 2)
+    refine(session, object_id)
+    session.objects.delete((object_id,))
     made = session.commit()
     assert made is not None
-    assert (made.id, made.class_id) == (one + 1, 1)
+    assert (made.id, made.class_id) == (object_id + 1, 1)
     session.prompts.set_object(made.id)
     session.prompts.set_mask(block(60, 60, 9, 9))
     request = session.prompts.request()
@@ -373,22 +379,24 @@ def stroke(session: Session, mask: LocalMask, start_rc: tuple[int, int], class_i
 
 
 def test_stroke_that_starts_on_an_object_of_its_class_extends_it(session: Session) -> None:
-    one, other = paint(session, block(10, 10, 10, 10)), paint(session, block(40, 10, 10, 10), 2)
+    object_id, other = paint(session, block(10, 10, 10, 10)), paint(session, block(40, 10, 10, 10), 2)
     before = digest(session)
-    heard: list[str] = []
-    session.message.connect(heard.append)
-    assert stroke(session, block(20, 10, 5, 10), (19, 15)) == one
-    assert session.document.objects[one].area_px == 150
+    signals: list[str] = []
+    session.message.connect(signals.append)
+    assert stroke(session, block(20, 10, 5, 10), (19, 15)) == object_id
+    assert session.document.objects[object_id].area_px == 150
     goes_back_and_forth(session, before)
-    assert heard == ["Undid the brush stroke.", "Redid the brush stroke."]
+    assert signals == ["Undid the brush stroke.", "Redid the brush stroke."]
     beside = stroke(session, block(25, 10, 2, 10), (25, 15))
-    assert beside not in (one, other), "a stroke that starts elsewhere is a new object even if it touches"
-    assert stroke(session, block(50, 10, 5, 10), (45, 15)) not in (one, other, beside), "another class"
+    assert beside not in (object_id, other), (
+        "a stroke that starts elsewhere is a new object even if it touches"
+    )
+    assert stroke(session, block(50, 10, 5, 10), (45, 15)) not in (object_id, other, beside), "another class"
     assert stroke(session, block(50, 60, 5, 10), (-1, 500)) > beside, (
         "a stroke may begin outside of the image"
     )
     session.overlap = "keep"
-    assert stroke(session, block(5, 15, 40, 3), (12, 16)) == one
+    assert stroke(session, block(5, 15, 40, 3), (12, 16)) == object_id
     assert session.document.objects[other].area_px == 100
 
 
@@ -410,38 +418,42 @@ def test_strokes_do_not_merge_with_unsure_regions(session: Session) -> None:
     assert stroke(session, block(20, 10, 5, 10), (15, 15)) != unsure
     assert session.area.mask().sum() == 50
     session.overlap = "ask"
-    heard: list[Overlap] = []
-    session.overlap_found.connect(heard.append)
+    signals: list[Overlap] = []
+    session.overlap_found.connect(signals.append)
     prompt_at(session, 12, 12)
     assert session.commit() is None
-    assert set(heard[0].pixels) == {unsure}, "objects that are not merged are reported"
+    assert set(signals[0].pixels) == {unsure}, "objects that are not merged are reported"
 
 
 # Objects
 
 
 def test_object_at_a_pixel(session: Session) -> None:
-    one = paint(session, block(10, 10, 5, 5))
-    assert [session.document.object_at(*pixel) for pixel in ((12, 12), (50, 50), (-1, 500))] == [one, 0, 0]
+    object_id = paint(session, block(10, 10, 5, 5))
+    assert [session.document.object_at(*pixel) for pixel in ((12, 12), (50, 50), (-1, 500))] == [
+        object_id,
+        0,
+        0,
+    ]
 
 
 def test_split_by_components_and_by_a_line(session: Session) -> None:
     bitmap = np.zeros((10, 30), dtype=bool)
     bitmap[:, :8], bitmap[:, 20:] = True, True
-    one = paint(session, LocalMask(5, 5, bitmap))
+    object_id = paint(session, LocalMask(5, 5, bitmap))
     before = digest(session)
-    large, small = session.objects.split_components(one)
-    assert (large.id, large.area_px, small.area_px) == (one, 100, 80)
+    large, small = session.objects.split_components(object_id)
+    assert (large.id, large.area_px, small.area_px) == (object_id, 100, 80)
     assert (small.class_id, small.source) == (1, "brush")
     goes_back_and_forth(session, before)
     with pytest.raises(PromptError, match="has one connected component"):
-        session.objects.split_components(one)
-    upper, lower = session.objects.split_line(one, (0, 9), (60, 9))
+        session.objects.split_components(object_id)
+    upper, lower = session.objects.split_line(object_id, (0, 9), (60, 9))
     assert {upper.area_px, lower.area_px} == {40, 60}
-    assert upper.id == one
-    assert (dense(session)[9:15, 25:35] == one).all()
+    assert upper.id == object_id
+    assert (dense(session)[9:15, 25:35] == object_id).all()
     with pytest.raises(PromptError, match="lies on one side of the line"):
-        session.objects.split_line(one, (0, 0), (60, 0))
+        session.objects.split_line(object_id, (0, 0), (60, 0))
 
 
 def test_merge(session: Session) -> None:
@@ -464,7 +476,7 @@ def test_merge_keeps_the_record_of_the_largest(session: Session) -> None:
     assert (merged.source, merged.prompts, merged.model) == ("point", clicked.prompts, clicked.model)
     assert (clicked.score is not None, merged.score, merged.trust) == (True, None, TRUSTED)
     session.undo()
-    assert [session.document.record(one) for one in (small, large)] == [before, clicked]
+    assert [session.document.record(object_id) for object_id in (small, large)] == [before, clicked]
     (proposed,) = session.proposals.replace(
         NewObjects((NewObject(1, block(0, 90, 30, 30), 0.6),), CLASSES, "head")
     ).apply()
@@ -475,25 +487,25 @@ def test_merge_keeps_the_record_of_the_largest(session: Session) -> None:
 def test_grow_shrink_fill_smooth(session: Session) -> None:
     ring = np.ones((20, 20), dtype=bool)
     ring[8:12, 8:12] = False
-    one = paint(session, LocalMask(20, 20, ring))
+    object_id = paint(session, LocalMask(20, 20, ring))
     neighbour = paint(session, block(20, 42, 20, 5), 2)
     before = digest(session)
-    assert session.objects.fill_holes(one).area_px == 400
+    assert session.objects.fill_holes(object_id).area_px == 400
     goes_back_and_forth(session, before)
-    grown = session.objects.grow(one, 3)
+    grown = session.objects.grow(object_id, 3)
     assert session.document.objects[neighbour].area_px == 100
     expected = np.pad(np.ones((20, 20), dtype=bool), 3)
     rows, cols = np.mgrid[-3:23, -3:23]
     gaps = np.hypot(np.maximum(np.maximum(-rows, rows - 19), 0), np.maximum(np.maximum(-cols, cols - 19), 0))
     expected = gaps <= 3
     expected[3:23, 25:] = False  # pixels of the neighbour
-    np.testing.assert_array_equal(dense(session)[17:43, 17:43] == one, expected)
+    np.testing.assert_array_equal(dense(session)[17:43, 17:43] == object_id, expected)
     assert grown.area_px == expected.sum()
     session.undo()
-    shrunk = session.objects.shrink(one, 2)
+    shrunk = session.objects.shrink(object_id, 2)
     assert shrunk.area_px == 16 * 16
     with pytest.raises(PromptError, match="would have no pixels left"):
-        session.objects.shrink(one, 50)
+        session.objects.shrink(object_id, 50)
     spike = paint(session, block(60, 20, 1, 30))
     session.paint(*np.nonzero(block(55, 20, 1, 1).to_dense(HW)), 1)
     with pytest.raises(PromptError, match="would have no pixels left"):
@@ -667,24 +679,24 @@ def test_reshaped_and_split_proposals_are_kept(session: Session, way: str) -> No
         ring[:, 14:16] = False
     head = NewObjects((NewObject(1, LocalMask(20, 20, ring), 0.6),), CLASSES, "head")
     (made,) = session.proposals.add(head).apply()
-    one, objects, before = made.id, session.objects, digest(session)
+    object_id, objects, before = made.id, session.objects, digest(session)
     assert made.trust == 0
     match way:
         case "grow":
-            objects.grow(one, 3)
+            objects.grow(object_id, 3)
         case "shrink":
-            objects.shrink(one, 2)
+            objects.shrink(object_id, 2)
         case "smooth":
-            objects.smooth(one, 4)
+            objects.smooth(object_id, 4)
         case "fill":
-            objects.fill_holes(one)
+            objects.fill_holes(object_id)
         case "line":
-            objects.split_line(one, (0, 30), (60, 30))
+            objects.split_line(object_id, (0, 30), (60, 30))
         case "pieces":
-            objects.split_components(one)
+            objects.split_components(object_id)
     goes_back_and_forth(session, before)
     after = digest(session)
-    assert all(one.reviewed for one in session.document.objects.values())
+    assert all(obj.reviewed for obj in session.document.objects.values())
     session.proposals.replace(head).apply()
     assert digest(session) == after
 
@@ -709,16 +721,16 @@ def test_merged_objects_are_reviewed(session: Session) -> None:
 
 
 def test_saved_is_emitted_for_every_change(session: Session) -> None:
-    heard: list[None] = []
-    session.saved.connect(lambda: heard.append(None))
+    signals: list[None] = []
+    session.saved.connect(lambda: signals.append(None))
     first = paint(session, block(10, 10, 10, 10))
     session.objects.flag((first,), "unsure")
     session.area.mark((30, 30, 40, 40))
     session.classes.rename(1, "tumour")
     session.undo()
-    assert len(heard) == 5
+    assert len(signals) == 5
     session.prompts.add_point(50, 50)
-    assert len(heard) == 5, "a prompt is not saved"
+    assert len(signals) == 5, "a prompt is not saved"
 
 
 # Rows and names for the docks
@@ -744,15 +756,15 @@ def test_name_overlap_lists_the_largest_first(session: Session) -> None:
 
 
 def test_objects_changed_lists_the_changed_ids(session: Session) -> None:
-    heard: list[frozenset[int]] = []
-    session.objects_changed.connect(heard.append)
+    signals: list[frozenset[int]] = []
+    session.objects_changed.connect(signals.append)
     first = paint(session, block(10, 10, 10, 10))
     second = paint(session, block(15, 15, 10, 10))
     session.objects.flag((first,), "reviewed")
     session.undo()
     session.classes.rename(1, "tumour")
     session.objects.delete((second,))
-    assert heard == [{first}, {first, second}, {first}, {first}, {second}]
+    assert signals == [{first}, {first, second}, {first}, {first}, {second}]
     row = session.objects.row(first)
     assert row is not None
     assert (row.class_name, row.area_px, row.reviewed) == ("tumour", 75, False)

@@ -56,7 +56,7 @@ def session() -> Session:
     return Session(picture(), "slide", disc_model(), CLASSES)
 
 
-def asked(session: Session) -> list[Any]:
+def requests(session: Session) -> list[Any]:
     model: Any = session.model
     return list(model.asked)
 
@@ -68,12 +68,12 @@ def settle(session: Session) -> None:
 
 
 @dataclass
-class Heard:
+class SignalRecorder:
     """Records the signals of a session in order."""
 
     events: list[tuple[Any, ...]] = field(default_factory=list)
 
-    def listen(self, session: Session) -> Heard:
+    def listen(self, session: Session) -> SignalRecorder:
         for name in (
             "prompts_changed",
             "candidate_changed",
@@ -99,23 +99,23 @@ def test_importing_session_imports_neither_torch_nor_qt() -> None:
 
 
 def test_signals_from_click_to_commit(session: Session) -> None:
-    heard = Heard().listen(session)
+    signals = SignalRecorder().listen(session)
     session.prompts.add_point(40, 30)
-    assert heard.take() == [("prompts_changed",)]
+    assert signals.take() == [("prompts_changed",)]
     request = session.prompts.request()
     assert request is not None
     answer = session.prompts.answerer.answer(request)
-    assert heard.take() == [], "answering does not change the session"
+    assert signals.take() == [], "answering does not change the session"
     assert session.prompts.accept(answer)
     candidate = session.prompts.candidate
     assert candidate is not None
     box = candidate.box
-    assert heard.take() == [("candidate_changed", None, box)]
+    assert signals.take() == [("candidate_changed", None, box)]
     assert candidate.mask.to_dense(HW)[30, 40]
     assert candidate.mask.area_px == pytest.approx(np.pi * 12**2, rel=0.03)
     session.active_class = 2
     annotation = session.commit()
-    assert heard.take() == [
+    assert signals.take() == [
         ("candidate_changed", box, None),
         ("prompts_changed",),
         ("document_changed", box),
@@ -130,20 +130,20 @@ def test_signals_from_click_to_commit(session: Session) -> None:
 
 
 def test_candidates_are_sorted_by_predicted_iou_and_cycle(session: Session) -> None:
-    heard = Heard().listen(session)
+    signals = SignalRecorder().listen(session)
     prompt_at(session, 40, 30)
-    assert [round(one.score, 1) for one in session.prompts.candidates] == [0.9, 0.7, 0.5]
-    areas = [one.mask.area_px for one in session.prompts.candidates]
+    assert [round(candidate.score, 1) for candidate in session.prompts.candidates] == [0.9, 0.7, 0.5]
+    areas = [candidate.mask.area_px for candidate in session.prompts.candidates]
     assert areas[0] > areas[1] > areas[2]
-    heard.take()
+    signals.take()
     seen = [session.prompts.next_candidate() for _ in range(3)]
     assert seen == [
         session.prompts.candidates[1],
         session.prompts.candidates[2],
         session.prompts.candidates[0],
     ]
-    boxes = [one.box for one in session.prompts.candidates]
-    assert heard.take() == [
+    boxes = [candidate.box for candidate in session.prompts.candidates]
+    assert signals.take() == [
         ("candidate_changed", boxes[0], boxes[1]),
         ("candidate_changed", boxes[1], boxes[2]),
         ("candidate_changed", boxes[2], boxes[0]),
@@ -174,16 +174,16 @@ def test_answer_to_an_older_prompt_is_dropped(session: Session, move_on: Any) ->
     stale = session.prompts.answerer.answer(request)
     move_on(session)
     before = session.prompts.candidates
-    heard = Heard().listen(session)
+    signals = SignalRecorder().listen(session)
     assert not session.prompts.accept(stale)
     assert session.prompts.candidates == before
-    assert heard.take() == []
+    assert signals.take() == []
 
 
 def test_answer_of_another_session_is_dropped(session: Session) -> None:
     other = Session(picture(), "other", disc_model(), CLASSES)
-    for one in (session, other):
-        one.prompts.add_point(40, 30)
+    for each in (session, other):
+        each.prompts.add_point(40, 30)
     request = other.prompts.request()
     assert request is not None
     assert not session.prompts.accept(other.prompts.answerer.answer(request))
@@ -196,7 +196,7 @@ def test_refinement_feeds_back_the_chosen_logits_and_requests_one_mask(session: 
     session.prompts.add_point(44, 30, positive=False)
     assert len(session.prompts.candidates) == 3, "the old answer is shown until the new one arrives"
     settle(session)
-    prompts, multimask = asked(session)[-1]
+    prompts, multimask = requests(session)[-1]
     assert prompts.points_xy.tolist() == [[40, 30], [44, 30]]
     assert prompts.labels.tolist() == [1, 0]
     assert prompts.mask_logits is chosen.logits
@@ -207,22 +207,22 @@ def test_refinement_feeds_back_the_chosen_logits_and_requests_one_mask(session: 
     session.prompts.add_point(46, 30)
     session.prompts.add_point(48, 30)
     settle(session)
-    assert asked(session)[-1][0].mask_logits is refined
+    assert requests(session)[-1][0].mask_logits is refined
     # Undo sends the same request again.
     session.undo()
     session.undo()
     settle(session)
-    assert asked(session)[-1][0].mask_logits is chosen.logits
+    assert requests(session)[-1][0].mask_logits is chosen.logits
     session.undo()
     settle(session)
-    assert asked(session)[-1] == (asked(session)[-1][0], True)
-    assert asked(session)[-1][0].mask_logits is None
+    assert requests(session)[-1] == (requests(session)[-1][0], True)
+    assert requests(session)[-1][0].mask_logits is None
 
 
 def test_number_of_requested_masks(session: Session) -> None:
     def multimask() -> bool | None:
         settle(session)
-        wanted: bool | None = asked(session)[-1][1]
+        wanted: bool | None = requests(session)[-1][1]
         session.prompts.clear()
         return wanted
 
@@ -244,7 +244,7 @@ def test_box_with_points(session: Session) -> None:
     session.prompts.set_box(90, 70, 30, 20)
     session.prompts.add_point(50, 40, positive=False)
     settle(session)
-    prompts = asked(session)[-1][0]
+    prompts = requests(session)[-1][0]
     assert prompts.box_xyxy.tolist() == [30, 20, 90, 70]
     assert prompts.labels.tolist() == [0]
     annotation = session.commit()
@@ -264,7 +264,7 @@ def test_box_or_mask_drops_earlier_logits(session: Session, other: str) -> None:
     else:
         session.prompts.set_mask(mask)
     settle(session)
-    prompts, multimask = asked(session)[-1]
+    prompts, multimask = requests(session)[-1]
     assert len(prompts.points_xy) == 2
     assert not multimask
     if other == "box":
@@ -288,7 +288,7 @@ def test_mask_prompt(session: Session) -> None:
     mask = LocalMask(30, 60, np.hypot(rows - 11.5, cols - 11.5) < 11)
     session.prompts.set_mask(mask)
     settle(session)
-    prompts = asked(session)[-1][0]
+    prompts = requests(session)[-1][0]
     # 256 cells over the longer side of 128 px: two cells per pixel.
     assert ((prompts.mask_logits > 0).sum() / 4) == pytest.approx(mask.area_px, rel=0.05)
     np.testing.assert_allclose(prompts.points_xy, [[72, 42]], atol=1)  # a mask is sent with a click in it
@@ -333,13 +333,13 @@ def test_refused_calls_raise_one_sentence_and_change_nothing(
     commit_at(session, 100, 20)
     session.prompts.add_point(40, 30)
     session.prompts.clear()
-    before, heard = digest(session), Heard().listen(session)
+    before, signals = digest(session), SignalRecorder().listen(session)
     with pytest.raises((PromptError, UnknownNameError), match=sentence) as caught:
         call(session)
     assert "\n" not in str(caught.value)
     assert digest(session) == before
     assert session.prompts.state.empty
-    assert heard.take() == []
+    assert signals.take() == []
     assert session.undo(), "the commit, not the refusal"
     assert session.document.objects == {}
 
@@ -384,8 +384,8 @@ def test_empty_candidate_is_not_committed(session: Session) -> None:
 def test_empty_candidate_is_last(session: Session) -> None:
     session.model = tiny_like_empty([int(np.argmax(SCORES))])
     prompt_at(session, 40, 30)
-    assert [round(one.score, 1) for one in session.prompts.candidates] == [0.7, 0.5, 0.9]
-    assert [one.box is None for one in session.prompts.candidates] == [False, False, True]
+    assert [round(candidate.score, 1) for candidate in session.prompts.candidates] == [0.7, 0.5, 0.9]
+    assert [candidate.box is None for candidate in session.prompts.candidates] == [False, False, True]
 
 
 def tiny_like_empty(which: Any = slice(None)) -> Any:
@@ -419,12 +419,12 @@ def test_without_a_model(session: Session) -> None:
 def test_another_model_drops_the_answers(session: Session) -> None:
     prompt_at(session, 40, 30)
     session.prompts.add_point(50, 30)
-    heard = Heard().listen(session)
+    signals = SignalRecorder().listen(session)
     session.model = disc_model(name="other")
     assert session.prompts.candidates == ()
-    assert heard.take()[0][0] == "candidate_changed"
+    assert signals.take()[0][0] == "candidate_changed"
     settle(session)
-    assert asked(session)[-1][0].mask_logits is None, "logits of the previous model are dropped"
+    assert requests(session)[-1][0].mask_logits is None, "logits of the previous model are dropped"
     assert session.commit().model == "other"
     same = session.model
     prompt_at(session, 20, 20)
@@ -452,7 +452,7 @@ def test_one_frame_for_all_prompts_of_an_object_in_a_large_image() -> None:
     assert wider.contains([(x, y) for x, y, _ in session.prompts.state.points])
     assert session.prompts.state.previous_logits is None
     settle(session)
-    assert asked(session)[-1][0].mask_logits is None
+    assert requests(session)[-1][0].mask_logits is None
     session.undo()
     assert session.prompts.state.frame == first
 
@@ -533,7 +533,7 @@ def test_corrections_are_obeyed_whatever_the_model_returns() -> None:
     assert not mask_at(second, 406, 300)
     session.prompts.add_point(430, 300)
     settle(session)
-    assert asked(session)[-1][0].mask_logits is second.logits, (
+    assert requests(session)[-1][0].mask_logits is second.logits, (
         "the logits of the model are fed back, not the corrected ones"
     )
     assert session.prompts.candidate is not None
@@ -651,15 +651,15 @@ def test_two_threads_encode_a_tile_once() -> None:
 
 def test_class_edits_are_signalled_saved_and_undone(tmp_path: Path) -> None:
     session = Session(picture(), "slide", None, CLASSES, tmp_path / "a.jsonl")
-    heard = Heard().listen(session)
+    signals = SignalRecorder().listen(session)
     fat = session.classes.add("fat")
     session.classes.rename(1, "tubule")
     session.classes.recolor(2, (1, 2, 3))
-    assert heard.take() == [("classes_changed",)] * 3
+    assert signals.take() == [("classes_changed",)] * 3
     session.active_class = fat.id
     with pytest.raises(DuplicateNameError):
         session.classes.add(" FAT")
-    assert heard.take() == []
+    assert signals.take() == []
     assert session.undo()
     assert session.undo()
     assert session.undo()
@@ -715,12 +715,12 @@ def test_brush_strokes_are_objects_and_undo_steps(session: Session) -> None:
 
 
 def test_delete_and_reclassify(session: Session) -> None:
-    heard = Heard().listen(session)
+    signals = SignalRecorder().listen(session)
     first, second = commit_at(session, 30, 30), commit_at(session, 90, 60)
-    heard.take()
+    signals.take()
     session.objects.reclassify((first,), 2)
-    (told,) = heard.take()
-    assert told == ("document_changed", session.document.objects[first].box)
+    (emitted,) = signals.take()
+    assert emitted == ("document_changed", session.document.objects[first].box)
     assert session.document.class_map[30, 30] == 2
     session.objects.delete((second,))
     assert set(session.document.objects) == {first}
@@ -728,7 +728,7 @@ def test_delete_and_reclassify(session: Session) -> None:
     session.undo()
     assert session.document.class_map[30, 30] == 1
     assert set(session.document.objects) == {first, second}
-    assert [event[1] for event in heard.take() if event[0] == "message"] == [
+    assert [event[1] for event in signals.take() if event[0] == "message"] == [
         "Undid the deletion.",
         "Undid the change of class.",
     ]
@@ -762,12 +762,12 @@ def found() -> Found:
 def test_segmentation_becomes_objects_in_one_step(tmp_path: Path) -> None:
     session = Session(picture(), "slide", None, CLASSES[::-1], tmp_path / "a.jsonl")
     made = session.proposals.add(found()).apply()
-    assert [(one.class_id, one.area_px, one.source, one.model) for one in made] == [
+    assert [(obj.class_id, obj.area_px, obj.source, obj.model) for obj in made] == [
         (1, 109, "head", "cnn"),
         (1, 800, "head", "cnn"),
         (3, 2, "head", "cnn"),
     ]
-    assert [one.score for one in made] == pytest.approx([0.5, 0.625, 0.5])
+    assert [obj.score for obj in made] == pytest.approx([0.5, 0.625, 0.5])
     assert [info.name for info in session.classes] == ["stroma", "gland", "vessel"]
     assert (session.document.class_map == np.array([0, 1, 3])[found().labels]).all()
     saved = digest(session)
@@ -785,8 +785,8 @@ def test_segmentation_becomes_objects_in_one_step(tmp_path: Path) -> None:
 
 def test_segmentation_filtered_in_a_worker(session: Session) -> None:
     components = from_segmentation(found(), ResultFilter(5))
-    assert [one.area_px for one in session.proposals.add(components, "mine").apply()] == [109, 800]
-    assert {one.model for one in session.document.objects.values()} == {"mine"}
+    assert [obj.area_px for obj in session.proposals.add(components, "mine").apply()] == [109, 800]
+    assert {obj.model for obj in session.document.objects.values()} == {"mine"}
     assert len(session.classes) == 2, "an unused class is not added"
     session.undo()
     assert len(session.proposals.add(from_segmentation(found(), ResultFilter(800))).apply()) == 1
@@ -806,10 +806,10 @@ def test_segmentation_overwrites_or_keeps_existing_objects(session: Session) -> 
 
 
 def test_empty_segmentation_and_segmentation_of_another_size(session: Session) -> None:
-    heard = Heard().listen(session)
+    signals = SignalRecorder().listen(session)
     nothing = Found(np.zeros(HW, dtype=np.uint8), np.ones(HW, dtype=np.float32), CLASSES)
     assert session.proposals.add(nothing).apply() == []
-    assert heard.take() == [("message", "Nothing was found, so nothing was added.")]
+    assert signals.take() == [("message", "Nothing was found, so nothing was added.")]
     small = Found(np.ones((9, 8), dtype=np.uint8), np.ones((9, 8), dtype=np.float32), CLASSES)
     with pytest.raises(ImageError, match=r"segmentation is 8 x 9 px and the image 128 x 96 px"):
         session.proposals.add(small).apply()
@@ -830,8 +830,8 @@ def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str,
     other = Session(picture(), "slide", None, (ClassInfo(4, "Stroma", (5, 5, 5)),))
     Session(picture(), "another", disc_model()).files.export(tmp_path, formats)
     made = other.files.import_labels(tmp_path / "classes.json")
-    mine_are = [(one.source, one.score, one.model) for one in session.document.objects.values()]
-    assert [(one.source, one.score, one.model) for one in made] == mine_are
+    mine_are = [(obj.source, obj.score, obj.model) for obj in session.document.objects.values()]
+    assert [(obj.source, obj.score, obj.model) for obj in made] == mine_are
     assert len(made) == 3
     assert (other.document.instance_map == session.document.instance_map).all()
     names = {info.id: info.name.casefold() for info in other.classes}
@@ -872,8 +872,8 @@ def recorded(tmp_path: Path) -> Session:
     session.objects.flag((boxed.id,), "unsure")
     session.objects.flag((joint.id,), "reviewed")
     # Long ago, so that a newly created time differs.
-    for one in list(session.document.objects.values()):
-        session.document.put(one.id, replace(one, created="2026-01-02T03:04:05.678+00:00"))
+    for obj in list(session.document.objects.values()):
+        session.document.put(obj.id, replace(obj, created="2026-01-02T03:04:05.678+00:00"))
     return session
 
 
@@ -885,13 +885,13 @@ def test_object_records_survive_export_and_import(tmp_path: Path, word: str) -> 
     other.files.import_labels(tmp_path / "out")
     mine, theirs = (
         sorted(
-            (replace(record, id=0, box=(0, 0, 0, 0)) for record in one.document.objects.values()),
+            (replace(record, id=0, box=(0, 0, 0, 0)) for record in each.document.objects.values()),
             key=lambda record: record.area_px,
         )
-        for one in (session, other)
+        for each in (session, other)
     )
     assert theirs == mine
-    assert {one.source for one in theirs} == {"point", "box", "mask"}
+    assert {obj.source for obj in theirs} == {"point", "box", "mask"}
     other.close()
     again = Session(picture(), "slide", None, CLASSES, tmp_path / "other.jsonl")
     assert again.document.objects == other.document.objects, "the journal has it, too"
@@ -902,7 +902,7 @@ def test_prompts_are_exported_as_plain_json(tmp_path: Path) -> None:
     session = recorded(tmp_path)
     session.files.export(tmp_path, ("coco",))
     content = json.loads((tmp_path / "slide_objects.coco.json").read_text())
-    pointed, boxed, masked, joint = (one["sampath"] for one in content["annotations"])
+    pointed, boxed, masked, joint = (obj["sampath"] for obj in content["annotations"])
     assert pointed["prompts"] == {"points": [[30, 30, True], [31, 33, True], [60, 60, False]]}
     assert boxed["prompts"] == {"box": [70, 10, 90, 30.5]}
     assert masked["prompts"] == {"mask": True}
@@ -932,7 +932,7 @@ def test_dataset_ids_match_its_maps(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "fields",
     [
         {"prompts": "a click", "created": "yesterday", "modified": 7},
         {"prompts": {"points": [[1, 2]], "mask": True}, "created": None},
@@ -946,10 +946,16 @@ def test_dataset_ids_match_its_maps(tmp_path: Path) -> None:
     ],
 )
 def test_records_of_other_programs_are_read_where_valid(
-    session: Session, tmp_path: Path, told: dict[str, Any]
+    session: Session, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     file = tmp_path / "a.json"
-    entry = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 9, 1, 9, 9]], "sampath": told}
+    entry = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "segmentation": [[1, 1, 9, 1, 9, 9]],
+        "sampath": fields,
+    }
     image = {"id": 1, "file_name": "slide", "height": HW[0], "width": HW[1]}
     file.write_text(json.dumps({"images": [image], "categories": [{"id": 1}], "annotations": [entry]}))
     before = now()
@@ -1053,12 +1059,12 @@ def test_undo_reverts_the_newest_prompt_or_change(steps: list[tuple[Any, ...]]) 
             case ("commit",) if not session.prompts.state.empty:
                 settle(session)
                 session.commit()
-                done[:] = [one for one in done if one[0] == "document"]
+                done[:] = [step for step in done if step[0] == "document"]
                 note("document", before["document"])
             case ("clear",) if not session.prompts.state.empty:
                 session.prompts.clear()
-                done[:] = [one for one in done if one[0] == "document"]
-                undone[:] = [one for one in undone if one[0] == "document"]
+                done[:] = [step for step in done if step[0] == "document"]
+                undone[:] = [step for step in undone if step[0] == "document"]
             case ("paint", row, col):
                 session.paint([row], [col], 1)
                 note("document", before["document"])
@@ -1099,8 +1105,8 @@ def test_masks_of_a_real_model_are_the_prompted_components_of_predict() -> None:
         sides = [False, True] if several is None else [several]
         found = [model.predict(features, **prompt, multimask=side) for side in sides]
         scores, expected = (
-            np.concatenate([one.scores for one in found]),
-            np.concatenate([one.logits for one in found]),
+            np.concatenate([prediction.scores for prediction in found]),
+            np.concatenate([prediction.logits for prediction in found]),
         )
         given = {name: value for name, value in prompt.items() if name in ("points", "labels", "box")}
         pointed = prompted_cells(features.frame, Prompts.make(**given))
@@ -1109,18 +1115,20 @@ def test_masks_of_a_real_model_are_the_prompted_components_of_predict() -> None:
         if painted:
             pointed |= mask_to_logits(prompt["mask"], features.frame) > 0
         order = np.lexsort((-scores, -counts))[: 1 if several is None else None]
-        assert [one.score for one in session.prompts.candidates] == pytest.approx(
+        assert [candidate.score for candidate in session.prompts.candidates] == pytest.approx(
             scores[order].tolist(), abs=1e-5
         )
         points = np.array(prompt.get("points", ()), dtype=np.float64).reshape(-1, 2)
         first = int("box" not in prompt)
         labels = np.array(prompt.get("labels", [1] * len(points)))
-        for one, k in zip(session.prompts.candidates, order, strict=True):
+        for candidate, k in zip(session.prompts.candidates, order, strict=True):
             followed = corrected(expected[k], points[first:], labels[first:], features.frame)
             wanted = local_mask(features.frame, keep_prompted(followed, pointed)).to_dense((300, 400))
-            assert (one.mask.to_dense((300, 400)) == wanted).all()
+            assert (candidate.mask.to_dense((300, 400)) == wanted).all()
             assert (local_mask(features.frame, followed).to_dense((300, 400)) | ~wanted).all()
-            assert np.allclose(one.logits, expected[k], atol=1e-4), "the logits of the model are fed back"
+            assert np.allclose(candidate.logits, expected[k], atol=1e-4), (
+                "the logits of the model are fed back"
+            )
         return expected[order]
 
     prompt_at(session, 150, 120)
