@@ -192,6 +192,8 @@ def test_a_program_that_exits_while_threads_compute_ends_well_and_soon(calls: in
 
 def test_jobs_change_no_setting_of_the_process(qtbot: Any) -> None:
     """napari shares its process with other plugins."""
+    import timm  # noqa: F401  (with torch: both set variables of the environment when they are imported)
+
     from napari_sampath.widgets.background.workers import JobRunner
     from napari_sampath.widgets.viewer.jobs import catalogue_job
 

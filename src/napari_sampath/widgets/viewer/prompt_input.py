@@ -150,7 +150,7 @@ class PromptInput(QObject):
         if mask.bitmap.size:
             self.use_mask(mask)
         else:
-            self.message.emit("The outline encloses no pixel of the image; draw around a structure.")
+            self.message.emit("The outline encloses no pixel of the image; draw around an object.")
 
     def hover(self, xy: tuple[float, float] | None) -> None:
         """Preview the mask of a click at (x, y); None hides the preview."""
@@ -180,7 +180,7 @@ class PromptInput(QObject):
             overlap: What happens to objects under the candidate; the session's rule by default.
         """
         if self._session.prompts.state.empty:
-            self.message.emit("There is nothing to commit; click on a structure first.")
+            self.message.emit("There is nothing to commit; click on an object in the image first.")
         elif self._session.prompts.answered:
             self.attempt(lambda: self._session.commit(overlap))
         else:
@@ -248,5 +248,5 @@ class PromptInput(QObject):
             self.use_mask(mask)
         else:
             self.message.emit(
-                "There is no object here in any visible label layer; click on one, or drag to paint over a structure."
+                "There is no object here in any visible label layer; click on one, or drag to paint over one."
             )

@@ -223,7 +223,7 @@ class ViewerState(QObject):
 
     def _on_encoded(self, _tiles: Any) -> None:
         self.ready = True
-        self.message.emit("Ready: click on a structure.")
+        self.message.emit("Ready: click on an object.")
         self.changed.emit()
         if self.annotator is not None and self.annotator.session.prompts.candidate is None:
             self.annotator.input.ask()
