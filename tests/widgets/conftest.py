@@ -1,4 +1,4 @@
-"""A viewer on the screen, a check that nothing is left behind, and models quick enough for tests."""
+"""Viewers for GUI tests, and a check that a test leaves nothing behind in them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 PASSED = pytest.StashKey[bool]()
 
 
-class Screen:
-    """Viewers on the screen, 1280 x 800, handed from test to test: to open and to close one takes seconds.
+class ViewerPool:
+    """Pool of visible viewers, 1280 x 800, reused by tests because opening and closing one takes seconds.
 
-    Each is given back as it was when it was opened, or the test that had it fails.
+    A test that does not leave its viewer as it was when it was opened fails.
     """
 
     def __init__(self) -> None:
@@ -41,11 +41,11 @@ class Screen:
             self._new[id(viewer)] = hooks_of(viewer)
         self._taken.append(viewer)
         viewer.window._qt_window.resize(1280, 800)
-        viewer.theme = "dark"  # Whatever the test before looked at.
+        viewer.theme = "dark"  # An earlier test may have changed it.
         return viewer
 
     def empty(self) -> None:
-        """Take our docks and all layers out of the viewers that are in use."""
+        """Remove the plugin's docks and all layers from the viewers in use."""
         from qtpy.QtWidgets import QDockWidget
 
         from napari_sampath.widgets.canvas.napari_internals.napari_canvas import make_context_current
@@ -53,30 +53,30 @@ class Screen:
 
         for viewer in self._taken:
             if hasattr(viewer.window, "_qt_window"):
-                for one in viewer.window._qt_window.findChildren(QDockWidget):
-                    if isinstance(one.widget(), Dock):
-                        viewer.window.remove_dock_widget(one)
+                for dock in viewer.window._qt_window.findChildren(QDockWidget):
+                    if isinstance(dock.widget(), Dock):
+                        viewer.window.remove_dock_widget(dock)
                 make_context_current(viewer)
                 viewer.layers.clear()
 
     def give_back(self) -> None:
-        """Have the viewers in use ready for the next test."""
+        """Return the viewers in use to the pool; fail if one has changed."""
         for viewer in self._taken:
             if not hasattr(viewer.window, "_qt_window"):
                 continue
             now, new = hooks_of(viewer), self._new[id(viewer)]
             changed = {name: (new[name], value) for name, value in now.items() if value != new[name]}
             if changed:
-                self.close()  # The next test begins with a new one.
+                self.close()  # The next test starts with a new viewer.
                 pytest.fail(f"left behind in the viewer (new, now): {changed}")
             if self._idle:
-                viewer.close()  # A second window would take the first one's focus.
+                viewer.close()  # A second window would take the focus of the first.
             else:
                 self._idle.append(viewer)
         self._taken.clear()
 
     def close(self) -> None:
-        """Close all viewers, those in use, too."""
+        """Close all viewers, including those in use."""
         for viewer in self._idle + self._taken:
             viewer.close()
         self._idle.clear()
@@ -85,7 +85,7 @@ class Screen:
 
 
 def hooks_of(viewer: Any) -> dict[str, Any]:
-    """What docks may change in a viewer as long as they are there."""
+    """Return the state of a viewer that docks change while they are open."""
     return {
         "keys": dict(viewer.keymap),
         "drag": list(viewer.mouse_drag_callbacks),
@@ -100,23 +100,23 @@ def hooks_of(viewer: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def screen(qapp: Any) -> Iterator[Screen]:
-    """The viewers of all tests."""
+def screen(qapp: Any) -> Iterator[ViewerPool]:
+    """The pool of viewers for all tests."""
     from napari._qt.threads.status_checker import StatusChecker
 
-    from napari_sampath.widgets.canvas.napari_internals import cropped_visual as drawn
+    from napari_sampath.widgets.canvas.napari_internals import cropped_visual
 
-    screen = Screen()
+    screen = ViewerPool()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StatusChecker, "start", lambda _checker: None)
-        patch.setattr(drawn, "FIRST_MS", 0)
+        patch.setattr(cropped_visual, "FIRST_MS", 0)
         yield screen
         screen.close()
 
 
 @pytest.fixture
-def viewers(screen: Screen, qtbot: Any) -> Callable[[], Any]:
-    """Make viewers that are shown, 1280 x 800."""
+def viewers(screen: ViewerPool, qtbot: Any) -> Callable[[], Any]:
+    """Factory of visible viewers, 1280 x 800."""
 
     def make() -> Any:
         viewer = screen.take()
@@ -128,14 +128,13 @@ def viewers(screen: Screen, qtbot: Any) -> Callable[[], Any]:
 
 @pytest.fixture
 def viewer(viewers: Callable[[], Any]) -> Any:
-    """One viewer on the screen."""
+    """One visible viewer."""
     return viewers()
 
 
 @pytest.fixture
 def tissue() -> np.ndarray:
-    """(120, 160, 3) uint8 with two dark discs on a pale ground, at (x, y) = (50, 60) and (115, 60), radius
-    20."""
+    """(120, 160, 3) uint8: two dark discs of radius 20 on a pale background, at (x, y) = (50, 60) and (115, 60)."""
     rows, cols = np.mgrid[:120, :160]
     image = np.full((120, 160, 3), (240, 215, 230), np.uint8)
     image += np.random.default_rng(0).integers(0, 12, image.shape, dtype=np.uint8)
@@ -146,7 +145,7 @@ def tissue() -> np.ndarray:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Tell fixtures whether the test passed."""
+    """Record for fixtures whether the test passed."""
     report: Any = yield
     if report.when == "call":
         item.stash[PASSED] = report.passed
@@ -155,7 +154,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that leaves a window, one of our threads, or anything of a dock in a viewer."""
+    """Fail a test that leaves a window, a thread of the plugin, or a change in a viewer."""
     if not request.node.get_closest_marker("gui"):
         yield
         return
@@ -170,8 +169,8 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     screen.empty()
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        qtbot.wait(20)  # Qt deletes what was given up in an event loop only.
-        threads = [one.name for one in threading.enumerate() if one.name.startswith("sampath-")]
+        qtbot.wait(20)  # Qt deletes objects in the event loop only.
+        threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("sampath-")]
         left = [
             widget
             for widget in QApplication.topLevelWidgets()
@@ -183,16 +182,16 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         screen.close()
         pytest.fail(
             f"left behind: threads {threads}, "
-            f"windows {[(type(one).__name__, one.objectName()) for one in left]}"
+            f"windows {[(type(widget).__name__, widget.objectName()) for widget in left]}"
         )
     screen.give_back()
-    # What is there to stay is kept out of the searches for garbage, of which napari makes one whenever layers go.
+    # Keep lasting objects out of garbage collections, of which napari starts one whenever layers are removed.
     gc.collect()
     gc.freeze()
 
 
 def is_viewer(widget: Any) -> bool:
-    """Whether a window is napari's own."""
+    """Return True for napari's own window."""
     from napari._qt.qt_main_window import _QtMainWindow
 
     return isinstance(widget, _QtMainWindow)
@@ -200,7 +199,7 @@ def is_viewer(widget: Any) -> bool:
 
 @dataclass
 class AnnotatedViewer:
-    """A viewer with the Annotate dock on it, an image that is ready for clicks, and a hand to click."""
+    """A viewer with the Annotate dock, an image that is ready for clicks, and a driver for real events."""
 
     viewer: Any
     dock: Any

@@ -28,89 +28,89 @@ LEFT, RIGHT = Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 OFTEN = ["brush", "click", "commit", "commit", "undo"]
 
 
-class Hand:
+class RandomUser:
     """Performs random actions at random positions; every public method is an action.
 
     Args:
-        state: An image that is annotated.
-        seed: Of the order.
+        window: A viewer with an image that is annotated.
+        seed: Seed of the random numbers.
     """
 
-    def __init__(self, state: Any, seed: int) -> None:
-        self._state, self._random = state, random.Random(seed)
-        self._labels, self._session = state.layers.classes, state.session
-        self._things = [name for name in vars(Hand) if not name.startswith("_") and name != "anything"]
+    def __init__(self, window: Any, seed: int) -> None:
+        self._window, self._random = window, random.Random(seed)
+        self._labels, self._session = window.layers.classes, window.session
+        self._actions = [name for name in vars(RandomUser) if not name.startswith("_") and name != "act"]
 
-    def anything(self) -> str:
+    def act(self) -> str:
         """Perform one action and return its name."""
-        name = self._random.choice(self._things + OFTEN)
+        name = self._random.choice(self._actions + OFTEN)
         getattr(self, name)()
         return name
 
     def brush(self) -> None:
         self._tool("brush")
         self._labels.brush_size = self._random.choice([1, 5, 20])
-        self._state.driver.drag(self._places(self._random.randint(2, 3)))
+        self._window.driver.drag(self._places(self._random.randint(2, 3)))
 
     def erase(self) -> None:
         self._tool("erase")
-        self._state.driver.drag(self._places(2))
+        self._window.driver.drag(self._places(2))
 
     def fill(self) -> None:
         self._own_tool("fill")
-        self._state.driver.click(*self._place())
+        self._window.driver.click(*self._place())
 
     def polygon(self) -> None:
         self._own_tool("polygon")
         places = self._places(self._random.randint(1, 4))
         for place in places:
-            self._state.driver.click(*place)
-        self._state.driver.double_click(*places[-1])
+            self._window.driver.click(*place)
+        self._window.driver.double_click(*places[-1])
 
     def outline(self) -> None:
-        """One of the right mouse button, closed or not."""
+        """Draw an outline with the right mouse button, and close it or not."""
         self._tool("brush")
-        self._state.driver.click(*(start := self._place()), RIGHT)
+        self._window.driver.click(*(start := self._place()), RIGHT)
         for place in self._places(4):
-            self._state.driver.move(*place)
+            self._window.driver.move(*place)
         if self._random.random() < 0.5:
-            self._state.driver.move(*start)
+            self._window.driver.move(*start)
 
     def click(self) -> None:
         self._tool("point")
-        self._state.driver.click(*self._place(), self._random.choice([LEFT, LEFT, RIGHT]))
+        self._window.driver.click(*self._place(), self._random.choice([LEFT, LEFT, RIGHT]))
         if self._random.random() < 0.7:
-            self._state.answered()
+            self._window.answered()
 
     def box(self) -> None:
         self._tool("box")
-        self._state.driver.drag(self._places(2))
+        self._window.driver.drag(self._places(2))
 
     def lasso(self) -> None:
         self._tool("lasso")
-        self._state.driver.drag(self._places(4))
+        self._window.driver.drag(self._places(4))
 
     def scribble(self) -> None:
         self._tool("mask")
-        self._state.driver.drag(self._places(2))
+        self._window.driver.drag(self._places(2))
 
     def commit(self) -> None:
-        self._state.driver.key(Qt.Key.Key_Return)
+        self._window.driver.key(Qt.Key.Key_Return)
 
     def clear(self) -> None:
-        self._state.driver.key(Qt.Key.Key_Escape)
+        self._window.driver.key(Qt.Key.Key_Escape)
 
     def undo(self) -> None:
         for _ in range(self._random.randint(1, 3)):
-            self._state.driver.key(Qt.Key.Key_Z, CTRL)
+            self._window.driver.key(Qt.Key.Key_Z, CTRL)
 
     def redo(self) -> None:
         for _ in range(self._random.randint(1, 3)):
-            self._state.driver.key(Qt.Key.Key_Z, CTRL | SHIFT)
+            self._window.driver.key(Qt.Key.Key_Z, CTRL | SHIFT)
 
     def key(self) -> None:
         keys = [Qt.Key.Key_1, Qt.Key.Key_2, Qt.Key.Key_3, Qt.Key.Key_X, Qt.Key.Key_M, Qt.Key.Key_Q]
-        self._state.driver.key(self._random.choice(keys))
+        self._window.driver.key(self._random.choice(keys))
 
     def rule(self) -> None:
         self._session.overlap = self._random.choice(["keep", "overwrite"])
@@ -126,10 +126,10 @@ class Hand:
             self._session.objects.delete((self._random.choice(list(self._session.document.objects)),))
 
     def _tool(self, name: str) -> None:
-        self._state.driver.press(self._state.dock.modes.buttons[type(self._state.annotator.mode)(name)])
+        self._window.driver.press(self._window.dock.modes.buttons[type(self._window.annotator.mode)(name)])
 
     def _own_tool(self, mode: str) -> None:
-        self._state.viewer.layers.selection.active = self._labels
+        self._window.viewer.layers.selection.active = self._labels
         self._labels.mode = mode
 
     def _place(self) -> tuple[int, int]:
@@ -145,7 +145,7 @@ def test_layers_and_journal_follow_every_action(
     open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, seed: int
 ) -> None:
     window = open_window(tissue, DiscModel())
-    document, hand = window.session.document, Hand(window, seed)
+    document, user = window.session.document, RandomUser(window, seed)
     for name in ("tumour", "stroma"):
         window.session.classes.add(name)
 
@@ -154,15 +154,15 @@ def test_layers_and_journal_follow_every_action(
             window.layers.objects.data, document.instance_map
         )
 
-    done: list[str] = []
+    actions: list[str] = []
     for _ in range(STEPS):
-        done.append(hand.anything())
+        actions.append(user.act())
         if not is_outlining(window.layers.classes):
-            wait_until(shown, 10, f"the layers to show the session after {done[-6:]}")
+            wait_until(shown, 10, f"the layers to show the session after {actions[-6:]}")
         for obj in document.objects.values():
             pixels = np.asarray(document.instance_map) == obj.id
-            assert pixels.sum() == obj.area_px > 0, done[-6:]
-            assert (np.asarray(document.class_map)[pixels] == obj.class_id).all(), done[-6:]
+            assert pixels.sum() == obj.area_px > 0, actions[-6:]
+            assert (np.asarray(document.class_map)[pixels] == obj.class_id).all(), actions[-6:]
     window.driver.key(Qt.Key.Key_Escape)
     window.answered()
     (journal,) = load_config().sessions_dir.glob("*.jsonl")

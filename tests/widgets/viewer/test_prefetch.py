@@ -36,12 +36,12 @@ def pixels() -> np.ndarray:
 def large(open_window: Callable[..., Any], pixels: np.ndarray) -> Any:
     """The image in a viewer, with the camera at its centre."""
     window = open_window(pixels, DiscModel())
-    look(window, 1500, 1500)
-    wait_until(lambda: prepared(window), 20, "the middle")
+    move_camera(window, 1500, 1500)
+    wait_until(lambda: prepared(window), 20, "the centre to be encoded")
     return window
 
 
-def look(window: Any, row: float, col: float, zoom: float = 2.0) -> None:
+def move_camera(window: Any, row: float, col: float, zoom: float = 2.0) -> None:
     """Move the camera; at the default zoom a view needs at most four tiles."""
     window.viewer.scene.camera.zoom = zoom
     window.viewer.scene.camera.center = (0, row, col)
@@ -54,7 +54,7 @@ def prepared(window: Any) -> bool:
     )
 
 
-def usual(window: Any) -> list[Any]:
+def full_tiles(window: Any) -> list[Any]:
     """Return the encoded tiles, without high-resolution tiles."""
     return [frame for frame in window.model.encoded if max(frame.hw) == 1024]
 
@@ -63,20 +63,20 @@ def block(window: Any) -> int:
     """Move to a corner and block the encoding there; return the number of tiles encoded before."""
     window.model.go_on.clear()
     window.model.encoding.clear()
-    look(window, 2500, 2500, 0.8)
+    move_camera(window, 2500, 2500, 0.8)
     wait_until(window.model.encoding.is_set, 20, "encoding to begin")
     return len(window.model.encoded)
 
 
 def test_tiles_in_view_are_encoded_and_answer_at_once(large: Any, qtbot: Any) -> None:
     window = large
-    before, text = len(usual(window)), window.text
+    before, text = len(full_tiles(window)), window.text
     shown: list[str] = []
     window.state.runner.started.connect(shown.append)
-    look(window, 2700, 2700)
+    move_camera(window, 2700, 2700)
     assert not prepared(window)
     wait_until(lambda: prepared(window), 20, "the corner")
-    assert 1 <= len(usual(window)) - before <= 4
+    assert 1 <= len(full_tiles(window)) - before <= 4
     assert window.text == text, "no message is shown"
     assert not shown
     ready = len(window.model.encoded)
@@ -86,7 +86,7 @@ def test_tiles_in_view_are_encoded_and_answer_at_once(large: Any, qtbot: Any) ->
     window.answered()
     assert window.session.prompts.candidate is not None
     assert len(window.model.encoded) == ready
-    look(window, 2702, 2702)
+    move_camera(window, 2702, 2702)
     qtbot.wait(SEEN_MS)
     assert len(window.model.encoded) == ready, "no tile is encoded twice"
 
@@ -111,7 +111,7 @@ def test_zooming_in_switches_to_high_resolution_tiles_and_zooming_out_back(large
     window.answered()
     assert window.session.prompts.candidate.frame.hw == (512, 512)
     window.driver.key(Qt.Key.Key_Escape)
-    look(window, 1500, 1500, 0.8)
+    move_camera(window, 1500, 1500, 0.8)
     wait_until(
         lambda: window.session.prompts.preview(1520, 1510).frame.hw == (1024, 1024),
         10,
@@ -125,10 +125,10 @@ def test_zooming_in_switches_to_high_resolution_tiles_and_zooming_out_back(large
 def test_a_wide_view_is_encoded_four_tiles_at_a_time(large: Any, qtbot: Any) -> None:
     window = large
     for step in range(8):
-        before = len(usual(window))
-        look(window, 1500 + step, 1500, 0.4)
+        before = len(full_tiles(window))
+        move_camera(window, 1500 + step, 1500, 0.4)
         qtbot.wait(SEEN_MS)
-        assert len(usual(window)) - before <= 4
+        assert len(full_tiles(window)) - before <= 4
     assert prepared(window)
     r0, c0, _, _ = box_in_view(window.viewer, window.image, window.session.hw)
     assert window.session.prompts.preview(c0 + 10, r0 + 10) is not None
@@ -144,7 +144,7 @@ def test_a_running_job_comes_first(large: Any, qtbot: Any) -> None:
         yield Progress(1, 1)
 
     window.state.runner.start(job(), "something else", ended.append)
-    look(window, 300, 2700)
+    move_camera(window, 300, 2700)
     qtbot.wait(SEEN_MS)
     assert len(window.model.encoded) == before
     go_on.set()
@@ -159,7 +159,7 @@ def test_a_camera_move_during_preparation_is_followed_afterwards(
     model.go_on.clear()
     window = open_window(pixels, model, ready=False)
     wait_until(model.encoding.is_set, 60, "encoding to begin")
-    look(window, 2700, 2700)
+    move_camera(window, 2700, 2700)
     qtbot.wait(SEEN_MS)
     model.go_on.set()
     wait_until(lambda: window.state.ready and prepared(window), 20, "the corner")
