@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from napari.layers import Image, Shapes
+from napari.viewer import Viewer
 
 from ...annotations import Box
 from . import layers as session_layers
 from .viewport import camera
-
-if TYPE_CHECKING:
-    from napari.layers import Image, Shapes
-    from napari.viewer import Viewer
 
 NAME = "Chosen"
 COLOR = "#ff00c8"

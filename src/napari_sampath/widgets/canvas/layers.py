@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 from napari.utils.colormaps.standardize_color import transform_color
+from napari.viewer import Viewer
 
 from ...annotations import Box, bounds, union
 from ...arrays import ClassInfo, FloatArray, IntArray, LocalMask
@@ -17,10 +19,6 @@ from ...geometry import xy_to_rc
 from ..background.native_libraries import one_numba_thread
 from .napari_internals.napari_canvas import hide_text, make_context_current
 from .napari_internals.partial_refresh import ObjectLabels, one_refresh, repaint
-
-if TYPE_CHECKING:
-    from napari.layers import Image, Labels, Layer, Points, Shapes
-    from napari.viewer import Viewer
 
 MARK = "napari-sampath"
 """Metadata key of the layers made here; its value is the name of their image layer."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Image, Labels
+from napari.viewer import Viewer
 from scipy.ndimage import label
 
 from ...arrays import FloatArray, IntArray, LocalMask
 from .layers import MARK
-
-if TYPE_CHECKING:
-    from napari.layers import Image
-    from napari.viewer import Viewer
 
 FIRST_PX = 256
 """Distance from the click within which the object is looked for first."""

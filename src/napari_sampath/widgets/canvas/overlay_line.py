@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from napari.layers import Layer
+from napari.viewer import Viewer
 from vispy.scene.visuals import Line
 
 from ...arrays import FloatArray, LocalMask
 from .napari_internals.napari_canvas import node_of
-
-if TYPE_CHECKING:
-    from napari.layers import Layer
-    from napari.viewer import Viewer
 
 HALO = (0.05, 0.05, 0.2, 0.9)
 """Colour under the line, which makes it visible on any tissue."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from napari.layers import Image
+from napari.layers import Image
 
 
 def mpp_of(image: Image) -> float | None:

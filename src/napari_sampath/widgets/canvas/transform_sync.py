@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+from napari.layers import Image, Layer
 
 from .layers import placement
-
-if TYPE_CHECKING:
-    from napari.layers import Image, Layer
 
 
 class TransformSync:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from napari.layers import Image
+from napari.viewer import Viewer
 
 from ...annotations import Box
 from .napari_internals.napari_canvas import canvas_size
-
-if TYPE_CHECKING:
-    from napari.layers import Image
-    from napari.viewer import Viewer
 
 FILL = 0.6
 """Part of the window's shorter side that a region fills after `look_at`."""

@@ -14,13 +14,12 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from napari.layers import Layer
+from napari.viewer import Viewer
 
 from .mouse import MouseTool
-
-if TYPE_CHECKING:
-    from napari.layers import Layer
-    from napari.viewer import Viewer
 
 SPACE = "move the image"
 """What the space bar does while it is held; it cannot be changed."""

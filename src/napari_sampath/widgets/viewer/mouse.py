@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from napari.layers import Image
+from napari.viewer import Viewer
 
 from ..canvas.viewport import camera
-
-if TYPE_CHECKING:
-    from napari.layers import Image
-    from napari.viewer import Viewer
 
 DRAG_PX = 5
 """A press and release closer than this, in canvas pixels, is a click."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .object_tools import NO_OBJECT, Tool
-
-if TYPE_CHECKING:
-    from ..canvas.highlight import Highlight
-    from .object_tools import ToolHost
+from ..canvas.highlight import Highlight
+from .object_tools import NO_OBJECT, Tool, ToolHost
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
+from napari.layers import Layer
+from napari.viewer import Viewer
 from qtpy.QtCore import QTimer
 from vispy.visuals import ImageVisual
 
 from ....annotations import Box
 from .napari_canvas import node_of
-
-if TYPE_CHECKING:
-    from napari.layers import Layer
-    from napari.viewer import Viewer
 
 FIRST_MS = 1000
 """A new layer is drawn as a whole for this time, so that the first content does not wait for its shaders."""

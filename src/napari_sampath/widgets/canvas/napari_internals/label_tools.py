@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from napari.layers import Labels
+from napari.layers import Labels
 
 
 def outline_of(labels: Labels) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from napari.layers import Layer
-    from napari.viewer import Viewer
+from napari.layers import Layer
+from napari.viewer import Viewer
 
 
 def canvas_of(viewer: Viewer) -> Any:

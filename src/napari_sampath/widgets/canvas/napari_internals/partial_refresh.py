@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from napari.layers import Labels
+from napari.layers import Labels, Points, Shapes
 
 from ....annotations import Box
 from ....arrays import BoolArray, IntArray
 from ...background.native_libraries import one_numba_thread
-
-if TYPE_CHECKING:
-    from napari.layers import Points, Shapes
 
 
 def repaint(layer: Labels, box: Box) -> None:
