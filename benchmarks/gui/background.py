@@ -96,7 +96,7 @@ def _grid_of_nuclei(hw: tuple[int, int], count: int) -> NewObjects:
 
 
 def _encode(model: Any, pixels: np.ndarray) -> Any:
-    from napari_sampath.geometry import tiles
+    from napari_sampath.tiling import tiles
 
     return model.encode_job(pixels, tiles((pixels.shape[0], pixels.shape[1])))
 

@@ -6,7 +6,6 @@ centre lies at +0.5; the prompt encoder adds that half pixel itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,106 +95,6 @@ def whole(hw: tuple[int, int], input_px: int = INPUT_PX) -> Frame:
     return Frame(0, 0, hw[0], hw[1], input_px)
 
 
-SINGLE_TILE_PX = 1536
-"""Longest side of an image that is encoded as one tile, as in SAM; larger images are tiled to keep detail."""
-SMALLEST_TILE_PX = 128
-"""Smallest side of high-resolution tiles; enlarging more than eight times shows no more detail."""
-
-
-def tile_starts(length_px: int, tile_px: int, overlap_px: int) -> list[int]:
-    """Place evenly spaced windows of `tile_px` over a length, overlapping by at least `overlap_px`."""
-    if length_px <= tile_px:
-        return [0]
-    count = -(-(length_px - overlap_px) // (tile_px - overlap_px))
-    return [round(index * (length_px - tile_px) / (count - 1)) for index in range(count)]
-
-
-def tiles(hw: tuple[int, int], tile_px: int = INPUT_PX, overlap_px: int = 256) -> list[Frame]:
-    """Cover an image of size (H, W) with frames, row by row; one frame if it is at most `SINGLE_TILE_PX`.
-
-    Args:
-        hw: Image size (H, W) in pixels.
-        tile_px: Side of a tile in image pixels; tiles of more than 1024 px are shrunk, smaller ones enlarged. With a
-            smaller side, images are tiled that would otherwise be one tile.
-        overlap_px: Minimum overlap of neighbours, so that an object cut by one tile is complete in another.
-    """
-    (height, width), tops, lefts = _lattice(hw, tile_px, overlap_px)
-    return [Frame(top, left, height, width) for top in tops for left in lefts]
-
-
-def _lattice(
-    hw: tuple[int, int], tile_px: int, overlap_px: int
-) -> tuple[tuple[int, int], list[int], list[int]]:
-    """Return the size (H, W) of the tiles of an image, their first rows, and their first columns."""
-    if max(hw) <= max(tile_px, SINGLE_TILE_PX if tile_px >= INPUT_PX else 0):
-        return hw, [0], [0]
-    size = min(tile_px, hw[0]), min(tile_px, hw[1])
-    return size, tile_starts(hw[0], tile_px, overlap_px), tile_starts(hw[1], tile_px, overlap_px)
-
-
-def prompt_tiles(hw: tuple[int, int], tile_px: int = INPUT_PX) -> list[Frame]:
-    """Cover an image of size (H, W) with the tiles for prompts: each overlaps the next by half."""
-    return tiles(hw, tile_px, tile_px // 2)
-
-
-def high_resolution_px(hw: tuple[int, int]) -> int | None:
-    """Return the side of high-resolution tiles of an image of size (H, W), half that of its usual tiles.
-
-    None if they would be smaller than `SMALLEST_TILE_PX`.
-    """
-    side = -(-max(hw) // 2) if max(hw) <= SINGLE_TILE_PX else INPUT_PX // 2
-    return side if side >= SMALLEST_TILE_PX else None
-
-
-def tile_for(hw: tuple[int, int], points_xy: npt.ArrayLike, high_resolution: bool = False) -> Frame:
-    """Choose the tile that answers a prompt: the smallest that is at least twice as wide as the prompt.
-
-    Args:
-        hw: Image size (H, W) in pixels.
-        points_xy: (N, 2) points and box corners of the prompt, (x, y) in image pixels.
-        high_resolution: Start with tiles of half the side, see `high_resolution_px`.
-
-    Raises:
-        PromptError: If a point lies outside the image.
-    """
-    check_inside(hw, points_xy)
-    points = np.asarray(points_xy, dtype=np.float64).reshape(-1, 2)
-    low, high = points.min(axis=0), points.max(axis=0)
-    centre, extent = (low + high) / 2, float((high - low).max())
-    tile_px = _finest_px(hw, high_resolution)
-    while tile_px < max(hw) and extent > tile_px / 2:
-        tile_px *= 2
-    # Choose along each axis instead of among all tiles: a large image has thousands, and this runs at every mouse move.
-    (height, width), tops, lefts = _lattice(hw, tile_px, tile_px // 2)
-    top = min(tops, key=lambda start: abs(start - centre[1] + height / 2))
-    left = min(lefts, key=lambda start: abs(start - centre[0] + width / 2))
-    return Frame(top, left, height, width)
-
-
-def tiles_for(
-    hw: tuple[int, int],
-    low_xy: tuple[float, float],
-    high_xy: tuple[float, float],
-    high_resolution: bool = False,
-) -> list[Frame]:
-    """List the tiles that `tile_for` chooses for points between two corners (x, y)."""
-    # It chooses along each axis, so the tiles of the corners enclose all others.
-    first, last = (tile_for(hw, [corner], high_resolution) for corner in (low_xy, high_xy))
-    tile_px = _finest_px(hw, high_resolution)
-    (height, width), tops, lefts = _lattice(hw, tile_px, tile_px // 2)
-    return [
-        Frame(top, left, height, width)
-        for top in tops
-        if first.top <= top <= last.top
-        for left in lefts
-        if first.left <= left <= last.left
-    ]
-
-
-def _finest_px(hw: tuple[int, int], high_resolution: bool) -> int:
-    return (high_resolution_px(hw) if high_resolution else None) or INPUT_PX
-
-
 def check_inside(hw: tuple[int, int], points_xy: npt.ArrayLike) -> None:
     """Raise a `PromptError` naming the first of the (N, 2) points (x, y) outside an image of size (H, W)."""
     for x, y in np.asarray(points_xy, dtype=np.float64).reshape(-1, 2):
@@ -204,13 +103,3 @@ def check_inside(hw: tuple[int, int], points_xy: npt.ArrayLike) -> None:
                 f"The prompt at x={x:g}, y={y:g} lies outside the image of {hw[1]} x {hw[0]} px (width x height); "
                 "point inside it."
             )
-
-
-def outward(frames: list[Frame], centre_rc: tuple[float, float]) -> Iterator[Frame]:
-    """Order tiles by the distance of their centres from (row, col), for example the middle of the view."""
-    row, col = centre_rc
-
-    def distance(frame: Frame) -> float:
-        return (frame.top + frame.height / 2 - row) ** 2 + (frame.left + frame.width / 2 - col) ** 2
-
-    return iter(sorted(frames, key=distance))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from napari_sampath.annotations.masks.tiled import TiledMap
+from napari_sampath.annotations.masks.tiled_map import TiledMap
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import DuplicateNameError, ImageError, StorageError, UnknownNameError
 from napari_sampath.formats import Objects, Snapshot, export_labels, import_labels, import_objects

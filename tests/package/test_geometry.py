@@ -11,20 +11,16 @@ from hypothesis import strategies as st
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from napari_sampath.errors import PromptError
-from napari_sampath.geometry import (
+from napari_sampath.geometry import Frame, check_inside, rc_to_xy, whole, xy_to_rc
+from napari_sampath.tiling import (
     SINGLE_TILE_PX,
     SMALLEST_TILE_PX,
-    Frame,
-    check_inside,
     high_resolution_px,
     outward,
     prompt_tiles,
-    rc_to_xy,
     tile_for,
     tiles,
     tiles_for,
-    whole,
-    xy_to_rc,
 )
 
 sides = st.integers(1, 30_000)

@@ -24,10 +24,11 @@ from napari_sampath.encoders import Encoder, EncoderInfo, EncoderParts
 from napari_sampath.encoders.sam import image_encoder
 from napari_sampath.encoders.sam.image_encoder import ImageEncoder
 from napari_sampath.encoders.sam.sam_format import Architecture
-from napari_sampath.geometry import Frame, tiles
+from napari_sampath.geometry import Frame
 from napari_sampath.jobs import Progress, run
 from napari_sampath.predict import Model
 from napari_sampath.store import MemoryTier, Store
+from napari_sampath.tiling import tiles
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,7 +20,6 @@ from napari_sampath.arrays import ClassInfo, FeatureSpec, LocalMask
 from napari_sampath.cli import main
 from napari_sampath.config import load_config
 from napari_sampath.errors import ConfigError, PromptError
-from napari_sampath.geometry import tiles
 from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create, load_head, save_bundle
 from napari_sampath.jobs import run
 from napari_sampath.predict import (
@@ -38,6 +37,7 @@ from napari_sampath.predict.instances.label_map import number_map
 from napari_sampath.predict.instances.resolve_outlines import settle
 from napari_sampath.predict.instances.split_touching import Piece, objects_of, pieces_of, split
 from napari_sampath.store import MemoryTier, Store
+from napari_sampath.tiling import tiles
 from napari_sampath.training.data.instances import NUCLEUS, UNKNOWN, InstanceImage
 from napari_sampath.training.evaluation.instance_evaluation import (
     BASELINE,

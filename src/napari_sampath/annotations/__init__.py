@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .masks.masks import Box, bounds, clip, innermost, mask_of_pixels, union
-from .masks.tiled import LookupMap, TiledMap
+from .masks.tiled_map import LookupMap, TiledMap
 from .model.annotated_object import FLAGS, AnnotatedObject, FlagName, Source
 from .model.classes import ClassList
 from .model.document import Document

@@ -26,7 +26,7 @@ from .commands import (
     encode,
     evaluate,
     everything,
-    exchange,
+    export_import,
     models,
     prompt,
     segment,
@@ -50,8 +50,8 @@ VERBS: dict[str, Verb] = {
     "train": training.TRAIN,
     "evaluate": evaluate.VERB,
     "tune": training.TUNE,
-    "export": exchange.EXPORT,
-    "import": exchange.IMPORT,
+    "export": export_import.EXPORT,
+    "import": export_import.IMPORT,
     "bench": bench.VERB,
 }
 

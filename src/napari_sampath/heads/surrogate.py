@@ -10,7 +10,14 @@ from torch import Tensor
 from ..arrays import ClassInfo, FeatureSpec
 from ..errors import WeightsError
 from .base import Head, load_weights, registry
-from .generator import BACKBONE, CELL_PX, PromptGenerator, SurrogateDecoder, import_generator, resize_image
+from .generator_network import (
+    BACKBONE,
+    CELL_PX,
+    PromptGenerator,
+    SurrogateDecoder,
+    import_generator,
+    resize_image,
+)
 from .prompt_generator import check_side, count_prompts, generator_side, only_image, with_background
 from .published import embedding_spec, reference_classes, rename_tensors
 from .sam_decoder import WIDTH

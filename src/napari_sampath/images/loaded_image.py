@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from ..arrays import UInt8Array
 from ..errors import ImageError
-from ..geometry import SINGLE_TILE_PX
 from ..rasters import check_pixels
+from ..tiling import SINGLE_TILE_PX
 from .scaling import to_uint8
 
 MIN_SIDE_PX = 16

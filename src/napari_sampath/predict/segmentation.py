@@ -13,10 +13,11 @@ import torch
 from ..arrays import ClassInfo, Features, FloatArray, UInt8Array
 from ..config import load_config
 from ..errors import ImageError
-from ..geometry import Frame, tiles
+from ..geometry import Frame
 from ..heads import Head, LoadedHead, load_head
 from ..jobs import Job, Progress, run
 from ..store import Store
+from ..tiling import tiles
 from .decoder.mask_upscaling import image_logits
 from .loading import load_model_job
 from .model import Model, as_pixels

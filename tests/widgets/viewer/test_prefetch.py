@@ -10,8 +10,8 @@ import pytest
 from benchmarks.gui_driver import wait_until
 from qtpy.QtCore import Qt
 
-from napari_sampath.geometry import tile_for
 from napari_sampath.jobs import Progress
+from napari_sampath.tiling import tile_for
 from napari_sampath.widgets.canvas.viewport import box_in_view
 from napari_sampath.widgets.viewer.prefetch import SETTLE_MS
 from napari_sampath.widgets.viewer.viewer_state import ModelChoice

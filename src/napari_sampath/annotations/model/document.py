@@ -10,7 +10,7 @@ import numpy as np
 from ...arrays import BoolArray, ClassInfo, LocalMask
 from ...errors import UnknownNameError
 from ..masks.masks import Box
-from ..masks.tiled import LookupMap, TiledMap
+from ..masks.tiled_map import LookupMap, TiledMap
 from .annotated_object import TRUSTED, UNSURE, AnnotatedObject
 from .classes import ClassList
 from .patch import Patch, Region

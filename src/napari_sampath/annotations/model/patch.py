@@ -10,7 +10,7 @@ import numpy as np
 from ... import run_lengths
 from ...arrays import BoolArray, ClassInfo, IntArray
 from ..masks.masks import Box, union
-from ..masks.tiled import TiledMap
+from ..masks.tiled_map import TiledMap
 from .annotated_object import AnnotatedObject
 
 _RECORD_BYTES = 600

@@ -13,7 +13,7 @@ from ...arrays import LocalMask
 from ...errors import StorageError
 from ...run_lengths import mask_from_json, mask_to_json
 from ..masks.masks import bounds
-from ..masks.tiled import TiledMap
+from ..masks.tiled_map import TiledMap
 from ..model.annotated_object import from_json, now, to_json
 from ..model.document import Document
 from ..model.operations import classes_from_json, classes_to_json

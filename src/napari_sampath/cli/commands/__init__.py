@@ -1,1 +1,1 @@
-"""The verbs of `sampath`, one module each."""
+"""The subcommands of `sampath`; `training` and `export_import` hold two each."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ImageError, SampathError, StorageError
-from ...geometry import Frame, prompt_tiles, tiles
+from ...geometry import Frame
 from ...jobs import Job, Progress
+from ...tiling import prompt_tiles, tiles
 from ..output import Output, count
 from ..verb import Verb, add_model, load, open_image
 

@@ -12,7 +12,8 @@ import numpy as np
 from ...arrays import BoolArray, Prompts
 from ...errors import ImageError, PromptError
 from ...files import write_atomically
-from ...geometry import check_inside, tile_for
+from ...geometry import check_inside
+from ...tiling import tile_for
 from ..output import Output
 from ..verb import Verb, add_image, add_model, add_output, check_ending, load, open_image, raster_writer
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ...encoders.sam.prompt_parts import SingleMaskDecoder
 from ...encoders.tiny.tiny_prompts import SpreadingMaskDecoder
+from .cell_upscaling import Upscaling
 from .two_way import Parts, SharedCells, TwoWay, in_parts
-from .upscaling import Upscaling
 
 if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder

@@ -12,10 +12,11 @@ import numpy as np
 
 from ...config import load_config
 from ...errors import PromptError
-from ...geometry import Frame, tile_for, tiles
+from ...geometry import Frame
 from ...heads import LoadedHead, load_head
 from ...jobs import Job, Progress, run
 from ...store import Store
+from ...tiling import tile_for, tiles
 from ..loading import load_model_job
 from ..model import as_pixels
 from ..segmentation import Region, Segmentation, segment_job

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ...arrays import Features, UInt8Array
-from ...geometry import Frame, outward, prompt_tiles
+from ...geometry import Frame
 from ...jobs import Job, Progress
+from ...tiling import outward, prompt_tiles
 
 if TYPE_CHECKING:
     from ...predict import Model

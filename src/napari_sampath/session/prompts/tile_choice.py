@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy.typing as npt
 
 from ...annotations import Box
-from ...geometry import Frame, high_resolution_px, outward, tile_for, tiles_for
+from ...geometry import Frame
 from ...jobs import Job
+from ...tiling import high_resolution_px, outward, tile_for, tiles_for
 from .tile_cache import MAX_TILES, TileFeatures
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from ...annotations import AnnotatedObject, Batch, Box, Document, Reclassify, bounds
 from ...arrays import GRID, ClassInfo, Features, FloatArray, LocalMask
 from ...errors import PromptError
-from ...geometry import Frame, tile_for
+from ...geometry import Frame
 from ...jobs import Job, Progress
+from ...tiling import tile_for
 from ..prompts.tile_cache import TileFeatures
 from .new_objects import NewObject, NewObjects
 

@@ -12,8 +12,8 @@ from scipy import ndimage
 from ...annotations import Box
 from ...arrays import BoolArray, FloatArray
 from ...errors import ImageError
-from ...geometry import tile_starts
 from ...jobs import Job, Progress
+from ...tiling import tile_starts
 from .new_objects import Segmentation
 
 Reason: TypeAlias = Literal["entropy", "disagreement", "distance"]

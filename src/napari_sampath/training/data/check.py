@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ... import geometry
+from ... import tiling
 from ...errors import DatasetError, ImageError
 from ...jobs import Job, Progress
 from .dataset import IGNORED, Dataset, Sample
@@ -29,7 +29,7 @@ class ImageFacts:
     @property
     def tiles(self) -> int:
         """Number of tiles that cover the image."""
-        return len(geometry.tiles(self.hw))
+        return len(tiling.tiles(self.hw))
 
     @property
     def labelled_px(self) -> int:

@@ -14,11 +14,12 @@ from skimage.segmentation import flood
 
 from ...annotations import innermost
 from ...arrays import BoolArray, Features, FloatArray, IntArray, LocalMask, Prompts, UInt8Array
-from ...geometry import Frame, high_resolution_px, tile_for, tiles
+from ...geometry import Frame
 from ...jobs import Job, Progress
 from ...predict import Model
 from ...predict.decoder.candidates import best_first, corrected
 from ...predict.decoder.mask_upscaling import keep_prompted, local_mask, prompted_cells
+from ...tiling import high_resolution_px, tile_for, tiles
 from ..data.instances import UNKNOWN, InstanceImage
 from ..data.simulated_clicks import worst_mistake
 from ..data.stain import shift_colours

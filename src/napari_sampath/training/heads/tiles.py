@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from ...arrays import GRID, IMAGE, LOGITS_PX, UInt8Array
-from ...geometry import Frame, tiles, whole
+from ...geometry import Frame, whole
 from ...jobs import Job, Progress
 from ...predict import Model
 from ...store import FeatureKey, Store
+from ...tiling import tiles
 from ..data.dataset import IGNORED, Dataset, Sample
 from .augmentation import ORIENTATIONS, augment, orient
 from .config import TrainingConfig

@@ -11,12 +11,13 @@ from PIL import Image
 from ...arrays import ClassInfo, UInt8Array
 from ...config import load_config
 from ...errors import DatasetError
-from ...geometry import Frame, tiles
+from ...geometry import Frame
 from ...heads import LoadedHead, load_head
 from ...jobs import Job, Progress, run
 from ...predict import Model, load_model_job
 from ...predict.segmentation import check_match, segment_job
 from ...store import Store
+from ...tiling import tiles
 from ..data.dataset import IGNORED, Dataset, Sample
 from ..evaluation.metrics import Confusion, confusion, dice, summarise
 from ..heads.config import TrainingConfig

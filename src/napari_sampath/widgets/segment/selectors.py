@@ -9,7 +9,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from ...annotations import Box
-from ...geometry import SINGLE_TILE_PX
+from ...tiling import SINGLE_TILE_PX
 from ..canvas.viewport import box_in_view
 from ..common.controls import button, combo_box, row, select, set_items
 from ..viewer.viewer_state import ViewerState

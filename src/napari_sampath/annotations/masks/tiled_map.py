@@ -12,7 +12,7 @@ from ...arrays import IntArray
 from ...rasters import check_pixels
 from .masks import Box, union
 
-TILE_PX = 256
+MAP_TILE_PX = 256
 
 
 class MapView(np.lib.mixins.NDArrayOperatorsMixin):
@@ -88,8 +88,8 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _tile_box(self, row: int, col: int) -> Box:
         """Return the box of a tile, given its position in the grid of tiles."""
-        top, left = row * TILE_PX, col * TILE_PX
-        return top, left, min(top + TILE_PX, self.shape[0]), min(left + TILE_PX, self.shape[1])
+        top, left = row * MAP_TILE_PX, col * MAP_TILE_PX
+        return top, left, min(top + MAP_TILE_PX, self.shape[0]), min(left + MAP_TILE_PX, self.shape[1])
 
 
 class TiledMap(MapView):
@@ -170,13 +170,13 @@ class TiledMap(MapView):
         values = np.broadcast_to(np.asarray(value, dtype=self.dtype), rows_at.shape)
         for (row, col), inside in _by_tile(rows_at, cols_at):
             tile = self._own((row, col))
-            tile[rows_at[inside] - row * TILE_PX, cols_at[inside] - col * TILE_PX] = values[inside]
+            tile[rows_at[inside] - row * MAP_TILE_PX, cols_at[inside] - col * MAP_TILE_PX] = values[inside]
 
     def _own(self, key: tuple[int, int]) -> npt.NDArray[Any]:
         """Return a tile for writing, copied first if a snapshot shares it."""
         tile = self._tiles.get(key)
         if tile is None:
-            tile = self._tiles[key] = np.zeros((TILE_PX, TILE_PX), dtype=self.dtype)
+            tile = self._tiles[key] = np.zeros((MAP_TILE_PX, MAP_TILE_PX), dtype=self.dtype)
         elif key in self._shared:
             tile = self._tiles[key] = tile.copy()
         self._shared.discard(key)
@@ -216,19 +216,19 @@ def _pieces(box: Box) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tu
     r0, c0, r1, c1 = box
     if r1 <= r0 or c1 <= c0:
         return
-    for row in range(r0 // TILE_PX, (r1 - 1) // TILE_PX + 1):
-        top, bottom = max(r0, row * TILE_PX), min(r1, (row + 1) * TILE_PX)
-        for col in range(c0 // TILE_PX, (c1 - 1) // TILE_PX + 1):
-            left, right = max(c0, col * TILE_PX), min(c1, (col + 1) * TILE_PX)
+    for row in range(r0 // MAP_TILE_PX, (r1 - 1) // MAP_TILE_PX + 1):
+        top, bottom = max(r0, row * MAP_TILE_PX), min(r1, (row + 1) * MAP_TILE_PX)
+        for col in range(c0 // MAP_TILE_PX, (c1 - 1) // MAP_TILE_PX + 1):
+            left, right = max(c0, col * MAP_TILE_PX), min(c1, (col + 1) * MAP_TILE_PX)
             outer = slice(top - r0, bottom - r0), slice(left - c0, right - c0)
-            y, x = row * TILE_PX, col * TILE_PX
+            y, x = row * MAP_TILE_PX, col * MAP_TILE_PX
             yield (row, col), outer, (slice(top - y, bottom - y), slice(left - x, right - x))
 
 
 def _by_tile(rows: IntArray, cols: IntArray) -> Iterator[tuple[tuple[int, int], npt.NDArray[np.bool_]]]:
-    tiles = np.stack([rows // TILE_PX, cols // TILE_PX], axis=-1).reshape(-1, 2)
+    tiles = np.stack([rows // MAP_TILE_PX, cols // MAP_TILE_PX], axis=-1).reshape(-1, 2)
     for row, col in np.unique(tiles, axis=0).tolist():
-        yield (row, col), (rows // TILE_PX == row) & (cols // TILE_PX == col)
+        yield (row, col), (rows // MAP_TILE_PX == row) & (cols // MAP_TILE_PX == col)
 
 
 def _normalize(key: Any, shape: tuple[int, int]) -> tuple[Box | None, Any]:

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sampath.annotations import Delete, TiledMap, perform
-from napari_sampath.annotations.masks.tiled import TILE_PX
+from napari_sampath.annotations.masks.tiled_map import MAP_TILE_PX
 from napari_sampath.errors import ImageError
 from support.slide import SIDE, annotated_slide
 
-HW = (TILE_PX + 70, 2 * TILE_PX + 30)
-spots = st.sampled_from([0, 1, TILE_PX - 1, TILE_PX, TILE_PX + 1, TILE_PX + 60])
-spans = st.tuples(spots, st.integers(0, TILE_PX + 20))
+HW = (MAP_TILE_PX + 70, 2 * MAP_TILE_PX + 30)
+spots = st.sampled_from([0, 1, MAP_TILE_PX - 1, MAP_TILE_PX, MAP_TILE_PX + 1, MAP_TILE_PX + 60])
+spans = st.tuples(spots, st.integers(0, MAP_TILE_PX + 20))
 steps = st.sampled_from([None, 1, 3])
 slices = st.builds(
     lambda start, length, step: slice(start, start + length, step), spots, st.integers(0, 90), steps
