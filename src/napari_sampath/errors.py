@@ -12,7 +12,7 @@ class SampathError(Exception):
 
 
 class UnknownNameError(SampathError, KeyError):
-    """A name (encoder, head, class, verb ...) that is not registered."""
+    """A name (encoder, head, class, preset ...) that is not registered."""
 
 
 class DuplicateNameError(SampathError, ValueError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -17,7 +18,7 @@ from PIL import Image
 
 import napari_sampath
 from napari_sampath.arrays import ClassInfo, FeatureSpec, Prompts
-from napari_sampath.cli import VERBS, build_parser, main
+from napari_sampath.cli import SUBCOMMANDS, build_parser, main
 from napari_sampath.config import load_config
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.heads import EncoderRef, Metadata, create, list_bundles, save_bundle
@@ -30,7 +31,7 @@ from napari_sampath.store import Store
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERB_NAMES = [
+SUBCOMMAND_NAMES = [
     *["demo", "models", "encode", "cache", "prompt", "segment", "everything"],
     *["dataset", "train", "evaluate", "tune", "export", "import", "bench"],
 ]
@@ -65,26 +66,26 @@ def shell(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_list_of_verbs() -> None:
-    assert list(VERBS) == VERB_NAMES
+def test_list_of_subcommands() -> None:
+    assert list(SUBCOMMANDS) == SUBCOMMAND_NAMES
 
 
-@pytest.mark.parametrize("verb", VERB_NAMES)
-def test_help_shows_an_example_that_parses(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([verb, "--help"]) == 0
+@pytest.mark.parametrize("subcommand", SUBCOMMAND_NAMES)
+def test_help_shows_an_example_that_parses(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([subcommand, "--help"]) == 0
     text = capsys.readouterr().out
-    example = VERBS[verb].example
+    example = SUBCOMMANDS[subcommand].example
     assert example in text
     words = shlex.split(example)
-    assert words[:2] == ["sampath", verb]
-    assert build_parser(words).parse_args(words[1:]).verb == verb
+    assert words[:2] == ["sampath", subcommand]
+    assert build_parser(words).parse_args(words[1:]).subcommand == subcommand
 
 
-def test_version_and_no_verb(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_and_no_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"napari-sampath {napari_sampath.__version__}\n"
     assert main([]) == 2
-    assert "VERB" in capsys.readouterr().err
+    assert "SUBCOMMAND" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -426,8 +427,8 @@ def test_flags_override_the_environment_without_changing_it(
         assert dict(os.environ) == before
         configs.append(load_config())
 
-    verb = VERBS["models"]
-    monkeypatch.setitem(VERBS, "models", type(verb)(verb.summary, verb.example, verb.arguments, record))
+    command = dataclasses.replace(SUBCOMMANDS["models"], run=record)
+    monkeypatch.setitem(SUBCOMMANDS, "models", command)
     assert main(["models", "--cache", str(tmp_path), "--device", "cuda:7"]) == 0
     assert (configs[0].cache_dir, configs[0].device) == (tmp_path, "cuda:7")
     assert load_config().device == "auto"
@@ -440,8 +441,8 @@ def test_interrupt_exits_with_130(
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    verb = VERBS["models"]
-    monkeypatch.setitem(VERBS, "models", type(verb)(verb.summary, verb.example, verb.arguments, interrupted))
+    command = dataclasses.replace(SUBCOMMANDS["models"], run=interrupted)
+    monkeypatch.setitem(SUBCOMMANDS, "models", command)
     assert main(["models"]) == 130
     assert capsys.readouterr().err == "\nsampath: interrupted.\n"
 
@@ -456,10 +457,9 @@ def test_broken_pipe_is_quiet() -> None:
 
 def test_bugs_are_reported_in_one_sentence_unless_debugging() -> None:
     program = (
-        "import sys, napari_sampath.cli as cli\n"
-        "verb = cli.VERBS['models']\n"
+        "import dataclasses, sys, napari_sampath.cli as cli\n"
         "def broken(args, output): raise TypeError('two\\nlines')\n"
-        "cli.VERBS['models'] = type(verb)(verb.summary, verb.example, verb.arguments, broken)\n"
+        "cli.SUBCOMMANDS['models'] = dataclasses.replace(cli.SUBCOMMANDS['models'], run=broken)\n"
         "sys.argv = ['sampath', 'models']\n"
         "sys.exit(cli.main())"
     )

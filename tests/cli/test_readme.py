@@ -85,8 +85,8 @@ def test_commands_parse(page: Path) -> None:
     commands += re.findall(r"`(sampath \w+ [^`]+)`", text)
     for command in commands:
         words = shlex.split(command.split(" || ")[0])[1:]
-        if "VERB" not in words:
-            assert build_parser(words).parse_args(_without_help(words)).verb == words[0], command
+        if "SUBCOMMAND" not in words:
+            assert build_parser(words).parse_args(_without_help(words)).subcommand == words[0], command
 
 
 def _without_help(words: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`sampath VERB`: the package without a window.
+"""`sampath SUBCOMMAND`: the package without a window.
 
 Exit codes: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage, 130 interrupted.
 """
@@ -33,26 +33,26 @@ from .commands import (
     training,
 )
 from .output import Output
-from .verb import Verb
+from .subcommand import Subcommand
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-VERBS: dict[str, Verb] = {
-    "demo": demo.VERB,
-    "models": models.VERB,
-    "encode": encode.VERB,
-    "cache": cache.VERB,
-    "prompt": prompt.VERB,
-    "segment": segment.VERB,
-    "everything": everything.VERB,
-    "dataset": dataset.VERB,
+SUBCOMMANDS: dict[str, Subcommand] = {
+    "demo": demo.SUBCOMMAND,
+    "models": models.SUBCOMMAND,
+    "encode": encode.SUBCOMMAND,
+    "cache": cache.SUBCOMMAND,
+    "prompt": prompt.SUBCOMMAND,
+    "segment": segment.SUBCOMMAND,
+    "everything": everything.SUBCOMMAND,
+    "dataset": dataset.SUBCOMMAND,
     "train": training.TRAIN,
-    "evaluate": evaluate.VERB,
+    "evaluate": evaluate.SUBCOMMAND,
     "tune": training.TUNE,
     "export": export_import.EXPORT,
     "import": export_import.IMPORT,
-    "bench": bench.VERB,
+    "bench": bench.SUBCOMMAND,
 }
 
 _COORDINATES = re.compile(r"-[\d.]+(,.*)")
@@ -64,7 +64,7 @@ _BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb.
+    """Run one subcommand.
 
     Args:
         argv: The arguments after `sampath`; those of this process by default.
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Output(as_json=args.json, quiet=args.quiet)
     try:
         with overriding(cache_dir=args.cache, device=args.device):
-            return VERBS[args.verb].run(args, output) or 0
+            return SUBCOMMANDS[args.subcommand].run(args, output) or 0
     except KeyboardInterrupt:
         sys.stderr.write("\nsampath: interrupted.\n")
         return _INTERRUPTED
@@ -103,28 +103,30 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Build the parser.
 
     Args:
-        argv: The arguments to be parsed. Only verbs that occur in them get their own arguments, because some
-            verbs read theirs from modules that take seconds to import.
+        argv: The arguments to be parsed. Only subcommands that occur in them get their own arguments, because some
+            subcommands read theirs from modules that take seconds to import.
     """
     parser = argparse.ArgumentParser(
         prog="sampath",
         description="Segment pathology images with prompts and trained heads, without a window.",
-        epilog="'sampath VERB --help' shows an example of each verb.",
+        epilog="'sampath SUBCOMMAND --help' shows an example of each subcommand.",
     )
     parser.add_argument("--version", action="version", version=f"napari-sampath {__version__}")
     _add_common(parser, None)
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, title="verbs")
-    for name, verb in VERBS.items():
-        subparser = verbs.add_parser(
+    subcommands = parser.add_subparsers(
+        dest="subcommand", metavar="SUBCOMMAND", required=True, title="subcommands"
+    )
+    for name, subcommand in SUBCOMMANDS.items():
+        subparser = subcommands.add_parser(
             name,
-            help=verb.summary,
-            description=verb.summary[0].upper() + verb.summary[1:] + ".",
-            epilog=f"example:\n  {verb.example}",
+            help=subcommand.summary,
+            description=subcommand.summary[0].upper() + subcommand.summary[1:] + ".",
+            epilog=f"example:\n  {subcommand.example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         _add_common(subparser, argparse.SUPPRESS)
         if name in argv:
-            verb.arguments(subparser)
+            subcommand.arguments(subparser)
     return parser
 
 
@@ -140,8 +142,8 @@ def _join_negative(argv: Sequence[str]) -> list[str]:
 
 
 def _add_common(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """Declare the flags that may stand before or after the verb."""
-    group = parser.add_argument_group("common to all verbs")
+    """Declare the flags that may stand before or after the subcommand."""
+    group = parser.add_argument_group("common to all subcommands")
     switch = default or False
     group.add_argument("--json", action="store_true", default=switch, help="print one JSON object on stdout")
     group.add_argument("--quiet", action="store_true", default=switch, help="print no progress and no notes")

@@ -11,7 +11,7 @@ from ...config import load_config
 from ...errors import PromptError
 from ...jobs import Job, Progress
 from ..output import Output, table
-from ..verb import Verb, add_model
+from ..subcommand import Subcommand, add_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,4 +94,6 @@ def _median(call: Callable[[], object], repeats: int, message: str) -> Job[float
     return statistics.median(seconds[1:])
 
 
-VERB = Verb("time encoding and clicks on this machine", "sampath bench --model vit_b", arguments, run)
+SUBCOMMAND = Subcommand(
+    "time encoding and clicks on this machine", "sampath bench --model vit_b", arguments, run
+)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...config import load_config
 from ...errors import SampathError
 from ..output import Output, count
-from ..verb import Verb
+from ..subcommand import Subcommand
 
 if TYPE_CHECKING:
     from ...store import DiskTier
@@ -70,4 +70,6 @@ def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.1f} MB"
 
 
-VERB = Verb("show, clear or verify the features stored on disk", "sampath cache info", arguments, run)
+SUBCOMMAND = Subcommand(
+    "show, clear or verify the features stored on disk", "sampath cache info", arguments, run
+)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..output import Output
-from ..verb import Verb
+from ..subcommand import Subcommand
 
 if TYPE_CHECKING:
     from ...training import Dataset
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     return 1 if report["problems"] or report["leaks"] else 0
 
 
-VERB = Verb(
+SUBCOMMAND = Subcommand(
     "check a folder of training images: classes, sizes, splits, damage",
     "sampath dataset check my-glands/",
     arguments,

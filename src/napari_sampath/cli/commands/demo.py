@@ -12,7 +12,7 @@ from pathlib import Path
 from ...config import load_config
 from ...errors import SampathError
 from ..output import Output
-from ..verb import Verb, add_model
+from ..subcommand import Subcommand, add_model
 
 _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
@@ -48,4 +48,4 @@ def _missing(package: str) -> bool:
     return importlib.util.find_spec(package) is None
 
 
-VERB = Verb("open napari with the docks and a sample image", "sampath demo", arguments, run)
+SUBCOMMAND = Subcommand("open napari with the docks and a sample image", "sampath demo", arguments, run)

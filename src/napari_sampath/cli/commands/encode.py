@@ -12,7 +12,7 @@ from ...geometry import Frame
 from ...jobs import Job, Progress
 from ...tiling import prompt_tiles, tiles
 from ..output import Output, count
-from ..verb import Verb, add_model, load, open_image
+from ..subcommand import Subcommand, add_model, load, open_image
 
 if TYPE_CHECKING:
     from ...images import LoadedImage
@@ -118,7 +118,7 @@ def _encode(model: Model, image: LoadedImage, frames: list[Frame], name: str) ->
     return len(frames)
 
 
-VERB = Verb(
+SUBCOMMAND = Subcommand(
     "compute and store the features of images ahead of annotating",
     "sampath encode slides/ --model sampath-tiny",
     arguments,

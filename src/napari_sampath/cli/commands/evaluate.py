@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import DatasetError
 from ..output import Output
-from ..verb import Verb, add_model, check_ending, load
+from ..subcommand import Subcommand, add_model, check_ending, load
 from .dataset import add_data, add_patterns, open_data, open_instances
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def _factor(text: str) -> float:
     return value
 
 
-VERB = Verb(
+SUBCOMMAND = Subcommand(
     "score a trained head or a promptable model, compared with baselines",
     "sampath evaluate --head my-head.safetensors --data tissue/ebhi_glands",
     arguments,

@@ -13,7 +13,16 @@ from ...files import Write, write_atomically
 from ...predict.instances.label_map import PNG_IDS, number_map
 from ..fields import add_fields, from_args
 from ..output import Output, count
-from ..verb import Verb, add_image, add_model, add_output, check_ending, load, open_image, raster_writer
+from ..subcommand import (
+    Subcommand,
+    add_image,
+    add_model,
+    add_output,
+    check_ending,
+    load,
+    open_image,
+    raster_writer,
+)
 
 if TYPE_CHECKING:
     from ...arrays import IntArray
@@ -69,7 +78,7 @@ def number_writer(path: Path, ending: str, numbers: IntArray) -> Write:
     return raster_writer(numbers, ending)
 
 
-VERB = Verb(
+SUBCOMMAND = Subcommand(
     "segment all objects with a grid of point prompts",
     "sampath everything tissue.png --points-per-side 16 -o objects.tif",
     arguments,

@@ -9,7 +9,7 @@ from ...config import load_config
 from ...errors import JournalError
 from ...jobs import run
 from ..output import Output, count
-from ..verb import Verb, add_output, open_image
+from ..subcommand import Subcommand, add_output, open_image
 
 JOURNAL_SUFFIX = ".jsonl"
 
@@ -103,13 +103,13 @@ def _journal_of(image: Path, output: Output) -> Path:
     return path
 
 
-EXPORT = Verb(
+EXPORT = Subcommand(
     "write the annotations of an image as label files",
     "sampath export tissue.png -o labels/ --formats png,geojson",
     export_arguments,
     run_export,
 )
-IMPORT = Verb(
+IMPORT = Subcommand(
     "add label files to the annotations of an image",
     "sampath import labels/ tissue.png",
     import_arguments,

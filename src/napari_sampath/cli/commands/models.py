@@ -10,7 +10,7 @@ from ...config import load_config
 from ...errors import UnknownNameError
 from ...registry import unknown_name
 from ..output import Output, table
-from ..verb import Verb
+from ..subcommand import Subcommand
 
 if TYPE_CHECKING:
     from ...encoders import EncoderEntry
@@ -127,7 +127,7 @@ def _size(size_mb: float) -> str:
     return f"{size_mb:,.0f} MB" if size_mb else "-"
 
 
-VERB = Verb(
+SUBCOMMAND = Subcommand(
     "list encoders and heads, their licences, and which weights are on this machine",
     "sampath models 'vit_*'",
     arguments,

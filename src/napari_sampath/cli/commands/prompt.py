@@ -15,7 +15,16 @@ from ...files import write_atomically
 from ...geometry import check_inside
 from ...tiling import tile_for
 from ..output import Output
-from ..verb import Verb, add_image, add_model, add_output, check_ending, load, open_image, raster_writer
+from ..subcommand import (
+    Subcommand,
+    add_image,
+    add_model,
+    add_output,
+    check_ending,
+    load,
+    open_image,
+    raster_writer,
+)
 
 if TYPE_CHECKING:
     from ...arrays import LocalMask
@@ -153,7 +162,7 @@ def _extent(mask: BoolArray | None) -> list[tuple[float, ...]]:
     return [(float(cols[0]), float(rows[0])), (float(cols[-1]), float(rows[-1]))]
 
 
-VERB = Verb(
+SUBCOMMAND = Subcommand(
     "segment one object with points, a box or a mask",
     "sampath prompt tissue.png --box 120,80,260,210 --negative 200,90 -o mask.png",
     arguments,

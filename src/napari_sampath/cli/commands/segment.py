@@ -15,7 +15,16 @@ from ...files import write_together
 from ...predict.instances.label_map import number_map
 from ..fields import add_fields, from_args
 from ..output import Output, count, table
-from ..verb import Verb, add_image, add_model, add_output, check_ending, load, open_image, raster_writer
+from ..subcommand import (
+    Subcommand,
+    add_image,
+    add_model,
+    add_output,
+    check_ending,
+    load,
+    open_image,
+    raster_writer,
+)
 from .everything import number_writer
 
 if TYPE_CHECKING:
@@ -141,7 +150,7 @@ def _palette(classes: Sequence[ClassInfo]) -> bytes:
     return bytes(palette)
 
 
-VERB = Verb(
+SUBCOMMAND = Subcommand(
     "segment a whole image with a trained head",
     "sampath segment tissue.png --head gland-cnn -o labels.tif --confidence confidence.tif",
     arguments,

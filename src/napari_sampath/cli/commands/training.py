@@ -11,7 +11,7 @@ from typing import Any
 from ...config import load_config, resolve_device
 from ..fields import add_fields, from_args
 from ..output import Output
-from ..verb import Verb, add_model, add_output, check_ending, load
+from ..subcommand import Subcommand, add_model, add_output, check_ending, load
 from .dataset import add_data, add_patterns, open_data, open_instances
 
 
@@ -158,13 +158,13 @@ def run_tune(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-TRAIN = Verb(
+TRAIN = Subcommand(
     "train a head on images with label maps",
     "sampath train --data tissue/ebhi_glands --head cnn --epochs 20 -o my-head.safetensors",
     train_arguments,
     run_train,
 )
-TUNE = Verb(
+TUNE = Subcommand(
     "fine-tune a promptable model on your tissue with SAM's training algorithm",
     "sampath tune --data my-nuclei/ -o my-model.safetensors",
     tune_arguments,

@@ -1,4 +1,4 @@
-"""The description of a verb, and the arguments and steps that several verbs share."""
+"""The description of a subcommand, and the arguments and steps that several subcommands share."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class OutputNameError(SampathError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verb:
+class Subcommand:
     """A subcommand of `sampath`."""
 
     summary: str
     """One line for `sampath --help`."""
     example: str
-    """Command line shown by `sampath VERB --help`."""
+    """Command line shown by `sampath SUBCOMMAND --help`."""
     arguments: Callable[[argparse.ArgumentParser], None]
-    """Declares the verb's arguments; called only if the verb is used."""
+    """Declares the subcommand's arguments; called only if the subcommand is used."""
     run: Callable[[argparse.Namespace, Output], int | None]
-    """Runs the verb and returns the exit code; None means 0."""
+    """Runs the subcommand and returns the exit code; None means 0."""
 
 
 def add_model(
