@@ -228,7 +228,7 @@ def test_segment_rejects_one_name_for_two_outputs(
     out = tmp_path / "out.tif"
     words = ["segment", str(tissue / "tissue.png"), "--head", str(bundle), "-o", str(out), *tiny]
     assert main([*words, "--confidence", str(tmp_path / "folder" / ".." / "out.tif")]) == 1
-    assert "would both be" in capsys.readouterr().err
+    assert "are both" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -394,7 +394,7 @@ def test_bench_times_the_encoder_and_a_click(
     assert output["click_seconds"] > 0
     assert not list(own_cache.rglob("*.safetensors")), "bench must not use the store"
     assert main(["bench", *tiny, "--repeats", "1"]) == 0
-    assert "answer a click" in capsys.readouterr().out
+    assert "for a click" in capsys.readouterr().out
 
 
 def test_models_lists_encoders_heads_and_local_weights(
@@ -406,8 +406,8 @@ def test_models_lists_encoders_heads_and_local_weights(
     output = json.loads(capsys.readouterr().out)
     encoders = {line["name"]: line for line in output["encoders"]}
     assert set(encoders) == set(napari_sampath.list_encoders())
-    assert encoders["vit_b"]["weights"] == "here"
-    assert encoders["vit_h"]["weights"] == "to be downloaded"
+    assert encoders["vit_b"]["weights"] == "downloaded"
+    assert encoders["vit_h"]["weights"] == "not downloaded"
     assert encoders["sam"]["weights"] == "your own"
     assert encoders["vit_b"]["licence"] == "Apache-2.0"
     assert {line["name"] for line in output["heads"]} == set(list_bundles())

@@ -1,6 +1,6 @@
-"""`sampath SUBCOMMAND`: the package without a window.
+"""Command line interface, `sampath SUBCOMMAND`.
 
-Exit codes: 0 done, 1 failed (one sentence on stderr says why), 2 wrong usage, 130 interrupted.
+Exit codes: 0 success, 1 failure (one sentence on stderr says why), 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ SUBCOMMANDS: dict[str, Subcommand] = {
 }
 
 _COORDINATES = re.compile(r"-[\d.]+(,.*)")
-"""Numbers separated by commas, the first of them negative."""
+"""Pattern of comma-separated numbers of which the first is negative."""
 
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141
-"""Exit codes of programs that SIGINT and SIGPIPE ended, as a shell reports them."""
+"""Exit codes that a shell reports for programs terminated by SIGINT and by SIGPIPE."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand.
+    """Run a subcommand.
 
     Args:
-        argv: The arguments after `sampath`; those of this process by default.
+        argv: Command line arguments after `sampath`; None uses `sys.argv`.
 
     Returns:
         The exit code.
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("\nsampath: interrupted.\n")
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader of stdout is gone; without this, Python would raise again when it closes stdout.
+        # The reader of stdout is gone; redirect stdout, so that Python does not raise again when it closes it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except (SampathError, OSError, MemoryError) as error:
@@ -100,16 +100,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Build the parser.
+    """Build the argument parser.
 
     Args:
-        argv: The arguments to be parsed. Only subcommands that occur in them get their own arguments, because some
-            subcommands read theirs from modules that take seconds to import.
+        argv: Arguments to parse. Only subcommands that occur in `argv` declare their own arguments, because some import
+            modules that take seconds to load.
     """
     parser = argparse.ArgumentParser(
         prog="sampath",
-        description="Segment pathology images with prompts and trained heads, without a window.",
-        epilog="'sampath SUBCOMMAND --help' shows an example of each subcommand.",
+        description="Segment pathology images with prompts and trained heads.",
+        epilog="Run 'sampath SUBCOMMAND --help' for the arguments and an example of a subcommand.",
     )
     parser.add_argument("--version", action="version", version=f"napari-sampath {__version__}")
     _add_common(parser, None)
@@ -131,7 +131,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def _join_negative(argv: Sequence[str]) -> list[str]:
-    """Rewrite `--point -5,3` as `--point=-5,3`, because argparse takes `-5,3` for a flag."""
+    """Rewrite `--point -5,3` as `--point=-5,3`, because argparse mistakes `-5,3` for a flag."""
     joined: list[str] = []
     for word in argv:
         if _COORDINATES.fullmatch(word) and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
@@ -142,19 +142,23 @@ def _join_negative(argv: Sequence[str]) -> list[str]:
 
 
 def _add_common(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """Declare the flags that may stand before or after the subcommand."""
-    group = parser.add_argument_group("common to all subcommands")
+    """Declare the flags that are accepted before and after the subcommand."""
+    group = parser.add_argument_group("options of all subcommands")
     switch = default or False
-    group.add_argument("--json", action="store_true", default=switch, help="print one JSON object on stdout")
-    group.add_argument("--quiet", action="store_true", default=switch, help="print no progress and no notes")
-    group.add_argument("--device", default=default, metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument(
-        "--cache", default=default, metavar="FOLDER", help="folder of weights, features and journals"
+        "--json", action="store_true", default=switch, help="print the result as one JSON object"
+    )
+    group.add_argument("--quiet", action="store_true", default=switch, help="suppress progress bars and notes")
+    group.add_argument(
+        "--device", default=default, metavar="NAME", help="device to run on: auto, cpu, cuda, cuda:1, mps"
+    )
+    group.add_argument(
+        "--cache", default=default, metavar="FOLDER", help="folder for weights, features and journals"
     )
 
 
 def _sentence(error: SampathError | OSError | MemoryError) -> str:
-    """Return an error as one line."""
+    """Format an error as one line."""
     if isinstance(error, SampathError):
         return " ".join(str(error).split())
     if isinstance(error, MemoryError):
@@ -164,8 +168,8 @@ def _sentence(error: SampathError | OSError | MemoryError) -> str:
 
 
 def _configure_process(debug: bool) -> None:
-    """Set up a process that runs only this command: garbage collection, logging, warnings and tracebacks."""
-    # Imports create a million objects; searching them for garbage took a seventh of the start-up time.
+    """Configure garbage collection, logging, warnings and tracebacks of a process that runs only this command."""
+    # Imports create a million objects; with the default thresholds, collection takes a seventh of the start-up time.
     gc.set_threshold(100_000, 20, 20)
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.ERROR, format="sampath: %(message)s", stream=sys.stderr
@@ -181,6 +185,6 @@ def _report_bug(kind: type[BaseException], error: BaseException, traceback: Trac
     """Report an unexpected exception in one sentence; Python then exits with 1."""
     message = " ".join(f"{kind.__name__}: {error}".split())
     sys.stderr.write(
-        f"sampath: This is a bug ({message}); nothing saved is lost: set SAMPATH_DEBUG=1 to see the traceback, "
-        "and please report it.\n"
+        f"sampath: Internal error ({message}); saved data is unaffected: set SAMPATH_DEBUG=1 to see the traceback, "
+        "and please report this bug.\n"
     )

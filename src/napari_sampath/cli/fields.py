@@ -1,4 +1,4 @@
-"""Command line flags made from the fields of a configuration dataclass; field docstrings become help texts."""
+"""Command line flags for the fields of a configuration dataclass, with the field docstrings as help texts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def add_fields(
 
 
 def from_args(config: type[T], args: argparse.Namespace, base: T | None = None) -> T:
-    """Build the dataclass from the given flags; other fields come from `base` or the defaults."""
+    """Create the dataclass from the flags given; the other fields have the values of `base` or the defaults."""
     names = [field.name for field in dataclasses.fields(config)]  # type: ignore[arg-type]
     values = {} if base is None else {name: getattr(base, name) for name in names}
     given = {name: getattr(args, name, None) for name in names}
@@ -49,7 +49,7 @@ def from_args(config: type[T], args: argparse.Namespace, base: T | None = None) 
 
 
 def _plain(kind: Any) -> type[Any] | None:
-    """Return str, int, float or bool for such a type or its optional form, else None."""
+    """Return the type, without `| None`, if it is str, int, float or bool; otherwise return None."""
     if isinstance(kind, types.UnionType):
         kinds = [part for part in typing.get_args(kind) if part is not types.NoneType]
         kind = kinds[0] if len(kinds) == 1 else None

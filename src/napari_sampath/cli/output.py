@@ -15,7 +15,7 @@ from ..jobs import Job, Progress, run
 T = TypeVar("T")
 
 _LOG_INTERVAL_S = 10.0
-"""Interval of progress lines if stderr is a file or a pipe."""
+"""Interval between progress lines if stderr is not a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,13 @@ class Output:
     """Writer of results, notes and progress, as text or as JSON."""
 
     as_json: bool = False
-    """Write results as one JSON object instead of text."""
+    """Whether results are written as one JSON object instead of text."""
     quiet: bool = False
-    """Write no progress and no notes, only results and errors."""
+    """Whether progress and notes are suppressed."""
 
     def result(self, values: Mapping[str, object], text: str) -> None:
-        """Write the result: `values` as JSON, or `text`."""
-        line = json.dumps(values, indent=None, default=str) if self.as_json else text
+        """Write a result to stdout: `values` as JSON or `text`, depending on `as_json`."""
+        line = json.dumps(values, default=str) if self.as_json else text
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
@@ -45,7 +45,7 @@ class Output:
 
 
 class _Bar:
-    """Progress bar on stderr; a new bar starts when the unit or the total of the reports changes."""
+    """Progress bar on stderr, replaced by a new bar when the unit or the total changes."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -60,7 +60,7 @@ class _Bar:
             self._bar.close()
 
     def show(self, progress: Progress) -> None:
-        """Show one report."""
+        """Update the bar."""
         if self._quiet or not progress.total:
             return
         if self._bar is None or self._shown != (progress.unit, progress.total):
@@ -80,12 +80,12 @@ class _Bar:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun: "1 tile", "2 tiles"."""
+    """Format a number with its noun: "1 tile", "2 tiles"."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align rows of text in columns under their headings."""
+    """Format rows as aligned columns under headings."""
     widths = [max(len(row[index]) for row in [headings, *rows]) for index in range(len(headings))]
 
     def line(cells: Sequence[str]) -> str:

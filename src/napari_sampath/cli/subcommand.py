@@ -1,4 +1,4 @@
-"""The description of a subcommand, and the arguments and steps that several subcommands share."""
+"""Description of a subcommand, and arguments and functions that several subcommands share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class OutputNameError(SampathError, ValueError):
-    """The name of an output file has an ending that no writer handles."""
+    """The name of an output file has a suffix that is not supported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,53 +29,63 @@ class Subcommand:
     """A subcommand of `sampath`."""
 
     summary: str
-    """One line for `sampath --help`."""
+    """One-line description for `sampath --help`."""
     example: str
-    """Command line shown by `sampath SUBCOMMAND --help`."""
+    """Example command for `sampath SUBCOMMAND --help`."""
     arguments: Callable[[argparse.ArgumentParser], None]
-    """Declares the subcommand's arguments; called only if the subcommand is used."""
+    """Function that declares the arguments; called only if the subcommand is used."""
     run: Callable[[argparse.Namespace, Output], int | None]
-    """Runs the subcommand and returns the exit code; None means 0."""
+    """Function that runs the subcommand and returns the exit code; None means 0."""
 
 
 def add_model(
     parser: argparse.ArgumentParser, default: str | None = "sampath-tiny", precision: bool = True
 ) -> None:
-    """Declare `--model`, `--weights`, `--precision`, `--compile`; with default None the head decides the model."""
+    """Declare `--model` and `--weights`, and unless `precision` is False, `--precision` and `--compile`.
+
+    If `default` is None, the help text names the encoder of the head as the default.
+    """
     group = parser.add_argument_group("model")
-    shown = default or "that of the head"
+    shown = default or "the encoder of the head"
     group.add_argument(
-        "--model", default=default, metavar="NAME", help=f"see 'sampath models' (default: {shown})"
+        "--model",
+        default=default,
+        metavar="NAME",
+        help=f"encoder or model; 'sampath models' lists the names (default: {shown})",
     )
     group.add_argument(
-        "--weights", type=Path, metavar="FILE", help="your own weights, or a folder with the official file"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="file with your own weights, or folder that contains the published weights file",
     )
     if precision:
         group.add_argument(
             "--precision",
             default="auto",
             metavar="TYPE",
-            help="float32, bfloat16, float16, or auto for the fastest on the device (default: %(default)s)",
+            help="precision of the encoder: float32, bfloat16, float16, or auto for the fastest on the device "
+            "(default: %(default)s)",
         )
         group.add_argument(
             "--compile",
             action="store_true",
-            help="compile the encoder; the first tile takes minutes, later ones less time",
+            help="compile the encoder; the first tile takes minutes, later tiles are faster",
         )
 
 
 def add_image(parser: argparse.ArgumentParser) -> None:
     """Declare the positional argument IMAGE."""
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="JPEG, PNG, TIFF ...")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="image file (JPEG, PNG, TIFF ...)")
 
 
 def add_output(parser: argparse.ArgumentParser, help: str, metavar: str = "FILE") -> None:
-    """Declare the required flag `--output`, or `-o`."""
+    """Declare the required flag `-o` or `--output`."""
     parser.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=help)
 
 
 def load(args: argparse.Namespace, output: Output) -> Model:
-    """Load the model chosen by the arguments of `add_model`, with the feature store on disk."""
+    """Load the model that the arguments of `add_model` select, with a feature store."""
     from ..predict import load_model_job
     from ..store import Store
 
@@ -88,7 +98,7 @@ def load(args: argparse.Namespace, output: Output) -> Model:
 
 
 def open_image(path: Path, output: Output) -> LoadedImage:
-    """Read an image and report how it was converted, if it was."""
+    """Read an image, and write a note if it was converted."""
     from ..images import read
 
     image = read(path)
@@ -96,27 +106,27 @@ def open_image(path: Path, output: Output) -> LoadedImage:
     return image
 
 
-def check_ending(path: Path, *allowed: str) -> str:
-    """Return the lower-case ending of an output file; call this before the work starts.
+def check_suffix(path: Path, *allowed: str) -> str:
+    """Return the lower-case suffix of an output file; call this before any computation.
 
     Raises:
-        OutputNameError: If the ending is not one of `allowed`.
+        OutputNameError: If the suffix is not one of `allowed`.
     """
-    ending = path.suffix.lower()
-    if ending not in allowed:
+    suffix = path.suffix.lower()
+    if suffix not in allowed:
         raise OutputNameError(f"'{path}' cannot be written: its name must end in {' or '.join(allowed)}.")
-    return ending
+    return suffix
 
 
-def raster_writer(values: np.ndarray[Any, Any], ending: str, palette: bytes | None = None) -> Write:
-    """Return the writer of a map (H, W), .png or compressed TIFF.
+def raster_writer(values: np.ndarray[Any, Any], suffix: str, palette: bytes | None = None) -> Write:
+    """Return a function that writes an array (H, W) as PNG or compressed TIFF.
 
     Args:
-        values: uint8, uint16 for PNG; any number type for TIFF.
-        ending: ".png", or ".tif", ".tiff".
-        palette: RGB bytes of the values 0, 1, 2 ... for an indexed PNG.
+        values: uint8 or uint16 for PNG, any numeric type for TIFF.
+        suffix: ".png", ".tif" or ".tiff".
+        palette: Colours of the values 0, 1, 2 ... as RGB bytes, for an indexed PNG.
     """
-    if ending != ".png":
+    if suffix != ".png":
         import tifffile
 
         return lambda stream: tifffile.imwrite(stream, values, compression="zlib")

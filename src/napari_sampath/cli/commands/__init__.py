@@ -1,1 +1,1 @@
-"""The subcommands of `sampath`; `training` and `export_import` hold two each."""
+"""Subcommands of `sampath`; `training` and `export_import` define two each."""

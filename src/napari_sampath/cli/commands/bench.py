@@ -1,4 +1,4 @@
-"""`sampath bench`: time encoding and clicks on this machine."""
+"""`sampath bench`: measure the time of encoding a tile and of predicting a mask for a click."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ SIDE_PX = 1024
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath bench`."""
     parser.add_argument(
-        "--repeats", type=int, default=5, metavar="N", help="runs behind each median (default: %(default)s)"
+        "--repeats", type=int, default=5, metavar="N", help="number of runs per median (default: %(default)s)"
     )
     add_model(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """Encode one tile and answer clicks on it, repeatedly, after one warm-up run of each."""
+    """Measure the median time of encoding a tile and of predicting a mask for a click."""
     from ...predict import load_model_job
 
-    # No store: it would return the features without running the encoder.
+    # Without a store, because it would return the stored features instead of running the encoder.
     job = load_model_job(
         args.model, load_config().device, args.weights, None, args.precision, compiled=args.compile
     )
     model = output.run(job)
     if not model.promptable:
         raise PromptError(
-            f"'{model.name}' does not answer prompts; choose a promptable model such as 'sampath-tiny' or 'vit_b'."
+            f"'{model.name}' is not promptable; choose a promptable model such as 'sampath-tiny' or 'vit_b'."
         )
     encode_s, click_s = output.run(_measure(model, max(1, args.repeats)))
     rows = [
         [f"encode a tile of {SIDE_PX:,} x {SIDE_PX:,} px", f"{encode_s:.2f} s"],
-        ["answer a click with a mask of that size", f"{1000 * click_s:.0f} ms"],
+        ["predict a mask of that size for a click", f"{1000 * click_s:.0f} ms"],
     ]
     output.result(
         {
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def _measure(model: Model, repeats: int) -> Job[tuple[float, float]]:
-    """Return the median seconds of encoding a tile and of answering a click."""
+    """Return the median time in seconds of encoding a tile and of predicting a mask for a click."""
     import numpy as np
 
     from ...arrays import Prompts
@@ -79,12 +79,12 @@ def _measure(model: Model, repeats: int) -> Job[tuple[float, float]]:
         local_mask(features.frame, logits[int(np.argmax(scores))])
 
     encode_s = yield from _median(encode, repeats, "Encoding")
-    click_s = yield from _median(click, repeats, "Answering clicks")
+    click_s = yield from _median(click, repeats, "Predicting masks")
     return encode_s, click_s
 
 
 def _median(call: Callable[[], object], repeats: int, message: str) -> Job[float]:
-    """Return the median seconds of a call, without the first run, which may allocate and compile."""
+    """Return the median time of a call in seconds; the first run is left out, as it may allocate and compile."""
     seconds = []
     for done in range(repeats + 1):
         yield Progress(done, repeats + 1, message, "runs")
@@ -95,5 +95,8 @@ def _median(call: Callable[[], object], repeats: int, message: str) -> Job[float
 
 
 SUBCOMMAND = Subcommand(
-    "time encoding and clicks on this machine", "sampath bench --model vit_b", arguments, run
+    "measure the time of encoding and of clicks on this machine",
+    "sampath bench --model vit_b",
+    arguments,
+    run,
 )

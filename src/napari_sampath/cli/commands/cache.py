@@ -24,12 +24,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """Run one of the three actions."""
+    """Show, clear or verify the feature store."""
     from ...store import Store
 
     disk = Store.from_config(load_config()).disk
     if disk is None:
-        raise SampathError("The feature cache is off because cache_limit_bytes is 0; set a limit above 0.")
+        raise SampathError(
+            "The feature cache is disabled because cache_limit_bytes is 0; set a limit above 0."
+        )
     _ACTIONS[args.action](disk, output)
 
 
@@ -59,7 +61,7 @@ def _verify(disk: DiskTier, output: Output) -> None:
     outcome = output.run(disk.verify_job())
     output.result(
         {"folder": str(disk.folder), "tiles": outcome.checked, "dropped": outcome.dropped},
-        f"Checked {count(outcome.checked, 'tile')} in {disk.folder}; deleted {outcome.dropped} that were damaged.",
+        f"Checked {count(outcome.checked, 'tile')} in {disk.folder}; deleted {count(outcome.dropped, 'damaged tile')}.",
     )
 
 

@@ -24,36 +24,36 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         default=folder and Path(folder),
         required=folder is None,
-        help="folder with the tissue images (environment: SAMPATH_DATA)",
+        help="folder of the dataset (default: the environment variable SAMPATH_DATA)",
     )
 
 
 def add_patterns(parser: argparse.ArgumentParser) -> None:
-    """Declare the patterns of images and label maps in a folder of any layout."""
-    group = parser.add_argument_group("any folder of images and label maps")
+    """Declare the flags that find images and label maps in a folder of any layout."""
+    group = parser.add_argument_group("images and label maps in a folder of any layout")
     group.add_argument(
-        "--images", default="", metavar="PATTERN", help="image files below the folder, such as '*/img_*.png'"
+        "--images", default="", metavar="PATTERN", help="pattern of the image files, such as '*/img_*.png'"
     )
     group.add_argument(
-        "--labels", default="", metavar="PATTERN", help="their label maps, such as '*/mask_*.png'"
+        "--labels", default="", metavar="PATTERN", help="pattern of their label maps, such as '*/mask_*.png'"
     )
     group.add_argument(
         "--group",
         default="",
         metavar="REGEX",
-        help="matches the slide or case in an image's path, such as '(case\\d+)'",
+        help="regular expression that matches the slide or case in an image's path, such as '(case\\d+)'",
     )
 
 
 def open_data(args: argparse.Namespace, folder: Path) -> Dataset:
-    """Open the dataset that the arguments describe."""
+    """Open the dataset in `folder` with the arguments of `add_patterns`."""
     from ...training import open_dataset
 
     return open_dataset(folder, args.images, args.labels, args.group)
 
 
 def open_instances(args: argparse.Namespace, split: str) -> list[InstanceImage]:
-    """Read the objects of the dataset, or of the tissue collection, that the arguments describe."""
+    """Read the images and objects of a split of `--data`, a dataset or the tissue collection."""
     from ...training.data.instances import dataset_instances, read_instances
 
     if args.images or args.labels or args.group:
@@ -64,9 +64,9 @@ def open_instances(args: argparse.Namespace, split: str) -> list[InstanceImage]:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath dataset`."""
     parser.add_argument(
-        "action", choices=["check"], help="check: read all files and report their content and errors"
+        "action", choices=["check"], help="check: read all files, and report their content and errors"
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a dataset, or a COCO file")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="dataset folder or COCO file")
     add_patterns(parser)
 
 
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 
 SUBCOMMAND = Subcommand(
-    "check a folder of training images: classes, sizes, splits, damage",
+    "check a dataset: classes, image sizes, splits and damaged files",
     "sampath dataset check my-glands/",
     arguments,
     run,

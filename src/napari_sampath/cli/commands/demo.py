@@ -30,7 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> int:
-    """Open the window in a process of its own, because the command line must not import Qt; return its exit code."""
+    """Open napari in a separate process, because the command line must not import Qt; return its exit code."""
     if _missing("napari") or all(_missing(name) for name in _BINDINGS):
         raise NoWindowError(
             "napari with a Qt binding is not installed; run: pip install 'napari-sampath[gui]'."
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
     environment = {"SAMPATH_CACHE": str(config.cache_dir), "SAMPATH_DEVICE": config.device}
     command = [sys.executable, "-m", "napari_sampath.widgets.demo", *flags]
     code = subprocess.run(command, check=False, env=os.environ | environment).returncode
-    return code if code >= 0 else 128 - code  # the exit code a shell reports for a signal
+    return code if code >= 0 else 128 - code  # the exit code that a shell reports for a signal
 
 
 def _missing(package: str) -> bool:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ...images import LoadedImage
     from ...predict import Model
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-"""Files of a folder that are encoded; a file named on the command line may have any ending."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+"""Suffixes of the files that are encoded in a folder; a file given by name may have any suffix."""
 USES = ("both", "clicks", "heads")
 
 
@@ -33,7 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         dest="use",
         choices=USES,
         default="both",
-        help="clicks, heads, or both; on images over 1,536 px, tiles for clicks overlap more (default: both)",
+        help="encode the tiles that clicks use, that heads use, or both; on images over 1,536 px, tiles for clicks "
+        "overlap more (default: %(default)s)",
     )
     add_model(parser)
 
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace, output: Output) -> int:
 
 
 def find_images(named: list[Path]) -> list[Path]:
-    """Replace folders by the images in them, sorted by name.
+    """Replace each folder by its images, sorted by name.
 
     Raises:
         ImageError: If a path does not exist, or a folder contains no image.
@@ -82,10 +83,10 @@ def find_images(named: list[Path]) -> list[Path]:
     images: list[Path] = []
     for path in named:
         if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in ENDINGS)
+            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
             if not inside:
                 raise ImageError(
-                    f"The folder '{path}' contains no image ({', '.join(ENDINGS)}); name another folder."
+                    f"The folder '{path}' contains no image ({', '.join(SUFFIXES)}); give a folder with images."
                 )
             images += inside
         elif path.exists():
@@ -100,12 +101,13 @@ def _check_store(model: Model) -> None:
     if model.store is None or not model.store.keeps:
         raise StorageError(
             "Features cannot be written to disk (see `sampath cache info`), so encoding ahead has no effect; free "
-            "disk space or set SAMPATH_CACHE_LIMIT_BYTES above 0, then run this again: stored tiles are reused."
+            "disk space or set SAMPATH_CACHE_LIMIT_BYTES above 0, then run the command again: tiles already stored are "
+            "reused."
         )
 
 
 def _frames(hw: tuple[int, int], use: str) -> list[Frame]:
-    """List the tiles of an image (H, W) that clicks, heads or both use, without repeats."""
+    """List the tiles of an image (H, W) that clicks, heads or both use, without duplicates."""
     clicks = prompt_tiles(hw) if use != "heads" else []
     return list(dict.fromkeys([*clicks, *(tiles(hw) if use != "clicks" else [])]))
 

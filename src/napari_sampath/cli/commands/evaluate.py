@@ -1,4 +1,4 @@
-"""`sampath evaluate`: scores of a trained head or of a promptable model, compared with baselines."""
+"""`sampath evaluate`: score a trained head or a promptable model, and compare it with baselines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import DatasetError
 from ..output import Output
-from ..subcommand import Subcommand, add_model, check_ending, load
+from ..subcommand import Subcommand, add_model, check_suffix, load
 from .dataset import add_data, add_patterns, open_data, open_instances
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ModelScores:
     objects: list[InstanceScore]
 
     def as_dict(self, split: str) -> dict[str, object]:
-        """Return the scores as plain values."""
+        """Return the scores as JSON-serialisable values."""
         return {
             "split": split,
             "scores": [dataclasses.asdict(score) for score in self.prompts],
@@ -49,20 +49,25 @@ class ModelScores:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath evaluate`."""
     subject = parser.add_mutually_exclusive_group(required=True)
-    subject.add_argument("--head", metavar="NAME", help="see 'sampath models', or a bundle file")
+    subject.add_argument(
+        "--head", metavar="NAME", help="trained head: a name from 'sampath models', or a bundle file"
+    )
     subject.add_argument(
         "--prompts",
         action="store_true",
-        help="prompt for every object by its box and by a point, with --model",
+        help="evaluate a promptable model (--model, default: sampath-tiny) instead of a head: segment every object "
+        "from its box and from a point",
     )
     parser.add_argument("--html", type=Path, metavar="FILE", help="with --head: write a report with images")
     parser.add_argument(
         "--compat",
         action="store_true",
-        help="with --head: add the metrics of the reference that published this kind of head",
+        help="with --head: add the metrics of the paper that published this kind of head",
     )
     parser.add_argument(
-        "--paper", metavar="NAME", help="with --head: add a paper's table (bcss, crag, acdc, glas, monuseg)"
+        "--paper",
+        metavar="NAME",
+        help="with --head: add the published results of a paper (bcss, crag, acdc, glas, monuseg)",
     )
     add_prompt_arguments(parser)
 
@@ -72,14 +77,17 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
     add_data(parser)
     add_patterns(parser)
     parser.add_argument(
-        "--split", default="val", metavar="NAME", help="train, val or test (default: %(default)s)"
+        "--split",
+        default="val",
+        metavar="NAME",
+        help="split to score: train, val or test (default: %(default)s)",
     )
     parser.add_argument(
         "--max-images",
         type=int,
         default=0,
         metavar="COUNT",
-        help="score at most this many images, drawn evenly over kinds of tissue and cases",
+        help="score at most this many images, sampled evenly over tissue types and cases (default: all)",
     )
     group = parser.add_argument_group("scores of a promptable model")
     group.add_argument(
@@ -87,7 +95,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         type=_count,
         default=0,
         metavar="COUNT",
-        help="correct this many objects per tile by points until IoU 0.80, and count the points",
+        help="correct COUNT objects per tile with points, and report how many points each needs to reach IoU 0.80",
     )
     group.add_argument(
         "--high-resolution", "--closer", action="store_true", help="also score high-resolution tiles"
@@ -105,7 +113,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HEAD",
-        help="segment the objects of this head's classes with the model, and score PQ, F1 and AJI",
+        help="also segment the objects of this head's classes, and report PQ, F1 and AJI; may be repeated",
     )
     add_model(parser, default=None)
 
@@ -127,7 +135,7 @@ def _score_head(args: argparse.Namespace, output: Output) -> None:
 
     source = paper(args.paper) if args.paper else None
     if args.html is not None:
-        check_ending(args.html, ".html")
+        check_suffix(args.html, ".html")
     dataset = open_data(args, args.data)
     head = load_head(args.head)
     args.model = args.model or head.encoder_name
@@ -148,12 +156,12 @@ def _score_head(args: argparse.Namespace, output: Output) -> None:
 def score_prompts(
     args: argparse.Namespace, output: Output, worst: WorstPredictions | None = None
 ) -> tuple[Model, ModelScores]:
-    """Load a promptable model and score it, as the arguments of `add_prompt_arguments` say.
+    """Load and score a promptable model.
 
     Args:
-        args: The parsed arguments.
+        args: Parsed arguments of `add_prompt_arguments`.
         output: Shows progress.
-        worst: Collects the worst predictions.
+        worst: Collects the worst predictions, if given.
     """
     from ...encoders.tiny import tiny
     from ...heads import load_head
@@ -169,7 +177,7 @@ def score_prompts(
         lambda image: (image.kind.name, image.case or image.name),
     )
     model = load(args, output)
-    # Checked first, so that an unsuitable head fails before the prompts, which take long.
+    # Select images first, so that an unsuitable head fails before the slow evaluation of the prompts.
     by_head = [(head, _images_of(head, model, images)) for head in map(load_head, args.objects)]
     colours = tuple(args.colours)
     prompts = output.run(evaluate_prompts(model, images, args.clicks, colours, worst, args.high_resolution))
@@ -178,7 +186,10 @@ def score_prompts(
 
 
 def _images_of(head: LoadedHead, model: Model, images: list[InstanceImage]) -> list[InstanceImage]:
-    """Return the images of the tissue collection whose kind is a class of the head; all images of other datasets."""
+    """Return the images to evaluate a head on.
+
+    From the tissue collection these are the images whose kind is a class of the head, from other datasets all images.
+    """
     from ...predict.segmentation import check_match
     from ...training.data.instances import SETS
 
@@ -188,15 +199,15 @@ def _images_of(head: LoadedHead, model: Model, images: list[InstanceImage]) -> l
     own = [image for image in images if image.kind.name in classes or image.kind.name not in collection]
     if not own:
         raise DatasetError(
-            f"'{head.name}' has the classes {', '.join(sorted(classes))}, but the images are of "
-            f"{', '.join(sorted({image.kind.name for image in images}))}; name a head with one of these classes."
+            f"'{head.name}' has the classes {', '.join(sorted(classes))}, but the images show "
+            f"{', '.join(sorted({image.kind.name for image in images}))}; choose a head with one of these classes."
         )
     return own
 
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a number of objects; give 0 or more")
+        raise argparse.ArgumentTypeError(f"{text} is not a number of objects; give 0 or a larger integer")
     return int(text)
 
 

@@ -18,7 +18,7 @@ from ..subcommand import (
     add_image,
     add_model,
     add_output,
-    check_ending,
+    check_suffix,
     load,
     open_image,
     raster_writer,
@@ -33,24 +33,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     from ...predict.everything.settings import EverythingSettings
 
     add_image(parser)
-    add_output(parser, "map of object numbers, .png (16 bit) or .tif")
+    add_output(parser, "instance map to write, .png (16 bit) or .tif")
     add_model(parser)
     add_fields(parser, EverythingSettings, "settings of SAM's mask generator")
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """Segment everything and write a map of object numbers; number 1 has the highest predicted IoU."""
+    """Segment all objects and write an instance map; the object with id 1 has the highest predicted IoU."""
     from ...predict.everything.everything import segment_everything_job
     from ...predict.everything.settings import EverythingSettings
 
-    ending = check_ending(args.output, ".png", ".tif", ".tiff")
+    suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
     settings = from_args(EverythingSettings, args)
     image = open_image(args.image, output)
     model = load(args, output)
     masks = output.run(segment_everything_job(image.pixels, model, settings))
     masks.sort(key=lambda mask: -mask.predicted_iou)
-    numbers = number_map([mask.mask for mask in masks], (image.pixels.shape[0], image.pixels.shape[1]))
-    write_atomically(args.output, number_writer(args.output, ending, numbers))
+    ids = number_map([mask.mask for mask in masks], (image.pixels.shape[0], image.pixels.shape[1]))
+    write_atomically(args.output, instance_map_writer(args.output, suffix, ids))
     objects = [
         {
             "id": number,
@@ -67,15 +67,15 @@ def run(args: argparse.Namespace, output: Output) -> None:
     )
 
 
-def number_writer(path: Path, ending: str, numbers: IntArray) -> Write:
-    """Return the writer of a map of object numbers (H, W): TIFF, or 16-bit PNG.
+def instance_map_writer(path: Path, suffix: str, ids: IntArray) -> Write:
+    """Return a function that writes an instance map (H, W) as TIFF or 16-bit PNG.
 
     Raises:
-        ImageError: If there are more objects than 16 bits can number.
+        ImageError: If there are too many objects for a 16-bit PNG.
     """
-    if ending == ".png" and numbers.dtype != np.uint16:
+    if suffix == ".png" and ids.dtype != np.uint16:
         raise ImageError(f"'{path}' cannot hold more than {PNG_IDS} objects; write a .tif file.")
-    return raster_writer(numbers, ending)
+    return raster_writer(ids, suffix)
 
 
 SUBCOMMAND = Subcommand(

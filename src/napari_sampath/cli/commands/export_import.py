@@ -27,12 +27,13 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         "--formats",
         default="png,tiff",
         metavar="LIST",
-        help="comma-separated: png, tiff, coco, coco-polygons, geojson (QuPath), ome-zarr (default: %(default)s)",
+        help="comma-separated list of png, tiff, coco, coco-polygons, geojson (QuPath), ome-zarr "
+        "(default: %(default)s)",
     )
 
 
 def run_export(args: argparse.Namespace, output: Output) -> None:
-    """Write the objects in the chosen formats, and `classes.json`."""
+    """Write the objects in the requested formats, and `classes.json`."""
     from ...annotations import Document, Edits, open_journal
     from ...session.files.saving import export_job
 
@@ -67,7 +68,7 @@ def import_arguments(parser: argparse.ArgumentParser) -> None:
         "--journal",
         type=Path,
         metavar="FILE",
-        help="journal to add the objects to (default: that of the image)",
+        help="journal to add the objects to (default: the journal of the image)",
     )
 
 
@@ -89,7 +90,7 @@ def run_import(args: argparse.Namespace, output: Output) -> None:
 
 
 def _journal_of(image: Path, output: Output) -> Path:
-    """Return the journal of an image, which is found by the image's pixels.
+    """Return the path of an image's journal, which depends on the pixels of the image.
 
     Raises:
         JournalError: If the image has not been annotated on this machine.

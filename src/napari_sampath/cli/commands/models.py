@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath models`."""
     parser.add_argument(
-        "pattern", nargs="?", default="*", metavar="PATTERN", help="only names that match, such as 'vit_*'"
+        "pattern",
+        nargs="?",
+        default="*",
+        metavar="PATTERN",
+        help="list only names that match this pattern, such as 'vit_*'",
     )
 
 
@@ -49,11 +53,9 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def encoder_row(entry: EncoderEntry) -> dict[str, Any]:
-    """Describe an encoder.
+    """Return the name, licence, size and other properties of an encoder.
 
-    Returns:
-        Its name, licence, size and so on; "weights" is "shipped", "here", "to be downloaded", "on request",
-        "missing" or "your own".
+    "weights" is "shipped", "downloaded", "not downloaded", "on request", "missing" or "your own".
     """
     from ...encoders.tiny import tiny
 
@@ -63,9 +65,9 @@ def encoder_row(entry: EncoderEntry) -> dict[str, Any]:
     elif not entry.file:
         weights = "your own"
     elif entry.is_downloaded():
-        weights = "here"
+        weights = "downloaded"
     else:
-        weights = "on request" if info.gated else "to be downloaded"
+        weights = "on request" if info.gated else "not downloaded"
     return {
         "name": info.name,
         "summary": info.summary,
@@ -78,7 +80,7 @@ def encoder_row(entry: EncoderEntry) -> dict[str, Any]:
 
 
 def head_row(name: str) -> dict[str, Any]:
-    """Describe a trained head that ships with the package."""
+    """Return the name, classes, metrics and other properties of a trained head that ships with the package."""
     from ...heads import load_head
 
     loaded = load_head(name)
@@ -95,7 +97,7 @@ def head_row(name: str) -> dict[str, Any]:
 
 
 def _text(encoders: list[dict[str, Any]], heads: list[dict[str, Any]], kinds: list[dict[str, Any]]) -> str:
-    """Return the tables that have rows."""
+    """Format the tables, without the empty ones."""
     encoder_rows = [
         [
             row["name"],

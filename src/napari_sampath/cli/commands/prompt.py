@@ -20,7 +20,7 @@ from ..subcommand import (
     add_image,
     add_model,
     add_output,
-    check_ending,
+    check_suffix,
     load,
     open_image,
     raster_writer,
@@ -36,17 +36,30 @@ _BOX = "X0,Y0,X1,Y1"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath prompt`."""
     add_image(parser)
-    add_output(parser, "mask, .png or .tif")
-    group = parser.add_argument_group("prompts, in pixels: x to the right, y down, from the top left corner")
+    add_output(parser, "mask to write, .png or .tif")
+    group = parser.add_argument_group("prompts, in pixels from the top left corner: x to the right, y down")
     group.add_argument(
-        "--point", action="append", default=[], type=_numbers(2), metavar=_POINT, help="on the object"
+        "--point",
+        action="append",
+        default=[],
+        type=_numbers(2),
+        metavar=_POINT,
+        help="point on the object; may be repeated",
     )
     group.add_argument(
-        "--negative", action="append", default=[], type=_numbers(2), metavar=_POINT, help="not on the object"
+        "--negative",
+        action="append",
+        default=[],
+        type=_numbers(2),
+        metavar=_POINT,
+        help="point outside the object; may be repeated",
     )
-    group.add_argument("--box", type=_numbers(4), metavar=_BOX, help="around the object")
+    group.add_argument("--box", type=_numbers(4), metavar=_BOX, help="box around the object")
     group.add_argument(
-        "--mask", type=Path, metavar="FILE", help="rough mask of the image's size; object pixels are not 0"
+        "--mask",
+        type=Path,
+        metavar="FILE",
+        help="rough mask with the size of the image; nonzero pixels belong to the object",
     )
     parser.add_argument(
         "--high-resolution",
@@ -58,20 +71,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """Answer one prompt and write the best candidate."""
-    ending = check_ending(args.output, ".png", ".tif", ".tiff")
+    """Segment one object and write the best candidate mask."""
+    suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
     if not (args.point or args.negative or args.box or args.mask):
         raise PromptError("There is no prompt; give --point, --box or --mask.")
     image = open_image(args.image, output)
     hw = (image.pixels.shape[0], image.pixels.shape[1])
     mask_prompt = None if args.mask is None else read_mask(args.mask, hw)
-    spots = [*args.point, *args.negative, *_corners(args.box), *_extent(mask_prompt)]
-    check_inside(hw, spots)
+    locations = [*args.point, *args.negative, *_corners(args.box), *_extent(mask_prompt)]
+    check_inside(hw, locations)
     if args.box:
-        Prompts.make(box=args.box)  # reject a wrong box before the model is loaded
+        Prompts.make(box=args.box)  # reject an invalid box before the model is loaded
 
     model = load(args, output)
-    features = model.encode(image.pixels, tile_for(hw, spots, args.high_resolution))
+    features = model.encode(image.pixels, tile_for(hw, locations, args.high_resolution))
     prompts = Prompts.make(
         points=[*args.point, *args.negative],
         labels=[1] * len(args.point) + [0] * len(args.negative),
@@ -88,7 +101,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         features.frame,
         corrected(logits[0], prompts.points_xy[first:], prompts.labels[first:], features.frame),
     )
-    write_atomically(args.output, raster_writer(mask.to_dense(hw).astype(np.uint8) * 255, ending))
+    write_atomically(args.output, raster_writer(mask.to_dense(hw).astype(np.uint8) * 255, suffix))
     _report(args, output, mask, float(scores[0]), model.name)
 
 
@@ -104,7 +117,7 @@ def _report(args: argparse.Namespace, output: Output, mask: LocalMask, score: fl
 
 
 def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
-    """Read a mask prompt: a grey, binary or label image in which object pixels are not 0.
+    """Read a mask prompt: a grey, binary or label image whose nonzero pixels belong to the object.
 
     Args:
         path: PNG, TIFF or any other format that Pillow reads.
@@ -114,7 +127,7 @@ def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
         (H, W) bool.
 
     Raises:
-        PromptError: If the mask cannot be read, is empty or has another size.
+        PromptError: If the mask cannot be read, is empty or does not have the size `hw`.
     """
     from ...rasters import read_raster
 
@@ -124,21 +137,20 @@ def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
         raise PromptError(f"The mask prompt cannot be used: {error}") from None
     if values.ndim == 3:
         # Ignore the alpha channel: opacity does not mark the object.
-        values = np.any(values[..., : 1 if values.shape[2] == 2 else 3], axis=2, keepdims=False)
+        values = np.any(values[..., : 1 if values.shape[2] == 2 else 3], axis=2)
     if values.shape != hw:
         raise PromptError(
-            f"The mask '{path}' has shape {values.shape}, the image is {hw[1]} x {hw[0]} px (width x height); "
-            "give a mask of the image's size."
+            f"The mask '{path}' has the shape {values.shape}, but the image has {hw}; give a mask of the image's size."
         )
     if not values.any():
         raise PromptError(
-            f"The mask '{path}' is empty: all its pixels are 0; give object pixels another value."
+            f"The mask '{path}' is empty: all its pixels are 0; set the pixels of the object to another value."
         )
     return values.astype(np.bool_)
 
 
 def _numbers(count: int) -> Callable[[str], tuple[float, ...]]:
-    """Return the argparse type of `count` numbers separated by commas."""
+    """Return an argparse type that parses `count` comma-separated numbers."""
 
     def parse(text: str) -> tuple[float, ...]:
         values = tuple(float(word) for word in text.split(","))

@@ -20,12 +20,12 @@ from ..subcommand import (
     add_image,
     add_model,
     add_output,
-    check_ending,
+    check_suffix,
     load,
     open_image,
     raster_writer,
 )
-from .everything import number_writer
+from .everything import instance_map_writer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,27 +36,30 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of `sampath segment`; those of `--objects` are the fields of `InstanceSettings`."""
+    """Declare the arguments of `sampath segment`, including the fields of `InstanceSettings`."""
     from ...predict.instances.settings import InstanceSettings
 
     add_image(parser)
     parser.add_argument(
-        "--head", required=True, metavar="NAME", help="see 'sampath models', or a bundle file"
+        "--head",
+        required=True,
+        metavar="NAME",
+        help="trained head: a name from 'sampath models', or a bundle file",
     )
     add_output(
         parser,
-        "class map, .png (indexed) or .tif; with --objects object numbers, .png (16 bit) or .tif",
+        "class map to write, .png (indexed) or .tif; with --objects an instance map, .png (16 bit) or .tif",
     )
     parser.add_argument(
         "--objects",
         action="store_true",
-        help="separate the objects, touching ones too, and write their numbers instead of classes",
+        help="separate the objects, including touching objects, and write an instance map instead of a class map",
     )
     parser.add_argument(
         "--confidence",
         type=Path,
         metavar="FILE",
-        help="also write the probability of the chosen class, .tif, 0 to 1",
+        help="also write the probability of the predicted class, 0 to 1, as .tif",
     )
     add_model(parser, default=None)
     add_fields(parser, InstanceSettings, "settings of --objects")
@@ -68,11 +71,13 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from ...predict import segment_job, separate_touching_job
     from ...predict.instances.instances import check_promptable
 
-    ending = check_ending(args.output, ".png", ".tif", ".tiff")
+    suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
     if args.confidence is not None:
-        check_ending(args.confidence, ".tif", ".tiff")
+        check_suffix(args.confidence, ".tif", ".tiff")
         if os.path.realpath(args.confidence) == os.path.realpath(args.output):
-            raise StorageError(f"Labels and confidence would both be '{args.output}'; give two names.")
+            raise StorageError(
+                f"--output and --confidence are both '{args.output}'; give two different files."
+            )
     settings = _settings(args)
     head = load_head(args.head)
     image = open_image(args.image, output)
@@ -83,7 +88,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     result = output.run(segment_job(image.pixels, head, model))
     values: dict[str, object] = {"labels": str(args.output), "head": head.name, "model": model.name}
     if settings is None:
-        labels_writer = raster_writer(result.labels, ending, _palette(result.classes))
+        labels_writer = raster_writer(result.labels, suffix, _palette(result.classes))
         shares = _shares(result.labels, result.classes)
         values["classes"] = shares
         rows = [[str(row["id"]), str(row["name"]), f"{row['share']:.1%}"] for row in shares]
@@ -91,8 +96,8 @@ def run(args: argparse.Namespace, output: Output) -> None:
     else:
         instances = output.run(separate_touching_job(result, image.pixels, model, settings))
         instances.sort(key=lambda instance: -instance.score)
-        numbers = number_map([instance.mask for instance in instances], result.labels.shape)
-        labels_writer = number_writer(args.output, ending, numbers)
+        ids = number_map([instance.mask for instance in instances], result.labels.shape)
+        labels_writer = instance_map_writer(args.output, suffix, ids)
         values["objects"] = _objects(instances, result.classes)
         text = f" {count(len(instances), 'object')}"
     files = {args.output: labels_writer}
@@ -107,7 +112,7 @@ def _settings(args: argparse.Namespace) -> InstanceSettings | None:
     """Return the settings of `--objects`; None for a class map.
 
     Raises:
-        ConfigError: If a setting of `--objects` is given without it.
+        ConfigError: If a setting of `--objects` is given without this flag.
     """
     from ...predict.instances.settings import InstanceSettings
 
@@ -119,7 +124,7 @@ def _settings(args: argparse.Namespace) -> InstanceSettings | None:
 
 
 def _objects(instances: Sequence[Instance], classes: Sequence[ClassInfo]) -> list[dict[str, object]]:
-    """Describe objects in the order of their numbers."""
+    """Return the properties of objects, in the order of their ids."""
     names = {info.id: info.name for info in classes}
     return [
         {
@@ -135,7 +140,7 @@ def _objects(instances: Sequence[Instance], classes: Sequence[ClassInfo]) -> lis
 
 
 def _shares(labels: UInt8Array, classes: Sequence[ClassInfo]) -> list[dict[str, object]]:
-    """Return the share of the pixels, 0 to 1, of each class."""
+    """Return the fraction of the pixels, 0 to 1, of each class."""
     counts = np.bincount(labels.ravel(), minlength=256)
     return [
         {"id": info.id, "name": info.name, "share": float(counts[info.id] / labels.size)} for info in classes

@@ -11,7 +11,7 @@ from typing import Any
 from ...config import load_config, resolve_device
 from ..fields import add_fields, from_args
 from ..output import Output
-from ..subcommand import Subcommand, add_model, add_output, check_ending, load
+from ..subcommand import Subcommand, add_model, add_output, check_suffix, load
 from .dataset import add_data, add_patterns, open_data, open_instances
 
 
@@ -26,10 +26,10 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FOLDER",
-        help="also train on the training images of this dataset, whose classes have the same names; may be repeated",
+        help="also train on the training images of this dataset, which must have the same class names; may be repeated",
     )
     add_patterns(parser)
-    add_output(parser, "bundle, .safetensors")
+    add_output(parser, "bundle to write, .safetensors")
     sources = "; ".join(
         f"{name}: {preset.source} (--head {preset.head}, published with --model {preset.model})"
         for name, preset in PRESETS.items()
@@ -37,12 +37,12 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         metavar="NAME",
-        help=f"start from the configuration of a paper, which the flags below change. {sources}".replace(
-            "%", "%%"
-        ),
+        help=f"configuration of a paper; the flags below override its values. {sources}".replace("%", "%%"),
     )
     parser.add_argument(
-        "--head", metavar="KIND", help="see 'sampath models' (default: that of the recipe, or cnn)"
+        "--head",
+        metavar="KIND",
+        help="kind of head, see 'sampath models' (default: the head of the recipe, or cnn)",
     )
     repeated: dict[str, Any] = {
         "action": "append",
@@ -50,8 +50,12 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         "type": _assignment,
         "metavar": "NAME=VALUE",
     }
-    parser.add_argument("--head-argument", **repeated, help="argument of the head, such as depth=3")
-    parser.add_argument("--loss-argument", **repeated, help="argument of the loss, such as dice_weight=0.5")
+    parser.add_argument(
+        "--head-argument", **repeated, help="argument of the head, such as depth=3; may be repeated"
+    )
+    parser.add_argument(
+        "--loss-argument", **repeated, help="argument of the loss, such as dice_weight=0.5; may be repeated"
+    )
     add_model(parser)
     add_fields(parser, TrainingConfig, "recipe")
 
@@ -63,7 +67,7 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
     from ...training.evaluation.report import figure
     from ...training.heads.presets import find_preset
 
-    check_ending(args.output, ".safetensors")
+    check_suffix(args.output, ".safetensors")
     base, default = TrainingConfig(), "cnn"
     if args.recipe:
         published = find_preset(args.recipe)
@@ -73,16 +77,16 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
     args.head_arguments = {**published_arguments, **dict(args.head_argument)}
     args.loss_arguments = {**base.loss_arguments, **dict(args.loss_argument)}
     config = from_args(TrainingConfig, args, base)
-    first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
-    if not first:
+    is_first = int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    if not is_first:
         output = Output(quiet=True)
     dataset = join_datasets(open_data(args, args.data), [open_dataset(folder) for folder in args.also])
     model = load(args, output)
     path = output.run(train_job(dataset, kind, config, model, args.output))
-    if not first:  # The other processes of the run would print the same.
+    if not is_first:  # Only one process prints the result.
         return
     metrics = load_head(path).metadata.metrics
-    lines = [f"Wrote {path}. Mean of the classes per image, on {metrics['chosen_on']}:"]
+    lines = [f"Wrote {path}. Mean over classes and images, on {metrics['chosen_on']}:"]
     for name, scores in metrics.items():
         if isinstance(scores, dict):
             mean = scores["per_image"]["mean"]
@@ -91,7 +95,7 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
 
 
 def _assignment(text: str) -> tuple[str, int | float | bool | str]:
-    """Parse NAME=VALUE; a value that is not a number, true or false is text."""
+    """Parse NAME=VALUE; a value other than a number, true or false is a string."""
     name, mark, value = text.partition("=")
     if not mark or not name:
         raise ValueError(text)
@@ -119,22 +123,22 @@ def tune_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start",
         metavar="FILE",
-        help="weights of that model to start from, or 'random' (default: 'random' for the recipes pretrain and dense, "
-        "else the published weights)",
+        help="initial weights of the model, or 'random' (default: 'random' for the recipes pretrain and dense, "
+        "otherwise the published weights)",
     )
     parser.add_argument(
         "--merge",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="more weights of that model, from earlier stages or other runs; training starts from the mean of all",
+        help="more weights of the model, from earlier stages or other runs; training starts from the mean of all",
     )
     sources = "; ".join(f"{name}: {source}" for name, (source, _) in RECIPES.items())
     parser.add_argument(
         "--recipe",
         default="finetune",
         metavar="NAME",
-        help=f"configuration, which the flags below change. {sources} (default: %(default)s)",
+        help=f"configuration; the flags below override its values. {sources} (default: %(default)s)",
     )
     add_fields(parser, PromptTuningConfig, "recipe", leave_out=("device",))
 
@@ -145,7 +149,7 @@ def run_tune(args: argparse.Namespace, output: Output) -> None:
     from ...training.prompts.config import PromptTuningConfig, recipe
     from ...training.prompts.tune import RANDOM, read_facts, tune_model
 
-    check_ending(args.output, ".safetensors")
+    check_suffix(args.output, ".safetensors")
     args.device = str(resolve_device(load_config().device))
     config = from_args(PromptTuningConfig, args, recipe(args.recipe))
     start = args.start or (RANDOM if args.recipe != "finetune" and args.model in tiny.MODELS else None)
