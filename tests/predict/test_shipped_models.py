@@ -14,7 +14,7 @@ from napari_sampath.heads import list_bundles, load_head
 from napari_sampath.predict import EverythingSettings, load_model
 from napari_sampath.store import MemoryTier, Store
 from napari_sampath.training import evaluate, open_dataset
-from napari_sampath.training.data.dataset import draw_evenly
+from napari_sampath.training.data.dataset import choose_evenly
 from napari_sampath.training.data.instances import InstanceImage, read_instances
 from napari_sampath.training.evaluation.instance_evaluation import evaluate_instances
 from napari_sampath.training.evaluation.prompt_evaluation import POINTS, evaluate_prompts
@@ -58,7 +58,7 @@ def images(data_dir: Path) -> list[InstanceImage]:
     every = read_instances(data_dir, "val")
     nuclei = [one for one in every if one.kind.name == "nucleus"]
     glands = [one for one in every if one.kind.name == "gland"]
-    return nuclei + draw_evenly(glands, 20, 0, lambda one: ("", one.case))
+    return nuclei + choose_evenly(glands, 20, 0, lambda one: ("", one.case))
 
 
 @pytest.fixture(scope="module")

@@ -215,7 +215,9 @@ class TestJoined:
 
     def test_join_refuses_an_unknown_class(self, discs, nuclei):
         other = dataclasses.replace(nuclei, classes=(nuclei.classes[0], ClassInfo(1, "gland", (1, 2, 3))))
-        with pytest.raises(DatasetError, match="has the class 'gland', and 'discs' only background, tumour"):
+        with pytest.raises(
+            DatasetError, match="has the class 'gland', but 'discs' has only background, tumour"
+        ):
             join_datasets(discs, [other])
 
 
@@ -408,7 +410,7 @@ class TestCheck:
         assert report["empty"] == ["p6"]
         assert len(report["sizes"]) == 6
         assert report["mpp"] == {"0.25": 4, "0.5": 2, "unknown": 1}
-        assert "without any class: 1 (p6)" in text
+        assert "with background only: 1 (p6)" in text
 
     def test_leaks_and_problems(self, folder, capsys):
         twin = disc_image(0, (40, 50))
@@ -417,10 +419,10 @@ class TestCheck:
         broken.write_bytes(broken.read_bytes()[:50])
         report, text = self.check(folder.path, capsys, 1)
         assert report["leaks"] == [
-            "The same pixels are in train ('p0') and val ('twin'); move all of it into one split."
+            "The same pixels are in train ('p0') and val ('twin'); move these images into one split."
         ]
         assert any("p2.png" in sentence for sentence in report["problems"])
-        assert any("'train' holds the class 'fat'" in sentence for sentence in report["problems"])
+        assert any("'train' contains the class 'fat'" in sentence for sentence in report["problems"])
         assert "LEAK: The same pixels" in text
 
     def test_a_slide_in_two_splits(self, tmp_path, capsys):

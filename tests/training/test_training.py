@@ -249,7 +249,7 @@ class TestChoosing:
         assert split_by_group(samples, share, seed=1) == (stay, aside)
 
     def test_one_group_cannot_be_split(self):
-        with pytest.raises(DatasetError, match="one slide or case"):
+        with pytest.raises(DatasetError, match="the same slide or case"):
             split_by_group(samples_of({"a": ["g", "g"]}), 0.2, 0)
 
     def test_subset_is_even_over_strata_and_groups(self):
@@ -580,10 +580,10 @@ class TestTraining:
     def test_a_dataset_without_labels_or_a_class_is_refused(self, discs, tmp_path):
         path = tmp_path / "h.safetensors"
         blank = dataclasses.replace(discs, ignored=frozenset({0, 1}))
-        with pytest.raises(DatasetError, match="no labelled pixel to train on"):
+        with pytest.raises(DatasetError, match="no labelled pixels to train on"):
             train(blank, "cnn", QUICK, patch_model(), path)
         more = dataclasses.replace(discs, classes=(*CLASSES, ClassInfo(2, "fat", (1, 1, 1))))
-        with pytest.raises(DatasetError, match="holds the class 'fat'"):
+        with pytest.raises(DatasetError, match="contains the class 'fat'"):
             train(more, "cnn", QUICK, patch_model(), path)
         assert not path.exists()
 

@@ -68,7 +68,7 @@ def test_unknown_class(folder, tmp_path):
 def test_class_without_pixels(folder, tmp_path):
     listed = '[{"id": 1, "name": "disc", "color": [1, 1, 1]}, {"id": 2, "name": "fat", "color": [1, 1, 1]}]'
     (folder / "classes.json").write_text(listed)
-    assert "holds the class 'fat'" in sentence(folder, tmp_path)
+    assert "contains the class 'fat'" in sentence(folder, tmp_path)
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -110,5 +110,5 @@ def test_a_single_image_is_used_for_both_splits(tmp_path):
         (tmp_path / "d" / name).mkdir(parents=True)
     Image.fromarray(disc_image(0)[0]).save(tmp_path / "d" / "images" / "p.png")
     Image.fromarray(disc_image(0)[1]).save(tmp_path / "d" / "labels" / "p.png")
-    with pytest.raises(DatasetError, match="add another one"):
+    with pytest.raises(DatasetError, match="add images of another one"):
         open_dataset(tmp_path / "d")

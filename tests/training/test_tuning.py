@@ -139,7 +139,7 @@ def test_connected_components_are_objects_without_instance_maps(tmp_path: Path) 
     assert len(image.objects()) == 3
     assert not image.kind.separate
     Image.fromarray(labels * 0).save(tmp_path / "labels" / "a.png")
-    with pytest.raises(DatasetError, match="hold no object of at least 20 px"):
+    with pytest.raises(DatasetError, match="contain no object of at least 20 px"):
         read_instances(tmp_path, "train")
 
 

@@ -1,4 +1,4 @@
-"""Training and scoring: heads on features that are computed once, and promptable models by SAM's own algorithm."""
+"""Training and evaluation of heads on cached encoder features, and of promptable models with SAM's algorithm."""
 
 from .data.dataset import IGNORED, Dataset, Sample
 from .data.join import join_datasets

@@ -165,12 +165,12 @@ def score_prompts(
     """
     from ...encoders.tiny import tiny
     from ...heads import load_head
-    from ...training.data.dataset import draw_evenly
+    from ...training.data.dataset import choose_evenly
     from ...training.evaluation.instance_evaluation import evaluate_instances
     from ...training.evaluation.prompt_evaluation import evaluate_prompts
 
     args.model = args.model or tiny.INFO.name
-    images = draw_evenly(
+    images = choose_evenly(
         open_instances(args, args.split),
         args.max_images,
         0,

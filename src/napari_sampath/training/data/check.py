@@ -1,4 +1,4 @@
-"""Inspection of a dataset's images, before training and for `sampath dataset check`."""
+"""Inspection of the images of a dataset, before training and for `sampath dataset check`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class ImageFacts:
 
     sample: Sample
     hw: tuple[int, int]
-    """Size (H, W)."""
+    """Height and width of the image, in pixels."""
     class_px: tuple[int, ...]
-    """Labelled pixels of each class, in the order of `Dataset.classes`."""
+    """Number of labelled pixels of each class, in the order of `Dataset.classes`."""
     digest: str
-    """Of the pixels."""
+    """SHA-256 digest of the image's shape and pixels."""
 
     @property
     def tiles(self) -> int:
@@ -42,13 +42,13 @@ class Inspection:
     """Result of reading the images of a dataset."""
 
     images: list[ImageFacts] = field(default_factory=list)
-    """Images that can be read."""
+    """Properties of the readable images."""
     problems: list[str] = field(default_factory=list)
-    """A sentence for each image that cannot."""
+    """One sentence for each unreadable image."""
 
 
 def inspect_job(dataset: Dataset, samples: Sequence[Sample], message: str) -> Job[Inspection]:
-    """Read all files of some samples and collect the errors; progress counts images."""
+    """Read the files of the given samples and collect the errors; progress counts images."""
     inspection = Inspection()
     for number, sample in enumerate(samples):
         yield Progress(number, len(samples), message, "images")
@@ -69,10 +69,11 @@ def inspect_job(dataset: Dataset, samples: Sequence[Sample], message: str) -> Jo
 def check_job(
     dataset: Dataset, training: Sequence[Sample], validation: Sequence[Sample]
 ) -> Job[list[list[ImageFacts]]]:
-    """Check before training that a dataset can be used, and return the facts of its training and validation images.
+    """Check a dataset before training, and return the properties of its training images and of its validation images.
 
     Raises:
-        DatasetError: If a file cannot be used, no pixel is labelled, or a class never occurs.
+        DatasetError: If a file cannot be read, either set of images has no labelled pixel, or a class does not occur
+            in the training images.
     """
     images: dict[str, list[ImageFacts]] = {}
     for purpose, samples in (("train on", training), ("validate on", validation)):
@@ -84,14 +85,15 @@ def check_job(
         if not any(image.labelled_px for image in inspection.images):
             files = f"'{samples[0].labels}'" + (f" and {len(samples) - 1} more" if len(samples) > 1 else "")
             raise DatasetError(
-                f"The dataset '{dataset.name}' has no labelled pixel to {purpose}: all are ignored ({files}); label "
-                "some."
+                f"The dataset '{dataset.name}' has no labelled pixels to {purpose}: all are ignored ({files}); "
+                "label some pixels."
             )
         images[purpose] = inspection.images
     counts = np.sum([image.class_px for image in images["train on"]], axis=0)
     missing = [c.name for c, count in zip(dataset.classes, counts, strict=True) if c.id > 0 and not count]
     if missing:
         raise DatasetError(
-            f"No training image of '{dataset.name}' holds the class '{missing[0]}'; label some, or remove the class."
+            f"No training image of '{dataset.name}' contains the class '{missing[0]}'; annotate it in an image, or "
+            "remove the class."
         )
     return list(images.values())

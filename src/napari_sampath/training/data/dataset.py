@@ -1,4 +1,4 @@
-"""Images with label maps, split by case, for training and evaluating heads."""
+"""Datasets of images and label maps, split by case, for training and evaluating heads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...rasters import read_raster
 T = TypeVar("T")
 
 IGNORED = 255
-"""Target value of pixels outside the verified area; losses and metrics leave them out."""
+"""Target value of pixels that losses and metrics exclude, such as those outside the verified area."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,50 +29,49 @@ class Item:
     pixels: UInt8Array
     """(H, W, 3) uint8 RGB."""
     labels: npt.NDArray[np.integer]
-    """(H, W) label values, see `Dataset.values`."""
+    """(H, W) label values; `Dataset.values` maps them to class ids."""
     instances: npt.NDArray[np.integer] | None = None
     """(H, W) object number of each pixel, 0 for none; None if only classes are known."""
     verified: npt.NDArray[np.bool_] | None = None
-    """(H, W), True where a person has confirmed the label; None for everywhere."""
+    """(H, W), True where a person has confirmed the label; None if all labels are confirmed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """One image with the targets of a head."""
+    """One image and the target class of each pixel."""
 
     pixels: UInt8Array
     """(H, W, 3) uint8 RGB."""
     targets: UInt8Array
-    """(H, W) uint8, index into `Dataset.classes`, or `IGNORED`."""
+    """(H, W) uint8, indices into `Dataset.classes`, or `IGNORED`."""
     instances: npt.NDArray[np.integer] | None
     """(H, W) object number of each pixel, 0 for none; None if only classes are known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image and its label map."""
+    """Files and properties of one labelled image."""
 
     name: str
     image: Path
     labels: Path
-    """File with the labels."""
     group: str
-    """Slide or case; all images of a group are in one split."""
+    """Slide or case of the image; all images of a group are in the same split."""
     split: str
-    """"train", "val" or "test"."""
+    """Split of the image: "train", "val" or "test"; empty if not yet assigned."""
     stratum: str = ""
-    """Kind of tissue, for balanced sampling; empty if not known."""
+    """Tissue type, for balanced sampling; empty if unknown."""
     mpp: float | None = None
-    """Micrometres per pixel; None if not known."""
+    """Micrometres per pixel; None if unknown."""
     load: Callable[[Sample], Item] | None = None
-    """Reads the files; None if they are an image and a label map with one number per pixel."""
+    """Function that reads the files; None for an image file and a label map with one number per pixel."""
 
     def read(self) -> Item:
         """Read the files.
 
         Raises:
             ImageError: If a file is truncated, damaged or not an image.
-            DatasetError: If the labels are missing or not a label map.
+            DatasetError: If the label file is missing, or is not a label map.
         """
         if self.load is not None:
             return self.load(self)
@@ -86,19 +85,19 @@ class Dataset:
     name: str
     samples: tuple[Sample, ...]
     classes: tuple[ClassInfo, ...]
-    """Classes in the order of a head's channels; the first may be the background, with id 0."""
+    """Classes in the order of a head's output channels; the first may be the background, with id 0."""
     values: Mapping[int, int]
-    """Value in a label map -> class id."""
+    """Label value -> class id."""
     ignored: frozenset[int] = frozenset()
-    """Label values that are left out of training and evaluation."""
+    """Label values that are excluded from training and evaluation."""
     licence: str = "not stated"
     attribution: str = ""
     note: str = ""
-    """A warning about the grouping or the splits, one sentence; empty if none."""
+    """Warning about the grouping or the splits; empty if there is none."""
 
     @property
     def mpp(self) -> float | None:
-        """Micrometres per pixel; None if unknown or mixed."""
+        """Micrometres per pixel; None if unknown or not the same for all samples."""
         scales = {sample.mpp for sample in self.samples}
         return scales.pop() if len(scales) == 1 else None
 
@@ -108,23 +107,23 @@ class Dataset:
         if not samples:
             splits = sorted({sample.split for sample in self.samples})
             raise DatasetError(
-                f"The dataset '{self.name}' has no split '{name}'; it has {', '.join(splits)}."
+                f"The dataset '{self.name}' has no split '{name}'; choose one of {', '.join(splits)}."
             )
         return samples
 
     def read(self, sample: Sample) -> Example:
-        """Read an image and its targets.
+        """Read an image and its target classes.
 
         Raises:
             ImageError: If a file is truncated, damaged or not an image.
-            DatasetError: If the label map is missing, has another size, or values without a class.
+            DatasetError: If the label map is missing, differs in size from the image, or has values without a class.
         """
         item = sample.read()
         hw = item.pixels.shape[:2]
         for values in (item.labels, item.instances, item.verified):
             if values is not None and values.shape != hw:
                 raise DatasetError(
-                    f"'{sample.labels}' is {values.shape[1]} x {values.shape[0]} px, its image "
+                    f"'{sample.labels}' is {values.shape[1]} x {values.shape[0]} px, but its image is "
                     f"{hw[1]} x {hw[0]} px (width x height); make them the same size."
                 )
         targets = self.to_targets(item.labels, sample.labels)
@@ -139,14 +138,14 @@ class Dataset:
         unknown = [int(v) for v in present if int(v) not in self.values and int(v) not in self.ignored]
         if unknown:
             raise DatasetError(
-                f"'{source}' holds the values {unknown[:5]}, which have no class; known are "
-                f"{sorted(self.values)}, ignored {sorted(self.ignored)}."
+                f"'{source}' contains the values {unknown[:5]}, which have no class; use the values of classes, "
+                f"{sorted(self.values)}, or of ignored pixels, {sorted(self.ignored)}."
             )
         targets = [IGNORED if int(v) in self.ignored else channel[self.values[int(v)]] for v in present]
         return np.array(targets, dtype=np.uint8)[inverse].reshape(labels.shape)
 
     def summary(self) -> dict[str, object]:
-        """Count images and groups by split, for a bundle's metadata."""
+        """Count the images and groups of each split, for the metadata of a head bundle."""
         splits = {name: self.split(name) for name in sorted({s.split for s in self.samples})}
         return {
             "name": self.name,
@@ -160,8 +159,8 @@ def read_label_map(path: Path) -> npt.NDArray[np.integer]:
     """Read a label map (H, W): one channel of integers, or the indices of a palette image.
 
     Raises:
-        ImageError: If it is truncated, damaged or not an image.
-        DatasetError: If it is missing or lossy, or has several channels or fractions.
+        ImageError: If the file is truncated, damaged or not an image.
+        DatasetError: If the file is missing or uses lossy compression, or has several channels or non-integer values.
     """
     if not path.is_file():
         raise DatasetError(f"There is no label map '{path}'; add it, or remove its image.")
@@ -172,22 +171,24 @@ def read_label_map(path: Path) -> npt.NDArray[np.integer]:
     if labels.ndim != 2 or labels.dtype.kind not in "ui" or raster.format in ("JPEG", "MPO"):
         raise DatasetError(
             f"The label map '{path}' is {raster.format} of shape {labels.shape} and type {labels.dtype}; it must hold "
-            "one class number per pixel, shape (H, W): save it as indexed or grey PNG, not as RGB or JPEG."
+            "one class number per pixel, shape (H, W): save it as an indexed or grey PNG, not as RGB or JPEG."
         )
     return labels
 
 
 def split_by_group(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Hold out whole groups, at least one, until they contain `share` of the samples; return the others and these.
+    """Split samples at random into remaining and held-out samples, without dividing a group.
+
+    Groups are held out, at least one, until they contain the fraction `share` of the samples.
 
     Raises:
-        DatasetError: If there is only one group, so that validation would measure memorised images.
+        DatasetError: If there are fewer than two groups.
     """
     groups = sorted({sample.group for sample in samples})
     if len(groups) < 2:
         raise DatasetError(
-            f"All {len(samples)} images are of one slide or case ('{groups[0] if groups else ''}'); "
-            "add another one for validation."
+            f"All {len(samples)} images are from the same slide or case ('{groups[0] if groups else ''}'); "
+            "add images of another one for validation."
         )
     np.random.default_rng(seed).shuffle(groups)
     held_out: set[str] = set()
@@ -199,14 +200,16 @@ def split_by_group(samples: Sequence[Sample], share: float, seed: int) -> tuple[
 
 
 def even_subset(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
-    """Draw up to `count` samples, evenly over strata and, within a stratum, over groups; all if `count` is 0."""
-    return draw_evenly(samples, count, seed, lambda sample: (sample.stratum, sample.group))
+    """Choose up to `count` samples at random, evenly over strata and, within a stratum, over groups; all if 0."""
+    return choose_evenly(samples, count, seed, lambda sample: (sample.stratum, sample.group))
 
 
-def draw_evenly(items: Sequence[T], count: int, seed: int, strata: Callable[[T], tuple[str, str]]) -> list[T]:
-    """Draw up to `count` items, evenly over strata and, within a stratum, over groups; all if `count` is 0.
+def choose_evenly(
+    items: Sequence[T], count: int, seed: int, strata: Callable[[T], tuple[str, str]]
+) -> list[T]:
+    """Choose up to `count` items at random, evenly over strata and, within a stratum, over groups; all if 0.
 
-    `strata` returns the stratum and group of an item.
+    `strata` returns the stratum and the group of an item.
     """
     if not 0 < count < len(items):
         return list(items)
@@ -217,7 +220,7 @@ def draw_evenly(items: Sequence[T], count: int, seed: int, strata: Callable[[T],
         by_stratum[stratum][group].append(item)
     queues: list[list[T]] = []
     for _, by_group in sorted(by_stratum.items()):
-        # First one item of each group, then a second one, and so on, in random order of groups.
+        # Rank one item of each group first, then a second item of each, and so on; order equal ranks at random.
         ranked: list[tuple[int, float, T]] = []
         for members in by_group.values():
             shuffled = [members[i] for i in rng.permutation(len(members))]

@@ -1,4 +1,4 @@
-"""The report of `sampath dataset check`."""
+"""Report of `sampath dataset check`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .dataset import Dataset
 
 
 def report_job(dataset: Dataset) -> Job[dict[str, Any]]:
-    """Read a whole dataset and summarise it; progress counts images.
+    """Read all images of a dataset and summarise them; progress counts images.
 
     Returns:
-        {"name", "images": {split: count}, "groups": {split: count}, "classes": [{"name", "share" of the labelled
-        pixels, "images": {split: count}}], "ignored_share", "empty": names of images with background only,
-        "unlabelled": names of images without any label, "sizes": {"H x W": count}, "mpp": {scale: count},
-        "leaks": sentences, "problems": sentences}.
+        {"name", "images": {split: count}, "groups": {split: count}, "classes": [{"name", "share": fraction of
+        the labelled pixels, "images": {split: count}}], "ignored_share": fraction of all pixels, "empty": names of
+        images with background only, "unlabelled": names of images without labelled pixels, "sizes": {"H x W": count},
+        "mpp": {micrometres per pixel: count}, "leaks": sentences, "problems": sentences}.
     """
     inspection = yield from inspect_job(dataset, dataset.samples, "Checking the images")
     images = inspection.images
@@ -35,14 +35,14 @@ def report_job(dataset: Dataset) -> Job[dict[str, Any]]:
         "empty": [i.sample.name for i in images if i.labelled_px and not any(i.class_px[k] for k in counted)],
         "unlabelled": [i.sample.name for i in images if not i.labelled_px],
         "sizes": dict(Counter(f"{i.hw[0]} x {i.hw[1]}" for i in images).most_common()),
-        "mpp": dict(Counter(_scale(i.sample.mpp) for i in images).most_common()),
+        "mpp": dict(Counter(_format_mpp(i.sample.mpp) for i in images).most_common()),
         "leaks": find_leaks(images),
         "problems": _problems(dataset, inspection),
     }
 
 
 def find_leaks(images: Sequence[ImageFacts]) -> list[str]:
-    """Return a sentence for each slide, case or identical image that is in several splits."""
+    """Return one sentence for each slide, case or duplicated image that is in several splits."""
     groups: dict[str, list[ImageFacts]] = defaultdict(list)
     copies: dict[str, list[ImageFacts]] = defaultdict(list)
     for image in images:
@@ -50,20 +50,20 @@ def find_leaks(images: Sequence[ImageFacts]) -> list[str]:
         copies[image.digest].append(image)
     sets = [*groups.items(), *(("The same pixels are", members) for members in copies.values())]
     return [
-        f"{subject} in {_splits_of(members)}; move all of it into one split."
+        f"{subject} in {_splits_of(members)}; move these images into one split."
         for subject, members in sets
         if len({image.sample.split for image in members}) > 1
     ]
 
 
 def _splits_of(members: Sequence[ImageFacts]) -> str:
-    """List the splits of some images, each with its first image."""
+    """List the splits of images, with the name of the first image in each split."""
     first = {image.sample.split: image.sample.name for image in reversed(members)}
     return " and ".join(f"{split} ('{first[split]}')" for split in sorted(first))
 
 
 def format_dataset_report(report: dict[str, Any]) -> str:
-    """Format a report as text."""
+    """Format the result of `report_job` as text."""
     splits = list(report["images"])
     counts = ", ".join(
         f"{s} {report['images'][s]} images of {report['groups'][s]} slides or cases" for s in splits
@@ -75,12 +75,12 @@ def format_dataset_report(report: dict[str, Any]) -> str:
     lines = [
         f"{report['name']}: {counts}",
         text_table(["class", "of labelled pixels", *(f"images, {s}" for s in splits)], rows),
-        f"sizes (height x width): {_mix(report['sizes'])}",
-        f"micrometres per pixel: {_mix(report['mpp'])}",
+        f"sizes (height x width): {_format_counts(report['sizes'])}",
+        f"micrometres per pixel: {_format_counts(report['mpp'])}",
     ]
     if report["ignored_share"]:
         lines.append(f"ignored: {100 * report['ignored_share']:.1f} % of all pixels")
-    for key, words in (("empty", "without any class"), ("unlabelled", "without any label")):
+    for key, words in (("empty", "with background only"), ("unlabelled", "without labels")):
         if report[key]:
             lines.append(f"images {words}: {len(report[key])} ({', '.join(report[key][:5])})")
     lines += [f"LEAK: {sentence}" for sentence in report["leaks"]]
@@ -95,7 +95,7 @@ def _class_row(index: int, name: str, images: Sequence[ImageFacts], labelled_px:
 
 
 def _problems(dataset: Dataset, inspection: Inspection) -> list[str]:
-    """List the unusable files, the classes that a split lacks, and the note of the dataset's reader."""
+    """List the unreadable files, the classes that are missing from a split, and the note of the dataset."""
     problems = list(inspection.problems)
     for split in sorted({sample.split for sample in dataset.samples}):
         members = [image for image in inspection.images if image.sample.split == split]
@@ -106,22 +106,23 @@ def _problems(dataset: Dataset, inspection: Inspection) -> list[str]:
         ]
         if missing:
             problems.append(
-                f"No image of the split '{split}' holds the class '{missing[0]}'; label some, or remove the class."
+                f"No image of the split '{split}' contains the class '{missing[0]}'; annotate it in an image, or "
+                "remove the class."
             )
     return problems + ([dataset.note] if dataset.note else [])
 
 
-def _scale(mpp: float | None) -> str:
+def _format_mpp(mpp: float | None) -> str:
     return "unknown" if mpp is None else f"{mpp:g}"
 
 
-def _mix(counts: dict[str, int]) -> str:
+def _format_counts(counts: dict[str, int]) -> str:
     shown = [f"{value} ({count})" for value, count in list(counts.items())[:6]]
     return ", ".join(shown) + (f" and {len(counts) - 6} more" if len(counts) > 6 else "")
 
 
 def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Format a table in columns, with numbers aligned to the right."""
+    """Format a table as text; columns of numbers are right-aligned."""
     lines = [headings, *rows]
     widths = [max(len(line[index]) for line in lines) for index in range(len(headings))]
     is_text = [

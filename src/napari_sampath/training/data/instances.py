@@ -1,8 +1,8 @@
-"""Images with one id per object, for SAM's training algorithm.
+"""Images with one id per object, for training and evaluating promptable models.
 
-They come from any dataset that heads are trained on, or from the tissue collection of `sampath-tiny`:
-`<set>/index.csv` with a `name` and a `split` column, `<set>/images`, `<set>/masks`. Where masks hold classes only,
-the connected components of a class are its objects.
+The images come from any dataset that `open_dataset` reads, or from the tissue collection that `sampath-tiny` is trained
+on: `<set>/index.csv` with the columns `name` and `split`, `<set>/images` and `<set>/masks`. If the masks contain only
+classes, the objects are the connected components of each class.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from .readers import open_dataset
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of image, and how training uses it."""
+    """Kind of object that an image shows, with settings for training on such images."""
 
     name: str
-    """Name of one of its objects ("nucleus", "gland", "tumour"), or of the dataset."""
+    """Singular name of the objects ("nucleus", "gland", "tumour"), or name of the dataset."""
     share: float
-    """Share of the training windows."""
+    """Fraction of the training windows."""
     max_scale: float
-    """Largest enlargement: the kind's images fill the 1,024 px frame at about this scale."""
+    """Largest scale factor; enlarged by about this factor, the images fill the 1,024 px frame."""
     separate: bool
-    """True if ids are single objects, so that boundaries and centres are meaningful; False for regions."""
+    """True if each id is one object, so that boundaries and centres are meaningful; False for regions."""
 
 
 NUCLEUS = Kind("nucleus", 0.52, 5.0, separate=True)
@@ -44,18 +44,18 @@ TUMOUR = Kind("tumour", 0.18, 2.5, separate=False)
 
 @dataclass(frozen=True, slots=True)
 class InstanceSet:
-    """Folder of one set of the collection, and the meaning of its masks."""
+    """One dataset of the tissue collection: its folder, and how to read its masks."""
 
     kind: Kind
     folder: str
     components: bool
-    """True if masks are semantic and objects are their connected components."""
+    """True if the objects are the connected components of the masks; False if masks contain object ids."""
     min_area_px: int
-    """Smaller objects are not prompted for."""
+    """Smallest area of an object to prompt for, in pixels."""
     mask_suffix: str = ""
-    """Text after the image's name in the name of its mask."""
+    """Suffix that the file name of a mask adds to the image name."""
     whole_split: str = ""
-    """Split of all images if there is no `index.csv`."""
+    """Split of all images of a set without `index.csv`."""
 
 
 SETS = (
@@ -69,7 +69,7 @@ SETS = (
 UNKNOWN = -1
 """Id of pixels outside the verified area."""
 MIN_AREA_PX = 20
-"""Smaller objects of a dataset are not prompted for."""
+"""Smallest area of an object to prompt for, in pixels, for datasets outside the tissue collection."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ class InstanceImage:
     """(H, W) int32, one id per object, 0 for background, `UNKNOWN` outside the verified area."""
     min_area_px: int
     case: str = ""
-    """Slide, patient or parent field."""
+    """Slide, patient or larger field of view that the image is from."""
 
     def objects(self) -> list[int]:
         """Return the ids of the objects that are large enough to be prompted for."""
@@ -95,11 +95,13 @@ class InstanceImage:
 def read_instances(data: Path, split: str, kinds: tuple[str, ...] = ()) -> list[InstanceImage]:
     """Read all images of a split ("train" or "val").
 
-    `data` is a dataset in a layout of `open_dataset`, or the folder with the sets of the collection, of which `kinds`
-    selects some.
+    Args:
+        data: A dataset that `open_dataset` reads, or the folder of the tissue collection.
+        split: Name of the split.
+        kinds: Names of the kinds to read from the collection; all if empty.
 
     Raises:
-        DatasetError: If there is no image, or a dataset has no object.
+        DatasetError: If the split has no images, or a dataset outside the collection has no objects.
     """
     sets = [source for source in SETS if (data / source.folder).is_dir()]
     if not sets and (data.is_file() or (data.is_dir() and any(data.iterdir()))):
@@ -112,14 +114,14 @@ def read_instances(data: Path, split: str, kinds: tuple[str, ...] = ()) -> list[
     ]
     if not images:
         raise DatasetError(
-            f"There is no image of the split '{split}' in {data}; name a dataset, or the folder that holds "
-            f"{', '.join(source.folder for source in SETS)}, with --data or in SAMPATH_DATA."
+            f"There is no image of the split '{split}' in {data}; set --data or SAMPATH_DATA to a dataset, or to the "
+            f"folder that contains {', '.join(source.folder for source in SETS)}."
         )
     return images
 
 
 def dataset_instances(dataset: Dataset, split: str) -> Iterator[InstanceImage]:
-    """Read the images of a split with their objects; without instance maps, these are connected components of a class.
+    """Read the images of a split and their objects: instance maps or, without these, connected components of a class.
 
     Raises:
         DatasetError: If the split is empty, a file cannot be used, or no image has an object.
@@ -136,8 +138,8 @@ def dataset_instances(dataset: Dataset, split: str) -> Iterator[InstanceImage]:
         yield image
     if not any_object:
         raise DatasetError(
-            f"The {len(samples)} images of the split '{split}' of '{dataset.name}' hold no object of at least "
-            f"{MIN_AREA_PX} px to prompt for; draw some, or name another dataset."
+            f"The {len(samples)} images of the split '{split}' of '{dataset.name}' contain no object of at least "
+            f"{MIN_AREA_PX} px to prompt for; annotate some, or choose another dataset."
         )
 
 
@@ -148,7 +150,7 @@ def _objects(dataset: Dataset, example: Example) -> IntArray:
     if example.instances is not None:
         instances = np.where(inside, example.instances, 0).astype(np.int32)
     else:
-        # `label` joins equal values only, so touching objects of two classes stay separate.
+        # `label` connects only equal values, so touching objects of different classes stay separate.
         values = np.where(inside, example.targets.astype(np.int32) + 1, 0)
         instances = label(values, connectivity=1).astype(np.int32)
     instances[example.targets == IGNORED] = UNKNOWN
@@ -156,7 +158,7 @@ def _objects(dataset: Dataset, example: Example) -> IntArray:
 
 
 def _names(folder: Path, split: str, whole_split: str) -> list[tuple[str, str]]:
-    """List the images of a split, each with its case, or its own name if `index.csv` does not state one."""
+    """List the (name, case) of each image of a split; the case is the name if `index.csv` does not state one."""
     index = folder / "index.csv"
     if index.is_file():
         with index.open(encoding="utf-8", newline="") as file:
@@ -176,7 +178,7 @@ def _read_one(folder: Path, name: str, case: str, source: InstanceSet) -> Instan
     values = np.array(Image.open(mask)).astype(np.int32)
     if values.shape != pixels.shape[:2]:
         raise DatasetError(
-            f"The mask {mask} is {values.shape[1]} x {values.shape[0]} px and its image "
+            f"The mask {mask} is {values.shape[1]} x {values.shape[0]} px, but its image is "
             f"{pixels.shape[1]} x {pixels.shape[0]} px; make them the same size."
         )
     instances = label(values > 0, connectivity=1).astype(np.int32) if source.components else values

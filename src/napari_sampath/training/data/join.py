@@ -1,4 +1,4 @@
-"""Joining several datasets for training."""
+"""Join several datasets for training."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _UNKNOWN = -1
 
 
 def join_datasets(first: Dataset, others: Sequence[Dataset]) -> Dataset:
-    """Add the training images of other datasets, so that a head sees more patients and stains.
+    """Add the training images of other datasets to a dataset, so that a head sees more patients and stains.
 
     `first` defines the classes, which are matched by name, and provides the validation and test splits.
 
     Raises:
-        DatasetError: If another dataset has no training image, or a class that `first` does not have.
+        DatasetError: If another dataset has no training images, or has a class that `first` lacks.
     """
     if not others:
         return first
@@ -33,8 +33,8 @@ def join_datasets(first: Dataset, others: Sequence[Dataset]) -> Dataset:
         unknown = [info.name for info in other.classes if info.name not in names]
         if unknown:
             raise DatasetError(
-                f"The dataset '{other.name}' has the class '{unknown[0]}', and '{first.name}' only "
-                f"{', '.join(names)}; rename the class, or train on them separately."
+                f"The dataset '{other.name}' has the class '{unknown[0]}', but '{first.name}' has only "
+                f"{', '.join(names)}; rename the class, or train on the datasets separately."
             )
         ids = {info.id: names[info.name] for info in other.classes}
         samples += [_joined(other, sample, ids) for sample in other.split("train")]
@@ -52,7 +52,7 @@ def join_datasets(first: Dataset, others: Sequence[Dataset]) -> Dataset:
 
 
 def _joined(dataset: Dataset, sample: Sample, ids: dict[int, int]) -> Sample:
-    """Return a sample of the joined dataset, which is read as in its own dataset and mapped to the joined class ids."""
+    """Return a sample that is read by its original dataset and mapped to the class ids of the joined dataset."""
     return dataclasses.replace(
         sample,
         name=f"{dataset.name}/{sample.name}",

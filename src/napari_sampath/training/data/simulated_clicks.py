@@ -11,10 +11,10 @@ from ...arrays import LOGITS_PX, BoolArray, FloatArray
 from ...geometry import INPUT_PX
 
 CELL_PX = INPUT_PX // LOGITS_PX
-"""Side of a cell of the logit grid, in pixels of the encoder's frame."""
+"""Side length of a cell of the logit grid, in pixels of the encoder's input frame."""
 
 BOX_NOISE_MAX_PX = 20.0
-"""Largest shift of a box coordinate, in pixels of the frame."""
+"""Maximum shift of a box coordinate, in pixels of the frame."""
 
 
 def noisy_box(
@@ -26,7 +26,7 @@ def noisy_box(
         mask: (h, w) bool on the logit grid, not empty.
         offset_xy: Position of the grid's first cell in the frame, (x, y) in pixels.
         rng: Random number generator.
-        share: Standard deviation of the shift, as a share of the box's side.
+        share: Standard deviation of the shift, as a fraction of the side length of the box.
     """
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = np.array([cols[0], rows[0], cols[-1] + 1, rows[-1] + 1], dtype=np.float64) * CELL_PX
@@ -40,20 +40,20 @@ def noisy_box(
 
 
 def random_point(region: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """Draw a point of a region (h, w) uniformly; (2,) as (x, y) in pixels of the frame."""
+    """Sample a point uniformly from a region (h, w) of the logit grid; (2,) as (x, y) in pixels of the frame."""
     cells = np.flatnonzero(region)
     return _point_in(int(cells[int(rng.integers(cells.size))]), region.shape[1], offset_xy, rng)
 
 
 def inner_point(region: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """Draw a point of a region (h, w), weighted by the distance from the edge; see `random_point`."""
+    """Sample a point from a region (h, w), weighted by the distance from its edge; see `random_point`."""
     cells = np.flatnonzero(region)
     distances = depth(region).ravel()[cells]
     return _point_in(int(rng.choice(cells, p=distances / distances.sum())), region.shape[1], offset_xy, rng)
 
 
 def _point_in(cell: int, width: int, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """Draw a point (x, y), in pixels of the frame, in a cell given by its flat index."""
+    """Sample a point (x, y), in pixels of the frame, within the cell with a flat index."""
     row, col = divmod(cell, width)
     jitter = rng.uniform(0, CELL_PX, 2)
     return np.array([col, row]) * CELL_PX + jitter + np.asarray(offset_xy, dtype=np.float64) - 0.5
@@ -62,9 +62,10 @@ def _point_in(cell: int, width: int, offset_xy: tuple[int, int], rng: np.random.
 def correcting_point(
     predicted: BoolArray, target: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator
 ) -> tuple[FloatArray, int]:
-    """Draw a point where prediction and target differ, positive in missed pixels and negative in surplus ones.
+    """Sample a point where prediction and target differ, and return it with its label.
 
-    For a perfect prediction the point is positive and inside the target.
+    The label is 1 in a missed pixel and 0 in a false positive pixel. For a perfect prediction, the point is inside the
+    target and its label is 1.
     """
     error = predicted != target
     region = error if error.any() else target
@@ -74,12 +75,12 @@ def correcting_point(
 
 
 def worst_mistake(predicted: BoolArray, target: BoolArray) -> tuple[tuple[float, float], int]:
-    """Return the innermost pixel of the wrong areas, where a person would click next.
+    """Return the innermost pixel of the wrongly segmented areas, where a user would click next.
 
-    `predicted` and `target` are (H, W) bool and differ. Returns (x, y) of the pixel's centre, and 1 in a missed area
-    or 0 in a surplus one.
+    `predicted` and `target` are (H, W) bool and must differ. Returns (x, y) of the pixel's centre, and the label of the
+    click: 1 in a missed area, 0 in a false positive area.
     """
-    depths = [depth(wrong) for wrong in (predicted & ~target, target & ~predicted)]
+    depths = [depth(area) for area in (predicted & ~target, target & ~predicted)]
     label = int(depths[1].max() >= depths[0].max())
     row, col = np.unravel_index(int(np.argmax(depths[label])), target.shape)
     return (float(col) + 0.5, float(row) + 0.5), label
@@ -88,7 +89,7 @@ def worst_mistake(predicted: BoolArray, target: BoolArray) -> tuple[tuple[float,
 def to_tensors(
     points: list[list[FloatArray]], labels: list[list[int]], device: torch.device
 ) -> tuple[Tensor, Tensor] | None:
-    """Stack equally many points per object into ((B, N, 2), (B, N)); None without points."""
+    """Stack N points and labels for each of B objects into ((B, N, 2), (B, N)); None if N is 0."""
     if not points[0]:
         return None
     xy = torch.as_tensor(np.array(points), dtype=torch.float32, device=device)

@@ -11,14 +11,14 @@ from ...arrays import UInt8Array
 def jitter_stain(pixels: UInt8Array, rng: np.random.Generator, strength: float = 1.0) -> UInt8Array:
     """Vary the stains and brightness of (H, W, 3) uint8 RGB in optical density (Tellez et al. 2018, IEEE TMI 37(9)).
 
-    `strength` 0 changes nothing, 1 is the range used for training.
+    A `strength` of 0 changes nothing; 1 is the range used for training.
     """
-    # Draw a gain and a shift for each stain.
+    # Sample a gain and a shift for each stain.
     gain = 1 + strength * rng.uniform(-0.3, 0.3, 3)
     shift = strength * rng.uniform(-0.03, 0.03, 3)
     # Convert to optical density.
     density = -np.log10((pixels.astype(np.float32) + 1) / 256)
-    # Scale and shift the stains: to stains, change, and back, as one matrix and one offset.
+    # Combine the conversion to stains, their gain and shift, and the conversion back into one affine transform.
     to_stains = hed_from_rgb.astype(np.float64)
     to_density = np.linalg.inv(to_stains)
     matrix = ((to_stains * gain) @ to_density).astype(np.float32)
@@ -39,8 +39,8 @@ def jitter_stain(pixels: UInt8Array, rng: np.random.Generator, strength: float =
 def shift_colours(pixels: UInt8Array, factor: float) -> UInt8Array:
     """Change hue, saturation and brightness of (H, W, 3) uint8 RGB; a `factor` of 1 changes nothing.
 
-    Saturation and brightness are multiplied by `factor`; the hue is rotated by `factor - 1` sixths of the circle, from
-    red towards yellow.
+    Saturation and brightness are multiplied by `factor`; the hue is rotated by (factor - 1) / 6 of the colour circle,
+    from red towards yellow.
     """
     hue, saturation, brightness = np.moveaxis(rgb2hsv(pixels), -1, 0)
     changed = [
