@@ -37,10 +37,12 @@ def bring_to_front(dock: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Open the window and wait until it is closed; returns the exit code: 0, 1 if the image cannot be read."""
+    """Open the window and wait until it is closed; return 0, or 1 if the image cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m napari_sampath.widgets.demo", description=__doc__)
     parser.add_argument("--image", type=Path, help="image to open instead of the sample")
-    parser.add_argument("--model", default="sampath-tiny", help="model that answers prompts")
+    parser.add_argument(
+        "--model", default="sampath-tiny", help="promptable model to load (default: %(default)s)"
+    )
     parser.add_argument("--weights", type=Path, help="weights file for the model")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING)

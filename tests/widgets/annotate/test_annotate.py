@@ -150,7 +150,7 @@ def test_enter_waits_for_the_answer_to_the_last_click(
         assert set(window.session.document.objects) == {1}
         assert window.layers.classes.data[60, 45] == 1
         assert window.layers.classes.data[60, 62] == 0, "the last click counts"
-        assert window.text == "The mask is committed."
+        assert window.text == "The mask was committed."
         assert window.session.prompts.state.empty
     else:
         assert not window.session.document.objects

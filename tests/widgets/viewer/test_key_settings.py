@@ -61,7 +61,7 @@ def test_keys_are_changed_and_two_keys_can_be_swapped() -> None:
         ({"smooth": 7}, "'7' is not a key"),
         (
             {"smooth": "v"},
-            "V means 'toggle selected visibility' in napari, so 'smooth its outline' stays on S",
+            "V is bound to 'toggle selected visibility' in napari, so 'smooth its outline' stays on S",
         ),
         ({"smooth": "G"}, "G is also the key of 'grow it', so 'smooth its outline' stays on S"),
     ],

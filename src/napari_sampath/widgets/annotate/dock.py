@@ -158,7 +158,7 @@ class AnnotateDock(Dock):
 
     def _on_mode(self, mode: Mode) -> None:
         if self.state.annotator is not None:
-            self.state.annotator.tools.disarm()
+            self.state.annotator.tools.deactivate()
             self.state.annotator.mode = mode
 
     def _on_preview(self, on: bool) -> None:
@@ -172,9 +172,9 @@ class AnnotateDock(Dock):
     def _on_tool(self, tool: Tool) -> None:
         if self.state.annotator is not None:
             tools = self.state.annotator.tools
-            tools.arm(tool)
+            tools.activate(tool)
             self._show_tools()
-            if tools.armed is not None:
+            if tools.active is not None:
                 key = self.state.annotator.key_choice.shown("clear")
                 self.status.say(f"{TOOLS[tool][1]}. Press {key} to return to the previous tool.")
 
@@ -185,7 +185,7 @@ class AnnotateDock(Dock):
     def _show_tools(self) -> None:
         if self.state.annotator is not None:
             tools = self.state.annotator.tools
-            self.tools.show_state(tools.armed, tools.distance_px)
+            self.tools.show_state(tools.active, tools.distance_px)
 
     def _show_question(self) -> None:
         annotator = self.state.annotator

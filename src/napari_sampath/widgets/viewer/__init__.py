@@ -1,1 +1,1 @@
-"""What the docks of one viewer share: state, mouse, keys, jobs and preview."""
+"""Code shared by the docks of a viewer: state, mouse and key input, jobs and preview."""

@@ -1,4 +1,4 @@
-"""Connect one session to a viewer and an image layer: mouse and keys in, layers out."""
+"""Connect a session to a viewer and an image layer: pass mouse and key input to it and show it in layers."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ if TYPE_CHECKING:
 
 
 def completion_message(accepted: int) -> str:
-    """Report that an area was marked as verified and how many proposals were accepted with it."""
+    """Return the message that an area was marked as verified and how many proposals were accepted in it."""
     proposals = f"; {accepted} proposal{'s' if accepted > 1 else ''} accepted" if accepted else ""
     return f"Marked as verified{proposals}. Undo reverts it."
 
 
 class Annotator(QObject):
-    """Shows a session in a viewer and turns mouse and keys into calls of the session.
+    """Shows a session in a viewer and translates mouse and key input into calls to the session.
 
-    It holds no annotation: the session does, and writes every commit to disk before it is painted. Closing this
-    object, its layers or the viewer loses nothing.
+    The session holds the annotations and writes each commit to disk before it is painted, so nothing is lost when
+    this object, its layers or the viewer are closed.
 
     Args:
         viewer: The viewer (not napari's public proxy of it).
         image: The image layer that is annotated.
-        session: The session made from its pixels.
-        worker: The thread that answers prompts.
+        session: The session of that image.
+        worker: Predicts masks for prompts in a thread.
         parent: The Qt parent.
     """
 
     message = Signal(str)
-    """A sentence for the user."""
+    """Message for the user."""
     changed = Signal()
-    """Prompts, candidates, classes, history or the mode changed."""
+    """Emitted when prompts, candidates, classes, history or the mode changed."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Annotator(QObject):
         self.mode = Mode.POINT
 
     def close(self) -> None:
-        """Release mouse and keys and remove the helper layers; the label layers stay in the viewer."""
+        """Disconnect mouse and keys and remove the helper layers; the label layers stay in the viewer."""
         for signal, slot in self._links:
             signal.disconnect(slot)
         self.keys.close()
@@ -109,12 +109,12 @@ class Annotator(QObject):
 
     @property
     def settled(self) -> bool:
-        """False during a stroke or while a commit waits for its answer: the image must not be changed then."""
+        """Whether the annotations may be changed: False during a stroke and while a commit waits for its mask."""
         return not (self.input.committing or self.layer_sync.drawing)
 
     @property
     def mode(self) -> Mode:
-        """What the mouse does on the image."""
+        """The current mouse mode."""
         return self.input.mode
 
     @mode.setter
@@ -134,29 +134,29 @@ class Annotator(QObject):
         row, col = self.image.world_to_data(self.viewer.cursor.position)[-2:]
         return float(col), float(row)
 
-    # Actions of keys and docks
+    # Actions for keys and docks
 
     def complete(self, whole: bool) -> None:
-        """Mark the view, or the whole image, as completely annotated, and accept the proposals in it."""
+        """Mark the view, or with `whole` the entire image, as verified, and accept the proposals in it."""
         accepted: list[int] = []
         if self.attempt(lambda: accepted.extend(self.session.area.complete(self._box(whole)))):
             self.message.emit(completion_message(len(accepted)))
 
     def reopen(self) -> None:
-        """Mark the view as not completely annotated; its objects stay."""
+        """Mark the view as incomplete; its objects are kept."""
         if self.attempt(lambda: self.session.area.mark(self._box(False), False)):
             self.message.emit(
                 "The view is marked as incomplete; only your own objects in it count as verified."
             )
 
     def clear(self) -> None:
-        """Dismiss the question, tool or unfinished polygon; if there is none, drop the prompt."""
+        """Dismiss the current question, tool or unfinished polygon; if there is none, clear the prompt."""
         self.input.drop_pending_commit()
         if not (self.questions.dismiss() or self.tools.cancel() or drop_unfinished(self.layers.classes)):
             self.input.clear()
 
     def undo(self) -> None:
-        """Drop an unfinished polygon or outline of napari's tools; if there is none, undo the last step."""
+        """Discard an unfinished polygon or outline of a napari tool; if there is none, undo the last step."""
         if not drop_unfinished(self.layers.classes):
             self._step_history(self.session.undo, "There is nothing to undo.")
 
@@ -171,7 +171,7 @@ class Annotator(QObject):
             self.activate(classes[number - 1].id)
 
     def activate(self, class_id: int) -> None:
-        """Make a class the one that new objects get."""
+        """Set the class of new objects."""
         self.session.active_class = class_id
         self.session.classes_changed.emit()
 
@@ -179,17 +179,17 @@ class Annotator(QObject):
         hw = self.session.hw
         return (0, 0, *hw) if whole else box_in_view(self.viewer, self.image, hw)
 
-    def _step_history(self, step: Callable[[], bool], nothing: str) -> None:
+    def _step_history(self, step: Callable[[], bool], message_if_none: str) -> None:
         moved: list[bool] = []
         if self.attempt(lambda: moved.append(step())) and not moved[0]:
-            self.message.emit(nothing)
+            self.message.emit(message_if_none)
         self.input.ask()
         self.changed.emit()
 
     # Signals of the session and of napari
 
     def _on_session(self) -> None:
-        # Any change while a commit waits for its answer cancels that commit.
+        # A change cancels a commit that is waiting for its mask.
         self.input.drop_pending_commit()
         self.questions.dismiss()
         self.changed.emit()
@@ -205,21 +205,21 @@ class Annotator(QObject):
                 (
                     Choice(
                         f"Overwrite ({key('commit_overwrite')})",
-                        "Give the shared pixels to the new object",
+                        "Assign the shared pixels to the new object",
                         partial(commit, "overwrite"),
                     ),
                     Choice(
                         f"Keep ({key('commit_keep')})",
-                        "Give the new object only the free pixels",
+                        "Assign only the free pixels to the new object",
                         partial(commit, "keep"),
                     ),
-                    Choice(f"Cancel ({key('clear')})", "Commit nothing and continue with the prompt"),
+                    Choice(f"Cancel ({key('clear')})", "Do not commit; continue to edit the prompt"),
                 ),
             )
         )
 
     def _on_layer_mode(self) -> None:
-        # napari's own buttons and keys also choose brush and eraser.
+        # napari's own buttons and keys also select the brush and the eraser.
         mode = {"paint": Mode.BRUSH, "erase": Mode.ERASE}.get(str(self.layers.classes.mode))
         if mode is not None and mode is not self.mode:
             self.input.mode = mode

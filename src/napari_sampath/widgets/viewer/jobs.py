@@ -1,4 +1,4 @@
-"""Jobs of the viewer state; slow imports happen in them, in a background thread."""
+"""Background jobs of the viewer state; slow imports are done inside the jobs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...session import NewObjects, Session
 
 ATTEMPTS, PAUSE_S = 10, 0.1
-"""Number of attempts to open a journal that is in use, and the pause between them."""
+"""Number of attempts to open a journal that is in use, and the pause between attempts in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class Catalogue:
     """The models, devices and heads that are available on this machine."""
 
     encoders: tuple[tuple[str, str], ...]
-    """(name, summary) of the encoders that answer prompts."""
+    """(name, summary) of each promptable encoder."""
     devices: tuple[str, ...]
     heads: tuple[str, ...]
-    """Names of the shipped bundles."""
+    """Names of the heads that are shipped with the package."""
 
 
 def catalogue_job() -> Job[Catalogue]:
-    """List models, devices and heads; the first call imports torch, which takes seconds."""
+    """List models, devices and heads; the first call imports torch, which takes several seconds."""
     yield Progress(0, 0, "Looking up the models")
     import_triton_apart()
     from ...config import resolve_device
@@ -63,15 +63,15 @@ def open_job(
     Args:
         layer: The layer; the finest level of a pyramid is used.
         sessions_dir: Folder of the journals.
-        dataset: The dataset in use; a new image starts with its classes.
-        classes: Classes of a new image if there is no dataset.
+        dataset: The current dataset; a new image starts with its classes.
+        classes: Initial classes of a new image if there is no dataset.
 
     Returns:
-        The session, and a sentence on how the image was converted, or None.
+        The session, and a sentence that says how the image was converted; None if it was not.
 
     Raises:
         ImageError: If the layer is not two-dimensional.
-        JournalError: If the journal stays in use by another process.
+        JournalError: If another process keeps the journal open.
     """
     yield Progress(0, 0, "Reading the image")
     import_triton_apart()
@@ -80,7 +80,7 @@ def open_job(
 
     if layer.ndim != 2:
         raise ImageError(
-            f"'{layer.name}' has {layer.ndim} dimensions besides colour, but only 2 can be annotated; split it into "
+            f"'{layer.name}' has {layer.ndim} dimensions besides colour, but an image must have 2; split it into "
             "planes (right-click on the layer, Split Stack), or open it as RGB."
         )
     data: Any = layer.data[0] if layer.multiscale else layer.data
@@ -93,7 +93,7 @@ def open_job(
             session = Session(image.pixels, image.name, classes=first, journal=journal)
             break
         except JournalError:
-            # Segmenting a folder opens the journal of each image for a moment.
+            # Segmenting a folder briefly opens the journal of each image.
             if attempt == ATTEMPTS - 1:
                 raise
         time.sleep(PAUSE_S)
@@ -113,8 +113,8 @@ def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -
     Args:
         name: Name of the encoder.
         device: "auto", or a device name.
-        weights: The user's own weights file, or None.
-        keep: Store features in the user's cache on disk.
+        weights: Custom weights file; None for the default weights.
+        keep: Whether to cache features on disk.
     """
     yield Progress(0, 0, f"Loading {name}")
     import_triton_apart()
@@ -128,14 +128,14 @@ def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -
 
 
 def prepare_job(session: Session, centre_rc: tuple[float, float]) -> Job[int]:
-    """Encode an image, the region around (row, col) in image pixels first."""
+    """Encode the image of a session, starting with the region around (row, col) in image pixels."""
     job = session.prompts.encode_job(centre_rc)
     while True:
         try:
             progress = next(job)
         except StopIteration as stop:
             return int(stop.value)
-        # "1 of 1" is no information: show an indeterminate bar instead.
+        # "1 of 1" says nothing, so show an indeterminate bar.
         total = progress.total if progress.total > 1 else 0
         yield Progress(progress.done, total, "Preparing the image for clicks", "parts")
 

@@ -1,4 +1,4 @@
-"""The user's keys: `keys.json` in the configuration folder, for example {"smooth": "Shift-S", "help": "F1"}."""
+"""Custom keys, from `keys.json` in the configuration folder, for example {"smooth": "Shift-S", "help": "F1"}."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FILE = "keys.json"
 
 @dataclass(frozen=True, slots=True)
 class KeyChoice:
-    """The keys in force, and the settings that were refused."""
+    """The keys to bind, and the custom keys that were rejected."""
 
     keys: tuple[Key, ...]
     problems: tuple[str, ...] = ()
-    """One sentence for each refused setting."""
+    """One message for each rejected key."""
 
     def key(self, name: str) -> str:
         """Return the key of an action (`Key.name`) in napari's notation."""
@@ -49,17 +49,17 @@ def write_keys_file() -> Path:
     return path
 
 
-def load_keys(places: Iterable[Any]) -> KeyChoice:
-    """Read the user's keys; keys that napari binds on `places` (a viewer and layers) are refused."""
-    return choose_keys(read_settings(FILE), napari_keys(places))
+def load_keys(owners: Iterable[Any]) -> KeyChoice:
+    """Read the custom keys, and reject keys that napari binds on `owners` (a viewer and layers)."""
+    return choose_keys(read_settings(FILE), napari_keys(owners))
 
 
 def choose_keys(wanted: Mapping[str, object], taken: Mapping[str, str]) -> KeyChoice:
-    """Replace default keys by the user's, as far as each key then has one action.
+    """Replace default keys with custom keys; reject a custom key that would have two actions.
 
     Args:
         wanted: Name of an action (`Key.name`) -> key in napari's notation.
-        taken: Key of napari, as `normal` writes it -> its action. Default keys in `KEYS` may be used.
+        taken: Key that napari binds, in the form of `normal` -> its action; keys in `KEYS` are allowed nevertheless.
     """
     defaults = {key.name: key for key in KEYS}
     ours = {normal(key.key) for key in KEYS}
@@ -75,7 +75,7 @@ def choose_keys(wanted: Mapping[str, object], taken: Mapping[str, str]) -> KeyCh
             )
         elif key in taken and key not in ours:
             problems.append(
-                f"{show(key)} means '{taken[key]}' in napari, so {_stays(name)}; choose another key."
+                f"{show(key)} is bound to '{taken[key]}' in napari, so {_stays(name)}; choose another key."
             )
         elif key != normal(defaults[name].key):
             changed[name] = key
@@ -92,11 +92,11 @@ def choose_keys(wanted: Mapping[str, object], taken: Mapping[str, str]) -> KeyCh
     return KeyChoice(tuple(keys), tuple(problems))
 
 
-def napari_keys(places: Iterable[Any]) -> dict[str, str]:
-    """Return the keys that napari binds on the classes of viewers and layers, as `normal` writes them -> action."""
+def napari_keys(owners: Iterable[Any]) -> dict[str, str]:
+    """Return the keys, in the form of `normal`, that napari binds on viewers and layers, with their actions."""
     keys: dict[str, str] = {}
-    for place in places:
-        for cls in type(place).__mro__:
+    for owner in owners:
+        for cls in type(owner).__mro__:
             for key, function in vars(cls).get("class_keymap", {}).items():
                 keys.setdefault(str(key), getattr(function, "__name__", "something").replace("_", " "))
     return keys
@@ -127,9 +127,9 @@ def _stays(name: str) -> str:
 
 
 def _clash(changed: Mapping[str, str]) -> tuple[str, str] | None:
-    """Return two actions with the same key, first one whose key was changed; None if all keys differ."""
+    """Return two actions that share a key, starting with a changed one; None if there are none."""
     actions: dict[str, str] = {}
-    # Unchanged keys first, because a changed key gives way.
+    # Unchanged keys come first, so that the changed key of two is rejected.
     for default in sorted(KEYS, key=lambda key: key.name in changed):
         key = changed.get(default.name) or normal(default.key)
         if key in actions:

@@ -1,11 +1,14 @@
-"""Key bindings of annotating, bound to one viewer and released when it ends.
+"""Key bindings for annotating, which exist only while an image is annotated.
 
-napari asks the active layer before the viewer, so the keys are bound on the session's own layers and, for all other
-layers, on the viewer. Checked against the defaults of napari 0.9: on the session's layers 1 to 9 and M lose their
-napari meaning (tools, which keep their letters E, P, F, L, Z; and "new label", which has no use for classes); Ctrl-Z
-and Ctrl-Shift-Z go to the session's history instead of the layer's. napari does not use the letters of the object tools
-on image and label layers. Space keeps its meaning and also moves the image in prompt modes. Other layers keep all
-keys.
+napari looks up a key on the active layer before the viewer, so the keys are bound on the layers of the session and, for
+all other layers, on the viewer. On the layers of the session they replace these default keys of napari 0.9:
+
+- 1 to 9 choose a class instead of a tool of the layer; the letters E, P, F, L and Z still choose the tools.
+- M shows the next candidate mask instead of creating a new label.
+- Ctrl-Z and Ctrl-Shift-Z undo and redo steps of the session instead of steps of the layer.
+
+napari does not bind the keys of the object tools on image and label layers. Space still moves the image, also in prompt
+modes. On all other layers napari's keys take precedence.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ from napari.viewer import Viewer
 from .mouse import MouseTool
 
 SPACE = "move the image"
-"""What the space bar does while it is held; it cannot be changed."""
+"""Action of the space bar while it is held; this key cannot be changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +33,18 @@ class Key:
     """A key and its action."""
 
     key: str
-    """In napari's notation."""
+    """The key in napari's notation."""
     shown: str
-    """As shown to the user; "" if another line covers it."""
+    """The key as shown to the user; "" if another entry of the list includes it."""
     text: str
-    """The action, in the user's words."""
+    """Description of the action for the user."""
     method: str
-    """Name of the method of the target; dots lead to parts of the target."""
+    """Dotted name of the method, relative to the target."""
     arguments: tuple[Any, ...] = ()
     group: str = "Prompt and mask"
-    """Heading in the list of keys."""
+    """Heading of its section in the list of keys."""
     dock: bool = False
-    """True if a dock other than Annotate binds it while it is open."""
+    """Whether a dock other than Annotate binds the key while it is open."""
 
     @property
     def name(self) -> str:
@@ -65,7 +68,7 @@ KEYS = (
     *(Key(str(number), "", "choose a class", "choose_class", (number,)) for number in range(2, 10)),
     Key("R", "R", "change its class", "tools.use", ("reclassify",), _OBJECT),
     Key("Delete", "Delete", "delete it", "tools.use", ("delete",), _OBJECT),
-    Key("J", "J", "merge two: press on each", "tools.use", ("merge",), _OBJECT),
+    Key("J", "J", "merge two objects: press on each", "tools.use", ("merge",), _OBJECT),
     Key("D", "D", "split it: press on both sides", "tools.use", ("split",), _OBJECT),
     Key("G", "G", "grow it", "tools.use", ("grow",), _OBJECT),
     Key("Shift-G", "Shift-G", "shrink it", "tools.use", ("shrink",), _OBJECT),
@@ -88,9 +91,9 @@ class KeyMap:
 
     Args:
         viewer: The viewer.
-        layers: Layers on which the keys come before napari's own.
-        target: Object with the methods that the keys name.
-        mouse: Its `held` is True while the space bar is held.
+        layers: Layers on which the keys take precedence over napari's.
+        target: Object with the methods named in the keys.
+        mouse: The mouse tool; its `held` is True while the space bar is held.
         keys: The keys to bind.
     """
 
@@ -104,24 +107,24 @@ class KeyMap:
     ) -> None:
         self._mouse = mouse
         self._previous: list[tuple[Any, Any, Any]] = []
-        """(viewer or layer, key, function that was bound before)."""
+        """Replaced bindings: (viewer or layer, key, previous function or None)."""
         for key in keys:
             if not key.dock:
                 run = partial(attrgetter(key.method)(target), *key.arguments)
-                for place in (viewer, *layers):
-                    self._bind(place, key.key, _callback(run))
+                for owner in (viewer, *layers):
+                    self._bind(owner, key.key, _callback(run))
         self._bind(viewer, "Space", self._hold_to_move)
 
     def close(self) -> None:
         """Restore the previous bindings."""
-        for place, key, before in reversed(self._previous):
-            place.bind_key(key, None)
-            if before is not None:
-                place.bind_key(key, before)
+        for owner, key, previous in reversed(self._previous):
+            owner.bind_key(key, None)
+            if previous is not None:
+                owner.bind_key(key, previous)
         self._previous.clear()
 
-    def _bind(self, place: Any, key: str, function: Callable[..., object]) -> None:
-        self._previous.append((place, key, place.bind_key(key, function, overwrite=True)))
+    def _bind(self, owner: Any, key: str, function: Callable[..., object]) -> None:
+        self._previous.append((owner, key, owner.bind_key(key, function, overwrite=True)))
 
     def _hold_to_move(self, viewer: Viewer) -> Generator[None, None, None]:
         self._mouse.held = True
@@ -136,7 +139,7 @@ class KeyMap:
 
 
 def _callback(run: Callable[[], object]) -> Callable[[Any], None]:
-    def pressed(_place: Any) -> None:
+    def pressed(_owner: Any) -> None:
         run()
 
     return pressed

@@ -1,4 +1,4 @@
-"""Mouse input on the canvas while annotating: clicks, boxes and strokes.
+"""Mouse input on the canvas for annotating: clicks, boxes and strokes.
 
 Positions are (x, y) in pixels of the image layer. napari puts the centre of pixel (row i, column j) at (i, j), as SAM
 does, so positions are passed on unchanged.
@@ -18,7 +18,7 @@ from napari.viewer import Viewer
 from ..canvas.viewport import camera
 
 DRAG_PX = 5
-"""A press and release closer than this, in canvas pixels, is a click."""
+"""A drag that is shorter than this, in canvas pixels, counts as a click."""
 
 LEFT, RIGHT = 1, 2
 
@@ -27,17 +27,17 @@ class Mode(StrEnum):
     """What a click or a drag on the image does."""
 
     POINT = "point"
-    """Click: a point; drag: a box; Shift-drag: the box of one more object."""
+    """Click sets a point; drag sets a box; Shift-drag adds the box of another object."""
     BOX = "box"
-    """Drag, or click two corners: a box; with Shift the box of one more object."""
+    """Drag, or click on two opposite corners, sets a box; Shift-drag adds the box of another object."""
     MASK = "mask"
-    """Drag: a scribble; click on an object: that object. Both become the mask prompt."""
+    """Drag paints a scribble, click selects an object; either becomes the mask prompt."""
     LASSO = "lasso"
-    """Drag: an outline whose interior becomes the mask prompt; click: as with `MASK`."""
+    """Drag draws an outline whose interior becomes the mask prompt; click works as in `MASK`."""
     BRUSH = "brush"
-    """napari's own brush on the class layer."""
+    """napari's brush on the class layer."""
     ERASE = "erase"
-    """napari's own eraser on the class layer."""
+    """napari's eraser on the class layer."""
     MOVE = "move"
     """The mouse moves the image, as without this plugin."""
 
@@ -51,28 +51,28 @@ class Target(Protocol):
         """Handle a click."""
 
     def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False) -> None:
-        """Handle a box during the drag and when it is `done`; with `further` it is added to the previous boxes."""
+        """Handle a box during the drag and when it is `done`; with `further`, add it to the existing boxes."""
 
     def scribble(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
-        """Handle the newest two positions of a scribble, and the whole path when it is `done`."""
+        """Handle a scribble: its last two positions during the drag, and its whole path when it is `done`."""
 
     def lasso(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
-        """Handle the path of an outline so far, and when it is `done`."""
+        """Handle an outline: its path so far during the drag, and its whole path when it is `done`."""
 
     def hover(self, xy: tuple[float, float] | None) -> None:
-        """Handle a position at which a click would set a point; None where it would not."""
+        """Handle the mouse position if a click there would set a point; None if it would not."""
 
 
 class MouseTool:
     """Passes presses and drags on one viewer's canvas to a target.
 
-    It acts only while the active layer is in napari's pan and zoom mode, so that the tools of other layers keep
-    working, and not while the space bar is held, which always moves the image. A left drag keeps the camera still; a
-    right drag zooms as always.
+    It is active only while the active layer is in napari's pan and zoom mode, so that the tools of other layers keep
+    working. It is inactive while the space bar is held, which always moves the image. A left drag does not move the
+    camera; a right drag zooms as usual.
 
     Args:
         viewer: The viewer.
-        image: The image layer whose pixels are the unit of positions.
+        image: The image layer in whose pixels positions are given.
         target: Receives the input.
     """
 
@@ -87,7 +87,7 @@ class MouseTool:
         viewer.mouse_move_callbacks.append(self.on_move)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Disconnect from the viewer."""
         for callbacks, callback in (
             (self.viewer.mouse_drag_callbacks, self.on_drag),
             (self.viewer.mouse_move_callbacks, self.on_move),
@@ -97,7 +97,7 @@ class MouseTool:
         self.keep_double_click_zoom(True)
 
     def keep_double_click_zoom(self, keep: bool) -> None:
-        """Enable or disable napari's zoom by double click, which two quick points would trigger."""
+        """Enable or disable napari's double-click zoom, which two quick clicks would trigger."""
         callbacks = self.viewer.mouse_double_click_callbacks
         if keep:
             callbacks.extend(self._double_click_zoom)
@@ -114,7 +114,7 @@ class MouseTool:
 
     @property
     def active(self) -> bool:
-        """True if the mouse makes prompts now."""
+        """Whether mouse input currently sets prompts."""
         layer = self.viewer.layers.selection.active
         return (
             self.target.mode in (Mode.POINT, Mode.BOX, Mode.MASK, Mode.LASSO)
@@ -138,7 +138,7 @@ class MouseTool:
         further = "Shift" in event.modifiers
         if further and self.target.mode not in (Mode.POINT, Mode.BOX):
             return
-        # Otherwise vispy draws the scene once more to find what was hit.
+        # Otherwise vispy renders the scene again to find the visual under the mouse.
         event.handled = True
         with self._camera_still():
             if self.target.mode is Mode.MASK:
@@ -190,7 +190,7 @@ class MouseTool:
                 draw(path, False)
             yield
         if dragged:
-            # napari skips moves that follow too quickly, but never the position of the release.
+            # napari skips mouse moves in quick succession, but always reports the position of the release.
             draw([*path, self.xy(event)], True)
         else:
             self.target.click(*path[0], True)

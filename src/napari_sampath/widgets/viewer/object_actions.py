@@ -1,4 +1,4 @@
-"""Apply tools to single objects: by key at the mouse position, or by clicks with a tool armed in the dock."""
+"""Apply tools to single objects: with a key at the mouse position, or with clicks while a tool is active."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
 
 
 DISTANCE_PX = 2
-"""Initial distance of Grow, Shrink and Smooth in image pixels."""
+"""Default distance for Grow, Shrink and Smooth, in image pixels."""
 
 
 class ObjectActions(QObject):
     """Applies tools to objects of an annotator's session; each use is one undo step.
 
-    A key applies its tool at the mouse position. A tool armed in the dock applies where the user clicks, until Esc,
-    its button, or another mouse mode disarms it.
+    A key applies its tool at the mouse position. A tool that was activated in the dock is applied at each click, until
+    it is deactivated with Esc, with its button, or by another mouse mode.
 
     Args:
-        host: The annotator; complete except for this object.
+        host: The annotator; its other attributes must already be set.
         parent: The Qt parent.
     """
 
     changed = Signal()
-    """Another tool is armed."""
+    """Emitted when the active tool changed."""
     objects_changed = Signal(object)
-    """Ids of the objects of the session that were added, changed or removed."""
+    """Emitted with the ids of objects of the session that were added, changed or removed."""
     help_requested = Signal()
-    """The list of keys is to be shown, or hidden if it is shown."""
+    """Emitted to show the list of keys, or to hide it if it is shown."""
 
     def __init__(self, host: ToolHost, parent: QObject) -> None:
         super().__init__(parent)
         self.distance_px = DISTANCE_PX
-        """Distance of Grow, Shrink and Smooth in image pixels."""
-        self.armed: Tool | None = None
+        """Distance for Grow, Shrink and Smooth, in image pixels."""
+        self.active: Tool | None = None
         self.highlight = Highlight(host.viewer, host.image)
         self._host = host
         self._session = host.session
@@ -56,15 +56,15 @@ class ObjectActions(QObject):
         host.changed.connect(self._on_annotator)
 
     def close(self) -> None:
-        """Disarm, disconnect and remove the marks from the canvas."""
+        """Deactivate the tool, disconnect, and remove the frames and lines from the canvas."""
         self._session.objects_changed.disconnect(self._on_objects)
         self._host.changed.disconnect(self._on_annotator)
-        self.disarm()
+        self.deactivate()
         self._two_points.cancel()
         self.highlight.close()
 
     def use(self, tool: Tool | str, xy: tuple[float, float] | None = None) -> None:
-        """Apply a tool at (x, y) in image pixels; at the mouse position by default."""
+        """Apply a tool at (x, y) in image pixels, by default at the mouse position."""
         tool, (x, y) = Tool(tool), xy or self._host.cursor_xy()
         object_id = self._session.document.object_at(round(y), round(x))
         if tool in TWO_POINT_TOOLS:
@@ -79,38 +79,38 @@ class ObjectActions(QObject):
         self.help_requested.emit()
 
     def cancel(self) -> bool:
-        """Cancel the first position of a tool, or else disarm; return False if there is nothing to cancel."""
+        """Discard the first position of a tool, or else deactivate the tool; return False if neither applies."""
         if self._two_points.waiting:
             self._two_points.cancel()
             self._host.message.emit("Cancelled; no object was changed.")
             return True
-        if self.armed is not None:
-            self.arm(None)
+        if self.active is not None:
+            self.activate(None)
             return True
         return False
 
-    def arm(self, tool: Tool | None) -> None:
-        """Apply a tool at the next clicks; None, or the armed tool, returns to the previous mouse mode."""
-        if tool is None or tool is self.armed:
-            if self.armed is not None:
-                self.disarm()
+    def activate(self, tool: Tool | None) -> None:
+        """Apply a tool at the next clicks; None, or the active tool, returns to the previous mouse mode."""
+        if tool is None or tool is self.active:
+            if self.active is not None:
+                self.deactivate()
                 self._host.mode = self._mode_before
             return
         self._two_points.cancel()
-        if self.armed is None:
+        if self.active is None:
             self._mode_before = self._host.mode
             self._host.viewer.mouse_drag_callbacks.append(self._on_drag)
-        self.armed = tool
+        self.active = tool
         self._host.mode = Mode.MOVE
         # Two quick clicks act on two objects; they must not zoom.
         self._host.mouse.keep_double_click_zoom(False)
         self.changed.emit()
 
-    def disarm(self) -> None:
-        """Disarm the tool without changing the mouse mode."""
-        if self.armed is None:
+    def deactivate(self) -> None:
+        """Deactivate the tool without changing the mouse mode."""
+        if self.active is None:
             return
-        self.armed = None
+        self.active = None
         self._two_points.cancel()
         self._host.viewer.mouse_drag_callbacks.remove(self._on_drag)
         self.changed.emit()
@@ -139,7 +139,7 @@ class ObjectActions(QObject):
         self._report(tool, object_id, changed=before != session.document.record(object_id))
 
     def _report(self, tool: Tool, object_id: int, changed: bool) -> None:
-        """Tell the user the new state of an object: flags and small holes are not visible on the canvas."""
+        """Show the new state of an object, because flags and small holes are not visible on the canvas."""
         record = self._session.document.record(object_id)
         name = f"{self._session.classes.by_id(record.class_id).name} {object_id}"
         if not changed:
@@ -151,8 +151,8 @@ class ObjectActions(QObject):
             self._host.message.emit(f"{name} now has {record.area_px:,} px.")
 
     def _on_drag(self, viewer: Any, event: Any) -> Generator[None, None, None]:
-        """Follow a press of the left button while a tool is armed (napari's drag callback)."""
-        tool = self.armed
+        """Handle a left press until its release while a tool is active (napari's drag callback)."""
+        tool = self.active
         if tool is None or event.button != LEFT or self._host.mouse.held:
             return
         start, xy, dragged = np.array(event.pos), self._host.mouse.xy(event), False
@@ -180,4 +180,4 @@ class ObjectActions(QObject):
 
     def _on_annotator(self) -> None:
         if self._host.mode is not Mode.MOVE:
-            self.disarm()
+            self.deactivate()

@@ -1,4 +1,4 @@
-"""The tools that act on single objects, and what they need from the annotator."""
+"""The tools that act on single objects, and the interface of the annotator that they use."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Tool(StrEnum):
 TWO_POINT_TOOLS = (Tool.MERGE, Tool.SPLIT)
 """Tools that take two clicks, two key presses, or a drag from one position to the other."""
 
-NO_OBJECT = "There is no object here; put the mouse over an object."
+NO_OBJECT = "There is no object here; move the mouse over an object."
 
 
 class ToolHost(Protocol):
@@ -45,12 +45,12 @@ class ToolHost(Protocol):
     mouse: MouseTool
     mode: Mode
     message: Any
-    """Signal with a sentence for the user."""
+    """Signal with a message for the user."""
     changed: Any
-    """Signal without arguments: the mode may have changed."""
+    """Signal without arguments, emitted when the mode may have changed."""
 
     def cursor_xy(self) -> tuple[float, float]:
         """Return the mouse position (x, y) in image pixels."""
 
     def attempt(self, call: Callable[[], object]) -> bool:
-        """Call a function and show the message of a `SampathError`; return False if it raised one."""
+        """Call a function; if it raises a `SampathError`, show the message and return False."""

@@ -1,4 +1,4 @@
-"""Encode the tiles in view in the background once the camera has stopped."""
+"""Encode the tiles in view in the background after the camera has stopped."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from ..background.workers import PromptWorker
 
 SETTLE_MS = 300
-"""How long the camera must stand still before its view is encoded."""
+"""Time without camera movement after which the view is encoded."""
 
 
 class PrefetchSource(Protocol):
-    """The parts of a viewer's state that the prefetcher reads."""
+    """The parts of the viewer state that the prefetcher reads."""
 
     viewer: Viewer
     image: Image | None
@@ -34,13 +34,13 @@ class PrefetchSource(Protocol):
 
     @property
     def session(self) -> Session | None:
-        """The session of the image in use."""
+        """The session of the current image."""
 
 
 class ViewPrefetcher(QObject):
     """Encodes the tiles in view, from the centre outward, without showing progress.
 
-    It waits for the jobs of the viewer and for prompts, and stops when the image or the model changes.
+    It starts only when no job of the viewer and no prompt is running, and stops when the image or the model changes.
 
     Args:
         state: The state of the viewer.
@@ -52,9 +52,9 @@ class ViewPrefetcher(QObject):
         self._state = state
         self.runner = JobRunner(self)
         self._moved = False
-        """True if the camera moved since its view was last encoded."""
+        """Whether the camera has moved since the view was last encoded."""
         self._target: tuple[Session | None, Model | None] = (None, None)
-        """Session and model of the newest job."""
+        """Session and model of the last job."""
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(SETTLE_MS)
@@ -66,7 +66,7 @@ class ViewPrefetcher(QObject):
         state.runner.finished.connect(self._on_free)
 
     def skip(self) -> None:
-        """Treat the current view as encoded: another job encodes it."""
+        """Do not encode the current view, because another job encodes it."""
         self._moved = False
 
     def close(self) -> None:

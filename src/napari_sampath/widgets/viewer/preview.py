@@ -1,4 +1,4 @@
-"""Draw the preview: the outline of the mask that a click at the mouse would return."""
+"""Draw the preview: the outline of the mask that a click at the mouse position would give."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PREVIEW_COLOR = (0.0, 0.95, 1.0, 1.0)
 
 
 class Preview(QObject):
-    """Requests the mask at the mouse while no prompt is pending and draws its outline.
+    """Predicts the mask of a click at the mouse position, while there is no prompt, and draws its outline.
 
     Args:
         viewer: The viewer.
         over: The points layer above which the outline is drawn.
-        session: The session; its answerer keeps the newest preview for the click that may follow.
-        worker: Computes previews while no prompt is waiting.
+        session: The session; it keeps the last preview, in case the user clicks there.
+        worker: Computes the previews in a thread.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Preview(QObject):
         super().__init__(parent)
         self.line = SceneLine(viewer, over, PREVIEW_COLOR)
         self.answer: Answer | None = None
-        """The answer whose outline is drawn."""
+        """The prediction whose outline is drawn."""
         self._on = True
         self._session = session
         self._worker = worker
@@ -53,7 +53,7 @@ class Preview(QObject):
 
     @property
     def on(self) -> bool:
-        """Whether the preview is switched on."""
+        """Whether the preview is enabled."""
         return self._on
 
     @on.setter
@@ -90,7 +90,7 @@ class Preview(QObject):
         return bool(super().eventFilter(watched, event))
 
     def _compute(self, request: PromptRequest) -> tuple[Session, Answer, FloatArray]:
-        """Answer a request and find the outline of its first candidate, in the worker's thread."""
+        """Predict the candidates and return them with the outline of the first; runs in the worker's thread."""
         answer = self._session.prompts.answerer.preview(request)
         return self._session, answer, outline_segments(answer.candidates[0].mask)
 

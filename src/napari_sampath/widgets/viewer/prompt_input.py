@@ -1,4 +1,4 @@
-"""Turn clicks, drags and strokes on the image into prompts of the session, and show the answers."""
+"""Turn clicks, drags and strokes on the image into prompts of the session, and request their masks."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ LASSO_COLOR = (1.0, 0.83, 0.0, 1.0)
 
 
 class PromptInput(QObject):
-    """Builds the session's prompt from mouse and keys and requests its answer (a `mouse.Target`).
+    """Builds the prompt of a session from mouse and key input and requests its masks (a `mouse.Target`).
 
     Args:
         viewer: The viewer.
         image: The image layer that is annotated.
-        session: The session made from its pixels.
-        worker: The thread that answers prompts.
+        session: The session of that image.
+        worker: Predicts masks for prompts in a thread.
         layer_sync: The layers of the session.
         parent: The Qt parent.
     """
 
     message = Signal(str)
-    """A sentence for the user."""
+    """Message for the user."""
     changed = Signal()
-    """The candidate or the preview setting changed."""
+    """Emitted when the candidate or the preview setting changed."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class PromptInput(QObject):
     ) -> None:
         super().__init__(parent)
         self.mode = Mode.POINT
-        """What the mouse does on the image; set through `set_mode`."""
+        """The current mouse mode; change it with `set_mode`."""
         self.brush_px = 12
         """Width of a scribble in image pixels."""
         self.preview = Preview(viewer, layer_sync.layers.prompts, session, worker, self)
@@ -68,14 +68,14 @@ class PromptInput(QObject):
         self._layer_sync = layer_sync
         self._lasso = SceneLine(viewer, layer_sync.layers.prompts, LASSO_COLOR)
         self._corner: tuple[float, float] | None = None
-        """First corner of a box that is drawn by two clicks."""
+        """First corner of a box that is set by two clicks."""
         self._pending_commit: Callable[[], None] | None = None
-        """Called when the prompt is answered."""
+        """Commit to make when the mask is ready."""
         worker.answered.connect(self._on_answered)
         worker.failed.connect(self.drop_pending_commit)
 
     def close(self) -> None:
-        """Disconnect from the worker and remove what is drawn."""
+        """Disconnect from the worker and remove the preview and the outline."""
         self._worker.answered.disconnect(self._on_answered)
         self._worker.failed.disconnect(self.drop_pending_commit)
         self.preview.close()
@@ -83,21 +83,21 @@ class PromptInput(QObject):
 
     @property
     def committing(self) -> bool:
-        """True while a commit waits for the answer to its prompt."""
+        """Whether a commit is waiting for the mask of its prompt."""
         return self._pending_commit is not None
 
     def set_mode(self, mode: Mode) -> None:
-        """Change what the mouse does; a half-drawn box and a pending commit are dropped."""
+        """Set the mouse mode; discard an unfinished box and a pending commit."""
         self.mode = mode
         self._corner = self._pending_commit = None
         self.preview.stop()
 
     def drop_pending_commit(self) -> None:
-        """Do not commit when the answer arrives."""
+        """Cancel a commit that is waiting for its mask."""
         self._pending_commit = None
 
     def attempt(self, call: Callable[[], object]) -> bool:
-        """Call a function and show the message of a `SampathError`; return False if it raised one."""
+        """Call a function; if it raises a `SampathError`, show the message and return False."""
         try:
             call()
         except SampathError as error:
@@ -118,9 +118,9 @@ class PromptInput(QObject):
             self.ask()
 
     def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False) -> None:
-        """Show a box, clipped to the image, while it is dragged; make it the prompt when `done`.
+        """Show a box, clipped to the image, while it is dragged; use it as prompt when it is `done`.
 
-        With `further` the box is added to those of the prompt, for one more object.
+        With `further`, add the box to the existing boxes, as the prompt for another object.
         """
         self.preview.stop()
         height, width = self._session.hw
@@ -133,7 +133,7 @@ class PromptInput(QObject):
             self.ask()
 
     def scribble(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
-        """Show a scribble while it is painted; make it the mask prompt when `done`."""
+        """Show a scribble while it is painted; use it as mask prompt when it is `done`."""
         mask = scribble_mask(path_xy, self.brush_px, self._session.hw)
         if mask.bitmap.size and done:
             self.use_mask(mask)
@@ -141,7 +141,7 @@ class PromptInput(QObject):
             self._layer_sync.show_scribble(mask)
 
     def lasso(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
-        """Show an outline while it is drawn; make its interior the mask prompt when `done`."""
+        """Show an outline while it is drawn; use its interior as mask prompt when it is `done`."""
         if not done:
             self._lasso.show(np.asarray(path_xy))
             return
@@ -153,14 +153,14 @@ class PromptInput(QObject):
             self.message.emit("The outline encloses no pixel of the image; draw around an object.")
 
     def hover(self, xy: tuple[float, float] | None) -> None:
-        """Preview the mask of a click at (x, y); None hides the preview."""
+        """Show the preview for a click at (x, y); None hides the preview."""
         if xy is None:
             self.preview.stop()
         else:
             self.preview.move(*xy)
 
     def use_mask(self, mask: LocalMask) -> None:
-        """Make a mask the prompt."""
+        """Use a mask as prompt."""
         self._layer_sync.wipe_scribble()
         self.attempt(lambda: self._session.prompts.set_mask(mask))
         self.ask()
@@ -174,10 +174,10 @@ class PromptInput(QObject):
         self.changed.emit()
 
     def commit(self, overlap: OverlapRule | None = None) -> None:
-        """Commit the candidate to the active class; if the prompt is unanswered, when its answer arrives.
+        """Commit the candidate to the active class; if it is still being computed, commit it when it is ready.
 
         Args:
-            overlap: What happens to objects under the candidate; the session's rule by default.
+            overlap: Rule for objects under the candidate; by default the rule of the session.
         """
         if self._session.prompts.state.empty:
             self.message.emit("There is nothing to commit; click on an object in the image first.")
@@ -190,7 +190,7 @@ class PromptInput(QObject):
                 self.ask()
 
     def clear(self) -> None:
-        """Drop the prompt and a half-drawn box or scribble."""
+        """Clear the prompt and an unfinished box or scribble."""
         self._corner = None
         self._session.prompts.clear()
         self._layer_sync.wipe_scribble()
@@ -206,7 +206,7 @@ class PromptInput(QObject):
         self.changed.emit()
 
     def ask(self) -> None:
-        """Show the answer to the current prompt: at once if the preview has it, else when the worker delivers it."""
+        """Request the masks of the current prompt; if the preview already has them, show them at once."""
         session = self._session
         request = session.prompts.request()
         if request is None:
@@ -226,7 +226,7 @@ class PromptInput(QObject):
             if commit is not None:
                 commit()
                 if session.prompts.state.empty:
-                    self.message.emit("The mask is committed.")
+                    self.message.emit("The mask was committed.")
 
     def _click_corner(self, x: float, y: float) -> None:
         if self._corner is None:
@@ -248,5 +248,5 @@ class PromptInput(QObject):
             self.use_mask(mask)
         else:
             self.message.emit(
-                "There is no object here in any visible label layer; click on one, or drag to paint over one."
+                "No visible label layer has an object here; click on an object, or drag to paint over one."
             )

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One possible answer."""
+    """A possible answer to a question."""
 
     text: str
     hint: str
     act: Callable[..., object] | None = None
-    """Called when the answer is chosen; None does nothing."""
+    """Function that is called when the answer is chosen; None if there is nothing to do."""
     options: tuple[tuple[str, object], ...] = ()
-    """(text, value) of a menu; `act` is then called with the chosen value."""
+    """(text, value) of each entry of a menu; `act` is called with the chosen value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Questions(QObject):
         return True
 
     def answer(self, choice: Choice, *value: object) -> None:
-        """Withdraw the question and act on an answer."""
+        """Withdraw the question and carry out the chosen answer."""
         self.dismiss()
         if choice.act is not None:
             choice.act(*value)

@@ -1,4 +1,4 @@
-"""Training state that the docks of one viewer share: the dataset, what is saved to it, and the head in use."""
+"""Training state shared by the docks of a viewer: the dataset, its heads, and the saving of samples."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from ...training.rounds.heads_in_use import HeadsInUse
 
 SAVE_AFTER_MS = 2000
-"""Corrections are saved to the dataset after this time without a change."""
+"""Time without a change after which corrections are saved to the dataset."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenedDataset:
-    """A dataset, its heads and its classes; no classes before the first sample."""
+    """A dataset, its heads and its classes; a dataset without samples has no classes."""
 
     samples: TrainingSamples
     heads: HeadsInUse
@@ -34,8 +34,8 @@ class OpenedDataset:
 class TrainingState(QObject):
     """Saves annotations to a dataset in the background and holds the dataset's heads.
 
-    Changes are saved two seconds after the last one, when another image is opened, and before training. What a closed
-    window left unsaved is in the journal and is saved when the image is opened again.
+    Changes are saved two seconds after the last one, when another image is opened, and before training. Changes that
+    are unsaved when the window is closed are kept in the journal and saved when the image is opened again.
 
     Args:
         state_dir: Folder in which the last used dataset is recorded.
@@ -43,20 +43,20 @@ class TrainingState(QObject):
     """
 
     changed = Signal()
-    """Another dataset or another head is in use."""
+    """Emitted when another dataset or another head is in use."""
     saved = Signal()
-    """The dataset has new content."""
+    """Emitted when the dataset has new content."""
     message = Signal(str)
-    """A sentence for the user."""
+    """Message for the user."""
 
     def __init__(self, state_dir: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.samples: TrainingSamples | None = None
         self.heads: HeadsInUse | None = None
         self.result_filter = ResultFilter(MIN_AREA_PX)
-        """The filter set in the Auto-segment dock, used by the Folder dock too."""
+        """Filter that is set in the Auto-segment dock and also used by the Folder dock."""
         self.runner = JobRunner(self)
-        """Opens and saves the dataset."""
+        """Runner of the jobs that open and save the dataset."""
         self._state_dir = state_dir
         self._session: Session | None = None
         self._timer = QTimer(self)
@@ -82,12 +82,12 @@ class TrainingState(QObject):
     def find_slides(self, ends_before: str) -> None:
         """Derive the slide of each image from its name; see `DatasetFolder.find_slides`."""
         if self.folder is not None:
-            # The job saves first, because starting it cancels a save under way.
+            # The job saves first, because starting it cancels a running save.
             job = slides_job(self.pending(), self.folder, ends_before)
             self.runner.start(job, "looking for the slides", lambda _: self.saved.emit())
 
     def follow(self, session: Session | None) -> None:
-        """Save the changes of another session from now on; unsaved changes of the previous one are saved at once."""
+        """Save the changes of another session from now on; save pending changes of the previous session at once."""
         if session is self._session:
             return
         if self._session is not None:
@@ -100,7 +100,7 @@ class TrainingState(QObject):
             self._on_changed()
 
     def save(self) -> None:
-        """Save unsaved changes in the background; later, if the dataset is busy."""
+        """Save unsaved changes in the background; if the dataset is busy, try again later."""
         if self.runner.busy:
             self._timer.start()
             return
@@ -141,10 +141,10 @@ class TrainingState(QObject):
 
 
 def open_dataset_job(folder: Path | None, state_dir: Path) -> Job[OpenedDataset | None]:
-    """Open a dataset and its heads, and record it as the last used one.
+    """Open a dataset and its heads, and record it as the last used dataset.
 
     Args:
-        folder: The dataset; the last used one by default.
+        folder: The dataset; the last used dataset by default.
         state_dir: Folder in which the last used dataset is recorded.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Merge and Split: tools that take two positions, by two clicks, two key presses, or a drag."""
+"""Merge and Split: tools that take two positions, set by two clicks, two key presses, or a drag."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class _FirstPoint:
 
 
 class TwoPointTools:
-    """Keeps the first position of Merge or Split, marks it on the canvas, and applies the tool at the second.
+    """Stores the first position of Merge or Split, marks it on the canvas, and applies the tool at the second.
 
     Args:
         host: The annotator whose objects are merged and split.
-        highlight: Frames the first object, or draws the cut.
+        highlight: Draws the frame of the first object, or the cut.
     """
 
     def __init__(self, host: ToolHost, highlight: Highlight) -> None:
@@ -33,11 +33,11 @@ class TwoPointTools:
 
     @property
     def waiting(self) -> bool:
-        """True if the first position is set and the second is missing."""
+        """Whether the first position is set and the second is missing."""
         return self._first is not None
 
     def use(self, tool: Tool, xy: tuple[float, float], object_id: int) -> None:
-        """Store the first position, or apply the tool if this is the second.
+        """Store the first position, or apply the tool if this is the second position.
 
         Args:
             tool: `Tool.MERGE` or `Tool.SPLIT`.
@@ -55,7 +55,7 @@ class TwoPointTools:
             self._begin(_FirstPoint(tool, xy, object_id))
 
     def cancel(self) -> None:
-        """Forget the first position and remove its mark."""
+        """Discard the first position and remove its mark."""
         if self._first is None:
             return
         callbacks = self._host.viewer.mouse_move_callbacks
@@ -93,7 +93,7 @@ class TwoPointTools:
                 "The cut crosses no object; start on one side of an object and end on the other."
             )
             return
-        # Clicks put pixel centres at whole numbers, cuts at halves.
+        # Pixel centres are at whole numbers for clicks, but at half-integers for cuts.
         start, stop = ((x + 0.5, y + 0.5) for x, y in (first.xy, xy))
         self._host.attempt(lambda: objects.split_line(crossed, start, stop))
 

@@ -1,4 +1,4 @@
-"""State that the docks of one viewer share: the image, its session, the model, and the threads."""
+"""State shared by the docks of a viewer: the image, its session, the model, and the threads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ...predict import Model
     from ...session import Session
 
-PREPARING = "You can already look around and click; answers arrive when the image is prepared."
+PREPARING = "You can already navigate and click; masks appear when the image is prepared."
 
 _states: WeakValueDictionary[int, ViewerState] = WeakValueDictionary()
 
@@ -41,28 +41,28 @@ class ModelChoice:
     name: str = "sampath-tiny"
     device: str = "auto"
     weights: Path | None = None
-    """The user's own weights file."""
+    """Custom weights file; None for the default weights."""
 
 
 class ViewerState(QObject):
-    """Prepares one viewer's image for prompts, step by step, in the background.
+    """Prepares the image of a viewer for prompts in several background steps.
 
-    The steps: open the session (which replays its journal), list the models, load the chosen model, encode the image
-    with the region in view first. Another image or model restarts from the step that changed. A session is kept as
-    long as its image layer, so that its undo history survives a change of image; the journal on disk outlives both.
+    The steps are: open the session (which replays its journal), list the models, load the chosen model, and encode the
+    image, starting with the region in view. If the image or the model is changed, only the affected steps are repeated.
+    A session is kept as long as its image layer, so that its undo history survives switching to another image.
 
     Args:
         viewer: The viewer (not napari's public proxy of it).
-        load_model: Makes the job that loads a model.
-        sessions_dir: Folder of the journals; that of the user's configuration by default.
+        load_model: Returns a job that loads a model.
+        sessions_dir: Folder of the journals; by default the folder in the user's configuration.
     """
 
     message = Signal(str)
-    """A sentence for the user."""
+    """Message for the user."""
     changed = Signal()
-    """Another image, session or model, or a finished step."""
+    """Emitted when the image, session or model changed, or a step finished."""
     image_chosen = Signal()
-    """Another image's session is in use."""
+    """Emitted when the session of another image is in use."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class ViewerState(QObject):
         self.runner = JobRunner(self)
         self.prompts = PromptWorker(self)
         self.ready = False
-        """True when the image is encoded, at least where it is in view."""
+        """Whether the image is encoded, at least in the region in view."""
         self.sessions_dir = sessions_dir or load_config().sessions_dir
         """Folder of the journals."""
         self._load_model = load_model or _load
@@ -96,7 +96,7 @@ class ViewerState(QObject):
         viewer.layers.events.removed.connect(self._on_layers)
 
     def start(self) -> None:
-        """Use the open image, if none is in use."""
+        """Use an image of the viewer, if none is in use."""
         self._follow_layers()
 
     def join(self) -> None:
@@ -104,7 +104,7 @@ class ViewerState(QObject):
         self._users += 1
 
     def leave(self) -> None:
-        """Unregister a dock, and close after the last one."""
+        """Unregister a dock; close after the last dock."""
         self._users -= 1
         if self._users == 0:
             self.close()
@@ -112,7 +112,7 @@ class ViewerState(QObject):
     def close(self) -> None:
         """Stop the threads and disconnect from the viewer; annotations are already in the journal."""
         if _states.get(id(self.viewer)) is self:
-            # Other references may keep this object alive; the next dock needs a new one.
+            # Other references may keep this object alive, but the next dock needs a new state.
             del _states[id(self.viewer)]
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             event.disconnect(self._on_layers)
@@ -128,16 +128,16 @@ class ViewerState(QObject):
 
     @property
     def session(self) -> Session | None:
-        """The session of the image in use."""
+        """The session of the current image."""
         return None if self.annotator is None else self.annotator.session
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
-        """The classes of the image in use; without one, of the previous image."""
+        """The classes of the current image, or of the previous image if there is none."""
         return self._classes if self.session is None else self.session.classes.snapshot
 
     def attempt(self, call: Callable[[], object], say: Callable[[str], object] | None = None) -> bool:
-        """Call a function and show the message of a `SampathError`; return False if it raised one.
+        """Call a function; if it raises a `SampathError`, show the message and return False.
 
         Args:
             call: The function.
@@ -151,17 +151,17 @@ class ViewerState(QObject):
         return True
 
     def release(self, image: Image) -> None:
-        """Close the session of an image layer that was removed, so that its journal can be opened again."""
+        """Close the session of a removed image layer, so that its journal can be opened again."""
         session = self._sessions.pop(image, None)
         if session is not None:
             session.close()
 
     def images(self) -> list[Image]:
-        """List the image layers, the topmost last."""
+        """List the image layers from bottom to top."""
         return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
 
     def choose_image(self, image: Image | None) -> None:
-        """Annotate another image layer or none; for the layer in use, retry a step that failed or was cancelled."""
+        """Switch to another image layer or none; for the current layer, retry a failed or cancelled step."""
         if image is self.image and (image is None or self.ready or self.runner.busy):
             return
         if image is not self.image:
@@ -171,7 +171,7 @@ class ViewerState(QObject):
         self._proceed()
 
     def choose_model(self, choice: ModelChoice) -> None:
-        """Answer prompts with another model."""
+        """Use another model for prompts."""
         if choice == self.choice and self.model is not None:
             return
         self.choice, self.model, self.ready = choice, None, False
@@ -251,20 +251,18 @@ class ViewerState(QObject):
         make_context_current(self.viewer)
 
     def _on_layers(self) -> None:
-        # After the event, during which napari changes its list.
+        # Wait for the end of the event: napari is still changing its layer list.
         QTimer.singleShot(0, self._follow_layers)
 
     def _follow_layers(self) -> None:
         layers = self.viewer.layers
         if self.image is not None and self.image not in layers:
             self.choose_image(None)
-            # The layers may still be referenced, and the same image, opened again, needs its journal.
+            # Close the sessions now: removed layers may stay referenced, and reopening an image needs its journal.
             for image in [layer for layer in self._sessions if layer not in layers]:
                 self.release(image)
         elif self.annotator is not None and any(layer not in layers for layer in self.annotator.layers.all()):
-            self.message.emit(
-                "A layer of the annotations was closed; the annotations are kept and shown again."
-            )
+            self.message.emit("An annotation layer was closed; the annotations are kept and are shown again.")
             self._detach()
             self._proceed()
         if self.image is None and self.images():
@@ -278,7 +276,7 @@ def _load(choice: ModelChoice) -> Job[Model]:
 
 
 def viewer_state_of(viewer: Any) -> ViewerState:
-    """Return the state of a viewer, created at the first call; it lives as long as a dock uses it.
+    """Return the state of a viewer; it is created at the first call and lives as long as a dock uses it.
 
     Args:
         viewer: A viewer, or the proxy that napari hands to plugins.
