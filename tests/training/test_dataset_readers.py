@@ -69,7 +69,7 @@ def test_crag(tmp_path, caplog):
     example = read(dataset, "test_1")
     np.testing.assert_array_equal(example.targets, disc_image(1)[1])
     assert set(np.unique(example.instances)) == {0, 7}
-    assert "does not state which images are of one slide" in caplog.text
+    assert "does not state the slides of its images" in caplog.text
 
 
 def test_glas(tmp_path):
@@ -308,7 +308,7 @@ class TestCoco:
         del content["annotations"][-2]["bbox"]
         path.write_text(json.dumps(content))
         with pytest.raises(
-            DatasetError, match=r"annotations\.json.*annotation 20 has neither outline nor bbox"
+            DatasetError, match=r"annotations\.json.*annotation 20 has neither a segmentation nor a bbox"
         ):
             read(open_dataset(folder), "p1")
 
@@ -372,8 +372,8 @@ class TestPatterns:
             ("different wildcards", ("*/he/img_*.png", "*/mask/*/m*.png")),
             ("No file", ("*/xx/img_*.png", "*/mask/m*.png")),
             (r"no label map .*m0\.png", ("*/he/img_*.png", "*/labels/m*.png")),
-            ("finds no slide", ("*/he/img_*.png", "*/mask/m*.png", "slide")),
-            ("is not a regular expression", ("*/he/img_*.png", "*/mask/m*.png", "(")),
+            ("does not match the path", ("*/he/img_*.png", "*/mask/m*.png", "slide")),
+            ("is not a valid regular expression", ("*/he/img_*.png", "*/mask/m*.png", "(")),
         ):
             with pytest.raises(DatasetError, match=words):
                 open_dataset(folder, *patterns)

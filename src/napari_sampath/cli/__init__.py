@@ -148,7 +148,9 @@ def _add_common(parser: argparse.ArgumentParser, default: str | None) -> None:
     group.add_argument(
         "--json", action="store_true", default=switch, help="print the result as one JSON object"
     )
-    group.add_argument("--quiet", action="store_true", default=switch, help="suppress progress bars and notes")
+    group.add_argument(
+        "--quiet", action="store_true", default=switch, help="suppress progress bars and notes"
+    )
     group.add_argument(
         "--device", default=default, metavar="NAME", help="device to run on: auto, cpu, cuda, cuda:1, mps"
     )

@@ -1,4 +1,4 @@
-"""ACDC as distributed: one folder per patient, with volumes in NIfTI."""
+"""The ACDC dataset as distributed: one folder per patient, with volumes in NIfTI files."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ CLASSES = (
 
 
 def open_acdc(folder: Path) -> Dataset | None:
-    """Open ACDC: `training/patient001/patient001_frame01.nii.gz`, its `_gt`, `Info.cfg`; `testing/` is the test split.
+    """Open ACDC; return None for another folder.
 
-    Each slice of a patient's two frames is an image; the patient is the case.
+    Images are `training/patient001/patient001_frame01.nii.gz` and labels `..._frame01_gt.nii.gz`; `Info.cfg` states the
+    disease, and `testing/` is the test split. Each slice of a patient's two frames is an image, and the patient is the
+    case.
     """
     root = next((p for p in (folder, folder / "database") if (p / "training").is_dir()), None)
     if root is None or not any(root.glob("training/patient*/*_gt.nii*")):
@@ -36,7 +38,7 @@ def open_acdc(folder: Path) -> Dataset | None:
         for labels in sorted((root / part).glob("patient*/*_gt.nii*")):
             image = labels.with_name(labels.name.replace("_gt.nii", ".nii"))
             if not image.is_file():
-                raise DatasetError(f"'{labels}' has no image '{image.name}' beside it; copy the set again.")
+                raise DatasetError(f"The image '{image}' is missing; copy the dataset again.")
             samples += _slices(image, labels, split)
     return Dataset(
         "acdc",
@@ -59,7 +61,7 @@ def _slices(image: Path, labels: Path, split: str) -> list[Sample]:
 
 
 def _load(sample: Sample, index: int) -> Item:
-    """Read a slice, with grey values stretched to 0..255 as in the reference."""
+    """Read a slice, with grey values stretched to 0..255 as in the reference implementation."""
     grey = _volume(sample.image)[0][..., index].T.astype(np.float64)
     labels = _volume(sample.labels)[0][..., index].T
     low, high = float(grey.min()), float(grey.max())
@@ -69,7 +71,7 @@ def _load(sample: Sample, index: int) -> Item:
 
 @functools.lru_cache(maxsize=4)
 def _volume(path: Path) -> tuple[npt.NDArray[Any], float]:
-    """Read (X, Y, Z) values and the millimetres per pixel."""
+    """Read the values (X, Y, Z) of a NIfTI file and its pixel size in millimetres."""
     try:
         import nibabel
         from nibabel.filebasedimages import ImageFileError
@@ -82,10 +84,10 @@ def _volume(path: Path) -> tuple[npt.NDArray[Any], float]:
         values = np.asarray(file.dataobj)
         spacing = float(file.header.get_zooms()[0])
     except (OSError, EOFError, ValueError, ImageFileError) as error:
-        raise DatasetError(f"'{path}' cannot be read ({error}); copy the set again.") from error
+        raise DatasetError(f"'{path}' cannot be read ({error}); copy the dataset again.") from error
     if values.ndim != 3:
         raise DatasetError(
-            f"'{path}' has {values.ndim} dimensions; a frame of ACDC has three: copy the set again."
+            f"'{path}' has {values.ndim} dimensions, but a frame of ACDC has three; copy the dataset again."
         )
     return values, spacing
 

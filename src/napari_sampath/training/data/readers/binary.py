@@ -14,13 +14,13 @@ from ..dataset import Item, Sample
 
 
 def load_instances(sample: Sample) -> Item:
-    """Read an image and its instance map; every object is of class 1."""
+    """Read an image and its instance map; every object has class 1."""
     instances = read_grey(sample.labels)
     return Item(read(sample.image).pixels, (instances > 0).astype(np.uint8), instances)
 
 
 def load_black_and_white(sample: Sample) -> Item:
-    """Read an image and its mask, in which any value above 0 is class 1."""
+    """Read an image and its mask, in which every value above 0 is class 1."""
     return Item(read(sample.image).pixels, (read_grey(sample.labels) > 0).astype(np.uint8))
 
 
@@ -28,10 +28,10 @@ def read_grey(path: Path) -> IntArray:
     """Read (H, W) integers from a grey image, or from an RGB image with three equal channels.
 
     Raises:
-        DatasetError: If the file is missing or has colours.
+        DatasetError: If the file is missing or is a colour image.
     """
     if not path.is_file():
-        raise DatasetError(f"There is no label file '{path}'; copy the set again.")
+        raise DatasetError(f"The label file '{path}' is missing; copy the dataset again.")
     values = read_raster(path, indexed=True).values
     if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
         values = values[..., 0]

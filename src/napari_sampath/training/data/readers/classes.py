@@ -21,7 +21,7 @@ _OLD_BACKGROUND_NAME = "rest"
 
 
 def with_background(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
-    """Sort classes by id, with the background (id 0) first; it is added if missing and renamed if called "rest"."""
+    """Sort classes by id, and add the background (id 0) if it is missing or rename it if it is called "rest"."""
     classes = sorted(classes, key=lambda info: info.id)
     if not classes or classes[0].id:
         classes = [BACKGROUND, *classes]
@@ -35,7 +35,10 @@ def with_background(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
 def find_classes(
     folder: Path, samples: Sequence[Sample]
 ) -> tuple[tuple[ClassInfo, ...], dict[int, int], frozenset[int]]:
-    """Return classes, label value -> class id, and ignored values, from `classes.json` or from the label maps."""
+    """Return the classes, a mapping from label value to class id, and the ignored label values.
+
+    They are read from `classes.json` or, if there is none, collected from the label maps.
+    """
     candidates = (folder / "classes.json", folder / "labels" / "classes.json")
     path = next((file for file in candidates if file.is_file()), None)
     if path is not None:
@@ -44,10 +47,10 @@ def find_classes(
         values = sorted({int(v) for sample in samples for v in np.unique(read_label_map(sample.labels))})
         if values and (values[0] < 0 or values[-1] > IGNORED):
             raise DatasetError(
-                f"The label maps of '{folder}' hold values from {values[0]} to {values[-1]}; class numbers "
-                "are 0 to 255: are these instance ids?"
+                f"The label maps of '{folder}' contain values from {values[0]} to {values[-1]}, but class "
+                "numbers must be from 0 to 255; save classes instead of object numbers."
             )
-        # In black-and-white masks 255 is the object and not an ignored value.
+        # In black-and-white masks, 255 marks objects, not ignored pixels.
         ids = [v for v in values if 0 < v < IGNORED] or [v for v in values if v == IGNORED]
         listed = [ClassInfo(v, f"class {v}", default_color(v)) for v in ids]
     classes = with_background(listed)
@@ -56,7 +59,7 @@ def find_classes(
 
 
 def _read_classes(path: Path) -> list[ClassInfo]:
-    """Read a list of classes, {"classes": [...]}, or the `classes.json` of an export with one list per image."""
+    """Read a list of classes, {"classes": [...]}, or the `classes.json` of an export, with one list per image."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict) and "images" in content:
@@ -67,6 +70,6 @@ def _read_classes(path: Path) -> list[ClassInfo]:
         unique = {(info.id, info.name): info for info in classes}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DatasetError(
-            f"'{path}' cannot be read ({error}); it must list id, name and color (red, green, blue) of each class."
+            f"'{path}' cannot be read ({error}); it must list the id, name and color (red, green, blue) of each class."
         ) from error
     return list(unique.values())

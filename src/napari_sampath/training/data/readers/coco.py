@@ -1,4 +1,4 @@
-"""Datasets in COCO files: images, categories, and objects as polygons or run lengths."""
+"""Datasets in COCO files: images, categories, and objects as polygons or run-length encoded masks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from .splits import with_splits
 
 
 def open_coco(path: Path) -> Dataset | None:
-    """Open a COCO file, or a folder with one file or one per split ("train", "val", "test" in its name); else None.
+    """Open a COCO file, or a folder with COCO files; return None if it contains none.
 
-    Images are searched beside the file, in `images/`, in the folder of the split, and one level up. Smaller objects
-    are drawn over larger ones; crowds, and objects with a box but no outline, are ignored in training and scoring.
-    The key "group", "slide", "case" or "patient" of an image names its case.
+    A folder contains one file, or one file per split with "train", "val" or "test" in its name. Images are searched for
+    next to the file, in `images/`, in the folder of the split, and in the same places one level up. Smaller objects are
+    drawn over larger ones. The pixels of crowds, and of objects with a box but no outline, are ignored in training and
+    evaluation. The key "group", "slide", "case" or "patient" of an image states its case.
 
     Raises:
-        DatasetError: If a file is not COCO, an image is missing, or an object has no category.
+        DatasetError: If a file is not in COCO format, an image is missing, or an object has an unlisted category.
     """
     files = [path] if path.is_file() else _find(path)
     if not files:
@@ -42,7 +43,7 @@ def open_coco(path: Path) -> Dataset | None:
         content = _read(file)
         listed = _classes(content, file)
         if classes and listed != classes:
-            raise DatasetError(f"'{file}' has other categories than '{files[0]}'; make them the same.")
+            raise DatasetError(f"'{file}' has different categories from '{files[0]}'; make them the same.")
         classes = listed
         named = (split for split in ("train", "val", "test") if split in file.stem.lower())
         split = next(named, "") if len(files) > 1 else ""
@@ -82,21 +83,21 @@ def _classes(content: CocoContent, path: Path) -> tuple[ClassInfo, ...]:
     try:
         classes = [ClassInfo(i, str(c["name"]), default_color(i)) for i, c in content.categories.items()]
     except (LookupError, TypeError) as error:
-        raise DatasetError(f"'{path}' has a category without a name ({error}); add it.") from error
+        raise DatasetError(f"'{path}' has a category without a name ({error}); add the name.") from error
     if any(not 1 <= info.id <= 255 for info in classes):
         raise DatasetError(
-            f"'{path}' has category ids {list(content.categories)}; allowed are 1 to 255: renumber them."
+            f"'{path}' has the category ids {list(content.categories)}; renumber them from 1 to at most 255."
         )
     return with_background(classes)
 
 
 def _samples(content: CocoContent, file: Path, split: str) -> list[tuple[Sample, bool]]:
-    """Pair the sample of each image with whether its slide or case is known."""
+    """Return the sample of each image, and whether its slide or case is known."""
     for entry in (entry for entries in content.annotations.values() for entry in entries):
         if entry.get("category_id") not in content.categories:
             raise DatasetError(
-                f"'{file}' has an object of category {entry.get('category_id')}, which is not listed; allowed are "
-                f"{sorted(content.categories)}."
+                f"'{file}' has an object of category {entry.get('category_id')}, which is not one of its categories "
+                f"{sorted(content.categories)}; add the category, or change that of the object."
             )
     samples = []
     for image in content.images:
@@ -113,7 +114,7 @@ def _image(file: Path, name: str, split: str) -> Path:
         for path in (parent / name, parent / "images" / name, parent / split / name):
             if name and path.is_file():
                 return path
-    raise DatasetError(f"The image '{name}' that '{file}' lists is missing; copy it beside the file.")
+    raise DatasetError(f"The image '{name}' listed in '{file}' is missing; copy it next to that file.")
 
 
 def _load(sample: Sample, objects: Sequence[Mapping[str, Any]]) -> Item:
@@ -125,7 +126,7 @@ def _load(sample: Sample, objects: Sequence[Mapping[str, Any]]) -> Item:
             masks.append((entry, _mask(entry, hw)))
         except (SampathError, LookupError, TypeError, ValueError, AttributeError) as error:
             raise DatasetError(
-                f"An object of '{sample.name}' in '{sample.labels}' cannot be drawn: {error}"
+                f"An object of '{sample.name}' in '{sample.labels}' cannot be read: {error}"
             ) from error
     labels, instances = np.zeros(hw, np.uint8), np.zeros(hw, np.int32)
     verified = np.ones(hw, np.bool_)
@@ -139,17 +140,18 @@ def _load(sample: Sample, objects: Sequence[Mapping[str, Any]]) -> Item:
 
 
 def _has_outline(entry: Mapping[str, Any]) -> bool:
-    """Return False for an object that has only a box, as `"segmentation": []` says."""
+    """Return whether an object has an outline; with `"segmentation": []` it has only a box."""
     return any(entry.get("segmentation") or ())
 
 
 def _mask(entry: Mapping[str, Any], hw: tuple[int, int]) -> BoolArray:
-    """Draw the outline of an object, or else its box, enlarged to whole pixels."""
+    """Rasterise the outline of an object or, if it has none, its box, rounded outwards to whole pixels."""
     if _has_outline(entry):
         return decode_segmentation(entry["segmentation"], hw).to_dense(hw)
     if not entry.get("bbox"):
         raise DatasetError(
-            f"the annotation {entry.get('id')} has neither outline nor bbox; outline it, or remove it."
+            f"the annotation {entry.get('id')} has neither a segmentation nor a bbox; add one, or remove the "
+            "annotation."
         )
     left, top, width, height = (float(value) for value in entry["bbox"])
     mask = np.zeros(hw, np.bool_)

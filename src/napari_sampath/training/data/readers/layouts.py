@@ -1,4 +1,4 @@
-"""Gland sets and BCSS in the folders in which they are distributed."""
+"""BCSS and gland datasets (CRAG, GlaS, EBHI-Seg) in the folder layouts in which they are distributed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ BCSS_CLASSES = (
     ClassInfo(5, "other", (204, 121, 167)),
 )
 _BCSS_CODES = {1: (1, 19, 20), 2: (2,), 3: (3, 10, 11), 4: (4,), 5: (5, 6, 8, 9, 12, 13, 14, 16, 17, 18, 21)}
-"""Class -> codes of the set's `gtruth_codes.tsv`; 0 (outside), 7 (exclude) and 15 (undetermined) are ignored."""
+"""Class id -> codes in the `gtruth_codes.tsv` of BCSS; 0 (outside), 7 (exclude) and 15 (undetermined) are ignored."""
 _BCSS_TEST_SITES = ("E2", "EW", "GM", "LL", "OL", "S3")
-"""Hospitals of the test slides, as in the split of the set's authors and of SAM-Path."""
+"""Codes of the hospitals that the test slides are from, as in the split by the BCSS authors and in SAM-Path."""
 _BCSS_NAME = re.compile(r"(TCGA-(\w\w)-\w{4}).*?_MPP-([\d.]+)")
 _EBHI_KINDS = ("Normal", "Polyp", "Low-grade IN", "High-grade IN", "Serrated adenoma", "Adenocarcinoma")
 _EBHI_CASE = re.compile(r"GT[A-Za-z]*(\d+)")
@@ -34,7 +34,7 @@ _EBHI = "EBHI-Seg, Shi et al. 2023, Front. Med. 10:1114673, doi:10.6084/m9.figsh
 
 
 def open_bcss(folder: Path) -> Dataset | None:
-    """Open BCSS: `images/` or `rgbs_colorNormalized/`, and `masks/`; files are named by slide, position and scale."""
+    """Open BCSS: `images/` or `rgbs_colorNormalized/`, and `masks/`; file names state slide, position and scale."""
     images = next((p for p in (folder / "images", folder / "rgbs_colorNormalized") if p.is_dir()), None)
     matches = [(p, match) for p in _files(folder / "masks", ".png") if (match := _BCSS_NAME.search(p.name))]
     if images is None or not matches:
@@ -57,14 +57,14 @@ def open_bcss(folder: Path) -> Dataset | None:
 
 
 def open_crag(folder: Path) -> Dataset | None:
-    """Open CRAG: `train/` and `valid/` (the test split of the papers), with `Images/` and `Annotation/`."""
+    """Open CRAG: `train/` and `valid/` (the test split in papers), each with `Images/` and `Annotation/`."""
     samples = []
     for part, split in (("train", "train"), ("valid", "test")):
         for path in _files(folder / part / "Images", ".png"):
             labels = folder / part / "Annotation" / path.name
             samples.append(Sample(path.stem, path, labels, path.stem, split, mpp=0.5, load=load_instances))
     note = (
-        f"CRAG in {folder} does not state which images are of one slide; images of one slide may be in both the "
+        f"CRAG in {folder} does not state the slides of its images; images of the same slide may be in both the "
         "training and the validation split."
     )
     citation = "CRAG, Graham et al. 2019, Med. Image Anal. 52, and Awan et al. 2017"
@@ -72,7 +72,7 @@ def open_crag(folder: Path) -> Dataset | None:
 
 
 def open_glas(folder: Path) -> Dataset | None:
-    """Open GlaS: `train_1.bmp`, `train_1_anno.bmp`, `testA_1.bmp` ... and `Grade.csv` with the patients."""
+    """Open GlaS: `train_1.bmp`, `train_1_anno.bmp`, `testA_1.bmp` ..., and `Grade.csv` with patients and grades."""
     patients = _glas_patients(folder / "Grade.csv")
     samples = []
     for labels in _files(folder, "_anno.bmp"):
@@ -87,7 +87,7 @@ def open_glas(folder: Path) -> Dataset | None:
 
 
 def open_ebhi(folder: Path) -> Dataset | None:
-    """Open EBHI-Seg: one folder per kind of tissue, with `image/` and `label/`."""
+    """Open EBHI-Seg: one folder per tissue type, each with `image/` and `label/`."""
     samples = []
     for kind in _EBHI_KINDS:
         for path in _files(folder / kind / "image", ".png"):
@@ -114,7 +114,7 @@ def _glands(name: str, samples: Sequence[Sample], citation: str, licence: str, n
 
 
 def _glas_patients(path: Path) -> dict[str, tuple[str, str]]:
-    """Map image names to patient and grade."""
+    """Read the patient and the grade of each image name."""
     if not path.is_file():
         return {}
     try:
@@ -125,11 +125,11 @@ def _glas_patients(path: Path) -> dict[str, tuple[str, str]]:
             ]
         return {row["name"]: (f"patient {row['patient id']}", row.get("grade (glas)", "")) for row in rows}
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, AttributeError) as error:
-        raise DatasetError(f"'{path}' cannot be read ({error}); copy the set again.") from error
+        raise DatasetError(f"'{path}' cannot be read ({error}); copy the dataset again.") from error
 
 
 def _files(folder: Path, ending: str) -> list[Path]:
-    """List the files of a folder with an ending, in any case; none if there is no such folder."""
+    """List the files of a folder whose names end with `ending`, in lower or upper case; empty without the folder."""
     return sorted(p for p in folder.glob("*") if p.name.lower().endswith(ending))
 
 
@@ -137,4 +137,4 @@ def _same_stem(folder: Path, path: Path) -> Path:
     for suffix in (".png", ".jpg", ".tif"):
         if (folder / f"{path.stem}{suffix}").is_file():
             return folder / f"{path.stem}{suffix}"
-    raise DatasetError(f"The label map '{path}' has no image in '{folder}'; copy the set again.")
+    raise DatasetError(f"The label map '{path}' has no image in '{folder}'; copy the dataset again.")

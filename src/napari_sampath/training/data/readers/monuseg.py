@@ -1,4 +1,4 @@
-"""MoNuSeg as distributed: TIFF images and XML outlines of nuclei."""
+"""The MoNuSeg dataset as distributed: TIFF images, and outlines of nuclei in XML files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .splits import with_splits
 
 NUCLEUS = ClassInfo(1, "nucleus", (86, 180, 233))
 _MPP = 0.25
-"""Of the set's 40x scans."""
+"""Micrometres per pixel of the 40x scans in MoNuSeg."""
 
 
 def open_monuseg(folder: Path) -> Dataset | None:
-    """Open MoNuSeg.
+    """Open MoNuSeg; return None for another folder.
 
-    `Tissue Images/` and `Annotations/` are the training split, images and XML in one folder the test split. `folder`
-    may also be the parent of the training and test folders.
+    `Tissue Images/` and `Annotations/` are the training split; images and XML files in the same folder are the test
+    split. `folder` may also be the parent of the training and test folders.
     """
     samples = []
     for part in (folder, *sorted(p for p in folder.glob("*") if p.is_dir())):
@@ -71,6 +71,6 @@ def _outlines(path: Path) -> list[list[tuple[float, float]]]:
             if region.find(".//Vertex") is not None
         ]
     except FileNotFoundError:
-        raise DatasetError(f"The outline file '{path}' is missing; copy the set again.") from None
+        raise DatasetError(f"The outline file '{path}' is missing; copy the dataset again.") from None
     except (OSError, ElementTree.ParseError, KeyError, ValueError) as error:
-        raise DatasetError(f"'{path}' cannot be read ({error}); copy the set again.") from error
+        raise DatasetError(f"'{path}' cannot be read ({error}); copy the dataset again.") from error

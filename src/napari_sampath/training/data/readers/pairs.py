@@ -14,10 +14,14 @@ from .splits import with_splits
 
 
 def open_pairs(folder: Path, images: str, labels: str, group: str = "") -> Dataset:
-    """Open images and label maps whose paths differ only outside the wildcards.
+    """Open the images and label maps that match two patterns, paired by the text that the wildcards match.
 
-    `images` is a pattern such as "*/img_*.png" (`**` crosses folders), `labels` has the same wildcards, and `group` is
-    a regular expression whose first group, or whole match, in the image's path below `folder` is the slide or case.
+    Args:
+        folder: Folder that the patterns are relative to.
+        images: Pattern such as "*/img_*.png"; `**` matches any number of folders.
+        labels: Pattern with the same wildcards.
+        group: Regular expression that is searched for in the image path below `folder`; its first group, or else the
+            whole match, is the slide or case.
 
     Raises:
         DatasetError: If no file matches, an image has no label map, or the patterns have different wildcards.
@@ -25,7 +29,7 @@ def open_pairs(folder: Path, images: str, labels: str, group: str = "") -> Datas
     folder = folder.expanduser()
     if re.findall(r"\*+", images) != re.findall(r"\*+", labels) or "*" not in images:
         raise DatasetError(
-            f"The patterns '{images}' and '{labels}' have different wildcards; give both the same ones, such as "
+            f"The patterns '{images}' and '{labels}' have different wildcards; use the same ones in both, such as "
             "'*/img_*.png' and '*/mask_*.png'."
         )
     expression = _expression(images)
@@ -35,7 +39,7 @@ def open_pairs(folder: Path, images: str, labels: str, group: str = "") -> Datas
         match = expression.fullmatch(relative)
         if match is None:
             continue
-        # Interleave the fixed parts of the label pattern with what the wildcards matched.
+        # Interleave the fixed parts of the label pattern with the text that the wildcards matched.
         fixed, matched = re.split(r"\*\*/|\*", labels), [*match.groups(), ""]
         label_map = folder / "".join(itertools.chain.from_iterable(zip(fixed, matched, strict=True)))
         if not label_map.is_file():
@@ -65,8 +69,10 @@ def _group(pattern: str, path: str) -> str:
         match = re.search(pattern, path)
     except re.error as error:
         raise DatasetError(
-            f"The group '{pattern}' is not a regular expression ({error}); change it."
+            f"The group '{pattern}' is not a valid regular expression ({error}); correct it."
         ) from error
     if match is None:
-        raise DatasetError(f"The group '{pattern}' finds no slide or case in '{path}'; change it.")
+        raise DatasetError(
+            f"The group '{pattern}' does not match the path '{path}'; change it to match the slide or case."
+        )
     return match.group(1) if match.re.groups else match.group(0)

@@ -1,4 +1,4 @@
-"""A folder with `images/` and `labels/` whose files have the same names."""
+"""Folders with `images/` and `labels/` whose files have the same names."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _LABEL_NAMES = ("{}.png", "{}.tif", "{}.tiff", "{}_classes.png", "{}_classes.tif
 
 
 def open_plain(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset:
-    """Open a folder with `images/` and `labels/`, which may be a folder of exported label maps.
+    """Open a folder with `images/` and `labels/`, such as a folder of exported label maps.
 
-    `classes.json` names the classes; without it they are named by their values, and 255 is ignored unless it is the
-    only one. `rows` is the content of `index.csv`, with the columns `name`, `group` and `split`; without splits a fifth
-    of the groups is the validation split.
+    `classes.json` names the classes. Without it, each label value is a class, except 255, which is ignored unless it is
+    the only value. `rows` is the content of `index.csv`, with the columns `name`, `group` and `split`; without splits,
+    a fifth of the images, in whole groups, is the validation split.
 
     Raises:
-        DatasetError: If there is no image, an image has no label map, or the index names no image.
+        DatasetError: If there are no images, an image has no label map, or `index.csv` has no column `name`.
     """
     paths = sorted(p for p in (folder / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise DatasetError(
-            f"There is no image in '{folder / 'images'}'; allowed are {', '.join(IMAGE_SUFFIXES)}."
+            f"There is no image in '{folder / 'images'}'; add files that end in {', '.join(IMAGE_SUFFIXES)}."
         )
     index = {row["name"]: row for row in rows if row.get("name")}
     if rows and not index:
@@ -48,7 +48,7 @@ def open_plain(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset:
 def unknown_groups(folder: Path) -> str:
     """Return the warning for a folder that does not state the slide or case of its images."""
     return (
-        f"The dataset {folder} does not name the slide or case of its images; each counts as its own case, so scores "
+        f"The dataset {folder} does not state the slide or case of its images; each counts as its own case, so scores "
         "may be too optimistic. Add index.csv with the columns name, group and split."
     )
 

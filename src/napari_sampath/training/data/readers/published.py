@@ -1,4 +1,4 @@
-"""Published tissue sets with an `index.csv`, recognised by its columns."""
+"""Published tissue datasets with an `index.csv`, recognised by its columns."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .monuseg import NUCLEUS
 
 @dataclass(frozen=True, slots=True)
 class PublishedSet:
-    """A collection, recognised by the columns of its `index.csv`."""
+    """A published dataset, recognised by the columns of its `index.csv`."""
 
     name: str
     columns: frozenset[str]
-    """Columns that only this set has."""
+    """Columns that only this dataset has."""
     group: str
     """Column with the slide or case."""
     stratum: str
-    """Column with the kind of tissue; empty if missing."""
+    """Column with the tissue type; empty if there is none."""
     mpp: str
-    """Column with the micrometres per pixel; empty if missing."""
+    """Column with the micrometres per pixel; empty if there is none."""
     classes: tuple[ClassInfo, ...]
     values: Mapping[int, int]
     licence: str
     attribution: str
     image_suffix: str = ".jpg"
     load: Callable[[Sample], Item] | None = None
-    """Reads an image and its mask, where masks are not class maps; see `Sample.load`."""
+    """Function that reads an image and its mask; None if masks are class maps. See `Sample.load`."""
 
 
 PUBLISHED = (
@@ -76,9 +76,9 @@ PUBLISHED = (
 
 
 def open_published(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset | None:
-    """Open a folder with `images/`, `masks/` and the rows of its `index.csv`; None if it is not in `PUBLISHED`."""
+    """Open a folder with `images/`, `masks/` and the rows of its `index.csv`; return None if it is not in `PUBLISHED`."""
     columns = set(rows[0]) if rows else set()
-    source = next((known for known in PUBLISHED if known.columns <= columns), None)
+    source = next((entry for entry in PUBLISHED if entry.columns <= columns), None)
     if source is None:
         return None
     samples = []
@@ -87,7 +87,7 @@ def open_published(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset |
         labels = folder / "masks" / f"{row['name']}.png"
         for path in (image, labels):
             if not path.is_file():
-                raise DatasetError(f"'{path}' is missing but listed in index.csv; copy the set again.")
+                raise DatasetError(f"'{path}' is listed in index.csv but missing; copy the dataset again.")
         stratum = row[source.stratum] if source.stratum else ""
         mpp = float(row[source.mpp]) if source.mpp else None
         group, split = row[source.group], row["split"]

@@ -1,4 +1,4 @@
-"""Tumour regions derived from nuclei of known types: images with maps of nuclei and of nuclear types."""
+"""Tumour regions derived from nuclei of known types: images with maps of nuclear types."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from .binary import read_grey
 from .classes import BACKGROUND
 
 NEOPLASTIC = 1
-"""Type of tumour nuclei; other numbers are other cell types, 0 is no nucleus (PanNuke, histolytics)."""
+"""Type number of tumour nuclei in PanNuke and histolytics; other numbers are other cell types, 0 is no nucleus."""
 WINDOW_PX = 512
-"""Smallest side of the windows that images are cut into, similar to the images of other region sets."""
+"""Side of the windows that images are cut into, similar to the image size of other datasets of regions."""
 REACH_PX = 24.0
-"""Standard deviation of a nucleus' influence: two nuclei of a 40x scan, so that single lymphocytes among tumour cells
-do not count."""
+"""Standard deviation of the smoothing of nuclei, in pixels: about two nuclei in a 40x scan, so that single lymphocytes
+among tumour cells do not count."""
 UNDECIDED = (0.4, 0.6)
-"""Pixels with a share of neoplastic nuclei in this range lie on the edge of a region and are ignored."""
+"""Range of the local fraction of neoplastic nuclei in which pixels are on the edge of a region and are ignored."""
 EMPTY = 0.01
-"""Density of nuclei below which there is no tumour, as a share of the pixels."""
+"""Local fraction of pixels covered by nuclei, below which pixels are background."""
 _TRUNCATE = 4.0
-"""Standard deviations after which the influence of a nucleus ends."""
+"""Radius at which the smoothing kernel is truncated, in standard deviations."""
 _TYPES = "_type"
 _HISTOLYTICS = "hgsc_nest"
 """Name of the example image of a high-grade serous carcinoma in histolytics."""
 
 
 def open_typed_nuclei(folder: Path) -> Dataset | None:
-    """Open a folder with `images/` and, in `masks/`, a map of nuclear types for each image, "<name>_type.png".
+    """Open a folder with `images/` and a map of nuclear types for each image, `masks/<name>_type.png`.
 
-    The class "tumour" covers the pixels around which most nuclei are neoplastic.
+    The class "tumour" covers the pixels around which most nuclei are neoplastic. Returns None for another folder.
     """
     maps = {
         path.stem.removesuffix(_TYPES): path for path in sorted((folder / "masks").glob(f"*{_TYPES}.png"))
@@ -57,7 +57,7 @@ def open_typed_nuclei(folder: Path) -> Dataset | None:
 
 
 def _windows(images: Path, name: str, labels: Path) -> Iterator[Sample]:
-    """Cut an image into training windows; all of them belong to one case."""
+    """Cut an image into training windows, which all belong to the same case."""
     image = next(iter(sorted(images.glob(f"{name}.*"))), images / f"{name}.png")
     height, width = read_grey(labels).shape
     for row in _starts(height):
@@ -67,21 +67,21 @@ def _windows(images: Path, name: str, labels: Path) -> Iterator[Sample]:
 
 
 def _starts(side: int) -> list[int]:
-    """Return the first pixels of windows that together cover a side."""
+    """Return the first pixel of each window along a side, so that the windows cover it."""
     return [int(start) for start in np.linspace(0, max(0, side - WINDOW_PX), ceil(side / WINDOW_PX))]
 
 
 def tumour_regions(types: IntArray) -> UInt8Array:
-    """Draw tumour regions around neoplastic nuclei, from the type of each pixel (H, W), 0 for no nucleus.
+    """Derive tumour regions from the nuclear type of each pixel (H, W), 0 for no nucleus.
 
     Returns (H, W) uint8, 1 for tumour, 0 for background, `IGNORED` on the edge between them.
     """
-    # Smooth the maps of both kinds of nuclei.
+    # Smooth the maps of neoplastic and of other nuclei.
     tumour, other = (
         ndimage.gaussian_filter(nuclei.astype(np.float32), REACH_PX, truncate=_TRUNCATE)
         for nuclei in (types == NEOPLASTIC, (types > 0) & (types != NEOPLASTIC))
     )
-    # Threshold the local share of neoplastic nuclei.
+    # Threshold the local fraction of neoplastic nuclei.
     share = tumour / np.maximum(tumour + other, 1e-6)
     low, high = UNDECIDED
     regions = np.select([tumour + other < EMPTY, share > high, share < low], [0, 1, 0], IGNORED)

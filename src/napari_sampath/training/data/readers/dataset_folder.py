@@ -1,4 +1,4 @@
-"""The dataset folder that the annotation tools write."""
+"""Dataset folders that the annotation tools write."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..dataset import Dataset, Item, Sample
 from .classes import with_background
 
 
-def open_own(path: Path) -> Dataset:
+def open_dataset_folder(path: Path) -> Dataset:
     """Open a folder with a `dataset.json`; pixels outside the verified area are ignored."""
     folder = DatasetFolder.open(path)
     if not folder.images:
-        raise DatasetError(f"The dataset '{path}' holds no image yet; save one to it.")
+        raise DatasetError(f"The dataset '{path}' contains no images yet; save an image to it.")
     load = partial(_load, folder=folder)
     samples = [
         Sample(
@@ -33,7 +33,7 @@ def open_own(path: Path) -> Dataset:
     note = ""
     if ungrouped:
         note = (
-            f"The dataset {path} does not name the slide or case of {len(ungrouped)} of its {len(samples)} images "
+            f"The dataset {path} does not state the slide or case of {len(ungrouped)} of its {len(samples)} images "
             f"(such as '{ungrouped[0]}'); each counts as its own case, so scores may be too optimistic."
         )
     classes = with_background(folder.classes)
