@@ -76,7 +76,7 @@ PUBLISHED = (
 
 
 def open_published(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset | None:
-    """Open a folder with `images/`, `masks/` and the rows of its `index.csv`; return None if it is not in `PUBLISHED`."""
+    """Open a folder with `images/`, `masks/` and `index.csv` (`rows`); return None if it is not in `PUBLISHED`."""
     columns = set(rows[0]) if rows else set()
     source = next((entry for entry in PUBLISHED if entry.columns <= columns), None)
     if source is None:
