@@ -57,7 +57,7 @@ def test_wrong_tensors_are_named(state: dict[str, torch.Tensor], change: str) ->
     else:
         changed[key] = state[key][:5]
     with pytest.raises(
-        WeightsError, match=r"does not fit MobileSAM: 1 tensors .*image_encoder\.layers\."
+        WeightsError, match=r"does not match MobileSAM: 1 tensors .*image_encoder\.layers\."
     ) as caught:
         assemble(changed, "file")
     assert "\n" not in str(caught.value)

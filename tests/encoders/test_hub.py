@@ -190,7 +190,7 @@ def test_error_of_the_hub_is_named(folder: Path, hub: Serve, status: int) -> Non
     with pytest.raises(WeightsMissingError) as caught:
         run(locate_hub_job(PUBLIC))
     sentence = one_sentence(caught.value)
-    assert f"answers {status}" in sentence
+    assert f"returned status {status}" in sentence
     assert "'net-s16.safetensors'" in sentence
     assert f"'{folder}'" in sentence
 

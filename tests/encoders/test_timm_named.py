@@ -72,7 +72,7 @@ def test_tokens_equal_those_of_timm(tmp_path: Path) -> None:
 
 def test_file_of_another_model_is_rejected(tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="does not fit timm's 'test_vit'") as caught:
+    with pytest.raises(WeightsError, match="does not match timm's 'test_vit'") as caught:
         registry["timm:test_vit"].build(tmp_path / "w.pth")
     one_sentence(caught.value)
 

@@ -395,7 +395,7 @@ def test_file_of_the_user(save: Any, state: dict[str, torch.Tensor], features: F
         lambda state: {key: value.half().float() for key, value in state.items()},
         lambda state: {key: value.half() for key, value in state.items()},
     ],
-    ids=["module", "nested", "lightning", "more than SAM", "rounded", "float16"],
+    ids=["module", "nested", "lightning", "not part of SAM", "rounded", "float16"],
 )
 def test_variants_of_the_format(save: Any, state: dict[str, torch.Tensor], change: Any) -> None:
     loaded = load_model("sam", weights=save(change(state)))
@@ -419,11 +419,11 @@ def without(state: dict[str, torch.Tensor], *parts: str) -> dict[str, torch.Tens
         (lambda s: without(s, "image_encoder."), "is not a SAM weights file"),
         (lambda s: {"layer.weight": torch.ones(2, 2)}, r"is not a SAM weights file.*layer\.weight"),
         (lambda s: without(s, "prompt_encoder."), r"17 tensors missing \(prompt_encoder\.\S+, .* \.\.\.\)"),
-        (lambda s: without(s, "pos_embed"), r"lacks 'image_encoder\.pos_embed'"),
+        (lambda s: without(s, "pos_embed"), r"has no 'image_encoder\.pos_embed'"),
         (lambda s: without(s, "rel_pos_h"), "rel_pos_h"),
         (
             lambda s: s | {"image_encoder.adapter.weight": torch.ones(2)},
-            r"1 tensors too many \(image_encoder\.adapter",
+            r"1 tensors unexpected \(image_encoder\.adapter",
         ),
         (
             lambda s: s | {"mask_decoder.iou_token.weight": torch.ones(1, 128)},
@@ -473,7 +473,7 @@ def test_names_and_devices_are_checked(tmp_path: Path) -> None:
         load_model("vitb")
     with pytest.raises(ConfigError, match="no device 'cuda:77'"):
         load_model("sam", device="cuda:77")
-    with pytest.raises(WeightsMissingError, match="file of your own"):
+    with pytest.raises(WeightsMissingError, match="your own weights file"):
         load_model("sam")
     with pytest.raises(WeightsMissingError, match="no weights file"):
         load_model("sam", weights=tmp_path / "absent.pth")

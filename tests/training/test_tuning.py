@@ -415,7 +415,7 @@ def test_the_second_encoder_is_trained_on_dense_targets(tmp_path: Path) -> None:
     assert both.promptable
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        WeightsMissingError, match=f"has no weights of sampath-tiny or {name}; name a folder with"
+        WeightsMissingError, match=f"has no weights of sampath-tiny or {name}; give a folder with"
     ):
         load_model(f"sampath-tiny+{name}", "cpu", tmp_path / "empty")
     beside = both.encode(tissue().pixels).maps[f"{name}.tokens"]
@@ -592,7 +592,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
 
     other = tmp_path / "other.safetensors"
     save_file({"image_encoder.something": torch.zeros(2)}, other)
-    with pytest.raises(WeightsError, match=r"other.safetensors are not those of sampath-tiny"):
+    with pytest.raises(WeightsError, match=r"other.safetensors are not for sampath-tiny"):
         tiny.SAMPATH_TINY.build(other)
 
 

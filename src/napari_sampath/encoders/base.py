@@ -1,4 +1,4 @@
-"""The contract of every encoder, and the registry of encoders by name."""
+"""Base class of all encoders, and the registry of encoders by name."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from ..jobs import Job
 from ..registry import Registry
 
 SAM_MEAN = (123.675, 116.28, 103.53)
+"""Mean of each channel, RGB in 0..255."""
 SAM_STD = (58.395, 57.12, 57.375)
-"""SAM's normalisation (that of ImageNet, in 0..255), `segment_anything/build_sam.py`."""
+"""Standard deviation of each channel; mean and deviation are ImageNet's, as in `segment_anything/build_sam.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +35,30 @@ class EncoderInfo:
     """One line for menus and `sampath models`."""
     licence: str
     source_url: str
-    """Page of the weights and their licence."""
+    """Address of the page with the weights and their licence."""
     promptable: bool
-    """True if SAM's prompt encoder and mask decoder come with it."""
+    """True if the model includes SAM's prompt encoder and mask decoder."""
     size_mb: float
     """Size of the weights file; 0 if unknown."""
     gated: bool = False
-    """True if the weights are available on request only, to people who accept their terms."""
+    """True if users must request access and accept the terms before downloading the weights."""
 
 
 class Encoder(nn.Module, ABC):
     """A frozen network that maps one tile to feature maps (C, 64, 64).
 
     Args:
-        info: Name, licence, origin.
+        info: Description of the encoder.
         spec: The output maps.
-        weights_digest: Hex digest that changes with any weight; part of the store's key.
+        weights_digest: Hex digest that changes when any weight changes; part of the key of stored features.
         mean: Mean of each channel, RGB in 0..255.
         std: Standard deviation of each channel, RGB in 0..255.
-        input_px: Side of the network's input if it is not that of the frame: patches of 14 px need 896 px for
-            64 x 64 tokens. The frame of the features stays unchanged.
+        input_px: Side of the network's input in pixels if it differs from that of the frame: patches of 14 px need
+            896 px for 64 x 64 tokens. The frame itself stays unchanged.
     """
 
     preprocessing_version = 1
-    """Increase when preprocessing changes, so that cached features of the old version are not used."""
+    """Version of the preprocessing; increase it with every change, so that old cached features are not reused."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class Encoder(nn.Module, ABC):
         self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def adapt_frame(self, frame: Frame) -> Frame:
-        """Return the frame of this encoder's features, which describes how the window is mapped to the input."""
+        """Return the frame with this encoder's mapping from window to input; unchanged by default."""
         return frame
 
     def preprocess(self, image: UInt8Array, frame: Frame) -> Tensor:
@@ -103,7 +104,7 @@ class Encoder(nn.Module, ABC):
         return functional.pad(pixels, (0, frame.input_px - width, 0, frame.input_px - height))
 
     def normalise(self, pixels: Tensor, window: UInt8Array) -> Tensor:
-        """Normalise resized pixels (3, h, w), 0..255, of a window (H, W, 3), before padding with 0."""
+        """Normalise the resized pixels (3, h, w), 0..255, of a window (H, W, 3); padding with 0 follows."""
         return (pixels - self.pixel_mean) / self.pixel_std
 
     @abstractmethod
@@ -111,11 +112,11 @@ class Encoder(nn.Module, ABC):
         """Map a normalised batch (B, 3, S, S) to {map name: (B, C, 64, 64)}."""
 
     stored_as: torch.dtype | None = None
-    """Type of the stored weights; None for the type they are trained in, so that the digest of a frozen encoder, and
-    with it the key of cached features, stays the same."""
+    """Data type of saved weights; None keeps the type used in training, so that the digest of a frozen encoder and
+    the key of its cached features do not change."""
 
     def name_in_file(self, name: str) -> str:
-        """Return the name in weights files of a tensor of the whole model ("image_encoder.neck.0.weight")."""
+        """Map the name of a tensor in the whole model ("image_encoder.neck.0.weight") to its name in weights files."""
         return name
 
 
@@ -128,7 +129,7 @@ class EncoderParts:
     mask_decoder: MaskDecoder | None = None
 
     def modules(self) -> nn.ModuleDict:
-        """Return the available parts under SAM's prefixes."""
+        """Return the parts that exist, named by SAM's prefixes."""
         parts = {
             "image_encoder": self.encoder,
             "prompt_encoder": self.prompt_encoder,
@@ -142,10 +143,10 @@ class EncoderParts:
 
 
 Builder = Callable[[Path | None], EncoderParts]
-"""Builds an encoder; the path is a weights file that the user named, None for the official or shipped one."""
+"""Builds an encoder from a weights file; None means the official or shipped file."""
 
 Fetcher = Callable[[Path | None], Job[Path]]
-"""Finds or downloads the weights file; the path is a file or folder that the user named."""
+"""Finds or downloads the weights file; the argument is a file or folder given by the user, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +158,9 @@ class EncoderEntry:
     fetch: Fetcher | None = None
     """None if the weights are shipped with the package."""
     file: str = ""
-    """Name of the weights file in the folder of downloaded weights; empty if shipped, or the user's own."""
+    """Name of the weights file in the folder of downloaded weights; empty if it is shipped or supplied by the user."""
     find_in_hub_cache: Callable[[], Path | None] | None = None
-    """Finds the file in the cache of the Hugging Face Hub, for weights that are published there."""
+    """Finds the file in the cache of the Hugging Face Hub; None if the weights are not published there."""
 
     def is_downloaded(self) -> bool:
         """Return True if the weights file is in the folder of downloaded weights or in the Hub's cache."""

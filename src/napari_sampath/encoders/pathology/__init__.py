@@ -1,1 +1,1 @@
-"""Encoders for pathology besides SAM's: vision transformers and models of timm."""
+"""Pathology encoders, and timm models as encoders."""

@@ -1,6 +1,6 @@
-"""Encoders trained on tissue, as data: address and licence of the weights, architecture, normalisation.
+"""Table of pathology encoders: address and licence of the weights, architecture and normalisation.
 
-Sources: the model cards of the repositories; TRIDENT and eva for the normalisation.
+Sources: the repositories' model cards; for the normalisation, TRIDENT and eva.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _lunit(patch_px: int) -> PathologyModel:
     repository = f"1aurent/vit_small_patch{patch_px}_224.lunit_dino"
     return PathologyModel(
         name=f"lunit-s{patch_px}",
-        summary=f"Lunit ViT-S/{patch_px}, trained by DINO on 33 million tissue patches.",
+        summary=f"Lunit ViT-S/{patch_px}, trained with DINO on 33 million tissue patches.",
         licence=_LUNIT,
         architecture=f"vit_small_patch{patch_px}_224",
         patch_px=patch_px,
@@ -42,7 +42,7 @@ def _kaiko(size: str, patch_px: int, size_bytes: int) -> PathologyModel:
     name = f"kaiko-{size[0]}{patch_px}"
     return PathologyModel(
         name=name,
-        summary=f"kaiko.ai ViT-{size[0].upper()}/{patch_px}, trained by DINO on TCGA slides.",
+        summary=f"kaiko.ai ViT-{size[0].upper()}/{patch_px}, trained with DINO on TCGA slides.",
         licence=_KAIKO,
         architecture=f"vit_{size}_patch{patch_px}_224",
         patch_px=patch_px,
@@ -55,7 +55,7 @@ def _kaiko(size: str, patch_px: int, size_bytes: int) -> PathologyModel:
 MODELS = (
     PathologyModel(
         name="hipt-s16",
-        summary="HIPT ViT-S/16, trained by DINO on 104 million TCGA patches; the encoder of SAM-Path.",
+        summary="HIPT ViT-S/16, trained with DINO on 104 million TCGA patches; the encoder of SAM-Path.",
         licence="Apache-2.0 with Commons Clause; the authors ask for non-commercial academic use",
         page="https://github.com/mahmoodlab/HIPT",
         architecture="vit_small_patch16_224",
@@ -78,7 +78,7 @@ MODELS = (
     _kaiko("base", 8, 343_000_000),
     PathologyModel(
         name="kaiko-l14",
-        summary="kaiko.ai ViT-L/14 with registers, trained by DINOv2 on TCGA slides.",
+        summary="kaiko.ai ViT-L/14 with registers, trained with DINOv2 on TCGA slides.",
         licence=_KAIKO,
         architecture="vit_large_patch14_reg4_dinov2",
         patch_px=14,
@@ -92,7 +92,7 @@ MODELS = (
     ),
     PathologyModel(
         name="phikon",
-        summary="Owkin Phikon ViT-B/16, trained by iBOT on 40 million TCGA tiles.",
+        summary="Owkin Phikon ViT-B/16, trained with iBOT on 40 million TCGA tiles.",
         licence="Owkin non-commercial",
         architecture="vit_base_patch16_224",
         patch_px=16,
@@ -101,7 +101,7 @@ MODELS = (
     ),
     PathologyModel(
         name="uni",
-        summary="UNI ViT-L/16, trained by DINOv2 on 100 million patches of 100,000 slides.",
+        summary="UNI ViT-L/16, trained with DINOv2 on 100 million patches of 100,000 slides.",
         licence=_NO_DERIVATIVES,
         architecture="vit_large_patch16_224",
         patch_px=16,
@@ -110,7 +110,7 @@ MODELS = (
     ),
     PathologyModel(
         name="uni2-h",
-        summary="UNI2-h ViT-H/14 with registers, trained by DINOv2 on 200 million patches.",
+        summary="UNI2-h ViT-H/14 with registers, trained with DINOv2 on 200 million patches.",
         licence=_NO_DERIVATIVES,
         architecture="vit_giant_patch14_224",
         patch_px=14,
@@ -131,7 +131,7 @@ MODELS = (
     ),
     PathologyModel(
         name="h-optimus-0",
-        summary="H-optimus-0 ViT-g/14 with registers, trained by DINOv2 on 500,000 slides.",
+        summary="H-optimus-0 ViT-g/14 with registers, trained with DINOv2 on 500,000 slides.",
         licence="Apache-2.0",
         architecture="vit_giant_patch14_reg4_dinov2",
         patch_px=14,

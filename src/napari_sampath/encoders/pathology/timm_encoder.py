@@ -1,4 +1,4 @@
-"""Models of timm as encoders: the feature map of one stage, on the 64 x 64 grid."""
+"""timm models as encoders: the feature map of one stage on the 64 x 64 grid."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ RGB = tuple[float, float, float]
 
 
 class TimmEncoder(Encoder):
-    """A frozen model of timm with the map `tokens` (C, 64, 64).
+    """A frozen timm model that returns the map `tokens` (C, 64, 64).
 
     Args:
         info: See `Encoder`.
-        network: Any timm model with `forward_intermediates`, built for squares of `input_px`.
+        network: Any timm model with `forward_intermediates`, built for inputs of `input_px` per side.
         weights_digest: See `Encoder`.
         mean: Mean of each channel, RGB in 0..1.
         std: Standard deviation of each channel, RGB in 0..1.
-        input_px: Side of the input.
-        stage: Index of the map in `network.feature_info`; the last one is normalised as for the classifier.
+        input_px: Side of the input in pixels.
+        stage: Index of the stage in `network.feature_info`; the network's final normalisation is applied to the last.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class TimmEncoder(Encoder):
         self.network: Any = network
         self.stage = stage
         self.is_last = stage == len(stages) - 1
-        # Different normalisation gives different features: the store must not return the old ones.
+        # Settings that change the features must also change the key of stored features.
         settings = repr((Encoder.preprocessing_version, *map(float, (*mean, *std)), input_px, stage))
         self.preprocessing_version = zlib.crc32(settings.encode())
 
@@ -59,13 +59,13 @@ class TimmEncoder(Encoder):
 
 
 def choose_stage(strides_px: Sequence[int]) -> tuple[int, int]:
-    """Select the map closest to SAM's: the deepest one with cells of at most 16 px.
+    """Select the stage closest to SAM's resolution: the deepest one with a stride of at most 16 px.
 
     Args:
-        strides_px: Side of a cell of each map in pixels, in order of depth.
+        strides_px: Stride of each stage in pixels, in order of depth.
 
     Returns:
-        Index of the map, and the side in pixels of the input for which it has 64 x 64 cells.
+        Index of the stage, and the side in pixels of an input for which its map has 64 x 64 cells.
     """
     fine = [index for index, stride in enumerate(strides_px) if stride <= INPUT_PX // GRID]
     stage = fine[-1] if fine else min(range(len(strides_px)), key=lambda index: (strides_px[index], -index))

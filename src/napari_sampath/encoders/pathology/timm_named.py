@@ -1,4 +1,4 @@
-"""Any model of timm by its name: `timm:convnext_tiny.in12k`."""
+"""Any timm model by name: `timm:convnext_tiny.in12k`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _TIMM = "https://github.com/huggingface/pytorch-image-models"
 
 @registry.register_family(PREFIX)
 def entry(name: str) -> EncoderEntry:
-    """Describe a model of timm as an encoder.
+    """Return the registry entry of a timm model.
 
     Args:
-        name: "timm:" and timm's name of the model, with or without the tag of its weights.
+        name: "timm:" followed by timm's name of the model, with or without a weights tag.
 
     Raises:
-        UnknownNameError: If timm has no such model, or no such weights of it.
+        UnknownNameError: If timm has no such model, or no weights with this tag.
     """
     config = _config(name)
     info = EncoderInfo(
@@ -74,10 +74,10 @@ def _file_name(name: str) -> str:
 
 
 def fetch(info: EncoderInfo, hub_file: HubFile | None, explicit: Path | None = None) -> Job[Path]:
-    """Find the weights: a file or folder that the user names, in the cache, or on the Hub.
+    """Find the weights at a given path (file or folder) or in the cache, or download them from the Hub.
 
     Raises:
-        WeightsMissingError: If they are not on this machine and cannot be downloaded.
+        WeightsMissingError: If the weights are not on this machine and cannot be downloaded.
     """
     if hub_file is not None:
         return (yield from locate_hub_job(hub_file, explicit))
@@ -85,18 +85,18 @@ def fetch(info: EncoderInfo, hub_file: HubFile | None, explicit: Path | None = N
     if path is None:
         yield Progress(0, 0, f"Looking up {info.name}", "bytes")
         raise WeightsMissingError(
-            f"timm publishes no weights for '{info.name}'; name a file of your own with its state_dict."
+            f"timm publishes no weights for '{info.name}'; give your own file with the model's state_dict."
         )
     return path
 
 
 def build(info: EncoderInfo, hub_file: HubFile | None, path: Path | None = None) -> EncoderParts:
-    """Build the encoder with timm's weights, or those of a file.
+    """Build the encoder with timm's weights or from a file.
 
     Raises:
-        UnknownNameError: If the model gives no feature maps.
+        UnknownNameError: If the model does not provide feature maps.
         WeightsMissingError: If the weights are not on this machine and cannot be downloaded.
-        WeightsError: If the file is unreadable, or of another model.
+        WeightsError: If the file is unreadable or belongs to another model.
     """
     config = _config(info.name)
     with torch.device("meta"):
@@ -104,8 +104,8 @@ def build(info: EncoderInfo, hub_file: HubFile | None, path: Path | None = None)
     stages = getattr(probe, "feature_info", None)
     if not stages or not hasattr(probe, "forward_intermediates"):
         raise UnknownNameError(
-            f"timm's '{info.name.removeprefix(PREFIX)}' gives no feature maps of its stages; "
-            "choose a vision transformer or a convolutional network of timm."
+            f"timm's '{info.name.removeprefix(PREFIX)}' does not provide feature maps; "
+            "choose a vision transformer or a convolutional network."
         )
     index, input_px = choose_stage([int(stage["reduction"]) for stage in stages])
     if path is None or not path.is_file():
@@ -118,7 +118,7 @@ def build(info: EncoderInfo, hub_file: HubFile | None, path: Path | None = None)
 
 
 def _load(info: EncoderInfo, config: Any, state: dict[str, Tensor], input_px: int, path: Path) -> Any:
-    """Let timm build the model and load the weights, since it resizes the position embedding of each architecture."""
+    """Build and load through timm, which resizes the position embedding as each architecture needs."""
     classifiers = [config.classifier] if isinstance(config.classifier, str) else config.classifier or ()
     heads = tuple(f"{name}." for name in classifiers)
     body = {key: value.float() for key, value in state.items() if not key.startswith(heads)}
@@ -134,7 +134,7 @@ def _load(info: EncoderInfo, config: Any, state: dict[str, Tensor], input_px: in
     except (RuntimeError, KeyError, AttributeError) as error:
         first = next((line.strip() for line in str(error).splitlines()[1:]), str(error))
         raise WeightsError(
-            f"'{path}' does not fit timm's '{config.architecture}' ({first.rstrip('. ')}); "
-            f"give the file of {info.source_url}."
+            f"'{path}' does not match timm's '{config.architecture}' ({first.rstrip('. ')}); "
+            f"use the file from {info.source_url}."
         ) from error
     return network.eval()

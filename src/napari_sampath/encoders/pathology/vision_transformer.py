@@ -1,4 +1,4 @@
-"""Vision transformers of timm built from weights files: names mapped to timm's, position embeddings resized."""
+"""timm vision transformers built from published weights, with tensors renamed and position embeddings resized."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class PathologyModel:
-    """One row of the table in `pathology`: a vision transformer of timm with weights trained on tissue."""
+    """A timm vision transformer with published weights trained on tissue; `pathology` lists them."""
 
     name: str
     summary: str
@@ -46,22 +46,22 @@ class PathologyModel:
     mean: RGB = IMAGENET_MEAN
     std: RGB = IMAGENET_STD
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of `timm.create_model` besides the size."""
+    """Further arguments of `timm.create_model`."""
     convert: Callable[[State], State] = dict
-    """Maps the names in the file to timm's."""
+    """Renames the tensors of the file to timm's names."""
     page: str = ""
-    """Page of weights and licence, if they are not on the Hub."""
+    """Address of the page with weights and licence, for weights that are not on the Hub."""
     dino_positions: bool = False
     """True if the position embedding is resized as in DINO, not as in timm."""
 
     @property
     def input_px(self) -> int:
-        """Side of the input that has 64 x 64 patches."""
+        """Side in pixels of an input with 64 x 64 patches."""
         return GRID * self.patch_px
 
     @property
     def source_url(self) -> str:
-        """Page of weights and licence."""
+        """Address of the page with weights and licence."""
         return self.weights.page if isinstance(self.weights, HubFile) else self.page
 
     @property
@@ -111,16 +111,16 @@ _TRANSFORMERS = (
 def build_network(
     model: PathologyModel, state: Mapping[str, Tensor], hw: tuple[int, int], source: str
 ) -> Any:
-    """Build a vision transformer from tensors, with its position embedding resized.
+    """Build a vision transformer from tensors, resizing its position embedding.
 
     Args:
-        model: The row of the table.
+        model: Description of the model.
         state: From `vit_keys`.
-        hw: Size (H, W) of the input in pixels, multiples of the patch.
-        source: Name of the file, for messages.
+        hw: Size (H, W) of the input in pixels, multiples of the patch size.
+        source: Name of the file for error messages.
 
     Raises:
-        WeightsError: If tensors are missing, surplus or of another shape.
+        WeightsError: If tensors are missing, unexpected or of a different shape.
     """
     with torch.device("meta"):
         network: Any = timm.create_model(model.architecture, num_classes=0, img_size=hw, **model.options)
@@ -139,35 +139,35 @@ def build_network(
 
 
 def vit_keys(model: PathologyModel, state: Mapping[str, Tensor], source: str) -> State:
-    """Map the tensors of a file to timm's names: no prefix ("module.", "backbone."), no head, float32.
+    """Rename the tensors of a file to timm's names, without prefix ("module.", "backbone.") and classifier, as float32.
 
     Raises:
-        WeightsError: If the file has no vision transformer.
+        WeightsError: If the file does not contain a vision transformer.
     """
     converted = model.convert(dict(state))
     prefix = next((key.removesuffix(_LANDMARK) for key in converted if key.endswith(_LANDMARK)), None)
     if prefix is None:
         raise WeightsError(
             f"'{source}' is not a weights file of '{model.name}': it has no '{_LANDMARK}'; "
-            f"give the file of {model.source_url}."
+            f"use the file from {model.source_url}."
         )
     names = {key: key.removeprefix(prefix) for key in converted if key.startswith(prefix)}
     return {name: converted[key].float() for key, name in names.items() if not name.startswith(_UNUSED)}
 
 
 def fetch(model: PathologyModel, explicit: Path | None = None) -> Job[Path]:
-    """Find the weights of a row; see `locate_job` and `locate_hub_job`."""
+    """Find or download the weights of a model; see `locate_job` and `locate_hub_job`."""
     if isinstance(model.weights, HubFile):
         return locate_hub_job(model.weights, explicit)
     return locate_job(model.weights, explicit)
 
 
 def build(model: PathologyModel, path: Path | None = None) -> EncoderParts:
-    """Build the encoder of a row with its published weights, or those of a file.
+    """Build an encoder with its published weights or from a file.
 
     Raises:
         WeightsMissingError: If the weights are not on this machine and cannot be downloaded.
-        WeightsError: If the file is unreadable, or of another model.
+        WeightsError: If the file is unreadable or belongs to another model.
     """
     if path is None or not path.is_file():
         path = run(fetch(model, path))

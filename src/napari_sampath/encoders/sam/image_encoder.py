@@ -1,8 +1,8 @@
-"""SAM's image encoder (Kirillov et al. 2023, after ViTDet, Li et al. 2022), computed without large intermediates.
+"""SAM's image encoder (Kirillov et al. 2023, after ViTDet, Li et al. 2022), without large intermediate tensors.
 
-Weights and output are those of `segment_anything.modeling.ImageEncoderViT`, with two savings: attention over the
-whole image runs in chunks through a fused kernel instead of keeping matrices of (heads, 4096, 4096), and windows that
-extend beyond the image are padded after the projection to queries, keys and values, where padding is the bias.
+Weights and outputs match those of `segment_anything.modeling.ImageEncoderViT`. It saves memory in two places: global
+attention runs in chunks through a fused kernel instead of storing matrices of (heads, 4096, 4096), and windows that
+extend beyond the image are padded after the projection to queries, keys and values, where a padded patch is the bias.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ...config import cpu_has_bfloat16
 from .sam_format import Architecture
 
 _BIAS_BYTES = 8 * 2**20
-"""Bytes of relative-position bias at a time for each CPU thread: fits the last-level cache."""
+"""Maximum bytes of relative-position bias per chunk and CPU thread; fits in the last-level cache."""
 _BIAS_BYTES_ELSEWHERE = 2**29
-"""The same on other devices, where fewer and larger calls are faster."""
+"""Maximum bytes per chunk on other devices, where fewer and larger calls are faster."""
 
 
 class ImageEncoder(nn.Module):
@@ -117,7 +117,7 @@ class Attention(nn.Module):
         # Project to queries, keys and values
         qkv = self.qkv(hidden).flatten(1, 2)
         if self.window:
-            # Sort patches into windows; SAM pads with zeros before the projection, which gives its bias
+            # Gather patches into windows; SAM pads with zeros before the projection, which turns them into its bias
             padding = self.qkv.bias.to(qkv.dtype).expand(batch, len(self.outside), -1)
             qkv = qkv.index_select(1, self.places).index_copy(1, self.outside, padding)
         # Split into heads: (B * windows, patches, 3, heads, C) -> three times (B * windows, heads, patches, C)
@@ -126,22 +126,22 @@ class Attention(nn.Module):
         # Attend with relative positions, and merge the heads
         mixed = attend(query, key, value, *self._relative_positions(query))
         mixed = mixed.transpose(1, 2).reshape(batch, -1, channels)
-        # Sort windows back into the image, without the padding
+        # Reorder the patches from windows to image, without the padding
         if self.window:
             mixed = mixed.index_select(1, self.back)
         projected: Tensor = self.proj(mixed)
         return projected.view(hidden.shape)
 
     def _relative_positions(self, query: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the bias of rows and of columns of keys for each query: two of (B, heads, N, side)."""
+        """Compute for each query the bias of each key row and each key column, both (B, heads, N, side)."""
         square = query.unflatten(2, (self.side, self.side))
-        of_rows = torch.einsum("bnhwc,hkc->bnhwk", square, self.rel_pos_h[self.differences])
-        of_cols = torch.einsum("bnhwc,wkc->bnhwk", square, self.rel_pos_w[self.differences])
-        return of_rows.flatten(2, 3), of_cols.flatten(2, 3)
+        row_bias = torch.einsum("bnhwc,hkc->bnhwk", square, self.rel_pos_h[self.differences])
+        col_bias = torch.einsum("bnhwc,wkc->bnhwk", square, self.rel_pos_w[self.differences])
+        return row_bias.flatten(2, 3), col_bias.flatten(2, 3)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, of_rows: Tensor, of_cols: Tensor) -> Tensor:
-    """Compute attention with the bias `of_rows[..., i, None] + of_cols[..., None, j]` for the key in row i, column j.
+def attend(query: Tensor, key: Tensor, value: Tensor, row_bias: Tensor, col_bias: Tensor) -> Tensor:
+    """Compute attention with the bias `row_bias[..., i, None] + col_bias[..., None, j]` for the key in row i, column j.
 
     The bias is computed in chunks of at most `_BIAS_BYTES`.
 
@@ -149,8 +149,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, of_rows: Tensor, of_cols: 
         query: (B, heads, N, C).
         key: (B, heads, N, C).
         value: (B, heads, N, C).
-        of_rows: (B, heads, N, H).
-        of_cols: (B, heads, N, W), H * W = N.
+        row_bias: (B, heads, N, H).
+        col_bias: (B, heads, N, W), H * W = N.
 
     Returns:
         (B, heads, N, C).
@@ -161,7 +161,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, of_rows: Tensor, of_cols: 
     mixed = torch.empty_like(value.transpose(1, 2)).transpose(1, 2)
     for items, heads, queries in _chunks(query, key.shape[2]):
         part = items, heads, queries
-        bias = (of_rows[part].unsqueeze(-1) + of_cols[part].unsqueeze(-2)).flatten(-2)
+        bias = (row_bias[part].unsqueeze(-1) + col_bias[part].unsqueeze(-2)).flatten(-2)
         with torch.autocast(query.device.type, enabled=False):
             mixed[part] = functional.scaled_dot_product_attention(
                 query[part], key[items, heads], value[items, heads], attn_mask=bias.to(query.dtype)
@@ -197,10 +197,10 @@ def window_places(grid: int, window: int) -> tuple[Tensor, Tensor, Tensor]:
         window: Side of a window in patches.
 
     Returns:
-        For each place in the windows the patch, row * grid + column, 0 outside the image; the places outside the
-        image; and for each patch its place.
+        The patch (row * grid + column) at each place in the windows, 0 for places outside the image; the places
+        outside the image; and the place of each patch.
     """
-    # numpy, because tensors have no values on the meta device, on which networks are built.
+    # Use numpy, since networks are built on the meta device, where tensors have no values.
     patches = np.pad(np.arange(grid * grid).reshape(grid, grid), (0, -grid % window), constant_values=-1)
     count = len(patches) // window
     tiled = patches.reshape(count, window, count, window).swapaxes(1, 2).ravel()

@@ -1,4 +1,4 @@
-"""MobileSAM (Zhang et al. 2023): SAM's prompt decoder behind a TinyViT (Wu et al. 2022, through timm)."""
+"""MobileSAM (Zhang et al. 2023): SAM with a TinyViT (Wu et al. 2022, from timm) as image encoder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FILE = WeightsFile(
 
 INFO = EncoderInfo(
     name="vit_t",
-    summary="MobileSAM: SAM with a small encoder, fast on a CPU, downloaded at first use (41 MB).",
+    summary="MobileSAM: SAM with a small encoder, fast on a CPU, downloaded on first use (41 MB).",
     licence="Apache-2.0",
     source_url="https://github.com/ChaoningZhang/MobileSAM",
     promptable=True,
@@ -46,11 +46,14 @@ _NAMES = (
     (r"\.vit\.head\.fc\.", ".head."),
     (r"\.conv\.", ".c."),
 )
-"""Our names -> MobileSAM's. timm downsamples at the beginning of a stage, MobileSAM at the end of the previous one."""
+"""Replacements that turn our tensor names into MobileSAM's.
+
+timm downsamples at the beginning of a stage, MobileSAM at the end of the previous one.
+"""
 
 
 class MobileSamEncoder(Encoder):
-    """TinyViT with SAM's neck: `embedding` (256, 64, 64), and before the neck `tokens` (320, 64, 64).
+    """TinyViT with SAM's neck; returns `embedding` (256, 64, 64) and the `tokens` (320, 64, 64) before the neck.
 
     Args:
         weights_digest: See `Encoder`.
@@ -86,7 +89,7 @@ class MobileSamEncoder(Encoder):
 
 
 def mobile_sam_name(name: str) -> str:
-    """Return the name in a MobileSAM file of a tensor of our modules."""
+    """Map the name of a tensor in our modules to its name in MobileSAM's file."""
     if name.startswith("image_encoder."):
         for pattern, replacement in _NAMES:
             name = re.sub(pattern, replacement, name)
@@ -98,10 +101,10 @@ def assemble(state: Mapping[str, Tensor], source: str = "weights") -> EncoderPar
 
     Args:
         state: The 439 tensors under MobileSAM's names.
-        source: Name of the file, for messages.
+        source: Name of the file for error messages.
 
     Raises:
-        WeightsError: If tensors are missing, surplus or of another shape.
+        WeightsError: If tensors are missing, unexpected or of a different shape.
     """
     encoder = MobileSamEncoder(encoder_digest(state))
     prompt_encoder, mask_decoder = build_prompt_encoder(), build_mask_decoder()
@@ -117,7 +120,7 @@ def assemble(state: Mapping[str, Tensor], source: str = "weights") -> EncoderPar
 
 
 def build(path: Path | None = None) -> EncoderParts:
-    """Build `vit_t` with the official weights, or those of a file in MobileSAM's format.
+    """Build `vit_t` with the official weights or from a file in MobileSAM's format.
 
     Raises:
         WeightsError: If the file has another format.

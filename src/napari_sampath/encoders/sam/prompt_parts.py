@@ -1,4 +1,4 @@
-"""SAM's prompt encoder and mask decoder in SAM's sizes, for encoders with SAM's neck."""
+"""SAM's prompt encoder and mask decoder with SAM's layer sizes, for encoders with SAM's neck."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CHANNELS = 256
 
 
 class SingleMaskDecoder(MaskDecoder):
-    """SAM's mask decoder of which only the single mask was trained; returns it even if three are requested."""
+    """SAM's mask decoder for weights trained to predict one mask; returns one even if three are requested."""
 
     def forward(self, *args: Any, multimask_output: bool, **kwargs: Any) -> Any:
-        """Decode as SAM does: (B, 1, 256, 256) logits and (B, 1) predicted IoU, whatever `multimask_output`."""
+        """Return logits (B, 1, 256, 256) and predicted IoU (B, 1), ignoring `multimask_output`."""
         return super().forward(*args, multimask_output=False, **kwargs)
 
 

@@ -26,7 +26,7 @@ OFFICIAL = {
 
 
 class SamEncoder(Encoder):
-    """SAM's image encoder: `embedding` (256, 64, 64), and before the neck `tokens` (D, 64, 64).
+    """SAM's image encoder; returns `embedding` (256, 64, 64) and the `tokens` (D, 64, 64) before the neck.
 
     Args:
         info: See `Encoder`.
@@ -53,16 +53,16 @@ class SamEncoder(Encoder):
 def assemble(
     state: Mapping[str, Tensor], architecture: Architecture, info: EncoderInfo, source: str = "weights"
 ) -> EncoderParts:
-    """Build SAM's three parts from tensors, which are used without copying.
+    """Build SAM's three parts around the given tensors, without copying them.
 
     Args:
         state: From `sam_keys`.
         architecture: From `deduce`, or one of `OFFICIAL`.
-        info: Name, licence, origin.
-        source: Name of the file, for messages.
+        info: Description of the encoder.
+        source: Name of the file for error messages.
 
     Raises:
-        WeightsError: If tensors are missing, surplus or of another shape.
+        WeightsError: If tensors are missing, unexpected or of a different shape.
     """
     with torch.device("meta"):
         image_encoder = ImageEncoder(architecture, CHANNELS)
@@ -81,11 +81,11 @@ def assemble(
 
 
 def build_file(path: Path, info: EncoderInfo) -> EncoderParts:
-    """Build from a file in SAM's format, whatever its sizes.
+    """Build an encoder of any size from a file in SAM's format.
 
     Args:
         path: The file.
-        info: Description of the requested encoder; the file of an official one must have its size.
+        info: Description of the requested encoder; for an official encoder, the file must match its size.
 
     Raises:
         WeightsError: If the file has another format or size.
@@ -95,7 +95,7 @@ def build_file(path: Path, info: EncoderInfo) -> EncoderParts:
     if architecture.input_px != INPUT_PX or architecture.patch_px != INPUT_PX // GRID:
         raise WeightsError(
             f"'{path}' is for images of {architecture.input_px} px in patches of {architecture.patch_px} px; "
-            f"allowed are SAM's {INPUT_PX} px in patches of 16 px."
+            f"use a file for SAM's {INPUT_PX} px in patches of {INPUT_PX // GRID} px."
         )
     if OFFICIAL.get(info.name, architecture) != architecture:
         names = [name for name, official in OFFICIAL.items() if official == architecture] or ["sam"]

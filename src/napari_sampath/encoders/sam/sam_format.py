@@ -1,4 +1,4 @@
-"""Weights files in SAM's format: names of tensors, and the sizes of the network deduced from them."""
+"""SAM's weights format: names of tensors, and sizes of the network deduced from their shapes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 _PARTS = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
 _PATCHES = "image_encoder.patch_embed.proj.weight"
 _NAMED = 3
-"""Number of wrong keys that a message names."""
+"""Maximum number of keys listed in a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Sizes of an image encoder; those of prompt encoder and mask decoder are always SAM's."""
+    """Sizes of an image encoder; prompt encoder and mask decoder always have SAM's sizes."""
 
     embed_dim: int
     depth: int
@@ -43,24 +43,24 @@ class Architecture:
 
 
 def sam_keys(state: Mapping[str, Tensor], source: str, landmark: str = _PATCHES) -> dict[str, Tensor]:
-    """Map a state_dict in SAM's format to SAM's own names: no prefix ("module.", "sam."), no other tensors.
+    """Select SAM's tensors in a state_dict and remove the prefix of their names ("module.", "sam.").
 
     Args:
         state: Tensors by name.
-        source: Name of the file, for messages.
-        landmark: The tensor that identifies such a file and its prefix.
+        source: Name of the file for error messages.
+        landmark: Name of the tensor that identifies the format and shows the prefix.
 
     Returns:
-        float32 tensors.
+        Tensors under SAM's names; those of floating-point type are float32.
 
     Raises:
-        WeightsError: If it has no SAM image encoder.
+        WeightsError: If the file has no SAM image encoder.
     """
     prefix = next((key.removesuffix(landmark) for key in state if key.endswith(landmark)), None)
     if prefix is None:
         raise WeightsError(
-            f"'{source}' is not a SAM weights file: it has no '{landmark}' but {_some(list(state))}; "
-            "give a file of SAM's format."
+            f"'{source}' is not a SAM weights file: it has {_some(list(state))} but no '{landmark}'; "
+            "use a file in SAM's format."
         )
     tensors, others = {}, []
     for key, value in state.items():
@@ -70,7 +70,7 @@ def sam_keys(state: Mapping[str, Tensor], source: str, landmark: str = _PATCHES)
         elif name not in ("pixel_mean", "pixel_std"):
             others.append(key)
     if others:
-        logger.info("'%s' has more than SAM; ignored: %s", source, _some(others))
+        logger.info("'%s' has tensors that are not part of SAM and are ignored: %s", source, _some(others))
     return tensors
 
 
@@ -84,11 +84,11 @@ def deduce(state: Mapping[str, Tensor], source: str) -> Architecture:
     def shape(key: str, dims: int) -> tuple[int, ...]:
         tensor = state.get(f"image_encoder.{key}")
         if tensor is None:
-            raise WeightsError(f"'{source}' lacks 'image_encoder.{key}'; give a file of SAM's format.")
+            raise WeightsError(f"'{source}' has no 'image_encoder.{key}'; use a file in SAM's format.")
         if tensor.ndim != dims:
             raise WeightsError(
-                f"'{source}' has 'image_encoder.{key}' of shape {tuple(tensor.shape)}, not of {dims} dimensions; "
-                "give a file of SAM's format."
+                f"'{source}' has 'image_encoder.{key}' of shape {tuple(tensor.shape)}, which should have {dims} "
+                "dimensions; use a file in SAM's format."
             )
         return tuple(tensor.shape)
 
@@ -98,7 +98,7 @@ def deduce(state: Mapping[str, Tensor], source: str) -> Architecture:
     depth = 1 + max((int(number[1]) for number in numbers if number), default=-1)
     tables = [shape(f"blocks.{index}.attn.rel_pos_h", 2) for index in range(depth)]
     if not tables or embed_dim % tables[0][1]:
-        raise WeightsError(f"'{source}' has no blocks of SAM's image encoder; give a file of SAM's format.")
+        raise WeightsError(f"'{source}' has no blocks of SAM's image encoder; use a file in SAM's format.")
     sides = [(length + 1) // 2 for length, _ in tables]
     mlp_dim = shape("blocks.0.mlp.lin1.weight", 2)[0]
     return Architecture(
@@ -121,11 +121,11 @@ def check_tensors(
     Args:
         expected: The tensors of the network by name.
         state: The tensors of the file by name.
-        source: Name of the file, for messages.
-        model: Name of the network, for messages.
+        source: Name of the file for error messages.
+        model: Name of the network for error messages.
 
     Raises:
-        WeightsError: If tensors are missing, surplus or of another shape; the message names the first few.
+        WeightsError: If tensors are missing, unexpected or of a different shape; the message lists the first few.
     """
     missing = [key for key in expected if key not in state]
     surplus = [key for key in state if key not in expected]
@@ -136,12 +136,12 @@ def check_tensors(
     ]
     faults = [
         f"{len(keys)} tensors {fault} ({_some(keys)})"
-        for keys, fault in ((missing, "missing"), (surplus, "too many"), (reshaped, "of another shape"))
+        for keys, fault in ((missing, "missing"), (surplus, "unexpected"), (reshaped, "of a different shape"))
         if keys
     ]
     if faults:
         raise WeightsError(
-            f"'{source}' does not fit {model}: {', '.join(faults)}; give a file of {model}'s format."
+            f"'{source}' does not match {model}: {', '.join(faults)}; use a file in {model}'s format."
         )
 
 

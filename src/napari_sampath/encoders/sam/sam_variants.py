@@ -25,7 +25,7 @@ _PATHOSAM = "https://owncloud.gwdg.de/index.php/s/{}/download"
 
 
 class MedSamEncoder(SamEncoder):
-    """SAM's image encoder with MedSAM's preprocessing: stretched to the square, scaled to 0..1 per image."""
+    """SAM's image encoder with MedSAM's preprocessing: windows are stretched to a square and scaled to 0..1."""
 
     preprocessing_version = 1
 
@@ -36,8 +36,8 @@ class MedSamEncoder(SamEncoder):
     def preprocess(self, image: UInt8Array, frame: Frame) -> Tensor:
         """Crop a window, stretch it to the square by cubic splines and scale its values to 0..1.
 
-        As in MedSAM's inference script for one image: minimum and maximum over all channels, without mean and
-        standard deviation.
+        As in MedSAM's single-image inference script, minimum and maximum are taken over all channels, and SAM's mean
+        and standard deviation are not used.
 
         Args:
             image: (H, W, 3) uint8 RGB, the whole image.
@@ -70,7 +70,7 @@ def _as_medsam(parts: EncoderParts) -> EncoderParts:
 
 @dataclass(frozen=True, slots=True)
 class SamVariant:
-    """One row of the table: a published file in SAM's format."""
+    """A published weights file in SAM's format."""
 
     name: str
     summary: str
@@ -78,7 +78,7 @@ class SamVariant:
     source_url: str
     weights: WeightsFile
     adapt: Callable[[EncoderParts], EncoderParts] | None = None
-    """Changes SAM's parts to those of the variant; None if they are the same."""
+    """Replaces the parts in which the variant differs from SAM; None if it does not differ."""
 
     @property
     def info(self) -> EncoderInfo:
@@ -103,7 +103,7 @@ def _official(size: str, code: str, sha256: str, size_bytes: int) -> SamVariant:
     file = f"sam_vit_{size}_{code}.pth"
     return SamVariant(
         name=f"vit_{size}",
-        summary=f"Segment Anything ViT-{size.upper()} by Meta AI, downloaded at first use ({size_bytes / 1e9:.1f} GB).",
+        summary=f"Segment Anything ViT-{size.upper()} by Meta AI, downloaded on first use ({size_bytes / 1e9:.1f} GB).",
         licence="Apache-2.0",
         source_url="https://github.com/facebookresearch/segment-anything",
         weights=WeightsFile(file, f"{_SAM}{file}", sha256, size_bytes),
@@ -138,11 +138,11 @@ VARIANTS = (
 
 
 def build(variant: SamVariant, path: Path | None = None) -> EncoderParts:
-    """Build the parts of a row with the published weights, or those of a file.
+    """Build the parts of a variant with its published weights or from a file.
 
     Raises:
         WeightsMissingError: If the weights are not on this machine and cannot be downloaded.
-        WeightsError: If the file is unreadable, or not in SAM's format.
+        WeightsError: If the file is unreadable or not in SAM's format.
     """
     if path is None or not path.is_file():
         path = run(locate_job(variant.weights, path))
@@ -153,7 +153,7 @@ def build(variant: SamVariant, path: Path | None = None) -> EncoderParts:
 def _build_own(info: EncoderInfo, path: Path | None) -> EncoderParts:
     if path is None:
         raise WeightsMissingError(
-            "The encoder 'sam' is for a file of your own in SAM's format; name that file as its weights."
+            "The encoder 'sam' needs your own weights file in SAM's format; give the path of the file."
         )
     return build_file(path, info)
 
@@ -166,8 +166,8 @@ for _variant in VARIANTS:
 
 _OWN = EncoderInfo(
     name="sam",
-    summary="A weights file of your own in SAM's format (MedSAM, a fine-tuned SAM ...).",
-    licence="that of the file",
+    summary="Your own weights file in SAM's format, such as a fine-tuned SAM.",
+    licence="depends on the file",
     source_url="",
     promptable=True,
     size_mb=0.0,

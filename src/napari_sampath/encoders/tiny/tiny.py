@@ -1,8 +1,8 @@
 """Small models trained on tissue and shipped with the package: `sampath-tiny` and `sampath-tiny-path`.
 
-A ConvNeXt (Liu et al. 2022, through timm) reads the 1,024 px input; its four stages are fused on the 64 x 64 grid,
-followed by SAM's neck. Prompt encoder and mask decoder of `sampath-tiny` are SAM's, extended by maps of the prompt
-(see `tiny_prompts`); `sampath-tiny-path` is an encoder only, the second one of SAM-Path.
+A ConvNeXt (Liu et al. 2022, from timm) reads the 1,024 px input; its four stages are fused on the 64 x 64 grid,
+followed by SAM's neck. The prompt encoder and mask decoder of `sampath-tiny` extend SAM's with prompt maps (see
+`tiny_prompts`); `sampath-tiny-path` is only an encoder, the pathology encoder for SAM-Path.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PATH_INFO = EncoderInfo(
 
 @dataclass(frozen=True, slots=True)
 class TinyModel:
-    """A model whose trained weights are shipped, and which can be trained from random weights."""
+    """A model that is shipped with trained weights and can also be trained from random weights."""
 
     info: EncoderInfo
     backbone: str
@@ -63,7 +63,7 @@ class TinyModel:
         return EncoderParts(encoder, MapPromptEncoder(), SpreadingMaskDecoder())
 
     def build(self, path: Path | None = None) -> EncoderParts:
-        """Build the parts with the shipped weights, or those of a file made by `sampath tune`."""
+        """Build the parts with the shipped weights or from a file made by `sampath tune`."""
         source = self.weights if path is None else path
         return load_parts(self.untrained(), load_state_dict(source), str(source))
 
@@ -115,7 +115,7 @@ def load_parts(parts: EncoderParts, state: dict[str, Tensor], source: str) -> En
     """Load weights into new parts and freeze them.
 
     Raises:
-        WeightsError: If names or shapes are those of another model.
+        WeightsError: If the weights belong to another model.
     """
     for prefix, module in parts.modules().items():
         own = {
@@ -128,8 +128,8 @@ def load_parts(parts: EncoderParts, state: dict[str, Tensor], source: str) -> En
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
             raise WeightsError(
-                f"The weights in {source} are not those of {parts.encoder.info.name} ({first}); give a file made by "
-                "'sampath tune', or choose the model of the file."
+                f"The weights in {source} are not for {parts.encoder.info.name} ({first}); give a file made by "
+                "'sampath tune', or choose the model that the file was made for."
             ) from None
         module.eval().requires_grad_(False)
     parts.encoder.weights_digest = encoder_digest(state)

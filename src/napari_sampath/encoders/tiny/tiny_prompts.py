@@ -1,9 +1,9 @@
-"""Prompt encoder and mask decoder of `sampath-tiny`: SAM's, extended by maps of the prompt.
+"""Prompt encoder and mask decoder of `sampath-tiny`, which extend SAM's with prompt maps.
 
-A small network trained on few images learns "inside this box" and "the gland under the click" far sooner from maps
-than from tokens of corners and clicks. So the prompt encoder also draws the prompts as maps, and the mask decoder runs
-a few convolutions over image and maps before SAM's transformer. Both additions end in weights that are initialised
-to zero, so that weights trained without them give the same output as before.
+A small network trained on few images learns the meaning of clicks and boxes much faster from maps than from tokens.
+The prompt encoder therefore also renders the prompts as maps, and the mask decoder applies a small U-Net to image
+features and maps before SAM's transformer. The last layer of each addition is initialised to zero, so that weights
+trained without the additions give the same output.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ REACH_PX = 128.0
 class MapPromptEncoder(PromptEncoder):
     """SAM's prompt encoder with additional maps of points and box.
 
-    Six sharp maps on the grid of the logits (coverage by the box, a bump that fills the box, small and large discs
-    around positive and around negative points) and six smooth maps on the grid of the embedding (wide discs around
-    both, vector to the nearest positive point, position in the box) are embedded by small convolutions and added to
-    SAM's dense embedding.
+    There are six sharp maps on the grid of the logits (coverage by the box, a Gaussian as large as the box, small and
+    large discs around positive and around negative points) and six smooth maps on the grid of the embedding (wide
+    discs around positive and around negative points, vector to the nearest positive point, position in the box).
+    Small convolutions embed them, and the result is added to SAM's dense embedding.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ class MapPromptEncoder(PromptEncoder):
         boxes: Tensor | None,
         part: tuple[slice, slice] = (slice(0, GRID), slice(0, GRID)),
     ) -> Tensor:
-        """Draw prompts, (x, y) in pixels of the 1,024 px input, as sharp maps (B, 6, 4h, 4w) of a part."""
+        """Render prompts, (x, y) in pixels of the 1,024 px input, as sharp maps (B, 6, 4h, 4w) of a part."""
         cell_px = INPUT_PX / LOGITS_PX
         count = self._get_batch_size(points, boxes, None)
         edges = tuple(self._edges(along, LOGITS_PX // GRID) for along in part)
@@ -133,7 +133,7 @@ class MapPromptEncoder(PromptEncoder):
         return maps
 
     def _edges(self, along: slice, cells: int) -> Tensor:
-        """Return the first pixel of each cell of some tokens in the frame, with `cells` cells per token."""
+        """Return the first pixel of each cell in a range of tokens, with `cells` cells per token."""
         indices = torch.arange(
             along.start * cells, along.stop * cells, device=self._get_device(), dtype=torch.float32
         )
@@ -149,7 +149,7 @@ def _shifted(axes: Axes, by_px: float) -> Axes:
 
 
 def _discs(xy: Tensor, shown: Tensor, centres: Axes, sigma_px: float) -> Tensor:
-    """Draw the points (B, N, 2) selected by `shown` (B, N) as Gaussians on a grid: (B, h, w), 0..1."""
+    """Render the points (B, N, 2) selected by `shown` (B, N) as Gaussians on a grid: (B, h, w), 0..1."""
     rows, cols = (
         torch.exp(-((along - xy[..., axis, None] - 0.5) ** 2) / (2 * sigma_px**2))
         for axis, along in ((1, centres[0]), (0, centres[1]))
@@ -165,7 +165,7 @@ def _vector_to_nearest(xy: Tensor, shown: Tensor, centres: Axes) -> Tensor:
     y = (xy[..., 1, None] + 0.5 - centres[0])[:, :, :, None]
     distance = (x**2 + y**2).sqrt()  # (B, N, g, g)
     nearest = distance.masked_fill(~shown[..., None, None], torch.inf).argmin(dim=1, keepdim=True)
-    # Scale the vectors to all points, and select that to the nearest one
+    # Scale the vectors to all points and select the one to the nearest
     vector = torch.stack([torch.broadcast_to(part, distance.shape) for part in (x, y)], dim=2)
     scaled = vector / (REACH_PX + distance)[:, :, None]
     selected = scaled.gather(1, nearest[:, :, None].expand(-1, -1, 2, -1, -1))[:, 0]
@@ -173,7 +173,7 @@ def _vector_to_nearest(xy: Tensor, shown: Tensor, centres: Axes) -> Tensor:
 
 
 def _draw_boxes(boxes: Tensor, edges: Axes, cell_px: float) -> Tensor:
-    """Draw (B, 4) XYXY boxes as (B, 2, h, w): the covered share of each cell, and a bump around the centre."""
+    """Render boxes (B, 4) XYXY as (B, 2, h, w): the covered fraction of each cell, and a Gaussian around the centre."""
     profiles = []
     for axis, along in ((1, edges[0]), (0, edges[1])):
         low, high = boxes[:, axis, None], boxes[:, axis + 2, None]
@@ -189,9 +189,9 @@ def _draw_boxes(boxes: Tensor, edges: Axes, cell_px: float) -> Tensor:
 class SpreadingMaskDecoder(MaskDecoder):
     """SAM's mask decoder preceded by a U-Net that spreads the maps of the prompt over the image features.
 
-    SAM's transformer has no layer that mixes neighbouring tokens, because its large encoder has separated the objects
-    already. Here a small U-Net (Ronneberger et al. 2015) over embedding and prompt maps reaches from a click to the
-    edges of a large object.
+    SAM's transformer has no layer that mixes neighbouring tokens, since SAM's large encoder already separates objects.
+    Here, a small U-Net (Ronneberger et al. 2015) over embedding and prompt maps carries the information of a click to
+    the edges of a large object.
     """
 
     widths = (96, 128, 160, 192)
@@ -227,7 +227,7 @@ class SpreadingMaskDecoder(MaskDecoder):
 
 
 class _Level(nn.Module):
-    """One level of the U-Net and those below: input and output (B, widths[0], h, w)."""
+    """One level of the U-Net with all coarser levels; input and output are (B, widths[0], h, w)."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -257,7 +257,7 @@ class _Level(nn.Module):
 
 
 def _channels_last(maps: Tensor) -> Tensor:
-    """Convert (B, C, h, w) to channels-last, which all layers keep and which is fastest on a CPU."""
+    """Convert (B, C, h, w) to the channels-last format, which all layers preserve and which is fastest on a CPU."""
     return maps.contiguous(memory_format=torch.channels_last)
 
 

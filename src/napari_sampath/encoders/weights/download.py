@@ -1,4 +1,4 @@
-"""Location of a weights file: named by the user, in the cache, or downloaded (resumed, verified) into the cache."""
+"""Find a weights file at a given path or in the cache, or download it with resuming and verification."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 _CHUNK = 2**18
 """Bytes between two progress reports; a broken connection loses at most one chunk."""
 _TIMEOUT_S = (10.0, 30.0)
-"""To connect, and between two chunks."""
+"""Timeouts in seconds for connecting and between two chunks."""
 _ATTEMPTS = 3
-"""Number of attempts in a row without new data before the download fails."""
+"""Number of consecutive attempts without new data after which the download fails."""
 _PAUSE_S = 1.0
-"""Pause before the second attempt; twice as long before the third."""
+"""Pause in seconds before the second attempt; doubled before the third."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +37,18 @@ class WeightsFile:
     """A file that is published at a fixed address."""
 
     name: str
-    """File name, also in the cache."""
+    """File name in the cache."""
     url: str
     sha256: str
-    """Hex digest, or "xxh128:" and a hex digest where only that is published; empty if none is, then only the
-    length that the server announces is checked."""
+    """Hex digest, or "xxh128:" and a hex digest if only that is published. If empty, only the length announced by the
+    server is checked."""
     size: int
     """Bytes, for messages and progress."""
     from_hub: bool = False
-    """True if requests carry the user's token of the Hugging Face Hub."""
+    """True to send the user's Hugging Face token with requests."""
 
     def message(self, folder: Path, reason: str) -> str:
-        """Say which file is missing, and where to put it."""
+        """Compose an error message that says where to get the file and where to put it."""
         return (
             f"The weights file '{self.name}' ({_readable(self.size)}) {reason}; "
             f"download {self.url} and put it into '{folder}'."
@@ -56,19 +56,19 @@ class WeightsFile:
 
 
 def locate_job(weights: WeightsFile, explicit: Path | None = None) -> Job[Path]:
-    """Find a weights file: where the user says, in the cache, or by downloading it into the cache.
+    """Find a weights file at a given path or in the cache, or download it into the cache.
 
     Args:
         weights: Name, address, hash and size.
-        explicit: A weights file, used as it is, or a folder that has a file of that name.
+        explicit: A weights file, which is used without verification, or a folder that contains a file of that name.
 
     Returns:
-        The file. Files in the cache have the published hash.
+        Path of the file; a file in the cache is verified to have the published hash.
 
     Raises:
-        WeightsMissingError: If it is not on this machine and cannot be downloaded.
-        WeightsError: If the file in the cache or the downloaded one has another hash.
-        StorageError: If it cannot be written.
+        WeightsMissingError: If the file is not on this machine and cannot be downloaded.
+        WeightsError: If the cached or downloaded file does not have the published hash.
+        StorageError: If the file cannot be written.
     """
     if explicit is not None:
         path = find_explicit(explicit, (weights.name,))
@@ -93,16 +93,16 @@ def locate_job(weights: WeightsFile, explicit: Path | None = None) -> Job[Path]:
     if not _verified(target, weights.sha256):
         raise WeightsError(
             f"'{target}' is not the published '{weights.name}' (its checksum differs); "
-            "delete it to download it again, or move it elsewhere and name it as your own weights."
+            "delete it to download it again, or move it elsewhere and give its path as your own weights."
         )
     return target
 
 
 def find_explicit(explicit: Path, names: Sequence[str]) -> Path | None:
-    """Return the weights file that a user named, or the first of `names` in a folder that the user named.
+    """Return the weights file at a path, or the first file of `names` if the path is a folder.
 
     Returns:
-        The file; None if the folder has none of them.
+        Path of the file; None if the folder contains none of them.
 
     Raises:
         WeightsMissingError: If there is no such file or folder.
@@ -115,13 +115,13 @@ def find_explicit(explicit: Path, names: Sequence[str]) -> Path | None:
 
 
 def _acquire_job(path: Path, weights: WeightsFile) -> Job[FileLock]:
-    """Wait for other processes that download the same file."""
+    """Lock the file against downloads by other processes, waiting for them to finish."""
     lock = FileLock(path, thread_local=False)
     while True:
         try:
             lock.acquire(timeout=0.2)
         except Timeout:  # before OSError, of which it is a subclass
-            yield Progress(0, 0, f"Waiting for another program that downloads {weights.name}", "bytes")
+            yield Progress(0, 0, f"Waiting for another program to download {weights.name}", "bytes")
         except OSError as error:
             raise StorageError(
                 f"The folder '{path.parent}' cannot be written to: {error.strerror}; choose another cache."
@@ -138,11 +138,9 @@ def _download_job(weights: WeightsFile, target: Path) -> Job[None]:
         failures = 0 if received > previous else failures + 1
         previous = received
         if failures == _ATTEMPTS:
-            reason = (
-                f"is incomplete: the download stopped after {_readable(received)}, kept for the next attempt"
-            )
+            reason = f"is incomplete: {_readable(received)} were downloaded and are kept for the next attempt"
             raise WeightsMissingError(weights.message(target.parent, reason))
-        yield Progress(received, weights.size, f"Connection lost, trying again for {weights.name}", "bytes")
+        yield Progress(received, weights.size, f"Connection lost, retrying {weights.name}", "bytes")
         time.sleep(_PAUSE_S * failures)
     yield Progress(weights.size, weights.size, f"Verifying {weights.name}", "bytes")
     if not _matches(part, weights.sha256):
@@ -156,7 +154,7 @@ def _download_job(weights: WeightsFile, target: Path) -> Job[None]:
 
 
 def _receive_job(weights: WeightsFile, part: Path) -> Job[bool]:
-    """Receive the missing rest of the file; return False if the connection broke."""
+    """Download the remaining bytes; return False if the connection broke."""
     received = _size(part)
     # Byte ranges of compressed responses do not match those of the file.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
@@ -172,7 +170,7 @@ def _receive_job(weights: WeightsFile, part: Path) -> Job[bool]:
         raise WeightsMissingError(weights.message(part.parent, reason)) from error
     with response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
-            return True  # nothing is missing, or the part is of another file: the hash will tell
+            return True  # complete, or part of a different file, which the hash reveals
         if not response.ok:
             reason = f"is not on this machine and could not be downloaded (the server answers {response.status_code})"
             raise WeightsMissingError(weights.message(part.parent, reason))
@@ -225,7 +223,7 @@ def _matches(path: Path, published: str) -> bool:
 
 
 def _verified(target: Path, sha256: str) -> bool:
-    """Compare a file with its published hash, once: the result is stored with size and time of the file."""
+    """Compare a file with its published hash; the result is stored, so that an unchanged file is hashed only once."""
     try:
         note = json.loads(_note(target).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -250,8 +248,8 @@ def _note(target: Path) -> Path:
 def _stamp(target: Path, sha256: str) -> None:
     try:
         _note(target).write_text(json.dumps(_facts(target, sha256)), encoding="utf-8")
-    except OSError as error:  # a read-only cache, shared by an administrator: the file is hashed each time
-        logger.info("The verification of %s is not stored: %s", target, error)
+    except OSError as error:  # in a read-only shared cache, the file is hashed each time
+        logger.info("Cannot store the verification of %s: %s", target, error)
 
 
 def _readable(size: int) -> str:

@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face Hub: the user's token, the published hash, and the cache shared with other programs."""
+"""Find weights in the Hugging Face Hub's cache, or download them with the user's token and verify them."""
 
 from __future__ import annotations
 
@@ -34,40 +34,40 @@ class HubFile:
     size: int
     """Bytes, for messages; 0 if unknown."""
     gated: bool = False
-    """True if only accounts that accepted the terms may download the file."""
+    """True if only accounts that have been granted access may download the file."""
     file: str = "model.safetensors"
     """File name in the repository."""
 
     @property
     def page(self) -> str:
-        """Address of the page with licence and terms, where access is requested."""
+        """Address of the page with the licence, where users request access."""
         return f"{HUB}/{self.repository}"
 
     @property
     def url(self) -> str:
-        """Address of the file, on the mirror that the environment variable HF_ENDPOINT names, if any."""
+        """Address of the file, on the mirror given by the environment variable HF_ENDPOINT, if set."""
         return hf_hub_url(self.repository, self.file, endpoint=_endpoint())
 
     def cached(self) -> Path | None:
-        """Return the file in the Hub's own cache, which timm and other programs share; None if it is not there."""
+        """Return the file in the Hub's cache, which timm and other programs share; None if it is not cached."""
         path = try_to_load_from_cache(self.repository, self.file)
         return Path(path) if isinstance(path, str) else None
 
 
 def locate_hub_job(weights: HubFile, explicit: Path | None = None) -> Job[Path]:
-    """Find a weights file: where the user says, in our folder or the Hub's cache, or by downloading it.
+    """Find a weights file at a given path, in our folder or in the Hub's cache, or download it.
 
-    The token of `hf auth login` or HF_TOKEN is sent to the Hub and to nobody else.
+    The token of `hf auth login` or HF_TOKEN is sent only to the Hub.
 
     Args:
         weights: The file.
-        explicit: A weights file, used as it is, or a folder that has the file under its name here or on the Hub.
+        explicit: A weights file, which is not verified, or a folder that contains the file under either of its names.
 
     Returns:
-        The file. Downloaded files have the hash that the Hub published.
+        Path of the file; a downloaded file is verified to have the hash published by the Hub.
 
     Raises:
-        WeightsMissingError: If it is not on this machine, and access is denied or the download fails.
+        WeightsMissingError: If the file is not on this machine, and access is denied or the download fails.
         WeightsError: If a downloaded file does not have the published hash.
         StorageError: If the file cannot be written.
     """
@@ -94,7 +94,7 @@ def locate_hub_job(weights: HubFile, explicit: Path | None = None) -> Job[Path]:
 
 
 def _look_up(weights: HubFile, folder: Path) -> WeightsFile:
-    """Ask the Hub for hash and size of a file."""
+    """Get hash and size of a file from the Hub."""
     try:
         metadata = get_hf_file_metadata(weights.url, endpoint=_endpoint())
     except HfHubHTTPError as error:
@@ -106,7 +106,7 @@ def _look_up(weights: HubFile, folder: Path) -> WeightsFile:
                 f"'hf auth login', or ask for access at {weights.page}."
             ) from error
         denied = weights.gated and status in (401, 403, 404)
-        reason = "is not on this machine" + ("" if denied else f" and the Hub answers {status}")
+        reason = "is not on this machine" + ("" if denied else f" and the Hub returned status {status}")
         raise WeightsMissingError(_message(weights, folder, reason)) from error
     except (HTTPError, OSError) as error:
         logger.info("Looking up %s failed: %s", weights.url, error)
@@ -117,7 +117,7 @@ def _look_up(weights: HubFile, folder: Path) -> WeightsFile:
 
 
 def _message(weights: HubFile, folder: Path, reason: str, denied: bool = True) -> str:
-    """Say how to get a file; `denied` is False where access is not the reason."""
+    """Compose an error message that says how to get a file; `denied` is False if lack of access is not the reason."""
     by_hand = f"put it as '{weights.name}' into '{folder}'"
     if not (weights.gated and denied):
         return f"The weights file '{weights.name}' {reason}; download {weights.url} and {by_hand}."

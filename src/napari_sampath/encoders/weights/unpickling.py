@@ -1,8 +1,8 @@
-"""Reading of PyTorch files with other objects than tensors, without running code from them.
+"""Read PyTorch files that contain more than tensors, without running code from them.
 
 A pickle is a small program that names classes and functions and calls them. Here every name becomes an inert stub
-class that stores its state; only tensors and containers are built. Nothing is imported, and a call that no honest
-checkpoint needs raises an error.
+class that stores its state; only tensors and containers are built. Nothing is imported, and a call that no
+legitimate checkpoint needs raises an error.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _CLASS_NAME = re.compile(r"_*[A-Z]\w*")
 
 
 class RefusedError(pickle.UnpicklingError):
-    """A file calls something that no checkpoint needs; the message is its name."""
+    """A file calls a function or class that no checkpoint needs; the message is its name."""
 
 
 class _StubType(type):
-    """Type of stubs: a call, by which a pickle would run code, creates an inert object or raises an error."""
+    """Metaclass of stubs: a call, which would normally run code, creates an inert object or raises an error."""
 
     reference: str
 
@@ -81,7 +81,7 @@ def _may_be_called(reference: str) -> bool:
     if _HARMLESS.fullmatch(reference):
         return True
     root, last = reference.split(".")[0], reference.split(".")[-1]
-    # Python 2 had other names for the modules builtins and os.
+    # Python 2 had different names for the modules builtins and os.
     built_in = root in sys.stdlib_module_names or root in ("__builtin__", "torch", "numpy", "commands")
     return not built_in and _CLASS_NAME.fullmatch(last) is not None
 
@@ -194,8 +194,8 @@ def read_zip(path: Path) -> Any:
     """Read a file of PyTorch 1.6 or later; tensors are mapped into memory.
 
     Raises:
-        RefusedError: If the file calls something that no checkpoint needs.
-        pickle.UnpicklingError: If the file is damaged; many other errors are possible.
+        RefusedError: If the file calls a function or class that no checkpoint needs.
+        pickle.UnpicklingError: If the file is damaged; other exceptions are possible too.
     """
     with zipfile.ZipFile(path) as archive:
         (main,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
@@ -230,8 +230,8 @@ def read_stream(path: Path, legacy: bool) -> Any:
     """Read a file of PyTorch before 1.6 (a sequence of pickles, then numbers), or a plain pickle.
 
     Raises:
-        RefusedError: If the file calls something that no checkpoint needs.
-        pickle.UnpicklingError: If the file is damaged; many other errors are possible.
+        RefusedError: If the file calls a function or class that no checkpoint needs.
+        pickle.UnpicklingError: If the file is damaged; other exceptions are possible too.
     """
     loaded: dict[str, _Storage] = {}
     file_bytes = path.stat().st_size
@@ -266,11 +266,11 @@ def module_tensors(stub: Stub, prefix: str = "") -> Iterator[tuple[str, Tensor]]
     """Yield parameters and buffers of a pickled network under their names in its `state_dict`."""
     state = stub.state if isinstance(stub.state, Mapping) else {}
     temporary = state.get("_non_persistent_buffers_set")
-    left_out = temporary if isinstance(temporary, set) else set()
+    skipped = temporary if isinstance(temporary, set) else set()
     for part in ("_parameters", "_buffers"):
         entries = state.get(part)
         for name, value in (entries if isinstance(entries, Mapping) else {}).items():
-            if isinstance(value, Tensor) and not (part == "_buffers" and name in left_out):
+            if isinstance(value, Tensor) and not (part == "_buffers" and name in skipped):
                 yield prefix + str(name), value
     children = state.get("_modules")
     for name, child in (children if isinstance(children, Mapping) else {}).items():

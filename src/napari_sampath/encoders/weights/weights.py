@@ -1,4 +1,4 @@
-"""Reading of weights files without running code, and digests of their content."""
+"""Read weights files without running code, and compute digests of weights."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .unpickling import RefusedError, Stub, module_tensors, read_stream, read_zi
 __all__ = ["WeightsFile", "digest", "encoder_digest", "load_state_dict", "locate_job"]
 
 _NESTED = ("state_dict", "model_state_dict", "model_state", "model", "net", "teacher")
-"""Names under which training programs store the weights in a checkpoint, the most specific first."""
+"""Keys under which training programs store the weights in a checkpoint, the most specific first."""
 
 _PLAIN = re.compile(
     r"torch\._utils\._rebuild_\w+|torch\.(\w+\.)?\w*Storage|torch\.(Tensor|Size|device|serialization\._get_layout)"
     r"|torch\.(b?float|u?int|complex|bool)\w*|torch\._tensor\._rebuild_from_type_v2|torch\.nn\.parameter\.\w+"
     r"|collections\.(OrderedDict|defaultdict|Counter)|_codecs\.encode|__builtin__\.(set|bytearray)"
 )
-"""References in a plain file of tensors, which is then read by PyTorch with `weights_only=True`."""
+"""References that a plain file of tensors may contain; PyTorch can read such a file with `weights_only=True`."""
 
 _LEGACY_HEAD = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 """First bytes of files of PyTorch before version 1.6."""
@@ -59,7 +59,7 @@ _UNREADABLE = (
 def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a safetensors or PyTorch file on the CPU, without running code from it.
 
-    Large files are mapped into memory, so a file in use must be replaced, not overwritten.
+    Large files are mapped into memory, so replace a file in use instead of overwriting it.
 
     Args:
         path: A file with a dictionary of tensors, a training checkpoint that contains one, or a whole pickled
@@ -71,13 +71,13 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     Raises:
         WeightsMissingError: If there is no such file.
         UnsafeFileError: If the file calls anything that could run code.
-        WeightsError: If it is empty, truncated, damaged or not a weights file.
+        WeightsError: If the file is empty, truncated, damaged or not a weights file.
     """
     path = Path(path)
     if not path.exists():
         raise WeightsMissingError(f"There is no weights file '{path}'; check the path.")
     if path.is_dir():
-        raise WeightsError(f"'{path}' is a folder; name the weights file in it.")
+        raise WeightsError(f"'{path}' is a folder; give the path of the weights file in it.")
     try:
         with path.open("rb") as file:
             head = file.read(64)
@@ -94,7 +94,7 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
         )
     try:
         return _pick(_load_torch(path), path)
-    except RecursionError as error:  # it contains itself
+    except RecursionError as error:  # an object in the file contains itself
         raise WeightsError(_damaged(path)) from error
 
 
@@ -184,7 +184,7 @@ def _pick(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def encoder_digest(state: Mapping[str, Tensor]) -> str:
-    """Hash the image encoder alone, so that cached features stay valid when the prompt decoder is tuned."""
+    """Hash only the image encoder, so that cached features stay valid when the mask decoder is trained."""
     return digest({key: value for key, value in state.items() if key.startswith("image_encoder.")})
 
 

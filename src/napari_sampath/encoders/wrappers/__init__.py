@@ -1,1 +1,1 @@
-"""Encoders that combine other encoders or change their input."""
+"""Encoders that combine other encoders or change their preprocessing."""

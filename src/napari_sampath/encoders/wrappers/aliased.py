@@ -1,4 +1,4 @@
-"""An encoder on tiles resized without antialiasing, for weights of SAM-Path: "aliased:vit_b+hipt-s16"."""
+"""Encoder for tiles resized without antialiasing, as SAM-Path's weights need it: "aliased:vit_b+hipt-s16"."""
 
 from __future__ import annotations
 
@@ -15,24 +15,22 @@ from .wrapped import WrappedEncoder, register
 
 @register
 class AliasedEncoder(WrappedEncoder):
-    """Resize the normalised input bilinearly without antialiasing, as the published program of SAM-Path does.
+    """Resize the normalised input bilinearly without antialiasing, as SAM-Path's published code does.
 
-    That program trains on CRAG tiles of 1,536 px. SAM and all other encoders here resize with antialiasing, before
-    they normalise. Tiles of 1,024 px are not resized, so that both give the same.
+    SAM-Path is trained on CRAG tiles of 1,536 px. SAM and all other encoders here resize with antialiasing before
+    they normalise. Tiles of 1,024 px are not resized, so the two agree on them.
     """
 
     prefix = "aliased:"
     pixels = "resized without antialiasing"
 
     def preprocess(self, image: UInt8Array, frame: Frame) -> Tensor:
-        """Cut a window, normalise, resize and pad it; see `Encoder.preprocess`."""
+        """Crop a window, normalise, resize and pad it; see `Encoder.preprocess`."""
         if self.input_px is not None:
             frame = replace(frame, input_px=self.input_px)
         window = image[frame.slices]
         pixels = upload(window.copy(), self.pixel_mean.device).permute(2, 0, 1).float()
         pixels = self.inner.normalise(pixels, window)
         height, width = frame.input_hw
-        resized = functional.interpolate(pixels[None], (height, width), mode="bilinear", align_corners=False)[
-            0
-        ]
-        return functional.pad(resized, (0, frame.input_px - width, 0, frame.input_px - height))
+        resized = functional.interpolate(pixels[None], (height, width), mode="bilinear", align_corners=False)
+        return functional.pad(resized[0], (0, frame.input_px - width, 0, frame.input_px - height))

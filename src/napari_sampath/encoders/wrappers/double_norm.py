@@ -1,4 +1,4 @@
-"""An encoder on pixels normalised twice, for weights of AutoSAM (Shaharabany et al.): "double-norm:vit_h"."""
+"""Encoder for pixels normalised twice, as the weights of AutoSAM (Shaharabany et al.) need it: "double-norm:vit_h"."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .wrapped import WrappedEncoder, register
 class DoubleNormEncoder(WrappedEncoder):
     """Normalise the padded and normalised input once more.
 
-    The published program does so in training and prediction, by mistake: SAM gets an image with a hundredth of its
-    contrast, and a prompt generator trained on its features works on no others. The image that heads get from
-    `preprocess` is normalised once.
+    AutoSAM's published code does so by mistake, in training and prediction: SAM receives an image with a hundredth of
+    its contrast, and a prompt generator trained on these features does not work on others. `preprocess` returns the
+    image normalised once, as heads read it.
     """
 
     prefix = "double-norm:"
     pixels = "normalised twice"
 
     def preprocess(self, image: UInt8Array, frame: Frame) -> Tensor:
-        """Prepare a window as the inner encoder does, normalised once."""
+        """Preprocess a window as the inner encoder does, normalising it once."""
         return self.inner.preprocess(image, frame)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Map (B, 3, S, S) normalised once to the inner encoder's maps of it normalised twice."""
+        """Normalise (B, 3, S, S) for the second time, and map it to the inner encoder's maps."""
         return super().forward((pixels - self.inner.pixel_mean) / self.inner.pixel_std)

@@ -1,4 +1,4 @@
-"""Two encoders on one tile, since SAM-Path reads tokens of SAM and of a pathology encoder: "vit_b+hipt-s16"."""
+"""Two encoders on one tile, for SAM-Path, which reads tokens of SAM and of a pathology encoder: "vit_b+hipt-s16"."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PairEncoder(Encoder):
     """Run both encoders; the maps of the second are named "<encoder>.<map>".
 
     The tile is preprocessed for the first encoder; for the second, that normalisation is inverted and its own is
-    applied, as in SAM-Path's program. Padding has the mean colour of the first.
+    applied, as in SAM-Path's code. Padding has the mean colour of the first encoder.
 
     Args:
         first: An encoder with SAM's interface.
@@ -83,7 +83,7 @@ class _Loader:
         self._paths: list[Path | None] = [None, None]
 
     def fetch(self, folder: Path | None) -> Job[Path]:
-        """Find both weights files, in a folder that the user named or in the cache, or download them."""
+        """Find both weights files in a given folder or in the cache, or download them."""
         for index, entry in enumerate(self.entries):
             shipped = None if folder is None else folder / f"{self.names[index]}.safetensors"
             if entry.fetch is not None:
@@ -92,13 +92,13 @@ class _Loader:
                 self._paths[index] = shipped
         if folder is not None and not any(self._paths):
             raise WeightsMissingError(
-                f"'{folder}' has no weights of {' or '.join(self.names)}; name a folder with "
-                f"{' or '.join(f'{name}.safetensors' for name in self.names)}, or none to use the shipped ones."
+                f"'{folder}' has no weights of {' or '.join(self.names)}; give a folder with "
+                f"{' or '.join(f'{name}.safetensors' for name in self.names)}, or no folder to use the shipped weights."
             )
         return folder or Path()
 
     def build(self, folder: Path | None) -> EncoderParts:
-        """Build both from the files that `fetch` found, else from a folder with both files."""
+        """Build both from the files found by `fetch`, or else from a folder with both files."""
         first, second = (
             entry.build(path or (folder if entry.fetch is not None else None))
             for entry, path in zip(self.entries, self._paths, strict=True)

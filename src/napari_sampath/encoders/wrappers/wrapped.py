@@ -1,4 +1,4 @@
-"""Encoders with another preprocessing than published, under a prefixed name, for imported weights."""
+"""Encoders with modified preprocessing under a prefixed name, for imported weights."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class WrappedEncoder(Encoder):
     """
 
     prefix: ClassVar[str]
-    """Prefix of the inner encoder's name."""
+    """Prefix before the name of the inner encoder."""
     pixels: ClassVar[str]
-    """The preprocessing in words, for menus: "normalised twice"."""
+    """Description of the preprocessing for menus, such as "normalised twice"."""
 
     def __init__(self, inner: Encoder) -> None:
         info = self.describe(inner.info)
@@ -45,7 +45,7 @@ class WrappedEncoder(Encoder):
         return self.inner.adapt_frame(frame)
 
     def name_in_file(self, name: str) -> str:
-        """Return the name in a file of the inner encoder, from which the weights are loaded."""
+        """See `Encoder`; the names are those in a file of the inner encoder."""
         return self.inner.name_in_file(name.replace("image_encoder.inner.", "image_encoder.", 1))
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
@@ -58,7 +58,7 @@ _Wrapped = TypeVar("_Wrapped", bound=type[WrappedEncoder])
 
 
 def register(wrapper: _Wrapped) -> _Wrapped:
-    """Register a wrapper for every encoder, under its name with the prefix."""
+    """Register a wrapper for every encoder, under the encoder's name with the wrapper's prefix."""
 
     @registry.register_family(wrapper.prefix)
     def entry(name: str) -> EncoderEntry:
