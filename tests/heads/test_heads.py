@@ -294,7 +294,7 @@ def test_sampath_variants_name_the_missing_maps():
             create("sampath", SPECS["embedding"], CLASSES, variant=variant)
     with pytest.raises(DatasetError, match="fusion, sam_only"):
         create("sampath", SPECS["embedding"], CLASSES, variant="both")
-    with pytest.raises(DatasetError, match="allowed: 0, 2"):
+    with pytest.raises(DatasetError, match="give 0 or 2"):
         create("sampath", SPECS["embedding"], CLASSES, unused_tokens=1)
 
 
@@ -349,7 +349,7 @@ def test_prompt_generator_requires_a_prompt_decoder():
 
 @pytest.mark.parametrize("kind", ["prompt_generator", "surrogate", "unet"])
 def test_image_sizes_and_backbones_are_checked(kind):
-    with pytest.raises(DatasetError, match="multiples of 32"):
+    with pytest.raises(DatasetError, match="multiple of 32"):
         create(kind, SPECS["embedding"], CLASSES, image_px=100)
     with pytest.raises(DatasetError, match="resnet18"):
         create(kind, SPECS["embedding"], CLASSES, backbone="resnet19")
@@ -368,7 +368,7 @@ def test_forest_predicts_as_scikit_learn(tmp_path):
         tmp_path / "f.safetensors", head, Metadata("f", (EncoderRef("a", "0" * 32),)), half=True
     )
     again = load_head(path).head
-    rows, drawn = head._draw([(maps, labels)], head.samples // 2, np.random.default_rng(3))
+    rows, drawn = head._sample([(maps, labels)], head.samples // 2, np.random.default_rng(3))
     forest = RandomForestClassifier(7, max_depth=6, class_weight="balanced_subsample", random_state=3)
     forest.fit(rows, drawn)
     fresh = torch.randn(500, 12, generator=torch.Generator().manual_seed(4))

@@ -16,21 +16,21 @@ from .published import AUTOSAM_WRAPPERS, embedding_spec, reference_classes, rena
 from .sam_decoder import POSITION_MATRIX, WIDTH, PositionEncoding, TokenDecoder, copy_decoder, copy_position
 
 _MASKS = 2
-"""Mask tokens of each class; the mask of the first is the output."""
+"""Number of mask tokens per class; only the mask of the first token is used."""
 
 
 @registry.register("autosam")
 class AutoSamHead(Head):
-    """SAM's decoder with own IoU and mask tokens for each class; the embedding is repeated for each class.
+    """SAM's decoder with separate IoU and mask tokens for each class, run once per class on the same embedding.
 
-    Parameters that the published program does not train (IoU tokens and network), or trains without effect
-    (the network of the second mask), are kept frozen, so that weights can be exchanged in both directions.
+    Parameters that the published code does not train (IoU tokens and network) or that have no effect on the output
+    (the network of the second mask) are kept frozen, so that weights can be exchanged in both directions.
 
     Args:
         spec: The available maps; the head reads the embedding.
         classes: The classes to distinguish.
-        sam_position: Start from SAM's positional encoding, with which the decoder was trained; the published
-            program starts from a random one.
+        sam_position: Start from SAM's positional encoding, with which the decoder was trained; the published code
+            starts from a random encoding.
 
     Raises:
         DatasetError: If the encoder has no embedding of 256 channels.
@@ -78,12 +78,12 @@ class AutoSamHead(Head):
         return tokens, upscaled
 
     def tokens(self) -> Tensor:
-        """Return the input tokens of each class, (K, 3, 256): its IoU token and its two mask tokens."""
+        """Return the input tokens (K, 3, 256): for each class its IoU token and its two mask tokens."""
         masks = self.decoder.mask_tokens.weight.view(len(self.classes), _MASKS, WIDTH)
         return torch.cat([self.decoder.iou_token.weight.unsqueeze(1), masks], dim=1)
 
     def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
-        """Copy SAM's decoder except its tokens; keep random weights if there is no prompt decoder."""
+        """Copy SAM's decoder except its tokens; keep random weights if there is no decoder to copy."""
         if sam is None:
             return
         copy_decoder(self.decoder, sam, skip=("iou", "mask_tokens"))
@@ -98,20 +98,20 @@ class AutoSamHead(Head):
         encoder: str = "vit_b",
         input_norm: str = "minmax01",
     ) -> Self:
-        """Build the head from the weights of the published `MaskDecoder`, alone or in the whole model.
+        """Build the head from the weights of the published `MaskDecoder`, alone or inside a whole model.
 
         See `CNNHead` for `input_norm`.
 
         Warns:
-            UserWarning: If the positional encoding is missing. The published program leaves it out when it saves
-                the head alone, and without it the output is not what the head was trained to give.
+            UserWarning: If the positional encoding is missing. The published code does not save it with the head
+                alone, and without it the output is not meaningful until the head is trained further.
         """
         tensors = rename_tensors(state, {"": ""}, AUTOSAM_WRAPPERS)
         tokens, masks = require_tensors(
             tensors,
             ("iou_token.weight", "mask_tokens.weight"),
             "AutoSAM's ViT head",
-            "give its state_dict, alone or inside that of the whole model",
+            "give its state_dict, alone or inside the state_dict of the whole model",
         )
         if len(masks) != _MASKS * len(tokens):
             raise WeightsError(
@@ -124,8 +124,8 @@ class AutoSamHead(Head):
         own = {key: tensors[name] for key, name in published_names.items() if name in tensors}
         if POSITION_MATRIX not in own:
             warnings.warn(
-                "The weights contain no positional encoding (pe_layer), since the published program does not save it "
-                "with the head; a random one is used instead, so train the head further before you use it.",
+                "The weights contain no positional encoding (pe_layer), since the published code does not save it with "
+                "the head; a random one is used instead, so train the head further before you use it.",
                 stacklevel=2,
             )
             own[POSITION_MATRIX] = head.state_dict()[POSITION_MATRIX]
@@ -137,14 +137,14 @@ def only_embedding(spec: FeatureSpec, kind: str) -> FeatureSpec:
     """Select the embedding from the available maps.
 
     Raises:
-        DatasetError: If there is none of 256 channels.
+        DatasetError: If there is no embedding with 256 channels.
     """
     embedding = tuple(
         feature for feature in spec.maps if feature.name == "embedding" and feature.channels == WIDTH
     )
     if not embedding:
         raise DatasetError(
-            f"A head of the kind '{kind}' reads an embedding with {WIDTH} channels, the encoder has "
+            f"A '{kind}' head reads an embedding with {WIDTH} channels, but the encoder provides "
             f"{[f'{feature.name} ({feature.channels})' for feature in spec.maps]}; choose an encoder with SAM's "
             "interface."
         )

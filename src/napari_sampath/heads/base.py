@@ -1,4 +1,4 @@
-"""The contract of every head, and the registry of head kinds."""
+"""Base class of all heads, and the registry of head kinds."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..errors import DatasetError, WeightsError
 from ..registry import Registry, check_arguments
 
 Argument: TypeAlias = int | float | bool | str
-"""Types that an argument of a head may have: values that JSON stores exactly."""
+"""Allowed types of a head's arguments: those that JSON stores exactly."""
 
 
 class Head(nn.Module, ABC):
-    """A trained network that maps features to class logits, without a prompt.
+    """A trained network that maps features to class logits without prompts.
 
     Channel k of the logits belongs to `classes[k]`. The first class may have the id 0 ("background"): pixels
     that belong to no other class.
@@ -33,7 +33,7 @@ class Head(nn.Module, ABC):
     """
 
     kind: ClassVar[str]
-    """Registered name of this kind of head."""
+    """Name under which this kind of head is registered."""
     summary: ClassVar[str]
     """One line for menus and `sampath models`."""
     reads_windows: ClassVar[bool] = True
@@ -43,14 +43,14 @@ class Head(nn.Module, ABC):
         super().__init__()
         if not spec.maps or any(feature.channels < 1 for feature in spec.maps):
             raise DatasetError(
-                f"The features given to the head are {spec.maps}; give at least one map with channels."
+                f"The features given to the head are {spec.maps}; give at least one map, each with one channel or more."
             )
         self.spec = spec
         self.classes = check_classes(classes)
 
     @property
     def arguments(self) -> dict[str, Argument]:
-        """The constructor arguments beside spec and classes, which build the same head again."""
+        """Constructor arguments, apart from spec and classes, that recreate the head."""
         names = [name for name in inspect.signature(type(self)).parameters if name not in ("spec", "classes")]
         return {name: getattr(self, name) for name in names}
 
@@ -66,16 +66,16 @@ class Head(nn.Module, ABC):
         return self(maps), None
 
     def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
-        """Initialise from the prompt decoder of the encoder whose features the head reads, before training.
+        """Initialise the head before training, from SAM's decoder that belongs to the encoder.
 
-        A head that needs parts of the decoder copies them, so that its bundle is complete.
+        A head that needs parts of the decoder copies them, so that its bundle is self-contained.
 
         Args:
-            sam: Weights under SAM's names, `prompt_encoder.*` and `mask_decoder.*`; None if the encoder
-                has no prompt decoder.
+            sam: Weights under SAM's names, `prompt_encoder.*` and `mask_decoder.*`; None if the encoder is not
+                promptable.
 
         Raises:
-            DatasetError: If the head needs a prompt decoder and there is none.
+            DatasetError: If the head needs SAM's decoder and there is none.
             WeightsError: If the decoder is not SAM's.
         """
 
@@ -83,25 +83,25 @@ class Head(nn.Module, ABC):
     def import_reference(
         cls, state: Mapping[str, Tensor], classes: Sequence[ClassInfo] | None = None, encoder: str = "vit_b"
     ) -> Self:
-        """Build a head from weights under the names of the published implementation.
+        """Build a head from the weights of the published implementation.
 
         Args:
-            state: The published state_dict, of the head alone or of a whole model.
-            classes: The classes, one per output channel; numbered classes if left out.
+            state: The published state_dict of the head alone or of a whole model.
+            classes: The classes, one per output channel; numbered classes if omitted.
             encoder: Name of the encoder whose features the head was trained on.
 
         Raises:
-            WeightsError: If names or shapes are those of another network, or no weights are published.
+            WeightsError: If names or shapes do not match, or no weights are published for this kind of head.
         """
         raise WeightsError(
             f"A '{cls.kind}' head has no published weights to import; train one with 'sampath train'."
         )
 
     def gather(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """Concatenate the maps of the spec: (B, channels, h, w).
+        """Concatenate the maps of the spec to (B, channels, h, w).
 
         Raises:
-            WeightsError: If a map is missing or has another number of channels.
+            WeightsError: If a map is missing or has a different number of channels.
         """
         return torch.cat([self.read(maps, feature) for feature in self.spec.maps], dim=1)
 
@@ -109,13 +109,13 @@ class Head(nn.Module, ABC):
         """Return one map of the spec, (B, C, h, w).
 
         Raises:
-            WeightsError: If it is missing or has another number of channels.
+            WeightsError: If the map is missing or has a different number of channels.
         """
         values = maps.get(feature.name)
         if values is None or values.shape[1] != feature.channels:
             given = ", ".join(f"{name} ({values.shape[1]} channels)" for name, values in maps.items())
             raise WeightsError(
-                f"The head reads the map '{feature.name}' with {feature.channels} channels of {feature.encoder}, "
+                f"The head reads the map '{feature.name}' with {feature.channels} channels of {feature.encoder}, but "
                 f"the features contain {given or 'no maps'}; use the encoder that the head was trained with."
             )
         return values
@@ -129,7 +129,7 @@ class DirectHead(Head):
         """Train on all tiles.
 
         Args:
-            batches: Maps (B, C, h, w) and class indices (B, h', w') int64; indices without a channel are ignored.
+            batches: Maps (B, C, h, w) and class indices (B, h', w') int64; indices outside 0..K - 1 are ignored.
             tiles: Total number of tiles.
             seed: Seed of all random choices.
 
@@ -142,7 +142,7 @@ registry: Registry[type[Head]] = Registry("kind of head")
 
 
 def list_heads(pattern: str = "*") -> list[str]:
-    """List the kinds of head that can be trained, by shell wildcard; see `list_bundles` for trained heads."""
+    """List the kinds of head whose name matches a shell wildcard; see `list_bundles` for trained heads."""
     return registry.names(pattern)
 
 
@@ -153,7 +153,7 @@ def create(kind: str, spec: FeatureSpec, classes: Sequence[ClassInfo], **argumen
         kind: One of `list_heads()`.
         spec: The feature maps to read.
         classes: The classes to distinguish.
-        **arguments: Arguments of that kind of head.
+        **arguments: Further arguments of the constructor of this kind of head.
 
     Raises:
         UnknownNameError: If there is no such kind, or it has no such argument.
@@ -166,7 +166,7 @@ def create(kind: str, spec: FeatureSpec, classes: Sequence[ClassInfo], **argumen
 
 
 def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
-    """Return the classes as a tuple if they can be the channels of a head.
+    """Check that the classes can be the channels of a head, and return them as a tuple.
 
     Raises:
         DatasetError: If there are fewer than two, names or ids are not unique, an id is outside 0..255, or
@@ -175,17 +175,17 @@ def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
     ids, names = [info.id for info in classes], [info.name for info in classes]
     if len(classes) < 2:
         raise DatasetError(
-            f"A head needs at least two classes, there is {names or 'none'}; add one, or 'background' with id 0."
+            f"The classes are {names or 'empty'}, but a head needs at least two; add one, or 'background' with id 0."
         )
     if len(set(ids)) < len(ids) or len(set(names)) < len(names):
         raise DatasetError(f"The classes {names} have the ids {ids}; give each class its own name and id.")
     if any(not 0 <= i <= 255 for i in ids) or 0 in ids[1:]:
-        raise DatasetError(f"The class ids are {ids}; allowed are 1 to 255, and 0 for the first class only.")
+        raise DatasetError(f"The class ids are {ids}; use 1 to 255, and 0 for the first class only.")
     return tuple(classes)
 
 
 def stack_maps(batch: Sequence[Mapping[str, Tensor]], spec: FeatureSpec) -> dict[str, Tensor]:
-    """Stack tiles {map name: (C, h, w)} to a batch {map name: (B, C, h, w)}, keeping only the maps of `spec`."""
+    """Stack tiles {map name: (C, h, w)} into a batch {map name: (B, C, h, w)}, keeping only the maps of `spec`."""
     names = [feature.name for feature in spec.maps]
     return {name: torch.stack([maps[name] for maps in batch]) for name in names if name in batch[0]}
 
@@ -204,12 +204,12 @@ def load_weights(head: Head, state: Mapping[str, Tensor], source: str) -> None:
     expected = head.state_dict()
     for key in (*expected, *state):
         if key not in state or key not in expected:
-            fault = "is missing" if key not in state else "does not belong there"
-            raise WeightsError(f"{source} are not those of a '{head.kind}' head: '{key}' {fault}.")
+            fault = "is missing" if key not in state else "is unexpected"
+            raise WeightsError(f"{source} do not match a '{head.kind}' head: '{key}' {fault}.")
         if expected[key].shape != state[key].shape:
             raise WeightsError(
-                f"{source} are not those of this '{head.kind}' head: '{key}' has shape "
+                f"{source} do not match this '{head.kind}' head: '{key}' has shape "
                 f"{tuple(state[key].shape)} instead of {tuple(expected[key].shape)}."
             )
-    # Assign instead of copying: a head on the meta device has no memory to copy into.
+    # Assign instead of copying, since a head on the meta device has no memory to copy into.
     head.load_state_dict({key: value.to(expected[key].dtype) for key, value in state.items()}, assign=True)

@@ -1,8 +1,8 @@
-"""Bundles: one `.safetensors` file with a trained head and all that is needed to use it again.
+"""Bundles: `.safetensors` files that contain a trained head and everything needed to use it.
 
-The tensors are the weights of the head; the file's metadata has one JSON text under `sampath_bundle`. Reading
-runs no code: the JSON names a registered kind of head and its arguments, and the shapes that follow from them
-must match the tensors before any memory is allocated.
+The tensors are the weights of the head; the file's metadata holds a JSON text under `sampath_bundle`. Reading a bundle
+runs no code: the JSON names a registered kind of head and its arguments, and the tensors are checked against the
+resulting shapes before any memory is allocated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..registry import unknown_name
 from .base import Head, create, load_weights
 
 SCHEMA_VERSION = 1
-"""Increased when older programs can no longer read new bundles."""
+"""Version of the format; increased when older programs can no longer read new bundles."""
 
 SUFFIX = ".safetensors"
 
@@ -47,35 +47,35 @@ class EncoderRef:
 
     name: str
     weights_digest: str
-    """`Encoder.weights_digest` at training."""
+    """`Encoder.weights_digest` when the head was trained."""
     preprocessing_version: int = 1
-    """`Encoder.preprocessing_version` at training."""
+    """`Encoder.preprocessing_version` when the head was trained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The content of a bundle beside kind, arguments, features and classes of its head."""
+    """Description of a trained head, stored in its bundle."""
 
     name: str
     encoders: tuple[EncoderRef, ...]
-    """One for each encoder that the head reads maps of."""
+    """Encoders whose maps the head reads."""
     mpp: float | None = None
     """Micrometres per pixel of the training images; None if unknown."""
     training: Mapping[str, Json] = field(default_factory=dict)
-    """The training configuration and the epoch of the weights."""
+    """Training configuration, and the epoch at which the weights were saved."""
     metrics: Mapping[str, Json] = field(default_factory=dict)
-    """Scores on the split that selected the weights, and those of the trivial baseline."""
+    """Scores of the head and of the trivial baseline on the split that selected the weights."""
     data: Mapping[str, Json] = field(default_factory=dict)
     """Summary of the training data: name, images, groups, classes."""
     licence: str = ""
     """Licence of the weights."""
     attribution: str = ""
-    """Authors of the training data, to be cited."""
+    """Authors of the training data, for citation."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedHead:
-    """A head ready to use, with the metadata of its bundle."""
+    """A trained head with the metadata of its bundle."""
 
     head: Head
     metadata: Metadata
@@ -98,27 +98,27 @@ class LoadedHead:
         return self.metadata.encoders[0].name
 
     def check_encoder(self, name: str, weights_digest: str, preprocessing_version: int) -> None:
-        """Raise if the head was trained on another encoder or other weights: its output would be meaningless.
+        """Check that the head was trained on this encoder with these weights; otherwise its output is meaningless.
 
         Raises:
-            WeightsError: If the head was not trained on this encoder.
+            WeightsError: If the head was trained on a different encoder or on different weights.
         """
         refs = {ref.name: ref for ref in self.metadata.encoders}
         if name not in refs:
             raise WeightsError(
-                f"The head '{self.name}' reads features of {' and '.join(refs)}, the loaded model is '{name}'; "
+                f"The head '{self.name}' reads features of {' and '.join(refs)}, but the loaded model is '{name}'; "
                 f"load '{self.encoder_name}', or train a head for '{name}'."
             )
         ref = refs[name]
         if (ref.weights_digest, ref.preprocessing_version) != (weights_digest, preprocessing_version):
             raise WeightsError(
-                f"The head '{self.name}' was trained on '{name}' with the weights {ref.weights_digest[:12]}, the "
-                f"loaded weights are {weights_digest[:12]}; load the former, or train the head again."
+                f"The head '{self.name}' was trained on '{name}' with the weights {ref.weights_digest[:12]}, but "
+                f"the loaded weights are {weights_digest[:12]}; load the former, or train the head again."
             )
 
 
 def list_bundles(pattern: str = "*") -> list[str]:
-    """List the trained heads in the package by shell wildcard, grouped by tissue, the smallest file first."""
+    """List the shipped trained heads that match a shell wildcard, by tissue, then by file size."""
     files = _SHIPPED.glob(f"*{SUFFIX}")
     ordered = sorted(files, key=lambda path: (path.stem.split("-")[0], path.stat().st_size, path.stem))
     return [path.stem for path in ordered if fnmatch.fnmatchcase(path.stem, pattern)]
@@ -131,21 +131,21 @@ def save_bundle(path: str | Path, head: Head, metadata: Metadata, half: bool = F
         path: The file, ending in `.safetensors`.
         head: The trained head.
         metadata: Name, encoder, scores and licence.
-        half: Store float16, which halves the size and rounds the weights.
+        half: Store the weights as float16, which halves the size of the file.
 
     Returns:
         The path.
 
     Raises:
-        WeightsError: If the file has another ending, or a weight is not finite in the stored type.
+        WeightsError: If the file name has a different ending, or a weight is not finite in the stored type.
         StorageError: If the file cannot be written; an existing file is left unchanged.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
-        raise WeightsError(f"The bundle '{path.name}' does not end in {SUFFIX}; change its ending.")
+        raise WeightsError(f"The bundle '{path.name}' does not end in {SUFFIX}; rename it.")
     dtype = torch.float16 if half else torch.float32
     state = {
-        # Counters, indices and thresholds of trees keep their type.
+        # Keep the type of counters, and of the indices and thresholds of trees.
         key: value.detach().to("cpu", dtype if value.dtype == torch.float32 else None).contiguous()
         for key, value in head.state_dict().items()
     }
@@ -166,16 +166,16 @@ def save_bundle(path: str | Path, head: Head, metadata: Metadata, half: bool = F
 
 
 def load_head(source: str | Path) -> LoadedHead:
-    """Load a trained head by the name of a shipped bundle, or from a file.
+    """Load a shipped head by name, or a trained head from a file.
 
     Args:
         source: A name of `list_bundles()`, or the path of a `.safetensors` bundle.
 
     Returns:
-        The head on the CPU, in evaluation mode, float32, and the metadata of its bundle.
+        The head (float32, on the CPU, in evaluation mode) and the metadata of its bundle.
 
     Raises:
-        UnknownNameError: If it is neither a path nor the name of a shipped bundle.
+        UnknownNameError: If `source` is neither a path nor the name of a shipped bundle.
         WeightsMissingError: If there is no such file.
         WeightsError: If the file is truncated, altered or not a bundle.
     """
@@ -187,12 +187,12 @@ def load_head(source: str | Path) -> LoadedHead:
             raise TypeError("no schema version")
         if content["schema"] > SCHEMA_VERSION:
             raise WeightsError(
-                f"'{path}' was made by a newer version of napari-sampath (bundle format {content['schema']}, "
-                f"this version reads {SCHEMA_VERSION}); update napari-sampath."
+                f"'{path}' was made by a newer version of napari-sampath (bundle format {content['schema']}; "
+                f"this version reads up to {SCHEMA_VERSION}); update napari-sampath."
             )
         content = _rename_background(content)
         metadata = _parse_metadata(content)
-        # On the meta device nothing is allocated, however large the arguments are.
+        # Build on the meta device, so that no memory is allocated however large the arguments are.
         with torch.device("meta"):
             head = create(
                 str(content["head"]["kind"]),
@@ -212,10 +212,10 @@ def load_head(source: str | Path) -> LoadedHead:
         RecursionError,
     ) as error:
         raise WeightsError(
-            f"'{path}' is not a bundle of this program ({error}); choose a file made by 'sampath train'."
+            f"'{path}' is not a napari-sampath bundle ({error}); choose a file made by 'sampath train'."
         ) from error
     load_weights(head, state, f"The tensors in '{path}'")
-    _check_finite(head.state_dict(), f"'{path}'", "it is damaged: copy or train it again")
+    _check_finite(head.state_dict(), f"'{path}'", "the file is damaged: copy or train it again")
     return LoadedHead(head.eval().requires_grad_(False), metadata, str(path))
 
 
@@ -226,7 +226,7 @@ def _locate(source: str | Path) -> Path:
     if path.is_file():
         return path
     if path.is_dir():
-        raise WeightsError(f"'{path}' is a folder; name the bundle in it.")
+        raise WeightsError(f"'{path}' is a folder; give the path of a bundle in it.")
     if isinstance(source, str) and path.name == source and path.suffix != SUFFIX:
         raise UnknownNameError(unknown_name("trained head", source, list_bundles()))
     raise WeightsMissingError(
@@ -240,10 +240,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
             text = (file.metadata() or {}).get(_METADATA_KEY)
             if text is None:
                 raise WeightsError(
-                    f"'{path}' is not a bundle: it has tensors but no description of a head; "
+                    f"'{path}' is not a bundle: it contains tensors but no description of a head; "
                     "choose a file made by 'sampath train'."
                 )
-            # Cloned, because the file may be replaced while the head is in use.
+            # Clone, since the file may be replaced while the head is in use.
             return {key: file.get_tensor(key).clone() for key in file.keys()}, text  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, SampathError):
@@ -260,7 +260,7 @@ def _check_finite(state: Mapping[str, Tensor], subject: str, advice: str) -> Non
 
 
 def _rename_background(content: dict[str, Json]) -> dict[str, Json]:
-    """Give class 0 of an earlier version its present name, in the class list, the scores and the data summary."""
+    """Rename class 0 of bundles from earlier versions in the class list, the scores and the data summary."""
     names = {entry["id"]: entry["name"] for entry in content["classes"]}
     if names.get(0) != _FORMER_BACKGROUND or _BACKGROUND in names.values():
         return content

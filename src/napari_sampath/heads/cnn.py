@@ -18,7 +18,7 @@ DEPTHS = (2, 3, 4, 5)
 
 @registry.register("cnn")
 class CNNHead(Head):
-    """Two 1 x 1 convolutions, `depth` stages that halve the channels, two convolutions to the classes.
+    """Two 1 x 1 convolutions, `depth` stages that each halve the channels, and two convolutions to class logits.
 
     With more than two stages, the first two do not upscale: the logits of a tile have 256, 128, 256 and 512 px
     per side for depth 2, 3, 4 and 5.
@@ -27,9 +27,9 @@ class CNNHead(Head):
         spec: The feature maps to read.
         classes: The classes to distinguish.
         depth: Number of stages, 2 to 5; 4 in the published head.
-        top_channel: Channels after the last stage; the first has `top_channel * 2**depth`. 64 in the published
-            head, which has 20.7 M parameters at depth 4; the defaults here give 0.5 M.
-        norm: Normalise over the channels after each 3 x 3 convolution (SAM's LayerNorm2d); not in the published head.
+        top_channel: Channels after the last stage; the first stage has `top_channel * 2**depth`. The published head
+            has 64 and depth 4, which gives 20.7 M parameters; the defaults here give 0.5 M.
+        norm: Apply SAM's LayerNorm2d after each 3 x 3 convolution; the published head does not.
 
     Raises:
         DatasetError: If depth or top_channel is not allowed.
@@ -48,9 +48,9 @@ class CNNHead(Head):
     ) -> None:
         super().__init__(spec, classes)
         if depth not in DEPTHS:
-            raise DatasetError(f"The depth of a cnn head is {depth}; allowed: 2, 3, 4, 5.")
+            raise DatasetError(f"The depth of a cnn head is {depth}; give 2, 3, 4 or 5.")
         if not 1 <= top_channel <= 256:
-            raise DatasetError(f"The top_channel of a cnn head is {top_channel}; allowed: 1 to 256.")
+            raise DatasetError(f"The top_channel of a cnn head is {top_channel}; give 1 to 256.")
         self.depth, self.top_channel, self.norm = depth, top_channel, norm
         channels = top_channel * 2**depth
         self.input_block = nn.Sequential(
@@ -82,7 +82,7 @@ class CNNHead(Head):
         return nn.Sequential(*layers)
 
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """Map {map name: (B, C, h, w)} to logits (B, K, h', w'); h' is 4h at depth 2 and 4, 2h at 3, 8h at 5."""
+        """Map {map name: (B, C, h, w)} to logits (B, K, h', w'); h' is 4h at depths 2 and 4, 2h at 3 and 8h at 5."""
         values = self.input_block(self.gather(maps))
         for stage in self.blocks:
             values = stage(values)
@@ -103,8 +103,8 @@ class CNNHead(Head):
             state: See `Head`.
             classes: See `Head`.
             encoder: See `Head`.
-            input_norm: "minmax01" for weights trained on pixels stretched to 0..1, as the published program does;
-                "sam" for weights trained on pixels normalised as SAM does.
+            input_norm: "minmax01" for weights trained on pixels scaled to 0..1, as in the published code; "sam" for
+                weights trained on pixels normalised as in SAM.
         """
         parts = {name: name for name in ("input_block.", "blocks.", "final.")}
         tensors = rename_tensors(state, parts, AUTOSAM_WRAPPERS)
@@ -112,11 +112,13 @@ class CNNHead(Head):
             tensors,
             ("input_block.0.weight", "final.1.weight", "final.0.weight"),
             "AutoSAM's CNN head",
-            "give its state_dict, alone or inside that of the whole model",
+            "give its state_dict, alone or inside the state_dict of the whole model",
         )
         depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
         if depth not in DEPTHS:
-            raise WeightsError(f"The weights are of a CNN head with {depth} stages; allowed: 2, 3, 4, 5.")
+            raise WeightsError(
+                f"The weights belong to a CNN head with {depth} stages; AutoSAM's has 2, 3, 4 or 5."
+            )
         spec = embedding_spec(first.shape[1], encoder, input_norm)
         head = cls(spec, reference_classes(last.shape[0], classes), depth=depth, top_channel=final.shape[0])
         load_weights(head, tensors, "The weights")
@@ -124,7 +126,7 @@ class CNNHead(Head):
 
 
 def _initialise(module: nn.Module) -> None:
-    """He initialisation: with PyTorch's default the signal fades over twenty layers without normalisation."""
+    """Apply He initialisation; with PyTorch's default, the signal fades in twenty layers without normalisation."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     elif isinstance(module, nn.ConvTranspose2d):

@@ -1,4 +1,4 @@
-"""A baseline: a random forest (Breiman 2001) on the features of each cell, stored as plain arrays."""
+"""Random forest (Breiman 2001) on the features of each cell, as a baseline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FLOOR = 1e-6
 
 @registry.register("forest")
 class ForestHead(DirectHead):
-    """Classify each cell of the 64 x 64 grid independently; trained by scikit-learn in a single pass.
+    """Random forest that classifies each cell of the 64 x 64 grid independently; trained with scikit-learn.
 
     The trees are stored as arrays: child nodes, feature and threshold of each split, and class probabilities of
     each node. Prediction equals scikit-learn's `predict_proba`, but needs neither scikit-learn nor pickle.
@@ -29,7 +29,7 @@ class ForestHead(DirectHead):
         classes: The classes to distinguish.
         trees: Number of trees.
         depth: Maximum depth of a tree.
-        samples: Maximum number of training cells, drawn evenly over the tiles.
+        samples: Maximum number of training cells, sampled evenly from all tiles.
         nodes: Number of nodes of the largest tree; 1 before training.
 
     Raises:
@@ -51,7 +51,7 @@ class ForestHead(DirectHead):
         super().__init__(spec, classes)
         for name, value, maximum in (("trees", trees, 2000), ("depth", depth, 64), ("nodes", nodes, 10**6)):
             if not 1 <= value <= maximum:
-                raise DatasetError(f"{name} of a forest head is {value}; allowed: 1 to {maximum}.")
+                raise DatasetError(f"{name} of a forest head is {value}; give 1 to {maximum}.")
         if samples < 1:
             raise DatasetError(f"samples of a forest head is {samples}; give at least 1.")
         self.trees, self.depth, self.samples, self.nodes = trees, depth, samples, nodes
@@ -64,13 +64,13 @@ class ForestHead(DirectHead):
         self.register_buffer("left", torch.zeros(shape, dtype=torch.int32))
         self.register_buffer("right", torch.zeros(shape, dtype=torch.int32))
         self.register_buffer("feature", torch.zeros(shape, dtype=torch.int32))
-        # Features are float32 and thresholds lie between two of them: float64, as in scikit-learn.
+        # A threshold lies between two float32 features, so it is float64, as in scikit-learn.
         self.register_buffer("threshold", torch.zeros(shape, dtype=torch.float64))
         count = len(self.classes)
         self.register_buffer("share", torch.full((*shape, count), 1 / count, dtype=torch.float64))
 
     def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """Map {map name: (B, C, h, w)} to logits (B, K, h, w), the logarithms of the probabilities."""
+        """Map {map name: (B, C, h, w)} to log-probabilities (B, K, h, w)."""
         values = self.gather(maps)
         batch, channels, height, width = values.shape
         rows = values.permute(0, 2, 3, 1).reshape(-1, channels)
@@ -78,7 +78,7 @@ class ForestHead(DirectHead):
         return logits.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
     def probabilities(self, rows: Tensor) -> Tensor:
-        """Classify rows (N, C) float32: (N, K) float64, sum 1."""
+        """Return the class probabilities (N, K) float64 of feature vectors (N, C) float32."""
         total = torch.zeros(len(rows), len(self.classes), dtype=torch.float64, device=rows.device)
         for tree in range(self.trees):
             left, right = self.left[tree].long(), self.right[tree].long()
@@ -93,7 +93,7 @@ class ForestHead(DirectHead):
         return total / self.trees
 
     def learn(self, batches: Iterable[tuple[Mapping[str, Tensor], Tensor]], tiles: int, seed: int) -> None:
-        """Grow the trees; see `DirectHead.learn`.
+        """Train the forest; see `DirectHead.learn`.
 
         Raises:
             DatasetError: If scikit-learn is not installed, or no cell is labelled.
@@ -105,25 +105,27 @@ class ForestHead(DirectHead):
                 "The head 'forest' needs scikit-learn, which is not installed; "
                 "pip install 'napari-sampath[baselines]'."
             ) from error
-        rows, labels = self._draw(batches, max(1, self.samples // max(1, tiles)), np.random.default_rng(seed))
+        rows, labels = self._sample(
+            batches, max(1, self.samples // max(1, tiles)), np.random.default_rng(seed)
+        )
         forest = RandomForestClassifier(
             self.trees, max_depth=self.depth, class_weight="balanced_subsample", random_state=seed, n_jobs=1
         )
         forest.fit(rows, labels)
         self._copy_trees(forest)
 
-    def _draw(self, batches: Any, each: int, rng: np.random.Generator) -> tuple[Any, Any]:
+    def _sample(self, batches: Any, each: int, rng: np.random.Generator) -> tuple[Any, Any]:
         rows, labels = [], []
         for maps, targets in batches:
             values = self.gather(maps)
             grid = _centres(targets, values.shape[-2:])
             for tile, classes in zip(values, grid, strict=True):
                 labelled = torch.nonzero((classes >= 0) & (classes < len(self.classes)))
-                drawn = labelled[rng.permutation(len(labelled))[:each]]
-                rows.append(tile[:, drawn[:, 0], drawn[:, 1]].T.cpu().numpy())
-                labels.append(classes[drawn[:, 0], drawn[:, 1]].cpu().numpy())
+                sampled = labelled[rng.permutation(len(labelled))[:each]]
+                rows.append(tile[:, sampled[:, 0], sampled[:, 1]].T.cpu().numpy())
+                labels.append(classes[sampled[:, 0], sampled[:, 1]].cpu().numpy())
         if not any(len(part) for part in labels):
-            raise DatasetError("No cell of the training tiles is labelled; label some.")
+            raise DatasetError("No cell of the training tiles is labelled; annotate some objects first.")
         return np.concatenate(rows), np.concatenate(labels)
 
     def _copy_trees(self, forest: Any) -> None:

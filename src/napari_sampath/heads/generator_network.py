@@ -1,7 +1,7 @@
-"""The networks of Shaharabany et al. (AutoSAM, BMVC 2023): the prompt generator g and the light decoder h.
+"""Networks of Shaharabany et al. (AutoSAM, BMVC 2023): the prompt generator g and the light decoder h.
 
-g maps the image to the dense embedding that SAM's prompt encoder would give; h maps that embedding to a mask
-without SAM. Written from the paper and a description of the published program, which has no licence.
+g maps the image to a dense embedding that replaces the output of SAM's prompt encoder; h maps that embedding to a mask
+without SAM. Written from the paper and a description of the published code, which has no licence.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from .sam_decoder import WIDTH
 
 IMAGE_CHANNELS = 3
 CELL_PX = INPUT_PX // GRID
-"""Pixels of the image for each cell of the embedding."""
+"""Side in image pixels of a cell of the embedding."""
 BACKBONE = "convnext_atto_ols"
-"""Default for new training: small, and its normalisation does not depend on the batch."""
+"""Default backbone for training: small, and its normalisation does not depend on the batch."""
 _STRIDES = (4, 8, 16)
 """Strides of the backbone's maps that the decoder reads."""
 
 
 class UpBlock(nn.Module):
-    """Upscale by 2, concatenate a finer map, two convolutions, one batch normalisation, leaky ReLU."""
+    """Upscaling by 2, concatenation with a finer map, two convolutions, batch normalisation and leaky ReLU."""
 
     def __init__(self, channels: int, skip: int, out: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class LastBlock(nn.Module):
 
 
 class SmallDecoder(nn.Module):
-    """Fuse the backbone's maps at strides 4, 8 and 16 to one map at stride 4, -1..1.
+    """Decoder that fuses the backbone's maps at strides 4, 8 and 16 into one map at stride 4, -1..1.
 
     Args:
         channels: Channels of the maps at strides 4, 8 and 16.
@@ -78,7 +78,7 @@ class SmallDecoder(nn.Module):
         self.final = LastBlock(quarter, out)
 
     def forward(self, quarter: Tensor, eighth: Tensor, sixteenth: Tensor) -> Tensor:
-        """Map (B, C, S / 4, S / 4) and coarser to (B, out, S / 4, S / 4)."""
+        """Map (B, C, S / 4, S / 4) and two coarser maps to (B, out, S / 4, S / 4)."""
         result: Tensor = torch.tanh(self.final(self.up2(self.up1(sixteenth, eighth), quarter)))
         return result
 
@@ -87,7 +87,7 @@ class PromptGenerator(nn.Module):
     """The generator g: maps an image to one dense embedding for each class.
 
     Args:
-        backbone: One of `hardnet.PLANS`, or a timm model with `features_only` at strides 4, 8 and 16.
+        backbone: One of `hardnet.PLANS`, or a timm model with `features_only` and maps at strides 4, 8 and 16.
         count: Number of embeddings.
 
     Raises:
@@ -98,7 +98,7 @@ class PromptGenerator(nn.Module):
         super().__init__()
         self.count = count
         if backbone in PLANS:
-            # The published stage behind stride 16 (17.5 of 41.6 million weights) has no effect on the output.
+            # The published stage after stride 16 (17.5 of 41.6 million weights) has no effect on the output.
             hardnet = HarDNet(PLANS[backbone], maps=4)
             self.backbone: nn.Module = hardnet
             channels = hardnet.channels[1:]
@@ -137,29 +137,29 @@ class SurrogateDecoder(nn.Module):
 
 
 def resize_image(image: Tensor, side: tuple[int, int], as_reference: bool) -> Tensor:
-    """Resize a normalised image (B, 3, H, W) for g: as the published program does, or with antialiasing."""
+    """Resize a normalised image (B, 3, H, W) for g, as the published code does or with antialiasing."""
     if as_reference:
         return functional.interpolate(image, size=side, mode="bilinear", align_corners=True)
     return functional.interpolate(image, size=side, mode="bilinear", align_corners=False, antialias=True)
 
 
 def import_generator(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
-    """Select g's weights from a published checkpoint, under the names `generator.*` of a head.
+    """Select g's weights from a published checkpoint and rename them to `generator.*`.
 
-    Left out are weights without effect on the output: the backbone's stage behind stride 16 and the second
+    Weights without effect on the output are omitted: the backbone's stage after stride 16 and the second
     normalisation of the last block.
 
     Returns:
         Name of the backbone, one of `hardnet.PLANS`, and the tensors.
 
     Raises:
-        WeightsError: If the weights are not those of a prompt generator.
+        WeightsError: If the weights do not belong to a prompt generator.
     """
     backbone = reference_backbone(state)
     if backbone is None:
         raise WeightsError(
-            "The weights are not those of a prompt generator (keys backbone.base, decoder.up1); give the file "
-            "'net_best.pth' of AutoSAM (Shaharabany et al.), as a state_dict."
+            "The weights do not belong to a prompt generator (keys backbone.base, decoder.up1); give the state_dict "
+            "in the file 'net_best.pth' of AutoSAM (Shaharabany et al.)."
         )
     with torch.device("meta"):
         layers = len(HarDNet(PLANS[backbone], maps=4).base)
@@ -169,7 +169,7 @@ def import_generator(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor
 
 
 def reference_backbone(state: Mapping[str, Tensor]) -> str | None:
-    """Identify the HarDNet of g's weights by its second layer; None if it is none."""
+    """Identify the HarDNet in g's weights by its second layer; return None if there is none."""
     for name, plan in PLANS.items():
         second = state.get("backbone.base.1.conv.weight")
         kernel = 1 if plan.depthwise else 3
@@ -179,7 +179,7 @@ def reference_backbone(state: Mapping[str, Tensor]) -> str | None:
 
 
 def is_timm_model(name: str) -> bool:
-    """Return True if timm itself builds the model; it looks for other names on the internet or on disk."""
+    """Return True if timm defines the model itself; timm looks up other names on the internet or on disk."""
     return ":" not in name and timm.is_model(name)
 
 
@@ -195,6 +195,6 @@ def _timm_backbone(name: str) -> tuple[nn.Module, list[int]]:
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:
         raise DatasetError(
             f"There is no backbone '{name}' with maps at strides 4, 8 and 16; give one of {', '.join(PLANS)}, or a "
-            "convolutional model of timm, such as 'convnext_atto_ols' or 'resnet18'."
+            "convolutional timm model, such as 'convnext_atto_ols' or 'resnet18'."
         ) from error
     return backbone, list(backbone.feature_info.channels())

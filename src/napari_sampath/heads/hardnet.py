@@ -1,6 +1,6 @@
 """HarDNet (Chao et al. 2019) without its classifier: the backbone of Shaharabany et al.'s prompt generator.
 
-A harmonic dense block links layer L to the layers L - 1, L - 2, L - 4 ... for every power of two that divides L.
+In a harmonic dense block, layer L reads the layers L - 2**n for every power of two 2**n that divides L.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The sizes of one HarDNet: Chao et al. 2019, Table 1, and the published code for HarDNet-85."""
+    """Sizes of a HarDNet, from Chao et al. 2019, Table 1, and for HarDNet-85 from the published code."""
 
     first: tuple[int, int]
     """Channels of the first two convolutions."""
     channels: tuple[int, ...]
     """Channels after each block."""
     growth: tuple[int, ...]
-    """Channels that each layer of a block adds."""
+    """Channels of a layer with one link, for each block."""
     layers: tuple[int, ...]
     """Number of layers of each block."""
     downsample: tuple[bool, ...]
     """Whether the map is downsampled by 2 after each block."""
     multiplier: float = 1.7
-    """Factor of a layer's channels for each link beyond the first."""
+    """Factor by which each further link increases the channels of a layer."""
     depthwise: bool = False
+    """Whether the network uses depthwise separable convolutions."""
     dropout: bool = False
-    """Dropout of 0.1 before the last convolution."""
+    """Whether dropout of 0.1 precedes the last convolution."""
 
 
 PLANS = {
@@ -61,11 +62,11 @@ PLANS = {
         (24, 48), (96, 320, 640), (16, 20, 64), (4, 16, 8), (True, True, False), 1.6, depthwise=True
     ),
 }
-"""Name -> sizes; the depthwise 39 without its last block, as in the published prompt generator."""
+"""Sizes by name; hardnet39ds lacks its last block, as in the published prompt generator."""
 
 
 class ConvLayer(nn.Module):
-    """Convolution, batch normalisation, ReLU6."""
+    """Convolution, batch normalisation and ReLU6."""
 
     def __init__(self, channels: int, out: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
@@ -80,7 +81,7 @@ class ConvLayer(nn.Module):
 
 
 class DepthwiseLayer(nn.Module):
-    """Depthwise 3 x 3 convolution, batch normalisation."""
+    """Depthwise 3 x 3 convolution and batch normalisation."""
 
     def __init__(self, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -94,7 +95,7 @@ class DepthwiseLayer(nn.Module):
 
 
 class SeparableLayer(nn.Module):
-    """Pointwise convolution, then a depthwise one."""
+    """Pointwise convolution followed by a depthwise convolution."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -108,14 +109,14 @@ class SeparableLayer(nn.Module):
 
 
 class HarmonicBlock(nn.Module):
-    """A harmonic dense block; its output concatenates the layers of odd number and the last one.
+    """Harmonic dense block, whose output concatenates the odd-numbered layers and the last layer.
 
     Args:
         channels: Channels of the input, which counts as layer 0.
         growth: Channels of a layer with one link.
         count: Number of layers.
-        multiplier: Factor of the channels for each further link.
-        depthwise: Use separable layers.
+        multiplier: Factor by which each further link increases the channels of a layer.
+        depthwise: Use depthwise separable layers.
     """
 
     def __init__(self, channels: int, growth: int, count: int, multiplier: float, depthwise: bool) -> None:
@@ -147,11 +148,11 @@ def _links(layer: int) -> list[int]:
 
 
 class HarDNet(nn.Module):
-    """The backbone; returns the map before each downsampling, and the last one.
+    """HarDNet backbone; returns the map before each downsampling, and the last map.
 
     Args:
         plan: One of `PLANS`.
-        maps: Number of maps to return, the finest first; layers behind them are not built. 0 for all.
+        maps: Number of maps to return, from the finest on; 0 returns all. Layers that are not needed are not built.
     """
 
     def __init__(self, plan: Plan, maps: int = 0) -> None:
@@ -188,7 +189,7 @@ class HarDNet(nn.Module):
         self.base = nn.ModuleList(base[: self.taps[-1] + 1])
 
     def forward(self, image: Tensor) -> Sequence[Tensor]:
-        """Map a normalised image (B, 3, S, S) to maps at strides 2, 4, 8, 16 and, but for 39ds, 32."""
+        """Map a normalised image (B, 3, S, S) to maps at strides 2, 4, 8, 16 and, except for hardnet39ds, 32."""
         maps, values = [], image
         for index, layer in enumerate(self.base):
             values = layer(values)

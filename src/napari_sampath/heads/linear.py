@@ -15,13 +15,13 @@ from .published import AUTOSAM_WRAPPERS, embedding_spec, reference_classes, rena
 
 @registry.register("linear")
 class LinearHead(Head):
-    """Two transposed convolutions as in SAM's mask decoder, then a classifier for each cell.
+    """Two transposed convolutions as in SAM's mask decoder, followed by a classifier for each cell.
 
     Args:
         spec: The feature maps to read.
         classes: The classes to distinguish.
-        final_relu: Clamp the logits at 0 as the published head does. A class whose logit is 0 everywhere
-            has no gradient any more, so this is meant for imported weights only.
+        final_relu: Clamp the logits at 0, as the published head does. Use it only for imported weights: in training,
+            a class whose logit is 0 everywhere no longer has a gradient.
     """
 
     kind = "linear"
@@ -64,7 +64,7 @@ class LinearHead(Head):
             tensors,
             ("output_upscaling.0.weight", "final.2.weight"),
             "AutoSAM's linear head",
-            "give its state_dict, alone or inside that of the whole model",
+            "give its state_dict, alone or inside the state_dict of the whole model",
         )
         spec = embedding_spec(first.shape[0], encoder, input_norm)
         head = cls(spec, reference_classes(last.shape[0], classes), final_relu=True)

@@ -1,4 +1,4 @@
-"""AutoSAM by Shaharabany et al. (BMVC 2023): a network that prompts the frozen SAM, trained through it."""
+"""AutoSAM by Shaharabany et al. (BMVC 2023): a network that is trained to prompt a frozen SAM."""
 
 from __future__ import annotations
 
@@ -21,28 +21,27 @@ _SAM_TOKENS = 4
 
 @registry.register("prompt_generator")
 class PromptGeneratorHead(Head):
-    """The generator g computes a dense prompt for each class from the image; SAM's frozen decoder makes the masks.
+    """Generator g that computes a dense prompt for each class from the image, and SAM's frozen decoder.
 
-    The head holds its own copy of SAM's decoder (14 MB, half of that in a bundle of float16), so that a bundle
-    is complete and does not depend on the file of the encoder.
+    The head holds its own copy of SAM's decoder (14 MB, or 7 MB in a float16 bundle), so that its bundle does not
+    depend on the encoder's weights file.
 
     Args:
         spec: The available maps; the head reads the embedding and the image.
-        classes: The classes to distinguish. A class with id 0 has no prompt: its logit is 0.
+        classes: The classes to distinguish. A class with id 0 has no prompt; its logit is 0.
         backbone: "hardnet85" as published, "hardnet68", "hardnet68ds", "hardnet39ds", or a timm model with maps at
             strides 4, 8 and 16.
         image_px: Side to which the image is resized for g, a multiple of 32; published with 256 (GlaS), 512
             (MoNuSeg) and 352 (polyps).
-        as_reference: Resize as the published program does (aligned corners, no antialiasing), and stretch every
-            mask to 0..1 over its image before it is thresholded at 0.5. For imported weights, which were trained
-            this way.
+        as_reference: Resize as the published code does (aligned corners, no antialiasing), and stretch each mask to
+            0..1 over its image before it is thresholded at 0.5; for imported weights, which were trained this way.
 
     Raises:
         DatasetError: If an argument is not allowed, or the encoder has no embedding.
     """
 
     kind = "prompt_generator"
-    summary = "AutoSAM's prompt generator (Shaharabany et al. 2023): a network that prompts the frozen SAM."
+    summary = "AutoSAM's prompt generator (Shaharabany et al. 2023): a network that prompts a frozen SAM."
     reads_windows = False
 
     def __init__(
@@ -91,11 +90,11 @@ class PromptGeneratorHead(Head):
         return logits.reshape(batch, count, *logits.shape[2:])
 
     def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
-        """Copy SAM's decoder, which stays frozen."""
+        """Copy SAM's decoder; it stays frozen."""
         if sam is None:
             raise DatasetError(
-                "A prompt_generator is trained through SAM's prompt decoder, this encoder has none; choose one that "
-                "answers prompts, such as 'vit_b' or 'sampath-tiny', or the head 'surrogate'."
+                "A 'prompt_generator' head is trained through SAM's mask decoder, which this encoder does not have; "
+                "choose a promptable encoder, such as 'vit_b' or 'sampath-tiny', or the head 'surrogate'."
             )
         copy_position(self.pe_layer, sam)
         copy_decoder(self.decoder, sam)
@@ -109,15 +108,14 @@ class PromptGeneratorHead(Head):
         compat_double_norm: bool = True,
         image_px: int = 256,
     ) -> Self:
-        """Build the head from g's weights (`backbone.*`, `decoder.*`) and those of the SAM it was trained through.
+        """Build the head from g's weights (`backbone.*`, `decoder.*`) and the weights of the SAM it was trained with.
 
         Args:
-            state: g's tensors, and optionally SAM's `prompt_encoder.*` and `mask_decoder.*`; without SAM's, call
-                `init_from_sam`.
-            classes: Two: the background (id 0), and the class that g was trained on.
+            state: g's tensors, and optionally SAM's `prompt_encoder.*` and `mask_decoder.*`; without SAM's weights,
+                call `init_from_sam` afterwards.
+            classes: Two classes: the background (id 0) and the class that g was trained on.
             encoder: Name of the SAM encoder.
-            compat_double_norm: Read the embedding of images that were normalised twice, as the published program
-                does in training and prediction.
+            compat_double_norm: Read the embedding of images that are normalised twice, as in the published code.
             image_px: Side of the images that g was trained on.
         """
         backbone, tensors = import_generator(state)
@@ -137,46 +135,46 @@ class PromptGeneratorHead(Head):
 
 
 def count_prompts(classes: Sequence[ClassInfo]) -> int:
-    """Count the classes that have a prompt: all but the background."""
+    """Count the classes that have a prompt, which are all except the background."""
     return sum(info.id > 0 for info in classes)
 
 
 def with_background(logits: Tensor, classes: Sequence[ClassInfo]) -> Tensor:
-    """Insert the logit 0 of the background before those of the other classes (B, P, H, W), if there is a background."""
+    """Prepend the background's logit 0 to the logits (B, P, H, W) if the first class is the background."""
     if classes[0].id > 0:
         return logits
     return torch.cat([torch.zeros_like(logits[:, :1]), logits], dim=1)
 
 
 def stretched(logits: Tensor) -> Tensor:
-    """Return logits whose sigmoid is each map (B, P, H, W), stretched from its minimum to its maximum."""
+    """Return logits whose sigmoid is each map (B, P, H, W) scaled to 0..1 by its minimum and maximum."""
     low, high = logits.amin(dim=(2, 3), keepdim=True), logits.amax(dim=(2, 3), keepdim=True)
     return torch.logit((logits - low) / (high - low + 1e-6), eps=1e-6)
 
 
 def with_image(spec: FeatureSpec) -> FeatureSpec:
-    """Add the image to the maps that a head reads, under the encoder that preprocesses it."""
+    """Add the image, as preprocessed by the encoder, to the maps that a head reads."""
     others = tuple(feature for feature in spec.maps if feature.name != IMAGE)
     source = (others or spec.maps)[0].encoder
     return FeatureSpec((*others, FeatureMap(IMAGE, IMAGE_CHANNELS, source)))
 
 
 def only_image(spec: FeatureSpec) -> FeatureSpec:
-    """Select the image alone, as preprocessed by the encoder of the first map."""
+    """Select only the image, as preprocessed by the encoder of the first map."""
     return FeatureSpec(with_image(spec).maps[-1:])
 
 
 def generator_side(image_px: int, cells: int) -> int:
-    """Return g's input side for `cells` of the 64 cells of a tile's side: the same scale, a multiple of 32."""
+    """Return g's input side, a multiple of 32, for `cells` x `cells` of a tile that is resized to `image_px`."""
     return max(32, round(image_px * cells / GRID / 32) * 32)
 
 
 def check_side(image_px: int) -> int:
-    """Return the side if it is allowed.
+    """Return the side if it is a multiple of 32 from 32 to 1024.
 
     Raises:
-        DatasetError: If it is not.
+        DatasetError: Otherwise.
     """
     if not (32 <= image_px <= 1024 and image_px % 32 == 0):
-        raise DatasetError(f"image_px is {image_px}; allowed are multiples of 32 from 32 to 1024.")
+        raise DatasetError(f"image_px is {image_px}; give a multiple of 32 from 32 to 1024.")
     return image_px

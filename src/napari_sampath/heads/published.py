@@ -1,4 +1,4 @@
-"""Import of heads that their authors published: tensors renamed, classes and encoder described."""
+"""Import of published heads: rename tensors, and describe classes and encoder."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ..errors import WeightsError
 from ..registry import lookup
 
 INPUT_NORMS = {"sam": "", "minmax01": "minmax01:", "double": "double-norm:"}
-"""Pixel normalisation before the encoder -> prefix of the name of the encoder that does it."""
+"""Pixel normalisation -> prefix of the encoder that applies it."""
 
 AUTOSAM_WRAPPERS = ("module.", "mask_decoder.")
-"""Prefixes in checkpoints of AutoSAM (Hu et al.), of the head alone or of the whole model."""
+"""Prefixes of tensor names in AutoSAM checkpoints (Hu et al.), with the head alone or the whole model."""
 
 
 def rename_tensors(
     state: Mapping[str, Tensor], renames: Mapping[str, str], wrappers: Sequence[str] = ()
 ) -> dict[str, Tensor]:
-    """Select the tensors of a head from a published state_dict, under the names of our head.
+    """Select the tensors of a head in a published state_dict and rename them to ours.
 
     Args:
         state: Tensors of the head alone or of a whole model.
-        renames: Published prefix -> our prefix; the first that matches counts, other tensors are left out.
-        wrappers: Prefixes that the training program puts in front of names, removed first and in this order.
+        renames: Published prefix -> our prefix; the first match is used, and tensors without a match are skipped.
+        wrappers: Prefixes added by the training code, which are removed first, in this order.
     """
     renamed = {}
     for name, tensor in state.items():
@@ -46,20 +46,20 @@ def require_tensors(
     Args:
         state: Tensors by name.
         names: The names to look up.
-        head: What the tensors belong to, for the message: "AutoSAM's CNN head".
-        advice: What file to give instead, for the message.
+        head: Name of the head for the error message, such as "AutoSAM's CNN head".
+        advice: Advice on which file to give, for the error message.
 
     Raises:
-        WeightsError: If one is missing.
+        WeightsError: If a tensor is missing.
     """
     for name in names:
         if name not in state:
-            raise WeightsError(f"The weights are not those of {head}: '{name}' is missing; {advice}.")
+            raise WeightsError(f"The weights do not belong to {head}: '{name}' is missing; {advice}.")
     return [state[name] for name in names]
 
 
 def reference_classes(count: int, classes: Sequence[ClassInfo] | None) -> tuple[ClassInfo, ...]:
-    """Return the classes of an imported head with `count` channels; background and numbered ones if none are given."""
+    """Return `classes`, or the background and numbered classes if None, for an imported head with `count` channels."""
     if classes is None:
         greys = [index * 255 // max(1, count - 1) for index in range(count)]
         return tuple(
@@ -67,12 +67,14 @@ def reference_classes(count: int, classes: Sequence[ClassInfo] | None) -> tuple[
             for index, grey in enumerate(greys)
         )
     if len(classes) != count:
-        raise WeightsError(f"The weights are of {count} classes, {len(classes)} are given; give {count}.")
+        raise WeightsError(
+            f"{len(classes)} classes are given, but the weights are for {count}; give {count}."
+        )
     return tuple(classes)
 
 
 def embedding_spec(channels: int, encoder: str, input_norm: str = "sam") -> FeatureSpec:
-    """Describe the features that published heads read: SAM's embedding alone.
+    """Describe the features that most published heads read: only SAM's embedding.
 
     Args:
         channels: Channels of the embedding.

@@ -1,4 +1,4 @@
-"""SAM's mask decoder with learned tokens instead of prompts: the part that several heads share."""
+"""SAM's mask decoder with learned tokens instead of prompts, shared by several heads."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..errors import WeightsError
 WIDTH = 256
 """Channels of the decoder, and of the embedding it reads."""
 POSITION_MATRIX = "pe_layer.positional_encoding_gaussian_matrix"
-"""Name of the positional encoding's tensor in a head; behind "prompt_encoder." in SAM."""
+"""Name of the positional encoding in a head; in SAM, the name is preceded by "prompt_encoder."."""
 
 
 class PositionEncoding(nn.Module):
-    """Random Fourier features of the cells' centres (Tancik et al. 2020), as in SAM's prompt encoder; frozen."""
+    """Frozen random Fourier features of the cell centres (Tancik et al. 2020), as in SAM's prompt encoder."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,25 +28,25 @@ class PositionEncoding(nn.Module):
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, WIDTH // 2))
 
     def forward(self, height: int, width: int) -> Tensor:
-        """Encode a grid that fills the square of the tile: (1, 256, height, width)."""
+        """Encode a grid that covers the square tile, as (1, 256, height, width)."""
         matrix = self.positional_encoding_gaussian_matrix
         # Centres of the cells, 0..1
         rows = (torch.arange(height, device=matrix.device, dtype=matrix.dtype) + 0.5) / height
         cols = (torch.arange(width, device=matrix.device, dtype=matrix.dtype) + 0.5) / width
         xy = torch.stack([cols.expand(height, width), rows[:, None].expand(height, width)], dim=-1)
-        # Project -1..1 on random frequencies
+        # Scale to -1..1 and project onto random frequencies
         angles = 2 * math.pi * ((2 * xy - 1) @ matrix)
         return torch.cat([angles.sin(), angles.cos()], dim=-1).permute(2, 0, 1).unsqueeze(0)
 
 
 class TokenDecoder(nn.Module):
-    """Two-way transformer, upscaling and one small network for each mask; parts are named as in SAM's decoder.
+    """Two-way transformer, upscaling and one small network for each mask, named as in SAM's decoder.
 
     Args:
         iou_tokens: Number of IoU tokens.
         mask_tokens: Number of mask tokens.
         mask_networks: Number of networks that turn mask tokens into masks.
-        iou_outputs: Number of masks whose IoU is predicted; 0 leaves that network out.
+        iou_outputs: Number of masks whose IoU is predicted; 0 omits the network.
     """
 
     def __init__(self, iou_tokens: int, mask_tokens: int, mask_networks: int, iou_outputs: int) -> None:
@@ -90,7 +90,7 @@ class TokenDecoder(nn.Module):
 
 
 def new_neck(channels: int) -> nn.Sequential:
-    """Reduce maps to the decoder's 256 channels: SAM's neck and SAM-Path's module R, with random weights."""
+    """Build a neck with random weights that reduces maps to 256 channels, as SAM's neck and SAM-Path's module R do."""
     return nn.Sequential(
         nn.Conv2d(channels, WIDTH, kernel_size=1, bias=False),
         LayerNorm2d(WIDTH),
@@ -112,10 +112,10 @@ def copy_decoder(decoder: TokenDecoder, sam: Mapping[str, Tensor], skip: tuple[s
     Args:
         decoder: The decoder to change.
         sam: SAM's weights under its own names, `prompt_encoder.*` and `mask_decoder.*`.
-        skip: Tensors whose name contains one of these are left as they are.
+        skip: Parts of names; tensors whose name contains one of them are not changed.
 
     Raises:
-        WeightsError: If a tensor is missing or of another shape.
+        WeightsError: If a tensor is missing or has a different shape.
     """
     with torch.no_grad():
         for name, own in decoder.state_dict().items():
@@ -127,13 +127,13 @@ def sam_tensor(sam: Mapping[str, Tensor], key: str, like: Tensor) -> Tensor:
     """Return SAM's tensor `key`, which must have the shape of `like`.
 
     Raises:
-        WeightsError: If it is missing or of another shape.
+        WeightsError: If the tensor is missing or has a different shape.
     """
     tensor = sam.get(key)
     if tensor is None or tensor.shape != like.shape:
         fault = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
         raise WeightsError(
-            f"The encoder's prompt decoder is not SAM's: '{key}' is {fault} instead of {tuple(like.shape)}; "
-            "choose an encoder that answers prompts, such as 'vit_b' or 'sampath-tiny'."
+            f"The encoder's mask decoder is not SAM's: '{key}' is {fault} instead of {tuple(like.shape)}; "
+            "choose a promptable encoder, such as 'vit_b' or 'sampath-tiny'."
         )
     return tensor

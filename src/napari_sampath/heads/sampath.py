@@ -1,6 +1,6 @@
-"""SAM-Path (Zhang et al. 2023): trainable class tokens in SAM's mask decoder, one pass for all classes.
+"""SAM-Path (Zhang et al. 2023): trainable class tokens in SAM's mask decoder.
 
-Written from the paper and from a description of the published program, which has no licence.
+Written from the paper and from a description of the published code, which has no licence.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from .sam_decoder import (
 
 VARIANTS = ("fusion", "sam_only", "pathology_only", "plus")
 _UNUSED = 2
-"""Mask tokens of published checkpoints that come before those of the classes: SAM's first, and "unlabelled"."""
+"""Number of mask tokens before the class tokens in published checkpoints: SAM's first token, and "unlabelled"."""
 
 
 @registry.register("sampath")
 class SamPathHead(Head):
-    """SAM's mask decoder with one mask token for each class, all in one pass.
+    """SAM's mask decoder with one mask token per class, which predicts all classes in one pass.
 
     `variant` selects the decoder's input from the maps of the encoder:
 
-    - "fusion", the method of the paper: all token maps, SAM's first, concatenated and reduced to 256 channels by
-      the module R. With SAM alone these are SAM's tokens. If the first encoder has only an embedding
-      (`sampath-tiny`), R reads the embedding and the tokens of the second encoder, if there is one.
+    - "fusion", the paper's method: the tokens of SAM and of the pathology encoder, if there is one, concatenated and
+      reduced to 256 channels by the module R. If the first encoder has only an embedding (`sampath-tiny`), R reads the
+      embedding instead of SAM's tokens.
     - "sam_only", the paper's "w/o F_p": SAM's embedding, unchanged.
     - "pathology_only", "w/o F_s": the pathology encoder's tokens, reduced by a neck.
     - "plus": SAM's embedding plus the pathology encoder's tokens, reduced by a neck.
@@ -47,9 +47,9 @@ class SamPathHead(Head):
     Args:
         spec: The available maps.
         classes: The classes to distinguish.
-        variant: One of the four.
-        unused_tokens: Mask tokens before those of the classes; 2 in imported weights, of which the first is SAM's
-            and the second stands for unlabelled pixels. They take part in the attention but have no output.
+        variant: "fusion", "sam_only", "pathology_only" or "plus".
+        unused_tokens: Number of mask tokens before the class tokens, which take part in the attention but give no
+            output: 0, or 2 for imported weights (SAM's first token, and the token of unlabelled pixels).
 
     Raises:
         DatasetError: If an argument is not allowed, or the encoder lacks the maps of the variant.
@@ -70,10 +70,10 @@ class SamPathHead(Head):
     ) -> None:
         if variant not in VARIANTS:
             raise DatasetError(
-                f"The variant of a sampath head is '{variant}'; allowed: {', '.join(VARIANTS)}."
+                f"The variant of a sampath head is '{variant}'; choose one of {', '.join(VARIANTS)}."
             )
         if unused_tokens not in (0, _UNUSED):
-            raise DatasetError(f"unused_tokens of a sampath head is {unused_tokens}; allowed: 0, {_UNUSED}.")
+            raise DatasetError(f"unused_tokens of a sampath head is {unused_tokens}; give 0 or {_UNUSED}.")
         super().__init__(select_maps(spec, variant), classes)
         self.variant, self.unused_tokens = variant, unused_tokens
         tokens = unused_tokens + len(self.classes)
@@ -107,11 +107,11 @@ class SamPathHead(Head):
         return fused
 
     def decode(self, image: Tensor, first: int) -> tuple[Tensor, Tensor]:
-        """Compute the masks of the mask tokens from `first` on.
+        """Compute the masks of all mask tokens from index `first` on.
 
         Args:
             image: (B, 256, h, w), from `fuse`.
-            first: 0 for all; 1 for the output of the published program, "unlabelled" and then the classes.
+            first: 0 for all; 1 for the output of the published code, which is "unlabelled" and then the classes.
 
         Returns:
             Logits (B, m, 4h, 4w) and predicted IoU (B, m).
@@ -127,9 +127,9 @@ class SamPathHead(Head):
         return logits, self.decoder.iou_prediction_head(tokens[:, 0])[:, first:]
 
     def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
-        """Copy SAM's decoder, with SAM's first mask network for every class, as the published program does.
+        """Copy SAM's decoder, and SAM's first mask network for every class, as the published code does.
 
-        The class tokens stay random. Without a prompt decoder all weights do.
+        The class tokens stay random; without SAM's decoder, all weights do.
         """
         if sam is None:
             return
@@ -149,9 +149,9 @@ class SamPathHead(Head):
     ) -> Self:
         """Build the head from the `state_dict` of a Lightning checkpoint of SAM-Path, of any variant.
 
-        The number of classes is that of its mask tokens minus two. The variant follows from the necks in the
-        checkpoint; "plus" and "pathology_only" have the same ones and are distinguished by `encoder`: a pair
-        "vit_b+hipt-s16", or "hipt-s16" alone.
+        The number of classes is the number of mask tokens minus two. The variant follows from the necks in the
+        checkpoint; "plus" and "pathology_only" have the same necks and are distinguished by `encoder`: a pair such as
+        "vit_b+hipt-s16", or only "hipt-s16".
         """
         published = rename_tensors(state, {"": ""}, ("model.",))
         if not any(key.startswith("mask_decoder.") for key in published):
@@ -164,7 +164,9 @@ class SamPathHead(Head):
         )
         count = len(tokens) - _UNUSED
         if count < 1:
-            raise WeightsError(f"The weights have {len(tokens)} mask tokens; SAM-Path's have at least three.")
+            raise WeightsError(
+                f"The weights have {len(tokens)} mask tokens; SAM-Path's weights have at least three."
+            )
         sources = encoder.split("+")
         variant, neck = _variant(published, sources)
         renames = {
@@ -183,10 +185,10 @@ class SamPathHead(Head):
 
 
 def select_maps(spec: FeatureSpec, variant: str) -> FeatureSpec:
-    """Select the maps that a variant reads; selecting again from the result changes nothing.
+    """Select the maps that a variant reads; the operation is idempotent.
 
     Raises:
-        DatasetError: If there is none.
+        DatasetError: If the encoder lacks these maps.
     """
     embedding = tuple(feature for feature in spec.maps if feature.name == "embedding")
     tokens = tuple(feature for feature in spec.maps if feature.name.rpartition(".")[2] == "tokens")
@@ -202,7 +204,7 @@ def select_maps(spec: FeatureSpec, variant: str) -> FeatureSpec:
     if not selected:
         required = {"sam_only": "SAM's embedding", "plus": "SAM's embedding and a pathology encoder's tokens"}
         raise DatasetError(
-            f"The variant '{variant}' reads {required.get(variant, 'a pathology encoder')}, the encoder has "
+            f"The variant '{variant}' reads {required.get(variant, 'a pathology encoder')}, but the encoder has "
             f"{[f'{feature.name} of {feature.encoder}' for feature in spec.maps]}; choose another variant, or a "
             "pair of encoders such as 'vit_b+hipt-s16'."
         )
@@ -221,7 +223,7 @@ def _variant(published: Mapping[str, Tensor], sources: Sequence[str]) -> tuple[s
 def _reference_spec(
     published: Mapping[str, Tensor], variant: str, neck: str | None, sources: Sequence[str]
 ) -> FeatureSpec:
-    """Describe the maps that imported weights read: SAM's first, as the published program concatenates them."""
+    """Describe the maps that imported weights read, SAM's first, in the order of the published code."""
     embedding = FeatureMap("embedding", WIDTH, sources[0])
     if neck is None:
         return FeatureSpec((embedding,))
@@ -229,7 +231,7 @@ def _reference_spec(
     name = f"{sources[-1]}.tokens" if len(sources) == 2 else "tokens"
     if variant == "fusion" and len(sources) == 2:
         norm = published.get("extra_encoder.model.norm.weight")
-        # Without the encoders in the checkpoint: 384 of 1,152 channels
+        # If the checkpoint lacks the encoders, the pathology encoder has 384 of 1,152 channels
         second = channels // 3 if norm is None else norm.shape[0]
         first = FeatureMap("tokens", channels - second, sources[0])
         return FeatureSpec((first, FeatureMap(name, second, sources[1])))

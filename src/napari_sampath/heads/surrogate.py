@@ -1,4 +1,4 @@
-"""The surrogate of Shaharabany et al. (BMVC 2023): g's prompts turned into masks without SAM."""
+"""Surrogate of Shaharabany et al. (BMVC 2023): masks from g's prompts without SAM."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .sam_decoder import WIDTH
 
 @registry.register("surrogate")
 class SurrogateHead(Head):
-    """The generator g followed by the decoder h; reads the image alone, so that no encoder runs.
+    """Generator g followed by decoder h; reads only the image, so that no encoder runs.
 
     Args:
         spec: The available maps; the head reads the image.
-        classes: The classes to distinguish. A class with id 0 has no map: its logit is 0.
+        classes: The classes to distinguish. A class with id 0 has no prompt; its logit is 0.
         backbone: See `PromptGeneratorHead`.
         image_px: Side to which the image is resized, a multiple of 32.
-        as_reference: Resize as the published program does: aligned corners, no antialiasing.
+        as_reference: Resize as the published code does (aligned corners, no antialiasing).
 
     Raises:
         DatasetError: If an argument is not allowed.
@@ -67,13 +67,13 @@ class SurrogateHead(Head):
     def import_reference(
         cls, state: Mapping[str, Tensor], classes: Sequence[ClassInfo] | None = None, encoder: str = "vit_b"
     ) -> Self:
-        """Build the head from g's and h's weights (`conv1`, `norm1` ...) in one dictionary; their names differ."""
+        """Build the head from a dictionary with the weights of g and of h (`conv1`, `norm1` ...); their keys differ."""
         backbone, tensors = import_generator(state)
         parts = ("conv1.", "norm1.", "conv2.", "norm2.", "conv3.")
         decoder = rename_tensors(state, {name: f"decoder.{name}" for name in parts})
         if not decoder:
             raise WeightsError(
-                "The weights lack those of the surrogate decoder (conv1, conv2, conv3); give the state_dicts of the "
+                "The weights do not include the surrogate decoder (conv1, conv2, conv3); give the state_dicts of the "
                 "generator and of the decoder in one dictionary."
             )
         spec = embedding_spec(WIDTH, encoder)

@@ -1,4 +1,4 @@
-"""A baseline: a U-Net (Ronneberger et al. 2015) trained from scratch on the image alone."""
+"""U-Net (Ronneberger et al. 2015) trained from scratch on the image, as a baseline."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .generator_network import CELL_PX, is_timm_model, resize_image
 from .prompt_generator import check_side, generator_side, only_image
 
 _TIMM = "tu-"
-"""Prefix of segmentation-models-pytorch for models of timm."""
+"""Prefix of timm models in segmentation-models-pytorch."""
 
 
 @registry.register("unet")
 class UnetHead(Head):
-    """The U-Net of segmentation-models-pytorch with random weights; reads the image alone, so that no encoder runs.
+    """U-Net of segmentation-models-pytorch with random weights; reads only the image, so that no encoder runs.
 
     Args:
         spec: The available maps; the head reads the image.
@@ -32,7 +32,7 @@ class UnetHead(Head):
     """
 
     kind = "unet"
-    summary = "Baseline: a U-Net from scratch on the image, without SAM."
+    summary = "Baseline: a U-Net trained from scratch on the image, without SAM."
 
     def __init__(
         self, spec: FeatureSpec, classes: Sequence[ClassInfo], backbone: str = "resnet18", image_px: int = 256
