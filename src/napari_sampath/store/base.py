@@ -1,4 +1,4 @@
-"""The key of cached features, and the interface of a tier of the store."""
+"""Key of cached features, and base class of the store's tiers."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ Maps: TypeAlias = "Mapping[str, Tensor]"
 
 @dataclass(frozen=True, slots=True)
 class FeatureKey:
-    """Everything that the features of one tile depend on, and nothing else.
+    """Key that contains exactly what the features of a tile depend on.
 
-    Neither the name of the image nor the position of the tile is part of the key: a renamed or cropped image
-    finds its cached features, an image with one changed pixel does not.
+    Neither the name of the image nor the position of the tile is part of the key. Cached features are therefore found
+    for a renamed or cropped image, but not after a pixel of the tile has changed.
     """
 
     pixels: str
-    """Hex digest of pixels, shape and data type of the window, and of the side of the encoder's input."""
+    """Hex digest of the window's pixels, shape and data type, and of the input side."""
     encoder: str
     """Name of the encoder."""
     weights: str
     """Hex digest of the encoder's weights."""
     precision: str
-    """Arithmetic of the encoder: "float32", "bfloat16" ..."""
+    """Data type in which the encoder computes, such as "float32" or "bfloat16"."""
     preprocessing: int
     """Version of the preprocessing from pixels to the encoder's input."""
 
@@ -56,7 +56,7 @@ class FeatureKey:
             frame: The tile; it must have the size of `pixels`.
             encoder_name: Name of the encoder.
             weights_digest: `Encoder.weights_digest`.
-            precision: Arithmetic of the encoder.
+            precision: Data type in which the encoder computes.
             preprocessing_version: `Encoder.preprocessing_version`.
 
         Raises:
@@ -64,9 +64,10 @@ class FeatureKey:
         """
         if pixels.shape[:2] != frame.hw:
             raise ValueError(
-                f"The pixels have shape {pixels.shape}, the frame has size {frame.hw}; pass the pixels of the window."
+                f"The pixels have shape {pixels.shape}, but the frame has size {frame.hw}; "
+                "pass the pixels of the window."
             )
-        # A fast hash: all pixels are hashed whenever an image is opened, and nobody gains by a forged collision.
+        # Use a fast, non-cryptographic hash, since all pixels are hashed whenever an image is opened.
         content = xxhash.xxh3_128(
             json.dumps([pixels.shape, str(pixels.dtype), *frame.hw, frame.input_px]).encode("ascii")
         )
@@ -75,7 +76,7 @@ class FeatureKey:
 
     @property
     def digest(self) -> str:
-        """Hex digest of the key (64 characters), which names the entry."""
+        """Hex digest of the key (64 characters), used as the name of the entry."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode("utf-8")).hexdigest()
 
 
@@ -94,7 +95,7 @@ class TierInfo:
 
 
 class StoreTier(ABC):
-    """One place where features are cached; thread-safe."""
+    """Thread-safe cache of features, in memory or on disk."""
 
     @abstractmethod
     def get(self, key: FeatureKey) -> dict[str, Tensor] | None:
@@ -112,7 +113,7 @@ class StoreTier(ABC):
 
     @abstractmethod
     def discard(self, key: FeatureKey) -> None:
-        """Delete the maps of `key`, if there are any."""
+        """Delete the maps of `key` if they are cached."""
 
     @abstractmethod
     def clear(self) -> int:
@@ -120,4 +121,4 @@ class StoreTier(ABC):
 
     @abstractmethod
     def info(self) -> TierInfo:
-        """Count entries and bytes."""
+        """Return the number and total size of the entries."""

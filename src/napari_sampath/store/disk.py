@@ -1,7 +1,7 @@
-"""The disk tier of the store: one verified file per tile, shared by processes.
+"""Disk tier of the store: one verified file per tile, shared between processes.
 
-A file is `<first two hex digits>/<digest>.safetensors`. Its maps are float16, half the size of float32; its
-metadata has the key and an XXH3 checksum of the maps.
+The path of a file is `<first two hex digits>/<digest>.safetensors`. The file contains the maps as float16, and in its
+metadata the key and an XXH3 checksum of the maps.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ logger = logging.getLogger(__name__)
 
 _SUFFIX = ".safetensors"
 _AFTER_EVICTION = 0.9
-"""Share of the limit that remains after an eviction, so that not every write has to evict."""
+"""Fraction of the limit in use after an eviction, so that not every write has to evict."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Result of reading every entry."""
+    """Result of verifying all entries."""
 
     checked: int
     """Number of entries read."""
@@ -45,14 +45,14 @@ class Verification:
 
 
 class DamagedEntryError(ValueError):
-    """An entry differs from what was written; caught within this module."""
+    """The content of an entry differs from what was written; caught within this module."""
 
 
 class DiskTier(StoreTier):
     """LRU cache of tiles in a folder.
 
-    Several processes may share the folder: files are renamed into place when they are complete, an entry that
-    another process deletes is a miss, and the modification time of a file is the time of its last use.
+    Several processes may share the folder: complete files are renamed into place, an entry that another process has
+    deleted counts as not cached, and the modification time of a file is the time of its last use.
 
     Args:
         folder: The folder; created on the first write.
@@ -65,21 +65,23 @@ class DiskTier(StoreTier):
         self.limit_bytes = limit_bytes
         self._lock = threading.Lock()
         self._unmeasured_bytes = 0
-        """Bytes that may still be written before the folder is measured again."""
+        """Number of bytes that may be written before the folder is measured again."""
 
     def path(self, key: FeatureKey) -> Path:
         """Return the path of an entry, whether it exists or not."""
         return self._path(key.digest)
 
     def get(self, key: FeatureKey) -> dict[str, Tensor] | None:
-        """Return float16 maps on the CPU; None if there are none. A damaged entry is deleted and logged."""
+        """Return float16 maps on the CPU, or None if they are not cached; delete and log a damaged entry."""
         path = self.path(key)
         try:
             maps = _read(path)
         except FileNotFoundError:
             return None
         except OSError as error:
-            logger.warning("The cached features %s cannot be read and are computed again: %s", path, error)
+            logger.warning(
+                "The cached features %s cannot be read and will be computed again: %s", path, error
+            )
             return None
         except DamagedEntryError as error:
             self._drop_damaged(path, error)
@@ -90,7 +92,7 @@ class DiskTier(StoreTier):
     def put(self, key: FeatureKey, maps: Maps) -> None:
         """Write maps as float16, unless they are cached already.
 
-        Maps with values outside float16 (above 65,504, or not finite) are not written; a warning is logged.
+        Maps with values outside the range of float16 (above 65,504, or not finite) are not written, with a warning.
 
         Raises:
             StorageError: If the disk is full or the folder may not be written to.
@@ -104,14 +106,17 @@ class DiskTier(StoreTier):
         }
         if not all(bool(torch.isfinite(tensor).all()) for tensor in halves.values()):
             logger.warning(
-                "Features of '%s' have values outside float16 and are not cached on disk.", key.encoder
+                "Features of '%s' have values outside the range of float16 and are not cached on disk.",
+                key.encoder,
             )
             return
         metadata = {"key": json.dumps(asdict(key), sort_keys=True), "xxh3_128": _maps_digest(halves)}
         content = safetensors.torch.save(halves, metadata)
         if len(content) > self.limit_bytes:
             logger.warning(
-                "Features of %d bytes exceed the disk limit of %d bytes.", len(content), self.limit_bytes
+                "Features of %d bytes are not cached, since they exceed the disk limit of %d bytes.",
+                len(content),
+                self.limit_bytes,
             )
             return
         with self._lock:
@@ -120,7 +125,7 @@ class DiskTier(StoreTier):
         _touch(path)
 
     def discard(self, key: FeatureKey) -> None:
-        """Delete the entry.
+        """Delete the maps of `key` if they are cached.
 
         Raises:
             StorageError: If the folder may not be written to.
@@ -128,7 +133,7 @@ class DiskTier(StoreTier):
         _delete(self.path(key))
 
     def clear(self) -> int:
-        """Delete all entries and return their number; other files in the folder stay.
+        """Delete all entries and return their number; other files in the folder are kept.
 
         Raises:
             StorageError: If the folder may not be written to.
@@ -146,12 +151,12 @@ class DiskTier(StoreTier):
         return count
 
     def info(self) -> TierInfo:
-        """Count entries and bytes."""
+        """Return the number and total size of the entries."""
         entries = self._measure()
         return TierInfo(len(entries), sum(size for _, size, _ in entries), self.limit_bytes, str(self.folder))
 
     def verify_job(self) -> Job[Verification]:
-        """Read every entry, delete and log the damaged ones, and report progress."""
+        """Verify all entries, and delete and log damaged ones."""
         paths = list(self._paths())
         checked = dropped = 0
         for done, path in enumerate(paths):
@@ -164,7 +169,7 @@ class DiskTier(StoreTier):
                 checked += 1
                 dropped += 1
             except FileNotFoundError:
-                continue  # evicted by another process meanwhile
+                continue  # evicted by another process in the meantime
             except OSError as error:
                 logger.warning("The cached features %s cannot be read: %s", path, error)
         return Verification(checked, dropped)
@@ -195,8 +200,8 @@ class DiskTier(StoreTier):
     def _evict(self, new_bytes: int) -> None:
         """Delete the least recently used entries if `new_bytes` more would exceed the limit.
 
-        Measuring the folder reads the size of every file, so it is done only after an eighth of the space that was
-        free at the last measurement has been written: other processes may have used the rest.
+        Measuring the folder reads the size of every file. It is therefore repeated only after an eighth of the space
+        that was free at the last measurement has been written; other processes may have used the remainder.
         """
         self._unmeasured_bytes -= new_bytes
         if self._unmeasured_bytes > 0:
@@ -217,7 +222,9 @@ class DiskTier(StoreTier):
 
     def _drop_damaged(self, path: Path, error: DamagedEntryError) -> None:
         logger.warning(
-            "The cached features %s are damaged (%s); they are deleted and computed again.", path, error
+            "The cached features %s are damaged (%s); they are deleted and will be computed again.",
+            path,
+            error,
         )
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -242,11 +249,11 @@ def _delete(path: Path) -> None:
 def _read(path: Path) -> dict[str, Tensor]:
     """Read and verify one entry.
 
-    The file is not mapped into memory, because truncation by another process would then kill this one.
+    The file is not memory-mapped, since truncation by another process would then crash this process.
 
     Raises:
-        OSError: If it cannot be read.
-        DamagedEntryError: If it is not what was written under this name.
+        OSError: If the file cannot be read.
+        DamagedEntryError: If the content is not what was written under this name.
     """
     content = path.read_bytes()
     try:
@@ -258,7 +265,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DamagedEntryError("it is truncated or not a safetensors file") from error
     if key.digest != path.stem:
-        raise DamagedEntryError("its key belongs to another name")
+        raise DamagedEntryError("its key does not match its name")
     if _maps_digest(maps) != digest:
         raise DamagedEntryError("its checksum is wrong")
     return maps

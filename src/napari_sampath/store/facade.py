@@ -1,4 +1,4 @@
-"""The store that the rest of the package uses: a memory tier in front of a disk tier."""
+"""Store of features: a memory tier in front of a disk tier."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .memory import MemoryTier
 logger = logging.getLogger(__name__)
 
 DEFAULT_MEMORY_BYTES = 2**30
-"""About 500 tiles with an embedding."""
+"""Default size limit of the memory tier; holds the embeddings of about 500 tiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class StoreInfo:
 
 
 class Store:
-    """Content-addressed cache of features: memory first, then disk.
+    """Content-addressed cache of features in memory and on disk.
 
-    Both tiers store float16 (relative rounding error 5e-4), and `put` returns the rounded maps, so that results are
-    the same before and after the image is opened again.
+    Both tiers store float16 (relative rounding error 5e-4), and `put` returns the rounded maps, so that results do not
+    change when the image is reopened.
 
     Args:
         memory: The memory tier.
@@ -50,7 +50,7 @@ class Store:
 
     @classmethod
     def from_config(cls, config: Config, memory_bytes: int = DEFAULT_MEMORY_BYTES) -> Store:
-        """Build the store of one process.
+        """Build a store from the configuration.
 
         Args:
             config: Folder and size limit of the disk tier; a limit of 0 switches it off.
@@ -63,7 +63,7 @@ class Store:
 
     @property
     def keeps(self) -> bool:
-        """True while stored features are available to the next process."""
+        """True if stored features will be available to later processes."""
         return self.disk is not None and self._disk_writable
 
     def get(self, key: FeatureKey, device: torch.device | str) -> dict[str, Tensor] | None:
@@ -89,15 +89,15 @@ class Store:
     def put(self, key: FeatureKey, maps: Maps) -> dict[str, Tensor]:
         """Store the features of one tile in memory and on disk, as float16.
 
-        Maps with values outside float16 (above 65,504, or not finite) stay as they are, in memory only.
-        If the disk cannot be written to, one warning is logged and the store continues in memory only.
+        Maps with values outside the range of float16 (above 65,504, or not finite) are kept unrounded, in memory only.
+        If writing to disk fails, a warning is logged once and the store continues in memory only.
 
         Args:
             key: The tile.
             maps: Name -> (C, h, w) float tensors on any device.
 
         Returns:
-            What `get` will return, float32 on the device of `maps`.
+            The maps that `get` will return, as float32 on the device of `maps`.
         """
         rounded = _rounded(maps)
         self.memory.put(key, rounded)
@@ -125,25 +125,25 @@ class Store:
         if self.disk is None:
             return in_memory
         on_disk = self.disk.clear()
-        self._disk_writable = True  # there may be free space now
+        self._disk_writable = True  # deleting may have freed space
         return max(in_memory, on_disk)
 
     def info(self) -> StoreInfo:
-        """Count entries and bytes of both tiers."""
+        """Return the number and total size of the entries of both tiers."""
         return StoreInfo(self.memory.info(), None if self.disk is None else self.disk.info())
 
     def verify_job(self) -> jobs.Job[Verification]:
-        """Read every entry on disk and delete the damaged ones, reporting progress."""
+        """Verify all entries on disk and delete damaged ones; a job with progress."""
         if self.disk is None:
             return Verification(0, 0)
         return (yield from self.disk.verify_job())
 
     def verify(self) -> Verification:
-        """Read every entry on disk and delete the damaged ones, which will be computed again."""
+        """Verify all entries on disk and delete damaged ones, which will be computed again."""
         return jobs.run(self.verify_job())
 
 
 def _rounded(maps: Maps) -> Maps:
-    """Round all maps to float16, or none if one has values outside float16."""
+    """Round all maps to float16, or none if one has values outside the range of float16."""
     halves = {name: tensor.detach().half() for name, tensor in maps.items()}
     return halves if all(bool(tensor.isfinite().all()) for tensor in halves.values()) else maps

@@ -1,4 +1,4 @@
-"""The memory tier of the store: features of this process, on the device that computed them."""
+"""Memory tier of the store: features of this process, on the device that computed them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MemoryTier(StoreTier):
         self._lock = threading.Lock()
 
     def get(self, key: FeatureKey) -> dict[str, Tensor] | None:
-        """Return the stored tensors themselves; None if there are none."""
+        """Return the stored tensors without copying, or None if they are not cached."""
         with self._lock:
             maps = self._entries.get(key)
             if maps is None:
@@ -46,7 +46,7 @@ class MemoryTier(StoreTier):
                 self._drop(next(iter(self._entries)))
 
     def discard(self, key: FeatureKey) -> None:
-        """Delete the maps of `key`."""
+        """Delete the maps of `key` if they are cached."""
         with self._lock:
             self._drop(key)
 
@@ -59,7 +59,7 @@ class MemoryTier(StoreTier):
             return count
 
     def info(self) -> TierInfo:
-        """Count entries and bytes."""
+        """Return the number and total size of the entries."""
         with self._lock:
             return TierInfo(len(self._entries), self._size_bytes, self.limit_bytes, "memory")
 
