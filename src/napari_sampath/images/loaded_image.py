@@ -1,4 +1,4 @@
-"""Conversion of arrays to (H, W, 3) uint8 RGB, with a note on the conversion."""
+"""Convert arrays to (H, W, 3) uint8 RGB, with a note on the conversion."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..tiling import SINGLE_TILE_PX
 from .scaling import to_uint8
 
 MIN_SIDE_PX = 16
-"""Minimum side of an image: below it, one feature cell covers the whole image."""
+"""Minimum side of an image in pixels; in a smaller image, one feature cell would cover the whole image."""
 
-_ALLOWED = "allowed are (H, W), (H, W, 3) and (H, W, 4)"
+_ALLOWED = "the shape must be (H, W), (H, W, 3) or (H, W, 4)"
 _BLOCK = 2**24
-"""Values compared at a time, so that checking a large image needs no copy of it."""
+"""Number of values compared at a time, so that checking a large image needs little memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,9 +29,9 @@ class LoadedImage:
     pixels: UInt8Array
     """(H, W, 3) uint8 RGB, C-contiguous; may share memory with the array it was made from."""
     note: str | None
-    """One sentence on conversion and tiling; None if there was none."""
+    """Sentence that describes conversion and tiling; None if there was neither."""
     name: str
-    """Name of the file or array, for messages and names of exported files."""
+    """Name of the file or array, used in messages and names of exported files."""
     mpp: float | None
     """Micrometres per pixel; None if unknown."""
 
@@ -41,18 +41,18 @@ def to_loaded_image(
 ) -> LoadedImage:
     """Convert an array to (H, W, 3) uint8.
 
-    A single channel is repeated as grey, a fourth (alpha) is dropped, and (3, H, W) is transposed to (H, W, 3);
-    values other than uint8 are scaled to 0..255 (see `scaling.to_uint8`). The note describes these steps.
+    A single channel is repeated as grey, an alpha channel is dropped, channels first are moved last, and values of
+    other types than uint8 are scaled to 0..255 (see `scaling.to_uint8`). The note describes these steps.
 
     Args:
         array: (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or channels first; bool, integer or float; numpy, dask
             or any other array-like.
-        name: Used in messages.
+        name: Name of the image, used in messages.
         mpp: Micrometres per pixel, if known.
-        remarks: Conversions by the reader of the file, as clauses for the note.
+        remarks: Clauses for the note that describe conversions made by the file reader.
 
     Raises:
-        ImageError: If it is empty, has 1, 4 or more dimensions, 2 or more than 4 channels, a side shorter
+        ImageError: If the array is empty, has 1, 4 or more dimensions, 2 or more than 4 channels, a side shorter
             than 16 px, more pixels than fit in memory, values that are not finite, or a single colour.
     """
     # Check the shape before a lazy array (dask) is computed.
@@ -90,13 +90,13 @@ def _as_numpy(array: Any, name: str) -> npt.NDArray[Any]:
         ) from error
     if values.dtype.kind not in "buif":
         raise ImageError(
-            f"'{name}' has values of type {values.dtype}; allowed are integers, floats and bool: convert it first."
+            f"'{name}' has values of type {values.dtype}; convert it to integers, floats or bool."
         )
     return values
 
 
 def _check_size(shape: tuple[int, ...], name: str) -> tuple[bool, int, list[str]]:
-    """Check a shape and find its channels.
+    """Check a shape and determine its channels.
 
     Returns:
         True if the channels are last, the number of channels, and clauses for the note.

@@ -1,4 +1,4 @@
-"""Image files to `LoadedImage`."""
+"""Read image files as `LoadedImage`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def read(path: str | Path) -> LoadedImage:
     """Read an image file.
 
     Args:
-        path: JPEG, PNG, TIFF, or any other format of Pillow; see `rasters.read_raster` for files with several
+        path: JPEG, PNG, TIFF, or any other format that Pillow reads; see `rasters.read_raster` for files with several
             images.
 
     Returns:

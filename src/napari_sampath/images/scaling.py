@@ -1,4 +1,4 @@
-"""Scaling of pixel values of any type to 0..255."""
+"""Scale pixel values of any type to 0..255."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from ..arrays import UInt8Array
 from ..errors import ImageError
 
 _BLOCK = 2**22
-"""Values converted at a time; a float64 copy of a whole slide would not fit in memory."""
+"""Number of values converted at a time, since a float64 copy of a whole slide would not fit in memory."""
 
 
 def to_uint8(values: npt.NDArray[Any], name: str) -> tuple[UInt8Array, str | None]:
-    """Scale (H, W, C) values to 0..255, the same for all channels.
+    """Scale (H, W, C) values to 0..255, equally in all channels.
 
     The first of these ranges that applies is mapped to 0..255:
 
     * 0..1 for bool, and for float values within 0..1;
-    * 0..255, if the maximum lies in its upper half (8-bit values in a wider type);
-    * 0 to the maximum of an integer type, if the maximum of the values lies in its upper half;
-    * the minimum to the maximum of the values.
+    * 0..255, if the largest value is in the upper half of this range (8-bit values in a wider type);
+    * 0 to the maximum of an integer type, if the largest value is in the upper half of this range;
+    * the smallest to the largest value.
 
     Args:
         values: (H, W, C) bool, integer or float.
-        name: Used in messages.
+        name: Name of the image, used in messages.
 
     Returns:
-        (H, W, C) uint8, `values` itself if it is uint8, and a clause on how it was scaled; None if it was not.
+        (H, W, C) uint8 (`values` itself if it is uint8), and a clause that describes the scaling, or None.
 
     Raises:
         ImageError: If a value is not a finite number.
@@ -59,7 +59,7 @@ def _extremes(values: npt.NDArray[Any], name: str) -> tuple[float, float]:
 
 
 def _range(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float, str]:
-    """Return the values that become 0 and 255, and a clause on the scaling."""
+    """Return the values that are mapped to 0 and 255, and a clause that describes the scaling."""
     if dtype.kind == "f":
         tops = [1.0, 255.0]
     else:
@@ -73,7 +73,7 @@ def _range(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float,
 
 def _scale(values: npt.NDArray[Any], bottom: float, top: float) -> UInt8Array:
     scaled = np.empty(values.shape, dtype=np.uint8)
-    # The span of two huge floats of opposite sign is infinite; that of their halves is not.
+    # The difference of two huge floats of opposite sign overflows, that of their halves does not.
     factor = 0.5 if math.isinf(top - bottom) else 1.0
     start, span = bottom * factor, top * factor - bottom * factor
     for target, block in zip(_blocks(scaled), _blocks(values), strict=True):
