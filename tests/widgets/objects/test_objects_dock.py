@@ -107,7 +107,7 @@ def test_a_click_centres_and_highlights_the_object(opened: Any) -> None:
     assert window.objects.selected() == (5,)
     np.testing.assert_allclose(window.viewer.scene.camera.center[-2:], (82 * 0.5, 102 * 0.5))
     assert window.viewer.scene.camera.zoom == zoom
-    frame = window.viewer.layers["Chosen"].data
+    frame = window.viewer.layers["Selection"].data
     assert len(frame) == 1
     np.testing.assert_allclose(frame[0].min(axis=0), (77.5, 97.5))
     assert window.viewer.layers.selection.active is window.image

@@ -150,10 +150,10 @@ def test_split_takes_two_presses_and_draws_the_cut(drawn: Any) -> None:
     hover(window, 110, 70)
     press(window, "split")
     hover(window, 110, 88)
-    line = window.viewer.layers["Chosen"].data[0]
+    line = window.viewer.layers["Selection"].data[0]
     np.testing.assert_allclose(line, [[70, 110], [88, 110]], atol=1)
     press(window, "split")
-    assert "Chosen" in window.viewer.layers
+    assert "Selection" in window.viewer.layers
     assert window.annotator.tools.highlight.frames == 0
     left, right = window.layers.objects.data[85, 85], window.layers.objects.data[85, 135]
     assert left != right

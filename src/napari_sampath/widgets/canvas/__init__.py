@@ -1,1 +1,1 @@
-"""Layers and what is drawn in them."""
+"""Show a session in napari layers and on the canvas."""

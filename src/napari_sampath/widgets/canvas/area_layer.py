@@ -1,4 +1,4 @@
-"""A layer that shades the part of an image that is not verified, from which heads do not learn."""
+"""A layer that shades the unverified area of an image, on which heads are not trained."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ NAME = "Not annotated yet"
 SHADE = (0.1, 0.1, 0.12, 1.0)
 OPACITY = 0.6
 MAX_SIDE_PX = 2048
-"""Longer side of the layer; on larger images one of its pixels covers several image pixels."""
+"""Maximum longer side of the layer; on larger images each of its pixels covers several image pixels."""
 
 
 class AreaView:
-    """A dark layer over the area of a session that is not verified; it exists only while `on`.
+    """A dark layer over the unverified area of an image; it is in the viewer only while `on`.
 
     Args:
         viewer: The viewer.
@@ -88,7 +88,7 @@ class AreaView:
                 **{**session_layers.placement(self._image), "scale": self._image.scale * step},
             )
         layer.editable = False
-        # Keep the user's active layer, and the annotations above the shade.
+        # Keep the active layer, and keep the annotations above the shade.
         selection.active = active
         self._viewer.layers.move(len(self._viewer.layers) - 1, self._viewer.layers.index(self._image) + 1)
         return layer

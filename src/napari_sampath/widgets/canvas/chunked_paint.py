@@ -9,11 +9,11 @@ from qtpy.QtCore import QTimer
 from ...annotations import Box
 
 STRIP_PX = 1 << 20
-"""Pixels of a strip; painting one takes about 20 ms."""
+"""Number of pixels in a strip; painting one strip takes about 20 ms."""
 
 
 class ChunkedPainter:
-    """Paints boxes of up to one strip at once and larger boxes strip by strip.
+    """Paints small boxes at once and boxes larger than a strip in strips.
 
     Args:
         paint: Paints a box (r0, c0, r1, c1).
@@ -27,7 +27,7 @@ class ChunkedPainter:
         self._timer.timeout.connect(self._paint_next)
 
     def add(self, box: Box) -> None:
-        """Paint a box, now or in strips."""
+        """Paint a box, at once or in strips."""
         r0, c0, r1, c1 = box
         rows = max(1, STRIP_PX // max(1, c1 - c0))
         if r1 - r0 <= rows:

@@ -1,4 +1,4 @@
-"""A layer with frames around selected objects and the line of a cut that is being drawn."""
+"""A layer with frames around selected objects and the line of the current cut."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ...annotations import Box
 from . import layers as session_layers
 from .viewport import camera
 
-NAME = "Chosen"
+NAME = "Selection"
 COLOR = "#ff00c8"
 CANVAS_PX = 2.5
 """Line width on the canvas."""
 MARGIN_PX = 2
 """Distance of a frame from its object, in image pixels."""
 MAX_FRAMES = 200
-"""More frames tell the user nothing and take napari long to draw."""
+"""Maximum number of frames; more frames are slow to draw and of no use to the user."""
 
 
 class Highlight:
-    """Frames and a line over an image layer; their layer is created when it is needed.
+    """Draws frames and a line over an image layer; their layer is created when it is first needed.
 
     Args:
         viewer: The viewer.
@@ -45,7 +45,7 @@ class Highlight:
 
     @property
     def frames(self) -> int:
-        """Number of frames and lines."""
+        """Number of frames and lines that are shown."""
         return 0 if self._layer is None else int(self._layer.nshapes)
 
     def show(
@@ -53,7 +53,12 @@ class Highlight:
         boxes: Sequence[Box],
         line_xy: tuple[tuple[float, float], tuple[float, float]] | None = None,
     ) -> None:
-        """Replace the frames and line: frames around boxes (r0, c0, r1, c1), a line between two points (x, y)."""
+        """Replace the frames and the line.
+
+        Args:
+            boxes: Boxes (r0, c0, r1, c1) to draw frames around.
+            line_xy: End points (x, y) of the line; None for no line.
+        """
         if not boxes and line_xy is None and self._layer is None:
             return
         layer = self._shapes()
@@ -98,7 +103,7 @@ class Highlight:
 
 
 def _corners(box: Box) -> np.ndarray:
-    # The edges of a pixel are half a pixel from its centre.
+    # Pixel edges are half a pixel away from pixel centres.
     top, left = box[0] - MARGIN_PX - 0.5, box[1] - MARGIN_PX - 0.5
     bottom, right = box[2] + MARGIN_PX - 0.5, box[3] + MARGIN_PX - 0.5
     return np.array([[top, left], [top, right], [bottom, right], [bottom, left]])

@@ -1,4 +1,4 @@
-"""Keep the layers of a session up to date: listen to its signals and rewrite only what changed."""
+"""Keep the layers of a session up to date: listen to its signals and rewrite only the changed pixels."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from ...session import Session
 
 ANSWER_MS = 200
-"""How long a new prompt waits for its answer, to be painted with it in one frame: without a graphics card a second
-frame delays the answer by 50 ms, because napari paints with the interpreter locked."""
+"""Time that a new prompt waits for its mask, so that both are painted in one frame. Without a graphics card, a separate
+frame for the prompt delays the mask by 50 ms, because napari holds the GIL while it paints."""
 
 
 class LayerSync:
-    """Keeps layers equal to a session, and passes brush strokes on the class layer to the session.
+    """Keeps layers in sync with a session, and passes brush strokes on the class layer to the session.
 
     Args:
         viewer: The viewer.
-        image: The image layer that the session was made from.
+        image: The image layer of the session.
         session: The session.
         say: Receives messages for the user.
     """
@@ -50,7 +50,7 @@ class LayerSync:
         self._pressed: tuple[int, int] | None = None
         """(row, col) at which the current brush stroke began."""
         self._under_outline: Box | None = None
-        """Box that changed while an outline of the right mouse button is open."""
+        """Box that changed during an outline that the user draws with the right mouse button."""
         self._colored: tuple[ClassInfo, ...] | None = None
         self.layers = session_layers.add_layers(
             viewer, image, session.hw, session.document.instance_map.filled_boxes
@@ -97,7 +97,7 @@ class LayerSync:
 
     @property
     def drawing(self) -> bool:
-        """True during a brush stroke or an outline of the right mouse button."""
+        """Whether the user is drawing a brush stroke, or an outline with the right mouse button."""
         return self._pressed is not None or is_outlining(self.layers.classes)
 
     def close(self) -> None:
@@ -117,9 +117,12 @@ class LayerSync:
         session_layers.remove(self._viewer, self.layers.helpers())
 
     def show_box(self, box_xyxy: tuple[float, float, float, float] | None, further: bool = False) -> None:
-        """Show a box (x0, y0, x1, y1) that is being drawn, with `further` beside the prompt's; None: the prompt's."""
-        own = self._session.prompts.state.boxes if box_xyxy is None or further else ()
-        session_layers.show_boxes(self.layers.box, own if box_xyxy is None else (*own, box_xyxy))
+        """Show the box (x0, y0, x1, y1) that is being drawn; None shows the boxes of the prompt.
+
+        With `further`, show the box together with the boxes of the prompt.
+        """
+        boxes = self._session.prompts.state.boxes if box_xyxy is None or further else ()
+        session_layers.show_boxes(self.layers.box, boxes if box_xyxy is None else (*boxes, box_xyxy))
 
     def show_scribble(self, mask: LocalMask) -> None:
         """Show a part of a scribble while it is painted."""
@@ -138,7 +141,7 @@ class LayerSync:
     # Boxes outside of which a layer is empty
 
     def _classes_box(self) -> Box | None:
-        # A brush stroke is announced when it ends.
+        # napari emits no event before a brush stroke ends.
         return self._objects_box() if str(self.layers.classes.mode) == "pan_zoom" else self._whole
 
     def _objects_box(self) -> Box | None:
@@ -179,7 +182,7 @@ class LayerSync:
     def _on_document(self, box: Box) -> None:
         if is_outlining(self.layers.classes):
             self._under_outline = union(self._under_outline, box)
-        # A stroke is found by comparison with the layer, so nothing may wait to be painted during one.
+        # Strokes are found by comparing the layer with the session, so paint at once during a stroke.
         if self._pressed is not None:
             self._paint(box)
         else:
@@ -193,7 +196,7 @@ class LayerSync:
 
     def _on_classes(self) -> None:
         labels, classes = self.layers.classes, self._session.classes.snapshot
-        # Before the colours, whose change emits the selected label again.
+        # Set this before the colours, because changing the colours emits the selected label again.
         labels.selected_label = self._session.active_class
         if classes != self._colored:
             self._colored = classes
@@ -209,7 +212,7 @@ class LayerSync:
         yield
         while event.type == "mouse_move":
             yield
-        # After napari's paint event, which a stroke that changes no pixel does not have.
+        # Wait for napari's paint event, which is not emitted if the stroke changes no pixel.
         QTimer.singleShot(0, self._on_release)
 
     def _on_release(self) -> None:
@@ -220,7 +223,7 @@ class LayerSync:
         stroke = stroke_of(event.value, labels.data)
         r0, c0, r1, c1 = box = stroke.box
         if not np.array_equal(labels.data[r0:r1, c0:c1], stroke.after):
-            # napari writes a polygon after this event, over what the session makes of it.
+            # napari writes a polygon after this event and overwrites the session's pixels.
             QTimer.singleShot(0, partial(self._repaint, box))
         changed = stroke.touched & (stroke.after != document.class_map[r0:r1, c0:c1])
         strokes = [
@@ -239,7 +242,7 @@ class LayerSync:
     def _on_outline(self) -> None:
         box = self._under_outline
         if box is not None and not is_outlining(self.layers.classes):
-            # An aborted outline restores the pixels from before it began.
+            # Aborting an outline restores the pixels from before the outline.
             self._under_outline = None
             QTimer.singleShot(0, partial(self._repaint, box))
 

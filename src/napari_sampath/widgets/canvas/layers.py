@@ -21,10 +21,10 @@ from .napari_internals.napari_canvas import hide_text, make_context_current
 from .napari_internals.partial_refresh import ObjectLabels, one_refresh, repaint
 
 MARK = "napari-sampath"
-"""Metadata key of the layers made here; its value is the name of their image layer."""
+"""Metadata key of the layers that belong to a session; the value is the name of the image layer."""
 
 MARK_HEAD = "napari-sampath-head"
-"""The same for layers that show the result of a head."""
+"""Metadata key of the layers that show the result of a head."""
 
 MASK, SCRIBBLE = 1, 2
 """Values of the candidate layer: the candidate mask, and a scribble that becomes a mask prompt."""
@@ -50,7 +50,7 @@ class SessionLayers:
     """The boxes of the prompt."""
 
     def all(self) -> tuple[Layer, ...]:
-        """List the layers, bottom to top."""
+        """List the layers from bottom to top."""
         return self.classes, self.objects, self.candidate, self.box, self.prompts
 
     def helpers(self) -> tuple[Layer, ...]:
@@ -61,20 +61,20 @@ class SessionLayers:
 def add_layers(
     viewer: Viewer, image: Image, hw: tuple[int, int], filled: Callable[[], Iterable[Box]]
 ) -> SessionLayers:
-    """Add the layers of a session over an image layer, in place of those of an earlier session.
+    """Add the layers of a session over an image layer, and remove the layers of earlier sessions of that image.
 
     Args:
         viewer: The viewer; the image layer is its active layer afterwards.
         image: The image layer.
         hw: Size (H, W) of the image in pixels.
-        filled: Lists boxes (r0, c0, r1, c1) outside of which there are no objects.
+        filled: Returns boxes (r0, c0, r1, c1) that together contain all objects.
     """
     remove(viewer, [layer for layer in viewer.layers if layer.metadata.get(MARK) == image.name])
     common = {**placement(image), "metadata": {MARK: image.name}}
     small = np.zeros(hw, dtype=np.uint8)
     selection = viewer.layers.selection
     selection.active = image
-    # Each added layer becomes active for a moment; updating lists and buttons for it takes a quarter of the time.
+    # Each added layer becomes active for a moment; updating the lists and buttons takes a quarter of the total time.
     with selection.events.blocker_all(), one_numba_thread():
         classes = viewer.add_labels(small, name="Classes", opacity=0.45, **common)
         objects = ObjectLabels(
@@ -120,7 +120,7 @@ def placement(image: Image) -> dict[str, Any]:
 
 
 def remove(viewer: Viewer, layers: Sequence[Layer]) -> None:
-    """Remove layers from a viewer, in one batch; layers that are not in it are ignored."""
+    """Remove layers from a viewer in one batch; ignore layers that are not in the viewer."""
     present = [layer for layer in layers if layer in viewer.layers]
     if not present:
         return
@@ -146,11 +146,11 @@ def write(layer: Labels, box: Box, values: IntArray) -> None:
 
 
 def write_mask(layer: Labels, mask: LocalMask | None, old: Box | None, value: int = MASK) -> None:
-    """Show a mask in place of the previous one.
+    """Show a mask in place of the previous mask.
 
     Args:
         layer: The candidate layer.
-        mask: The mask, or None for none.
+        mask: The mask; None to show no mask.
         old: Box (r0, c0, r1, c1) of the previous mask, or None.
         value: Label value of the mask.
     """
@@ -197,7 +197,7 @@ def candidate_colormap() -> DirectLabelColormap:
 def fit_to_zoom(layers: SessionLayers, zoom: float) -> None:
     """Draw points and boxes at a constant size on the canvas.
 
-    `Points.canvas_size_limits` would do so for the points but not for the width of their borders (napari 0.9).
+    `Points.canvas_size_limits` limits the size of points, but not the width of their borders (napari 0.9).
 
     Args:
         layers: The layers.
@@ -218,7 +218,7 @@ def show_points(layer: Points, points_xy: FloatArray, positive: Sequence[bool]) 
         return
     with one_refresh(layer):
         layer.data = xy_to_rc(points_xy) if len(points_xy) else np.zeros((0, 2))
-        # Each assignment takes milliseconds between an answer and its frame; new points are green by default.
+        # Assign colours only if they changed: an assignment takes milliseconds. New points are green by default.
         if len(points_xy):
             colors = transform_color([POSITIVE_COLOR if sign else NEGATIVE_COLOR for sign in positive])
             if not np.array_equal(layer.face_color, colors):

@@ -1,4 +1,4 @@
-"""Objects in label layers that do not belong to the session, such as the user's own and results of heads."""
+"""Find objects in label layers outside the session, such as the user's layers and the results of heads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ...arrays import FloatArray, IntArray, LocalMask
 from .layers import MARK
 
 FIRST_PX = 256
-"""Distance from the click within which the object is looked for first."""
+"""Distance from the click to the sides of the first search window."""
 
 
 def object_under(viewer: Viewer, image: Image, x: float, y: float, hw: tuple[int, int]) -> LocalMask | None:
-    """Return the object under (x, y) in the topmost visible label layer that has one there.
+    """Return the object at (x, y) in the topmost visible label layer that has an object there.
 
     Args:
         viewer: The viewer.
@@ -25,7 +25,8 @@ def object_under(viewer: Viewer, image: Image, x: float, y: float, hw: tuple[int
         hw: Size (H, W) of the image in pixels.
 
     Returns:
-        The connected component of one value, in image pixels; None if no layer has an object there.
+        The connected component with the label value at that position, in image pixels; None if no layer has an object
+        there.
     """
     for layer in reversed(viewer.layers):
         if not isinstance(layer, Labels) or not layer.visible or MARK in layer.metadata or layer.ndim != 2:
@@ -41,7 +42,7 @@ def object_under(viewer: Viewer, image: Image, x: float, y: float, hw: tuple[int
 
 
 def component_at(labels: IntArray, row: int, col: int) -> LocalMask:
-    """Return the connected component (by edges) of one value at a pixel; the cost grows with its size only."""
+    """Return the connected component (by edges) with the value of a pixel; the cost depends on its size only."""
     reach = FIRST_PX
     height, width = labels.shape
     while True:

@@ -1,4 +1,4 @@
-"""Lines drawn into napari's scene without a layer, an undo step, or a cost that grows with the image."""
+"""Draw lines directly into napari's scene: without a layer, and at a cost independent of the image size."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ...arrays import FloatArray, LocalMask
 from .napari_internals.napari_canvas import node_of
 
 HALO = (0.05, 0.05, 0.2, 0.9)
-"""Colour under the line, which makes it visible on any tissue."""
+"""Colour of a wider line below, which makes the line visible on any tissue."""
 HALO_CANVAS_PX, LINE_CANVAS_PX = 4, 2
 
 
 class SceneLine:
-    """A coloured line in the pixel coordinates of a layer, above all layers below that one.
+    """A coloured line in the pixel coordinates of a layer, drawn directly above that layer.
 
     Without napari's private scene node (see `node_of`) the line is not drawn.
 
     Args:
         viewer: The viewer.
-        layer: The layer whose transform and visibility the line has.
+        layer: The layer; the line has the same transform and visibility.
         color: Red, green, blue, alpha, each 0..1.
     """
 
@@ -43,7 +43,7 @@ class SceneLine:
             self._lines.append(line)
 
     def show(self, points_xy: FloatArray, segments: bool = False) -> None:
-        """Draw a line through (N, 2) points (x, y) in pixels, or a segment between each two of them."""
+        """Draw a line through (N, 2) points (x, y) in pixels; with `segments`, one segment per pair of points."""
         self.points_xy = points_xy
         for line in self._lines:
             line.set_data(points_xy.astype(np.float32), connect="segments" if segments else "strip")
@@ -67,16 +67,19 @@ def outline_segments(mask: LocalMask) -> FloatArray:
     """Return the border of a mask along the edges of its pixels.
 
     Args:
-        mask: In image pixels.
+        mask: The mask, in image pixels.
 
     Returns:
         (2 N, 2) ends (x, y) of N segments; the centre of pixel (row i, column j) is at (j, i).
     """
     padded = np.pad(mask.bitmap, 1)
+    # Horizontal edges: pixels that differ from the pixel below.
     rows, cols = np.nonzero(padded[1:, :] != padded[:-1, :])
     horizontal = np.stack([np.stack([cols, rows + 1], -1), np.stack([cols + 1, rows + 1], -1)], 1)
+    # Vertical edges: pixels that differ from the pixel on the right.
     rows, cols = np.nonzero(padded[:, 1:] != padded[:, :-1])
     vertical = np.stack([np.stack([cols + 1, rows], -1), np.stack([cols + 1, rows + 1], -1)], 1)
+    # Undo the padding, and move from pixel corners to pixel centres.
     corners = np.concatenate([horizontal, vertical]).reshape(-1, 2)
     placed: FloatArray = corners + np.array([mask.col - 1.5, mask.row - 1.5])
     return placed

@@ -1,4 +1,4 @@
-"""Brush strokes of napari, scribbles and outlines as arrays."""
+"""Convert napari's brush strokes, scribbles and freehand outlines to arrays."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ class Stroke:
     """The pixels that a paint event of napari changes."""
 
     box: Box
-    """(r0, c0, r1, c1)."""
+    """Bounding box (r0, c0, r1, c1) of the stroke in pixels."""
     after: IntArray
-    """(r1 - r0, c1 - c0) values in the box after the stroke."""
+    """Label values (r1 - r0, c1 - c0) in the box after the stroke."""
     touched: BoolArray
-    """Of the same shape: True for the pixels of the stroke."""
+    """Pixels of the stroke, (r1 - r0, c1 - c0) bool."""
 
 
 def stroke_of(atoms: Sequence[Any], data: IntArray) -> Stroke:
-    """Convert a paint event of a Labels layer; napari emits it after a brush stroke but before a polygon is written.
+    """Convert a paint event of a Labels layer.
+
+    napari emits the event after it has written a brush stroke, but before it writes a polygon.
 
     Args:
         atoms: Value of the event: for each step an object with `slice_key`, `mask` and `new_value` (napari 0.9), or a
-            tuple of index arrays, old and new values (older napari).
-        data: (H, W) data of the layer; a step of another type counts as a change of all pixels.
+            tuple of index arrays, old and new values (older napari). If a step has another type, all pixels count as
+            changed.
+        data: (H, W) data of the layer.
     """
     steps = [_step(atom) for atom in atoms]
     boxes = [box for box, _, _ in steps if box is not None]
@@ -50,7 +53,7 @@ def stroke_of(atoms: Sequence[Any], data: IntArray) -> Stroke:
 
 
 def _step(atom: Any) -> tuple[Any, Any, Any]:
-    """Return the box, its changed pixels, and their new values; Nones for an unknown type."""
+    """Return the box of a step, its changed pixels, and their new values; three Nones for an unknown type."""
     if hasattr(atom, "slice_key"):
         rows, cols = atom.slice_key[-2:]
         where = ... if atom.mask is None else atom.mask
@@ -63,7 +66,7 @@ def _step(atom: Any) -> tuple[Any, Any, Any]:
 
 
 def lasso_mask(path_xy: Sequence[tuple[float, float]], hw: tuple[int, int]) -> LocalMask:
-    """Fill a freehand outline, closed from its end to its start.
+    """Fill a freehand outline, which is closed by a straight line.
 
     Args:
         path_xy: Positions (x, y) in image pixels.

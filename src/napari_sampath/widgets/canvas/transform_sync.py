@@ -14,7 +14,7 @@ class TransformSync:
 
     Args:
         image: The image layer.
-        layers: The layers over it.
+        layers: The layers that show data of that image.
         step: Number of image pixels per pixel of the layers, along each axis.
     """
 

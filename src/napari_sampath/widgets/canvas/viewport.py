@@ -1,4 +1,4 @@
-"""Find the part of an image that is in view, and move the camera to another part."""
+"""Find the region of an image that is in view, and move the camera to another region."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ...annotations import Box
 from .napari_internals.napari_canvas import canvas_size
 
 FILL = 0.6
-"""Part of the window's shorter side that a region fills after `look_at`."""
+"""Fraction of the shorter side of the canvas that a region fills after `look_at`."""
 
 
 def box_in_view(viewer: Viewer, image: Image, hw: tuple[int, int]) -> Box:
-    """Return the box (r0, c0, r1, c1) of the image pixels on the canvas, clipped to an image of size `hw`."""
+    """Return the box (r0, c0, r1, c1) in view, in image pixels, clipped to the image size `hw`."""
     size = canvas_size(viewer)
     if size is None:
         return 0, 0, *hw
@@ -50,7 +50,7 @@ def camera(viewer: Viewer) -> Any:
 
 
 def centre_of_view(viewer: Viewer, image: Image) -> tuple[float, float]:
-    """Return the (row, col) in image pixels at the centre of the canvas."""
+    """Return the position (row, col) at the centre of the canvas, in image pixels."""
     world = np.zeros(len(viewer.dims.point))
     world[-2:] = camera(viewer).center[-2:]
     row, col = image.world_to_data(world)[-2:]

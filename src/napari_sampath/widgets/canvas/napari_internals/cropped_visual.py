@@ -14,25 +14,25 @@ from ....annotations import Box
 from .napari_canvas import node_of
 
 FIRST_MS = 1000
-"""A new layer is drawn as a whole for this time, so that the first content does not wait for its shaders."""
+"""Time for which a new layer is drawn as a whole, so that its shaders are compiled before it has content."""
 
 TRIANGLES = (0, 1), (2, 1), (2, 3), (0, 1), (2, 3), (0, 3)
-"""Corners of two triangles that make a box, as indices into (left, top, right, bottom)."""
+"""Corners (x, y) of the two triangles of a box, as indices into (left, top, right, bottom)."""
 
 
 class CroppedVisual:
     """Draws only the non-empty box of a layer; `Layer.visible` is not changed.
 
-    Without a graphics card an empty label layer takes as long per frame as the image.
+    Without a graphics card, an empty label layer takes as much time per frame as the image.
 
     Replaces: `Layer.visible` for empty layers; sets `node.visible` and the vertices `ImageVisual._subdiv_position` and
     `_subdiv_texcoord`, which vispy computes for the whole image when its size changes.
-    Fallback: without the node or the vertices, and in three dimensions, the whole layer is drawn.
+    Fallback: the whole layer is drawn, as in three dimensions.
 
     Args:
         viewer: The viewer.
         layer: The layer.
-        filled: Returns a box (r0, c0, r1, c1) outside of which all pixels are empty; None if all are.
+        filled: Returns a box (r0, c0, r1, c1) that contains all non-empty pixels; None if all pixels are empty.
     """
 
     def __init__(self, viewer: Viewer, layer: Layer, filled: Callable[[], Box | None]) -> None:
@@ -42,7 +42,7 @@ class CroppedVisual:
         names = ("visible", "set_data", "labels_update", "mode")
         self._emitters = [getattr(layer.events, name) for name in names if hasattr(layer.events, name)]
         for emitter in self._emitters:
-            # After napari's own callback, which shows every visible layer.
+            # Run after napari's own callback, which shows every visible layer.
             emitter.connect(self.update, position="last")
         self._first = QTimer()
         self._first.setSingleShot(True)

@@ -1,4 +1,4 @@
-"""Unfinished polygons and outlines of napari's own tools for label layers."""
+"""Find and discard unfinished polygons and outlines of napari's tools for label layers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from napari.layers import Labels
 
 
 def outline_of(labels: Labels) -> Any:
-    """Return the outline that the right mouse button draws: `active`, with an event of that name, and `abort`.
+    """Return napari's overlay of an outline drawn with the right mouse button.
+
+    It has the attribute `active`, with an event of that name, and the method `abort`.
 
     Replaces: nothing public; reads `Layer._overlays["brush_stroke"]` (napari 0.9 or newer).
-    Fallback: None; an object that is committed during an outline is overwritten if the outline is aborted.
+    Fallback: None; if the user commits an object during an outline and then aborts the outline, the object is
+    overwritten.
     """
     return getattr(labels, "_overlays", {}).get("brush_stroke")
 
 
 def is_outlining(labels: Labels) -> bool:
-    """Return True between the right click that starts an outline and the move that closes it."""
+    """Return True while the user draws an outline with the right mouse button."""
     outline = outline_of(labels)
     return outline is not None and bool(outline.active)
 
@@ -26,7 +29,7 @@ def drop_unfinished(labels: Labels) -> bool:
     """Abort an unfinished outline or polygon; return False if there is none.
 
     Replaces: napari's own Escape key; reads `Layer._overlays["polygon"]`.
-    Fallback: False; Undo then undoes the last step although a polygon is unfinished.
+    Fallback: False; with an unfinished polygon, Undo then undoes the last step instead.
     """
     if is_outlining(labels):
         outline_of(labels).abort(labels)

@@ -1,4 +1,4 @@
-"""Access to napari's canvas and scene graph, which have no public names."""
+"""Access to napari's canvas and scene graph, which are not part of its public interface."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def canvas_of(viewer: Viewer) -> Any:
 
 
 def canvas_size(viewer: Viewer) -> tuple[int, int] | None:
-    """Return the size (height, width) of the canvas in its own pixels.
+    """Return the size (height, width) of the canvas in canvas pixels.
 
     Replaces: nothing public; reads `VispyCanvas.size`.
-    Fallback: None; the whole image then counts as in view, and prompts are prepared for all of it.
+    Fallback: None; the whole image then counts as in view and is encoded.
     """
     size = getattr(canvas_of(viewer), "size", None)
     return None if size is None else (int(size[0]), int(size[1]))
@@ -53,8 +53,8 @@ def make_context_current(viewer: Viewer) -> None:
     """Make the OpenGL context of a viewer's canvas the current one; call before layers are removed.
 
     Replaces: nothing public. napari 0.9 flushes the queued OpenGL commands when a layer is removed; outside a repaint
-    they reach no context, or that of another window, and painting the other layers crashes.
-    Fallback: nothing is done, as before napari 0.9.
+    they go to no context or to the context of another window, and painting the other layers crashes.
+    Fallback: nothing is done.
     """
     with contextlib.suppress(AttributeError, RuntimeError):  # The window may be closed already.
         canvas_of(viewer).native.makeCurrent()

@@ -1,6 +1,6 @@
-"""Repaint only the changed box of a label layer, and draw the outlines of objects at the cost of their area.
+"""Repaint only the changed box of a label layer, and outline objects at a cost proportional to their area.
 
-napari repaints a whole layer when its data change, and finds its `contour` with two grey-scale filters over the whole
+napari repaints the whole layer when its data change, and computes `contour` with two grey-scale filters over the whole
 layer, which takes seconds for 8,192 x 8,192 px.
 """
 
@@ -19,11 +19,11 @@ from ...background.native_libraries import one_numba_thread
 
 
 def repaint(layer: Labels, box: Box) -> None:
-    """Show the data of a layer inside a box; a hidden layer is repainted by napari when it is shown.
+    """Repaint a box of a layer; napari itself repaints a hidden layer when it is shown.
 
-    Replaces: `Layer.refresh`. Replaces a box of the texture as napari's brush does, through `_slice.image`,
+    Replaces: `Layer.refresh`; updates a box of the texture as napari's brush does, through `_slice.image`,
     `_slice_input`, `_raw_to_displayed` and the event `labels_update`, but without an entry in napari's undo history.
-    Fallback: `Layer.refresh` of the whole layer, as in three dimensions.
+    Fallback: `Layer.refresh` repaints the whole layer, as in three dimensions.
 
     Args:
         layer: A two-dimensional label layer backed by a numpy array.
@@ -54,7 +54,7 @@ def repaint(layer: Labels, box: Box) -> None:
 def one_refresh(layer: Points | Shapes) -> Iterator[None]:
     """Change a points or shapes layer in several steps and repaint it once.
 
-    The extent of the layer is not updated: it lies on the image.
+    The extent of the layer is not updated, because the layer does not extend beyond the image.
 
     Replaces: a repaint after each step; uses `Layer._block_refresh`.
     Fallback: events are blocked, but each step refreshes the layer.
@@ -67,15 +67,15 @@ def one_refresh(layer: Points | Shapes) -> Iterator[None]:
 
 
 class ObjectLabels(Labels):
-    """A label layer of instance ids that looks for outlines only where there are objects.
+    """A label layer of instance ids that computes outlines only where there are objects.
 
     Replaces: `Labels.contour` over the whole layer; overrides `_raw_to_displayed` and `_update_thumbnail` and calls
     `colormap._data_to_texture`.
-    Fallback: without one of these napari draws its own outlines over the whole layer.
+    Fallback: napari computes the outlines over the whole layer.
 
     Args:
         data: (H, W) instance ids.
-        filled: Lists boxes (r0, c0, r1, c1) outside of which the data are 0.
+        filled: Returns boxes (r0, c0, r1, c1) that together contain all non-zero pixels.
         options: Keyword arguments of `Labels`.
     """
 
@@ -88,7 +88,7 @@ class ObjectLabels(Labels):
 
     @property
     def _type_string(self) -> str:
-        # napari names saved files and the icon after the class.
+        # napari derives the name of saved files and the icon from the class name.
         return "labels"
 
     def _raw_to_displayed(self, raw: IntArray, data_slice: tuple[slice, ...] | None = None) -> Any:
@@ -100,7 +100,7 @@ class ObjectLabels(Labels):
             if data_slice is not None:
                 return _outlined(raw, data_slice, to_texture)
             (background,) = to_texture(np.zeros(1, raw.dtype))
-            # Zeros that are never written take no memory.
+            # Pages of zeros that are never written take no memory.
             fill = np.zeros(raw.shape, background.dtype)
             displayed = np.full(raw.shape, background) if background else fill
             for r0, c0, r1, c1 in self._filled():
@@ -114,7 +114,7 @@ class ObjectLabels(Labels):
 
 
 def _outlined(raw: IntArray, key: tuple[slice, ...], to_texture: Callable[[Any], Any]) -> Any:
-    """Return the texture of a part of the ids: their outlines, the rest as background."""
+    """Return the texture of a part of the ids, in which only outlines are not background."""
     rows, cols = key
     top, left = max(0, rows.start - 1), max(0, cols.start - 1)
     around = raw[top : rows.stop + 1, left : cols.stop + 1]
@@ -127,7 +127,7 @@ def _outlined(raw: IntArray, key: tuple[slice, ...], to_texture: Callable[[Any],
 
 
 def outlines(labels: IntArray) -> BoolArray:
-    """Return (H, W) True for pixels of objects with another value above, below, left or right."""
+    """Return (H, W) bool, True for object pixels whose upper, lower, left or right neighbour has another value."""
     edges = np.zeros(labels.shape, dtype=np.bool_)
     down, right = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
     edges[1:] |= down
