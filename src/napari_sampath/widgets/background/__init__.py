@@ -1,1 +1,1 @@
-"""Threads and workers."""
+"""Background threads and workers."""

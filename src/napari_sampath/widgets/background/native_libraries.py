@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 
 
 def import_triton_apart() -> None:
-    """Import triton with its symbols bound to its own LLVM; call before the first import of torch with a window open.
+    """Import triton so that it uses its own copy of LLVM; call this before torch is first imported with a window open.
 
-    Mesa loads its OpenGL drivers, and with the software and AMD drivers LLVM, with global symbols. triton (3.7), which
-    torch and torchvision import, exports an LLVM of its own and would call Mesa's: a segmentation fault. TensorFlow
-    had the same conflict (tensorflow#124205). RTLD_DEEPBIND makes triton find its own symbols first; the flags of the
-    process are restored after the import.
+    Mesa loads its OpenGL drivers with global symbols; the software and AMD drivers include LLVM. triton (3.7), which
+    torch and torchvision import, exports its own copy of LLVM but would call Mesa's functions, which ends in a
+    segmentation fault. TensorFlow had the same conflict (tensorflow#124205). RTLD_DEEPBIND makes triton find its own
+    symbols first; the flags of the process are restored after the import.
     """
     if "triton" in sys.modules or not hasattr(os, "RTLD_DEEPBIND"):
         return
@@ -37,11 +37,11 @@ def import_triton_apart() -> None:
 
 @contextlib.contextmanager
 def one_numba_thread() -> Iterator[None]:
-    """Run this thread's Numba code on one thread; other threads, and this one afterwards, keep their setting.
+    """Limit the Numba code of the current thread to one thread, and restore the setting afterwards.
 
-    napari maps label ids to colours with Numba if it is installed. With several threads a map of 200 x 200 px waits up
-    to 6 ms for another thread instead of taking 0.8 ms, and because libgomp then counts more threads than cores,
-    PyTorch's threads sleep at each barrier and a prompt takes half as long again.
+    napari maps label ids to colours with Numba if it is installed. With several Numba threads, a map of 200 x 200 px
+    takes up to 6 ms instead of 0.8 ms, because the threads wait for each other. libgomp then also counts more threads
+    than cores, so that PyTorch's threads sleep at each barrier and a prompt takes 1.5 times as long.
     """
     numba = sys.modules.get("numba")
     if numba is None:

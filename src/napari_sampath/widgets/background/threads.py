@@ -1,4 +1,4 @@
-"""Background threads that end in an orderly way when the program exits."""
+"""Background threads that are stopped before the program exits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 EXIT_S = 2.0
-"""How long all threads together may delay the exit of the program."""
+"""Maximum time for which all threads together may delay the exit of the program."""
 
 _stops: dict[threading.Thread, Callable[[], object]] = {}
 
@@ -18,10 +18,10 @@ _stops: dict[threading.Thread, Callable[[], object]] = {}
 def start_thread(
     work: Callable[..., object], *args: Any, name: str, stop: Callable[[], object]
 ) -> threading.Thread:
-    """Start a daemon thread that is asked to stop, and interrupted if it does not, when the program exits.
+    """Start a daemon thread that is stopped when the program exits, and interrupted if it does not stop.
 
-    Python would end a thread that returns from native code during shutdown in the middle of C++, which aborts the
-    process: "terminate called without an active exception", exit code 134, a crash report.
+    Otherwise, if the thread returned from native code while Python shuts down, Python would end it inside C++ code,
+    and the process would abort with "terminate called without an active exception" and exit code 134.
 
     Args:
         work: Called in the thread.
@@ -44,7 +44,7 @@ def start_thread(
 
 @atexit.register
 def _end_threads() -> None:
-    """Wait `EXIT_S` at most: half for the current steps, half for the native calls that interrupted threads are in."""
+    """Stop all threads and wait at most `EXIT_S`; halfway through, interrupt the threads that are still running."""
     threads = dict(_stops)
     for stop in threads.values():
         stop()
@@ -52,7 +52,7 @@ def _end_threads() -> None:
     _join(threads, start + EXIT_S / 2)
     for thread in threads:
         if thread.is_alive() and thread.ident is not None:
-            # SystemExit at the thread's next bytecode, so that it does not have to finish its step.
+            # Raise SystemExit at the next bytecode of the thread, instead of waiting for the end of its step.
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
             )

@@ -1,8 +1,8 @@
 """Threads of the docks: a runner for jobs and a long-lived worker for prompts.
 
-Both are plain threads rather than superqt workers (checked with superqt 0.9, `_qthreading.py`): superqt's
-`GeneratorWorker` takes every RuntimeError for a deleted worker and stays silent, but torch raises RuntimeError when
-memory runs out; and each worker swaps the process-wide warning filters, so that two at a time restore them wrongly.
+Both use plain threads instead of superqt workers, for two reasons (superqt 0.9, `_qthreading.py`). `GeneratorWorker`
+ignores every RuntimeError, as if the worker had been deleted, but torch raises RuntimeError when it runs out of memory.
+Each worker also replaces the process-wide warning filters, so that two concurrent workers restore the wrong filters.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .threads import start_thread
 logger = logging.getLogger(__name__)
 
 REPORT_MS = 500
-"""Interval of progress reports: each redraws the window, which slows computing down by a factor of up to nine."""
+"""Interval of progress reports. Each report redraws the window; frequent reports made jobs up to nine times slower."""
 
 
 def error_message(error: Exception, doing: str) -> str:
-    """Return one sentence for the user; log unexpected errors with their traceback.
+    """Return an error message for the user; log unexpected errors with their traceback.
 
     Args:
         error: The exception.
-        doing: The activity, to follow "while".
+        doing: Description of the activity that can follow "while", such as "opening the image".
     """
     if isinstance(error, SampathError):
         return str(error)
@@ -53,7 +53,7 @@ class _Run:
     latest: Progress | None = None
 
     def drive(self) -> Any:
-        """Run the job to its end, or close it at the first yield after a cancel.
+        """Run the job to its end; if it is cancelled, close it at its next yield.
 
         Raises:
             CancelledError: If the job was cancelled.
@@ -75,13 +75,13 @@ class JobRunner(QObject):
     """
 
     started = Signal(str)
-    """The activity, in a few words."""
+    """Emitted with a short description of the activity."""
     reported = Signal(object)
-    """The newest `Progress`, at most every 500 ms."""
+    """Emitted with the newest `Progress`, at most every 500 ms."""
     failed = Signal(str)
     """One sentence."""
     finished = Signal()
-    """The job returned, failed or was cancelled."""
+    """Emitted when the job returned, failed or was cancelled."""
     _ended = Signal(object, object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -89,7 +89,7 @@ class JobRunner(QObject):
         self._run: _Run | None = None
         self._threads: list[threading.Thread] = []
         self.switch = [threading.Event()]
-        """The cancel event of the newest job; usable after this object is deleted."""
+        """List that holds the cancel event of the newest job; it stays valid when this object is deleted."""
         self._timer = QTimer(self)
         self._timer.setInterval(REPORT_MS)
         self._timer.timeout.connect(self._report)
@@ -97,7 +97,7 @@ class JobRunner(QObject):
 
     @property
     def busy(self) -> bool:
-        """True while a job runs that is not cancelled."""
+        """Whether a job is running that was not cancelled."""
         return self._run is not None
 
     def start(self, job: Job[Any], doing: str, then: Callable[[Any], object]) -> None:
@@ -105,7 +105,7 @@ class JobRunner(QObject):
 
         Args:
             job: The job; it must not touch widgets or layers.
-            doing: The activity in a few words, to follow "while".
+            doing: Short description of the activity that can follow "while".
             then: Called with the result in the GUI thread, unless the job failed or was cancelled.
         """
         self.cancel()
@@ -123,7 +123,7 @@ class JobRunner(QObject):
             self._end()
 
     def wait(self, timeout_s: float) -> bool:
-        """Join all threads, also those of cancelled jobs; return False if one is still alive."""
+        """Wait for all threads, including threads of cancelled jobs; return False if a thread is still alive."""
         for thread in self._threads:
             thread.join(timeout_s)
         return not any(thread.is_alive() for thread in self._threads)
@@ -133,7 +133,7 @@ class JobRunner(QObject):
         error: Exception | None = None
         try:
             result = run.drive()
-        except Exception as caught:  # noqa: BLE001  (the edge of the thread)
+        except Exception as caught:  # noqa: BLE001  (reported in the GUI thread)
             error = caught
         # This object may be deleted with its window.
         with contextlib.suppress(RuntimeError):
@@ -162,16 +162,16 @@ class JobRunner(QObject):
 
 
 class PromptWorker(QObject):
-    """A thread that answers prompts; its queue holds the newest request only.
+    """A thread that predicts masks for prompts; only the newest request is queued.
 
-    A newer request replaces one that has not begun. A request that has begun is answered; the session drops stale
-    answers. Previews have a slot of their own with the same rule and run when no prompt waits.
+    A new request replaces a queued request. A request that has started is always finished; the session ignores
+    outdated results. Previews are queued separately by the same rule and run while no prompt is queued.
     """
 
     answered = Signal(object)
-    """The return value of a submitted function."""
+    """Emitted with the return value of a submitted function."""
     previewed = Signal(object)
-    """The return value of a preview function."""
+    """Emitted with the return value of a preview function."""
     failed = Signal(str)
     """One sentence."""
     _done = Signal(int, object, object)
@@ -189,24 +189,24 @@ class PromptWorker(QObject):
 
     @property
     def idle(self) -> bool:
-        """True if the newest submitted function has returned and its answer is delivered; previews do not count."""
+        """Whether the result of the newest submitted function has been emitted; previews do not count."""
         return self._delivered == self._submitted
 
     def submit(self, answer: Callable[[], object]) -> None:
-        """Queue a function in place of one that still waits."""
+        """Queue a function; it replaces a function that is still queued."""
         with self._wake:
             self._submitted += 1
             self._prompt = self._submitted, answer
             self._wake.notify()
 
     def submit_preview(self, answer: Callable[[], object]) -> None:
-        """Queue a preview function in place of one that still waits; prompts run first."""
+        """Queue a preview function; it replaces a queued preview, and prompts run first."""
         with self._wake:
             self._preview = answer
             self._wake.notify()
 
     def drop_preview(self) -> None:
-        """Drop a preview that still waits."""
+        """Remove a queued preview."""
         with self._wake:
             self._preview = None
 
@@ -240,7 +240,7 @@ class PromptWorker(QObject):
                     self._answer_preview(preview)
 
     def _on_done(self, number: int, result: object, failure: str | None) -> None:
-        # In one slot: a key event between the signal and the counter would wait for an answer forever.
+        # Emit and count in the same slot: a commit between the two would wait for a mask forever.
         if failure is None:
             self.answered.emit(result)
         else:
@@ -250,15 +250,15 @@ class PromptWorker(QObject):
     def _answer(self, number: int, answer: Callable[[], object]) -> None:
         try:
             result = answer()
-        except Exception as error:  # noqa: BLE001  (the edge of the thread)
-            self._done.emit(number, None, error_message(error, "answering the prompt"))
+        except Exception as error:  # noqa: BLE001  (reported in the GUI thread)
+            self._done.emit(number, None, error_message(error, "computing the mask"))
         else:
             self._done.emit(number, result, None)
 
     def _answer_preview(self, preview: Callable[[], object]) -> None:
         try:
             result = preview()
-        except Exception as error:  # noqa: BLE001  (a click at this place will show the error)
+        except Exception as error:  # noqa: BLE001  (a click there will show the error)
             logger.debug("No preview: %s", error)
         else:
             self.previewed.emit(result)

@@ -1,1 +1,1 @@
-"""The base class of the docks and the controls that they share."""
+"""The base class of the docks and their shared controls."""

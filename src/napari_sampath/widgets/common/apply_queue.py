@@ -16,14 +16,14 @@ from ..background.workers import JobRunner
 from ..viewer.viewer_state import ViewerState
 
 MAX_ATTEMPTS = 3
-"""Attempts to prepare a change in the background while the user edits; the next one blocks the window."""
+"""Number of attempts to prepare a change in the background while the user edits; then it blocks the window."""
 RETRY_MS = 50
 """Interval at which a prepared change checks whether the user has finished a stroke."""
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A change that waits to be applied, see `ApplyQueue.add`."""
+    """A change that is waiting to be applied; see `ApplyQueue.add`."""
 
     session: Session
     change: Change
@@ -35,14 +35,14 @@ class _Pending:
 class ApplyQueue(QObject):
     """Applies changes one after the other, independent of other jobs.
 
-    Edits that the user makes meanwhile are kept: the change is prepared again on top of them, and waits for a stroke
-    or commit to finish. A change of a session that is no longer in use is dropped.
+    Edits that the user makes in the meantime are kept: the change is prepared again on top of them, and it is applied
+    only when the current stroke or commit is finished. Changes to a session that is no longer in use are dropped.
     """
 
     changed = Signal()
-    """A change was started or finished."""
+    """Emitted when a change was started or finished."""
     message = Signal(str)
-    """A sentence for the user."""
+    """Message for the user."""
 
     def __init__(self, state: ViewerState, parent: QObject | None) -> None:
         super().__init__(parent)
@@ -65,7 +65,7 @@ class ApplyQueue(QObject):
         on_done: Callable[[list[AnnotatedObject]], object],
         context: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
-        """Apply a change within `context` after those that were added before; `on_done` gets the new objects."""
+        """Queue a change. It is applied within `context`, and `on_done` then receives the new objects."""
         self._queue.append(_Pending(session, change, on_done, context))
         if self._current is None:
             self._next()
@@ -96,24 +96,24 @@ class ApplyQueue(QObject):
             QTimer.singleShot(RETRY_MS, self._take)
             return
         prepared, self._prepared = self._prepared, None
-        again = False
+        retry = False
         try:
             with current.context():
                 objects = current.change.take(prepared)
-                again = objects is None and current.attempts > 1
-                if objects is None and not again:
+                retry = objects is None and current.attempts > 1
+                if objects is None and not retry:
                     objects = current.change.apply()
             if objects is not None:
                 current.on_done(objects)
         except SampathError as error:
             self.message.emit(str(error))
         finally:
-            if again:
+            if retry:
                 current.attempts -= 1
                 self._prepare()
             else:
                 self._next()
 
-    def _on_failed(self, sentence: str) -> None:
-        self.message.emit(sentence)
+    def _on_failed(self, message: str) -> None:
+        self.message.emit(message)
         self._next()

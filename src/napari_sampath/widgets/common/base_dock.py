@@ -1,4 +1,4 @@
-"""The base class of the docks: a scrolling column that shares the viewer state and cleans up when it is closed."""
+"""The base class of the docks: a scrolling column that uses the viewer state and cleans up when it is closed."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..viewer.viewer_state import ViewerState, viewer_state_of
 MIN_WIDTH_PX = 290
 
 _removed: dict[int, QObject] = {}
-"""Docks that were taken out of their window, kept until Qt has deleted them."""
+"""Docks that were removed from their window, kept until Qt has deleted them."""
 
 
 class Dock(QScrollArea):
-    """A column of controls, which scrolls where the window is too low, bound to the state of one viewer.
+    """A column of controls for one viewer; it scrolls if the window is not high enough.
 
     Args:
         napari_viewer: The viewer, or napari's public proxy of it.
-        state: The viewer state to use; that of the viewer if left out.
+        state: The viewer state to use; by default the state of the viewer.
     """
 
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
@@ -43,11 +43,11 @@ class Dock(QScrollArea):
         self.state.join()
         self._keys: list[tuple[str, Any, Any]] = []
         self._cancel_switches: list[list[Event]] = []
-        # Must not refer to the dock itself, which is destroyed by then.
+        # The slot must not refer to the dock, which no longer exists when it is called.
         self.destroyed.connect(partial(_clean_up, self.state, self._keys, self._cancel_switches, id(self)))
 
     def fill(self, *items: QWidget | QLayout, growing: QWidget | None = None) -> None:
-        """Put widgets and layouts into the column; `growing` takes the free height, or an empty space below them."""
+        """Add widgets and layouts to the column; `growing` takes the free height, which by default stays empty."""
         for item in items:
             if isinstance(item, QWidget):
                 self.column.addWidget(item, int(item is growing))
@@ -57,27 +57,27 @@ class Dock(QScrollArea):
             self.column.addStretch(1)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Follow the width of the controls, which napari's style and longer texts change."""
+        """Adjust the minimum width when napari's style or a longer text changes the width of the controls."""
         if event.type() == QEvent.Type.LayoutRequest:
             self.setMinimumWidth(self.minimumSizeHint().width())
         return bool(super().eventFilter(watched, event))
 
     def event(self, event: QEvent) -> bool:
-        """Delete the dock after it was closed: napari takes it out of the window without deleting it."""
+        """Delete the dock after it was closed, because napari only removes it from the window."""
         if event.type() == QEvent.Type.ParentChange:
             _removed[id(self)] = self
             QTimer.singleShot(0, self._delete_orphan)
         return bool(super().event(event))
 
     def minimumSizeHint(self) -> QSize:
-        """Return a width at which nothing is cut off beside the vertical scroll bar."""
+        """Return a size that is wide enough for the controls and the vertical scroll bar."""
         content = self.widget().minimumSizeHint().width()
-        # napari's style adds a frame of one pixel to a scroll area without a frame.
+        # napari's style adds a frame of one pixel even to a scroll area without a frame.
         frame = self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth()
         return QSize(max(content, MIN_WIDTH_PX) + frame, 200)
 
     def sizeHint(self) -> QSize:
-        """Return the size of all controls."""
+        """Return the size at which all controls are visible."""
         return QSize(self.minimumSizeHint().width(), self.widget().sizeHint().height())
 
     def _delete_orphan(self) -> None:
@@ -91,7 +91,7 @@ class Dock(QScrollArea):
         self._cancel_switches += [runner.switch for runner in runners]
 
     def bind_key(self, name: str, action: Callable[[], object]) -> str:
-        """Bind the user's key for an action (`Key.name`) to the viewer until the dock is closed; returns its text."""
+        """Bind the key of an action (`Key.name`) until the dock is closed; return the key as shown to the user."""
         viewer = self.state.viewer
         keys = load_keys((viewer,))
         key = keys.key(name)

@@ -1,4 +1,4 @@
-"""Build the controls that all docks share; they take the keyboard from the canvas only when clicked."""
+"""Make controls for the docks; they take keyboard focus from the canvas only when clicked."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check_box(text: str, tooltip: str, checked: bool = False) -> QCheckBox:
 def spin_box(
     tooltip: str, minimum: int, maximum: int, value: int, prefix: str = "", suffix: str = ""
 ) -> QSpinBox:
-    """Make a spin box of whole numbers."""
+    """Make a spin box for integers."""
     widget = QSpinBox()
     widget.setRange(minimum, maximum)
     widget.setValue(value)
@@ -64,7 +64,7 @@ def spin_box(
 
 
 def combo_box(tooltip: str, min_letters: int = 8) -> QComboBox:
-    """Make a drop-down list that fills its row; entries longer than `min_letters` do not widen it."""
+    """Make a drop-down list that fills its row; entries of more than `min_letters` letters do not widen it."""
     widget = QComboBox()
     widget.setToolTip(tooltip)
     widget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
@@ -75,7 +75,7 @@ def combo_box(tooltip: str, min_letters: int = 8) -> QComboBox:
 
 
 def set_items(combo: QComboBox, items: Iterable[Sequence[Any]], selected: object = None) -> None:
-    """Replace the entries (text, data[, tooltip]) of a list and select one, without emitting signals."""
+    """Replace the entries (text, data[, tooltip]) and select the entry `selected`, without emitting signals."""
     with QSignalBlocker(combo):
         combo.clear()
         for row, (text, data, *tooltip) in enumerate(items):
@@ -85,7 +85,7 @@ def set_items(combo: QComboBox, items: Iterable[Sequence[Any]], selected: object
 
 
 def select(combo: QComboBox, data: object) -> None:
-    """Select the entry with this data without emitting signals; the first entry if there is none."""
+    """Select the entry with this data, or else the first entry, without emitting signals."""
     with QSignalBlocker(combo):
         combo.setCurrentIndex(max(0, combo.findData(data)))
 
@@ -101,12 +101,12 @@ def delete_widgets(layout: QLayout) -> None:
     while (item := layout.takeAt(0)) is not None:
         widget = item.widget()
         if widget is not None:
-            widget.hide()  # Qt deletes it later.
+            widget.hide()  # Qt deletes the widget later.
             widget.deleteLater()
 
 
 def label(text: str = "", wrap: bool = False) -> QLabel:
-    """Make a label that shows its text as it is, never as HTML."""
+    """Make a label for plain text, which is never parsed as HTML."""
     widget = QLabel(text)
     widget.setTextFormat(Qt.TextFormat.PlainText)
     widget.setWordWrap(wrap)
@@ -114,7 +114,7 @@ def label(text: str = "", wrap: bool = False) -> QLabel:
 
 
 def elided_label(text: str = "") -> QElidingLabel:
-    """Make a label that shortens a name to the width of its row."""
+    """Make a label that elides the middle of a name that is wider than its row."""
     widget = QElidingLabel(text)
     widget.setTextFormat(Qt.TextFormat.PlainText)
     widget.setElideMode(Qt.TextElideMode.ElideMiddle)
@@ -123,12 +123,12 @@ def elided_label(text: str = "") -> QElidingLabel:
 
 
 def row(*items: QWidget | QLayout, stretch: int | None = None) -> QHBoxLayout:
-    """Put controls side by side; `stretch` is the index of the one that takes the free width."""
+    """Put controls side by side; `stretch` is the index of the control that takes the free width."""
     return _filled(QHBoxLayout(), items, stretch)
 
 
 def column(*items: QWidget | QLayout, parent: QWidget | None = None) -> QVBoxLayout:
-    """Put controls below each other; the layout becomes that of `parent`, if given."""
+    """Put controls below each other, in the layout of `parent` if it is given."""
     return _filled(QVBoxLayout(parent), items, None)
 
 
@@ -143,7 +143,7 @@ def form(*rows: tuple[str, QWidget | QLayout], parent: QWidget | None = None) ->
 
 
 def button_grid(widgets: Iterable[QWidget], columns: int) -> QGridLayout:
-    """Put controls into rows of `columns`."""
+    """Arrange controls in a grid with this number of columns."""
     layout = QGridLayout()
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setSpacing(SPACING_PX)
@@ -153,7 +153,7 @@ def button_grid(widgets: Iterable[QWidget], columns: int) -> QGridLayout:
 
 
 def group(title: str, *widgets: QWidget) -> QGroupBox:
-    """Put controls below each other into a box with a title."""
+    """Put controls below each other in a box with a title."""
     box = QGroupBox(title)
     column(*widgets, parent=box).setContentsMargins(6, 6, 6, 6)
     box.setAlignment(Qt.AlignmentFlag.AlignLeft)

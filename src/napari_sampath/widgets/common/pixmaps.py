@@ -1,4 +1,4 @@
-"""Draw class colours and images as Qt icons and pixmaps."""
+"""Convert class colours and images to Qt icons and pixmaps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SWATCH_PX = 16
 
 
 def swatch(color: tuple[int, int, int], text: str = "") -> QIcon:
-    """Draw a small square in a class colour (red, green, blue), with a short text in it."""
+    """Return an icon that is a small square in a class colour (red, green, blue), with a short text in it."""
     pixmap = QPixmap(SWATCH_PX, SWATCH_PX)
     pixmap.fill(QColor(*color))
     painter = QPainter(pixmap)
@@ -23,14 +23,14 @@ def swatch(color: tuple[int, int, int], text: str = "") -> QIcon:
 
 
 def hex_color(color: tuple[int, int, int]) -> str:
-    """Write a colour (red, green, blue) as "#rrggbb"."""
+    """Format a colour (red, green, blue) as "#rrggbb"."""
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def thumbnail(pixels: UInt8Array, side_px: int) -> QPixmap:
-    """Scale pixels (H, W, 3) uint8 so that the longer side is `side_px`."""
+    """Return an image (H, W, 3) uint8 as a pixmap, scaled so that the longer side is `side_px`."""
     height, width = pixels.shape[:2]
-    data = pixels.tobytes()  # QImage does not copy it.
+    data = pixels.tobytes()  # Keep a reference, because QImage does not copy the data.
     image = QImage(data, width, height, 3 * width, QImage.Format.Format_RGB888)
     return QPixmap.fromImage(image).scaled(
         side_px, side_px, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation

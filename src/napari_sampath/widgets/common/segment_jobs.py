@@ -1,4 +1,4 @@
-"""Jobs that run a head or *segment everything*; slow imports and all work happen in the thread."""
+"""Background jobs that run a head or *segment everything*; slow imports are done inside the jobs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class HeadResult:
     """The filtered result of a head."""
 
     segmentation: Segmentation
-    """The result before the filter."""
+    """The unfiltered result."""
     objects: NewObjects
     """The objects that pass the filter."""
     labels: UInt8Array
-    """(h, w) class ids of these objects."""
+    """Class ids (h, w) of the objects that pass the filter."""
     summary: str
-    """One sentence: number of objects, share of each class, mean confidence."""
+    """One sentence with the number of objects, the share of each class, and the mean confidence."""
 
 
 def segment_job(
@@ -40,10 +40,10 @@ def segment_job(
 
     Args:
         image: (H, W, 3) uint8.
-        head: Name of a shipped bundle, or the path of one.
-        model: The model in use; another one is loaded if the head needs it.
+        head: Name of a bundled head, or path of a head bundle.
+        model: The current model; if the head needs another model, that model is loaded.
         region: (r0, c0, r1, c1) in pixels; None for the whole image.
-        result_filter: Which parts of the result are kept.
+        result_filter: The filter for the result.
     """
     yield Progress(0, 0, "Loading the head")
     import_triton_apart()
@@ -78,7 +78,7 @@ def everything_job(
 
     Args:
         image: (H, W, 3) uint8.
-        model: A model that answers prompts.
+        model: A promptable model.
         region: (r0, c0, r1, c1) in pixels.
         settings: Settings of the mask generator; masks of fewer than `min_mask_region_area` pixels are dropped.
 

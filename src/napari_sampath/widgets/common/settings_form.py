@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 
 OPTIONS = ("min", "max", "step", "choices")
-"""Metadata that are passed to the magicgui widget."""
+"""Keys of the metadata that are passed to the magicgui widget."""
 
 
 class SettingsForm(QWidget, Generic[T]):
     """Edits a frozen dataclass whose fields are declared with `settings.setting`.
 
-    A number gets a spin box, a bool a check box, a text with choices a drop-down list. Fields that are not shown keep
-    the values that the settings had.
+    A number is edited in a spin box, a bool in a check box, and a string with choices in a drop-down list. Fields that
+    are not shown keep their values.
 
     Args:
-        settings: The settings to begin with.
-        names: The fields to show, in this order; all with a label if left out.
-        limits: Field name -> metadata that apply in this form only, such as a narrower "max".
+        settings: The initial settings.
+        names: The fields to show, in this order; by default all fields that have a label.
+        limits: Field name -> metadata that override the metadata of the field in this form, such as a lower "max".
     """
 
     valueChanged = Signal(object)
-    """The user set these settings."""
+    """Emitted with the settings after the user changed them."""
 
     def __init__(
         self, settings: T, names: Iterable[str] = (), limits: Mapping[str, Mapping[str, Any]] | None = None
@@ -52,7 +52,7 @@ class SettingsForm(QWidget, Generic[T]):
             self._add(name, **{**texts, **metadata[name], **(limits or {}).get(name, {})})
 
     def value(self) -> T:
-        """Return the settings shown."""
+        """Return the settings that are shown."""
         return replace(self._settings, **{name: widget.value for name, widget in self.widgets.items()})
 
     def setValue(self, settings: T) -> None:

@@ -1,4 +1,4 @@
-"""A message, a progress bar and a Cancel button that show one job runner."""
+"""A message, a progress bar and a Cancel button for a job runner."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from ..background.workers import JobRunner
 from .controls import button, column, label, row
 
 MESSAGE_LINES = 3
-"""Height kept free for the message, so that the dock does not jump when one appears."""
+"""Minimum height of the message in lines, so that the layout does not jump when a message appears."""
 MESSAGE_LINES_BUSY = 2
-"""The same while the progress bar is shown, so that the dock does not scroll in a window of 800 px."""
+"""Minimum height while the progress bar is shown, so that the dock fits into a window 800 px high."""
 
 
 class _Message(QLabel):
-    """A wrapped text that is never cut off: it claims its full height, so that a full dock scrolls."""
+    """A wrapped text that is never cut off: if it does not fit, the dock scrolls."""
 
     min_lines = MESSAGE_LINES
 
     def fit_height(self) -> None:
-        """Claim the height that the text needs at the current width."""
+        """Set the minimum height to the height of the text at the current width."""
         minimum = self.min_lines * self.fontMetrics().lineSpacing()
         self.setMinimumHeight(0)  # heightForWidth never returns less than the minimum height.
         self.setMinimumHeight(max(minimum, self.heightForWidth(self.width())))
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Follow the width."""
+        """Adjust the height to the new width."""
         super().resizeEvent(event)
         self.fit_height()
 
@@ -119,7 +119,7 @@ def describe(progress: Progress, elapsed_s: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Write a time span in its largest unit: "45 s", "12 min", "1.5 h"."""
+    """Format a duration in a suitable unit: "45 s", "12 min" or "1.5 h"."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     if seconds < 5400:

@@ -30,7 +30,7 @@ class TextTable(QWidget):
         return " ".join(text for _, texts in self._rows for text in texts if text)
 
     def show_rows(self, rows: Sequence[Row]) -> None:
-        """Replace the content."""
+        """Replace the rows."""
         if rows == self._rows:
             return
         delete_widgets(self._grid)
@@ -45,4 +45,4 @@ class TextTable(QWidget):
                 if index:
                     cell.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self._grid.addWidget(cell, number, index + 1)
-        self._grid.setColumnStretch(9, 1)  # Behind the last column of any table.
+        self._grid.setColumnStretch(9, 1)  # To the right of the last column.

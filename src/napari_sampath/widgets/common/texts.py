@@ -1,6 +1,6 @@
-"""Phrases for messages to the user."""
+"""Format text for messages to the user."""
 
 
 def plural(count: int, noun: str) -> str:
-    """Write a number with its noun: "1 object", "2 objects"."""
+    """Format a count with its noun: "1 object", "2 objects"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
