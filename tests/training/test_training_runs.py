@@ -143,7 +143,7 @@ class TestResume:
         kept = checkpoint_path(path)
         kept.write_bytes(kept.read_bytes()[:-100])
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), path)
-        assert "training starts anew" in caplog.text
+        assert "training starts from the beginning" in caplog.text
         train(open_dataset(folder), "cnn", RECIPE, patch_model(), fresh)
         assert path.read_bytes() == fresh.read_bytes()
 

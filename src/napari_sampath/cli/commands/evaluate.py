@@ -87,7 +87,7 @@ def add_prompt_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="COUNT",
-        help="score at most this many images, sampled evenly over tissue types and cases (default: all)",
+        help="score at most this many images, sampled evenly over kinds of tissue and cases (default: all)",
     )
     group = parser.add_argument_group("scores of a promptable model")
     group.add_argument(

@@ -1,4 +1,4 @@
-"""Augmentation of tiles: flips and rotations, and changes of pixels."""
+"""Augmentation of training tiles."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..data.stain import jitter_stain
 from .config import TrainingConfig
 
 ORIENTATIONS = {"none": (0,), "dihedral": tuple(range(8)), "pixels": (0,)}
-"""Augmentation -> orientations in which a tile is encoded once: quarter turns 0..3, and the same flipped 4..7."""
+"""Orientations in which a tile is encoded, by augmentation: 0..3 are quarter turns, 4..7 the same with a flip."""
 
 
 def orient(image: UInt8Array, orientation: int) -> UInt8Array:
-    """Rotate (H, W, ...) by `orientation % 4` quarter turns counter-clockwise; flip it left to right from 4 on."""
+    """Rotate (H, W, ...) counter-clockwise by `orientation % 4` quarter turns, then flip it horizontally if >= 4."""
     rotated = np.rot90(image, orientation % 4)
     return np.ascontiguousarray(rotated[:, ::-1] if orientation >= 4 else rotated)
 
@@ -23,10 +23,10 @@ def orient(image: UInt8Array, orientation: int) -> UInt8Array:
 def augment(
     pixels: UInt8Array, targets: UInt8Array, config: TrainingConfig, rng: np.random.Generator
 ) -> tuple[UInt8Array, UInt8Array]:
-    """Crop, rotate, flip, shrink and re-stain pixels (H, W, 3) uint8 RGB and targets (H, W) uint8.
+    """Randomly crop, rotate, flip, shrink and re-stain pixels (H, W, 3) uint8 RGB and targets (H, W) uint8.
 
-    A crop makes them smaller, mirrored margins make them larger (the encoder then shrinks them). Targets are `IGNORED`
-    in corners that a rotation leaves empty.
+    The results are smaller after a crop, and larger after mirrored margins are added (the encoder then shrinks them).
+    Targets are `IGNORED` in corners that a rotation leaves empty.
     """
     if config.smallest_scale < 1:
         pixels, targets = _mirror_margins(pixels, targets, config.smallest_scale, rng)

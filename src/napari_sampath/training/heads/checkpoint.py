@@ -1,7 +1,8 @@
 """Checkpoints of a training run, from which a killed run resumes with the same result.
 
 A checkpoint is one safetensors file beside the bundle, replaced atomically, with the weights, the best weights so
-far, the optimiser's state and the position in the run. It needs no random state, because each step seeds its own.
+far, the optimiser's state and the position in the run. It needs no random state, because each step seeds its own
+generator.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Best:
     epoch: int = 0
     state: dict[str, Tensor] = field(default_factory=dict)
     matrices: list[Confusion] = field(default_factory=list)
-    """Confusion on each validation tile."""
+    """Confusion matrix of each validation tile."""
 
 
 @dataclass(slots=True)
@@ -44,16 +45,17 @@ class Position:
 
     epoch: int = 1
     batch: int = 0
-    """Finished batches of the epoch."""
+    """Number of finished batches of the epoch."""
     losses: list[float] = field(default_factory=list)
-    """Their losses."""
+    """Losses of the finished batches of the epoch."""
     waited: int = 0
-    """Epochs since the best Dice."""
+    """Number of epochs since the best validation Dice."""
     top_dice: float = -1.0
+    """Best validation Dice so far."""
     rows: list[dict[str, Any]] = field(default_factory=list)
     """The log so far, one row per epoch."""
     plateau: dict[str, Any] = field(default_factory=dict)
-    """State of the scheduler of "plateau"; empty for other schedules."""
+    """State of the scheduler for the schedule "plateau"; empty for other schedules."""
     best: Best = field(default_factory=Best)
 
 
@@ -68,7 +70,7 @@ def save(
     """Write a checkpoint; `fingerprint` is a hash of everything that the run depends on.
 
     Raises:
-        StorageError: If it cannot be written; the previous checkpoint is kept.
+        StorageError: If the checkpoint cannot be written; the previous one is kept.
     """
     tensors = {f"weights/{key}": value for key, value in network.state_dict().items()}
     tensors |= {f"best/{key}": value for key, value in position.best.state.items()}
@@ -76,7 +78,7 @@ def save(
         tensors |= {f"optimiser/{index}/{key}": torch.as_tensor(value) for key, value in state.items()}
     if position.best.matrices:
         tensors["matrices"] = torch.from_numpy(np.stack(position.best.matrices))
-    facts = {
+    metadata = {
         "fingerprint": fingerprint,
         "position": {
             **{f.name: getattr(position, f.name) for f in dataclasses.fields(position)},
@@ -84,7 +86,7 @@ def save(
         },
     }
     copies = {key: value.detach().to("cpu").clone().contiguous() for key, value in tensors.items()}
-    content = safetensors.torch.save(copies, {_KEY: json.dumps(facts)})
+    content = safetensors.torch.save(copies, {_KEY: json.dumps(metadata)})
     write_atomically(path, lambda stream: stream.write(content))
 
 
@@ -93,39 +95,43 @@ def load(
 ) -> Position | None:
     """Restore a run from a checkpoint, and return its position.
 
-    None means that there is no checkpoint, or that it is damaged or of another run; the network is then unchanged.
+    Returns None and leaves the network unchanged if there is no checkpoint, or if it is damaged or belongs to a
+    different run.
     """
     if not path.is_file():
         return None
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()[_KEY])
-            if facts["fingerprint"] != fingerprint:
-                logger.info("'%s' is of a run with other data or settings; training starts anew.", path)
+            metadata = json.loads(file.metadata()[_KEY])
+            if metadata["fingerprint"] != fingerprint:
+                logger.info(
+                    "'%s' belongs to a run with different data or settings; training starts from the beginning.",
+                    path,
+                )
                 return None
             tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
-        position = _parse(facts["position"], tensors)
-        network.load_state_dict(_part(tensors, "weights/"))
+        position = _parse(metadata["position"], tensors)
+        network.load_state_dict(_with_prefix(tensors, "weights/"))
         optimiser.load_state_dict(_optimiser_state(tensors, optimiser))
     except (safetensors.SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
-        logger.warning("'%s' cannot be read (%s); training starts anew.", path, error)
+        logger.warning("'%s' cannot be read (%s); training starts from the beginning.", path, error)
         return None
     return position
 
 
 def _parse(values: dict[str, Any], tensors: dict[str, Tensor]) -> Position:
     matrices = list(tensors["matrices"].numpy()) if "matrices" in tensors else []
-    best = Best(**values.pop("best"), state=_part(tensors, "best/"), matrices=matrices)
+    best = Best(**values.pop("best"), state=_with_prefix(tensors, "best/"), matrices=matrices)
     return Position(**values, best=best)
 
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 def _optimiser_state(tensors: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in _part(tensors, "optimiser/").items():
+    for key, value in _with_prefix(tensors, "optimiser/").items():
         index, name = key.split("/", 1)
         state.setdefault(int(index), {})[name] = value
     return {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}

@@ -1,4 +1,4 @@
-"""Log of the epochs: a CSV file beside the bundle, and TensorBoard if it is installed."""
+"""Log of the epochs as a CSV file beside the bundle, and for TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingLog:
-    """Writes one row per epoch, to a file named like the bundle with the ending `.csv`."""
+    """Log of a training run, with the path of the bundle and the suffix `.csv`."""
 
     def __init__(self, bundle: Path) -> None:
         self.path = bundle.with_suffix(".csv")
@@ -26,7 +26,7 @@ class TrainingLog:
         self._failed = False
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write all rows; if that fails, log one warning and write no more."""
+        """Write the rows, one per epoch, of all epochs so far; after a failure, log one warning and stop writing."""
         if not rows or self._failed:
             return
         text = io.StringIO()
@@ -35,17 +35,17 @@ class TrainingLog:
         writer.writerows(rows)
         try:
             write_atomically(self.path, lambda stream: stream.write(text.getvalue().encode("utf-8")))
-            self._draw(rows[-1])
+            self._add_to_tensorboard(rows[-1])
         except (StorageError, OSError) as error:
             self._failed = True
             logger.warning("The training log is no longer written: %s", error)
 
     def close(self) -> None:
-        """Close TensorBoard's file."""
+        """Close the TensorBoard log."""
         if self._board is not None:
             self._board.close()
 
-    def _draw(self, row: dict[str, Any]) -> None:
+    def _add_to_tensorboard(self, row: dict[str, Any]) -> None:
         if importlib.util.find_spec("tensorboard") is None:
             return
         if self._board is None:

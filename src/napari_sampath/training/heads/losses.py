@@ -1,7 +1,7 @@
 """Losses of the published methods, on the verified pixels.
 
-All take logits (B, K, H, W) and targets (B, H, W) int64 with a class index 0..K-1, or `IGNORED`. Ignored pixels
-are left out, and the loss of a batch without any other pixel is 0. Where a reference treats them differently,
+All losses take logits (B, K, H, W) and targets (B, H, W) int64 with a class index 0..K-1, or `IGNORED`. Ignored pixels
+do not count; if all pixels of a batch are ignored, its loss is 0. Where a reference treats ignored pixels differently,
 `compat_ignore` follows the reference.
 """
 
@@ -38,20 +38,20 @@ class LossParts:
 
 
 Loss: TypeAlias = Callable[..., LossParts]
-"""(logits, targets, with_background, iou, **arguments) -> the loss; `with_background` says that class 0 is the
-background, `iou` is the IoU (B, K) that the head predicts or None."""
+"""(logits, targets, with_background, iou, **arguments) -> loss. `with_background` is True if class 0 is the background;
+`iou` is the IoU (B, K) that the head predicts, or None."""
 
 registry: Registry[Loss] = Registry("loss")
 
 _INTERNAL_ARGUMENTS = ("logits", "targets", "with_background", "iou", "unlabelled")
-"""Arguments of losses that a configuration cannot set."""
+"""Arguments of losses that cannot be set in a configuration."""
 
 
 def make_loss(config: TrainingConfig) -> Loss:
-    """Return the loss of a configuration with its arguments.
+    """Return the loss of a configuration, with its arguments bound.
 
     Raises:
-        UnknownNameError: If there is no such loss, or it has no such argument.
+        UnknownNameError: If the loss or one of its arguments does not exist.
         ConfigError: If the value of an argument has the wrong type.
     """
     loss = registry[config.loss]
@@ -70,19 +70,20 @@ def ce_dice(
 ) -> LossParts:
     """Cross-entropy + soft Dice, the loss of AutoSAM (Hu et al. 2023).
 
-    Dice pools the whole batch, squares the probabilities in its denominator and averages over the classes that are
-    not yet perfect. Without ignored pixels, which the reference does not have, it equals the reference.
+    The Dice loss is computed for each class over the whole batch, with squared probabilities in the denominator, and
+    averaged over the classes whose loss is above 0. Without ignored pixels, the result equals that of the reference,
+    which does not support them.
 
     Args:
         logits: (B, K, H, W).
         targets: (B, H, W) int64, class index 0..K-1, or `IGNORED`.
-        with_background: Class 0 is the background and is left out of Dice, as in the reference.
+        with_background: Whether class 0 is the background, which is left out of Dice as in the reference.
         iou: Not used.
         dice_weight: Weight of Dice in the total.
-        object_weight: Weight of the pixels of other classes in the cross-entropy, where the background has 1; such a
-            class is then predicted from a probability of 1 / (1 + object_weight) on. The threshold that maximises
-            Dice is half the expected Dice (Lipton et al. 2014, "Optimal thresholding of classifiers to maximize F1
-            measure", theorem 1), so use 2 if you expect 2/3 on other patients.
+        object_weight: Weight of the pixels of other classes in the cross-entropy, relative to the background. It moves
+            the threshold at which an object is predicted to a probability of 1 / (1 + object_weight). The threshold
+            that maximises Dice is half the expected Dice (Lipton et al. 2014, "Optimal thresholding of classifiers to
+            maximize F1 measure", theorem 1), so use 2 if you expect a Dice of 2/3 on other patients.
     """
     # Cross-entropy, weighted by class.
     valid = targets != IGNORED
@@ -96,7 +97,7 @@ def ce_dice(
     overlap = (probabilities * truth).sum(axes)
     size = (probabilities**2).sum(axes) + truth.sum(axes)
     per_class = 1 - (2 * overlap + _SMOOTH) / (size + _SMOOTH)
-    # Average over the classes that are not yet perfect.
+    # Mean over the classes whose loss is above 0.
     imperfect = per_class > 0
     dice = per_class[imperfect].mean() if bool(imperfect.any()) else per_class.sum() * 0
     return LossParts(cross_entropy + dice_weight * dice + _zero_of(iou), cross_entropy, dice)
@@ -117,23 +118,23 @@ def focal_dice(
 ) -> LossParts:
     """Focal loss + Dice + error of the predicted IoU, the loss of SAM-Path (Zhang et al. 2023).
 
-    The default weights are those for BCSS; those for CRAG are 0.125, 0.875, 0 and 0. The focal loss (gamma 2) takes
-    the sigmoid of each class, Dice the softmax over all, for each image and class. The background counts like any
-    other class, as in the reference's CRAG.
+    The default weights are the paper's for BCSS; for CRAG they are 0.125, 0.875, 0 and 0. The focal loss (gamma 2) uses
+    the sigmoid of each class. Dice uses the softmax over all classes and is computed for each image and class. The
+    background counts like any other class, as in the reference's configuration for CRAG.
 
     Args:
         logits: (B, K, H, W).
         targets: (B, H, W) int64, class index 0..K-1, or `IGNORED`.
         with_background: Not used.
-        iou: (B, K) predicted IoU; without it that term is 0.
+        iou: Predicted IoU (B, K); if it is None, its term is 0.
         focal_weight: Weight of the focal loss.
         dice_weight: Weight of Dice.
         ce_weight: Weight of cross-entropy.
         iou_weight: Weight of the squared error of the predicted IoU.
-        compat_ignore: Set logits of ignored pixels to 0 instead of leaving them out, as the reference does: they
-            then add constants to the sums.
-        unlabelled: Use the reference's own form: there is an additional first channel for ignored pixels, and
-            targets count from the second.
+        compat_ignore: Set the logits of ignored pixels to 0 instead of leaving the pixels out, as the reference does;
+            ignored pixels then add constants to the sums.
+        unlabelled: The logits have an additional first channel for ignored pixels, as in the reference, so that class
+            index 0 is the second channel.
     """
     # Set the logits of ignored pixels to 0.
     valid = targets != IGNORED
@@ -165,7 +166,7 @@ def focal_dice(
 
 
 def true_iou(probabilities: Tensor, truth: Tensor) -> Tensor:
-    """Return the IoU (B, K) of the pixels with a probability of at least 1/2, both (B, K, H, W); without gradient."""
+    """Return the IoU (B, K) of probabilities thresholded at 0.5 and truth, both (B, K, H, W), without gradient."""
     predicted = (probabilities.detach() >= 0.5).float()
     overlap = (predicted * truth).sum((2, 3))
     union = predicted.sum((2, 3)) + truth.sum((2, 3)) - overlap
@@ -178,9 +179,9 @@ def bce_dice(
 ) -> LossParts:
     """Binary cross-entropy + Dice of each class, the loss of the prompt generator (Shaharabany et al. 2023).
 
-    Probabilities are the softmax over the classes; for background and one class this is the sigmoid of the
-    difference. A head that rescales its masks to 0..1, as in the reference's training, returns logits with these
-    probabilities. The background is left out, and `iou` is not used.
+    Probabilities are the softmax over the classes; for background and one other class this is the sigmoid of the
+    difference of their logits. A head that rescales its masks to 0..1, as the reference does during training, returns
+    logits with these probabilities. The background is left out, and `iou` is not used.
     """
     first = 1 if with_background else 0
     truth = _one_hot(targets, logits.shape[1])[:, first:]
@@ -197,7 +198,7 @@ def bce_dice_of(probabilities: Tensor, truth: Tensor, valid: Tensor) -> LossPart
     # Binary cross-entropy.
     safe = probabilities.clamp(_PROBABILITY_FLOOR, 1 - _PROBABILITY_FLOOR)
     entropy = _mean_of(-(truth * safe.log() + (1 - truth) * (1 - safe).log()), valid)
-    # Dice as Tversky with 0.5 and 0.5: tp + (fn + fp) / 2 is half the sum of both masks.
+    # Dice as the Tversky index with both weights 0.5: tp + (fn + fp) / 2 is half the sum of both masks.
     seen = probabilities * valid
     overlap, size = (seen * truth).sum((2, 3)), seen.sum((2, 3)) + (truth * valid).sum((2, 3))
     per_class = 1 - (overlap + _SMOOTH) / (size / 2 + _SMOOTH)
@@ -215,14 +216,14 @@ def match_targets(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Convert (B, H, W) into (B, classes, H, W) float32 with 1 at the class, and 0 everywhere for ignored pixels."""
+    """Convert (B, H, W) to one-hot (B, classes, H, W) float32; ignored pixels are 0 in all channels."""
     valid = labels != IGNORED
     hot = functional.one_hot(labels.masked_fill(~valid, 0), classes).movedim(-1, 1)
     return (hot * valid.unsqueeze(1)).float()
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Average the cross-entropy over the pixels with weights (B, H, W), 0 for ignored pixels; 0 if all are ignored."""
+    """Return the weighted mean of the cross-entropy; weights (B, H, W) are 0 for ignored pixels."""
     per_pixel = functional.cross_entropy(logits, labels.masked_fill(labels == IGNORED, 0), reduction="none")
     return (per_pixel * weights).sum() / weights.sum().clamp(min=1)
 
@@ -233,6 +234,6 @@ def _zero_of(iou: Tensor | None) -> Tensor | float:
 
 
 def _mean_of(values: Tensor, counted: Tensor) -> Tensor:
-    """Average the values where a mask, broadcast over the classes, is true; 0 if it is false everywhere."""
+    """Return the mean of the values where a broadcast mask is true; 0 if it is false everywhere."""
     mask = counted.expand_as(values)
     return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -12,25 +12,25 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from .config import TrainingConfig
 
 _FINAL_RATE = 0.01
-"""Learning rate at the end of "cosine", as a share of its peak."""
+"""Learning rate at the end of the schedule "cosine", as a fraction of the peak."""
 PLATEAU_START = 10
-"""First epoch, counted from 0, whose loss "plateau" uses, as in the reference (AutoSAM, Hu et al. 2023)."""
+"""First epoch, counted from 0, whose loss the schedule "plateau" uses, as in AutoSAM (Hu et al. 2023)."""
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], config: TrainingConfig) -> torch.optim.Optimizer:
-    """Create the optimiser of all trainable parameters."""
+    """Create the optimiser for the trainable parameters."""
     kind = torch.optim.AdamW if config.optimiser == "adamw" else torch.optim.Adam
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     return kind(trainable, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def make_plateau(optimiser: torch.optim.Optimizer) -> ReduceLROnPlateau:
-    """Create the scheduler of "plateau", with torch's defaults as in the reference."""
+    """Create the scheduler for the schedule "plateau", with torch's default factor and patience as in AutoSAM."""
     return ReduceLROnPlateau(optimiser, "min", factor=0.1, patience=10, threshold=1e-4, eps=0)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, steps: int, step: int) -> None:
-    """Set the learning rate of a step; after the warm-up, "plateau" leaves it to its scheduler.
+    """Set the learning rate of a step; after the warm-up, the schedule "plateau" leaves it to its scheduler.
 
     `steps` is the number of optimiser steps per epoch; `step` counts from 0 over the whole run.
     """
@@ -41,10 +41,10 @@ def set_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, steps: in
 
 
 def rate_at(config: TrainingConfig, steps: int, step: int) -> float:
-    """Return the learning rate at a step as a share of its peak; see `set_rate`."""
+    """Return the learning rate at a step as a fraction of the peak; see `set_rate` for the arguments."""
     warmup = round(config.warmup_epochs * steps)
     if step < warmup:
-        # As in SAM-Path, "steps" starts at 0; the others start one step later, where the rate is above 0.
+        # As in SAM-Path, the schedule "steps" starts at 0; the other schedules start one step later, above 0.
         return (step + (config.schedule != "steps")) / warmup
     if config.schedule == "steps":
         return float(0.1 ** sum(step >= drop * steps for drop in config.drops))

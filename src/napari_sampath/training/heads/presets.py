@@ -1,6 +1,6 @@
-"""Configurations of published methods by name; where paper and released code differ, they follow the code.
+"""Configurations of published methods; where the paper and the released code differ, they follow the code.
 
-The papers augment pixels at every step, so the encoder also runs at every step.
+These methods augment pixels, so the encoder runs at every step.
 `dataclasses.replace(preset(name), augmentation="dihedral")` trains on cached features instead.
 """
 
@@ -14,14 +14,14 @@ from .config import TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The configuration of a paper."""
+    """Configuration of a published method."""
 
     source: str
-    """Paper and main settings, one line."""
+    """Paper and main settings, in one line."""
     head: str
     """Kind of head."""
     model: str
-    """Encoder of the paper, as a value of `--model`; others can be used as well."""
+    """Encoder of the paper, as a value of `--model`; other encoders can be used as well."""
     config: TrainingConfig
     """Loss, optimiser, schedule, augmentation, and the arguments of the head."""
 
@@ -62,14 +62,14 @@ _PROMPT_GENERATOR = TrainingConfig(
 
 
 def _hardnet(image_px: int) -> dict[str, int | str]:
-    """Return the head arguments of the paper's prompt generator for an input of this side."""
+    """Return the arguments of the paper's prompt generator for an input of `image_px` x `image_px`."""
     return {"backbone": "hardnet85", "image_px": image_px}
 
 
 PRESETS: dict[str, Preset] = {
     "bcss": Preset(
         "SAM-Path (Zhang et al. 2023), configuration BCSS: loss 0.25 focal + 0.75 Dice + 0.0625 IoU, 24 tiles per "
-        "step, 32 epochs, one of warm-up, a tenth after 25 and 29",
+        "step, 32 epochs with 1 of warm-up, learning rate divided by 10 after epochs 25 and 29",
         "sampath",
         "vit_b+hipt-s16",
         replace(
@@ -82,8 +82,8 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "crag": Preset(
-        "SAM-Path (Zhang et al. 2023), configuration CRAG: loss 0.125 focal + 0.875 Dice, 6 tiles per step, 60 epochs, "
-        "two of warm-up, a tenth after 50 and 55",
+        "SAM-Path (Zhang et al. 2023), configuration CRAG: loss 0.125 focal + 0.875 Dice, 6 tiles per step, 60 epochs "
+        "with 2 of warm-up, learning rate divided by 10 after epochs 50 and 55",
         "sampath",
         "vit_b+hipt-s16",
         replace(
@@ -96,8 +96,8 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "acdc": Preset(
-        "AutoSAM (Hu et al. 2023): cross-entropy + Dice, Adam 5e-4, 4 slices per step, 120 epochs, a tenth on "
-        "a plateau",
+        "AutoSAM (Hu et al. 2023): cross-entropy + Dice, Adam 5e-4, 4 slices per step, 120 epochs, "
+        "learning rate divided by 10 on a plateau",
         "autosam",
         "minmax01:vit_b",
         TrainingConfig(
@@ -120,25 +120,25 @@ PRESETS: dict[str, Preset] = {
         ),
     ),
     "glas": Preset(
-        "AutoSAM (Shaharabany et al. 2023), GlaS: BCE + Dice, Adam 3e-4, 3 x 4 images per step, rotations of 5 degrees",
+        "AutoSAM (Shaharabany et al. 2023), GlaS: BCE + Dice, Adam 3e-4, 12 images per step, rotations up to 5 degrees",
         "prompt_generator",
         "vit_h",
         replace(_PROMPT_GENERATOR, rotation_degrees=5.0, head_arguments=_hardnet(256)),
     ),
     "monuseg": Preset(
-        "AutoSAM (Shaharabany et al. 2023), MoNuSeg: as glas with rotations of 22 degrees",
+        "AutoSAM (Shaharabany et al. 2023), MoNuSeg: like glas, but with rotations up to 22 degrees",
         "prompt_generator",
         "vit_h",
         replace(_PROMPT_GENERATOR, rotation_degrees=22.0, stain_jitter=1.0, head_arguments=_hardnet(512)),
     ),
     "polyp": Preset(
-        "AutoSAM (Shaharabany et al. 2023), polyps: as glas with rotations of 90 degrees",
+        "AutoSAM (Shaharabany et al. 2023), polyps: like glas, but with rotations up to 90 degrees",
         "prompt_generator",
         "vit_b",
         replace(_PROMPT_GENERATOR, rotation_degrees=90.0, head_arguments=_hardnet(352)),
     ),
 }
-"""Name -> recipe."""
+"""Presets by name."""
 
 
 def preset(name: str) -> TrainingConfig:

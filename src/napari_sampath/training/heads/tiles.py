@@ -1,4 +1,4 @@
-"""Training tiles: features that are computed once, and targets on the logit grid."""
+"""Training tiles, with stored features and with targets on the logit grid."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ from .augmentation import ORIENTATIONS, augment, orient
 from .config import TrainingConfig
 
 CELL = 4
-"""Target cells per feature cell along a side."""
+"""Side of a feature cell, in cells of the target grid."""
 
 IMAGE_CELL = 16
-"""Pixels of the encoder's square input per feature cell along a side."""
+"""Side of a feature cell, in pixels of the encoder's square input."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
-    """One tile of an image in one orientation, encoded."""
+    """Encoded tile of an image in one orientation."""
 
     sample: Sample
     window: Frame
     """Position of the tile in the image."""
     orientation: int
-    """See `augmentation.orient`."""
+    """Orientation, see `augmentation.orient`."""
     frame: Frame
     """Maps the oriented window to the encoder's square input."""
     key: FeatureKey
     """Key of its features in the store."""
     targets: UInt8Array
-    """(256, 256) uint8, class index or `IGNORED`, on the encoder's square input; its padding is ignored."""
+    """Class indices (256, 256) uint8 on the encoder's square input; padding and unlabelled cells are `IGNORED`."""
 
 
 def used_cells(frame: Frame) -> tuple[int, int]:
-    """Return the number of rows and columns of the 64 x 64 grid that are not padding alone."""
+    """Return the number of rows and columns of the 64 x 64 grid that are not entirely padding."""
     height, width = frame.input_hw
     cell_px = frame.input_px * CELL // LOGITS_PX
     return -(-height // cell_px), -(-width // cell_px)
 
 
 class TileSet:
-    """Tiles of some samples of a dataset, with their features in a store.
+    """Tiles of samples of a dataset, with their features in a store.
 
-    `encodes` is False if a head reads only pixels, so that the encoder need not run.
+    If `encodes` is False, the encoder is not run; use this for heads that read only pixels.
     """
 
     def __init__(self, dataset: Dataset, model: Model, store: Store, encodes: bool = True) -> None:
@@ -65,13 +65,14 @@ class TileSet:
         self.store = store
         self.encodes = encodes
         self.tiles: list[Tile] = []
-        self.seconds_each: float | None = None
-        """Seconds that the encoder took for one tile; None if it has not run."""
+        self.seconds_per_tile: float | None = None
+        """Time in seconds to encode the last tile; None if the encoder has not run."""
 
     def add_job(self, samples: Sequence[Sample], augmentation: str, message: str) -> Job[None]:
         """Read samples and encode the tiles that are not in the store; progress counts images.
 
-        With augmentation "pixels" these features are not used; one tile is always encoded to measure `seconds_each`.
+        With the augmentation "pixels", stored features are not used; only one tile is encoded, to measure
+        `seconds_per_tile`.
         """
         for number, sample in enumerate(samples):
             yield Progress(number, len(samples), message, "images")
@@ -82,7 +83,7 @@ class TileSet:
                     continue
                 for orientation in ORIENTATIONS[augmentation]:
                     measure = augmentation == "pixels"
-                    encode = self.encodes and (not measure or self.seconds_each is None)
+                    encode = self.encodes and (not measure or self.seconds_per_tile is None)
                     self._add(sample, window, orientation, pixels, targets, encode, measure)
         yield Progress(len(samples), len(samples), message, "images")
 
@@ -110,7 +111,7 @@ class TileSet:
         if encode and (measure or self.store.get(key, self.model.device) is None):
             began = time.perf_counter()
             maps = self._encode(oriented, frame)
-            self.seconds_each = time.perf_counter() - began
+            self.seconds_per_tile = time.perf_counter() - began
             self.store.put(key, maps)
         grid = targets_on_grid(orient(targets[window.slices], orientation), frame)
         self.tiles.append(Tile(sample, window, orientation, frame, key, grid))
@@ -137,18 +138,18 @@ class TileSet:
         window_cells: int = 64,
         config: TrainingConfig | None = None,
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Make a batch of whole tiles, or of a random window of each.
+        """Make a batch of whole tiles, or of one random window per tile.
 
         Args:
             chosen: B tiles.
-            names: Names of the maps; `IMAGE` stands for the preprocessed pixels.
-            rng: Draws the windows; whole tiles by default.
+            names: Names of the feature maps; `IMAGE` is the name of the preprocessed pixels.
+            rng: Random generator for the windows; if it is None, whole tiles are used.
             window_cells: Side of the windows on the 64 x 64 grid.
-            config: With augmentation "pixels", each tile is augmented and encoded anew.
+            config: The configuration; with `rng` and the augmentation "pixels", each tile is augmented and encoded.
 
         Returns:
-            {map name: (B, C, n, n)}, the image 16 times as large, and targets (B, 4n, 4n) uint8, on the model's
-            device; n = window_cells or 64.
+            {map name: (B, C, n, n)} with the image (B, 3, 16n, 16n), and targets (B, 4n, 4n) uint8, on the model's
+            device; n is `window_cells`, or 64 for whole tiles.
         """
         maps: list[dict[str, Tensor]] = []
         targets: list[Tensor] = []
@@ -179,7 +180,7 @@ class TileSet:
     def _augment(
         self, tile: Tile, names: Sequence[str], config: TrainingConfig, rng: np.random.Generator
     ) -> tuple[dict[str, Tensor], UInt8Array, Frame]:
-        """Augment a tile and encode it, without the store because these pixels never recur."""
+        """Augment a tile and encode it without the store, because the same pixels never occur again."""
         example = self.dataset.read(tile.sample)
         pixels, targets = augment(
             example.pixels[tile.window.slices], example.targets[tile.window.slices], config, rng
@@ -193,7 +194,8 @@ class TileSet:
     def weights(self, classes: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """Return the sampling probability of each tile; they sum to 1.
 
-        Kinds of tissue are drawn evenly if samples name them, otherwise the classes, by the tiles in which they occur.
+        If samples name a kind of tissue, all kinds have the same probability; otherwise all classes have the same
+        probability, which is divided among the tiles in which the class occurs.
         """
         strata = [tile.sample.stratum for tile in self.tiles]
         if any(strata):
@@ -222,13 +224,13 @@ def targets_on_grid(targets: UInt8Array, frame: Frame) -> UInt8Array:
 
 
 def _random_span(used: int, side: int, rng: np.random.Generator) -> slice:
-    """Draw a span of `side` cells among the first `used` cells; it starts at 0 if it does not fit."""
+    """Return a random span of `side` cells within the first `used` cells; it starts at 0 if it does not fit."""
     start = int(rng.integers(max(0, used - side) + 1))
     return slice(start, start + side)
 
 
 def _rounded(values: Tensor) -> Tensor:
-    """Round to float16 as the disk tier does, so that a head does not depend on the tier its features came from."""
+    """Round to float16 as the disk tier does, so that a head does not depend on which tier returns its features."""
     halves = values.half()
     return halves.float() if bool(torch.isfinite(halves).all()) else values
 

@@ -51,14 +51,14 @@ def train(
 ) -> Path:
     """Train a head on a dataset and write it as a bundle.
 
-    A killed run resumes when `train` is called again with the same data and configuration, and gives the same head.
-    A log of the epochs is written beside the bundle, and a checkpoint while the run lasts.
+    A killed run resumes when `train` is called again with the same data and configuration, and gives the same head. A log
+    of the epochs is written beside the bundle, and also a checkpoint until the run ends.
 
     Args:
-        dataset: A dataset, or a folder in a layout of `open_dataset`.
-        head: One of `list_heads()`.
+        dataset: A dataset, or a folder that `open_dataset` can open.
+        head: Kind of head, one of `list_heads()`.
         config: The configuration.
-        model: The encoder, loaded or by name.
+        model: The encoder, as a loaded model or by name.
         output: The bundle to write, by default "<dataset>-<head>.safetensors" in the current folder. Its name
             becomes the name of the head.
         on_progress: Called with each `Progress`.
@@ -68,7 +68,7 @@ def train(
 
     Raises:
         DatasetError: If the dataset cannot be used.
-        UnknownNameError: If there is no such head, argument, loss or encoder.
+        UnknownNameError: If the head, the encoder, the loss or an argument does not exist.
         ConfigError: If the value of an argument has the wrong type.
         WeightsError: If training diverges.
         StorageError: If the bundle cannot be written; an existing one is kept.
@@ -83,7 +83,7 @@ def train_job(
     model: Model | str = "sampath-tiny",
     output: str | Path | None = None,
 ) -> Job[Path]:
-    """Train a head as a job, which writes no bundle if it is cancelled; see `train`."""
+    """Train a head as a job; see `train`. A cancelled job writes no bundle."""
     config = config or TrainingConfig()
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset)
@@ -98,7 +98,8 @@ def train_job(
         model = yield from load_model_job(model, str(fabric.device), store=Store.from_config(settings))
     elif (model.device.type, model.device.index or 0) != (fabric.device.type, fabric.device.index or 0):
         raise ConfigError(
-            f"The model is on '{model.device}', but training runs on '{fabric.device}'; give its name instead."
+            f"The model is on '{model.device}', but training runs on '{fabric.device}'; pass the name of the model"
+            " instead."
         )
     store = model.store or Store.from_config(settings)
     network = _build(head, dataset, model, config)
@@ -131,8 +132,8 @@ def train_job(
 def launch(config: TrainingConfig, device: torch.device) -> Fabric:
     """Start or join the processes of a training run on `device`, or on several devices of its type.
 
-    `torchrun` sets the number of processes, otherwise it is `config.devices`; for more than one, Fabric starts this
-    program again for each of the others.
+    Under `torchrun`, the number of processes is set by it, otherwise by `config.devices`. If there are several, Fabric
+    starts this program again for each additional process.
 
     Raises:
         ConfigError: If the batch size is not a multiple of the number of processes.
@@ -153,7 +154,7 @@ def launch(config: TrainingConfig, device: torch.device) -> Fabric:
         accelerator=device.type,
         devices=[device.index or 0] if single_gpu else per_node,
         num_nodes=nodes,
-        # Some heads have weights that exist only to load checkpoints of their reference.
+        # Some heads have unused weights, which exist only to load the checkpoints of their reference.
         strategy="auto" if world == 1 else DDPStrategy(find_unused_parameters=True),
         precision="32-true" if config.head_precision == "float32" else "bf16-mixed",
     )
@@ -162,9 +163,9 @@ def launch(config: TrainingConfig, device: torch.device) -> Fabric:
 
 
 def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sample], list[Sample], str]:
-    """Return the training samples, the samples on which the best epoch is chosen, and a description of these.
+    """Return the training samples, the validation samples and a description of the validation samples.
 
-    If all images are of one slide, the best epoch is chosen on the training samples.
+    The best epoch is chosen on the validation samples. If all images show one slide, these are the training samples.
     """
     training = list(dataset.split("train"))
     if config.held_out_share:
@@ -174,7 +175,7 @@ def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sampl
         validation, chosen_on = list(dataset.split("val")), "val"
     else:
         logger.warning(
-            "The dataset '%s' has no slide or case to validate on, so the scores are those of the training images. Add "
+            "The dataset '%s' has no slide or case to validate on, so it is scored on the training images; add "
             "images of another slide.",
             dataset.name,
         )
@@ -187,7 +188,7 @@ def choose_samples(dataset: Dataset, config: TrainingConfig) -> tuple[list[Sampl
 
 
 def _check_store_job(model: Model, store: Store, count: int) -> Job[None]:
-    """Warn if the store cannot keep the features of that many tiles."""
+    """Warn if the store is too small for the features of `count` tiles."""
     channels = sum(feature.channels for feature in model.encoder.spec.maps)
     needed = count * channels * GRID**2 * _FLOAT16_BYTES
     limit = max(tier.limit_bytes for tier in (store.memory, store.disk) if tier is not None)
@@ -209,8 +210,8 @@ def _encode_job(
         yield from share.add_job(samples[fabric.global_rank :: fabric.world_size], augmentation, message)
         fabric.barrier()
     yield from tiles.add_job(samples, augmentation, message)
-    if augmentation == "pixels" and tiles.seconds_each:
-        seconds = tiles.seconds_each * len(tiles.tiles)
+    if augmentation == "pixels" and tiles.seconds_per_tile:
+        seconds = tiles.seconds_per_tile * len(tiles.tiles)
         logger.warning(
             "With the augmentation 'pixels' the encoder runs at every step, which takes about %.0f s per epoch of %d "
             "tiles; with 'dihedral' it runs eight times per tile in total.",
@@ -222,7 +223,7 @@ def _encode_job(
 
 
 def _build(head: str, dataset: Dataset, model: Model, config: TrainingConfig) -> Head:
-    """Create the head with weights that depend only on the seed, without changing the global generator."""
+    """Create the head with weights that depend only on the seed, without changing the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = create(head, model.encoder.spec, dataset.classes, **config.head_arguments)
@@ -247,7 +248,7 @@ def _fingerprint(
 
 
 def _recipe(config: TrainingConfig) -> dict[str, object]:
-    """Return a configuration as plain JSON values."""
+    """Convert a configuration to JSON-serialisable values."""
     return {
         **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)},
         "drops": list(config.drops),

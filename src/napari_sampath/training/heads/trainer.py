@@ -1,4 +1,4 @@
-"""The training loop of heads."""
+"""Training loop of heads."""
 
 from __future__ import annotations
 
@@ -35,34 +35,34 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress(Progress):
-    """Progress of a training run, with the values of its curves."""
+    """Progress of a training run, with its current loss and scores."""
 
     epoch: int = 0
     loss: float | None = None
-    """Mean loss of the batches since the last report."""
+    """Loss of the last batch; at the end of an epoch, mean loss of the epoch."""
     dice: float | None = None
     """Mean validation Dice after the last finished epoch."""
     class_dice: Mapping[str, float | None] = field(default_factory=dict)
-    """The same by class; None for classes that do not occur."""
+    """Validation Dice of each class after the last finished epoch; None for classes that do not occur."""
     eta_s: float | None = None
-    """Seconds until the largest number of epochs is reached; None before it can be estimated."""
+    """Estimated seconds until the maximum number of epochs is reached; None before the first step."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """The parts of a training run."""
+    """Head, tiles and configuration of a training run."""
 
     fabric: Fabric
     network: Head
     train: TileSet
-    """Tiles to train on."""
+    """Training tiles."""
     val: TileSet
-    """Tiles on which the best epoch is chosen."""
+    """Validation tiles, on which the best epoch is chosen."""
     config: TrainingConfig
     bundle: Path
     """Path of the bundle; the checkpoint and the log are written beside it."""
     fingerprint: str
-    """Hash of everything that the result depends on; checkpoints with another one are not used."""
+    """Hash of everything that the result depends on; checkpoints with a different fingerprint are ignored."""
 
     @property
     def maps(self) -> list[str]:
@@ -71,19 +71,20 @@ class Run:
 
     @property
     def window_cells(self) -> int:
-        """Side of the windows of a step on the 64 x 64 grid."""
+        """Side of the training windows, in cells of the 64 x 64 grid."""
         return self.config.window_cells if self.network.reads_windows else GRID
 
     @property
     def batches(self) -> int:
-        """Batches per epoch."""
+        """Number of batches per epoch."""
         return max(1, math.ceil(len(self.train.tiles) / self.config.batch_size))
 
 
 def run_job(run: Run) -> Job[Best]:
     """Train a head until it no longer improves on the validation tiles; a killed run resumes from its checkpoint.
 
-    Returns the weights of the best epoch (or the last), and their confusion on each validation tile.
+    Returns the weights of the best or last epoch (see `TrainingConfig.keep`), and their confusion matrix on each
+    validation tile.
 
     Raises:
         WeightsError: If the loss or the gradient is not finite.
@@ -115,7 +116,7 @@ def run_job(run: Run) -> Job[Best]:
 
 
 def _direct_job(run: Run, network: DirectHead) -> Job[Best]:
-    """Train and score a head that is not trained by gradient steps."""
+    """Train and score a head that is trained without gradients."""
     size, tiles = run.config.batch_size, run.train.tiles
     yield TrainingProgress(0, 1, f"Training on {len(tiles)} tiles", "steps")
     batches = (run.train.batch(tiles[start : start + size], run.maps) for start in range(0, len(tiles), size))
@@ -129,7 +130,7 @@ def _direct_job(run: Run, network: DirectHead) -> Job[Best]:
 
 
 class _Trainer:
-    """Takes the steps of a run and tracks its position."""
+    """Network, optimiser and position of a run in progress."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -154,16 +155,16 @@ class _Trainer:
 
     @property
     def done(self) -> int:
-        """Batches done since the first epoch."""
+        """Number of batches since the start of the first epoch."""
         return (self.position.epoch - 1) * self.run.batches + self.position.batch
 
     def step(self) -> float:
         """Train on one batch, and return its loss."""
         run, config, position = self.run, self.run.config, self.position
-        # Seeded by the position, so that a resumed run draws the same batches.
+        # Seed with the position, so that a resumed run samples the same batches.
         rng = np.random.default_rng([config.seed, position.epoch, position.batch])
-        drawn = self._draw(rng)
-        own = [run.train.tiles[int(i)] for i in drawn[run.fabric.global_rank :: run.fabric.world_size]]
+        sampled = self._sample_tiles(rng)
+        own = [run.train.tiles[int(i)] for i in sampled[run.fabric.global_rank :: run.fabric.world_size]]
         own_rng = np.random.default_rng([config.seed, position.epoch, position.batch, run.fabric.global_rank])
         maps, targets = run.train.batch(own, run.maps, own_rng, run.window_cells, config)
         steps = math.ceil(run.batches / config.accumulate)
@@ -180,12 +181,12 @@ class _Trainer:
             self.stepper.zero_grad(set_to_none=True)
         position.batch += 1
         position.losses.append(loss)
-        if ends:  # Checkpoints hold no accumulated gradients.
+        if ends:  # Checkpoints do not contain accumulated gradients.
             self._save()
         return loss
 
-    def _draw(self, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Choose the tiles of a step: class-balanced, or the next ones of the epoch's random order."""
+    def _sample_tiles(self, rng: np.random.Generator) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return the indices of the tiles of a batch: class-balanced, or the next in the random order of the epoch."""
         config, tiles = self.run.config, len(self.run.train.tiles)
         if config.balanced:
             return rng.choice(tiles, size=config.batch_size, p=self.weights)
@@ -220,12 +221,12 @@ class _Trainer:
     def _check_finite(self, name: str, value: Tensor) -> None:
         if not bool(torch.isfinite(value)):
             raise WeightsError(
-                f"The {name} of the head is {float(value)} in epoch {self.position.epoch}; nothing was saved: train it "
-                "again at a lower learning rate."
+                f"The {name} is {float(value)} in epoch {self.position.epoch}, and no head was saved; train again "
+                "with a lower learning rate."
             )
 
     def end_epoch(self) -> None:
-        """Score the head, keep its weights if they are the best, and go on to the next epoch."""
+        """Evaluate the head, keep its weights if they are the best, and advance to the next epoch."""
         run, position = self.run, self.position
         matrices = self._evaluate()
         scores = summarise(matrices, run.network.classes)["per_image"]
@@ -246,7 +247,7 @@ class _Trainer:
         self._save()
 
     def _evaluate(self) -> list[Confusion]:
-        """Return the confusion on every validation tile; the processes share the work."""
+        """Return the confusion matrix of each validation tile; the processes share the work."""
         run, fabric = self.run, self.run.fabric
         tiles, count = run.val.tiles, len(run.network.classes)
         ranks = range(fabric.global_rank, len(tiles), fabric.world_size)
@@ -266,7 +267,7 @@ class _Trainer:
         try:
             checkpoint.save(self.path, run.fingerprint, run.network, self.optimiser, self.position)
         except StorageError as error:
-            # Training may still succeed; the previous checkpoint stays.
+            # Training continues without checkpoints; the previous one is kept.
             self.can_save = False
             logger.warning("No more checkpoints are written: %s", error)
         self.saved = time.monotonic()
@@ -287,7 +288,7 @@ class _Trainer:
 def evaluate_tiles(
     network: Head, tile_set: TileSet, tiles: Sequence[Tile], maps: Sequence[str], batch_size: int
 ) -> list[Confusion]:
-    """Return the confusion of a head on each tile, on the logit grid."""
+    """Return the confusion matrix of a head on each tile, on the logit grid."""
     network.eval()
     matrices = []
     for start in range(0, len(tiles), batch_size):
