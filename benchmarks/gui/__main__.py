@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_sampath.widgets.background.native_libraries import import_triton_apart
+from napari_sampath.widgets.background.native_libraries import import_triton_isolated
 
 from ..__main__ import machine
 from ..table import Row, limited, seconds, to_markdown, to_text
@@ -247,7 +247,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.gui", description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="only check that everything runs")
     options = parser.parse_args()
-    import_triton_apart()
+    import_triton_isolated()
     description, measured = machine(), []
     for row in rows(options.quick):
         print("  ".join(filter(None, row.cells())), file=sys.stderr, flush=True)

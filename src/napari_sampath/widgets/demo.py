@@ -30,7 +30,7 @@ def add_docks(viewer: Any, state: ViewerState | None = None) -> tuple[AnnotateDo
 
 
 def bring_to_front(dock: Any) -> None:
-    """Show the tab of a dock."""
+    """Bring the tab of a dock to the front."""
     QApplication.processEvents()
     dock.parent().raise_()
     QApplication.processEvents()

@@ -10,5 +10,5 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def tissue() -> list[LayerData]:
-    """Return colon tissue with DAB immunohistochemistry, (512, 512, 3) uint8, that ships with scikit-image."""
+    """Return scikit-image's example of colon tissue with DAB immunohistochemistry, (512, 512, 3) uint8."""
     return [(immunohistochemistry(), {"name": "Immunohistochemistry (DAB)", "rgb": True}, "image")]

@@ -13,11 +13,11 @@ from napari.layers import Image, Labels
 
 from napari_sampath.widgets.viewer.key_settings import (
     choose_keys,
+    key_text,
     keys_file,
     load_keys,
     napari_keys,
-    normal,
-    show,
+    normalize,
     write_keys_file,
 )
 from napari_sampath.widgets.viewer.keys import KEYS
@@ -26,7 +26,7 @@ NAPARI = {"V": "toggle selected visibility", "M": "new label", "Ctrl+R": "reset 
 
 
 def test_default_keys_are_unique() -> None:
-    keys = [normal(key.key) for key in KEYS]
+    keys = [normalize(key.key) for key in KEYS]
     assert len(set(keys)) == len(keys) == len({key.name for key in KEYS})
 
 
@@ -40,7 +40,7 @@ def test_napari_does_not_use_the_keys_of_the_object_tools(viewer: Any) -> None:
         for key in KEYS
         if key.method in ("tools.use", "tools.show_help") or key.name in ("commit_overwrite", "commit_keep")
     ]
-    assert not {normal(key.key) for key in ours} & set(taken)
+    assert not {normalize(key.key) for key in ours} & set(taken)
 
 
 def test_keys_are_changed_and_two_keys_can_be_swapped() -> None:
@@ -83,12 +83,12 @@ def test_an_unusable_key_is_refused_with_one_sentence(wanted: dict[str, object],
 def test_every_action_has_one_key_and_every_key_one_action(wanted: dict[str, object]) -> None:
     choice = choose_keys(wanted, NAPARI)
     assert [key.name for key in choice.keys] == [key.name for key in KEYS]
-    keys = [normal(key.key) for key in choice.keys]
+    keys = [normalize(key.key) for key in choice.keys]
     assert len(set(keys)) == len(keys)
     assert "V" not in keys
     changed = {key.name for key, default in zip(choice.keys, KEYS, strict=True) if key != default}
-    defaults = {key.name: normal(key.key) for key in KEYS}
-    asked = {name for name, value in wanted.items() if normal(value) != defaults[name]}
+    defaults = {key.name: normalize(key.key) for key in KEYS}
+    asked = {name for name, value in wanted.items() if normalize(value) != defaults[name]}
     assert len(choice.problems) == len(asked - changed)
 
 
@@ -106,4 +106,4 @@ def test_the_key_file_is_created_once_and_read() -> None:
 
 
 def test_keys_are_shown_as_on_the_keyboard() -> None:
-    assert [show(key) for key in ("Control-Shift-Z", "Escape", "g")] == ["Ctrl-Shift-Z", "Esc", "G"]
+    assert [key_text(key) for key in ("Control-Shift-Z", "Escape", "g")] == ["Ctrl-Shift-Z", "Esc", "G"]

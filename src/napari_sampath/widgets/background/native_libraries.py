@@ -13,7 +13,7 @@ from collections.abc import Iterator
 logger = logging.getLogger(__name__)
 
 
-def import_triton_apart() -> None:
+def import_triton_isolated() -> None:
     """Import triton so that it uses its own copy of LLVM; call this before torch is first imported with a window open.
 
     Mesa loads its OpenGL drivers with global symbols; the software and AMD drivers include LLVM. triton (3.7), which

@@ -44,7 +44,7 @@ def error_message(error: Exception, doing: str) -> str:
 
 @dataclass(eq=False)
 class _Run:
-    """A job in its thread."""
+    """A running job."""
 
     job: Job[Any]
     doing: str
@@ -79,7 +79,7 @@ class JobRunner(QObject):
     reported = Signal(object)
     """Emitted with the newest `Progress`, at most every 500 ms."""
     failed = Signal(str)
-    """One sentence."""
+    """Emitted with an error message for the user."""
     finished = Signal()
     """Emitted when the job returned, failed or was cancelled."""
     _ended = Signal(object, object, object)
@@ -173,7 +173,7 @@ class PromptWorker(QObject):
     previewed = Signal(object)
     """Emitted with the return value of a preview function."""
     failed = Signal(str)
-    """One sentence."""
+    """Emitted with an error message for the user."""
     _done = Signal(int, object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -192,17 +192,17 @@ class PromptWorker(QObject):
         """Whether the result of the newest submitted function has been emitted; previews do not count."""
         return self._delivered == self._submitted
 
-    def submit(self, answer: Callable[[], object]) -> None:
+    def submit(self, function: Callable[[], object]) -> None:
         """Queue a function; it replaces a function that is still queued."""
         with self._wake:
             self._submitted += 1
-            self._prompt = self._submitted, answer
+            self._prompt = self._submitted, function
             self._wake.notify()
 
-    def submit_preview(self, answer: Callable[[], object]) -> None:
+    def submit_preview(self, function: Callable[[], object]) -> None:
         """Queue a preview function; it replaces a queued preview, and prompts run first."""
         with self._wake:
-            self._preview = answer
+            self._preview = function
             self._wake.notify()
 
     def drop_preview(self) -> None:
@@ -235,9 +235,9 @@ class PromptWorker(QObject):
             # This object may be deleted with its window.
             with contextlib.suppress(RuntimeError):
                 if prompt is not None:
-                    self._answer(*prompt)
+                    self._run_prompt(*prompt)
                 elif preview is not None:
-                    self._answer_preview(preview)
+                    self._run_preview(preview)
 
     def _on_done(self, number: int, result: object, failure: str | None) -> None:
         # Emit and count in the same slot: a commit between the two would wait for a mask forever.
@@ -247,17 +247,17 @@ class PromptWorker(QObject):
             self.failed.emit(failure)
         self._delivered = number
 
-    def _answer(self, number: int, answer: Callable[[], object]) -> None:
+    def _run_prompt(self, number: int, function: Callable[[], object]) -> None:
         try:
-            result = answer()
+            result = function()
         except Exception as error:  # noqa: BLE001  (reported in the GUI thread)
             self._done.emit(number, None, error_message(error, "computing the mask"))
         else:
             self._done.emit(number, result, None)
 
-    def _answer_preview(self, preview: Callable[[], object]) -> None:
+    def _run_preview(self, function: Callable[[], object]) -> None:
         try:
-            result = preview()
+            result = function()
         except Exception as error:  # noqa: BLE001  (a click there will show the error)
             logger.debug("No preview: %s", error)
         else:

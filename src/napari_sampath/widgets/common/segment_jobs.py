@@ -12,7 +12,7 @@ from ...arrays import LocalMask, UInt8Array
 from ...jobs import Job, Progress
 from ...session import NewObjects, from_segmentation
 from ...session.proposals.result_filter import ResultFilter
-from ..background.native_libraries import import_triton_apart
+from ..background.native_libraries import import_triton_isolated
 from .texts import plural
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def segment_job(
         result_filter: The filter for the result.
     """
     yield Progress(0, 0, "Loading the head")
-    import_triton_apart()
+    import_triton_isolated()
     from ...heads import load_head
     from ...predict import segment_job as head_job
 

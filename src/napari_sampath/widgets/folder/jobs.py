@@ -14,7 +14,7 @@ from ...errors import SampathError
 from ...images import LoadedImage, read
 from ...jobs import Job, Progress
 from ...session import FolderQueue, FolderRun, ResultFilter, automatic_job, first_classes
-from ..background.native_libraries import import_triton_apart
+from ..background.native_libraries import import_triton_isolated
 from .thumbnails import SIDE_PX
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def segment_folder_job(
         classes: See `dataset`.
     """
     yield Progress(0, 0, "Loading the head")
-    import_triton_apart()
+    import_triton_isolated()
     from ...heads import load_head
     from ...predict import load_model_job, segment_job
     from ...store import Store

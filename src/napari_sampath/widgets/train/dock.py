@@ -118,7 +118,7 @@ class TrainDock(Dock):
         self.comparison.show_comparison(None)
         self.plot.show_curves((), (), settings.epochs)
         model = self.state.model or self.state.choice.name
-        job = train_job(self.training.pending(), folder, heads, settings, model, self.curves)
+        job = train_job(self.training.save_job(), folder, heads, settings, model, self.curves)
         self.runner.start(job, f"training {settings.kind}", self._on_trained)
 
     def _connect(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...jobs import Job, Progress
 from ...settings import setting
-from ..background.native_libraries import import_triton_apart
+from ..background.native_libraries import import_triton_isolated
 
 if TYPE_CHECKING:
     from ...predict import Model
@@ -31,7 +31,7 @@ class TrainingSettings:
 def kinds_job() -> Job[dict[str, str]]:
     """List the kinds of heads with their summaries; the first call imports torch, which takes seconds."""
     yield Progress(0, 0, "Listing the kinds of heads")
-    import_triton_apart()
+    import_triton_isolated()
     from ...heads import registry
 
     return {name: registry[name].summary for name in registry}
@@ -40,7 +40,7 @@ def kinds_job() -> Job[dict[str, str]]:
 def summary_job(folder: Path, previous: DatasetSummary | None) -> Job[DatasetSummary | None]:
     """Summarise a dataset; only images that changed since the previous summary are read."""
     yield Progress(0, 0, "Reading the dataset")
-    import_triton_apart()
+    import_triton_isolated()
     from ...training.rounds.rounds import dataset_summary_job
 
     return (yield from dataset_summary_job(folder, previous))
@@ -55,7 +55,7 @@ def train_job(
     curves: TrainingCurves,
 ) -> Job[Round]:
     """Run `save`, train a head on the dataset in `folder` and compare it with the one in use; fills `curves`."""
-    import_triton_apart()
+    import_triton_isolated()
     from ...training import TrainingConfig
     from ...training.rounds.rounds import round_job
 

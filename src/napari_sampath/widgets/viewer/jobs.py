@@ -12,7 +12,7 @@ from napari.layers import Image
 from ...arrays import ClassInfo
 from ...errors import ImageError, JournalError, SampathError
 from ...jobs import Job, Progress
-from ..background.native_libraries import import_triton_apart
+from ..background.native_libraries import import_triton_isolated
 from ..canvas.pixel_size import mpp_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Catalogue:
 def catalogue_job() -> Job[Catalogue]:
     """List models, devices and heads; the first call imports torch, which takes several seconds."""
     yield Progress(0, 0, "Looking up the models")
-    import_triton_apart()
+    import_triton_isolated()
     from ...config import resolve_device
     from ...encoders import registry
     from ...heads import list_bundles
@@ -74,7 +74,7 @@ def open_job(
         JournalError: If another process keeps the journal open.
     """
     yield Progress(0, 0, "Reading the image")
-    import_triton_apart()
+    import_triton_isolated()
     from ...images import to_loaded_image
     from ...session import Session, first_classes, journal_path
 
@@ -117,7 +117,7 @@ def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -
         keep: Whether to cache features on disk.
     """
     yield Progress(0, 0, f"Loading {name}")
-    import_triton_apart()
+    import_triton_isolated()
     from ...config import load_config
     from ...predict import load_model_job
     from ...store import Store

@@ -32,7 +32,7 @@ class KeyChoice:
 
     def shown(self, name: str) -> str:
         """Return the key of an action (`Key.name`) as printed on the keyboard."""
-        return show(self.key(name))
+        return key_text(self.key(name))
 
 
 def keys_file() -> Path:
@@ -59,14 +59,14 @@ def choose_keys(wanted: Mapping[str, object], taken: Mapping[str, str]) -> KeyCh
 
     Args:
         wanted: Name of an action (`Key.name`) -> key in napari's notation.
-        taken: Key that napari binds, in the form of `normal` -> its action; keys in `KEYS` are allowed nevertheless.
+        taken: Key that napari binds, in the form of `normalize` -> its action; keys in `KEYS` are allowed nevertheless.
     """
     defaults = {key.name: key for key in KEYS}
-    ours = {normal(key.key) for key in KEYS}
+    ours = {normalize(key.key) for key in KEYS}
     problems: list[str] = []
     changed: dict[str, str] = {}
     for name, value in wanted.items():
-        key = normal(value)
+        key = normalize(value)
         if name not in defaults:
             problems.append(unknown_name("action", name, list(defaults)))
         elif not key:
@@ -75,25 +75,25 @@ def choose_keys(wanted: Mapping[str, object], taken: Mapping[str, str]) -> KeyCh
             )
         elif key in taken and key not in ours:
             problems.append(
-                f"{show(key)} is bound to '{taken[key]}' in napari, so {_stays(name)}; choose another key."
+                f"{key_text(key)} is bound to '{taken[key]}' in napari, so {_stays(name)}; choose another key."
             )
-        elif key != normal(defaults[name].key):
+        elif key != normalize(defaults[name].key):
             changed[name] = key
     while (clash := _clash(changed)) is not None:
         loser, winner = clash
         problems.append(
-            f"{show(changed.pop(loser))} is also the key of '{defaults[winner].text}', so {_stays(loser)}; "
+            f"{key_text(changed.pop(loser))} is also the key of '{defaults[winner].text}', so {_stays(loser)}; "
             "choose another key for one of them."
         )
     keys = (
-        replace(key, key=changed[key.name], shown=show(changed[key.name])) if key.name in changed else key
+        replace(key, key=changed[key.name], shown=key_text(changed[key.name])) if key.name in changed else key
         for key in KEYS
     )
     return KeyChoice(tuple(keys), tuple(problems))
 
 
 def napari_keys(owners: Iterable[Any]) -> dict[str, str]:
-    """Return the keys, in the form of `normal`, that napari binds on viewers and layers, with their actions."""
+    """Return the keys, in the form of `normalize`, that napari binds on viewers and layers, with their actions."""
     keys: dict[str, str] = {}
     for owner in owners:
         for cls in type(owner).__mro__:
@@ -102,7 +102,7 @@ def napari_keys(owners: Iterable[Any]) -> dict[str, str]:
     return keys
 
 
-def normal(key: object) -> str:
+def normalize(key: object) -> str:
     """Return the canonical form of a key, such as "Ctrl+Shift+Z"; "" if it is not a key."""
     if not isinstance(key, str) or not key.strip():
         return ""
@@ -116,22 +116,22 @@ def normal(key: object) -> str:
     return str(binding)
 
 
-def show(key: str) -> str:
+def key_text(key: str) -> str:
     """Return a key as printed on the keyboard."""
-    return "-".join("Esc" if part == "Escape" else part for part in normal(key).split("+"))
+    return "-".join("Esc" if part == "Escape" else part for part in normalize(key).split("+"))
 
 
 def _stays(name: str) -> str:
     key = next(key for key in KEYS if key.name == name)
-    return f"'{key.text}' stays on {show(key.key)}"
+    return f"'{key.text}' stays on {key_text(key.key)}"
 
 
 def _clash(changed: Mapping[str, str]) -> tuple[str, str] | None:
     """Return two actions that share a key, starting with a changed one; None if there are none."""
     actions: dict[str, str] = {}
-    # Unchanged keys come first, so that the changed key of two is rejected.
+    # Unchanged keys come first, so that in a conflict the changed key is rejected.
     for default in sorted(KEYS, key=lambda key: key.name in changed):
-        key = changed.get(default.name) or normal(default.key)
+        key = changed.get(default.name) or normalize(default.key)
         if key in actions:
             return default.name, actions[key]
         actions[key] = default.name

@@ -29,7 +29,7 @@ class Mode(StrEnum):
     POINT = "point"
     """Click sets a point; drag sets a box; Shift-drag adds the box of another object."""
     BOX = "box"
-    """Drag, or click on two opposite corners, sets a box; Shift-drag adds the box of another object."""
+    """Drag, or two clicks on opposite corners, set a box; Shift-drag adds the box of another object."""
     MASK = "mask"
     """Drag paints a scribble, click selects an object; either becomes the mask prompt."""
     LASSO = "lasso"

@@ -21,7 +21,7 @@ PREVIEW_COLOR = (0.0, 0.95, 1.0, 1.0)
 
 
 class Preview(QObject):
-    """Predicts the mask of a click at the mouse position, while there is no prompt, and draws its outline.
+    """Predicts the mask for a click at the mouse position, while there is no prompt, and draws its outline.
 
     Args:
         viewer: The viewer.

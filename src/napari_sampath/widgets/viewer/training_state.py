@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from ...arrays import ClassInfo
 from ...jobs import Job, Progress
 from ...session.proposals.result_filter import MIN_AREA_PX, ResultFilter
-from ..background.native_libraries import import_triton_apart
+from ..background.native_libraries import import_triton_isolated
 from ..background.workers import JobRunner
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class TrainingState(QObject):
         """Derive the slide of each image from its name; see `DatasetFolder.find_slides`."""
         if self.folder is not None:
             # The job saves first, because starting it cancels a running save.
-            job = slides_job(self.pending(), self.folder, ends_before)
+            job = slides_job(self.save_job(), self.folder, ends_before)
             self.runner.start(job, "looking for the slides", lambda _: self.saved.emit())
 
     def follow(self, session: Session | None) -> None:
@@ -104,11 +104,11 @@ class TrainingState(QObject):
         if self.runner.busy:
             self._timer.start()
             return
-        job = self.pending()
+        job = self.save_job()
         if job is not None:
             self.runner.start(job, "saving the training sample", lambda _: self.saved.emit())
 
-    def pending(self) -> Job[int] | None:
+    def save_job(self) -> Job[int] | None:
         """Return a job that saves unsaved changes; None if there are none."""
         self._timer.stop()
         return None if self.samples is None else self.samples.save_job()
@@ -157,7 +157,7 @@ def open_dataset_job(folder: Path | None, state_dir: Path) -> Job[OpenedDataset 
     folder = folder or last_used
     if folder is None:
         return None
-    import_triton_apart()
+    import_triton_isolated()
     from ...training.rounds.heads_in_use import HeadsInUse
 
     heads = HeadsInUse(folder)
@@ -171,7 +171,7 @@ def slides_job(save: Job[int] | None, folder: Path, ends_before: str) -> Job[Non
     """Save unsaved changes, then derive the slide of each image from its name.
 
     Args:
-        save: The job that saves.
+        save: Job that saves the unsaved changes; None if there are none.
         folder: The dataset; created if necessary.
         ends_before: See `DatasetFolder.find_slides`.
     """

@@ -96,7 +96,7 @@ class ViewerState(QObject):
         viewer.layers.events.removed.connect(self._on_layers)
 
     def start(self) -> None:
-        """Use an image of the viewer, if none is in use."""
+        """Choose an image of the viewer, if none is chosen yet."""
         self._follow_layers()
 
     def join(self) -> None:
