@@ -30,7 +30,7 @@ from napari_sampath.training import evaluate_job
 from napari_sampath.training.evaluation.failures import WorstPredictions
 from napari_sampath.training.evaluation.instance_evaluation import InstanceScore
 from napari_sampath.training.evaluation.prompt_evaluation import MAX_POINTS, POINTS, PromptScore
-from napari_sampath.training.evaluation.report import Table, figure, object_table, prompt_table
+from napari_sampath.training.evaluation.report import Table, format_score, object_table, prompt_table
 from napari_sampath.training.prompts.config import recipe
 from napari_sampath.training.prompts.tune import read_facts
 
@@ -283,7 +283,7 @@ def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
         images = f"{report['images']} of {report['dataset']} ({report['split']})"
         for method, scores in report["scores"].items():
             mean, pooled = scores["per_image"]["mean"], scores["pooled"]["mean"]
-            values = map(figure, (mean["dice"], mean["iou"], pooled["dice"]))
+            values = map(format_score, (mean["dice"], mean["iou"], pooled["dice"]))
             rows.append([f"`{report['head']}`", images, method, *values])
     headings = ["head", "images", "method", "mean Dice", "mean IoU", "pooled Dice"]
     return (

@@ -23,7 +23,7 @@ from napari_sampath.heads import load_head
 from napari_sampath.jobs import run
 from napari_sampath.training import TrainingConfig, evaluate, format_report, open_dataset, train
 from napari_sampath.training.data.dataset import IGNORED
-from napari_sampath.training.evaluation.html_report import choose_cases, write_html_job
+from napari_sampath.training.evaluation.html_report import choose_images, write_html_job
 from napari_sampath.training.evaluation.panoptic_quality import ObjectCounts, connected
 from napari_sampath.training.evaluation.published_results import PAPERS, paper
 from napari_sampath.training.evaluation.reference_metrics import (
@@ -213,9 +213,9 @@ class TestReports:
     @given(count=st.integers(1, 30))
     def test_best_median_worst_never_share_an_image(self, count):
         rows = [{"name": str(n), "dice": n / 30} for n in range(count)]
-        chosen = [row["name"] for part in choose_cases(rows).values() for row in part]
+        chosen = [row["name"] for part in choose_images(rows).values() for row in part]
         assert len(chosen) == len(set(chosen))
-        cases = choose_cases(rows)
+        cases = choose_images(rows)
         assert cases["Best"][0]["name"] == str(count - 1)
         if count > 1:
             assert cases["Worst"][-1]["name"] == "0"

@@ -41,7 +41,7 @@ from napari_sampath.training.evaluation.evaluate import OTSU, otsu_on_haematoxyl
 from napari_sampath.training.evaluation.metrics import (
     best_constant,
     confusion,
-    constant,
+    constant_confusion,
     dice,
     iou,
     summarise,
@@ -316,7 +316,7 @@ class TestLossAndMetrics:
         assert matrix.tolist() == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
         np.testing.assert_allclose(dice(matrix), [2 / 4, 4 / 5, 0])
         np.testing.assert_allclose(iou(matrix), [1 / 3, 2 / 3, 0])
-        assert constant(matrix, 1).tolist() == [[0, 2, 0], [0, 2, 0], [0, 1, 0]]
+        assert constant_confusion(matrix, 1).tolist() == [[0, 2, 0], [0, 2, 0], [0, 1, 0]]
 
     @given(seed=st.integers(0, 99), classes=st.integers(2, 5))
     def test_scores_agree_with_masks(self, seed, classes):

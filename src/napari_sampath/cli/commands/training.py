@@ -64,7 +64,7 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
     """Train a head."""
     from ...heads import load_head
     from ...training import TrainingConfig, join_datasets, open_dataset, train_job
-    from ...training.evaluation.report import figure
+    from ...training.evaluation.report import format_score
     from ...training.heads.presets import find_preset
 
     check_suffix(args.output, ".safetensors")
@@ -90,7 +90,7 @@ def run_train(args: argparse.Namespace, output: Output) -> None:
     for name, scores in metrics.items():
         if isinstance(scores, dict):
             mean = scores["per_image"]["mean"]
-            lines.append(f"  {name}: IoU {figure(mean['iou'])}, Dice {figure(mean['dice'])}")
+            lines.append(f"  {name}: IoU {format_score(mean['iou'])}, Dice {format_score(mean['dice'])}")
     output.result({"bundle": str(path), "metrics": metrics}, "\n".join(lines))
 
 

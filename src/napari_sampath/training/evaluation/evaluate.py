@@ -1,4 +1,4 @@
-"""Scores of a head on a split, compared with baselines that need no training."""
+"""Evaluation of a head on a split, compared with baselines that need no training."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ def evaluate(
     max_images: int = 0,
     on_progress: Callable[[Progress], object] | None = None,
 ) -> dict[str, Any]:
-    """Score a head on a split of a dataset, at the images' own resolution.
+    """Score a head on a split of a dataset, at the original resolution of the images.
 
     Args:
-        dataset: A dataset, or a folder in a layout of `open_dataset`.
-        head: A loaded head, the name of a shipped one, or the path of a bundle.
+        dataset: A dataset, or a path that `open_dataset` opens.
+        head: A loaded head, the name of a shipped head, or the path of a head bundle.
         split: Name of the split.
-        model: The model the head was trained on; loaded by default.
-        max_images: Largest number of images, drawn evenly over kinds of tissue and cases; 0 for all.
+        model: The model that the head was trained on; loaded if not given.
+        max_images: Maximum number of images, chosen evenly over tissue types and cases; 0 for all.
         on_progress: Called before each image.
 
     Returns:
         {"dataset", "split", "images", "head", "encoder", "classes", "mpp", "scores": {name of the head or of a
-        baseline: result of `Scorer.scores`}, "rows": one per image, "compat": metrics of the reference that published
-        this kind of head, keyed by what they measure, "sampath": metrics of SAM-Path, "gain_iou": mean IoU per image
-        above the best constant prediction}.
+        baseline: result of `Scorer.scores`}, "rows": `Scorer.rows` of the head, "compat": metrics of the reference
+        implementation of this kind of head, "sampath": metrics of SAM-Path, "gain_iou": mean IoU per image minus that
+        of the best constant prediction}.
 
     Raises:
-        DatasetError: If data and head have different classes, or the data cannot be read.
-        WeightsError: If the head was trained on another encoder's features.
+        DatasetError: If dataset and head have different classes, or a file cannot be read.
+        WeightsError: If the head was trained on features of another encoder.
     """
     return run(evaluate_job(dataset, head, split, model, max_images), on_progress)
 
@@ -109,7 +109,7 @@ def check_classes_match(head: LoadedHead, dataset: Dataset) -> None:
     swapped = any(ids.get(c.name, c.id) != c.id for c in dataset.classes)
     if swapped or [c.id for c in head.classes] != [c.id for c in dataset.classes]:
         raise DatasetError(
-            f"The head '{head.name}' has the classes {_numbered(head.classes)}, the dataset '{dataset.name}' has "
+            f"The head '{head.name}' has the classes {_numbered(head.classes)}, but the dataset '{dataset.name}' has "
             f"{_numbered(dataset.classes)}; evaluate on a dataset with the same class names and numbers."
         )
 
@@ -128,7 +128,7 @@ def channels(labels: UInt8Array, dataset: Dataset) -> UInt8Array:
 def _score_job(
     dataset: Dataset, samples: list[Any], head: LoadedHead, model: Model, compat: ReferenceMetrics
 ) -> Job[dict[str, Scorer]]:
-    """Score the head, each constant prediction and, for one class and background, Otsu's threshold."""
+    """Score the head, each constant prediction and, if there is one class besides background, Otsu's threshold."""
     with_otsu = len(dataset.classes) == 2 and dataset.classes[0].id == 0
     constants = {f"all {c.name}": index for index, c in enumerate(dataset.classes) if c.id > 0}
     names = [head.name, *([OTSU] if with_otsu else []), *constants]

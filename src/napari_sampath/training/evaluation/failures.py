@@ -1,4 +1,4 @@
-"""The worst predictions of a promptable model, drawn for its model card."""
+"""The worst predictions of a promptable model, as an image for its model card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRUE_COLOUR, PREDICTED_COLOUR = (0, 230, 118), (255, 214, 0)
 _COLUMNS = 6
 _SIDE_PX = 160
 _MARGIN = 0.2
-"""Tissue shown around an object, as a share of its longer side."""
+"""Margin around an object, as a fraction of its longer side."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,13 +28,13 @@ class Failure:
 
 
 class WorstPredictions:
-    """Collects the predictions with the lowest IoU, by kind of object and prompt."""
+    """Collection of the predictions with the lowest IoU for each kind of object and prompt."""
 
     def __init__(self) -> None:
         self._failures: dict[str, list[Failure]] = {}
 
     def add(self, row: str, iou: float, pixels: UInt8Array, target: BoolArray, predicted: BoolArray) -> None:
-        """Keep a prediction if it is among the worst of its row ("gland, box").
+        """Add a prediction if it is among the worst of its row, such as "gland, box".
 
         `pixels` is (H, W, 3) uint8 RGB, `target` and `predicted` are (H, W) bool, and `target` is not empty.
         """
@@ -45,11 +45,11 @@ class WorstPredictions:
             del failures[_COLUMNS:]
 
     def rows(self) -> list[str]:
-        """Return the names of the rows of the image, from the top."""
+        """Return the names of the rows of the image, from top to bottom."""
         return sorted(self._failures)
 
     def image(self) -> UInt8Array:
-        """Draw all failures as one image, (160 * rows, 160 * 6, 3) uint8 RGB, the worst on the left."""
+        """Arrange the predictions in one image, (160 * rows, 160 * 6, 3) uint8 RGB, the worst on the left."""
         sheet = np.full((len(self._failures) * _SIDE_PX, _COLUMNS * _SIDE_PX, 3), 255, np.uint8)
         for row, name in enumerate(self.rows()):
             for col, failure in enumerate(self._failures[name]):
@@ -62,7 +62,7 @@ def _outlined(pixels: UInt8Array, target: BoolArray, predicted: BoolArray) -> UI
     """Crop a square around an object and its prediction, and draw both outlines."""
     rows, cols = np.nonzero(target | predicted)
     side = int((1 + 2 * _MARGIN) * max(np.ptp(rows), np.ptp(cols))) + 2
-    top, left = (int(along.min() + along.max() + 1 - side) // 2 for along in (rows, cols))
+    top, left = (int(values.min() + values.max() + 1 - side) // 2 for values in (rows, cols))
     size = _SIDE_PX, _SIDE_PX
     frame = (left, top, left + side, top + side)
     crop = np.array(Image.fromarray(pixels).crop(frame).resize(size, Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""A report of `evaluate` as one self-contained HTML file with images."""
+"""Report of `evaluate` as a self-contained HTML file with images."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ...predict.segmentation import segment_job
 from ..data.dataset import IGNORED, Dataset
 from .evaluate import channels
 from .published_results import Paper
-from .report import figure, outline_table, paper_table, region_table
+from .report import format_score, outline_table, paper_table, region_table
 
-CASES = 3
-"""Number of images in each group: best, median and worst."""
+IMAGES_PER_GROUP = 3
+"""Number of images in each of the groups best, median and worst."""
 _SIDE_PX = 320
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;text-align:left;border-bottom:1px solid #ddd}
@@ -40,15 +40,15 @@ def write_html_job(
     model: Model,
     source: Paper | None = None,
 ) -> Job[Path]:
-    """Write the report of a dataset and head with the best, median and worst images, which are segmented again.
+    """Write a report of `evaluate` with the best, median and worst images, which are segmented again.
 
-    `source` is a paper whose table is added.
+    `source` is a paper whose results are added.
 
     Raises:
         StorageError: If the file cannot be written.
     """
     samples = {sample.name: sample for sample in dataset.samples if sample.split == report["split"]}
-    chosen = choose_cases(report["rows"])
+    chosen = choose_images(report["rows"])
     sections: list[str] = []
     done, total = 0, sum(map(len, chosen.values()))
     for kind, rows in chosen.items():
@@ -58,7 +58,9 @@ def write_html_job(
             example = dataset.read(samples[row["name"]])
             predicted = channels(run(segment_job(example.pixels, head, model)).labels, dataset)
             image = side_by_side(example.pixels, example.targets, predicted, dataset.classes)
-            caption = f"{row['name']}, Dice {figure(row['dice'])}: image, ground truth, {report['head']}"
+            caption = (
+                f"{row['name']}, Dice {format_score(row['dice'])}: image, ground truth, {report['head']}"
+            )
             figures.append(_figure(image, caption))
             done += 1
         sections.append(f"<h2>{kind}</h2>{''.join(figures)}")
@@ -67,10 +69,10 @@ def write_html_job(
     return path
 
 
-def choose_cases(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Choose the best, median and worst images by mean Dice, without repetition."""
+def choose_images(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Choose the best, median and worst images by mean Dice, each image at most once."""
     ranked = sorted((row for row in rows if row["dice"] is not None), key=lambda row: -row["dice"])
-    count = min(CASES, -(-len(ranked) // 3))
+    count = min(IMAGES_PER_GROUP, -(-len(ranked) // 3))
     start = max(count, (len(ranked) - count) // 2)
     middle = ranked[start : max(start, min(start + count, len(ranked) - count))]
     return {"Best": ranked[:count], "Median": middle, "Worst": ranked[max(count, len(ranked) - count) :]}
@@ -103,13 +105,13 @@ def _page(report: dict[str, Any], dataset: Dataset, sections: list[str], source:
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>",
         f"<h1>{title}</h1><p>Split {html.escape(report['split'])}, {report['images']} images, features of "
-        f"{html.escape(report['encoder'])}. Mean IoU per image above the best constant prediction: "
-        f"{report['gain_iou']:+.3f}. Expected calibration error: {figure(error)}.</p><p>{keys}</p>",
+        f"{html.escape(report['encoder'])}. Gain in mean IoU per image over the best constant prediction: "
+        f"{report['gain_iou']:+.3f}. Expected calibration error: {format_score(error)}.</p><p>{keys}</p>",
         _table(*region_table(report)),
         _table(*outline_table(report)),
         _table(
             ["metrics of the reference implementation", ""],
-            [[k, figure(v)] for k, v in report["compat"].items()],
+            [[k, format_score(v)] for k, v in report["compat"].items()],
         ),
     ]
     if source is not None:

@@ -1,4 +1,4 @@
-"""Instance segmentation scores: a head with and without its model, the model alone, and classical image processing."""
+"""Evaluation of instance segmentation: a head with and without its model, the model alone, and image processing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _INSTANCES = InstanceSettings()
 _EVERYTHING = EverythingSettings(
     points_per_side=16, pred_iou_thresh=0.6, stability_score_thresh=0.7, drop_over_half_image=True
 )
-"""SAM's thresholds suit SAM's predicted IoU, but small models predict lower values. Fewer points save time."""
+"""Lower thresholds than SAM's, because small models predict lower IoU values, and fewer points to save time."""
 
 BASELINE = "haematoxylin, watershed"
 
@@ -41,15 +41,15 @@ class InstanceScore:
     """Scores of one method on all images of one kind; objects match at an IoU above 0.5."""
 
     kind: str
-    """"nucleus", "gland", "tumour", or the name of a dataset."""
+    """Kind of the objects: "nucleus", "gland", "tumour", or the name of a dataset."""
     method: str
     pq: float | None
-    """Panoptic quality, 0..1, over the objects of all images; None without objects."""
+    """Panoptic quality, 0..1, over the objects of all images; None if there are no objects."""
     f1: float | None
     aji: float | None
     """Aggregated Jaccard index, 0..1."""
     sq: float | None
-    """Mean IoU of the matches, 0..1; None without matches."""
+    """Mean IoU of the matches, 0..1; None if there are no matches."""
     objects: int
     """Number of true objects."""
     images: int
@@ -62,24 +62,24 @@ def evaluate_instances(
     settings: InstanceSettings = _INSTANCES,
     everything: EverythingSettings = _EVERYTHING,
 ) -> Job[list[InstanceScore]]:
-    """Find the objects of images with several methods, and score each.
+    """Segment the objects of images with several methods, and score each method.
 
-    If the head has a class named like the kind of an image, only that class counts; else all classes do. Pixels
-    outside the verified area are left out, and so are predicted objects with most of their pixels there. Without a head
-    only the model and the baseline are scored; if the model is not promptable, only the head's regions.
+    If the head has a class with the name of an image's kind, only this class is scored; otherwise all its classes are.
+    Pixels outside the verified area are excluded, and so are predicted objects that lie mostly outside it. Methods that
+    need a head or a promptable model are skipped if there is none.
 
     Returns:
-        One score for each kind and method: "HEAD + MODEL" (`segment_instances`), "HEAD, separated" (without the
-        model's outlines), "HEAD, connected components", "MODEL, everything", and the baseline (Otsu's threshold of
-        the haematoxylin, separated like the head's regions).
+        One score for each kind and method: "HEAD + MODEL" (`segment_instances`), "HEAD, separated" (without outlines
+        by the model), "HEAD, connected components", "MODEL, everything", and the baseline (Otsu's threshold on
+        haematoxylin, with touching objects separated as for the head).
 
     Raises:
-        WeightsError: If the head was trained on another encoder's features.
+        WeightsError: If the head was trained on features of another encoder.
     """
     counts: dict[tuple[str, str], ObjectCounts] = {}
     image_counts: Counter[str] = Counter()
     for number, image in enumerate(images):
-        progress = Progress(number, len(images), f"finding the objects of {image.name}", "images")
+        progress = Progress(number, len(images), f"Segmenting the objects of {image.name}", "images")
         yield progress
         image_counts[image.kind.name] += 1
         masks_by_method = yield from _with_progress(
@@ -92,11 +92,14 @@ def evaluate_instances(
 
 
 def count_objects(counts: ObjectCounts, numbers: IntArray, image: InstanceImage) -> None:
-    """Add the objects predicted on an image, given as object numbers (H, W) with 0 for none, to `counts`."""
-    # True objects that are too small to be prompted for are left out like unverified pixels.
+    """Match predicted objects with the true objects of an image, and add the result to `counts`.
+
+    `numbers` contains the predicted object of each pixel (H, W), 0 for none.
+    """
+    # Exclude true objects that are too small to prompt for, like unverified pixels.
     valid = (image.instances == 0) | np.isin(image.instances, image.objects())
     predicted = np.where(valid, numbers, 0).astype(np.int64)
-    # Drop predicted objects with most of their pixels outside.
+    # Drop predicted objects that lie mostly on excluded pixels.
     largest = int(numbers.max(initial=0)) + 1
     inside_px, total_px = (
         np.bincount(labels.astype(np.int64).ravel(), minlength=largest) for labels in (predicted, numbers)
@@ -107,7 +110,7 @@ def count_objects(counts: ObjectCounts, numbers: IntArray, image: InstanceImage)
 
 
 def haematoxylin_objects(pixels: UInt8Array, settings: InstanceSettings = _INSTANCES) -> list[LocalMask]:
-    """Find objects in (H, W, 3) uint8 RGB by Otsu's threshold of the haematoxylin: the baseline without a model."""
+    """Segment objects in (H, W, 3) uint8 RGB by Otsu's threshold on haematoxylin, the baseline without a model."""
     stain = gaussian(rgb2hed(pixels)[..., 0], sigma=2)
     if stain.min() == stain.max():
         return []
@@ -121,14 +124,14 @@ def _predict_job(
     settings: InstanceSettings,
     everything: EverythingSettings,
 ) -> Job[dict[str, list[LocalMask]]]:
-    """Find the objects of one image with all methods: method -> masks."""
+    """Segment the objects of one image with all methods, and return method -> masks."""
     masks: dict[str, list[LocalMask]] = {}
     pixels = image.pixels
     if head is not None:
         segmentation = yield from segment_job(pixels, head, model)
-        own = [info.id for info in head.classes if info.name == image.kind.name]
-        if own:
-            labels = np.where(np.isin(segmentation.labels, own), segmentation.labels, 0)
+        ids = [info.id for info in head.classes if info.name == image.kind.name]
+        if ids:
+            labels = np.where(np.isin(segmentation.labels, ids), segmentation.labels, 0)
             segmentation = replace(segmentation, labels=labels.astype(segmentation.labels.dtype))
         if model.promptable:
             instances = yield from separate_touching_job(segmentation, pixels, model, settings)
@@ -144,7 +147,7 @@ def _predict_job(
 
 
 def _with_progress(progress: Progress, job: Job[T]) -> Job[T]:
-    """Run a job that can be cancelled at each of its steps, but report the progress of the outer job."""
+    """Run a job step by step, so that it can be cancelled, but report the progress of the outer job."""
     while True:
         try:
             next(job)

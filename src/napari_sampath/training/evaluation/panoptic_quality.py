@@ -1,4 +1,4 @@
-"""Detection quality: F1, AJI and PQ from the overlaps of two instance maps."""
+"""Object scores F1, AJI and PQ, from the overlaps of two instance maps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from skimage.measure import label
 from ...arrays import BoolArray, IntArray
 
 MATCH_IOU = 0.5
-"""IoU above which a predicted and a true object match; no object can then have two matches."""
+"""IoU above which a predicted and a true object match; at 0.5, no object can have two matches."""
 
 
 @dataclass(slots=True)
 class ObjectCounts:
-    """Matches of predicted with true objects, over any number of images."""
+    """Numbers of matched and unmatched objects, accumulated over images."""
 
     matched: int = 0
     matched_iou: float = 0.0
@@ -29,12 +29,12 @@ class ObjectCounts:
     aji_union: float = 0.0
 
     def add(self, predicted: IntArray, true: IntArray) -> None:
-        """Add an image: two maps (H, W) of object numbers, 0 for none."""
-        # IoU of every pair of a predicted and a true object.
+        """Add the predicted and true objects of an image: maps (H, W) of object numbers, 0 for none."""
+        # Compute the IoU of every pair of a predicted and a true object.
         overlap, predicted_px, true_px = _overlaps(predicted, true)
         union = predicted_px[:, None] + true_px[None, :] - overlap
         iou = overlap / np.maximum(union, 1)
-        # Matches, as in panoptic quality (Kirillov et al. 2019).
+        # Match the objects, as for panoptic quality (Kirillov et al. 2019).
         hits = iou > MATCH_IOU
         self.matched += int(hits.sum())
         self.matched_iou += float(iou[hits].sum())
@@ -52,7 +52,7 @@ class ObjectCounts:
     ) -> None:
         """Add to the aggregated Jaccard index (Kumar et al. 2017, IEEE TMI 36(7))."""
         used = np.zeros(len(predicted_px), dtype=bool)
-        # Pair each true object with the prediction of the highest IoU.
+        # Pair each true object with the predicted object that has the highest IoU.
         for column in range(len(true_px)):
             best = int(iou[:, column].argmax()) if len(predicted_px) else 0
             if len(predicted_px) and overlap[best, column]:
@@ -61,13 +61,13 @@ class ObjectCounts:
                 used[best] = True
             else:
                 self.aji_union += float(true_px[column])
-        # Predictions that were never paired count as union.
+        # Add predicted objects without a pair to the union.
         self.aji_union += float(predicted_px[~used].sum())
 
     def scores(self) -> dict[str, float | None]:
-        """Return "f1", "aji", "pq" (Kirillov et al. 2019), its "sq", and the number of true "objects".
+        """Return the scores "f1", "aji", "pq" and "sq" (Kirillov et al. 2019), and the number of true "objects".
 
-        Scores are None without any object.
+        A score is None if there are no objects, "sq" also if there are no matches.
         """
         total = self.matched + (self.missed + self.spurious) / 2
         recognition = self.matched / total if total else None
@@ -82,7 +82,7 @@ class ObjectCounts:
 
 
 def connected(mask: BoolArray) -> IntArray:
-    """Number the connected components (8 neighbours) of a mask (H, W)."""
+    """Number the connected components (8-connectivity) of a mask (H, W)."""
     numbered: IntArray = label(mask, connectivity=2)
     return numbered
 
@@ -90,7 +90,7 @@ def connected(mask: BoolArray) -> IntArray:
 def _overlaps(
     predicted: IntArray, true: IntArray
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the shared pixels (P, T) and the areas (P,) and (T,) of the objects."""
+    """Return the overlaps (P, T) and the areas (P,) and (T,) of predicted and true objects, in pixels."""
     ids_p, index_p = np.unique(predicted, return_inverse=True)
     ids_t, index_t = np.unique(true, return_inverse=True)
     shape = len(ids_p), len(ids_t)

@@ -1,4 +1,4 @@
-"""Scores of a promptable model with one box or one point per object, compared with baselines without a model."""
+"""Evaluation of a promptable model with one box or one point per object, compared with baselines without a model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .failures import WorstPredictions
 IOU_GOAL = 0.80
 """IoU at which simulated corrections stop."""
 MAX_POINTS = 10
-"""Largest number of points; objects that do not reach `IOU_GOAL` count as this many."""
+"""Maximum number of points, which is also the count for objects that do not reach `IOU_GOAL`."""
 
 POINTS = f"points to IoU {IOU_GOAL:.2f}"
 
@@ -41,32 +41,33 @@ class PromptScore:
     """Mean score of one method with one prompt, over all objects of one kind."""
 
     kind: str
-    """"nucleus", "gland", "tumour", or the name of a dataset."""
+    """Kind of the objects: "nucleus", "gland", "tumour", or the name of a dataset."""
     prompt: str
-    """"box", "point", or "points to IoU 0.80"; with ", colours x 0.8" on images with shifted colours, and with
-    ", high resolution" on high-resolution tiles."""
+    """Kind of prompt: "box", "point", or "points to IoU 0.80", followed by ", colours x 0.8" for images with shifted
+    colours or ", high resolution" for high-resolution tiles."""
     method: str
     """Name of the model, or of the baseline."""
     mean: float
-    """Mean IoU, or the mean number of points for "points to IoU 0.80"."""
+    """Mean IoU; for "points to IoU 0.80", the mean number of points."""
     low: float | None
-    """Lower end of the 95 % interval over the cases; None for a single case."""
+    """Lower end of the 95 % confidence interval over cases; None if there is only one case."""
     high: float | None
+    """Upper end of the interval."""
     objects: int
     images: int
     cases: int
-    """Slides, patients or parent fields; images of one case are not independent."""
+    """Number of slides, patients or larger fields of view; images of the same case are not independent."""
 
 
 def iou(predicted: BoolArray, target: BoolArray) -> float:
-    """Intersection over union of two bool arrays of one shape; 1 if both are empty."""
+    """Compute the intersection over union of two bool arrays of the same shape; 1 if both are empty."""
     union = int((predicted | target).sum())
     return float((predicted & target).sum() / union) if union else 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tile:
-    """One tile of an image and the objects to prompt for."""
+    """One tile of an image, and the ids of the objects to prompt for."""
 
     image: InstanceImage
     pixels: UInt8Array
@@ -75,7 +76,7 @@ class _Tile:
 
     @property
     def verified(self) -> BoolArray:
-        """(H, W), the verified area."""
+        """Mask (H, W) of the verified area."""
         verified: BoolArray = self.instances != UNKNOWN
         return verified
 
@@ -88,29 +89,29 @@ def evaluate_prompts(
     worst: WorstPredictions | None = None,
     high_resolution: bool = False,
 ) -> Job[list[PromptScore]]:
-    """Prompt for every object once by its bounding box and once by its innermost pixel.
+    """Score a promptable model, prompted for every object with its bounding box and with its innermost pixel.
 
     For a box the model predicts a single mask (`multimask` off), for a point the candidate with the highest predicted
-    IoU, as in SAM's own evaluation. Images larger than a tile are cut as in a session.
+    IoU, as in SAM's own evaluation. Images larger than a tile are split into tiles as in a session.
 
     Args:
         model: A promptable model.
         images: Images of a validation split.
-        clicked: Number of objects per tile, drawn at random, that are also corrected by points; 0 for none.
-        colour_factors: Adds scores on images with shifted colours, see `shift_colours`.
-        worst: Collects the worst predictions for boxes and points.
-        high_resolution: Adds scores on high-resolution tiles, as in a session after zooming in, for images that are
-            large enough and whose ids are single objects.
+        clicked: Number of random objects per tile that are also corrected with simulated points; 0 for none.
+        colour_factors: Factors of `shift_colours` for additional scores on images with shifted colours.
+        worst: Collection to which the worst predictions for boxes and points are added.
+        high_resolution: Whether to add scores on high-resolution tiles, which a session uses after zooming in; only for
+            images that are large enough and in which each id is one object.
 
     Returns:
-        One score for each kind, prompt and method, in this order, the highest mean first. For points there is also
-        the connected component under the point, which is what a session shows. Baselines are the box itself, Otsu's
-        threshold inside the box, and a flood fill in CIELAB from the point.
+        One score for each kind, prompt and method, sorted by kind, prompt and descending mean. For points,
+        "MODEL, component" scores the connected component under the point, which a session shows. Baselines are the box
+        itself, Otsu's threshold inside the box, and a flood fill in CIELAB from the point.
     """
     values_by_key: dict[tuple[str, str, str], dict[str, list[float]]] = {}
     image_counts: Counter[str] = Counter()
     for number, image in enumerate(images):
-        yield Progress(number, len(images), f"prompting the objects of {image.name}", "images")
+        yield Progress(number, len(images), f"Prompting for the objects of {image.name}", "images")
         image_counts[image.kind.name] += 1
         for tile in _tiles(image):
             scored = _score_tile(model, tile, clicked, colour_factors, worst, high_resolution)
@@ -131,18 +132,18 @@ def evaluate_prompts(
 
 
 def mean_and_interval(cases: list[list[float]]) -> tuple[float, float | None, float | None]:
-    """Return the mean over all objects and its 95 % interval, with the cases as sampling units.
+    """Return the mean over all objects and its 95 % confidence interval, with the cases as sampling units.
 
-    The mean is a ratio of two sums over the cases, with its linearised variance and Student's t (Cochran 1977,
-    "Sampling Techniques", chapter 6).
+    `cases` contains the values of each case. The mean is a ratio of two sums over cases; the interval uses its
+    linearised variance and Student's t (Cochran 1977, "Sampling Techniques", chapter 6).
     """
     sums, counts = np.array([sum(values) for values in cases]), np.array([len(values) for values in cases])
     mean, number = float(sums.sum() / counts.sum()), len(cases)
     if number < 2:
         return mean, None, None
     # Linearised standard error of the ratio.
-    spread = np.sqrt(number / (number - 1) * np.square(sums - mean * counts).sum()) / counts.sum()
-    half_width = float(stdtrit(number - 1, 0.975) * spread)
+    standard_error = np.sqrt(number / (number - 1) * np.square(sums - mean * counts).sum()) / counts.sum()
+    half_width = float(stdtrit(number - 1, 0.975) * standard_error)
     return mean, max(0.0, mean - half_width), mean + half_width
 
 
@@ -154,7 +155,6 @@ def _score_tile(
     worst: WorstPredictions | None,
     high_resolution: bool,
 ) -> Values:
-    """Score all prompts on one tile."""
     features = model.encode(tile.pixels)
     scored = _score_model(model, features, tile, worst) | _score_baselines(tile)
     rng = np.random.default_rng(len(tile.ids))
@@ -163,10 +163,10 @@ def _score_tile(
         scored[POINTS, model.name] = _count_points(model, features, tile, clicked_ids)
     if high_resolution and tile.image.kind.separate and high_resolution_px(tile.instances.shape):
         for frame, ids in _by_high_resolution_frame(tile).items():
-            closer, part = model.encode(tile.pixels, frame, keep=False), replace(tile, ids=ids)
-            values_by_key = _score_model(model, closer, part)
+            zoomed, part = model.encode(tile.pixels, frame, keep=False), replace(tile, ids=ids)
+            values_by_key = _score_model(model, zoomed, part)
             if clicked:
-                values_by_key[POINTS, model.name] = _count_points(model, closer, part, clicked_ids)
+                values_by_key[POINTS, model.name] = _count_points(model, zoomed, part, clicked_ids)
             for (prompt, method), values in values_by_key.items():
                 scored.setdefault((f"{prompt}, high resolution", method), []).extend(values)
     for factor in colour_factors:
@@ -177,7 +177,7 @@ def _score_tile(
 
 
 def _count_points(model: Model, features: Features, tile: _Tile, clicked_ids: set[int]) -> list[float]:
-    """Return the number of points for each clicked object of a tile."""
+    """Return the number of points needed for each clicked object of a tile."""
     return [
         float(points_needed(model, features, tile.instances == i, tile.verified))
         for i in tile.ids
@@ -195,7 +195,7 @@ def _by_high_resolution_frame(tile: _Tile) -> dict[Frame, list[int]]:
 
 
 def _tiles(image: InstanceImage) -> Iterator[_Tile]:
-    """Cut an image as in a session; each object counts in the first tile that contains all of it."""
+    """Split an image into tiles as in a session; each object belongs to the first tile that contains all of it."""
     ids, counts = np.unique(image.instances, return_counts=True)
     areas = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     remaining = set(image.objects())
@@ -213,7 +213,7 @@ def _tiles(image: InstanceImage) -> Iterator[_Tile]:
 def _score_model(
     model: Model, features: Features, tile: _Tile, worst: WorstPredictions | None = None
 ) -> Values:
-    """Prompt the model for each object of a tile by box and by point."""
+    """Score the model with a box and with a point for each object of a tile."""
     scored: Values = {}
     instances = tile.instances
     boxes = [bounding_box(instances == i) for i in tile.ids]
@@ -238,7 +238,7 @@ def _score_model(
 
 
 def _score_baselines(tile: _Tile) -> Values:
-    """Score the baselines on the same prompts."""
+    """Score the baselines with the same prompts."""
     scored: Values = {}
     pixels, colours = tile.pixels, rgb2lab(tile.pixels)
     for i in tile.ids:
@@ -255,11 +255,11 @@ def _score_baselines(tile: _Tile) -> Values:
 
 
 def points_needed(model: Model, features: Features, target: BoolArray, verified: BoolArray) -> int:
-    """Return the number of points to an IoU of `IOU_GOAL` with `target`, at most `MAX_POINTS`.
+    """Return the number of points needed for an IoU of `IOU_GOAL` with `target`, at most `MAX_POINTS`.
 
-    Each point goes to the innermost pixel of the wrong areas, and the previous logits are fed back (Sofiiuk et al.
-    2021, "Reviving iterative training with mask guidance", section 4). `target` is (H, W) bool and not empty; pixels
-    that are not `verified`, (H, W) bool, are left out.
+    Each point is placed at the innermost pixel of the wrongly segmented areas, and the previous logits are fed back
+    (Sofiiuk et al. 2021, "Reviving iterative training with mask guidance", section 4). `target` is (H, W) bool and not
+    empty; pixels outside `verified`, (H, W) bool, are excluded.
     """
     points: list[tuple[float, float]] = []
     labels: list[int] = []
@@ -272,11 +272,11 @@ def points_needed(model: Model, features: Features, target: BoolArray, verified:
         # Predict again, with the previous logits.
         logits, _ = best_first(model, features, Prompts.make(points, labels, mask=previous))
         previous = logits[0]
-        # Enforce the corrections, and keep the connected component under the points, as a session does.
-        followed = corrected(
+        # As in a session, enforce the corrections and keep the connected component under the points.
+        enforced = corrected(
             previous, np.array(points[1:]).reshape(-1, 2), np.array(labels[1:]), features.frame
         )
-        component = keep_prompted(followed, prompted_cells(features.frame, Prompts.make(points, labels)))
+        component = keep_prompted(enforced, prompted_cells(features.frame, Prompts.make(points, labels)))
         predicted = local_mask(features.frame, component).to_dense(target.shape) & verified
     return len(points) if iou(predicted, target) >= IOU_GOAL else MAX_POINTS
 
@@ -303,7 +303,7 @@ def _otsu(pixels: UInt8Array, box: tuple[float, float, float, float]) -> BoolArr
 
 
 def _flood(colours: FloatArray, point: tuple[float, float], tolerance: float = 14.0) -> BoolArray:
-    """Flood fill from (x, y) pixels whose CIELAB colour is within `tolerance` of the mean around the point."""
+    """Flood-fill from the point (x, y) where the CIELAB colour is within `tolerance` of the mean around the point."""
     col, row = int(point[0]), int(point[1])
     seed = colours[max(0, row - 2) : row + 3, max(0, col - 2) : col + 3].reshape(-1, 3).mean(axis=0)
     close = np.linalg.norm(colours - seed, axis=2) < tolerance

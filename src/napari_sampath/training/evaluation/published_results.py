@@ -1,6 +1,6 @@
 """Results of published papers, for comparison with those of `evaluate`.
 
-Only scores whose source was available are listed; None marks the others.
+Scores whose source was not available are None.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ class Paper:
 
     title: str
     columns: tuple[str, ...]
-    """As the paper names them."""
+    """Column headings as in the paper."""
     measured: tuple[str, ...]
-    """For each column, the matching score of a report: a key of "sampath", or "per_image", "pooled" or "outlines" and
-    the key of its mean, joined by a dot."""
+    """Score of a report that corresponds to each column: a key of "sampath"; or "per_image", "pooled" or "outlines" and
+    a key of its "mean", joined by a dot."""
     rows: Mapping[str, tuple[float | None, ...]]
-    """Method -> its scores; None if the paper's score was not available."""
+    """Method -> scores; None if a score of the paper was not available."""
     note: str
 
 
 _OPTIMISTIC = (
-    "The paper's IoU was not available. Its Dice leaves out the pixels along outlines, and its best epoch was chosen "
-    "on the test images, so it is optimistic."
+    "The paper's IoU was not available. Its Dice excludes pixels along outlines, and its best epoch was chosen on the "
+    "test images, so the Dice is optimistic."
 )
 
 PAPERS = {
@@ -42,8 +42,8 @@ PAPERS = {
             "fine-tuned SAM (without the pathology encoder)": (0.7562, 0.6080),
             "without the SAM encoder": (0.7813, 0.6411),
         },
-        "The paper's Dice is pooled over classes, which equals pixel accuracy, and its IOU follows from it. Its "
-        "validation tiles are of slides that it also trains on; its test tiles are not.",
+        "The paper's Dice is pooled over classes, which equals pixel accuracy, and its IOU is derived from it. Its "
+        "validation tiles come from training slides; its test tiles do not.",
     ),
     "crag": Paper(
         "SAM-Path, Zhang et al. 2023 (arXiv 2307.09570), Table 1, CRAG",
@@ -56,15 +56,16 @@ PAPERS = {
             "SAM without training, better row": (0.6598, 0.4924, 0.4924),
             "SAM without training, other row": (0.5245, 0.3555, 0.3555),
         },
-        "The released code's IOU is the recall of glands, except for SAM without training; the last column is IoU for "
-        "every method.",
+        "The IOU of the released code is the recall of glands, except for SAM without training; the last column is the "
+        "IoU of every method.",
     ),
     "acdc": Paper(
         "AutoSAM, Hu et al. 2023, ACDC",
         ("Dice", "HD95 (voxels)", "ASSD (voxels)"),
         ("per_image.dice", "outlines.hd95_px", "outlines.assd_px"),
         {},
-        "The paper's scores were not available. They are means over the volumes of patients, those here over slices.",
+        "The paper's scores were not available. The paper averages over patient volumes; the scores here are averaged "
+        "over slices.",
     ),
     "glas": Paper(
         "AutoSAM, Shaharabany et al. 2023 (arXiv 2306.06370), GlaS",
@@ -84,12 +85,12 @@ PAPERS = {
 
 
 def paper(name: str) -> Paper:
-    """Return a paper's table by name; an unknown name raises an `UnknownNameError`."""
+    """Return the results table of a paper by name; an unknown name raises an `UnknownNameError`."""
     return lookup("paper", PAPERS, name)
 
 
 def merged_rows(source: Paper, report: Mapping[str, Any]) -> dict[str, tuple[float | None, ...]]:
-    """Return the rows of a paper, followed by the matching scores of a report."""
+    """Return the rows of a paper, followed by the corresponding scores of a report."""
     own: dict[str, tuple[float | None, ...]] = {}
     for method, scores in report["scores"].items():
         values = []

@@ -1,7 +1,7 @@
 """Metrics as the reference implementations compute them, for comparison with their papers.
 
-They differ from what their names in the papers suggest, so each is named by what it measures here, and nothing else
-in this package uses them.
+They differ from what their names in the papers suggest, so each key states what is measured. Nothing else in this
+package uses these metrics.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _GENERATORS = ("prompt_generator", "surrogate")
 
 
 class ReferenceMetrics:
-    """Accumulates, image by image, the metrics of the reference that published a kind of head.
+    """Metrics of the reference implementation of a kind of head, accumulated image by image.
 
-    Those of AutoSAM (Hu et al. 2023) are means over cases, at the images' own size instead of 224 px; those of the
-    prompt generator (Shaharabany et al. 2023) are means over images, at the size of its input; other kinds of head get
-    those of SAM-Path (Zhang et al. 2023).
+    The metrics of AutoSAM (Hu et al. 2023) are means over cases, at the original image size instead of 224 px. The
+    metrics of the prompt generator (Shaharabany et al. 2023) are means over images, at the size of its input. Other
+    kinds of head have the metrics of SAM-Path (Zhang et al. 2023).
     """
 
     def __init__(self, kind: str, arguments: Mapping[str, Argument], classes: Sequence[ClassInfo]) -> None:
@@ -38,14 +38,14 @@ class ReferenceMetrics:
         count = len(self.classes)
         self._cases: dict[str, Confusion] = defaultdict(lambda: np.zeros((count, count), np.int64))
         self._images: list[list[tuple[float, float]]] = []
-        """Dice and IoU of each class of each image, for a prompt generator."""
+        """For a prompt generator, Dice and IoU of each class of each image."""
 
     def add(
         self, group: str, predicted: UInt8Array, targets: UInt8Array, probabilities: FloatArray | None
     ) -> None:
-        """Score an image of a slide or case (`group`).
+        """Add an image of the slide or case `group`.
 
-        `predicted` and `targets` are class indices (H, W), `probabilities` is (K, H, W) or None if not known.
+        `predicted` and `targets` are class indices (H, W); `probabilities` is (K, H, W), or None if unknown.
         """
         self._cases[group] += confusion(predicted, targets, len(self.classes))
         if self.side_px:
@@ -58,7 +58,7 @@ class ReferenceMetrics:
     def _prompt_generator_scores(
         self, predicted: npt.NDArray[np.generic], true: npt.NDArray[np.bool_], ignored: npt.NDArray[np.bool_]
     ) -> tuple[float, float]:
-        """Return Dice and IoU at the size of the prompt generator's input, without pixels along outlines."""
+        """Return Dice and IoU at the input size of the prompt generator, excluding pixels along outlines."""
         labels = prompt_generator_labels(true.astype(np.uint8), self.side_px)
         labels[prompt_generator_labels(ignored.astype(np.uint8), self.side_px) > 0] = 0.5
         values = torch.from_numpy(predicted.astype(np.float32))[None, None]
@@ -67,7 +67,7 @@ class ReferenceMetrics:
         return prompt_generator_dice((resized > 0.5).numpy().astype(np.uint8), labels)
 
     def scores(self) -> dict[str, float | None]:
-        """Return the metrics, keyed by what they measure."""
+        """Return the metrics; each key states what is measured."""
         if self.side_px:
             means = np.mean(self._images, axis=(0, 1))
             return {
@@ -90,13 +90,13 @@ class ReferenceMetrics:
 
 
 def sampath(matrix: Confusion, classes: Sequence[ClassInfo]) -> dict[str, float | None]:
-    """Return SAM-Path's metrics: those on CRAG for one class and background, else those on BCSS."""
+    """Return SAM-Path's CRAG metrics if there is one class besides background, otherwise its BCSS metrics."""
     is_gland = len(classes) == 2 and classes[0].id == 0
     return sampath_gland(matrix) if is_gland else sampath_tissue(matrix)
 
 
 def sampath_tissue(matrix: Confusion) -> dict[str, float | None]:
-    """Return SAM-Path's metrics on BCSS, from the confusion (K, K) of all labelled pixels of a split.
+    """Return SAM-Path's metrics on BCSS, from the confusion matrix (K, K) of all labelled pixels of a split.
 
     The macro Jaccard of the released code divides by the number of classes plus one.
     """
@@ -114,7 +114,7 @@ def sampath_tissue(matrix: Confusion) -> dict[str, float | None]:
 
 
 def sampath_gland(matrix: Confusion) -> dict[str, float | None]:
-    """Return SAM-Path's metrics on CRAG, from the confusion (2, 2) of background and gland.
+    """Return SAM-Path's metrics on CRAG, from the confusion matrix (2, 2) of background and gland.
 
     The IOU of the released code is the recall of glands.
     """
@@ -129,15 +129,15 @@ def sampath_gland(matrix: Confusion) -> dict[str, float | None]:
 
 
 def autosam_dice(matrix: Confusion, first: int = 1) -> list[float]:
-    """Return AutoSAM's Dice (Hu et al. 2023) of the classes first..K-1 of a volume: 1 where both are empty."""
+    """Return AutoSAM's Dice (Hu et al. 2023) of the classes first..K-1 of a volume; 1 for classes that do not occur."""
     values: list[float] = np.nan_to_num(dice(matrix)[first:], nan=1.0).tolist()
     return values
 
 
 def prompt_generator_labels(labels: UInt8Array, side_px: int) -> npt.NDArray[np.float32]:
-    """Resize labels (H, W) of 0 and 1 to (side, side) float32, as Shaharabany et al. 2023 do before scoring.
+    """Resize labels (H, W) of 0 and 1 to (side_px, side_px) float32, as Shaharabany et al. 2023 do before scoring.
 
-    Values along outlines lie between 0 and 1, and their Dice leaves these pixels out.
+    Values along outlines can lie between 0 and 1; `prompt_generator_dice` excludes these pixels.
     """
     # Enlarge to SAM's frame of 1,024 px and pad to a square.
     values = torch.from_numpy(labels.astype(np.float32))[None, None]
@@ -145,7 +145,7 @@ def prompt_generator_labels(labels: UInt8Array, side_px: int) -> npt.NDArray[np.
     inside = tuple(int(length * scale + 0.5) for length in labels.shape)
     large = functional.interpolate(values, inside, mode="bilinear", align_corners=False, antialias=True)
     large = functional.pad((large > 0.5).float(), (0, 1024 - inside[1], 0, 1024 - inside[0]))
-    # Remove the padding, return to the original size, and resize to the input of the network.
+    # Remove the padding, resize to the original size, and then to the input size of the network.
     restored = functional.interpolate(
         large[..., : inside[0], : inside[1]], labels.shape, mode="bilinear", align_corners=True
     )
@@ -158,7 +158,7 @@ def prompt_generator_labels(labels: UInt8Array, side_px: int) -> npt.NDArray[np.
 def prompt_generator_dice(predicted: UInt8Array, labels: npt.NDArray[np.floating]) -> tuple[float, float]:
     """Return Dice and IoU as Shaharabany et al. 2023 compute them, on pixels whose label is exactly 0 or 1.
 
-    `predicted` is (S, S) of 0 and 1, `labels` is (S, S) from `prompt_generator_labels`.
+    `predicted` is (S, S) with values 0 and 1; `labels` is (S, S) from `prompt_generator_labels`.
     """
     hit = int(((predicted == 1) & (labels == 1)).sum())
     false = int(((predicted == 1) & (labels == 0)).sum())

@@ -1,4 +1,4 @@
-"""Reports of `evaluate`, `evaluate_prompts` and `evaluate_instances` as tables of text."""
+"""Reports of `evaluate`, `evaluate_prompts` and `evaluate_instances` as text tables."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from .prompt_evaluation import PromptScore
 
 Table: TypeAlias = tuple[list[str], list[list[str]]]
-"""Headings and rows."""
+"""Column headings, and rows of cells."""
 
 
 def format_report(report: dict[str, Any], compat: bool = False, source: Paper | None = None) -> str:
     """Format a report of `evaluate` as text.
 
-    `compat` adds the metrics of the reference implementation, `source` the table of a paper with the matching scores.
+    `compat` adds the metrics of the reference implementation, and `source` the results table of a paper with the
+    corresponding scores of the report.
     """
     parts = [
         f"{report['dataset']}, split {report['split']}, {report['images']} images",
@@ -27,55 +28,57 @@ def format_report(report: dict[str, Any], compat: bool = False, source: Paper | 
         "",
         text_table(*outline_table(report)),
         "",
-        f"mean IoU per image above the best constant prediction: {report['gain_iou']:+.3f}",
+        f"gain in mean IoU per image over the best constant prediction: {report['gain_iou']:+.3f}",
     ]
     error = report["scores"][report["head"]]["calibration_error"]
     if error is not None:
         parts.append(f"expected calibration error: {error:.3f}")
     if compat:
         parts += ["", "Metrics of the reference implementation:"]
-        parts += [f"  {name}: {figure(value)}" for name, value in report["compat"].items()]
+        parts += [f"  {name}: {format_score(value)}" for name, value in report["compat"].items()]
     if source is not None:
         parts += ["", source.title, text_table(*paper_table(source, report)), source.note]
     return "\n".join(parts)
 
 
 def region_table(report: dict[str, Any]) -> Table:
-    """Return Dice, IoU and accuracy, one row per method and class."""
+    """Tabulate Dice, IoU and accuracy, one row per method and class."""
     headings = ["method", "class", "Dice", "IoU", "Dice, pooled", "IoU, pooled", "accuracy"]
     rows = []
     for method, scores in report["scores"].items():
         for name in [*report["classes"], "mean"]:
             image, pooled = scores["per_image"][name], scores["pooled"][name]
-            accuracy = figure(scores["pixel_accuracy"]) if name == "mean" else ""
+            accuracy = format_score(scores["pixel_accuracy"]) if name == "mean" else ""
             cells = (image["dice"], image["iou"], pooled["dice"], pooled["iou"])
-            rows.append([method, name, *map(figure, cells), accuracy])
+            rows.append([method, name, *map(format_score, cells), accuracy])
     return headings, rows
 
 
 def outline_table(report: dict[str, Any]) -> Table:
-    """Return the distances between outlines and the scores of matched objects, one row per method and class."""
+    """Tabulate the distances between outlines and the object scores, one row per method and class."""
     headings = ["method", "class", "HD95 px", "ASSD px", "object F1", "AJI", "PQ"]
     rows = []
     for method, scores in report["scores"].items():
         for name, outline in scores["outlines"].items():
             objects = scores["objects"][name]
-            distances = [figure(outline[key], places=1) for key in ("hd95_px", "assd_px")]
-            rows.append([method, name, *distances, *(figure(objects[key]) for key in ("f1", "aji", "pq"))])
+            distances = [format_score(outline[key], places=1) for key in ("hd95_px", "assd_px")]
+            rows.append(
+                [method, name, *distances, *(format_score(objects[key]) for key in ("f1", "aji", "pq"))]
+            )
     return headings, rows
 
 
 def paper_table(source: Paper, report: dict[str, Any]) -> Table:
-    """Return a paper's table with the scores of a report appended."""
-    rows = [[method, *map(figure, values)] for method, values in merged_rows(source, report).items()]
+    """Tabulate the results of a paper, followed by the corresponding scores of a report."""
+    rows = [[method, *map(format_score, values)] for method, values in merged_rows(source, report).items()]
     return ["method", *source.columns], rows
 
 
 def prompt_table(scores: Sequence[PromptScore]) -> Table:
-    """Return one row per kind of object, prompt and method."""
+    """Tabulate prompt scores, one row per kind of object, prompt and method."""
     rows = [
         [
-            *(score.kind, score.prompt, score.method, figure(score.mean), interval(score)),
+            *(score.kind, score.prompt, score.method, format_score(score.mean), interval(score)),
             f"{score.objects} in {score.images} images of {score.cases} cases",
         ]
         for score in scores
@@ -84,10 +87,16 @@ def prompt_table(scores: Sequence[PromptScore]) -> Table:
 
 
 def object_table(scores: Sequence[InstanceScore]) -> Table:
-    """Return one row per kind of object and method."""
+    """Tabulate instance scores, one row per kind of object and method."""
     rows = [
         [
-            *(score.kind, score.method, figure(score.pq), figure(score.f1), figure(score.aji)),
+            *(
+                score.kind,
+                score.method,
+                format_score(score.pq),
+                format_score(score.f1),
+                format_score(score.aji),
+            ),
             f"{score.objects} in {score.images} images",
         ]
         for score in scores
@@ -96,12 +105,12 @@ def object_table(scores: Sequence[InstanceScore]) -> Table:
 
 
 def interval(score: PromptScore) -> str:
-    """Format the 95 % interval of a score."""
+    """Format the 95 % confidence interval of a score."""
     if score.low is None or score.high is None:
         return "one case"
     return f"{score.low:.3f} to {score.high:.3f}"
 
 
-def figure(value: float | None, places: int = 3) -> str:
+def format_score(value: float | None, places: int = 3) -> str:
     """Format a score; "-" for None."""
     return "-" if value is None else f"{value:.{places}f}"

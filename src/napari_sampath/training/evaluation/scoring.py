@@ -1,4 +1,4 @@
-"""All scores of one method on a split, accumulated image by image, and the calibration of its confidence."""
+"""Scores of one method on a split, accumulated image by image, and the calibration of its confidence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BINS = 15
 
 
 class Calibration:
-    """Compares confidence with accuracy, over any number of images."""
+    """Comparison of confidence with accuracy, accumulated over images."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(BINS)
@@ -26,7 +26,7 @@ class Calibration:
         self._correct = np.zeros(BINS)
 
     def add(self, confidence: FloatArray, correct: BoolArray) -> None:
-        """Add the probability of the predicted class, 0..1, of each pixel, and whether the class is right."""
+        """Add pixels: the probability 0..1 of the predicted class, and whether this class is correct."""
         bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1).ravel()
         self._counts += np.bincount(bins, minlength=BINS)
         self._confidence += np.bincount(bins, confidence.ravel(), minlength=BINS)
@@ -35,20 +35,21 @@ class Calibration:
     def error(self) -> float | None:
         """Return the expected calibration error (Guo et al. 2017), 0 (best) to 1; None without pixels.
 
-        It is the mean distance of confidence and accuracy over bins of equal width, weighted by pixels.
+        It is the mean absolute difference between confidence and accuracy over bins of equal width, weighted by the
+        number of pixels.
         """
         total = self._counts.sum()
         return float(np.abs(self._confidence - self._correct).sum() / total) if total else None
 
 
 class Scorer:
-    """Accumulates the scores of predictions; `classes` has one class per index."""
+    """Scores of one method, accumulated image by image; `classes[i]` is the class with index i."""
 
     def __init__(self, classes: Sequence[ClassInfo]) -> None:
         self.classes = tuple(classes)
         self.matrices: list[Confusion] = []
         self.rows: list[dict[str, Any]] = []
-        """For each image its name, group, and mean Dice and IoU of the classes that occur in it."""
+        """Name and group of each image, and its mean Dice and IoU over the classes that occur in it."""
         self._counted = [index for index, info in enumerate(classes) if info.id > 0]
         self._distances: dict[int, list[tuple[float, float]]] = {index: [] for index in self._counted}
         self._without_outline = dict.fromkeys(self._counted, 0)
@@ -64,14 +65,14 @@ class Scorer:
         instances: IntArray | None = None,
         confidence: FloatArray | None = None,
     ) -> None:
-        """Score an image.
+        """Add the scores of an image.
 
         Args:
             name: Name of the image.
-            group: Its slide or case.
+            group: Slide or case of the image.
             predicted: (H, W) class index of each pixel.
             targets: (H, W) true class index, or `IGNORED`.
-            instances: (H, W) true object numbers; by default the connected components of a class.
+            instances: (H, W) true object numbers; by default, the connected components of each class.
             confidence: (H, W) probability of the predicted class.
         """
         valid = targets != IGNORED
@@ -99,8 +100,8 @@ class Scorer:
     def scores(self) -> dict[str, Any]:
         """Return the result of `metrics.summarise` with "outlines", "objects" and "calibration_error".
 
-        "outlines": {class: {"hd95_px", "assd_px", "images", "without": number of images in which the class is either
-        predicted or true, but not both}}; "objects": {class: see `ObjectCounts.scores`}. Both have a "mean" over
+        "outlines": {class: {"hd95_px", "assd_px", "images", "without": number of images in which the class is
+        either predicted or true, but not both}}; "objects": {class: see `ObjectCounts.scores`}. Both have a "mean" over
         classes.
         """
         outlines: dict[str, Any] = {}

@@ -15,15 +15,15 @@ class SurfaceDistances:
     """Distances between two outlines, in pixels."""
 
     hd95: float
-    """95th percentile of the distances of each outline's pixels to the other outline, in both directions together."""
+    """95th percentile of the distances from the pixels of each outline to the other outline, in both directions."""
     assd: float
-    """Mean of the two mean distances."""
+    """Average symmetric surface distance: mean of the mean distances in both directions."""
 
 
 def surface_distances(predicted: BoolArray, true: BoolArray) -> SurfaceDistances | None:
     """Measure the distances between the outlines of two masks (H, W); None if one is empty.
 
-    The outline of a mask is its pixels with a 4-neighbour outside the mask or at the edge of the image.
+    The outline of a mask consists of its pixels that have a 4-neighbour outside the mask or lie at the image edge.
     """
     if not predicted.any() or not true.any():
         return None
