@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def import_triton_isolated() -> None:
-    """Import triton so that it uses its own copy of LLVM; call this before torch is first imported with a window open.
+    """Import triton so that it uses its own copy of LLVM; call this before the first import of torch in the GUI.
 
     Mesa loads its OpenGL drivers with global symbols; the software and AMD drivers include LLVM. triton (3.7), which
     torch and torchvision import, exports its own copy of LLVM but would call Mesa's functions, which ends in a

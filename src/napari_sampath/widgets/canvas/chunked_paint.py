@@ -1,4 +1,4 @@
-"""Paint large boxes in strips, one per turn of the event loop."""
+"""Paint large boxes in strips, one strip per iteration of the event loop."""
 
 from __future__ import annotations
 

@@ -213,7 +213,7 @@ def fit_to_zoom(layers: SessionLayers, zoom: float) -> None:
 
 
 def show_points(layer: Points, points_xy: FloatArray, positive: Sequence[bool]) -> None:
-    """Show the points (N, 2) (x, y) of a prompt: positive ones green, negative ones red."""
+    """Show the points (N, 2) (x, y) of a prompt: positive points green, negative points red."""
     if not len(points_xy) and not len(layer.data):
         return
     with one_refresh(layer):

@@ -16,7 +16,7 @@ from ..background.workers import JobRunner
 from ..viewer.viewer_state import ViewerState
 
 MAX_ATTEMPTS = 3
-"""Number of attempts to prepare a change in the background while the user edits; then it blocks the window."""
+"""Number of attempts to prepare a change in the background; the next attempt blocks the window."""
 RETRY_MS = 50
 """Interval at which a prepared change checks whether the user has finished a stroke."""
 

@@ -68,7 +68,7 @@ class StatusLine(QWidget):
         runner.finished.connect(lambda: self._show_busy(False))
 
     def say(self, text: str) -> None:
-        """Show a message until the next one."""
+        """Show a message until the next message."""
         self.message.setText(text)
         self.message.fit_height()
 
