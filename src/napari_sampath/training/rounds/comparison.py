@@ -24,9 +24,10 @@ from ..heads.config import TrainingConfig
 from ..heads.train import choose_samples
 
 WORST = 3
+"""Number of worst tiles to show."""
 THUMBNAIL_PX = 160
 _UNVERIFIED_BRIGHTNESS = 0.45
-"""Brightness of pixels outside the verified area."""
+"""Brightness factor of pixels outside the verified area in thumbnails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,53 +39,55 @@ class ClassScore:
     color: tuple[int, int, int] | None
     """Color of the class; None for the mean."""
     new: float | None
-    """Mean Dice of the new head over the tiles in which the class is true or predicted, 0..1; None without them."""
+    """Mean Dice 0..1 of the new head over the tiles in which the class is true or predicted; None if there are none."""
     previous: float | None
-    """The same for the previous head; also None if there is none, or if it does not have the class."""
+    """Mean Dice of the previous head; also None if there is no previous head, or if it lacks the class."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorstTile:
-    """A tile with a low score of the new head, as thumbnails of one size (h, w, 3) uint8."""
+    """A tile on which the new head scores low, with thumbnails (h, w, 3) uint8 of the same size."""
 
     name: str
     """Name of the image."""
     place_rc: tuple[int, int]
-    """First (row, col) of the tile."""
+    """First (row, col) of the tile in the image."""
     dice: float
     previous_dice: float | None
     truth: UInt8Array
-    """The image with the annotated classes; pixels outside the verified area are darker."""
+    """Thumbnail with the annotated classes; pixels outside the verified area are darker."""
     new: UInt8Array
-    """The image with the classes that the new head predicts."""
+    """Thumbnail with the classes that the new head predicts."""
     previous: UInt8Array | None
+    """Thumbnail with the classes that the previous head predicts; None if there is none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """Scores of a new head and of the previous one."""
+    """Scores of a new head and of the previous head."""
 
     new: str
     """Name of the new head."""
     previous: str | None
     """Name of the previous head; None if there is none."""
     measured_on: str
-    """Split of the tiles: "val", or a description of the training images if there are no others."""
+    """Images that were scored: "val", or a description of the training images if there is no validation split."""
     tiles: int
+    """Number of scored tiles."""
     scores: tuple[ClassScore, ...]
-    """One per class except the background, then the mean."""
+    """One score per class except the background, followed by the mean."""
     worst: tuple[WorstTile, ...]
 
     @property
     def gain(self) -> float | None:
-        """Mean Dice of the new head minus that of the previous one."""
+        """Mean Dice of the new head minus that of the previous head; None if one of them is missing."""
         mean = self.scores[-1]
         return None if mean.new is None or mean.previous is None else mean.new - mean.previous
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tile:
-    """One tile and the predictions of the heads."""
+    """One tile, and the predictions and scores of each head, the new one first."""
 
     sample: Sample
     frame: Frame
@@ -97,14 +100,14 @@ class _Tile:
 def compare_job(
     dataset: Dataset, new: str | Path, previous: str | Path | None, model: Model | None = None
 ) -> Job[Comparison]:
-    """Score two heads on the validation split, or on the training split if there is no other.
+    """Score two heads on the validation split, or on the training split if there is none.
 
-    Classes are matched by name, so the previous head may lack some of them. `model` is a loaded model, used for the
-    heads that need it; others are loaded.
+    Classes are matched by name, so the previous head may lack some of them. `model` is used for the heads that were
+    trained on it; other models are loaded.
 
     Raises:
-        DatasetError: If these images have no verified pixel, or cannot be read.
-        WeightsError: If a bundle is damaged, or was trained on other weights of its encoder.
+        DatasetError: If the images have no verified pixels or cannot be read.
+        WeightsError: If a head bundle is damaged, or its head was trained on other weights of the encoder.
     """
     _, samples, measured_on = choose_samples(dataset, TrainingConfig())
     heads = [load_head(path) for path in (new, previous) if path is not None]
@@ -123,7 +126,7 @@ def compare_job(
     yield Progress(len(samples), len(samples), "Comparing the heads", "images")
     if not scored:
         raise DatasetError(
-            f"The images of '{dataset.name}' for the comparison have no annotation; annotate some."
+            f"The images of '{dataset.name}' for comparing heads contain no annotations; annotate at least one."
         )
     worst = sorted(scored, key=lambda tile: tile.dice[0])[:WORST]
     return Comparison(
@@ -147,7 +150,7 @@ def _model_for(head: LoadedHead, loaded: list[Model]) -> Job[Model]:
 
 
 def _to_indices(labels: UInt8Array, head: LoadedHead, dataset: Dataset) -> UInt8Array:
-    """Convert a head's class ids into indices into the dataset's classes by name; other classes become index 0."""
+    """Map the class ids of a head to indices into `dataset.classes` by name; other classes become index 0."""
     by_name = {info.name: index for index, info in enumerate(dataset.classes)}
     table = np.zeros(256, dtype=np.uint8)
     for info in head.classes:
@@ -168,7 +171,7 @@ def _score_tiles(
         parts = tuple(labels[frame.slices] for labels in predictions)
         matrices = tuple(confusion(part, true, len(dataset.classes)) for part in parts)
         values = [dice(matrix)[counted] for matrix in matrices]
-        # A tile without any class, neither true nor predicted, is perfect.
+        # A tile in which no class is true or predicted counts as perfect.
         means = tuple(1.0 if np.isnan(v).all() else float(np.nanmean(v)) for v in values)
         scored.append(_Tile(sample, frame, matrices, means, parts))
     return scored
@@ -210,7 +213,7 @@ def _draw(dataset: Dataset, tile: _Tile) -> WorstTile:
 
 
 def _overlay(pixels: UInt8Array, indices: UInt8Array, classes: tuple[ClassInfo, ...]) -> UInt8Array:
-    """Draw class indices (H, W) over pixels (H, W, 3), except the background, and shrink the result to a thumbnail."""
+    """Blend class colours over pixels (H, W, 3), except the background, and shrink the result to a thumbnail."""
     mixed = pixels.astype(np.float32)
     for index, info in enumerate(classes):
         if info.id > 0:

@@ -17,12 +17,13 @@ FOLDER, FILE = "heads", "heads.json"
 class HeadsInUse:
     """The heads trained on one dataset, in its folder `heads/`.
 
-    A newly trained head is first offered. Accepting it makes it the current head and the one before it the previous.
-    Rolling back rejects an offered head, or else makes the previous head current again. Files are never deleted, and
-    every change is saved before the method returns; if that fails with a `StorageError`, nothing has changed.
+    A newly trained head is first offered. Accepting it makes it the current head, and the former current head becomes
+    the previous head. Rolling back rejects the offered head; if there is none, the previous head becomes current again.
+    Head files are never deleted. Every change is saved before the method returns; if this raises a `StorageError`,
+    nothing has changed.
 
     Raises:
-        DatasetError: If the file that records the heads is damaged or of a newer version.
+        DatasetError: If `heads.json` is damaged or was written by a newer version.
     """
 
     def __init__(self, dataset: str | Path) -> None:
@@ -31,17 +32,17 @@ class HeadsInUse:
 
     @property
     def current(self) -> Path | None:
-        """The head accepted last; None if there is none."""
+        """The head that was accepted last; None if there is none."""
         return self._accepted[-1] if self._accepted else None
 
     @property
     def previous(self) -> Path | None:
-        """The head that rolling back restores; None if there is none."""
+        """The head that was accepted before the current one; None if there is none."""
         return self._accepted[-2] if len(self._accepted) > 1 else None
 
     @property
     def offered(self) -> Path | None:
-        """The head to be accepted or rejected."""
+        """The head that waits to be accepted or rejected; None if there is none."""
         return self._offered
 
     def new_path(self, kind: str) -> Path:
@@ -52,13 +53,13 @@ class HeadsInUse:
         return self.folder / f"{kind}-{number}{SUFFIX}"
 
     def offer(self, path: Path) -> None:
-        """Offer a trained head, in place of one that is already offered.
+        """Offer a trained head, replacing the head offered before.
 
-        Raises a `WeightsMissingError` if there is no such file in the folder of heads.
+        Raises a `WeightsMissingError` if `path` is not a file in the folder `heads/` of the dataset.
         """
         if path.resolve().parent != self.folder.resolve() or not path.is_file():
             raise WeightsMissingError(
-                f"There is no head '{path}' in '{self.folder}'; train one, or copy it there."
+                f"The head '{path}' is not in '{self.folder}'; train a head, or copy this one there."
             )
         self._change(self._accepted, self.folder / path.name)
 
@@ -94,7 +95,7 @@ class HeadsInUse:
         self._accepted, self._offered = list(accepted), offered
 
     def _load(self) -> tuple[list[Path], Path | None]:
-        """Read the accepted heads and the offered one; heads without a file are left out."""
+        """Read the accepted heads and the offered head; heads whose file is missing are dropped."""
         file = self.folder / FILE
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -106,7 +107,7 @@ class HeadsInUse:
             return [], None
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DatasetError(
-                f"'{file}' does not say which head is in use ({error}); restore it, or move it away."
+                f"'{file}' cannot be read ({error}); restore it from a backup, or delete it and train a head again."
             ) from error
         existing = [path for path in accepted if path.is_file()]
         return existing, offered if offered is not None and offered.is_file() else None

@@ -1,4 +1,4 @@
-"""One round of correcting, retraining and predicting: what a dataset holds, and a new head trained on it."""
+"""One round of retraining: summarise a dataset, train a new head on it, and compare it with the current head."""
 
 from __future__ import annotations
 
@@ -23,54 +23,54 @@ from .comparison import Comparison, compare_job
 from .heads_in_use import HeadsInUse
 
 MAX_POINTS = 2000
-"""Largest number of points of a curve; a longer one is thinned to half."""
+"""Maximum number of points of a curve; from a longer curve, every second point is removed."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetSummary:
-    """What a dataset holds for training."""
+    """Images and annotations of a dataset that are available for training."""
 
     name: str
     images: Mapping[str, int]
     """Split -> number of images."""
     classes: tuple[ClassInfo, ...]
-    """The classes, the background first."""
+    """Classes, with the background first."""
     annotated_px: Mapping[str, tuple[int, ...]]
-    """Split -> verified pixels of each class."""
+    """Split -> number of verified pixels of each class."""
     total_px: int
-    """Pixels of all images, verified or not."""
+    """Number of pixels in all images, verified or not."""
     slides: int = 0
     """Number of slides or cases."""
     slide_ends_before: str = ""
-    """See `DatasetFolder.find_slides`."""
+    """Text that follows the slide name in image names; see `DatasetFolder.find_slides`."""
     problems: tuple[str, ...] = ()
-    """A sentence for each image that cannot be read."""
+    """One sentence for each image that cannot be read."""
     cached: Mapping[str, tuple[DatasetImage, ImageFacts]] = field(default_factory=dict, repr=False)
-    """Properties of each image, so that the next summary reads only the images that changed."""
+    """Image name -> entry and properties, so that the next summary reads only the images that changed."""
 
 
 @dataclass(slots=True)
 class TrainingCurves:
-    """Curves of a training run; written by its thread and read by any."""
+    """Curves of a training run, written by the training thread and read by other threads."""
 
     epochs: int = 0
-    """Largest number of epochs."""
+    """Maximum number of epochs."""
     losses: list[tuple[float, float]] = field(default_factory=list)
-    """(epochs done, loss)."""
+    """Points (number of completed epochs, loss)."""
     dice: list[tuple[float, float]] = field(default_factory=list)
-    """(epochs done, mean Dice on the validation images)."""
+    """Points (number of completed epochs, mean Dice on the validation images)."""
     class_dice: Mapping[str, float | None] = field(default_factory=dict)
-    """Dice by class after the last epoch."""
+    """Class name -> Dice after the last completed epoch."""
 
     def add(self, report: TrainingProgress) -> None:
-        """Append the values of a report."""
+        """Append the values of a progress report."""
         epochs = self.epochs * report.fraction
         if report.loss is not None:
             self.losses.append((epochs, report.loss))
             if len(self.losses) > MAX_POINTS:
                 self.losses = self.losses[::2]
         if report.dice is not None and abs(epochs - round(epochs)) < 1e-6:
-            # The last step of an epoch still reports the Dice before it; the report after it replaces that.
+            # The last step of an epoch still reports the previous Dice; replace it by that of the next report.
             kept = self.dice[:-1] if self.dice and self.dice[-1][0] == round(epochs) else self.dice
             self.dice = [*kept, (round(epochs), report.dice)]
             self.class_dice = dict(report.class_dice)
@@ -78,21 +78,21 @@ class TrainingCurves:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Round:
-    """A newly trained head."""
+    """A newly trained head, and its comparison with the current head."""
 
     path: Path
-    """Its bundle."""
+    """Path of the head bundle."""
     comparison: Comparison | None
-    """None if the comparison failed."""
+    """Comparison with the current head; None if it failed."""
     note: str = ""
-    """Why it failed, one sentence."""
+    """Reason why the comparison failed, one sentence; empty if it succeeded."""
 
 
 def dataset_summary_job(folder: Path, before: DatasetSummary | None = None) -> Job[DatasetSummary | None]:
-    """Summarise a dataset, reusing its previous summary; None until something has been saved to it.
+    """Summarise a dataset, reusing its previous summary (`before`); return None if it has no images yet.
 
     Raises:
-        DatasetError: If its `dataset.json` cannot be used.
+        DatasetError: If `dataset.json` cannot be read.
     """
     if not DatasetFolder.exists(folder):
         return None
@@ -134,9 +134,9 @@ def round_job(
     config: TrainingConfig | None = None,
     curves: TrainingCurves | None = None,
 ) -> Job[Round]:
-    """Train a kind of head on a dataset and compare it with the current one; see `train`.
+    """Train a head of a given kind on a dataset, and compare it with the current head; see `train`.
 
-    The head is not offered yet; call `heads.offer` with its path. `curves` is filled during training.
+    The new head is not offered; to do so, call `heads.offer` with its path. `curves` is filled during training.
     """
     config, curves = config or TrainingConfig(), curves or TrainingCurves()
     curves.epochs = config.epochs
@@ -145,7 +145,7 @@ def round_job(
     try:
         yield from _record(train_job(dataset, kind, config, model, path), curves)
     except GeneratorExit:
-        # The next run has another name, so this one cannot be resumed.
+        # Remove the checkpoint, because the next run has another name and cannot resume this one.
         checkpoint.checkpoint_path(path).unlink(missing_ok=True)
         path.with_suffix(".csv").unlink(missing_ok=True)
         raise
@@ -158,7 +158,7 @@ def round_job(
 
 
 def _record(job: Job[Path], curves: TrainingCurves) -> Job[None]:
-    """Run a training job and add its reports to the curves."""
+    """Run a training job, and add its progress reports to the curves."""
     try:
         for progress in job:
             if isinstance(progress, TrainingProgress):
