@@ -138,8 +138,8 @@ class Dataset:
         unknown = [int(v) for v in present if int(v) not in self.values and int(v) not in self.ignored]
         if unknown:
             raise DatasetError(
-                f"'{source}' contains the values {unknown[:5]}, which have no class; use the values of classes, "
-                f"{sorted(self.values)}, or of ignored pixels, {sorted(self.ignored)}."
+                f"'{source}' contains the values {unknown[:5]}, which have no class; use the class values "
+                f"{sorted(self.values)} or the ignored values {sorted(self.ignored)}."
             )
         targets = [IGNORED if int(v) in self.ignored else channel[self.values[int(v)]] for v in present]
         return np.array(targets, dtype=np.uint8)[inverse].reshape(labels.shape)
@@ -177,7 +177,7 @@ def read_label_map(path: Path) -> npt.NDArray[np.integer]:
 
 
 def split_by_group(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Split samples at random into remaining and held-out samples, without dividing a group.
+    """Split samples at random, by whole groups, and return the remaining and the held-out samples.
 
     Groups are held out, at least one, until they contain the fraction `share` of the samples.
 
@@ -200,14 +200,14 @@ def split_by_group(samples: Sequence[Sample], share: float, seed: int) -> tuple[
 
 
 def even_subset(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
-    """Choose up to `count` samples at random, evenly over strata and, within a stratum, over groups; all if 0."""
+    """Choose `count` samples at random, evenly over strata and over the groups of each stratum; 0 chooses all."""
     return choose_evenly(samples, count, seed, lambda sample: (sample.stratum, sample.group))
 
 
 def choose_evenly(
     items: Sequence[T], count: int, seed: int, strata: Callable[[T], tuple[str, str]]
 ) -> list[T]:
-    """Choose up to `count` items at random, evenly over strata and, within a stratum, over groups; all if 0.
+    """Choose `count` items at random, evenly over strata and over the groups of each stratum; 0 chooses all.
 
     `strata` returns the stratum and the group of an item.
     """

@@ -53,7 +53,7 @@ class InstanceSet:
     min_area_px: int
     """Smallest area of an object to prompt for, in pixels."""
     mask_suffix: str = ""
-    """Suffix that the file name of a mask adds to the image name."""
+    """Text between the image name and ".png" in the file name of a mask."""
     whole_split: str = ""
     """Split of all images of a set without `index.csv`."""
 
@@ -107,7 +107,7 @@ def read_instances(data: Path, split: str, kinds: tuple[str, ...] = ()) -> list[
     if not sets and (data.is_file() or (data.is_dir() and any(data.iterdir()))):
         return list(dataset_instances(open_dataset(data), split))
     images = [
-        _read_one(data / source.folder, name, case, source)
+        _read_image(data / source.folder, name, case, source)
         for source in sets
         if not kinds or source.kind.name in kinds
         for name, case in _names(data / source.folder, split, source.whole_split)
@@ -124,7 +124,7 @@ def dataset_instances(dataset: Dataset, split: str) -> Iterator[InstanceImage]:
     """Read the images of a split and their objects: instance maps or, without these, connected components of a class.
 
     Raises:
-        DatasetError: If the split is empty, a file cannot be used, or no image has an object.
+        DatasetError: If the split is empty, a file cannot be read, or no image has an object.
     """
     samples = dataset.split(split)
     any_object = False
@@ -168,7 +168,7 @@ def _names(folder: Path, split: str, whole_split: str) -> list[tuple[str, str]]:
     return [(name, name) for name in names]
 
 
-def _read_one(folder: Path, name: str, case: str, source: InstanceSet) -> InstanceImage:
+def _read_image(folder: Path, name: str, case: str, source: InstanceSet) -> InstanceImage:
     image = next((path for path in (folder / "images").glob(f"{name}.*")), None)
     mask = folder / "masks" / f"{name}{source.mask_suffix}.png"
     if image is None or not mask.is_file():

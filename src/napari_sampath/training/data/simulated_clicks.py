@@ -40,7 +40,7 @@ def noisy_box(
 
 
 def random_point(region: BoolArray, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """Sample a point uniformly from a region (h, w) of the logit grid; (2,) as (x, y) in pixels of the frame."""
+    """Sample a point (x, y), in pixels of the frame, uniformly from a region (h, w) of the logit grid."""
     cells = np.flatnonzero(region)
     return _point_in(int(cells[int(rng.integers(cells.size))]), region.shape[1], offset_xy, rng)
 
@@ -53,7 +53,7 @@ def inner_point(region: BoolArray, offset_xy: tuple[int, int], rng: np.random.Ge
 
 
 def _point_in(cell: int, width: int, offset_xy: tuple[int, int], rng: np.random.Generator) -> FloatArray:
-    """Sample a point (x, y), in pixels of the frame, within the cell with a flat index."""
+    """Sample a point (x, y), in pixels of the frame, from the cell with the flat index `cell`."""
     row, col = divmod(cell, width)
     jitter = rng.uniform(0, CELL_PX, 2)
     return np.array([col, row]) * CELL_PX + jitter + np.asarray(offset_xy, dtype=np.float64) - 0.5

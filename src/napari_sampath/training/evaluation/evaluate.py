@@ -39,7 +39,7 @@ def evaluate(
     """Score a head on a split of a dataset, at the original resolution of the images.
 
     Args:
-        dataset: A dataset, or a path that `open_dataset` opens.
+        dataset: A dataset, or the path of a dataset that `open_dataset` can read.
         head: A loaded head, the name of a shipped head, or the path of a head bundle.
         split: Name of the split.
         model: The model that the head was trained on; loaded if not given.
@@ -80,8 +80,8 @@ def evaluate_job(
     samples = even_subset(dataset.split(split), max_images, seed=0)
     compat = ReferenceMetrics(loaded.head.kind, loaded.head.arguments, dataset.classes)
     scorers = yield from _score_job(dataset, samples, loaded, model, compat)
-    own = scorers.pop(loaded.name)
-    scores = {loaded.name: own.scores()}
+    head_scorer = scorers.pop(loaded.name)
+    scores = {loaded.name: head_scorer.scores()}
     if OTSU in scorers:
         scores[OTSU] = scorers.pop(OTSU).scores()
     constants = {name: scorer.scores() for name, scorer in scorers.items()}
@@ -96,9 +96,9 @@ def evaluate_job(
         "classes": [info.name for info in dataset.classes],
         "mpp": dataset.mpp,
         "scores": scores,
-        "rows": own.rows,
+        "rows": head_scorer.rows,
         "compat": compat.scores(),
-        "sampath": sampath(np.sum(own.matrices, axis=0), dataset.classes),
+        "sampath": sampath(np.sum(head_scorer.matrices, axis=0), dataset.classes),
         "gain_iou": _mean_iou(scores[loaded.name]) - _mean_iou(constants[baseline]),
     }
 

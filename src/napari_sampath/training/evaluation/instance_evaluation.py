@@ -94,7 +94,7 @@ def evaluate_instances(
 def count_objects(counts: ObjectCounts, numbers: IntArray, image: InstanceImage) -> None:
     """Match predicted objects with the true objects of an image, and add the result to `counts`.
 
-    `numbers` contains the predicted object of each pixel (H, W), 0 for none.
+    `numbers` is (H, W), the number of the predicted object at each pixel, 0 for none.
     """
     # Exclude true objects that are too small to prompt for, like unverified pixels.
     valid = (image.instances == 0) | np.isin(image.instances, image.objects())
@@ -136,9 +136,9 @@ def _predict_job(
         if model.promptable:
             instances = yield from separate_touching_job(segmentation, pixels, model, settings)
             masks[f"{head.name} + {model.name}"] = [instance.mask for instance in instances]
-        for words, neck in (("separated", settings.neck), ("connected components", 0.0)):
+        for suffix, neck in (("separated", settings.neck), ("connected components", 0.0)):
             pieces = pieces_of(segmentation, replace(settings, neck=neck))
-            masks[f"{head.name}, {words}"] = [piece.mask for piece in pieces]
+            masks[f"{head.name}, {suffix}"] = [piece.mask for piece in pieces]
     if model.promptable:
         proposals = yield from segment_everything_job(pixels, model, everything)
         masks[f"{model.name}, everything"] = [proposal.mask for proposal in proposals]

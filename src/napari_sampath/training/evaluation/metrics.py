@@ -28,7 +28,7 @@ def confusion(predicted: npt.ArrayLike, targets: npt.ArrayLike, classes: int) ->
 
 
 def constant_confusion(matrix: Confusion, index: int) -> Confusion:
-    """Return the confusion matrix of predicting class `index` everywhere, from that of any other prediction."""
+    """Return the confusion matrix of predicting class `index` everywhere, given that of any prediction."""
     result = np.zeros_like(matrix)
     result[..., index] = matrix.sum(axis=-1)
     return result

@@ -52,7 +52,7 @@ class PromptScore:
     low: float | None
     """Lower end of the 95 % confidence interval over cases; None if there is only one case."""
     high: float | None
-    """Upper end of the interval."""
+    """Upper end of the interval; None if there is only one case."""
     objects: int
     images: int
     cases: int
@@ -91,8 +91,8 @@ def evaluate_prompts(
 ) -> Job[list[PromptScore]]:
     """Score a promptable model, prompted for every object with its bounding box and with its innermost pixel.
 
-    For a box the model predicts a single mask (`multimask` off), for a point the candidate with the highest predicted
-    IoU, as in SAM's own evaluation. Images larger than a tile are split into tiles as in a session.
+    For a box, the model predicts a single mask (`multimask` off). For a point, the candidate with the highest predicted
+    IoU is scored, as in SAM's own evaluation. Images larger than a tile are split into tiles as in a session.
 
     Args:
         model: A promptable model.
@@ -282,7 +282,7 @@ def points_needed(model: Model, features: Features, target: BoolArray, verified:
 
 
 def bounding_box(mask: BoolArray) -> tuple[float, float, float, float]:
-    """Return the outer edges (x0, y0, x1, y1) of a non-empty mask (H, W)."""
+    """Return the bounding box (x0, y0, x1, y1) of a non-empty mask (H, W), at the outer edges of its pixels."""
     rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(cols[0]), float(rows[0]), float(cols[-1] + 1), float(rows[-1] + 1)
 
@@ -303,7 +303,7 @@ def _otsu(pixels: UInt8Array, box: tuple[float, float, float, float]) -> BoolArr
 
 
 def _flood(colours: FloatArray, point: tuple[float, float], tolerance: float = 14.0) -> BoolArray:
-    """Flood-fill from the point (x, y) where the CIELAB colour is within `tolerance` of the mean around the point."""
+    """Flood-fill from the point (x, y) the pixels with a CIELAB colour within `tolerance` of the mean around it."""
     col, row = int(point[0]), int(point[1])
     seed = colours[max(0, row - 2) : row + 3, max(0, col - 2) : col + 3].reshape(-1, 3).mean(axis=0)
     close = np.linalg.norm(colours - seed, axis=2) < tolerance

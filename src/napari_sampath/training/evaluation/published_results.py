@@ -91,7 +91,7 @@ def paper(name: str) -> Paper:
 
 def merged_rows(source: Paper, report: Mapping[str, Any]) -> dict[str, tuple[float | None, ...]]:
     """Return the rows of a paper, followed by the corresponding scores of a report."""
-    own: dict[str, tuple[float | None, ...]] = {}
+    report_rows: dict[str, tuple[float | None, ...]] = {}
     for method, scores in report["scores"].items():
         values = []
         for key in source.measured:
@@ -100,5 +100,5 @@ def merged_rows(source: Paper, report: Mapping[str, Any]) -> dict[str, tuple[flo
                 values.append(scores[table]["mean"][metric])
             else:
                 values.append(report["sampath"].get(key) if method == report["head"] else None)
-        own[f"{method}, here"] = tuple(values)
-    return {**source.rows, **own}
+        report_rows[f"{method}, here"] = tuple(values)
+    return {**source.rows, **report_rows}

@@ -72,9 +72,9 @@ class HeadsInUse:
         return self._accepted[-1]
 
     def roll_back(self) -> Path | None:
-        """Reject the offered head or, if there is none, return to the previous head; return the current head.
+        """Reject the offered head or, if there is none, restore the previous head.
 
-        Raises a `DatasetError` if there is no head to return to.
+        Returns the current head. Raises a `DatasetError` if there is no head to restore.
         """
         if self._offered is not None:
             self._change(self._accepted, None)

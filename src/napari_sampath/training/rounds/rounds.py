@@ -101,8 +101,8 @@ def dataset_summary_job(folder: Path, before: DatasetSummary | None = None) -> J
     if not entries:
         return None
     dataset = open_dataset(folder)
-    usable = {} if before is None or before.classes != dataset.classes else before.cached
-    cached = {name: facts for name, facts in usable.items() if entries.get(name) == facts[0]}
+    reusable = {} if before is None or before.classes != dataset.classes else before.cached
+    cached = {name: facts for name, facts in reusable.items() if entries.get(name) == facts[0]}
     changed = [sample for sample in dataset.samples if sample.name not in cached]
     inspection = yield from inspect_job(dataset, changed, "Reading the dataset")
     for facts in inspection.images:

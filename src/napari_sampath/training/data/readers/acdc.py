@@ -24,7 +24,7 @@ CLASSES = (
 
 
 def open_acdc(folder: Path) -> Dataset | None:
-    """Open ACDC; return None for another folder.
+    """Open ACDC; return None if the folder has another layout.
 
     Images are `training/patient001/patient001_frame01.nii.gz` and labels `..._frame01_gt.nii.gz`; `Info.cfg` states the
     disease, and `testing/` is the test split. Each slice of a patient's two frames is an image, and the patient is the
@@ -53,9 +53,9 @@ def open_acdc(folder: Path) -> Dataset | None:
 def _slices(image: Path, labels: Path, split: str) -> list[Sample]:
     volume, mm = _volume(image)
     patient, stem = image.parent.name, image.name.split(".")[0]
-    case = patient, split, _read_disease(image.parent / "Info.cfg"), mm * 1000
+    properties = patient, split, _read_disease(image.parent / "Info.cfg"), mm * 1000
     return [
-        Sample(f"{stem}_slice{z:02d}", image, labels, *case, functools.partial(_load, index=z))
+        Sample(f"{stem}_slice{z:02d}", image, labels, *properties, functools.partial(_load, index=z))
         for z in range(volume.shape[2])
     ]
 

@@ -86,7 +86,8 @@ def _classes(content: CocoContent, path: Path) -> tuple[ClassInfo, ...]:
         raise DatasetError(f"'{path}' has a category without a name ({error}); add the name.") from error
     if any(not 1 <= info.id <= 255 for info in classes):
         raise DatasetError(
-            f"'{path}' has the category ids {list(content.categories)}; renumber them from 1 to at most 255."
+            f"'{path}' has the category ids {list(content.categories)}, but ids must be from 1 to 255; renumber "
+            "the categories."
         )
     return with_background(classes)
 

@@ -129,7 +129,7 @@ def _glas_patients(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def _files(folder: Path, ending: str) -> list[Path]:
-    """List the files of a folder whose names end with `ending`, in lower or upper case; empty without the folder."""
+    """List the files of a folder whose names end with `ending`, ignoring case; empty if there is no such folder."""
     return sorted(p for p in folder.glob("*") if p.name.lower().endswith(ending))
 
 

@@ -21,7 +21,7 @@ _MPP = 0.25
 
 
 def open_monuseg(folder: Path) -> Dataset | None:
-    """Open MoNuSeg; return None for another folder.
+    """Open MoNuSeg; return None if the folder has another layout.
 
     `Tissue Images/` and `Annotations/` are the training split; images and XML files in the same folder are the test
     split. `folder` may also be the parent of the training and test folders.

@@ -26,7 +26,7 @@ from .typed_nuclei import open_typed_nuclei
 logger = logging.getLogger(__name__)
 
 _LAYOUTS = (open_bcss, open_crag, open_glas, open_ebhi, open_acdc, open_monuseg, open_typed_nuclei, open_coco)
-"""Readers of layouts other than those of `_open`; each returns None if the folder does not have its layout."""
+"""Readers that are tried in this order; each returns None if the folder has another layout."""
 
 
 def open_dataset(path: str | Path, images: str = "", labels: str = "", group: str = "") -> Dataset:

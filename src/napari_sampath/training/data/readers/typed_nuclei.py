@@ -21,8 +21,10 @@ NEOPLASTIC = 1
 WINDOW_PX = 512
 """Side of the windows that images are cut into, similar to the image size of other datasets of regions."""
 REACH_PX = 24.0
-"""Standard deviation of the smoothing of nuclei, in pixels: about two nuclei in a 40x scan, so that single lymphocytes
-among tumour cells do not count."""
+"""Standard deviation of the Gaussian that smooths the maps of nuclei, in pixels.
+
+It is about two nuclei in a 40x scan, so that single lymphocytes among tumour cells do not count.
+"""
 UNDECIDED = (0.4, 0.6)
 """Range of the local fraction of neoplastic nuclei in which pixels are on the edge of a region and are ignored."""
 EMPTY = 0.01
@@ -35,9 +37,9 @@ _HISTOLYTICS = "hgsc_nest"
 
 
 def open_typed_nuclei(folder: Path) -> Dataset | None:
-    """Open a folder with `images/` and a map of nuclear types for each image, `masks/<name>_type.png`.
+    """Open a folder with `images/` and a map of nuclear types for each image, `masks/<name>_type.png`; else None.
 
-    The class "tumour" covers the pixels around which most nuclei are neoplastic. Returns None for another folder.
+    The class "tumour" covers the pixels around which most nuclei are neoplastic.
     """
     maps = {
         path.stem.removesuffix(_TYPES): path for path in sorted((folder / "masks").glob(f"*{_TYPES}.png"))
