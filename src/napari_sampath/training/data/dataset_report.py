@@ -57,7 +57,6 @@ def find_leaks(images: Sequence[ImageFacts]) -> list[str]:
 
 
 def _splits_of(members: Sequence[ImageFacts]) -> str:
-    """List the splits of images, with the name of the first image in each split."""
     first = {image.sample.split: image.sample.name for image in reversed(members)}
     return " and ".join(f"{split} ('{first[split]}')" for split in sorted(first))
 

@@ -59,7 +59,6 @@ class WorstPredictions:
 
 
 def _outlined(pixels: UInt8Array, target: BoolArray, predicted: BoolArray) -> UInt8Array:
-    """Crop a square around an object and its prediction, and draw both outlines."""
     rows, cols = np.nonzero(target | predicted)
     side = int((1 + 2 * _MARGIN) * max(np.ptp(rows), np.ptp(cols))) + 2
     top, left = (int(values.min() + values.max() + 1 - side) // 2 for values in (rows, cols))

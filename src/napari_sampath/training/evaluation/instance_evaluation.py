@@ -124,7 +124,7 @@ def _predict_job(
     settings: InstanceSettings,
     everything: EverythingSettings,
 ) -> Job[dict[str, list[LocalMask]]]:
-    """Segment the objects of one image with all methods, and return method -> masks."""
+    """Return method -> masks of the objects of one image."""
     masks: dict[str, list[LocalMask]] = {}
     pixels = image.pixels
     if head is not None:

@@ -177,7 +177,6 @@ def _score_tile(
 
 
 def _count_points(model: Model, features: Features, tile: _Tile, clicked_ids: set[int]) -> list[float]:
-    """Return the number of points needed for each clicked object of a tile."""
     return [
         float(points_needed(model, features, tile.instances == i, tile.verified))
         for i in tile.ids
@@ -213,7 +212,6 @@ def _tiles(image: InstanceImage) -> Iterator[_Tile]:
 def _score_model(
     model: Model, features: Features, tile: _Tile, worst: WorstPredictions | None = None
 ) -> Values:
-    """Score the model with a box and with a point for each object of a tile."""
     scored: Values = {}
     instances = tile.instances
     boxes = [bounding_box(instances == i) for i in tile.ids]
@@ -238,7 +236,6 @@ def _score_model(
 
 
 def _score_baselines(tile: _Tile) -> Values:
-    """Score the baselines with the same prompts."""
     scored: Values = {}
     pixels, colours = tile.pixels, rgb2lab(tile.pixels)
     for i in tile.ids:

@@ -140,7 +140,6 @@ def compare_job(
 
 
 def _model_for(head: LoadedHead, loaded: list[Model]) -> Job[Model]:
-    """Return the model of a head, loading it if necessary."""
     model = next((model for model in loaded if model.name == head.encoder_name), None)
     if model is None:
         config = load_config()
@@ -161,7 +160,6 @@ def _to_indices(labels: UInt8Array, head: LoadedHead, dataset: Dataset) -> UInt8
 def _score_tiles(
     dataset: Dataset, sample: Sample, targets: UInt8Array, predictions: list[UInt8Array]
 ) -> list[_Tile]:
-    """Score each tile that has verified pixels."""
     counted = [index for index, info in enumerate(dataset.classes) if info.id > 0]
     scored = []
     for frame in tiles((targets.shape[0], targets.shape[1])):
@@ -194,7 +192,6 @@ def _class_scores(dataset: Dataset, heads: list[LoadedHead], scored: list[_Tile]
 
 
 def _draw(dataset: Dataset, tile: _Tile) -> WorstTile:
-    """Draw the thumbnails of a tile."""
     example = dataset.read(tile.sample)
     pixels, targets = example.pixels[tile.frame.slices], example.targets[tile.frame.slices]
     step = max(1, -(-max(pixels.shape[:2]) // (2 * THUMBNAIL_PX)))

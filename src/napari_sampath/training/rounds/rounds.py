@@ -158,7 +158,6 @@ def round_job(
 
 
 def _record(job: Job[Path], curves: TrainingCurves) -> Job[None]:
-    """Run a training job, and add its progress reports to the curves."""
     try:
         for progress in job:
             if isinstance(progress, TrainingProgress):

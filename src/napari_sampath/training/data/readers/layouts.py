@@ -99,7 +99,6 @@ def open_ebhi(folder: Path) -> Dataset | None:
 
 
 def _glands(name: str, samples: Sequence[Sample], citation: str, licence: str, note: str) -> Dataset | None:
-    """Make a dataset with the single class "gland"; None without samples."""
     if not samples:
         return None
     return Dataset(
@@ -114,7 +113,7 @@ def _glands(name: str, samples: Sequence[Sample], citation: str, licence: str, n
 
 
 def _glas_patients(path: Path) -> dict[str, tuple[str, str]]:
-    """Read the patient and the grade of each image name."""
+    """Read image name -> (patient, grade)."""
     if not path.is_file():
         return {}
     try:
