@@ -58,9 +58,8 @@ def write_html_job(
             example = dataset.read(samples[row["name"]])
             predicted = channels(run(segment_job(example.pixels, head, model)).labels, dataset)
             image = side_by_side(example.pixels, example.targets, predicted, dataset.classes)
-            caption = (
-                f"{row['name']}, Dice {format_score(row['dice'])}: image, ground truth, {report['head']}"
-            )
+            dice = format_score(row["dice"])
+            caption = f"{row['name']}, Dice {dice}: image, ground truth, {report['head']}"
             figures.append(_figure(image, caption))
             done += 1
         sections.append(f"<h2>{kind}</h2>{''.join(figures)}")

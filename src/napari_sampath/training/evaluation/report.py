@@ -62,9 +62,8 @@ def outline_table(report: dict[str, Any]) -> Table:
         for name, outline in scores["outlines"].items():
             objects = scores["objects"][name]
             distances = [format_score(outline[key], places=1) for key in ("hd95_px", "assd_px")]
-            rows.append(
-                [method, name, *distances, *(format_score(objects[key]) for key in ("f1", "aji", "pq"))]
-            )
+            cells = (objects["f1"], objects["aji"], objects["pq"])
+            rows.append([method, name, *distances, *map(format_score, cells)])
     return headings, rows
 
 
@@ -90,13 +89,7 @@ def object_table(scores: Sequence[InstanceScore]) -> Table:
     """Tabulate instance scores, one row per kind of object and method."""
     rows = [
         [
-            *(
-                score.kind,
-                score.method,
-                format_score(score.pq),
-                format_score(score.f1),
-                format_score(score.aji),
-            ),
+            *(score.kind, score.method, *map(format_score, (score.pq, score.f1, score.aji))),
             f"{score.objects} in {score.images} images",
         ]
         for score in scores
