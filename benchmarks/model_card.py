@@ -32,7 +32,7 @@ from napari_sampath.training.evaluation.instance_evaluation import InstanceScore
 from napari_sampath.training.evaluation.prompt_evaluation import MAX_POINTS, POINTS, PromptScore
 from napari_sampath.training.evaluation.report import Table, format_score, object_table, prompt_table
 from napari_sampath.training.prompts.config import recipe
-from napari_sampath.training.prompts.tune import read_facts
+from napari_sampath.training.prompts.tune import read_training_record
 
 _ATTRIBUTION = """\
 | set | used for | licence and attribution |
@@ -149,7 +149,7 @@ def write_model_card(
     Returns:
         `path`.
     """
-    facts = read_facts(weights)
+    record = read_training_record(weights)
     text = f"""# Model card: {tiny.INFO.name}
 
 Written by `python -m benchmarks.model_card`; do not edit.
@@ -162,8 +162,8 @@ Written by `python -m benchmarks.model_card`; do not edit.
 | file | `{weights.name}`, {weights.stat().st_size / 1e6:.1f} MB, float16 safetensors |
 | sha256 | `{_sha256(weights)}` |
 | licence | {tiny.INFO.licence} |
-| trained on | {json.dumps(facts.get("data", {}))} images (train splits only) |
-| training | {_hours(facts)} |
+| trained on | {json.dumps(record.get("data", {}))} images (train splits only) |
+| training | {_hours(record)} |
 
 ## Scores
 
@@ -181,7 +181,7 @@ are few: the nuclei are of a few parent fields, the tumour of one patient.
 {_ATTRIBUTION}
 ## Recipe
 
-{_recipe(facts, "pretrain")}
+{_recipe(record, "pretrain")}
 
 {_beside(weights)}## Limits
 
@@ -196,23 +196,23 @@ def _markdown(table: Table) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def _stages(facts: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the facts of each training stage, the first one first."""
-    start = facts.get("start")
+def _stages(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the record of each training stage, the first one first."""
+    start = record.get("start")
     before = _stages(start) if isinstance(start, dict) else []
-    return [*before, facts] if "recipe" in facts else before
+    return [*before, record] if "recipe" in record else before
 
 
-def _hours(facts: dict[str, Any]) -> str:
+def _hours(record: dict[str, Any]) -> str:
     """Return the total training time."""
-    hours = [float(stage["hours"]) for stage in _stages(facts) if "hours" in stage]
+    hours = [float(stage["hours"]) for stage in _stages(record) if "hours" in stage]
     return f"{sum(hours):.1f} h in {len(hours)} stages, see Recipe" if hours else "unknown"
 
 
-def _recipe(facts: dict[str, Any], name: str) -> str:
+def _recipe(record: dict[str, Any], name: str) -> str:
     """Write the command of each training stage, as changes of one recipe, the first stage first."""
     defaults = dataclasses.asdict(recipe(name))
-    stages = _stages(facts)
+    stages = _stages(record)
     if not stages:
         return "Unknown: the file does not contain it."
     first = stages[0].get("start")
@@ -250,7 +250,7 @@ def _beside(weights: Path) -> str:
     return (
         "## Other files in the package\n\nHeads are trained by `recipes/heads.sh`. The second encoder (timm "
         f"`{tiny.MODELS[tiny.PATH_INFO.name].backbone}`, fused as the first) was trained on dense targets alone:\n\n"
-        f"{_recipe(read_facts(second), 'dense')}\n\n{_markdown((['file', 'size', 'sha256'], rows))}\n"
+        f"{_recipe(read_training_record(second), 'dense')}\n\n{_markdown((['file', 'size', 'sha256'], rows))}\n"
     )
 
 

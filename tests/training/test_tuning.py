@@ -52,14 +52,14 @@ from napari_sampath.training.prompts.augment import (
     Pools,
     Window,
     compose,
-    draw_part,
     random_crop,
+    sample_part,
 )
 from napari_sampath.training.prompts.config import PromptTuningConfig, recipe
 from napari_sampath.training.prompts.dense_targets import dense_loss, object_maps
 from napari_sampath.training.prompts.interactive import mask_losses, prompt_loss, true_iou
-from napari_sampath.training.prompts.prompt_tuning import HELPERS, Trainee, draw_window, tune
-from napari_sampath.training.prompts.tune import read_facts, tune_model
+from napari_sampath.training.prompts.prompt_tuning import AUXILIARY, TrainableModel, sample_window, tune
+from napari_sampath.training.prompts.tune import read_training_record, tune_model
 
 DISC = np.hypot(*(np.indices((96, 96)) - 48)) < 30
 
@@ -312,9 +312,9 @@ def test_tuned_weights_load_and_predict(tmp_path: Path) -> None:
     with torch.inference_mode():
         embedding = parts.encoder(torch.zeros(1, 3, 64, 64))["embedding"]
     assert embedding.shape == (1, 256, 4, 4)
-    facts = read_facts(output)
-    assert facts["data"] == {"gland": 2}
-    assert facts["recipe"]["side_px"] == 64  # type: ignore[index]
+    record = read_training_record(output)
+    assert record["data"] == {"gland": 2}
+    assert record["recipe"]["side_px"] == 64  # type: ignore[index]
     assert output.stat().st_size < 25e6
 
 
@@ -334,9 +334,9 @@ def test_fine_tuning_keeps_the_features(tmp_path: Path) -> None:
         if (value != after.state_dict()[name]).any()
     }
     assert changed == {"mask_decoder"}
-    facts = read_facts(output)
-    assert facts["start"]["file"] == tiny.SAMPATH_TINY.weights.name
-    assert facts["data"] == {"gland": 1}
+    record = read_training_record(output)
+    assert record["start"]["file"] == tiny.SAMPATH_TINY.weights.name
+    assert record["data"] == {"gland": 1}
 
 
 def test_training_starts_from_the_mean_of_several_weights(tmp_path: Path) -> None:
@@ -355,9 +355,9 @@ def test_training_starts_from_the_mean_of_several_weights(tmp_path: Path) -> Non
             mean = torch.stack([weights[name].float() for weights in stored[:3]]).mean(dim=0)
             torch.testing.assert_close(stored[3][name].float(), mean, rtol=2e-3, atol=2e-3)
     assert any((stored[3][name] != stored[1][name]).any() for name in kept)
-    merged = read_facts(files[3])["merged"]
-    assert [facts["file"] for facts in merged] == ["2.safetensors", "0.safetensors"]  # type: ignore[attr-defined]
-    known = len(_stages(read_facts(files[0])))
+    merged = read_training_record(files[3])["merged"]
+    assert [record["file"] for record in merged] == ["2.safetensors", "0.safetensors"]  # type: ignore[attr-defined]
+    known = len(_stages(read_training_record(files[0])))
     card = write_model_card(tmp_path / "card.md", files[3], []).read_text()
     expected = f"--merge stage{known + 1}.safetensors stage{known}.safetensors"
     assert f"-o stage{known + 2}.safetensors {expected}" in card
@@ -376,7 +376,7 @@ def test_custom_weights_in_sams_format_are_tuned(tmp_path: Path, tiny_sam_file: 
     assert after.encoder.weights_digest == before.encoder.weights_digest
     answers = [model.predict(features, points=[(48, 48)], labels=[1]).scores for model in (before, after)]
     assert not np.allclose(*answers)
-    assert read_facts(output)["recipe"]["side_px"] == 1024  # type: ignore[index]
+    assert read_training_record(output)["recipe"]["side_px"] == 1024  # type: ignore[index]
 
 
 def test_invalid_tuning_raises_one_sentence(tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_invalid_tuning_raises_one_sentence(tmp_path: Path) -> None:
     assert "'hipt-s16' is not promptable; choose a promptable model" in sentence(
         "hipt-s16", warmup_steps=1, steps=0
     )
-    assert "tune the first of them, 'vit_b'" in sentence("vit_b+hipt-s16")
+    assert "tune only the first, 'vit_b'" in sentence("vit_b+hipt-s16")
     with pytest.raises(UnknownNameError, match=r"'quick'.*finetune, pretrain"):
         recipe("quick")
 
@@ -404,8 +404,8 @@ def test_the_second_encoder_is_trained_on_dense_targets(tmp_path: Path) -> None:
     output = tmp_path / f"{name}.safetensors"
     config = replace(recipe("dense"), warmup_steps=2, windows=1, side_px=64, precision="float32")
     jobs.run(tune_model([tissue()], output, config, name, "random"))
-    facts = read_facts(output)
-    assert (facts["model"], facts["backbone"]) == (name, "convnext_atto_ols")
+    record = read_training_record(output)
+    assert (record["model"], record["backbone"]) == (name, "convnext_atto_ols")
     assert output.stat().st_size < 10e6
     model = load_model(name, "cpu", output)
     assert not model.promptable
@@ -435,17 +435,17 @@ def test_stored_names_match_the_loaded_names(tiny_sam_file: Path) -> None:
     names = set(load_state_dict(tiny_sam_file))
     plain, aliased = (registry[name].build(tiny_sam_file) for name in ("sam", "aliased:sam"))
     assert set(plain.state_dict()) == set(aliased.state_dict()) == names
-    trainee = Trainee(aliased, kinds=1)
-    trainee.freeze_others("image_encoder.neck")
-    trained = {name for name, parameter in trainee.named_parameters() if parameter.requires_grad}
-    assert {name.split(".")[-3] for name in trained if not name.startswith(HELPERS)} == {"neck"}
+    model = TrainableModel(aliased, kinds=1)
+    model.freeze_others("image_encoder.neck")
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name.split(".")[-3] for name in trained if not name.startswith(AUXILIARY)} == {"neck"}
 
 
 def test_frozen_parts_keep_their_running_statistics() -> None:
     parts = EncoderParts(MobileSamEncoder(), build_prompt_encoder(), build_mask_decoder())
-    trainee = Trainee(parts, kinds=1)
-    trainee.freeze_others("image_encoder.neck")
-    norms = [module for module in trainee.image_encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    model = TrainableModel(parts, kinds=1)
+    model.freeze_others("image_encoder.neck")
+    norms = [module for module in model.image_encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert norms
     assert not any(module.training for module in norms)
 
@@ -458,7 +458,7 @@ def test_windows_with_objects_are_drawn_from_sparse_annotations() -> None:
     pools = Pools([InstanceImage("a", Kind("mine", 1.0, 1.0, True), pixels, instances, 20)])
     rng = np.random.default_rng(0)
     plain = sum(bool(compose(pools, 256, rng).prompted) for _ in range(12))
-    sought = sum(bool(draw_window(pools, 256, rng).prompted) for _ in range(12))
+    sought = sum(bool(sample_window(pools, 256, rng).prompted) for _ in range(12))
     assert plain < sought
     assert sought >= 3
 
@@ -476,7 +476,7 @@ def test_a_part_contains_its_object_completely(seed: int, centre: tuple[int, int
     instances[(instances == 0) & (rows < 3)] = 2
     pixels = np.random.default_rng(seed).integers(0, 255, (256, 256, 3), np.uint8)
     window = Window(pixels, instances, np.zeros((64, 64), np.uint8), (1,))
-    part, (row, col) = draw_part(window, 4, np.random.default_rng(seed))
+    part, (row, col) = sample_part(window, 4, np.random.default_rng(seed))
     side = part.instances.shape[0]
     top, left = row * TOKEN_CELLS, col * TOKEN_CELLS
     assert (part.instances == instances[top : top + side, left : left + side]).all()
@@ -526,7 +526,7 @@ def test_tokens_ids_and_offset_of_a_part_match(monkeypatch: pytest.MonkeyPatch) 
         windows.append(compose(pools, side, rng))
         return windows[-1]
 
-    monkeypatch.setattr(f"{module}.draw_window", drawn)
+    monkeypatch.setattr(f"{module}.sample_window", drawn)
     config = replace(STEPS, steps=1, side_px=256, windows=1, part_px=64, parts=6)
     spots = np.zeros((96, 96), np.int32)
     for number, (row, col) in enumerate([(16, 20), (20, 70), (60, 30), (75, 80)], start=1):

@@ -147,7 +147,7 @@ def run_tune(args: argparse.Namespace, output: Output) -> None:
     """Train a promptable model with SAM's algorithm."""
     from ...encoders.tiny import tiny
     from ...training.prompts.config import PromptTuningConfig, recipe
-    from ...training.prompts.tune import RANDOM, read_facts, tune_model
+    from ...training.prompts.tune import RANDOM, read_training_record, tune_model
 
     check_suffix(args.output, ".safetensors")
     args.device = str(resolve_device(load_config().device))
@@ -155,9 +155,9 @@ def run_tune(args: argparse.Namespace, output: Output) -> None:
     start = args.start or (RANDOM if args.recipe != "finetune" and args.model in tiny.MODELS else None)
     job = tune_model(open_instances(args, "train"), args.output, config, args.model, start, args.merge)
     written = output.run(job)
-    facts = read_facts(written)
+    record = read_training_record(written)
     output.result(
-        {"weights": str(written), **facts},
+        {"weights": str(written), **record},
         f"Wrote {written}. Use it with --model {args.model} --weights {written}.",
     )
 

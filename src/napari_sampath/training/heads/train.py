@@ -51,8 +51,8 @@ def train(
 ) -> Path:
     """Train a head on a dataset and write it as a bundle.
 
-    A killed run resumes when `train` is called again with the same data and configuration, and gives the same head. A log
-    of the epochs is written beside the bundle, and also a checkpoint until the run ends.
+    A killed run resumes when `train` is called again with the same data and configuration, and gives the same head.
+    A log of the epochs is written beside the bundle, and also a checkpoint until the run ends.
 
     Args:
         dataset: A dataset, or a folder that `open_dataset` can open.

@@ -1,1 +1,1 @@
-"""Training promptable models with simulated clicks."""
+"""Training of promptable models with simulated clicks."""

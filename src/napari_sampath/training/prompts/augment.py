@@ -1,7 +1,7 @@
 """Training windows: mosaics of images with random scale, rotation, aspect and stain.
 
-A window is a square of the encoder's 1,024 px frame with one image or a grid of several, of one or of different
-sets, so that it shows many objects and kinds of tissue, as a slide does.
+A window is a square in the encoder's 1,024 px frame. It contains one crop or a grid of crops, from one or several
+data sets, so that it shows many objects and kinds of tissue, like a slide.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from ..data.stain import jitter_stain
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """One training window with a side of S pixels of the encoder's frame."""
+    """Training window with a side of S pixels of the encoder's frame."""
 
     pixels: UInt8Array
-    """(S, S, 3) uint8 RGB."""
+    """Pixels (S, S, 3) uint8 RGB."""
     instances: IntArray
-    """(S / 4, S / 4) int32 object ids on the logit grid; 0 is background, negative is not verified."""
+    """Object ids (S / 4, S / 4) int32 on the logit grid; 0 is background, negative is not verified."""
     kinds: IntArray
-    """(S / 4, S / 4) uint8, index of the kind of the image of each cell."""
+    """Index (S / 4, S / 4) uint8 of the kind of the image that each cell comes from."""
     prompted: tuple[int, ...]
     """Ids of the objects to prompt for."""
 
     def part(self, row: int, col: int, side: int) -> Window:
-        """Cut out `side` x `side` tokens from (row, col); objects that this cuts are not prompted for."""
+        """Crop `side` x `side` tokens at (row, col); objects that the crop truncates are not prompted for."""
         px, cells = (
             (slice(row * each, (row + side) * each), slice(col * each, (col + side) * each))
             for each in (TOKEN_PX, TOKEN_CELLS)
@@ -46,21 +46,21 @@ class Window:
 TOKEN_PX = INPUT_PX // GRID
 """Side of a token of the embedding, in pixels of the frame."""
 TOKEN_CELLS = LOGITS_PX // GRID
-"""The same in cells of the logit grid."""
+"""Side of a token of the embedding, in cells of the logit grid."""
 MIN_CELLS = 12
-"""Smallest object that is prompted for, in cells of the logit grid (4 px of the frame)."""
+"""Minimum area of an object that is prompted for, in cells of the logit grid (4 x 4 px of the frame)."""
 ROTATED = 0.6
-"""Share of the crops that are rotated by any angle; the others only by right angles, which keeps them sharp."""
+"""Fraction of the crops that are rotated by any angle; other crops only by right angles, which keeps them sharp."""
 BLURRED = 0.25
-"""Share of the crops that are blurred like regions of a slide that are out of focus."""
+"""Fraction of the crops that are blurred, like regions of a slide that are out of focus."""
 MAX_BLUR_PX = 1.2
-"""Largest standard deviation of the blur, in pixels of the image."""
+"""Maximum standard deviation of the blur, in pixels of the image."""
 STRETCH = 0.12
-"""Largest natural logarithm of the change of each side of a crop; the aspect ratio changes by up to twice as much."""
+"""Maximum natural logarithm of the factor by which the sides of a crop are stretched, in opposite directions."""
 
 
 class Pools:
-    """Training images, drawn by the share of their kind and, within a kind, in proportion to their area."""
+    """Training images, sampled by the share of their kind and, within a kind, in proportion to their area."""
 
     def __init__(self, images: list[InstanceImage]) -> None:
         by_name: dict[str, list[InstanceImage]] = {}
@@ -73,17 +73,17 @@ class Pools:
         areas = [np.array([image.instances.size for image in pool], dtype=float) for pool in self._images]
         self._areas = [area / area.sum() for area in areas]
 
-    def draw_kind(self, rng: np.random.Generator) -> int:
-        """Draw the index of a kind."""
+    def sample_kind(self, rng: np.random.Generator) -> int:
+        """Sample the index of a kind."""
         return int(rng.choice(len(self.kinds), p=self._shares))
 
-    def draw(self, kind: int, rng: np.random.Generator) -> InstanceImage:
-        """Draw an image of a kind."""
+    def sample(self, kind: int, rng: np.random.Generator) -> InstanceImage:
+        """Sample an image of a kind."""
         return self._images[kind][int(rng.choice(len(self._images[kind]), p=self._areas[kind]))]
 
 
 def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
-    """Draw a window of 1, 4 or 9 crops, each with its own scale, rotation and stain.
+    """Compose a window of 1, 4 or 9 random crops, each with its own scale, rotation and stain.
 
     `side_px` is the side S of the window in pixels of the frame, a multiple of 32.
     """
@@ -93,12 +93,12 @@ def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
     instances = np.zeros((side_px // 4, side_px // 4), np.int32)
     kinds = np.zeros((side_px // 4, side_px // 4), np.uint8)
     mixed = rng.random() < 0.5
-    kind = pools.draw_kind(rng)
+    kind = pools.sample_kind(rng)
     for row in range(grid):
         for col in range(grid):
             if mixed:
-                kind = pools.draw_kind(rng)
-            source = pools.draw(kind, rng)
+                kind = pools.sample_kind(rng)
+            source = pools.sample(kind, rng)
             (top, bottom), (left, right) = edges[row : row + 2], edges[col : col + 2]
             crop, ids = random_crop(source, bottom - top, right - left, rng)
             pixels[top:bottom, left:right] = crop
@@ -113,18 +113,18 @@ def compose(pools: Pools, side_px: int, rng: np.random.Generator) -> Window:
 def random_crop(
     source: InstanceImage, height_px: int, width_px: int, rng: np.random.Generator
 ) -> tuple[UInt8Array, IntArray]:
-    """Cut a crop, and blur, enlarge, stretch, rotate, flip and re-stain it.
+    """Take a random crop, and blur, enlarge, stretch, rotate, flip and re-stain it.
 
     The crop never extends beyond the image; it is rotated by any angle only if the image is large enough. Height and
     width are in pixels of the frame, multiples of 4. Returns pixels (height, width, 3) and ids (height / 4, width / 4).
     """
-    # Draw the angle, and compute the upright rectangle around the rotated crop.
+    # Sample the angle, and compute the upright rectangle around the rotated crop.
     full_h, full_w = source.instances.shape
     angle = rng.uniform(0, 2 * np.pi) if rng.random() < ROTATED else 0.0
     around_h, around_w = _around(height_px, width_px, angle)
     if max(around_h / full_h, around_w / full_w) > source.kind.max_scale:
         angle, around_h, around_w = 0.0, height_px, width_px
-    # Draw scale and aspect, and cut.
+    # Sample the scale and the aspect ratio, and crop.
     smallest = max(around_h / full_h, around_w / full_w)
     largest = max(source.kind.max_scale, smallest)
     scale = float(np.exp(rng.uniform(np.log(max(smallest, 0.5)), np.log(largest))))
@@ -158,7 +158,7 @@ def random_crop(
 
 
 def _around(height_px: int, width_px: int, angle: float) -> tuple[int, int]:
-    """Return the height and width of the upright rectangle around one that is rotated by an angle in radians."""
+    """Return the height and width of the upright bounding box of a rectangle rotated by an angle in radians."""
     cos, sin = abs(np.cos(angle)), abs(np.sin(angle))
     return round(height_px * cos + width_px * sin), round(height_px * sin + width_px * cos)
 
@@ -168,7 +168,7 @@ def _rotated(x: FloatArray, y: FloatArray, angle: float) -> tuple[FloatArray, Fl
 
 
 def _cut_rotated(image: Image.Image, height_px: int, width_px: int, angle: float) -> Image.Image:
-    """Cut a rectangle that is rotated by an angle in radians out of the middle of an image."""
+    """Crop a rectangle rotated by an angle in radians from the centre of an image."""
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
     x, y = -width_px / 2, -height_px / 2
     left, top = x * cos - y * sin + image.width / 2, x * sin + y * cos + image.height / 2
@@ -180,11 +180,11 @@ def _cut_rotated(image: Image.Image, height_px: int, width_px: int, angle: float
     )
 
 
-def draw_part(window: Window, side: int, rng: np.random.Generator) -> tuple[Window, tuple[int, int]]:
-    """Draw a square part of a window that contains an object to prompt for.
+def sample_part(window: Window, side: int, rng: np.random.Generator) -> tuple[Window, tuple[int, int]]:
+    """Sample a square part of a window that contains an object to prompt for.
 
-    `side` is in tokens, and doubled until the object fits, up to the whole window. Returns the part, and its first
-    token (row, col) in the window.
+    `side` is in tokens; it is doubled until the object fits, up to the whole window. Returns the part, and its
+    position (row, col) in the window, in tokens.
     """
     cells = window.instances == rng.choice(window.prompted)
     spans = [np.flatnonzero(cells.any(axis=1 - axis))[[0, -1]] // TOKEN_CELLS for axis in (0, 1)]

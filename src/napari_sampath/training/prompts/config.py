@@ -15,55 +15,56 @@ class PromptTuningConfig:
     """Configuration of one training run; the defaults adapt the mask decoder of a trained model to new tissue."""
 
     warmup_steps: int = setting(0, min=0)
-    """Steps on dense targets alone, before prompts."""
+    """Number of steps on dense targets only, before the steps with prompts."""
     steps: int = setting(400, min=0)
-    """Steps with prompts."""
+    """Number of steps with prompts."""
     spread_steps: int = setting(0, min=0)
-    """Steps in between that train only the convolutions that spread a drawn prompt (`sampath-tiny` only)."""
+    """Number of steps between these stages that train only the convolutions that spread prompts, for `sampath-tiny`."""
     windows: int = setting(1, min=1)
-    """Windows per step."""
+    """Number of windows per step."""
     side_px: int = 512
-    """Side of a window in pixels of the 1,024 px frame; a multiple of 32. Encoders that need whole frames ignore it."""
+    """Side of a window in pixels of the 1,024 px frame, a multiple of 32; ignored if the encoder needs whole frames."""
     full_frame_share: float = setting(0.25, min=0, max=1)
-    """Share of the prompted steps that use one whole frame, so that the decoder is trained on all 4,096 tokens."""
+    """Fraction of the steps with prompts that use one whole frame, so that the decoder learns all 4,096 positions."""
     part_px: int = 0
-    """Side of the parts of a window that the decoder predicts, in pixels, a multiple of 32; 0 predicts the whole
-    window. The encoder always processes the whole window. A larger object gets a larger part. Whole frames of
-    `full_frame_share` are not cut."""
+    """Side of the parts of a window that are decoded, in pixels, a multiple of 32; 0 decodes the whole window. Parts
+    are enlarged to contain larger objects. The encoder always processes the whole window, and the whole frames of
+    `full_frame_share` are always decoded completely."""
     parts: int = setting(4, min=1)
-    """Parts per window, if `part_px` is not 0."""
+    """Number of parts per window, if `part_px` is not 0."""
     prompts: int = setting(4, min=1)
-    """Prompted objects per window or part; a part or frame n times as wide as `part_px` gets one nth."""
+    """Number of prompted objects per window or part; divided by n for a part or frame that is n times as wide as
+    `part_px`."""
     point_share: float = setting(0.5, min=0, max=1)
-    """Share of the windows whose first prompts are points; those of the others are noisy boxes."""
+    """Fraction of the windows whose first prompts are points; the other windows start with noisy boxes."""
     box_noise: float = setting(0.1, min=0, max=1)
-    """Standard deviation of the noise on each side of a box, as a share of the object's side; 0.1 as for SAM, less for
-    tight boxes."""
+    """Standard deviation of the noise on each side of a box, as a fraction of the object's side; 0.1 as in SAM, or less
+    for tight boxes."""
     inner_points: bool = False
-    """Draw first points near the middle of an object, where people click, instead of anywhere in it as for SAM."""
+    """Whether first points are near the middle of an object, where people click, instead of anywhere in it, as in SAM."""
     iterations: int = setting(11, min=1)
-    """Largest number of interactive iterations per object, drawn at each step; 11 as for SAM."""
+    """Maximum number of interactive iterations per object, 11 as in SAM; the number is sampled for each window."""
     learning_rate: float = 1e-4
-    """Peak of the schedule: linear warm-up, then cosine to 1 %."""
+    """Peak learning rate of the schedule: linear warm-up, then cosine decay to 1 %."""
     weight_decay: float = 0.05
-    """Weight decay of matrices and convolutions."""
+    """Weight decay, which norms and biases do not have."""
     gradient_clip: float = 1.0
-    """Largest norm of the gradient."""
+    """Maximum norm of the gradient."""
     average: float = 0.99
-    """Decay of the running average of the weights, which is saved; 0 saves the weights themselves."""
+    """Decay of the moving average of the weights, which is saved; 0 saves the weights themselves."""
     dense_weight: float = 1.0
-    """Weight of the dense targets in the prompted steps."""
+    """Weight of the loss on dense targets in the steps with prompts."""
     train_only: str = "mask_decoder"
-    """Prefixes of the weights to train, separated by commas, such as "mask_decoder.iou_prediction_head" to calibrate
+    """Comma-separated prefixes of the weights to train, such as "mask_decoder.iou_prediction_head" to calibrate
     only the predicted IoU; "all" also trains the encoder."""
     precision: str = setting("auto", choices=("auto", "float32", "bfloat16"))
-    """"float32", "bfloat16" (autocast), or "auto" for bfloat16 if the device supports it."""
+    """Precision: "float32", "bfloat16" (autocast), or "auto" for bfloat16 if the device supports it."""
     device: str = "cpu"
-    """Device name of torch."""
+    """Name of the torch device."""
     seed: int = 0
-    """Seed of all random numbers."""
+    """Random seed."""
     save_every: int = setting(100, min=1)
-    """Steps between two checkpoints."""
+    """Number of steps between two checkpoints."""
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -71,7 +72,8 @@ class PromptTuningConfig:
             raise ConfigError(f"side_px is {self.side_px}; give a multiple of 32 from 64 to {INPUT_PX}.")
         if self.part_px % 32 or not 0 <= self.part_px <= self.side_px:
             raise ConfigError(
-                f"part_px is {self.part_px}; give a multiple of 32 up to side_px, {self.side_px}, or 0 for no parts."
+                f"part_px is {self.part_px}; give a multiple of 32 up to side_px, {self.side_px}, or 0 to decode whole "
+                "windows."
             )
 
 
@@ -105,7 +107,7 @@ RECIPES: dict[str, tuple[str, PromptTuningConfig]] = {
         ),
     ),
 }
-"""Name -> description, configuration."""
+"""Description and configuration of each recipe, by name."""
 
 
 def recipe(name: str) -> PromptTuningConfig:

@@ -1,7 +1,7 @@
-"""Dense targets for the warm-up of an encoder: kind, boundary, distance, and offset to the object's centre.
+"""Dense targets for the warm-up of an encoder: foreground, boundary, distance, and offset to the object's centre.
 
-Distances and offsets are the targets of HoVer-Net (Graham et al. 2019); predicting them teaches an encoder which
-pixels belong to one object, as prompts require.
+Distances and offsets are the targets of HoVer-Net (Graham et al. 2019). By predicting them, an encoder learns which
+pixels belong to the same object, which a prompt requires.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ...arrays import FloatArray, IntArray
 from .augment import Window
 
 OBJECT_MAPS = 4
-"""Boundary, distance, row offset, column offset."""
+"""Number of object maps: boundary, distance, row offset and column offset."""
 
 
 class DenseHead(nn.Module):
-    """Embedding (B, 256, h, w) -> (B, kinds + 4, 4h, 4w): one foreground logit per kind, then the object maps."""
+    """Maps an embedding (B, 256, h, w) to one foreground logit per kind and the object maps, (B, kinds + 4, 4h, 4w)."""
 
     def __init__(self, kinds: int, channels: int = 256) -> None:
         super().__init__()
@@ -37,10 +37,10 @@ class DenseHead(nn.Module):
 
 
 def object_maps(instances: IntArray) -> FloatArray:
-    """Compute the targets of each cell from ids (h, w), 0 for background, negative outside the verified area.
+    """Compute the object maps from ids (h, w), which are 0 in the background and negative outside the verified area.
 
     Returns:
-        (4, h, w) float32: inner boundary (0 or 1), distance to it (as a share of the object's largest, 0..1), and
+        (4, h, w) float32: inner boundary (0 or 1), distance to it (as a fraction of the object's maximum, 0..1), and
         offset to the object's centroid (rows, cols) in units of the square root of its area.
     """
     maps = np.zeros((OBJECT_MAPS, *instances.shape), np.float32)
@@ -50,12 +50,12 @@ def object_maps(instances: IntArray) -> FloatArray:
     # Boundary.
     boundary = find_boundaries(instances, mode="inner")
     maps[0] = boundary
-    # Number the objects without gaps.
+    # Renumber the objects consecutively.
     _, compact = np.unique(instances, return_inverse=True)
     compact = compact.reshape(instances.shape)
     if instances.min() > 0:
         compact = compact + 1
-    # Distance to the boundary, normalised by object.
+    # Distance to the boundary, normalised for each object.
     distance = distance_transform_edt(inside & ~boundary) + inside
     areas = np.maximum(np.bincount(compact.ravel()), 1)
     largest = np.zeros(len(areas))
@@ -70,9 +70,9 @@ def object_maps(instances: IntArray) -> FloatArray:
 
 
 def dense_loss(predicted: Tensor, windows: list[Window], separate: list[bool]) -> Tensor:
-    """Compare predicted maps (B, kinds + 4, h, w) with the targets of B windows, inside the verified area.
+    """Compute the loss of predicted maps (B, kinds + 4, h, w) on B windows, inside the verified area.
 
-    `separate` says for each kind whether its ids are single objects; regions have only a foreground target.
+    `separate` is True for each kind whose ids are single objects; the other kinds have only a foreground target.
 
     Returns:
         Scalar: binary cross-entropy of foreground and boundary + smooth L1 of distance and offsets.
@@ -86,7 +86,7 @@ def dense_loss(predicted: Tensor, windows: list[Window], separate: list[bool]) -
     own = logits[:, :count].gather(1, kinds[:, None])[:, 0]
     verified = (instances >= 0).float()
     counted = torch.as_tensor(separate, device=device)[kinds].float() * verified
-    # Foreground of the window's own kind.
+    # Foreground of each cell's kind.
     foreground_loss = functional.binary_cross_entropy_with_logits(own, foreground, reduction="none")
     loss = (foreground_loss * verified).sum() / verified.sum().clamp(min=1)
     # Boundary, distance and offsets of single objects.

@@ -1,4 +1,4 @@
-"""Interactive training of SAM on one window: a first prompt, then corrections, each with its own backward pass."""
+"""Interactive training of SAM on one window: first prompts, then corrections, each with its own backward pass."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .augment import Window
 from .config import PromptTuningConfig
 
 FOCAL_WEIGHT = 20.0
-"""Weight of the focal loss, where Dice has 1 (Kirillov et al. 2023, 'Losses')."""
+"""Weight of the focal loss relative to the Dice loss (Kirillov et al. 2023, section 'Losses')."""
 
 
 def mask_losses(logits: Tensor, target: Tensor) -> Tensor:
-    """Return 20 * focal + Dice (Kirillov et al. 2023) of each candidate, (N, M).
+    """Return the loss (N, M) of each candidate: 20 * focal loss + Dice loss (Kirillov et al. 2023).
 
-    Logits are (N, M, h, w), targets (N, h, w), 0 or 1.
+    Logits are (N, M, h, w); targets are (N, h, w), 0 or 1.
     """
     # Focal loss.
     truth = target[:, None].expand_as(logits)
@@ -40,7 +40,7 @@ def mask_losses(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def true_iou(logits: Tensor, target: Tensor) -> Tensor:
-    """IoU of each thresholded candidate (N, M, h, w) with its target (N, h, w); (N, M)."""
+    """Return the IoU (N, M) of the thresholded candidates (N, M, h, w) with the targets (N, h, w)."""
     predicted, truth = logits > 0, target[:, None] > 0.5
     overlap = (predicted & truth).sum(dim=(2, 3)).float()
     return overlap / (predicted | truth).sum(dim=(2, 3)).clamp(min=1)
@@ -50,10 +50,10 @@ def prompt_loss(logits: Tensor, scores: Tensor, target: Tensor, ambiguous: bool)
     """Return the loss of one interactive iteration, a scalar mean over the objects.
 
     Args:
-        logits: (N, 4, h, w), token 0 is the single mask, 1..3 the candidates of an ambiguous prompt.
+        logits: (N, 4, h, w); token 0 is the single mask, tokens 1..3 are the candidates for an ambiguous prompt.
         scores: (N, 4) predicted IoU.
         target: (N, h, w).
-        ambiguous: True after a single prompt: the best of the three candidates is trained as well.
+        ambiguous: Whether each object has only one prompt, so that the best of the three candidates is also trained.
     """
     per_mask = mask_losses(logits, target)
     quality = functional.mse_loss(scores, true_iou(logits, target), reduction="none")
@@ -66,11 +66,11 @@ def prompt_loss(logits: Tensor, scores: Tensor, target: Tensor, ambiguous: bool)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How the objects of a window are prompted."""
+    """Settings of the prompts for a window."""
 
     config: PromptTuningConfig
     objects: int
-    """Largest number of objects."""
+    """Maximum number of objects."""
     iterations: int
     """Number of iterations, including the first prompt."""
     weight: float
@@ -79,23 +79,24 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class FirstPrompts:
-    """Some objects of a window, all prompted by a point or all by a noisy box."""
+    """Sampled objects of a window with their first prompts: either all points or all noisy boxes."""
 
     targets: BoolArray
-    """(N, h, w) bool on the logit grid."""
+    """Masks (N, h, w) bool on the logit grid."""
     offset_xy: tuple[int, int]
     """Position of the window in the frame, in pixels."""
     points: list[list[FloatArray]]
-    """For each object its points (x, y) in pixels of the frame; corrections are appended."""
+    """Points (x, y) of each object, in pixels of the frame; corrections are appended."""
     labels: list[list[int]]
+    """Labels of the points: 1 on the object, 0 outside."""
     boxes: FloatArray | None
-    """(N, 4) XYXY in pixels of the frame; None for points."""
+    """Boxes (N, 4) XYXY in pixels of the frame; None if the first prompts are points."""
 
     @classmethod
-    def draw(
+    def sample(
         cls, window: Window, offset_tokens: tuple[int, int], plan: Plan, rng: np.random.Generator
     ) -> FirstPrompts:
-        """Draw objects of a window, which has at least one, and their first prompts."""
+        """Sample objects and their first prompts from a window with at least one object."""
         chosen = rng.choice(window.prompted, size=min(plan.objects, len(window.prompted)), replace=False)
         targets = np.stack([window.instances == i for i in chosen])
         token_px = INPUT_PX // GRID
@@ -129,7 +130,7 @@ def train_window(
     plan: Plan,
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    """Prompt for some objects of a window, correct the predictions, and accumulate gradients.
+    """Train on prompts and corrections for sampled objects of a window, and accumulate gradients.
 
     `embedding` is a leaf (1, 256, g, g) with `requires_grad`; `offset_tokens` is the position (row, col) of the window
     in the 64 x 64 token grid. Returns the mean loss and IoU; empty if the window has no object.
@@ -138,11 +139,11 @@ def train_window(
     if not window.prompted:
         return {}
     device = embedding.device
-    first = FirstPrompts.draw(window, offset_tokens, plan, rng)
+    first = FirstPrompts.sample(window, offset_tokens, plan, rng)
     targets, points, labels = first.targets, first.points, first.labels
     truth, box = first.target_tensor(device), first.box_tensor(device)
     decode = _decoder_on_window(prompt_encoder, mask_decoder, embedding, offset_tokens)
-    # Like SAM, add no point in two iterations: a random one of the corrections, and the last.
+    # As in SAM, add no point in two iterations: a random correction and the last one.
     mask_only = {int(rng.integers(1, iterations - 1)), iterations - 1} if iterations >= 4 else set()
     previous: Tensor | None = None
     report = {"loss": 0.0}
@@ -200,7 +201,7 @@ def embed_on_window(
     masks: Tensor | None,
     part: tuple[slice, slice],
 ) -> tuple[Tensor, Tensor]:
-    """Embed prompts for a part of the token grid, h rows and w columns.
+    """Embed prompts for a part of the token grid with h rows and w columns.
 
     Points and boxes are as in SAM, in pixels of the whole frame; masks are (N, 1, 4h, 4w) logits of the part. Returns
     sparse embeddings, and dense embeddings (N, 256, h, w).

@@ -1,9 +1,9 @@
 """SAM's training algorithm (Kirillov et al. 2023, section 3 and appendix A), for small models and few images.
 
-Training starts with dense targets. Then each step draws windows and prompts for objects: first by a point or a noisy
-box, then by correcting points from the error region, with the previous logits fed back. Two changes let small models
-train on two cores: windows may be smaller than the frame (a part of the token grid with its own positions), and the
-single-mask token is trained at every iteration.
+Training starts with dense targets. Then each step samples windows and prompts for objects: first with a point or a
+noisy box, then with correcting points from the error region, with the previous logits as an additional prompt. Two
+changes make it feasible to train small models on two cores: windows may be smaller than the frame (a part of the token
+grid with its own positions), and the single-mask token is trained at every iteration.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ...files import write_atomically
 from ...geometry import INPUT_PX, whole
 from ...jobs import Job, Progress
 from ..data.instances import InstanceImage
-from .augment import TOKEN_CELLS, TOKEN_PX, Pools, Window, compose, draw_part
+from .augment import TOKEN_CELLS, TOKEN_PX, Pools, Window, compose, sample_part
 from .config import PromptTuningConfig
 from .dense_targets import DenseHead, dense_loss
 from .interactive import Plan, train_window
@@ -38,17 +38,17 @@ from .spreading import SpreadReader, spread_window
 
 logger = logging.getLogger(__name__)
 
-MAX_DRAWS = 30
-"""Largest number of windows drawn to find an object; drawing is cheaper than encoding an empty window."""
-HELPERS = ("dense_head.", "spread_reader.")
-"""Prefixes of the parts that are used only during training."""
+MAX_ATTEMPTS = 30
+"""Maximum number of windows sampled to find an object; sampling is cheaper than encoding an empty window."""
+AUXILIARY = ("dense_head.", "spread_reader.")
+"""Prefixes of the modules that are used only during training."""
 
 
 class Stage(enum.Enum):
     """Stage of training."""
 
     DENSE = "training on dense targets"
-    SPREAD = "training the spread of prompts"
+    SPREAD = "training the convolutions that spread prompts"
     PROMPTS = "training on prompts"
 
 
@@ -58,8 +58,8 @@ def _stage(step: int, config: PromptTuningConfig) -> Stage:
     return Stage.SPREAD if step < config.warmup_steps + config.spread_steps else Stage.PROMPTS
 
 
-class Trainee(nn.Module):
-    """The parts of a model as one module with SAM's prefixes, and the helpers of the warm-up."""
+class TrainableModel(nn.Module):
+    """The modules of a model under SAM's prefixes, and the auxiliary modules of the warm-up."""
 
     def __init__(self, parts: EncoderParts, kinds: int) -> None:
         super().__init__()
@@ -78,17 +78,19 @@ class Trainee(nn.Module):
         return self.prompt_encoder, self.mask_decoder
 
     def weights(self) -> dict[str, Tensor]:
-        """Return all weights except those of the helpers, by their names in a file."""
+        """Return all weights except those of the auxiliary modules, by their names in a file."""
         rename = self.image_encoder.name_in_file
-        return {rename(key): value for key, value in self.state_dict().items() if not key.startswith(HELPERS)}
+        return {
+            rename(key): value for key, value in self.state_dict().items() if not key.startswith(AUXILIARY)
+        }
 
     def freeze_others(self, prefixes: str) -> None:
-        """Freeze all weights and running statistics except those that `PromptTuningConfig.train_only` names.
+        """Freeze all weights and running statistics without one of the comma-separated `prefixes`; "all" freezes none.
 
         Raises a `ConfigError` if no weight has one of the prefixes.
         """
         rename = self.image_encoder.name_in_file
-        names = [rename(name) for name, _ in self.named_parameters() if not name.startswith(HELPERS)]
+        names = [rename(name) for name, _ in self.named_parameters() if not name.startswith(AUXILIARY)]
         chosen = ("",) if prefixes in ("", "all") else tuple(part.strip() for part in prefixes.split(","))
         unknown = [prefix for prefix in chosen if not any(name.startswith(prefix) for name in names)]
         if unknown:
@@ -98,7 +100,7 @@ class Trainee(nn.Module):
                 "longer prefix."
             )
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(rename(name).startswith(chosen) or name.startswith(HELPERS))
+            parameter.requires_grad_(rename(name).startswith(chosen) or name.startswith(AUXILIARY))
         for module in self.modules():
             if not any(parameter.requires_grad for parameter in module.parameters()):
                 module.eval()
@@ -111,7 +113,7 @@ class TuningResult:
     weights: dict[str, Tensor]
     """Averaged weights under SAM's prefixes."""
     losses: list[dict[str, float]]
-    """Mean losses between two checkpoints, in order."""
+    """Mean losses of the steps before each checkpoint, in order."""
 
 
 def tune(
@@ -122,7 +124,7 @@ def tune(
     The averaged weights are written to the file `save`, if given, every `save_every` steps.
 
     Raises:
-        ConfigError: If the configuration does not suit the model.
+        ConfigError: If the configuration does not apply to the model.
     """
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
@@ -133,12 +135,12 @@ def tune(
             f"spread_steps is {config.spread_steps}, but {parts.encoder.info.name} has no convolutions that spread a "
             "prompt; leave it out for every model except sampath-tiny."
         )
-    trainee = Trainee(parts, len(pools.kinds)).to(config.device)
+    model = TrainableModel(parts, len(pools.kinds)).to(config.device)
     if config.spread_steps + config.steps:
-        trainee.decoder()
-    trainee.freeze_others(config.train_only)
-    optimizer = torch.optim.AdamW(_groups(trainee, config.weight_decay), lr=config.learning_rate)
-    average = {key: value.detach().clone() for key, value in trainee.weights().items()}
+        model.decoder()
+    model.freeze_others(config.train_only)
+    optimizer = torch.optim.AdamW(_groups(model, config.weight_decay), lr=config.learning_rate)
+    average = {key: value.detach().clone() for key, value in model.weights().items()}
     total = config.warmup_steps + config.spread_steps + config.steps
     sums: dict[str, float] = {}
     history: list[dict[str, float]] = []
@@ -148,13 +150,13 @@ def tune(
         stage = _stage(step, config)
         full = stage is not Stage.DENSE and rng.random() < config.full_frame_share
         side, count = (INPUT_PX, 1) if full else (config.side_px, config.windows)
-        draw = compose if stage is Stage.DENSE else draw_window
-        windows = [draw(pools, side, rng) for _ in range(count)]
-        losses = _step(trainee, windows, separate, config, rng, stage, cut=not full)
-        torch.nn.utils.clip_grad_norm_(trainee.parameters(), config.gradient_clip)
+        sample = compose if stage is Stage.DENSE else sample_window
+        windows = [sample(pools, side, rng) for _ in range(count)]
+        losses = _step(model, windows, separate, config, rng, stage, cut=not full)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        _average(average, trainee.weights(), min(config.average, (1 + step) / (10 + step)))
+        _average(average, model.weights(), min(config.average, (1 + step) / (10 + step)))
         for key, value in losses.items():
             sums[key] = sums.get(key, 0.0) + value
             sums[f"n {key}"] = sums.get(f"n {key}", 0.0) + 1
@@ -169,10 +171,10 @@ def tune(
     return TuningResult(average, history)
 
 
-def draw_window(pools: Pools, side: int, rng: np.random.Generator) -> Window:
-    """Draw a window with an object to prompt for; after `MAX_DRAWS` attempts it may be empty."""
+def sample_window(pools: Pools, side: int, rng: np.random.Generator) -> Window:
+    """Sample a window that contains an object to prompt for; after `MAX_ATTEMPTS` attempts it may be empty."""
     window = compose(pools, side, rng)
-    for _ in range(MAX_DRAWS):
+    for _ in range(MAX_ATTEMPTS):
         if window.prompted:
             break
         window = compose(pools, side, rng)
@@ -180,7 +182,7 @@ def draw_window(pools: Pools, side: int, rng: np.random.Generator) -> Window:
 
 
 def _step(
-    trainee: Trainee,
+    model: TrainableModel,
     windows: list[Window],
     separate: list[bool],
     config: PromptTuningConfig,
@@ -189,7 +191,7 @@ def _step(
     cut: bool,
 ) -> dict[str, float]:
     """Run the forward and backward pass of one step, and return its losses."""
-    encoder = trainee.image_encoder
+    encoder = model.image_encoder
     device = torch.device(config.device)
     reduced = resolve_precision(config.precision, device) != "float32"
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=reduced)
@@ -198,14 +200,14 @@ def _step(
     pixels = torch.stack([encoder.preprocess(window.pixels, frame) for window in windows])
     with autocast:
         embedding = encoder(pixels)[encoder.spec.maps[0].name].float()
-        # Dense targets do not train a frozen encoder.
+        # Dense targets cannot train a frozen encoder.
         uses_dense = embedding.requires_grad or stage is Stage.DENSE
-        dense = dense_loss(trainee.dense_head(embedding), windows, separate) if uses_dense else None
+        dense = dense_loss(model.dense_head(embedding), windows, separate) if uses_dense else None
     losses = {} if dense is None else {"dense": float(dense.detach())}
     if dense is not None and stage is Stage.DENSE:
         dense.backward()
         return losses
-    # Interactive iterations accumulate gradients in a leaf, so that the encoder runs backward only once.
+    # Interactive iterations accumulate gradients in a leaf tensor, so that the encoder runs backward only once.
     leaf = embedding.detach().requires_grad_(embedding.requires_grad)
     values: dict[str, list[float]] = {}
     parts = config.parts if cut and config.part_px else 0
@@ -220,10 +222,10 @@ def _step(
         share = min(1.0, config.part_px / TOKEN_PX / side) if config.part_px else 1.0
         plan = Plan(config, math.ceil(config.prompts * share), iterations, 1.0 / len(crops))
         part = leaf[number : number + 1, :, row : row + side, col : col + side]
-        decoder = trainee.decoder()
+        decoder = model.decoder()
         with autocast:
             if stage is Stage.SPREAD:
-                reader = trainee.spread_reader
+                reader = model.spread_reader
                 report = spread_window(*decoder, reader, part.detach(), window, offset, plan, rng)
             else:
                 report = train_window(*decoder, part, window, offset, plan, rng)
@@ -238,20 +240,24 @@ def _step(
 def _parts(
     window: Window, parts: int, part_px: int, rng: np.random.Generator
 ) -> list[tuple[Window, tuple[int, int], tuple[int, int]]]:
-    """Draw the parts of a window for the decoder, each with its first token (row, col) in the window and in the frame.
+    """Sample the parts of a window to decode, each with its position (row, col) in the window and in the frame.
 
-    With `parts` 0 the whole window is the only part. The window's position in the frame is random.
+    Positions are in tokens. The window is at a random position in the frame. If `parts` is 0, the only part is the
+    whole window.
     """
     side = window.instances.shape[0] // TOKEN_CELLS
     row, col = (int(offset) for offset in rng.integers(0, GRID - side + 1, 2))
     if not parts or not window.prompted:
         return [(window, (0, 0), (row, col))]
-    drawn = [draw_part(window, part_px // TOKEN_PX, rng) for _ in range(parts)]
-    return [(part, (top, left), (row + top, col + left)) for part, (top, left) in drawn]
+    sampled = [sample_part(window, part_px // TOKEN_PX, rng) for _ in range(parts)]
+    return [(part, (top, left), (row + top, col + left)) for part, (top, left) in sampled]
 
 
 def schedule(step: int, total: int, warm: int = 250) -> float:
-    """Return the share of the peak rate: linear over SAM's 250 warm-up steps (or a tenth), then cosine to 0.01."""
+    """Return the learning rate of a step as a fraction of the peak.
+
+    It rises linearly over `warm` steps (250 as in SAM, at most a tenth of `total`), then decays as a cosine to 0.01.
+    """
     warm = min(warm, max(1, total // 10))
     if step < warm:
         return (step + 1) / warm
@@ -277,16 +283,16 @@ def _average(average: dict[str, Tensor], current: dict[str, Tensor], decay: floa
 def save_weights(
     path: Path,
     weights: dict[str, Tensor],
-    facts: dict[str, object] | None = None,
+    record: dict[str, object] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Write weights atomically as safetensors, with `facts` as JSON in the metadata, converted to `dtype` if given."""
+    """Write weights atomically as safetensors, with `record` as JSON in the metadata, converted to `dtype` if given."""
     content = safetensors.torch.save(
         {
             key: (v.to(dtype) if dtype and v.is_floating_point() else v).cpu().contiguous()
             for key, v in weights.items()
         },
-        {"sampath": json.dumps(facts or {})},
+        {"sampath": json.dumps(record or {})},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: file.write(content))

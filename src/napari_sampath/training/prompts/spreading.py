@@ -1,6 +1,6 @@
-"""Warm-up of the convolutions that spread a drawn prompt: they predict a mask directly, without SAM's transformer.
+"""Warm-up of the convolutions that spread prompts: they predict a mask directly, without SAM's transformer.
 
-This costs a third of a full prediction and gives them a stronger gradient; the reading layer is discarded.
+A prediction takes a third of the time, and the gradients are stronger. `SpreadReader` is discarded after training.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .interactive import FirstPrompts, Plan, mask_losses, true_iou
 
 
 class SpreadReader(nn.Module):
-    """Spread features (B, C, h, w) -> mask logits (B, 1, 4h, 4w)."""
+    """Layer that maps spread prompt features (B, C, h, w) to mask logits (B, 1, 4h, 4w)."""
 
     def __init__(self, channels: int = SpreadingMaskDecoder.widths[0]) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class SpreadReader(nn.Module):
         self.shuffle = nn.PixelShuffle(4)
 
     def forward(self, spread: Tensor) -> Tensor:
-        """Predict a mask."""
+        """Predict mask logits."""
         logits: Tensor = self.shuffle(self.expand(spread))
         return logits
 
@@ -38,7 +38,7 @@ def spread_window(
     plan: Plan,
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    """Prompt for some objects of a window once, and accumulate gradients.
+    """Train on one prompt for each sampled object of a window, and accumulate gradients.
 
     `embedding` is (1, 256, g, g); `offset_tokens` is the position (row, col) of the window in the 64 x 64 token grid.
     Returns the mean loss and IoU; empty if the window has no object.
@@ -46,7 +46,7 @@ def spread_window(
     if not window.prompted:
         return {}
     device = embedding.device
-    first = FirstPrompts.draw(window, offset_tokens, plan, rng)
+    first = FirstPrompts.sample(window, offset_tokens, plan, rng)
     points = None
     if first.boxes is None:
         xy = torch.as_tensor(np.array(first.points), dtype=torch.float32, device=device)

@@ -1,4 +1,4 @@
-"""Training of a promptable model or a small encoder, from images to a weights file with its history."""
+"""Train a promptable model or a small encoder, and write a weights file with a record of its training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .prompt_tuning import save_weights, tune
 logger = logging.getLogger(__name__)
 
 RANDOM = "random"
-"""Value of `start` for random weights."""
+"""Value of `start` for random initial weights."""
 
 
 def tune_model(
@@ -38,34 +38,34 @@ def tune_model(
     start: str | Path | None = None,
     merge: Sequence[str | Path] = (),
 ) -> Job[Path]:
-    """Train a promptable model on images, see `read_instances`, and write its weights.
+    """Train a promptable model on images and write its weights.
 
     Args:
-        images: Training images.
-        output: The `.safetensors` file, written when training ends. Until then the averaged weights are in a
-            `.checkpoint` beside it, which can be used as `start`.
-        config: The configuration; the default fine-tunes the mask decoder.
+        images: Training images, see `read_instances`.
+        output: Path of the `.safetensors` file, which is written when training ends. Until then, the averaged weights
+            are in a `.checkpoint` file beside it, which can be used as `start`.
+        config: The configuration; by default, the mask decoder is fine-tuned.
         model: Name of the model.
-        start: Weights of that model to start from, "random" for `sampath-tiny` and `sampath-tiny-path`, or None for
-            the model's published weights.
-        merge: More weights of that model, from earlier stages or from other runs of the same stage; training starts
-            from the mean of all (Wortsman et al. 2022, "Model soups").
+        start: File with the initial weights, "random" (only for `sampath-tiny` and `sampath-tiny-path`), or None for
+            the published weights of the model.
+        merge: Files with more weights of the model, from earlier stages or from other runs of the same stage; training
+            starts from the mean of all weights (Wortsman et al. 2022, "Model soups").
 
     Raises:
-        ConfigError: If the configuration does not suit the model.
+        ConfigError: If the configuration does not apply to the model.
         WeightsError: If `start` holds weights of another model.
         StorageError: If the file cannot be written.
     """
     config = config or PromptTuningConfig()
     torch.manual_seed(config.seed)
-    parts, origin = yield from _start(model, start)
+    parts, origin = yield from _load_start(model, start)
     merged = yield from _merge(parts, model, start, merge)
     if not isinstance(parts.encoder, tiny.TinyEncoder) and config.side_px != INPUT_PX:
         logger.info("%s needs whole frames, so windows have a side of %d px", model, INPUT_PX)
         config = dataclasses.replace(config, side_px=INPUT_PX)
     started = time.monotonic()
     result = yield from tune(parts, images, config, save=checkpoint_path(output))
-    facts = {
+    record = {
         "model": model,
         **({"backbone": tiny.MODELS[model].backbone} if model in tiny.MODELS else {}),
         "recipe": dataclasses.asdict(config),
@@ -76,17 +76,15 @@ def tune_model(
         "hardware": f"{config.device}, {torch.get_num_threads()} threads, {platform.machine()}",
         "losses": result.losses,
     }
-    save_weights(output, result.weights, facts, parts.encoder.stored_as)
+    save_weights(output, result.weights, record, parts.encoder.stored_as)
     checkpoint_path(output).unlink(missing_ok=True)
     return output
 
 
-def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, object]]:
-    """Load the parts to train, and return them with the origin of their weights."""
+def _load_start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, object]]:
+    """Load the modules to train, and return them with the origin of their weights."""
     if "+" in model:
-        raise WeightsError(
-            f"'{model}' is a pair of encoders; tune the first of them, '{model.split('+')[0]}'."
-        )
+        raise WeightsError(f"'{model}' is a pair of encoders; tune only the first, '{model.split('+')[0]}'.")
     entry = registry[model]
     if model not in tiny.MODELS and not entry.info.promptable:
         raise ConfigError(
@@ -106,18 +104,21 @@ def _start(model: str, start: str | Path | None) -> Job[tuple[EncoderParts, obje
     if model not in tiny.MODELS:
         return entry.build(path), {"file": path.name if path else model}
     file = path or tiny.MODELS[model].weights
-    return _load_partial(tiny.MODELS[model].untrained(), file), {"file": file.name, **read_facts(file)}
+    return _load_partial(tiny.MODELS[model].untrained(), file), {
+        "file": file.name,
+        **read_training_record(file),
+    }
 
 
 def _merge(
     parts: EncoderParts, model: str, start: str | Path | None, others: Sequence[str | Path]
 ) -> Job[list[object]]:
-    """Replace the weights of `parts` by the mean of all weights, and return the origins of the others."""
+    """Average the weights of `parts` in place with the weights in `others`, and return the origins of the latter."""
     if others and str(start) == RANDOM:
         raise ConfigError(f"merge is {others[0]}, but start is '{RANDOM}'; give trained weights as start.")
     weights, origins = parts.state_dict(), []
     for number, path in enumerate(others, start=2):
-        other, origin = yield from _start(model, path)
+        other, origin = yield from _load_start(model, path)
         origins.append(origin)
         for key, value in other.state_dict().items():
             if value.is_floating_point():
@@ -126,7 +127,7 @@ def _merge(
 
 
 def _load_partial(parts: EncoderParts, file: Path) -> EncoderParts:
-    """Load weights into new parts; modules that the file lacks keep their random weights."""
+    """Load weights into new modules; modules that are missing in the file keep their random weights."""
     initial, stored = parts.state_dict(), load_state_dict(file)
     missing = sorted({".".join(key.split(".")[:2]) for key in set(initial) - set(stored)})
     if missing:
@@ -134,11 +135,11 @@ def _load_partial(parts: EncoderParts, file: Path) -> EncoderParts:
     return tiny.load_parts(parts, initial | stored, str(file))
 
 
-def read_facts(path: Path) -> dict[str, object]:
-    """Read the facts that `tune_model` stored with the weights; empty for other files."""
+def read_training_record(path: Path) -> dict[str, object]:
+    """Read the training record that `tune_model` stored with the weights; empty for other files."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-    facts: dict[str, object] = json.loads(metadata.get("sampath", "{}"))
-    return facts
+    record: dict[str, object] = json.loads(metadata.get("sampath", "{}"))
+    return record
