@@ -94,7 +94,7 @@ def test_duplicate_name_is_refused(name: str) -> None:
 def test_empty_name_is_refused(name: str) -> None:
     classes = ClassList([ClassInfo(1, "gland", (0, 0, 0))])
     for call in (lambda: classes.add(name), lambda: classes.rename(1, name)):
-        with pytest.raises(ClassListError, match="name of the class is empty"):
+        with pytest.raises(ClassListError, match="class name is empty"):
             call()
     assert [info.name for info in classes] == ["gland"]
 
@@ -123,11 +123,11 @@ def test_unknown_ids_and_names() -> None:
 @pytest.mark.parametrize(
     ("classes", "error"),
     [
-        ([ClassInfo(0, "a", (0, 0, 0))], "has id 0; give it one of 1..255"),
+        ([ClassInfo(0, "a", (0, 0, 0))], "has id 0; choose an id in 1..255"),
         ([ClassInfo(256, "a", (0, 0, 0))], "has id 256"),
         ([ClassInfo(1, "a", (0, 0, 0)), ClassInfo(1, "b", (0, 0, 0))], "id 1 occurs twice"),
         ([ClassInfo(1, "a", (0, 0, 0)), ClassInfo(2, "A ", (0, 0, 0))], "'A' occurs twice"),
-        ([ClassInfo(1, " ", (0, 0, 0))], "name of the class is empty"),
+        ([ClassInfo(1, " ", (0, 0, 0))], "class name is empty"),
     ],
 )
 def test_inconsistent_list_is_refused(classes: list[ClassInfo], error: str) -> None:

@@ -178,7 +178,7 @@ def test_refused_operations_change_nothing(document: Document) -> None:
     with pytest.raises(UnknownNameError, match="no class with id 77"):
         perform(document, bad)
     for call in (lambda: delete(document, 5), lambda: reclassify(document, 5, 1), lambda: document.pixels(5)):
-        with pytest.raises(UnknownNameError, match="no object 5; choose one of the 1 in the image"):
+        with pytest.raises(UnknownNameError, match="no object 5; choose an existing object"):
             call()
     with pytest.raises(UnknownNameError, match="no class with id 2"):
         reclassify(document, 1, 2)

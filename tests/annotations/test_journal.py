@@ -131,7 +131,7 @@ def test_damaged_line_in_the_middle_loses_that_line_only(
         survivor = open_session(path)
     assert set(survivor.document.objects) == {ids[0], ids[2], ids[3]}
     assert "Line 3 of the journal" in caplog.text
-    assert "Step 5 of the journal cannot be replayed: There is no object 2" in caplog.text
+    assert "Step 5 of the journal cannot be replayed: The image has no object 2" in caplog.text
     new = commit_at(survivor, 45, 20)
     survivor.close()
     assert set(open_session(path).document.objects) == {ids[0], ids[2], ids[3], new}
@@ -289,8 +289,8 @@ def test_full_disk_refuses_changes_and_keeps_the_journal(small_disk: Path) -> No
 
     prompt_at(session, 80, 60)
     error = until_refused(session, path, commit)
-    assert "The last step was not saved and has not been done (No space left on device)" in str(error)
-    assert "everything before is safe; free some space" in str(error)
+    assert "The last step could not be saved and was not applied (No space left on device)" in str(error)
+    assert "all earlier steps are saved; free some space" in str(error)
     assert session.prompts.candidate is not None, "the user may try again"
     for call in (
         lambda: session.paint([1], [1], 1),

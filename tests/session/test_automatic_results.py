@@ -146,7 +146,7 @@ def test_a_change_that_cannot_be_saved_is_not_applied(small: Path) -> None:
     prepared = run(change.prepare())
     before = state(session)
     filler = small_disk.fill(small)
-    with pytest.raises(StorageError, match="was not saved and has not been done"):
+    with pytest.raises(StorageError, match="could not be saved and was not applied"):
         change.take(prepared)
     assert state(session) == before
     filler.unlink()

@@ -599,7 +599,7 @@ def test_made_reviewed_erased_and_marked_pixels_are_verified(session: Session) -
     np.testing.assert_array_equal(session.area.mask(), expected)
     session.undo()
     assert digest(session) == before
-    with pytest.raises(PromptError, match="no pixel in the image"):
+    with pytest.raises(PromptError, match="no pixels in the image"):
         session.area.mark((200, 200, 210, 210))
 
 

@@ -1,4 +1,4 @@
-"""The objects of an image: classes, document, undo and journal."""
+"""Data model of annotations: objects, classes, operations, undo history and journal."""
 
 from __future__ import annotations
 

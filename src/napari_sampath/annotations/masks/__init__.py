@@ -1,1 +1,1 @@
-"""Masks of objects and the maps they are kept in."""
+"""Masks of objects, and the label maps that store them."""

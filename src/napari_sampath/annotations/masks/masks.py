@@ -15,13 +15,13 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 
 def bounds(mask: LocalMask) -> Box:
-    """Return the box of a mask."""
+    """Return the bounding box of a mask."""
     rows, cols = mask.slices
     return rows.start, cols.start, rows.stop, cols.stop
 
 
 def union(first: Box | None, second: Box | None) -> Box | None:
-    """Return the smallest box around two boxes; None counts as empty."""
+    """Return the smallest box that contains both boxes; None is an empty box."""
     if first is None or second is None:
         return second if first is None else first
     return (
@@ -45,12 +45,12 @@ def clip(mask: LocalMask, hw: tuple[int, int]) -> LocalMask:
 
 
 def mask_of_pixels(rows: npt.ArrayLike, cols: npt.ArrayLike, hw: tuple[int, int]) -> LocalMask:
-    """Build a mask from lists of pixels, in any order and with repetitions.
+    """Build a mask from pixel coordinates, in any order; duplicates are allowed.
 
     Args:
-        rows: (N,) rows; pixels outside an image of size (H, W) are left out.
+        rows: (N,) rows; pixels outside the image are ignored.
         cols: (N,) columns.
-        hw: Image size.
+        hw: Size (H, W) of the image in pixels.
     """
     row_ids: IntArray = np.asarray(rows, dtype=np.int64).reshape(-1)
     col_ids: IntArray = np.asarray(cols, dtype=np.int64).reshape(-1)
@@ -65,12 +65,12 @@ def mask_of_pixels(rows: npt.ArrayLike, cols: npt.ArrayLike, hw: tuple[int, int]
 
 
 def depth(bitmap: BoolArray) -> FloatArray:
-    """Return the distance of each pixel of a bitmap (h, w) to the edge of the mask, in pixels."""
+    """Return the distance in pixels from each pixel of a bitmap (h, w) to the nearest pixel outside the mask."""
     inside: FloatArray = distance_transform_edt(np.pad(bitmap, 1))[1:-1, 1:-1]
     return inside
 
 
 def innermost(mask: LocalMask) -> tuple[float, float]:
-    """Return the centre (x, y), in image pixels, of the pixel of a non-empty mask that is farthest from its edge."""
+    """Return the centre (x, y) of the pixel farthest from the edge of a non-empty mask, in image pixels."""
     row, col = np.unravel_index(int(np.argmax(depth(mask.bitmap))), mask.bitmap.shape)
     return mask.col + float(col) + 0.5, mask.row + float(row) + 0.5

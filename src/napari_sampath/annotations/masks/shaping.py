@@ -26,11 +26,11 @@ def split(mask: LocalMask, start_xy: tuple[float, float], stop_xy: tuple[float, 
 
     Args:
         mask: The mask.
-        start_xy: (x, y) in image pixels.
-        stop_xy: Another point, (x, y).
+        start_xy: First point (x, y) in image pixels.
+        stop_xy: Second point (x, y).
 
     Returns:
-        The non-empty sides, the larger first; a pixel belongs to the side of its centre.
+        The non-empty parts, largest first; each pixel belongs to the side on which its centre lies.
     """
     height, width = mask.bitmap.shape
     y = np.arange(height)[:, None] + mask.row + 0.5 - start_xy[1]
@@ -53,30 +53,31 @@ def joined(masks: list[LocalMask]) -> LocalMask:
 
 
 def grown(mask: LocalMask, by_px: int, hw: tuple[int, int]) -> LocalMask:
-    """Dilate a mask by a distance, inside an image of size (H, W)."""
+    """Dilate a mask by a distance in pixels and crop it to an image of size (H, W)."""
     wide = clip(_padded(mask, by_px), hw)
     return LocalMask.from_dense(_distance(~wide.bitmap) <= by_px, wide.row, wide.col)
 
 
 def shrunk(mask: LocalMask, by_px: int) -> LocalMask:
-    """Erode a mask by a distance; the result may be empty."""
+    """Erode a mask by a distance in pixels; the result may be empty."""
     wide = _padded(mask, 1)
     return LocalMask.from_dense(_distance(wide.bitmap) > by_px, wide.row, wide.col)
 
 
 def filled(mask: LocalMask) -> LocalMask:
-    """Fill all holes."""
+    """Fill all holes of a mask."""
     return LocalMask(mask.row, mask.col, ndimage.binary_fill_holes(mask.bitmap))
 
 
 def smoothed(mask: LocalMask, radius_px: int, hw: tuple[int, int]) -> LocalMask:
-    """Smooth the outline with the median filter of a disc; the result may be empty."""
+    """Smooth the outline of a mask with a disc-shaped median filter; the result may be empty."""
     wide = clip(_padded(mask, radius_px), hw)
     y, x = np.mgrid[-radius_px : radius_px + 1, -radius_px : radius_px + 1]
     disc = (np.hypot(y, x) <= radius_px + 0.5).astype(np.float32)
     from scipy.signal import fftconvolve  # Slow to import.
 
-    # The median of 0 and 1 is 1 where more than half of the disc is 1; with an FFT the radius costs nothing.
+    # The median of a binary image is 1 where more than half of the disc is 1. The cost of an FFT does not depend on
+    # the radius.
     share = fftconvolve(wide.bitmap.astype(np.float32), disc, mode="same")
     return LocalMask.from_dense(share > disc.sum() / 2, wide.row, wide.col)
 

@@ -1,4 +1,4 @@
-"""Label maps of any size, of which only the tiles that were written take memory."""
+"""Label maps of any size that use memory only for tiles that have been written."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ MAP_TILE_PX = 256
 
 
 class MapView(np.lib.mixins.NDArrayOperatorsMixin):
-    """Array interface of a map for numpy and napari: indexing reads a part, other uses convert it to an array.
+    """Array interface of a label map for numpy and napari.
 
-    Converting a map that is too large for memory raises `ImageError`.
+    Indexing reads only the requested part. Other operations convert the whole map to an array, which raises
+    `ImageError` if the map is too large for memory.
     """
 
     shape: tuple[int, int]
@@ -31,11 +32,11 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
         return self.shape[0] * self.shape[1]
 
     def window(self, box: Box) -> npt.NDArray[Any]:
-        """Return a copy of a box (r0, c0, r1, c1) inside the map."""
+        """Return a copy of the pixels of a box (r0, c0, r1, c1), which must lie inside the map."""
         raise NotImplementedError
 
     def filled_boxes(self) -> Iterator[Box]:
-        """Yield boxes outside of which all pixels are 0."""
+        """Yield boxes that together contain all non-zero pixels."""
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -63,11 +64,11 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
         return np.asarray(self).astype(dtype)
 
     def written(self) -> bool:
-        """Return whether a pixel may be non-zero, without reading pixels."""
+        """Return whether any pixel may be non-zero, without reading pixels."""
         return next(iter(self.filled_boxes()), None) is not None
 
     def any(self) -> bool:
-        """Return whether a pixel is non-zero."""
+        """Return whether any pixel is non-zero."""
         return any(self.window(box).any() for box in self.filled_boxes())
 
     def sum(self) -> int:
@@ -93,11 +94,11 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 class TiledMap(MapView):
-    """A map (H, W) of square tiles, which take memory once they are written to; other pixels are 0.
+    """A label map (H, W) made of square tiles that are allocated on the first write; all other pixels are 0.
 
     Args:
         shape: Size (H, W).
-        dtype: Type of the values.
+        dtype: Data type of the values.
     """
 
     def __init__(self, shape: tuple[int, int], dtype: npt.DTypeLike) -> None:
@@ -108,18 +109,18 @@ class TiledMap(MapView):
 
     @property
     def nbytes(self) -> int:
-        """Memory of the tiles."""
+        """Memory of the allocated tiles in bytes."""
         return sum(tile.nbytes for tile in self._tiles.values())
 
     def snapshot(self) -> TiledMap:
-        """Return the map as it is now; tiles are shared until one of the maps writes to them."""
+        """Return a copy that shares each tile until one of the maps writes to it."""
         copy = TiledMap(self.shape, self.dtype)
         copy._tiles = dict(self._tiles)
         copy._shared, self._shared = set(self._tiles), set(self._tiles)
         return copy
 
     def become(self, other: TiledMap) -> None:
-        """Take the tiles of another map of this size, which must not be used any more."""
+        """Take over the tiles of another map of the same size; do not use that map afterwards."""
         self._tiles, self._shared = other._tiles, other._shared
 
     def differences(self, other: TiledMap) -> Iterator[Box]:
@@ -133,28 +134,28 @@ class TiledMap(MapView):
         return (self._tile_box(*key) for key in sorted(self._tiles))
 
     def tiles_in(self, boxes: Iterable[Box]) -> Iterator[Box]:
-        """Yield, for each tile that the given boxes touch, the box around their parts in it."""
+        """Yield, for each tile that intersects the boxes, the bounding box of the intersections."""
         parts: dict[tuple[int, int], Box] = {}
         for box in boxes:
-            for key, (rows, cols), _ in _pieces(box):
+            for key, (rows, cols), _ in _split_at_tiles(box):
                 r0, c0 = box[:2]
                 part = (r0 + rows.start, c0 + cols.start, r0 + rows.stop, c0 + cols.stop)
                 parts[key] = union(parts.get(key), part) or part
         yield from parts.values()
 
     def window(self, box: Box) -> npt.NDArray[Any]:
-        """Return a copy of a box inside the map."""
+        """Return a copy of the pixels of a box (r0, c0, r1, c1), which must lie inside the map."""
         r0, c0, r1, c1 = box
         values = np.zeros((r1 - r0, c1 - c0), dtype=self.dtype)
-        for key, outer, inner in _pieces(box):
+        for key, outer, inner in _split_at_tiles(box):
             tile = self._tiles.get(key)
             if tile is not None:
                 values[outer] = tile[inner]
         return values
 
     def write(self, box: Box, values: npt.NDArray[Any]) -> None:
-        """Set the pixels of a box inside the map."""
-        for key, outer, inner in _pieces(box):
+        """Set the pixels of a box (r0, c0, r1, c1), which must lie inside the map."""
+        for key, outer, inner in _split_at_tiles(box):
             part = values[outer]
             if key in self._tiles or part.any():
                 self._own(key)[inner] = part
@@ -184,11 +185,11 @@ class TiledMap(MapView):
 
 
 class LookupMap(MapView):
-    """A map whose values are those of another map, looked up in a table.
+    """A read-only label map that maps the values of another map through a table.
 
     Args:
-        source: The other map, with values 0..N - 1.
-        table: (N,) value in this map for each value of the source.
+        source: Map with values 0..N - 1.
+        table: (N,) new value for each value of the source.
     """
 
     def __init__(self, source: TiledMap, table: npt.NDArray[Any]) -> None:
@@ -198,7 +199,7 @@ class LookupMap(MapView):
         self.dtype = table.dtype
 
     def window(self, box: Box) -> npt.NDArray[Any]:
-        """Return the looked-up values of a box."""
+        """Return the mapped values of a box (r0, c0, r1, c1)."""
         values: npt.NDArray[Any] = self.table[self.source.window(box)]
         return values
 
@@ -207,12 +208,12 @@ class LookupMap(MapView):
         return self.source.filled_boxes()
 
     def snapshot(self, source: TiledMap) -> LookupMap:
-        """Return the map as it is now, over a snapshot of its source."""
+        """Return a copy of this map that reads from a snapshot of its source."""
         return LookupMap(source, self.table.copy())
 
 
-def _pieces(box: Box) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
-    """Split a box at tile borders: yield the tile, the part of the box and the part of the tile."""
+def _split_at_tiles(box: Box) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
+    """Split a box at tile borders; yield (tile, slices in the box, slices in the tile)."""
     r0, c0, r1, c1 = box
     if r1 <= r0 or c1 <= c0:
         return
@@ -232,7 +233,7 @@ def _by_tile(rows: IntArray, cols: IntArray) -> Iterator[tuple[tuple[int, int], 
 
 
 def _normalize(key: Any, shape: tuple[int, int]) -> tuple[Box | None, Any]:
-    """Convert an index to a box and an index into that box; fancy indices to None and (rows, cols)."""
+    """Convert an index to (box, index in that box), or a fancy index to (None, (rows, cols))."""
     parts = key if isinstance(key, tuple) else (key,)
     if isinstance(key, MapView) or (isinstance(key, np.ndarray) and key.dtype == np.bool_):
         return None, np.nonzero(np.asarray(key))

@@ -1,4 +1,4 @@
-"""The record of one object; its pixels are in the maps of the document."""
+"""Record of one object; the maps of the document store its pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from ..masks.masks import Box
 
 Source: TypeAlias = Literal["point", "box", "mask", "head", "brush", "import"]
-"""How an object was made."""
+"""How an object was created."""
 
 FlagName: TypeAlias = Literal["reviewed", "unsure"]
 """Marks that a person can set on an object."""
@@ -18,6 +18,7 @@ FlagName: TypeAlias = Literal["reviewed", "unsure"]
 FLAGS: tuple[FlagName, ...] = get_args(FlagName)
 
 TRUSTED, UNSURE = 1, 2
+"""Values of `AnnotatedObject.trust`; 0 is an unreviewed proposal."""
 
 
 def now() -> str:
@@ -37,32 +38,33 @@ class AnnotatedObject:
     score: float | None = None
     """Predicted IoU (prompts) or mean probability (head), 0..1; None without a prediction."""
     model: str | None = None
-    """Name of the model or head."""
+    """Name of the model or head that predicted the object; None without a prediction."""
     prompts: Mapping[str, Any] = field(default_factory=dict)
-    """{"points": [[x, y], ...], "labels": [1, 0, ...], "box": [x0, y0, x1, y1] or None, "mask": bool}."""
+    """Prompts for the object: {"points": [[x, y], ...], "labels": [1, 0, ...], "box": [x0, y0, x1, y1] or None,
+    "mask": bool}; empty without prompts."""
     created: str = field(default_factory=now)
-    """Time in UTC, ISO 8601."""
+    """Creation time in UTC, ISO 8601."""
     reviewed: bool = False
-    """A person has checked the object and agrees with it."""
+    """Whether a person has checked and accepted the object."""
     unsure: bool = False
-    """A person cannot decide; the object is left out of training."""
+    """Whether a person has marked the object as unsure; training ignores such objects."""
     box: Box = (0, 0, 0, 0)
-    """Bounding box of all pixels the object was ever given, overwritten ones included."""
+    """Bounding box of all pixels ever assigned to the object, including pixels overwritten since."""
     area_px: int = 0
     """Current number of pixels; updated by the document."""
     modified: str | None = None
-    """Time in UTC, ISO 8601, at which refining or merging replaced an earlier record of the object, if ever."""
+    """Time in UTC, ISO 8601, at which refining or merging last replaced the record; None if never."""
 
     @property
     def trust(self) -> int:
-        """`TRUSTED` if a person has verified it (proposals of heads must be reviewed), `UNSURE`, or 0."""
+        """`UNSURE` if marked as unsure, 0 for an unreviewed proposal of a head, otherwise `TRUSTED`."""
         if self.unsure:
             return UNSURE
         return TRUSTED if self.reviewed or self.source != "head" else 0
 
 
 def to_json(obj: AnnotatedObject) -> dict[str, Any]:
-    """Convert a record to JSON, without box and area, which follow from the pixels."""
+    """Convert a record to JSON; box and area are omitted, because they follow from the pixels."""
     return {
         "id": obj.id,
         "class_id": obj.class_id,

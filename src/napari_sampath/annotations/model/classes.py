@@ -1,4 +1,4 @@
-"""The ordered list of classes: stable ids, unique names, colours that are visible on H&E."""
+"""Ordered list of classes with stable ids, unique names, and colours that stand out on H&E."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...errors import ClassListError, DuplicateNameError, UnknownNameError
 from ...registry import unknown_name
 
 MAX_CLASSES = 255
-"""Ids are 1..255, so that a class map fits uint8 with 0 for "no class"."""
+"""Maximum number of classes; ids are 1..255, so that a class map fits uint8 with 0 for "no class"."""
 
 Color: TypeAlias = tuple[int, int, int]
 
@@ -26,19 +26,19 @@ PALETTE: tuple[Color, ...] = (
     (213, 94, 0),
     (20, 20, 20),
 )
-"""Colours of Okabe and Ito, which colour-blind people can tell apart, without their pink, which is hard to see on
-eosin. Green is first, as nothing on an H&E slide is green."""
+"""The palette of Okabe and Ito, which is safe for colour-blind people, without its pink, which is hard to see on
+eosin. Green comes first, because nothing on an H&E slide is green."""
 
 
 def next_color(used: Iterable[Color]) -> Color:
-    """Return the first colour of the palette, or of its endless continuation, that is not used."""
+    """Return the first unused colour of the palette, which continues with generated colours."""
     used = set(used)
     return next(color for color in _colors() if color not in used)
 
 
 def _colors() -> Iterator[Color]:
     yield from PALETTE
-    # Hues from orange through green to blue: purple and pink are the colours of the stains.
+    # Hues range from orange through green to blue, because purple and pink are the colours of the stains.
     for index in itertools.count():
         hue = (25 + (index * 137.508) % 200) / 360
         value = (1.0, 0.72, 0.5)[index % 3]
@@ -50,7 +50,7 @@ def _colors() -> Iterator[Color]:
 class ClassList:
     """Classes in the user's order.
 
-    A class keeps its id when it is renamed or moved, as label maps hold the id.
+    A class keeps its id when it is renamed or moved, because label maps store the id.
 
     Args:
         classes: Initial classes.
@@ -88,14 +88,14 @@ class ClassList:
 
     @property
     def snapshot(self) -> tuple[ClassInfo, ...]:
-        """The classes as they are now."""
+        """The current classes."""
         return self._classes
 
     def by_id(self, class_id: int) -> ClassInfo:
         """Return the class with an id.
 
         Raises:
-            UnknownNameError: If there is none.
+            UnknownNameError: If no class has this id.
         """
         for info in self._classes:
             if info.id == class_id:
@@ -107,7 +107,7 @@ class ClassList:
         """Return the class with a name, ignoring case and surrounding spaces.
 
         Raises:
-            UnknownNameError: If there is none.
+            UnknownNameError: If no class has this name.
         """
         info = self.find(name)
         if info is None:
@@ -115,15 +115,15 @@ class ClassList:
         return info
 
     def find(self, name: str) -> ClassInfo | None:
-        """Return the class with a name like `by_name`, or None."""
+        """Return the class with a name, like `by_name`; None if there is none."""
         return next((info for info in self._classes if info.key == class_key(name)), None)
 
     def add(self, name: str, color: Color | None = None) -> ClassInfo:
         """Append a class.
 
         Args:
-            name: Shown to the user.
-            color: (red, green, blue), 0..255; the next free colour of the palette by default.
+            name: Name of the class.
+            color: (red, green, blue), 0..255; the next unused colour of the palette by default.
 
         Returns:
             The class with its new id.
@@ -137,7 +137,7 @@ class ClassList:
                 f"There are {len(self)} classes, so '{clean_name(name)}' cannot be added; remove a class first."
             )
         ids = {info.id for info in self._classes}
-        # Exported files may hold ids of removed classes, so reuse ids only when none are left above.
+        # Exported files may contain ids of removed classes, so reuse an id only if all higher ids are taken.
         new_id = max(ids, default=0) + 1
         if new_id > MAX_CLASSES:
             new_id = min(set(range(1, MAX_CLASSES + 1)) - ids)
@@ -158,11 +158,11 @@ class ClassList:
         return self._swap(replace(self.by_id(class_id), name=self._free_name(name, class_id)))
 
     def recolor(self, class_id: int, color: Color) -> ClassInfo:
-        """Change the colour (red, green, blue) of a class, 0..255.
+        """Change the colour of a class to (red, green, blue), each 0..255.
 
         Raises:
             UnknownNameError: If there is no such class.
-            ClassListError: If it is not a colour.
+            ClassListError: If the colour is invalid.
         """
         return self._swap(replace(self.by_id(class_id), color=color))
 
@@ -181,7 +181,7 @@ class ClassList:
         return info
 
     def move(self, class_id: int, index: int) -> None:
-        """Move a class in the order.
+        """Move a class to another position.
 
         Args:
             class_id: The class.
@@ -196,7 +196,7 @@ class ClassList:
         self._change(tuple(others))
 
     def restore(self, classes: Iterable[ClassInfo]) -> None:
-        """Replace all classes without `redirect`; for undo and files.
+        """Replace all classes without calling `redirect`; used for undo and for reading files.
 
         Raises:
             ClassListError: As for the constructor.
@@ -228,22 +228,22 @@ class ClassList:
 
 
 def clean_name(name: str) -> str:
-    """Replace each run of white space in a class name, line breaks included, by one space, and strip it.
+    """Strip a class name and replace each run of white space in it, including line breaks, by one space.
 
     Raises:
-        ClassListError: If nothing is left.
+        ClassListError: If the name is empty.
     """
     cleaned = " ".join(name.split())
     if not cleaned:
-        raise ClassListError("The name of the class is empty; type at least one character.")
+        raise ClassListError("The class name is empty; enter at least one character.")
     return cleaned
 
 
 def checked(classes: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
-    """Return classes as a tuple with cleaned names.
+    """Validate classes and return them as a tuple with cleaned names.
 
     Raises:
-        ClassListError: If a name is empty, an id or colour is out of range or there are too many.
+        ClassListError: If a name is empty, an id or colour is out of range, or there are more than 255 classes.
         DuplicateNameError: If a name or an id occurs twice.
     """
     result = tuple(replace(info, name=clean_name(info.name), color=_color(info)) for info in classes)
@@ -256,7 +256,7 @@ def checked(classes: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
     for info in result:
         if not 1 <= info.id <= MAX_CLASSES:
             raise ClassListError(
-                f"The class '{info.name}' has id {info.id}; give it one of 1..{MAX_CLASSES}."
+                f"The class '{info.name}' has id {info.id}; choose an id in 1..{MAX_CLASSES}."
             )
         if info.key in names:
             raise DuplicateNameError(f"The class name '{info.name}' occurs twice; rename one of the classes.")

@@ -1,4 +1,4 @@
-"""The objects of one image: class map and instance map as two linked views of them."""
+"""Objects of one image, stored in an instance map from which the class map is derived."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .classes import ClassList
 from .patch import Patch, Region
 
 _TABLE = 256
-"""Initial length of the tables from object to class, which grow."""
+"""Initial length of the lookup tables from object id to class and trust, which grow as needed."""
 
 
 class Document:
-    """The instance map, the records of the objects in it, and the maps that follow from both.
+    """Instance map of an image, records of its objects, and the maps derived from both.
 
-    Where the instance map holds id i > 0, the class map holds the class of object i; elsewhere both are 0. Maps have
-    the size of the image, and only annotated tiles take memory (`TiledMap`). Change a document with `perform` only,
-    which returns a `Patch`.
+    Where the instance map holds id i > 0, the class map holds the class of object i; elsewhere both are 0. All maps
+    have the size of the image, but only annotated tiles use memory (`TiledMap`). Change a document only with
+    `perform`, which returns a `Patch`.
 
     Args:
         hw: Size (H, W) of the image in pixels.
-        classes: The classes that objects can have.
+        classes: Initial classes.
     """
 
     def __init__(self, hw: tuple[int, int], classes: Iterable[ClassInfo] = ()) -> None:
@@ -37,15 +37,15 @@ class Document:
         self.instance_map = TiledMap(hw, np.int32)
         """(H, W) int32, 0 for no object."""
         self.class_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.uint8))
-        """(H, W) uint8, class of the object of each pixel, 0 for none."""
+        """(H, W) uint8, class id of the object at each pixel, 0 for no object."""
         self.trust_map = LookupMap(self.instance_map, np.zeros(_TABLE, dtype=np.uint8))
-        """(H, W) uint8, `AnnotatedObject.trust` of the object of each pixel."""
+        """(H, W) uint8, `AnnotatedObject.trust` of the object at each pixel."""
         self.verified_map = TiledMap(hw, np.bool_)
-        """(H, W) bool, areas that a person has marked as complete, with or without objects in them."""
+        """(H, W) bool, True in areas that a person has marked as complete."""
         self.objects: dict[int, AnnotatedObject] = {}
         """Id -> record."""
         self.next_id = 1
-        """Id for the next new object."""
+        """Id of the next new object."""
 
     def pixels(self, object_id: int) -> LocalMask:
         """Return the current mask of an object.
@@ -57,7 +57,7 @@ class Document:
         return LocalMask.from_dense(self.instance_map.window((r0, c0, r1, c1)) == object_id, r0, c0)
 
     def object_at(self, row: int, col: int) -> int:
-        """Return the id of the object at a pixel; 0 if there is none, or the pixel is outside the image."""
+        """Return the id of the object at a pixel; 0 if there is no object or the pixel lies outside the image."""
         inside = 0 <= row < self.hw[0] and 0 <= col < self.hw[1]
         return int(self.instance_map[row, col]) if inside else 0
 
@@ -71,11 +71,11 @@ class Document:
             return self.objects[object_id]
         except KeyError:
             raise UnknownNameError(
-                f"There is no object {object_id}; choose one of the {len(self.objects)} in the image."
+                f"The image has no object {object_id}; choose an existing object."
             ) from None
 
     def revert(self, patch: Patch) -> None:
-        """Undo a patch, which must be the last one in force."""
+        """Undo a patch; it must be the last one applied."""
         for region in reversed(patch.regions):
             region.write(region.before, self._map_of(region))
         if patch.classes is not None:
@@ -93,21 +93,21 @@ class Document:
             self.put(object_id, after)
 
     def verified(self, box: Box) -> BoolArray:
-        """Return which pixels of a box (r0, c0, r1, c1) are verified, by an object or by an area."""
+        """Return the mask of the pixels of a box (r0, c0, r1, c1) that lie in a verified object or area."""
         return _verified(self.trust_map, self.verified_map, box)
 
     def verified_snapshot(self) -> Callable[[Box], BoolArray]:
-        """Return `verified` of the document as it is now, for another thread; copies no pixels."""
+        """Return a function like `verified` for the current document, to call in another thread; copies no pixels."""
         trust = self.trust_map.snapshot(self.instance_map.snapshot())
         return partial(_verified, trust, self.verified_map.snapshot())
 
     def snapshot(self) -> tuple[LookupMap, TiledMap]:
-        """Return class map and instance map as they are now, for another thread; copies no pixels."""
+        """Return snapshots of class map and instance map for another thread; copies no pixels."""
         instances = self.instance_map.snapshot()
         return self.class_map.snapshot(instances), instances
 
     def fork(self) -> Document:
-        """Return a copy to change in another thread; copies no pixels."""
+        """Return a copy that can be changed in another thread; copies no pixels."""
         copy = Document(self.hw, self.classes)
         copy.instance_map.become(self.instance_map.snapshot())
         copy.verified_map.become(self.verified_map.snapshot())
@@ -117,7 +117,7 @@ class Document:
         return copy
 
     def become(self, fork: Document) -> None:
-        """Take the content of a fork, which must not be used any more; copies no pixels.
+        """Take over the content of a fork without copying pixels; do not use the fork afterwards.
 
         This document must not have changed since it was forked.
         """
@@ -131,7 +131,7 @@ class Document:
             self.classes.restore(fork.classes)
 
     def put(self, object_id: int, record: AnnotatedObject | None) -> None:
-        """Set a record, or drop it if None; for patches only."""
+        """Set the record of an object, or remove it if None; called only by `Recorder` and for patches."""
         for lookup in (self.class_map, self.trust_map):
             if object_id >= len(lookup.table):
                 lookup.table = np.concatenate(

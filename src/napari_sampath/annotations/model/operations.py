@@ -1,4 +1,4 @@
-"""Operations on a document as values, which are performed, written to the journal and replayed."""
+"""Operations on a document, as values that can be performed, written to the journal and replayed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .annotated_object import FLAGS, AnnotatedObject, FlagName, from_json, to_js
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Add:
-    """Give pixels to objects, in order; later objects overwrite earlier ones."""
+    """Assign pixels to objects, in order; later objects overwrite earlier ones."""
 
     items: tuple[tuple[AnnotatedObject, LocalMask], ...]
-    """An object whose id exists is extended and keeps its class, and its record unless the new one has a time of
-    modification."""
+    """(record, mask) of each object. If the id exists, the object is extended and keeps its class; the other fields of
+    its record are replaced only if the new record has a time `modified`."""
     classes: tuple[ClassInfo, ...] | None = None
-    """New class list, set first; None leaves it."""
+    """Class list to set before adding; None keeps the current list."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +47,7 @@ class Reclassify:
 
 @dataclass(frozen=True, slots=True)
 class SetClasses:
-    """Replace the class list, which must keep the classes in use."""
+    """Replace the class list; the new list must contain all classes in use."""
 
     classes: tuple[ClassInfo, ...]
 
@@ -71,11 +71,11 @@ class Verify:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Several operations as one step, all or nothing."""
+    """Perform several operations as one undo step; either all of them take effect or none."""
 
     operations: tuple[Operation, ...]
     name: str
-    """Noun phrase for messages: "Undid {name}."."""
+    """Noun phrase for messages such as "Undid {name}."."""
 
 
 Operation: TypeAlias = Add | Erase | Delete | Reclassify | SetClasses | Flag | Verify | Batch
@@ -88,13 +88,13 @@ _ADDED = {
 
 
 def label(operation: Operation) -> str:
-    """Name an operation in a noun phrase for messages: "Undid {label}."."""
+    """Return a noun phrase that names an operation in messages such as "Undid {label}."."""
     match operation:
         case Add(items=items):
             several = "the object" if len(items) == 1 else f"the {len(items)} objects"
             return _ADDED.get(items[0][0].source, several) if items else "the import"
         case Erase():
-            return "the erasing"
+            return "the erasure"
         case Delete(ids=ids):
             return "the deletion" if len(ids) == 1 else f"the deletion of {len(ids)} objects"
         case Reclassify():
@@ -104,7 +104,7 @@ def label(operation: Operation) -> str:
         case Flag():
             return "the review mark"
         case Verify():
-            return "the mark of the verified area"
+            return "the change to the verified area"
         case Batch(name=name):
             return name
 
@@ -137,7 +137,7 @@ def operation_from_json(fields: Mapping[str, Any]) -> Operation:
 
     Raises:
         ValueError: If the type is unknown or a value is invalid.
-        KeyError: If a part is missing.
+        KeyError: If a field is missing.
     """
     match fields["op"]:
         case "add":
@@ -156,14 +156,14 @@ def operation_from_json(fields: Mapping[str, Any]) -> Operation:
             return SetClasses(classes_from_json(fields["classes"]))
         case "flag":
             if fields["flag"] not in FLAGS:
-                raise ValueError(f"there is no mark '{fields['flag']}'")
+                raise ValueError(f"the flag '{fields['flag']}' is unknown")
             return Flag(tuple(fields["ids"]), fields["flag"], bool(fields["value"]))
         case "vouch":
             return Verify(mask_from_json(fields["pixels"]), bool(fields["value"]))
         case "batch":
             return Batch(tuple(map(operation_from_json, fields["steps"])), str(fields["name"]))
         case unknown:
-            raise ValueError(f"there is no operation '{unknown}'")
+            raise ValueError(f"the operation '{unknown}' is unknown")
 
 
 def classes_to_json(classes: tuple[ClassInfo, ...]) -> list[dict[str, Any]]:

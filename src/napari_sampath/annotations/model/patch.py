@@ -1,4 +1,4 @@
-"""The changes of one operation, small enough to keep hundreds in memory for undo and redo."""
+"""Changes made by one operation, stored compactly so that hundreds fit in memory for undo and redo."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _RECORD_BYTES = 600
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Values:
-    """The values of N pixels as run lengths."""
+    """Run-length encoded values of N pixels."""
 
     values: IntArray
     lengths: run_lengths.Runs
 
     @classmethod
     def of(cls, values: IntArray) -> Values:
-        """Pack (N,) values."""
+        """Encode (N,) values."""
         return cls(*run_lengths.values_to_runs(values))
 
     @classmethod
     def constant(cls, value: int, count: int) -> Values:
-        """Pack one value for all of `count` pixels."""
+        """Encode `count` pixels with the same value."""
         return cls(np.array([value], dtype=np.int32), np.array([count], dtype=np.uint32))
 
     def unpack(self) -> IntArray:
@@ -40,29 +40,29 @@ class Values:
 
     @property
     def nbytes(self) -> int:
-        """Size in memory."""
+        """Memory in bytes."""
         return self.values.nbytes + self.lengths.nbytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """The pixels of one map that changed inside one box, before and after."""
+    """Values of the changed pixels of one map inside one box, before and after the change."""
 
     verified: bool
-    """True for the map of verified pixels, False for the instance map."""
+    """True for the verified map, False for the instance map."""
     box: Box
     changed: run_lengths.Runs
-    """The changed pixels of the box, as run lengths row by row."""
+    """Mask of the changed pixels in the box, run-length encoded row by row."""
     before: Values
     after: Values
 
     @classmethod
     def of(cls, verified: bool, box: Box, changed: BoolArray, before: Values, after: Values) -> Region:
-        """Pack a box with its `changed` (h, w) pixels and their values before and after, row by row."""
+        """Encode the mask `changed` (h, w) of a box, with the values of its pixels before and after, row by row."""
         return cls(verified, box, run_lengths.encode(changed), before, after)
 
     def write(self, values: Values, target: TiledMap) -> None:
-        """Set the changed pixels to `before` or `after`."""
+        """Set the changed pixels of `target` to `values`, which is `before` or `after`."""
         r0, c0, r1, c1 = self.box
         part = target.window(self.box)
         part[run_lengths.decode(self.changed, (r1 - r0, c1 - c0))] = values.unpack()
@@ -70,18 +70,18 @@ class Region:
 
     @property
     def nbytes(self) -> int:
-        """Size in memory."""
+        """Memory in bytes."""
         return self.changed.nbytes + self.before.nbytes + self.after.nbytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Patch:
-    """The changes of one operation."""
+    """Changes made by one operation."""
 
     regions: tuple[Region, ...] = ()
-    """In the order of writing; undone in reverse, as regions may overlap."""
+    """Changed regions in the order of writing; undo restores them in reverse order, because they may overlap."""
     records: Mapping[int, tuple[AnnotatedObject | None, AnnotatedObject | None]] | None = None
-    """Object id -> record before and after; None if the object did not or does not exist."""
+    """Object id -> record before and after; None where the object does not exist."""
     classes: tuple[tuple[ClassInfo, ...], tuple[ClassInfo, ...]] | None = None
     """Class list before and after, if it changed."""
 
@@ -92,7 +92,7 @@ class Patch:
 
     @property
     def box(self) -> Box | None:
-        """Smallest box around all pixels whose instance or class changed; None if none did."""
+        """Smallest box that contains all pixels whose object or class changed; None if there are none."""
         box: Box | None = None
         for region in self.regions:
             if not region.verified:
@@ -104,7 +104,7 @@ class Patch:
 
     @property
     def verified_box(self) -> Box | None:
-        """Smallest box around all pixels whose verification may have changed; None if none did."""
+        """Smallest box that contains all pixels that may have become verified or unverified; None if there are none."""
         box: Box | None = None
         for region in self.regions:
             box = union(box, region.box)
@@ -115,5 +115,5 @@ class Patch:
 
     @property
     def nbytes(self) -> int:
-        """Approximate size in memory."""
+        """Approximate memory in bytes."""
         return sum(region.nbytes for region in self.regions) + _RECORD_BYTES * len(self.records or ())

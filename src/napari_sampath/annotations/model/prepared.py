@@ -1,4 +1,6 @@
-"""Operations done to a fork of a document in another thread, so that thousands of objects do not block a window."""
+"""Perform operations on a fork of a document in another thread, so that adding thousands of objects does not block the
+window.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,24 @@ from .recorder import Recorder
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """An operation that was done to a fork of a document; see `Edits.take`."""
+    """An operation that was performed on a fork of a document; `Edits.take` applies it to the document."""
 
     after: Document
     """The fork after the operation."""
     patch: Patch
     record: str
-    """The operation for the journal, as JSON."""
+    """The operation as JSON, for the journal."""
     label: str
-    """Name of the step for undo."""
+    """Noun phrase for messages, see `operations.label`."""
     follows: int
-    """Number of the step after which the document was forked."""
+    """`Edits.number` at the time of the fork."""
 
 
 def prepare(fork: Document, follows: int, operation: Operation) -> Prepared:
-    """Do an operation to a fork.
+    """Perform an operation on a fork; `follows` is `Edits.number` at the time of the fork.
 
     Raises:
-        SampathError: As `perform`; the fork must not be used any more.
+        SampathError: As `perform`; do not use the fork afterwards.
     """
     recorder = Recorder(fork, by_tiles=True)
     recorder.do(operation)

@@ -1,4 +1,4 @@
-"""Performs operations on a document and records what they change."""
+"""Perform operations on a document and record the changes."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from .patch import Patch, Region, Values
 
 
 def perform(document: Document, operation: Operation) -> Patch:
-    """Do one operation.
+    """Perform one operation on a document.
 
     Returns:
         The changes; an empty patch if there are none.
 
     Raises:
-        PromptError: If a mask has no pixel in the image.
-        UnknownNameError: If there is no such object or class.
-        ClassListError: If a class in use would be removed, or the list is malformed.
+        PromptError: If a mask has no pixels in the image.
+        UnknownNameError: If an object or class does not exist.
+        ClassListError: If a class in use would be removed, or the list is invalid.
         DuplicateNameError: If a class name or id occurs twice.
     """
     recorder = Recorder(document)
     try:
         recorder.do(operation)
     except BaseException:
-        # All or nothing, for a MemoryError or a KeyboardInterrupt, too.
+        # Also restores the document after a MemoryError or KeyboardInterrupt.
         document.revert(recorder.patch())
         raise
     return recorder.patch()
 
 
 class Recorder:
-    """Performs one operation and keeps the pixels and records from before.
+    """Performs one operation and keeps the previous pixels and records.
 
     Args:
-        document: The document.
+        document: The document to change.
         by_tiles: Compare the tiles of the instance map at the end instead of recording each change: faster for
             thousands of objects, but a failed operation cannot be reverted.
     """
@@ -80,7 +80,7 @@ class Recorder:
                 yield Region.of(False, box, changed, Values.of(old[changed]), Values.of(new[changed]))
 
     def do(self, operation: Operation) -> None:
-        """Do one operation; if it raises, revert `patch`."""
+        """Perform one operation; if it raises, the caller must revert `patch()`."""
         match operation:
             case Add():
                 self._add(operation)
@@ -111,23 +111,23 @@ class Recorder:
         for obj, mask in sharing(operation.items):
             clipped = clip(mask, self.document.hw)
             if not clipped.bitmap.any():
-                raise PromptError("The mask has no pixel in the image; draw it on the image.")
+                raise PromptError("The mask has no pixels in the image; draw it on the image.")
             box, record = bounds(clipped), self.document.objects.get(obj.id)
             if record is None:
                 if obj.id < self.document.next_id:
-                    raise ValueError(f"object id {obj.id} was used before")
+                    raise ValueError(f"object id {obj.id} has been used before")
                 self.document.classes.by_id(obj.class_id)
                 record = replace(obj, box=box, area_px=0)
                 self.document.next_id = obj.id + 1
             else:
-                # Old journals repeat outdated records of extended objects, without a time of modification.
+                # Old journals repeat outdated records of extended objects; these lack a time `modified`.
                 if obj.modified is not None:
                     record = replace(obj, class_id=record.class_id, box=record.box, area_px=record.area_px)
                 record = replace(record, box=union(record.box, box) or box)
             self._write(clipped, record.id, record)
 
     def _delete(self, ids: tuple[int, ...]) -> None:
-        """Delete objects, tile by tile, as there may be thousands."""
+        """Delete objects, tile by tile, because there may be thousands."""
         instances = self.document.instance_map
         boxes = [self.document.record(object_id).box for object_id in ids]
         deleted = np.zeros(self.document.next_id, dtype=np.bool_)
@@ -144,12 +144,12 @@ class Recorder:
             self._set(object_id, None)
 
     def _write(self, mask: LocalMask, instance_id: int, record: AnnotatedObject | None = None) -> None:
-        """Give the pixels of a clipped mask to an object, or to none if the id is 0.
+        """Assign the pixels of a clipped mask to an object, or clear them if the id is 0.
 
         Args:
             mask: The pixels.
-            instance_id: The object.
-            record: Its record, with the area before.
+            instance_id: Id of the object.
+            record: Record of the object with its previous area; None if the pixels are cleared.
         """
         instances = self.document.instance_map
         box = bounds(mask)
@@ -161,7 +161,7 @@ class Recorder:
         if count == 0:
             return
         overwritten = part[changed]
-        # The usual case, and the fast path when thousands of objects are added.
+        # Fast path: usually nothing is overwritten.
         before = Values.of(overwritten) if overwritten.any() else Values.constant(0, count)
         self._keep(box, changed, before, Values.constant(instance_id, count))
         part[changed] = instance_id

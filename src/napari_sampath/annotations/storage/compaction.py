@@ -1,4 +1,4 @@
-"""Shorten a journal: a snapshot of the document before the oldest step that can be undone, then the steps."""
+"""Shorten a journal to a snapshot of the document before the oldest undo step, followed by the steps since then."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from .journal import Journal
 logger = logging.getLogger(__name__)
 
 MIN_BYTES = 2**20
-"""Shorter journals are not compacted."""
+"""Minimum size of a journal to compact."""
 GAIN = 3
-"""A journal is rewritten if it becomes shorter by at least this factor."""
+"""Minimum factor by which compaction must shorten a journal."""
 
 
 def compact(document: Document, history: History, journal: Journal) -> bool:
-    """Rewrite a journal if that makes it much shorter; its document and undo history stay the same.
+    """Rewrite a journal if that makes it much shorter; the document and its undo history do not change.
 
     The new file replaces the old one only after it is complete and on disk.
 
     Args:
-        document: The document after replay; it is reverted to the first step and restored.
-        history: Its history.
-        journal: The journal, with its records.
+        document: The document after replay; it is reverted to the oldest undo step and then restored.
+        history: Undo history of the document.
+        journal: The journal, with `records` not cleared yet.
 
     Returns:
-        Whether the journal was rewritten; if the disk refuses, the old file stays.
+        True if the journal was rewritten; if writing fails, the old file is kept.
     """
     steps = [step.number for step in (*history.done, *reversed(history.undone))]
     first = steps[0] if steps else journal.last + 1
@@ -48,7 +48,7 @@ def compact(document: Document, history: History, journal: Journal) -> bool:
     kept = set(steps)
     by_number = {record["seq"]: record for record in journal.records}
     records = [_base(document, history, first - 1), *(by_number[number] for number in sorted(kept))]
-    # Ids that were assigned in dropped steps must not be assigned again.
+    # Ids assigned in dropped steps must not be reused.
     after: list[dict[str, Any]] = [{"op": "reserve", "next_id": document.next_id}]
     after += [{"op": "undo", "of": step.number} for step in history.undone]
     for number, record in enumerate(after, start=journal.last + 1):
@@ -97,7 +97,7 @@ def restore(document: Document, fields: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: If a value is invalid.
-        KeyError: If a part is missing.
+        KeyError: If a field is missing.
     """
     document.classes.restore(classes_from_json(fields["classes"]))
     for entry in fields["annotations"]:

@@ -1,4 +1,4 @@
-"""A document with its undo history and its journal, kept in sync."""
+"""Keep a document, its undo history and its journal in sync."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 class Edits:
     """Applies operations to a document and saves them.
 
-    An operation is in the journal when `do`, `undo` or `redo` returns; if it cannot be saved, it is not done. The
-    history is saved too, so that undo works after a crash.
+    When `do`, `undo` or `redo` returns, the journal contains the operation; if it cannot be saved, the document does
+    not change. The undo history is restored from the journal, so that undo works after a crash.
 
     Args:
-        document: The document; empty if there is a journal.
-        journal: The journal, which is replayed; None keeps everything in memory only.
+        document: The document; must be empty if there is a journal.
+        journal: Journal to replay and continue; None keeps everything in memory only.
     """
 
     def __init__(self, document: Document, journal: Journal | None = None) -> None:
@@ -40,12 +40,12 @@ class Edits:
             document.classes.restore(journal.header.classes)
             for record in journal.records:
                 self._replay(record)
-            # Compact now, as sessions are opened in a worker, and not while the user waits.
+            # Compact here, because sessions are opened in a worker thread, where the user does not wait.
             compact(document, self.history, journal)
             journal.records.clear()
 
     def do(self, operation: Operation) -> Patch:
-        """Do and save one operation, as one step of undo.
+        """Perform and save one operation as one undo step.
 
         Returns:
             The changes; if there are none, no step is recorded.
@@ -71,10 +71,10 @@ class Edits:
         return self._number
 
     def take(self, prepared: Prepared) -> bool:
-        """Save an operation that was done to a fork of the document, as one step of undo.
+        """Save an operation that was performed on a fork of the document, as one undo step.
 
         Returns:
-            False if the document has changed since it was forked; nothing has changed then.
+            True if the result was applied; False, without any effect, if the document has changed since the fork.
 
         Raises:
             StorageError: If it cannot be saved; nothing has changed.
@@ -91,10 +91,10 @@ class Edits:
         """Undo the last step.
 
         Returns:
-            The step; None if there is none, or if the last step is a prompt step.
+            The undone step; None if there is none, or if the last step is a prompt step.
 
         Raises:
-            StorageError: If that cannot be saved; nothing has changed.
+            StorageError: If the undo cannot be saved; nothing has changed.
         """
         step = self.history.last
         if not isinstance(step, Step):
@@ -107,10 +107,10 @@ class Edits:
         """Redo the step that was undone last.
 
         Returns:
-            The step; None if there is none, or if the next step is a prompt step.
+            The redone step; None if there is none, or if the next step is a prompt step.
 
         Raises:
-            StorageError: If that cannot be saved; nothing has changed.
+            StorageError: If the redo cannot be saved; nothing has changed.
         """
         step = self.history.next
         if not isinstance(step, Step):
@@ -132,7 +132,7 @@ class Edits:
         return self._number
 
     def _replay(self, record: dict[str, Any]) -> None:
-        """Replay a record; one that fails is skipped, so that all others are kept."""
+        """Replay a record; skip it if it fails, so that the other records are kept."""
         number = record["seq"]
         try:
             if record["op"] in ("undo", "redo"):
@@ -147,14 +147,14 @@ class Edits:
             operation = operation_from_json(record)
             self.history.push(Step(number, perform(self.document, operation), label(operation)))
         except (SampathError, ValueError, KeyError, TypeError) as error:
-            # Happens only if a line in the middle of the journal was damaged and later steps need it.
+            # Happens only if a damaged line in the middle of the journal was skipped and later steps depend on it.
             logger.warning("Step %d of the journal cannot be replayed: %s", number, error)
 
     def _replay_step(self, record: dict[str, Any]) -> None:
         undo = record["op"] == "undo"
         step = self.history.last if undo else self.history.next
         if not isinstance(step, Step) or step.number != record["of"]:
-            raise ValueError(f"step {record['of']} is not the next one to {record['op']}")
+            raise ValueError(f"step {record['of']} is not the next step to {record['op']}")
         if undo:
             self._undo(step)
         else:

@@ -1,4 +1,4 @@
-"""The first line of a journal: its image and its initial classes."""
+"""First line of a journal: the image, its initial classes and the limits of the undo history."""
 
 from __future__ import annotations
 
@@ -31,9 +31,11 @@ class Header:
     classes: tuple[ClassInfo, ...]
     """Initial classes."""
     max_steps: int = MAX_STEPS
-    """Limits of the history, which replay must apply, too."""
+    """`History.max_steps`, which also applies during replay."""
     max_bytes: int = MAX_BYTES
+    """`History.max_bytes`, which also applies during replay."""
     created: str = ""
+    """Creation time in UTC, ISO 8601; the current time if empty."""
 
     def to_json(self) -> dict[str, Any]:
         """Convert the header to JSON."""
@@ -65,7 +67,7 @@ class Header:
 
 
 def pixel_digest(image: UInt8Array) -> str:
-    """Return the SHA-256 of an image's size, type and pixels (H, W, 3) as hex; takes about 1 s per GB."""
+    """Return the hexadecimal SHA-256 digest of an image's shape, type and pixels (H, W, 3); takes about 1 s per GB."""
     digest = hashlib.sha256(f"{image.shape} {image.dtype}".encode())
     for row in range(0, len(image), 256):
         digest.update(np.ascontiguousarray(image[row : row + 256]).data)

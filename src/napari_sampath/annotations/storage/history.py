@@ -1,4 +1,4 @@
-"""The stack of undo and redo, in bounded memory."""
+"""Undo and redo stacks with bounded memory."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ MAX_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """A change of the document; it is in the journal."""
+    """An undo step that changed the document; it is saved in the journal."""
 
     number: int
-    """Its number in the journal."""
+    """Number of the step in the journal."""
     patch: Patch
     label: str
-    """Noun phrase for messages: "Undid {label}."."""
+    """Noun phrase for messages such as "Undid {label}."."""
 
 
 @dataclass(slots=True, eq=False)
 class PromptStep:
-    """A change of the pending prompt; it is in memory only."""
+    """An undo step that changed the pending prompt; it is kept in memory only."""
 
     state: Any
-    """The prompt before the step while the step is done, and after it while it is undone."""
+    """The prompt that undo restores or, once the step is undone, the prompt that redo restores."""
 
 
 Entry: TypeAlias = Step | PromptStep
 
 
 class History:
-    """The latest steps that can be undone, and those that can be redone.
+    """Steps that can be undone or redone.
 
-    The oldest document steps are dropped when there are too many or they take too much memory. The newest one is
-    always kept, however large.
+    When there are too many document steps, or their patches use too much memory, the oldest are dropped. The newest
+    document step is always kept, whatever its size.
 
     Args:
-        max_steps: Number of document steps kept.
-        max_bytes: Memory that their patches may take.
+        max_steps: Maximum number of document steps.
+        max_bytes: Maximum memory of their patches in bytes.
     """
 
     def __init__(self, max_steps: int = MAX_STEPS, max_bytes: int = MAX_BYTES) -> None:
@@ -57,7 +57,7 @@ class History:
 
     @property
     def nbytes(self) -> int:
-        """Approximate memory of all patches, undone ones included."""
+        """Approximate memory of all patches in bytes, including those of undone steps."""
         return self._bytes
 
     @property
@@ -67,12 +67,12 @@ class History:
 
     @property
     def undone(self) -> tuple[Step, ...]:
-        """The document steps that can be redone, the next one last."""
+        """The document steps that can be redone; the next step to redo is the last."""
         return tuple(entry for entry in self._undone if isinstance(entry, Step))
 
     @property
     def prompt_steps(self) -> Iterator[PromptStep]:
-        """All steps of the pending prompt."""
+        """All prompt steps, whether they can be undone or redone."""
         return (entry for entry in (*self._done, *self._undone) if isinstance(entry, PromptStep))
 
     @property
@@ -86,7 +86,7 @@ class History:
         return self._undone[-1] if self._undone else None
 
     def push(self, entry: Entry) -> None:
-        """Add a step that was done, and drop the steps that could be redone."""
+        """Add a new step, and drop the steps that could be redone."""
         self._bytes -= sum(step.patch.nbytes for step in self.undone)
         self._undone.clear()
         self._done.append(entry)
@@ -96,21 +96,21 @@ class History:
                 self._drop_oldest()
 
     def undo(self) -> Entry | None:
-        """Move the last step to those that can be redone."""
+        """Move the last step to the redo stack and return it; None if there is none."""
         if self._done:
             self._undone.append(self._done.pop())
             return self._undone[-1]
         return None
 
     def redo(self) -> Entry | None:
-        """Move the next step back to those that can be undone."""
+        """Move the next step to redo back to the undo stack and return it; None if there is none."""
         if self._undone:
             self._done.append(self._undone.pop())
             return self._done[-1]
         return None
 
     def undo_prompt(self) -> PromptStep | None:
-        """Move the newest prompt step to those that can be redone, past document steps that came after it."""
+        """Move the newest prompt step to the redo stack, even if document steps follow it; None if there is none."""
         for entry in reversed(self._done):
             if isinstance(entry, PromptStep):
                 self._done.remove(entry)

@@ -1,8 +1,9 @@
-"""The append-only file of operations that survives a crash.
+"""Append-only file of operations that survives a crash.
 
-Format, schema 1: ASCII, one JSON object per line, each with "seq" (its number, increasing) and, as last member, "sum"
-(the first 32 hex digits of the SHA-256 of the line up to there). The first line, number 0, is the header; the others
-are operations ("op": see `operations.operation_to_json`), or undo and redo of the step with the number "of".
+Format, schema 1: ASCII, one JSON object per line. Each object has an increasing number "seq" and, as its last member,
+"sum", the first 32 hex digits of the SHA-256 digest of the line up to that member. The first line, number 0, is the
+header. The others are operations ("op": see `operations.operation_to_json`), undo or redo of the step with the number
+"of", or the records "snapshot" and "reserve" of `compaction`.
 """
 
 from __future__ import annotations
@@ -46,17 +47,17 @@ def open_journal(path: Path) -> Journal:
 class Journal:
     """One journal file, open for appending by this process only.
 
-    A line is in the file when `append` returns, and stays there however the program ends. An incomplete last line is
+    When `append` returns, the line is in the file and survives a crash of the program. An incomplete last line is
     removed when the journal is opened; a damaged line in the middle is skipped.
 
     Args:
         path: The file; created with its folder if it does not exist.
-        header: Header of a new file; an existing file must belong to the same image. None opens an existing file of
+        header: Header for a new file; an existing file must belong to the same image. None opens an existing file of
             any image.
 
     Attributes:
         header: The header of the file.
-        records: The operations read when the file was opened; clear it once they are replayed.
+        records: Operations read from the file; clear the list after replaying them.
 
     Raises:
         JournalError: If another session has it open, or it is not a journal of this image.
@@ -88,7 +89,7 @@ class Journal:
 
     @property
     def nbytes(self) -> int:
-        """Length of the file."""
+        """Length of the file in bytes."""
         return self._end
 
     @property
@@ -97,16 +98,16 @@ class Journal:
         return self._last
 
     def append(self, record: Mapping[str, Any] | str) -> int:
-        """Write one record; `Syncer` forces it to the disk a moment later.
+        """Append one record; a `Syncer` flushes it to the disk shortly afterwards.
 
         Args:
-            record: A JSON object without "seq", "at" and "sum", or its text without surrounding spaces.
+            record: A JSON object without "seq", "at" and "sum", or its JSON text without surrounding spaces.
 
         Returns:
-            Its number.
+            The number of the record.
 
         Raises:
-            StorageError: If that fails; the journal is unchanged and the record can be appended again.
+            StorageError: If writing fails; the journal is unchanged and the record can be appended again.
         """
         number = self._last + 1
         line = memoryview(_seal({"seq": number, "at": now()}, record))
@@ -120,29 +121,29 @@ class Journal:
                 written += self._stream.write(line[written:])
         except (OSError, ValueError) as error:
             self._truncate_or_warn()
-            _refuse("The last step was not saved and has not been done", error)
+            _refuse("The last step could not be saved and was not applied", error)
         self._last = number
         self._end += len(line)
         self._syncer.ask()
         return number
 
     def sync(self, timeout_s: float | None = None) -> bool:
-        """Wait until everything is forced to the disk; return False after the timeout or if the disk refuses."""
+        """Wait until all records are flushed to the disk; return False after the timeout or an error."""
         return self._syncer.wait(timeout_s)
 
     def encode(self, records: Iterable[Mapping[str, Any]]) -> bytes:
-        """Return the content of a file with the header of this journal and numbered records."""
+        """Encode the header of this journal and numbered records as the content of a file."""
         return b"".join(map(_seal, ({"seq": 0, **self.header.to_json()}, *records)))
 
     def rewrite(self, content: bytes, last: int) -> None:
-        """Replace the content of the file, completely or not at all.
+        """Replace the content of the file atomically.
 
         Args:
             content: Output of `encode`.
             last: Number of its last record.
 
         Raises:
-            StorageError: If the disk refuses; the journal is unchanged.
+            StorageError: If the file cannot be written; the journal is unchanged.
         """
         write_atomically(self.path, lambda stream: stream.write(content))
         # The lock is a separate file, so no other process can open the journal in between.
@@ -186,7 +187,7 @@ class Journal:
         self._read_lines(lines)
         if self._end < len(content):
             logger.warning(
-                "The journal %s ends in %d unreadable bytes of a step that was never finished; they are removed.",
+                "The journal %s ends with %d unreadable bytes of an incomplete step, which are removed.",
                 self.path,
                 len(content) - self._end,
             )
@@ -194,10 +195,10 @@ class Journal:
         return header
 
     def _read_lines(self, lines: list[bytes]) -> None:
-        """Collect the readable records and find where the last of them ends."""
+        """Collect the readable records and find the end of the last one."""
         position = len(lines[0]) + 1
         self._end = position
-        # Text after the last line break is skipped even if it can be read: its append never returned.
+        # Text after the last line break is skipped even if it is readable, because its `append` did not return.
         for number, line in enumerate(lines[1:-1], start=2):
             position += len(line) + 1
             try:
@@ -222,7 +223,7 @@ class Journal:
 
 
 def _seal(record: Mapping[str, Any], more: Mapping[str, Any] | str = "{}") -> bytes:
-    """Write a record, with more members as a mapping or as JSON text, as one line with its checksum."""
+    """Encode a record, extended by `more` members (a mapping or JSON text), as one line with a checksum."""
     if not isinstance(more, str):
         record, more = {**record, **more}, "{}"
     text = json.dumps(record, allow_nan=False, separators=(",", ":"))
@@ -231,17 +232,17 @@ def _seal(record: Mapping[str, Any], more: Mapping[str, Any] | str = "{}") -> by
 
 
 def _unseal(line: bytes) -> dict[str, Any]:
-    """Read a line that `_seal` wrote.
+    """Decode a line written by `_seal`.
 
     Raises:
-        ValueError: If the checksum is wrong, or it is not such a line.
+        ValueError: If the checksum is wrong or the line is not a numbered record.
     """
     body, mark, rest = line.rpartition(_SUM_START)
     if not mark or rest != _sum(body) + b'"}':
         raise ValueError("the checksum is wrong")
     record = json.loads(body + b"}")
     if not isinstance(record, dict) or not isinstance(record.get("seq"), int):
-        raise ValueError("it is not a numbered record")
+        raise ValueError("the line is not a numbered record")
     return record
 
 
@@ -251,7 +252,7 @@ def _sum(body: bytes) -> bytes:
 
 def _lock(path: Path) -> FileLock:
     """Lock a journal with a file beside it; the operating system releases the lock when the process ends."""
-    # Not bound to a thread: sessions are opened in a worker and used in the GUI thread.
+    # Not bound to a thread, because sessions are opened in a worker thread and used in the GUI thread.
     lock = FileLock(f"{path}.lock", thread_local=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -275,5 +276,5 @@ def _close(stream: BinaryIO, syncer: Syncer, lock: FileLock) -> None:
 def _refuse(what: str, error: Exception) -> NoReturn:
     reason = getattr(error, "strerror", None) or str(error)
     raise StorageError(
-        f"{what} ({reason}), everything before is safe; free some space or check the disk, then try again."
+        f"{what} ({reason}), but all earlier steps are saved; free some space or check the disk, then try again."
     ) from error

@@ -1,4 +1,4 @@
-"""Call fsync on a file in a thread of its own, once for several appends."""
+"""Call fsync on a file in a separate thread, once for several writes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import threading
 
 
 class Syncer:
-    """Forces a file to the disk a moment after each write.
+    """Flushes a file to the disk shortly after each write.
 
-    Written data survives the end of the program, as the operating system holds it; fsync makes it survive a power
-    cut, too. It takes 5 to 50 ms on a hard disk, too long for a GUI thread.
+    Written data survives a crash of the program, because the operating system has it; fsync makes it survive a power
+    cut, too. A call takes 5 to 50 ms on a hard disk, which is too long for a GUI thread.
 
     Args:
-        descriptor: An open file; it is duplicated.
+        descriptor: File descriptor of an open file; it is duplicated.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -27,7 +27,7 @@ class Syncer:
         self._thread: threading.Thread | None = None
 
     def ask(self) -> None:
-        """Request that everything written so far is forced to the disk; returns at once."""
+        """Request an fsync of everything written so far and return immediately."""
         with self._changed:
             self._asked += 1
             if self._thread is None:
@@ -36,14 +36,14 @@ class Syncer:
             self._changed.notify_all()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until everything requested is on the disk; return False after the timeout or if the disk refuses."""
+        """Wait until all requested data is on the disk; return False after the timeout or an error."""
         with self._changed:
             asked = self._asked
             self._changed.wait_for(lambda: self._done >= asked or self._error is not None, timeout_s)
             return self._done >= asked and self._error is None
 
     def check(self) -> None:
-        """Try again in this thread if the last fsync failed.
+        """If the last fsync failed, repeat it in the calling thread.
 
         Raises:
             OSError: If it fails again.
@@ -54,7 +54,7 @@ class Syncer:
                 self._error, self._done = None, self._asked
 
     def close(self) -> None:
-        """Finish the pending fsync and close the file."""
+        """Finish the pending fsync and close the file descriptor."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
