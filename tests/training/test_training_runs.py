@@ -400,7 +400,7 @@ class TestAround:
             assert words in warning
             assert bool(warning) == bool(words)
         assert f"{tiles * tile:,} bytes" in warning
-        assert f"the cache keeps {tiles * tile - 1:,}" in warning
+        assert f"the cache is limited to {tiles * tile - 1:,}" in warning
 
     @pytest.mark.parametrize("count", [3, 4])
     def test_unbalanced_epochs_use_every_tile_once(self, folder, tmp_path, monkeypatch, count):

@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("\nsampath: interrupted.\n")
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader of stdout is gone; redirect stdout, so that Python does not raise again when it closes it.
+        # The reader of stdout is gone; redirect stdout, so that Python can close it without another error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except (SampathError, OSError, MemoryError) as error:

@@ -41,7 +41,7 @@ class Subcommand:
 def add_model(
     parser: argparse.ArgumentParser, default: str | None = "sampath-tiny", precision: bool = True
 ) -> None:
-    """Declare `--model` and `--weights`, and unless `precision` is False, `--precision` and `--compile`.
+    """Declare `--model`, `--weights` and, if `precision` is True, `--precision` and `--compile`.
 
     If `default` is None, the help text names the encoder of the head as the default.
     """

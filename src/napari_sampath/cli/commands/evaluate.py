@@ -188,7 +188,7 @@ def score_prompts(
 def _images_of(head: LoadedHead, model: Model, images: list[InstanceImage]) -> list[InstanceImage]:
     """Return the images to evaluate a head on.
 
-    From the tissue collection these are the images whose kind is a class of the head, from other datasets all images.
+    Images of the tissue collection are included only if their kind is a class of the head.
     """
     from ...predict.segmentation import check_match
     from ...training.data.instances import SETS

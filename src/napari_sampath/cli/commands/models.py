@@ -97,7 +97,6 @@ def head_row(name: str) -> dict[str, Any]:
 
 
 def _text(encoders: list[dict[str, Any]], heads: list[dict[str, Any]], kinds: list[dict[str, Any]]) -> str:
-    """Format the tables, without the empty ones."""
     encoder_rows = [
         [
             row["name"],

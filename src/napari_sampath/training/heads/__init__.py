@@ -1,1 +1,1 @@
-"""The training loop for heads."""
+"""Training of heads."""

@@ -15,7 +15,7 @@ ORIENTATIONS = {"none": (0,), "dihedral": tuple(range(8)), "pixels": (0,)}
 
 
 def orient(image: UInt8Array, orientation: int) -> UInt8Array:
-    """Rotate (H, W, ...) counter-clockwise by `orientation % 4` quarter turns, then flip it horizontally if >= 4."""
+    """Rotate (H, W, ...) counter-clockwise by `orientation % 4` quarter turns; from 4 on, also flip it horizontally."""
     rotated = np.rot90(image, orientation % 4)
     return np.ascontiguousarray(rotated[:, ::-1] if orientation >= 4 else rotated)
 

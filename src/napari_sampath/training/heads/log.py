@@ -1,4 +1,4 @@
-"""Log of the epochs as a CSV file beside the bundle, and for TensorBoard if it is installed."""
+"""Training log: a CSV file beside the bundle, and TensorBoard events if TensorBoard is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainingLog:
-    """Log of a training run, with the path of the bundle and the suffix `.csv`."""
+    """Log of a training run in a CSV file that is named like the bundle."""
 
     def __init__(self, bundle: Path) -> None:
         self.path = bundle.with_suffix(".csv")

@@ -133,7 +133,7 @@ def focal_dice(
         iou_weight: Weight of the squared error of the predicted IoU.
         compat_ignore: Set the logits of ignored pixels to 0 instead of leaving the pixels out, as the reference does;
             ignored pixels then add constants to the sums.
-        unlabelled: The logits have an additional first channel for ignored pixels, as in the reference, so that class
+        unlabelled: Whether the logits have an additional first channel for ignored pixels, as in the reference, so that class
             index 0 is the second channel.
     """
     # Set the logits of ignored pixels to 0.
@@ -166,7 +166,7 @@ def focal_dice(
 
 
 def true_iou(probabilities: Tensor, truth: Tensor) -> Tensor:
-    """Return the IoU (B, K) of probabilities thresholded at 0.5 and truth, both (B, K, H, W), without gradient."""
+    """Return the IoU (B, K) between probabilities thresholded at 0.5 and truth, both (B, K, H, W), without gradient."""
     predicted = (probabilities.detach() >= 0.5).float()
     overlap = (predicted * truth).sum((2, 3))
     union = predicted.sum((2, 3)) + truth.sum((2, 3)) - overlap

@@ -30,7 +30,7 @@ def make_plateau(optimiser: torch.optim.Optimizer) -> ReduceLROnPlateau:
 
 
 def set_rate(optimiser: torch.optim.Optimizer, config: TrainingConfig, steps: int, step: int) -> None:
-    """Set the learning rate of a step; after the warm-up, the schedule "plateau" leaves it to its scheduler.
+    """Set the learning rate of a step; with the schedule "plateau", only during the warm-up.
 
     `steps` is the number of optimiser steps per epoch; `step` counts from 0 over the whole run.
     """

@@ -39,9 +39,9 @@ class Tile:
     orientation: int
     """Orientation, see `augmentation.orient`."""
     frame: Frame
-    """Maps the oriented window to the encoder's square input."""
+    """Mapping of the oriented window to the encoder's square input."""
     key: FeatureKey
-    """Key of its features in the store."""
+    """Key of the features in the store."""
     targets: UInt8Array
     """Class indices (256, 256) uint8 on the encoder's square input; padding and unlabelled cells are `IGNORED`."""
 

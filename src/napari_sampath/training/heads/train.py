@@ -132,8 +132,8 @@ def train_job(
 def launch(config: TrainingConfig, device: torch.device) -> Fabric:
     """Start or join the processes of a training run on `device`, or on several devices of its type.
 
-    Under `torchrun`, the number of processes is set by it, otherwise by `config.devices`. If there are several, Fabric
-    starts this program again for each additional process.
+    The number of processes is set by `torchrun` if it is used, otherwise by `config.devices`. If there are several,
+    Fabric starts this program again for each additional process.
 
     Raises:
         ConfigError: If the batch size is not a multiple of the number of processes.
@@ -194,7 +194,7 @@ def _check_store_job(model: Model, store: Store, count: int) -> Job[None]:
     limit = max(tier.limit_bytes for tier in (store.memory, store.disk) if tier is not None)
     if needed > limit:
         text = (
-            f"The features of {count} tiles take {needed:,} bytes, but the cache keeps {limit:,}, so the encoder may "
+            f"The features of {count} tiles take {needed:,} bytes, but the cache is limited to {limit:,}, so the encoder may "
             f"run at every step; set SAMPATH_CACHE_LIMIT_BYTES to {needed * 5 // 4} or train on fewer images."
         )
         logger.warning("%s", text)

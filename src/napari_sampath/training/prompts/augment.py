@@ -50,17 +50,18 @@ TOKEN_CELLS = LOGITS_PX // GRID
 MIN_CELLS = 12
 """Minimum area of an object that is prompted for, in cells of the logit grid (4 x 4 px of the frame)."""
 ROTATED = 0.6
-"""Fraction of the crops that are rotated by any angle; other crops only by right angles, which keeps them sharp."""
+"""Fraction of the crops that are rotated by any angle; the other crops are rotated only by right angles, which keeps
+them sharp."""
 BLURRED = 0.25
 """Fraction of the crops that are blurred, like regions of a slide that are out of focus."""
 MAX_BLUR_PX = 1.2
 """Maximum standard deviation of the blur, in pixels of the image."""
 STRETCH = 0.12
-"""Maximum natural logarithm of the factor by which the sides of a crop are stretched, in opposite directions."""
+"""Maximum natural logarithm of the factor by which one side of a crop is stretched and the other shrunk."""
 
 
 class Pools:
-    """Training images, sampled by the share of their kind and, within a kind, in proportion to their area."""
+    """Training images, sampled in proportion to the share of their kind and, within a kind, to their area."""
 
     def __init__(self, images: list[InstanceImage]) -> None:
         by_name: dict[str, list[InstanceImage]] = {}

@@ -41,17 +41,17 @@ class PromptTuningConfig:
     """Standard deviation of the noise on each side of a box, as a fraction of the object's side; 0.1 as in SAM, or less
     for tight boxes."""
     inner_points: bool = False
-    """Whether first points are near the middle of an object, where people click, instead of anywhere in it, as in SAM."""
+    """Whether first points are near the middle of an object, where people click; otherwise anywhere in it, as in SAM."""
     iterations: int = setting(11, min=1)
     """Maximum number of interactive iterations per object, 11 as in SAM; the number is sampled for each window."""
     learning_rate: float = 1e-4
     """Peak learning rate of the schedule: linear warm-up, then cosine decay to 1 %."""
     weight_decay: float = 0.05
-    """Weight decay, which norms and biases do not have."""
+    """Weight decay; not applied to norms and biases."""
     gradient_clip: float = 1.0
     """Maximum norm of the gradient."""
     average: float = 0.99
-    """Decay of the moving average of the weights, which is saved; 0 saves the weights themselves."""
+    """Decay rate of the moving average of the weights, which is what is saved; 0 saves the current weights."""
     dense_weight: float = 1.0
     """Weight of the loss on dense targets in the steps with prompts."""
     train_only: str = "mask_decoder"

@@ -1,7 +1,7 @@
 """Dense targets for the warm-up of an encoder: foreground, boundary, distance, and offset to the object's centre.
 
 Distances and offsets are the targets of HoVer-Net (Graham et al. 2019). By predicting them, an encoder learns which
-pixels belong to the same object, which a prompt requires.
+pixels belong to the same object, which segmentation from prompts requires.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ OBJECT_MAPS = 4
 
 
 class DenseHead(nn.Module):
-    """Maps an embedding (B, 256, h, w) to one foreground logit per kind and the object maps, (B, kinds + 4, 4h, 4w)."""
+    """Head that maps an embedding (B, 256, h, w) to (B, kinds + 4, 4h, 4w).
+
+    The output has one foreground logit per kind, then the object maps.
+    """
 
     def __init__(self, kinds: int, channels: int = 256) -> None:
         super().__init__()

@@ -85,9 +85,9 @@ class TrainableModel(nn.Module):
         }
 
     def freeze_others(self, prefixes: str) -> None:
-        """Freeze all weights and running statistics without one of the comma-separated `prefixes`; "all" freezes none.
+        """Freeze all weights and running statistics except those under the given prefixes.
 
-        Raises a `ConfigError` if no weight has one of the prefixes.
+        `prefixes` is comma-separated; "all" freezes nothing. Raises a `ConfigError` if no weight has one of the prefixes.
         """
         rename = self.image_encoder.name_in_file
         names = [rename(name) for name, _ in self.named_parameters() if not name.startswith(AUXILIARY)]
@@ -133,7 +133,7 @@ def tune(
     if config.spread_steps and not isinstance(parts.mask_decoder, SpreadingMaskDecoder):
         raise ConfigError(
             f"spread_steps is {config.spread_steps}, but {parts.encoder.info.name} has no convolutions that spread a "
-            "prompt; leave it out for every model except sampath-tiny."
+            "prompt; set it to 0 for every model except sampath-tiny."
         )
     model = TrainableModel(parts, len(pools.kinds)).to(config.device)
     if config.spread_steps + config.steps:
@@ -172,7 +172,7 @@ def tune(
 
 
 def sample_window(pools: Pools, side: int, rng: np.random.Generator) -> Window:
-    """Sample a window that contains an object to prompt for; after `MAX_ATTEMPTS` attempts it may be empty."""
+    """Sample a window that contains an object to prompt for; after `MAX_ATTEMPTS` attempts it may contain none."""
     window = compose(pools, side, rng)
     for _ in range(MAX_ATTEMPTS):
         if window.prompted:
@@ -207,7 +207,7 @@ def _step(
     if dense is not None and stage is Stage.DENSE:
         dense.backward()
         return losses
-    # Interactive iterations accumulate gradients in a leaf tensor, so that the encoder runs backward only once.
+    # Interactive iterations accumulate gradients in a leaf tensor, so that the encoder needs only one backward pass.
     leaf = embedding.detach().requires_grad_(embedding.requires_grad)
     values: dict[str, list[float]] = {}
     parts = config.parts if cut and config.part_px else 0

@@ -1,6 +1,7 @@
 """Warm-up of the convolutions that spread prompts: they predict a mask directly, without SAM's transformer.
 
-A prediction takes a third of the time, and the gradients are stronger. `SpreadReader` is discarded after training.
+This takes a third of the time of a full prediction, and the gradients are stronger. `SpreadReader` is discarded after
+training.
 """
 
 from __future__ import annotations

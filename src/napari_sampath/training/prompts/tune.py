@@ -53,7 +53,7 @@ def tune_model(
 
     Raises:
         ConfigError: If the configuration does not apply to the model.
-        WeightsError: If `start` holds weights of another model.
+        WeightsError: If `start` contains the weights of another model.
         StorageError: If the file cannot be written.
     """
     config = config or PromptTuningConfig()
