@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
     disk = Store.from_config(load_config()).disk
     if disk is None:
         raise SampathError(
-            "The feature cache is disabled because cache_limit_bytes is 0; set a limit above 0."
+            "The feature cache is disabled because cache_limit_bytes is 0; set SAMPATH_CACHE_LIMIT_BYTES above 0."
         )
     _ACTIONS[args.action](disk, output)
 

@@ -199,8 +199,8 @@ def _images_of(head: LoadedHead, model: Model, images: list[InstanceImage]) -> l
     own = [image for image in images if image.kind.name in classes or image.kind.name not in collection]
     if not own:
         raise DatasetError(
-            f"'{head.name}' has the classes {', '.join(sorted(classes))}, but the images show "
-            f"{', '.join(sorted({image.kind.name for image in images}))}; choose a head with one of these classes."
+            f"'{head.name}' has the classes {', '.join(sorted(classes))}, but the images show only "
+            f"{', '.join(sorted({image.kind.name for image in images}))}; choose a head for these objects."
         )
     return own
 

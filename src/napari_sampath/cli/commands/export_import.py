@@ -100,7 +100,9 @@ def _journal_of(image: Path, output: Output) -> Path:
     folder = load_config().sessions_dir
     path = journal_path(open_image(image, output).pixels, folder)
     if not path.exists():
-        raise JournalError(f"'{image}' has not been annotated on this machine (no journal in '{folder}').")
+        raise JournalError(
+            f"'{image}' has not been annotated on this machine (no journal in '{folder}'); annotate it first."
+        )
     return path
 
 

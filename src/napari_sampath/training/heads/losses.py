@@ -133,8 +133,8 @@ def focal_dice(
         iou_weight: Weight of the squared error of the predicted IoU.
         compat_ignore: Set the logits of ignored pixels to 0 instead of leaving the pixels out, as the reference does;
             ignored pixels then add constants to the sums.
-        unlabelled: Whether the logits have an additional first channel for ignored pixels, as in the reference, so that class
-            index 0 is the second channel.
+        unlabelled: Whether the logits have an additional first channel for ignored pixels, as in the reference, so that
+            class index 0 is the second channel.
     """
     # Set the logits of ignored pixels to 0.
     valid = targets != IGNORED

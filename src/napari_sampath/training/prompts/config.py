@@ -41,7 +41,7 @@ class PromptTuningConfig:
     """Standard deviation of the noise on each side of a box, as a fraction of the object's side; 0.1 as in SAM, or less
     for tight boxes."""
     inner_points: bool = False
-    """Whether first points are near the middle of an object, where people click; otherwise anywhere in it, as in SAM."""
+    """Whether first points are near the middle of an object, where people click, not anywhere in it as in SAM."""
     iterations: int = setting(11, min=1)
     """Maximum number of interactive iterations per object, 11 as in SAM; the number is sampled for each window."""
     learning_rate: float = 1e-4

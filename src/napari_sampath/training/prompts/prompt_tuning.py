@@ -87,7 +87,7 @@ class TrainableModel(nn.Module):
     def freeze_others(self, prefixes: str) -> None:
         """Freeze all weights and running statistics except those under the given prefixes.
 
-        `prefixes` is comma-separated; "all" freezes nothing. Raises a `ConfigError` if no weight has one of the prefixes.
+        `prefixes` is comma-separated; "all" freezes nothing. Raises a `ConfigError` if a prefix matches no weight.
         """
         rename = self.image_encoder.name_in_file
         names = [rename(name) for name, _ in self.named_parameters() if not name.startswith(AUXILIARY)]
