@@ -140,7 +140,8 @@ def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
         values = np.any(values[..., : 1 if values.shape[2] == 2 else 3], axis=2)
     if values.shape != hw:
         raise PromptError(
-            f"The mask '{path}' has the shape {values.shape}, but the image has the shape {hw}; give a mask of the image's size."
+            f"The mask '{path}' has the shape {values.shape}, but the image has the shape {hw}; "
+            "give a mask of the image's size."
         )
     if not values.any():
         raise PromptError(

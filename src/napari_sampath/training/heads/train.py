@@ -194,8 +194,9 @@ def _check_store_job(model: Model, store: Store, count: int) -> Job[None]:
     limit = max(tier.limit_bytes for tier in (store.memory, store.disk) if tier is not None)
     if needed > limit:
         text = (
-            f"The features of {count} tiles take {needed:,} bytes, but the cache is limited to {limit:,}, so the encoder "
-            f"may run at every step; set SAMPATH_CACHE_LIMIT_BYTES to {needed * 5 // 4} or train on fewer images."
+            f"The features of {count} tiles take {needed:,} bytes, but the cache is limited to {limit:,}, so the "
+            f"encoder may run at every step; set SAMPATH_CACHE_LIMIT_BYTES to {needed * 5 // 4} or train on fewer "
+            "images."
         )
         logger.warning("%s", text)
         yield Progress(0, 0, text, "images")
