@@ -359,9 +359,7 @@ def test_outdated_mask_is_not_committed(session: Session) -> None:
     shown = session.prompts.candidate
     session.prompts.add_point(44, 30, positive=False)
     assert not session.prompts.answered
-    with pytest.raises(
-        PromptError, match="does not answer the last prompt yet; wait for the new mask, or undo"
-    ):
+    with pytest.raises(PromptError, match="for the last prompt is not ready yet; wait for it, or undo"):
         session.commit()
     assert (session.prompts.candidate, len(session.prompts.state.points)) == (shown, 2)
     session.prompts.remove_last()

@@ -1,4 +1,4 @@
-"""The rules of annotating one image, and a folder of them, without a window."""
+"""Annotation of one image or a folder of images, independent of the user interface."""
 
 from __future__ import annotations
 

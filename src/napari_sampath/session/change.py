@@ -1,4 +1,4 @@
-"""Changes of many objects, done at once or prepared in a worker."""
+"""Changes to many objects, applied directly or prepared in a worker thread."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ NOTHING = "Nothing was found, so nothing was added."
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Change:
-    """A change of a session's document as one step of undo.
+    """A change to the document of a session, as one undo step.
 
-    `apply` does it at once. For thousands of objects, run the job of `prepare` in a worker and hand its result to
-    `take`, which is fast however large the change is.
+    `apply` makes the change directly. For thousands of objects, run the job of `prepare` in a worker thread and pass
+    its result to `take`, which is fast for changes of any size.
     """
 
     editor: Editor
     plan: Callable[[Document], Operation | None]
-    """Works out the operation for a document, which it does not change; None if there is nothing to do."""
+    """Returns the operation for a document without changing it; None if there is nothing to do."""
 
     def apply(self) -> list[AnnotatedObject]:
-        """Do and save the change.
+        """Apply and save the change.
 
         Returns:
             The new objects.
@@ -43,7 +43,7 @@ class Change:
         return [obj for obj in document.objects.values() if obj.id >= first]
 
     def prepare(self) -> Job[Prepared | None]:
-        """Make a job that computes the change for the document as it is now, in any thread.
+        """Make a job that computes the change for the current document; it can run in any thread.
 
         Returns:
             The job; its result is None if there is nothing to do.
@@ -51,11 +51,11 @@ class Change:
         return _prepare(self.plan, *self.editor.fork())
 
     def take(self, prepared: Prepared | None) -> list[AnnotatedObject] | None:
-        """Do and save the change that the job of `prepare` computed.
+        """Apply and save the change that the job of `prepare` computed.
 
         Returns:
-            The new objects; None if the document has changed since `prepare` was called. Nothing is done then;
-            call `prepare` again.
+            The new objects; None, without any effect, if the document has changed since `prepare` was called: call
+            `prepare` again.
 
         Raises:
             StorageError: If it cannot be saved; nothing has changed.
@@ -72,6 +72,6 @@ class Change:
 def _prepare(
     plan: Callable[[Document], Operation | None], fork: Document, number: int
 ) -> Job[Prepared | None]:
-    yield Progress(0, 0, "Adding the objects")
+    yield Progress(0, 0, "Adding objects")
     operation = plan(fork)
     return None if operation is None else prepare(fork, number, operation)

@@ -1,4 +1,4 @@
-"""The document of one image with its undo stack, its journal and the signals that follow each change."""
+"""Document of one image with its undo history, its journal and the signals of its changes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ..arrays import ClassInfo, UInt8Array
 
 
 def journal_path(image: UInt8Array, folder: Path) -> Path:
-    """Return the path of an image's journal; its name depends on the pixels, so renamed files keep their objects.
+    """Return the path of an image's journal; it depends on the pixels only, so renamed images keep their objects.
 
     Args:
         image: (H, W, 3) uint8.
-        folder: Folder of the journals, `Config.sessions_dir`.
+        folder: Folder of the journals, usually `Config.sessions_dir`.
     """
     return folder / f"{pixel_digest(image)[:32]}.jsonl"
 
@@ -38,28 +38,28 @@ class Editor:
 
     Args:
         hw: Size (H, W) of the image in pixels.
-        classes: Initial classes; an existing journal brings its own.
-        journal: The journal, which is replayed; None keeps everything in memory only.
+        classes: Initial classes; those of an existing journal take precedence.
+        journal: Journal to replay and continue; None keeps everything in memory only.
     """
 
     document_changed = Signal(object)
-    """Box (r0, c0, r1, c1) around all pixels that changed."""
+    """Box (r0, c0, r1, c1) around all changed pixels."""
     area_changed = Signal(object)
-    """Box (r0, c0, r1, c1) around all pixels whose verification changed."""
+    """Box (r0, c0, r1, c1) around all pixels that became verified or unverified."""
     objects_changed = Signal(object)
-    """Ids of the objects that were added, changed or deleted."""
+    """Ids of the added, changed and deleted objects."""
     classes_changed = Signal()
     """The class list or the active class changed."""
     saved = Signal()
-    """A change, an undo or a redo was saved."""
+    """Emitted after a change, an undo or a redo was saved."""
     message = Signal(str)
-    """A sentence for the user."""
+    """Message for the user, one sentence."""
 
     def __init__(self, hw: tuple[int, int], classes: Iterable[ClassInfo], journal: Journal | None) -> None:
         self._edits = Edits(Document(hw, classes), journal)
         self._active = 0
         self._keep_active()
-        # Weak, so that a dropped session frees its journal at once.
+        # A weak reference, so that the journal is closed as soon as the session is deleted.
         this = weakref.ref(self)
 
         def set_classes(wanted: tuple[ClassInfo, ...]) -> None:
@@ -76,17 +76,17 @@ class Editor:
 
     @property
     def document(self) -> Document:
-        """The document; read it, and change it with `do` and `take`."""
+        """The document; read-only, change it with `do` and `take`."""
         return self._edits.document
 
     @property
     def classes(self) -> ClassList:
-        """The classes of the document; its methods change it with `do`."""
+        """Class list of the document; its methods save each edit as an undo step."""
         return self.document.classes
 
     @property
     def history(self) -> History:
-        """The undo stack."""
+        """The undo history."""
         return self._edits.history
 
     @property
@@ -99,7 +99,7 @@ class Editor:
         self._active = self.classes.by_id(class_id).id
 
     def do(self, operation: Operation) -> None:
-        """Do and save an operation as one step of undo, and emit its signals.
+        """Perform and save an operation as one undo step, and emit its signals.
 
         Raises:
             StorageError: If it cannot be saved; nothing has changed.
@@ -108,18 +108,18 @@ class Editor:
         self.announce(self.save(operation))
 
     def save(self, operation: Operation) -> Patch:
-        """Do and save an operation without signals; call `announce` with the result."""
+        """Perform and save an operation without emitting signals; pass the result to `announce`."""
         return self._edits.do(operation)
 
     def fork(self) -> tuple[Document, int]:
-        """Return a copy of the document for another thread, and the number for `prepare`."""
+        """Return a fork of the document for another thread and its step number, the first arguments of `prepare`."""
         return self.document.fork(), self._edits.number
 
     def take(self, prepared: Prepared) -> bool:
-        """Save an operation that was done to a fork and switch to its result.
+        """Save an operation that was performed on a fork, and apply its result.
 
         Returns:
-            False if the document has changed since it was forked; nothing has changed then.
+            True if the result was applied; False, without any effect, if the document has changed since the fork.
 
         Raises:
             StorageError: If it cannot be saved; nothing has changed.
@@ -133,7 +133,7 @@ class Editor:
         """Undo the last step; return False if there is none, or if it is a prompt step.
 
         Raises:
-            StorageError: If that cannot be saved; nothing has changed.
+            StorageError: If the undo cannot be saved; nothing has changed.
         """
         step = self._edits.undo()
         if step is not None:
@@ -145,7 +145,7 @@ class Editor:
         """Redo the step that was undone last; return False if there is none, or if it is a prompt step.
 
         Raises:
-            StorageError: If that cannot be saved; nothing has changed.
+            StorageError: If the redo cannot be saved; nothing has changed.
         """
         step = self._edits.redo()
         if step is not None:
@@ -154,7 +154,7 @@ class Editor:
         return step is not None
 
     def announce(self, patch: Patch) -> None:
-        """Emit the signals of a change that is saved."""
+        """Emit the signals of a saved change."""
         if patch.empty:
             return
         if patch.classes is not None:

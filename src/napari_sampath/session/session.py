@@ -1,4 +1,4 @@
-"""One image being annotated: prompts, candidates, objects, history. No Qt."""
+"""Annotation session of one image: prompts, candidates, objects and undo history, without Qt."""
 
 from __future__ import annotations
 
@@ -39,35 +39,35 @@ if TYPE_CHECKING:
     from ..predict import Model
 
 FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])
-"""Class of a session that starts without classes, so that the first click can be committed."""
+"""Initial class of a session without classes, so that the first click can be committed."""
 
 
 class Session:
-    """The rules of annotating one image.
+    """Annotation session of one image.
 
-    Each commit, stroke, class edit, undo and redo is in the journal on disk before any signal is emitted, and a
-    session that finds a journal starts with all of it. A change that cannot be saved is not done and raises, so that
-    the user can try again. Only pending prompts are in memory alone.
+    Each commit, stroke, class edit, undo and redo is written to the journal before any signal is emitted, and a new
+    session restores all of them from an existing journal. A change that cannot be saved is not applied and raises, so
+    that the user can try again. Pending prompts are kept in memory only.
 
-    One thread owns a session and calls everything that changes it. The constructor reads all pixels and replays the
-    journal, which takes seconds for a large image: call it in a worker, then hand the session to its owner.
+    Only the thread that owns a session may change it. The constructor reads all pixels and replays the journal, which
+    takes seconds for a large image: call it in a worker thread, then pass the session to its owner.
 
     Args:
-        image: (H, W, 3) uint8; not changed while the session lives.
-        name: Name of the image, also of exported files.
-        model: Answers prompts; can be set later.
-        classes: Initial classes; an existing journal brings its own.
+        image: (H, W, 3) uint8; must not change while the session exists.
+        name: Name of the image, also used for exported files.
+        model: Model that predicts masks for prompts; can be set later.
+        classes: Initial classes; those of an existing journal take precedence.
         journal: Journal file, created if it does not exist (see `journal_path`); None saves nothing.
 
     Attributes:
         prompts: The pending prompt and its candidates.
-        objects: Edits single objects and lists them.
-        class_tools: Merges and deletes classes with their objects.
+        objects: Edits and lists objects.
+        class_tools: Merges and deletes classes together with their objects.
         area: The verified area.
-        proposals: Adds results of models.
+        proposals: Adds the results of models.
         files: Import, export and training samples.
-        overlap: What commits and strokes do to objects under them.
-        mask_mode: Whether commits and strokes become objects, or part of the region of their class.
+        overlap: What commits and strokes do with pixels of other objects.
+        mask_mode: Whether commits and strokes become separate objects or parts of the region of their class.
 
     Raises:
         ImageError: If the image is not (H, W, 3) uint8.
@@ -76,7 +76,7 @@ class Session:
     """
 
     overlap_found = Signal(object)
-    """`Overlap`: the objects under the mask of a commit; commit again with the user's answer."""
+    """`Overlap` of a commit with the rule "ask"; call `commit` again with the rule that the user chooses."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Session:
 
     @property
     def model(self) -> Model | None:
-        """The model that answers prompts."""
+        """Model that predicts masks for prompts."""
         return self.prompts.model
 
     @model.setter
@@ -134,12 +134,12 @@ class Session:
 
     @property
     def document(self) -> Document:
-        """The objects and their maps; read it, and change it through the session only."""
+        """The objects and their maps; read-only, change it through the session."""
         return self._editor.document
 
     @property
     def classes(self) -> ClassList:
-        """The classes; edits of the list are saved and can be undone."""
+        """Class list; edits are saved and can be undone."""
         return self.document.classes
 
     @property
@@ -152,10 +152,10 @@ class Session:
         self._editor.active_class = class_id
 
     def begin_with(self, classes: Iterable[ClassInfo]) -> None:
-        """Set the classes, unless there are objects already or the list was edited.
+        """Set the initial classes; do nothing if there are objects or the class list was edited.
 
         Raises:
-            StorageError: If that cannot be saved; nothing has changed.
+            StorageError: If the classes cannot be saved; nothing has changed.
         """
         wanted = tuple(classes)
         if wanted and not self.document.objects and self.classes.snapshot == (FIRST_CLASS,):
@@ -171,18 +171,19 @@ class Session:
     ) -> AnnotatedObject | None:
         """Add one brush stroke.
 
-        The overlap rule "ask" overwrites here: a question at every stroke would be in the way.
+        The overlap rule "ask" overwrites here, because a question for each stroke would interrupt the user.
 
         Args:
-            rows: (N,) rows of its pixels; those outside the image are left out.
+            rows: (N,) rows of the pixels; pixels outside the image are ignored.
             cols: (N,) columns.
-            class_id: Its class; 0 erases.
+            class_id: Class of the stroke; 0 erases.
             object_id: The object to extend, which keeps its class. By default the stroke extends the object of its
-                class that it starts on, or in semantic mode the region that it touches; otherwise it is a new object.
+                class on which it starts, or in semantic mode the region that it touches; if there is none, the stroke
+                becomes a new object.
             start_rc: Pixel (row, col) where the stroke starts, if known.
 
         Returns:
-            The object; None if the stroke erased or has no pixel in the image.
+            The new or extended object; None if the stroke erased or has no pixels in the image.
 
         Raises:
             UnknownNameError: If there is no such class or object.
@@ -203,22 +204,23 @@ class Session:
         return self.document.objects[object_id]
 
     def commit(self, overlap: OverlapRule | None = None) -> AnnotatedObject | None:
-        """Make the candidate an object of the active class, or in semantic mode part of the region it touches.
+        """Add the candidate as an object of the active class, or in semantic mode to the region that it touches.
 
-        After `prompts.set_object`, that object gets the pixels of the mask instead, and counts as reviewed. The masks
-        of several boxes become one object each, in one step; where they overlap, the first gets the pixels.
+        After `prompts.set_object`, the mask replaces the pixels of that object instead, and the object counts as
+        reviewed. A prompt with several boxes adds one object per box, in one undo step; where their masks overlap, the
+        first object gets the pixels.
 
         Args:
-            overlap: What to do with objects under the mask; the rule of the session by default. "ask" emits
-                `overlap_found` if there are any and commits nothing; commit again with "overwrite" or "keep", or
-                continue with the prompt.
+            overlap: Rule for pixels of other objects under the mask; the rule of the session by default. If there are
+                such pixels, "ask" emits `overlap_found` and commits nothing: commit again with "overwrite" or "keep",
+                or continue with the prompt.
 
         Returns:
-            The object, the first of several; None if the overlap was reported instead.
+            The object, or the first of several; None if `overlap_found` was emitted.
 
         Raises:
-            PromptError: If there is no candidate, it is empty, it does not answer the last prompt yet, or it covers
-                only pixels that are to be kept.
+            PromptError: If there is no candidate, it is empty or older than the prompt, or all its pixels belong to
+                objects that are kept.
             UnknownNameError: If there are no classes.
             StorageError: If it cannot be saved; the candidate is kept.
         """
@@ -239,10 +241,10 @@ class Session:
         return self.document.objects[object_id]
 
     def undo(self) -> bool:
-        """Undo the last step, be it a prompt or a change of the document; return False if there is none.
+        """Undo the last change of the prompt or the document; return False if there is none.
 
         Raises:
-            StorageError: If that cannot be saved; nothing has changed.
+            StorageError: If the undo cannot be saved; nothing has changed.
         """
         if isinstance(self._editor.history.last, PromptStep):
             return self.prompts.remove_last()
@@ -252,7 +254,7 @@ class Session:
         """Redo the step that was undone last; return False if there is none.
 
         Raises:
-            StorageError: If that cannot be saved; nothing has changed.
+            StorageError: If the redo cannot be saved; nothing has changed.
         """
         if isinstance(self._editor.history.next, PromptStep):
             return self.prompts.redo()

@@ -1,4 +1,4 @@
-"""Jobs that import objects, export them and save training samples; all run in any thread."""
+"""Jobs that import and export objects and save training samples; they can run in any thread."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..proposals.new_objects import NewObjects, check_size, from_file
 
 
 def details_of(obj: AnnotatedObject) -> dict[str, Any]:
-    """Return the fields of an object that formats store beside class and pixels; `new_objects` reads them."""
+    """Return the fields of an object that file formats store besides class and pixels; `new_objects` reads them."""
     details = {
         "source": obj.source,
         "score": obj.score,
@@ -44,7 +44,7 @@ def _prompts(prompts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def export_job(folder: Path, name: str, document: Document, formats: tuple[str, ...]) -> Job[list[Path]]:
-    """Make a job that exports a document as it is now."""
+    """Make a job that exports the current state of a document."""
     details = {obj.id: details_of(obj) for obj in document.objects.values()}
     classes, maps = document.classes.snapshot, document.snapshot()
     return _export(folder, Snapshot(name, None, *maps, classes=classes, details=details), formats)
@@ -62,11 +62,11 @@ def read_job(path: Path, name: str, hw: tuple[int, int]) -> Job[NewObjects]:
 
     Args:
         path: The file or folder.
-        name: Name of the image, to find it among several.
+        name: Name of the image, to find it in a file of several images.
         hw: Size (H, W) of the image.
 
     Raises:
-        SampathError: If the file cannot be read, or it and the image differ in size.
+        SampathError: If the file cannot be read or does not have the size of the image.
     """
     yield Progress(0, 1, f"Reading {path.name}", "files")
     content = import_objects(path, name, hw)
@@ -77,7 +77,7 @@ def read_job(path: Path, name: str, hw: tuple[int, int]) -> Job[NewObjects]:
 def save_job(
     folder: Path, image: UInt8Array, name: str, document: Document, group: str, mpp: float | None
 ) -> Job[DatasetImage]:
-    """Make a job that saves a document as it is now as a training sample; see `SessionFiles.save_job`."""
+    """Make a job that saves the current state of a document as a training sample; see `SessionFiles.save_job`."""
     if image.shape[0] * image.shape[1] > MAX_PIXELS:
         raise DatasetError(f"'{name}' is too large for a training sample; save a region of it.")
     maps, verified_in = document.snapshot(), document.verified_snapshot()

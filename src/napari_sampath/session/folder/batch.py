@@ -1,8 +1,8 @@
 """Segment a whole folder: the automatic stage of SAM's data engine (Segment Anything, section 4).
 
-In the assisted stage a person prompts without proposals. In the semi-automatic stage a head proposes on the open
-image, and the person completes it. In the automatic stage a head proposes on all images of a folder, and the person
-reviews them, the most uncertain first.
+In the assisted stage, a person annotates with prompts, and a head adds nothing. In the semi-automatic stage, a head
+proposes objects on the open image, and the person completes them. In the automatic stage, a head proposes objects on all
+images of a folder, and the person reviews the images, most uncertain first.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FolderRun:
-    """Result of segmenting a folder."""
+    """Result of segmenting the images of a folder."""
 
     uncertainty: dict[str, float] = field(default_factory=dict)
     """File name of each segmented image -> mean uncertainty, 0..1."""
     skipped: dict[str, str] = field(default_factory=dict)
-    """File name of each image that could not be read or saved -> the reason, one sentence."""
+    """File name of each image that could not be read or saved -> the reason, as one sentence."""
 
 
 def automatic_job(
@@ -46,15 +46,15 @@ def automatic_job(
     """Make a job in which a head proposes objects on every image of a folder that awaits review.
 
     The proposals are written to the journal of each image, where they replace earlier unreviewed proposals. The queue
-    gets the uncertainty of each image, by which `FolderQueue.to_review` sorts. Images that cannot be read, or that are
-    open in a session, are skipped.
+    stores the uncertainty of each image, and `FolderQueue.to_review` sorts by it. Images that cannot be read, or that
+    are open in a session, are skipped.
 
     Args:
         queue: The folder.
-        segment: Makes the job that segments the pixels (H, W, 3) of one image.
-        sessions_dir: Folder of the journals, `Config.sessions_dir`.
+        segment: Returns the job that segments the pixels (H, W, 3) of one image.
+        sessions_dir: Folder of the journals, usually `Config.sessions_dir`.
         result_filter: The parts of each result to keep.
-        exclude: File names to leave alone, such as the open image.
+        exclude: File names to skip, such as that of the open image.
         classes: Initial classes of images without a journal, see `first_classes`.
 
     Returns:
@@ -72,7 +72,7 @@ def automatic_job(
             image = read(path)
             segmentation = yield from segment(image.pixels)
             if not queue.awaits_review(path.name):
-                continue  # It was marked while it was being segmented.
+                continue  # The image was marked while it was being segmented.
             journal = journal_path(image.pixels, sessions_dir)
             session = Session(image.pixels, image.name, classes=classes, journal=journal)
             try:

@@ -1,4 +1,4 @@
-"""A folder of images as a queue: the state of each image and the order of work, saved on every change."""
+"""Queue of the images in a folder, with the state of each image, saved on every change."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def _most_uncertain_first(entry: Entry) -> float:
 
 
 class FolderQueue:
-    """The images of a folder in the order of their names, with the state of each.
+    """Images of a folder, sorted by name, each with its state.
 
-    The folder is listed anew for every queue, so images may be added and removed. An unreadable state file is renamed,
-    not overwritten. Several queues may share a folder: each keeps the states that the others have set.
+    Each new queue lists the folder again, so images may be added and removed. An unreadable state file is renamed, not
+    overwritten. Several queues may share a folder: each of them keeps the states that the others set.
 
     Args:
-        folder: Folder of images, searched without its subfolders; an OME-Zarr counts as an image.
-        state_dir: Folder of the state file, `Config.sessions_dir`; the folder of images may be read-only.
+        folder: Folder of images; its subfolders are not searched, except that an OME-Zarr counts as an image.
+        state_dir: Folder of the state file, usually `Config.sessions_dir`; the folder of images may be read-only.
 
     Raises:
         ImageError: If the folder does not exist or contains no image.
@@ -110,8 +110,8 @@ class FolderQueue:
     def next(self) -> Entry | None:
         """Open the next image; None at the end.
 
-        Ordered by uncertainty, this skips images that are done or unsure, wraps around to those skipped earlier, and
-        returns images without an automatic result last.
+        If `by_uncertainty` is set, images that are done or unsure are skipped, images without an automatic result come
+        last, and the search continues from the start after the last image.
         """
         return self._open(self._next_index())
 
@@ -148,7 +148,7 @@ class FolderQueue:
         return self._entry(path)
 
     def touch(self, name: str) -> Entry:
-        """Mark an untouched image as in progress; other states stay."""
+        """Mark an untouched image as in progress; keep any other state."""
         path = self._path(name)
         if self._entry(path).state == "untouched":
             with self._editing() as states:
@@ -171,7 +171,7 @@ class FolderQueue:
         return sorted(entries, key=_most_uncertain_first)
 
     def encode_ahead_job(self, model: Model) -> Job[int] | None:
-        """Make a job that encodes the upcoming image around its middle into the model's store; None at the end."""
+        """Make a job that encodes the central tiles of the upcoming image for the model's store; None at the end."""
         upcoming = self.upcoming
         return None if upcoming is None else _encode_ahead(upcoming.path, model)
 
@@ -211,10 +211,10 @@ class FolderQueue:
 
     @contextlib.contextmanager
     def _editing(self, index: int | None = None) -> Iterator[States]:
-        """Yield the states, including those set by other queues, for changes and save them; on failure none is kept.
+        """Yield the states for editing, including those set by other queues, and save them; discard them on failure.
 
         Args:
-            index: The image to open; None keeps the current one.
+            index: Index of the image to open; None keeps the current one.
         """
         with alone(self.file):
             saved, _ = self._load()
@@ -250,7 +250,9 @@ class FolderQueue:
             return {}, None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             renamed = self.file.with_suffix(".unreadable")
-            logger.warning("The states in %s are unreadable (%s); renamed to %s.", self.file, error, renamed)
+            logger.warning(
+                "The states in %s are unreadable (%s); the file was renamed to %s.", self.file, error, renamed
+            )
             self.file.replace(renamed)
             return {}, None
 

@@ -1,4 +1,4 @@
-"""Keep a dataset up to date with the sessions that change, so that corrections become training samples."""
+"""Save changed sessions to a dataset, so that corrections become training samples."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ _STATE_FILE = "dataset-in-use.json"
 class TrainingSamples:
     """Saves changed sessions to a dataset as training samples.
 
-    Only the thread that owns the sessions calls it; the jobs run in any thread.
+    Call the methods in the thread that owns the sessions; the jobs can run in any thread.
 
     Args:
-        folder: The dataset; created with the first sample.
+        folder: Folder of the dataset; created with the first sample.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).expanduser()
         self._changes: dict[Session, int] = {}
-        """Unsaved sessions and their number of changes."""
+        """Session with unsaved changes -> number of changes."""
 
     def mark_changed(self, session: Session) -> None:
-        """Note that a session has, or may have, unsaved changes."""
+        """Record that a session has, or may have, unsaved changes."""
         self._changes[session] = self._changes.get(session, 0) + 1
 
     @property
     def pending(self) -> bool:
-        """True if a change is not saved yet."""
+        """True if there are unsaved changes."""
         return bool(self._changes)
 
     def save_job(self) -> Job[int] | None:
-        """Make a job that saves the changed sessions as they are now; None if there is nothing to save.
+        """Make a job that saves the current state of the changed sessions; None if there is nothing to save.
 
-        An image without any verified pixel is saved only to replace an earlier version in the dataset. Images that
-        could not be saved, or whose save was cancelled, stay pending, and do not keep the others from being saved.
+        An image without verified pixels is saved only to replace an earlier version in the dataset. Images that could
+        not be saved, or were cancelled, remain pending and do not prevent the others from being saved.
 
         Returns:
-            The job; it returns the number of images that are up to date.
+            The job; its result is the number of saved images.
         """
         jobs = []
         for session, changes in list(self._changes.items()):
@@ -80,7 +80,7 @@ class TrainingSamples:
         return saved
 
     def _session_job(self, session: Session) -> Job[DatasetImage | None] | None:
-        """Return the job that saves a session; None if it is not a sample."""
+        """Return the job that saves a session; None if there is nothing to save."""
         document = session.document
         if document.verified_map.any() or any(obj.trust == 1 for obj in document.objects.values()):
             return session.files.save_job(self.folder)
@@ -91,7 +91,7 @@ class TrainingSamples:
 
 
 def _save_again(folder: Path, session: Session, job: Job[DatasetImage]) -> Job[DatasetImage | None]:
-    """Save an image only if the dataset has an earlier version of it, and not just another image of the same name."""
+    """Save an image only if the dataset has an earlier version of it, not just another image of the same name."""
     yield Progress(0, 0, "Looking for the training sample")
     if DatasetFolder.open(folder).find(session.name, session.image) is None:
         return None
@@ -99,26 +99,26 @@ def _save_again(folder: Path, session: Session, job: Job[DatasetImage]) -> Job[D
 
 
 def first_classes(folder: Path | None, before: tuple[ClassInfo, ...] = ()) -> tuple[ClassInfo, ...]:
-    """Return the initial classes of a new image: those of the dataset, or else `before`, those of the last image."""
+    """Return the classes of a new image: those of the dataset, otherwise `before`, the classes of the last image."""
     if folder is not None and DatasetFolder.exists(folder):
-        # Earlier versions allowed one class in two spellings; the first one is used.
+        # Earlier versions allowed two spellings of a class name; the first one is used.
         classes = {info.key: info for info in reversed(DatasetFolder.open(folder).classes) if info.id > 0}
         return tuple(reversed(classes.values())) or before
     return before
 
 
 def remember_dataset(folder: Path, state_dir: Path) -> None:
-    """Store the path of the dataset in use for the next start.
+    """Store the path of the dataset, so that the next start can restore it.
 
     Raises:
-        StorageError: If it cannot be written.
+        StorageError: If the path cannot be written.
     """
     text = json.dumps({"folder": str(folder.expanduser().resolve())}).encode()
     write_atomically(state_dir / _STATE_FILE, lambda stream: stream.write(text))
 
 
 def remembered_dataset(state_dir: Path) -> Path | None:
-    """Return the dataset that was in use last; None if there is none or its folder no longer exists."""
+    """Return the path stored by `remember_dataset`; None if there is none or the folder no longer exists."""
     try:
         folder = Path(json.loads((state_dir / _STATE_FILE).read_text(encoding="utf-8"))["folder"])
     except (OSError, ValueError, LookupError, TypeError):

@@ -11,19 +11,19 @@ from ...errors import ClassListError
 
 @dataclass(frozen=True, slots=True)
 class ClassUse:
-    """The objects of a class."""
+    """Objects that belong to a class."""
 
     ids: tuple[int, ...]
     area_px: int
-    """Their total area."""
+    """Total area of the objects in pixels."""
 
 
 class ClassTools:
-    """Merges and deletes classes of a session; use its `classes` to add, rename, recolor and move them.
+    """Merges and deletes the classes of a session; use `Session.classes` to add, rename, recolour and move them.
 
     Args:
         document: The document.
-        do: Does and saves an operation.
+        do: Performs and saves an operation.
     """
 
     def __init__(self, document: Document, do: Callable[[Operation], None]) -> None:
@@ -41,27 +41,27 @@ class ClassTools:
         return ClassUse(tuple(obj.id for obj in objects), sum(obj.area_px for obj in objects))
 
     def merge(self, class_id: int, into: int) -> ClassUse:
-        """Move all objects of a class to another class and remove the class, as one step.
+        """Move all objects of a class to another class and remove the class, as one undo step.
 
         Returns:
             The objects that were moved.
 
         Raises:
             UnknownNameError: If there is no such class.
-            ClassListError: If both are the same.
+            ClassListError: If both classes are the same.
         """
         affected, target = self.use(class_id), self._document.classes.by_id(into)
         if target.id == class_id:
             raise ClassListError(
                 f"The class '{target.name}' cannot be merged with itself; choose another class."
             )
-        self._do(Batch((Reclassify(affected.ids, into), self._without(class_id)), "the merge of classes"))
+        self._do(Batch((Reclassify(affected.ids, into), self._without(class_id)), "the merge of the classes"))
         return affected
 
     def delete(self, class_id: int) -> ClassUse:
-        """Delete a class and its objects, as one step; ask the user before, see `use`.
+        """Delete a class and its objects, as one undo step; show the user the result of `use` first.
 
-        Their pixels do not become verified: deleting a class says nothing about other classes there.
+        The pixels do not become verified background, because they may belong to another class.
 
         Returns:
             The objects that were deleted.

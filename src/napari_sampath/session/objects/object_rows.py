@@ -29,11 +29,11 @@ class ObjectRow:
     unsure: bool
     created: str
     centre_rc: tuple[float, float]
-    """Centre (row, col) of its box in image pixels, for the camera."""
+    """Centre (row, col) of the bounding box in image pixels, for the camera."""
 
 
 def make_row(obj: AnnotatedObject, class_name: str) -> ObjectRow:
-    """Return the row of an object."""
+    """Convert the record of an object to a row."""
     r0, c0, r1, c1 = obj.box
     return ObjectRow(
         obj.id,

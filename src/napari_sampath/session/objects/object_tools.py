@@ -1,4 +1,4 @@
-"""Edit single objects (split, merge, reshape, review) and list all of them."""
+"""Edit objects (split, merge, reshape, review) and list them."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ Do: TypeAlias = Callable[[Operation], None]
 
 
 class ObjectTools:
-    """Edits the objects of a session; every edit is saved and one step of undo.
+    """Edits the objects of a session; each edit is saved as one undo step.
 
-    A proposal that a person edits counts as reviewed. Where a person deletes an object or pixels of it, the pixels
-    become verified background, so that nothing is proposed there again.
+    An edited proposal counts as reviewed. Deleted or erased pixels become verified background, so that heads do not
+    propose objects there again.
 
     Args:
         document: The document.
-        do: Does and saves an operation.
+        do: Performs and saves an operation.
     """
 
     def __init__(self, document: Document, do: Do) -> None:
@@ -57,7 +57,7 @@ class ObjectTools:
         Args:
             sort_by: Column to sort by; objects without a value come last in both directions.
             descending: Sort in descending order.
-            only: Returns True for the rows to list; all rows by default.
+            only: Predicate that returns True for the rows to list; all rows by default.
         """
         names = {info.id: info.name for info in self._document.classes}
         rows = (make_row(obj, names[obj.class_id]) for obj in self._document.objects.values())
@@ -69,7 +69,7 @@ class ObjectTools:
         return None if obj is None else make_row(obj, self._document.classes.by_id(obj.class_id).name)
 
     def across(self, start_xy: tuple[float, float], stop_xy: tuple[float, float]) -> int:
-        """Return the id of the object that covers most of a line between two points (x, y); 0 if no object does.
+        """Return the id of the object under most of the line between two points (x, y); 0 if there is none.
 
         As for clicks, pixel (row i, column j) has its centre at x = j, y = i.
         """
@@ -91,42 +91,42 @@ class ObjectTools:
         """Delete objects and mark their pixels as verified background.
 
         Raises:
-            UnknownNameError: If one of them does not exist.
+            UnknownNameError: If an object does not exist.
         """
         deletion = Delete(tuple(ids))
         background = (Verify(self._document.pixels(object_id)) for object_id in deletion.ids)
         self._do(Batch((deletion, *background), label(deletion)))
 
     def reclassify(self, ids: Iterable[int], class_id: int) -> None:
-        """Change the class of objects; proposals among them count as reviewed.
+        """Change the class of objects and mark proposals among them as reviewed.
 
         Raises:
-            UnknownNameError: If one of them, or the class, does not exist.
+            UnknownNameError: If an object or the class does not exist.
         """
         change = Reclassify(tuple(ids), class_id)
         review = review_steps(*map(self._document.record, change.ids))
         self._do(Batch((change, *review), label(change)) if review else change)
 
     def flag(self, ids: Iterable[int], flag: FlagName, value: bool = True) -> None:
-        """Set or clear the mark "reviewed" or "unsure" of objects.
+        """Set or clear the flag "reviewed" or "unsure" of objects.
 
         Raises:
-            UnknownNameError: If one of them does not exist.
+            UnknownNameError: If an object does not exist.
         """
         self._do(Flag(tuple(ids), flag, value))
 
     def merge(self, ids: Iterable[int]) -> AnnotatedObject:
-        """Merge objects, which need not touch; the result keeps id and class of the first and counts as reviewed.
+        """Merge objects, touching or not; the result keeps the id and class of the first and counts as reviewed.
 
-        Its source, score and prompts are those of the largest, see `overlap.merged_record`.
+        Source, score and prompts are those of the largest object, see `overlap.merged_record`.
 
         Raises:
-            PromptError: If there are fewer than two.
-            UnknownNameError: If one of them does not exist.
+            PromptError: If there are fewer than two objects.
+            UnknownNameError: If an object does not exist.
         """
         first, *others = list(dict.fromkeys(ids)) or [0]
         if not others:
-            raise PromptError("A merge needs at least two objects; choose another one.")
+            raise PromptError("A merge needs at least two objects; select another object.")
         parts = [self._document.record(object_id) for object_id in (first, *others)]
         record = merged_record(parts, sum(part.area_px for part in parts))
         mask = shaping.joined([self._document.pixels(object_id) for object_id in others])
@@ -134,7 +134,7 @@ class ObjectTools:
         return self._document.record(first)
 
     def split_components(self, object_id: int) -> list[AnnotatedObject]:
-        """Make each connected component an object; the largest keeps the id.
+        """Split an object into its connected components; the largest keeps the id.
 
         Raises:
             PromptError: If there is only one component.
@@ -149,33 +149,33 @@ class ObjectTools:
         """Split an object along the straight line through two points (x, y); the larger side keeps the id.
 
         Raises:
-            PromptError: If the line does not cross it.
+            PromptError: If the line does not cross the object.
             UnknownNameError: If there is no such object.
         """
         parts = shaping.split(self._document.pixels(object_id), start_xy, stop_xy)
         return self._split(object_id, parts, "lies on one side of the line")
 
     def grow(self, object_id: int, by_px: int, overwrite: bool = False) -> AnnotatedObject:
-        """Grow an object by a distance; pixels of other objects are overwritten only if asked for.
+        """Grow an object by a distance in pixels; `overwrite` includes pixels of other objects.
 
         Raises:
             UnknownNameError: If there is no such object.
         """
         mask = shaping.grown(self._document.pixels(object_id), by_px, self._document.hw)
-        return self._reshape(object_id, mask, "the growing", overwrite)
+        return self._reshape(object_id, mask, "the enlargement", overwrite)
 
     def shrink(self, object_id: int, by_px: int) -> AnnotatedObject:
-        """Shrink an object by a distance.
+        """Shrink an object by a distance in pixels.
 
         Raises:
             PromptError: If no pixel would be left.
             UnknownNameError: If there is no such object.
         """
         mask = shaping.shrunk(self._document.pixels(object_id), by_px)
-        return self._reshape(object_id, mask, "the shrinking")
+        return self._reshape(object_id, mask, "the shrinkage")
 
     def fill_holes(self, object_id: int, overwrite: bool = False) -> AnnotatedObject:
-        """Fill the holes of an object; objects in them are overwritten only if asked for.
+        """Fill the holes of an object; `overwrite` includes pixels of other objects.
 
         Raises:
             UnknownNameError: If there is no such object.
@@ -184,7 +184,7 @@ class ObjectTools:
         return self._reshape(object_id, mask, "the filling of holes", overwrite)
 
     def smooth(self, object_id: int, radius_px: int = 3) -> AnnotatedObject:
-        """Smooth the outline of an object; other objects keep their pixels.
+        """Smooth the outline of an object with a median filter; other objects keep their pixels.
 
         Raises:
             PromptError: If no pixel would be left.
@@ -211,7 +211,7 @@ class ObjectTools:
     def _reshape(
         self, object_id: int, mask: LocalMask, name: str, overwrite: bool = False
     ) -> AnnotatedObject:
-        """Give an object exactly the free pixels of a mask."""
+        """Replace the pixels of an object by the free pixels of a mask."""
         steps = reshaped(self._document, object_id, mask, overwrite)
         self._do(Batch(steps, name))
         return self._document.record(object_id)

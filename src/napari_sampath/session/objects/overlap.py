@@ -1,4 +1,4 @@
-"""How a mask becomes part of a document: the objects under it, and in semantic mode those it touches."""
+"""Add masks to a document: resolve overlaps and, in semantic mode, merge touching regions."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ from ...errors import PromptError
 from .reshaping import reshaped, review_steps
 
 OverlapRule: TypeAlias = Literal["overwrite", "keep", "ask"]
-"""What a commit does with pixels of other objects: overwrite them, keep them, or ask the user."""
+"""What happens to pixels of other objects under a new mask: overwrite them, keep them, or ask the user.
+
+`Session.overlap` is the default. `Session.commit` handles "ask"; the functions of this module treat it as "overwrite".
+"""
 MaskMode: TypeAlias = Literal["instance", "semantic"]
-"""Whether a mask becomes an object, or part of the region of its class."""
+"""Whether a mask becomes a separate object or part of the region of its class."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """The objects under a mask before it is committed."""
+    """Objects under a mask that is not committed yet."""
 
     pixels: dict[int, int]
-    """Object id -> number of its pixels that the mask covers."""
+    """Object id -> number of its pixels under the mask."""
     swallowed: tuple[int, ...]
-    """Ids of the objects that the mask covers completely."""
+    """Ids of the objects that lie completely under the mask."""
 
     @property
     def sentence(self) -> str:
-        """The question for the user."""
+        """Question for the user."""
         count, area = len(self.pixels), sum(self.pixels.values())
         objects = "1 object" if count == 1 else f"{count} objects"
         complete = f", {len(self.swallowed)} of them completely" if self.swallowed else ""
@@ -46,7 +49,7 @@ def name_overlap(document: Document, overlap: Overlap, most: int = 3) -> str:
     Args:
         document: The document.
         overlap: The objects under the mask.
-        most: Maximum number of objects to name; the others are counted.
+        most: Maximum number of objects to name; further objects are only counted.
     """
     ordered = sorted(overlap.pixels.items(), key=lambda item: -item[1])
     names = []
@@ -62,7 +65,7 @@ def name_overlap(document: Document, overlap: Overlap, most: int = 3) -> str:
 def find_overlap(
     document: Document, mask: LocalMask, class_id: int, mode: MaskMode, own: int = 0
 ) -> Overlap | None:
-    """Return the objects under a mask except `own` and those it is merged with; None if there are none."""
+    """Return the objects under a mask, except `own` and those to merge with it; None if there are none."""
     clipped = clip(mask, document.hw)
     under = document.instance_map.window(bounds(clipped))[clipped.bitmap]
     ids, counts = np.unique(under[(under > 0) & (under != own)], return_counts=True)
@@ -76,22 +79,24 @@ def find_overlap(
 def place(
     document: Document, obj: AnnotatedObject, mask: LocalMask, rule: OverlapRule, mode: MaskMode
 ) -> tuple[Add, int]:
-    """Work out how to add a mask.
+    """Return the operation that adds a mask as an object.
+
+    In semantic mode, the mask is merged with all verified objects of its class that it touches (8-connected), and the
+    result has the id of the oldest. Proposals are not merged, because a newer proposal would replace the merged pixels;
+    unsure objects are not merged, because training ignores them.
 
     Args:
         document: The document, which is not changed.
-        obj: The new object. In semantic mode the mask is merged with all verified objects of its class that it
-            touches (8-connected), and the oldest of them keeps its id. Proposals are not merged, as a newer proposal
-            would replace the merged pixels; unsure objects are not, as they are left out of training.
+        obj: Record of the new object.
         mask: The pixels.
-        rule: "keep" keeps the pixels of other objects; other values overwrite them.
+        rule: "keep" leaves the pixels of other objects unchanged; other values overwrite them.
         mode: See `MaskMode`.
 
     Returns:
         The operation, and the id of the object that gets the pixels.
 
     Raises:
-        PromptError: If no pixel of the mask is in the image, or none is free.
+        PromptError: If the mask has no pixels in the image, or all of them belong to objects that are kept.
     """
     touched = _touched(document, mask, obj.class_id) if mode == "semantic" else []
     free = _free(document, mask, rule, touched)
@@ -108,8 +113,8 @@ def place(
 def merged_record(parts: Sequence[AnnotatedObject], area_px: int) -> AnnotatedObject:
     """Return the record of several objects after a merge.
 
-    It is the record of the largest object with id, class and time of creation of the first. The score is dropped if
-    the merged object has more pixels than the largest, for which the score was predicted.
+    It is the record of the largest object with the id, class and creation time of the first. The score is dropped if
+    the merged object is larger than the object for which the score was predicted.
 
     Args:
         parts: Records of the objects, with their areas.
@@ -132,7 +137,7 @@ def merged_record(parts: Sequence[AnnotatedObject], area_px: int) -> AnnotatedOb
 
 
 def extend(document: Document, object_id: int, mask: LocalMask, rule: OverlapRule) -> Batch:
-    """Work out how to add the pixels of a stroke to an object; see `place`."""
+    """Return the operation that adds the pixels of a stroke to an object; see `place`."""
     record = document.record(object_id)
     free = _free(document, mask, rule, [object_id])
     return Batch((Add(((record, free),)), *review_steps(record)), "the brush stroke")
@@ -146,14 +151,14 @@ def refine(
     mode: MaskMode,
     refinement: AnnotatedObject | None = None,
 ) -> Batch:
-    """Work out how to replace the pixels of a refined object by a mask.
+    """Return the operation that replaces the pixels of a refined object by a mask.
 
-    The object keeps its id, class, marks and time of creation. In semantic mode it is merged with the other objects
-    of its class that the mask touches, unless it is marked as unsure.
+    The object keeps its id, class, flags and creation time. In semantic mode, it is merged with the other objects of
+    its class that the mask touches, unless it is marked as unsure.
 
     Args:
         document: The document, which is not changed.
-        object_id: The object.
+        object_id: Id of the object.
         mask: The pixels.
         rule: As for `place`.
         mode: See `MaskMode`.
@@ -173,21 +178,21 @@ def refine(
             id=object_id,
             score=refinement.score if whole.area_px == free.area_px else None,
             created=record.created,
-            # `review_steps` has marked a proposal as reviewed.
+            # The steps above mark a proposal as reviewed.
             reviewed=record.reviewed or record.trust == 0,
             unsure=record.unsure,
             modified=now(),
         )
-        # Last, since the steps before contain the old record.
+        # Last, because the earlier steps contain the old record.
         steps = (*steps, Add(((renewed, whole),)))
     return Batch(steps, "the refinement")
 
 
 def _free(document: Document, mask: LocalMask, rule: OverlapRule, own: list[int]) -> LocalMask:
-    """Return the free pixels of a mask: all of them, or with "keep" those not held by objects other than `own`."""
+    """Return the pixels of a mask to write: all of them, or with "keep" those not in objects other than `own`."""
     clipped = clip(mask, document.hw)
     if not clipped.bitmap.any():
-        raise PromptError("The mask has no pixel in the image; draw it on the image.")
+        raise PromptError("The mask has no pixels in the image; draw it on the image.")
     if rule != "keep":
         return clipped
     under = document.instance_map.window(bounds(clipped))
@@ -200,7 +205,7 @@ def _free(document: Document, mask: LocalMask, rule: OverlapRule, own: list[int]
 
 
 def _touched(document: Document, mask: LocalMask, class_id: int) -> list[int]:
-    """Return the ids of the objects that a mask touches and would be merged with, oldest first."""
+    """Return the ids of the objects that a mask touches and is merged with, oldest first."""
     wide = LocalMask(
         mask.row - 1,
         mask.col - 1,

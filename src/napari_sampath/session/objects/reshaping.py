@@ -1,4 +1,4 @@
-"""Operations that correct an object: its new pixels, its review mark and the verified area."""
+"""Operations that correct an object: change its pixels, mark it as reviewed and extend the verified area."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from ...errors import PromptError
 
 
 def review_steps(*records: AnnotatedObject) -> tuple[Operation, ...]:
-    """Mark the proposals among the objects as reviewed, so that no newer proposal replaces them."""
+    """Return the operations that mark proposals as reviewed, so that newer proposals do not replace them."""
     ids = tuple(record.id for record in records if record.trust == 0)
     return (Flag(ids, "reviewed", True),) if ids else ()
 
 
 def erase_steps(mask: LocalMask) -> tuple[Operation, ...]:
-    """Erase pixels from their objects and mark them as verified background."""
+    """Return the operations that erase pixels and mark them as verified background."""
     return Erase(mask), Verify(mask)
 
 
 def reshaped(
     document: Document, object_id: int, mask: LocalMask, overwrite: bool = False
 ) -> tuple[Operation, ...]:
-    """Work out how to give an object exactly the free pixels of a mask.
+    """Return the operations that replace the pixels of an object by the free pixels of a mask.
 
     Args:
-        document: It is not changed.
-        object_id: The object.
-        mask: Its new pixels; its other pixels become verified background.
-        overwrite: Count pixels of other objects as free.
+        document: The document, which is not changed.
+        object_id: Id of the object.
+        mask: New pixels of the object; its other pixels become verified background.
+        overwrite: Whether pixels of other objects count as free.
 
     Returns:
-        The steps; none if the object has these pixels already.
+        The operations; none if the object has these pixels already.
 
     Raises:
-        PromptError: If no pixel would be left.
+        PromptError: If the object would have no pixels left.
         UnknownNameError: If there is no such object.
     """
     record, mask = document.record(object_id), clip(mask, document.hw)
@@ -43,7 +43,7 @@ def reshaped(
     wanted = mask.bitmap & ((owners == 0) | (owners == object_id) | overwrite)
     if not wanted.any():
         raise PromptError(
-            f"The object {object_id} would have no pixels left; use fewer pixels, or delete it."
+            f"The object {object_id} would have no pixels left; choose a smaller distance, or delete the object."
         )
     lost = without(document.pixels(object_id), [LocalMask(mask.row, mask.col, wanted)])
     gained = wanted & (owners != object_id)

@@ -1,4 +1,4 @@
-"""Brush strokes: painting new objects, extending objects, erasing."""
+"""Brush strokes: paint new objects, extend objects, erase."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def plan_stroke(
     rule: OverlapRule,
     mode: MaskMode,
 ) -> tuple[Operation, int]:
-    """Work out what painting a stroke does; see `Session.paint`.
+    """Return the operation that paints a stroke; see `Session.paint`.
 
     Returns:
         The operation, and the id of the object that gets the pixels.
 
     Raises:
-        PromptError: If no pixel of it is in the image, or none is free.
+        PromptError: If the stroke has no pixels in the image, or all of them belong to objects that are kept.
         UnknownNameError: If there is no such object.
     """
     if object_id is None and start_rc is not None and mode == "instance":
@@ -38,8 +38,8 @@ def plan_stroke(
 
 
 def plan_erasure(document: Document, mask: LocalMask) -> Operation | None:
-    """Work out how to erase the pixels of a mask; None if no object has any of them."""
+    """Return the operation that erases the pixels of a mask; None if no object has any of them."""
     held = mask.bitmap & (np.asarray(document.instance_map[mask.slices]) > 0)
     if not held.any():
         return None
-    return Batch(erase_steps(LocalMask(mask.row, mask.col, held)), "the erasing")
+    return Batch(erase_steps(LocalMask(mask.row, mask.col, held)), "the erasure")

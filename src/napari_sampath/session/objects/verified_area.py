@@ -14,12 +14,12 @@ from ...errors import PromptError
 class VerifiedArea:
     """The pixels of an image whose labels a person has confirmed.
 
-    These are the pixels of objects that a person made, edited or reviewed and did not mark as unsure, pixels that a
-    person erased or deleted, and areas marked as complete, where pixels outside of objects are background.
+    The verified area contains objects that a person created, edited or reviewed, except those marked as unsure; erased
+    and deleted pixels; and areas marked as complete, in which all pixels outside objects are background.
 
     Args:
         document: The document.
-        do: Does and saves an operation.
+        do: Performs and saves an operation.
     """
 
     def __init__(self, document: Document, do: Callable[[Operation], None]) -> None:
@@ -27,25 +27,25 @@ class VerifiedArea:
         self._do = do
 
     def mask(self, box: Box | None = None) -> BoolArray:
-        """Return the verified pixels of a box (r0, c0, r1, c1), or of the whole image."""
+        """Return the mask of the verified pixels of a box (r0, c0, r1, c1), or of the whole image."""
         return self._document.verified(box or (0, 0, *self._document.hw))
 
     def mark(self, area: LocalMask | Box, value: bool = True) -> None:
         """Mark an area as complete, or remove the mark; objects in it do not change.
 
         Raises:
-            PromptError: If it has no pixel in the image.
+            PromptError: If the area has no pixels in the image.
         """
         self._do(Verify(self._clipped(area), value))
 
     def complete(self, area: LocalMask | Box) -> tuple[int, ...]:
-        """Mark an area as complete and the objects in it as reviewed, as one step.
+        """Mark an area as complete and the objects in it as reviewed, as one undo step.
 
         Returns:
-            Ids of the objects that became reviewed: those that lie in the area completely and are not unsure.
+            Ids of the newly reviewed objects: those that lie completely in the area and are not marked as unsure.
 
         Raises:
-            PromptError: If it has no pixel in the image.
+            PromptError: If the area has no pixels in the image.
         """
         mask = self._clipped(area)
         under = self._document.instance_map.window(bounds(mask))[mask.bitmap]
@@ -57,7 +57,7 @@ class VerifiedArea:
         reviewed = tuple(
             obj.id for obj, count in inside if obj.area_px == count and not obj.reviewed and not obj.unsure
         )
-        self._do(Batch((Flag(reviewed, "reviewed", True), Verify(mask)), "the completed area"))
+        self._do(Batch((Flag(reviewed, "reviewed", True), Verify(mask)), "the change to the verified area"))
         return reviewed
 
     def _clipped(self, area: LocalMask | Box) -> LocalMask:
@@ -66,5 +66,5 @@ class VerifiedArea:
             area = LocalMask(r0, c0, np.ones((max(0, r1 - r0), max(0, c1 - c0)), dtype=np.bool_))
         mask = clip(area, self._document.hw)
         if not mask.bitmap.any():
-            raise PromptError("The area has no pixel in the image; draw it on the image.")
+            raise PromptError("The area has no pixels in the image; draw it on the image.")
         return mask

@@ -1,1 +1,1 @@
-"""Pending prompts, the tiles they need, and their answers."""
+"""Pending prompts, the tiles they need, and the masks predicted for them."""

@@ -1,4 +1,4 @@
-"""Requests for masks, and the answerer that serves clicks and previews with them."""
+"""Predict masks for the clicks and previews of a session."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from .tile_cache import TileFeatures
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptRequest:
-    """A prompt with everything that another thread needs to answer it."""
+    """A prompt with everything that another thread needs to predict its masks."""
 
     generation: int
+    """Number of the prompt change; answers to earlier generations are stale."""
     state: PromptState
     tiles: TileFeatures
 
     @property
     def frame(self) -> Frame:
-        """The tile on which the prompt is answered."""
+        """The tile on which the masks are predicted."""
         if self.state.frame is None:
             raise PromptError("The prompt is empty; give at least one point, a box or a mask.")
         return self.state.frame
@@ -35,7 +36,7 @@ class PromptRequest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """Candidates for a prompt, best first."""
+    """Masks predicted for a prompt, best first."""
 
     generation: int
     state: PromptState
@@ -43,28 +44,28 @@ class Answer:
 
 
 class Answerer:
-    """Answers the previews and clicks of one session; a click reuses a matching preview. For any thread."""
+    """Predicts masks for the previews and clicks of one session, in any thread; a click reuses a matching preview."""
 
     def __init__(self) -> None:
         self._preview: Answer | None = None
 
     def preview(self, request: PromptRequest) -> Answer:
-        """Answer the request of a preview and keep the answer for the click that may follow.
+        """Predict masks for a preview and keep them for the click that may follow.
 
         Raises:
-            PromptError: If the model does not answer prompts.
+            PromptError: If the model does not support prompts.
         """
         self._preview = decode(request)
         return self._preview
 
     def from_preview(self, request: PromptRequest) -> Answer | None:
-        """Return the newest preview as the answer to a click; None if it shows another prompt."""
+        """Return the masks of the latest preview for a click; None if the preview is for another prompt."""
         preview, state = self._preview, request.state
         if (
             preview is None
             or request.generation != preview.generation + 1
             or state.points != preview.state.points
-            # A high-resolution tile may have become available in between; logits belong to one tile.
+            # A high-resolution tile may have become available since; logits are valid on their own tile only.
             or state.frame != preview.state.frame
             or state.boxes
             or state.mask is not None
@@ -74,19 +75,19 @@ class Answerer:
         return Answer(request.generation, state, preview.candidates)
 
     def answer(self, request: PromptRequest) -> Answer:
-        """Answer a click, from the newest preview if possible.
+        """Return the masks for a click, from the latest preview if possible.
 
         Raises:
-            PromptError: If the model does not answer prompts, or the mask does not lie on the tile.
+            PromptError: If the model does not support prompts, or the mask does not lie on the tile.
         """
         return self.from_preview(request) or decode(request)
 
 
 def decode(request: PromptRequest) -> Answer:
-    """Encode the tile, unless it is cached, and decode the prompt.
+    """Encode the tile, unless it is cached, and predict masks for the prompt.
 
     Raises:
-        PromptError: If the model does not answer prompts, or the mask does not lie on the tile.
+        PromptError: If the model does not support prompts, or the mask does not lie on the tile.
     """
     state, model = request.state, request.tiles.model
     features = request.tiles.get(request.frame)
@@ -104,22 +105,22 @@ def decode(request: PromptRequest) -> Answer:
         mask_logits = None if state.mask is None else model.mask_to_logits(state.mask, frame)
         prompts = _prompts(state, mask_logits)
         logits, scores = best_first(model, features, prompts)
-        # The connected components to keep follow from the user's prompt alone, not from the fed-back logits.
+        # Connected components are selected by the user's prompt alone, not by the logits fed back to the model.
         cells = prompted_cells(frame, replace(prompts, mask_logits=mask_logits))
         candidates = tuple(
             Candidate(frame, mask, float(score), cells, _corrected(mask, state, frame))
             for mask, score in zip(logits, scores, strict=True)
         )
-    _ = candidates[0].mask  # Computed here, so that the GUI thread need not.
+    _ = candidates[0].mask  # Cached here, so that the GUI thread does not compute it.
     return Answer(request.generation, state, candidates)
 
 
 def _prompts(state: PromptState, mask_logits: FloatArray | None) -> Prompts:
-    """Convert a prompt to the input of the model; `mask_logits` (256, 256) is the mask prompt, if any."""
+    """Convert a prompt to model input; `mask_logits` (256, 256) are the logits of the mask prompt, if any."""
     points = [(x, y) for x, y, _ in state.points]
     labels = [int(positive) for _, _, positive in state.points]
     if state.mask is not None and state.previous_logits is None and state.box is None and 1 not in labels:
-        # SAM is never trained on a mask alone, so add the click that the mask could have come from.
+        # SAM is never trained on a mask alone, so add a click at the innermost pixel of the mask.
         points.append(innermost(state.mask))
         labels.append(1)
     logits = mask_logits if state.previous_logits is None else state.previous_logits
@@ -128,7 +129,7 @@ def _prompts(state: PromptState, mask_logits: FloatArray | None) -> Prompts:
 
 def _corrected(logits: FloatArray, state: PromptState, frame: Frame) -> FloatArray | None:
     """Apply corrective points to logits (256, 256); None without corrections."""
-    # A first point without box and mask is the prompt itself.
+    # Without a box or mask, the first point is the prompt itself and not a correction.
     corrections = state.points if state.box or state.mask is not None else state.points[1:]
     if not corrections:
         return None

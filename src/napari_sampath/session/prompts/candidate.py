@@ -1,4 +1,4 @@
-"""A mask that answers a prompt and is not committed yet."""
+"""A mask that was predicted for a prompt and is not committed yet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...predict.decoder.mask_upscaling import keep_prompted, local_mask
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """One mask that answers a prompt."""
+    """One mask predicted for a prompt."""
 
     frame: Frame
     logits: FloatArray
@@ -22,9 +22,9 @@ class Candidate:
     score: float
     """Predicted IoU."""
     prompted_cells: BoolArray | None = None
-    """(256, 256) cells covered by the prompt; the mask keeps only their connected components. None keeps all."""
+    """(256, 256) cells under the prompt; the mask keeps only the connected components with such cells. None keeps all."""
     corrected_logits: FloatArray | None = None
-    """(256, 256) logits after applying the corrective points, from which the mask is made; None without corrections."""
+    """(256, 256) logits after applying the corrective points, used for the mask; None without corrections."""
     members: tuple[Candidate, ...] = ()
     """One candidate per box of a prompt with several boxes; `logits` is then their maximum, `score` the lowest."""
 

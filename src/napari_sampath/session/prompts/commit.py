@@ -18,7 +18,7 @@ from .prompt_state import PromptState
 def new_objects(
     candidate: Candidate, state: PromptState, first_id: int, class_id: int, model: str | None
 ) -> list[tuple[AnnotatedObject, LocalMask]]:
-    """Return the objects of a commit: one for the candidate, or one per box of the prompt."""
+    """Return the objects to commit: one for the candidate, or one per box of the prompt."""
     pairs = [(candidate, state)]
     if candidate.members:
         prompts = [PromptState(box=box, frame=state.frame) for box in state.boxes]
@@ -36,7 +36,7 @@ def new_objects(
 def overlap_of(
     document: Document, candidate: Candidate, state: PromptState, class_id: int, mode: MaskMode
 ) -> Overlap | None:
-    """Return the objects under a candidate, except the one being refined; see `find_overlap`."""
+    """Return the objects under a candidate, except the object being refined; see `find_overlap`."""
     refined = document.objects.get(state.refines)
     if refined is not None:
         class_id = refined.class_id

@@ -1,4 +1,4 @@
-"""The pending prompt as an immutable value: points, boxes and a mask."""
+"""Immutable state of the pending prompt: points, boxes and a mask."""
 
 from __future__ import annotations
 
@@ -17,29 +17,31 @@ BoxXYXY: TypeAlias = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PromptState:
-    """Points, boxes and mask given so far for one object."""
+    """Points, boxes and mask of the pending prompt."""
 
     points: tuple[tuple[float, float, bool], ...] = ()
     """(x, y, positive) in image pixels, oldest first."""
     box: BoxXYXY | None = None
+    """The first box."""
     mask: LocalMask | None = None
+    """The mask prompt."""
     refines: int = 0
-    """Id of the object that provided the mask and that a commit changes; 0 if a commit adds a new object."""
+    """Id of the object that the mask comes from and that a commit changes; 0 if a commit adds a new object."""
     more_boxes: tuple[BoxXYXY, ...] = ()
-    """Boxes of further objects; a prompt with several boxes has neither points nor a mask."""
+    """Boxes of additional objects; a prompt with several boxes has neither points nor a mask."""
     frame: Frame | None = None
-    """The tile on which the prompt is answered."""
+    """The tile on which the masks are predicted."""
     previous_logits: FloatArray | None = None
-    """(256, 256) logits of the answer to refine, on the same tile."""
+    """(256, 256) logits of the candidate to refine, on the same tile."""
 
     @property
     def empty(self) -> bool:
-        """True without points, box and mask."""
+        """True if there are no points, boxes or masks."""
         return not self.points and self.box is None and self.mask is None
 
     @property
     def boxes(self) -> tuple[BoxXYXY, ...]:
-        """All boxes; if there are several, each stands for one object."""
+        """All boxes; if there are several, each belongs to a separate object."""
         return () if self.box is None else (self.box, *self.more_boxes)
 
     @property
@@ -50,7 +52,7 @@ class PromptState:
         return "mask" if self.mask is not None else "point"
 
     def positions(self) -> FloatArray:
-        """Return all points and the corners of boxes and mask, (N, 2) as (x, y)."""
+        """Return all points and the corners of the boxes and the mask as (N, 2) pairs (x, y)."""
         positions = [(x, y) for x, y, _ in self.points]
         for box in self.boxes:
             positions += [box[:2], box[2:]]

@@ -1,4 +1,4 @@
-"""The pending prompt of a session: its steps, the answer to it, the chosen candidate, and the tiles it needs."""
+"""Pending prompt of a session, with its undo steps, its candidate masks and its tiles."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ if TYPE_CHECKING:
 
 
 class SessionPrompts:
-    """The prompt of the next object, and the masks that answer it.
+    """The prompt for the next object, and the masks predicted for it.
 
-    Pending prompts are kept in memory only. `request` and `accept` run in the thread of the session; `answerer` and
-    the jobs run in any thread. Every change starts a new generation; answers to earlier generations are stale.
+    Pending prompts are kept in memory only. Call `request` and `accept` in the thread of the session; `answerer` and
+    the jobs can run in any thread. Each change of the prompt starts a new generation; answers to earlier generations
+    are stale.
 
     Args:
         image: (H, W, 3) uint8.
-        editor: The document and its undo stack, on which each prompt is a step.
+        editor: The document and its undo history, in which each change of the prompt is a step.
     """
 
     prompts_changed = Signal()
     candidate_changed = Signal(object, object)
-    """Boxes (r0, c0, r1, c1) of the candidate before and now, None for none."""
+    """Bounding boxes (r0, c0, r1, c1) of the previous and the new candidate; None without a candidate."""
 
     def __init__(self, image: UInt8Array, editor: Editor) -> None:
         self._image = image
@@ -49,13 +50,13 @@ class SessionPrompts:
         self._generation = 0
         self._chosen = 0
         self._answered: PromptState | None = None
-        """The state that the candidates answer, which may be an earlier one."""
+        """The prompt for which the candidates were predicted, which may be an earlier one."""
         self.state = PromptState()
-        """The pending prompt; read only."""
+        """The pending prompt; read-only."""
         self.candidates: tuple[Candidate, ...] = ()
-        """The masks that answer the prompt, highest predicted IoU first, empty ones last; read only."""
+        """Masks predicted for the prompt, highest predicted IoU first, empty masks last; read-only."""
         self.answerer = Answerer()
-        """Answers the requests of `request` and `preview` in any thread."""
+        """Predicts masks for the requests of `request` and `preview`, in any thread."""
 
     @property
     def tiles(self) -> TileFeatures | None:
@@ -64,7 +65,7 @@ class SessionPrompts:
 
     @property
     def model(self) -> Model | None:
-        """The model that answers prompts; setting another one keeps the prompt and drops its answers."""
+        """Model that predicts masks; setting another model keeps the prompt and drops its candidates."""
         return None if self.tiles is None else self.tiles.model
 
     @model.setter
@@ -80,16 +81,16 @@ class SessionPrompts:
 
     @property
     def candidate(self) -> Candidate | None:
-        """The chosen candidate, which a commit would use."""
+        """The selected candidate, which a commit would add."""
         return self.candidates[self._chosen] if self.candidates else None
 
     @property
     def answered(self) -> bool:
-        """True if the candidates answer the prompt as it is now."""
+        """True if the candidates were predicted for the current prompt."""
         return self._answered is self.state
 
     def encode_job(self, centre_rc: tuple[float, float] | None = None, ahead: int = AHEAD_TILES) -> Job[int]:
-        """Make a job that encodes the tiles of the first clicks; see `TileFeatures.encode_ahead_job`.
+        """Make a job that encodes the tiles where the first clicks are expected; see `TileFeatures.encode_ahead_job`.
 
         Raises:
             PromptError: If there is no model.
@@ -99,7 +100,7 @@ class SessionPrompts:
         return self.tiles.encode_ahead_job(centre_rc, ahead)
 
     def set_view(self, view: Box | None) -> None:
-        """Set the part (r0, c0, r1, c1) of the image in view: zooming in switches to high-resolution tiles."""
+        """Set the part (r0, c0, r1, c1) of the image in view; zooming in switches to high-resolution tiles."""
         self._view.box = view
 
     def view_job(self, view: Box, ahead: int = AHEAD_TILES) -> Job[int] | None:
@@ -107,10 +108,10 @@ class SessionPrompts:
         return self._view.job(view, ahead)
 
     def add_point(self, x: float, y: float, positive: bool = True) -> None:
-        """Add a point at (x, y) in image pixels, which refines the chosen candidate if it answers the present prompt.
+        """Add a point at (x, y) in image pixels, which refines the selected candidate if that is up to date.
 
         Raises:
-            PromptError: If it lies outside the image, or the prompt has several boxes.
+            PromptError: If the point lies outside the image, or the prompt has several boxes.
         """
         self._refuse_several_boxes()
         current = self.candidate if self.answered else None
@@ -121,11 +122,12 @@ class SessionPrompts:
     def set_box(self, x0: float, y0: float, x1: float, y1: float, further: bool = False) -> None:
         """Set the box (x0, y0, x1, y1) in image pixels, corners in any order; it is clipped to the image.
 
-        With `further`, keep the earlier boxes: each box is an object of its own, and one commit adds all.
+        With `further`, the box is added to the existing boxes: each box is for a separate object, and one commit adds
+        all objects.
 
         Raises:
-            PromptError: If it lies outside the image or is less than 1 px wide or high, or if it is a further one and
-                the present object has points or a mask.
+            PromptError: If the box lies outside the image or is less than 1 px wide or high, or if `further` is set
+                and the prompt has points or a mask.
         """
         x0, y0, x1, y1 = np.asarray(Prompts.make(box=(x0, y0, x1, y1)).box_xyxy).tolist()
         height, width = self._view.hw
@@ -137,20 +139,20 @@ class SessionPrompts:
             return
         if self.state.points or self.state.mask is not None:
             raise PromptError(
-                "A further box would be a new object, and the present object has points or a mask; "
-                "commit it first, then draw the boxes of the others."
+                "Another box would start a new object, but the current prompt has points or a mask; "
+                "commit it first, then draw the boxes of the other objects."
             )
         self._push(replace(self.state, more_boxes=(*self.state.more_boxes, box), previous_logits=None))
 
     def set_mask(self, mask: LocalMask, refines: int = 0) -> None:
-        """Set a mask as prompt; `refines` is the id of the object that it belongs to, see `set_object`.
+        """Set a mask as prompt; `refines` is the id of the object to refine, see `set_object`.
 
         Raises:
-            PromptError: If it is empty or does not lie in the image, or the prompt has several boxes.
+            PromptError: If the mask is empty or does not lie in the image, or the prompt has several boxes.
         """
         self._refuse_several_boxes()
         if not mask.bitmap.any():
-            raise PromptError("The mask prompt is empty; paint or pick a mask.")
+            raise PromptError("The mask prompt is empty; paint a mask or click an object.")
         r0, c0, r1, c1 = bounds(mask)
         check_inside(self._view.hw, [(c0, r0), (c1, r1)])
         self._push(replace(self.state, mask=mask, refines=refines, previous_logits=None))
@@ -164,11 +166,11 @@ class SessionPrompts:
         self.set_mask(self._editor.document.pixels(object_id), object_id)
 
     def remove_last(self) -> bool:
-        """Undo the last point, box or mask; return False if there is none."""
+        """Remove the last point, box or mask; return False if there is none."""
         return self._swap(self._editor.history.undo_prompt())
 
     def redo(self) -> bool:
-        """Redo the next step of the history; return False if it is no change of the prompt."""
+        """Redo the next step; return False if it is not a prompt step."""
         history = self._editor.history
         return isinstance(history.next, PromptStep) and self._swap(history.redo())
 
@@ -179,16 +181,16 @@ class SessionPrompts:
             self._change_state(PromptState())
 
     def request(self) -> PromptRequest | None:
-        """Return the prompt to be answered; None if there is no prompt or no model."""
+        """Return a request for the masks of the prompt; None if there is no prompt or no model."""
         if self.state.empty or self.tiles is None:
             return None
         return PromptRequest(self._generation, self.state, self.tiles)
 
     def preview(self, x: float, y: float) -> PromptRequest | None:
-        """Return a request for the answer that a first click at (x, y) would get; the pending prompt does not change.
+        """Return a request for the masks of a first click at (x, y); the pending prompt does not change.
 
-        None outside the image, while a prompt is pending, and on tiles that are not encoded yet: a preview must not
-        delay clicks.
+        Return None outside the image, while a prompt is pending, and on tiles that are not encoded yet, because
+        encoding a tile for a preview would delay clicks.
         """
         height, width = self._view.hw
         if self.tiles is None or not self.state.empty or not (0 <= x <= width and 0 <= y <= height):
@@ -201,7 +203,7 @@ class SessionPrompts:
         )
 
     def accept(self, answer: Answer) -> bool:
-        """Use an answer as the candidates; return False, and change nothing, if it is stale."""
+        """Use an answer as the candidates; return False, without any effect, if it is stale."""
         if answer.generation != self._generation or answer.state is not self.state:
             return False
         with self._candidate_signal():
@@ -209,23 +211,23 @@ class SessionPrompts:
         return True
 
     def next_candidate(self, step: int = 1) -> Candidate | None:
-        """Choose the candidate `step` positions further, wrapping around at the end."""
+        """Select the candidate `step` positions after the current one, wrapping around at the end."""
         if self.candidates:
             with self._candidate_signal():
                 self._chosen = (self._chosen + step) % len(self.candidates)
         return self.candidate
 
     def to_commit(self) -> tuple[Candidate, PromptState]:
-        """Return the candidate to commit and the prompt that it answers.
+        """Return the candidate to commit and its prompt.
 
         Raises:
-            PromptError: If there is no candidate, it is empty, or it does not answer the last prompt yet.
+            PromptError: If there is no candidate, or it is empty or older than the prompt.
         """
         if self.candidate is None:
             raise PromptError("There is no mask to commit; click on an object or draw a box around it first.")
         if not self.answered:
             raise PromptError(
-                "The mask does not answer the last prompt yet; wait for the new mask, or undo the last prompt."
+                "The mask for the last prompt is not ready yet; wait for it, or undo the last prompt."
             )
         if self.candidate.box is None:
             raise PromptError("The mask is empty; add a point or choose another candidate.")
@@ -239,7 +241,7 @@ class SessionPrompts:
             )
 
     def _push(self, state: PromptState) -> None:
-        """Make a new step of the history."""
+        """Set a new prompt as an undo step."""
         positions = state.positions()
         check_inside(self._view.hw, positions)
         frame = self.state.frame
@@ -250,7 +252,7 @@ class SessionPrompts:
         self._change_state(state)
 
     def _swap(self, step: Entry | None) -> bool:
-        """Exchange the prompt with that of a history step; return False if it is no prompt step."""
+        """Swap the prompt with the prompt of an undo step; return False if it is not a prompt step."""
         if not isinstance(step, PromptStep):
             return False
         state, step.state = step.state, self.state
@@ -273,7 +275,7 @@ class SessionPrompts:
 
     @contextlib.contextmanager
     def _candidate_signal(self) -> Iterator[None]:
-        """Emit `candidate_changed` at the end if another candidate is chosen."""
+        """Emit `candidate_changed` on exit if another candidate is selected."""
         before = self.candidate
         yield
         after = self.candidate

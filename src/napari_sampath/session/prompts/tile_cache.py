@@ -1,4 +1,4 @@
-"""Features of an image's tiles, encoded at most once by whichever thread needs them first."""
+"""Cache of the features of an image's tiles; the first thread that needs a tile encodes it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from ...predict import Model
 
 QUICK_S = 3.0
-"""High-resolution tiles are encoded in advance only if no tile takes longer."""
+"""Maximum time per tile, in seconds, for which high-resolution tiles are encoded in advance."""
 MAX_TILES = 32
-"""Tiles kept in memory, about 16 MB each with ViT-B; others come from the model's store or are encoded again."""
+"""Number of tiles kept in memory, about 16 MB each with ViT-B; others are read from the store or encoded again."""
 AHEAD_TILES = 4
-"""Tiles of a large image that are encoded before the first click."""
+"""Number of tiles of a large image that are encoded before the first click."""
 
 
 class TileFeatures:
-    """Features by tile, encoded on demand. For any thread.
+    """Thread-safe cache of tile features, encoded on demand.
 
     Args:
-        model: The model that encodes.
+        model: Model that encodes the tiles.
         image: (H, W, 3) uint8; must not change.
-        max_tiles: Number of tiles kept; the least recently used are dropped first.
+        max_tiles: Maximum number of tiles in memory; the least recently used are dropped first.
     """
 
     def __init__(self, model: Model, image: UInt8Array, max_tiles: int = MAX_TILES) -> None:
@@ -43,7 +43,7 @@ class TileFeatures:
         self._longest_s = 0.0
 
     def holds(self, frame: Frame) -> bool:
-        """Return True if a tile is encoded and in memory."""
+        """Return True if the features of a tile are in memory."""
         with self._lock:
             return frame in self._encoded
 
@@ -74,11 +74,11 @@ class TileFeatures:
 
     @property
     def quick(self) -> bool:
-        """False once encoding a tile has taken longer than `QUICK_S`."""
+        """False if encoding a tile has ever taken longer than `QUICK_S`."""
         return self._longest_s <= QUICK_S
 
     def encode_job(self, frames: Sequence[Frame], extra: Sequence[Frame] = ()) -> Job[int]:
-        """Make a job that encodes tiles, then `extra` tiles while encoding is `quick`; returns the number of tiles."""
+        """Make a job that encodes `frames`, then `extra` while encoding is `quick`; its result is the number of tiles."""
         total = len(frames) + len(extra)
         for done, frame in enumerate([*frames, *extra]):
             if done >= len(frames) and not self.quick:
@@ -95,10 +95,10 @@ class TileFeatures:
 
         Args:
             centre_rc: (row, col) in image pixels; defaults to the middle of the image.
-            ahead: Maximum number of tiles of an image that has several.
+            ahead: Maximum number of tiles.
 
         Returns:
-            The job; it returns the number of tiles.
+            The job; its result is the number of tiles.
         """
         height, width = self._image.shape[:2]
         centre = centre_rc or (height / 2, width / 2)

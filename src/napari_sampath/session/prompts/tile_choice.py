@@ -1,4 +1,4 @@
-"""The choice of the tiles on which clicks are answered, given the part of the image in view."""
+"""Choose the tiles for prompts, depending on the part of the image in view."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .tile_cache import MAX_TILES, TileFeatures
 class View:
     """Chooses the tile for a prompt; zooming in switches to high-resolution tiles once they are encoded.
 
-    A high-resolution tile has half the side, so the encoder sees small objects, such as nuclei, at twice the scale.
+    A high-resolution tile has half the side length, so the encoder sees small objects, such as nuclei, at twice the
+    scale.
 
     Args:
         hw: Size (H, W) of the image.
@@ -23,9 +24,9 @@ class View:
     def __init__(self, hw: tuple[int, int]) -> None:
         self.hw = hw
         self.tiles: TileFeatures | None = None
-        """Features by the current model; None without a model."""
+        """Tile features of the current model; None without a model."""
         self.box: Box | None = None
-        """(r0, c0, r1, c1) of the image pixels in view; None if the view is unknown."""
+        """Part (r0, c0, r1, c1) of the image in view; None if unknown."""
 
     def tile_for(self, positions_xy: npt.ArrayLike) -> Frame:
         """Choose the tile for a prompt; a high-resolution tile only if it is encoded.
@@ -43,17 +44,17 @@ class View:
         return tile_for(self.hw, positions_xy)
 
     def job(self, box: Box, ahead: int) -> Job[int] | None:
-        """Make a job that encodes the tiles for clicks into a box; None if nothing is missing.
+        """Make a job that encodes the tiles for clicks in a box; None if all of them are encoded.
 
         Args:
             box: (r0, c0, r1, c1) in image pixels.
-            ahead: Maximum number of standard tiles, those in the middle first. High-resolution tiles, of a small box
-                only, follow.
+            ahead: Maximum number of standard tiles, central tiles first. For a small box, its high-resolution tiles
+                follow.
         """
         r0, c0, r1, c1 = box
         if self.tiles is None or r0 >= r1 or c0 >= c1:
             return None
-        # Limited to the size of the cache, or tiles at the edge of a wide view would evict those in its middle.
+        # Limited to the size of the cache, because tiles at the edge of a wide view would evict central tiles.
         standard = self._tiles_of(box)[:MAX_TILES]
         fine: list[Frame] = []
         if self._zoomed_in(box) and self.tiles.quick:
@@ -73,7 +74,7 @@ class View:
         return side is not None and max(r1 - r0, c1 - c0) <= side
 
     def _tiles_of(self, box: Box, high_resolution: bool = False) -> list[Frame]:
-        """Return the tiles that answer clicks into a box, those in its middle first."""
+        """Return the tiles for clicks in a box, central tiles first."""
         r0, c0, r1, c1 = box
         tiles = tiles_for(self.hw, (c0, r0), (c1, r1), high_resolution)
         return list(outward(tiles, ((r0 + r1) / 2, (c0 + c1) / 2)))

@@ -1,4 +1,4 @@
-"""Classify the objects of "segment everything" by their nearest neighbours in feature space."""
+"""Classify objects by their nearest neighbours in feature space, for example those of "segment everything"."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..prompts.tile_cache import TileFeatures
 from .new_objects import NewObject, NewObjects
 
 NEIGHBOURS = 5
+"""Number of nearest classified objects that vote for a class."""
 UNCLASSIFIED = ClassInfo(1, "unclassified", (128, 128, 128))
 """Class of objects that are not classified yet."""
 
@@ -28,13 +29,13 @@ class Guess:
 
     class_id: int
     share: float
-    """Share of this class in the weights of the neighbours, 0..1."""
+    """Share of the neighbours' total weight that votes for this class, 0..1."""
     of: AnnotatedObject | None = None
-    """The object at the time of the guess."""
+    """Record of the object at the time of the guess."""
 
 
 def everything(masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None) -> NewObjects:
-    """Convert masks and scores to objects without a class, the best on top; see `Proposals.everything`."""
+    """Convert masks with scores to unclassified objects, highest score on top; see `Proposals.everything`."""
     objects = (
         NewObject(UNCLASSIFIED.id, mask, score) for mask, score in sorted(masks, key=lambda item: item[1])
     )
@@ -44,10 +45,10 @@ def everything(masks: Iterable[tuple[LocalMask, float]], model: str, within: Box
 def classify_job(
     document: Document, tiles: TileFeatures, ids: Iterable[int] | None = None
 ) -> Job[dict[int, Guess]]:
-    """Make a job that guesses classes of objects from verified objects, for any thread.
+    """Make a job that guesses classes of objects from verified objects; it can run in any thread.
 
     Args:
-        document: Read now; it may change while the job runs.
+        document: The document, which is read immediately and may change while the job runs.
         tiles: The tiles of the image.
         ids: The objects to classify; defaults to "unclassified" objects and unreviewed proposals of heads.
 
@@ -81,16 +82,19 @@ def _classify(
     if not targets:
         return {}
     if not class_ids:
-        raise PromptError("No object has a class yet; classify at least one of each class by hand first.")
+        raise PromptError(
+            "No object has a class yet; classify at least one object of each class by hand first."
+        )
     features = yield from mean_features_job(masks, tiles, hw)
     guesses = classify(features[: len(targets)], features[len(targets) :], class_ids)
     return {obj.id: replace(guess, of=obj) for obj, guess in zip(targets, guesses, strict=True)}
 
 
 def apply_guesses(document: Document, guesses: Mapping[int, Guess], min_share: float = 0.0) -> Batch:
-    """Return the operation that gives objects their guessed classes; guesses are by object id.
+    """Return the operation that assigns the guessed classes (object id -> guess) to objects.
 
-    Guesses with a share below `min_share` are skipped, and objects that were deleted or reviewed since the guess.
+    Guesses with a share below `min_share` are skipped, as are objects that were deleted, reclassified or reviewed since
+    the guess.
     """
     by_class: dict[int, list[int]] = defaultdict(list)
     for object_id, guess in guesses.items():
@@ -106,10 +110,10 @@ def apply_guesses(document: Document, guesses: Mapping[int, Guess], min_share: f
 def mean_features_job(
     masks: Sequence[LocalMask], tiles: TileFeatures, hw: tuple[int, int]
 ) -> Job[FloatArray]:
-    """Make a job that describes each object by the mean feature inside its mask.
+    """Make a job that computes the mean feature inside the mask of each object.
 
-    Each object is described on the tile centred closest to it, so that objects of a large image are compared at one
-    scale unless they are larger than half a tile.
+    The features are those of the tile whose centre is closest to the object, so that objects of a large image are
+    compared at the same scale unless they are larger than half a tile.
 
     Args:
         masks: N masks, none empty.
@@ -117,7 +121,7 @@ def mean_features_job(
         hw: Size (H, W) of the image in pixels.
 
     Returns:
-        (N, C) float32 unit vectors.
+        The job; its result is (N, C) float32 unit vectors.
     """
     by_frame: dict[Frame, list[int]] = defaultdict(list)
     for index, mask in enumerate(masks):
@@ -125,11 +129,11 @@ def mean_features_job(
         by_frame[tile_for(hw, [(c0, r0), (c1, r1)])].append(index)
     rows: dict[int, FloatArray] = {}
     for done, (frame, indices) in enumerate(by_frame.items()):
-        yield Progress(done, len(by_frame), "Describing the objects", "tiles")
+        yield Progress(done, len(by_frame), "Comparing objects", "tiles")
         features = _flat(tiles.get(frame))
         for index in indices:
             rows[index] = features @ cell_weights(masks[index], frame)
-    yield Progress(len(by_frame), len(by_frame), "Describing the objects", "tiles")
+    yield Progress(len(by_frame), len(by_frame), "Comparing objects", "tiles")
     means = np.stack([rows[index] for index in range(len(masks))]).astype(np.float32)
     unit: FloatArray = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
     return unit
@@ -148,12 +152,12 @@ def cell_weights(mask: LocalMask, frame: Frame) -> FloatArray:
 def classify(
     targets: FloatArray, examples: FloatArray, class_ids: Sequence[int], neighbours: int = NEIGHBOURS
 ) -> list[Guess]:
-    """Give each target the class with the largest weight among its nearest examples.
+    """Assign to each target the class with the largest total weight among its nearest examples.
 
     Args:
         targets: (N, C) unit vectors.
         examples: (M, C) unit vectors of classified objects, M >= 1.
-        class_ids: (M,) their classes.
+        class_ids: (M,) classes of the examples.
         neighbours: Number of examples that vote; each weighs its cosine similarity minus that of the farthest.
     """
     classes = np.asarray(class_ids)

@@ -1,4 +1,7 @@
-"""Objects found by a head or read from a file, before they are added to a document. Pure functions, for any thread."""
+"""Objects from a head or a file that are not in a document yet.
+
+All functions are pure and can run in any thread.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +28,11 @@ class Segmentation(Protocol):
 
     @property
     def labels(self) -> UInt8Array:
-        """(H, W) class ids of `classes`; 0 is background."""
+        """(H, W) ids of `classes`; 0 is background."""
 
     @property
     def confidence(self) -> FloatArray:
-        """(H, W) probability of that class, 0..1."""
+        """(H, W) probability of the predicted class, 0..1."""
 
     @property
     def classes(self) -> Sequence[ClassInfo]:
@@ -42,14 +45,14 @@ class Segmentation(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NewObject:
-    """One object; its class id is that of the head or file."""
+    """One object, with a class id of the head or file."""
 
     class_id: int
     mask: LocalMask
     score: float | None = None
-    """Mean probability of its class inside it, 0..1."""
+    """Predicted IoU, or mean probability of the class inside the mask, 0..1."""
     details: Mapping[str, Any] = field(default_factory=dict)
-    """Unchecked entries of a file, see `saving.details_of`."""
+    """Fields from a file, not validated yet; see `saving.details_of`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,12 +62,12 @@ class NewObjects:
     objects: tuple[NewObject, ...]
     classes: tuple[ClassInfo, ...]
     head: str | None = None
-    """Name of the head, if one found them."""
+    """Name of the head or model that found the objects, if any."""
     within: Box | None = None
-    """The part of the image that was segmented; None for all of it."""
+    """Part (r0, c0, r1, c1) of the image that was segmented; None for the whole image."""
 
     def label_map(self) -> UInt8Array:
-        """Return the class ids of the objects as a map (h, w) uint8 of `within`, 0 for background."""
+        """Return the class id of each pixel of `within` as (h, w) uint8; 0 is background."""
         r0, c0, r1, c1 = self.within or (0, 0, 0, 0)
         labels = np.zeros((r1 - r0, c1 - c0), dtype=np.uint8)
         for obj in self.objects:
@@ -90,7 +93,7 @@ def from_segmentation(segmentation: Segmentation, result_filter: ResultFilter = 
     if not result_filter.separate_touching:
         settings = replace(settings, neck=0)
     ids = {info.name: info.id for info in segmentation.classes}
-    thresholds = {ids[name]: least for name, least in result_filter.thresholds.items() if name in ids}
+    thresholds = {ids[name]: threshold for name, threshold in result_filter.thresholds.items() if name in ids}
     objects = tuple(
         NewObject(piece.class_id, piece.mask, piece.score)
         for piece in pieces_in(labels, confidence, settings, (top, left), thresholds)
@@ -101,7 +104,7 @@ def from_segmentation(segmentation: Segmentation, result_filter: ResultFilter = 
 
 
 def from_file(content: Objects) -> NewObjects:
-    """Convert the content of a file, including the details that our own exports contain."""
+    """Convert the content of a file to new objects, with the details that exports of this package contain."""
     objects = tuple(
         NewObject(obj.class_id, obj.mask, _number(obj.details.get("score")), obj.details)
         for obj in content.items
@@ -115,24 +118,25 @@ def make_items(
     to_id: Callable[[int], int],
     source: Source,
     model: str | None,
-    taken: Callable[[Box], BoolArray] | None,
+    unavailable: Callable[[Box], BoolArray] | None,
 ) -> list[tuple[AnnotatedObject, LocalMask]]:
     """Make records of new objects, numbered from `first_id`.
 
     Args:
         new: The objects.
         first_id: Id of the first record.
-        to_id: Converts a class id of their origin to one of the document.
-        source: Source of objects whose details have none.
-        model: Model of objects whose details have none.
-        taken: Returns the pixels of a box that are not available; objects without any pixel left are dropped.
+        to_id: Maps a class id of the head or file to a class id of the document.
+        source: Source of objects without a source in their details.
+        model: Model of objects without a model in their details.
+        unavailable: Returns the mask of the pixels of a box that must not be used; objects without remaining pixels are
+            dropped.
     """
     items: list[tuple[AnnotatedObject, LocalMask]] = []
     added = now()
     for obj in sharing(new.objects):
         mask = obj.mask
-        if taken is not None:
-            mask = LocalMask(mask.row, mask.col, mask.bitmap & ~taken(bounds(mask)))
+        if unavailable is not None:
+            mask = LocalMask(mask.row, mask.col, mask.bitmap & ~unavailable(bounds(mask)))
             if not mask.bitmap.any():
                 continue
         details = obj.details
@@ -153,14 +157,14 @@ def make_items(
 
 
 def match_classes(new: NewObjects, classes: ClassList) -> tuple[Callable[[int], int], tuple[ClassInfo, ...]]:
-    """Match the classes of new objects by name with a list, and add the missing ones.
+    """Match the classes of new objects to a class list by name, and add missing classes.
 
     Args:
-        new: The objects, with the classes of their origin.
-        classes: The list of the document; it is not changed.
+        new: The objects, with the classes of the head or file.
+        classes: The class list of the document, which is not changed.
 
     Returns:
-        A function from their class ids to those of the list, and the extended list.
+        A function that maps class ids of the head or file to ids of the list, and the extended list.
 
     Raises:
         ClassListError: If there would be more than 255 classes.
@@ -181,8 +185,8 @@ def check_size(shape: tuple[int, ...], hw: tuple[int, int], what: str) -> None:
     if shape != hw:
         size = " x ".join(str(side) for side in reversed(shape))
         raise ImageError(
-            f"{what} is {size} px and the image {hw[1]} x {hw[0]} px (width x height); "
-            "give one made from this image."
+            f"{what} is {size} px, but the image is {hw[1]} x {hw[0]} px (width x height); "
+            "choose one made from this image."
         )
 
 
@@ -232,7 +236,7 @@ def _finite(values: Iterable[Any]) -> list[float]:
 
 
 def _used_classes(classes: Iterable[ClassInfo], objects: Sequence[NewObject]) -> tuple[ClassInfo, ...]:
-    """Return the classes of the objects; an id without a class gets a name with its number."""
+    """Return the classes that the objects use; an id without a class is named, for example, "class 3"."""
     by_id = {info.id: info for info in classes}
     used = {obj.class_id for obj in objects}
     for class_id in sorted(used - by_id.keys()):

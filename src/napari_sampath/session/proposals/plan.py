@@ -1,4 +1,7 @@
-"""Plan the operations that add new objects to a document, without changing it. None means nothing to do."""
+"""Plan the operations that add new objects to a document.
+
+The functions do not change the document, and return None if there is nothing to do.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,18 @@ from .new_objects import NewObjects, make_items, match_classes
 def plan_addition(
     document: Document, new: NewObjects, model: str | None = None, keep_existing: bool = False
 ) -> Operation | None:
-    """Plan to add the objects of a head; see `Proposals.add`."""
-    taken = (lambda box: document.instance_map.window(box) > 0) if keep_existing else None
-    return _plan(document, new, "head", model, taken)
+    """Plan the addition of objects from a head; see `Proposals.add`."""
+    unavailable = (lambda box: document.instance_map.window(box) > 0) if keep_existing else None
+    return _plan(document, new, "head", model, unavailable)
 
 
 def plan_import(document: Document, new: NewObjects) -> Operation | None:
-    """Plan to add the objects of a file, which overwrite the objects under them."""
+    """Plan the addition of objects from a file, which overwrite existing objects."""
     return _plan(document, new, "import", None, None)
 
 
 def plan_proposal(document: Document, new: NewObjects, model: str | None = None) -> Operation | None:
-    """Plan to replace unreviewed proposals by the objects of a head; see `Proposals.replace`.
+    """Plan the replacement of unreviewed proposals by objects from a head; see `Proposals.replace`.
 
     Raises:
         ClassListError: If there would be more than 255 classes.
@@ -41,17 +44,17 @@ def plan_proposal(document: Document, new: NewObjects, model: str | None = None)
     if not any_verified and not stays.any():
         return _plan(document, new, "head", model, None, deleted, erased)
 
-    def taken(box: Box) -> BoolArray:
+    def unavailable(box: Box) -> BoolArray:
         kept: BoolArray = stays[document.instance_map.window(box)]
         return kept | document.verified(box) if any_verified else kept
 
-    return _plan(document, new, "head", model, taken, deleted, erased)
+    return _plan(document, new, "head", model, unavailable, deleted, erased)
 
 
 def _outdated(
     document: Document, proposals: tuple[int, ...], within: Box
 ) -> tuple[tuple[int, ...], LocalMask | None]:
-    """Return the proposals to delete and the pixels to erase from others; pixels outside `within` or verified stay."""
+    """Return the proposals to delete, and the pixels to erase from proposals that are partly verified or outside `within`."""
     if within == (0, 0, *document.hw) and not document.verified_map.written():
         return proposals, None
     deleted: list[int] = []
@@ -74,13 +77,13 @@ def _plan(
     new: NewObjects,
     source: Source,
     model: str | None,
-    taken: Callable[[Box], BoolArray] | None,
+    unavailable: Callable[[Box], BoolArray] | None,
     deleted: tuple[int, ...] = (),
     erased: LocalMask | None = None,
 ) -> Operation | None:
-    """Plan to delete objects, erase pixels and add new objects without the `taken` pixels, as one step."""
+    """Plan to delete objects, erase pixels and add new objects outside `unavailable` pixels, as one step."""
     to_id, classes = match_classes(new, document.classes)
-    items = make_items(new, document.next_id, to_id, source, model or new.head, taken)
+    items = make_items(new, document.next_id, to_id, source, model or new.head, unavailable)
     if not items and not deleted and erased is None:
         return None
     add = Add(tuple(items), classes if items and classes != document.classes.snapshot else None)

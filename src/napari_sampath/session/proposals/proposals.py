@@ -27,12 +27,12 @@ class Proposals:
     """Adds the results of models to a session, and guesses classes.
 
     Args:
-        editor: The document.
-        tiles: Returns the encoded tiles of the image; None without a model.
+        editor: The editor of the session.
+        tiles: Returns the tile features of the image; None without a model.
     """
 
     stage: Stage = "assisted"
-    """Whether heads propose on this image."""
+    """Stage of this image, which decides whether `offer` adds proposals."""
 
     def __init__(self, editor: Editor, tiles: Callable[[], TileFeatures | None]) -> None:
         self._editor = editor
@@ -44,26 +44,26 @@ class Proposals:
         model: str | None = None,
         keep_existing: bool = False,
     ) -> Change:
-        """Make a change that adds the result of a head: one object per connected component of each class.
+        """Return the change that adds the result of a head: one object per connected component of each class.
 
-        Classes are matched by name; missing ones are added.
+        Classes are matched by name; missing classes are added.
 
         Args:
-            segmentation: Result of a head, or its objects, filtered and computed by `from_segmentation` in a worker.
-            model: Name to record in place of the head's own.
-            keep_existing: Leave pixels of existing objects alone.
+            segmentation: Result of a head, or the objects that `from_segmentation` made from it in a worker thread.
+            model: Name to record instead of the name of the head.
+            keep_existing: Whether existing objects keep their pixels.
 
         Raises:
-            ImageError: If the result and the image differ in size.
+            ImageError: If the result does not have the size of the image.
         """
         new = self._new_objects(segmentation)
         return Change(self._editor, lambda document: plan_addition(document, new, model, keep_existing))
 
     def replace(self, segmentation: Segmentation | NewObjects, model: str | None = None) -> Change:
-        """Make a change that replaces earlier proposals by the result of a head; arguments as `add`.
+        """Return the change that replaces earlier proposals by the result of a head; arguments as for `add`.
 
-        Objects that a person made, reviewed or marked as unsure stay, and so does everything in the verified area: a
-        newer head never undoes a correction. If only a region was segmented, proposals outside it stay too.
+        Objects that a person created, reviewed or marked as unsure are kept, as is everything in the verified area: a
+        newer head never undoes a correction. If only a region was segmented, proposals outside it are kept, too.
         """
         new = self._new_objects(segmentation)
         return Change(self._editor, lambda document: plan_proposal(document, new, model))
@@ -71,14 +71,14 @@ class Proposals:
     def everything(
         self, masks: Iterable[tuple[LocalMask, float]], model: str, within: Box | None = None
     ) -> Change:
-        """Make a change that adds the masks of "segment everything" with their scores as "unclassified" objects.
+        """Return the change that adds the masks of "segment everything" with their scores as "unclassified" objects.
 
         Verified objects and areas keep their pixels.
 
         Args:
             masks: Masks in image coordinates, with scores.
             model: Name to record.
-            within: The part (r0, c0, r1, c1) of the image that was segmented; proposals outside it stay.
+            within: The part (r0, c0, r1, c1) of the image that was segmented; proposals outside it are kept.
         """
         return self.replace(everything(masks, model, within))
 
@@ -92,10 +92,10 @@ class Proposals:
         return self.replace(segmentation).apply()
 
     def classify_job(self, ids: Iterable[int] | None = None) -> Job[dict[int, Guess]]:
-        """Make a job that guesses classes of objects from verified ones; see `classifying.classify_job`.
+        """Make a job that guesses classes of objects from verified objects; see `classifying.classify_job`.
 
         Raises:
-            PromptError: If there is no model, or nothing is classified yet.
+            PromptError: If there is no model, or no object is classified yet.
         """
         tiles = self._tiles()
         if tiles is None:
@@ -103,7 +103,7 @@ class Proposals:
         return classify_job(self._editor.document, tiles, ids)
 
     def apply_guesses(self, guesses: Mapping[int, Guess], min_share: float = 0.0) -> None:
-        """Give objects the classes that `classify_job` guessed, as one step; they do not count as reviewed.
+        """Assign the classes that `classify_job` guessed, as one undo step; the objects do not count as reviewed.
 
         Raises:
             StorageError: If the change cannot be saved; nothing has changed.

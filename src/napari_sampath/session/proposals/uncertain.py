@@ -1,4 +1,4 @@
-"""Rank regions of an image by uncertainty, so that the user corrects where it pays most."""
+"""Rank regions of an image by uncertainty, so that the user corrects where it helps most."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .new_objects import Segmentation
 
 Reason: TypeAlias = Literal["entropy", "disagreement", "distance"]
 REGION_PX = 256
-"""Side of a region."""
+"""Side length of a region in pixels."""
 REGION_COUNT = 20
-"""Number of regions in the ranking."""
+"""Maximum number of ranked regions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +47,34 @@ def uncertain_regions(
     region_px: int = REGION_PX,
     count: int = REGION_COUNT,
 ) -> list[UncertainRegion]:
-    """Rank regions of an image, most uncertain first. Memory does not grow with the image.
+    """Rank regions of an image, most uncertain first; memory does not grow with the image.
 
     Args:
         by: "entropy": normalised entropy of the first head's class probabilities (of its confidence c and 1 - c if it
             has no probabilities). "disagreement": share of pixels to which the heads give different class names.
-            "distance": distance of pixels from the verified area, 1 from `region_px` on; needs no head.
+            "distance": distance from the verified area in units of `region_px`, at most 1; needs no head.
         hw: Size (H, W) of the image.
-        verified: Returns the verified pixels of a box, see `Document.verified`.
-        segmentations: Results of heads, each of the image's size.
-        region_px: Side of a region in image pixels.
+        verified: Returns the mask of the verified pixels of a box, see `Document.verified`.
+        segmentations: Results of heads, each with the size of the image.
+        region_px: Side length of a region in image pixels.
         count: Maximum number of regions.
 
     Returns:
-        Regions with a score above 0; they overlap only where the edge of the image requires it.
+        Regions with a score above 0; they overlap only at the edges of the image.
 
     Raises:
-        ImageError: If `by` needs more segmentations, or one has another size.
+        ImageError: If `by` needs more segmentations, or one of them has a different size.
     """
     needed = {"entropy": 1, "disagreement": 2, "distance": 0}[by]
     if len(segmentations) < needed:
         raise ImageError(
-            f"Ranking by {by} needs the results of {needed} head(s), and this part of the image has "
+            f"Ranking by {by} needs the results of {needed} head(s), but this part of the image has "
             f"{len(segmentations)}; segment it first."
         )
     for segmentation in segmentations:
         shape = tuple(segmentation.labels.shape)
         if shape != hw:
-            raise ImageError(f"The result has shape {shape} and the image {hw}; segment this image.")
+            raise ImageError(f"The result has shape {shape}, but the image has {hw}; segment this image.")
     measure = _measure(by, segmentations, hw, verified, region_px)
     height, width = min(region_px, hw[0]), min(region_px, hw[1])
     regions = []
@@ -94,10 +94,10 @@ def uncertain_job(
     segmentations: Sequence[Segmentation] = (),
     count: int = REGION_COUNT,
 ) -> Job[list[UncertainRegion]]:
-    """Make a job of `uncertain_regions` that also accepts results on a part of the image, and ranks only that part.
+    """Make a job that ranks regions like `uncertain_regions`, also for results that cover only a part of the image.
 
-    Results on other parts than the first are ignored. Regions are smaller on a small image, so that there are several.
-    Boxes are in image pixels.
+    Only the part that the first result covers is ranked; results for other parts are ignored. In a small image or part,
+    regions are smaller, so that there are several. Boxes are in image pixels.
     """
     yield Progress(0, 0, "Looking for uncertain regions")
     top, left = 0, 0
