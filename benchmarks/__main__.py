@@ -1,7 +1,7 @@
 """Run all benchmarks, print the table and write it to docs/benchmarks.md.
 
 python -m benchmarks                    everything (`make bench`); about 40 minutes on two cores
-python -m benchmarks click boxes        only these; the page is written if all others were measured before
+python -m benchmarks click boxes        only these; the page is written if all others have been measured
 python -m benchmarks --missing          only what has not been measured yet; resumes an interrupted run
 python -m benchmarks --quick            checks that everything runs; the numbers are meaningless
 """
@@ -56,7 +56,7 @@ def stored_rows(names: list[str]) -> tuple[list[Row], str] | None:
     records = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in files.items()}
     loads = ", ".join(f"{name} {record['load']}" for name, record in records.items())
     rows = [Row(**row) for record in records.values() for row in record["rows"]]
-    return rows, f"- load average at the end of each module: {loads}"
+    return rows, f"- load average at the end of each benchmark: {loads}"
 
 
 def load() -> str:
@@ -93,10 +93,10 @@ def page(rows: list[Row], description: str) -> str:
     )
     return (
         "# Benchmarks\n\n"
-        "After this page you know how fast napari-sampath is compared with the `segment_anything` package, and can "
-        "measure it on your machine with `make bench`. Both run in one process, in turn, with the same weights and "
-        "input; times are medians of at least 7 runs. The ratio is their value divided by ours. Where the third "
-        "column is a limit, the ratio is the limit divided by our value.\n\n"
+        "After reading this page, you know how fast napari-sampath is compared with the `segment_anything` package, "
+        "and can measure it on your machine with `make bench`. Both run alternately in one process with the same "
+        "weights and input; times are medians of at least 7 runs. The ratio is their value divided by ours. Where the "
+        "third column is a limit, the ratio is the limit divided by our value.\n\n"
         f"{description}\n\n{to_markdown(rows)}\n\n{verdict}\n"
     )
 

@@ -1,8 +1,8 @@
 """Simulate an afternoon of annotating glands: correct, retrain, predict, on real tissue (`make afternoon`).
 
 There are three rounds of ten images. In round 1 every gland is prompted; afterwards a head is trained on the
-annotations, proposes on the next images, and is corrected. Clicks are simulated from the true masks; everything
-else uses the same calls as the docks. Writes docs/afternoon.md, with screenshots if there is a display.
+annotations and proposes objects on the next images, which are corrected. Clicks are simulated with the true masks;
+everything else uses the same calls as the docks. Writes docs/afternoon.md, with screenshots if there is a display.
 
     python -m benchmarks.afternoon --data ../shared/data
     python -m benchmarks.afternoon --rounds 2 --images 3 --unseen 3 --output build/afternoon
@@ -49,7 +49,7 @@ ROOT = Path(__file__).resolve().parent.parent
 GLAND = ClassInfo(1, "gland", (0, 158, 115))
 MIN_AREA_PX = 64
 SEED_NOISE = 0.01
-"""Difference in Dice that another seed causes as well."""
+"""Difference in Dice that can also result from a different random seed."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Row:
 
 
 def choose(data: Path, split: str, count: int) -> list[str]:
-    """Choose images spread over cases and kinds of gland, always the same ones."""
+    """Choose images spread over cases and kinds of gland, without randomness."""
     with (data / "index.csv").open() as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == split]
     seen: Counter[str] = Counter()
@@ -104,7 +104,7 @@ class Afternoon:
     """Rounds of annotating, training and predicting.
 
     Args:
-        data: `ebhi_glands`.
+        data: Folder of the dataset `ebhi_glands`.
         work: Folder for images, dataset and exports.
         model: Promptable model whose features the heads use.
     """
@@ -178,7 +178,7 @@ class Afternoon:
 def table(rows: list[Row]) -> str:
     """Return the rounds as a Markdown table."""
     lines = [
-        "| round | images | glands | clicks per gland | Dice of the proposal | after correction | "
+        "| round | images | glands | clicks per gland | Dice of the proposals | Dice after correction | "
         "Dice of the new head on unseen cases | training |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -198,11 +198,11 @@ def shortfalls(rows: list[Row]) -> list[str]:
     sentences = []
     if last.clicks >= first.clicks:
         sentences.append(
-            f"A gland took {last.clicks:.2f} clicks in the last round, {first.clicks:.2f} in the first."
+            f"A gland took {last.clicks:.2f} clicks in the last round and {first.clicks:.2f} in the first."
         )
     if len(proposals) > 1 and proposals[-1] <= proposals[0]:
         sentences.append(
-            f"The last proposals have a Dice of {proposals[-1]:.3f}, the first {proposals[0]:.3f}."
+            f"The last proposals have a Dice of {proposals[-1]:.3f}, the first ones {proposals[0]:.3f}."
         )
     return sentences
 
@@ -211,26 +211,26 @@ def on_unseen(rows: list[Row]) -> str:
     """Describe the effect of the later rounds on the Dice on unseen cases."""
     gain = rows[-1].unseen - rows[0].unseen
     if abs(gain) < SEED_NOISE:
-        return f"The images of the later rounds changed it little ({gain:+.3f})."
+        return f"The images of the later rounds hardly changed it ({gain:+.3f})."
     return f"The images of the later rounds changed it by {gain:+.3f}."
 
 
 PAGE = """# A simulated afternoon
 
-After this page you know how many clicks it takes to annotate glands, and how many a trained head saves. `make
+After reading this page, you know how many clicks it takes to annotate glands, and how many a trained head saves. `make
 afternoon` repeats the experiment on real H&E tissue (EBHI-Seg glands, 224 x 224 px at 400x).
 
-A simulated user annotates a folder of {images} images in {rounds} rounds. In round 1 every gland is clicked with
-`{model}`. After each round a head is trained on all annotations so far; it proposes on the next images, and the
-user corrects it. The user is simulated from the published masks: it clicks into the middle of the largest error,
-adds points until the outline reaches IoU {good}, takes another candidate where it fits better, and paints with the
+A simulated user annotates a folder of {images} images in {rounds} rounds. In round 1 every gland is prompted with
+`{model}`. After each round, a head is trained on all annotations so far. It proposes objects on the next images,
+and the user corrects them. The user is simulated with the published masks: it clicks on the middle of the largest
+error, adds points until the mask reaches an IoU of {good}, chooses another candidate if that fits better, and uses the
 brush, counted as {brush} clicks, where clicks do not help. Every click, key press and deletion counts.
 
 {table}
 
-The Dice on unseen cases is measured on {unseen} images of cases without annotated images; calling everything gland
-reaches {trivial:.3f} there. {on_unseen} The whole run, with exports in every format, took {minutes:.0f} min of
-processor time.
+The Dice on unseen cases is measured on {unseen} images of cases without annotated images; labelling every
+pixel as gland reaches {trivial:.3f} there. {on_unseen} The whole run, with exports in every format, took
+{minutes:.0f} min of processor time.
 {verdict}
 {pictures}
 Data: EBHI-Seg (Shi et al. 2023, CC BY 4.0).

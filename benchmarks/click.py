@@ -20,7 +20,7 @@ HUGE_PX = 20_000
 
 
 def click(model: Model, features: Features, xy: tuple[float, float]) -> LocalMask:
-    """Answer a click as the docks do: decode three candidates and return the best one in image pixels."""
+    """Predict the mask of a click as the docks do: decode three candidates and return the best in image pixels."""
     from napari_sampath.arrays import Prompts
     from napari_sampath.predict import local_mask
 
@@ -61,7 +61,7 @@ def compare_with_package(side: int, bar: float | None, repeats: int) -> Iterator
 def growth(repeats: int) -> Iterator[Row]:
     """Compare clicks in sessions on a large and on a small image."""
     model, pixels = tiny_model(), tissue(1024)
-    # Untouched pages of zeros take no memory.
+    # Pages of zeros that are never written take no memory.
     huge = np.zeros((HUGE_PX, HUGE_PX, 3), dtype=np.uint8)
     middle = slice(HUGE_PX // 2 - 512, HUGE_PX // 2 + 512)
     huge[middle, middle] = pixels
@@ -81,7 +81,7 @@ def growth(repeats: int) -> Iterator[Row]:
 
 
 def session_click(model: Model, image: np.ndarray) -> Callable[[], object]:
-    """Return a function that clicks into the middle of an image as a session does."""
+    """Return a function that clicks on the middle of an image as a session does."""
     from napari_sampath.session.prompts.answerer import PromptRequest, decode
     from napari_sampath.session.prompts.prompt_state import PromptState
     from napari_sampath.session.prompts.tile_cache import TileFeatures

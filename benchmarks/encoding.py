@@ -2,7 +2,7 @@
 
     python -m benchmarks encoding
 
-Timed weights are random, position embeddings included. Masks are compared with the trained weights of sampath-tiny
+Timings use random weights, including position embeddings. Masks are compared with the trained weights of sampath-tiny,
 on the validation images of SAMPATH_DATA.
 """
 
@@ -39,11 +39,11 @@ SMALL = Architecture(64, 3, 2, (1,), window=5, input_px=256)
 DATA = Path(os.environ.get("SAMPATH_DATA") or Path(__file__).parent.parent / "../shared/data").resolve()
 GOLDEN = Path(os.environ.get("SAMPATH_GOLDEN") or Path(__file__).parent.parent / "../shared/golden").resolve()
 IMAGES = 40
-"""Validation images of each kind of tissue, spread over the split."""
+"""Number of validation images of each kind of tissue, spread over the split."""
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Measure speed, then masks; `quick` uses a small network and few images."""
+    """Time the encoder, then compare masks; `quick` uses a small network and few images."""
     architecture = SMALL if quick else OFFICIAL["vit_b"]
     ours, theirs = networks(architecture)
     pixels = torch.randn(1, 3, architecture.input_px, architecture.input_px)
@@ -82,7 +82,7 @@ def on_cpu(ours: ImageEncoder, theirs: ImageEncoderViT, pixels: torch.Tensor) ->
         f"encode ViT-B, {pixels.shape[-1]:,} px, CPU float32", alternate(calls), 1.25, f"{threads} threads"
     )
     difference = (ours(pixels)[0] - theirs(pixels)).abs().max().item()
-    yield limited("largest difference of the embedding", difference, 1e-4, "of a value")
+    yield limited("largest difference of the embedding", difference, 1e-4, "(absolute)")
 
 
 def on_cuda(ours: ImageEncoder, theirs: ImageEncoderViT, pixels: torch.Tensor, batch: int) -> Iterator[Row]:
@@ -123,7 +123,7 @@ def masks(quick: bool) -> Iterator[Row]:
     for kind in dict.fromkeys(image_set.kind for image_set in SETS):
         yield compare_masks(exact, kind, 2 if quick else IMAGES, 1.0)
     if not quick and (GOLDEN / "procweights.py").exists():
-        # These weights are untrained and their logits small, so masks are sensitive to rounding: no bar.
+        # Untrained weights give small logits, which makes masks sensitive to rounding, so no target is set.
         yield compare_masks(procedural_vit_b(), "nucleus", 2, None)
 
 
@@ -159,7 +159,7 @@ def procedural_vit_b() -> Model:
 
 
 def agreement(exact: Model, image: InstanceImage) -> list[float]:
-    """Return, for the box of each object, the IoU of the masks from features in both precisions."""
+    """Prompt every object by its box; return the IoU between the masks from bfloat16 and float32 features."""
     from napari_sampath.training.evaluation.prompt_evaluation import bounding_box, iou
 
     boxes = [bounding_box(image.instances == index) for index in image.objects()]

@@ -1,6 +1,6 @@
 """Time of "segment everything", compared with SamAutomaticMaskGenerator: same weights, image and settings, on the CPU.
 
-The wall-clock time of complete calls, including the encoder.
+Wall-clock times are for complete calls, including the encoder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_sampath.predict import EverythingSettings, Model
 
 SHARES = 0.35, 0.5
-"""Share of candidates that pass the threshold of predicted IoU, and share of those that pass that of stability."""
+"""Fraction of candidates that pass the predicted IoU threshold, and fraction of those that pass the stability one."""
 SIDE_PX = 1024
 
 

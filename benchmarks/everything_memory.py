@@ -1,8 +1,8 @@
 """Memory of "segment everything", compared with SamAutomaticMaskGenerator: same weights, image and settings, CPU.
 
-Each implementation runs in its own process. Measured are the peak resident set (`memory.peak_bytes`: PyTorch, numpy
-and the interpreter) and its rise above the peak after loading the model and a warm-up. Random weights are the
-worst case, since their masks are specks all over the image.
+Each implementation runs in its own process. The benchmark measures the peak resident set size (`memory.peak_bytes`,
+which includes PyTorch, numpy and the interpreter) and its increase after the model is loaded and warmed up. Random
+weights are the worst case, since their masks are specks all over the image.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 
 def child(side: str, weights: str, settings: EverythingSettings) -> tuple[float, float]:
-    """Measure one implementation in a separate process; return the peak and its rise in MB."""
+    """Measure one implementation in a separate process; return the peak and its increase in MB."""
     arguments = json.dumps({"side": side, "weights": weights, "settings": asdict(settings)})
     words = [sys.executable, "-m", "benchmarks.everything_memory", arguments]
     root = Path(__file__).resolve().parent.parent
@@ -55,7 +55,7 @@ def child(side: str, weights: str, settings: EverythingSettings) -> tuple[float,
 
 
 def memory(side: str, weights: str, settings: dict[str, Any]) -> tuple[float, float]:
-    """Measure one implementation in this process, which must be new; return the peak and its rise in MB."""
+    """Measure one implementation in this fresh process; return the peak and its increase in MB."""
     from napari_sampath.predict import EverythingSettings, segment_everything
 
     model, image = load(weights), tissue(SIDE_PX)

@@ -32,11 +32,11 @@ STEPS = 6
 
 
 class GuiDriver:
-    """Sender of mouse and key events to a viewer that is shown.
+    """Sends mouse and key events to a visible viewer.
 
     Args:
         viewer: The viewer.
-        image: Image layer whose pixels (x, y) are the coordinates of all methods.
+        image: Image layer; the methods take positions (x, y) in its pixels.
     """
 
     def __init__(self, viewer: Viewer, image: Image) -> None:
@@ -96,14 +96,14 @@ class GuiDriver:
         modifiers: Any = NONE,
         release: bool = True,
     ) -> None:
-        """Press at the first image pixel of a path, move along it and, with `release`, release at the last."""
+        """Press at the first pixel of a path, move along the path and, with `release`, release at the last pixel."""
         positions = [self.at(x, y) for x, y in path_xy]
         self._move(positions[0], Qt.MouseButton.NoButton, NONE)
         QTest.mousePress(self.native, button, modifiers, positions[0])
         for first, second in pairwise(positions):
             for share in np.linspace(0, 1, STEPS + 1)[1:]:
                 self._move(first + (second - first) * float(share), button, modifiers)
-            # Repeat the last move: napari may have dropped it, and a user pauses in a corner too.
+            # Repeat the last move: napari may have dropped it, and users pause at corners too.
             self._move(second, button, modifiers)
         if release:
             QTest.mouseRelease(self.native, button, modifiers, positions[-1])
@@ -122,7 +122,7 @@ class GuiDriver:
         QApplication.processEvents()
 
     def press(self, button: QWidget) -> None:
-        """Click a button of a dock; a check box is clicked on its tick, since the rest of its width may be empty."""
+        """Click a button of a dock; click a check box on its indicator, since the rest of its width may be empty."""
         position = button.rect().center()
         if isinstance(button, QCheckBox):
             position.setX(button.height() // 2)
@@ -147,7 +147,7 @@ class GuiDriver:
         )
         QApplication.sendEvent(self.native, event)
         QApplication.processEvents()
-        # napari handles one move in 5 ms.
+        # napari handles at most one mouse move per 5 ms.
         time.sleep(0.006)
 
 
@@ -157,7 +157,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> fl
     Args:
         condition: Called repeatedly.
         timeout_s: Maximum wait.
-        what: What is waited for, for the error message.
+        what: Description of the condition for the error message.
 
     Returns:
         Seconds waited.

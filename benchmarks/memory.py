@@ -10,7 +10,7 @@ def peak_bytes() -> int:
     """Return the largest resident set of this process so far, in bytes.
 
     On Linux `ru_maxrss` starts at the peak of the parent process (`execve` inherits it), so a large parent hides the
-    memory of a child; VmHWM is counted for this program only.
+    memory of a child; VmHWM counts only this program.
     """
     status = Path("/proc/self/status")
     if status.is_file():

@@ -1,8 +1,8 @@
-"""The model card of `sampath-tiny`, written from its weights file and from measured scores.
+"""Score `sampath-tiny` and write its model card.
 
     python -m benchmarks.model_card --data FOLDER --card FILE
 
-takes the options of `sampath evaluate --prompts`.
+The other options are those of `sampath evaluate --prompts`.
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ _LIMITS = """\
 - One point in a large, irregular gland is ambiguous; add a second point or draw a box.
 - Objects should measure 10 to 600 px at the scale of the tile. Very small nuclei are missed in an overview; zoom
   in to see them at twice the scale.
-- `nucleus-cnn` was trained on fields of nuclei only. In H&E tissue with small nuclei (below some 8 px of a tile of
-  224 px) it outlines glands or nests of tumour instead; check its result, or prompt nuclei one by one.
+- `nucleus-cnn` was trained on fields of nuclei only. In H&E tissue with small nuclei (smaller than about 8 px on
+  a tile of 224 px) it outlines glands or nests of tumour instead; check its result, or prompt nuclei one by one.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score the model, and write its card.
+    """Score the model and write its card.
 
     Args:
-        argv: The arguments after `python -m benchmarks.model_card`; those of this process by default.
+        argv: Command-line arguments; by default those of this process.
 
     Returns:
         The exit code.
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="HEAD",
-        help="also score this head beside those in the package, on the dataset it was trained on",
+        help="also score this head, on the dataset it was trained on; repeatable",
     )
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--json", action="store_true", help="print the scores as one JSON object")
@@ -94,7 +94,7 @@ def _run(args: argparse.Namespace, output: Output) -> None:
     shipped = tiny.SAMPATH_TINY.weights
     weights: Path = args.weights or shipped
     if args.model not in (None, tiny.INFO.name):
-        raise WeightsError(f"The model card describes {tiny.INFO.name}; leave out --model {args.model}.")
+        raise WeightsError(f"The model card describes {tiny.INFO.name}; omit --model {args.model}.")
     beside = [load_head(name) for name in args.beside]
     worst = WorstPredictions()
     model, scores = score_prompts(args, output, worst)
@@ -114,7 +114,7 @@ def _score_heads(
     reports = []
     for head in heads:
         own = model if model.name == head.encoder_name else None
-        # The prompts took long to score, so an unsuitable head must not discard them.
+        # Scoring the prompts took long, so an unsuitable head must not discard their scores.
         try:
             job = evaluate_job(_training_data(head, args), head, args.split, own, args.max_images)
             reports.append(output.run(job))
@@ -143,7 +143,7 @@ def write_model_card(
         weights: Weights file that the scores belong to.
         scores: Result of `evaluate_prompts`.
         reports: Results of `evaluate` for trained heads.
-        worst: The worst predictions, drawn into `images/NAME-failures.jpg` beside the card.
+        worst: The worst predictions, shown in `images/NAME-failures.jpg` next to the card.
         instance_scores: Result of `evaluate_instances`.
 
     Returns:
@@ -158,7 +158,7 @@ Written by `python -m benchmarks.model_card`; do not edit.
 |---|---|
 | task | promptable segmentation of H&E tissue with SAM's interface: 1,024 px in, embedding (256, 64, 64) |
 | encoder | timm `{tiny.SAMPATH_TINY.backbone}` fused on the 64 x 64 grid, from random weights |
-| decoder | SAM's prompt encoder (prompts also drawn as maps) and mask decoder, from random weights |
+| decoder | SAM's prompt encoder (prompts also rendered as maps) and mask decoder, from random weights |
 | file | `{weights.name}`, {weights.stat().st_size / 1e6:.1f} MB, float16 safetensors |
 | sha256 | `{_sha256(weights)}` |
 | licence | {tiny.INFO.licence} |
@@ -167,13 +167,14 @@ Written by `python -m benchmarks.model_card`; do not edit.
 
 ## Scores
 
-Mean IoU over all objects of the validation splits (split by case or parent field, never by file).
-Box: the object's bounding box. Point: the pixel farthest from the object's edge, best of three candidates by
-predicted IoU. Nuclei of at least 20 px; glands are connected components of at least 400 px. "{POINTS}": for some
-objects of each image, drawn at random, the number of points to that IoU, each in the middle of the worst mistake;
-{MAX_POINTS} if it is not reached. "High resolution": nuclei on tiles of half the side, as in a session after
-zooming in. "Colours x": saturation and brightness multiplied, hue shifted. Intervals (95 %) are over cases, which
-are few: the nuclei are of a few parent fields, the tumour of one patient.
+Mean IoU over all objects of the validation splits, which are made by case or parent field, never by file.
+Box: the object's bounding box. Point: the pixel farthest from the object's edge; of the three candidates, the one with
+the highest predicted IoU is scored. Nuclei have at least 20 px; glands are connected components of at least 400 px.
+"{POINTS}": the number of points until the mask reaches that IoU, each in the middle of the largest error, or
+{MAX_POINTS} if it is not reached; measured on a random sample of the objects of each image. "High resolution":
+nuclei on tiles of half the side, as in a session after zooming in. "Colours x": saturation and brightness are multiplied, and the hue is
+shifted. The 95 % intervals are over cases, which are few: the nuclei come from a few parent fields, the tumour from one
+patient.
 
 {_markdown(prompt_table(scores))}
 {_heads(reports)}{_instances(instance_scores)}{_failures(path, worst)}## Data
@@ -197,7 +198,7 @@ def _markdown(table: Table) -> str:
 
 
 def _stages(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the record of each training stage, the first one first."""
+    """Return the record of each training stage, in order."""
     start = record.get("start")
     before = _stages(start) if isinstance(start, dict) else []
     return [*before, record] if "recipe" in record else before
@@ -210,7 +211,7 @@ def _hours(record: dict[str, Any]) -> str:
 
 
 def _recipe(record: dict[str, Any], name: str) -> str:
-    """Write the command of each training stage, as changes of one recipe, the first stage first."""
+    """Return the command of each training stage in order, with the options that differ from a recipe."""
     defaults = dataclasses.asdict(recipe(name))
     stages = _stages(record)
     if not stages:
@@ -241,15 +242,16 @@ def _recipe(record: dict[str, Any], name: str) -> str:
 
 
 def _beside(weights: Path) -> str:
-    """List the other files in the package and how they were made; empty unless `weights` are the shipped ones."""
+    """Return the section on the other files in the package; empty unless `weights` is the shipped file."""
     second = tiny.MODELS[tiny.PATH_INFO.name].weights
     if not (weights.samefile(tiny.SAMPATH_TINY.weights) and second.is_file()):
         return ""
     files = [second, *(Path(load_head(name).source) for name in list_bundles())]
     rows = [[f"`{file.stem}`", f"{file.stat().st_size / 1e6:.1f} MB", f"`{_sha256(file)}`"] for file in files]
     return (
-        "## Other files in the package\n\nHeads are trained by `recipes/heads.sh`. The second encoder (timm "
-        f"`{tiny.MODELS[tiny.PATH_INFO.name].backbone}`, fused as the first) was trained on dense targets alone:\n\n"
+        "## Other files in the package\n\nHeads are trained by `recipes/heads.sh`. `sampath-tiny-path` (timm "
+        f"`{tiny.MODELS[tiny.PATH_INFO.name].backbone}`, fused like the encoder above) was trained only on dense "
+        "targets:\n\n"
         f"{_recipe(read_training_record(second), 'dense')}\n\n{_markdown((['file', 'size', 'sha256'], rows))}\n"
     )
 
@@ -259,7 +261,7 @@ def _sha256(path: Path) -> str:
 
 
 def _failures(card: Path, worst: WorstPredictions | None) -> str:
-    """Draw the worst predictions beside the card, and describe them."""
+    """Save an image of the worst predictions next to the card, and return the section that describes it."""
     if worst is None or not worst.rows():
         return ""
     file = card.parent / "images" / f"{card.stem}-failures.jpg"
@@ -275,7 +277,7 @@ def _failures(card: Path, worst: WorstPredictions | None) -> str:
 
 
 def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
-    """Write the scores of trained heads; empty if none was scored."""
+    """Return the section on trained heads; empty if none was scored."""
     if not reports:
         return ""
     rows = []
@@ -287,23 +289,23 @@ def _heads(reports: Sequence[Mapping[str, Any]]) -> str:
             rows.append([f"`{report['head']}`", images, method, *values])
     headings = ["head", "images", "method", "mean Dice", "mean IoU", "pooled Dice"]
     return (
-        "## Heads in the package\n\nMean over the images; pooled: the pixels of all images together. Background is "
-        "not counted. A `unet` is a baseline, trained from random weights by `recipes/baselines.sh` and not in the "
-        "package; that of glands is trained on as few images as the heads, and on all of them in the "
-        "[results](results.md). Images without tumour have no Dice of their own, so read the pooled one of tumour; "
-        "the weight of a tumour pixel in the training of its head was chosen on these images.\n\n"
+        "## Heads in the package\n\nMeans are over images; pooled scores count the pixels of all images together. "
+        "Background is not counted. `unet` heads are baselines, trained from random weights by `recipes/baselines.sh` "
+        "and not shipped. `unet-gland` is trained on as few images as the shipped heads; the [results](results.md) "
+        "include a U-Net trained on all images. An image without tumour has no Dice, so read the pooled Dice of "
+        "tumour; the weight of tumour pixels in training was chosen on these images.\n\n"
         f"{_markdown((headings, rows))}\n"
     )
 
 
 def _instances(scores: Sequence[InstanceScore]) -> str:
-    """Write the scores of instance segmentation; empty if it was not scored."""
+    """Return the section on instance segmentation; empty if it was not scored."""
     if not scores:
         return ""
     return (
-        "## Instance segmentation\n\nWithout any prompt. Panoptic quality, F1 and aggregated Jaccard index; objects "
-        'match at an IoU above 0.5. "Everything" uses 16 x 16 points. How touching objects are separated was chosen '
-        f"partly on these images.\n\n{_markdown(object_table(scores))}\n"
+        "## Instance segmentation\n\nNo prompts are given. PQ is the panoptic quality and AJI the aggregated Jaccard "
+        'index; objects match at an IoU above 0.5. "Everything" uses 16 x 16 points. The settings that separate '
+        f"touching objects were partly chosen on these images.\n\n{_markdown(object_table(scores))}\n"
     )
 
 

@@ -1,7 +1,7 @@
 """Models and images for benchmarks: SAM's full-size decoder with random weights, and synthetic tissue.
 
-Random weights take the same time as trained ones. Their masks are specks all over the image, the worst case for
-code that works on bounding boxes.
+Random weights take as long as trained weights. Their masks are specks all over the image, the worst case for code that
+works on bounding boxes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def shared_embedding(side_px: int) -> tuple[Features, SamPredictor]:
 
 
 def tissue(side: int) -> np.ndarray:
-    """Draw synthetic tissue (side, side, 3) uint8: purple nuclei of 12 to 40 px on pink, one per 7,000 px."""
+    """Generate synthetic tissue (side, side, 3) uint8: purple nuclei of 12 to 40 px on pink, one per 7,000 px."""
     rng = np.random.default_rng(0)
     image = np.full((side, side, 3), (228, 182, 209), dtype=np.float32)
     image += rng.normal(0, 6, image.shape)

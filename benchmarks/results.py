@@ -5,7 +5,7 @@
     python -m benchmarks.results --max-images 20 --max-validation-images 10 --output build/results.md
 
 The page lists the command lines behind every figure. Finished runs are stored in `build/results`, so that an
-interrupted call can be resumed and new heads are added.
+interrupted call can be resumed and new heads can be added.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ CURVE = ("cnn", "linear", *BASELINES)
 BAR = 0.90
 
 EXPENSIVE = ("sampath", "autosam", "prompt_generator", "surrogate")
-"""Heads with SAM's decoder or an encoder of their own; they take ten times as long as the CNN head on a CPU and get a
-quarter of the epochs."""
+"""Heads with SAM's decoder or their own encoder; on a CPU they take ten times as long as the CNN head, so they are
+trained for a quarter of the epochs."""
 
 ARGUMENTS: dict[str, list[str]] = {
     "cnn": ["--head-argument", "norm=true"],
@@ -43,7 +43,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "prompt_generator": ["--learning-rate", "3e-4", "--loss", "bce_dice"],
     "surrogate": ["--learning-rate", "3e-4", "--loss", "bce_dice"],
 }
-"""Kind of head -> additional arguments of its command line."""
+"""Kind of head -> additional command-line arguments."""
 
 EPOCHS = {1: 150, 5: 150, 20: 40, 100: 8}
 """Training images -> epochs for the learning curve: 150 to 300 steps of up to four images."""
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def key(self) -> str:
-        """Name of the stored result, which depends on all words of the command lines."""
+        """Name of the stored result, which depends on all command-line arguments."""
         words = json.dumps([self.train, self.evaluate])
         return f"{self.head}-{self.images}-{self.seed}-{hashlib.sha256(words.encode()).hexdigest()[:10]}"
 
@@ -100,7 +100,7 @@ def make_run(options: argparse.Namespace, head: str, images: int, seed: int) -> 
 
 
 def measure(run: Run, work: Path) -> dict[str, Any]:
-    """Run it or read its stored result; an error message counts as a result too."""
+    """Train and evaluate a head, or read the stored result; the result may be an error message."""
     path = work / f"{run.key}.json"
     if path.is_file():
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -114,13 +114,13 @@ def measure(run: Run, work: Path) -> dict[str, Any]:
     if not problem:
         problem, text = call(run.evaluate)
         result["problem"], result["report"] = problem, None if problem else json.loads(text)
-    if not result["problem"]:  # a failed run may succeed after an installation
+    if not result["problem"]:  # do not store failures, which a later installation may fix
         path.write_text(json.dumps(result), encoding="utf-8")
     return result
 
 
 def call(words: tuple[str, ...]) -> tuple[str, str]:
-    """Run `sampath` with these words; return its error message and its output."""
+    """Run `sampath` with these arguments; return its error message and its output."""
     from napari_sampath.cli import main
 
     out, err = io.StringIO(), io.StringIO()
@@ -135,9 +135,9 @@ def page(runs: list[tuple[Run, dict[str, Any]]], options: argparse.Namespace) ->
     few = [(run, result) for run, result in runs if run.images]
     parts = [
         "# Results",
-        "After this page you can compare the kinds of head on glands. `make results` trains each of them on the "
-        "features of `sampath-tiny` and evaluates it on the validation split of EBHI-Seg (Shi et al. 2023, CC BY 4.0; "
-        "split by case). "
+        "After reading this page, you can compare the kinds of head on glands. `make results` trains each of them on "
+        "the features of `sampath-tiny` and evaluates it on the validation split of EBHI-Seg (Shi et al. 2023, "
+        "CC BY 4.0; split by case). "
         f"{described(options, whole)}",
         "## All kinds of head",
         table_of_heads(whole),
@@ -145,7 +145,7 @@ def page(runs: list[tuple[Run, dict[str, Any]]], options: argparse.Namespace) ->
         "## Label efficiency",
         "Mean Dice per image (mean and range over the seeds) after training on few images. The last epoch is kept, so "
         "nothing is chosen on the validation images. Note that the encoder of `sampath-tiny` was trained on the glands "
-        "of the whole training split. All heads on its features, `forest` included, profit from that; `unet`, which "
+        "of the whole training split. All heads on its features, including `forest`, benefit from that; `unet`, which "
         "starts from random weights, does not.",
         curve(few, options.sizes),
         curve_verdict(few, options.sizes),
@@ -156,7 +156,7 @@ def page(runs: list[tuple[Run, dict[str, Any]]], options: argparse.Namespace) ->
 
 
 def described(options: argparse.Namespace, whole: list[tuple[Run, dict[str, Any]]]) -> str:
-    """Describe the numbers of images."""
+    """Return a sentence on the numbers of images and cores."""
     count = next((r["report"]["images"] for _, r in whole if not r["problem"]), 0)
     trained = f"{options.max_images} training images" if options.max_images else "all training images"
     return f"{trained[0].upper()}{trained[1:]}, {count} validation images, {os.cpu_count()} cores."
@@ -185,7 +185,7 @@ def table_of_heads(whole: list[tuple[Run, dict[str, Any]]]) -> str:
 
 
 def row(name: str, scores: dict[str, Any], seconds: str) -> str:
-    """Return a row; figures are means over all classes except background."""
+    """Return a row with means over all classes except the background."""
     image, outline = scores["per_image"]["mean"], scores["outlines"]["mean"]
     figures = (image["dice"], image["iou"], scores["pooled"]["mean"]["dice"])
     cells = [

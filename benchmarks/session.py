@@ -1,4 +1,4 @@
-"""Cost of annotating: steps in small and large sessions, undo on large images, memory after thousands of steps."""
+"""Time of steps in small and large sessions, time of undo on large images, and memory after thousands of steps."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def resident_bytes() -> int:
 
 
 def grid_of_nuclei(count: int, side: int) -> NewObjects:
-    """Return a grid of round objects in the form of a head's result."""
+    """Return a grid of round objects, as if found by a head."""
     per_row = int(np.ceil(np.sqrt(count)))
     step = side // per_row
     shape = disc(max(2, step // 3))
@@ -71,7 +71,7 @@ def undo_of_a_large_commit(folder: Path, quick: bool) -> Iterator[Row]:
     session.close()
     worst = max(times) * 1000
     yield Row(
-        f"undo or redo of a commit of {side // 4} px across, image of {side} px, slowest",
+        f"undo or redo of a commit {side // 4} px across, image of {side} px, slowest",
         f"{worst:.1f} ms",
         "at most 50 ms",
         50 / worst,
@@ -87,7 +87,7 @@ def many_objects(folder: Path, quick: bool) -> Iterator[Row]:
     shape = disc(12)
     medians: dict[str, list[list[float]]] = {}
     for number in range(repeats):
-        # In turn, so that other load on the machine affects both.
+        # Alternate, so that other load on the machine affects both.
         for index, session in enumerate((empty, full)):
             made: list[int] = []
             steps: dict[str, Callable[[], object]] = {
@@ -107,7 +107,7 @@ def many_objects(folder: Path, quick: bool) -> Iterator[Row]:
             0.5,
         )
     yield Row(
-        f"adding {count} objects of a head, in the owner's thread",
+        f"adding {count} objects of a head, in the session's thread",
         f"{added_s * 1000:.0f} ms",
         "",
         None,

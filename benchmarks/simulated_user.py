@@ -1,4 +1,4 @@
-"""Simulated user who corrects an image until it matches the true mask, and counts the actions."""
+"""Simulated user that corrects an image until it matches the true mask, and counts the actions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def largest(region: np.ndarray) -> np.ndarray:
 
 
 class SimulatedUser:
-    """Clicks into the largest error until the remaining errors are small.
+    """Simulated user that clicks on the largest error until the remaining errors are small.
 
     Args:
         session: Session of the image, which may contain proposals.
@@ -48,7 +48,7 @@ class SimulatedUser:
     GOOD_DICE, GOOD_IOU, FAIR_IOU = 0.95, 0.85, 0.5
     CLICKS, BRUSH, STEPS = 4, 5, 40
     MIN_SHARE = 0.01
-    """Errors smaller than this share of the image are ignored."""
+    """Fraction of the image below which an error is ignored."""
 
     def __init__(self, session: Session, truth: np.ndarray) -> None:
         self.session, self.truth = session, truth
@@ -58,7 +58,7 @@ class SimulatedUser:
 
     @property
     def annotated(self) -> np.ndarray:
-        """(H, W) bool, pixels of the objects so far."""
+        """(H, W) bool mask of the pixels of all current objects."""
         return np.asarray(self.session.document.class_map) > 0
 
     def annotate(self) -> int:
@@ -115,7 +115,7 @@ class SimulatedUser:
             self.session.commit()
         else:
             self.session.prompts.clear()
-        # The committed mask may equal the proposal that was there before.
+        # The committed mask may equal the proposal that it replaces.
         if (wrong & self.annotated).sum() >= 0.5 * wrong.sum():
             return actions
         self.session.paint(*np.nonzero(wrong), 1)

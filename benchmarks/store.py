@@ -26,7 +26,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 
 def reopening(folder: Path, across: int, repeats: int) -> Iterator[Row]:
-    """Time reopening an image of across x across tiles."""
+    """Time the reopening of an image of `across` x `across` tiles."""
     import torch
 
     from napari_sampath.geometry import Frame
@@ -76,7 +76,7 @@ def reopening(folder: Path, across: int, repeats: int) -> Iterator[Row]:
     yield limited(f"reopening, {size}, to features", ready, limit, "ms", "encoder calls: 0")
     note = f"of which decoding takes {decoded:.0f} ms, as for any click"
     yield limited(f"reopening, {size}, to first answer", answered, limit, "ms", note)
-    yield limited(f"reopening, {size}, first answer less a later click", answered - decoded, limit, "ms")
+    yield limited(f"reopening, {size}, first answer minus a later click", answered - decoded, limit, "ms")
     if count == 1:
         size_mb = model.store.memory.info().size_bytes / 1e6
         yield limited("memory of one cached tile, `embedding` only", round(size_mb, 2), 2.1, "MB", "float16")

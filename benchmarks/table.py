@@ -1,4 +1,4 @@
-"""Rows of the benchmark tables, and timing of two implementations in turn."""
+"""Rows of the benchmark tables, and alternate timing of several implementations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 REPEATS = 7
-"""Timed runs of each implementation; the median is reported."""
+"""Number of timed runs of each implementation; the median is reported."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Row:
     theirs: str
     """Result of `segment_anything`, or the limit."""
     ratio: float | None
-    """`theirs` divided by `ours`, so higher is better; None for a figure without comparison."""
+    """`theirs` divided by `ours`, so that higher is better; None if there is nothing to compare with."""
     bar: float | None
-    """Ratio to reach; None if none was set."""
+    """Minimum ratio; None if none is set."""
     note: str = ""
     """Remark needed to read the numbers."""
 
@@ -68,11 +68,11 @@ def seconds(value: float) -> str:
 
 
 def alternate(calls: Mapping[str, Callable[[], object]], repeats: int = REPEATS) -> dict[str, float]:
-    """Time several calls in turn, so that other load on the machine affects all of them.
+    """Time several calls alternately, so that other load on the machine affects all of them.
 
     Args:
         calls: Name -> call.
-        repeats: Timed runs of each, after one untimed run.
+        repeats: Number of timed runs of each call, after one untimed run.
 
     Returns:
         Name -> median wall-clock seconds.

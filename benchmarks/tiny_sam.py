@@ -26,7 +26,7 @@ _LEARNED = (
     "tokens",
     "iou_token",
 )
-"""Name parts of parameters that are used as they are; other matrices are scaled by their fan-in."""
+"""Parts of names of parameters that are not scaled; other matrices are scaled by their fan-in."""
 
 INFO = EncoderInfo("tiny-sam", "Random weights, for tests.", "none", "", True, 16.0)
 

@@ -1,4 +1,4 @@
-"""Training: time of an epoch on stored features, time to correct and retrain on ten tiles, and peak memory."""
+"""Time of an epoch on stored features, time to correct and retrain on ten tiles, and peak memory of training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 
 def make_dataset(folder: Path, images: int, side: int) -> Any:
-    """Save images of synthetic tissue with labelled nuclei, and two more as validation set."""
+    """Save images of synthetic tissue with labelled nuclei, plus two for validation."""
     from napari_sampath.arrays import ClassInfo
     from napari_sampath.formats import DatasetFolder, Snapshot
 

@@ -26,8 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.demo", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder of the report")
     parser.add_argument("--image", type=Path, help="image to use instead of the sample")
-    parser.add_argument("--mask", type=Path, help="its true mask, objects not 0, for scores")
-    parser.add_argument("--model", default="sampath-tiny", help="model that answers prompts")
+    parser.add_argument(
+        "--mask", type=Path, help="true mask of the image, for scores; object pixels are not 0"
+    )
+    parser.add_argument("--model", default="sampath-tiny", help="promptable model")
     parser.add_argument("--weights", type=Path, help="your own weights file for the model")
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING)

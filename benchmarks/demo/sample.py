@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GLANDS = "ebhi_glands"
 GLAND_IMAGE = "Polyp_GTXC2110503-1-400-005"
-"""Image of the val split, which no shipped model was trained on, with eight separate glands."""
+"""Image of the validation split with eight separate glands; no shipped model was trained on it."""
 MIN_AREA_PX = 400
 
 
@@ -28,11 +28,11 @@ class Target:
 
     click: tuple[float, float]
     box: tuple[float, float, float, float]
-    """(x0, y0, x1, y1)."""
+    """Bounding box (x0, y0, x1, y1)."""
     stroke: tuple[tuple[float, float], ...]
     """Zigzag path that roughly covers the object."""
     truth: BoolArray | None = None
-    """(H, W), true mask."""
+    """True mask (H, W)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,21 +40,21 @@ class Sample:
     """Image with objects to prompt."""
 
     pixels: UInt8Array
-    """(H, W, 3)."""
+    """(H, W, 3) uint8 RGB."""
     name: str
     source: str
     """Source of the image, for the report."""
     targets: tuple[Target, ...]
     """At least three objects."""
     truth: BoolArray | None = None
-    """(H, W), true mask of all objects."""
+    """True mask of all objects (H, W)."""
 
 
 def open_sample(image: Path | None = None, mask: Path | None = None) -> Sample:
     """Open the image of the demo.
 
     Args:
-        image: Image file; by default a gland image from SAMPATH_DATA, or the sample of scikit-image without it.
+        image: Image file; by default a gland image from SAMPATH_DATA or, without that, the sample of scikit-image.
         mask: File of the true mask; object pixels are not 0.
 
     Raises:
@@ -65,7 +65,7 @@ def open_sample(image: Path | None = None, mask: Path | None = None) -> Sample:
         truth = None if mask is None else read(mask).pixels[..., 0] > 0
         if truth is not None and truth.shape != loaded.pixels.shape[:2]:
             raise ImageError(
-                f"The mask '{mask}' has {truth.shape} pixels and the image {loaded.pixels.shape[:2]}; "
+                f"The mask '{mask}' has the shape {truth.shape}, but the image has {loaded.pixels.shape[:2]}; "
                 "give a mask of the same size."
             )
         return _sample(loaded.pixels, loaded.name, str(image), truth)
@@ -115,8 +115,8 @@ IHC_TARGETS = (
     _target_in_box(130, 130, (20, 20, 265, 265)),
     _target_in_box(430, 150, (280, 20, 462, 300)),
 )
-"""Glands of the sample image, measured by hand. No box starts at the border of the image, where a press would drag the
-edge of the dock."""
+"""Glands of the sample image, measured by hand. No box starts at the border of the image, where the mouse would resize
+the dock."""
 
 
 def _sample(pixels: UInt8Array, name: str, source: str, truth: BoolArray | None) -> Sample:

@@ -50,12 +50,12 @@ class Facts:
 
     seconds: dict[str, float] = field(default_factory=dict)
     scores: list[tuple[str, float | None, float | None]] = field(default_factory=list)
-    """(prompt, predicted IoU, IoU with the true mask)."""
+    """Scores as (prompt, predicted IoU, IoU with the true mask)."""
     files: list[Path] = field(default_factory=list)
 
 
 class Walk:
-    """Runs steps in a viewer that is shown, and records screenshots and measurements.
+    """Scripted workflow in a visible viewer, with screenshots and measurements.
 
     Args:
         viewer: The viewer.
@@ -95,7 +95,7 @@ class Walk:
             self.driver.screenshot(self.output / step.screenshot)
 
     def plan(self) -> list[tuple[str, Callable[[], str]]]:
-        """Return the steps: title, and a function that runs the step and returns its text for the report."""
+        """Return the title of each step, and a function that runs it and returns its text for the report."""
         raise NotImplementedError
 
     @property
@@ -113,10 +113,10 @@ class Walk:
         return self.state.annotator
 
     def _prompt(self, act: Callable[[], object]) -> float:
-        """Make a prompt, wait until its mask is painted, and return the seconds."""
+        """Give a prompt, wait until its mask is painted, and return the seconds that took."""
         begin = time.perf_counter()
         act()
-        wait_until(lambda: self.state.prompts.idle, TIMEOUT_S, "the answer")
+        wait_until(lambda: self.state.prompts.idle, TIMEOUT_S, "the mask")
         self._check(self.annotator.session.prompts.candidate is not None, self.annotate.status.message.text())
         return time.perf_counter() - begin
 

@@ -1,1 +1,1 @@
-"""What annotating feels like: from mouse and key events to pixels on a real viewer."""
+"""Latency of annotating, from mouse and key events to painted pixels in a real viewer."""

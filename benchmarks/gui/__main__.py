@@ -36,27 +36,28 @@ SIDES = (1024, 4096, 8192)
 
 PAGE_TEXT = """# Latency
 
-After this page you know how long a click, an undo and a preview take, and how long background jobs block the window.
-Run `make bench-gui` to measure it on your machine. It drives napari with the docks in a window of 1,280 x 800 px by
-mouse and key events, and measures from the event to the end of the frame that shows the result. One image pixel is one
-canvas pixel. The preview under the mouse is off except where it is measured.
+After reading this page, you know how long a click, an undo and a preview take, and how long background jobs block the
+window. Run `make bench-gui` to measure it on your machine. It drives napari with the docks in a window of 1,280 x 800
+px by mouse and key events, and measures from the event to the end of the frame that shows the result. One image pixel
+is one canvas pixel. The preview under the mouse is off except where it is measured.
 
 {machine}
 
-The display is Xvfb: the processor computes OpenGL, so a frame costs much more than with a graphics card. The row "a
-frame in which nothing has changed" tells you how much of each figure that is.
+The display is Xvfb: OpenGL is rendered by the CPU, so a frame takes much longer than with a graphics card. The row "a
+frame in which nothing has changed" shows how much of each time is spent on that.
 
-"Beyond the decoder" is the total time less the time in `Model.decode`. It is measured with the shipped `sampath-tiny`
-on synthetic nuclei, and with SAM's full-size prompt decoder (that of ViT-B, ViT-L and ViT-H) with random weights, which
-takes the same time as with trained ones but returns large, ragged masks. No click waits for the encoder.
+"Beyond the decoder" is the total time minus the time in `Model.decode`. It is measured with the shipped `sampath-tiny`
+on synthetic nuclei, and with SAM's full-size mask decoder (the same in ViT-B, ViT-L and ViT-H) with random weights,
+which takes as long as with trained weights but returns large, ragged masks. No click waits for the encoder.
 
-napari paints its whole window while it holds Python's lock, even if only the status text changes, as it does with every
-mouse move. With software OpenGL this takes most of the time while the mouse moves, and previews wait for it.
+napari paints its whole window while it holds Python's interpreter lock, even if only the status text changes, as it
+does with every mouse move. With software OpenGL this takes most of the time while the mouse moves, and previews wait
+for it.
 
 If Numba is installed, as with micro-sam and `napari[all]`, napari uses it to colour labels, and the GUI thread gets
-OpenMP threads of its own. With more threads than cores, PyTorch's threads sleep while they wait for each other, and a
-prompt on `sampath-tiny` takes half as long again. The docks prevent this by colouring their own layers in one thread;
-other label layers with wide ids still cause it.
+its own OpenMP threads. With more threads than cores, PyTorch's threads sleep while they wait for each other, and a
+prompt on `sampath-tiny` takes 1.5 times as long. The docks prevent this by colouring their own layers in one thread;
+other label layers with wide integer types are still affected.
 
 The rows "SamPredictor in the GUI thread" show what other plugins do, in the same process and with the same weights:
 `segment_anything.SamPredictor.predict` runs in the GUI thread on the embedding of the whole image, and the mask
@@ -64,7 +65,7 @@ replaces the data of a label layer. On images larger than a tile the docks decod
 resolution, so the masks differ; only the waiting time is compared. The rows "micro-sam" show its 2D annotator with a
 ViT-B that has the same decoder: a click, then S, which requests the mask. They appear if micro-sam is installed.
 
-The rows of 5,000 objects and of 20,000 steps measure the session without a window.
+The rows about 5,000 objects and 20,000 steps measure the session without a window.
 
 {table}
 
@@ -138,17 +139,17 @@ def comparison(
 
 
 def tiled(tile: np.ndarray, side: int) -> np.ndarray:
-    """Repeat a square image to a side that is a multiple of its own."""
+    """Repeat a square image until it has the given side, a multiple of its own."""
     times = side // len(tile)
     return np.tile(tile, (times, times, 1))
 
 
 def click(window: SampathViewer, quick: bool) -> Iterator[Row]:
-    """Time from a click on a nucleus to its mask, less the time in the decoder."""
+    """Time from a click on a nucleus to its painted mask, minus the time in the decoder."""
     beyond: list[float] = []
     frames: list[float] = []
     side = len(window.image.data)
-    # Click on nuclei only: elsewhere the mask may be empty, and no frame would follow.
+    # Click only on nuclei: elsewhere the mask may be empty, and no frame would be painted.
     middle = window.image.data[3 * side // 10 : 7 * side // 10, 3 * side // 10 : 7 * side // 10, 0]
     nuclei = np.argwhere(middle < 150)[:, ::-1] + 3 * side // 10 + 0.5
     spots = np.random.default_rng(0).choice(nuclei, 3 if quick else 41)
@@ -162,11 +163,11 @@ def click(window: SampathViewer, quick: bool) -> Iterator[Row]:
         value = 1000 * float(np.percentile(beyond, share))
         yield limited(f"click to painted pixels beyond the decoder, {side:,} px, {name}", value, limit, "ms")
     without_frame = max(0.0, statistics.median(beyond) - statistics.median(frames))
-    yield Row("the same less one frame, p50", seconds(without_frame), "", None, None)
+    yield Row("the same minus one frame, p50", seconds(without_frame), "", None, None)
 
 
 def undo(window: SampathViewer, side: int, quick: bool) -> Iterator[Row]:
-    """Time undo and redo by key, of a commit a quarter of the image across."""
+    """Time undo and redo by key for a commit as wide as a quarter of the image."""
     from .windows import CTRL, SHIFT
 
     rows, cols = np.ogrid[:side, :side]

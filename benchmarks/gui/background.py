@@ -85,7 +85,7 @@ def _longest(
 
 
 def _grid_of_nuclei(hw: tuple[int, int], count: int) -> NewObjects:
-    """Return a grid of round objects in the form of a head's result."""
+    """Return a grid of round objects, as if found by a head."""
     side = int((hw[0] * hw[1] / count) ** 0.5)
     rows, cols = np.indices((side - 2, side - 2)) - (side - 3) / 2
     disc = rows**2 + cols**2 < (side / 2 - 1) ** 2

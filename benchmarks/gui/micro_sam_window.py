@@ -1,4 +1,4 @@
-"""Clicks in the 2D annotator of micro-sam, for environments in which it is installed too."""
+"""Clicks in the 2D annotator of micro-sam, if it is installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .windows import TimedViewer
 
 
 class MicroSamViewer(TimedViewer):
-    """Viewer with micro-sam's dock on an image encoded without tiles, which is its default.
+    """Viewer with micro-sam's dock and an image encoded without tiles, which is micro-sam's default.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.

@@ -25,7 +25,7 @@ CTRL, SHIFT = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModi
 
 
 class TimedViewer:
-    """Viewer of 1280 x 800 px that shows the middle of an image at one canvas pixel per image pixel."""
+    """Viewer of 1280 x 800 px that shows the middle of an image, one canvas pixel per image pixel."""
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.viewer = napari.Viewer(show=True)
@@ -73,7 +73,7 @@ class TimedViewer:
         return self._painted_at - begin
 
     def frame(self) -> float:
-        """Return the seconds of a frame in which nothing has changed."""
+        """Return the duration in seconds of a frame in which nothing has changed."""
         return self.until_painted(self._scene.update, lambda: True)
 
     def click_at(self, x: float, y: float) -> Callable[[], None]:
@@ -98,7 +98,7 @@ class TimedViewer:
 
 
 class SampathViewer(TimedViewer):
-    """Viewer with the Annotate dock on an image that is encoded; the preview is off.
+    """Viewer with the Annotate dock and an encoded image; the preview is off.
 
     The model is loaded in the background, as in the docks: if the GUI thread had run multi-threaded operations, there
     would be more OpenMP threads than cores, and prompts would take twice as long.
@@ -158,7 +158,7 @@ class SampathViewer(TimedViewer):
 
 
 class PredictorViewer(TimedViewer):
-    """Viewer that answers clicks as other plugins do.
+    """Viewer that handles clicks as other plugins do.
 
     `SamPredictor.predict` runs in the GUI thread on the embedding of the whole image, and the mask replaces the data of
     a label layer.
