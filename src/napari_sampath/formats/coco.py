@@ -1,7 +1,9 @@
 """COCO JSON: objects with run lengths or polygons; https://cocodataset.org/#format-data.
 
-One file holds one image when written here, and any number when read. What COCO has no place for stands in members
-that its readers ignore: "color" of a category, "sampath" of an annotation.
+Written files contain one image; files that are read may contain any number. Data that COCO does not define is stored
+in members that other readers ignore: "color" of a category, "sampath" of an annotation.
+
+`training/data/readers/coco.py` reads COCO files as training datasets with the functions of this module.
 """
 
 from __future__ import annotations

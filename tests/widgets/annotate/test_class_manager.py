@@ -70,7 +70,7 @@ def test_order_merge_and_delete(open_window: Callable[..., Any], tissue: np.ndar
     assert names(window) == ["lymphocytes", "gland"]
     assert (window.layers.classes.data[original > 0] == 1).all()
     assert window.session.active_class == 1
-    assert "2 objects of 'stroma' moved to 'gland'" in window.text
+    assert "Moved 2 objects from 'stroma' to 'gland'" in window.text
     window.driver.press(window.dock.buttons["undo"])
     assert np.array_equal(window.layers.classes.data, original)
 

@@ -1,8 +1,8 @@
 """Segment a whole folder: the automatic stage of SAM's data engine (Segment Anything, section 4).
 
 In the assisted stage, a person annotates with prompts, and a head adds nothing. In the semi-automatic stage, a head
-proposes objects on the open image, and the person completes them. In the automatic stage, a head proposes objects on all
-images of a folder, and the person reviews the images, most uncertain first.
+proposes objects on the open image, and the person completes them. In the automatic stage, a head proposes objects on
+all images of a folder, and the person reviews the images, most uncertain first.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Candidate:
     score: float
     """Predicted IoU."""
     prompted_cells: BoolArray | None = None
-    """(256, 256) cells under the prompt; the mask keeps only the connected components with such cells. None keeps all."""
+    """(256, 256) cells under the prompt; the mask keeps only connected components with such cells. None keeps all."""
     corrected_logits: FloatArray | None = None
     """(256, 256) logits after applying the corrective points, used for the mask; None without corrections."""
     members: tuple[Candidate, ...] = ()

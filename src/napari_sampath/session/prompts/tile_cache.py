@@ -78,7 +78,7 @@ class TileFeatures:
         return self._longest_s <= QUICK_S
 
     def encode_job(self, frames: Sequence[Frame], extra: Sequence[Frame] = ()) -> Job[int]:
-        """Make a job that encodes `frames`, then `extra` while encoding is `quick`; its result is the number of tiles."""
+        """Make a job that encodes `frames`, then `extra` while encoding is `quick`; its result is the tile count."""
         total = len(frames) + len(extra)
         for done, frame in enumerate([*frames, *extra]):
             if done >= len(frames) and not self.quick:

@@ -54,7 +54,7 @@ def plan_proposal(document: Document, new: NewObjects, model: str | None = None)
 def _outdated(
     document: Document, proposals: tuple[int, ...], within: Box
 ) -> tuple[tuple[int, ...], LocalMask | None]:
-    """Return the proposals to delete, and the pixels to erase from proposals that are partly verified or outside `within`."""
+    """Return the proposals to delete, and the pixels to erase from proposals that are partly kept."""
     if within == (0, 0, *document.hw) and not document.verified_map.written():
         return proposals, None
     deleted: list[int] = []

@@ -1,4 +1,4 @@
-"""Carry out what the list of classes requests; deleting a class that has objects asks first."""
+"""Apply the requests of the class list to the session; ask before deleting a class that has objects."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ClassActions(QObject):
         if annotator.attempt(lambda: tools.merge(class_id, target_id)):
             annotator.activate(target_id)
             annotator.message.emit(
-                f"{plural(count, 'object')} of '{source}' moved to '{target}'; Undo reverts it."
+                f"Moved {plural(count, 'object')} from '{source}' to '{target}'; Undo moves them back."
             )
 
     def _on_delete(self, class_id: int) -> None:

@@ -1,4 +1,4 @@
-"""The list of classes with their colours and the buttons that edit it."""
+"""List of classes with their colours, and the buttons that edit it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _ARROW_PX = 26
 
 
 class ClassListWidget(QWidget):
-    """Classes to select, add, rename, recolour, reorder, merge and delete.
+    """List in which the user can select, add, rename, recolour, reorder, merge and delete classes.
 
     The widget never changes the classes itself: it emits a request, and the owner of the classes calls `show_classes`
     with the result.
     """
 
     class_selected = Signal(int)
-    """Class id to draw with."""
+    """Id of the class selected for new objects."""
     add_requested = Signal()
     rename_requested = Signal(int, str)
-    """Class id, new name."""
+    """Class id and new name."""
     recolor_requested = Signal(int, tuple)
-    """Class id, (red, green, blue)."""
+    """Class id and new colour (red, green, blue), each 0..255."""
     delete_requested = Signal(int)
-    """Class id."""
+    """Id of the class to delete."""
     move_requested = Signal(int, int)
-    """Class id, its new index in the order."""
+    """Class id and its new position in the list."""
     merge_requested = Signal(int, int)
-    """Class id to delete, class id that gets its objects."""
+    """Id of the class to delete, and id of the class that gets its objects."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,12 +55,16 @@ class ClassListWidget(QWidget):
         self._add_buttons()
         self.list.currentItemChanged.connect(self._on_current)
         self.list.itemChanged.connect(self._on_edited)
-        # Queued, because the list is rebuilt, which must not happen while it handles the drop.
+        # Queued, because the handler rebuilds the list, which must not happen during the drop.
         self.list.model().rowsMoved.connect(self._on_dragged, Qt.ConnectionType.QueuedConnection)
 
     def _add_buttons(self) -> None:
-        self.up_button = button("▲", "Move the class up; number keys follow", partial(self._move_by, -1))
-        self.down_button = button("▼", "Move the class down; number keys follow", partial(self._move_by, 1))
+        self.up_button = button(
+            "▲", "Move the class up; its number key changes too", partial(self._move_by, -1)
+        )
+        self.down_button = button(
+            "▼", "Move the class down; its number key changes too", partial(self._move_by, 1)
+        )
         for arrow in (self.up_button, self.down_button):
             arrow.setFixedWidth(_ARROW_PX)
         self.add_button = button("Add", "Add a class", self.add_requested.emit)
@@ -82,14 +86,14 @@ class ClassListWidget(QWidget):
         )
 
     def show_classes(self, classes: Sequence[ClassInfo], active_id: int) -> None:
-        """Show classes in their order, the first nine with their number key."""
+        """Show classes in their order, the first nine with their number keys."""
         self._classes = tuple(classes)
         with QSignalBlocker(self.list):
             self.list.clear()
             for number, info in enumerate(self._classes, start=1):
                 item = QListWidgetItem(swatch(info.color, str(number) if number < 10 else ""), info.name)
                 item.setData(_ID, info.id)
-                # A class can be dropped between two others, never on one.
+                # A class can be dropped between two others, but not onto another.
                 item.setFlags((item.flags() | Qt.ItemFlag.ItemIsEditable) & ~Qt.ItemFlag.ItemIsDropEnabled)
                 self.list.addItem(item)
                 if info.id == active_id:
@@ -99,12 +103,12 @@ class ClassListWidget(QWidget):
         self._enable_arrows()
 
     def is_shown(self, classes: tuple[ClassInfo, ...], active_id: int) -> bool:
-        """Whether `show_classes` would change nothing, so that an open name editor can stay open."""
+        """Return whether these classes are shown already, so that an open name editor can stay open."""
         info = self._current()
         return classes == self._classes and info is not None and info.id == active_id
 
     def edit(self, class_id: int) -> None:
-        """Open the name of a class for typing."""
+        """Start editing the name of a class."""
         for index, info in enumerate(self._classes):
             if info.id == class_id:
                 self.list.setCurrentRow(index)
@@ -157,7 +161,7 @@ class ClassListWidget(QWidget):
             self.move_requested.emit(info.id, self.list.currentRow() + rows)
 
     def _on_dragged(self) -> None:
-        """Request the order that the user dragged; the list shows the old order until `show_classes`."""
+        """Request the new order; the list shows the old order until `show_classes` is called."""
         order = [self.list.item(index).data(_ID) for index in range(self.list.count())]
         before = [info.id for info in self._classes]
         moved = next((id_ for id_ in before if _without(order, id_) == _without(before, id_)), None)

@@ -26,21 +26,21 @@ from .tool_buttons import TOOLS, ToolButtons
 
 ACTIONS = {
     "next_candidate": ("Next", "Show the next candidate: whole, part, smaller part"),
-    "commit": ("Commit", "Add the candidate to the selected class"),
+    "commit": ("Commit", "Add the candidate as an object of the selected class"),
     "clear": ("Clear", "Remove the prompt"),
     "undo": ("Undo", "Undo the last step"),
     "redo": ("Redo", "Redo the step that was undone last"),
 }
-"""`Key.name`, which is also the name of the method -> text and tooltip of its button."""
+"""`Key.name`, which is also the name of the method -> text and tooltip of the button."""
 INPUT_ACTIONS = ("next_candidate", "commit")
-"""Those that are methods of `PromptInput`; the others are methods of `Annotator`."""
-WELCOME = "Open an image: it is encoded in the background, and you can move around meanwhile."
+"""Names in `ACTIONS` that are methods of `PromptInput`; the others are methods of `Annotator`."""
+WELCOME = "Open an image; you can pan and zoom while it is encoded in the background."
 
 
 class AnnotateDock(Dock):
-    """Everything for annotating by prompts and brush.
+    """Controls for annotating with prompts and the brush.
 
-    The dock shows the viewer state and passes requests of the user on; it holds no annotations.
+    The dock shows the viewer state and forwards the user's requests; it stores no annotations.
     """
 
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
@@ -52,7 +52,7 @@ class AnnotateDock(Dock):
         self.tools = ToolButtons()
         self.question = QuestionPanel()
         self.help: HelpOverlay | None = None
-        """The list of keys, made when it is first shown."""
+        """The list of keys, created when it is first shown."""
         self.candidate = label()
         self.buttons = {
             name: button(text, tooltip, partial(self._run, name)) for name, (text, tooltip) in ACTIONS.items()
@@ -61,7 +61,7 @@ class AnnotateDock(Dock):
         self.status = StatusLine(self.state.runner, WELCOME)
         self._shown: Annotator | None = None
         self._has_rules = False
-        """Whether the rules shown are those of a session."""
+        """Whether `rules` shows the rules of a session."""
         self._class_actions = ClassActions(self.state, self.classes, self.refresh)
         self._arrange()
         self._connect()
@@ -73,7 +73,7 @@ class AnnotateDock(Dock):
         state, annotator = self.state, self.state.annotator
         self.model_form.show_images(state.images(), state.image)
         self.model_form.show_catalogue(state.catalogue, state.choice)
-        # Disabling a widget and enabling it again repaints the whole window, even while a prompt is decoded.
+        # Stay enabled while a prompt is decoded, because disabling and enabling a widget repaints the whole window.
         always = (self.classes, self.rules, self.modes, self.tools, self.help_button)
         for widget in (*always, *(self.buttons[name] for name in ("clear", "undo", "redo"))):
             widget.setEnabled(annotator is not None)
@@ -91,7 +91,7 @@ class AnnotateDock(Dock):
         self.modes.show_preview(annotator.preview.on)
 
     def _follow(self, annotator: Annotator | None) -> None:
-        """Connect to the tools of another session, which gets the rules that the user selected before."""
+        """Connect to the tools of another session and apply the rules that the user selected before."""
         if annotator is self._shown:
             return
         self._shown = annotator
@@ -113,7 +113,7 @@ class AnnotateDock(Dock):
             self.status.say(f"keys.json: {problem}")
 
     def _show_keys(self, keys: KeyChoice) -> None:
-        """Name the shortcuts, which the user may have changed."""
+        """Show the shortcuts, which the user can change."""
         self.tools.show_keys(keys)
         self.help_button.setText(f"Keys ({keys.shown('show_help')})")
         for name, widget in {**self.buttons, "toggle_preview": self.modes.preview}.items():

@@ -1,4 +1,4 @@
-"""List all keys over the canvas until the next click on the list."""
+"""Overlay on the canvas that lists all keys; a click on it closes it."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from ..viewer.key_settings import KeyChoice, keys_file, write_keys_file
 from ..viewer.keys import SPACE
 
 MOUSE = (
-    ("click", "this pixel belongs to the object"),
-    ("right-click, Alt-click", "this pixel does not belong to it"),
-    ("drag", "a box around the object"),
+    ("click", "mark a pixel that belongs to the object"),
+    ("right-click, Alt-click", "mark a pixel that does not belong to it"),
+    ("drag", "draw a box around the object"),
     ("wheel", "zoom"),
 )
-"""What the mouse does in the mode "point"."""
+"""Mouse action and description, for the mode "point"."""
 
 STYLE = (
     "#sampath-help { background: rgb(20, 22, 30); border: 1px solid rgb(120, 124, 140); border-radius: 6px; }"
     " #sampath-help QLabel { color: white; background: transparent; }"
 )
-"""The same in every theme, because the list lies on the image."""
+"""Style sheet of the overlay; the same in every theme, because the overlay lies on the image."""
 KEY_COLOR = "#ffd84d"
 
 
 class HelpOverlay(QFrame):
-    """A list of keys and mouse actions over another widget; a click on it closes it."""
+    """A list of keys and mouse actions on top of another widget; a click on it closes it."""
 
     def __init__(self, covered: QWidget) -> None:
         super().__init__(covered)
         self.setObjectName("sampath-help")
         self.setStyleSheet(STYLE)
         self.lines: list[tuple[str, str]] = []
-        """(key, what it does) of each line."""
+        """(key, description) of each line."""
         self.table = QLabel()
         self.table.setTextFormat(Qt.TextFormat.RichText)
         self.note = label(wrap=True)
@@ -50,7 +50,7 @@ class HelpOverlay(QFrame):
         self.hide()
 
     def toggle(self, choice: KeyChoice) -> None:
-        """Show these keys, or hide the list if it is visible."""
+        """Show the list of these keys, or hide it if it is visible."""
         if self.isVisible():
             self.hide()
             return
@@ -64,7 +64,7 @@ class HelpOverlay(QFrame):
         self.table.setText(_html(sections))
         self.note.setText("\n".join(f"{keys_file().name}: {problem}" for problem in choice.problems))
         self.note.setVisible(bool(choice.problems))
-        self.edit_button.setToolTip(f"Open {keys_file()}; changes apply to the next image that is opened.")
+        self.edit_button.setToolTip(f"Open {keys_file()}; changes apply when you open the next image.")
         self.show()
         self._center()
         self.raise_()
@@ -74,7 +74,7 @@ class HelpOverlay(QFrame):
         self.hide()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Keep the list in the middle of the widget that it covers."""
+        """Keep the list centred on the widget that it covers."""
         if event is not None and event.type() == QEvent.Type.Resize and self.isVisible():
             self._center()
         return bool(super().eventFilter(watched, event))

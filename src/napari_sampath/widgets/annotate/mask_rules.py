@@ -35,7 +35,7 @@ class MaskRulesForm(QWidget):
     """Edits `MaskRules` with two drop-down lists side by side."""
 
     valueChanged = Signal(object)
-    """The user selected these `MaskRules`."""
+    """Emitted with the `MaskRules` that the user selected."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class MaskRulesForm(QWidget):
         return MaskRules(self.mode.currentData(), self.overlap.currentData())
 
     def setValue(self, rules: MaskRules) -> None:
-        """Show other rules, without emitting a signal."""
+        """Show rules without emitting a signal."""
         select(self.mode, rules.mode)
         select(self.overlap, rules.overlap)
 

@@ -11,28 +11,28 @@ from ..common.controls import button, button_grid, check_box, column, label, row
 from ..viewer.mouse import Mode
 
 HINTS = {
-    Mode.POINT: "Click inside an object; right-click or Alt-click what does not belong to it. Drag for a box, "
-    "Shift-drag to add the box of another object.",
+    Mode.POINT: "Click inside an object; right-click or Alt-click pixels that do not belong to it. "
+    "Drag to draw a box, Shift-drag to add a box around another object.",
     Mode.BOX: "Drag a box around an object, or click two corners. Shift-drag boxes around more objects; "
     "Enter commits them all.",
     Mode.MASK: "Paint roughly over an object, or click a committed object to refine it.",
     Mode.LASSO: "Draw around an object, or click a committed object to refine it.",
-    Mode.BRUSH: "Paint the selected class; begin on an object of that class to extend it. "
+    Mode.BRUSH: "Paint the selected class; start on an object of that class to extend it. "
     "[ and ] change the size of the brush.",
-    Mode.ERASE: "Erase by hand. [ and ] change the size of the eraser.",
+    Mode.ERASE: "Erase pixels of objects. [ and ] change the size of the eraser.",
     Mode.MOVE: "Drag to move the image. In every other mode, hold the space bar to do the same.",
 }
 
 
 class ModeButtons(QWidget):
-    """One button for each mouse mode, the switch of the preview and the width of scribbles."""
+    """One button for each mouse mode, a check box for the preview, and the width of scribbles."""
 
     mode_selected = Signal(object)
-    """The user selected this `Mode`."""
+    """Emitted with the `Mode` that the user selected."""
     scribble_width_changed = Signal(int)
-    """The user set the width of scribbles, in image pixels."""
+    """Emitted with the new width of scribbles in image pixels."""
     preview_toggled = Signal(bool)
-    """The user switched the preview under the mouse on or off."""
+    """Emitted when the user switches the preview under the mouse on or off."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ModeButtons(QWidget):
             select = partial(self.mode_selected.emit, mode)
             self.buttons[mode] = button(mode.value.capitalize(), HINTS[mode], select, checkable=True)
             exclusive.addButton(self.buttons[mode])
-        self.preview = check_box("Preview", "Show the outline that a click would give", True)
+        self.preview = check_box("Preview", "Show the outline that a click would produce", True)
         self.preview.toggled.connect(self.preview_toggled)
         self.hint = label(HINTS[Mode.POINT], wrap=True)
         self.hint.setMinimumHeight(3 * self.hint.fontMetrics().lineSpacing())

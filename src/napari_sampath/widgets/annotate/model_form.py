@@ -1,4 +1,4 @@
-"""Select the image, the model and the device: the upper part of the Annotate dock."""
+"""Form that selects the image, the model and the device, at the top of the Annotate dock."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ DEVICES = {"auto": "automatic", "cpu": "CPU", "cuda": "GPU (CUDA)", "mps": "GPU 
 
 
 class ModelForm(QWidget):
-    """Edits a `ModelChoice`, and selects the image layer above it."""
+    """Edits a `ModelChoice`, and selects the image layer to annotate."""
 
     valueChanged = Signal(object)
-    """The user selected this `ModelChoice`; also emitted for the one shown, so that loading can be tried again."""
+    """Emitted with the selected `ModelChoice`, even if it did not change, so that the user can retry loading."""
     image_selected = Signal(object)
-    """The user selected this image layer."""
+    """Emitted with the image layer that the user selected."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class ModelForm(QWidget):
         self._catalogue: Catalogue | None = None
         self._choice: ModelChoice | None = None
         self.image = combo_box("The image to annotate")
-        self.model = combo_box("The model that answers clicks", len("sampath-tiny"))
+        self.model = combo_box("The model that segments what you click", len("sampath-tiny"))
         self.device = combo_box("The device that the model runs on", len(DEVICES["auto"]))
         self.file_button = button("File…", "Load your own weights file for this model", self._choose_file)
         model_row = row(self.model, self.file_button, stretch=0)
@@ -52,11 +52,11 @@ class ModelForm(QWidget):
         return self._choice or ModelChoice()
 
     def setValue(self, choice: ModelChoice) -> None:
-        """Show another model, without emitting a signal."""
+        """Show a model without emitting a signal."""
         self.show_catalogue(self._catalogue, choice)
 
     def show_images(self, images: Sequence[Image], current: Image | None) -> None:
-        """List the image layers and select the one that is annotated."""
+        """List the image layers and select the current one."""
         shown = [(layer, layer.name) for layer in images], current
         if shown == self._shown_images:
             return

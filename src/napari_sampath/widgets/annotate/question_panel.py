@@ -1,4 +1,4 @@
-"""Show a question in the dock without blocking anything."""
+"""Panel that shows a question in the dock without blocking the window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buttons of the object tools: select one, then click objects; the tooltip names the key that does the same."""
+"""Buttons of the object tools; the user selects a tool, then clicks objects."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TOOLS: dict[Tool, tuple[str, str]] = {
     Tool.DELETE: ("Delete", "Delete an object"),
     Tool.MERGE: (
         "Merge",
-        "Merge two objects into one: click both, or drag from one to the other; the first one gives the class",
+        "Merge two objects into one: click both, or drag from one to the other; the result has the class of the first",
     ),
     Tool.SPLIT: (
         "Split",
         "Split an object in two: drag a line across it, or click on both sides of it; "
-        "one click separates an object that has several parts",
+        "click it once to separate disconnected parts",
     ),
     Tool.GROW: ("Grow", "Enlarge an object on all sides; neighbours keep their pixels"),
     Tool.SHRINK: ("Shrink", "Make an object smaller on all sides"),
@@ -44,9 +44,9 @@ class ToolButtons(QWidget):
     """One button for each object tool, and the distance by which tools grow, shrink and smooth."""
 
     tool_selected = Signal(object)
-    """The user selected this `Tool`."""
+    """Emitted with the `Tool` that the user selected."""
     reach_changed = Signal(int)
-    """The user set the distance for grow, shrink and smooth, in image pixels."""
+    """Emitted with the new distance for grow, shrink and smooth, in image pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class ToolButtons(QWidget):
         self.setLayout(grid)
 
     def show_keys(self, keys: KeyChoice) -> None:
-        """Name the shortcut of each tool in its tooltip."""
+        """Show the shortcut of each tool in its tooltip."""
         for tool, (_, hint) in TOOLS.items():
             self.buttons[tool].setToolTip(f"{hint} ({keys.shown(tool.value)} with the mouse on the object)")
 

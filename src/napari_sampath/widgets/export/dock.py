@@ -1,4 +1,4 @@
-"""The Export dock: write annotations to files, and import annotations of other programs."""
+"""The Export dock: export annotations to files, and import annotations from other programs."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ READABLE = "Annotations (*.png *.tif *.tiff *.json *.geojson);;All files (*)"
 
 @dataclass(frozen=True, slots=True)
 class ExportSettings:
-    """Which formats an export writes; each field is a format of `formats.FORMATS`, with "_" for "-"."""
+    """Selected export formats; each field is a name in `formats.FORMATS`, with "_" instead of "-"."""
 
     png: bool = setting(True, label="PNG")
-    """Label images in the class colours, readable everywhere."""
+    """Label images in the class colours, readable by any program."""
     tiff: bool = setting(True, label="TIFF")
     """Label images for programs such as Fiji."""
     geojson: bool = setting(False, label="GeoJSON for QuPath")
@@ -53,7 +53,7 @@ class ExportSettings:
 class ExportDock(Dock):
     """Writes the annotations in the selected formats, and imports files of these formats.
 
-    A file gets its name only when it is complete, so that an existing file is replaced and never damaged.
+    Files are written atomically, so that an existing file is replaced completely or not at all.
     """
 
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
@@ -98,8 +98,8 @@ class ExportDock(Dock):
         if session is None:
             return
 
-        def add(components: NewObjects) -> None:
-            self.apply_queue.add(session, session.files.import_change(components), on_done)
+        def add(objects: NewObjects) -> None:
+            self.apply_queue.add(session, session.files.import_change(objects), on_done)
 
         def on_done(objects: list[AnnotatedObject]) -> None:
             self.status.say(f"Imported {plural(len(objects), 'object')} from {name}; Undo removes them.")
@@ -120,7 +120,7 @@ class ExportDock(Dock):
             self.status.say("No format is selected; select at least one.")
             return
         folder = Path(self.folder.text().strip()).expanduser()
-        if not folder.is_absolute():  # It would depend on the folder in which napari was started.
+        if not folder.is_absolute():  # A relative path would depend on where napari was started.
             self.status.say(
                 f"'{self.folder.text()}' is not an absolute path; choose a folder with the button beside it."
             )

@@ -42,17 +42,17 @@ STAGES: dict[Stage, tuple[str, str]] = {
     ),
 }
 """Stage -> text and tooltip."""
-RUN_HINT = "Segment all images that are not done; you can go on working"
+RUN_HINT = "Segment all images that are not done; you can continue working"
 VERIFY_VIEW_HINT = "Verify the objects in view and mark the rest of the view as background"
 VERIFY_WHOLE_HINT = (
-    "Pixels without an object become background when an image is done; heads are trained on them"
+    "When an image is done, pixels without an object become background, which heads are trained on"
 )
 THUMBNAILS_MS = 1000
-"""Interval at which new thumbnails are shown."""
+"""Interval in milliseconds at which new thumbnails are shown."""
 
 
 class FolderDock(Dock):
-    """Opens the images of a folder one after the other and shows which are done."""
+    """Opens the images of a folder one after another and shows which of them are done."""
 
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
         super().__init__(napari_viewer, state)
@@ -60,7 +60,7 @@ class FolderDock(Dock):
         controller = self.controller
         self.thumbnail_runner = JobRunner(self)
         self.pixels: dict[str, UInt8Array] = {}
-        """File name -> (h, w, 3) uint8 of the thumbnails that are loaded."""
+        """File name -> loaded thumbnail (h, w, 3) uint8."""
         self.folder = elided_label("none yet")
         self.folder_button = button("Choose…", "Choose a folder of images", self._choose_folder)
         self.progress = label()

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 class FolderController(QObject):
-    """The folder of one viewer: which image is open, what the head adds to it, which image comes next."""
+    """Opens the images of a folder in one viewer, runs the head on them, and chooses the next image."""
 
     changed = Signal()
-    """Another image was opened, or the state of one changed."""
+    """Emitted when another image is opened or the state of an image changes."""
     message = Signal(str)
-    """A sentence for the user."""
+    """Message for the user, one sentence."""
     folder_opened = Signal()
 
     def __init__(self, state: ViewerState, parent: QObject | None = None) -> None:
@@ -40,20 +40,20 @@ class FolderController(QObject):
         self._state = state
         self.queue: FolderQueue | None = None
         self.runner = JobRunner(self)
-        """Runs heads."""
+        """Runner of the heads."""
         self.opener = JobRunner(self)
-        """Reads images without cancelling a run over the whole folder."""
+        """Runner that reads images without cancelling a run of the head on all images."""
         self.prefetcher = JobRunner(self)
-        """Encodes the next image while this one is annotated."""
+        """Runner that encodes the next image while the current image is annotated."""
         self.apply_queue = ApplyQueue(state, self)
-        """Adds the results of heads."""
+        """Queue that adds the results of heads to sessions."""
         self._stage: Stage = "assisted"
         self._image: Image | None = None
         self._name = ""
         """File name of `_image`."""
         self._session: Session | None = None
         self._prepared: Session | None = None
-        """The session for which the head ran and the next image was encoded."""
+        """The session for which the head and the prefetcher were started."""
         self._head_is_editing = False
         for runner in (self.opener, self.prefetcher):
             runner.failed.connect(self.message)
@@ -63,7 +63,7 @@ class FolderController(QObject):
 
     @property
     def head(self) -> str | None:
-        """The head to run: the accepted one, otherwise the first shipped one."""
+        """The head to run: the accepted head, otherwise the first shipped head."""
         heads, catalogue = self._state.training.heads, self._state.catalogue
         if heads is not None and heads.current is not None:
             return str(heads.current)
@@ -93,7 +93,7 @@ class FolderController(QObject):
         self.changed.emit()
 
     def open_folder(self, folder: Path) -> None:
-        """Open a folder at the image that was open last."""
+        """Open a folder and the image in it that was open last."""
         job = queue_job(folder, self._state.sessions_dir)
         self.opener.start(job, "opening the folder", self._on_queue)
 
@@ -106,7 +106,7 @@ class FolderController(QObject):
             self._open_current()
 
     def step(self, by: int) -> None:
-        """Open the next (1) or the previous (-1) image; in the stage "automatic" the most uncertain one comes next."""
+        """Open the next (1) or previous (-1) image; in the stage "automatic", the next image is the most uncertain."""
         queue = self.queue
         if queue is None:
             return
@@ -123,7 +123,7 @@ class FolderController(QObject):
             self.message.emit(end)
 
     def finish(self, image_state: State, verify: bool) -> None:
-        """Mark the image as "done" or "unsure", and as verified if `verify`; open the next one."""
+        """Mark the image as "done" or "unsure", verify all of it if `verify` is set, and open the next image."""
         queue, session = self.queue, self.session
         if queue is None or session is None or (verify and not self._verify((0, 0, *session.hw))):
             return
@@ -132,7 +132,7 @@ class FolderController(QObject):
             self.step(1)
 
     def verify_view(self) -> None:
-        """Mark the view as verified, with the objects in it."""
+        """Mark the view as verified and the objects in it as reviewed."""
         session, image = self.session, self._image
         if session is not None and image is not None:
             self._verify(box_in_view(self._state.viewer, image, session.hw))
@@ -191,10 +191,10 @@ class FolderController(QObject):
                 if layer is previous or any(layer.metadata.get(mark) == previous.name for mark in marks)
             ]
         self._name = name
-        # Added before the old layers are removed, so that the viewer is never empty.
+        # Add the image before removing the old layers, so that the viewer is never empty.
         scale = {} if loaded.mpp is None else {"scale": (loaded.mpp,) * 2, "units": ("um", "um")}
         image = self._image = viewer.add_image(loaded.pixels, name=loaded.name, rgb=True, **scale)
-        # All at once, because napari runs the garbage collector each time that layers are removed.
+        # Remove all layers at once, because napari runs the garbage collector on each removal.
         canvas_layers.remove(viewer, old)
         if self._state.image is previous:
             self._state.choose_image(None)
@@ -207,7 +207,7 @@ class FolderController(QObject):
         self.changed.emit()
 
     def _on_session(self) -> None:
-        """Follow the session of the current image."""
+        """Connect to the session of the current image."""
         if self._session is not None:
             self._session.document_changed.disconnect(self._on_document)
         self._session = self.session
@@ -241,7 +241,7 @@ class FolderController(QObject):
         return done
 
     def _run_head(self) -> None:
-        """Segment the current image and add the result as the stage says."""
+        """Segment the current image and add the result, depending on the stage."""
         session, head, state = self._session, self.head, self._state
         if session is None or head is None or self.runner.busy:
             return
@@ -255,7 +255,7 @@ class FolderController(QObject):
             if self._session is not session:
                 return
             if session.proposals.stage == "assisted":
-                on_done(session.proposals.offer(result.objects))  # Refused by the session, with the reason.
+                on_done(session.proposals.offer(result.objects))  # The session refuses and emits the reason.
                 return
             change = session.proposals.replace(result.objects)
             self.apply_queue.add(session, change, on_done, self._as_head)

@@ -1,4 +1,4 @@
-"""Jobs of the Folder dock; slow imports and all work happen in the thread."""
+"""Jobs of the Folder dock; slow imports happen in the worker thread."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 
 
 def queue_job(folder: Path, sessions_dir: Path) -> Job[FolderQueue]:
-    """Open a folder of images, whose states are saved in `sessions_dir`."""
+    """Make a job that opens a folder of images, whose states are saved in `sessions_dir`."""
     yield Progress(0, 0, "Opening the folder")
     return FolderQueue(folder, sessions_dir)
 
 
 def read_job(path: Path) -> Job[LoadedImage]:
-    """Read an image file."""
+    """Make a job that reads an image file."""
     yield Progress(0, 0, f"Reading {path.name}")
     return read(path)
 
 
 def thumbnails_job(paths: list[Path], thumbnails: dict[str, UInt8Array]) -> Job[int]:
-    """Read images and scale them down; images that cannot be read are skipped.
+    """Make a job that reads images and scales them down; images that cannot be read are skipped.
 
     Args:
         paths: The image files.
-        thumbnails: Filled one by one: file name -> (h, w, 3) uint8.
+        thumbnails: File name -> (h, w, 3) uint8, filled image by image.
 
     Returns:
-        The number of thumbnails.
+        The job; its result is the number of thumbnails.
     """
     for number, path in enumerate(paths):
         yield Progress(number, len(paths), "Loading the thumbnails", "images")
@@ -65,17 +65,17 @@ def segment_folder_job(
     dataset: Path | None,
     classes: tuple[ClassInfo, ...],
 ) -> Job[FolderRun]:
-    """Segment all images of a folder that are not done, see `session.automatic_job`.
+    """Make a job that segments all images of a folder that are not done, see `session.automatic_job`.
 
     Args:
         queue: The folder.
-        head: Name of a shipped bundle, or the path of one.
-        model: The model in use; another one is loaded if the head needs it.
+        head: Name of a shipped bundle, or path of a bundle.
+        model: The model in use; another model is loaded if the head needs it.
         sessions_dir: Folder of the journals.
-        result_filter: Which parts of the results are kept.
-        skip: File names of images to leave alone.
-        dataset: The dataset that gives the classes of new images; `classes` if None.
-        classes: See `dataset`.
+        result_filter: The parts of the results to keep.
+        skip: File names of images to skip.
+        dataset: Dataset with the initial classes of new images; None uses `classes`.
+        classes: Initial classes of new images if the dataset has none.
     """
     yield Progress(0, 0, "Loading the head")
     import_triton_isolated()

@@ -21,19 +21,19 @@ STYLES: dict[State, tuple[str, str]] = {
     "done": ("✓", "#009e73"),
     "unsure": ("?", "#e69f00"),
 }
-"""State -> sign and colour of the frame; distinct for people with red-green colour blindness."""
+"""State -> symbol and frame colour, which people with red-green colour blindness can distinguish."""
 
 
 class Thumbnails(QListWidget):
-    """Shows the images of a folder and which one is open."""
+    """Shows the images of a folder and which of them is open."""
 
     image_selected = Signal(str)
-    """The user clicked the image with this file name."""
+    """Emitted with the file name of the image that the user clicked."""
 
     def __init__(self) -> None:
         super().__init__()
         self._shown: dict[str, tuple[Entry, bool]] = {}
-        """File name -> what is painted: its entry, and whether there are pixels."""
+        """File name -> (entry, whether its thumbnail was loaded), as last painted."""
         self.setViewMode(QListView.ViewMode.IconMode)
         self.setMovement(QListView.Movement.Static)
         self.setResizeMode(QListView.ResizeMode.Adjust)
@@ -48,9 +48,9 @@ class Thumbnails(QListWidget):
         self.itemClicked.connect(lambda item: self.image_selected.emit(item.data(_NAME)))
 
     def show_entries(self, entries: Sequence[Entry], current: str, pixels: Mapping[str, UInt8Array]) -> None:
-        """Show images in this order and select `current`; only those that changed are painted again.
+        """Show images in this order and select `current`; only changed entries are painted again.
 
-        `pixels` maps the file names of the thumbnails that are loaded to (h, w, 3) uint8.
+        `pixels` maps file names to loaded thumbnails (h, w, 3) uint8.
         """
         with QSignalBlocker(self):
             if [entry.path.name for entry in entries] != list(self._shown):
@@ -59,7 +59,7 @@ class Thumbnails(QListWidget):
                 for entry in entries:
                     item = QListWidgetItem()
                     item.setData(_NAME, entry.path.name)
-                    item.setSizeHint(self._cell)  # The whole cell can be clicked.
+                    item.setSizeHint(self._cell)  # Makes the whole cell clickable.
                     self.addItem(item)
             for row, entry in enumerate(entries):
                 item, name = self.item(row), entry.path.name

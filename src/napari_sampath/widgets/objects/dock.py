@@ -27,17 +27,20 @@ ACTIONS = {
     "reviewed": ("Reviewed", "Mark the selected objects as reviewed, or remove the mark"),
     "unsure": ("Unsure", "Mark the selected objects as unsure, so that heads are not trained on them"),
     "reclassify": ("Change class", "Give the selected objects the class selected in the Annotate dock"),
-    "merge": ("Merge", "Merge the selected objects, which need not touch; the uppermost gives the class"),
+    "merge": (
+        "Merge",
+        "Merge the selected objects, touching or not; the result has the class of the uppermost",
+    ),
     "delete": ("Delete", "Delete the selected objects"),
     "undo": ("Undo", "Undo the last change"),
 }
-"""`Key.name` -> text and tooltip of its button."""
+"""`Key.name` -> text and tooltip of the button."""
 MIN_SELECTED = {"undo": 0, "merge": 2}
-"""Name -> minimum number of selected objects, if it is not 1."""
+"""Name in `ACTIONS` -> minimum number of selected objects; 1 for the others."""
 
 
 class ObjectsDock(Dock):
-    """The objects of the image in use: sorted, filtered, shown on the image, corrected several at a time."""
+    """Table of the objects of the current image, to sort, filter, find and correct them."""
 
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
         super().__init__(napari_viewer, state)
@@ -67,12 +70,12 @@ class ObjectsDock(Dock):
         self.refresh()
 
     def selected(self) -> tuple[int, ...]:
-        """Return the ids of the selected objects, from the top of the table."""
+        """Return the ids of the selected objects, from top to bottom."""
         rows = sorted(index.row() for index in self.table.selectionModel().selectedRows())
         return tuple(self.model.rows[row].id for row in rows)
 
     def select(self, ids: tuple[int, ...]) -> None:
-        """Select these objects, as far as the table shows them, without moving the camera."""
+        """Select objects without moving the camera; ids that the table does not show are ignored."""
         selection, model = self.table.selectionModel(), self.model
         cells = QItemSelection()
         for row in map(model.row_of, ids):
@@ -86,7 +89,7 @@ class ObjectsDock(Dock):
         self.table.viewport().update()
 
     def refresh(self) -> None:
-        """Show the objects of the image in use."""
+        """Show the objects of the current image."""
         annotator = self.state.annotator
         if annotator is not self._shown:
             self._follow(annotator)
@@ -106,7 +109,7 @@ class ObjectsDock(Dock):
         self._bind_table_keys(annotator)
 
     def _bind_table_keys(self, annotator: Annotator) -> None:
-        """Make the keys of the canvas act on the selected objects while the table has the keyboard."""
+        """Make the keys of the canvas act on the selected objects while the table has keyboard focus."""
         for key in annotator.key_choice.keys:
             sequence = qt_sequence(key.key)
             if key.method == "choose_class":
@@ -115,7 +118,7 @@ class ObjectsDock(Dock):
                 self.table.keys[sequence] = partial(self.run, key.name)
         for name, widget in self.buttons.items():
             shortcut = annotator.key_choice.shown(name)
-            widget.setToolTip(f"{ACTIONS[name][1]} ({shortcut} while the table has the keyboard)")
+            widget.setToolTip(f"{ACTIONS[name][1]} ({shortcut} while the table has keyboard focus)")
 
     def run(self, name: str) -> None:
         """Apply an action (a name in `ACTIONS`, or "redo") to the selected objects, as one undo step."""
@@ -147,7 +150,7 @@ class ObjectsDock(Dock):
         self.filters.valueChanged.connect(self._apply_filter)
         self.table.clicked.connect(self._center)
         self.model.flag_requested.connect(self._on_flag)
-        # Must not refer to the dock itself, which is destroyed by then.
+        # Must not refer to the dock, which no longer exists when the signal is emitted.
         self.destroyed.connect(partial(_clear_highlight, self.state))
         self.model.modelAboutToBeReset.connect(self._keep_selection)
         self.model.modelReset.connect(self._restore_selection)
@@ -159,7 +162,7 @@ class ObjectsDock(Dock):
             annotator.attempt(lambda: annotator.session.objects.flag((object_id,), flag, checked))
 
     def _on_objects(self, ids: frozenset[int]) -> None:
-        # Collected and shown later, so that a commit does not wait for the table.
+        # The table is updated later, so that a commit does not wait for it.
         self._changed_ids |= ids
         self._timer.start()
 
@@ -170,7 +173,7 @@ class ObjectsDock(Dock):
         self._highlight()
 
     def _show_classes(self) -> None:
-        """Show classes whose names or colours changed."""
+        """Show the classes and their objects again if the class list changed."""
         session = self.state.session
         if session is None or session.classes.snapshot == self._classes:
             return
@@ -207,9 +210,9 @@ class ObjectsDock(Dock):
             view.center = (*view.center[:-2], float(world[-2]), float(world[-1]))
 
     def _highlight(self) -> None:
-        """Frame the selected objects on the image."""
+        """Highlight the boxes of the selected objects on the image."""
         annotator, ids = self.state.annotator, self.selected()
-        # If no object is selected and none was before, the frame belongs to a tool.
+        # If no object is selected and none was before, the highlighted box belongs to a tool.
         if annotator is not None and (ids or self._highlighted):
             objects = annotator.session.document.objects
             annotator.tools.highlight.show([objects[id_].box for id_ in ids if id_ in objects])

@@ -16,17 +16,17 @@ from .table import SOURCES
 
 @dataclass(frozen=True, slots=True)
 class ObjectFilter:
-    """Which objects the table shows."""
+    """Filter for the objects in the table."""
 
     class_id: int | None = None
-    """Only this class; None for all."""
+    """Id of the class to show; None for all classes."""
     source: str | None = None
-    """Only this origin (`AnnotatedObject.source`); None for all."""
+    """Origin to show (`AnnotatedObject.source`); None for all origins."""
     unreviewed: bool = False
-    """Only objects that are not reviewed yet."""
+    """Whether to show only objects that are not reviewed yet."""
 
     def accepts(self, row: ObjectRow) -> bool:
-        """Whether the table shows this object."""
+        """Return whether the table shows an object."""
         return (
             self.class_id in (None, row.class_id)
             and self.source in (None, row.source)
@@ -38,7 +38,7 @@ class ObjectFilterForm(QWidget):
     """Edits an `ObjectFilter`."""
 
     valueChanged = Signal(object)
-    """The user selected this `ObjectFilter`."""
+    """Emitted with the `ObjectFilter` that the user selected."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class ObjectFilterForm(QWidget):
             signal.connect(lambda: self.valueChanged.emit(self.value()))
 
     def show_classes(self, classes: Iterable[ClassInfo]) -> None:
-        """List these classes; the selected one stays selected if it is among them."""
+        """List classes; the selected class stays selected if it is among them."""
         entries = [(info.name, info.id) for info in classes]
         set_items(self.class_id, [("All classes", None), *entries], self.class_id.currentData())
 
@@ -69,7 +69,7 @@ class ObjectFilterForm(QWidget):
         )
 
     def setValue(self, value: ObjectFilter) -> None:
-        """Show another filter, without emitting a signal."""
+        """Show a filter without emitting a signal."""
         select(self.class_id, value.class_id)
         select(self.source, value.source)
         set_checked(self.unreviewed, value.unreviewed)

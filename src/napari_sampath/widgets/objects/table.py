@@ -1,4 +1,4 @@
-"""The Qt model of the table of objects: sorted and filtered rows of a session, updated object by object."""
+"""Qt model of the table of objects: sorted and filtered rows, updated object by object."""
 
 from __future__ import annotations
 
@@ -64,19 +64,19 @@ HEADINGS = (
 class ObjectTable(QAbstractTableModel):
     """One row for each object of a session.
 
-    Only the rows of changed objects are read again, so that one more object among thousands is cheap. The table never
+    Only changed objects are read again, so that an update is fast even with thousands of objects. The model never
     changes the session.
     """
 
     flag_requested = Signal(int, str, bool)
-    """Object id, "reviewed" or "unsure", whether it is checked."""
+    """Object id, flag ("reviewed" or "unsure"), and whether it is checked."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.mpp: float | None = None
-        """Micrometres per pixel, None if not known."""
+        """Micrometres per pixel; None if unknown."""
         self.rows: list[ObjectRow] = []
-        """The rows shown, in their order."""
+        """The visible rows, in the order of the table."""
         self._session: Session | None = None
         self._all: dict[int, ObjectRow] = {}
         self._icons: dict[int, QIcon] = {}
@@ -97,7 +97,7 @@ class ObjectTable(QAbstractTableModel):
         self._arrange(reset=True)
 
     def update_objects(self, ids: Iterable[int]) -> None:
-        """Read these objects of the session again; deleted ones leave the table."""
+        """Read objects of the session again; deleted objects are removed from the table."""
         if self._session is None:
             return
         for object_id in ids:
@@ -114,7 +114,7 @@ class ObjectTable(QAbstractTableModel):
         self._arrange()
 
     def row_of(self, object_id: int) -> int | None:
-        """Return the row of an object; None if it is not shown."""
+        """Return the index of the row of an object; None if it is not shown."""
         return next((index for index, row in enumerate(self.rows) if row.id == object_id), None)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
@@ -172,7 +172,7 @@ class ObjectTable(QAbstractTableModel):
         return None
 
     def setData(self, index: QModelIndex, value: Any, role: int = 0) -> bool:
-        """Request a flag; its check mark is shown once the session has set it."""
+        """Request a flag; the check mark changes once the session has set the flag."""
         if role != Qt.ItemDataRole.CheckStateRole or not index.isValid():
             return False
         checked = Qt.CheckState(value) == Qt.CheckState.Checked
@@ -181,6 +181,6 @@ class ObjectTable(QAbstractTableModel):
         return True
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        """Make rows selectable and the flags checkable."""
+        """Return the item flags, which make rows selectable and the flags checkable."""
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() in (REVIEWED, UNSURE) else flags

@@ -1,4 +1,4 @@
-"""The view of the table of objects, with keys that act on the selected rows."""
+"""View of the table of objects, with keys that act on the selected rows."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .table import HEADINGS, ObjectTable
 ROW_PX = 22
 MIN_COLUMN_PX = 28
 WIDTHS_PX = (106, 58, 64, 46, 30, 30, 88, 90, 92, 40)
-"""Initial width of each column."""
+"""Initial width of each column in pixels."""
 CHECK_MARKS = (
     "QTableView::indicator { width: 12px; height: 12px; border: 1px solid #8a8f99; border-radius: 2px; }"
     "QTableView::indicator:checked { background: #3d7bff; border-color: #3d7bff; }"
 )
-"""Style of the check marks; napari's own can hardly be seen in a table with the dark theme."""
+"""Style sheet of the check boxes; napari's are hardly visible in a table with the dark theme."""
 
 
 class ObjectTableView(QTableView):
@@ -29,7 +29,7 @@ class ObjectTableView(QTableView):
     def __init__(self, table: ObjectTable) -> None:
         super().__init__()
         self.keys: dict[str, Callable[[], object]] = {}
-        """Key, as `qt_sequence` writes it -> action while the table has the keyboard."""
+        """Key, in the notation of `qt_sequence` -> action while the table has keyboard focus."""
         self.setModel(table)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -46,7 +46,7 @@ class ObjectTableView(QTableView):
             self.setColumnWidth(column, width)
 
     def event(self, event: QEvent | None) -> bool:
-        """Claim the keys of the table before a menu can take them."""
+        """Accept the keys of the table before they trigger a menu shortcut."""
         if (
             isinstance(event, QKeyEvent)
             and event.type() == QEvent.Type.ShortcutOverride
@@ -57,7 +57,7 @@ class ObjectTableView(QTableView):
         return bool(super().event(event))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Run the action of a key."""
+        """Run the action that is bound to the key."""
         action = None if event is None else self.keys.get(_pressed(event))
         if action is None:
             super().keyPressEvent(event)

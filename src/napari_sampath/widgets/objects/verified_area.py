@@ -1,4 +1,4 @@
-"""Buttons that mark the verified area of an image, and the switch that shades everything else."""
+"""Buttons that mark the verified area of an image, and a check box that shades the other pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BUTTONS = {
     "image": ("Image", "Verify all objects and mark the rest of the image as background"),
     "reopen": ("Reopen", "Remove the view from the verified area; the objects stay"),
 }
-"""Name -> text, tooltip."""
+"""Name -> text and tooltip of the button."""
 
 
 class VerifiedAreaTools(QWidget):
@@ -39,7 +39,7 @@ class VerifiedAreaTools(QWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """Follow the viewer state to another image."""
+        """Apply the check box to another image if the viewer state has changed to it."""
         annotator = self._state.annotator
         if annotator is not self._shown:
             self._shown = annotator

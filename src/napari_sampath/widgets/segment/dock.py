@@ -27,7 +27,7 @@ __all__ = ["CLASSES", "CONFIDENCE", "SegmentDock"]
 
 ADD_HINT = "Add the result as objects that you can correct; objects that you made or reviewed stay"
 MIN_AGREEMENT = 0.6
-"""Share of the most similar objects that must have the same class before an object gets it."""
+"""Minimum `Guess.share` for which an object gets the guessed class."""
 
 
 class SegmentDock(Dock):
@@ -101,7 +101,7 @@ class SegmentDock(Dock):
 
     @property
     def _shows_result(self) -> bool:
-        """Whether there is a result of the image in use."""
+        """Whether there is a result for the current image."""
         return self.result is not None and self.state.image is self._result_image
 
     def _select_accepted_head(self) -> None:
@@ -153,11 +153,11 @@ class SegmentDock(Dock):
         self.summary.setText(result.summary)
         self.status.say(f"Done. Show the layer '{CONFIDENCE}' to see where the head is uncertain.")
         self.refresh()
-        if self.filters.value() != result_filter:  # The user changed it while the head ran.
+        if self.filters.value() != result_filter:  # The user changed the filter while the head ran.
             self._apply_filter()
 
     def _in_session_colors(self, classes: tuple[ClassInfo, ...]) -> list[ClassInfo]:
-        """Return the classes of a head in the colours that classes of these names have in the session."""
+        """Return the classes of a head, with the colours of session classes that have the same names."""
         session = self.state.session
         colors = {} if session is None else {info.name: info.color for info in session.classes}
         return [replace(info, color=colors.get(info.name, info.color)) for info in classes]

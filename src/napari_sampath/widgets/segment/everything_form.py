@@ -1,4 +1,4 @@
-"""Segment everything, and classify the objects by similarity to those that have a class."""
+"""Form to "segment everything" and to classify objects by similarity to classified objects."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from ..common.controls import button, column
 from ..common.settings_form import SettingsForm
 
 INITIAL = EverythingSettings(
-    points_per_side=16,  # A quarter of the time of SAM's 32.
-    pred_iou_thresh=0.4,  # SAM's 0.88 drops most objects that small models find.
-    stability_score_thresh=0.0,  # Small models have soft logits, of which SAM's 0.95 keeps nothing.
+    points_per_side=16,  # SAM's default, 32, takes four times as long.
+    pred_iou_thresh=0.4,  # SAM's default, 0.88, drops most objects that small models find.
+    stability_score_thresh=0.0,  # SAM's default, 0.95, drops everything, as small models have soft logits.
     drop_over_half_image=True,
 )
-"""Values before the user changes them."""
+"""Initial values of the form."""
 LIMITS: dict[str, dict[str, float]] = {
     "points_per_side": {"min": 2, "max": 64},
     "pred_iou_thresh": {"min": 0, "max": 0.99, "step": 0.05},
 }
-"""The fields of the form and their limits in the window; the command line allows more."""
+"""Field in the form -> limits of its control; the command line allows a wider range."""
 FIND_HINT = "Segment every object that SAM finds and add it as 'unclassified'; Undo removes them"
 CLASSIFY_HINT = (
-    "Give objects without a class, and those of a head, the class of the most similar classified objects"
+    "Give unclassified objects and unreviewed proposals the class of the most similar classified objects"
 )
 
 
 class EverythingForm(QWidget):
-    """Edits `EverythingSettings` and requests the two actions."""
+    """Edits `EverythingSettings`, with one button to segment everything and one to classify."""
 
     find_requested = Signal()
-    """Segment everything."""
+    """Emitted to segment everything."""
     classify_requested = Signal()
-    """Classify objects by similarity."""
+    """Emitted to classify objects by similarity."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Filter the result of a head: a threshold for each class, a minimum area, separation of touching objects."""
+"""Form to filter the result of a head: a threshold per class, a minimum area, separation of touching objects."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..common.controls import column, delete_widgets, label
 from ..common.settings_form import SettingsForm
 
 DELAY_MS = 150
-"""Time without a change after which `valueChanged` is emitted."""
+"""Time without a change, in milliseconds, after which `valueChanged` is emitted."""
 MAX_PERCENT = 99
 
 
 class ResultFilterForm(QWidget):
-    """Edits a `ResultFilter`; has a slider for each class of the newest result."""
+    """Edits a `ResultFilter`, with a slider for each class of the newest result."""
 
     valueChanged = Signal(object)
-    """The user set this `ResultFilter`; emitted once the controls have not moved for `DELAY_MS`."""
+    """Emitted with the new `ResultFilter` once the controls have not changed for `DELAY_MS`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,12 +46,12 @@ class ResultFilterForm(QWidget):
         return ResultFilter(settings.min_area_px, thresholds, settings.separate_touching)
 
     def setValue(self, value: ResultFilter) -> None:
-        """Show another filter, without emitting a signal."""
+        """Show a filter without emitting a signal."""
         self.settings.setValue(value)
-        self._set_percent({name: round(100 * least) for name, least in value.thresholds.items()})
+        self._set_percent({name: round(100 * threshold) for name, threshold in value.thresholds.items()})
 
     def show_classes(self, names: Iterable[str]) -> None:
-        """Show a slider for each class name; classes shown before keep their threshold."""
+        """Show a slider for each class name; classes that were shown before keep their thresholds."""
         names = tuple(names)
         if names == tuple(self.sliders):
             return

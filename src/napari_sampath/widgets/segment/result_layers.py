@@ -19,7 +19,7 @@ CLASSES, CONFIDENCE = "Segmentation", "Confidence"
 
 
 class ResultLayers:
-    """Shows one result for each image; a newer one of the same shape and position reuses the layers."""
+    """Shows one result per image; a newer result with the same shape and position reuses the layers."""
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
@@ -32,7 +32,7 @@ class ResultLayers:
         origin_rc: tuple[int, int],
         classes: Iterable[ClassInfo],
     ) -> None:
-        """Show class ids (h, w) and confidence (h, w) 0..1 at the pixel `origin_rc` (row, col) of an image."""
+        """Show class ids and confidence 0..1, both (h, w), starting at the pixel `origin_rc` (row, col) of an image."""
         placement = placement_at(image, origin_rc)
         layers = self._of(image)
         reusable = len(layers) == 2 and all(

@@ -19,10 +19,10 @@ REGIONS = {"image": "the whole image", "view": "the view", "box": "the box promp
 
 
 class HeadSelector(QWidget):
-    """A list of the accepted head, the shipped heads and those that the user loaded from files."""
+    """Drop-down list of the accepted head, the shipped heads, and heads that the user loaded from files."""
 
     file_added = Signal()
-    """The user added and selected a file."""
+    """Emitted when the user has added and selected a file."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,11 +38,11 @@ class HeadSelector(QWidget):
         return head
 
     def setValue(self, head: str | None) -> None:
-        """Select a head of the list, without emitting a signal."""
+        """Select a head in the list without emitting a signal."""
         select(self.combo, head)
 
     def show_heads(self, accepted: Path | None, shipped: Sequence[str]) -> None:
-        """List the heads; the selected one stays selected."""
+        """List the heads; the selected head stays selected."""
         entries = [
             *([] if accepted is None else [(f"{accepted.stem} (yours)", str(accepted))]),
             *((name, name) for name in shipped),
@@ -64,7 +64,7 @@ class HeadSelector(QWidget):
 
 
 class RegionSelector:
-    """A list of regions of the image in use."""
+    """Drop-down list of the regions of the current image that can be segmented."""
 
     def __init__(self, state: ViewerState) -> None:
         self._state = state
@@ -72,7 +72,7 @@ class RegionSelector:
         set_items(self.combo, [(text, name) for name, text in REGIONS.items()])
 
     def suggest(self) -> None:
-        """Select all of a small image, the view of a large one."""
+        """Select the whole image if it is small, otherwise the view."""
         session = self._state.session
         if session is not None:
             select(self.combo, "view" if max(session.hw) > SINGLE_TILE_PX else "image")

@@ -1,4 +1,4 @@
-"""Move from one uncertain region to the next, where corrections help most."""
+"""Move through the uncertain regions of an image, where corrections help most."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ REASONS: dict[Reason, str] = {
 MESSAGES: dict[Reason, str] = {
     "entropy": "the head is {:.0f} % uncertain in this region",
     "disagreement": "the heads disagree on {:.0f} % of this region",
-    "distance": "this region is far from verified areas ({:.0f} % of the largest distance that counts)",
+    "distance": "this region is far from verified areas ({:.0f} % of the maximum distance score)",
 }
 
 
 class UncertainRegions(QWidget):
-    """Moves the camera through the uncertain regions of the image, except those that are verified."""
+    """Moves the camera to the uncertain regions of the image, one after another."""
 
     message = Signal(str)
-    """A sentence for the user."""
+    """Message for the user, one sentence."""
 
     def __init__(self, state: ViewerState, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -37,7 +37,9 @@ class UncertainRegions(QWidget):
         self.runner = JobRunner(self)
         self.reason = combo_box("How uncertain regions are found")
         set_items(self.reason, [(text, reason) for reason, text in REASONS.items()])
-        self.next_button = button("Next uncertain region", "Show the region to correct first", self.next)
+        self.next_button = button(
+            "Next uncertain region", "Move to the next region that you should correct", self.next
+        )
         column(self.reason, self.next_button, parent=self)
         self.region: UncertainRegion | None = None
         """The region in view."""
@@ -48,14 +50,14 @@ class UncertainRegions(QWidget):
         self.runner.failed.connect(self.message)
 
     def add_result(self, result: Segmentation) -> None:
-        """Use the newest result of a head on the image in use; the two newest heads are compared."""
+        """Add the newest result of a head on the current image; the two newest heads are compared."""
         self._follow()
         others = [other for other in self._results if other.head != result.head]
         self._results = [result, *others][:2]
         self._restart()
 
     def next(self) -> None:
-        """Move to the next region."""
+        """Move the camera to the next region."""
         self._follow()
         session = self._state.session
         if session is None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 THUMBNAIL_PX = 84
 SAME = 0.005
-"""Differences in Dice up to this count as equal."""
+"""Two heads whose Dice differs by at most this value count as equal."""
 
 
 class ComparisonView(QWidget):
@@ -38,7 +38,7 @@ class ComparisonView(QWidget):
         self.show_comparison(None)
 
     def show_comparison(self, comparison: Comparison | None, note: str = "") -> None:
-        """Show a comparison, or a sentence on why there is none."""
+        """Show a comparison, or `note`, which explains why there is none."""
         delete_widgets(self._grid)
         self.thumbnails = []
         self.verdict.setText(note if comparison is None else verdict(comparison))
@@ -75,7 +75,7 @@ def verdict(comparison: Comparison) -> str:
     """State in one sentence whether the new head is better."""
     images = "validation images"
     if comparison.measured_on != "val":
-        images = "the training images, because there are no others (annotate images of more slides)"
+        images = "the training images, because there are no validation images (annotate more slides)"
     on = f"on {plural(comparison.tiles, 'tile')} of {images}"
     mean = comparison.scores[-1]
     if mean.new is None:

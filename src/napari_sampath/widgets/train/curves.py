@@ -1,4 +1,4 @@
-"""A plot of loss and Dice, painted with Qt because napari has no plotting library."""
+"""Plot of loss and Dice, painted with Qt because napari has no plotting library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 Points = Sequence[tuple[float, float]]
 
 LOSS_COLOR, DICE_COLOR = QColor("#d9730d"), QColor("#2e8bd0")
-"""Distinct for people with red-green colour blindness, on light and on dark."""
+"""Colours that people with red-green colour blindness can distinguish, on light and dark backgrounds."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 28, 18, 18
 
 
@@ -26,8 +26,8 @@ class CurvesPlot(QWidget):
         self.epochs = 0
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            "Loss: difference from your annotations, should fall. "
-            "Dice: overlap with your annotations on validation images, should rise to 1."
+            "Loss: difference from your annotations; it should fall. "
+            "Dice: overlap with your annotations on validation images; it should rise towards 1."
         )
 
     def sizeHint(self) -> QSize:
@@ -35,7 +35,7 @@ class CurvesPlot(QWidget):
         return QSize(260, 130)
 
     def show_curves(self, losses: Points, dice: Points, epochs: int) -> None:
-        """Show curves of (epoch, value) on an axis of `epochs` epochs."""
+        """Show curves of (epoch, value) pairs; the horizontal axis ends at `epochs`."""
         self.losses, self.dice, self.epochs = tuple(losses), tuple(dice), epochs
         self.update()
 

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from ...training.rounds.rounds import DatasetSummary
 
 SLIDE_ENDS_BEFORE = ("", "-", "_", " ", ".")
-"""Separators that end the name of the slide in the name of an image; "" makes each image a slide."""
+"""Text that follows the slide name in an image name; "" makes each image a separate slide."""
 SLIDES_HINT = (
-    "How images are grouped into slides: a slide is used either for training or for validation, "
+    "How images are grouped into slides; each slide is used either for training or for validation, "
     "because scores would otherwise be too high"
 )
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
-"""Split -> heading."""
+"""Split -> heading in the table."""
 
 
 class DatasetPanel(QWidget):
-    """Shows a `DatasetSummary` and requests another folder or another grouping."""
+    """Shows a `DatasetSummary`, in which the user can select another folder or grouping."""
 
     folder_selected = Signal(object)
-    """The user selected this folder, a `Path`."""
+    """Emitted with the `Path` of the folder that the user selected."""
     grouping_selected = Signal(str)
-    """The user selected this entry of `SLIDE_ENDS_BEFORE`."""
+    """Emitted with the entry of `SLIDE_ENDS_BEFORE` that the user selected."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,10 +52,10 @@ class DatasetPanel(QWidget):
         """Show a dataset.
 
         Args:
-            folder: The dataset; None before one is chosen.
-            summary: Its content; None if it has no sample.
+            folder: Folder of the dataset; None if none is selected.
+            summary: Content of the dataset; None if it has no samples.
             image_name: Name of the open image, as an example for the grouping; "" if there is none.
-            grouping: The entry of `SLIDE_ENDS_BEFORE` in use; None leaves the selection as it is.
+            grouping: The entry of `SLIDE_ENDS_BEFORE` in use; None keeps the selection.
         """
         self._folder = folder
         self.folder.setText("none yet" if folder is None else folder.name)

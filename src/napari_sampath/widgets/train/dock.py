@@ -1,4 +1,4 @@
-"""The Train dock: train a better head on the corrections, while annotating goes on."""
+"""The Train dock: train a head on the corrected annotations while annotating continues."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ from .jobs import TrainingSettings, kinds_job, summary_job, train_job
 if TYPE_CHECKING:
     from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
 
-WELCOME = "Choose a folder for your dataset. Your annotations are saved to it automatically from then on."
+WELCOME = "Choose a folder for your dataset; your annotations are then saved to it automatically."
 
 
 class TrainDock(Dock):
     """Shows the dataset, trains a head on it in the background, and accepts the head or rolls back.
 
-    Training has its own thread. Annotations made meanwhile are saved to the dataset and used by the next training.
+    Training runs in its own thread. Annotations made in the meantime are saved to the dataset and used in the next
+    training.
     """
 
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
@@ -37,13 +38,15 @@ class TrainDock(Dock):
         self.training = self.state.training
         self.runner = JobRunner(self)
         self.dataset_runner = JobRunner(self)
-        """Reads the dataset without cancelling the training."""
+        """Runner that reads the dataset without cancelling the training."""
         self.summary: DatasetSummary | None = None
         self.curves: TrainingCurves | None = None
         self.dataset = DatasetPanel()
         self.form = SettingsForm(TrainingSettings())
         self._kinds_known = False
-        self.train_button = button("Train", "Train a head; you can go on annotating", self.train)
+        self.train_button = button(
+            "Train", "Train a head on the dataset; you can continue annotating", self.train
+        )
         self.plot = CurvesPlot()
         self.status = StatusLine(self.runner, WELCOME)
         self.comparison = ComparisonView()
@@ -90,7 +93,7 @@ class TrainDock(Dock):
         else:
             current = "none yet" if heads.current is None else heads.current.stem
             before = "" if previous is None else f" (previous: {previous.stem})"
-            waiting = "" if offered is None else f" {offered.stem} waits to be accepted."
+            waiting = "" if offered is None else f" {offered.stem} is waiting to be accepted."
             self.head_in_use.setText(f"Head in use: {current}{before}.{waiting}")
 
     def update_summary(self) -> None:
@@ -175,6 +178,6 @@ class TrainDock(Dock):
             return
         decide: Callable[[], Path | None] = getattr(heads, method)
         if self.state.attempt(decide, self.status.say):
-            current = "no head of yours" if heads.current is None else heads.current.stem
-            self.status.say(f"Auto-segment uses {current} from now on.")
+            current = "none of your heads" if heads.current is None else heads.current.stem
+            self.status.say(f"Auto-segment now uses {current}.")
             self.training.changed.emit()

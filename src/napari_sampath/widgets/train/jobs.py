@@ -1,4 +1,4 @@
-"""Jobs of the Train dock; slow imports and all work happen in the thread."""
+"""Jobs of the Train dock; slow imports happen in the worker thread."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """What the user wants to train."""
+    """Training settings that the user can change."""
 
     kind: str = setting("cnn", choices=("cnn",), label="Head", tooltip="The kind of head to train")
-    """A name in `heads.registry`; the dock lists the other kinds once they are known."""
+    """Name in `heads.registry`; the dock lists the other kinds once they are loaded."""
     epochs: int = setting(20, min=1, max=500, label="Max. epochs")
-    """Largest number of passes over the training images; training stops earlier when validation no longer improves."""
+    """Maximum number of passes over the training images; training stops early if validation does not improve."""
     flips_and_rotations: bool = setting(False, label="Flips and rotations")
-    """Train on eight views of each image: better with few images, but the first run takes eight times as long."""
+    """Train on all eight flips and rotations of each image: better with few images, but the first run is slower."""
 
 
 def kinds_job() -> Job[dict[str, str]]:
-    """List the kinds of heads with their summaries; the first call imports torch, which takes seconds."""
+    """Make a job that lists the kinds of heads with their summaries."""
     yield Progress(0, 0, "Listing the kinds of heads")
     import_triton_isolated()
     from ...heads import registry
@@ -38,7 +38,7 @@ def kinds_job() -> Job[dict[str, str]]:
 
 
 def summary_job(folder: Path, previous: DatasetSummary | None) -> Job[DatasetSummary | None]:
-    """Summarise a dataset; only images that changed since the previous summary are read."""
+    """Make a job that summarises a dataset; only images that changed since the previous summary are read."""
     yield Progress(0, 0, "Reading the dataset")
     import_triton_isolated()
     from ...training.rounds.rounds import dataset_summary_job
@@ -54,7 +54,7 @@ def train_job(
     model: Model | str,
     curves: TrainingCurves,
 ) -> Job[Round]:
-    """Run `save`, train a head on the dataset in `folder` and compare it with the one in use; fills `curves`."""
+    """Make a job that runs `save`, trains a head on a dataset, and compares it with the head in use; fills `curves`."""
     import_triton_isolated()
     from ...training import TrainingConfig
     from ...training.rounds.rounds import round_job

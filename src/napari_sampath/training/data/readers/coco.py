@@ -1,4 +1,7 @@
-"""Datasets in COCO files: images, categories, and objects as polygons or run-length encoded masks."""
+"""Datasets in COCO files: images, categories, and objects as polygons or run-length encoded masks.
+
+`formats/coco.py` parses the files, and imports and exports the objects of single images.
+"""
 
 from __future__ import annotations
 
