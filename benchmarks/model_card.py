@@ -172,9 +172,9 @@ Box: the object's bounding box. Point: the pixel farthest from the object's edge
 the highest predicted IoU is scored. Nuclei have at least 20 px; glands are connected components of at least 400 px.
 "{POINTS}": the number of points until the mask reaches that IoU, each in the middle of the largest error, or
 {MAX_POINTS} if it is not reached; measured on a random sample of the objects of each image. "High resolution":
-nuclei on tiles of half the side, as in a session after zooming in. "Colours x": saturation and brightness are multiplied, and the hue is
-shifted. The 95 % intervals are over cases, which are few: the nuclei come from a few parent fields, the tumour from one
-patient.
+nuclei on tiles of half the side, as in a session after zooming in. "Colours x": saturation and brightness
+are multiplied, and the hue is shifted. The 95 % intervals are over cases, which are few: the nuclei come from a few
+parent fields, the tumour from one patient.
 
 {_markdown(prompt_table(scores))}
 {_heads(reports)}{_instances(instance_scores)}{_failures(path, worst)}## Data
