@@ -80,7 +80,6 @@ class MapView(np.lib.mixins.NDArrayOperatorsMixin):
         return max((int(self.window(box).max()) for box in self.filled_boxes()), default=0)
 
     def _pick(self, rows: IntArray, cols: IntArray) -> npt.NDArray[Any]:
-        """Return pixels by their coordinates."""
         values = np.zeros(rows.shape, dtype=self.dtype)
         for (row, col), inside in _by_tile(rows, cols):
             box = self._tile_box(row, col)

@@ -172,7 +172,6 @@ class Recorder:
             self._set(other_id, replace(other, area_px=area_px) if area_px > 0 else None)
 
     def _keep(self, box: Box, changed: BoolArray, before: Values, after: Values) -> None:
-        """Record a change of the instance map."""
         if not self.by_tiles:
             self.regions.append(Region.of(False, box, changed, before, after))
 

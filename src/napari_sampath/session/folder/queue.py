@@ -176,7 +176,7 @@ class FolderQueue:
         return None if upcoming is None else _encode_ahead(upcoming.path, model)
 
     def _order(self) -> list[int]:
-        """Return the indices of the images in the order of `next` and `previous`."""
+        """Return the indices of the images in the order in which `next` and `previous` visit them."""
         order = list(range(len(self)))
         if self.by_uncertainty:
             order.sort(key=lambda index: _most_uncertain_first(self._entry(self._paths[index])))

@@ -65,7 +65,7 @@ def name_overlap(document: Document, overlap: Overlap, most: int = 3) -> str:
 def find_overlap(
     document: Document, mask: LocalMask, class_id: int, mode: MaskMode, own: int = 0
 ) -> Overlap | None:
-    """Return the objects under a mask, except `own` and those to merge with it; None if there are none."""
+    """Return the objects under a mask, except `own` and objects to merge with it; None if there are none."""
     clipped = clip(mask, document.hw)
     under = document.instance_map.window(bounds(clipped))[clipped.bitmap]
     ids, counts = np.unique(under[(under > 0) & (under != own)], return_counts=True)
@@ -189,7 +189,7 @@ def refine(
 
 
 def _free(document: Document, mask: LocalMask, rule: OverlapRule, own: list[int]) -> LocalMask:
-    """Return the pixels of a mask to write: all of them, or with "keep" those not in objects other than `own`."""
+    """Return the pixels of a mask to write: all of them, or with "keep" only free pixels and those of `own`."""
     clipped = clip(mask, document.hw)
     if not clipped.bitmap.any():
         raise PromptError("The mask has no pixels in the image; draw it on the image.")

@@ -241,7 +241,6 @@ class SessionPrompts:
             )
 
     def _push(self, state: PromptState) -> None:
-        """Set a new prompt as an undo step."""
         positions = state.positions()
         check_inside(self._view.hw, positions)
         frame = self.state.frame

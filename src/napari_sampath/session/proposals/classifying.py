@@ -117,7 +117,7 @@ def mean_features_job(
 
     Args:
         masks: N masks, none empty.
-        tiles: The tiles of the image; missing ones are encoded.
+        tiles: The tiles of the image; missing tiles are encoded.
         hw: Size (H, W) of the image in pixels.
 
     Returns:

@@ -95,8 +95,8 @@ def from_segmentation(segmentation: Segmentation, result_filter: ResultFilter = 
     ids = {info.name: info.id for info in segmentation.classes}
     thresholds = {ids[name]: threshold for name, threshold in result_filter.thresholds.items() if name in ids}
     objects = tuple(
-        NewObject(piece.class_id, piece.mask, piece.score)
-        for piece in pieces_in(labels, confidence, settings, (top, left), thresholds)
+        NewObject(obj.class_id, obj.mask, obj.score)
+        for obj in pieces_in(labels, confidence, settings, (top, left), thresholds)
     )
     height, width = labels.shape
     box = (top, left, top + height, left + width)

@@ -35,17 +35,17 @@ def plan_proposal(document: Document, new: NewObjects, model: str | None = None)
         ClassListError: If there would be more than 255 classes.
     """
     proposals = tuple(obj.id for obj in document.objects.values() if obj.source == "head" and obj.trust == 0)
-    stays = np.zeros(document.next_id, dtype=np.bool_)
-    stays[list(document.objects)] = True
-    stays[list(proposals)] = False
+    is_kept = np.zeros(document.next_id, dtype=np.bool_)
+    is_kept[list(document.objects)] = True
+    is_kept[list(proposals)] = False
     deleted, erased = _outdated(document, proposals, new.within or (0, 0, *document.hw))
 
     any_verified = document.verified_map.written()
-    if not any_verified and not stays.any():
+    if not any_verified and not is_kept.any():
         return _plan(document, new, "head", model, None, deleted, erased)
 
     def unavailable(box: Box) -> BoolArray:
-        kept: BoolArray = stays[document.instance_map.window(box)]
+        kept: BoolArray = is_kept[document.instance_map.window(box)]
         return kept | document.verified(box) if any_verified else kept
 
     return _plan(document, new, "head", model, unavailable, deleted, erased)
@@ -87,6 +87,6 @@ def _plan(
     if not items and not deleted and erased is None:
         return None
     add = Add(tuple(items), classes if items and classes != document.classes.snapshot else None)
-    # A plain addition stays a single operation, which keeps the journal short.
+    # A plain addition is a single operation, which keeps the journal short.
     before = (*((Delete(deleted),) if deleted else ()), *((Erase(erased),) if erased is not None else ()))
     return Batch((*before, add), "the automatic result") if before else add

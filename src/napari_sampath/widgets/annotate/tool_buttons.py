@@ -29,7 +29,7 @@ TOOLS: dict[Tool, tuple[str, str]] = {
     ),
     Tool.GROW: ("Grow", "Enlarge an object on all sides; neighbours keep their pixels"),
     Tool.SHRINK: ("Shrink", "Make an object smaller on all sides"),
-    Tool.FILL_HOLES: ("Fill", "Fill the holes of an object; other objects inside them stay"),
+    Tool.FILL_HOLES: ("Fill", "Fill the holes of an object; objects inside them are kept"),
     Tool.SMOOTH: ("Smooth", "Smooth the outline of an object"),
     Tool.REVIEWED: ("Reviewed", "Mark an object as reviewed, or remove the mark"),
     Tool.UNSURE: (

@@ -180,7 +180,6 @@ class FolderController(QObject):
         )
 
     def _show_image(self, loaded: LoadedImage, name: str) -> None:
-        """Show an image in place of the previous one."""
         viewer, previous = self._state.viewer, self._image
         old: list[Any] = []
         if previous is not None and previous in viewer.layers:
@@ -200,14 +199,13 @@ class FolderController(QObject):
             self._state.choose_image(None)
         if previous is not None:
             self._state.release(previous)
-        image.name = loaded.name  # The previous layer may have had this name.
+        image.name = loaded.name  # napari renames the new layer if the previous one has the same name.
         self._state.choose_image(image)
         viewer.reset_view()
         self.message.emit(loaded.note or "")
         self.changed.emit()
 
     def _on_session(self) -> None:
-        """Connect to the session of the current image."""
         if self._session is not None:
             self._session.document_changed.disconnect(self._on_document)
         self._session = self.session

@@ -210,7 +210,6 @@ class ObjectsDock(Dock):
             view.center = (*view.center[:-2], float(world[-2]), float(world[-1]))
 
     def _highlight(self) -> None:
-        """Highlight the boxes of the selected objects on the image."""
         annotator, ids = self.state.annotator, self.selected()
         # If no object is selected and none was before, the highlighted box belongs to a tool.
         if annotator is not None and (ids or self._highlighted):

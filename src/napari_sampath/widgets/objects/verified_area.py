@@ -13,7 +13,7 @@ from ..viewer.viewer_state import ViewerState
 BUTTONS = {
     "view": ("View", "Verify the objects in view and mark the rest of the view as background"),
     "image": ("Image", "Verify all objects and mark the rest of the image as background"),
-    "reopen": ("Reopen", "Remove the view from the verified area; the objects stay"),
+    "reopen": ("Reopen", "Remove the view from the verified area; objects are kept"),
 }
 """Name -> text and tooltip of the button."""
 

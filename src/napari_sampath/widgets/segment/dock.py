@@ -25,7 +25,7 @@ from .uncertain_regions import UncertainRegions
 
 __all__ = ["CLASSES", "CONFIDENCE", "SegmentDock"]
 
-ADD_HINT = "Add the result as objects that you can correct; objects that you made or reviewed stay"
+ADD_HINT = "Add the result as objects that you can correct; objects that you created or reviewed are kept"
 MIN_AGREEMENT = 0.6
 """Minimum `Guess.share` for which an object gets the guessed class."""
 
