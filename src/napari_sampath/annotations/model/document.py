@@ -43,7 +43,7 @@ class Document:
         self.verified_map = TiledMap(hw, np.bool_)
         """(H, W) bool, True in areas that a person has marked as complete."""
         self.objects: dict[int, AnnotatedObject] = {}
-        """Id -> record."""
+        """Object id -> record."""
         self.next_id = 1
         """Id of the next new object."""
 

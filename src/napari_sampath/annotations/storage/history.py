@@ -103,7 +103,7 @@ class History:
         return None
 
     def redo(self) -> Entry | None:
-        """Move the next step to redo back to the undo stack and return it; None if there is none."""
+        """Move the next step of the redo stack to the undo stack and return it; None if there is none."""
         if self._undone:
             self._done.append(self._undone.pop())
             return self._done[-1]

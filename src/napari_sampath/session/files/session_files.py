@@ -30,7 +30,7 @@ class SessionFiles:
         self._name = name
         self._editor = editor
         self.mpp: float | None = None
-        """Micrometres per pixel, if known, for training samples."""
+        """Micrometres per pixel, for training samples; None if unknown."""
 
     def import_change(self, new: NewObjects) -> Change:
         """Return the change that adds the objects from `read_job`; they overwrite existing objects."""

@@ -168,7 +168,7 @@ class ObjectTools:
         """Shrink an object by a distance in pixels.
 
         Raises:
-            PromptError: If no pixel would be left.
+            PromptError: If the object would have no pixels left.
             UnknownNameError: If there is no such object.
         """
         mask = shaping.shrunk(self._document.pixels(object_id), by_px)
@@ -187,7 +187,7 @@ class ObjectTools:
         """Smooth the outline of an object with a median filter; other objects keep their pixels.
 
         Raises:
-            PromptError: If no pixel would be left.
+            PromptError: If the object would have no pixels left.
             UnknownNameError: If there is no such object.
         """
         mask = shaping.smoothed(self._document.pixels(object_id), radius_px, self._document.hw)

@@ -20,7 +20,7 @@ CHECK_MARKS = (
     "QTableView::indicator { width: 12px; height: 12px; border: 1px solid #8a8f99; border-radius: 2px; }"
     "QTableView::indicator:checked { background: #3d7bff; border-color: #3d7bff; }"
 )
-"""Style sheet of the check boxes; napari's are hardly visible in a table with the dark theme."""
+"""Style sheet of the check boxes; those of napari are hardly visible in a dark table."""
 
 
 class ObjectTableView(QTableView):
