@@ -23,7 +23,7 @@ from ..registry import Registry
 SAM_MEAN = (123.675, 116.28, 103.53)
 """Mean of each channel, RGB in 0..255."""
 SAM_STD = (58.395, 57.12, 57.375)
-"""Standard deviation of each channel; mean and deviation are ImageNet's, as in `segment_anything/build_sam.py`."""
+"""Standard deviation of each channel, RGB in 0..255; both are ImageNet's, as in `segment_anything/build_sam.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class EncoderInfo:
     promptable: bool
     """True if the model includes SAM's prompt encoder and mask decoder."""
     size_mb: float
-    """Size of the weights file; 0 if unknown."""
+    """Size of the weights file in MB; 0 if unknown."""
     gated: bool = False
     """True if users must request access and accept the terms before downloading the weights."""
 
@@ -104,7 +104,7 @@ class Encoder(nn.Module, ABC):
         return functional.pad(pixels, (0, frame.input_px - width, 0, frame.input_px - height))
 
     def normalise(self, pixels: Tensor, window: UInt8Array) -> Tensor:
-        """Normalise the resized pixels (3, h, w), 0..255, of a window (H, W, 3); padding with 0 follows."""
+        """Normalise the resized pixels (3, h, w), 0..255, of a window (H, W, 3), before they are padded with 0."""
         return (pixels - self.pixel_mean) / self.pixel_std
 
     @abstractmethod
@@ -143,24 +143,24 @@ class EncoderParts:
 
 
 Builder = Callable[[Path | None], EncoderParts]
-"""Builds an encoder from a weights file; None means the official or shipped file."""
+"""Function that builds an encoder from a weights file; None means the official or shipped file."""
 
 Fetcher = Callable[[Path | None], Job[Path]]
-"""Finds or downloads the weights file; the argument is a file or folder given by the user, or None."""
+"""Function that finds or downloads the weights file; its argument is a file or folder given by the user, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderEntry:
-    """One entry of the registry."""
+    """Registry entry of an encoder."""
 
     info: EncoderInfo
     build: Builder
     fetch: Fetcher | None = None
-    """None if the weights are shipped with the package."""
+    """Function that finds or downloads the weights file; None if the weights are shipped with the package."""
     file: str = ""
     """Name of the weights file in the folder of downloaded weights; empty if it is shipped or supplied by the user."""
     find_in_hub_cache: Callable[[], Path | None] | None = None
-    """Finds the file in the cache of the Hugging Face Hub; None if the weights are not published there."""
+    """Function that finds the file in the Hugging Face Hub's cache; None if the weights are not on the Hub."""
 
     def is_downloaded(self) -> bool:
         """Return True if the weights file is in the folder of downloaded weights or in the Hub's cache."""

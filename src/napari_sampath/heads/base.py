@@ -21,8 +21,8 @@ Argument: TypeAlias = int | float | bool | str
 class Head(nn.Module, ABC):
     """A trained network that maps features to class logits without prompts.
 
-    Channel k of the logits belongs to `classes[k]`. The first class may have the id 0 ("background"): pixels
-    that belong to no other class.
+    Channel k of the logits belongs to `classes[k]`. The first class may be the background (id 0), to
+    which all pixels without another class belong.
 
     Args:
         spec: The feature maps to read, concatenated in this order.
@@ -66,7 +66,7 @@ class Head(nn.Module, ABC):
         return self(maps), None
 
     def init_from_sam(self, sam: Mapping[str, Tensor] | None) -> None:
-        """Initialise the head before training, from SAM's decoder that belongs to the encoder.
+        """Initialise the head before training from the SAM decoder of its encoder.
 
         A head that needs parts of the decoder copies them, so that its bundle is self-contained.
 
@@ -169,7 +169,7 @@ def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
     """Check that the classes can be the channels of a head, and return them as a tuple.
 
     Raises:
-        DatasetError: If there are fewer than two, names or ids are not unique, an id is outside 0..255, or
+        DatasetError: If there are fewer than two classes, names or ids are not unique, an id is outside 0..255, or
             the id 0 is not the first.
     """
     ids, names = [info.id for info in classes], [info.name for info in classes]
@@ -196,7 +196,7 @@ def load_weights(head: Head, state: Mapping[str, Tensor], source: str) -> None:
     Args:
         head: The head; it may have been built on the meta device.
         state: Tensors under the head's own names.
-        source: Subject of the error message, in the plural: "The weights".
+        source: Subject of the error message, in the plural, such as "The weights".
 
     Raises:
         WeightsError: If names or shapes differ; the message names the first difference.

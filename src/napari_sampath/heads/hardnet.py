@@ -143,7 +143,7 @@ class HarmonicBlock(nn.Module):
 
 
 def _links(layer: int) -> list[int]:
-    """List the layers that a layer is linked to, the nearest first."""
+    """List the layers that a layer is linked to, nearest first."""
     return [layer - 2**i for i in range(layer.bit_length()) if layer % 2**i == 0]
 
 

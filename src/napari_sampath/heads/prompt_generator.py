@@ -21,7 +21,7 @@ _SAM_TOKENS = 4
 
 @registry.register("prompt_generator")
 class PromptGeneratorHead(Head):
-    """Generator g that computes a dense prompt for each class from the image, and SAM's frozen decoder.
+    """Prompt generator g, which computes a dense prompt for each class from the image, and SAM's frozen decoder.
 
     The head holds its own copy of SAM's decoder (14 MB, or 7 MB in a float16 bundle), so that its bundle does not
     depend on the encoder's weights file.
@@ -165,7 +165,7 @@ def only_image(spec: FeatureSpec) -> FeatureSpec:
 
 
 def generator_side(image_px: int, cells: int) -> int:
-    """Return g's input side, a multiple of 32, for `cells` x `cells` of a tile that is resized to `image_px`."""
+    """Return g's input side for a window of `cells` x `cells` if a tile is resized to `image_px`; a multiple of 32."""
     return max(32, round(image_px * cells / GRID / 32) * 32)
 
 
@@ -173,7 +173,7 @@ def check_side(image_px: int) -> int:
     """Return the side if it is a multiple of 32 from 32 to 1024.
 
     Raises:
-        DatasetError: Otherwise.
+        DatasetError: If it is not.
     """
     if not (32 <= image_px <= 1024 and image_px % 32 == 0):
         raise DatasetError(f"image_px is {image_px}; give a multiple of 32 from 32 to 1024.")

@@ -42,7 +42,7 @@ def to_loaded_image(
     """Convert an array to (H, W, 3) uint8.
 
     A single channel is repeated as grey, an alpha channel is dropped, channels first are moved last, and values of
-    other types than uint8 are scaled to 0..255 (see `scaling.to_uint8`). The note describes these steps.
+    types other than uint8 are scaled to 0..255 (see `scaling.to_uint8`). The note describes these steps.
 
     Args:
         array: (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or channels first; bool, integer or float; numpy, dask

@@ -22,7 +22,7 @@ Maps: TypeAlias = "Mapping[str, Tensor]"
 
 @dataclass(frozen=True, slots=True)
 class FeatureKey:
-    """Key that contains exactly what the features of a tile depend on.
+    """Key of the features of one tile, which contains exactly what they depend on.
 
     Neither the name of the image nor the position of the tile is part of the key. Cached features are therefore found
     for a renamed or cropped image, but not after a pixel of the tile has changed.

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _SUFFIX = ".safetensors"
 _AFTER_EVICTION = 0.9
-"""Fraction of the limit in use after an eviction, so that not every write has to evict."""
+"""Fraction of the limit that stays in use after an eviction, so that not every write evicts entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Verification:
 
 
 class DamagedEntryError(ValueError):
-    """The content of an entry differs from what was written; caught within this module."""
+    """Raised if the content of an entry differs from what was written; caught within this module."""
 
 
 class DiskTier(StoreTier):

@@ -13,7 +13,7 @@ def resize_position(position: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize a position embedding as DINO and HIPT do.
 
     DINO and HIPT interpolate the 14 x 14 positions with a scale factor of (grid + 0.1) / 14 instead of a target size,
-    which changes the values slightly (by up to 0.02, at a spread of 0.2).
+    which changes the values slightly (by 0.02, for values with a spread of 0.2).
 
     Args:
         position: (1, 1 + 14 * 14, C), the class token first.

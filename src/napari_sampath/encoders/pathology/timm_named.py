@@ -118,7 +118,7 @@ def build(info: EncoderInfo, hub_file: HubFile | None, path: Path | None = None)
 
 
 def _load(info: EncoderInfo, config: Any, state: dict[str, Tensor], input_px: int, path: Path) -> Any:
-    """Build and load through timm, which resizes the position embedding as each architecture needs."""
+    """Build the network and load its weights with timm, which resizes the position embedding."""
     classifiers = [config.classifier] if isinstance(config.classifier, str) else config.classifier or ()
     heads = tuple(f"{name}." for name in classifiers)
     body = {key: value.float() for key, value in state.items() if not key.startswith(heads)}

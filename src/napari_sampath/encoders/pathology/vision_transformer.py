@@ -48,7 +48,7 @@ class PathologyModel:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of `timm.create_model`."""
     convert: Callable[[State], State] = dict
-    """Renames the tensors of the file to timm's names."""
+    """Function that renames the tensors of the file to timm's names."""
     page: str = ""
     """Address of the page with weights and licence, for weights that are not on the Hub."""
     dino_positions: bool = False

@@ -2,7 +2,7 @@
 
 Weights and outputs match those of `segment_anything.modeling.ImageEncoderViT`. It saves memory in two places: global
 attention runs in chunks through a fused kernel instead of storing matrices of (heads, 4096, 4096), and windows that
-extend beyond the image are padded after the projection to queries, keys and values, where a padded patch is the bias.
+extend beyond the image are padded after the projection to queries, keys and values, where a padded patch is its bias.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def build(path: Path | None = None) -> EncoderParts:
     """Build `vit_t` with the official weights or from a file in MobileSAM's format.
 
     Raises:
-        WeightsError: If the file has another format.
+        WeightsError: If the file has a different format.
     """
     if path is None or not path.is_file():
         path = run(locate_job(FILE, path))

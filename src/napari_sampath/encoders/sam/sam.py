@@ -88,7 +88,7 @@ def build_file(path: Path, info: EncoderInfo) -> EncoderParts:
         info: Description of the requested encoder; for an official encoder, the file must match its size.
 
     Raises:
-        WeightsError: If the file has another format or size.
+        WeightsError: If the file has a different format or size.
     """
     state = sam_keys(load_state_dict(path), str(path))
     architecture = deduce(state, str(path))

@@ -57,7 +57,7 @@ class MedSamEncoder(SamEncoder):
 
 
 def _as_medsam(parts: EncoderParts) -> EncoderParts:
-    """Replace SAM's preprocessing and three masks by MedSAM's preprocessing and single mask."""
+    """Replace SAM's preprocessing and three masks with MedSAM's preprocessing and single mask."""
     decoder = build_mask_decoder(SingleMaskDecoder)
     if not isinstance(parts.encoder, SamEncoder) or parts.mask_decoder is None:
         raise TypeError("MedSAM is built from SAM's parts.")
@@ -78,7 +78,7 @@ class SamVariant:
     source_url: str
     weights: WeightsFile
     adapt: Callable[[EncoderParts], EncoderParts] | None = None
-    """Replaces the parts in which the variant differs from SAM; None if it does not differ."""
+    """Function that replaces the parts in which the variant differs from SAM; None if there are none."""
 
     @property
     def info(self) -> EncoderInfo:

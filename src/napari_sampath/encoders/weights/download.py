@@ -86,7 +86,7 @@ def locate_job(weights: WeightsFile, explicit: Path | None = None) -> Job[Path]:
             ) from error
         lock = yield from _acquire_job(folder / f".{weights.name}.lock", weights)
         try:
-            if not target.exists():  # unless another process has downloaded it meanwhile
+            if not target.exists():  # unless another process has downloaded it in the meantime
                 yield from _download_job(weights, target)
         finally:
             lock.release()
@@ -120,7 +120,7 @@ def _acquire_job(path: Path, weights: WeightsFile) -> Job[FileLock]:
     while True:
         try:
             lock.acquire(timeout=0.2)
-        except Timeout:  # before OSError, of which it is a subclass
+        except Timeout:  # must precede OSError, its base class
             yield Progress(0, 0, f"Waiting for another program to download {weights.name}", "bytes")
         except OSError as error:
             raise StorageError(
@@ -213,7 +213,7 @@ def _sha256(path: Path) -> str:
 
 
 def _matches(path: Path, published: str) -> bool:
-    """Compare a file with its published hash; True if none is published."""
+    """Return True if a file has the published hash, or if no hash is published."""
     if not published:
         return True
     if published.startswith("xxh128:"):
@@ -223,7 +223,7 @@ def _matches(path: Path, published: str) -> bool:
 
 
 def _verified(target: Path, sha256: str) -> bool:
-    """Compare a file with its published hash; the result is stored, so that an unchanged file is hashed only once."""
+    """Return True if a file has the published hash; store the result, so that an unchanged file is hashed only once."""
     try:
         note = json.loads(_note(target).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -30,7 +30,7 @@ class HubFile:
     name: str
     """File name in the folder of downloaded weights, unique among models."""
     repository: str
-    """"owner/name"."""
+    """Name of the repository, "owner/name"."""
     size: int
     """Bytes, for messages; 0 if unknown."""
     gated: bool = False

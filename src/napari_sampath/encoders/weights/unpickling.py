@@ -33,7 +33,7 @@ _CLASS_NAME = re.compile(r"_*[A-Z]\w*")
 
 
 class RefusedError(pickle.UnpicklingError):
-    """A file calls a function or class that no checkpoint needs; the message is its name."""
+    """Raised if a file calls a function or class that no checkpoint needs; the message is its name."""
 
 
 class _StubType(type):
@@ -48,7 +48,7 @@ class _StubType(type):
 
 
 class Stub(metaclass=_StubType):
-    """Stands for an object of any class: stores state and items, and does nothing."""
+    """Stand-in for an object of any class; stores state and items, and does nothing else."""
 
     reference = ""
     state: Any
@@ -100,7 +100,7 @@ class _StorageType:
 
 
 class _Builder:
-    """A function that a file may call; the file cannot change it."""
+    """Function that a file may call but not modify."""
 
     __slots__ = ("_make",)
 

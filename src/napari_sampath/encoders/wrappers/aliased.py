@@ -15,7 +15,7 @@ from .wrapped import WrappedEncoder, register
 
 @register
 class AliasedEncoder(WrappedEncoder):
-    """Resize the normalised input bilinearly without antialiasing, as SAM-Path's published code does.
+    """Encoder whose normalised input is resized bilinearly without antialiasing, as in SAM-Path's published code.
 
     SAM-Path is trained on CRAG tiles of 1,536 px. SAM and all other encoders here resize with antialiasing before
     they normalise. Tiles of 1,024 px are not resized, so the two agree on them.

@@ -11,7 +11,7 @@ from .wrapped import WrappedEncoder, register
 
 @register
 class DoubleNormEncoder(WrappedEncoder):
-    """Normalise the padded and normalised input once more.
+    """Encoder whose padded input is normalised a second time.
 
     AutoSAM's published code does so by mistake, in training and prediction: SAM receives an image with a hundredth of
     its contrast, and a prompt generator trained on these features does not work on others. `preprocess` returns the

@@ -10,7 +10,7 @@ from .wrapped import WrappedEncoder, register
 
 @register
 class MinMaxEncoder(WrappedEncoder):
-    """Scale the minimum of a tile to 0 and its maximum to 1; padding is 0.
+    """Encoder whose input is scaled from the minimum and maximum of a tile to 0..1; padding is 0.
 
     AutoSAM's published code does this for each slice of a volume, instead of using SAM's mean and standard deviation.
     Here, each slice is one tile.

@@ -20,7 +20,7 @@ _FIRST = ("vit_b", "vit_l", "vit_h", "vit_t", "sampath-tiny", "aliased:vit_b")
 
 
 class PairEncoder(Encoder):
-    """Run both encoders; the maps of the second are named "<encoder>.<map>".
+    """Pair of encoders on one tile; the maps of the second are named "<encoder>.<map>".
 
     The tile is preprocessed for the first encoder; for the second, that normalisation is inverted and its own is
     applied, as in SAM-Path's code. Padding has the mean colour of the first encoder.
@@ -75,7 +75,7 @@ def pair_info(first: EncoderInfo, second: EncoderInfo) -> EncoderInfo:
 
 
 class _Loader:
-    """Find and build the two encoders of a name "first+second"."""
+    """Loader of the two encoders of a name "first+second"."""
 
     def __init__(self, name: str) -> None:
         self.names = name.split("+", 1)

@@ -15,7 +15,7 @@ from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 
 
 class WrappedEncoder(Encoder):
-    """An encoder whose pixels are preprocessed differently, named by a prefix and the inner encoder.
+    """An encoder with modified preprocessing; its name is a prefix followed by the name of the inner encoder.
 
     Args:
         inner: An encoder with SAM's interface.
