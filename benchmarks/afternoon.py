@@ -229,8 +229,8 @@ brush, counted as {brush} clicks, where clicks do not help. Every click, key pre
 {table}
 
 The Dice on unseen cases is measured on {unseen} images of cases without annotated images; labelling every
-pixel as gland reaches {trivial:.3f} there. {on_unseen} The whole run, with exports in every format, took
-{minutes:.0f} min of processor time.
+pixel as gland reaches {trivial:.3f} there. {on_unseen}
+The whole run, with exports in every format, took {minutes:.0f} min of processor time.
 {verdict}
 {pictures}
 Data: EBHI-Seg (Shi et al. 2023, CC BY 4.0).
