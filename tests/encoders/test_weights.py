@@ -108,7 +108,7 @@ def test_download_with_wrong_hash_is_deleted(folder: Path) -> None:
 def test_error_of_the_server_is_named(folder: Path, status: int) -> None:
     with serve(CONTENT, status=status) as server, pytest.raises(WeightsMissingError) as caught:
         run(locate_job(wanted(server.url)))
-    assert f"answers {status}" in one_sentence(caught.value)
+    assert f"returned status {status}" in one_sentence(caught.value)
 
 
 def test_no_connection_names_file_and_folder(folder: Path) -> None:
