@@ -172,7 +172,8 @@ def _receive_job(weights: WeightsFile, part: Path) -> Job[bool]:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             return True  # complete, or part of a different file, which the hash reveals
         if not response.ok:
-            reason = f"is not on this machine and could not be downloaded (the server returned status {response.status_code})"
+            status = response.status_code
+            reason = f"is not on this machine and could not be downloaded (the server returned status {status})"
             raise WeightsMissingError(weights.message(part.parent, reason))
         if response.status_code != requests.codes.partial_content:
             received = 0
