@@ -476,7 +476,7 @@ def test_bugs_are_reported_in_one_sentence_unless_debugging() -> None:
         assert "TypeError: two" in result.stderr
         if not traceback:
             assert result.stderr.count("\n") == 1
-            assert "please report it" in result.stderr
+            assert "please report this bug" in result.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
