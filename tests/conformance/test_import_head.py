@@ -95,7 +95,7 @@ def test_heads_of_hu_et_al_require_pixels_from_0_to_1(golden, tmp_path, kind, we
     torch.save({"epoch": 120, "state_dict": golden.weights(weights, seed)}, file)
     once = promptable(WideEncoder("vit_b"))
     with pytest.raises(
-        WeightsError, match=r"'minmax01:vit_b', the model given is 'vit_b'.*input_norm=\"sam\""
+        WeightsError, match=r"'minmax01:vit_b', and the given model is 'vit_b'.*input_norm=\"sam\""
     ):
         import_head(file, kind, path, once)
     stretched = promptable(MinMaxEncoder(WideEncoder("vit_b")))
@@ -110,7 +110,7 @@ def test_prompt_generator_copies_the_decoder_of_the_encoder(golden, tmp_path):
     file = tmp_path / "g.pth"
     torch.save(golden.weights("prompt_generator_hardnet39ds", 51), file)
     once = promptable(WideEncoder("vit_b"))
-    with pytest.raises(WeightsError, match="'double-norm:vit_b', the model given is 'vit_b'"):
+    with pytest.raises(WeightsError, match="'double-norm:vit_b', and the given model is 'vit_b'"):
         import_head(file, "prompt_generator", tmp_path / "g.safetensors", once)
     twice = promptable(DoubleNormEncoder(WideEncoder("vit_b")))
     path = import_head(file, "prompt_generator", tmp_path / "g.safetensors", twice)

@@ -410,7 +410,7 @@ def test_nothing_found_is_an_empty_list(model):
 
 def test_a_model_that_answers_no_prompts_is_refused_before_it_works(head):
     model = patch_model()
-    with pytest.raises(PromptError, match=r"'patches' answers no prompts.*; take a head"):
+    with pytest.raises(PromptError, match=r"'patches' answers no prompts.*; use a head"):
         segment_instances(np.zeros((64, 64, 3), np.uint8), head, model)
     assert model.encoder.passes == 0
 
@@ -467,7 +467,7 @@ def test_segment_objects_takes_settings_and_refuses_them_without(tissue, bundle,
     target = tmp_path / "objects.tif"
     words = ["segment", str(tissue), "--head", str(bundle), "-o", str(target), "--device", "cpu"]
     assert main([*words, "--neck", "0.5"]) == 1
-    assert "--neck is a setting of --objects; give that, too" in capsys.readouterr().err
+    assert "--neck is a setting of --objects; add --objects or remove --neck" in capsys.readouterr().err
     assert main([*words, "--objects", "--neck", "2"]) == 1
     assert "neck is 2.0; give a number from 0 to 1." in capsys.readouterr().err
     assert not target.exists()

@@ -173,7 +173,9 @@ def _receive_job(weights: WeightsFile, part: Path) -> Job[bool]:
             return True  # complete, or part of a different file, which the hash reveals
         if not response.ok:
             status = response.status_code
-            reason = f"is not on this machine and could not be downloaded (the server returned status {status})"
+            reason = (
+                f"is not on this machine and could not be downloaded (the server returned status {status})"
+            )
             raise WeightsMissingError(weights.message(part.parent, reason))
         if response.status_code != requests.codes.partial_content:
             received = 0

@@ -88,6 +88,7 @@ def evaluate_prompts(
     colour_factors: tuple[float, ...] = (),
     worst: WorstPredictions | None = None,
     high_resolution: bool = False,
+    baselines: bool = True,
 ) -> Job[list[PromptScore]]:
     """Score a promptable model, prompted for every object with its bounding box and with its innermost pixel.
 
@@ -102,6 +103,7 @@ def evaluate_prompts(
         worst: Collection to which the worst predictions for boxes and points are added.
         high_resolution: Whether to add scores on high-resolution tiles, which a session uses after zooming in; only for
             images that are large enough and in which each id is one object.
+        baselines: Whether to score the baselines too.
 
     Returns:
         One score for each kind, prompt and method, sorted by kind, prompt and descending mean. For points,
@@ -114,7 +116,7 @@ def evaluate_prompts(
         yield Progress(number, len(images), f"Prompting for the objects of {image.name}", "images")
         image_counts[image.kind.name] += 1
         for tile in _tiles(image):
-            scored = _score_tile(model, tile, clicked, colour_factors, worst, high_resolution)
+            scored = _score_tile(model, tile, clicked, colour_factors, worst, high_resolution, baselines)
             for key, values in scored.items():
                 cases = values_by_key.setdefault((image.kind.name, *key), {})
                 cases.setdefault(image.case or image.name, []).extend(values)
@@ -154,9 +156,12 @@ def _score_tile(
     colour_factors: tuple[float, ...],
     worst: WorstPredictions | None,
     high_resolution: bool,
+    baselines: bool,
 ) -> Values:
     features = model.encode(tile.pixels)
-    scored = _score_model(model, features, tile, worst) | _score_baselines(tile)
+    scored = _score_model(model, features, tile, worst)
+    if baselines:
+        scored |= _score_baselines(tile)
     rng = np.random.default_rng(len(tile.ids))
     clicked_ids = set(rng.choice(tile.ids, size=min(clicked, len(tile.ids)), replace=False).tolist())
     if clicked:
