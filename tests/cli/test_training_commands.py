@@ -136,7 +136,7 @@ def test_card_of_the_shipped_weights_lists_the_shipped_heads(
         assert wrong[0] in message
         assert "_factor" not in message
     assert model_card.main([*words, "--model", "vit_b"]) == 1
-    assert "leave out --model vit_b" in capsys.readouterr().err
+    assert "omit --model vit_b" in capsys.readouterr().err
 
 
 def test_tune_reports_errors(
