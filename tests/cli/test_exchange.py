@@ -157,7 +157,7 @@ def test_import_rejects_other_sizes_and_repeated_class_names(
     before = journal.read_bytes()
     Image.fromarray(np.ones((20, 30), np.uint8)).save(tmp_path / "small.png")
     sentence = fails(capsys, "import", str(tmp_path / "small.png"), str(image))
-    assert "is 30 x 20 px and the image 128 x 96 px" in sentence
+    assert "is 30 x 20 px, but the image is 128 x 96 px" in sentence
     assert main(["export", str(journal), "-o", str(tmp_path / "labels")]) == 0
     capsys.readouterr()
     classes = tmp_path / "labels" / "classes.json"
