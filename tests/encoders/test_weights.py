@@ -89,7 +89,7 @@ def test_complete_part_is_verified_and_used(folder: Path) -> None:
 
 def test_repeated_failure_is_an_error_and_keeps_the_part(folder: Path) -> None:
     with serve(CONTENT, cut_after=[2_000_000, 0, 0, 0, 0, 0, 0, 0]) as server:
-        with pytest.raises(WeightsMissingError, match=r"stopped after 2 MB, kept") as caught:
+        with pytest.raises(WeightsMissingError, match=r"2 MB were downloaded and are kept") as caught:
             run(locate_job(wanted(server.url)))
         one_sentence(caught.value)
         assert len(server.seen) == 4  # the first, and three in a row without new data

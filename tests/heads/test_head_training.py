@@ -74,7 +74,7 @@ def test_forest_segments_discs(discs, tmp_path):
 
 def test_prompt_generator_requires_a_prompt_decoder(discs, tmp_path):
     model = Model(EncoderParts(WideEncoder()), torch.device("cpu"), Store(MemoryTier(2**26)))
-    with pytest.raises(DatasetError, match="has none"):
+    with pytest.raises(DatasetError, match="does not have"):
         train(discs, "prompt_generator", ONE_STEP, model, tmp_path / "h.safetensors")
 
 

@@ -219,7 +219,7 @@ def test_unknown_kind_and_argument_are_rejected():
     "arguments", [{"depth": 1}, {"depth": 6}, {"top_channel": 0}, {"top_channel": 10**9}]
 )
 def test_cnn_refuses_sizes(arguments):
-    with pytest.raises(DatasetError, match="allowed"):
+    with pytest.raises(DatasetError, match="; give "):
         create("cnn", SPECS["one map"], CLASSES, **arguments)
 
 
@@ -346,7 +346,7 @@ def test_heads_with_sams_decoder_start_from_its_weights(sam):
 
 def test_prompt_generator_requires_a_prompt_decoder():
     head = create("prompt_generator", SPECS["embedding"], CLASSES)
-    with pytest.raises(DatasetError, match="has none"):
+    with pytest.raises(DatasetError, match="does not have"):
         head.init_from_sam(None)
     create("sampath", SPECS["embedding"], CLASSES).init_from_sam(None)
 
