@@ -29,7 +29,7 @@ from napari_sampath.annotations import (
     perform,
     prepare,
 )
-from napari_sampath.annotations.masks import tiled
+from napari_sampath.annotations.masks import tiled_map
 from napari_sampath.annotations.masks.masks import clip
 from napari_sampath.annotations.model.annotated_object import from_json, to_json
 from napari_sampath.annotations.model.operations import operation_from_json, operation_to_json
@@ -348,7 +348,7 @@ def check(document: Document, plain: Plain) -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(moves, max_size=14), st.sampled_from([8, 256]))
 def test_any_sequence_matches_the_plain_model_and_can_be_undone(moves: list[tuple], tile_px: int) -> None:
-    with mock.patch.object(tiled, "TILE_PX", tile_px):
+    with mock.patch.object(tiled_map, "MAP_TILE_PX", tile_px):
         back_and_forth(moves)
 
 
