@@ -164,7 +164,7 @@ def test_masks_are_cropped_to_the_image(document: Document) -> None:
     apply(document, make(1, 2), square(HW[0] - 1, HW[1] - 1, 8))
     assert document.objects[2].area_px == 1
     for mask in (square(HW[0], 0, 3), square(-3, 0, 3), LocalMask(1, 1, np.zeros((3, 3), dtype=np.bool_))):
-        with pytest.raises(PromptError, match="no pixel in the image"):
+        with pytest.raises(PromptError, match="no pixels in the image"):
             apply(document, make(1, 3), mask)
 
 
