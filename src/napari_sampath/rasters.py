@@ -190,8 +190,7 @@ def _arrange(values: npt.NDArray[Any], axes: str, path: Path) -> npt.NDArray[Any
         return values
     if not {"Y", "X"} <= set(letters) or len(letters) > 3 or not set(letters) <= set("YXSC"):
         raise ImageError(
-            f"'{path}' is a stack (axes {letters}, shape {shape}); allowed is one plane, grey or RGB: save a "
-            "single plane."
+            f"'{path}' is a stack (axes {letters}, shape {shape}); save a single grey or RGB plane."
         )
     for channel in "SC":
         if channel in letters:

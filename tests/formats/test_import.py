@@ -103,14 +103,14 @@ def test_label_maps_of_the_data(data_dir: Path) -> None:
         (
             np.zeros((20, 30, 3), np.uint8),
             "png",
-            "3 channels .colours, not labels.; allowed are whole numbers",
+            "3 channels .colours, not labels.; export a PNG",
         ),
         (np.zeros((20, 30, 4), np.uint8), "png", "4 channels"),
         (np.zeros((20, 30, 3), np.uint8), "tif", "3 channels"),
         (np.zeros((20, 30), np.float32), "tif", "type float32"),
         (two_blobs(), "jpg", "is a JPEG file, which alters label values"),
-        (two_blobs().astype(np.int16) - 1, "tif", "holds -1; allowed.*from 0 on"),
-        (two_blobs().astype(np.uint32) * 2**30, "tif", "allowed are 0 to 2147483647"),
+        (two_blobs().astype(np.int16) - 1, "tif", "contains -1, but labels must not be negative"),
+        (two_blobs().astype(np.uint32) * 2**30, "tif", "values must be from 0 to 2147483647"),
         (np.zeros((5, 20, 30), np.uint8), "tif", "30 channels"),
     ],
 )

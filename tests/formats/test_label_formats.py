@@ -318,9 +318,9 @@ def test_a_foreign_classes_json_is_not_overwritten(tmp_path: Path) -> None:
         ({"class_map": CLASS_MAP[:40]}, r"\(40, 70\) and the instance map \(50, 70\)"),
         ({"class_map": CLASS_MAP[..., None]}, r"class map has shape \(50, 70, 1\)"),
         ({"class_map": CLASS_MAP / 2}, "type float64; give whole numbers"),
-        ({"class_map": CLASS_MAP.astype(int) * 2}, "values from 0 to 400; allowed are 0 to 255"),
+        ({"class_map": CLASS_MAP.astype(int) * 2}, "values from 0 to 400, but they must be from 0 to 255"),
         ({"instance_map": INSTANCE_MAP - 1}, "values from -1 to"),
-        ({"instance_map": INSTANCE_MAP.astype(np.int64) * 2**31}, "allowed are 0 to 2147483647"),
+        ({"instance_map": INSTANCE_MAP.astype(np.int64) * 2**31}, "they must be from 0 to 2147483647"),
         (
             {"class_map": MANY * 0, "instance_map": MANY},
             "'slide 7' has 65536 objects, and a PNG holds at most 65535",

@@ -239,7 +239,7 @@ class TestReferenceMetrics:
         assert len(found) == 3
         scores = scorer.scores()
         assert scores == {
-            "AutoSAM 'Dice' of disc (mean over cases, 1 where a case has none)": pytest.approx(
+            "AutoSAM 'Dice' of disc (mean over cases; cases without the class count as 1)": pytest.approx(
                 np.mean(found)
             ),
             "AutoSAM 'Dice', mean of the classes": pytest.approx(np.mean(found)),

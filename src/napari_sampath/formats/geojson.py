@@ -1,4 +1,4 @@
-"""GeoJSON as QuPath has it: objects as polygons with holes, classes and colours.
+"""Read and write QuPath-compatible GeoJSON: objects as polygons with holes, with classes and colours.
 
 https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html. Every object is a feature with
 `objectType` "annotation". Its details are in `metadata`, which QuPath shows and keeps, and its score in

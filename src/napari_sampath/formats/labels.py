@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from ..arrays import ClassInfo, IntArray
 
 RASTERS = {"png": "png", "tiff": "tif"}
-"""Formats with one file for each label map -> file suffix."""
+"""Formats with one file for each label map -> file extension."""
 OUTLINES = {"coco": "coco.json", "coco-polygons": "polygons.coco.json", "geojson": "geojson"}
-"""Formats with one file of outlines -> file suffix."""
+"""Formats with one file of outlines -> file extension."""
 FORMATS = {**RASTERS, **OUTLINES, "ome-zarr": "ome.zarr"}
-"""All formats of an export -> file suffix."""
+"""All export formats -> file extension."""
 KINDS = ("classes", "instances")
-"""The two label maps of an image; last part of their file names."""
+"""Suffixes of the file names of the class map and the instance map, before the file extension."""
 WHOLE = "objects"
-"""Last part of the name of a file that holds both label maps or all objects of an image."""
+"""Suffix of the name of a file that contains both label maps or all objects of an image."""
 DETAILS = "details"
-"""Last part of the name of the file with the details of objects, see `LabelledObject.details`."""
+"""Suffix of the name of the file that contains the details of the objects; see `LabelledObject.details`."""
 
 Box: TypeAlias = tuple[int, int, int, int]
 """(r0, c0, r1, c1) in image pixels, end exclusive."""
@@ -63,9 +63,9 @@ class Labels:
     instance_map: Any
     """(H, W) int32, object number of each pixel, 0 for none."""
     classes: tuple[ClassInfo, ...]
-    """The classes that `class_map` may hold."""
+    """Classes that `class_map` may contain."""
     details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
-    """Number of an object -> its details, see `LabelledObject.details`."""
+    """Object number -> details; see `LabelledObject.details`."""
 
 
 def file_name(name: str, kind: str, suffix: str) -> str:
@@ -154,7 +154,7 @@ def renumber(
 
 
 def blocks(values: MapLike, side_px: int = _BLOCK_PX) -> Iterator[Box]:
-    """Yield windows that cover all non-zero pixels of a map, from its own `filled_boxes` if it has them."""
+    """Yield windows that cover all non-zero pixels of a map, using its `filled_boxes` method if it has one."""
     filled_boxes = getattr(values, "filled_boxes", None)
     if filled_boxes is not None:
         yield from filled_boxes()

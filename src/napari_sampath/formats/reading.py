@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _OUTLINES = (".json", ".geojson")
 _LOSSY = ("JPEG", "JPEG2000", "MPO", "WEBP", "AVIF")
-_ALLOWED = "allowed are whole numbers, one per pixel (8 or 16-bit grey or indexed PNG, or TIFF)"
+_EXPORT = "export a PNG (8 or 16-bit grey, or indexed) or a TIFF with one whole number per pixel"
 
 
 def import_labels(path: str | Path, name: str | None = None, hw: tuple[int, int] | None = None) -> Labels:
@@ -128,7 +128,9 @@ def _read_entry(folder: Path, name: str, entry: manifest.Entry) -> Labels | Obje
                 f"'{existing[0]}' has shape {values.shape}, and {manifest.MANIFEST} says {entry.hw}; export again."
             )
         if values.max(initial=0) > most:
-            raise ImageError(f"'{existing[0]}' holds {values.max()}; allowed are 0 to {most}: export again.")
+            raise ImageError(
+                f"'{existing[0]}' contains {values.max()}, but values must be from 0 to {most}; export again."
+            )
         maps.append(values)
     class_map = maps[0].astype(np.uint8)
     classes = _add_missing(class_map, entry.classes, None)
@@ -148,7 +150,7 @@ def _read_foreign(path: Path) -> Labels:
         return Labels(class_map, objects.astype(np.int32), _add_missing(class_map, (), raster.palette))
     if int(values.max(initial=0)) > np.iinfo(np.int32).max:
         raise ImageError(
-            f"'{path}' holds {values.max()}; allowed are 0 to {np.iinfo(np.int32).max}: renumber it."
+            f"'{path}' contains {values.max()}, but values must be from 0 to {np.iinfo(np.int32).max}; renumber them."
         )
     class_map = (values > 0).astype(np.uint8)
     return Labels(class_map, values.astype(np.int32), _add_missing(class_map, (), None))
@@ -164,18 +166,14 @@ def _label_values(raster: Raster, path: Path) -> npt.NDArray[Any]:
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if raster.format in _LOSSY:
-        raise ImageError(
-            f"'{path}' is a {raster.format} file, which alters label values; {_ALLOWED}: export it again."
-        )
+        raise ImageError(f"'{path}' is a {raster.format} file, which alters label values; {_EXPORT}.")
     if values.ndim != 2:
         colours = values.shape[2] if values.ndim == 3 else f"{values.ndim} dimensions and 0"
-        raise ImageError(
-            f"'{path}' has {colours} channels (colours, not labels); {_ALLOWED}: export it as one."
-        )
+        raise ImageError(f"'{path}' has {colours} channels (colours, not labels); {_EXPORT}.")
     if values.dtype.kind not in "bui":
-        raise ImageError(f"'{path}' holds values of type {values.dtype}; {_ALLOWED}: convert it.")
+        raise ImageError(f"'{path}' contains values of type {values.dtype}; {_EXPORT}.")
     if values.dtype.kind == "i" and int(values.min(initial=0)) < 0:
-        raise ImageError(f"'{path}' holds {values.min()}; {_ALLOWED}, from 0 on: renumber it.")
+        raise ImageError(f"'{path}' contains {values.min()}, but labels must not be negative; renumber them.")
     return values
 
 

@@ -185,7 +185,7 @@ def _check_maps(class_map: Any, instance_map: Any) -> tuple[tuple[Any, Any], int
             low, highest = min(low, int(part.min())), max(highest, int(part.max()))
         if low < 0 or highest > most:
             raise ImageError(
-                f"The {kind} map has values from {low} to {highest}; allowed are 0 to {most}: renumber them."
+                f"The {kind} map has values from {low} to {highest}, but they must be from 0 to {most}; renumber them."
             )
     if maps[0].shape != maps[1].shape:
         raise ImageError(
@@ -222,7 +222,8 @@ def _check_classes(class_map: MapLike, classes: Sequence[ClassInfo]) -> None:
     for info in classes:
         if not 0 <= info.id <= 255 or not all(0 <= part <= 255 for part in info.color):
             raise ImageError(
-                f"The class '{info.name}' has id {info.id} and colour {info.color}; allowed are 0 to 255: change it."
+                f"The class '{info.name}' has id {info.id} and colour {info.color}; "
+                "ids and colours range from 0 to 255: choose other values."
             )
     check_unique(classes, "The class list")
     ids = [info.id for info in classes]

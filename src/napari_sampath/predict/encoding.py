@@ -146,7 +146,11 @@ class TileEncoder:
         # Retry outside of the except block, where the error no longer holds references to tensors.
         half = len(tiles) // 2
         self._limit = min(self._limit, half)
-        logger.info("%d tiles at once do not fit into the memory of '%s'; halved.", len(tiles), self.device)
+        logger.info(
+            "A batch of %d tiles does not fit in the memory of '%s'; the batch size is halved.",
+            len(tiles),
+            self.device,
+        )
         if self._is_cuda:
             torch.cuda.empty_cache()
         return self._launch(tiles[:half]) + self._launch(tiles[half:])

@@ -57,13 +57,13 @@ def test_keys_are_changed_and_two_keys_can_be_swapped() -> None:
     ("wanted", "message"),
     [
         ({"smoth": "Y"}, "smoth"),
-        ({"smooth": "Shift"}, "'Shift' is not a key, so 'smooth its outline' stays on S"),
+        ({"smooth": "Shift"}, "'Shift' is not a key, so 'smooth outline' stays on S"),
         ({"smooth": 7}, "'7' is not a key"),
         (
             {"smooth": "v"},
-            "V is bound to 'toggle selected visibility' in napari, so 'smooth its outline' stays on S",
+            "V is bound to 'toggle selected visibility' in napari, so 'smooth outline' stays on S",
         ),
-        ({"smooth": "G"}, "G is also the key of 'grow it', so 'smooth its outline' stays on S"),
+        ({"smooth": "G"}, "G is also the key of 'grow', so 'smooth outline' stays on S"),
     ],
 )
 def test_an_unusable_key_is_refused_with_one_sentence(wanted: dict[str, object], message: str) -> None:

@@ -101,7 +101,7 @@ class TinyEncoder(Encoder):
         """Map (B, 3, S, S), S a multiple of 32, to {map_name: (B, 256, S / 16, S / 16)}."""
         # Compute maps at strides 4, 8, 16 and 32
         quarter, eighth, sixteenth, thirtysecond = self.backbone(pixels)
-        # Bring all to stride 16 and 256 channels, and add them
+        # Project the maps to stride 16 and 256 channels, and sum them
         coarse = functional.interpolate(
             self.from_stride32(thirtysecond), scale_factor=2.0, mode="bilinear", align_corners=False
         )

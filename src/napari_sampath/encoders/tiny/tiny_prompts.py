@@ -93,7 +93,16 @@ class MapPromptEncoder(PromptEncoder):
         boxes: Tensor | None,
         part: tuple[slice, slice] = (slice(0, GRID), slice(0, GRID)),
     ) -> Tensor:
-        """Render prompts, (x, y) in pixels of the 1,024 px input, as sharp maps (B, 6, 4h, 4w) of a part."""
+        """Render prompts as sharp maps of a part of the frame.
+
+        Args:
+            points: (B, N, 2) as (x, y) in pixels of the 1,024 px input, and (B, N) labels.
+            boxes: (B, 4) XYXY, in the same pixels.
+            part: h rows and w columns of the 64 x 64 tokens.
+
+        Returns:
+            Maps (B, 6, 4h, 4w).
+        """
         cell_px = INPUT_PX / LOGITS_PX
         count = self._get_batch_size(points, boxes, None)
         edges = tuple(self._edges(along, LOGITS_PX // GRID) for along in part)
@@ -112,7 +121,13 @@ class MapPromptEncoder(PromptEncoder):
         boxes: Tensor | None,
         part: tuple[slice, slice] = (slice(0, GRID), slice(0, GRID)),
     ) -> Tensor:
-        """Compute the position of each token of a part relative to the prompts, as smooth maps (B, 6, h, w)."""
+        """Compute the position of each token relative to the prompts, as smooth maps of a part of the frame.
+
+        Arguments as in `draw`.
+
+        Returns:
+            Maps (B, 6, h, w).
+        """
         count = self._get_batch_size(points, boxes, None)
         centres = _shifted(tuple(self._edges(along, 1) for along in part), INPUT_PX / GRID / 2)
         maps = torch.zeros(count, 6, *(len(along) for along in centres), device=self._get_device())

@@ -118,12 +118,12 @@ def _tensor(
     storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> Tensor:
     if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("a tensor of something other than numbers")
+        raise pickle.UnpicklingError("a tensor without a storage")
     if min((offset, *size, *stride)) < 0 or len(size) != len(stride):
-        raise pickle.UnpicklingError("a tensor of impossible shape")
+        raise pickle.UnpicklingError("a tensor with an invalid shape")
     end = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True)) + 1
     if 0 not in size and end * storage.dtype.itemsize > storage.content.nbytes():
-        raise pickle.UnpicklingError("a tensor larger than its numbers")
+        raise pickle.UnpicklingError("a tensor larger than its storage")
     return torch.empty(0, dtype=storage.dtype).set_(storage.content, offset, size, stride)
 
 
@@ -186,7 +186,7 @@ class _Unpickler(pickle.Unpickler):
         if isinstance(pid, tuple) and len(pid) > 1 and pid[0] == "module":  # before PyTorch 1.6
             return pid[1]
         if not (isinstance(pid, tuple) and len(pid) >= 5 and isinstance(pid[1], _StorageType)):
-            raise pickle.UnpicklingError("a reference to something other than numbers")
+            raise pickle.UnpicklingError("a reference to something other than a storage")
         return self._storage(str(pid[2]), pid[1].dtype, int(pid[4]))
 
 
@@ -201,7 +201,7 @@ def read_zip(path: Path) -> Any:
         (main,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
         folder = main.removesuffix("data.pkl")
         if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
-            raise pickle.UnpicklingError("numbers of another byte order")
+            raise pickle.UnpicklingError("unsupported byte order")
         loaded: dict[str, _Storage] = {}
 
         def storage(key: str, dtype: torch.dtype, _count: int) -> _Storage:
@@ -215,7 +215,7 @@ def read_zip(path: Path) -> Any:
 
 def _map(path: Path, entry: zipfile.ZipInfo) -> torch.UntypedStorage:
     if entry.compress_type != zipfile.ZIP_STORED:
-        raise pickle.UnpicklingError("compressed numbers")
+        raise pickle.UnpicklingError("a compressed storage")
     if not entry.file_size:
         return torch.UntypedStorage(0)
     with path.open("rb") as file:
@@ -227,7 +227,7 @@ def _map(path: Path, entry: zipfile.ZipInfo) -> torch.UntypedStorage:
 
 
 def read_stream(path: Path, legacy: bool) -> Any:
-    """Read a file of PyTorch before 1.6 (a sequence of pickles, then numbers), or a plain pickle.
+    """Read a file of PyTorch before 1.6 (a sequence of pickles, then storages), or a plain pickle.
 
     Raises:
         RefusedError: If the file calls a function or class that no checkpoint needs.
@@ -239,7 +239,7 @@ def read_stream(path: Path, legacy: bool) -> Any:
     def storage(key: str, dtype: torch.dtype, count: int) -> _Storage:
         if key not in loaded:
             if not 0 <= count * dtype.itemsize <= file_bytes:
-                raise pickle.UnpicklingError("more numbers than the file has bytes")
+                raise pickle.UnpicklingError("a storage larger than the file")
             loaded[key] = _Storage(dtype, torch.UntypedStorage(count * dtype.itemsize))
         return loaded[key]
 
@@ -254,7 +254,7 @@ def read_stream(path: Path, legacy: bool) -> Any:
             target = loaded[str(key)]
             numbers = file.read(target.content.nbytes())
             if count * target.dtype.itemsize != len(numbers):
-                raise pickle.UnpicklingError("fewer numbers than announced")
+                raise pickle.UnpicklingError("a storage shorter than its declared length")
             if numbers:
                 target.content.copy_(
                     torch.frombuffer(bytearray(numbers), dtype=torch.uint8).untyped_storage()

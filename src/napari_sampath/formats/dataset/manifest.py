@@ -187,7 +187,7 @@ def check_split(split: str) -> str:
         DatasetError: If there is no such split.
     """
     if split not in SPLITS:
-        raise DatasetError(f"There is no split '{split}'; allowed are {', '.join(SPLITS)}.")
+        raise DatasetError(f"There is no split '{split}'; choose one of {', '.join(SPLITS)}.")
     return split
 
 

@@ -61,7 +61,8 @@ def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
     for info in classes:
         if not 0 <= info.id <= 255 or not all(0 <= part <= 255 for part in info.color):
             raise DatasetError(
-                f"The class '{info.name}' has id {info.id} and colour {info.color}; allowed are 0 to 255: change it."
+                f"The class '{info.name}' has id {info.id} and colour {info.color}; "
+                "ids and colours range from 0 to 255: choose other values."
             )
     return tuple(classes)
 
@@ -100,7 +101,8 @@ def check_maps(snapshot: Snapshot) -> dict[str, npt.NDArray[Any]]:
         low, high = int(values.min(initial=0)), int(values.max(initial=0))
         if low < 0 or high > most:
             raise DatasetError(
-                f"The {kind} of '{name}' have values from {low} to {high}; allowed are 0 to {most}: renumber them."
+                f"The {kind} of '{name}' have values from {low} to {high}, but they must be from 0 to {most}; "
+                "renumber them."
             )
     maps["labels"] = maps["labels"].astype(np.uint8)
     return maps

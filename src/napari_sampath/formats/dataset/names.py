@@ -16,7 +16,7 @@ def alike(name: str, names: Iterable[str]) -> list[str]:
 
 
 def free_name(name: str, names: Iterable[str]) -> str:
-    """Return a name that differs from all others, if needed with a number, such as "tile (2)"."""
+    """Make a name unique by appending a number if it is taken, such as "tile (2)"."""
     taken = {other.casefold() for other in names}
     candidates = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
     return next(candidate for candidate in candidates if candidate.casefold() not in taken)

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from segment_anything.modeling import MaskDecoder, PromptEncoder
 
 _ACTIVE = 4
-"""Tiles that are kept prepared for further prompts: 10 MB each besides their embedding."""
+"""Number of tiles kept ready for further prompts; each takes 10 MB in addition to its embedding."""
 _CPU_BATCH = 4
-"""Prompts per batch on a CPU; more are not faster, because they exceed its cache."""
+"""Prompts per batch on a CPU; larger batches are not faster, because they exceed its cache."""
 _GPU_BATCH = 64
 
 _Stamp: TypeAlias = tuple[tuple[int, int], ...]

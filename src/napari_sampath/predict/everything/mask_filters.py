@@ -152,7 +152,7 @@ def without_duplicates(boxes: list[tuple[int, int, int, int]], scores: Tensor, i
     Args:
         boxes: N boxes (x0, y0, x1, y1).
         scores: (N,) float.
-        iou: Of two boxes with a larger IoU, the one with the lower score is dropped.
+        iou: If the IoU of two boxes is larger than this, the box with the lower score is dropped.
     """
     if not boxes:
         return []

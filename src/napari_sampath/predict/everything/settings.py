@@ -21,23 +21,23 @@ class EverythingSettings:
     points_per_batch: int = setting(64, min=1)
     """Maximum number of points decoded at once."""
     pred_iou_thresh: float = setting(0.88, label="Min. predicted IoU")
-    """Masks with a predicted IoU up to this are dropped; 0 or less keeps all."""
+    """Masks whose predicted IoU is not above this are dropped; 0 or less keeps all."""
     stability_score_thresh: float = 0.95
     """Masks with a lower stability score are dropped; 0 or less keeps all."""
     stability_score_offset: float = setting(1.0, min=0, max=1000)
     """How far the threshold on the logits is moved up and down to measure stability."""
     box_nms_thresh: float = setting(0.7, min=0, max=1)
-    """Of masks of one crop whose boxes overlap by more than this IoU, the one with the best predicted IoU stays."""
+    """If the boxes of masks in a crop have a larger IoU than this, only the best mask by predicted IoU is kept."""
     crop_n_layers: int = setting(0, min=0)
     """Number of layers of crops besides the whole image; layer i has 2**i crops per side."""
     crop_nms_thresh: float = setting(0.7, min=0, max=1)
-    """Like `box_nms_thresh`, between crops; the mask from the smaller crop stays."""
+    """Like `box_nms_thresh`, but between crops; the mask from the smaller crop is kept."""
     crop_overlap_ratio: float = setting(512 / 1500, min=0, max=0.9)
     """Overlap of the first layer's crops, as a fraction of the image's shorter side."""
     crop_n_points_downscale_factor: int = setting(1, min=1)
     """`points_per_side` is divided by this once per layer."""
     min_mask_region_area: int = setting(0, min=0, label="Min. area")
-    """Holes and islands of fewer pixels are filled and removed; 0 keeps them."""
+    """Holes with fewer pixels are filled, and islands with fewer pixels are removed; 0 keeps both."""
     drop_over_half_image: bool = False
     """Drop masks that cover more than half of the image (post-processing of the SAM baseline in the SAM-Path paper)."""
 

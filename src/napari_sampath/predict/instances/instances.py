@@ -44,7 +44,7 @@ def segment_instances(
     on_progress: Callable[[Progress], object] | None = None,
     region: Region | None = None,
 ) -> list[Instance]:
-    """Segment an image with a trained head and separate its objects, also where they touch.
+    """Segment an image with a trained head and separate its objects, including touching objects.
 
     Args:
         image: (H, W, 3) uint8 RGB; other arrays are converted like image files.
@@ -127,7 +127,7 @@ def separate_touching_job(
 
 
 def check_promptable(model: Model) -> None:
-    """Raise a `PromptError` unless the model answers prompts."""
+    """Raise a `PromptError` unless the model is promptable."""
     if not model.promptable:
         raise PromptError(
             f"The encoder '{model.name}' answers no prompts, so it cannot outline objects; use a head trained on "
@@ -143,7 +143,7 @@ def _by_frame(pieces: Sequence[Piece], hw: tuple[int, int]) -> dict[Frame, list[
     """
     frames = tiles(hw)
     edges = np.array([(f.left, f.top, f.left + f.width, f.top + f.height) for f in frames])
-    # The image edge cuts off nothing, so its margin is infinite.
+    # Objects are not cut off at the edges of the image, so the margin there is infinite.
     first = np.where(edges[:, :2] == 0, -np.inf, edges[:, :2])
     last = np.where(edges[:, 2:] == (hw[1], hw[0]), np.inf, edges[:, 2:])
     chosen: dict[Frame, list[int]] = {frame: [] for frame in frames}

@@ -104,7 +104,7 @@ def apply_guesses(document: Document, guesses: Mapping[int, Guess], min_share: f
         if guess.class_id in document.classes and guess.share >= min_share:
             by_class[guess.class_id].append(object_id)
     steps = tuple(Reclassify(tuple(ids), class_id) for class_id, ids in sorted(by_class.items()))
-    return Batch(steps, "the classes by similarity")
+    return Batch(steps, "the classification by similarity")
 
 
 def mean_features_job(

@@ -81,7 +81,7 @@ class ReferenceMetrics:
     def _autosam(self) -> dict[str, float | None]:
         means = np.mean([autosam_dice(matrix, self._counted[0]) for matrix in self._cases.values()], axis=0)
         scores: dict[str, float | None] = {
-            f"AutoSAM 'Dice' of {self.classes[k].name} (mean over cases, 1 where a case has none)": float(
+            f"AutoSAM 'Dice' of {self.classes[k].name} (mean over cases; cases without the class count as 1)": float(
                 mean
             )
             for k, mean in zip(self._counted, means, strict=True)

@@ -128,12 +128,12 @@ def row(*items: QWidget | QLayout, stretch: int | None = None) -> QHBoxLayout:
 
 
 def column(*items: QWidget | QLayout, parent: QWidget | None = None) -> QVBoxLayout:
-    """Put controls below each other, in the layout of `parent` if it is given."""
+    """Stack controls vertically, in the layout of `parent` if it is given."""
     return _filled(QVBoxLayout(parent), items, None)
 
 
 def form(*rows: tuple[str, QWidget | QLayout], parent: QWidget | None = None) -> QFormLayout:
-    """Put controls below each other, each with a label on its left."""
+    """Stack controls vertically, each with a label on its left."""
     layout = QFormLayout(parent)
     layout.setContentsMargins(0, 0, 0, 0)
     layout.setVerticalSpacing(SPACING_PX)
@@ -153,7 +153,7 @@ def button_grid(widgets: Iterable[QWidget], columns: int) -> QGridLayout:
 
 
 def group(title: str, *widgets: QWidget) -> QGroupBox:
-    """Put controls below each other in a box with a title."""
+    """Stack controls vertically in a box with a title."""
     box = QGroupBox(title)
     column(*widgets, parent=box).setContentsMargins(6, 6, 6, 6)
     box.setAlignment(Qt.AlignmentFlag.AlignLeft)

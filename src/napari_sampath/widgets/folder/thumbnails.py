@@ -92,5 +92,5 @@ class Thumbnails(QListWidget):
         item.setIcon(QIcon(pixmap))
         item.setText(entry.path.stem)
         uncertainty = entry.uncertainty
-        text = "" if uncertainty is None else f"; uncertainty of the head {100 * uncertainty:.0f} %"
+        text = "" if uncertainty is None else f"; head uncertainty: {100 * uncertainty:.0f} %"
         item.setToolTip(f"{entry.path.name}: {entry.state}{text}")

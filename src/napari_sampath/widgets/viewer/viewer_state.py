@@ -62,7 +62,7 @@ class ViewerState(QObject):
     changed = Signal()
     """Emitted when the image, session or model changed, or a step finished."""
     image_chosen = Signal()
-    """Emitted when the session of another image is in use."""
+    """Emitted after switching to the session of another image."""
 
     def __init__(
         self,
