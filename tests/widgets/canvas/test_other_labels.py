@@ -99,4 +99,4 @@ def test_an_object_of_a_user_s_label_layer_becomes_the_mask_prompt(
     candidate = window.layers.candidate.data == 1
     assert (candidate & own).sum() / (candidate | own).sum() > 0.9
     window.driver.click(10, 10)
-    assert "no object here" in window.text
+    assert "No visible label layer has an object here" in window.text
