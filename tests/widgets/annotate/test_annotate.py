@@ -289,7 +289,7 @@ def test_mask_mode_scribble_and_object(open_window: Callable[..., Any], tissue: 
     window.driver.key(Qt.Key.Key_Escape)
     assert window.session.prompts.state.empty
     window.driver.click(120, 30)
-    assert "no object here" in window.text
+    assert "No visible label layer has an object here" in window.text
     window.driver.click(50, 60)
     window.answered()
     window.driver.key(Qt.Key.Key_Return)
