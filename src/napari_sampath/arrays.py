@@ -26,7 +26,7 @@ GRID = 64
 LOGITS_PX = 256
 """Side of the prompt decoder's low-resolution logits."""
 IMAGE = "image"
-"""Name of the map that is the encoder's input, (3, S, S), for heads that read pixels."""
+"""Name of the map that holds the encoder's input image, (3, S, S), for heads that read pixels."""
 MAPS = ("embedding", "tokens", IMAGE)
 """Names of all feature maps, see `FeatureMap`."""
 
@@ -104,14 +104,14 @@ class Prompts:
             xy = xy.reshape(0, 2)
         if xy.ndim != 2 or xy.shape[1] != 2:
             raise PromptError(f"Points have shape {xy.shape}; give a list of (x, y) pairs, shape (N, 2).")
-        marks = np.ones(len(xy), dtype=np.int64) if labels is None else np.asarray(labels).astype(np.int64)
-        if marks.shape != (len(xy),):
+        point_labels = np.asarray(np.ones(len(xy)) if labels is None else labels).astype(np.int64)
+        if point_labels.shape != (len(xy),):
             raise PromptError(
-                f"There are {len(xy)} points and {marks.size} labels; give one label for each point."
+                f"There are {len(xy)} points and {point_labels.size} labels; give one label for each point."
             )
-        if not np.isin(marks, (0, 1)).all():
+        if not np.isin(point_labels, (0, 1)).all():
             raise PromptError(
-                f"Point labels are {sorted(set(marks.tolist()))}; allowed: 1 (positive), 0 (negative)."
+                f"Point labels are {sorted(set(point_labels.tolist()))}; allowed: 1 (positive), 0 (negative)."
             )
         corners = None if box is None else _check_box(box)
         logits = None if mask is None else _check_mask(mask)
@@ -119,13 +119,13 @@ class Prompts:
             raise PromptError("A point has a coordinate that is not finite; give (x, y) in pixels.")
         if len(xy) == 0 and corners is None and logits is None:
             raise PromptError("There is no prompt; give at least one point, a box or a mask.")
-        return cls(xy, marks, corners, logits)
+        return cls(xy, point_labels, corners, logits)
 
 
 def _check_box(box: Sequence[float] | npt.ArrayLike) -> FloatArray:
     values = np.asarray(box, dtype=np.float64).reshape(-1)
     if values.shape != (4,) or not np.isfinite(values).all():
-        raise PromptError(f"The box has {values.size} finite numbers; give four: x0, y0, x1, y1.")
+        raise PromptError(f"The box is {values.tolist()}; give four finite numbers: x0, y0, x1, y1.")
     x0, x1 = sorted((values[0], values[2]))
     y0, y1 = sorted((values[1], values[3]))
     if x1 - x0 < 1 or y1 - y0 < 1:
@@ -153,7 +153,7 @@ class Masks:
     scores: FloatArray
     """(M,) float32, predicted IoU of each candidate."""
     logits: FloatArray
-    """(M, 256, 256) float32 low-resolution logits; one of them can be passed back as mask prompt."""
+    """(M, 256, 256) float32 low-resolution logits; those of one candidate can be used as a mask prompt."""
 
     @property
     def best(self) -> int:
@@ -163,7 +163,7 @@ class Masks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalMask:
-    """One mask, stored as its bounding box and the pixels inside; its cost does not grow with the image."""
+    """A mask stored as its bounding box and the pixels inside, so that its memory does not grow with the image."""
 
     row: int
     """First image row of the bitmap."""

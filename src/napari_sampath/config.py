@@ -1,7 +1,7 @@
 """Settings of a process: folders, device, precision.
 
-An argument takes precedence over an environment variable, that over the user's `config.json` (in the configuration
-folder, with the field names of `Config`), and that over the default.
+Arguments take precedence over environment variables, these over the user's `config.json` (in the configuration folder,
+with the field names of `Config`), and these over the defaults.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
     Args:
         name: "auto" (CUDA, else Apple's MPS, else CPU), or a torch device name. "cuda" without a number is the device
-            of this process if several were launched together (LOCAL_RANK).
+            that a distributed launcher assigned to this process (LOCAL_RANK).
 
     Raises:
         ConfigError: If this machine has no such device.
@@ -169,8 +169,8 @@ def resolve_device(name: str = "auto") -> torch.device:
         name = "cuda" if "cuda" in available else "mps" if "mps" in available else "cpu"
     if name not in available:
         raise ConfigError(f"This machine has no device '{name}'; choose auto, {', '.join(available)}.")
-    own = f"cuda:{os.environ.get('LOCAL_RANK', '')}"
-    return torch.device(own if name == "cuda" and own in available else name)
+    ranked = f"cuda:{os.environ.get('LOCAL_RANK', '')}"
+    return torch.device(ranked if name == "cuda" and ranked in available else name)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

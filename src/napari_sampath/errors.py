@@ -20,11 +20,11 @@ class DuplicateNameError(SampathError, ValueError):
 
 
 class ConfigError(SampathError, ValueError):
-    """A setting with a value that is not allowed."""
+    """A value that is not allowed for a setting."""
 
 
 class ImageError(SampathError, ValueError):
-    """An image or label file with an unusable shape or type, or one that cannot be read."""
+    """An image or label file that cannot be read, or has an unusable shape or type."""
 
 
 class PromptError(SampathError, ValueError):
@@ -56,8 +56,8 @@ class CancelledError(SampathError):
 
 
 class ClassListError(SampathError, ValueError):
-    """A change of the class list that is not possible: no name, too many classes, or a class in use."""
+    """An invalid change of the class list: an empty name, too many classes, or a class in use."""
 
 
 class JournalError(SampathError, ValueError):
-    """A journal that is open in another session, of another image, or not a journal."""
+    """A journal that is open in another session, belongs to another image, or is not a journal."""

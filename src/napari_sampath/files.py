@@ -82,7 +82,7 @@ def write_together(files: Mapping[Path, Write]) -> None:
 
 
 @contextlib.contextmanager
-def alone(path: str | Path, timeout_s: float = LOCK_S) -> Iterator[None]:
+def locked(path: str | Path, timeout_s: float = LOCK_S) -> Iterator[None]:
     """Lock a file against changes by other threads and programs that use this lock.
 
     Args:

@@ -23,7 +23,7 @@ def rc_to_xy(points_rc: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 xy_to_rc = rc_to_xy
-"""The inverse conversion."""
+"""Convert (x, y) to (row, col); the same reversal of the last axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Frame:
         if self.stretched:
             return self.input_px, self.input_px
         scale = self.input_px / max(self.height, self.width)
-        # A window thinner than 1/2048 of its length would otherwise vanish.
+        # Keep a pixel of windows thinner than 1/2048 of their length.
         return max(1, int(self.height * scale + 0.5)), max(1, int(self.width * scale + 0.5))
 
     @property
@@ -101,5 +101,5 @@ def check_inside(hw: tuple[int, int], points_xy: npt.ArrayLike) -> None:
         if not (0 <= x <= hw[1] and 0 <= y <= hw[0]):
             raise PromptError(
                 f"The prompt at x={x:g}, y={y:g} lies outside the image of {hw[1]} x {hw[0]} px (width x height); "
-                "point inside it."
+                "place it inside."
             )

@@ -53,19 +53,19 @@ def run(job: Job[T], report: Callable[[Progress], object] | None = None) -> T:
             report(progress)
 
 
-SHARE_S = 0.001
-"""Longest time that a loop over `sharing` keeps the interpreter from other threads."""
+GIL_S = 0.001
+"""Longest time that a loop over `releasing_gil` holds the GIL, in seconds."""
 
 
-def sharing(items: Iterable[T]) -> Iterator[T]:
-    """Iterate over thousands of items in Python while other threads get the interpreter every `SHARE_S`.
+def releasing_gil(items: Iterable[T]) -> Iterator[T]:
+    """Iterate over items and let other threads run every `GIL_S`, for long loops in pure Python.
 
-    Otherwise a window waits for Python's switch interval, 5 ms, each time that it has released the interpreter, which
-    it does a hundred times to paint a frame. Loops over native code that releases it, as torch does, do not need this.
+    Otherwise the GUI thread waits for Python's switch interval of 5 ms each time it has released the GIL, which it does
+    a hundred times to paint a frame. Loops over native code that releases the GIL, such as torch, do not need this.
     """
     last = time.perf_counter()
     for item in items:
-        if time.perf_counter() - last > SHARE_S:
-            time.sleep(1e-6)  # A sleep of no time ends before a waiting thread wakes up.
+        if time.perf_counter() - last > GIL_S:
+            time.sleep(1e-6)  # A sleep of 0 s would end before a waiting thread wakes up.
             last = time.perf_counter()
         yield item

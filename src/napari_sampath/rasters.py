@@ -27,7 +27,7 @@ MAX_PIXELS = 2**30
 """Largest image that is read into memory, in pixels (3 GiB as RGB)."""
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_BROKEN = (
+_READ_ERRORS = (
     OSError,
     ValueError,  # also tifffile.TiffFileError
     RuntimeError,  # also the decoders of imagecodecs
@@ -39,9 +39,10 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
-"""Errors that the readers raise on damaged files."""
+"""Exceptions that tifffile and Pillow raise on damaged files."""
 _MPP_RANGE = (0.05, 20.0)
-"""Plausible micrometres per pixel of microscope images; others are the resolution of a printer."""
+"""Plausible micrometres per pixel of microscope images; other values are the resolution of a printer."""
+_MICRONS = ("micron", "microns", "um", "µm", "\\u00b5m")
 
 _pillow_lock = threading.Lock()
 
@@ -59,7 +60,7 @@ class Raster:
     mpp: float | None = None
     """Micrometres per pixel, from the tags of a TIFF file."""
     remarks: tuple[str, ...] = ()
-    """Clauses for the user about skipped or converted content."""
+    """Remarks for the user about skipped or converted content."""
 
 
 def read_raster(path: Path, indexed: bool = False) -> Raster:
@@ -86,7 +87,7 @@ def read_raster(path: Path, indexed: bool = False) -> Raster:
         raise ImageError(
             f"'{path}' does not fit in memory; crop a region or use a lower magnification."
         ) from None
-    except _BROKEN as error:
+    except _READ_ERRORS as error:
         raise ImageError(
             f"'{path}' is truncated or damaged ({_reason(error)}); download or save the file again."
         ) from error
@@ -205,10 +206,10 @@ def _check_complete(series: Any, path: Path) -> None:
     the file.
     """
     page = series.keyframe
-    expected, listed = math.prod(page.chunked), len(page.dataoffsets)
-    if listed < expected:
+    expected, stored = math.prod(page.chunked), len(page.dataoffsets)
+    if stored < expected:
         raise ImageError(
-            f"'{path}' is damaged (it holds {listed} of {expected} parts of the image); download or save the "
+            f"'{path}' is damaged (it holds {stored} of {expected} parts of the image); download or save the "
             "file again."
         )
     size = path.stat().st_size
@@ -226,13 +227,7 @@ def _check_complete(series: Any, path: Path) -> None:
 def _mpp(tiff: Any, page: Any) -> float | None:
     """Read micrometres per pixel from the resolution tags; None if absent, not square or implausible."""
     unit_um = {2: 25_400.0, 3: 10_000.0}.get(int(page.tags.valueof("ResolutionUnit", default=2)))
-    if str((tiff.imagej_metadata or {}).get("unit", "")).lower() in (
-        "micron",
-        "microns",
-        "um",
-        "µm",
-        "\\u00b5m",
-    ):
+    if str((tiff.imagej_metadata or {}).get("unit", "")).lower() in _MICRONS:
         unit_um = 1.0
     sides = []
     for tag in ("XResolution", "YResolution"):

@@ -46,8 +46,8 @@ class Registry(Generic[T]):
     def register_family(self, prefix: str) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
         """Return a decorator for a function that creates the entry of any name that starts with `prefix`.
 
-        The function gets the whole name and raises `UnknownNameError` if there is no such entry. If two prefixes match
-        a name, the longer one is used. Names of a family are not listed.
+        The function receives the full name and raises `UnknownNameError` if there is no such entry. If several prefixes
+        match a name, the longest is used. `names` does not list the members of a family.
         """
 
         def add(create: Callable[[str], T]) -> Callable[[str], T]:
@@ -99,17 +99,17 @@ def unknown_name(kind: str, name: str, allowed: Iterator[str] | list[str] | dict
     names = list(allowed)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"There is no {kind} '{name}'.{hint} Available: {listed(names) or 'none'}."
+    return f"There is no {kind} '{name}'.{hint} Available: {join_names(names) or 'none'}."
 
 
-def listed(names: list[str], most: int = 20) -> str:
-    """Join names with commas; of more than `most`, give the number of the others."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+def join_names(names: list[str], limit: int = 20) -> str:
+    """Join the first `limit` names with commas, and append the number of further names."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def check_arguments(
-    owner: str, build: Callable[..., Any], arguments: Mapping[str, object], others: Collection[str]
+    owner: str, build: Callable[..., Any], arguments: Mapping[str, object], reserved: Collection[str]
 ) -> None:
     """Check a user's arguments against the signature of a builder.
 
@@ -117,14 +117,14 @@ def check_arguments(
         owner: Owner of the arguments for error messages, such as "the head 'cnn'".
         build: A function whose parameters are annotated with int, float, bool or str.
         arguments: Name -> value.
-        others: Parameters that the user cannot set.
+        reserved: Parameters that the user cannot set.
 
     Raises:
         UnknownNameError: If there is no such argument.
         ConfigError: If a value has the wrong type, or a number is not finite.
     """
     parameters = inspect.signature(build, eval_str=True).parameters
-    allowed = [name for name in parameters if name not in others]
+    allowed = [name for name in parameters if name not in reserved]
     for name, value in arguments.items():
         if name not in allowed:
             raise UnknownNameError(unknown_name(f"argument of {owner}", name, allowed))

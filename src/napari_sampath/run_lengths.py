@@ -1,6 +1,6 @@
-"""Run lengths of masks: row by row for journals and patches, column by column as COCO has them.
+"""Run-length encoding of masks: row by row for journals and patches, column by column for COCO.
 
-Run lengths alternate between False and True pixels. The first counts False pixels, and is 0 if the first pixel is True.
+Runs of False and True pixels alternate. The first run counts False pixels, and is 0 if the first pixel is True.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def encode(bitmap: BoolArray) -> Runs:
     if flat.size == 0:
         return np.zeros(0, dtype=np.uint32)
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    # A first edge at 0 makes the first run, of False, empty.
+    # If the first pixel is True, a second edge at 0 makes the first run of False empty.
     return np.diff(np.concatenate(([0, 0] if flat[0] else [0], edges, [flat.size]))).astype(np.uint32)
 
 
@@ -69,7 +69,7 @@ def mask_from_json(fields: Mapping[str, Any]) -> LocalMask:
 
 
 def encode_coco(mask: LocalMask, hw: tuple[int, int]) -> list[int]:
-    """Encode a mask as the `counts` of an image, column by column, at the cost of the mask's bounding box.
+    """Encode a mask as COCO `counts`, column by column, in time proportional to the mask's bounding box.
 
     Args:
         mask: Inside the image.
@@ -85,20 +85,20 @@ def encode_coco(mask: LocalMask, hw: tuple[int, int]) -> list[int]:
     padded = np.zeros((bits.shape[0] + 2, bits.shape[1]), dtype=np.int8)
     padded[1:-1] = bits
     cols, rows = np.nonzero(np.diff(padded, axis=0).T)
-    places = (cols + mask.col) * height + rows + mask.row
+    positions = (cols + mask.col) * height + rows + mask.row
     # Join a run that reaches the lower image edge with the one at the top of the next column.
-    joined = np.flatnonzero(np.diff(places) == 0)
-    places = np.delete(places, np.concatenate([joined, joined + 1]))
-    edges = [0, *places.tolist(), hw[0] * hw[1]]
+    joined = np.flatnonzero(np.diff(positions) == 0)
+    positions = np.delete(positions, np.concatenate([joined, joined + 1]))
+    edges = [0, *positions.tolist(), hw[0] * hw[1]]
     counts = [stop - start for start, stop in pairwise(edges)]
     return counts if counts[-1] else counts[:-1]
 
 
 def decode_coco(counts: Sequence[int] | IntArray, hw: tuple[int, int]) -> LocalMask:
-    """Decode the `counts` of an image of size (H, W), at the cost of the columns that the mask covers.
+    """Decode the COCO `counts` of an image of size (H, W), in time proportional to the columns that the mask covers.
 
     Raises:
-        DatasetError: If the runs do not add up to the image.
+        DatasetError: If the runs do not add up to H * W.
     """
     height = hw[0]
     lengths = np.asarray(counts, dtype=np.int64)
@@ -121,8 +121,8 @@ def decode_coco(counts: Sequence[int] | IntArray, hw: tuple[int, int]) -> LocalM
 def unpack_coco(text: str) -> list[int]:
     """Decode the compressed `counts` of the COCO API (`rleToString` in `maskApi.c`).
 
-    Each character holds 6 bits, counted from "0": five bits of a number, lowest first, and one that says whether more
-    follow. From the fourth number on, each is the difference to the one two places before.
+    Each character encodes 6 bits as an offset from "0": five bits of a number, lowest first, and a continuation bit.
+    From the fourth number on, the difference to the number two positions earlier is stored.
 
     Raises:
         DatasetError: If the text is malformed.

@@ -1,7 +1,8 @@
-"""Dataclasses of settings: limits and labels in the metadata of each field, checked when an object is made.
+"""Fields of settings dataclasses, with limits and labels in their metadata.
 
-The command line makes its flags and the docks their forms from the same fields, so that a setting is typed, limited
-and documented once. The metadata keys are those of magicgui: `label`, `tooltip`, `min`, `max`, `step`, `choices`.
+Command-line flags and the forms of the docks are generated from these fields, so that the type, limits and description
+of a setting are defined once. The metadata keys are those of magicgui: `label`, `tooltip`, `min`, `max`, `step`,
+`choices`.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def check_settings(settings: Any) -> None:
 
 
 def has_type(value: object, kind: type) -> bool:
-    """Return True if a value is an int, float, bool or str as its annotation says; numbers must be finite."""
+    """Return True if a value has the annotated type (int, float, bool or str); numbers must be finite."""
     if kind is bool or isinstance(value, bool):
         return kind is bool and isinstance(value, bool)
     if kind is float:
@@ -82,8 +83,8 @@ def field_docs(config: type[Any]) -> dict[str, str]:
     docs: dict[str, str] = {}
     if not isinstance(body, ast.ClassDef):
         return docs
-    for declared, after in zip(body.body, body.body[1:], strict=False):
-        match declared, after:
+    for declaration, following in zip(body.body, body.body[1:], strict=False):
+        match declaration, following:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                 docs[name] = " ".join(text.split())
     return docs

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
 from .geometry import INPUT_PX, Frame, check_inside
 
 TILE_PX = INPUT_PX
-"""Side of a tile by default, in image pixels: one encoder input, so that the tile is not resized."""
+"""Default side of a tile, in image pixels: that of the encoder input, so that tiles are not resized."""
 SINGLE_TILE_PX = 1536
 """Longest side of an image that is encoded as one tile, as in SAM; larger images are tiled to keep detail."""
 SMALLEST_TILE_PX = 128
-"""Smallest side of high-resolution tiles; enlarging more than eight times shows no more detail."""
+"""Smallest side of high-resolution tiles; enlarging by a factor above 8 adds no detail."""
 
 
 def tile_starts(length_px: int, tile_px: int, overlap_px: int) -> list[int]:
@@ -31,7 +29,7 @@ def tiles(hw: tuple[int, int], tile_px: int = TILE_PX, overlap_px: int = 256) ->
     Args:
         hw: Image size (H, W) in pixels.
         tile_px: Side of a tile in image pixels; tiles of more than 1024 px are shrunk, smaller ones enlarged. With a
-            smaller side, images are tiled that would otherwise be one tile.
+            side below 1024 px, images of at most `SINGLE_TILE_PX` are tiled as well.
         overlap_px: Minimum overlap of neighbours, so that an object cut by one tile is complete in another.
     """
     (height, width), tops, lefts = _lattice(hw, tile_px, overlap_px)
@@ -54,9 +52,9 @@ def prompt_tiles(hw: tuple[int, int], tile_px: int = TILE_PX) -> list[Frame]:
 
 
 def high_resolution_px(hw: tuple[int, int]) -> int | None:
-    """Return the side of high-resolution tiles of an image of size (H, W), half that of its usual tiles.
+    """Return the side of high-resolution tiles of an image of size (H, W), half that of its standard tiles.
 
-    None if they would be smaller than `SMALLEST_TILE_PX`.
+    Return None if it would be smaller than `SMALLEST_TILE_PX`.
     """
     side = -(-max(hw) // 2) if max(hw) <= SINGLE_TILE_PX else TILE_PX // 2
     return side if side >= SMALLEST_TILE_PX else None
@@ -94,7 +92,7 @@ def tiles_for(
     high_resolution: bool = False,
 ) -> list[Frame]:
     """List the tiles that `tile_for` chooses for points between two corners (x, y)."""
-    # It chooses along each axis, so the tiles of the corners enclose all others.
+    # `tile_for` chooses along each axis, so the tiles of the corners enclose all others.
     first, last = (tile_for(hw, [corner], high_resolution) for corner in (low_xy, high_xy))
     tile_px = _finest_px(hw, high_resolution)
     (height, width), tops, lefts = _lattice(hw, tile_px, tile_px // 2)
@@ -111,11 +109,11 @@ def _finest_px(hw: tuple[int, int], high_resolution: bool) -> int:
     return (high_resolution_px(hw) if high_resolution else None) or TILE_PX
 
 
-def outward(frames: list[Frame], centre_rc: tuple[float, float]) -> Iterator[Frame]:
+def nearest_first(frames: list[Frame], centre_rc: tuple[float, float]) -> list[Frame]:
     """Order tiles by the distance of their centres from (row, col), for example the middle of the view."""
     row, col = centre_rc
 
     def distance(frame: Frame) -> float:
         return (frame.top + frame.height / 2 - row) ** 2 + (frame.left + frame.width / 2 - col) ** 2
 
-    return iter(sorted(frames, key=distance))
+    return sorted(frames, key=distance)

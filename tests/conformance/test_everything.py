@@ -82,7 +82,7 @@ def test_stability(golden: Golden) -> None:
     assert_matches(golden, case, "score", np.array([stability for _, stability in found]))
     for one, (mask, _) in zip(logits, found, strict=True):
         np.testing.assert_array_equal(mask.to_dense((40, 50)), one > 0)
-    limits = screen.limit(torch.from_numpy(padded)).numpy()
+    limits = screen.upper_bound(torch.from_numpy(padded)).numpy()
     assert (limits >= [stability for _, stability in found]).all()
 
 

@@ -59,10 +59,10 @@ def test_indexed_files_keep_their_colours(tmp_path: Path, suffix: str) -> None:
     image.save(tmp_path / f"a.{suffix}", **({"optimize": False} if suffix == "gif" else {}))
     classes = check_blobs(tmp_path / f"a.{suffix}")
     assert classes[0].color == (200, 10, 20)
-    assert any(classes[1].color), "black would not be seen"
+    assert any(classes[1].color), "black would be invisible"
 
 
-def test_bilevel_png_is_one_class(tmp_path: Path) -> None:
+def test_bilevel_png_is_read_as_one_class(tmp_path: Path) -> None:
     Image.fromarray(two_blobs() > 0).save(tmp_path / "a.png")
     labels = import_labels(tmp_path / "a.png")
     np.testing.assert_array_equal(labels.class_map, two_blobs() > 0)
@@ -70,7 +70,7 @@ def test_bilevel_png_is_one_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_wide_numbers_are_objects(tmp_path: Path, suffix: str) -> None:
+def test_images_of_more_than_8_bits_are_read_as_objects(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(INSTANCE_MAP.astype(np.uint16)).save(path)
     labels = import_labels(path)
@@ -79,7 +79,7 @@ def test_wide_numbers_are_objects(tmp_path: Path, suffix: str) -> None:
     assert [info.id for info in labels.classes] == [1]
 
 
-def test_an_image_without_labels(tmp_path: Path) -> None:
+def test_an_empty_label_map(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((5, 6), np.uint8)).save(tmp_path / "a.png")
     labels = import_labels(tmp_path / "a.png")
     assert labels.classes == ()
@@ -87,7 +87,7 @@ def test_an_image_without_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_label_maps_of_the_data(data_dir: Path) -> None:
+def test_label_maps_of_bbbc038(data_dir: Path) -> None:
     masks = sorted((data_dir / "bbbc038_nuclei" / "masks").glob("*.png"))[:5]
     assert len(masks) == 5
     for path in masks:
@@ -114,7 +114,9 @@ def test_label_maps_of_the_data(data_dir: Path) -> None:
         (np.zeros((5, 20, 30), np.uint8), "tif", "30 channels"),
     ],
 )
-def test_what_is_no_label_map(tmp_path: Path, values: Any, suffix: str, match: str) -> None:
+def test_images_that_are_not_label_maps_are_rejected(
+    tmp_path: Path, values: Any, suffix: str, match: str
+) -> None:
     path = tmp_path / f"a.{suffix}"
     if suffix == "tif":
         tifffile.imwrite(path, values, photometric="rgb" if values.shape[-1] == 3 else "minisblack")
@@ -128,7 +130,7 @@ def test_what_is_no_label_map(tmp_path: Path, values: Any, suffix: str, match: s
 # Damaged exports
 
 
-def test_every_kind_of_damage_is_one_sentence(tmp_path: Path) -> None:
+def test_each_kind_of_damage_gives_a_one_sentence_error(tmp_path: Path) -> None:
     export(tmp_path, formats=("png",))
     manifest = tmp_path / "classes.json"
     good = json.loads(manifest.read_text(encoding="utf-8"))

@@ -64,7 +64,7 @@ def label_maps(draw: st.DrawFn) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.i
     name=st.text(max_size=12),
     formats=st.sampled_from([("png",), ("tiff",), ("tiff", "png")]),
 )
-def test_what_is_exported_comes_back(
+def test_exported_labels_are_imported_unchanged(
     tmp_path_factory: pytest.TempPathFactory, maps: Any, name: str, formats: tuple[str, ...]
 ) -> None:
     folder = tmp_path_factory.mktemp("export")
@@ -72,8 +72,8 @@ def test_what_is_exported_comes_back(
     files = export_labels(folder, Snapshot(name, None, class_map, instance_map, classes=classes), formats)
     assert sorted(file.name for file in files) == names(folder)
     assert len(files) == 1 + 2 * len(formats)
-    for path, which in [(folder, None), (folder, name), (folder / "classes.json", None), (files[0], None)]:
-        labels = import_labels(path, which)
+    for path, image in [(folder, None), (folder, name), (folder / "classes.json", None), (files[0], None)]:
+        labels = import_labels(path, image)
         np.testing.assert_array_equal(labels.class_map, class_map)
         np.testing.assert_array_equal(labels.instance_map, instance_map)
         assert (labels.class_map.dtype, labels.instance_map.dtype) == (np.uint8, np.int32)
@@ -81,7 +81,7 @@ def test_what_is_exported_comes_back(
 
 
 @given(st.text(max_size=30))
-def test_file_names_are_safe_and_lead_back(name: str) -> None:
+def test_file_names_are_safe_and_reversible(name: str) -> None:
     file = file_name(name, "classes", "png")
     assert not set(file) & set('/\\:*?"<>|\0\n')
     assert image_name(file) == name
@@ -97,8 +97,8 @@ def test_instance_numbers_of_every_width(tmp_path: Path, count: int) -> None:
     assert stored.dtype == (np.uint16 if count < 65536 else np.uint32)
 
 
-def test_few_objects_of_high_numbers_are_numbered_anew_for_png(tmp_path: Path) -> None:
-    """A number is never given twice, so that hours of correcting lead beyond what 16 bits hold."""
+def test_objects_with_high_numbers_are_renumbered_for_png(tmp_path: Path) -> None:
+    """Numbers are not reused, so long sessions can exceed 16 bits."""
     instance_map = TiledMap((50, 70), np.int32)
     instance_map.write((0, 0, 50, 70), (INSTANCE_MAP > 0) * (INSTANCE_MAP + 70_000))
     details = {70_000 + int(number): {"score": 0.5} for number in np.unique(INSTANCE_MAP) if number}
@@ -115,31 +115,31 @@ def test_few_objects_of_high_numbers_are_numbered_anew_for_png(tmp_path: Path) -
         Objects.of(labels),
         import_objects(tmp_path / "slide 7_objects.geojson", "slide 7", (50, 70)),
     ):
-        scores = {one.number: one.details["score"] for one in objects.items if one.number}
+        scores = {obj.number: obj.details["score"] for obj in objects.items if obj.number}
         assert set(scores) == set(range(1, len(details) + 1))
-        assert (scores[1], scores[len(details)]) == (0.5, 0.75), "what is known of an object goes with it"
+        assert (scores[1], scores[len(details)]) == (0.5, 0.75), "details follow the new numbers"
     export(tmp_path, instance_map=instance_map, details=details, formats=("tiff",))
     stored = import_labels(tmp_path).instance_map
-    assert (stored[stored > 0].min(), stored.max()) == (lowest, highest), "TIFF holds any number"
+    assert (stored[stored > 0].min(), stored.max()) == (lowest, highest), "TIFF can store any number"
 
 
-def test_what_is_known_of_objects_lies_beside_label_maps(tmp_path: Path) -> None:
+def test_details_are_stored_next_to_label_maps(tmp_path: Path) -> None:
     details = {
         1: {"source": "head", "score": 0.5, "reviewed": True, "model": "Gland \u00e4"},
         3: {"unsure": True},
     }
     files = export(tmp_path, details=details, formats=("png",))
-    beside = tmp_path / "slide 7_details.json"
-    assert beside in files
+    details_file = tmp_path / "slide 7_details.json"
+    assert details_file in files
     assert import_labels(tmp_path).details == details
     assert import_labels(tmp_path / "slide 7_instances.png").details == details
-    beside.write_text('{"objects": [1]}')
+    details_file.write_text('{"objects": [1]}')
     with pytest.raises(ImageError, match=r"_details.json' is damaged; delete it"):
         import_labels(tmp_path)
-    beside.unlink()
+    details_file.unlink()
     assert import_labels(tmp_path).details == {}
     export(tmp_path, details=details, formats=("geojson",))
-    assert not beside.exists()
+    assert not details_file.exists()
 
 
 def test_arrays_of_other_layouts(tmp_path: Path) -> None:
@@ -153,10 +153,10 @@ def test_arrays_of_other_layouts(tmp_path: Path) -> None:
     np.testing.assert_array_equal(labels.instance_map, INSTANCE_MAP)
 
 
-# What other programs see
+# Reading by other programs
 
 
-def test_pillow_sees_indices_and_colours(tmp_path: Path) -> None:
+def test_pillow_reads_indices_and_colours(tmp_path: Path) -> None:
     export(tmp_path)
     with Image.open(tmp_path / "slide 7_classes.png") as image:
         assert image.mode == "P"
@@ -173,7 +173,7 @@ def test_pillow_sees_indices_and_colours(tmp_path: Path) -> None:
             np.testing.assert_array_equal(np.asarray(image), expected)
 
 
-def test_tifffile_and_skimage_see_the_numbers(tmp_path: Path) -> None:
+def test_tifffile_and_skimage_read_the_numbers(tmp_path: Path) -> None:
     export(tmp_path)
     for kind, expected in (("classes", CLASS_MAP), ("instances", INSTANCE_MAP)):
         with tifffile.TiffFile(tmp_path / f"slide 7_{kind}.tif") as tiff:
@@ -182,12 +182,12 @@ def test_tifffile_and_skimage_see_the_numbers(tmp_path: Path) -> None:
             np.testing.assert_array_equal(tiff.asarray(), expected)
         np.testing.assert_array_equal(skimage.io.imread(tmp_path / f"slide 7_{kind}.tif"), expected)
     np.testing.assert_array_equal(skimage.io.imread(tmp_path / "slide 7_instances.png"), INSTANCE_MAP)
-    seen = skimage.io.imread(tmp_path / "slide 7_classes.png")
+    colours = skimage.io.imread(tmp_path / "slide 7_classes.png")
     for info in CLASSES:
-        assert (seen[info.id == CLASS_MAP][:, :3] == info.color).all()
+        assert (colours[info.id == CLASS_MAP][:, :3] == info.color).all()
 
 
-def test_classes_json_says_what_is_there(tmp_path: Path) -> None:
+def test_classes_json_lists_classes_and_files(tmp_path: Path) -> None:
     files = export(tmp_path, formats=("png",))
     assert files == [
         tmp_path / name for name in ("slide 7_classes.png", "slide 7_instances.png", "classes.json")
@@ -209,10 +209,10 @@ def test_classes_json_says_what_is_there(tmp_path: Path) -> None:
     }
 
 
-# Several images, several exports
+# Several images and repeated exports
 
 
-def test_images_share_a_folder_with_classes_of_their_own(tmp_path: Path) -> None:
+def test_images_in_one_folder_have_separate_classes(tmp_path: Path) -> None:
     other = (ClassInfo(1, "gland", (1, 2, 3)),)
     small = (CLASS_MAP[:20, :30] == 1).astype(np.uint8)
     export(tmp_path, "a/b")
@@ -236,13 +236,13 @@ def test_a_second_export_replaces_the_first(tmp_path: Path) -> None:
     np.testing.assert_array_equal(import_labels(tmp_path).class_map, CLASS_MAP[::-1])
 
 
-def test_an_export_in_one_format_does_not_read_the_old_other(tmp_path: Path) -> None:
+def test_import_ignores_old_files_of_another_format(tmp_path: Path) -> None:
     export(tmp_path)
     export(tmp_path, class_map=CLASS_MAP[::-1], formats=("tiff",))
     np.testing.assert_array_equal(import_labels(tmp_path).class_map, CLASS_MAP[::-1])
 
 
-def test_the_file_a_person_edited_counts(tmp_path: Path) -> None:
+def test_the_given_file_is_read_even_if_edited(tmp_path: Path) -> None:
     export(tmp_path)
     edited = CLASS_MAP.copy()
     edited[:10] = 7
@@ -264,7 +264,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("formats", [("png",), ("tiff",), ("png", "tiff")])
-def test_full_disk_leaves_the_earlier_export_whole(small_disk: Path, formats: tuple[str, ...]) -> None:
+def test_a_full_disk_keeps_the_earlier_export(small_disk: Path, formats: tuple[str, ...]) -> None:
     export(small_disk)
     before = contents(small_disk)
     noise = RNG.integers(0, 2**31, (700, 700), dtype=np.int32) % 65536
@@ -275,7 +275,7 @@ def test_full_disk_leaves_the_earlier_export_whole(small_disk: Path, formats: tu
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux: RLIMIT_FSIZE")
-def test_refused_write_leaves_the_earlier_export_whole(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_earlier_export(tmp_path: Path) -> None:
     export(tmp_path)
     before = contents(tmp_path)
     program = textwrap.dedent(
@@ -309,7 +309,7 @@ def test_a_foreign_classes_json_is_not_overwritten(tmp_path: Path) -> None:
     assert names(tmp_path) == ["classes.json"]
 
 
-# Refused exports
+# Rejected exports
 
 
 @pytest.mark.parametrize(
@@ -325,8 +325,8 @@ def test_a_foreign_classes_json_is_not_overwritten(tmp_path: Path) -> None:
             {"class_map": MANY * 0, "instance_map": MANY},
             "'slide 7' has 65536 objects, and a PNG holds at most 65535",
         ),
-        ({"classes": CLASSES[:2]}, "holds the value 200, and no class has this id; known: 1, 2"),
-        ({"classes": ()}, "known: none"),
+        ({"classes": CLASSES[:2]}, "holds the value 200, which is the id of no class \\(ids: 1, 2\\)"),
+        ({"classes": ()}, "ids: none"),
         ({"classes": (*CLASSES, ClassInfo(2, "again", (1, 2, 3)))}, "2 classes with the id '2'; give each"),
         ({"classes": (*CLASSES, ClassInfo(3, "tumour", (1, 2, 3)))}, "2 classes with the name 'tumour'"),
         ({"classes": (*CLASSES, ClassInfo(256, "much", (1, 2, 3)))}, "id 256"),
@@ -334,7 +334,7 @@ def test_a_foreign_classes_json_is_not_overwritten(tmp_path: Path) -> None:
         ({"class_map": CLASS_MAP[:0], "instance_map": INSTANCE_MAP[:0]}, "give whole numbers"),
     ],
 )
-def test_what_cannot_be_exported(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
+def test_invalid_annotations_are_rejected(tmp_path: Path, changes: dict[str, Any], match: str) -> None:
     with pytest.raises((ImageError, DuplicateNameError), match=match) as caught:
         export(tmp_path / "new", **changes)
     check_sentence(str(caught.value))
@@ -350,7 +350,7 @@ def test_an_unknown_format(tmp_path: Path) -> None:
         export(tmp_path, formats=())
 
 
-def test_a_class_for_the_rest_is_kept(tmp_path: Path) -> None:
-    classes = (ClassInfo(0, "rest", (9, 9, 9)), *CLASSES)
+def test_a_background_class_is_kept(tmp_path: Path) -> None:
+    classes = (ClassInfo(0, "background", (9, 9, 9)), *CLASSES)
     export(tmp_path, classes=classes)
     assert import_labels(tmp_path).classes == classes

@@ -1,4 +1,4 @@
-"""COCO, GeoJSON and OME-Zarr: round trips, and what the readers of others make of them."""
+"""COCO, GeoJSON and OME-Zarr: round trips, and reading by other programs."""
 
 from __future__ import annotations
 
@@ -55,16 +55,18 @@ def annotated(draw: st.DrawFn) -> tuple[Any, Any, tuple[ClassInfo, ...]]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(maps=annotated(), word=st.sampled_from(OUTLINES))
-def test_what_is_exported_comes_back(tmp_path_factory: pytest.TempPathFactory, maps: Any, word: str) -> None:
+@given(maps=annotated(), format_name=st.sampled_from(OUTLINES))
+def test_exported_labels_are_imported_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, maps: Any, format_name: str
+) -> None:
     folder = tmp_path_factory.mktemp("export")
     class_map, instance_map, classes = maps
     snapshot = Snapshot("a/b", None, class_map, instance_map, classes=classes, details=DETAILS)
-    files = export_labels(folder, snapshot, (word,))
-    assert [file.name for file in files] == [f"a%2Fb_objects.{SUFFIX[word]}", "classes.json"]
+    files = export_labels(folder, snapshot, (format_name,))
+    assert [file.name for file in files] == [f"a%2Fb_objects.{SUFFIX[format_name]}", "classes.json"]
     for path in (folder, files[0]):
         labels = import_labels(path)
-        if word == "geojson" and not class_map.any():
+        if format_name == "geojson" and not class_map.any():
             continue
         np.testing.assert_array_equal(labels.class_map, class_map)
         np.testing.assert_array_equal(labels.instance_map, instance_map)
@@ -74,19 +76,21 @@ def test_what_is_exported_comes_back(tmp_path_factory: pytest.TempPathFactory, m
             assert labels.details[3] == DETAILS[3]
 
 
-def test_pycocotools_reads_both_kinds(tmp_path: Path) -> None:
+def test_pycocotools_reads_run_lengths_and_polygons(tmp_path: Path) -> None:
     export(tmp_path, formats=("coco", "coco-polygons"))
-    for word in ("coco", "coco-polygons"):
-        coco = COCO(str(tmp_path / f"slide 7_objects.{SUFFIX[word]}"))
-        assert [one["name"] for one in coco.loadCats(coco.getCatIds())] == [info.name for info in CLASSES]
+    for format_name in ("coco", "coco-polygons"):
+        coco = COCO(str(tmp_path / f"slide 7_objects.{SUFFIX[format_name]}"))
+        assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == [
+            info.name for info in CLASSES
+        ]
         instances, classes = np.zeros_like(INSTANCE_MAP), np.zeros_like(CLASS_MAP)
-        for one in coco.loadAnns(coco.getAnnIds()):
-            bits = coco.annToMask(one).astype(bool)
+        for entry in coco.loadAnns(coco.getAnnIds()):
+            bits = coco.annToMask(entry).astype(bool)
             rows, cols = np.nonzero(bits)
-            assert one["area"] == bits.sum()
-            x, y, width, height = one["bbox"]
+            assert entry["area"] == bits.sum()
+            x, y, width, height = entry["bbox"]
             assert (x, y, x + width - 1, y + height - 1) == (cols.min(), rows.min(), cols.max(), rows.max())
-            instances[bits], classes[bits] = one["sampath"]["number"], one["category_id"]
+            instances[bits], classes[bits] = entry["sampath"]["number"], entry["category_id"]
         np.testing.assert_array_equal(instances, INSTANCE_MAP)
         np.testing.assert_array_equal(classes, CLASS_MAP)
 
@@ -124,7 +128,7 @@ def test_ome_zarr_and_zarr_read_the_labels(tmp_path: Path) -> None:
     for kind, expected in (("classes", class_map), ("instances", instance_map)):
         image = ImageLabel.from_zarr(root[f"labels/{kind}"])
         (pyramid,) = image.ome_attributes.multiscales
-        assert [one.path for one in pyramid.datasets] == ["0", "1", "2"]
+        assert [dataset.path for dataset in pyramid.datasets] == ["0", "1", "2"]
         for level in range(3):
             np.testing.assert_array_equal(
                 root[f"labels/{kind}/{level}"][:], expected[:: 2**level, :: 2**level]
@@ -135,18 +139,18 @@ def test_ome_zarr_and_zarr_read_the_labels(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
-def test_the_reader_of_ome_zarr_finds_the_labels(tmp_path: Path) -> None:
+def test_the_reader_of_ome_zarr_reads_the_labels(tmp_path: Path) -> None:
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
 
     export(tmp_path, formats=("ome-zarr",))
-    place = parse_url(str(tmp_path / "slide 7_objects.ome.zarr" / "labels" / "instances"))
-    assert place is not None
-    (node,) = Reader(place)()
+    location = parse_url(str(tmp_path / "slide 7_objects.ome.zarr" / "labels" / "instances"))
+    assert location is not None
+    (node,) = Reader(location)()
     np.testing.assert_array_equal(np.asarray(node.data[0]), INSTANCE_MAP)
 
 
-def test_a_second_export_replaces_the_folder_of_the_first(tmp_path: Path) -> None:
+def test_a_second_export_replaces_the_zarr_folder(tmp_path: Path) -> None:
     export(tmp_path, formats=("ome-zarr", "geojson"))
     export(tmp_path, class_map=CLASS_MAP[::-1], instance_map=INSTANCE_MAP[::-1], formats=("ome-zarr",))
     assert len(list(tmp_path.glob("[!.]*"))) == 3
@@ -184,13 +188,13 @@ def test_geojson_of_other_versions_of_qupath(tmp_path: Path, caplog: pytest.LogC
         ("Tumor: Positive", (9, 8, 7)),
     ]
     assert objects.classes[2].name == "Unclassified"
-    assert [one.class_id for one in objects.items] == [1, 2, 3]
-    assert [one.mask.area_px for one in objects.items] == [20, 20, 20]
+    assert [obj.class_id for obj in objects.items] == [1, 2, 3]
+    assert [obj.mask.area_px for obj in objects.items] == [20, 20, 20]
     assert "1 features without an area were skipped (LineString)" in caplog.text
-    assert import_objects(path).hw == (9, 14), "as large as need be where nobody says it"
+    assert import_objects(path).hw == (9, 14), "the extent of the objects if the size is not given"
 
 
-def test_coco_with_several_images_and_odd_categories(tmp_path: Path) -> None:
+def test_coco_with_several_images_and_unusual_category_ids(tmp_path: Path) -> None:
     content = {
         "images": [
             {"id": 7, "file_name": "train/a.png", "height": 20, "width": 30},
@@ -216,10 +220,10 @@ def test_coco_with_several_images_and_odd_categories(tmp_path: Path) -> None:
     }
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(content))
-    (one,) = import_objects(path, "b").items
-    assert (one.class_id, one.mask.area_px) == (2, 25)
-    (other,) = import_objects(path, "a").items
-    assert (other.class_id, other.mask.area_px, other.details["score"]) == (1, 4, 0.5)
+    (obj,) = import_objects(path, "b").items
+    assert (obj.class_id, obj.mask.area_px) == (2, 25)
+    (obj,) = import_objects(path, "a").items
+    assert (obj.class_id, obj.mask.area_px, obj.details["score"]) == (1, 4, 0.5)
     with pytest.raises(SampathError, match=r"no image in '.*' 'c'.*Available: train/a\.png, b\.png"):
         import_objects(path, "c")
     with pytest.raises(
@@ -234,7 +238,7 @@ def test_boxes_without_masks_are_skipped_with_a_warning(
 ) -> None:
     path = tmp_path / "boxes.json"
     path.write_text(coco(segmentation=[]))
-    with pytest.raises(SampathError, match="has 1 annotations and none covers a pixel"):
+    with pytest.raises(SampathError, match="has 1 annotations, but none covers a pixel"):
         import_objects(path)
     content = json.loads(coco())
     path.write_text(
@@ -246,13 +250,13 @@ def test_boxes_without_masks_are_skipped_with_a_warning(
     assert "1 annotations without a pixel were skipped" in caplog.text
 
 
-def test_a_class_of_geojson_that_is_a_text(tmp_path: Path) -> None:
+def test_geojson_class_given_as_a_string(tmp_path: Path) -> None:
     path = tmp_path / "a.geojson"
     path.write_text(json.dumps({**feature(), "properties": {"classification": "Tumour"}}))
     assert [info.name for info in import_objects(path).classes] == ["Tumour"]
 
 
-def test_ome_zarr_of_others(tmp_path: Path) -> None:
+def test_ome_zarr_of_another_program(tmp_path: Path) -> None:
     root = zarr.open_group(tmp_path / "foreign.zarr", mode="w", zarr_format=2)
     group = root.create_group("labels")
     group.attrs["labels"] = ["cells"]
@@ -290,11 +294,17 @@ def coco(**changes: Any) -> str:
             '{"type": "FeatureCollection", "features": [{"geometry": 5}]}',
             "malformed feature .number 1",
         ),
-        ("a.geojson", json.dumps({**feature(), "geometry": {"type": "Point"}}), "none covers a pixel"),
+        (
+            "a.geojson",
+            json.dumps({**feature(), "geometry": {"type": "Point"}}),
+            "but none covers a pixel",
+        ),
         ("a.geojson", json.dumps(feature()).replace("10.0", "NaN"), "malformed feature .number 1"),
     ],
 )
-def test_damaged_files_of_others_are_one_sentence(tmp_path: Path, name: str, text: str, match: str) -> None:
+def test_damaged_foreign_files_give_a_one_sentence_error(
+    tmp_path: Path, name: str, text: str, match: str
+) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(SampathError, match=match) as caught:
         import_labels(tmp_path / name)
@@ -318,14 +328,14 @@ def test_zarr_without_labels(tmp_path: Path, attributes: dict[str, Any], match: 
 
 def test_too_many_classes() -> None:
     table = ClassTable()
-    assert [table.take(f"c{number}", None, 300 - number) for number in range(3)] == [1, 2, 3]
+    assert [table.id_of(f"c{number}", None, 300 - number) for number in range(3)] == [1, 2, 3]
     for number in range(3, 255):
-        table.take(f"c{number}")
+        table.id_of(f"c{number}")
     with pytest.raises(SampathError, match="more than 255 classes"):
-        table.take("one more")
+        table.id_of("one more")
 
 
-# Two exports at once
+# Concurrent exports
 
 
 def _export(folder: Path, name: str) -> None:
@@ -334,7 +344,7 @@ def _export(folder: Path, name: str) -> None:
         export_labels(folder, Snapshot(name, None, small, small, classes=CLASSES), ("png",))
 
 
-def test_exports_of_several_programs_at_once_lose_no_entry(tmp_path: Path) -> None:
+def test_concurrent_exports_keep_all_entries(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_export, args=(tmp_path, f"image {k}")) for k in range(4)]
     for process in processes:

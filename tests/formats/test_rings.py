@@ -46,12 +46,12 @@ def test_rings_are_valid_polygons_of_the_same_pixels(mask: LocalMask) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(masks)
-def test_pieces_without_holes_are_read_by_coco_as_the_same_pixels(mask: LocalMask) -> None:
-    pieces = list(rings.without_holes(mask))
-    assert sum(piece.area_px for piece in pieces) == mask.area_px
+def test_parts_without_holes_cover_the_same_pixels_in_pycocotools(mask: LocalMask) -> None:
+    parts = list(rings.without_holes(mask))
+    assert sum(part.area_px for part in parts) == mask.area_px
     read = np.zeros(HW, dtype=bool)
-    for piece in pieces:
-        for polygon in rings.trace(piece):
+    for part in parts:
+        for polygon in rings.trace(part):
             assert len(polygon) == 1
             outline = polygon[0][:-1].astype(float).ravel().tolist()
             read |= coco_masks.decode(coco_masks.frPyObjects([outline], *HW))[..., 0].astype(bool)
@@ -74,7 +74,7 @@ def test_a_pixel_is_inside_if_its_centre_is(ring: list[tuple[float, float]]) -> 
     np.testing.assert_array_equal(read[~on_edge], expected[~on_edge])
 
 
-def test_polygons_that_are_nowhere_or_everywhere() -> None:
+def test_polygons_outside_the_image_or_too_large() -> None:
     assert rings.fill([]).bitmap.size == 0
     assert rings.fill([[np.array([[-9, -9], [-2, -9], [-2, -2]])]]).bitmap.size == 0
     with pytest.raises(ImageError, match="more than 1,073,741,824 px in total"):
@@ -83,7 +83,7 @@ def test_polygons_that_are_nowhere_or_everywhere() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=20)))
-def test_run_lengths_as_the_coco_api_writes_them(dense: np.ndarray) -> None:
+def test_run_lengths_equal_those_of_the_coco_api(dense: np.ndarray) -> None:
     hw = dense.shape[0], dense.shape[1]
     counts = encode_coco(LocalMask.from_dense(dense), hw)
     assert (
@@ -95,7 +95,7 @@ def test_run_lengths_as_the_coco_api_writes_them(dense: np.ndarray) -> None:
     np.testing.assert_array_equal(decode_coco(counts, hw).to_dense(hw), dense)
 
 
-def test_a_mask_of_a_slide_costs_its_own_box() -> None:
+def test_a_small_mask_in_a_whole_slide_is_encoded_within_its_box() -> None:
     hw = (40_000, 40_000)
     mask = LocalMask(39_000, 38_000, np.ones((20, 30), dtype=bool))
     back = decode_coco(encode_coco(mask, hw), hw)
@@ -104,6 +104,6 @@ def test_a_mask_of_a_slide_costs_its_own_box() -> None:
 
 
 @pytest.mark.parametrize("text", ["é", "o", "0P"])
-def test_strings_that_are_no_run_lengths(text: str) -> None:
+def test_malformed_run_length_strings_are_rejected(text: str) -> None:
     with pytest.raises(DatasetError, match="run lengths"):
         unpack_coco(text)

@@ -16,7 +16,7 @@ from napari_sampath.tiling import (
     SINGLE_TILE_PX,
     SMALLEST_TILE_PX,
     high_resolution_px,
-    outward,
+    nearest_first,
     prompt_tiles,
     tile_for,
     tiles,
@@ -204,7 +204,7 @@ def test_points_on_the_border_are_inside() -> None:
 
 def test_tiles_in_view_come_first() -> None:
     frames = tiles((4000, 4000))
-    ordered = list(outward(frames, (3900, 200)))
+    ordered = nearest_first(frames, (3900, 200))
     assert sorted(map(repr, ordered)) == sorted(map(repr, frames))
     assert ordered[0].contains((200, 3900))
     distances = [

@@ -1,4 +1,4 @@
-"""Tiles through the encoder: the network against SAM's, batches, memory that does not suffice, precision."""
+"""Encoding of tiles: the network compared with SAM's, batches, lack of memory, precision."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 def pair(grid: int, window: int, heads: int = 2, width: int = 16) -> tuple[ImageEncoder, ImageEncoderViT]:
     """Build the encoder and SAM's with the same random weights: a windowed, a global and a windowed block."""
     torch.manual_seed(grid * 100 + window)
-    theirs = ImageEncoderViT(
+    sams = ImageEncoderViT(
         img_size=16 * grid,
         embed_dim=width,
         depth=3,
@@ -54,76 +54,78 @@ def pair(grid: int, window: int, heads: int = 2, width: int = 16) -> tuple[Image
         global_attn_indexes=(1,),
     ).eval()
     with torch.no_grad():
-        for name, tensor in theirs.named_parameters():
+        for name, tensor in sams.named_parameters():
             if "pos" in name or name.endswith("bias"):
-                tensor.normal_()  # SAM starts them at zero, where nothing would be seen of them
-    ours = ImageEncoder(Architecture(width, 3, heads, (1,), window, input_px=16 * grid), 8).eval()
-    ours.load_state_dict(theirs.state_dict())
-    return ours, theirs
+                tensor.normal_()  # SAM initialises them with zeros, which would hide errors
+    encoder = ImageEncoder(Architecture(width, 3, heads, (1,), window, input_px=16 * grid), 8).eval()
+    encoder.load_state_dict(sams.state_dict())
+    return encoder, sams
 
 
-@pytest.mark.parametrize("room", [1, 2**23])
+@pytest.mark.parametrize("kilobytes", [1, 2**23])
 @pytest.mark.parametrize(("grid", "window"), [(8, 3), (9, 3), (5, 7), (14, 5)])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_network_equals_sams(
-    grid: int, window: int, batch: int, room: int, monkeypatch: pytest.MonkeyPatch
+    grid: int, window: int, batch: int, kilobytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_encoder, "_BIAS_BYTES", room * 1000)
-    ours, theirs = pair(grid, window)
+    monkeypatch.setattr(image_encoder, "_BIAS_BYTES", kilobytes * 1000)
+    encoder, sams = pair(grid, window)
     pixels = torch.randn(batch, 3, 16 * grid, 16 * grid)
     with torch.no_grad():
-        embedding, tokens = ours(pixels)
-        torch.testing.assert_close(embedding, theirs(pixels), atol=2e-5, rtol=0)
-        torch.testing.assert_close(theirs.neck(tokens), embedding, atol=2e-5, rtol=0)
+        embedding, tokens = encoder(pixels)
+        torch.testing.assert_close(embedding, sams(pixels), atol=2e-5, rtol=0)
+        torch.testing.assert_close(sams.neck(tokens), embedding, atol=2e-5, rtol=0)
 
 
-def test_bias_is_never_made_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, ...]] = []
+def test_attention_bias_is_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes: list[tuple[int, ...]] = []
     fused = torch.nn.functional.scaled_dot_product_attention
 
-    def watch(*args: Tensor, attn_mask: Tensor) -> Tensor:
-        seen.append(tuple(attn_mask.shape))
+    def record(*args: Tensor, attn_mask: Tensor) -> Tensor:
+        shapes.append(tuple(attn_mask.shape))
         return fused(*args, attn_mask=attn_mask)
 
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watch)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", record)
     limit = 16 * 16 * 4 * 100
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(image_encoder, "_BIAS_BYTES", limit)
-    ours, _ = pair(16, 4)
+    encoder, _ = pair(16, 4)
     with torch.no_grad():
-        ours(torch.randn(1, 3, 256, 256))
-    assert max(np.prod(shape) * 4 for shape in seen) <= limit
-    assert len(seen) == 2 + 2 * 3  # two windowed blocks; two heads of the global one, 256 queries by hundreds
+        encoder(torch.randn(1, 3, 256, 256))
+    assert max(np.prod(shape) * 4 for shape in shapes) <= limit
+    assert (
+        len(shapes) == 2 + 2 * 3
+    )  # two windowed blocks; two heads of the global block, 256 queries in parts of 100
 
 
 def test_gradients_equal_sams() -> None:
-    ours, theirs = pair(6, 4)
+    encoder, sams = pair(6, 4)
     pixels = torch.randn(1, 3, 96, 96)
-    ours(pixels)[0].square().sum().backward()
-    theirs(pixels).square().sum().backward()
-    for name, parameter in theirs.named_parameters():
-        found = ours.get_parameter(name).grad
-        assert found is not None
-        torch.testing.assert_close(found, parameter.grad, atol=1e-3, rtol=1e-3)
+    encoder(pixels)[0].square().sum().backward()
+    sams(pixels).square().sum().backward()
+    for name, parameter in sams.named_parameters():
+        gradient = encoder.get_parameter(name).grad
+        assert gradient is not None
+        torch.testing.assert_close(gradient, parameter.grad, atol=1e-3, rtol=1e-3)
 
 
 # Batches
 
 
 class Patches(Encoder):
-    """Means of patches, and a memory for so many tiles."""
+    """Computes means of patches; raises an out-of-memory error for batches above `capacity`."""
 
     FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    def __init__(self, room: int = 99, full: RuntimeError = FULL) -> None:
+    def __init__(self, capacity: int = 99, error: RuntimeError = FULL) -> None:
         info = EncoderInfo("patches", "For tests.", "none", "", False, 0.0)
         super().__init__(info, FeatureSpec((FeatureMap("tokens", 3, "patches"),)), "0")
-        self.room, self.full = room, full
+        self.capacity, self.error = capacity, error
         self.batches: list[int] = []
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        if len(pixels) > self.room:
-            raise self.full
+        if len(pixels) > self.capacity:
+            raise self.error
         self.batches.append(len(pixels))
         return {"tokens": nn.functional.avg_pool2d(pixels, 16)}
 
@@ -136,68 +138,68 @@ def model_of(encoder: Encoder, store: Store | None = None) -> Model:
     return Model(EncoderParts(encoder), CPU, store)
 
 
-@pytest.mark.parametrize(("room", "ran"), [(99, [5, 5, 2]), (3, [2, 3, 2, 2, 2, 1]), (1, [1] * 12)])
-def test_batches_give_what_single_tiles_give(room: int, ran: list[int]) -> None:
-    image, encoder = slide(), Patches(room)
+@pytest.mark.parametrize(("capacity", "batches"), [(99, [5, 5, 2]), (3, [2, 3, 2, 2, 2, 1]), (1, [1] * 12)])
+def test_batches_equal_single_tiles(capacity: int, batches: list[int]) -> None:
+    image, encoder = slide(), Patches(capacity)
     frames = tiles(image.shape[:2])
     assert len(frames) == 12
     reports: list[Progress] = []
-    found = run(model_of(encoder).encode_job(image, frames, batch=5), reports.append)
-    assert encoder.batches == ran, "after a batch that does not fit, smaller ones are tried at once"
-    alone = model_of(Patches())
-    for frame, features in zip(frames, found, strict=True):
+    encoded = run(model_of(encoder).encode_job(image, frames, batch=5), reports.append)
+    assert encoder.batches == batches, "batches that do not fit are halved"
+    single = model_of(Patches())
+    for frame, features in zip(frames, encoded, strict=True):
         assert features.frame == frame
-        assert torch.equal(features.maps["tokens"], alone.encode(image, frame).maps["tokens"])
+        assert torch.equal(features.maps["tokens"], single.encode(image, frame).maps["tokens"])
     assert [report.done for report in reports] == list(range(13))
 
 
 @pytest.mark.parametrize(
-    "full",
+    "error",
     [
         Patches.FULL,
         RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: ..."),
         RuntimeError("MPS backend out of memory (MPS allocated: 8.90 GB)"),
     ],
 )
-def test_one_tile_that_does_not_fit(full: RuntimeError) -> None:
+def test_a_single_tile_that_does_not_fit(error: RuntimeError) -> None:
     with pytest.raises(ConfigError, match=r"too little free memory for patches; .*\.$"):
-        model_of(Patches(0, full)).encode(slide()[:500, :500])
+        model_of(Patches(0, error)).encode(slide()[:500, :500])
 
 
-def test_other_faults_of_an_encoder_stay_what_they_are() -> None:
+def test_other_errors_of_an_encoder_are_raised_unchanged() -> None:
     with pytest.raises(RuntimeError, match="shapes"):
         model_of(Patches(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))).encode(
             slide()[:500, :500]
         )
 
 
-def test_what_is_stored_does_not_pile_up_behind_a_tile_that_waits_for_its_batch() -> None:
+def test_stored_tiles_do_not_accumulate_behind_a_partial_batch() -> None:
     image, store, encoder = slide(), Store(MemoryTier(2**30)), Patches()
     frames = tiles(image.shape[:2])
     model = model_of(encoder, store)
     for frame in frames[1:]:
         model.encode(image, frame)
     read: list[Frame] = []
-    first = next(model.encode_tiles(image, (read.append(one) or one for one in frames), batch=3))
+    first = next(model.encode_tiles(image, (read.append(frame) or frame for frame in frames), batch=3))
     assert first.frame == frames[0]
     assert len(read) < len(frames)
 
 
-def test_only_tiles_that_the_store_lacks_are_encoded_and_the_order_stays() -> None:
+def test_only_missing_tiles_are_encoded_and_the_order_is_kept() -> None:
     image, store, encoder = slide(), Store(MemoryTier(2**30)), Patches()
     frames = tiles(image.shape[:2])
     model = model_of(encoder, store)
     for frame in frames[1::3]:
         model.encode(image, frame)
     encoder.batches.clear()
-    found = run(model.encode_job(image, frames, batch=3))
-    assert [features.frame for features in found] == frames
+    encoded = run(model.encode_job(image, frames, batch=3))
+    assert [features.frame for features in encoded] == frames
     assert sum(encoder.batches) == len(frames) - len(frames[1::3])
     run(model.encode_job(image, frames, batch=3))
     assert sum(encoder.batches) == len(frames) - len(frames[1::3])
 
 
-def test_tiles_come_as_soon_as_they_are_there() -> None:
+def test_tiles_are_yielded_as_soon_as_they_are_computed() -> None:
     encoder = Patches()
     image = slide()
     stream = model_of(encoder).encode_tiles(image, iter(tiles(image.shape[:2])))
@@ -221,14 +223,14 @@ def test_precision_is_chosen_for_the_device(monkeypatch: pytest.MonkeyPatch) -> 
     assert resolve_precision("auto", CPU) == "bfloat16"
     cuda = torch.device("cuda")
     for capability, expected in (((7, 5), "float16"), ((8, 0), "bfloat16"), ((9, 0), "bfloat16")):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, found=capability: found)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, value=capability: value)
         assert resolve_precision("auto", cuda) == expected
     monkeypatch.setenv("SAMPATH_PRECISION", "half")
     with pytest.raises(ConfigError, match="precision is 'half'; allowed: auto"):
         load_config()
 
 
-def test_launched_together_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_launched_process_gets_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert resolve_device("auto") == torch.device("cuda")
@@ -237,11 +239,11 @@ def test_launched_together_each_process_has_a_device_of_its_own(monkeypatch: pyt
     assert resolve_device("cuda:0") == torch.device("cuda:0")
     assert resolve_device("cpu") == torch.device("cpu")
     monkeypatch.setenv("LOCAL_RANK", "7")
-    assert resolve_device("auto") == torch.device("cuda"), "several processes on fewer devices"
+    assert resolve_device("auto") == torch.device("cuda"), "more processes than devices"
 
 
 @pytest.mark.slow
-def test_compiled_encoder_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_encoder_gives_equal_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     image, encoder = slide()[:200, :300], tiny_model().encoder
     encoder.image_encoder.blocks = encoder.image_encoder.blocks[-1:]  # each takes ten seconds to compile
@@ -253,15 +255,15 @@ def test_compiled_encoder_gives_the_same(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_cuda_gives_what_the_cpu_gives(precision: str) -> None:
+def test_features_on_cuda_equal_those_on_the_cpu(precision: str) -> None:
     image = slide()
     frames = [Frame(top, left, 1024, 1024) for top in (0, 1000) for left in (0, 900, 1900)]
     encoder = tiny_model().encoder
     expected = run(Model(EncoderParts(encoder), CPU).encode_job(image, frames))
     on_cuda = Model(EncoderParts(encoder), torch.device("cuda"), precision=precision)
     for batch in (None, 4):
-        found = run(on_cuda.encode_job(image, frames, batch))
-        for one, other in zip(expected, found, strict=True):
-            assert other.maps["embedding"].device.type == "cuda"
-            difference = (one.maps["embedding"] - other.maps["embedding"].cpu()).abs()
+        encoded = run(on_cuda.encode_job(image, frames, batch))
+        for cpu, cuda in zip(expected, encoded, strict=True):
+            assert cuda.maps["embedding"].device.type == "cuda"
+            difference = (cpu.maps["embedding"] - cuda.maps["embedding"].cpu()).abs()
             assert difference.mean() < (1e-3 if precision == "float32" else 0.05)

@@ -1,4 +1,4 @@
-"""Segment everything: its rules, its settings, and that its shortcuts change nothing."""
+"""Segment everything: filters, settings, and equality with SAM's mask generator."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ LENIENT = EverythingSettings(points_per_side=3, pred_iou_thresh=0.0, stability_s
 
 @pytest.fixture
 def model() -> Model:
-    """A model whose masks are as small as objects, with a store in memory."""
+    """A model with masks as small as objects, and a store in memory."""
     return spotlit_model(small_sam(), Store(MemoryTier(2**26)))
 
 
-def same(one: list[EverythingMask], other: list[EverythingMask]) -> bool:
-    return len(one) == len(other) and all(
+def same(first: list[EverythingMask], second: list[EverythingMask]) -> bool:
+    return len(first) == len(second) and all(
         a.mask.slices == b.mask.slices and np.array_equal(a.mask.bitmap, b.mask.bitmap)
-        for a, b in zip(one, other, strict=True)
+        for a, b in zip(first, second, strict=True)
     )
 
 
@@ -82,87 +82,87 @@ def test_defaults_are_sams() -> None:
         ("min_mask_region_area", -5),
     ],
 )
-def test_a_wrong_setting_is_named_in_one_sentence(name: str, value: object) -> None:
+def test_an_invalid_setting_gives_a_one_sentence_error(name: str, value: object) -> None:
     with pytest.raises(ConfigError) as caught:
         EverythingSettings(**{name: value})
-    sentence = str(caught.value)
-    assert sentence.startswith(f"{name} is {value!r}; give ")
-    assert sentence.endswith(".")
+    message = str(caught.value)
+    assert message.startswith(f"{name} is {value!r}; give ")
+    assert message.endswith(".")
 
 
 def test_too_few_points_for_the_layers() -> None:
-    with pytest.raises(ConfigError, match="it leaves no point"):
+    with pytest.raises(ConfigError, match="which leaves no point in layer 3"):
         EverythingSettings(points_per_side=4, crop_n_layers=3, crop_n_points_downscale_factor=2)
     fewest = EverythingSettings(points_per_side=4, crop_n_layers=2, crop_n_points_downscale_factor=2)
     assert fewest.points_in_layer(2) == 1
 
 
-def test_masks_are_found(model: Model) -> None:
+def test_masks_and_their_attributes(model: Model) -> None:
     hw = (180, 300)
-    found = segment_everything(wave_image(hw), model, LENIENT)
-    assert len(found) > 5
-    scores = [one.predicted_iou for one in found]
+    masks = segment_everything(wave_image(hw), model, LENIENT)
+    assert len(masks) > 5
+    scores = [result.predicted_iou for result in masks]
     assert scores == sorted(scores, reverse=True)
-    for one in found:
-        assert one.crop == whole(hw, 256)
-        assert one.area_px == one.mask.to_dense(hw).sum()
-        assert one.mask.bitmap[[0, -1]].any(axis=1).all()
-        assert one.mask.bitmap[:, [0, -1]].any(axis=0).all()
-        x, y = one.point_xy
+    for result in masks:
+        assert result.crop == whole(hw, 256)
+        assert result.area_px == result.mask.to_dense(hw).sum()
+        assert result.mask.bitmap[[0, -1]].any(axis=1).all()
+        assert result.mask.bitmap[:, [0, -1]].any(axis=0).all()
+        x, y = result.point_xy
         assert (x - 50) % 100 == pytest.approx(0)
         assert (y - 30) % 60 == pytest.approx(0)
 
 
-def test_nothing_passes(model: Model) -> None:
+def test_no_mask_passes_the_filters(model: Model) -> None:
     assert segment_everything(wave_image((90, 120)), model, replace(LENIENT, pred_iou_thresh=1000.0)) == []
     layers = replace(LENIENT, stability_score_thresh=1000.0, crop_n_layers=1, min_mask_region_area=5)
     assert segment_everything(wave_image((90, 120)), model, layers) == []
 
 
-def test_masks_may_be_without_a_pixel() -> None:
+def test_masks_may_be_empty() -> None:
     sam = small_sam()
     for hypernetwork in sam.mask_decoder.output_hypernetworks_mlps:
         torch.nn.init.zeros_(hypernetwork.layers[-1].weight)
         torch.nn.init.zeros_(hypernetwork.layers[-1].bias)
-    found = segment_everything(wave_image((90, 120)), model_of(sam), replace(LENIENT, pred_iou_thresh=-1e9))
-    assert found
-    assert not any(one.area_px for one in found)
+    masks = segment_everything(wave_image((90, 120)), model_of(sam), replace(LENIENT, pred_iou_thresh=-1e9))
+    assert masks
+    assert not any(result.area_px for result in masks)
 
 
-def test_batches_change_nothing(model: Model) -> None:
+def test_batch_size_does_not_change_the_masks(model: Model) -> None:
     image = wave_image((180, 300))
     one_by_one = segment_everything(image, model, replace(LENIENT, points_per_batch=1))
     assert same(one_by_one, segment_everything(image, model, LENIENT))
 
 
 def test_progress_counts_points_and_ends_at_the_total(model: Model) -> None:
-    seen: list[Progress] = []
+    reports: list[Progress] = []
     layers = replace(LENIENT, crop_n_layers=1, points_per_side=4, points_per_batch=3)
-    segment_everything(wave_image((180, 300)), model, layers, seen.append)
-    done = [progress.done for progress in seen]
+    segment_everything(wave_image((180, 300)), model, layers, reports.append)
+    done = [progress.done for progress in reports]
     assert done == sorted(done)
     assert done[:3] == [0, 0, 3]
-    assert {progress.total for progress in seen} == {5 * 16}
+    assert {progress.total for progress in reports} == {5 * 16}
     assert done[-1] == 5 * 16
-    assert {progress.unit for progress in seen} == {"points"}
-    assert [progress.message for progress in seen].count("Encoding the image") == 5
+    assert {progress.unit for progress in reports} == {"points"}
+    assert [progress.message for progress in reports].count("Encoding the image") == 5
 
 
 def test_cancelling_stops_decoding(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    decoded: list[int] = []
     monkeypatch.setattr(
-        Spotlight, "logits", lambda self, attended, chosen: asked.append(1) or torch.zeros(0, 64, 64)
+        Spotlight, "logits", lambda self, attended, chosen: decoded.append(1) or torch.zeros(0, 64, 64)
     )
     job = segment_everything_job(
         wave_image((90, 120)), model, replace(LENIENT, points_per_batch=2, pred_iou_thresh=1e3)
     )
     for _ in range(4):
         next(job)
-    assert len(asked) == 2
+    assert len(decoded) == 2
     job.close()
     with pytest.raises(StopIteration):
         next(job)
-    assert len(asked) == 2
+    assert len(decoded) == 2
 
 
 def test_crops_are_encoded_once(model: Model) -> None:
@@ -178,45 +178,45 @@ def test_crops_are_encoded_once(model: Model) -> None:
 def test_masks_over_half_the_image_can_be_dropped() -> None:
     model, hw = model_of(small_sam()), (100, 150)
     every = replace(LENIENT, pred_iou_thresh=-1.0, box_nms_thresh=1.0)
-    found = segment_everything(wave_image(hw), model, every)
-    small = [one for one in found if one.area_px <= 7500]
-    assert 0 < len(small) < len(found)
+    masks = segment_everything(wave_image(hw), model, every)
+    small = [result for result in masks if result.area_px <= 7500]
+    assert 0 < len(small) < len(masks)
     assert same(segment_everything(wave_image(hw), model, replace(every, drop_over_half_image=True)), small)
 
 
-def test_any_picture_is_taken(model: Model) -> None:
+def test_other_image_types_are_converted(model: Model) -> None:
     colours = wave_image((90, 120))
     grey = colours[:, :, 0].astype(np.uint16) * 257
     grey[0, :2] = 0, 65535
-    found = segment_everything(grey, model, LENIENT)
+    masks = segment_everything(grey, model, LENIENT)
     repeated = np.repeat((grey // 257).astype(np.uint8)[:, :, None], 3, axis=2)
-    assert same(found, segment_everything(repeated, model, LENIENT))
+    assert same(masks, segment_everything(repeated, model, LENIENT))
 
 
-def test_a_model_without_decoder_is_refused() -> None:
+def test_a_model_without_decoder_is_rejected() -> None:
     model = Model(EncoderParts(model_of(small_sam()).encoder))
     with pytest.raises(PromptError, match=r"'small-sam' answers no prompts.*choose 'sampath-tiny'"):
         segment_everything(wave_image((90, 120)), model, LENIENT)
 
 
-def test_too_many_layers_for_the_image_are_refused(model: Model) -> None:
+def test_too_many_layers_for_the_image_are_rejected(model: Model) -> None:
     deep = replace(LENIENT, crop_n_layers=6)
     with pytest.raises(ConfigError, match="crop_n_layers is 6, too many for an image of 20 x 16 px"):
         segment_everything(wave_image((16, 20)), model, deep)
 
 
-def test_memory_is_that_of_the_objects(model: Model) -> None:
+def test_memory_depends_on_the_objects_not_the_image(model: Model) -> None:
     image = wave_image((3000, 3000))
     segment_everything(image, model, LENIENT)
     tracemalloc.start()
-    found = segment_everything(image, model, replace(LENIENT, points_per_side=6))
+    masks = segment_everything(image, model, replace(LENIENT, points_per_side=6))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    bitmaps = sum(one.mask.bitmap.size for one in found)
-    assert len(found) > 20
-    # A stack of these masks would take 9 MB each, their logits four times that.
-    assert peak < bitmaps + 3 * max(one.mask.bitmap.size for one in found) + 16 * 2**20
-    assert peak < 9e6 * len(found) / 2
+    sizes = [result.mask.bitmap.size for result in masks]
+    assert len(masks) > 20
+    # At image size, each mask would take 9 MB, and its logits 36 MB.
+    assert peak < sum(sizes) + 3 * max(sizes) + 16 * 2**20
+    assert peak < 9e6 * len(masks) / 2
 
 
 @settings(max_examples=40, deadline=None)
@@ -253,44 +253,44 @@ def noise(seed: int, cells: int, spread: int, std: float) -> np.ndarray:
     level=st.floats(-4, 8),
     offset=st.floats(0, 3),
 )
-def test_stability_is_sams_and_its_limit_is_above(
+def test_stability_equals_sams_and_is_below_its_upper_bound(
     hw: tuple[int, int], place: tuple[int, int], seed: int, spread: int, level: float, offset: float
 ) -> None:
     frame = Frame(*place, *hw)
-    low = noise(seed, 256, spread, 4.0) - np.float32(level)
+    logits = noise(seed, 256, spread, 4.0) - np.float32(level)
     screen = StabilityScreen(frame, 256, offset)
-    mask, stability = screen.measure(low)
-    enlarged = torch.from_numpy(image_logits(frame, low))[None]
+    mask, stability = screen.measure(logits)
+    enlarged = torch.from_numpy(image_logits(frame, logits))[None]
     expected = calculate_stability_score(enlarged, 0.0, offset)[0].item()
     assert float(stability) == pytest.approx(expected, abs=1e-6, nan_ok=True)
-    other = local_mask(frame, low)
+    other = local_mask(frame, logits)
     assert (mask.row, mask.col) == (other.row, other.col)
     np.testing.assert_array_equal(mask.bitmap, other.bitmap)
-    limit = screen.limit(torch.from_numpy(low)[None]).item()
-    assert np.isnan(expected) or limit >= expected
+    bound = screen.upper_bound(torch.from_numpy(logits)[None]).item()
+    assert np.isnan(expected) or bound >= expected
 
 
-def test_the_limit_spares_work() -> None:
+def test_the_upper_bound_is_close_to_the_stability() -> None:
     rows, cols = np.mgrid[:256, :256]
     distance = np.hypot(rows - 128, cols - 128).astype(np.float32)
     vague, sharp = 2 - distance / 30, 60 - distance
     screen = StabilityScreen(whole((1024, 1024)), 256, 1.0)
-    limits = screen.limit(torch.from_numpy(np.stack([vague, sharp])))
+    bounds = screen.upper_bound(torch.from_numpy(np.stack([vague, sharp])))
     assert screen.measure(vague)[1] < 0.2
-    assert limits[0] < 0.3
+    assert bounds[0] < 0.3
     assert screen.measure(sharp)[1] > 0.9
-    assert 0.9 < limits[1] < 1.1
+    assert 0.9 < bounds[1] < 1.1
 
 
 def regions(bits: np.ndarray) -> list[np.ndarray]:
-    """Connected regions, corners included, as masks; found on the whole image."""
+    """8-connected regions of the whole image, as masks."""
     numbered, count = label(bits, connectivity=2, return_num=True)
     return [numbered == number for number in range(1, count + 1)]
 
 
 @st.composite
 def placed_masks(draw: st.DrawFn) -> np.ndarray:
-    """Masks (H, W) with holes and islands, often at the image's edge, often with little around them."""
+    """Masks (H, W) with holes and islands, often near the image edge."""
     hw = draw(st.tuples(st.integers(3, 24), st.integers(3, 24)))
     rng = np.random.default_rng(draw(st.integers(0, 9999)))
     bits = rng.random(hw) < draw(st.floats(0.2, 0.95))
@@ -314,37 +314,37 @@ def test_small_holes_are_filled(bits: np.ndarray, area: int) -> None:
 @settings(max_examples=150, deadline=None)
 @given(bits=placed_masks(), area=st.integers(1, 60))
 def test_small_islands_are_removed(bits: np.ndarray, area: int) -> None:
-    found = regions(bits)
-    large = [region for region in found if region.sum() >= area]
+    islands = regions(bits)
+    large = [region for region in islands if region.sum() >= area]
     mask, changed = drop_small_islands(LocalMask.from_dense(bits), area)
     dense = mask.to_dense(bits.shape)
-    assert changed == (len(large) < len(found))
+    assert changed == (len(large) < len(islands))
     if large:
         np.testing.assert_array_equal(dense, np.logical_or.reduce(large))
     else:
-        most = max(region.sum() for region in found)
-        assert any(np.array_equal(dense, region) for region in found if region.sum() == most)
+        largest = max(region.sum() for region in islands)
+        assert any(np.array_equal(dense, region) for region in islands if region.sum() == largest)
 
 
 @settings(max_examples=150, deadline=None)
 @given(bits=placed_masks(), area=st.integers(1, 60))
 def test_small_regions_equal_opencvs(bits: np.ndarray, area: int) -> None:
-    pytest.importorskip("cv2", reason="SAM's removal of small regions needs OpenCV, this package's doesn't")
+    pytest.importorskip("cv2", reason="SAM's removal of small regions needs OpenCV")
     from segment_anything.utils.amg import remove_small_regions
 
     mask = LocalMask.from_dense(bits)
-    for mode, (found, changed) in {
+    for mode, (result, changed) in {
         "holes": fill_small_holes(mask, bits.shape, area),
         "islands": drop_small_islands(mask, area),
     }.items():
-        expected, other = remove_small_regions(bits, area, mode)
-        np.testing.assert_array_equal(found.to_dense(bits.shape), expected)
-        assert changed == other
+        expected, expected_change = remove_small_regions(bits, area, mode)
+        np.testing.assert_array_equal(result.to_dense(bits.shape), expected)
+        assert changed == expected_change
 
 
 @settings(max_examples=100, deadline=None)
 @given(bits=placed_masks(), full=st.booleans(), empty=st.booleans())
-def test_run_lengths_are_cocos(bits: np.ndarray, full: bool, empty: bool) -> None:
+def test_run_lengths_equal_those_of_coco(bits: np.ndarray, full: bool, empty: bool) -> None:
     if full or empty:
         bits = np.full(bits.shape, full)
     mask = LocalMask.from_dense(bits)
@@ -357,7 +357,7 @@ def test_run_lengths_are_cocos(bits: np.ndarray, full: bool, empty: bool) -> Non
 
 
 @pytest.mark.parametrize("counts", [[5], [3, 4], [13, -1], []])
-def test_wrong_run_lengths_are_refused(counts: list[int]) -> None:
+def test_invalid_run_lengths_are_rejected(counts: list[int]) -> None:
     with pytest.raises(DatasetError, match="The runs cover"):
         decode_coco(counts, (3, 4))
 

@@ -1,4 +1,4 @@
-"""Objects told apart: where areas are cut, whose outline an object gets, and how all of it is scored."""
+"""Instance segmentation: splitting of areas, choice of outlines, and scores."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from napari_sampath.predict import (
     separate_touching_job,
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
-from napari_sampath.predict.instances import split_touching as pieces
+from napari_sampath.predict.instances import split_touching
 from napari_sampath.predict.instances.label_map import number_map
-from napari_sampath.predict.instances.resolve_outlines import settle
-from napari_sampath.predict.instances.split_touching import Piece, objects_of, pieces_of, split
+from napari_sampath.predict.instances.resolve_outlines import choose_outlines
+from napari_sampath.predict.instances.split_touching import HeadObject, split, split_mask, split_segmentation
 from napari_sampath.store import MemoryTier, Store
 from napari_sampath.tiling import tiles
 from napari_sampath.training.data.instances import NUCLEUS, UNKNOWN, InstanceImage
@@ -49,7 +49,7 @@ from napari_sampath.training.evaluation.panoptic_quality import ObjectCounts
 from support.models.patches import patch_model
 
 DEFAULTS = InstanceSettings()
-CLASSES = ClassInfo(0, "rest", (0, 0, 0)), ClassInfo(3, "nucleus", (60, 30, 200))
+CLASSES = ClassInfo(0, "background", (0, 0, 0)), ClassInfo(3, "nucleus", (60, 30, 200))
 PINK, PURPLE = (232, 178, 205), (92, 50, 140)
 
 
@@ -68,7 +68,7 @@ def ellipse(hw: tuple[int, int], long: float, short: float, angle: float) -> np.
 def cells(
     hw: tuple[int, int], centres: list[tuple[int, int]], radius: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paint purple discs on pink; return pixels (H, W, 3) and numbers (H, W), divided half way between centres."""
+    """Paint purple discs on pink; return pixels (H, W, 3) and numbers (H, W), split halfway between centres."""
     rows, cols = np.indices(hw) + 0.5
     distances = np.stack([np.hypot(rows - row, cols - col) for row, col in centres])
     numbers = np.where(distances.min(axis=0) < radius, distances.argmin(axis=0) + 1, 0)
@@ -79,18 +79,18 @@ def cells(
 
 HW = (256, 320)
 CENTRES = [(60, 60), (60, 102), (150, 90), (180, 200), (180, 242), (222, 221), (60, 230)]
-"""A pair that touches, three that touch, and two alone."""
+"""A touching pair, three touching discs, and two separate ones."""
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """The model that ships with the package: its answers to boxes are real ones."""
+    """The model that is shipped with the package."""
     return napari_sampath.load_model("sampath-tiny", "cpu", store=Store(MemoryTier(2**28)))
 
 
 @pytest.fixture(scope="module")
 def head(model: Model) -> LoadedHead:
-    """A small head that learned what is purple, on two pictures that no test uses."""
+    """A small head trained to find purple, on two images that no test uses."""
     maps, targets = [], []
     for hw, centres, radius in (
         ((256, 256), [(50, 50), (90, 180), (190, 100), (200, 150)], 24),
@@ -105,7 +105,7 @@ def head(model: Model) -> LoadedHead:
         maps.append(features.maps["embedding"].clone())
         targets.append(torch.nn.functional.avg_pool2d(target, 4)[0, 0])
     torch.manual_seed(0)
-    spec = FeatureSpec(tuple(one for one in model.maps if one.name == "embedding"))
+    spec = FeatureSpec(tuple(feature for feature in model.maps if feature.name == "embedding"))
     network = create("linear", spec, CLASSES)
     optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
     for _ in range(40):
@@ -118,7 +118,7 @@ def head(model: Model) -> LoadedHead:
         optimiser.step()
     encoder = model.encoder
     ref = EncoderRef(model.name, encoder.weights_digest, encoder.preprocessing_version)
-    return LoadedHead(network.eval().requires_grad_(False), Metadata("purple", (ref,)), "here")
+    return LoadedHead(network.eval().requires_grad_(False), Metadata("purple", (ref,)), "memory")
 
 
 @pytest.fixture(scope="module")
@@ -135,15 +135,15 @@ def tissue(tmp_path: Path) -> Path:
 
 
 def map_of(labels: np.ndarray, origin_rc: tuple[int, int] = (0, 0)) -> Segmentation:
-    sure = np.where(labels > 0, 0.9, 0.8).astype(np.float32)
-    return Segmentation(labels.astype(np.uint8), sure, None, CLASSES, "map", origin_rc)
+    confidence = np.where(labels > 0, 0.9, 0.8).astype(np.float32)
+    return Segmentation(labels.astype(np.uint8), confidence, None, CLASSES, "map", origin_rc)
 
 
-def partners(found: list, numbers: np.ndarray) -> list[int]:
-    """For each mask the number of the true object that it overlaps with IoU above 0.5; 0 for none."""
+def matches(instances: list, numbers: np.ndarray) -> list[int]:
+    """Return for each mask the number of the true object that it overlaps with IoU above 0.5; 0 for none."""
     hits = []
-    for one in found:
-        dense = one.mask.to_dense(numbers.shape)
+    for instance in instances:
+        dense = instance.mask.to_dense(numbers.shape)
         iou = {
             n: (dense & (numbers == n)).sum() / (dense | (numbers == n)).sum()
             for n in range(1, numbers.max() + 1)
@@ -153,21 +153,21 @@ def partners(found: list, numbers: np.ndarray) -> list[int]:
     return hits
 
 
-# Cutting.
+# Splitting
 
 
 @given(
     radius=st.floats(10, 30),
     ratio=st.floats(0.8, 1.25),
-    apart=st.floats(0.75, 0.97),
+    spacing=st.floats(0.75, 0.97),
     angle=st.floats(0, np.pi),
 )
 @settings(deadline=None, max_examples=60)
-def test_two_discs_that_touch_become_two(radius, ratio, apart, angle):
-    """The outline is known to a pixel, so discs of a radius below 10 px need a neck that is a little deeper."""
+def test_two_touching_discs_are_separated(radius, ratio, spacing, angle):
+    """Outlines are accurate to a pixel, so discs with a radius below 10 px need a slightly deeper neck."""
     other = radius * ratio
-    assume(min(radius, other) >= 10 or apart >= 0.8)
-    distance = apart * (radius + other)
+    assume(min(radius, other) >= 10 or spacing >= 0.8)
+    distance = spacing * (radius + other)
     side = int(2 * (radius + other) + 8)
     row, col = side / 2, side / 2
     half_y, half_x = distance / 2 * np.sin(angle), distance / 2 * np.cos(angle)
@@ -177,21 +177,21 @@ def test_two_discs_that_touch_become_two(radius, ratio, apart, angle):
     parts = split(first | second, DEFAULTS)
     assert parts.max() == 2
     np.testing.assert_array_equal(parts > 0, first | second)
-    ids = [np.bincount(parts[own], minlength=3)[1:].argmax() + 1 for own in (first, second)]
+    ids = [np.bincount(parts[mask], minlength=3)[1:].argmax() + 1 for mask in (first, second)]
     assert sorted(ids) == [1, 2]
-    for own, number in zip((first, second), ids, strict=True):
-        assert (own & (parts == number)).sum() / (own | (parts == number)).sum() > 0.75
+    for mask, number in zip((first, second), ids, strict=True):
+        assert (mask & (parts == number)).sum() / (mask | (parts == number)).sum() > 0.75
 
 
 @given(short=st.floats(6, 20), ratio=st.floats(1, 6), angle=st.floats(0, np.pi))
 @settings(deadline=None, max_examples=60)
-def test_an_ellipse_stays_one_however_long(short, ratio, angle):
+def test_an_ellipse_is_not_split(short, ratio, angle):
     side = int(2 * short * ratio + 6)
     mask = ellipse((side, side), short * ratio, short, angle)
     np.testing.assert_array_equal(split(mask, DEFAULTS), mask)
 
 
-def test_a_row_of_discs_and_a_ring():
+def test_a_row_of_discs_is_split_and_a_ring_is_not():
     hw = (60, 260)
     row = np.any([disc(hw, 30, 30 + 34 * k, 20) for k in range(6)], axis=0)
     assert split(row, DEFAULTS).max() == 6
@@ -203,158 +203,163 @@ def test_a_row_of_discs_and_a_ring():
     seed=st.integers(0, 10_000), spread=st.floats(0.6, 4), share=st.floats(0.2, 0.9), area=st.integers(1, 60)
 )
 @settings(deadline=None, max_examples=60)
-def test_parts_are_connected_large_enough_and_lose_no_pixel(seed, spread, share, area):
+def test_parts_are_connected_large_enough_and_complete(seed, spread, share, area):
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(70, 80)), spread)
     mask = noise > np.quantile(noise, 1 - share)
-    chosen = InstanceSettings(min_area_px=area)
-    found = list(objects_of(mask, chosen))
-    painted = np.sum([one.to_dense(mask.shape) for one in found], axis=0) if found else np.zeros(mask.shape)
+    instance_settings = InstanceSettings(min_area_px=area)
+    masks = list(split_mask(mask, instance_settings))
+    painted = np.sum([part.to_dense(mask.shape) for part in masks], axis=0) if masks else np.zeros(mask.shape)
     areas = label(mask, connectivity=2)
     large = np.isin(areas, np.flatnonzero(np.bincount(areas.ravel()) >= area)) & mask
-    np.testing.assert_array_equal(painted, large)  # every pixel once
-    for one in found:
-        assert one.area_px >= area
-        assert label(one.bitmap, connectivity=2).max() == 1
-        assert one.bitmap[[0, -1]].any(axis=1).all()
-        assert one.bitmap[:, [0, -1]].any(axis=0).all()
+    np.testing.assert_array_equal(painted, large)  # each pixel exactly once
+    for part in masks:
+        assert part.area_px >= area
+        assert label(part.bitmap, connectivity=2).max() == 1
+        assert part.bitmap[[0, -1]].any(axis=1).all()
+        assert part.bitmap[:, [0, -1]].any(axis=0).all()
 
 
-def test_the_scale_of_the_image_changes_nothing():
+def test_splitting_does_not_depend_on_the_scale():
     mask = disc((50, 80), 25, 25, 16) | disc((50, 80), 25, 52, 16)
     larger = mask.repeat(4, axis=0).repeat(4, axis=1)
     assert split(mask, DEFAULTS).max() == split(larger, DEFAULTS).max() == 2
 
 
-def test_a_huge_area_is_cut_where_a_small_one_is_at_a_bounded_cost(monkeypatch):
-    """The cut lies within two steps of where it lies in the small area, whose side needs no coarser grid."""
+def test_a_huge_area_is_split_on_a_coarse_grid(monkeypatch):
+    """The cut is within two grid steps of that in the small area, which is split at full resolution."""
     mask = disc((50, 80), 25, 25, 16) | disc((50, 80), 25, 52, 16)
     larger = mask.repeat(60, axis=0).repeat(60, axis=1)
-    worked_on = []
+    shapes = []
     monkeypatch.setattr(
-        pieces, "split", lambda area, chosen: worked_on.append(area.shape) or split(area, chosen)
+        split_touching, "split", lambda area, settings: shapes.append(area.shape) or split(area, settings)
     )
-    first, second = objects_of(larger, DEFAULTS)
-    assert max(max(shape) for shape in worked_on) <= 1024
+    first, second = split_mask(larger, DEFAULTS)
+    assert max(max(shape) for shape in shapes) <= 1024
     assert first.area_px + second.area_px == larger.sum()
     small = split(mask, DEFAULTS).repeat(60, axis=0).repeat(60, axis=1)
-    ours = first.to_dense(larger.shape) * small[first.row + 900, first.col + 60]
-    assert (ours[ours > 0] == small[ours > 0]).mean() > 0.95
+    coarse = first.to_dense(larger.shape) * small[first.row + 900, first.col + 60]
+    assert (coarse[coarse > 0] == small[coarse > 0]).mean() > 0.95
 
 
 @given(seed=st.integers(0, 10_000), spread=st.floats(0.6, 6), share=st.floats(0.2, 0.9))
 @settings(deadline=None, max_examples=60)
-def test_parts_of_a_huge_area_are_connected_large_enough_and_lose_no_pixel(seed, spread, share):
-    """The same rules as on the fine grid; here areas of more than 24 px are huge."""
+def test_parts_of_a_huge_area_are_connected_large_enough_and_complete(seed, spread, share):
+    """The same holds on the coarse grid, used here for areas of more than 24 px."""
     noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(70, 83)), spread)
     mask = noise > np.quantile(noise, 1 - share)
-    chosen = InstanceSettings(min_area_px=5)
+    instance_settings = InstanceSettings(min_area_px=5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pieces, "_FINE_PX", 24)
-        found = list(objects_of(mask, chosen))
-    painted = np.sum([one.to_dense(mask.shape) for one in found], axis=0) if found else np.zeros(mask.shape)
+        patch.setattr(split_touching, "_FINE_PX", 24)
+        masks = list(split_mask(mask, instance_settings))
+    painted = np.sum([part.to_dense(mask.shape) for part in masks], axis=0) if masks else np.zeros(mask.shape)
     areas = label(mask, connectivity=2)
     large = np.isin(areas, np.flatnonzero(np.bincount(areas.ravel()) >= 5)) & mask
     np.testing.assert_array_equal(painted, large)
-    for one in found:
-        assert one.area_px >= 5
-        assert label(one.bitmap, connectivity=2).max() == 1
+    for part in masks:
+        assert part.area_px >= 5
+        assert label(part.bitmap, connectivity=2).max() == 1
 
 
-def test_without_a_neck_areas_stay_whole():
+def test_a_neck_of_zero_splits_nothing():
     mask = disc((50, 80), 25, 25, 16) | disc((50, 80), 25, 52, 16)
     assert split(mask, InstanceSettings(neck=0)).max() == 1
 
 
-def test_pieces_have_one_class_a_score_and_their_place():
+def test_objects_have_a_class_a_score_and_a_position():
     labels = np.where(disc((60, 90), 30, 30, 18), 3, 0) + np.where(disc((60, 90), 30, 66, 18), 7, 0)
-    pieces = list(pieces_of(map_of(labels, (500, 40)), DEFAULTS))
-    assert [one.class_id for one in pieces] == [3, 7]
-    for one in pieces:
-        moved = LocalMask(one.mask.row - 500, one.mask.col - 40, one.mask.bitmap)
-        np.testing.assert_array_equal(moved.to_dense((60, 90)), labels == one.class_id)
-        assert one.score == pytest.approx(0.9)
-    assert list(pieces_of(map_of(labels), InstanceSettings(threshold=0.95))) == []
-    assert list(pieces_of(map_of(np.zeros((60, 90))), DEFAULTS)) == []
+    objects = list(split_segmentation(map_of(labels, (500, 40)), DEFAULTS))
+    assert [obj.class_id for obj in objects] == [3, 7]
+    for obj in objects:
+        moved = LocalMask(obj.mask.row - 500, obj.mask.col - 40, obj.mask.bitmap)
+        np.testing.assert_array_equal(moved.to_dense((60, 90)), labels == obj.class_id)
+        assert obj.score == pytest.approx(0.9)
+    assert list(split_segmentation(map_of(labels), InstanceSettings(threshold=0.95))) == []
+    assert list(split_segmentation(map_of(np.zeros((60, 90))), DEFAULTS)) == []
 
 
-# Settling.
+# Choice of outlines
 
 
-def piece(mask: np.ndarray) -> Piece:
-    return Piece(LocalMask.from_dense(mask), 3, 0.8)
+def head_object(mask: np.ndarray) -> HeadObject:
+    return HeadObject(LocalMask.from_dense(mask), 3, 0.8)
 
 
-def test_the_model_outlines_only_what_it_means_too():
+def test_the_decoders_outline_is_used_if_it_agrees_with_the_head():
     hw = (60, 120)
-    pieces = [piece(disc(hw, 30, 30, 14)), piece(disc(hw, 30, 80, 14))]
+    objects = [head_object(disc(hw, 30, 30, 14)), head_object(disc(hw, 30, 80, 14))]
     wider = LocalMask.from_dense(disc(hw, 31, 30, 16))
     everything = LocalMask.from_dense(np.ones(hw, dtype=bool))
-    found = settle(pieces, [(wider, 0.7), (everything, 0.99)], DEFAULTS)
-    np.testing.assert_array_equal(found[0].mask.to_dense(hw), disc(hw, 31, 30, 16))
-    assert (found[0].predicted_iou, found[0].score, found[0].class_id) == (0.7, 0.8, 3)
-    assert found[1].mask is pieces[1].mask
-    assert found[1].predicted_iou is None
-    nothing = LocalMask(0, 0, np.zeros((0, 0), dtype=bool))
-    assert settle(pieces, [(nothing, 0.9)] * 2, DEFAULTS)[0].mask is pieces[0].mask
+    first, second = choose_outlines(objects, [(wider, 0.7), (everything, 0.99)], DEFAULTS)
+    np.testing.assert_array_equal(first.mask.to_dense(hw), disc(hw, 31, 30, 16))
+    assert (first.predicted_iou, first.score, first.class_id) == (0.7, 0.8, 3)
+    assert second.mask is objects[1].mask
+    assert second.predicted_iou is None
+    empty = LocalMask(0, 0, np.zeros((0, 0), dtype=bool))
+    assert choose_outlines(objects, [(empty, 0.9)] * 2, DEFAULTS)[0].mask is objects[0].mask
 
 
-def test_the_better_answer_gets_what_two_claim_and_no_piece_is_touched():
+def test_contested_pixels_go_to_the_better_outline_and_no_object_loses_pixels():
     hw = (60, 80)
     first, second = disc(hw, 30, 24, 14), disc(hw, 30, 56, 14)
-    claims = [disc(hw, 30, 28, 17), disc(hw, 30, 52, 17)]
-    contested = claims[0] & claims[1] & ~first & ~second
+    outlines = [disc(hw, 30, 28, 17), disc(hw, 30, 52, 17)]
+    contested = outlines[0] & outlines[1] & ~first & ~second
     assert contested.any()
     for scores in ((0.6, 0.9), (0.9, 0.6)):
-        answers = [(LocalMask.from_dense(claim), score) for claim, score in zip(claims, scores, strict=True)]
-        found = [one.mask.to_dense(hw) for one in settle([piece(first), piece(second)], answers, DEFAULTS)]
-        assert not (found[0] & found[1]).any()
+        answers = [(LocalMask.from_dense(mask), score) for mask, score in zip(outlines, scores, strict=True)]
+        instances = choose_outlines([head_object(first), head_object(second)], answers, DEFAULTS)
+        masks = [instance.mask.to_dense(hw) for instance in instances]
+        assert not (masks[0] & masks[1]).any()
         winner = int(np.argmax(scores))
-        assert contested[found[winner]].sum() == contested.sum()
-        assert not (found[0] & second).any()
-        assert not (found[1] & first).any()
+        assert contested[masks[winner]].sum() == contested.sum()
+        assert not (masks[0] & second).any()
+        assert not (masks[1] & first).any()
 
 
 @given(seed=st.integers(0, 10_000))
 @settings(deadline=None, max_examples=40)
-def test_whatever_is_answered_each_piece_is_one_object_of_its_own(seed):
+def test_objects_stay_connected_and_disjoint_with_random_outlines(seed):
     rng, hw = np.random.default_rng(seed), (50, 60)
     noise = ndimage.gaussian_filter(rng.normal(size=hw), 2)
-    pieces = [Piece(mask, 3, 0.5) for mask in objects_of(noise > 0, DEFAULTS)]
+    objects = [HeadObject(mask, 3, 0.5) for mask in split_mask(noise > 0, DEFAULTS)]
     answers = []
-    for _ in pieces:
+    for _ in objects:
         shape = ndimage.gaussian_filter(rng.normal(size=hw), 3) > rng.uniform(-0.1, 0.1)
         answers.append((LocalMask.from_dense(shape), float(rng.random())))
-    found = settle(pieces, answers, DEFAULTS)
-    assert len(found) == len(pieces)
-    assert np.sum([one.mask.to_dense(hw) for one in found], axis=0, initial=0).max(initial=0) <= 1
-    for one, own in zip(found, pieces, strict=True):
-        dense, head_s = one.mask.to_dense(hw), own.mask.to_dense(hw)
-        assert label(dense, connectivity=2).max() == 1
-        assert (dense & head_s).sum() / (dense | head_s).sum() >= 0.5
+    instances = choose_outlines(objects, answers, DEFAULTS)
+    assert len(instances) == len(objects)
+    assert (
+        np.sum([instance.mask.to_dense(hw) for instance in instances], axis=0, initial=0).max(initial=0) <= 1
+    )
+    for instance, obj in zip(instances, objects, strict=True):
+        chosen, of_head = instance.mask.to_dense(hw), obj.mask.to_dense(hw)
+        assert label(chosen, connectivity=2).max() == 1
+        assert (chosen & of_head).sum() / (chosen | of_head).sum() >= 0.5
 
 
-# A real head and a real model.
+# A real head and a real model
 
 
-def test_cells_that_touch_are_told_apart(model, head):
+def test_touching_cells_are_separated(model, head):
     pixels, numbers = cells(HW, CENTRES, 22)
-    joined = list(pieces_of(segment(pixels, head, model), InstanceSettings(neck=0)))
-    assert len(joined) < len(CENTRES), "some touch"
+    joined = list(split_segmentation(segment(pixels, head, model), InstanceSettings(neck=0)))
+    assert len(joined) < len(CENTRES), "some cells touch"
     reports = []
-    found = segment_instances(pixels, head, model, on_progress=reports.append)
-    assert sorted(partners(found, numbers)) == list(range(1, 8))
-    assert np.sum([one.mask.to_dense(HW) for one in found], axis=0).max() == 1
-    assert {one.class_id for one in found} == {3}
-    assert all(0.5 < one.score <= 1 for one in found)
-    assert all(one.predicted_iou is not None for one in found), "the model knows nuclei"
-    assert {(one.unit, one.message) for one in reports} >= {
+    instances = segment_instances(pixels, head, model, on_progress=reports.append)
+    assert sorted(matches(instances, numbers)) == list(range(1, 8))
+    assert np.sum([instance.mask.to_dense(HW) for instance in instances], axis=0).max() == 1
+    assert {instance.class_id for instance in instances} == {3}
+    assert all(0.5 < instance.score <= 1 for instance in instances)
+    assert all(instance.predicted_iou is not None for instance in instances), (
+        "the decoder outlines all nuclei"
+    )
+    assert {(report.unit, report.message) for report in reports} >= {
         ("tiles", "Segmenting with purple"),
         ("objects", "Outlining objects"),
     }
     assert (reports[-1].done, reports[-1].total) == (7, 7)
 
 
-def test_objects_on_a_seam_come_once_and_whole(model, head):
+def test_objects_on_a_tile_border_are_found_once(model, head):
     hw = (360, 1700)
     first, second = tiles(hw)
     left, right = second.left, first.width
@@ -367,48 +372,48 @@ def test_objects_on_a_seam_come_once_and_whole(model, head):
         (280, right + 38),
     ]
     pixels, numbers = cells(hw, centres, 40)
-    found = segment_instances(pixels, head, model)
-    assert sorted(partners(found, numbers)) == [1, 2, 3, 4, 5, 6]
-    assert np.sum([one.mask.to_dense(hw) for one in found], axis=0).max() == 1
+    instances = segment_instances(pixels, head, model)
+    assert sorted(matches(instances, numbers)) == [1, 2, 3, 4, 5, 6]
+    assert np.sum([instance.mask.to_dense(hw) for instance in instances], axis=0).max() == 1
 
 
-def test_an_object_larger_than_a_tile_is_asked_for_on_a_wider_one(model, monkeypatch):
+def test_an_object_larger_than_a_tile_is_outlined_on_a_wider_tile(model, monkeypatch):
     hw = (1200, 1600)
     labels = np.zeros(hw)
     labels[60:1150, 50:1500] = 3
-    asked, encode = [], model.encode_tiles
+    encoded, encode = [], model.encode_tiles
     monkeypatch.setattr(
-        model, "encode_tiles", lambda image, frames: encode(image, asked.extend(frames) or frames)
+        model, "encode_tiles", lambda image, frames: encode(image, encoded.extend(frames) or frames)
     )
-    found = run(separate_touching_job(map_of(labels), np.full((*hw, 3), 200, np.uint8), model))
-    assert len(found) == 1
-    assert [frame.hw for frame in asked] == [hw]
+    instances = run(separate_touching_job(map_of(labels), np.full((*hw, 3), 200, np.uint8), model))
+    assert len(instances) == 1
+    assert [frame.hw for frame in encoded] == [hw]
 
 
-def test_a_region_is_told_apart_where_it_lies(model, head):
+def test_objects_of_a_region_are_separated_in_image_coordinates(model, head):
     pixels, numbers = cells(HW, CENTRES, 22)
-    found = segment_instances(pixels, head, model, region=(130, 140, 256, 320))
-    assert sorted(partners(found, numbers)) == [4, 5, 6]
+    instances = segment_instances(pixels, head, model, region=(130, 140, 256, 320))
+    assert sorted(matches(instances, numbers)) == [4, 5, 6]
 
 
-def test_cancelled_before_the_model_is_asked(model, head, monkeypatch):
+def test_cancelling_before_the_outlines(model, head, monkeypatch):
     pixels, _ = cells(HW, CENTRES, 22)
-    asked = []
-    monkeypatch.setattr(model, "predict_boxes", lambda *_: asked.append(1))
+    calls = []
+    monkeypatch.setattr(model, "predict_boxes", lambda *_: calls.append(1))
     job = segment_instances_job(pixels, head, model)
     for progress in job:
         if progress.message == "Outlining objects":
             job.close()
-    assert asked == []
+    assert calls == []
 
 
-def test_nothing_found_is_an_empty_list(model):
+def test_no_objects_give_an_empty_list(model):
     assert (
         run(separate_touching_job(map_of(np.zeros((64, 64))), np.zeros((64, 64, 3), np.uint8), model)) == []
     )
 
 
-def test_a_model_that_answers_no_prompts_is_refused_before_it_works(head):
+def test_a_model_without_prompts_is_rejected_before_encoding(head):
     model = patch_model()
     with pytest.raises(PromptError, match=r"'patches' answers no prompts.*; use a head"):
         segment_instances(np.zeros((64, 64, 3), np.uint8), head, model)
@@ -427,108 +432,121 @@ def test_a_model_that_answers_no_prompts_is_refused_before_it_works(head):
         ("agreement", "half"),
     ],
 )
-def test_a_wrong_setting_is_named_in_one_sentence(name, value):
+def test_an_invalid_setting_gives_a_one_sentence_error(name, value):
     with pytest.raises(ConfigError) as caught:
         InstanceSettings(**{name: value})
     assert str(caught.value).startswith(f"{name} is {value!r}; give ")
 
 
-# The command line.
+# The command line
 
 
-def test_segment_objects_writes_the_numbers_of_the_python_interface(tissue, bundle, tmp_path, capsys):
-    told = []
-    sure = tmp_path / "sure.tif"
+def test_command_line_writes_the_instances_of_the_python_interface(tissue, bundle, tmp_path, capsys):
+    outputs = []
+    confidence = tmp_path / "confidence.tif"
     for target in (tmp_path / "objects.png", tmp_path / "objects.tif"):
-        words = ["segment", str(tissue), "--head", str(bundle), "--objects", "-o", str(target), "--json"]
-        assert main([*words, "--confidence", str(sure), "--device", "cpu"]) == 0
-        told.append(json.loads(capsys.readouterr().out))
+        arguments = ["segment", str(tissue), "--head", str(bundle), "--objects", "-o", str(target), "--json"]
+        assert main([*arguments, "--confidence", str(confidence), "--device", "cpu"]) == 0
+        outputs.append(json.loads(capsys.readouterr().out))
     with Image.open(tmp_path / "objects.png") as written:
         numbers = np.asarray(written)
     np.testing.assert_array_equal(numbers, tifffile.imread(tmp_path / "objects.tif"))
-    assert (told[0]["head"], told[0]["model"], told[0]["confidence"]) == ("purple", "sampath-tiny", str(sure))
-    assert told[0]["objects"] == told[1]["objects"]
-    assert tifffile.imread(sure).shape == numbers.shape
+    output = outputs[0]
+    assert (output["head"], output["model"], output["confidence"]) == (
+        "purple",
+        "sampath-tiny",
+        str(confidence),
+    )
+    assert output["objects"] == outputs[1]["objects"]
+    assert tifffile.imread(confidence).shape == numbers.shape
 
     model = napari_sampath.load_model("sampath-tiny", "cpu", store=Store.from_config(load_config()))
     with Image.open(tissue) as image:
-        found = napari_sampath.segment_instances(np.asarray(image), load_head(bundle), model)
-    found.sort(key=lambda one: -one.score)
-    np.testing.assert_array_equal(numbers, number_map([one.mask for one in found], HW))
-    assert len(found) == numbers.max() == len(CENTRES)
-    for number, one in enumerate(told[0]["objects"], start=1):
-        assert (one["id"], one["class"], one["area_px"]) == (number, "nucleus", (numbers == number).sum())
-        x, y, width, height = one["bbox_xywh"]
+        instances = napari_sampath.segment_instances(np.asarray(image), load_head(bundle), model)
+    instances.sort(key=lambda instance: -instance.score)
+    np.testing.assert_array_equal(numbers, number_map([instance.mask for instance in instances], HW))
+    assert len(instances) == numbers.max() == len(CENTRES)
+    for number, record in enumerate(output["objects"], start=1):
+        assert (record["id"], record["class"], record["area_px"]) == (
+            number,
+            "nucleus",
+            (numbers == number).sum(),
+        )
+        x, y, width, height = record["bbox_xywh"]
         rows, cols = np.nonzero(numbers == number)
         assert (x, y, x + width, y + height) == (cols.min(), rows.min(), cols.max(), rows.max())
 
 
-def test_segment_objects_takes_settings_and_refuses_them_without(tissue, bundle, model, tmp_path, capsys):
+def test_instance_settings_need_the_objects_flag(tissue, bundle, model, tmp_path, capsys):
     target = tmp_path / "objects.tif"
-    words = ["segment", str(tissue), "--head", str(bundle), "-o", str(target), "--device", "cpu"]
-    assert main([*words, "--neck", "0.5"]) == 1
+    arguments = ["segment", str(tissue), "--head", str(bundle), "-o", str(target), "--device", "cpu"]
+    assert main([*arguments, "--neck", "0.5"]) == 1
     assert "--neck is a setting of --objects; add --objects or remove --neck" in capsys.readouterr().err
-    assert main([*words, "--objects", "--neck", "2"]) == 1
+    assert main([*arguments, "--objects", "--neck", "2"]) == 1
     assert "neck is 2.0; give a number from 0 to 1." in capsys.readouterr().err
     assert not target.exists()
-    assert main([*words, "--objects", "--neck", "0"]) == 0
+    assert main([*arguments, "--objects", "--neck", "0"]) == 0
     with Image.open(tissue) as image:
         joined = list(
-            pieces_of(segment(np.asarray(image), load_head(bundle), model), InstanceSettings(neck=0))
+            split_segmentation(segment(np.asarray(image), load_head(bundle), model), InstanceSettings(neck=0))
         )
     assert len(joined) < len(CENTRES)
     assert capsys.readouterr().out == f"{target}: {len(joined)} objects\n"
 
 
-# Scores.
+# Scores
 
 
 def instance_image(pixels: np.ndarray, numbers: np.ndarray) -> InstanceImage:
     return InstanceImage("cells", NUCLEUS, pixels, numbers, 20)
 
 
-def test_truth_scores_one_and_unverified_pixels_do_not_count():
+def test_ground_truth_scores_one_and_unverified_pixels_are_ignored():
     pixels, numbers = cells(HW, CENTRES, 22)
     counts = ObjectCounts()
     count_objects(counts, numbers, instance_image(pixels, numbers))
     assert counts.scores() == {"f1": 1, "aji": 1, "pq": 1, "sq": 1, "objects": 7}
     hidden = numbers.copy()
-    hidden[:, 160:] = UNKNOWN  # hides the last three and the one alone
+    hidden[:, 160:] = UNKNOWN  # hides the group of three and one separate cell
     counts = ObjectCounts()
     count_objects(counts, numbers, instance_image(pixels, hidden))
     assert counts.scores() == {"f1": 1, "aji": 1, "pq": 1, "sq": 1, "objects": 3}
     hidden = numbers.copy()
-    hidden[:, 50:] = UNKNOWN  # of the first object a third is left, and all of what was found there has gone
+    hidden[:, 50:] = UNKNOWN  # a third of the first object remains, and its prediction is ignored
     counts = ObjectCounts()
     count_objects(counts, numbers, instance_image(pixels, hidden))
     assert (counts.matched, counts.missed, counts.spurious) == (0, 1, 0)
 
 
-def test_the_baseline_finds_what_is_purple():
+def test_the_baseline_finds_purple_cells():
     pixels, numbers = cells(HW, CENTRES, 22)
-    found = haematoxylin_objects(pixels)
+    instances = haematoxylin_objects(pixels)
     counts = ObjectCounts()
-    count_objects(counts, number_map(found, HW), instance_image(pixels, numbers))
+    count_objects(counts, number_map(instances, HW), instance_image(pixels, numbers))
     assert counts.scores()["pq"] > 0.9
     assert haematoxylin_objects(np.full((40, 40, 3), 200, np.uint8)) == []
 
 
-def test_evaluation_scores_all_ways_on_known_truth(model, head):
+def test_evaluation_scores_all_methods(model, head):
     pixels, numbers = cells(HW, CENTRES, 22)
     images = [instance_image(pixels, numbers), instance_image(pixels[::-1].copy(), numbers[::-1].copy())]
     few = EverythingSettings(6, pred_iou_thresh=0.5, stability_score_thresh=0.5, drop_over_half_image=True)
     reports = []
     rows = run(evaluate_instances(model, head, images, everything=few), reports.append)
     by_method = {row.method: row for row in rows}
-    own, separated, components = "purple + sampath-tiny", "purple, separated", "purple, connected components"
-    assert list(by_method) == [own, separated, components, "sampath-tiny, everything", BASELINE]
+    outlined, separated, components = (
+        "purple + sampath-tiny",
+        "purple, separated",
+        "purple, connected components",
+    )
+    assert list(by_method) == [outlined, separated, components, "sampath-tiny, everything", BASELINE]
     assert {(row.kind, row.objects, row.images) for row in rows} == {("nucleus", 14, 2)}
-    assert by_method[own].f1 == by_method[separated].f1 == by_method[BASELINE].f1 == 1
-    assert by_method[own].pq > 0.8
-    assert by_method[components].f1 < 0.6  # the two alone, and the best of what is joined
+    assert by_method[outlined].f1 == by_method[separated].f1 == by_method[BASELINE].f1 == 1
+    assert by_method[outlined].pq > 0.8
+    assert by_method[components].f1 < 0.6  # the two separate cells, and the best of the joined ones
     assert by_method[components].pq < by_method[separated].pq
     assert by_method["sampath-tiny, everything"].f1 > 0
-    assert {(one.total, one.unit) for one in reports} == {(2, "images")}
+    assert {(report.total, report.unit) for report in reports} == {(2, "images")}
 
 
 def test_evaluation_without_a_head_or_prompts(model):

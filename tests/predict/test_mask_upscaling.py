@@ -1,4 +1,4 @@
-"""Masks at image resolution equal SAM's own enlargement, at the cost of the object."""
+"""Masks at image resolution equal those of SAM, with memory proportional to the object."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sams_logits(logits: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def smooth_logits(seed: int, spread: float, level: float, count: int = 1) -> np.ndarray:
-    """Blobs of about `spread` cells, like a decoder's answers; higher `level`, fewer blobs."""
+    """Blobs of about `spread` cells, like a decoder's logits; fewer blobs with a higher `level`."""
     rng = np.random.default_rng(seed)
     side = max(2, round(256 / spread))
     coarse = torch.from_numpy(rng.normal(0, 8, (1, count, side, side)).astype(np.float32))
@@ -44,8 +44,8 @@ def smooth_logits(seed: int, spread: float, level: float, count: int = 1) -> np.
     return fine - np.float32(level)
 
 
-def assert_equal_but_for_ties(found: np.ndarray, enlarged: np.ndarray) -> None:
-    different = found != (enlarged > 0)
+def assert_equal_except_ties(mask: np.ndarray, enlarged: np.ndarray) -> None:
+    different = mask != (enlarged > 0)
     assert np.abs(enlarged[different]).max(initial=0) < 1e-4
     assert different.sum() <= 1 + 1e-4 * different.size
 
@@ -66,7 +66,7 @@ def test_masks_equal_sams(hw: tuple[int, int], seed: int, spread: float, level: 
     enlarged = sams_logits(logits, frame)
     np.testing.assert_allclose(image_logits(frame, logits[0]), enlarged[0], atol=1e-4)
     local = local_mask(frame, logits[0])
-    assert_equal_but_for_ties(local.to_dense(hw), enlarged[0])
+    assert_equal_except_ties(local.to_dense(hw), enlarged[0])
     np.testing.assert_array_equal(full_masks(frame, logits)[0], local.to_dense(hw))
 
 
@@ -84,32 +84,32 @@ def test_bitmap_is_cropped_to_the_mask(seed: int, level: float, hw: tuple[int, i
     assert local.bitmap.flags["C_CONTIGUOUS"]
 
 
-def test_small_square_of_another_size() -> None:
+def test_square_input_of_another_size() -> None:
     frame = whole((180, 300), input_px=256)
     logits = smooth_logits(3, 8, 2)[:, ::4, ::4].copy()
     enlarged = sams_logits(logits, frame)[0]
-    assert_equal_but_for_ties(local_mask(frame, logits[0]).to_dense(frame.hw), enlarged)
+    assert_equal_except_ties(local_mask(frame, logits[0]).to_dense(frame.hw), enlarged)
 
 
-def test_mask_of_a_window_lies_where_the_window_does() -> None:
+def test_mask_of_a_window_is_in_image_coordinates() -> None:
     frame = Frame(top=700, left=1300, height=512, width=640)
     logits = smooth_logits(5, 20, 6)
     dense = local_mask(frame, logits[0]).to_dense((2000, 2500))
     assert dense.any()
-    assert_equal_but_for_ties(dense[frame.slices], sams_logits(logits, frame)[0])
+    assert_equal_except_ties(dense[frame.slices], sams_logits(logits, frame)[0])
     dense[frame.slices] = False
     assert not dense.any()
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0])
-def test_nothing_positive_is_an_empty_mask(value: float) -> None:
+def test_logits_without_positive_values_give_an_empty_mask(value: float) -> None:
     local = local_mask(whole((300, 200)), np.full((256, 256), value, dtype=np.float32))
     assert local.bitmap.shape == (0, 0)
     assert local.area_px == 0
     assert not local.to_dense((300, 200)).any()
 
 
-def test_positive_cells_in_the_padding_are_no_mask() -> None:
+def test_positive_cells_in_the_padding_are_ignored() -> None:
     logits = np.full((256, 256), -1, dtype=np.float32)
     logits[200:, :] = 5
     assert local_mask(whole((300, 600)), logits).area_px == 0
@@ -119,14 +119,14 @@ def test_positive_cells_in_the_padding_are_no_mask() -> None:
 @given(
     seed=st.integers(0, 999), spread=st.floats(2, 60), cells=st.lists(st.integers(0, 256**2 - 1), max_size=4)
 )
-def test_pieces_that_nothing_points_at_are_background(seed: int, spread: float, cells: list[int]) -> None:
+def test_components_without_prompt_become_background(seed: int, spread: float, cells: list[int]) -> None:
     (logits,) = smooth_logits(seed, spread, 4.0)
-    pointed = np.zeros((256, 256), dtype=bool)
-    pointed.flat[cells] = True
-    found = keep_prompted(logits, pointed)
-    assert np.array_equal(np.abs(found), np.abs(logits))
-    grown = reconstruction(pointed & (logits > 0), logits > 0, footprint=np.ones((3, 3))) > 0
-    assert np.array_equal(found > 0, grown if grown.any() else logits > 0)
+    prompted = np.zeros((256, 256), dtype=bool)
+    prompted.flat[cells] = True
+    result = keep_prompted(logits, prompted)
+    assert np.array_equal(np.abs(result), np.abs(logits))
+    grown = reconstruction(prompted & (logits > 0), logits > 0, footprint=np.ones((3, 3))) > 0
+    assert np.array_equal(result > 0, grown if grown.any() else logits > 0)
 
 
 def test_part_of_the_enlarged_logits() -> None:
@@ -137,7 +137,7 @@ def test_part_of_the_enlarged_logits() -> None:
 
 
 @given(frame=st.builds(whole, st.tuples(st.integers(1, 5000), st.integers(1, 5000))), axis=st.integers(0, 1))
-def test_interpolation_is_narrow_and_keeps_constants(frame: Frame, axis: int) -> None:
+def test_interpolation_is_local_and_preserves_constants(frame: Frame, axis: int) -> None:
     matrix = interpolation_matrix(frame, axis)
     assert matrix.shape == (frame.hw[axis], 256)
     assert np.diff(matrix.indptr).max() <= 4
@@ -155,7 +155,7 @@ def peak_bytes(frame: Frame, logits: np.ndarray) -> tuple[LocalMask, int]:
         tracemalloc.stop()
 
 
-def test_object_on_a_huge_image_costs_the_object() -> None:
+def test_memory_depends_on_the_object_not_the_image() -> None:
     logits = np.full((256, 256), -5, dtype=np.float32)
     logits[100:110, 30:60] = 5
     local, peak = peak_bytes(whole((20_000, 20_000)), logits)
@@ -163,7 +163,7 @@ def test_object_on_a_huge_image_costs_the_object() -> None:
     assert peak < 32 * MB
 
 
-def test_mask_across_a_huge_image_is_made_in_pieces() -> None:
+def test_mask_across_a_huge_image_is_computed_in_bands() -> None:
     logits = np.full((256, 256), 5, dtype=np.float32)
     local, peak = peak_bytes(whole((1_000, 20_000)), logits)
     assert local.area_px == 1_000 * 20_000
@@ -179,7 +179,9 @@ def test_mask_across_a_huge_image_is_made_in_pieces() -> None:
     centre=st.tuples(st.floats(0.2, 0.8), st.floats(0.2, 0.8)),
     radius=st.floats(0.08, 0.4),
 )
-def test_painted_mask_comes_back(hw: tuple[int, int], centre: tuple[float, float], radius: float) -> None:
+def test_painted_mask_survives_conversion_to_logits(
+    hw: tuple[int, int], centre: tuple[float, float], radius: float
+) -> None:
     rows, cols = np.ogrid[: hw[0], : hw[1]]
     inside = (rows / hw[0] - centre[0]) ** 2 + (cols / hw[1] - centre[1]) ** 2 < radius**2
     frame = whole(hw)
@@ -195,14 +197,14 @@ def test_painted_mask_comes_back(hw: tuple[int, int], centre: tuple[float, float
 
 @settings(max_examples=60, deadline=None)
 @given(hw=st.tuples(st.integers(16, 900), st.integers(16, 900)), seed=st.integers(0, 99))
-def test_cells_hold_the_painted_area(hw: tuple[int, int], seed: int) -> None:
+def test_cells_represent_the_painted_area(hw: tuple[int, int], seed: int) -> None:
     mask = np.random.default_rng(seed).random(hw) < 0.4
     frame = whole(hw)
-    share = 1 / (1 + np.exp(-mask_to_logits(mask, frame).astype(np.float64)))
+    fraction = 1 / (1 + np.exp(-mask_to_logits(mask, frame).astype(np.float64)))
     height, width = frame.input_hw
     cell_area = (4 * hw[0] / height) * (4 * hw[1] / width)
-    # A cell counts at least 0.1 % and at most 99.9 %.
-    assert abs(share.sum() * cell_area - mask.sum()) <= 0.0011 * share.size * cell_area
+    # Probabilities are clipped to 0.1 % and 99.9 %.
+    assert abs(fraction.sum() * cell_area - mask.sum()) <= 0.0011 * fraction.size * cell_area
     filled = np.ones(hw, dtype=bool)
     logits = mask_to_logits(filled, frame)
     kept_rows, kept_cols = height // 4, width // 4
@@ -234,7 +236,7 @@ def test_painted_mask_must_lie_in_the_window() -> None:
         mask_to_logits(np.ones((100, 100), dtype=bool), frame)
 
 
-def test_painted_mask_on_a_huge_image_costs_the_object() -> None:
+def test_memory_of_a_painted_mask_depends_on_the_object() -> None:
     local = LocalMask(9_000, 9_000, np.ones((1_000, 1_000), dtype=bool))
     frame = whole((20_000, 20_000))
     tracemalloc.start()

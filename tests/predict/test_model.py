@@ -1,4 +1,4 @@
-"""Models: the same masks as `segment_anything.SamPredictor`, features computed once, files checked."""
+"""Models: equality with `segment_anything.SamPredictor`, cached features, and checks of weights files."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from napari_sampath.store import DiskTier, MemoryTier, Store
 HW = (300, 420)
 
 
-def picture(hw: tuple[int, int] = HW, seed: int = 0) -> np.ndarray:
-    """Coloured blobs with noise: something to segment, different everywhere."""
+def blob_image(hw: tuple[int, int] = HW, seed: int = 0) -> np.ndarray:
+    """Coloured blobs with noise, different everywhere."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (-(-hw[0] // 30), -(-hw[1] // 30), 3))
     blobs = coarse.repeat(30, axis=0).repeat(30, axis=1)[: hw[0], : hw[1]]
@@ -49,13 +49,13 @@ def model() -> Model:
 
 @pytest.fixture(scope="module")
 def features(model: Model) -> Features:
-    return model.encode(picture())
+    return model.encode(blob_image())
 
 
 @pytest.fixture(scope="module")
 def predictor() -> SamPredictor:
     predictor = SamPredictor(build_tiny_sam())
-    predictor.set_image(picture())
+    predictor.set_image(blob_image())
     return predictor
 
 
@@ -73,13 +73,13 @@ def predictors_answer(
     return masks, scores, logits
 
 
-def assert_same(found: Masks, expected: tuple[np.ndarray, ...]) -> None:
+def assert_same(predicted: Masks, expected: tuple[np.ndarray, ...]) -> None:
     masks, scores, logits = expected
-    np.testing.assert_allclose(found.logits, logits, atol=1e-4, rtol=0)
-    np.testing.assert_allclose(found.scores, scores, atol=1e-5, rtol=0)
-    assert found.masks.shape == masks.shape
-    # Pixels within a float's rounding of the threshold may fall to either side of it.
-    assert (found.masks != masks).sum() <= 1e-5 * masks.size
+    np.testing.assert_allclose(predicted.logits, logits, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(predicted.scores, scores, atol=1e-5, rtol=0)
+    assert predicted.masks.shape == masks.shape
+    # Rounding may move pixels across the threshold.
+    assert (predicted.masks != masks).sum() <= 1e-5 * masks.size
 
 
 PREVIOUS = np.random.default_rng(5).normal(0, 4, (256, 256)).astype(np.float32)
@@ -99,9 +99,9 @@ def test_features_equal_sams(model: Model, features: Features, predictor: SamPre
     torch.testing.assert_close(features.maps["embedding"], predictor.features[0], atol=1e-4, rtol=0)
     assert features.frame == whole(HW)
     assert features.encoder == model.name == "tiny-sam"
-    for described in model.maps:
-        assert features.maps[described.name].shape == (described.channels, 64, 64)
-        assert features.maps[described.name].dtype == torch.float32
+    for feature_map in model.maps:
+        assert features.maps[feature_map.name].shape == (feature_map.channels, 64, 64)
+        assert features.maps[feature_map.name].dtype == torch.float32
     neck = model.encoder.image_encoder.neck(features.maps["tokens"][None])[0]
     torch.testing.assert_close(neck, predictor.features[0], atol=1e-4, rtol=0)
 
@@ -111,34 +111,34 @@ def test_features_equal_sams(model: Model, features: Features, predictor: SamPre
 def test_masks_equal_sams(
     model: Model, features: Features, predictor: SamPredictor, kind: str, multimask: bool
 ) -> None:
-    found = model.predict(features, **PROMPTS[kind], multimask=multimask)
-    assert_same(found, predictors_answer(predictor, PROMPTS[kind], multimask))
-    assert found.masks.shape == (3 if multimask else 1, *HW)
-    assert found.scores[found.best] == found.scores.max()
-    assert 0 < found.masks.mean() < 1, "the comparison would hold for any prompt"
+    predicted = model.predict(features, **PROMPTS[kind], multimask=multimask)
+    assert_same(predicted, predictors_answer(predictor, PROMPTS[kind], multimask))
+    assert predicted.masks.shape == (3 if multimask else 1, *HW)
+    assert predicted.scores[predicted.best] == predicted.scores.max()
+    assert 0 < predicted.masks.mean() < 1, "a constant mask would make the comparison meaningless"
 
 
 @settings(max_examples=4, deadline=None)
 @given(hw=st.tuples(st.integers(40, 1600), st.integers(40, 1600)), seed=st.integers(0, 99))
 def test_masks_equal_sams_on_images_of_any_size(model: Model, hw: tuple[int, int], seed: int) -> None:
-    image = picture(hw, seed)
+    image = blob_image(hw, seed)
     predictor = SamPredictor(build_tiny_sam())
     predictor.set_image(image)
     xy = np.random.default_rng(seed).uniform(0, 1, (2, 2)) * [hw[1], hw[0]]
     prompt = {"points": xy, "labels": [1, 0]}
-    found = model.predict(model.encode(image), **prompt)
-    assert_same(found, predictors_answer(predictor, prompt, multimask=True))
+    predicted = model.predict(model.encode(image), **prompt)
+    assert_same(predicted, predictors_answer(predictor, prompt, multimask=True))
 
 
-def test_window_of_an_image_is_answered_like_the_window_alone(model: Model) -> None:
-    image = picture((900, 1400))
+def test_a_window_of_an_image_equals_the_cropped_image(model: Model) -> None:
+    image = blob_image((900, 1400))
     frame = Frame(top=200, left=500, height=300, width=420)
-    found = model.predict(model.encode(image, frame), points=[(620, 260)], box=(510, 210, 800, 400))
+    predicted = model.predict(model.encode(image, frame), points=[(620, 260)], box=(510, 210, 800, 400))
     crop = np.ascontiguousarray(image[frame.slices])
-    alone = model.predict(model.encode(crop), points=[(120, 60)], box=(10, 10, 300, 200))
-    np.testing.assert_array_equal(found.masks, alone.masks)
-    local = local_mask(frame, found.logits[0])
-    np.testing.assert_array_equal(local.to_dense((900, 1400))[frame.slices], alone.masks[0])
+    expected = model.predict(model.encode(crop), points=[(120, 60)], box=(10, 10, 300, 200))
+    np.testing.assert_array_equal(predicted.masks, expected.masks)
+    local = local_mask(frame, predicted.logits[0])
+    np.testing.assert_array_equal(local.to_dense((900, 1400))[frame.slices], expected.masks[0])
 
 
 def test_refinement_by_the_previous_logits(model: Model, features: Features, predictor: SamPredictor) -> None:
@@ -153,12 +153,12 @@ def test_refinement_by_the_previous_logits(model: Model, features: Features, pre
 def test_painted_mask_as_prompt(model: Model, features: Features) -> None:
     painted = np.zeros(HW, dtype=bool)
     painted[50:200, 100:300] = True
-    found = model.predict(features, mask=painted)
+    predicted = model.predict(features, mask=painted)
     expected = model.predict(features, mask=model.mask_to_logits(painted, features.frame))
-    np.testing.assert_array_equal(found.logits, expected.logits)
+    np.testing.assert_array_equal(predicted.logits, expected.logits)
 
 
-def test_many_boxes_equal_one_at_a_time(model: Model, features: Features) -> None:
+def test_batches_of_boxes_equal_single_boxes(model: Model, features: Features) -> None:
     rng = np.random.default_rng(1)
     corners = rng.uniform(0, 1, (19, 2)) * [300, 200]
     boxes = np.concatenate([corners, corners + rng.uniform(20, 99, (19, 2))], axis=1)
@@ -166,21 +166,21 @@ def test_many_boxes_equal_one_at_a_time(model: Model, features: Features) -> Non
         answers = model.predict_boxes(features, boxes, multimask)
         assert len(answers) == 19
         for box, (local, score) in list(zip(boxes, answers, strict=True))[::6]:
-            one = model.predict(features, box=box, multimask=multimask)
-            assert score == pytest.approx(one.scores.max(), abs=1e-4)
-            assert (local.to_dense(HW) != one.masks[one.best]).mean() < 1e-4
+            single = model.predict(features, box=box, multimask=multimask)
+            assert score == pytest.approx(single.scores.max(), abs=1e-4)
+            assert (local.to_dense(HW) != single.masks[single.best]).mean() < 1e-4
     assert model.predict_boxes(features, []) == []
 
 
-def test_many_points_equal_one_at_a_time(model: Model, features: Features) -> None:
+def test_batches_of_points_equal_single_points(model: Model, features: Features) -> None:
     points = np.random.default_rng(2).uniform(0, 1, (11, 2)) * [420, 300]
     for multimask in (False, True):
         answers = model.predict_points(features, points, multimask)
         assert len(answers) == 11
         for point, (local, score) in list(zip(points, answers, strict=True))[::5]:
-            one = model.predict(features, points=[point], multimask=multimask)
-            assert score == pytest.approx(one.scores.max(), abs=1e-4)
-            assert (local.to_dense(HW) != one.masks[one.best]).mean() < 1e-4
+            single = model.predict(features, points=[point], multimask=multimask)
+            assert score == pytest.approx(single.scores.max(), abs=1e-4)
+            assert (local.to_dense(HW) != single.masks[single.best]).mean() < 1e-4
     assert model.predict_points(features, []) == []
     with pytest.raises(PromptError, match="outside"):
         model.predict_points(features, [(10, 10), (421, 10)])
@@ -196,42 +196,42 @@ def test_features_can_train_a_head(features: Features) -> None:
 # The store
 
 
-def test_encoder_runs_once_for_a_tile() -> None:
+def test_a_tile_is_encoded_once() -> None:
     store = Store(MemoryTier(2**28))
     model = tiny_model(store)
     runs: list[int] = []
     model.encoder.register_forward_hook(lambda *_: runs.append(1))
-    image = picture()
+    image = blob_image()
     first = model.encode(image)
     again = model.encode(image.copy())
     assert len(runs) == 1
     for name, values in first.maps.items():
         assert torch.equal(values, again.maps[name])
-    shifted = np.concatenate([picture((100, 420), 7), image])
+    shifted = np.concatenate([blob_image((100, 420), 7), image])
     assert model.encode(shifted, Frame(100, 0, *HW)).frame.top == 100
-    assert len(runs) == 1, "the same pixels elsewhere are the same tile"
+    assert len(runs) == 1, "tiles are identified by their pixels"
     image[150, 200, 1] ^= 1
     model.encode(image)
     assert len(runs) == 2
     other = tiny_model(store, seed=3)
     other.encoder.register_forward_hook(lambda *_: runs.append(1))
-    other.encode(picture())
-    assert len(runs) == 3, "other weights, other features"
+    other.encode(blob_image())
+    assert len(runs) == 3, "features depend on the weights"
 
 
-def test_answers_are_the_same_after_reopening(tmp_path: Path) -> None:
+def test_predictions_are_equal_after_reopening(tmp_path: Path) -> None:
     disk = DiskTier(tmp_path, 10**8)
     first, later = (tiny_model(Store(MemoryTier(2**28), disk)) for _ in range(2))
     later.encoder.register_forward_hook(lambda *_: pytest.fail("encoded again"))
-    given = {"points": [(100, 50)]}
-    before, after = (model.predict(model.encode(picture()), **given) for model in (first, later))
+    prompt = {"points": [(100, 50)]}
+    before, after = (model.predict(model.encode(blob_image()), **prompt) for model in (first, later))
     np.testing.assert_array_equal(before.logits, after.logits)
     np.testing.assert_array_equal(before.masks, after.masks)
 
 
 def test_a_damaged_entry_is_encoded_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, later = (tiny_model(Store(MemoryTier(2**28), DiskTier(tmp_path, 10**8))) for _ in range(2))
-    expected = first.encode(picture())
+    expected = first.encode(blob_image())
     (entry,) = tmp_path.rglob("*.safetensors")
     content = bytearray(entry.read_bytes())
     content[-1000] ^= 4
@@ -239,8 +239,8 @@ def test_a_damaged_entry_is_encoded_again(tmp_path: Path, caplog: pytest.LogCapt
     runs: list[int] = []
     later.encoder.register_forward_hook(lambda *_: runs.append(1))
     with caplog.at_level(logging.WARNING):
-        found = later.encode(picture())
-    assert torch.equal(found.maps["embedding"], expected.maps["embedding"])
+        encoded = later.encode(blob_image())
+    assert torch.equal(encoded.maps["embedding"], expected.maps["embedding"])
     assert (len(runs), len(caplog.records)) == (1, 1)
     assert "damaged" in caplog.text
     assert entry.read_bytes() != bytes(content)
@@ -249,11 +249,11 @@ def test_a_damaged_entry_is_encoded_again(tmp_path: Path, caplog: pytest.LogCapt
 def test_encoding_several_tiles_reports_and_can_be_cancelled() -> None:
     store = Store(MemoryTier(2**28))
     model = tiny_model(store)
-    image = picture((200, 600))
+    image = blob_image((200, 600))
     frames = [Frame(0, left, 200, 200) for left in (0, 200, 400)]
     reports: list[Progress] = []
     encoded = run(model.encode_job(image, frames), reports.append)
-    assert [one.frame for one in encoded] == frames
+    assert [features.frame for features in encoded] == frames
     assert [(report.done, report.total, report.unit) for report in reports] == [
         (n, 3, "tiles") for n in range(4)
     ]
@@ -266,35 +266,35 @@ def test_encoding_several_tiles_reports_and_can_be_cancelled() -> None:
     assert len(runs) == 1
 
 
-# What is given
+# Input
 
 
 @pytest.mark.parametrize(
     "array",
     [
-        pytest.param(picture()[..., 0], id="grey"),
-        pytest.param(np.dstack([picture(), picture()[..., :1]]), id="four channels"),
-        pytest.param(picture() / 255.0, id="float"),
-        pytest.param(picture().astype(np.uint16) * 257, id="uint16"),
+        pytest.param(blob_image()[..., 0], id="grey"),
+        pytest.param(np.dstack([blob_image(), blob_image()[..., :1]]), id="four channels"),
+        pytest.param(blob_image() / 255.0, id="float"),
+        pytest.param(blob_image().astype(np.uint16) * 257, id="uint16"),
     ],
 )
 def test_other_arrays_are_converted(model: Model, features: Features, array: np.ndarray) -> None:
-    found = model.encode(array)
-    assert found.frame == whole(HW)
+    encoded = model.encode(array)
+    assert encoded.frame == whole(HW)
     if array.ndim == 3 and array.dtype != np.uint16:
-        assert torch.equal(found.maps["embedding"], features.maps["embedding"])
+        assert torch.equal(encoded.maps["embedding"], features.maps["embedding"])
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((0, 0, 3), np.uint8), picture((300, 3)), np.zeros((5,)), np.full((64, 64), np.nan)]
+    "array", [np.zeros((0, 0, 3), np.uint8), blob_image((300, 3)), np.zeros((5,)), np.full((64, 64), np.nan)]
 )
-def test_what_is_no_image_is_refused(model: Model, array: np.ndarray) -> None:
+def test_arrays_that_are_not_images_are_rejected(model: Model, array: np.ndarray) -> None:
     with pytest.raises(ImageError):
         model.encode(array)
 
 
 @pytest.mark.parametrize(
-    ("prompt", "says"),
+    ("prompt", "message"),
     [
         ({}, "There is no prompt"),
         ({"points": [(421, 10)]}, "x=421, y=10 lies outside"),
@@ -308,37 +308,37 @@ def test_what_is_no_image_is_refused(model: Model, array: np.ndarray) -> None:
         ({"mask": np.zeros(HW, bool)}, "empty"),
     ],
 )
-def test_prompt_that_cannot_be_answered(
-    model: Model, features: Features, prompt: dict[str, Any], says: str
+def test_invalid_prompts_are_rejected(
+    model: Model, features: Features, prompt: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(PromptError, match=says) as caught:
+    with pytest.raises(PromptError, match=message) as caught:
         model.predict(features, **prompt)
     assert str(caught.value).endswith(".")
 
 
-def test_boxes_outside_are_refused(model: Model, features: Features) -> None:
+def test_boxes_outside_the_image_are_rejected(model: Model, features: Features) -> None:
     with pytest.raises(PromptError, match="outside"):
         model.predict_boxes(features, [(0, 0, 50, 50), (0, 0, 50, 301)])
 
 
-def test_encoder_without_prompt_decoder_says_so(features: Features) -> None:
+def test_prompts_need_a_prompt_decoder(features: Features) -> None:
     model = Model(EncoderParts(tiny_model().encoder))
     assert not model.promptable
-    assert torch.equal(model.encode(picture()).maps["embedding"], features.maps["embedding"])
+    assert torch.equal(model.encode(blob_image()).maps["embedding"], features.maps["embedding"])
     with pytest.raises(PromptError, match=r"answers no prompts; choose one of: .*vit_b"):
         model.predict(features, points=[(1, 1)])
 
 
-def test_reduced_precision_is_close_and_kept_apart() -> None:
+def test_reduced_precision_is_close_and_stored_separately() -> None:
     store = Store(MemoryTier(2**28))
-    exact = tiny_model(store, input_px=256).encode(picture())
+    exact = tiny_model(store, input_px=256).encode(blob_image())
     parts = tiny_model(input_px=256)
     assert parts.decoder is not None
     reduced = Model(
         EncoderParts(parts.encoder, parts.decoder.prompt_encoder, parts.decoder.mask_decoder),
         store=store,
         precision="bfloat16",
-    ).encode(picture())
+    ).encode(blob_image())
     assert reduced.maps["embedding"].dtype == torch.float32
     difference = (reduced.maps["embedding"] - exact.maps["embedding"]).abs()
     assert difference.max() > 0
@@ -347,13 +347,13 @@ def test_reduced_precision_is_close_and_kept_apart() -> None:
         Model(EncoderParts(parts.encoder), precision="int8")
 
 
-def test_device_without_memory_ends_in_a_sentence(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_memory_gives_a_one_sentence_error(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(pixels: torch.Tensor) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 768.00 MiB.")
 
     monkeypatch.setattr(model.encoder, "forward", fail)
     with pytest.raises(ConfigError, match="'cpu' has too little free memory for tiny-sam"):
-        model.encode(picture(seed=9))
+        model.encode(blob_image(seed=9))
 
 
 # Loading
@@ -374,13 +374,13 @@ def save(tmp_path: Path) -> Any:
     return write
 
 
-def test_file_of_the_user(save: Any, state: dict[str, torch.Tensor], features: Features) -> None:
+def test_user_supplied_weights(save: Any, state: dict[str, torch.Tensor], features: Features) -> None:
     path = save(state)
     loaded = load_model("sam", weights=str(path), device="cpu")
     assert loaded.name == "sam"
     assert loaded.device.type == "cpu"
     assert loaded.encoder.weights_digest == encoder_digest(state)
-    assert torch.equal(loaded.encode(picture()).maps["embedding"], features.maps["embedding"])
+    assert torch.equal(loaded.encode(blob_image()).maps["embedding"], features.maps["embedding"])
     assert not any(parameter.requires_grad for parameter in loaded.encoder.parameters())
     assert not any(parameter.is_meta for parameter in loaded.encoder.parameters())
 
@@ -397,7 +397,7 @@ def test_file_of_the_user(save: Any, state: dict[str, torch.Tensor], features: F
     ],
     ids=["module", "nested", "lightning", "not part of SAM", "rounded", "float16"],
 )
-def test_variants_of_the_format(save: Any, state: dict[str, torch.Tensor], change: Any) -> None:
+def test_variants_of_the_checkpoint_format(save: Any, state: dict[str, torch.Tensor], change: Any) -> None:
     loaded = load_model("sam", weights=save(change(state)))
     weight = loaded.encoder.image_encoder.blocks[1].attn.qkv.weight
     assert weight.dtype == torch.float32
@@ -414,7 +414,7 @@ def without(state: dict[str, torch.Tensor], *parts: str) -> dict[str, torch.Tens
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (lambda s: without(s, "image_encoder."), "is not a SAM weights file"),
         (lambda s: {"layer.weight": torch.ones(2, 2)}, r"is not a SAM weights file.*layer\.weight"),
@@ -436,17 +436,19 @@ def without(state: dict[str, torch.Tensor], *parts: str) -> dict[str, torch.Tens
         (lambda s: s | {"image_encoder.pos_embed": torch.ones(32)}, "dimensions"),
     ],
 )
-def test_file_that_does_not_fit(save: Any, state: dict[str, torch.Tensor], change: Any, says: str) -> None:
+def test_incompatible_weights_are_rejected(
+    save: Any, state: dict[str, torch.Tensor], change: Any, message: str
+) -> None:
     path = save(change(state))
-    with pytest.raises(WeightsError, match=says) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         load_model("sam", weights=path)
-    sentence = str(caught.value)
-    assert str(path) in sentence
-    assert sentence.endswith(".")
-    assert "\n" not in sentence
+    text = str(caught.value)
+    assert str(path) in text
+    assert text.endswith(".")
+    assert "\n" not in text
 
 
-def test_file_of_another_size_is_named(save: Any, state: dict[str, torch.Tensor]) -> None:
+def test_weights_of_another_model_size_are_rejected(save: Any, state: dict[str, torch.Tensor]) -> None:
     with pytest.raises(
         WeightsError, match=r"does not have the size of vit_b \(embed_dim 32, 2 blocks\); load it as 'sam'"
     ):
@@ -461,7 +463,7 @@ def test_folder_with_the_official_file(tmp_path: Path, state: dict[str, torch.Te
         load_model("vit_b", weights=tmp_path)
 
 
-def test_loading_reports(save: Any, state: dict[str, torch.Tensor]) -> None:
+def test_loading_reports_progress(save: Any, state: dict[str, torch.Tensor]) -> None:
     reports: list[Progress] = []
     loaded = run(load_model_job("sam", weights=save(state)), reports.append)
     assert loaded.name == "sam"
@@ -479,7 +481,7 @@ def test_names_and_devices_are_checked(tmp_path: Path) -> None:
         load_model("sam", weights=tmp_path / "absent.pth")
 
 
-def test_keys_are_cleaned_of_prefixes(state: dict[str, torch.Tensor]) -> None:
+def test_prefixes_of_keys_are_removed(state: dict[str, torch.Tensor]) -> None:
     prefixed = {f"a.b.{key}": value for key, value in state.items()}
     assert sam_keys(prefixed, "x").keys() == state.keys()
     assert digest(sam_keys(prefixed, "x")) == digest(state)

@@ -1,4 +1,4 @@
-"""Products by oneDNN: the numbers of PyTorch's own, with it and without."""
+"""Linear layers equal those of PyTorch, with and without oneDNN."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from napari_sampath.predict.decoder import onednn_linear as products
+from napari_sampath.predict.decoder import onednn_linear
 from napari_sampath.predict.decoder.onednn_linear import add_linear, linear
 
 SIZES = st.integers(1, 70)
@@ -20,23 +20,23 @@ def random(*shape: int, seed: int) -> Tensor:
 
 
 @pytest.fixture(params=["oneDNN", "PyTorch"], scope="module")
-def _each_way(request: pytest.FixtureRequest) -> object:
+def _each_implementation(request: pytest.FixtureRequest) -> object:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "PyTorch":
-            patch.setattr(products, "_OPERATOR", None)
-        elif products._OPERATOR is None:
+            patch.setattr(onednn_linear, "_OPERATOR", None)
+        elif onednn_linear._OPERATOR is None:
             pytest.skip("This PyTorch has no oneDNN.")
         yield
 
 
-@pytest.mark.usefixtures("_each_way")
+@pytest.mark.usefixtures("_each_implementation")
 @settings(max_examples=40, deadline=None)
 @given(SIZES, SIZES, SIZES, st.booleans(), st.booleans(), st.booleans())
-def test_a_product_is_that_of_pytorch(
-    count: int, width: int, out: int, biased: bool, gelu: bool, turned: bool
+def test_linear_equals_pytorch(
+    count: int, width: int, out: int, biased: bool, gelu: bool, transposed: bool
 ) -> None:
     rows, weight = random(count, width, seed=1), random(out, width, seed=2)
-    if turned:
+    if transposed:
         rows, weight = rows.T.contiguous().T, weight.T.contiguous().T
     bias = random(out, seed=3) if biased else None
     expected = functional.linear(rows.double(), weight.double(), None if bias is None else bias.double())
@@ -44,12 +44,14 @@ def test_a_product_is_that_of_pytorch(
     torch.testing.assert_close(linear(rows, weight, bias, gelu).double(), expected, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.usefixtures("_each_way")
+@pytest.mark.usefixtures("_each_implementation")
 @settings(max_examples=40, deadline=None)
 @given(SIZES, SIZES, SIZES, st.booleans())
-def test_a_sum_is_new_and_that_of_pytorch(count: int, width: int, out: int, turned: bool) -> None:
+def test_add_linear_equals_pytorch_and_keeps_its_input(
+    count: int, width: int, out: int, transposed: bool
+) -> None:
     rows, weight, added = random(count, width, seed=1), random(out, width, seed=2), random(count, out, seed=3)
-    if turned:
+    if transposed:
         rows, weight = rows.T.contiguous().T, weight.T.contiguous().T
     before = added.clone()
     expected = added.double() + rows.double() @ weight.double().T
@@ -58,6 +60,6 @@ def test_a_sum_is_new_and_that_of_pytorch(count: int, width: int, out: int, turn
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_other_numbers_stay_with_pytorch(dtype: torch.dtype) -> None:
+def test_other_types_are_computed_by_pytorch(dtype: torch.dtype) -> None:
     rows, weight = random(5, 6, seed=1).to(dtype), random(7, 6, seed=2).to(dtype)
     assert torch.equal(linear(rows, weight), functional.linear(rows, weight))

@@ -1,4 +1,4 @@
-"""The prompt decoder: SAM's own answers, for single prompts and for batches."""
+"""The prompt decoder equals SAM's, for single prompts and for batches."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def test_batches_equal_sams(
 ) -> None:
     points = (POINTS, LABELS) if "points" in kinds else None
     boxes = BOXES if "boxes" in kinds else None
-    given = masks if "masks" in kinds else None
+    mask_prompts = masks if "masks" in kinds else None
     active = decoder.activate(embedding)
-    logits, scores = decoder(active, points, boxes, given, multimask)
+    logits, scores = decoder(active, points, boxes, mask_prompts, multimask)
     answers = [
-        sams_answer(sam, embedding, points, boxes, given, several)
+        sams_answer(sam, embedding, points, boxes, mask_prompts, several)
         for several in ([False, True] if multimask is None else [multimask])
     ]
     expected, expected_scores = (torch.cat(values, dim=1) for values in zip(*answers, strict=True))
@@ -77,19 +77,21 @@ def test_batches_equal_sams(
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(scores, expected_scores, atol=1e-5, rtol=0)
     for index in range(2):
-        one, score = decoder(
+        single, score = decoder(
             active,
             None if points is None else (POINTS[index : index + 1], LABELS[index : index + 1]),
             None if boxes is None else boxes[index : index + 1],
-            None if given is None else given[index : index + 1],
+            None if mask_prompts is None else mask_prompts[index : index + 1],
             multimask,
         )
-        torch.testing.assert_close(one[0], logits[index], atol=1e-4, rtol=0)
+        torch.testing.assert_close(single[0], logits[index], atol=1e-4, rtol=0)
         torch.testing.assert_close(score[0], scores[index], atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()
-def test_each_kind_of_prompt_matters(decoder: PromptDecoder, embedding: Tensor, masks: Tensor) -> None:
+def test_each_kind_of_prompt_changes_the_mask(
+    decoder: PromptDecoder, embedding: Tensor, masks: Tensor
+) -> None:
     active = decoder.activate(embedding)
     plain = decoder(active, (POINTS[:1], LABELS[:1]))[0]
     assert (plain > 0).any()
@@ -105,8 +107,8 @@ def test_each_kind_of_prompt_matters(decoder: PromptDecoder, embedding: Tensor, 
 
 
 @torch.inference_mode()
-def test_points_can_be_filled_up_with_none(decoder: PromptDecoder, embedding: Tensor) -> None:
-    """SAM fills up to one point more than there are; label -1 does the same by hand."""
+def test_points_can_be_padded(decoder: PromptDecoder, embedding: Tensor) -> None:
+    """SAM appends a padding point; a point with label -1 has the same effect."""
     points = torch.tensor([[[500.0, 400.0], [0.0, 0.0]]])
     sparse, _ = decoder.prompt_encoder((points, torch.tensor([[1, -1]])), None, None)
     assert torch.equal(sparse[0, 1], sparse[0, 2])
@@ -114,7 +116,7 @@ def test_points_can_be_filled_up_with_none(decoder: PromptDecoder, embedding: Te
 
 @pytest.mark.parametrize("multimask", [True, False, None])
 @pytest.mark.parametrize("kinds", ["points", "boxes", "points masks"])
-def test_only_candidates_that_are_chosen_are_upscaled(
+def test_only_chosen_candidates_are_upscaled(
     decoder: PromptDecoder, embedding: Tensor, masks: Tensor, kinds: str, multimask: bool | None
 ) -> None:
     active = decoder.activate(embedding)
@@ -128,9 +130,9 @@ def test_only_candidates_that_are_chosen_are_upscaled(
     assert torch.equal(attended.scores, scores)
     for pattern in ([1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0]):
         chosen = torch.tensor([pattern, [0, 0, 1, 0]])[:, : scores.shape[1]].bool()
-        found = decoder.logits(attended, chosen)
-        assert found.shape == (int(chosen.sum()), 256, 256)
-        torch.testing.assert_close(found, logits[chosen], atol=1e-5, rtol=0)
+        upscaled = decoder.logits(attended, chosen)
+        assert upscaled.shape == (int(chosen.sum()), 256, 256)
+        torch.testing.assert_close(upscaled, logits[chosen], atol=1e-5, rtol=0)
 
 
 def test_a_tile_is_prepared_once(sam: Sam, embedding: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,14 +148,14 @@ def test_a_tile_is_prepared_once(sam: Sam, embedding: Tensor, monkeypatch: pytes
     assert decoder.activate(embedding.clone()) is not first
     for other in others:
         decoder.activate(other)
-    assert decoder.activate(embedding) is not first, "all tiles of a session would stay in memory"
+    assert decoder.activate(embedding) is not first, "only the last few tiles are kept in memory"
     assert len(calls) == 1
     assert torch.equal(decoder.position, real())
     assert "position" not in decoder.state_dict()
     assert decoder.input_px == 1024
 
 
-def test_other_weights_are_other_answers(embedding: Tensor) -> None:
+def test_changed_weights_change_the_masks(embedding: Tensor) -> None:
     sam = build_tiny_sam(seed=1)
     decoder = PromptDecoder(sam.prompt_encoder, sam.mask_decoder).eval()
     before = decoder(decoder.activate(embedding), boxes=BOXES)[0]
@@ -167,7 +169,7 @@ def test_other_weights_are_other_answers(embedding: Tensor) -> None:
     torch.testing.assert_close(after, expected, atol=1e-4, rtol=0)
 
 
-def test_stored_float16_features_are_answered_in_float32(decoder: PromptDecoder, embedding: Tensor) -> None:
+def test_float16_features_are_decoded_in_float32(decoder: PromptDecoder, embedding: Tensor) -> None:
     active = decoder.activate(embedding.half())
     assert active.cells.dtype == torch.float32
     with torch.inference_mode():
@@ -176,24 +178,24 @@ def test_stored_float16_features_are_answered_in_float32(decoder: PromptDecoder,
 
 
 @pytest.mark.parametrize("spreads", [False, True])
-def test_prompts_that_are_drawn_are_answered_as_by_the_parts_themselves(
+def test_map_prompt_encoders_give_the_same_masks_as_their_modules(
     sam: Sam, embedding: Tensor, spreads: bool
 ) -> None:
     torch.manual_seed(0)
-    drawing = MapPromptEncoder().eval()
-    drawing.load_state_dict(sam.prompt_encoder.state_dict(), strict=False)
-    masks = sam.mask_decoder
+    map_encoder = MapPromptEncoder().eval()
+    map_encoder.load_state_dict(sam.prompt_encoder.state_dict(), strict=False)
+    mask_decoder = sam.mask_decoder
     if spreads:
-        masks = SpreadingMaskDecoder().eval()
-        masks.load_state_dict(sam.mask_decoder.state_dict(), strict=False)
-        torch.nn.init.normal_(masks.join.weight, std=0.1)
-    decoder = PromptDecoder(drawing, masks).eval()
+        mask_decoder = SpreadingMaskDecoder().eval()
+        mask_decoder.load_state_dict(sam.mask_decoder.state_dict(), strict=False)
+        torch.nn.init.normal_(mask_decoder.join.weight, std=0.1)
+    decoder = PromptDecoder(map_encoder, mask_decoder).eval()
     with torch.inference_mode():
-        sparse, dense = drawing((POINTS, LABELS), BOXES, None)
+        sparse, dense = map_encoder((POINTS, LABELS), BOXES, None)
         logits, _ = decoder(decoder.activate(embedding), (POINTS, LABELS), BOXES)
-        expected, _ = masks(
+        expected, _ = mask_decoder(
             image_embeddings=embedding[None],
-            image_pe=drawing.get_dense_pe(),
+            image_pe=map_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=True,

@@ -26,7 +26,7 @@ from napari_sampath.errors import (
 from napari_sampath.formats import DatasetFolder
 from napari_sampath.geometry import Frame
 from napari_sampath.jobs import Progress, run
-from napari_sampath.predict.decoder.candidates import corrected, points_obeyed
+from napari_sampath.predict.decoder.candidates import corrected, satisfied_points
 from napari_sampath.predict.decoder.mask_upscaling import (
     keep_prompted,
     local_mask,
@@ -1108,7 +1108,7 @@ def test_masks_of_a_real_model_are_the_prompted_components_of_predict() -> None:
         )
         given = {name: value for name, value in prompt.items() if name in ("points", "labels", "box")}
         pointed = prompted_cells(features.frame, Prompts.make(**given))
-        counts = points_obeyed(expected, Prompts.make(**given), features.frame)
+        counts = satisfied_points(expected, Prompts.make(**given), features.frame)
         painted = "mask" in prompt and prompt["mask"].dtype == np.bool_  # not the logits that are fed back
         if painted:
             pointed |= mask_to_logits(prompt["mask"], features.frame) > 0

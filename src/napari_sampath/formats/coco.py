@@ -19,10 +19,10 @@ import numpy as np
 
 from ..arrays import LocalMask
 from ..errors import DatasetError, SampathError, UnknownNameError
-from ..registry import listed, unknown_name
+from ..registry import join_names, unknown_name
 from ..run_lengths import decode_coco, encode_coco, unpack_coco
 from . import rings
-from .foreign import ClassTable, color_of, corners, dump_json, refuse
+from .foreign import ClassTable, dump_json, parse_color, parse_ring, refuse
 from .objects import LabelledObject, Objects
 
 logger = logging.getLogger(__name__)
@@ -101,14 +101,14 @@ def parse(content: Any, path: Path, name: str | None = None) -> Objects:
         name: Name of the image (with or without suffix), if there are several.
 
     Raises:
-        ImageError: If it is not a COCO file, has several images and no name is given, or a segmentation is missing,
-            malformed, or covers no pixel in any annotation.
+        ImageError: If it is not a COCO file, has several images and no name is given, a segmentation is missing or
+            malformed, or no annotation covers a pixel.
         UnknownNameError: If it has several images and none of that name.
         ClassListError: If it has more than 255 categories.
     """
     try:
         parsed = CocoContent.of(content)
-        image = _choose(parsed.images, path, name)
+        image = _choose_image(parsed.images, path, name)
         hw = int(image["height"]), int(image["width"])
         entries = parsed.annotations.get(image["id"], [])
     except SampathError:
@@ -118,7 +118,9 @@ def parse(content: Any, path: Path, name: str | None = None) -> Objects:
     table = ClassTable()
     ids = {}
     for number, category in parsed.categories.items():
-        ids[number] = table.take(str(category.get("name", number)), color_of(category.get("color")), number)
+        ids[number] = table.id_of(
+            str(category.get("name", number)), parse_color(category.get("color")), number
+        )
     items = []
     for index, entry in enumerate(entries, start=1):
         try:
@@ -136,11 +138,7 @@ def parse(content: Any, path: Path, name: str | None = None) -> Objects:
         if mask.bitmap.size:
             items.append(_item(entry, index, class_id, mask))
     if entries and not items:
-        refuse(
-            path,
-            f"has {len(entries)} annotations and none covers a pixel of the image",
-            "export masks, not boxes",
-        )
+        refuse(path, f"has {len(entries)} annotations, but none covers a pixel", "export masks, not boxes")
     if len(items) < len(entries):
         logger.warning("%s: %d annotations without a pixel were skipped.", path, len(entries) - len(items))
     return Objects(hw, table.classes, tuple(items))
@@ -156,14 +154,14 @@ def _item(entry: dict[str, Any], index: int, class_id: int, mask: LocalMask) -> 
     return LabelledObject(number if isinstance(number, int) else index, class_id, mask, details)
 
 
-def _choose(images: Sequence[Mapping[str, Any]], path: Path, name: str | None) -> Any:
+def _choose_image(images: Sequence[Mapping[str, Any]], path: Path, name: str | None) -> Any:
     if len(images) == 1:
         return images[0]
     names = [str(image["file_name"]) for image in images]
     if not names:
         refuse(path, "has no images", "export it again")
     if name is None:
-        refuse(path, f"holds annotations of {len(names)} images ({listed(names)})", "name one of them")
+        refuse(path, f"holds annotations of {len(names)} images ({join_names(names)})", "name one of them")
     for image, file in zip(images, names, strict=True):
         if name in (file, Path(file).name, Path(file).stem):
             return image
@@ -181,14 +179,14 @@ def _outlines(mask: LocalMask) -> list[list[int]]:
 
 
 def decode_segmentation(segmentation: Any, hw: tuple[int, int]) -> LocalMask:
-    """Decode the "segmentation" of an annotation: polygons, run lengths, or run lengths packed into a string.
+    """Decode the "segmentation" of an annotation: polygons, run lengths, or run lengths compressed to a string.
 
     Raises:
-        DatasetError: If the run lengths are of an image of another size than (H, W).
+        DatasetError: If the run lengths are those of an image of another size.
         LookupError, TypeError, ValueError, AttributeError: If it has none of these layouts.
     """
     if isinstance(segmentation, list):
-        return rings.fill([[corners(ring)] for ring in segmentation], hw)
+        return rings.fill([[parse_ring(ring)] for ring in segmentation], hw)
     counts = segmentation["counts"]
     if tuple(segmentation.get("size", hw)) != hw:
         raise DatasetError(f"its size {segmentation['size']} is not the image's {list(hw)}")

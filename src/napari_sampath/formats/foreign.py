@@ -1,4 +1,4 @@
-"""Helpers for files of other programs: JSON with one-sentence errors, rings, colours, classes without ids."""
+"""Parsing of values in files of other programs: JSON, rings, colours, and classes without ids."""
 
 from __future__ import annotations
 
@@ -33,32 +33,32 @@ def load_json(path: Path) -> Any:
 
 
 def dump_json(content: Any) -> bytes:
-    """Encode JSON compactly as the content of a file."""
+    """Encode a value as compact JSON in UTF-8, with a final newline."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("utf-8", "surrogatepass")
 
 
-def refuse(path: Path, what: str, advice: str) -> NoReturn:
+def refuse(path: Path, problem: str, advice: str) -> NoReturn:
     """Raise an `ImageError` about the content of a file."""
-    raise ImageError(f"'{path}' {what}; {advice}.")
+    raise ImageError(f"'{path}' {problem}; {advice}.")
 
 
-def corners(values: Any) -> Any:
+def parse_ring(values: Any) -> Any:
     """Convert a ring, [[x, y], ...] or [x, y, x, y, ...], to (N, 2) float64.
 
     Raises:
-        ValueError: If it is malformed or has a corner that is not finite.
+        ValueError: If it is malformed, or a coordinate is not finite.
     """
     if len(values) and isinstance(values[0], list):
-        values = [corner[:2] for corner in values]  # Drop the plane.
+        values = [corner[:2] for corner in values]  # Drop the z coordinate.
     ring = np.asarray(values, dtype=np.float64).reshape(-1, 2)
     if not np.isfinite(ring).all():
-        raise ValueError("a corner is not a number")
+        raise ValueError("a coordinate is not a finite number")
     return ring
 
 
-def color_of(value: Any) -> Color | None:
-    """Convert [red, green, blue], 0..255, or QuPath's packed number to a colour; None if it is neither."""
+def parse_color(value: Any) -> Color | None:
+    """Convert [red, green, blue], 0..255, or QuPath's packed number to a colour; return None for other values."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = [value >> 16 & 255, value >> 8 & 255, value & 255]
     if isinstance(value, list) and len(value) in (3, 4) and all(isinstance(part, int) for part in value):
@@ -73,11 +73,11 @@ class ClassTable:
     def __init__(self) -> None:
         self._classes: dict[str, ClassInfo] = {}
 
-    def take(self, name: str, color: Color | None = None, preferred_id: int = 0) -> int:
-        """Return the id of a class; a new class gets the preferred id if it is free and within 1..255.
+    def id_of(self, name: str, color: Color | None = None, preferred_id: int = 0) -> int:
+        """Return the id of a class, adding it if it is new; it gets the preferred id if that is free and in 1..255.
 
         Raises:
-            ClassListError: If there are more than 255.
+            ClassListError: If there are more than 255 classes.
         """
         info = self._classes.get(name)
         if info is None:

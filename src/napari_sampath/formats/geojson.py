@@ -1,9 +1,9 @@
 """Read and write QuPath-compatible GeoJSON: objects as polygons with holes, with classes and colours.
 
-https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html. Every object is a feature with
-`objectType` "annotation". Its details are in `metadata`, which QuPath shows and keeps, and its score in
-`measurements`. The size of the image and the ids of the classes are in the member "sampath" of the collection, which
-QuPath ignores.
+https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html. Each object is a feature with
+`objectType` "annotation". Its details are stored in `metadata`, which QuPath displays and preserves, and its score in
+`measurements`. The image size and the class ids are stored in the member "sampath" of the collection, which QuPath
+ignores.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from ..arrays import LocalMask
 from . import rings
-from .foreign import ClassTable, color_of, corners, dump_json, refuse
+from .foreign import ClassTable, dump_json, parse_color, parse_ring, refuse
 from .objects import LabelledObject, Objects
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _KEY = "sampath."
 """Prefix of this package's keys in `metadata`."""
 _SCORE = "Score"
 _SPACE = uuid.UUID("6f1d3c9e-0d0b-5a5e-9d55-1f3f5c0f1a01")
-"""Namespace of the UUIDs of objects, so that exporting again gives the same file."""
+"""Namespace of the UUIDs of objects, so that repeated exports give the same file."""
 
 
 def dump(objects: Objects, name: str) -> bytes:
@@ -72,17 +72,17 @@ def is_geojson(content: Any) -> bool:
 def parse(content: Any, path: Path, hw: tuple[int, int] | None = None) -> Objects:
     """Decode GeoJSON.
 
-    Polygons and multi-polygons of annotations, detections and cells become objects; points and lines have no area and
+    Polygons and multi-polygons of annotations, detections and cells become objects. Points and lines have no area and
     are skipped.
 
     Args:
         content: The parsed JSON.
         path: For error messages.
-        hw: Size (H, W) of the image, for a file without it; the extent of all objects if left out.
+        hw: Size (H, W) of the image if the file does not contain it; the extent of all objects if left out.
 
     Raises:
-        ImageError: If a feature is malformed, or none has an area though there are features.
-        ClassListError: If it has more than 255 classes.
+        ImageError: If a feature is malformed, or there are features but none has an area.
+        ClassListError: If there are more than 255 classes.
     """
     features = content if isinstance(content, list) else content.get("features", [content])
     table, stored_hw = _read_sampath(content)
@@ -103,7 +103,7 @@ def parse(content: Any, path: Path, hw: tuple[int, int] | None = None) -> Object
     if skipped:
         logger.warning("%s: %d features without an area were skipped (%s).", path, len(skipped), skipped[0])
     if features and not items:
-        refuse(path, f"has {len(features)} features and none covers a pixel of the image", "export polygons")
+        refuse(path, f"has {len(features)} features, but none covers a pixel", "export polygons")
     extent = [(obj.mask.slices[0].stop, obj.mask.slices[1].stop) for obj in items]
     size = (
         stored_hw
@@ -119,7 +119,7 @@ def _read_sampath(content: Any) -> tuple[ClassTable, tuple[int, int] | None]:
     try:
         image = content["sampath"]
         for info in image["classes"]:
-            table.take(str(info["name"]), color_of(info["color"]), int(info["id"]))
+            table.id_of(str(info["name"]), parse_color(info["color"]), int(info["id"]))
         return table, (int(image["height"]), int(image["width"]))
     except (LookupError, TypeError, ValueError):
         return ClassTable(), None
@@ -146,13 +146,13 @@ def _item(properties: dict[str, Any], index: int, class_id: int, mask: LocalMask
 
 
 def _class(properties: dict[str, Any], table: ClassTable) -> int:
-    given = properties.get("classification") or {}
-    if isinstance(given, str):  # Not written by QuPath, but by other programs.
-        given = {"name": given}
-    # Older versions of QuPath write "colorRGB", newer ones "names" for derived classes ("Tumour: Positive").
-    names = given.get("names")
-    name = ": ".join(map(str, names)) if names else str(given.get("name") or UNCLASSIFIED)
-    return table.take(name, color_of(given.get("color", given.get("colorRGB"))))
+    classification = properties.get("classification") or {}
+    if isinstance(classification, str):  # Written by programs other than QuPath.
+        classification = {"name": classification}
+    # Older versions of QuPath write "colorRGB"; newer ones write "names" for derived classes ("Tumour: Positive").
+    names = classification.get("names")
+    name = ": ".join(map(str, names)) if names else str(classification.get("name") or UNCLASSIFIED)
+    return table.id_of(name, parse_color(classification.get("color", classification.get("colorRGB"))))
 
 
 def _geometry(mask: LocalMask) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def _geometry(mask: LocalMask) -> dict[str, Any]:
 
 
 def _polygons(geometry: Any) -> list[list[Any]] | None:
-    """Return the polygons of a geometry; None if it has no area."""
+    """Return the polygons of a GeoJSON geometry; None if it has no area."""
     kind = None if geometry is None else geometry["type"]
     if kind == "GeometryCollection":
         parts = [_polygons(part) for part in geometry["geometries"]]
@@ -171,4 +171,4 @@ def _polygons(geometry: Any) -> list[list[Any]] | None:
     if kind not in ("Polygon", "MultiPolygon"):
         return None
     polygons = geometry["coordinates"] if kind == "MultiPolygon" else [geometry["coordinates"]]
-    return [[np.asarray(corners(ring)) for ring in polygon] for polygon in polygons]
+    return [[np.asarray(parse_ring(ring)) for ring in polygon] for polygon in polygons]

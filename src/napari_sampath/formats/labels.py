@@ -32,7 +32,7 @@ DETAILS = "details"
 """Suffix of the name of the file that contains the details of the objects; see `LabelledObject.details`."""
 
 Box: TypeAlias = tuple[int, int, int, int]
-"""(r0, c0, r1, c1) in image pixels, end exclusive."""
+"""(r0, c0, r1, c1) in image pixels; r1 and c1 are exclusive."""
 
 _BLOCK_PX = 2048
 """Side of the blocks in which maps are read."""
@@ -76,7 +76,7 @@ def file_name(name: str, kind: str, suffix: str) -> str:
 def safe_name(name: str) -> str:
     """Percent-encode the characters that a file system may refuse, such as slashes and colons.
 
-    Different names stay different; `urllib.parse.unquote` is the inverse.
+    Different names give different results; `urllib.parse.unquote` is the inverse.
     """
     return "".join(
         letter
@@ -87,26 +87,26 @@ def safe_name(name: str) -> str:
 
 
 def image_name(file: str) -> str | None:
-    """Return the image name in the name of an exported file; None for other files."""
+    """Extract the image name from the name of an exported file; None for other files."""
     name, _, end = file.rpartition("_")
     return unquote(name) if end.partition(".")[0] in (*KINDS, WHOLE) else None
 
 
-def check_unique(classes: Sequence[ClassInfo], place: str) -> None:
-    """Raise if two classes share an id or a name.
+def check_unique(classes: Sequence[ClassInfo], subject: str) -> None:
+    """Check that classes have unique ids and names.
 
     Args:
         classes: The classes.
-        place: Subject of the error message, such as "The class list".
+        subject: Subject of the error message, such as "The class list".
 
     Raises:
         DuplicateNameError: If two classes share an id or a name.
     """
-    for what, values in (("id", [info.id for info in classes]), ("name", [info.name for info in classes])):
+    for key, values in (("id", [info.id for info in classes]), ("name", [info.name for info in classes])):
         for value, count in Counter(values).items():
             if count > 1:
                 raise DuplicateNameError(
-                    f"{place} has {count} classes with the {what} '{value}'; give each class its own."
+                    f"{subject} has {count} classes with the {key} '{value}'; give each class its own."
                 )
 
 
@@ -122,7 +122,7 @@ def used_ids(class_map: MapLike) -> list[int]:
     counts = np.zeros(256, dtype=np.int64)
     for r0, c0, r1, c1 in blocks(class_map):
         counts += np.bincount(np.asarray(class_map[r0:r1, c0:c1]).ravel(), minlength=256)
-    return [int(number) for number in np.flatnonzero(counts) if number]
+    return [int(class_id) for class_id in np.flatnonzero(counts) if class_id]
 
 
 def numbers_in(instance_map: MapLike) -> IntArray:
@@ -135,22 +135,22 @@ def numbers_in(instance_map: MapLike) -> IntArray:
 def renumber(
     instance_map: MapLike, details: Mapping[int, Mapping[str, Any]]
 ) -> tuple[IntArray, dict[int, Mapping[str, Any]]]:
-    """Number objects 1, 2, 3 ... in the order of their numbers.
+    """Renumber objects 1, 2, 3 ... in the order of their numbers.
 
     Args:
         instance_map: (H, W) object numbers, 0 for none.
         details: Number of an object -> its details.
 
     Returns:
-        (H, W) int32, and the details by the new numbers.
+        The instance map (H, W) int32, and the details by new number.
     """
     numbers = numbers_in(instance_map)
     result = np.zeros((instance_map.shape[0], instance_map.shape[1]), dtype=np.int32)
-    known = np.concatenate([np.zeros(1, np.int64), numbers])
+    old_numbers = np.concatenate([np.zeros(1, np.int64), numbers])
     for r0, c0, r1, c1 in blocks(instance_map):
-        result[r0:r1, c0:c1] = np.searchsorted(known, np.asarray(instance_map[r0:r1, c0:c1]))
-    renamed = enumerate(numbers.tolist(), start=1)
-    return result, {new: details[old] for new, old in renamed if old in details}
+        result[r0:r1, c0:c1] = np.searchsorted(old_numbers, np.asarray(instance_map[r0:r1, c0:c1]))
+    renumbered = enumerate(numbers.tolist(), start=1)
+    return result, {new: details[old] for new, old in renumbered if old in details}
 
 
 def blocks(values: MapLike, side_px: int = _BLOCK_PX) -> Iterator[Box]:

@@ -1,4 +1,4 @@
-"""`classes.json`: the exported files in a folder, by image, with the classes of each image.
+"""`classes.json`: the list of exported files in a folder, with the classes of each image.
 
     {"schema_version": 1,
      "images": {"slide 7": {"height": 1000, "width": 1200,
@@ -7,11 +7,9 @@
                                       "instances": ["slide 7_instances.png", "slide 7_instances.tif"],
                                       "details": ["slide 7_details.json"]}}}}
 
-All files of an image use the same object numbers: those of the session, or 1, 2, 3 ... in their order if a PNG is among
-the files and a number exceeds 65,535.
-
-Every image has its own class list, so that a later export with other classes does not change the meaning of earlier
-files.
+All files of an image use the same object numbers: those of the session, or 1, 2, 3 ... in the same order if one of the
+files is a PNG and a number exceeds 65,535. Each image has its own class list, so that a later export with other classes
+does not change the meaning of earlier files.
 """
 
 from __future__ import annotations
@@ -70,7 +68,7 @@ def load(path: Path) -> dict[str, Entry]:
         Name of the image -> its entry; empty if the file does not exist.
 
     Raises:
-        ImageError: If it is damaged, made by another program, or of a newer version.
+        ImageError: If it is damaged, or was written by another program or a newer version.
     """
     try:
         content = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
@@ -94,7 +92,7 @@ def load(path: Path) -> dict[str, Entry]:
 
 
 def dump_details(details: Mapping[int, Mapping[str, Any]]) -> bytes:
-    """Encode the details of objects by their numbers."""
+    """Encode the details of objects, by object number."""
     objects = {str(number): dict(values) for number, values in details.items()}
     return json.dumps({"schema_version": SCHEMA_VERSION, "objects": objects}, ensure_ascii=False).encode(
         "utf-8", "surrogatepass"
@@ -105,7 +103,7 @@ def load_details(path: Path) -> dict[int, dict[str, Any]]:
     """Read the details of objects; the inverse of `dump_details`.
 
     Raises:
-        ImageError: If it is damaged.
+        ImageError: If the file is damaged.
     """
     content = load_json(path)
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledObject:
-    """One object, or one connected component of a class without object numbers."""
+    """One object, or a connected component of class pixels without an object number."""
 
     number: int
     """Number in the instance map; 0 for a component without a number."""
@@ -32,7 +32,7 @@ class LabelledObject:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Objects:
-    """The objects of one image. They may overlap; later ones are on top."""
+    """The objects of one image; where they overlap, later ones are on top."""
 
     hw: tuple[int, int]
     """Size (H, W) of the image in pixels."""
@@ -43,11 +43,11 @@ class Objects:
     def of(cls, labels: Labels) -> Objects:
         """Convert label maps to objects.
 
-        Each pair of instance and class is an object, then each 8-connected component of a class without instance.
-        Maps of any size are read block by block; pixels without a class are skipped.
+        Each pair of object number and class becomes an object, followed by each 8-connected component of a class
+        without object numbers. Maps of any size are read block by block; pixels without a class are skipped.
 
         Raises:
-            ImageError: If the bounding box of the pixels without instance does not fit in memory.
+            ImageError: If the bounding box of the pixels without an object number does not fit in memory.
         """
         height, width = labels.instance_map.shape
         items = [*_instances(labels), *_regions(labels)]
@@ -57,7 +57,7 @@ class Objects:
         """Paint the objects into label maps of the whole image; later ones cover earlier ones.
 
         Raises:
-            ImageError: If the image is larger than fits in memory.
+            ImageError: If the image does not fit in memory.
         """
         check_pixels(*self.hw, "the label map")
         class_map = np.zeros(self.hw, dtype=np.uint8)
@@ -81,12 +81,13 @@ def boxes_of(instance_map: MapLike) -> dict[int, Box]:
 
 
 def _windows(numbers: IntArray) -> Iterator[tuple[int, tuple[slice, slice]]]:
-    most = int(numbers.max(initial=0))
-    if most == 0:
+    """Yield each number other than 0 in an array (h, w) with the slices of its bounding box."""
+    highest = int(numbers.max(initial=0))
+    if highest == 0:
         return
     values = None
-    if most > 4 * numbers.size:
-        # find_objects allocates an entry for every number up to the highest.
+    if highest > 4 * numbers.size:
+        # find_objects allocates an entry for every number up to the highest one.
         values, inverse = np.unique(numbers, return_inverse=True)
         numbers = inverse.reshape(numbers.shape) + 1
     for index, window in enumerate(ndimage.find_objects(numbers), start=1):
@@ -106,14 +107,19 @@ def _instances(labels: Labels) -> Iterator[LabelledObject]:
 
 
 def _regions(labels: Labels) -> Iterator[LabelledObject]:
+    """Yield the connected components of class pixels without an object number."""
+
+    def unnumbered(r0: int, c0: int, r1: int, c1: int) -> IntArray:
+        window = np.s_[r0:r1, c0:c1]
+        classes: IntArray = np.where(labels.instance_map[window], 0, labels.class_map[window])
+        return classes
+
     boxes: list[Box] = []
-    for r0, c0, r1, c1 in blocks(labels.class_map):
-        unnumbered = np.asarray(labels.class_map[r0:r1, c0:c1]) * (
-            np.asarray(labels.instance_map[r0:r1, c0:c1]) == 0
-        )
+    for block in blocks(labels.class_map):
+        r0, c0, _, _ = block
         boxes += [
-            (r0 + s[0].start, c0 + s[1].start, r0 + s[0].stop, c0 + s[1].stop)
-            for _, s in _windows(unnumbered)
+            (r0 + rows.start, c0 + cols.start, r0 + rows.stop, c0 + cols.stop)
+            for _, (rows, cols) in _windows(unnumbered(*block))
         ]
     if not boxes:
         return
@@ -122,10 +128,8 @@ def _regions(labels: Labels) -> Iterator[LabelledObject]:
     r0, c0, r1, c1 = (
         pick(side) for pick, side in zip((min, min, max, max), zip(*boxes, strict=True), strict=True)
     )
-    check_pixels(r1 - r0, c1 - c0, "the area without objects")
-    classes = np.asarray(labels.class_map[r0:r1, c0:c1]) * (
-        np.asarray(labels.instance_map[r0:r1, c0:c1]) == 0
-    )
+    check_pixels(r1 - r0, c1 - c0, "the area without object numbers")
+    classes = unnumbered(r0, c0, r1, c1)
     components = label(classes, background=0, connectivity=2)
     for number, window in _windows(components):
         bitmap = components[window] == number

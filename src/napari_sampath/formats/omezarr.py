@@ -1,7 +1,7 @@
 """Label maps as OME-Zarr (NGFF 0.5): `labels/classes` and `labels/instances`, each a pyramid.
 
-https://ngff.openmicroscopy.org/specifications/0.5/#labels-metadata. `image-label` holds the classes as colours and
-properties ("name"), and the details of objects as properties of their numbers.
+https://ngff.openmicroscopy.org/specifications/0.5/#labels-metadata. `image-label` stores the class colours,
+and as properties the class names ("name") and the details of objects.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from ..arrays import ClassInfo
 from ..errors import ImageError, UnknownNameError
 from ..registry import unknown_name
-from .foreign import ClassTable, color_of, refuse
+from .foreign import ClassTable, parse_color, refuse
 from .labels import KINDS, Labels, MapLike, blocks, default_color, used_ids
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 VERSION = "0.5"
 CHUNK_PX = 1024
 _SMALLEST_PX = 512
-"""Maximum longer side of the last level of a pyramid."""
+"""Maximum side of the last level of a pyramid."""
 _AXES = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
 
 
@@ -32,7 +32,7 @@ def write(folder: Path, labels: Labels, mpp: float | None = None) -> None:
     """Write label maps into a new folder, tile by tile.
 
     Args:
-        folder: The root group; its `labels` group holds both maps.
+        folder: The root group; its group `labels` contains both maps.
         labels: The maps.
         mpp: Micrometres per pixel, if known.
     """
@@ -53,15 +53,15 @@ def is_omezarr(path: Path) -> bool:
 
 
 def read(path: Path) -> Labels:
-    """Open label maps; their pixels are read from disk on access.
+    """Open label maps, whose pixels are read from disk on access.
 
     Args:
         path: A group with `labels`, or a label image (NGFF 0.4 or 0.5). A single label image of another program is
-            read as classes if it has 8 bits, else as objects of one class.
+            read as classes if it has 8 bits, otherwise as objects of one class.
 
     Raises:
-        ImageError: If it has no usable label image.
-        UnknownNameError: If it has several label images, made by another program.
+        ImageError: If there is no usable label image.
+        UnknownNameError: If there are several label images of another program.
     """
     import zarr
 
@@ -105,7 +105,7 @@ def _write_map(
         _copy(source, array, 1 if level == 0 else 2)
         source = array
         scale = 2.0**level * (mpp or 1.0)
-        # Each level has every other pixel of the one before, so all start at the same place.
+        # Each level has every other pixel of the previous one, so all levels have the same origin.
         datasets.append(
             {"path": str(level), "coordinateTransformations": [{"type": "scale", "scale": [scale, scale]}]}
         )
@@ -143,15 +143,14 @@ def _metadata(group: zarr.Group) -> dict[str, Any]:
 
 
 def _label_groups(path: Path, group: zarr.Group) -> dict[str, zarr.Group]:
-    """Return the label images by name: the group itself, those in its `labels`, or those that it lists."""
+    """Return the label images by name: the group itself, or those listed by its group `labels` or by itself."""
     import zarr
 
     if "image-label" in _metadata(group):
         return {group.basename or group.store_path.path or path.name: group}
     if "labels" in group and isinstance(group["labels"], zarr.Group):
         group = group["labels"]
-    listed = _metadata(group).get("labels", [])
-    labels = {str(name): group.get(name) for name in listed}
+    labels = {str(name): group.get(name) for name in _metadata(group).get("labels", [])}
     return {name: label for name, label in labels.items() if isinstance(label, zarr.Group)}
 
 
@@ -170,18 +169,18 @@ def _array(path: Path, group: zarr.Group) -> Any:
         refuse(
             path,
             f"has labels of shape {shape} and type {array.dtype}",
-            "allowed is one plane (y, x) of numbers",
+            "give one plane (y, x) of whole numbers",
         )
     return array
 
 
-def _colors(group: zarr.Group) -> tuple[dict[int, Any], dict[int, dict[str, Any]]]:
-    """Read the colours and properties of a label image by value, without malformed entries."""
+def _colors_and_properties(group: zarr.Group) -> tuple[dict[int, Any], dict[int, dict[str, Any]]]:
+    """Read the colours and properties of a label image by value; malformed entries are skipped."""
     label = _metadata(group).get("image-label") or {}
     colors, properties = {}, {}
     for entry in label.get("colors") or []:
         if isinstance(entry, dict) and isinstance(entry.get("label-value"), int):
-            colors[entry["label-value"]] = color_of(entry.get("rgba"))
+            colors[entry["label-value"]] = parse_color(entry.get("rgba"))
     for entry in label.get("properties") or []:
         if isinstance(entry, dict) and isinstance(entry.get("label-value"), int):
             properties[entry["label-value"]] = {k: v for k, v in entry.items() if k != "label-value"}
@@ -192,28 +191,31 @@ def _read_export(path: Path, groups: dict[str, zarr.Group]) -> Labels:
     maps = [_array(path, groups[kind]) for kind in KINDS]
     if maps[0].shape != maps[1].shape:
         refuse(path, f"has maps of shapes {maps[0].shape} and {maps[1].shape}", "export it again")
-    colors, names = _colors(groups["classes"])
+    colors, names = _colors_and_properties(groups["classes"])
+    values = [value for value in dict.fromkeys([*names, *colors]) if 1 <= value <= 255]
+    _, details = _colors_and_properties(groups["instances"])
+    return Labels(maps[0], maps[1], _classes(values, names, colors), details)
+
+
+def _classes(values: list[int], names: dict[int, Any], colors: dict[int, Any]) -> tuple[ClassInfo, ...]:
+    """Create a class for each value, with its name and colour in the metadata if any."""
     table = ClassTable()
-    for value in dict.fromkeys([*names, *colors]):
-        if 1 <= value <= 255:
-            table.take(str(names.get(value, {}).get("name", f"class {value}")), colors.get(value), value)
-    _, details = _colors(groups["instances"])
-    return Labels(maps[0], maps[1], table.classes, details)
+    for value in values:
+        table.id_of(str(names.get(value, {}).get("name", f"class {value}")), colors.get(value), value)
+    return table.classes
 
 
 def _read_foreign(path: Path, name: str, group: zarr.Group) -> Labels:
     array = _array(path, group)
-    colors, names = _colors(group)
+    colors, names = _colors_and_properties(group)
     if array.dtype.itemsize > 1:
         return Labels(_Foreground(array), array, (ClassInfo(1, name, default_color(1)),))
-    table = ClassTable()
-    for value in used_ids(np.asarray(array[:]).astype(np.uint8)):
-        table.take(str(names.get(value, {}).get("name", f"class {value}")), colors.get(value), value)
-    return Labels(array, _Zeros(array), table.classes)
+    values = used_ids(np.asarray(array[:]).astype(np.uint8))
+    return Labels(array, _Zeros(array), _classes(values, names, colors))
 
 
 class _Foreground:
-    """A class map with class 1 where another map is not 0."""
+    """A class map with class 1 where another map is positive."""
 
     dtype = np.dtype(np.uint8)
 

@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     from ..files import Write
 
 PNG_IDS = 2**16 - 1
-"""Largest number a 16-bit PNG holds."""
+"""Largest number that a 16-bit PNG can store."""
 _TILE_PX = 512
 _BIG_BYTES = 2**31
 """Size from which a BigTIFF is written."""
 
 
 def writers(
-    word: str, class_map: MapLike, instance_map: MapLike, highest: int, classes: Sequence[ClassInfo]
+    format_name: str, class_map: MapLike, instance_map: MapLike, highest: int, classes: Sequence[ClassInfo]
 ) -> tuple[Write, Write]:
-    """Return the functions that write the two maps in one format.
+    """Return the functions that write the class map and the instance map in one format.
 
     Args:
-        word: "png" or "tiff".
+        format_name: "png" or "tiff".
         class_map: (H, W) 0..255.
         instance_map: (H, W) 0..`highest`.
-        highest: Highest number in it.
-        classes: Their colours are the palette of a PNG.
+        highest: Highest number in the instance map.
+        classes: Classes whose colours are the palette of a PNG.
     """
-    if word == "png":
+    if format_name == "png":
         indexed = partial(write_palette, values=class_map, classes=classes)
         return indexed, partial(write_png, values=instance_map, dtype=np.uint16)
-    wide = np.uint16 if highest <= PNG_IDS else np.uint32
+    dtype = np.uint16 if highest <= PNG_IDS else np.uint32
     return (
         partial(_write_tiff, values=class_map, dtype=np.uint8),
-        partial(_write_tiff, values=instance_map, dtype=wide),
+        partial(_write_tiff, values=instance_map, dtype=dtype),
     )
 
 

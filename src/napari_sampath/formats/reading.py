@@ -10,7 +10,7 @@ import numpy as np
 from ..arrays import ClassInfo
 from ..errors import ImageError, UnknownNameError
 from ..rasters import Raster, check_pixels, read_raster
-from ..registry import listed, unknown_name
+from ..registry import join_names, unknown_name
 from . import coco, geojson, manifest, omezarr
 from .foreign import load_json
 from .labels import DETAILS, KINDS, WHOLE, Labels, check_unique, default_color, image_name, used_ids
@@ -31,15 +31,15 @@ def import_labels(path: str | Path, name: str | None = None, hw: tuple[int, int]
 
     Args:
         path: A folder that `export_labels` wrote, its `classes.json`, or one label file in it (the other map of the
-            image is read, too); or a file of another program: COCO, GeoJSON, OME-Zarr or a label image. A label image
-            of 8 bits is read as classes (with the colours of its palette), and each connected component of a class
-            becomes an object; an image of more bits is read as objects of one class.
-        name: Name of the image, if the folder or file holds several.
-        hw: Size (H, W) of the image, for a GeoJSON file without it.
+            image is read as well); or a file of another program: COCO, GeoJSON, OME-Zarr or a label image. A label
+            image of 8 bits is read as classes, with the colours of its palette, and each connected component of a class
+            becomes an object. An image of more bits is read as objects of one class.
+        name: Name of the image, if the folder or file contains several.
+        hw: Size (H, W) of the image, for a GeoJSON file that does not contain it.
 
     Raises:
-        ImageError: If a file is missing, unreadable, not a label map (RGB, float, JPEG ...), or not of the size in
-            `classes.json`.
+        ImageError: If a file is missing, unreadable, not a label map (RGB, float, JPEG ...), or of a size other than
+            that in `classes.json`.
         DuplicateNameError: If two classes in `classes.json` share an id or a name.
         UnknownNameError: If there is no image of that name.
     """
@@ -54,7 +54,7 @@ def import_labels(path: str | Path, name: str | None = None, hw: tuple[int, int]
 
 
 def import_objects(path: str | Path, name: str | None = None, hw: tuple[int, int] | None = None) -> Objects:
-    """Read annotations as objects, without label maps of the size of the image; see `import_labels`.
+    """Read annotations as objects, without creating label maps of the image size; see `import_labels`.
 
     Raises:
         SampathError: As `import_labels`.
@@ -72,14 +72,14 @@ def _read(path: Path, name: str | None, hw: tuple[int, int] | None) -> Labels | 
         return _read_entry(path, *_choose(path, name))
     if path.suffix.lower() in _OUTLINES:
         return _read_outlines(path, name, hw)
-    listed = image_name(path.name)
-    entry = manifest.load(path.parent / manifest.MANIFEST).get(listed) if listed is not None else None
-    if listed is not None and entry is not None and entry.holds(path.name):
-        # Read the named file instead of its copy in another format: it may have been edited.
+    image = image_name(path.name)
+    entry = manifest.load(path.parent / manifest.MANIFEST).get(image) if image is not None else None
+    if image is not None and entry is not None and entry.holds(path.name):
+        # Prefer the given file to its copy in another format, because it may have been edited.
         files = {
             kind: sorted(names, key=lambda file: file != path.name) for kind, names in entry.files.items()
         }
-        return _read_entry(path.parent, listed, manifest.Entry(entry.hw, entry.classes, files))
+        return _read_entry(path.parent, image, manifest.Entry(entry.hw, entry.classes, files))
     return _read_foreign(path)
 
 
@@ -100,7 +100,7 @@ def _choose(folder: Path, name: str | None) -> tuple[str, manifest.Entry]:
     if name is None:
         if len(entries) > 1:
             raise ImageError(
-                f"'{folder}' holds label maps of {len(entries)} images ({listed(list(entries))}); name one of them."
+                f"'{folder}' holds label maps of {len(entries)} images ({join_names(list(entries))}); name one of them."
             )
         name = next(iter(entries))
     if name not in entries:
@@ -114,7 +114,7 @@ def _read_entry(folder: Path, name: str, entry: manifest.Entry) -> Labels | Obje
     if combined and not entry.files[KINDS[0]]:
         return _read(combined[0], name, entry.hw)
     maps = []
-    for kind, most in zip(KINDS, (255, np.iinfo(np.int32).max), strict=True):
+    for kind, highest in zip(KINDS, (255, np.iinfo(np.int32).max), strict=True):
         files = [folder / file for file in entry.files[kind]]
         existing = [file for file in files if file.is_file()]
         if not existing:
@@ -127,9 +127,9 @@ def _read_entry(folder: Path, name: str, entry: manifest.Entry) -> Labels | Obje
             raise ImageError(
                 f"'{existing[0]}' has shape {values.shape}, and {manifest.MANIFEST} says {entry.hw}; export again."
             )
-        if values.max(initial=0) > most:
+        if values.max(initial=0) > highest:
             raise ImageError(
-                f"'{existing[0]}' contains {values.max()}, but values must be from 0 to {most}; export again."
+                f"'{existing[0]}' contains {values.max()}, but values must be from 0 to {highest}; export again."
             )
         maps.append(values)
     class_map = maps[0].astype(np.uint8)
@@ -180,7 +180,7 @@ def _label_values(raster: Raster, path: Path) -> npt.NDArray[Any]:
 def _add_missing(
     class_map: UInt8Array, classes: tuple[ClassInfo, ...], palette: UInt8Array | None
 ) -> tuple[ClassInfo, ...]:
-    """Add a class for every value of a class map (H, W) uint8 that has none, coloured by the palette if given."""
+    """Add a class for every value of a class map (H, W) uint8 that has none, with its colour in the palette if any."""
     ids = {info.id for info in classes}
     names = {info.name for info in classes}
     added = []

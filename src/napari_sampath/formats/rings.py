@@ -17,7 +17,7 @@ from ..arrays import BoolArray, FloatArray, IntArray, LocalMask
 from ..rasters import check_pixels
 
 Ring: TypeAlias = npt.NDArray[np.number]
-"""(N, 2) corners (x, y) in image pixels; the first is repeated at the end."""
+"""(N, 2) corners (x, y) in image pixels; the first corner is repeated at the end."""
 Polygon: TypeAlias = list[Ring]
 """The outer ring, then the holes."""
 
@@ -44,15 +44,15 @@ def trace(mask: LocalMask) -> list[Polygon]:
 
 
 def fill(polygons: Sequence[Sequence[Ring]], hw: tuple[int, int] | None = None) -> LocalMask:
-    """Fill polygons: the mask has the pixels whose centres lie in one of them.
+    """Convert polygons to the mask of the pixels whose centres lie inside one of them.
 
     Args:
         polygons: Lists of closed or open rings (N, 2) of (x, y). A point is inside a polygon if it is inside an odd
             number of its rings, so holes may have any direction.
-        hw: Size (H, W) of the image, to which the mask is cut; None for no limit to the right and below.
+        hw: Size (H, W) of the image, to which the mask is clipped; None to clip only at the left and top edges.
 
     Returns:
-        The mask, cropped; empty if no pixel centre is inside.
+        The mask, cropped to its bounding box; empty if no pixel centre is inside.
 
     Raises:
         ImageError: If the mask does not fit in memory.
@@ -70,7 +70,7 @@ def fill(polygons: Sequence[Sequence[Ring]], hw: tuple[int, int] | None = None) 
     check_pixels(height, width, "an object")
     bitmap = np.zeros((height, width), dtype=np.bool_)
     for polygon in polygons:
-        bitmap |= _odd(
+        bitmap |= _fill_even_odd(
             [np.asarray(ring, dtype=np.float64).reshape(-1, 2) - low for ring in polygon], bitmap.shape
         )
     return LocalMask.from_dense(bitmap, top, left)
@@ -80,19 +80,19 @@ def without_holes(mask: LocalMask) -> Iterator[LocalMask]:
     """Cut a mask into disjoint parts without holes."""
     components, _ = ndimage.label(mask.bitmap)
     for number, window in enumerate(ndimage.find_objects(components), start=1):
-        piece = components[window] == number
+        component = components[window] == number
         row, col = mask.row + window[0].start, mask.col + window[1].start
-        hole = ndimage.binary_fill_holes(piece) & ~piece
-        if not hole.any():
-            yield LocalMask(row, col, piece)
+        holes = ndimage.binary_fill_holes(component) & ~component
+        if not holes.any():
+            yield LocalMask(row, col, component)
             continue
         # Cut through the middle column of the holes.
-        cut = int(np.median(np.flatnonzero(hole.any(axis=0)))) or 1
-        for start, part in ((0, piece[:, :cut]), (cut, piece[:, cut:])):
+        cut = int(np.median(np.flatnonzero(holes.any(axis=0)))) or 1
+        for start, part in ((0, component[:, :cut]), (cut, component[:, cut:])):
             yield from without_holes(LocalMask.from_dense(part, row, col + start))
 
 
-def _odd(rings: list[FloatArray], shape: tuple[int, int]) -> BoolArray:
+def _fill_even_odd(rings: list[FloatArray], shape: tuple[int, int]) -> BoolArray:
     """Return the pixels (h, w) whose centres lie inside an odd number of rings (even-odd rule)."""
     height, width = shape
     crossed = np.zeros((height, width + 1), dtype=np.bool_)
@@ -108,7 +108,7 @@ def _odd(rings: list[FloatArray], shape: tuple[int, int]) -> BoolArray:
         edge = np.repeat(np.arange(len(ring)), count)
         within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         rows = np.repeat(start, count) + within
-        # Compute the column of each crossing, and toggle the pixels right of it.
+        # Compute the column of each crossing, and toggle the pixels to the right of it.
         run, rise = (lower - upper)[edge].T
         along = (rows + 0.5 - upper[edge, 1]) / rise
         x = upper[edge, 0] + along * run
@@ -118,11 +118,11 @@ def _odd(rings: list[FloatArray], shape: tuple[int, int]) -> BoolArray:
     return inside
 
 
-def _rings(piece: BoolArray) -> list[IntArray]:
+def _rings(component: BoolArray) -> list[IntArray]:
     """Trace a 4-connected component (h, w) as rings, the outer ring first."""
-    x, y, across, down = _corners(piece)
+    x, y, across, down = _corners(component)
     seen = np.zeros(len(x), dtype=np.bool_).tolist()
-    places = np.stack([x, y], axis=1)
+    points = np.stack([x, y], axis=1)
     rings: list[IntArray] = []
     for start in range(len(seen)):
         if seen[start]:
@@ -135,36 +135,37 @@ def _rings(piece: BoolArray) -> list[IntArray]:
             corner = down[other]
         # Corners are sorted by row, so each ring starts at its top left corner and first goes right, which is the
         # direction of outer rings if y points down. The first ring is the outer one.
-        ring = places[[*path, start]]
+        ring = points[[*path, start]]
         rings.append(ring[::-1].copy() if rings else ring)
     return rings
 
 
-def _corners(piece: BoolArray) -> tuple[IntArray, IntArray, list[int], list[int]]:
+def _corners(component: BoolArray) -> tuple[IntArray, IntArray, list[int], list[int]]:
     """Find the corners of a component and connect them along horizontal and vertical edges.
 
-    Where two pixels touch only diagonally, two corners lie in one place, and edges are paired around the background
-    pixels: the rings of a 4-connected component then never touch themselves.
+    Where two pixels touch only diagonally, two corners lie at the same position, and edges are paired around the
+    background pixels, so that the rings of a 4-connected component never touch themselves.
 
     Returns:
-        x and y of the corners, and for each corner the one at the other end of its horizontal and its vertical edge.
+        x and y of the corners, and for each corner the index of the corner at the other end of its horizontal edge and
+        of its vertical edge.
     """
-    # A corner is where an odd number of the four pixels around it are set, or two diagonal ones.
-    padded = np.pad(piece, 1)
+    # At a corner, one or three of the four surrounding pixels are set, or two diagonal ones.
+    padded = np.pad(component, 1)
     upper_left, upper_right = padded[:-1, :-1], padded[:-1, 1:]
     lower_left, lower_right = padded[1:, :-1], padded[1:, 1:]
     diagonal = (upper_left == lower_right) & (upper_right == lower_left) & (upper_left != upper_right)
     odd = upper_left ^ upper_right ^ lower_left ^ lower_right
     y, x = np.nonzero(odd | diagonal)
-    twice = diagonal[y, x]
+    is_double = diagonal[y, x]
     falling = upper_left[y, x]
     # Count diagonal corners twice.
-    order = np.repeat(np.arange(len(x)), np.where(twice, 2, 1))
+    order = np.repeat(np.arange(len(x)), np.where(is_double, 2, 1))
     second = np.concatenate(([False], order[1:] == order[:-1]))
-    x, y, twice, falling = x[order], y[order], twice[order], falling[order]
-    # Of two corners in one place, the first ends the left edge and the second starts the right one. If the pixels lie
-    # on the falling diagonal, the left edge continues downward and the right one upward.
-    rank = np.where(twice & falling, ~second, second)
+    x, y, is_double, falling = x[order], y[order], is_double[order], falling[order]
+    # Of two corners at the same position, the first ends the left edge and the second starts the right edge. If the set
+    # pixels lie on the falling diagonal, the left edge continues downward and the right edge upward.
+    rank = np.where(is_double & falling, ~second, second)
     vertical = np.lexsort((rank, y, x))
     # Consecutive corners along a row, or along a column, are the ends of an edge.
     across, down = np.arange(len(x)) ^ 1, np.empty(len(x), dtype=np.int64)

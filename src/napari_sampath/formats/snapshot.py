@@ -1,4 +1,4 @@
-"""The annotations of one image at one moment, as an export or a dataset takes them."""
+"""The annotations of one image at one moment: the input of an export or a dataset."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """An image with its label maps and all that is stored beside them; the fields are checked where they are used."""
+    """An image with its label maps and metadata; the fields are checked where they are used."""
 
     name: str
     """Name of the image."""
     image: UInt8Array | None
-    """(H, W, 3) uint8 RGB; an export needs none."""
+    """(H, W, 3) uint8 RGB; not needed for an export."""
     class_map: Any
     """(H, W) class ids, 0..255, 0 for none; an array, or a `MapLike` that is read tile by tile."""
     instance_map: Any = None
@@ -25,7 +25,7 @@ class Snapshot:
     verified: BoolArray | None = None
     """(H, W) bool, the pixels whose labels a person has confirmed; None for all."""
     classes: Sequence[ClassInfo] | None = None
-    """What the ids in `class_map` mean; None if they are those of the dataset that the snapshot is saved to."""
+    """The classes of the ids in `class_map`; None if they are those of the dataset that the snapshot is saved to."""
     details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """Number of an object -> further JSON values, such as its score and source."""
     mpp: float | None = None

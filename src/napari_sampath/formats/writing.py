@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ImageError, StorageError
-from ..files import Write, alone, write_together
+from ..files import Write, locked, write_together
 from ..rasters import check_pixels
 from ..registry import lookup
 from . import coco, geojson, manifest, omezarr, pixels
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from .labels import MapLike
     from .snapshot import Snapshot
 
-_MOST_IDS = 2**31 - 1
+_MAX_ID = 2**31 - 1
 LOCK_S = 60.0
 """How long an export waits for another one into the same folder, in seconds."""
 
@@ -50,18 +50,18 @@ def export_labels(
 ) -> list[Path]:
     """Write the annotations of one image.
 
-    `<name>_classes.png` is indexed: its palette holds the class colours, and 0 is transparent.
-    `<name>_instances.png` has 16 bits; if a number exceeds them, the objects are numbered 1, 2, 3 ... in all files of
-    this export, in the order of their numbers. The TIFF files (losslessly compressed) hold the same maps as uint8 and
-    uint16, or uint32 from 65,536 on. `<name>_details.json` holds the details of the objects in the label maps.
-    `<name>_objects.coco.json` holds run lengths, `<name>_objects.polygons.coco.json` polygons,
+    `<name>_classes.png` is indexed: its palette contains the class colours, and 0 is transparent.
+    `<name>_instances.png` has 16 bits; if a number exceeds 65,535, the objects are renumbered 1, 2, 3 ... in all files
+    of this export, in the same order. The TIFF files (losslessly compressed) contain the same maps as uint8 and uint16,
+    or uint32 if a number exceeds 65,535. `<name>_details.json` contains the details of the objects in the label maps.
+    `<name>_objects.coco.json` contains run lengths, `<name>_objects.polygons.coco.json` polygons,
     `<name>_objects.geojson` objects for QuPath and `<name>_objects.ome.zarr` both maps as NGFF 0.5 labels. Outlines
-    leave out pixels without a class. `classes.json` is shared by all images of the folder and keeps the entries of
-    the others, even if several programs export at once. Either all files are replaced, or none.
+    exclude pixels without a class. `classes.json` is shared by all images of the folder; entries of other images are
+    kept, even if several programs export at once. Either all files are replaced, or none.
 
     Args:
         folder: Created if missing.
-        snapshot: The annotations; an earlier export of an image of the same name is replaced. The image, the verified
+        snapshot: The annotations; they replace an earlier export of an image of the same name. The image, the verified
             area and `mpp` are not written.
         formats: Some of `FORMATS`.
 
@@ -69,29 +69,29 @@ def export_labels(
         The files written, `classes.json` last.
 
     Raises:
-        ImageError: If the maps do not fit together, or do not fit in a format.
+        ImageError: If the maps are inconsistent, or a format cannot store them.
         DuplicateNameError: If two classes share an id or a name.
         UnknownNameError: If there is no such format.
         StorageError: If a file cannot be written; an earlier export is untouched.
     """
     folder, name = Path(folder).expanduser(), snapshot.name
     formats = list(dict.fromkeys(formats))
-    for word in formats or [""]:
-        lookup("format", FORMATS, word)
+    for format_name in formats or [""]:
+        lookup("format", FORMATS, format_name)
     (class_map, instance_map), highest = _check_maps(snapshot.class_map, snapshot.instance_map)
     labels = Labels(class_map, instance_map, tuple(snapshot.classes or ()), snapshot.details)
     _check_classes(class_map, labels.classes)
     if "png" in formats:
         labels, highest = _fit_png(labels, name, highest)
-    files, listed = _files(folder, name, labels, highest, formats)
+    files, names = _files(folder, name, labels, highest, formats)
     with (
-        alone(folder / manifest.MANIFEST, LOCK_S),
+        locked(folder / manifest.MANIFEST, LOCK_S),
         _omezarr(folder, name, labels, "ome-zarr" in formats) as (extra, put_in_place),
     ):
         entries = manifest.load(folder / manifest.MANIFEST)
-        listed[WHOLE] += [path.name for path in extra]
+        names[WHOLE] += [path.name for path in extra]
         entries[name] = manifest.Entry(
-            (labels.class_map.shape[0], labels.class_map.shape[1]), labels.classes, listed
+            (labels.class_map.shape[0], labels.class_map.shape[1]), labels.classes, names
         )
         content = manifest.dump(entries)
         files[folder / manifest.MANIFEST] = lambda stream: stream.write(content)
@@ -106,38 +106,38 @@ def _files(
 ) -> tuple[dict[Path, Write], dict[str, list[str]]]:
     """Return the function that writes each file, and the file names by kind."""
     files: dict[Path, Write] = {}
-    listed: dict[str, list[str]] = {kind: [] for kind in (*KINDS, WHOLE)}
-    for word in formats:
-        if word in RASTERS:
-            both = pixels.writers(word, labels.class_map, labels.instance_map, highest, labels.classes)
+    names: dict[str, list[str]] = {kind: [] for kind in (*KINDS, WHOLE)}
+    for format_name in formats:
+        if format_name in RASTERS:
+            both = pixels.writers(format_name, labels.class_map, labels.instance_map, highest, labels.classes)
             for kind, write in zip(KINDS, both, strict=True):
-                listed[kind].append(file_name(name, kind, FORMATS[word]))
-                files[folder / listed[kind][-1]] = write
-    if labels.details and any(word in RASTERS for word in formats):
-        listed[DETAILS] = [file_name(name, DETAILS, "json")]
+                names[kind].append(file_name(name, kind, FORMATS[format_name]))
+                files[folder / names[kind][-1]] = write
+    if labels.details and any(format_name in RASTERS for format_name in formats):
+        names[DETAILS] = [file_name(name, DETAILS, "json")]
         content = manifest.dump_details(labels.details)
-        files[folder / listed[DETAILS][0]] = lambda stream: stream.write(content)
-    if outlines := [word for word in formats if word in OUTLINES]:
+        files[folder / names[DETAILS][0]] = lambda stream: stream.write(content)
+    if outlines := [format_name for format_name in formats if format_name in OUTLINES]:
         objects = Objects.of(labels)
-        for word in outlines:
-            listed[WHOLE].append(file_name(name, WHOLE, FORMATS[word]))
-            files[folder / listed[WHOLE][-1]] = _outline_writer(word, objects, name)
-    return files, listed
+        for format_name in outlines:
+            names[WHOLE].append(file_name(name, WHOLE, FORMATS[format_name]))
+            files[folder / names[WHOLE][-1]] = _outline_writer(format_name, objects, name)
+    return files, names
 
 
-def _outline_writer(word: str, objects: Objects, name: str) -> Write:
+def _outline_writer(format_name: str, objects: Objects, name: str) -> Write:
     def write(stream: Any) -> None:
-        if word == "geojson":
+        if format_name == "geojson":
             stream.write(geojson.dump(objects, name))
         else:
-            stream.write(coco.dump(objects, name, polygons=word == "coco-polygons"))
+            stream.write(coco.dump(objects, name, polygons=format_name == "coco-polygons"))
 
     return write
 
 
 @contextlib.contextmanager
 def _omezarr(folder: Path, name: str, labels: Labels, enabled: bool) -> Iterator[tuple[list[Path], Any]]:
-    """Write the OME-Zarr under a temporary name; yield its path and a function that moves it there."""
+    """Write the OME-Zarr under a temporary name; yield its final path and a function that moves it there."""
     if not enabled:
         yield [], lambda: None
         return
@@ -173,7 +173,7 @@ def _check_maps(class_map: Any, instance_map: Any) -> tuple[tuple[Any, Any], int
         for values in (class_map, instance_map)
     )
     highest = 0
-    for kind, values, most in zip(("class", "instance"), maps, (255, _MOST_IDS), strict=True):
+    for kind, values, limit in zip(("class", "instance"), maps, (255, _MAX_ID), strict=True):
         shape = tuple(values.shape)
         if len(shape) != 2 or 0 in shape or np.dtype(values.dtype).kind not in "bui":
             raise ImageError(
@@ -183,9 +183,9 @@ def _check_maps(class_map: Any, instance_map: Any) -> tuple[tuple[Any, Any], int
         for r0, c0, r1, c1 in blocks(values):
             part = np.asarray(values[r0:r1, c0:c1])
             low, highest = min(low, int(part.min())), max(highest, int(part.max()))
-        if low < 0 or highest > most:
+        if low < 0 or highest > limit:
             raise ImageError(
-                f"The {kind} map has values from {low} to {highest}, but they must be from 0 to {most}; renumber them."
+                f"The {kind} map has values from {low} to {highest}, but they must be from 0 to {limit}; renumber them."
             )
     if maps[0].shape != maps[1].shape:
         raise ImageError(
@@ -230,6 +230,6 @@ def _check_classes(class_map: MapLike, classes: Sequence[ClassInfo]) -> None:
     unknown = [value for value in used_ids(class_map) if value not in ids]
     if unknown:
         raise ImageError(
-            f"The class map holds the value {unknown[0]}, and no class has this id; known: "
-            f"{', '.join(map(str, ids)) or 'none'}: add a class with it."
+            f"The class map holds the value {unknown[0]}, which is the id of no class (ids: "
+            f"{', '.join(map(str, ids)) or 'none'}); add a class with this id."
         )

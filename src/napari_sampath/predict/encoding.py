@@ -1,4 +1,4 @@
-"""Encoding of tiles: features are read from the store or computed in batches that fit in memory."""
+"""Encoding of tiles: features are read from the store, or computed in batches that fit in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_BATCH = 32
 """Maximum tiles per batch; larger batches are not faster."""
-_SHARE = 0.6
+_MEMORY_FRACTION = 0.6
 """Maximum fraction of a device's free memory that a batch uses."""
 
 
@@ -52,8 +52,8 @@ class TileEncoder:
     """Runs a frozen encoder on tiles.
 
     On a CUDA device, the next batch is prepared and uploaded while the last one is computed, and the batch size is
-    derived from the memory that the first tile takes. On other devices tiles are encoded singly, which is as fast on a
-    CPU. If a batch does not fit in memory, it and the following ones are halved.
+    derived from the memory that the first tile takes. On other devices tiles are encoded one by one, which is as fast
+    on a CPU. If a batch does not fit in memory, it and the following batches are halved.
 
     Args:
         encoder: The encoder, on `device`.
@@ -70,7 +70,7 @@ class TileEncoder:
         self.precision = precision
         self._network: Any = torch.compile(encoder) if compiled else encoder
         self._limit = _MAX_BATCH
-        self._fits = 1
+        self._batch_size = 1
         self._is_cuda = device.type == "cuda"
         self._measured = not self._is_cuda
         self._uploads = torch.cuda.Stream(device) if self._is_cuda else None
@@ -78,7 +78,7 @@ class TileEncoder:
     def encode(
         self, pixels: Any, frames: Iterable[Frame], store: Store | None = None, batch: int | None = None
     ) -> Iterator[Features]:
-        """Yield the features of tiles in the given order, each as soon as it and those before it are computed.
+        """Yield the features of tiles in the given order, each as soon as it and all previous ones are computed.
 
         Args:
             pixels: (H, W, 3) uint8 RGB, the whole image, sliced tile by tile.
@@ -97,8 +97,8 @@ class TileEncoder:
             waiting.append(tile)
             if tile.features is None:
                 missing.append(tile)
-            batch_size = min(batch or self._fits, self._limit)
-            # Also run a partial batch, so that stored tiles do not accumulate behind a missing one.
+            batch_size = min(batch or self._batch_size, self._limit)
+            # Run a partial batch rather than let stored tiles accumulate behind a missing one.
             if len(missing) >= batch_size or ((missing or running) and len(waiting) > 2 * batch_size):
                 launched = self._launch(missing)
                 self._collect(running, store)
@@ -182,7 +182,7 @@ class TileEncoder:
         with torch.inference_mode(), reduced:
             maps: dict[str, Tensor] = self._network(inputs)
         if not self._measured:
-            self._fits = self._tiles_that_fit(
+            self._batch_size = self._tiles_that_fit(
                 (torch.cuda.max_memory_allocated(self.device) - before) // len(inputs)
             )
             self._measured = True
@@ -192,7 +192,7 @@ class TileEncoder:
         """Return the number of tiles that fit in the free memory of a CUDA device."""
         cached = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         free = torch.cuda.mem_get_info(self.device)[0] + cached
-        return max(1, min(_MAX_BATCH, int(_SHARE * free / max(1, tile_bytes))))
+        return max(1, min(_MAX_BATCH, int(_MEMORY_FRACTION * free / max(1, tile_bytes))))
 
     def _collect(self, batches: list[_Batch], store: Store | None) -> None:
         """Set the features of tiles and save them in the store."""
@@ -207,7 +207,7 @@ class TileEncoder:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Return True if memory ran out; PyTorch has an exception type for it only on CUDA."""
+    """Return True if an error means that memory ran out; PyTorch has an exception type for it only on CUDA."""
     text = str(error).lower()
     return (
         isinstance(error, torch.OutOfMemoryError)
@@ -217,6 +217,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _ready(waiting: deque[_Tile]) -> Iterator[Features]:
+    """Remove the tiles with features from the front of the queue, and yield their features."""
     while waiting and waiting[0].features is not None:
         yield waiting[0].features
         waiting.popleft()

@@ -1,4 +1,4 @@
-"""Loading of models by name, with download of weights if needed."""
+"""Loading of models by name; missing weights are downloaded."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ def load_model(
     Args:
         name: One of `list_encoders()`.
         device: "auto", or a torch device name.
-        weights: Your own weights file, or a folder with the official file; the official or shipped weights if left
-            out.
+        weights: A weights file, or a folder with the official file; the official or shipped weights if left out.
         store: Store for features; none if left out.
         precision: Precision of the encoder: "auto", "float32", "bfloat16" or "float16".
         compiled: Compile the encoder with `torch.compile` on the first run, which takes minutes once.

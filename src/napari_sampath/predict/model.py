@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
 
 class Model:
-    """An encoder with its prompt decoder; it holds no image, so any number of images can share it.
+    """An encoder with its prompt decoder; it stores no image, so any number of images can share it.
 
     Args:
-        parts: The encoder, and SAM's prompt encoder and mask decoder if it brings them.
+        parts: The encoder, with SAM's prompt encoder and mask decoder if it has them.
         device: Device of the encoder and the decoder.
         store: Store in which features are looked up and saved.
         precision: Precision of the encoder: "auto" or one of `config.PRECISIONS`; see `resolve_precision`.
@@ -97,7 +97,7 @@ class Model:
         Args:
             image: (H, W, 3) uint8 RGB, the whole image; other arrays are converted like image files.
             frame: The tile; the whole image if left out.
-            keep: Use the store; False for images that will not be opened again.
+            keep: Whether to use the store; False for images that will not be opened again.
 
         Returns:
             The features, float32, on the model's device.
@@ -174,7 +174,7 @@ class Model:
 
         Args:
             features: The tile.
-            prompts: Points, a box, a mask or all of them, in image pixels (x, y).
+            prompts: Points, a box or a mask, or several of these, in image pixels (x, y).
             multimask: True for three candidates, False for a single mask, None for all four, the single mask first.
 
         Returns:
@@ -243,8 +243,8 @@ class Model:
         Raises:
             PromptError: If a box is malformed or outside the tile.
         """
-        each = self._each_box(features, boxes, multimask)
-        return [(local_mask(features.frame, logits), score) for logits, score in each]
+        decoded = self._decode_boxes(features, boxes, multimask)
+        return [(local_mask(features.frame, logits), score) for logits, score in decoded]
 
     def decode_boxes(
         self, features: Features, boxes: Sequence[Sequence[float]] | npt.ArrayLike
@@ -254,18 +254,17 @@ class Model:
         Returns:
             (N, 256, 256) float32 logits and (N,) float32 predicted IoU.
         """
-        each = list(self._each_box(features, boxes, False))
-        if not each:
+        decoded = list(self._decode_boxes(features, boxes, multimask=False))
+        if not decoded:
             raise PromptError("There is no box; give at least one as (x0, y0, x1, y1).")
-        logits, scores = zip(*each, strict=True)
+        logits, scores = zip(*decoded, strict=True)
         return np.stack(logits), np.array(scores, dtype=np.float32)
 
-    def _each_box(
+    def _decode_boxes(
         self, features: Features, boxes: npt.ArrayLike, multimask: bool
     ) -> Iterator[tuple[FloatArray, float]]:
-        checked = [
-            Prompts.make(box=box).box_xyxy for box in np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        ]
+        rows = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+        checked = [Prompts.make(box=box).box_xyxy for box in rows]
         corners = [box.reshape(2, 2) for box in checked if box is not None]
         if corners:
             xyxy = self._to_input(np.concatenate(corners), features.frame).reshape(-1, 4)
@@ -295,13 +294,13 @@ class Model:
             labels = torch.ones(len(batch), 1, dtype=torch.int64, device=batch.device)
             return {"points": (batch[:, None], labels)}
 
-        each = self._decode_each(features, xy, prompt, multimask)
-        return [(local_mask(features.frame, logits), score) for logits, score in each]
+        decoded = self._decode_each(features, xy, prompt, multimask)
+        return [(local_mask(features.frame, logits), score) for logits, score in decoded]
 
     def _decode_each(
         self, features: Features, rows: Tensor, prompt: Callable[[Tensor], dict[str, Any]], multimask: bool
     ) -> Iterator[tuple[FloatArray, float]]:
-        """Answer N prompts in batches; only the best candidate of each is upscaled."""
+        """Answer N prompts (rows) in batches, and upscale only the best candidate of each."""
         decoder = self._decoder()
         active = decoder.activate(features.maps["embedding"])
         for batch in rows.split(decoder.batch):
@@ -330,13 +329,13 @@ class Model:
                 raise PromptError(
                     f"The prompt at x={x:g}, y={y:g} lies outside the {frame.width} x {frame.height} px "
                     f"that the model sees (x {frame.left} to {frame.left + frame.width}, "
-                    f"y {frame.top} to {frame.top + frame.height}); point inside it."
+                    f"y {frame.top} to {frame.top + frame.height}); place it inside."
                 )
         return torch.as_tensor(frame.to_input(points_xy), dtype=torch.float32).to(self.device)
 
 
 def as_pixels(image: Any) -> Any:
-    """Return (H, W, 3) uint8 arrays of any kind unchanged, and convert other images.
+    """Return arrays (H, W, 3) uint8 of any type unchanged, and convert other images to them.
 
     Raises:
         ImageError: If it is not an image.

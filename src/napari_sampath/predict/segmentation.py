@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Region: TypeAlias = tuple[int, int, int, int]
-"""(r0, c0, r1, c1) in image pixels, end exclusive."""
+"""(r0, c0, r1, c1) in image pixels; r1 and c1 are exclusive."""
 
 KEEP_BYTES = 2**28
 """Maximum size of the probabilities of all classes (float16) in a result: 67 megapixels for two classes."""
@@ -68,7 +68,7 @@ def segment(
         region: Segment only this region (r0, c0, r1, c1), with the same result as in the whole image.
 
     Returns:
-        Class map, confidence and, if they are not too large, probabilities.
+        Class map, confidence and, up to `KEEP_BYTES`, probabilities.
 
     Raises:
         WeightsError: If the head was trained on another model, or its bundle is damaged.
@@ -86,10 +86,7 @@ def segment_job(
     Memory beyond the result grows with the width of the image, not its area: rows are finished as soon as no further
     tile covers them.
     """
-    loaded = head if isinstance(head, LoadedHead) else load_head(head)
-    if model is None:
-        store = Store.from_config(load_config())
-        model = yield from load_model_job(loaded.encoder_name, load_config().device, store=store)
+    loaded, model = yield from load_head_job(head, model)
     check_match(loaded, model)
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
@@ -105,8 +102,17 @@ def segment_job(
     return canvas.finish(loaded.name, region)
 
 
+def load_head_job(head: LoadedHead | str | Path, model: Model | None) -> Job[tuple[LoadedHead, Model]]:
+    """Make a job that loads a head and, if left out, its model with the feature store of the user's cache."""
+    loaded = head if isinstance(head, LoadedHead) else load_head(head)
+    if model is None:
+        config = load_config()
+        store = Store.from_config(config)
+        model = yield from load_model_job(loaded.encoder_name, config.device, store=store)
+    return loaded, model
+
+
 def _clip(region: Region, hw: tuple[int, int]) -> Region:
-    """Clip a region to the image."""
     r0, c0, r1, c1 = max(0, region[0]), max(0, region[1]), min(hw[0], region[2]), min(hw[1], region[3])
     if r1 <= r0 or c1 <= c0:
         raise ImageError(
@@ -130,7 +136,7 @@ def check_match(loaded: LoadedHead, model: Model) -> None:
 
 
 def tile_probabilities(head: Head, features: Features) -> FloatArray:
-    """Run a head on one tile and upscale its logits like SAM's masks.
+    """Run a head on one tile, and upscale its logits in the same way as SAM's masks.
 
     Args:
         head: The head, on the device of the features.
@@ -150,7 +156,7 @@ def tile_probabilities(head: Head, features: Features) -> FloatArray:
 class _Canvas:
     """Blends overlapping tiles, row by row, into a segmentation.
 
-    It covers every tile that overlaps the region, so pixels in the region are blended as in the whole image.
+    The canvas covers every tile that overlaps the region, so pixels in it are blended as in the whole image.
 
     Args:
         frames: The tiles in order, row by row; the canvas is their bounding box.
@@ -158,20 +164,21 @@ class _Canvas:
     """
 
     def __init__(self, frames: Sequence[Frame], classes: tuple[ClassInfo, ...]) -> None:
-        self._first_rc = min(f.top for f in frames), min(f.left for f in frames)
-        moved = [self._moved(f) for f in frames]
-        hw = max(f.top + f.height for f in moved), max(f.left + f.width for f in moved)
+        self._first_rc = min(frame.top for frame in frames), min(frame.left for frame in frames)
+        moved = [self._moved(frame) for frame in frames]
+        bottom = max(frame.top + frame.height for frame in moved)
+        hw = bottom, max(frame.left + frame.width for frame in moved)
         self._classes = classes
-        self._ids = np.array([c.id for c in classes], dtype=np.uint8)
-        self._row_weights = blend_weights({f.top: f.height for f in moved}, hw[0])
-        self._col_weights = blend_weights({f.left: f.width for f in moved}, hw[1])
+        self._ids = np.array([info.id for info in classes], dtype=np.uint8)
+        self._row_weights = blend_weights({frame.top: frame.height for frame in moved}, hw[0])
+        self._col_weights = blend_weights({frame.left: frame.width for frame in moved}, hw[1])
         self._labels = np.zeros(hw, dtype=np.uint8)
         self._confidence = np.zeros(hw, dtype=np.float32)
         keep = len(classes) * hw[0] * hw[1] * 2 <= KEEP_BYTES
         self._probabilities = np.zeros((len(classes), *hw), dtype=np.float16) if keep else None
         self._top = 0
         self._band = np.zeros((len(classes), frames[0].height, hw[1]), dtype=np.float32)
-        """Weighted sum of the unfinished rows; the first is row `_top` of the canvas."""
+        """(K, rows, W) weighted sums of the unfinished rows; the first is row `_top` of the canvas."""
 
     def _moved(self, frame: Frame) -> Frame:
         return replace(frame, top=frame.top - self._first_rc[0], left=frame.left - self._first_rc[1])
@@ -193,13 +200,8 @@ class _Canvas:
         self._finish_rows(self._labels.shape[0] - self._top)
         top, left = self._first_rc
         inside = slice(region[0] - top, region[2] - top), slice(region[1] - left, region[3] - left)
-        labels, confidence, probabilities = (
-            self._labels[inside],
-            self._confidence[inside],
-            self._probabilities,
-        )
-        if probabilities is not None:
-            probabilities = probabilities[(slice(None), *inside)]
+        labels, confidence = self._labels[inside], self._confidence[inside]
+        probabilities = None if self._probabilities is None else self._probabilities[:, *inside]
         if labels.shape != self._labels.shape:  # Release the memory around the region.
             labels, confidence = labels.copy(), confidence.copy()
             probabilities = None if probabilities is None else probabilities.copy()
@@ -215,19 +217,22 @@ class _Canvas:
 
 
 def blend_weights(lengths: dict[int, int], total: int) -> dict[int, FloatArray]:
-    """Compute blending weights along one axis: overlapping windows fade into each other, and weights sum to 1.
+    """Compute blending weights along one axis, with which overlapping windows fade into each other.
 
     Args:
         lengths: First pixel of each window -> its length; together they cover the axis.
         total: Length of the axis in pixels.
 
     Returns:
-        First pixel of each window -> (length,) float32 weights > 0.
+        First pixel of each window -> (length,) float32 weights > 0; at each pixel they sum to 1.
     """
-    hats = {
+    windows = {
         start: np.sin(np.pi * (np.arange(length) + 0.5) / length) ** 2 for start, length in lengths.items()
     }
     summed = np.zeros(total)
-    for start, hat in hats.items():
-        summed[start : start + len(hat)] += hat
-    return {start: (hat / summed[start : start + len(hat)]).astype(np.float32) for start, hat in hats.items()}
+    for start, window in windows.items():
+        summed[start : start + len(window)] += window
+    return {
+        start: (window / summed[start : start + len(window)]).astype(np.float32)
+        for start, window in windows.items()
+    }

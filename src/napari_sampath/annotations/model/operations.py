@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ...arrays import ClassInfo, LocalMask
-from ...jobs import sharing
+from ...jobs import releasing_gil
 from ...run_lengths import mask_from_json, mask_to_json
 from .annotated_object import FLAGS, AnnotatedObject, FlagName, from_json, to_json
 
@@ -113,7 +113,7 @@ def operation_to_json(operation: Operation) -> dict[str, Any]:
     """Convert an operation to JSON; the key "op" names its type."""
     match operation:
         case Add(items=items, classes=classes):
-            added = [{**to_json(obj), "pixels": mask_to_json(mask)} for obj, mask in sharing(items)]
+            added = [{**to_json(obj), "pixels": mask_to_json(mask)} for obj, mask in releasing_gil(items)]
             extra = {} if classes is None else {"classes": classes_to_json(classes)}
             return {"op": "add", "annotations": added, **extra}
         case Erase(mask=mask):

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...arrays import BoolArray, ClassInfo, LocalMask
 from ...errors import ClassListError, PromptError
-from ...jobs import sharing
+from ...jobs import releasing_gil
 from ..masks.masks import Box, bounds, clip, union
 from .annotated_object import FLAGS, AnnotatedObject
 from .document import Document
@@ -73,7 +73,7 @@ class Recorder:
         if self._start is None:
             return
         now = self.document.instance_map
-        for box in sharing(now.differences(self._start)):
+        for box in releasing_gil(now.differences(self._start)):
             old, new = self._start.window(box), now.window(box)
             changed = old != new
             if changed.any():
@@ -108,7 +108,7 @@ class Recorder:
     def _add(self, operation: Add) -> None:
         if operation.classes is not None:
             self._set_classes(operation.classes)
-        for obj, mask in sharing(operation.items):
+        for obj, mask in releasing_gil(operation.items):
             clipped = clip(mask, self.document.hw)
             if not clipped.bitmap.any():
                 raise PromptError("The mask has no pixels in the image; draw it on the image.")

@@ -1,1 +1,1 @@
-"""The dataset folder that the package writes and reads."""
+"""Dataset folders: reading and writing of images, label maps and metadata."""

@@ -4,9 +4,9 @@ dataset.json          schema version, classes with colours, splits by slide, one
 images/NAME.png       RGB
 labels/NAME.png       indexed, class id of each pixel, 0 for none
 instances/NAME.png    16 bits, object number of each pixel; only if objects are separated
-annotated/NAME.png    1 bit, the verified area; pixels outside are ignored in the loss
+annotated/NAME.png    1 bit, the verified area; the loss ignores pixels outside it
 provenance/NAME.json  origin of the labels: annotator, model, file ...
-history/NAME/1/...    the files of earlier revisions
+history/NAME/1/...    files of earlier revisions
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ...errors import DatasetError, ImageError, UnknownNameError
 from ...files import Write, write_atomically, write_together
 from ...registry import unknown_name
 from ..labels import safe_name
-from .history import keep
+from .history import keep_revision
 from .manifest import MANIFEST, DatasetImage, Manifest, check_mpp, check_split, dump, load
-from .maps import DatasetItem, adopt_classes, check_classes, check_ids, check_maps, encode_maps, read_map
-from .names import alike, check_name, free_name
+from .maps import DatasetItem, check_classes, check_ids, check_maps, encode_maps, merge_classes, read_map
+from .names import check_name, free_name, similar_names
 
 if TYPE_CHECKING:
     from ...arrays import UInt8Array
@@ -43,7 +43,7 @@ _LOCK = ".lock"
 class DatasetFolder:
     """A dataset on disk.
 
-    Several processes may save into one folder: each save locks it and reads its current state. Readers need no lock.
+    Several processes may save to one folder: each save locks it and reads its current state. Readers need no lock.
 
     Args:
         path: A folder with a `dataset.json`; `create` makes a new one.
@@ -109,10 +109,10 @@ class DatasetFolder:
         return self._manifest.slide_ends_before
 
     def find_slides(self, ends_before: str) -> None:
-        """Set how to find the slide or case in image names, for present and future images.
+        """Set the rule that finds the slide or case in image names, for existing and future images.
 
-        Images saved with an explicit slide keep it. If a slide unites training and validation images, it becomes part
-        of the training set, so that no image that was trained on is used for validation.
+        Images saved with an explicit slide keep it. If a slide contains training and validation images, all become
+        training images, so that no image that was trained on is used for validation.
 
         Args:
             ends_before: Text before which the slide name ends, for example "-"; "" if names do not contain the slide.
@@ -121,11 +121,11 @@ class DatasetFolder:
             self._write({}, self._manifest.with_slides(ends_before))
 
     def find(self, name: str, pixels: UInt8Array) -> str | None:
-        """Return the name under which an image (H, W, 3) is stored, None if it is not.
+        """Return the name under which an image (H, W, 3) is stored; None if it is not stored.
 
-        Only images of this name, or of this name with a number, are read and compared by their pixels.
+        Only the pixels of images with this name, or with this name and a number, are compared.
         """
-        for stored in alike(name, self.images):
+        for stored in similar_names(name, self.images):
             same_size = self.images[stored].hw == pixels.shape[:2]
             if same_size and np.array_equal(self._pixels(stored), pixels):
                 return stored
@@ -153,7 +153,7 @@ class DatasetFolder:
         """Rename and recolour classes by their ids, and add new ones.
 
         Raises:
-            DatasetError: If a present id is missing.
+            DatasetError: If the id of an existing class is missing.
         """
         with self._locked():
             removed = [info for info in self.classes if info.id not in {new.id for new in classes}]
@@ -171,32 +171,32 @@ class DatasetFolder:
         provenance: Mapping[str, Any] | None = None,
         rename: bool = False,
     ) -> DatasetImage:
-        """Save an image and its labels; an image of the same name is replaced, and its files kept in `history/`.
+        """Save an image and its labels; files of a replaced image of the same name are kept in `history/`.
 
         Either all files are replaced, or none. Saving the same content again changes nothing.
 
         Args:
             snapshot: The image and its labels. Classes, if given, are matched by name (ignoring capitals; the dataset
-                keeps its spelling), their ids changed to those of the dataset, and new ones added. A class that this
-                image held and that no image holds any more, for example after renaming it, is removed.
-            group: Slide or case; if left out, the one known for this image, else the one in its name, see
-                `find_slides`. A new one is assigned a split, see `Manifest.split_for`.
+                keeps its spelling), their ids are changed to those of the dataset, and new classes are added. A class
+                of the replaced image that no image uses any more, for example after renaming it, is removed.
+            group: Slide or case; if left out, that of the replaced image, else the one found in its name, see
+                `find_slides`. A new slide is assigned a split, see `Manifest.split_for`.
             provenance: JSON values about the origin of the labels.
-            rename: Replace only an image of the same pixels; where another image has the name, save this one under a
-                name of its own, such as "tile (2)".
+            rename: Replace only an image with the same pixels; if another image has the name, save this one under a new
+                name, such as "tile (2)".
 
         Returns:
             The image's new entry in `dataset.json`.
 
         Raises:
-            DatasetError: If the arrays do not fit together, or a value stands for no class.
+            DatasetError: If the arrays are inconsistent, or a value is the id of no class.
             StorageError: If a file cannot be written; the earlier version is untouched.
         """
         maps, mpp = check_maps(snapshot), check_mpp(snapshot.mpp)
         with self._locked():
-            name = self._own_name(snapshot.name, maps["images"]) if rename else snapshot.name
+            name = self._unique_name(snapshot.name, maps["images"]) if rename else snapshot.name
             check_name(name, self.images)
-            classes, class_map = adopt_classes(self.classes, maps["labels"], snapshot.classes)
+            classes, class_map = merge_classes(self.classes, maps["labels"], snapshot.classes)
             if snapshot.classes is not None:
                 classes = self._without_unused(classes, name, class_map)
             check_ids(name, class_map, classes)
@@ -209,7 +209,7 @@ class DatasetFolder:
                 if entry == before and classes == self.classes and self._holds(name, content):
                     return before
                 files = {kind: self.file(kind, name) for kind in (*content, "instances")}
-                keep(self.path / "history" / safe_name(name), before, files)
+                keep_revision(self.path / "history" / safe_name(name), before, files)
                 entry = dataclasses.replace(entry, revision=before.revision + 1)
             entry = dataclasses.replace(entry, saved=datetime.now(UTC).isoformat(timespec="seconds"))
             manifest = dataclasses.replace(self._manifest, classes=classes).with_image(entry)
@@ -250,7 +250,7 @@ class DatasetFolder:
     def _without_unused(
         self, classes: tuple[ClassInfo, ...], name: str, labels: UInt8Array
     ) -> tuple[ClassInfo, ...]:
-        """Remove classes whose last pixels disappear when an image gets these labels (H, W)."""
+        """Remove classes that no image uses any more when an image gets new labels (H, W)."""
         if name not in self.images:
             return classes
         try:
@@ -258,7 +258,7 @@ class DatasetFolder:
             for other in self.images:
                 if unused and other != name:
                     unused -= self._ids_in(other)
-        except (DatasetError, ImageError):  # A damaged file may have held any class.
+        except (DatasetError, ImageError):  # A damaged file may contain any class.
             return classes
         return tuple(info for info in classes if info.id not in unused)
 
@@ -279,18 +279,18 @@ class DatasetFolder:
             yield
 
     def _write(self, files: Mapping[Path, bytes], manifest: Manifest) -> None:
-        """Write the files that changed and, last, `dataset.json`."""
+        """Write the changed files and, last, `dataset.json`."""
         writes: dict[Path, Write] = {
             path: partial(_write_bytes, content=content)
             for path, content in files.items()
-            if not _same(path, content)
+            if not _has_content(path, content)
         }
         writes[self.path / MANIFEST] = partial(_write_bytes, content=dump(manifest))
         write_together(writes)
         self._manifest = manifest
 
-    def _own_name(self, name: str, pixels: UInt8Array) -> str:
-        """Return the name under which an image is stored, else a free name; a damaged image is replaced."""
+    def _unique_name(self, name: str, pixels: UInt8Array) -> str:
+        """Return the name under which an image is stored, otherwise an unused name; a damaged image is replaced."""
         stored = self.find(name, pixels)
         if stored is not None:
             return stored
@@ -306,10 +306,10 @@ class DatasetFolder:
             return np.zeros((0, 0, 3), np.uint8)
 
     def _holds(self, name: str, content: Mapping[str, bytes]) -> bool:
-        return all(_same(self.file(kind, name), data) for kind, data in content.items())
+        return all(_has_content(self.file(kind, name), data) for kind, data in content.items())
 
 
-def _same(path: Path, content: bytes) -> bool:
+def _has_content(path: Path, content: bytes) -> bool:
     try:
         return path.stat().st_size == len(content) and path.read_bytes() == content
     except OSError:

@@ -1,4 +1,4 @@
-"""`history/`: earlier revisions of the images of a dataset."""
+"""Earlier revisions of the images of a dataset, in the folder `history/`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ...errors import StorageError
 from .manifest import DatasetImage
 
 
-def keep(folder: Path, entry: DatasetImage, files: Mapping[str, Path]) -> None:
-    """Keep the files of the present revision of an image as hard links or copies.
+def keep_revision(folder: Path, entry: DatasetImage, files: Mapping[str, Path]) -> None:
+    """Keep the files of the current revision of an image as hard links or copies.
 
     Args:
         folder: Folder of the image's history.

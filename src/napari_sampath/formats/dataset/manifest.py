@@ -7,7 +7,7 @@
                                      "instances": true, "revision": 2, "saved": "2025-04-01T09:30:00+00:00"}}}
 
 Slides or cases are assigned to splits, never single images, so that no slide is in two splits. The slide of an image is
-given when it is saved, or is the start of its name, up to "slide_ends_before".
+given when it is saved, or is the start of its name up to "slide_ends_before".
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class DatasetImage:
     hw: tuple[int, int]
     """Size (H, W)."""
     group: str
-    """Slide or case; if empty, the image counts as a slide of its own."""
+    """Slide or case; if empty, the image is treated as a slide of its own."""
     mpp: float | None
     """Micrometres per pixel; None if unknown."""
     instances: bool
     """True if an instance map was saved."""
     revision: int
-    """1 for the first save, increased by each save that changes something."""
+    """1 for the first save, increased by each save that changes the image or its labels."""
     saved: str
     """Time of the last save, ISO 8601 in UTC."""
 
@@ -70,16 +70,16 @@ class Manifest:
         return slide_in(name, self.slide_ends_before)
 
     def split_for(self, slide: str) -> str:
-        """Return the split of a slide; a new one validates while under a fifth of the images do, but not the first.
+        """Return the split of a slide, which is assigned once, so that validation images are never trained on.
 
-        A slide keeps its split, so that validation images are never trained on.
+        The first slide is assigned to "train"; a later one to "val" if less than a fifth of the images are in "val".
         """
         if slide in self.splits:
             return self.splits[slide]
         if not self.images:
             return "train"
-        validating = sum(self.splits.get(image.slide) == "val" for image in self.images.values())
-        return "val" if validating < VALIDATION_SHARE * len(self.images) else "train"
+        validation = sum(self.splits.get(image.slide) == "val" for image in self.images.values())
+        return "val" if validation < VALIDATION_SHARE * len(self.images) else "train"
 
     def with_image(self, image: DatasetImage) -> Manifest:
         """Return a copy with a new image, or a new revision of an image.
@@ -92,7 +92,7 @@ class Manifest:
         return replace(self, images={**self.images, image.name: image}, splits=splits)
 
     def with_slides(self, ends_before: str) -> Manifest:
-        """Return a copy with the slides found by another text; see `DatasetFolder.find_slides`."""
+        """Return a copy with another `slide_ends_before`; see `DatasetFolder.find_slides`."""
         after = replace(self, slide_ends_before=ends_before)
         images, splits = {}, dict(self.splits)
         previous: dict[str, set[str]] = {}
@@ -108,7 +108,7 @@ class Manifest:
 
 
 def slide_in(name: str, ends_before: str) -> str:
-    """Return the start of an image name up to a text; "" if the text is empty or not in the name."""
+    """Return the part of an image name before a text; "" if the text is empty or not in the name."""
     return name.partition(ends_before)[0].strip() if ends_before and ends_before in name else ""
 
 
@@ -133,7 +133,7 @@ def load(path: Path) -> Manifest:
     """Read a `dataset.json`.
 
     Raises:
-        DatasetError: If it is missing, damaged, made by another program, or of a newer version.
+        DatasetError: If it is missing, damaged, or was written by another program or a newer version.
     """
     try:
         content = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
@@ -181,7 +181,7 @@ def _parse_image(name: str, values: dict[str, Any]) -> DatasetImage:
 
 
 def check_split(split: str) -> str:
-    """Return the name of a split after checking it.
+    """Check the name of a split and return it.
 
     Raises:
         DatasetError: If there is no such split.
@@ -192,10 +192,10 @@ def check_split(split: str) -> str:
 
 
 def check_mpp(mpp: float | None) -> float | None:
-    """Return micrometres per pixel after checking that they are positive or None.
+    """Check that micrometres per pixel are positive or None, and return them.
 
     Raises:
-        DatasetError: If they are not.
+        DatasetError: If the value is not allowed.
     """
     if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
         raise DatasetError(f"mpp is {mpp}; give micrometres per pixel above 0, or None if unknown.")

@@ -15,7 +15,7 @@ from ...arrays import ClassInfo
 from ...errors import DatasetError, DuplicateNameError
 from ...rasters import read_raster
 from ..labels import check_unique, used_ids
-from ..pixels import write_palette, write_png
+from ..pixels import PNG_IDS, write_palette, write_png
 from .manifest import MANIFEST
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from ...arrays import BoolArray, IntArray, UInt8Array
     from ..snapshot import Snapshot
-
-_MOST_OBJECTS = 2**16 - 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -44,11 +42,11 @@ class DatasetItem:
 
 
 def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
-    """Check that ids and names of a class list are unique and in range; return it as a tuple.
+    """Check that the ids and names of a class list are unique and in range, and return it as a tuple.
 
     Raises:
         DatasetError: If an id or a colour is out of range.
-        DuplicateNameError: If two classes share an id, or a name up to capitals and spaces.
+        DuplicateNameError: If two classes share an id, or a name (ignoring capitals and spaces).
     """
     check_unique(classes, "The class list")
     by_key = {info.key: info for info in classes}
@@ -68,7 +66,7 @@ def check_classes(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
 
 
 def check_maps(snapshot: Snapshot) -> dict[str, npt.NDArray[Any]]:
-    """Check the arrays of one image against each other; return kind -> map, without missing instances.
+    """Check the arrays of one image for consistency; return kind -> map, without "instances" if there are none.
 
     Raises:
         DatasetError: If a shape, a type or a value is not allowed.
@@ -85,23 +83,23 @@ def check_maps(snapshot: Snapshot) -> dict[str, npt.NDArray[Any]]:
             "(H, W, 3) uint8."
         )
     hw = maps["images"].shape[:2]
-    for kind, kinds, most in (
+    for kind, types, highest in (
         ("labels", "bui", 255),
-        ("instances", "bui", _MOST_OBJECTS),
+        ("instances", "bui", PNG_IDS),
         ("annotated", "b", 1),
     ):
         values = maps.get(kind)
         if values is None:
             continue
-        if values.shape != hw or values.dtype.kind not in kinds:
+        if values.shape != hw or values.dtype.kind not in types:
             raise DatasetError(
                 f"The {kind} of '{name}' have shape {values.shape} and type {values.dtype}, its pixels {hw}; give "
-                f"{'bool' if kinds == 'b' else 'whole numbers'} of that shape."
+                f"{'bool' if types == 'b' else 'whole numbers'} of that shape."
             )
         low, high = int(values.min(initial=0)), int(values.max(initial=0))
-        if low < 0 or high > most:
+        if low < 0 or high > highest:
             raise DatasetError(
-                f"The {kind} of '{name}' have values from {low} to {high}, but they must be from 0 to {most}; "
+                f"The {kind} of '{name}' have values from {low} to {high}, but they must be from 0 to {highest}; "
                 "renumber them."
             )
     maps["labels"] = maps["labels"].astype(np.uint8)
@@ -109,44 +107,44 @@ def check_maps(snapshot: Snapshot) -> dict[str, npt.NDArray[Any]]:
 
 
 def check_ids(name: str, class_map: UInt8Array, classes: Sequence[ClassInfo]) -> None:
-    """Raise a `DatasetError` if a class map (H, W) holds a value other than 0 that is the id of no class."""
+    """Raise a `DatasetError` if a value other than 0 in a class map (H, W) is the id of no class."""
     ids = {info.id for info in classes}
     unknown = [value for value in used_ids(class_map) if value not in ids]
     if unknown:
         raise DatasetError(
-            f"The labels of '{name}' hold {unknown[0]}, which is the id of no class; known are {sorted(ids)}: "
-            "add a class with it."
+            f"The labels of '{name}' hold {unknown[0]}, which is the id of no class (ids: "
+            f"{', '.join(map(str, sorted(ids))) or 'none'}); add a class with this id."
         )
 
 
-def adopt_classes(
-    own: tuple[ClassInfo, ...], labels: UInt8Array, classes: Sequence[ClassInfo] | None
+def merge_classes(
+    present: tuple[ClassInfo, ...], labels: UInt8Array, classes: Sequence[ClassInfo] | None
 ) -> tuple[tuple[ClassInfo, ...], UInt8Array]:
-    """Translate the ids of another class list to those of a dataset, by name.
+    """Add another class list to that of a dataset, and translate its ids by class name.
 
-    Capitals do not matter, and the dataset keeps its spelling. New classes keep their ids if these are free.
+    Names are compared ignoring capitals, and the dataset keeps its spelling. New classes keep their ids if possible.
 
     Args:
-        own: The classes of the dataset.
+        present: The classes of the dataset.
         labels: (H, W) ids of `classes`.
-        classes: The other list; None for the classes of the dataset. A class with id 0 stays 0.
+        classes: The other list; None if it is that of the dataset. A class with id 0 stays 0.
 
     Returns:
-        The classes of the dataset with the new ones, and (H, W) ids of these.
+        The classes of the dataset with the new ones, and the labels (H, W) with their ids.
 
     Raises:
         DatasetError: If an id belongs to no class, or no id is left for a new one.
     """
     if classes is None:
-        return own, labels
+        return present, labels
     check_ids("the image", labels, check_classes(classes))
-    # Earlier versions allowed two spellings of a class: use the first.
-    ids = {info.key: info.id for info in reversed(own)}
+    # Datasets of earlier versions may contain two spellings of a class: use the first.
+    ids = {info.key: info.id for info in reversed(present)}
     table = np.zeros(256, dtype=np.uint8)
     added: list[ClassInfo] = []
     for info in classes:
         if info.key not in ids and info.id:
-            taken = {cls.id for cls in (*own, *added)}
+            taken = {cls.id for cls in (*present, *added)}
             free = next((i for i in (info.id, *range(1, 256)) if i not in taken), None)
             if free is None:
                 raise DatasetError(
@@ -155,7 +153,7 @@ def adopt_classes(
             ids[info.key] = free
             added.append(dataclasses.replace(info, id=free))
         table[info.id] = ids.get(info.key, 0)
-    return (*own, *added), table[labels]
+    return (*present, *added), table[labels]
 
 
 def encode_maps(
@@ -184,8 +182,8 @@ def read_map(path: Path, hw: tuple[int, int]) -> npt.NDArray[Any]:
     """Read one map: (H, W, 3) from the folder "images", (H, W) from others.
 
     Raises:
-        DatasetError: If it is missing or not of size `hw`.
-        ImageError: If it is damaged.
+        DatasetError: If the file is missing or not of size `hw`.
+        ImageError: If the file is damaged.
     """
     if not path.is_file():
         raise DatasetError(

@@ -1,4 +1,4 @@
-"""Names of the images of a dataset, which must differ in more than capitals (file names on Windows and macOS)."""
+"""Names of the images of a dataset; file names on Windows and macOS must differ in more than capitals."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from ...errors import DatasetError
 
 
-def alike(name: str, names: Iterable[str]) -> list[str]:
-    """List the names under which an image may be stored, such as "tile" and "tile (2)", ignoring capitals."""
+def similar_names(name: str, names: Iterable[str]) -> list[str]:
+    """List the names that equal a name or differ only in capitals or a number, such as "tile" and "Tile (2)"."""
     pattern = re.compile(re.escape(name.casefold()) + r"( \(\d+\))?")
     return [other for other in names if pattern.fullmatch(other.casefold())]
 

@@ -1,4 +1,4 @@
-"""Ranking of candidate masks, and correction of masks by points."""
+"""Ranking of candidate masks, and correction of masks at points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 MARGIN = 2.0
-"""Logit that a correction sets at its point: above 0 for a positive point, below 0 for a negative one."""
+"""Absolute value of the logit that a correction sets at its point; negative for a negative point."""
 REACH = 0.2
 """Standard deviation of the Gaussian of a correction, as a fraction of the square root of the mask area."""
 
@@ -32,10 +32,10 @@ class PromptModel(Protocol):
 def best_first(model: PromptModel, features: Features, prompts: Prompts) -> tuple[FloatArray, FloatArray]:
     """Answer a prompt on one tile, the best mask first.
 
-    Masks are sorted by the number of points that they satisfy, then by predicted IoU; empty masks come after others.
+    Masks are sorted by the number of points that they satisfy, then by predicted IoU, with empty masks after others.
     A single point is ambiguous and gets SAM's three candidates. Several points, or a box with points, get the best of
-    all four masks: satisfied points are a better criterion than predicted IoU. A box without points, or a mask with at
-    most one point, gets SAM's single mask.
+    all four masks, because satisfied points are a better criterion than predicted IoU. A box
+    without points, or a mask with at most one point, gets SAM's single mask.
 
     Args:
         model: A promptable model.
@@ -50,13 +50,13 @@ def best_first(model: PromptModel, features: Features, prompts: Prompts) -> tupl
     """
     multimask = _multimask(prompts)
     logits, scores = model.decode(features, prompts, multimask)
-    obeyed = points_obeyed(logits, prompts, features.frame)
+    satisfied = satisfied_points(logits, prompts, features.frame)
     empty = ~(logits > 0).any(axis=(1, 2))
-    order = np.lexsort((-scores, empty, -obeyed))[: 1 if multimask is None else None]
+    order = np.lexsort((-scores, empty, -satisfied))[: 1 if multimask is None else None]
     return logits[order], scores[order]
 
 
-def points_obeyed(logits: FloatArray, prompts: Prompts, frame: Frame) -> IntArray:
+def satisfied_points(logits: FloatArray, prompts: Prompts, frame: Frame) -> IntArray:
     """Count for each mask the positive points inside and the negative points outside.
 
     Args:
@@ -70,17 +70,17 @@ def points_obeyed(logits: FloatArray, prompts: Prompts, frame: Frame) -> IntArra
     if not len(prompts.points_xy):
         return np.zeros(len(logits), dtype=np.int64)
     inside = [_read(mask, prompts.points_xy, frame) > 0 for mask in logits]
-    obeyed: IntArray = (np.array(inside) == (prompts.labels == 1)).sum(axis=1)
-    return obeyed
+    satisfied: IntArray = (np.array(inside) == (prompts.labels == 1)).sum(axis=1)
+    return satisfied
 
 
 def corrected(logits: FloatArray, points_xy: FloatArray, labels: IntArray, frame: Frame) -> FloatArray:
-    """Make a mask satisfy all corrections, also those that the model does not follow.
+    """Change logits so that the mask satisfies all corrections, even those that the model ignores.
 
-    At each point whose logit is not beyond `MARGIN`, a Gaussian is added (subtracted for a negative point) that moves
-    the logit at the point to the margin; it is wider in larger masks. If points contradict each other, the last one
-    wins. With `sampath-tiny`, this saves one of ten points needed for IoU 0.80 (`REACH` and `MARGIN` were chosen on
-    training images).
+    At each point whose logit is within `MARGIN`, a Gaussian is added (subtracted for a negative point) that moves the
+    logit at the point to the margin; it is wider in larger masks. If points contradict each other, the last one wins.
+    With `sampath-tiny`, this saves one of ten points needed for IoU 0.80 (`REACH` and `MARGIN` were chosen on training
+    images).
 
     Args:
         logits: (256, 256), positive inside.
@@ -89,7 +89,7 @@ def corrected(logits: FloatArray, points_xy: FloatArray, labels: IntArray, frame
         frame: The tile.
 
     Returns:
-        (256, 256) float32 for drawing the mask; the model gets its own logits as previous mask.
+        (256, 256) float32, to draw the mask; the mask prompt of the next prediction is the uncorrected logits.
     """
     result = np.array(logits, dtype=np.float32)
     # Scale the reach of corrections with the mask.
@@ -102,12 +102,12 @@ def corrected(logits: FloatArray, points_xy: FloatArray, labels: IntArray, frame
             continue
         # Draw a Gaussian around the point.
         rows, cols = (
-            np.exp(-((np.arange(LOGITS_PX, dtype=np.float32) - at) ** 2) / (2 * reach**2))
-            for at in (row, col)
+            np.exp(-((np.arange(LOGITS_PX, dtype=np.float32) - centre) ** 2) / (2 * reach**2))
+            for centre in (row, col)
         )
-        spot = rows[:, None] * cols[None, :]
+        gaussian = rows[:, None] * cols[None, :]
         # Scale it so that the interpolated logit at the point reaches the margin.
-        result += spot * np.float32(sign * missing / float(_read(spot, point[None], frame)[0]))
+        result += gaussian * np.float32(sign * missing / float(_read(gaussian, point[None], frame)[0]))
     return result
 
 

@@ -32,7 +32,7 @@ class Upscaling:
         self._grid_hw = grid_hw
 
     def logits(self, parts: list[Tensor], kernels: Tensor, out: Tensor) -> None:
-        """Upscale the cells of one prompt four times per axis, and multiply them with the candidates' kernels.
+        """Upscale the cells of one prompt by a factor of 4, and multiply them by the kernels of the candidates.
 
         Args:
             parts: The cells after attention, each (n, C), whole rows of the grid.
@@ -40,19 +40,19 @@ class Upscaling:
             out: (M, 4h, 4w) float, filled with the logits.
         """
         height, width = self._grid_hw
-        # Each cell is halved twice along each axis: rows (h, 2, 2), columns (w, 2, 2).
+        # Each cell is doubled twice along each axis: rows (h, 2, 2), columns (w, 2, 2).
         planes = out.view(len(kernels), height, 2, 2, width, 2, 2)
         row = 0
         for part in parts:
             # First transposed convolution and layer norm.
-            halves = linear(part, *self._first).view(4 * len(part), -1)
-            halves = functional.layer_norm(
-                halves, halves.shape[-1:], self._norm.weight, self._norm.bias, self._norm.eps
+            doubled = linear(part, *self._first).view(4 * len(part), -1)
+            doubled = functional.layer_norm(
+                doubled, doubled.shape[-1:], self._norm.weight, self._norm.bias, self._norm.eps
             )
             # Second transposed convolution, with GELU before and after.
-            quarters = linear(functional.gelu(halves), *self._second, gelu=True)
-            # Multiply with the kernels, and sort the values into the planes.
-            values = linear(kernels, quarters.view(-1, kernels.shape[1]))
+            quadrupled = linear(functional.gelu(doubled), *self._second, gelu=True)
+            # Multiply by the kernels, and reorder the values into the output.
+            values = linear(kernels, quadrupled.view(-1, kernels.shape[1]))
             values = values.view(len(kernels), -1, width, 2, 2, 2, 2)
             stop = row + values.shape[1]
             planes[:, row:stop].copy_(values.permute(0, 1, 3, 5, 2, 4, 6))

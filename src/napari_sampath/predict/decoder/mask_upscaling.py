@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from ...geometry import Frame
 
 CHUNK_BYTES = 2**21
-"""Size of the chunks in which logits at image resolution are computed, to stay in the processor's cache."""
+"""Size of the bands in which logits at image resolution are computed, to stay in the processor's cache."""
 
-_MIN_SHARE = 1e-3
-"""Cells inside a painted mask get a probability of 99.9 %: logits of +-6.9, the range of SAM's own logits."""
+_MIN_FRACTION = 1e-3
+"""Probability of cells outside a painted mask, 99.9 % inside: logits of +-6.9, the range of SAM's own logits."""
 
 
 def interpolation_matrix(frame: Frame, axis: int, logits_px: int = LOGITS_PX) -> sparse.csr_array:
@@ -109,7 +109,7 @@ def keep_prompted(logits: FloatArray, prompted: BoolArray) -> FloatArray:
     Returns:
         The logits, negated in the other components (8-connected); unchanged if no component is covered.
     """
-    # Label the components, and keep those that are prompted.
+    # Label the components, and find the prompted ones.
     components, count = ndimage.label(logits > 0, structure=np.ones((3, 3)))
     kept = np.zeros(count + 1, dtype=np.bool_)
     kept[components[prompted]] = True
@@ -156,9 +156,9 @@ def local_mask(frame: Frame, logits: npt.ArrayLike) -> LocalMask:
     along_rows = interpolation_matrix(frame, 0, low.shape[0])
     along_cols = interpolation_matrix(frame, 1, low.shape[1])
     positive = low > 0
-    # Find the pixels that can be positive: weights are non-negative, so one of their cells must be.
-    r0, r1 = _reading(along_rows, positive.any(axis=1))
-    c0, c1 = _reading(along_cols, positive.any(axis=0))
+    # Find the pixels that can be positive: weights are not negative, so one of their cells must be positive.
+    r0, r1 = dependent_range(along_rows, positive.any(axis=1))
+    c0, c1 = dependent_range(along_cols, positive.any(axis=0))
     # Enlarge the logits there, and threshold them.
     bits = np.empty((r1 - r0, c1 - c0), dtype=np.bool_)
     for band, values in enlarge_rows(along_rows, _columns(along_cols[c0:c1], low), r0, r1):
@@ -181,16 +181,16 @@ def enlarge_rows(
     Yields:
         The rows of the band, relative to `start`, and its values (rows, w) float32.
     """
-    # SciPy's product runs in the calling thread. A multi-threaded library gains nothing on so little data, and is a
-    # hundred times slower if its threads wait for a processor, for example during training.
+    # SciPy's product runs in the calling thread. A multi-threaded library is no faster on so little data, and a hundred
+    # times slower if its threads wait for a processor, for example during training.
     step = max(1, CHUNK_BYTES // (4 * max(1, columns.shape[1])))
     for row in range(start, stop, step):
         last = min(row + step, stop)
         yield slice(row - start, last - start), along_rows[row:last] @ columns
 
 
-def _reading(matrix: sparse.csr_array, marked: npt.ArrayLike) -> tuple[int, int]:
-    """Return the range of matrix rows that depend on the marked range of sources; (0, 0) if none is marked."""
+def dependent_range(matrix: sparse.csr_array, marked: npt.ArrayLike) -> tuple[int, int]:
+    """Return the range of rows of an interpolation matrix that depend on marked cells (n,); (0, 0) without any."""
     cells = np.flatnonzero(marked)
     if cells.size == 0:
         return 0, 0
@@ -216,7 +216,7 @@ def full_masks(frame: Frame, logits: npt.ArrayLike) -> BoolArray:
 def mask_to_logits(mask: BoolArray | LocalMask, frame: Frame, logits_px: int = LOGITS_PX) -> FloatArray:
     """Convert a painted mask to the logits of a mask prompt.
 
-    Each cell gets the log-odds of its painted fraction: 0 if the outline halves it, +-6.9 inside and outside; the
+    Each cell gets the log-odds of its painted fraction: 0 if half of it is painted, +6.9 inside and -6.9 outside. The
     padding of the square counts as outside.
 
     Args:
@@ -236,25 +236,25 @@ def mask_to_logits(mask: BoolArray | LocalMask, frame: Frame, logits_px: int = L
         window = np.asarray(mask, dtype=np.bool_)[frame.slices]
         if window.shape != frame.hw:
             raise PromptError(
-                f"The mask prompt has shape {np.shape(mask)}; give one of the image's size, "
+                f"The mask prompt has shape {np.shape(mask)}; give a mask of the image's size, "
                 f"at least ({frame.top + frame.height}, {frame.left + frame.width})."
             )
         local = LocalMask.from_dense(window, frame.top, frame.left)
-    share = _painted_share(local, frame, logits_px)
-    if not share.any():
+    fraction = _painted_fraction(local, frame, logits_px)
+    if not fraction.any():
         raise PromptError("The mask prompt is empty in the tile of the prompt; paint or pick a mask there.")
-    share = np.clip(share, _MIN_SHARE, 1 - _MIN_SHARE)
-    logits: FloatArray = np.log(share / (1 - share)).astype(np.float32)
+    fraction = np.clip(fraction, _MIN_FRACTION, 1 - _MIN_FRACTION)
+    logits: FloatArray = np.log(fraction / (1 - fraction)).astype(np.float32)
     return logits
 
 
-def _painted_share(local: LocalMask, frame: Frame, logits_px: int) -> FloatArray:
+def _painted_fraction(local: LocalMask, frame: Frame, logits_px: int) -> FloatArray:
     """Return the fraction of each low-resolution cell (logits_px, logits_px) that the mask covers, 0..1."""
     rows = slice(max(local.row, frame.top), min(local.slices[0].stop, frame.top + frame.height))
     cols = slice(max(local.col, frame.left), min(local.slices[1].stop, frame.left + frame.width))
-    share = np.zeros((logits_px, logits_px))
+    fraction = np.zeros((logits_px, logits_px))
     if rows.stop <= rows.start or cols.stop <= cols.start:
-        return share
+        return fraction
     # Compute the size of a cell in image pixels, and the overlaps of cells and pixels along each axis.
     (input_h, input_w), (height, width) = frame.input_hw, frame.hw
     cell_h = frame.input_px / logits_px * height / input_h
@@ -269,8 +269,8 @@ def _painted_share(local: LocalMask, frame: Frame, logits_px: int) -> FloatArray
             start - local.row : stop - local.row, cols.start - local.col : cols.stop - local.col
         ]
         by_row = over_rows[:, start - rows.start : stop - rows.start] @ painted.astype(np.float32)
-        share += (over_cols @ by_row.T).T
-    return share
+        fraction += (over_cols @ by_row.T).T
+    return fraction
 
 
 @lru_cache(maxsize=64)

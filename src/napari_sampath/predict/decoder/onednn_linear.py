@@ -1,8 +1,8 @@
-"""Linear layers in float32 with oneDNN if PyTorch has it, for inference only.
+"""Linear layers in float32 with oneDNN, if PyTorch includes it, for inference only.
 
-PyTorch uses MKL for float32 products, which does not use the widest instructions of AMD processors; oneDNN, which
-PyTorch uses for convolutions, is twice as fast there and as fast elsewhere. For plain tensors it is only reachable
-through an operator of PyTorch's compiler, which has no gradients.
+PyTorch computes float32 products with MKL, which does not use the widest instructions of AMD processors. oneDNN, which
+PyTorch uses for convolutions, is twice as fast there and as fast elsewhere. For plain tensors it is only available as
+an operator of PyTorch's compiler, which has no gradients.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool 
         rows: (N, C).
         weight: (D, C).
         bias: (D,).
-        gelu: Whether to apply the exact GELU.
+        gelu: Whether to apply the exact GELU to the result.
     """
     if _is_supported(rows):
         product: Tensor = _OPERATOR(

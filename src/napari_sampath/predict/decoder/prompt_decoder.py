@@ -1,8 +1,8 @@
 """SAM's prompt encoder and mask decoder for inference: features and prompts to low-resolution logits.
 
 The weights are those of the `PromptEncoder` and `MaskDecoder` of `segment_anything` (or subclasses), and the results
-equal theirs up to rounding. What does not depend on the prompt is computed once per tile, and only selected candidates
-are upscaled.
+equal theirs up to rounding. Everything that does not depend on the prompt is computed once per tile, and only selected
+candidates are upscaled.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CPU_BATCH = 4
 _GPU_BATCH = 64
 
 _Stamp: TypeAlias = tuple[tuple[int, int], ...]
-"""Address and version of each weight, to notice changes."""
+"""Address and version of each weight, to detect changes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +46,7 @@ class ActiveEmbedding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attended:
-    """B prompts after attention, with predicted IoU but without masks."""
+    """A batch of B prompts after attention, with predicted IoU but without masks."""
 
     active: ActiveEmbedding
     tokens: Tensor
@@ -99,7 +99,7 @@ class PromptDecoder(nn.Module):
     def activate(self, embedding: Tensor) -> ActiveEmbedding:
         """Prepare a tile's embedding (256, 64, 64), of any float type and device, for prompts.
 
-        The last few are cached by the identity of the tensor, which must not be modified.
+        The last few embeddings are cached by the identity of the tensor, which must not be modified.
         """
         stamp = tuple((weight.data_ptr(), weight._version) for weight in self.parameters())
         with self._lock:
@@ -133,7 +133,7 @@ class PromptDecoder(nn.Module):
         masks: Tensor | None = None,
         multimask: bool | None = True,
     ) -> Attended:
-        """Run a batch of B prompts up to the predicted IoU; arguments as in `forward`."""
+        """Run a batch of B prompts up to the predicted IoU, without upscaling; arguments as in `forward`."""
         sparse, dense = self.prompt_encoder(points=points, boxes=boxes, masks=masks)
         parts = self.mask_decoder
         output_tokens = torch.cat([parts.iou_token.weight, parts.mask_tokens.weight])
@@ -166,7 +166,7 @@ class PromptDecoder(nn.Module):
         count = attended.scores.shape[1]
         if chosen is None:
             chosen = torch.ones_like(attended.scores, dtype=torch.bool)
-        # SAM's first mask token is for unambiguous prompts, the others are for the three candidates.
+        # SAM's first mask token is that of the single mask, the others are those of the three candidates.
         first = 1 if count == self.mask_decoder.num_mask_tokens - 1 else 0
         numbers = range(first, first + count)
         networks = self.mask_decoder.output_hypernetworks_mlps

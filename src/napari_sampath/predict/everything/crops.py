@@ -27,7 +27,7 @@ def point_grid(per_side: int) -> FloatArray:
 
 
 def points_in(frame: Frame, per_side: int) -> FloatArray:
-    """Return the grid of a window, (N, 2) float64 (x, y) in image pixels."""
+    """Return the grid of points in a window, (N, 2) float64 (x, y) in image pixels."""
     size, origin = np.array([frame.width, frame.height]), np.array([frame.left, frame.top])
     points: FloatArray = point_grid(per_side) * size + origin
     return points
@@ -44,8 +44,8 @@ def crop_frames(hw: tuple[int, int], layers: int, overlap_ratio: float, input_px
         input_px: Side of the encoder's square input.
 
     Returns:
-        The crops of each layer, column by column; layer 0 is the whole image. Crops are empty if the image has too few
-        pixels.
+        The crops of each layer, column by column; layer 0 is the whole image. Crops are empty if the image is too
+        small.
     """
     frames = [[whole(hw, input_px)]]
     for layer in range(1, layers + 1):
@@ -69,7 +69,7 @@ def crop_frames(hw: tuple[int, int], layers: int, overlap_ratio: float, input_px
 def near_crop_edge(
     boxes: npt.ArrayLike, crop: Frame, hw: tuple[int, int], within_px: float = EDGE_PX
 ) -> BoolArray:
-    """Return which boxes are close to an edge of their crop that is not an edge of the image.
+    """Find the boxes that are close to an edge of their crop that is not an edge of the image.
 
     Args:
         boxes: (N, 4) boxes (x0, y0, x1, y1) in image pixels, x1 and y1 the last pixels inside.
@@ -78,7 +78,7 @@ def near_crop_edge(
         within_px: Maximum distance.
 
     Returns:
-        (N,) bool.
+        (N,) bool, True for these boxes.
     """
     edges = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     of_crop = np.array([crop.left, crop.top, crop.left + crop.width, crop.top + crop.height])

@@ -1,4 +1,4 @@
-"""Segment everything: SAM's automatic mask generator on this package's decoder.
+"""Segment everything: SAM's automatic mask generator with the decoder of this package.
 
 The masks equal those of `segment_anything.SamAutomaticMaskGenerator` with the same settings (Kirillov et al. 2023,
 appendix B), in a different order of computation: masks are filtered by predicted IoU before upscaling, and by an upper
@@ -8,7 +8,7 @@ bound of their stability before enlargement, and only bounding boxes are compute
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from ...arrays import LocalMask
 from ...errors import ConfigError, PromptError
 from ...jobs import Job, Progress, run
-from ..decoder.prompt_decoder import Attended, PromptDecoder
+from ..decoder.prompt_decoder import PromptDecoder
 from ..model import as_pixels
 from .crops import crop_frames, near_crop_edge, points_in
 from .mask_filters import (
@@ -73,7 +73,7 @@ class EverythingMask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Candidate:
-    """A mask that passed the filters, compressed, because most are dropped as duplicates."""
+    """A mask that passed the filters, compressed because most candidates are dropped as duplicates."""
 
     row: int
     col: int
@@ -108,12 +108,12 @@ def segment_everything(
         on_progress: Called with every `Progress`.
 
     Returns:
-        The masks in SAM's order: by predicted IoU with a single crop.
+        The masks in SAM's order: by predicted IoU if there is a single crop.
 
     Raises:
         ImageError: If the array is not an image.
         PromptError: If the model answers no prompts.
-        ConfigError: If the image is too small for so many layers of crops.
+        ConfigError: If the image is too small for `crop_n_layers`.
     """
     return run(segment_everything_job(image, model, settings), on_progress)
 
@@ -145,11 +145,11 @@ def segment_everything_job(
             search = _CropSearch(pixels, hw, frame, model, decoder, settings)
             for batch in np.array_split(points, range(search.batch, len(points), search.batch)):
                 yield Progress(done, total, "Segmenting everything", "points")
-                search.ask(batch)
+                search.decode(batch)
                 done += len(batch)
             candidates += search.results()
     if len(layers) > 1:
-        candidates = _between_crops(candidates, settings.crop_nms_thresh)
+        candidates = _merge_crops(candidates, settings.crop_nms_thresh)
     masks = [candidate.unpack() for candidate in candidates]
     if settings.min_mask_region_area:
         masks = _without_small_regions(masks, hw, settings)
@@ -160,7 +160,7 @@ def segment_everything_job(
 
 
 class _CropSearch:
-    """The search in one crop: encode it, decode points, keep masks that pass the filters."""
+    """Search in one crop: encodes it, decodes points, and keeps the masks that pass the filters."""
 
     def __init__(
         self,
@@ -179,7 +179,7 @@ class _CropSearch:
         self._candidates: list[_Candidate] = []
         self.batch = min(settings.points_per_batch, decoder.batch)
 
-    def ask(self, points_xy: FloatArray) -> None:
+    def decode(self, points_xy: FloatArray) -> None:
         """Decode points (N, 2), (x, y) in image pixels, and keep the candidates that pass the filters."""
         device = self._decoder.position.device
         xy = torch.as_tensor(self._frame.to_input(points_xy), dtype=torch.float32).to(device)
@@ -188,19 +188,18 @@ class _CropSearch:
         chosen = torch.ones_like(attended.scores, dtype=torch.bool)
         if self._settings.pred_iou_thresh > 0:
             chosen = attended.scores > self._settings.pred_iou_thresh
-        self._keep(points_xy, attended, chosen)
-
-    def _keep(self, points_xy: FloatArray, attended: Attended, chosen: torch.Tensor) -> None:
         logits = self._decoder.logits(attended, chosen)
         scores = attended.scores[chosen]
         owners = chosen.nonzero()[:, 0]
-        least = self._settings.stability_score_thresh
-        if least > 0:
-            possible = self._screen.limit(logits) >= least
+        threshold = self._settings.stability_score_thresh
+        if threshold > 0:
+            possible = self._screen.upper_bound(logits) >= threshold
             logits, scores, owners = logits[possible], scores[possible], owners[possible]
-        for low, score, owner in zip(logits.cpu().numpy(), scores.tolist(), owners.tolist(), strict=True):
-            mask, stability = self._screen.measure(low)
-            if least > 0 and not stability >= np.float32(least):
+        for candidate, score, owner in zip(
+            logits.cpu().numpy(), scores.tolist(), owners.tolist(), strict=True
+        ):
+            mask, stability = self._screen.measure(candidate)
+            if threshold > 0 and not stability >= np.float32(threshold):
                 continue
             box = inclusive_box(mask)
             if near_crop_edge(box, self._frame, self._hw)[0]:
@@ -214,32 +213,36 @@ class _CropSearch:
 
     def results(self) -> list[_Candidate]:
         """Return the candidates without duplicates, best predicted IoU first."""
-        scores = torch.tensor([one.predicted_iou for one in self._candidates], dtype=torch.float32)
-        boxes = [one.box for one in self._candidates]
+        scores = torch.tensor(
+            [candidate.predicted_iou for candidate in self._candidates], dtype=torch.float32
+        )
+        boxes = [candidate.box for candidate in self._candidates]
         kept = without_duplicates(boxes, scores, self._settings.box_nms_thresh)
         return [self._candidates[index] for index in kept]
 
 
-def _between_crops(found: Sequence[_Candidate], iou: float) -> list[_Candidate]:
-    """Drop duplicates between crops; masks from smaller crops have more detail and win."""
-    areas = torch.tensor([one.crop.height * one.crop.width for one in found])
-    kept = without_duplicates([one.box for one in found], 1 / areas, iou)
-    return [found[index] for index in kept]
+def _merge_crops(candidates: Sequence[_Candidate], iou: float) -> list[_Candidate]:
+    """Drop duplicates between crops; masks from smaller crops are more detailed and preferred."""
+    areas = torch.tensor([candidate.crop.height * candidate.crop.width for candidate in candidates])
+    kept = without_duplicates([candidate.box for candidate in candidates], 1 / areas, iou)
+    return [candidates[index] for index in kept]
 
 
 def _without_small_regions(
-    found: Sequence[EverythingMask], hw: tuple[int, int], settings: EverythingSettings
+    results: Sequence[EverythingMask], hw: tuple[int, int], settings: EverythingSettings
 ) -> list[EverythingMask]:
-    """Fill small holes, remove small islands, then drop new duplicates; unchanged masks win."""
+    """Fill small holes, remove small islands, then drop new duplicates; unchanged masks are preferred."""
     cleaned: list[EverythingMask] = []
-    untouched: list[float] = []
-    for one in found:
-        mask, filled, dropped = one.mask, False, False
+    unchanged: list[float] = []
+    for result in results:
+        mask, filled, dropped = result.mask, False, False
         if mask.bitmap.size:
             mask, filled = fill_small_holes(mask, hw, settings.min_mask_region_area)
             mask, dropped = drop_small_islands(mask, settings.min_mask_region_area)
-        untouched.append(float(not (filled or dropped)))
-        cleaned.append(EverythingMask(mask, one.predicted_iou, one.stability_score, one.point_xy, one.crop))
+        unchanged.append(float(not (filled or dropped)))
+        cleaned.append(replace(result, mask=mask))
     iou = max(settings.box_nms_thresh, settings.crop_nms_thresh)
-    kept = without_duplicates([inclusive_box(one.mask) for one in cleaned], torch.tensor(untouched), iou)
+    kept = without_duplicates(
+        [inclusive_box(result.mask) for result in cleaned], torch.tensor(unchanged), iou
+    )
     return [cleaned[index] for index in kept]

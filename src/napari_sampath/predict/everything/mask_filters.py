@@ -1,6 +1,7 @@
 """Filters of candidate masks: stability, duplicates, small regions.
 
-Stability is first bounded at 256 px; only masks that may pass are enlarged, within their bounding boxes.
+An upper bound of the stability is computed at 256 px, and only masks that may pass are enlarged, within their bounding
+boxes.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from scipy import ndimage
 from torchvision.ops import batched_nms
 
 from ...arrays import FloatArray, IntArray, LocalMask
-from ..decoder.mask_upscaling import enlarge_rows, interpolation_matrix
+from ..decoder.mask_upscaling import dependent_range, enlarge_rows, interpolation_matrix
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from scipy import sparse
     from torch import Tensor
 
     from ...geometry import Frame
 
-_LEEWAY = 1e-3
+_TOLERANCE = 1e-3
 """Tolerance of bounds, larger than the rounding errors of enlarged logits."""
 _CONNECTED = np.ones((3, 3), dtype=np.bool_)
 """8-connectivity, as in SAM."""
@@ -35,23 +35,14 @@ class _Axis:
 
     matrix: sparse.csr_array
     first: IntArray
-    """(pixels,) first cell that each pixel reads, ascending."""
+    """(pixels,) first cell that each pixel depends on, ascending."""
     last: IntArray
-    """(pixels,) last cell that each pixel reads, ascending."""
+    """(pixels,) last cell that each pixel depends on, ascending."""
 
     @classmethod
     def of(cls, frame: Frame, axis: int, logits_px: int) -> _Axis:
         matrix = interpolation_matrix(frame, axis, logits_px)
         return cls(matrix, matrix.indices[matrix.indptr[:-1]], matrix.indices[matrix.indptr[1:] - 1])
-
-    def readers(self, cells: npt.ArrayLike) -> tuple[int, int]:
-        """Return the range of pixels that depend on marked cells (n,); (0, 0) if none is marked."""
-        marked = np.flatnonzero(cells)
-        if marked.size == 0:
-            return 0, 0
-        start = np.searchsorted(self.last, marked[0], side="left")
-        stop = np.searchsorted(self.first, marked[-1], side="right")
-        return int(start), int(stop)
 
     @property
     def span(self) -> int:
@@ -63,7 +54,7 @@ class StabilityScreen:
     """Stability scores of the candidates in one window: an upper bound at low resolution, and the exact value.
 
     The stability score is the IoU of the masks of logits above +offset and above -offset (`calculate_stability_score`
-    in SAM); one contains the other, so it is a ratio of areas.
+    in SAM). The second mask contains the first, so the score is a ratio of areas.
 
     Args:
         frame: The window.
@@ -75,12 +66,12 @@ class StabilityScreen:
         self._frame = frame
         self._offset = offset
         self._rows, self._cols = (_Axis.of(frame, axis, logits_px) for axis in (0, 1))
-        self._readers = [
+        self._pixel_counts = [
             torch.from_numpy(np.bincount(axis.first, minlength=logits_px)).float()
             for axis in (self._rows, self._cols)
         ]
 
-    def limit(self, logits: Tensor) -> Tensor:
+    def upper_bound(self, logits: Tensor) -> Tensor:
         """Compute an upper bound of the stability scores without enlarging logits.
 
         An enlarged logit is a weighted mean of a few cells: it can exceed a threshold only if one of them does, and
@@ -92,12 +83,12 @@ class StabilityScreen:
         Returns:
             (K,) float32 upper bounds; infinite if unknown.
         """
-        inner = self._area(logits > self._offset - _LEEWAY, every=False)
-        outer = self._area(logits > _LEEWAY - self._offset, every=True)
-        return torch.where(outer > 0, inner * (1 + _LEEWAY) / outer, torch.inf)
+        inner = self._area(logits > self._offset - _TOLERANCE, every=False)
+        outer = self._area(logits > _TOLERANCE - self._offset, every=True)
+        return torch.where(outer > 0, inner * (1 + _TOLERANCE) / outer, torch.inf)
 
     def _area(self, above: Tensor, every: bool) -> Tensor:
-        """Count the pixels for which some (or every) cell they depend on is marked in (K, h, w): (K,) float32."""
+        """Count the pixels (K,) for which any cell (or every cell) that they depend on is set in `above` (K, h, w)."""
         for dim, axis in ((1, self._rows), (2, self._cols)):
             last = above.shape[dim] - 1
             cells = torch.arange(last + 1, device=above.device)
@@ -106,7 +97,7 @@ class StabilityScreen:
                 shifted = above.index_select(dim, (cells + step).clamp(max=last))
                 combined = combined & shifted if every else combined | shifted
             above = combined
-        rows, cols = (readers.to(above.device) for readers in self._readers)
+        rows, cols = (counts.to(above.device) for counts in self._pixel_counts)
         return above.float() @ cols @ rows
 
     def measure(self, logits: FloatArray) -> tuple[LocalMask, np.float32]:
@@ -120,8 +111,8 @@ class StabilityScreen:
         """
         # Find the pixels that can exceed -offset.
         wide = logits > -self._offset
-        r0, r1 = self._rows.readers(wide.any(axis=1))
-        c0, c1 = self._cols.readers(wide.any(axis=0))
+        r0, r1 = dependent_range(self._rows.matrix, wide.any(axis=1))
+        c0, c1 = dependent_range(self._cols.matrix, wide.any(axis=0))
         # Enlarge the logits there in bands, and count the pixels above each threshold.
         columns = np.ascontiguousarray((self._cols.matrix[c0:c1] @ np.ascontiguousarray(logits.T)).T)
         bits = np.zeros((r1 - r0, c1 - c0), dtype=np.bool_)
@@ -147,7 +138,7 @@ def inclusive_box(mask: LocalMask) -> tuple[int, int, int, int]:
 
 
 def without_duplicates(boxes: list[tuple[int, int, int, int]], scores: Tensor, iou: float) -> list[int]:
-    """Return the indices of the boxes that non-maximum suppression keeps, best score first.
+    """Apply non-maximum suppression; return the indices of the boxes that are kept, best score first.
 
     Args:
         boxes: N boxes (x0, y0, x1, y1).
@@ -174,7 +165,7 @@ def fill_small_holes(mask: LocalMask, hw: tuple[int, int], area_px: int) -> tupl
     Returns:
         The mask, and whether it was changed.
     """
-    # Pad the bounding box by one pixel, which stands for the rest of the image on that side.
+    # Pad the bounding box by one pixel, weighted by the number of pixels between the mask and the image edge.
     height, width = mask.bitmap.shape
     r0, r1 = max(0, mask.row - 1), min(hw[0], mask.row + height + 1)
     c0, c1 = max(0, mask.col - 1), min(hw[1], mask.col + width + 1)

@@ -25,7 +25,7 @@ class EverythingSettings:
     stability_score_thresh: float = 0.95
     """Masks with a lower stability score are dropped; 0 or less keeps all."""
     stability_score_offset: float = setting(1.0, min=0, max=1000)
-    """How far the threshold on the logits is moved up and down to measure stability."""
+    """Offset by which the threshold on the logits is raised and lowered to measure stability."""
     box_nms_thresh: float = setting(0.7, min=0, max=1)
     """If the boxes of masks in a crop have a larger IoU than this, only the best mask by predicted IoU is kept."""
     crop_n_layers: int = setting(0, min=0)
@@ -35,7 +35,7 @@ class EverythingSettings:
     crop_overlap_ratio: float = setting(512 / 1500, min=0, max=0.9)
     """Overlap of the first layer's crops, as a fraction of the image's shorter side."""
     crop_n_points_downscale_factor: int = setting(1, min=1)
-    """`points_per_side` is divided by this once per layer."""
+    """`points_per_side` of layer i is divided by this to the power of i."""
     min_mask_region_area: int = setting(0, min=0, label="Min. area")
     """Holes with fewer pixels are filled, and islands with fewer pixels are removed; 0 keeps both."""
     drop_over_half_image: bool = False
@@ -45,8 +45,8 @@ class EverythingSettings:
         check_settings(self)
         if self.points_in_layer(self.crop_n_layers) < 1:
             raise ConfigError(
-                f"points_per_side is {self.points_per_side}: divided {self.crop_n_layers} times by "
-                f"crop_n_points_downscale_factor, {self.crop_n_points_downscale_factor}, it leaves no point; "
+                f"points_per_side is {self.points_per_side}, which leaves no point in layer {self.crop_n_layers} "
+                f"(crop_n_points_downscale_factor is {self.crop_n_points_downscale_factor}); "
                 "give more points or fewer layers."
             )
 

@@ -1,7 +1,7 @@
 """Instance segmentation: split a head's class map where objects touch, and outline each object with the prompt decoder.
 
-The head finds the areas of each class, their shape gives the number of objects, and the prompt decoder refines the
-outline of each from its box. Its outline is used only if it matches the object of the head.
+The head finds the areas of each class, which are split into objects by their shape. The prompt decoder then refines the
+outline of each object from its box; the refined outline is used only if it matches that of the head.
 """
 
 from __future__ import annotations
@@ -10,29 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...config import load_config
 from ...errors import PromptError
 from ...geometry import Frame
-from ...heads import LoadedHead, load_head
 from ...jobs import Job, Progress, run
-from ...store import Store
 from ...tiling import tile_for, tiles
-from ..loading import load_model_job
 from ..model import as_pixels
-from ..segmentation import Region, Segmentation, segment_job
-from .resolve_outlines import Answer, Instance, outer_box, settle
+from ..segmentation import Region, Segmentation, load_head_job, segment_job
+from .resolve_outlines import Answer, Instance, choose_outlines, outer_box
 from .settings import InstanceSettings
-from .split_touching import pieces_of
+from .split_touching import split_segmentation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from ...heads import LoadedHead
     from ..model import Model
-    from .split_touching import Piece
+    from .split_touching import HeadObject
 
 _DEFAULTS = InstanceSettings()
-_AT_ONCE = 64
+_BATCH = 64
 """Maximum number of objects between two progress reports."""
 
 
@@ -49,8 +46,8 @@ def segment_instances(
     Args:
         image: (H, W, 3) uint8 RGB; other arrays are converted like image files.
         head: A loaded head, the name of a shipped one, or the path of a bundle.
-        model: The model whose encoder the head was trained on, one that answers prompts; loaded, with the feature
-            store of the user's cache, if left out. Without a store each tile is encoded twice.
+        model: A model that answers prompts, and whose encoder the head was trained on; loaded with the feature store
+            of the user's cache if left out. Without a store, each tile is encoded twice.
         settings: How objects are split, and when the model's outline is used.
         on_progress: Called with every `Progress`.
         region: Segment only this region (r0, c0, r1, c1); outlines may extend slightly beyond it.
@@ -75,11 +72,7 @@ def segment_instances_job(
     region: Region | None = None,
 ) -> Job[list[Instance]]:
     """Make a job for `segment_instances` that can be cancelled between tiles and between objects."""
-    loaded = head if isinstance(head, LoadedHead) else load_head(head)
-    if model is None:
-        config = load_config()
-        store = Store.from_config(config)
-        model = yield from load_model_job(loaded.encoder_name, config.device, store=store)
+    loaded, model = yield from load_head_job(head, model)
     check_promptable(model)
     pixels = as_pixels(image)
     segmentation = yield from segment_job(pixels, loaded, model, region)
@@ -89,7 +82,7 @@ def segment_instances_job(
 def separate_touching_job(
     segmentation: Segmentation, image: Any, model: Model, settings: InstanceSettings = _DEFAULTS
 ) -> Job[list[Instance]]:
-    """Make a job that separates the objects in the result of a head: the second half of `segment_instances`.
+    """Make a job that separates the objects in the result of a head, the second step of `segment_instances`.
 
     Args:
         segmentation: The result of a head for this image or a region of it.
@@ -106,23 +99,23 @@ def separate_touching_job(
     check_promptable(model)
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
-    pieces: list[Piece] = []
-    for piece in pieces_of(segmentation, settings):
-        if len(pieces) % _AT_ONCE == 0:
-            yield Progress(len(pieces), 0, "Separating objects", "objects")
-        pieces.append(piece)
+    objects: list[HeadObject] = []
+    for obj in split_segmentation(segmentation, settings):
+        if len(objects) % _BATCH == 0:
+            yield Progress(len(objects), 0, "Separating objects", "objects")
+        objects.append(obj)
     answers: dict[int, Answer] = {}
     done = 0
-    by_frame = _by_frame(pieces, hw)
+    by_frame = _by_frame(objects, hw)
     for features, indices in zip(model.encode_tiles(pixels, by_frame), by_frame.values(), strict=True):
-        for start in range(0, len(indices), _AT_ONCE):
-            yield Progress(done, len(pieces), "Outlining objects", "objects")
-            batch = indices[start : start + _AT_ONCE]
-            boxes = np.array([outer_box(pieces[index].mask) for index in batch])
+        for start in range(0, len(indices), _BATCH):
+            yield Progress(done, len(objects), "Outlining objects", "objects")
+            batch = indices[start : start + _BATCH]
+            boxes = np.array([outer_box(objects[index].mask) for index in batch])
             answers.update(zip(batch, model.predict_boxes(features, boxes), strict=True))
             done += len(batch)
-    instances = settle(pieces, [answers[number] for number in range(len(pieces))], settings)
-    yield Progress(done, len(pieces), "Outlining objects", "objects")
+    instances = choose_outlines(objects, [answers[index] for index in range(len(objects))], settings)
+    yield Progress(done, len(objects), "Outlining objects", "objects")
     return instances
 
 
@@ -135,11 +128,11 @@ def check_promptable(model: Model) -> None:
         )
 
 
-def _by_frame(pieces: Sequence[Piece], hw: tuple[int, int]) -> dict[Frame, list[int]]:
-    """Choose for each piece the tile with the largest margin around it, or a wider tile if none contains it.
+def _by_frame(objects: Sequence[HeadObject], hw: tuple[int, int]) -> dict[Frame, list[int]]:
+    """Choose for each object the tile with the largest margin around it, or a wider tile if none contains it.
 
     Returns:
-        Tile -> indices of its pieces, tiles row by row.
+        Tile -> indices of its objects, with tiles row by row.
     """
     frames = tiles(hw)
     edges = np.array([(f.left, f.top, f.left + f.width, f.top + f.height) for f in frames])
@@ -147,10 +140,10 @@ def _by_frame(pieces: Sequence[Piece], hw: tuple[int, int]) -> dict[Frame, list[
     first = np.where(edges[:, :2] == 0, -np.inf, edges[:, :2])
     last = np.where(edges[:, 2:] == (hw[1], hw[0]), np.inf, edges[:, 2:])
     chosen: dict[Frame, list[int]] = {frame: [] for frame in frames}
-    for number, piece in enumerate(pieces):
-        box = np.array(outer_box(piece.mask), dtype=np.float64)
-        room = np.minimum(box[:2] - first, last - box[2:]).min(axis=1)
-        best = int(room.argmax())
-        frame = frames[best] if room[best] > 0 else tile_for(hw, box.reshape(2, 2))
-        chosen.setdefault(frame, []).append(number)
-    return {frame: numbers for frame, numbers in chosen.items() if numbers}
+    for index, obj in enumerate(objects):
+        box = np.array(outer_box(obj.mask), dtype=np.float64)
+        margins = np.minimum(box[:2] - first, last - box[2:]).min(axis=1)
+        best = int(margins.argmax())
+        frame = frames[best] if margins[best] > 0 else tile_for(hw, box.reshape(2, 2))
+        chosen.setdefault(frame, []).append(index)
+    return {frame: indices for frame, indices in chosen.items() if indices}

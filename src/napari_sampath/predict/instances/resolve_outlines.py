@@ -1,4 +1,4 @@
-"""Choice of the outline of each object, the decoder's or the head's, without overlap."""
+"""Choice between the outlines of the decoder and the head for each object, without overlap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .settings import InstanceSettings
-    from .split_touching import Piece
+    from .split_touching import HeadObject
 
 Answer: TypeAlias = tuple[LocalMask, float]
 """A mask of the decoder and its predicted IoU."""
@@ -29,7 +29,7 @@ class Instance:
     """The pixels, in image coordinates; not shared with other objects."""
     class_id: int
     score: float
-    """Mean probability of the class, 0..1, in the area that the head found."""
+    """Mean probability of the class, 0..1, in the head's mask of the object."""
     predicted_iou: float | None
     """IoU that the decoder predicts for its outline; None if the outline is the head's."""
 
@@ -45,102 +45,104 @@ class Instance:
         return x0, y0, x1 - x0, y1 - y0
 
 
-def settle(pieces: Sequence[Piece], answers: Sequence[Answer], settings: InstanceSettings) -> list[Instance]:
-    """Choose the outline of each piece.
+def choose_outlines(
+    objects: Sequence[HeadObject], answers: Sequence[Answer], settings: InstanceSettings
+) -> list[Instance]:
+    """Choose the outline of each object.
 
-    Pixels of a piece stay with it, so that no object is lost to a neighbour. Other pixels covered by several outlines
-    go to the one with the best predicted IoU.
+    No object loses pixels of the head's mask to a neighbour. Other pixels that several outlines of the decoder cover
+    are assigned to the outline with the best predicted IoU.
 
     Args:
-        pieces: The pieces of the head's class map, without overlap.
-        answers: The decoder's mask and predicted IoU for the box of each piece.
-        settings: When the decoder's outline is used.
+        objects: The objects in the head's class map, without overlap.
+        answers: The decoder's mask and predicted IoU for the box of each object.
+        settings: Condition on which the decoder's outline is used.
 
     Returns:
-        One object for each piece, in the same order.
+        The objects with their outlines, in the same order.
     """
-    owners = _Owners([piece.mask for piece in pieces], [mask for mask, _ in answers])
+    owners = _Owners([obj.mask for obj in objects], [mask for mask, _ in answers])
     instances: dict[int, Instance] = {}
-    # Visit the pieces by predicted IoU, the best first.
-    for number in sorted(range(len(pieces)), key=lambda number: -answers[number][1]):
-        piece, (mask, score) = pieces[number], answers[number]
-        # Take the free pixels of the decoder's mask, of its component on the piece.
-        outline = _part_on(owners.open_to(number, mask), piece.mask)
-        # Use this outline if it agrees with the head, else keep the piece.
-        agreement = _iou(outline, piece.mask)
+    # Visit the objects by predicted IoU, the best first.
+    for index in sorted(range(len(objects)), key=lambda index: -answers[index][1]):
+        obj, (mask, score) = objects[index], answers[index]
+        # Restrict the decoder's mask to available pixels, and to its component on the head's mask.
+        outline = _component_on(owners.available_to(index, mask), obj.mask)
+        # Use this outline if it agrees with the head's, otherwise keep the head's.
+        agreement = _iou(outline, obj.mask)
         if agreement > 0 and agreement >= settings.agreement and outline.area_px >= settings.min_area_px:
-            owners.give(number, outline)
-            instances[number] = Instance(outline, piece.class_id, piece.score, score)
+            owners.assign(index, outline)
+            instances[index] = Instance(outline, obj.class_id, obj.score, score)
         else:
-            instances[number] = Instance(piece.mask, piece.class_id, piece.score, None)
-    return [instances[number] for number in range(len(pieces))]
+            instances[index] = Instance(obj.mask, obj.class_id, obj.score, None)
+    return [instances[index] for index in range(len(objects))]
 
 
 def outer_box(mask: LocalMask) -> tuple[int, int, int, int]:
-    """Return the outer edges (x0, y0, x1, y1) of a mask, like a dragged box."""
+    """Return the outer edges (x0, y0, x1, y1) of a mask, like a box that a user draws."""
     height, width = mask.bitmap.shape
     return mask.col, mask.row, mask.col + width, mask.row + height
 
 
 class _Owners:
-    """The owner of each pixel.
+    """A map of the object that owns each pixel.
 
     Args:
-        pieces: The initial pixels of each object.
-        claims: All further pixels that the objects may get; they limit the size of the map.
+        initial: The initial pixels of each object.
+        further: Masks of all pixels that may be assigned later; the map covers the initial and these masks.
     """
 
-    def __init__(self, pieces: Sequence[LocalMask], claims: Sequence[LocalMask]) -> None:
-        boxes = [outer_box(mask) for mask in (*pieces, *claims) if mask.bitmap.size] or [(0, 0, 0, 0)]
+    def __init__(self, initial: Sequence[LocalMask], further: Sequence[LocalMask]) -> None:
+        boxes = [outer_box(mask) for mask in (*initial, *further) if mask.bitmap.size] or [(0, 0, 0, 0)]
         self._left, self._top = min(box[0] for box in boxes), min(box[1] for box in boxes)
         hw = max(box[3] for box in boxes) - self._top, max(box[2] for box in boxes) - self._left
         self._owner = np.zeros(hw, dtype=np.int32)
-        for number, mask in enumerate(pieces):
-            self.give(number, mask)
+        for index, mask in enumerate(initial):
+            self.assign(index, mask)
 
     def _inside(self, mask: LocalMask) -> IntArray:
         return self._owner[LocalMask(mask.row - self._top, mask.col - self._left, mask.bitmap).slices]
 
-    def open_to(self, number: int, mask: LocalMask) -> LocalMask:
-        """Return the pixels of a mask that are free or belong to this object."""
+    def available_to(self, index: int, mask: LocalMask) -> LocalMask:
+        """Return the pixels of a mask that have no owner or belong to this object."""
         if not mask.bitmap.size:
             return mask
         owner = self._inside(mask)
-        return LocalMask.from_dense(mask.bitmap & ((owner == 0) | (owner == number + 1)), mask.row, mask.col)
+        return LocalMask.from_dense(mask.bitmap & ((owner == 0) | (owner == index + 1)), mask.row, mask.col)
 
-    def give(self, number: int, mask: LocalMask) -> None:
-        """Assign the pixels of a mask to an object."""
-        self._inside(mask)[mask.bitmap] = number + 1
+    def assign(self, index: int, mask: LocalMask) -> None:
+        """Make an object the owner of the pixels of a mask."""
+        self._inside(mask)[mask.bitmap] = index + 1
 
 
-def _part_on(mask: LocalMask, piece: LocalMask) -> LocalMask:
-    """Return the 8-connected component of a mask that has the most pixels of a piece."""
+def _component_on(mask: LocalMask, other: LocalMask) -> LocalMask:
+    """Return the 8-connected component of a mask that shares the most pixels with another mask."""
     if not mask.bitmap.size:
         return mask
-    parts, count = label(mask.bitmap, connectivity=2, return_num=True)
+    components, count = label(mask.bitmap, connectivity=2, return_num=True)
     if count < 2:
         return mask
-    on_piece = np.bincount(parts[_seen_from(mask, piece)], minlength=count + 1)
-    on_piece[0] = -1
-    return LocalMask.from_dense(parts == int(on_piece.argmax()), mask.row, mask.col)
+    shared = np.bincount(components[_crop_to(mask, other)], minlength=count + 1)
+    shared[0] = -1
+    return LocalMask.from_dense(components == int(shared.argmax()), mask.row, mask.col)
 
 
 def _iou(first: LocalMask, second: LocalMask) -> float:
-    """Intersection over union of two masks; 0 if both are empty."""
-    shared = int(np.count_nonzero(first.bitmap & _seen_from(first, second)))
+    """Compute the intersection over union of two masks; 0 if both are empty."""
+    shared = int(np.count_nonzero(first.bitmap & _crop_to(first, second)))
     union = first.area_px + second.area_px - shared
     return shared / union if union else 0.0
 
 
-def _seen_from(window: LocalMask, mask: LocalMask) -> BoolArray:
-    """Return the pixels of a mask in the bounding box (h, w) of another mask."""
-    seen = np.zeros(window.bitmap.shape, dtype=np.bool_)
+def _crop_to(window: LocalMask, mask: LocalMask) -> BoolArray:
+    """Return the pixels of a mask in the bounding box (h, w) of another mask, `window`."""
+    cropped = np.zeros(window.bitmap.shape, dtype=np.bool_)
     (r0, r1), (c0, c1) = (
-        (max(one.start, other.start), min(one.stop, other.stop))
-        for one, other in zip(window.slices, mask.slices, strict=True)
+        (max(inner.start, outer.start), min(inner.stop, outer.stop))
+        for inner, outer in zip(window.slices, mask.slices, strict=True)
     )
     if r0 < r1 and c0 < c1:
-        seen[r0 - window.row : r1 - window.row, c0 - window.col : c1 - window.col] = mask.bitmap[
+        cropped[r0 - window.row : r1 - window.row, c0 - window.col : c1 - window.col] = mask.bitmap[
             r0 - mask.row : r1 - mask.row, c0 - mask.col : c1 - mask.col
         ]
-    return seen
+    return cropped

@@ -9,22 +9,22 @@ from ...settings import check_settings, setting
 
 @dataclass(frozen=True, slots=True)
 class InstanceSettings:
-    """Settings of `segment_instances`; lengths are relative to the objects, so they suit any magnification.
+    """Settings of `segment_instances`; widths are relative to those of the objects, so they suit any magnification.
 
     Raises:
         ConfigError: If a value is not allowed.
     """
 
     min_area_px: int = setting(20, min=1, label="Min. area")
-    """Smaller objects are dropped, and no object is split into smaller parts; in pixels."""
+    """Minimum area of an object in pixels; smaller objects are dropped, and no object is split into smaller parts."""
     threshold: float = setting(0.0, min=0, max=1)
-    """Pixels whose class has a lower probability belong to no object, 0 to 1."""
+    """Pixels whose class has a lower probability are not part of an object, 0 to 1."""
     neck: float = setting(0.9, min=0, max=1)
-    """Two parts become two objects where the connection between them is narrower than this fraction of the narrower
-    part, 0 to 1; 0 splits nothing."""
+    """An object is split where it is narrower than this fraction of the width of the narrower part, 0 to 1; 0 never
+    splits."""
     smoothing: float = setting(0.1, min=0, max=1)
-    """How strongly the distance transform is smoothed before its maxima are searched, as a fraction of half the width
-    of the thickest part, 0 to 1."""
+    """Smoothing of the distance transform before its maxima are located, as a fraction of half the maximum width, 0 to
+    1."""
     agreement: float = setting(0.5, min=0, max=1)
     """The model's outline of an object is used if its IoU with the head's outline is at least this, 0 to 1; otherwise
     the head's outline is kept."""

@@ -1,8 +1,8 @@
-"""Splitting of a head's class map into one piece per object; touching objects are separated by shape.
+"""Splitting of a head's class map into objects; touching objects are separated by shape.
 
 An object is wide in the middle, and two touching objects are connected by a neck. The middles are maxima of the
-distance to the outline; a maximum counts if the path to a higher one leads through a neck (h-maxima of the logarithm of
-the distance, so that the depth is a ratio: Soille 2003, "Morphological image analysis", section 6.3.4).
+distance to the outline. A maximum is used if every path to a higher one passes through a neck (h-maxima of the
+logarithm of the distance, so that the depth is a ratio: Soille 2003, "Morphological image analysis", section 6.3.4).
 """
 
 from __future__ import annotations
@@ -26,70 +26,70 @@ if TYPE_CHECKING:
     from .settings import InstanceSettings
 
 _FINE_PX = 1024
-"""Larger areas are split on a coarser grid of at most this side, with coarser cuts."""
+"""Maximum side of a component that is split at full resolution; larger ones are split on a coarser grid."""
 
 _OUTLINE_PX = 1.0
 """Added to distances before comparison: outlines are accurate to a pixel, so small objects need deeper necks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
-    """A piece of the class map for one object."""
+class HeadObject:
+    """One object in the class map of a head."""
 
     mask: LocalMask
     """The pixels, in image coordinates, 8-connected."""
     class_id: int
     score: float
-    """Mean probability of the class in the piece, 0..1."""
+    """Mean probability of the class in the mask, 0..1."""
 
 
-def pieces_of(segmentation: Segmentation, settings: InstanceSettings) -> Iterator[Piece]:
-    """Split a class map into objects.
+def split_segmentation(segmentation: Segmentation, settings: InstanceSettings) -> Iterator[HeadObject]:
+    """Split the class map of a segmentation into objects.
 
     Args:
         segmentation: Result of a head for an image or a region of it.
         settings: How objects are split.
 
     Yields:
-        The pieces, ordered by class, without overlap; class 0 has none.
+        The objects, ordered by class, without overlap; class 0 is background.
     """
-    yield from pieces_in(segmentation.labels, segmentation.confidence, settings, segmentation.origin_rc)
+    yield from split_class_map(segmentation.labels, segmentation.confidence, settings, segmentation.origin_rc)
 
 
-def pieces_in(
+def split_class_map(
     labels: UInt8Array,
     confidence: FloatArray,
     settings: InstanceSettings,
     origin_rc: tuple[int, int] = (0, 0),
     thresholds: Mapping[int, float] | None = None,
-) -> Iterator[Piece]:
-    """Split a class map into objects, with a position and thresholds per class; see `pieces_of`.
+) -> Iterator[HeadObject]:
+    """Split a class map into objects, with a threshold for each class.
 
     Args:
-        labels: (H, W) class ids, 0 is none.
-        confidence: (H, W) probability of that class, 0..1.
+        labels: (H, W) class ids, 0 for background.
+        confidence: (H, W) probability of the class of each pixel, 0..1.
         settings: How objects are split.
         origin_rc: Position (row, col) of the first pixel in the image.
-        thresholds: Class id -> threshold, instead of that of the settings.
+        thresholds: Class id -> threshold that replaces the one in the settings.
 
     Yields:
-        The pieces, ordered by class, in image coordinates.
+        The objects, ordered by class, without overlap, in image coordinates.
     """
     top, left = origin_rc
     for class_id in map(int, np.flatnonzero(np.bincount(labels.ravel(), minlength=1)[1:]) + 1):
         of_class = labels == class_id
-        least = (thresholds or {}).get(class_id, settings.threshold)
-        if least > 0:
-            of_class &= confidence >= least
-        for mask in objects_of(of_class, settings):
+        threshold = (thresholds or {}).get(class_id, settings.threshold)
+        if threshold > 0:
+            of_class &= confidence >= threshold
+        for mask in split_mask(of_class, settings):
             score = float(confidence[mask.slices][mask.bitmap].mean(dtype=np.float64))
-            yield Piece(LocalMask(mask.row + top, mask.col + left, mask.bitmap), class_id, score)
+            yield HeadObject(LocalMask(mask.row + top, mask.col + left, mask.bitmap), class_id, score)
 
 
-def objects_of(mask: BoolArray, settings: InstanceSettings) -> Iterator[LocalMask]:
-    """Yield the objects of a mask (H, W) bool: its 8-connected components, each split at necks.
+def split_mask(mask: BoolArray, settings: InstanceSettings) -> Iterator[LocalMask]:
+    """Yield the objects in a mask (H, W) bool: its 8-connected components, each split at necks.
 
-    Components of fewer than `min_area_px` pixels are skipped. The cost is that of the components, not of the image.
+    Components of fewer than `min_area_px` pixels are skipped.
     """
     areas: IntArray = label(mask, connectivity=2)
     for number, window in enumerate(ndimage.find_objects(areas), start=1):
@@ -107,14 +107,14 @@ def split(mask: BoolArray, settings: InstanceSettings) -> IntArray:
 
     Args:
         mask: (H, W) bool, 8-connected, not empty; pixels outside the array are background.
-        settings: How narrow a neck is, and the minimum area of a part.
+        settings: Width of a neck and minimum area of a part.
 
     Returns:
-        (H, W) int, the part 1, 2 ... of each pixel of the mask, 0 elsewhere.
+        (H, W) int, number of the part (1, 2 ...) of each pixel in the mask, 0 elsewhere.
     """
     if settings.neck <= 0:
         return mask.astype(np.int32)
-    # Compute the smoothed distance to the outline, and the maxima between which there is a neck.
+    # Compute the smoothed distance to the outline, and its maxima that necks separate.
     inside = np.pad(mask, 1)
     distance = ndimage.distance_transform_edt(inside)
     if settings.smoothing > 0:
@@ -128,17 +128,17 @@ def split(mask: BoolArray, settings: InstanceSettings) -> IntArray:
         kept[0] = False
         if kept[1:].all():
             return parts[1:-1, 1:-1]
-        # Remove the maxima of parts that are too small, so that their pixels go to neighbours.
+        # Remove the maxima of parts that are too small, so that neighbours grow into them.
         kept[areas[1:].argmax() + 1] = True
         seeds = np.where(kept, np.cumsum(kept), 0)[seeds]
     return mask.astype(np.int32)
 
 
 def _split_coarse(mask: BoolArray, settings: InstanceSettings) -> IntArray:
-    """Split a component using every nth pixel; the other pixels go to the nearest part."""
+    """Split a component using every nth pixel; the other pixels are assigned to the nearest part."""
     step = -(-max(mask.shape) // _FINE_PX)
     coarse = mask[step // 2 :: step, step // 2 :: step]
-    # Thin connections may be interrupted on the coarse grid: split only the largest component.
+    # Thin connections may be interrupted on the coarse grid, so split only the largest component.
     areas = label(coarse, connectivity=2)
     parts = split(areas == 1 + np.bincount(areas.ravel())[1:].argmax(), settings) if areas.any() else areas
     if parts.max() < 2:
@@ -146,44 +146,44 @@ def _split_coarse(mask: BoolArray, settings: InstanceSettings) -> IntArray:
     # Enlarge the parts to full resolution.
     nearest = ndimage.distance_transform_edt(parts == 0, return_distances=False, return_indices=True)
     filled = parts[tuple(nearest)].repeat(step, axis=0).repeat(step, axis=1)
-    missing = [(0, max(0, side - have)) for side, have in zip(mask.shape, filled.shape, strict=True)]
+    missing = [(0, max(0, side - size)) for side, size in zip(mask.shape, filled.shape, strict=True)]
     filled = np.pad(filled, missing, mode="edge")[: mask.shape[0], : mask.shape[1]]
     return _rejoin(filled * mask)
 
 
 def _rejoin(parts: IntArray) -> IntArray:
-    """Reassign components that are separated from the largest component of their part to a touching part.
+    """Assign the components of each part, except the largest, to a part that they touch.
 
     Args:
         parts: (H, W) int, 0 outside; the non-zero pixels are 8-connected.
     """
-    # Label the components, and find the part of each and the largest of each part.
-    pieces: IntArray = label(parts, connectivity=2)
-    owner = np.zeros(pieces.max() + 1, dtype=np.int32)
-    owner[pieces.ravel()] = parts.ravel()
-    smallest_first = np.bincount(pieces.ravel()).argsort()
+    # Label the components, and find the part of each component and the largest component of each part.
+    components: IntArray = label(parts, connectivity=2)
+    owner = np.zeros(components.max() + 1, dtype=np.int32)
+    owner[components.ravel()] = parts.ravel()
+    smallest_first = np.bincount(components.ravel()).argsort()
     largest = np.zeros(parts.max() + 1, dtype=np.int64)
     largest[owner[smallest_first]] = smallest_first
     final = np.zeros_like(owner)
     final[largest[1:]] = np.arange(1, len(largest))
-    # Assign the others from neighbour to neighbour.
-    pairs = _touching(pieces)
+    # Assign the other components to the parts of their neighbours, until none is left.
+    pairs = _touching(components)
     while (final[1:] == 0).any():
         for first, second in (pairs, pairs[::-1]):
             free = (final[first] == 0) & (final[second] > 0)
             final[first[free]] = final[second[free]]
-    joined: IntArray = final[pieces]
+    joined: IntArray = final[components]
     return joined
 
 
-def _touching(pieces: IntArray) -> IntArray:
-    """List the pairs of numbers that touch (8-connected), (2, n), without 0."""
+def _touching(labels: IntArray) -> IntArray:
+    """List the pairs (2, n) of different labels (H, W) other than 0 that touch (8-connected)."""
     pairs_by_direction = []
     for first, second in (
-        (pieces[:, 1:], pieces[:, :-1]),
-        (pieces[1:], pieces[:-1]),
-        (pieces[1:, 1:], pieces[:-1, :-1]),
-        (pieces[1:, :-1], pieces[:-1, 1:]),
+        (labels[:, 1:], labels[:, :-1]),
+        (labels[1:], labels[:-1]),
+        (labels[1:, 1:], labels[:-1, :-1]),
+        (labels[1:, :-1], labels[:-1, 1:]),
     ):
         border = (first != second) & (first > 0) & (second > 0)
         pairs_by_direction.append(np.stack([first[border], second[border]]))
@@ -192,7 +192,7 @@ def _touching(pieces: IntArray) -> IntArray:
 
 
 def _seeds(distance: FloatArray, inside: BoolArray, neck: float) -> IntArray:
-    """Number the maxima of the distance that necks separate from each other; 0 elsewhere."""
+    """Number the maxima of the distance (H, W) that are separated by necks; 0 elsewhere."""
     height = np.log(distance + _OUTLINE_PX)
     lowered = reconstruction(height + np.log(neck), height, method="dilation")
     seeds: IntArray = label(local_maxima(lowered, connectivity=2).astype(bool) & inside, connectivity=2)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ...errors import ImageError, UnknownNameError
-from ...files import alone, write_atomically
+from ...files import locked, write_atomically
 from ...jobs import Job
 from ...registry import unknown_name
 from ..prompts.tile_cache import TileFeatures
@@ -216,7 +216,7 @@ class FolderQueue:
         Args:
             index: Index of the image to open; None keeps the current one.
         """
-        with alone(self.file):
+        with locked(self.file):
             saved, _ = self._load()
             states = {**self._states, **saved}
             yield states

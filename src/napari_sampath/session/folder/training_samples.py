@@ -11,7 +11,7 @@ from ...errors import DatasetError, SampathError
 from ...files import write_atomically
 from ...formats import DatasetFolder
 from ...formats.dataset.manifest import DatasetImage
-from ...formats.dataset.names import alike
+from ...formats.dataset.names import similar_names
 from ...jobs import Job, Progress
 from ..session import Session
 
@@ -85,7 +85,7 @@ class TrainingSamples:
         if document.verified_map.any() or any(obj.trust == 1 for obj in document.objects.values()):
             return session.files.save_job(self.folder)
         images = DatasetFolder.open(self.folder).images if DatasetFolder.exists(self.folder) else ()
-        if not alike(session.name, images):
+        if not similar_names(session.name, images):
             return None
         return _save_again(self.folder, session, session.files.save_job(self.folder))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ...arrays import Features, UInt8Array
 from ...geometry import Frame
 from ...jobs import Job, Progress
-from ...tiling import outward, prompt_tiles
+from ...tiling import nearest_first, prompt_tiles
 
 if TYPE_CHECKING:
     from ...predict import Model
@@ -102,4 +102,4 @@ class TileFeatures:
         """
         height, width = self._image.shape[:2]
         centre = centre_rc or (height / 2, width / 2)
-        return self.encode_job(list(outward(prompt_tiles((height, width)), centre))[:ahead])
+        return self.encode_job(nearest_first(prompt_tiles((height, width)), centre)[:ahead])

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from ...annotations import Box
 from ...geometry import Frame
 from ...jobs import Job
-from ...tiling import high_resolution_px, outward, tile_for, tiles_for
+from ...tiling import high_resolution_px, nearest_first, tile_for, tiles_for
 from .tile_cache import MAX_TILES, TileFeatures
 
 
@@ -77,4 +77,4 @@ class View:
         """Return the tiles for clicks in a box, central tiles first."""
         r0, c0, r1, c1 = box
         tiles = tiles_for(self.hw, (c0, r0), (c1, r1), high_resolution)
-        return list(outward(tiles, ((r0 + r1) / 2, (c0 + c1) / 2)))
+        return nearest_first(tiles, ((r0 + r1) / 2, (c0 + c1) / 2))

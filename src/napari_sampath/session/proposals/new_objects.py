@@ -19,7 +19,7 @@ from ...annotations.model.classes import next_color
 from ...arrays import BoolArray, ClassInfo, FloatArray, LocalMask, UInt8Array
 from ...errors import ImageError
 from ...formats import Objects
-from ...jobs import sharing
+from ...jobs import releasing_gil
 from .result_filter import KEEP_ALL, ResultFilter
 
 
@@ -85,7 +85,7 @@ def from_segmentation(segmentation: Segmentation, result_filter: ResultFilter = 
         result_filter: The parts to keep; thresholds apply before components are found.
     """
     from ...predict.instances.settings import InstanceSettings
-    from ...predict.instances.split_touching import pieces_in
+    from ...predict.instances.split_touching import split_class_map
 
     labels, confidence = np.asarray(segmentation.labels), np.asarray(segmentation.confidence)
     top, left = getattr(segmentation, "origin_rc", (0, 0))
@@ -96,7 +96,7 @@ def from_segmentation(segmentation: Segmentation, result_filter: ResultFilter = 
     thresholds = {ids[name]: threshold for name, threshold in result_filter.thresholds.items() if name in ids}
     objects = tuple(
         NewObject(obj.class_id, obj.mask, obj.score)
-        for obj in pieces_in(labels, confidence, settings, (top, left), thresholds)
+        for obj in split_class_map(labels, confidence, settings, (top, left), thresholds)
     )
     height, width = labels.shape
     box = (top, left, top + height, left + width)
@@ -133,7 +133,7 @@ def make_items(
     """
     items: list[tuple[AnnotatedObject, LocalMask]] = []
     added = now()
-    for obj in sharing(new.objects):
+    for obj in releasing_gil(new.objects):
         mask = obj.mask
         if unavailable is not None:
             mask = LocalMask(mask.row, mask.col, mask.bitmap & ~unavailable(bounds(mask)))

@@ -20,7 +20,7 @@ from ...predict.everything.settings import EverythingSettings
 from ...predict.instances.instances import separate_touching_job
 from ...predict.instances.label_map import number_map
 from ...predict.instances.settings import InstanceSettings
-from ...predict.instances.split_touching import objects_of, pieces_of
+from ...predict.instances.split_touching import split_mask, split_segmentation
 from ...predict.segmentation import segment_job
 from ..data.instances import InstanceImage
 from .panoptic_quality import ObjectCounts
@@ -114,7 +114,7 @@ def haematoxylin_objects(pixels: UInt8Array, settings: InstanceSettings = _INSTA
     stain = gaussian(rgb2hed(pixels)[..., 0], sigma=2)
     if stain.min() == stain.max():
         return []
-    return list(objects_of(stain > threshold_otsu(stain), settings))
+    return list(split_mask(stain > threshold_otsu(stain), settings))
 
 
 def _predict_job(
@@ -137,8 +137,8 @@ def _predict_job(
             instances = yield from separate_touching_job(segmentation, pixels, model, settings)
             masks[f"{head.name} + {model.name}"] = [instance.mask for instance in instances]
         for suffix, neck in (("separated", settings.neck), ("connected components", 0.0)):
-            pieces = pieces_of(segmentation, replace(settings, neck=neck))
-            masks[f"{head.name}, {suffix}"] = [piece.mask for piece in pieces]
+            objects = split_segmentation(segmentation, replace(settings, neck=neck))
+            masks[f"{head.name}, {suffix}"] = [obj.mask for obj in objects]
     if model.promptable:
         proposals = yield from segment_everything_job(pixels, model, everything)
         masks[f"{model.name}, everything"] = [proposal.mask for proposal in proposals]

@@ -1,0 +1,41 @@
+"""A loop over `releasing_gil` lets other threads run Python; a plain loop holds the GIL for a switch interval."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from napari_sampath.jobs import releasing_gil
+
+
+@pytest.fixture
+def long_interval() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(30)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize("releases", [True, False])
+def test_other_threads_run_during_a_loop_over_releasing_gil(long_interval: None, releases: bool) -> None:
+    ran: list[bool] = []
+    gate = threading.Lock()
+    gate.acquire()
+    thread = threading.Thread(target=lambda: (gate.acquire(), ran.append(True)))
+    thread.start()
+    gate.release()
+    end = time.perf_counter() + (10 if releases else 0.3)
+    for _ in releasing_gil(itertools.count()) if releases else itertools.count():
+        if ran or time.perf_counter() > end:
+            break
+    assert bool(ran) is releases
+    thread.join()
+
+
+def test_releasing_gil_yields_all_items_in_order() -> None:
+    assert list(releasing_gil(range(1000))) == list(range(1000))
