@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_sampath import run_lengths
 from napari_sampath.annotations import (
     Add,
     AnnotatedObject,
@@ -35,6 +34,7 @@ from napari_sampath.annotations.model.annotated_object import from_json, to_json
 from napari_sampath.annotations.model.operations import operation_from_json, operation_to_json
 from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.errors import ClassListError, PromptError, SampathError, UnknownNameError
+from napari_sampath.formats import run_lengths
 
 HW = (24, 31)
 CLASSES = (

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.tiny_sam import build_tiny_sam
+from napari_sampath.run_lengths import encode_coco
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
 
@@ -28,7 +29,6 @@ from napari_sampath.predict.everything.mask_filters import (
     inclusive_box,
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
-from napari_sampath.run_lengths import encode_coco
 from support.golden import assert_matches
 from support.models.small_sam import model_of, small_sam, spotlit_model, wave_image
 

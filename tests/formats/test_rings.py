@@ -12,7 +12,7 @@ from shapely.geometry import Polygon
 from napari_sampath.arrays import LocalMask
 from napari_sampath.errors import DatasetError, ImageError
 from napari_sampath.formats import rings
-from napari_sampath.run_lengths import decode_coco, encode_coco, unpack_coco
+from napari_sampath.formats.run_lengths import decode_coco, encode_coco, unpack_coco
 
 # pycocotools 2.0.11 converts arrays in numpy 1's way.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -18,6 +18,7 @@ from skimage.measure import label
 from napari_sampath.arrays import LocalMask
 from napari_sampath.encoders import EncoderParts
 from napari_sampath.errors import ConfigError, DatasetError, PromptError
+from napari_sampath.formats.run_lengths import decode_coco, encode_coco
 from napari_sampath.geometry import Frame, whole
 from napari_sampath.jobs import Progress
 from napari_sampath.predict import Model
@@ -34,7 +35,6 @@ from napari_sampath.predict.everything.mask_filters import (
     fill_small_holes,
 )
 from napari_sampath.predict.everything.settings import EverythingSettings
-from napari_sampath.run_lengths import decode_coco, encode_coco
 from napari_sampath.store import MemoryTier, Store
 from support.models.small_sam import Spotlight, model_of, small_sam, spotlit_model, wave_image
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ...arrays import ClassInfo, LocalMask
+from ...formats.run_lengths import mask_from_json, mask_to_json
 from ...jobs import releasing_gil
-from ...run_lengths import mask_from_json, mask_to_json
 from .annotated_object import FLAGS, AnnotatedObject, FlagName, from_json, to_json
 
 

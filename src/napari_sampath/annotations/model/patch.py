@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ... import run_lengths
 from ...arrays import BoolArray, ClassInfo, IntArray
+from ...formats import run_lengths
 from ..masks.masks import Box, union
 from ..masks.tiled_map import TiledMap
 from .annotated_object import AnnotatedObject

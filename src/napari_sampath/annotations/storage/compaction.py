@@ -11,7 +11,7 @@ import numpy as np
 
 from ...arrays import LocalMask
 from ...errors import StorageError
-from ...run_lengths import mask_from_json, mask_to_json
+from ...formats.run_lengths import mask_from_json, mask_to_json
 from ..masks.masks import bounds
 from ..masks.tiled_map import TiledMap
 from ..model.annotated_object import from_json, now, to_json

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import BoolArray, IntArray, LocalMask
-from .errors import DatasetError
+from ..arrays import BoolArray, IntArray, LocalMask
+from ..errors import DatasetError
 
 Runs: TypeAlias = npt.NDArray[np.uint32]
 
