@@ -68,12 +68,12 @@ def test_classes_can_be_named(golden):
     case = golden.case("sampath.crag.head")
     names = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(4, "gland", (255, 0, 0)))
     assert SamPathHead.import_reference(weights(golden, case), names, PAIR).classes == names
-    with pytest.raises(WeightsError, match="of 2 classes, 1 are given"):
+    with pytest.raises(WeightsError, match="1 classes are given, but the weights are for 2; give 2"):
         SamPathHead.import_reference(weights(golden, case), names[:1], PAIR)
 
 
 def test_other_weights_are_rejected(golden):
-    with pytest.raises(WeightsError, match="not those of SAM-Path"):
+    with pytest.raises(WeightsError, match="do not belong to SAM-Path"):
         SamPathHead.import_reference(golden.weights("autosam_linear", 42))
     broken = weights(golden, golden.case("sampath.crag.head"))
     del broken["model.model.mask_decoder.transformer.norm_final_attn.bias"]

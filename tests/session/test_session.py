@@ -809,7 +809,7 @@ def test_empty_segmentation_and_segmentation_of_another_size(session: Session) -
     assert session.proposals.add(nothing).apply() == []
     assert signals.take() == [("message", "Nothing was found, so nothing was added.")]
     small = Found(np.ones((9, 8), dtype=np.uint8), np.ones((9, 8), dtype=np.float32), CLASSES)
-    with pytest.raises(ImageError, match=r"segmentation is 8 x 9 px and the image 128 x 96 px"):
+    with pytest.raises(ImageError, match=r"segmentation is 8 x 9 px, but the image is 128 x 96 px"):
         session.proposals.add(small).apply()
     assert not session.undo()
 
@@ -840,7 +840,7 @@ def test_export_and_import(session: Session, tmp_path: Path, formats: tuple[str,
     assert other.undo()
     assert other.document.objects == {}
     assert not other.undo()
-    with pytest.raises(ImageError, match=r"is 128 x 96 px and the image 100 x 90 px"):
+    with pytest.raises(ImageError, match=r"is 128 x 96 px, but the image is 100 x 90 px"):
         Session(picture((90, 100)), "slide").files.import_labels(tmp_path)
 
 
