@@ -218,7 +218,7 @@ def test_regions_ranked_by_disagreement_on_class_names() -> None:
     (region,) = uncertain_regions("disagreement", HW, nothing, [first, second], region_px=64)
     assert (region.box, region.score) == ((64, 64, 128, 128), pytest.approx(0.5))
     with pytest.raises(
-        ImageError, match=r"needs the results of 2 head\(s\), and this part of the image has 1"
+        ImageError, match=r"needs the results of 2 head\(s\), but this part of the image has 1"
     ):
         uncertain_regions("disagreement", HW, nothing, [first])
 

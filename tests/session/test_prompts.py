@@ -164,7 +164,7 @@ def test_several_boxes_exclude_other_prompts(session: Session) -> None:
         session.prompts.add_point(20, 20)
     session.prompts.remove_last()
     session.prompts.add_point(20, 20)
-    with pytest.raises(PromptError, match="commit it first, then draw the boxes of the others"):
+    with pytest.raises(PromptError, match="commit it first, then draw the boxes of the other objects"):
         session.prompts.set_box(*BOXES[1], further=True)
     assert session.prompts.state.boxes == BOXES[:1]
 

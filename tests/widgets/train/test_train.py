@@ -102,7 +102,7 @@ def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Pat
     assert not dock.roll_back_button.isHidden()
     window.driver.press(dock.accept_button)
     assert dock.training.heads.current.stem == "linear-1"
-    assert "Auto-segment uses linear-1" in dock.status.message.text()
+    assert "Auto-segment now uses linear-1" in dock.status.message.text()
     assert not dock.accept_button.isEnabled()
     assert not dock.roll_back_button.isEnabled(), "there is no previous head"
     trained(window, dock, epochs=8)
