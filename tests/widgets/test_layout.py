@@ -78,7 +78,9 @@ def test_tooltips_name_the_keys_of_the_user(open_window: Callable[..., Any], tis
         window = open_window(tissue, DiscModel())
     finally:
         keys.unlink()
-    assert window.dock.buttons["commit"].toolTip() == "Add the candidate as an object of the selected class (F6)"
+    assert (
+        window.dock.buttons["commit"].toolTip() == "Add the candidate as an object of the selected class (F6)"
+    )
     assert window.dock.modes.preview.toolTip().endswith("(F7)")
     assert window.dock.buttons["undo"].toolTip().endswith("(Ctrl-Z)")
     assert window.dock.buttons["next_candidate"].toolTip().endswith("smaller part (M)")
