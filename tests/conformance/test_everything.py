@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.tiny_sam import build_tiny_sam
-from napari_sampath.run_lengths import encode_coco
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
 
@@ -17,6 +16,7 @@ from napari_sampath.arrays import LocalMask
 from napari_sampath.encoders import EncoderInfo
 from napari_sampath.encoders.sam.sam import assemble
 from napari_sampath.encoders.sam.sam_format import deduce, sam_keys
+from napari_sampath.formats.run_lengths import encode_coco
 from napari_sampath.geometry import Frame
 from napari_sampath.predict import Model
 from napari_sampath.predict.decoder.prompt_decoder import PromptDecoder
