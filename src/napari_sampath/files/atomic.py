@@ -16,7 +16,7 @@ from typing import BinaryIO, TypeAlias
 
 from filelock import FileLock, Timeout
 
-from .errors import SampathError, StorageError
+from ..errors import SampathError, StorageError
 
 logger = logging.getLogger(__name__)
 
