@@ -148,7 +148,7 @@ def convert(value: Any, annotation: Any, where: str = "") -> Any:
     if origin in (typing.Union, types.UnionType):
         return _union(value, arguments, where)
     if dataclasses.is_dataclass(annotation):
-        return _dataclass(value, typing.cast("type[Any]", annotation), where)
+        return _dataclass(value, annotation, where)
     if (origin or annotation) in (list, tuple, Sequence):
         return _sequence(value, origin or annotation, arguments, where)
     if (origin or annotation) in (dict, Mapping):
@@ -210,7 +210,7 @@ def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
 
-def _dataclass(value: Any, cls: type[Any], where: str) -> Any:
+def _dataclass(value: Any, cls: Any, where: str) -> Any:
     if not isinstance(value, dict):
         _refuse(value, where, "an object")
     hints, fields = _hints(cls), {}

@@ -11,10 +11,12 @@ from ..arrays import ClassInfo
 from ..errors import ImageError, UnknownNameError
 from ..rasters import Raster, check_pixels, read_raster
 from ..registry import join_names, unknown_name
-from . import coco, geojson, manifest, omezarr
+from . import manifest
 from .foreign import load_json
 from .labels import DETAILS, KINDS, WHOLE, Labels, check_unique, default_color, image_name, used_ids
+from .maps import omezarr
 from .objects import Objects
+from .outlines import coco, geojson
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -17,7 +17,7 @@ from ..errors import ImageError, StorageError
 from ..files import Write, locked, write_together
 from ..rasters import check_pixels
 from ..registry import lookup
-from . import coco, geojson, manifest, omezarr, pixels
+from . import manifest
 from .labels import (
     DETAILS,
     FORMATS,
@@ -33,7 +33,9 @@ from .labels import (
     renumber,
     used_ids,
 )
+from .maps import omezarr, pixels
 from .objects import Objects
+from .outlines import coco, geojson
 
 if TYPE_CHECKING:
     from ..arrays import ClassInfo

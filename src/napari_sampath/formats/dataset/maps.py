@@ -15,7 +15,7 @@ from ...arrays import ClassInfo
 from ...errors import DatasetError, DuplicateNameError
 from ...rasters import read_raster
 from ..labels import check_unique, used_ids
-from ..pixels import PNG_IDS, write_palette, write_png
+from ..maps.pixels import PNG_IDS, write_palette, write_png
 from .manifest import MANIFEST
 
 if TYPE_CHECKING:

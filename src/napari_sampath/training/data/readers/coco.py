@@ -16,8 +16,8 @@ import numpy as np
 
 from ....arrays import BoolArray, ClassInfo
 from ....errors import DatasetError, SampathError
-from ....formats.coco import CocoContent, decode_segmentation
 from ....formats.labels import default_color
+from ....formats.outlines.coco import CocoContent, decode_segmentation
 from ....images import read
 from ..dataset import Dataset, Item, Sample
 from .classes import with_background

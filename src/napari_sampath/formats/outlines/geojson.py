@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import LocalMask
-from . import rings
-from .foreign import ClassTable, dump_json, parse_color, parse_ring, refuse
-from .objects import LabelledObject, Objects
+from ...arrays import LocalMask
+from .. import rings
+from ..foreign import ClassTable, dump_json, parse_color, parse_ring, refuse
+from ..objects import LabelledObject, Objects
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from .labels import MapLike
+from ..labels import MapLike
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ..arrays import ClassInfo
-    from ..files import Write
+    from ...arrays import ClassInfo
+    from ...files import Write
 
 PNG_IDS = 2**16 - 1
 """Largest number that a 16-bit PNG can store."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import ClassInfo
-from ..errors import ImageError, UnknownNameError
-from ..registry import unknown_name
-from .foreign import ClassTable, parse_color, refuse
-from .labels import KINDS, Labels, MapLike, blocks, default_color, used_ids
+from ...arrays import ClassInfo
+from ...errors import ImageError, UnknownNameError
+from ...registry import unknown_name
+from ..foreign import ClassTable, parse_color, refuse
+from ..labels import KINDS, Labels, MapLike, blocks, default_color, used_ids
 
 if TYPE_CHECKING:
     import zarr

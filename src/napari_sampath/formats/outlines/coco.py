@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import LocalMask
-from ..errors import DatasetError, SampathError, UnknownNameError
-from ..registry import join_names, unknown_name
-from . import rings
-from .foreign import ClassTable, dump_json, parse_color, parse_ring, refuse
-from .objects import LabelledObject, Objects
-from .run_lengths import decode_coco, encode_coco, unpack_coco
+from ...arrays import LocalMask
+from ...errors import DatasetError, SampathError, UnknownNameError
+from ...registry import join_names, unknown_name
+from .. import rings
+from ..foreign import ClassTable, dump_json, parse_color, parse_ring, refuse
+from ..objects import LabelledObject, Objects
+from ..run_lengths import decode_coco, encode_coco, unpack_coco
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Formats with label maps; `registry.py` finds every module that defines `FORMATS`."""
