@@ -7,22 +7,25 @@ and as properties the class names ("name") and the details of objects.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...arrays import ClassInfo
-from ...errors import ImageError, UnknownNameError
+from ...errors import UnknownNameError
 from ...registry import unknown_name
 from ..foreign import ClassTable, parse_color, refuse
-from ..labels import KINDS, Labels, MapLike, blocks, default_color, used_ids
+from ..labels import KINDS, Box, Labels, MapLike, blocks, default_color, used_ids
+from ..zarr_arrays import Node, ZarrMap, array_info, is_zarr
 
 if TYPE_CHECKING:
     import zarr
 
 VERSION = "0.5"
 CHUNK_PX = 1024
+_MAX_LABELS = 1000
 _SMALLEST_PX = 512
 """Maximum side of the last level of a pyramid."""
 _AXES = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
@@ -49,7 +52,7 @@ def write(folder: Path, labels: Labels, mpp: float | None = None) -> None:
 
 def is_omezarr(path: Path) -> bool:
     """Return True if a folder is a Zarr group."""
-    return any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs"))
+    return is_zarr(path)
 
 
 def read(path: Path) -> Labels:
@@ -57,28 +60,24 @@ def read(path: Path) -> Labels:
 
     Args:
         path: A group with `labels`, or a label image (NGFF 0.4 or 0.5). A single label image of another program is
-            read as classes if it has 8 bits, otherwise as objects of one class.
+            read as classes if it has 8 bits, otherwise as objects of one class. Of axes other than y and x, each must
+            have length 1.
 
     Raises:
         ImageError: If there is no usable label image.
         UnknownNameError: If there are several label images of another program.
     """
-    import zarr
-
-    try:
-        group = zarr.open_group(str(path), mode="r")
-        groups = _label_groups(path, group)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ImageError(f"'{path}' is not a readable OME-Zarr ({error}); export it again.") from error
-    if not groups:
+    root = Node.open(path)
+    labels = _label_nodes(root) if root is not None else {}
+    if not labels:
         refuse(path, "has no label images", "give an OME-Zarr with labels")
-    if set(KINDS) <= set(groups):
-        return _read_export(path, groups)
-    if len(groups) > 1:
+    if set(KINDS) <= set(labels):
+        return _read_export(path, labels)
+    if len(labels) > 1:
         raise UnknownNameError(
-            unknown_name(f"label image in '{path}' (give its own folder)", "classes", sorted(groups))
+            unknown_name(f"label image in '{path}' (give its own folder)", "classes", sorted(labels))
         )
-    ((name, label),) = groups.items()
+    ((name, label),) = labels.items()
     return _read_foreign(path, name, label)
 
 
@@ -136,82 +135,103 @@ def _copy(source: MapLike, array: zarr.Array[Any], step: int) -> None:
             array[r0 : r0 + part.shape[0], c0 : c0 + part.shape[1]] = part
 
 
-def _metadata(group: zarr.Group) -> dict[str, Any]:
-    attributes = dict(group.attrs)
-    metadata = attributes.get("ome", attributes)
-    return metadata if isinstance(metadata, dict) else {}
+def _ngff(node: Node) -> Mapping[str, Any]:
+    """Return the attributes that NGFF defines, of version 0.5 or earlier."""
+    attributes = node.attributes.get("ome", node.attributes)
+    return attributes if isinstance(attributes, dict) else {}
 
 
-def _label_groups(path: Path, group: zarr.Group) -> dict[str, zarr.Group]:
+def _label_nodes(root: Node) -> dict[str, Node]:
     """Return the label images by name: the group itself, or those listed by its group `labels` or by itself."""
-    import zarr
+    if "image-label" in _ngff(root):
+        return {root.folder.name: root}
+    listed = root.child("labels") or root
+    names = _ngff(listed).get("labels")
+    strings = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    if len(strings) > _MAX_LABELS:
+        refuse(listed.folder, f"lists {len(strings):,} label images", f"give at most {_MAX_LABELS}")
+    nodes = {name: listed.child(name) for name in dict.fromkeys(strings)}
+    return {name: node for name, node in nodes.items() if node is not None and node.array is None}
 
-    if "image-label" in _metadata(group):
-        return {group.basename or group.store_path.path or path.name: group}
-    if "labels" in group and isinstance(group["labels"], zarr.Group):
-        group = group["labels"]
-    labels = {str(name): group.get(name) for name in _metadata(group).get("labels", [])}
-    return {name: label for name, label in labels.items() if isinstance(label, zarr.Group)}
 
-
-def _array(path: Path, group: zarr.Group) -> Any:
-    """Return the full-size array (H, W) of a label image.
+def _map(path: Path, label: Node) -> ZarrMap:
+    """Return the full-size map (H, W) of a label image.
 
     Raises:
-        ImageError: If it is not a single plane of whole numbers.
+        ImageError: If it is not a single plane of whole numbers, or its metadata is damaged.
     """
-    try:
-        array: Any = group[_metadata(group)["multiscales"][0]["datasets"][0]["path"]]
-        shape, kind = array.shape, array.dtype.kind
-    except (LookupError, TypeError, AttributeError):
-        refuse(path, f"has a label image '{group.name}' without pixels", "export it again")
-    if len(shape) != 2 or kind not in "bui" or 0 in shape:
-        refuse(
-            path,
-            f"has labels of shape {shape} and type {array.dtype}",
-            "give one plane (y, x) of whole numbers",
-        )
-    return array
+    multiscale = _first(_ngff(label).get("multiscales"))
+    level = _first(multiscale.get("datasets")).get("path")
+    array = label.child(level) if isinstance(level, str) else None
+    if array is None or array.array is None:
+        refuse(path, f"has a label image '{label.folder.name}' without pixels", "export it again")
+    info = array_info(array)
+    rows, cols = _plane(multiscale.get("axes"), len(info.shape))
+    if any(side > 1 for axis, side in enumerate(info.shape) if axis not in (rows, cols)) or rows == cols:
+        refuse(path, f"has labels of shape {info.shape}", "give one plane (y, x) of whole numbers")
+    return ZarrMap(info, rows, cols)
 
 
-def _colors_and_properties(group: zarr.Group) -> tuple[dict[int, Any], dict[int, dict[str, Any]]]:
+def _plane(axes: Any, dimensions: int) -> tuple[int, int]:
+    """Return the axes of rows and columns; the last two if the metadata does not name them."""
+    names = [axis.get("name") if isinstance(axis, dict) else axis for axis in _list(axes)]
+    if len(names) == dimensions and names.count("y") == names.count("x") == 1:
+        return names.index("y"), names.index("x")
+    return max(0, dimensions - 2), dimensions - 1
+
+
+def _first(values: Any) -> Mapping[str, Any]:
+    first = values[0] if isinstance(values, list) and values else None
+    return first if isinstance(first, dict) else {}
+
+
+def _list(values: Any) -> list[Any]:
+    return values if isinstance(values, list) else []
+
+
+def _colors_and_properties(label: Node) -> tuple[dict[int, Any], dict[int, dict[str, Any]]]:
     """Read the colours and properties of a label image by value; malformed entries are skipped."""
-    label = _metadata(group).get("image-label") or {}
+    content = _ngff(label).get("image-label")
+    details = content if isinstance(content, dict) else {}
     colors, properties = {}, {}
-    for entry in label.get("colors") or []:
-        if isinstance(entry, dict) and isinstance(entry.get("label-value"), int):
+    for entry in _list(details.get("colors")):
+        if isinstance(entry, dict) and type(entry.get("label-value")) is int:
             colors[entry["label-value"]] = parse_color(entry.get("rgba"))
-    for entry in label.get("properties") or []:
-        if isinstance(entry, dict) and isinstance(entry.get("label-value"), int):
+    for entry in _list(details.get("properties")):
+        if isinstance(entry, dict) and type(entry.get("label-value")) is int:
             properties[entry["label-value"]] = {k: v for k, v in entry.items() if k != "label-value"}
     return colors, properties
 
 
-def _read_export(path: Path, groups: dict[str, zarr.Group]) -> Labels:
-    maps = [_array(path, groups[kind]) for kind in KINDS]
+def _read_export(path: Path, labels: Mapping[str, Node]) -> Labels:
+    maps = [_map(path, labels[kind]) for kind in KINDS]
     if maps[0].shape != maps[1].shape:
         refuse(path, f"has maps of shapes {maps[0].shape} and {maps[1].shape}", "export it again")
-    colors, names = _colors_and_properties(groups["classes"])
+    if maps[0].dtype.itemsize > 1:
+        refuse(path, f"has classes of type {maps[0].dtype}", "export it again")
+    colors, names = _colors_and_properties(labels["classes"])
     values = [value for value in dict.fromkeys([*names, *colors]) if 1 <= value <= 255]
-    _, details = _colors_and_properties(groups["instances"])
+    _, details = _colors_and_properties(labels["instances"])
     return Labels(maps[0], maps[1], _classes(values, names, colors), details)
 
 
-def _classes(values: list[int], names: dict[int, Any], colors: dict[int, Any]) -> tuple[ClassInfo, ...]:
+def _classes(
+    values: list[int], names: Mapping[int, Mapping[str, Any]], colors: Mapping[int, Any]
+) -> tuple[ClassInfo, ...]:
     """Create a class for each value, with its name and colour in the metadata if any."""
     table = ClassTable()
     for value in values:
-        table.id_of(str(names.get(value, {}).get("name", f"class {value}")), colors.get(value), value)
+        name = names.get(value, {}).get("name")
+        table.id_of(name if isinstance(name, str) and name else f"class {value}", colors.get(value), value)
     return table.classes
 
 
-def _read_foreign(path: Path, name: str, group: zarr.Group) -> Labels:
-    array = _array(path, group)
-    colors, names = _colors_and_properties(group)
-    if array.dtype.itemsize > 1:
-        return Labels(_Foreground(array), array, (ClassInfo(1, name, default_color(1)),))
-    values = used_ids(np.asarray(array[:]).astype(np.uint8))
-    return Labels(array, _Zeros(array), _classes(values, names, colors))
+def _read_foreign(path: Path, name: str, label: Node) -> Labels:
+    values = _map(path, label)
+    colors, names = _colors_and_properties(label)
+    if values.dtype.itemsize > 1:
+        return Labels(_Foreground(values), values, (ClassInfo(1, name, default_color(1)),))
+    return Labels(values, _Zeros(values), _classes(used_ids(values), names, colors))
 
 
 class _Foreground:
@@ -219,16 +239,24 @@ class _Foreground:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, values: MapLike) -> None:
+    def __init__(self, values: ZarrMap) -> None:
         self.values = values
         self.shape = values.shape
 
     def __getitem__(self, key: Any) -> Any:
-        return (np.asarray(self.values[key]) > 0).astype(np.uint8)
+        return (self.values[key] > 0).astype(np.uint8)
+
+    def filled_boxes(self) -> Iterator[Box]:
+        """Yield windows that contain all pixels other than 0."""
+        return self.values.filled_boxes()
 
 
 class _Zeros(_Foreground):
     """A map of zeros of the shape of another map."""
 
     def __getitem__(self, key: Any) -> Any:
-        return np.zeros(np.asarray(self.values[key]).shape, dtype=np.uint8)
+        return np.zeros_like(self.values[key], dtype=np.uint8)
+
+    def filled_boxes(self) -> Iterator[Box]:
+        """Yield nothing, because every pixel is 0."""
+        return iter(())

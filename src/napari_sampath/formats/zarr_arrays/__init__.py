@@ -1,0 +1,11 @@
+"""Reading arrays of Zarr 2 and 3 in bounded time and memory, with a fixed list of codecs.
+
+The zarr package loads codecs by the names in a file, allocates what the file declares and follows links. Arrays of
+other people are therefore read here; the package writes our exports.
+"""
+
+from .array import ZarrMap
+from .metadata import ArrayInfo, array_info
+from .nodes import Node, is_zarr
+
+__all__ = ["ArrayInfo", "Node", "ZarrMap", "array_info", "is_zarr"]
