@@ -7,7 +7,6 @@ with the field names of `Config`), and these over the defaults.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from .errors import ConfigError
+from .files import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +113,12 @@ def load_config(**flags: object) -> Config:
     except ValueError:
         value = values["cache_limit_bytes"]
         raise ConfigError(f"cache_limit_bytes is '{value}'; give a whole number of bytes.") from None
-    cache_dir = Path(str(values["cache_dir"])).expanduser()
+    try:
+        cache_dir = Path(str(values["cache_dir"])).expanduser()
+    except RuntimeError:  # there is no such user
+        cache_dir = Path("\0")
+    if "\0" in str(cache_dir):
+        raise ConfigError(f"cache_dir is {values['cache_dir']!r}; give the path of a folder.")
     return Config(cache_dir, str(values["device"]), limit, _check_precision(str(values["precision"])))
 
 
@@ -126,7 +131,7 @@ def read_settings(name: str) -> dict[str, object]:
     """Read one of the user's settings files, a JSON object; empty if it is missing or damaged."""
     path = settings_file(name)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

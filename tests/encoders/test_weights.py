@@ -17,9 +17,12 @@ from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import napari_sampath
 from napari_sampath.encoders.weights import download
 from napari_sampath.encoders.weights.weights import WeightsFile, digest, load_state_dict, locate_job
 from napari_sampath.errors import StorageError, UnsafeFileError, WeightsError, WeightsMissingError
+from napari_sampath.files.tensor_file import dump_tensors, read_tensors
+from napari_sampath.heads import load_head
 from napari_sampath.jobs import Progress, run
 from support.models.small_vits import one_sentence
 from support.web_server import serve
@@ -124,7 +127,7 @@ def test_no_connection_names_file_and_folder(folder: Path) -> None:
 
 def test_full_disk_is_an_error_before_the_download(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(folder.anchor)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
     with serve(CONTENT) as server, pytest.raises(StorageError, match=r"3 MB .* 1 MB left") as caught:
         run(locate_job(wanted(server.url)))
     one_sentence(caught.value)
@@ -331,3 +334,66 @@ def test_digest_ignores_order_and_changes_with_content() -> None:
     assert len({original, *map(digest, changes)}) == len(changes) + 1
     transposed = state | {"a.weight": state["a.weight"].T.contiguous().T}
     assert digest(transposed) == original, "memory layout does not matter"
+
+
+def flipped(path: Path, position: int) -> Path:
+    """Write a copy of a file with one bit changed."""
+    content = bytearray(path.read_bytes())
+    content[position] ^= 16
+    copy = path.with_name(f"flipped-{path.name}")
+    copy.write_bytes(content)
+    return copy
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_flipped_bit_in_a_weight_is_found(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"w.{suffix}"
+    if suffix == "pth":
+        write(path, "zip")
+    else:
+        path.write_bytes(dump_tensors(tensors(), {"licence": "CC0"}))
+    assert load_state_dict(path).keys() == tensors().keys()
+    values = tensors()["a.weight"].numpy().tobytes()
+    start = path.read_bytes().index(values)
+    for position in (start, start + 1001, start + len(values) - 1):
+        with pytest.raises(WeightsError, match=r"damaged|digest") as caught:
+            load_state_dict(flipped(path, position))
+        one_sentence(caught.value)
+
+
+def test_listed_digests_are_checked(tmp_path: Path) -> None:
+    """Files without a digest of their own, as the shipped ones, have it in SHA256SUMS."""
+    path = tmp_path / "w.safetensors"
+    write(path, "safetensors")
+    sums = tmp_path / "SHA256SUMS"
+    sums.write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  w.safetensors\n")
+    load_state_dict(path)
+    copy = flipped(path, path.stat().st_size - 40)
+    load_state_dict(copy)
+    copy.replace(path)
+    with pytest.raises(WeightsError, match="digest in SHA256SUMS"):
+        load_state_dict(path)
+
+
+@pytest.mark.parametrize("folder_name", ["encoders/shipped", "heads/bundles"])
+def test_shipped_weights_have_digests(folder_name: str) -> None:
+    folder = Path(napari_sampath.__file__).parent / folder_name
+    files = sorted(folder.glob("*.safetensors"))
+    assert files
+    for path in files:
+        assert read_tensors(path).verified, path.name
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
+    for suffix in ("pth", "safetensors"):
+        path = tmp_path / f"w.{suffix}"
+        {
+            "pipe": lambda path=path: os.mkfifo(path),
+            "device": lambda path=path: path.symlink_to("/dev/zero"),
+            "folder": path.mkdir,
+        }[kind]()
+        for load in (load_state_dict, load_head):
+            with pytest.raises(WeightsError) as caught:
+                load(path)
+            one_sentence(caught.value)

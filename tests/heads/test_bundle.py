@@ -239,3 +239,83 @@ def test_failed_write_keeps_the_old_bundle(bundle, monkeypatch):
 def test_wrong_ending_is_rejected(tmp_path):
     with pytest.raises(WeightsError, match=r"\.safetensors"):
         save_bundle(tmp_path / "head.pth", make_head(), METADATA)
+
+
+def test_every_flipped_bit_is_found(bundle):
+    """A flipped bit in a weight is usually a valid number, and one in the description a valid name."""
+    content = bundle.read_bytes()
+    for position in range(8, len(content), 97):
+        damaged = bytearray(content)
+        damaged[position] ^= 1
+        copy = bundle.with_name("flipped.safetensors")
+        copy.write_bytes(damaged)
+        with pytest.raises(WeightsError, match="flipped"):
+            load_head(copy)
+
+
+def test_bundles_of_earlier_versions_have_no_digest(bundle, caplog):
+    """They are read, and that damage cannot be detected is said once."""
+    rewrite(bundle, lambda content: None)
+    for _ in range(2):
+        assert load_head(bundle).metadata == METADATA
+    messages = [record.message for record in caplog.records if "has no digest" in record.message]
+    assert len(messages) == 1
+    caplog.clear()
+    load_head(save_bundle(bundle, make_head(), METADATA))
+    assert not caplog.records
+
+
+VALUES = [None, 3, -1, 0.5, 1e308, "x", "\0", [], {}, [[]], [None], [{}], True, 2**62]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("schema", "head", "features", "classes", "name", "encoders", "mpp", "training", "metrics", "data"),
+        *("licence", "attribution", "head.kind", "head.arguments", "head.arguments.depth"),
+        *("head.arguments.top_channel", "head.arguments.norm", "head.arguments.classes", "features.0"),
+        *("features.0.name", "features.0.channels", "features.0.encoder", "classes.0", "classes.1.id"),
+        *("classes.1.name", "classes.1.color", "classes.1.color.0", "encoders.0", "encoders.0.name"),
+        *("encoders.0.weights_digest", "encoders.0.preprocessing_version"),
+    ],
+)
+def test_any_value_in_the_description_gives_a_head_or_one_sentence(bundle, path, value):
+    def change(content):
+        *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+        for part in parents:
+            content = content[part]
+        content[last] = value
+
+    rewrite(bundle, change)
+    text = ""
+    try:
+        load_head(bundle)
+    except WeightsError as error:
+        text = str(error)
+    assert "\n" not in text
+    assert not text or text.endswith(".")
+
+
+@pytest.mark.parametrize("index", [-1000, -1, 7, 1_000_000])
+@pytest.mark.parametrize("name", ["left", "right", "feature"])
+def test_trees_refer_to_existing_nodes_and_features(tmp_path, name, index):
+    head = make_head("forest", trees=3, depth=3, nodes=7)
+    path = save_bundle(tmp_path / "forest.safetensors", head, METADATA)
+    load_head(path)
+    getattr(head, name)[1, 2] = index
+    save_bundle(path, head, METADATA)
+    with pytest.raises(WeightsError, match=f"'{name}' of a tree"):
+        load_head(path)
+
+
+def test_types_of_tensors_are_checked(bundle):
+    state = safetensors.torch.load_file(bundle)
+    with safetensors.safe_open(bundle, framework="pt") as file:
+        text = file.metadata()["sampath_bundle"]
+    key = sorted(state)[0]
+    for dtype in (torch.int32, torch.complex64, torch.bool):
+        changed = state | {key: state[key].to(dtype)}
+        bundle.write_bytes(safetensors.torch.save(changed, {"sampath_bundle": text}))
+        with pytest.raises(WeightsError, match="has type"):
+            load_head(bundle)

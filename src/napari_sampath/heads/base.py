@@ -79,6 +79,13 @@ class Head(nn.Module, ABC):
             WeightsError: If the decoder is not SAM's.
         """
 
+    def check_state(self) -> None:
+        """Check values of the loaded weights that shapes and finiteness do not cover, such as indices.
+
+        Raises:
+            ValueError: If a value is not allowed.
+        """
+
     @classmethod
     def import_reference(
         cls, state: Mapping[str, Tensor], classes: Sequence[ClassInfo] | None = None, encoder: str = "vit_b"
@@ -210,6 +217,11 @@ def load_weights(head: Head, state: Mapping[str, Tensor], source: str) -> None:
             raise WeightsError(
                 f"{source} do not match this '{head.kind}' head: '{key}' has shape "
                 f"{tuple(state[key].shape)} instead of {tuple(expected[key].shape)}."
+            )
+        if state[key].is_complex() or state[key].is_floating_point() != expected[key].is_floating_point():
+            raise WeightsError(
+                f"{source} do not match this '{head.kind}' head: '{key}' has type "
+                f"{state[key].dtype} instead of {expected[key].dtype}."
             )
     # Assign instead of copying, since a head on the meta device has no memory to copy into.
     head.load_state_dict({key: value.to(expected[key].dtype) for key, value in state.items()}, assign=True)

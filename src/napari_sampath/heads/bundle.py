@@ -10,20 +10,19 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from ..arrays import MAPS, ClassInfo, FeatureMap, FeatureSpec
 from ..errors import SampathError, UnknownNameError, WeightsError, WeightsMissingError
-from ..files import write_atomically
+from ..files import JsonError, from_json, parse_json, write_atomically
+from ..files.json_reader import Range
+from ..files.tensor_file import DamagedFileError, dump_tensors, note_unverified, read_tensors
 from ..registry import unknown_name
 from .base import Head, create, load_weights
 
@@ -34,6 +33,7 @@ SUFFIX = ".safetensors"
 
 _SHIPPED = Path(__file__).parent / "bundles"
 _METADATA_KEY = "sampath_bundle"
+_MAX_TEXT_BYTES = 2**24
 _BACKGROUND, _FORMER_BACKGROUND = "background", "rest"
 """Name of class 0, and its name in bundles of earlier versions."""
 
@@ -71,6 +71,44 @@ class Metadata:
     """Licence of the weights."""
     attribution: str = ""
     """Authors of the training data, for citation."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Construction:
+    """How a head is built."""
+
+    kind: str
+    arguments: Mapping[str, bool | int | float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    """The JSON text of a bundle."""
+
+    head: _Construction
+    features: tuple[FeatureMap, ...]
+    classes: tuple[ClassInfo, ...]
+    name: str
+    encoders: tuple[EncoderRef, ...]
+    mpp: Annotated[float, Range(1e-6, 1e6)] | None
+    training: Mapping[str, Json]
+    metrics: Mapping[str, Json]
+    data: Mapping[str, Json]
+    licence: str
+    attribution: str
+
+    def metadata(self) -> Metadata:
+        """Return what the bundle says about the head.
+
+        Raises:
+            ValueError: If no encoder is named, or a colour is out of range.
+        """
+        for info in self.classes:
+            if not all(0 <= value <= 255 for value in info.color):
+                raise ValueError(f"the colour of '{info.name}' is {info.color}")
+        if not self.encoders:
+            raise ValueError("no encoder is named")
+        return Metadata(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Metadata)})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +198,7 @@ def save_bundle(path: str | Path, head: Head, metadata: Metadata, half: bool = F
         **dataclasses.asdict(metadata),
     }
     text = json.dumps(content, sort_keys=True, allow_nan=False)
-    data = safetensors.torch.save(state, {_METADATA_KEY: text})
+    data = dump_tensors(state, {_METADATA_KEY: text})
     write_atomically(path, lambda stream: stream.write(data))
     return path
 
@@ -182,40 +220,37 @@ def load_head(source: str | Path) -> LoadedHead:
     path = _locate(source)
     state, text = _read(path)
     try:
-        content = json.loads(text)
-        if not isinstance(content, dict) or not isinstance(content["schema"], int):
-            raise TypeError("no schema version")
-        if content["schema"] > SCHEMA_VERSION:
+        content = parse_json(text, _MAX_TEXT_BYTES)
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if not isinstance(schema, int):
+            raise JsonError("it has no schema version")
+        if schema > SCHEMA_VERSION:
             raise WeightsError(
-                f"'{path}' was made by a newer version of napari-sampath (bundle format {content['schema']}; "
+                f"'{path}' was made by a newer version of napari-sampath (bundle format {schema}; "
                 f"this version reads up to {SCHEMA_VERSION}); update napari-sampath."
             )
-        content = _rename_background(content)
-        metadata = _parse_metadata(content)
+        description = from_json(_Description, _rename_background(content))
+        metadata = description.metadata()
         # Build on the meta device, so that no memory is allocated however large the arguments are.
         with torch.device("meta"):
             head = create(
-                str(content["head"]["kind"]),
-                _parse_spec(content["features"]),
-                _parse_classes(content["classes"]),
-                **content["head"]["arguments"],
+                description.head.kind,
+                _check_spec(description.features),
+                description.classes,
+                **description.head.arguments,
             )
     except WeightsError:
         raise
-    except (
-        SampathError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-        RecursionError,
-    ) as error:
+    except (SampathError, JsonError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"'{path}' is not a napari-sampath bundle ({error}); choose a file made by 'sampath train'."
         ) from error
     load_weights(head, state, f"The tensors in '{path}'")
     _check_finite(head.state_dict(), f"'{path}'", "the file is damaged: copy or train it again")
+    try:
+        head.check_state()
+    except ValueError as error:
+        raise WeightsError(f"'{path}' is damaged ({error}); copy or train it again.") from error
     return LoadedHead(head.eval().requires_grad_(False), metadata, str(path))
 
 
@@ -223,10 +258,10 @@ def _locate(source: str | Path) -> Path:
     if isinstance(source, str) and source in list_bundles():
         return _SHIPPED / f"{source}{SUFFIX}"
     path = Path(source).expanduser()
-    if path.is_file():
-        return path
     if path.is_dir():
         raise WeightsError(f"'{path}' is a folder; give the path of a bundle in it.")
+    if path.exists():
+        return path
     if isinstance(source, str) and path.name == source and path.suffix != SUFFIX:
         raise UnknownNameError(unknown_name("trained head", source, list_bundles()))
     raise WeightsMissingError(
@@ -236,21 +271,21 @@ def _locate(source: str | Path) -> Path:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], str]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_METADATA_KEY)
-            if text is None:
-                raise WeightsError(
-                    f"'{path}' is not a bundle: it contains tensors but no description of a head; "
-                    "choose a file made by 'sampath train'."
-                )
-            # Clone, since the file may be replaced while the head is in use.
-            return {key: file.get_tensor(key).clone() for key in file.keys()}, text  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, SampathError):
-            raise
+        file = read_tensors(path)
+    except (DamagedFileError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise WeightsError(
-            f"'{path}' ({path.stat().st_size} bytes) is truncated, damaged or not a bundle; copy or train it again."
+            f"'{path}' cannot be used as a bundle ({reason}); copy or train it again."
         ) from error
+    text = file.metadata.get(_METADATA_KEY)
+    if text is None:
+        raise WeightsError(
+            f"'{path}' is not a bundle: it contains tensors but no description of a head; "
+            "choose a file made by 'sampath train'."
+        )
+    if not file.verified:
+        note_unverified(path, "train the head again to add one")
+    return file.tensors, text
 
 
 def _check_finite(state: Mapping[str, Tensor], subject: str, advice: str) -> None:
@@ -261,8 +296,11 @@ def _check_finite(state: Mapping[str, Tensor], subject: str, advice: str) -> Non
 
 def _rename_background(content: dict[str, Json]) -> dict[str, Json]:
     """Rename class 0 of bundles from earlier versions in the class list, the scores and the data summary."""
-    names = {entry["id"]: entry["name"] for entry in content["classes"]}
-    if names.get(0) != _FORMER_BACKGROUND or _BACKGROUND in names.values():
+    classes = content.get("classes")
+    entries = [entry for entry in classes if isinstance(entry, dict)] if isinstance(classes, list) else []
+    names = [entry.get("name") for entry in entries]
+    former = any(entry.get("id") == 0 and entry.get("name") == _FORMER_BACKGROUND for entry in entries)
+    if not former or _BACKGROUND in names:
         return content
 
     def rename(value: Json) -> Json:
@@ -272,46 +310,12 @@ def _rename_background(content: dict[str, Json]) -> dict[str, Json]:
             return [rename(item) for item in value]
         return _BACKGROUND if value == _FORMER_BACKGROUND else value
 
-    return content | {key: rename(content[key]) for key in ("classes", "metrics", "data")}
+    return content | {key: rename(content[key]) for key in ("classes", "metrics", "data") if key in content}
 
 
-def _parse_metadata(content: Mapping[str, Json]) -> Metadata:
-    refs = tuple(
-        EncoderRef(str(ref["name"]), str(ref["weights_digest"]), int(ref["preprocessing_version"]))
-        for ref in content["encoders"]
-    )
-    if not refs:
-        raise ValueError("no encoder is named")
-    mpp = content["mpp"]
-    if mpp is not None and not (isinstance(mpp, int | float) and math.isfinite(mpp) and mpp > 0):
-        raise ValueError(f"mpp is {mpp}")
-    return Metadata(
-        name=str(content["name"]),
-        encoders=refs,
-        mpp=mpp,
-        training=dict(content["training"]),
-        metrics=dict(content["metrics"]),
-        data=dict(content["data"]),
-        licence=str(content["licence"]),
-        attribution=str(content["attribution"]),
-    )
-
-
-def _parse_spec(entries: Sequence[Mapping[str, Json]]) -> FeatureSpec:
-    for entry in entries:
+def _check_spec(maps: tuple[FeatureMap, ...]) -> FeatureSpec:
+    for entry in maps:
         # Maps of the second encoder of a pair are named "<encoder>.<map>".
-        if str(entry["name"]).rpartition(".")[2] not in MAPS:
-            raise ValueError(f"no encoder has the map '{entry['name']}'")
-    return FeatureSpec(
-        tuple(FeatureMap(str(e["name"]), int(e["channels"]), str(e["encoder"])) for e in entries)
-    )
-
-
-def _parse_classes(entries: Sequence[Mapping[str, Json]]) -> tuple[ClassInfo, ...]:
-    classes = []
-    for entry in entries:
-        red, green, blue = (int(value) for value in entry["color"])
-        if not all(0 <= value <= 255 for value in (red, green, blue)):
-            raise ValueError(f"the colour of '{entry['name']}' is out of range")
-        classes.append(ClassInfo(int(entry["id"]), str(entry["name"]), (red, green, blue)))
-    return tuple(classes)
+        if entry.name.rpartition(".")[2] not in MAPS:
+            raise ValueError(f"no encoder has the map '{entry.name}'")
+    return FeatureSpec(maps)

@@ -77,6 +77,22 @@ class ForestHead(DirectHead):
         logits = self.probabilities(rows).clamp(min=_FLOOR).log().to(values.dtype)
         return logits.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
+    def check_state(self) -> None:
+        """Check that children, features and shares of the trees exist.
+
+        Raises:
+            ValueError: If an index or a share is out of range.
+        """
+        limits = (("left", self.nodes), ("right", self.nodes), ("feature", self.spec.channels))
+        for name, count in limits:
+            values = getattr(self, name)
+            if int(values.min()) < 0 or int(values.max()) >= count:
+                raise ValueError(
+                    f"'{name}' of a tree is {int(values.abs().max())}, not from 0 to {count - 1}"
+                )
+        if float(self.share.min()) < 0:
+            raise ValueError("the share of a class is negative")
+
     def probabilities(self, rows: Tensor) -> Tensor:
         """Return the class probabilities (N, K) float64 of feature vectors (N, C) float32."""
         total = torch.zeros(len(rows), len(self.classes), dtype=torch.float64, device=rows.device)

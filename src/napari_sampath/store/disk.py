@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import StorageError
-from ..files import remove_leftovers, write_atomically
+from ..files import from_json, open_regular, parse_json, remove_leftovers, write_atomically
 from ..jobs import Job, Progress
 from .base import FeatureKey, Maps, StoreTier, TierInfo
 
@@ -255,14 +255,15 @@ def _read(path: Path) -> dict[str, Tensor]:
         OSError: If the file cannot be read.
         DamagedEntryError: If the content is not what was written under this name.
     """
-    content = path.read_bytes()
+    with open_regular(path) as stream:
+        content = stream.read()
     try:
         maps = safetensors.torch.load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
         metadata = header["__metadata__"]
-        key = FeatureKey(**json.loads(metadata["key"]))
+        key = from_json(FeatureKey, parse_json(metadata["key"]))
         digest = metadata["xxh3_128"]
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise DamagedEntryError("it is truncated or not a safetensors file") from error
     if key.digest != path.stem:
         raise DamagedEntryError("its key does not match its name")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from ...config import load_config, resolve_device
+from ...files import parse_json
 from ..fields import add_fields, from_args
 from ..output import Output
 from ..subcommand import Subcommand, add_model, add_output, check_suffix, load
@@ -100,7 +100,7 @@ def _assignment(text: str) -> tuple[str, int | float | bool | str]:
     if not mark or not name:
         raise ValueError(text)
     try:
-        parsed = json.loads(value)
+        parsed = parse_json(value)
     except ValueError:
         return name, value
     return name, parsed if isinstance(parsed, int | float | bool) else value

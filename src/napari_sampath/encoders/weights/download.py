@@ -5,54 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import requests
 import xxhash
 from filelock import FileLock, Timeout
-from huggingface_hub.utils import build_hf_headers
 
 from ...config import load_config
 from ...errors import StorageError, WeightsError, WeightsMissingError
+from ...files import read_json, write_atomically
 from ...jobs import Job, Progress
+from .transfer import WeightsFile, readable, receive_job, size
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 2**18
-"""Bytes between two progress reports; a broken connection loses at most one chunk."""
-_TIMEOUT_S = (10.0, 30.0)
-"""Timeouts in seconds for connecting and between two chunks."""
 _ATTEMPTS = 3
 """Number of consecutive attempts without new data after which the download fails."""
 _PAUSE_S = 1.0
 """Pause in seconds before the second attempt; doubled before the third."""
-
-
-@dataclass(frozen=True, slots=True)
-class WeightsFile:
-    """A file that is published at a fixed address."""
-
-    name: str
-    """File name in the cache."""
-    url: str
-    sha256: str
-    """Hex digest, or "xxh128:" and a hex digest if only that is published. If empty, only the length announced by the
-    server is checked."""
-    size: int
-    """Bytes, for messages and progress."""
-    from_hub: bool = False
-    """True to send the user's Hugging Face token with requests."""
-
-    def message(self, folder: Path, reason: str) -> str:
-        """Compose an error message that says where to get the file and where to put it."""
-        return (
-            f"The weights file '{self.name}' ({_readable(self.size)}) {reason}; "
-            f"download {self.url} and put it into '{folder}'."
-        )
 
 
 def locate_job(weights: WeightsFile, explicit: Path | None = None) -> Job[Path]:
@@ -133,12 +104,12 @@ def _acquire_job(path: Path, weights: WeightsFile) -> Job[FileLock]:
 def _download_job(weights: WeightsFile, target: Path) -> Job[None]:
     part = target.with_name(target.name + ".part")
     previous, failures = -1, 0
-    while not (yield from _receive_job(weights, part)):
-        received = _size(part)
+    while not (yield from receive_job(weights, part)):
+        received = size(part)
         failures = 0 if received > previous else failures + 1
         previous = received
         if failures == _ATTEMPTS:
-            reason = f"is incomplete: {_readable(received)} were downloaded and are kept for the next attempt"
+            reason = f"is incomplete: {readable(received)} were downloaded and are kept for the next attempt"
             raise WeightsMissingError(weights.message(target.parent, reason))
         yield Progress(received, weights.size, f"Connection lost, retrying {weights.name}", "bytes")
         time.sleep(_PAUSE_S * failures)
@@ -151,63 +122,6 @@ def _download_job(weights: WeightsFile, target: Path) -> Job[None]:
         )
     part.replace(target)
     _stamp(target, weights.sha256)
-
-
-def _receive_job(weights: WeightsFile, part: Path) -> Job[bool]:
-    """Download the remaining bytes; return False if the connection broke."""
-    received = _size(part)
-    # Byte ranges of compressed responses do not match those of the file.
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
-    if weights.from_hub:  # requests drops the token when it is redirected to another host
-        headers |= build_hf_headers()
-    try:
-        response = requests.get(weights.url, headers=headers, stream=True, timeout=_TIMEOUT_S)
-    except requests.RequestException as error:
-        logger.info("Downloading %s failed: %s", weights.url, error)
-        if received:
-            return False
-        reason = f"is not on this machine and could not be downloaded (no connection to {weights.url.split('/')[2]})"
-        raise WeightsMissingError(weights.message(part.parent, reason)) from error
-    with response:
-        if response.status_code == requests.codes.requested_range_not_satisfiable:
-            return True  # complete, or part of a different file, which the hash reveals
-        if not response.ok:
-            status = response.status_code
-            reason = (
-                f"is not on this machine and could not be downloaded (the server returned status {status})"
-            )
-            raise WeightsMissingError(weights.message(part.parent, reason))
-        if response.status_code != requests.codes.partial_content:
-            received = 0
-        total = received + int(response.headers.get("Content-Length", weights.size - received))
-        _check_space(part.parent, total - received, weights)
-        try:
-            with part.open("ab" if received else "wb") as file:
-                for chunk in response.iter_content(_CHUNK):
-                    file.write(chunk)
-                    received += len(chunk)
-                    yield Progress(received, total, f"Downloading {weights.name}", "bytes")
-        except requests.RequestException as error:
-            logger.info("The connection to %s broke: %s", weights.url, error)
-            return False
-        except OSError as error:
-            raise StorageError(
-                f"'{part}' cannot be written: {error.strerror}; free some space or choose another cache."
-            ) from error
-        return received >= total
-
-
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0
-
-
-def _check_space(folder: Path, needed: int, weights: WeightsFile) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise StorageError(
-            f"'{weights.name}' needs {_readable(needed)} and '{folder}' has {_readable(free)} left; "
-            "free some space or choose another cache."
-        )
 
 
 def _sha256(path: Path) -> str:
@@ -228,7 +142,7 @@ def _matches(path: Path, published: str) -> bool:
 def _verified(target: Path, sha256: str) -> bool:
     """Return True if a file has the published hash; store the result, so that an unchanged file is hashed only once."""
     try:
-        note = json.loads(_note(target).read_text(encoding="utf-8"))
+        note = read_json(_note(target))
     except (OSError, ValueError):
         note = None
     if note == _facts(target, sha256):
@@ -249,11 +163,10 @@ def _note(target: Path) -> Path:
 
 
 def _stamp(target: Path, sha256: str) -> None:
+    if _note(target).is_symlink():
+        return
     try:
-        _note(target).write_text(json.dumps(_facts(target, sha256)), encoding="utf-8")
-    except OSError as error:  # in a read-only shared cache, the file is hashed each time
+        text = json.dumps(_facts(target, sha256)).encode()
+        write_atomically(_note(target), lambda file: file.write(text))
+    except StorageError as error:  # in a read-only shared cache, the file is hashed each time
         logger.info("Cannot store the verification of %s: %s", target, error)
-
-
-def _readable(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

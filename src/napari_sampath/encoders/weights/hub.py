@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url, try_to_load_from_cache
@@ -14,9 +14,10 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 from ...config import load_config
 from ...errors import WeightsMissingError
-from ...files import write_atomically
+from ...files import from_json, read_json, write_atomically
 from ...jobs import Job, Progress
-from .download import WeightsFile, find_explicit, locate_job
+from .download import find_explicit, locate_job
+from .transfer import MAX_BYTES, WeightsFile
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def locate_hub_job(weights: HubFile, explicit: Path | None = None) -> Job[Path]:
     folder = load_config().weights_dir
     target, note = folder / weights.name, folder / f".{weights.name}.hub.json"
     if target.exists():
-        published = _read_note(note)
+        published = _read_note(note, weights)
         return target if published is None else (yield from locate_job(published))
     cached = weights.cached()
     if cached is not None:
@@ -108,12 +109,22 @@ def _look_up(weights: HubFile, folder: Path) -> WeightsFile:
         denied = weights.gated and status in (401, 403, 404)
         reason = "is not on this machine" + ("" if denied else f" and the Hub returned status {status}")
         raise WeightsMissingError(_message(weights, folder, reason)) from error
-    except (HTTPError, OSError) as error:
+    except (HTTPError, OSError, ValueError, TypeError) as error:  # also malformed headers
         logger.info("Looking up %s failed: %s", weights.url, error)
         reason = "is not on this machine and the Hub cannot be reached"
         raise WeightsMissingError(_message(weights, folder, reason, denied=False)) from error
     sha256 = metadata.etag if metadata.etag and re.fullmatch("[0-9a-f]{64}", metadata.etag) else ""
-    return WeightsFile(weights.name, weights.url, sha256, metadata.size or weights.size, from_hub=True)
+    if not sha256:
+        logger.warning(
+            "The Hub publishes no checksum of '%s', so only its size is checked; compare it with %s.",
+            weights.name,
+            weights.page,
+        )
+    size = metadata.size or weights.size
+    if not 0 <= size <= MAX_BYTES:
+        reason = f"is announced with {size:,} bytes, more than {MAX_BYTES:,}"
+        raise WeightsMissingError(_message(weights, folder, reason, denied=False))
+    return WeightsFile(weights.name, weights.url, sha256, size, from_hub=True)
 
 
 def _message(weights: HubFile, folder: Path, reason: str, denied: bool = True) -> str:
@@ -134,8 +145,11 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
 
 
-def _read_note(note: Path) -> WeightsFile | None:
+def _read_note(note: Path, weights: HubFile) -> WeightsFile | None:
     try:
-        return WeightsFile(**json.loads(note.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        published = from_json(WeightsFile, read_json(note))
+    except (OSError, ValueError):
         return None
+    # The note says only what the Hub published: where the file lies and where it came from is not read from it.
+    valid = re.fullmatch("(?:[0-9a-f]{64})?", published.sha256) and 0 <= published.size <= MAX_BYTES
+    return replace(published, name=weights.name, url=weights.url, from_hub=True) if valid else None

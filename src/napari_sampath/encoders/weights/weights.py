@@ -13,13 +13,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from ...errors import UnsafeFileError, WeightsError, WeightsMissingError
-from .download import WeightsFile, locate_job
+from ...files import open_regular
+from ...files.tensor_file import DamagedFileError, read_tensors
+from .download import locate_job
+from .transfer import WeightsFile
 from .unpickling import RefusedError, Stub, module_tensors, read_stream, read_zip
 
 __all__ = ["WeightsFile", "digest", "encoder_digest", "load_state_dict", "locate_job"]
@@ -36,6 +37,9 @@ _PLAIN = re.compile(
 
 _LEGACY_HEAD = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 """First bytes of files of PyTorch before version 1.6."""
+
+_MAX_EXPANDED_BYTES = 2**28
+"""Size of compressed members that a weights file may have beyond its own size."""
 
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -79,10 +83,13 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
     if path.is_dir():
         raise WeightsError(f"'{path}' is a folder; give the path of the weights file in it.")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(64)
-    except OSError as error:
-        raise WeightsError(f"'{path}' cannot be read: {error.strerror}; check its permissions.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(
+            f"'{path}' cannot be read: {reason}; check the file and its permissions."
+        ) from error
     if not head:
         raise WeightsError(f"'{path}' is empty; download or copy it again.")
     if path.suffix == ".safetensors" or head[8:9] == b"{":
@@ -100,14 +107,16 @@ def load_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        return dict(safetensors.torch.load_file(path))
-    except (safetensors.SafetensorError, *_UNREADABLE) as error:
-        raise WeightsError(_damaged(path)) from error
+        return read_tensors(path, mapped=True).tensors
+    except (DamagedFileError, OSError) as error:
+        raise WeightsError(f"{_damaged(path)[:-1]} ({error}).") from error
 
 
 def _load_torch(path: Path) -> Any:
     try:
         zipped = zipfile.is_zipfile(path)  # raises if the end of the archive is damaged
+        if zipped:
+            _check_sums(path)
         if all(_PLAIN.fullmatch(name) for name in _references(path, zipped)):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about pickle protocols, which the user cannot change
@@ -120,6 +129,21 @@ def _load_torch(path: Path) -> Any:
         ) from None
     except _UNREADABLE as error:
         raise WeightsError(_damaged(path)) from error
+
+
+def _check_sums(path: Path) -> None:
+    """Check the checksum of every member of a zip file, which PyTorch does not.
+
+    Raises:
+        zipfile.BadZipFile: If one is wrong.
+    """
+    with zipfile.ZipFile(path) as archive:
+        total = sum(entry.file_size for entry in archive.infolist())
+        if total > 2 * path.stat().st_size + _MAX_EXPANDED_BYTES:
+            raise zipfile.BadZipFile("its members are larger than a weights file")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the checksum of '{damaged}' is wrong")
 
 
 def _is_legacy(path: Path) -> bool:

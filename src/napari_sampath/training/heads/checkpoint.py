@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ...files import write_atomically
+from ...files import parse_json, write_atomically
+from ...files.tensor_file import dump_tensors, read_tensors
 from ..evaluation.metrics import Confusion
 
 logger = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ def save(
         },
     }
     copies = {key: value.detach().to("cpu").clone().contiguous() for key, value in tensors.items()}
-    content = safetensors.torch.save(copies, {_KEY: json.dumps(metadata)})
+    content = dump_tensors(copies, {_KEY: json.dumps(metadata)})
     write_atomically(path, lambda stream: stream.write(content))
 
 
@@ -101,19 +100,19 @@ def load(
     if not path.is_file():
         return None
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = json.loads(file.metadata()[_KEY])
-            if metadata["fingerprint"] != fingerprint:
-                logger.info(
-                    "'%s' belongs to a run with different data or settings; training starts from the beginning.",
-                    path,
-                )
-                return None
-            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+        file = read_tensors(path)
+        metadata = parse_json(file.metadata[_KEY])
+        if metadata["fingerprint"] != fingerprint:
+            logger.info(
+                "'%s' belongs to a run with different data or settings; training starts from the beginning.",
+                path,
+            )
+            return None
+        tensors = file.tensors
         position = _parse(metadata["position"], tensors)
         network.load_state_dict(_with_prefix(tensors, "weights/"))
         optimiser.load_state_dict(_optimiser_state(tensors, optimiser))
-    except (safetensors.SafetensorError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         logger.warning("'%s' cannot be read (%s); training starts from the beginning.", path, error)
         return None
     return position

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder
 from torch import Tensor, nn
@@ -27,6 +26,7 @@ from ...encoders.base import Encoder, EncoderParts
 from ...encoders.tiny.tiny_prompts import SpreadingMaskDecoder
 from ...errors import ConfigError
 from ...files import write_atomically
+from ...files.tensor_file import dump_tensors
 from ...geometry import INPUT_PX, whole
 from ...jobs import Job, Progress
 from ..data.instances import InstanceImage
@@ -287,7 +287,7 @@ def save_weights(
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write weights atomically as safetensors, with `record` as JSON in the metadata, converted to `dtype` if given."""
-    content = safetensors.torch.save(
+    content = dump_tensors(
         {
             key: (v.to(dtype) if dtype and v.is_floating_point() else v).cpu().contiguous()
             for key, v in weights.items()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import platform
 import time
@@ -17,6 +16,8 @@ from ...encoders import EncoderParts, registry
 from ...encoders.tiny import tiny
 from ...encoders.weights.weights import load_state_dict
 from ...errors import ConfigError, WeightsError
+from ...files import parse_json
+from ...files.tensor_file import read_tensors
 from ...geometry import INPUT_PX
 from ...jobs import Job
 from ..data.instances import InstanceImage
@@ -136,10 +137,15 @@ def _load_partial(parts: EncoderParts, file: Path) -> EncoderParts:
 
 
 def read_training_record(path: Path) -> dict[str, object]:
-    """Read the training record that `tune_model` stored with the weights; empty for other files."""
-    from safetensors import safe_open
+    """Read the training record that `tune_model` stored with the weights; empty for other files.
 
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    record: dict[str, object] = json.loads(metadata.get("sampath", "{}"))
-    return record
+    Raises:
+        WeightsError: If the file is damaged.
+    """
+    try:
+        record = parse_json(read_tensors(path, mapped=True).metadata.get("sampath", "{}"))
+    except (ValueError, OSError) as error:
+        raise WeightsError(
+            f"The training record of '{path}' cannot be read ({error}); copy the file again."
+        ) from error
+    return record if isinstance(record, dict) else {}

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from ...errors import DatasetError, WeightsMissingError
-from ...files import write_atomically
+from ...files import from_json, read_json, write_atomically
 from ...heads.bundle import SUFFIX
 
 SCHEMA = 1
 FOLDER, FILE = "heads", "heads.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """Content of `heads.json`."""
+
+    schema: int
+    accepted: list[str]
+    offered: str | None
 
 
 class HeadsInUse:
@@ -98,14 +108,17 @@ class HeadsInUse:
         """Read the accepted heads and the offered head; heads whose file is missing are dropped."""
         file = self.folder / FILE
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            if content["schema"] != SCHEMA:
-                raise ValueError(f"it has schema {content['schema']}")
-            accepted = [self.folder / str(name) for name in content["accepted"]]
-            offered = None if content["offered"] is None else self.folder / str(content["offered"])
+            content = from_json(_Stored, read_json(file))
+            if content.schema != SCHEMA:
+                raise ValueError(f"it has schema {content.schema}")
+            for name in (*content.accepted, *filter(None, [content.offered])):
+                if PurePath(name).name != name or "\0" in name:
+                    raise ValueError(f"'{name}' is not the name of a file")
+            accepted = [self.folder / name for name in content.accepted]
+            offered = None if content.offered is None else self.folder / content.offered
         except FileNotFoundError:
             return [], None
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise DatasetError(
                 f"'{file}' cannot be read ({error}); restore it from a backup, or delete it and train a head again."
             ) from error

@@ -71,7 +71,8 @@ def choose_keys(wanted: Mapping[str, object], taken: Mapping[str, str]) -> KeyCh
             problems.append(unknown_name("action", name, list(defaults)))
         elif not key:
             problems.append(
-                f"'{value}' is not a key, so {_stays(name)}; write a letter, or for example Shift-G, F2 or Delete."
+                f"'{str(value)[:40]}' is not a key, so {_stays(name)}; write a letter, or for example "
+                "Shift-G, F2 or Delete."
             )
         elif key in taken and key not in ours:
             problems.append(
