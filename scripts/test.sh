@@ -38,7 +38,7 @@ together=(-n 3 --dist loadgroup --no-loadscope-reorder --max-worker-restart 0 --
 if [ $# -eq 0 ]; then
     step "tests" run together "${together[@]}" -m "not alone"
     wait
-    step "tests that measure" run alone -m alone
+    step "tests that measure" run alone -m alone $(grep -rlF pytest.mark.alone tests)
 else
     step "tests" run together "${together[@]}" "$@"
     wait

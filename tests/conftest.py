@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.display import can_start_display, start_display
 from support.golden import Golden
 from support.paths import ROOT, TESTS
 
@@ -16,16 +17,25 @@ from support.paths import ROOT, TESTS
 gc.set_threshold(50_000, 20, 100)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each process of pytest-xdist its own display, so that tests with windows run at the same time."""
+    if hasattr(config, "workerinput") and can_start_display():
+        server = start_display()
+        config.add_cleanup(server.wait)
+        config.add_cleanup(server.terminate)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run a file's tests in one process, and all tests with windows in one, since they share the display's focus.
+    """Run a file's tests in one process, because they share fixtures.
 
-    Tests that start a program with windows give it a separate display and are separate groups.
+    Without a display for each process, all tests with windows run in one process. Tests that start a program with
+    windows give it a separate display and are separate groups.
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            group = "gui" if item.get_closest_marker("gui") else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(group))
+            together = item.get_closest_marker("gui") and not can_start_display()
+            item.add_marker(pytest.mark.xdist_group("gui" if together else str(item.path)))
     # Start the longest groups first, so that the processes end together: windows, then tests with a longer timeout.
     items.sort(
         key=lambda item: (item.get_closest_marker("gui") is None, item.get_closest_marker("timeout") is None)

@@ -14,7 +14,8 @@ from benchmarks import table
 from benchmarks.everything_memory import child
 
 from napari_sampath.predict import EverythingSettings
-from support.paths import ROOT, in_own_display
+from support.display import in_own_display
+from support.paths import ROOT
 
 
 def test_bars() -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 from napari_sampath.cli import main
 from napari_sampath.cli.commands import demo
 from napari_sampath.formats import import_labels
-from support.paths import ROOT, in_own_display
+from support.display import in_own_display
+from support.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
