@@ -1,11 +1,17 @@
-"""The shipped files are those of the model card, and reach 90 % of the target scores on 40 validation images."""
+"""The shipped files are those of the model card, and reach 90 % of the target scores on validation images.
+
+The model card has the scores on all objects. Here, a fixed sample of them is enough to notice weights or code that
+answer worse than they did.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from napari_sampath import jobs
@@ -15,7 +21,7 @@ from napari_sampath.predict import EverythingSettings, load_model
 from napari_sampath.store import MemoryTier, Store
 from napari_sampath.training import evaluate, open_dataset
 from napari_sampath.training.data.dataset import choose_evenly
-from napari_sampath.training.data.instances import InstanceImage, read_instances
+from napari_sampath.training.data.instances import UNKNOWN, InstanceImage, read_instances
 from napari_sampath.training.evaluation.instance_evaluation import evaluate_instances
 from napari_sampath.training.evaluation.prompt_evaluation import POINTS, evaluate_prompts
 from support.paths import ROOT
@@ -25,11 +31,13 @@ if TYPE_CHECKING:
 
 CARD = ROOT / "docs" / "model-card.md"
 
-# All objects of about 30 images are prompted for, which takes minutes while other tests run.
-pytestmark = pytest.mark.timeout(1200)
+# Hundreds of prompts are answered, which takes minutes while other tests run.
+pytestmark = pytest.mark.timeout(900)
 
-CLICKED = 20
-"""Number of objects per image for which corrections are simulated, as for the model card."""
+PROMPTED = {"nucleus": 10, "gland": 2}
+"""Number of objects per image that are prompted for."""
+CLICKED = 3
+"""Number of objects per image for which corrections are simulated."""
 
 
 def test_the_heads_match_the_model_card() -> None:
@@ -52,18 +60,35 @@ def model() -> Model:
     return load_model("sampath-tiny", device="cpu", store=Store(MemoryTier(2**29)))
 
 
-@pytest.fixture(scope="module")
-def images(data_dir: Path) -> list[InstanceImage]:
-    """All validation images of nuclei and 20 of glands, drawn evenly over the cases."""
-    every = read_instances(data_dir, "val")
-    nuclei = [image for image in every if image.kind.name == "nucleus"]
-    glands = [image for image in every if image.kind.name == "gland"]
-    return nuclei + choose_evenly(glands, 20, 0, lambda image: ("", image.case))
+def with_fewer_objects(image: InstanceImage) -> InstanceImage:
+    """Keep some objects of an image, evenly spaced by size; the others become background, which is not scored."""
+    ids, areas = np.unique(image.instances, return_counts=True)
+    by_area = [int(i) for i in ids[np.argsort(areas, kind="stable")] if int(i) in set(image.objects())]
+    count = min(PROMPTED[image.kind.name], len(by_area))
+    kept = [by_area[int((rank + 0.5) * len(by_area) / count)] for rank in range(count)]
+    visible = np.isin(image.instances, [UNKNOWN, *kept])
+    return replace(image, instances=np.where(visible, image.instances, 0))
 
 
 @pytest.fixture(scope="module")
-def answers(model: Model, images: list[InstanceImage]) -> dict[tuple[str, str], float]:
+def nuclei(data_dir: Path) -> list[InstanceImage]:
+    """All validation images of nuclei."""
+    return read_instances(data_dir, "val", ("nucleus",))
+
+
+@pytest.fixture(scope="module")
+def glands(data_dir: Path) -> list[InstanceImage]:
+    """20 validation images of glands, drawn evenly over the cases."""
+    images = read_instances(data_dir, "val", ("gland",))
+    return choose_evenly(images, 20, 0, lambda image: ("", image.case))
+
+
+@pytest.fixture(scope="module")
+def answers(
+    model: Model, nuclei: list[InstanceImage], glands: list[InstanceImage]
+) -> dict[tuple[str, str], float]:
     """(objects, prompt) -> mean score, as on the model card."""
+    images = [with_fewer_objects(image) for image in (*nuclei, *glands)]
     scores = jobs.run(evaluate_prompts(model, images, clicked=CLICKED, baselines=False))
     means = {(row.kind, row.prompt): row.mean for row in scores if row.method == "sampath-tiny"}
     for key, mean in means.items():
@@ -124,10 +149,10 @@ def test_heads_reach_the_target_dice(
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_nuclei_are_separated(model: Model, images: list[InstanceImage]) -> None:
-    nuclei = [image for image in images if image.kind.name == "nucleus"]
+def test_nuclei_are_separated(model: Model, nuclei: list[InstanceImage]) -> None:
     few_points = EverythingSettings(points_per_side=1)
-    rows = jobs.run(evaluate_instances(model, load_head("nucleus-cnn"), nuclei, everything=few_points))
+    images = nuclei[::2]  # each takes four seconds
+    rows = jobs.run(evaluate_instances(model, load_head("nucleus-cnn"), images, everything=few_points))
     quality = {row.method: row.pq for row in rows}
     print(quality)
     assert quality["nucleus-cnn + sampath-tiny"] >= 0.9 * 0.45
