@@ -17,7 +17,7 @@ from napari_sampath.cli import main
 from napari_sampath.errors import DatasetError, SampathError
 from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.training import IGNORED, join_datasets, open_dataset
-from napari_sampath.training.data.readers.typed_nuclei import tumour_regions
+from napari_sampath.training.data.readers.published_sets.typed_nuclei import tumour_regions
 from support.models.patches import disc_image
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from ....errors import DatasetError
 from ....formats import DatasetFolder
 from ..dataset import Dataset, Sample
-from .acdc import open_acdc
 from .coco import open_coco
 from .dataset_folder import open_dataset_folder
-from .layouts import open_bcss, open_crag, open_ebhi, open_glas
-from .monuseg import open_monuseg
 from .pairs import open_pairs
 from .plain import open_plain
-from .published import open_published
+from .published_sets.acdc import open_acdc
+from .published_sets.indexed import open_published
+from .published_sets.layouts import open_bcss, open_crag, open_ebhi, open_glas
+from .published_sets.monuseg import open_monuseg
+from .published_sets.typed_nuclei import open_typed_nuclei
 from .splits import read_split
-from .typed_nuclei import open_typed_nuclei
 
 logger = logging.getLogger(__name__)
 

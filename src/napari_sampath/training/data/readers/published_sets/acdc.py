@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ....arrays import ClassInfo
-from ....errors import DatasetError
-from ..dataset import Dataset, Item, Sample
-from .classes import BACKGROUND
-from .splits import with_splits
+from .....arrays import ClassInfo
+from .....errors import DatasetError
+from ...dataset import Dataset, Item, Sample
+from ..classes import BACKGROUND
+from ..splits import with_splits
 
 CLASSES = (
     BACKGROUND,

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ....arrays import ClassInfo
-from ....errors import DatasetError
-from ....formats import rings
-from ....images import read
-from ..dataset import Dataset, Item, Sample
-from .classes import BACKGROUND
-from .splits import with_splits
+from .....arrays import ClassInfo
+from .....errors import DatasetError
+from .....formats import rings
+from .....images import read
+from ...dataset import Dataset, Item, Sample
+from ..classes import BACKGROUND
+from ..splits import with_splits
 
 NUCLEUS = ClassInfo(1, "nucleus", (86, 180, 233))
 _MPP = 0.25

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ....arrays import ClassInfo
-from ....errors import DatasetError
-from ..dataset import Dataset, Item, Sample
+from .....arrays import ClassInfo
+from .....errors import DatasetError
+from ...dataset import Dataset, Item, Sample
+from ..classes import BACKGROUND
 from .binary import load_instances
-from .classes import BACKGROUND
 from .monuseg import NUCLEUS
 
 

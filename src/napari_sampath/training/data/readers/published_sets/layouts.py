@@ -7,12 +7,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ....arrays import ClassInfo
-from ....errors import DatasetError
-from ..dataset import Dataset, Sample
+from .....arrays import ClassInfo
+from .....errors import DatasetError
+from ...dataset import Dataset, Sample
+from ..classes import BACKGROUND
+from ..splits import with_splits
 from .binary import load_black_and_white, load_instances
-from .classes import BACKGROUND
-from .splits import with_splits
 
 GLAND = ClassInfo(1, "gland", (0, 158, 115))
 

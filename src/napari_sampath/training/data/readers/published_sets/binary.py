@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ....arrays import IntArray
-from ....errors import DatasetError
-from ....images import read
-from ....rasters import read_raster
-from ..dataset import Item, Sample
+from .....arrays import IntArray
+from .....errors import DatasetError
+from .....images import read
+from .....rasters import read_raster
+from ...dataset import Item, Sample
 
 
 def load_instances(sample: Sample) -> Item:

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from ....arrays import ClassInfo, IntArray, UInt8Array
-from ....images import read
-from ..dataset import IGNORED, Dataset, Item, Sample
+from .....arrays import ClassInfo, IntArray, UInt8Array
+from .....images import read
+from ...dataset import IGNORED, Dataset, Item, Sample
+from ..classes import BACKGROUND
 from .binary import read_grey
-from .classes import BACKGROUND
 
 NEOPLASTIC = 1
 """Type number of tumour nuclei in PanNuke and histolytics; other numbers are other cell types, 0 is no nucleus."""
