@@ -167,6 +167,6 @@ def test_each_kind_of_damage_gives_a_one_sentence_error(tmp_path: Path) -> None:
     png.unlink()
     check(r"lacks the instances file of 'slide 7' \(slide 7_instances.png\)")
     manifest.unlink()
-    check(r"There are no label maps in .* \(no classes.json\); give a label file")
+    check(r"The folder .* has none of the formats .* and no classes.json of an export; export it")
     with pytest.raises(ImageError, match="There is no file"):
         import_labels(tmp_path / "gone.png")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from shapely.geometry import shape
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import SampathError
 from napari_sampath.formats import Snapshot, export_labels, import_labels, import_objects
-from napari_sampath.formats.foreign import ClassTable
+from napari_sampath.formats.class_numbers import FileClass, add_to_table
 from support.label_maps import CLASS_MAP, CLASSES, INSTANCE_MAP, check_sentence, export
 
 # pycocotools 2.0.11 converts arrays in numpy 1's way.
@@ -163,25 +162,24 @@ def test_a_second_export_replaces_the_zarr_folder(tmp_path: Path) -> None:
 SQUARE = [[10.0, 4.0], [14.0, 4.0], [14.0, 9.0], [10.0, 9.0], [10.0, 4.0]]
 
 
-def feature(**properties: Any) -> dict[str, Any]:
+def feature(right_px: float = 0, **properties: Any) -> dict[str, Any]:
     return {
         "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [SQUARE]},
+        "geometry": {"type": "Polygon", "coordinates": [[[x + right_px, y] for x, y in SQUARE]]},
         "properties": properties,
     }
 
 
-def test_geojson_of_other_versions_of_qupath(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_geojson_of_other_versions_of_qupath(tmp_path: Path) -> None:
     old = feature(object_type="annotation", classification={"name": "Tumor", "colorRGB": -3670016})
     derived = feature(
-        objectType="detection", classification={"names": ["Tumor", "Positive"], "color": [9, 8, 7]}
+        20, objectType="detection", classification={"names": ["Tumor", "Positive"], "color": [9, 8, 7]}
     )
-    bare = {**feature(), "properties": None}
+    bare = {**feature(40), "properties": None}
     line = {**feature(), "geometry": {"type": "LineString", "coordinates": SQUARE}}
     path = tmp_path / "foreign.geojson"
     path.write_text(json.dumps([old, derived, bare, line]))
-    with caplog.at_level(logging.WARNING):
-        objects = import_objects(path, hw=(50, 60))
+    objects = import_objects(path, hw=(50, 60))
     assert objects.hw == (50, 60)
     assert [(info.name, info.color) for info in objects.classes[:2]] == [
         ("Tumor", (200, 0, 0)),
@@ -190,8 +188,8 @@ def test_geojson_of_other_versions_of_qupath(tmp_path: Path, caplog: pytest.LogC
     assert objects.classes[2].name == "Unclassified"
     assert [obj.class_id for obj in objects.items] == [1, 2, 3]
     assert [obj.mask.area_px for obj in objects.items] == [20, 20, 20]
-    assert "1 features without an area were skipped (LineString)" in caplog.text
-    assert import_objects(path).hw == (9, 14), "the extent of the objects if the size is not given"
+    assert objects.notes == ("Left out: 1 lines without an area.",)
+    assert import_objects(path).hw == (9, 54), "the extent of the objects if the size is not given"
 
 
 def test_coco_with_several_images_and_unusual_category_ids(tmp_path: Path) -> None:
@@ -233,12 +231,11 @@ def test_coco_with_several_images_and_unusual_category_ids(tmp_path: Path) -> No
     check_sentence(str(caught.value))
 
 
-def test_boxes_without_masks_are_skipped_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.parametrize("segmentation", [[], None, [[]], {}])
+def test_boxes_without_masks_are_skipped_and_counted(tmp_path: Path, segmentation: Any) -> None:
     path = tmp_path / "boxes.json"
-    path.write_text(coco(segmentation=[]))
-    with pytest.raises(SampathError, match="has 1 annotations, but none covers a pixel"):
+    path.write_text(coco(segmentation=segmentation, bbox=[1, 1, 5, 5]))
+    with pytest.raises(SampathError, match=r"has 1 annotation, but none .*1 areas without an outline"):
         import_objects(path)
     content = json.loads(coco())
     path.write_text(
@@ -246,8 +243,10 @@ def test_boxes_without_masks_are_skipped_with_a_warning(
             {**content, "annotations": content["annotations"] + json.loads(path.read_text())["annotations"]}
         )
     )
-    assert len(import_objects(path).items) == 1
-    assert "1 annotations without a pixel were skipped" in caplog.text
+    objects = import_objects(path)
+    assert len(objects.items) == 1
+    assert objects.notes == ("Left out: 1 areas without an outline.",)
+    assert [mask.area_px for mask in objects.ignored] == [25]
 
 
 def test_geojson_class_given_as_a_string(tmp_path: Path) -> None:
@@ -281,9 +280,11 @@ def coco(**changes: Any) -> str:
     ("name", "text", "match"),
     [
         ("a.json", "{", "is not JSON or is damaged"),
-        ("a.json", '{"a": 1}', "lacks the images, categories or annotations"),
-        ("a.json", "[1]", "lacks the images"),
-        ("a.json", coco(segmentation=None), "annotation 5 that cannot be read"),
+        ("a.json", '{"a": 1}', "none of the formats that can be imported .tried: COCO .*, GeoJSON"),
+        ("a.json", "[1]", "none of the formats"),
+        ("a.json", '{"annotations": [], "categories": []}', "has no list 'images'"),
+        ("a.json", coco(segmentation=None), "1 annotations without an outline"),
+        ("a.json", coco(segmentation=7), "annotation 5 that cannot be read"),
         ("a.json", coco(category_id=8), "annotation 5 that cannot be read"),
         ("a.json", coco(segmentation={"counts": [3], "size": [9, 9]}), "annotation 5 .*The runs cover 3 px"),
         ("a.json", coco(segmentation={"counts": "é", "size": [9, 9]}), "annotation 5 .*not allowed"),
@@ -297,9 +298,10 @@ def coco(**changes: Any) -> str:
         (
             "a.geojson",
             json.dumps({**feature(), "geometry": {"type": "Point"}}),
-            "but none covers a pixel",
+            "but none can be imported .1 points without an area",
         ),
-        ("a.geojson", json.dumps(feature()).replace("10.0", "NaN"), "malformed feature .number 1"),
+        ("a.geojson", json.dumps(feature()).replace("10.0", "NaN"), "the number NaN, which is not finite"),
+        ("a.geojson", json.dumps(feature()).replace("10.0", "1e300"), "malformed feature .number 1"),
     ],
 )
 def test_damaged_foreign_files_give_a_one_sentence_error(
@@ -327,12 +329,10 @@ def test_zarr_without_labels(tmp_path: Path, attributes: dict[str, Any], match: 
 
 
 def test_too_many_classes() -> None:
-    table = ClassTable()
-    assert [table.id_of(f"c{number}", None, 300 - number) for number in range(3)] == [1, 2, 3]
-    for number in range(3, 255):
-        table.id_of(f"c{number}")
-    with pytest.raises(SampathError, match="more than 255 classes"):
-        table.id_of("one more")
+    classes = [FileClass(f"c{number}", 300 - number) for number in range(255)]
+    assert sorted(info.id for info in add_to_table((), classes).classes) == list(range(1, 256))
+    with pytest.raises(SampathError, match="256 classes, but at most 255"):
+        add_to_table((), [*classes, FileClass("one more")])
 
 
 # Concurrent exports

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import re
-import stat
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
+
+from .opening import open_regular
 
 T = TypeVar("T")
 
@@ -51,8 +52,8 @@ def read_json(path: str | Path, limit_bytes: int = MAX_BYTES) -> Any:
     """Read a JSON file; see `parse_json`.
 
     Raises:
-        JsonError: If it is not a regular file, or its content is refused.
-        OSError: If it cannot be opened; `FileNotFoundError` if it is missing.
+        JsonError: If its content is refused.
+        OSError: If it cannot be opened, or is not a regular file; `FileNotFoundError` if it is missing.
     """
     return parse_json(read_regular(path, limit_bytes), limit_bytes)
 
@@ -61,18 +62,13 @@ def read_regular(path: str | Path, limit_bytes: int) -> bytes:
     """Read a regular file of at most `limit_bytes`.
 
     Raises:
-        JsonError: If it is a device, a pipe or a folder, or larger.
-        OSError: If it cannot be opened.
+        JsonError: If it is larger.
+        OSError: If it cannot be opened, or is a folder, a pipe or a device.
     """
-    # A pipe without a writer would block `open`.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise JsonError("it is not a regular file")
-    with open(descriptor, "rb") as stream:
-        if status.st_size > limit_bytes:
-            raise JsonError(f"it has {status.st_size:,} bytes, more than {limit_bytes:,}")
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit_bytes:
+            raise JsonError(f"it has {size:,} bytes, more than {limit_bytes:,}")
         return stream.read(limit_bytes + 1)
 
 

@@ -1,35 +1,24 @@
-"""Parsing of values in files of other programs: JSON, rings, colours, and classes without ids."""
+"""Parsing of values in files of other programs: rings, colours and names of images."""
 
 from __future__ import annotations
 
 import json
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 
-from ..arrays import ClassInfo
-from ..errors import ClassListError, ImageError
-from .labels import default_color
+from ..errors import ImageError, UnknownNameError
+from ..files.json_reader import Range
+from ..registry import join_names, unknown_name
 
-MAX_CLASSES = 255
+MAX_COORDINATE = 2**31
+"""Largest coordinate of a corner, in pixels."""
 Color = tuple[int, int, int]
-
-
-def load_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ImageError: If it is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_bytes().decode("utf-8-sig", "surrogatepass"))
-    except FileNotFoundError:
-        raise ImageError(f"There is no file '{path}'; check the path.") from None
-    except OSError as error:
-        raise ImageError(f"'{path}' cannot be opened ({error.strerror}); check the file.") from error
-    except (ValueError, RecursionError) as error:
-        raise ImageError(f"'{path}' is not JSON or is damaged ({error}); export it again.") from error
+Side = Annotated[int, Range(1, 2**31 - 1)]
+"""Height or width of an image in pixels, as a type for `files.convert`."""
 
 
 def dump_json(content: Any) -> bytes:
@@ -43,17 +32,60 @@ def refuse(path: Path, problem: str, advice: str) -> NoReturn:
     raise ImageError(f"'{path}' {problem}; {advice}.")
 
 
+def choose_image(names: Sequence[str], name: str | None, path: Path) -> int:
+    """Find an image in a file of several images.
+
+    Args:
+        names: Names of the images, with or without folders and endings.
+        name: Name of the image that is looked for; not needed if there is only one.
+        path: For error messages.
+
+    Returns:
+        Index of the image: the one whose name is equal, else equal without folders, else also without ending.
+
+    Raises:
+        ImageError: If there are several images and no name is given, or several have this name.
+        UnknownNameError: If none has this name.
+    """
+    if len(names) == 1:
+        return 0
+    if name is None:
+        refuse(
+            path, f"has annotations of {len(names)} images ({join_names(list(names))})", "name one of them"
+        )
+    for own, others in ((_normal, _normal), (_file_of, _file_of), (_file_of, _stem_of), (_stem_of, _stem_of)):
+        indices = [index for index, candidate in enumerate(names) if others(candidate) == own(name)]
+        if len(indices) == 1:
+            return indices[0]
+        if indices:
+            refuse(path, f"has {len(indices)} images named '{name}'", "name one of them with its folder")
+    raise UnknownNameError(unknown_name(f"image in '{path}'", name, list(names)))
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
+
+
+def _file_of(name: str) -> str:
+    return _normal(name).rpartition("/")[2]
+
+
+def _stem_of(name: str) -> str:
+    file = _file_of(name)
+    return file.rpartition(".")[0] or file
+
+
 def parse_ring(values: Any) -> Any:
     """Convert a ring, [[x, y], ...] or [x, y, x, y, ...], to (N, 2) float64.
 
     Raises:
-        ValueError: If it is malformed, or a coordinate is not finite.
+        ValueError, TypeError: If it is malformed, or a coordinate is not finite or out of range.
     """
     if len(values) and isinstance(values[0], list):
         values = [corner[:2] for corner in values]  # Drop the z coordinate.
     ring = np.asarray(values, dtype=np.float64).reshape(-1, 2)
-    if not np.isfinite(ring).all():
-        raise ValueError("a coordinate is not a finite number")
+    if not (np.abs(ring) <= MAX_COORDINATE).all():
+        raise ValueError(f"a coordinate is not a number of at most {MAX_COORDINATE:,}")
     return ring
 
 
@@ -61,38 +93,7 @@ def parse_color(value: Any) -> Color | None:
     """Convert [red, green, blue], 0..255, or QuPath's packed number to a colour; return None for other values."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = [value >> 16 & 255, value >> 8 & 255, value & 255]
-    if isinstance(value, list) and len(value) in (3, 4) and all(isinstance(part, int) for part in value):
+    if isinstance(value, list) and len(value) in (3, 4) and all(type(part) is int for part in value):
         red, green, blue = (min(255, max(0, part)) for part in value[:3])
         return red, green, blue
     return None
-
-
-class ClassTable:
-    """Assigns ids to class names in order of appearance."""
-
-    def __init__(self) -> None:
-        self._classes: dict[str, ClassInfo] = {}
-
-    def id_of(self, name: str, color: Color | None = None, preferred_id: int = 0) -> int:
-        """Return the id of a class, adding it if it is new; it gets the preferred id if that is free and in 1..255.
-
-        Raises:
-            ClassListError: If there are more than 255 classes.
-        """
-        info = self._classes.get(name)
-        if info is None:
-            used = {cls.id for cls in self._classes.values()}
-            if len(used) >= MAX_CLASSES:
-                raise ClassListError(
-                    f"There are more than {MAX_CLASSES} classes; merge or delete some before exporting."
-                )
-            free = [class_id for class_id in range(1, MAX_CLASSES + 1) if class_id not in used]
-            class_id = preferred_id if preferred_id in free else free[0]
-            info = ClassInfo(class_id, name, color or default_color(class_id))
-            self._classes[name] = info
-        return info.id
-
-    @property
-    def classes(self) -> tuple[ClassInfo, ...]:
-        """All classes, in order of appearance."""
-        return tuple(self._classes.values())

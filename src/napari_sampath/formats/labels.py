@@ -66,6 +66,8 @@ class Labels:
     """Classes that `class_map` may contain."""
     details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     """Object number -> details; see `LabelledObject.details`."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user about what was read, skipped or converted."""
 
 
 def file_name(name: str, kind: str, suffix: str) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 
 from ..arrays import ClassInfo
 from ..errors import ImageError
-from .foreign import load_json
+from ..files import read_json
 from .labels import DETAILS, KINDS, WHOLE
 
 MANIFEST = "classes.json"
@@ -105,10 +105,10 @@ def load_details(path: Path) -> dict[int, dict[str, Any]]:
     Raises:
         ImageError: If the file is damaged.
     """
-    content = load_json(path)
     try:
+        content = read_json(path)
         return {int(number): dict(values) for number, values in content["objects"].items()}
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise ImageError(
             f"'{path}' is damaged; delete it to import the label maps without details."
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,10 @@ from .labels import Box, Labels, MapLike, blocks
 
 if TYPE_CHECKING:
     from ..arrays import ClassInfo
+
+
+_BLOCK_PX = 1024
+"""Side of the blocks in which overlaps are counted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +42,10 @@ class Objects:
     """Size (H, W) of the image in pixels."""
     classes: tuple[ClassInfo, ...]
     items: tuple[LabelledObject, ...]
+    notes: tuple[str, ...] = ()
+    """Sentences for the user about what was read, skipped or converted."""
+    ignored: tuple[LocalMask, ...] = ()
+    """Areas that are neither object nor background."""
 
     @classmethod
     def of(cls, labels: Labels) -> Objects:
@@ -51,7 +59,7 @@ class Objects:
         """
         height, width = labels.instance_map.shape
         items = [*_instances(labels), *_regions(labels)]
-        return cls((height, width), labels.classes, tuple(items))
+        return cls((height, width), labels.classes, tuple(items), labels.notes)
 
     def to_labels(self) -> Labels:
         """Paint the objects into label maps of the whole image; later ones cover earlier ones.
@@ -66,7 +74,30 @@ class Objects:
             class_map[obj.mask.slices][obj.mask.bitmap] = obj.class_id
             instance_map[obj.mask.slices][obj.mask.bitmap] = obj.number
         details = {obj.number: obj.details for obj in self.items if obj.number and obj.details}
-        return Labels(class_map, instance_map, self.classes, details)
+        return Labels(class_map, instance_map, self.classes, details, self.notes)
+
+
+def visible_areas(items: Sequence[LabelledObject]) -> IntArray:
+    """Return the number of pixels (N,) of each of N objects that no later object covers."""
+    in_block: dict[tuple[int, int], list[int]] = {}
+    for index, obj in enumerate(items, start=1):
+        rows, cols = obj.mask.slices
+        for row in range(rows.start // _BLOCK_PX, (rows.stop - 1) // _BLOCK_PX + 1):
+            for col in range(cols.start // _BLOCK_PX, (cols.stop - 1) // _BLOCK_PX + 1):
+                in_block.setdefault((row, col), []).append(index)
+    areas = np.zeros(len(items) + 1, dtype=np.int64)
+    for (block_row, block_col), indices in in_block.items():
+        top, left = block_row * _BLOCK_PX, block_col * _BLOCK_PX
+        owner = np.zeros((_BLOCK_PX, _BLOCK_PX), dtype=np.int32)
+        for position, index in enumerate(indices, start=1):
+            mask = items[index - 1].mask
+            r0, c0 = max(mask.row - top, 0), max(mask.col - left, 0)
+            part = mask.bitmap[top + r0 - mask.row :, left + c0 - mask.col :][
+                : _BLOCK_PX - r0, : _BLOCK_PX - c0
+            ]
+            owner[r0 : r0 + part.shape[0], c0 : c0 + part.shape[1]][part] = position
+        areas[indices] += np.bincount(owner.ravel(), minlength=len(indices) + 1)[1:]
+    return areas[1:]
 
 
 def boxes_of(instance_map: MapLike) -> dict[int, Box]:

@@ -6,7 +6,7 @@ exactly, and filling it gives the same mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +20,10 @@ Ring: TypeAlias = npt.NDArray[np.number]
 """(N, 2) corners (x, y) in image pixels; the first corner is repeated at the end."""
 Polygon: TypeAlias = list[Ring]
 """The outer ring, then the holes."""
+
+
+_CHUNK = 2**20
+"""Crossings of edges with rows that are computed at once."""
 
 
 def trace(mask: LocalMask) -> list[Polygon]:
@@ -43,6 +47,27 @@ def trace(mask: LocalMask) -> list[Polygon]:
     return polygons
 
 
+def bounds(polygons: Iterable[Iterable[Ring]]) -> tuple[float, float, float, float] | None:
+    """Return the bounding box (x0, y0, x1, y1) of all corners of some polygons; None if there are none."""
+    corners = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for polygon in polygons for ring in polygon]
+    corners = [ring for ring in corners if len(ring)]
+    if not corners:
+        return None
+    low = np.min([ring.min(axis=0) for ring in corners], axis=0)
+    high = np.max([ring.max(axis=0) for ring in corners], axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def crossings(polygons: Iterable[Iterable[Ring]], height: float) -> float:
+    """Return how often the edges of polygons cross the rows of an image together: the work of `fill`."""
+    total = 0.0
+    for polygon in polygons:
+        for ring in polygon:
+            y = np.clip(np.asarray(ring, dtype=np.float64).reshape(-1, 2)[:, 1], 0, height)
+            total += float(np.abs(y - np.roll(y, 1)).sum()) + len(y)
+    return total
+
+
 def fill(polygons: Sequence[Sequence[Ring]], hw: tuple[int, int] | None = None) -> LocalMask:
     """Convert polygons to the mask of the pixels whose centres lie inside one of them.
 
@@ -57,22 +82,28 @@ def fill(polygons: Sequence[Sequence[Ring]], hw: tuple[int, int] | None = None) 
     Raises:
         ImageError: If the mask does not fit in memory.
     """
-    corners = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) for polygon in polygons for ring in polygon]
-    corners = [ring for ring in corners if len(ring)]
-    if not corners:
+    box = bounds(polygons)
+    if box is None:
         return LocalMask(0, 0, np.zeros((0, 0), dtype=np.bool_))
     limit = (np.inf, np.inf) if hw is None else (hw[1], hw[0])
-    low = np.maximum(np.floor(np.min([ring.min(axis=0) for ring in corners], axis=0)), 0)
-    high = np.minimum(np.ceil(np.max([ring.max(axis=0) for ring in corners], axis=0)), limit)
+    low = np.maximum(np.floor(box[:2]), 0)
+    high = np.minimum(np.ceil(box[2:]), limit)
     if (high <= low).any():
         return LocalMask(0, 0, np.zeros((0, 0), dtype=np.bool_))
     (left, top), (width, height) = low.astype(int).tolist(), (high - low).astype(int).tolist()
     check_pixels(height, width, "an object")
     bitmap = np.zeros((height, width), dtype=np.bool_)
     for polygon in polygons:
-        bitmap |= _fill_even_odd(
-            [np.asarray(ring, dtype=np.float64).reshape(-1, 2) - low for ring in polygon], bitmap.shape
-        )
+        # Fill each polygon in its own box, because an object may have thousands of small parts.
+        part = bounds([polygon])
+        if part is None:
+            continue
+        first = np.clip(np.floor(part[:2]) - low, 0, (width, height)).astype(int)
+        last = np.clip(np.ceil(part[2:]) - low, 0, (width, height)).astype(int)
+        if (last > first).all():
+            moved = [np.asarray(ring, dtype=np.float64).reshape(-1, 2) - low - first for ring in polygon]
+            window = bitmap[first[1] : last[1], first[0] : last[0]]
+            window |= _fill_even_odd(moved, window.shape)
     return LocalMask.from_dense(bitmap, top, left)
 
 
@@ -95,7 +126,8 @@ def without_holes(mask: LocalMask) -> Iterator[LocalMask]:
 def _fill_even_odd(rings: list[FloatArray], shape: tuple[int, int]) -> BoolArray:
     """Return the pixels (h, w) whose centres lie inside an odd number of rings (even-odd rule)."""
     height, width = shape
-    crossed = np.zeros((height, width + 1), dtype=np.bool_)
+    # The number of crossings left of each pixel, modulo 256, of which only the last bit counts.
+    crossed = np.zeros(height * (width + 1), dtype=np.uint8)
     for ring in rings:
         first, second = ring, np.roll(ring, -1, axis=0)
         down = first[:, 1] <= second[:, 1]
@@ -104,18 +136,52 @@ def _fill_even_odd(rings: list[FloatArray], shape: tuple[int, int]) -> BoolArray
         start = np.clip(np.ceil(upper[:, 1] - 0.5), 0, height).astype(np.int64)
         stop = np.clip(np.ceil(lower[:, 1] - 0.5), 0, height).astype(np.int64)
         count = np.maximum(stop - start, 0)
-        # List the crossings of all edges: edge number and row.
-        edge = np.repeat(np.arange(len(ring)), count)
-        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        rows = np.repeat(start, count) + within
-        # Compute the column of each crossing, and toggle the pixels to the right of it.
-        run, rise = (lower - upper)[edge].T
-        along = (rows + 0.5 - upper[edge, 1]) / rise
-        x = upper[edge, 0] + along * run
-        cols = np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
-        np.logical_xor.at(crossed, (rows, cols), True)
-    inside: BoolArray = np.logical_xor.accumulate(crossed, axis=1)[:, :-1]
+        for edges in _chunks(count):
+            np.add.at(
+                crossed, _crossed_pixels(upper[edges], lower[edges], start[edges], count[edges], width), 1
+            )
+    left = crossed.reshape(height, width + 1)
+    np.add.accumulate(left, axis=1, dtype=np.uint8, out=left)
+    inside: BoolArray = (left & 1).view(np.bool_)[:, :-1]
     return inside
+
+
+def _chunks(count: IntArray) -> Iterator[slice]:
+    """Divide edges, which cross `count` rows each, so that the arrays of each chunk stay small."""
+    done = np.cumsum(count)
+    first = 0
+    while first < len(count):
+        before = done[first - 1] if first else 0
+        stop = max(int(np.searchsorted(done, before + _CHUNK, side="right")), first + 1)
+        yield slice(first, stop)
+        first = stop
+
+
+def _crossed_pixels(
+    upper: FloatArray, lower: FloatArray, start: IntArray, count: IntArray, width: int
+) -> IntArray:
+    """Return the pixel to the right of each crossing of an edge with the centre of a row.
+
+    Args:
+        upper: (E, 2) upper ends (x, y) of the edges.
+        lower: (E, 2) lower ends.
+        start: (E,) first row that each edge crosses.
+        count: (E,) number of rows that it crosses.
+        width: Width w of the area; a crossing right of it gives column w.
+
+    Returns:
+        (N,) row * (w + 1) + column.
+    """
+    # List the crossings of all edges: edge number and row.
+    edge = np.repeat(np.arange(len(count)), count)
+    within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    rows = np.repeat(start, count) + within
+    # Compute the column of each crossing.
+    run, rise = (lower - upper)[edge].T
+    along = (rows + 0.5 - upper[edge, 1]) / rise
+    x = upper[edge, 0] + along * run
+    pixels: IntArray = rows * (width + 1) + np.clip(np.ceil(x - 0.5), 0, width).astype(np.int64)
+    return pixels
 
 
 def _rings(component: BoolArray) -> list[IntArray]:

@@ -6,6 +6,7 @@ Runs of False and True pixels alternate. The first run counts False pixels, and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -14,6 +15,10 @@ import numpy.typing as npt
 
 from ..arrays import BoolArray, IntArray, LocalMask
 from ..errors import DatasetError
+
+_MAX_AREA = 2**62
+_MAX_SHIFT = 60
+"""Bits after which a compressed number is refused: its text may be as long as the file."""
 
 Runs: TypeAlias = npt.NDArray[np.uint32]
 
@@ -94,28 +99,77 @@ def encode_coco(mask: LocalMask, hw: tuple[int, int]) -> list[int]:
     return counts if counts[-1] else counts[:-1]
 
 
-def decode_coco(counts: Sequence[int] | IntArray, hw: tuple[int, int]) -> LocalMask:
-    """Decode the COCO `counts` of an image of size (H, W), in time proportional to the columns that the mask covers.
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnRuns:
+    """The runs of True pixels of an image, column by column, which are decoded only when needed."""
+
+    starts: IntArray
+    """(R,) int64 position of the first pixel of each run, col * H + row, in ascending order."""
+    stops: IntArray
+    """(R,) int64 position after the last pixel of each run."""
+    hw: tuple[int, int]
+    """Image size (H, W)."""
+
+    @classmethod
+    def parse(cls, counts: Sequence[int] | IntArray | str, hw: tuple[int, int]) -> ColumnRuns:
+        """Check the `counts` of COCO, in time proportional to their number.
+
+        Raises:
+            DatasetError: If they are not whole numbers that add up to H * W.
+        """
+        values = unpack_coco(counts) if isinstance(counts, str) else counts
+        height, width = hw
+        try:
+            lengths = np.asarray(values if len(values) else [0])
+        except (ValueError, OverflowError, TypeError):
+            lengths = np.zeros(0)
+        if lengths.ndim != 1 or lengths.dtype.kind not in "iu" or not 0 <= height * width <= _MAX_AREA:
+            raise DatasetError("The run lengths are not a list of whole numbers; export them again.")
+        lengths = lengths.astype(np.int64)
+        edges = np.cumsum(np.minimum(lengths, _MAX_AREA))  # A sum that overflows is negative.
+        if lengths.min() < 0 or edges.min() < 0 or edges[-1] != height * width:
+            raise DatasetError(
+                f"The runs cover {sum(lengths.tolist())} px, the image of {width} x {height} px has "
+                f"{height * width}; give the runs of this image."
+            )
+        starts, stops = edges[:-1:2], edges[1::2]
+        filled = stops > starts
+        return cls(starts[filled], stops[filled], hw)
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The bounding box as an index of an image array."""
+        if not len(self.starts):
+            return slice(0, 0), slice(0, 0)
+        height = self.hw[0]
+        first, last = self.starts // height, (self.stops - 1) // height
+        left, right = int(first[0]), int(last[-1]) + 1
+        if (first != last).any():
+            return slice(0, height), slice(left, right)
+        top, bottom = (self.starts % height).min(), ((self.stops - 1) % height).max() + 1
+        return slice(int(top), int(bottom)), slice(left, right)
+
+    def decode(self) -> LocalMask:
+        """Decode the mask, in time proportional to its bounding box."""
+        rows, cols = self.slices
+        h, w, height = rows.stop - rows.start, cols.stop - cols.start, self.hw[0]
+        if not h:
+            return LocalMask(0, 0, np.zeros((0, 0), dtype=np.bool_))
+        # Positions inside the bounding box; a box of less than the image's height has no run over several columns.
+        starts = (self.starts // height - cols.start) * h + self.starts % height - rows.start
+        stops = ((self.stops - 1) // height - cols.start) * h + (self.stops - 1) % height - rows.start + 1
+        edges = np.stack([starts, stops], axis=1).ravel()
+        lengths = np.diff(edges, prepend=0, append=h * w)
+        return LocalMask.from_dense(decode(lengths, (w, h)).T, rows.start, cols.start)
+
+
+def decode_coco(counts: Sequence[int] | IntArray | str, hw: tuple[int, int]) -> LocalMask:
+    """Decode the COCO `counts` of an image of size (H, W), as a list or compressed.
 
     Raises:
         DatasetError: If the runs do not add up to H * W.
     """
-    height = hw[0]
-    lengths = np.asarray(counts, dtype=np.int64)
-    if lengths.ndim != 1 or lengths.min(initial=0) < 0 or lengths.sum() != hw[0] * hw[1]:
-        raise DatasetError(
-            f"The runs cover {lengths.sum()} px, the image of {hw[1]} x {hw[0]} px has {hw[0] * hw[1]}; "
-            "give the runs of this image."
-        )
-    edges = np.cumsum(lengths)
-    starts, stops = edges[:-1:2], edges[1::2]
-    filled = stops > starts
-    if not filled.any():
-        return LocalMask(0, 0, np.zeros((0, 0), dtype=np.bool_))
-    # Cut the runs to the columns between the first and the last pixel of the mask.
-    left, right = int(starts[filled][0] // height), int((stops[filled][-1] - 1) // height) + 1
-    inner = np.clip(np.concatenate([[0], edges]), left * height, right * height)
-    return LocalMask.from_dense(decode(np.diff(inner), (right - left, height)).T, 0, left)
+    return ColumnRuns.parse(counts, hw).decode()
 
 
 def unpack_coco(text: str) -> list[int]:
@@ -131,7 +185,7 @@ def unpack_coco(text: str) -> list[int]:
     value = shift = 0
     for letter in text:
         code = ord(letter) - 48
-        if not 0 <= code < 64:
+        if not 0 <= code < 64 or shift > _MAX_SHIFT:
             raise DatasetError(f"The run lengths hold '{letter}', which is not allowed; export them again.")
         value |= (code & 31) << shift
         shift += 5

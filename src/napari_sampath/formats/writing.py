@@ -35,7 +35,7 @@ from .labels import (
 )
 from .maps import omezarr, pixels
 from .objects import Objects
-from .outlines import coco, geojson
+from .outlines import coco_writing, geojson
 
 if TYPE_CHECKING:
     from ..arrays import ClassInfo
@@ -132,7 +132,7 @@ def _outline_writer(format_name: str, objects: Objects, name: str) -> Write:
         if format_name == "geojson":
             stream.write(geojson.dump(objects, name))
         else:
-            stream.write(coco.dump(objects, name, polygons=format_name == "coco-polygons"))
+            stream.write(coco_writing.dump(objects, name, polygons=format_name == "coco-polygons"))
 
     return write
 

@@ -7,18 +7,21 @@ and as properties the class names ("name") and the details of objects.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...arrays import ClassInfo
 from ...errors import UnknownNameError
 from ...registry import unknown_name
-from ..foreign import ClassTable, parse_color, refuse
-from ..labels import KINDS, Box, Labels, MapLike, blocks, default_color, used_ids
+from ..class_numbers import FileClass, add_to_table
+from ..foreign import parse_color, refuse
+from ..format import Export, Format, Output, ReadOptions
+from ..labels import KINDS, Labels, MapLike, blocks, used_ids
 from ..zarr_arrays import Node, ZarrMap, array_info, is_zarr
+from .label_values import to_labels
 
 if TYPE_CHECKING:
     import zarr
@@ -55,13 +58,13 @@ def is_omezarr(path: Path) -> bool:
     return is_zarr(path)
 
 
-def read(path: Path) -> Labels:
+def read(path: Path, options: ReadOptions = ReadOptions()) -> Labels:  # noqa: B008
     """Open label maps, whose pixels are read from disk on access.
 
     Args:
-        path: A group with `labels`, or a label image (NGFF 0.4 or 0.5). A single label image of another program is
-            read as classes if it has 8 bits, otherwise as objects of one class. Of axes other than y and x, each must
-            have length 1.
+        path: A group with `labels`, or a label image (NGFF 0.4 or 0.5). Of axes other than y and x, each must have
+            length 1.
+        options: Whether the values of a single label image of another program are classes or objects.
 
     Raises:
         ImageError: If there is no usable label image.
@@ -78,7 +81,7 @@ def read(path: Path) -> Labels:
             unknown_name(f"label image in '{path}' (give its own folder)", "classes", sorted(labels))
         )
     ((name, label),) = labels.items()
-    return _read_foreign(path, name, label)
+    return _read_foreign(path, name, label, options)
 
 
 def _write_map(
@@ -210,53 +213,59 @@ def _read_export(path: Path, labels: Mapping[str, Node]) -> Labels:
     if maps[0].dtype.itemsize > 1:
         refuse(path, f"has classes of type {maps[0].dtype}", "export it again")
     colors, names = _colors_and_properties(labels["classes"])
-    values = [value for value in dict.fromkeys([*names, *colors]) if 1 <= value <= 255]
     _, details = _colors_and_properties(labels["instances"])
-    return Labels(maps[0], maps[1], _classes(values, names, colors), details)
+    numbered = add_to_table((), _listed(names, colors, used_ids(maps[0])))
+    return Labels(maps[0], maps[1], numbered.classes, details, numbered.notes)
 
 
-def _classes(
-    values: list[int], names: Mapping[int, Mapping[str, Any]], colors: Mapping[int, Any]
-) -> tuple[ClassInfo, ...]:
-    """Create a class for each value, with its name and colour in the metadata if any."""
-    table = ClassTable()
-    for value in values:
+def _listed(
+    names: Mapping[int, Mapping[str, Any]], colors: Mapping[int, Any], values: Iterable[int] = ()
+) -> list[FileClass]:
+    """Return the classes of the values that have a name or a colour in the metadata, and of other values."""
+    listed = []
+    for value in dict.fromkeys([*names, *colors, *values]):
         name = names.get(value, {}).get("name")
-        table.id_of(name if isinstance(name, str) and name else f"class {value}", colors.get(value), value)
-    return table.classes
+        known = isinstance(name, str) and name
+        listed.append(FileClass(str(name) if known else f"class {value}", value, colors.get(value)))
+    return [item for item in listed if item.number is not None and 1 <= item.number <= 255]
 
 
-def _read_foreign(path: Path, name: str, label: Node) -> Labels:
-    values = _map(path, label)
+def _read_foreign(path: Path, name: str, label: Node, options: ReadOptions) -> Labels:
     colors, names = _colors_and_properties(label)
-    if values.dtype.itemsize > 1:
-        return Labels(_Foreground(values), values, (ClassInfo(1, name, default_color(1)),))
-    return Labels(values, _Zeros(values), _classes(used_ids(values), names, colors))
+    known = _listed(names, colors) if any("name" in fields for fields in names.values()) else []
+    palette = None
+    if colors and max(colors) <= 255 and not known:
+        palette = np.zeros((256, 3), dtype=np.uint8)
+        for value, color in colors.items():
+            palette[value] = color or (0, 0, 0)
+    return to_labels(_map(path, label), options, path, palette, known, name)
 
 
-class _Foreground:
-    """A class map with class 1 where another map is positive."""
-
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, values: ZarrMap) -> None:
-        self.values = values
-        self.shape = values.shape
-
-    def __getitem__(self, key: Any) -> Any:
-        return (self.values[key] > 0).astype(np.uint8)
-
-    def filled_boxes(self) -> Iterator[Box]:
-        """Yield windows that contain all pixels other than 0."""
-        return self.values.filled_boxes()
+def _write(export: Export) -> Iterable[Output]:
+    yield Output(export.path("ome.zarr"), write_folder=partial(write, labels=export.labels, mpp=export.mpp))
 
 
-class _Zeros(_Foreground):
-    """A map of zeros of the shape of another map."""
-
-    def __getitem__(self, key: Any) -> Any:
-        return np.zeros_like(self.values[key], dtype=np.uint8)
-
-    def filled_boxes(self) -> Iterator[Box]:
-        """Yield nothing, because every pixel is 0."""
-        return iter(())
+FORMATS = (
+    Format(
+        "ome-zarr",
+        "OME-Zarr",
+        ("/",),
+        recognises=lambda source: source.is_folder and is_omezarr(source.path),
+        read=lambda source, options: read(source.path, options),
+        write=_write,
+        summary="Label images as pyramids, for large images.",
+        keeps=frozenset(
+            {
+                "pixels",
+                "objects",
+                "object numbers",
+                "class numbers",
+                "class names",
+                "colours",
+                "details",
+                "size",
+            }
+        ),
+        lost="Of several planes, channels or time points, none is read.",
+    ),
+)

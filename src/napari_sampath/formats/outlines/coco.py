@@ -1,193 +1,301 @@
 """COCO JSON: objects with run lengths or polygons; https://cocodataset.org/#format-data.
 
-Written files contain one image; files that are read may contain any number. Data that COCO does not define is stored
-in members that other readers ignore: "color" of a category, "sampath" of an annotation.
+Written files contain one image; files that are read may contain any number, or be a list of detections ("results").
+Data that COCO does not define is stored in members that other readers ignore: "color" of a category, "sampath" of an
+annotation.
 
-`training/data/readers/coco.py` reads COCO files as training datasets with the functions of this module.
+`training/data/readers/coco.py` reads COCO files as training datasets with `CocoFile`.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...arrays import LocalMask
-from ...errors import DatasetError, SampathError, UnknownNameError
-from ...registry import join_names, unknown_name
-from .. import rings
-from ..foreign import ClassTable, dump_json, parse_color, parse_ring, refuse
-from ..objects import LabelledObject, Objects
-from ..run_lengths import decode_coco, encode_coco, unpack_coco
+from ...errors import DatasetError
+from ...files import JsonError, convert
+from ..class_numbers import FileClass
+from ..foreign import Side, choose_image, parse_color, parse_ring, refuse
+from ..format import Format, ImageEntry, Kept, ReadOptions, Shape, Shapes
+from ..run_lengths import ColumnRuns
+from ..source import Source
+from .coco_writing import write
 
-logger = logging.getLogger(__name__)
+_LISTS = {"images", "annotations", "categories"}
+_LONGEST_NUMBER = 18
+_NO_OUTLINE = "annotations without an outline"
 
 
-@dataclass(frozen=True, slots=True)
-class CocoContent:
-    """The lists of a COCO file, with annotations grouped by image."""
+@dataclass(frozen=True, slots=True, eq=False)
+class CocoFile:
+    """A COCO file whose annotations are grouped by image; ids are compared as text, so that 1 equals "1"."""
 
-    images: Sequence[Mapping[str, Any]]
-    categories: Mapping[int, Mapping[str, Any]]
-    """Category id -> category."""
-    annotations: Mapping[Any, Sequence[dict[str, Any]]]
-    """Image id -> its annotations; empty for an image without any."""
+    path: Path
+    images: tuple[ImageEntry, ...]
+    """The images, in the order of the file."""
+    keys: tuple[str, ...]
+    """Id of each image."""
+    classes: tuple[FileClass, ...]
+    """The categories, in the order of the file; their numbers are those of the file, any integer."""
+    class_names: Mapping[str, str]
+    """Id of a category -> name of its class."""
+    annotations: Mapping[str, Sequence[dict[str, Any]]]
+    """Id of an image -> its annotations."""
+    orphans: int
+    """Number of annotations whose image is not listed."""
+    malformed: int = 0
+    """Number of entries of the annotation list that are no annotations."""
 
     @classmethod
-    def of(cls, content: Any) -> CocoContent:
-        """Group the parsed JSON of a COCO file.
+    def of(cls, source: Source) -> CocoFile:
+        """Read a file; the result is kept in the source.
 
         Raises:
-            LookupError, TypeError, ValueError, AttributeError: If it does not have the layout of COCO.
+            ImageError: If it does not have the layout of COCO.
         """
-        categories = {int(category["id"]): category for category in content["categories"]}
-        annotations: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-        for entry in content["annotations"]:
-            annotations[entry["image_id"]].append(entry)
-        return cls(list(content["images"]), categories, annotations)
+        if "coco" not in source.cache:
+            source.cache["coco"] = _parse(source.json, source.path)
+        cached: CocoFile = source.cache["coco"]
+        return cached
+
+    def read(self, index: int, boxes: bool = True) -> Shapes:
+        """Return the annotations of one image.
+
+        Args:
+            index: Index in `images`.
+            boxes: Return boxes without an outline as ignored areas instead of only counting them.
+
+        Raises:
+            ImageError: If a segmentation is malformed.
+        """
+        entry = self.images[index]
+        shapes = Shapes(entry.hw, classes=list(self.classes), image=entry.name)
+        for position, annotation in enumerate(self.annotations.get(self.keys[index], ()), start=1):
+            try:
+                _add(annotation, shapes, self.class_names, boxes)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                reason = (
+                    str(error)
+                    if isinstance(error, DatasetError | JsonError)
+                    else "its segmentation is malformed"
+                )
+                identity = annotation.get("id", position)
+                refuse(
+                    self.path,
+                    f"has an annotation {identity} that cannot be read: {reason.rstrip('.')}",
+                    "export it again",
+                )
+        if self.malformed:
+            shapes.skipped["entries that are not annotations"] += self.malformed
+        return shapes
 
 
-def dump(objects: Objects, name: str, polygons: bool) -> bytes:
-    """Encode the objects of one image as COCO JSON.
+def is_coco(content: Any) -> bool:
+    """Return True if parsed JSON has the lists of a COCO file, or is a list of results."""
+    if isinstance(content, list):
+        return (
+            bool(content)
+            and isinstance(content[0], dict)
+            and {"image_id", "category_id"} <= content[0].keys()
+        )
+    return isinstance(content, dict) and len(_LISTS & content.keys()) >= 2 and "annotations" in content
+
+
+def read(source: Source, options: ReadOptions) -> Shapes:
+    """Read the objects of one image.
 
     Args:
-        objects: The objects of one image.
-        name: Name of the image.
-        polygons: Encode outlines along pixel edges instead of uncompressed run lengths. COCO polygons have no holes, so
-            an object with holes is cut into parts without holes; reading them gives the same pixels.
+        source: The file.
+        options: `image_name` selects the image, if there are several.
+
+    Raises:
+        ImageError: If it is not a COCO file, has several images and no name is given, a segmentation is malformed, or
+            no annotation belongs to the image.
+        UnknownNameError: If it has several images and none of that name.
     """
-    height, width = objects.hw
-    annotations = []
-    for number, obj in enumerate(objects.items, start=1):
-        rows, cols = obj.mask.slices
-        entry = {
-            "id": number,
-            "image_id": 1,
-            "category_id": obj.class_id,
-            "segmentation": _outlines(obj.mask) if polygons else _runs(obj.mask, objects.hw),
-            "area": obj.mask.area_px,
-            "bbox": [cols.start, rows.start, cols.stop - cols.start, rows.stop - rows.start],
-            "iscrowd": 0,
-            "sampath": {"number": obj.number, **obj.details},
-        }
-        if obj.details.get("score") is not None:
-            entry["score"] = obj.details["score"]
-        annotations.append(entry)
-    return dump_json(
-        {
-            "info": {"description": name, "version": "1"},
-            "licenses": [],
-            "images": [{"id": 1, "file_name": name, "height": height, "width": width}],
-            "categories": [
-                {"id": info.id, "name": info.name, "supercategory": "", "color": list(info.color)}
-                for info in objects.classes
-            ],
-            "annotations": annotations,
-        }
+    file = CocoFile.of(source)
+    if not file.images:
+        refuse(source.path, "lists no images", "export it again")
+    index = choose_image([image.name for image in file.images], options.image_name, source.path)
+    shapes = file.read(index)
+    if file.orphans and not file.annotations.get(file.keys[index]):
+        refuse(
+            source.path,
+            f"has {file.orphans:,} annotations, but none whose image_id is the id of the image "
+            f"'{file.images[index].name}' ({file.keys[index]})",
+            "correct the ids",
+        )
+    if file.orphans:
+        shapes.skipped["annotations of images that are not listed"] += file.orphans
+    return shapes
+
+
+def _parse(content: Any, path: Path) -> CocoFile:
+    if isinstance(content, list):
+        content = {"images": _images_of_results(content), "annotations": content, "categories": []}
+    lists = {key: content.get(key, [] if key == "categories" else None) for key in sorted(_LISTS)}
+    for key, value in lists.items():
+        if not isinstance(value, list):
+            refuse(path, f"has no list '{key}', which a COCO file must have", "export it again")
+    images: dict[str, ImageEntry] = {}
+    for image in lists["images"]:
+        key = _id_of(image, path, "an image")
+        images[key] = _image(image, key)
+    names: dict[str, str] = {}
+    classes = []
+    for category in lists["categories"]:
+        key = _id_of(category, path, "a category")
+        names[key] = str(category.get("name") or f"class {key}")
+        classes.append(FileClass(names[key], _number(key), parse_color(category.get("color"))))
+    groups, orphans, malformed = _group(lists["annotations"], images)
+    return CocoFile(
+        path, tuple(images.values()), tuple(images), tuple(classes), names, groups, orphans, malformed
     )
 
 
-def parse(content: Any, path: Path, name: str | None = None) -> Objects:
-    """Decode the objects of one image of a COCO file.
+def _group(entries: list[Any], images: Mapping[str, Any]) -> tuple[dict[str, list[Any]], int, int]:
+    """Group annotations by image; also return how many have no listed image, and how many are malformed."""
+    groups: dict[str, list[Any]] = {}
+    orphans = malformed = 0
+    for entry in entries:
+        if not isinstance(entry, dict):
+            malformed += 1
+        elif (key := _key(entry.get("image_id"))) in images:
+            groups.setdefault(str(key), []).append(entry)
+        else:
+            orphans += 1
+    return groups, orphans, malformed
 
-    Args:
-        content: The parsed JSON.
-        path: For error messages.
-        name: Name of the image (with or without suffix), if there are several.
 
-    Raises:
-        ImageError: If it is not a COCO file, has several images and no name is given, a segmentation is missing or
-            malformed, or no annotation covers a pixel.
-        UnknownNameError: If it has several images and none of that name.
-        ClassListError: If it has more than 255 categories.
-    """
+def _images_of_results(results: list[Any]) -> list[dict[str, Any]]:
+    """List the images of a list of results, with the size that their run lengths state."""
+    images: dict[Any, dict[str, Any]] = {}
+    for result in results:
+        key = result.get("image_id") if isinstance(result, dict) else None
+        if _key(key) is None:
+            continue
+        image = images.setdefault(_key(key), {"id": key, "file_name": str(key)})
+        segmentation = result.get("segmentation")
+        if (
+            isinstance(segmentation, dict)
+            and isinstance(size := segmentation.get("size"), list)
+            and len(size) == 2
+        ):
+            image["height"], image["width"] = size
+    return list(images.values())
+
+
+def _key(value: Any) -> str | None:
+    """Return an id as text; None if it is neither a number nor a text."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _id_of(entry: Any, path: Path, what: str) -> str:
+    key = _key(entry.get("id")) if isinstance(entry, dict) else None
+    return key if key is not None else refuse(path, f"lists {what} without an id", "export it again")
+
+
+def _number(key: str) -> int | None:
+    return int(key) if key.isdecimal() and len(key) < _LONGEST_NUMBER else None
+
+
+def _image(image: dict[str, Any], key: str) -> ImageEntry:
     try:
-        parsed = CocoContent.of(content)
-        image = _choose_image(parsed.images, path, name)
-        hw = int(image["height"]), int(image["width"])
-        entries = parsed.annotations.get(image["id"], [])
-    except SampathError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError):
-        refuse(path, "lacks the images, categories or annotations of a COCO file", "export it again")
-    table = ClassTable()
-    ids = {}
-    for number, category in parsed.categories.items():
-        ids[number] = table.id_of(
-            str(category.get("name", number)), parse_color(category.get("color")), number
+        hw = convert(image.get("height"), Side), convert(image.get("width"), Side)
+    except JsonError:
+        hw = None
+    known = ("id", "file_name", "height", "width")
+    extra = {name: value for name, value in image.items() if name not in known}
+    return ImageEntry(str(image.get("file_name") or key).replace("\\", "/"), hw, extra)
+
+
+def _add(entry: dict[str, Any], shapes: Shapes, class_names: Mapping[str, str], boxes: bool) -> None:
+    """Add an annotation to the objects or to the ignored areas, or count it as skipped."""
+    key = _key(entry.get("category_id"))
+    if key is None or (class_names and key not in class_names):
+        raise JsonError(f"its category {entry.get('category_id')} is not listed")
+    name = class_names.get(key, f"class {key}")  # A list of results has no categories.
+    if not class_names and all(item.name != name for item in shapes.classes):
+        shapes.classes.append(FileClass(name, _number(key)))
+    segmentation = entry.get("segmentation")
+    if not segmentation or (isinstance(segmentation, list) and not any(segmentation)):
+        if boxes and (box := entry.get("bbox")):
+            x, y, width, height = (convert(value, float, "bbox") for value in box)
+            corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
+            shapes.ignored.append(Shape(name, [[np.array(corners)]]))
+        else:
+            shapes.skipped[_NO_OUTLINE] += 1
+        return
+    polygons, runs = _decode(segmentation, shapes)
+    details, number = _details(entry)
+    shapes.items.append(
+        Shape(
+            name, polygons, runs, number=number, details=details, is_crowd=entry.get("iscrowd") in (1, True)
         )
-    items = []
-    for index, entry in enumerate(entries, start=1):
-        try:
-            mask = decode_segmentation(entry["segmentation"], hw)
-            class_id = ids[int(entry["category_id"])]
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            reason = (
-                str(error) if isinstance(error, DatasetError) else "its segmentation or category is malformed"
-            )
-            refuse(
-                path,
-                f"has an annotation {entry.get('id', index)} that cannot be read: {reason}",
-                "export it again",
-            )
-        if mask.bitmap.size:
-            items.append(_item(entry, index, class_id, mask))
-    if entries and not items:
-        refuse(path, f"has {len(entries)} annotations, but none covers a pixel", "export masks, not boxes")
-    if len(items) < len(entries):
-        logger.warning("%s: %d annotations without a pixel were skipped.", path, len(entries) - len(items))
-    return Objects(hw, table.classes, tuple(items))
+    )
 
 
-def _item(entry: dict[str, Any], index: int, class_id: int, mask: LocalMask) -> LabelledObject:
-    stored = entry.get("sampath")
-    details = dict(stored) if isinstance(stored, dict) else {}
-    number = details.pop("number", index)
-    score = entry.get("score")
-    if "score" not in details and isinstance(score, int | float):
-        details["score"] = float(score)
-    return LabelledObject(number if isinstance(number, int) else index, class_id, mask, details)
-
-
-def _choose_image(images: Sequence[Mapping[str, Any]], path: Path, name: str | None) -> Any:
-    if len(images) == 1:
-        return images[0]
-    names = [str(image["file_name"]) for image in images]
-    if not names:
-        refuse(path, "has no images", "export it again")
-    if name is None:
-        refuse(path, f"holds annotations of {len(names)} images ({join_names(names)})", "name one of them")
-    for image, file in zip(images, names, strict=True):
-        if name in (file, Path(file).name, Path(file).stem):
-            return image
-    raise UnknownNameError(unknown_name(f"image in '{path}'", name, names))
-
-
-def _runs(mask: LocalMask, hw: tuple[int, int]) -> dict[str, Any]:
-    return {"size": list(hw), "counts": encode_coco(mask, hw)}
-
-
-def _outlines(mask: LocalMask) -> list[list[int]]:
-    outlines = (ring for part in rings.without_holes(mask) for (ring,) in rings.trace(part))
-    # COCO's rings are not closed.
-    return [[int(value) for value in ring[:-1].ravel()] for ring in outlines]
-
-
-def decode_segmentation(segmentation: Any, hw: tuple[int, int]) -> LocalMask:
+def _decode(segmentation: Any, shapes: Shapes) -> tuple[list[list[Any]], ColumnRuns | None]:
     """Decode the "segmentation" of an annotation: polygons, run lengths, or run lengths compressed to a string.
 
     Raises:
-        DatasetError: If the run lengths are those of an image of another size.
+        DatasetError, JsonError: If the run lengths are malformed or those of an image of another size.
         LookupError, TypeError, ValueError, AttributeError: If it has none of these layouts.
     """
     if isinstance(segmentation, list):
-        return rings.fill([[parse_ring(ring)] for ring in segmentation], hw)
-    counts = segmentation["counts"]
-    if tuple(segmentation.get("size", hw)) != hw:
-        raise DatasetError(f"its size {segmentation['size']} is not the image's {list(hw)}")
-    return decode_coco(unpack_coco(counts) if isinstance(counts, str) else np.asarray(counts), hw)
+        if not isinstance(segmentation[0], list | dict):  # One polygon without the list around it.
+            segmentation = [segmentation]
+        return [[parse_ring(ring)] for ring in segmentation if ring], None
+    height, width = convert(segmentation.get("size", list(shapes.hw or ())), tuple[Side, Side], "size")
+    if shapes.hw is not None and shapes.hw != (height, width):
+        raise DatasetError(f"its size {[height, width]} is not the image's {list(shapes.hw)}")
+    shapes.hw = height, width
+    return [], ColumnRuns.parse(segmentation["counts"], (height, width))
+
+
+def _details(entry: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+    stored = entry.get("sampath")
+    details = dict(stored) if isinstance(stored, dict) else {}
+    number = details.pop("number", None)
+    score = entry.get("score")
+    if "score" not in details and isinstance(score, int | float) and math.isfinite(score):
+        details["score"] = float(score)
+    return details, number if type(number) is int else None
+
+
+_KEEPS: frozenset[Kept] = frozenset(
+    {"pixels", "objects", "object numbers", "class numbers", "class names", "colours", "details", "size"}
+)
+FORMATS = (
+    Format(
+        "coco",
+        "COCO (run lengths)",
+        (".json",),
+        recognises=lambda source: source.is_json and is_coco(source.json),
+        read=read,
+        images=lambda source: CocoFile.of(source).images,
+        write=partial(write, polygons=False),
+        summary="For machine learning; exact to the pixel.",
+        keeps=_KEEPS,
+        lost="Key points, captions and boxes without an outline are not read; boxes are counted.",
+    ),
+    Format(
+        "coco-polygons",
+        "COCO (polygons)",
+        (".json",),
+        write=partial(write, polygons=True),
+        summary="For programs that read outlines only.",
+        keeps=_KEEPS,
+        lost="Objects with holes are cut into parts without holes.",
+    ),
+)

@@ -2,33 +2,79 @@
 
 https://qupath.readthedocs.io/en/stable/docs/advanced/exporting_annotations.html. Each object is a feature with
 `objectType` "annotation". Its details are stored in `metadata`, which QuPath displays and preserves, and its score in
-`measurements`. The image size and the class ids are stored in the member "sampath" of the collection, which QuPath
-ignores.
+`measurements`. The image size and the class numbers are stored in the member "sampath" of the collection, which QuPath
+ignores; QuPath preserves the class numbers in `metadata`.
 """
 
 from __future__ import annotations
 
 import json
-import logging
+import math
 import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Annotated, Any
 
 from ...arrays import LocalMask
+from ...files import JsonError, convert, from_json, parse_json
+from ...files.json_reader import Range
 from .. import rings
-from ..foreign import ClassTable, dump_json, parse_color, parse_ring, refuse
+from ..class_numbers import FileClass
+from ..foreign import Side, dump_json, parse_color, parse_ring, refuse
+from ..format import Export, Format, Output, ReadOptions, Shape, Shapes
 from ..objects import LabelledObject, Objects
-
-logger = logging.getLogger(__name__)
+from ..source import Source
 
 UNCLASSIFIED = "Unclassified"
 _KEY = "sampath."
 """Prefix of this package's keys in `metadata`."""
+_Channel = Annotated[int, Range(0, 255)]
+_CLASS = "class_number"
 _SCORE = "Score"
 _SPACE = uuid.UUID("6f1d3c9e-0d0b-5a5e-9d55-1f3f5c0f1a01")
 """Namespace of the UUIDs of objects, so that repeated exports give the same file."""
+_WITHOUT_AREA = {"Point": "points", "MultiPoint": "points", "LineString": "lines", "MultiLineString": "lines"}
+_GEOMETRIES = ("Polygon", "MultiPolygon", "GeometryCollection", *_WITHOUT_AREA)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredClass:
+    """A class of the image."""
+
+    id: Annotated[int, Range(0, 255)]
+    name: str
+    color: tuple[_Channel, _Channel, _Channel]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """The image of a file."""
+
+    height: Side
+    width: Side
+    classes: tuple[StoredClass, ...] = ()
+    name: str = ""
+
+    @classmethod
+    def of(cls, objects: Objects, name: str) -> StoredImage:
+        """Describe an image and its classes."""
+        classes = tuple(StoredClass(info.id, info.name, info.color) for info in objects.classes)
+        return cls(*objects.hw, classes, name)
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Size (H, W) of the image."""
+        return self.height, self.width
+
+    @property
+    def file_classes(self) -> list[FileClass]:
+        """The classes as a file states them."""
+        return [FileClass(info.name, info.id, info.color) for info in self.classes]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object; the inverse of `files.from_json`."""
+        return asdict(self)
 
 
 def dump(objects: Objects, name: str) -> bytes:
@@ -50,109 +96,120 @@ def dump(objects: Objects, name: str) -> bytes:
         features.append(
             {"type": "Feature", "id": identity, "geometry": _geometry(obj.mask), "properties": properties}
         )
-    height, width = objects.hw
-    image = {
-        "name": name,
-        "height": height,
-        "width": width,
-        "classes": [
-            {"id": info.id, "name": info.name, "color": list(info.color)} for info in objects.classes
-        ],
-    }
+    image = StoredImage.of(objects, name).to_json()
     return dump_json({"type": "FeatureCollection", "features": features, "sampath": image})
 
 
 def is_geojson(content: Any) -> bool:
-    """Return True if parsed JSON is a feature, a feature collection, or a list of features."""
+    """Return True if parsed JSON is a geometry, a feature, a feature collection, or a list of features."""
     if isinstance(content, list):
-        return all(isinstance(item, dict) and item.get("type") == "Feature" for item in content)
-    return isinstance(content, dict) and content.get("type") in ("Feature", "FeatureCollection")
+        return bool(content) and all(
+            isinstance(item, dict) and item.get("type") == "Feature" for item in content
+        )
+    return isinstance(content, dict) and content.get("type") in ("Feature", "FeatureCollection", *_GEOMETRIES)
 
 
-def parse(content: Any, path: Path, hw: tuple[int, int] | None = None) -> Objects:
-    """Decode GeoJSON.
+def read(source: Source, options: ReadOptions) -> Shapes:
+    """Read polygons and multi-polygons of annotations, detections and cells.
 
-    Polygons and multi-polygons of annotations, detections and cells become objects. Points and lines have no area and
-    are skipped.
+    Points and lines have no area and are skipped.
 
     Args:
-        content: The parsed JSON.
-        path: For error messages.
-        hw: Size (H, W) of the image if the file does not contain it; the extent of all objects if left out.
+        source: The file.
+        options: `geometry` selects the outline of the cell or of its nucleus.
 
     Raises:
-        ImageError: If a feature is malformed, or there are features but none has an area.
-        ClassListError: If there are more than 255 classes.
+        ImageError: If a feature is malformed.
     """
-    features = content if isinstance(content, list) else content.get("features", [content])
-    table, stored_hw = _read_sampath(content)
-    items, skipped = [], []
-    for index, feature in enumerate(features, start=1):
+    return parse(source.json, source.path, options)
+
+
+def parse(content: Any, path: Path, options: ReadOptions) -> Shapes:
+    """Decode GeoJSON; see `read`."""
+    shapes = _stored(content)
+    nuclei = 0
+    for number, feature in enumerate(_features(content, path), start=1):
         try:
-            geometry, properties = feature["geometry"], feature.get("properties") or {}
+            geometry, properties = feature.get("geometry"), feature.get("properties") or {}
+            if options.geometry == "nucleus" and feature.get("nucleusGeometry"):
+                geometry, nuclei = feature["nucleusGeometry"], nuclei + 1
             polygons = _polygons(geometry)
-            if polygons is None:
-                skipped.append(str((geometry or {}).get("type")))
-                continue
-            class_id = _class(properties, table)
-            mask = rings.fill(polygons, stored_hw or hw)
+            if polygons:
+                shapes.items.append(_shape(properties, polygons, shapes))
+            else:
+                kind = geometry.get("type") if isinstance(geometry, dict) else None
+                shapes.skipped[f"{_WITHOUT_AREA.get(str(kind), 'features')} without an area"] += 1
         except (LookupError, TypeError, ValueError, AttributeError):
-            refuse(path, f"holds a malformed feature (number {index})", "export it again")
-        if mask.bitmap.size:
-            items.append(_item(properties, index, class_id, mask))
-    if skipped:
-        logger.warning("%s: %d features without an area were skipped (%s).", path, len(skipped), skipped[0])
-    if features and not items:
-        refuse(path, f"has {len(features)} features, but none covers a pixel", "export polygons")
-    extent = [(obj.mask.slices[0].stop, obj.mask.slices[1].stop) for obj in items]
-    size = (
-        stored_hw
-        or hw
-        or (max((row for row, _ in extent), default=1), max((col for _, col in extent), default=1))
-    )
-    return Objects(size, table.classes, tuple(items))
+            refuse(path, f"has a malformed feature (number {number})", "export it again")
+    if nuclei:
+        shapes.notes.append(
+            f"The outline of the nucleus was read for {nuclei:,} of {len(shapes.items):,} objects."
+        )
+    return shapes
 
 
-def _read_sampath(content: Any) -> tuple[ClassTable, tuple[int, int] | None]:
-    """Read the classes and the size (H, W) that this package's exports store; empty and None for other files."""
-    table = ClassTable()
+def write(export: Export) -> Iterable[Output]:
+    """Return the file of one image."""
+    yield Output(export.path("geojson"), lambda stream: stream.write(dump(export.objects, export.name)))
+
+
+def _features(content: Any, path: Path) -> list[Any]:
+    if isinstance(content, list):
+        return content
+    if content.get("type") in _GEOMETRIES:
+        return [{"geometry": content}]
+    if content.get("type") == "Feature":
+        return [content]
+    features = content.get("features")
+    if not isinstance(features, list):
+        refuse(path, "has no list of features", "export it again")
+    return features
+
+
+def _stored(content: Any) -> Shapes:
+    """Return the classes and the size that this package's exports store; nothing for other files."""
     try:
-        image = content["sampath"]
-        for info in image["classes"]:
-            table.id_of(str(info["name"]), parse_color(info["color"]), int(info["id"]))
-        return table, (int(image["height"]), int(image["width"]))
-    except (LookupError, TypeError, ValueError):
-        return ClassTable(), None
+        image = from_json(StoredImage, content.get("sampath") if isinstance(content, dict) else None)
+    except JsonError:
+        return Shapes()
+    return Shapes(image.hw, classes=image.file_classes, image=image.name)
 
 
 def _metadata(obj: LabelledObject) -> dict[str, Any]:
-    return {"number": obj.number, **{key: value for key, value in obj.details.items() if key != "score"}}
+    details = {key: value for key, value in obj.details.items() if key != "score"}
+    return {"number": obj.number, _CLASS: obj.class_id, **details}
 
 
-def _item(properties: dict[str, Any], index: int, class_id: int, mask: LocalMask) -> LabelledObject:
+def _shape(properties: dict[str, Any], polygons: list[list[Any]], shapes: Shapes) -> Shape:
     details: dict[str, Any] = {}
     metadata, measurements = properties.get("metadata"), properties.get("measurements")
     for key, value in (metadata if isinstance(metadata, dict) else {}).items():
         if key.startswith(_KEY):
             try:
-                details[key.removeprefix(_KEY)] = json.loads(value)
-            except (ValueError, TypeError):
-                logger.warning("The metadata %s of feature %d cannot be read.", key, index)
+                details[key.removeprefix(_KEY)] = parse_json(convert(value, str))
+            except JsonError:
+                shapes.skipped["metadata of features that cannot be read"] += 1
     score = measurements.get(_SCORE) if isinstance(measurements, dict) else None
-    if isinstance(score, int | float):
+    if isinstance(score, int | float) and math.isfinite(score):
         details["score"] = float(score)
-    number = details.pop("number", index)
-    return LabelledObject(number if isinstance(number, int) else index, class_id, mask, details)
+    number, class_number = details.pop("number", None), details.pop(_CLASS, None)
+    name, color = _classification(properties)
+    if type(class_number) is int and all(item.name != name for item in shapes.classes):
+        shapes.classes.append(FileClass(name, class_number, color))
+    return Shape(name, polygons, number=number if type(number) is int else None, details=details, color=color)
 
 
-def _class(properties: dict[str, Any], table: ClassTable) -> int:
-    classification = properties.get("classification") or {}
-    if isinstance(classification, str):  # Written by programs other than QuPath.
-        classification = {"name": classification}
+def _classification(properties: dict[str, Any]) -> tuple[str, tuple[int, int, int] | None]:
+    """Return the name and colour of the class of a feature."""
+    given: Any = next(
+        (properties[key] for key in ("classification", "class", "label") if properties.get(key)), {}
+    )
+    if not isinstance(given, dict):  # Written by programs other than QuPath.
+        given = {"name": given}
     # Older versions of QuPath write "colorRGB"; newer ones write "names" for derived classes ("Tumour: Positive").
-    names = classification.get("names")
-    name = ": ".join(map(str, names)) if names else str(classification.get("name") or UNCLASSIFIED)
-    return table.id_of(name, parse_color(classification.get("color", classification.get("colorRGB"))))
+    names = given.get("names")
+    parts = names if isinstance(names, list) and names else [given.get("name") or UNCLASSIFIED]
+    return ": ".join(map(str, parts)), parse_color(given.get("color", given.get("colorRGB")))
 
 
 def _geometry(mask: LocalMask) -> dict[str, Any]:
@@ -162,13 +219,38 @@ def _geometry(mask: LocalMask) -> dict[str, Any]:
     return {"type": "MultiPolygon", "coordinates": polygons}
 
 
-def _polygons(geometry: Any) -> list[list[Any]] | None:
-    """Return the polygons of a GeoJSON geometry; None if it has no area."""
+def _polygons(geometry: Any) -> list[list[Any]]:
+    """Return the polygons of a GeoJSON geometry; none if it has no area."""
     kind = None if geometry is None else geometry["type"]
     if kind == "GeometryCollection":
-        parts = [_polygons(part) for part in geometry["geometries"]]
-        return [polygon for part in parts if part for polygon in part] or None
+        return [polygon for part in geometry["geometries"] for polygon in _polygons(part)]
     if kind not in ("Polygon", "MultiPolygon"):
-        return None
+        return []
     polygons = geometry["coordinates"] if kind == "MultiPolygon" else [geometry["coordinates"]]
-    return [[np.asarray(parse_ring(ring)) for ring in polygon] for polygon in polygons]
+    return [[parse_ring(ring) for ring in polygon] for polygon in polygons if polygon]
+
+
+FORMATS = (
+    Format(
+        "geojson",
+        "GeoJSON (QuPath)",
+        (".geojson", ".json", ".geojson.gz", ".zip"),
+        recognises=lambda source: source.is_json and is_geojson(source.json),
+        read=read,
+        write=write,
+        summary="Outlines with classes, colours, holes and parts; drag the file onto the image in QuPath.",
+        keeps=frozenset(
+            {
+                "pixels",
+                "objects",
+                "object numbers",
+                "class numbers",
+                "class names",
+                "colours",
+                "details",
+                "size",
+            }
+        ),
+        lost="Points and lines have no area and are skipped; measurements other than Score are not read.",
+    ),
+)

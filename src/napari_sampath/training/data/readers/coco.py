@@ -17,7 +17,7 @@ import numpy as np
 from ....arrays import BoolArray, ClassInfo
 from ....errors import DatasetError, SampathError
 from ....formats.labels import default_color
-from ....formats.outlines.coco import CocoContent, decode_segmentation
+from ....formats.outlines.coco_lists import CocoContent, decode_segmentation
 from ....images import read
 from ..dataset import Dataset, Item, Sample
 from .classes import with_background

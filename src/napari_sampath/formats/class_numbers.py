@@ -1,0 +1,100 @@
+"""The table of class numbers: a class keeps its number wherever possible, and every change is said.
+
+One rule for the classes of a file, of the files of a folder, of an export beside earlier exports, and of an import into
+an image:
+
+1. A class whose name is in the table has the number of the table (names are compared without regard to capitals and the
+   width of white space).
+2. A class with another name keeps its own number if that is from 1 to 255 and no other class has it.
+3. Otherwise it gets the lowest free number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..arrays import ClassInfo, class_key
+from ..errors import ClassListError
+from .labels import default_color
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_CLASSES = 255
+_LISTED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class FileClass:
+    """A class that a file lists."""
+
+    name: str
+    number: int | None = None
+    """Its number in the file, any integer; None if the file has no numbers."""
+    color: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """Classes with their numbers in a table."""
+
+    classes: tuple[ClassInfo, ...]
+    """The table with the new classes at its end."""
+    numbers: tuple[int, ...]
+    """Number of each given class in the table."""
+    notes: tuple[str, ...]
+    """A sentence for each class whose number differs from its own."""
+
+
+def add_to_table(table: Iterable[ClassInfo], given: Sequence[FileClass], where: str = "the file") -> Numbered:
+    """Give each class a number in a table.
+
+    Args:
+        table: Classes that have numbers already.
+        given: Classes with the numbers that they have elsewhere; classes of the same name become one.
+        where: Where `given` comes from, for the notes.
+
+    Raises:
+        ClassListError: If there are more than 255 classes.
+    """
+    classes = {info.key: info for info in table}
+    used = {info.id for info in classes.values()}
+    new = {class_key(item.name): item for item in reversed(given) if class_key(item.name) not in classes}
+    new = {key: new[key] for item in given if (key := class_key(item.name)) in new}
+    if len(classes) + len(new) > MAX_CLASSES:
+        raise ClassListError(
+            f"There are {len(classes) + len(new)} classes, but at most {MAX_CLASSES} are allowed; merge some of them."
+        )
+    numbers: dict[str, int] = {}
+    for key, item in new.items():  # First those that keep their number, so that no other class takes it.
+        if item.number is not None and 1 <= item.number <= MAX_CLASSES and item.number not in used:
+            numbers[key] = item.number
+            used.add(item.number)
+    free = (number for number in range(1, MAX_CLASSES + 1) if number not in used)
+    for key, item in new.items():
+        number = numbers[key] if key in numbers else next(free)
+        name = " ".join(item.name.split()) or f"class {number}"
+        classes[key] = ClassInfo(number, name, item.color or default_color(number))
+    result = tuple(classes[class_key(item.name)].id for item in given)
+    return Numbered(tuple(classes.values()), result, _notes(given, result, where))
+
+
+def agree(table: Iterable[ClassInfo], classes: Sequence[ClassInfo], where: str = "the file") -> Numbered:
+    """Give classes their numbers in a table; see `add_to_table`. Colours of the table are kept."""
+    return add_to_table(table, [FileClass(info.name, info.id, info.color) for info in classes], where)
+
+
+def _notes(given: Sequence[FileClass], numbers: Sequence[int], where: str) -> tuple[str, ...]:
+    changed = [
+        f"'{item.name}' ({item.number} -> {number})"
+        for item, number in zip(given, numbers, strict=True)
+        if item.number is not None and item.number != number
+    ]
+    if not changed:
+        return ()
+    listed = ", ".join(changed[:_LISTED]) + (
+        f" and {len(changed) - _LISTED} more" if len(changed) > _LISTED else ""
+    )
+    noun = "class has" if len(changed) == 1 else "classes have"
+    return (f"{len(changed)} {noun} another number than in {where}: {listed}.",)
