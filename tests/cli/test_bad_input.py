@@ -197,7 +197,7 @@ def test_malformed_prompts_are_wrong_usage(
         ),
         (
             lambda path: Image.fromarray(np.ones((20, 30), np.uint8)).save(path),
-            "give a mask of the image's size",
+            "30 x 20 px, but its image is 160 x 128 px",
         ),
         (lambda path: path.write_bytes(b"x"), "The mask prompt cannot be used"),
         (lambda path: None, "There is no file"),

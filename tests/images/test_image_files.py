@@ -60,10 +60,14 @@ def test_modes_of_pillow_are_converted(tmp_path: Path, mode: str, note: str, suf
     assert difference.mean() < (5 if suffix == "jpg" else 0.01)
 
 
-def test_grey_with_alpha_is_rejected(tmp_path: Path) -> None:
-    Image.fromarray(RGB).convert("LA").save(tmp_path / "a.png")
-    with pytest.raises(ImageError, match="2 channels"):
-        read(tmp_path / "a.png")
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_with_alpha_is_read_as_grey(tmp_path: Path, suffix: str) -> None:
+    image = Image.fromarray(RGB).convert("LA")
+    image.putalpha(Image.fromarray(GREY))
+    image.save(tmp_path / f"a.{suffix}")
+    loaded = read(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(loaded.pixels, grey(np.asarray(image)[..., 0]))
+    assert "alpha channel was dropped" in (loaded.note or "")
 
 
 def test_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL.Image import Image as PillowImage
 
 from ..arrays import UInt8Array
 from ..errors import ImageError
-from ..rasters import check_pixels
+from ..rasters import check_pixels, from_pillow
 from ..tiling import SINGLE_TILE_PX
 from .scaling import to_uint8
 
@@ -34,10 +35,17 @@ class LoadedImage:
     """Name of the file or array, used in messages and names of exported files."""
     mpp: float | None
     """Micrometres per pixel; None if unknown."""
+    orientation: int = 1
+    """Orientation tag (1..8) by which the stored pixels were turned; see `rasters.read_labels`."""
 
 
 def to_loaded_image(
-    array: Any, name: str = "image", *, mpp: float | None = None, remarks: tuple[str, ...] = ()
+    array: Any,
+    name: str = "image",
+    *,
+    mpp: float | None = None,
+    remarks: tuple[str, ...] = (),
+    orientation: int = 1,
 ) -> LoadedImage:
     """Convert an array to (H, W, 3) uint8.
 
@@ -46,15 +54,18 @@ def to_loaded_image(
 
     Args:
         array: (H, W), (H, W, 1), (H, W, 3), (H, W, 4) or channels first; bool, integer or float; numpy, dask
-            or any other array-like.
+            or any other array-like, or a Pillow image of any mode.
         name: Name of the image, used in messages.
         mpp: Micrometres per pixel, if known.
         remarks: Clauses for the note that describe conversions made by the file reader.
+        orientation: Orientation tag that the file reader has applied.
 
     Raises:
         ImageError: If the array is empty, has 1, 4 or more dimensions, 2 or more than 4 channels, a side shorter
             than 16 px, more pixels than fit in memory, values that are not finite, or a single colour.
     """
+    if isinstance(array, PillowImage):
+        array, remarks = _from_pillow(array, name, remarks)
     # Check the shape before a lazy array (dask) is computed.
     if shape := tuple(getattr(array, "shape", ())):
         _check_size(shape, name)
@@ -76,7 +87,21 @@ def to_loaded_image(
     if max(height, width) > SINGLE_TILE_PX:
         clauses.append(f"its {width} x {height} px (width x height) are encoded tile by tile")
     note = f"'{name}': {'; '.join(clauses)}." if clauses else None
-    return LoadedImage(np.ascontiguousarray(pixels), note, name, mpp)
+    return LoadedImage(np.ascontiguousarray(pixels), note, name, mpp, orientation)
+
+
+def _from_pillow(
+    image: PillowImage, name: str, remarks: tuple[str, ...]
+) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    try:
+        check_pixels(image.height, image.width, name)
+        raster = from_pillow(image)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(
+            f"'{name}' is a Pillow image of mode {image.mode} that cannot be converted ({_first_line(error)}); convert "
+            "it to RGB."
+        ) from error
+    return raster.values, (*remarks, *raster.remarks)
 
 
 def _as_numpy(array: Any, name: str) -> npt.NDArray[Any]:

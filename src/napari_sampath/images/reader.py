@@ -12,15 +12,18 @@ def read(path: str | Path) -> LoadedImage:
     """Read an image file.
 
     Args:
-        path: JPEG, PNG, TIFF, or any other format that Pillow reads; see `rasters.read_raster` for files with several
+        path: JPEG, PNG, TIFF, or another format that `rasters.read_raster` reads; see there for files with several
             images.
 
     Returns:
-        The image, named after the file without its suffix; `mpp` is set if a TIFF file states it.
+        The image as a person sees it, turned as its orientation tag states, and named after the file without its
+        suffix; `mpp` is set if the file states it.
 
     Raises:
         ImageError: If the file is missing, unreadable, truncated or not an image, or `to_loaded_image` rejects it.
     """
     path = Path(path).expanduser()
     raster = read_raster(path)
-    return to_loaded_image(raster.values, path.stem, mpp=raster.mpp, remarks=raster.remarks)
+    return to_loaded_image(
+        raster.values, path.stem, mpp=raster.mpp, remarks=raster.remarks, orientation=raster.orientation
+    )

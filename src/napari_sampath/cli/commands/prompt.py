@@ -77,7 +77,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
         raise PromptError("There is no prompt; give --point, --box or --mask.")
     image = open_image(args.image, output)
     hw = (image.pixels.shape[0], image.pixels.shape[1])
-    mask_prompt = None if args.mask is None else read_mask(args.mask, hw)
+    mask_prompt = None if args.mask is None else read_mask(args.mask, hw, image.orientation)
     locations = [*args.point, *args.negative, *_corners(args.box), *_extent(mask_prompt)]
     check_inside(hw, locations)
     if args.box:
@@ -116,12 +116,13 @@ def _report(args: argparse.Namespace, output: Output, mask: LocalMask, score: fl
     )
 
 
-def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
+def read_mask(path: Path, hw: tuple[int, int], orientation: int = 1) -> BoolArray:
     """Read a mask prompt: a grey, binary or label image whose nonzero pixels belong to the object.
 
     Args:
-        path: PNG, TIFF or any other format that Pillow reads.
+        path: PNG, TIFF or another format that `rasters.read_labels` reads.
         hw: Size (H, W) of the image that the mask belongs to.
+        orientation: `LoadedImage.orientation` of that image.
 
     Returns:
         (H, W) bool.
@@ -129,20 +130,12 @@ def read_mask(path: Path, hw: tuple[int, int]) -> BoolArray:
     Raises:
         PromptError: If the mask cannot be read, is empty or does not have the size `hw`.
     """
-    from ...rasters import read_raster
+    from ...rasters import read_labels
 
     try:
-        values = read_raster(path, indexed=True).values
+        values = read_labels(path, hw, orientation).values
     except ImageError as error:
         raise PromptError(f"The mask prompt cannot be used: {error}") from None
-    if values.ndim == 3:
-        # Ignore the alpha channel: opacity does not mark the object.
-        values = np.any(values[..., : 1 if values.shape[2] == 2 else 3], axis=2)
-    if values.shape != hw:
-        raise PromptError(
-            f"The mask '{path}' has the shape {values.shape}, but the image has the shape {hw}; "
-            "give a mask of the image's size."
-        )
     if not values.any():
         raise PromptError(
             f"The mask '{path}' is empty: all its pixels are 0; set the pixels of the object to another value."

@@ -1,0 +1,23 @@
+"""Reading of image files as arrays: TIFF with tifffile, other formats with Pillow, arrays of NumPy.
+
+All files go through `read_raster` (images, as a person sees them) or `read_labels` (label maps, with the stored
+values), which bound the work by the size of the image, and open no other file or program.
+"""
+
+from .label_map import read_labels
+from .pillow_file import from_pillow
+from .pixel_size import Scale, mpp_of_tiff
+from .raster import MAX_PIXELS, Raster, check_pixels
+from .reading import read_raster, read_size
+
+__all__ = [
+    "MAX_PIXELS",
+    "Raster",
+    "Scale",
+    "check_pixels",
+    "from_pillow",
+    "mpp_of_tiff",
+    "read_labels",
+    "read_raster",
+    "read_size",
+]

@@ -1,0 +1,162 @@
+"""Micrometres per pixel from the metadata of TIFF files: OME-XML, Aperio, ImageJ, and the resolution tags."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+from typing import Any
+
+MPP_RANGE = (0.05, 20.0)
+"""Plausible micrometres per pixel of microscope images; other values are the resolution of a printer or a screen."""
+_TOLERANCE = 0.01
+"""Highest relative difference between width and height of a pixel."""
+_MAX_XML_CHARACTERS = 2**24
+
+_UM = {
+    "pm": 1e-6,
+    "å": 1e-4,
+    "angstrom": 1e-4,
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "um": 1.0,
+    "micron": 1.0,
+    "microns": 1.0,
+    "micrometer": 1.0,
+    "micrometers": 1.0,
+    "micrometre": 1.0,
+    "micrometres": 1.0,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "cm": 1e4,
+    "centimeter": 1e4,
+    "in": 25_400.0,
+    "inch": 25_400.0,
+    "inches": 25_400.0,
+    "m": 1e6,
+    "meter": 1e6,
+}
+"""Name of a unit in lower case -> micrometres."""
+_APERIO_MPP = re.compile(r"(?:^|[|\s])MPP\s*=\s*([0-9.eE+-]+)")
+_IMAGEJ_UNIT = re.compile(r"^unit=(.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The size of a pixel."""
+
+    mpp: float | None = None
+    """Micrometres per pixel; None if unknown or implausible."""
+    remark: str | None = None
+    """Clause for the user if the file states a size that is not used."""
+
+
+def mpp_of_tiff(tiff: Any, page: Any) -> Scale:
+    """Read the pixel size of a TIFF image.
+
+    Metadata of microscope programs (OME-XML, Aperio, ImageJ) take precedence over the resolution tags, which often
+    hold the resolution of a printer or a screen.
+
+    Args:
+        tiff: The `tifffile.TiffFile`.
+        page: The `tifffile.TiffPage` of the image at full size.
+
+    Returns:
+        The size, with a remark if it was stated for a microscope but is not square or outside `MPP_RANGE`.
+    """
+    description = str(getattr(page, "description", "") or "")
+    first = str(getattr(tiff.pages.first, "description", "") or "")
+    for text, source, read in (
+        (first, "OME-XML", _ome_sides),
+        (description, "Aperio", _aperio_sides),
+        (first, "ImageJ", lambda text: _imagej_sides(text, page)),
+    ):
+        sides = read(text)
+        if sides is not None:
+            return _scale_of(sides, source)
+    sides = _tag_sides(page, {2: 25_400.0, 3: 10_000.0}.get(_resolution_unit(page)))
+    return Scale() if sides is None else Scale(_scale_of(sides, "").mpp)
+
+
+def mpp_of_dpi(dpi: object) -> float | None:
+    """Return micrometres per pixel for Pillow's `info["dpi"]`, (x, y); None if it is the resolution of a printer."""
+    try:
+        x, y = (25_400.0 / float(value) for value in dpi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    return _scale_of((x, y), "").mpp
+
+
+def _scale_of(sides: tuple[float, float], source: str) -> Scale:
+    x, y = sides
+    low, high = MPP_RANGE
+    if not abs(x - y) <= _TOLERANCE * abs(x):
+        return Scale(
+            None, f"its pixels are {x:g} x {y:g} µm ({source}), not square, so the scale was not used"
+        )
+    if not low <= x <= high:
+        return Scale(
+            None, f"its pixel size of {x:g} µm ({source}) is outside {low}..{high:g} µm, so it was not used"
+        )
+    return Scale(x)
+
+
+def _ome_sides(text: str) -> tuple[float, float] | None:
+    if ("<OME" not in text[:4096] and ":OME" not in text[:4096]) or len(text) > _MAX_XML_CHARACTERS:
+        return None
+    try:
+        root = ElementTree.fromstring(text.strip("\0 \r\n"))
+    except (ElementTree.ParseError, ValueError):
+        return None
+    for element in root.iter():
+        if element.tag.rpartition("}")[2] == "Pixels":
+            x = _length(element.get("PhysicalSizeX"), element.get("PhysicalSizeXUnit", "µm"))
+            y = _length(element.get("PhysicalSizeY"), element.get("PhysicalSizeYUnit", "µm"))
+            return None if x is None and y is None else (x or y or 0.0, y or x or 0.0)
+    return None
+
+
+def _aperio_sides(text: str) -> tuple[float, float] | None:
+    match = _APERIO_MPP.search(text[:65_536]) if "Aperio" in text[:256] or "|MPP" in text else None
+    mpp = None if match is None else _length(match.group(1), "um")
+    return None if mpp is None else (mpp, mpp)
+
+
+def _imagej_sides(text: str, page: Any) -> tuple[float, float] | None:
+    if not text.startswith("ImageJ="):
+        return None
+    match = _IMAGEJ_UNIT.search(text)
+    unit_um = None if match is None else _unit_um(match.group(1))
+    return None if unit_um is None else _tag_sides(page, unit_um)
+
+
+def _tag_sides(page: Any, unit_um: float | None) -> tuple[float, float] | None:
+    """Convert the resolution tags, in pixels per unit, to micrometres per pixel."""
+    sides = []
+    for tag in ("XResolution", "YResolution"):
+        value = page.tags.valueof(tag)
+        if unit_um is None or not isinstance(value, tuple) or len(value) != 2 or 0 in value:
+            return None
+        sides.append(unit_um * value[1] / value[0])
+    return sides[0], sides[1]
+
+
+def _resolution_unit(page: Any) -> int:
+    value = page.tags.valueof("ResolutionUnit", default=2)
+    return int(value) if isinstance(value, int) else 2
+
+
+def _length(text: str | None, unit: str) -> float | None:
+    """Return a length in micrometres; None if it is not a positive number with a unit of length."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    unit_um = _unit_um(unit)
+    return value * unit_um if unit_um is not None and 0 < value < float("inf") else None
+
+
+def _unit_um(name: str) -> float | None:
+    # ImageJ escapes the micro sign, which exists twice in Unicode; other programs write UTF-8 that was read as Latin-1.
+    plain = re.sub(r"\\u00b5|\\u03bc|Âµ|Î¼|[µμ]", "u", name.strip().strip('"'), flags=re.IGNORECASE)
+    return _UM.get(plain.lower())
