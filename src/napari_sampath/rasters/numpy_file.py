@@ -26,8 +26,8 @@ def open_numpy(stream: BinaryIO, path: Path) -> RasterFile:
     shape, fortran_order, dtype = _read_header(stream)
     if dtype.hasobject:
         raise ImageError(
-            f"'{path}' holds Python objects, which may run code when they are read; if it is a '_seg.npy' of "
-            "Cellpose, name it so, otherwise save the masks as PNG, TIFF or a plain array."
+            f"'{path}' holds Python objects, which may run code when they are read; in Cellpose choose File > Save "
+            "masks as PNG/tif, and give that file."
         )
     if dtype.names is not None or dtype.kind not in "buif":
         raise ImageError(f"'{path}' holds values of type {dtype}; save numbers.")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ...images import LoadedImage
     from ...predict import Model
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-"""Suffixes of the files that are encoded in a folder; a file given by name may have any suffix."""
 USES = ("both", "clicks", "heads")
 
 
@@ -41,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> int:
     """Encode every tile of every image; skip images that cannot be read."""
-    paths = find_images(args.images)
+    paths = find_images(args.images, output)
     model = load(args, output)
     _check_store(model)
     started = time.perf_counter()
@@ -74,21 +72,24 @@ def run(args: argparse.Namespace, output: Output) -> int:
     return 1 if failed else 0
 
 
-def find_images(named: list[Path]) -> list[Path]:
-    """Replace each folder by its images, sorted by name.
+def find_images(named: list[Path], output: Output) -> list[Path]:
+    """Replace each folder by its images, sorted by name; a note says which files are left out.
 
     Raises:
         ImageError: If a path does not exist, or a folder contains no image.
     """
+    from ...images import IMAGE_SUFFIXES, list_images
+
     images: list[Path] = []
     for path in named:
         if path.is_dir():
-            inside = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
-            if not inside:
+            listing = list_images(path)
+            output.note(listing.note)
+            if not listing.paths:
                 raise ImageError(
-                    f"The folder '{path}' contains no image ({', '.join(SUFFIXES)}); give a folder with images."
+                    f"The folder '{path}' contains no image ({', '.join(IMAGE_SUFFIXES)}); give a folder with images."
                 )
-            images += inside
+            images += listing.paths
         elif path.exists():
             images.append(path)
         else:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ...errors import ImageError, UnknownNameError
 from ...files import locked, write_atomically
+from ...images import IMAGE_SUFFIXES, list_images
 from ...jobs import Job
 from ...registry import unknown_name
 from ..prompts.tile_cache import TileFeatures
@@ -26,7 +27,6 @@ logger = logging.getLogger(__name__)
 State: TypeAlias = Literal["untouched", "in progress", "done", "unsure"]
 STATES: tuple[State, ...] = get_args(State)
 TO_REVIEW: tuple[State, ...] = ("untouched", "in progress")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".svs", ".ndpi", ".mrxs", ".scn", ".zarr")
 SCHEMA = 1
 
 States: TypeAlias = dict[str, dict[str, Any]]
@@ -52,7 +52,8 @@ def _most_uncertain_first(entry: Entry) -> float:
 class FolderQueue:
     """Images of a folder, sorted by name, each with its state.
 
-    Each new queue lists the folder again, so images may be added and removed. An unreadable state file is renamed, not
+    Label maps, masks and exports beside the images are left out, see `images.list_images`. Each new queue lists the
+    folder again, so images may be added and removed. An unreadable state file is renamed, not
     overwritten. Several queues may share a folder: each of them keeps the states that the others set.
 
     Args:
@@ -67,13 +68,15 @@ class FolderQueue:
         self.folder = Path(folder).expanduser().resolve()
         if not self.folder.is_dir():
             raise ImageError(f"The folder '{folder}' does not exist; choose a folder of images.")
-        self._paths = sorted(
-            path
-            for path in self.folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        )
+        listing = list_images(self.folder, slides=True)
+        self.note = listing.note
+        """Sentence that says which files are no images, such as label maps; None if there are none."""
+        self._paths = list(listing.paths)
         if not self._paths:
-            raise ImageError(f"'{folder}' contains no images ({', '.join(SUFFIXES)}); choose another folder.")
+            others = f" {self.note}" if self.note else ""
+            raise ImageError(
+                f"'{folder}' contains no images ({', '.join(IMAGE_SUFFIXES)}); choose another folder.{others}"
+            )
         digest = hashlib.sha256(str(self.folder).encode("utf-8", "surrogatepass")).hexdigest()[:32]
         self.file = state_dir / f"folder-{digest}.json"
         self._states, current = self._load()

@@ -39,6 +39,8 @@ class FolderController(QObject):
         super().__init__(parent)
         self._state = state
         self.queue: FolderQueue | None = None
+        self._listing_note: str | None = None
+        """Sentence about the files of the folder, to show with the first image."""
         self.runner = JobRunner(self)
         """Runner of the heads."""
         self.opener = JobRunner(self)
@@ -167,6 +169,7 @@ class FolderController(QObject):
 
     def _on_queue(self, queue: FolderQueue) -> None:
         self.queue = queue
+        self._listing_note = queue.note
         self.folder_opened.emit()
         self._open_current()
 
@@ -202,7 +205,8 @@ class FolderController(QObject):
         image.name = loaded.name  # napari renames the new layer if the previous one has the same name.
         self._state.choose_image(image)
         viewer.reset_view()
-        self.message.emit(loaded.note or "")
+        self.message.emit(" ".join(filter(None, (self._listing_note, loaded.note))))
+        self._listing_note = None
         self.changed.emit()
 
     def _on_session(self) -> None:
