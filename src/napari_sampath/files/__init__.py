@@ -1,21 +1,31 @@
-"""Files of any kind: atomic writing, opening for reading, and reading of JSON that may be damaged or hostile."""
+"""Files of any kind: atomic writing, locks, names, opening for reading, and reading of JSON that may be hostile."""
 
-from .atomic import LEFTOVER_S, LOCK_S, Write, locked, remove_leftovers, write_atomically, write_together
+from .atomic import LEFTOVER_S, Write, remove_leftovers, write_atomically
 from .json_reader import JsonError, convert, from_json, parse_json, read_json
+from .locks import LOCK_S, locked
+from .names import file_stem, free_name, is_stem_of, name_key
 from .opening import open_regular
+from .together import WriteFolder, remove_staged, settle, write_together
 
 __all__ = [
     "LEFTOVER_S",
     "LOCK_S",
     "JsonError",
     "Write",
+    "WriteFolder",
     "convert",
+    "file_stem",
+    "free_name",
     "from_json",
+    "is_stem_of",
     "locked",
+    "name_key",
     "open_regular",
     "parse_json",
     "read_json",
     "remove_leftovers",
+    "remove_staged",
+    "settle",
     "write_atomically",
     "write_together",
 ]

@@ -1,22 +1,21 @@
-"""Atomic writing of files: a crash, a full disk or a second process never leaves a partial file."""
+"""Atomic writing of a file: a crash, a full disk or a second process never leaves a partial file."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
-import shutil
+import re
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from filelock import FileLock, Timeout
-
 from ..errors import SampathError, StorageError
+from .locks import lock_descriptor
+from .messages import storage_error
 
 logger = logging.getLogger(__name__)
 
@@ -24,21 +23,21 @@ Write: TypeAlias = Callable[[BinaryIO], object]
 """Function that writes the content of one file to a binary stream."""
 
 LEFTOVER_S = 3600.0
-"""Age from which a temporary file counts as left over from a killed process, in seconds."""
+"""Age from which a temporary file counts as left over even if it may be in use, in seconds."""
 
-LOCK_S = 10.0
-"""How long to wait for another program that writes the same file, in seconds."""
-
-_SUFFIX = ".part"
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+PART = ".part"
+"""Suffix of the temporary file of one write."""
+_OWN = re.compile(r"\.[0-9a-f]{32}\.part")
+_visited: set[Path] = set()
+"""Folders whose leftovers this process has removed."""
 
 
 def write_atomically(path: str | Path, write: Write) -> None:
     """Write a file so that a reader always finds the old content or the new, also after a crash.
 
     The content is written to a temporary file in the same folder, synced to the disk, and the file renamed. Missing
-    folders are created, links followed, and the permissions of a replaced file kept.
+    folders are created, links followed, and the permissions of a replaced file kept. A file that the user may not write
+    to is not replaced.
 
     Args:
         path: The file.
@@ -47,66 +46,33 @@ def write_atomically(path: str | Path, write: Write) -> None:
     Raises:
         StorageError: If writing fails (full disk, no permission, a folder of that name); the old content is untouched.
     """
-    write_together({Path(path): write})
-
-
-def write_together(files: Mapping[Path, Write]) -> None:
-    """Write several files that belong together: either all are replaced, or none.
-
-    All contents are on the disk before the first file is renamed; if a rename fails, the earlier ones are reverted.
-    Only a power cut between two renames can leave a mixture of old and new files, each of them complete.
-
-    Args:
-        files: Path -> function that writes its content.
-
-    Raises:
-        StorageError: As for `write_atomically`.
-    """
-    staged: dict[Path, Path] = {}
-    current = Path()
+    path = Path(path)
+    target = Path(os.path.realpath(path))
     try:
-        for current, write in files.items():
-            target = Path(os.path.realpath(current))
-            _refuse_special(target)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            staged[target] = _temporary(target.parent)
-            _write_durably(staged[target], target, write)
-        _rename_all(staged)
+        check_target(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent not in _visited:
+            _visited.add(target.parent)
+            remove_leftovers(target.parent)
+        temporary = temporary_path(target.parent, PART)
+        try:
+            with _create(temporary) as stream:
+                write(stream)
+                sync(stream)
+                keep_permissions(stream.fileno(), target)
+                if (
+                    os.name != "nt"
+                ):  # Renaming while the lock is held, so that nobody takes the file for a leftover.
+                    os.replace(temporary, target)
+            if os.name == "nt":
+                os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(target.parent)
     except SampathError:
         raise
     except OSError as error:
-        raise _storage_error(current if len(files) == 1 else current.parent, error) from error
-    finally:
-        for temporary in staged.values():
-            temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(path: str | Path, timeout_s: float = LOCK_S) -> Iterator[None]:
-    """Lock a file against changes by other threads and programs that use this lock.
-
-    Args:
-        path: The file; it need not exist.
-        timeout_s: How long to wait for the lock, in seconds.
-
-    Raises:
-        StorageError: If the wait takes longer, or the lock cannot be created.
-    """
-    path = Path(path)
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=timeout_s)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise StorageError(
-            f"Another program has been writing '{path}' for {timeout_s:.0f} s; close it and try again."
-        ) from None
-    except OSError as error:
-        raise _storage_error(path, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
+        raise storage_error(path, error) from error
 
 
 def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> int:
@@ -114,89 +80,72 @@ def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> int:
 
     Args:
         folder: The folder; it need not exist.
-        older_than_s: Younger files are kept, because another process may be writing them; in seconds.
+        older_than_s: Age from which a file is deleted even if it cannot be told whether its writer is alive, in
+            seconds.
 
     Returns:
         Number of files deleted.
     """
     removed = 0
     oldest = time.time() - older_than_s
-    for leftover in folder.glob(f".*{_SUFFIX}"):
+    for leftover in folder.glob(f".*{PART}"):
         # Another process may delete the same file.
         with contextlib.suppress(OSError):
+            if not leftover.is_file():
+                continue
             if leftover.stat().st_mtime <= oldest:
                 leftover.unlink()
                 removed += 1
+            elif _OWN.fullmatch(leftover.name):
+                removed += _remove_abandoned(leftover)
     return removed
 
 
-def _temporary(folder: Path) -> Path:
+def temporary_path(folder: Path, suffix: str) -> Path:
+    """Return an unused hidden name in a folder."""
     # Independent of the target's name, which may have the maximum length already.
-    return folder / f".{uuid.uuid4().hex}{_SUFFIX}"
+    return folder / f".{uuid.uuid4().hex}{suffix}"
 
 
-def _refuse_special(target: Path) -> None:
-    """Raise if `target` exists and is not a plain file: renaming over a device would destroy it."""
+def check_target(target: Path) -> None:
+    """Check that a file may be replaced.
+
+    Raises:
+        StorageError: If it is not a plain file: renaming over a device would destroy it.
+        PermissionError: If the user may not write to it; its folder may allow to replace it nevertheless.
+    """
     if target.is_dir():
         raise StorageError(f"'{target}' is a folder; give the name of a file in it.")
-    if target.exists() and not target.is_file():
-        raise StorageError(f"'{target}' is a device or a pipe; give the name of a file.")
+    if target.exists():
+        if not target.is_file():
+            raise StorageError(f"'{target}' is a device or a pipe; give the name of a file.")
+        check_writable(target)
 
 
-def _write_durably(temporary: Path, target: Path, write: Write) -> None:
-    with open(temporary, "xb") as stream:
-        write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
+def check_writable(path: Path) -> None:
+    """Raise a `PermissionError` if the user may not write to an existing file or folder."""
+    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise PermissionError(13, "Permission denied", str(path))
+
+
+def sync(stream: BinaryIO) -> None:
+    """Write the content of a stream to the disk."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def keep_permissions(descriptor: int, target: Path) -> None:
+    """Give a new file the permissions and, if possible, the group of the file that it replaces."""
     with contextlib.suppress(FileNotFoundError):
-        os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
+        status = target.stat()
+        if os.name != "nt":
+            if os.fstat(descriptor).st_gid != status.st_gid:
+                with contextlib.suppress(OSError):  # The user is not a member of the group.
+                    os.chown(descriptor, -1, status.st_gid)
+            os.chmod(descriptor, stat.S_IMODE(status.st_mode))
 
 
-def _rename_all(staged: Mapping[Path, Path]) -> None:
-    """Rename every temporary file to its target; on an error, restore the targets replaced so far."""
-    previous: dict[Path, Path | None] = {}
-    done: list[Path] = []
-    try:
-        if len(staged) > 1:
-            for target in staged:
-                previous[target] = _keep(target)
-        for target, temporary in staged.items():
-            os.replace(temporary, target)
-            done.append(target)
-    except OSError:
-        for target in done:
-            kept = previous.get(target)
-            with contextlib.suppress(OSError):
-                if kept is None:
-                    target.unlink()
-                else:
-                    os.replace(kept, target)
-        raise
-    finally:
-        for kept in previous.values():
-            if kept is not None:
-                kept.unlink(missing_ok=True)
-    for folder in {target.parent for target in staged}:
-        _sync_folder(folder)
-
-
-def _keep(target: Path) -> Path | None:
-    """Create a hard link to a file, or a copy if the file system has no hard links; None if there is no file."""
-    if not target.exists():
-        return None
-    kept = _temporary(target.parent)
-    try:
-        os.link(target, kept)
-    except OSError:
-        try:
-            shutil.copy2(target, kept)
-        except OSError:
-            kept.unlink(missing_ok=True)
-            raise
-    return kept
-
-
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the renames in `folder` survive a power cut."""
     if os.name == "nt":  # Windows cannot open a folder, and renames are durable there.
         return
@@ -214,15 +163,26 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _storage_error(path: Path, error: OSError) -> StorageError:
-    if error.errno in _NO_SPACE:
-        advice = "free some space or choose another folder"
-    elif error.errno in _NO_PERMISSION:
-        advice = "choose a folder in which you may write"
-    else:
-        advice = "check the folder or choose another one"
-    failure = StorageError(
-        f"Could not write '{path}' ({error.strerror or error}); the earlier content is untouched: {advice}."
-    )
-    failure.errno = error.errno
-    return failure
+@contextlib.contextmanager
+def _create(temporary: Path) -> Iterator[BinaryIO]:
+    """Create and lock a temporary file."""
+    while True:
+        with open(temporary, "xb") as stream:
+            lock_descriptor(stream.fileno(), timeout_s=1.0)
+            # Another process may have taken it for a leftover before it was locked.
+            if temporary.exists():
+                yield stream
+                return
+
+
+def _remove_abandoned(temporary: Path) -> bool:
+    """Delete a temporary file unless its writer has locked it; return True if it was deleted."""
+    if os.name == "nt":  # Windows does not delete a file that is open.
+        temporary.unlink()
+        return True
+    with open(temporary, "rb") as stream:
+        # Delete it while it is locked: a writer that has just created it waits, and notices.
+        if lock_descriptor(stream.fileno()) is True:
+            temporary.unlink()
+            return True
+    return False

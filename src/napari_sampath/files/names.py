@@ -1,0 +1,70 @@
+"""Names of files for images: the one place where a name becomes the stem of a file name."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable
+from urllib.parse import quote
+
+MAX_STEM_BYTES = 200
+"""Longest stem in UTF-8; file systems allow 255 bytes, and suffixes such as "_objects.polygons.coco.json" follow."""
+
+_REFUSED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|[. ]+$')
+"""Characters that a file system refuses: those of Windows, control characters, undecodable bytes, a final dot."""
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\.|$)", re.IGNORECASE)
+"""Names of devices on Windows, with any suffix."""
+_EARLIER_ALLOWED = " -_.~!#$&'()+,;=@[]^`{}"
+
+
+def file_stem(name: str) -> str:
+    """Return the stem of the files of an image: its name, where characters that a file system refuses are encoded.
+
+    Percent signs, umlauts and all other characters stay. Two names may have the same stem, see `free_name`.
+    """
+    stem = _REFUSED.sub(lambda match: _encode(match[0]), name)
+    if match := _RESERVED.match(stem):
+        last = match.end(1) - 1
+        stem = stem[:last] + _encode(stem[last]) + stem[last + 1 :]
+    content = stem.encode()
+    if len(content) > MAX_STEM_BYTES:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        start = content[: MAX_STEM_BYTES - len(digest) - 1].decode(errors="ignore")
+        stem = f"{start.rstrip()}~{digest}"
+    return stem or "_"
+
+
+def earlier_file_stem(name: str) -> str:
+    """Return the stem that earlier versions used: all but letters, digits and some punctuation was encoded."""
+    return "".join(
+        letter
+        if letter.isalnum() or letter in _EARLIER_ALLOWED
+        else quote(letter, "", errors="surrogatepass")
+        for letter in name
+    )
+
+
+def is_stem_of(stem: str, name: str) -> bool:
+    """Return True if files with this stem may belong to the image, also if an earlier version wrote them."""
+    return name_key(stem) in {name_key(text) for text in (name, file_stem(name), earlier_file_stem(name))}
+
+
+def name_key(name: str) -> str:
+    """Return a text that is equal for names that a file system may not distinguish.
+
+    They differ in capitals, or in the encoding of accents: macOS stores "é" as "e" and an accent.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def free_name(name: str, names: Iterable[str]) -> str:
+    """Make a name unique by appending a number if it is taken, such as "tile (2)"."""
+    taken = {name_key(other) for other in names}
+    candidates = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if name_key(candidate) not in taken)
+
+
+def _encode(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
