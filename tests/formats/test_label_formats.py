@@ -20,7 +20,6 @@ from napari_sampath.annotations.masks.tiled_map import TiledMap
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import DuplicateNameError, ImageError, StorageError, UnknownNameError
 from napari_sampath.formats import Objects, Snapshot, export_labels, import_labels, import_objects
-from napari_sampath.formats.labels import file_name, image_name
 from support.label_maps import CLASS_MAP, CLASSES, INSTANCE_MAP, RNG, check_sentence, export
 from support.small_disk import mounted
 
@@ -78,13 +77,6 @@ def test_exported_labels_are_imported_unchanged(
         np.testing.assert_array_equal(labels.instance_map, instance_map)
         assert (labels.class_map.dtype, labels.instance_map.dtype) == (np.uint8, np.int32)
         assert labels.classes == classes
-
-
-@given(st.text(max_size=30))
-def test_file_names_are_safe_and_reversible(name: str) -> None:
-    file = file_name(name, "classes", "png")
-    assert not set(file) & set('/\\:*?"<>|\0\n')
-    assert image_name(file) == name
 
 
 @pytest.mark.parametrize("count", [255, 256, 65535, 65536, 2**31 - 1])

@@ -23,18 +23,19 @@ _POLL_S = 0.02
 
 
 @contextlib.contextmanager
-def locked(path: str | Path, timeout_s: float = LOCK_S) -> Iterator[None]:
+def locked(path: str | Path, timeout_s: float = LOCK_S, lock_name: str = "") -> Iterator[None]:
     """Lock a file against changes by other threads and programs that use this lock.
 
     Args:
         path: The file; it need not exist.
         timeout_s: How long to wait for the lock, in seconds.
+        lock_name: Name of the lock file in the folder of `path`; ".NAME.lock" by default.
 
     Raises:
         StorageError: If the wait takes longer, or the lock cannot be created.
     """
     path = Path(path)
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=timeout_s)
+    lock = FileLock(path.with_name(lock_name or f".{path.name}.lock"), timeout=timeout_s)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -26,6 +26,7 @@ from .atomic import (
     check_target,
     check_writable,
     keep_permissions,
+    remove_leftovers,
     sync,
     sync_folder,
     temporary_path,
@@ -52,7 +53,7 @@ class _Move:
 
     target: str
     staged: str
-    """The new content."""
+    """The new content; empty to delete the target."""
     kept: str
     """The old content: a link to the file, or the folder after it was moved away."""
     replaces: bool
@@ -60,7 +61,11 @@ class _Move:
 
 
 def write_together(
-    files: Mapping[Path, Write], root: Path | None = None, folders: Mapping[Path, WriteFolder] | None = None
+    files: Mapping[Path, Write],
+    root: Path | None = None,
+    folders: Mapping[Path, WriteFolder] | None = None,
+    rename: Mapping[Path, Path] | None = None,
+    remove: Iterable[Path] = (),
 ) -> None:
     """Write several files that belong together: either all are replaced, or none, even if the process is killed.
 
@@ -69,18 +74,19 @@ def write_together(
         root: Folder that contains all files, on which readers call `settle`; the caller must have locked it. By default
             only the files of one folder are replaced together if the process is killed.
         folders: Path -> function that writes a folder of that name, such as an OME-Zarr.
+        rename: Existing path -> new path in `root`.
+        remove: Files in `root` to delete; missing files are skipped.
 
     Raises:
         StorageError: As for `write_atomically`; nothing has changed.
     """
-    folders = folders or {}
-    if len(files) == 1 and not folders:
+    folders, rename, remove = folders or {}, rename or {}, list(remove)
+    if len(files) == 1 and not (folders or rename or remove):
         ((path, write),) = files.items()
         write_atomically(path, write)
         return
-    paths: dict[Path, Callable[[Any], object]] = {
-        Path(os.path.abspath(path)): write for path, write in {**files, **folders}.items()
-    }
+    paths: dict[Path, Callable[[Any], object]] = {Path(os.path.abspath(path)): files[path] for path in files}
+    paths |= {Path(os.path.abspath(path)): folders[path] for path in folders}
     whole = {Path(os.path.abspath(path)) for path in folders}
     saves: list[_Save] = []
     place = root or Path()
@@ -91,6 +97,10 @@ def write_together(
             for path in sorted(group, key=list(paths).index):
                 place = path.parent
                 save.stage(path, paths[path], is_folder=path in whole)
+            for source, target in rename.items():
+                save.rename(source, target)
+            for path in remove:
+                save.remove(path)
         for save in saves:
             place = save.root
             save.commit()
@@ -135,6 +145,7 @@ def settle(folder: Path) -> bool:
 def remove_staged(folders: Iterable[Path]) -> None:
     """Delete temporary files of killed saves; call it with the folder locked, after `settle`."""
     for folder in folders:
+        remove_leftovers(folder)
         with contextlib.suppress(OSError):
             for entry in list(os.scandir(folder)):
                 if _TEMPORARY.fullmatch(entry.name):
@@ -158,9 +169,8 @@ class _Save:
         else:
             check_target(target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged, kept = (temporary_path(target.parent, suffix) for suffix in (STAGED, KEPT))
-        relative = [path.relative_to(self.root).as_posix() for path in (target, staged, kept)]
-        self.moves.append(_Move(*relative, replaces=os.path.lexists(target)))
+        staged = temporary_path(target.parent, STAGED)
+        self._add(target, staged.relative_to(self.root).as_posix())
         if is_folder:
             write(staged)
             if hasattr(os, "sync"):  # One call for all files, because an OME-Zarr has thousands.
@@ -171,10 +181,21 @@ class _Save:
                 sync(stream)
                 keep_permissions(stream.fileno(), target)
 
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename a file or folder."""
+        if os.path.lexists(source):
+            self._add(target, source.relative_to(self.root).as_posix())
+
+    def remove(self, target: Path) -> None:
+        """Delete a file."""
+        if os.path.lexists(target):
+            check_writable(target)
+            self._add(target, "")
+
     def commit(self) -> None:
         """Rename all staged contents to their targets."""
         for move in self.moves:
-            if move.replaces and not (self.root / move.target).is_dir():
+            if move.staged and move.replaces and not (self.root / move.target).is_dir():
                 _link(self.root / move.target, self.root / move.kept)
         temporary = temporary_path(self.root, PART)
         content = json.dumps({"schema_version": 1, "moves": [asdict(move) for move in self.moves]})
@@ -198,8 +219,7 @@ class _Save:
             logger.warning("A failed save into '%s' could not be reverted yet: %s", self.root, error)
             self._close()
             return
-        for move in self.moves:
-            _remove(self.root / move.staged)
+        _discard(self.root, self.moves)
         self.finish()
 
     def finish(self) -> None:
@@ -209,6 +229,11 @@ class _Save:
         if self._record is not None:
             with contextlib.suppress(OSError):  # The next reader deletes it.
                 self._record.unlink(missing_ok=True)
+
+    def _add(self, target: Path, staged: str) -> None:
+        kept = temporary_path(target.parent, KEPT)
+        names = target.relative_to(self.root).as_posix(), staged, kept.relative_to(self.root).as_posix()
+        self.moves.append(_Move(*names, replaces=os.path.lexists(target)))
 
     def _rename(self, source: Path, target: Path) -> None:
         if os.name == "nt" and self._stream is not None:  # Windows does not rename open files.
@@ -235,8 +260,7 @@ def _settle_one(root: Path, record: Path) -> None:
         moves = _parse(read_json(record))
         if record.suffix == UNDO:
             _restore(root, moves)
-            for move in moves:
-                _remove(root / move.staged)
+            _discard(root, moves)
         else:
             _apply(root, moves)
         _forget(root, moves)
@@ -251,12 +275,12 @@ def _parse(content: Any) -> list[_Move]:
         raise JsonError("it was written by another version")
     moves: list[_Move] = convert(content.get("moves"), list[_Move], "moves")
     for move in moves:
-        for name in (move.target, move.staged, move.kept):
+        for name in (move.target, move.staged or move.kept, move.kept):
             parts = Path(name).parts
-            if Path(name).is_absolute() or not parts or ".." in parts:
+            if Path(name).is_absolute() or not parts or ".." in parts or "\0" in name:
                 raise JsonError(f"'{name}' is not a path in this folder")
-        if not all(_TEMPORARY.fullmatch(Path(name).name) for name in (move.staged, move.kept)):
-            raise JsonError(f"'{move.staged}' is not a temporary file")
+        if not _TEMPORARY.fullmatch(Path(move.kept).name):
+            raise JsonError(f"'{move.kept}' is not a temporary file")
     return moves
 
 
@@ -264,11 +288,13 @@ def _apply(root: Path, moves: Sequence[_Move]) -> None:
     """Rename the staged contents that have not been renamed yet."""
     for move in moves:
         staged, target = root / move.staged, root / move.target
-        if not os.path.lexists(staged):
-            continue
-        if staged.is_dir() and target.exists():
-            os.replace(target, root / move.kept)
-        os.replace(staged, target)
+        if not move.staged:
+            if os.path.lexists(target):
+                os.replace(target, root / move.kept)
+        elif os.path.lexists(staged):
+            if staged.is_dir() and target.exists():
+                os.replace(target, root / move.kept)
+            os.replace(staged, target)
     for folder in _folders(root, moves):
         sync_folder(folder)
 
@@ -281,10 +307,17 @@ def _restore(root: Path, moves: Sequence[_Move]) -> None:
             if kept.is_dir() and os.path.lexists(target):
                 os.replace(target, staged)
             os.replace(kept, target)
-        elif not move.replaces and not os.path.lexists(staged) and os.path.lexists(target):
+        elif move.staged and not move.replaces and not os.path.lexists(staged) and os.path.lexists(target):
             os.replace(target, staged)
     for folder in _folders(root, moves):
         sync_folder(folder)
+
+
+def _discard(root: Path, moves: Sequence[_Move]) -> None:
+    """Delete the new contents, after `_restore`."""
+    for move in moves:
+        if _TEMPORARY.fullmatch(Path(move.staged).name):
+            _remove(root / move.staged)
 
 
 def _forget(root: Path, moves: Sequence[_Move]) -> None:

@@ -68,6 +68,9 @@ class ReadOptions:
 
     image_name: str | None = None
     """Name of the image, with or without its ending, to find it in a file of several images."""
+    digest: str = ""
+    """Digest of its pixels, see `Snapshot.digest`; finds the export of a renamed image, and of one of several images of
+    the same name."""
     hw: tuple[int, int] | None = None
     """Size (H, W) of the image in pixels; None if it is unknown, and the file's own size is used."""
     format: str | None = None

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
-from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -36,7 +35,6 @@ Box: TypeAlias = tuple[int, int, int, int]
 
 _BLOCK_PX = 2048
 """Side of the blocks in which maps are read."""
-_ALLOWED_IN_NAMES = " -_.~!#$&'()+,;=@[]^`{}"
 
 
 class MapLike(Protocol):
@@ -70,28 +68,15 @@ class Labels:
     """Sentences for the user about what was read, skipped or converted."""
 
 
-def file_name(name: str, kind: str, suffix: str) -> str:
-    """Return the name of an exported file, such as `<image>_classes.png`; the inverse of `image_name`."""
-    return f"{safe_name(name)}_{kind}.{suffix}"
+def file_name(stem: str, kind: str, suffix: str) -> str:
+    """Return the name of an exported file, such as `<stem>_classes.png`; see `files.file_stem`."""
+    return f"{stem}_{kind}.{suffix}"
 
 
-def safe_name(name: str) -> str:
-    """Percent-encode the characters that a file system may refuse, such as slashes and colons.
-
-    Different names give different results; `urllib.parse.unquote` is the inverse.
-    """
-    return "".join(
-        letter
-        if letter.isalnum() or letter in _ALLOWED_IN_NAMES
-        else quote(letter, "", errors="surrogatepass")
-        for letter in name
-    )
-
-
-def image_name(file: str) -> str | None:
-    """Extract the image name from the name of an exported file; None for other files."""
-    name, _, end = file.rpartition("_")
-    return unquote(name) if end.partition(".")[0] in (*KINDS, WHOLE) else None
+def stem_of(file: str) -> str | None:
+    """Extract the stem from the name of an exported file, the inverse of `file_name`; None for other files."""
+    stem, _, end = file.rpartition("_")
+    return stem if end.partition(".")[0] in (*KINDS, WHOLE, DETAILS) else None
 
 
 def check_unique(classes: Sequence[ClassInfo], subject: str) -> None:

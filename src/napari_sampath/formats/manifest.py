@@ -5,7 +5,13 @@
                             "classes": [{"id": 1, "name": "tumour", "color": [230, 60, 60]}],
                             "files": {"classes": ["slide 7_classes.png", "slide 7_classes.tif"],
                                       "instances": ["slide 7_instances.png", "slide 7_instances.tif"],
-                                      "details": ["slide 7_details.json"]}}}}
+                                      "details": ["slide 7_details.json"],
+                                      "earlier": ["slide 7_objects.geojson"]},
+                            "digest": "0f3a..."}}}
+
+"earlier" lists files that the last export did not replace. "digest" identifies the pixels of the image. If two images
+have the same name, the key of the second ends with a number, and "image" is its name. "stem" is the start of all file
+names if it is not `file_stem` of the key. Files of earlier versions lack these members.
 
 All files of an image use the same object numbers: those of the session, or 1, 2, 3 ... in the same order if one of the
 files is a PNG and a number exceeds 65,535. Each image has its own class list, so that a later export with other classes
@@ -17,17 +23,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ..arrays import ClassInfo
 from ..errors import ImageError
-from ..files import read_json
-from .labels import DETAILS, KINDS, WHOLE
+from ..files import convert, file_stem, is_stem_of, name_key, read_json, settle
+from ..files.json_reader import Range
+from .labels import DETAILS, KINDS, WHOLE, stem_of
 
 MANIFEST = "classes.json"
 SCHEMA_VERSION = 1
+EARLIER = "earlier"
+"""Kind of the files that the last export of an image did not replace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +48,61 @@ class Entry:
     """The classes of the image."""
     files: dict[str, list[str]]
     """Kind ("classes", "instances", "objects" for both, "details") -> names of files with the same content."""
+    stem: str = ""
+    """Start of the names of all files."""
+    image: str = ""
+    """Name of the image."""
+    digest: str = ""
+    """Hexadecimal digest of the pixels of the image; empty if unknown."""
 
-    def holds(self, file: str) -> bool:
-        """Return True if a file of this name belongs to the image."""
-        return any(file in names for names in self.files.values())
+    def holds(self, file: str, kind: str | None = None) -> bool:
+        """Return True if a file of this name belongs to the image, is up to date and, if given, of this kind."""
+        kinds = [other for other in self.files if other != EARLIER and kind in (None, other)]
+        return any(name_key(file) == name_key(name) for other in kinds for name in self.files[other])
 
 
-def dump(entries: dict[str, Entry]) -> bytes:
+def find(entries: Mapping[str, Entry], name: str, digest: str = "") -> str | None:
+    """Return the key of the entry of an image; None if there is none.
+
+    Args:
+        entries: The entries of a folder.
+        name: Name of the image.
+        digest: Digest of its pixels, which finds a renamed image, and one of several images of the same name.
+    """
+    same_name = [key for key, entry in entries.items() if name_key(entry.image) == name_key(name)]
+    same_pixels = [key for key, entry in entries.items() if digest and entry.digest == digest]
+    both = [key for key in same_name if key in same_pixels]
+    return next(iter([*both, *same_pixels, *(key for key in entries if key == name), *same_name]), None)
+
+
+def find_same(entries: Mapping[str, Entry], name: str, digest: str, hw: tuple[int, int]) -> str | None:
+    """Return the key of the entry that a new export of an image replaces; None if there is none.
+
+    Without a digest, an image of the same name and size is taken for the same image.
+    """
+    same_name = {key: entry for key, entry in entries.items() if name_key(entry.image) == name_key(name)}
+    same_pixels = [key for key, entry in same_name.items() if digest and entry.digest == digest]
+    unknown = [key for key, e in same_name.items() if not (digest and e.digest) and e.hw == hw]
+    return next(iter([*same_pixels, *unknown]), None)
+
+
+def owner(entries: Mapping[str, Entry], file: str) -> str | None:
+    """Return the key of the entry that an exported file belongs to; None if it is not listed or out of date."""
+    return next((key for key, entry in entries.items() if entry.holds(file)), None)
+
+
+def dump(entries: Mapping[str, Entry]) -> bytes:
     """Encode a `classes.json`."""
     images = {
         name: {
             "height": entry.hw[0],
             "width": entry.hw[1],
             "classes": [asdict(info) for info in entry.classes],
-            "files": {kind: names for kind, names in entry.files.items() if names or kind in KINDS},
+            "files": {kind: entry.files.get(kind, []) for kind in KINDS}
+            | {kind: names for kind, names in entry.files.items() if names},
+            **({"stem": entry.stem} if entry.stem != file_stem(name) else {}),
+            **({"image": entry.image} if entry.image != name else {}),
+            **({"digest": entry.digest} if entry.digest else {}),
         }
         for name, entry in entries.items()
     }
@@ -62,23 +111,26 @@ def dump(entries: dict[str, Entry]) -> bytes:
 
 
 def load(path: Path) -> dict[str, Entry]:
-    """Read a `classes.json`.
+    """Read a `classes.json`, after completing an interrupted export into its folder.
 
     Returns:
         Name of the image -> its entry; empty if the file does not exist.
 
     Raises:
         ImageError: If it is damaged, or was written by another program or a newer version.
+        StorageError: If an interrupted export cannot be completed.
     """
+    settle(path.parent)
     try:
-        content = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
+        content = read_json(path)
         version = content["schema_version"]
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise ImageError(
                 f"'{path}' has schema version {version}, this version reads up to {SCHEMA_VERSION}; update "
                 "napari-sampath."
             )
-        return {str(name): _entry(values) for name, values in content["images"].items()}
+        images: dict[str, _Stored] = convert(content["images"], dict[str, _Stored], "images")
+        return {name: _entry(name, stored) for name, stored in images.items()}
     except FileNotFoundError:
         return {}
     except ImageError:
@@ -114,12 +166,36 @@ def load_details(path: Path) -> dict[int, dict[str, Any]]:
         ) from error
 
 
-def _entry(values: dict[str, Any]) -> Entry:
-    files = {kind: [str(name) for name in values["files"][kind]] for kind in KINDS}
-    for kind in (WHOLE, DETAILS):
-        files[kind] = [str(name) for name in values["files"].get(kind, [])]
-    for name in chain.from_iterable(files.values()):
-        if Path(name).name != name:
-            raise ValueError(f"{name} is not in this folder")
-    classes = tuple(ClassInfo.from_json(info) for info in values["classes"])
-    return Entry((int(values["height"]), int(values["width"])), classes, files)
+_Side = Annotated[int, Range(1, 2**31 - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """An entry as it is stored."""
+
+    height: _Side
+    width: _Side
+    classes: tuple[ClassInfo, ...]
+    files: dict[str, list[str]]
+    stem: str = ""
+    image: str = ""
+    digest: str = ""
+
+
+def _entry(name: str, stored: _Stored) -> Entry:
+    files = {kind: stored.files.get(kind, []) for kind in (*KINDS, WHOLE, DETAILS, EARLIER)}
+    listed = [file for names in files.values() for file in names]
+    for file in listed:
+        if Path(file).is_absolute() or ".." in Path(file).parts or "\\" in file or not file:
+            raise ValueError(f"{file} is not in this folder")
+    # Earlier versions stored no stem, and encoded more characters in file names.
+    stems = [stem for stem in map(stem_of, listed) if stem is not None and is_stem_of(stem, name)]
+    stem = stored.stem or next(iter(stems), file_stem(name))
+    if Path(stem).name != stem or "\\" in stem:
+        raise ValueError(f"{stem} is not the start of a file name")
+    for info in stored.classes:
+        if not all(0 <= value <= 255 for value in (info.id, *info.color)):
+            raise ValueError(f"the class {info.name} has an id or a colour outside 0..255")
+    return Entry(
+        (stored.height, stored.width), stored.classes, files, stem, stored.image or name, stored.digest
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ImageError, UnknownNameError
+from ..files import name_key, settle
 from ..rasters import check_pixels, read_raster
 from ..registry import join_names, unknown_name
 from . import manifest
@@ -91,6 +92,8 @@ def _read(
 ) -> Labels | Objects:
     options = options or ReadOptions()
     options = replace(options, image_name=name or options.image_name, hw=hw or options.hw)
+    path = Path(path).expanduser()
+    settle(path if path.is_dir() else path.parent)
     source = Source(path)
     entry = _find_entry(source, options) if options.format is None else None
     if entry is None:
@@ -102,26 +105,27 @@ def _find_entry(source: Source, options: ReadOptions) -> tuple[Path, str, manife
     """Find the folder, the name and the entry of an exported image; None for files of other programs."""
     path = source.path
     if path.name == manifest.MANIFEST and not source.is_folder:
-        return path.parent, *_choose(path.parent, options.image_name)
+        return path.parent, *_choose(path.parent, options)
     if source.is_folder:
         if not (path / manifest.MANIFEST).is_file():
             return None
-        return path, *_choose(path, options.image_name)
+        return path, *_choose(path, options)
     entries = (
         manifest.load(path.parent / manifest.MANIFEST) if (path.parent / manifest.MANIFEST).is_file() else {}
     )
-    for name, entry in entries.items():
-        if any(path.name in entry.files[kind] for kind in KINDS):
-            # Prefer the given file to its copy in another format, because it may have been edited.
-            files = {
-                kind: sorted(names, key=lambda file: file != path.name) for kind, names in entry.files.items()
-            }
-            return path.parent, name, replace(entry, files=files)
-    return None
+    key = manifest.owner(entries, path.name)
+    if key is None or not any(entries[key].holds(path.name, kind) for kind in KINDS):
+        return None
+    # Prefer the given file to its copy in another format, because it may have been edited.
+    files = {
+        kind: sorted(names, key=lambda file: name_key(file) != name_key(path.name))
+        for kind, names in entries[key].files.items()
+    }
+    return path.parent, key, replace(entries[key], files=files)
 
 
-def _choose(folder: Path, name: str | None) -> tuple[str, manifest.Entry]:
-    file = folder / manifest.MANIFEST
+def _choose(folder: Path, options: ReadOptions) -> tuple[str, manifest.Entry]:
+    name, file = options.image_name, folder / manifest.MANIFEST
     entries = manifest.load(file)
     if not entries:
         raise ImageError(
@@ -133,8 +137,8 @@ def _choose(folder: Path, name: str | None) -> tuple[str, manifest.Entry]:
                 f"'{folder}' holds label maps of {len(entries)} images ({join_names(list(entries))}); name one of them."
             )
         name = next(iter(entries))
-    key = name if name in entries else Path(name).stem
-    if key not in entries:
+    key = manifest.find(entries, name, options.digest) or manifest.find(entries, Path(name).stem)
+    if key is None:
         raise UnknownNameError(unknown_name(f"label map in '{folder}' of an image", name, list(entries)))
     return key, entries[key]
 

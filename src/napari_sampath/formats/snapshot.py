@@ -30,3 +30,5 @@ class Snapshot:
     """Number of an object -> further JSON values, such as its score and source."""
     mpp: float | None = None
     """Micrometres per pixel, if known."""
+    digest: str = ""
+    """Hexadecimal digest of the pixels, which tells images of the same name apart; empty if unknown."""

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ImageError, StorageError
-from ..files import Write, locked, write_together
+from ..errors import ImageError
+from ..files import Write, WriteFolder, file_stem, free_name, locked, name_key, remove_staged, write_together
 from ..rasters import check_pixels
 from ..registry import lookup
 from . import manifest
-from .labels import (
-    DETAILS,
-    FORMATS,
-    KINDS,
-    OUTLINES,
-    RASTERS,
-    WHOLE,
-    Labels,
-    blocks,
-    check_unique,
-    file_name,
-    numbers_in,
-    renumber,
-    used_ids,
-)
-from .maps import omezarr, pixels
-from .objects import Objects
-from .outlines import coco_writing, geojson
+from .labels import FORMATS, Labels, blocks, check_unique, numbers_in, renumber, used_ids
+from .maps import pixels
+from .outputs import Output, outputs
 
 if TYPE_CHECKING:
     from ..arrays import ClassInfo
@@ -63,8 +44,9 @@ def export_labels(
 
     Args:
         folder: Created if missing.
-        snapshot: The annotations; they replace an earlier export of an image of the same name. The image, the verified
-            area and `mpp` are not written.
+        snapshot: The annotations; they replace an earlier export of the same image. The files of another image of the
+            same name are kept, and the names of the new files get a number, such as "tile (2)_classes.png". The image,
+            the verified area and `mpp` are not written.
         formats: Some of `FORMATS`.
 
     Returns:
@@ -85,85 +67,55 @@ def export_labels(
     _check_classes(class_map, labels.classes)
     if "png" in formats:
         labels, highest = _fit_png(labels, name, highest)
-    files, names = _files(folder, name, labels, highest, formats)
-    with (
-        locked(folder / manifest.MANIFEST, LOCK_S),
-        _omezarr(folder, name, labels, "ome-zarr" in formats) as (extra, put_in_place),
-    ):
+    hw = (int(labels.class_map.shape[0]), int(labels.class_map.shape[1]))
+    with locked(folder / manifest.MANIFEST, LOCK_S):
         entries = manifest.load(folder / manifest.MANIFEST)
-        names[WHOLE] += [path.name for path in extra]
-        entries[name] = manifest.Entry(
-            (labels.class_map.shape[0], labels.class_map.shape[1]), labels.classes, names
+        key = manifest.find_same(entries, name, snapshot.digest, hw)
+        before = None if key is None else entries[key]
+        stem = _free_stem(folder, entries, name, labels, formats) if before is None else before.stem
+        written = outputs(labels, highest, name, stem, formats)
+        remove_staged(dict.fromkeys((folder / file.path).parent for file in written))
+        entry = manifest.Entry(
+            hw, labels.classes, _files_by_kind(folder, written, before), stem, name, snapshot.digest
         )
+        entries[key or free_name(name, entries)] = entry
         content = manifest.dump(entries)
+        files: dict[Path, Write] = {folder / file.path: file.write for file in written if file.write}
+        folders: dict[Path, WriteFolder] = {
+            folder / file.path: file.write_folder for file in written if file.write_folder
+        }
         files[folder / manifest.MANIFEST] = lambda stream: stream.write(content)
-        write_together(files)
-        put_in_place()
-    *written, last = files
-    return [*written, *extra, last]
+        write_together(files, folder, folders)
+    return [*(folder / file.path for file in written), folder / manifest.MANIFEST]
 
 
-def _files(
-    folder: Path, name: str, labels: Labels, highest: int, formats: list[str]
-) -> tuple[dict[Path, Write], dict[str, list[str]]]:
-    """Return the function that writes each file, and the file names by kind."""
-    files: dict[Path, Write] = {}
-    names: dict[str, list[str]] = {kind: [] for kind in (*KINDS, WHOLE)}
-    for format_name in formats:
-        if format_name in RASTERS:
-            both = pixels.writers(format_name, labels.class_map, labels.instance_map, highest, labels.classes)
-            for kind, write in zip(KINDS, both, strict=True):
-                names[kind].append(file_name(name, kind, FORMATS[format_name]))
-                files[folder / names[kind][-1]] = write
-    if labels.details and any(format_name in RASTERS for format_name in formats):
-        names[DETAILS] = [file_name(name, DETAILS, "json")]
-        content = manifest.dump_details(labels.details)
-        files[folder / names[DETAILS][0]] = lambda stream: stream.write(content)
-    if outlines := [format_name for format_name in formats if format_name in OUTLINES]:
-        objects = Objects.of(labels)
-        for format_name in outlines:
-            names[WHOLE].append(file_name(name, WHOLE, FORMATS[format_name]))
-            files[folder / names[WHOLE][-1]] = _outline_writer(format_name, objects, name)
-    return files, names
+def _free_stem(
+    folder: Path, entries: Mapping[str, manifest.Entry], name: str, labels: Labels, formats: list[str]
+) -> str:
+    """Return the stem of the files of an image that is not in `classes.json` yet, such as "tile (2)".
+
+    Files of another image, and files that are not from an export of this folder, are not replaced.
+    """
+    taken = [entry.stem for entry in entries.values()]
+    while True:
+        stem = free_name(file_stem(name), taken)
+        if not any((folder / file.path).exists() for file in outputs(labels, 0, name, stem, formats)):
+            return stem
+        taken.append(stem)
 
 
-def _outline_writer(format_name: str, objects: Objects, name: str) -> Write:
-    def write(stream: Any) -> None:
-        if format_name == "geojson":
-            stream.write(geojson.dump(objects, name))
-        else:
-            stream.write(coco_writing.dump(objects, name, polygons=format_name == "coco-polygons"))
-
-    return write
-
-
-@contextlib.contextmanager
-def _omezarr(folder: Path, name: str, labels: Labels, enabled: bool) -> Iterator[tuple[list[Path], Any]]:
-    """Write the OME-Zarr under a temporary name; yield its final path and a function that moves it there."""
-    if not enabled:
-        yield [], lambda: None
-        return
-    target = folder / file_name(name, WHOLE, FORMATS["ome-zarr"])
-    temporary, old = (folder / f".{uuid.uuid4().hex}.part" for _ in range(2))
-
-    def put_in_place() -> None:
-        if target.exists():
-            os.replace(target, old)
-        os.replace(temporary, target)
-
-    try:
-        omezarr.write(temporary, labels)
-        yield [target], put_in_place
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(
-            f"Could not write '{target}' ({error.strerror or error}); the earlier content is untouched: free some "
-            "space or choose another folder."
-        ) from error
-    finally:
-        for leftover in (temporary, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+def _files_by_kind(
+    folder: Path, written: Sequence[Output], before: manifest.Entry | None
+) -> dict[str, list[str]]:
+    """Return kind -> file names, with the files of earlier exports in other formats that are still there."""
+    files: dict[str, list[str]] = {}
+    for file in written:
+        files.setdefault(file.kind, []).append(file.path)
+    if before is not None:
+        now = {name_key(file.path) for file in written}
+        names = dict.fromkeys(name for names in before.files.values() for name in names)
+        files[manifest.EARLIER] = [n for n in names if name_key(n) not in now and (folder / n).exists()]
+    return files
 
 
 def _check_maps(class_map: Any, instance_map: Any) -> tuple[tuple[Any, Any], int]:

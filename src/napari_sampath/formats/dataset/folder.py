@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -21,29 +20,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 
 from ...arrays import ClassInfo
 from ...errors import DatasetError, ImageError, UnknownNameError
-from ...files import Write, write_atomically, write_together
+from ...files import (
+    Write,
+    file_stem,
+    free_name,
+    locked,
+    remove_staged,
+    settle,
+    write_atomically,
+    write_together,
+)
 from ...registry import unknown_name
-from ..labels import safe_name
 from .history import keep_revision
 from .manifest import MANIFEST, DatasetImage, Manifest, check_mpp, check_split, dump, load
-from .maps import DatasetItem, check_classes, check_ids, check_maps, encode_maps, merge_classes, read_map
-from .names import check_name, free_name, similar_names
+from .maps import (
+    DatasetItem,
+    check_classes,
+    check_ids,
+    check_maps,
+    encode_maps,
+    merge_classes,
+    read_item,
+    read_map,
+)
+from .names import KINDS, check_name, free_stem, has_content, path_of, similar_names, write_bytes
 
 if TYPE_CHECKING:
     from ...arrays import UInt8Array
     from ..snapshot import Snapshot
 
 _LOCK = ".lock"
+_LOCK_S = 60.0
 
 
 class DatasetFolder:
     """A dataset on disk.
 
-    Several processes may save to one folder: each save locks it and reads its current state. Readers need no lock.
+    Several processes may save to one folder: each save locks it and reads its current state. Readers need no lock. A
+    save that was killed has changed either nothing or everything.
 
     Args:
         path: A folder with a `dataset.json`; `create` makes a new one.
@@ -51,6 +68,7 @@ class DatasetFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
+        settle(self.path)
         self._manifest = load(self.path / MANIFEST)
 
     @classmethod
@@ -71,7 +89,7 @@ class DatasetFolder:
         if (path / MANIFEST).exists():
             raise DatasetError(f"'{path}' is a dataset already; open it, or choose another folder.")
         manifest = Manifest(name or path.name, check_classes(classes))
-        write_atomically(path / MANIFEST, partial(_write_bytes, content=dump(manifest)))
+        write_atomically(path / MANIFEST, partial(write_bytes, content=dump(manifest)))
         return cls(path)
 
     @classmethod
@@ -194,26 +212,31 @@ class DatasetFolder:
         """
         maps, mpp = check_maps(snapshot), check_mpp(snapshot.mpp)
         with self._locked():
+            earlier_name = self._earlier_name(snapshot) if rename else ""
             name = self._unique_name(snapshot.name, maps["images"]) if rename else snapshot.name
             check_name(name, self.images)
             classes, class_map = merge_classes(self.classes, maps["labels"], snapshot.classes)
             if snapshot.classes is not None:
-                classes = self._without_unused(classes, name, class_map)
+                classes = self._without_unused(classes, earlier_name or name, class_map)
             check_ids(name, class_map, classes)
             content = encode_maps(maps | {"labels": class_map}, classes, provenance or {})
-            before = self.images.get(name)
-            group = group or ("" if before is None else before.group) or self._manifest.slide_in(name)
-            entry = DatasetImage(name, class_map.shape, group, mpp, "instances" in maps, 1, "")
+            before = self.images.get(earlier_name or name)
+            group = group or self._group_before(before) or self._manifest.slide_in(name)
+            stem = before.stem if before else ""
+            if before is None or earlier_name:
+                stem = free_stem(self.path, self.images.values(), name)
+            values = (group, mpp, "instances" in maps, 1, "", stem, snapshot.digest)
+            entry = DatasetImage(name, class_map.shape, *values)
             if before is not None:
-                entry = dataclasses.replace(entry, revision=before.revision, saved=before.saved)
-                if entry == before and classes == self.classes and self._holds(name, content):
+                kept = {key: getattr(before, key) for key in ("revision", "saved", "file", "digest")}
+                same = dataclasses.replace(entry, **kept) == before and classes == self.classes
+                if same and all(has_content(self.file(kind, name), data) for kind, data in content.items()):
                     return before
-                files = {kind: self.file(kind, name) for kind in (*content, "instances")}
-                keep_revision(self.path / "history" / safe_name(name), before, files)
-                entry = dataclasses.replace(entry, revision=before.revision + 1)
+                entry = self._keep(before, entry)
             entry = dataclasses.replace(entry, saved=datetime.now(UTC).isoformat(timespec="seconds"))
-            manifest = dataclasses.replace(self._manifest, classes=classes).with_image(entry)
-            self._write({self.file(kind, name): data for kind, data in content.items()}, manifest)
+            manifest = dataclasses.replace(self._manifest, classes=classes).with_image(entry, earlier_name)
+            new = {path_of(self.path, kind, stem): data for kind, data in content.items()}
+            self._write(new, manifest, earlier_name)
         return entry
 
     def read(self, name: str) -> DatasetItem:
@@ -224,28 +247,34 @@ class DatasetFolder:
             DatasetError: If files are missing or have another size than in `dataset.json`.
             ImageError: If a file is damaged.
         """
-        entry = self._entry(name)
-        maps = {
-            kind: read_map(self.file(kind, name), entry.hw)
-            for kind in ("images", "labels", "annotated", *(["instances"] if entry.instances else []))
-        }
-        try:
-            provenance = json.loads(self.file("provenance", name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DatasetError(
-                f"'{self.file('provenance', name)}' cannot be read ({error}); restore it, or save the image again."
-            ) from error
-        return DatasetItem(
-            maps["images"],
-            maps["labels"],
-            maps.get("instances"),
-            maps["annotated"].astype(bool),
-            provenance,
-        )
+        while True:
+            try:
+                item = read_item(self._entry(name), lambda kind: self.file(kind, name))
+            except (DatasetError, ImageError):
+                if not self._reload(name):
+                    raise
+            else:
+                if not self._reload(name):
+                    return item
+
+    def _reload(self, name: str) -> bool:
+        """Read `dataset.json` again; return True if an image was saved in the meantime and can be read again."""
+        settle(self.path)
+        before, self._manifest = self.images.get(name), load(self.path / MANIFEST)
+        return name in self.images and self.images[name] != before
 
     def file(self, kind: str, name: str) -> Path:
         """Return the path of a file of an image; kind: "images", "labels", "instances", "annotated" or "provenance"."""
-        return self.path / kind / f"{safe_name(name)}.{'json' if kind == 'provenance' else 'png'}"
+        return path_of(self.path, kind, self.images[name].stem if name in self.images else file_stem(name))
+
+    def _earlier_name(self, snapshot: Snapshot) -> str:
+        """Return the name under which a renamed image is stored; "" if it is not stored, or has not been renamed."""
+        same = [n for n, image in self.images.items() if snapshot.digest and image.digest == snapshot.digest]
+        return "" if not same or same[0] in similar_names(snapshot.name, same) else same[0]
+
+    def _group_before(self, image: DatasetImage | None) -> str:
+        """Return the slide or case of an image, unless it was found in its name."""
+        return "" if image is None or image.group == self._manifest.slide_in(image.name) else image.group
 
     def _without_unused(
         self, classes: tuple[ClassInfo, ...], name: str, labels: UInt8Array
@@ -274,19 +303,27 @@ class DatasetFolder:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Lock the folder and read the current `dataset.json`."""
-        with FileLock(self.path / _LOCK):
+        with locked(self.path / MANIFEST, _LOCK_S, _LOCK):
+            settle(self.path)
+            remove_staged([self.path, *(self.path / kind for kind in KINDS), self.path / "history"])
             self._manifest = load(self.path / MANIFEST)
             yield
 
-    def _write(self, files: Mapping[Path, bytes], manifest: Manifest) -> None:
-        """Write the changed files and, last, `dataset.json`."""
+    def _write(self, files: Mapping[Path, bytes], manifest: Manifest, earlier_name: str = "") -> None:
+        """Write the changed files and `dataset.json`; remove the files of an image that was renamed."""
         writes: dict[Path, Write] = {
-            path: partial(_write_bytes, content=content)
+            path: partial(write_bytes, content=content)
             for path, content in files.items()
-            if not _has_content(path, content)
+            if not has_content(path, content)
         }
-        writes[self.path / MANIFEST] = partial(_write_bytes, content=dump(manifest))
-        write_together(writes)
+        writes[self.path / MANIFEST] = partial(write_bytes, content=dump(manifest))
+        rename, remove = {}, []
+        if earlier_name:
+            before = self.images[earlier_name].stem
+            after = next(path.stem for path in files)
+            rename = {self.path / "history" / before: self.path / "history" / after}
+            remove = [path_of(self.path, kind, before) for kind in KINDS]
+        write_together(writes, self.path, rename=rename, remove=remove)
         self._manifest = manifest
 
     def _unique_name(self, name: str, pixels: UInt8Array) -> str:
@@ -305,16 +342,8 @@ class DatasetFolder:
         except (DatasetError, ImageError):
             return np.zeros((0, 0, 3), np.uint8)
 
-    def _holds(self, name: str, content: Mapping[str, bytes]) -> bool:
-        return all(_has_content(self.file(kind, name), data) for kind, data in content.items())
-
-
-def _has_content(path: Path, content: bytes) -> bool:
-    try:
-        return path.stat().st_size == len(content) and path.read_bytes() == content
-    except OSError:
-        return False
-
-
-def _write_bytes(stream: Any, content: bytes) -> None:
-    stream.write(content)
+    def _keep(self, before: DatasetImage, entry: DatasetImage) -> DatasetImage:
+        """Keep the files of an image in `history/`, and return its entry with the number of the next revision."""
+        files = {kind: self.file(kind, before.name) for kind in KINDS}
+        keep_revision(self.path / "history" / before.stem, before, files)
+        return dataclasses.replace(entry, revision=before.revision + 1)

@@ -4,7 +4,8 @@
      "classes": [{"id": 1, "name": "gland", "color": [0, 158, 115]}],
      "splits": {"slide 7": "train", "slide 9": "val"}, "slide_ends_before": " region",
      "images": {"slide 7 region 1": {"group": "slide 7", "mpp": 0.5, "height": 1000, "width": 1200,
-                                     "instances": true, "revision": 2, "saved": "2025-04-01T09:30:00+00:00"}}}
+                                     "instances": true, "revision": 2, "saved": "2025-04-01T09:30:00+00:00",
+                                     "file": "slide 7 region 1", "digest": "0f3a..."}}}
 
 Slides or cases are assigned to splits, never single images, so that no slide is in two splits. The slide of an image is
 given when it is saved, or is the start of its name up to "slide_ends_before".
@@ -17,10 +18,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ...arrays import ClassInfo
 from ...errors import DatasetError
+from ...files import from_json, read_json
+from ...files.json_reader import Range
+from ...files.names import earlier_file_stem
 
 MANIFEST = "dataset.json"
 SCHEMA_VERSION = 1
@@ -46,6 +50,15 @@ class DatasetImage:
     """1 for the first save, increased by each save that changes the image or its labels."""
     saved: str
     """Time of the last save, ISO 8601 in UTC."""
+    file: str = ""
+    """Stem of its files; earlier versions did not store it."""
+    digest: str = ""
+    """Hexadecimal digest of its pixels, which finds a renamed image; empty if unknown."""
+
+    @property
+    def stem(self) -> str:
+        """Stem of the files of the image."""
+        return self.file or earlier_file_stem(self.name)
 
     @property
     def slide(self) -> str:
@@ -81,15 +94,27 @@ class Manifest:
         validation = sum(self.splits.get(image.slide) == "val" for image in self.images.values())
         return "val" if validation < VALIDATION_SHARE * len(self.images) else "train"
 
-    def with_image(self, image: DatasetImage) -> Manifest:
+    def with_image(self, image: DatasetImage, earlier_name: str = "") -> Manifest:
         """Return a copy with a new image, or a new revision of an image.
 
         An image that moves to another slide keeps its split, so that no training image is used for validation.
+
+        Args:
+            image: The image.
+            earlier_name: Its name before it was renamed.
         """
-        before = self.images.get(image.name)
+        before = self.images.get(earlier_name or image.name)
         split = None if before is None else self.splits.get(before.slide)
         splits = {image.slide: split or self.split_for(image.slide), **self.splits}
-        return replace(self, images={**self.images, image.name: image}, splits=splits)
+        images = {
+            name: other
+            for old, other in self.images.items()
+            for name, other in [(image.name, image) if old == earlier_name else (old, other)]
+        }
+        images[image.name] = image
+        if earlier_name and before is not None and all(i.slide != before.slide for i in images.values()):
+            del splits[before.slide]  # It may be the earlier name.
+        return replace(self, images=images, splits=splits)
 
     def with_slides(self, ends_before: str) -> Manifest:
         """Return a copy with another `slide_ends_before`; see `DatasetFolder.find_slides`."""
@@ -136,7 +161,7 @@ def load(path: Path) -> Manifest:
         DatasetError: If it is missing, damaged, or was written by another program or a newer version.
     """
     try:
-        content = json.loads(path.read_bytes().decode("utf-8", "surrogatepass"))
+        content = read_json(path)
         version = content["schema_version"]
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise DatasetError(
@@ -158,26 +183,50 @@ def load(path: Path) -> Manifest:
         ) from error
 
 
-def _parse(content: dict[str, Any]) -> Manifest:
-    splits = {str(slide): str(split) for slide, split in content["splits"].items()}
-    for split in splits.values():
+@dataclass(frozen=True, slots=True)
+class _StoredImage:
+    height: Annotated[int, Range(1, 2**31 - 1)]
+    width: Annotated[int, Range(1, 2**31 - 1)]
+    group: str
+    mpp: float | None
+    instances: bool
+    revision: Annotated[int, Range(0, 2**31 - 1)]
+    saved: str
+    file: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The content of the file."""
+
+    name: str
+    classes: tuple[ClassInfo, ...]
+    splits: dict[str, str]
+    images: dict[str, _StoredImage]
+    slide_ends_before: str = ""
+
+
+def _parse(content: Any) -> Manifest:
+    stored = from_json(_Stored, content)
+    for split in stored.splits.values():
         check_split(split)
-    images = {str(name): _parse_image(str(name), values) for name, values in content["images"].items()}
-    classes = tuple(ClassInfo.from_json(info) for info in content["classes"])
-    ends_before = str(content.get("slide_ends_before", ""))
-    return Manifest(str(content["name"]), classes, images, splits, ends_before)
-
-
-def _parse_image(name: str, values: dict[str, Any]) -> DatasetImage:
-    return DatasetImage(
-        name=name,
-        hw=(int(values["height"]), int(values["width"])),
-        group=str(values["group"]),
-        mpp=check_mpp(values["mpp"]),
-        instances=bool(values["instances"]),
-        revision=int(values["revision"]),
-        saved=str(values["saved"]),
-    )
+    images = {}
+    for name, values in stored.images.items():
+        if Path(values.file).name != values.file or "\\" in values.file:
+            raise ValueError(f"'{values.file}' is not the name of a file")
+        images[name] = DatasetImage(
+            name,
+            (values.height, values.width),
+            values.group,
+            check_mpp(values.mpp),
+            values.instances,
+            values.revision,
+            values.saved,
+            values.file,
+            values.digest,
+        )
+    return Manifest(stored.name, stored.classes, images, stored.splits, stored.slide_ends_before)
 
 
 def check_split(split: str) -> str:

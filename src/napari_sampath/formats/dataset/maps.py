@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ import numpy as np
 
 from ...arrays import ClassInfo
 from ...errors import DatasetError, DuplicateNameError
+from ...files import convert, read_json
 from ...rasters import read_raster
 from ..labels import check_unique, used_ids
 from ..maps.pixels import PNG_IDS, write_palette, write_png
-from .manifest import MANIFEST
+from .manifest import MANIFEST, DatasetImage
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -195,3 +196,29 @@ def read_map(path: Path, hw: tuple[int, int]) -> npt.NDArray[Any]:
             f"'{path}' has shape {values.shape[:2]}, and {MANIFEST} says {hw}; save the image again."
         )
     return values
+
+
+def read_item(entry: DatasetImage, path_of: Callable[[str], Path]) -> DatasetItem:
+    """Read the files of an image.
+
+    Args:
+        entry: The image.
+        path_of: Returns the path of the file of a kind.
+
+    Raises:
+        DatasetError: If a file is missing, damaged, or of another size than in `dataset.json`.
+        ImageError: If a map is damaged.
+    """
+    maps = {
+        kind: read_map(path_of(kind), entry.hw)
+        for kind in ("images", "labels", "annotated", *(["instances"] if entry.instances else []))
+    }
+    try:
+        provenance = convert(read_json(path_of("provenance")), dict[str, Any])
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"'{path_of('provenance')}' cannot be read ({error}); restore it, or save the image again."
+        ) from error
+    return DatasetItem(
+        maps["images"], maps["labels"], maps.get("instances"), maps["annotated"].astype(bool), provenance
+    )

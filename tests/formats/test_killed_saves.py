@@ -1,0 +1,114 @@
+"""Saves that are killed at every change of the file system leave the old state or the new one, never a mixture."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from napari_sampath.files import remove_staged, settle
+from napari_sampath.formats import DatasetFolder, import_labels
+from support.paths import TESTS
+from support.programs.saves import SCENARIOS, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs fork and SIGKILL")
+
+
+def killed_folders(name: str, tmp_path: Path) -> Iterator[Path]:
+    """Yield the folders of a scenario whose save was killed, and last that of the complete save."""
+    program = TESTS / "support" / "programs" / "killed_saves.py"
+    command = [sys.executable, str(program), name, str(tmp_path / "runs")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
+    assert result.returncode == 0, result.stderr
+    count = int(result.stdout)
+    assert count > 10
+    yield from (tmp_path / "runs" / str(number) for number in range(count))
+
+
+def hidden(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob(".*") if path.suffix != ".lock" and path.name != ".lock"]
+
+
+def save_again(name: str, folder: Path) -> None:
+    """Save again, as the next run of the program does, and check that it cleans up."""
+    SCENARIOS[name][1](folder)
+    assert hidden(folder) == []
+
+
+def test_files_and_folders_are_replaced_together(tmp_path: Path) -> None:
+    names, contents = [], []
+    for folder in killed_folders("files", tmp_path):
+        settle(folder)
+        remove_staged([folder])
+        assert hidden(folder) == []
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        names.append([path.relative_to(folder).as_posix() for path in files])
+        contents.append({path.read_bytes() for path in files if path.stem not in ("before", "after")})
+    old = ["0.txt", "1.txt", "2.txt", "before.txt", "folder/a.txt", "gone.txt"]
+    new = ["0.txt", "1.txt", "2.txt", "3.txt", "after.txt", "folder/a.txt"]
+    first = names.index(new)
+    assert names == [old] * first + [new] * (len(names) - first)
+    assert contents == [{b"1"}] * first + [{b"2"}] * (len(names) - first)
+    assert 3 < first < len(names) - 5
+
+
+def version_of(path: Path) -> int:
+    """Return the version that a folder, or one of its files, holds completely."""
+    labels = import_labels(path, "tile")
+    version = int(np.max(labels.class_map))
+    expected = snapshot(version)
+    np.testing.assert_array_equal(labels.class_map, expected.class_map)
+    np.testing.assert_array_equal(np.asarray(labels.instance_map) > 0, expected.class_map > 0)
+    return version
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["export", "first export"])
+def test_an_export_is_replaced_as_a_whole(tmp_path: Path, name: str) -> None:
+    seen = set()
+    for folder in killed_folders(name, tmp_path):
+        settle(folder)
+        visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        version = version_of(folder) if visible else 0
+        seen.add(version)
+        if version:
+            files = [path for path in sorted(folder.glob("tile_*")) if "details" not in path.name]
+            assert len(files) == 8
+            assert {version_of(path) for path in files} == {version}
+        save_again(name, folder)
+        assert version_of(folder) == 2
+    assert seen == ({1, 2} if name == "export" else {0, 2})
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["sample", "renamed sample"])
+def test_a_sample_is_replaced_as_a_whole(tmp_path: Path, name: str) -> None:
+    seen = set()
+    for folder in killed_folders(name, tmp_path):
+        dataset = DatasetFolder.open(folder)
+        stored = "renamed" if "renamed" in dataset.images else "tile"
+        assert sorted(dataset.images) == sorted(["other", stored])
+        item = dataset.read(stored)
+        version = item.provenance["version"]
+        expected = snapshot(version)
+        np.testing.assert_array_equal(item.labels, expected.class_map)
+        np.testing.assert_array_equal(item.instances, expected.instance_map)
+        np.testing.assert_array_equal(item.annotated, expected.verified)
+        assert dataset.images[stored].revision == version
+        assert stored == ("renamed" if version == 2 and name == "renamed sample" else "tile")
+        labels = sorted(path.name for path in (folder / "labels").glob("[!.]*"))
+        assert labels == sorted(["other.png", f"{stored}.png"])
+        seen.add(version)
+        save_again(name, folder)
+        if version == 2:
+            (revision,) = [path.name for path in (folder / "history").iterdir() if path.name == stored]
+            assert (folder / "history" / revision / "1" / "labels.png").is_file()
+    assert seen == {1, 2}

@@ -1,0 +1,86 @@
+"""Saves for `killed_saves`: for each, a function that prepares a folder with old content, and one that saves new."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_sampath.arrays import ClassInfo
+from napari_sampath.files import write_together
+from napari_sampath.formats import DatasetFolder, Snapshot, export_labels
+from napari_sampath.formats.labels import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLASSES = (ClassInfo(1, "tumour", (230, 60, 60)), ClassInfo(2, "stroma", (60, 200, 90)))
+
+
+def snapshot(version: int, name: str = "tile", digest: str = "d1") -> Snapshot:
+    """Return an image with labels that contain the number of their version everywhere."""
+    classes = np.zeros((40, 50), np.uint8)
+    classes[5:15, 5 : 5 + 10 * version] = version
+    details: dict[int, dict[str, Any]] = {version: {"source": "brush", "model": f"version {version}"}}
+    image = np.random.default_rng(1).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    instances = classes.astype(np.int32)
+    verified = classes > 0
+    return Snapshot(name, image, classes, instances, verified, CLASSES, details, 0.5, digest)
+
+
+def prepare_export(folder: Path) -> None:
+    export_labels(folder, snapshot(1), tuple(FORMATS))
+    export_labels(folder, snapshot(1, "other", "d2"), ("png",))
+
+
+def export(folder: Path) -> None:
+    export_labels(folder, snapshot(2), tuple(FORMATS))
+
+
+def prepare_dataset(folder: Path) -> None:
+    dataset = DatasetFolder.create(folder, CLASSES)
+    dataset.save_image(snapshot(1), provenance={"version": 1})
+    dataset.save_image(dataclasses.replace(snapshot(1, "other", "d2")), provenance={"version": 1})
+
+
+def save_sample(folder: Path) -> None:
+    DatasetFolder.open(folder).save_image(snapshot(2), provenance={"version": 2})
+
+
+def rename_sample(folder: Path) -> None:
+    DatasetFolder.open(folder).save_image(snapshot(2, "renamed"), provenance={"version": 2}, rename=True)
+
+
+def prepare_files(folder: Path) -> None:
+    for number in range(3):
+        (folder / f"{number}.txt").write_bytes(b"1")
+    (folder / "folder").mkdir()
+    (folder / "folder" / "a.txt").write_bytes(b"1")
+    (folder / "gone.txt").write_bytes(b"1")
+    (folder / "before.txt").write_bytes(b"1")
+
+
+def write_folder(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "a.txt").write_bytes(b"2")
+
+
+def save_files(folder: Path) -> None:
+    write_together(
+        {folder / f"{number}.txt": lambda stream: stream.write(b"2") for number in range(4)},
+        folder,
+        {folder / "folder": write_folder},
+        {folder / "before.txt": folder / "after.txt"},
+        [folder / "gone.txt"],
+    )
+
+
+SCENARIOS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
+    "files": (prepare_files, save_files),
+    "export": (prepare_export, export),
+    "first export": (lambda folder: None, export),
+    "sample": (prepare_dataset, save_sample),
+    "renamed sample": (prepare_dataset, rename_sample),
+}
