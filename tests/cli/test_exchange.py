@@ -110,7 +110,7 @@ def test_import_adds_objects_that_export_unchanged(
     copy = tmp_path / "copy.jsonl"
     capsys.readouterr()
     assert main(["import", str(tmp_path / "labels"), str(image), "--journal", str(copy), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"annotations": 2, "journal": str(copy)}
+    assert json.loads(capsys.readouterr().out) == {"annotations": 2, "journal": str(copy), "notes": []}
     assert main(["export", str(copy), "-o", str(tmp_path / "again")]) == 0
     before, after = import_labels(tmp_path / "labels"), import_labels(tmp_path / "again")
     np.testing.assert_array_equal(before.class_map > 0, after.class_map > 0)

@@ -2,6 +2,7 @@
 
 from .dataset.folder import DatasetFolder
 from .dataset.maps import DatasetItem
+from .format import ImportChoiceError, ReadOptions
 from .labels import FORMATS, Labels, MapLike
 from .objects import LabelledObject, Objects
 from .reading import import_labels, import_objects
@@ -12,10 +13,12 @@ __all__ = [
     "FORMATS",
     "DatasetFolder",
     "DatasetItem",
+    "ImportChoiceError",
     "LabelledObject",
     "Labels",
     "MapLike",
     "Objects",
+    "ReadOptions",
     "Snapshot",
     "export_labels",
     "import_labels",

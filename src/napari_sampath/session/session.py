@@ -21,7 +21,7 @@ from ..annotations import (
     mask_of_pixels,
     pixel_digest,
 )
-from ..annotations.model.classes import PALETTE
+from ..annotations.model.classes import FIRST_CLASS
 from ..arrays import ClassInfo, UInt8Array
 from ..errors import ImageError
 from .editor import Editor
@@ -37,9 +37,6 @@ from .proposals.proposals import Proposals
 
 if TYPE_CHECKING:
     from ..predict import Model
-
-FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])
-"""Initial class of a session without classes, so that the first click can be committed."""
 
 
 class Session:

@@ -29,6 +29,9 @@ PALETTE: tuple[Color, ...] = (
 """The palette of Okabe and Ito, which is safe for colour-blind people, without its pink, which is hard to see on
 eosin. Green comes first, because nothing on an H&E slide is green."""
 
+FIRST_CLASS = ClassInfo(1, "object", PALETTE[0])
+"""Initial class of a session without classes, so that the first click can be committed."""
+
 
 def next_color(used: Iterable[Color]) -> Color:
     """Return the first unused colour of the palette, which continues with generated colours."""

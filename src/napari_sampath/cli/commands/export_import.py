@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Literal
 
 from ...config import load_config
 from ...errors import JournalError
@@ -16,6 +17,8 @@ JOURNAL_SUFFIX = ".jsonl"
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath export`."""
+    from ...formats.registry import writable
+
     parser.add_argument(
         "source",
         type=Path,
@@ -27,8 +30,7 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         "--formats",
         default="png,tiff",
         metavar="LIST",
-        help="comma-separated list of png, tiff, coco, coco-polygons, geojson (QuPath), ome-zarr "
-        "(default: %(default)s)",
+        help=f"comma-separated list of {', '.join(entry.name for entry in writable())} (default: %(default)s)",
     )
 
 
@@ -57,11 +59,14 @@ def run_export(args: argparse.Namespace, output: Output) -> None:
 
 def import_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath import`."""
+    from ...formats.registry import readable
+
     parser.add_argument(
         "labels",
         type=Path,
         metavar="LABELS",
-        help="folder written by 'export', label image, COCO or GeoJSON file, or OME-Zarr",
+        help="folder written by 'export', or a file or folder of another program: "
+        + ", ".join(dict.fromkeys(entry.label for entry in readable())),
     )
     parser.add_argument("image", type=Path, metavar="IMAGE", help="image that the labels belong to")
     parser.add_argument(
@@ -70,21 +75,93 @@ def import_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="journal to add the objects to (default: the journal of the image)",
     )
+    _add_choices(parser.add_argument_group("files that can be read in several ways"))
+
+
+def _add_choices(group: argparse._ArgumentGroup) -> None:
+    """Declare the flags for the fields of `ReadOptions`."""
+    from ...formats.registry import readable
+
+    group.add_argument(
+        "--as",
+        dest="as_",
+        choices=("auto", "classes", "objects"),
+        default="auto",
+        help="whether the values of a label map are classes or numbers of objects (default: %(default)s)",
+    )
+    group.add_argument(
+        "--threshold",
+        type=int,
+        metavar="VALUE",
+        help="values of a label map from this one on are one class, the others background",
+    )
+    group.add_argument(
+        "--overlap",
+        choices=("smaller-on-top", "file-order"),
+        default="smaller-on-top",
+        help="which of two overlapping objects is on top, unless the file says so (default: %(default)s)",
+    )
+    group.add_argument(
+        "--scale",
+        type=_scale,
+        metavar="FACTOR",
+        help="factor from the pixels of the file to those of the image, or 'fit' for the ratio of both sizes "
+        "(default: the sizes must be equal)",
+    )
+    group.add_argument(
+        "--offset",
+        type=float,
+        nargs=2,
+        metavar=("X", "Y"),
+        help="position in the image, in pixels, of the origin of the file",
+    )
+    group.add_argument(
+        "--geometry",
+        choices=("outline", "nucleus"),
+        default="outline",
+        help="outline of QuPath cells to read (default: %(default)s)",
+    )
+    group.add_argument(
+        "--image-name", metavar="NAME", help="image of a file of several images (default: name of IMAGE)"
+    )
+    group.add_argument(
+        "--format",
+        choices=[entry.name for entry in readable()],
+        help="format of the file (default: recognised by the content)",
+    )
+
+
+def _scale(text: str) -> float | Literal["fit"]:
+    return "fit" if text == "fit" else float(text)
 
 
 def run_import(args: argparse.Namespace, output: Output) -> None:
     """Add labels to the annotations of an image; the docks show them when the image is opened."""
+    from ...formats import ReadOptions
     from ...session import Session, journal_path
 
     image = open_image(args.image, output)
     path = args.journal or journal_path(image.pixels, load_config().sessions_dir)
+    options = ReadOptions(
+        args.image_name,
+        format=args.format,
+        as_=args.as_,
+        threshold=args.threshold,
+        overlap=args.overlap,
+        geometry=args.geometry,
+        scale=args.scale,
+        offset_xy=args.offset and tuple(args.offset),
+    )
+    notes: list[str] = []
     session = Session(image.pixels, image.name, journal=path)
     try:
-        added = session.files.import_labels(args.labels)
+        added = session.files.import_labels(args.labels, options, notes)
     finally:
         session.close()
+    for note in notes:
+        output.note(note)
     output.result(
-        {"annotations": len(added), "journal": str(path)},
+        {"annotations": len(added), "journal": str(path), "notes": notes},
         f"Imported {count(len(added), 'object')} into {path}; open {args.image} in napari to see them.",
     )
 

@@ -12,12 +12,11 @@ import numpy as np
 from ...annotations import AnnotatedObject, Box, Document
 from ...arrays import BoolArray, UInt8Array
 from ...errors import DatasetError
-from ...formats import DatasetFolder, Snapshot, export_labels, import_objects
+from ...formats import DatasetFolder, Snapshot, export_labels
 from ...formats.dataset.manifest import DatasetImage
 from ...formats.labels import renumber
 from ...jobs import Job, Progress
 from ...rasters import MAX_PIXELS
-from ..proposals.new_objects import NewObjects, check_size, from_file
 
 
 def details_of(obj: AnnotatedObject) -> dict[str, Any]:
@@ -55,23 +54,6 @@ def _export(folder: Path, snapshot: Snapshot, formats: tuple[str, ...]) -> Job[l
     files = export_labels(folder, snapshot, formats)
     yield Progress(1, 1, "Exporting annotations", "images")
     return files
-
-
-def read_job(path: Path, name: str, hw: tuple[int, int]) -> Job[NewObjects]:
-    """Make a job that reads the objects of one image in any format of `formats`.
-
-    Args:
-        path: The file or folder.
-        name: Name of the image, to find it in a file of several images.
-        hw: Size (H, W) of the image.
-
-    Raises:
-        SampathError: If the file cannot be read or does not have the size of the image.
-    """
-    yield Progress(0, 1, f"Reading {path.name}", "files")
-    content = import_objects(path, name, hw)
-    check_size(content.hw, hw, f"The label map in '{path}'")
-    return from_file(content)
 
 
 def save_job(

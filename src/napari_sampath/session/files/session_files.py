@@ -7,13 +7,15 @@ from pathlib import Path
 
 from ...annotations import AnnotatedObject
 from ...arrays import UInt8Array
+from ...formats import ReadOptions
 from ...formats.dataset.manifest import DatasetImage
 from ...jobs import Job, run
 from ..change import Change
 from ..editor import Editor
 from ..proposals.new_objects import NewObjects
 from ..proposals.plan import plan_import
-from .saving import export_job, read_job, save_job
+from .importing import notes_of, read_job
+from .saving import export_job, save_job
 
 
 class SessionFiles:
@@ -36,17 +38,34 @@ class SessionFiles:
         """Return the change that adds the objects from `read_job`; they overwrite existing objects."""
         return Change(self._editor, lambda document: plan_import(document, new))
 
-    def import_labels(self, path: str | Path) -> list[AnnotatedObject]:
+    def import_notes(self, new: NewObjects) -> tuple[str, ...]:
+        """Return sentences about what was read, renumbered and overwritten; call it before the change is applied."""
+        return notes_of(self._editor.document, new)
+
+    def import_labels(
+        self, path: str | Path, options: ReadOptions | None = None, notes: list[str] | None = None
+    ) -> list[AnnotatedObject]:
         """Read a file in any format of `formats` and add its objects as one undo step; see `import_change`.
+
+        Args:
+            path: The file or folder.
+            options: Choices where the file can be read in several ways.
+            notes: Extended by the sentences of `import_notes`.
 
         Returns:
             The new objects.
 
         Raises:
+            ImportChoiceError: If the file can be read in several ways, and `options` does not say which one is meant.
             SampathError: If the file cannot be read or does not have the size of the image.
             StorageError: If the change cannot be saved; nothing has changed.
         """
-        return self.import_change(run(read_job(Path(path), self._name, self._editor.document.hw))).apply()
+        new = run(read_job(Path(path), self._name, self._editor.document.hw, options))
+        said = self.import_notes(new)
+        added = self.import_change(new).apply()
+        if notes is not None:
+            notes.extend(said)
+        return added
 
     def export(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> list[Path]:
         """Export the objects in the given `formats.FORMATS`; see `formats.export_labels`.

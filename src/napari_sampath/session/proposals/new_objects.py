@@ -13,12 +13,13 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 
-from ...annotations import AnnotatedObject, Box, ClassList, Source, bounds
+from ...annotations import AnnotatedObject, Box, ClassList, Document, Source, bounds
 from ...annotations.model.annotated_object import now
-from ...annotations.model.classes import next_color
+from ...annotations.model.classes import FIRST_CLASS, next_color
 from ...arrays import BoolArray, ClassInfo, FloatArray, LocalMask, UInt8Array
 from ...errors import ImageError
 from ...formats import Objects
+from ...formats.class_numbers import agree
 from ...jobs import releasing_gil
 from .result_filter import KEEP_ALL, ResultFilter
 
@@ -65,6 +66,8 @@ class NewObjects:
     """Name of the head or model that found the objects, if any."""
     within: Box | None = None
     """Part (r0, c0, r1, c1) of the image that was segmented; None for the whole image."""
+    notes: tuple[str, ...] = ()
+    """Sentences for the user about what was read, skipped or converted."""
 
     def label_map(self) -> UInt8Array:
         """Return the class id of each pixel of `within` as (h, w) uint8; 0 is background."""
@@ -156,28 +159,44 @@ def make_items(
     return items
 
 
-def match_classes(new: NewObjects, classes: ClassList) -> tuple[Callable[[int], int], tuple[ClassInfo, ...]]:
-    """Match the classes of new objects to a class list by name, and add missing classes.
+def match_classes(
+    new: NewObjects, classes: ClassList, document: Document | None = None
+) -> tuple[Callable[[int], int], tuple[ClassInfo, ...], tuple[str, ...]]:
+    """Match the classes of new objects to a class list by name, and add missing classes with their own numbers.
+
+    The initial class of a session is removed if there are no objects, so that it does not take the number of another
+    class; see `formats.class_numbers`.
 
     Args:
         new: The objects, with the classes of the head or file.
         classes: The class list of the document, which is not changed.
+        document: The document, to find out whether the initial class has objects.
 
     Returns:
-        A function that maps class ids of the head or file to ids of the list, and the extended list.
+        A function that maps class ids of the head or file to ids of the list, the extended list, and a sentence if a
+        class gets another number.
 
     Raises:
         ClassListError: If there would be more than 255 classes.
     """
-    extended = ClassList(classes)
-    ids: dict[int, int] = {}
-    for info in new.classes:
-        match = extended.find(info.name)
-        if match is None:
-            colors = [other.color for other in extended]
-            match = extended.add(info.name, next_color(colors) if info.color in colors else info.color)
-        ids[info.id] = match.id
-    return ids.__getitem__, extended.snapshot
+    table = classes.snapshot
+    keys = {info.key for info in new.classes}
+    if (
+        document is not None
+        and table == (FIRST_CLASS,)
+        and FIRST_CLASS.key not in keys
+        and not document.objects
+    ):
+        table = ()
+    numbered = agree(table, new.classes)
+    colors = [info.color for info in table]
+    extended = list(table)
+    for info in numbered.classes[len(table) :]:
+        color = next_color(colors) if info.color in colors else info.color
+        colors.append(color)
+        extended.append(replace(info, color=color))
+    ids = {info.id: number for info, number in zip(new.classes, numbered.numbers, strict=True)}
+    return ids.__getitem__, ClassList(extended).snapshot, numbered.notes
 
 
 def check_size(shape: tuple[int, ...], hw: tuple[int, int], what: str) -> None:

@@ -82,7 +82,7 @@ def _plan(
     erased: LocalMask | None = None,
 ) -> Operation | None:
     """Plan to delete objects, erase pixels and add new objects outside `unavailable` pixels, as one step."""
-    to_id, classes = match_classes(new, document.classes)
+    to_id, classes, _ = match_classes(new, document.classes, document)
     items = make_items(new, document.next_id, to_id, source, model or new.head, unavailable)
     if not items and not deleted and erased is None:
         return None

@@ -141,8 +141,8 @@ def prepare_job(session: Session, centre_rc: tuple[float, float]) -> Job[int]:
 
 
 def import_job(path: Path, name: str, hw: tuple[int, int]) -> Job[NewObjects]:
-    """Read annotations from a file or folder; see `session.files.saving.read_job`."""
+    """Read annotations from a file or folder; see `session.files.importing.read_job`."""
     yield Progress(0, 0, "Reading the annotations")
-    from ...session.files.saving import read_job
+    from ...session.files.importing import read_job
 
     return (yield from read_job(path, name, hw))

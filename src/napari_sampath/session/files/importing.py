@@ -1,0 +1,57 @@
+"""Reading of annotation files for a session, and what the user is told about them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ...annotations import Document, bounds
+from ...errors import ImageError
+from ...formats import ReadOptions, import_objects
+from ...jobs import Job, Progress
+from ..proposals.new_objects import NewObjects, check_size, from_file, match_classes
+
+
+def read_job(
+    path: Path, name: str, hw: tuple[int, int], options: ReadOptions | None = None
+) -> Job[NewObjects]:
+    """Make a job that reads the objects of one image in any format of `formats`.
+
+    Args:
+        path: The file or folder.
+        name: Name of the image, to find it in a file of several images; that of `options` has precedence.
+        hw: Size (H, W) of the image.
+        options: Choices where the file can be read in several ways.
+
+    Raises:
+        ImportChoiceError: If the file can be read in several ways, and `options` does not say which one is meant.
+        SampathError: If the file cannot be read, has no objects, or is for an image of another size.
+    """
+    yield Progress(0, 1, f"Reading {path.name}", "files")
+    options = options or ReadOptions()
+    content = import_objects(path, options.image_name or name, hw, options)
+    check_size(content.hw, hw, f"The label map in '{path}'")
+    if not content.items:
+        raise ImageError(f"'{path}' has no objects; choose another file.")
+    return replace(from_file(content), notes=content.notes)
+
+
+def notes_of(document: Document, new: NewObjects) -> tuple[str, ...]:
+    """Return what the user should know before objects from a file are added to a document.
+
+    Returns:
+        The notes of the file, the classes that get another number, and how many existing objects are covered.
+    """
+    _, _, numbers = match_classes(new, document.classes, document)
+    touched: set[int] = set()
+    for obj in new.objects:
+        under = document.instance_map.window(bounds(obj.mask))
+        touched.update(np.unique(under[obj.mask.bitmap]).tolist())
+    touched.discard(0)
+    covered: tuple[str, ...] = ()
+    if touched:
+        noun = "object of the image was" if len(touched) == 1 else "objects of the image were"
+        covered = (f"{len(touched):,} {noun} overwritten where the imported ones are.",)
+    return (*new.notes, *numbers, *covered)
