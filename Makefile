@@ -2,6 +2,7 @@
 # make test             runs lint, type checks, import contracts and all tests
 # make bench            compares speed and memory with segment_anything, writes docs/benchmarks.md; about 40 minutes
 # make bench-gui        measures latency on a real viewer, writes docs/latency.md; about 20 minutes
+# make fuzz             reads 20,000 damaged files of every format; 10 minutes on two processors
 # make results          trains and evaluates every head on the images of SAMPATH_DATA, writes docs/results.md
 # make evaluate-models  evaluates the shipped models on the images of SAMPATH_DATA, writes docs/model-card.md
 # make models           trains all shipped models into build/models; takes hours; SMALL=1 uses few steps
@@ -9,7 +10,7 @@
 # make docs             builds the documentation into site/
 # Each target sets up the environment first; PYTHON=/path/to/python3.12 chooses its Python.
 
-.PHONY: help setup demo test bench bench-gui results evaluate-models models afternoon docs clean
+.PHONY: help setup demo test fuzz bench bench-gui results evaluate-models models afternoon docs clean
 .NOTPARALLEL:
 
 help:
@@ -23,6 +24,9 @@ demo: setup
 
 test: setup
 	@bash scripts/test.sh $(ARGS)
+
+fuzz: setup
+	@.venv/bin/python -m benchmarks.fuzz $(ARGS)
 
 bench: setup
 	@.venv/bin/python -m benchmarks $(ARGS)
