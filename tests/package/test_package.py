@@ -102,6 +102,7 @@ DISTRIBUTIONS = {
     "segmentation_models_pytorch": "segmentation-models-pytorch",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
 }
 """Name of an imported package -> name of its distribution, where they differ."""
 

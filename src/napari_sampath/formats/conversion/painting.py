@@ -122,7 +122,8 @@ def _rasterise(shape: Shape, placement: Placement, budget: _Budget, counts: Coun
     if (box := rings.bounds(polygons)) is not None:
         states.add(_state(box, placement.hw))
         height, width = _size(box, placement.hw)
-        budget.spend(height * width + _PX_PER_CROSSING * rings.crossings(polygons, height + max(box[1], 0)))
+        budget.spend(height * width)
+        _spend_filling(polygons, placement.hw, budget)
         parts.append(rings.fill(polygons, placement.hw))
     if shape.mask is not None:
         rows, cols = shape.mask.slices
@@ -171,6 +172,15 @@ def _united(parts: Sequence[LocalMask]) -> LocalMask:
     return LocalMask.from_dense(bitmap, row, col)
 
 
+def _spend_filling(polygons: Sequence[Sequence[Ring]], hw: tuple[int, int] | None, budget: _Budget) -> None:
+    """Count the work of filling each polygon in its own box."""
+    for polygon in polygons:
+        if (box := rings.bounds([polygon])) is not None:
+            height, width = _size(box, hw)
+            crossings = rings.crossings([polygon], height + max(box[1], 0))
+            budget.spend(height * width + _PX_PER_CROSSING * crossings)
+
+
 def _without(
     mask: LocalMask, holes: Iterable[Sequence[Ring]], placement: Placement, budget: _Budget
 ) -> LocalMask:
@@ -181,7 +191,8 @@ def _without(
     shift = np.array([mask.col, mask.row])
     moved = [[placement.points(ring) - shift for ring in polygon] for polygon in holes]
     height, width = mask.bitmap.shape
-    budget.spend(height * width + _PX_PER_CROSSING * rings.crossings(moved, height))
+    budget.spend(height * width)
+    _spend_filling(moved, (height, width), budget)
     hole = rings.fill(moved, (height, width)).to_dense((height, width))
     return LocalMask.from_dense(mask.bitmap & ~hole, mask.row, mask.col)
 

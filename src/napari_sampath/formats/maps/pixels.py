@@ -42,8 +42,8 @@ def writers(
         return indexed, partial(write_png, values=instance_map, dtype=np.uint16)
     dtype = np.uint16 if highest <= PNG_IDS else np.uint32
     return (
-        partial(_write_tiff, values=class_map, dtype=np.uint8),
-        partial(_write_tiff, values=instance_map, dtype=dtype),
+        partial(write_tiff, values=class_map, dtype=np.uint8),
+        partial(write_tiff, values=instance_map, dtype=dtype),
     )
 
 
@@ -65,7 +65,8 @@ def write_png(stream: BinaryIO, values: MapLike, dtype: npt.DTypeLike | None = N
     Image.fromarray(pixels if dtype is None else pixels.astype(dtype)).save(stream, format="PNG")
 
 
-def _write_tiff(stream: BinaryIO, values: MapLike, dtype: npt.DTypeLike) -> None:
+def write_tiff(stream: BinaryIO, values: MapLike, dtype: npt.DTypeLike) -> None:
+    """Write a map (H, W) as a losslessly compressed TIFF, tile by tile if it is not in memory."""
     options: dict[str, Any] = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
     if isinstance(values, np.ndarray):
         tifffile.imwrite(stream, values.astype(dtype, copy=False), **options)

@@ -1,0 +1,180 @@
+"""CVAT segmentation masks 1.1: colour images, and `labelmap.txt` with the colour of each class.
+
+https://docs.cvat.ai/docs/dataset_management/formats/format-smask/. The layout is that of PASCAL VOC:
+`SegmentationClass` has the class of each pixel as a colour, `SegmentationObject` a colour for each object. A line of
+`labelmap.txt` is `name:red,green,blue:parts:actions`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...rasters import read_raster
+from ..class_numbers import FileClass, add_to_table
+from ..foreign import Color, choose_image, refuse
+from ..format import Format, ReadOptions
+from ..labels import Labels
+from ..source import Source
+
+if TYPE_CHECKING:
+    from ...arrays import IntArray, UInt8Array
+
+_LABEL_MAP = "labelmap.txt"
+_CLASSES, _OBJECTS = "SegmentationClass", "SegmentationObject"
+_BACKGROUND = (0, 0, 0)
+_MAX_TEXT_BYTES = 2**20
+_MAX_IMAGE_BYTES = 2**28
+
+
+def recognises(source: Source) -> bool:
+    """Return True for `labelmap.txt`, the folder or zip with it, or an image in `SegmentationClass` beside it."""
+    path = source.path
+    if source.members:
+        return _LABEL_MAP in source.members
+    if path.is_dir():
+        return (path / _LABEL_MAP).is_file()
+    return path.name == _LABEL_MAP or (
+        path.parent.name in (_CLASSES, _OBJECTS) and (path.parent.parent / _LABEL_MAP).is_file()
+    )
+
+
+def read(source: Source, options: ReadOptions) -> Labels:
+    """Decode the class map and the object map of one image.
+
+    Raises:
+        ImageError: If a file is missing, damaged or of another size, or has a colour that no class has.
+        UnknownNameError: If there is no image of that name.
+    """
+    if not source.members:
+        root = source.path if source.path.is_dir() else source.path.parent
+        if root.name in (_CLASSES, _OBJECTS):
+            return _read(root.parent, source.path.stem)
+        names = sorted(
+            file.stem for file in (root / _CLASSES).glob("*.png") if not file.name.startswith("._")
+        )
+        if not names:
+            refuse(source.path, f"has no PNG files in '{_CLASSES}' beside {_LABEL_MAP}", "export it again")
+        return _read(root, names[choose_image(names, options.image_name, source.path)])
+    names = sorted(
+        PurePosixPath(member).stem
+        for member in source.members
+        if member.startswith(f"{_CLASSES}/") and member.endswith(".png")
+    )
+    if not names:
+        refuse(source.path, f"has no PNG files in '{_CLASSES}'", "export it again")
+    name = names[choose_image(names, options.image_name, source.path)]
+    with tempfile.TemporaryDirectory() as folder:
+        # The files get names of our own, so that no name in the archive can lead out of the folder.
+        for part in (_CLASSES, _OBJECTS):
+            member = f"{part}/{name}.png"
+            if member in source.members:
+                (Path(folder) / part).mkdir()
+                (Path(folder) / part / "map.png").write_bytes(source.read_member(member, _MAX_IMAGE_BYTES))
+        (Path(folder) / _LABEL_MAP).write_bytes(source.read_member(_LABEL_MAP, _MAX_TEXT_BYTES))
+        return _read(Path(folder), "map", source.path)
+
+
+def _read(root: Path, name: str, shown: Path | None = None) -> Labels:
+    """Read the maps of one image; `shown` is the path in error messages."""
+    class_file, object_file = root / _CLASSES / f"{name}.png", root / _OBJECTS / f"{name}.png"
+    colors = _read_label_map(root / _LABEL_MAP, shown or root / _LABEL_MAP)
+    packed = _read_colors(class_file, None, shown or class_file)
+    listed = [FileClass(label, color=color) for label, color in colors.items() if color != _BACKGROUND]
+    classes = add_to_table((), listed).classes
+    values, inverse = np.unique(packed, return_inverse=True)
+    ids = {_pack(info.color): info.id for info in classes} | {_pack(_BACKGROUND): 0}
+    unknown = [int(value) for value in values if int(value) not in ids]
+    if unknown:
+        text = ", ".join(f"{value >> 16},{value >> 8 & 255},{value & 255}" for value in unknown[:3])
+        refuse(
+            shown or class_file,
+            f"has {len(unknown)} colours that {_LABEL_MAP} does not list ({text})",
+            "export the masks as PNG, unsmoothed and with their own label map",
+        )
+    lookup = np.array([ids[int(value)] for value in values], dtype=np.uint8)
+    class_map = lookup[inverse.reshape(packed.shape)]
+    objects: IntArray = np.zeros(packed.shape, dtype=np.int32)
+    if object_file.is_file():
+        object_colors = _read_colors(object_file, packed.shape, shown or object_file)
+        objects = _numbers(object_colors)
+    return Labels(class_map, np.where(class_map > 0, objects, 0).astype(np.int32), classes)
+
+
+def _read_label_map(file: Path, shown: Path) -> dict[str, Color]:
+    """Read the colour of each class."""
+    from ...files.json_reader import read_regular
+
+    colors: dict[str, Color] = {}
+    try:
+        text = read_regular(file, _MAX_TEXT_BYTES).decode("utf-8-sig")
+        for line in text.splitlines():
+            if not line.strip() or line.startswith("#"):
+                continue
+            label, color, *_ = line.split(":")
+            red, green, blue = (int(part) for part in color.split(","))
+            if not all(0 <= part <= 255 for part in (red, green, blue)):
+                raise ValueError
+            colors[label.strip()] = (red, green, blue)
+    except (OSError, ValueError):
+        refuse(shown, f"has no readable {_LABEL_MAP} of lines 'name:red,green,blue::'", "export it again")
+    return colors
+
+
+def _read_colors(file: Path, hw: tuple[int, ...] | None, shown: Path) -> IntArray:
+    """Read an image as packed colours (H, W), 0 to 0xFFFFFF.
+
+    Raises:
+        ImageError: If it is not an RGB or grey image of the expected size.
+    """
+    values: UInt8Array | Any = read_raster(file).values
+    if values.ndim == 2:
+        values = np.repeat(values[..., None], 3, axis=2)
+    if values.dtype != np.uint8 or values.ndim != 3 or values.shape[2] not in (3, 4):
+        refuse(
+            shown, f"has pixels of shape {values.shape} and type {values.dtype}", "export masks of 8-bit RGB"
+        )
+    if hw is not None and values.shape[:2] != tuple(hw):
+        refuse(
+            shown,
+            f"has {values.shape[1]} x {values.shape[0]} px (width x height), and {hw[1]} x {hw[0]} px are expected",
+            "choose the masks of this image",
+        )
+    channels = values.astype(np.int32)
+    packed: IntArray = channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2]
+    return packed
+
+
+def _numbers(packed: IntArray) -> IntArray:
+    """Convert colours of the palette of PASCAL VOC (H, W) to their numbers.
+
+    The palette distributes the bits of a number over the three channels, the lowest ones to the highest bits of red,
+    green and blue; each colour has a number.
+    """
+    colors, inverse = np.unique(packed, return_inverse=True)
+    numbers = np.zeros_like(colors)
+    for bit in range(8):
+        for channel, shift in enumerate((16, 8, 0)):
+            numbers |= (colors >> (shift + 7 - bit) & 1) << (3 * bit + channel)
+    result: IntArray = numbers[inverse.reshape(packed.shape)]
+    return result
+
+
+def _pack(color: Color) -> int:
+    return color[0] << 16 | color[1] << 8 | color[2]
+
+
+FORMATS = (
+    Format(
+        "cvat-masks",
+        "CVAT segmentation masks",
+        ("/", ".zip", ".txt", ".png"),
+        recognises,
+        read,
+        summary="Colour images of CVAT, with a label map of their colours.",
+        lost="Parts and actions of classes.",
+    ),
+)
