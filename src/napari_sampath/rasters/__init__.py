@@ -8,7 +8,7 @@ from .label_map import read_labels
 from .pillow_file import from_pillow
 from .pixel_size import Scale, mpp_of_tiff
 from .raster import MAX_PIXELS, Raster, check_pixels
-from .reading import read_raster, read_size
+from .reading import read_both, read_raster, read_size
 
 __all__ = [
     "MAX_PIXELS",
@@ -17,6 +17,7 @@ __all__ = [
     "check_pixels",
     "from_pillow",
     "mpp_of_tiff",
+    "read_both",
     "read_labels",
     "read_raster",
     "read_size",

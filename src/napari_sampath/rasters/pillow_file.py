@@ -44,11 +44,11 @@ def open_pillow(stream: BinaryIO, path: Path) -> RasterFile:
     check_pixels(image.height, image.width, path.stem)
     kind = str(image.format)
     remarks = _frames(image, os.fstat(stream.fileno()).st_size)
+    mpp = mpp_of_dpi(image.info.get("dpi"))
     deep = kind == "PNG" and depth_and_kind in _PNG_16_BITS_WITH_CHANNELS
 
     def load(indexed: bool) -> Raster:
         raster = _deep_png(stream) if deep and indexed else from_pillow(image, indexed)
-        mpp = mpp_of_dpi(image.info.get("dpi"))
         said = remarks + raster.remarks
         return Raster(
             raster.values,
@@ -62,8 +62,9 @@ def open_pillow(stream: BinaryIO, path: Path) -> RasterFile:
         )
 
     channels = len(image.getbands())
+    plain = (image.mode in _PLAIN and image.mode != "LA") or image.mode[0] in "IF"
     item = 4 if image.mode[0] in "IF" or channels > 1 else 1
-    return RasterFile((image.height, image.width), _orientation(image), 3 + item + channels, load)
+    return RasterFile((image.height, image.width), _orientation(image), 3 + item + channels, mpp, plain, load)
 
 
 def from_pillow(image: Image.Image, indexed: bool = False) -> Raster:

@@ -56,6 +56,10 @@ class RasterFile:
     """Orientation tag, 1..8."""
     bytes_per_pixel: int
     """Memory that decoding and converting needs."""
+    mpp: float | None
+    """Micrometres per pixel."""
+    is_plain: bool
+    """Whether the values are stored as displayed, channels last, except for opacity."""
     load: Callable[[bool], Raster]
     """Decode the pixels, without applying the orientation; True keeps values as stored (see `read_raster`)."""
 

@@ -7,11 +7,12 @@ import dataclasses
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 from xml.etree.ElementTree import ParseError
 
+import numpy as np
 from PIL import UnidentifiedImageError
 
 from ..errors import ImageError
@@ -56,6 +57,25 @@ def read_raster(path: str | Path, indexed: bool = False) -> Raster:
     with opened(Path(path)) as file:
         check_expansion(file, os.path.getsize(path), Path(path))
         return turned(file.load(indexed), file.orientation)
+
+
+def read_both(path: Path, matches: Callable[[tuple[int, int]], bool]) -> tuple[Raster | None, Raster | None]:
+    """Read an image as stored and as displayed, if these differ and its stored size (H, W) matches.
+
+    Returns:
+        The values as stored, not turned, and as displayed, turned. If they are the same, the values as stored are None,
+        and those as displayed are empty; if the size does not match, both are None.
+
+    Raises:
+        ImageError: As `read_raster`.
+    """
+    with opened(path) as file:
+        if not matches(file.hw):
+            return None, None
+        if file.is_plain and file.orientation == 1:
+            return None, Raster(np.zeros((0, 0)), "", mpp=file.mpp)
+        check_expansion(file, os.path.getsize(path), path)
+        return file.load(True), turned(file.load(False), file.orientation)
 
 
 def read_size(path: str | Path) -> tuple[int, int]:

@@ -70,7 +70,18 @@ def open_tiff(stream: BinaryIO, path: Path) -> RasterFile:
 
     channels = max(1, page.samplesperpixel) * (series.size // max(1, page.size))
     needed = 4 + 2 * channels * page.dtype.itemsize
-    return RasterFile((page.imagelength, page.imagewidth), turned, needed, load)
+    return RasterFile(
+        (page.imagelength, page.imagewidth), turned, needed, scale.mpp, _is_plain(page, axes), load
+    )
+
+
+def _is_plain(page: Any, axes: str) -> bool:
+    """Return whether an image is grey or RGB, with the channels last."""
+    kinds = tifffile.PHOTOMETRIC
+    grey = page.photometric == kinds.MINISBLACK and page.samplesperpixel == 1
+    colour = page.photometric in (kinds.RGB, kinds.YCBCR) and page.samplesperpixel in (3, 4)
+    rows_first = [letter for letter in axes if letter in "YXSC"][:2] == ["Y", "X"]
+    return (grey or colour) and rows_first and page.bitspersample in (8, 16, 32)
 
 
 def _check_axes(series: Any, path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image
 
 from ...arrays import ClassInfo
-from ...errors import ImageError, JournalError, SampathError
+from ...errors import JournalError, SampathError
 from ...jobs import Job, Progress
 from ..background.native_libraries import import_triton_isolated
 from ..canvas.pixel_size import mpp_of
@@ -32,6 +32,17 @@ class Catalogue:
     devices: tuple[str, ...]
     heads: tuple[str, ...]
     """Names of the heads that are shipped with the package."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenedImage:
+    """The session of an image layer."""
+
+    session: Session
+    note: str | None
+    """Sentence that says how the image was converted; None if it was not."""
+    is_shown: bool
+    """Whether the layer shows the image of the session."""
 
 
 def catalogue_job() -> Job[Catalogue]:
@@ -57,7 +68,7 @@ def catalogue_job() -> Job[Catalogue]:
 
 def open_job(
     layer: Image, sessions_dir: Path, dataset: Path | None = None, classes: tuple[ClassInfo, ...] = ()
-) -> Job[tuple[Session, str | None]]:
+) -> Job[OpenedImage]:
     """Open the session of an image layer and replay its journal.
 
     Args:
@@ -67,24 +78,20 @@ def open_job(
         classes: Initial classes of a new image if there is no dataset.
 
     Returns:
-        The session, and a sentence that says how the image was converted; None if it was not.
+        The session, a sentence that says how the image was converted, and whether the layer shows the image.
 
     Raises:
-        ImageError: If the layer is not two-dimensional.
+        ImageError: If the layer is not two-dimensional and not an RGB image.
         JournalError: If another process keeps the journal open.
     """
     yield Progress(0, 0, "Reading the image")
     import_triton_isolated()
-    from ...images import to_loaded_image
+    from ...images import read_layer
     from ...session import Session, first_classes, journal_path
 
-    if layer.ndim != 2:
-        raise ImageError(
-            f"'{layer.name}' has {layer.ndim} dimensions besides colour, but an image must have 2; split it into "
-            "planes (right-click on the layer, Split Stack), or open it as RGB."
-        )
     data: Any = layer.data[0] if layer.multiscale else layer.data
-    image = to_loaded_image(data, layer.name)
+    layer_image = read_layer(data, layer.name, _file_of(layer), bool(layer.rgb), mpp_of(layer))
+    image = layer_image.image
     yield Progress(0, 0, "Looking for earlier annotations of this image")
     journal = journal_path(image.pixels, sessions_dir)
     first = first_classes(dataset, classes)
@@ -98,13 +105,19 @@ def open_job(
                 raise
         time.sleep(PAUSE_S)
         yield Progress(0, 0, "Waiting for the annotations of this image")
-    session.files.mpp = mpp_of(layer)
+    session.files.mpp = image.mpp
     try:
         yield Progress(1, 1)
     except GeneratorExit:
         session.close()
         raise
-    return session, image.note
+    return OpenedImage(session, image.note, layer_image.is_shown)
+
+
+def _file_of(layer: Image) -> Path | None:
+    """Return the file that a layer was opened from; None if it has another origin."""
+    path = layer.source.path
+    return Path(path) if isinstance(path, str | Path) and layer.source.parent is None else None
 
 
 def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -> Job[Model]:

@@ -17,9 +17,10 @@ from ...errors import SampathError
 from ...jobs import Job
 from ..background.workers import JobRunner, PromptWorker
 from ..canvas.napari_internals.napari_canvas import make_context_current
+from ..canvas.shown_image import show_instead, shown_for
 from ..canvas.viewport import centre_of_view
 from .annotator import Annotator
-from .jobs import Catalogue, catalogue_job, model_job, open_job, prepare_job
+from .jobs import Catalogue, OpenedImage, catalogue_job, model_job, open_job, prepare_job
 from .prefetch import ViewPrefetcher
 from .training_state import TrainingState
 
@@ -162,6 +163,8 @@ class ViewerState(QObject):
 
     def choose_image(self, image: Image | None) -> None:
         """Switch to another image layer or none; for the current layer, retry a failed or cancelled step."""
+        if image is not None:
+            image = shown_for(self.viewer, image)
         if image is self.image and (image is None or self.ready or self.runner.busy):
             return
         if image is not self.image:
@@ -199,10 +202,12 @@ class ViewerState(QObject):
             prepare = prepare_job(self.session, centre_of_view(self.viewer, self.image))
             self.runner.start(prepare, "preparing the image for clicks", self._on_encoded)
 
-    def _on_opened(self, opened: tuple[Session, str | None]) -> None:
-        session, note = opened
+    def _on_opened(self, opened: OpenedImage) -> None:
+        session, note = opened.session, opened.note
         if self.image is None:
             return
+        if not opened.is_shown:
+            self.image = show_instead(self.viewer, self.image, session.image)
         self._sessions[self.image] = session
         count = len(session.document.objects)
         text = f"Restored {count} earlier object{'s' * (count > 1)} of this image." if count else PREPARING
