@@ -55,11 +55,9 @@ def find_format(source: Source, name: str | None = None) -> Format:
             return entry
     kind = "folder" if source.is_folder else "file"
     missing = " and no classes.json of an export" if source.is_folder else ""
-    tried = ", ".join(
-        dict.fromkeys(
-            entry.label for entry in choices.values() if source.is_folder == ("/" in entry.suffixes)
-        )
-    )
+    suffix = "/" if source.is_folder else source.path.suffix.lower()
+    fitting = [entry for entry in choices.values() if suffix in entry.suffixes] or list(choices.values())
+    tried = ", ".join(dict.fromkeys(entry.label for entry in fitting))
     raise ImageError(
         f"The {kind} '{source.path}' has none of the formats that can be imported (tried: {tried}){missing}; export it "
         "in one of them."
