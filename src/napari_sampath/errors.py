@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import re
+
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
+)
+"""Control characters except tab and newline, characters that change the direction of text, and unpaired surrogates."""
+_LINE_BREAKS = re.compile(r"\s*[\r\n\v\f\x85\u2028\u2029]+\s*")
+
+
+def printable(text: str) -> str:
+    """Escape characters that control a terminal or reorder text; tabs and newlines stay.
+
+    Names of files, images and classes come from other people's files.
+    """
+    return _UNPRINTABLE.sub(
+        lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text
+    )
+
 
 class SampathError(Exception):
     """Base class of all errors for the user: one sentence with the value, what is allowed and what to do."""
 
     def __str__(self) -> str:
         # KeyError.__str__ would add quotes.
-        return " ".join(str(part) for part in self.args)
+        text = " ".join(str(part) for part in self.args)
+        return printable(_LINE_BREAKS.sub(" ", text))
 
 
 class UnknownNameError(SampathError, KeyError):

@@ -280,7 +280,11 @@ def coco(**changes: Any) -> str:
     ("name", "text", "match"),
     [
         ("a.json", "{", "is not JSON or is damaged"),
-        ("a.json", '{"a": 1}', "none of the formats that can be imported .tried: .*COCO .*, GeoJSON.*labelme"),
+        (
+            "a.json",
+            '{"a": 1}',
+            "none of the formats that can be imported .tried: .*COCO .*, GeoJSON.*labelme",
+        ),
         ("a.json", "[1]", "none of the formats"),
         ("a.json", '{"annotations": [], "categories": []}', "has no list 'images'"),
         ("a.json", coco(segmentation=None), "1 annotations without an outline"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config import overriding
-from ..errors import SampathError
+from ..errors import SampathError, printable
 from .commands import (
     bench,
     cache,
@@ -166,16 +166,16 @@ def _sentence(error: SampathError | OSError | MemoryError) -> str:
     if isinstance(error, MemoryError):
         return "There is not enough memory; use a smaller image or close other programs."
     name = f"'{error.filename}': " if error.filename else ""
-    return f"{name}{error.strerror or error}; check the path and its permissions."
+    return printable(f"{name}{error.strerror or error}; check the path and its permissions.")
 
 
 def _configure_process(debug: bool) -> None:
     """Configure garbage collection, logging, warnings and tracebacks of a process that runs only this command."""
     # Imports create a million objects; with the default thresholds, collection takes a seventh of the start-up time.
     gc.set_threshold(100_000, 20, 20)
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.ERROR, format="sampath: %(message)s", stream=sys.stderr
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("sampath: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.ERROR, handlers=[handler])
     logging.getLogger("napari_sampath").setLevel(logging.DEBUG if debug else logging.WARNING)
     if not debug:
         if not sys.warnoptions:
@@ -183,9 +183,17 @@ def _configure_process(debug: bool) -> None:
         sys.excepthook = _report_bug
 
 
+class _Formatter(logging.Formatter):
+    """Escape the control characters of names in log messages."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        return printable(super().format(record))
+
+
 def _report_bug(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     """Report an unexpected exception in one sentence; Python then exits with 1."""
-    message = " ".join(f"{kind.__name__}: {error}".split())
+    message = printable(" ".join(f"{kind.__name__}: {error}".split()))
     sys.stderr.write(
         f"sampath: Internal error ({message}); saved data is unaffected: set SAMPATH_DEBUG=1 to see the traceback, "
         "and please report this bug.\n"

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from ..errors import printable
 from ..jobs import Job, Progress, run
 
 T = TypeVar("T")
@@ -29,14 +30,14 @@ class Output:
 
     def result(self, values: Mapping[str, object], text: str) -> None:
         """Write a result to stdout: `values` as JSON or `text`, depending on `as_json`."""
-        line = json.dumps(values, default=str) if self.as_json else text
+        line = json.dumps(values, default=str) if self.as_json else printable(text)
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
     def note(self, sentence: str | None) -> None:
         """Write a note to stderr; None is ignored."""
         if sentence and not self.quiet:
-            sys.stderr.write(f"sampath: {sentence}\n")
+            sys.stderr.write(f"sampath: {printable(sentence)}\n")
 
     def run(self, job: Job[T]) -> T:
         """Run a job with a progress bar and return its result."""
@@ -75,7 +76,7 @@ class _Bar:
                 mininterval=0.1 if sys.stderr.isatty() else _LOG_INTERVAL_S,
                 dynamic_ncols=True,
             )
-        self._bar.set_description_str(progress.message, refresh=False)
+        self._bar.set_description_str(printable(progress.message), refresh=False)
         self._bar.update(progress.done - self._bar.n)
 
 
@@ -86,6 +87,7 @@ def count(number: int, noun: str) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format rows as aligned columns under headings."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(row[index]) for row in [headings, *rows]) for index in range(len(headings))]
 
     def line(cells: Sequence[str]) -> str:

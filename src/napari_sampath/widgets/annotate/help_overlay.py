@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, QObject, Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QMouseEvent
 from qtpy.QtWidgets import QFrame, QLabel, QWidget
 
-from ..common.controls import button, column, label
+from ..common.controls import button, column, label, plain_tooltip
 from ..viewer.key_settings import KeyChoice, keys_file, write_keys_file
 from ..viewer.keys import SPACE
 
@@ -64,7 +64,9 @@ class HelpOverlay(QFrame):
         self.table.setText(_html(sections))
         self.note.setText("\n".join(f"{keys_file().name}: {problem}" for problem in choice.problems))
         self.note.setVisible(bool(choice.problems))
-        self.edit_button.setToolTip(f"Open {keys_file()}; changes apply when you open the next image.")
+        self.edit_button.setToolTip(
+            plain_tooltip(f"Open {keys_file()}; changes apply when you open the next image.")
+        )
         self.show()
         self._center()
         self.raise_()

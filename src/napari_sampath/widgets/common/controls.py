@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -27,12 +28,17 @@ from superqt import QElidingLabel
 SPACING_PX = 4
 
 
+def plain_tooltip(text: str) -> str:
+    """Return a tooltip that shows `text` as it is, because Qt takes tooltips that contain tags as HTML."""
+    return f"<span>{html.escape(text)}</span>" if Qt.mightBeRichText(text) else text
+
+
 def button(
     text: str, tooltip: str = "", on_click: Callable[[], object] | None = None, checkable: bool = False
 ) -> QPushButton:
     """Make a push button; `on_click` is called without arguments."""
     widget = QPushButton(text)
-    widget.setToolTip(tooltip)
+    widget.setToolTip(plain_tooltip(tooltip))
     widget.setCheckable(checkable)
     widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     if on_click is not None:
@@ -43,7 +49,7 @@ def button(
 def check_box(text: str, tooltip: str, checked: bool = False) -> QCheckBox:
     """Make a check box."""
     widget = QCheckBox(text)
-    widget.setToolTip(tooltip)
+    widget.setToolTip(plain_tooltip(tooltip))
     widget.setChecked(checked)
     widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     return widget
@@ -58,7 +64,7 @@ def spin_box(
     widget.setValue(value)
     widget.setPrefix(prefix)
     widget.setSuffix(suffix)
-    widget.setToolTip(tooltip)
+    widget.setToolTip(plain_tooltip(tooltip))
     widget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
     return widget
 
@@ -66,7 +72,7 @@ def spin_box(
 def combo_box(tooltip: str, min_letters: int = 8) -> QComboBox:
     """Make a drop-down list that fills its row; entries of more than `min_letters` letters do not widen it."""
     widget = QComboBox()
-    widget.setToolTip(tooltip)
+    widget.setToolTip(plain_tooltip(tooltip))
     widget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
     widget.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     widget.setMinimumContentsLength(min_letters)
@@ -80,7 +86,7 @@ def set_items(combo: QComboBox, items: Iterable[Sequence[Any]], selected: object
         combo.clear()
         for row, (text, data, *tooltip) in enumerate(items):
             combo.addItem(text, data)
-            combo.setItemData(row, "".join(tooltip), Qt.ItemDataRole.ToolTipRole)
+            combo.setItemData(row, plain_tooltip("".join(tooltip)), Qt.ItemDataRole.ToolTipRole)
     select(combo, selected)
 
 

@@ -20,6 +20,7 @@ from ..common.controls import (
     combo_box,
     elided_label,
     label,
+    plain_tooltip,
     row,
     select,
     set_items,
@@ -108,7 +109,7 @@ class FolderDock(Dock):
         select(self.stage, controller.stage)
         counts, total = queue.progress, len(queue)
         self.folder.setText(queue.folder.name)
-        self.folder.setToolTip(str(queue.folder))
+        self.folder.setToolTip(plain_tooltip(str(queue.folder)))
         self.progress.setText(
             f"{counts['done']} of {total} done, {counts['in progress']} in progress, {counts['unsure']} unsure"
         )

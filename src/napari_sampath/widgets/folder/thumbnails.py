@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QAbstractItemView, QListView, QListWidget, QListWidge
 
 from ...arrays import UInt8Array
 from ...session import Entry, State
+from ..common.controls import plain_tooltip
 from ..common.pixmaps import thumbnail
 
 SIDE_PX = 72
@@ -93,4 +94,4 @@ class Thumbnails(QListWidget):
         item.setText(entry.path.stem)
         uncertainty = entry.uncertainty
         text = "" if uncertainty is None else f"; head uncertainty: {100 * uncertainty:.0f} %"
-        item.setToolTip(f"{entry.path.name}: {entry.state}{text}")
+        item.setToolTip(plain_tooltip(f"{entry.path.name}: {entry.state}{text}"))

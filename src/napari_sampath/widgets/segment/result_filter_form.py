@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QSlider, QWidget
 from superqt.utils import QSignalDebouncer
 
 from ...session.proposals.result_filter import MIN_AREA_PX, ResultFilter
-from ..common.controls import column, delete_widgets, label
+from ..common.controls import column, delete_widgets, label, plain_tooltip
 from ..common.settings_form import SettingsForm
 
 DELAY_MS = 150
@@ -62,7 +62,7 @@ class ResultFilterForm(QWidget):
             slider = self.sliders[name] = QSlider(Qt.Orientation.Horizontal)
             slider.setRange(0, MAX_PERCENT)
             slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-            slider.setToolTip(f"Drop pixels of '{name}' with a lower probability")
+            slider.setToolTip(plain_tooltip(f"Drop pixels of '{name}' with a lower probability"))
             slider.valueChanged.connect(self._on_slider)
             self._percent[name] = label()
             self._percent[name].setMinimumWidth(self.fontMetrics().horizontalAdvance("≥ 100 %"))

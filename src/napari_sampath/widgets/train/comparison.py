@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
-from ..common.controls import column, delete_widgets, label
+from ..common.controls import column, delete_widgets, label, plain_tooltip
 from ..common.pixmaps import thumbnail
 from ..common.text_table import Row, TextTable
 from ..common.texts import plural
@@ -59,7 +59,7 @@ class ComparisonView(QWidget):
         for index, (title, pixels) in enumerate(columns):
             image = QLabel()
             image.setPixmap(thumbnail(pixels, THUMBNAIL_PX))
-            image.setToolTip(f"{tile.name}: Dice {tile.dice:.2f}{before}; {title}")
+            image.setToolTip(plain_tooltip(f"{tile.name}: Dice {tile.dice:.2f}{before}; {title}"))
             image.setAlignment(Qt.AlignmentFlag.AlignCenter)
             if row == 0:
                 heading = label(title, wrap=True)

@@ -9,7 +9,17 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from ...formats.dataset.manifest import slide_in
-from ..common.controls import button, column, combo_box, elided_label, form, label, row, set_items
+from ..common.controls import (
+    button,
+    column,
+    combo_box,
+    elided_label,
+    form,
+    label,
+    plain_tooltip,
+    row,
+    set_items,
+)
 from ..common.text_table import Row, TextTable
 from ..common.texts import plural
 
@@ -59,7 +69,7 @@ class DatasetPanel(QWidget):
         """
         self._folder = folder
         self.folder.setText("none yet" if folder is None else folder.name)
-        self.folder.setToolTip("" if folder is None else str(folder))
+        self.folder.setToolTip("" if folder is None else plain_tooltip(str(folder)))
         selected = self.slides.currentData() if grouping is None else grouping
         groupings = dict.fromkeys((*SLIDE_ENDS_BEFORE, selected or ""))
         set_items(self.slides, [(_describe_grouping(end, image_name), end) for end in groupings], selected)
