@@ -53,17 +53,17 @@ def test_export_of_an_image_or_a_journal(
     image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     renamed = image.rename(tmp_path / "renamed.png")
-    for number, source in enumerate((renamed, journal)):
-        folder = tmp_path / f"labels{number}"
+    for name, source in (("renamed", renamed), ("tissue", journal)):
+        folder = tmp_path / f"labels of {name}"
         assert main(["export", str(source), "-o", str(folder), "--json"]) == 0
         output = json.loads(capsys.readouterr().out)
         assert output["annotations"] == 2
         assert {path.rpartition("/")[2] for path in output["files"]} == {
-            "tissue_classes.png",
-            "tissue_classes.tif",
-            "tissue_instances.png",
-            "tissue_instances.tif",
-            "tissue_details.json",
+            f"{name}_classes.png",
+            f"{name}_classes.tif",
+            f"{name}_instances.png",
+            f"{name}_instances.tif",
+            f"{name}_details.json",
             "classes.json",
         }
         labels = import_labels(folder)

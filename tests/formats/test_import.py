@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+COLOURS = np.random.default_rng(0).integers(0, 255, (20, 30, 4), np.uint8)
+
+
 def two_blobs() -> npt.NDArray[np.uint8]:
     values = np.zeros((30, 40), dtype=np.uint8)
     values[2:8, 3:9] = 3
@@ -101,17 +104,17 @@ def test_label_maps_of_bbbc038(data_dir: Path) -> None:
     ("values", "suffix", "match"),
     [
         (
-            np.zeros((20, 30, 3), np.uint8),
+            COLOURS[..., :3],
             "png",
             "3 channels .colours, not labels.; export a PNG",
         ),
-        (np.zeros((20, 30, 4), np.uint8), "png", "4 channels"),
-        (np.zeros((20, 30, 3), np.uint8), "tif", "3 channels"),
-        (np.zeros((20, 30), np.float32), "tif", "type float32"),
-        (two_blobs(), "jpg", "is a JPEG file, which alters label values"),
+        (COLOURS, "png", "4 channels"),
+        (COLOURS[..., :3], "tif", "3 channels"),
+        (np.full((20, 30), 0.5, np.float32), "tif", "float32"),
+        (two_blobs(), "jpg", "is a JPEG file with lossy compression, which alters label values"),
         (two_blobs().astype(np.int16) - 1, "tif", "contains -1, but labels must not be negative"),
         (two_blobs().astype(np.uint32) * 2**30, "tif", "values must be from 0 to 2147483647"),
-        (np.zeros((5, 20, 30), np.uint8), "tif", "30 channels"),
+        (COLOURS.transpose(2, 0, 1), "tif", "stack|channels"),
     ],
 )
 def test_images_that_are_not_label_maps_are_rejected(

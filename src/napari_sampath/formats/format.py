@@ -88,6 +88,8 @@ class ReadOptions:
     the sizes are equal."""
     offset_xy: tuple[float, float] | None = None
     """Position (x, y) in the image of the file's origin, in image pixels; if given, sizes may differ."""
+    orientation: int = 1
+    """`LoadedImage.orientation` of the image, with which a label map without a tag is turned."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,14 +15,8 @@ from ..errors import DuplicateNameError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..arrays import ClassInfo, IntArray
+    from ..arrays import ClassInfo, IntArray, UInt8Array
 
-RASTERS = {"png": "png", "tiff": "tif"}
-"""Formats with one file for each label map -> file extension."""
-OUTLINES = {"coco": "coco.json", "coco-polygons": "polygons.coco.json", "geojson": "geojson"}
-"""Formats with one file of outlines -> file extension."""
-FORMATS = {**RASTERS, **OUTLINES, "ome-zarr": "ome.zarr"}
-"""All export formats -> file extension."""
 KINDS = ("classes", "instances")
 """Suffixes of the file names of the class map and the instance map, before the file extension."""
 WHOLE = "objects"
@@ -138,6 +132,38 @@ def renumber(
         result[r0:r1, c0:c1] = np.searchsorted(old_numbers, np.asarray(instance_map[r0:r1, c0:c1]))
     renumbered = enumerate(numbers.tolist(), start=1)
     return result, {new: details[old] for new, old in renumbered if old in details}
+
+
+def renumber_classes(class_map: MapLike, numbers: Mapping[int, int]) -> Any:
+    """Replace the values of a class map (H, W) uint8; other values are kept.
+
+    Args:
+        class_map: The map.
+        numbers: Value -> new value.
+
+    Returns:
+        An array, or for another `MapLike` one that is converted window by window.
+    """
+    table = np.arange(256, dtype=np.uint8)
+    for old, new in numbers.items():
+        table[old] = new
+    return table[class_map] if isinstance(class_map, np.ndarray) else _Mapped(class_map, table)
+
+
+class _Mapped:
+    """A class map whose values are looked up in a table."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, values: MapLike, table: UInt8Array) -> None:
+        self.values = values
+        self.table = table
+        self.shape = values.shape
+        if hasattr(values, "filled_boxes"):
+            self.filled_boxes = values.filled_boxes
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.table[np.asarray(self.values[key])]
 
 
 def blocks(values: MapLike, side_px: int = _BLOCK_PX) -> Iterator[Box]:

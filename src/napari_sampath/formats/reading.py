@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ImageError, UnknownNameError
 from ..files import name_key, settle
-from ..rasters import check_pixels, read_raster
+from ..rasters import check_pixels, read_labels
 from ..registry import join_names, unknown_name
 from . import manifest
 from .class_numbers import FileClass
@@ -18,7 +18,6 @@ from .conversion.painting import paint
 from .conversion.placement import place
 from .format import ReadOptions, Shapes
 from .labels import DETAILS, KINDS, WHOLE, Labels, check_unique, numbers_in, used_ids
-from .maps.label_images import label_values
 from .maps.label_values import add_missing, to_labels
 from .objects import Objects
 from .registry import find_format
@@ -174,7 +173,7 @@ def _read_map(folder: Path, name: str, entry: manifest.Entry, kind: str) -> npt.
             f"'{folder}' lacks the {kind} file of '{name}' ({', '.join(file.name for file in files)}); restore it "
             "or export again."
         )
-    values = label_values(read_raster(existing[0], indexed=True), existing[0])
+    values = read_labels(existing[0]).values
     if values.shape != entry.hw:
         raise ImageError(
             f"'{existing[0]}' has shape {values.shape}, and {manifest.MANIFEST} says {entry.hw}; export again."

@@ -15,7 +15,7 @@ class Snapshot:
     """An image with its label maps and metadata; the fields are checked where they are used."""
 
     name: str
-    """Name of the image."""
+    """Name of the image, without the ending of its file."""
     image: UInt8Array | None
     """(H, W, 3) uint8 RGB; not needed for an export."""
     class_map: Any
@@ -32,3 +32,5 @@ class Snapshot:
     """Micrometres per pixel, if known."""
     digest: str = ""
     """Hexadecimal digest of the pixels, which tells images of the same name apart; empty if unknown."""
+    file_name: str = ""
+    """Name of the image file with its ending, such as "slide 7.png"; empty if unknown."""

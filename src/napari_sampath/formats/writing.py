@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,12 @@ from ..files import Write, WriteFolder, file_stem, free_name, locked, name_key, 
 from ..rasters import check_pixels
 from ..registry import lookup
 from . import manifest
-from .labels import FORMATS, Labels, blocks, check_unique, numbers_in, renumber, used_ids
+from .class_numbers import agree
+from .format import Export, Output
+from .labels import Labels, blocks, check_unique, numbers_in, renumber, renumber_classes, used_ids
 from .maps import pixels
-from .outputs import Output, outputs
+from .outputs import outputs
+from .registry import writable
 
 if TYPE_CHECKING:
     from ..arrays import ClassInfo
@@ -29,7 +32,10 @@ LOCK_S = 60.0
 
 
 def export_labels(
-    folder: str | Path, snapshot: Snapshot, formats: Sequence[str] = ("png", "tiff")
+    folder: str | Path,
+    snapshot: Snapshot,
+    formats: Sequence[str] = ("png", "tiff"),
+    notes: list[str] | None = None,
 ) -> list[Path]:
     """Write the annotations of one image.
 
@@ -42,12 +48,15 @@ def export_labels(
     exclude pixels without a class. `classes.json` is shared by all images of the folder; entries of other images are
     kept, even if several programs export at once. Either all files are replaced, or none.
 
+    A class has one number in all files of a folder: that of the exports of other images, see `class_numbers`.
+
     Args:
         folder: Created if missing.
         snapshot: The annotations; they replace an earlier export of the same image. The files of another image of the
             same name are kept, and the names of the new files get a number, such as "tile (2)_classes.png". The image,
             the verified area and `mpp` are not written.
         formats: Some of `FORMATS`.
+        notes: Extended by sentences for the user, such as classes that have other numbers in this folder.
 
     Returns:
         The files written, `classes.json` last.
@@ -61,24 +70,16 @@ def export_labels(
     folder, name = Path(folder).expanduser(), snapshot.name
     formats = list(dict.fromkeys(formats))
     for format_name in formats or [""]:
-        lookup("format", FORMATS, format_name)
+        lookup("format", {entry.name: entry for entry in writable()}, format_name)
     (class_map, instance_map), highest = _check_maps(snapshot.class_map, snapshot.instance_map)
     labels = Labels(class_map, instance_map, tuple(snapshot.classes or ()), snapshot.details)
     _check_classes(class_map, labels.classes)
     if "png" in formats:
         labels, highest = _fit_png(labels, name, highest)
-    hw = (int(labels.class_map.shape[0]), int(labels.class_map.shape[1]))
     with locked(folder / manifest.MANIFEST, LOCK_S):
         entries = manifest.load(folder / manifest.MANIFEST)
-        key = manifest.find_same(entries, name, snapshot.digest, hw)
-        before = None if key is None else entries[key]
-        stem = _free_stem(folder, entries, name, labels, formats) if before is None else before.stem
-        written = outputs(labels, highest, name, stem, formats)
+        written, changed = _add_entry(entries, folder, snapshot, labels, highest, formats)
         remove_staged(dict.fromkeys((folder / file.path).parent for file in written))
-        entry = manifest.Entry(
-            hw, labels.classes, _files_by_kind(folder, written, before), stem, name, snapshot.digest
-        )
-        entries[key or free_name(name, entries)] = entry
         content = manifest.dump(entries)
         files: dict[Path, Write] = {folder / file.path: file.write for file in written if file.write}
         folders: dict[Path, WriteFolder] = {
@@ -86,20 +87,69 @@ def export_labels(
         }
         files[folder / manifest.MANIFEST] = lambda stream: stream.write(content)
         write_together(files, folder, folders)
+    if notes is not None:
+        notes.extend(changed)
     return [*(folder / file.path for file in written), folder / manifest.MANIFEST]
 
 
-def _free_stem(
-    folder: Path, entries: Mapping[str, manifest.Entry], name: str, labels: Labels, formats: list[str]
-) -> str:
+def _add_entry(
+    entries: dict[str, manifest.Entry],
+    folder: Path,
+    snapshot: Snapshot,
+    labels: Labels,
+    highest: int,
+    formats: Sequence[str],
+) -> tuple[list[Output], tuple[str, ...]]:
+    """Add the image to the entries of `classes.json`; return its files, and a sentence if class numbers change."""
+    name = snapshot.name
+    hw = (int(labels.class_map.shape[0]), int(labels.class_map.shape[1]))
+    key = manifest.find_same(entries, name, snapshot.digest, hw)
+    before = None if key is None else entries[key]
+    others = [entry.classes for other, entry in entries.items() if other != key]
+    labels, changed = _with_numbers_of(others, labels)
+    export = Export(
+        name, snapshot.file_name or name, "", labels, highest, folder, snapshot.image, snapshot.mpp
+    )
+    stem = _free_stem(export, entries, formats) if before is None else before.stem
+    written = outputs(replace(export, stem=stem), formats)
+    by_kind = _files_by_kind(folder, written, before)
+    entry = manifest.Entry(hw, labels.classes, by_kind, stem, name, snapshot.digest)
+    entries[key or free_name(name, entries)] = entry
+    return written, changed
+
+
+def _with_numbers_of(others: Iterable[Sequence[ClassInfo]], labels: Labels) -> tuple[Labels, tuple[str, ...]]:
+    """Give the classes of an image the numbers that they have in other images of the folder.
+
+    Returns:
+        The labels, and a sentence if a number changed.
+    """
+    table: tuple[ClassInfo, ...] = ()
+    for classes in others:
+        table = agree(table, [info for info in classes if info.id]).classes
+    given = [info for info in labels.classes if info.id]
+    numbered = agree(table, given, "the image") if table else None
+    if numbered is None or numbered.numbers == tuple(info.id for info in given):
+        return labels, ()
+    numbers = dict(zip((info.id for info in given), numbered.numbers, strict=True))
+    changed = replace(
+        labels,
+        class_map=renumber_classes(labels.class_map, numbers),
+        classes=tuple(replace(info, id=numbers.get(info.id, info.id)) for info in labels.classes),
+    )
+    return changed, numbered.notes
+
+
+def _free_stem(export: Export, entries: Mapping[str, manifest.Entry], formats: Sequence[str]) -> str:
     """Return the stem of the files of an image that is not in `classes.json` yet, such as "tile (2)".
 
     Files of another image, and files that are not from an export of this folder, are not replaced.
     """
     taken = [entry.stem for entry in entries.values()]
     while True:
-        stem = free_name(file_stem(name), taken)
-        if not any((folder / file.path).exists() for file in outputs(labels, 0, name, stem, formats)):
+        stem = free_name(file_stem(export.name), taken)
+        files = outputs(replace(export, stem=stem), formats)
+        if not any((export.folder / file.path).exists() for file in files if file.kind):
             return stem
         taken.append(stem)
 
@@ -110,7 +160,8 @@ def _files_by_kind(
     """Return kind -> file names, with the files of earlier exports in other formats that are still there."""
     files: dict[str, list[str]] = {}
     for file in written:
-        files.setdefault(file.kind, []).append(file.path)
+        if file.kind:
+            files.setdefault(file.kind, []).append(file.path)
     if before is not None:
         now = {name_key(file.path) for file in written}
         names = dict.fromkeys(name for names in before.files.values() for name in names)

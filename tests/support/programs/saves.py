@@ -11,11 +11,11 @@ import numpy as np
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.files import write_together
 from napari_sampath.formats import DatasetFolder, Snapshot, export_labels
-from napari_sampath.formats.labels import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+FORMATS = ("png", "tiff", "coco", "coco-polygons", "geojson", "ome-zarr")
 CLASSES = (ClassInfo(1, "tumour", (230, 60, 60)), ClassInfo(2, "stroma", (60, 200, 90)))
 
 
@@ -31,12 +31,12 @@ def snapshot(version: int, name: str = "tile", digest: str = "d1") -> Snapshot:
 
 
 def prepare_export(folder: Path) -> None:
-    export_labels(folder, snapshot(1), tuple(FORMATS))
+    export_labels(folder, snapshot(1), FORMATS)
     export_labels(folder, snapshot(1, "other", "d2"), ("png",))
 
 
 def export(folder: Path) -> None:
-    export_labels(folder, snapshot(2), tuple(FORMATS))
+    export_labels(folder, snapshot(2), FORMATS)
 
 
 def prepare_dataset(folder: Path) -> None:

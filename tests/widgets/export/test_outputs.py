@@ -186,7 +186,7 @@ def test_every_format_can_be_exported_and_imported(
     window.session.paint(rows.ravel(), cols.ravel(), 1)
     before = window.layers.classes.data.copy()
     dock = add_dock(window, "export")
-    assert {name.replace("_", "-") for name in dock.formats.widgets} == set(FORMATS) == {"png", *ROUND_TRIP}
+    assert {"png", *ROUND_TRIP} <= {name.replace("_", "-") for name in dock.formats.widgets} <= set(FORMATS)
     for name in ROUND_TRIP:
         dock.formats.setValue(
             ExportSettings(**{field: field == name.replace("-", "_") for field in dock.formats.widgets})
@@ -196,7 +196,11 @@ def test_every_format_can_be_exported_and_imported(
         window.driver.press(dock.export_button)
         wait_until(lambda: not dock.runner.busy, 60, "the export")
         (written,) = [
-            path for path in folder.iterdir() if path.name.endswith(FORMATS[name]) and "inst" not in path.name
+            path
+            for path in folder.iterdir()
+            if path.stem.endswith(
+                ("_classes", "_objects", "_objects.coco", "_objects.polygons.coco", "_objects.ome")
+            )
         ]
         for object_id in list(window.session.document.objects):
             window.session.objects.delete((object_id,))

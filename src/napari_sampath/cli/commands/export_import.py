@@ -37,19 +37,31 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 def run_export(args: argparse.Namespace, output: Output) -> None:
     """Write the objects in the requested formats, and `classes.json`."""
     from ...annotations import Document, Edits, open_journal
-    from ...session.files.saving import export_job
+    from ...session import journal_path
+    from ...session.files.saving import ExportedImage, export_job
 
-    path = args.source
-    if path.suffix != JOURNAL_SUFFIX:
-        path = _journal_of(path, output)
+    source, image = args.source, None
+    if source.suffix != JOURNAL_SUFFIX:
+        image = open_image(source, output)
+    path = source if image is None else journal_path(image.pixels, load_config().sessions_dir)
+    if image is not None and not path.exists():
+        raise JournalError(
+            f"'{source}' has not been annotated on this machine (no journal in '{path.parent}'); annotate it first."
+        )
+    notes: list[str] = []
     journal = open_journal(path)
     try:
         header = journal.header
         document = Edits(Document(header.hw, header.classes), journal).document
         formats = tuple(word.strip() for word in args.formats.split(","))
-        files = run(export_job(args.output, header.image, document, formats))
+        about = ExportedImage(header.image, digest=header.digest)
+        if image is not None:
+            about = ExportedImage(image.name, source.name, image.pixels, header.digest, image.mpp)
+        files = run(export_job(args.output, about, document, formats, notes))
     finally:
         journal.close()
+    for note in notes:
+        output.note(note)
     objects = len(document.objects)
     output.result(
         {"files": [str(file) for file in files], "annotations": objects, "journal": str(path)},
@@ -137,6 +149,7 @@ def _scale(text: str) -> float | Literal["fit"]:
 
 def run_import(args: argparse.Namespace, output: Output) -> None:
     """Add labels to the annotations of an image; the docks show them when the image is opened."""
+    from ...annotations import pixel_digest
     from ...formats import ReadOptions
     from ...session import Session, journal_path
 
@@ -151,6 +164,8 @@ def run_import(args: argparse.Namespace, output: Output) -> None:
         geometry=args.geometry,
         scale=args.scale,
         offset_xy=args.offset and tuple(args.offset),
+        orientation=image.orientation,
+        digest=pixel_digest(image.pixels),
     )
     notes: list[str] = []
     session = Session(image.pixels, image.name, journal=path)
@@ -164,23 +179,6 @@ def run_import(args: argparse.Namespace, output: Output) -> None:
         {"annotations": len(added), "journal": str(path), "notes": notes},
         f"Imported {count(len(added), 'object')} into {path}; open {args.image} in napari to see them.",
     )
-
-
-def _journal_of(image: Path, output: Output) -> Path:
-    """Return the path of an image's journal, which depends on the pixels of the image.
-
-    Raises:
-        JournalError: If the image has not been annotated on this machine.
-    """
-    from ...session import journal_path
-
-    folder = load_config().sessions_dir
-    path = journal_path(open_image(image, output).pixels, folder)
-    if not path.exists():
-        raise JournalError(
-            f"'{image}' has not been annotated on this machine (no journal in '{folder}'); annotate it first."
-        )
-    return path
 
 
 EXPORT = Subcommand(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ...errors import ImageError
-from ...rasters import Raster, read_raster
+from ...rasters import Raster, read_labels, read_size
 from .. import manifest
+from ..conversion.placement import place
 from ..format import Export, Format, Kept, Output, ReadOptions
 from ..labels import DETAILS, KINDS, Labels
 from ..source import Source
@@ -19,11 +17,6 @@ from . import pixels
 from .known_classes import known_classes
 from .label_values import to_labels
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-_LOSSY = ("JPEG", "JPEG2000", "MPO", "WEBP", "AVIF")
-_EXPORT = "export a PNG (8 or 16-bit grey, or indexed) or a TIFF with one whole number per pixel"
 _STARTS = (
     b"\x89PNG",
     b"II*\0",
@@ -46,44 +39,36 @@ def read(source: Source, options: ReadOptions) -> Labels:
     Raises:
         ImageError: If it is not a label image.
     """
-    raster = read_raster(source.path, indexed=True)
-    values = label_values(raster, source.path)
+    raster = read_map(source.path, options)
     known, file = known_classes(source.path)
-    labels = to_labels(np.asarray(values), options, source.path, raster.palette, known)
-    if known and any(info.name in {item.name for item in known} for info in labels.classes):
-        return Labels(
-            labels.class_map,
-            labels.instance_map,
-            labels.classes,
-            notes=(*labels.notes, f"The names of the classes were read from {file}."),
-        )
-    return labels
+    labels = to_labels(raster.values, options, source.path, raster.palette, known)
+    names = {item.name for item in known}
+    notes = [f"{source.path.name}: {'; '.join(raster.remarks)}."] if raster.remarks else []
+    if any(info.name in names for info in labels.classes):
+        notes.append(f"The names of the classes were read from {file}.")
+    return replace(labels, notes=(*notes, *labels.notes))
+
+
+def read_map(path: Path, options: ReadOptions) -> Raster:
+    """Read the values of a label image, after comparing its size with that of the image.
+
+    Returns:
+        The raster; its values are (H, W), bool or whole numbers from 0.
+
+    Raises:
+        ImportChoiceError: If the size is another one, and the options do not say what to do.
+        ImageError: If it is not a label image.
+    """
+    size = read_size(path)
+    if options.hw is not None and options.orientation > 1 and size == options.hw[::-1]:
+        return read_labels(path, options.hw, options.orientation)
+    place(size, options, path)
+    return read_labels(path, size)
 
 
 def is_image(source: Source) -> bool:
     """Return True if a file starts like an image."""
     return not source.is_folder and (not source.head or source.head.startswith(_STARTS))
-
-
-def label_values(raster: Raster, path: Path) -> npt.NDArray[Any]:
-    """Return the values of a label image, (H, W) bool or whole numbers from 0.
-
-    Raises:
-        ImageError: If it is not a label image.
-    """
-    values = raster.values
-    if values.ndim == 3 and values.shape[2] == 1:
-        values = values[..., 0]
-    if raster.format in _LOSSY:
-        raise ImageError(f"'{path}' is a {raster.format} file, which alters label values; {_EXPORT}.")
-    if values.ndim != 2:
-        colours = values.shape[2] if values.ndim == 3 else f"{values.ndim} dimensions and 0"
-        raise ImageError(f"'{path}' has {colours} channels (colours, not labels); {_EXPORT}.")
-    if values.dtype.kind not in "bui":
-        raise ImageError(f"'{path}' contains values of type {values.dtype}; {_EXPORT}.")
-    if values.dtype.kind == "i" and int(values.min(initial=0)) < 0:
-        raise ImageError(f"'{path}' contains {values.min()}, but labels must not be negative; renumber them.")
-    return values
 
 
 def _write(export: Export, format_name: str, suffix: str) -> Iterable[Output]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...annotations import AnnotatedObject, Box, Document
+from ...annotations import AnnotatedObject, Box, Document, pixel_digest
+from ...annotations.model.classes import FIRST_CLASS
 from ...arrays import BoolArray, UInt8Array
 from ...errors import DatasetError
 from ...formats import DatasetFolder, Snapshot, export_labels
@@ -42,16 +44,56 @@ def _prompts(prompts: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in entries.items() if value}
 
 
-def export_job(folder: Path, name: str, document: Document, formats: tuple[str, ...]) -> Job[list[Path]]:
-    """Make a job that exports the current state of a document."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ExportedImage:
+    """What files state about an image besides its labels."""
+
+    name: str
+    """Name of the image, without the ending of its file."""
+    file_name: str = ""
+    """Name of the image file with its ending; empty if unknown."""
+    pixels: UInt8Array | None = None
+    """(H, W, 3) uint8 RGB; None if the formats do not need it."""
+    digest: str = ""
+    """`pixel_digest` of the pixels; computed from them by default."""
+    mpp: float | None = None
+    """Micrometres per pixel, if known."""
+
+
+def export_job(
+    folder: Path,
+    image: ExportedImage,
+    document: Document,
+    formats: tuple[str, ...],
+    notes: list[str] | None = None,
+) -> Job[list[Path]]:
+    """Make a job that exports the current state of a document; see `formats.export_labels`."""
     details = {obj.id: details_of(obj) for obj in document.objects.values()}
-    classes, maps = document.classes.snapshot, document.snapshot()
-    return _export(folder, Snapshot(name, None, *maps, classes=classes, details=details), formats)
+    used = {obj.class_id for obj in document.objects.values()}
+    # The initial class of every session is not exported if it is unused, because its number may be that of another.
+    listed = [info for info in document.classes.snapshot if info != FIRST_CLASS or info.id in used]
+    classes = tuple(listed) or document.classes.snapshot
+    maps = document.snapshot()
+    snapshot = Snapshot(
+        image.name,
+        image.pixels,
+        *maps,
+        classes=classes,
+        details=details,
+        mpp=image.mpp,
+        file_name=image.file_name,
+        digest=image.digest,
+    )
+    return _export(folder, snapshot, formats, notes)
 
 
-def _export(folder: Path, snapshot: Snapshot, formats: tuple[str, ...]) -> Job[list[Path]]:
+def _export(
+    folder: Path, snapshot: Snapshot, formats: tuple[str, ...], notes: list[str] | None
+) -> Job[list[Path]]:
     yield Progress(0, 1, "Exporting annotations", "images")
-    files = export_labels(folder, snapshot, formats)
+    if snapshot.image is not None and not snapshot.digest:
+        snapshot = dataclasses.replace(snapshot, digest=pixel_digest(snapshot.image))
+    files = export_labels(folder, snapshot, formats, notes)
     yield Progress(1, 1, "Exporting annotations", "images")
     return files
 

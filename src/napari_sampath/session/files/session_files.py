@@ -15,7 +15,7 @@ from ..editor import Editor
 from ..proposals.new_objects import NewObjects
 from ..proposals.plan import plan_import
 from .importing import notes_of, read_job
-from .saving import export_job, save_job
+from .saving import ExportedImage, export_job, save_job
 
 
 class SessionFiles:
@@ -33,6 +33,8 @@ class SessionFiles:
         self._editor = editor
         self.mpp: float | None = None
         """Micrometres per pixel, for training samples; None if unknown."""
+        self.file_name = ""
+        """Name of the image file with its ending, for exported files; empty if unknown."""
 
     def import_change(self, new: NewObjects) -> Change:
         """Return the change that adds the objects from `read_job`; they overwrite existing objects."""
@@ -67,7 +69,12 @@ class SessionFiles:
             notes.extend(said)
         return added
 
-    def export(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> list[Path]:
+    def export(
+        self,
+        folder: str | Path,
+        formats: Sequence[str] = ("png", "tiff"),
+        notes: list[str] | None = None,
+    ) -> list[Path]:
         """Export the objects in the given `formats.FORMATS`; see `formats.export_labels`.
 
         Returns:
@@ -76,11 +83,17 @@ class SessionFiles:
         Raises:
             StorageError: If a file cannot be written; existing files do not change.
         """
-        return run(self.export_job(folder, formats))
+        return run(self.export_job(folder, formats, notes))
 
-    def export_job(self, folder: str | Path, formats: Sequence[str] = ("png", "tiff")) -> Job[list[Path]]:
+    def export_job(
+        self,
+        folder: str | Path,
+        formats: Sequence[str] = ("png", "tiff"),
+        notes: list[str] | None = None,
+    ) -> Job[list[Path]]:
         """Make a job that exports the current objects; see `export`."""
-        return export_job(Path(folder), self._name, self._editor.document, tuple(formats))
+        image = ExportedImage(self._name, self.file_name, self._image, mpp=self.mpp)
+        return export_job(Path(folder), image, self._editor.document, tuple(formats), notes)
 
     def save_to_dataset(self, folder: str | Path, group: str = "", mpp: float | None = None) -> DatasetImage:
         """Save the image, its labels and its verified area as a training sample; see `save_job`."""
