@@ -17,7 +17,14 @@ from PIL import Image
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.encoders import EncoderInfo
-from napari_sampath.errors import ConfigError, DatasetError, ImageError, UnknownNameError, WeightsError
+from napari_sampath.errors import (
+    ConfigError,
+    DatasetError,
+    ImageError,
+    SampathError,
+    UnknownNameError,
+    WeightsError,
+)
 from napari_sampath.formats import DatasetFolder, Snapshot, export_labels
 from napari_sampath.geometry import whole
 from napari_sampath.heads import list_heads, load_head
@@ -181,13 +188,13 @@ class TestFolders:
     def test_label_maps_that_do_not_fit(self, folder, discs):
         sample = discs.samples[0]
         Image.fromarray(np.zeros((50, 96), np.uint8)).save(sample.labels)
-        with pytest.raises(DatasetError, match="96 x 50 px"):
+        with pytest.raises(SampathError, match="96 x 50 px, but its image is 96 x 96 px"):
             discs.read(sample)
         Image.fromarray(np.full((96, 96), 3, np.uint8)).save(sample.labels)
         with pytest.raises(DatasetError, match=r"values \[3\]"):
             discs.read(sample)
-        Image.fromarray(np.zeros((96, 96, 3), np.uint8)).save(sample.labels)
-        with pytest.raises(DatasetError, match="not as RGB"):
+        Image.fromarray(disc_image(0)[0]).save(sample.labels)
+        with pytest.raises(SampathError, match="colours, not labels"):
             discs.read(sample)
         sample.labels.write_bytes(sample.labels.read_bytes()[:60])
         with pytest.raises(ImageError, match=r"p0\.png' is truncated"):

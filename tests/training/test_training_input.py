@@ -102,7 +102,7 @@ def test_rgb_labels(folder, tmp_path):
     Image.fromarray(disc_image(3)[0]).save(folder / "labels" / "p3.png")
     text = sentence(folder, tmp_path)
     assert "p3.png" in text
-    assert "not as RGB" in text
+    assert "3 channels (colours, not labels)" in text
 
 
 def test_a_single_image_is_used_for_both_splits(tmp_path):

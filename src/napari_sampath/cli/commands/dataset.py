@@ -43,20 +43,28 @@ def add_patterns(parser: argparse.ArgumentParser) -> None:
         metavar="REGEX",
         help="regular expression that matches the slide or case in an image's path, such as '(case\\d+)'",
     )
+    group.add_argument(
+        "--as",
+        dest="values_as",
+        choices=("auto", "classes", "objects"),
+        default="auto",
+        help="whether the values of label maps are classes, or numbers of objects of one class (default: decide by the "
+        "values)",
+    )
 
 
 def open_data(args: argparse.Namespace, folder: Path) -> Dataset:
     """Open the dataset in `folder` with the arguments of `add_patterns`."""
     from ...training import open_dataset
 
-    return open_dataset(folder, args.images, args.labels, args.group)
+    return open_dataset(folder, args.images, args.labels, args.group, args.values_as)
 
 
 def open_instances(args: argparse.Namespace, split: str) -> list[InstanceImage]:
     """Read the images and objects of a split of `--data`, a dataset or the tissue collection."""
     from ...training.data.instances import dataset_instances, read_instances
 
-    if args.images or args.labels or args.group:
+    if args.images or args.labels or args.group or args.values_as != "auto":
         return list(dataset_instances(open_data(args, args.data), split))
     return read_instances(args.data, split)
 

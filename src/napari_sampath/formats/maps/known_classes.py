@@ -46,5 +46,5 @@ def class_list(content: Any) -> list[FileClass]:
     table: tuple[ClassInfo, ...] = ()
     for listed in lists:
         classes: list[ClassInfo] = convert(listed, list[ClassInfo])
-        table = agree(table, classes).classes
+        table = agree(table, [info for info in classes if info.id]).classes  # 0 is the background.
     return [FileClass(info.name, info.id, info.color) for info in table]

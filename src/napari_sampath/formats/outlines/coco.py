@@ -231,7 +231,10 @@ def _add(entry: dict[str, Any], shapes: Shapes, class_names: Mapping[str, str], 
     if not segmentation or (isinstance(segmentation, list) and not any(segmentation)):
         if boxes and (box := entry.get("bbox")):
             x, y, width, height = (convert(value, float, "bbox") for value in box)
-            corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
+            # Ignore every pixel that the box touches.
+            left, top = math.floor(x), math.floor(y)
+            right, bottom = math.ceil(x + width), math.ceil(y + height)
+            corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
             shapes.ignored.append(Shape(name, [[np.array(corners)]]))
         else:
             shapes.skipped[_NO_OUTLINE] += 1

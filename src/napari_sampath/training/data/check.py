@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,11 @@ from ... import tiling
 from ...errors import DatasetError, ImageError
 from ...jobs import Job, Progress
 from .dataset import IGNORED, Dataset, Sample
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 10
+"""Number of notes that are listed one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class Inspection:
     """Properties of the readable images."""
     problems: list[str] = field(default_factory=list)
     """One sentence for each unreadable image."""
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    """Name of an image, and a sentence about what was left out or converted."""
 
 
 def inspect_job(dataset: Dataset, samples: Sequence[Sample], message: str) -> Job[Inspection]:
@@ -58,12 +66,20 @@ def inspect_job(dataset: Dataset, samples: Sequence[Sample], message: str) -> Jo
             inspection.problems.append(str(error))
             continue
         counts = np.bincount(example.targets.ravel(), minlength=IGNORED + 1)[: len(dataset.classes)]
+        inspection.notes += [(sample.name, note) for note in example.notes]
         pixels = example.pixels
         digest = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
         hw = (pixels.shape[0], pixels.shape[1])
         inspection.images.append(ImageFacts(sample, hw, tuple(counts.tolist()), digest.hexdigest()))
     yield Progress(len(samples), len(samples), message, "images")
     return inspection
+
+
+def summarise_notes(inspection: Inspection) -> list[str]:
+    """Return one sentence for each of the first notes, and one for the number of the others."""
+    shown = [f"'{name}': {note}" for name, note in inspection.notes[:_SHOWN]]
+    others = len(inspection.notes) - len(shown)
+    return [*shown, f"{others:,} more notes of this kind."] if others else shown
 
 
 def check_job(
@@ -82,6 +98,8 @@ def check_job(
             more = len(inspection.problems) - 1
             also = f" {more} more {'file' if more == 1 else 'files'} cannot be used." if more else ""
             raise DatasetError(inspection.problems[0] + also)
+        for sentence in summarise_notes(inspection):
+            logger.warning("%s", sentence)
         if not any(image.labelled_px for image in inspection.images):
             files = f"'{samples[0].labels}'" + (f" and {len(samples) - 1} more" if len(samples) > 1 else "")
             raise DatasetError(

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from ...arrays import ClassInfo, UInt8Array
 from ...errors import DatasetError
 from ...images import read
-from ...rasters import read_raster
+from ...images.loaded_image import LoadedImage
+from ...rasters import read_labels
 
 T = TypeVar("T")
 
@@ -34,6 +35,8 @@ class Item:
     """(H, W) object number of each pixel, 0 for none; None if only classes are known."""
     verified: npt.NDArray[np.bool_] | None = None
     """(H, W), True where a person has confirmed the label; None if all labels are confirmed."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what was left out or converted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +49,8 @@ class Example:
     """(H, W) uint8, indices into `Dataset.classes`, or `IGNORED`."""
     instances: npt.NDArray[np.integer] | None
     """(H, W) object number of each pixel, 0 for none; None if only classes are known."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what was left out or converted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,14 @@ class Sample:
         """
         if self.load is not None:
             return self.load(self)
-        return Item(read(self.image).pixels, read_label_map(self.labels))
+        image, labels = self.read_files()
+        return Item(image.pixels, labels)
+
+    def read_files(self) -> tuple[LoadedImage, npt.NDArray[np.integer]]:
+        """Read an image file and a label map (H, W); see `read`."""
+        image = read(self.image)
+        hw = image.pixels.shape[0], image.pixels.shape[1]
+        return image, read_label_map(self.labels, hw, image.orientation)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +106,8 @@ class Dataset:
     attribution: str = ""
     note: str = ""
     """Warning about the grouping or the splits; empty if there is none."""
+    remarks: tuple[str, ...] = ()
+    """Sentences about what was left out, renumbered or assumed."""
 
     @property
     def mpp(self) -> float | None:
@@ -129,7 +143,7 @@ class Dataset:
         targets = self.to_targets(item.labels, sample.labels)
         if item.verified is not None:
             targets[~item.verified] = IGNORED
-        return Example(item.pixels, targets, item.instances)
+        return Example(item.pixels, targets, item.instances, item.notes)
 
     def to_targets(self, labels: npt.NDArray[np.integer], source: Path) -> UInt8Array:
         """Convert label values (H, W) into indices into `classes`; a value without a class raises a `DatasetError`."""
@@ -155,24 +169,24 @@ class Dataset:
         }
 
 
-def read_label_map(path: Path) -> npt.NDArray[np.integer]:
-    """Read a label map (H, W): one channel of integers, or the indices of a palette image.
+def read_label_map(
+    path: Path, hw: tuple[int, int] | None = None, orientation: int = 1
+) -> npt.NDArray[np.integer]:
+    """Read a label map (H, W) of whole numbers; see `rasters.read_labels`.
+
+    Args:
+        path: The file.
+        hw: Size (H, W) of its image, which is compared.
+        orientation: `LoadedImage.orientation` of its image.
 
     Raises:
-        ImageError: If the file is truncated, damaged or not an image.
-        DatasetError: If the file is missing or uses lossy compression, or has several channels or non-integer values.
+        ImageError: If the file is truncated, damaged or not a label map, or has another size than its image.
+        DatasetError: If the file is missing.
     """
     if not path.is_file():
         raise DatasetError(f"There is no label map '{path}'; add it, or remove its image.")
-    raster = read_raster(path, indexed=True)
-    labels: npt.NDArray[np.integer] = raster.values
-    if labels.dtype == np.bool_:
-        labels = labels.astype(np.uint8)
-    if labels.ndim != 2 or labels.dtype.kind not in "ui" or raster.format in ("JPEG", "MPO"):
-        raise DatasetError(
-            f"The label map '{path}' is {raster.format} of shape {labels.shape} and type {labels.dtype}; it must hold "
-            "one class number per pixel, shape (H, W): save it as an indexed or grey PNG, not as RGB or JPEG."
-        )
+    values = read_labels(path, hw, orientation).values
+    labels: npt.NDArray[np.integer] = values.astype(np.uint8) if values.dtype == np.bool_ else values
     return labels
 
 

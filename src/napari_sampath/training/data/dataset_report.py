@@ -6,19 +6,24 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from ...arrays import ClassInfo
 from ...jobs import Job
 from .check import ImageFacts, Inspection, inspect_job
 from .dataset import Dataset
+
+_SHOWN = 20
+"""Number of notes in the text."""
 
 
 def report_job(dataset: Dataset) -> Job[dict[str, Any]]:
     """Read all images of a dataset and summarise them; progress counts images.
 
     Returns:
-        {"name", "images": {split: count}, "groups": {split: count}, "classes": [{"name", "share": fraction of
+        {"name", "images": {split: count}, "groups": {split: count}, "classes": [{"id", "name", "share": fraction of
         the labelled pixels, "images": {split: count}}], "ignored_share": fraction of all pixels, "empty": names of
         images with background only, "unlabelled": names of images without labelled pixels, "sizes": {"H x W": count},
-        "mpp": {micrometres per pixel: count}, "leaks": sentences, "problems": sentences}.
+        "mpp": {micrometres per pixel: count}, "leaks": sentences, "notes": sentences about what was left out or
+        converted, "problems": sentences}.
     """
     inspection = yield from inspect_job(dataset, dataset.samples, "Checking the images")
     images = inspection.images
@@ -30,13 +35,14 @@ def report_job(dataset: Dataset) -> Job[dict[str, Any]]:
         "name": dataset.name,
         "images": dict(Counter(sample.split for sample in dataset.samples)),
         "groups": {s: len({sample.group for sample in dataset.samples if sample.split == s}) for s in splits},
-        "classes": [_class_row(k, info.name, images, labelled) for k, info in enumerate(dataset.classes)],
+        "classes": [_class_row(k, info, images, labelled) for k, info in enumerate(dataset.classes)],
         "ignored_share": 1 - labelled / total if total else None,
         "empty": [i.sample.name for i in images if i.labelled_px and not any(i.class_px[k] for k in counted)],
         "unlabelled": [i.sample.name for i in images if not i.labelled_px],
         "sizes": dict(Counter(f"{i.hw[0]} x {i.hw[1]}" for i in images).most_common()),
         "mpp": dict(Counter(_format_mpp(i.sample.mpp) for i in images).most_common()),
         "leaks": find_leaks(images),
+        "notes": [*dataset.remarks, *(f"'{name}': {note}" for name, note in inspection.notes)],
         "problems": _problems(dataset, inspection),
     }
 
@@ -68,12 +74,12 @@ def format_dataset_report(report: dict[str, Any]) -> str:
         f"{s} {report['images'][s]} images of {report['groups'][s]} slides or cases" for s in splits
     )
     rows = [
-        [c["name"], f"{100 * c['share']:.1f} %", *(str(c["images"].get(s, 0)) for s in splits)]
+        [str(c["id"]), c["name"], f"{100 * c['share']:.1f} %", *(str(c["images"].get(s, 0)) for s in splits)]
         for c in report["classes"]
     ]
     lines = [
         f"{report['name']}: {counts}",
-        text_table(["class", "of labelled pixels", *(f"images, {s}" for s in splits)], rows),
+        text_table(["number", "class", "of labelled pixels", *(f"images, {s}" for s in splits)], rows),
         f"sizes (height x width): {_format_counts(report['sizes'])}",
         f"micrometres per pixel: {_format_counts(report['mpp'])}",
     ]
@@ -82,15 +88,19 @@ def format_dataset_report(report: dict[str, Any]) -> str:
     for key, words in (("empty", "with background only"), ("unlabelled", "without labels")):
         if report[key]:
             lines.append(f"images {words}: {len(report[key])} ({', '.join(report[key][:5])})")
+    lines += [f"NOTE: {sentence}" for sentence in report["notes"][:_SHOWN]]
+    if len(report["notes"]) > _SHOWN:
+        lines.append(f"NOTE: {len(report['notes']) - _SHOWN:,} more; --json lists all.")
     lines += [f"LEAK: {sentence}" for sentence in report["leaks"]]
     lines += [f"PROBLEM: {sentence}" for sentence in report["problems"]]
     return "\n".join(lines)
 
 
-def _class_row(index: int, name: str, images: Sequence[ImageFacts], labelled_px: int) -> dict[str, Any]:
+def _class_row(index: int, info: ClassInfo, images: Sequence[ImageFacts], labelled_px: int) -> dict[str, Any]:
     pixels = sum(image.class_px[index] for image in images)
     counts = Counter(image.sample.split for image in images if image.class_px[index])
-    return {"name": name, "share": pixels / labelled_px if labelled_px else 0.0, "images": dict(counts)}
+    share = pixels / labelled_px if labelled_px else 0.0
+    return {"id": info.id, "name": info.name, "share": share, "images": dict(counts)}
 
 
 def _problems(dataset: Dataset, inspection: Inspection) -> list[str]:
@@ -101,7 +111,7 @@ def _problems(dataset: Dataset, inspection: Inspection) -> list[str]:
         missing = [
             info.name
             for index, info in enumerate(dataset.classes)
-            if info.id > 0 and not any(image.class_px[index] for image in members)
+            if members and info.id > 0 and not any(image.class_px[index] for image in members)
         ]
         if missing:
             problems.append(

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from skimage.measure import label
 
 from ...arrays import IntArray, UInt8Array
 from ...errors import DatasetError
 from ...geometry import INPUT_PX
-from .dataset import IGNORED, Dataset, Example
+from ...images import read
+from .dataset import IGNORED, Dataset, Example, read_label_map
 from .readers import open_dataset
 
 
@@ -174,12 +174,9 @@ def _read_image(folder: Path, name: str, case: str, source: InstanceSet) -> Inst
     if image is None or not mask.is_file():
         missing = mask if image is not None else folder / "images" / f"{name}.*"
         raise DatasetError(f"The file {missing} listed in {folder / 'index.csv'} is missing; restore it.")
-    pixels = np.array(Image.open(image).convert("RGB"))
-    values = np.array(Image.open(mask)).astype(np.int32)
-    if values.shape != pixels.shape[:2]:
-        raise DatasetError(
-            f"The mask {mask} is {values.shape[1]} x {values.shape[0]} px, but its image is "
-            f"{pixels.shape[1]} x {pixels.shape[0]} px; make them the same size."
-        )
+    loaded = read(image)
+    pixels = loaded.pixels
+    hw = pixels.shape[0], pixels.shape[1]
+    values = read_label_map(mask, hw, loaded.orientation).astype(np.int32)
     instances = label(values > 0, connectivity=1).astype(np.int32) if source.components else values
     return InstanceImage(name, source.kind, pixels, instances, source.min_area_px, case)

@@ -48,6 +48,7 @@ def join_datasets(first: Dataset, others: Sequence[Dataset]) -> Dataset:
         licence=" AND ".join(dict.fromkeys(dataset.licence for dataset in datasets)),
         attribution="; ".join(dataset.attribution for dataset in datasets if dataset.attribution),
         note=" ".join(dataset.note for dataset in datasets if dataset.note),
+        remarks=tuple(remark for dataset in datasets for remark in dataset.remarks),
     )
 
 
@@ -66,4 +67,4 @@ def _load(_: Sample, dataset: Dataset, original: Sample, ids: dict[int, int]) ->
     values = np.full(IGNORED + 1, _UNKNOWN, dtype=np.int16)
     for index, info in enumerate(dataset.classes):
         values[index] = ids[info.id]
-    return Item(example.pixels, values[example.targets], example.instances)
+    return Item(example.pixels, values[example.targets], example.instances, notes=example.notes)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ....arrays import ClassInfo
+from ....arrays import ClassInfo, IntArray
 from ....errors import DatasetError
+from ....files import JsonError, convert, read_json
+from ....formats.class_numbers import FileClass
+from ....formats.format import ImportChoiceError, ReadOptions, ValuesAs
 from ....formats.labels import default_color
+from ....formats.maps.known_classes import class_list
+from ....formats.maps.label_values import decide
 from ....heads.base import check_classes
 from ..dataset import IGNORED, Sample, read_label_map
 
+_FEW_VALUES = 4
+"""Number of values of a label map from which on classes can be told from objects."""
 BACKGROUND = ClassInfo(0, "background", (0, 0, 0))
 _OLD_BACKGROUND_NAME = "rest"
 """Name of class 0 in files of earlier versions."""
@@ -32,44 +39,109 @@ def with_background(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
     return check_classes(classes)
 
 
-def find_classes(
-    folder: Path, samples: Sequence[Sample]
-) -> tuple[tuple[ClassInfo, ...], dict[int, int], frozenset[int]]:
-    """Return the classes, a mapping from label value to class id, and the ignored label values.
+@dataclasses.dataclass(frozen=True, slots=True)
+class MaskClasses:
+    """What the values of the label maps of a dataset mean."""
 
-    They are read from `classes.json` or, if there is none, collected from the label maps.
+    classes: tuple[ClassInfo, ...]
+    ignored: frozenset[int] = frozenset()
+    """Values that are ignored."""
+    object_class: ClassInfo | None = None
+    """The class of all objects, if the values are object numbers; None if they are classes."""
+    remarks: tuple[str, ...] = ()
+    """Sentences for the user."""
+
+
+def find_classes(folder: Path, samples: Sequence[Sample], as_: ValuesAs = "auto") -> MaskClasses:
+    """Find out what the values of label maps mean.
+
+    `classes.json` names the classes. Without it, or if it lists a single class, values above 255 are objects; so are
+    those of maps in which nearly every value is one connected area (`label_values.decide`). Otherwise each value is a
+    class, except 255, which is ignored unless it is the only value.
+
+    Args:
+        folder: The folder; `classes.json` is in it or in `labels/` or `masks/`.
+        samples: The images.
+        as_: The user's decision; "auto" decides by the values.
+
+    Raises:
+        DatasetError: If a value has no class, or the maps look like masks that were resized with smoothing.
     """
-    candidates = (folder / "classes.json", folder / "labels" / "classes.json")
+    candidates = [folder / "classes.json", *(sample.labels.parent / "classes.json" for sample in samples[:1])]
     path = next((file for file in candidates if file.is_file()), None)
+    listed = [] if path is None else _read_classes(path)
+    named = [info for info in listed if info.id]
+    if path is not None and (len(named) != 1 or as_ == "classes"):
+        return _by_class(listed)
+    values, objects = set[int](), 0
+    decided = Counter[str]()
+    for sample in samples:
+        label_map = read_label_map(sample.labels)
+        numbers = np.unique(label_map)
+        numbers = numbers[numbers > 0].astype(np.int64)
+        values |= set(numbers.tolist())
+        objects += len(numbers)
+        decided[_decide(label_map, numbers, as_, named, sample.labels)] += 1
+    if decided["objects"] > decided["classes"] and not (
+        path is not None and values <= {named[0].id, IGNORED}
+    ):
+        info = named[0] if named else ClassInfo(1, "object", default_color(1))
+        remark = (
+            f"The {objects:,} values of {len(samples):,} label maps were read as objects of the class '{info.name}'; "
+            "add --as classes if they are classes."
+        )
+        return MaskClasses(with_background([info]), object_class=info, remarks=(remark,))
     if path is not None:
-        listed = _read_classes(path)
-    else:
-        values = sorted({int(v) for sample in samples for v in np.unique(read_label_map(sample.labels))})
-        if values and (values[0] < 0 or values[-1] > IGNORED):
-            raise DatasetError(
-                f"The label maps of '{folder}' contain values from {values[0]} to {values[-1]}, but class "
-                "numbers must be from 0 to 255; save classes instead of object numbers."
-            )
-        # In black-and-white masks, 255 marks objects, not ignored pixels.
-        ids = [v for v in values if 0 < v < IGNORED] or [v for v in values if v == IGNORED]
-        listed = [ClassInfo(v, f"class {v}", default_color(v)) for v in ids]
+        return _by_class(listed)
+    if values and max(values) > IGNORED:
+        raise DatasetError(
+            f"The label maps of '{folder}' contain values up to {max(values)}, but class numbers must be from 0 to "
+            "255; add --as objects if the values are numbers of objects."
+        )
+    # In black-and-white masks, 255 marks objects, not ignored pixels.
+    ids = sorted(v for v in values if v < IGNORED) or sorted(values)
+    return _by_class([ClassInfo(v, f"class {v}", default_color(v)) for v in ids])
+
+
+def _by_class(listed: Sequence[ClassInfo]) -> MaskClasses:
     classes = with_background(listed)
-    ids = [info.id for info in classes]
-    return classes, {i: i for i in ids}, frozenset({IGNORED} - set(ids))
+    return MaskClasses(classes, frozenset({IGNORED} - {info.id for info in classes}))
+
+
+def _decide(
+    label_map: IntArray, numbers: IntArray, as_: ValuesAs, named: Sequence[ClassInfo], path: Path
+) -> str:
+    """Decide for one label map; "few" if it has too few values to tell."""
+    known = [FileClass(info.name, info.id) for info in named]
+    if as_ == "auto" and not len(numbers):
+        return "few"
+    try:
+        decision = decide(label_map, numbers, ReadOptions(as_=as_), path, known=known)
+    except ImportChoiceError as error:
+        raise without_choices(error) from error
+    is_clear = decision == "objects" or len(numbers) >= _FEW_VALUES or as_ != "auto"
+    return decision if is_clear else "few"
+
+
+def without_choices(error: ImportChoiceError) -> DatasetError:
+    """Return an error without the choices of an import, which training does not have."""
+    return DatasetError(str(error).partition(", or add ")[0].rstrip(".") + ".")
 
 
 def _read_classes(path: Path) -> list[ClassInfo]:
     """Read a list of classes, {"classes": [...]}, or the `classes.json` of an export, with one list per image."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(content, dict) and "images" in content:
-            entries = [entry for image in content["images"].values() for entry in image["classes"]]
-        else:
-            entries = content["classes"] if isinstance(content, dict) else content
-        classes = [ClassInfo.from_json(entry) for entry in reversed(entries)]
-        unique = {(info.id, info.name): info for info in classes}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        content = read_json(path)
+        listed = class_list(content)
+        entries = content["classes"] if isinstance(content, dict) and "classes" in content else content
+        background = [
+            convert(entry, ClassInfo) for entry in entries if isinstance(entry, dict) and entry["id"] == 0
+        ]
+    except (OSError, JsonError) as error:
         raise DatasetError(
             f"'{path}' cannot be read ({error}); it must list the id, name and color (red, green, blue) of each class."
         ) from error
-    return list(unique.values())
+    return [
+        *background,
+        *(ClassInfo(item.number or 0, item.name, item.color or (0, 0, 0)) for item in listed),
+    ]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
+import functools
 import logging
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from ....errors import DatasetError
 from ....formats import DatasetFolder
+from ....formats.format import ValuesAs
 from ..dataset import Dataset, Sample
-from .coco import open_coco
 from .dataset_folder import open_dataset_folder
+from .grouping import read_index
+from .listed import open_listed
 from .pairs import open_pairs
 from .plain import open_plain
 from .published_sets.acdc import open_acdc
@@ -21,61 +24,74 @@ from .published_sets.indexed import open_published
 from .published_sets.layouts import open_bcss, open_crag, open_ebhi, open_glas
 from .published_sets.monuseg import open_monuseg
 from .published_sets.typed_nuclei import open_typed_nuclei
-from .splits import read_split
 
 logger = logging.getLogger(__name__)
 
-_LAYOUTS = (open_bcss, open_crag, open_glas, open_ebhi, open_acdc, open_monuseg, open_typed_nuclei, open_coco)
+_NNUNET = "imagesTr"
+"""Folder of the images of nnU-Net, whose list of labels is also called `dataset.json`."""
+
+_LAYOUTS = (open_bcss, open_crag, open_glas, open_ebhi, open_acdc, open_monuseg, open_typed_nuclei)
 """Readers that are tried in this order; each returns None if the folder has another layout."""
 
 
-def open_dataset(path: str | Path, images: str = "", labels: str = "", group: str = "") -> Dataset:
+def open_dataset(
+    path: str | Path, images: str = "", labels: str = "", group: str = "", as_: ValuesAs = "auto"
+) -> Dataset:
     """Open a folder as a dataset.
 
     The supported layouts are folders written by this package (`dataset.json`); the datasets in `PUBLISHED`
-    (`index.csv`, `images/`, `masks/`); BCSS, CRAG, GlaS, EBHI-Seg, ACDC and MoNuSeg as distributed; COCO files; images
-    with maps of nuclear types (`open_typed_nuclei`); folders with `images/` and `labels/` whose files have the same
-    names (`open_plain`); and files matched by two patterns (`open_pairs`).
+    (`index.csv`, `images/`, `masks/`); BCSS, CRAG, GlaS, EBHI-Seg, ACDC and MoNuSeg as distributed; files that list
+    images, such as COCO (`open_listed`); images with maps of nuclear types (`open_typed_nuclei`); images with a label
+    file for each (`open_plain`); and files matched by two patterns (`open_pairs`).
 
     Args:
-        path: The folder, or a COCO file.
+        path: The folder, or a file that lists images.
         images: Pattern of the image paths, such as "*/img_*.png".
         labels: Pattern of the label map paths, with the same wildcards.
         group: Regular expression that matches the slide or case in an image path.
+        as_: Whether the values of label maps are classes or objects of one class; "auto" decides by their values.
 
     Raises:
         DatasetError: If the folder is missing, has an unknown layout, or lacks files.
     """
     path = Path(path).expanduser()
-    if not path.exists() or (path.is_file() and path.suffix.lower() != ".json"):
+    if not path.exists():
         raise DatasetError(f"There is no folder '{path}'; choose the folder that contains images and labels.")
     if group and not (images or labels):
         raise DatasetError(
             f"The group '{group}' applies to images found by patterns; also give the patterns of images and labels, or "
             "add index.csv with the columns name, group and split."
         )
-    dataset = open_pairs(path, images, labels, group) if images or labels else _open(path)
+    dataset = open_pairs(path, images, labels, group, as_) if images or labels else _open(path, as_)
     dataset = dataclasses.replace(dataset, samples=_with_unique_names(dataset.samples))
-    if dataset.note:
-        logger.warning("%s", dataset.note)
+    for sentence in (dataset.note, *dataset.remarks):
+        if sentence:
+            logger.warning("%s", sentence)
     return dataset
 
 
-def _open(path: Path) -> Dataset:
-    if DatasetFolder.exists(path):
+def _open(path: Path, as_: ValuesAs) -> Dataset:
+    if DatasetFolder.exists(path) and not (path / _NNUNET).is_dir():
         return open_dataset_folder(path)
-    rows = _read_index(path / "index.csv")
+    rows = read_index(path / "index.csv")
     dataset = open_published(path, rows)
     if dataset is not None:
         return dataset
-    if (path / "images").is_dir() and (path / "labels").is_dir():
-        return open_plain(path, rows)
-    for reader in _LAYOUTS:
+    problems: list[str] = []
+    with_labels = (path / "images").is_dir() and (path / "labels").is_dir()
+    readers: list[Callable[[Path], Dataset | None]] = []
+    if not with_labels:
+        readers += [*_LAYOUTS, functools.partial(open_listed, problems=problems)]
+    if path.is_dir():
+        readers.append(functools.partial(open_plain, rows=rows, as_=as_))
+    for reader in readers:
         dataset = reader(path)
         if dataset is not None:
             return dataset
+    reason = f" ({problems[0].rstrip('.')})" if problems else ""
     raise DatasetError(
-        f"'{path}' is not a dataset; it must contain the folders images and labels, with files of the same names."
+        f"'{path}' is not a dataset; it must contain the folders images and labels, with files of the same "
+        f"names{reason}."
     )
 
 
@@ -91,14 +107,3 @@ def _with_unique_names(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
         else dataclasses.replace(sample, name=sample.image.relative_to(root).with_suffix("").as_posix())
         for sample in samples
     )
-
-
-def _read_index(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"'{path}' cannot be read ({error}); save it as a CSV file in UTF-8.") from error
-    return [row | {"split": read_split(row["split"], path)} if "split" in row else row for row in rows]

@@ -7,13 +7,14 @@ import re
 from pathlib import Path
 
 from ....errors import DatasetError
+from ....formats.format import ValuesAs
 from ..dataset import Dataset, Sample
-from .classes import find_classes
-from .plain import unknown_groups
-from .splits import with_splits
+from .file_index import FileIndex
+from .grouping import unknown_groups
+from .plain import from_samples
 
 
-def open_pairs(folder: Path, images: str, labels: str, group: str = "") -> Dataset:
+def open_pairs(folder: Path, images: str, labels: str, group: str = "", as_: ValuesAs = "auto") -> Dataset:
     """Open the images and label maps that match two patterns, paired by the text that the wildcards match.
 
     Args:
@@ -22,6 +23,7 @@ def open_pairs(folder: Path, images: str, labels: str, group: str = "") -> Datas
         labels: Pattern with the same wildcards.
         group: Regular expression that is searched for in the image path below `folder`; its first group, or else the
             whole match, is the slide or case.
+        as_: Whether the values of masks are classes or objects; "auto" decides by their values.
 
     Raises:
         DatasetError: If no file matches, an image has no label map, or the patterns have different wildcards.
@@ -34,25 +36,27 @@ def open_pairs(folder: Path, images: str, labels: str, group: str = "") -> Datas
         )
     expression = _expression(images)
     samples = []
+    indexes: dict[Path, FileIndex] = {}
     for path in sorted(folder.glob(images)):
         relative = path.relative_to(folder).as_posix()
         match = expression.fullmatch(relative)
-        if match is None:
+        if match is None or any(part.startswith(".") for part in Path(relative).parts):
             continue
         # Interleave the fixed parts of the label pattern with the text that the wildcards matched.
         fixed, matched = re.split(r"\*\*/|\*", labels), [*match.groups(), ""]
-        label_map = folder / "".join(itertools.chain.from_iterable(zip(fixed, matched, strict=True)))
-        if not label_map.is_file():
+        wanted = folder / "".join(itertools.chain.from_iterable(zip(fixed, matched, strict=True)))
+        index = indexes.setdefault(wanted.parent, FileIndex(wanted.parent))
+        label_file = index.find([wanted.name])
+        if label_file is None:
             raise DatasetError(
-                f"The image '{path}' has no label map '{label_map}'; add it, or remove the image."
+                f"The image '{path}' has no label map '{wanted}'; add it, or remove the image."
             )
         name = "-".join(part.strip("/") for part in match.groups() if part) or path.stem
-        samples.append(Sample(name, path, label_map, _group(group, relative) or name, ""))
+        samples.append(Sample(name, path, label_file, _group(group, relative) or name, ""))
     if not samples:
         raise DatasetError(f"No file in '{folder}' matches '{images}'; check the pattern.")
-    classes, values, ignored = find_classes(folder, samples)
     note = "" if group else unknown_groups(folder)
-    return Dataset(folder.name, tuple(with_splits(samples)), classes, values, ignored, note=note)
+    return from_samples(folder, samples, {}, note, as_)
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

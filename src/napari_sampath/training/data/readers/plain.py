@@ -1,63 +1,158 @@
-"""Folders with `images/` and `labels/` whose files have the same names."""
+"""Folders with images and label files: masks with the same names, annotation files of other programs, and exports."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ....errors import DatasetError
-from ..dataset import Dataset, Sample
-from .classes import find_classes
+import numpy as np
+
+from ....errors import DatasetError, ImageError
+from ....formats import import_labels
+from ....formats.class_numbers import FileClass
+from ....formats.format import Format, ValuesAs
+from ....formats.registry import find_format, readable
+from ....formats.source import Source
+from ....images import IMAGE_SUFFIXES, read
+from ....rasters import read_size
+from ..dataset import Dataset, Item, Sample
+from .classes import find_classes, with_background
+from .grouping import Groups, unknown_groups
+from .labels_of_image import ClassTable, read_content, to_item, used_classes
+from .pairing import Pair, find_pairs
 from .splits import with_splits
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
-_LABEL_NAMES = ("{}.png", "{}.tif", "{}.tiff", "{}_classes.png", "{}_classes.tif", "{}_mask.png")
+_LABEL_IMAGE = "image"
+"""Name of the format of label images in the registry."""
 
 
-def open_plain(folder: Path, rows: Sequence[Mapping[str, str]]) -> Dataset:
-    """Open a folder with `images/` and `labels/`, such as a folder of exported label maps.
+def open_plain(folder: Path, rows: Sequence[Mapping[str, str]], as_: ValuesAs = "auto") -> Dataset | None:
+    """Open a folder with images and a label file for each; return None if there are none.
 
-    `classes.json` names the classes. Without it, each label value is a class, except 255, which is ignored unless it is
-    the only value. `rows` is the content of `index.csv`, with the columns `name`, `group` and `split`; without splits,
-    a fifth of the images, in whole groups, is the validation split.
+    See `find_pairs` for where label files are searched for, and `find_classes` for the classes of masks. `rows` is the
+    content of `index.csv`, with the columns `name`, `group` and `split`; without splits, a fifth of the images, in
+    whole groups, is the validation split.
 
     Raises:
-        DatasetError: If there are no images, an image has no label map, or `index.csv` has no column `name`.
+        DatasetError: If a folder with labels has none of an image, or `index.csv` has no column `name`.
     """
-    paths = sorted(p for p in (folder / "images").iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
+    suffixes = {suffix: None for entry in readable() for suffix in entry.suffixes}
+    named = [suffix for suffix in suffixes if suffix not in ("/", ".npy", *IMAGE_SUFFIXES)]
+    found = find_pairs(folder, [*named, *(f"_objects{suffix}" for suffix in named)])
+    has_folders = (folder / "images").is_dir() and (folder / "labels").is_dir()
+    if not found.pairs and not has_folders:
+        return None
+    if has_folders and not (found.pairs or found.unlabelled):
         raise DatasetError(
             f"There is no image in '{folder / 'images'}'; add files that end in {', '.join(IMAGE_SUFFIXES)}."
         )
-    index = {row["name"]: row for row in rows if row.get("name")}
-    if rows and not index:
+    if found.unlabelled and found.label_folders:
+        path = found.unlabelled[0]
         raise DatasetError(
-            f"'{folder / 'index.csv'}' has the columns {list(rows[0])}; it must have name, group and split, separated "
-            "by commas."
+            f"The image '{path.stem}' has no label map in '{found.label_folders[0]}'; add '{path.stem}.png', or remove "
+            "the image."
         )
-    samples = []
-    for path in paths:
-        row = index.get(path.stem) or index.get(path.name) or {}
-        labels = _find_labels(folder / "labels", path.stem)
-        samples.append(Sample(path.stem, path, labels, row.get("group") or path.stem, row.get("split") or ""))
-    note = "" if any(row.get("group") for row in index.values()) else unknown_groups(folder)
-    classes, values, ignored = find_classes(folder, samples)
-    return Dataset(folder.name, tuple(with_splits(samples)), classes, values, ignored, note=note)
+    groups = Groups(folder, rows)
+    remarks: tuple[str, ...] = ()
+    if found.unlabelled:
+        names = ", ".join(path.name for path in found.unlabelled[:5])
+        remarks = (f"Left out: {len(found.unlabelled)} images without a label file ({names}).",)
+    note = "" if groups.any_group() else unknown_groups(folder)
+    samples = [_sample(pair, groups) for pair in found.pairs]
+    entries = {pair.image: pair.entry for pair in found.pairs if pair.entry is not None}
+    return from_samples(folder, samples, entries, note, as_, remarks)
 
 
-def unknown_groups(folder: Path) -> str:
-    """Return the warning for a folder that does not state the slide or case of its images."""
-    return (
-        f"The dataset {folder} does not state the slide or case of its images; each counts as its own case, so scores "
-        "may be too optimistic. Add index.csv with the columns name, group and split."
+def from_samples(
+    folder: Path,
+    samples: Sequence[Sample],
+    entries: Mapping[Path, str],
+    note: str,
+    as_: ValuesAs = "auto",
+    remarks: Sequence[str] = (),
+) -> Dataset:
+    """Make a dataset of images and their label files.
+
+    Args:
+        folder: The folder, whose name is that of the dataset.
+        samples: The images, without splits or with those that are known.
+        entries: Image -> its name in the `classes.json` beside its label file, for exports of this package.
+        note: Warning about the slides or cases.
+        as_: Whether the values of masks are classes or objects; "auto" decides by their values.
+        remarks: Sentences about what was left out.
+
+    Raises:
+        DatasetError: If a label file is malformed, or its format is unknown.
+    """
+    try:
+        if not entries and all(_format_of(sample).name == _LABEL_IMAGE for sample in samples):
+            return _from_masks(folder, samples, note, as_, remarks)
+        table = ClassTable()
+        samples = [_annotated(sample, entries.get(sample.image), table) for sample in samples]
+    except ImageError as error:
+        raise DatasetError(str(error)) from error
+    classes = with_background(table.classes)
+    values = {info.id: info.id for info in classes}
+    notes = (*remarks, *dict.fromkeys(table.notes))
+    return Dataset(folder.name, tuple(with_splits(samples)), classes, values, note=note, remarks=notes)
+
+
+def _format_of(sample: Sample) -> Format:
+    return find_format(Source(sample.labels))
+
+
+def _annotated(sample: Sample, entry: str | None, table: ClassTable) -> Sample:
+    """Return a sample that reads annotations, and add their classes to the table."""
+    hw = read_size(sample.image)
+    if entry is not None:
+        labels = import_labels(sample.labels.parent, entry, hw)
+        table.add([FileClass(info.name, info.id, info.color) for info in labels.classes], sample.labels)
+        return dataclasses.replace(sample, load=functools.partial(_load_export, entry=entry, table=table))
+    source = Source(sample.labels)
+    table.add(used_classes(read_content(find_format(source), source, sample.image.name, hw)), sample.labels)
+    return dataclasses.replace(sample, load=functools.partial(_load_annotations, table=table))
+
+
+def _from_masks(
+    folder: Path, samples: Sequence[Sample], note: str, as_: ValuesAs, remarks: Sequence[str]
+) -> Dataset:
+    found = find_classes(folder, samples, as_)
+    if found.object_class is not None:
+        load = functools.partial(_load_objects, class_id=found.object_class.id)
+        samples = [dataclasses.replace(sample, load=load) for sample in samples]
+    return Dataset(
+        folder.name,
+        tuple(with_splits(samples)),
+        found.classes,
+        {info.id: info.id for info in found.classes},
+        found.ignored,
+        note=note,
+        remarks=(*remarks, *found.remarks),
     )
 
 
-def _find_labels(folder: Path, stem: str) -> Path:
-    for pattern in _LABEL_NAMES:
-        path = folder / pattern.format(stem)
-        if path.is_file():
-            return path
-    raise DatasetError(
-        f"The image '{stem}' has no label map in '{folder}'; add '{stem}.png', or remove the image."
-    )
+def _sample(pair: Pair, groups: Groups) -> Sample:
+    name = pair.image.stem
+    split = groups.split(pair.image) or pair.split
+    return Sample(name, pair.image, pair.labels, groups.group(pair.image) or name, split)
+
+
+def _load_objects(sample: Sample, class_id: int) -> Item:
+    """Read an image and a map of object numbers; all objects have the same class."""
+    image, instances = sample.read_files()
+    return Item(image.pixels, np.where(instances > 0, class_id, 0).astype(np.uint8), instances)
+
+
+def _load_annotations(sample: Sample, table: ClassTable) -> Item:
+    pixels = read(sample.image).pixels
+    source = Source(sample.labels)
+    content = read_content(find_format(source), source, sample.image.name, (pixels.shape[0], pixels.shape[1]))
+    return to_item(pixels, content, table.numbers, sample.image, sample.labels)
+
+
+def _load_export(sample: Sample, entry: str, table: ClassTable) -> Item:
+    pixels = read(sample.image).pixels
+    labels = import_labels(sample.labels.parent, entry, (pixels.shape[0], pixels.shape[1]))
+    return to_item(pixels, labels, table.numbers, sample.image, sample.labels)

@@ -1,0 +1,69 @@
+"""The slide or case of images, as `index.csv` states it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ....errors import DatasetError
+from .splits import read_split
+
+
+def read_index(path: Path) -> list[dict[str, str]]:
+    """Read the rows of an `index.csv`; empty if there is none.
+
+    Raises:
+        DatasetError: If it cannot be read, or names an unknown split.
+    """
+    if not path.is_file():
+        return []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [{k: v or "" for k, v in row.items() if k is not None} for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"'{path}' cannot be read ({error}); save it as a CSV file in UTF-8.") from error
+    return [row | {"split": read_split(row["split"], path)} if "split" in row else row for row in rows]
+
+
+class Groups:
+    """Slide or case, and split, of the images in the rows of an `index.csv`.
+
+    Args:
+        folder: Folder of the file, for error messages.
+        rows: Rows with the columns `name`, `group` and `split`; may be empty.
+
+    Raises:
+        DatasetError: If there is no column `name`.
+    """
+
+    def __init__(self, folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
+        self._rows = {row["name"]: row for row in rows if row.get("name")}
+        if rows and not self._rows:
+            raise DatasetError(
+                f"'{folder / 'index.csv'}' has the columns {list(rows[0])}; it must have name, group and split, "
+                "separated by commas."
+            )
+
+    def group(self, image: Path) -> str:
+        """Return the slide or case of an image; empty if it is not stated."""
+        return self._row(image).get("group") or ""
+
+    def split(self, image: Path) -> str:
+        """Return the split of an image; empty if it is not stated."""
+        return self._row(image).get("split") or ""
+
+    def any_group(self) -> bool:
+        """Return True if the slide or case of any image is stated."""
+        return any(row.get("group") for row in self._rows.values())
+
+    def _row(self, image: Path) -> Mapping[str, str]:
+        return self._rows.get(image.stem) or self._rows.get(image.name) or {}
+
+
+def unknown_groups(folder: Path) -> str:
+    """Return the warning for a folder that does not state the slide or case of its images."""
+    return (
+        f"The dataset {folder} does not state the slide or case of its images; each counts as its own case, so scores "
+        "may be too optimistic. Add index.csv with the columns name, group and split."
+    )

@@ -1,0 +1,141 @@
+"""Images and their label files: masks with the same names, masks beside the images, annotation files, and exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ....errors import DatasetError, ImageError
+from ....formats import manifest
+from ....images import list_images
+from .file_index import FileIndex, same_name, split_folders, subfolders
+
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".npy", ".jpg", ".jpeg")
+MASK_ENDINGS = (
+    *("_classes", "_masks", "_mask", "_cp_masks", "_labels", "_label", "_instances", "_gt"),
+    *("_segmentation", "_seg"),
+)
+"""What follows the name of the image in the name of its mask; Cellpose writes `_masks` or `_cp_masks`."""
+_IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "imagestr")
+_LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "segmentationclass", "labelstr")
+_CHANNEL = "_0000"
+"""End of the names of images, but not of labels, of nnU-Net."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An image and the file with its labels."""
+
+    image: Path
+    labels: Path
+    split: str = ""
+    """Split that the folder is named after; empty if there is none."""
+    entry: str | None = None
+    """Name of the image in the `classes.json` beside the label file, if that is an export of this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The images of a folder, with and without labels."""
+
+    pairs: tuple[Pair, ...]
+    unlabelled: tuple[Path, ...]
+    label_folders: tuple[Path, ...]
+    """Folders in which labels were searched for, apart from those of the images."""
+
+
+class _LabelFolder:
+    """A folder with label files; if it is an export of this package, `classes.json` says whose they are."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.index = FileIndex(folder)
+        self._entries: dict[str, manifest.Entry] = {}
+        if (folder / manifest.MANIFEST).is_file():
+            try:
+                self._entries = manifest.load(folder / manifest.MANIFEST)
+            except ImageError:  # It is another kind of file, such as a list of classes.
+                self._entries = {}
+
+    def find(self, image: Path, names: Sequence[str], split: str) -> Pair | None:
+        """Find the labels of an image: those of an export, or the first of several files."""
+        for name, entry in self._entries.items():
+            if same_name(name, image.stem) or same_name(name, image.name):
+                files = [file for kind in entry.files.values() for file in kind]
+                return Pair(image, self.folder / files[0], split, name) if files else None
+        path = self.index.find(names)
+        return None if path is None else Pair(image, path, split)
+
+
+def find_pairs(folder: Path, suffixes: Sequence[str]) -> Pairs:
+    """Find the images of a folder and their labels.
+
+    The labels of `images/a.png` are in `labels/`, `masks/` or `annotations/`, or beside the image. The folder may also
+    contain one such folder for each split (`train/`, `valid/`, `test/`), above or below `images/`.
+
+    Args:
+        folder: The folder.
+        suffixes: Suffixes of annotation files, such as ".json"; masks are found without them.
+
+    Raises:
+        DatasetError: If two files match an image equally well, or two images have the same label file.
+    """
+    pairs: list[Pair] = []
+    unlabelled: list[Path] = []
+    label_folders: list[Path] = []
+    for images, places, split in _places(folder):
+        searched = [_LabelFolder(place) for place in places]
+        beside = _LabelFolder(images)
+        label_folders += places
+        for path in list_images(images).paths:
+            pair = _find(path, split, searched, beside, suffixes)
+            if pair is None:
+                unlabelled.append(path)
+            else:
+                pairs.append(pair)
+    check_distinct(pairs)
+    return Pairs(tuple(pairs), tuple(unlabelled), tuple(label_folders))
+
+
+def check_distinct(pairs: Sequence[Pair]) -> None:
+    """Raise a `DatasetError` if two images have the same label file."""
+    images: dict[tuple[Path, str | None], Path] = {}
+    for pair in pairs:
+        other = images.setdefault((pair.labels, pair.entry), pair.image)
+        if other != pair.image:
+            raise DatasetError(
+                f"'{other}' and '{pair.image}' have the same label file '{pair.labels}'; rename or remove one of them."
+            )
+
+
+def _places(folder: Path) -> Iterator[tuple[Path, list[Path], str]]:
+    """Yield folders with images, the folders in which to search for their labels, and the split."""
+    for base, split in ((folder, ""), *split_folders(folder)):
+        folders = subfolders(base)
+        labels = [folders[name] for name in _LABEL_FOLDERS if name in folders]
+        images = next((folders[name] for name in _IMAGE_FOLDERS if name in folders), None)
+        if images is None:
+            yield base, labels, split
+            continue
+        yield images, labels, split
+        for part, part_split in split_folders(images):
+            yield part, [subfolders(place).get(part.name.casefold(), place) for place in labels], part_split
+
+
+def _find(
+    image: Path,
+    split: str,
+    searched: Sequence[_LabelFolder],
+    beside: _LabelFolder,
+    suffixes: Sequence[str],
+) -> Pair | None:
+    stems = (image.stem, image.name, image.stem.removesuffix(_CHANNEL))
+    same = [f"{stem}{suffix}" for stem in stems for suffix in MASK_SUFFIXES]
+    masks = [f"{stem}{end}{suffix}" for stem in stems for end in MASK_ENDINGS for suffix in MASK_SUFFIXES]
+    others = [f"{stem}{suffix}" for stem in stems for suffix in suffixes]
+    for place in searched:
+        pair = place.find(image, [*same, *masks, *others], split)
+        if pair is not None:
+            return pair
+    return beside.find(image, [*masks, *others], split)
