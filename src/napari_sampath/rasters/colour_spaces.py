@@ -38,7 +38,7 @@ def lab_to_rgb(values: npt.NDArray[Any], signed: bool) -> UInt8Array:
         signed: Whether a* and b* are two's complements, as in CIELAB of TIFF; otherwise 128 means 0 (ICCLAB).
     """
     lab = np.ascontiguousarray(_to_8_bits(values))
-    if signed:
+    if not signed:  # Pillow's raw mode LAB is signed.
         lab = lab.copy()
         lab[..., 1:] ^= 0x80
     image = Image.frombytes("LAB", (lab.shape[1], lab.shape[0]), lab.tobytes())

@@ -46,7 +46,7 @@ def read_labels(path: str | Path, hw: tuple[int, int] | None = None, orientation
     with opened(path) as file:
         tag = file.orientation
         if hw is None:
-            check_expansion(file, os.path.getsize(path), path)
+            check_expansion(file, os.path.getsize(path), path, is_label_map=True)
         else:
             tag = _matching_orientation(file, hw, orientation, path)
         raster = file.load(True)

@@ -49,7 +49,7 @@ def open_numpy(stream: BinaryIO, path: Path) -> RasterFile:
 
     channels_first = len(shape) == 3 and shape[2] > 4 >= shape[0]
     hw = (shape[1], shape[2]) if channels_first else (shape[0], shape[1])
-    return RasterFile(hw, 1, 4 + 2 * dtype.itemsize * math.prod(shape) // (hw[0] * hw[1]), None, True, load)
+    return RasterFile(hw, 1, 1 + 2 * dtype.itemsize * math.prod(shape) // (hw[0] * hw[1]), None, True, load)
 
 
 def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:

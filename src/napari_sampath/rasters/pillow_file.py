@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import warnings
 from pathlib import Path
@@ -25,6 +26,7 @@ _LOSSY = ("JPEG", "JPEG2000", "MPO", "WEBP", "AVIF")
 _PLAIN = ("1", "L", "LA", "RGB", "RGBA")
 _PNG_16_BITS_WITH_CHANNELS = (b"\x10\x02", b"\x10\x04", b"\x10\x06")
 """Bit depth and colour type in the header of a PNG file of which Pillow keeps only the upper 8 bits."""
+_MAX_EXIF_BYTES = 2**20
 _MAX_COUNTED_BYTES = 2**22
 
 _pillow_lock = threading.Lock()
@@ -64,7 +66,9 @@ def open_pillow(stream: BinaryIO, path: Path) -> RasterFile:
     channels = len(image.getbands())
     plain = (image.mode in _PLAIN and image.mode != "LA") or image.mode[0] in "IF"
     item = 4 if image.mode[0] in "IF" or channels > 1 else 1
-    return RasterFile((image.height, image.width), _orientation(image), 3 + item + channels, mpp, plain, load)
+    return RasterFile(
+        (image.height, image.width), _orientation(image, stream), item + channels, mpp, plain, load
+    )
 
 
 def from_pillow(image: Image.Image, indexed: bool = False) -> Raster:
@@ -125,13 +129,33 @@ def _frames(image: Image.Image, file_bytes: int) -> tuple[str, ...]:
     )
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Image.Image, stream: BinaryIO) -> int:
     try:
         with _pillow_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return orientation.checked(image.getexif().get(orientation.TAG))
+            exif = _png_exif(stream) if image.format == "PNG" else image.getexif()
+            return orientation.checked(exif.get(orientation.TAG))
     except (ValueError, SyntaxError, LookupError, TypeError, OSError, ArithmeticError, AttributeError):
         return 1  # Damaged EXIF data does not make the pixels useless.
+
+
+def _png_exif(stream: BinaryIO) -> Image.Exif:
+    """Read the EXIF data of a PNG file from its chunks; Pillow would decode the pixels first."""
+    exif = Image.Exif()
+    place = stream.tell()
+    offset = 8
+    while True:
+        stream.seek(offset)
+        header = stream.read(8)
+        if len(header) < 8 or header[4:] == b"IEND":
+            break
+        (length,) = struct.unpack(">I", header[:4])
+        if header[4:] == b"eXIf":
+            exif.load(stream.read(min(length, _MAX_EXIF_BYTES)))
+            break
+        offset += 12 + length
+    stream.seek(place)
+    return exif
 
 
 def _palette(image: Image.Image) -> tuple[UInt8Array, int]:

@@ -55,7 +55,7 @@ class RasterFile:
     orientation: int
     """Orientation tag, 1..8."""
     bytes_per_pixel: int
-    """Memory that decoding and converting needs."""
+    """Memory that decoding needs, without the conversion to RGB."""
     mpp: float | None
     """Micrometres per pixel."""
     is_plain: bool
@@ -73,10 +73,10 @@ def check_pixels(height: int, width: int, name: str) -> None:
         )
 
 
-def check_expansion(file: RasterFile, file_bytes: int, path: Path) -> None:
+def check_expansion(file: RasterFile, file_bytes: int, path: Path, is_label_map: bool = False) -> None:
     """Raise an `ImageError` if a small file would need so much memory that it cannot be an image of tissue."""
     height, width = file.hw
-    needed = height * width * file.bytes_per_pixel
+    needed = height * width * (file.bytes_per_pixel + (0 if is_label_map else 3))
     if needed > max(_FREE_BYTES, _MAX_EXPANSION * file_bytes):
         raise ImageError(
             f"'{path}' has {file_bytes:,} bytes, but its header states {width} x {height} px (width x height), which "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import operator
 from pathlib import Path
@@ -19,6 +20,9 @@ from .tiff_structure import check_description, check_structure
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+# tifffile logs what it finds damaged; without a handler, Python would print that on the terminal.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _LOSSLESS = (1, 2, 3, 4, 5, 8, 32771, 32773, 32946, 34925, 34933, 50000)
 """Compressions that keep values: none, CCITT, LZW, deflate, PackBits, LZMA, PNG, Zstandard; others may alter them."""
@@ -43,6 +47,8 @@ def open_tiff(stream: BinaryIO, path: Path) -> RasterFile:
     check_description(str(first.description or ""))
     series = tiff.series[0]
     page = series.keyframe
+    if not page.imagelength * page.imagewidth or page.dtype is None:
+        raise ValueError("it holds no image")
     check_pixels(page.imagelength, page.imagewidth, path.stem)
     axes = _check_axes(series, path)
     _check_parts(page)
@@ -69,7 +75,7 @@ def open_tiff(stream: BinaryIO, path: Path) -> RasterFile:
         return Raster(native, "TIFF", palette, mpp=scale.mpp, remarks=said, lossy=lossy, alpha=alpha)
 
     channels = max(1, page.samplesperpixel) * (series.size // max(1, page.size))
-    needed = 4 + 2 * channels * page.dtype.itemsize
+    needed = 1 + 2 * channels * page.dtype.itemsize
     return RasterFile(
         (page.imagelength, page.imagewidth), turned, needed, scale.mpp, _is_plain(page, axes), load
     )

@@ -258,7 +258,7 @@ def test_an_image_can_be_reopened_while_its_old_layer_is_referenced(
 
 
 def test_a_three_dimensional_image_is_refused_with_one_sentence(open_window: Callable[..., Any]) -> None:
-    window = open_window(np.zeros((3, 40, 60), np.uint8), DiscModel(), ready=False)
+    window = open_window(np.zeros((5, 40, 60), np.uint8), DiscModel(), ready=False)
     wait_until(lambda: "3 dimensions" in window.text and not window.state.runner.busy, 60, "the sentence")
     assert "unexpected" not in window.text
     assert window.annotator is None
