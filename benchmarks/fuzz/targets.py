@@ -78,7 +78,7 @@ def _is_refusal(error: BaseException) -> bool:
 
 def _export(name: str, folder: Path) -> None:
     export_labels(folder / "export", snapshot(), (name,))
-    for path in sorted((folder / "export").glob("slide*")):
+    for path in sorted((folder / "export").rglob("slide*")):
         (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
 
 

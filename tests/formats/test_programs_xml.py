@@ -270,3 +270,11 @@ def test_unlisted_colours_are_refused(tmp_path: Path) -> None:
     ) as caught:
         import_labels(write_zip(tmp_path / "masks.zip", files), hw=HW)
     check_sentence(str(caught.value))
+
+
+def test_damaged_masks_in_a_zip_are_named_by_their_place_in_it(tmp_path: Path) -> None:
+    files, _, _ = mask_files()
+    files["SegmentationObject/tissue.png"] = files["SegmentationObject/tissue.png"][:60]
+    with pytest.raises(SampathError, match=r"masks.zip/SegmentationObject/tissue.png") as caught:
+        import_labels(write_zip(tmp_path / "masks.zip", files), hw=HW)
+    check_sentence(str(caught.value))

@@ -18,7 +18,7 @@ from napari_sampath.widgets.annotate.mask_rules import MaskRules, MaskRulesForm
 from napari_sampath.widgets.annotate.model_form import ModelForm
 from napari_sampath.widgets.common.settings_form import SettingsForm
 from napari_sampath.widgets.common.text_table import TextTable
-from napari_sampath.widgets.export.dock import ExportSettings
+from napari_sampath.widgets.export.format_list import FormatList
 from napari_sampath.widgets.objects.filters import ObjectFilter, ObjectFilterForm
 from napari_sampath.widgets.segment.result_filter_form import DELAY_MS, ResultFilterForm
 from napari_sampath.widgets.train.jobs import TrainingSettings
@@ -53,7 +53,7 @@ FORMS = [
     (object_filter_form, ObjectFilter(4, "brush", True)),
     (result_filter_form, ResultFilter(50, {"stroma": 0.3}, True)),
     (lambda: SettingsForm(TrainingSettings()), TrainingSettings("cnn", 7, True)),
-    (lambda: SettingsForm(ExportSettings()), ExportSettings(png=False, coco_polygons=True)),
+    (FormatList, ("tiff", "coco-polygons")),
     (lambda: SettingsForm(EverythingSettings()), EverythingSettings(8, pred_iou_thresh=0.5)),
 ]
 

@@ -12,15 +12,24 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.widgets.export.dock import ExportSettings
 from support.models.discs import DiscModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-ROUND_TRIP = ("tiff", "geojson", "coco", "coco-polygons", "ome-zarr")
-"""Formats that are exported and imported; indexed PNG has a separate test."""
+ROUND_TRIP = {
+    "tiff": "*_classes.tif",
+    "geojson": "*.geojson",
+    "coco": "*_objects.coco.json",
+    "coco-polygons": "*.polygons.coco.json",
+    "ome-zarr": "*.ome.zarr",
+    "imagej": "*.RoiSet.zip",
+    "labelme": "labelme/*.json",
+    "yolo": "yolo/labels/*.txt",
+    "nnunet": "nnUNet_raw/*/labelsTr/*.png",
+}
+"""Formats that are exported and imported, with the file that is imported; indexed PNG has a separate test."""
 
 pytestmark = pytest.mark.gui
 
@@ -150,7 +159,7 @@ def test_a_failed_export_shows_one_sentence(
     wait_until(lambda: not dock.runner.busy, 60, "the sentence")
     assert str(tmp_path / "file") in dock.status.message.text()
     assert "unexpected" not in dock.status.message.text()
-    dock.formats.setValue(ExportSettings(png=False, tiff=False))
+    dock.formats.setValue(())
     window.driver.press(dock.export_button)
     assert "No format" in dock.status.message.text()
     dock.import_from(tmp_path / "file")
@@ -179,29 +188,19 @@ def test_a_relative_path_shows_one_sentence(
 def test_every_format_can_be_exported_and_imported(
     open_window: Callable[..., Any], tissue: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_sampath.formats import FORMATS
-
     window = open_window(tissue, DiscModel())
     rows, cols = np.mgrid[20:40, 30:70]
     window.session.paint(rows.ravel(), cols.ravel(), 1)
     before = window.layers.classes.data.copy()
     dock = add_dock(window, "export")
-    assert {"png", *ROUND_TRIP} <= {name.replace("_", "-") for name in dock.formats.widgets} <= set(FORMATS)
-    for name in ROUND_TRIP:
-        dock.formats.setValue(
-            ExportSettings(**{field: field == name.replace("-", "_") for field in dock.formats.widgets})
-        )
+    assert set(dock.formats.widgets) == {"png", "cellpose", *ROUND_TRIP}
+    for name, pattern in ROUND_TRIP.items():
+        dock.formats.setValue((name,))
         folder = tmp_path / name
         dock.folder.setText(str(folder))
         window.driver.press(dock.export_button)
         wait_until(lambda: not dock.runner.busy, 60, "the export")
-        (written,) = [
-            path
-            for path in folder.iterdir()
-            if path.stem.endswith(
-                ("_classes", "_objects", "_objects.coco", "_objects.polygons.coco", "_objects.ome")
-            )
-        ]
+        (written,) = folder.glob(pattern)
         for object_id in list(window.session.document.objects):
             window.session.objects.delete((object_id,))
         assert not window.layers.classes.data.any()

@@ -7,12 +7,14 @@ https://docs.cvat.ai/docs/dataset_management/formats/format-smask/. The layout i
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import ImageError
 from ...rasters import read_raster
 from ..class_numbers import FileClass, add_to_table
 from ..foreign import Color, choose_image, refuse
@@ -49,40 +51,58 @@ def read(source: Source, options: ReadOptions) -> Labels:
         ImageError: If a file is missing, damaged or of another size, or has a colour that no class has.
         UnknownNameError: If there is no image of that name.
     """
-    if not source.members:
-        root = source.path if source.path.is_dir() else source.path.parent
-        if root.name in (_CLASSES, _OBJECTS):
-            return _read(root.parent, source.path.stem)
-        names = sorted(
-            file.stem for file in (root / _CLASSES).glob("*.png") if not file.name.startswith("._")
-        )
-        if not names:
-            refuse(source.path, f"has no PNG files in '{_CLASSES}' beside {_LABEL_MAP}", "export it again")
-        return _read(root, names[choose_image(names, options.image_name, source.path)])
-    names = sorted(
-        PurePosixPath(member).stem
-        for member in source.members
-        if member.startswith(f"{_CLASSES}/") and member.endswith(".png")
-    )
-    if not names:
-        refuse(source.path, f"has no PNG files in '{_CLASSES}'", "export it again")
-    name = names[choose_image(names, options.image_name, source.path)]
-    with tempfile.TemporaryDirectory() as folder:
-        # The files get names of our own, so that no name in the archive can lead out of the folder.
-        for part in (_CLASSES, _OBJECTS):
-            member = f"{part}/{name}.png"
+    if source.members:
+        return _read_zip(source, options)
+    root = source.path if source.is_folder else source.path.parent
+    if root.name in (_CLASSES, _OBJECTS):
+        root, name = root.parent, source.path.stem
+    else:
+        files = (root / _CLASSES).glob("*.png")
+        names = sorted(file.stem for file in files if not file.name.startswith("._"))
+        name = _choose(names, options, source)
+    classes, objects = root / _CLASSES / f"{name}.png", root / _OBJECTS / f"{name}.png"
+    label_map = root / _LABEL_MAP
+    text = Source(label_map).content
+    return _to_labels(text, classes, objects if objects.is_file() else None, label_map)
+
+
+def _read_zip(source: Source, options: ReadOptions) -> Labels:
+    prefix = f"{_CLASSES}/"
+    names = [member for member in source.members if member.startswith(prefix) and member.endswith(".png")]
+    name = _choose(sorted(PurePosixPath(member).stem for member in names), options, source)
+    files: dict[str, Path] = {}
+    try:
+        for folder in (_CLASSES, _OBJECTS):
+            member = f"{folder}/{name}.png"
             if member in source.members:
-                (Path(folder) / part).mkdir()
-                (Path(folder) / part / "map.png").write_bytes(source.read_member(member, _MAX_IMAGE_BYTES))
-        (Path(folder) / _LABEL_MAP).write_bytes(source.read_member(_LABEL_MAP, _MAX_TEXT_BYTES))
-        return _read(Path(folder), "map", source.path)
+                # The name of the file is our own, so that no name in the archive can lead out of the folder.
+                descriptor, file = tempfile.mkstemp(".png")
+                files[member] = Path(file)
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.write(source.read_member(member, _MAX_IMAGE_BYTES))
+        text = source.read_member(_LABEL_MAP, _MAX_TEXT_BYTES)
+        class_file, *others = files.values()
+        return _to_labels(text, class_file, others[0] if others else None, source.path)
+    except ImageError as error:
+        message = str(error)
+        for member, temporary in files.items():
+            message = message.replace(str(temporary), f"{source.path}/{member}")
+        raise ImageError(message) from error
+    finally:
+        for temporary in files.values():
+            temporary.unlink()
 
 
-def _read(root: Path, name: str, shown: Path | None = None) -> Labels:
-    """Read the maps of one image; `shown` is the path in error messages."""
-    class_file, object_file = root / _CLASSES / f"{name}.png", root / _OBJECTS / f"{name}.png"
-    colors = _read_label_map(root / _LABEL_MAP, shown or root / _LABEL_MAP)
-    packed = _read_colors(class_file, None, shown or class_file)
+def _choose(names: list[str], options: ReadOptions, source: Source) -> str:
+    if not names:
+        refuse(source.path, f"has no PNG files in '{_CLASSES}' beside {_LABEL_MAP}", "export it again")
+    return names[choose_image(names, options.image_name, source.path)]
+
+
+def _to_labels(label_map: bytes, class_file: Path, object_file: Path | None, shown: Path) -> Labels:
+    """Convert the colours of one image; `shown` is the path in error messages."""
+    colors = _read_label_map(label_map, shown)
+    packed = _read_colors(class_file, None, shown)
     listed = [FileClass(label, color=color) for label, color in colors.items() if color != _BACKGROUND]
     classes = add_to_table((), listed).classes
     values, inverse = np.unique(packed, return_inverse=True)
@@ -91,27 +111,24 @@ def _read(root: Path, name: str, shown: Path | None = None) -> Labels:
     if unknown:
         text = ", ".join(f"{value >> 16},{value >> 8 & 255},{value & 255}" for value in unknown[:3])
         refuse(
-            shown or class_file,
+            shown,
             f"has {len(unknown)} colours that {_LABEL_MAP} does not list ({text})",
             "export the masks as PNG, unsmoothed and with their own label map",
         )
     lookup = np.array([ids[int(value)] for value in values], dtype=np.uint8)
     class_map = lookup[inverse.reshape(packed.shape)]
     objects: IntArray = np.zeros(packed.shape, dtype=np.int32)
-    if object_file.is_file():
-        object_colors = _read_colors(object_file, packed.shape, shown or object_file)
+    if object_file is not None:
+        object_colors = _read_colors(object_file, packed.shape, shown)
         objects = _numbers(object_colors)
     return Labels(class_map, np.where(class_map > 0, objects, 0).astype(np.int32), classes)
 
 
-def _read_label_map(file: Path, shown: Path) -> dict[str, Color]:
+def _read_label_map(content: bytes, shown: Path) -> dict[str, Color]:
     """Read the colour of each class."""
-    from ...files.json_reader import read_regular
-
     colors: dict[str, Color] = {}
     try:
-        text = read_regular(file, _MAX_TEXT_BYTES).decode("utf-8-sig")
-        for line in text.splitlines():
+        for line in content[:_MAX_TEXT_BYTES].decode("utf-8-sig").splitlines():
             if not line.strip() or line.startswith("#"):
                 continue
             label, color, *_ = line.split(":")
@@ -119,7 +136,7 @@ def _read_label_map(file: Path, shown: Path) -> dict[str, Color]:
             if not all(0 <= part <= 255 for part in (red, green, blue)):
                 raise ValueError
             colors[label.strip()] = (red, green, blue)
-    except (OSError, ValueError):
+    except ValueError:
         refuse(shown, f"has no readable {_LABEL_MAP} of lines 'name:red,green,blue::'", "export it again")
     return colors
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +10,20 @@ from qtpy.QtWidgets import QFileDialog, QLineEdit
 
 from ...annotations import AnnotatedObject
 from ...session import NewObjects
-from ...settings import setting
 from ..background.workers import JobRunner
 from ..common.apply_queue import ApplyQueue
 from ..common.base_dock import Dock
 from ..common.controls import button, elided_label, form, group, row
-from ..common.settings_form import SettingsForm
 from ..common.status_line import StatusLine
 from ..common.texts import plural
 from ..viewer.jobs import import_job
 from ..viewer.viewer_state import ViewerState
+from .format_list import FormatList, file_filter
 
-IMPORT_FILE_HINT = "Add the objects of a PNG, TIFF, COCO or GeoJSON file of this image"
-IMPORT_FOLDER_HINT = "Add the objects of an exported folder or an OME-Zarr"
-READABLE = "Annotations (*.png *.tif *.tiff *.json *.geojson);;All files (*)"
-
-
-@dataclass(frozen=True, slots=True)
-class ExportSettings:
-    """Selected export formats; each field is a name in `formats.FORMATS`, with "_" instead of "-"."""
-
-    png: bool = setting(True, label="PNG")
-    """Label images in the class colours, readable by any program."""
-    tiff: bool = setting(True, label="TIFF")
-    """Label images for programs such as Fiji."""
-    geojson: bool = setting(False, label="GeoJSON for QuPath")
-    """Outlines with classes, colours, holes and parts; drag the file onto the image in QuPath."""
-    coco: bool = setting(False, label="COCO (run lengths)")
-    """For machine learning; exact to the pixel."""
-    coco_polygons: bool = setting(False, label="COCO (polygons)")
-    """For programs that read outlines only."""
-    ome_zarr: bool = setting(False, label="OME-Zarr")
-    """Label images as pyramids, for large images."""
-
-    @property
-    def formats(self) -> tuple[str, ...]:
-        """Names of the selected formats, as in `formats.FORMATS`."""
-        return tuple(item.name.replace("_", "-") for item in fields(self) if getattr(self, item.name))
+IMPORT_FILE_HINT = (
+    "Add the objects of a label image or of an annotation file (GeoJSON, COCO, CVAT, ImageJ ...)"
+)
+IMPORT_FOLDER_HINT = "Add the objects of an exported folder, an OME-Zarr, CVAT masks or an nnU-Net dataset"
 
 
 class ExportDock(Dock):
@@ -66,7 +42,7 @@ class ExportDock(Dock):
         self.folder.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.browse_button = button("…", "Choose the folder", self._browse)
         self.browse_button.setMaximumWidth(32)
-        self.formats = SettingsForm(ExportSettings())
+        self.formats = FormatList()
         self.export_button = button("Export", "Write the annotations in the selected formats", self._export)
         self.import_file_button = button("Import a file…", IMPORT_FILE_HINT, self._import_file)
         self.import_folder_button = button("Import a folder…", IMPORT_FOLDER_HINT, self._import_folder)
@@ -113,7 +89,7 @@ class ExportDock(Dock):
             self.folder.setText(folder)
 
     def _export(self) -> None:
-        session, formats = self.state.session, self.formats.value().formats
+        session, formats = self.state.session, self.formats.value()
         if session is None:
             return
         if not formats:
@@ -133,7 +109,7 @@ class ExportDock(Dock):
         self.status.say(f"Wrote {names} to {paths[0].parent}.")
 
     def _import_file(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Annotations", self.folder.text(), READABLE)
+        path, _ = QFileDialog.getOpenFileName(self, "Annotations", self.folder.text(), file_filter())
         if path:
             self.import_from(path)
 
