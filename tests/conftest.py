@@ -88,6 +88,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """Give every test, and the processes it starts, its own cache, settings and journals."""
     folder = tmp_path_factory.mktemp("sampath-home")
     monkeypatch.setenv("SAMPATH_CACHE", str(folder / "cache"))
+    monkeypatch.setenv("SAMPATH_USER_DATA", str(folder / "data"))
     monkeypatch.setenv("SAMPATH_PRECISION", "float32")  # equal features on every processor
     monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "config"))
     places = [str(TESTS), os.environ.get("PYTHONPATH", "")]

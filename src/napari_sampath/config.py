@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from .errors import ConfigError
-from .files import read_json
+from .files import read_json, remove_leftovers
+from .files.moving import move_earlier
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 
 _VARIABLES = {
     "cache_dir": "SAMPATH_CACHE",
+    "data_dir": "SAMPATH_USER_DATA",
     "device": "SAMPATH_DEVICE",
     "cache_limit_bytes": "SAMPATH_CACHE_LIMIT_BYTES",
     "precision": "SAMPATH_PRECISION",
@@ -45,7 +47,10 @@ class Config:
     """Settings of one process."""
 
     cache_dir: Path
-    """Folder for downloaded weights, cached features and journals. Environment: SAMPATH_CACHE."""
+    """Folder for downloaded weights and cached features. Environment: SAMPATH_CACHE."""
+    data_dir: Path
+    """Folder of the user's work that is not in the images' folders: journals and states. Environment:
+    SAMPATH_USER_DATA."""
     device: str
     """"auto", "cpu", "cuda", "cuda:1", "mps". Environment: SAMPATH_DEVICE."""
     cache_limit_bytes: int
@@ -65,7 +70,12 @@ class Config:
 
     @property
     def sessions_dir(self) -> Path:
-        """Folder of the annotation journals."""
+        """Folder of the annotation journals; see `sessions_folder`."""
+        return self.data_dir / "sessions"
+
+    @property
+    def earlier_sessions_dir(self) -> Path:
+        """Folder in which earlier versions kept the journals."""
         return self.cache_dir / "sessions"
 
 
@@ -97,6 +107,7 @@ def load_config(**flags: object) -> Config:
     """
     defaults: dict[str, object] = {
         "cache_dir": platformdirs.user_cache_dir(_APP),
+        "data_dir": platformdirs.user_data_dir(_APP),
         "device": "auto",
         "cache_limit_bytes": 20 * 2**30,
         "precision": "auto",
@@ -113,13 +124,18 @@ def load_config(**flags: object) -> Config:
     except ValueError:
         value = values["cache_limit_bytes"]
         raise ConfigError(f"cache_limit_bytes is '{value}'; give a whole number of bytes.") from None
-    try:
-        cache_dir = Path(str(values["cache_dir"])).expanduser()
-    except RuntimeError:  # there is no such user
-        cache_dir = Path("\0")
-    if "\0" in str(cache_dir):
-        raise ConfigError(f"cache_dir is {values['cache_dir']!r}; give the path of a folder.")
-    return Config(cache_dir, str(values["device"]), limit, _check_precision(str(values["precision"])))
+    cache_dir, data_dir = (_folder(key, values[key]) for key in ("cache_dir", "data_dir"))
+    precision = _check_precision(str(values["precision"]))
+    return Config(cache_dir, data_dir, str(values["device"]), limit, precision)
+
+
+def sessions_folder() -> Path:
+    """Return the folder of the user's journals and states, after moving there those of earlier versions."""
+    config = load_config()
+    if config.earlier_sessions_dir.is_dir() and config.earlier_sessions_dir != config.sessions_dir:
+        move_earlier(config.earlier_sessions_dir, config.sessions_dir)
+    remove_leftovers(config.sessions_dir)
+    return config.sessions_dir
 
 
 def settings_file(name: str) -> Path:
@@ -206,6 +222,16 @@ def cpu_has_bfloat16() -> bool:
 
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def _folder(key: str, value: object) -> Path:
+    try:
+        folder = Path(str(value)).expanduser()
+    except RuntimeError:  # there is no such user
+        folder = Path("\0")
+    if "\0" in str(folder):
+        raise ConfigError(f"{key} is {value!r}; give the path of a folder.")
+    return folder
 
 
 def _check_precision(name: str) -> str:

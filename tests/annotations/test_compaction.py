@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -12,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from napari_sampath.annotations.storage import compaction
-from napari_sampath.errors import StorageError
 from napari_sampath.session import Session
 from support.programs.journal_victim import digest, open_session, script
 
@@ -104,10 +104,10 @@ def test_full_disk_keeps_the_long_journal(tmp_path: Path, monkeypatch: pytest.Mo
     final = long_journal(path, 1)
     content = path.read_bytes()
 
-    def refuse(*_: object) -> None:
-        raise StorageError("No space left on device.")
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("napari_sampath.annotations.storage.journal.write_atomically", refuse)
+    monkeypatch.setattr("napari_sampath.annotations.storage.journal.create", refuse)
     session = open_session(path)
     assert path.read_bytes() == content
     assert digest(session) == final

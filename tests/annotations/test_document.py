@@ -154,7 +154,7 @@ def test_journals_keep_the_first_name_of_verify() -> None:
     """Journals of earlier versions call the operation "vouch"."""
     fields = operation_to_json(Verify(square(1, 2, 3)))
     assert fields["op"] == "vouch"
-    assert isinstance(operation_from_json(fields), Verify)
+    assert isinstance(operation_from_json(fields, (100, 100)), Verify)
 
 
 def test_masks_are_cropped_to_the_image(document: Document) -> None:
@@ -372,7 +372,7 @@ def back_and_forth(moves: list[tuple]) -> None:
             continue
         patches.append(patch)
         states.append(state_of(document))
-        perform(replayed, operation_from_json(operation_to_json(operation)))
+        perform(replayed, operation_from_json(operation_to_json(operation), replayed.hw))
         assert state_of(replayed) == states[-1]
         # An operation prepared on a fork has the same result and does not change the document before `take`.
         prepared = prepare(beside.document.fork(), beside.number, operation)

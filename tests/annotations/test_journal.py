@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from napari_sampath.annotations import Document, Edits, Header, Journal, open_journal, pixel_digest
-from napari_sampath.annotations.storage.journal import _seal
+from napari_sampath.annotations.storage.lines import seal
 from napari_sampath.errors import JournalError, StorageError
 from napari_sampath.session import Session, journal_path
 from support.models.disc_model import disc_model
@@ -94,7 +94,7 @@ def test_truncated_or_damaged_last_line_is_dropped(tmp_path: Path, caplog: pytes
     session.paint([1, 2], [3, 4], 2)
     session.close()
     content = whole.read_bytes()
-    damaged = [content[:end] for end in range(start + 1, len(content))]
+    damaged = [content[:end] for end in range(start + 1, len(content) - 1)]
     for position in range(start, len(content), 7):
         flipped = bytearray(content)
         flipped[position] ^= 0x20
@@ -195,9 +195,9 @@ def test_journal_of_another_image_is_refused(tmp_path: Path) -> None:
     [
         (b"\x89PNG\r\n\x1a\n", "is not a journal of napari-sampath"),
         (b'{"format": "napari-sampath journal"}\n', "is not a journal of napari-sampath"),
-        (_seal({"seq": 0, **HEADER.to_json(), "format": "other"}), "is not a journal of napari-sampath"),
+        (seal({"seq": 0, **HEADER.to_json(), "format": "other"}), "is not a journal of napari-sampath"),
         (
-            _seal({"seq": 0, **HEADER.to_json(), "schema": 2}),
+            seal({"seq": 0, **HEADER.to_json(), "schema": 2}),
             "has schema 2, but this version reads schema 1; update",
         ),
     ],

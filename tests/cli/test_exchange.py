@@ -53,17 +53,18 @@ def test_export_of_an_image_or_a_journal(
     image: Path, journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     renamed = image.rename(tmp_path / "renamed.png")
-    for name, source in (("renamed", renamed), ("tissue", journal)):
-        folder = tmp_path / f"labels of {name}"
+    assert b"tissue" in journal.read_bytes()
+    for number, source in enumerate((renamed, journal)):
+        folder = tmp_path / f"labels{number}"
         assert main(["export", str(source), "-o", str(folder), "--json"]) == 0
         output = json.loads(capsys.readouterr().out)
         assert output["annotations"] == 2
         assert {path.rpartition("/")[2] for path in output["files"]} == {
-            f"{name}_classes.png",
-            f"{name}_classes.tif",
-            f"{name}_instances.png",
-            f"{name}_instances.tif",
-            f"{name}_details.json",
+            "renamed_classes.png",
+            "renamed_classes.tif",
+            "renamed_instances.png",
+            "renamed_instances.tif",
+            "renamed_details.json",
             "classes.json",
         }
         labels = import_labels(folder)
@@ -73,6 +74,8 @@ def test_export_of_an_image_or_a_journal(
         np.testing.assert_array_equal(labels.class_map, expected)
         np.testing.assert_array_equal(np.unique(labels.instance_map), [0, 1, 2])
         assert [info.name for info in labels.classes] == ["object", "gland"]
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".png"]
+    assert not [path for path in (journal, *written) if b"tissue" in path.read_bytes()]
 
 
 def test_export_of_one_format(journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

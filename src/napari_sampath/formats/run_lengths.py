@@ -17,6 +17,8 @@ from ..arrays import BoolArray, IntArray, LocalMask
 from ..errors import DatasetError
 
 _MAX_AREA = 2**62
+_MAX_POSITION = 2**31
+_MARGIN_PX = 1024
 _MAX_SHIFT = 60
 """Bits after which a compressed number is refused: its text may be as long as the file."""
 
@@ -43,7 +45,10 @@ def decode(lengths: npt.ArrayLike, hw: tuple[int, int]) -> BoolArray:
     Raises:
         ValueError: If the lengths do not sum to h * w.
     """
-    runs = np.asarray(lengths, dtype=np.int64)
+    try:
+        runs = np.asarray(lengths, dtype=np.int64)
+    except OverflowError:
+        raise ValueError("a run length has more than 64 bits") from None
     if runs.ndim != 1 or (runs < 0).any() or int(runs.sum()) != hw[0] * hw[1]:
         raise ValueError(f"run lengths sum to {int(runs.sum())} and not to {hw[0]} x {hw[1]} pixels")
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(hw)
@@ -63,14 +68,34 @@ def mask_to_json(mask: LocalMask) -> dict[str, Any]:
     return {"row": mask.row, "col": mask.col, "hw": list(mask.bitmap.shape), "counts": counts}
 
 
-def mask_from_json(fields: Mapping[str, Any]) -> LocalMask:
+def mask_from_json(fields: Any, hw: tuple[int, int]) -> LocalMask:
     """Decode a mask; the inverse of `mask_to_json`.
 
+    Args:
+        fields: The encoded mask.
+        hw: Size (H, W) of the image.
+
     Raises:
-        ValueError: If the run lengths do not fit the size.
+        ValueError: If a value is missing or not a whole number, the mask is far larger than the image, or the run
+            lengths do not fit its size.
     """
-    height, width = fields["hw"]
-    return LocalMask(int(fields["row"]), int(fields["col"]), decode(fields["counts"], (height, width)))
+    if not isinstance(fields, Mapping):
+        raise ValueError("a mask is missing")
+    size = fields.get("hw")
+    values = [fields.get("row"), fields.get("col"), *(size if isinstance(size, list | tuple) else ())]
+    if len(values) != 4 or not all(type(value) is int for value in values):
+        raise ValueError("the position or size of a mask is malformed")
+    row, col, height, width = values
+    # Masks may extend beyond the image, but the memory for them must be in proportion.
+    outside = max(abs(row), abs(col)) > _MAX_POSITION or min(height, width) < 0
+    if outside or height > 2 * hw[0] + _MARGIN_PX or width > 2 * hw[1] + _MARGIN_PX:
+        raise ValueError(
+            f"a mask of {width} x {height} px at ({col}, {row}) does not fit the image of {hw[1]} x {hw[0]}"
+        )
+    counts = fields.get("counts")
+    if not isinstance(counts, list) or not all(type(count) is int for count in counts):
+        raise ValueError("the run lengths of a mask are not whole numbers")
+    return LocalMask(row, col, decode(counts, (height, width)))
 
 
 def encode_coco(mask: LocalMask, hw: tuple[int, int]) -> list[int]:

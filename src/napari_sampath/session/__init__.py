@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ..config import sessions_folder
 from .change import Change
-from .editor import journal_path
 from .folder.batch import FolderRun, automatic_job
 from .folder.queue import Entry, FolderQueue, State
 from .folder.training_samples import TrainingSamples, first_classes, remember_dataset, remembered_dataset
+from .journals import journal_path
 from .objects.object_rows import Column, ObjectRow, sort_rows
 from .objects.overlap import MaskMode, Overlap, OverlapRule, name_overlap
 from .prompts.answerer import Answer, PromptRequest
@@ -50,6 +51,7 @@ __all__ = [
     "name_overlap",
     "remember_dataset",
     "remembered_dataset",
+    "sessions_folder",
     "sort_rows",
     "uncertain_regions",
 ]

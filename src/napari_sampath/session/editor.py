@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Iterable
-from pathlib import Path
 
 from psygnal import Signal
 
@@ -18,19 +18,11 @@ from ..annotations import (
     Patch,
     Prepared,
     SetClasses,
-    pixel_digest,
 )
-from ..arrays import ClassInfo, UInt8Array
+from ..arrays import ClassInfo
+from .journals import other_journals
 
-
-def journal_path(image: UInt8Array, folder: Path) -> Path:
-    """Return the path of an image's journal; it depends on the pixels only, so renamed images keep their objects.
-
-    Args:
-        image: (H, W, 3) uint8.
-        folder: Folder of the journals, usually `Config.sessions_dir`.
-    """
-    return folder / f"{pixel_digest(image)[:32]}.jsonl"
+logger = logging.getLogger(__name__)
 
 
 class Editor:
@@ -57,6 +49,8 @@ class Editor:
 
     def __init__(self, hw: tuple[int, int], classes: Iterable[ClassInfo], journal: Journal | None) -> None:
         self._edits = Edits(Document(hw, classes), journal)
+        self.notes = () if journal is None else (*journal.notes, *other_journals(journal.path))
+        """Sentences for the user about the journal."""
         self._active = 0
         self._keep_active()
         # A weak reference, so that the journal is closed as soon as the session is deleted.
@@ -67,7 +61,15 @@ class Editor:
             if editor is not None:
                 editor.do(SetClasses(wanted))
 
+        def say(text: str) -> None:
+            editor = this()
+            logger.warning("%s", text)
+            if editor is not None:
+                editor.message.emit(text)
+
         self.classes.redirect = set_classes
+        if journal is not None:
+            journal.notice = say
 
     def close(self) -> None:
         """Close the journal."""

@@ -89,12 +89,12 @@ class Session:
                 "give red, green and blue as (H, W, 3) uint8."
             )
         self.image = image
-        self.name = name
         self.hw: tuple[int, int] = (image.shape[0], image.shape[1])
         start = ClassList(classes or ()).snapshot or (FIRST_CLASS,)
-        log = None
+        log, digest = None, ""
         if journal is not None:
-            log = Journal(Path(journal), Header(name, self.hw, pixel_digest(image), start))
+            digest = pixel_digest(image)
+            log = Journal(Path(journal), Header(name, self.hw, digest, start))
         self._editor = editor = Editor(self.hw, start, log)
         self.document_changed = editor.document_changed
         self.area_changed = editor.area_changed
@@ -112,9 +112,23 @@ class Session:
         self.class_tools = ClassTools(self.document, editor.do)
         self.area = VerifiedArea(self.document, editor.do)
         self.proposals = Proposals(editor, lambda: prompts.tiles)
-        self.files = SessionFiles(image, name, editor)
+        self.files = SessionFiles(image, name, editor, digest)
         self.overlap: OverlapRule = "overwrite"
         self.mask_mode: MaskMode = "instance"
+
+    @property
+    def name(self) -> str:
+        """Present name of the image, also used for exported files."""
+        return self.files.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.files.name = name
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the user about the journal, such as steps that could not be read."""
+        return self._editor.notes
 
     def close(self) -> None:
         """Close the journal, so that another session can open it; nothing needs to be saved."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
+from ...files import convert
+from ...files.json_reader import Range
 from ..masks.masks import Box
 
 Source: TypeAlias = Literal["point", "box", "mask", "head", "brush", "import"]
@@ -16,6 +18,9 @@ FlagName: TypeAlias = Literal["reviewed", "unsure"]
 """Marks that a person can set on an object."""
 
 FLAGS: tuple[FlagName, ...] = get_args(FlagName)
+
+MAX_ID = 2**26
+"""Highest object number that is read; tables from number to class have that length."""
 
 TRUSTED, UNSURE = 1, 2
 """Values of `AnnotatedObject.trust`; 0 is an unreviewed proposal."""
@@ -82,19 +87,44 @@ def from_json(fields: Mapping[str, Any]) -> AnnotatedObject:
     """Convert the output of `to_json` to a record.
 
     Raises:
-        ValueError: If the source is not one of `Source`.
+        ValueError: If a field is missing or a value is not allowed.
     """
-    if fields["source"] not in get_args(Source):
-        raise ValueError(f"the source is '{fields['source']}', not one of {get_args(Source)}")
+    stored = convert(fields, _Stored)
+    convert(fields.get("prompts"), _Prompts)
     return AnnotatedObject(
-        int(fields["id"]),
-        int(fields["class_id"]),
-        fields["source"],
-        fields["score"],
-        fields["model"],
+        stored.id,
+        stored.class_id,
+        stored.source,
+        stored.score,
+        stored.model,
         fields["prompts"],
-        fields["created"],
-        bool(fields.get("reviewed", False)),
-        bool(fields.get("unsure", False)),
-        modified=fields.get("modified"),
+        stored.created,
+        stored.reviewed,
+        stored.unsure,
+        modified=stored.modified,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The fields of a stored record."""
+
+    id: Annotated[int, Range(1, MAX_ID)]
+    class_id: Annotated[int, Range(1, 255)]
+    source: Source
+    created: str
+    score: float | None = None
+    model: str | None = None
+    reviewed: bool = False
+    unsure: bool = False
+    modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    """The prompts of a stored record."""
+
+    points: list[tuple[float, float]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    box: tuple[float, float, float, float] | None = None
+    mask: bool = False

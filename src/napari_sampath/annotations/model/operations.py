@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ...arrays import ClassInfo, LocalMask
+from ...files import convert
 from ...formats.run_lengths import mask_from_json, mask_to_json
 from ...jobs import releasing_gil
-from .annotated_object import FLAGS, AnnotatedObject, FlagName, from_json, to_json
+from .annotated_object import AnnotatedObject, FlagName, from_json, to_json
+from .classes import checked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,38 +134,47 @@ def operation_to_json(operation: Operation) -> dict[str, Any]:
             return {"op": "batch", "name": name, "steps": [operation_to_json(step) for step in operations]}
 
 
-def operation_from_json(fields: Mapping[str, Any]) -> Operation:
+def operation_from_json(fields: Mapping[str, Any], hw: tuple[int, int]) -> Operation:
     """Convert the output of `operation_to_json` to an operation.
 
+    Args:
+        fields: The stored operation.
+        hw: Size (H, W) of the image, which bounds the size of masks.
+
     Raises:
-        ValueError: If the type is unknown or a value is invalid.
-        KeyError: If a field is missing.
+        ValueError: If the type is unknown, or a value is missing or not allowed.
     """
-    match fields["op"]:
+    match fields.get("op"):
         case "add":
-            items = tuple(
-                (from_json(entry), mask_from_json(entry["pixels"])) for entry in fields["annotations"]
-            )
+            entries = convert(fields.get("annotations"), list[dict[str, Any]], "annotations")
+            items = tuple((from_json(entry), mask_from_json(entry.get("pixels"), hw)) for entry in entries)
             classes = fields.get("classes")
             return Add(items, None if classes is None else classes_from_json(classes))
         case "erase":
-            return Erase(mask_from_json(fields["pixels"]))
+            return Erase(mask_from_json(fields.get("pixels"), hw))
         case "delete":
-            return Delete(tuple(fields["ids"]))
+            return Delete(_ids(fields))
         case "reclassify":
-            return Reclassify(tuple(fields["ids"]), fields["class_id"])
+            return Reclassify(_ids(fields), convert(fields.get("class_id"), int, "class_id"))
         case "classes":
-            return SetClasses(classes_from_json(fields["classes"]))
+            return SetClasses(classes_from_json(fields.get("classes")))
         case "flag":
-            if fields["flag"] not in FLAGS:
-                raise ValueError(f"the flag '{fields['flag']}' is unknown")
-            return Flag(tuple(fields["ids"]), fields["flag"], bool(fields["value"]))
+            flag: FlagName = convert(fields.get("flag"), FlagName, "flag")
+            return Flag(_ids(fields), flag, convert(fields.get("value"), bool, "value"))
         case "vouch":
-            return Verify(mask_from_json(fields["pixels"]), bool(fields["value"]))
+            value = convert(fields.get("value"), bool, "value")
+            return Verify(mask_from_json(fields.get("pixels"), hw), value)
         case "batch":
-            return Batch(tuple(map(operation_from_json, fields["steps"])), str(fields["name"]))
+            steps = convert(fields.get("steps"), list[dict[str, Any]], "steps")
+            name = convert(fields.get("name"), str, "name")
+            return Batch(tuple(operation_from_json(step, hw) for step in steps), name)
         case unknown:
-            raise ValueError(f"the operation '{unknown}' is unknown")
+            raise ValueError(f"the operation {str(unknown)[:40]} is unknown")
+
+
+def _ids(fields: Mapping[str, Any]) -> tuple[int, ...]:
+    ids: tuple[int, ...] = convert(fields.get("ids"), tuple[int, ...], "ids")
+    return ids
 
 
 def classes_to_json(classes: tuple[ClassInfo, ...]) -> list[dict[str, Any]]:
@@ -171,6 +182,10 @@ def classes_to_json(classes: tuple[ClassInfo, ...]) -> list[dict[str, Any]]:
     return [{"id": info.id, "name": info.name, "color": list(info.color)} for info in classes]
 
 
-def classes_from_json(entries: list[dict[str, Any]]) -> tuple[ClassInfo, ...]:
-    """Convert the output of `classes_to_json` to classes."""
-    return tuple(ClassInfo(entry["id"], entry["name"], tuple(entry["color"])) for entry in entries)
+def classes_from_json(entries: Any) -> tuple[ClassInfo, ...]:
+    """Convert the output of `classes_to_json` to classes.
+
+    Raises:
+        ValueError: If a value is missing or not allowed.
+    """
+    return checked(convert(entries, tuple[ClassInfo, ...], "classes"))

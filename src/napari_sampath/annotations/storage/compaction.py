@@ -11,6 +11,7 @@ import numpy as np
 
 from ...arrays import LocalMask
 from ...errors import StorageError
+from ...files import convert
 from ...formats.run_lengths import mask_from_json, mask_to_json
 from ..masks.masks import bounds
 from ..masks.tiled_map import TiledMap
@@ -39,11 +40,11 @@ def compact(document: Document, history: History, journal: Journal) -> bool:
         journal: The journal, with `records` not cleared yet.
 
     Returns:
-        True if the journal was rewritten; if writing fails, the old file is kept.
+        True if the journal was rewritten; the old file is kept if writing fails or it may not be replaced.
     """
     steps = [step.number for step in (*history.done, *reversed(history.undone))]
     first = steps[0] if steps else journal.last + 1
-    if journal.nbytes < MIN_BYTES or first <= 1:
+    if journal.nbytes < MIN_BYTES or first <= 1 or not journal.is_replaceable:
         return False
     kept = set(steps)
     by_number = {record["seq"]: record for record in journal.records}
@@ -96,18 +97,19 @@ def restore(document: Document, fields: Mapping[str, Any]) -> None:
     """Fill an empty document from a snapshot record that `compact` wrote.
 
     Raises:
-        ValueError: If a value is invalid.
-        KeyError: If a field is missing.
+        ValueError: If a value is missing or not allowed.
     """
-    document.classes.restore(classes_from_json(fields["classes"]))
-    for entry in fields["annotations"]:
-        mask = mask_from_json(entry["pixels"])
-        r0, c0, r1, c1 = entry["box"]
+    document.classes.restore(classes_from_json(fields.get("classes")))
+    for entry in convert(fields.get("annotations"), list[dict[str, Any]], "annotations"):
+        mask = mask_from_json(entry.get("pixels"), document.hw)
+        r0, c0, r1, c1 = convert(entry.get("box"), tuple[int, int, int, int], "box")
+        if not (0 <= r0 <= r1 <= document.hw[0] and 0 <= c0 <= c1 <= document.hw[1]):
+            raise ValueError(f"the box of object {entry.get('id')} is not in the image")
         obj = replace(from_json(entry), box=(r0, c0, r1, c1), area_px=mask.area_px)
         _paint(document.instance_map, mask, obj.id)
         document.put(obj.id, obj)
-    for mask in map(mask_from_json, fields["vouched"]):
-        _paint(document.verified_map, mask, True)
+    for entry in convert(fields.get("vouched"), list[Any], "vouched"):
+        _paint(document.verified_map, mask_from_json(entry, document.hw), True)
     document.next_id = max(document.objects, default=0) + 1
 
 

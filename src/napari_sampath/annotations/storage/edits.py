@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Annotated, Any
 
 from ...errors import SampathError
+from ...files import convert
+from ...files.json_reader import Range
+from ..model.annotated_object import MAX_ID
 from ..model.document import Document
 from ..model.operations import Operation, label, operation_from_json, operation_to_json
 from ..model.patch import Patch
@@ -16,6 +19,17 @@ from .history import History, Step
 from .journal import Journal
 
 logger = logging.getLogger(__name__)
+
+_UNUSABLE = (
+    SampathError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+    RecursionError,
+)
 
 
 class Edits:
@@ -32,6 +46,8 @@ class Edits:
     def __init__(self, document: Document, journal: Journal | None = None) -> None:
         self.document = document
         self.journal = journal
+        self.skipped = 0
+        """Number of steps of the journal that could not be replayed."""
         self._number = 0
         if journal is None:
             self.history = History()
@@ -43,6 +59,11 @@ class Edits:
             # Compact here, because sessions are opened in a worker thread, where the user does not wait.
             compact(document, self.history, journal)
             journal.records.clear()
+            if self.skipped:
+                count = f"{self.skipped} step{'s' * (self.skipped > 1)}"
+                journal.notes.append(
+                    f"{count} of the journal '{journal.path}' cannot be repeated; check the objects."
+                )
 
     def do(self, operation: Operation) -> Patch:
         """Perform and save one operation as one undo step.
@@ -135,26 +156,28 @@ class Edits:
         """Replay a record; skip it if it fails, so that the other records are kept."""
         number = record["seq"]
         try:
-            if record["op"] in ("undo", "redo"):
-                self._replay_step(record)
-                return
-            if record["op"] == "snapshot":
-                restore(self.document, record)
-                return
-            if record["op"] == "reserve":
-                self.document.next_id = max(self.document.next_id, int(record["next_id"]))
-                return
-            operation = operation_from_json(record)
-            self.history.push(Step(number, perform(self.document, operation), label(operation)))
-        except (SampathError, ValueError, KeyError, TypeError) as error:
-            # Happens only if a damaged line in the middle of the journal was skipped and later steps depend on it.
+            match record.get("op"):
+                case "undo" | "redo":
+                    self._replay_step(record)
+                case "snapshot":
+                    restore(self.document, record)
+                case "reserve":
+                    next_id = convert(record.get("next_id"), Annotated[int, Range(1, MAX_ID)], "next_id")
+                    self.document.next_id = max(self.document.next_id, next_id)
+                case _:
+                    operation = operation_from_json(record, self.document.hw)
+                    self.history.push(Step(number, perform(self.document, operation), label(operation)))
+        except _UNUSABLE as error:
+            # Happens only if a damaged line in the middle of the journal was skipped and later steps depend on it, or
+            # if another program wrote the line.
+            self.skipped += 1
             logger.warning("Step %d of the journal cannot be replayed: %s", number, error)
 
     def _replay_step(self, record: dict[str, Any]) -> None:
         undo = record["op"] == "undo"
         step = self.history.last if undo else self.history.next
-        if not isinstance(step, Step) or step.number != record["of"]:
-            raise ValueError(f"step {record['of']} is not the next step to {record['op']}")
+        if not isinstance(step, Step) or step.number != record.get("of"):
+            raise ValueError(f"step {record.get('of')} is not the next step to {record['op']}")
         if undo:
             self._undo(step)
         else:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from ...arrays import ClassInfo, UInt8Array
+from ...files import from_json
+from ...files.json_reader import Range
 from ..model.annotated_object import now
-from ..model.operations import classes_from_json, classes_to_json
+from ..model.classes import checked
+from ..model.operations import classes_to_json
 from .history import MAX_BYTES, MAX_STEPS
 
 FORMAT = "napari-sampath journal"
 SCHEMA = 1
+MAX_SIDE_PX = 2**24
+"""Longest side of an image in a journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +57,38 @@ class Header:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Header:
-        """Convert the output of `to_json` to a header."""
-        height, width = fields["hw"]
-        history = fields["history"]
+        """Convert the output of `to_json` to a header.
+
+        Raises:
+            ValueError: If a field is missing or a value is not allowed.
+        """
+        stored = from_json(_Stored, fields)
+        limits = stored.history
+        classes = checked(stored.classes)
         return cls(
-            fields["image"],
-            (height, width),
-            fields["digest"],
-            classes_from_json(fields["classes"]),
-            history["steps"],
-            history["bytes"],
-            fields["created"],
+            stored.image, stored.hw, stored.digest, classes, limits.steps, limits.bytes, stored.created
         )
+
+
+_Side = Annotated[int, Range(1, MAX_SIDE_PX)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    steps: Annotated[int, Range(1, 2**31 - 1)]
+    bytes: Annotated[int, Range(1, 2**62)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The first line of a file."""
+
+    image: str
+    hw: tuple[_Side, _Side]
+    digest: str
+    classes: tuple[ClassInfo, ...]
+    history: _Limits
+    created: str
 
 
 def pixel_digest(image: UInt8Array) -> str:

@@ -8,32 +8,27 @@ header. The others are operations ("op": see `operations.operation_to_json`), un
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
+import dataclasses
+import errno
 import logging
 import os
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
-
-from filelock import FileLock, Timeout
+from typing import Any, NoReturn
 
 from ...errors import JournalError, StorageError
-from ...files import write_atomically
+from ...files import free_name
 from ..model.annotated_object import now
 from .header import FORMAT, SCHEMA, Header
-from .syncer import Syncer
+from .lines import seal, split, unseal
+from .open_file import OpenFile, create, create_if_missing
 
 logger = logging.getLogger(__name__)
 
-_SUM_CHARS = 32
-_SUM_START = b',"sum":"'
-
 
 def open_journal(path: Path) -> Journal:
-    """Open an existing journal without its image.
+    """Open an existing journal without its image, to read it; the file is not changed.
 
     Raises:
         JournalError: If there is no such file, it is not a journal, or another session has it open.
@@ -48,16 +43,19 @@ class Journal:
     """One journal file, open for appending by this process only.
 
     When `append` returns, the line is in the file and survives a crash of the program. An incomplete last line is
-    removed when the journal is opened; a damaged line in the middle is skipped.
+    removed when the journal is opened; a damaged line in the middle is skipped. If the file is deleted or moved while
+    it is open, it is written again at the next step.
 
     Args:
         path: The file; created with its folder if it does not exist.
-        header: Header for a new file; an existing file must belong to the same image. None opens an existing file of
-            any image.
+        header: Header for a new file; an existing file must belong to the same image, and gets the image's present
+            name. None opens an existing file of any image to read it.
 
     Attributes:
         header: The header of the file.
         records: Operations read from the file; clear the list after replaying them.
+        notes: Sentences about lines that could not be read.
+        notice: Called with a sentence if the file had to be written again.
 
     Raises:
         JournalError: If another session has it open, or it is not a journal of this image.
@@ -67,22 +65,25 @@ class Journal:
     def __init__(self, path: Path, header: Header | None) -> None:
         self.path = path
         self.records: list[dict[str, Any]] = []
-        self._lock = _lock(path)
+        self.notes: list[str] = []
+        self.notice: Callable[[str], object] = logger.warning
         self._torn = False
         self._last = 0
         self._end = 0
         try:
-            if header is not None and (not path.exists() or path.stat().st_size == 0):
-                first = _seal({"seq": 0, **header.to_json()})
-                write_atomically(path, lambda stream: stream.write(first))
-            self._stream: BinaryIO = open(path, "r+b", buffering=0)  # noqa: SIM115  # open as long as the journal
+            if header is not None:
+                create_if_missing(path, seal({"seq": 0, **header.to_json()}))
+            self._file = OpenFile(path, read_only=header is None)
         except OSError as error:
-            self._lock.release()
             _refuse(f"The journal '{path}' cannot be opened", error)
-        self._syncer = Syncer(self._stream.fileno())
-        self._close = weakref.finalize(self, _close, self._stream, self._syncer, self._lock)
+        self._close = weakref.finalize(self, self._file.close)
         try:
             self.header = self._read(header)
+            if header is not None and header.image != self.header.image:
+                self._rename_image(header.image)
+        except OSError as error:
+            self.close()
+            _refuse(f"The journal '{path}' cannot be read", error)
         except BaseException:
             self.close()
             raise
@@ -97,6 +98,11 @@ class Journal:
         """Number of the last record."""
         return self._last
 
+    @property
+    def is_replaceable(self) -> bool:
+        """Whether `rewrite` may replace the file: not one that was opened to read it, nor one with hard links."""
+        return not self._file.read_only and not self._file.has_other_names
+
     def append(self, record: Mapping[str, Any] | str) -> int:
         """Append one record; a `Syncer` flushes it to the disk shortly afterwards.
 
@@ -110,30 +116,34 @@ class Journal:
             StorageError: If writing fails; the journal is unchanged and the record can be appended again.
         """
         number = self._last + 1
-        line = memoryview(_seal({"seq": number, "at": now()}, record))
+        line = memoryview(seal({"seq": number, "at": now()}, record))
         try:
-            self._syncer.check()
+            self._file.syncer.check()
             if self._torn:
                 self._truncate()
-            self._stream.seek(self._end)
+            self._find_again()
+            stream = self._file.stream
+            stream.seek(self._end)
             written = 0
             while written < len(line):
-                written += self._stream.write(line[written:])
+                written += stream.write(line[written:])
         except (OSError, ValueError) as error:
+            if isinstance(error, StorageError):
+                raise
             self._truncate_or_warn()
             _refuse("The last step could not be saved and was not applied", error)
         self._last = number
         self._end += len(line)
-        self._syncer.ask()
+        self._file.syncer.ask()
         return number
 
     def sync(self, timeout_s: float | None = None) -> bool:
         """Wait until all records are flushed to the disk; return False after the timeout or an error."""
-        return self._syncer.wait(timeout_s)
+        return self._file.syncer.wait(timeout_s)
 
     def encode(self, records: Iterable[Mapping[str, Any]]) -> bytes:
         """Encode the header of this journal and numbered records as the content of a file."""
-        return b"".join(map(_seal, ({"seq": 0, **self.header.to_json()}, *records)))
+        return b"".join(map(seal, ({"seq": 0, **self.header.to_json()}, *records)))
 
     def rewrite(self, content: bytes, last: int) -> None:
         """Replace the content of the file atomically.
@@ -145,15 +155,14 @@ class Journal:
         Raises:
             StorageError: If the file cannot be written; the journal is unchanged.
         """
-        write_atomically(self.path, lambda stream: stream.write(content))
-        # The lock is a separate file, so no other process can open the journal in between.
-        self._close.detach()
-        old = self._stream, self._syncer
-        self._stream = open(self.path, "r+b", buffering=0)  # noqa: SIM115  # open as long as the journal
-        self._syncer = Syncer(self._stream.fileno())
-        self._close = weakref.finalize(self, _close, self._stream, self._syncer, self._lock)
-        old[1].close()
-        old[0].close()
+        target = Path(os.path.realpath(self.path))
+        try:
+            if self._file.place() != "same":
+                raise OSError(errno.ESTALE, "the file was moved")
+            # The new file is locked before it gets its name, so no other process can open it in between.
+            self._file.switch(create(target, content, replace=True), self.path)
+        except OSError as error:
+            _refuse(f"The journal '{self.path}' could not be shortened", error)
         self._end, self._last, self._torn = len(content), last, False
 
     def close(self) -> None:
@@ -161,30 +170,12 @@ class Journal:
         self._close()
 
     def _read(self, expected: Header | None) -> Header:
-        content = self._stream.read()
-        lines = content.split(b"\n")
-        try:
-            first = _unseal(lines[0])
-        except ValueError:
-            first = {}
-        if first.get("format") != FORMAT:
-            raise JournalError(
-                f"'{self.path}' is not a journal of napari-sampath, or its first line is damaged; "
-                "move it away or choose another file."
-            )
-        if first["schema"] != SCHEMA:
-            raise JournalError(
-                f"The journal '{self.path}' has schema {first['schema']}, but this version reads schema {SCHEMA}; "
-                "update napari-sampath."
-            )
-        header = Header.from_json(first)
-        if expected is not None and (header.digest, header.hw) != (expected.digest, expected.hw):
-            raise JournalError(
-                f"The journal '{self.path}' belongs to the image '{header.image}' "
-                f"({header.hw[1]} x {header.hw[0]} px), not to the open image '{expected.image}' "
-                f"({expected.hw[1]} x {expected.hw[0]} px); open that image or choose another journal."
-            )
-        self._read_lines(lines)
+        self._file.stream.seek(0)
+        content = self._file.stream.readall()  # type: ignore[attr-defined]  # it is not buffered
+        header = self._read_header(content, expected)
+        ends_with_line = self._read_lines(content)
+        if self._file.read_only:
+            return header
         if self._end < len(content):
             logger.warning(
                 "The journal %s ends with %d unreadable bytes of an incomplete step, which are removed.",
@@ -192,22 +183,134 @@ class Journal:
                 len(content) - self._end,
             )
             self._truncate()
+        elif not ends_with_line:
+            self._file.stream.seek(self._end)
+            self._end += self._file.stream.write(b"\n")
         return header
 
-    def _read_lines(self, lines: list[bytes]) -> None:
-        """Collect the readable records and find the end of the last one."""
-        position = len(lines[0]) + 1
-        self._end = position
-        # Text after the last line break is skipped even if it is readable, because its `append` did not return.
-        for number, line in enumerate(lines[1:-1], start=2):
-            position += len(line) + 1
+    def _read_header(self, content: bytes, expected: Header | None) -> Header:
+        first: dict[str, Any] = {}
+        for line, end, _ in split(content):
+            self._end = end
             try:
-                record = _unseal(line)
+                first = unseal(line)
+            except ValueError:
+                logger.debug("The first line of %s cannot be read.", self.path)
+            break
+        if first.get("format") != FORMAT:
+            raise JournalError(
+                f"'{self.path}' is not a journal of napari-sampath, or its first line is damaged; "
+                "move it away or choose another file."
+            )
+        if first.get("schema") != SCHEMA:
+            raise JournalError(
+                f"The journal '{self.path}' has schema {first.get('schema')}, but this version reads schema {SCHEMA}; "
+                "update napari-sampath."
+            )
+        try:
+            header = Header.from_json(first)
+        except ValueError as error:
+            raise JournalError(
+                f"The first line of the journal '{self.path}' is damaged ({error}); move the file away or choose "
+                "another one."
+            ) from error
+        if expected is not None and (header.digest, header.hw) != (expected.digest, expected.hw):
+            raise JournalError(
+                f"The journal '{self.path}' belongs to the image '{header.image}' "
+                f"({header.hw[1]} x {header.hw[0]} px), not to the open image '{expected.image}' "
+                f"({expected.hw[1]} x {expected.hw[0]} px); open that image or choose another journal."
+            )
+        return header
+
+    def _read_lines(self, content: bytes) -> bool:
+        """Collect the readable records and find the end of the last one; return True if it ends with a line break."""
+        damaged, complete, is_clean = 0, True, True
+        for number, (line, end, has_end) in enumerate(split(content), start=1):
+            if number == 1:
+                complete = has_end
+                continue
+            if not line:
+                if is_clean:
+                    self._end, complete = end, has_end
+                continue
+            try:
+                record = unseal(line)
+                if record["seq"] <= self._last:
+                    raise ValueError(f"it repeats step {record['seq']}")
             except ValueError as error:
-                logger.warning("Line %d of the journal %s cannot be read: %s", number, self.path, error)
+                damaged, is_clean = damaged + has_end, False
+                if has_end:
+                    logger.warning("Line %d of the journal %s cannot be read: %s", number, self.path, error)
                 continue
             self.records.append(record)
-            self._end, self._last = position, record["seq"]
+            self._end, self._last, complete, is_clean = end, record["seq"], has_end, True
+        if damaged:
+            self.notes.append(
+                f"{damaged} line{'s' * (damaged > 1)} of the journal '{self.path}' cannot be read; the other steps are "
+                "kept: check the objects."
+            )
+        return complete
+
+    def _rename_image(self, name: str) -> None:
+        """Write the present name of the image into the header, so that no file holds the earlier name."""
+        self.header = dataclasses.replace(self.header, image=name)
+        if not self.is_replaceable:
+            return
+        self._file.stream.seek(0)
+        content = self._file.stream.readall()  # type: ignore[attr-defined]  # it is not buffered
+        _, start, _ = next(split(content))
+        try:
+            self.rewrite(seal({"seq": 0, **self.header.to_json()}) + content[start:], self._last)
+        except StorageError as error:
+            logger.warning("The name of the image in %s could not be changed: %s", self.path, error)
+
+    def _find_again(self) -> None:
+        """Check that the file still has its name and length; if it was deleted or moved, write it again.
+
+        Raises:
+            StorageError: If it was changed by another program, or cannot be written again.
+        """
+        place = self._file.place()
+        size = os.fstat(self._file.stream.fileno()).st_size
+        if size != self._end:
+            raise StorageError(
+                f"The journal '{self.path}' was changed by another program, so the last step was not applied; close "
+                "the image, check the file, and open the image again."
+            )
+        if place == "same":
+            return
+        if place == "unmounted":
+            raise StorageError(
+                f"The disk of the journal '{self.path}' is missing, so the last step was not applied; connect it, then "
+                "try again."
+            )
+        try:
+            self._file.stream.seek(0)
+            content = self._file.stream.readall()  # type: ignore[attr-defined]  # it is not buffered
+            target = self._write_again(content)
+        except OSError as error:
+            _refuse(
+                f"The journal '{self.path}' was deleted or moved, and the last step was not applied", error
+            )
+        if place == "gone":
+            self.notice(f"The journal '{target}' was deleted or moved; it was written again with all steps.")
+        else:
+            self.notice(
+                f"Another file has taken the place of the journal '{self.path}'; all steps were written to '{target}'."
+            )
+        self.path = target
+
+    def _write_again(self, content: bytes) -> Path:
+        target = Path(os.path.realpath(self.path))
+        while True:
+            try:
+                stream = create(target, content)
+            except FileExistsError:
+                names = [path.stem for path in target.parent.iterdir()]
+                target = target.with_name(free_name(self.path.stem, names) + target.suffix)
+                continue
+            self._file.switch(stream, target)
+            return target
 
     def _truncate_or_warn(self) -> None:
         try:
@@ -217,60 +320,9 @@ class Journal:
             self._torn = True
 
     def _truncate(self) -> None:
-        self._stream.truncate(self._end)
-        os.fsync(self._stream.fileno())
+        self._file.stream.truncate(self._end)
+        os.fsync(self._file.stream.fileno())
         self._torn = False
-
-
-def _seal(record: Mapping[str, Any], more: Mapping[str, Any] | str = "{}") -> bytes:
-    """Encode a record, extended by `more` members (a mapping or JSON text), as one line with a checksum."""
-    if not isinstance(more, str):
-        record, more = {**record, **more}, "{}"
-    text = json.dumps(record, allow_nan=False, separators=(",", ":"))
-    body = (text[:-1] + ("," + more[1:-1] if len(more) > len("{}") else "")).encode()
-    return body + _SUM_START + _sum(body) + b'"}\n'
-
-
-def _unseal(line: bytes) -> dict[str, Any]:
-    """Decode a line written by `_seal`.
-
-    Raises:
-        ValueError: If the checksum is wrong or the line is not a numbered record.
-    """
-    body, mark, rest = line.rpartition(_SUM_START)
-    if not mark or rest != _sum(body) + b'"}':
-        raise ValueError("the checksum is wrong")
-    record = json.loads(body + b"}")
-    if not isinstance(record, dict) or not isinstance(record.get("seq"), int):
-        raise ValueError("the line is not a numbered record")
-    return record
-
-
-def _sum(body: bytes) -> bytes:
-    return hashlib.sha256(body).hexdigest()[:_SUM_CHARS].encode()
-
-
-def _lock(path: Path) -> FileLock:
-    """Lock a journal with a file beside it; the operating system releases the lock when the process ends."""
-    # Not bound to a thread, because sessions are opened in a worker thread and used in the GUI thread.
-    lock = FileLock(f"{path}.lock", thread_local=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise JournalError(
-            f"The journal '{path}' is open in another window or program; close the image there first."
-        ) from None
-    except OSError as error:
-        _refuse(f"The journal '{path}' cannot be opened", error)
-    return lock
-
-
-def _close(stream: BinaryIO, syncer: Syncer, lock: FileLock) -> None:
-    syncer.close()
-    with contextlib.suppress(OSError):
-        stream.close()
-    lock.release()
 
 
 def _refuse(what: str, error: Exception) -> NoReturn:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ...config import load_config
-from ...errors import JournalError
+from ...errors import JournalError, StorageError
 from ...jobs import run
 from ..output import Output, count
 from ..subcommand import Subcommand, add_output, open_image
+
+if TYPE_CHECKING:
+    from ...annotations import Journal
+    from ...arrays import UInt8Array
 
 JOURNAL_SUFFIX = ".jsonl"
 
@@ -27,6 +31,11 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_output(parser, "folder to write the files to", "FOLDER")
     parser.add_argument(
+        "--name",
+        metavar="NAME",
+        help="name of the image in the exported files (default: name of IMAGE, or that in the journal)",
+    )
+    parser.add_argument(
         "--formats",
         default="png,tiff",
         metavar="LIST",
@@ -37,30 +46,26 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 def run_export(args: argparse.Namespace, output: Output) -> None:
     """Write the objects in the requested formats, and `classes.json`."""
     from ...annotations import Document, Edits, open_journal
-    from ...session import journal_path
     from ...session.files.saving import ExportedImage, export_job
 
-    source, image = args.source, None
+    source, name, image = args.source, args.name, None
+    path = source
     if source.suffix != JOURNAL_SUFFIX:
         image = open_image(source, output)
-    path = source if image is None else journal_path(image.pixels, load_config().sessions_dir)
-    if image is not None and not path.exists():
-        raise JournalError(
-            f"'{source}' has not been annotated on this machine (no journal in '{path.parent}'); annotate it first."
-        )
+        path, name = _journal_of(source, image.pixels), name or image.name
     notes: list[str] = []
-    journal = open_journal(path)
+    journal = _with_name(open_journal(path), name)
     try:
         header = journal.header
         document = Edits(Document(header.hw, header.classes), journal).document
         formats = tuple(word.strip() for word in args.formats.split(","))
-        about = ExportedImage(header.image, digest=header.digest)
+        about = ExportedImage(name or header.image, digest=header.digest)
         if image is not None:
-            about = ExportedImage(image.name, source.name, image.pixels, header.digest, image.mpp)
+            about = ExportedImage(name or image.name, source.name, image.pixels, header.digest, image.mpp)
         files = run(export_job(args.output, about, document, formats, notes))
     finally:
         journal.close()
-    for note in notes:
+    for note in (*journal.notes, *notes):
         output.note(note)
     objects = len(document.objects)
     output.result(
@@ -151,10 +156,10 @@ def run_import(args: argparse.Namespace, output: Output) -> None:
     """Add labels to the annotations of an image; the docks show them when the image is opened."""
     from ...annotations import pixel_digest
     from ...formats import ReadOptions
-    from ...session import Session, journal_path
+    from ...session import Session, journal_path, sessions_folder
 
     image = open_image(args.image, output)
-    path = args.journal or journal_path(image.pixels, load_config().sessions_dir)
+    path = args.journal or journal_path(image.pixels, sessions_folder())
     options = ReadOptions(
         args.image_name,
         format=args.format,
@@ -169,6 +174,8 @@ def run_import(args: argparse.Namespace, output: Output) -> None:
     )
     notes: list[str] = []
     session = Session(image.pixels, image.name, journal=path)
+    session.message.connect(output.note)
+    notes += session.notes
     try:
         added = session.files.import_labels(args.labels, options, notes)
     finally:
@@ -179,6 +186,36 @@ def run_import(args: argparse.Namespace, output: Output) -> None:
         {"annotations": len(added), "journal": str(path), "notes": notes},
         f"Imported {count(len(added), 'object')} into {path}; open {args.image} in napari to see them.",
     )
+
+
+def _with_name(journal: Journal, name: str | None) -> Journal:
+    """Write the present name of the image into a journal that may be changed, so that no file holds an earlier name."""
+    from ...annotations import Journal, open_journal
+
+    if name is None or name == journal.header.image:
+        return journal
+    journal.close()
+    try:
+        return Journal(journal.path, replace(journal.header, image=name))
+    except StorageError:  # It is on a read-only disk.
+        return open_journal(journal.path)
+
+
+def _journal_of(image: Path, pixels: UInt8Array) -> Path:
+    """Return the path of an image's journal, which depends on the pixels of the image.
+
+    Raises:
+        JournalError: If the image has not been annotated on this machine.
+    """
+    from ...session import journal_path, sessions_folder
+
+    folder = sessions_folder()
+    path = journal_path(pixels, folder)
+    if not path.exists():
+        raise JournalError(
+            f"'{image}' has not been annotated on this machine (no journal in '{folder}'); annotate it first."
+        )
+    return path
 
 
 EXPORT = Subcommand(

@@ -74,6 +74,9 @@ def export_job(
     listed = [info for info in document.classes.snapshot if info != FIRST_CLASS or info.id in used]
     classes = tuple(listed) or document.classes.snapshot
     maps = document.snapshot()
+    file = Path(image.file_name)
+    # A renamed image is exported under its present name only.
+    file_name = image.file_name if file.stem == image.name else f"{image.name}{file.suffix}" * bool(file.name)
     snapshot = Snapshot(
         image.name,
         image.pixels,
@@ -81,7 +84,7 @@ def export_job(
         classes=classes,
         details=details,
         mpp=image.mpp,
-        file_name=image.file_name,
+        file_name=file_name,
         digest=image.digest,
     )
     return _export(folder, snapshot, formats, notes)
@@ -99,7 +102,13 @@ def _export(
 
 
 def save_job(
-    folder: Path, image: UInt8Array, name: str, document: Document, group: str, mpp: float | None
+    folder: Path,
+    image: UInt8Array,
+    name: str,
+    document: Document,
+    group: str,
+    mpp: float | None,
+    digest: str = "",
 ) -> Job[DatasetImage]:
     """Make a job that saves the current state of a document as a training sample; see `SessionFiles.save_job`."""
     if image.shape[0] * image.shape[1] > MAX_PIXELS:
@@ -109,7 +118,7 @@ def save_job(
     # Unused classes, such as the initial class of every session, are not added to the dataset.
     used = {obj.class_id for obj in document.objects.values()}
     classes = tuple(info for info in document.classes if info.id in used)
-    snapshot = Snapshot(name, image, *maps, classes=classes, details=details, mpp=mpp)
+    snapshot = Snapshot(name, image, *maps, classes=classes, details=details, mpp=mpp, digest=digest)
     return _save(folder, snapshot, verified_in, group)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ...annotations import AnnotatedObject
+from ...annotations import AnnotatedObject, pixel_digest
 from ...arrays import UInt8Array
 from ...formats import ReadOptions
 from ...formats.dataset.manifest import DatasetImage
@@ -25,16 +26,24 @@ class SessionFiles:
         image: (H, W, 3) uint8.
         name: Name of the image, also used for exported files.
         editor: The editor of the session.
+        digest: `annotations.pixel_digest` of the image; computed when it is needed if empty.
     """
 
-    def __init__(self, image: UInt8Array, name: str, editor: Editor) -> None:
+    def __init__(self, image: UInt8Array, name: str, editor: Editor, digest: str = "") -> None:
         self._image = image
-        self._name = name
+        self._digest = digest
+        self.name = name
         self._editor = editor
         self.mpp: float | None = None
         """Micrometres per pixel, for training samples; None if unknown."""
         self.file_name = ""
         """Name of the image file with its ending, for exported files; empty if unknown."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the pixels of the image, which tells images of the same name apart."""
+        self._digest = self._digest or pixel_digest(self._image)
+        return self._digest
 
     def import_change(self, new: NewObjects) -> Change:
         """Return the change that adds the objects from `read_job`; they overwrite existing objects."""
@@ -62,7 +71,8 @@ class SessionFiles:
             SampathError: If the file cannot be read or does not have the size of the image.
             StorageError: If the change cannot be saved; nothing has changed.
         """
-        new = run(read_job(Path(path), self._name, self._editor.document.hw, options))
+        options = replace(options or ReadOptions(), digest=self.digest)
+        new = run(read_job(Path(path), self.name, self._editor.document.hw, options))
         said = self.import_notes(new)
         added = self.import_change(new).apply()
         if notes is not None:
@@ -92,7 +102,7 @@ class SessionFiles:
         notes: list[str] | None = None,
     ) -> Job[list[Path]]:
         """Make a job that exports the current objects; see `export`."""
-        image = ExportedImage(self._name, self.file_name, self._image, mpp=self.mpp)
+        image = ExportedImage(self.name, self.file_name, self._image, self.digest, self.mpp)
         return export_job(Path(folder), image, self._editor.document, tuple(formats), notes)
 
     def save_to_dataset(self, folder: str | Path, group: str = "", mpp: float | None = None) -> DatasetImage:
@@ -114,4 +124,6 @@ class SessionFiles:
             DatasetError: If the folder is not a dataset, or the image is too large for a sample.
             StorageError: If the sample cannot be written; existing files do not change.
         """
-        return save_job(Path(folder), self._image, self._name, self._editor.document, group, mpp or self.mpp)
+        document = self._editor.document
+        mpp = mpp or self.mpp
+        return save_job(Path(folder), self._image, self.name, document, group, mpp, self.digest)

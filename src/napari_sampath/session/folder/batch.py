@@ -15,7 +15,7 @@ from pathlib import Path
 from ...arrays import ClassInfo, UInt8Array
 from ...errors import SampathError
 from ...jobs import Job, Progress
-from ..editor import journal_path
+from ..journals import journal_path
 from ..proposals.new_objects import Segmentation, from_segmentation
 from ..proposals.result_filter import KEEP_ALL, ResultFilter
 from ..proposals.uncertain import mean_uncertainty

@@ -8,12 +8,13 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
-from ...errors import ImageError, UnknownNameError
-from ...files import locked, write_atomically
+from ...errors import ImageError, StorageError, UnknownNameError
+from ...files import JsonError, free_name, from_json, locked, write_atomically
+from ...files.json_reader import MAX_BYTES, Range, read_regular
 from ...images import IMAGE_SUFFIXES, list_images
 from ...jobs import Job
 from ...registry import unknown_name
@@ -53,8 +54,8 @@ class FolderQueue:
     """Images of a folder, sorted by name, each with its state.
 
     Label maps, masks and exports beside the images are left out, see `images.list_images`. Each new queue lists the
-    folder again, so images may be added and removed. An unreadable state file is renamed, not
-    overwritten. Several queues may share a folder: each of them keeps the states that the others set.
+    folder again, so images may be added and removed. An unreadable state file is renamed, not overwritten, and one that
+    may not be read is left alone. Several queues may share a folder: each of them keeps the states that the others set.
 
     Args:
         folder: Folder of images; its subfolders are not searched, except that an OME-Zarr counts as an image.
@@ -238,26 +239,51 @@ class FolderQueue:
         write_atomically(self.file, lambda stream: stream.write(text))
 
     def _load(self) -> tuple[States, str | None]:
-        """Read the states by file name, and the name of the open image."""
+        """Read the states by file name, and the name of the open image.
+
+        Raises:
+            StorageError: If the file cannot be opened, for example because it belongs to another user.
+        """
         try:
-            content = json.loads(self.file.read_bytes())
-            if content["schema"] != SCHEMA:
-                raise ValueError(f"its schema is {content['schema']}")
-            states = {
-                str(name): {"state": values["state"], "uncertainty": values.get("uncertainty")}
-                for name, values in content["images"].items()
-                if values["state"] in STATES
-            }
-            return states, content.get("current")
+            # Not `read_json`, which replaces undecodable bytes in file names.
+            stored = from_json(_Stored, json.loads(read_regular(self.file, MAX_BYTES)))
+            if stored.schema != SCHEMA:
+                raise JsonError(f"its schema is {stored.schema}")
+            return {name: asdict(state) for name, state in stored.images.items()}, stored.current
         except FileNotFoundError:
             return {}, None
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            renamed = self.file.with_suffix(".unreadable")
-            logger.warning(
-                "The states in %s are unreadable (%s); the file was renamed to %s.", self.file, error, renamed
-            )
-            self.file.replace(renamed)
+        except OSError as error:
+            raise StorageError(
+                f"The states of the images, '{self.file}', cannot be opened ({error.strerror}); check the permissions."
+            ) from error
+        except (ValueError, RecursionError) as error:
+            names = [path.stem for path in self.file.parent.glob("*.unreadable")]
+            renamed = self.file.with_name(f"{free_name(self.file.stem, names)}.unreadable")
+            note = f"The states of the images are unreadable ({error}); '{self.file}' was renamed to '{renamed.name}'."
+            logger.warning("%s", note)
+            self.note = f"{self.note} {note}" if self.note else note
+            try:
+                self.file.rename(renamed)
+            except OSError as failure:
+                raise StorageError(
+                    f"'{self.file}' is unreadable and cannot be renamed ({failure})."
+                ) from error
             return {}, None
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredState:
+    state: State
+    uncertainty: Annotated[float, Range(0, 1)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """The content of the state file."""
+
+    schema: int
+    images: dict[str, _StoredState]
+    current: str | None = None
 
 
 def _encode_ahead(path: Path, model: Model) -> Job[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def open_job(
     first = first_classes(dataset, classes)
     for attempt in range(ATTEMPTS):
         try:
-            session = Session(image.pixels, image.name, classes=first, journal=journal)
+            session = Session(image.pixels, _name_of(layer), classes=first, journal=journal)
             break
         except JournalError:
             # Segmenting a folder briefly opens the journal of each image.
@@ -111,7 +112,15 @@ def open_job(
     except GeneratorExit:
         session.close()
         raise
-    return OpenedImage(session, image.note, layer_image.is_shown)
+    note = " ".join([*filter(None, [image.note]), *session.notes]) or None
+    return OpenedImage(session, note, layer_image.is_shown)
+
+
+def _name_of(layer: Image) -> str:
+    """Return the name of the image: that of its file without the number that napari adds to a second layer."""
+    file = _file_of(layer)
+    added = "" if file is None else str(layer.name).removeprefix(file.stem)
+    return file.stem if file is not None and re.fullmatch(r" \[\d+\]", added) else str(layer.name)
 
 
 def _file_of(layer: Image) -> Path | None:

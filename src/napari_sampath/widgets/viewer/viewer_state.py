@@ -12,7 +12,7 @@ from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...arrays import ClassInfo
-from ...config import load_config
+from ...config import sessions_folder
 from ...errors import SampathError
 from ...jobs import Job
 from ..background.workers import JobRunner, PromptWorker
@@ -82,7 +82,7 @@ class ViewerState(QObject):
         self.prompts = PromptWorker(self)
         self.ready = False
         """Whether the image is encoded, at least in the region in view."""
-        self.sessions_dir = sessions_dir or load_config().sessions_dir
+        self.sessions_dir = sessions_dir or sessions_folder()
         """Folder of the journals."""
         self._load_model = load_model or _load
         self._sessions: WeakKeyDictionary[Layer, Session] = WeakKeyDictionary()

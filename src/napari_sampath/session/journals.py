@@ -1,0 +1,39 @@
+"""Paths of journals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..annotations import pixel_digest
+from ..arrays import UInt8Array
+from ..config import load_config
+
+SUFFIX = ".jsonl"
+
+
+def journal_path(image: UInt8Array, folder: Path) -> Path:
+    """Return the path of an image's journal; it depends on the pixels only, so renamed images keep their objects.
+
+    Args:
+        image: (H, W, 3) uint8.
+        folder: Folder of the journals, usually `sessions_folder()`.
+    """
+    path = folder / f"{pixel_digest(image)[:32]}{SUFFIX}"
+    if not path.exists() and folder == load_config().sessions_dir:
+        # A journal that is open in an earlier version cannot be moved yet.
+        earlier = load_config().earlier_sessions_dir / path.name
+        if earlier.is_file():
+            return earlier
+    return path
+
+
+def other_journals(path: Path) -> Iterator[str]:
+    """Yield a sentence for each further journal of an image, which was moved or written beside the first one."""
+    base = path.stem.partition(" (")[0]
+    for other in sorted(path.parent.glob(f"{base} (*){SUFFIX}")):
+        if other != path:
+            yield (
+                f"There is another journal of this image, '{other}'; 'sampath export' writes its objects as files that "
+                "you can import."
+            )
