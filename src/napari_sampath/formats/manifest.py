@@ -21,19 +21,32 @@ does not change the meaning of earlier files.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from ..arrays import ClassInfo
 from ..errors import ImageError
-from ..files import convert, file_stem, is_stem_of, name_key, read_json, settle
+from ..files import (
+    Write,
+    convert,
+    file_stem,
+    free_name,
+    is_stem_of,
+    locked,
+    name_key,
+    read_json,
+    settle,
+    write_together,
+)
 from ..files.json_reader import Range
 from .labels import DETAILS, KINDS, WHOLE, stem_of
 
 MANIFEST = "classes.json"
 SCHEMA_VERSION = 1
+LOCK_S = 60.0
+"""How long an export waits for another one into the same folder, in seconds."""
 EARLIER = "earlier"
 """Kind of the files that the last export of an image did not replace."""
 
@@ -89,6 +102,47 @@ def find_same(entries: Mapping[str, Entry], name: str, digest: str, hw: tuple[in
 def owner(entries: Mapping[str, Entry], file: str) -> str | None:
     """Return the key of the entry that an exported file belongs to; None if it is not listed or out of date."""
     return next((key for key, entry in entries.items() if entry.holds(file)), None)
+
+
+def write_label_map(
+    files: Mapping[Path, Write],
+    path: Path,
+    kind: str,
+    image: str,
+    hw: tuple[int, int],
+    classes: Sequence[ClassInfo],
+    digest: str = "",
+) -> str | None:
+    """Write a single label map together with the `classes.json` in its folder, which states its classes.
+
+    Args:
+        files: Path -> function that writes its content, for the label map and files that belong to it.
+        path: The label map.
+        kind: "classes" or "instances".
+        image: Name of the image.
+        hw: Size (H, W) of the image.
+        classes: The classes of the image, without the background.
+        digest: See `Entry.digest`.
+
+    Returns:
+        A sentence if the folder has a `classes.json` of another program, which is left as it is; otherwise None.
+
+    Raises:
+        StorageError: If a file cannot be written; nothing has changed.
+    """
+    manifest = path.parent / MANIFEST
+    with locked(manifest, LOCK_S):
+        try:
+            entries = load(manifest)
+        except ImageError as error:
+            write_together(files)
+            return f"The classes of '{path}' were not stored: {error}"
+        key = owner(entries, path.name) or free_name(image, entries)
+        by_kind = {other: [path.name] if other == kind else [] for other in KINDS}
+        entries[key] = Entry(hw, tuple(classes), by_kind, path.stem, image, digest)
+        content = dump(entries)
+        write_together({**files, manifest: lambda stream: stream.write(content)})
+    return None
 
 
 def dump(entries: Mapping[str, Entry]) -> bytes:

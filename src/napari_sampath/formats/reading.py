@@ -18,6 +18,7 @@ from .conversion.painting import paint
 from .conversion.placement import place
 from .format import ReadOptions, Shapes
 from .labels import DETAILS, KINDS, WHOLE, Labels, check_unique, numbers_in, used_ids
+from .maps.known_classes import known_classes
 from .maps.label_values import add_missing, to_labels
 from .objects import Objects
 from .registry import find_format
@@ -109,9 +110,7 @@ def _find_entry(source: Source, options: ReadOptions) -> tuple[Path, str, manife
         if not (path / manifest.MANIFEST).is_file():
             return None
         return path, *_choose(path, options)
-    entries = (
-        manifest.load(path.parent / manifest.MANIFEST) if (path.parent / manifest.MANIFEST).is_file() else {}
-    )
+    entries = _entries_beside(path)
     key = manifest.owner(entries, path.name)
     if key is None or not any(entries[key].holds(path.name, kind) for kind in KINDS):
         return None
@@ -121,6 +120,19 @@ def _find_entry(source: Source, options: ReadOptions) -> tuple[Path, str, manife
         for kind, names in entries[key].files.items()
     }
     return path.parent, key, replace(entries[key], files=files)
+
+
+def _entries_beside(path: Path) -> dict[str, manifest.Entry]:
+    """Return the exports in the folder of a file; none if its `classes.json` is a plain list of classes."""
+    file = path.parent / manifest.MANIFEST
+    if not file.is_file():
+        return {}
+    try:
+        return manifest.load(file)
+    except ImageError:
+        if known_classes(path)[0]:
+            return {}
+        raise
 
 
 def _choose(folder: Path, options: ReadOptions) -> tuple[str, manifest.Entry]:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from .snapshot import Snapshot
 
 _MAX_ID = 2**31 - 1
-LOCK_S = 60.0
-"""How long an export waits for another one into the same folder, in seconds."""
 
 
 def export_labels(
@@ -76,7 +74,7 @@ def export_labels(
     _check_classes(class_map, labels.classes)
     if "png" in formats:
         labels, highest = _fit_png(labels, name, highest)
-    with locked(folder / manifest.MANIFEST, LOCK_S):
+    with locked(folder / manifest.MANIFEST, manifest.LOCK_S):
         entries = manifest.load(folder / manifest.MANIFEST)
         written, changed = _add_entry(entries, folder, snapshot, labels, highest, formats)
         remove_staged(dict.fromkeys((folder / file.path).parent for file in written))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import ConfigError, StorageError
-from ...files import write_together
 from ...predict.instances.label_map import number_map
 from ..fields import add_fields, from_args
 from ..output import Output, count, table
@@ -67,6 +66,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, output: Output) -> None:
     """Segment an image and write all requested files, or none if one fails."""
+    from ...annotations import pixel_digest
+    from ...formats.manifest import write_label_map
     from ...heads import load_head
     from ...predict import segment_job, separate_touching_job
     from ...predict.instances.instances import check_promptable
@@ -104,7 +105,16 @@ def run(args: argparse.Namespace, output: Output) -> None:
     if args.confidence is not None:
         files[args.confidence] = raster_writer(result.confidence, ".tif")
         values["confidence"] = str(args.confidence)
-    write_together(files)
+    note = write_label_map(
+        files,
+        args.output,
+        "classes" if settings is None else "instances",
+        image.name,
+        result.labels.shape,
+        [info for info in result.classes if info.id],
+        pixel_digest(image.pixels),
+    )
+    output.note(note)
     output.result(values, f"{args.output}:{text}")
 
 

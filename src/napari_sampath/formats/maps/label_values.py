@@ -4,8 +4,8 @@
 
 1. One value of 8 bits, a palette, or values that are all numbers of known classes are classes.
 2. Values above 255 are objects.
-3. More than 16 values with gaps, most of them in many places, are those of a mask that was smoothed: refused, with the
-   advice to give a threshold.
+3. More than 16 values of 8 bits with gaps, of which most pixels have nearly the highest or most values are in many
+   places, are those of a mask that was smoothed: refused, with the advice to give a threshold.
 4. If nearly every value is a single connected area, the values are objects; with 8 bits only from 4 values on.
    Otherwise they are classes.
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from ...arrays import IntArray, UInt8Array
 
 _SMOOTHED_VALUES = 16
+_BRIGHT, _BRIGHT_SHARE = 0.9, 0.3
+"""Values of at least this part of the highest one have at least this share of a smoothed mask."""
 _FEW_VALUES = 4
 _MAX_COUNTED_PX = 2**28
 """Largest map in which connected areas are counted, in pixels."""
@@ -109,7 +111,7 @@ def decide(
     areas = _count_areas(values)
     question = f"'{path}' has {count} values"
     if narrow:
-        _refuse_smoothed(numbers, areas, question)
+        _refuse_smoothed(values, numbers, areas, question)
     if options.as_ == "ask":
         raise ImportChoiceError(
             f"{question}, which are classes or numbers of objects",
@@ -125,11 +127,18 @@ def decide(
     return "objects" if is_single and not (narrow and count < _FEW_VALUES) else "classes"
 
 
-def _refuse_smoothed(numbers: IntArray, areas: int | None, question: str) -> None:
+def _refuse_smoothed(values: MapLike, numbers: IntArray, areas: int | None, question: str) -> None:
     """Raise if values are those of a mask that was resized with smoothing."""
     count, lowest, highest = len(numbers), int(numbers[0]), int(numbers[-1])
-    has_gaps = highest - lowest + 1 > count
-    if areas is None or count <= _SMOOTHED_VALUES or not has_gaps or areas <= 2 * count:
+    is_range = highest - lowest + 1 == count and highest < MAX_CLASSES
+    if areas is None or count <= _SMOOTHED_VALUES or is_range:
+        return
+    # The inside of a smoothed mask is nearly white, and the values of its edges are in many places.
+    sizes = np.zeros(256, dtype=np.int64)
+    for r0, c0, r1, c1 in blocks(values):
+        sizes += np.bincount(np.asarray(values[r0:r1, c0:c1]).ravel(), minlength=256)
+    bright = sizes[int(_BRIGHT * highest) :].sum() / sizes[1:].sum()
+    if areas <= 2 * count and bright < _BRIGHT_SHARE:
         return
     middle = (lowest + highest + 1) // 2
     raise ImportChoiceError(
