@@ -14,7 +14,7 @@ import numpy as np
 from ...arrays import ClassInfo
 from ...errors import DatasetError, DuplicateNameError
 from ...files import convert, read_json
-from ...rasters import read_raster
+from ...rasters import read_labels, read_raster, read_size
 from ..labels import check_unique, used_ids
 from ..maps.pixels import PNG_IDS, write_palette, write_png
 from .manifest import MANIFEST, DatasetImage
@@ -190,12 +190,10 @@ def read_map(path: Path, hw: tuple[int, int]) -> npt.NDArray[Any]:
         raise DatasetError(
             f"'{path}' is listed in {MANIFEST} but missing; restore it or save the image again."
         )
-    values = read_raster(path, indexed=path.parent.name != "images").values
-    if values.shape[:2] != hw:
-        raise DatasetError(
-            f"'{path}' has shape {values.shape[:2]}, and {MANIFEST} says {hw}; save the image again."
-        )
-    return values
+    shape = read_size(path)
+    if shape != hw:
+        raise DatasetError(f"'{path}' has shape {shape}, and {MANIFEST} says {hw}; save the image again.")
+    return read_raster(path).values if path.parent.name == "images" else read_labels(path, hw).values
 
 
 def read_item(entry: DatasetImage, path_of: Callable[[str], Path]) -> DatasetItem:
