@@ -15,6 +15,7 @@ from napari_sampath.arrays import ClassInfo
 from napari_sampath.cli import main
 from napari_sampath.errors import DatasetError, SampathError
 from napari_sampath.formats import Snapshot, export_labels
+from napari_sampath.formats.registry import writable
 from napari_sampath.training import open_dataset
 from napari_sampath.training.data.instances import dataset_instances
 from support.models.patches import disc_image
@@ -216,7 +217,8 @@ class TestMasks:
             save(tmp_path / mask.format(f"t{number}"), labels)
         report = check(tmp_path, capsys)
         assert sum(report["images"].values()) == 3
-        assert {name for _, name in shares(report)} == {"background", "class 1"}
+        name = "object" if layout == "cellpose images" else "class 1"
+        assert list(shares(report)) == [(0, "background"), (1, name)]
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
     def test_object_numbers_are_one_class(
@@ -381,13 +383,15 @@ class TestExports:
         snapshot = Snapshot(name, pixels, class_map, class_map.astype(np.int32), classes=classes)
         export_labels(folder / "labels", snapshot, **options)
 
-    @pytest.mark.parametrize("formats", [("png",), ("tiff",), ("geojson",), ("coco",), ("png", "geojson")])
-    def test_any_format(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], formats: tuple[str, ...]
-    ) -> None:
+    @pytest.mark.parametrize("name", [entry.name for entry in writable()])
+    def test_any_format(self, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
         for number, classes in enumerate(self.CLASSES):
-            self.export(tmp_path, f"Ki67 {number} 50%", number, classes, formats=formats)
-        report = check(tmp_path, capsys)
+            self.export(tmp_path, f"Ki67 {number} 50%", number, classes, formats=(name,))
+        folder = next((path.parent for path in tmp_path.rglob("dataset.json")), tmp_path)  # of nnU-Net
+        report = check(folder, capsys)
+        if name == "cellpose":
+            assert list(shares(report)) == [(0, "background"), (1, "object")]
+            return
         assert list(shares(report)) == [(0, "background"), (1, "stroma"), (2, "tumour"), (3, "fat")]
         assert not [problem for problem in report["problems"] if "Ki67" in problem]
 
@@ -406,6 +410,16 @@ class TestExports:
 
 
 class TestOtherPrograms:
+    def test_a_class_that_appears_after_opening(self, tmp_path: Path) -> None:
+        for name in ("a", "b"):
+            save(tmp_path / f"{name}.png", disc_image(0)[0])
+            write(tmp_path / f"{name}.json", coco([f"{name}.png"]))
+        dataset = open_dataset(tmp_path)
+        write(tmp_path / "a.json", coco(["a.png"], categories=[{"id": 1, "name": "tumour"}]))
+        changed = next(sample for sample in dataset.samples if sample.name == "a")
+        with pytest.raises(DatasetError, match="has the class 'tumour', which it did not have before"):
+            dataset.read(changed)
+
     def test_labelme_beside_the_images(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         corners = np.reshape(SQUARE, (-1, 2)).tolist()
         for number, name in enumerate(("a", "b", "c")):

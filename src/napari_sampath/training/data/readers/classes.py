@@ -23,6 +23,8 @@ from ..dataset import IGNORED, Sample, read_label_map
 _FEW_VALUES = 4
 """Number of values of a label map from which on classes can be told from objects."""
 BACKGROUND = ClassInfo(0, "background", (0, 0, 0))
+_OBJECT_MAPS = ("_cp_masks", "_instances")
+"""Ends of the names of label maps whose values are object numbers: those of Cellpose, and of exports."""
 _OLD_BACKGROUND_NAME = "rest"
 """Name of class 0 in files of earlier versions."""
 
@@ -56,8 +58,8 @@ def find_classes(folder: Path, samples: Sequence[Sample], as_: ValuesAs = "auto"
     """Find out what the values of label maps mean.
 
     `classes.json` names the classes. Without it, or if it lists a single class, values above 255 are objects; so are
-    those of maps in which nearly every value is one connected area (`label_values.decide`). Otherwise each value is a
-    class, except 255, which is ignored unless it is the only value.
+    those of files with a name of `_OBJECT_MAPS`, and of maps in which nearly every value is one connected area
+    (`label_values.decide`). Otherwise each value is a class, except 255, which is ignored unless it is the only value.
 
     Args:
         folder: The folder; `classes.json` is in it or in `labels/` or `masks/`.
@@ -70,8 +72,10 @@ def find_classes(folder: Path, samples: Sequence[Sample], as_: ValuesAs = "auto"
     candidates = [folder / "classes.json", *(sample.labels.parent / "classes.json" for sample in samples[:1])]
     path = next((file for file in candidates if file.is_file()), None)
     listed = [] if path is None else _read_classes(path)
+    if as_ == "auto" and all(sample.labels.stem.endswith(_OBJECT_MAPS) for sample in samples):
+        as_ = "objects"
     named = [info for info in listed if info.id]
-    if path is not None and (len(named) != 1 or as_ == "classes"):
+    if path is not None and (len(named) != 1 or as_ == "classes") and as_ != "objects":
         return _by_class(listed)
     values, objects = set[int](), 0
     decided = Counter[str]()
@@ -82,10 +86,9 @@ def find_classes(folder: Path, samples: Sequence[Sample], as_: ValuesAs = "auto"
         values |= set(numbers.tolist())
         objects += len(numbers)
         decided[_decide(label_map, numbers, as_, named, sample.labels)] += 1
-    if decided["objects"] > decided["classes"] and not (
-        path is not None and values <= {named[0].id, IGNORED}
-    ):
-        info = named[0] if named else ClassInfo(1, "object", default_color(1))
+    is_named = as_ == "auto" and len(named) == 1 and values <= {named[0].id, IGNORED}
+    if decided["objects"] > decided["classes"] and not is_named:
+        info = named[0] if len(named) == 1 else ClassInfo(1, "object", default_color(1))
         remark = (
             f"The {objects:,} values of {len(samples):,} label maps were read as objects of the class '{info.name}'; "
             "add --as classes if they are classes."

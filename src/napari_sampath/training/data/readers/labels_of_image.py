@@ -85,7 +85,7 @@ def to_item(
     Args:
         pixels: (H, W, 3) uint8 RGB.
         content: The annotations.
-        numbers: Key of a class -> its number in the dataset; objects of other classes are ignored.
+        numbers: Key of a class -> its number in the dataset.
         image: Path of the image, for error messages.
         labels: Path of the annotation file, for error messages.
 
@@ -101,7 +101,7 @@ def to_item(
             "image."
         )
     if isinstance(content, Labels):
-        return _item_of_maps(pixels, content, numbers)
+        return _item_of_maps(pixels, content, numbers, labels)
     # The numbers of the dataset count, so those of the file are of no interest.
     classes = [dataclasses.replace(item, number=None) for item in content.classes]
     content = dataclasses.replace(content, classes=classes)
@@ -112,7 +112,9 @@ def to_item(
     areas.skipped = type(content.skipped)()
     outside = [obj.mask for obj in _painted(areas, hw, labels).items]
     notes = [*drawn.notes, *([f"Ignored: {_count(len(outside))}."] if outside else [])]
-    return _item_of_objects(pixels, drawn, outside, numbers, notes)
+    used = {obj.class_id for obj in drawn.items}
+    ids = {info.id: _number(info, numbers, labels) for info in drawn.classes if info.id in used}
+    return _item_of_objects(pixels, drawn, outside, ids, notes)
 
 
 def _painted(shapes: Shapes, hw: tuple[int, int], path: Path) -> Objects:
@@ -132,14 +134,13 @@ def _item_of_objects(
     pixels: UInt8Array,
     objects: Objects,
     ignored: Iterable[LocalMask],
-    numbers: Mapping[str, int],
+    numbers: Mapping[int, int],
     notes: Sequence[str],
 ) -> Item:
     hw = pixels.shape[0], pixels.shape[1]
     labels, instances = np.zeros(hw, np.uint8), np.zeros(hw, np.int32)
-    keys = {info.id: info.key for info in objects.classes}
     for number, obj in enumerate(objects.items, start=1):
-        class_id = numbers[keys[obj.class_id]]
+        class_id = numbers[obj.class_id]
         labels[obj.mask.slices][obj.mask.bitmap] = class_id
         instances[obj.mask.slices][obj.mask.bitmap] = number if class_id else 0
     verified = np.ones(hw, np.bool_)
@@ -148,13 +149,23 @@ def _item_of_objects(
     return Item(pixels, labels, instances, verified, tuple(notes))
 
 
-def _item_of_maps(pixels: UInt8Array, labels: Labels, numbers: Mapping[str, int]) -> Item:
+def _item_of_maps(pixels: UInt8Array, labels: Labels, numbers: Mapping[str, int], path: Path) -> Item:
     class_map = np.asarray(labels.class_map[:])
     lookup = np.zeros(256, np.uint8)
+    used = set(np.unique(class_map).tolist())
     for info in labels.classes:
-        lookup[info.id] = numbers.get(info.key, 0)
+        if info.id in used:
+            lookup[info.id] = _number(info, numbers, path)
     instances = np.asarray(labels.instance_map[:]).astype(np.int32)
     return Item(pixels, lookup[class_map], instances if instances.any() else None, notes=tuple(labels.notes))
+
+
+def _number(info: ClassInfo, numbers: Mapping[str, int], path: Path) -> int:
+    if info.key not in numbers:
+        raise DatasetError(
+            f"'{path}' has the class '{info.name}', which it did not have before; open the dataset again."
+        )
+    return numbers[info.key]
 
 
 def _count(areas: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ....arrays import ClassInfo
 from ....errors import DatasetError, ImageError
 from ....formats import manifest
 from ....images import list_images
@@ -24,6 +25,16 @@ _CHANNEL = "_0000"
 
 
 @dataclass(frozen=True, slots=True)
+class ExportedImage:
+    """An image in the `classes.json` of an export."""
+
+    folder: Path
+    """Folder of the export."""
+    name: str
+    classes: tuple[ClassInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """An image and the file with its labels."""
 
@@ -31,8 +42,8 @@ class Pair:
     labels: Path
     split: str = ""
     """Split that the folder is named after; empty if there is none."""
-    entry: str | None = None
-    """Name of the image in the `classes.json` beside the label file, if that is an export of this package."""
+    export: ExportedImage | None = None
+    """The labels in an export of this package; None for other files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +74,9 @@ class _LabelFolder:
         for name, entry in self._entries.items():
             if same_name(name, image.stem) or same_name(name, image.name):
                 files = [file for kind in entry.files.values() for file in kind]
-                return Pair(image, self.folder / files[0], split, name) if files else None
+                if files:
+                    exported = ExportedImage(self.folder, name, entry.classes)
+                    return Pair(image, self.folder / files[0], split, exported)
         path = self.index.find(names)
         return None if path is None else Pair(image, path, split)
 
@@ -100,9 +113,9 @@ def find_pairs(folder: Path, suffixes: Sequence[str]) -> Pairs:
 
 def check_distinct(pairs: Sequence[Pair]) -> None:
     """Raise a `DatasetError` if two images have the same label file."""
-    images: dict[tuple[Path, str | None], Path] = {}
+    images: dict[Path, Path] = {}
     for pair in pairs:
-        other = images.setdefault((pair.labels, pair.entry), pair.image)
+        other = images.setdefault(pair.labels, pair.image)
         if other != pair.image:
             raise DatasetError(
                 f"'{other}' and '{pair.image}' have the same label file '{pair.labels}'; rename or remove one of them."

@@ -21,7 +21,7 @@ from ..dataset import Dataset, Item, Sample
 from .classes import find_classes, with_background
 from .grouping import Groups, unknown_groups
 from .labels_of_image import ClassTable, read_content, to_item, used_classes
-from .pairing import Pair, find_pairs
+from .pairing import ExportedImage, Pair, find_pairs
 from .splits import with_splits
 
 _LABEL_IMAGE = "image"
@@ -61,14 +61,14 @@ def open_plain(folder: Path, rows: Sequence[Mapping[str, str]], as_: ValuesAs = 
         remarks = (f"Left out: {len(found.unlabelled)} images without a label file ({names}).",)
     note = "" if groups.any_group() else unknown_groups(folder)
     samples = [_sample(pair, groups) for pair in found.pairs]
-    entries = {pair.image: pair.entry for pair in found.pairs if pair.entry is not None}
-    return from_samples(folder, samples, entries, note, as_, remarks)
+    exports = {pair.image: pair.export for pair in found.pairs if pair.export is not None}
+    return from_samples(folder, samples, exports, note, as_, remarks)
 
 
 def from_samples(
     folder: Path,
     samples: Sequence[Sample],
-    entries: Mapping[Path, str],
+    exports: Mapping[Path, ExportedImage],
     note: str,
     as_: ValuesAs = "auto",
     remarks: Sequence[str] = (),
@@ -78,7 +78,7 @@ def from_samples(
     Args:
         folder: The folder, whose name is that of the dataset.
         samples: The images, without splits or with those that are known.
-        entries: Image -> its name in the `classes.json` beside its label file, for exports of this package.
+        exports: Image -> its entry in an export of this package, for images whose labels are in one.
         note: Warning about the slides or cases.
         as_: Whether the values of masks are classes or objects; "auto" decides by their values.
         remarks: Sentences about what was left out.
@@ -87,10 +87,10 @@ def from_samples(
         DatasetError: If a label file is malformed, or its format is unknown.
     """
     try:
-        if not entries and all(_format_of(sample).name == _LABEL_IMAGE for sample in samples):
+        if not exports and all(_format_of(sample).name == _LABEL_IMAGE for sample in samples):
             return _from_masks(folder, samples, note, as_, remarks)
         table = ClassTable()
-        samples = [_annotated(sample, entries.get(sample.image), table) for sample in samples]
+        samples = [_annotated(sample, exports.get(sample.image), table) for sample in samples]
     except ImageError as error:
         raise DatasetError(str(error)) from error
     classes = with_background(table.classes)
@@ -103,13 +103,14 @@ def _format_of(sample: Sample) -> Format:
     return find_format(Source(sample.labels))
 
 
-def _annotated(sample: Sample, entry: str | None, table: ClassTable) -> Sample:
+def _annotated(sample: Sample, export: ExportedImage | None, table: ClassTable) -> Sample:
     """Return a sample that reads annotations, and add their classes to the table."""
     hw = read_size(sample.image)
-    if entry is not None:
-        labels = import_labels(sample.labels.parent, entry, hw)
-        table.add([FileClass(info.name, info.id, info.color) for info in labels.classes], sample.labels)
-        return dataclasses.replace(sample, load=functools.partial(_load_export, entry=entry, table=table))
+    if export is not None:
+        # Not every format stores the numbers of the classes, so those of classes.json come first.
+        classes = (*export.classes, *import_labels(export.folder, export.name, hw).classes)
+        table.add([FileClass(info.name, info.id, info.color) for info in classes], sample.labels)
+        return dataclasses.replace(sample, load=functools.partial(_load_export, export=export, table=table))
     source = Source(sample.labels)
     table.add(used_classes(read_content(find_format(source), source, sample.image.name, hw)), sample.labels)
     return dataclasses.replace(sample, load=functools.partial(_load_annotations, table=table))
@@ -152,7 +153,7 @@ def _load_annotations(sample: Sample, table: ClassTable) -> Item:
     return to_item(pixels, content, table.numbers, sample.image, sample.labels)
 
 
-def _load_export(sample: Sample, entry: str, table: ClassTable) -> Item:
+def _load_export(sample: Sample, export: ExportedImage, table: ClassTable) -> Item:
     pixels = read(sample.image).pixels
-    labels = import_labels(sample.labels.parent, entry, (pixels.shape[0], pixels.shape[1]))
+    labels = import_labels(export.folder, export.name, (pixels.shape[0], pixels.shape[1]))
     return to_item(pixels, labels, table.numbers, sample.image, sample.labels)
