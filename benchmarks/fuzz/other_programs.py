@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,8 @@ from PIL import Image
 _SQUARE = [[2.0, 2.5], [12.0, 2.5], [12.0, 9.0], [2.0, 9.0]]
 _TRIANGLE = [[14.2, 3.4], [20.7, 4.1], [16.3, 12.9]]
 _HEIGHT, _WIDTH = 64, 80
+REFUSED = "refused"
+"""Start of the names of files that are refused as they are."""
 
 
 def _png(values: Any) -> bytes:
@@ -109,6 +113,32 @@ def _cvat_masks(folder: Path) -> None:
             file.write_bytes(content)
 
 
+def _geojson(folder: Path) -> None:
+    geometry = {"type": "Polygon", "coordinates": [[*_TRIANGLE, _TRIANGLE[0]]]}
+    properties = {"objectType": "cell", "classification": {"name": "gland", "color": [1, 2, 3]}}
+    features = [
+        {
+            "type": "Feature",
+            "id": "x",
+            "geometry": geometry,
+            "nucleusGeometry": geometry,
+            "properties": properties,
+        }
+    ]
+    text = json.dumps({"type": "FeatureCollection", "features": features * 2})
+    (folder / "qupath.geojson.gz").write_bytes(gzip.compress(text.encode()))
+    with zipfile.ZipFile(folder / "qupath.zip", "w") as archive:
+        archive.writestr("qupath.geojson", text)
+
+
+def _npy(folder: Path) -> None:
+    masks = np.zeros((64, 80), np.uint16)
+    masks[5:20, 6:30] = 3
+    np.save(folder / "map.npy", masks)
+    np.save(folder / f"{REFUSED}_seg.npy", {"masks": masks, "outlines": masks}, allow_pickle=True)
+    (folder / f"{REFUSED}-cut.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", 8) + b"{'descr'")
+
+
 EXAMPLES: dict[str, Callable[[Path], object]] = {
     "x-anylabeling": _x_anylabeling,
     "isat": _isat,
@@ -117,5 +147,7 @@ EXAMPLES: dict[str, Callable[[Path], object]] = {
     "cvat-masks": _cvat_masks,
     "asap": _asap,
     "imagescope": _imagescope,
+    "geojson": _geojson,
+    "image": _npy,
 }
 """Name of a format -> function that writes its files into an empty folder."""

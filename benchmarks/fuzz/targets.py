@@ -6,16 +6,25 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from napari_sampath import formats, images
+from napari_sampath import images
 from napari_sampath.arrays import ClassInfo
-from napari_sampath.formats import DatasetFolder, Snapshot, export_labels, import_labels, import_objects
+from napari_sampath.errors import SampathError
+from napari_sampath.formats import (
+    DatasetFolder,
+    Snapshot,
+    export_labels,
+    import_labels,
+    import_objects,
+    labels,
+    registry,
+)
 
 from . import other_programs
 
@@ -57,28 +66,24 @@ def snapshot() -> Snapshot:
 
 
 def _import(path: Path) -> None:
-    """Import with and without the size of the image."""
-    first: BaseException | None = None
+    """Import with and without the size of the image; refused if both are."""
+    if path.is_dir() and (path / "labels" / "slide 0.txt").exists():  # YOLO labels are single files
+        path = path / "labels" / "slide 0.txt"
+    refusals = []
     for read in (lambda: import_objects(path), lambda: import_labels(path, hw=HW)):
         try:
             read()
-        except Exception as error:  # the worker judges it
-            if not _is_refusal(error):
-                raise
-            first = error
-    if first is not None:
-        raise first
-
-
-def _is_refusal(error: BaseException) -> bool:
-    from napari_sampath.errors import SampathError
-
-    return isinstance(error, SampathError)
+        except SampathError as error:
+            refusals.append(error)
+    if len(refusals) == 2:
+        raise refusals[0]
 
 
 def _export(name: str, folder: Path) -> None:
     export_labels(folder / "export", snapshot(), (name,))
     for path in sorted((folder / "export").rglob("slide*")):
+        if path.name.endswith("details.json"):
+            continue
         (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
 
 
@@ -87,7 +92,7 @@ def _image_files(folder: Path) -> None:
     from PIL import Image
 
     rgb, grey = picture(), picture()[..., 0]
-    for suffix in ("png", "jpg", "bmp", "webp", "gif", "ppm", "tga", "jp2"):
+    for suffix in ("png", "jpg", "bmp", "webp", "gif", "ppm", "jp2"):
         Image.fromarray(rgb).save(folder / f"rgb.{suffix}")
     for mode in ("1", "L", "LA", "P", "RGBA", "I;16"):
         image = Image.fromarray(grey.astype(np.uint16) if mode == "I;16" else rgb)
@@ -156,8 +161,7 @@ def _training_folders(folder: Path) -> None:
         (base / "images").mkdir(parents=True)
         for name in ("a", "b"):
             Image.fromarray(picture()).save(base / "images" / f"{name}.png")
-    labels = {"plain": "labels", "images-masks": "masks"}
-    for layout, kind in labels.items():
+    for layout, kind in {"plain": "labels", "images-masks": "masks"}.items():
         (folder / layout / kind).mkdir()
         for name in ("a", "b"):
             Image.fromarray(snapshot().class_map).save(folder / layout / kind / f"{name}.png")
@@ -356,21 +360,25 @@ def _read_notes(path: Path) -> None:
     HeadsInUse(path)
 
 
-def _registered() -> Sequence[Target]:
-    """Return the formats of the registry: those that are written, and those of which there is an example."""
-    written = (
-        getattr(formats, "FORMATS", None)
-        or __import__("napari_sampath.formats.writing", fromlist=["FORMATS"]).FORMATS
-    )
-    own = [
-        Target(f"import {name}", functools.partial(_export, name), _import, ("classes.json",))
-        for name in written
+def _written() -> list[str]:
+    """Return the names of the formats that can be exported."""
+    allowed = getattr(labels, "FORMATS", None)
+    return [entry.name for entry in registry.writable() if allowed is None or entry.name in allowed]
+
+
+def _build_format(name: str, folder: Path) -> None:
+    if name in _written():
+        _export(name, folder)
+    if name in other_programs.EXAMPLES:
+        other_programs.EXAMPLES[name](folder)
+
+
+def _registered() -> list[Target]:
+    """Return the formats of the registry: our own exports, and examples of other programs."""
+    return [
+        Target(f"import {name}", functools.partial(_build_format, name), _import, ("classes.json",))
+        for name in sorted({*_written(), *other_programs.EXAMPLES})
     ]
-    others = [
-        Target(f"import {name}", functools.partial(build), _import)
-        for name, build in other_programs.EXAMPLES.items()
-    ]
-    return [*own, *others]
 
 
 @functools.cache

@@ -20,6 +20,7 @@ from random import Random
 from typing import Any
 
 from .mutations import mutate
+from .other_programs import REFUSED
 from .targets import Target, find
 from .values import CANARY
 
@@ -60,14 +61,17 @@ def work(folder: Path, seed: int) -> None:
     for line in sys.stdin:
         number, mutations, name = line.rstrip("\n").split(" ", 2)
         case = folder / f"case-{os.getpid()}"
+        if number == "-1":
+            out.write(json.dumps(read_valid(folder, case, find(name))) + "\n")
+            continue
         shutil.rmtree(case, ignore_errors=True)
         path, mutated = prepare(folder, case, find(name), seed, int(number), int(mutations, 2))
-        if number != "-1" and not limited:  # after the unchanged files, which load all libraries
+        if not limited:  # after the unchanged files, which load all libraries
             limited = True
             resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + 3 * 2**30,) * 2)
             sys.addaudithook(watch)
         events.clear()
-        result = read(find(name), path, HANG_S if limited else START_S)
+        result = read(find(name), path, HANG_S)
         if events:
             result = {"verdict": "code", "detail": "; ".join(sorted(set(events))[:5])}
         if (folder / "canary").exists():
@@ -75,6 +79,26 @@ def work(folder: Path, seed: int) -> None:
             result = {"verdict": "code", "detail": "code of the file was run"}
         out.write(json.dumps({**result, "number": int(number), "files": mutated}) + "\n")
         shutil.rmtree(case, ignore_errors=True)
+
+
+def read_valid(folder: Path, case: Path, target: Target) -> dict[str, Any]:
+    """Read all valid files of a format, and return the verdict on the first that cannot be read."""
+    for variant in variants(folder, target):
+        if variant.name.startswith(REFUSED):
+            continue
+        shutil.rmtree(case, ignore_errors=True)
+        case.mkdir()
+        path = case / variant.name
+        (shutil.copytree if variant.is_dir() else shutil.copy)(variant, path)
+        result = read(target, path, START_S)
+        if result["verdict"] != "read":
+            return {**result, "detail": f"{variant.name}: {result.get('detail')}"}
+    return {"verdict": "read"}
+
+
+def variants(folder: Path, target: Target) -> list[Path]:
+    """Return the valid files and folders of a format."""
+    return sorted(p for p in (folder / "valid" / target.name).iterdir() if not p.name.endswith(".lock"))
 
 
 def prepare(
@@ -87,24 +111,22 @@ def prepare(
         case: Folder of the case.
         target: The format.
         seed: Seed of the run.
-        number: Number of the case; below 0, the files are not mutated.
+        number: Number of the case.
         mutations: Bit i is 1 if the i-th mutation is applied.
     """
-    variants = sorted(p for p in (folder / "valid" / target.name).iterdir() if not p.name.endswith(".lock"))
+    choices = variants(folder, target)
     rng = Random(f"{seed} {target.name} {number}")
-    variant = variants[rng.randrange(len(variants))]
+    variant = choices[rng.randrange(len(choices))]
     case.mkdir(parents=True)
     path = case / variant.name
     (shutil.copytree if variant.is_dir() else shutil.copy)(variant, path)
-    if number < 0:
-        return path, []
     files = (
         [path]
         if path.is_file()
         else sorted(p for p in path.rglob("*") if p.is_file() and not p.name.endswith(".lock"))
     )
     files = [file for file in files if file.name not in target.unchanged]
-    others = [file.read_bytes() for file in variants if file.is_file()][:20]
+    others = [file.read_bytes() for file in choices if file.is_file()][:20]
     mutated = []
     for bit in range(rng.choice((1, 1, 1, 2, 3))):
         one = Random(f"{seed} {target.name} {number} {bit}")
@@ -188,10 +210,12 @@ class _Watch:
             if writes:
                 self._outside(event, arguments[0])
         elif event in _CHANGES and isinstance(arguments[0], str | bytes):
-            self._outside(event, arguments[0])
+            folder = arguments[-1]
+            self._outside(event, arguments[0], folder if isinstance(folder, int) and folder >= 0 else None)
 
-    def _outside(self, event: str, path: str | bytes) -> None:
-        full = os.path.realpath(os.fsdecode(path))
+    def _outside(self, event: str, path: str | bytes, folder: int | None = None) -> None:
+        base = f"/proc/{os.getpid()}/fd/{folder}" if folder is not None else "."
+        full = os.path.realpath(os.path.join(os.path.realpath(base), os.fsdecode(path)))
         if not full.startswith(self.allowed) and "__pycache__" not in full:
             self.events.append(f"{event} {full[:200]}")
 
