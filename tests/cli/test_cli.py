@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SUBCOMMAND_NAMES = [
     *["demo", "models", "encode", "cache", "prompt", "segment", "everything"],
-    *["dataset", "train", "evaluate", "tune", "export", "import", "bench"],
+    *["slide", "dataset", "train", "evaluate", "tune", "export", "import", "bench"],
 ]
 
 

@@ -98,6 +98,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "lazy_loader": "lazy-loader",
     "lightning_fabric": "lightning-fabric",
+    "openslide": "openslide-python",
     "segment_anything": "segment-anything",
     "segmentation_models_pytorch": "segmentation-models-pytorch",
     "skimage": "scikit-image",
@@ -109,6 +110,7 @@ DISTRIBUTIONS = {
 
 NOT_IMPORTED = {
     "imagecodecs",  # decoders of tifffile and zarr
+    "openslide-bin",  # the library that openslide-python loads
     "npe2",  # validates the manifest in `make test` and tests/widgets/test_manifest.py
 }
 """Declared dependencies that src does not import."""

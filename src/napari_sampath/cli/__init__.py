@@ -30,6 +30,7 @@ from .commands import (
     models,
     prompt,
     segment,
+    slide,
     training,
 )
 from .output import Output
@@ -46,6 +47,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "prompt": prompt.SUBCOMMAND,
     "segment": segment.SUBCOMMAND,
     "everything": everything.SUBCOMMAND,
+    "slide": slide.SUBCOMMAND,
     "dataset": dataset.SUBCOMMAND,
     "train": training.TRAIN,
     "evaluate": evaluate.SUBCOMMAND,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections import deque
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +16,8 @@ import torch
 from ..arrays import Features
 from ..errors import ConfigError
 from ..geometry import Frame
+from ..images.slides import Slide
+from ..images.slides.scaled import ScaledSlide
 from ..store import FeatureKey
 
 if TYPE_CHECKING:
@@ -29,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 _MAX_BATCH = 32
 """Maximum tiles per batch; larger batches are not faster."""
+_READERS, _AHEAD = 4, 8
+"""Threads that read a slide, and tiles that are read ahead of the encoder."""
 _MEMORY_FRACTION = 0.6
 """Maximum fraction of a device's free memory that a batch uses."""
 
@@ -92,8 +98,8 @@ class TileEncoder:
         waiting: deque[_Tile] = deque()
         missing: list[_Tile] = []
         running: list[_Batch] = []
-        for frame in frames:
-            tile = self._look_up(pixels, frame, store)
+        for frame, window in read_ahead(pixels, map(self.encoder.adapt_frame, frames)):
+            tile = self._look_up(frame, window, store)
             waiting.append(tile)
             if tile.features is None:
                 missing.append(tile)
@@ -110,15 +116,14 @@ class TileEncoder:
         self._collect(running, store)
         yield from _ready(waiting)
 
-    def _look_up(self, pixels: Any, frame: Frame, store: Store | None) -> _Tile:
-        frame = self.encoder.adapt_frame(frame)
-        tile = _Tile(frame, np.ascontiguousarray(np.asarray(pixels[frame.slices])), None)
+    def _look_up(self, frame: Frame, window: UInt8Array, store: Store | None) -> _Tile:
+        tile = _Tile(frame, window, None)
         if store is None:
             return tile
         encoder = self.encoder
         tile.key = FeatureKey.of(
             tile.window,
-            frame,
+            window_frame(tile.window, frame),
             encoder.info.name,
             encoder.weights_digest,
             self.precision,
@@ -167,8 +172,7 @@ class TileEncoder:
         return inputs
 
     def _input(self, tile: _Tile) -> Tensor:
-        frame = tile.frame
-        return self.encoder.preprocess(tile.window, Frame(0, 0, frame.height, frame.width, frame.input_px))
+        return self.encoder.preprocess(tile.window, window_frame(tile.window, tile.frame))
 
     def _run(self, inputs: Tensor) -> dict[str, Tensor]:
         dtype = getattr(torch, self.precision)
@@ -204,6 +208,53 @@ class TileEncoder:
                 if store is not None and tile.key is not None:
                     maps = store.put(tile.key, maps)
                 tile.features = Features(maps, tile.frame, self.encoder.info.name)
+
+
+def read_window(pixels: Any, frame: Frame) -> UInt8Array:
+    """Read the pixels of a tile; those of a slide at the coarsest step that still fills the encoder's input.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB, the whole image, or a slide.
+        frame: The tile.
+
+    Returns:
+        (h, w, 3) uint8, contiguous; of a slide, h = ceil(frame.height / step).
+    """
+    if isinstance(pixels, Slide):
+        step = 2 ** max(0, int(math.log2(max(frame.hw) / frame.input_px)))
+        return pixels.read((frame.top, frame.left, frame.top + frame.height, frame.left + frame.width), step)
+    return np.ascontiguousarray(np.asarray(pixels[frame.slices]))
+
+
+def read_ahead(pixels: Any, frames: Iterable[Frame]) -> Iterator[tuple[Frame, UInt8Array]]:
+    """Yield tiles with their pixels; those of a slide are read by threads while earlier tiles are computed.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB, the whole image, or a slide.
+        frames: The tiles.
+    """
+    if not isinstance(pixels, Slide | ScaledSlide):
+        for frame in frames:
+            yield frame, read_window(pixels, frame)
+        return
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="slide-reader")
+    reads: deque[tuple[Frame, Future[UInt8Array]]] = deque()
+    try:
+        for frame in frames:
+            reads.append((frame, pool.submit(read_window, pixels, frame)))
+            if len(reads) > _AHEAD:
+                first, read = reads.popleft()
+                yield first, read.result()
+        while reads:
+            first, read = reads.popleft()
+            yield first, read.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def window_frame(window: UInt8Array, frame: Frame) -> Frame:
+    """Return the frame of pixels that `read_window` read, as an image of its own."""
+    return replace(frame, top=0, left=0, height=window.shape[0], width=window.shape[1])
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

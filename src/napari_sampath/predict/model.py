@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from ..images import MIN_SIDE_PX, to_loaded_image
 from ..jobs import Job, Progress
 from .decoder.mask_upscaling import full_masks, local_mask, mask_to_logits
 from .decoder.prompt_decoder import PromptDecoder
-from .encoding import TileEncoder
+from .encoding import TileEncoder, read_window, window_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -136,8 +135,8 @@ class Model:
         for features in encoded:
             frame, maps = features.frame, dict(features.maps)
             if IMAGE in names:
-                window = np.ascontiguousarray(np.asarray(pixels[frame.slices]))
-                maps[IMAGE] = self.encoder.preprocess(window, replace(frame, top=0, left=0))
+                window = read_window(pixels, frame)
+                maps[IMAGE] = self.encoder.preprocess(window, window_frame(window, frame))
             yield Features(maps, frame, self.name)
 
     def encode_tiles(

@@ -1,0 +1,7 @@
+"""Whole-slide images: pyramids of resolutions that are read from the file window by window."""
+
+from .array_levels import ArraySlide
+from .opening import is_slide, open_slide
+from .slide import Level, Slide
+
+__all__ = ["ArraySlide", "Level", "Slide", "is_slide", "open_slide"]

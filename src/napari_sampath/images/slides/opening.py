@@ -1,0 +1,100 @@
+"""Choose the reader of a slide by the marks in the file, never by its ending alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import ImageError
+from .omezarr import OmeZarrSlide, is_omezarr_image
+from .openslide_reader import OpenSlideSlide, detect_vendor
+from .slide import Slide
+from .tiff import TiffSlide
+
+SLIDE_PIXELS = 2**26
+"""Pixels from which an ordinary tiled file is opened as a slide instead of being read into memory."""
+
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_OF_OPENSLIDE = ("hamamatsu", "mirax", "leica", "ventana", "philips", "trestle", "sakura", "dicom", "zeiss")
+"""Formats, by the name that OpenSlide detects, that are left to OpenSlide even if they are TIFF files."""
+_UNREAD = {
+    ".vsi": "Olympus VSI",
+    ".isyntax": "Philips iSyntax",
+    ".czi": "this kind of Zeiss CZI",
+}
+
+
+def open_slide(path: str | Path) -> Slide:
+    """Open a slide without reading its pixels.
+
+    Tiled TIFF files (SVS, OME-TIFF, plain pyramids) are read with tifffile, OME-Zarr with zarr, and all other formats
+    with OpenSlide. Label and macro images are never read, since they may show the name of a patient.
+
+    Args:
+        path: A file, or the folder of an OME-Zarr image or a DICOM series.
+
+    Returns:
+        The slide; close it after use, or use it as a context manager.
+
+    Raises:
+        ImageError: If it is missing, damaged, or of a format that is not read.
+    """
+    path = Path(path).expanduser()
+    if is_omezarr_image(path):
+        return OmeZarrSlide(path)
+    file = _file_of(path)
+    vendor = detect_vendor(file)
+    if vendor is not None and vendor.startswith(_OF_OPENSLIDE):
+        slide = OpenSlideSlide(file)
+        slide.name = path.stem  # The files of a DICOM series have names that nobody chose.
+        return slide
+    with file.open("rb") as stream:
+        start = stream.read(4)
+    if start in _TIFF_STARTS:
+        return TiffSlide(file)
+    if vendor is not None:
+        return OpenSlideSlide(file)
+    name = _UNREAD.get(file.suffix.lower(), "its format")
+    raise ImageError(
+        f"'{path}' cannot be read as a slide ({name} is not read); convert it to OME-TIFF or OME-Zarr, for example "
+        "with QuPath or bioformats2raw."
+    )
+
+
+def is_slide(path: str | Path) -> bool:
+    """Return True if a file is better opened as a slide than read into memory.
+
+    This is so for OME-Zarr images, vendors' formats, and tiled TIFF files of `SLIDE_PIXELS` or more. Files that cannot
+    be read are no slides.
+    """
+    path = Path(path).expanduser()
+    if is_omezarr_image(path):
+        return True
+    try:
+        with open_slide(path) as slide:
+            large = slide.hw[0] * slide.hw[1] >= SLIDE_PIXELS
+            return large or detect_vendor(_file_of(path)) not in (None, "generic-tiff")
+    except (ImageError, OSError):
+        return False
+
+
+def _file_of(path: Path) -> Path:
+    """Return the file to open; the first file of a folder with a DICOM series."""
+    if path.is_dir():
+        series = sorted(file for file in path.iterdir() if file.suffix.lower() == ".dcm")
+        if not series:
+            raise ImageError(
+                f"'{path}' is a folder without a slide (no OME-Zarr image, no DICOM series); give a file."
+            )
+        return _largest_of(series)
+    if not path.exists():
+        raise ImageError(f"There is no file '{path}'; check the path.")
+    if not path.is_file():
+        raise ImageError(f"'{path}' is not a regular file; give a slide.")
+    if path.stat().st_size == 0:
+        raise ImageError(f"'{path}' is empty (0 bytes); copy the slide again.")
+    return path
+
+
+def _largest_of(files: list[Path]) -> Path:
+    """Return the largest file of a DICOM series, which holds the finest level and not a label."""
+    return max(files, key=lambda file: file.stat().st_size)

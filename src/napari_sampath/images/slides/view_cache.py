@@ -1,0 +1,249 @@
+"""Arrays of a slide for display that never wait for the file.
+
+A window is composed of what is in memory: chunks of the level that is asked for, and where they are missing the next
+coarser ones, enlarged. Missing chunks are read by threads, the newest request first, and `on_arrival` is called.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...arrays import UInt8Array
+from ...errors import ImageError
+from .slide import Slide
+
+logger = logging.getLogger(__name__)
+
+CHUNK_PX = 512
+"""Side of a chunk in pixels of its level."""
+COARSEST_PX = 2048
+"""Longest side of the coarsest level, which is always in memory."""
+_LIMIT_BYTES = 128 * 2**20
+_THREADS = 4
+_MAX_WANTED = 512
+"""Requests that are kept; older ones belong to views that were left."""
+
+_Key = tuple[int, int, int]
+"""(level, row, column) of a chunk."""
+
+
+class ViewCache:
+    """Levels of a slide as arrays that answer at once.
+
+    Level k has one pixel for each 2**k x 2**k level-0 pixels, whatever levels the file stores. Creating the cache reads
+    the coarsest level, so do it in a worker.
+
+    Args:
+        slide: The slide; it is closed with the cache.
+        on_arrival: Called from a reading thread after chunks have been read.
+        limit_bytes: Memory for chunks, beside the coarsest level.
+
+    Attributes:
+        levels: The arrays, the finest first.
+
+    Raises:
+        ImageError: If the slide cannot be read.
+    """
+
+    def __init__(
+        self, slide: Slide, on_arrival: Callable[[], None] = lambda: None, limit_bytes: int = _LIMIT_BYTES
+    ) -> None:
+        self.slide = slide
+        self.on_arrival = on_arrival
+        self._limit_bytes = limit_bytes
+        count = 1
+        while -(-max(slide.hw) >> (count - 1)) > COARSEST_PX:
+            count += 1
+        self.levels = tuple(LevelView(self, number) for number in range(count))
+        self._coarsest = slide.read((0, 0, *slide.hw), 2 ** (count - 1))
+        self._chunks: OrderedDict[_Key, UInt8Array] = OrderedDict()
+        self._size_bytes = 0
+        self._wanted: OrderedDict[_Key, None] = OrderedDict()
+        self._reading: set[_Key] = set()
+        self._failed: set[_Key] = set()
+        self._closed = False
+        self._changed = threading.Condition()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"slide-{number}", daemon=True)
+            for number in range(_THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def window(self, level: int, r0: int, c0: int, r1: int, c1: int) -> UInt8Array:
+        """Compose a window (r1 - r0, c1 - c0, 3) of a level from what is in memory, and request what is missing."""
+        if level == len(self.levels) - 1:
+            return self._coarsest[r0:r1, c0:c1]
+        result = np.empty((r1 - r0, c1 - c0, 3), np.uint8)
+        missing = []
+        for row in range(r0 // CHUNK_PX, -(-r1 // CHUNK_PX)):
+            for col in range(c0 // CHUNK_PX, -(-c1 // CHUNK_PX)):
+                top, left = row * CHUNK_PX, col * CHUNK_PX
+                y0, x0 = max(r0, top), max(c0, left)
+                y1, x1 = min(r1, top + CHUNK_PX), min(c1, left + CHUNK_PX)
+                target = result[y0 - r0 : y1 - r0, x0 - c0 : x1 - c0]
+                chunk = self._cached((level, row, col))
+                if chunk is None:
+                    missing.append((level, row, col))
+                    self._enlarge(level, y0, x0, target)
+                else:
+                    target[...] = chunk[y0 - top : y1 - top, x0 - left : x1 - left]
+        self._request(missing)
+        return result
+
+    def _cached(self, key: _Key) -> UInt8Array | None:
+        with self._changed:
+            chunk = self._chunks.get(key)
+            if chunk is not None:
+                self._chunks.move_to_end(key)
+            return chunk
+
+    def _enlarge(self, level: int, top: int, left: int, target: UInt8Array) -> None:
+        """Fill a part of one chunk from the finest coarser chunk in memory; its pixels are repeated."""
+        coarsest = len(self.levels) - 1
+        for coarser in range(level + 1, coarsest + 1):
+            shift = coarser - level
+            rows = np.arange(top, top + target.shape[0]) >> shift
+            cols = np.arange(left, left + target.shape[1]) >> shift
+            if coarser == coarsest:
+                source, origin = self._coarsest, (0, 0)
+            else:
+                row, col = int(rows[0]) // CHUNK_PX, int(cols[0]) // CHUNK_PX
+                chunk = self._cached((coarser, row, col))
+                if chunk is None:
+                    continue
+                source, origin = chunk, (row * CHUNK_PX, col * CHUNK_PX)
+            rows = np.minimum(rows - origin[0], source.shape[0] - 1)
+            cols = np.minimum(cols - origin[1], source.shape[1] - 1)
+            target[...] = source[rows[:, None], cols[None, :]]
+            return
+
+    def _request(self, keys: list[_Key]) -> None:
+        with self._changed:
+            for key in keys:
+                if key not in self._reading and key not in self._failed:
+                    self._wanted[key] = None
+                    self._wanted.move_to_end(key)
+            while len(self._wanted) > _MAX_WANTED:
+                self._wanted.popitem(last=False)
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while (key := self._next()) is not None:
+            chunk = self._read(key)
+            if self._keep(key, chunk):
+                self.on_arrival()
+
+    def _next(self) -> _Key | None:
+        """Wait for a request and return the newest; None if the cache was closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._wanted or self._closed)
+            if self._closed:
+                return None
+            key, _ = self._wanted.popitem()
+            self._reading.add(key)
+            return key
+
+    def _keep(self, key: _Key, chunk: UInt8Array | None) -> bool:
+        """Keep a chunk in memory, and drop those that were not used for longest; False if it could not be read."""
+        with self._changed:
+            self._reading.discard(key)
+            if chunk is None:
+                self._failed.add(key)
+                return False
+            self._chunks[key] = chunk
+            self._size_bytes += chunk.nbytes
+            while self._size_bytes > self._limit_bytes:
+                _, oldest = self._chunks.popitem(last=False)
+                self._size_bytes -= oldest.nbytes
+            return not self._closed
+
+    def _read(self, key: _Key) -> UInt8Array | None:
+        level, row, col = key
+        step = 2**level
+        r0, c0 = row * CHUNK_PX * step, col * CHUNK_PX * step
+        r1, c1 = min(r0 + CHUNK_PX * step, self.slide.hw[0]), min(c0 + CHUNK_PX * step, self.slide.hw[1])
+        try:
+            return self.slide.read((r0, c0, r1, c1), step)
+        except ImageError as error:
+            if not self._failed:
+                logger.warning("%s What was read already stays on screen.", error)
+            return None
+
+    @property
+    def waiting(self) -> int:
+        """Number of chunks that are requested or being read."""
+        with self._changed:
+            return len(self._wanted) + len(self._reading)
+
+    def close(self) -> None:
+        """Stop the threads and close the slide."""
+        with self._changed:
+            self._closed = True
+            self._wanted.clear()
+            self._chunks.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout=2)
+        self.slide.close()
+
+
+class LevelView:
+    """One level of a `ViewCache` as an array of shape (h, w, 3); slicing returns at once."""
+
+    dtype = np.dtype(np.uint8)
+    ndim = 3
+
+    def __init__(self, cache: ViewCache, number: int) -> None:
+        self.cache = cache
+        self._number = number
+        height, width = (-(-length >> number) for length in cache.slide.hw)
+        self.shape = (height, width, 3)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return self.shape[0] * self.shape[1] * 3
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> UInt8Array:
+        keys = key if isinstance(key, tuple) else (key,)
+        if Ellipsis in keys:
+            place = keys.index(Ellipsis)
+            keys = (*keys[:place], *[slice(None)] * (4 - len(keys)), *keys[place + 1 :])
+        rows, cols, channels = (*keys, slice(None), slice(None), slice(None))[:3]
+        row_range, col_range = range(self.shape[0])[rows], range(self.shape[1])[cols]
+        row_box, col_box = _span(row_range), _span(col_range)
+        hw = row_box[1] - row_box[0], col_box[1] - col_box[0]
+        if 0 in hw:
+            window = np.empty((*hw, 3), np.uint8)
+        else:
+            window = self.cache.window(self._number, row_box[0], col_box[0], row_box[1], col_box[1])
+        part: UInt8Array = window[_inside(row_range), _inside(col_range), channels]
+        return part
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.asarray(self[:], dtype=dtype)
+
+
+def _span(indices: range | int) -> tuple[int, int]:
+    if isinstance(indices, int):
+        return indices, indices + 1
+    if not indices:
+        return 0, 0
+    return min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1
+
+
+def _inside(indices: range | int) -> Any:
+    """Index of the wanted rows or columns in the window that spans them."""
+    if isinstance(indices, int):
+        return 0
+    return slice(None, None, indices.step)
