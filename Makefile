@@ -3,6 +3,7 @@
 # make bench            compares speed and memory with segment_anything, writes docs/benchmarks.md; about 40 minutes
 # make bench-gui        measures latency on a real viewer, writes docs/latency.md; about 20 minutes
 # make fuzz             reads 20,000 damaged files of every format; 10 minutes on two processors
+# make bench-slides     measures reading and showing of slides, writes docs/slides-benchmark.md; about three minutes
 # make results          trains and evaluates every head on the images of SAMPATH_DATA, writes docs/results.md
 # make evaluate-models  evaluates the shipped models on the images of SAMPATH_DATA, writes docs/model-card.md
 # make models           trains all shipped models into build/models; takes hours; SMALL=1 uses few steps
@@ -10,7 +11,7 @@
 # make docs             builds the documentation into site/
 # Each target sets up the environment first; PYTHON=/path/to/python3.12 chooses its Python.
 
-.PHONY: help setup demo test fuzz bench bench-gui results evaluate-models models afternoon docs clean
+.PHONY: help setup demo test fuzz bench bench-gui bench-slides results evaluate-models models afternoon docs clean
 .NOTPARALLEL:
 
 help:
@@ -33,6 +34,9 @@ bench: setup
 
 bench-gui: setup
 	@bash scripts/under_display.sh .venv/bin/python -m benchmarks.gui $(ARGS)
+
+bench-slides: setup
+	@bash scripts/under_display.sh .venv/bin/python -m benchmarks.slides $(ARGS)
 
 results: setup
 	@.venv/bin/python -m benchmarks.results $(ARGS)

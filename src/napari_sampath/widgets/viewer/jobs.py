@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image
 
 from ...arrays import ClassInfo
-from ...errors import JournalError, SampathError
+from ...errors import ImageError, JournalError, SampathError
 from ...jobs import Job, Progress
 from ..background.native_libraries import import_triton_isolated
 from ..canvas.pixel_size import mpp_of
+from ..canvas.slide_layer import slide_of
 
 if TYPE_CHECKING:
     from ...predict import Model
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 ATTEMPTS, PAUSE_S = 10, 0.1
 """Number of attempts to open a journal that is in use, and the pause between attempts in seconds."""
+
+
+MAX_SLIDE_PX = 2**26
+"""Largest slide that is annotated, in pixels: it is read into memory as an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,8 @@ def open_job(
     from ...images import read_layer
     from ...session import Session, first_classes, journal_path
 
-    data: Any = layer.data[0] if layer.multiscale else layer.data
-    layer_image = read_layer(data, layer.name, _file_of(layer), bool(layer.rgb), mpp_of(layer))
+    pixels, file = _pixels(layer), None if slide_of(layer) else _file_of(layer)
+    layer_image = read_layer(pixels, layer.name, file, bool(layer.rgb), mpp_of(layer))
     image = layer_image.image
     yield Progress(0, 0, "Looking for earlier annotations of this image")
     journal = journal_path(image.pixels, sessions_dir)
@@ -127,6 +132,20 @@ def _file_of(layer: Image) -> Path | None:
     """Return the file that a layer was opened from; None if it has another origin."""
     path = layer.source.path
     return Path(path) if isinstance(path, str | Path) and layer.source.parent is None else None
+
+
+def _pixels(layer: Image) -> Any:
+    """Return the pixels of a layer at full size; a slide is read into memory if it is small enough."""
+    slide = slide_of(layer)
+    if slide is None:
+        return layer.data[0] if layer.multiscale else layer.data
+    height, width = slide.hw
+    if height * width > MAX_SLIDE_PX:
+        raise ImageError(
+            f"'{layer.name}' is a slide of {width} x {height} px (width x height), and slides of more than "
+            f"{MAX_SLIDE_PX:,} px cannot be annotated yet; save a region of it as an image, for example with QuPath."
+        )
+    return slide[:]
 
 
 def model_job(name: str, device: str, weights: Path | None, keep: bool = True) -> Job[Model]:

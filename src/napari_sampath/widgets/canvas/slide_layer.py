@@ -1,0 +1,136 @@
+"""Image layers that show a slide without waiting for its file, and napari's reader of slides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from ...images.slides import Slide, open_slide
+from ...images.slides.view_cache import LevelView, ViewCache
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image, Layer
+
+REPAINT_MS = 66
+"""Minimum time between repaints when chunks arrive: at most 15 a second."""
+KEY = "sampath-slide"
+"""Key of the slide in a layer's metadata."""
+_REPAINT = f"{KEY}-repaint"
+
+
+class _Repaint(QObject):
+    """Repaints a layer after chunks have arrived, in the GUI thread and at most 15 times a second."""
+
+    arrived = Signal()
+
+    def __init__(self, viewer: napari.Viewer, layer: Image, cache: ViewCache) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._layer = layer
+        self._cache = cache
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(REPAINT_MS)
+        self._timer.timeout.connect(self._repaint)
+        self.arrived.connect(self._schedule)
+        cache.on_arrival = self.arrived.emit
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    def _schedule(self) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _repaint(self) -> None:
+        self._layer.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self._layer:
+            self._timer.stop()
+            self._viewer.layers.events.removed.disconnect(self._on_removed)
+            self._cache.on_arrival = lambda: None
+            self._cache.close()
+
+
+def slide_of(layer: Layer) -> Slide | None:
+    """Return the slide that a layer shows; None for other layers."""
+    slide = layer.metadata.get(KEY)
+    return slide if isinstance(slide, Slide) else None
+
+
+def layer_data(path: str | Path) -> tuple[list[LevelView], dict[str, Any], str]:
+    """Open a slide as the data of a napari image layer.
+
+    Args:
+        path: The slide.
+
+    Returns:
+        The levels, the options of `Viewer.add_image`, and "image".
+
+    Raises:
+        ImageError: If the slide cannot be read.
+    """
+    slide = open_slide(path)
+    cache = ViewCache(slide)
+    options: dict[str, Any] = {
+        "name": slide.name,
+        "rgb": True,
+        "multiscale": True,
+        "metadata": {KEY: slide},
+    }
+    if slide.mpp is not None:
+        options |= {"scale": (slide.mpp, slide.mpp), "units": ("um", "um")}
+    return list(cache.levels), options, "image"
+
+
+def keep_painted(viewer: napari.Viewer, layer: Layer) -> None:
+    """Repaint a layer of `layer_data` whenever chunks arrive, and close its slide when it is removed."""
+    view = layer.data[0]
+    if isinstance(view, LevelView) and _REPAINT not in layer.metadata:
+        layer.metadata[_REPAINT] = _Repaint(viewer, layer, view.cache)
+
+
+def add_slide(viewer: napari.Viewer, path: str | Path) -> Image:
+    """Add a slide to a viewer; see `layer_data`."""
+    levels, options, _ = layer_data(path)
+    layer: Image = viewer.add_image(levels, **options)
+    keep_painted(viewer, layer)
+    return layer
+
+
+def get_reader(path: str | list[str]) -> Callable[[str | list[str]], list[Any]] | None:
+    """Return napari's reader of slides, for the reader contribution of the plugin.
+
+    Args:
+        path: Path of a file, or paths of several.
+
+    Returns:
+        A function that returns the layer data of the paths.
+    """
+    return _read
+
+
+def _read(path: str | list[str]) -> list[Any]:
+    import napari
+
+    layers = [layer_data(each) for each in ([path] if isinstance(path, str) else path)]
+    viewer = napari.current_viewer()
+    if viewer is not None:
+        _keep_next_painted(viewer, {id(levels[0].cache) for levels, _, _ in layers})
+    return layers
+
+
+def _keep_next_painted(viewer: napari.Viewer, expected: set[int]) -> None:
+    """Keep the layers painted that napari makes of the caches with these ids."""
+
+    def on_inserted(event: Any) -> None:
+        if slide_of(event.value) is not None:
+            keep_painted(viewer, event.value)
+            expected.discard(id(event.value.data[0].cache))
+        if not expected:
+            viewer.layers.events.inserted.disconnect(on_inserted)
+
+    viewer.layers.events.inserted.connect(on_inserted)

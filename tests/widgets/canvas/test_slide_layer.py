@@ -1,0 +1,109 @@
+"""Slides in a napari window: sharp after the chunks have arrived, and never waiting for the file."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sampath.images.slides import tiff
+from napari_sampath.widgets.canvas.slide_layer import add_slide, get_reader, slide_of
+from napari_sampath.widgets.canvas.viewport import camera
+
+pytestmark = pytest.mark.gui
+
+MPP = 0.5
+SIDE = 6000
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A slide of checkered 8 px squares, which turn grey at coarser levels."""
+    path = tmp_path_factory.mktemp("slides") / "squares.tif"
+    rows, cols = np.mgrid[:SIDE, :SIDE] // 8
+    level = np.where((rows + cols)[..., None] % 2, 255, [200, 0, 120]).astype(np.uint8)
+    with tifffile.TiffWriter(path) as writer:
+        for number in range(3):
+            writer.write(
+                level,
+                tile=(256, 256),
+                photometric="rgb",
+                compression="zstd",
+                subfiletype=int(number > 0),
+                resolution=(1e4 / MPP / 2**number,) * 2,
+                resolutionunit="CENTIMETER",
+                metadata=None,
+            )
+            level = level.reshape(len(level) // 2, 2, -1, 2, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+    return path
+
+
+def shown(viewer: Any) -> np.ndarray:
+    return np.asarray(viewer.screenshot(canvas_only=True, flash=False))[..., :3].astype(int)
+
+
+def look_at(viewer: Any, centre_um: tuple[float, float], pixels_per_um: float) -> None:
+    view = camera(viewer)
+    view.center = centre_um
+    view.zoom = pixels_per_um
+
+
+def test_a_slide_becomes_sharp_in_view(path: Path, viewer: Any, qtbot: Any) -> None:
+    layer = add_slide(viewer, path)
+    slide = slide_of(layer)
+    assert slide is not None
+    assert np.allclose(layer.scale, MPP)
+    look_at(viewer, (1500.2, 1499.8), 4 / MPP)  # four screen pixels per pixel of the slide
+
+    def sharp() -> None:
+        middle = shown(viewer)[250:350, 250:350].reshape(-1, 3)
+        colours = np.array([[255, 255, 255], [200, 0, 120]])
+        off = np.abs(middle[:, None] - colours).max(axis=2).min(axis=1)
+        assert (off <= 3).mean() > 0.9
+
+    qtbot.waitUntil(lambda: _passes(sharp), timeout=20_000)
+    viewer.layers.remove(layer)
+    with pytest.raises(ValueError, match="closed"):
+        slide.read_level(0, (0, 0, 10, 10))
+
+
+def _passes(check: Any) -> bool:
+    try:
+        check()
+    except AssertionError:
+        return False
+    return True
+
+
+def test_a_slow_disk_does_not_block_the_window(
+    path: Path, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = add_slide(viewer, path)
+    read = tiff.TiffSlide.read_level
+
+    def slow(self: Any, number: int, box: Any) -> Any:
+        time.sleep(0.5)
+        return read(self, number, box)
+
+    monkeypatch.setattr(tiff.TiffSlide, "read_level", slow)
+    start = time.monotonic()
+    for step in range(10):  # each view needs chunks that are not in memory
+        look_at(viewer, (200 + 250 * step, 200 + 250 * step), 2 / MPP)
+    assert time.monotonic() - start < 2.5  # plain arrays would wait at least 0.5 s for each view
+    viewer.layers.remove(layer)
+
+
+def test_napari_reads_slides_with_our_reader(path: Path, viewer: Any, qtbot: Any) -> None:
+    reader = get_reader(str(path))
+    assert reader is not None
+    levels, options, kind = reader(str(path))[0]
+    assert (kind, len(levels), levels[0].shape) == ("image", 3, (SIDE, SIDE, 3))
+    layer = viewer.add_image(levels, **options)
+    look_at(viewer, (700, 700), 4 / MPP)
+    qtbot.waitUntil(lambda: levels[0].cache.waiting == 0, timeout=20_000)
+    viewer.layers.remove(layer)
+    assert not any(thread.is_alive() for thread in levels[0].cache._threads)
