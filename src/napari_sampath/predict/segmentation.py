@@ -79,25 +79,33 @@ def segment(
 
 
 def segment_job(
-    image: Any, head: LoadedHead | str | Path, model: Model | None = None, region: Region | None = None
+    image: Any,
+    head: LoadedHead | str | Path,
+    model: Model | None = None,
+    region: Region | None = None,
+    is_blank: Callable[[Frame], bool] = lambda frame: False,
 ) -> Job[Segmentation]:
     """Make a job for `segment` that can be cancelled between tiles.
 
     Memory beyond the result grows with the width of the image, not its area: rows are finished as soon as no further
-    tile covers them.
+    tile covers them. Tiles for which `is_blank` is true are not encoded and count as background (class 0).
     """
     loaded, model = yield from load_head_job(head, model)
     check_match(loaded, model)
     pixels = as_pixels(image)
     hw = int(pixels.shape[0]), int(pixels.shape[1])
     region = _clip(region or (0, 0, *hw), hw)
-    frames = [frame for frame in tiles(hw) if _overlaps(frame, region)]
+    frames = [frame for frame in tiles(hw) if overlaps(frame, region)]
     network = loaded.head.to(model.device).eval()
     canvas = _Canvas(frames, loaded.classes)
+    blank = {frame for frame in frames if loaded.classes[0].id == 0 and is_blank(frame)}
+    encoded = model.read_tiles(pixels, [frame for frame in frames if frame not in blank], network.spec)
     yield Progress(0, len(frames), f"Segmenting with {loaded.name}", "tiles")
-    encoded = zip(frames, model.read_tiles(pixels, frames, network.spec), strict=True)
-    for done, (frame, features) in enumerate(encoded, start=1):
-        canvas.add(frame, tile_probabilities(network, features))
+    for done, frame in enumerate(frames, start=1):
+        if frame in blank:
+            canvas.add_background(frame)
+        else:
+            canvas.add(frame, tile_probabilities(network, next(encoded)))
         yield Progress(done, len(frames), f"Segmenting with {loaded.name}", "tiles")
     return canvas.finish(loaded.name, region)
 
@@ -122,7 +130,8 @@ def _clip(region: Region, hw: tuple[int, int]) -> Region:
     return r0, c0, r1, c1
 
 
-def _overlaps(frame: Frame, region: Region) -> bool:
+def overlaps(frame: Frame, region: Region) -> bool:
+    """Return True if a tile and a region share a pixel."""
     r0, c0, r1, c1 = region
     return (
         frame.top < r1 and r0 < frame.top + frame.height and frame.left < c1 and c0 < frame.left + frame.width
@@ -194,6 +203,12 @@ class _Canvas:
             self._top = frame.top
         weight = self._row_weights[frame.top][:, None] * self._col_weights[frame.left]
         self._band[:, : frame.height, frame.left : frame.left + frame.width] += probabilities * weight
+
+    def add_background(self, frame: Frame) -> None:
+        """Add a tile whose pixels belong to the first class."""
+        probabilities = np.zeros((len(self._classes), *frame.hw), dtype=np.float32)
+        probabilities[0] = 1
+        self.add(frame, probabilities)
 
     def finish(self, head: str, region: Region) -> Segmentation:
         """Finish the remaining rows and return the result in a region (r0, c0, r1, c1) of the image."""

@@ -25,6 +25,7 @@ from ..subcommand import (
     raster_writer,
 )
 from .everything import instance_map_writer
+from .segment_slide import add_slide_arguments, run_slide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_model(parser, default=None)
     add_fields(parser, InstanceSettings, "settings of --objects")
+    add_slide_arguments(parser)
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
@@ -69,9 +71,13 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from ...annotations import pixel_digest
     from ...formats.manifest import write_label_map
     from ...heads import load_head
+    from ...images.slides import is_slide
     from ...predict import segment_job, separate_touching_job
     from ...predict.instances.instances import check_promptable
 
+    if is_slide(args.image):
+        run_slide(args, output)
+        return
     suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
     if args.confidence is not None:
         check_suffix(args.confidence, ".tif", ".tiff")

@@ -1,0 +1,267 @@
+"""The result of a head on a whole slide: an OME-Zarr folder that is complete block by block.
+
+    RESULT.ome.zarr/
+        zarr.json                   attributes "sampath": fingerprint of the run, size, scale, classes
+        classes/0 ... 4             class ids, uint8 (NGFF 0.5); each level has half the size
+        confidence/0 ... 4          probability of that class, 0 to 255
+        blocks/3_7                  empty file: the block in row 3, column 7 is complete
+
+A block consists of whole chunks at every level, so that several processes can write at the same time. It counts as
+complete when its file in `blocks` exists, which is created last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...arrays import ClassInfo, FloatArray, UInt8Array
+from ...errors import StorageError
+from ...files import JsonError, read_json
+
+if TYPE_CHECKING:
+    import zarr
+
+BLOCK_PX = 6144
+"""Side of a block in pixels of the result: 8 strides of the tiles of a head."""
+LEVELS = 5
+CHUNK_PX = BLOCK_PX >> (LEVELS - 1)
+"""Side of a chunk at every level: that of a block at the coarsest level."""
+VERSION = "0.5"
+
+Box = tuple[int, int, int, int]
+"""(r0, c0, r1, c1) in pixels; r1 and c1 are exclusive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One unit of a run."""
+
+    row: int
+    col: int
+    box: Box
+    """Its pixels in the result, clipped to the size of the result."""
+
+    @property
+    def name(self) -> str:
+        """Name of the file that marks it as complete."""
+        return f"{self.row}_{self.col}"
+
+
+class SlideResult:
+    """A result on disk; see `SlideResult.open`.
+
+    Attributes:
+        path: Folder of the result.
+        blocks: All blocks, row by row.
+    """
+
+    def __init__(self, path: Path, hw: tuple[int, int]) -> None:
+        self.path = path
+        self.hw = hw
+        self.blocks = tuple(blocks_of(hw))
+        self._arrays = {
+            name: [_open_array(path / name / str(level)) for level in range(LEVELS)]
+            for name in ("classes", "confidence")
+        }
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        hw: tuple[int, int],
+        mpp: float | None,
+        factor: float,
+        classes: Sequence[ClassInfo],
+        fingerprint: Mapping[str, Any],
+    ) -> tuple[SlideResult, str | None]:
+        """Open the unfinished result of the same run, or create a new one.
+
+        Args:
+            path: Folder of the result, ending in `.ome.zarr`. If it holds the result of another run, the new result
+                gets a name with a number.
+            hw: Size (H, W) in pixels of the result.
+            mpp: Micrometres per pixel of the result; None if unknown.
+            factor: Level-0 pixels of the slide per pixel of the result.
+            classes: Classes of the head.
+            fingerprint: Everything that the pixels depend on.
+
+        Returns:
+            The result, and a sentence if another name was chosen.
+
+        Raises:
+            StorageError: If it cannot be written, or there is something else with this name.
+        """
+        content = {
+            "fingerprint": dict(fingerprint),
+            "hw": list(hw),
+            "mpp": mpp,
+            "factor": factor,
+            "classes": [asdict(info) for info in classes],
+        }
+        # JSON stores tuples as lists
+        content = json.loads(json.dumps(content))
+        number, place = 1, path
+        while True:
+            if place.exists():
+                stored = _stored(place)
+                if stored == content:
+                    break
+                number += 1
+                place = path.with_name(f"{path.name.removesuffix('.ome.zarr')} ({number}).ome.zarr")
+                continue
+            if _create(place, content):
+                break
+        note = None
+        if place != path:
+            note = (
+                f"'{path}' holds the result of another head, scale or tissue, so this one is '{place.name}'."
+            )
+        return cls(place, hw), note
+
+    def is_done(self, block: Block) -> bool:
+        """Return True if a block is complete."""
+        return (self.path / "blocks" / block.name).exists()
+
+    def mark(self, block: Block) -> None:
+        """Mark a block as complete; blocks without tissue are only marked."""
+        try:
+            (self.path / "blocks" / block.name).touch()
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def write(self, block: Block, labels: UInt8Array, confidence: FloatArray) -> None:
+        """Write a block at all levels, then mark it as complete.
+
+        Args:
+            block: The block.
+            labels: (h, w) uint8, class ids.
+            confidence: (h, w) float32, 0 to 1.
+
+        Raises:
+            StorageError: If the disk is full or the folder is gone; the block is then incomplete.
+        """
+        scaled = np.rint(confidence * 255).astype(np.uint8)
+        try:
+            for name, values in (("classes", labels), ("confidence", scaled)):
+                for level, array in enumerate(self._arrays[name]):
+                    # Every second pixel: a mean of class ids means nothing.
+                    part = values[:: 2**level, :: 2**level]
+                    r0, c0 = block.box[0] >> level, block.box[1] >> level
+                    array[r0 : r0 + part.shape[0], c0 : c0 + part.shape[1]] = part
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self.mark(block)
+
+    def classes(self, box: Box, level: int = 0) -> UInt8Array:
+        """Read the class ids of a box of a level; 0 where no block has been written."""
+        return self._read("classes", box, level)
+
+    def confidence(self, box: Box, level: int = 0) -> UInt8Array:
+        """Read the confidence, 0 to 255, of a box of a level."""
+        return self._read("confidence", box, level)
+
+    def _read(self, name: str, box: Box, level: int) -> UInt8Array:
+        r0, c0, r1, c1 = box
+        values: UInt8Array = np.asarray(self._arrays[name][level][r0:r1, c0:c1])
+        return values
+
+    @property
+    def is_complete(self) -> bool:
+        """True if all blocks are complete."""
+        return all(self.is_done(block) for block in self.blocks)
+
+
+def blocks_of(hw: tuple[int, int]) -> list[Block]:
+    """Divide a result of size (H, W) into blocks, row by row."""
+    height, width = hw
+    return [
+        Block(row, col, (top, left, min(top + BLOCK_PX, height), min(left + BLOCK_PX, width)))
+        for row, top in enumerate(range(0, height, BLOCK_PX))
+        for col, left in enumerate(range(0, width, BLOCK_PX))
+    ]
+
+
+def _create(path: Path, content: dict[str, Any]) -> bool:
+    """Create an empty result under a temporary name and rename it; False if another process was faster."""
+    import zarr
+
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        root = zarr.open_group(temporary, mode="w", zarr_format=3, attributes={"sampath": content})
+        for name in ("classes", "confidence"):
+            levels = []
+            group = root.create_group(name)
+            for level in range(LEVELS):
+                group.create_array(
+                    str(level),
+                    shape=tuple(-(-length >> level) for length in content["hw"]),
+                    chunks=(CHUNK_PX, CHUNK_PX),
+                    dtype="uint8",
+                    fill_value=0,
+                    dimension_names=["y", "x"],
+                )
+                side = (content["mpp"] or 1.0) * 2**level
+                transformation = {"type": "scale", "scale": [side, side]}
+                levels.append({"path": str(level), "coordinateTransformations": [transformation]})
+            group.attrs["ome"] = _ome(name, levels, content)
+        (temporary / "blocks").mkdir()
+        with contextlib.suppress(OSError):  # Another process created the result at the same time.
+            os.rename(temporary, path)
+            return True
+        return False
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _ome(name: str, levels: list[dict[str, Any]], content: dict[str, Any]) -> dict[str, Any]:
+    unit = {"unit": "micrometer"} if content["mpp"] else {}
+    axes = [{"name": axis, "type": "space", **unit} for axis in "yx"]
+    ome: dict[str, Any] = {
+        "version": VERSION,
+        "multiscales": [{"name": name, "axes": axes, "datasets": levels}],
+    }
+    if name == "classes":
+        colors = [
+            {"label-value": info["id"], "rgba": [*info["color"], 255 if info["id"] else 0]}
+            for info in content["classes"]
+        ]
+        properties = [{"label-value": info["id"], "class": info["name"]} for info in content["classes"]]
+        ome["image-label"] = {"version": VERSION, "colors": colors, "properties": properties}
+    return ome
+
+
+def _stored(path: Path) -> Any:
+    """Return what a folder says about its run.
+
+    Raises:
+        StorageError: If the folder is no result.
+    """
+    try:
+        return read_json(path / "zarr.json")["attributes"]["sampath"]
+    except (OSError, JsonError, KeyError, TypeError) as error:
+        raise StorageError(f"'{path}' exists and is not the result of a run; give another name.") from error
+
+
+def _open_array(path: Path) -> zarr.Array[Any]:
+    import zarr
+
+    return zarr.open_array(path, mode="r+")
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"'{path}' cannot be written ({error.strerror or error}); free some space or choose another folder, and run "
+        "the same command again to continue."
+    )

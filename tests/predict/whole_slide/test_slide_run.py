@@ -1,0 +1,233 @@
+"""Whole-slide runs: equal to a run in one piece, resumable, shared by processes, and never mixed."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sampath.arrays import ClassInfo
+from napari_sampath.errors import ConfigError, StorageError
+from napari_sampath.formats.maps import slide_result
+from napari_sampath.formats.maps.slide_result import SlideResult
+from napari_sampath.heads import EncoderRef, LoadedHead, Metadata, create
+from napari_sampath.images.slides import ArraySlide
+from napari_sampath.images.slides.scaled import ScaledSlide
+from napari_sampath.images.slides.tissue import Tissue, find_tissue
+from napari_sampath.jobs import run
+from napari_sampath.predict import segment
+from napari_sampath.predict.whole_slide import slide_run_job
+from support.models.patches import PatchEncoder, disc_image, patch_model
+
+CLASSES = (ClassInfo(0, "background", (0, 0, 0)), ClassInfo(4, "gland", (255, 0, 0)))
+HW = (1100, 1600)
+BLOCK_PX = 800
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four blocks on a small slide."""
+    monkeypatch.setattr(slide_result, "BLOCK_PX", BLOCK_PX)
+    monkeypatch.setattr(slide_result, "CHUNK_PX", BLOCK_PX >> (slide_result.LEVELS - 1))
+
+
+@pytest.fixture(scope="module")
+def slide() -> ArraySlide:
+    pixels, _ = disc_image(3, HW)
+    return ArraySlide([np.ascontiguousarray(pixels)], "slide")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return patch_model()
+
+
+def make_head(seed: int = 0) -> LoadedHead:
+    torch.manual_seed(seed)
+    encoder = PatchEncoder()
+    head = create("cnn", encoder.spec, CLASSES).eval()
+    return LoadedHead(head, Metadata("random", (EncoderRef("patches", encoder.weights_digest, 1),)), "memory")
+
+
+def everywhere(slide: ArraySlide) -> Tissue:
+    return Tissue(np.ones((11, 16), bool), 100.0)
+
+
+def left_part(slide: ArraySlide) -> Tissue:
+    """Tissue in the first 500 columns and rows."""
+    mask = np.zeros((11, 16), bool)
+    mask[:5, :5] = True
+    return Tissue(mask, 100.0)
+
+
+def read_all(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    result = SlideResult(path, HW)
+    return result.classes((0, 0, *HW)), result.confidence((0, 0, *HW))
+
+
+def test_blocks_equal_a_run_in_one_piece(slide, model, tmp_path: Path) -> None:
+    head, path = make_head(), tmp_path / "result.ome.zarr"
+    done = run(slide_run_job(slide, head, model, path, everywhere(slide)))
+    assert (done.path, done.blocks, done.computed, done.skipped) == (path, 4, 4, 0)
+    whole = segment(slide[:], head, model)
+    labels, confidence = read_all(path)
+    np.testing.assert_array_equal(labels, whole.labels)
+    np.testing.assert_array_equal(confidence, np.rint(whole.confidence * 255))
+    assert len(np.unique(labels)) == 2
+    result = SlideResult(path, HW)
+    assert result.is_complete
+    for level in range(1, 5):
+        side = 2**level
+        shape = tuple(-(-length // side) for length in HW)
+        np.testing.assert_array_equal(result.classes((0, 0, *shape), level), labels[::side, ::side])
+
+
+def test_a_run_can_be_stopped_after_every_step_and_continued(slide, model, tmp_path: Path) -> None:
+    head, tissue = make_head(), everywhere(slide)
+    expected = tmp_path / "expected.ome.zarr"
+    run(slide_run_job(slide, head, model, expected, tissue))
+    path = tmp_path / "result.ome.zarr"
+    computed = 0
+    for steps in itertools.count(1):
+        job = slide_run_job(slide, head, model, path, tissue)
+        try:
+            for _ in range(8 * steps):
+                next(job)
+        except StopIteration as stop:
+            done = stop.value
+            break
+        job.close()
+    computed += done.computed
+    assert steps > 2
+    assert done.skipped > 0  # earlier attempts completed blocks
+    for stopped, whole in zip(read_all(path), read_all(expected), strict=True):
+        np.testing.assert_array_equal(stopped, whole)
+    again = run(slide_run_job(slide, head, model, path, tissue))
+    assert again.computed == 0
+
+
+def test_parts_together_equal_one_run(slide, model, tmp_path: Path) -> None:
+    count = 3
+    head, path = make_head(), tmp_path / "result.ome.zarr"
+    for number in reversed(range(1, count + 1)):
+        run(slide_run_job(slide, head, model, path, everywhere(slide), part=(number, count)))
+        assert SlideResult(path, HW).is_complete == (number == 1)
+    labels, _ = read_all(path)
+    np.testing.assert_array_equal(labels, segment(slide[:], head, model).labels)
+
+
+def test_only_tiles_with_tissue_are_computed(slide, model, tmp_path: Path) -> None:
+    head, tissue = make_head(), left_part(slide)
+    run(slide_run_job(slide, head, model, tmp_path / "result.ome.zarr", tissue))
+    labels, confidence = read_all(tmp_path / "result.ome.zarr")
+    whole = segment(slide[:], head, model)
+    np.testing.assert_array_equal(labels[:500, :500], whole.labels[:500, :500])
+    assert not labels[:, 1024:].any()
+    assert not labels[1024:].any()
+    assert labels.any()
+    assert SlideResult(tmp_path / "result.ome.zarr", HW).is_complete
+    assert confidence[0, 0] > 0
+    assert confidence[-1, -1] == 0
+
+
+@pytest.mark.parametrize("what", ["head", "tissue", "scale"])
+def test_a_result_is_never_mixed_with_that_of_another_run(slide, model, tmp_path: Path, what: str) -> None:
+    path = tmp_path / "result.ome.zarr"
+    run(slide_run_job(slide, make_head(), model, path, left_part(slide)))
+    before = read_all(path)
+    head = make_head(1 if what == "head" else 0)
+    tissue = everywhere(slide) if what == "tissue" else left_part(slide)
+    slide.mpp = 0.5 if what == "scale" else None
+    done = run(slide_run_job(slide, head, model, path, tissue, mpp=1.0 if what == "scale" else None))
+    slide.mpp = None
+    assert done.path == tmp_path / "result (2).ome.zarr"
+    assert any("another head, scale or tissue" in note for note in done.notes)
+    for kept, first in zip(read_all(path), before, strict=True):
+        np.testing.assert_array_equal(kept, first)
+
+
+def test_heads_run_at_the_scale_they_were_trained_at(slide, model, tmp_path: Path) -> None:
+    slide.mpp = 0.25
+    head = make_head()
+    done = run(slide_run_job(slide, head, model, tmp_path / "result.ome.zarr", everywhere(slide), mpp=0.5))
+    slide.mpp = None
+    hw = HW[0] // 2, HW[1] // 2
+    result = SlideResult(done.path, hw)
+    half = slide.read((0, 0, *HW), 2)
+    np.testing.assert_array_equal(result.classes((0, 0, *hw)), segment(half, head, model).labels)
+    assert done.notes == ()
+
+
+def test_unknown_scale_is_said_and_a_wild_one_refused(slide, model, tmp_path: Path) -> None:
+    done = run(slide_run_job(slide, make_head(), model, tmp_path / "a.ome.zarr", left_part(slide)))
+    assert "scale of 'slide' is unknown" in done.notes[0]
+    slide.mpp = 0.25
+    with pytest.raises(ConfigError, match="ratio must be from"):
+        run(slide_run_job(slide, make_head(), model, tmp_path / "b.ome.zarr", everywhere(slide), mpp=100.0))
+    slide.mpp = None
+    with pytest.raises(ConfigError, match="9/8"):
+        run(slide_run_job(slide, make_head(), model, tmp_path / "c.ome.zarr", everywhere(slide), part=(9, 8)))
+
+
+def test_other_folders_are_not_overwritten(slide, model, tmp_path: Path) -> None:
+    path = tmp_path / "mine.ome.zarr"
+    path.mkdir()
+    (path / "notes.txt").write_text("keep me")
+    with pytest.raises(StorageError, match="give another name"):
+        run(slide_run_job(slide, make_head(), model, path, everywhere(slide)))
+    assert [file.name for file in path.iterdir()] == ["notes.txt"]
+
+
+def test_others_read_the_result(slide, model, tmp_path: Path) -> None:
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    path = tmp_path / "result.ome.zarr"
+    run(slide_run_job(slide, make_head(), model, path, left_part(slide)))
+    location = parse_url(path / "classes")
+    assert location is not None
+    (node,) = [node for node in Reader(location)() if node.data]
+    assert [level.shape for level in node.data] == [tuple(-(-length >> k) for length in HW) for k in range(5)]
+    np.testing.assert_array_equal(np.asarray(node.data[0]), read_all(path)[0])
+
+
+def test_tissue_is_found_by_colour_and_not_by_brightness() -> None:
+    pixels = np.full((4000, 4000, 3), 240, np.uint8)
+    pixels[1000:2000, 1000:2500] = (200, 120, 180)  # stained tissue
+    pixels[3000:3900, 300:900] = (60, 60, 60)  # a pen mark without colour
+    pixels[100:120, 3800:3820] = (200, 120, 180)  # dirt
+    slide = ArraySlide([pixels], mpp=0.5)
+    tissue = find_tissue(slide)
+    assert tissue.step == 16
+    assert tissue.note is None
+    assert tissue.touches((1000, 1000, 2000, 2500))
+    assert tissue.touches((950, 950, 960, 960))  # the margin
+    assert not tissue.touches((3000, 300, 3900, 900))
+    assert not tissue.touches((0, 3700, 300, 4000))
+    assert not tissue.touches((2300, 2900, 4000, 4000))
+
+
+@pytest.mark.parametrize("colour", [(240, 240, 240), (200, 120, 180)])
+def test_all_or_no_tissue_means_the_whole_slide(colour: tuple[int, int, int]) -> None:
+    slide = ArraySlide([np.full((3000, 3000, 3), colour, np.uint8)], mpp=0.5)
+    tissue = find_tissue(slide)
+    assert tissue.mask.all()
+    assert tissue.note is not None
+    assert "the whole slide is used" in tissue.note
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.7, 2.0, 3.3])
+def test_scaled_slides_cover_the_slide(slide, factor: float) -> None:
+    scaled = ScaledSlide(slide, factor)
+    height, width = scaled.shape[:2]
+    assert (height - 1) * factor < HW[0] <= height * factor
+    whole = scaled[0:height, 0:width]
+    assert whole.shape == scaled.shape
+    assert abs(float(whole.mean()) - float(slide[:].mean())) < 1
+    window = scaled[height - 50 : height, 7:60]
+    assert window.shape == (50, 53, 3)
+    if factor in (0.5, 1.0, 2.0):
+        np.testing.assert_array_equal(window, whole[height - 50 :, 7:60])
