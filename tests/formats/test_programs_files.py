@@ -248,7 +248,7 @@ def test_yolo_files_of_other_programs(tmp_path: Path) -> None:
     [
         ("0 0.1 0.1 0.5 0.1 nan 0.5", "nan"),
         ("0 0.1 0.1 0.5 0.1 40 50", "its corners are not from 0 to 1"),
-        ("0 0.1 0.1 0.5 x 0.4 0.5", "could not convert"),
+        ("0 0.1 0.1 0.5 x 0.4 0.5", "'x' is not a number"),
         ("7 0.1 0.1 0.5 0.1 0.4 0.5", "its class is 7, and the classes are 0 to 1"),
         ("-1 0.1 0.1 0.5 0.1 0.4 0.5", "not a whole number from 0"),
         ("0 0.1 0.1 0.5 0.1 0.4 0.5 3", "odd number of coordinates"),
@@ -360,3 +360,15 @@ for path in sys.argv[2:]:
         assert len(masks) == 3
     for mask, number in zip(runs[2], (4, 9), strict=False):
         np.testing.assert_array_equal(np.array(mask, bool), instance_map == number)
+
+
+def test_a_folder_is_read_from_the_file_that_keeps_most(tmp_path: Path) -> None:
+    export(tmp_path, "yolo", "imagej", "cellpose")
+    _, instance_map = maps()
+    labels = import_labels(tmp_path)
+    np.testing.assert_array_equal(labels.instance_map, instance_map)
+    assert labels.details[4] == SCORE[4]
+    export(tmp_path / "masks", "cellpose")
+    with pytest.raises(SampathError, match="has no file of 'tissue' with its classes and objects") as caught:
+        import_labels(tmp_path / "masks")
+    check_sentence(str(caught.value))

@@ -120,9 +120,9 @@ def test_cvat_chooses_the_image_and_reads_the_zip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "match"),
     [
-        ('<polygon label="a" points="1,2;3,nan;5,6"/>', "its coordinate nan is not between"),
+        ('<polygon label="a" points="1,2;3,nan;5,6"/>', "nan is not between"),
         ('<polygon label="a" points="1,2;3,4"/>', "at least 3 points, and it has 2"),
-        ('<polygon label="a" points="1,2;x,4;1,1"/>', "could not convert"),
+        ('<polygon label="a" points="1,2;x,4;1,1"/>', "'x' is not a number"),
         ('<box label="a" xtl="1" ytl="1" xbr="1e308" ybr="5"/>', "1e308 is not between"),
         ('<box label="a" xtl="1" ytl="1" xbr="9"/>', "'None' is not a number"),
         ('<mask label="a" rle="3, 99" left="0" top="0" width="8" height="5"/>', "longer than its rectangle"),

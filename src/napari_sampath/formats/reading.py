@@ -158,10 +158,20 @@ def _read_entry(folder: Path, name: str, entry: manifest.Entry, options: ReadOpt
     check_unique(entry.classes, f"'{folder / manifest.MANIFEST}'")
     combined = [folder / file for file in entry.files.get(WHOLE, ()) if (folder / file).exists()]
     if combined and not any(entry.files[kind] for kind in KINDS):
-        return read_source(Source(combined[0]), replace(options, image_name=None, hw=options.hw or entry.hw))
+        # Of several files, read the one that keeps most, such as GeoJSON instead of YOLO.
+        sources = [Source(file) for file in combined]
+        best = (
+            max(sources, key=lambda source: len(find_format(source).keeps))
+            if len(sources) > 1
+            else sources[0]
+        )
+        return read_source(best, replace(options, image_name=None, hw=options.hw or entry.hw))
     maps = {kind: _read_map(folder, name, entry, kind) for kind in KINDS if entry.files[kind]}
     if not maps:
-        raise ImageError(f"'{folder}' lists no label map of '{name}'; export again.")
+        raise ImageError(
+            f"'{folder}' has no file of '{name}' with its classes and objects; give one of its files, or export it in "
+            "another format."
+        )
     details_files = [folder / file for file in entry.files.get(DETAILS, ()) if (folder / file).is_file()]
     details = manifest.load_details(details_files[0]) if details_files else {}
     if len(maps) < len(KINDS):  # Written by `sampath segment`.

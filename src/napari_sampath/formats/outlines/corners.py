@@ -28,6 +28,8 @@ Corners = npt.NDArray[np.float64]
 
 MAX_COORDINATE = 1e7
 """Largest coordinate in pixels; the largest slides have some hundred thousand."""
+_MAX_REASON = 200
+"""Longest reason in an error message, in characters; Python quotes whole values in some of its messages."""
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
@@ -44,7 +46,8 @@ def reading_shape(path: Path, noun: str, index: Any) -> Iterator[None]:
         raise
     except _MALFORMED as error:
         # Only messages of ValueErrors are written for a user; a KeyError says no more than a name.
-        reason = str(error) if type(error) is ValueError else "a value is missing or malformed"
+        is_message = type(error) is ValueError and len(str(error)) < _MAX_REASON and str(error).isprintable()
+        reason = str(error) if is_message else "a value is missing or malformed"
         refuse(path, f"has a {noun} ({index}) that cannot be read: {reason}", "correct it or export again")
 
 

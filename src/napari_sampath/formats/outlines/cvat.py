@@ -138,7 +138,7 @@ def _shape(element: Element, hw: tuple[int, int] | None) -> Shape:
         ring = ellipse(numbers("cx", "cy"), numbers("rx", "ry"), degrees)
     else:
         points = element.get("points", "").strip().strip(";").split(";")
-        ring = to_corners([[float(value) for value in point.split(",")] for point in points])
+        ring = to_corners([[to_number(value) for value in point.split(",")] for point in points])
         if len(ring) < 3:
             raise ValueError(f"a polygon needs at least 3 points, and it has {len(ring)}")
     return Shape(label, [[ring]])

@@ -24,7 +24,7 @@ from ..class_numbers import FileClass
 from ..foreign import refuse
 from ..format import Export, Format, Output, ReadOptions, Shape, Shapes
 from ..source import Source
-from .corners import Corners, reading_shape, to_corners
+from .corners import Corners, reading_shape, to_corners, to_number
 
 _FOLDER = "yolo"
 _NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
@@ -112,7 +112,7 @@ def _parse(words: Sequence[str]) -> tuple[int, Corners | None, float | None]:
     """Return the class, the ring relative to the image (None for a box) and the score of a line."""
     if not words[0].isdigit() or len(words[0]) > 6:
         raise ValueError(f"its class is '{words[0][:20]}', not a whole number from 0")
-    values = [float(word) for word in words[1:]]
+    values = [to_number(word) for word in words[1:]]
     score = values.pop() if len(values) % 2 else None  # `save_conf=True` appends the confidence.
     if len(values) == 4:
         return int(words[0]), None, score
