@@ -192,6 +192,14 @@ class TestCocoLayouts:
         main(["dataset", "check", str(tmp_path)])
         assert "NOTE: 'a': Left out: 2" in capsys.readouterr().out
 
+    def test_slides_and_splits_of_the_index(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        write(tmp_path / "all.json", coco(self.images(tmp_path)))
+        rows = ["name,group,split", "a,slide 1,train", "b.png,slide 1,train", "c,slide 2,val"]
+        (tmp_path / "index.csv").write_text("\n".join(rows))
+        report = check(tmp_path, capsys)
+        assert (report["images"], report["groups"]) == ({"train": 2, "val": 1}, {"train": 1, "val": 1})
+        assert report["problems"] == []
+
     def test_the_same_image_in_two_files(self, tmp_path: Path) -> None:
         names = self.images(tmp_path)
         for name in ("train_a.json", "train_b.json"):
@@ -226,16 +234,40 @@ class TestMasks:
     ) -> None:
         for number in range(3):
             instances = np.zeros(HW, dtype)
-            for index in range(6):
+            for index in range(5 + number):
                 instances[10 * index + 4 : 10 * index + 11, 20:40] = index + 1
             save(tmp_path / f"images/t{number}.png", disc_image(number)[0])
             save(tmp_path / f"labels/t{number}.{'png' if dtype == np.uint8 else 'tif'}", instances)
         report = check(tmp_path, capsys)
         assert list(shares(report)) == [(0, "background"), (1, "object")]
         assert any("were read as objects of the class 'object'" in note for note in report["notes"])
-        assert len(next(iter(dataset_instances(open_dataset(tmp_path), "train"))).objects()) == 6
+        images = [*dataset_instances(open_dataset(tmp_path), "train")]
+        assert all(len(image.objects()) == 5 + int(image.name[1]) for image in images)
         report = check(tmp_path, capsys, "--as", "classes")
-        assert len(report["classes"]) == 7
+        assert len(report["classes"]) == 8
+
+    def test_the_same_classes_in_every_image_are_no_objects(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Each class is one area, as in sketches and in images of whole organs; 255 is ignored."""
+        for number in range(3):
+            classes = np.repeat(np.arange(6, dtype=np.uint8), 16)[:, None] * np.ones((1, 96), np.uint8)
+            classes[:3] = 255
+            save(tmp_path / f"images/t{number}.png", disc_image(number)[0])
+            save(tmp_path / f"labels/t{number}.png", classes)
+        report = check(tmp_path, capsys)
+        assert [number for number, _ in shares(report)] == [0, 1, 2, 3, 4, 5]
+
+    def test_palette_images_are_classes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Each value is one area, and the images have different numbers of values."""
+        for number in range(3):
+            values = np.minimum(np.arange(96, dtype=np.uint8) // 16, 3 + number)
+            indexed = Image.fromarray(np.tile(values[:, None], (1, 96)))
+            indexed.putpalette(np.random.default_rng(0).integers(0, 255, 768).tolist())
+            save(tmp_path / f"images/t{number}.png", disc_image(number)[0])
+            (tmp_path / "labels").mkdir(exist_ok=True)
+            indexed.save(tmp_path / f"labels/t{number}.png")
+        assert [number for number, _ in shares(check(tmp_path, capsys))] == [0, 1, 2, 3, 4, 5]
 
     def test_wide_class_maps_are_classes(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Two classes in six areas, as napari saves a Labels layer."""

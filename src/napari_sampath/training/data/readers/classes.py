@@ -18,7 +18,8 @@ from ....formats.labels import default_color
 from ....formats.maps.known_classes import class_list
 from ....formats.maps.label_values import decide
 from ....heads.base import check_classes
-from ..dataset import IGNORED, Sample, read_label_map
+from ....rasters import Raster, read_labels
+from ..dataset import IGNORED, Sample
 
 _FEW_VALUES = 4
 """Number of values of a label map from which on classes can be told from objects."""
@@ -59,7 +60,8 @@ def find_classes(folder: Path, samples: Sequence[Sample], as_: ValuesAs = "auto"
 
     `classes.json` names the classes. Without it, or if it lists a single class, values above 255 are objects; so are
     those of files with a name of `_OBJECT_MAPS`, and of maps in which nearly every value is one connected area
-    (`label_values.decide`). Otherwise each value is a class, except 255, which is ignored unless it is the only value.
+    (`label_values.decide`, `_Votes`). Otherwise each value is a class, except 255, which is ignored unless it is the
+    only value.
 
     Args:
         folder: The folder; `classes.json` is in it or in `labels/` or `masks/`.
@@ -77,21 +79,20 @@ def find_classes(folder: Path, samples: Sequence[Sample], as_: ValuesAs = "auto"
     named = [info for info in listed if info.id]
     if path is not None and (len(named) != 1 or as_ == "classes") and as_ != "objects":
         return _by_class(listed)
-    values, objects = set[int](), 0
-    decided = Counter[str]()
+    values = set[int]()
+    votes = _Votes(as_, named)
     for sample in samples:
-        label_map = read_label_map(sample.labels)
-        numbers = np.unique(label_map)
+        raster = read_labels(_existing(sample.labels))
+        numbers = np.unique(raster.values)
         numbers = numbers[numbers > 0].astype(np.int64)
         values |= set(numbers.tolist())
-        objects += len(numbers)
-        decided[_decide(label_map, numbers, as_, named, sample.labels)] += 1
+        votes.add(raster, numbers, sample.labels)
     is_named = as_ == "auto" and len(named) == 1 and values <= {named[0].id, IGNORED}
-    if decided["objects"] > decided["classes"] and not is_named:
+    if votes.for_objects and not is_named:
         info = named[0] if len(named) == 1 else ClassInfo(1, "object", default_color(1))
         remark = (
-            f"The {objects:,} values of {len(samples):,} label maps were read as objects of the class '{info.name}'; "
-            "add --as classes if they are classes."
+            f"The {votes.numbers:,} values of {len(samples):,} label maps were read as objects of the class "
+            f"'{info.name}'; add --as classes if they are classes."
         )
         return MaskClasses(with_background([info]), object_class=info, remarks=(remark,))
     if path is not None:
@@ -111,19 +112,57 @@ def _by_class(listed: Sequence[ClassInfo]) -> MaskClasses:
     return MaskClasses(classes, frozenset({IGNORED} - {info.id for info in classes}))
 
 
-def _decide(
-    label_map: IntArray, numbers: IntArray, as_: ValuesAs, named: Sequence[ClassInfo], path: Path
-) -> str:
-    """Decide for one label map; "few" if it has too few values to tell."""
-    known = [FileClass(info.name, info.id) for info in named]
-    if as_ == "auto" and not len(numbers):
-        return "few"
-    try:
-        decision = decide(label_map, numbers, ReadOptions(as_=as_), path, known=known)
-    except ImportChoiceError as error:
-        raise without_choices(error) from error
-    is_clear = decision == "objects" or len(numbers) >= _FEW_VALUES or as_ != "auto"
-    return decision if is_clear else "few"
+class _Votes:
+    """Whether the label maps of a dataset look like classes or like objects.
+
+    Args:
+        as_: The user's decision.
+        named: Listed classes.
+    """
+
+    def __init__(self, as_: ValuesAs, named: Sequence[ClassInfo]) -> None:
+        self.numbers = 0
+        """Number of values of all maps."""
+        self._as = as_
+        self._known = [FileClass(info.name, info.id) for info in named]
+        self._votes = Counter[str]()
+        self._counts = set[int]()
+        self._are_numberings = True
+        self._are_wide = False
+
+    def add(self, raster: Raster, numbers: IntArray, path: Path) -> None:
+        """Add a label map and its values other than 0; maps with few values cannot tell."""
+        self.numbers += len(numbers)
+        if self._as == "auto" and not len(numbers):
+            return
+        options = ReadOptions(as_=self._as)
+        try:
+            vote = decide(raster.values, numbers, options, path, raster.palette is not None, self._known)
+        except ImportChoiceError as error:
+            raise without_choices(error) from error
+        if vote == "objects" or len(numbers) >= _FEW_VALUES:
+            self._votes[vote] += 1
+        self._counts.add(len(numbers))
+        self._are_numberings &= len(numbers) == int(numbers[-1]) if len(numbers) else True
+        self._are_wide |= raster.values.dtype.itemsize > 1
+
+    @property
+    def for_objects(self) -> bool:
+        """Whether the values are objects.
+
+        Class maps of 8 bits are more common than object numbers, so those must be 1, 2, 3 ... in each map, up to
+        different numbers.
+        """
+        if self._as != "auto":
+            return self._as == "objects"
+        plausible = self._are_wide or (self._are_numberings and len(self._counts) > 1)
+        return self._votes["objects"] > self._votes["classes"] and plausible
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DatasetError(f"There is no label map '{path}'; add it, or remove its image.")
+    return path
 
 
 def without_choices(error: ImportChoiceError) -> DatasetError:

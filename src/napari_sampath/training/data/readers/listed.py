@@ -24,12 +24,12 @@ from ....rasters import read_size
 from ..dataset import Dataset, Item, Sample
 from .classes import with_background
 from .file_index import SPLIT_FOLDERS, split_folders, subfolders, visible_files
-from .grouping import unknown_groups
+from .grouping import Groups, unknown_groups
 from .image_finder import ImageFinder
 from .labels_of_image import ClassTable, read_content, to_item, used_classes
 from .splits import with_splits
 
-_SUFFIXES = (".json", ".xml", ".gz", ".zip", ".csv")
+_SUFFIXES = (".json", ".xml", ".gz", ".zip")
 _LISTED = 5
 _GROUP_KEYS = ("group", "slide", "case", "patient")
 
@@ -60,16 +60,19 @@ class _File:
         return read_content(self.format, self.source, self.images()[index].name, hw)
 
 
-def open_listed(path: Path, problems: list[str] | None = None) -> Dataset | None:
+def open_listed(
+    path: Path, rows: Sequence[Mapping[str, str]] = (), problems: list[str] | None = None
+) -> Dataset | None:
     """Open a file that lists images and their objects, or a folder with such files; return None if it contains none.
 
     A folder contains one file, or one for each split: in the folder, in `annotations/`, or in the folders of the
     splits. Smaller objects are drawn over larger ones unless the file states an order. The pixels of crowds, and of
     objects with a box but no outline, are ignored in training and evaluation. Classes without an object are left out.
-    The key "group", "slide", "case" or "patient" of an image states its case.
+    `index.csv` or the key "group", "slide", "case" or "patient" of an image states its case.
 
     Args:
         path: The file or folder.
+        rows: Rows of `index.csv`, with the columns `name`, `group` and `split`.
         problems: A list to which the reasons are added why files were not read.
 
     Raises:
@@ -79,7 +82,7 @@ def open_listed(path: Path, problems: list[str] | None = None) -> Dataset | None
         files = (
             [_open_file(path)] if path.is_file() else _find(path, problems if problems is not None else [])
         )
-        return _dataset(path, files) if files else None
+        return _dataset(path, files, Groups(path, rows)) if files else None
     except ImageError as error:
         raise DatasetError(str(error)) from error
 
@@ -147,7 +150,7 @@ def _split_of(path: Path) -> str:
     return ""
 
 
-def _dataset(path: Path, files: Sequence[_File]) -> Dataset:
+def _dataset(path: Path, files: Sequence[_File], groups: Groups) -> Dataset:
     table, skipped = ClassTable(), Counter[str]()
     samples: list[Sample] = []
     all_grouped = True
@@ -159,10 +162,12 @@ def _dataset(path: Path, files: Sequence[_File]) -> Dataset:
             content = file.content(index, entry.hw or read_size(image))
             used |= {class_key(item.name): item for item in used_classes(content) if item.name not in used}
             load = functools.partial(_load, file=file, index=index, table=table)
-            group = next((str(entry.extra[key]) for key in _GROUP_KEYS if entry.extra.get(key)), "")
+            stated = (str(entry.extra[key]) for key in _GROUP_KEYS if entry.extra.get(key))
+            group = groups.group(image) or next(stated, "")
             all_grouped = all_grouped and bool(group)
             name = Path(entry.name).stem
-            samples.append(Sample(name, image, file.path, group or entry.name, file.split, load=load))
+            split = groups.split(image) or file.split
+            samples.append(Sample(name, image, file.path, group or entry.name, split, load=load))
         table.add(list(used.values()), file.path)
         skipped += _left_out(file, used)
     if not samples:

@@ -55,6 +55,8 @@ def open_dataset(
         DatasetError: If the folder is missing, has an unknown layout, or lacks files.
     """
     path = Path(path).expanduser()
+    if path.name in ("", ".."):  # Its name is that of the dataset.
+        path = path.resolve()
     if not path.exists():
         raise DatasetError(f"There is no folder '{path}'; choose the folder that contains images and labels.")
     if group and not (images or labels):
@@ -81,7 +83,7 @@ def _open(path: Path, as_: ValuesAs) -> Dataset:
     with_labels = (path / "images").is_dir() and (path / "labels").is_dir()
     readers: list[Callable[[Path], Dataset | None]] = []
     if not with_labels:
-        readers += [*_LAYOUTS, functools.partial(open_listed, problems=problems)]
+        readers += [*_LAYOUTS, functools.partial(open_listed, rows=rows, problems=problems)]
     if path.is_dir():
         readers.append(functools.partial(open_plain, rows=rows, as_=as_))
     for reader in readers:
