@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import struct
+import tokenize
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,9 +37,10 @@ _READ_ERRORS = (
     ArithmeticError,
     ImportError,  # a decoder that this build of imagecodecs lacks
     struct.error,
+    tokenize.TokenError,  # NumPy on a damaged header
     zlib.error,
 )
-"""Exceptions that tifffile, imagecodecs and Pillow raise on damaged files."""
+"""Exceptions that tifffile, imagecodecs, NumPy and Pillow raise on damaged files."""
 
 
 def read_raster(path: str | Path, indexed: bool = False) -> Raster:
