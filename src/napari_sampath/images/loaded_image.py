@@ -11,7 +11,7 @@ from PIL.Image import Image as PillowImage
 
 from ..arrays import UInt8Array
 from ..errors import ImageError
-from ..rasters import check_pixels, from_pillow
+from ..rasters import check_pixels, from_pillow, turn_back
 from ..tiling import SINGLE_TILE_PX
 from .scaling import to_uint8
 
@@ -37,6 +37,15 @@ class LoadedImage:
     """Micrometres per pixel; None if unknown."""
     orientation: int = 1
     """Orientation tag (1..8) by which the stored pixels were turned; see `rasters.read_labels`."""
+
+    def before_turning(self) -> LoadedImage:
+        """Return the image as stored, as versions before 0.2 read it."""
+        pixels = np.ascontiguousarray(turn_back(self.pixels, self.orientation))
+        note = (
+            f"'{self.name}' is shown as it is stored, without its orientation tag {self.orientation}, because it was "
+            "annotated like this by an earlier version."
+        )
+        return LoadedImage(pixels, note, self.name, self.mpp)
 
 
 def to_loaded_image(

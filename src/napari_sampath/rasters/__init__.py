@@ -5,6 +5,7 @@ values), which bound the work by the size of the image, and open no other file o
 """
 
 from .label_map import read_labels
+from .orientation import turn_back
 from .pillow_file import from_pillow
 from .pixel_size import Scale, mpp_of_tiff
 from .raster import MAX_PIXELS, Raster, check_pixels
@@ -21,4 +22,5 @@ __all__ = [
     "read_labels",
     "read_raster",
     "read_size",
+    "turn_back",
 ]

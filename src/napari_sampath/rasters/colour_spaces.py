@@ -12,17 +12,11 @@ if TYPE_CHECKING:
 
     from ..arrays import UInt8Array
 
-_BLOCK_ROWS = 512
-
 
 def cmyk_to_rgb(values: npt.NDArray[Any]) -> UInt8Array:
     """Convert (H, W, 4) uint8 or uint16 inks to (H, W, 3) uint8, without colour management."""
-    rgb = np.empty((*values.shape[:2], 3), dtype=np.uint8)
-    for top in range(0, len(values), _BLOCK_ROWS):
-        inks = _to_8_bits(values[top : top + _BLOCK_ROWS]).astype(np.uint16)
-        paper = 255 - inks
-        rgb[top : top + _BLOCK_ROWS] = (paper[..., :3] * paper[..., 3:] + 127) // 255
-    return rgb
+    inks = np.ascontiguousarray(_to_8_bits(values))
+    return np.asarray(Image.fromarray(inks, "CMYK").convert("RGB"))
 
 
 def ycbcr_to_rgb(values: npt.NDArray[Any]) -> UInt8Array:

@@ -44,6 +44,11 @@ def turn(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     return values[:: -1 if rows else 1, :: -1 if columns else 1]
 
 
+def turn_back(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Return a turned array as it is stored; the inverse of `turn`."""
+    return turn(values, {6: 8, 8: 6}.get(orientation, orientation))
+
+
 def turned_hw(hw: tuple[int, int], orientation: int) -> tuple[int, int]:
     """Return the size (H, W) after turning."""
     return (hw[1], hw[0]) if orientation >= 5 else hw

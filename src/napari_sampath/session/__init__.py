@@ -7,7 +7,7 @@ from .change import Change
 from .folder.batch import FolderRun, automatic_job
 from .folder.queue import Entry, FolderQueue, State
 from .folder.training_samples import TrainingSamples, first_classes, remember_dataset, remembered_dataset
-from .journals import journal_path
+from .journals import has_annotations, journal_path
 from .objects.object_rows import Column, ObjectRow, sort_rows
 from .objects.overlap import MaskMode, Overlap, OverlapRule, name_overlap
 from .prompts.answerer import Answer, PromptRequest
@@ -47,6 +47,7 @@ __all__ = [
     "automatic_job",
     "first_classes",
     "from_segmentation",
+    "has_annotations",
     "journal_path",
     "name_overlap",
     "remember_dataset",

@@ -28,6 +28,15 @@ def journal_path(image: UInt8Array, folder: Path) -> Path:
     return path
 
 
+def has_annotations(image: UInt8Array, folder: Path) -> bool:
+    """Return whether an image (H, W, 3) uint8 has a journal with at least one change."""
+    try:
+        with open(journal_path(image, folder), "rb") as journal:
+            return bool(journal.readline()) and bool(journal.readline())
+    except OSError:
+        return False
+
+
 def other_journals(path: Path) -> Iterator[str]:
     """Yield a sentence for each further journal of an image, which was moved or written beside the first one."""
     base = path.stem.partition(" (")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 from qtpy.QtCore import Qt
 
 from napari_sampath.images import read
+from napari_sampath.jobs import run
+from napari_sampath.session import Session, journal_path, sessions_folder
 from support.models.discs import DiscModel, loader
 
 if TYPE_CHECKING:
@@ -144,6 +147,45 @@ def test_planes_of_colour_without_a_file_are_taken_as_rgb(
     np.testing.assert_array_equal(window.session.image, tissue)
     assert "channels first" in window.text
     assert not window.image.visible
+
+
+@pytest.mark.parametrize("write", [write_inverted, write_turned])
+def test_annotations_of_earlier_versions_are_found(
+    open_file: Callable[[Path], Any],
+    tissue: np.ndarray,
+    tmp_path: Path,
+    write: Callable[[Path, np.ndarray], Path],
+) -> None:
+    """Earlier versions annotated what napari shows."""
+    path = write(tmp_path / "a.tif", tissue)
+    with Image.open(path) as image:
+        shown = np.asarray(image.convert("RGB"))
+    if write is write_inverted:
+        shown = 255 - shown
+    folder = sessions_folder()
+    with contextlib.closing(Session(shown, "a", journal=journal_path(shown, folder))) as session:
+        session.area.complete((0, 0, 9, 9))
+    dock = open_file(path)
+    np.testing.assert_array_equal(dock.state.session.image, shown)
+    assert dock.state.image.visible
+    assert dock.state.image.source.path is not None
+    assert any("annotated like this by an earlier version" in message for message in dock.messages)
+
+
+def test_a_folder_shows_what_was_annotated_before_it_was_turned(tmp_path: Path, tissue: np.ndarray) -> None:
+    from napari_sampath.widgets.folder.jobs import read_job
+
+    path = write_turned(tmp_path / "a.tif", tissue)
+    turned = run(read_job(path, tmp_path))
+    assert turned.orientation == 6
+    stored = turned.before_turning().pixels
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(stored, np.asarray(image))
+    with contextlib.closing(Session(stored, "a", journal=journal_path(stored, tmp_path))) as session:
+        session.area.complete((0, 0, 9, 9))
+    again = run(read_job(path, tmp_path))
+    np.testing.assert_array_equal(again.pixels, stored)
+    assert "annotated like this by an earlier version" in (again.note or "")
 
 
 def test_changed_pixels_of_a_layer_are_annotated_and_not_its_file(

@@ -36,6 +36,8 @@ class SessionFiles:
         self._editor = editor
         self.mpp: float | None = None
         """Micrometres per pixel, for training samples; None if unknown."""
+        self.orientation = 1
+        """`LoadedImage.orientation`, with which label maps of the stored image are turned."""
         self.file_name = ""
         """Name of the image file with its ending, for exported files; empty if unknown."""
 
@@ -71,7 +73,7 @@ class SessionFiles:
             SampathError: If the file cannot be read or does not have the size of the image.
             StorageError: If the change cannot be saved; nothing has changed.
         """
-        options = replace(options or ReadOptions(), digest=self.digest)
+        options = replace(options or ReadOptions(), digest=self.digest, orientation=self.orientation)
         new = run(read_job(Path(path), self.name, self._editor.document.hw, options))
         said = self.import_notes(new)
         added = self.import_change(new).apply()

@@ -9,6 +9,8 @@ from ...arrays import UInt8Array
 
 _SHOWN_FOR = "napari-sampath-shown-for"
 """Metadata key of an added layer; the value identifies the hidden layer."""
+ORIENTATION = "napari-sampath-orientation"
+"""Metadata key of a layer whose image was turned; the value is `LoadedImage.orientation`."""
 
 
 def shown_for(viewer: Viewer, layer: Image) -> Image:

@@ -14,6 +14,7 @@ from ...images import LoadedImage
 from ...session import FolderQueue, FolderRun, Session, Stage, State
 from ..background.workers import JobRunner
 from ..canvas import layers as canvas_layers
+from ..canvas.shown_image import ORIENTATION
 from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
 from ..common.segment_jobs import HeadResult, segment_job
@@ -178,9 +179,8 @@ class FolderController(QObject):
             return
         path = self.queue.current.path
         self.changed.emit()
-        self.opener.start(
-            read_job(path), f"reading {path.name}", lambda image: self._show_image(image, path.name)
-        )
+        job = read_job(path, self._state.sessions_dir)
+        self.opener.start(job, f"reading {path.name}", lambda image: self._show_image(image, path.name))
 
     def _show_image(self, loaded: LoadedImage, name: str) -> None:
         viewer, previous = self._state.viewer, self._image
@@ -196,6 +196,7 @@ class FolderController(QObject):
         # Add the image before removing the old layers, so that the viewer is never empty.
         scale = {} if loaded.mpp is None else {"scale": (loaded.mpp,) * 2, "units": ("um", "um")}
         image = self._image = viewer.add_image(loaded.pixels, name=loaded.name, rgb=True, **scale)
+        image.metadata[ORIENTATION] = loaded.orientation
         # Remove all layers at once, because napari runs the garbage collector on each removal.
         canvas_layers.remove(viewer, old)
         if self._state.image is previous:

@@ -13,7 +13,7 @@ from ...config import load_config
 from ...errors import SampathError
 from ...images import LoadedImage, read
 from ...jobs import Job, Progress
-from ...session import FolderQueue, FolderRun, ResultFilter, automatic_job, first_classes
+from ...session import FolderQueue, FolderRun, ResultFilter, automatic_job, first_classes, has_annotations
 from ..background.native_libraries import import_triton_isolated
 from .thumbnails import SIDE_PX
 
@@ -27,10 +27,15 @@ def queue_job(folder: Path, sessions_dir: Path) -> Job[FolderQueue]:
     return FolderQueue(folder, sessions_dir)
 
 
-def read_job(path: Path) -> Job[LoadedImage]:
-    """Make a job that reads an image file."""
+def read_job(path: Path, sessions_dir: Path) -> Job[LoadedImage]:
+    """Make a job that reads an image file; one that was annotated before it was turned is not turned."""
     yield Progress(0, 0, f"Reading {path.name}")
-    return read(path)
+    image = read(path)
+    if image.orientation > 1 and not has_annotations(image.pixels, sessions_dir):
+        stored = image.before_turning()
+        if has_annotations(stored.pixels, sessions_dir):
+            return stored
+    return image
 
 
 def thumbnails_job(paths: list[Path], thumbnails: dict[str, UInt8Array]) -> Job[int]:

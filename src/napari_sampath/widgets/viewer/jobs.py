@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from ...errors import ImageError, JournalError, SampathError
 from ...jobs import Job, Progress
 from ..background.native_libraries import import_triton_isolated
 from ..canvas.pixel_size import mpp_of
+from ..canvas.shown_image import ORIENTATION
 from ..canvas.slide_layer import slide_of
 
 if TYPE_CHECKING:
+    from ...images import LayerImage
     from ...predict import Model
     from ...session import NewObjects, Session
 
@@ -97,6 +100,8 @@ def open_job(
 
     pixels, file = _pixels(layer), None if slide_of(layer) else _file_of(layer)
     layer_image = read_layer(pixels, layer.name, file, bool(layer.rgb), mpp_of(layer))
+    if not layer_image.is_shown:
+        layer_image = _annotated_before(pixels, layer, layer_image, sessions_dir)
     image = layer_image.image
     yield Progress(0, 0, "Looking for earlier annotations of this image")
     journal = journal_path(image.pixels, sessions_dir)
@@ -112,6 +117,7 @@ def open_job(
         time.sleep(PAUSE_S)
         yield Progress(0, 0, "Waiting for the annotations of this image")
     session.files.mpp = image.mpp
+    session.files.orientation = layer.metadata.get(ORIENTATION, image.orientation)
     try:
         yield Progress(1, 1)
     except GeneratorExit:
@@ -119,6 +125,26 @@ def open_job(
         raise
     note = " ".join([*filter(None, [image.note]), *session.notes]) or None
     return OpenedImage(session, note, layer_image.is_shown)
+
+
+def _annotated_before(data: Any, layer: Image, layer_image: LayerImage, sessions_dir: Path) -> LayerImage:
+    """Return the image as napari shows it, if only that one was annotated, by an earlier version."""
+    from ...images import LayerImage, to_loaded_image
+    from ...session import has_annotations
+
+    if layer.ndim != 2 or has_annotations(layer_image.image.pixels, sessions_dir):
+        return layer_image
+    try:
+        shown = to_loaded_image(data, layer.name, mpp=layer_image.image.mpp)
+    except ImageError:
+        return layer_image
+    if not has_annotations(shown.pixels, sessions_dir):
+        return layer_image
+    note = (
+        f"'{layer.name}' is read as napari shows it, not as the tags of its file say, because it was annotated "
+        "like this by an earlier version."
+    )
+    return LayerImage(dataclasses.replace(shown, note=note), is_shown=True)
 
 
 def _name_of(layer: Image) -> str:
