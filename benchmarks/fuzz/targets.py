@@ -85,6 +85,8 @@ def _export(name: str, folder: Path) -> None:
         if path.name.endswith("details.json"):
             continue
         (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
+    if name in ("cellpose", "nnunet"):  # Their files are not imported as a folder.
+        shutil.rmtree(folder / "export")
 
 
 def _image_files(folder: Path) -> None:
