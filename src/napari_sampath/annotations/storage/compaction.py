@@ -15,7 +15,7 @@ from ...files import convert
 from ...formats.run_lengths import mask_from_json, mask_to_json
 from ..masks.masks import bounds
 from ..masks.tiled_map import TiledMap
-from ..model.annotated_object import from_json, now, to_json
+from ..model.annotated_object import AnnotatedObject, from_json, now, to_json
 from ..model.document import Document
 from ..model.operations import classes_from_json, classes_to_json
 from .history import History
@@ -99,17 +99,24 @@ def restore(document: Document, fields: Mapping[str, Any]) -> None:
     Raises:
         ValueError: If a value is missing or not allowed.
     """
-    document.classes.restore(classes_from_json(fields.get("classes")))
+    if document.objects or document.verified_map.any():
+        raise ValueError("it is not the first record")
+    # Check everything before the document is changed.
+    classes = classes_from_json(fields.get("classes"))
+    objects: list[tuple[AnnotatedObject, LocalMask]] = []
     for entry in convert(fields.get("annotations"), list[dict[str, Any]], "annotations"):
         mask = mask_from_json(entry.get("pixels"), document.hw)
         r0, c0, r1, c1 = convert(entry.get("box"), tuple[int, int, int, int], "box")
         if not (0 <= r0 <= r1 <= document.hw[0] and 0 <= c0 <= c1 <= document.hw[1]):
             raise ValueError(f"the box of object {entry.get('id')} is not in the image")
-        obj = replace(from_json(entry), box=(r0, c0, r1, c1), area_px=mask.area_px)
+        objects.append((replace(from_json(entry), box=(r0, c0, r1, c1), area_px=mask.area_px), mask))
+    verified = [mask_from_json(m, document.hw) for m in convert(fields.get("vouched"), list[Any], "vouched")]
+    document.classes.restore(classes)
+    for obj, mask in objects:
         _paint(document.instance_map, mask, obj.id)
         document.put(obj.id, obj)
-    for entry in convert(fields.get("vouched"), list[Any], "vouched"):
-        _paint(document.verified_map, mask_from_json(entry, document.hw), True)
+    for mask in verified:
+        _paint(document.verified_map, mask, True)
     document.next_id = max(document.objects, default=0) + 1
 
 

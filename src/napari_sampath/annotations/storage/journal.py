@@ -115,6 +115,10 @@ class Journal:
         Raises:
             StorageError: If writing fails; the journal is unchanged and the record can be appended again.
         """
+        if self._file.read_only:
+            raise StorageError(
+                f"The journal '{self.path}' was opened to read it only; open its image to change it."
+            )
         number = self._last + 1
         line = memoryview(seal({"seq": number, "at": now()}, record))
         try:

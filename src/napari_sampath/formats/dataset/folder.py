@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -86,7 +87,7 @@ class DatasetFolder:
             StorageError: If the folder cannot be written to.
         """
         path = Path(path).expanduser()
-        if (path / MANIFEST).exists():
+        if os.path.lexists(path / MANIFEST):
             raise DatasetError(f"'{path}' is a dataset already; open it, or choose another folder.")
         manifest = Manifest(name or path.name, check_classes(classes))
         write_atomically(path / MANIFEST, partial(write_bytes, content=dump(manifest)))
@@ -104,7 +105,7 @@ class DatasetFolder:
     @staticmethod
     def exists(path: str | Path) -> bool:
         """Return True if a folder is a dataset."""
-        return (Path(path).expanduser() / MANIFEST).is_file()
+        return os.path.isfile(Path(path).expanduser() / MANIFEST)
 
     @property
     def name(self) -> str:

@@ -67,7 +67,13 @@ class FolderQueue:
 
     def __init__(self, folder: str | Path, state_dir: Path) -> None:
         self.folder = Path(folder).expanduser().resolve()
-        if not self.folder.is_dir():
+        try:
+            is_folder = self.folder.is_dir()
+        except OSError as error:
+            raise ImageError(
+                f"The folder '{folder}' cannot be opened ({error.strerror}); choose a folder that you may read."
+            ) from error
+        if not is_folder:
             raise ImageError(f"The folder '{folder}' does not exist; choose a folder of images.")
         listing = list_images(self.folder, slides=True)
         self.note = listing.note
