@@ -256,6 +256,7 @@ def main() -> int:
     begin = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SAMPATH_CACHE"] = str(Path(folder) / "cache")
+        os.environ["SAMPATH_USER_DATA"] = str(Path(folder) / "data")
         model = load_model("sampath-tiny", store=Store.from_config(load_config()))
         work = Afternoon(data, Path(folder), model)
         queue = work.copy(choose(data, "train", options.rounds * options.images))

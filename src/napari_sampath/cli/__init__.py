@@ -157,7 +157,7 @@ def _add_common(parser: argparse.ArgumentParser, default: str | None) -> None:
         "--device", default=default, metavar="NAME", help="device to run on: auto, cpu, cuda, cuda:1, mps"
     )
     group.add_argument(
-        "--cache", default=default, metavar="FOLDER", help="folder for weights, features and journals"
+        "--cache", default=default, metavar="FOLDER", help="folder for weights and features"
     )
 
 

@@ -38,7 +38,11 @@ def run(args: argparse.Namespace, output: Output) -> int:
     values = {name: getattr(args, name) for name in ("image", "model", "weights")}
     flags = [f"--{name}={value}" for name, value in values.items() if value is not None]
     config = load_config()
-    environment = {"SAMPATH_CACHE": str(config.cache_dir), "SAMPATH_DEVICE": config.device}
+    environment = {
+        "SAMPATH_CACHE": str(config.cache_dir),
+        "SAMPATH_USER_DATA": str(config.data_dir),
+        "SAMPATH_DEVICE": config.device,
+    }
     command = [sys.executable, "-m", "napari_sampath.widgets.demo", *flags]
     code = subprocess.run(command, check=False, env=os.environ | environment).returncode
     return code if code >= 0 else 128 - code  # the exit code that a shell reports for a signal
