@@ -21,12 +21,18 @@ def printable(text: str) -> str:
     )
 
 
+_LONGEST = 1000
+"""Letters of a message that are shown."""
+
+
 class SampathError(Exception):
     """Base class of all errors for the user: one sentence with the value, what is allowed and what to do."""
 
     def __str__(self) -> str:
         # KeyError.__str__ would add quotes.
         text = " ".join(str(part) for part in self.args)
+        if len(text) > _LONGEST:  # A name in a damaged file may be as long as the file.
+            text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
         return printable(_LINE_BREAKS.sub(" ", text))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ def _find_entry(source: Source, options: ReadOptions) -> tuple[Path, str, manife
         return path, *_choose(path, options)
     entries = _entries_beside(path)
     key = manifest.owner(entries, path.name)
-    if key is None or not any(entries[key].holds(path.name, kind) for kind in KINDS):
+    if key is None or not any(entries[key].holds(path.name, kind) for kind in (*KINDS, DETAILS)):
         return None
     # Prefer the given file to its copy in another format, because it may have been edited.
     files = {
@@ -156,7 +157,7 @@ def _choose(folder: Path, options: ReadOptions) -> tuple[str, manifest.Entry]:
 
 def _read_entry(folder: Path, name: str, entry: manifest.Entry, options: ReadOptions) -> Labels | Objects:
     check_unique(entry.classes, f"'{folder / manifest.MANIFEST}'")
-    combined = [folder / file for file in entry.files.get(WHOLE, ()) if (folder / file).exists()]
+    combined = [folder / file for file in entry.files.get(WHOLE, ()) if os.path.exists(folder / file)]
     if combined and not any(entry.files[kind] for kind in KINDS):
         # Of several files, read the one that keeps most, such as GeoJSON instead of YOLO.
         sources = [Source(file) for file in combined]
@@ -172,7 +173,7 @@ def _read_entry(folder: Path, name: str, entry: manifest.Entry, options: ReadOpt
             f"'{folder}' has no file of '{name}' with its classes and objects; give one of its files, or export it in "
             "another format."
         )
-    details_files = [folder / file for file in entry.files.get(DETAILS, ()) if (folder / file).is_file()]
+    details_files = [folder / file for file in entry.files.get(DETAILS, ()) if os.path.isfile(folder / file)]
     details = manifest.load_details(details_files[0]) if details_files else {}
     if len(maps) < len(KINDS):  # Written by `sampath segment`.
         ((kind, values),) = maps.items()
@@ -189,7 +190,7 @@ def _read_entry(folder: Path, name: str, entry: manifest.Entry, options: ReadOpt
 def _read_map(folder: Path, name: str, entry: manifest.Entry, kind: str) -> npt.NDArray[Any]:
     """Read the class map or the instance map of an exported image."""
     files = [folder / file for file in entry.files[kind]]
-    existing = [file for file in files if file.is_file()]
+    existing = [file for file in files if os.path.isfile(file)]  # Unlike `Path.is_file`, never raises.
     if not existing:
         raise ImageError(
             f"'{folder}' lacks the {kind} file of '{name}' ({', '.join(file.name for file in files)}); restore it "

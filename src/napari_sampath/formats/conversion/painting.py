@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ..rings import Ring
 
 MAX_NUMBER = 2**31 - 1
-_MASK_PX = 2**29
+_MASK_PX = 2**28
 """Pixels that the bounding boxes of all objects may have together, if the image is small or its size is unknown."""
 _MASK_IMAGES = 16
 """The same limit for large images, as a multiple of the image."""
@@ -101,7 +101,8 @@ class _Budget:
 
 def _number_classes(shapes: Shapes) -> tuple[dict[str, int], tuple[Any, ...], list[str]]:
     """Return the number of each class name, the classes, and notes."""
-    given = list(shapes.classes)
+    colors = {shape.class_name: shape.color for shape in reversed(shapes.items) if shape.color}
+    given = [dataclasses.replace(item, color=item.color or colors.get(item.name)) for item in shapes.classes]
     listed = {item.name for item in given}
     for shape in shapes.items:
         if shape.class_name not in listed:

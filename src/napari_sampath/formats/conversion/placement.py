@@ -93,6 +93,10 @@ def place(file_hw: tuple[int, int] | None, options: ReadOptions, path: Path) -> 
         ImportChoiceError: If the sizes differ and the options do not say what to do.
         ImageError: If the scale is not possible.
     """
+    if file_hw is not None and 0 in file_hw:
+        raise ImageError(
+            f"'{path}' is {file_hw[1]} x {file_hw[0]} px (width x height); give a file with pixels."
+        )
     offset = options.offset_xy or (0.0, 0.0)
     scale, hw = options.scale, options.hw
     if isinstance(scale, int | float):

@@ -46,7 +46,7 @@ FORMATS = (
     Format(
         "cellpose",
         "Cellpose masks",
-        (),
+        (".png", ".tif"),
         write=write,
         summary="Object numbers as an image, with the name that Cellpose looks for.",
         lost="Classes, colours and details are not written.",
