@@ -169,7 +169,7 @@ def test_split_takes_two_presses_and_draws_the_cut(drawn: Any) -> None:
 
 def test_an_active_tool_acts_at_each_click_until_it_is_deactivated(drawn: Any) -> None:
     from napari_sampath.widgets.viewer.mouse import Mode
-    from napari_sampath.widgets.viewer.object_tools import Tool
+    from napari_sampath.widgets.viewer.tools.object_tools import Tool
 
     window = drawn
     buttons = window.dock.tools.buttons

@@ -13,7 +13,7 @@ from ..common.status_line import StatusLine
 from ..viewer.annotator import Annotator
 from ..viewer.key_settings import KeyChoice
 from ..viewer.mouse import Mode
-from ..viewer.object_tools import Tool
+from ..viewer.tools.object_tools import Tool
 from ..viewer.viewer_state import ViewerState
 from .class_actions import ClassActions
 from .class_list import ClassListWidget

@@ -9,8 +9,8 @@ from qtpy.QtWidgets import QPushButton, QWidget
 
 from ..common.controls import button, button_grid, set_checked, spin_box
 from ..viewer.key_settings import KeyChoice
-from ..viewer.object_actions import DISTANCE_PX
-from ..viewer.object_tools import Tool
+from ..viewer.tools.object_actions import DISTANCE_PX
+from ..viewer.tools.object_tools import Tool
 
 COLUMNS = 4
 REACH_HINT = "Distance by which objects grow, shrink or are smoothed, in image pixels"

@@ -15,7 +15,7 @@ from ..canvas.viewport import box_in_view
 from .key_settings import load_keys
 from .keys import KeyMap
 from .mouse import Mode, MouseTool
-from .object_actions import ObjectActions
+from .tools.object_actions import ObjectActions
 from .prompt_input import PromptInput
 from .questions import Choice, Question, Questions
 

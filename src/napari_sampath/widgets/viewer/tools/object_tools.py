@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from ...session import Session
-    from .mouse import Mode, MouseTool
+    from ....session import Session
+    from ..mouse import Mode, MouseTool
 
 
 class Tool(StrEnum):

@@ -1,0 +1,1 @@
+"""Tools that act on single objects."""
