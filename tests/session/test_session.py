@@ -202,12 +202,15 @@ def test_refinement_feeds_back_the_chosen_logits_and_requests_one_mask(session: 
     assert prompts.mask_logits is chosen.logits
     assert not multimask
     assert len(session.prompts.candidates) == 1
-    # Two more points before the answer arrives: both refine the last answer.
+    # Two more points before the answer arrives: each refines the answer to the point before, as if it had been there.
     refined = session.prompts.candidates[0].logits
     session.prompts.add_point(46, 30)
     session.prompts.add_point(48, 30)
     settle(session)
-    assert requests(session)[-1][0].mask_logits is refined
+    first, second = (prompts for prompts, _ in requests(session)[-2:])
+    assert first.mask_logits is refined
+    assert second.mask_logits is not refined
+    assert [len(prompts.points_xy) for prompts in (first, second)] == [3, 4]
     # Undo sends the same request again.
     session.undo()
     session.undo()

@@ -109,9 +109,12 @@ class Editor:
         """
         self.announce(self.save(operation))
 
-    def save(self, operation: Operation) -> Patch:
-        """Perform and save an operation without emitting signals; pass the result to `announce`."""
-        return self._edits.do(operation)
+    def save(self, operation: Operation, below_prompts: bool = False) -> Patch:
+        """Perform and save an operation without emitting signals; pass the result to `announce`.
+
+        With `below_prompts`, the steps of the pending prompt are undone before it; see `History.push`.
+        """
+        return self._edits.do(operation, below_prompts)
 
     def fork(self) -> tuple[Document, int]:
         """Return a fork of the document for another thread and its step number, the first arguments of `prepare`."""

@@ -33,6 +33,7 @@ from .objects.strokes import plan_erasure, plan_stroke
 from .objects.verified_area import VerifiedArea
 from .prompts.commit import make_commit, overlap_of
 from .prompts.session_prompts import SessionPrompts
+from .prompts.waiting_commits import CommitRules, WaitingCommits
 from .proposals.proposals import Proposals
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Session:
 
     Attributes:
         prompts: The pending prompt and its candidates.
+        waiting: The commits whose masks are not ready yet; see `commit_when_ready`.
         objects: Edits and lists objects.
         class_tools: Merges and deletes classes together with their objects.
         area: The verified area.
@@ -106,6 +108,8 @@ class Session:
         self.prompts = prompts = SessionPrompts(image, editor)
         self.prompts_changed = prompts.prompts_changed
         self.candidate_changed = prompts.candidate_changed
+        self.waiting = WaitingCommits(editor, prompts)
+        self.waiting.overlap_found.connect(self.overlap_found.emit)
         self.model = model
 
         self.objects = ObjectTools(self.document, editor.do)
@@ -243,23 +247,43 @@ class Session:
                 self.overlap_found.emit(covered)
                 return None
         model = None if self.model is None else self.model.name
-        operation, object_id = make_commit(
-            self.document, candidate, state, self.active_class, model, rule, self.mask_mode
-        )
-        patch = self._editor.save(operation)
+        commit = make_commit(self.document, candidate, state, self.active_class, model, rule, self.mask_mode)
+        patch = self._editor.save(commit.operation)
         self.prompts.clear()
         self._editor.announce(patch)
-        return self.document.objects[object_id]
+        if commit.remark:
+            self.message.emit(commit.remark)
+        return self.document.objects[commit.object_id]
+
+    def commit_when_ready(self, overlap: OverlapRule | None = None, only_new: bool = False) -> None:
+        """Close the pending prompt, and commit it when its mask is ready and all earlier commits are carried out.
+
+        The class, the rules and the model are those of this moment. If the mask is ready and no commit is waiting, this
+        is `commit`, except that a question about an overlap does not stop the user: the next prompt can be begun. Pass
+        the answers of a worker to `waiting.accept`.
+
+        Args:
+            overlap: Rule for pixels of other objects under the mask; the rule of the session by default.
+            only_new: Drop the mask if it equals an existing object of the class.
+
+        Raises:
+            PromptError: If there is no pending prompt.
+            UnknownNameError: If there are no classes.
+        """
+        class_id = self.classes.by_id(self.active_class).id
+        self.waiting.hold(CommitRules(class_id, overlap or self.overlap, self.mask_mode, only_new))
 
     def undo(self) -> bool:
         """Undo the last change of the prompt or the document; return False if there is none.
+
+        A commit that waits for its mask is undone like one that was carried out.
 
         Raises:
             StorageError: If the undo cannot be saved; nothing has changed.
         """
         if isinstance(self._editor.history.last, PromptStep):
             return self.prompts.remove_last()
-        return self._editor.undo()
+        return (self.prompts.state.empty and self.waiting.undo()) or self._editor.undo()
 
     def redo(self) -> bool:
         """Redo the step that was undone last; return False if there is none.
@@ -268,5 +292,6 @@ class Session:
             StorageError: If the redo cannot be saved; nothing has changed.
         """
         if isinstance(self._editor.history.next, PromptStep):
-            return self.prompts.redo()
-        return self._editor.redo()
+            # Waiting commits are undone after the steps of the next prompt, so they come first.
+            return self.waiting.redo() or self.prompts.redo()
+        return self._editor.redo() or self.waiting.redo()

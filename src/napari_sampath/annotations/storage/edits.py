@@ -65,8 +65,8 @@ class Edits:
                     f"{count} of the journal '{journal.path}' cannot be repeated; check the objects."
                 )
 
-    def do(self, operation: Operation) -> Patch:
-        """Perform and save one operation as one undo step.
+    def do(self, operation: Operation, below_prompts: bool = False) -> Patch:
+        """Perform and save one operation as one undo step; for `below_prompts` see `History.push`.
 
         Returns:
             The changes; if there are none, no step is recorded.
@@ -83,7 +83,7 @@ class Edits:
         except BaseException:
             self.document.revert(patch)
             raise
-        self.history.push(Step(number, patch, label(operation)))
+        self.history.push(Step(number, patch, label(operation)), below_prompts)
         return patch
 
     @property

@@ -51,6 +51,8 @@ class History:
         self._done: list[Entry] = []
         self._undone: list[Entry] = []
         self._bytes = 0
+        self.pushed = 0
+        """Number of calls of `push` that made a redo impossible; read-only."""
 
     def __len__(self) -> int:
         return len(self.done)
@@ -85,11 +87,20 @@ class History:
         """The step that `redo` would redo."""
         return self._undone[-1] if self._undone else None
 
-    def push(self, entry: Entry) -> None:
-        """Add a new step, and drop the steps that could be redone."""
-        self._bytes -= sum(step.patch.nbytes for step in self.undone)
-        self._undone.clear()
-        self._done.append(entry)
+    def push(self, entry: Entry, below_prompts: bool = False) -> None:
+        """Add a new step, and drop the steps that could be redone.
+
+        With `below_prompts`, add a document step that the user made before the steps of the pending prompt: it is
+        undone after them, and what can be redone stays.
+        """
+        index = len(self._done)
+        if below_prompts:
+            while index and isinstance(self._done[index - 1], PromptStep):
+                index -= 1
+        else:
+            self.pushed += 1
+            self.forget_undone()
+        self._done.insert(index, entry)
         if isinstance(entry, Step):
             self._bytes += entry.patch.nbytes
             if len(self._done) > self.max_steps or self._bytes > self.max_bytes:
@@ -117,6 +128,11 @@ class History:
                 self._undone.append(entry)
                 return entry
         return None
+
+    def forget_undone(self) -> None:
+        """Drop the steps that could be redone."""
+        self._bytes -= sum(step.patch.nbytes for step in self.undone)
+        self._undone.clear()
 
     def forget_prompts(self) -> None:
         """Drop all prompt steps."""

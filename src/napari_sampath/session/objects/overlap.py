@@ -25,6 +25,10 @@ MaskMode: TypeAlias = Literal["instance", "semantic"]
 """Whether a mask becomes a separate object or part of the region of its class."""
 
 
+DUPLICATE_IOU = 0.8
+"""Intersection over union from which a mask and an object count as the same, as after a double click."""
+
+
 @dataclass(frozen=True, slots=True)
 class Overlap:
     """Objects under a mask that is not committed yet."""
@@ -74,6 +78,17 @@ def find_overlap(
         pixels = {key: n for key, n in pixels.items() if not _merges(document.objects[key], class_id)}
     swallowed = tuple(key for key, n in pixels.items() if n == document.objects[key].area_px)
     return Overlap(pixels, swallowed) if pixels else None
+
+
+def find_duplicate(document: Document, mask: LocalMask, class_id: int) -> int:
+    """Return the id of an object of a class that a mask equals (IoU of at least `DUPLICATE_IOU`); 0 if none does."""
+    overlap = find_overlap(document, mask, class_id, "instance")
+    for object_id, pixels in (overlap.pixels if overlap else {}).items():
+        record = document.record(object_id)
+        union_px = record.area_px + int(np.count_nonzero(mask.bitmap)) - pixels
+        if record.class_id == class_id and pixels >= DUPLICATE_IOU * union_px:
+            return object_id
+    return 0
 
 
 def place(

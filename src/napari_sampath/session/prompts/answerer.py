@@ -48,6 +48,8 @@ class Answerer:
 
     def __init__(self) -> None:
         self._preview: Answer | None = None
+        self._last: Answer | None = None
+        """The last answer to a click."""
 
     def preview(self, request: PromptRequest) -> Answer:
         """Predict masks for a preview and keep them for the click that may follow.
@@ -70,6 +72,7 @@ class Answerer:
             or state.boxes
             or state.mask is not None
             or state.previous_logits is not None
+            or state.corrects is not None
         ):
             return None
         return Answer(request.generation, state, preview.candidates)
@@ -77,10 +80,26 @@ class Answerer:
     def answer(self, request: PromptRequest) -> Answer:
         """Return the masks for a click, from the latest preview if possible.
 
+        A click that corrects an unanswered prompt refines the mask that the user would have seen, so that the result
+        does not depend on the speed of the model.
+
         Raises:
             PromptError: If the model does not support prompts, or the mask does not lie on the tile.
         """
-        return self.from_preview(request) or decode(request)
+        last, state = self._last, request.state
+        if last is not None and last.state is state:
+            return replace(last, generation=request.generation)
+        if state.corrects is None:
+            answer = self.from_preview(request) or decode(request)
+        else:
+            earlier, index = state.corrects
+            # Usually the last answer, because a request that was started is finished.
+            candidates = self.answer(replace(request, state=earlier)).candidates
+            logits = candidates[index % len(candidates)].logits
+            whole = replace(request, state=replace(state, previous_logits=logits, corrects=None))
+            answer = replace(decode(whole), state=state)
+        self._last = answer
+        return answer
 
 
 def decode(request: PromptRequest) -> Answer:

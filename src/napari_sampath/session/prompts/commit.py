@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ...annotations import Add, AnnotatedObject, Document, Operation
 from ...annotations.masks.shaping import joined
 from ...arrays import LocalMask
 from ...errors import PromptError
 from ..objects.overlap import MaskMode, Overlap, OverlapRule, find_overlap, place, refine
+from ..objects.remnants import without_remnants
 from ..objects.reshaping import without
 from .candidate import Candidate
 from .prompt_state import PromptState
@@ -43,6 +45,17 @@ def overlap_of(
     return find_overlap(document, candidate.mask, class_id, mode, state.refines)
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The operation of a commit."""
+
+    operation: Operation
+    object_id: int
+    """Id of the first object that gets pixels."""
+    remark: str = ""
+    """One sentence about slivers of overwritten objects that are removed; "" if there are none."""
+
+
 def make_commit(
     document: Document,
     candidate: Candidate,
@@ -51,20 +64,26 @@ def make_commit(
     model: str | None,
     rule: OverlapRule,
     mode: MaskMode,
-) -> tuple[Operation, int]:
-    """Return the operation of a commit: change the object being refined, if it still exists, or add objects.
+) -> Commit:
+    """Return a commit that changes the object being refined, if it still exists, or adds objects.
 
-    Returns:
-        The operation, and the id of the first object that gets pixels.
+    Slivers of overwritten objects are removed with it; see `without_remnants`.
 
     Raises:
         PromptError: If no object would get any pixels.
     """
     items = new_objects(candidate, state, document.next_id, class_id, model)
+    operation: Operation
     if state.refines in document.objects:
         ((refinement, _),) = items
-        return refine(document, state.refines, candidate.mask, rule, mode, refinement), state.refines
-    return place_all(document, items, rule, mode)
+        operation, object_id = (
+            refine(document, state.refines, candidate.mask, rule, mode, refinement),
+            state.refines,
+        )
+    else:
+        operation, object_id = place_all(document, items, rule, mode)
+    operation, remnants = without_remnants(document, operation)
+    return Commit(operation, object_id, "" if remnants is None else remnants.sentence(document))
 
 
 def place_all(

@@ -33,6 +33,8 @@ class PromptState:
     """The tile on which the masks are predicted."""
     previous_logits: FloatArray | None = None
     """(256, 256) logits of the candidate to refine, on the same tile."""
+    corrects: tuple[PromptState, int] | None = None
+    """An unanswered prompt on the same tile, and the index of its candidate to refine, instead of its logits."""
 
     @property
     def empty(self) -> bool:

@@ -49,6 +49,9 @@ class SessionPrompts:
         self._view = View((image.shape[0], image.shape[1]))
         self._generation = 0
         self._chosen = 0
+        """Index of the selected candidate; before the answer, of the candidate to select then."""
+        self._shown = 0
+        """Index of the candidate that stays selected until the answer to a changed prompt."""
         self._answered: PromptState | None = None
         """The prompt for which the candidates were predicted, which may be an earlier one."""
         self.state = PromptState()
@@ -75,14 +78,30 @@ class SessionPrompts:
         self._view.tiles = None if model is None else TileFeatures(model, self._image)
         with self._candidate_signal():
             for step in self._editor.history.prompt_steps:
-                step.state = replace(step.state, previous_logits=None)
-            self._set_state(replace(self.state, previous_logits=None))
+                step.state = replace(step.state, previous_logits=None, corrects=None)
+            self._set_state(replace(self.state, previous_logits=None, corrects=None))
             self._set_candidates((), None)
 
     @property
     def candidate(self) -> Candidate | None:
         """The selected candidate, which a commit would add."""
-        return self.candidates[self._chosen] if self.candidates else None
+        if not self.candidates:
+            return None
+        return self.candidates[self._chosen if self.answered else self._shown]
+
+    @property
+    def chosen(self) -> int:
+        """Index of the selected candidate; before the answer, the candidate that is selected then (wrapping around)."""
+        return self._chosen
+
+    @property
+    def current_answer(self) -> Answer | None:
+        """The answer to the current prompt; None while it is missing."""
+        return (
+            Answer(self._generation, self.state, self.candidates)
+            if self.answered and self.candidates
+            else None
+        )
 
     @property
     def answered(self) -> bool:
@@ -114,10 +133,13 @@ class SessionPrompts:
             PromptError: If the point lies outside the image, or the prompt has several boxes.
         """
         self._refuse_several_boxes()
-        current = self.candidate if self.answered else None
-        previous = self.state.previous_logits if current is None else current.logits
         points = (*self.state.points, (float(x), float(y), bool(positive)))
-        self._push(replace(self.state, points=points, previous_logits=previous))
+        state = replace(self.state, points=points, corrects=None)
+        if self.answered and self.candidate is not None:
+            state = replace(state, previous_logits=self.candidate.logits)
+        elif not self.state.empty:
+            state = replace(state, previous_logits=None, corrects=(self.state, self._chosen))
+        self._push(state)
 
     def set_box(self, x0: float, y0: float, x1: float, y1: float, further: bool = False) -> None:
         """Set the box (x0, y0, x1, y1) in image pixels, corners in any order; it is clipped to the image.
@@ -135,14 +157,16 @@ class SessionPrompts:
         if box[2] - box[0] < 1 or box[3] - box[1] < 1:
             check_inside(self._view.hw, [(x0, y0), (x1, y1)])
         if not further or self.state.box is None:
-            self._push(replace(self.state, box=box, more_boxes=(), previous_logits=None))
+            self._push(replace(self.state, box=box, more_boxes=(), previous_logits=None, corrects=None))
             return
         if self.state.points or self.state.mask is not None:
             raise PromptError(
                 "Another box would start a new object, but the current prompt has points or a mask; "
                 "commit it first, then draw the boxes of the other objects."
             )
-        self._push(replace(self.state, more_boxes=(*self.state.more_boxes, box), previous_logits=None))
+        self._push(
+            replace(self.state, more_boxes=(*self.state.more_boxes, box), previous_logits=None, corrects=None)
+        )
 
     def set_mask(self, mask: LocalMask, refines: int = 0) -> None:
         """Set a mask as prompt; `refines` is the id of the object to refine, see `set_object`.
@@ -155,7 +179,7 @@ class SessionPrompts:
             raise PromptError("The mask prompt is empty; paint a mask or click an object.")
         r0, c0, r1, c1 = bounds(mask)
         check_inside(self._view.hw, [(c0, r0), (c1, r1)])
-        self._push(replace(self.state, mask=mask, refines=refines, previous_logits=None))
+        self._push(replace(self.state, mask=mask, refines=refines, previous_logits=None, corrects=None))
 
     def set_object(self, object_id: int) -> None:
         """Set an object as mask prompt; a commit then changes this object, if it still exists.
@@ -180,11 +204,21 @@ class SessionPrompts:
             self._editor.history.forget_prompts()
             self._change_state(PromptState())
 
+    def reopen(self, state: PromptState, answer: Answer | None, chosen: int) -> None:
+        """Make a prompt that was closed the pending prompt again, with its masks if they are known."""
+        self._editor.history.push(PromptStep(self.state))
+        self._change_state(state)
+        if answer is not None:
+            self.accept(replace(answer, generation=self._generation))
+        self.next_candidate(chosen)
+
     def request(self) -> PromptRequest | None:
         """Return a request for the masks of the prompt; None if there is no prompt or no model."""
-        if self.state.empty or self.tiles is None:
-            return None
-        return PromptRequest(self._generation, self.state, self.tiles)
+        return None if self.state.empty else self.request_for(self.state)
+
+    def request_for(self, state: PromptState) -> PromptRequest | None:
+        """Return a request for the masks of a prompt, pending or not; None if there is no model."""
+        return None if self.tiles is None else PromptRequest(self._generation, state, self.tiles)
 
     def preview(self, x: float, y: float) -> PromptRequest | None:
         """Return a request for the masks of a first click at (x, y); the pending prompt does not change.
@@ -207,14 +241,19 @@ class SessionPrompts:
         if answer.generation != self._generation or answer.state is not self.state:
             return False
         with self._candidate_signal():
-            self._set_candidates(answer.candidates, answer.state)
+            self._set_candidates(answer.candidates, answer.state, self._chosen)
         return True
 
     def next_candidate(self, step: int = 1) -> Candidate | None:
-        """Select the candidate `step` positions after the current one, wrapping around at the end."""
-        if self.candidates:
+        """Select the candidate `step` positions after the current one, wrapping around at the end.
+
+        Before the answer, the selection applies to the masks that are being predicted.
+        """
+        if self.answered and self.candidates:
             with self._candidate_signal():
                 self._chosen = (self._chosen + step) % len(self.candidates)
+        elif not self.state.empty:
+            self._chosen += step
         return self.candidate
 
     def to_commit(self) -> tuple[Candidate, PromptState]:
@@ -246,7 +285,7 @@ class SessionPrompts:
         frame = self.state.frame
         if frame is None or not frame.contains(positions):
             # Logits are valid on their own tile only.
-            state = replace(state, frame=self._view.tile_for(positions), previous_logits=None)
+            state = replace(state, frame=self._view.tile_for(positions), previous_logits=None, corrects=None)
         self._editor.history.push(PromptStep(self.state))
         self._change_state(state)
 
@@ -264,13 +303,19 @@ class SessionPrompts:
         self.prompts_changed.emit()
 
     def _set_state(self, state: PromptState) -> None:
+        if self.answered:
+            self._shown = self._chosen
         self.state = state
         self._generation += 1
+        self._chosen = 0
         if state.empty:
             self._set_candidates((), None)
 
-    def _set_candidates(self, candidates: tuple[Candidate, ...], answered: PromptState | None) -> None:
-        self.candidates, self._chosen, self._answered = candidates, 0, answered
+    def _set_candidates(
+        self, candidates: tuple[Candidate, ...], answered: PromptState | None, chosen: int = 0
+    ) -> None:
+        self.candidates, self._answered = candidates, answered
+        self._chosen = chosen % len(candidates) if candidates else 0
 
     @contextlib.contextmanager
     def _candidate_signal(self) -> Iterator[None]:
