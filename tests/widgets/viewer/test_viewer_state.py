@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from benchmarks.gui_driver import GuiDriver, wait_until
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
 from napari_sampath.errors import WeightsMissingError
@@ -18,6 +19,7 @@ from support.models.discs import DiscModel, loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.gui
 
@@ -299,3 +301,45 @@ def test_a_new_dock_works_after_the_last_one_was_closed(viewer: Any, tissue: np.
     viewer.window.add_dock_widget(again, name="Annotate")
     image = viewer.add_image(tissue, name="tissue")
     wait_until(lambda: again.state.image is image and again.state.ready, 120, "the image to be ready")
+
+
+@pytest.mark.parametrize("how", ["fails", "cancelled"])
+def test_the_model_box_shows_the_model_that_answers(
+    viewers: Callable[[], Any], tissue: np.ndarray, tmp_path: Path, how: str
+) -> None:
+    """After a weights file that cannot be loaded, or a cancelled load, the previous model is in use and shown."""
+    from napari_sampath.widgets.annotate.dock import AnnotateDock
+    from napari_sampath.widgets.viewer.viewer_state import ModelChoice, ViewerState
+
+    model = DiscModel()
+
+    def load(choice: ModelChoice) -> Iterator[Any]:
+        yield Progress(0, 0)
+        if choice.weights is not None:
+            if how == "fails":
+                raise WeightsMissingError("bad.pth holds no weights; choose another file.")
+            while True:
+                yield Progress(0, 0)
+        return model
+
+    viewer = viewers()
+    dock = AnnotateDock(viewer, ViewerState(viewer, load_model=load))
+    viewer.window.add_dock_widget(dock)
+    layer = viewer.add_image(tissue)
+    wait_until(lambda: dock.state.ready, 60, "the first model")
+    before = dock.model_form.model.currentText(), dock.state.choice
+    dock.model_form.valueChanged.emit(ModelChoice("vit_b", weights=tmp_path / "bad.pth"))
+    if how == "cancelled":
+        wait_until(lambda: dock.state.runner.busy, 10, "the job")
+        QTest.mouseClick(dock.status.cancel_button, Qt.MouseButton.LeftButton)
+    wait_until(lambda: dock.state.model is model, 30, "the previous model")
+    assert (dock.model_form.model.currentText(), dock.state.choice) == before
+    assert dock.status.message.text().endswith("sampath-tiny stays in use.")
+    assert how == "cancelled" or "bad.pth holds no weights" in dock.status.message.text()
+    assert dock.state.ready
+    driver = GuiDriver(viewer, layer)
+    driver.settle()
+    driver.click(50, 60)
+    driver.key(Qt.Key.Key_Return)
+    wait_until(lambda: bool(dock.state.session.document.objects), 20, "the object")
+    assert dock.state.session.document.objects[1].model == "discs"

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QMainWindow, QWidget
 
 from ..common.base_dock import Dock
 from ..common.controls import button, group, label, row
+from ..common.image_bar import ImageBar
 from ..common.status_line import StatusLine
 from ..viewer.annotator import Annotator
 from ..viewer.key_settings import KeyChoice
@@ -45,6 +46,7 @@ class AnnotateDock(Dock):
 
     def __init__(self, napari_viewer: Any, state: ViewerState | None = None) -> None:
         super().__init__(napari_viewer, state)
+        self.image_bar = ImageBar(self.state)
         self.model_form = ModelForm()
         self.classes = ClassListWidget()
         self.rules = MaskRulesForm()
@@ -89,6 +91,7 @@ class AnnotateDock(Dock):
         self.rules.setValue(MaskRules(session.mask_mode, session.overlap))
         self.modes.show_mode(annotator.mode)
         self.modes.show_preview(annotator.preview.on)
+        self.modes.show_one_click(annotator.input.one_click)
 
     def _follow(self, annotator: Annotator | None) -> None:
         """Connect to the tools of another session and apply the rules that the user selected before."""
@@ -104,6 +107,7 @@ class AnnotateDock(Dock):
             self._on_rules(self.rules.value())
         self._has_rules = True
         annotator.tools.distance_px = self.tools.reach.value()
+        annotator.input.one_click = self.modes.one_click.isChecked()
         annotator.tools.changed.connect(self._show_tools)
         annotator.questions.changed.connect(self._show_question)
         annotator.tools.help_requested.connect(self._show_help)
@@ -116,13 +120,18 @@ class AnnotateDock(Dock):
         """Show the shortcuts, which the user can change."""
         self.tools.show_keys(keys)
         self.help_button.setText(f"Keys ({keys.shown('show_help')})")
-        for name, widget in {**self.buttons, "toggle_preview": self.modes.preview}.items():
+        for name, widget in {
+            **self.buttons,
+            "toggle_preview": self.modes.preview,
+            "toggle_one_click": self.modes.one_click,
+        }.items():
             widget.setToolTip(f"{widget.toolTip().split(' (')[0]} ({keys.shown(name)})")
 
     def _arrange(self) -> None:
         candidate = row(self.candidate, self.buttons["next_candidate"], stretch=0)
         actions = row(*list(self.buttons.values())[1:], self.help_button)
         self.fill(
+            self.image_bar,
             self.model_form,
             group("Classes", self.classes, self.rules),
             group("Mouse", self.modes),
@@ -143,6 +152,7 @@ class AnnotateDock(Dock):
         self.modes.mode_selected.connect(self._on_mode)
         self.modes.scribble_width_changed.connect(self._on_scribble_width)
         self.modes.preview_toggled.connect(self._on_preview)
+        self.modes.one_click_toggled.connect(self._on_one_click)
         self.tools.tool_selected.connect(self._on_tool)
         self.tools.reach_changed.connect(self._on_reach)
 
@@ -164,6 +174,10 @@ class AnnotateDock(Dock):
     def _on_preview(self, on: bool) -> None:
         if self.state.annotator is not None:
             self.state.annotator.preview.on = on
+
+    def _on_one_click(self, on: bool) -> None:
+        if self.state.annotator is not None and self.state.annotator.input.one_click != on:
+            self.state.annotator.input.toggle_one_click()
 
     def _on_scribble_width(self, width_px: int) -> None:
         if self.state.annotator is not None:
@@ -207,7 +221,8 @@ class AnnotateDock(Dock):
 def _describe_candidate(annotator: Annotator | None) -> str:
     candidate = None if annotator is None else annotator.session.prompts.candidate
     if annotator is None or candidate is None:
-        return "No candidate yet"
+        waiting = 0 if annotator is None else len(annotator.session.waiting)
+        return f"Masks being computed: {waiting}" if waiting else "No candidate yet"
     if candidate.members:
         return f"{len(candidate.members)} objects, lowest predicted IoU {candidate.score:.2f}"
     candidates = list(annotator.session.prompts.candidates)

@@ -34,6 +34,9 @@ class ModeButtons(QWidget):
     preview_toggled = Signal(bool)
     """Emitted when the user switches the preview under the mouse on or off."""
 
+    one_click_toggled = Signal(bool)
+    """Emitted when the user switches *one click = one object* on or off."""
+
     def __init__(self) -> None:
         super().__init__()
         self.buttons: dict[Mode, QPushButton] = {}
@@ -44,6 +47,11 @@ class ModeButtons(QWidget):
             exclusive.addButton(self.buttons[mode])
         self.preview = check_box("Preview", "Show the outline that a click would produce", True)
         self.preview.toggled.connect(self.preview_toggled)
+        self.one_click = check_box(
+            "One click = one object",
+            "Commit each click and each box as one object, as for nuclei; Backspace removes the last",
+        )
+        self.one_click.toggled.connect(self.one_click_toggled)
         self.hint = label(HINTS[Mode.POINT], wrap=True)
         self.hint.setMinimumHeight(3 * self.hint.fontMetrics().lineSpacing())
         self.hint.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
@@ -52,12 +60,16 @@ class ModeButtons(QWidget):
         self.mask_row = QWidget()
         self.mask_row.setLayout(row(label("Stroke"), self.width_px, stretch=1))
         grid = button_grid((*self.buttons.values(), self.preview), 4)
-        column(grid, self.hint, self.mask_row, parent=self)
+        column(grid, self.one_click, self.hint, self.mask_row, parent=self)
         self.show_mode(Mode.POINT)
 
     def show_preview(self, on: bool) -> None:
         """Show whether the preview under the mouse is on."""
         set_checked(self.preview, on)
+
+    def show_one_click(self, on: bool) -> None:
+        """Show whether each click is committed by itself."""
+        set_checked(self.one_click, on)
 
     def show_mode(self, mode: Mode) -> None:
         """Show the selected mode."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -162,10 +163,11 @@ class JobRunner(QObject):
 
 
 class PromptWorker(QObject):
-    """A thread that predicts masks for prompts; only the newest request is queued.
+    """A thread that predicts masks for prompts: of the requests that are not kept, only the newest is queued.
 
-    A new request replaces a queued request. A request that has started is always finished; the session ignores
-    outdated results. Previews are queued separately by the same rule and run while no prompt is queued.
+    A new request replaces a queued request, unless that is kept: kept requests are answered in their order, before the
+    others. A request that has started is always finished; the session ignores outdated results. Previews are queued
+    separately by the rule of the newest and run while no prompt is queued.
     """
 
     answered = Signal(object)
@@ -174,30 +176,52 @@ class PromptWorker(QObject):
     """Emitted with the return value of a preview function."""
     failed = Signal(str)
     """Emitted with an error message for the user."""
+    dropped = Signal(object, str)
+    """Emitted with the key of a request that failed and the error message, before `failed`."""
     _done = Signal(int, object, object)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._wake = threading.Condition()
+        self._kept: deque[tuple[int, Callable[[], object]]] = deque()
         self._prompt: tuple[int, Callable[[], object]] | None = None
         self._preview: Callable[[], object] | None = None
         self._closed = False
         self._submitted = 0
-        self._delivered = 0
+        self._keys: dict[int, object] = {}
+        """Number and key of each request whose result has not been emitted."""
         self._done.connect(self._on_done)
         self._thread = start_thread(self._work, name="sampath-prompts", stop=self._stop)
 
     @property
     def idle(self) -> bool:
-        """Whether the result of the newest submitted function has been emitted; previews do not count."""
-        return self._delivered == self._submitted
+        """Whether the results of all requests have been emitted; previews and replaced requests do not count."""
+        return not self._keys
 
-    def submit(self, function: Callable[[], object]) -> None:
-        """Queue a function; it replaces a function that is still queued."""
+    def submit(self, function: Callable[[], object], key: object = None, keep: bool = False) -> None:
+        """Queue a function; with `keep` it is never replaced, otherwise it replaces a queued function.
+
+        Args:
+            function: Called in the thread.
+            key: Names the request for `keep` and `dropped`; compared by identity.
+            keep: Whether the function is called in any case.
+        """
         with self._wake:
             self._submitted += 1
-            self._prompt = self._submitted, function
+            self._keys[self._submitted] = key
+            if keep:
+                self._kept.append((self._submitted, function))
+            else:
+                self._replace((self._submitted, function))
             self._wake.notify()
+
+    def keep(self, key: object) -> bool:
+        """Do not replace the request with this key by a newer one; return False if it is not queued or running."""
+        with self._wake:
+            if self._prompt is not None and self._keys[self._prompt[0]] is key:
+                self._kept.append(self._prompt)
+                self._prompt = None
+            return any(other is key for other in self._keys.values())
 
     def submit_preview(self, function: Callable[[], object]) -> None:
         """Queue a preview function; it replaces a queued preview, and prompts run first."""
@@ -216,21 +240,30 @@ class PromptWorker(QObject):
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def _replace(self, prompt: tuple[int, Callable[[], object]] | None) -> None:
+        if self._prompt is not None:
+            del self._keys[self._prompt[0]]
+        self._prompt = prompt
+
     def _stop(self) -> None:
         with self._wake:
             self._closed = True
+            self._kept.clear()
             self._prompt = self._preview = None
             self._wake.notify()
 
     def _work(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closed or self._prompt or self._preview)
+                self._wake.wait_for(lambda: self._closed or self._kept or self._prompt or self._preview)
                 if self._closed:
                     return
-                prompt, self._prompt = self._prompt, None
-                preview = None
-                if prompt is None:
+                prompt = preview = None
+                if self._kept:
+                    prompt = self._kept.popleft()
+                elif self._prompt is not None:
+                    prompt, self._prompt = self._prompt, None
+                else:
                     preview, self._preview = self._preview, None
             # This object may be deleted with its window.
             with contextlib.suppress(RuntimeError):
@@ -240,12 +273,12 @@ class PromptWorker(QObject):
                     self._run_preview(preview)
 
     def _on_done(self, number: int, result: object, failure: str | None) -> None:
-        # Emit and count in the same slot: a commit between the two would wait for a mask forever.
+        key = self._keys.pop(number)
         if failure is None:
             self.answered.emit(result)
         else:
+            self.dropped.emit(key, failure)
             self.failed.emit(failure)
-        self._delivered = number
 
     def _run_prompt(self, number: int, function: Callable[[], object]) -> None:
         try:

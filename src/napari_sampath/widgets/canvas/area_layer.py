@@ -84,7 +84,7 @@ class AreaView:
                 name=NAME,
                 opacity=OPACITY,
                 colormap=DirectLabelColormap(color_dict={None: SHADE, 0: (0.0, 0.0, 0.0, 0.0)}),
-                metadata={session_layers.MARK: self._image.name},
+                metadata={session_layers.MARK: self._image.name, session_layers.MARK_HELPER: True},
                 **{**session_layers.placement(self._image), "scale": self._image.scale * step},
             )
         layer.editable = False

@@ -87,7 +87,7 @@ class Highlight:
                 name=NAME,
                 face_color="transparent",
                 edge_color=COLOR,
-                metadata={session_layers.MARK: self._image.name},
+                metadata={session_layers.MARK: self._image.name, session_layers.MARK_HELPER: True},
                 **session_layers.placement(self._image),
             )
             self._layer.editable = False

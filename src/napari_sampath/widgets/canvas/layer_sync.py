@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels
     from napari.viewer import Viewer
 
-    from ...session import Session
+    from ...session import Candidate, Session
 
 ANSWER_MS = 200
 """Time that a new prompt waits for its mask, so that both are painted in one frame. Without a graphics card, a separate
@@ -52,6 +52,9 @@ class LayerSync:
         self._under_outline: Box | None = None
         """Box that changed during an outline that the user draws with the right mouse button."""
         self._colored: tuple[ClassInfo, ...] | None = None
+        self._shown_prompts: tuple[object, ...] = ()
+        self._asked: Box | None = None
+        """Box of the mask about whose overlap the user is asked."""
         self.layers = session_layers.add_layers(
             viewer, image, session.hw, session.document.instance_map.filled_boxes
         )
@@ -73,6 +76,7 @@ class LayerSync:
         self._links: list[tuple[Any, Callable[..., object]]] = [
             (session.prompts_changed, self._on_prompts),
             (session.candidate_changed, self._on_candidate),
+            (session.waiting.changed, self._on_waiting),
             (session.document_changed, self._on_document),
             (session.classes_changed, self._on_classes),
             (camera(viewer).events.zoom, self._on_zoom),
@@ -100,8 +104,8 @@ class LayerSync:
         """Whether the user is drawing a brush stroke, or an outline with the right mouse button."""
         return self._pressed is not None or is_outlining(self.layers.classes)
 
-    def close(self) -> None:
-        """Disconnect and remove the helper layers; the label layers stay in the viewer."""
+    def close(self, hide: bool = False) -> None:
+        """Disconnect and remove the helper layers; the label layers stay in the viewer, with `hide` invisible."""
         self._unanswered.stop()
         self._painter.finish()
         self._transform.close()
@@ -114,6 +118,8 @@ class LayerSync:
         # Strokes would no longer reach the session and would be lost when the image is annotated again.
         self.layers.classes.mode = "pan_zoom"
         self.layers.classes.editable = False
+        if hide:
+            session_layers.hide((self.layers.classes, self.layers.objects))
         session_layers.remove(self._viewer, self.layers.helpers())
 
     def show_box(self, box_xyxy: tuple[float, float, float, float] | None, further: bool = False) -> None:
@@ -121,6 +127,7 @@ class LayerSync:
 
         With `further`, show the box together with the boxes of the prompt.
         """
+        self._shown_prompts = ()
         boxes = self._session.prompts.state.boxes if box_xyxy is None or further else ()
         session_layers.show_boxes(self.layers.box, boxes if box_xyxy is None else (*boxes, box_xyxy))
 
@@ -148,8 +155,13 @@ class LayerSync:
         return self._whole if self._session.document.objects else None
 
     def _candidate_box(self) -> Box | None:
-        candidate = self._session.prompts.candidate
+        candidate = self._candidate()
         return union(self._scribble, None if candidate is None else candidate.box)
+
+    def _candidate(self) -> Candidate | None:
+        """Return the mask to show: the candidate, or else the mask about whose overlap the user is asked."""
+        waiting, candidate = self._session.waiting, self._session.prompts.candidate
+        return waiting.items[0].candidate if candidate is None and waiting.overlap is not None else candidate
 
     def _prompts_box(self) -> Box | None:
         return self._whole if self.layers.box.nshapes else None
@@ -163,17 +175,32 @@ class LayerSync:
             self._unanswered.start()
 
     def _show_prompts(self) -> None:
+        """Show the pending prompt, and the prompts whose commits wait for their masks."""
         self._unanswered.stop()
-        prompts = self._session.prompts.state
-        xy = np.array([(x, y) for x, y, _ in prompts.points], dtype=np.float64).reshape(-1, 2)
-        session_layers.show_points(self.layers.prompts, xy, [positive for _, _, positive in prompts.points])
-        session_layers.show_boxes(self.layers.box, prompts.boxes)
+        states = [*(item.state for item in self._session.waiting.items), self._session.prompts.state]
+        points = [point for state in states for point in state.points]
+        boxes = [box for state in states for box in state.boxes]
+        if (shown := (tuple(points), tuple(boxes))) == self._shown_prompts:
+            return
+        self._shown_prompts = shown
+        xy = np.array([(x, y) for x, y, _ in points], dtype=np.float64).reshape(-1, 2)
+        session_layers.show_points(self.layers.prompts, xy, [positive for _, _, positive in points])
+        session_layers.show_boxes(self.layers.box, boxes)
+
+    def _on_waiting(self) -> None:
+        overlap, items = self._session.waiting.overlap, self._session.waiting.items
+        old, candidate = self._asked, items[0].candidate if items and overlap is not None else None
+        self._asked = None if candidate is None else candidate.box
+        if old != self._asked:
+            self._on_candidate(old, self._asked)
+        if not self._unanswered.isActive():
+            self._show_prompts()
 
     def _on_zoom(self) -> None:
         session_layers.fit_to_zoom(self.layers, float(camera(self._viewer).zoom))
 
     def _on_candidate(self, old: Box | None, new: Box | None) -> None:
-        candidate = self._session.prompts.candidate
+        candidate = self._candidate()
         mask = None if candidate is None else candidate.mask
         session_layers.write_mask(self.layers.candidate, mask, union(old, new))
         if self._unanswered.isActive():

@@ -26,6 +26,9 @@ MARK = "napari-sampath"
 MARK_HEAD = "napari-sampath-head"
 """Metadata key of the layers that show the result of a head."""
 
+MARK_HELPER = "napari-sampath-helper"
+"""Metadata key of the layers that the user does not need in napari's layer list."""
+
 MASK, SCRIBBLE = 1, 2
 """Values of the candidate layer: the candidate mask, and a scribble that becomes a mask prompt."""
 
@@ -71,6 +74,7 @@ def add_layers(
     """
     remove(viewer, [layer for layer in viewer.layers if layer.metadata.get(MARK) == image.name])
     common = {**placement(image), "metadata": {MARK: image.name}}
+    helper = {**placement(image), "metadata": {MARK: image.name, MARK_HELPER: True}}
     small = np.zeros(hw, dtype=np.uint8)
     selection = viewer.layers.selection
     selection.active = image
@@ -86,9 +90,9 @@ def add_layers(
             **common,
         )
         viewer.add_layer(objects)
-        candidate = viewer.add_labels(small.copy(), name="Candidate", opacity=0.6, **common)
+        candidate = viewer.add_labels(small.copy(), name="Candidate", opacity=0.6, **helper)
         box = viewer.add_shapes(
-            None, ndim=2, name="Box", face_color="transparent", edge_color=BOX_COLOR, edge_width=2, **common
+            None, ndim=2, name="Box", face_color="transparent", edge_color=BOX_COLOR, edge_width=2, **helper
         )
         prompts = viewer.add_points(
             None,
@@ -97,7 +101,7 @@ def add_layers(
             border_width=0.15,
             border_color="white",
             face_color=POSITIVE_COLOR,
-            **common,
+            **helper,
         )
     selection.active = image
     for layer in (objects, candidate, box, prompts):
@@ -128,6 +132,18 @@ def remove(viewer: Viewer, layers: Sequence[Layer]) -> None:
     with getattr(viewer.layers, "batched_update", contextlib.nullcontext)():
         for layer in present:
             viewer.layers.remove(layer)
+
+
+def is_helper(layer: Layer) -> bool:
+    """Return whether the user does not need a layer in napari's layer list."""
+    return bool(layer.metadata.get(MARK_HELPER, False))
+
+
+def hide(layers: Iterable[Layer]) -> None:
+    """Hide the layers of an image that is not in use, and their rows in napari's layer list."""
+    for layer in layers:
+        layer.visible = False
+        layer.metadata[MARK_HELPER] = True
 
 
 def write(layer: Labels, box: Box, values: IntArray) -> None:

@@ -40,6 +40,8 @@ class SegmentDock(Dock):
         self.result: HeadResult | None = None
         self._result_image: Any = None
         """The image layer that `result` belongs to."""
+        self._result_head: str | None = None
+        """The entry of `head` that made `result`."""
         self._segmenting = False
         self._layers = ResultLayers(self.state.viewer)
         self.image = elided_label()
@@ -77,12 +79,16 @@ class SegmentDock(Dock):
         for widget in (self.everything.find_button, self.everything.classify_button):
             widget.setEnabled(free and state.ready)
         self.uncertain.next_button.setEnabled(state.session is not None)
-        self.add_button.setEnabled(self._shows_result and free and not self.apply_queue.busy)
+        # Another head would suggest that its objects are added.
+        fitting = self._shows_result and self.head.value() == self._result_head
+        self.add_button.setEnabled(fitting and free and not self.apply_queue.busy)
+        self._show_summary(fitting)
 
     def _connect(self) -> None:
         state = self.state
         self.filters.valueChanged.connect(self._apply_filter)
         self.head.file_added.connect(self.refresh)
+        self.head.combo.activated.connect(self.refresh)
         self.uncertain.message.connect(self.status.say)
         self.everything.find_requested.connect(self._find_everything)
         self.everything.classify_requested.connect(self._classify)
@@ -104,11 +110,24 @@ class SegmentDock(Dock):
         """Whether there is a result for the current image."""
         return self.result is not None and self.state.image is self._result_image
 
+    def _show_summary(self, fitting: bool) -> None:
+        """Show which head made the result, and what to do if another head is selected."""
+        text = ""
+        if self.result is not None and self._shows_result:
+            text = f"{self.result.segmentation.head}: {self.result.summary}"
+            if not fitting:
+                text += (
+                    f" Press Segment to run {self.head.combo.currentText()}; then you can add its objects."
+                )
+        if text != self.summary.text():
+            self.summary.setText(text)
+
     def _select_accepted_head(self) -> None:
         self.refresh()
         heads = self.state.training.heads
         if heads is not None and heads.current is not None:
             self.head.setValue(str(heads.current))
+            self.refresh()
 
     def _selected_region(self) -> Box | None:
         region = self.region.value()
@@ -128,7 +147,7 @@ class SegmentDock(Dock):
         self.runner.start(
             job,
             f"segmenting with {self.head.combo.currentText()}",
-            lambda result: self._on_result(result, image, result_filter),
+            lambda result: self._on_result(result, image, head, result_filter),
         )
         self._segmenting = True
 
@@ -136,10 +155,10 @@ class SegmentDock(Dock):
         self._segmenting = False
         self.refresh()
 
-    def _on_result(self, result: HeadResult, image: Any, result_filter: ResultFilter) -> None:
+    def _on_result(self, result: HeadResult, image: Any, head: str, result_filter: ResultFilter) -> None:
         if image is None or self.state.image is not image:
             return
-        self.result, self._result_image = result, image
+        self.result, self._result_image, self._result_head = result, image, head
         segmentation = result.segmentation
         self._layers.show(
             image,
@@ -150,7 +169,6 @@ class SegmentDock(Dock):
         )
         self.filters.show_classes(info.name for info in segmentation.classes if info.id > 0)
         self.uncertain.add_result(segmentation)
-        self.summary.setText(result.summary)
         self.status.say(f"Done. Show the layer '{CONFIDENCE}' to see where the head is uncertain.")
         self.refresh()
         if self.filters.value() != result_filter:  # The user changed the filter while the head ran.
@@ -172,7 +190,6 @@ class SegmentDock(Dock):
         if self._shows_result:
             self.result = result
             self._layers.repaint(self._result_image, result.labels)
-            self.summary.setText(result.summary)
             self.refresh()
 
     def _add_objects(self) -> None:
@@ -181,9 +198,8 @@ class SegmentDock(Dock):
             return
 
         def on_done(objects: list[AnnotatedObject]) -> None:
-            self.status.say(
-                f"Added {plural(len(objects), 'object')}; correct them like your own. Undo removes them."
-            )
+            added = f"Added {plural(len(objects), 'object')} of {result.segmentation.head}"
+            self.status.say(f"{added}; correct them like your own. Undo removes them.")
             self._layers.hide(image)
 
         self.apply_queue.add(session, session.proposals.replace(result.objects), on_done)

@@ -15,9 +15,9 @@ from ..canvas.viewport import box_in_view
 from .key_settings import load_keys
 from .keys import KeyMap
 from .mouse import Mode, MouseTool
-from .tools.object_actions import ObjectActions
 from .prompt_input import PromptInput
 from .questions import Choice, Question, Questions
+from .tools.object_actions import ObjectActions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +85,7 @@ class Annotator(QObject):
             session.candidate_changed,
             session.document_changed,
             session.classes_changed,
+            session.waiting.changed,
         )
         self._links = [
             *((signal, self._on_session) for signal in changes),
@@ -95,9 +96,14 @@ class Annotator(QObject):
         for signal, slot in self._links:
             signal.connect(slot)
         self.mode = Mode.POINT
+        if session.waiting.overlap is not None:
+            self._on_overlap(session.waiting.overlap)
 
-    def close(self) -> None:
-        """Disconnect mouse and keys and remove the helper layers; the label layers stay in the viewer."""
+    def close(self, hide: bool = False) -> None:
+        """Disconnect mouse and keys and remove the helper layers.
+
+        The label layers stay in the viewer; with `hide`, they become invisible.
+        """
         for signal, slot in self._links:
             signal.disconnect(slot)
         self.keys.close()
@@ -105,12 +111,12 @@ class Annotator(QObject):
         self.mouse.close()
         self.input.close()
         self.area_view.close()
-        self.layer_sync.close()
+        self.layer_sync.close(hide)
 
     @property
     def settled(self) -> bool:
         """Whether the annotations may be changed: False during a stroke and while a commit waits for its mask."""
-        return not (self.input.committing or self.layer_sync.drawing)
+        return not (len(self.session.waiting) or self.layer_sync.drawing)
 
     @property
     def mode(self) -> Mode:
@@ -151,8 +157,9 @@ class Annotator(QObject):
 
     def clear(self) -> None:
         """Dismiss the current question, tool or unfinished polygon; if there is none, clear the prompt."""
-        self.input.drop_pending_commit()
-        if not (self.questions.dismiss() or self.tools.cancel() or drop_unfinished(self.layers.classes)):
+        if self.session.waiting.overlap is not None:
+            self.session.waiting.decide(None)
+        elif not (self.questions.dismiss() or self.tools.cancel() or drop_unfinished(self.layers.classes)):
             self.input.clear()
 
     def undo(self) -> None:
@@ -189,9 +196,9 @@ class Annotator(QObject):
     # Signals of the session and of napari
 
     def _on_session(self) -> None:
-        # A change cancels a commit that is waiting for its mask.
-        self.input.drop_pending_commit()
-        self.questions.dismiss()
+        # A question about an overlap stays, because the commits behind it wait for the answer.
+        if self.session.waiting.overlap is None:
+            self.questions.dismiss()
         self.changed.emit()
 
     def _on_message(self, text: str) -> None:
@@ -213,7 +220,11 @@ class Annotator(QObject):
                         "Assign only the free pixels to the new object",
                         partial(commit, "keep"),
                     ),
-                    Choice(f"Cancel ({key('clear')})", "Do not commit; continue to edit the prompt"),
+                    Choice(
+                        f"Cancel ({key('clear')})",
+                        "Do not commit; continue to edit the prompt",
+                        partial(self.session.waiting.decide, None),
+                    ),
                 ),
             )
         )

@@ -82,6 +82,8 @@ class MouseTool:
         self.target = target
         self.held = False
         """True while the space bar is held."""
+        self.accepts: Callable[[Any, bool], bool] = lambda _world, _say: True
+        """Returns whether input at a position in world coordinates reaches the image, and may tell the user."""
         self._double_click_zoom: list[Any] = []
         viewer.mouse_drag_callbacks.append(self.on_drag)
         viewer.mouse_move_callbacks.append(self.on_move)
@@ -125,12 +127,16 @@ class MouseTool:
 
     def on_move(self, viewer: Viewer, event: Any) -> None:
         """Handle a mouse move without a button (napari's move callback)."""
-        self.target.hover(self.xy(event) if self.active and self.target.mode is Mode.POINT else None)
+        clickable = self.active and self.target.mode is Mode.POINT and self.accepts(event.position, False)
+        self.target.hover(self.xy(event) if clickable else None)
 
     def on_drag(self, viewer: Viewer, event: Any) -> Generator[None, None, None]:
         """Handle a press until its release (napari's drag callback)."""
         if not self.active or event.button not in (LEFT, RIGHT):
             self.target.hover(None)
+            return
+        if not self.accepts(event.position, True):
+            event.handled = True
             return
         if event.button == RIGHT or {"Alt", "Control"} & set(event.modifiers):
             yield from self._click(event, positive=False)

@@ -21,12 +21,25 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
+    from ...annotations import AnnotatedObject
     from ...arrays import LocalMask
     from ...session import Answer, OverlapRule, Session
     from ..background.workers import PromptWorker
     from ..canvas.layer_sync import LayerSync
 
 LASSO_COLOR = (1.0, 0.83, 0.0, 1.0)
+
+
+def commit_message(session: Session, obj: AnnotatedObject) -> str:
+    """Return the message after a commit: "nucleus, 12th object, saved."."""
+    count = sum(other.class_id == obj.class_id for other in session.document.objects.values())
+    return f"{session.classes.by_id(obj.class_id).name}, {ordinal(count)} object, saved."
+
+
+def ordinal(number: int) -> str:
+    """Return an ordinal number: "1st", "12th", "22nd"."""
+    last = 0 if number // 10 % 10 == 1 else number % 10
+    return f"{number:,}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
 
 
 class PromptInput(QObject):
@@ -69,32 +82,23 @@ class PromptInput(QObject):
         self._lasso = SceneLine(viewer, layer_sync.layers.prompts, LASSO_COLOR)
         self._corner: tuple[float, float] | None = None
         """First corner of a box that is set by two clicks."""
-        self._pending_commit: Callable[[], None] | None = None
-        """Commit to make when the mask is ready."""
+        self.one_click = False
+        """Whether each click and each box is committed by itself, as one object."""
         worker.answered.connect(self._on_answered)
-        worker.failed.connect(self.drop_pending_commit)
+        session.waiting.committed.connect(self._on_committed)
 
     def close(self) -> None:
         """Disconnect from the worker and remove the preview and the outline."""
         self._worker.answered.disconnect(self._on_answered)
-        self._worker.failed.disconnect(self.drop_pending_commit)
+        self._session.waiting.committed.disconnect(self._on_committed)
         self.preview.close()
         self._lasso.close()
 
-    @property
-    def committing(self) -> bool:
-        """Whether a commit is waiting for the mask of its prompt."""
-        return self._pending_commit is not None
-
     def set_mode(self, mode: Mode) -> None:
-        """Set the mouse mode; discard an unfinished box and a pending commit."""
+        """Set the mouse mode; discard an unfinished box."""
         self.mode = mode
-        self._corner = self._pending_commit = None
+        self._corner = None
         self.preview.stop()
-
-    def drop_pending_commit(self) -> None:
-        """Cancel a commit that is waiting for its mask."""
-        self._pending_commit = None
 
     def attempt(self, call: Callable[[], object]) -> bool:
         """Call a function; if it raises a `SampathError`, show the message and return False."""
@@ -116,6 +120,8 @@ class PromptInput(QObject):
         else:
             self.attempt(partial(self._session.prompts.add_point, x, y, positive=positive))
             self.ask()
+            if positive:
+                self._commit_click()
 
     def drag_box(self, x0: float, y0: float, x1: float, y1: float, done: bool, further: bool = False) -> None:
         """Show a box, clipped to the image, while it is dragged; use it as prompt when it is `done`.
@@ -131,6 +137,8 @@ class PromptInput(QObject):
             if not self.attempt(lambda: self._session.prompts.set_box(x0, y0, x1, y1, further)):
                 self._layer_sync.show_box(None)
             self.ask()
+            if not further:
+                self._commit_click()
 
     def scribble(self, path_xy: Sequence[tuple[float, float]], done: bool) -> None:
         """Show a scribble while it is painted; use it as mask prompt when it is `done`."""
@@ -174,20 +182,26 @@ class PromptInput(QObject):
         self.changed.emit()
 
     def commit(self, overlap: OverlapRule | None = None) -> None:
-        """Commit the candidate to the active class; if it is still being computed, commit it when it is ready.
+        """Commit the prompt to the active class, at once or when its mask is ready.
+
+        The next click begins another object in either case. If a question about an overlap is open, a rule answers it.
 
         Args:
             overlap: Rule for objects under the candidate; by default the rule of the session.
         """
-        if self._session.prompts.state.empty:
-            self.message.emit("There is nothing to commit; click on an object in the image first.")
-        elif self._session.prompts.answered:
-            self.attempt(lambda: self._session.commit(overlap))
+        waiting = self._session.waiting
+        if waiting.overlap is not None and overlap is not None:
+            waiting.decide(overlap)
+        elif not self._session.prompts.state.empty:
+            self.attempt(lambda: self._session.commit_when_ready(overlap))
+            if len(waiting) and waiting.overlap is None:
+                self.message.emit(
+                    f"Masks still being computed: {len(waiting)}; each is saved when it is ready."
+                )
+        elif len(waiting):
+            waiting.land()
         else:
-            self._pending_commit = partial(self.commit, overlap)
-            self.message.emit("The mask is still being computed; it will be committed when it is ready.")
-            if self._worker.idle:
-                self.ask()
+            self.message.emit("There is nothing to commit; click on an object in the image first.")
 
     def clear(self) -> None:
         """Clear the prompt and an unfinished box or scribble."""
@@ -196,9 +210,19 @@ class PromptInput(QObject):
         self._layer_sync.wipe_scribble()
 
     def remove_last_prompt(self) -> None:
-        """Remove the newest point, box or mask from the prompt."""
-        self.attempt(self._session.prompts.remove_last)
+        """Remove the newest point, box or mask from the prompt; with *one click = one object*, the newest object."""
+        if self.one_click and self._session.prompts.state.empty:
+            self.attempt(self._session.undo)
+        else:
+            self.attempt(self._session.prompts.remove_last)
         self.ask()
+
+    def toggle_one_click(self) -> None:
+        """Switch *one click = one object* on or off."""
+        self.one_click = not self.one_click
+        text = "each click is saved as one object; Backspace removes the last" if self.one_click else "off"
+        self.message.emit(f"One click = one object: {text}.")
+        self.changed.emit()
 
     def next_candidate(self) -> None:
         """Show the next candidate mask."""
@@ -216,17 +240,20 @@ class PromptInput(QObject):
         if answer is not None:
             self._on_answered((session, answer))
         else:
-            self._worker.submit(lambda: (session, session.prompts.answerer.answer(request)))
+            self._worker.submit(lambda: (session, session.prompts.answerer.answer(request)), request.state)
 
     def _on_answered(self, result: tuple[Session, Answer]) -> None:
         session, answer = result
-        commit = self._pending_commit
         if session is self._session and session.prompts.accept(answer):
             self.changed.emit()
-            if commit is not None:
-                commit()
-                if session.prompts.state.empty:
-                    self.message.emit("The mask was committed.")
+
+    def _on_committed(self, obj: AnnotatedObject, remark: str) -> None:
+        self.message.emit(f"{commit_message(self._session, obj)} {remark}".rstrip())
+
+    def _commit_click(self) -> None:
+        """With *one click = one object*, commit the prompt that was just set."""
+        if self.one_click and self.mode in (Mode.POINT, Mode.BOX) and not self._session.prompts.state.empty:
+            self.attempt(lambda: self._session.commit_when_ready(only_new=True))
 
     def _click_corner(self, x: float, y: float) -> None:
         if self._corner is None:

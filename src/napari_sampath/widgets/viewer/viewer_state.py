@@ -16,10 +16,14 @@ from ...config import sessions_folder
 from ...errors import SampathError
 from ...jobs import Job
 from ..background.workers import JobRunner, PromptWorker
+from ..canvas.layers import is_helper
+from ..canvas.napari_internals.layer_list import HiddenRows
 from ..canvas.napari_internals.napari_canvas import make_context_current
 from ..canvas.shown_image import show_instead, shown_for
 from ..canvas.viewport import centre_of_view
 from .annotator import Annotator
+from .commit_queue import CommitQueue
+from .image_follower import ImageFollower, user_images, visible_image
 from .jobs import Catalogue, OpenedImage, catalogue_job, model_job, open_job, prepare_job
 from .prefetch import ViewPrefetcher
 from .training_state import TrainingState
@@ -77,9 +81,16 @@ class ViewerState(QObject):
         self.annotator: Annotator | None = None
         self.model: Model | None = None
         self.choice = ModelChoice()
+        self._loaded: tuple[ModelChoice, Model] | None = None
+        """The model that was loaded last; it stays in use if another one cannot be loaded."""
+        self._was_ready = False
+        """`ready` with that model."""
+        self._failure = ""
+        """Message of the last failed job."""
         self.catalogue: Catalogue | None = None
         self.runner = JobRunner(self)
         self.prompts = PromptWorker(self)
+        self.commits = CommitQueue(self.prompts, self)
         self.ready = False
         """Whether the image is encoded, at least in the region in view."""
         self.sessions_dir = sessions_dir or sessions_folder()
@@ -91,7 +102,12 @@ class ViewerState(QObject):
         """Classes of the previous image."""
         self.training = TrainingState(self.sessions_dir, self)
         self._prefetcher = ViewPrefetcher(self, self)
+        self.follower = ImageFollower(self, self)
+        self.follower.changed.connect(self._on_seen)
+        self._rows = HiddenRows(viewer, is_helper)
         self.prompts.failed.connect(self.message)
+        self.runner.finished.connect(self._on_finished)
+        self.runner.failed.connect(self._on_failed)
         viewer.layers.events.removing.connect(self._on_removing)
         viewer.layers.events.inserted.connect(self._on_layers)
         viewer.layers.events.removed.connect(self._on_layers)
@@ -118,10 +134,14 @@ class ViewerState(QObject):
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             event.disconnect(self._on_layers)
         self.runner.cancel()
+        self.follower.close()
         self._prefetcher.close()
         self.prompts.close()
+        for session in self._sessions.values():
+            self.commits.release(session)
         self.training.close()
         self._detach()
+        self._rows.close()
         self.image = None
         self.viewer.layers.events.removing.disconnect(self._on_removing)
         for session in self._sessions.values():
@@ -155,11 +175,12 @@ class ViewerState(QObject):
         """Close the session of a removed image layer, so that its journal can be opened again."""
         session = self._sessions.pop(image, None)
         if session is not None:
+            self.commits.release(session)
             session.close()
 
     def images(self) -> list[Image]:
-        """List the image layers from bottom to top."""
-        return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
+        """List the image layers from bottom to top, without the results of heads."""
+        return user_images(self.viewer)
 
     def choose_image(self, image: Image | None) -> None:
         """Switch to another image layer or none; for the current layer, retry a failed or cancelled step."""
@@ -169,7 +190,7 @@ class ViewerState(QObject):
             return
         if image is not self.image:
             self.runner.cancel()
-            self._detach()
+            self._detach(hide=True)
             self.image, self.ready = image, False
         self._proceed()
 
@@ -177,7 +198,9 @@ class ViewerState(QObject):
         """Use another model for prompts."""
         if choice == self.choice and self.model is not None:
             return
-        self.choice, self.model, self.ready = choice, None, False
+        if self.model is not None:
+            self._was_ready = self.ready
+        self.choice, self.model, self.ready, self._failure = choice, None, False, ""
         self.runner.cancel()
         self._proceed()
 
@@ -209,6 +232,7 @@ class ViewerState(QObject):
         if not opened.is_shown:
             self.image = show_instead(self.viewer, self.image, session.image)
         self._sessions[self.image] = session
+        self.commits.follow(session)
         count = len(session.document.objects)
         text = f"Restored {count} earlier object{'s' * (count > 1)} of this image." if count else PREPARING
         self.message.emit(f"{note} {text}" if note else text)
@@ -220,10 +244,27 @@ class ViewerState(QObject):
         self.training.restore()
         self._proceed()
 
+    def _on_finished(self) -> None:
+        # Wait for the result of the job, which is delivered after this signal.
+        QTimer.singleShot(0, self._keep_model)
+
+    def _keep_model(self) -> None:
+        """Return to the previous model if the chosen one could not be loaded."""
+        if self.model is not None or self._loaded is None or self.runner.busy or self.annotator is None:
+            return
+        reason = self._failure or f"{self.choice.name} was not loaded."
+        (self.choice, self.model), self.ready = self._loaded, self._was_ready
+        self.message.emit(f"{reason} {self.choice.name} stays in use.")
+        self._proceed()
+
+    def _on_failed(self, message: str) -> None:
+        self._failure = message
+
     def _on_model(self, model: Model) -> None:
-        self.model = model
+        self.model, self._loaded = model, (self.choice, model)
         if self.session is not None:
             self.session.model = model
+            self.commits.ask(self.session)
         self._proceed()
 
     def _on_encoded(self, _tiles: Any) -> None:
@@ -237,20 +278,29 @@ class ViewerState(QObject):
         if self.image is None:
             return
         session.model = self.model
+        self.commits.ask(session)
         self.annotator = Annotator(self.viewer, self.image, session, self.prompts, self)
+        self.annotator.mouse.accepts = self.follower.accepts
         self.annotator.message.connect(self.message)
         self.annotator.changed.connect(self.changed)
         self.ready = False
         self.training.follow(session)
         self.image_chosen.emit()
 
-    def _detach(self) -> None:
+    def _detach(self, hide: bool = False) -> None:
+        """Close the annotator; with `hide`, also hide its label layers, because another image is shown."""
         annotator, self.annotator = self.annotator, None
         self.training.follow(None)
         if annotator is not None:
             self._classes = annotator.session.classes.snapshot
-            annotator.close()
+            annotator.close(hide)
             annotator.deleteLater()
+            self._rows.update()
+
+    def _on_seen(self) -> None:
+        """Let the brush paint only on an image that the user sees."""
+        if self.annotator is not None:
+            self.annotator.layers.classes.editable = self.follower.seen
 
     def _on_removing(self) -> None:
         make_context_current(self.viewer)
@@ -272,7 +322,9 @@ class ViewerState(QObject):
             self._proceed()
         if self.image is None and self.images():
             active = layers.selection.active
-            self.choose_image(active if active in self.images() else self.images()[-1])
+            self.choose_image(
+                active if active in self.images() else visible_image(self.viewer) or self.images()[-1]
+            )
         self.changed.emit()
 
 

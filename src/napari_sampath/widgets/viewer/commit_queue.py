@@ -1,0 +1,77 @@
+"""Request the masks of commits that wait for them, and pass the answers to their sessions, in view or not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QObject
+
+if TYPE_CHECKING:
+    from ...session import Answer, Session
+    from ..background.workers import PromptWorker
+
+logger = logging.getLogger(__name__)
+
+CLOSE_S = 20.0
+"""Maximum time for which closing a session waits for the masks of its last commits, in seconds."""
+
+
+class CommitQueue(QObject):
+    """Serves the waiting commits (`Session.waiting`) of all sessions of a viewer with one prompt worker.
+
+    Args:
+        worker: Predicts masks for prompts in a thread.
+        parent: The Qt parent.
+    """
+
+    def __init__(self, worker: PromptWorker, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._worker = worker
+        self._slots: dict[Session, Callable[[], None]] = {}
+        worker.answered.connect(self._on_answered)
+        worker.dropped.connect(self._on_dropped)
+
+    def follow(self, session: Session) -> None:
+        """Serve a session until `release`."""
+        slot = self._slots[session] = partial(self.ask, session)
+        session.waiting.changed.connect(slot)
+
+    def release(self, session: Session) -> None:
+        """Carry out the waiting commits of a session that is about to be closed."""
+        slot = self._slots.pop(session, None)
+        if slot is None:
+            return
+        session.waiting.changed.disconnect(slot)
+        missing = session.waiting.finish(CLOSE_S)
+        if missing:
+            logger.warning(
+                "%d commits of '%s' were closed before their masks were ready", missing, session.name
+            )
+
+    def ask(self, session: Session) -> None:
+        """Request the masks of all waiting commits of a session that have none and are not requested."""
+        for item in session.waiting.items:
+            if item.answer is not None or self._worker.keep(item.state):
+                continue
+            request = session.waiting.request(item)
+            if request is not None:
+                answer = partial(session.prompts.answerer.answer, request)
+                self._worker.submit(partial(_answer, session, answer), item.state, keep=True)
+
+    def _on_answered(self, result: tuple[Session, Answer]) -> None:
+        session, answer = result
+        if session in self._slots:
+            session.waiting.accept(answer)
+
+    def _on_dropped(self, state: object, message: str) -> None:
+        for session in self._slots:
+            for item in session.waiting.items:
+                if item.state is state:
+                    session.waiting.fail(item.state, message)
+
+
+def _answer(session: Session, answer: Callable[[], Answer]) -> tuple[Session, Answer]:
+    return session, answer()

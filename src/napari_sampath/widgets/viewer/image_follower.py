@@ -1,0 +1,241 @@
+"""Keep the image that the user sees and the image in use the same, and say so where they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from napari.layers import Image, Layer
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from ..canvas.layers import MARK_HEAD
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+OPAQUE = 0.99
+"""Opacity from which an image hides the images below it."""
+SEE_THROUGH = ("additive", "minimum", "multiplicative")
+"""Blending modes in which the images below are visible."""
+
+
+class FollowedState(Protocol):
+    """The parts of the viewer state that the follower uses."""
+
+    viewer: Viewer
+    image: Image | None
+    changed: Any
+    """Signal without arguments."""
+    message: Any
+    """Signal with a message for the user."""
+
+    def choose_image(self, image: Image | None) -> None:
+        """Switch to another image layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A sentence about the image in use, and the button that changes it."""
+
+    text: str
+    button: str
+    act: Callable[[], object]
+
+
+def user_images(viewer: Viewer) -> list[Image]:
+    """List the image layers from bottom to top, without the results of heads."""
+    return [layer for layer in viewer.layers if isinstance(layer, Image) and MARK_HEAD not in layer.metadata]
+
+
+def visible_image(viewer: Viewer) -> Image | None:
+    """Return the topmost visible image; None if there is none."""
+    return next((image for image in reversed(user_images(viewer)) if image.visible), None)
+
+
+class ImageFollower(QObject):
+    """Makes the image that is opened, selected or left visible the image in use.
+
+    Input on an image that is hidden or covered by another image is refused, so that no object is made that the user
+    does not see.
+
+    Args:
+        state: The state of the viewer.
+        parent: The Qt parent.
+    """
+
+    changed = Signal()
+    """Emitted when `notice` may have changed."""
+
+    def __init__(self, state: FollowedState, parent: QObject) -> None:
+        super().__init__(parent)
+        self._state = state
+        self._viewer = state.viewer
+        self._watched: list[tuple[Any, Callable[..., object]]] = []
+        self._clicked: Image | None = None
+        """Another image that the user clicked on last."""
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._follow)
+        layers = self._viewer.layers
+        self._events = [
+            layers.selection.events.active,
+            layers.events.inserted,
+            layers.events.removed,
+            layers.events.reordered,
+        ]
+        for event in self._events:
+            event.connect(self._on_event)
+        state.changed.connect(self.changed)
+        self._watch()
+
+    def close(self) -> None:
+        """Disconnect from the viewer."""
+        for event in self._events:
+            event.disconnect(self._on_event)
+        self._unwatch()
+        self._timer.stop()
+
+    @property
+    def notice(self) -> Notice | None:
+        """What the user should know about the image in use; None if it is the image that they see."""
+        image, active = self._state.image, self._viewer.layers.selection.active
+        if image is None:
+            return None
+        if not image.visible:
+            text = f"'{image.name}' is in use, but hidden; clicks have no effect."
+            return Notice(text, f"Show '{image.name}'", partial(self._show, image))
+        other = self._clicked
+        if other is not None and other in self._viewer.layers and other is not image and other.visible:
+            text = f"You clicked on '{other.name}', but '{image.name}' is in use."
+            return Notice(text, f"Annotate '{other.name}'", partial(self._annotate, other))
+        if active is not image and active in user_images(self._viewer):
+            text = f"'{active.name}' is selected, but hidden; '{image.name}' is in use."
+            return Notice(text, f"Annotate '{active.name}'", partial(self._annotate, active))
+        cover = self._cover(image)
+        if cover is not None:
+            text = f"'{image.name}' is in use, but '{cover.name}' covers it; clicks on it have no effect."
+            return Notice(text, f"Show '{image.name}'", partial(self._show, image))
+        return None
+
+    @property
+    def seen(self) -> bool:
+        """Whether the image in use is visible and not covered."""
+        image = self._state.image
+        return image is not None and image.visible and self._cover(image) is None
+
+    def accepts(self, world: Any, say: bool = True) -> bool:
+        """Return whether input at a position in world coordinates reaches the image in use.
+
+        Args:
+            world: The position.
+            say: Whether the user is told why it does not.
+        """
+        image = self._state.image
+        if image is None:
+            return False
+        if not image.visible:
+            if say:
+                self._state.message.emit(f"'{image.name}' is hidden, so nothing was changed; show it first.")
+            return False
+        other = self._other_image_at(image, world)
+        if other is not None and say:
+            self._clicked = other
+            self._state.message.emit(
+                f"This is '{other.name}', but '{image.name}' is in use; nothing was changed."
+            )
+            self.changed.emit()
+        return other is None
+
+    def _other_image_at(self, image: Image, world: Any) -> Image | None:
+        """Return the image that the user sees at a position, if it is not the image in use."""
+        if self._in_grid:
+            return None
+        images = user_images(self._viewer)
+        above = images[images.index(image) + 1 :] if image in images else images
+        for layer in reversed(above):
+            if _opaque(layer) and _contains(layer, world):
+                return layer
+        if _contains(image, world):
+            return None
+        return next((layer for layer in reversed(images) if layer.visible and _contains(layer, world)), None)
+
+    @property
+    def _in_grid(self) -> bool:
+        """Whether napari shows the layers side by side."""
+        # napari 0.9 moved the grid to the canvas.
+        grid = getattr(getattr(self._viewer, "canvas", None), "grid", None) or self._viewer.grid
+        return bool(grid.enabled)
+
+    def _on_event(self, _event: object = None) -> None:
+        # Wait for the end of the event: napari is still changing its layer list.
+        self._timer.start(0)
+
+    def _follow(self) -> None:
+        self._watch()
+        self._clicked = None
+        images, image = user_images(self._viewer), self._state.image
+        active = self._viewer.layers.selection.active
+        if image is not None and active in images and active is not image and active.visible:
+            self._state.choose_image(active)
+        elif image is not None and image in images and not image.visible:
+            other = visible_image(self._viewer)
+            if other is not None:
+                self._state.choose_image(other)
+        self.changed.emit()
+
+    def _annotate(self, image: Image) -> None:
+        self._clicked = None
+        image.visible = True
+        self._viewer.layers.selection.active = image
+        self._state.choose_image(image)
+
+    def _show(self, image: Image) -> None:
+        """Show an image and hide the images that cover it."""
+        image.visible = True
+        while (cover := self._cover(image)) is not None:
+            cover.visible = False
+
+    def _cover(self, image: Image) -> Image | None:
+        """Return a visible, opaque image above another one at the same place; None if there is none."""
+        images = user_images(self._viewer)
+        if image not in images or self._in_grid:
+            return None
+        above = images[images.index(image) + 1 :]
+        return next((layer for layer in reversed(above) if _opaque(layer) and _overlaps(layer, image)), None)
+
+    def _watch(self) -> None:
+        self._unwatch()
+        for image in user_images(self._viewer):
+            for event in (
+                image.events.visible,
+                image.events.opacity,
+                image.events.blending,
+                image.events.name,
+            ):
+                event.connect(self._on_event)
+                self._watched.append((event, self._on_event))
+
+    def _unwatch(self) -> None:
+        for event, slot in self._watched:
+            event.disconnect(slot)
+        self._watched.clear()
+
+
+def _opaque(layer: Image) -> bool:
+    return bool(layer.visible and layer.opacity >= OPAQUE and str(layer.blending) not in SEE_THROUGH)
+
+
+def _contains(layer: Layer, world: Any) -> bool:
+    place = np.asarray(layer.world_to_data(world))[-2:]
+    low, high = np.asarray(layer.extent.data)[:, -2:]
+    return bool(((place >= low - 0.5) & (place <= high + 0.5)).all())
+
+
+def _overlaps(first: Layer, second: Layer) -> bool:
+    (low, high), (other_low, other_high) = (
+        np.asarray(layer.extent.world)[:, -2:] for layer in (first, second)
+    )
+    return bool((low < other_high).all() and (other_low < high).all())

@@ -1,0 +1,205 @@
+"""Several images in one viewer: the image in use is the one that the user sees, and hidden images are never changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from benchmarks.gui_driver import GuiDriver, wait_until
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_sampath.widgets.segment.dock import SegmentDock
+from support.models.discs import DiscModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.gui
+
+
+def in_use(window: Any, layer: Any) -> GuiDriver:
+    """Wait until a layer is the image in use and ready for clicks; return a driver for it."""
+    wait_until(lambda: window.state.image is layer and window.state.ready, 60, f"{layer.name} to be in use")
+    return GuiDriver(window.viewer, layer)
+
+
+def settle() -> None:
+    for _ in range(5):
+        QApplication.processEvents()
+
+
+def add_second(window: Any, tissue: np.ndarray, **options: Any) -> Any:
+    return window.viewer.add_image(np.ascontiguousarray(tissue[:, ::-1]), name="second", **options)
+
+
+def rows_shown(viewer: Any) -> list[str]:
+    """Return the names in napari's layer list, from top to bottom."""
+    view = viewer.window._qt_viewer.layers
+    rows = range(view.model().rowCount())
+    return [view.model().index(row, 0).data() for row in rows if not view.isRowHidden(row)]
+
+
+def test_a_second_image_is_in_use_and_gets_the_clicks(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    first = window.session
+    second = add_second(window, tissue)
+    driver = in_use(window, second)
+    driver.click(50, 60)
+    driver.key(Qt.Key.Key_Return)
+    window.answered()
+    assert window.session is not first
+    assert (len(first.document.objects), len(window.session.document.objects)) == (0, 1)
+    assert window.dock.model_form.image.currentText() == "second"
+    assert window.dock.image_bar.isHidden()
+
+
+def test_selecting_an_image_in_the_layer_list_uses_it(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    second = add_second(window, tissue)
+    in_use(window, second)
+    window.viewer.layers.selection.active = window.image
+    driver = in_use(window, window.image)
+    assert "'second' covers it" in window.dock.image_bar.text.text()
+    for _ in range(2):
+        driver.click(50, 60)
+        driver.drag([(30, 40), (70, 80)])
+    driver.key(Qt.Key.Key_Return)
+    window.answered()
+    assert not window.session.document.objects, "nothing is made on a covered image"
+    assert "'second'" in window.text
+    window.driver.press(window.dock.image_bar.button)
+    settle()
+    assert window.state.image is second, "the user clicked on the second image"
+    window.viewer.layers.selection.active = window.image
+    driver = in_use(window, window.image)
+    window.driver.press(window.dock.image_bar.button)
+    settle()
+    assert not second.visible
+    assert window.dock.image_bar.isHidden()
+    driver.click(50, 60)
+    driver.key(Qt.Key.Key_Return)
+    window.answered()
+    assert len(window.session.document.objects) == 1
+
+
+def test_hiding_the_image_in_use_uses_the_visible_one(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    second = add_second(window, tissue)
+    in_use(window, second)
+    second.visible = False
+    driver = in_use(window, window.image)
+    assert window.dock.image_bar.isHidden()
+    window.image.visible = False
+    settle()
+    assert "hidden" in window.dock.image_bar.text.text()
+    before = dict(window.session.document.objects)
+    for mode in ("point", "brush"):
+        window.driver.press(window.dock.modes.buttons[type(window.annotator.mode)(mode)])
+        driver.drag([(30, 40), (70, 80)])
+        driver.key(Qt.Key.Key_Return)
+        window.answered()
+    assert window.session.document.objects == before
+    window.driver.press(window.dock.image_bar.button)
+    settle()
+    assert window.image.visible
+    assert window.dock.image_bar.isHidden()
+
+
+def test_a_selected_hidden_image_is_named_in_the_bar(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    second = add_second(window, tissue, visible=False)
+    settle()
+    assert window.state.image is window.image
+    assert "'second' is selected, but hidden; 'tissue' is in use" in window.dock.image_bar.text.text()
+    window.driver.press(window.dock.image_bar.button)
+    in_use(window, second)
+    assert second.visible
+    assert window.dock.image_bar.isHidden()
+
+
+def test_a_click_on_an_image_beside_the_one_in_use(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    beside = add_second(window, tissue, translate=(0, 170))
+    in_use(window, beside)
+    window.viewer.reset_view()
+    window.driver.click(50, 60)
+    assert "This is 'tissue', but 'second' is in use" in window.text
+    assert "Annotate 'tissue'" in window.dock.image_bar.button.text()
+    window.driver.press(window.dock.image_bar.button)
+    in_use(window, window.image)
+    assert not beside.metadata
+    assert window.dock.image_bar.isHidden()
+    window.driver.click(50, 60)
+    window.driver.key(Qt.Key.Key_Return)
+    window.answered()
+    assert len(window.session.document.objects) == 1
+
+
+def test_a_transparent_overlay_does_not_cover_the_image(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    second = add_second(window, tissue, opacity=0.4)
+    in_use(window, second)
+    window.viewer.layers.selection.active = window.image
+    driver = in_use(window, window.image)
+    assert window.dock.image_bar.isHidden()
+    driver.click(50, 60)
+    driver.key(Qt.Key.Key_Return)
+    window.answered()
+    assert len(window.session.document.objects) == 1
+
+
+def test_the_layer_list_shows_no_helper_layers(open_window: Callable[..., Any], tissue: np.ndarray) -> None:
+    window = open_window(tissue, DiscModel())
+    assert rows_shown(window.viewer) == ["Objects", "Classes", "tissue"]
+    window.driver.click(50, 60)
+    window.driver.key(Qt.Key.Key_Return)
+    window.answered()
+    second = add_second(window, tissue)
+    in_use(window, second)
+    shown = rows_shown(window.viewer)
+    assert len(shown) == 4, shown
+    assert {"tissue", "second"} < set(shown)
+    old = [layer for layer in window.viewer.layers if layer.metadata.get("napari-sampath") == "tissue"]
+    assert len(old) == 2
+    assert not any(layer.visible for layer in old), "labels of another image are not drawn over this one"
+    window.viewer.layers.selection.active = window.image
+    in_use(window, window.image)
+    assert len(rows_shown(window.viewer)) == 4
+    assert window.layers.objects.visible
+    window.viewer.layers.move(0, 2)
+    assert len(rows_shown(window.viewer)) == 4
+    window.viewer.window.remove_dock_widget(window.dock.parent())
+    wait_until(lambda: window.state.annotator is None, 30, "the dock to close")
+    assert len(rows_shown(window.viewer)) == len(window.viewer.layers)
+
+
+def test_results_of_heads_are_never_the_image_in_use(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    dock = SegmentDock(window.viewer, window.state)
+    window.viewer.window.add_dock_widget(dock, name="Auto-segment", area="left")
+    dock._layers.show(
+        window.image, np.zeros(tissue.shape[:2], np.uint8), np.zeros(tissue.shape[:2], np.float32), (0, 0), ()
+    )
+    confidence = window.viewer.layers["Confidence"]
+    confidence.visible = True
+    window.viewer.layers.selection.active = confidence
+    settle()
+    assert window.state.image is window.image
+    assert window.state.images() == [window.image]
+    assert window.dock.image_bar.isHidden()
