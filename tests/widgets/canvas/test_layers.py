@@ -18,6 +18,7 @@ from napari_sampath.arrays import ClassInfo, LocalMask
 from napari_sampath.formats.rings import trace
 from napari_sampath.jobs import Progress
 from napari_sampath.widgets.canvas import layers as session_layers
+from napari_sampath.widgets.canvas.appearance import class_colors
 from napari_sampath.widgets.canvas.napari_internals.partial_refresh import ObjectLabels
 from napari_sampath.widgets.canvas.overlay_line import outline_segments
 from napari_sampath.widgets.canvas.strokes import lasso_mask, scribble_mask, stroke_of
@@ -183,7 +184,7 @@ def test_a_lasso_fills_its_interior(x: float, y: float, radius: float, count: in
 
 def test_the_class_layer_has_the_class_colours() -> None:
     classes = [ClassInfo(1, "gland", (255, 0, 0)), ClassInfo(7, "stroma", (0, 0, 255))]
-    colors = session_layers.class_colormap(classes).color_dict
+    colors = class_colors(classes).color_dict
     np.testing.assert_allclose(colors[1], (1, 0, 0, 1))
     np.testing.assert_allclose(colors[7], (0, 0, 1, 1))
     assert colors[0][3] == 0

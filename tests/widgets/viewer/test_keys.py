@@ -22,14 +22,14 @@ MODIFIERS = {"Shift": Qt.KeyboardModifier.ShiftModifier, "Control": Qt.KeyboardM
 
 
 class Recorder:
-    """Accepts any method call, also on its parts `tools` and `input`, and records it."""
+    """Accepts any method call, also on its parts `tools`, `input` and `display`, and records it."""
 
     def __init__(self, calls: list[tuple[Any, ...]] | None = None, prefix: str = "") -> None:
         self.calls = [] if calls is None else calls
         self.prefix = prefix
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("tools", "input"):
+        if name in ("tools", "input", "display"):
             return Recorder(self.calls, f"{name}.")
         return lambda *arguments: self.calls.append((self.prefix + name, *arguments))
 

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt, Signal
-from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QAbstractItemView, QColorDialog, QListWidget, QListWidgetItem, QMenu, QWidget
+from qtpy.QtGui import QColor, QPalette
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QColorDialog,
+    QListWidget,
+    QListWidgetItem,
+    QMenu,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QWidget,
+)
 
 from ...arrays import ClassInfo
 from ..common.controls import button, column, row
 from ..common.pixmaps import SWATCH_PX, swatch
 
 _ID = Qt.ItemDataRole.UserRole
+_COUNT = Qt.ItemDataRole.UserRole + 1
 _ROWS_SHOWN = 3
 _ARROW_PX = 26
+
+
+class _CountDelegate(QStyledItemDelegate):
+    """Draws the number of objects of a class at the right of its row."""
+
+    def paint(self, painter: Any, option: QStyleOptionViewItem, index: Any) -> None:
+        """Draw the row, then the number."""
+        super().paint(painter, option, index)
+        count = index.data(_COUNT)
+        if count is not None:
+            painter.save()
+            painter.setPen(option.palette.color(QPalette.ColorRole.PlaceholderText))
+            box = option.rect.adjusted(0, 0, -6, 0)
+            painter.drawText(box, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, f"{count:,}")
+            painter.restore()
 
 
 class ClassListWidget(QWidget):
@@ -36,6 +62,8 @@ class ClassListWidget(QWidget):
     """Id of the class to delete."""
     move_requested = Signal(int, int)
     """Class id and its new position in the list."""
+    editing_finished = Signal()
+    """Emitted when the user has finished or cancelled editing a name."""
     merge_requested = Signal(int, int)
     """Id of the class to delete, and id of the class that gets its objects."""
 
@@ -45,8 +73,11 @@ class ClassListWidget(QWidget):
         self.list = QListWidget()
         self.list.setIconSize(QSize(SWATCH_PX, SWATCH_PX))
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.DoubleClicked)
-        self.list.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.list.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.list.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
+        self.list.setItemDelegate(_CountDelegate(self.list))
+        self.list.itemDelegate().closeEditor.connect(lambda *_: self.editing_finished.emit())
+        self.list.setAccessibleName("Classes")
         self.list.setToolTip(
             "Click a class, or press its number, to draw with it. Double-click to rename it, drag to reorder."
         )
@@ -101,6 +132,14 @@ class ClassListWidget(QWidget):
         for widget in (self.delete_button, self.merge_button):
             widget.setEnabled(len(self._classes) > 1)
         self._enable_arrows()
+
+    def show_counts(self, counts: Mapping[int, int]) -> None:
+        """Show the number of objects of each class id at the right of its row."""
+        with QSignalBlocker(self.list.model()):
+            for index in range(self.list.count()):
+                item = self.list.item(index)
+                item.setData(_COUNT, counts.get(item.data(_ID), 0))
+        self.list.viewport().update()
 
     def is_shown(self, classes: tuple[ClassInfo, ...], active_id: int) -> bool:
         """Return whether these classes are shown already, so that an open name editor can stay open."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 from typing import Any
 
 from qtpy.QtWidgets import QMainWindow, QWidget
 
+from ..canvas.napari_internals.napari_canvas import focus_canvas
 from ..common.base_dock import Dock
 from ..common.controls import button, group, label, row
 from ..common.image_bar import ImageBar
@@ -88,10 +90,12 @@ class AnnotateDock(Dock):
             return
         if not self.classes.is_shown(tuple(session.classes), session.active_class):
             self.classes.show_classes(tuple(session.classes), session.active_class)
+            self._show_counts()
         self.rules.setValue(MaskRules(session.mask_mode, session.overlap))
         self.modes.show_mode(annotator.mode)
         self.modes.show_preview(annotator.preview.on)
         self.modes.show_one_click(annotator.input.one_click)
+        self.modes.show_fill(annotator.display.fill)
 
     def _follow(self, annotator: Annotator | None) -> None:
         """Connect to the tools of another session and apply the rules that the user selected before."""
@@ -111,6 +115,10 @@ class AnnotateDock(Dock):
         annotator.tools.changed.connect(self._show_tools)
         annotator.questions.changed.connect(self._show_question)
         annotator.tools.help_requested.connect(self._show_help)
+        annotator.tools.objects_changed.connect(self._show_counts)
+        annotator.display.fill = self.modes.fill.value() / 100
+        self._show_counts()
+        annotator.keys_changed.connect(self._show_keys)
         self._show_keys(annotator.key_choice)
         self._show_tools()
         for problem in annotator.key_choice.problems[:1]:
@@ -119,11 +127,13 @@ class AnnotateDock(Dock):
     def _show_keys(self, keys: KeyChoice) -> None:
         """Show the shortcuts, which the user can change."""
         self.tools.show_keys(keys)
+        self.modes.show_keys(keys.shown)
         self.help_button.setText(f"Keys ({keys.shown('show_help')})")
         for name, widget in {
             **self.buttons,
             "toggle_preview": self.modes.preview,
             "toggle_one_click": self.modes.one_click,
+            "toggle_fill": self.modes.fill,
         }.items():
             widget.setToolTip(f"{widget.toolTip().split(' (')[0]} ({keys.shown(name)})")
 
@@ -153,6 +163,8 @@ class AnnotateDock(Dock):
         self.modes.scribble_width_changed.connect(self._on_scribble_width)
         self.modes.preview_toggled.connect(self._on_preview)
         self.modes.one_click_toggled.connect(self._on_one_click)
+        self.modes.fill_changed.connect(self._on_fill)
+        self.classes.editing_finished.connect(lambda: focus_canvas(state.viewer))
         self.tools.tool_selected.connect(self._on_tool)
         self.tools.reach_changed.connect(self._on_reach)
 
@@ -168,12 +180,15 @@ class AnnotateDock(Dock):
 
     def _on_mode(self, mode: Mode) -> None:
         if self.state.annotator is not None:
-            self.state.annotator.tools.deactivate()
-            self.state.annotator.mode = mode
+            self.state.annotator.choose_mode(mode)
 
     def _on_preview(self, on: bool) -> None:
         if self.state.annotator is not None:
             self.state.annotator.preview.on = on
+
+    def _on_fill(self, opacity: float) -> None:
+        if self.state.annotator is not None:
+            self.state.annotator.display.fill = opacity
 
     def _on_one_click(self, on: bool) -> None:
         if self.state.annotator is not None and self.state.annotator.input.one_click != on:
@@ -201,6 +216,12 @@ class AnnotateDock(Dock):
             tools = self.state.annotator.tools
             self.tools.show_state(tools.active, tools.distance_px)
 
+    def _show_counts(self, _ids: object = None) -> None:
+        """Show the number of objects of each class."""
+        session = self.state.session
+        if session is not None:
+            self.classes.show_counts(Counter(obj.class_id for obj in session.document.objects.values()))
+
     def _show_question(self) -> None:
         annotator = self.state.annotator
         self.question.show_question(None if annotator is None else annotator.questions)
@@ -215,7 +236,7 @@ class AnnotateDock(Dock):
         if self.help is None:
             self.help = HelpOverlay(canvas)
             self.destroyed.connect(self.help.deleteLater)
-        self.help.toggle(annotator.key_choice)
+        self.help.toggle(annotator.key_choice, annotator.reload_keys)
 
 
 def _describe_candidate(annotator: Annotator | None) -> str:

@@ -13,6 +13,7 @@ from ...annotations import Box, bounds, union
 from ...arrays import ClassInfo, LocalMask
 from ...errors import SampathError
 from . import layers as session_layers
+from .appearance import SCRIBBLE, Outliner, candidate_colors, class_colors, style_of
 from .chunked_paint import ChunkedPainter
 from .napari_internals.cropped_visual import CroppedVisual
 from .napari_internals.label_tools import is_outlining, outline_of
@@ -51,19 +52,28 @@ class LayerSync:
         """(row, col) at which the current brush stroke began."""
         self._under_outline: Box | None = None
         """Box that changed during an outline that the user draws with the right mouse button."""
-        self._colored: tuple[ClassInfo, ...] | None = None
+        self._colored: tuple[tuple[ClassInfo, ...], int] | None = None
+        self._candidate_color: tuple[int, int, int] | None = None
+        self.only_class = 0
+        """Id of the only class that is shown; 0 shows all. Change it with `show_only`."""
+        self._styles = {key: style_of(obj) for key, obj in session.document.objects.items()}
+        """Class and line style with which each object was drawn last."""
         self._shown_prompts: tuple[object, ...] = ()
         self._asked: Box | None = None
         """Box of the mask about whose overlap the user is asked."""
         self.layers = session_layers.add_layers(
-            viewer, image, session.hw, session.document.instance_map.filled_boxes
+            viewer,
+            image,
+            session.hw,
+            session.document.instance_map.filled_boxes,
+            Outliner(session.document),
         )
         self._unanswered = QTimer()
         self._unanswered.setSingleShot(True)
         self._unanswered.setInterval(ANSWER_MS)
         self._unanswered.timeout.connect(self._show_prompts)
         self._painter = ChunkedPainter(self._paint)
-        session_layers.recolour(self.layers.candidate, session_layers.candidate_colormap())
+        self._outlines = ChunkedPainter(self._paint_outlines)
         self._cropped = [
             CroppedVisual(viewer, layer, filled)
             for layer, filled in (
@@ -78,6 +88,7 @@ class LayerSync:
             (session.candidate_changed, self._on_candidate),
             (session.waiting.changed, self._on_waiting),
             (session.document_changed, self._on_document),
+            (session.objects_changed, self._on_objects),
             (session.classes_changed, self._on_classes),
             (camera(viewer).events.zoom, self._on_zoom),
             (self.layers.classes.events.paint, self._on_paint),
@@ -108,6 +119,7 @@ class LayerSync:
         """Disconnect and remove the helper layers; the label layers stay in the viewer, with `hide` invisible."""
         self._unanswered.stop()
         self._painter.finish()
+        self._outlines.drop()
         self._transform.close()
         for visual in self._cropped:
             visual.close()
@@ -136,7 +148,7 @@ class LayerSync:
         box = bounds(mask)
         self._scribble = union(self._scribble, box)
         under = self.layers.candidate.data[mask.slices]
-        values = np.where(mask.bitmap, session_layers.SCRIBBLE, under)
+        values = np.where(mask.bitmap, SCRIBBLE, under)
         session_layers.write(self.layers.candidate, box, values)
 
     def wipe_scribble(self) -> None:
@@ -218,16 +230,51 @@ class LayerSync:
     def _paint(self, box: Box) -> None:
         r0, c0, r1, c1 = box
         document = self._session.document
-        session_layers.write(self.layers.classes, box, document.class_map[r0:r1, c0:c1])
-        session_layers.write(self.layers.objects, box, document.instance_map[r0:r1, c0:c1])
+        reclassified = session_layers.write(self.layers.classes, box, document.class_map[r0:r1, c0:c1])
+        session_layers.write(
+            self.layers.objects, box, document.instance_map[r0:r1, c0:c1], always=reclassified
+        )
+
+    def _on_objects(self, ids: frozenset[int]) -> None:
+        """Draw the outlines of objects whose review mark changed; other changes also change pixels."""
+        objects, box = self._session.document.objects, None
+        for key in ids:
+            record, before = objects.get(key), self._styles.pop(key, None)
+            if record is not None:
+                after = self._styles[key] = style_of(record)
+                if before is not None and before != after:
+                    box = union(box, record.box)
+        if box is not None and self._pressed is None:
+            self._outlines.add(box)
+
+    def _paint_outlines(self, box: Box) -> None:
+        r0, c0, r1, c1 = box
+        ids = self._session.document.instance_map[r0:r1, c0:c1]
+        session_layers.write(self.layers.objects, box, ids, always=True)
+
+    def show_only(self, class_id: int) -> None:
+        """Show the objects of one class only; 0 shows all."""
+        self.only_class = class_id
+        self._on_classes()
 
     def _on_classes(self) -> None:
-        labels, classes = self.layers.classes, self._session.classes.snapshot
+        labels, classes, active = (
+            self.layers.classes,
+            self._session.classes.snapshot,
+            self._session.active_class,
+        )
         # Set this before the colours, because changing the colours emits the selected label again.
-        labels.selected_label = self._session.active_class
-        if classes != self._colored:
-            self._colored = classes
-            session_layers.recolour(labels, session_layers.class_colormap(classes))
+        labels.selected_label = active
+        if self.only_class not in {info.id for info in classes}:
+            self.only_class = 0
+        if (classes, self.only_class) != self._colored:
+            self._colored = classes, self.only_class
+            for layer in (labels, self.layers.objects):
+                session_layers.recolour(layer, class_colors(classes, self.only_class))
+        color = next((info.color for info in classes if info.id == active), None)
+        if color is not None and color != self._candidate_color:
+            self._candidate_color = color
+            session_layers.recolour(self.layers.candidate, candidate_colors(color))
 
     # From the class layer to the session
 

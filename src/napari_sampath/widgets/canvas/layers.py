@@ -14,9 +14,10 @@ from napari.utils.colormaps.standardize_color import transform_color
 from napari.viewer import Viewer
 
 from ...annotations import Box, bounds, union
-from ...arrays import ClassInfo, FloatArray, IntArray, LocalMask
+from ...arrays import FloatArray, IntArray, LocalMask
 from ...geometry import xy_to_rc
 from ..background.native_libraries import one_numba_thread
+from .appearance import FILL, MASK
 from .napari_internals.napari_canvas import hide_text, make_context_current
 from .napari_internals.partial_refresh import ObjectLabels, one_refresh, repaint
 
@@ -29,12 +30,8 @@ MARK_HEAD = "napari-sampath-head"
 MARK_HELPER = "napari-sampath-helper"
 """Metadata key of the layers that the user does not need in napari's layer list."""
 
-MASK, SCRIBBLE = 1, 2
-"""Values of the candidate layer: the candidate mask, and a scribble that becomes a mask prompt."""
-
 POSITIVE_COLOR, NEGATIVE_COLOR, BOX_COLOR = "#19d24b", "#ff2d2d", "#ffd400"
 POINT_CANVAS_PX, BOX_CANVAS_PX = 13, 2
-OUTLINE_COLOR = (0.05, 0.05, 0.2, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +59,11 @@ class SessionLayers:
 
 
 def add_layers(
-    viewer: Viewer, image: Image, hw: tuple[int, int], filled: Callable[[], Iterable[Box]]
+    viewer: Viewer,
+    image: Image,
+    hw: tuple[int, int],
+    filled: Callable[[], Iterable[Box]],
+    outline: Callable[[IntArray, IntArray, IntArray], IntArray],
 ) -> SessionLayers:
     """Add the layers of a session over an image layer, and remove the layers of earlier sessions of that image.
 
@@ -71,6 +72,7 @@ def add_layers(
         image: The image layer.
         hw: Size (H, W) of the image in pixels.
         filled: Returns boxes (r0, c0, r1, c1) that together contain all objects.
+        outline: See `ObjectLabels`.
     """
     remove(viewer, [layer for layer in viewer.layers if layer.metadata.get(MARK) == image.name])
     common = {**placement(image), "metadata": {MARK: image.name}}
@@ -80,13 +82,13 @@ def add_layers(
     selection.active = image
     # Each added layer becomes active for a moment; updating the lists and buttons takes a quarter of the total time.
     with selection.events.blocker_all(), one_numba_thread():
-        classes = viewer.add_labels(small, name="Classes", opacity=0.45, **common)
+        classes = viewer.add_labels(small, name="Classes", opacity=FILL, **common)
         objects = ObjectLabels(
             np.zeros(hw, dtype=np.int32),
             filled=filled,
+            outline=outline,
             name="Objects",
-            opacity=0.9,
-            colormap=DirectLabelColormap(color_dict={None: OUTLINE_COLOR, 0: (0.0, 0.0, 0.0, 0.0)}),
+            opacity=1.0,
             **common,
         )
         viewer.add_layer(objects)
@@ -146,19 +148,26 @@ def hide(layers: Iterable[Layer]) -> None:
         layer.metadata[MARK_HELPER] = True
 
 
-def write(layer: Labels, box: Box, values: IntArray) -> None:
+def write(layer: Labels, box: Box, values: IntArray, always: bool = False) -> bool:
     """Write a box of a label layer and repaint it, without a paint event or a step in napari's undo history.
 
     Args:
         layer: A two-dimensional label layer backed by a numpy array.
         box: (r0, c0, r1, c1) in pixels, inside the layer.
         values: (r1 - r0, c1 - c0) label values.
+        always: Whether the box is repainted even if no value changed.
+
+    Returns:
+        Whether a value changed.
     """
     r0, c0, r1, c1 = box
     region = layer.data[r0:r1, c0:c1]
-    if not np.array_equal(region, values):
+    changed = not np.array_equal(region, values)
+    if changed:
         region[...] = values
+    if changed or always:
         repaint(layer, box)
+    return changed
 
 
 def write_mask(layer: Labels, mask: LocalMask | None, old: Box | None, value: int = MASK) -> None:
@@ -190,24 +199,6 @@ def recolour(layer: Labels, colormap: DirectLabelColormap) -> None:
     """Set the colours of a label layer."""
     with one_numba_thread():
         layer.colormap = colormap
-
-
-def class_colormap(classes: Sequence[ClassInfo]) -> DirectLabelColormap:
-    """Return the colours of the class layer; values without a class are grey."""
-    colors: dict[int | None, tuple[float, ...]] = {None: (0.5, 0.5, 0.5, 1.0), 0: (0.0, 0.0, 0.0, 0.0)}
-    colors.update({info.id: (*(part / 255 for part in info.color), 1.0) for info in classes})
-    return DirectLabelColormap(color_dict=colors)
-
-
-def candidate_colormap() -> DirectLabelColormap:
-    """Return the colours of the candidate layer, which stand out from haematoxylin and eosin."""
-    return DirectLabelColormap(
-        color_dict={
-            None: (0.0, 0.0, 0.0, 0.0),
-            MASK: (0.0, 0.95, 1.0, 1.0),
-            SCRIBBLE: (1.0, 0.83, 0.0, 1.0),
-        }
-    )
 
 
 def fit_to_zoom(layers: SessionLayers, zoom: float) -> None:

@@ -1,4 +1,7 @@
-"""Make controls for the docks; they take keyboard focus from the canvas only when clicked."""
+"""Make controls for the docks.
+
+Tab reaches all of them. Buttons and sliders leave the keyboard focus on the canvas when they are clicked.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ def button(
     widget = QPushButton(text)
     widget.setToolTip(plain_tooltip(tooltip))
     widget.setCheckable(checkable)
-    widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    widget.setAccessibleName(text if len(text) > 1 else tooltip)
     if on_click is not None:
         widget.clicked.connect(lambda: on_click())
     return widget
@@ -51,7 +55,7 @@ def check_box(text: str, tooltip: str, checked: bool = False) -> QCheckBox:
     widget = QCheckBox(text)
     widget.setToolTip(plain_tooltip(tooltip))
     widget.setChecked(checked)
-    widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return widget
 
 
@@ -65,7 +69,8 @@ def spin_box(
     widget.setPrefix(prefix)
     widget.setSuffix(suffix)
     widget.setToolTip(plain_tooltip(tooltip))
-    widget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+    widget.setAccessibleName(tooltip.partition("\n")[0].rstrip(":"))
+    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     return widget
 
 
@@ -73,7 +78,8 @@ def combo_box(tooltip: str, min_letters: int = 8) -> QComboBox:
     """Make a drop-down list that fills its row; entries of more than `min_letters` letters do not widen it."""
     widget = QComboBox()
     widget.setToolTip(plain_tooltip(tooltip))
-    widget.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+    widget.setAccessibleName(tooltip.partition("\n")[0].rstrip(":"))
+    widget.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     widget.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     widget.setMinimumContentsLength(min_letters)
     widget.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -161,7 +167,7 @@ def button_grid(widgets: Iterable[QWidget], columns: int) -> QGridLayout:
 def group(title: str, *widgets: QWidget) -> QGroupBox:
     """Stack controls vertically in a box with a title."""
     box = QGroupBox(title)
-    column(*widgets, parent=box).setContentsMargins(6, 6, 6, 6)
+    column(*widgets, parent=box).setContentsMargins(6, 4, 6, 4)
     box.setAlignment(Qt.AlignmentFlag.AlignLeft)
     return box
 

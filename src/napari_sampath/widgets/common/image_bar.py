@@ -18,7 +18,7 @@ class ImageBar(QFrame):
         self._notice: Notice | None = None
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.text = label(wrap=True)
-        self.button = button("", on_click=self._act)
+        self.button = button("Annotate", on_click=self._act)
         self.setLayout(row(self.text, self.button, stretch=0))
         self._follower.changed.connect(self.refresh)
         self.refresh()
@@ -30,6 +30,7 @@ class ImageBar(QFrame):
         if notice is not None:
             self.text.setText(notice.text)
             self.button.setText(notice.button)
+            self.button.setAccessibleName(notice.button)
 
     def _act(self) -> None:
         if self._notice is not None:

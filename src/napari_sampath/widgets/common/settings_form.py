@@ -67,12 +67,13 @@ class SettingsForm(QWidget, Generic[T]):
         options = {key: metadata[key] for key in OPTIONS if key in metadata}
         widget = create_widget(value=value, annotation=type(value), name=name, options=options)
         widget.native.setToolTip(tooltip)
+        widget.native.setAccessibleName(label)
         if isinstance(value, bool):
             widget.native.setText(label)
-            widget.native.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            widget.native.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             self._layout.addRow(widget.native)
         else:
-            widget.native.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+            widget.native.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
             self._layout.addRow(label, widget.native)
         widget.changed.connect(lambda _value: self.valueChanged.emit(self.value()))
         self.widgets[name] = widget

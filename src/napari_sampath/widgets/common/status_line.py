@@ -48,7 +48,10 @@ class StatusLine(QWidget):
         self._runner = runner
         self._start_s = 0.0
         self.bar = QProgressBar()
+        # A bar without a value stays still: animating it takes half a core where OpenGL is rendered by the CPU.
+        self.bar.setRange(0, 1000)
         self.bar.setTextVisible(False)
+        self.bar.setAccessibleName("Progress")
         self.bar.setMaximumHeight(14)
         self.cancel_button = button("Cancel", on_click=self._cancel)
         self.doing = label(wrap=True)
@@ -75,7 +78,7 @@ class StatusLine(QWidget):
     def _on_started(self, description: str) -> None:
         self._start_s = time.monotonic()
         self.doing.setText(f"{description[:1].upper()}{description[1:]} …")
-        self.bar.setRange(0, 0)
+        self.bar.reset()
         self._show_busy(True)
 
     def _on_reported(self, progress: Progress) -> None:
@@ -83,7 +86,7 @@ class StatusLine(QWidget):
             self.bar.setRange(0, 1000)
             self.bar.setValue(round(1000 * progress.fraction))
         else:
-            self.bar.setRange(0, 0)
+            self.bar.reset()
         self.doing.setText(describe(progress, time.monotonic() - self._start_s))
 
     def _show_busy(self, busy: bool) -> None:

@@ -43,9 +43,10 @@ class Thumbnails(QListWidget):
         self._cell = QSize(SIDE_PX + 10, SIDE_PX + self.fontMetrics().lineSpacing() + 12)
         self.setGridSize(self._cell)
         self.setFixedHeight(_ROWS_SHOWN * self._cell.height() + 8)
-        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setToolTip("Click an image to open it")
+        self.setAccessibleName("Images of the folder")
         self.itemClicked.connect(lambda item: self.image_selected.emit(item.data(_NAME)))
 
     def show_entries(self, entries: Sequence[Entry], current: str, pixels: Mapping[str, UInt8Array]) -> None:

@@ -31,6 +31,7 @@ class ObjectTableView(QTableView):
         self.keys: dict[str, Callable[[], object]] = {}
         """Key, in the notation of `qt_sequence` -> action while the table has keyboard focus."""
         self.setModel(table)
+        self.setAccessibleName("Objects")
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setShowGrid(False)

@@ -61,7 +61,8 @@ class ResultFilterForm(QWidget):
         for row, name in enumerate(names):
             slider = self.sliders[name] = QSlider(Qt.Orientation.Horizontal)
             slider.setRange(0, MAX_PERCENT)
-            slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+            slider.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            slider.setAccessibleName(f"Minimum probability of {name}")
             slider.setToolTip(plain_tooltip(f"Drop pixels of '{name}' with a lower probability"))
             slider.valueChanged.connect(self._on_slider)
             self._percent[name] = label()

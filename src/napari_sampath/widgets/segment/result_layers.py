@@ -9,6 +9,7 @@ import numpy as np
 
 from ...arrays import ClassInfo, FloatArray, UInt8Array
 from ..canvas import layers as canvas_layers
+from ..canvas.appearance import class_colors
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -45,7 +46,7 @@ class ResultLayers:
         else:
             canvas_layers.remove(self._viewer, layers)
             layers = self._add(image, labels, confidence, placement)
-        colormap = canvas_layers.class_colormap([info for info in classes if info.id > 0])
+        colormap = class_colors([info for info in classes if info.id > 0])
         canvas_layers.recolour(layers[0], colormap)
         self._viewer.layers.selection.active = image
 
@@ -84,6 +85,8 @@ class ResultLayers:
             metadata=metadata[1],
             **placement,
         )
+        if hasattr(second, "colorbar"):  # napari 0.9 has a legend for the values of an image.
+            second.colorbar.visible = True
         return [first, second]
 
 

@@ -91,5 +91,7 @@ class UncertainRegions(QWidget):
         region = self.region = new[0]
         self._visited.add(region.box)
         look_at(self._state.viewer, image, region.box)
+        if self._state.annotator is not None:
+            self._state.annotator.tools.highlight.show([region.box])
         text = MESSAGES[region.reason].format(100 * region.score)
         self.message.emit(f"{text[0].upper()}{text[1:]}. Regions left: {len(new) - 1}.")

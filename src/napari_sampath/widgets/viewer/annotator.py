@@ -12,7 +12,8 @@ from ..canvas.area_layer import AreaView
 from ..canvas.layer_sync import LayerSync
 from ..canvas.napari_internals.label_tools import drop_unfinished
 from ..canvas.viewport import box_in_view
-from .key_settings import load_keys
+from .display import Display
+from .key_settings import KeyChoice, load_keys
 from .keys import KeyMap
 from .mouse import Mode, MouseTool
 from .prompt_input import PromptInput
@@ -55,6 +56,9 @@ class Annotator(QObject):
     changed = Signal()
     """Emitted when prompts, candidates, classes, history or the mode changed."""
 
+    keys_changed = Signal(object)
+    """Emitted with the new `KeyChoice` when the user has changed a key."""
+
     def __init__(
         self,
         viewer: Viewer,
@@ -73,13 +77,16 @@ class Annotator(QObject):
         self.input = PromptInput(viewer, image, session, worker, self.layer_sync, self)
         self.input.message.connect(self.message)
         self.input.changed.connect(self.changed)
+        self.display = Display(session, self.layer_sync, self)
+        self.display.message.connect(self.message)
+        self.display.changed.connect(self.changed)
         self.attempt = self.input.attempt
         self.preview = self.input.preview
         self.mouse = MouseTool(viewer, image, self.input)
         self.questions = Questions(self)
         self.tools = ObjectActions(self, self)
         self.key_choice = load_keys((viewer, image, self.layers.classes))
-        self.keys = KeyMap(viewer, [image, *self.layers.all()], self, self.mouse, self.key_choice.keys)
+        self.keys = self._bind_keys()
         changes = (
             session.prompts_changed,
             session.candidate_changed,
@@ -112,6 +119,17 @@ class Annotator(QObject):
         self.input.close()
         self.area_view.close()
         self.layer_sync.close(hide)
+
+    def reload_keys(self) -> KeyChoice:
+        """Bind the keys of the user's key file, which has changed, and return them."""
+        self.keys.close()
+        self.key_choice = load_keys((self.viewer, self.image, self.layers.classes))
+        self.keys = self._bind_keys()
+        self.keys_changed.emit(self.key_choice)
+        return self.key_choice
+
+    def _bind_keys(self) -> KeyMap:
+        return KeyMap(self.viewer, [self.image, *self.layers.all()], self, self.mouse, self.key_choice.keys)
 
     @property
     def settled(self) -> bool:
@@ -176,6 +194,11 @@ class Annotator(QObject):
         classes = list(self.session.classes)
         if number <= len(classes):
             self.activate(classes[number - 1].id)
+
+    def choose_mode(self, mode: str) -> None:
+        """Select a mouse mode, by the value of `Mode`."""
+        self.tools.deactivate()
+        self.mode = Mode(mode)
 
     def activate(self, class_id: int) -> None:
         """Set the class of new objects."""

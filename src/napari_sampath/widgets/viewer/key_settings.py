@@ -12,6 +12,8 @@ from app_model.types import KeyCode
 from napari.utils.key_bindings import coerce_keybinding
 
 from ...config import read_settings, settings_file
+from ...errors import StorageError
+from ...files import write_atomically
 from ...registry import unknown_name
 from .keys import KEYS, Key
 
@@ -30,6 +32,10 @@ class KeyChoice:
         """Return the key of an action (`Key.name`) in napari's notation."""
         return next(key.key for key in self.keys if key.name == name)
 
+    def text(self, name: str) -> str:
+        """Return the description of an action (`Key.name`)."""
+        return next(key.text for key in self.keys if key.name == name)
+
     def shown(self, name: str) -> str:
         """Return the key of an action (`Key.name`) as printed on the keyboard."""
         return key_text(self.key(name))
@@ -47,6 +53,30 @@ def write_keys_file() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({key.name: key.key for key in KEYS}, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def save_key(name: str, key: str) -> str:
+    """Store a custom key in the user's key file; do nothing if it would be rejected.
+
+    Args:
+        name: Name of the action (`Key.name`).
+        key: The key in napari's notation.
+
+    Returns:
+        Why the key was rejected, or why it could not be stored; "" if it is stored.
+    """
+    wanted = dict(read_settings(FILE))
+    before = set(choose_keys(wanted, {}).problems)
+    wanted[name] = key
+    problem = next((text for text in choose_keys(wanted, {}).problems if text not in before), "")
+    if problem:
+        return problem
+    content = json.dumps(wanted, indent=2) + "\n"
+    try:
+        write_atomically(keys_file(), lambda stream: stream.write(content.encode()))
+    except StorageError as error:
+        return str(error)
+    return ""
 
 
 def load_keys(owners: Iterable[Any]) -> KeyChoice:

@@ -3,7 +3,8 @@
 napari looks up a key on the active layer before the viewer, so the keys are bound on the layers of the session and, for
 all other layers, on the viewer. On the layers of the session they replace these default keys of napari 0.9:
 
-- 1 to 9 choose a class instead of a tool of the layer; the letters E, P, F, L and Z still choose the tools.
+- 1 to 9 choose a class instead of a tool of the layer; F and L still choose napari's tools, and E, P and Z choose the
+  same tools as in napari.
 - M shows the next candidate mask instead of creating a new label.
 - Ctrl-Z and Ctrl-Shift-Z undo and redo steps of the session instead of steps of the layer.
 
@@ -54,6 +55,8 @@ class Key:
 
 
 _OBJECT = "Object under the mouse"
+_MOUSE = "Tool of the mouse"
+_VIEW = "View"
 _DOCKS = "With another dock open"
 _ALL = "Everything"
 
@@ -77,6 +80,16 @@ KEYS = (
     Key("S", "S", "smooth outline", "tools.use", ("smooth",), _OBJECT),
     Key("T", "T", "mark as reviewed", "tools.use", ("reviewed",), _OBJECT),
     Key("U", "U", "mark as unsure", "tools.use", ("unsure",), _OBJECT),
+    Key("A", "A", "click points", "choose_mode", ("point",), _MOUSE),
+    Key("B", "B", "draw boxes", "choose_mode", ("box",), _MOUSE),
+    Key("Shift-M", "Shift-M", "paint a mask prompt", "choose_mode", ("mask",), _MOUSE),
+    Key("Shift-D", "Shift-D", "draw an outline (lasso)", "choose_mode", ("lasso",), _MOUSE),
+    Key("P", "P", "brush", "choose_mode", ("brush",), _MOUSE),
+    Key("E", "E", "eraser", "choose_mode", ("erase",), _MOUSE),
+    Key("Z", "Z", "move the image", "choose_mode", ("move",), _MOUSE),
+    Key("Shift-I", "Shift-I", "outlines only, or filled objects", "display.toggle_fill", group=_VIEW),
+    Key("I", "I", "hide or show all objects", "display.toggle_hidden", group=_VIEW),
+    Key("O", "O", "show the selected class only", "display.toggle_only_class", group=_VIEW),
     Key("N", "N", "next uncertain region (Auto-segment)", "next_uncertain", group=_DOCKS, dock=True),
     Key("PageDown", "PageDown", "next image (Folder)", "next_image", group=_DOCKS, dock=True),
     Key("PageUp", "PageUp", "previous image (Folder)", "previous_image", group=_DOCKS, dock=True),

@@ -38,6 +38,17 @@ def node_of(viewer: Viewer, layer: Layer) -> Any:
     return getattr(visual, "node", None)
 
 
+def focus_canvas(viewer: Viewer) -> None:
+    """Return the keyboard focus to the canvas, so that keys act on the image.
+
+    Replaces: nothing public; reads `VispyCanvas.native`.
+    Fallback: nothing is done; the user clicks on the image first.
+    """
+    native = getattr(canvas_of(viewer), "native", None)
+    if native is not None:
+        native.setFocus()
+
+
 def hide_text(viewer: Viewer, layer: Layer) -> None:
     """Hide the empty text of a points or shapes layer, which napari lays out for each frame.
 

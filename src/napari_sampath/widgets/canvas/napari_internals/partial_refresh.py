@@ -67,7 +67,7 @@ def one_refresh(layer: Points | Shapes) -> Iterator[None]:
 
 
 class ObjectLabels(Labels):
-    """A label layer of instance ids that computes outlines only where there are objects.
+    """A label layer of instance ids that draws outlines in the colours of classes, and only where there are objects.
 
     Replaces: `Labels.contour` over the whole layer; overrides `_raw_to_displayed` and `_update_thumbnail` and calls
     `colormap._data_to_texture`.
@@ -76,11 +76,21 @@ class ObjectLabels(Labels):
     Args:
         data: (H, W) instance ids.
         filled: Returns boxes (r0, c0, r1, c1) that together contain all non-zero pixels.
+        outline: Returns the values (N,) to draw at outline pixels with these ids (N,), rows (N,) and columns (N,); the
+            colour map of the layer gives their colours, 0 is transparent. By default the ids.
         options: Keyword arguments of `Labels`.
     """
 
-    def __init__(self, data: IntArray, *, filled: Callable[[], Iterable[Box]], **options: Any) -> None:
+    def __init__(
+        self,
+        data: IntArray,
+        *,
+        filled: Callable[[], Iterable[Box]],
+        outline: Callable[[IntArray, IntArray, IntArray], IntArray] | None = None,
+        **options: Any,
+    ) -> None:
         self._filled = filled
+        self._outline = outline
         self._initialised = False
         super().__init__(data, **options)
         self.contour = 1
@@ -98,32 +108,35 @@ class ObjectLabels(Labels):
             return super()._raw_to_displayed(raw, data_slice)
         with one_numba_thread():
             if data_slice is not None:
-                return _outlined(raw, data_slice, to_texture)
+                return self._outlined(raw, data_slice, to_texture)
             (background,) = to_texture(np.zeros(1, raw.dtype))
             # Pages of zeros that are never written take no memory.
             fill = np.zeros(raw.shape, background.dtype)
             displayed = np.full(raw.shape, background) if background else fill
             for r0, c0, r1, c1 in self._filled():
                 key = slice(r0, r1), slice(c0, c1)
-                displayed[key] = _outlined(raw, key, to_texture)
+                displayed[key] = self._outlined(raw, key, to_texture)
             return displayed
+
+    def _outlined(self, raw: IntArray, key: tuple[slice, ...], to_texture: Callable[[Any], Any]) -> Any:
+        """Return the texture of a part of the ids, in which only outlines are not background."""
+        rows, cols = key
+        top, left = max(0, rows.start - 1), max(0, cols.start - 1)
+        around = raw[top : rows.stop + 1, left : cols.stop + 1]
+        inside = slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left)
+        edges = outlines(around)[inside]
+        values = around[inside][edges]
+        if len(values) and self._outline is not None:
+            row, col = np.nonzero(edges)
+            values = self._outline(values, row + rows.start, col + cols.start)
+        texture = to_texture(np.append(values, values.dtype.type(0)))
+        displayed = np.full(edges.shape, texture[-1])
+        displayed[edges] = texture[:-1]
+        return displayed
 
     def _update_thumbnail(self) -> None:
         with one_numba_thread():
             super()._update_thumbnail()
-
-
-def _outlined(raw: IntArray, key: tuple[slice, ...], to_texture: Callable[[Any], Any]) -> Any:
-    """Return the texture of a part of the ids, in which only outlines are not background."""
-    rows, cols = key
-    top, left = max(0, rows.start - 1), max(0, cols.start - 1)
-    around = raw[top : rows.stop + 1, left : cols.stop + 1]
-    inside = slice(rows.start - top, rows.stop - top), slice(cols.start - left, cols.stop - left)
-    edges = outlines(around)[inside]
-    texture = to_texture(np.append(around[inside][edges], around.dtype.type(0)))
-    displayed = np.full(edges.shape, texture[-1])
-    displayed[edges] = texture[:-1]
-    return displayed
 
 
 def outlines(labels: IntArray) -> BoolArray:

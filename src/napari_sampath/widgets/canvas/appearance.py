@@ -1,0 +1,85 @@
+"""How objects are drawn: outlines in the colour of their class, dashed and dotted marks, and what is hidden."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.utils.colormaps import DirectLabelColormap
+
+from ...arrays import IntArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ...annotations import AnnotatedObject, Document
+    from ...arrays import ClassInfo
+
+FILL = 0.15
+"""Default opacity of the fill."""
+DASH_PX, GAP_PX = 4, 3
+"""Lengths of the dashes and gaps of proposals that nobody has reviewed."""
+DOT_PX = 2
+"""Length of the dots and gaps of objects that are marked as unsure."""
+GREY = (0.5, 0.5, 0.5, 1.0)
+CLEAR = (0.0, 0.0, 0.0, 0.0)
+MASK, SCRIBBLE = 1, 2
+"""Values of the candidate layer: the candidate mask, and a scribble that becomes a mask prompt."""
+SCRIBBLE_COLOR = (1.0, 0.83, 0.0, 1.0)
+
+
+class Outliner:
+    """Gives the outlines of objects the id of their class, and gaps according to their review mark.
+
+    A proposal that nobody has reviewed is dashed, an object that is marked as unsure is dotted, all others are solid.
+
+    Args:
+        document: The objects.
+    """
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    def __call__(self, ids: IntArray, rows: IntArray, cols: IntArray) -> IntArray:
+        """Return the class ids (N,) to draw at outline pixels with these ids, rows and columns; 0 in gaps."""
+        owners, inverse = np.unique(ids, return_inverse=True)
+        looks = np.array([style_of(self._document.objects.get(owner)) for owner in owners.tolist()])
+        values: IntArray = looks[inverse, 0].astype(ids.dtype)
+        if looks[:, 1].any():
+            style, along = looks[inverse, 1], rows + cols
+            dash_gap = (style == 1) & (along % (DASH_PX + GAP_PX) >= DASH_PX)
+            dot_gap = (style == 2) & (along % (2 * DOT_PX) >= DOT_PX)
+            values[dash_gap | dot_gap] = 0
+        return values
+
+
+def style_of(record: AnnotatedObject | None) -> tuple[int, int]:
+    """Return the class and the line style of an object, on which its outline depends."""
+    return (0, 0) if record is None else (record.class_id, _style(record))
+
+
+def _style(record: AnnotatedObject | None) -> int:
+    """Return 0 for a solid, 1 for a dashed and 2 for a dotted outline."""
+    if record is None:
+        return 0
+    return 2 if record.unsure else int(record.trust == 0)
+
+
+def class_colors(classes: Iterable[ClassInfo], only: int = 0) -> DirectLabelColormap:
+    """Return the colours of class ids; values without a class are grey.
+
+    Args:
+        classes: The classes.
+        only: Id of the only class to show; 0 shows all.
+    """
+    colors: dict[int | None, tuple[float, ...]] = {None: CLEAR if only else GREY, 0: CLEAR}
+    for info in classes:
+        shown = only in (0, info.id)
+        colors[info.id] = (*(part / 255 for part in info.color), 1.0) if shown else CLEAR
+    return DirectLabelColormap(color_dict=colors)
+
+
+def candidate_colors(color: tuple[int, int, int]) -> DirectLabelColormap:
+    """Return the colours of the candidate layer: the candidate has the colour of the class that it will get."""
+    mask = (*(part / 255 for part in color), 1.0)
+    return DirectLabelColormap(color_dict={None: CLEAR, MASK: mask, SCRIBBLE: SCRIBBLE_COLOR})
