@@ -83,22 +83,7 @@ class LayerSync:
                 (self.layers.box, self._prompts_box),
             )
         ]
-        self._links: list[tuple[Any, Callable[..., object]]] = [
-            (session.prompts_changed, self._on_prompts),
-            (session.candidate_changed, self._on_candidate),
-            (session.waiting.changed, self._on_waiting),
-            (session.document_changed, self._on_document),
-            (session.objects_changed, self._on_objects),
-            (session.classes_changed, self._on_classes),
-            (camera(viewer).events.zoom, self._on_zoom),
-            (self.layers.classes.events.paint, self._on_paint),
-            (self.layers.classes.events.selected_label, self._on_selected_label),
-        ]
-        outline = outline_of(self.layers.classes)
-        if outline is not None:
-            self._links.append((outline.events.active, self._on_outline))
-        for signal, slot in self._links:
-            signal.connect(slot)
+        self._links = self._connect()
         self._transform = TransformSync(image, self.layers.all())
         self.layers.classes.mouse_drag_callbacks.append(self._on_press)
         self._on_zoom()
@@ -109,6 +94,27 @@ class LayerSync:
         if filled is not None:
             self._on_document(filled)
         self._show_prompts()
+
+    def _connect(self) -> list[tuple[Any, Callable[..., object]]]:
+        """Connect to the session, the camera and the layers; return the signals and their slots."""
+        session = self._session
+        links: list[tuple[Any, Callable[..., object]]] = [
+            (session.prompts_changed, self._on_prompts),
+            (session.candidate_changed, self._on_candidate),
+            (session.waiting.changed, self._on_waiting),
+            (session.document_changed, self._on_document),
+            (session.objects_changed, self._on_objects),
+            (session.classes_changed, self._on_classes),
+            (camera(self._viewer).events.zoom, self._on_zoom),
+            (self.layers.classes.events.paint, self._on_paint),
+            (self.layers.classes.events.selected_label, self._on_selected_label),
+        ]
+        outline = outline_of(self.layers.classes)
+        if outline is not None:
+            links.append((outline.events.active, self._on_outline))
+        for signal, slot in links:
+            signal.connect(slot)
+        return links
 
     @property
     def drawing(self) -> bool:
