@@ -6,6 +6,7 @@ A flipped bit in a weight usually gives a valid number, so a file can be damaged
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import stat
@@ -45,7 +46,8 @@ def dump_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
     """Encode tensors (CPU, contiguous) and metadata, with a digest of both; the same content gives the same bytes."""
     import safetensors.torch
 
-    return safetensors.torch.save(dict(tensors), {**metadata, DIGEST: _digest(tensors, metadata)})
+    content = safetensors.torch.save(dict(tensors), {**metadata, DIGEST: _digest(tensors, metadata)})
+    return _with_sorted_metadata(content)
 
 
 def read_tensors(path: Path, mapped: bool = False) -> TensorFile:
@@ -93,6 +95,16 @@ def note_unverified(path: Path, advice: str) -> None:
     if name not in _unverified:
         _unverified.add(name)
         logger.warning("'%s' has no digest, so damage cannot be detected; %s.", path, advice)
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """Sort the metadata in the header of a file; safetensors writes it in random order."""
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    text += b" " * (-len(text) % 8)  # The tensors are aligned.
+    return b"".join([len(text).to_bytes(8, "little"), text, memoryview(content)[start:]])
 
 
 def _listed(path: Path) -> str | None:
