@@ -39,7 +39,7 @@ def test_accept_and_roll_back_survive_a_restart(tmp_path: Path) -> None:
     assert not (tmp_path / "heads").exists(), "reading writes nothing"
     with pytest.raises(DatasetError, match="train one first"):
         heads.accept()
-    with pytest.raises(DatasetError, match="no earlier head"):
+    with pytest.raises(DatasetError, match="No head is in use"):
         heads.roll_back()
     first = train_a_head(heads)
     assert (heads.current, heads.offered) == (None, first)
@@ -58,6 +58,10 @@ def test_accept_and_roll_back_survive_a_restart(tmp_path: Path) -> None:
     assert (again.current, again.previous, again.offered) == (third, first, None)
     assert again.roll_back() == first
     assert HeadsInUse(tmp_path).current == first
+    assert again.roll_back() is None, "the first head is taken back"
+    assert HeadsInUse(tmp_path).current is None
+    with pytest.raises(DatasetError, match="No head is in use"):
+        again.roll_back()
     assert all(path.is_file() for path in (first, second, third)), "no file is ever deleted"
 
 

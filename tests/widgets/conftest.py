@@ -49,12 +49,12 @@ class ViewerPool:
         from qtpy.QtWidgets import QDockWidget
 
         from napari_sampath.widgets.canvas.napari_internals.napari_canvas import make_context_current
-        from napari_sampath.widgets.common.base_dock import Dock
+        from napari_sampath.widgets.common.removable import Removable
 
         for viewer in self._taken:
             if hasattr(viewer.window, "_qt_window"):
                 for dock in viewer.window._qt_window.findChildren(QDockWidget):
-                    if isinstance(dock.widget(), Dock):
+                    if isinstance(dock.widget(), Removable):
                         viewer.window.remove_dock_widget(dock)
                 make_context_current(viewer)
                 viewer.layers.clear()

@@ -21,9 +21,18 @@ def test_the_manifest_is_valid_and_complete() -> None:
     manifest = PluginManifest.from_file(PATH)
     manifest.validate_imports()
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
-    assert widgets == ["Annotate", "Objects", "Auto-segment", "Train", "Folder", "Export"]
-    (sample,) = manifest.contributions.sample_data
-    assert sample.display_name == "Colon tissue, immunohistochemistry (DAB)"
+    assert widgets == [
+        "SamPath",
+        "Project",
+        "Annotate",
+        "Objects",
+        "Auto-segment",
+        "Train",
+        "Folder",
+        "Export",
+    ]
+    samples = [sample.display_name for sample in manifest.contributions.sample_data]
+    assert samples == ["Skin, H&E", "Colon tissue, immunohistochemistry (DAB)"]
     for command in manifest.contributions.commands:
         module, _, name = command.python_name.partition(":")
         target = getattr(import_module(module), name)
@@ -36,20 +45,23 @@ def test_installed_plugin_is_found() -> None:
     assert manifest.display_name == "SamPath"
 
 
-def test_the_sample_is_an_image() -> None:
-    from napari_sampath.widgets.samples import tissue
+def test_the_samples_are_images() -> None:
+    from napari_sampath.widgets.samples import SAMPLES
 
-    ((pixels, keywords, kind),) = tissue()
-    assert pixels.shape == (512, 512, 3)
-    assert (kind, keywords["rgb"]) == ("image", True)
+    sides = []
+    for _title, load in SAMPLES.values():
+        ((pixels, keywords, kind),) = load()
+        sides.append(pixels.shape)
+        assert (kind, keywords["rgb"]) == ("image", True)
+    assert sides == [(1024, 1024, 3), (512, 512, 3)]
 
 
 def test_opening_a_dock_imports_no_torch() -> None:
     """Importing torch takes seconds and is done in a worker."""
     code = (
         "import sys, importlib;"
-        "names = ('annotate', 'objects', 'segment', 'train', 'folder', 'export');"
-        "[importlib.import_module(f'napari_sampath.widgets.{name}.dock') for name in names];"
+        "names = ('panel.panel', 'project', 'annotate', 'objects', 'segment', 'train', 'folder', 'export');"
+        "[importlib.import_module(f'napari_sampath.widgets.{name}' + '.dock' * ('.' not in name)) for name in names];"
         "sys.exit(sorted({'torch', 'timm', 'segment_anything'} & set(sys.modules)) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

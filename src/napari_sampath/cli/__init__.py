@@ -28,6 +28,7 @@ from .commands import (
     everything,
     export_import,
     models,
+    project,
     prompt,
     segment,
     slide,
@@ -48,6 +49,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "segment": segment.SUBCOMMAND,
     "everything": everything.SUBCOMMAND,
     "slide": slide.SUBCOMMAND,
+    "project": project.SUBCOMMAND,
     "dataset": dataset.SUBCOMMAND,
     "train": training.TRAIN,
     "evaluate": evaluate.SUBCOMMAND,
@@ -156,9 +158,7 @@ def _add_common(parser: argparse.ArgumentParser, default: str | None) -> None:
     group.add_argument(
         "--device", default=default, metavar="NAME", help="device to run on: auto, cpu, cuda, cuda:1, mps"
     )
-    group.add_argument(
-        "--cache", default=default, metavar="FOLDER", help="folder for weights and features"
-    )
+    group.add_argument("--cache", default=default, metavar="FOLDER", help="folder for weights and features")
 
 
 def _sentence(error: SampathError | OSError | MemoryError) -> str:

@@ -10,6 +10,7 @@ from .folder.training_samples import TrainingSamples, first_classes, remember_da
 from .journals import has_annotations, journal_path
 from .objects.object_rows import Column, ObjectRow, sort_rows
 from .objects.overlap import MaskMode, Overlap, OverlapRule, name_overlap
+from .project.project import Project
 from .prompts.answerer import Answer, PromptRequest
 from .prompts.candidate import Candidate
 from .prompts.prompt_state import PromptState
@@ -34,6 +35,7 @@ __all__ = [
     "ObjectRow",
     "Overlap",
     "OverlapRule",
+    "Project",
     "PromptRequest",
     "PromptState",
     "Reason",

@@ -92,6 +92,11 @@ class Editor:
         return self._edits.history
 
     @property
+    def untouched(self) -> bool:
+        """True if no step was ever made, also in earlier sessions."""
+        return self._edits.number == 0
+
+    @property
     def active_class(self) -> int:
         """Id of the class of new objects; 0 if there are no classes."""
         return self._active

@@ -19,7 +19,12 @@ def journal_path(image: UInt8Array, folder: Path) -> Path:
         image: (H, W, 3) uint8.
         folder: Folder of the journals, usually `sessions_folder()`.
     """
-    path = folder / f"{pixel_digest(image)[:32]}{SUFFIX}"
+    return journal_file(pixel_digest(image), folder)
+
+
+def journal_file(digest: str, folder: Path) -> Path:
+    """Return the path of the journal of the image with a pixel digest; see `journal_path`."""
+    path = folder / f"{digest[:32]}{SUFFIX}"
     if not path.exists() and folder == load_config().sessions_dir:
         # A journal that is open in an earlier version cannot be moved yet.
         earlier = load_config().earlier_sessions_dir / path.name

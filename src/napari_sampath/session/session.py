@@ -139,6 +139,16 @@ class Session:
         self._editor.close()
 
     @property
+    def digest(self) -> str:
+        """`pixel_digest` of the image, which identifies it in journals and projects, whatever its name."""
+        return self.files.digest
+
+    @property
+    def untouched(self) -> bool:
+        """True if the annotations were never changed, also in earlier sessions."""
+        return self._editor.untouched
+
+    @property
     def model(self) -> Model | None:
         """Model that predicts masks for prompts."""
         return self.prompts.model

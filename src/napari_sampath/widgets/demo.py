@@ -1,4 +1,4 @@
-"""`python -m napari_sampath.widgets.demo`: open napari with three docks and a sample image."""
+"""`python -m napari_sampath.widgets.demo`: open napari with the SamPath panel and a sample image."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from qtpy.QtWidgets import QApplication
 from ..errors import SampathError
 from ..images import read
 from .annotate.dock import AnnotateDock
+from .canvas import source_file
 from .export.dock import ExportDock
-from .samples import tissue
+from .panel.panel import SamPathPanel
+from .samples import h_and_e
 from .segment.dock import SegmentDock
 from .viewer.viewer_state import ModelChoice, ViewerState
 
@@ -54,12 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     viewer = napari.Viewer(title="napari-sampath demo")
-    docks = add_docks(viewer)
-    docks[0].state.choose_model(ModelChoice(args.model, weights=args.weights))
+    panel = SamPathPanel(viewer)
+    viewer.window.add_dock_widget(panel, name="SamPath", area="right")
+    panel.state.choose_model(ModelChoice(args.model, weights=args.weights))
     if image is not None:
-        viewer.add_image(image.pixels, name=image.name)
+        metadata = {source_file.KEY: str(args.image)}
+        viewer.add_image(image.pixels, name=image.name, metadata=metadata)
     else:
-        for data, options, _kind in tissue():
+        for data, options, _kind in h_and_e():
             viewer.add_image(data, **options)
     napari.run()
     return 0

@@ -189,10 +189,12 @@ def test_the_head_adds_objects_and_the_person_verifies_them(
 ) -> None:
     dock, driver = open_folder(patch_model())
     desk(dock)
+    dock.state.training.membership.put_in()
+    wait_until(lambda: dock.state.training.membership.image is not None, 60, "the image in the project")
     dock.stage.setCurrentIndex(dock.stage.findData("semi-automatic"))
     dock.stage.activated.emit(dock.stage.currentIndex())
     wait_until(lambda: bool(dock.controller.session.document.objects), 60, "the proposal")
-    assert "The head added" in dock.status.message.text()
+    assert "The head linear-1 added" in dock.status.message.text()
     assert {obj.source for obj in dock.controller.session.document.objects.values()} == {"head"}
     assert "0 in progress" in dock.progress.text(), "the head does not change the state"
     truth = disc_image(0, (100, 130))[1]
@@ -280,5 +282,5 @@ def test_opening_the_next_image_does_not_cancel_the_run_over_the_folder(
     driver.press(dock.next_button)
     shown(dock, "1")
     wait_until(lambda: not dock.controller.runner.busy, 120, "all images")
-    assert "The head segmented" in dock.status.message.text()
+    assert "segmented" in dock.status.message.text()
     assert dock.state.image.name == "1"

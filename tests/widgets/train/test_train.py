@@ -63,19 +63,26 @@ def test_annotations_are_saved_as_samples_automatically(
 ) -> None:
     window, dock = open_train(None)
     assert not dock.train_button.isEnabled()
-    assert "Choose a folder" in dock.status.message.text()
+    assert "Open a project" in dock.status.message.text()
     dock.choose_folder(tmp_path / "fresh")
-    wait_until(lambda: dock.training.folder is not None, 60, "the dataset")
-    assert "no samples yet" in dock.dataset.text.text()
+    wait_until(lambda: dock.training.folder is not None, 60, "the project")
+    assert "no image in the training set" in dock.dataset.text.text().lower()
+    assert "automatically" in dock.status.message.text()
+    dock.training.membership.put_in()
+    wait_until(lambda: dock.training.membership.image is not None, 60, "the image")
     window.session.paint([10, 10, 11], [10, 11, 10], 1)
     window.session.area.mark((0, 0, 40, 50))
     # Before the delay of two seconds after which the sample is saved.
     dock.dataset.slides.setCurrentIndex(dock.dataset.slides.findData("-"))
     dock.dataset.slides.activated.emit(dock.dataset.slides.currentIndex())
-    wait_until(lambda: dock.summary is not None, 60, "the sample")
-    assert (
-        dock.dataset.slides.currentData() == DatasetFolder.open(tmp_path / "fresh").slide_ends_before == "-"
+    wait_until(
+        lambda: dock.summary is not None and dock.summary.slide_ends_before == "-",
+        60,
+        "the sample and its slide",
     )
+    wait_until(lambda: not dock.training.runner.busy and not dock.dataset_runner.busy, 60, "the dock")
+    assert dock.dataset.slides.currentData() == "-"
+    assert DatasetFolder.open(tmp_path / "fresh").slide_ends_before == "-"
     item = DatasetFolder.open(tmp_path / "fresh").read("new")
     assert item.annotated.sum() == 40 * 50
     assert item.labels[10, 11] == 1
@@ -86,7 +93,6 @@ def test_annotations_are_saved_as_samples_automatically(
     wait_until(
         lambda: not DatasetFolder.open(tmp_path / "fresh").read("new").annotated.any(), 60, "the newer sample"
     )
-    assert dock.status.message.text() == "Your annotations are saved to the dataset automatically."
 
 
 def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Path) -> None:
@@ -98,15 +104,24 @@ def test_train_accept_and_roll_back(open_train: Callable[..., Any], dataset: Pat
     assert [epoch for epoch, _ in dock.plot.dice] == [1, 2, 3, 4]
     assert len(dock.plot.losses) >= 4
     assert dock.plot.losses[-1][1] < dock.plot.losses[0][1]
-    assert "first head" in dock.comparison.verdict.text()
+    assert "no better than calling everything 'object'" in dock.comparison.verdict.text()
     assert not dock.roll_back_button.isHidden()
+    window.driver.press(dock.accept_button)
+    assert dock.training.heads.current is None, "not in silence"
+    assert "Press 'Accept anyway'" in dock.status.message.text()
     window.driver.press(dock.accept_button)
     assert dock.training.heads.current.stem == "linear-1"
     assert "Auto-segment now uses linear-1" in dock.status.message.text()
     assert not dock.accept_button.isEnabled()
-    assert not dock.roll_back_button.isEnabled(), "there is no previous head"
-    trained(window, dock, epochs=8)
-    assert "linear-1" in dock.comparison.verdict.text()
+    window.driver.press(dock.roll_back_button)
+    assert dock.training.heads.current is None, "the first head is taken back"
+    assert "no head of this project" in dock.status.message.text()
+    assert not dock.roll_back_button.isEnabled()
+    dock.training.heads.offer(dataset / "heads" / "linear-1.safetensors")
+    dock.training.heads.accept()
+    dock.refresh()
+    trained(window, dock, epochs=60)
+    assert "better than linear-1" in dock.comparison.verdict.text()
     tiles = [label for label in dock.comparison.thumbnails if label.pixmap() and not label.pixmap().isNull()]
     assert len(tiles) == 3 * min(3, len(dock.summary.images) and dock.summary.images["val"])
     assert "linear-2" in dock.head_in_use.text()
@@ -177,7 +192,7 @@ def test_annotating_goes_on_while_a_head_trains(open_train: Callable[..., Any], 
     assert_alive(stalls, lambda: longest_stall(window, next(rows)))
 
 
-def test_the_dataset_is_remembered(open_train: Callable[..., Any], dataset: Path) -> None:
+def test_the_last_project_is_offered_and_not_opened(open_train: Callable[..., Any], dataset: Path) -> None:
     window, dock = open_train(dataset)
     assert "5 images; " in dock.dataset.text.text()
     dock.dataset.slides.setCurrentIndex(dock.dataset.slides.findData("-"))
@@ -191,6 +206,10 @@ def test_the_dataset_is_remembered(open_train: Callable[..., Any], dataset: Path
 
     again = TrainDock(window.viewer, ViewerState(window.viewer, load_model=window.state._load_model))
     window.viewer.window.add_dock_widget(again, name="Train again")
+    wait_until(lambda: again._kinds_known, 60, "the kinds of head")
+    assert (again.training.project, again.training.last_project) == (None, dataset)
+    assert again.summary is None
+    again.choose_folder(again.training.last_project)
     wait_until(lambda: again.summary is not None and again.training.heads is not None, 60, "the dataset")
     assert again.training.folder == dataset
     assert again.training.heads.current.stem == "linear-1"

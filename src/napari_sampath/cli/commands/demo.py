@@ -1,4 +1,4 @@
-"""`sampath demo`: open napari with the docks and a sample image."""
+"""`sampath demo`: open napari with the SamPath panel and a sample image."""
 
 from __future__ import annotations
 
@@ -52,4 +52,6 @@ def _missing(package: str) -> bool:
     return importlib.util.find_spec(package) is None
 
 
-SUBCOMMAND = Subcommand("open napari with the docks and a sample image", "sampath demo", arguments, run)
+SUBCOMMAND = Subcommand(
+    "open napari with the SamPath panel and a sample image", "sampath demo", arguments, run
+)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...annotations import Batch, Delete, Document, Operation, Reclassify, SetClasses
+from ...arrays import ClassInfo
 from ...errors import ClassListError
+from .class_adoption import plan_adoption
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,27 @@ class ClassTools:
         affected = self.use(class_id)
         self._do(Batch((Delete(affected.ids), self._without(class_id)), "the deletion of the class"))
         return affected
+
+    def adopt(self, classes: Sequence[ClassInfo], renamed: Mapping[str, str] | None = None) -> bool:
+        """Replace the class list by that of a project, matching classes by name, as one undo step.
+
+        Objects get the class numbers of the project. Classes that only this image has are kept if they have objects.
+
+        Args:
+            classes: The class list of the project.
+            renamed: `ClassInfo.key` of a former name -> present name.
+
+        Returns:
+            True if the list was replaced; False if it was the same already.
+
+        Raises:
+            ClassListError: If there would be more than 255 classes.
+            StorageError: If the change cannot be saved; nothing has changed.
+        """
+        operation = plan_adoption(self._document, classes, renamed or {})
+        if operation is not None:
+            self._do(operation)
+        return operation is not None
 
     def _without(self, class_id: int) -> SetClasses:
         return SetClasses(tuple(info for info in self._document.classes if info.id != class_id))

@@ -88,8 +88,8 @@ def check_job(
     """Check a dataset before training, and return the properties of its training images and of its validation images.
 
     Raises:
-        DatasetError: If a file cannot be read, either set of images has no labelled pixel, or a class does not occur
-            in the training images.
+        DatasetError: If a file cannot be read, either set of images has no labelled pixel, a class does not occur in
+            the training images, or they have labels of one class only.
     """
     images: dict[str, list[ImageFacts]] = {}
     for purpose, samples in (("train on", training), ("validate on", validation)):
@@ -113,5 +113,11 @@ def check_job(
         raise DatasetError(
             f"No training image of '{dataset.name}' contains the class '{missing[0]}'; annotate it in an image, or "
             "remove the class."
+        )
+    present = [info.name for info, count in zip(dataset.classes, counts, strict=True) if count]
+    if len(present) < 2:
+        raise DatasetError(
+            f"All labelled pixels of the training images of '{dataset.name}' are '{present[0]}', so a head would learn "
+            "to paint everything; label a second class, or background."
         )
     return list(images.values())

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 import torch
@@ -82,8 +83,12 @@ def train_job(
     config: TrainingConfig | None = None,
     model: Model | str = "sampath-tiny",
     output: str | Path | None = None,
+    stop: Event | None = None,
 ) -> Job[Path]:
-    """Train a head as a job; see `train`. A cancelled job writes no bundle."""
+    """Train a head as a job; see `train`. A cancelled job writes no bundle.
+
+    Setting `stop` ends training early and keeps the best weights so far; the first epoch is finished in any case.
+    """
     config = config or TrainingConfig()
     if not isinstance(dataset, Dataset):
         dataset = open_dataset(dataset)
@@ -116,7 +121,7 @@ def train_job(
     yield from _encode_job(fabric, train_set, training, config.augmentation, "Encoding the training images")
     yield from _encode_job(fabric, val_set, validation, "none", "Encoding the validation images")
     fingerprint = _fingerprint(network, train_set, val_set, model, config)
-    best = yield from run_job(Run(fabric, network, train_set, val_set, config, path, fingerprint))
+    best = yield from run_job(Run(fabric, network, train_set, val_set, config, path, fingerprint, stop))
 
     network.load_state_dict(best.state)
     data = {**dataset.summary(), "trained_on": len(training), "chosen_on": len(validation)}

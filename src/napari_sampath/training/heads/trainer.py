@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,13 @@ class Run:
     """Path of the bundle; the checkpoint and the log are written beside it."""
     fingerprint: str
     """Hash of everything that the result depends on; checkpoints with a different fingerprint are ignored."""
+    stop: Event | None = None
+    """If it is set, training ends early and keeps the best weights so far; the first epoch is always finished."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether training was asked to end early."""
+        return self.stop is not None and self.stop.is_set()
 
     @property
     def maps(self) -> list[str]:
@@ -100,6 +108,8 @@ def run_job(run: Run) -> Job[Best]:
             config.patience and position.waited >= config.patience
         ):
             while position.batch < run.batches:
+                if run.stopped and position.best.epoch:
+                    return position.best
                 loss = trainer.step()
                 text = f"Epoch {position.epoch} of {config.epochs}, loss {loss:.3f}"
                 yield trainer.report(total, loss, text)

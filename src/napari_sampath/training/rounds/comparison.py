@@ -19,13 +19,15 @@ from ...predict.segmentation import check_match, segment_job
 from ...store import Store
 from ...tiling import tiles
 from ..data.dataset import IGNORED, Dataset, Sample
-from ..evaluation.metrics import Confusion, confusion, dice, summarise
+from ..evaluation.metrics import Confusion, best_constant, confusion, dice, summarise
 from ..heads.config import TrainingConfig
 from ..heads.train import choose_samples
 
 WORST = 3
 """Number of worst tiles to show."""
 THUMBNAIL_PX = 160
+_NO_BETTER = 0.02
+"""Mean Dice by which a head must exceed a constant result."""
 _UNVERIFIED_BRIGHTNESS = 0.45
 """Brightness factor of pixels outside the verified area in thumbnails."""
 
@@ -77,6 +79,41 @@ class Comparison:
     scores: tuple[ClassScore, ...]
     """One score per class except the background, followed by the mean."""
     worst: tuple[WorstTile, ...]
+    images: int = 0
+    """Number of images that were scored."""
+    labelled: tuple[str, ...] = ()
+    """Names of the classes, with the background, that the verified pixels of these images have."""
+    constant: tuple[str, float] | None = None
+    """The class with which painting everything scores best, and the mean Dice of doing so; None if no class is
+    labelled."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether the scores say something: on images that the heads were not trained on, with several classes."""
+        return self.measured_on == "val" and len(self.labelled) > 1
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the scores do not show that the new head is useful, one sentence; None if they do."""
+        mean = self.scores[-1].new
+        if self.measured_on != "val":
+            return (
+                "Its quality is not measured, because all images show one slide; look at its result on other images, "
+                "or annotate an image of another slide."
+            )
+        if len(self.labelled) < 2:
+            return (
+                f"Its quality is not measured, because all verified pixels of the validation images are "
+                f"'{self.labelled[0] if self.labelled else 'missing'}'; mark an area as verified there."
+            )
+        if mean is None:
+            return "Its quality is not measured, because the validation images have none of its classes."
+        if self.constant is not None and mean <= self.constant[1] + _NO_BETTER:
+            return (
+                f"It is no better than calling everything '{self.constant[0]}'; annotate more, or train for more "
+                "epochs."
+            )
+        return None
 
     @property
     def gain(self) -> float | None:
@@ -136,7 +173,24 @@ def compare_job(
         len(scored),
         _class_scores(dataset, heads, scored),
         tuple(_draw(dataset, tile) for tile in worst),
+        len(samples),
+        _labelled(dataset, scored),
+        _constant(dataset, scored),
     )
+
+
+def _labelled(dataset: Dataset, scored: list[_Tile]) -> tuple[str, ...]:
+    pixels = np.sum([tile.matrices[0].sum(axis=1) for tile in scored], axis=0)
+    return tuple(info.name for info, count in zip(dataset.classes, pixels, strict=True) if count)
+
+
+def _constant(dataset: Dataset, scored: list[_Tile]) -> tuple[str, float] | None:
+    """Return the best constant prediction and its mean Dice."""
+    if all(info.id == 0 for info in dataset.classes):
+        return None
+    name, scores = best_constant([tile.matrices[0] for tile in scored], dataset.classes)
+    mean = scores["per_image"]["mean"]["dice"]
+    return None if mean is None else (name.removeprefix("all "), float(mean))
 
 
 def _model_for(head: LoadedHead, loaded: list[Model]) -> Job[Model]:

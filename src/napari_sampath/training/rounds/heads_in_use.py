@@ -28,7 +28,8 @@ class HeadsInUse:
     """The heads trained on one dataset, in its folder `heads/`.
 
     A newly trained head is first offered. Accepting it makes it the current head, and the former current head becomes
-    the previous head. Rolling back rejects the offered head; if there is none, the previous head becomes current again.
+    the previous head. Rolling back rejects the offered head; if there is none, the previous head becomes current again,
+    or no head after the first one.
     Head files are never deleted. Every change is saved before the method returns; if this raises a `StorageError`,
     nothing has changed.
 
@@ -82,16 +83,18 @@ class HeadsInUse:
         return self._accepted[-1]
 
     def roll_back(self) -> Path | None:
-        """Reject the offered head or, if there is none, restore the previous head.
+        """Reject the offered head or, if there is none, restore the previous head, or no head after the first one.
 
-        Returns the current head. Raises a `DatasetError` if there is no head to restore.
+        Returns the current head; None if there is none any more. Raises a `DatasetError` if no head is in use.
         """
         if self._offered is not None:
             self._change(self._accepted, None)
-        elif self.previous is not None:
+        elif self._accepted:
             self._change(self._accepted[:-1], None)
         else:
-            raise DatasetError("There is no earlier head to return to; train and accept another one first.")
+            raise DatasetError(
+                "No head is in use, so there is none to roll back; train and accept one first."
+            )
         return self.current
 
     def _change(self, accepted: list[Path], offered: Path | None) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 from ...arrays import ClassInfo
 from ...errors import SampathError
@@ -61,6 +62,8 @@ class TrainingCurves:
     """Points (number of completed epochs, mean Dice on the validation images)."""
     class_dice: Mapping[str, float | None] = field(default_factory=dict)
     """Class name -> Dice after the last completed epoch."""
+    validated: bool = True
+    """Whether there are validation images; otherwise no Dice is recorded."""
 
     def add(self, report: TrainingProgress) -> None:
         """Append the values of a progress report."""
@@ -69,7 +72,7 @@ class TrainingCurves:
             self.losses.append((epochs, report.loss))
             if len(self.losses) > MAX_POINTS:
                 self.losses = self.losses[::2]
-        if report.dice is not None and abs(epochs - round(epochs)) < 1e-6:
+        if self.validated and report.dice is not None and abs(epochs - round(epochs)) < 1e-6:
             # The last step of an epoch still reports the previous Dice; replace it by that of the next report.
             kept = self.dice[:-1] if self.dice and self.dice[-1][0] == round(epochs) else self.dice
             self.dice = [*kept, (round(epochs), report.dice)]
@@ -133,17 +136,21 @@ def round_job(
     model: Model | str,
     config: TrainingConfig | None = None,
     curves: TrainingCurves | None = None,
+    stop: Event | None = None,
 ) -> Job[Round]:
     """Train a head of a given kind on a dataset, and compare it with the current head; see `train`.
 
-    The new head is not offered; to do so, call `heads.offer` with its path. `curves` is filled during training.
+    The new head is not offered; to do so, call `heads.offer` with its path. `curves` is filled during training; if no
+    image is left for validation, they contain no Dice, because that of the training images says nothing. Setting `stop`
+    ends training early and keeps the best epoch.
     """
     config, curves = config or TrainingConfig(), curves or TrainingCurves()
     curves.epochs = config.epochs
     dataset = open_dataset(folder)
+    curves.validated = any(sample.split == "val" for sample in dataset.samples)
     path = heads.new_path(kind)
     try:
-        yield from _record(train_job(dataset, kind, config, model, path), curves)
+        yield from _record(train_job(dataset, kind, config, model, path, stop), curves)
     except GeneratorExit:
         # Remove the checkpoint, because the next run has another name and cannot resume this one.
         checkpoint.checkpoint_path(path).unlink(missing_ok=True)

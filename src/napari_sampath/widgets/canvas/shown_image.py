@@ -6,6 +6,7 @@ from napari.layers import Image
 from napari.viewer import Viewer
 
 from ...arrays import UInt8Array
+from .source_file import KEY, source_file
 
 _SHOWN_FOR = "napari-sampath-shown-for"
 """Metadata key of an added layer; the value identifies the hidden layer."""
@@ -34,9 +35,11 @@ def show_instead(viewer: Viewer, layer: Image, pixels: UInt8Array) -> Image:
     """
     place = {"scale": layer.scale[-2:], "translate": layer.translate[-2:], "units": layer.units[-2:]}
     layer.visible = False
-    image = Image(
-        pixels, name=f"{layer.name} (RGB)", rgb=True, metadata={_SHOWN_FOR: layer.unique_id}, **place
-    )
+    metadata = {_SHOWN_FOR: layer.unique_id}
+    file = source_file(layer)
+    if file is not None:
+        metadata[KEY] = str(file)
+    image = Image(pixels, name=f"{layer.name} (RGB)", rgb=True, metadata=metadata, **place)
     viewer.layers.insert(viewer.layers.index(layer) + 1, image)
     viewer.layers.selection.active = image
     return image

@@ -7,20 +7,18 @@ from functools import partial
 from threading import Event
 from typing import Any
 
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import QFrame, QLayout, QScrollArea, QVBoxLayout, QWidget
 
 from ..background.workers import JobRunner
 from ..viewer.key_settings import load_keys
 from ..viewer.viewer_state import ViewerState, viewer_state_of
+from .removable import Removable, forget
 
 MIN_WIDTH_PX = 290
 
-_removed: dict[int, QObject] = {}
-"""Docks that were removed from their window, kept until Qt has deleted them."""
 
-
-class Dock(QScrollArea):
+class Dock(Removable, QScrollArea):
     """A column of controls for one viewer; it scrolls if the window is not high enough.
 
     Args:
@@ -62,13 +60,6 @@ class Dock(QScrollArea):
             self.setMinimumWidth(self.minimumSizeHint().width())
         return bool(super().eventFilter(watched, event))
 
-    def event(self, event: QEvent) -> bool:
-        """Delete the dock after it was closed, because napari only removes it from the window."""
-        if event.type() == QEvent.Type.ParentChange:
-            _removed[id(self)] = self
-            QTimer.singleShot(0, self._delete_orphan)
-        return bool(super().event(event))
-
     def minimumSizeHint(self) -> QSize:
         """Return a size that is wide enough for the controls and the vertical scroll bar."""
         content = self.widget().minimumSizeHint().width()
@@ -80,14 +71,9 @@ class Dock(QScrollArea):
         """Return the size at which all controls are visible."""
         return QSize(self.minimumSizeHint().width(), self.widget().sizeHint().height())
 
-    def _delete_orphan(self) -> None:
-        if self.parent() is None:
-            self.deleteLater()
-        else:
-            _removed.pop(id(self), None)
-
     def cancel_on_close(self, *runners: JobRunner) -> None:
-        """Cancel the jobs of these runners when the dock is closed."""
+        """Cancel the jobs of these runners when the dock is closed, and show them as running work until then."""
+        self.state.activity.watch(*runners)
         self._cancel_switches += [runner.switch for runner in runners]
 
     def bind_key(self, name: str, action: Callable[[], object]) -> str:
@@ -107,7 +93,7 @@ def _clean_up(
     dock_id: int,
     _destroyed: object = None,
 ) -> None:
-    _removed.pop(dock_id, None)
+    forget(dock_id)
     for switch in cancel_switches:
         switch[0].set()
     for key, viewer, previous in reversed(keys):

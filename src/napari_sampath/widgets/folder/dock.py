@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFileDialog, QProgressBar
+from qtpy.QtWidgets import QFileDialog, QLayout, QMenu, QProgressBar, QWidget
 
 from ...arrays import UInt8Array
 from ...session import Stage
@@ -115,11 +115,15 @@ class FolderDock(Dock):
         )
         self.bar.setRange(0, total)
         self.bar.setValue(counts["done"])
-        self.thumbnails.show_entries(queue.entries, queue.current.path.name, self.pixels)
+        self.thumbnails.show_entries(queue.entries, queue.current.path.name, self.pixels, self._members())
 
     def _arrange(self) -> None:
+        self.fill(*self.controls(), self.status)
+
+    def controls(self) -> tuple[QWidget | QLayout, ...]:
+        """Return the controls in their order."""
         buttons = (self.previous_button, self.next_button, self.done_button, self.unsure_button)
-        self.fill(
+        return (
             row(label("Folder"), self.folder, self.folder_button, stretch=1),
             self.progress,
             self.bar,
@@ -129,13 +133,13 @@ class FolderDock(Dock):
             self.view_button,
             row(label("Stage"), self.stage, stretch=1),
             self.all_button,
-            self.status,
         )
 
     def _connect(self) -> None:
         controller = self.controller
         self.stage.activated.connect(self._on_stage)
         self.thumbnails.image_selected.connect(controller.open)
+        self.thumbnails.menu_requested.connect(lambda name, place: self.project_menu(name).popup(place))
         controller.message.connect(self.status.say)
         controller.folder_opened.connect(self._load_thumbnails)
         self.thumbnail_runner.finished.connect(self._timer.stop)
@@ -146,6 +150,7 @@ class FolderDock(Dock):
             self.thumbnail_runner.finished,
             self.state.changed,
             self.state.training.changed,
+            self.state.training.project_changed,
         ):
             signal.connect(self.refresh)
         for widget, name, steps in (
@@ -154,6 +159,31 @@ class FolderDock(Dock):
         ):
             key = self.bind_key(name, partial(controller.step, steps))
             widget.setToolTip(f"{widget.toolTip()} ({key})")
+
+    def project_menu(self, name: str) -> QMenu:
+        """Make the menu that puts an image of the folder into the open project or takes it out."""
+        menu, queue = QMenu(self), self.controller.queue
+        membership = self.state.training.membership
+        if queue is None or self.state.training.project is None:
+            menu.addAction("No project is open").setEnabled(False)
+            return menu
+        path = next(entry.path for entry in queue.entries if entry.path.name == name)
+        image = membership.files.get(path.resolve())
+        if image is None:
+            menu.addAction("Put into the project", partial(membership.put_in_file, path))
+            return menu
+        text = "Take out of the training set" if image.training else "Put into the training set"
+        menu.addAction(text, partial(membership.change_file, path, not image.training))
+        menu.addAction("Take out of the project", partial(membership.change_file, path, None))
+        return menu
+
+    def _members(self) -> dict[str, bool]:
+        """Return file name -> whether it is in the training set, of images in the open project."""
+        queue, files = self.controller.queue, self.state.training.membership.files
+        if queue is None or not files:
+            return {}
+        images = ((entry.path.name, files.get(entry.path.resolve())) for entry in queue.entries)
+        return {name: image.training for name, image in images if image is not None}
 
     def _choose_folder(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of images", str(Path.home()))

@@ -14,9 +14,11 @@ from ...images import LoadedImage
 from ...session import FolderQueue, FolderRun, Session, Stage, State
 from ..background.workers import JobRunner
 from ..canvas import layers as canvas_layers
+from ..canvas import source_file
 from ..canvas.shown_image import ORIENTATION
 from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
+from ..common.head_choice import proposed_head
 from ..common.segment_jobs import HeadResult, segment_job
 from ..common.texts import plural
 from ..viewer.annotator import completion_message
@@ -66,11 +68,11 @@ class FolderController(QObject):
 
     @property
     def head(self) -> str | None:
-        """The head to run: the accepted head, otherwise the first shipped head."""
-        heads, catalogue = self._state.training.heads, self._state.catalogue
+        """The head to run: that of the project, otherwise a shipped head that has the classes of the image."""
+        heads, state = self._state.training.heads, self._state
         if heads is not None and heads.current is not None:
             return str(heads.current)
-        return catalogue.heads[0] if catalogue is not None and catalogue.heads else None
+        return proposed_head(state.catalogue, state.classes)
 
     @property
     def session(self) -> Session | None:
@@ -152,15 +154,15 @@ class FolderController(QObject):
             state.sessions_dir,
             state.training.result_filter,
             (queue.current.path.name,) if self.session is not None else (),
-            state.training.folder,
-            state.classes,
+            None,
+            state.first_classes,
         )
 
         def on_done(run: FolderRun) -> None:
             self.stage = "automatic"
             self.message.emit(
-                f"The head segmented {plural(len(run.uncertainty), 'image')}; 'Next' opens the most uncertain one."
-                + _describe_skipped(run.skipped)
+                f"The head {Path(head).stem} segmented {plural(len(run.uncertainty), 'image')}; "
+                "'Next' opens the most uncertain one." + _describe_skipped(run.skipped)
             )
 
         self.runner.start(job, "running the head on all images", on_done)
@@ -180,9 +182,9 @@ class FolderController(QObject):
         path = self.queue.current.path
         self.changed.emit()
         job = read_job(path, self._state.sessions_dir)
-        self.opener.start(job, f"reading {path.name}", lambda image: self._show_image(image, path.name))
+        self.opener.start(job, f"reading {path.name}", lambda image: self._show_image(image, path))
 
-    def _show_image(self, loaded: LoadedImage, name: str) -> None:
+    def _show_image(self, loaded: LoadedImage, path: Path) -> None:
         viewer, previous = self._state.viewer, self._image
         old: list[Any] = []
         if previous is not None and previous in viewer.layers:
@@ -192,11 +194,12 @@ class FolderController(QObject):
                 for layer in viewer.layers
                 if layer is previous or any(layer.metadata.get(mark) == previous.name for mark in marks)
             ]
-        self._name = name
+        self._name = path.name
         # Add the image before removing the old layers, so that the viewer is never empty.
         scale = {} if loaded.mpp is None else {"scale": (loaded.mpp,) * 2, "units": ("um", "um")}
         image = self._image = viewer.add_image(loaded.pixels, name=loaded.name, rgb=True, **scale)
         image.metadata[ORIENTATION] = loaded.orientation
+        image.metadata[source_file.KEY] = str(path)
         # Remove all layers at once, because napari runs the garbage collector on each removal.
         canvas_layers.remove(viewer, old)
         if self._state.image is previous:
@@ -251,7 +254,8 @@ class FolderController(QObject):
 
         def on_done(objects: list[AnnotatedObject]) -> None:
             self.message.emit(
-                f"The head added {plural(len(objects), 'object')}; correct them, then press 'Done, next'."
+                f"The head {Path(head).stem} added {plural(len(objects), 'object')}; correct them, then press "
+                "'Done, next'."
             )
 
         def add(result: HeadResult) -> None:

@@ -13,11 +13,13 @@ from ..background.workers import JobRunner
 from ..common.apply_queue import ApplyQueue
 from ..common.base_dock import Dock
 from ..common.controls import button, elided_label, form, group, label, row
+from ..common.head_choice import card_of, proposed_head
 from ..common.segment_jobs import HeadResult, everything_job, filter_job, segment_job
 from ..common.status_line import StatusLine
 from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
 from .everything_form import EverythingForm
+from .head_card_view import HeadCardView
 from .result_filter_form import ResultFilterForm
 from .result_layers import CLASSES, CONFIDENCE, ResultLayers
 from .selectors import HeadSelector, RegionSelector
@@ -46,6 +48,7 @@ class SegmentDock(Dock):
         self._layers = ResultLayers(self.state.viewer)
         self.image = elided_label()
         self.head = HeadSelector()
+        self.card = HeadCardView()
         self.region = RegionSelector(self.state)
         self.run_button = button("Segment", "Run the head; your annotations do not change", self.run)
         self.add_button = button("Add objects", ADD_HINT, self._add_objects)
@@ -56,6 +59,7 @@ class SegmentDock(Dock):
         self.status = StatusLine(self.runner, "One click segments the classes that the head was trained for.")
         self.fill(
             form(("Image", self.image), ("Head", self.head), ("Region", self.region.combo)),
+            self.card,
             row(self.run_button, self.add_button),
             self.summary,
             group("Filter the result, without running the head again", self.filters),
@@ -74,6 +78,9 @@ class SegmentDock(Dock):
         heads = state.training.heads
         shipped = () if state.catalogue is None else state.catalogue.heads
         self.head.show_heads(None if heads is None else heads.current, shipped)
+        self._propose()
+        card = card_of(self.head.value(), state.catalogue)
+        self.card.show_card(card, () if state.session is None else state.classes)
         free = state.session is not None and not self.runner.busy
         self.run_button.setEnabled(free and self.head.value() is not None)
         for widget in (self.everything.find_button, self.everything.classify_button):
@@ -88,7 +95,7 @@ class SegmentDock(Dock):
         state = self.state
         self.filters.valueChanged.connect(self._apply_filter)
         self.head.file_added.connect(self.refresh)
-        self.head.combo.activated.connect(self.refresh)
+        self.head.head_selected.connect(self.refresh)
         self.uncertain.message.connect(self.status.say)
         self.everything.find_requested.connect(self._find_everything)
         self.everything.classify_requested.connect(self._classify)
@@ -123,11 +130,16 @@ class SegmentDock(Dock):
             self.summary.setText(text)
 
     def _select_accepted_head(self) -> None:
+        self.head.chosen = False
         self.refresh()
-        heads = self.state.training.heads
+
+    def _propose(self) -> None:
+        """Select the accepted head of the project, or else the head that fits the classes of the image."""
+        heads, state = self.state.training.heads, self.state
         if heads is not None and heads.current is not None:
-            self.head.setValue(str(heads.current))
-            self.refresh()
+            self.head.propose(str(heads.current))
+        elif state.session is not None:
+            self.head.propose(proposed_head(state.catalogue, state.classes, state.session.files.mpp))
 
     def _selected_region(self) -> Box | None:
         region = self.region.value()
@@ -141,6 +153,7 @@ class SegmentDock(Dock):
         region = None if session is None or head is None else self._selected_region()
         if session is None or head is None or region is None:
             return
+        self.head.chosen = True
         image, result_filter = self.state.image, self.filters.value()
         self.state.training.result_filter = result_filter
         job = segment_job(session.image, head, self.state.model, region, result_filter)

@@ -14,7 +14,9 @@ from ..canvas.viewport import box_in_view
 from ..common.controls import button, combo_box, row, select, set_items
 from ..viewer.viewer_state import ViewerState
 
-HEAD_HINT = "The trained head to run; the first one is the head accepted in the Train dock"
+HEAD_HINT = (
+    "The trained head to run; the head of your project, or the one that fits your classes, is proposed"
+)
 REGIONS = {"image": "the whole image", "view": "the view", "box": "the box prompt"}
 
 
@@ -23,12 +25,17 @@ class HeadSelector(QWidget):
 
     file_added = Signal()
     """Emitted when the user has added and selected a file."""
+    head_selected = Signal()
+    """Emitted when the user has selected another head in the list."""
 
     def __init__(self) -> None:
         super().__init__()
         self._files: list[Path] = []
         self._entries: list[tuple[str, str]] = []
         self.combo = combo_box(HEAD_HINT)
+        self.chosen = False
+        """Whether the user selected the head; a proposal never replaces it."""
+        self.combo.activated.connect(self._on_activated)
         self.file_button = button("File…", "Load a head (bundle) from a file", self._choose_file)
         self.setLayout(row(self.combo, self.file_button, stretch=0))
 
@@ -38,8 +45,18 @@ class HeadSelector(QWidget):
         return head
 
     def setValue(self, head: str | None) -> None:
-        """Select a head in the list without emitting a signal."""
+        """Select a head in the list without emitting a signal; a proposal does not replace it."""
+        self.chosen = True
         select(self.combo, head)
+
+    def propose(self, head: str | None) -> None:
+        """Select a head that fits, unless the user has selected one."""
+        if head is not None and not self.chosen:
+            select(self.combo, head)
+
+    def _on_activated(self) -> None:
+        self.chosen = True
+        self.head_selected.emit()
 
     def show_heads(self, accepted: Path | None, shipped: Sequence[str]) -> None:
         """List the heads; the selected head stays selected."""
@@ -60,6 +77,7 @@ class HeadSelector(QWidget):
             self._files.append(Path(path))
             self._entries = [*self._entries, (Path(path).name, str(path))]
             set_items(self.combo, self._entries, str(path))
+            self.chosen = True
             self.file_added.emit()
 
 

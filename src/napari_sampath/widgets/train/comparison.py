@@ -32,6 +32,8 @@ class ComparisonView(QWidget):
         self.verdict = label(wrap=True)
         self.caption = label("Worst tiles of the new head")
         self.thumbnails: list[QLabel] = []
+        self._measured = False
+        """Whether the scores shown were measured on images that the heads were not trained on."""
         self._grid = QGridLayout()
         self._grid.setSpacing(3)
         column(self.verdict, self.table, self.caption, self._grid, parent=self)
@@ -43,11 +45,14 @@ class ComparisonView(QWidget):
         self.thumbnails = []
         self.verdict.setText(note if comparison is None else verdict(comparison))
         self.verdict.setVisible(bool(self.verdict.text()))
-        for part in (self.table, self.caption):
-            part.setVisible(comparison is not None)
+        measured = self._measured = comparison is not None and comparison.measured
+        self.table.setVisible(measured)
+        self.caption.setVisible(comparison is not None)
         if comparison is None:
             return
-        self.table.show_rows([(None, ("", "new", "in use", "")), *map(_score_row, comparison.scores)])
+        self.caption.setText("Worst tiles of the new head" if measured else "Results of the new head")
+        if measured:
+            self.table.show_rows([(None, ("", "new", "in use", "")), *map(_score_row, comparison.scores)])
         for row, tile in enumerate(comparison.worst):
             self._add_tile(tile, row)
 
@@ -59,7 +64,8 @@ class ComparisonView(QWidget):
         for index, (title, pixels) in enumerate(columns):
             image = QLabel()
             image.setPixmap(thumbnail(pixels, THUMBNAIL_PX))
-            image.setToolTip(plain_tooltip(f"{tile.name}: Dice {tile.dice:.2f}{before}; {title}"))
+            score = f": Dice {tile.dice:.2f}{before}" if self._measured else ""
+            image.setToolTip(plain_tooltip(f"{tile.name}{score}; {title}"))
             image.setAlignment(Qt.AlignmentFlag.AlignCenter)
             if row == 0:
                 heading = label(title, wrap=True)
@@ -71,22 +77,29 @@ class ComparisonView(QWidget):
             self.thumbnails.append(image)
 
 
+GRADES = ((0.85, "very good"), (0.7, "good"), (0.5, "useful as a start"), (0.0, "weak"))
+"""Lowest mean Dice -> word for the quality of a head."""
+
+
 def verdict(comparison: Comparison) -> str:
-    """State in one sentence whether the new head is better."""
-    images = "validation images"
-    if comparison.measured_on != "val":
-        images = "the training images, because there are no validation images (annotate more slides)"
-    on = f"on {plural(comparison.tiles, 'tile')} of {images}"
-    mean = comparison.scores[-1]
+    """State in words how good the new head is; without images that it was not trained on, no figure is given."""
+    mean, name = comparison.scores[-1], comparison.new
+    if comparison.doubt is not None:
+        return f"{name}: {comparison.doubt[0].lower()}{comparison.doubt[1:]}"
     if mean.new is None:
-        return f"There is no class to compare {on}."
+        return f"{name}: its quality is not measured."
+    grade = next(word for lowest, word in GRADES if mean.new >= lowest)
+    on = f"{plural(comparison.tiles, 'tile')} of {plural(comparison.images, 'validation image')}"
+    text = f"{name} is {grade}: mean Dice {mean.new:.2f} on {on}"
+    if comparison.constant is not None:
+        text += f" (calling everything '{comparison.constant[0]}': {comparison.constant[1]:.2f})"
     if mean.previous is None:
-        return f"{comparison.new} is the first head: mean Dice {mean.new:.2f} {on}."
+        return f"{text}. It is the first head." if comparison.previous is None else f"{text}."
     gain = mean.new - mean.previous
     if abs(gain) <= SAME:
-        return f"{comparison.new} is as good as {comparison.previous} {on}."
+        return f"{text}. It is as good as {comparison.previous}."
     relation = "better" if gain > 0 else "worse"
-    return f"{comparison.new} is {relation} than {comparison.previous} by {abs(gain):.2f} in mean Dice {on}."
+    return f"{text}. It is {relation} than {comparison.previous} by {abs(gain):.2f}."
 
 
 def _score_row(score: ClassScore) -> Row:

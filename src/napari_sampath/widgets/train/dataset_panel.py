@@ -48,12 +48,14 @@ class DatasetPanel(QWidget):
         super().__init__()
         self._folder: Path | None = None
         self.folder = elided_label()
-        self.folder_button = button("Choose…", "Choose the folder of the dataset", self._choose_folder)
+        self.folder_button = button(
+            "Open…", "Open a project, or choose a folder for a new one", self._choose_folder
+        )
         self.slides = combo_box(SLIDES_HINT)
         self.table = TextTable()
         self.text = label(wrap=True)
         folder_row = row(self.folder, self.folder_button, stretch=0)
-        column(form(("Dataset", folder_row), ("Slides", self.slides)), self.table, self.text, parent=self)
+        column(form(("Project", folder_row), ("Slides", self.slides)), self.table, self.text, parent=self)
         self.slides.activated.connect(lambda: self.grouping_selected.emit(self.slides.currentData()))
 
     def show_dataset(
@@ -81,7 +83,7 @@ class DatasetPanel(QWidget):
 
     def _choose_folder(self) -> None:
         start = str(self._folder or Path.home())
-        folder = QFileDialog.getExistingDirectory(self, "Folder of the dataset", start)
+        folder = QFileDialog.getExistingDirectory(self, "Folder of the project", start)
         if folder:
             self.folder_selected.emit(Path(folder))
 
@@ -109,7 +111,7 @@ def _rows(summary: DatasetSummary) -> list[Row]:
 
 def _describe(summary: DatasetSummary | None) -> str:
     if summary is None:
-        return "The dataset has no samples yet."
+        return "No image in the training set has verified labels yet."
     verified_px = sum(map(sum, summary.annotated_px.values()))
     percent = 100 * verified_px / summary.total_px if summary.total_px else 0
     images = sum(summary.images.values())

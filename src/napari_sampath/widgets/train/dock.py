@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
@@ -15,6 +16,7 @@ from ..common.controls import button, label, row
 from ..common.settings_form import SettingsForm
 from ..common.status_line import StatusLine
 from ..viewer.viewer_state import ViewerState
+from .checklist import Checklist
 from .comparison import ComparisonView
 from .curves import CurvesPlot
 from .dataset_panel import DatasetPanel
@@ -23,7 +25,7 @@ from .jobs import TrainingSettings, kinds_job, summary_job, train_job
 if TYPE_CHECKING:
     from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
 
-WELCOME = "Choose a folder for your dataset; your annotations are then saved to it automatically."
+WELCOME = "Open a project to train: heads learn from the images that you put into its training set."
 
 
 class TrainDock(Dock):
@@ -47,6 +49,15 @@ class TrainDock(Dock):
         self.train_button = button(
             "Train", "Train a head on the dataset; you can continue annotating", self.train
         )
+        self.checklist = Checklist()
+        self.stop_button = button(
+            "Stop and keep the best", "End the training now and keep the best epoch so far", self._stop
+        )
+        self._stop_event = Event()
+        self._warned = False
+        """Whether the next press of *Accept* uses a head in spite of `_doubt`."""
+        self._doubt: str | None = None
+        """Why the offered head may not be useful, if it was trained in this window."""
         self.plot = CurvesPlot()
         self.status = StatusLine(self.runner, WELCOME)
         self.comparison = ComparisonView()
@@ -56,14 +67,15 @@ class TrainDock(Dock):
         )
         self.roll_back_button = button(
             "Roll back",
-            "Reject the new head or return to the previous one",
+            "Reject the new head, or return to the previous one, or to no head after the first one",
             partial(self._decide, "roll_back"),
         )
         self.cancel_on_close(self.runner, self.dataset_runner)
         self.fill(
             self.dataset,
+            self.checklist,
             self.form,
-            self.train_button,
+            row(self.train_button, self.stop_button),
             self.plot,
             self.status,
             self.head_in_use,
@@ -81,13 +93,19 @@ class TrainDock(Dock):
         name = "" if self.state.session is None else self.state.session.name
         grouping = None if summary is None or self.training.runner.busy else summary.slide_ends_before
         self.dataset.show_dataset(self.training.folder, summary, name, grouping)
-        self.train_button.setEnabled(
-            heads is not None and summary is not None and self._kinds_known and not self.runner.busy
+        ready = (
+            self.checklist.show_requirements(summary) if heads is not None and self._kinds_known else False
         )
+        self.checklist.setVisible(heads is not None and self._kinds_known and not self.runner.busy)
+        self.train_button.setEnabled(heads is not None and ready and not self.runner.busy)
+        self.stop_button.setVisible(self.runner.busy)
+        self.stop_button.setEnabled(not self._stop_event.is_set())
         offered = None if heads is None else heads.offered
         previous = None if heads is None else heads.previous
         self.accept_button.setEnabled(offered is not None)
-        self.roll_back_button.setEnabled(offered is not None or previous is not None)
+        current_head = None if heads is None else heads.current
+        self.roll_back_button.setEnabled(offered is not None or current_head is not None)
+        self.accept_button.setText("Accept anyway" if self._warned and offered is not None else "Accept")
         if heads is None:
             self.head_in_use.setText("")
         else:
@@ -105,7 +123,7 @@ class TrainDock(Dock):
             )
 
     def choose_folder(self, folder: Path) -> None:
-        """Use another dataset."""
+        """Open another project."""
         self.summary = None
         self.training.choose(folder)
 
@@ -121,7 +139,11 @@ class TrainDock(Dock):
         self.comparison.show_comparison(None)
         self.plot.show_curves((), (), settings.epochs)
         model = self.state.model or self.state.choice.name
-        job = train_job(self.training.save_job(), folder, heads, settings, model, self.curves)
+        self._doubt, self._warned = None, False
+        self._stop_event = Event()
+        job = train_job(
+            self.training.save_job(), folder, heads, settings, model, self.curves, self._stop_event
+        )
         self.runner.start(job, f"training {settings.kind}", self._on_trained)
 
     def _connect(self) -> None:
@@ -134,8 +156,6 @@ class TrainDock(Dock):
         self.training.message.connect(self.status.say)
         self.training.saved.connect(self.update_summary)
         self.training.changed.connect(self._on_training)
-        if self.training.heads is None:
-            self.training.restore()
 
     def _on_kinds(self, summaries: dict[str, str]) -> None:
         box = self.form.widgets["kind"]
@@ -148,8 +168,11 @@ class TrainDock(Dock):
             self.update_summary()
 
     def _on_training(self) -> None:
+        if self.training.project is None:
+            self.summary = None
+            self.comparison.show_comparison(None)
         if self.training.folder is not None and self.status.message.text() == WELCOME:
-            self.status.say("Your annotations are saved to the dataset automatically.")
+            self.status.say("Images in the training set of this project are saved to it automatically.")
         self.refresh()
         if self._kinds_known:
             self.update_summary()
@@ -168,16 +191,28 @@ class TrainDock(Dock):
         self.training.heads.offer(trained.path)
         self._draw()
         self.comparison.show_comparison(trained.comparison, trained.note)
+        self._doubt = trained.note or (None if trained.comparison is None else trained.comparison.doubt)
         self.status.say("Done. Accept the new head, or roll back to keep the one in use.")
         self.training.saved.emit()
+        self.refresh()
+
+    def _stop(self) -> None:
+        self._stop_event.set()
+        self.status.say("Stopping after the present step; the best epoch is kept.")
         self.refresh()
 
     def _decide(self, method: str) -> None:
         heads = self.training.heads
         if heads is None:
             return
+        if method == "accept" and self._doubt is not None and not self._warned:
+            self._warned = True
+            self.status.say(f"{self._doubt} Press 'Accept anyway' to use it all the same.")
+            self.refresh()
+            return
+        self._warned = False
         decide: Callable[[], Path | None] = getattr(heads, method)
         if self.state.attempt(decide, self.status.say):
-            current = "none of your heads" if heads.current is None else heads.current.stem
+            current = "no head of this project" if heads.current is None else heads.current.stem
             self.status.say(f"Auto-segment now uses {current}.")
             self.training.changed.emit()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 from ...jobs import Job, Progress
@@ -53,8 +54,12 @@ def train_job(
     settings: TrainingSettings,
     model: Model | str,
     curves: TrainingCurves,
+    stop: Event,
 ) -> Job[Round]:
-    """Make a job that runs `save`, trains a head on a dataset, and compares it with the head in use; fills `curves`."""
+    """Make a job that runs `save`, trains a head on a dataset, and compares it with the head in use.
+
+    It fills `curves`, and keeps the best epoch so far when `stop` is set.
+    """
     import_triton_isolated()
     from ...training import TrainingConfig
     from ...training.rounds.rounds import round_job
@@ -63,4 +68,4 @@ def train_job(
         yield from save
     augmentation = "dihedral" if settings.flips_and_rotations else "none"
     config = TrainingConfig(epochs=settings.epochs, augmentation=augmentation)
-    return (yield from round_job(folder, heads, settings.kind, model, config, curves))
+    return (yield from round_job(folder, heads, settings.kind, model, config, curves, stop))

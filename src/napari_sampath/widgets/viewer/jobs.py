@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ...images import LayerImage
     from ...predict import Model
     from ...session import NewObjects, Session
+    from ...training.rounds.head_cards import HeadCard
 
 ATTEMPTS, PAUSE_S = 10, 0.1
 """Number of attempts to open a journal that is in use, and the pause between attempts in seconds."""
@@ -41,6 +42,8 @@ class Catalogue:
     devices: tuple[str, ...]
     heads: tuple[str, ...]
     """Names of the heads that are shipped with the package."""
+    cards: tuple[HeadCard, ...] = ()
+    """Cards of these heads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +64,7 @@ def catalogue_job() -> Job[Catalogue]:
     from ...config import resolve_device
     from ...encoders import registry
     from ...heads import list_bundles
+    from ...training.rounds.head_cards import head_card
 
     encoders = tuple(
         (name, registry[name].info.summary) for name in registry if registry[name].info.promptable
@@ -72,7 +76,8 @@ def catalogue_job() -> Job[Catalogue]:
         except SampathError:
             continue
         devices.append(name)
-    return Catalogue(encoders, tuple(devices), tuple(list_bundles()))
+    heads = tuple(list_bundles())
+    return Catalogue(encoders, tuple(devices), heads, tuple(map(head_card, heads)))
 
 
 def open_job(

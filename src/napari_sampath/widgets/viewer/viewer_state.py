@@ -15,18 +15,20 @@ from ...arrays import ClassInfo
 from ...config import sessions_folder
 from ...errors import SampathError
 from ...jobs import Job
+from ..background.activity import Activity
 from ..background.workers import JobRunner, PromptWorker
 from ..canvas.layers import is_helper
 from ..canvas.napari_internals.layer_list import HiddenRows
 from ..canvas.napari_internals.napari_canvas import make_context_current
 from ..canvas.shown_image import show_instead, shown_for
+from ..canvas.source_file import source_file
 from ..canvas.viewport import centre_of_view
 from .annotator import Annotator
 from .commit_queue import CommitQueue
 from .image_follower import ImageFollower, user_images, visible_image
 from .jobs import Catalogue, OpenedImage, catalogue_job, model_job, open_job, prepare_job
 from .prefetch import ViewPrefetcher
-from .training_state import TrainingState
+from .training.state import TrainingState
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -101,6 +103,9 @@ class ViewerState(QObject):
         self._classes: tuple[ClassInfo, ...] = ()
         """Classes of the previous image."""
         self.training = TrainingState(self.sessions_dir, self)
+        self.activity = Activity(self)
+        """The running background work of all docks."""
+        self.activity.watch(self.runner, self.training.runner, self.training.membership.runner)
         self._prefetcher = ViewPrefetcher(self, self)
         self.follower = ImageFollower(self, self)
         self.follower.changed.connect(self._on_seen)
@@ -157,6 +162,12 @@ class ViewerState(QObject):
         """The classes of the current image, or of the previous image if there is none."""
         return self._classes if self.session is None else self.session.classes.snapshot
 
+    @property
+    def first_classes(self) -> tuple[ClassInfo, ...]:
+        """The classes with which a new image starts: those of the project, otherwise those of the previous image."""
+        project = self.training.project
+        return (() if project is None else project.classes) or self.classes
+
     def attempt(self, call: Callable[[], object], say: Callable[[str], object] | None = None) -> bool:
         """Call a function; if it raises a `SampathError`, show the message and return False.
 
@@ -212,7 +223,7 @@ class ViewerState(QObject):
         if self.annotator is None:
             session = self._sessions.get(self.image)
             if session is None:
-                job = open_job(self.image, self.sessions_dir, self.training.folder, self.classes)
+                job = open_job(self.image, self.sessions_dir, None, self.first_classes)
                 self.runner.start(job, "opening the image", self._on_opened)
                 return
             self._attach(session)
@@ -241,7 +252,6 @@ class ViewerState(QObject):
 
     def _on_catalogue(self, catalogue: Catalogue) -> None:
         self.catalogue = catalogue
-        self.training.restore()
         self._proceed()
 
     def _on_finished(self) -> None:
@@ -284,7 +294,7 @@ class ViewerState(QObject):
         self.annotator.message.connect(self.message)
         self.annotator.changed.connect(self.changed)
         self.ready = False
-        self.training.follow(session)
+        self.training.follow(session, source_file(self.image))
         self.image_chosen.emit()
 
     def _detach(self, hide: bool = False) -> None:

@@ -1,0 +1,137 @@
+"""Training samples of a project: derived from the annotations of the images that are in its training set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ...annotations import Box, ClassList
+from ...arrays import BoolArray, ClassInfo, UInt8Array
+from ...errors import DatasetError
+from ...files import free_name
+from ...formats import Snapshot
+from ...formats.dataset.manifest import DatasetImage
+from ...formats.labels import renumber
+from ...jobs import Job, Progress
+from ...rasters import MAX_PIXELS
+from ..files.saving import details_of
+from ..folder.training_samples import TrainingSamples
+from ..session import Session
+from .class_list import write_classes
+from .project import Project
+
+
+class ProjectSamples(TrainingSamples):
+    """Saves changed sessions as training samples, if their images are in the training set of a project.
+
+    Other sessions are ignored, so that nothing is copied that the user did not put in.
+    """
+
+    def __init__(self, project: Project) -> None:
+        super().__init__(project.path)
+        self.project = project
+
+    def mark_changed(self, session: Session) -> None:
+        """Record that a session may have unsaved changes, if its image is in the training set."""
+        image = self.project.find(session.digest)
+        if image is not None and image.training:
+            super().mark_changed(session)
+
+    def _session_job(self, session: Session) -> Job[DatasetImage | None] | None:
+        image, document = self.project.find(session.digest), session.document
+        if image is None or not image.training:
+            return None
+        has_labels = document.verified_map.any() or any(obj.trust == 1 for obj in document.objects.values())
+        if not has_labels and image.sample not in self.project.dataset.images:
+            return None
+        return sample_job(self.project, session)
+
+
+def sample_job(project: Project, session: Session) -> Job[DatasetImage | None]:
+    """Make a job that saves the current annotations of an image of a project as its training sample.
+
+    Returns:
+        The job; its result is None if the image was taken out in the meantime.
+
+    Raises:
+        DatasetError: If the image is too large for a sample, or has classes that the project does not have.
+    """
+    height, width = session.hw
+    if height * width > MAX_PIXELS:
+        raise DatasetError(f"'{session.name}' is too large for a training sample; save a region of it.")
+    document = session.document
+    maps, verified_in = document.snapshot(), document.verified_snapshot()
+    details = {obj.id: details_of(obj) for obj in document.objects.values()}
+    used = {obj.class_id for obj in document.objects.values()}
+    classes = tuple(info for info in document.classes if info.id in used)
+    snapshot = Snapshot(
+        "",
+        session.image,
+        *maps,
+        classes=classes,
+        details=details,
+        mpp=session.files.mpp,
+        digest=session.digest,
+    )
+    return _save(project, session.digest, snapshot, verified_in)
+
+
+def _save(
+    project: Project, digest: str, snapshot: Snapshot, verified_in: Callable[[Box], BoolArray]
+) -> Job[DatasetImage | None]:
+    yield Progress(0, 1, "Saving the training sample", "images")
+    instance_map, details = np.asarray(snapshot.instance_map), snapshot.details
+    if int(instance_map.max(initial=0)) >= 2**16:
+        instance_map, details = renumber(instance_map, details)
+    verified = verified_in((0, 0, *instance_map.shape))
+    provenance = {"annotations": {str(number): values for number, values in details.items()}}
+    with project.editing() as draft:
+        image = draft.content.images.get(digest)
+        if image is None or not image.training:
+            return None
+        numbers = _class_numbers(project, snapshot.classes or ())
+        used = np.unique(numbers[[info.id for info in snapshot.classes or ()]]).tolist()
+        write_classes(project.dataset, draft.content.classes, used)
+        taken = {other.sample for other in draft.content.images.values()} | set(project.dataset.images)
+        present = image.sample in project.dataset.images
+        sample = image.sample if present else free_name(image.name, taken - {""})
+        snapshot = dataclasses.replace(
+            snapshot,
+            name=sample,
+            class_map=numbers[np.asarray(snapshot.class_map)],
+            classes=None,  # They are those of the dataset now.
+            instance_map=instance_map,
+            verified=_inside(verified, image.regions),
+            mpp=image.mpp or snapshot.mpp,
+        )
+        entry = project.dataset.save_image(snapshot, image.slide, provenance)
+        draft.put(dataclasses.replace(image, sample=entry.name))
+    yield Progress(1, 1, "Saving the training sample", "images")
+    return entry
+
+
+def _inside(verified: BoolArray, regions: tuple[Box, ...]) -> BoolArray:
+    """Restrict a mask (H, W) to boxes; no box means no restriction."""
+    if not regions:
+        return verified
+    inside = np.zeros_like(verified)
+    for r0, c0, r1, c1 in regions:
+        inside[r0:r1, c0:c1] = verified[r0:r1, c0:c1]
+    return inside
+
+
+def _class_numbers(project: Project, classes: Sequence[ClassInfo]) -> UInt8Array:
+    """Return the table (256,) from the class numbers of an image to those of its project."""
+    table = np.zeros(256, dtype=np.uint8)
+    present = ClassList(project.classes)
+    for info in classes:
+        match = present.find(info.name) or present.find(project.renamed.get(info.key, info.name))
+        if match is None:
+            raise DatasetError(
+                f"The class '{info.name}' of the image is not in the project '{project.name}'; close and open the "
+                "image, so that the project gets the class."
+            )
+        table[info.id] = match.id
+    return table

@@ -1,0 +1,1 @@
+"""One panel with a tab for each dock."""

@@ -1,0 +1,147 @@
+"""The header of the panel: image in use, project, model, saved changes and running work."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QProgressBar, QStackedLayout, QWidget
+
+from ..common.controls import button, column, elided_label, label, plain_tooltip, row
+from ..common.status_line import describe
+from ..viewer.viewer_state import ViewerState
+
+if TYPE_CHECKING:
+    from ...session import Session
+
+BAR_PX = 70
+
+
+class PanelHeader(QWidget):
+    """Always shows the image in use, the project, the model, when annotations were saved, and running work."""
+
+    def __init__(self, state: ViewerState) -> None:
+        super().__init__()
+        self._state = state
+        self._session: Session | None = None
+        self._saved = ""
+        membership = state.training.membership
+        self.image = elided_label()
+        self.saved = label()
+        self.project = elided_label()
+        self.put_in_button = button(
+            "Put in", "Put the image in use into the project and its training set", membership.put_in
+        )
+        self.training_button = button(
+            "Training",
+            "Train heads on this image; click again to take it out of the training set",
+            checkable=True,
+        )
+        self.training_button.clicked.connect(membership.set_training)
+        self.model = elided_label()
+        self.doing = elided_label()
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setFixedWidth(BAR_PX)
+        self.bar.setMaximumHeight(12)
+        self.cancel_button = button("Cancel", "Cancel the running work", state.activity.cancel)
+        for widget in (self.put_in_button, self.training_button, self.cancel_button):
+            widget.setFixedHeight(self.fontMetrics().lineSpacing() + 4)
+        idle, busy = QWidget(), QWidget()
+        idle.setLayout(row(self.model, stretch=0))
+        busy.setLayout(row(self.doing, self.bar, self.cancel_button, stretch=0))
+        self.work = QStackedLayout()
+        self.work.addWidget(idle)
+        self.work.addWidget(busy)
+        layout = column(
+            row(self.image, self.saved, stretch=0),
+            row(self.project, self.put_in_button, self.training_button, stretch=0),
+            self.work,
+            parent=self,
+        )
+        layout.setContentsMargins(8, 2, 8, 0)
+        layout.setSpacing(1)
+        for signal in (
+            state.changed,
+            state.image_chosen,
+            state.training.project_changed,
+            state.training.changed,
+        ):
+            signal.connect(self.refresh)
+        state.activity.changed.connect(self._show_work)
+        self.refresh()
+        self._show_work()
+
+    def refresh(self) -> None:
+        """Show the current state."""
+        state = self._state
+        self._follow(state.session)
+        name = "No image is open" if state.image is None else state.image.name
+        self.image.setText(name)
+        self.image.setToolTip(
+            plain_tooltip(f"Image in use: {name}" if state.image is not None else "Open an image")
+        )
+        self.saved.setText(self._saved)
+        self._show_project()
+        text = state.activity.failure or f"Model: {_describe_model(state)}"
+        self.model.setText(text)
+        self.model.setToolTip(plain_tooltip(text))
+
+    def _show_project(self) -> None:
+        training = self._state.training
+        project, image = training.project, training.membership.image
+        if project is None:
+            text = "Not in a project"
+        elif image is None:
+            text = f"Not in '{project.name}'" if self._session is not None else f"Project: {project.name}"
+        else:
+            role = "in the training set" if image.training else "not in the training set"
+            text = f"{project.name}: {role}"
+        self.project.setText(text)
+        hint = "Annotations are saved in the journal of the image; nothing is copied"
+        self.project.setToolTip(hint if project is None else plain_tooltip(str(project.path)))
+        busy = training.membership.runner.busy
+        self.put_in_button.setVisible(project is not None and image is None and self._session is not None)
+        self.put_in_button.setEnabled(not busy)
+        self.training_button.setVisible(image is not None)
+        self.training_button.setChecked(image is not None and image.training)
+        self.training_button.setEnabled(not busy)
+
+    def _show_work(self) -> None:
+        activity = self._state.activity
+        self.work.setCurrentIndex(int(bool(activity.doing)))
+        if not activity.doing:
+            self.refresh()
+            return
+        progress = activity.progress
+        text = "" if progress is None else describe(progress, 0.0)
+        more = f" (and {activity.count - 1} more)" if activity.count > 1 else ""
+        doing = text or f"{activity.doing[:1].upper()}{activity.doing[1:]} …"
+        self.doing.setText(f"{doing}{more}")
+        self.doing.setToolTip(plain_tooltip(f"{doing}{more}"))
+        # A bar without a known end stays empty, because an animated one redraws the window all the time.
+        self.bar.setRange(0, 1000)
+        self.bar.setValue(round(1000 * progress.fraction) if progress is not None else 0)
+
+    def _follow(self, session: Session | None) -> None:
+        if session is self._session:
+            return
+        if self._session is not None:
+            self._session.saved.disconnect(self._on_saved)
+        self._session = session
+        self._saved = ""
+        if session is not None:
+            session.saved.connect(self._on_saved)
+            self._saved = "nothing to save yet" if session.untouched else "saved"
+
+    def _on_saved(self) -> None:
+        self._saved = f"saved {datetime.now():%H:%M}"
+        self.saved.setText(self._saved)
+
+
+def _describe_model(state: ViewerState) -> str:
+    if state.model is None:
+        return f"{state.choice.name}, not loaded yet"
+    if state.image is None:
+        return f"{state.model.name}, loaded"
+    return f"{state.model.name}, ready" if state.ready else f"{state.model.name}, preparing the image"

@@ -1,0 +1,72 @@
+"""The Project dock: open a project, put images in, and work through a folder of images."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from qtpy.QtWidgets import QLayout, QWidget
+
+from ..common.controls import column, group, label
+from ..folder.dock import FolderDock
+from .image_form import ImageForm
+from .project_form import ProjectForm
+from .start_page import StartPage
+
+FOLDER_HINT = (
+    "Choose a folder to work through its images one after another, and to put them in by a right-click."
+)
+
+
+class ProjectDock(FolderDock):
+    """Shows the open project, the place of the image in use in it, and a folder of images.
+
+    Without a project it offers to open one, and says that nothing is copied.
+    """
+
+    def refresh(self) -> None:
+        """Show the current state."""
+        super().refresh()
+        has_project = self.state.training.project is not None
+        self.start.setVisible(not has_project)
+        self.project.setVisible(has_project)
+        self.start.refresh()
+        self.project.refresh()
+        self.image.refresh()
+        has_folder = self.controller.queue is not None
+        self.strip.setVisible(has_folder)
+        self.hint.setVisible(not has_folder)
+
+    def open_project(self, folder: Path) -> None:
+        """Open a project; it is created if the folder is not one yet, with the classes of the image in use."""
+        session = self.state.session
+        edited = session is not None and bool(session.document.objects)
+        classes = session.classes.snapshot if session is not None and edited else ()
+        self.state.training.choose(folder, classes=classes)
+
+    def controls(self) -> tuple[QWidget | QLayout, ...]:
+        """Return the controls in their order."""
+        self.start = StartPage(self.state)
+        self.project = ProjectForm(self.state)
+        self.image = ImageForm(self.state)
+        folder, *strip = super().controls()
+        self.strip = QWidget()
+        column(*strip, parent=self.strip)
+        self.hint = label(FOLDER_HINT, wrap=True)
+        return (self.start, self.project, group("Image in use", self.image), folder, self.hint, self.strip)
+
+    def _connect(self) -> None:
+        super()._connect()
+        training = self.state.training
+        self.start.project_selected.connect(self.open_project)
+        self.start.folder_selected.connect(self.controller.open_folder)
+        training.message.connect(self.status.say)
+        self.state.message.connect(self.status.say)
+        self.state.runner.failed.connect(self.status.say)
+        for signal in (training.membership.runner.started, training.membership.runner.finished):
+            signal.connect(self.refresh)
+        training.runner.started.connect(partial(self._say_doing, "the project"))
+
+    def _say_doing(self, what: str, doing: str) -> None:
+        if what in doing:
+            self.status.say(f"{doing[:1].upper()}{doing[1:]} …")

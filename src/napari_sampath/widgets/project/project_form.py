@@ -1,0 +1,197 @@
+"""Controls of the open project: name, content, notes, class list, sharing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog, QLineEdit, QMenu, QPlainTextEdit, QWidget
+
+from ..common.controls import button, column, label, plain_tooltip, row
+from ..common.texts import plural
+from ..viewer.viewer_state import ViewerState
+from .class_menu import ClassMenu
+from .jobs import check_project_job, merge_project_job, pack_project_job
+
+if TYPE_CHECKING:
+    from ...session import Project
+    from ...session.project.checking import ProjectCheck
+    from ...session.project.merging import MergeResult
+
+NOTES_PX = 90
+
+
+class ProjectForm(QWidget):
+    """Shows the open project and changes it."""
+
+    def __init__(self, state: ViewerState) -> None:
+        super().__init__()
+        self._state = state
+        training = state.training
+        self.name = QLineEdit()
+        self.name.setToolTip("Name of the project; press Enter to rename it")
+        self.name.setAccessibleName("Name of the project")
+        self.name.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.name.editingFinished.connect(self._rename)
+        self.close_button = button("Close", "Close the project; images stay open", training.close_project)
+        self.text = label(wrap=True)
+        self.classes_button = button("Classes", "Add, save or take out classes of all images of the project")
+        self.class_menu = ClassMenu(state, self.classes_button)
+        self.share_button = button("Share", "Pack the project as one file, or merge one from a colleague")
+        menu = QMenu(self.share_button)
+        menu.addAction("Pack as a zip file…", self._choose_zip)
+        menu.addAction("Merge a project that was worked on elsewhere…", self._choose_other)
+        self.share_button.setMenu(menu)
+        self.check_button = button("Check", "Find duplicates, and missing images again", self.check)
+        self.notes_button = button(
+            "Notes", "Show the notes of the project", self._toggle_notes, checkable=True
+        )
+        self.notes = QPlainTextEdit()
+        self.notes.setFixedHeight(NOTES_PX)
+        self.notes.setPlaceholderText("Notes of this project; saved when you close them")
+        self.notes.setAccessibleName("Notes of the project")
+        self.notes.hide()
+        column(
+            row(self.name, self.close_button, stretch=0),
+            self.text,
+            row(self.classes_button, self.share_button, self.check_button, self.notes_button),
+            self.notes,
+            parent=self,
+        )
+
+    def refresh(self) -> None:
+        """Show the project."""
+        project = self._state.training.project
+        if project is None:
+            return
+        if not self.name.hasFocus():
+            self.name.setText(project.name)
+        self.name.setToolTip(plain_tooltip(f"{project.path}\nPress Enter to rename the project"))
+        self.text.setText(_describe(project))
+        self.notes_button.setText("Notes …" if project.notes else "Notes")
+
+    def check(self, search: Path | None = None) -> None:
+        """Check the project; `search` is a folder in which missing images are searched."""
+        project = self._state.training.project
+        if project is not None:
+            search = search or (
+                None if self._state.training.membership.file is None else self._folder_of_image()
+            )
+            job = check_project_job(project, search)
+            self._state.training.membership.edit(job, "checking the project", self._on_checked)
+
+    def pack(self, target: Path) -> None:
+        """Pack the project as a zip file."""
+        training = self._state.training
+        if training.project is not None:
+            job = pack_project_job(training.save_job(), training.project, target, self._state.sessions_dir)
+            training.membership.edit(
+                job,
+                "packing the project",
+                lambda path: training.message.emit(f"Packed the project as {path}."),
+            )
+
+    def merge(self, source: Path) -> None:
+        """Merge a project that was worked on elsewhere."""
+        training = self._state.training
+        if training.project is not None:
+            job = merge_project_job(training.project, source, self._state.sessions_dir)
+            training.membership.edit(job, "merging the project", self._on_merged)
+
+    def _folder_of_image(self) -> Path | None:
+        file = self._state.training.membership.file
+        return None if file is None else file.parent
+
+    def _rename(self) -> None:
+        training, name = self._state.training, self.name.text()
+        if training.project is not None and name != training.project.name:
+            project = training.project
+            if training.attempt(lambda: project.rename(name)):
+                training.project_changed.emit()
+            else:
+                self.name.setText(project.name)
+
+    def _toggle_notes(self) -> None:
+        training, shown = self._state.training, self.notes_button.isChecked()
+        project = training.project
+        if project is None:
+            return
+        if shown:
+            self.notes.setPlainText(project.notes)
+        elif self.notes.toPlainText() != project.notes:
+            text = self.notes.toPlainText()
+            training.attempt(lambda: project.set_notes(text))
+        self.notes.setVisible(shown)
+        self.refresh()
+
+    def _choose_zip(self) -> None:
+        project = self._state.training.project
+        if project is None:
+            return
+        start = str(project.path.parent / f"{project.path.name}.zip")
+        path, _ = QFileDialog.getSaveFileName(self, "Pack the project", start, "Zip files (*.zip)")
+        if path:
+            self.pack(Path(path))
+
+    def _choose_other(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Project to merge", str(Path.home()), "Zip files (*.zip)")
+        if path:
+            self.merge(Path(path))
+
+    def _on_checked(self, check: ProjectCheck) -> None:
+        self._state.training.message.emit(describe_check(check))
+
+    def _on_merged(self, result: MergeResult) -> None:
+        self._state.training.membership.join()
+        self._state.training.message.emit(describe_merge(result))
+
+
+def _describe(project: Project) -> str:
+    images = list(project.images.values())
+    used = [image for image in images if image.training]
+    splits = [project.split_of(image) for image in used]
+    kinds = (
+        ("train", "to train"),
+        ("val", "to validate"),
+        ("test", "to test"),
+        ("", "without verified labels"),
+    )
+    parts = [f"{splits.count(split)} {text}" for split, text in kinds if split in splits]
+    inside = f" ({', '.join(parts)})" if parts else ""
+    names = ", ".join(info.name for info in project.classes) or "no classes yet"
+    return f"{plural(len(images), 'image')}, {len(used)} in the training set{inside}. Classes: {names}."
+
+
+def describe_check(check: ProjectCheck) -> str:
+    """Describe the result of a check in one to three sentences."""
+    parts = []
+    if check.found:
+        parts.append(f"Found again: {', '.join(check.found)}.")
+    for sample, name in check.duplicates[:2]:
+        parts.append(f"'{sample}' has the same pixels as '{name}'; 'sampath project check' can take it out.")
+    if check.missing:
+        parts.append(
+            f"The files of {', '.join(map(repr, check.missing[:3]))} are missing; open one of their folders and "
+            "check again."
+        )
+    if check.changed:
+        parts.append(f"The files of {', '.join(map(repr, check.changed[:3]))} have other pixels now.")
+    for name, reason in list(check.unreadable.items())[:2]:
+        parts.append(f"'{name}' cannot be read: {reason}")
+    return " ".join(parts) or "The project is complete: no duplicates, no missing or changed images."
+
+
+def describe_merge(result: MergeResult) -> str:
+    """Describe the result of a merge."""
+    text = f"{len(result.added)} added, {len(result.updated)} updated, {len(result.unchanged)} unchanged."
+    for conflict in result.conflicts[:3]:
+        text += (
+            f" Conflict in '{conflict.name}': ours has {conflict.ours}, the other has {conflict.theirs}; ours is "
+            f"kept, the other is in {conflict.file.name} in the folder 'conflicts'."
+        )
+    if len(result.conflicts) > 3:
+        text += f" {len(result.conflicts) - 3} more conflicts are in the folder 'conflicts'."
+    for name, reason in list(result.failed.items())[:2]:
+        text += f" '{name}' was not taken over: {reason}"
+    return text

@@ -1,0 +1,46 @@
+"""The card of the selected head: picture, tissue, stain, magnification, classes, quality and on what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtGui import QPixmap
+from qtpy.QtWidgets import QLabel, QWidget
+
+from ..common.controls import label, plain_tooltip, row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...arrays import ClassInfo
+    from ...training.rounds.head_cards import HeadCard
+
+PICTURE_PX = 64
+
+
+class HeadCardView(QWidget):
+    """Shows a `HeadCard`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.picture = QLabel()
+        self.picture.setFixedWidth(PICTURE_PX)
+        self.text = label(wrap=True)
+        self.setLayout(row(self.picture, self.text, stretch=1))
+        self.hide()
+
+    def show_card(self, card: HeadCard | None, classes: Sequence[ClassInfo]) -> None:
+        """Show a card, and say if the head has none of the classes of the image; None hides the view."""
+        self.setVisible(card is not None)
+        if card is None:
+            return
+        names = {info.key for info in classes}
+        shared = any(info.key in names for info in card.classes)
+        note = "" if shared or not classes else " It has none of the classes of this image."
+        self.text.setText(f"{card.text}{note}")
+        licence = card.licence or "not stated"
+        self.setToolTip(plain_tooltip(f"{card.name}: encoder {card.encoder}, licence {licence}"))
+        self.picture.setVisible(card.picture is not None)
+        if card.picture is not None:
+            pixmap = QPixmap(str(card.picture))
+            self.picture.setPixmap(pixmap.scaledToWidth(PICTURE_PX) if not pixmap.isNull() else pixmap)

@@ -1,0 +1,106 @@
+"""`sampath project`: create, fill, change, check and share a project without a window."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from napari_sampath.cli import main
+from support.models.project_images import image_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def sampath(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, Any, str]]:
+    """Run `sampath project ...`; return the exit code, the JSON result (None if there is none) and stderr."""
+
+    def call(*args: object) -> tuple[int, Any, str]:
+        code = main(["--json", "--quiet", "project", *map(str, args)])
+        captured = capsys.readouterr()
+        return code, json.loads(captured.out) if captured.out else None, captured.err
+
+    return call
+
+
+def test_a_project_from_empty_to_shared(sampath: Callable[..., Any], tmp_path: Path) -> None:
+    project = tmp_path / "glands"
+    code, created, _ = sampath("create", project, "--name", "Glands", "--preset", "glands")
+    assert code == 0
+    assert [c["name"] for c in created["classes"]] == ["benign gland", "malignant gland", "lumen"]
+    files = [image_file(tmp_path / folder, "tile.png", seed) for seed, folder in enumerate("xy")]
+    twin = image_file(tmp_path, "twin.png", 1)
+    code, added, _ = sampath("add", project, *files, twin, "--slide", "case 7")
+    assert (code, added["added"]) == (0, ["tile", "tile (2)"])
+    assert "same pixels as 'tile (2)'" in added["skipped"][str(twin)]
+    assert sampath("training", project, "tile (2)", "out")[0] == 0
+    assert sampath("rename", project, "tile", "Gland 1")[0] == 0
+    assert sampath("rename", project, "Glands 2026")[0] == 0
+    assert sampath("notes", project, "From the archive.")[0] == 0
+    _, shown, _ = sampath("show", project)
+    assert (shown["name"], shown["notes"]) == ("Glands 2026", "From the archive.")
+    assert {image["name"]: image["training"] for image in shown["images"]} == {
+        "Gland 1": True,
+        "tile (2)": False,
+    }
+    assert {image["slide"] for image in shown["images"]} == {"case 7"}
+    code, _, _ = sampath("pack", project, "-o", tmp_path / "glands.zip")
+    assert code == 0
+    code, unpacked, _ = sampath("unpack", tmp_path / "copy", tmp_path / "glands.zip")
+    assert (code, unpacked["images"]) == (0, 2)
+    assert sampath("merge", project, tmp_path / "glands.zip")[0] == 0
+    files[0].unlink()
+    code, report, _ = sampath("check", project)
+    assert (code, report["problems"]) == (1, ["the file of 'Gland 1' is missing; use --search FOLDER"])
+    code, report, _ = sampath("check", project, "--search", tmp_path / "copy")
+    assert (code, list(report["found"])) == (0, ["Gland 1"])
+    assert sampath("remove", project, "Gland 1")[0] == 0
+    assert [image["name"] for image in sampath("show", project)[1]["images"]] == ["tile (2)"]
+
+
+def test_class_lists(sampath: Callable[..., Any], tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    sampath("create", project)
+    assert sampath("classes", project, "--preset", "nuclei")[0] == 0
+    assert sampath("classes", project, "--rename", "dead", "apoptotic")[0] == 0
+    assert sampath("classes", project, "--remove", "connective", "--into", "inflammatory")[0] == 0
+    assert sampath("classes", project, "--write", tmp_path / "classes.csv")[0] == 0
+    _, listed, _ = sampath("classes", project)
+    names = {entry["id"]: entry["name"] for entry in listed["classes"]}
+    assert names == {1: "neoplastic", 2: "inflammatory", 4: "apoptotic", 5: "epithelial"}
+    assert (tmp_path / "classes.csv").read_text().splitlines()[3] == "4,apoptotic,#f0e442"
+    other = tmp_path / "q"
+    sampath("create", other, "--classes", tmp_path / "classes.csv")
+    assert sampath("show", other)[1]["classes"] == listed["classes"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("show", "missing"), "dataset.json"),
+        (("remove", "glands", "nothing"), "There is no image"),
+        (("classes", "glands", "--remove", "nothing"), "There is no class 'nothing'"),
+        (("classes", "glands", "--read", "missing.csv"), "cannot be opened"),
+        (("training", "glands", "nothing", "in"), "There is no image"),
+        (("unpack", "new", "missing.zip"), "There is no file"),
+        (("merge", "glands", "missing.zip"), "There is no file"),
+        (("create", "glands"), "already"),
+    ],
+)
+def test_wrong_input_is_one_sentence(
+    sampath: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    args: tuple[str, ...],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sampath("create", "glands")
+    code, result, error = sampath(*args)
+    assert (code, result) == (1, None)
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
