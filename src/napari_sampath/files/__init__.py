@@ -3,7 +3,7 @@
 from .atomic import LEFTOVER_S, Write, remove_leftovers, write_atomically
 from .json_reader import JsonError, convert, from_json, parse_json, read_json
 from .locks import LOCK_S, locked
-from .names import file_stem, free_name, is_stem_of, name_key
+from .names import file_stem, find_file, free_name, is_stem_of, name_key
 from .opening import open_regular
 from .together import WriteFolder, remove_staged, settle, write_together
 
@@ -15,6 +15,7 @@ __all__ = [
     "WriteFolder",
     "convert",
     "file_stem",
+    "find_file",
     "free_name",
     "from_json",
     "is_stem_of",

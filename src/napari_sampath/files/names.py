@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import quote
 
 MAX_STEM_BYTES = 200
@@ -57,6 +59,19 @@ def name_key(name: str) -> str:
     They differ in capitals, or in the encoding of accents: macOS stores "é" as "e" and an accent.
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def find_file(folder: Path, name: str) -> str:
+    """Return the name of a file that a copy to another file system may have changed; `name` if there is none.
+
+    macOS decomposes accents, and some disks change capitals.
+    """
+    path = folder / name
+    if os.path.lexists(path) or not os.path.isdir(path.parent):
+        return name
+    key = name_key(path.name)
+    match = next((other for other in os.listdir(path.parent) if name_key(other) == key), path.name)
+    return Path(name).with_name(match).as_posix()
 
 
 def free_name(name: str, names: Iterable[str]) -> str:

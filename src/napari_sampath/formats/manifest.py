@@ -220,6 +220,7 @@ def load_details(path: Path) -> dict[int, dict[str, Any]]:
         ) from error
 
 
+_MAX_NAME_BYTES = 255
 _Side = Annotated[int, Range(1, 2**31 - 1)]
 
 
@@ -240,8 +241,10 @@ def _entry(name: str, stored: _Stored) -> Entry:
     files = {kind: stored.files.get(kind, []) for kind in (*KINDS, WHOLE, DETAILS, EARLIER)}
     listed = [file for names in files.values() for file in names]
     for file in listed:
-        if Path(file).is_absolute() or ".." in Path(file).parts or "\\" in file or not file:
-            raise ValueError(f"{file} is not in this folder")
+        parts = Path(file).parts
+        too_long = any(len(part.encode("utf-8", "replace")) > _MAX_NAME_BYTES for part in parts)
+        if not parts or Path(file).is_absolute() or ".." in parts or set(file) & set("\\\0") or too_long:
+            raise ValueError(f"{file[:40]} is not the name of a file in this folder")
     # Earlier versions stored no stem, and encoded more characters in file names.
     stems = [stem for stem in map(stem_of, listed) if stem is not None and is_stem_of(stem, name)]
     stem = stored.stem or next(iter(stems), file_stem(name))

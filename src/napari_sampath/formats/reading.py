@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ImageError, UnknownNameError
-from ..files import name_key, settle
+from ..files import find_file, name_key, settle
 from ..rasters import check_pixels, read_labels
 from ..registry import join_names, unknown_name
 from . import manifest
@@ -157,6 +157,8 @@ def _choose(folder: Path, options: ReadOptions) -> tuple[str, manifest.Entry]:
 
 def _read_entry(folder: Path, name: str, entry: manifest.Entry, options: ReadOptions) -> Labels | Objects:
     check_unique(entry.classes, f"'{folder / manifest.MANIFEST}'")
+    files = {kind: [find_file(folder, file) for file in files] for kind, files in entry.files.items()}
+    entry = replace(entry, files=files)
     combined = [folder / file for file in entry.files.get(WHOLE, ()) if os.path.exists(folder / file)]
     if combined and not any(entry.files[kind] for kind in KINDS):
         # Of several files, read the one that keeps most, such as GeoJSON instead of YOLO.
