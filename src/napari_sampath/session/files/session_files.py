@@ -51,6 +51,11 @@ class SessionFiles:
         """Return the change that adds the objects from `read_job`; they overwrite existing objects."""
         return Change(self._editor, lambda document: plan_import(document, new))
 
+    def read_job(self, path: str | Path, options: ReadOptions | None = None) -> Job[NewObjects]:
+        """Make a job that reads the objects of a file in any format of `formats`; see `importing.read_job`."""
+        options = replace(options or ReadOptions(), digest=self.digest, orientation=self.orientation)
+        return read_job(Path(path), self.name, self._editor.document.hw, options)
+
     def import_notes(self, new: NewObjects) -> tuple[str, ...]:
         """Return sentences about what was read, renumbered and overwritten; call it before the change is applied."""
         return notes_of(self._editor.document, new)
@@ -73,8 +78,7 @@ class SessionFiles:
             SampathError: If the file cannot be read or does not have the size of the image.
             StorageError: If the change cannot be saved; nothing has changed.
         """
-        options = replace(options or ReadOptions(), digest=self.digest, orientation=self.orientation)
-        new = run(read_job(Path(path), self.name, self._editor.document.hw, options))
+        new = run(self.read_job(path, options))
         said = self.import_notes(new)
         added = self.import_change(new).apply()
         if notes is not None:

@@ -12,6 +12,7 @@ from ..canvas.napari_internals.napari_canvas import focus_canvas
 from ..common.base_dock import Dock
 from ..common.controls import button, group, label, row
 from ..common.image_bar import ImageBar
+from ..common.question_panel import QuestionPanel
 from ..common.status_line import StatusLine
 from ..viewer.annotator import Annotator
 from ..viewer.key_settings import KeyChoice
@@ -24,7 +25,6 @@ from .help_overlay import HelpOverlay
 from .mask_rules import MaskRules, MaskRulesForm
 from .mode_buttons import ModeButtons
 from .model_form import ModelForm
-from .question_panel import QuestionPanel
 from .tool_buttons import TOOLS, ToolButtons
 
 ACTIONS = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog, QLineEdit
@@ -14,11 +15,18 @@ from ..background.workers import JobRunner
 from ..common.apply_queue import ApplyQueue
 from ..common.base_dock import Dock
 from ..common.controls import button, elided_label, form, group, row
+from ..common.question_panel import QuestionPanel
+from ..common.settings_form import SettingsForm
 from ..common.status_line import StatusLine
 from ..common.texts import plural
 from ..viewer.jobs import import_job
+from ..viewer.questions import Questions
 from ..viewer.viewer_state import ViewerState
 from .format_list import FormatList, file_filter
+from .import_options import ImportSettings, question
+
+if TYPE_CHECKING:
+    from ...formats import ImportChoiceError, ReadOptions
 
 IMPORT_FILE_HINT = (
     "Add the objects of a label image or of an annotation file (GeoJSON, COCO, CVAT, ImageJ ...)"
@@ -46,12 +54,17 @@ class ExportDock(Dock):
         self.export_button = button("Export", "Write the annotations in the selected formats", self._export)
         self.import_file_button = button("Import a file…", IMPORT_FILE_HINT, self._import_file)
         self.import_folder_button = button("Import a folder…", IMPORT_FOLDER_HINT, self._import_folder)
+        self.import_settings = SettingsForm(ImportSettings())
+        self.questions = Questions(self)
+        self.question_panel = QuestionPanel()
+        self.questions.changed.connect(lambda: self.question_panel.show_question(self.questions))
         self.status = StatusLine(self.runner, "Export writes the committed objects of this image.")
         self.fill(
             form(("Image", self.image), ("Folder", row(self.folder, self.browse_button, stretch=0))),
             group("Formats", self.formats),
             self.export_button,
-            row(self.import_file_button, self.import_folder_button),
+            group("Import", self.import_settings, row(self.import_file_button, self.import_folder_button)),
+            self.question_panel,
             self.status,
         )
         self.state.changed.connect(self.refresh)
@@ -68,20 +81,33 @@ class ExportDock(Dock):
         for widget in (self.export_button, self.import_file_button, self.import_folder_button):
             widget.setEnabled(session is not None and not self.apply_queue.busy)
 
-    def import_from(self, path: str | Path) -> None:
-        """Add the objects of a file or folder to the session, as one undo step."""
+    def import_from(self, path: str | Path, options: ReadOptions | None = None) -> None:
+        """Add the objects of a file or folder to the session, as one undo step.
+
+        Args:
+            path: The file or folder.
+            options: The answers to earlier questions; by default, the choices of the form, with questions.
+        """
         session, name = self.state.session, Path(path).name
         if session is None:
             return
+        self.questions.dismiss()
+        chosen = options or self.import_settings.value().options()
 
-        def add(objects: NewObjects) -> None:
-            self.apply_queue.add(session, session.files.import_change(objects), on_done)
+        def add(result: NewObjects | ImportChoiceError) -> None:
+            if isinstance(result, Exception):
+                read_again = partial(self.import_from, path)
+                self.questions.ask(question(result, chosen, read_again))
+                return
+            notes.extend(session.files.import_notes(result))
+            self.apply_queue.add(session, session.files.import_change(result), on_done)
 
         def on_done(objects: list[AnnotatedObject]) -> None:
-            self.status.say(f"Imported {plural(len(objects), 'object')} from {name}; Undo removes them.")
+            text = f"Imported {plural(len(objects), 'object')} from {name}; Undo removes them."
+            self.status.say(" ".join([text, *notes]))
 
-        job = import_job(Path(path), session.name, session.hw)
-        self.runner.start(job, f"reading {name}", add)
+        notes: list[str] = []
+        self.runner.start(import_job(session, Path(path), chosen), f"reading {name}", add)
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder for the files", self.folder.text())
@@ -101,12 +127,13 @@ class ExportDock(Dock):
                 f"'{self.folder.text()}' is not an absolute path; choose a folder with the button beside it."
             )
             return
-        job = session.files.export_job(folder, formats)
-        self.runner.start(job, "writing the annotations", self._on_exported)
+        notes: list[str] = []
+        job = session.files.export_job(folder, formats, notes)
+        self.runner.start(job, "writing the annotations", partial(self._on_exported, notes))
 
-    def _on_exported(self, paths: list[Path]) -> None:
+    def _on_exported(self, notes: list[str], paths: list[Path]) -> None:
         names = ", ".join(path.name for path in paths)
-        self.status.say(f"Wrote {names} to {paths[0].parent}.")
+        self.status.say(" ".join([f"Wrote {names} to {paths[-1].parent}.", *notes]))
 
     def _import_file(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Annotations", self.folder.text(), file_filter())

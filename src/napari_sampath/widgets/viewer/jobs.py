@@ -20,6 +20,7 @@ from ..canvas.shown_image import ORIENTATION
 from ..canvas.slide_layer import slide_of
 
 if TYPE_CHECKING:
+    from ...formats import ImportChoiceError, ReadOptions
     from ...images import LayerImage
     from ...predict import Model
     from ...session import NewObjects, Session
@@ -212,9 +213,16 @@ def prepare_job(session: Session, centre_rc: tuple[float, float]) -> Job[int]:
         yield Progress(progress.done, total, "Preparing the image for clicks", "parts")
 
 
-def import_job(path: Path, name: str, hw: tuple[int, int]) -> Job[NewObjects]:
-    """Read annotations from a file or folder; see `session.files.importing.read_job`."""
-    yield Progress(0, 0, "Reading the annotations")
-    from ...session.files.importing import read_job
+def import_job(session: Session, path: Path, options: ReadOptions) -> Job[NewObjects | ImportChoiceError]:
+    """Read annotations from a file or folder; see `session.files.importing.read_job`.
 
-    return (yield from read_job(path, name, hw))
+    Returns:
+        The objects, or the question that the user has to answer first.
+    """
+    yield Progress(0, 0, "Reading the annotations")
+    from ...formats import ImportChoiceError
+
+    try:
+        return (yield from session.files.read_job(path, options))
+    except ImportChoiceError as error:
+        return error

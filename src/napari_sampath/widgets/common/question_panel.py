@@ -6,8 +6,8 @@ from functools import partial
 
 from qtpy.QtWidgets import QFrame, QGridLayout, QMenu, QPushButton
 
-from ..common.controls import SPACING_PX, button, column, delete_widgets, label
 from ..viewer.questions import Choice, Questions
+from .controls import SPACING_PX, button, column, delete_widgets, label
 
 COLUMNS = 3
 
