@@ -410,3 +410,29 @@ def test_the_window_responds_while_a_head_runs(open_segment: Callable[..., Any])
         return stalls[0]
 
     assert_alive(longest_stalls(segmenting))
+
+
+def test_a_result_belongs_to_its_head(
+    open_segment: Callable[..., Any], bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Add objects is off while another head is selected, and every text names the head that made the result."""
+    window, dock = open_segment(disc_image(3, (120, 160))[0])
+    done(window, dock)
+    head = dock.result.segmentation.head
+    assert dock.add_button.isEnabled()
+    assert dock.summary.text().startswith(f"{head}: ")
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(bundle.read_bytes())
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (str(other), ""))
+    window.driver.press(dock.head.file_button)
+    assert dock.head.value() == str(other)
+    assert not dock.add_button.isEnabled()
+    assert "Press Segment to run other.safetensors" in dock.summary.text()
+    window.driver.press(dock.add_button)
+    assert not window.session.document.objects
+    dock.head.setValue(str(bundle))
+    dock.head.combo.activated.emit(dock.head.combo.currentIndex())
+    assert dock.add_button.isEnabled()
+    window.driver.press(dock.add_button)
+    wait_until(lambda: bool(window.session.document.objects) and not dock.apply_queue.busy, 20, "the objects")
+    assert f"of {head}; correct them" in dock.status.message.text()

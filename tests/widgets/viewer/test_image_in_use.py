@@ -187,6 +187,22 @@ def test_the_layer_list_shows_no_helper_layers(open_window: Callable[..., Any], 
     assert len(rows_shown(window.viewer)) == len(window.viewer.layers)
 
 
+def test_layers_and_session_follow_a_renamed_image(
+    open_window: Callable[..., Any], tissue: np.ndarray
+) -> None:
+    window = open_window(tissue, DiscModel())
+    window.image.name = "case 7"
+    settle()
+    assert window.session.name == "case 7"
+    assert window.layers.classes.metadata["napari-sampath"] == "case 7"
+    second = add_second(window, tissue)
+    in_use(window, second)
+    window.viewer.layers.selection.active = window.image
+    in_use(window, window.image)
+    marked = [layer for layer in window.viewer.layers if layer.metadata.get("napari-sampath") == "case 7"]
+    assert len(marked) == len(window.layers.all()), "no second set of layers"
+
+
 def test_results_of_heads_are_never_the_image_in_use(
     open_window: Callable[..., Any], tissue: np.ndarray
 ) -> None:

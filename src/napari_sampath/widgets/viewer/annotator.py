@@ -99,6 +99,7 @@ class Annotator(QObject):
             (session.message, self._on_message),
             (session.overlap_found, self._on_overlap),
             (self.layers.classes.events.mode, self._on_layer_mode),
+            (image.events.name, self._on_name),
         ]
         for signal, slot in self._links:
             signal.connect(slot)
@@ -226,6 +227,10 @@ class Annotator(QObject):
 
     def _on_message(self, text: str) -> None:
         self.message.emit(text)
+
+    def _on_name(self) -> None:
+        # Files are exported under the present name of the image.
+        self.session.name = self.image.name
 
     def _on_overlap(self, overlap: Overlap) -> None:
         key, commit = self.key_choice.shown, self.input.commit

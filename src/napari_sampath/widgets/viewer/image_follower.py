@@ -11,7 +11,7 @@ import numpy as np
 from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from ..canvas.layers import MARK_HEAD
+from ..canvas.layers import MARK, MARK_HEAD
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -55,6 +55,14 @@ def visible_image(viewer: Viewer) -> Image | None:
     return next((image for image in reversed(user_images(viewer)) if image.visible), None)
 
 
+def mark_renamed(viewer: Viewer, before: str, after: str) -> None:
+    """Let the layers that belong to an image follow its new name."""
+    for layer in viewer.layers if before != after else ():
+        for mark in (MARK, MARK_HEAD):
+            if layer.metadata.get(mark) == before:
+                layer.metadata[mark] = after
+
+
 class ImageFollower(QObject):
     """Makes the image that is opened, selected or left visible the image in use.
 
@@ -74,6 +82,8 @@ class ImageFollower(QObject):
         self._state = state
         self._viewer = state.viewer
         self._watched: list[tuple[Any, Callable[..., object]]] = []
+        self._names: dict[Image, str] = {}
+        """Names by which the layers of an image are marked."""
         self._clicked: Image | None = None
         """Another image that the user clicked on last."""
         self._timer = QTimer(self)
@@ -208,7 +218,9 @@ class ImageFollower(QObject):
 
     def _watch(self) -> None:
         self._unwatch()
-        for image in user_images(self._viewer):
+        names, self._names = self._names, {image: image.name for image in user_images(self._viewer)}
+        for image, name in self._names.items():
+            mark_renamed(self._viewer, names.get(image, name), name)
             for event in (
                 image.events.visible,
                 image.events.opacity,
