@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,33 @@ def test_a_single_roi_and_rois_of_a_stack(tmp_path: Path) -> None:
     objects = import_objects(write_zip(tmp_path / "stack.zip", slices), hw=HW)
     assert len(objects.items) == 1
     assert any("2 ROIs of other slices than slice 2 were left out" in note for note in objects.notes)
+
+
+def test_names_of_single_rois_are_not_classes(tmp_path: Path) -> None:
+    """Cellpose gives each ROI a random name, other programs a number."""
+    rng = np.random.default_rng(0)
+    corners = [rng.integers(0, 30, 2) + np.array([(0, 0), (4, 0), (4, 4), (0, 4)]) for _ in range(30)]
+    for names in (
+        [str(uuid.UUID(int=number)) for number in range(30)],
+        [f"n{number}x" for number in range(30)],
+    ):
+        files = {
+            f"{name}.roi": roi(ring, name=name).tobytes() for name, ring in zip(names, corners, strict=True)
+        }
+        objects = import_objects(
+            write_zip(tmp_path / "a.zip", files), hw=HW, options=ReadOptions(overlap="file-order")
+        )
+        assert len(objects.classes) == 1
+    assert any("30 names of ROIs were not read as classes" in note for note in objects.notes)
+
+
+def test_exported_classes_are_read_even_if_each_has_one_object(tmp_path: Path) -> None:
+    classes = tuple(ClassInfo(number, f"class {number}", (number, 0, 0)) for number in range(1, 41))
+    class_map = np.zeros(HW, np.uint8)
+    class_map[5, 10:50] = range(1, 41)
+    export_labels(tmp_path, Snapshot("a", None, class_map, classes=classes), ("imagej",))
+    labels = import_labels(tmp_path / "a_objects.RoiSet.zip", hw=HW)
+    np.testing.assert_array_equal(labels.class_map, class_map)
 
 
 def test_damaged_rois_are_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import io
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,28 @@ class Source:
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(name) as stream:
                 return self._bounded(stream.read(limit_bytes + 1), limit_bytes)
+        except (*_ZIP_ERRORS, KeyError) as error:
+            raise self._refused(f"'{name}': {error}") from error
+
+    def read_members(self, names: Iterable[str], limit_bytes: int = MAX_BYTES) -> Iterator[bytes]:
+        """Read files of a zip; its list of files is read once, and all files together may have `MAX_BYTES`.
+
+        Raises:
+            ImageError: As `read_member`.
+        """
+        total = 0
+        name = ""
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                for name in names:
+                    with archive.open(name) as stream:
+                        content = self._bounded(stream.read(limit_bytes + 1), limit_bytes)
+                    total += len(content)
+                    if total > MAX_BYTES:
+                        raise self._refused(f"it has more than {MAX_BYTES:,} bytes after decompression")
+                    yield content
+        except ImageError:
+            raise
         except (*_ZIP_ERRORS, KeyError) as error:
             raise self._refused(f"'{name}': {error}") from error
 

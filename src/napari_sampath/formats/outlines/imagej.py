@@ -17,6 +17,7 @@ import re
 import struct
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +40,10 @@ _MAGIC = b"Iout"
 _MAX_ROI_BYTES = 2**26
 _DAMAGED = (ValueError, TypeError, LookupError, struct.error, RuntimeError, ArithmeticError, AssertionError)
 _NUMBER_AT_END = re.compile(r"[-_ ]+\d+$")
-_AUTOMATIC = re.compile(r"[\d\W_]*")
+_AUTOMATIC = re.compile(r"[\d\W_]*|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}|F\d+-C\d*", re.IGNORECASE)
+"""Names that ImageJ and `roifile` (in Cellpose) give by themselves."""
+_MAX_NAMES = 20
+"""Different names from which on names that rarely repeat are those of objects, not of classes."""
 _CURVE = np.linspace(0, 1, 33)[1:, None]
 """Positions at which a curve is evaluated."""
 _MOVE, _LINE, _QUADRATIC, _CUBIC, _CLOSE = range(5)
@@ -65,6 +69,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     chosen = [(name, roi) for name, roi in rois if roi.position <= first]
     shapes = Shapes()
     groups: dict[str, int | None] = {}
+    named: set[str] = set()
     rounded = 0
     for name, roi in chosen:
         with reading_shape(source.path, "ROI", name):
@@ -72,10 +77,20 @@ def read(source: Source, options: ReadOptions) -> Shapes:
             if kind:
                 shapes.skipped[no_area(kind)] += 1
                 continue
-            shape = _shape(name, roi)
+            shape, has_class = _shape(name, roi)
             shapes.items.append(shape)
             groups.setdefault(shape.class_name, roi.group or None)
+            if shape.class_name and not has_class:
+                named.add(shape.class_name)
             rounded += roi.rounded_rect_arc_size > 0 and _kind(roi) == "RECT"
+    if len(named) > _MAX_NAMES and 2 * len(named) > len(shapes.items):
+        shapes.items = [
+            replace(shape, class_name="") if shape.class_name in named else shape for shape in shapes.items
+        ]
+        shapes.notes.append(
+            f"The {len(named)} names of ROIs were not read as classes, because they rarely repeat."
+        )
+        groups = {name: group for name, group in groups.items() if name not in named}
     shapes.classes = [FileClass(name, group) for name, group in groups.items()]
     if others := len(rois) - len(chosen):
         shapes.notes.append(f"{others} ROIs of other slices than slice {first} were left out.")
@@ -113,9 +128,10 @@ def _is_roi(name: str) -> bool:
 def _contents(source: Source) -> Iterator[tuple[str, bytes]]:
     if not source.members:
         yield source.path.stem, source.content
-    for member in source.members:
-        if _is_roi(member):
-            yield member.rpartition("/")[2][:-4], source.read_member(member, _MAX_ROI_BYTES)
+        return
+    members = [member for member in source.members if _is_roi(member)]
+    for member, content in zip(members, source.read_members(members, _MAX_ROI_BYTES), strict=True):
+        yield member.rpartition("/")[2][:-4], content
 
 
 def _decode(source: Source, name: str, content: bytes) -> ImagejRoi:
@@ -140,7 +156,8 @@ def _no_area(roi: ImagejRoi) -> str:
     return "" if kind in ("POLYGON", "FREEHAND", "TRACED", "RECT", "OVAL") else kind.lower() or "unknown ROI"
 
 
-def _shape(name: str, roi: ImagejRoi) -> Shape:
+def _shape(name: str, roi: ImagejRoi) -> tuple[Shape, bool]:
+    """Return a shape, and whether its class is stated and not taken from the name of the ROI."""
     lines = (line.partition(":") for line in roi.props.splitlines())
     properties = {key.strip(): value.strip() for key, _, value in lines}
     own: dict[str, Any] = {}
@@ -150,22 +167,25 @@ def _shape(name: str, roi: ImagejRoi) -> Shape:
     except JsonError:
         pass  # Another program has changed the property; class and outline are independent of it.
     number = own.pop("number", None)
-    class_name = str(
-        own.pop("class", None) or properties.get(_QUPATH_CLASS) or _class(roi.name or name, roi.group)
+    stated = (
+        own.pop("class", None) or properties.get(_QUPATH_CLASS) or (roi.group > 0 and f"group {roi.group}")
     )
     color = tuple(roi.stroke_color[1:]) if any(roi.stroke_color) else None
-    return Shape(
-        class_name,
+    shape = Shape(
+        str(stated or _class(roi.name or name)),
         [_outlines(roi)],
         number=number if isinstance(number, int) else None,
         details=own,
         color=color if color is None else (color[0], color[1], color[2]),
     )
+    return shape, bool(stated)
 
 
-def _class(name: str, group: int) -> str:
-    if group > 0:
-        return f"group {group}"
+def _class(name: str) -> str:
+    """Return the class of which a ROI has the name; "" if the name is automatic."""
+    # The name is matched as a whole first, because the numbers at the end are part of an automatic name.
+    if _AUTOMATIC.fullmatch(name):
+        return ""
     name = _NUMBER_AT_END.sub("", name).strip()
     return "" if _AUTOMATIC.fullmatch(name) else name
 

@@ -146,7 +146,7 @@ def _parse_names(file: Path) -> dict[int, str]:
     try:
         content = read_regular(file, _MAX_NAMES_BYTES).decode("utf-8-sig")
         if file.suffix in (".txt", ".names"):
-            return dict(enumerate(line.strip() for line in content.splitlines() if line.strip()))
+            return dict(enumerate(line.strip() for line in content.rstrip().splitlines()))
         names = yaml.safe_load(content).get("names", [])
         pairs = names.items() if isinstance(names, dict) else enumerate(names)
         return {int(index): str(name) for index, name in pairs}
