@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 import tifffile
 from PIL import Image, ImageOps
 
+from napari_sampath.cli import main
 from napari_sampath.errors import ImageError
 from napari_sampath.images import read
 from napari_sampath.rasters import read_labels, read_size
+from napari_sampath.session import Session
 from support.sample_images import RGB, SMOOTH
 
 TAG = 274
@@ -80,3 +83,22 @@ def test_a_damaged_or_impossible_tag_is_ignored(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read(tmp_path / "a.png").pixels, RGB)
     Image.fromarray(RGB).save(tmp_path / "b.png", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     np.testing.assert_array_equal(read(tmp_path / "b.png").pixels, RGB)
+
+
+@pytest.mark.parametrize("tag", [1, 3, 6, 8])
+def test_labels_are_imported_into_a_turned_image(tmp_path: Path, tag: int) -> None:
+    save(tmp_path / "image.png", RGB, tag)
+    stored = np.zeros(RGB.shape[:2], np.uint8)
+    stored[4:15, 6:30] = 1
+    shown = displayed(stored, tag)
+    names = ["shown.png", "stored.png"] if tag >= 5 else ["shown.png"]
+    for name, values in zip(names, (shown, stored), strict=False):
+        save(tmp_path / name, values, 1)
+        journal = tmp_path / f"{name}.jsonl"
+        words = ["import", tmp_path / name, tmp_path / "image.png", "--journal", journal, "--quiet"]
+        assert main([str(word) for word in words]) == 0
+        with contextlib.closing(
+            Session(read(tmp_path / "image.png").pixels, "image", journal=journal)
+        ) as session:
+            assert len(session.document.objects) == 1
+            np.testing.assert_array_equal(np.asarray(session.document.instance_map[:]) > 0, shown > 0)

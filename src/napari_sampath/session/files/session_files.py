@@ -53,7 +53,9 @@ class SessionFiles:
 
     def read_job(self, path: str | Path, options: ReadOptions | None = None) -> Job[NewObjects]:
         """Make a job that reads the objects of a file in any format of `formats`; see `importing.read_job`."""
-        options = replace(options or ReadOptions(), digest=self.digest, orientation=self.orientation)
+        options = options or ReadOptions()
+        turn = options.orientation if options.orientation > 1 else self.orientation
+        options = replace(options, digest=self.digest, orientation=turn)
         return read_job(Path(path), self.name, self._editor.document.hw, options)
 
     def import_notes(self, new: NewObjects) -> tuple[str, ...]:
