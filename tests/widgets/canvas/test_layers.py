@@ -20,7 +20,7 @@ from napari_sampath.jobs import Progress
 from napari_sampath.widgets.canvas import layers as session_layers
 from napari_sampath.widgets.canvas.appearance import class_colors
 from napari_sampath.widgets.canvas.napari_internals.partial_refresh import ObjectLabels
-from napari_sampath.widgets.canvas.overlay_line import outline_segments
+from napari_sampath.widgets.canvas.overlays.overlay_line import outline_segments
 from napari_sampath.widgets.canvas.strokes import lasso_mask, scribble_mask, stroke_of
 
 if TYPE_CHECKING:

@@ -58,6 +58,16 @@ class OpenedImage:
     """Whether the layer shows the image of the session."""
 
 
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """The model chosen by the user."""
+
+    name: str = "sampath-tiny"
+    device: str = "auto"
+    weights: Path | None = None
+    """Custom weights file; None for the default weights."""
+
+
 def catalogue_job() -> Job[Catalogue]:
     """List models, devices and heads; the first call imports torch, which takes several seconds."""
     yield Progress(0, 0, "Looking up the models")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QEvent, QObject
 
 from ..canvas.napari_internals.napari_canvas import canvas_of
-from ..canvas.overlay_line import SceneLine, outline_segments
+from ..canvas.overlays.overlay_line import SceneLine, outline_segments
 
 if TYPE_CHECKING:
     from napari.layers import Points

@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Signal
 
 from ...errors import SampathError
 from ..canvas.other_labels import object_under
-from ..canvas.overlay_line import SceneLine
+from ..canvas.overlays.overlay_line import SceneLine
 from ..canvas.strokes import lasso_mask, scribble_mask
 from .mouse import Mode
 from .preview import Preview

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -26,7 +25,7 @@ from ..canvas.viewport import centre_of_view
 from .annotator import Annotator
 from .commit_queue import CommitQueue
 from .image_follower import ImageFollower, user_images, visible_image
-from .jobs import Catalogue, OpenedImage, catalogue_job, model_job, open_job, prepare_job
+from .jobs import Catalogue, ModelChoice, OpenedImage, catalogue_job, model_job, open_job, prepare_job
 from .prefetch import ViewPrefetcher
 from .training.state import TrainingState
 
@@ -38,17 +37,9 @@ if TYPE_CHECKING:
 
 PREPARING = "You can already navigate and click; masks appear when the image is prepared."
 
+__all__ = ["ModelChoice", "ViewerState", "viewer_state_of"]
+
 _states: WeakValueDictionary[int, ViewerState] = WeakValueDictionary()
-
-
-@dataclass(frozen=True, slots=True)
-class ModelChoice:
-    """The model chosen by the user."""
-
-    name: str = "sampath-tiny"
-    device: str = "auto"
-    weights: Path | None = None
-    """Custom weights file; None for the default weights."""
 
 
 class ViewerState(QObject):

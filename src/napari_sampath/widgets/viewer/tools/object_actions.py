@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal
 
-from ...canvas.highlight import Highlight
+from ...canvas.overlays.highlight import Highlight
 from ...canvas.viewport import camera
 from ..mouse import DRAG_PX, LEFT, Mode
 from .object_tools import NO_OBJECT, TWO_POINT_TOOLS, Tool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ...canvas.highlight import Highlight
+from ...canvas.overlays.highlight import Highlight
 from .object_tools import NO_OBJECT, Tool, ToolHost
 
 

@@ -9,8 +9,8 @@ from napari.layers import Layer
 from napari.viewer import Viewer
 from vispy.scene.visuals import Line
 
-from ...arrays import FloatArray, LocalMask
-from .napari_internals.napari_canvas import node_of
+from ....arrays import FloatArray, LocalMask
+from ..napari_internals.napari_canvas import node_of
 
 HALO = (0.05, 0.05, 0.2, 0.9)
 """Colour of a wider line below, which makes the line visible on any tissue."""

@@ -9,9 +9,9 @@ import numpy as np
 from napari.layers import Image, Shapes
 from napari.viewer import Viewer
 
-from ...annotations import Box
-from . import layers as session_layers
-from .viewport import camera
+from ....annotations import Box
+from .. import layers as session_layers
+from ..viewport import camera
 
 NAME = "Selection"
 COLOR = "#ff00c8"

@@ -1,0 +1,1 @@
+"""Lines and frames that are drawn over an image."""
