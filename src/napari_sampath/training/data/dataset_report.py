@@ -8,7 +8,7 @@ from typing import Any
 
 from ...arrays import ClassInfo
 from ...jobs import Job
-from .check import ImageFacts, Inspection, inspect_job
+from .check import ImageFacts, inspect_job
 from .dataset import Dataset
 
 _SHOWN = 20
@@ -23,10 +23,13 @@ def report_job(dataset: Dataset) -> Job[dict[str, Any]]:
         the labelled pixels, "images": {split: count}}], "ignored_share": fraction of all pixels, "empty": names of
         images with background only, "unlabelled": names of images without labelled pixels, "sizes": {"H x W": count},
         "mpp": {micrometres per pixel: count}, "leaks": sentences, "notes": sentences about what was left out or
-        converted, "problems": sentences}.
+        converted, "warnings": sentences, "problems": sentences}.
     """
     inspection = yield from inspect_job(dataset, dataset.samples, "Checking the images")
     images = inspection.images
+    missing = _missing_classes(dataset, images)
+    # Training fails only if its own images lack a class.
+    problems = [*inspection.problems, *filter(None, [missing.pop("train", None)])]
     splits = sorted({sample.split for sample in dataset.samples})
     total = sum(image.hw[0] * image.hw[1] for image in images)
     labelled = sum(image.labelled_px for image in images)
@@ -43,7 +46,8 @@ def report_job(dataset: Dataset) -> Job[dict[str, Any]]:
         "mpp": dict(Counter(_format_mpp(i.sample.mpp) for i in images).most_common()),
         "leaks": find_leaks(images),
         "notes": [*dataset.remarks, *(f"'{name}': {note}" for name, note in inspection.notes)],
-        "problems": _problems(dataset, inspection),
+        "warnings": [*missing.values(), *([dataset.note] if dataset.note else [])],
+        "problems": problems,
     }
 
 
@@ -91,6 +95,7 @@ def format_dataset_report(report: dict[str, Any]) -> str:
     lines += [f"NOTE: {sentence}" for sentence in report["notes"][:_SHOWN]]
     if len(report["notes"]) > _SHOWN:
         lines.append(f"NOTE: {len(report['notes']) - _SHOWN:,} more; --json lists all.")
+    lines += [f"WARNING: {sentence}" for sentence in report["warnings"]]
     lines += [f"LEAK: {sentence}" for sentence in report["leaks"]]
     lines += [f"PROBLEM: {sentence}" for sentence in report["problems"]]
     return "\n".join(lines)
@@ -103,22 +108,22 @@ def _class_row(index: int, info: ClassInfo, images: Sequence[ImageFacts], labell
     return {"id": info.id, "name": info.name, "share": share, "images": dict(counts)}
 
 
-def _problems(dataset: Dataset, inspection: Inspection) -> list[str]:
-    """List the unreadable files, the classes that are missing from a split, and the note of the dataset."""
-    problems = list(inspection.problems)
-    for split in sorted({sample.split for sample in dataset.samples}):
-        members = [image for image in inspection.images if image.sample.split == split]
+def _missing_classes(dataset: Dataset, images: Sequence[ImageFacts]) -> dict[str, str]:
+    """Return a sentence for each split with images that lacks a class."""
+    sentences = {}
+    for split in sorted({image.sample.split for image in images}):
+        members = [image for image in images if image.sample.split == split]
         missing = [
             info.name
             for index, info in enumerate(dataset.classes)
-            if members and info.id > 0 and not any(image.class_px[index] for image in members)
+            if info.id > 0 and not any(image.class_px[index] for image in members)
         ]
         if missing:
-            problems.append(
+            sentences[split] = (
                 f"No image of the split '{split}' contains the class '{missing[0]}'; annotate it in an image, or "
                 "remove the class."
             )
-    return problems + ([dataset.note] if dataset.note else [])
+    return sentences
 
 
 def _format_mpp(mpp: float | None) -> str:
