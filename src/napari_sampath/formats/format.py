@@ -228,5 +228,7 @@ class Format:
     """What reading a written file gives back unchanged; checked by the round-trip test."""
     lost: str = ""
     """One sentence: what is not read or not written."""
+    reader: str = ""
+    """Name of the format whose reader reads written files, if this one has none."""
     is_fallback: bool = False
     """Whether it is asked last, because its content looks like that of other formats."""

@@ -48,6 +48,7 @@ FORMATS = (
         "Cellpose masks",
         (".png", ".tif"),
         write=write,
+        reader="image",
         summary="Object numbers as an image, with the name that Cellpose looks for.",
         lost="Classes, colours and details are not written.",
     ),

@@ -17,12 +17,9 @@ from . import pixels
 from .known_classes import known_classes
 from .label_values import to_labels
 
+_PNG = b"\x89PNG"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _STARTS = (
-    b"\x89PNG",
-    b"II*\0",
-    b"MM\0*",
-    b"II+\0",
-    b"MM\0+",
     b"\xff\xd8\xff",
     b"\x93NUMPY",
     b"GIF8",
@@ -90,6 +87,9 @@ FORMATS = (
         "png",
         "PNG",
         (".png",),
+        recognises=lambda source: source.head.startswith(_PNG),
+        read=read,
+        is_fallback=True,
         write=partial(_write, format_name="png", suffix="png"),
         summary="Label images in the class colours, readable by any program.",
         keeps=_KEEPS,
@@ -98,7 +98,10 @@ FORMATS = (
     Format(
         "tiff",
         "TIFF",
-        (".tif",),
+        (".tif", ".tiff"),
+        recognises=lambda source: source.head.startswith(_TIFF),
+        read=read,
+        is_fallback=True,
         write=partial(_write, format_name="tiff", suffix="tif"),
         summary="Label images for programs such as Fiji.",
         keeps=_KEEPS,
@@ -106,8 +109,8 @@ FORMATS = (
     ),
     Format(
         "image",
-        "label image",
-        (".png", ".tif", ".tiff", ".bmp", ".gif", ".npy"),
+        "other label image",
+        (".bmp", ".gif", ".npy"),
         recognises=is_image,
         read=read,
         summary="One whole number per pixel.",

@@ -300,5 +300,6 @@ FORMATS = (
         summary="For programs that read outlines only.",
         keeps=_KEEPS,
         lost="Objects with holes are cut into parts without holes.",
+        reader="coco",
     ),
 )
