@@ -48,7 +48,7 @@ FORMATS = (
         "Cellpose masks",
         (".png", ".tif"),
         write=write,
-        reader="image",
+        reader="png",
         summary="Object numbers as an image, with the name that Cellpose looks for.",
         lost="Classes, colours and details are not written.",
     ),
