@@ -82,7 +82,7 @@ def _import(path: Path) -> None:
 def _export(name: str, folder: Path) -> None:
     export_labels(folder / "export", snapshot(), (name,))
     for path in sorted((folder / "export").rglob("slide*")):
-        if path.name.endswith("details.json"):
+        if path.name.endswith(("details.json", "_0000.png")):  # The latter is the image of nnU-Net.
             continue
         (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
     if name in ("cellpose", "nnunet"):  # Their files are not imported as a folder.
