@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from napari_sampath.files import remove_staged, settle
+from napari_sampath.files import remove_leftovers, remove_staged, settle
 from napari_sampath.formats import DatasetFolder, import_labels
+from napari_sampath.session import FolderQueue
 from support.paths import TESTS
+from support.programs.journal_victim import digest, open_session
 from support.programs.saves import SCENARIOS, snapshot
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def killed_folders(name: str, tmp_path: Path) -> Iterator[Path]:
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
     assert result.returncode == 0, result.stderr
     count = int(result.stdout)
-    assert count > 10
+    assert count > 4
     yield from (tmp_path / "runs" / str(number) for number in range(count))
 
 
@@ -70,25 +72,31 @@ def version_of(path: Path) -> int:
     return version
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["export", "first export"])
 def test_an_export_is_replaced_as_a_whole(tmp_path: Path, name: str) -> None:
-    seen = set()
-    for folder in killed_folders(name, tmp_path):
+    seen = []
+    for number, folder in enumerate(killed_folders(name, tmp_path)):
         settle(folder)
-        visible = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        names = [path for path in files if not any(part.startswith(".") for part in path.parts)]
+        visible = [*(folder / path for path in names), *folder.glob("*.ome.zarr")]
         version = version_of(folder) if visible else 0
-        seen.add(version)
-        if version:
-            files = [path for path in sorted(folder.glob("tile_*")) if "details" not in path.name]
-            assert len(files) == 8
-            assert {version_of(path) for path in files} == {version}
-        save_again(name, folder)
-        assert version_of(folder) == 2
-    assert seen == ({1, 2} if name == "export" else {0, 2})
+        maps = [path for path in visible if path.name in ("tile_classes.png", "tile_instances.tif")]
+        assert {version_of(path) for path in maps} <= {version}
+        outlines = [path for path in visible if path.name.endswith(("coco.json", "geojson", "ome.zarr"))]
+        assert {version_of(path) for path in outlines[number % 4 :: 4]} <= {version}
+        seen.append(version)
+        if number % 3 == 0:
+            save_again(name, folder)
+            assert version_of(folder) == 2
+    before = 1 if name == "export" else 0
+    first = seen.index(2)
+    assert seen == [before] * first + [2] * (len(seen) - first)
+    assert 3 < first < len(seen) - 3
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sample", "renamed sample"])
 def test_a_sample_is_replaced_as_a_whole(tmp_path: Path, name: str) -> None:
     seen = set()
@@ -112,3 +120,29 @@ def test_a_sample_is_replaced_as_a_whole(tmp_path: Path, name: str) -> None:
             (revision,) = [path.name for path in (folder / "history").iterdir() if path.name == stored]
             assert (folder / "history" / revision / "1" / "labels.png").is_file()
     assert seen == {1, 2}
+
+
+def test_a_journal_is_compacted_as_a_whole(tmp_path: Path) -> None:
+    states, sizes = set(), []
+    for folder in killed_folders("journal", tmp_path):
+        sizes.append((folder / "a.jsonl").stat().st_size)
+        session = open_session(folder / "a.jsonl")
+        states.add(digest(session))
+        assert session.notes == ()
+        session.close()
+        remove_leftovers(folder)
+        assert hidden(folder) == []
+    assert len(states) == 1
+    assert sizes[-1] < sizes[0] / 3
+    assert set(sizes) == {sizes[0], sizes[-1]}
+
+
+def test_states_of_a_folder_are_replaced_as_a_whole(tmp_path: Path) -> None:
+    seen = []
+    for folder in killed_folders("states", tmp_path):
+        queue = FolderQueue(folder / "images", folder / "states")
+        seen.append(queue.current.state)
+        assert queue.current.uncertainty == (0.5 if seen[-1] == "done" else None)
+        queue.mark("a.png", "unsure")
+        assert hidden(folder) == []
+    assert list(dict.fromkeys(seen)) == ["untouched", "in progress", "done"]

@@ -77,7 +77,7 @@ def export_labels(
     with locked(folder / manifest.MANIFEST, manifest.LOCK_S):
         entries = manifest.load(folder / manifest.MANIFEST)
         written, changed = _add_entry(entries, folder, snapshot, labels, highest, formats)
-        remove_staged(dict.fromkeys((folder / file.path).parent for file in written))
+        remove_staged(dict.fromkeys([folder, *((folder / file.path).parent for file in written)]))
         content = manifest.dump(entries)
         files: dict[Path, Write] = {folder / file.path: file.write for file in written if file.write}
         folders: dict[Path, WriteFolder] = {
