@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 MAX_NUMBER = 2**31 - 1
 _MASK_PX = 2**28
 """Pixels that the bounding boxes of all objects may have together, if the image is small or its size is unknown."""
+_MOST_MASK_PX = 2**32
+"""The same limit for images of any size."""
 _MASK_IMAGES = 16
 """The same limit for large images, as a multiple of the image."""
 _PX_PER_CROSSING = 32
@@ -56,7 +58,7 @@ def paint(shapes: Shapes, options: ReadOptions, path: Path) -> Objects:
     """
     placement = place(shapes.hw, options, path)
     numbers, classes, notes = _number_classes(shapes)
-    budget = _Budget(placement.hw, path)
+    budget = _Budget(options.hw, path)  # The size that the file states may be wrong.
     counts: Counter[str] = Counter()
     items = []
     for shape in shapes.items:
@@ -81,7 +83,8 @@ class _Budget:
     """Bounds the work by the size of the image, whatever the size of the file."""
 
     def __init__(self, hw: tuple[int, int] | None, path: Path) -> None:
-        self._limit = max(_MASK_PX, 0 if hw is None else _MASK_IMAGES * hw[0] * hw[1])
+        image_px = 0 if hw is None else hw[0] * hw[1]
+        self._limit = min(max(_MASK_PX, _MASK_IMAGES * image_px), _MOST_MASK_PX)
         self._used = 0
         self._path = path
 
