@@ -50,12 +50,17 @@ class Failure:
 class _Worker:
     def __init__(self, folder: Path, seed: int) -> None:
         env = {**os.environ, **home(folder / "home"), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-        command = [sys.executable, "-m", "benchmarks.fuzz.worker", str(folder), str(seed)]
+        command = self.command(folder, seed)
         self.log = folder / f"log-{time.monotonic_ns()}"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=env, cwd=_ROOT
             )
+
+    @staticmethod
+    def command(folder: Path, seed: int) -> list[str]:
+        """Return the command line of a worker."""
+        return [sys.executable, "-m", "benchmarks.fuzz.worker", str(folder), str(seed)]
 
     def ask(self, target: str, number: int, mutations: int) -> dict[str, Any]:
         """Return the verdict on a case; the worker is dead after a hang in a library or a crash."""

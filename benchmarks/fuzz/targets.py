@@ -167,7 +167,7 @@ def _training_folders(folder: Path) -> None:
         (folder / layout / kind).mkdir()
         for name in ("a", "b"):
             Image.fromarray(snapshot().class_map).save(folder / layout / kind / f"{name}.png")
-    content = {"classes": [{"id": 1, "name": "gland"}, {"id": 2, "name": "stroma"}]}
+    content = {"classes": [{"id": info.id, "name": info.name, "color": info.color} for info in CLASSES]}
     (folder / "plain" / "classes.json").write_text(json.dumps(content))
     (folder / "plain" / "index.csv").write_text("name,group,split\na,s1,train\nb,s2,val\n")
     export_labels(folder / "temporary", snapshot(), ("coco",))

@@ -144,9 +144,12 @@ def read(target: Target, path: Path, limit_s: float) -> dict[str, Any]:
     _reset_peak()
     before = _status("VmRSS")
     result: dict[str, Any] = {"verdict": "read"}
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
-        target.read(path)
+        signal.setitimer(signal.ITIMER_REAL, limit_s)
+        try:
+            target.read(path)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
     except SampathError as error:
         text = str(error)
         result = {"verdict": "refused", "detail": text[:500]}
@@ -166,8 +169,6 @@ def read(target: Target, path: Path, limit_s: float) -> dict[str, Any]:
             "detail": traceback.format_exc(limit=-14),
             "where": f"{type(error).__name__} {_where()}",
         }
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
     peak = _status("VmHWM") - before
     if peak > LIMIT_BYTES and result["verdict"] in ("read", "refused"):
         result = {

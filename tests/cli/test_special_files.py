@@ -40,6 +40,7 @@ READ = {
     "segment head": "segment {image} --head {bad} -o {out}.png",
     "everything image": "everything {bad} -o {out}.json {model}",
     "dataset folder": "dataset check {bad}",
+    "slide slide": "slide info {bad}",
     "train data": "train --data {bad} -o {out}.safetensors",
     "train also": "train --data {set} --also {bad} -o {out}.safetensors",
     "train weights": "train --data {set} -o {out}.safetensors --model sam --weights {bad}",
@@ -90,13 +91,13 @@ def test_special_files_are_refused(
     special: tuple[str, Path],
     valid: dict[str, str],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     kind, bad = special
     words = [word.format(bad=bad, out=tmp_path / "out", **valid) for word in READ[case].split()]
     words = [part for word in words for part in (word.split() if " --" in word else [word])]
     code = main(["--quiet", *words])
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     if kind == "folder" and code == 0:
         pytest.skip("a folder is allowed here")
     assert code in (1, 2), error
@@ -111,7 +112,7 @@ def test_special_files_are_refused(
 
 @pytest.mark.parametrize("case", WRITTEN)
 def test_special_files_are_not_overwritten(
-    case: str, special: tuple[str, Path], valid: dict[str, str], capsys: pytest.CaptureFixture[str]
+    case: str, special: tuple[str, Path], valid: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     kind, bad = special
     if kind in ("missing", "empty") or (kind == "folder" and case == "export output"):
@@ -119,7 +120,7 @@ def test_special_files_are_not_overwritten(
     words = [word.format(bad=bad, **valid) for word in WRITTEN[case].split()]
     words = [part for word in words for part in (word.split() if " --" in word else [word])]
     code = main(["--quiet", *words])
-    error = capsys.readouterr().err
+    error = capfd.readouterr().err
     assert code in (1, 2), error
     assert "Internal error" not in error
     if kind == "pipe":

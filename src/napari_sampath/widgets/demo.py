@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         image = None if args.image is None else read(args.image)
     except SampathError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"sampath: {error}\n")
         return 1
     viewer = napari.Viewer(title="napari-sampath demo")
     panel = SamPathPanel(viewer)
