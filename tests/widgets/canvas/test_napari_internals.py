@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt
 from napari_sampath.widgets.canvas import layers as session_layers
 from napari_sampath.widgets.canvas.napari_internals import napari_canvas, partial_refresh
 from napari_sampath.widgets.canvas.napari_internals.label_tools import drop_unfinished, is_outlining
+from napari_sampath.widgets.canvas.napari_internals.layer_list import HiddenRows
 from napari_sampath.widgets.canvas.viewport import box_in_view, look_at
 from support.models.discs import DiscModel
 
@@ -89,6 +90,22 @@ def test_prompts_are_shown_without_the_block_on_refreshing(
         else:
             session_layers.show_boxes(layer, [(1, 2, 11, 22)])
             assert layer.nshapes == 1
+
+
+def test_all_rows_are_shown_without_napari_s_layer_list(viewer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = viewer.add_labels(np.zeros((20, 20), np.uint8))
+    view = viewer.window._qt_viewer.layers
+    with monkeypatch.context() as patch:
+        patch.delattr(type(viewer.window), "_qt_viewer")
+        rows = HiddenRows(viewer, lambda _layer: True)
+        viewer.layers.selection.active = layer
+        rows.update()
+        assert not view.isRowHidden(0)
+        napari_canvas.focus_canvas(viewer)
+    rows.update()
+    assert view.isRowHidden(0)
+    rows.close()
+    assert not view.isRowHidden(0)
 
 
 def test_no_outline_or_polygon_is_unfinished_without_napari_s_overlays() -> None:

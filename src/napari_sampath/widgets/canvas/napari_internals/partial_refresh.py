@@ -71,7 +71,7 @@ class ObjectLabels(Labels):
 
     Replaces: `Labels.contour` over the whole layer; overrides `_raw_to_displayed` and `_update_thumbnail` and calls
     `colormap._data_to_texture`.
-    Fallback: napari computes the outlines over the whole layer.
+    Fallback: napari computes the outlines over the whole layer and colours them by id.
 
     Args:
         data: (H, W) instance ids.
