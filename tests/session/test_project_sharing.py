@@ -10,11 +10,12 @@ import pytest
 
 from napari_sampath.arrays import ClassInfo
 from napari_sampath.errors import ClassListError, DatasetError, DuplicateNameError
-from napari_sampath.formats import DatasetFolder
+from napari_sampath.formats import DatasetFolder, import_labels
 from napari_sampath.images import read
 from napari_sampath.jobs import run
 from napari_sampath.session import Project, Session, journal_path
 from napari_sampath.session.project.classes import PRESETS, preset, read_classes, write_classes_file
+from napari_sampath.session.project.exporting import export_project_job
 from napari_sampath.session.project.journals import remove_class_job
 from napari_sampath.session.project.membership import join_project
 from napari_sampath.session.project.merging import merge_job, take_theirs
@@ -200,6 +201,25 @@ def test_a_class_is_taken_out_of_all_images(project: Project, mine: Desk) -> Non
     assert (DatasetFolder.open(project.path).read("b").labels == 1).sum() == 25
     with pytest.raises(DatasetError, match="merged with itself"):
         project.drop_class(1, 1)
+
+
+def test_a_project_is_exported_by_split_with_a_readme(project: Project, mine: Desk, tmp_path: Path) -> None:
+    paths = [image_file(mine.folder / "scans", f"{name}.png", number) for number, name in enumerate("abc")]
+    for path in paths[:2]:
+        mine.annotate(project, path, 3, 20)
+    mine.annotate(project, paths[2])
+    before = sorted((path, path.read_bytes()) for path in mine.journals.glob("*.jsonl"))
+    result = run(export_project_job(project, tmp_path / "out", ("png", "coco"), mine.journals))
+    assert result.images == {"a": "train", "b": "val"}
+    assert (result.objects, result.skipped) == (4, {"c": "it has no annotations"})
+    labels = import_labels(tmp_path / "out" / "val")
+    assert (np.asarray(labels.class_map) == 1).sum() == 50
+    readme = (tmp_path / "out" / "README.txt").read_text()
+    assert "train: 1 images" in readme
+    assert "c: it has no annotations" in readme
+    assert sorted((path, path.read_bytes()) for path in mine.journals.glob("*.jsonl")) == before
+    with pytest.raises(DatasetError, match="not empty"):
+        run(export_project_job(project, tmp_path / "out", ("png",), mine.journals))
 
 
 @pytest.mark.parametrize("name", list(PRESETS))

@@ -15,6 +15,7 @@ from qtpy.QtGui import QTextDocument
 from qtpy.QtWidgets import QAbstractItemView, QComboBox, QLabel, QWidget
 
 import napari_sampath.widgets
+from napari_sampath.arrays import ClassInfo
 from napari_sampath.widgets.annotate.help_overlay import HelpOverlay
 from napari_sampath.widgets.common.controls import plain_tooltip
 from support.models.discs import DiscModel, loader
@@ -30,6 +31,7 @@ DOCKS = (
     "segment:Segment",
     "train:Train",
     "folder:Folder",
+    "project:Project",
     "export:Export",
 )
 
@@ -77,7 +79,11 @@ def test_names_are_plain_text_in_every_dock(viewers: Callable[[], Any], tmp_path
         viewer.window.add_dock_widget(docks[kind], name=kind, area="right", tabify=True)
     docks["Folder"].controller.open_folder(folder)
     wait_until(lambda: docks["Folder"].controller.session is not None and state.ready, 60, "the first image")
-    state.session.classes.add(NAME)
+    state.training.choose(tmp_path / f"{NAME} project", NAME, (ClassInfo(1, NAME, (0, 0, 0)),))
+    wait_until(lambda: state.training.project is not None, 60, "the project")
+    state.training.membership.put_in()
+    wait_until(lambda: state.training.membership.image is not None, 60, "the image in the project")
+    state.session.classes.add(f"{NAME}2")
     state.session.paint(*np.indices((20, 20)).reshape(2, -1), 1)
     for dock in docks.values():
         dock.status.say(f"'{NAME}' was not found; choose another.")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
 from napari_sampath.arrays import ClassInfo
@@ -123,3 +124,32 @@ def test_a_text_table_replaces_its_rows(qtbot: Any) -> None:
 
 def visible_labels(table: TextTable) -> list[QLabel]:
     return [label for label in table.findChildren(QLabel) if label.isVisible()]
+
+
+def test_a_download_is_asked_for_before_it_starts(qtbot: Any) -> None:
+    form = ModelForm()
+    qtbot.addWidget(form)
+    form.show()
+    downloads = {"vit_b": "358 MB, licence Apache-2.0"}
+    encoders = (("sampath-tiny", "small"), ("vit_b", "large"))
+    form.show_catalogue(Catalogue(encoders, ("auto",), (), (), downloads), ModelChoice())
+    emitted: list[Any] = []
+    form.valueChanged.connect(emitted.append)
+
+    def choose(name: str) -> None:
+        form.model.setCurrentIndex(form.model.findData(name))
+        form.model.activated.emit(form.model.currentIndex())
+
+    choose("vit_b")
+    assert not emitted
+    assert form.consent.isVisible()
+    assert form.question.text() == "'vit_b' is not on this machine (358 MB, licence Apache-2.0). Download it?"
+    qtbot.mouseClick(form.cancel_button, Qt.MouseButton.LeftButton)
+    assert not emitted
+    assert form.model.currentData() == "sampath-tiny"
+    assert not form.consent.isVisible()
+    choose("vit_b")
+    qtbot.mouseClick(form.download_button, Qt.MouseButton.LeftButton)
+    assert emitted == [ModelChoice("vit_b")]
+    choose("sampath-tiny")
+    assert len(emitted) == 2, "a model that is here is used at once"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from ..common.controls import button, combo_box, form, row, select, set_items
+from ..common.controls import button, column, combo_box, form, label, row, select, set_items
 from ..viewer.jobs import Catalogue
 from ..viewer.viewer_state import ModelChoice
 
@@ -40,8 +40,17 @@ class ModelForm(QWidget):
         self.model = combo_box("The model that segments what you click", len("sampath-tiny"))
         self.device = combo_box("The device that the model runs on", len(DEVICES["auto"]))
         self.file_button = button("File…", "Load your own weights file for this model", self._choose_file)
+        self._asked: ModelChoice | None = None
+        """The choice that waits for consent to a download."""
+        self.question = label(wrap=True)
+        self.download_button = button("Download", "Download the model and use it", self._download)
+        self.cancel_button = button("Cancel", "Keep the present model", self._cancel)
+        self.consent = QWidget()
+        column(self.question, row(self.download_button, self.cancel_button), parent=self.consent)
+        self.consent.hide()
         model_row = row(self.model, self.file_button, stretch=0)
-        form(("Image", self.image), ("Model", model_row), ("Runs on", self.device), parent=self)
+        layout = form(("Image", self.image), ("Model", model_row), ("Runs on", self.device), parent=self)
+        layout.addRow(self.consent)
         self.show_catalogue(None, ModelChoice())
         self.image.activated.connect(self._on_image)
         self.model.activated.connect(self._on_model)
@@ -92,7 +101,31 @@ class ModelForm(QWidget):
             self._choose_file()
         else:
             weights = choice.weights if name == choice.name else None
-            self.valueChanged.emit(replace(choice, name=name, weights=weights))
+            self._select(replace(choice, name=name, weights=weights))
+
+    def _select(self, choice: ModelChoice) -> None:
+        """Use a model; ask before a download starts."""
+        download = "" if self._catalogue is None else self._catalogue.downloads.get(choice.name, "")
+        if not download or choice.weights is not None or choice.name == self.value().name:
+            self._ask(None, "")
+            self.valueChanged.emit(choice)
+        else:
+            self._ask(choice, f"'{choice.name}' is not on this machine ({download}). Download it?")
+
+    def _ask(self, choice: ModelChoice | None, text: str) -> None:
+        self._asked = choice
+        self.question.setText(text)
+        self.consent.setVisible(choice is not None)
+
+    def _download(self) -> None:
+        choice = self._asked
+        self._ask(None, "")
+        if choice is not None:
+            self.valueChanged.emit(choice)
+
+    def _cancel(self) -> None:
+        self._ask(None, "")
+        select(self.model, self.value().name)
 
     def _on_device(self) -> None:
         self.valueChanged.emit(replace(self.value(), device=self.device.currentData()))

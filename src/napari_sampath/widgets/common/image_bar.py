@@ -32,6 +32,11 @@ class ImageBar(QFrame):
             self.button.setText(notice.button)
             self.button.setAccessibleName(notice.button)
 
+    def stop(self) -> None:
+        """Stay hidden, because another bar is shown in the same panel."""
+        self._follower.changed.disconnect(self.refresh)
+        self.hide()
+
     def _act(self) -> None:
         if self._notice is not None:
             self._notice.act()

@@ -10,6 +10,7 @@ from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from ..common.base_dock import MIN_WIDTH_PX, Dock
+from ..common.image_bar import ImageBar
 from ..common.removable import Removable, forget
 from ..project.dock import ProjectDock
 from ..viewer.viewer_state import ViewerState, viewer_state_of
@@ -52,6 +53,8 @@ class SamPathPanel(Removable, QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.header)
+        self.image_bar = ImageBar(self.state)
+        layout.addWidget(self.image_bar)
         layout.addWidget(self.tabs, 1)
         self.docks: dict[str, Dock] = {}
         """Title of a tab -> its dock, if it was shown."""
@@ -93,6 +96,9 @@ class SamPathPanel(Removable, QWidget):
             dock = self.docks[title] = make(self._viewer, self.state)
             layout = self.tabs.widget(list(TABS).index(title)).layout()
             layout.addWidget(dock)
+            bar = getattr(dock, "image_bar", None)
+            if isinstance(bar, ImageBar):
+                bar.stop()
         return self.docks[title]
 
     def _on_image(self) -> None:

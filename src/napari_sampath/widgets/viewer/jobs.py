@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from ..canvas.shown_image import ORIENTATION
 from ..canvas.slide_layer import slide_of
 
 if TYPE_CHECKING:
+    from ...encoders.base import EncoderEntry
     from ...formats import ImportChoiceError, ReadOptions
     from ...images import LayerImage
     from ...predict import Model
@@ -39,12 +41,15 @@ class Catalogue:
     """The models, devices and heads that are available on this machine."""
 
     encoders: tuple[tuple[str, str], ...]
-    """(name, summary) of each promptable encoder."""
+    """(name, description: what it is for, size, licence, and whether it is on this machine) of each promptable
+    encoder."""
     devices: tuple[str, ...]
     heads: tuple[str, ...]
     """Names of the heads that are shipped with the package."""
     cards: tuple[HeadCard, ...] = ()
     """Cards of these heads."""
+    downloads: Mapping[str, str] = field(default_factory=dict)
+    """Name of each encoder that is downloaded when it is used first -> its size and licence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,9 +82,13 @@ def catalogue_job() -> Job[Catalogue]:
     from ...heads import list_bundles
     from ...training.rounds.head_cards import head_card
 
-    encoders = tuple(
-        (name, registry[name].info.summary) for name in registry if registry[name].info.promptable
-    )
+    entries = [registry[name] for name in registry if registry[name].info.promptable]
+    encoders = tuple((entry.info.name, _describe(entry)) for entry in entries)
+    downloads = {
+        entry.info.name: f"{entry.info.size_mb:,.0f} MB, licence {entry.info.licence}"
+        for entry in entries
+        if entry.file and not entry.is_downloaded()
+    }
     devices = ["auto"]
     for name in ("cuda", "mps", "cpu"):
         try:
@@ -88,7 +97,16 @@ def catalogue_job() -> Job[Catalogue]:
             continue
         devices.append(name)
     heads = tuple(list_bundles())
-    return Catalogue(encoders, tuple(devices), heads, tuple(map(head_card, heads)))
+    return Catalogue(encoders, tuple(devices), heads, tuple(map(head_card, heads)), downloads)
+
+
+def _describe(entry: EncoderEntry) -> str:
+    info = entry.info
+    size = f" {info.size_mb:,.0f} MB." if info.size_mb else ""
+    here = "Not on this machine." if entry.file and not entry.is_downloaded() else "On this machine."
+    return (
+        f"{info.summary}{size} Licence: {info.licence or 'not stated'}. {here if entry.file else ''}".strip()
+    )
 
 
 def open_job(

@@ -11,22 +11,12 @@ from ....errors import DuplicateNameError, SampathError
 from ...output import Output, count, table
 from ...subcommand import Subcommand
 from . import sharing
+from .opening import open_project
 
 if TYPE_CHECKING:
     from ....session.project.project import Project
 
 _IMAGE_HELP = "name of an image in the project"
-
-
-def open_project(args: argparse.Namespace, output: Output) -> Project:
-    """Open the project of the arguments and list the samples of earlier versions."""
-    from ....session.project.checking import listing_job
-    from ....session.project.project import Project
-
-    project = Project(args.project)
-    if project.missing:
-        output.run(listing_job(project))
-    return project
 
 
 def _nothing(_parser: argparse.ArgumentParser) -> None:
@@ -298,6 +288,9 @@ ACTIONS: dict[str, Subcommand] = {
     "classes": _action("show and change the class list", _classes_arguments, _classes),
     "notes": _action("show or replace the notes", _notes_arguments, _notes),
     "check": _action("find duplicates and missing or changed images", _check_arguments, _check),
+    "export": _action(
+        "export all images by split, in formats of other programs", sharing.export_arguments, sharing.export
+    ),
     "pack": _action(
         "pack the project with its annotations as a zip file", sharing.pack_arguments, sharing.pack
     ),

@@ -85,3 +85,42 @@ def merge(args: argparse.Namespace, output: Output) -> int:
     lines += [f"{name} was not taken over: {reason}" for name, reason in result.failed.items()]
     output.result(asdict(result), "\n".join(lines))
     return 1 if open_conflicts or result.failed else 0
+
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `export`."""
+    from ....formats.registry import writable
+
+    names = ", ".join(entry.name for entry in writable())
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="new or empty folder"
+    )
+    parser.add_argument(
+        "--formats",
+        default="png",
+        metavar="LIST",
+        help=f"comma-separated list of {names} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--reviewed", action="store_true", help="leave out objects that nobody made, changed or reviewed"
+    )
+
+
+def export(args: argparse.Namespace, output: Output) -> int:
+    """Export a project; return 1 if nothing was exported."""
+    from ....session import sessions_folder
+    from ....session.project.exporting import export_project_job
+    from .opening import open_project
+
+    project = open_project(args, output)
+    formats = tuple(word.strip() for word in args.formats.split(",") if word.strip())
+    result = output.run(export_project_job(project, args.output, formats, sessions_folder(), args.reviewed))
+    lines = [
+        f"Exported {count(len(result.images), 'image')} with {count(result.objects, 'object')} to {args.output}."
+    ]
+    if result.unreviewed:
+        lines.append(f"{result.unreviewed} objects were not reviewed; --reviewed leaves them out.")
+    lines += [f"{name} was not exported: {reason}" for name, reason in result.skipped.items()]
+    lines += list(dict.fromkeys(result.notes))
+    output.result(asdict(result), "\n".join(lines))
+    return 0 if result.images else 1

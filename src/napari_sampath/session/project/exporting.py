@@ -1,0 +1,145 @@
+"""Export all images of a project, with their labels as they are in the journals, into one folder for each split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...errors import DatasetError, SampathError
+from ...files import write_atomically
+from ...jobs import Job, Progress
+from ..journals import journal_file
+from ..objects.class_adoption import plan_adoption
+from ..session import Session
+from .content import ProjectImage
+from .membership import read_sample, restore_sample
+from .project import Project
+
+README = "README.txt"
+NO_SPLIT = "unassigned"
+"""Folder of images without a split."""
+
+
+@dataclass(slots=True)
+class ProjectExport:
+    """What was exported from a project."""
+
+    images: dict[str, str] = field(default_factory=dict)
+    """Name of each exported image -> its split."""
+    objects: int = 0
+    unreviewed: int = 0
+    """Number of exported objects that no person made, changed or reviewed."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Name of each image that was not exported -> reason, one sentence."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences about what the formats do not keep."""
+
+
+def export_project_job(
+    project: Project,
+    folder: Path,
+    formats: Sequence[str],
+    sessions_dir: Path,
+    reviewed_only: bool = False,
+) -> Job[ProjectExport]:
+    """Make a job that exports the images of a project, each in the folder of its split, and a README.
+
+    Args:
+        project: The project.
+        folder: The new or empty folder to write to.
+        formats: Names of formats that can be written, see `formats.registry.writable`.
+        sessions_dir: Folder of the journals.
+        reviewed_only: Leave out objects that nobody made, changed or reviewed.
+
+    Raises:
+        DatasetError: If the folder has files.
+        StorageError: If a file cannot be written.
+    """
+    from ...images import read
+
+    folder = folder.expanduser()
+    if folder.exists() and any(folder.iterdir()):
+        raise DatasetError(f"'{folder}' is not empty; choose a new folder for the export.")
+    result = ProjectExport()
+    images = list(project.images.values())
+    for number, image in enumerate(images):
+        yield Progress(number, len(images), f"Exporting {image.name}", "images")
+        path = project.file_of(image)
+        if path is None:
+            result.skipped[image.name] = "its file is missing; check the project to find it again"
+            continue
+        try:
+            session = _open(project, image, read(path).pixels, sessions_dir)
+        except SampathError as error:
+            result.skipped[image.name] = str(error)
+            continue
+        try:
+            yield from _export_job(project, image, path, session, folder, formats, reviewed_only, result)
+        finally:
+            session.close()
+    text = _readme(project, result, formats, reviewed_only).encode()
+    write_atomically(folder / README, lambda stream: stream.write(text))
+    return result
+
+
+def _open(project: Project, image: ProjectImage, pixels: object, sessions_dir: Path) -> Session:
+    """Open a session in memory with the annotations of an image, so that its journal is not changed."""
+    from .journals import read_document
+
+    session = Session(pixels, image.name, classes=project.classes)  # type: ignore[arg-type]
+    session.files.mpp = image.mpp
+    journal = journal_file(image.digest, sessions_dir)
+    if journal.is_file():
+        session.document.become(read_document(journal))
+    else:
+        restore_sample(session, read_sample(project, image.digest))
+    operation = plan_adoption(session.document, project.classes, project.renamed)
+    if operation is not None:
+        session.class_tools.adopt(project.classes, project.renamed)
+    return session
+
+
+def _export_job(
+    project: Project,
+    image: ProjectImage,
+    path: Path,
+    session: Session,
+    folder: Path,
+    formats: Sequence[str],
+    reviewed_only: bool,
+    result: ProjectExport,
+) -> Job[None]:
+    unreviewed = [obj.id for obj in session.document.objects.values() if obj.trust == 0]
+    if reviewed_only and unreviewed:
+        session.objects.delete(unreviewed)
+        unreviewed = []
+    if not session.document.objects and not session.document.verified_map.any():
+        result.skipped[image.name] = "it has no annotations"
+        return
+    split = project.split_of(image) or NO_SPLIT
+    session.files.file_name = path.name if path.stem == image.name else f"{image.name}{path.suffix}"
+    yield from session.files.export_job(folder / split, formats, result.notes)
+    result.images[image.name] = split
+    result.objects += len(session.document.objects)
+    result.unreviewed += len(unreviewed)
+
+
+def _readme(project: Project, result: ProjectExport, formats: Sequence[str], reviewed_only: bool) -> str:
+    classes = "\n".join(f"  {info.id}  {info.name}" for info in project.classes)
+    splits = sorted(set(result.images.values()))
+    counts = "\n".join(f"  {split}: {list(result.images.values()).count(split)} images" for split in splits)
+    review = f"{result.unreviewed} of {result.objects} objects were not reviewed by a person."
+    if reviewed_only:
+        review = "Objects that no person reviewed are left out."
+    skipped = "".join(f"\n  {name}: {reason}" for name, reason in result.skipped.items())
+    notes = "".join(f"\n  {note}" for note in dict.fromkeys(result.notes))
+    return (
+        f"Export of the project '{project.name}' by napari-sampath\n\n"
+        f"Formats: {', '.join(formats)}\n"
+        f"Images, by split (all images of a slide or case are in one split):\n{counts or '  none'}\n"
+        f"Classes, with their numbers in all files:\n{classes or '  none'}\n"
+        f"{review}\n"
+        + (f"Not exported:{skipped}\n" if skipped else "")
+        + (f"Notes:{notes}\n" if notes else "")
+    )
