@@ -96,6 +96,21 @@ def test_an_image_in_the_training_set_gets_a_sample_with_the_numbers_of_the_proj
     assert project.file_of(entry) == path
 
 
+def test_a_sample_that_is_saved_before_the_session_has_the_class_list_adds_its_classes(
+    project: Project, tmp_path: Path, journals: Path
+) -> None:
+    path = image_file(tmp_path, "a.png", 1)
+    session = open_session(path, journals)
+    session.classes.rename(1, "necrosis")
+    square(session, 3)
+    project.add(session.digest, session.hw, "a", path)
+    assert save(ProjectSamples(project), session) == 1
+    assert [(c.id, c.name) for c in project.classes] == [(1, "gland"), (2, "stroma"), (3, "necrosis")]
+    assert (DatasetFolder.open(project.path).read("a").labels == 3).sum() == 25
+    assert join_project(session, project) is None
+    assert {obj.class_id for obj in session.document.objects.values()} == {3}
+
+
 def test_taking_an_image_out_of_the_training_set_removes_its_sample_and_keeps_its_journal(
     project: Project, tmp_path: Path, journals: Path
 ) -> None:

@@ -14,6 +14,7 @@ from napari_sampath.formats import DatasetFolder, Snapshot
 from napari_sampath.jobs import run
 from napari_sampath.training import TrainingConfig, open_dataset, train
 from napari_sampath.training.rounds.comparison import compare_job
+from napari_sampath.training.rounds.head_cards import head_card
 from napari_sampath.training.rounds.heads_in_use import HeadsInUse
 from napari_sampath.training.rounds.readiness import is_ready, requirements
 from napari_sampath.training.rounds.rounds import TrainingCurves, dataset_summary_job, round_job
@@ -124,6 +125,10 @@ def test_a_head_that_paints_everything_is_named_so(dataset: Callable[..., Path])
     good = run(round_job(path, heads, "linear", patch_model(), TrainingConfig(epochs=20, patience=0)))
     assert good.comparison.doubt is None, verdict(good.comparison)
     assert "validation image" in verdict(good.comparison)
+    card = head_card(good.path)
+    assert card.picture is not None
+    assert card.measured
+    assert [info.name for info in card.classes] == ["disc"]
 
 
 def test_training_stops_early_and_keeps_the_best_epoch(dataset: Callable[..., Path]) -> None:

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QApplication
 from ..errors import SampathError
 from ..images import read
 from .annotate.dock import AnnotateDock
-from .canvas import source_file
+from .canvas.shown_image import SOURCE_FILE
 from .export.dock import ExportDock
 from .panel.panel import SamPathPanel
 from .samples import h_and_e
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     viewer.window.add_dock_widget(panel, name="SamPath", area="right")
     panel.state.choose_model(ModelChoice(args.model, weights=args.weights))
     if image is not None:
-        metadata = {source_file.KEY: str(args.image)}
+        metadata = {SOURCE_FILE: str(args.image)}
         viewer.add_image(image.pixels, name=image.name, metadata=metadata)
     else:
         for data, options, _kind in h_and_e():

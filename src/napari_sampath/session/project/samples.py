@@ -19,7 +19,8 @@ from ...rasters import MAX_PIXELS
 from ..files.saving import details_of
 from ..folder.training_samples import TrainingSamples
 from ..session import Session
-from .class_list import write_classes
+from .class_list import extended, write_classes
+from .content import ProjectContent
 from .project import Project
 
 
@@ -56,7 +57,7 @@ def sample_job(project: Project, session: Session) -> Job[DatasetImage | None]:
         The job; its result is None if the image was taken out in the meantime.
 
     Raises:
-        DatasetError: If the image is too large for a sample, or has classes that the project does not have.
+        DatasetError: If the image is too large for a sample.
     """
     height, width = session.hw
     if height * width > MAX_PIXELS:
@@ -91,7 +92,9 @@ def _save(
         image = draft.content.images.get(digest)
         if image is None or not image.training:
             return None
-        numbers = _class_numbers(project, snapshot.classes or ())
+        # The session gets the class list of the project in its own thread, perhaps later.
+        draft.content = _with_classes(draft.content, snapshot.classes or ())
+        numbers = _class_numbers(draft.content, snapshot.classes or ())
         used = np.unique(numbers[[info.id for info in snapshot.classes or ()]]).tolist()
         write_classes(project.dataset, draft.content.classes, used)
         taken = {other.sample for other in draft.content.images.values()} | set(project.dataset.images)
@@ -122,16 +125,18 @@ def _inside(verified: BoolArray, regions: tuple[Box, ...]) -> BoolArray:
     return inside
 
 
-def _class_numbers(project: Project, classes: Sequence[ClassInfo]) -> UInt8Array:
+def _with_classes(content: ProjectContent, classes: Sequence[ClassInfo]) -> ProjectContent:
+    """Add the classes of an image that the project has neither now nor under a former name."""
+    names = {info.key for info in content.classes} | content.renamed.keys()
+    unknown = [info for info in classes if info.key not in names]
+    return dataclasses.replace(content, classes=extended(content.classes, unknown)) if unknown else content
+
+
+def _class_numbers(content: ProjectContent, classes: Sequence[ClassInfo]) -> UInt8Array:
     """Return the table (256,) from the class numbers of an image to those of its project."""
     table = np.zeros(256, dtype=np.uint8)
-    present = ClassList(project.classes)
+    present = ClassList(content.classes)
     for info in classes:
-        match = present.find(info.name) or present.find(project.renamed.get(info.key, info.name))
-        if match is None:
-            raise DatasetError(
-                f"The class '{info.name}' of the image is not in the project '{project.name}'; close and open the "
-                "image, so that the project gets the class."
-            )
+        match = present.find(info.name) or present.by_name(content.renamed[info.key])
         table[info.id] = match.id
     return table

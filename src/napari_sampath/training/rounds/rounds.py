@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
+from PIL import Image
+
 from ...arrays import ClassInfo
-from ...errors import SampathError
+from ...errors import SampathError, StorageError
+from ...files import write_atomically
 from ...formats import DatasetFolder
 from ...formats.dataset.manifest import DatasetImage
 from ...jobs import Job
@@ -22,6 +26,8 @@ from ..heads.train import train_job
 from ..heads.trainer import TrainingProgress
 from .comparison import Comparison, compare_job
 from .heads_in_use import HeadsInUse
+
+logger = logging.getLogger(__name__)
 
 MAX_POINTS = 2000
 """Maximum number of points of a curve; from a longer curve, every second point is removed."""
@@ -161,7 +167,19 @@ def round_job(
         comparison = yield from compare_job(dataset, path, heads.current, loaded)
     except SampathError as error:
         return Round(path, None, str(error))
+    _save_picture(path, comparison)
     return Round(path, comparison)
+
+
+def _save_picture(path: Path, comparison: Comparison) -> None:
+    """Save a result of a new head beside its bundle, for its card; a head without a picture can be used as well."""
+    if not comparison.worst:
+        return
+    image = Image.fromarray(comparison.worst[-1].new)
+    try:
+        write_atomically(path.with_suffix(".png"), lambda stream: image.save(stream, format="PNG"))
+    except StorageError as error:
+        logger.warning("The picture of the head '%s' was not saved: %s", path.stem, error)
 
 
 def _record(job: Job[Path], curves: TrainingCurves) -> Job[None]:

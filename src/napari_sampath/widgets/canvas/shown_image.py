@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from napari.layers import Image
 from napari.viewer import Viewer
 
 from ...arrays import UInt8Array
-from .source_file import KEY, source_file
 
 _SHOWN_FOR = "napari-sampath-shown-for"
 """Metadata key of an added layer; the value identifies the hidden layer."""
 ORIENTATION = "napari-sampath-orientation"
 """Metadata key of a layer whose image was turned; the value is `LoadedImage.orientation`."""
+
+
+SOURCE_FILE = "sampath_file"
+"""Metadata key of layers of which napari does not know the file; the value is its path."""
+
+
+def source_file(layer: Any) -> Path | None:
+    """Return the file from which an image layer was read; None if it has none, for example a sample."""
+    path = layer.metadata.get(SOURCE_FILE) or (None if layer.source.sample else layer.source.path)
+    file = Path(path) if path else None
+    return file if file is not None and file.exists() else None
 
 
 def shown_for(viewer: Viewer, layer: Image) -> Image:
@@ -38,7 +51,7 @@ def show_instead(viewer: Viewer, layer: Image, pixels: UInt8Array) -> Image:
     metadata = {_SHOWN_FOR: layer.unique_id}
     file = source_file(layer)
     if file is not None:
-        metadata[KEY] = str(file)
+        metadata[SOURCE_FILE] = str(file)
     image = Image(pixels, name=f"{layer.name} (RGB)", rgb=True, metadata=metadata, **place)
     viewer.layers.insert(viewer.layers.index(layer) + 1, image)
     viewer.layers.selection.active = image

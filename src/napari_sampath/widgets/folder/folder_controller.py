@@ -14,8 +14,7 @@ from ...images import LoadedImage
 from ...session import FolderQueue, FolderRun, Session, Stage, State
 from ..background.workers import JobRunner
 from ..canvas import layers as canvas_layers
-from ..canvas import source_file
-from ..canvas.shown_image import ORIENTATION
+from ..canvas.shown_image import ORIENTATION, SOURCE_FILE
 from ..canvas.viewport import box_in_view
 from ..common.apply_queue import ApplyQueue
 from ..common.head_choice import proposed_head
@@ -155,7 +154,7 @@ class FolderController(QObject):
             state.training.result_filter,
             (queue.current.path.name,) if self.session is not None else (),
             None,
-            state.first_classes,
+            state.training.first_classes(state.classes),
         )
 
         def on_done(run: FolderRun) -> None:
@@ -199,7 +198,7 @@ class FolderController(QObject):
         scale = {} if loaded.mpp is None else {"scale": (loaded.mpp,) * 2, "units": ("um", "um")}
         image = self._image = viewer.add_image(loaded.pixels, name=loaded.name, rgb=True, **scale)
         image.metadata[ORIENTATION] = loaded.orientation
-        image.metadata[source_file.KEY] = str(path)
+        image.metadata[SOURCE_FILE] = str(path)
         # Remove all layers at once, because napari runs the garbage collector on each removal.
         canvas_layers.remove(viewer, old)
         if self._state.image is previous:

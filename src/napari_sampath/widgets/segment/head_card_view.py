@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtGui import QPixmap
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
 from ..common.controls import label, plain_tooltip, row
 
@@ -24,7 +24,7 @@ class HeadCardView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.picture = QLabel()
-        self.picture.setFixedWidth(PICTURE_PX)
+        self.picture.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.text = label(wrap=True)
         self.setLayout(row(self.picture, self.text, stretch=1))
         self.hide()

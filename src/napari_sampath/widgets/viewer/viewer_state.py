@@ -19,8 +19,7 @@ from ..background.workers import JobRunner, PromptWorker
 from ..canvas.layers import is_helper
 from ..canvas.napari_internals.layer_list import HiddenRows
 from ..canvas.napari_internals.napari_canvas import make_context_current
-from ..canvas.shown_image import show_instead, shown_for
-from ..canvas.source_file import source_file
+from ..canvas.shown_image import show_instead, shown_for, source_file
 from ..canvas.viewport import centre_of_view
 from .annotator import Annotator
 from .commit_queue import CommitQueue
@@ -153,12 +152,6 @@ class ViewerState(QObject):
         """The classes of the current image, or of the previous image if there is none."""
         return self._classes if self.session is None else self.session.classes.snapshot
 
-    @property
-    def first_classes(self) -> tuple[ClassInfo, ...]:
-        """The classes with which a new image starts: those of the project, otherwise those of the previous image."""
-        project = self.training.project
-        return (() if project is None else project.classes) or self.classes
-
     def attempt(self, call: Callable[[], object], say: Callable[[str], object] | None = None) -> bool:
         """Call a function; if it raises a `SampathError`, show the message and return False.
 
@@ -214,7 +207,7 @@ class ViewerState(QObject):
         if self.annotator is None:
             session = self._sessions.get(self.image)
             if session is None:
-                job = open_job(self.image, self.sessions_dir, None, self.first_classes)
+                job = open_job(self.image, self.sessions_dir, None, self.training.first_classes(self.classes))
                 self.runner.start(job, "opening the image", self._on_opened)
                 return
             self._attach(session)

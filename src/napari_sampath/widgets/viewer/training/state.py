@@ -88,6 +88,10 @@ class TrainingState(QObject):
 
         return remembered_dataset(self.state_dir)
 
+    def first_classes(self, before: tuple[ClassInfo, ...]) -> tuple[ClassInfo, ...]:
+        """Return the classes of a new image: those of the project, otherwise `before`, those of the last image."""
+        return (() if self.project is None else self.project.classes) or before
+
     def choose(self, folder: Path, name: str = "", classes: Sequence[ClassInfo] = ()) -> None:
         """Open a project, after saving to the present one; a new one is created with this name and these classes."""
         job = open_project_job(self.save_job(), folder, self.state_dir, name, tuple(classes))
