@@ -76,7 +76,7 @@ class ClassListWidget(QWidget):
         self.list.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.list.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
         self.list.setItemDelegate(_CountDelegate(self.list))
-        self.list.itemDelegate().closeEditor.connect(lambda *_: self.editing_finished.emit())
+        self.list.itemDelegate().closeEditor.connect(self._on_editor_closed)
         self.list.setAccessibleName("Classes")
         self.list.setToolTip(
             "Click a class, or press its number, to draw with it. Double-click to rename it, drag to reorder."
@@ -175,6 +175,9 @@ class ClassListWidget(QWidget):
         with QSignalBlocker(self.list):
             item.setText(info.name)
         self.rename_requested.emit(info.id, name)
+
+    def _on_editor_closed(self, *_: object) -> None:
+        self.editing_finished.emit()
 
     def _on_rename(self) -> None:
         info = self._current()
