@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ...errors import DatasetError, StorageError
-from ...files import write_atomically
+from ...files import open_regular, write_atomically
 from ...formats.dataset.manifest import MANIFEST
 from ...jobs import Job, Progress
 from ..journals import journal_file
@@ -131,7 +131,7 @@ def extract_job(source: Path, folder: Path) -> Job[None]:
         StorageError: If there is not enough space.
     """
     try:
-        with zipfile.ZipFile(source.expanduser()) as packed:
+        with open_regular(source.expanduser()) as archive, zipfile.ZipFile(archive) as packed:
             infos = [info for info in packed.infolist() if not info.is_dir()]
             _check(source, infos, folder)
             for number, info in enumerate(infos):
