@@ -85,7 +85,6 @@ def foreign(
         (3, {"chunks": (4, 5), "shards": {"shape": (12, 10), "index_location": "start"}}),
         (3, {"fill_value": 3}),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("dtype", ["uint16", "int64"])
 def test_arrays_that_the_zarr_package_wrote(
