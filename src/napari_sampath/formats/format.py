@@ -231,4 +231,4 @@ class Format:
     reader: str = ""
     """Name of the format whose reader reads written files, if this one has none."""
     is_fallback: bool = False
-    """Whether it is asked last, because its content looks like that of other formats."""
+    """Whether the format is tried last, because its content looks like that of other formats."""

@@ -77,7 +77,7 @@ def import_objects(
 
 
 def read_source(source: Source, options: ReadOptions) -> Labels | Objects:
-    """Read a file or folder that may be read for several images; see `import_labels`.
+    """Read a source, which can be reused to read the labels of several images; see `import_labels`.
 
     Raises:
         SampathError: As `import_labels`.

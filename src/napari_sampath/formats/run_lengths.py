@@ -86,7 +86,7 @@ def mask_from_json(fields: Any, hw: tuple[int, int]) -> LocalMask:
     if len(values) != 4 or not all(type(value) is int for value in values):
         raise ValueError("the position or size of a mask is malformed")
     row, col, height, width = values
-    # Masks may extend beyond the image, but the memory for them must be in proportion.
+    # Masks may extend beyond the image, but their size is limited relative to the image, to save memory.
     outside = max(abs(row), abs(col)) > _MAX_POSITION or min(height, width) < 0
     if outside or height > 2 * hw[0] + _MARGIN_PX or width > 2 * hw[1] + _MARGIN_PX:
         raise ValueError(

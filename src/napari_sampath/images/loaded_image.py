@@ -42,8 +42,8 @@ class LoadedImage:
         """Return the image as stored, as versions before 0.2 read it."""
         pixels = np.ascontiguousarray(turn_back(self.pixels, self.orientation))
         note = (
-            f"'{self.name}' is shown as it is stored, without its orientation tag {self.orientation}, because it was "
-            "annotated like this by an earlier version."
+            f"'{self.name}' is shown without applying its orientation tag {self.orientation}, because it was annotated "
+            "in an earlier version, which ignored the tag."
         )
         return LoadedImage(pixels, note, self.name, self.mpp)
 

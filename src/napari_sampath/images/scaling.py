@@ -73,7 +73,7 @@ def _range(dtype: np.dtype[Any], low: float, high: float) -> tuple[float, float,
 
 def _scale(values: npt.NDArray[Any], bottom: float, top: float) -> UInt8Array:
     scaled = np.empty(values.shape, dtype=np.uint8)
-    # The difference of two huge floats of opposite sign overflows, that of their halves does not.
+    # The difference of two huge floats of opposite sign can overflow; the difference of their halves cannot.
     factor = 0.5 if math.isinf(top - bottom) else 1.0
     start, span = bottom * factor, top * factor - bottom * factor
     for target, block in zip(_blocks(scaled), _blocks(values), strict=True):

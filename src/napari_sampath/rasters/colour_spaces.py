@@ -20,7 +20,7 @@ def cmyk_to_rgb(values: npt.NDArray[Any]) -> UInt8Array:
 
 
 def ycbcr_to_rgb(values: npt.NDArray[Any]) -> UInt8Array:
-    """Convert (H, W, 3) uint8 of full range (as in JPEG) to RGB."""
+    """Convert (H, W, 3) uint8 full-range YCbCr, as in JPEG, to RGB."""
     return np.asarray(Image.fromarray(np.ascontiguousarray(values), "YCbCr").convert("RGB"))
 
 

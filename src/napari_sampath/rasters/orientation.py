@@ -50,7 +50,7 @@ def turn_back(values: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 
 
 def turned_hw(hw: tuple[int, int], orientation: int) -> tuple[int, int]:
-    """Return the size (H, W) after turning."""
+    """Return the displayed size (H, W) of an image with this orientation tag."""
     return (hw[1], hw[0]) if orientation >= 5 else hw
 
 

@@ -169,7 +169,9 @@ def test_annotations_of_earlier_versions_are_found(
     np.testing.assert_array_equal(dock.state.session.image, shown)
     assert dock.state.image.visible
     assert dock.state.image.source.path is not None
-    assert any("annotated like this by an earlier version" in message for message in dock.messages)
+    assert any(
+        "annotated in an earlier version, which ignored the tag" in message for message in dock.messages
+    )
 
 
 def test_a_folder_shows_what_was_annotated_before_it_was_turned(tmp_path: Path, tissue: np.ndarray) -> None:
@@ -185,7 +187,7 @@ def test_a_folder_shows_what_was_annotated_before_it_was_turned(tmp_path: Path, 
         session.area.complete((0, 0, 9, 9))
     again = run(read_job(path, tmp_path))
     np.testing.assert_array_equal(again.pixels, stored)
-    assert "annotated like this by an earlier version" in (again.note or "")
+    assert "annotated in an earlier version, which ignored the tag" in (again.note or "")
 
 
 def test_changed_pixels_of_a_layer_are_annotated_and_not_its_file(

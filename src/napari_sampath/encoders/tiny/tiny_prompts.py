@@ -21,7 +21,7 @@ CHANNELS = 256
 DISC_PX = (8.0, 32.0)
 """Standard deviations of the two sharp discs around a click, in pixels of the 1,024 px input."""
 REACH_PX = 128.0
-"""Standard deviation of the wide disc around a click, and distance at which the vector to it has length 0.5."""
+"""Standard deviation of the wide disc around a click; at this distance, the scaled vector to a click has length 0.5."""
 
 
 class MapPromptEncoder(PromptEncoder):

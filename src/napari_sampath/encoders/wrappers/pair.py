@@ -93,7 +93,8 @@ class _Loader:
         if folder is not None and not any(self._paths):
             raise WeightsMissingError(
                 f"'{folder}' has no weights of {' or '.join(self.names)}; give a folder with "
-                f"{' or '.join(f'{name}.safetensors' for name in self.names)}, or no folder to use the shipped weights."
+                f"{' or '.join(f'{name}.safetensors' for name in self.names)}, or omit the folder to use the "
+                "shipped weights."
             )
         return folder or Path()
 

@@ -113,7 +113,7 @@ class Manifest:
         }
         images[image.name] = image
         if earlier_name and before is not None and all(i.slide != before.slide for i in images.values()):
-            del splits[before.slide]  # It may be the earlier name.
+            del splits[before.slide]  # No image belongs to the earlier slide now.
         return replace(self, images=images, splits=splits)
 
     def with_slides(self, ends_before: str) -> Manifest:

@@ -155,8 +155,8 @@ def _merged_names(file: Path, classes: Sequence[ClassInfo]) -> dict[int, str]:
         known = names.setdefault(info.id, info.name)
         if known != info.name:
             raise ImageError(
-                f"'{file}' has the class '{known}' with the number {info.id}, which is '{info.name}' here; export to "
-                "another folder."
+                f"'{file}' uses the number {info.id} for the class '{known}', but here it is the number of "
+                f"'{info.name}'; export to another folder."
             )
     return names
 

@@ -57,7 +57,7 @@ def recognises(source: Source) -> bool:
 def read(source: Source, options: ReadOptions) -> Shapes:
     """Decode the ROIs that have an area.
 
-    Of ROIs of several slices of a stack, those without a slice and those of the first slice are read.
+    If ROIs lie on several slices of a stack, only those on the first of these slices or without a slice are read.
 
     Raises:
         ImageError: If a ROI is damaged.
@@ -182,7 +182,7 @@ def _shape(name: str, roi: ImagejRoi) -> tuple[Shape, bool]:
 
 
 def _class(name: str) -> str:
-    """Return the class of which a ROI has the name; "" if the name is automatic."""
+    """Return the class that the name of a ROI states; "" if ImageJ made the name automatically."""
     # The name is matched as a whole first, because the numbers at the end are part of an automatic name.
     if _AUTOMATIC.fullmatch(name):
         return ""

@@ -1,9 +1,10 @@
 """Aperio ImageScope XML: the annotations of one slide, as in the MoNuSeg data set.
 
-https://openslide.org/formats/aperio/ names the program; its elements are Annotation (a layer with a colour), Region and
-Vertex. A layer is a class: its name, else the description among its attributes, else the text of its regions, else its
-number. A region with `NegativeROA="1"` is cut out of the other regions of its layer. Colours are packed as blue, green,
-red. Coordinates are pixels of the slide at full size, and the file does not contain the size of the slide.
+https://openslide.org/formats/aperio/ describes the slides of this program. The XML elements are Annotation (a layer
+with a colour), Region and Vertex. A layer is a class: its name, else the description among its attributes, else the
+text of its regions, else its number. A region with `NegativeROA="1"` is cut out of the other regions of its layer.
+Colours are packed as blue, green, red. Coordinates are pixels of the slide at full size, and the file does not contain
+the size of the slide.
 """
 
 from __future__ import annotations

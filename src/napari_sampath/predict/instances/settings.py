@@ -20,8 +20,8 @@ class InstanceSettings:
     threshold: float = setting(0.0, min=0, max=1)
     """Pixels whose class has a lower probability are not part of an object, 0 to 1."""
     neck: float = setting(0.9, min=0, max=1)
-    """An object is split where it is narrower than this fraction of the width of the narrower part, 0 to 1; 0 never
-    splits."""
+    """Split an object at a neck whose width is below this fraction (0 to 1) of the width of the narrower part on either
+    side; 0 never splits."""
     smoothing: float = setting(0.1, min=0, max=1)
     """Smoothing of the distance transform before its maxima are located, as a fraction of half the maximum width, 0 to
     1."""

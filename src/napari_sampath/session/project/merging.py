@@ -44,7 +44,7 @@ class Conflict:
 
 @dataclass(slots=True)
 class MergeResult:
-    """What was taken over from another project."""
+    """What was merged from another project."""
 
     added: list[str] = field(default_factory=list)
     """Names of new images."""
@@ -58,7 +58,7 @@ class MergeResult:
     heads: list[str] = field(default_factory=list)
     """File names of new heads, which are not in use yet."""
     failed: dict[str, str] = field(default_factory=dict)
-    """Name of each image that could not be taken over -> reason, one sentence."""
+    """Name of each image that could not be merged -> reason, one sentence."""
 
 
 def merge_job(project: Project, source: Path, sessions_dir: Path) -> Job[MergeResult]:
@@ -218,7 +218,7 @@ def _compare(ours: Path, theirs: Path) -> str:
         return "further"
     our_document, their_document = read_document(ours), read_document(theirs)
     if our_document.hw != their_document.hw:
-        raise JournalError(f"'{theirs.name}' belongs to an image of another size; it is not taken over.")
+        raise JournalError(f"'{theirs.name}' belongs to an image of another size; it is not merged.")
     if not their_document.objects and not their_document.verified_map.any():
         return "behind"
     if not our_document.objects and not our_document.verified_map.any():

@@ -102,7 +102,7 @@ class Project:
 
     @property
     def duplicates(self) -> Mapping[str, str]:
-        """Name of a training sample with the pixels of another image -> digest of the pixels."""
+        """Name of each training sample with the same pixels as another image -> digest of these pixels."""
         return self._content.duplicates
 
     @property

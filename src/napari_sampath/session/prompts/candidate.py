@@ -37,7 +37,7 @@ class Candidate:
         logits = self.logits if self.corrected_logits is None else self.corrected_logits
         if self.prompted_cells is not None:
             mask = local_mask(self.frame, keep_prompted(logits, self.prompted_cells))
-            if mask.bitmap.size:  # A single, barely positive cell may cover no pixel of the image.
+            if mask.bitmap.size:  # A single, barely positive logit may not cover any image pixel.
                 return mask
         return local_mask(self.frame, logits)
 

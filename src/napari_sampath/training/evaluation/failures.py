@@ -34,9 +34,14 @@ class WorstPredictions:
         self._failures: dict[str, list[Failure]] = {}
 
     def add(self, row: str, iou: float, pixels: UInt8Array, target: BoolArray, predicted: BoolArray) -> None:
-        """Add a prediction if it is among the worst of its row, such as "gland, box".
+        """Add a prediction if it is among the worst of its kind of object and prompt.
 
-        `pixels` is (H, W, 3) uint8 RGB, `target` and `predicted` are (H, W) bool, and `target` is not empty.
+        Args:
+            row: Kind of object and prompt, such as "gland, box"; each kind is one row of the image.
+            iou: IoU of the prediction.
+            pixels: (H, W, 3) uint8 RGB.
+            target: (H, W) bool, not empty.
+            predicted: (H, W) bool.
         """
         failures = self._failures.setdefault(row, [])
         if len(failures) < _COLUMNS or iou < failures[-1].iou:

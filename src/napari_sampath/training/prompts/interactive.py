@@ -143,7 +143,7 @@ def train_window(
     targets, points, labels = first.targets, first.points, first.labels
     truth, box = first.target_tensor(device), first.box_tensor(device)
     decode = _decoder_on_window(prompt_encoder, mask_decoder, embedding, offset_tokens)
-    # As in SAM, add no point in two iterations: a random correction and the last one.
+    # As in SAM, two iterations refine the mask without a new point: a random one and the last one.
     mask_only = {int(rng.integers(1, iterations - 1)), iterations - 1} if iterations >= 4 else set()
     previous: Tensor | None = None
     report = {"loss": 0.0}

@@ -78,7 +78,7 @@ class TrainableModel(nn.Module):
         return self.prompt_encoder, self.mask_decoder
 
     def weights(self) -> dict[str, Tensor]:
-        """Return all weights except those of the auxiliary modules, by their names in a file."""
+        """Return all weights except those of the auxiliary modules, keyed by their names in a weights file."""
         rename = self.image_encoder.name_in_file
         return {
             rename(key): value for key, value in self.state_dict().items() if not key.startswith(AUXILIARY)

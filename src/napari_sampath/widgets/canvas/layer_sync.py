@@ -242,7 +242,7 @@ class LayerSync:
         )
 
     def _on_objects(self, ids: frozenset[int]) -> None:
-        """Draw the outlines of objects whose review mark changed; other changes also change pixels."""
+        """Redraw the outlines of objects whose review mark changed; other changes are drawn with their pixels."""
         objects, box = self._session.document.objects, None
         for key in ids:
             record, before = objects.get(key), self._styles.pop(key, None)

@@ -34,7 +34,7 @@ from .thumbnails import Thumbnails
 STAGES: dict[Stage, tuple[str, str]] = {
     "assisted": ("by hand", "You annotate with prompts and brush; the head adds nothing"),
     "semi-automatic": (
-        "head first, I correct",
+        "head proposes, I correct",
         "The head in use adds objects to each image that you open; you correct and complete them",
     ),
     "automatic": (

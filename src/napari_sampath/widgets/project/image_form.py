@@ -1,4 +1,4 @@
-"""Controls for the place of the image in use in the project: in or out, training set, region."""
+"""Controls for the role of the current image in the project: membership, training set and training region."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class ProjectForm(QWidget):
         menu.addAction("Pack as a zip file…", self._choose_zip)
         menu.addAction("Merge a project that was worked on elsewhere…", self._choose_other)
         self.share_button.setMenu(menu)
-        self.check_button = button("Check", "Find duplicates, and missing images again", self.check)
+        self.check_button = button("Check", "Find duplicate images, and locate missing ones", self.check)
         self.notes_button = button(
             "Notes", "Show the notes of the project", self._toggle_notes, checkable=True
         )
@@ -193,5 +193,5 @@ def describe_merge(result: MergeResult) -> str:
     if len(result.conflicts) > 3:
         text += f" {len(result.conflicts) - 3} more conflicts are in the folder 'conflicts'."
     for name, reason in list(result.failed.items())[:2]:
-        text += f" '{name}' was not taken over: {reason}"
+        text += f" '{name}' was not merged: {reason}"
     return text

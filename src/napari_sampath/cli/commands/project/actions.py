@@ -28,7 +28,7 @@ def _create_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--name", default="", help="name of the project (default: that of the folder)")
     parser.add_argument("--preset", choices=list(PRESETS), help="class list to start with")
-    parser.add_argument("--classes", type=Path, metavar="FILE", help="class list, CSV or JSON of QuPath")
+    parser.add_argument("--classes", type=Path, metavar="FILE", help="class list, CSV or QuPath JSON")
 
 
 def _create(args: argparse.Namespace, output: Output) -> None:
@@ -177,9 +177,9 @@ def _classes_arguments(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--preset", choices=list(PRESETS), help="add the classes of a preset")
-    group.add_argument("--read", type=Path, metavar="FILE", help="add classes from CSV or JSON of QuPath")
+    group.add_argument("--read", type=Path, metavar="FILE", help="add classes from a CSV or QuPath JSON file")
     group.add_argument(
-        "--write", type=Path, metavar="FILE", help="write the class list as CSV or JSON of QuPath"
+        "--write", type=Path, metavar="FILE", help="write the class list as CSV or QuPath JSON"
     )
     group.add_argument("--rename", nargs=2, metavar=("OLD", "NEW"), help="rename a class")
     group.add_argument("--remove", metavar="CLASS", help="take a class out, with its objects in all images")
@@ -236,7 +236,7 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FOLDER",
-        help="find missing images again here",
+        help="folder in which to search for missing images",
     )
     parser.add_argument(
         "--remove-duplicates", action="store_true", help="take out the second training sample of an image"

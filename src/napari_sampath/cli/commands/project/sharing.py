@@ -57,7 +57,7 @@ def merge_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def merge(args: argparse.Namespace, output: Output) -> int:
-    """Merge a project; return 1 if there are conflicts or an image could not be taken over."""
+    """Merge a project; return 1 if there are conflicts or an image could not be merged."""
     from ....session import sessions_folder
     from ....session.project.merging import merge_job, take_theirs
     from ....session.project.project import Project
@@ -82,7 +82,7 @@ def merge(args: argparse.Namespace, output: Output) -> int:
             f"conflict in {conflict.name}: ours has {conflict.ours}, the other has {conflict.theirs}; ours is kept, "
             f"the other is in {conflict.file}."
         )
-    lines += [f"{name} was not taken over: {reason}" for name, reason in result.failed.items()]
+    lines += [f"{name} was not merged: {reason}" for name, reason in result.failed.items()]
     output.result(asdict(result), "\n".join(lines))
     return 1 if open_conflicts or result.failed else 0
 

@@ -25,7 +25,7 @@ _FEW_VALUES = 4
 """Number of values of a label map from which on classes can be told from objects."""
 BACKGROUND = ClassInfo(0, "background", (0, 0, 0))
 _OBJECT_MAPS = ("_cp_masks", "_instances")
-"""Ends of the names of label maps whose values are object numbers: those of Cellpose, and of exports."""
+"""File name suffixes of label maps whose values are object numbers, as written by Cellpose and by exports."""
 _OLD_BACKGROUND_NAME = "rest"
 """Name of class 0 in files of earlier versions."""
 
@@ -116,8 +116,8 @@ class _Votes:
     """Whether the label maps of a dataset look like classes or like objects.
 
     Args:
-        as_: The user's decision.
-        named: Listed classes.
+        as_: What the user states: "classes", "objects", or "auto" to decide by the values.
+        named: Classes of the dataset's class list, without the background.
     """
 
     def __init__(self, as_: ValuesAs, named: Sequence[ClassInfo]) -> None:

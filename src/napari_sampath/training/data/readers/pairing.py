@@ -17,7 +17,7 @@ MASK_ENDINGS = (
     *("_classes", "_masks", "_mask", "_cp_masks", "_labels", "_label", "_instances", "_gt"),
     *("_segmentation", "_seg"),
 )
-"""What follows the name of the image in the name of its mask; Cellpose writes `_masks` or `_cp_masks`."""
+"""Suffixes that mask names add to the image name; Cellpose writes `_masks` or `_cp_masks`."""
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "imagestr")
 _LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "segmentationclass", "labelstr")
 _CHANNEL = "_0000"

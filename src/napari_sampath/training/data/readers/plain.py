@@ -77,7 +77,7 @@ def from_samples(
 
     Args:
         folder: The folder, whose name is that of the dataset.
-        samples: The images, without splits or with those that are known.
+        samples: The images, with their splits where these are known.
         exports: Image -> its entry in an export of this package, for images whose labels are in one.
         note: Warning about the slides or cases.
         as_: Whether the values of masks are classes or objects; "auto" decides by their values.

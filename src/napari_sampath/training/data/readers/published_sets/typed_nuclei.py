@@ -1,4 +1,4 @@
-"""Tumour regions derived from nuclei of known types: images with maps of nuclear types."""
+"""Datasets of tumour regions, derived from maps of nuclear types."""
 
 from __future__ import annotations
 
