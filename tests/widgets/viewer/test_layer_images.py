@@ -170,7 +170,7 @@ def test_annotations_of_earlier_versions_are_found(
     assert dock.state.image.visible
     assert dock.state.image.source.path is not None
     assert any(
-        "annotated in an earlier version, which ignored the tag" in message for message in dock.messages
+        "annotated in an earlier version, which ignored the tags" in message for message in dock.messages
     )
 
 

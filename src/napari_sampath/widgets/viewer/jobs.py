@@ -175,8 +175,8 @@ def _annotated_before(data: Any, layer: Image, layer_image: LayerImage, sessions
     if not has_annotations(shown.pixels, sessions_dir):
         return layer_image
     note = (
-        f"'{layer.name}' is read as napari shows it, not as the tags of its file say, because it was annotated "
-        "like this by an earlier version."
+        f"'{layer.name}' is read as napari shows it, without applying the tags of its file, because it was annotated "
+        "in an earlier version, which ignored the tags."
     )
     return LayerImage(dataclasses.replace(shown, note=note), is_shown=True)
 
