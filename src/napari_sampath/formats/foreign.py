@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,12 @@ from ..registry import join_names, unknown_name
 
 MAX_COORDINATE = 2**31
 """Largest coordinate of a corner, in pixels."""
+_ENDINGS = re.compile(
+    r"\.(png|jpe?g|jpe|jfif|tiff?|btf|bmp|gif|webp|jp2|j2k|avif|p[gp]m|npy|zarr|svs|scn|ndpi|mrxs|vsi|bif|czi|lif|dcm"
+    r"|qptiff|svslide|vms|vmu|nd2|nii|gz|json|txt|xml)$",
+    re.IGNORECASE,
+)
+"""Endings of files of images and annotations; what follows the dot in "slide.1" is a part of the name."""
 Color = tuple[int, int, int]
 Side = Annotated[int, Range(1, 2**31 - 1)]
 """Height or width of an image in pixels, as a type for `files.convert`."""
@@ -25,6 +32,21 @@ def dump_json(content: Any) -> bytes:
     """Encode a value as compact JSON in UTF-8, with a final newline."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return (text + "\n").encode("utf-8", "surrogatepass")
+
+
+def other_name(stated: str | None, name: str | None) -> str | None:
+    """Return a sentence if a file states another image than the one that it is imported into.
+
+    Args:
+        stated: Name of the image according to the file, with or without folders and ending; None if it does not say.
+        name: Name of the image.
+    """
+    if not stated or not name or stated.isdecimal():  # COCO may have only numbers.
+        return None
+    both = [{_file_of(text).casefold(), stem_of(text).casefold()} for text in (stated, name)]
+    if both[0] & both[1]:
+        return None
+    return f"The file is for the image '{_file_of(stated)}', and this image is '{name}'; check that it belongs to it."
 
 
 def refuse(path: Path, problem: str, advice: str) -> NoReturn:
@@ -53,7 +75,7 @@ def choose_image(names: Sequence[str], name: str | None, path: Path) -> int:
         refuse(
             path, f"has annotations of {len(names)} images ({join_names(list(names))})", "name one of them"
         )
-    for own, others in ((_normal, _normal), (_file_of, _file_of), (_file_of, _stem_of), (_stem_of, _stem_of)):
+    for own, others in ((_normal, _normal), (_file_of, _file_of), (_file_of, stem_of), (stem_of, stem_of)):
         indices = [index for index, candidate in enumerate(names) if others(candidate) == own(name)]
         if len(indices) == 1:
             return indices[0]
@@ -70,9 +92,10 @@ def _file_of(name: str) -> str:
     return _normal(name).rpartition("/")[2]
 
 
-def _stem_of(name: str) -> str:
+def stem_of(name: str) -> str:
+    """Return the name of a file without its folder and the ending of an image or annotation file."""
     file = _file_of(name)
-    return file.rpartition(".")[0] or file
+    return _ENDINGS.sub("", file) or file
 
 
 def parse_ring(values: Any) -> Any:

@@ -16,12 +16,13 @@ from ..registry import join_names, unknown_name
 from . import manifest
 from .class_numbers import FileClass
 from .conversion.painting import paint
-from .conversion.placement import place
+from .conversion.placement import Placement, place
+from .foreign import other_name, stem_of
 from .format import ReadOptions, Shapes
 from .labels import DETAILS, KINDS, WHOLE, Labels, check_unique, numbers_in, used_ids
 from .maps.known_classes import known_classes
 from .maps.label_values import add_missing, to_labels
-from .objects import Objects
+from .objects import Objects, boxes_of
 from .registry import find_format
 from .source import Source
 
@@ -84,6 +85,8 @@ def read_source(source: Source, options: ReadOptions) -> Labels | Objects:
     """
     content = find_format(source, options.format).read(source, options)  # type: ignore[misc]  # it is readable
     if isinstance(content, Shapes):
+        if remark := other_name(content.image, options.image_name):
+            content.notes.insert(0, remark)
         return paint(content, options, source.path)
     return _placed(content, options, source.path)
 
@@ -149,7 +152,7 @@ def _choose(folder: Path, options: ReadOptions) -> tuple[str, manifest.Entry]:
                 f"'{folder}' holds label maps of {len(entries)} images ({join_names(list(entries))}); name one of them."
             )
         name = next(iter(entries))
-    key = manifest.find(entries, name, options.digest) or manifest.find(entries, Path(name).stem)
+    key = manifest.find(entries, name, options.digest) or manifest.find(entries, stem_of(name))
     if key is None:
         raise UnknownNameError(unknown_name(f"label map in '{folder}' of an image", name, list(entries)))
     return key, entries[key]
@@ -223,11 +226,25 @@ def _placed(labels: Labels, options: ReadOptions, path: Path) -> Labels:
         return labels
     before = numbers_in(labels.instance_map)
     maps = placement.values(labels.class_map), placement.values(labels.instance_map)
+    notes = (*labels.notes, *_cut(labels, placement))
     lost = len(before) - len(numbers_in(maps[1]))
     if lost == len(before) > 0:
         raise ImageError(
             f"'{path}' has {lost} objects, but none lies in the image; give another offset, or choose the file of this "
             "image."
         )
-    notes = (*labels.notes, f"Left out: {lost:,} objects outside the image.") if lost else labels.notes
+    if lost:
+        notes = (*notes, f"Left out: {lost:,} {'object' if lost == 1 else 'objects'} outside the image.")
     return replace(labels, class_map=maps[0], instance_map=maps[1], notes=notes)
+
+
+def _cut(labels: Labels, placement: Placement) -> tuple[str, ...]:
+    """Return a sentence with the number of objects of a label map that reach beyond the edge of the image."""
+    height, width = placement.hw or labels.class_map.shape
+    count = 0
+    for r0, c0, r1, c1 in boxes_of(labels.instance_map).values():
+        (x0, y0), (x1, y1) = placement.points([(c0, r0), (c1, r1)]).tolist()
+        is_inside = x0 >= 0 and y0 >= 0 and x1 <= width and y1 <= height
+        count += not is_inside and min(x1, y1, width - x0, height - y0) > 0
+    noun = "object" if count == 1 else "objects"
+    return (f"{count:,} {noun} cut off at the edge of the image.",) if count else ()

@@ -53,6 +53,8 @@ def find_format(source: Source, name: str | None = None) -> Format:
     for entry in choices.values():
         if entry.recognises is not None and entry.recognises(source):
             return entry
+    if not source.is_folder and not source.head:
+        raise ImageError(f"'{source.path}' is empty (0 bytes); export or download it again.")
     kind = "folder" if source.is_folder else "file"
     missing = " and no classes.json of an export" if source.is_folder else ""
     suffix = "/" if source.is_folder else source.path.suffix.lower()

@@ -20,6 +20,8 @@ MAX_BYTES = 512 * 2**20
 HEAD_BYTES = 2**16
 _MAX_MEMBERS = 100_000
 _JSON = (".json", ".geojson")
+_BESIDE_JSON = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".txt", ".md", ".pdf")
+"""Endings of files that programs pack together with the annotations: images and notes."""
 _MARK = b"\xef\xbb\xbf"
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -143,7 +145,7 @@ class Source:
         if len(names) > _MAX_MEMBERS:
             raise self._refused(f"it has {len(names):,} files, more than {_MAX_MEMBERS:,}")
         # macOS adds a hidden file for each file.
-        return tuple(name for name in names if not name.startswith("__MACOSX/"))
+        return tuple(name for name in names if not name.startswith("__MACOSX/") and not _is_hidden(name))
 
     def read_member(self, name: str, limit_bytes: int = MAX_BYTES) -> bytes:
         """Read one file of a zip.
@@ -186,7 +188,8 @@ class Source:
     @cached_property
     def _json_member(self) -> str | None:
         names = [name for name in self.members if name.lower().endswith(_JSON)]
-        return names[0] if len(names) == 1 == len(self.members) else None
+        others = [name for name in self.members if not name.lower().endswith((*_JSON, *_BESIDE_JSON))]
+        return names[0] if len(names) == 1 and not others else None
 
     def _bounded(self, content: bytes, limit_bytes: int = MAX_BYTES) -> bytes:
         if len(content) > limit_bytes:
@@ -195,3 +198,7 @@ class Source:
 
     def _refused(self, reason: str) -> ImageError:
         return ImageError(f"'{self.path}' cannot be read ({reason.rstrip('.')}); export it again.")
+
+
+def _is_hidden(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(("._", ".DS_Store"))

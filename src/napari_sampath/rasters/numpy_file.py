@@ -45,7 +45,7 @@ def open_numpy(stream: BinaryIO, path: Path) -> RasterFile:
         count = math.prod(shape)
         values = np.frombuffer(stream.read(count * dtype.itemsize), dtype=dtype, count=count)
         ordered = values.reshape(shape, order="F" if fortran_order else "C")
-        return Raster(ordered.astype(dtype.newbyteorder("=")), "NPY", alpha=shape[2:] in ((2,), (4,)))
+        return Raster(ordered.astype(dtype.newbyteorder("=")), "NPY", alpha=shape[2:] == (4,))
 
     channels_first = len(shape) == 3 and shape[2] > 4 >= shape[0]
     hw = (shape[1], shape[2]) if channels_first else (shape[0], shape[1])

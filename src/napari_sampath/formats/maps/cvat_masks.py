@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from ...errors import ImageError
 from ...rasters import read_raster
 from ..class_numbers import FileClass, add_to_table
-from ..foreign import Color, choose_image, refuse
+from ..foreign import Color, choose_image, other_name, refuse
 from ..format import Format, ReadOptions
 from ..labels import Labels
 from ..source import Source
@@ -57,19 +58,26 @@ def read(source: Source, options: ReadOptions) -> Labels:
     if root.name in (_CLASSES, _OBJECTS):
         root, name = root.parent, source.path.stem
     else:
-        files = (root / _CLASSES).glob("*.png")
-        names = sorted(file.stem for file in files if not file.name.startswith("._"))
+        files = (root / _CLASSES).rglob("*.png")
+        names = sorted(
+            file.relative_to(root / _CLASSES).with_suffix("").as_posix()
+            for file in files
+            if not file.name.startswith("._")
+        )
         name = _choose(names, options, source)
     classes, objects = root / _CLASSES / f"{name}.png", root / _OBJECTS / f"{name}.png"
     label_map = root / _LABEL_MAP
     text = Source(label_map).content
-    return _to_labels(text, classes, objects if objects.is_file() else None, label_map)
+    labels = _to_labels(text, classes, objects if objects.is_file() else None, label_map)
+    return _with_remark(labels, name, options)
 
 
 def _read_zip(source: Source, options: ReadOptions) -> Labels:
     prefix = f"{_CLASSES}/"
-    names = [member for member in source.members if member.startswith(prefix) and member.endswith(".png")]
-    name = _choose(sorted(PurePosixPath(member).stem for member in names), options, source)
+    # CVAT keeps the folders of images.
+    names = [member.removeprefix(prefix) for member in source.members if member.startswith(prefix)]
+    names = [name.removesuffix(".png") for name in names if name.endswith(".png")]
+    name = _choose(sorted(names), options, source)
     files: dict[str, Path] = {}
     try:
         for folder in (_CLASSES, _OBJECTS):
@@ -82,7 +90,8 @@ def _read_zip(source: Source, options: ReadOptions) -> Labels:
                     stream.write(source.read_member(member, _MAX_IMAGE_BYTES))
         text = source.read_member(_LABEL_MAP, _MAX_TEXT_BYTES)
         class_file, *others = files.values()
-        return _to_labels(text, class_file, others[0] if others else None, source.path)
+        labels = _to_labels(text, class_file, others[0] if others else None, source.path)
+        return _with_remark(labels, name, options)
     except ImageError as error:
         message = str(error)
         for member, temporary in files.items():
@@ -91,6 +100,11 @@ def _read_zip(source: Source, options: ReadOptions) -> Labels:
     finally:
         for temporary in files.values():
             temporary.unlink()
+
+
+def _with_remark(labels: Labels, name: str, options: ReadOptions) -> Labels:
+    remark = other_name(name, options.image_name)
+    return replace(labels, notes=(remark, *labels.notes)) if remark else labels
 
 
 def _choose(names: list[str], options: ReadOptions, source: Source) -> str:
@@ -105,6 +119,15 @@ def _to_labels(label_map: bytes, class_file: Path, object_file: Path | None, sho
     packed = _read_colors(class_file, None, shown)
     listed = [FileClass(label, color=color) for label, color in colors.items() if color != _BACKGROUND]
     classes = add_to_table((), listed).classes
+    by_color: dict[Color, str] = {}
+    for label, color in colors.items():
+        if by_color.setdefault(color, label) != label:
+            refuse(
+                shown,
+                f"has the colour {','.join(map(str, color))} for the classes '{by_color[color]}' and '{label}' in "
+                f"{_LABEL_MAP}",
+                "give each class its own colour in CVAT and export it again",
+            )
     values, inverse = np.unique(packed, return_inverse=True)
     ids = {_pack(info.color): info.id for info in classes} | {_pack(_BACKGROUND): 0}
     unknown = [int(value) for value in values if int(value) not in ids]
@@ -121,7 +144,13 @@ def _to_labels(label_map: bytes, class_file: Path, object_file: Path | None, sho
     if object_file is not None:
         object_colors = _read_colors(object_file, packed.shape, shown)
         objects = _numbers(object_colors)
-    return Labels(class_map, np.where(class_map > 0, objects, 0).astype(np.int32), classes)
+    hidden = by_color.get(_BACKGROUND, "background")
+    notes = (
+        ()
+        if "background" in hidden.casefold()
+        else (f"The class '{hidden}' has the colour of the background (0,0,0) and was left out.",)
+    )
+    return Labels(class_map, np.where(class_map > 0, objects, 0).astype(np.int32), classes, notes=notes)
 
 
 def _read_label_map(content: bytes, shown: Path) -> dict[str, Color]:

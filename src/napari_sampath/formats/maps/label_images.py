@@ -41,6 +41,10 @@ def read(source: Source, options: ReadOptions) -> Labels:
     labels = to_labels(raster.values, options, source.path, raster.palette, known)
     names = {item.name for item in known}
     notes = [f"{source.path.name}: {'; '.join(raster.remarks)}."] if raster.remarks else []
+    if options.orientation > 1 and raster.orientation == 1:
+        notes.append(
+            "The image was turned as its orientation tag states; the label map has no such tag and was not turned."
+        )
     if any(info.name in names for info in labels.classes):
         notes.append(f"The names of the classes were read from {file}.")
     return replace(labels, notes=(*notes, *labels.notes))
@@ -65,7 +69,7 @@ def read_map(path: Path, options: ReadOptions) -> Raster:
 
 def is_image(source: Source) -> bool:
     """Return True if a file starts like an image."""
-    return not source.is_folder and (not source.head or source.head.startswith(_STARTS))
+    return not source.is_folder and source.head.startswith(_STARTS)
 
 
 def _write(export: Export, format_name: str, suffix: str) -> Iterable[Output]:

@@ -19,7 +19,7 @@ from ...errors import ImageError
 from ...files import JsonError, read_json
 from ...rasters import read_labels
 from ..class_numbers import FileClass, add_to_table
-from ..foreign import choose_image, refuse
+from ..foreign import choose_image, other_name, refuse
 from ..format import Export, Format, Output, ReadOptions
 from ..labels import Labels
 from ..source import Source
@@ -76,8 +76,11 @@ def read(source: Source, options: ReadOptions) -> Labels:
     lookup = np.zeros(max(ids) + 1, dtype=np.uint8)
     for value, class_id in ids.items():
         lookup[value] = class_id
-    class_map = lookup[values]
-    return Labels(class_map, np.zeros(class_map.shape, dtype=np.int32), table.classes)
+    class_map = lookup[values.astype(np.uint8)]  # Labels of one bit are bool, which would select instead.
+    notes = table.notes
+    if remark := other_name(file.name, options.image_name):
+        notes = (remark, *notes)
+    return Labels(class_map, np.zeros(class_map.shape, dtype=np.int32), table.classes, notes=notes)
 
 
 def write(export: Export) -> list[Output]:

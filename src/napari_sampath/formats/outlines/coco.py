@@ -146,12 +146,21 @@ def _parse(content: Any, path: Path) -> CocoFile:
     images: dict[str, ImageEntry] = {}
     for image in lists["images"]:
         key = _id_of(image, path, "an image")
-        images[key] = _image(image, key)
+        entry = _image(image, key)
+        if images.setdefault(key, entry) != entry:
+            names_of_both = f"the images '{images[key].name}' and '{entry.name}'"
+            refuse(path, f"gives {names_of_both} the id {key}", "give each image its own id")
     names: dict[str, str] = {}
     classes = []
     for category in lists["categories"]:
         key = _id_of(category, path, "a category")
-        names[key] = str(category.get("name") or f"class {key}")
+        name = str(category.get("name") or f"class {key}")
+        if names.setdefault(key, name) != name:
+            refuse(
+                path,
+                f"gives the categories '{names[key]}' and '{name}' the id {key}",
+                "give each category its own id",
+            )
         classes.append(FileClass(names[key], _number(key), parse_color(category.get("color"))))
     groups, orphans, malformed = _group(lists["annotations"], images)
     return CocoFile(
@@ -211,12 +220,19 @@ def _number(key: str) -> int | None:
 
 def _image(image: dict[str, Any], key: str) -> ImageEntry:
     try:
-        hw = convert(image.get("height"), Side), convert(image.get("width"), Side)
+        hw = _side(image.get("height")), _side(image.get("width"))
     except JsonError:
         hw = None
     known = ("id", "file_name", "height", "width")
     extra = {name: value for name, value in image.items() if name not in known}
     return ImageEntry(str(image.get("file_name") or key).replace("\\", "/"), hw, extra)
+
+
+def _side(value: Any) -> int:
+    """Convert a height or width, also from text."""
+    is_text = isinstance(value, str) and value.isdecimal() and len(value) < _LONGEST_NUMBER
+    side: int = convert(int(value) if is_text else value, Side)
+    return side
 
 
 def _add(entry: dict[str, Any], shapes: Shapes, class_names: Mapping[str, str], boxes: bool) -> None:

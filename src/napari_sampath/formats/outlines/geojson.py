@@ -128,7 +128,13 @@ def parse(content: Any, path: Path, options: ReadOptions) -> Shapes:
     """Decode GeoJSON; see `read`."""
     shapes = _stored(content)
     nuclei = 0
-    for number, feature in enumerate(_features(content, path), start=1):
+    features = _features(content, path)
+    planes = [_plane(feature) for feature in features]
+    first = min(planes, default=(0, 0))
+    for number, (feature, plane) in enumerate(zip(features, planes, strict=True), start=1):
+        if plane != first:
+            shapes.skipped["objects of other slices or time points than the first"] += 1
+            continue
         try:
             geometry, properties = feature.get("geometry"), feature.get("properties") or {}
             if options.geometry == "nucleus" and feature.get("nucleusGeometry"):
@@ -164,6 +170,14 @@ def _features(content: Any, path: Path) -> list[Any]:
     if not isinstance(features, list):
         refuse(path, "has no list of features", "export it again")
     return features
+
+
+def _plane(feature: Any) -> tuple[int, int]:
+    """Return the time point and slice that QuPath stores in the geometry; (0, 0) if there are none."""
+    geometry = feature.get("geometry") if isinstance(feature, dict) else None
+    plane = geometry.get("plane") if isinstance(geometry, dict) else None
+    t, z = (plane.get(axis) if isinstance(plane, dict) else 0 for axis in "tz")
+    return (t, z) if type(t) is int and type(z) is int else (0, 0)
 
 
 def _stored(content: Any) -> Shapes:
@@ -202,13 +216,19 @@ def _shape(properties: dict[str, Any], polygons: list[list[Any]], shapes: Shapes
 def _classification(properties: dict[str, Any]) -> tuple[str, tuple[int, int, int] | None]:
     """Return the name and colour of the class of a feature."""
     given: Any = next(
-        (properties[key] for key in ("classification", "class", "label") if properties.get(key)), {}
+        (
+            properties[key]
+            for key in ("classification", "class", "label")
+            if properties.get(key) not in (None, "", {}, [])  # A class may be 0.
+        ),
+        {},
     )
     if not isinstance(given, dict):  # Written by programs other than QuPath.
         given = {"name": given}
+    name = given.get("name")
     # Older versions of QuPath write "colorRGB"; newer ones write "names" for derived classes ("Tumour: Positive").
     names = given.get("names")
-    parts = names if isinstance(names, list) and names else [given.get("name") or UNCLASSIFIED]
+    parts = names if isinstance(names, list) and names else [UNCLASSIFIED if name in (None, "") else name]
     return ": ".join(map(str, parts)), parse_color(given.get("color", given.get("colorRGB")))
 
 

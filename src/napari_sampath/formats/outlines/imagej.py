@@ -65,8 +65,8 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     rois = [(name, _decode(source, name, content)) for name, content in _contents(source)]
     if not rois:
         refuse(source.path, "has no ROI", "save the ROIs again")
-    first = min((roi.position for _, roi in rois if roi.position > 0), default=0)
-    chosen = [(name, roi) for name, roi in rois if roi.position <= first]
+    first = min((place for _, roi in rois if (place := _slice(roi)) > (0, 0)), default=(0, 0))
+    chosen = [(name, roi) for name, roi in rois if _slice(roi) <= first]
     shapes = Shapes()
     groups: dict[str, int | None] = {}
     named: set[str] = set()
@@ -93,7 +93,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
         groups = {name: group for name, group in groups.items() if name not in named}
     shapes.classes = [FileClass(name, group) for name, group in groups.items()]
     if others := len(rois) - len(chosen):
-        shapes.notes.append(f"{others} ROIs of other slices than slice {first} were left out.")
+        shapes.notes.append(f"{others} ROIs of other slices than slice {first[1]} were left out.")
     if rounded:
         shapes.notes.append(f"{rounded} rectangles with rounded corners were read with square corners.")
     return shapes
@@ -141,6 +141,11 @@ def _decode(source: Source, name: str, content: bytes) -> ImagejRoi:
         return ImagejRoi.frombytes(content)
     except _DAMAGED:
         refuse(source.path, f"has a ROI ('{name}') that is damaged", "save the ROIs again")
+
+
+def _slice(roi: ImagejRoi) -> tuple[int, int]:
+    """Return the time point and slice of a ROI, from 1; 0 if it has none. All channels of a slice are one image."""
+    return max(roi.t_position, 0), max(roi.z_position or roi.position, 0)
 
 
 def _kind(roi: ImagejRoi) -> str:

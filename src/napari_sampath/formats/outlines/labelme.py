@@ -137,8 +137,9 @@ def _shape(entry: dict[str, Any], ring: Corners | None = None, mask: LocalMask |
     if isinstance(score, int | float) and not isinstance(score, bool):
         details.setdefault("score", float(score))
     polygons = [] if ring is None else [[ring]]
-    number = number if isinstance(number, int) else None
-    return Shape(str(entry["label"]), polygons, mask, number=number, details=details)
+    number = number if type(number) is int else None
+    label = "" if entry["label"] is None else str(entry["label"])
+    return Shape(label, polygons, mask, number=number, details=details)
 
 
 def _mask(entry: dict[str, Any], hw: tuple[int, int] | None) -> LocalMask:

@@ -89,9 +89,18 @@ def _ring(area: dict[str, Any], kind: str) -> Any:
 def _class(attributes: Any) -> str:
     if not isinstance(attributes, dict):
         return ""
-    texts = {str(key): value for key, value in attributes.items() if isinstance(value, str) and value.strip()}
+    texts = {str(key): text for key, value in attributes.items() if (text := _text(value))}
     keys = [key for key in texts if key.casefold() in _CLASS_KEYS] or list(texts)
     return texts[keys[0]] if keys else ""
+
+
+def _text(value: Any) -> str:
+    """Return the value of an attribute: a text, a number, or the ticked boxes of a checkbox; "" for none."""
+    if isinstance(value, dict):
+        return ", ".join(str(key) for key, ticked in value.items() if ticked is True)
+    if isinstance(value, str):
+        return value.strip()
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
 
 
 FORMATS = (

@@ -36,8 +36,11 @@ _TOLERANCE = 0.1
 
 
 def recognises(source: Source) -> bool:
-    """Return True for a text file whose first line with content is a class and at least four numbers."""
-    for line in source.head[:4096].splitlines()[:-1] or [source.head]:
+    """Return True for an empty `.txt` file, or text whose first line is a class and at least four numbers."""
+    head = source.head.removeprefix(b"\xef\xbb\xbf")
+    if not head.strip():  # YOLO writes an empty file for an image without objects.
+        return source.path.suffix.lower() == ".txt"
+    for line in head[:4096].splitlines()[:-1] or [head]:
         if line.strip():
             words = line.split()
             try:
@@ -148,7 +151,12 @@ def _parse_names(file: Path) -> dict[int, str]:
         if file.suffix in (".txt", ".names"):
             return dict(enumerate(line.strip() for line in content.rstrip().splitlines()))
         names = yaml.safe_load(content).get("names", [])
-        pairs = names.items() if isinstance(names, dict) else enumerate(names)
+        if not isinstance(names, dict | list):
+            raise ValueError("its names are not a list")
+        pairs = list(names.items() if isinstance(names, dict) else enumerate(names))
+        # Aliases can nest a list so often that its text does not fit in memory.
+        if not all(isinstance(name, str | int | float) for _, name in pairs):
+            raise ValueError("a name is not a text")
         return {int(index): str(name) for index, name in pairs}
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
         raise ImageError(
