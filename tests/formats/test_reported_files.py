@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,16 @@ import tifffile
 from PIL import Image
 
 from napari_sampath.errors import ImageError, UnknownNameError
-from napari_sampath.formats import ImportChoiceError, Objects, ReadOptions, import_labels, import_objects
-from support.label_maps import check_sentence, export
+from napari_sampath.formats import (
+    ImportChoiceError,
+    Objects,
+    ReadOptions,
+    Snapshot,
+    export_labels,
+    import_labels,
+    import_objects,
+)
+from support.label_maps import CLASS_MAP, CLASSES, INSTANCE_MAP, check_sentence, export
 
 HW = (30, 40)
 COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], dtype=np.uint8)
@@ -257,3 +266,29 @@ def test_an_export_of_another_image_with_a_dot_in_its_name_is_not_read(tmp_path:
     assert import_labels(tmp_path / "labels", "slide.tif").instance_map.any()
     with pytest.raises(UnknownNameError):
         import_labels(tmp_path / "labels", "slide.3")
+
+
+def test_an_export_of_other_pixels_under_the_same_name_is_said(tmp_path: Path) -> None:
+    export(tmp_path, "tile", ("png",), digest="1" * 64)
+    assert (
+        "has other pixels" in import_objects(tmp_path, "tile", options=ReadOptions(digest="2" * 64)).notes[0]
+    )
+    assert not import_objects(tmp_path, "tile", options=ReadOptions(digest="1" * 64)).notes
+    assert not import_objects(tmp_path, "tile").notes
+
+
+def test_a_class_list_with_two_names_for_one_number_names_no_value(tmp_path: Path) -> None:
+    Image.fromarray(two_areas()).save(tmp_path / "a.png")
+    listed = [{"id": 1, "name": name, "color": [1, 2, 3]} for name in ("tumour", "stroma")]
+    (tmp_path / "classes.json").write_text(json.dumps(listed))
+    with pytest.raises(ImageError, match=r"classes\.json"):
+        import_objects(tmp_path / "a.png", "a", HW)
+
+
+@pytest.mark.parametrize("format_name", ["yolo", "nnunet"])
+def test_capitals_do_not_make_another_class(tmp_path: Path, format_name: str) -> None:
+    image = np.zeros((*CLASS_MAP.shape, 3), dtype=np.uint8)
+    for name, change in (("a", str.lower), ("b", str.upper)):
+        classes = [replace(info, name=change(info.name)) for info in CLASSES]
+        snapshot = Snapshot(name, image, class_map=CLASS_MAP, instance_map=INSTANCE_MAP, classes=classes)
+        export_labels(tmp_path, snapshot, (format_name,))

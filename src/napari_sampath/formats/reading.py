@@ -102,7 +102,12 @@ def _read(
     entry = _find_entry(source, options) if options.format is None else None
     if entry is None:
         return read_source(source, options)
-    return _read_entry(*entry, options)
+    content = _read_entry(*entry, options)
+    stored = entry[2].digest
+    if not (stored and options.digest) or stored == options.digest:
+        return content
+    note = f"The exported image '{entry[2].image}' has other pixels than this image; check that the labels belong to it."
+    return replace(content, notes=(note, *content.notes))
 
 
 def _find_entry(source: Source, options: ReadOptions) -> tuple[Path, str, manifest.Entry] | None:

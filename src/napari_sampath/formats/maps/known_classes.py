@@ -36,7 +36,7 @@ def class_list(content: Any) -> list[FileClass]:
     """Return the classes of a list, of {"classes": [...]}, or of the `classes.json` of an export with several images.
 
     Raises:
-        JsonError: If it has none of these layouts.
+        JsonError: If it has none of these layouts, or two names have one number, or one name has two.
     """
     if isinstance(content, dict) and isinstance(content.get("images"), dict):
         images = content["images"].values()
@@ -45,6 +45,9 @@ def class_list(content: Any) -> list[FileClass]:
         lists = [content.get("classes") if isinstance(content, dict) else content]
     table: tuple[ClassInfo, ...] = ()
     for listed in lists:
-        classes: list[ClassInfo] = convert(listed, list[ClassInfo])
-        table = agree(table, [info for info in classes if info.id]).classes  # 0 is the background.
+        classes = [info for info in convert(listed, list[ClassInfo]) if info.id]  # 0 is the background.
+        numbered = agree(table, classes)
+        if numbered.notes:  # The values of a map do not say which of the two names is meant.
+            raise JsonError(numbered.notes[0])
+        table = numbered.classes
     return [FileClass(info.name, info.id, info.color) for info in table]

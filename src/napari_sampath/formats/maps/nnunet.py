@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import ClassInfo
+from ...arrays import ClassInfo, class_key
 from ...errors import ImageError
 from ...files import JsonError, read_json
 from ...rasters import read_labels
@@ -156,7 +156,7 @@ def _merged_names(file: Path, classes: Sequence[ClassInfo]) -> dict[int, str]:
     names = {value: name for value, name in names.items() if name != f"unused {value}"}
     for info in classes:
         known = names.setdefault(info.id, info.name)
-        if known != info.name:
+        if class_key(known) != info.key:
             raise ImageError(
                 f"'{file}' uses the number {info.id} for the class '{known}', but here it is the number of "
                 f"'{info.name}'; export to another folder."

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ...arrays import ClassInfo, LocalMask
+from ...arrays import ClassInfo, LocalMask, class_key
 from ...errors import ImageError
 from .. import rings
 from ..class_numbers import FileClass
@@ -178,7 +178,7 @@ def _merged_names(file: Path, classes: Sequence[ClassInfo]) -> dict[int, str]:
     names = {index: name for index, name in stored.items() if name != f"unused {index + 1}"}
     for info in classes:
         known = names.setdefault(info.id - 1, info.name)
-        if known != info.name:
+        if class_key(known) != info.key:
             raise ImageError(
                 f"'{file}' has the class '{known}' with the number {info.id - 1}, which is '{info.name}' here; "
                 "export to another folder."
