@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +15,7 @@ from .workers import JobRunner
 
 @dataclass(slots=True)
 class _Watched:
-    runner: JobRunner
+    runner: weakref.ref[JobRunner]
     doing: str = ""
     """Description of the running job; empty if there is none."""
     progress: Progress | None = None
@@ -50,27 +52,33 @@ class Activity(QObject):
         return sum(bool(watched.doing) for watched in self._watched.values())
 
     def watch(self, *runners: JobRunner) -> None:
-        """Show the jobs of these runners until they are deleted."""
+        """Show the jobs of these runners until `forget` is called with their ids, or they are deleted."""
         for runner in runners:
             key = id(runner)
-            if key in self._watched:
+            if key in self._watched and self._watched[key].runner() is runner:
                 continue
-            self._watched[key] = _Watched(runner)
+            self._watched[key] = _Watched(weakref.ref(runner))
             runner.started.connect(partial(self._on_started, key))
             runner.reported.connect(partial(self._on_reported, key))
             runner.finished.connect(partial(self._on_finished, key))
             runner.failed.connect(self._on_failed)
-            # The slot must not refer to this object, which may be deleted first.
-            runner.destroyed.connect(partial(_forget, self._watched, key))
+
+    def forget(self, keys: Iterable[int]) -> None:
+        """Stop showing the jobs of the runners with these ids."""
+        # Slots of `destroyed` crash if the garbage collector has cleared them before it deletes the runner.
+        for key in keys:
+            self._watched.pop(key, None)
 
     def cancel(self) -> None:
         """Cancel the job that started last."""
         newest = self._newest()
-        if newest is not None:
-            newest.runner.cancel()
+        runner = None if newest is None else newest.runner()
+        if runner is not None:
+            runner.cancel()
 
     def _newest(self) -> _Watched | None:
-        return next((watched for watched in reversed(self._watched.values()) if watched.doing), None)
+        running = (watched for watched in reversed(self._watched.values()) if watched.doing)
+        return next((watched for watched in running if watched.runner() is not None), None)
 
     def _on_started(self, key: int, doing: str) -> None:
         watched = self._watched.pop(key, None)
@@ -92,7 +100,3 @@ class Activity(QObject):
     def _on_failed(self, message: str) -> None:
         self.failure = message
         self.changed.emit()
-
-
-def _forget(watched: dict[int, _Watched], key: int, _runner: object = None) -> None:
-    watched.pop(key, None)

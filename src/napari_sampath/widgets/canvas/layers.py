@@ -225,13 +225,14 @@ def show_points(layer: Points, points_xy: FloatArray, positive: Sequence[bool]) 
         return
     with one_refresh(layer):
         layer.data = xy_to_rc(points_xy) if len(points_xy) else np.zeros((0, 2))
-        # Assign colours only if they changed: an assignment takes milliseconds. New points are green by default.
-        if len(points_xy):
-            colors = transform_color([POSITIVE_COLOR if sign else NEGATIVE_COLOR for sign in positive])
-            if not np.array_equal(layer.face_color, colors):
-                layer.face_color = colors
         if layer.selected_data:
             layer.selected_data = set()
+    # Assign colours only if they changed: an assignment takes milliseconds. New points are green by default. napari
+    # draws the points while it assigns colours, so their indices must be those of the new data.
+    if len(points_xy):
+        colors = transform_color([POSITIVE_COLOR if sign else NEGATIVE_COLOR for sign in positive])
+        if not np.array_equal(layer.face_color, colors):
+            layer.face_color = colors
 
 
 def show_boxes(layer: Shapes, boxes_xyxy: Sequence[Sequence[float]]) -> None:

@@ -41,8 +41,10 @@ class Dock(Removable, QScrollArea):
         self.state.join()
         self._keys: list[tuple[str, Any, Any]] = []
         self._cancel_switches: list[list[Event]] = []
+        self._runners: list[int] = []
         # The slot must not refer to the dock, which no longer exists when it is called.
-        self.destroyed.connect(partial(_clean_up, self.state, self._keys, self._cancel_switches, id(self)))
+        owned = self._keys, self._cancel_switches, self._runners
+        self.destroyed.connect(partial(_clean_up, self.state, *owned, id(self)))
 
     def fill(self, *items: QWidget | QLayout, growing: QWidget | None = None) -> None:
         """Add widgets and layouts to the column; `growing` takes the free height, which by default stays empty."""
@@ -75,6 +77,7 @@ class Dock(Removable, QScrollArea):
         """Cancel the jobs of these runners when the dock is closed, and show them as running work until then."""
         self.state.activity.watch(*runners)
         self._cancel_switches += [runner.switch for runner in runners]
+        self._runners += map(id, runners)
 
     def bind_key(self, name: str, action: Callable[[], object]) -> str:
         """Bind the key of an action (`Key.name`) until the dock is closed; return the key as shown to the user."""
@@ -90,12 +93,14 @@ def _clean_up(
     state: ViewerState,
     keys: list[tuple[str, Any, Any]],
     cancel_switches: list[list[Event]],
+    runners: list[int],
     dock_id: int,
     _destroyed: object = None,
 ) -> None:
     forget(dock_id)
     for switch in cancel_switches:
         switch[0].set()
+    state.activity.forget(runners)
     for key, viewer, previous in reversed(keys):
         viewer.bind_key(key, None)
         if previous is not None:

@@ -27,16 +27,22 @@ class HeadCardView(QWidget):
         self.picture.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
         self.text = label(wrap=True)
         self.setLayout(row(self.picture, self.text, stretch=1))
+        self._shown: tuple[HeadCard, str] | None = None
         self.hide()
 
     def show_card(self, card: HeadCard | None, classes: Sequence[ClassInfo]) -> None:
         """Show a card, and say if the head has none of the classes of the image; None hides the view."""
-        self.setVisible(card is not None)
         if card is None:
+            self._shown = None
+            self.hide()
             return
         names = {info.key for info in classes}
         shared = any(info.key in names for info in card.classes)
         note = "" if shared or not classes else " It has none of the classes of this image."
+        if self._shown == (card, note):  # Setting a picture repaints the window, at every click.
+            return
+        self._shown = card, note
+        self.show()
         self.text.setText(f"{card.text}{note}")
         licence = card.licence or "not stated"
         self.setToolTip(plain_tooltip(f"{card.name}: encoder {card.encoder}, licence {licence}"))
