@@ -12,7 +12,8 @@ import numpy as np
 from ....errors import DatasetError, ImageError
 from ....formats import import_labels
 from ....formats.class_numbers import FileClass
-from ....formats.format import Format, ValuesAs
+from ....formats.format import ValuesAs
+from ....formats.maps import label_images
 from ....formats.registry import find_format, readable
 from ....formats.source import Source
 from ....images import IMAGE_SUFFIXES, read
@@ -23,9 +24,6 @@ from .grouping import Groups, unknown_groups
 from .labels_of_image import ClassTable, read_content, to_item, used_classes
 from .pairing import ExportedImage, Pair, find_pairs
 from .splits import with_splits
-
-_LABEL_IMAGE = "image"
-"""Name of the format of label images in the registry."""
 
 
 def open_plain(folder: Path, rows: Sequence[Mapping[str, str]], as_: ValuesAs = "auto") -> Dataset | None:
@@ -87,7 +85,7 @@ def from_samples(
         DatasetError: If a label file is malformed, or its format is unknown.
     """
     try:
-        if not exports and all(_format_of(sample).name == _LABEL_IMAGE for sample in samples):
+        if not exports and all(_is_label_image(sample) for sample in samples):
             return _from_masks(folder, samples, note, as_, remarks)
         table = ClassTable()
         samples = [_annotated(sample, exports.get(sample.image), table) for sample in samples]
@@ -99,8 +97,9 @@ def from_samples(
     return Dataset(folder.name, tuple(with_splits(samples)), classes, values, note=note, remarks=notes)
 
 
-def _format_of(sample: Sample) -> Format:
-    return find_format(Source(sample.labels))
+def _is_label_image(sample: Sample) -> bool:
+    # PNG, TIFF and other images are three formats with one reader.
+    return find_format(Source(sample.labels)).read is label_images.read
 
 
 def _annotated(sample: Sample, export: ExportedImage | None, table: ClassTable) -> Sample:
