@@ -503,3 +503,17 @@ class TestOtherPrograms:
         write(tmp_path / "labels/a.json", {"nothing": "known"})
         with pytest.raises(SampathError, match=r"a\.json' has none of the formats"):
             open_dataset(tmp_path)
+
+    def test_files_of_other_images_are_said_and_numbers_are_kept(self, tmp_path: Path) -> None:
+        corners = np.reshape(SQUARE, (-1, 2)).tolist()
+        for number in (3, 2, 1):
+            save(tmp_path / f"t{number}.png", disc_image(number)[0])
+            shape = {"label": str(4 - number), "points": corners, "shape_type": "polygon"}
+            size = {"imageHeight": 96, "imageWidth": 96}
+            write(tmp_path / f"t{number}.json", {"shapes": [shape], "imagePath": "t1.png", **size})
+        dataset = open_dataset(tmp_path)
+        assert [(info.id, info.name) for info in dataset.classes[1:]] == [(1, "1"), (2, "2"), (3, "3")]
+        assert [note[:9] for note in dataset.remarks if "for the image 't1.png'" in note] == [
+            "'t2.json'",
+            "'t3.json'",
+        ]

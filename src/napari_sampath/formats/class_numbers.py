@@ -5,7 +5,8 @@ an image:
 
 1. A class whose name is in the table has the number of the table (names are compared without regard to capitals and the
    width of white space).
-2. A class with another name keeps its own number if that is from 1 to 255 and no other class has it.
+2. A class with another name keeps its own number if that is from 1 to 255 and no other class has it. The number of a
+   class that a file names only by a number, such as "3", is this number.
 3. Otherwise it gets the lowest free number.
 """
 
@@ -68,9 +69,10 @@ def add_to_table(table: Iterable[ClassInfo], given: Sequence[FileClass], where: 
         )
     numbers: dict[str, int] = {}
     for key, item in new.items():  # First those that keep their number, so that no other class takes it.
-        if item.number is not None and 1 <= item.number <= MAX_CLASSES and item.number not in used:
-            numbers[key] = item.number
-            used.add(item.number)
+        number = _number_in(item.name) if item.number is None else item.number
+        if number is not None and 1 <= number <= MAX_CLASSES and number not in used:
+            numbers[key] = number
+            used.add(number)
     free = (number for number in range(1, MAX_CLASSES + 1) if number not in used)
     for key, item in new.items():
         number = numbers[key] if key in numbers else next(free)
@@ -83,6 +85,12 @@ def add_to_table(table: Iterable[ClassInfo], given: Sequence[FileClass], where: 
 def agree(table: Iterable[ClassInfo], classes: Sequence[ClassInfo], where: str = "the file") -> Numbered:
     """Give classes their numbers in a table; see `add_to_table`. Colours of the table are kept."""
     return add_to_table(table, [FileClass(info.name, info.id, info.color) for info in classes], where)
+
+
+def _number_in(name: str) -> int | None:
+    """Return the number of a class that is named by its number, such as "3"; None for other names."""
+    is_number = name.isascii() and name.isdecimal() and len(name) <= len(str(MAX_CLASSES))
+    return int(name) if is_number else None
 
 
 def _notes(given: Sequence[FileClass], numbers: Sequence[int], where: str) -> tuple[str, ...]:

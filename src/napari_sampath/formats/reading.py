@@ -106,7 +106,7 @@ def _read(
     stored = entry[2].digest
     if not (stored and options.digest) or stored == options.digest:
         return content
-    note = f"The exported image '{entry[2].image}' has other pixels than this image; check that the labels belong to it."
+    note = f"The exported image '{entry[2].image}' has other pixels than this image; check that it belongs to it."
     return replace(content, notes=(note, *content.notes))
 
 

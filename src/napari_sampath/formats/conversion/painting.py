@@ -22,7 +22,7 @@ import numpy as np
 from ...arrays import LocalMask
 from ...errors import ImageError
 from .. import rings
-from ..class_numbers import MAX_CLASSES, FileClass, add_to_table
+from ..class_numbers import FileClass, add_to_table
 from ..format import ReadOptions, Shape, Shapes
 from ..objects import LabelledObject, Objects, visible_areas
 from .placement import EMPTY, Placement, place
@@ -105,30 +105,17 @@ class _Budget:
 def _number_classes(shapes: Shapes) -> tuple[dict[str, int], tuple[Any, ...], list[str]]:
     """Return the number of each class name, the classes, and notes."""
     colors = {shape.class_name: shape.color for shape in reversed(shapes.items) if shape.color}
-    given = [
-        dataclasses.replace(
-            item,
-            color=item.color or colors.get(item.name),
-            number=_number_in(item.name) if item.number is None else item.number,
-        )
-        for item in shapes.classes
-    ]
+    given = [dataclasses.replace(item, color=item.color or colors.get(item.name)) for item in shapes.classes]
     listed = {item.name for item in given}
     for shape in shapes.items:
         if shape.class_name not in listed:
             listed.add(shape.class_name)
-            given.append(FileClass(shape.class_name, _number_in(shape.class_name), shape.color))
+            given.append(FileClass(shape.class_name, color=shape.color))
     numbered = add_to_table((), given)
     numbers: dict[str, int] = {}
     for item, number in zip(given, numbered.numbers, strict=True):
         numbers.setdefault(item.name, number)
     return numbers, numbered.classes, [*shapes.notes, *numbered.notes]
-
-
-def _number_in(name: str) -> int | None:
-    """Return the number of a class that is named by its number, such as "3"; None for other names."""
-    is_number = name.isascii() and name.isdecimal() and len(name) <= len(str(MAX_CLASSES))
-    return int(name) if is_number and 1 <= int(name) <= MAX_CLASSES else None
 
 
 def _rasterise(shape: Shape, placement: Placement, budget: _Budget, counts: Counter[str]) -> LocalMask:

@@ -12,7 +12,8 @@ import numpy as np
 from ....errors import DatasetError, ImageError
 from ....formats import import_labels
 from ....formats.class_numbers import FileClass
-from ....formats.format import ValuesAs
+from ....formats.foreign import other_name
+from ....formats.format import Shapes, ValuesAs
 from ....formats.maps import label_images
 from ....formats.registry import find_format, readable
 from ....formats.source import Source
@@ -111,7 +112,11 @@ def _annotated(sample: Sample, export: ExportedImage | None, table: ClassTable) 
         table.add([FileClass(info.name, info.id, info.color) for info in classes], sample.labels)
         return dataclasses.replace(sample, load=functools.partial(_load_export, export=export, table=table))
     source = Source(sample.labels)
-    table.add(used_classes(read_content(find_format(source), source, sample.image.name, hw)), sample.labels)
+    content = read_content(find_format(source), source, sample.image.name, hw)
+    table.add(used_classes(content), sample.labels)
+    stated = content.image if isinstance(content, Shapes) else None
+    if remark := other_name(stated, sample.image.name):
+        table.notes.append(f"'{sample.labels.name}': {remark}")
     return dataclasses.replace(sample, load=functools.partial(_load_annotations, table=table))
 
 
