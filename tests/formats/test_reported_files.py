@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import roifile
 import tifffile
+import zarr
 from PIL import Image
 
 from napari_sampath.errors import ImageError, UnknownNameError
@@ -292,3 +293,29 @@ def test_capitals_do_not_make_another_class(tmp_path: Path, format_name: str) ->
         classes = [replace(info, name=change(info.name)) for info in CLASSES]
         snapshot = Snapshot(name, image, class_map=CLASS_MAP, instance_map=INSTANCE_MAP, classes=classes)
         export_labels(tmp_path, snapshot, (format_name,))
+
+
+@pytest.mark.parametrize(
+    ("names", "key", "expected"),
+    [
+        (["tumour", "stroma"], "class", [(1, "tumour"), (2, "stroma")]),
+        (["tumour", "tumour"], "class", [(1, "tumour"), (1, "tumour")]),
+        (["tumour", "tumour"], "name", [(1, "tumour"), (1, "tumour")]),
+    ],
+)
+def test_properties_of_zarr_labels_name_classes(
+    tmp_path: Path, names: list[str], key: str, expected: list[tuple[int, str]]
+) -> None:
+    properties: Any = [{"label-value": value, key: name} for value, name in enumerate(names, start=1)]
+    colors: Any = [{"label-value": -300, "rgba": [1, 2, 3, 255]}]
+    both: Any = ({"properties": properties, "colors": colors}, {"colors": colors})
+    for image_label in both:
+        root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
+        group = root.create_group("labels").create_group("cells")
+        root["labels"].attrs["labels"] = ["cells"]
+        group.create_array("0", data=two_areas(), chunks=HW)
+        group.attrs.update({"multiscales": [{"datasets": [{"path": "0"}]}], "image-label": image_label})
+        objects = import_objects(tmp_path / "a.zarr", "tissue", HW)
+        table = {info.id: info.name for info in objects.classes}
+        found = [(obj.class_id, table[obj.class_id]) for obj in objects.items]
+        assert found == (expected if "properties" in image_label else [(1, "class 1"), (2, "class 2")])

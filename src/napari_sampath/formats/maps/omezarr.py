@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 VERSION = "0.5"
 CHUNK_PX = 1024
 _MAX_LABELS = 1000
+_MAX_CLASSIFIED_PX = 2**28
+"""Largest map in which objects get their classes from the properties, in pixels."""
 _SMALLEST_PX = 512
 """Maximum side of the last level of a pyramid."""
 _AXES = [{"name": "y", "type": "space"}, {"name": "x", "type": "space"}]
@@ -224,21 +226,42 @@ def _listed(
     """Return the classes of the values that have a name or a colour in the metadata, and of other values."""
     listed = []
     for value in dict.fromkeys([*names, *colors, *values]):
-        name = names.get(value, {}).get("name")
-        known = isinstance(name, str) and name
-        listed.append(FileClass(str(name) if known else f"class {value}", value, colors.get(value)))
+        name = _name_in(names.get(value, {})) or f"class {value}"
+        listed.append(FileClass(name, value, colors.get(value)))
     return [item for item in listed if item.number is not None and 1 <= item.number <= 255]
 
 
 def _read_foreign(path: Path, name: str, label: Node, options: ReadOptions) -> Labels:
     colors, names = _colors_and_properties(label)
-    known = _listed(names, colors) if any("name" in fields for fields in names.values()) else []
+    stated = {value: text for value, fields in names.items() if value > 0 and (text := _name_in(fields))}
+    values = _map(path, label)
+    is_repeated = len(set(stated.values())) < len(stated)
+    if is_repeated and options.as_ != "classes" and values.shape[0] * values.shape[1] <= _MAX_CLASSIFIED_PX:
+        return _classified(np.asarray(values[:]), stated, name)
+    known = _listed(names, colors) if stated and not is_repeated else []
     palette = None
-    if colors and max(colors) <= 255 and not known:
+    if colors and min(colors) >= 0 and max(colors) <= 255 and not known:
         palette = np.zeros((256, 3), dtype=np.uint8)
         for value, color in colors.items():
             palette[value] = color or (0, 0, 0)
-    return to_labels(_map(path, label), options, path, palette, known, name)
+    return to_labels(values, options, path, palette, known, name)
+
+
+def _name_in(fields: Mapping[str, Any]) -> str:
+    """Return the name of the class in the properties of a value; "" if there is none. The specification has "class"."""
+    return next((text for key in ("name", "class") if isinstance(text := fields.get(key), str) and text), "")
+
+
+def _classified(values: Any, stated: Mapping[int, str], other: str) -> Labels:
+    """Read values that are objects, of which several have the same class; values without one have the class `other`."""
+    numbers, inverse = np.unique(values, return_inverse=True)
+    names = [stated.get(number, other) if number else "" for number in numbers.tolist()]
+    listed = [FileClass(name) for name in dict.fromkeys(names) if name]
+    table = add_to_table((), listed)
+    ids = {"": 0, **dict(zip((item.name for item in listed), table.numbers, strict=True))}
+    class_map = np.array([ids[name] for name in names], dtype=np.uint8)[inverse].reshape(values.shape)
+    note = f"The values were read as objects of {len(listed)} classes, which the properties state."
+    return Labels(class_map, values.astype(np.int32), table.classes, notes=(note,))
 
 
 def _write(export: Export) -> Iterable[Output]:
