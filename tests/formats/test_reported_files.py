@@ -319,3 +319,12 @@ def test_properties_of_zarr_labels_name_classes(
         table = {info.id: info.name for info in objects.classes}
         found = [(obj.class_id, table[obj.class_id]) for obj in objects.items]
         assert found == (expected if "properties" in image_label else [(1, "class 1"), (2, "class 2")])
+
+
+def test_sentences_name_the_remedy_once(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="UTF-16; save it as UTF-8"):
+        read(tmp_path / "a.json", json.dumps(coco()).encode("utf-16"))
+    annotation = {**coco()["annotations"][0], "segmentation": {"size": list(HW), "counts": [10, 5]}}
+    with pytest.raises(ImageError, match="again") as caught:
+        read(tmp_path / "b.json", coco(annotations=[annotation]))
+    assert str(caught.value).count(";") == 1

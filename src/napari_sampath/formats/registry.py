@@ -55,6 +55,8 @@ def find_format(source: Source, name: str | None = None) -> Format:
             return entry
     if not source.is_folder and not source.head:
         raise ImageError(f"'{source.path}' is empty (0 bytes); export or download it again.")
+    if source.head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ImageError(f"'{source.path}' is text in UTF-16; save it as UTF-8.")
     kind = "folder" if source.is_folder else "file"
     missing = " and no classes.json of an export" if source.is_folder else ""
     suffix = "/" if source.is_folder else source.path.suffix.lower()

@@ -88,7 +88,7 @@ class CocoFile:
                 identity = annotation.get("id", position)
                 refuse(
                     self.path,
-                    f"has an annotation {identity} that cannot be read: {reason.rstrip('.')}",
+                    f"has an annotation {identity} that cannot be read: {reason.partition(';')[0].rstrip('.')}",
                     "export it again",
                 )
         if self.malformed:
