@@ -200,3 +200,17 @@ def test_malformed_shapes_are_named(tmp_path: Path, shape: dict[str, Any], match
     with pytest.raises(SampathError, match=rf"has a shape \(2\) that cannot be read: .*({match})") as caught:
         read(tmp_path, labelme([good, {"label": "a", "shape_type": "polygon", **shape}]))
     check_sentence(str(caught.value))
+
+
+def test_labelme_areas_without_a_class_are_no_classes(tmp_path: Path) -> None:
+    squares = {
+        name: [[x, 2], [x + 8, 2], [x + 8, 10], [x, 10]]
+        for name, x in (("gland", 2), ("__ignore__", 20), ("_background_", 40))
+    }
+    shapes = [{"label": name, "shape_type": "polygon", "points": points} for name, points in squares.items()]
+    objects = read(tmp_path, labelme(shapes))
+    assert names(objects) == ["gland"]
+    assert [info.name for info in objects.classes] == ["gland"]
+    text = " ".join(objects.notes)
+    assert "1 areas labelled '_background_'" in text
+    assert "marked to be ignored" in text

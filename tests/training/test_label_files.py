@@ -17,6 +17,7 @@ from napari_sampath.errors import DatasetError, SampathError
 from napari_sampath.formats import Snapshot, export_labels
 from napari_sampath.formats.registry import writable
 from napari_sampath.training import open_dataset
+from napari_sampath.training.data.dataset import IGNORED
 from napari_sampath.training.data.instances import dataset_instances
 from support.models.patches import disc_image
 
@@ -517,3 +518,39 @@ class TestOtherPrograms:
             "'t2.json'",
             "'t3.json'",
         ]
+
+
+def test_pixels_that_nnunet_ignores_are_not_trained_on(tmp_path: Path) -> None:
+    labels = np.zeros(HW, np.uint8)
+    labels[10:40, 10:40], labels[60:80] = 1, 2
+    content = {"channel_names": {"0": "R"}, "labels": {"background": 0, "gland": 1, "ignore": 2}}
+    write(tmp_path / "dataset.json", content | {"numTraining": 2, "file_ending": ".png"})
+    save_images(tmp_path / "imagesTr", ["a_0000.png", "b_0000.png"])
+    for name in ("a", "b"):
+        save(tmp_path / "labelsTr" / f"{name}.png", labels)
+    dataset = open_dataset(tmp_path)
+    assert [info.name for info in dataset.classes] == ["background", "gland"]
+    targets = dataset.read(dataset.samples[0]).targets
+    np.testing.assert_array_equal(targets == IGNORED, labels == 2)
+    np.testing.assert_array_equal(targets == 1, labels == 1)
+
+
+def test_labelme_areas_to_be_ignored_are_not_trained_on(tmp_path: Path) -> None:
+    save_images(tmp_path, ["a.png", "b.png"])
+    for name in ("a", "b"):
+        shapes = [
+            {
+                "label": label,
+                "shape_type": "polygon",
+                "points": [[x, 10], [x + 20, 10], [x + 20, 30], [x, 30]],
+            }
+            for label, x in (("gland", 10), ("__ignore__", 50))
+        ]
+        content = {"imagePath": f"{name}.png", "imageHeight": HW[0], "imageWidth": HW[1], "shapes": shapes}
+        write(tmp_path / f"{name}.json", content)
+    dataset = open_dataset(tmp_path)
+    assert [info.name for info in dataset.classes] == ["background", "gland"]
+    targets = dataset.read(dataset.samples[0]).targets
+    assert (targets == IGNORED).sum() == 400
+    assert (targets[10:30, 50:70] == IGNORED).all()
+    assert (targets == 1).sum() == 400

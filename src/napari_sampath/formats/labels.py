@@ -60,6 +60,8 @@ class Labels:
     """Object number -> details; see `LabelledObject.details`."""
     notes: tuple[str, ...] = ()
     """Sentences for the user about what was read, skipped or converted."""
+    ignored: Any = None
+    """(H, W) bool, True where the file states that the class is unknown; None if it is known everywhere."""
 
 
 def file_name(stem: str, kind: str, suffix: str) -> str:

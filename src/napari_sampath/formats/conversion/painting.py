@@ -39,7 +39,7 @@ _MASK_IMAGES = 16
 """The same limit for large images, as a multiple of the image."""
 _PX_PER_CROSSING = 32
 """Work for a crossing of an outline with a row, in pixels."""
-_IGNORED = "areas without an outline"
+_IGNORED = "areas without an outline or marked to be ignored"
 _OUTSIDE, _CUT, _EMPTY, _COVERED = "outside the image", "cut", "smaller than a pixel", "covered by others"
 
 

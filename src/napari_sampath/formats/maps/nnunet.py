@@ -29,6 +29,8 @@ _FOLDER = "nnUNet_raw/Dataset001_sampath"
 _DATASET = "dataset.json"
 _IMAGES, _LABELS = "imagesTr", "labelsTr"
 _BACKGROUND = "background"
+_IGNORE = "ignore"
+"""Name of the label of pixels without a label ("documentation/ignore_label.md")."""
 _CHANNELS = {"0": "R", "1": "G", "2": "B"}
 _READABLE = (".png", ".bmp", ".tif", ".tiff")
 
@@ -65,11 +67,18 @@ def read(source: Source, options: ReadOptions) -> Labels:
         file = files[choose_image(names, options.image_name, root)]
     is_placed = options.scale is not None or options.offset_xy is not None
     values = read_labels(file, None if is_placed else options.hw).values
-    listed = [FileClass(name, value) for name, value in labels.items() if value and name != f"unused {value}"]
+    listed = [
+        FileClass(name, value)
+        for name, value in labels.items()
+        if value and name not in (f"unused {value}", _IGNORE)
+    ]
     table = add_to_table((), listed, str(root / _DATASET))
     ids = {0: 0} | {
         item.number: number for item, number in zip(listed, table.numbers, strict=True) if item.number
     }
+    ignored = values == labels[_IGNORE] if _IGNORE in labels else None
+    if ignored is not None:
+        ids[labels[_IGNORE]] = 0
     unknown = [int(value) for value in np.unique(values) if int(value) not in ids]
     if unknown:
         refuse(file, f"has the value {unknown[0]}, which {_DATASET} does not list", "add it there")
@@ -80,7 +89,10 @@ def read(source: Source, options: ReadOptions) -> Labels:
     notes = table.notes
     if remark := other_name(file.name, options.image_name):
         notes = (remark, *notes)
-    return Labels(class_map, np.zeros(class_map.shape, dtype=np.int32), table.classes, notes=notes)
+    if ignored is not None and ignored.any():
+        notes = (*notes, f"Left out: {int(ignored.sum()):,} pixels labelled '{_IGNORE}'.")
+    instances = np.zeros(class_map.shape, dtype=np.int32)
+    return Labels(class_map, instances, table.classes, notes=notes, ignored=ignored)
 
 
 def write(export: Export) -> list[Output]:

@@ -41,6 +41,8 @@ _VERSION = "5.5.0"
 """Version of labelme whose layout is written."""
 _POLYGONS = ("polygon", "oriented_rectangle", "rotation", "quadrilateral")
 _MAX_MASK_BYTES = 2**28
+_BACKGROUND, _IGNORE = "_background_", "__ignore__"
+"""Labels that are no classes in labelme's own conversions (`examples/semantic_segmentation/labels.txt`)."""
 
 
 def recognises(source: Source) -> bool:
@@ -63,6 +65,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
     if not isinstance(entries, list):
         refuse(path, "has no list of shapes", "export it again")
     parts: dict[Any, list[Shape]] = {}
+    ignored: list[Shape] = []
     skipped: Counter[str] = Counter()
     for index, entry in enumerate(entries, start=1):
         with reading_shape(path, "shape", index):
@@ -71,11 +74,17 @@ def read(source: Source, options: ReadOptions) -> Shapes:
             if part is None:
                 skipped[no_area(kind)] += 1
                 continue
+            if part.class_name == _BACKGROUND:
+                skipped[f"areas labelled '{_BACKGROUND}'"] += 1
+                continue
+            if part.class_name == _IGNORE:
+                ignored.append(part)
+                continue
             group = entry.get("group_id")
             key = index if group is None else (part.class_name, str(group))
             parts.setdefault(key, []).append(part)
     items = [join_parts(group) for group in parts.values()]
-    return Shapes(hw, items, skipped=skipped, image=str(content["imagePath"]))
+    return Shapes(hw, items, skipped=skipped, ignored=ignored, image=str(content["imagePath"]))
 
 
 def write(export: Export) -> list[Output]:

@@ -157,7 +157,10 @@ def _item_of_maps(pixels: UInt8Array, labels: Labels, numbers: Mapping[str, int]
         if info.id in used:
             lookup[info.id] = _number(info, numbers, path)
     instances = np.asarray(labels.instance_map[:]).astype(np.int32)
-    return Item(pixels, lookup[class_map], instances if instances.any() else None, notes=tuple(labels.notes))
+    verified = None if labels.ignored is None else ~np.asarray(labels.ignored)
+    return Item(
+        pixels, lookup[class_map], instances if instances.any() else None, verified, tuple(labels.notes)
+    )
 
 
 def _number(info: ClassInfo, numbers: Mapping[str, int], path: Path) -> int:
