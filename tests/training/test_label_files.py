@@ -554,3 +554,12 @@ def test_labelme_areas_to_be_ignored_are_not_trained_on(tmp_path: Path) -> None:
     assert (targets == IGNORED).sum() == 400
     assert (targets[10:30, 50:70] == IGNORED).all()
     assert (targets == 1).sum() == 400
+
+
+def test_labels_in_two_folders_are_refused_and_not_chosen_in_silence(tmp_path: Path) -> None:
+    save_images(tmp_path / "images", ["a.png", "b.png"])
+    for folder, value in (("labels", 1), ("masks", 2)):
+        for name in ("a", "b"):
+            save(tmp_path / folder / f"{name}.png", np.full(HW, value, np.uint8))
+    with pytest.raises(DatasetError, match=r"has labels in '.*labels.*' and in '.*masks.*'; keep one"):
+        open_dataset(tmp_path)

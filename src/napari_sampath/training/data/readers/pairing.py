@@ -92,7 +92,8 @@ def find_pairs(folder: Path, suffixes: Sequence[str]) -> Pairs:
         suffixes: Suffixes of annotation files, such as ".json"; masks are found without them.
 
     Raises:
-        DatasetError: If two files match an image equally well, or two images have the same label file.
+        DatasetError: If two files match an image equally well, an image has labels in two folders, or two images have
+            the same label file.
     """
     pairs: list[Pair] = []
     unlabelled: list[Path] = []
@@ -147,8 +148,13 @@ def _find(
     same = [f"{stem}{suffix}" for stem in stems for suffix in MASK_SUFFIXES]
     masks = [f"{stem}{end}{suffix}" for stem in stems for end in MASK_ENDINGS for suffix in MASK_SUFFIXES]
     others = [f"{stem}{suffix}" for stem in stems for suffix in suffixes]
-    for place in searched:
-        pair = place.find(image, [*same, *masks, *others], split)
-        if pair is not None:
-            return pair
+    pairs = [place.find(image, [*same, *masks, *others], split) for place in searched]
+    found = [pair for pair in pairs if pair is not None]
+    if len(found) > 1:
+        raise DatasetError(
+            f"'{image}' has labels in '{found[0].labels}' and in '{found[1].labels}'; keep one of the folders, or move "
+            "the other away."
+        )
+    if found:
+        return found[0]
     return beside.find(image, [*masks, *others], split)
