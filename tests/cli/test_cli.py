@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SUBCOMMAND_NAMES = [
     *["demo", "models", "encode", "cache", "prompt", "segment", "everything"],
-    *["slide", "dataset", "train", "evaluate", "tune", "export", "import", "bench"],
+    *["slide", "project", "dataset", "train", "evaluate", "tune", "export", "import", "bench"],
 ]
 
 

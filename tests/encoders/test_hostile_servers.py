@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import json
 import logging
@@ -20,6 +21,16 @@ from napari_sampath.errors import SampathError, StorageError, WeightsError, Weig
 from napari_sampath.jobs import run
 from support.models.small_vits import one_sentence
 from support.web_server import serve_hub
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def broken_connections_are_collected() -> Iterator[None]:
+    """Collect the sockets of broken connections here, where Python's warning about them is expected."""
+    yield
+    gc.collect()
+
 
 CONTENT = hashlib.sha256(b"seed").digest() * 4000
 SHA = hashlib.sha256(CONTENT).hexdigest()

@@ -96,6 +96,7 @@ def test_manifest_at_the_root_equals_that_of_the_package() -> None:
 
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "google_crc32c": "google-crc32c",
     "lazy_loader": "lazy-loader",
     "lightning_fabric": "lightning-fabric",
     "openslide": "openslide-python",
@@ -111,6 +112,7 @@ DISTRIBUTIONS = {
 NOT_IMPORTED = {
     "imagecodecs",  # decoders of tifffile and zarr
     "openslide-bin",  # the library that openslide-python loads
+    "numcodecs",  # codecs of zarr, of which earlier versions run code
     "npe2",  # validates the manifest in `make test` and tests/widgets/test_manifest.py
 }
 """Declared dependencies that src does not import."""

@@ -122,8 +122,9 @@ def test_running_work_of_any_dock_is_shown_and_cancelled(
 
     driver, header = opened(panel, viewer, tissue), panel.header
     dock = click_tab(panel, "Objects") and click_tab(panel, "Export")
-    runner = next(iter(panel.state.activity._watched.values())).runner
+    runner = next(iter(panel.state.activity._watched.values())).runner()
     assert dock is not None
+    assert runner is not None
 
     def endless() -> Any:
         done = 0

@@ -65,6 +65,9 @@ def receive_job(weights: WeightsFile, part: Path) -> Job[bool]:
     try:
         response = session.get(weights.url, headers=headers, stream=True, timeout=_TIMEOUT_S)
     except _NETWORK_ERRORS as error:
+        if isinstance(error, requests.RequestException) and error.response is not None:
+            error.response.close()
+        session.close()
         logger.info("Downloading %s failed: %s", weights.url, error)
         if isinstance(error, requests.TooManyRedirects | _RedirectError):
             cause = str(error) if isinstance(error, _RedirectError) else "it is redirected in a circle"
@@ -169,10 +172,14 @@ def _check_redirect(response: requests.Response, *_: object, **__: object) -> No
         return
     target = urljoin(response.url, response.headers["Location"])
     scheme = urlsplit(target).scheme.lower()
+    reason = ""
     if scheme not in ("http", "https"):
-        raise _RedirectError(f"it is redirected to an address of type '{scheme[:20]}'")
-    if scheme == "http" and response.url.lower().startswith("https:"):
-        raise _RedirectError("it is redirected to an address without encryption")
+        reason = f"it is redirected to an address of type '{scheme[:20]}'"
+    elif scheme == "http" and response.url.lower().startswith("https:"):
+        reason = "it is redirected to an address without encryption"
+    if reason:
+        response.close()
+        raise _RedirectError(reason)
 
 
 def _open_no_link(path: str, flags: int) -> int:

@@ -202,6 +202,8 @@ class TiffSlide(Slide):
 
     def _read_at(self, offset: int, count: int) -> bytes:
         handle = self._tiff.filehandle
+        if handle.closed:
+            raise ImageError(f"'{self.path}' is closed; open the slide again.")
         if hasattr(os, "pread"):  # Threads read at the same time.
             return os.pread(handle.fileno(), count, offset)
         with self._lock:
