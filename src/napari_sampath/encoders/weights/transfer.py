@@ -178,7 +178,8 @@ def _check_redirect(response: requests.Response, *_: object, **__: object) -> No
     elif scheme == "http" and response.url.lower().startswith("https:"):
         reason = "it is redirected to an address without encryption"
     if reason:
-        response.close()
+        if response.raw is not None:
+            response.close()
         raise _RedirectError(reason)
 
 
