@@ -196,7 +196,7 @@ class WaitingCommits:
         Returns:
             The number of commits that were not carried out.
         """
-        end = time.monotonic() + limit_s
+        end, failed = time.monotonic() + limit_s, 0
         for item in list(self._items):
             item.overlap = None
             if item.rules.overlap == "ask":
@@ -208,8 +208,9 @@ class WaitingCommits:
                 except Exception:  # Of any kind: the window is closing.
                     logger.exception("A mask could not be predicted")
                     self._items.remove(item)
+                    failed += 1
         self.land()
-        return len(self._items)
+        return len(self._items) + failed
 
     def _carry_out(self, item: WaitingCommit) -> bool:
         """Carry out a commit; return False if it stays in the queue."""
