@@ -21,11 +21,16 @@ from ..subcommand import (
     add_output,
     check_suffix,
     load,
-    open_image,
     raster_writer,
 )
 from .everything import instance_map_writer
-from .segment_slide import add_slide_arguments, run_slide
+from .segment_slide import (
+    add_slide_arguments,
+    is_slide_output,
+    open_small_image,
+    reject_slide_flags,
+    run_slide,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,13 +76,13 @@ def run(args: argparse.Namespace, output: Output) -> None:
     from ...annotations import pixel_digest
     from ...formats.manifest import write_label_map
     from ...heads import load_head
-    from ...images.slides import is_slide
     from ...predict import segment_job, separate_touching_job
     from ...predict.instances.instances import check_promptable
 
-    if is_slide(args.image):
+    if is_slide_output(args.output):
         run_slide(args, output)
         return
+    reject_slide_flags(args)
     suffix = check_suffix(args.output, ".png", ".tif", ".tiff")
     if args.confidence is not None:
         check_suffix(args.confidence, ".tif", ".tiff")
@@ -87,7 +92,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
             )
     settings = _settings(args)
     head = load_head(args.head)
-    image = open_image(args.image, output)
+    image = open_small_image(args.image, output)
     args.model = args.model or head.encoder_name
     model = load(args, output)
     if settings is not None:

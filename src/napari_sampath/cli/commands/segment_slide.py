@@ -10,37 +10,79 @@ import numpy as np
 
 from ...errors import ConfigError, ImageError
 from ..output import Output, count
-from ..subcommand import load
+from ..subcommand import load, open_image
 
 if TYPE_CHECKING:
+    from ...images import LoadedImage
     from ...images.slides import Slide
     from ...images.slides.tissue import Tissue
 
 
+SUFFIX = ".ome.zarr"
+"""End of the name of a result for a whole slide."""
+_FLAGS = {"part": "1/1", "tissue": "auto", "at_mpp": None, "mpp": None}
+"""Flags that only results for slides have, and their defaults."""
+
+
 def add_slide_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags that only slides need."""
-    group = parser.add_argument_group("slides")
+    group = parser.add_argument_group(f"slides, if the name of the output ends in {SUFFIX}")
     group.add_argument(
         "--part",
-        default="1/1",
+        default=_FLAGS["part"],
         metavar="I/N",
         help="compute every N-th block, from the I-th on: N processes, or the tasks of an array job, share the work",
     )
     group.add_argument(
         "--tissue",
-        default="auto",
+        default=_FLAGS["tissue"],
         metavar="FILE",
         help="where to segment: 'auto' (found by saturation), 'all', or a mask image of any size that covers the slide",
     )
     group.add_argument(
         "--at-mpp",
-        type=float,
+        type=_um,
         metavar="UM",
         help="micrometres per pixel at which the head runs (default: that of its training images, if known)",
     )
     group.add_argument(
-        "--mpp", type=float, metavar="UM", help="micrometres per pixel of the slide, if its file is wrong"
+        "--mpp", type=_um, metavar="UM", help="micrometres per pixel of the slide, if its file is wrong"
     )
+
+
+def is_slide_output(path: Path) -> bool:
+    """Return True if the result for a slide is asked for."""
+    return path.name.endswith(SUFFIX)
+
+
+def reject_slide_flags(args: argparse.Namespace) -> None:
+    """Raise a `ConfigError` if a flag for slides is given for an ordinary image."""
+    given = [name for name, default in _FLAGS.items() if getattr(args, name) != default]
+    if given:
+        flag = "--" + given[0].replace("_", "-")
+        raise ConfigError(
+            f"{flag} is a flag for slides, but the output is '{args.output}'; give an output that ends in {SUFFIX}, or "
+            f"remove {flag}."
+        )
+
+
+def open_small_image(path: Path, output: Output) -> LoadedImage:
+    """Read an image into memory.
+
+    Raises:
+        ImageError: If it cannot be read; for a slide, the message says how to segment it.
+    """
+    from ...images.slides import is_slide
+
+    try:
+        return open_image(path, output)
+    except ImageError as error:
+        if is_slide(path):
+            raise ImageError(
+                f"'{path}' is a slide that is not read into memory; give an output that ends in {SUFFIX} to segment it "
+                "block by block."
+            ) from error
+        raise
 
 
 def run_slide(args: argparse.Namespace, output: Output) -> None:
@@ -53,10 +95,6 @@ def run_slide(args: argparse.Namespace, output: Output) -> None:
         flag = "--objects" if args.objects else "--confidence"
         raise ConfigError(
             f"{flag} cannot be used for slides; the result of a slide holds classes and confidence."
-        )
-    if not args.output.name.endswith(".ome.zarr"):
-        raise ConfigError(
-            f"The output of a slide is a folder whose name ends in .ome.zarr; '{args.output}' does not."
         )
     head = load_head(args.head)
     with open_slide(args.image) as slide:
@@ -100,11 +138,8 @@ def read_tissue(choice: str, slide: Slide) -> Tissue:
 
     if choice == "auto":
         return find_tissue(slide)
-    step = max(slide.hw) / 1024
     if choice == "all":
-        return Tissue(
-            np.ones(tuple(-(-length // max(1, int(step))) for length in slide.hw), bool), max(1, int(step))
-        )
+        return Tissue(np.ones((1, 1), bool), max(slide.hw))
     values = np.asarray(read_labels(Path(choice)).values)
     steps = slide.hw[0] / values.shape[0], slide.hw[1] / values.shape[1]
     if abs(steps[0] / steps[1] - 1) > 0.02:
@@ -117,6 +152,17 @@ def read_tissue(choice: str, slide: Slide) -> Tissue:
             f"The tissue mask '{choice}' is empty; mark where to segment, or give 'auto' or 'all'."
         )
     return Tissue(values > 0, min(steps))
+
+
+def _um(text: str) -> float:
+    """Parse a length above 0; the name of the function is part of argparse's message."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+_um.__name__ = "length in micrometres"
 
 
 def _part(text: str) -> tuple[int, int]:
