@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from napari.errors import MultipleReaderError
 
+from napari_sampath.errors import ImageError
 from napari_sampath.images.slides import tiff
+from napari_sampath.jobs import run
 from napari_sampath.widgets.canvas.slide_layer import add_slide, get_reader, slide_of
 from napari_sampath.widgets.canvas.viewport import camera
+from napari_sampath.widgets.viewer import jobs
+from napari_sampath.widgets.viewer.jobs import open_job
 
 pytestmark = pytest.mark.gui
 
@@ -107,3 +112,40 @@ def test_napari_reads_slides_with_our_reader(path: Path, viewer: Any, qtbot: Any
     qtbot.waitUntil(lambda: levels[0].cache.waiting == 0, timeout=20_000)
     viewer.layers.remove(layer)
     assert not any(thread.is_alive() for thread in levels[0].cache._threads)
+
+
+def test_napari_offers_the_reader_for_the_endings_of_slides(
+    path: Path, tmp_path: Path, viewer: Any, qtbot: Any
+) -> None:
+    slide = tmp_path / "biopsy.svs"
+    slide.write_bytes(path.read_bytes())
+    with pytest.raises(MultipleReaderError, match="SamPath"):  # napari's menu asks the user at this error
+        viewer.open(str(slide), plugin=None)
+    (layer,) = viewer.open(str(slide), plugin="napari-sampath")
+    assert (layer.name, slide_of(layer) is not None) == ("biopsy", True)
+    look_at(viewer, (700, 700), 4 / MPP)
+    view = layer.data[0]
+    qtbot.waitUntil(lambda: view.cache.waiting == 0, timeout=20_000)
+    viewer.layers.remove(layer)
+    assert not any(thread.is_alive() for thread in view.cache._threads)
+
+
+def test_a_small_slide_is_annotated_as_an_image(path: Path, tmp_path: Path, viewer: Any) -> None:
+    layer = add_slide(viewer, path)
+    opened = run(open_job(layer, tmp_path))
+    session = opened.session
+    with tifffile.TiffFile(path) as tiff:
+        np.testing.assert_array_equal(session.image, tiff.series[0].asarray())
+    assert session.files.mpp == pytest.approx(MPP)
+    session.close()
+    viewer.layers.remove(layer)
+
+
+def test_a_large_slide_is_refused_in_one_sentence(
+    path: Path, tmp_path: Path, viewer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "MAX_SLIDE_PX", SIDE * SIDE - 1)
+    layer = add_slide(viewer, path)
+    with pytest.raises(ImageError, match=r"is a slide of 6000 x 6000 px .* cannot be annotated yet"):
+        run(open_job(layer, tmp_path))
+    viewer.layers.remove(layer)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QMenu, QWidget
 
+from ...errors import ImageError, first_line
+from ...images.slides import is_slide
+from ..canvas.slide_layer import add_slide
 from ..common.controls import button, button_grid, column, label, plain_tooltip
 from ..common.texts import plural
 from ..viewer.viewer_state import ViewerState
+
+logger = logging.getLogger(__name__)
 
 NOT_IN_A_PROJECT = (
     "Not in a project: you can annotate, segment and export any image. Annotations are saved as you make them; "
@@ -61,12 +67,26 @@ class StartPage(QWidget):
         )
 
     def open_images(self, paths: list[Path]) -> None:
-        """Open image files as layers."""
-        opened = 0
+        """Open image files and slides as layers; say which cannot be opened."""
+        opened, sentences = 0, []
         for path in paths:
-            opened += bool(self._state.viewer.open(str(path), stack=False))
+            try:
+                if is_slide(path):
+                    add_slide(self._state.viewer, path)
+                    opened += 1
+                else:
+                    opened += bool(self._state.viewer.open(str(path), stack=False))
+            except ImageError as error:
+                sentences.append(str(error))
+            except Exception as error:
+                logger.info("'%s' cannot be opened", path, exc_info=True)
+                sentences.append(
+                    f"'{path}' cannot be opened ({first_line(error)}); choose an image or a slide."
+                )
         if opened:
-            self._state.message.emit(f"Opened {plural(opened, 'image')}.")
+            sentences.insert(0, f"Opened {plural(opened, 'image')}.")
+        if sentences:
+            self._state.message.emit(" ".join(sentences))
 
     def open_sample(self, name: str) -> None:
         """Open one of the images that come with the package."""
