@@ -34,6 +34,7 @@ class PlainLevel:
         self._slide = slide
         self._number = number
         self.shape = (*slide.levels[number].hw, 3)
+        self.size = 3 * self.shape[0] * self.shape[1]
         self.chunks = (_CHUNK_PX, _CHUNK_PX, 3)
 
     def __getitem__(self, key: Any) -> np.ndarray:

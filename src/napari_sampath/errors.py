@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import NoReturn
 
 _UNPRINTABLE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb\ud800-\udfff]"
@@ -86,3 +88,14 @@ class ClassListError(SampathError, ValueError):
 
 class JournalError(SampathError, ValueError):
     """A journal that is open in another session, belongs to another image, or is not a journal."""
+
+
+def refuse(path: Path, problem: str, advice: str) -> NoReturn:
+    """Raise an `ImageError` about the content of a file."""
+    raise ImageError(f"'{path}' {problem}; {advice}.")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the reason of another package's error as part of a sentence."""
+    text = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")[:160]

@@ -7,11 +7,11 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import numpy as np
 
-from ..errors import ImageError, UnknownNameError
+from ..errors import UnknownNameError, refuse
 from ..files.json_reader import Range
 from ..registry import join_names, unknown_name
 
@@ -47,11 +47,6 @@ def other_name(stated: str | None, name: str | None) -> str | None:
     if both[0] & both[1]:
         return None
     return f"The file is for the image '{_file_of(stated)}', and this image is '{name}'; check that it belongs to it."
-
-
-def refuse(path: Path, problem: str, advice: str) -> NoReturn:
-    """Raise an `ImageError` about the content of a file."""
-    raise ImageError(f"'{path}' {problem}; {advice}.")
 
 
 def choose_image(names: Sequence[str], name: str | None, path: Path) -> int:

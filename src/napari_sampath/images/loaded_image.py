@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL.Image import Image as PillowImage
 
 from ..arrays import UInt8Array
-from ..errors import ImageError
+from ..errors import ImageError, first_line
 from ..rasters import check_pixels, from_pillow, turn_back
 from ..tiling import SINGLE_TILE_PX
 from .scaling import to_uint8
@@ -107,7 +107,7 @@ def _from_pillow(
         raster = from_pillow(image)
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(
-            f"'{name}' is a Pillow image of mode {image.mode} that cannot be converted ({_first_line(error)}); convert "
+            f"'{name}' is a Pillow image of mode {image.mode} that cannot be converted ({first_line(error)}); convert "
             "it to RGB."
         ) from error
     return raster.values, (*remarks, *raster.remarks)
@@ -120,7 +120,7 @@ def _as_numpy(array: Any, name: str) -> npt.NDArray[Any]:
         raise ImageError(f"'{name}' does not fit in memory; crop it or use a lower magnification.") from None
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise ImageError(
-            f"'{name}' is not an array of numbers ({_first_line(error)}); give one (H, W, 3) array."
+            f"'{name}' is not an array of numbers ({first_line(error)}); give one (H, W, 3) array."
         ) from error
     if values.dtype.kind not in "buif":
         raise ImageError(
@@ -176,8 +176,3 @@ def _check_content(pixels: UInt8Array, name: str, scaling: str | None) -> None:
         f"Every pixel of '{name}' has the same value, {', '.join(map(str, first.tolist()))}{after}; choose another "
         "image or channel."
     )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

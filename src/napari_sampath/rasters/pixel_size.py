@@ -73,9 +73,9 @@ def mpp_of_tiff(tiff: Any, page: Any) -> Scale:
     ):
         sides = read(text)
         if sides is not None:
-            return _scale_of(sides, source)
+            return scale_of(sides, source)
     sides = _tag_sides(page, {2: 25_400.0, 3: 10_000.0}.get(_resolution_unit(page)))
-    return Scale() if sides is None else Scale(_scale_of(sides, "").mpp)
+    return Scale() if sides is None else Scale(scale_of(sides, "").mpp)
 
 
 def mpp_of_dpi(dpi: object) -> float | None:
@@ -84,10 +84,11 @@ def mpp_of_dpi(dpi: object) -> float | None:
         x, y = (25_400.0 / float(value) for value in dpi)  # type: ignore[attr-defined]
     except (TypeError, ValueError, ArithmeticError):
         return None
-    return _scale_of((x, y), "").mpp
+    return scale_of((x, y), "").mpp
 
 
-def _scale_of(sides: tuple[float, float], source: str) -> Scale:
+def scale_of(sides: tuple[float, float], source: str) -> Scale:
+    """Check the micrometres per pixel (x, y) that a source states, such as "OME-XML"."""
     x, y = sides
     low, high = MPP_RANGE
     if not abs(x - y) <= _TOLERANCE * abs(x):
@@ -126,7 +127,7 @@ def _imagej_sides(text: str, page: Any) -> tuple[float, float] | None:
     if not text.startswith("ImageJ="):
         return None
     match = _IMAGEJ_UNIT.search(text)
-    unit_um = None if match is None else _unit_um(match.group(1))
+    unit_um = None if match is None else unit_um_of(match.group(1))
     return None if unit_um is None else _tag_sides(page, unit_um)
 
 
@@ -152,11 +153,12 @@ def _length(text: str | None, unit: str) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    unit_um = _unit_um(unit)
+    unit_um = unit_um_of(unit)
     return value * unit_um if unit_um is not None and 0 < value < float("inf") else None
 
 
-def _unit_um(name: str) -> float | None:
+def unit_um_of(name: str) -> float | None:
+    """Return a unit of length in micrometres; None for other texts."""
     # ImageJ escapes the micro sign, which exists twice in Unicode; other programs write UTF-8 that was read as Latin-1.
     plain = re.sub(r"\\u00b5|\\u03bc|Âµ|Î¼|[µμ]", "u", name.strip().strip('"'), flags=re.IGNORECASE)
     return _UM.get(plain.lower())

@@ -16,7 +16,7 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from ..errors import ImageError
+from ..errors import ImageError, first_line
 from ..files import open_regular
 from . import numpy_file, orientation, tiff_structure
 from .pillow_file import open_pillow
@@ -122,7 +122,7 @@ def opened(path: Path) -> Iterator[RasterFile]:
             ) from None
         except _READ_ERRORS as error:
             raise ImageError(
-                f"'{path}' is truncated or damaged ({_reason(error)}); download or save the file again."
+                f"'{path}' is truncated or damaged ({first_line(error)}); download or save the file again."
             ) from error
 
 
@@ -146,9 +146,4 @@ def _open_stream(path: Path) -> BinaryIO:
     except FileNotFoundError:
         raise ImageError(f"There is no file '{path}'; check the path.") from None
     except (OSError, ValueError) as error:
-        raise ImageError(f"'{path}' cannot be opened ({_reason(error)}); check the file.") from error
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return str(text).splitlines()[0].rstrip(".")[:160]
+        raise ImageError(f"'{path}' cannot be opened ({first_line(error)}); check the file.") from error

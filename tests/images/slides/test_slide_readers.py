@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -210,3 +211,37 @@ def test_paths_without_a_slide_are_refused(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(ImageError, match=words):
             open_slide(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["zarr 0.4", "zarr 0.5"])
+def test_omezarr_with_an_unknown_codec_is_refused_before_it_is_opened(kind: str, tmp_path: Path) -> None:
+    path = WRITERS[kind](tmp_path, LEVELS)
+    file = path / "0" / (".zarray" if kind == "zarr 0.4" else "zarr.json")
+    content = json.loads(file.read_text())
+    if kind == "zarr 0.4":
+        content["compressor"] = {"id": "pickle"}
+    else:
+        content["codecs"].append({"name": "numcodecs.pickle", "configuration": {}})
+    file.write_text(json.dumps(content))
+    with pytest.raises(ImageError, match="pickle"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"attributes": {"ome": {"multiscales": [{}]}}}'])
+def test_omezarr_with_damaged_metadata_is_one_sentence(damage: str, tmp_path: Path) -> None:
+    path = WRITERS["zarr 0.5"](tmp_path, LEVELS)
+    (path / "zarr.json").write_text(damage)
+    with pytest.raises(ImageError, match=r"v3-yxc\.ome\.zarr"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("kind", ["plain", "zarr 0.4", "zarr 0.5"])
+def test_a_slide_that_is_closed_or_gone_is_not_read_as_empty(kind: str, tmp_path: Path) -> None:
+    path = WRITERS[kind](tmp_path, LEVELS)
+    slide = open_slide(path)
+    if kind == "plain":
+        slide.close()
+    else:
+        path.rename(tmp_path / "gone.ome.zarr")
+    with pytest.raises(ImageError, match=r"closed|cannot be read any more"):
+        slide.read((0, 0, 10, 10))

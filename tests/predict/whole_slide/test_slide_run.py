@@ -152,7 +152,7 @@ def test_a_result_is_never_mixed_with_that_of_another_run(slide, model, tmp_path
 def test_heads_run_at_the_scale_they_were_trained_at(slide, model, tmp_path: Path) -> None:
     slide.mpp = 0.25
     head = make_head()
-    done = run(slide_run_job(slide, head, model, tmp_path / "result.ome.zarr", everywhere(slide), mpp=0.5))
+    done = run(slide_run_job(slide, head, model, tmp_path / "result.ome.zarr", everywhere(slide), scale=0.5))
     slide.mpp = None
     hw = HW[0] // 2, HW[1] // 2
     result = SlideResult(done.path, hw)
@@ -199,7 +199,7 @@ def test_tissue_is_found_by_colour_and_not_by_brightness() -> None:
     pixels[1000:2000, 1000:2500] = (200, 120, 180)  # stained tissue
     pixels[3000:3900, 300:900] = (60, 60, 60)  # a pen mark without colour
     pixels[100:120, 3800:3820] = (200, 120, 180)  # dirt
-    slide = ArraySlide([pixels], mpp=0.5)
+    slide = ArraySlide([pixels], scale=0.5)
     tissue = find_tissue(slide)
     assert tissue.step == 16
     assert tissue.note is None
@@ -212,7 +212,7 @@ def test_tissue_is_found_by_colour_and_not_by_brightness() -> None:
 
 @pytest.mark.parametrize("colour", [(240, 240, 240), (200, 120, 180)])
 def test_all_or_no_tissue_means_the_whole_slide(colour: tuple[int, int, int]) -> None:
-    slide = ArraySlide([np.full((3000, 3000, 3), colour, np.uint8)], mpp=0.5)
+    slide = ArraySlide([np.full((3000, 3000, 3), colour, np.uint8)], scale=0.5)
     tissue = find_tissue(slide)
     assert tissue.mask.all()
     assert tissue.note is not None

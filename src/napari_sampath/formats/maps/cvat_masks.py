@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ImageError
+from ...errors import ImageError, refuse
 from ...rasters import read_raster
 from ..class_numbers import FileClass, add_to_table
-from ..foreign import Color, choose_image, other_name, refuse
+from ..foreign import Color, choose_image, other_name
 from ..format import Format, ReadOptions
 from ..labels import Labels
 from ..source import Source

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ...arrays import ClassInfo, class_key
-from ...errors import ImageError
+from ...errors import ImageError, refuse
 from ...files import JsonError, read_json
 from ...rasters import read_labels
 from ..class_numbers import FileClass, add_to_table
-from ..foreign import choose_image, other_name, refuse
+from ..foreign import choose_image, other_name
 from ..format import Export, Format, Output, ReadOptions
 from ..labels import Labels
 from ..source import Source

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import UnknownNameError
+from ...errors import UnknownNameError, refuse
+from ...rasters.zarr_arrays import Node, ZarrMap, array_info, is_zarr
 from ...registry import unknown_name
 from ..class_numbers import FileClass, add_to_table
-from ..foreign import parse_color, refuse
+from ..foreign import parse_color
 from ..format import Export, Format, Output, ReadOptions
 from ..labels import KINDS, Labels, MapLike, blocks, used_ids
-from ..zarr_arrays import Node, ZarrMap, array_info, is_zarr
 from .label_values import to_labels
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DatasetError
+from ...errors import DatasetError, refuse
 from ...files import JsonError, convert
 from ..class_numbers import FileClass
-from ..foreign import Side, choose_image, parse_color, parse_ring, refuse
+from ..foreign import Side, choose_image, parse_color, parse_ring
 from ..format import Format, ImageEntry, Kept, ReadOptions, Shape, Shapes
 from ..run_lengths import ColumnRuns
 from ..source import Source

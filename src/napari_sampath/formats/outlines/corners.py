@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...arrays import LocalMask
-from ...errors import ImageError, SampathError
+from ...errors import ImageError, SampathError, refuse
 from ...rasters import check_pixels
-from ..foreign import Color, refuse
+from ..foreign import Color
 from ..format import Shape
 
 Corners = npt.NDArray[np.float64]

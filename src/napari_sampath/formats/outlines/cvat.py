@@ -16,9 +16,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from ...arrays import LocalMask
-from ...errors import UnknownNameError
+from ...errors import UnknownNameError, refuse
 from ..class_numbers import FileClass
-from ..foreign import choose_image, refuse
+from ..foreign import choose_image
 from ..format import Format, ImageEntry, ReadOptions, Shape, Shapes
 from ..run_lengths import decode
 from ..source import Source

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ...arrays import LocalMask
+from ...errors import refuse
 from ...files import JsonError, convert, from_json, parse_json
 from ...files.json_reader import Range
 from .. import rings
 from ..class_numbers import FileClass
-from ..foreign import Side, dump_json, parse_color, parse_ring, refuse
+from ..foreign import Side, dump_json, parse_color, parse_ring
 from ..format import Export, Format, Output, ReadOptions, Shape, Shapes
 from ..objects import LabelledObject, Objects
 from ..source import Source

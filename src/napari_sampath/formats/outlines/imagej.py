@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arrays import LocalMask
+from ...errors import refuse
 from ...files import JsonError, parse_json
 from .. import rings
 from ..class_numbers import FileClass
-from ..foreign import refuse
 from ..format import Export, Format, Output, ReadOptions, Shape, Shapes
 from ..source import Source
 from .corners import MAX_COORDINATE, Corners, ellipse, no_area, reading_shape, rectangle, to_corners

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..foreign import refuse
+from ...errors import refuse
 from ..format import Format, ReadOptions, Shape, Shapes
 from ..source import Source
 from .corners import Boxes, Corners, reading_shape, stated_size, to_corners, to_number

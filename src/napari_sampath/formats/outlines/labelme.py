@@ -21,8 +21,9 @@ import numpy as np
 from PIL import Image
 
 from ...arrays import BoolArray, LocalMask
+from ...errors import refuse
 from .. import rings
-from ..foreign import dump_json, refuse
+from ..foreign import dump_json
 from ..format import Export, Format, Output, ReadOptions, Shape, Shapes
 from ..source import Source
 from .corners import (

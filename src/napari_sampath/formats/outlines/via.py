@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..foreign import choose_image, refuse
+from ...errors import refuse
+from ..foreign import choose_image
 from ..format import Format, ImageEntry, ReadOptions, Shape, Shapes
 from ..source import Source
 from .corners import ellipse, no_area, reading_shape, rectangle, to_corners, to_number

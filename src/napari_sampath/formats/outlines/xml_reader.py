@@ -9,8 +9,7 @@ from typing import Any, BinaryIO, NoReturn
 from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
-from ...errors import ImageError
-from ..foreign import refuse
+from ...errors import ImageError, refuse
 
 MAX_DEPTH = 32
 """Highest nesting of elements; files of known programs have less than 10."""

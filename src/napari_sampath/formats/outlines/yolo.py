@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from ...arrays import ClassInfo, LocalMask, class_key
-from ...errors import ImageError
+from ...errors import ImageError, refuse
 from .. import rings
 from ..class_numbers import FileClass
-from ..foreign import refuse
 from ..format import Export, Format, Output, ReadOptions, Shape, Shapes
 from ..source import Source
 from .corners import Corners, reading_shape, to_corners, to_number

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...arrays import UInt8Array
-from ...errors import ImageError
+from ...errors import ImageError, first_line
+from ...rasters import Scale
 from .slide import Box, Slide
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ class ArraySlide(Slide):
     Args:
         arrays: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8, or with the channels first, the finest first.
         name: Name of the slide, used in messages.
-        mpp: Micrometres per level-0 pixel; None if unknown.
+        scale: Size of a level-0 pixel, or its micrometres; None if unknown.
         reader: Name and version of the reader.
         path: The file, if there is one.
         channel_axis: -1 or 0 for the axis of the channels; found from the shape if left out.
@@ -36,7 +37,7 @@ class ArraySlide(Slide):
         self,
         arrays: Sequence[Any],
         name: str = "image",
-        mpp: float | None = None,
+        scale: Scale | float | None = None,
         reader: str = "arrays",
         path: Path | None = None,
         channel_axis: int | None = None,
@@ -60,7 +61,9 @@ class ArraySlide(Slide):
             raise ImageError(
                 f"The levels of '{name}' are not ordered from fine to coarse ({sizes}); sort them by size."
             )
-        super().__init__(path or Path(name), sizes, mpp, reader)
+        super().__init__(
+            path or Path(name), sizes, scale if isinstance(scale, Scale) else Scale(scale), reader
+        )
         if path is None:
             self.name = name
         self._damage_logged = False
@@ -72,8 +75,10 @@ class ArraySlide(Slide):
         window = np.s_[:, r0:r1, c0:c1] if array.ndim == 3 and self._axis == 0 else np.s_[r0:r1, c0:c1]
         try:
             values = np.asarray(array[window])
-        except FileNotFoundError as error:
-            raise ImageError(f"'{self.name}' cannot be read any more ({error}); check its folder.") from error
+        except OSError as error:
+            raise ImageError(
+                f"'{self.name}' cannot be read any more ({first_line(error)}); check its folder."
+            ) from error
         except Exception as error:  # noqa: BLE001 - codecs and lazy arrays raise anything
             if not self._damage_logged:
                 logger.warning("A part of '%s' is damaged and shown white: %s", self.name, error)

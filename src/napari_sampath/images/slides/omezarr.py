@@ -1,21 +1,23 @@
-"""Slides in OME-Zarr images (NGFF 0.4 and 0.5)."""
+"""Slides in OME-Zarr images (NGFF 0.4 and 0.5).
+
+Metadata are read and checked by `rasters.zarr_arrays`, which refuses unknown codecs, links and absurd chunks; the zarr
+package then reads the arrays.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ...errors import ImageError
+from ...arrays import UInt8Array
+from ...errors import ImageError, refuse
+from ...rasters import Scale
+from ...rasters.pixel_size import scale_of, unit_um_of
+from ...rasters.zarr_arrays import Node, array_info
 from .array_levels import ArraySlide
-from .scale import plausible
+from .slide import Box
 
-_UM = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3}
-"""Unit of an axis -> micrometres."""
-
-
-def is_omezarr_image(path: Path) -> bool:
-    """Return True if a folder holds the metadata of a Zarr group."""
-    return path.is_dir() and any((path / name).is_file() for name in ("zarr.json", ".zgroup", ".zattrs"))
+_ADVICE = "give the folder that holds 'multiscales' metadata of version 0.4 or 0.5"
 
 
 class OmeZarrSlide(ArraySlide):
@@ -25,31 +27,33 @@ class OmeZarrSlide(ArraySlide):
         path: The folder.
 
     Raises:
-        ImageError: If the folder is no OME-Zarr image, a plate, a stack, or not 8-bit grey or RGB.
+        ImageError: If the folder is no OME-Zarr image, a plate, a stack, not 8-bit grey or RGB, or uses a codec that
+            is not supported.
     """
 
     def __init__(self, path: Path) -> None:
         import zarr  # Slow to import.
 
+        image, multiscale = _image(path)
         try:
-            group = zarr.open_group(path, mode="r")
-            image = _image(path, group)
-            multiscale = _multiscales(image)[0]
             axes = [str(axis["name"] if isinstance(axis, dict) else axis) for axis in multiscale["axes"]]
-            arrays = [_plane(image[str(dataset["path"])], axes, path) for dataset in multiscale["datasets"]]
-            mpp, remarks = _scale(multiscale, axes)
-        except ImageError:
-            raise
-        except Exception as error:
-            raise ImageError(
-                f"'{path}' is not a readable OME-Zarr image ({_first_line(error)}); give the folder that holds "
-                "'multiscales' metadata of version 0.4 or 0.5."
-            ) from error
+            places = [str(dataset["path"]) for dataset in multiscale["datasets"]]
+            scale = _scale(multiscale, axes)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            refuse(path, "has damaged 'multiscales' metadata", _ADVICE)
         name = path.name.removesuffix(".zarr").removesuffix(".ome")
-        first = axes.index("c") < axes.index("y") if "c" in axes else False
-        super().__init__(arrays, name, mpp, f"zarr {zarr.__version__}", path, channel_axis=0 if first else -1)
+        first = "c" in axes and axes.index("c") < axes.index("y")
+        levels = [_level(image, place, axes) for place in places]
+        super().__init__(
+            levels, name, scale, f"zarr {zarr.__version__}", path, channel_axis=0 if first else -1
+        )
         self.name = name
-        self.remarks = remarks
+
+    def read_level(self, number: int, box: Box) -> UInt8Array:
+        """Read a window of one level; see `Slide.read_level`."""
+        if not self.path.exists():  # zarr would take all chunks for empty ones.
+            raise ImageError(f"'{self.path}' cannot be read any more (it is gone); check the disk.")
+        return super().read_level(number, box)
 
 
 class _Plane:
@@ -69,50 +73,53 @@ class _Plane:
         return self._array[tuple(keys)]
 
 
-def _image(path: Path, group: Any) -> Any:
-    """Return the group of the image: the group itself, or the first image of the bioformats2raw layout."""
-    attributes = dict(group.attrs)
-    attributes = {**attributes, **dict(attributes.get("ome", {}))}
-    if "plate" in attributes or "well" in attributes:
-        raise ImageError(f"'{path}' is a plate of many images; give the folder of one image in it.")
-    if "multiscales" not in attributes and "0" in group:
-        return group["0"]
-    return group
+def _image(path: Path) -> tuple[Node, dict[str, Any]]:
+    """Return a group with an image, and its first multiscale: the folder, or `0` as bioformats2raw writes it."""
+    node = Node.open(path)
+    for group in (node, node and node.child("0")):
+        if group is None:
+            continue
+        attributes = dict(group.attributes)
+        ome = attributes.get("ome")
+        attributes |= ome if isinstance(ome, dict) else {}
+        if "plate" in attributes or "well" in attributes:
+            refuse(path, "is a plate of many images", "give the folder of one image in it")
+        multiscales = attributes.get("multiscales")
+        if isinstance(multiscales, list) and multiscales and isinstance(multiscales[0], dict):
+            return group, multiscales[0]
+    refuse(path, "is not an OME-Zarr image", _ADVICE)
 
 
-def _multiscales(group: Any) -> list[Any]:
-    attributes = dict(group.attrs)
-    found: list[Any] = attributes.get("ome", attributes)["multiscales"]
-    return found
+def _level(image: Node, place: str, axes: list[str]) -> _Plane:
+    import zarr
 
-
-def _plane(array: Any, axes: list[str], path: Path) -> _Plane:
-    if len(axes) != array.ndim:
-        raise ValueError(f"{len(axes)} axes are named for {array.ndim} dimensions")
-    lengths = dict(zip(axes, array.shape, strict=True))
-    stacked = {name: length for name, length in lengths.items() if name not in "cyx" and length > 1}
+    node = image.child(place)
+    if node is None:
+        refuse(image.folder, f"lacks the level '{place[:80]}'", "copy the slide again")
+    info = array_info(node)
+    if len(axes) != len(info.shape):
+        refuse(image.folder, f"names {len(axes)} axes for {len(info.shape)} dimensions", _ADVICE)
+    lengths = dict(zip(axes, info.shape, strict=True))
+    stacked = any(length > 1 for name, length in lengths.items() if name not in ("c", "y", "x"))
     if stacked or not {"y", "x"} <= set(lengths):
         text = ", ".join(f"{name} of {length}" for name, length in lengths.items())
-        raise ImageError(f"'{path}' is a stack (axes {text}); save a single grey or RGB plane.")
+        refuse(image.folder, f"is a stack (axes {text})", "save a single grey or RGB plane")
     kept = [number for number, name in enumerate(axes) if name in ("c", "y", "x")]
-    return _Plane(array, kept)
+    return _Plane(zarr.open_array(node.folder, mode="r"), kept)
 
 
-def _scale(multiscale: Any, axes: list[str]) -> tuple[float | None, tuple[str, ...]]:
-    """Return the micrometres per pixel of the finest level."""
-    units = [str(axis.get("unit")) if isinstance(axis, dict) else "" for axis in multiscale["axes"]]
-    scale = [1.0] * len(axes)
-    for step in (
-        *multiscale["datasets"][0].get("coordinateTransformations", ()),
-        *multiscale.get("coordinateTransformations", ()),
-    ):
+def _scale(multiscale: dict[str, Any], axes: list[str]) -> Scale:
+    """Return the size of a pixel of the finest level."""
+    units = [
+        unit_um_of(str(axis.get("unit"))) if isinstance(axis, dict) else None for axis in multiscale["axes"]
+    ]
+    steps = [*multiscale["datasets"][0].get("coordinateTransformations", ())]
+    factors = [1.0] * len(axes)
+    for step in (*steps, *multiscale.get("coordinateTransformations", ())):
         if step.get("type") == "scale":
-            scale = [value * float(factor) for value, factor in zip(scale, step["scale"], strict=True)]
-    numbers = [axes.index("x"), axes.index("y")]
-    sides = [scale[number] * _UM[units[number]] for number in numbers if units[number] in _UM]
-    return plausible(*sides) if len(sides) == 2 else (None, ())
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+            factors = [value * float(factor) for value, factor in zip(factors, step["scale"], strict=True)]
+    x, y = axes.index("x"), axes.index("y")
+    x_um, y_um = units[x], units[y]
+    if x_um is None or y_um is None:
+        return Scale()
+    return scale_of((factors[x] * x_um, factors[y] * y_um), "OME-Zarr")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import ImageError
-from .omezarr import OmeZarrSlide, is_omezarr_image
+from ...rasters.zarr_arrays import is_zarr
+from .omezarr import OmeZarrSlide
 from .openslide_reader import OpenSlideSlide, detect_vendor
 from .slide import Slide
 from .tiff import TiffSlide
@@ -39,7 +40,7 @@ def open_slide(path: str | Path) -> Slide:
         ImageError: If it is missing, damaged, or of a format that is not read.
     """
     path = Path(path).expanduser()
-    if is_omezarr_image(path):
+    if is_zarr(path):
         return OmeZarrSlide(path)
     file = _file_of(path)
     vendor = detect_vendor(file)
@@ -67,7 +68,7 @@ def is_slide(path: str | Path) -> bool:
     be read are no slides.
     """
     path = Path(path).expanduser()
-    if is_omezarr_image(path):
+    if is_zarr(path):
         return True
     try:
         with open_slide(path) as slide:

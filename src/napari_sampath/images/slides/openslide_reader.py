@@ -11,7 +11,8 @@ import numpy as np
 
 from ...arrays import UInt8Array
 from ...errors import ImageError
-from .scale import plausible
+from ...rasters import Scale
+from ...rasters.pixel_size import scale_of
 from .slide import Box, Slide
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,7 @@ class OpenSlideSlide(Slide):
         ]
         vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown vendor")
         reader = f"OpenSlide {openslide.__library_version__} ({vendor})"
-        mpp, remarks = _mpp(properties, openslide)
-        super().__init__(path, sizes, mpp, reader, remarks)
+        super().__init__(path, sizes, _scale(properties, openslide), reader)
         self._factors = factors
         self._lock = threading.Lock()
         self._damage_logged = False
@@ -124,14 +124,14 @@ def detect_vendor(path: Path) -> str | None:
     return vendor
 
 
-def _mpp(properties: Any, openslide: Any) -> tuple[float | None, tuple[str, ...]]:
+def _scale(properties: Any, openslide: Any) -> Scale:
     sides = []
     for key in (openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y):
         try:
-            sides.append(float(properties.get(key, "nan").replace(",", ".")))
-        except ValueError:
-            sides.append(float("nan"))
-    return plausible(sides[0], sides[1])
+            sides.append(float(properties[key].replace(",", ".")))
+        except (KeyError, ValueError):
+            return Scale()
+    return scale_of((sides[0], sides[1]), "slide properties")
 
 
 def _on_white(rgba: UInt8Array) -> UInt8Array:

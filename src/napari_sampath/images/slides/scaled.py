@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ...arrays import UInt8Array
+from .indexing import read_index
 from .slide import Slide
 
 
@@ -32,11 +34,8 @@ class ScaledSlide:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, key: tuple[slice, slice]) -> UInt8Array:
-        (r0, r1, _), (c0, c1, _) = (
-            item.indices(length) for item, length in zip(key, self.shape[:2], strict=True)
-        )
-        return self.window(r0, c0, r1, c1)
+    def __getitem__(self, key: Any) -> UInt8Array:
+        return read_index(key, self.shape[:2], lambda box: self.window(*box))
 
     def window(self, r0: int, c0: int, r1: int, c1: int) -> UInt8Array:
         """Read the pixels of a box of this scale, which must lie inside; (r1 - r0, c1 - c0, 3) uint8."""

@@ -15,7 +15,9 @@ from PIL import Image
 
 from ...arrays import UInt8Array
 from ...errors import ImageError
+from ...rasters import Scale
 from .digest import digest_of, spread
+from .indexing import read_index
 
 Box = tuple[int, int, int, int]
 """(r0, c0, r1, c1) in pixels; r1 and c1 are exclusive."""
@@ -47,13 +49,14 @@ class Slide(ABC):
     Args:
         path: The file, or folder, used in messages.
         sizes: Size (H, W) of each level, the finest first.
-        mpp: Micrometres per level-0 pixel; None if unknown.
+        scale: Size of a level-0 pixel, with a remark if a stated size is not used.
         reader: Name and version of the reader, such as "tifffile 2026.3.3".
-        remarks: Clauses on what was converted, skipped or doubtful, for the user.
 
     Attributes:
         name: Name of the slide, used in messages and names of exported files.
         levels: The levels, the finest first, in ascending order of their factor.
+        mpp: Micrometres per level-0 pixel; None if unknown. May be set if the file is wrong.
+        remarks: Clauses for the user, such as why a stated scale is not used.
     """
 
     dtype = np.dtype(np.uint8)
@@ -63,15 +66,14 @@ class Slide(ABC):
         self,
         path: Path,
         sizes: Sequence[tuple[int, int]],
-        mpp: float | None,
+        scale: Scale,
         reader: str,
-        remarks: Sequence[str] = (),
     ) -> None:
         self.path = path
         self.name = path.name.removesuffix(".zarr") if path.suffix == ".zarr" else path.stem
-        self.mpp = mpp
+        self.mpp = scale.mpp
         self.reader = reader
-        self.remarks = tuple(remarks)
+        self.remarks = (scale.remark,) if scale.remark else ()
         self.levels = tuple(Level(hw, exact_factor(sizes[0], hw)) for hw in sizes)
 
     @property
@@ -93,19 +95,8 @@ class Slide(ABC):
         return self.hw[0]
 
     def __getitem__(self, key: Any) -> UInt8Array:
-        """Read a window of level 0 with numpy's basic indexing; steps are not supported."""
-        keys = key if isinstance(key, tuple) else (key,)
-        if Ellipsis in keys:
-            place = keys.index(Ellipsis)
-            keys = (*keys[:place], *[slice(None)] * (4 - len(keys)), *keys[place + 1 :])
-        rows, cols = (*keys, slice(None), slice(None))[:2]
-        (r0, r1, one_row), (c0, c1, one_col) = _bounds(rows, self.hw[0]), _bounds(cols, self.hw[1])
-        window = (
-            self.read((r0, c0, r1, c1)) if r1 > r0 and c1 > c0 else np.empty((r1 - r0, c1 - c0, 3), np.uint8)
-        )
-        if one_row or one_col:
-            window = window[(0 if one_row else slice(None), 0 if one_col else slice(None))]
-        return window[(..., keys[2])] if len(keys) > 2 else window
+        """Read a window of level 0 with numpy's basic indexing."""
+        return read_index(key, self.hw, self.read)
 
     def read(self, box: Box, step: float = 1) -> UInt8Array:
         """Read a window, one pixel for each `step` x `step` level-0 pixels.
@@ -241,16 +232,3 @@ def exact_factor(level0_hw: tuple[int, int], hw: tuple[int, int]) -> float:
     whole = max(1, round(ratio))
     explained = all(abs(full / whole - side) < 1 for full, side in zip(level0_hw, hw, strict=True))
     return float(whole) if explained else ratio
-
-
-def _bounds(key: Any, length: int) -> tuple[int, int, bool]:
-    """Return start, stop and whether the axis is dropped."""
-    if isinstance(key, slice):
-        start, stop, step = key.indices(length)
-        if step != 1:
-            raise ImageError("A slide is sliced without steps; read it with read(box, step).")
-        return start, max(start, stop), False
-    index = int(key) + (length if key < 0 else 0)
-    if not 0 <= index < length:
-        raise IndexError(f"index {key} is outside of 0..{length - 1}")
-    return index, index + 1, True

@@ -18,10 +18,11 @@ import numpy as np
 import tifffile
 
 from ...arrays import UInt8Array
-from ...errors import ImageError
+from ...errors import ImageError, first_line
+from ...rasters import Scale, mpp_of_tiff
+from ...rasters.pixel_size import scale_of
 from .array_levels import as_rgb
 from .digest import spread
-from .scale import tiff_mpp
 from .slide import Box, Slide
 
 logger = logging.getLogger(__name__)
@@ -52,18 +53,18 @@ class TiffSlide(Slide):
                 f"'{path}' cannot be opened ({error.strerror or error}); check the file."
             ) from error
         except Exception as error:
-            raise ImageError(f"'{path}' is not a readable TIFF file ({_first_line(error)}).") from error
+            raise ImageError(f"'{path}' is not a readable TIFF file ({first_line(error)}).") from error
         try:
             self._pages = self._check(path)
             sizes = [(page.imagelength, page.imagewidth) for page in self._pages]
-            mpp, remarks = tiff_mpp(self._tiff)
+            scale = _scale(self._tiff)
         except ImageError:
             self._tiff.close()
             raise
         except Exception as error:
             self._tiff.close()
-            raise ImageError(f"'{path}' is damaged ({_first_line(error)}); copy or save it again.") from error
-        super().__init__(path, sizes, mpp, f"tifffile {tifffile.__version__}", remarks)
+            raise ImageError(f"'{path}' is damaged ({first_line(error)}); copy or save it again.") from error
+        super().__init__(path, sizes, scale, f"tifffile {tifffile.__version__}")
         self._lock = threading.Lock()
         self._damage_logged = True
         try:
@@ -181,7 +182,7 @@ class TiffSlide(Slide):
             )
         except Exception as error:  # noqa: BLE001 - codecs raise anything
             if not self._damage_logged:
-                logger.warning("A part of '%s' is damaged and shown white: %s", self.name, _first_line(error))
+                logger.warning("A part of '%s' is damaged and shown white: %s", self.name, first_line(error))
                 self._damage_logged = True
             return None
         return None if values is None else np.asarray(values).reshape(shape[1:])
@@ -231,6 +232,11 @@ def _chunk_hw(page: Any) -> tuple[int, int]:
     return min(page.rowsperstrip, page.imagelength), page.imagewidth
 
 
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+def _scale(tiff: Any) -> Scale:
+    """Return the size of a pixel; unlike for ordinary images, that of a printer is said."""
+    page = tiff.series[0].keyframe
+    scale = mpp_of_tiff(tiff, page)
+    if scale == Scale() and "XResolution" in page.tags:
+        x, y = page.get_resolution("micrometer")
+        return scale_of((1 / x, 1 / y), "resolution tags") if x and y else scale
+    return scale

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...arrays import UInt8Array
 from ...errors import ImageError
+from .indexing import read_index
 from .slide import Slide
 
 logger = logging.getLogger(__name__)
@@ -215,35 +216,8 @@ class LevelView:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> UInt8Array:
-        keys = key if isinstance(key, tuple) else (key,)
-        if Ellipsis in keys:
-            place = keys.index(Ellipsis)
-            keys = (*keys[:place], *[slice(None)] * (4 - len(keys)), *keys[place + 1 :])
-        rows, cols, channels = (*keys, slice(None), slice(None), slice(None))[:3]
-        row_range, col_range = range(self.shape[0])[rows], range(self.shape[1])[cols]
-        row_box, col_box = _span(row_range), _span(col_range)
-        hw = row_box[1] - row_box[0], col_box[1] - col_box[0]
-        if 0 in hw:
-            window = np.empty((*hw, 3), np.uint8)
-        else:
-            window = self.cache.window(self._number, row_box[0], col_box[0], row_box[1], col_box[1])
-        part: UInt8Array = window[_inside(row_range), _inside(col_range), channels]
-        return part
+        hw = self.shape[0], self.shape[1]
+        return read_index(key, hw, lambda box: self.cache.window(self._number, *box))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.asarray(self[:], dtype=dtype)
-
-
-def _span(indices: range | int) -> tuple[int, int]:
-    if isinstance(indices, int):
-        return indices, indices + 1
-    if not indices:
-        return 0, 0
-    return min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1
-
-
-def _inside(indices: range | int) -> Any:
-    """Index of the wanted rows or columns in the window that spans them."""
-    if isinstance(indices, int):
-        return 0
-    return slice(None, None, indices.step)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..foreign import refuse
+from ...errors import refuse
 from .codecs import DECODE_ERRORS
 from .metadata import ArrayInfo
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..foreign import refuse
+from ...errors import refuse
 from .codecs import COMPRESSORS, Codecs
 from .nodes import Node
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...errors import refuse
 from ...files import JsonError, read_json
-from ..foreign import refuse
 
 _V3, _V2_ARRAY, _V2_GROUP, _V2_ATTRIBUTES = "zarr.json", ".zarray", ".zgroup", ".zattrs"
 _UNUSABLE = re.compile(r"[\x00-\x1f\\\ud800-\udfff]")
