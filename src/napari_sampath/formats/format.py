@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from ..errors import ImageError
 from .class_numbers import FileClass
@@ -32,6 +32,7 @@ Kept: TypeAlias = Literal[
     "pixels", "objects", "object numbers", "class numbers", "class names", "colours", "details", "size"
 ]
 """What a file keeps: exact pixels, which pixels are one object, their numbers, ..., the image's size."""
+KEEPS_ALL: frozenset[Kept] = frozenset(get_args(Kept))
 
 
 @dataclass(frozen=True, slots=True)

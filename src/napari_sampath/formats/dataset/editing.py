@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...errors import DatasetError, UnknownNameError
 from ...files import Write, write_together
 from ...registry import unknown_name
-from ..maps.pixels import write_palette, write_png
 from .history import keep_revision
 from .manifest import MANIFEST, dump
-from .maps import check_classes, read_map
+from .maps import check_classes, encode_map, read_map
 from .names import KINDS, check_name, free_stem, path_of, write_bytes
 
 if TYPE_CHECKING:
@@ -126,15 +122,9 @@ def _without_class(
         values[pixels] = 0
     if into is not None:
         maps["labels"][pixels] = into
-    files = {}
-    for kind, values in maps.items():
-        stream = io.BytesIO()
-        if kind == "labels":
-            write_palette(stream, values, classes)
-        else:
-            write_png(stream, values.astype(np.uint16) if kind == "instances" else values)
-        files[dataset.file(kind, entry.name)] = stream.getvalue()
-    return files
+    return {
+        dataset.file(kind, entry.name): encode_map(kind, values, classes) for kind, values in maps.items()
+    }
 
 
 def _keep(dataset: DatasetFolder, entry: DatasetImage) -> None:

@@ -157,18 +157,21 @@ def merge_classes(
     return (*present, *added), table[labels]
 
 
+def encode_map(kind: str, values: npt.NDArray[Any], classes: Sequence[ClassInfo]) -> bytes:
+    """Encode one map of an image as PNG: labels with the colours of the classes, instances with 16 bits."""
+    stream = io.BytesIO()
+    if kind == "labels":
+        write_palette(stream, values, classes)
+    else:
+        write_png(stream, values.astype(np.uint16) if kind == "instances" else values)
+    return stream.getvalue()
+
+
 def encode_maps(
     maps: Mapping[str, npt.NDArray[Any]], classes: Sequence[ClassInfo], provenance: Mapping[str, Any]
 ) -> dict[str, bytes]:
     """Encode the files of an image; return kind -> content."""
-    content = {}
-    for kind, values in maps.items():
-        stream = io.BytesIO()
-        if kind == "labels":
-            write_palette(stream, values, classes)
-        else:
-            write_png(stream, values.astype(np.uint16) if kind == "instances" else values)
-        content[kind] = stream.getvalue()
+    content = {kind: encode_map(kind, values, classes) for kind, values in maps.items()}
     try:
         text = json.dumps(dict(provenance), indent=2, ensure_ascii=False)
     except (TypeError, ValueError) as error:

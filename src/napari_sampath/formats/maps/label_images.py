@@ -10,7 +10,7 @@ from pathlib import Path
 from ...rasters import Raster, read_labels, read_size
 from .. import manifest
 from ..conversion.placement import place
-from ..format import Export, Format, Kept, Output, ReadOptions
+from ..format import KEEPS_ALL, Export, Format, Kept, Output, ReadOptions
 from ..labels import DETAILS, KINDS, Labels
 from ..source import Source
 from . import pixels
@@ -82,9 +82,7 @@ def _write(export: Export, format_name: str, suffix: str) -> Iterable[Output]:
         yield Output(export.path("json", DETAILS), lambda stream: stream.write(content), kind=DETAILS)
 
 
-_KEEPS: frozenset[Kept] = frozenset(
-    {"pixels", "objects", "object numbers", "class numbers", "class names", "colours", "details", "size"}
-)
+_KEEPS: frozenset[Kept] = KEEPS_ALL
 _LOST = "The class names, and in TIFF the colours, are in classes.json beside it."
 FORMATS = (
     Format(

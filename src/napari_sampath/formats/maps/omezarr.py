@@ -19,7 +19,7 @@ from ...rasters.zarr_arrays import Node, ZarrMap, array_info, is_zarr
 from ...registry import unknown_name
 from ..class_numbers import FileClass, add_to_table
 from ..foreign import parse_color
-from ..format import Export, Format, Output, ReadOptions
+from ..format import KEEPS_ALL, Export, Format, Output, ReadOptions
 from ..labels import KINDS, Labels, MapLike, blocks, used_ids
 from .label_values import to_labels
 
@@ -277,18 +277,7 @@ FORMATS = (
         read=lambda source, options: read(source.path, options),
         write=_write,
         summary="Label images as pyramids, for large images.",
-        keeps=frozenset(
-            {
-                "pixels",
-                "objects",
-                "object numbers",
-                "class numbers",
-                "class names",
-                "colours",
-                "details",
-                "size",
-            }
-        ),
-        lost="Of several planes, channels or time points, none is read.",
+        keeps=KEEPS_ALL,
+        lost="Images with several planes, channels or time points are not read.",
     ),
 )

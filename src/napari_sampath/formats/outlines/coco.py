@@ -22,7 +22,7 @@ from ...errors import DatasetError, refuse
 from ...files import JsonError, convert
 from ..class_numbers import FileClass
 from ..foreign import Side, choose_image, parse_color, parse_ring
-from ..format import Format, ImageEntry, Kept, ReadOptions, Shape, Shapes
+from ..format import KEEPS_ALL, Format, ImageEntry, Kept, ReadOptions, Shape, Shapes
 from ..run_lengths import ColumnRuns
 from ..source import Source
 from .coco_writing import write
@@ -292,9 +292,7 @@ def _details(entry: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
     return details, number if type(number) is int else None
 
 
-_KEEPS: frozenset[Kept] = frozenset(
-    {"pixels", "objects", "object numbers", "class numbers", "class names", "colours", "details", "size"}
-)
+_KEEPS: frozenset[Kept] = KEEPS_ALL
 FORMATS = (
     Format(
         "coco",

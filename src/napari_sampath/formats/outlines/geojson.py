@@ -23,7 +23,7 @@ from ...files.json_reader import Range
 from .. import rings
 from ..class_numbers import FileClass
 from ..foreign import Side, dump_json, parse_color, parse_ring
-from ..format import Export, Format, Output, ReadOptions, Shape, Shapes
+from ..format import KEEPS_ALL, Export, Format, Output, ReadOptions, Shape, Shapes
 from ..objects import LabelledObject, Objects
 from ..source import Source
 
@@ -260,18 +260,7 @@ FORMATS = (
         read=read,
         write=write,
         summary="Outlines with classes, colours, holes and parts; drag the file onto the image in QuPath.",
-        keeps=frozenset(
-            {
-                "pixels",
-                "objects",
-                "object numbers",
-                "class numbers",
-                "class names",
-                "colours",
-                "details",
-                "size",
-            }
-        ),
+        keeps=KEEPS_ALL,
         lost="Points and lines have no area and are skipped; measurements other than Score are not read.",
     ),
 )

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ...arrays import UInt8Array
 from ...errors import ImageError
@@ -110,19 +111,25 @@ class ViewCache:
         coarsest = len(self.levels) - 1
         for coarser in range(level + 1, coarsest + 1):
             shift = coarser - level
-            rows = np.arange(top, top + target.shape[0]) >> shift
-            cols = np.arange(left, left + target.shape[1]) >> shift
+            first_row, first_col = top >> shift, left >> shift
             if coarser == coarsest:
                 source, origin = self._coarsest, (0, 0)
             else:
-                row, col = int(rows[0]) // CHUNK_PX, int(cols[0]) // CHUNK_PX
+                row, col = first_row // CHUNK_PX, first_col // CHUNK_PX
                 chunk = self._cached((coarser, row, col))
                 if chunk is None:
                     continue
                 source, origin = chunk, (row * CHUNK_PX, col * CHUNK_PX)
-            rows = np.minimum(rows - origin[0], source.shape[0] - 1)
-            cols = np.minimum(cols - origin[1], source.shape[1] - 1)
-            target[...] = source[rows[:, None], cols[None, :]]
+            last_row, last_col = (top + target.shape[0] - 1) >> shift, (left + target.shape[1] - 1) >> shift
+            rows = slice(first_row - origin[0], last_row + 1 - origin[0])
+            cols = slice(first_col - origin[1], last_col + 1 - origin[1])
+            # Pillow repeats pixels several times as fast as numpy, and this runs in the GUI thread.
+            small = Image.fromarray(np.ascontiguousarray(source[rows, cols]))
+            large = np.asarray(
+                small.resize((small.width << shift, small.height << shift), Image.Resampling.NEAREST)
+            )
+            r0, c0 = top - (first_row << shift), left - (first_col << shift)
+            target[...] = large[r0 : r0 + target.shape[0], c0 : c0 + target.shape[1]]
             return
 
     def _request(self, keys: list[_Key]) -> None:

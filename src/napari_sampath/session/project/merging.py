@@ -64,7 +64,7 @@ class MergeResult:
 def merge_job(project: Project, source: Path, sessions_dir: Path) -> Job[MergeResult]:
     """Make a job that merges a zip file or folder of a project into a project.
 
-    Images are compared by their pixels and annotations by their journals: further steps on one side are taken over;
+    Images are compared by their pixels and annotations by their journals: further steps on one side are adopted;
     if both sides have further steps, ours stays and theirs is kept in `conflicts/`.
 
     Args:
@@ -74,7 +74,7 @@ def merge_job(project: Project, source: Path, sessions_dir: Path) -> Job[MergeRe
 
     Raises:
         DatasetError: If `source` is not a project.
-        StorageError: If a file cannot be written; what was taken over before stays.
+        StorageError: If a file cannot be written; what was merged before stays.
     """
     with tempfile.TemporaryDirectory(prefix="sampath-") as temporary:
         folder = source.expanduser()
