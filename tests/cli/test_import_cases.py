@@ -232,7 +232,9 @@ def test_annotations_without_an_outline_are_left_out_and_said(place: Workplace) 
     entries.append(annotation(1, 1, 5, segmentation=[], bbox=[1, 2, 3, 4]))
     count, notes = place.load(place.write("a.json", coco(entries)))
     assert count == 1
-    assert notes == "Left out: 2 annotations without an outline, 1 areas without an outline."
+    assert notes == (
+        "Left out: 2 annotations without an outline, 1 areas without an outline or marked to be ignored."
+    )
 
 
 def test_an_image_of_several_is_chosen_by_its_name(place: Workplace) -> None:

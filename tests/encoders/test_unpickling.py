@@ -256,7 +256,7 @@ def test_damaged_files_raise_one_sentence(tmp_path: Path, zipped: bool, data: st
     content = bytearray(good.read_bytes())
     place = data.draw(st.integers(0, len(content) - 1))
     content[place] ^= data.draw(st.integers(1, 255))
-    (tmp_path / "bad.pth").write_bytes(content)
+    (tmp_path / "bad.pth").write_bytes(bytes(content))
     sentence, found = "", {}
     try:
         found = load_state_dict(tmp_path / "bad.pth")

@@ -306,7 +306,7 @@ def test_damaged_files_raise_one_sentence(tmp_path: Path, how: str, data: st.Dat
     else:
         content[place] ^= data.draw(st.integers(1, 255))
     bad = tmp_path / "bad"
-    bad.write_bytes(content)
+    bad.write_bytes(bytes(content))
     try:
         state = load_state_dict(bad)
     except WeightsError as error:

@@ -245,7 +245,7 @@ def test_boxes_without_masks_are_skipped_and_counted(tmp_path: Path, segmentatio
     )
     objects = import_objects(path)
     assert len(objects.items) == 1
-    assert objects.notes == ("Left out: 1 areas without an outline.",)
+    assert objects.notes == ("Left out: 1 areas without an outline or marked to be ignored.",)
     assert [mask.area_px for mask in objects.ignored] == [25]
 
 

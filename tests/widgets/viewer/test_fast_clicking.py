@@ -66,7 +66,10 @@ def test_a_robot_that_is_faster_than_the_model(open_window: Callable[..., Any], 
     image, centres = nuclei(10, 10) if FULL else nuclei(4, 5)
     model = DiscModel()
     window = open_window(image, model)
-    model.decode_s = 1.0 if FULL else 0.1
+    if FULL:
+        model.decode_s = 1.0
+    else:
+        model.go_on.clear()
     if way == "one click":
         window.driver.press(window.dock.modes.one_click)
     for x, y in centres:
@@ -78,6 +81,7 @@ def test_a_robot_that_is_faster_than_the_model(open_window: Callable[..., Any], 
             QApplication.processEvents()
             time.sleep(0.005)
     assert len(window.session.document.objects) < len(centres), "the robot is faster than the model"
+    model.go_on.set()
     finished(window)
     assert right(window.session, centres) == len(window.session.document.objects) == len(centres)
     assert window.text == f"object, {ordinal(len(centres))} object, saved."

@@ -69,8 +69,9 @@ def test_the_outline_of_the_mask_of_a_click_follows_the_mouse(
         outline = cyan_at(canvas(window), window)
         distance = np.hypot(*(outline - (x, y)).T)
         assert len(outline) > 50
-        assert np.percentile(distance, 5) > 17, "the preview is an outline, not an area"
-        assert np.percentile(distance, 95) < 23
+        # The disc has a radius of 20 px, the line a width; in a filled disc, 5 % of the pixels would be within 4.5 px.
+        assert np.percentile(distance, 5) > 14, "the preview is an outline, not an area"
+        assert np.percentile(distance, 95) < 26
     assert window.session.prompts.state.empty
     assert not window.layers.candidate.data.any()
     assert not window.session.undo()

@@ -257,7 +257,7 @@ def read_stream(path: Path, legacy: bool) -> Any:
                 raise pickle.UnpicklingError("a storage shorter than its declared length")
             if numbers:
                 target.content.copy_(
-                    torch.frombuffer(bytearray(numbers), dtype=torch.uint8).untyped_storage()
+                    torch.from_numpy(np.frombuffer(numbers, np.uint8).copy()).untyped_storage()
                 )
     return content
 
