@@ -1,12 +1,12 @@
-"""The table of class numbers: a class keeps its number wherever possible, and every change is said.
+"""The table of class numbers: a class keeps its number wherever possible, and every change is reported.
 
 One rule for the classes of a file, of the files of a folder, of an export beside earlier exports, and of an import into
 an image:
 
-1. A class whose name is in the table has the number of the table (names are compared without regard to capitals and the
-   width of white space).
-2. A class with another name keeps its own number if that is from 1 to 255 and no other class has it. The number of a
-   class that a file names only by a number, such as "3", is this number.
+1. A class whose name is in the table gets its number from the table. Letter case and the amount of white space are
+   ignored.
+2. Any other class keeps its own number if that is from 1 to 255 and no other class has it. The number of a class that
+   has only a number as its name, such as "3", is that number.
 3. Otherwise it gets the lowest free number.
 """
 
@@ -68,7 +68,7 @@ def add_to_table(table: Iterable[ClassInfo], given: Sequence[FileClass], where: 
             f"There are {len(classes) + len(new)} classes, but at most {MAX_CLASSES} are allowed; merge some of them."
         )
     numbers: dict[str, int] = {}
-    for key, item in new.items():  # First those that keep their number, so that no other class takes it.
+    for key, item in new.items():  # Kept numbers first, so that no other class takes them.
         number = _number_in(item.name) if item.number is None else item.number
         if number is not None and 1 <= number <= MAX_CLASSES and number not in used:
             numbers[key] = number

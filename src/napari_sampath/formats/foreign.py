@@ -35,7 +35,7 @@ def dump_json(content: Any) -> bytes:
 
 
 def other_name(stated: str | None, name: str | None) -> str | None:
-    """Return a sentence if a file states another image than the one that it is imported into.
+    """Return a sentence if a file names another image than the one that it is imported into.
 
     Args:
         stated: Name of the image according to the file, with or without folders and ending; None if it does not say.

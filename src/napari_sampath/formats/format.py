@@ -1,4 +1,4 @@
-"""What a format of label files is: how it is recognised, read and written.
+"""Description of a format of label files: how it is recognised, read and written.
 
 Each module of `outlines/` and `maps/` describes its formats in a tuple `FORMATS`; `registry.py` collects them. Import,
 export, the docks and `docs/formats.md` use nothing else, so a new format is one new module.
@@ -31,7 +31,7 @@ Geometry: TypeAlias = Literal["outline", "nucleus"]
 Kept: TypeAlias = Literal[
     "pixels", "objects", "object numbers", "class numbers", "class names", "colours", "details", "size"
 ]
-"""What a file keeps: exact pixels, which pixels are one object, their numbers, ..., the image's size."""
+"""Information that a file stores: exact pixels, separate objects, their numbers, ..., the size of the image."""
 KEEPS_ALL: frozenset[Kept] = frozenset(get_args(Kept))
 
 
@@ -44,7 +44,7 @@ class Choice:
     changes: Mapping[str, Any]
     """Fields of `ReadOptions` to change."""
     flag: str
-    """The same on the command line."""
+    """Flags of the command line that choose this answer."""
 
 
 class ImportChoiceError(ImageError):
@@ -70,8 +70,8 @@ class ReadOptions:
     image_name: str | None = None
     """Name of the image, with or without its ending, to find it in a file of several images."""
     digest: str = ""
-    """Digest of its pixels, see `Snapshot.digest`; finds the export of a renamed image, and of one of several images of
-    the same name."""
+    """Digest of its pixels, see `Snapshot.digest`. Identifies the export of a renamed image, and of one of several
+    images with the same name."""
     hw: tuple[int, int] | None = None
     """Size (H, W) of the image in pixels; None if it is unknown, and the file's own size is used."""
     format: str | None = None
@@ -79,7 +79,7 @@ class ReadOptions:
     as_: ValuesAs = "auto"
     """Whether the values of a label map are classes or objects; "ask" raises `ImportChoiceError` if it is not clear."""
     threshold: int | None = None
-    """Values of a label map from this one on are one class, the others background; None to read each value."""
+    """Label-map values of at least this number are one class, lower values background; None to read each value."""
     overlap: OverlapOrder = "smaller-on-top"
     """Which of two overlapping objects is on top, unless the file states an order."""
     geometry: Geometry = "outline"
@@ -90,7 +90,7 @@ class ReadOptions:
     offset_xy: tuple[float, float] | None = None
     """Position (x, y) in the image of the file's origin, in image pixels; if given, sizes may differ."""
     orientation: int = 1
-    """`LoadedImage.orientation` of the image, with which a label map without a tag is turned."""
+    """`LoadedImage.orientation` of the image; a label map without an orientation tag is turned in the same way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +123,7 @@ class Shapes:
     items: list[Shape] = field(default_factory=list)
     """The objects, in the order of the file."""
     classes: list[FileClass] = field(default_factory=list)
-    """Listed classes; those that only shapes name are added."""
+    """Classes that the file lists; classes named only by shapes are added."""
     ignored: list[Shape] = field(default_factory=list)
     """Areas that are neither object nor background, such as boxes without an outline: left out at import, and ignored
     in training."""
@@ -153,7 +153,7 @@ class Output:
 
 @dataclass(frozen=True, eq=False)
 class Export:
-    """The annotations of one image, as the writers of formats get them."""
+    """The annotations of one image, the input of every writer."""
 
     name: str
     """Name of the image, such as "slide 7"."""
@@ -165,7 +165,7 @@ class Export:
     highest: int
     """Highest object number."""
     folder: Path
-    """The folder of the export with the files of earlier exports, which may not exist; do not write to it."""
+    """Folder of the export, with the files of earlier exports; it may not exist yet. Writers only read it."""
     image: UInt8Array | None = None
     """(H, W, 3) uint8 RGB, if known."""
     mpp: float | None = None
@@ -215,8 +215,7 @@ class Format:
     suffixes: tuple[str, ...]
     """Usual file endings with the dot, such as (".json",); "/" stands for a folder."""
     recognises: Callable[[Source], bool] | None = None
-    """Return True if a file or folder has this format; it reads as little as possible, and is only asked if `read` is
-    given."""
+    """Return True if a file or folder has this format, after reading as little as possible; None if it is not read."""
     read: Callable[[Source, ReadOptions], Shapes | Labels] | None = None
     """Read one image. Raises `ImageError` if the content is malformed."""
     images: Callable[[Source], Sequence[ImageEntry]] | None = None
@@ -226,10 +225,10 @@ class Format:
     summary: str = ""
     """One sentence: what it is for."""
     keeps: frozenset[Kept] = frozenset()
-    """What reading a written file gives back unchanged; checked by the round-trip test."""
+    """Information that is unchanged after writing and reading a file; checked by the round-trip test."""
     lost: str = ""
     """One sentence: what is not read or not written."""
     reader: str = ""
-    """Name of the format whose reader reads written files, if this one has none."""
+    """Name of the format whose reader reads the written files, if this format has no reader."""
     is_fallback: bool = False
     """Whether the format is tried last, because its content looks like that of other formats."""

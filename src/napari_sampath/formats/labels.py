@@ -144,7 +144,7 @@ def renumber_classes(class_map: MapLike, numbers: Mapping[int, int]) -> Any:
         numbers: Value -> new value.
 
     Returns:
-        An array, or for another `MapLike` one that is converted window by window.
+        An array, or for any other `MapLike` a map that is converted window by window.
     """
     table = np.arange(256, dtype=np.uint8)
     for old, new in numbers.items():

@@ -46,7 +46,7 @@ from .labels import DETAILS, KINDS, WHOLE, stem_of
 MANIFEST = "classes.json"
 SCHEMA_VERSION = 1
 LOCK_S = 60.0
-"""How long an export waits for another one into the same folder, in seconds."""
+"""How long an export waits for another export into the same folder, in seconds."""
 EARLIER = "earlier"
 """Kind of the files that the last export of an image did not replace."""
 
@@ -168,7 +168,7 @@ def load(path: Path) -> dict[str, Entry]:
     """Read a `classes.json`, after completing an interrupted export into its folder.
 
     Returns:
-        Name of the image -> its entry; empty if the file does not exist.
+        Entries by name of the image; empty if the file does not exist.
 
     Raises:
         ImageError: If it is damaged, or was written by another program or a newer version.

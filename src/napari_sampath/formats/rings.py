@@ -147,7 +147,7 @@ def _fill_even_odd(rings: list[FloatArray], shape: tuple[int, int]) -> BoolArray
 
 
 def _chunks(count: IntArray) -> Iterator[slice]:
-    """Divide edges, which cross `count` rows each, so that the arrays of each chunk stay small."""
+    """Divide edges, each of which crosses `count` rows, into chunks whose arrays stay small."""
     done = np.cumsum(count)
     first = 0
     while first < len(count):

@@ -20,7 +20,7 @@ _MAX_AREA = 2**62
 _MAX_POSITION = 2**31
 _MARGIN_PX = 1024
 _MAX_SHIFT = 60
-"""Bits after which a compressed number is refused: its text may be as long as the file."""
+"""Maximum size of a compressed number in bits; without this limit, its text could be as long as the file."""
 
 Runs: TypeAlias = npt.NDArray[np.uint32]
 

@@ -31,6 +31,6 @@ class Snapshot:
     mpp: float | None = None
     """Micrometres per pixel, if known."""
     digest: str = ""
-    """Hexadecimal digest of the pixels, which tells images of the same name apart; empty if unknown."""
+    """Hexadecimal digest of the pixels, which distinguishes images of the same name; empty if unknown."""
     file_name: str = ""
     """Name of the image file with its ending, such as "slide 7.png"; empty if unknown."""

@@ -21,7 +21,7 @@ HEAD_BYTES = 2**16
 _MAX_MEMBERS = 100_000
 _JSON = (".json", ".geojson")
 _BESIDE_JSON = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".txt", ".md", ".pdf")
-"""Endings of files that programs pack together with the annotations: images and notes."""
+"""Endings of other files that programs put into a zip with the annotations: images and notes."""
 _MARK = b"\xef\xbb\xbf"
 _ZIP_ERRORS = (
     zipfile.BadZipFile,

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 MAX_NUMBER = 2**31 - 1
 _MASK_PX = 2**28
-"""Pixels that the bounding boxes of all objects may have together, if the image is small or its size is unknown."""
+"""Limit of the total area of all bounding boxes in pixels, for small images and images of unknown size."""
 _MOST_MASK_PX = 2**32
-"""The same limit for images of any size."""
+"""Limit of the total area of all bounding boxes in pixels, for images of any size."""
 _MASK_IMAGES = 16
-"""The same limit for large images, as a multiple of the image."""
+"""Limit of the total area of all bounding boxes for large images, as a multiple of the area of the image."""
 _PX_PER_CROSSING = 32
-"""Work for a crossing of an outline with a row, in pixels."""
+"""Cost of one crossing of an outline with a pixel row, expressed as a number of filled pixels."""
 _IGNORED = "areas without an outline or marked to be ignored"
 _OUTSIDE, _CUT, _EMPTY, _COVERED = "outside the image", "cut", "smaller than a pixel", "covered by others"
 
@@ -80,7 +80,7 @@ def paint(shapes: Shapes, options: ReadOptions, path: Path) -> Objects:
 
 
 class _Budget:
-    """Bounds the work by the size of the image, whatever the size of the file."""
+    """Limit of the work, which depends on the size of the image and not on that of the file."""
 
     def __init__(self, hw: tuple[int, int] | None, path: Path) -> None:
         image_px = 0 if hw is None else hw[0] * hw[1]
@@ -89,10 +89,10 @@ class _Budget:
         self._path = path
 
     def spend(self, pixels: float) -> None:
-        """Count the pixels of an object.
+        """Add the pixels of an object to the total.
 
         Raises:
-            ImageError: If all together are more than the limit.
+            ImageError: If the total exceeds the limit.
         """
         self._used += int(pixels)
         if self._used > self._limit:
@@ -119,7 +119,7 @@ def _number_classes(shapes: Shapes) -> tuple[dict[str, int], tuple[Any, ...], li
 
 
 def _rasterise(shape: Shape, placement: Placement, budget: _Budget, counts: Counter[str]) -> LocalMask:
-    """Return the pixels of a shape in the image; empty if there are none, and why is counted."""
+    """Return the pixels of a shape in the image; if there are none, return an empty mask and count the reason."""
     parts: list[LocalMask] = []
     states: set[str] = set()
     polygons = [[placement.points(ring) for ring in polygon] for polygon in shape.polygons]
@@ -177,7 +177,7 @@ def _united(parts: Sequence[LocalMask]) -> LocalMask:
 
 
 def _spend_filling(polygons: Sequence[Sequence[Ring]], hw: tuple[int, int] | None, budget: _Budget) -> None:
-    """Count the work of filling each polygon in its own box."""
+    """Add the cost of filling each polygon in its own box."""
     for polygon in polygons:
         if (box := rings.bounds([polygon])) is not None:
             height, width = _size(box, hw)
@@ -207,9 +207,10 @@ def _extent(masks: Iterable[LocalMask]) -> tuple[int, int]:
 
 
 def _number_objects(items: Sequence[LabelledObject]) -> list[LabelledObject]:
-    """Give objects without a valid number (-1) the lowest free numbers, in their order.
+    """Give the lowest free numbers, in order, to objects without a valid number (-1).
 
-    So do objects with the number of an earlier one of their class, such as copies that QuPath made with their metadata.
+    Objects with the same number as an earlier object of their class, such as copies that QuPath made with the
+    metadata of the original, get new numbers as well.
     """
     first: set[tuple[int, int]] = set()
     unique = []
@@ -248,7 +249,7 @@ def _plural(number: int, noun: str = "object") -> str:
 
 
 def _sentences(counts: Counter[str], shapes: Shapes, options: ReadOptions, ignored: int) -> list[str]:
-    """Say what was left out, cut off and covered."""
+    """Describe what was left out, cut off and covered."""
     is_file_order = shapes.is_ordered or options.overlap == "file-order"
     rule = "in the order of the file" if is_file_order else "the smaller one is on top"
     left_out = {

@@ -32,7 +32,7 @@ class Placement:
 
     @property
     def is_identity(self) -> bool:
-        """Whether positions do not change."""
+        """Whether all positions stay the same."""
         return self.scale_xy == (1.0, 1.0) and self.offset_xy == (0.0, 0.0)
 
     def points(self, points: npt.ArrayLike) -> FloatArray:
@@ -41,7 +41,7 @@ class Placement:
         return placed
 
     def mask(self, mask: LocalMask) -> LocalMask:
-        """Convert a mask by the nearest pixel, and clip it."""
+        """Convert a mask by nearest-neighbour sampling, and clip it to the image."""
         rows, cols = mask.slices
         (top, bottom), (left, right) = self.span(rows, 1), self.span(cols, 0)
         if bottom <= top or right <= left:
@@ -57,7 +57,7 @@ class Placement:
         return LocalMask.from_dense(mask.bitmap[clipped[0], clipped[1]] & inside[0] & inside[1], top, left)
 
     def values(self, values: Any) -> Any:
-        """Convert a label map (h, w) by the nearest pixel; pixels outside it are 0."""
+        """Convert a label map (h, w) by nearest-neighbour sampling; pixels outside it are 0."""
         if self.hw is None or (self.is_identity and tuple(values.shape) == self.hw):
             return values
         array = np.asarray(values[:])

@@ -29,7 +29,7 @@ def read_pixels(dataset: DatasetFolder, name: str) -> UInt8Array:
 
 
 def remove_image(dataset: DatasetFolder, name: str) -> None:
-    """Take an image out of a dataset; its files are kept in `history/`.
+    """Remove an image from a dataset; its files are kept in `history/`.
 
     Raises:
         UnknownNameError: If there is no such image.
@@ -72,7 +72,7 @@ def rename_image(dataset: DatasetFolder, name: str, new_name: str) -> None:
 
 
 def replace_class(dataset: DatasetFolder, class_id: int, into: int | None = None) -> None:
-    """Take a class out of a dataset; the ids of the other classes do not change.
+    """Remove a class from a dataset; the ids of the other classes do not change.
 
     Args:
         dataset: The dataset.

@@ -60,8 +60,8 @@ _LOCK_S = 60.0
 class DatasetFolder:
     """A dataset on disk.
 
-    Several processes may save to one folder: each save locks it and reads its current state. Readers need no lock. A
-    save that was killed has changed either nothing or everything.
+    Several processes may save to one folder: each save locks it and reads its current state. Readers need no lock. If a
+    process is killed while it saves, either all of its changes are stored or none.
 
     Args:
         path: A folder with a `dataset.json`; `create` makes a new one.
@@ -269,12 +269,12 @@ class DatasetFolder:
         return path_of(self.path, kind, self.images[name].stem if name in self.images else file_stem(name))
 
     def _earlier_name(self, snapshot: Snapshot) -> str:
-        """Return the name under which a renamed image is stored; "" if it is not stored, or has not been renamed."""
+        """Return the name under which a renamed image is stored; "" if it is new or has not been renamed."""
         same = [n for n, image in self.images.items() if snapshot.digest and image.digest == snapshot.digest]
         return "" if not same or same[0] in similar_names(snapshot.name, same) else same[0]
 
     def _group_before(self, image: DatasetImage | None) -> str:
-        """Return the slide or case of an image, unless it was found in its name."""
+        """Return the slide or case of an image; "" if it was derived from the name of the image."""
         return "" if image is None or image.group == self._manifest.slide_in(image.name) else image.group
 
     def _without_unused(

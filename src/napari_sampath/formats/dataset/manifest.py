@@ -51,7 +51,7 @@ class DatasetImage:
     saved: str
     """Time of the last save, ISO 8601 in UTC."""
     file: str = ""
-    """Stem of its files; earlier versions did not store it."""
+    """Stem of the image's files; empty in datasets of earlier versions."""
     digest: str = ""
     """Hexadecimal digest of its pixels, which finds a renamed image; empty if unknown."""
 

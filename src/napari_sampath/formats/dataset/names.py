@@ -1,4 +1,4 @@
-"""Names and files of the images of a dataset; on Windows and macOS, names must differ in more than capitals."""
+"""Names and files of the images of a dataset; on Windows and macOS, names must differ in more than letter case."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def path_of(folder: Path, kind: str, stem: str) -> Path:
 
 
 def free_stem(folder: Path, images: Iterable[DatasetImage], name: str) -> str:
-    """Return a stem for the files of a new image, of which there are no files yet, of this dataset or others."""
+    """Return a stem for the files of a new image that no other image and no file in the folders has."""
     taken = [image.stem for image in images]
     while True:
         stem = free_name(file_stem(name), taken)

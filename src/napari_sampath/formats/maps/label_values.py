@@ -1,15 +1,15 @@
-"""Whether the values of a label map are classes or objects, with one rule for all formats.
+"""Interpretation of label maps: whether their values are classes or objects, for all formats.
 
 `ReadOptions.as_` decides. If it is "auto":
 
-1. One value of 8 bits, a palette, or values that are all numbers of known classes are classes.
+1. Values are classes if there is a single value of 8 bits, a palette, or if all are numbers of known classes.
 2. Values above 255 are objects.
-3. More than 16 values of 8 bits with gaps, of which most pixels have nearly the highest or most values are in many
-   places, are those of a mask that was smoothed: refused, with the advice to give a threshold.
-4. If nearly every value is a single connected area, the values are objects; with 8 bits only from 4 values on.
+3. A map of more than 16 values of 8 bits with gaps is a smoothed mask if many of its pixels are nearly as bright as
+   the brightest, or if most values occur in several areas. It is refused, with the advice to give a threshold.
+4. If nearly every value is a single connected area, the values are objects; with 8 bits, only if there are at least 4.
    Otherwise they are classes.
 
-Of a map of classes, each connected area of a class is an object.
+In a map of classes, each connected area of a class is an object.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _SMOOTHED_VALUES = 16
 _BRIGHT, _BRIGHT_SHARE = 0.9, 0.3
-"""Values of at least this part of the highest one have at least this share of a smoothed mask."""
+"""In a smoothed mask, at least 30 % of the labelled pixels have at least 90 % of the highest value."""
 _FEW_VALUES = 4
 _MAX_COUNTED_PX = 2**28
 """Largest map in which connected areas are counted, in pixels."""
@@ -133,7 +133,7 @@ def _refuse_smoothed(values: MapLike, numbers: IntArray, areas: int | None, ques
     is_range = highest - lowest + 1 == count and highest < MAX_CLASSES
     if areas is None or count <= _SMOOTHED_VALUES or is_range:
         return
-    # The inside of a smoothed mask is nearly white, and the values of its edges are in many places.
+    # The inside of a smoothed mask is nearly white, and each value of its edges occurs in many places.
     sizes = np.zeros(256, dtype=np.int64)
     for r0, c0, r1, c1 in blocks(values):
         sizes += np.bincount(np.asarray(values[r0:r1, c0:c1]).ravel(), minlength=256)

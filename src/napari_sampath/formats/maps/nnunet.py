@@ -30,7 +30,7 @@ _DATASET = "dataset.json"
 _IMAGES, _LABELS = "imagesTr", "labelsTr"
 _BACKGROUND = "background"
 _IGNORE = "ignore"
-"""Name of the label of pixels without a label ("documentation/ignore_label.md")."""
+"""Name of the label that training ignores, for pixels without annotation ("documentation/ignore_label.md")."""
 _CHANNELS = {"0": "R", "1": "G", "2": "B"}
 _READABLE = (".png", ".bmp", ".tif", ".tiff")
 
@@ -85,7 +85,7 @@ def read(source: Source, options: ReadOptions) -> Labels:
     lookup = np.zeros(max(ids) + 1, dtype=np.uint8)
     for value, class_id in ids.items():
         lookup[value] = class_id
-    class_map = lookup[values.astype(np.uint8)]  # Labels of one bit are bool, which would select instead.
+    class_map = lookup[values.astype(np.uint8)]  # Indexing with bool would select.
     notes = table.notes
     if remark := other_name(file.name, options.image_name):
         notes = (remark, *notes)
@@ -186,6 +186,6 @@ FORMATS = (
         write=write,
         keeps=frozenset({"class numbers", "class names", "size"}),
         summary="A training dataset with image and class map; labels are class numbers.",
-        lost="Which touching pixels are one object, colours, numbers and details are not written.",
+        lost="Separate objects, their numbers and details, and colours are not written.",
     ),
 )

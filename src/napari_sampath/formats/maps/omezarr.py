@@ -248,12 +248,12 @@ def _read_foreign(path: Path, name: str, label: Node, options: ReadOptions) -> L
 
 
 def _name_in(fields: Mapping[str, Any]) -> str:
-    """Return the name of the class in the properties of a value; "" if there is none. The specification has "class"."""
+    """Return the class name in the properties of a value, "class" in the specification; "" if there is none."""
     return next((text for key in ("name", "class") if isinstance(text := fields.get(key), str) and text), "")
 
 
 def _classified(values: Any, stated: Mapping[int, str], other: str) -> Labels:
-    """Read values that are objects, of which several have the same class; values without one have the class `other`."""
+    """Read values as objects whose classes are in the properties; values without a class get the class `other`."""
     numbers, inverse = np.unique(values, return_inverse=True)
     names = [stated.get(number, other) if number else "" for number in numbers.tolist()]
     listed = [FileClass(name) for name in dict.fromkeys(names) if name]

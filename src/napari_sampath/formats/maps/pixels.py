@@ -22,7 +22,7 @@ PNG_IDS = 2**16 - 1
 """Largest number that a 16-bit PNG can store."""
 _TILE_PX = 512
 _BIG_BYTES = 2**31
-"""Size from which a BigTIFF is written."""
+"""Size in bytes from which a BigTIFF is written."""
 
 
 def writers(

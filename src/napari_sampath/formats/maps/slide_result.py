@@ -153,7 +153,7 @@ class SlideResult:
         try:
             for name, values in (("classes", labels), ("confidence", scaled)):
                 for level, array in enumerate(self._arrays[name]):
-                    # Every second pixel: a mean of class ids means nothing.
+                    # Take every second pixel, because class ids cannot be averaged.
                     part = values[:: 2**level, :: 2**level]
                     r0, c0 = block.box[0] >> level, block.box[1] >> level
                     array[r0 : r0 + part.shape[0], c0 : c0 + part.shape[1]] = part
@@ -243,10 +243,10 @@ def _ome(name: str, levels: list[dict[str, Any]], content: dict[str, Any]) -> di
 
 
 def _stored(path: Path) -> Any:
-    """Return what a folder says about its run.
+    """Return the metadata of the run whose result is in a folder.
 
     Raises:
-        StorageError: If the folder is no result.
+        StorageError: If the folder is not a result.
     """
     try:
         return read_json(path / "zarr.json")["attributes"]["sampath"]

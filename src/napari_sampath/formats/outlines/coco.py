@@ -50,7 +50,7 @@ class CocoFile:
     orphans: int
     """Number of annotations whose image is not listed."""
     malformed: int = 0
-    """Number of entries of the annotation list that are no annotations."""
+    """Number of entries of the annotation list that are not annotations."""
 
     @classmethod
     def of(cls, source: Source) -> CocoFile:
@@ -304,7 +304,7 @@ FORMATS = (
         write=partial(write, polygons=False),
         summary="For machine learning; exact to the pixel.",
         keeps=_KEEPS,
-        lost="Key points, captions and boxes without an outline are not read; boxes are counted.",
+        lost="Keypoints, captions and boxes without an outline are not read; boxes are counted.",
     ),
     Format(
         "coco-polygons",

@@ -128,7 +128,7 @@ def rectangle(first: Any, second: Any, degrees: float = 0.0) -> Corners:
 
 
 def ellipse(centre: Any, radii: Any, degrees: float = 0.0) -> Corners:
-    """Return a ring that deviates from an ellipse by less than a hundredth of a pixel.
+    """Approximate an ellipse by a ring that deviates by less than a hundredth of a pixel.
 
     Args:
         centre: (x, y).

@@ -98,7 +98,7 @@ def _may_be(image: Element, name: str | None) -> bool:
     if name is None:
         return False
     with contextlib.suppress(UnknownNameError):
-        # With a second name the choice is between two images, of which this may be one.
+        # Compare with a list of two images: a list of one would match without a comparison of names.
         return choose_image([image.get("name", ""), ""], name, Path()) == 0
     return False
 

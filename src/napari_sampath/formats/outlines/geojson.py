@@ -220,7 +220,7 @@ def _classification(properties: dict[str, Any]) -> tuple[str, tuple[int, int, in
         (
             properties[key]
             for key in ("classification", "class", "label")
-            if properties.get(key) not in (None, "", {}, [])  # A class may be 0.
+            if properties.get(key) not in (None, "", {}, [])  # The number 0 is a valid class.
         ),
         {},
     )

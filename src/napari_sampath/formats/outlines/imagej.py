@@ -41,11 +41,11 @@ _MAX_ROI_BYTES = 2**26
 _DAMAGED = (ValueError, TypeError, LookupError, struct.error, RuntimeError, ArithmeticError, AssertionError)
 _NUMBER_AT_END = re.compile(r"[-_ ]+\d+$")
 _AUTOMATIC = re.compile(r"[\d\W_]*|[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}|F\d+-C\d*", re.IGNORECASE)
-"""Names that ImageJ and `roifile` (in Cellpose) give by themselves."""
+"""Names that ImageJ and `roifile` (in Cellpose) assign automatically."""
 _MAX_NAMES = 20
-"""Different names from which on names that rarely repeat are those of objects, not of classes."""
+"""If more different names than this rarely repeat, they are names of objects, not of classes."""
 _CURVE = np.linspace(0, 1, 33)[1:, None]
-"""Positions at which a curve is evaluated."""
+"""Curve parameters, 0 excluded, at which a Bezier curve is evaluated."""
 _MOVE, _LINE, _QUADRATIC, _CUBIC, _CLOSE = range(5)
 
 

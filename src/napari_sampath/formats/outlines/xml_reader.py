@@ -12,9 +12,9 @@ from xml.parsers import expat
 from ...errors import ImageError, refuse
 
 MAX_DEPTH = 32
-"""Highest nesting of elements; files of known programs have less than 10."""
+"""Maximum nesting depth of elements; files of known programs have less than 10."""
 _MAX_TEXT = 1000
-"""Characters of an element's text that are kept; only names are needed."""
+"""Maximum length of the text of an element, in characters; longer text is cut, because only names are needed."""
 _CHUNK_BYTES = 2**18
 
 

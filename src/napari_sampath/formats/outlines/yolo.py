@@ -28,10 +28,10 @@ from .corners import Corners, reading_shape, to_corners, to_number
 _FOLDER = "yolo"
 _NAMES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
 _LEVELS = 3
-"""Folders above the text file in which the class names are looked for."""
+"""Number of parent folders of the text file that are searched for the class names."""
 _MAX_NAMES_BYTES = 2**20
 _TOLERANCE = 0.1
-"""How far corners may lie outside 0..1; programs that do not clip write such corners."""
+"""How far corners may lie outside 0..1, because not every program clips them."""
 
 
 def recognises(source: Source) -> bool:
