@@ -1,4 +1,4 @@
-"""Files of any kind: atomic writing, locks, names, opening for reading, and reading of JSON that may be hostile."""
+"""Files of any kind: atomic writing, locks, names, opening for reading, and reading of untrusted JSON."""
 
 from .atomic import LEFTOVER_S, Write, remove_leftovers, write_atomically
 from .json_reader import JsonError, convert, from_json, parse_json, read_json

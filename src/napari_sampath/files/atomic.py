@@ -29,7 +29,7 @@ PART = ".part"
 """Suffix of the temporary file of one write."""
 _OWN = re.compile(r"\.[0-9a-f]{32}\.part")
 _visited: set[Path] = set()
-"""Folders whose leftovers this process has removed."""
+"""Folders in which this process has already removed leftover temporary files."""
 
 
 def write_atomically(path: str | Path, write: Write) -> None:
@@ -62,7 +62,7 @@ def write_atomically(path: str | Path, write: Write) -> None:
                 keep_permissions(stream.fileno(), target)
                 if (
                     os.name != "nt"
-                ):  # Renaming while the lock is held, so that nobody takes the file for a leftover.
+                ):  # Rename while the lock is held, so that no other process takes the file for a leftover.
                     os.replace(temporary, target)
             if os.name == "nt":
                 os.replace(temporary, target)
@@ -80,8 +80,7 @@ def remove_leftovers(folder: Path, older_than_s: float = LEFTOVER_S) -> int:
 
     Args:
         folder: The folder; it need not exist.
-        older_than_s: Age from which a file is deleted even if it cannot be told whether its writer is alive, in
-            seconds.
+        older_than_s: Age in seconds from which a file is deleted even if it is unknown whether its writer is alive.
 
     Returns:
         Number of files deleted.
@@ -112,7 +111,7 @@ def check_target(target: Path) -> None:
 
     Raises:
         StorageError: If it is not a plain file: renaming over a device would destroy it.
-        PermissionError: If the user may not write to it; its folder may allow to replace it nevertheless.
+        PermissionError: If the user may not write to it, even if the folder would allow to replace it.
     """
     if target.is_dir():
         raise StorageError(f"'{target}' is a folder; give the name of a file in it.")

@@ -27,11 +27,11 @@ T = TypeVar("T")
 MAX_BYTES = 64 * 2**20
 """Default limit for settings and metadata, in bytes."""
 MAX_DEPTH = 64
-"""Highest nesting of lists and objects; files of known programs have less than 20."""
+"""Maximum nesting depth of lists and objects; files of known programs have less than 20."""
 _MAX_INT = 2**63 - 1
 _SCAN_BYTES = 2**22
 _LARGE_NUMBER = re.compile(rb"[eE]\+?\d{3}|(?<![.\d])\d{19}")
-"""Part of every number outside the range of 64 bits or of float64."""
+"""Pattern found in every number outside the range of 64-bit integers or float64, and in some others."""
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 

@@ -1,4 +1,4 @@
-"""Locks of files: by a lock file beside them, or of the open file itself, whatever its names."""
+"""File locks: by a lock file beside the file, or on the open file itself, independent of its name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ LOCK_S = 10.0
 """How long to wait for another program that writes the same file, in seconds."""
 
 _BYTE = 2**62
-"""Position of the byte that Windows locks; locked bytes cannot be read by others, and no file is that long."""
+"""Position of the byte that is locked on Windows, beyond the end of any file, because others cannot read locked
+bytes."""
 _POLL_S = 0.02
 
 
@@ -52,7 +53,7 @@ def locked(path: str | Path, timeout_s: float = LOCK_S, lock_name: str = "") -> 
 
 
 def lock_descriptor(descriptor: int, timeout_s: float = 0.0, shared: bool = False) -> bool | None:
-    """Lock an open file against other processes, and against other openings of it in this process.
+    """Lock an open file against other processes, and against other handles of it in this process.
 
     The lock belongs to the file and not to one of its names, and ends when the file is closed or the process ends.
 

@@ -1,4 +1,4 @@
-"""Names of files for images: the one place where a name becomes the stem of a file name."""
+"""File names of images: conversion of the name of an image to the stem of a file name."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAX_STEM_BYTES = 200
 _REFUSED = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]|[. ]+$')
 """Characters that a file system refuses: those of Windows, control characters, undecodable bytes, a final dot."""
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\.|$)", re.IGNORECASE)
-"""Names of devices on Windows, with any suffix."""
+"""Reserved names of devices on Windows, with any suffix."""
 _EARLIER_ALLOWED = " -_.~!#$&'()+,;=@[]^`{}"
 
 
 def file_stem(name: str) -> str:
-    """Return the stem of the files of an image: its name, where characters that a file system refuses are encoded.
+    """Return the stem of the files of an image: its name, with characters encoded that a file system refuses.
 
     Percent signs, umlauts and all other characters stay. Two names may have the same stem, see `free_name`.
     """
@@ -39,7 +39,7 @@ def file_stem(name: str) -> str:
 
 
 def earlier_file_stem(name: str) -> str:
-    """Return the stem that earlier versions used: all but letters, digits and some punctuation was encoded."""
+    """Return the stem that earlier versions used, in which all but letters, digits and some punctuation is encoded."""
     return "".join(
         letter
         if letter.isalnum() or letter in _EARLIER_ALLOWED
@@ -56,15 +56,15 @@ def is_stem_of(stem: str, name: str) -> bool:
 def name_key(name: str) -> str:
     """Return a text that is equal for names that a file system may not distinguish.
 
-    They differ in capitals, or in the encoding of accents: macOS stores "é" as "e" and an accent.
+    Such names differ in letter case, or in the encoding of accents: macOS stores "é" as "e" and an accent.
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def find_file(folder: Path, name: str) -> str:
-    """Return the name of a file that a copy to another file system may have changed; `name` if there is none.
+    """Find a file whose name may have changed when it was copied; return `name` if there is none.
 
-    macOS decomposes accents, and some disks change capitals.
+    macOS decomposes accents, and some disks change letter case.
     """
     path = folder / name
     if os.path.lexists(path) or not os.path.isdir(path.parent):

@@ -1,8 +1,8 @@
-"""Replacing of several files and folders that belong together, so that a kill at any moment leaves old or new ones.
+"""Atomic replacement of several files and folders: after a kill at any moment, either all are old or all are new.
 
-The new contents are written under temporary names. Renaming a record, which lists them, to its final name decides:
-before, a killed save has changed nothing; afterwards, `settle` completes it, which every reader and writer of such a
-folder calls first. The record is locked while its writer lives, so that readers wait for it.
+The new contents are written under temporary names. A record lists them and is then renamed to its final name. A save
+that is killed before this has changed nothing. A save that is killed later is completed by `settle`, which every reader
+and writer of such a folder calls first. The writer locks the record, so that readers wait until it has finished.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class _Move:
     kept: str
     """The old content: a link to the file, or the folder after it was moved away."""
     replaces: bool
-    """Whether there was an old content."""
+    """Whether the target existed."""
 
 
 def write_together(
@@ -121,7 +121,7 @@ def settle(folder: Path) -> bool:
         folder: The folder; it need not exist.
 
     Returns:
-        True if there was one, so that what was read from the folder before may be out of date.
+        True if there was such a save; content that was read from the folder earlier may then be out of date.
 
     Raises:
         StorageError: If it cannot be completed, or a record is damaged.
@@ -270,7 +270,7 @@ def _settle_one(root: Path, record: Path) -> None:
 
 
 def _parse(content: Any) -> list[_Move]:
-    """Check a record: another person's folder must not make this program move files elsewhere."""
+    """Check a record, because the folder of another person must not make this program move files elsewhere."""
     if not isinstance(content, dict) or content.get("schema_version") != 1:
         raise JsonError("it was written by another version")
     moves: list[_Move] = convert(content.get("moves"), list[_Move], "moves")

@@ -1,4 +1,4 @@
-"""The image of a viewer's layer: from its file where the viewer dropped what the tags say, else from its data."""
+"""The image of a viewer's layer, read from its file if the viewer ignored tags of the file, else from its data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_layer(
     """Read the image of a layer.
 
     Viewers ignore the photometric interpretation, the palette and the orientation tag of a file, and show planes of
-    colour as a stack. If the layer holds what is stored in its file, the file is read as by `images.read`.
+    colour as a stack. If the layer holds the stored values of its file, the file is read again with `images.read`.
 
     Args:
         data: The pixels of the layer at full size; any array-like.
@@ -83,7 +83,7 @@ def _is_stored(values: npt.NDArray[Any], stored: Raster) -> bool:
     """Return whether a layer holds the values of its file, with the channels first or last."""
     squeezed = values.squeeze()
     if _equal(squeezed, stored.values) or stored.format in ("JPEG", "MPO"):
-        return True  # CMYK files are not compared: libraries invert their inks, or do not.
+        return True  # CMYK files are not compared, because only some libraries invert their inks.
     return squeezed.ndim == 3 and _equal(np.moveaxis(squeezed, 0, -1), stored.values)
 
 

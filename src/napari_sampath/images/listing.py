@@ -49,7 +49,7 @@ class ImageListing:
 
     @property
     def note(self) -> str | None:
-        """Sentence that says which files were left out and why; None if only hidden files were, or none."""
+        """Sentence that lists the files that were left out and why; None if there are none besides hidden files."""
         reasons = {reason: names for reason, names in self.left_out.items() if reason != HIDDEN}
         if not reasons:
             return None
@@ -63,7 +63,7 @@ def list_images(folder: str | Path, slides: bool = False) -> ImageListing:
     """List the images of a folder, not of its subfolders.
 
     Hidden files (such as the `._` files of macOS), files that the `classes.json` of an export lists, and files named as
-    masks or label maps are left out. Endings count in any case.
+    masks or label maps are left out. The letter case of endings is ignored.
 
     Args:
         folder: The folder.

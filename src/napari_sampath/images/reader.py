@@ -16,8 +16,8 @@ def read(path: str | Path) -> LoadedImage:
             images.
 
     Returns:
-        The image as a person sees it, turned as its orientation tag states, and named after the file without its
-        suffix; `mpp` is set if the file states it.
+        The image as displayed, turned according to its orientation tag, and named after the file without its suffix.
+        `mpp` is set if the file states it.
 
     Raises:
         ImageError: If the file is missing, unreadable, truncated or not an image, or `to_loaded_image` rejects it.

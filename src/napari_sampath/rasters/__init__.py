@@ -1,7 +1,7 @@
 """Reading of image files as arrays: TIFF with tifffile, other formats with Pillow, arrays of NumPy.
 
-All files go through `read_raster` (images, as a person sees them) or `read_labels` (label maps, with the stored
-values), which bound the work by the size of the image, and open no other file or program.
+All files go through `read_raster` (images, as displayed) or `read_labels` (label maps, with the stored values). Both
+limit the work to what the size of the image needs, and open no other file or program.
 """
 
 from .label_map import read_labels

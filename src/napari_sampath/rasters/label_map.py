@@ -1,4 +1,4 @@
-"""The rule for label maps in image files: which values they hold, and which files are refused."""
+"""Rules for label maps in image files: which values they hold, and which files are refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_labels(path: str | Path, hw: tuple[int, int] | None = None, orientation
 
     * Values are as stored, also where 0 is white. A palette gives indices, or grey values if its colours are grey and
       fewer than 256; black and white give False and True.
-    * Three equal channels are one, and opacity is dropped. Whole numbers stored as floats become int32.
+    * Three equal channels count as one, and opacity is dropped. Whole numbers stored as floats become int32.
     * The orientation tag of the file is applied. If the file has none and its size is that of the image before the
       image was turned, it is turned like the image.
 
@@ -104,9 +104,10 @@ def _one_channel(raster: Raster, path: Path) -> tuple[npt.NDArray[Any], tuple[st
 
 
 def _from_grey_palette(values: npt.NDArray[Any], raster: Raster) -> tuple[npt.NDArray[Any], Raster]:
-    """Use the grey values of a short palette, into which programs that shrink files convert grey images.
+    """Replace the indices of a short grey palette by its grey values.
 
-    Label maps of annotation programs have colours, or all 256 entries, and their indices are the labels.
+    Programs that reduce the size of files convert grey images to such palettes. The palettes of annotation programs
+    have colours or all 256 entries, and the indices are the labels.
     """
     palette = raster.palette
     if (

@@ -92,7 +92,7 @@ def from_pillow(image: Image.Image, indexed: bool = False) -> Raster:
     remarks = (f"its colours were converted from {image.mode} to RGB",)
     if image.mode in ("P", "PA") and isinstance(image.info.get("transparency"), bytes):
         image = image.copy()
-        del image.info["transparency"]  # Pillow warns that it is dropped.
+        del image.info["transparency"]  # Otherwise Pillow warns that the transparency is dropped.
     if image.mode == "LAB":
         return Raster(np.asarray(pillow_lab_to_rgb(image)), kind, remarks=remarks)
     if image.mode == "La":

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 MAX_PIXELS = 2**30
 """Largest image that is read into memory, in pixels (3 GiB as RGB)."""
 _FREE_BYTES = 900_000_000
-"""Memory that any file may need."""
+"""Memory in bytes that a file of any size may need."""
 _MAX_EXPANSION = 1_100
-"""Highest ratio of the memory to the size of larger files; deflate reaches 1,032 on a map of zeros."""
+"""Maximum ratio of memory to file size above that; deflate reaches 1,032 on a map of zeros."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

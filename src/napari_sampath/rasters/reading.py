@@ -51,7 +51,7 @@ def read_raster(path: str | Path, indexed: bool = False) -> Raster:
     Args:
         path: JPEG, PNG, TIFF, or another format in `pillow_file.FORMATS`, or an array of NumPy (`.npy`).
         indexed: Keep values as stored: indices of a palette, grey values of which 0 is white, and other colours
-            than RGB. By default, the values are those that a person sees.
+            than RGB. By default, the values are those that are displayed.
 
     Raises:
         ImageError: If the file is missing, unreadable, truncated, not an image, a stack, or larger than memory.
@@ -91,7 +91,7 @@ def read_size(path: str | Path) -> tuple[int, int]:
 
 
 def turned(raster: Raster, tag: int) -> Raster:
-    """Turn the values of a raster by an orientation tag; a remark says so."""
+    """Turn the values of a raster according to an orientation tag, and add a remark."""
     if tag == 1:
         return raster
     return dataclasses.replace(

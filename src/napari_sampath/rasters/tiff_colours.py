@@ -1,4 +1,4 @@
-"""Convert the values of a TIFF image to what a person sees, by its photometric interpretation."""
+"""Convert the values of a TIFF image to displayed colours, by its photometric interpretation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALPHA = (1, 2)
 
 
 class UnknownColoursError(ValueError):
-    """Colours that this package does not convert; the text says which."""
+    """Colours that this package does not convert; the text names them."""
 
 
 def visible(values: npt.NDArray[Any], page: Any) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
@@ -114,6 +114,6 @@ def _full_range(values: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
 
 
 def _inks(page: Any) -> int:
-    """Number of inks; 4 for CMYK, 0 if the inks are others."""
+    """Number of inks; 4 for CMYK, 0 for other inks."""
     ink_set = page.tags.valueof("InkSet", default=1)
     return int(page.tags.valueof("NumberOfInks", default=4)) if ink_set == 1 else 0

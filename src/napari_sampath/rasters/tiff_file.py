@@ -29,7 +29,7 @@ _LOSSLESS = (1, 2, 3, 4, 5, 8, 32771, 32773, 32946, 34925, 34933, 50000)
 _OTHER_PROGRAMS = {
     f"is_{kind}": False for kind in ("mmstack", "ndtiff", "lsm", "stk", "eer", "scanimage", "fluoview")
 }
-"""Kinds of stacks that tifffile would read from other files, or by rules of their own."""
+"""Kinds of stacks that tifffile would read from other files or by special rules; these readers are switched off."""
 
 
 def open_tiff(stream: BinaryIO, path: Path) -> RasterFile:
@@ -40,7 +40,7 @@ def open_tiff(stream: BinaryIO, path: Path) -> RasterFile:
         ValueError: If it is damaged; also other exceptions of tifffile.
     """
     check_structure(stream, path)
-    stream.seek(0)  # tifffile takes the position as the start of the file.
+    stream.seek(0)  # tifffile treats the current position as the start of the file.
     # Only the file that was given is opened, not those that OME-XML refers to.
     tiff = tifffile.TiffFile(stream, name=path.name, _multifile=False, **_OTHER_PROGRAMS)
     first = tiff.pages.first

@@ -7,13 +7,13 @@ import json
 from collections.abc import Sequence
 
 SAMPLES = 64
-"""Places of level 0 that are sampled."""
+"""Number of places in level 0 that are sampled."""
 
 
 def digest_of(sizes: Sequence[tuple[int, int]], samples: bytes) -> str:
     """Compute the digest of a slide, 32 hex digits.
 
-    It covers neither name nor place of the file, so that a moved or renamed slide is the same slide.
+    It does not depend on the name and folder of the file, so that a moved or renamed slide is recognised.
 
     Args:
         sizes: Size (H, W) of each level.

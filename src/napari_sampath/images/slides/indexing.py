@@ -36,7 +36,7 @@ def read_index(
 
 
 def _span(key: Any, length: int) -> tuple[tuple[int, int], Any]:
-    """Return the first and last + 1 row or column that a key touches, and its index in between."""
+    """Return the range (start, stop) of rows or columns that a key touches, and the index within this range."""
     chosen = range(length)[key]
     if isinstance(chosen, int):
         return (chosen, chosen + 1), 0

@@ -27,8 +27,8 @@ class OmeZarrSlide(ArraySlide):
         path: The folder.
 
     Raises:
-        ImageError: If the folder is no OME-Zarr image, a plate, a stack, not 8-bit grey or RGB, or uses a codec that
-            is not supported.
+        ImageError: If the folder is not an OME-Zarr image, a plate, a stack, not 8-bit grey or RGB, or uses a codec
+            that is not supported.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,7 +51,7 @@ class OmeZarrSlide(ArraySlide):
 
     def read_level(self, number: int, box: Box) -> UInt8Array:
         """Read a window of one level; see `Slide.read_level`."""
-        if not self.path.exists():  # zarr would take all chunks for empty ones.
+        if not self.path.exists():  # Without the folder, zarr would treat every chunk as empty.
             raise ImageError(f"'{self.path}' cannot be read any more (it is gone); check the disk.")
         return super().read_level(number, box)
 

@@ -1,4 +1,4 @@
-"""Choose the reader of a slide by the marks in the file, never by its ending alone."""
+"""Choose the reader of a slide by the content of the file, never by its ending alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .slide import Slide
 from .tiff import TiffSlide
 
 SLIDE_PIXELS = 2**26
-"""Pixels from which an ordinary tiled file is opened as a slide instead of being read into memory."""
+"""Number of pixels from which an ordinary tiled file is opened as a slide instead of being read into memory."""
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _OF_OPENSLIDE = ("hamamatsu", "mirax", "leica", "ventana", "philips", "trestle", "sakura", "dicom", "zeiss")
@@ -46,7 +46,7 @@ def open_slide(path: str | Path) -> Slide:
     vendor = detect_vendor(file)
     if vendor is not None and vendor.startswith(_OF_OPENSLIDE):
         slide = OpenSlideSlide(file)
-        slide.name = path.stem  # The files of a DICOM series have names that nobody chose.
+        slide.name = path.stem  # The files of a DICOM series have generated names.
         return slide
     with file.open("rb") as stream:
         start = stream.read(4)
@@ -64,8 +64,8 @@ def open_slide(path: str | Path) -> Slide:
 def is_slide(path: str | Path) -> bool:
     """Return True if a file is better opened as a slide than read into memory.
 
-    This is so for OME-Zarr images, vendors' formats, and tiled TIFF files of `SLIDE_PIXELS` or more. Files that cannot
-    be read are no slides.
+    These are OME-Zarr images, vendors' formats, and tiled TIFF files of `SLIDE_PIXELS` or more. False if the file
+    cannot be read.
     """
     path = Path(path).expanduser()
     if is_zarr(path):

@@ -99,7 +99,7 @@ class OpenSlideSlide(Slide):
 
 
 def import_openslide(path: Path) -> Any:
-    """Import OpenSlide at the first need.
+    """Import OpenSlide when it is needed for the first time.
 
     Raises:
         ImageError: If it is not installed, or has no library for this computer.
@@ -115,7 +115,7 @@ def import_openslide(path: Path) -> Any:
 
 
 def detect_vendor(path: Path) -> str | None:
-    """Return OpenSlide's name of the format, by the marks in the file; None if it does not read the file."""
+    """Return OpenSlide's name of the format, detected from the content; None if it does not read the file."""
     try:
         openslide = import_openslide(path)
     except ImageError:
@@ -135,7 +135,7 @@ def _scale(properties: Any, openslide: Any) -> Scale:
 
 
 def _on_white(rgba: UInt8Array) -> UInt8Array:
-    """Blend (h, w, 4) RGBA with a white background, which is where nothing was scanned."""
+    """Blend (h, w, 4) RGBA with white, because regions that were not scanned are transparent."""
     alpha = rgba[..., 3:]
     if alpha.min(initial=255) == 255:
         return np.ascontiguousarray(rgba[..., :3])

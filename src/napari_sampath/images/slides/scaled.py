@@ -15,8 +15,8 @@ from .slide import Slide
 class ScaledSlide:
     """A slide whose pixels are `factor` level-0 pixels wide, as an array of shape (H, W, 3) and type uint8.
 
-    Slicing returns the same pixels for the same window. Windows that overlap may differ by a rounded fraction of a
-    pixel if the factor is not a whole number.
+    Slicing returns the same pixels for the same window. If the factor is not a whole number, overlapping windows may be
+    shifted against each other by a fraction of a pixel.
 
     Args:
         slide: The slide.

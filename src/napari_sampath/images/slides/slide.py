@@ -102,7 +102,7 @@ class Slide(ABC):
         """Read a window, one pixel for each `step` x `step` level-0 pixels.
 
         The coarsest level that is fine enough is read, and its pixels are averaged by area; pixels at the right and
-        bottom edge of the box average what there is of them.
+        bottom edge of the box are averages of the part that lies in the box.
 
         Args:
             box: (r0, c0, r1, c1) in level-0 pixels, inside the slide and not empty.
@@ -156,7 +156,7 @@ class Slide(ABC):
         Args:
             number: Number of the level.
             edges: (r0, c0, r1, c1) in pixels of the level, fractional.
-            scale: Pixels of the level per side of a pixel of the result, 1 or a little less, or more.
+            scale: Pixels of the level per side of a pixel of the result; may be slightly less than 1.
             hw: Size (h, w) of the result.
         """
         level_h, level_w = self.levels[number].hw

@@ -127,7 +127,7 @@ class TiffSlide(Slide):
         return levels
 
     def _check_decodes(self) -> None:
-        """Raise if no chunk of the coarsest level can be decoded: then the rest is damaged as well."""
+        """Raise if no chunk of the coarsest level can be decoded, because the other levels are then damaged as well."""
         coarsest = self._pages[-1]
         probes = [index for index in spread(len(coarsest.dataoffsets), 4) if self._bytes(coarsest, index)]
         if probes and all(self._decode(coarsest, index) is None for index in probes):
@@ -233,7 +233,7 @@ def _chunk_hw(page: Any) -> tuple[int, int]:
 
 
 def _scale(tiff: Any) -> Scale:
-    """Return the size of a pixel; unlike for ordinary images, that of a printer is said."""
+    """Return the size of a pixel, with a remark if the file states the resolution of a printer."""
     page = tiff.series[0].keyframe
     scale = mpp_of_tiff(tiff, page)
     if scale == Scale() and "XResolution" in page.tags:

@@ -13,7 +13,7 @@ from .slide import Slide
 TISSUE_MPP = 8.0
 """Micrometres per pixel of a tissue mask."""
 _ASSUMED_MPP = 0.25
-"""Scale that is assumed where none is known: that of a 40x objective, which makes the mask coarser, not finer."""
+"""Assumed scale if none is known: that of a 40x objective. If it is wrong, the mask is coarser than intended."""
 _SMOOTHING_PX = 2.0
 _MIN_AREA_UM2 = 50_000.0
 """Pieces of tissue and holes smaller than 0.05 mm² are dropped."""
@@ -25,7 +25,7 @@ pale tissue beside strongly stained tissue would be lost."""
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tissue:
-    """Where the tissue of a slide is."""
+    """Mask of the tissue of a slide."""
 
     mask: BoolArray
     """(h, w), True for tissue."""
@@ -44,8 +44,8 @@ class Tissue:
 def find_tissue(slide: Slide) -> Tissue:
     """Find tissue by its saturation (Otsu's threshold), which is low on glass for every stain.
 
-    The mask is smoothed, pieces and holes under 0.05 mm² are dropped, and the rest is grown by 64 µm. If that finds
-    nothing, or everything, the whole slide counts as tissue.
+    The mask is smoothed, pieces and holes under 0.05 mm² are dropped, and the remaining areas are dilated by 64 µm. If
+    the mask is then empty or covers everything, the whole slide counts as tissue.
     """
     from skimage.filters import threshold_otsu  # Slow to import.
 

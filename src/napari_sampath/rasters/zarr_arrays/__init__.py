@@ -1,7 +1,7 @@
 """Reading arrays of Zarr 2 and 3 in bounded time and memory, with a fixed list of codecs.
 
 The zarr package loads codecs by the names in a file, allocates what the file declares and follows links. Arrays of
-other people are therefore read here; the package writes our exports.
+unknown origin are therefore read by this module; the zarr package only writes exports.
 """
 
 from .array import ZarrMap

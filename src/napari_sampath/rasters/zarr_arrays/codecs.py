@@ -65,7 +65,7 @@ COMPRESSORS: dict[str, Callable[[bytes, int], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Codecs:
-    """How the values of a chunk became bytes."""
+    """Encoding of the values of a chunk as bytes."""
 
     axes: tuple[int, ...]
     """Axes of the array in the order in which they are stored."""

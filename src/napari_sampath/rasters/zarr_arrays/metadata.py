@@ -31,7 +31,7 @@ _ADVICE = "export it again with other settings"
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """Files that contain several chunks each, and an index of their positions."""
+    """Shards: files that contain several chunks each, and an index of their positions."""
 
     chunks: tuple[int, ...]
     """Number of chunks along each axis of a shard."""
@@ -53,9 +53,9 @@ class ArrayInfo:
     fill: int
     """Value of chunks that are not stored."""
     prefix: str
-    """What the names of chunks start with: "c" or nothing."""
+    """Prefix of the names of chunks: "c" or empty."""
     separator: str
-    """Between the numbers in the name of a chunk: "/" or "."."""
+    """Separator of the numbers in the name of a chunk: "/" or "."."""
     codecs: Codecs
     shards: Shards | None = None
 
