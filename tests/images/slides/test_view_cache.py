@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from napari_sampath.arrays import UInt8Array
+from napari_sampath.errors import ImageError
 from napari_sampath.images.slides import ArraySlide
 from napari_sampath.images.slides.slide import Box
 from napari_sampath.images.slides.view_cache import CHUNK_PX, ViewCache
@@ -40,6 +41,7 @@ def slide() -> SlowSlide:
 @pytest.fixture
 def cache(slide: SlowSlide) -> Iterator[ViewCache]:
     cache = ViewCache(slide)
+    wait_until_read(cache)  # the coarsest level
     yield cache
     slide.may_read.set()
     cache.close()
@@ -67,7 +69,36 @@ def test_a_window_is_exact_after_its_chunks_have_been_read(cache: ViewCache, sli
     # The average is rounded along rows and columns, so chunks differ by 1 at most.
     expected = slide.read((200, 4000, 400, 6100), 2).astype(int)
     assert np.abs(cache.levels[1][100:200, 2000:3050] - expected).max() <= 1
-    np.testing.assert_array_equal(cache.levels[2][:], slide.read((0, 0, 5000, 6100), 4))
+    assert np.abs(cache.levels[2][:] - slide.read((0, 0, 5000, 6100), 4).astype(int)).max() <= 1
+
+
+def test_nothing_is_read_by_the_thread_that_shows(slide: SlowSlide) -> None:
+    slide.may_read.clear()  # a network drive that does not answer
+    cache = ViewCache(slide)
+    coarsest = cache.levels[2][:]
+    assert (coarsest == 255).all()
+    assert (cache.levels[0][:600, :600] == 255).all()
+    slide.may_read.set()
+    wait_until_read(cache)
+    # napari keeps the array of the thumbnail, so the pixels appear in it.
+    assert np.abs(coarsest - slide.read((0, 0, 5000, 6100), 4).astype(int)).max() <= 1
+    cache.close()
+
+
+def test_what_cannot_be_read_is_said_once(slide: SlowSlide, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> UInt8Array:
+        raise ImageError("'biopsy' cannot be read any more; connect the drive again.")
+
+    monkeypatch.setattr(slide, "read", gone)
+    sentences: list[str] = []
+    cache = ViewCache(slide, on_failure=sentences.append)
+    wait_until_read(cache)
+    cache.levels[0][:600, :600]
+    wait_until_read(cache)
+    cache.close()
+    assert sentences == [
+        "'biopsy' cannot be read any more; connect the drive again. What was read already stays on screen."
+    ]
 
 
 def test_a_window_answers_at_once_with_the_coarser_level(cache: ViewCache, slide: SlowSlide) -> None:
@@ -104,13 +135,18 @@ def test_the_newest_request_is_read_first(cache: ViewCache, slide: SlowSlide) ->
 
 
 def test_arrivals_are_announced_and_memory_is_limited(slide: SlowSlide) -> None:
-    arrived: list[int] = []
+    arrived: list[tuple[int, int, int]] = []
     limit = 3 * CHUNK_PX * CHUNK_PX * 3
-    cache = ViewCache(slide, lambda: arrived.append(1), limit)
+    cache = ViewCache(slide, arrived.append, limit_bytes=limit)
     cache.levels[0][:1500, :2000]
     wait_until_read(cache)
-    time.sleep(0.05)
-    assert len(arrived) == 12
+    coarsest = {(2, row, col) for row in range(3) for col in range(3)}
+    expected = coarsest | {(0, row, col) for row in range(3) for col in range(4)}
+    end = time.monotonic() + 20
+    while len(arrived) < len(expected) and time.monotonic() < end:
+        time.sleep(0.005)
+    assert set(arrived) == expected
+    assert len(arrived) == len(expected)
     assert sum(chunk.nbytes for chunk in cache._chunks.values()) <= limit
     cache.close()
     assert not any(thread.is_alive() for thread in cache._threads)

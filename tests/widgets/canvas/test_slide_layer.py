@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from napari.errors import MultipleReaderError
+from napari.utils.notifications import notification_manager
 
 from napari_sampath.errors import ImageError
 from napari_sampath.images.slides import tiff
@@ -99,6 +101,48 @@ def test_a_slow_disk_does_not_block_the_window(
     for step in range(10):  # each view needs chunks that are not in memory
         look_at(viewer, (200 + 250 * step, 200 + 250 * step), 2 / MPP)
     assert time.monotonic() - start < 2.5  # plain arrays would wait at least 0.5 s for each view
+    viewer.layers.remove(layer)
+
+
+def test_the_window_never_reads_pixels(
+    path: Path, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, threads = tiff.TiffSlide.read_level, set()
+
+    def recorded(self: Any, number: int, box: Any) -> Any:
+        threads.add(threading.current_thread())
+        return read(self, number, box)
+
+    monkeypatch.setattr(tiff.TiffSlide, "read_level", recorded)
+    layer = add_slide(viewer, path)
+    look_at(viewer, (700, 700), 4 / MPP)
+    look_at(viewer, (1500, 1500), 0.1 / MPP)
+    qtbot.waitUntil(lambda: not layer.data[0].cache.waiting, timeout=20_000)
+    # White until then; half of the squares are not white.
+    for picture in (lambda: shown(viewer)[250:350, 250:350], lambda: layer.thumbnail[..., :3]):
+        qtbot.waitUntil(lambda picture=picture: 0.3 < (picture()[..., 1] < 200).mean() < 0.7, timeout=20_000)
+    assert threads
+    assert threading.current_thread() not in threads
+    viewer.layers.remove(layer)
+
+
+def test_a_slide_that_cannot_be_read_is_a_warning(
+    path: Path, viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(_self: Any, _number: int, _box: Any) -> Any:
+        raise ImageError("'squares' cannot be read any more; connect the drive again.")
+
+    monkeypatch.setattr(tiff.TiffSlide, "read_level", gone)
+    messages: list[str] = []
+
+    def record(notification: Any) -> None:
+        messages.append(notification.message)
+
+    notification_manager.notification_ready.connect(record)
+    layer = add_slide(viewer, path)
+    qtbot.waitUntil(lambda: bool(messages), timeout=20_000)
+    assert "cannot be read any more; connect the drive again. What was read already stays" in messages[0]
+    notification_manager.notification_ready.disconnect(record)
     viewer.layers.remove(layer)
 
 

@@ -1,14 +1,15 @@
 """Arrays of a slide for display that never wait for the file.
 
 A window is composed of what is in memory: chunks of the level that is asked for, and where they are missing the next
-coarser ones, enlarged. Missing chunks are read by threads, the newest request first, and `on_arrival` is called.
+coarser ones, enlarged. Missing chunks are read by threads, the newest request first, and `on_arrival` is called. The
+coarsest level is read first of all and then stays in memory; until then, it is white.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -31,44 +32,56 @@ _THREADS = 4
 _MAX_WANTED = 512
 """Requests that are kept; older ones belong to views that were left."""
 
-_Key = tuple[int, int, int]
-"""(level, row, column) of a chunk."""
+Chunk = tuple[int, int, int]
+"""(level, row, column) of a chunk; rows and columns count chunks of `CHUNK_PX`."""
 
 
 class ViewCache:
     """Levels of a slide as arrays that answer at once.
 
     Level k has one pixel for each 2**k x 2**k level-0 pixels, whatever levels the file stores. Creating the cache reads
-    the coarsest level, so do it in a worker.
+    no pixels.
 
     Args:
         slide: The slide; it is closed with the cache.
-        on_arrival: Called from a reading thread after chunks have been read.
+        on_arrival: Called from a reading thread with a chunk that has been read.
+        on_failure: Called from a reading thread with a sentence when a chunk cannot be read, once in a slide.
         limit_bytes: Memory for chunks, beside the coarsest level.
 
     Attributes:
         levels: The arrays, the finest first.
-
-    Raises:
-        ImageError: If the slide cannot be read.
+        failure: The sentence for which `on_failure` was called; empty if all chunks could be read.
     """
 
     def __init__(
-        self, slide: Slide, on_arrival: Callable[[], None] = lambda: None, limit_bytes: int = _LIMIT_BYTES
+        self,
+        slide: Slide,
+        on_arrival: Callable[[Chunk], None] = lambda _: None,
+        on_failure: Callable[[str], None] = lambda _: None,
+        limit_bytes: int = _LIMIT_BYTES,
     ) -> None:
         self.slide = slide
         self.on_arrival = on_arrival
+        self.on_failure = on_failure
+        self.failure = ""
         self._limit_bytes = limit_bytes
         count = 1
         while -(-max(slide.hw) >> (count - 1)) > COARSEST_PX:
             count += 1
         self.levels = tuple(LevelView(self, number) for number in range(count))
-        self._coarsest = slide.read((0, 0, *slide.hw), 2 ** (count - 1))
-        self._chunks: OrderedDict[_Key, UInt8Array] = OrderedDict()
+        height, width, _ = self.levels[-1].shape
+        # napari keeps this array for the thumbnail, so it is filled in place.
+        self._coarsest = np.full((height, width, 3), 255, np.uint8)
+        self._first = deque(
+            (count - 1, row, col)
+            for row in range(-(-height // CHUNK_PX))
+            for col in range(-(-width // CHUNK_PX))
+        )
+        self._chunks: OrderedDict[Chunk, UInt8Array] = OrderedDict()
         self._size_bytes = 0
-        self._wanted: OrderedDict[_Key, None] = OrderedDict()
-        self._reading: set[_Key] = set()
-        self._failed: set[_Key] = set()
+        self._wanted: OrderedDict[Chunk, None] = OrderedDict()
+        self._reading: set[Chunk] = set()
+        self._failed: set[Chunk] = set()
         self._closed = False
         self._changed = threading.Condition()
         self._threads = [
@@ -99,7 +112,7 @@ class ViewCache:
         self._request(missing)
         return result
 
-    def _cached(self, key: _Key) -> UInt8Array | None:
+    def _cached(self, key: Chunk) -> UInt8Array | None:
         with self._changed:
             chunk = self._chunks.get(key)
             if chunk is not None:
@@ -132,7 +145,7 @@ class ViewCache:
             target[...] = large[r0 : r0 + target.shape[0], c0 : c0 + target.shape[1]]
             return
 
-    def _request(self, keys: list[_Key]) -> None:
+    def _request(self, keys: list[Chunk]) -> None:
         with self._changed:
             for key in keys:
                 if key not in self._reading and key not in self._failed:
@@ -146,25 +159,30 @@ class ViewCache:
         while (key := self._next()) is not None:
             chunk = self._read(key)
             if self._keep(key, chunk):
-                self.on_arrival()
+                self.on_arrival(key)
 
-    def _next(self) -> _Key | None:
-        """Wait for a request and return the newest; None if the cache was closed."""
+    def _next(self) -> Chunk | None:
+        """Wait for a request and return a chunk of the coarsest level or the newest; None if the cache was closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._wanted or self._closed)
+            self._changed.wait_for(lambda: self._first or self._wanted or self._closed)
             if self._closed:
                 return None
-            key, _ = self._wanted.popitem()
+            key = self._first.popleft() if self._first else self._wanted.popitem()[0]
             self._reading.add(key)
             return key
 
-    def _keep(self, key: _Key, chunk: UInt8Array | None) -> bool:
+    def _keep(self, key: Chunk, chunk: UInt8Array | None) -> bool:
         """Keep a chunk in memory, and drop those that were not used for longest; False if it could not be read."""
         with self._changed:
             self._reading.discard(key)
             if chunk is None:
                 self._failed.add(key)
                 return False
+            level, row, col = key
+            if level == len(self.levels) - 1:
+                top, left = row * CHUNK_PX, col * CHUNK_PX
+                self._coarsest[top : top + chunk.shape[0], left : left + chunk.shape[1]] = chunk
+                return not self._closed
             self._chunks[key] = chunk
             self._size_bytes += chunk.nbytes
             while self._size_bytes > self._limit_bytes:
@@ -172,7 +190,7 @@ class ViewCache:
                 self._size_bytes -= oldest.nbytes
             return not self._closed
 
-    def _read(self, key: _Key) -> UInt8Array | None:
+    def _read(self, key: Chunk) -> UInt8Array | None:
         level, row, col = key
         step = 2**level
         r0, c0 = row * CHUNK_PX * step, col * CHUNK_PX * step
@@ -181,19 +199,22 @@ class ViewCache:
             return self.slide.read((r0, c0, r1, c1), step)
         except ImageError as error:
             if not self._failed:
-                logger.warning("%s What was read already stays on screen.", error)
+                self.failure = f"{error} What was read already stays on screen."
+                logger.warning("%s", self.failure)
+                self.on_failure(self.failure)
             return None
 
     @property
     def waiting(self) -> int:
         """Number of chunks that are requested or being read."""
         with self._changed:
-            return len(self._wanted) + len(self._reading)
+            return len(self._first) + len(self._wanted) + len(self._reading)
 
     def close(self) -> None:
         """Stop the threads and close the slide."""
         with self._changed:
             self._closed = True
+            self._first.clear()
             self._wanted.clear()
             self._chunks.clear()
             self._changed.notify_all()

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from ...images.slides import Slide, open_slide
-from ...images.slides.view_cache import LevelView, ViewCache
+from ...images.slides.view_cache import CHUNK_PX, Chunk, LevelView, ViewCache
 
 if TYPE_CHECKING:
     import napari
@@ -23,35 +24,57 @@ _REPAINT = f"{KEY}-repaint"
 
 
 class _Repaint(QObject):
-    """Repaints a layer after chunks have arrived, in the GUI thread and at most 15 times a second."""
+    """Repaints a layer after chunks in view have arrived, in the GUI thread and at most 15 times a second."""
 
-    arrived = Signal()
+    arrived = Signal(object)
+    failed = Signal(str)
 
     def __init__(self, viewer: napari.Viewer, layer: Image, cache: ViewCache) -> None:
         super().__init__()
         self._viewer = viewer
         self._layer = layer
         self._cache = cache
+        self._thumbnail = False
+        """Whether chunks have arrived that the thumbnail shows."""
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(REPAINT_MS)
         self._timer.timeout.connect(self._repaint)
-        self.arrived.connect(self._schedule)
-        cache.on_arrival = self.arrived.emit
+        self.arrived.connect(self._on_arrived)
+        self.failed.connect(show_warning)
+        cache.on_arrival, cache.on_failure = self.arrived.emit, self.failed.emit
         viewer.layers.events.removed.connect(self._on_removed)
+        # The threads have started already: show what they have read.
+        self._thumbnail = True
+        self._timer.start()
+        if cache.failure:
+            show_warning(cache.failure)
 
-    def _schedule(self) -> None:
-        if not self._timer.isActive():
+    def _on_arrived(self, chunk: Chunk) -> None:
+        coarsest = chunk[0] == len(self._cache.levels) - 1
+        self._thumbnail |= coarsest
+        if not self._timer.isActive() and (coarsest or self._in_view(chunk)):
             self._timer.start()
 
+    def _in_view(self, chunk: Chunk) -> bool:
+        """Return whether a chunk covers a part of what napari shows, in its level or enlarged."""
+        level, row, col = chunk
+        shown = int(self._layer.data_level)
+        low, high = self._layer.corner_pixels[:, :2] * 2.0 ** (shown - level) / CHUNK_PX
+        return bool(
+            level >= shown and low[0] < row + 1 and high[0] >= row and low[1] < col + 1 and high[1] >= col
+        )
+
     def _repaint(self) -> None:
-        self._layer.refresh(extent=False, thumbnail=False, highlight=False)
+        thumbnail, self._thumbnail = self._thumbnail, False
+        self._layer.refresh(extent=False, thumbnail=thumbnail, highlight=False)
 
     def _on_removed(self, event: Any) -> None:
         if event.value is self._layer:
             self._timer.stop()
             self._viewer.layers.events.removed.disconnect(self._on_removed)
-            self._cache.on_arrival = lambda: None
+            self._cache.on_arrival = lambda _: None
+            self._cache.on_failure = lambda _: None
             self._cache.close()
 
 
