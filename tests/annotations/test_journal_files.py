@@ -271,7 +271,7 @@ def test_reading_changes_nothing_and_needs_no_permission(path: Path, session: Se
         journal = open_journal(path)
         again = open_journal(path)
         document = Edits(Document(journal.header.hw), journal).document
-        with pytest.raises(StorageError, match="was opened to read it only"):
+        with pytest.raises(StorageError, match="was opened for reading only"):
             journal.append({"op": "delete", "ids": [1]})
         journal.close()
         again.close()

@@ -122,7 +122,7 @@ class Session:
 
     @property
     def name(self) -> str:
-        """Present name of the image, also used for exported files."""
+        """Current name of the image, also used for exported files."""
         return self.files.name
 
     @name.setter
@@ -140,7 +140,7 @@ class Session:
 
     @property
     def digest(self) -> str:
-        """`pixel_digest` of the image, which identifies it in journals and projects, whatever its name."""
+        """`pixel_digest` of the image, which identifies it in journals and projects independent of its name."""
         return self.files.digest
 
     @property
@@ -268,9 +268,9 @@ class Session:
     def commit_when_ready(self, overlap: OverlapRule | None = None, only_new: bool = False) -> None:
         """Close the pending prompt, and commit it when its mask is ready and all earlier commits are carried out.
 
-        The class, the rules and the model are those of this moment. If the mask is ready and no commit is waiting, this
-        is `commit`, except that a question about an overlap does not stop the user: the next prompt can be begun. Pass
-        the answers of a worker to `waiting.accept`.
+        The class, the rules and the model are those selected when it is called. If the mask is ready and no commit is
+        waiting, it does the same as `commit`, except that the next prompt can be begun while the user is asked about an
+        overlap. Pass the answers of a worker to `waiting.accept`.
 
         Args:
             overlap: Rule for pixels of other objects under the mask; the rule of the session by default.
@@ -302,6 +302,6 @@ class Session:
             StorageError: If the redo cannot be saved; nothing has changed.
         """
         if isinstance(self._editor.history.next, PromptStep):
-            # Waiting commits are undone after the steps of the next prompt, so they come first.
+            # Undo reverts the steps of the next prompt before the waiting commits, so redo repeats the commits first.
             return self.waiting.redo() or self.prompts.redo()
         return self._editor.redo() or self.waiting.redo()

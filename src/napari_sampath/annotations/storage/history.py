@@ -52,7 +52,7 @@ class History:
         self._undone: list[Entry] = []
         self._bytes = 0
         self.pushed = 0
-        """Number of calls of `push` that made a redo impossible; read-only."""
+        """Number of calls of `push` that discarded the steps that could be redone; read-only."""
 
     def __len__(self) -> int:
         return len(self.done)

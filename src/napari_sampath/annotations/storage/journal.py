@@ -48,8 +48,8 @@ class Journal:
 
     Args:
         path: The file; created with its folder if it does not exist.
-        header: Header for a new file; an existing file must belong to the same image, and gets the image's present
-            name. None opens an existing file of any image to read it.
+        header: Header for a new file; an existing file must belong to the same image, and gets the current name of the
+            image. None opens an existing file of any image for reading.
 
     Attributes:
         header: The header of the file.
@@ -100,7 +100,7 @@ class Journal:
 
     @property
     def is_replaceable(self) -> bool:
-        """Whether `rewrite` may replace the file: not one that was opened to read it, nor one with hard links."""
+        """Whether `rewrite` may replace the file; False if it has hard links or was opened for reading only."""
         return not self._file.read_only and not self._file.has_other_names
 
     def append(self, record: Mapping[str, Any] | str) -> int:
@@ -117,7 +117,7 @@ class Journal:
         """
         if self._file.read_only:
             raise StorageError(
-                f"The journal '{self.path}' was opened to read it only; open its image to change it."
+                f"The journal '{self.path}' was opened for reading only; open its image to change it."
             )
         number = self._last + 1
         line = memoryview(seal({"seq": number, "at": now()}, record))
@@ -256,7 +256,7 @@ class Journal:
         return complete
 
     def _rename_image(self, name: str) -> None:
-        """Write the present name of the image into the header, so that no file holds the earlier name."""
+        """Write the current name of the image into the header, so that no file holds the earlier name."""
         self.header = dataclasses.replace(self.header, image=name)
         if not self.is_replaceable:
             return

@@ -94,7 +94,7 @@ class OpenFile:
 
 
 def create(path: Path, content: bytes, replace: bool = False) -> BinaryIO:
-    """Write a new file, so that nobody sees it incomplete, and return it open and locked.
+    """Write a new file that no other process can see incomplete, and return it open and locked.
 
     Args:
         path: The file.
@@ -187,8 +187,8 @@ def _open_locked(path: Path, read_only: bool) -> BinaryIO:
         if lock_descriptor(stream.fileno(), shared=read_only) is False:
             stream.close()
             raise _open_elsewhere(path)
-        # Another process may have replaced the file before it was locked. Some network disks give a file new numbers
-        # all the time, so do not insist.
+        # Another process may have replaced the file before it was locked, so try again. The last attempt is accepted,
+        # because some network disks change the number of a file all the time.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(status, os.stat(path)) or attempt == _ATTEMPTS - 1:
                 return cast("BinaryIO", stream)

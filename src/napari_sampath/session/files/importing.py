@@ -1,4 +1,4 @@
-"""Reading of annotation files for a session, and what the user is told about them."""
+"""Reading of annotation files for a session, and notes for the user about the objects that are imported."""
 
 from __future__ import annotations
 

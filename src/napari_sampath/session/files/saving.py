@@ -46,7 +46,7 @@ def _prompts(prompts: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportedImage:
-    """What files state about an image besides its labels."""
+    """Properties of an image that files state besides its labels."""
 
     name: str
     """Name of the image, without the ending of its file."""
@@ -70,12 +70,12 @@ def export_job(
     """Make a job that exports the current state of a document; see `formats.export_labels`."""
     details = {obj.id: details_of(obj) for obj in document.objects.values()}
     used = {obj.class_id for obj in document.objects.values()}
-    # The initial class of every session is not exported if it is unused, because its number may be that of another.
+    # The initial class of every session is not exported if it is unused, because another class may have its number.
     listed = [info for info in document.classes.snapshot if info != FIRST_CLASS or info.id in used]
     classes = tuple(listed) or document.classes.snapshot
     maps = document.snapshot()
     file = Path(image.file_name)
-    # A renamed image is exported under its present name only.
+    # A renamed image is exported under its current name only.
     file_name = image.file_name if file.stem == image.name else f"{image.name}{file.suffix}" * bool(file.name)
     snapshot = Snapshot(
         image.name,

@@ -43,7 +43,7 @@ class SessionFiles:
 
     @property
     def digest(self) -> str:
-        """Digest of the pixels of the image, which tells images of the same name apart."""
+        """Digest of the pixels of the image, which distinguishes images of the same name."""
         self._digest = self._digest or pixel_digest(self._image)
         return self._digest
 

@@ -54,8 +54,9 @@ class FolderQueue:
     """Images of a folder, sorted by name, each with its state.
 
     Label maps, masks and exports beside the images are left out, see `images.list_images`. Each new queue lists the
-    folder again, so images may be added and removed. An unreadable state file is renamed, not overwritten, and one that
-    may not be read is left alone. Several queues may share a folder: each of them keeps the states that the others set.
+    folder again, so images may be added and removed. A damaged state file is renamed, not overwritten, and one that the
+    user may not read is left as it is. Several queues may share a folder: each of them keeps the states that the others
+    set.
 
     Args:
         folder: Folder of images; its subfolders are not searched, except that an OME-Zarr counts as an image.
@@ -77,7 +78,7 @@ class FolderQueue:
             raise ImageError(f"The folder '{folder}' does not exist; choose a folder of images.")
         listing = list_images(self.folder, slides=True)
         self.note = listing.note
-        """Sentence that says which files are no images, such as label maps; None if there are none."""
+        """Sentence that lists the files that are not images, such as label maps; None if there are none."""
         self._paths = list(listing.paths)
         if not self._paths:
             others = f" {self.note}" if self.note else ""

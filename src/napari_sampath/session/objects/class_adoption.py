@@ -20,7 +20,7 @@ def plan_adoption(
     Args:
         document: The document.
         classes: The class list of the project.
-        renamed: `ClassInfo.key` of a former name -> present name.
+        renamed: `ClassInfo.key` of a former name -> current name.
 
     Returns:
         The operation; None if the list is the same already.
@@ -53,7 +53,7 @@ def plan_adoption(
 def unknown_classes(
     document: Document, classes: Sequence[ClassInfo], renamed: Mapping[str, str]
 ) -> tuple[ClassInfo, ...]:
-    """Return the classes of objects that a project does not have, neither now nor under a former name."""
+    """Return the classes of objects that a project has neither under their current nor under a former name."""
     used = {obj.class_id for obj in document.objects.values()}
     present = ClassList(classes)
     return tuple(

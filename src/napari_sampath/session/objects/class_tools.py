@@ -82,7 +82,7 @@ class ClassTools:
 
         Args:
             classes: The class list of the project.
-            renamed: `ClassInfo.key` of a former name -> present name.
+            renamed: `ClassInfo.key` of a former name -> current name.
 
         Returns:
             True if the list was replaced; False if it was the same already.

@@ -1,4 +1,4 @@
-"""Find what a new mask leaves over of the objects that it overwrites."""
+"""Find the slivers that remain of objects after a new mask overwrites them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REMNANT_SHARE = 0.05
 REMNANT_WIDTH_PX = 3
 """A piece into which no larger square fits is a remnant, unless its whole object was that thin."""
 MARGIN_PX = 32
-"""Pieces that reach further than this beyond the box of the mask are no remnants."""
+"""Pieces that reach further than this beyond the bounding box of the mask are not remnants."""
 
 _SQUARE = np.ones((3, 3), dtype=np.bool_)
 _WIDE = np.ones((REMNANT_WIDTH_PX + 1, REMNANT_WIDTH_PX + 1), dtype=np.bool_)
@@ -46,7 +46,7 @@ class Remnants:
 
 
 def without_remnants(document: Document, operation: Operation) -> tuple[Operation, Remnants | None]:
-    """Return an operation that also erases the slivers that it would leave of the objects that it overwrites.
+    """Return an operation that also erases the slivers that would remain of the objects that it overwrites.
 
     The larger pieces of an overwritten object stay one object, even if they are no longer connected.
 
@@ -68,7 +68,7 @@ def without_remnants(document: Document, operation: Operation) -> tuple[Operatio
 
 
 def find_remnants(document: Document, masks: Sequence[LocalMask], own: Collection[int]) -> Remnants | None:
-    """Return the slivers that masks would leave of other objects than `own`; None if there are none."""
+    """Return the slivers that would remain of other objects than `own` under masks; None if there are none."""
     height, width = document.hw
     found: dict[int, list[LocalMask]] = {}
     for mask in masks:

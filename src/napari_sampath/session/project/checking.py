@@ -27,7 +27,7 @@ class ProjectCheck:
     missing: tuple[str, ...] = ()
     """Names of images whose file does not exist."""
     changed: tuple[str, ...] = ()
-    """Names of images whose file has other pixels now."""
+    """Names of images whose file now has different pixels."""
     unreadable: Mapping[str, str] = field(default_factory=dict)
     """Name of each image that cannot be read -> reason, one sentence."""
     found: Mapping[str, Path] = field(default_factory=dict)

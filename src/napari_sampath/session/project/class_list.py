@@ -24,14 +24,14 @@ def with_classes(content: ProjectContent, classes: tuple[ClassInfo, ...]) -> Pro
     for info in content.classes:
         if info.id not in by_id:
             raise DatasetError(
-                f"The class '{info.name}' is missing from the new list; take it out of the project instead."
+                f"The class '{info.name}' is missing from the new list; remove it from the project instead."
             )
         renamed = _with_rename(renamed, info, by_id[info.id])
     return replace(content, classes=classes, renamed=renamed)
 
 
 def without_class(content: ProjectContent, class_id: int, into: int | None) -> ProjectContent:
-    """Take a class out; its objects in images that are not open become those of the class `into`.
+    """Remove a class; its objects in images that are not open become those of the class `into`.
 
     Raises:
         UnknownNameError: If there is no such class.

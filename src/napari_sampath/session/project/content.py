@@ -56,7 +56,7 @@ class ProjectImage:
     sample: str = ""
     """Name of the training sample in the dataset; "" before the first one is saved."""
     added: str = ""
-    """Time at which the image was put in, ISO 8601 in UTC."""
+    """Time at which the image was added, ISO 8601 in UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,12 @@ class ProjectContent:
     """Digest of the pixels -> image."""
     notes: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
-    """`ClassInfo.key` of a former name of a class -> its present name; images that were not open are renamed later."""
+    """`ClassInfo.key` of a former name of a class -> its current name, for images that were not open when it was
+    renamed."""
 
     duplicates: Mapping[str, str] = field(default_factory=dict)
-    """Name of a training sample of an earlier version with the pixels of another one -> digest of the pixels."""
+    """Training samples of an earlier version whose pixels equal those of another sample: name -> digest of the
+    pixels."""
 
     def with_image(self, image: ProjectImage) -> ProjectContent:
         """Return a copy with a new or changed image."""
@@ -97,7 +99,7 @@ class Draft:
             UnknownNameError: If it is not in the project.
         """
         if digest not in self.content.images:
-            raise UnknownNameError(f"The image is not in the project '{self.content.name}'; put it in first.")
+            raise UnknownNameError(f"The image is not in the project '{self.content.name}'; add it first.")
         return self.content.images[digest]
 
     def put(self, image: ProjectImage) -> ProjectImage:

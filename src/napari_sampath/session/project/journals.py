@@ -57,7 +57,7 @@ def read_document(journal: Path) -> Document:
 def remove_class_job(
     project: Project, class_id: int, into: int | None, sessions_dir: Path, opened: Collection[str] = ()
 ) -> Job[dict[str, str]]:
-    """Make a job that takes a class out of a project and of the annotations of all its images.
+    """Make a job that removes a class from a project and from the annotations of all its images.
 
     In each image this is one step that can be undone there.
 
@@ -80,7 +80,7 @@ def remove_class_job(
     failed: dict[str, str] = {}
     images = list(project.images.values())
     for number, image in enumerate(images):
-        yield Progress(number, len(images), "Taking the class out", "images")
+        yield Progress(number, len(images), "Removing the class", "images")
         journal = journal_file(image.digest, sessions_dir)
         if image.digest in opened or not journal.is_file():
             continue

@@ -87,9 +87,9 @@ def join_project(session: Session, project: Project) -> str | None:
 
 
 def follow_classes(project: Project, before: Sequence[ClassInfo], after: Sequence[ClassInfo]) -> str | None:
-    """Take edits of the class list of an open image over into the project.
+    """Apply edits of the class list of an open image to the project.
 
-    New, renamed and recoloured classes and the order are taken over. A class that was deleted in the image stays in
+    New classes, names, colours and the order are applied. A class that was deleted in the image stays in
     the project, because other images may use it.
 
     Args:
@@ -102,7 +102,7 @@ def follow_classes(project: Project, before: Sequence[ClassInfo], after: Sequenc
     """
     numbers = {info.key: info.id for info in before}
     if any(numbers.get(info.key, info.id) != info.id for info in after):
-        return None  # An undone change of numbers; names match the classes until the image is opened again.
+        return None  # A change of numbers was undone; classes are matched by name until the image is opened again.
     former = {info.id: info for info in before}
     wanted: tuple[ClassInfo, ...] = project.classes
     for info in after:
@@ -122,6 +122,6 @@ def follow_classes(project: Project, before: Sequence[ClassInfo], after: Sequenc
     if not deleted:
         return None
     return (
-        f"'{deleted[0]}' was deleted in this image, but stays in the project '{project.name}'; take it out in the "
+        f"'{deleted[0]}' was deleted in this image, but stays in the project '{project.name}'; remove it in the "
         "Project tab."
     )

@@ -1,4 +1,4 @@
-"""Merge a project that was worked on elsewhere: take over what is new, show conflicts, overwrite nothing."""
+"""Merge another copy of a project: add new content, report conflicts, overwrite nothing."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class MergeResult:
     added: list[str] = field(default_factory=list)
     """Names of new images."""
     updated: list[str] = field(default_factory=list)
-    """Names of images of which they have further steps."""
+    """Names of images whose journal has further steps in the other project."""
     unchanged: list[str] = field(default_factory=list)
-    """Names of images that are the same, or of which we have further steps."""
+    """Names of images that are the same, or whose journal has further steps in our project."""
     conflicts: list[Conflict] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     """Names of new classes."""
@@ -64,8 +64,8 @@ class MergeResult:
 def merge_job(project: Project, source: Path, sessions_dir: Path) -> Job[MergeResult]:
     """Make a job that merges a zip file or folder of a project into a project.
 
-    Images are compared by their pixels and annotations by their journals: further steps on one side are adopted;
-    if both sides have further steps, ours stays and theirs is kept in `conflicts/`.
+    Images are compared by their pixels and annotations by their journals: further steps of one side are used. If both
+    sides have further steps, our version stays in use, and the other one is kept in `conflicts/`.
 
     Args:
         project: Our project.

@@ -1,4 +1,4 @@
-"""Where the image files of a project are: used in place, or copied into the project."""
+"""Location of the image files of a project: used in place, or copied into the project."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...files import file_stem, write_atomically
 COPIES = "sources"
 """Folder of images that were copied into the project."""
 REMOVED = "removed"
-"""Folder of copies of images that were taken out of the project."""
+"""Folder of copies of images that were removed from the project."""
 
 
 def place(
@@ -62,7 +62,7 @@ def unused(path: Path) -> Path:
 
 
 def set_aside(project: Path, file: str) -> None:
-    """Move a copy of an image that was taken out of the project to `removed/`; keep files that are used in place."""
+    """Move the copy of an image that was removed from the project to `removed/`; keep files that are used in place."""
     copy = project / file
     if not file.startswith(f"{COPIES}/") or not copy.exists():
         return
@@ -72,7 +72,7 @@ def set_aside(project: Path, file: str) -> None:
         os.replace(copy, unused(target))
     except OSError as error:
         raise StorageError(
-            f"The image was taken out, but its copy '{copy}' could not be moved to '{target.parent}' "
+            f"The image was removed, but its copy '{copy}' could not be moved to '{target.parent}' "
             f"({error.strerror}); move it yourself."
         ) from error
 

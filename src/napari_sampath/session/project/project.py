@@ -1,4 +1,4 @@
-"""A project on disk: a dataset folder with a `project.json` that says which images belong to it."""
+"""A project on disk: a dataset folder with a `project.json` that lists the images that belong to it."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ class Project:
 
     @property
     def images(self) -> Mapping[str, ProjectImage]:
-        """Digest of the pixels -> image, in the order in which they were put in."""
+        """Digest of the pixels -> image, in the order in which the images were added."""
         return self._content.images
 
     @property
     def renamed(self) -> Mapping[str, str]:
-        """`ClassInfo.key` of former names of classes -> present names."""
+        """`ClassInfo.key` of former names of classes -> current names."""
         return self._content.renamed
 
     @property
@@ -184,7 +184,7 @@ class Project:
         slide: str = "",
         pixels: UInt8Array | None = None,
     ) -> ProjectImage:
-        """Put an image in.
+        """Add an image.
 
         Args:
             digest: `pixel_digest` of its pixels.
@@ -220,7 +220,7 @@ class Project:
         return image
 
     def remove(self, digest: str) -> None:
-        """Take an image out; its training sample goes to the history of the dataset, its journal is kept."""
+        """Remove an image; its training sample goes to the history of the dataset, its journal is kept."""
         with self.editing() as draft:
             image = draft.image(digest)
             if image.sample in self._dataset.images:
@@ -250,7 +250,7 @@ class Project:
         return image
 
     def set_training(self, digest: str, training: bool) -> ProjectImage:
-        """Put an image into the training set, or take it out; its sample then goes to the history of the dataset."""
+        """Add an image to the training set, or remove it; its sample then goes to the history of the dataset."""
         with self.editing() as draft:
             image = draft.image(digest)
             if not training and image.sample in self._dataset.images:
@@ -309,7 +309,7 @@ class Project:
         return self.classes
 
     def drop_class(self, class_id: int, into: int | None = None) -> None:
-        """Take a class out of the class list and the training samples; for journals see `remove_class_job`.
+        """Remove a class from the class list and the training samples; for journals see `remove_class_job`.
 
         Args:
             class_id: The class.

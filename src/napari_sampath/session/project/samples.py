@@ -27,7 +27,7 @@ from .project import Project
 class ProjectSamples(TrainingSamples):
     """Saves changed sessions as training samples, if their images are in the training set of a project.
 
-    Other sessions are ignored, so that nothing is copied that the user did not put in.
+    Other sessions are ignored, so that only images that the user has added are copied.
     """
 
     def __init__(self, project: Project) -> None:
@@ -54,7 +54,7 @@ def sample_job(project: Project, session: Session) -> Job[DatasetImage | None]:
     """Make a job that saves the current annotations of an image of a project as its training sample.
 
     Returns:
-        The job; its result is None if the image was taken out in the meantime.
+        The job; its result is None if the image was removed in the meantime.
 
     Raises:
         DatasetError: If the image is too large for a sample.
@@ -104,7 +104,7 @@ def _save(
             snapshot,
             name=sample,
             class_map=numbers[np.asarray(snapshot.class_map)],
-            classes=None,  # They are those of the dataset now.
+            classes=None,  # The numbers are now those of the dataset.
             instance_map=instance_map,
             verified=_inside(verified, image.regions),
             mpp=image.mpp or snapshot.mpp,

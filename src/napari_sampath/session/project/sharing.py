@@ -90,7 +90,7 @@ def _write_job(target: Path, members: Mapping[str, Path], content: bytes) -> Job
 def unpack_job(source: Path, folder: Path, sessions_dir: Path) -> Job[Project]:
     """Make a job that unpacks a project into a new folder and puts its journals in place.
 
-    A journal that exists already is kept; `merging.merge_job` shows what differs.
+    A journal that exists already is kept; `merging.merge_job` reports the differences.
 
     Args:
         source: The zip file.

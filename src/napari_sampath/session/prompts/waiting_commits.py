@@ -65,9 +65,9 @@ class WaitingCommit:
 class WaitingCommits:
     """Queue of the commits of a session that wait for their masks.
 
-    A prompt that is held here is closed: the next point begins another object. The commits are carried out in their
-    order, each with the class, rules and model of the moment in which the user made it, so that the result does not
-    depend on the speed of the model. Use it in the thread of the session.
+    A waiting prompt is closed: the next point begins another object. The commits are carried out in order, each with
+    the class, rules and model that were selected when the user made it, so that the result does not depend on the speed
+    of the model. Use the queue in the thread of the session.
 
     Args:
         editor: The document and its undo history.
@@ -166,7 +166,7 @@ class WaitingCommits:
                 return
 
     def undo(self) -> bool:
-        """Take back the newest waiting commit; return False if there is none."""
+        """Remove the newest waiting commit; return False if there is none."""
         if not self._items:
             return False
         item = self._items.pop()
@@ -179,7 +179,7 @@ class WaitingCommits:
         return True
 
     def redo(self) -> bool:
-        """Make the commit again that `undo` took back last; return False if there is none."""
+        """Repeat the commit that `undo` removed last; return False if there is none."""
         if not self._undone or self._undone_at != self._editor.history.pushed:
             return False
         self._items.append(self._undone.pop())
