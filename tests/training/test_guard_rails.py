@@ -57,7 +57,7 @@ def test_an_empty_training_set_is_not_ready(tmp_path: Path) -> None:
     DatasetFolder.create(tmp_path / "new", (DISC,))
     summary = run(dataset_summary_job(tmp_path / "new"))
     assert not is_ready(summary)
-    assert "annotate one and put it in" in requirements(summary)[0].text
+    assert "annotate one and add it" in requirements(summary)[0].text
 
 
 def test_one_class_without_background_is_refused_before_and_in_training(dataset: Callable[..., Path]) -> None:

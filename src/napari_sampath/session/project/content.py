@@ -70,12 +70,10 @@ class ProjectContent:
     """Digest of the pixels -> image."""
     notes: str = ""
     renamed: Mapping[str, str] = field(default_factory=dict)
-    """`ClassInfo.key` of a former name of a class -> its current name, for images that were not open when it was
-    renamed."""
+    """Former name of a class (`ClassInfo.key`) -> current name, for images that were not open when it was renamed."""
 
     duplicates: Mapping[str, str] = field(default_factory=dict)
-    """Training samples of an earlier version whose pixels equal those of another sample: name -> digest of the
-    pixels."""
+    """Name of a training sample of an earlier version that has the pixels of another sample -> their digest."""
 
     def with_image(self, image: ProjectImage) -> ProjectContent:
         """Return a copy with a new or changed image."""

@@ -31,9 +31,7 @@ def requirements(summary: DatasetSummary | None) -> tuple[Requirement, ...]:
     """
     if summary is None:
         return (
-            Requirement(
-                "No image in the training set has verified labels; annotate one and put it in.", False
-            ),
+            Requirement("No image in the training set has verified labels; annotate one and add it.", False),
         )
     return (
         _classes(summary),
@@ -84,7 +82,7 @@ def _in_training(summary: DatasetSummary) -> Requirement:
     ]
     if missing:
         return Requirement(
-            f"No training image has {_join(missing)}; annotate it in one of them, or take the class out.",
+            f"No training image has {_join(missing)}; annotate it in one of them, or remove the class.",
             False,
         )
     return Requirement("Each class is in a training image.", True)

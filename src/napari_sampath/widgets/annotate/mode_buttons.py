@@ -21,7 +21,7 @@ HINTS = {
     Mode.ERASE: "Erase pixels of objects. [ and ] change the size of the eraser.",
     Mode.MOVE: "Drag to move the image; in every other mode, hold the space bar.",
 }
-"""What each mode does, in two lines."""
+"""Description of each mode, in two lines."""
 
 
 class ModeButtons(QWidget):

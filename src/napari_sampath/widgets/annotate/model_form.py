@@ -44,7 +44,7 @@ class ModelForm(QWidget):
         """The choice that waits for consent to a download."""
         self.question = label(wrap=True)
         self.download_button = button("Download", "Download the model and use it", self._download)
-        self.cancel_button = button("Cancel", "Keep the present model", self._cancel)
+        self.cancel_button = button("Cancel", "Keep the current model", self._cancel)
         self.consent = QWidget()
         column(self.question, row(self.download_button, self.cancel_button), parent=self.consent)
         self.consent.hide()

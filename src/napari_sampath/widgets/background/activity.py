@@ -1,4 +1,4 @@
-"""The running background work of a viewer, whichever dock started it."""
+"""The running background work of a viewer, from all docks."""
 
 from __future__ import annotations
 

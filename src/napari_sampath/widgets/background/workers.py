@@ -163,11 +163,11 @@ class JobRunner(QObject):
 
 
 class PromptWorker(QObject):
-    """A thread that predicts masks for prompts: of the requests that are not kept, only the newest is queued.
+    """A thread that predicts masks for prompts and skips requests that are out of date.
 
-    A new request replaces a queued request, unless that is kept: kept requests are answered in their order, before the
-    others. A request that has started is always finished; the session ignores outdated results. Previews are queued
-    separately by the rule of the newest and run while no prompt is queued.
+    A new request replaces a queued one, except that kept requests are all answered, in order and before the others. A
+    request that has started is always finished; the session ignores outdated results. Only the newest preview is
+    queued, and it runs when no prompt is queued.
     """
 
     answered = Signal(object)
@@ -203,8 +203,8 @@ class PromptWorker(QObject):
 
         Args:
             function: Called in the thread.
-            key: Names the request for `keep` and `dropped`; compared by identity.
-            keep: Whether the function is called in any case.
+            key: Identifies the request for `keep` and `dropped`; compared by identity.
+            keep: Whether the function is called even if newer requests follow.
         """
         with self._wake:
             self._submitted += 1

@@ -1,4 +1,4 @@
-"""Which head fits an image, and the cards of heads."""
+"""Choice of the head that fits an image, and the cards of heads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _own_card(path: Path) -> HeadCard | None:
     try:
         return _read_card(str(path), path.stat().st_mtime_ns)
     except (SampathError, OSError):
-        return None  # Running the head says why it cannot be read.
+        return None  # The error is shown when the head is run.
 
 
 @lru_cache(maxsize=64)

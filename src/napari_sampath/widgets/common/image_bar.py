@@ -1,4 +1,4 @@
-"""A bar that says that the image in use is not the image that the user sees, with one button that changes it."""
+"""A bar that warns if the image in use is not the image that the user sees, with a button that changes this."""
 
 from __future__ import annotations
 

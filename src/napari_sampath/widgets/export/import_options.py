@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImportSettings:
-    """Choices that hold for all files; a question is asked about the others."""
+    """Choices that apply to all files; other choices are made by answering a question."""
 
     overlap: str = setting(
         "smaller-on-top", label="Overlapping objects", choices=("smaller-on-top", "file-order")
     )
-    """Which of two overlapping objects is on top, unless the file says so."""
+    """Which of two overlapping objects is on top, unless the file states it."""
     geometry: str = setting("outline", label="QuPath cells", choices=("outline", "nucleus"))
     """Outline of QuPath cells to read."""
 
     def options(self) -> ReadOptions:
-        """Return the options for reading; values of a label map are asked about if they are ambiguous."""
+        """Return the options for reading; an ambiguous label map leads to a question."""
         from ...formats import ReadOptions
 
         choices: dict[str, Any] = {"overlap": self.overlap, "geometry": self.geometry}

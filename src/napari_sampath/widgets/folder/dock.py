@@ -161,7 +161,7 @@ class FolderDock(Dock):
             widget.setToolTip(f"{widget.toolTip()} ({key})")
 
     def project_menu(self, name: str) -> QMenu:
-        """Make the menu that puts an image of the folder into the open project or takes it out."""
+        """Make the menu that adds an image of the folder to the open project or removes it."""
         menu, queue = QMenu(self), self.controller.queue
         membership = self.state.training.membership
         if queue is None or self.state.training.project is None:
@@ -170,11 +170,11 @@ class FolderDock(Dock):
         path = next(entry.path for entry in queue.entries if entry.path.name == name)
         image = membership.files.get(path.resolve())
         if image is None:
-            menu.addAction("Put into the project", partial(membership.put_in_file, path))
+            menu.addAction("Add to the project", partial(membership.put_in_file, path))
             return menu
-        text = "Take out of the training set" if image.training else "Put into the training set"
+        text = "Remove from the training set" if image.training else "Add to the training set"
         menu.addAction(text, partial(membership.change_file, path, not image.training))
-        menu.addAction("Take out of the project", partial(membership.change_file, path, None))
+        menu.addAction("Remove from the project", partial(membership.change_file, path, None))
         return menu
 
     def _members(self) -> dict[str, bool]:

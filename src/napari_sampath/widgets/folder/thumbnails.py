@@ -53,7 +53,7 @@ class Thumbnails(QListWidget):
         self.setFixedHeight(_ROWS_SHOWN * self._cell.height() + 8)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.setToolTip("Click an image to open it; right-click to put it into the project or take it out")
+        self.setToolTip("Click an image to open it; right-click to add it to the project or remove it")
         self.setAccessibleName("Images of the folder")
         self.itemClicked.connect(lambda item: self.image_selected.emit(item.data(_NAME)))
 

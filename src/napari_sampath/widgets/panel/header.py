@@ -30,11 +30,11 @@ class PanelHeader(QWidget):
         self.saved = label()
         self.project = elided_label()
         self.put_in_button = button(
-            "Put in", "Put the image in use into the project and its training set", membership.put_in
+            "Add", "Add the image in use to the project and its training set", membership.put_in
         )
         self.training_button = button(
             "Training",
-            "Train heads on this image; click again to take it out of the training set",
+            "Train heads on this image; click again to remove it from the training set",
             checkable=True,
         )
         self.training_button.clicked.connect(membership.set_training)

@@ -30,7 +30,7 @@ TABS = {
 class SamPathPanel(Removable, QWidget):
     """All docks in one panel, below a header that always shows the image, the project and the running work.
 
-    The docks are created when their tab is shown first.
+    Each dock is created when its tab is shown for the first time.
 
     Args:
         napari_viewer: The viewer, or napari's public proxy of it.

@@ -1,4 +1,4 @@
-"""Menu of the class list of a project: presets, files, and taking a class out."""
+"""Menu of the class list of a project: presets, files, and removal of classes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ClassMenu(QObject):
         self.menu.addSeparator()
         for info in project.classes:
             others = [other for other in project.classes if other.id != info.id]
-            submenu = self.menu.addMenu(swatch(info.color), f"Take out '{_shown(info.name)}'")
+            submenu = self.menu.addMenu(swatch(info.color), f"Remove '{_shown(info.name)}'")
             submenu.addAction("with its objects in all images", partial(self.take_out, info.id, None))
             for other in others:
                 action = partial(self.take_out, info.id, other.id)
@@ -75,7 +75,7 @@ class ClassMenu(QObject):
         self._edit(lambda project: write_classes_file(path, project.classes), text)
 
     def take_out(self, class_id: int, into: int | None) -> None:
-        """Take a class out of the project and of all its images; its objects are deleted, or moved to `into`."""
+        """Remove a class from the project and all its images; its objects are deleted, or moved to `into`."""
         from ...session.project.journals import take_class_out
 
         training = self._state.training
@@ -95,14 +95,14 @@ class ClassMenu(QObject):
                     None if into is None else names[into],
                 )
                 training.membership.join()
-            text = f"Took '{names[class_id]}' out of the project."
+            text = f"Removed '{names[class_id]}' from the project."
             if failed:
                 name, reason = next(iter(failed.items()))
                 text += f" {len(failed)} of its images still have the class; {name}: {reason}"
             training.message.emit(text)
 
         job = _remove_job(project, class_id, into, self._state.sessions_dir, opened)
-        training.membership.edit(job, "taking the class out", done)
+        training.membership.edit(job, "removing the class", done)
 
     def _edit(self, change: Callable[[Project], object], text: str = "Changed the class list.") -> None:
         training, project = self._state.training, self._state.training.project
@@ -140,5 +140,5 @@ def _remove_job(
 
 
 def _shown(name: str) -> str:
-    """Escape the mark of a keyboard shortcut."""
+    """Escape "&", which marks a keyboard shortcut in a menu."""
     return name.replace("&", "&&")

@@ -1,4 +1,4 @@
-"""The Project dock: open a project, put images in, and work through a folder of images."""
+"""The Project dock: open a project, add images, and work through a folder of images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .project_form import ProjectForm
 from .start_page import StartPage
 
 FOLDER_HINT = (
-    "Choose a folder to work through its images one after another, and to put them in by a right-click."
+    "Choose a folder to work through its images one by one; right-click an image to add it to the project."
 )
 
 
 class ProjectDock(FolderDock):
-    """Shows the open project, the place of the image in use in it, and a folder of images.
+    """Shows the open project, the role of the image in use in it, and a folder of images.
 
-    Without a project it offers to open one, and says that nothing is copied.
+    Without a project it offers to open one, and states that nothing is copied.
     """
 
     def refresh(self) -> None:

@@ -18,7 +18,7 @@ NO_IMAGE = "No image is open."
 
 
 class ImageForm(QWidget):
-    """Shows whether the image in use is in the project, and puts it in or takes it out."""
+    """Shows whether the image in use is in the project, and adds or removes it."""
 
     def __init__(self, state: ViewerState) -> None:
         super().__init__()
@@ -27,15 +27,15 @@ class ImageForm(QWidget):
         self.name = elided_label()
         self.text = label(wrap=True)
         self.put_in_button = button(
-            "Put in", "Put the image in use into the project; its file stays where it is", membership.put_in
+            "Add", "Add the image in use to the project; its file stays where it is", membership.put_in
         )
         self.copy_button = button(
-            "Copy in",
-            "Copy the file of the image in use into the project",
+            "Add a copy",
+            "Add the image in use to the project with a copy of its file",
             lambda: membership.put_in(copy=True),
         )
         self.take_out_button = button(
-            "Take out", "Take the image out of the project; its annotations are kept", membership.take_out
+            "Remove", "Remove the image from the project; its annotations are kept", membership.take_out
         )
         self.training = check_box("In the training set", TRAINING_HINT)
         self.training.clicked.connect(membership.set_training)

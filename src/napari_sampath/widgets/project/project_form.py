@@ -36,12 +36,12 @@ class ProjectForm(QWidget):
         self.name.editingFinished.connect(self._rename)
         self.close_button = button("Close", "Close the project; images stay open", training.close_project)
         self.text = label(wrap=True)
-        self.classes_button = button("Classes", "Add, save or take out classes of all images of the project")
+        self.classes_button = button("Classes", "Add, save or remove classes in all images of the project")
         self.class_menu = ClassMenu(state, self.classes_button)
         self.share_button = button("Share", "Pack the project as one file, or merge one from a colleague")
         menu = QMenu(self.share_button)
         menu.addAction("Pack as a zip file…", self._choose_zip)
-        menu.addAction("Merge a project that was worked on elsewhere…", self._choose_other)
+        menu.addAction("Merge another copy of the project…", self._choose_other)
         self.share_button.setMenu(menu)
         self.check_button = button("Check", "Find duplicate images, and locate missing ones", self.check)
         self.notes_button = button(
@@ -93,7 +93,7 @@ class ProjectForm(QWidget):
             )
 
     def merge(self, source: Path) -> None:
-        """Merge a project that was worked on elsewhere."""
+        """Merge another copy of the project."""
         training = self._state.training
         if training.project is not None:
             job = merge_project_job(training.project, source, self._state.sessions_dir)
@@ -169,14 +169,14 @@ def describe_check(check: ProjectCheck) -> str:
     if check.found:
         parts.append(f"Found again: {', '.join(check.found)}.")
     for sample, name in check.duplicates[:2]:
-        parts.append(f"'{sample}' has the same pixels as '{name}'; 'sampath project check' can take it out.")
+        parts.append(f"'{sample}' has the same pixels as '{name}'; 'sampath project check' can remove it.")
     if check.missing:
         parts.append(
             f"The files of {', '.join(map(repr, check.missing[:3]))} are missing; open one of their folders and "
             "check again."
         )
     if check.changed:
-        parts.append(f"The files of {', '.join(map(repr, check.changed[:3]))} have other pixels now.")
+        parts.append(f"The files of {', '.join(map(repr, check.changed[:3]))} have changed pixels.")
     for name, reason in list(check.unreadable.items())[:2]:
         parts.append(f"'{name}' cannot be read: {reason}")
     return " ".join(parts) or "The project is complete: no duplicates, no missing or changed images."

@@ -1,4 +1,4 @@
-"""What one can do before a project is open: open an image or folder, try a sample, open or continue a project."""
+"""Page shown before a project is open: open an image or folder, try a sample, open or continue a project."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class StartPage(QWidget):
         )
 
     def open_images(self, paths: list[Path]) -> None:
-        """Open image files and slides as layers; say which cannot be opened."""
+        """Open image files and slides as layers; report those that cannot be opened."""
         opened, sentences = 0, []
         for path in paths:
             try:

@@ -1,4 +1,4 @@
-"""The card of the selected head: picture, tissue, stain, magnification, classes, quality and on what."""
+"""The card of the selected head: picture, tissue, stain, magnification, classes, and quality on which images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class HeadCardView(QWidget):
         self.hide()
 
     def show_card(self, card: HeadCard | None, classes: Sequence[ClassInfo]) -> None:
-        """Show a card, and say if the head has none of the classes of the image; None hides the view."""
+        """Show a card, with a remark if the head has none of the classes of the image; None hides the view."""
         if card is None:
             self._shown = None
             self.hide()

@@ -15,7 +15,7 @@ MET, MISSING, ADVICE = "✓", "✗", "!"
 
 
 class Checklist(QWidget):
-    """Says in words what the training set has and what it lacks."""
+    """Lists the requirements that the training set meets or does not meet."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Checklist(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(SPACING_PX // 2)
         self.lines: tuple[str, ...] = ()
-        """The lines as shown: a sign and a sentence."""
+        """The lines as shown: a symbol and a sentence."""
 
     def show_requirements(self, summary: DatasetSummary | None) -> bool:
         """Show the checklist of a dataset, and return True if a head can be trained on it."""

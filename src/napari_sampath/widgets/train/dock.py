@@ -25,7 +25,7 @@ from .jobs import TrainingSettings, kinds_job, summary_job, train_job
 if TYPE_CHECKING:
     from ...training.rounds.rounds import DatasetSummary, Round, TrainingCurves
 
-WELCOME = "Open a project to train: heads learn from the images that you put into its training set."
+WELCOME = "Open a project to train: heads learn from the images that you add to its training set."
 
 
 class TrainDock(Dock):
@@ -55,7 +55,7 @@ class TrainDock(Dock):
         )
         self._stop_event = Event()
         self._warned = False
-        """Whether the next press of *Accept* uses a head in spite of `_doubt`."""
+        """Whether the user has seen `_doubt`, so that the next press of *Accept* uses the head."""
         self._doubt: str | None = None
         """Why the offered head may not be useful, if it was trained in this window."""
         self.plot = CurvesPlot()
@@ -198,7 +198,7 @@ class TrainDock(Dock):
 
     def _stop(self) -> None:
         self._stop_event.set()
-        self.status.say("Stopping after the present step; the best epoch is kept.")
+        self.status.say("Stopping after the current step; the best epoch is kept.")
         self.refresh()
 
     def _decide(self, method: str) -> None:
@@ -207,7 +207,7 @@ class TrainDock(Dock):
             return
         if method == "accept" and self._doubt is not None and not self._warned:
             self._warned = True
-            self.status.say(f"{self._doubt} Press 'Accept anyway' to use it all the same.")
+            self.status.say(f"{self._doubt} Press 'Accept anyway' to use it.")
             self.refresh()
             return
         self._warned = False

@@ -122,7 +122,7 @@ class Annotator(QObject):
         self.layer_sync.close(hide)
 
     def reload_keys(self) -> KeyChoice:
-        """Bind the keys of the user's key file, which has changed, and return them."""
+        """Bind the keys of the user's key file again after it has changed, and return them."""
         self.keys.close()
         self.key_choice = load_keys((self.viewer, self.image, self.layers.classes))
         self.keys = self._bind_keys()
@@ -229,7 +229,7 @@ class Annotator(QObject):
         self.message.emit(text)
 
     def _on_name(self) -> None:
-        # Files are exported under the present name of the image.
+        # Files are exported under the current name of the image.
         self.session.name = self.image.name
 
     def _on_overlap(self, overlap: Overlap) -> None:

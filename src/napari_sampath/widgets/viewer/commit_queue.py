@@ -1,4 +1,4 @@
-"""Request the masks of commits that wait for them, and pass the answers to their sessions, in view or not."""
+"""Request the masks of waiting commits, and pass the answers to their sessions, even if their image is not in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn of the objects: outlines, fill, one class only, or nothing."""
+"""How objects are drawn: outlines, fill, one class only, or nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep the image that the user sees and the image in use the same, and say so where they differ."""
+"""Make the image that the user sees the image in use, and show a notice if they differ."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class ImageFollower(QObject):
 
         Args:
             world: The position.
-            say: Whether the user is told why it does not.
+            say: Whether to show a message if it does not.
         """
         image = self._state.image
         if image is None:

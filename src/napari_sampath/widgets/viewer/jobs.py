@@ -162,7 +162,7 @@ def open_job(
 
 
 def _annotated_before(data: Any, layer: Image, layer_image: LayerImage, sessions_dir: Path) -> LayerImage:
-    """Return the image as napari shows it, if only that one was annotated, by an earlier version."""
+    """Return the image as napari shows it if an earlier version annotated it, otherwise the image of the layer."""
     from ...images import LayerImage, to_loaded_image
     from ...session import has_annotations
 

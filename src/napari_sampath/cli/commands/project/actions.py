@@ -182,7 +182,7 @@ def _classes_arguments(parser: argparse.ArgumentParser) -> None:
         "--write", type=Path, metavar="FILE", help="write the class list as CSV or QuPath JSON"
     )
     group.add_argument("--rename", nargs=2, metavar=("OLD", "NEW"), help="rename a class")
-    group.add_argument("--remove", metavar="CLASS", help="take a class out, with its objects in all images")
+    group.add_argument("--remove", metavar="CLASS", help="remove a class, with its objects in all images")
     parser.add_argument("--into", metavar="CLASS", help="with --remove: class that gets the objects")
 
 
@@ -282,9 +282,9 @@ ACTIONS: dict[str, Subcommand] = {
     "create": _action("create a project in a new folder", _create_arguments, _create),
     "show": _action("show images, classes and notes", _nothing, _show),
     "add": _action("put images in", _add_arguments, _add),
-    "remove": _action("take an image out; its annotations are kept", _image_argument, _remove),
+    "remove": _action("remove an image; its annotations are kept", _image_argument, _remove),
     "rename": _action("rename the project or an image", _rename_arguments, _rename),
-    "training": _action("put an image into the training set, or take it out", _training_arguments, _training),
+    "training": _action("add an image to the training set, or remove it", _training_arguments, _training),
     "classes": _action("show and change the class list", _classes_arguments, _classes),
     "notes": _action("show or replace the notes", _notes_arguments, _notes),
     "check": _action("find duplicates and missing or changed images", _check_arguments, _check),

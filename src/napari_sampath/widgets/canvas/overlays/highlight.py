@@ -20,7 +20,7 @@ CANVAS_PX = 2.5
 MARGIN_PX = 2
 """Distance of a frame from its object, in image pixels."""
 MAX_FRAMES = 200
-"""Maximum number of frames; more frames are slow to draw and of no use to the user."""
+"""Maximum number of frames; more frames would be slow to draw and hide the image."""
 
 
 class Highlight:

@@ -1,4 +1,4 @@
-"""The place of the image in use in the open project: put in, take out, training set, class list."""
+"""Membership of the image in use in the open project: adding, removing, training set, class list."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class ProjectHolder(Protocol):
 
 
 class Membership(QObject):
-    """Puts the image in use into the open project or takes it out, and keeps their class lists equal.
+    """Adds the image in use to the open project or removes it, and keeps their class lists equal.
 
-    Opening an image never puts it in.
+    Opening an image never adds it.
 
     Args:
         training: The training state with the project.
@@ -59,7 +59,7 @@ class Membership(QObject):
         self._session: Session | None = None
         self._joining = False
         self._listed: tuple[object, dict[Path, ProjectImage]] = (None, {})
-        """Content of the project, and the images by their files, when they were listed last."""
+        """Content of the project when its images were last listed, and these images by their files."""
         self.runner.failed.connect(training.message)
         self.runner.finished.connect(self._next)
 
@@ -114,7 +114,7 @@ class Membership(QObject):
             self._adopt(project, session)
 
     def put_in(self, copy: bool = False, training: bool = True) -> None:
-        """Put the image in use into the project.
+        """Add the image in use to the project.
 
         Args:
             copy: Copy its file into the project, instead of using it in place.
@@ -125,18 +125,18 @@ class Membership(QObject):
             self._training.message.emit("No project is open; open or create one in the Project tab first.")
             return
         job = _put_in_job(project, session, self.file, copy, training)
-        self.edit(job, "putting the image in", lambda image: self._on_put_in(image, project, session))
+        self.edit(job, "adding the image", lambda image: self._on_put_in(image, project, session))
 
     def take_out(self) -> None:
-        """Take the image in use out of the project; its annotations are kept in its journal."""
+        """Remove the image in use from the project; its annotations are kept in its journal."""
         self._change(
             lambda project, digest: project.remove(digest),
-            "taking the image out",
-            "Took '{name}' out of the project; its annotations are kept.",
+            "removing the image",
+            "Removed '{name}' from the project; its annotations are kept.",
         )
 
     def set_training(self, training: bool) -> None:
-        """Put the image in use into the training set, or take it out of it."""
+        """Add the image in use to the training set, or remove it."""
         text = "Heads are trained on '{name}'." if training else "Heads are not trained on '{name}' any more."
         self._change(
             lambda project, digest: project.set_training(digest, training), "changing the training set", text
@@ -163,19 +163,19 @@ class Membership(QObject):
         )
 
     def put_in_file(self, path: Path) -> None:
-        """Put an image file that is not open into the project and its training set."""
+        """Add an image file that is not open to the project and its training set."""
         project = self._training.project
         if project is not None and path == self.file:
             self.put_in()
         elif project is not None:
-            self.edit(_put_in_file_job(project, path), f"putting {path.name} in", self._say_put_in)
+            self.edit(_put_in_file_job(project, path), f"adding {path.name}", self._say_put_in)
 
     def change_file(self, path: Path, training: bool | None) -> None:
-        """Put the image of a file into the training set, or take it out; None takes it out of the project."""
+        """Add the image of a file to the training set, or remove it; None removes it from the project."""
         project, image = self._training.project, self.files.get(path.resolve())
         if project is None or image is None:
             return
-        text = "Took '{name}' out of the project; its annotations are kept."
+        text = "Removed '{name}' from the project; its annotations are kept."
         if training is not None:
             text = "'{name}' is " + ("in" if training else "not in") + " the training set."
 
@@ -220,7 +220,7 @@ class Membership(QObject):
     def _change(self, change: Callable[[Project, str], object], doing: str, text: str) -> None:
         project, image = self._training.project, self.image
         if project is None or image is None:
-            self._training.message.emit("The image in use is not in a project; put it in first.")
+            self._training.message.emit("The image in use is not in a project; add it first.")
             return
 
         def done(_result: object) -> None:
@@ -262,7 +262,7 @@ class Membership(QObject):
             self._training.message.emit(note)
 
     def _on_classes(self) -> None:
-        """Take an edit of the class list of an image in the project over into the project."""
+        """Apply an edit of the class list of an image in the project to the project."""
         session, project = self._session, self._training.project
         if session is None or self._joining or session.classes.snapshot == self._classes:
             return
@@ -284,7 +284,7 @@ def _put_in_file_job(project: Project, path: Path) -> Job[ProjectImage]:
     from ....annotations import pixel_digest
     from ....images import read
 
-    yield Progress(0, 0, f"Putting {path.name} in")
+    yield Progress(0, 0, f"Adding {path.name}")
     image = read(path)
     hw = (image.pixels.shape[0], image.pixels.shape[1])
     return project.add(pixel_digest(image.pixels), hw, image.name, path, mpp=image.mpp)
@@ -305,11 +305,11 @@ def _sample_job(project: Project, digest: str) -> Job[Any]:
 def _put_in_job(
     project: Project, session: Session, file: Path | None, copy: bool, training: bool
 ) -> Job[ProjectImage]:
-    """Put an image in; if its file has other pixels than the layer, for example another page, save the pixels."""
+    """Add an image; if its file has other pixels than the layer, for example another page, save the pixels."""
     from ....annotations import pixel_digest
     from ....images import read
 
-    yield Progress(0, 0, "Putting the image in")
+    yield Progress(0, 0, "Adding the image")
     digest = session.digest
     if file is not None:
         try:

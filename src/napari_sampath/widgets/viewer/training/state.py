@@ -36,12 +36,12 @@ class OpenedProject:
 
 
 class TrainingState(QObject):
-    """Holds the open project and its heads, and saves training samples of the images that the user put into it.
+    """Holds the open project and its heads, and saves training samples of the images in its training set.
 
-    No project is opened by itself, and nothing is copied without one: "not in a project" is a normal way of working,
-    in which the annotations are in the journals only. Changes are saved two seconds after the last one, when another
-    image is opened, and before training. Changes that are unsaved when the window is closed are kept in the journal
-    and saved when the image is opened again.
+    No project is opened automatically, and nothing is copied without one: annotations of images that are not in a
+    project are in the journals only. Changes are saved two seconds after the last one, when another image is opened,
+    and before training. Changes that are unsaved when the window is closed are kept in the journal and saved when the
+    image is opened again.
 
     Args:
         state_dir: Folder in which the last used project is recorded.
@@ -51,7 +51,7 @@ class TrainingState(QObject):
     changed = Signal()
     """Emitted when another project or another head is in use."""
     project_changed = Signal()
-    """Emitted when a project was opened, closed or edited, or the image in use has another place in it."""
+    """Emitted when a project was opened, closed or edited, or the role of the image in use in it changed."""
     saved = Signal()
     """Emitted when the dataset of the project has new content."""
     message = Signal(str)
@@ -93,7 +93,7 @@ class TrainingState(QObject):
         return (() if self.project is None else self.project.classes) or before
 
     def choose(self, folder: Path, name: str = "", classes: Sequence[ClassInfo] = ()) -> None:
-        """Open a project, after saving to the present one; a new one is created with this name and these classes."""
+        """Open a project, after saving to the current one; a new one is created with this name and these classes."""
         job = open_project_job(self.save_job(), folder, self.state_dir, name, tuple(classes))
         self.runner.start(job, "opening the project", self._on_opened)
 
@@ -191,7 +191,7 @@ def open_project_job(
     """Make a job that opens or creates a project and records it as the last used one.
 
     Args:
-        save: Job that saves the unsaved changes to the present project; None if there are none.
+        save: Job that saves the unsaved changes to the current project; None if there are none.
         folder: The project, or a dataset of an earlier version.
         state_dir: Folder in which the last used project is recorded.
         name: Name of a new project; that of the folder if empty.
