@@ -8,10 +8,12 @@
 # make evaluate-models  evaluates the shipped models on the images of SAMPATH_DATA, writes docs/model-card.md
 # make models           trains all shipped models into build/models; takes hours; SMALL=1 uses few steps
 # make afternoon        simulates an afternoon of annotating on the images of SAMPATH_DATA, writes docs/afternoon.md
+# make test-matrix      runs the tests of the window with napari 0.6.2, 0.8 and 0.9 and with PySide6; about an hour
+# make package          builds and checks the wheel and the source archive in dist/
 # make docs             builds the documentation into site/
 # Each target sets up the environment first; PYTHON=/path/to/python3.12 chooses its Python.
 
-.PHONY: help setup demo test fuzz bench bench-gui bench-slides results evaluate-models models afternoon docs clean
+.PHONY: help setup demo test test-matrix package fuzz bench bench-gui bench-slides results evaluate-models models afternoon docs clean
 .NOTPARALLEL:
 
 help:
@@ -43,7 +45,8 @@ results: setup
 
 evaluate-models: setup
 	@.venv/bin/python -m benchmarks.model_card --data "$${SAMPATH_DATA:-../shared/data}" --clicks 20 --high-resolution --colours 0.8 1.2 \
-		--objects nucleus-cnn --card docs/model-card.md $(addprefix --beside ,$(wildcard build/models/unet-*.safetensors)) $(ARGS)
+		--objects nucleus-cnn --card docs/model-card.md --copy src/napari_sampath/encoders/shipped/model-card.md \
+		$(addprefix --beside ,$(wildcard build/models/unet-*.safetensors)) $(ARGS)
 
 models: setup
 	@PATH="$$PWD/.venv/bin:$$PATH" SMALL="$(SMALL)" bash recipes/models.sh "$${SAMPATH_DATA:-../shared/data}"
@@ -53,6 +56,12 @@ afternoon: setup
 
 docs: setup
 	@.venv/bin/python -m pip install --quiet --group docs && .venv/bin/mkdocs build --strict
+
+test-matrix: setup
+	@CASES="$(CASES)" bash scripts/test_matrix.sh $(ARGS)
+
+package:
+	@PYTHON="$(PYTHON)" bash scripts/package.sh
 
 clean:
 	rm -rf demo-output build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

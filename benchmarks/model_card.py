@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,6 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_prompt_arguments(parser)
     parser.add_argument("--card", type=Path, required=True, metavar="FILE", help="the card to write")
     parser.add_argument(
+        "--copy",
+        type=Path,
+        metavar="FILE",
+        help="also write the card, without pictures and links, to this file",
+    )
+    parser.add_argument(
         "--beside",
         action="append",
         default=[],
@@ -103,6 +110,8 @@ def _run(args: argparse.Namespace, output: Output) -> None:
     measurable = [head for head in packaged if _training_data(head, args).is_dir()]
     reports = _score_heads([*measurable, *beside], args, model, output)
     write_model_card(args.card, weights, scores.prompts, reports, worst, scores.objects)
+    if args.copy:
+        args.copy.write_text(as_plain_text(args.card.read_text(encoding="utf-8")), encoding="utf-8")
     output.note(f"Wrote {args.card}.")
     output.result({**scores.as_dict(args.split), "heads": reports}, scores.as_text())
 
@@ -189,6 +198,12 @@ parent fields, the tumour from one patient.
 {_LIMITS}"""
     write_atomically(path, lambda file: file.write(text.encode()))
     return path
+
+
+def as_plain_text(card: str) -> str:
+    """Return a card without its pictures and links to other pages, which are in the documentation only."""
+    lines = [line for line in card.splitlines(keepends=True) if not line.startswith("![")]
+    return re.sub(r"\[([^\]]+)\]\((?!https?:)[^)]+\)", r"\1", "".join(lines))
 
 
 def _markdown(table: Table) -> str:

@@ -98,7 +98,7 @@ python_packages() {
     say "installing Python packages; the first time this downloads about 3 GB and takes some minutes"
     # Dependency groups need pip 25.1.
     "$venv/bin/python" -m pip install --quiet --upgrade 'pip>=25.1' </dev/null &&
-        "$venv/bin/python" -m pip install --quiet --progress-bar off -e '.[gui]' --group test --group dev </dev/null ||
+        "$venv/bin/python" -m pip install --quiet --progress-bar off -e '.[gui]' 'napari[pyqt6]' --group test --group dev </dev/null ||
         fail "pip could not install the packages; see the output above and check the network connection"
     cp pyproject.toml "$stamp"
     is_ready || { rm -f "$stamp"; fail "the installed packages cannot be imported; delete $venv and try again"; }

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..config import overriding
 from ..errors import SampathError, printable
 from .commands import (
@@ -115,7 +114,7 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         description="Segment pathology images with prompts and trained heads.",
         epilog="Run 'sampath SUBCOMMAND --help' for the arguments and an example of a subcommand.",
     )
-    parser.add_argument("--version", action="version", version=f"napari-sampath {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     _add_common(parser, None)
     subcommands = parser.add_subparsers(
         dest="subcommand", metavar="SUBCOMMAND", required=True, title="subcommands"
@@ -132,6 +131,17 @@ def build_parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         if name in argv:
             subcommand.arguments(subparser)
     return parser
+
+
+class _Version(argparse.Action):
+    """Print the version; argparse's own action needs it in advance, and finding it takes time."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the version and exit."""
+        from .. import __version__
+
+        sys.stdout.write(f"napari-sampath {__version__}\n")
+        parser.exit()
 
 
 def _join_negative(argv: Sequence[str]) -> list[str]:

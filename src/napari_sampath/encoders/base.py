@@ -42,6 +42,10 @@ class EncoderInfo:
     """Size of the weights file in MB; 0 if unknown."""
     gated: bool = False
     """True if users must request access and accept the terms before downloading the weights."""
+    attribution: str = ""
+    """Images that the shipped weights were trained on, with licences and citations; empty for other weights."""
+    model_card: Path | None = None
+    """Markdown file on training, scores and limits; None if the page at `source_url` describes the weights."""
 
 
 class Encoder(nn.Module, ABC):

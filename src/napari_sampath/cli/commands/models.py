@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, output: Output) -> None:
 
 
 def encoder_row(entry: EncoderEntry) -> dict[str, Any]:
-    """Return the name, licence, size and other properties of an encoder.
+    """Return the name, licence, attribution, size and other properties of an encoder.
 
     "weights" is "shipped", "downloaded", "not downloaded", "on request", "missing" or "your own".
     """
@@ -72,6 +72,8 @@ def encoder_row(entry: EncoderEntry) -> dict[str, Any]:
         "name": info.name,
         "summary": info.summary,
         "licence": info.licence,
+        "attribution": info.attribution,
+        "model_card": None if info.model_card is None else str(info.model_card),
         "source": info.source_url,
         "answers_prompts": info.promptable,
         "size_mb": info.size_mb,
@@ -81,6 +83,7 @@ def encoder_row(entry: EncoderEntry) -> dict[str, Any]:
 
 def head_row(name: str) -> dict[str, Any]:
     """Return the name, classes, metrics and other properties of a trained head that ships with the package."""
+    from ...encoders.tiny.tiny import MODEL_CARD
     from ...heads import load_head
 
     loaded = load_head(name)
@@ -91,6 +94,7 @@ def head_row(name: str) -> dict[str, Any]:
         "classes": [info.name for info in loaded.classes],
         "licence": loaded.metadata.licence,
         "attribution": loaded.metadata.attribution,
+        "model_card": str(MODEL_CARD),
         "metrics": dict(loaded.metadata.metrics),
         "size_mb": Path(loaded.source).stat().st_size / 1e6,
     }
@@ -121,7 +125,14 @@ def _text(encoders: list[dict[str, Any]], heads: list[dict[str, Any]], kinds: li
         (["TRAINED HEAD", "SIZE", "ENCODER", "CLASSES"], head_rows),
         (["KIND OF HEAD", "SUMMARY"], [[row["name"], row["summary"]] for row in kinds]),
     ]
-    return "\n\n".join(table(headings, rows) for headings, rows in tables if rows)
+    shipped = [row for row in (*encoders, *heads) if row["model_card"]]
+    blocks = [table(headings, rows) for headings, rows in tables if rows]
+    if shipped:
+        sources = sorted({part for row in shipped for part in row["attribution"].split("; ")})
+        blocks.append(
+            f"The shipped weights were trained on: {'; '.join(sources)}.\nModel card: {shipped[0]['model_card']}"
+        )
+    return "\n\n".join(blocks)
 
 
 def _size(size_mb: float) -> str:

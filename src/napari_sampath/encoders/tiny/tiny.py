@@ -22,7 +22,15 @@ from ..base import Encoder, EncoderEntry, EncoderInfo, EncoderParts, registry
 from ..weights.weights import encoder_digest, load_state_dict
 from .tiny_prompts import CHANNELS, MapPromptEncoder, SpreadingMaskDecoder
 
+SHIPPED = Path(__file__).parents[1] / "shipped"
+MODEL_CARD = SHIPPED / "model-card.md"
+"""Card of the shipped models and heads, written by `benchmarks.model_card`."""
 LICENCE = "Apache-2.0 (trained on CC BY 4.0, CC0 and BSD-3-Clause images, see the model card)"
+ATTRIBUTION = (
+    "EBHI-Seg (CC BY 4.0), Shi et al. 2023, Front. Med. 10:1114673, doi:10.6084/m9.figshare.21540159; "
+    "BBBC038v1 (CC0), Caicedo et al. 2019, Nat. Methods 16, Broad Bioimage Benchmark Collection; "
+    "histolytics 0.3.0, example of HGSC (BSD-3-Clause); BCSS (CC0), Amgad et al. 2019, Bioinformatics 35(18)"
+)
 
 INFO = EncoderInfo(
     name="sampath-tiny",
@@ -31,6 +39,8 @@ INFO = EncoderInfo(
     source_url="https://doi.org/10.6084/m9.figshare.21540159",
     promptable=True,
     size_mb=23.0,
+    attribution=ATTRIBUTION,
+    model_card=MODEL_CARD,
 )
 PATH_INFO = EncoderInfo(
     name="sampath-tiny-path",
@@ -39,6 +49,8 @@ PATH_INFO = EncoderInfo(
     source_url=INFO.source_url,
     promptable=False,
     size_mb=9.0,
+    attribution=ATTRIBUTION,
+    model_card=MODEL_CARD,
 )
 
 
@@ -53,7 +65,7 @@ class TinyModel:
     @property
     def weights(self) -> Path:
         """Path of the shipped file."""
-        return Path(__file__).parents[1] / "shipped" / f"{self.info.name}.safetensors"
+        return SHIPPED / f"{self.info.name}.safetensors"
 
     def untrained(self) -> EncoderParts:
         """Build the parts with random weights, for training."""
