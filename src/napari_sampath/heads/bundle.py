@@ -75,7 +75,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class _Construction:
-    """How a head is built."""
+    """Kind of a head and the arguments of its constructor."""
 
     kind: str
     arguments: Mapping[str, bool | int | float | str]
@@ -83,7 +83,7 @@ class _Construction:
 
 @dataclass(frozen=True, slots=True)
 class _Description:
-    """The JSON text of a bundle."""
+    """Content of the JSON text in a bundle."""
 
     head: _Construction
     features: tuple[FeatureMap, ...]
@@ -98,7 +98,7 @@ class _Description:
     attribution: str
 
     def metadata(self) -> Metadata:
-        """Return what the bundle says about the head.
+        """Return the description of the head.
 
         Raises:
             ValueError: If no encoder is named, or a colour is out of range.

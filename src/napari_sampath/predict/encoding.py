@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 _MAX_BATCH = 32
 """Maximum tiles per batch; larger batches are not faster."""
 _READERS, _AHEAD = 4, 8
-"""Threads that read a slide, and tiles that are read ahead of the encoder."""
+"""Number of threads that read a slide, and of tiles that are read ahead of the encoder."""
 _MEMORY_FRACTION = 0.6
 """Maximum fraction of a device's free memory that a batch uses."""
 
@@ -253,7 +253,7 @@ def read_ahead(pixels: Any, frames: Iterable[Frame]) -> Iterator[tuple[Frame, UI
 
 
 def window_frame(window: UInt8Array, frame: Frame) -> Frame:
-    """Return the frame of pixels that `read_window` read, as an image of its own."""
+    """Return the frame of pixels that `read_window` read, as a separate image."""
     return replace(frame, top=0, left=0, height=window.shape[0], width=window.shape[1])
 
 

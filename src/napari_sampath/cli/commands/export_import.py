@@ -110,13 +110,13 @@ def _add_choices(group: argparse._ArgumentGroup) -> None:
         "--threshold",
         type=int,
         metavar="VALUE",
-        help="values of a label map from this one on are one class, the others background",
+        help="threshold of a label map: values of at least this are one class, lower values background",
     )
     group.add_argument(
         "--overlap",
         choices=("smaller-on-top", "file-order"),
         default="smaller-on-top",
-        help="which of two overlapping objects is on top, unless the file says so (default: %(default)s)",
+        help="which of two overlapping objects is on top, unless the file states it (default: %(default)s)",
     )
     group.add_argument(
         "--scale",
@@ -189,7 +189,7 @@ def run_import(args: argparse.Namespace, output: Output) -> None:
 
 
 def _with_name(journal: Journal, name: str | None) -> Journal:
-    """Write the present name of the image into a journal that may be changed, so that no file holds an earlier name."""
+    """Write the current name of the image into a journal that may be changed, so that no file holds an earlier name."""
     from ...annotations import Journal, open_journal
 
     if name is None or name == journal.header.image:

@@ -51,7 +51,7 @@ def add_slide_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def is_slide_output(path: Path) -> bool:
-    """Return True if the result for a slide is asked for."""
+    """Return True if the output of the command is the result for a slide."""
     return path.name.endswith(SUFFIX)
 
 
@@ -86,7 +86,7 @@ def open_small_image(path: Path, output: Output) -> LoadedImage:
 
 
 def run_slide(args: argparse.Namespace, output: Output) -> None:
-    """Segment a slide into an OME-Zarr folder, or continue to do so."""
+    """Segment a slide into an OME-Zarr folder, or continue an unfinished result."""
     from ...heads import load_head
     from ...images.slides import open_slide
     from ...predict.whole_slide import slide_run_job
@@ -124,7 +124,7 @@ def run_slide(args: argparse.Namespace, output: Output) -> None:
 
 
 def read_tissue(choice: str, slide: Slide) -> Tissue:
-    """Return where a slide is segmented.
+    """Return the mask of the regions of a slide to segment.
 
     Args:
         choice: "auto", "all", or the path of a mask image whose nonzero pixels are tissue.

@@ -23,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, output: Output) -> None:
-    """Print what is known about a slide."""
+    """Print the properties of a slide."""
     from ...images.slides import open_slide
 
     with open_slide(args.slide) as slide:

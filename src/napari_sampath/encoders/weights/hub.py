@@ -150,6 +150,6 @@ def _read_note(note: Path, weights: HubFile) -> WeightsFile | None:
         published = from_json(WeightsFile, read_json(note))
     except (OSError, ValueError):
         return None
-    # The note says only what the Hub published: where the file lies and where it came from is not read from it.
+    # Only checksum and size are taken from the note; a changed note must not redirect the download.
     valid = re.fullmatch("(?:[0-9a-f]{64})?", published.sha256) and 0 <= published.size <= MAX_BYTES
     return replace(published, name=weights.name, url=weights.url, from_hub=True) if valid else None

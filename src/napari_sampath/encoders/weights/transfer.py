@@ -26,7 +26,7 @@ _TIMEOUT_S = (10.0, 30.0)
 """Timeouts in seconds for connecting and between two chunks."""
 _MAX_REDIRECTS = 10
 _NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
-"""What requests raises; ValueError for malformed addresses."""
+"""Exceptions that requests raises; ValueError for malformed addresses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Segmentation of a whole slide with a trained head, block by block, into a result that can be resumed.
 
-Each block is segmented with all tiles that reach into it, so that its pixels are those of a run in one piece. Which
-tiles are run depends on the tissue and on the lattice of the whole slide only, never on the blocks.
+Each block is segmented with all tiles that reach into it, so that the result does not depend on the blocks. The tiles
+are chosen by the tissue and by the tile grid of the whole slide.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_RATIO = 64.0
 
 @dataclass(frozen=True, slots=True)
 class SlideRun:
-    """What a run did."""
+    """Result of a run."""
 
     path: Path
     """Folder of the result."""
@@ -109,7 +109,7 @@ def slide_run_job(
 
 
 def scale_factor(slide: Slide, head: LoadedHead, mpp: float | None = None) -> tuple[float, tuple[str, ...]]:
-    """Choose the level-0 pixels per pixel at which a head runs, and say so if a scale is unknown.
+    """Choose the level-0 pixels per pixel at which a head runs, with a sentence if a scale is unknown.
 
     Raises:
         ConfigError: If the ratio of the scales is not plausible.

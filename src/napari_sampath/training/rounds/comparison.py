@@ -89,7 +89,7 @@ class Comparison:
 
     @property
     def measured(self) -> bool:
-        """Whether the scores say something: on images that the heads were not trained on, with several classes."""
+        """Whether the scores are meaningful: measured on images without training labels, with several classes."""
         return self.measured_on == "val" and len(self.labelled) > 1
 
     @property

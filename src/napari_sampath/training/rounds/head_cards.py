@@ -1,4 +1,4 @@
-"""What a person needs to know about a head before running it: tissue, stain, classes, scale, quality and on what."""
+"""Cards that describe heads to users: tissue, stain, classes, scale, and quality on which images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HeadCard:
     """Classes without the background."""
     encoder: str
     quality: str
-    """Measured quality and on what, one sentence."""
+    """Measured quality and the images on which it was measured, one sentence."""
     measured: bool
     """Whether the quality was measured on images that the head was not trained on."""
     licence: str

@@ -1,4 +1,4 @@
-"""What a dataset needs before a head is trained on it, as a checklist in words."""
+"""Checklist of what a dataset needs before a head is trained on it."""
 
 from __future__ import annotations
 

@@ -147,8 +147,8 @@ def round_job(
     """Train a head of a given kind on a dataset, and compare it with the current head; see `train`.
 
     The new head is not offered; to do so, call `heads.offer` with its path. `curves` is filled during training; if no
-    image is left for validation, they contain no Dice, because that of the training images says nothing. Setting `stop`
-    ends training early and keeps the best epoch.
+    image is left for validation, they contain no Dice, because the Dice of training images would be misleading. Setting
+    `stop` ends training early and keeps the best epoch.
     """
     config, curves = config or TrainingConfig(), curves or TrainingCurves()
     curves.epochs = config.epochs

@@ -130,7 +130,7 @@ def _remove(args: argparse.Namespace, output: Output) -> None:
     project = open_project(args, output)
     image = project.image(args.image)
     project.remove(image.digest)
-    output.result({"removed": image.name}, f"Took '{image.name}' out; its annotations are kept.")
+    output.result({"removed": image.name}, f"Removed '{image.name}'; its annotations are kept.")
 
 
 def _rename_arguments(parser: argparse.ArgumentParser) -> None:
@@ -239,7 +239,7 @@ def _check_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder in which to search for missing images",
     )
     parser.add_argument(
-        "--remove-duplicates", action="store_true", help="take out the second training sample of an image"
+        "--remove-duplicates", action="store_true", help="remove the second training sample of an image"
     )
 
 
@@ -254,11 +254,11 @@ def _check(args: argparse.Namespace, output: Output) -> int:
     for sample, name in report.duplicates:
         if args.remove_duplicates:
             editing.remove_image(project.dataset, sample)
-            lines.append(f"took out the sample '{sample}', which has the same pixels as '{name}'")
+            lines.append(f"removed the sample '{sample}', which has the same pixels as '{name}'")
         else:
             problems.append(f"'{sample}' has the same pixels as '{name}'; use --remove-duplicates")
     problems += [f"the file of '{name}' is missing; use --search FOLDER" for name in report.missing]
-    problems += [f"the file of '{name}' has other pixels than its annotations" for name in report.changed]
+    problems += [f"the file of '{name}' has changed since the image was added" for name in report.changed]
     problems += [f"'{name}' cannot be read: {reason}" for name, reason in report.unreadable.items()]
     values = {
         "images": len(project.images),
@@ -281,7 +281,7 @@ def _action(
 ACTIONS: dict[str, Subcommand] = {
     "create": _action("create a project in a new folder", _create_arguments, _create),
     "show": _action("show images, classes and notes", _nothing, _show),
-    "add": _action("put images in", _add_arguments, _add),
+    "add": _action("add images", _add_arguments, _add),
     "remove": _action("remove an image; its annotations are kept", _image_argument, _remove),
     "rename": _action("rename the project or an image", _rename_arguments, _rename),
     "training": _action("add an image to the training set, or remove it", _training_arguments, _training),
@@ -295,6 +295,6 @@ ACTIONS: dict[str, Subcommand] = {
         "pack the project with its annotations as a zip file", sharing.pack_arguments, sharing.pack
     ),
     "unpack": _action("unpack a zip file into a new project", sharing.unpack_arguments, sharing.unpack),
-    "merge": _action("merge a project that was worked on elsewhere", sharing.merge_arguments, sharing.merge),
+    "merge": _action("merge another copy of the project", sharing.merge_arguments, sharing.merge),
 }
 """Name -> action."""

@@ -22,7 +22,7 @@ from ....rasters import Raster, read_labels
 from ..dataset import IGNORED, Sample
 
 _FEW_VALUES = 4
-"""Number of values of a label map from which on classes can be told from objects."""
+"""Minimum number of values in a label map to distinguish classes from objects."""
 BACKGROUND = ClassInfo(0, "background", (0, 0, 0))
 _OBJECT_MAPS = ("_cp_masks", "_instances")
 """File name suffixes of label maps whose values are object numbers, as written by Cellpose and by exports."""
@@ -44,7 +44,7 @@ def with_background(classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class MaskClasses:
-    """What the values of the label maps of a dataset mean."""
+    """Meaning of the values of the label maps of a dataset."""
 
     classes: tuple[ClassInfo, ...]
     ignored: frozenset[int] = frozenset()
@@ -56,7 +56,7 @@ class MaskClasses:
 
 
 def find_classes(folder: Path, samples: Sequence[Sample], as_: ValuesAs = "auto") -> MaskClasses:
-    """Find out what the values of label maps mean.
+    """Determine the meaning of the values of label maps.
 
     `classes.json` names the classes. Without it, or if it lists a single class, values above 255 are objects; so are
     those of files with a name of `_OBJECT_MAPS`, and of maps in which nearly every value is one connected area
@@ -131,7 +131,7 @@ class _Votes:
         self._are_wide = False
 
     def add(self, raster: Raster, numbers: IntArray, path: Path) -> None:
-        """Add a label map and its values other than 0; maps with few values cannot tell."""
+        """Add a label map and its values other than 0; maps with few values are not counted."""
         self.numbers += len(numbers)
         if self._as == "auto" and not len(numbers):
             return
@@ -150,8 +150,8 @@ class _Votes:
     def for_objects(self) -> bool:
         """Whether the values are objects.
 
-        Class maps of 8 bits are more common than object numbers, so those must be 1, 2, 3 ... in each map, up to
-        different numbers.
+        Class maps of 8 bits are more common than object numbers. Values of 8 bits therefore count as object numbers
+        only if they are 1, 2, 3 ... in each map, and the highest values differ.
         """
         if self._as != "auto":
             return self._as == "objects"

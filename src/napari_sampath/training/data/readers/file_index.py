@@ -19,13 +19,13 @@ SPLIT_FOLDERS = {
     "test": "test",
     "testing": "test",
 }
-"""Name of a folder, in small letters -> split."""
+"""Name of a folder, in lower case -> split."""
 
 
 class FileIndex:
     """The files of a folder, found by name.
 
-    A name matches exactly; otherwise in other capitals or another Unicode normalisation (files that were copied from a
+    A name matches exactly; otherwise with different letter case or Unicode normalisation (files that were copied from a
     Mac); otherwise percent-encoded, as earlier versions of this package wrote it. Hidden files are left out.
 
     Args:
@@ -71,7 +71,7 @@ def visible_files(folder: Path) -> list[Path]:
 
 
 def subfolders(folder: Path) -> dict[str, Path]:
-    """Return the visible subfolders of a folder by their names in small letters."""
+    """Return the visible subfolders of a folder by their names in lower case."""
     if not folder.is_dir():
         return {}
     return {
@@ -87,7 +87,7 @@ def split_folders(folder: Path) -> list[tuple[Path, str]]:
 
 
 def same_name(first: str, second: str) -> bool:
-    """Return True if two names differ at most in capitals and Unicode normalisation."""
+    """Return True if two names differ at most in letter case and Unicode normalisation."""
     return _fold(first) == _fold(second)
 
 

@@ -73,7 +73,7 @@ def open_listed(
     Args:
         path: The file or folder.
         rows: Rows of `index.csv`, with the columns `name`, `group` and `split`.
-        problems: A list to which the reasons are added why files were not read.
+        problems: A list to which the reasons for not reading files are appended.
 
     Raises:
         DatasetError: If a file is malformed, an image is missing, or an object has an unlisted category.
@@ -99,7 +99,7 @@ def _open_file(path: Path) -> _File:
 
 
 def _find(folder: Path, problems: list[str]) -> list[_File]:
-    """Find the files of a folder; the first place that contains any counts."""
+    """Find the files of a folder; the first place that contains any is used."""
     inside = subfolders(folder)
     for places in (
         [folder],
@@ -136,7 +136,7 @@ def _files_in(place: Path, problems: list[str]) -> list[_File]:
             continue
         if format_.images is not None:
             found.append(_File(source, format_, _split_of(path)))
-    # COCO has further files with key points and captions of the same images.
+    # COCO has further files with keypoints and captions of the same images.
     instances = [file for file in found if file.path.name.startswith("instances_")]
     return instances or found
 
@@ -181,7 +181,7 @@ def _dataset(path: Path, files: Sequence[_File], groups: Groups) -> Dataset:
 
 
 def _left_out(file: _File, used: Mapping[str, FileClass]) -> Counter[str]:
-    """Count what belongs to no image, and the classes without an object."""
+    """Count the annotations that belong to no image, and the classes without an object."""
     if file.format.name != "coco":
         return Counter()
     coco = CocoFile.of(file.source)

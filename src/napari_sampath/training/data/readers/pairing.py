@@ -21,7 +21,7 @@ MASK_ENDINGS = (
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "imagestr")
 _LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "segmentationclass", "labelstr")
 _CHANNEL = "_0000"
-"""End of the names of images, but not of labels, of nnU-Net."""
+"""End of image names in nnU-Net, which the names of the labels do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Pairs:
 
 
 class _LabelFolder:
-    """A folder with label files; if it is an export of this package, `classes.json` says whose they are."""
+    """A folder with label files; in an export of this package, `classes.json` assigns them to images."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -89,7 +89,7 @@ def find_pairs(folder: Path, suffixes: Sequence[str]) -> Pairs:
 
     Args:
         folder: The folder.
-        suffixes: Suffixes of annotation files, such as ".json"; masks are found without them.
+        suffixes: Suffixes of annotation files, such as ".json"; masks are always searched for.
 
     Raises:
         DatasetError: If two files match an image equally well, an image has labels in two folders, or two images have

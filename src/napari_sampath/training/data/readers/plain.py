@@ -35,7 +35,7 @@ def open_plain(folder: Path, rows: Sequence[Mapping[str, str]], as_: ValuesAs = 
     whole groups, is the validation split.
 
     Raises:
-        DatasetError: If a folder with labels has none of an image, or `index.csv` has no column `name`.
+        DatasetError: If a folder with labels has no file for an image, or `index.csv` has no column `name`.
     """
     suffixes = {suffix: None for entry in readable() for suffix in entry.suffixes}
     named = [suffix for suffix in suffixes if suffix not in ("/", ".npy", *IMAGE_SUFFIXES)]
