@@ -55,6 +55,76 @@ def test_indexing_matches_an_array(writes: list, key: object) -> None:
     assert not plain[~covered].any()
 
 
+boxes = st.tuples(spots, spots, st.integers(1, MAP_TILE_PX + 40), st.integers(1, 2 * MAP_TILE_PX)).map(
+    lambda at: (at[0], at[1], min(at[0] + at[2], HW[0]), min(at[1] + at[3], HW[1]))
+)
+changes = st.one_of(
+    st.tuples(st.just("fill"), boxes, st.integers(0, 3)),
+    st.tuples(st.just("noise"), boxes, st.integers(0, 2**32)),
+    st.tuples(st.just("disc"), boxes, st.integers(0, 9)),
+)
+
+
+def changed(kind: str, part: np.ndarray, number: int) -> np.ndarray:
+    """Return new values of a window: one value, random values, or a disc on what is there."""
+    if kind == "fill":
+        return np.full_like(part, number)
+    if kind == "noise":
+        return np.random.default_rng(number).integers(0, 5, part.shape).astype(part.dtype)
+    rows, cols = np.indices(part.shape)
+    inside = np.hypot(rows - part.shape[0] / 2, cols - part.shape[1] / 2) < min(part.shape) / 2
+    return np.where(inside, part.dtype.type(number), part)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(changes, max_size=8), st.sampled_from([np.int32, np.bool_]), st.integers(0, 8), st.integers(1, 3)
+)
+def test_tiles_of_every_kind_match_an_array(steps: list, dtype: type, level: int, most_open: int) -> None:
+    tiled, plain = TiledMap(HW, dtype, most_open), np.zeros(HW, dtype=dtype)
+    kept: list[tuple[TiledMap, np.ndarray]] = []
+    for kind, (r0, c0, r1, c1), number in steps:
+        kept.append((tiled.snapshot(), plain.copy()))
+        plain[r0:r1, c0:c1] = changed(kind, plain[r0:r1, c0:c1], number)
+        if kind == "fill":
+            tiled.fill((r0, c0, r1, c1), number)
+        else:
+            tiled.write((r0, c0, r1, c1), plain[r0:r1, c0:c1])
+        check_summary(tiled, plain, 2**level)
+    for snapshot, before in [*kept, (tiled, plain)]:
+        np.testing.assert_array_equal(np.asarray(snapshot), before)
+        check_summary(snapshot, before, 2**level)
+    covered = np.zeros(HW, dtype=bool)
+    for r0, c0, r1, c1 in tiled.tiles_in([(0, 0, *HW)]):
+        covered[r0:r1, c0:c1] = True
+    assert not plain[~covered].any()
+
+
+def check_summary(tiled: TiledMap, plain: np.ndarray, step: int) -> None:
+    """A cell shows one of its labels exactly if an eighth of it is labelled, wherever the window begins."""
+    whole = tiled.read((0, 0, *HW), step)
+    padded = np.pad(plain, [(0, -side % step) for side in HW], mode="edge")
+    cells = padded.reshape(padded.shape[0] // step, step, -1, step).swapaxes(1, 2).reshape(*whole.shape, -1)
+    np.testing.assert_array_equal(whole != 0, (cells != 0).sum(axis=-1) * (8 if step > 1 else 1) >= step**2)
+    assert (cells == whole[..., None]).any(axis=-1)[whole != 0].all()
+    top, left = whole.shape[0] // 3, whole.shape[1] // 2
+    part = tiled.read((top * step, left * step, HW[0], (whole.shape[1] - 1) * step), step)
+    np.testing.assert_array_equal(part, whole[top:, left:-1] if left < whole.shape[1] - 1 else part)
+
+
+def test_windows_between_the_cells_of_a_step_are_refused() -> None:
+    tiled = TiledMap(HW, np.uint8)
+    for box, step in (
+        ((0, 0, 8, 8), 3),
+        ((0, 0, 8, 8), 512),
+        ((2, 0, 8, 8), 4),
+        ((0, 0, 8, 9), 4),
+        ((0, 0, 9999, 8), 4),
+    ):
+        with pytest.raises(ValueError, match=f"{step}"):
+            tiled.read(box, step)
+
+
 def test_indices_outside_the_map_are_refused() -> None:
     tiled = TiledMap(HW, np.uint8)
     for key in ((HW[0], 0), (0, -HW[1] - 1), (0, 0, 0)):

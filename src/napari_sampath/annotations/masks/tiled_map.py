@@ -1,144 +1,82 @@
-"""Label maps of any size that use memory only for tiles that have been written."""
+"""Label maps of any size that use memory for what is annotated only."""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...arrays import IntArray
-from ...rasters import check_pixels
+from .map_view import MapView, by_tile, normalize, split_at_tiles
 from .masks import Box, union
+from .tiles import TILE_PX, Tile, equal, opened, packed, pixels_of, size_of, summary_of
 
-MAP_TILE_PX = 256
+MAP_TILE_PX = TILE_PX
+MAX_OPEN = 128
+"""Number of tiles of a large map that stay open for writing, 32 MiB of int32; see `TiledMap`."""
+SMALL_MAP = 1024
+"""Tiles of a map of 8,192 px, whose tiles all stay open, because packing one takes as long as a brush stroke."""
 
-
-class MapView(np.lib.mixins.NDArrayOperatorsMixin):
-    """Array interface of a label map for numpy and napari.
-
-    Indexing reads only the requested part. Other operations convert the whole map to an array, which raises
-    `ImageError` if the map is too large for memory.
-    """
-
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
-    ndim = 2
-
-    @property
-    def size(self) -> int:
-        """Number of pixels."""
-        return self.shape[0] * self.shape[1]
-
-    def window(self, box: Box) -> npt.NDArray[Any]:
-        """Return a copy of the pixels of a box (r0, c0, r1, c1), which must lie inside the map."""
-        raise NotImplementedError
-
-    def filled_boxes(self) -> Iterator[Box]:
-        """Yield boxes that together contain all non-zero pixels."""
-        raise NotImplementedError
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, key: Any) -> Any:
-        box, index = _normalize(key, self.shape)
-        return self._pick(*index) if box is None else self.window(box)[index]
-
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        check_pixels(*self.shape, "the label map")
-        whole = self.window((0, 0, *self.shape))
-        return whole if dtype is None else whole.astype(dtype, copy=False)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        dense = [np.asarray(value) if isinstance(value, MapView) else value for value in inputs]
-        return getattr(ufunc, method)(*dense, **options)
-
-    def copy(self) -> npt.NDArray[Any]:
-        """Return all pixels as an array."""
-        return np.asarray(self)
-
-    def astype(self, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return all pixels as an array of another type."""
-        return np.asarray(self).astype(dtype)
-
-    def written(self) -> bool:
-        """Return whether any pixel may be non-zero, without reading pixels."""
-        return next(iter(self.filled_boxes()), None) is not None
-
-    def any(self) -> bool:
-        """Return whether any pixel is non-zero."""
-        return any(self.window(box).any() for box in self.filled_boxes())
-
-    def sum(self) -> int:
-        """Return the sum of all pixels."""
-        return sum(int(self.window(box).sum(dtype=np.int64)) for box in self.filled_boxes())
-
-    def max(self) -> int:
-        """Return the largest value."""
-        return max((int(self.window(box).max()) for box in self.filled_boxes()), default=0)
-
-    def _pick(self, rows: IntArray, cols: IntArray) -> npt.NDArray[Any]:
-        values = np.zeros(rows.shape, dtype=self.dtype)
-        for (row, col), inside in _by_tile(rows, cols):
-            box = self._tile_box(row, col)
-            values[inside] = self.window(box)[rows[inside] - box[0], cols[inside] - box[1]]
-        return values
-
-    def _tile_box(self, row: int, col: int) -> Box:
-        """Return the box of a tile, given its position in the grid of tiles."""
-        top, left = row * MAP_TILE_PX, col * MAP_TILE_PX
-        return top, left, min(top + MAP_TILE_PX, self.shape[0]), min(left + MAP_TILE_PX, self.shape[1])
+_Key = tuple[int, int]
 
 
 class TiledMap(MapView):
-    """A label map (H, W) made of square tiles that are allocated on the first write; all other pixels are 0.
+    """A label map (H, W) of square tiles, which are empty, of one value, packed or open for writing.
+
+    Snapshots may be read in another thread; a map that is written belongs to one thread.
 
     Args:
         shape: Size (H, W).
         dtype: Data type of the values.
+        max_open: Number of tiles that stay open for writing; if there are more, the least recently written are packed.
+            By default `MAX_OPEN`, or all of a map of at most `SMALL_MAP` tiles.
     """
 
-    def __init__(self, shape: tuple[int, int], dtype: npt.DTypeLike) -> None:
+    def __init__(self, shape: tuple[int, int], dtype: npt.DTypeLike, max_open: int | None = None) -> None:
         self.shape = shape
+        is_small = -(-shape[0] // TILE_PX) * -(-shape[1] // TILE_PX) <= SMALL_MAP
+        self._max_open = max_open or (SMALL_MAP if is_small else MAX_OPEN)
         self.dtype = np.dtype(dtype)
-        self._tiles: dict[tuple[int, int], npt.NDArray[Any]] = {}
-        self._shared: set[tuple[int, int]] = set()
+        self._tiles: dict[_Key, Tile] = {}
+        self._open: OrderedDict[_Key, None] = OrderedDict()
+        self._shared: set[_Key] = set()
+        """Open tiles that a snapshot has, too."""
 
     @property
     def nbytes(self) -> int:
-        """Memory of the allocated tiles in bytes."""
-        return sum(tile.nbytes for tile in self._tiles.values())
+        """Memory of the tiles in bytes."""
+        return sum(map(size_of, self._tiles.values()))
 
     def snapshot(self) -> TiledMap:
         """Return a copy that shares each tile until one of the maps writes to it."""
-        copy = TiledMap(self.shape, self.dtype)
-        copy._tiles = dict(self._tiles)
-        copy._shared, self._shared = set(self._tiles), set(self._tiles)
+        copy = TiledMap(self.shape, self.dtype, self._max_open)
+        copy._tiles, copy._open = self._tiles.copy(), self._open.copy()
+        copy._shared, self._shared = set(self._open), set(self._open)
         return copy
 
     def become(self, other: TiledMap) -> None:
         """Take over the tiles of another map of the same size; do not use that map afterwards."""
-        self._tiles, self._shared = other._tiles, other._shared
+        self._tiles, self._open, self._shared = other._tiles, other._open, other._shared
 
     def differences(self, other: TiledMap) -> Iterator[Box]:
         """Yield the boxes of the tiles that may differ between this map and a snapshot of it."""
         for key in sorted(self._tiles.keys() | other._tiles.keys()):
-            if self._tiles.get(key) is not other._tiles.get(key):
-                yield self._tile_box(*key)
+            if not equal(self._tiles.get(key), other._tiles.get(key)):
+                yield self.tile_box(*key)
 
     def filled_boxes(self) -> Iterator[Box]:
         """Yield the boxes of the tiles, row by row."""
-        return (self._tile_box(*key) for key in sorted(self._tiles))
+        return (self.tile_box(*key) for key in sorted(self._tiles))
 
     def tiles_in(self, boxes: Iterable[Box]) -> Iterator[Box]:
-        """Yield, for each tile that intersects the boxes, the bounding box of the intersections."""
-        parts: dict[tuple[int, int], Box] = {}
+        """Yield, for each tile with values that intersects the boxes, the bounding box of the intersections."""
+        parts: dict[_Key, Box] = {}
         for box in boxes:
-            for key, (rows, cols), _ in _split_at_tiles(box):
-                r0, c0 = box[:2]
-                part = (r0 + rows.start, c0 + cols.start, r0 + rows.stop, c0 + cols.stop)
+            for key in self._keys_in(box):
+                r0, c0, r1, c1 = self.tile_box(*key)
+                part = (max(r0, box[0]), max(c0, box[1]), min(r1, box[2]), min(c1, box[3]))
                 parts[key] = union(parts.get(key), part) or part
         yield from parts.values()
 
@@ -146,21 +84,70 @@ class TiledMap(MapView):
         """Return a copy of the pixels of a box (r0, c0, r1, c1), which must lie inside the map."""
         r0, c0, r1, c1 = box
         values = np.zeros((r1 - r0, c1 - c0), dtype=self.dtype)
-        for key, outer, inner in _split_at_tiles(box):
+        for key, outer, inner in split_at_tiles(box):
             tile = self._tiles.get(key)
             if tile is not None:
-                values[outer] = tile[inner]
+                part = pixels_of(tile)
+                values[outer] = part if isinstance(part, int) else part[inner]
         return values
+
+    def read(self, box: Box, step: int = 1) -> npt.NDArray[Any]:
+        """Return the pixels of a box at a step.
+
+        A cell of step x step pixels is labelled if at least 1/8 of it is, so that fields of nuclei stay visible. It has
+        the value of a large part of its labelled pixels; see `tiles.summaries`. Only tiles that have changed since the
+        last call are unpacked.
+
+        Args:
+            box: (r0, c0, r1, c1) inside the map; each is a multiple of `step`, or r1 and c1 the edge of the map.
+            step: A power of two, 1..256.
+
+        Returns:
+            (ceil((r1 - r0) / step), ceil((c1 - c0) / step)) values.
+
+        Raises:
+            ValueError: If the step or the box is not one of those.
+        """
+        if step == 1:
+            return self.window(box)
+        cells = cells_of(box, step, self.shape)
+        result = np.zeros((cells[2] - cells[0], cells[3] - cells[1]), dtype=self.dtype)
+        side = TILE_PX // step
+        for row, col in self._keys_in(box):
+            value = summary_of(self._whole(row, col, step), step)
+            top, left = row * side - cells[0], col * side - cells[1]
+            rows, first_row = slice(max(top, 0), top + side), max(-top, 0)
+            cols, first_col = slice(max(left, 0), left + side), max(-left, 0)
+            target = result[rows, cols]
+            if isinstance(value, int):
+                target[:] = value
+            else:
+                height, width = target.shape
+                target[:] = value[first_row : first_row + height, first_col : first_col + width]
+        return result
+
+    def uniform(self, box: Box) -> int | None:
+        """Return the value of all pixels of a box inside one tile if that is known without a look at them."""
+        tile = self._tiles.get((box[0] // TILE_PX, box[1] // TILE_PX), 0)
+        return tile if isinstance(tile, int) else None
+
+    def fill(self, box: Box, value: int) -> None:
+        """Set all pixels of a box, which must lie inside the map, to one value."""
+        for key, _, inner in split_at_tiles(box):
+            if self._covers(key, inner):
+                self._set(key, value)
+            elif not equal(self._tiles.get(key, 0), value):
+                self._own(key)[inner] = value
 
     def write(self, box: Box, values: npt.NDArray[Any]) -> None:
         """Set the pixels of a box (r0, c0, r1, c1), which must lie inside the map."""
-        for key, outer, inner in _split_at_tiles(box):
+        for key, outer, inner in split_at_tiles(box):
             part = values[outer]
             if key in self._tiles or part.any():
                 self._own(key)[inner] = part
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        box, index = _normalize(key, self.shape)
+        box, index = normalize(key, self.shape)
         if box is not None:
             part = self.window(box)
             part[index] = value
@@ -168,19 +155,64 @@ class TiledMap(MapView):
             return
         rows_at, cols_at = index
         values = np.broadcast_to(np.asarray(value, dtype=self.dtype), rows_at.shape)
-        for (row, col), inside in _by_tile(rows_at, cols_at):
+        for (row, col), inside in by_tile(rows_at, cols_at):
             tile = self._own((row, col))
-            tile[rows_at[inside] - row * MAP_TILE_PX, cols_at[inside] - col * MAP_TILE_PX] = values[inside]
+            tile[rows_at[inside] - row * TILE_PX, cols_at[inside] - col * TILE_PX] = values[inside]
 
-    def _own(self, key: tuple[int, int]) -> npt.NDArray[Any]:
-        """Return a tile for writing, copied first if a snapshot shares it."""
-        tile = self._tiles.get(key)
-        if tile is None:
-            tile = self._tiles[key] = np.zeros((MAP_TILE_PX, MAP_TILE_PX), dtype=self.dtype)
-        elif key in self._shared:
-            tile = self._tiles[key] = tile.copy()
+    def _own(self, key: _Key) -> npt.NDArray[Any]:
+        """Return an open tile that no snapshot shares."""
+        tile = self._tiles.get(key, 0)
+        if isinstance(tile, np.ndarray) and key not in self._shared:
+            self._open.move_to_end(key)
+            return tile
         self._shared.discard(key)
-        return tile
+        values = self._tiles[key] = opened(tile, self.dtype)
+        self._open[key] = None
+        self._open.move_to_end(key)
+        if len(self._open) > self._max_open:
+            oldest, _ = self._open.popitem(last=False)
+            self._set(oldest, packed(opened(self._tiles[oldest], self.dtype)))
+        return values
+
+    def _set(self, key: _Key, tile: Tile) -> None:
+        self._open.pop(key, None)
+        self._shared.discard(key)
+        if equal(tile, 0):
+            self._tiles.pop(key, None)
+        else:
+            self._tiles[key] = tile
+
+    def _covers(self, key: _Key, inner: tuple[slice, slice]) -> bool:
+        """Return whether slices of a tile contain all of its pixels inside the map."""
+        r0, c0, r1, c1 = self.tile_box(*key)
+        rows, cols = inner
+        return rows == slice(0, r1 - r0) and cols == slice(0, c1 - c0)
+
+    def _whole(self, row: int, col: int, step: int) -> Tile:
+        """Return a tile for summaries; cells that reach beyond the map repeat the values at its edge."""
+        tile = self._tiles[row, col]
+        r0, c0, r1, c1 = self.tile_box(row, col)
+        if isinstance(tile, int) or not ((r1 - r0) % step or (c1 - c0) % step):
+            return tile
+        values = opened(tile, self.dtype)
+        inside = values[: r1 - r0, : c1 - c0]
+        missing = (0, TILE_PX - inside.shape[0]), (0, TILE_PX - inside.shape[1])
+        return np.pad(inside, missing, mode="edge")
+
+    def _keys_in(self, box: Box) -> Iterator[_Key]:
+        """Yield the tiles with values that intersect a box, in any order."""
+        r0, c0, r1, c1 = box
+        if r1 <= r0 or c1 <= c0:
+            return
+        rows = range(r0 // TILE_PX, (r1 - 1) // TILE_PX + 1)
+        cols = range(c0 // TILE_PX, (c1 - 1) // TILE_PX + 1)
+        if len(rows) * len(cols) > len(self._tiles):
+            yield from [key for key in self._tiles if key[0] in rows and key[1] in cols]
+            return
+        for row in rows:
+            for col in cols:
+                if (row, col) in self._tiles:
+                    yield row, col
 
 
 class LookupMap(MapView):
@@ -202,6 +234,11 @@ class LookupMap(MapView):
         values: npt.NDArray[Any] = self.table[self.source.window(box)]
         return values
 
+    def read(self, box: Box, step: int = 1) -> npt.NDArray[Any]:
+        """Return the mapped values of a box at a step; see `TiledMap.read`."""
+        values: npt.NDArray[Any] = self.table[self.source.read(box, step)]
+        return values
+
     def filled_boxes(self) -> Iterator[Box]:
         """Yield the boxes of the source."""
         return self.source.filled_boxes()
@@ -211,60 +248,16 @@ class LookupMap(MapView):
         return LookupMap(source, self.table.copy())
 
 
-def _split_at_tiles(box: Box) -> Iterator[tuple[tuple[int, int], tuple[slice, slice], tuple[slice, slice]]]:
-    """Split a box at tile borders; yield (tile, slices in the box, slices in the tile)."""
+def cells_of(box: Box, step: int, hw: tuple[int, int]) -> Box:
+    """Convert a box (r0, c0, r1, c1) in pixels of a map of size (H, W) to cells of step x step pixels.
+
+    Raises:
+        ValueError: As for `TiledMap.read`.
+    """
     r0, c0, r1, c1 = box
-    if r1 <= r0 or c1 <= c0:
-        return
-    for row in range(r0 // MAP_TILE_PX, (r1 - 1) // MAP_TILE_PX + 1):
-        top, bottom = max(r0, row * MAP_TILE_PX), min(r1, (row + 1) * MAP_TILE_PX)
-        for col in range(c0 // MAP_TILE_PX, (c1 - 1) // MAP_TILE_PX + 1):
-            left, right = max(c0, col * MAP_TILE_PX), min(c1, (col + 1) * MAP_TILE_PX)
-            outer = slice(top - r0, bottom - r0), slice(left - c0, right - c0)
-            y, x = row * MAP_TILE_PX, col * MAP_TILE_PX
-            yield (row, col), outer, (slice(top - y, bottom - y), slice(left - x, right - x))
-
-
-def _by_tile(rows: IntArray, cols: IntArray) -> Iterator[tuple[tuple[int, int], npt.NDArray[np.bool_]]]:
-    tiles = np.stack([rows // MAP_TILE_PX, cols // MAP_TILE_PX], axis=-1).reshape(-1, 2)
-    for row, col in np.unique(tiles, axis=0).tolist():
-        yield (row, col), (rows // MAP_TILE_PX == row) & (cols // MAP_TILE_PX == col)
-
-
-def _normalize(key: Any, shape: tuple[int, int]) -> tuple[Box | None, Any]:
-    """Convert an index to (box, index in that box), or a fancy index to (None, (rows, cols))."""
-    parts = key if isinstance(key, tuple) else (key,)
-    if isinstance(key, MapView) or (isinstance(key, np.ndarray) and key.dtype == np.bool_):
-        return None, np.nonzero(np.asarray(key))
-    if not any(isinstance(part, np.ndarray) for part in parts) and Ellipsis in parts:
-        place = parts.index(Ellipsis)
-        parts = (*parts[:place], *[slice(None)] * (3 - len(parts)), *parts[place + 1 :])
-    parts = (*parts, *[slice(None)] * (2 - len(parts)))
-    if len(parts) != 2:
-        raise IndexError(f"a map has 2 axes, but the index {key} has {len(parts)}")
-    if not all(isinstance(part, slice | int | np.integer) for part in parts):
-        grids = [
-            np.arange(*part.indices(side)) if isinstance(part, slice) else np.asarray(part)
-            for part, side in zip(parts, shape, strict=True)
-        ]
-        if any(isinstance(part, slice) for part in parts):
-            grids = np.ix_(*(np.atleast_1d(grid) for grid in grids))  # type: ignore[assignment]
-        rows, cols = np.broadcast_arrays(*grids)
-        return None, (np.where(rows < 0, rows + shape[0], rows), np.where(cols < 0, cols + shape[1], cols))
-    spans: list[tuple[int, int]] = []
-    inner: list[Any] = []
-    for part, side in zip(parts, shape, strict=True):
-        if isinstance(part, slice):
-            start, stop, step = part.indices(side)
-            indices = range(start, stop, step)
-            low, high = (min(indices), max(indices) + 1) if indices else (start, start)
-            spans.append((low, high))
-            inner.append(slice(high - 1 - low if step < 0 else 0, None, step))
-        else:
-            index = int(part) + (side if part < 0 else 0)
-            if not 0 <= index < side:
-                raise IndexError(f"index {part} is not in 0..{side - 1}")
-            spans.append((index, index + 1))
-            inner.append(0)
-    (r0, r1), (c0, c1) = spans
-    return (r0, c0, r1, c1), tuple(inner)
+    if step not in [2**k for k in range(TILE_PX.bit_length())]:
+        raise ValueError(f"the step {step} is not a power of two from 1 to {TILE_PX}")
+    ends = r1 % step and r1 != hw[0], c1 % step and c1 != hw[1]
+    if r0 % step or c0 % step or any(ends) or not (0 <= r0 <= r1 <= hw[0] and 0 <= c0 <= c1 <= hw[1]):
+        raise ValueError(f"the box {box} does not fit cells of {step} px of a map of {hw[1]} x {hw[0]} px")
+    return r0 // step, c0 // step, -(-r1 // step), -(-c1 // step)
