@@ -21,6 +21,8 @@ DASH_PX, GAP_PX = 4, 3
 """Lengths of the dashes and gaps of proposals that nobody has reviewed."""
 DOT_PX = 2
 """Length of the dots and gaps of objects that are marked as unsure."""
+_DASHED, _DOTTED, _LINES = 1, 2, 3
+"""Line styles besides solid (0), and their number."""
 GREY = (0.5, 0.5, 0.5, 1.0)
 CLEAR = (0.0, 0.0, 0.0, 0.0)
 MASK, SCRIBBLE = 1, 2
@@ -43,26 +45,26 @@ class Outliner:
     def __call__(self, ids: IntArray, rows: IntArray, cols: IntArray) -> IntArray:
         """Return the class ids (N,) to draw at outline pixels with these ids, rows and columns; 0 in gaps."""
         owners, inverse = np.unique(ids, return_inverse=True)
-        looks = np.array([style_of(self._document.objects.get(owner)) for owner in owners.tolist()])
-        values: IntArray = looks[inverse, 0].astype(ids.dtype)
-        if looks[:, 1].any():
-            style, along = looks[inverse, 1], rows + cols
-            dash_gap = (style == 1) & (along % (DASH_PX + GAP_PX) >= DASH_PX)
-            dot_gap = (style == 2) & (along % (2 * DOT_PX) >= DOT_PX)
+        styles = np.array([style_of(self._document.objects.get(owner)) for owner in owners.tolist()])
+        class_ids, lines = np.divmod(styles, _LINES)
+        values: IntArray = class_ids[inverse].astype(ids.dtype)
+        if lines.any():
+            line, along = lines[inverse], rows + cols
+            dash_gap = (line == _DASHED) & (along % (DASH_PX + GAP_PX) >= DASH_PX)
+            dot_gap = (line == _DOTTED) & (along % (2 * DOT_PX) >= DOT_PX)
             values[dash_gap | dot_gap] = 0
         return values
 
 
-def style_of(record: AnnotatedObject | None) -> tuple[int, int]:
-    """Return the class and the line style of an object, on which its outline depends."""
-    return (0, 0) if record is None else (record.class_id, _style(record))
+def style_of(record: AnnotatedObject | None) -> int:
+    """Return the class and the line style of an object as one number, on which its outline depends.
 
-
-def _style(record: AnnotatedObject | None) -> int:
-    """Return 0 for a solid, 1 for a dashed and 2 for a dotted outline."""
+    Numbers instead of tuples: thousands of new tuples would start a full garbage collection while the window waits.
+    """
     if record is None:
         return 0
-    return 2 if record.unsure else int(record.trust == 0)
+    line = _DOTTED if record.unsure else _DASHED if record.trust == 0 else 0
+    return record.class_id * _LINES + line
 
 
 def class_colors(classes: Iterable[ClassInfo], only: int = 0) -> DirectLabelColormap:
