@@ -166,38 +166,42 @@ class LocalMask:
     """A mask stored as its bounding box and the pixels inside, so that its memory does not grow with the image."""
 
     row: int
-    """First image row of the bitmap."""
+    """First image row of the bitmap; a multiple of `step`."""
     col: int
-    """First image column of the bitmap."""
+    """First image column of the bitmap; a multiple of `step`."""
     bitmap: BoolArray
     """(h, w) bool; shape (0, 0) for an empty mask."""
+    step: int = 1
+    """Image pixels per side of one element of the bitmap, a power of two; above 1 for large masks of slides. The last
+    row and column may reach beyond the image."""
 
     @property
     def area_px(self) -> int:
-        """Number of pixels in the mask."""
-        return int(self.bitmap.sum())
+        """Number of image pixels in the mask."""
+        return int(self.bitmap.sum()) * self.step**2
 
     @property
     def slices(self) -> tuple[slice, slice]:
         """Index of the bounding box in an image array."""
-        height, width = self.bitmap.shape
+        height, width = (side * self.step for side in self.bitmap.shape)
         return slice(self.row, self.row + height), slice(self.col, self.col + width)
 
     @classmethod
-    def from_dense(cls, mask: BoolArray, row: int = 0, col: int = 0) -> LocalMask:
+    def from_dense(cls, mask: BoolArray, row: int = 0, col: int = 0, step: int = 1) -> LocalMask:
         """Crop a bool array (H, W) whose first pixel lies at (row, col) of the image to its bounding box."""
         rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if rows.size == 0:
-            return cls(row, col, np.zeros((0, 0), dtype=np.bool_))
+            return cls(row, col, np.zeros((0, 0), dtype=np.bool_), step)
         r0, r1, c0, c1 = int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1
-        return cls(row + r0, col + c0, np.ascontiguousarray(mask[r0:r1, c0:c1]))
+        return cls(row + r0 * step, col + c0 * step, np.ascontiguousarray(mask[r0:r1, c0:c1]), step)
 
     def to_dense(self, hw: tuple[int, int]) -> BoolArray:
         """Paint the mask into a bool array of an image's size (H, W), without the parts outside."""
         dense = np.zeros(hw, dtype=np.bool_)
         rows, cols = self.slices
         target = dense[rows, cols]
-        target |= self.bitmap[: target.shape[0], : target.shape[1]]
+        fine = self.bitmap if self.step == 1 else self.bitmap.repeat(self.step, 0).repeat(self.step, 1)
+        target |= fine[: target.shape[0], : target.shape[1]]
         return dense
 
 

@@ -19,6 +19,7 @@ from ..errors import DatasetError
 _MAX_AREA = 2**62
 _MAX_POSITION = 2**31
 _MARGIN_PX = 1024
+_STEPS = [2**k for k in range(20)]
 _MAX_SHIFT = 60
 """Maximum size of a compressed number in bits; without this limit, its text could be as long as the file."""
 
@@ -63,9 +64,10 @@ def values_to_runs(values: IntArray) -> tuple[IntArray, Runs]:
 
 
 def mask_to_json(mask: LocalMask) -> dict[str, Any]:
-    """Encode a mask as {"row", "col", "hw": [h, w], "counts": run lengths row by row}."""
+    """Encode a mask as {"row", "col", "hw": [h, w], "counts": run lengths row by row}, with its "step" if above 1."""
     counts = encode(mask.bitmap).tolist()
-    return {"row": mask.row, "col": mask.col, "hw": list(mask.bitmap.shape), "counts": counts}
+    fields = {"row": mask.row, "col": mask.col, "hw": list(mask.bitmap.shape), "counts": counts}
+    return fields if mask.step == 1 else {**fields, "step": mask.step}
 
 
 def mask_from_json(fields: Any, hw: tuple[int, int]) -> LocalMask:
@@ -86,16 +88,19 @@ def mask_from_json(fields: Any, hw: tuple[int, int]) -> LocalMask:
     if len(values) != 4 or not all(type(value) is int for value in values):
         raise ValueError("the position or size of a mask is malformed")
     row, col, height, width = values
+    step = fields.get("step", 1)
+    if type(step) is not int or step not in _STEPS or row % step or col % step:
+        raise ValueError(f"the step {str(step)[:40]} of a mask is malformed")
     # Masks may extend beyond the image, but their size is limited relative to the image, to save memory.
     outside = max(abs(row), abs(col)) > _MAX_POSITION or min(height, width) < 0
-    if outside or height > 2 * hw[0] + _MARGIN_PX or width > 2 * hw[1] + _MARGIN_PX:
+    if outside or height * step > 2 * hw[0] + _MARGIN_PX or width * step > 2 * hw[1] + _MARGIN_PX:
         raise ValueError(
             f"a mask of {width} x {height} px at ({col}, {row}) does not fit the image of {hw[1]} x {hw[0]}"
         )
     counts = fields.get("counts")
     if not isinstance(counts, list) or not all(type(count) is int for count in counts):
         raise ValueError("the run lengths of a mask are not whole numbers")
-    return LocalMask(row, col, decode(counts, (height, width)))
+    return LocalMask(row, col, decode(counts, (height, width)), step)
 
 
 def encode_coco(mask: LocalMask, hw: tuple[int, int]) -> list[int]:

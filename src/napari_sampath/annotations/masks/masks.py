@@ -33,15 +33,16 @@ def union(first: Box | None, second: Box | None) -> Box | None:
 
 
 def clip(mask: LocalMask, hw: tuple[int, int]) -> LocalMask:
-    """Crop a mask to an image of size (H, W)."""
-    height, width = mask.bitmap.shape
-    top, left = max(0, -mask.row), max(0, -mask.col)
-    bottom, right = min(height, hw[0] - mask.row), min(width, hw[1] - mask.col)
+    """Crop a mask to the pixels, or elements of more pixels, that lie in an image of size (H, W)."""
+    (height, width), step = mask.bitmap.shape, mask.step
+    top, left = max(0, -mask.row // step), max(0, -mask.col // step)
+    bottom, right = min(height, -((mask.row - hw[0]) // step)), min(width, -((mask.col - hw[1]) // step))
     if (top, left, bottom, right) == (0, 0, height, width):
         return mask
     if bottom <= top or right <= left:
-        return LocalMask(0, 0, np.zeros((0, 0), dtype=np.bool_))
-    return LocalMask(mask.row + top, mask.col + left, mask.bitmap[top:bottom, left:right])
+        return LocalMask(0, 0, np.zeros((0, 0), dtype=np.bool_), step)
+    bitmap = mask.bitmap[top:bottom, left:right]
+    return LocalMask(mask.row + top * step, mask.col + left * step, bitmap, step)
 
 
 def mask_of_pixels(rows: npt.ArrayLike, cols: npt.ArrayLike, hw: tuple[int, int]) -> LocalMask:
@@ -76,4 +77,4 @@ def depth(bitmap: BoolArray) -> FloatArray:
 def innermost(mask: LocalMask) -> tuple[float, float]:
     """Return the centre (x, y) of the pixel farthest from the edge of a non-empty mask, in image pixels."""
     row, col = np.unravel_index(int(np.argmax(depth(mask.bitmap))), mask.bitmap.shape)
-    return mask.col + float(col) + 0.5, mask.row + float(row) + 0.5
+    return mask.col + (float(col) + 0.5) * mask.step, mask.row + (float(row) + 0.5) * mask.step

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ...arrays import BoolArray, ClassInfo, LocalMask
 from ...errors import UnknownNameError
 from ..masks.masks import Box
+from ..masks.steps import pieces, step_for
 from ..masks.tiled_map import LookupMap, TiledMap
 from .annotated_object import TRUSTED, UNSURE, AnnotatedObject
 from .classes import ClassList
@@ -17,6 +19,9 @@ from .patch import Patch, Region
 
 _TABLE = 256
 """Initial length of the lookup tables from object id to class and trust, which grow as needed."""
+
+_PART_PX = 4096
+"""Side of the parts into which the mask of a large object is divided."""
 
 
 class Document:
@@ -48,13 +53,63 @@ class Document:
         """Id of the next new object."""
 
     def pixels(self, object_id: int) -> LocalMask:
-        """Return the current mask of an object.
+        """Return the current mask of an object, with a step above 1 if its bitmap would exceed 16 MiB.
+
+        Raises:
+            UnknownNameError: If there is no such object.
+        """
+        box = self.record(object_id).box
+        step = step_for(box)
+        r0, c0 = box[0] // step * step, box[1] // step * step
+        bits = self._bits(object_id, (r0, c0, box[2], box[3]), step)
+        return LocalMask.from_dense(bits, r0, c0, step)
+
+    def parts(self, object_id: int) -> Iterator[LocalMask]:
+        """Yield masks of at most 4,096 px that together are exactly the pixels of an object.
 
         Raises:
             UnknownNameError: If there is no such object.
         """
         r0, c0, r1, c1 = self.record(object_id).box
-        return LocalMask.from_dense(self.instance_map.window((r0, c0, r1, c1)) == object_id, r0, c0)
+        for top in range(r0, r1, _PART_PX):
+            for left in range(c0, c1, _PART_PX):
+                box = (top, left, min(top + _PART_PX, r1), min(left + _PART_PX, c1))
+                part = LocalMask.from_dense(self._bits(object_id, box, 1), top, left)
+                if part.bitmap.size:
+                    yield part
+
+    def _bits(self, object_id: int, box: Box, step: int) -> BoolArray:
+        """Return where the pixels, or at least half of the pixels of an element, of a box belong to an object."""
+        if step == 1:
+            inside: BoolArray = self.instance_map.window(box) == object_id
+            return inside
+        r0, c0, r1, c1 = box
+        bits = np.zeros((-(-(r1 - r0) // step), -(-(c1 - c0) // step)), dtype=np.bool_)
+        # Whole elements of tiles, because a step divides the side of a tile.
+        for top, left, bottom, right in self.instance_map.tiles_in([box]):
+            rows = slice((top - r0) // step, -((r0 - bottom) // step))
+            cols = slice((left - c0) // step, -((c0 - right) // step))
+            value = self.instance_map.uniform((top, left, bottom, right))
+            if value is None:
+                part = self.instance_map.window((top, left, bottom, right)) == object_id
+                bits[rows, cols] = _halves(part, step)
+            else:
+                bits[rows, cols] = value == object_id
+        return bits
+
+    def counts_under(self, mask: LocalMask) -> dict[int, int]:
+        """Count the pixels of each object under a mask: object id -> number of pixels."""
+        counts: Counter[int] = Counter()
+        for box, bits in pieces(mask, self.hw):
+            value = self.instance_map.uniform(box) if bits is None else None
+            if value is not None:
+                counts[value] += (box[2] - box[0]) * (box[3] - box[1])
+                continue
+            part = self.instance_map.window(box)
+            ids, numbers = np.unique(part if bits is None else part[bits], return_counts=True)
+            counts.update(dict(zip(ids.tolist(), numbers.tolist(), strict=True)))
+        del counts[0]
+        return counts
 
     def object_at(self, row: int, col: int) -> int:
         """Return the id of the object at a pixel; 0 if there is no object or the pixel lies outside the image."""
@@ -147,6 +202,16 @@ class Document:
 
     def _map_of(self, region: Region) -> TiledMap:
         return self.verified_map if region.verified else self.instance_map
+
+
+def _halves(part: BoolArray, step: int) -> BoolArray:
+    """Return which elements of step x step pixels of an array (h, w) are at least half True."""
+    missing = [(0, -side % step) for side in part.shape]
+    padded = np.pad(part, missing, mode="edge") if any(map(any, missing)) else part
+    height, width = padded.shape
+    share = padded.reshape(height // step, step, width // step, step).mean(axis=(1, 3))
+    halves: BoolArray = share >= 0.5
+    return halves
 
 
 def _verified(trust_map: LookupMap, verified_map: TiledMap, box: Box) -> BoolArray:

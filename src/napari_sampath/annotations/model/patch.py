@@ -61,9 +61,19 @@ class Region:
         """Encode the mask `changed` (h, w) of a box, with the values of its pixels before and after, row by row."""
         return cls(verified, box, run_lengths.encode(changed), before, after)
 
+    @classmethod
+    def filled(cls, verified: bool, box: Box, before: int, after: int) -> Region:
+        """Describe that all pixels of a box got one value and had one value."""
+        count = (box[2] - box[0]) * (box[3] - box[1])
+        changed = np.array([0, count], dtype=np.uint32)
+        return cls(verified, box, changed, Values.constant(before, count), Values.constant(after, count))
+
     def write(self, values: Values, target: TiledMap) -> None:
         """Set the changed pixels of `target` to `values`, which is `before` or `after`."""
         r0, c0, r1, c1 = self.box
+        if len(values.values) == 1 and len(self.changed) == 2 and not self.changed[0]:
+            target.fill(self.box, int(values.values[0]))
+            return
         part = target.window(self.box)
         part[run_lengths.decode(self.changed, (r1 - r0, c1 - c0))] = values.unpack()
         target.write(self.box, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,8 @@ from ...arrays import BoolArray, ClassInfo, LocalMask
 from ...errors import ClassListError, PromptError
 from ...jobs import releasing_gil
 from ..masks.masks import Box, bounds, clip, union
+from ..masks.steps import pieces
+from ..masks.tiled_map import TiledMap
 from .annotated_object import FLAGS, AnnotatedObject
 from .document import Document
 from .operations import Add, Batch, Delete, Erase, Flag, Operation, Reclassify, SetClasses, Verify
@@ -85,7 +88,7 @@ class Recorder:
             case Add():
                 self._add(operation)
             case Erase(mask=mask):
-                self._write(clip(mask, self.document.hw), 0)
+                self._write(mask, 0)
             case Delete(ids=ids):
                 self._delete(ids)
             case Reclassify(ids=ids, class_id=class_id):
@@ -98,7 +101,7 @@ class Recorder:
                     reviewed, unsure = (value if name == flag else getattr(record, name) for name in FLAGS)
                     self._set(object_id, replace(record, reviewed=reviewed, unsure=unsure))
             case Verify(mask=mask, value=value):
-                self._verify(clip(mask, self.document.hw), value)
+                self._verify(mask, value)
             case SetClasses(classes=classes):
                 self._set_classes(classes)
             case Batch(operations=operations):
@@ -112,7 +115,7 @@ class Recorder:
             clipped = clip(mask, self.document.hw)
             if not clipped.bitmap.any():
                 raise PromptError("The mask has no pixels in the image; draw it on the image.")
-            box, record = bounds(clipped), self.document.objects.get(obj.id)
+            box, record = self._box_of(clipped), self.document.objects.get(obj.id)
             if record is None:
                 if obj.id < self.document.next_id:
                     raise ValueError(f"object id {obj.id} has been used before")
@@ -126,6 +129,11 @@ class Recorder:
                 record = replace(record, box=union(record.box, box) or box)
             self._write(clipped, record.id, record)
 
+    def _box_of(self, mask: LocalMask) -> Box:
+        """Return the bounding box of a mask, whose last row and column may reach beyond the image."""
+        r0, c0, r1, c1 = bounds(mask)
+        return r0, c0, min(r1, self.document.hw[0]), min(c1, self.document.hw[1])
+
     def _delete(self, ids: tuple[int, ...]) -> None:
         """Delete objects, tile by tile, because there may be thousands."""
         instances = self.document.instance_map
@@ -133,59 +141,90 @@ class Recorder:
         deleted = np.zeros(self.document.next_id, dtype=np.bool_)
         deleted[list(ids)] = True
         for box in instances.tiles_in(boxes):
+            value = instances.uniform(box)
+            if value is not None:
+                if deleted[value]:
+                    self._fill(box, value, 0, instances)
+                continue
             part = instances.window(box)
             changed = deleted[part]
             if changed.any():
                 count = int(np.count_nonzero(changed))
-                self._keep(box, changed, Values.of(part[changed]), Values.constant(0, count))
+                self._keep(instances, box, changed, Values.of(part[changed]), Values.constant(0, count))
                 part[changed] = 0
                 instances.write(box, part)
         for object_id in ids:
             self._set(object_id, None)
 
     def _write(self, mask: LocalMask, instance_id: int, record: AnnotatedObject | None = None) -> None:
-        """Assign the pixels of a clipped mask to an object, or clear them if the id is 0.
+        """Assign the pixels of a mask to an object, or clear them if the id is 0.
 
         Args:
             mask: The pixels.
             instance_id: Id of the object.
             record: Record of the object with its previous area; None if the pixels are cleared.
         """
-        instances = self.document.instance_map
-        box = bounds(mask)
-        part = instances.window(box)
-        changed = mask.bitmap & (part != instance_id)
-        count = int(np.count_nonzero(changed))
+        written: Counter[int] = Counter()
+        for before in releasing_gil(self._change(mask, instance_id, self.document.instance_map)):
+            for value, length in zip(before.values.tolist(), before.lengths.tolist(), strict=True):
+                written[value] += length
         if record is not None:
-            self._set(instance_id, replace(record, area_px=record.area_px + count))
-        if count == 0:
-            return
-        overwritten = part[changed]
-        # Fast path: usually nothing is overwritten.
-        before = Values.of(overwritten) if overwritten.any() else Values.constant(0, count)
-        self._keep(box, changed, before, Values.constant(instance_id, count))
-        part[changed] = instance_id
-        instances.write(box, part)
-        for other_id in set(before.values.tolist()) - {0}:
+            self._set(instance_id, replace(record, area_px=record.area_px + written.total()))
+        for other_id in written.keys() - {0}:
             other = self.document.objects[other_id]
-            area_px = other.area_px - int(before.lengths[before.values == other_id].sum())
+            area_px = other.area_px - written[other_id]
             self._set(other_id, replace(other, area_px=area_px) if area_px > 0 else None)
 
-    def _keep(self, box: Box, changed: BoolArray, before: Values, after: Values) -> None:
-        if not self.by_tiles:
-            self.regions.append(Region.of(False, box, changed, before, after))
+    def _change(self, mask: LocalMask, value: int, target: TiledMap) -> Iterator[Values]:
+        """Set the pixels of a mask in the instance map or the verified map; yield the values of the changed pixels."""
+        for box, bits in pieces(mask, self.document.hw):
+            old = target.uniform(box) if bits is None else None
+            if old is not None:
+                if old != value:
+                    yield self._fill(box, old, value, target)
+                continue
+            part = target.window(box)
+            changed = part != value if bits is None else bits & (part != value)
+            count = int(np.count_nonzero(changed))
+            if count == 0:
+                continue
+            overwritten = part[changed]
+            # Fast path: usually nothing is overwritten.
+            before = Values.of(overwritten) if overwritten.any() else Values.constant(0, count)
+            self._keep(target, box, changed, before, Values.constant(value, count))
+            part[changed] = value
+            target.write(box, part)
+            yield before
+
+    def _fill(self, box: Box, old: int, value: int, target: TiledMap) -> Values:
+        """Set all pixels of a tile of one value; neighbours in a row that had the same become one region."""
+        target.fill(box, value)
+        region = Region.filled(target is self.document.verified_map, box, old, value)
+        if not (self.by_tiles and target is self.document.instance_map):
+            last = self.regions[-1] if self.regions else None
+            joins = last is not None and (
+                (last.verified, last.box[0], last.box[2], last.box[3])
+                == (region.verified, box[0], box[2], box[1])
+                and last.after.values.tolist() == [value]
+                and last.before.values.tolist() == [old]
+                and len(last.changed) == 2
+                and not last.changed[0]
+            )
+            if last is not None and joins:
+                wide = (box[0], last.box[1], box[2], box[3])
+                self.regions[-1] = Region.filled(region.verified, wide, old, value)
+            else:
+                self.regions.append(region)
+        return region.before
+
+    def _keep(self, target: TiledMap, box: Box, changed: BoolArray, before: Values, after: Values) -> None:
+        is_verified = target is self.document.verified_map
+        if is_verified or not self.by_tiles:
+            self.regions.append(Region.of(is_verified, box, changed, before, after))
 
     def _verify(self, mask: LocalMask, value: bool) -> None:
-        verified = self.document.verified_map
-        box = bounds(mask)
-        part = verified.window(box)
-        changed = mask.bitmap & (part != value)
-        count = int(np.count_nonzero(changed))
-        if count:
-            before = Values.of(part[changed])
-            self.regions.append(Region.of(True, box, changed, before, Values.constant(value, count)))
-            part[changed] = value
-            verified.write(box, part)
+        for _ in self._change(mask, value, self.document.verified_map):
+            pass
 
     def _set_classes(self, classes: tuple[ClassInfo, ...]) -> None:
         kept = {info.id for info in classes}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from ...arrays import LocalMask
 from ...errors import StorageError
 from ...files import convert
 from ...formats.run_lengths import mask_from_json, mask_to_json
-from ..masks.masks import bounds
+from ..masks.steps import pieces
 from ..masks.tiled_map import TiledMap
 from ..model.annotated_object import AnnotatedObject, from_json, now, to_json
 from ..model.document import Document
@@ -79,7 +79,7 @@ def _base(document: Document, history: History, number: int) -> dict[str, Any]:
 
 def _describe(document: Document) -> dict[str, Any]:
     objects = [
-        {**to_json(obj), "box": list(obj.box), "pixels": mask_to_json(document.pixels(obj.id))}
+        {**to_json(obj), "box": list(obj.box), **_pixels_to_json(document.parts(obj.id))}
         for obj in document.objects.values()
     ]
     verified = [
@@ -93,6 +93,12 @@ def _describe(document: Document) -> dict[str, Any]:
     }
 
 
+def _pixels_to_json(parts: Iterable[LocalMask]) -> dict[str, Any]:
+    """Return {"pixels": mask} of an object, and {"more": masks} of the other parts of a large one."""
+    first, *more = map(mask_to_json, parts)
+    return {"pixels": first, "more": more} if more else {"pixels": first}
+
+
 def restore(document: Document, fields: Mapping[str, Any]) -> None:
     """Fill an empty document from a snapshot record that `compact` wrote.
 
@@ -103,17 +109,20 @@ def restore(document: Document, fields: Mapping[str, Any]) -> None:
         raise ValueError("it is not the first record")
     # Check everything before the document is changed.
     classes = classes_from_json(fields.get("classes"))
-    objects: list[tuple[AnnotatedObject, LocalMask]] = []
+    objects: list[tuple[AnnotatedObject, list[LocalMask]]] = []
     for entry in convert(fields.get("annotations"), list[dict[str, Any]], "annotations"):
-        mask = mask_from_json(entry.get("pixels"), document.hw)
+        more = convert(entry.get("more", []), list[Any], "more")
+        masks = [mask_from_json(fields, document.hw) for fields in (entry.get("pixels"), *more)]
         r0, c0, r1, c1 = convert(entry.get("box"), tuple[int, int, int, int], "box")
         if not (0 <= r0 <= r1 <= document.hw[0] and 0 <= c0 <= c1 <= document.hw[1]):
             raise ValueError(f"the box of object {entry.get('id')} is not in the image")
-        objects.append((replace(from_json(entry), box=(r0, c0, r1, c1), area_px=mask.area_px), mask))
+        area_px = sum(mask.area_px for mask in masks)
+        objects.append((replace(from_json(entry), box=(r0, c0, r1, c1), area_px=area_px), masks))
     verified = [mask_from_json(m, document.hw) for m in convert(fields.get("vouched"), list[Any], "vouched")]
     document.classes.restore(classes)
-    for obj, mask in objects:
-        _paint(document.instance_map, mask, obj.id)
+    for obj, masks in objects:
+        for mask in masks:
+            _paint(document.instance_map, mask, obj.id)
         document.put(obj.id, obj)
     for mask in verified:
         _paint(document.verified_map, mask, True)
@@ -121,5 +130,8 @@ def restore(document: Document, fields: Mapping[str, Any]) -> None:
 
 
 def _paint(target: TiledMap, mask: LocalMask, value: int) -> None:
-    box = bounds(mask)
-    target.write(box, np.where(mask.bitmap, value, target.window(box)))
+    for box, bits in pieces(mask, target.shape):
+        if bits is None:
+            target.fill(box, value)
+        else:
+            target.write(box, np.where(bits, value, target.window(box)))

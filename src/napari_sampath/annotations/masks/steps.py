@@ -1,0 +1,110 @@
+"""Masks of different steps: convert them, and write them piece by piece."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ...arrays import BoolArray, LocalMask
+from .masks import Box, bounds, clip, union
+from .tiles import TILE_PX
+
+MAX_BITMAP = 2**24
+"""Largest number of elements of a bitmap, 16 MiB; larger masks get a coarser step."""
+PIECE_PX = 2**20
+"""Masks of more pixels are written tile by tile."""
+
+
+def step_for(box: Box, finest: int = 1) -> int:
+    """Return the smallest step at which the bitmap of a box in pixels has at most `MAX_BITMAP` elements."""
+    step = finest
+    while math.ceil((box[2] - box[0]) / step) * math.ceil((box[3] - box[1]) / step) > MAX_BITMAP:
+        step *= 2
+    return step
+
+
+def window_of(mask: LocalMask, box: Box, step: int = 1) -> BoolArray:
+    """Return the part of a mask in a box (r0, c0, r1, c1) of the image, at any step.
+
+    Where the step is coarser than that of the mask, an element is True if at least half of it is in the mask.
+
+    Returns:
+        (ceil((r1 - r0) / step), ceil((c1 - c0) / step)) bool; False outside of the mask.
+    """
+    if step > mask.step:
+        return _coarser(mask, box, step)
+    picks = []
+    for low, high, start, count in zip(
+        box[:2], box[2:], (mask.row, mask.col), mask.bitmap.shape, strict=True
+    ):
+        index = (np.arange(low, high, step) - start) // mask.step
+        picks.append((np.clip(index, 0, count - 1), (index >= 0) & (index < count)))
+    (rows, inside_rows), (cols, inside_cols) = picks
+    if not mask.bitmap.size:
+        return np.zeros((len(rows), len(cols)), dtype=np.bool_)
+    values: BoolArray = mask.bitmap[rows[:, None], cols]
+    values &= inside_rows[:, None] & inside_cols
+    return values
+
+
+def _coarser(mask: LocalMask, box: Box, step: int) -> BoolArray:
+    height, width = (math.ceil((high - low) / step) for low, high in zip(box[:2], box[2:], strict=True))
+    result = np.zeros((height, width), dtype=np.bool_)
+    band = max(1, PIECE_PX * mask.step**2 // max(1, width * step**2))
+    for top in range(0, height, band):
+        count = min(band, height - top)
+        r0 = box[0] + top * step
+        part = window_of(mask, (r0, box[1], r0 + count * step, box[1] + width * step), mask.step)
+        ratio = step // mask.step
+        share = part.reshape(count, ratio, width, ratio).mean(axis=(1, 3))
+        result[top : top + count] = share >= 0.5
+    return result
+
+
+def at_step(mask: LocalMask, step: int) -> LocalMask:
+    """Return a mask at another step."""
+    if step == mask.step:
+        return mask
+    r0, c0, r1, c1 = bounds(mask)
+    r0, c0 = r0 // step * step, c0 // step * step
+    return LocalMask(r0, c0, window_of(mask, (r0, c0, r1, c1), step), step)
+
+
+def same_step(masks: Sequence[LocalMask]) -> list[LocalMask]:
+    """Return masks at the finest of their steps, or a coarser one if their union would have too large a bitmap."""
+    box: Box | None = None
+    for mask in masks:
+        box = union(box, bounds(mask))
+    step = step_for(box or (0, 0, 0, 0), min((mask.step for mask in masks), default=1))
+    return [at_step(mask, step) for mask in masks]
+
+
+def pieces(mask: LocalMask, hw: tuple[int, int]) -> Iterator[tuple[Box, BoolArray | None]]:
+    """Divide the part of a mask inside an image of size (H, W) into boxes of pixels.
+
+    A small mask is one piece. A large one is divided along the tiles of label maps; tiles without pixels are left out.
+
+    Yields:
+        The box, and its pixels (h, w); None if all of them are in the mask.
+    """
+    r0, c0, r1, c1 = bounds(mask)
+    if mask.step == 1 and (r1 - r0) * (c1 - c0) <= PIECE_PX:
+        clipped = clip(mask, hw)
+        if clipped.bitmap.any():
+            yield bounds(clipped), clipped.bitmap
+        return
+    r0, c0, r1, c1 = max(r0, 0), max(c0, 0), min(r1, hw[0]), min(c1, hw[1])
+    step = mask.step
+    for top in range(r0 // TILE_PX * TILE_PX, r1, TILE_PX):
+        for left in range(c0 // TILE_PX * TILE_PX, c1, TILE_PX):
+            box = max(top, r0), max(left, c0), min(top + TILE_PX, r1), min(left + TILE_PX, c1)
+            elements = mask.bitmap[
+                (box[0] - mask.row) // step : -((mask.row - box[2]) // step),
+                (box[1] - mask.col) // step : -((mask.col - box[3]) // step),
+            ]
+            if elements.all():
+                yield box, None
+            elif elements.any():
+                yield box, window_of(mask, box)
