@@ -22,12 +22,13 @@ JOURNAL_SUFFIX = ".jsonl"
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sampath export`."""
     from ...formats.registry import writable
+    from .project.datasets import layout_arguments
 
     parser.add_argument(
         "source",
         type=Path,
-        metavar="IMAGE_OR_JOURNAL",
-        help="image that was annotated on this machine, or a journal (.jsonl)",
+        metavar="SOURCE",
+        help="image that was annotated on this machine, a journal (.jsonl), or the folder of a project",
     )
     add_output(parser, "folder to write the files to", "FOLDER")
     parser.add_argument(
@@ -41,10 +42,22 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LIST",
         help=f"comma-separated list of {', '.join(entry.name for entry in writable())} (default: %(default)s)",
     )
+    layout_arguments(parser)
 
 
-def run_export(args: argparse.Namespace, output: Output) -> None:
-    """Write the objects in the requested formats, and `classes.json`."""
+def run_export(args: argparse.Namespace, output: Output) -> int | None:
+    """Write the objects in the requested formats, and `classes.json`; export a project as a training dataset."""
+    from ...session.project.project import Project
+    from .project.datasets import export_dataset
+
+    if args.layout or args.update or (args.source.is_dir() and Project.exists(args.source)):
+        args.project = args.source
+        return export_dataset(args, output)
+    _export_image(args, output)
+    return None
+
+
+def _export_image(args: argparse.Namespace, output: Output) -> None:
     from ...annotations import Document, Edits, open_journal
     from ...session.files.saving import ExportedImage, export_job
 
@@ -219,8 +232,9 @@ def _journal_of(image: Path, pixels: UInt8Array) -> Path:
 
 
 EXPORT = Subcommand(
-    "write the annotations of an image as label files",
-    "sampath export tissue.png -o labels/ --formats png,geojson",
+    "write the annotations of an image as label files, or a project as a training dataset",
+    "sampath export tissue.png -o labels/ --formats png,geojson\n"
+    "  sampath export my-glands/ -o glands-coco/ --layout coco --patch-px 512 --mpp 0.5",
     export_arguments,
     run_export,
 )

@@ -33,13 +33,17 @@ def dump(objects: Objects, file_name: str, polygons: bool) -> bytes:
                 for info in objects.classes
             ],
             "annotations": [
-                _entry(number, obj, objects.hw, polygons) for number, obj in enumerate(objects.items, start=1)
+                annotation_of(obj, objects.hw, polygons, number)
+                for number, obj in enumerate(objects.items, start=1)
             ],
         }
     )
 
 
-def _entry(number: int, obj: LabelledObject, hw: tuple[int, int], polygons: bool) -> dict[str, Any]:
+def annotation_of(
+    obj: LabelledObject, hw: tuple[int, int], polygons: bool, number: int = 1
+) -> dict[str, Any]:
+    """Return the annotation of one object in an image of size (H, W); `polygons` as in `dump`."""
     rows, cols = obj.mask.slices
     entry = {
         "id": number,

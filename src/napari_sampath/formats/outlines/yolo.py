@@ -22,6 +22,7 @@ from ...errors import ImageError, refuse
 from .. import rings
 from ..class_numbers import FileClass
 from ..format import Export, Format, Output, ReadOptions, Shape, Shapes
+from ..objects import Objects
 from ..source import Source
 from .corners import Corners, reading_shape, to_corners, to_number
 
@@ -92,12 +93,7 @@ def read(source: Source, options: ReadOptions) -> Shapes:
 
 def write(export: Export) -> list[Output]:
     """Encode the objects of an image as `yolo/labels/<image>.txt`, and add its classes to `yolo/data.yaml`."""
-    height, width = export.hw
-    lines = []
-    for obj in export.objects.items:
-        corners = _one_ring(obj.mask) / (width, height)
-        lines.append(f"{obj.class_id - 1} {' '.join(f'{value:.9g}' for value in corners.ravel())}\n")
-    text = "".join(lines).encode()
+    text = label_text(export.objects)
     names = _merged_names(export.folder / _FOLDER / "data.yaml", export.classes)
     numbered = [names.get(index, f"unused {index + 1}") for index in range(max(names, default=-1) + 1)]
     yaml = "".join(
@@ -108,6 +104,16 @@ def write(export: Export) -> list[Output]:
         Output(f"{_FOLDER}/labels/{export.stem}.txt", lambda stream: stream.write(text)),
         Output(f"{_FOLDER}/data.yaml", lambda stream: stream.write(data), kind=""),
     ]
+
+
+def label_text(objects: Objects) -> bytes:
+    """Encode the objects of one image, one line for each; YOLO's class is the class number minus 1."""
+    height, width = objects.hw
+    lines = []
+    for obj in objects.items:
+        corners = _one_ring(obj.mask) / (width, height)
+        lines.append(f"{obj.class_id - 1} {' '.join(f'{value:.9g}' for value in corners.ravel())}\n")
+    return "".join(lines).encode()
 
 
 def _parse(words: Sequence[str]) -> tuple[int, Corners | None, float | None]:

@@ -70,7 +70,7 @@ def export_project_job(
             result.skipped[image.name] = "its file is missing; check the project to find it again"
             continue
         try:
-            session = _open(project, image, read(path).pixels, sessions_dir)
+            session = open_annotated(project, image, read(path).pixels, sessions_dir)
         except SampathError as error:
             result.skipped[image.name] = str(error)
             continue
@@ -83,7 +83,7 @@ def export_project_job(
     return result
 
 
-def _open(project: Project, image: ProjectImage, pixels: object, sessions_dir: Path) -> Session:
+def open_annotated(project: Project, image: ProjectImage, pixels: object, sessions_dir: Path) -> Session:
     """Open a session in memory with the annotations of an image, so that its journal is not changed."""
     from .journals import read_document
 

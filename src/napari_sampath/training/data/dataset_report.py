@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ...arrays import ClassInfo
+from ...errors import DatasetError
 from ...jobs import Job
 from .check import ImageFacts, inspect_job
 from .dataset import Dataset
@@ -150,3 +152,17 @@ def text_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         ).rstrip()
         for line in lines
     )
+
+
+def check_folder_job(folder: Path) -> Job[str]:
+    """Make a job that checks a dataset folder; its result is the text of `format_dataset_report`.
+
+    A folder that cannot be read as a dataset is described by one sentence.
+    """
+    from .readers import open_dataset
+
+    try:
+        report = yield from report_job(open_dataset(folder))
+    except DatasetError as error:
+        return f"PROBLEM: {error}"
+    return format_dataset_report(report)

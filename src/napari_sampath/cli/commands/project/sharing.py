@@ -90,6 +90,7 @@ def merge(args: argparse.Namespace, output: Output) -> int:
 def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `export`."""
     from ....formats.registry import writable
+    from .datasets import layout_arguments
 
     names = ", ".join(entry.name for entry in writable())
     parser.add_argument(
@@ -104,14 +105,19 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reviewed", action="store_true", help="leave out objects that nobody made, changed or reviewed"
     )
+    layout_arguments(parser)
 
 
 def export(args: argparse.Namespace, output: Output) -> int:
     """Export a project; return 1 if nothing was exported."""
     from ....session import sessions_folder
     from ....session.project.exporting import export_project_job
+    from .datasets import export_dataset
     from .opening import open_project
 
+    if args.layout or args.update:
+        args.reviewed_only = args.reviewed_only or args.reviewed or None
+        return export_dataset(args, output)
     project = open_project(args, output)
     formats = tuple(word.strip() for word in args.formats.split(",") if word.strip())
     result = output.run(export_project_job(project, args.output, formats, sessions_folder(), args.reviewed))

@@ -9,6 +9,9 @@ from pathlib import Path
 from ....errors import DatasetError
 from .splits import read_split
 
+CHANNEL = "_0000"
+"""End of the names of images of nnU-Net, which their labels and `index.csv` do not have."""
+
 
 def read_index(path: Path) -> list[dict[str, str]]:
     """Read the rows of an `index.csv`; empty if there is none.
@@ -58,7 +61,8 @@ class Groups:
         return any(row.get("group") for row in self._rows.values())
 
     def _row(self, image: Path) -> Mapping[str, str]:
-        return self._rows.get(image.stem) or self._rows.get(image.name) or {}
+        names = (image.stem, image.name, image.stem.removesuffix(CHANNEL))
+        return next((self._rows[name] for name in names if name in self._rows), {})
 
 
 def unknown_groups(folder: Path) -> str:

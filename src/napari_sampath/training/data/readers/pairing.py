@@ -11,6 +11,7 @@ from ....errors import DatasetError, ImageError
 from ....formats import manifest
 from ....images import list_images
 from .file_index import FileIndex, same_name, split_folders, subfolders
+from .grouping import CHANNEL
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".npy", ".jpg", ".jpeg")
 MASK_ENDINGS = (
@@ -20,8 +21,6 @@ MASK_ENDINGS = (
 """Suffixes that mask names add to the image name; Cellpose writes `_masks` or `_cp_masks`."""
 _IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "imagestr")
 _LABEL_FOLDERS = ("labels", "label", "masks", "mask", "annotations", "segmentationclass", "labelstr")
-_CHANNEL = "_0000"
-"""End of image names in nnU-Net, which the names of the labels do not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ def _find(
     beside: _LabelFolder,
     suffixes: Sequence[str],
 ) -> Pair | None:
-    stems = (image.stem, image.name, image.stem.removesuffix(_CHANNEL))
+    stems = (image.stem, image.name, image.stem.removesuffix(CHANNEL))
     same = [f"{stem}{suffix}" for stem in stems for suffix in MASK_SUFFIXES]
     masks = [f"{stem}{end}{suffix}" for stem in stems for end in MASK_ENDINGS for suffix in MASK_SUFFIXES]
     others = [f"{stem}{suffix}" for stem in stems for suffix in suffixes]

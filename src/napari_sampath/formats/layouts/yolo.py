@@ -1,0 +1,51 @@
+"""YOLO segmentation: `images/train/`, `labels/train/` and `data.yaml`.
+
+https://docs.ultralytics.com/datasets/segment/. `data.yaml` states no path, so that its own folder is used.
+"""
+
+from __future__ import annotations
+
+import json
+
+from ...arrays import ClassInfo
+from ..outlines.yolo import label_text
+from .folder import ExportFolder
+from .pixels import png
+from .sample import Sample, consecutive
+
+
+class YoloWriter:
+    """Writes images, text files and `data.yaml`; classes are numbered from 0 without gaps."""
+
+    root = ""
+
+    def __init__(
+        self, folder: ExportFolder, classes: tuple[ClassInfo, ...], name: str, ignores: bool
+    ) -> None:
+        self._folder, self._numbers = folder, consecutive(classes)
+        self._classes = sorted(classes, key=lambda info: info.id)
+        self._splits: set[str] = set()
+
+    def add(self, sample: Sample) -> None:
+        """Write one image and its text file, which is empty if it has no objects."""
+        objects = sample.with_class_numbers(self._numbers).objects
+        self._folder.write(f"images/{sample.split}/{sample.name}.png", png(sample.image))
+        self._folder.write(f"labels/{sample.split}/{sample.name}.txt", label_text(objects))
+        self._splits.add(sample.split)
+
+    def finish(self) -> list[str]:
+        """Write `data.yaml`."""
+        lines = [f"{split}: images/{split}\n" for split in ("train", "val", "test") if split in self._splits]
+        names = [
+            f"  {index}: {json.dumps(info.name, ensure_ascii=False)}\n"
+            for index, info in enumerate(self._classes)
+        ]
+        self._folder.write(
+            "data.yaml", "".join([*lines, "names:\n", *names]).encode("utf-8", "surrogatepass")
+        )
+        remarks = ["YOLO's class 0 is the first class: its numbers are those below minus 1, without gaps."]
+        if "val" not in self._splits:
+            remarks.append(
+                "There are no validation images, which Ultralytics requires; export with new splits."
+            )
+        return remarks
